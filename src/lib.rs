@@ -1,0 +1,4 @@
+//! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
+
+pub mod model;
+pub mod units;

@@ -1,0 +1,3 @@
+//! The `mlxplan` command line.
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! Models: configurations, quantisation schemes, the catalogue, names and sources.
+
+pub mod config;
+pub mod quant;
+
+pub use config::{Config, ConfigError};
+pub use quant::{DType, Mode, Packing, Scheme};
