@@ -1,0 +1,67 @@
+//! Exact bytes of the prompt cache after a number of tokens.
+
+use crate::graph::cache::Cache;
+use crate::graph::tape::{Routing, TraceError};
+use crate::graph::{Call, Graph};
+
+/// Tokens that `mlx_lm.generate` processes at once in prefill, unless told otherwise.
+pub const PREFILL_STEP: u32 = 2048;
+
+/// The caches of a model after its prompt has been processed as `mlx_lm.generate` does it: all tokens but the last
+/// in chunks of `step`, then the last one.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn after_prompt(
+    graph: &Graph,
+    tokens: u32,
+    step: u32,
+    batch: u32,
+) -> Result<Vec<Cache>, TraceError> {
+    let mut caches = graph.make_cache();
+    let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
+    // One traced call fixes the shapes; the rest is counting.
+    if let Some(first) = chunks.next() {
+        let call = Call {
+            batch,
+            tokens: first,
+            sample: false,
+        };
+        graph.trace(&mut caches, call, Routing::default())?;
+    }
+    let chunks: Vec<u32> = chunks.collect();
+    advance(&mut caches, &chunks);
+    Ok(caches)
+}
+
+/// Lengths of the prefill calls for a prompt: `tokens - 1` in chunks of `step`.
+pub fn prefill_chunks(tokens: u32, step: u32) -> impl Iterator<Item = u32> {
+    let step = step.max(1);
+    let rest = tokens.saturating_sub(1);
+    std::iter::repeat_n(step, (rest / step) as usize)
+        .chain((rest % step > 0).then_some(rest % step))
+}
+
+/// Moves all caches on by calls of the given lengths.
+pub fn advance(caches: &mut [Cache], calls: &[u32]) {
+    for cache in caches {
+        calls.iter().for_each(|&n| cache.advance(n));
+    }
+}
+
+/// Bytes of all caches.
+#[must_use]
+pub fn bytes(caches: &[Cache]) -> u64 {
+    caches.iter().map(Cache::bytes).sum()
+}
+
+/// Bytes of the cache after each of the given numbers of tokens (batch 1, default prefill step).
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn bytes_after(graph: &Graph, tokens: &[u32]) -> Result<Vec<u64>, TraceError> {
+    tokens
+        .iter()
+        .map(|&n| Ok(bytes(&after_prompt(graph, n, PREFILL_STEP, 1)?)))
+        .collect()
+}

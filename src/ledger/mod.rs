@@ -1,0 +1,5 @@
+//! Readings of a [`Graph`](crate::graph::Graph): bytes of weights and caches, traffic of a step, peak memory.
+
+pub mod cache;
+pub mod pages;
+pub mod weights;
