@@ -10,10 +10,7 @@ use serde_json::{Map, Value, json};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let config = Config::parse(&std::fs::read_to_string(&args[0])?)?;
-    let tokens: Vec<u32> = args[1]
-        .split(',')
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
+    let tokens: Vec<u32> = args[1].split(',').map(str::parse).collect::<Result<_, _>>()?;
     let plain = Graph::new(&config, DType::BF16)?;
     let base = Weights::of(&plain);
     let (mut weight, mut active, mut routed, mut embedding, mut errors) =

@@ -14,21 +14,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::parse(&std::fs::read_to_string(&args[0])?)?;
     let graph = Graph::quantised(&config, args[1].parse()?)?;
     let (context, tokens): (u32, u32) = (args[2].parse()?, args[3].parse()?);
-    let routing = Routing {
-        nax: args.get(4).is_some_and(|a| a == "nax"),
-    };
+    let routing = Routing { nax: args.get(4).is_some_and(|a| a == "nax") };
     let mut caches = graph.make_cache();
     let mut left = context.saturating_sub(1);
-    let mut call = |caches: &mut Vec<_>, tokens, sample| {
-        graph.trace(
-            caches,
-            Call {
-                batch: 1,
-                tokens,
-                sample,
-            },
-            routing,
-        )
+    let call = |caches: &mut Vec<_>, tokens, sample| {
+        graph.trace(caches, Call { batch: 1, tokens, sample }, routing)
     };
     while left > 0 {
         let n = left.min(2048);
@@ -63,21 +53,14 @@ fn print(trace: &Trace) {
         if matches!(node.op, Op::Full | Op::Arange { .. } | Op::Contiguous) {
             continue;
         }
-        let inputs: Vec<usize> = trace
-            .inputs(node)
-            .iter()
-            .map(|v| canonical[v.index()])
-            .collect();
+        let inputs: Vec<usize> = trace.inputs(node).iter().map(|v| canonical[v.index()]).collect();
         let outputs = trace.outputs(node);
         let shape = trace.value(outputs[0]).shape;
         let body = match node.op {
             Op::Compiled(b) => format!("{:?}", trace.body(b)),
             ref op => format!("{op:?}"),
         };
-        let key = format!(
-            "{body} {inputs:?} {shape:?} {}",
-            trace.value(outputs[0]).dtype
-        );
+        let key = format!("{body} {inputs:?} {shape:?} {}", trace.value(outputs[0]).dtype);
         let first = *merged.entry(key).or_insert(outputs[0].index());
         for (k, v) in outputs.iter().enumerate() {
             canonical[v.index()] = first + k;
@@ -105,12 +88,7 @@ fn print(trace: &Trace) {
                 .filter(|_| node.op != Op::Full)
                 .map(|v| trace.value(*v).shape)
                 .collect();
-            println!(
-                "{} {ins:?} -> {:?} {}",
-                trace.name(node),
-                out.shape,
-                out.dtype
-            );
+            println!("{} {ins:?} -> {:?} {}", trace.name(node), out.shape, out.dtype);
         }
     }
 }

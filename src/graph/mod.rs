@@ -110,13 +110,7 @@ impl Graph {
                 "the configuration asks for an impossible model: {reason}"
             ))
         })?;
-        Ok(Self {
-            params,
-            built,
-            dtype,
-            scheme: Scheme::Float(dtype),
-            model_type,
-        })
+        Ok(Self { params, built, dtype, scheme: Scheme::Float(dtype), model_type })
     }
 
     /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
@@ -139,12 +133,7 @@ impl Graph {
     /// # Errors
     /// When mlx-lm cannot convert this model to the scheme.
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
-        quantise::apply(
-            &mut self.params,
-            &*self.built.network,
-            self.built.layers,
-            scheme,
-        )?;
+        quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
         self.scheme = scheme;
         Ok(())
     }
@@ -188,11 +177,7 @@ impl Graph {
     /// Routed experts, if the model has any.
     #[must_use]
     pub fn experts(&self) -> Option<Experts> {
-        let routed = self
-            .params
-            .modules()
-            .iter()
-            .any(|m| m.kind == ModuleKind::SwitchLinear);
+        let routed = self.params.modules().iter().any(|m| m.kind == ModuleKind::SwitchLinear);
         self.built.experts.filter(|_| routed)
     }
 
@@ -223,11 +208,7 @@ impl Graph {
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         cache::enter(caches, &mut t);
         let logits = self.built.network.forward(&mut t, tokens, caches);
-        let results = if call.sample {
-            sample(&mut t, logits)
-        } else {
-            Vec::new()
-        };
+        let results = if call.sample { sample(&mut t, logits) } else { Vec::new() };
         let state = cache::leave(caches);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
@@ -242,11 +223,7 @@ fn sample(t: &mut Tape<'_>, logits: Var) -> Vec<Var> {
     let total = t.logsumexp(row);
     let log_probs = t.sub(row, total);
     let token = t.argmax(log_probs);
-    let log_probs = if t.dim(row, 0) == 1 {
-        t.squeeze(log_probs, &[0])
-    } else {
-        log_probs
-    };
+    let log_probs = if t.dim(row, 0) == 1 { t.squeeze(log_probs, &[0]) } else { log_probs };
     vec![token, log_probs]
 }
 

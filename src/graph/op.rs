@@ -121,7 +121,6 @@ pub enum Op {
     Slice(Box<(Shape, Shape)>),
     /// Axis and the indices it is cut at.
     Split(u8, Box<[u32]>),
-    StopGradient,
 
     // Element-wise.
     Unary(Unary),
@@ -239,7 +238,6 @@ impl Op {
             Self::Broadcast => "Broadcast",
             Self::Slice(_) => "Slice",
             Self::Split(..) => "Split",
-            Self::StopGradient => "StopGradient",
             Self::Unary(u) => unary_name(*u),
             Self::Binary(b) => binary_name(*b),
             Self::Select => "Select",
@@ -282,10 +280,11 @@ impl Op {
     /// Whether `mx.compile` may fuse this operation into a chain (`is_fusable` in `mlx/compile.cpp`).
     #[must_use]
     pub(crate) const fn fusable(&self) -> bool {
-        matches!(
-            self,
-            Self::Unary(_) | Self::Binary(_) | Self::Select | Self::AsType | Self::Broadcast
-        )
+        match self {
+            Self::Binary(op) => !matches!(op, Binary::FloorDivide),
+            Self::Unary(_) | Self::Select | Self::AsType | Self::Broadcast => true,
+            _ => false,
+        }
     }
 }
 
@@ -316,7 +315,7 @@ fn binary_name(op: Binary) -> &'static str {
         Binary::BitwiseAnd | Binary::BitwiseOr => "BitwiseBinary",
         Binary::Divide => "Divide",
         Binary::Equal => "Equal",
-        Binary::FloorDivide => "Divide",
+        Binary::FloorDivide => "FloorDivide",
         Binary::Greater => "Greater",
         Binary::GreaterEqual => "GreaterEqual",
         Binary::Less => "Less",

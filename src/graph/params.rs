@@ -106,9 +106,7 @@ impl Module {
     /// Bytes of all tensors of the module.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.tensors()
-            .map(|(_, shape, dtype)| shape.elements() * dtype.bytes())
-            .sum()
+        self.tensors().map(|(_, shape, dtype)| shape.elements() * dtype.bytes()).sum()
     }
 
     /// Number of logical parameters (a packed matrix counts its weights, not its words).
@@ -172,12 +170,7 @@ impl ParamBuilder {
     /// A builder for a model whose weights have type `dtype`.
     #[must_use]
     pub fn new(dtype: DType) -> Self {
-        Self {
-            params: Parameters::default(),
-            dtype,
-            prefix: String::new(),
-            overflow: None,
-        }
+        Self { params: Parameters::default(), dtype, prefix: String::new(), overflow: None }
     }
 
     /// The finished list of tensors.
@@ -214,20 +207,11 @@ impl ParamBuilder {
         let shape = self.checked(&path, dims);
         let bias = bias.map(|b| self.checked(&path, b));
         if self.params.modules.len() >= MAX_MODULES {
-            self.overflow
-                .get_or_insert_with(|| format!("more than {MAX_MODULES} modules"));
+            self.overflow.get_or_insert_with(|| format!("more than {MAX_MODULES} modules"));
             return ModuleId(0);
         }
         let dtype = if keeps_f32 { DType::F32 } else { self.dtype };
-        let module = Module {
-            path,
-            kind,
-            shape,
-            dtype,
-            bias,
-            packing: None,
-            keeps_f32,
-        };
+        let module = Module { path, kind, shape, dtype, bias, packing: None, keeps_f32 };
         self.params.modules.push(module);
         id
     }
@@ -250,13 +234,7 @@ impl ParamBuilder {
     /// `nn.Linear(inputs, outputs, bias)`.
     pub fn linear(&mut self, name: &str, inputs: u64, outputs: u64, bias: bool) -> ModuleId {
         let b = [outputs];
-        self.add(
-            name,
-            ModuleKind::Linear,
-            &[outputs, inputs],
-            bias.then_some(&b),
-            false,
-        )
+        self.add(name, ModuleKind::Linear, &[outputs, inputs], bias.then_some(&b), false)
     }
 
     /// `nn.Embedding(count, width)`.
@@ -275,24 +253,12 @@ impl ParamBuilder {
     ) -> ModuleId {
         let b = [experts, outputs];
         let dims = [experts, outputs, inputs];
-        self.add(
-            name,
-            ModuleKind::SwitchLinear,
-            &dims,
-            bias.then_some(&b),
-            false,
-        )
+        self.add(name, ModuleKind::SwitchLinear, &dims, bias.then_some(&b), false)
     }
 
     /// `MultiLinear(inputs, outputs, heads)`.
     pub fn multi_linear(&mut self, name: &str, inputs: u64, outputs: u64, heads: u64) -> ModuleId {
-        self.add(
-            name,
-            ModuleKind::MultiLinear,
-            &[heads, outputs, inputs],
-            None,
-            false,
-        )
+        self.add(name, ModuleKind::MultiLinear, &[heads, outputs, inputs], None, false)
     }
 
     /// A tensor that is never packed.

@@ -103,26 +103,14 @@ impl Mixed {
         layers: u64,
         scheme: Scheme,
     ) -> Result<Self, QuantiseError> {
-        let down = params
-            .modules()
-            .iter()
-            .find(|m| m.packable() && m.path.contains("down_proj"));
+        let down = params.modules().iter().find(|m| m.packable() && m.path.contains("down_proj"));
         let Some(down) = down else {
             let reason = "it has no down_proj layers".to_owned();
             return Err(QuantiseError::Recipe { scheme, reason });
         };
         let parts: Vec<&str> = down.path.split('.').collect();
-        let layer_at = parts
-            .iter()
-            .position(|p| is_number(p))
-            .unwrap_or(parts.len() - 1);
-        Ok(Self {
-            recipe,
-            group,
-            layers,
-            layer_at,
-            scheme,
-        })
+        let layer_at = parts.iter().position(|p| is_number(p)).unwrap_or(parts.len() - 1);
+        Ok(Self { recipe, group, layers, layer_at, scheme })
     }
 
     fn packing(&self, path: &str) -> Result<Packing, QuantiseError> {
@@ -139,11 +127,7 @@ impl Mixed {
         let has = |name| path.contains(name);
         let value = has("v_proj") || has("v_a_proj") || has("v_b_proj");
         let high = (more && (value || has("down_proj"))) || has("lm_head");
-        let bits = if high {
-            self.recipe.high
-        } else {
-            self.recipe.low
-        };
+        let bits = if high { self.recipe.high } else { self.recipe.low };
         Ok(Packing::affine(bits, self.group))
     }
 }

@@ -15,10 +15,7 @@ pub struct Shape {
 
 impl Shape {
     /// A scalar.
-    pub const SCALAR: Self = Self {
-        rank: 0,
-        dims: [0; MAX_RANK],
-    };
+    pub const SCALAR: Self = Self { rank: 0, dims: [0; MAX_RANK] };
 
     /// A shape with the given dimensions. More than [`MAX_RANK`] dimensions are cut off; the tape refuses such
     /// arrays before they come here.
@@ -103,11 +100,7 @@ impl Shape {
     /// The shape that two shapes broadcast to, or `None` when they do not fit.
     #[must_use]
     pub fn broadcast(&self, other: &Self) -> Option<Self> {
-        let (long, short) = if self.rank >= other.rank {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (long, short) = if self.rank >= other.rank { (self, other) } else { (other, self) };
         let mut out = *long;
         let skip = long.rank() - short.rank();
         for (i, &n) in short.dims().iter().enumerate() {
@@ -167,9 +160,7 @@ impl Axes {
 
     /// The axes in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        self.axes[..usize::from(self.len)]
-            .iter()
-            .map(|&a| usize::from(a))
+        self.axes[..usize::from(self.len)].iter().map(|&a| usize::from(a))
     }
 
     /// Whether `axis` is in the list.

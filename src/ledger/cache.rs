@@ -22,11 +22,7 @@ pub fn after_prompt(
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
-        let call = Call {
-            batch,
-            tokens: first,
-            sample: false,
-        };
+        let call = Call { batch, tokens: first, sample: false };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
@@ -60,8 +56,5 @@ pub fn bytes(caches: &[Cache]) -> u64 {
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn bytes_after(graph: &Graph, tokens: &[u32]) -> Result<Vec<u64>, TraceError> {
-    tokens
-        .iter()
-        .map(|&n| Ok(bytes(&after_prompt(graph, n, PREFILL_STEP, 1)?)))
-        .collect()
+    tokens.iter().map(|&n| Ok(bytes(&after_prompt(graph, n, PREFILL_STEP, 1)?))).collect()
 }

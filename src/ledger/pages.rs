@@ -7,11 +7,7 @@ pub const PAGE: u64 = 16_384;
 /// Bytes that MLX's Metal allocator takes for a request of `bytes`.
 #[must_use]
 pub const fn round(bytes: u64) -> u64 {
-    if bytes <= PAGE {
-        bytes
-    } else {
-        bytes.div_ceil(PAGE) * PAGE
-    }
+    if bytes <= PAGE { bytes } else { bytes.div_ceil(PAGE) * PAGE }
 }
 
 #[cfg(test)]

@@ -10,8 +10,6 @@ pub struct ArraysCache {
 
 impl ArraysCache {
     pub(super) fn new(count: usize) -> Self {
-        Self {
-            slots: vec![None; count],
-        }
+        Self { slots: vec![None; count] }
     }
 }

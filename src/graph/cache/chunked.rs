@@ -16,13 +16,7 @@ pub struct ChunkedKvCache {
 
 impl ChunkedKvCache {
     pub(super) fn new(chunk_size: u32) -> Self {
-        Self {
-            keys: None,
-            values: None,
-            offset: 0,
-            chunk_size,
-            start: 0,
-        }
+        Self { keys: None, values: None, offset: 0, chunk_size, start: 0 }
     }
 
     /// Position of the first token that is still stored.
@@ -40,10 +34,7 @@ impl ChunkedKvCache {
         if valid > self.chunk_size {
             let trim = valid - self.chunk_size;
             self.start += trim;
-            let (k, v) = (
-                t.slice(k.var, 2, trim, valid),
-                t.slice(v.var, 2, trim, valid),
-            );
+            let (k, v) = (t.slice(k.var, 2, trim, valid), t.slice(v.var, 2, trim, valid));
             self.keys = Some(Slot::of(t, k));
             self.values = Some(Slot::of(t, v));
         }
@@ -54,10 +45,7 @@ impl ChunkedKvCache {
         let used = self.offset - self.start;
         let capacity = self.keys.map(|s| s.shape.dim(2));
         let (mut k, mut v) = match growth(capacity, used, new) {
-            Some(g) => (
-                grown(t, self.keys, keys, &g),
-                grown(t, self.values, values, &g),
-            ),
+            Some(g) => (grown(t, self.keys, keys, &g), grown(t, self.values, values, &g)),
             None => match (self.keys, self.values) {
                 (Some(k), Some(v)) => (k.var, v.var),
                 _ => (keys, values),

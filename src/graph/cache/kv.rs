@@ -24,10 +24,7 @@ pub(super) fn growth(capacity: Option<u32>, used: u32, new: u32) -> Option<Growt
     let append = new.div_ceil(STEP).saturating_mul(STEP);
     match capacity {
         Some(c) if used.saturating_add(new) <= c => None,
-        Some(c) => Some(Growth {
-            keep: if used % STEP == 0 { c } else { used },
-            append,
-        }),
+        Some(c) => Some(Growth { keep: if used % STEP == 0 { c } else { used }, append }),
         None => Some(Growth { keep: 0, append }),
     }
 }
@@ -55,10 +52,7 @@ impl KvCache {
         let new = t.dim(keys, 2);
         let start = self.offset;
         let (mut k, mut v) = match growth(self.capacity(), start, new) {
-            Some(g) => (
-                grown(t, self.keys, keys, &g),
-                grown(t, self.values, values, &g),
-            ),
+            Some(g) => (grown(t, self.keys, keys, &g), grown(t, self.values, values, &g)),
             None => match (self.keys, self.values) {
                 (Some(k), Some(v)) => (k.var, v.var),
                 _ => (keys, values),

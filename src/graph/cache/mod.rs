@@ -59,11 +59,7 @@ pub struct Slot {
 
 impl Slot {
     pub(super) fn of(t: &Tape<'_>, var: Var) -> Self {
-        Self {
-            shape: t.shape(var),
-            dtype: t.dtype(var),
-            var,
-        }
+        Self { shape: t.shape(var), dtype: t.dtype(var), var }
     }
 
     /// Bytes of the array.
@@ -73,10 +69,7 @@ impl Slot {
     }
 
     fn resized(self, tokens: u32) -> Self {
-        Self {
-            shape: self.shape.with(2, tokens),
-            ..self
-        }
+        Self { shape: self.shape.with(2, tokens), ..self }
     }
 }
 
@@ -314,11 +307,7 @@ fn offset_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>, as_ar
 /// `create_causal_mask`: `[n, offset + n]`, true where a query may see a key.
 pub fn causal_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
     let keys = t.arange(0, offset.saturating_add(n));
-    let queries = if offset > 0 {
-        t.arange(offset, offset.saturating_add(n))
-    } else {
-        keys
-    };
+    let queries = if offset > 0 { t.arange(offset, offset.saturating_add(n)) } else { keys };
     let queries = t.expand_dims(queries, &[1]);
     let keys = t.expand_dims(keys, &[0]);
     let mask = t.binary(Binary::GreaterEqual, queries, keys);

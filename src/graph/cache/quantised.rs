@@ -24,11 +24,7 @@ impl QuantisedKvCache {
                 store(t, &mut arrays[3 * i..3 * i + 3], packed);
             }
         }
-        Self {
-            arrays,
-            packing,
-            offset: cache.offset,
-        }
+        Self { arrays, packing, offset: cache.offset }
     }
 
     /// How keys and values are packed.
@@ -109,23 +105,12 @@ impl QuantisedKvCache {
             let wide = s.shape.dim(3);
             let words = (u64::from(wide) * u64::from(packing.bits) / 32) as u32;
             let groups = wide / packing.group.max(1);
-            let scales = Slot {
-                shape: s.shape.with(3, groups),
-                ..s
-            };
-            arrays[3 * i] = Some(Slot {
-                shape: s.shape.with(3, words),
-                dtype: DType::U32,
-                ..s
-            });
+            let scales = Slot { shape: s.shape.with(3, groups), ..s };
+            arrays[3 * i] = Some(Slot { shape: s.shape.with(3, words), dtype: DType::U32, ..s });
             arrays[3 * i + 1] = Some(scales);
             arrays[3 * i + 2] = packing.has_biases().then_some(scales);
         }
-        Self {
-            arrays,
-            packing,
-            offset: cache.offset,
-        }
+        Self { arrays, packing, offset: cache.offset }
     }
 }
 

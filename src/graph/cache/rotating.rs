@@ -18,14 +18,7 @@ pub struct RotatingKvCache {
 
 impl RotatingKvCache {
     pub(super) fn new(max_size: u32, keep: u32) -> Self {
-        Self {
-            keys: None,
-            values: None,
-            offset: 0,
-            max_size,
-            keep,
-            index: 0,
-        }
+        Self { keys: None, values: None, offset: 0, max_size, keep, index: 0 }
     }
 
     /// Tokens that the window holds at most.
@@ -55,10 +48,7 @@ impl RotatingKvCache {
                 let v = self.temporal_order(t, v.var);
                 self.index = t.dim(k, 2);
                 let trim = (self.index + 1).saturating_sub(self.max_size);
-                (
-                    self.trimmed(t, trim, k, Some(keys)),
-                    self.trimmed(t, trim, v, Some(values)),
-                )
+                (self.trimmed(t, trim, k, Some(keys)), self.trimmed(t, trim, v, Some(values)))
             }
             _ => (keys, values),
         };
@@ -86,10 +76,7 @@ impl RotatingKvCache {
     fn trimmed(&self, t: &mut Tape<'_>, trim: u32, x: Var, append: Option<Var>) -> Var {
         let mut parts = if trim > 0 {
             let n = t.dim(x, 2);
-            vec![
-                t.slice(x, 2, 0, self.keep),
-                t.slice(x, 2, trim + self.keep, n),
-            ]
+            vec![t.slice(x, 2, 0, self.keep), t.slice(x, 2, trim + self.keep, n)]
         } else {
             vec![x]
         };
@@ -149,16 +136,9 @@ impl RotatingKvCache {
         }
         match window {
             Some(window) if self.offset >= window && self.max_size > window => {
-                let index = if self.index >= self.max_size {
-                    0
-                } else {
-                    self.index
-                };
-                let size = if self.offset < self.max_size {
-                    self.offset + 1
-                } else {
-                    self.max_size
-                };
+                let index = if self.index >= self.max_size { 0 } else { self.index };
+                let size =
+                    if self.offset < self.max_size { self.offset + 1 } else { self.max_size };
                 let positions = t.arange(0, size);
                 let mask = t.binary(Binary::GreaterEqual, positions, i64::from(size - window));
                 Mask::Array(t.roll(mask, i64::from(index) + 1, 0))
@@ -168,11 +148,7 @@ impl RotatingKvCache {
     }
 
     pub(super) fn advance(&mut self, new: u32) {
-        let stored = if new == 1 {
-            self.advance_in_place()
-        } else {
-            self.advance_append(new)
-        };
+        let stored = if new == 1 { self.advance_in_place() } else { self.advance_append(new) };
         self.keys = self.keys.map(|s| s.resized(stored));
         self.values = self.values.map(|s| s.resized(stored));
         self.offset = self.offset.saturating_add(new);
@@ -180,11 +156,8 @@ impl RotatingKvCache {
 
     fn advance_append(&mut self, new: u32) -> u32 {
         let stored = self.stored();
-        let ordered = if self.index == stored || self.index < self.offset {
-            stored
-        } else {
-            self.index
-        };
+        let ordered =
+            if self.index == stored || self.index < self.offset { stored } else { self.index };
         let trim = (ordered + 1).saturating_sub(self.max_size);
         self.index = (ordered - trim).saturating_add(new);
         self.index

@@ -1,8 +1,8 @@
 //! What many families share: grouped-query attention, the gated MLP and the frame of a decoder.
 
-use super::frame::{FeedForward, Mixer};
+use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, activations, attend};
+use crate::graph::nn::{Embedding, Linear, RopeModule, activations, attend};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::model::{Config, ConfigError};
@@ -39,20 +39,35 @@ impl Heads {
     }
 }
 
-/// Query and key norms of an attention layer, per head.
-pub type HeadNorms = Option<(RmsNorm, RmsNorm)>;
+/// Norms over queries and keys.
+pub struct HeadNorms {
+    /// Norm of the queries.
+    pub query: Box<dyn Norm>,
+    /// Norm of the keys.
+    pub key: Box<dyn Norm>,
+    /// Where they are applied.
+    pub place: NormPlace,
+}
+
+/// Where the norms over queries and keys are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlace {
+    /// To the whole projection, before it is split into heads.
+    Projection,
+    /// To each head, before heads and tokens change places.
+    Rows,
+    /// To each head, after heads and tokens have changed places.
+    Heads,
+}
 
 /// Grouped-query attention with separate projections `q_proj`, `k_proj`, `v_proj`, `o_proj`.
-#[derive(Debug)]
 pub struct Attention {
     q: Linear,
     k: Linear,
     v: Linear,
     o: Linear,
-    /// Norms over each head, before the rotation.
-    pub norms: HeadNorms,
-    /// Rotation of queries and keys, if the layer has one.
-    pub rope: Option<RopeModule>,
+    norms: Option<HeadNorms>,
+    rope: Option<RopeModule>,
     heads: Heads,
     scale: f64,
 }
@@ -70,10 +85,7 @@ impl Biases {
     /// The same for all four projections.
     #[must_use]
     pub const fn all(bias: bool) -> Self {
-        Self {
-            qkv: bias,
-            output: bias,
-        }
+        Self { qkv: bias, output: bias }
     }
 }
 
@@ -100,6 +112,18 @@ impl Attention {
         })
     }
 
+    /// Norms over queries and keys, before the rotation.
+    #[must_use]
+    pub fn with_norms(
+        mut self,
+        query: impl Norm + 'static,
+        key: impl Norm + 'static,
+        place: NormPlace,
+    ) -> Self {
+        self.norms = Some(HeadNorms { query: Box::new(query), key: Box::new(key), place });
+        self
+    }
+
     /// Another attention scale than `dim^-0.5`.
     #[must_use]
     pub fn with_scale(mut self, scale: f64) -> Self {
@@ -110,13 +134,13 @@ impl Attention {
 
 impl Mixer for Attention {
     fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (
-            self.q.forward(t, x),
-            self.k.forward(t, x),
-            self.v.forward(t, x),
-        );
-        let q = self.prepare(t, q, self.heads.query, self.norms.as_ref().map(|n| &n.0));
-        let k = self.prepare(t, k, self.heads.kv, self.norms.as_ref().map(|n| &n.1));
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let (query, key) = match &self.norms {
+            Some(n) => (Some((&*n.query, n.place)), Some((&*n.key, n.place))),
+            None => (None, None),
+        };
+        let q = prepare(t, q, self.heads.query, query);
+        let k = prepare(t, k, self.heads.kv, key);
         let v = Heads::split(t, v, self.heads.kv);
         let offset = cache.offset();
         let (q, k) = match &self.rope {
@@ -130,15 +154,21 @@ impl Mixer for Attention {
     }
 }
 
-impl Attention {
-    fn prepare(&self, t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<&RmsNorm>) -> Var {
-        let x = Heads::rows(t, x, heads);
-        let x = match norm {
-            Some(norm) => norm.forward(t, x),
-            None => x,
-        };
-        t.transpose(x, &[0, 2, 1, 3])
+/// Splits a projection into heads `[batch, heads, tokens, dim]` and applies its norm.
+pub fn prepare(t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
+    let mut x = x;
+    if let Some((norm, NormPlace::Projection)) = norm {
+        x = norm.norm(t, x);
     }
+    x = Heads::rows(t, x, heads);
+    if let Some((norm, NormPlace::Rows)) = norm {
+        x = norm.norm(t, x);
+    }
+    x = t.transpose(x, &[0, 2, 1, 3]);
+    if let Some((norm, NormPlace::Heads)) = norm {
+        x = norm.norm(t, x);
+    }
+    x
 }
 
 /// The gated MLP `down(act(gate(x)) * up(x))`.

@@ -201,10 +201,7 @@ impl Network for Decoder {
         }
         for (i, ((rule, block), cache)) in self.layers.iter().zip(caches).enumerate() {
             t.layer(i);
-            let mask = masks
-                .iter()
-                .find(|(r, _)| r == rule)
-                .map_or(Mask::None, |m| m.1);
+            let mask = masks.iter().find(|(r, _)| r == rule).map_or(Mask::None, |m| m.1);
             h = block.forward(t, h, mask, cache);
         }
         t.set_stage(Stage::Head);

@@ -18,11 +18,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(d) if d > 0 => d,
         _ => width / query,
     };
-    let heads = Heads {
-        query,
-        kv: kv_heads(c, query)?,
-        dim,
-    };
+    let heads = Heads { query, kv: kv_heads(c, query)?, dim };
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let hidden = c.positive("intermediate_size")?;
     let vocabulary = c.positive("vocab_size")?;
@@ -82,10 +78,9 @@ fn mask_rules(c: &Config) -> Result<Vec<MaskRule>, ConfigError> {
         .iter()
         .map(|t| match (t.as_str(), window) {
             ("sliding_attention", Some(w)) if w > 0 => Ok(MaskRule::Window(w as u32)),
-            ("sliding_attention", _) => Err(c.invalid(
-                "sliding_window",
-                "a size, because layer_types has sliding layers",
-            )),
+            ("sliding_attention", _) => {
+                Err(c.invalid("sliding_window", "a size, because layer_types has sliding layers"))
+            }
             _ => Ok(MaskRule::Full),
         })
         .collect()

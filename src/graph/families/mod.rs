@@ -1,9 +1,16 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
 mod common;
+mod deepseek_v3;
 mod frame;
+mod gated_delta;
+mod gemma3;
 mod llama;
+mod mla;
+mod moe;
 mod qwen3;
+mod qwen3_moe;
+mod qwen3_next;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -19,13 +26,16 @@ pub struct Family {
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
+    Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
+    Family { model_types: &["qwen3"], build: qwen3::build },
+    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
+    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
+    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
+    Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
+    Family { model_types: &["gemma3_text"], build: gemma3::build },
     Family {
-        model_types: &["llama", "mistral", "iquestcoder", "xverse"],
-        build: llama::build,
-    },
-    Family {
-        model_types: &["qwen3"],
-        build: qwen3::build,
+        model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
+        build: deepseek_v3::build,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! Qwen3 dense: Llama's block with norms over each query and key head.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads, layer_count};
+use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, layer_count};
 use super::frame::{Block, Decoder, MaskRule, PreNorm};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
@@ -54,21 +54,12 @@ pub(super) fn attention(
     eps: f64,
     rope: &RopeModule,
 ) -> Attention {
-    let mut attention = Attention::new(
-        p,
-        "self_attn",
-        width,
-        heads,
-        Biases::default(),
-        Some(rope.clone()),
-    );
-    attention.norms = Some(p.scope("self_attn", |p| {
-        (
-            RmsNorm::new(p, "q_norm", heads.dim, eps),
-            RmsNorm::new(p, "k_norm", heads.dim, eps),
-        )
-    }));
-    attention
+    let attention =
+        Attention::new(p, "self_attn", width, heads, Biases::default(), Some(rope.clone()));
+    let (query, key) = p.scope("self_attn", |p| {
+        (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
+    });
+    attention.with_norms(query, key, NormPlace::Rows)
 }
 
 /// The rope of the Qwen3 generation: `rope_theta` and `rope_scaling`, or both within `rope_parameters`.

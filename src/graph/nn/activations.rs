@@ -43,8 +43,7 @@ pub fn relu2(t: &mut Tape<'_>, x: Var) -> Var {
 fn gelu_steps(t: &mut Tape<'_>, x: Var) -> Var {
     let scaled = t.div(x, std::f64::consts::SQRT_2);
     let e = t.unary(Unary::Erf, scaled);
-    let one = t.scalar(1.0, t.dtype(x));
-    let sum = t.add(one, e);
+    let sum = t.add(e, 1.0);
     let product = t.mul(x, sum);
     t.div(product, 2.0)
 }
@@ -56,19 +55,14 @@ pub fn gelu(t: &mut Tape<'_>, x: Var) -> Var {
 }
 
 fn gelu_approx_steps(t: &mut Tape<'_>, x: Var) -> Var {
-    let half = t.scalar(0.5, t.dtype(x));
-    let half_x = t.mul(half, x);
-    let root = t.scalar((2.0 / std::f64::consts::PI).sqrt(), t.dtype(x));
-    let small = t.scalar(0.044_715, t.dtype(x));
-    let three = t.scalar(3.0, t.dtype(x));
-    let cube = t.binary(Binary::Power, x, three);
-    let cube = t.mul(small, cube);
+    let half = t.mul(x, 0.5);
+    let cube = t.binary(Binary::Power, x, 3i64);
+    let cube = t.mul(cube, 0.044_715);
     let inner = t.add(x, cube);
-    let inner = t.mul(root, inner);
+    let inner = t.mul(inner, (2.0 / std::f64::consts::PI).sqrt());
     let tanh = t.unary(Unary::Tanh, inner);
-    let one = t.scalar(1.0, t.dtype(x));
-    let sum = t.add(one, tanh);
-    t.mul(half_x, sum)
+    let sum = t.add(tanh, 1.0);
+    t.mul(half, sum)
 }
 
 /// `nn.gelu_approx`, the tanh form.

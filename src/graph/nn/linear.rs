@@ -25,10 +25,7 @@ pub struct Linear {
 impl Linear {
     /// Declares a matrix of `outputs` rows and `inputs` columns.
     pub fn new(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64, bias: bool) -> Self {
-        Self {
-            id: p.linear(name, inputs, outputs, bias),
-            bias,
-        }
+        Self { id: p.linear(name, inputs, outputs, bias), bias }
     }
 
     /// `x W^T (+ b)`.
@@ -61,9 +58,7 @@ pub struct Embedding {
 impl Embedding {
     /// Declares a table of `count` rows.
     pub fn new(p: &mut ParamBuilder, name: &str, count: u64, width: u64) -> Self {
-        Self {
-            id: p.embedding(name, count, width),
-        }
+        Self { id: p.embedding(name, count, width) }
     }
 
     /// The rows of the token ids.
@@ -107,9 +102,7 @@ pub struct MultiLinear {
 impl MultiLinear {
     /// Declares `heads` matrices of `outputs` rows and `inputs` columns.
     pub fn new(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64, heads: u64) -> Self {
-        Self {
-            id: p.multi_linear(name, inputs, outputs, heads),
-        }
+        Self { id: p.multi_linear(name, inputs, outputs, heads) }
     }
 
     /// `x W^T` per head, or `x W` when not `transpose`.
@@ -142,11 +135,7 @@ impl Conv1d {
     ) -> Self {
         let weight = p.raw(&format!("{name}.weight"), &[channels, kernel, 1]);
         let bias = bias.then(|| p.raw(&format!("{name}.bias"), &[channels]));
-        Self {
-            weight,
-            bias,
-            groups: u32::try_from(channels).unwrap_or(1),
-        }
+        Self { weight, bias, groups: u32::try_from(channels).unwrap_or(1) }
     }
 
     /// The convolution of `x [batch, length, channels]`.

@@ -13,10 +13,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Declares the weight `name.weight`.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
-        Self {
-            weight: p.raw(&format!("{name}.weight"), &[width]),
-            eps,
-        }
+        Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
     }
 
     /// The normalised `x`.
@@ -36,17 +33,13 @@ pub struct GemmaNorm {
 impl GemmaNorm {
     /// Declares the weight `name.weight`.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
-        Self {
-            weight: p.raw(&format!("{name}.weight"), &[width]),
-            eps,
-        }
+        Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
     }
 
     /// The normalised `x`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
-        let one = t.scalar(1.0, t.dtype(w));
-        let scale = t.add(one, w);
+        let scale = t.add(w, 1.0);
         t.rms_norm(x, Some(scale), self.eps)
     }
 }

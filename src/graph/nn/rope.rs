@@ -37,9 +37,7 @@ impl RopeScaling {
     fn number(&self, key: &str) -> Result<f64, ConfigError> {
         match self.0.opt_number(key)? {
             Some(x) => Ok(x),
-            None => Err(ConfigError::Unsupported(format!(
-                "rope_scaling lacks the key '{key}'"
-            ))),
+            None => Err(ConfigError::Unsupported(format!("rope_scaling lacks the key '{key}'"))),
         }
     }
 }
@@ -124,11 +122,7 @@ impl RopeModule {
         let c = scaling.values();
         let factor = scaling.number("factor")?;
         let mscale = |m: f64| {
-            if factor <= 1.0 {
-                1.0
-            } else {
-                0.1 * m * factor.ln() + 1.0
-            }
+            if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 }
         };
         let ratio =
             mscale(c.number_or("mscale", 1.0)?) / mscale(c.number_or("mscale_all_dim", 0.0)?);
@@ -154,16 +148,9 @@ impl RopeModule {
             None => vec![1.0],
         };
         let factor = max.map_or(1.0, |m| m as f64 / original);
-        self.input_scale = if factor <= 1.0 {
-            1.0
-        } else {
-            (1.0 + factor.ln() / original.ln()).sqrt()
-        };
-        self.table = Some(FrequencyTable::Long {
-            dims: self.dims,
-            base: self.base,
-            factors,
-        });
+        self.input_scale =
+            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        self.table = Some(FrequencyTable::Long { dims: self.dims, base: self.base, factors });
         // The factor is applied even when it is 1, so the copy it costs is there in every case.
         if self.input_scale == 1.0 {
             self.input_scale = f64::from_bits(1.0f64.to_bits() + 1);

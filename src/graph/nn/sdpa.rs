@@ -35,13 +35,7 @@ fn quantised(t: &mut Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: M
     let (mut k, mut v) = (k, v);
     let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
     if repeats > 1 {
-        let parts = [
-            dims[0],
-            i64::from(heads),
-            i64::from(repeats),
-            dims[2],
-            dims[3],
-        ];
+        let parts = [dims[0], i64::from(heads), i64::from(repeats), dims[2], dims[3]];
         q = t.reshape(q, &parts);
         k = per_group(t, k);
         v = per_group(t, v);
@@ -70,10 +64,7 @@ fn quantised(t: &mut Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: M
     let weights = t.softmax(scores, true);
     let out = t.quantized_matmul(weights, v, false);
     if repeats > 1 {
-        t.reshape(
-            out,
-            &dims[..3].iter().copied().chain([-1]).collect::<Vec<_>>(),
-        )
+        t.reshape(out, &dims[..3].iter().copied().chain([-1]).collect::<Vec<_>>())
     } else {
         out
     }

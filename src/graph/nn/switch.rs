@@ -22,10 +22,7 @@ impl SwitchLinear {
         experts: u64,
         bias: bool,
     ) -> Self {
-        Self {
-            id: p.switch_linear(name, inputs, outputs, experts, bias),
-            bias,
-        }
+        Self { id: p.switch_linear(name, inputs, outputs, experts, bias), bias }
     }
 
     /// The products with the experts `indices`.
@@ -66,13 +63,8 @@ struct Routed {
 
 fn route(t: &mut Tape<'_>, x: Var, indices: Var) -> Routed {
     let x = t.expand_dims(x, &[-2, -3]);
-    let indices = t.stop_gradient(indices);
     if t.shape(indices).elements() < 64 {
-        return Routed {
-            x,
-            indices,
-            inverse: None,
-        };
+        return Routed { x, indices, inverse: None };
     }
     let chosen = t.dim(indices, -1);
     let flat = t.flatten(indices, 0, -1);
@@ -82,11 +74,7 @@ fn route(t: &mut Tape<'_>, x: Var, indices: Var) -> Routed {
     let token = t.binary(Binary::FloorDivide, order, i64::from(chosen));
     let x = t.take(rows, token);
     let indices = t.take(flat, order);
-    Routed {
-        x,
-        indices,
-        inverse: Some(inverse),
-    }
+    Routed { x, indices, inverse: Some(inverse) }
 }
 
 fn unroute(t: &mut Tape<'_>, y: Var, inverse: Option<Var>, indices: Var) -> Var {
@@ -94,12 +82,7 @@ fn unroute(t: &mut Tape<'_>, y: Var, inverse: Option<Var>, indices: Var) -> Var 
         None => y,
         Some(order) => {
             let y = t.take(y, order);
-            let dims: Vec<i64> = t
-                .shape(indices)
-                .dims()
-                .iter()
-                .map(|&n| i64::from(n))
-                .collect();
+            let dims: Vec<i64> = t.shape(indices).dims().iter().map(|&n| i64::from(n)).collect();
             t.unflatten(y, 0, &dims)
         }
     };

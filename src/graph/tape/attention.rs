@@ -52,11 +52,7 @@ impl Tape<'_> {
     pub fn rope(&mut self, x: Var, rope: Rope, freqs: Option<Var>) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         if shape.rank() < 3 || rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > shape.dim(-1) {
-            return self.fail(format!(
-                "rope over {} of {} features",
-                rope.dims,
-                shape.dim(-1)
-            ));
+            return self.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
         }
         let op = Op::Rope(Box::new(rope));
         match freqs {
@@ -84,16 +80,11 @@ impl Tape<'_> {
             && sq.dim(1) % sk.dim(1) == 0
             && sk.dims()[..3] == sv.dims()[..3];
         if !fits {
-            return self.fail(format!(
-                "attention over queries {sq:?}, keys {sk:?} and values {sv:?}"
-            ));
+            return self
+                .fail(format!("attention over queries {sq:?}, keys {sk:?} and values {sv:?}"));
         }
         let dtype = self.dtype(q).promote(self.dtype(k)).promote(self.dtype(v));
-        let (q, k, v) = (
-            self.astype(q, dtype),
-            self.astype(k, dtype),
-            self.astype(v, dtype),
-        );
+        let (q, k, v) = (self.astype(q, dtype), self.astype(k, dtype), self.astype(v, dtype));
         let mask = self.full_mask(mask, dtype, &sq, &sk);
         let array = match mask {
             Mask::Array(m) => Some(m),
@@ -119,11 +110,7 @@ impl Tape<'_> {
 
     fn full_mask(&mut self, mask: Mask, dtype: DType, q: &Shape, k: &Shape) -> Mask {
         let Mask::Array(m) = mask else { return mask };
-        let m = if self.dtype(m) == DType::Bool {
-            m
-        } else {
-            self.astype(m, dtype)
-        };
+        let m = if self.dtype(m) == DType::Bool { m } else { self.astype(m, dtype) };
         Mask::Array(self.broadcast_to(m, q.with(3, k.dim(2))))
     }
 
@@ -176,11 +163,7 @@ impl Tape<'_> {
             weights = self.slice(weights, -1, 1, n);
         }
         let out = self.matmul(weights, v);
-        if repeats > 1 {
-            self.flatten(out, 1, 2)
-        } else {
-            out
-        }
+        if repeats > 1 { self.flatten(out, 1, 2) } else { out }
     }
 
     fn prepend_sinks(

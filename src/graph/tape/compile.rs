@@ -48,9 +48,7 @@ impl Body {
     #[must_use]
     pub fn name(&self) -> String {
         let members = self.nodes.iter().filter(|n| n.op != Op::Broadcast);
-        std::iter::once("Compiled")
-            .chain(members.map(|n| n.op.name()))
-            .collect()
+        std::iter::once("Compiled").chain(members.map(|n| n.op.name())).collect()
     }
 }
 
@@ -102,28 +100,16 @@ impl Region {
         producers.sort_unstable();
         consumers.sort_unstable();
         let done = vec![false; trace.nodes.len() - first];
-        Self {
-            first,
-            producers,
-            consumers,
-            exits: exits.to_vec(),
-            done,
-        }
+        Self { first, producers, consumers, exits: exits.to_vec(), done }
     }
 
     fn producer(&self, var: Var) -> Option<usize> {
-        self.producers
-            .binary_search_by_key(&var, |p| p.0)
-            .ok()
-            .map(|i| self.producers[i].1)
+        self.producers.binary_search_by_key(&var, |p| p.0).ok().map(|i| self.producers[i].1)
     }
 
     fn consumers(&self, var: Var) -> impl Iterator<Item = usize> + '_ {
         let start = self.consumers.partition_point(|c| c.0 < var);
-        self.consumers[start..]
-            .iter()
-            .take_while(move |c| c.0 == var)
-            .map(|c| c.1)
+        self.consumers[start..].iter().take_while(move |c| c.0 == var).map(|c| c.1)
     }
 
     fn fuse(mut self, trace: &mut Trace) {
@@ -214,9 +200,7 @@ impl Region {
                 needed.extend_from_slice(inputs);
             }
         }
-        let first_link = old
-            .first()
-            .map_or(trace.links.len(), |n| n.first_link as usize);
+        let first_link = old.first().map_or(trace.links.len(), |n| n.first_link as usize);
         trace.links.truncate(first_link);
         for ((mut node, inputs, outputs), keep) in made.into_iter().zip(keep) {
             if keep {
@@ -237,19 +221,12 @@ impl Region {
         last: &Node,
         chain: &Chain,
     ) -> (Node, Vec<Var>, Vec<Var>) {
-        let members: Vec<&Node> = chain
-            .members
-            .iter()
-            .map(|&m| &old[m - self.first])
-            .collect();
+        let members: Vec<&Node> = chain.members.iter().map(|&m| &old[m - self.first]).collect();
         let results: Vec<Var> = members.iter().map(|m| trace.outputs(m)[0]).collect();
         let end = trace.outputs(last)[0];
         let inputs = read_order(trace, &members, &results, end);
         let mut outputs = Vec::new();
-        let mut body = Body {
-            nodes: Vec::with_capacity(members.len()),
-            outputs: Vec::new(),
-        };
+        let mut body = Body { nodes: Vec::with_capacity(members.len()), outputs: Vec::new() };
         for (i, (member, &result)) in members.iter().zip(&results).enumerate() {
             let refer = |v: &Var| match results.iter().position(|r| r == v) {
                 Some(m) => BodyRef::Member(m as u32),
@@ -269,14 +246,7 @@ impl Region {
         }
         let index = trace.bodies.len() as u32;
         trace.bodies.push(body);
-        (
-            Node {
-                op: Op::Compiled(index),
-                ..last.clone()
-            },
-            inputs,
-            outputs,
-        )
+        (Node { op: Op::Compiled(index), ..last.clone() }, inputs, outputs)
     }
 }
 

@@ -55,12 +55,7 @@ impl Tape<'_> {
         let shape = outer.with(axis, index.dim(axis));
         let indices = self.broadcast_to(indices, shape);
         let dtype = self.dtype(x);
-        self.push(
-            Op::GatherAxis { axis: i as u8 },
-            &[x, indices],
-            shape,
-            dtype,
-        )
+        self.push(Op::GatherAxis { axis: i as u8 }, &[x, indices], shape, dtype)
     }
 
     /// `mx.put_along_axis`, or the adding variant.
@@ -75,10 +70,7 @@ impl Tape<'_> {
         let i = self.axis(x, axis, "put_along_axis");
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let mut values = self.astype(values, dtype);
-        let extra = self
-            .shape(values)
-            .rank()
-            .saturating_sub(self.shape(indices).rank());
+        let extra = self.shape(values).rank().saturating_sub(self.shape(indices).rank());
         if extra > 0 {
             let axes: Vec<i32> = (0..extra as i32).collect();
             values = self.squeeze(values, &axes);
@@ -125,10 +117,7 @@ impl Tape<'_> {
     pub fn stack(&mut self, parts: &[Var], axis: i32) -> Var {
         let rank = parts.first().map_or(0, |&p| self.shape(p).rank()) as i32;
         let place = if axis < 0 { axis + rank + 1 } else { axis };
-        let parts: Vec<Var> = parts
-            .iter()
-            .map(|&p| self.expand_dims(p, &[place]))
-            .collect();
+        let parts: Vec<Var> = parts.iter().map(|&p| self.expand_dims(p, &[place])).collect();
         self.concat(&parts, place)
     }
 
@@ -146,12 +135,7 @@ impl Tape<'_> {
             return update;
         }
         let starts = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, start);
-        self.push(
-            Op::SliceUpdate(Box::new(starts)),
-            &[x, update],
-            shape,
-            dtype,
-        )
+        self.push(Op::SliceUpdate(Box::new(starts)), &[x, update], shape, dtype)
     }
 
     /// `mx.pad` with zeros along one axis.
@@ -162,12 +146,7 @@ impl Tape<'_> {
         let n = self.size(n);
         let zero = self.scalar(0.0, dtype);
         let low = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, before);
-        self.push(
-            Op::Pad(Box::new(low)),
-            &[x, zero],
-            shape.with(axis, n),
-            dtype,
-        )
+        self.push(Op::Pad(Box::new(low)), &[x, zero], shape.with(axis, n), dtype)
     }
 
     /// `mx.contiguous`.

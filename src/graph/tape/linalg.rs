@@ -35,10 +35,8 @@ impl Tape<'_> {
             let flat = self.flatten(a, 0, -2);
             let shape = self.shape(flat).with(-1, n);
             let out = self.push(Op::Matmul, &[flat, b], shape, dtype);
-            let outer: Vec<i64> = sa.dims()[..sa.rank() - 1]
-                .iter()
-                .map(|&d| i64::from(d))
-                .collect();
+            let outer: Vec<i64> =
+                sa.dims()[..sa.rank() - 1].iter().map(|&d| i64::from(d)).collect();
             return self.unflatten(out, 0, &outer);
         }
         if sa.rank() > 2 || sb.rank() > 2 {
@@ -54,10 +52,7 @@ impl Tape<'_> {
     /// Broadcasts all axes but the last two.
     fn broadcast_outer(&mut self, a: Var, b: Var) -> Option<(Var, Var)> {
         let (sa, sb) = (self.shape(a), self.shape(b));
-        let outer = sa
-            .with(-1, 1)
-            .with(-2, 1)
-            .broadcast(&sb.with(-1, 1).with(-2, 1))?;
+        let outer = sa.with(-1, 1).with(-2, 1).broadcast(&sb.with(-1, 1).with(-2, 1))?;
         let a = self.broadcast_to(a, outer.with(-1, sa.dim(-1)).with(-2, sa.dim(-2)));
         let b = self.broadcast_to(b, outer.with(-1, sb.dim(-1)).with(-2, sb.dim(-2)));
         Some((a, b))
@@ -91,15 +86,10 @@ impl Tape<'_> {
         let sw = self.shape(w.weight);
         let wide = u64::from(sw.dim(-1)) * 32 / u64::from(w.packing.bits.max(1));
         let wide = self.size(wide);
-        let (inner, outer) = if transpose {
-            (wide, sw.dim(-2))
-        } else {
-            (sw.dim(-2), wide)
-        };
+        let (inner, outer) = if transpose { (wide, sw.dim(-2)) } else { (sw.dim(-2), wide) };
         if sx.rank() < 2 || sw.rank() < 2 || sx.dim(-1) != inner {
-            return self.fail(format!(
-                "quantised product of {sx:?} with a matrix of {inner} columns"
-            ));
+            return self
+                .fail(format!("quantised product of {sx:?} with a matrix of {inner} columns"));
         }
         let (x, mut inputs, dtype) = self.quantized_inputs(x, w);
         inputs.insert(0, x);
@@ -118,10 +108,7 @@ impl Tape<'_> {
             }
         }
         let shape = self.shape(inputs[0]).with(-1, outer);
-        let op = Op::QuantizedMatmul {
-            packing: w.packing,
-            transpose,
-        };
+        let op = Op::QuantizedMatmul { packing: w.packing, transpose };
         self.push(op, &inputs, shape, dtype)
     }
 
@@ -146,11 +133,7 @@ impl Tape<'_> {
     pub fn gather_qmm(&mut self, x: Var, w: Packed, indices: Var, sorted: bool) -> Var {
         let (x, weights, dtype) = self.quantized_inputs(x, w);
         let n = self.dim(w.weight, -2);
-        let op = Op::GatherQmm {
-            packing: w.packing,
-            transpose: true,
-            sorted,
-        };
+        let op = Op::GatherQmm { packing: w.packing, transpose: true, sorted };
         self.gathered(op, x, &weights, indices, n, dtype)
     }
 
@@ -188,10 +171,7 @@ impl Tape<'_> {
         let Some(common) = outer.broadcast(&self.shape(right)) else {
             return self.fail("gathered product: indices do not fit");
         };
-        let (left, right) = (
-            self.broadcast_to(left, common),
-            self.broadcast_to(right, common),
-        );
+        let (left, right) = (self.broadcast_to(left, common), self.broadcast_to(right, common));
         let mut shape = common;
         shape.push(sx.dim(-2));
         shape.push(n);
@@ -212,12 +192,7 @@ impl Tape<'_> {
         };
         let mut inputs = vec![w.weight, w.scales];
         inputs.extend(w.biases);
-        self.push(
-            Op::Dequantize(w.packing),
-            &inputs,
-            words.with(-1, wide),
-            dtype,
-        )
+        self.push(Op::Dequantize(w.packing), &inputs, words.with(-1, wide), dtype)
     }
 
     /// `mx.quantize` along the last axis (used by a quantised KV cache).
@@ -225,10 +200,7 @@ impl Tape<'_> {
         let shape = self.shape(x);
         let n = shape.dim(-1);
         if packing.group == 0 || n % packing.group != 0 {
-            self.fail(format!(
-                "cannot quantise {shape:?} in groups of {}",
-                packing.group
-            ));
+            self.fail(format!("cannot quantise {shape:?} in groups of {}", packing.group));
         }
         let words = (u64::from(n) * u64::from(packing.bits) / 32) as u32;
         let groups = n / packing.group.max(1);
@@ -236,18 +208,12 @@ impl Tape<'_> {
         let weight = self.value(shape.with(-1, words), DType::U32, source);
         let scale_dtype = packing.scale_dtype(self.dtype(x));
         let scales = self.value(shape.with(-1, groups), scale_dtype, source);
-        let biases = packing
-            .has_biases()
-            .then(|| self.value(shape.with(-1, groups), scale_dtype, source));
+        let biases =
+            packing.has_biases().then(|| self.value(shape.with(-1, groups), scale_dtype, source));
         let mut outputs = vec![weight, scales];
         outputs.extend(biases);
         self.record(Op::Quantize(packing), &[x], &outputs);
-        Packed {
-            weight,
-            scales,
-            biases,
-            packing,
-        }
+        Packed { weight, scales, biases, packing }
     }
 
     /// `mx.conv1d` without padding: `x [batch, length, channels]`, `weight [out, kernel, channels / groups]`.

@@ -181,10 +181,7 @@ impl Trace {
 
     /// Everything that is evaluated: the results, then the cache.
     pub fn roots(&self) -> impl DoubleEndedIterator<Item = Var> + '_ {
-        self.results
-            .iter()
-            .copied()
-            .chain(self.cache.iter().map(|&(_, v)| v))
+        self.results.iter().copied().chain(self.cache.iter().map(|&(_, v)| v))
     }
 }
 
@@ -285,11 +282,7 @@ impl<'p> Tape<'p> {
 
     fn value(&mut self, shape: Shape, dtype: DType, source: Source) -> Var {
         let var = Var(u32::try_from(self.trace.values.len()).unwrap_or(u32::MAX));
-        self.trace.values.push(Value {
-            shape,
-            dtype,
-            source,
-        });
+        self.trace.values.push(Value { shape, dtype, source });
         var
     }
 
@@ -305,10 +298,7 @@ impl<'p> Tape<'p> {
             return slot;
         }
         let Some((shape, dtype)) = self.params.tensor(module, part) else {
-            return self.fail(format!(
-                "{} has no {part:?}",
-                self.params.module(module).path
-            ));
+            return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
         };
         let var = self.value(shape, dtype, Source::Param(module, part));
         self.loaded[module.index()][part as usize] = var;
@@ -350,9 +340,7 @@ impl<'p> Tape<'p> {
         match shape.index(axis) {
             Some(i) => i,
             None => {
-                self.fail(format!(
-                    "{what}: no axis {axis} in an array of shape {shape:?}"
-                ));
+                self.fail(format!("{what}: no axis {axis} in an array of shape {shape:?}"));
                 0
             }
         }

@@ -8,17 +8,12 @@ impl Trace {
     #[must_use]
     pub fn pruned(mut self) -> Self {
         let mut needed = vec![false; self.values.len()];
-        self.roots()
-            .collect::<Vec<Var>>()
-            .into_iter()
-            .for_each(|v| needed[v.index()] = true);
+        self.roots().collect::<Vec<Var>>().into_iter().for_each(|v| needed[v.index()] = true);
         let mut keep = vec![false; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate().rev() {
             if self.outputs(node).iter().any(|v| needed[v.index()]) {
                 keep[i] = true;
-                self.inputs(node)
-                    .iter()
-                    .for_each(|v| needed[v.index()] = true);
+                self.inputs(node).iter().for_each(|v| needed[v.index()] = true);
             }
         }
         let mut keep = keep.into_iter();

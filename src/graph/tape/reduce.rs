@@ -19,18 +19,9 @@ impl Tape<'_> {
         let out = if from.dims().get(i) == Some(&1) {
             self.astype(x, dtype)
         } else {
-            self.push(
-                Op::Reduce(how, Axes::new([i])),
-                &[x],
-                from.with(axis, 1),
-                dtype,
-            )
+            self.push(Op::Reduce(how, Axes::new([i])), &[x], from.with(axis, 1), dtype)
         };
-        if keep_dims {
-            out
-        } else {
-            self.squeeze(out, &[axis])
-        }
+        if keep_dims { out } else { self.squeeze(out, &[axis]) }
     }
 
     /// `x.sum(axis)`.
@@ -41,11 +32,7 @@ impl Tape<'_> {
     /// `x.mean(axis)`: the sum times the reciprocal number of elements.
     pub fn mean(&mut self, x: Var, axis: i32, keep_dims: bool) -> Var {
         let n = self.dim(x, axis).max(1);
-        let dtype = if self.dtype(x).is_float() {
-            self.dtype(x)
-        } else {
-            DType::F32
-        };
+        let dtype = if self.dtype(x).is_float() { self.dtype(x) } else { DType::F32 };
         let sum = self.sum(x, axis, keep_dims);
         let factor = self.scalar(1.0 / f64::from(n), dtype);
         self.mul(sum, factor)
@@ -54,22 +41,14 @@ impl Tape<'_> {
     /// `mx.cumsum`.
     pub fn cumsum(&mut self, x: Var, axis: i32) -> Var {
         let i = self.axis(x, axis, "cumsum");
-        let dtype = if self.dtype(x) == DType::Bool {
-            DType::I32
-        } else {
-            self.dtype(x)
-        };
+        let dtype = if self.dtype(x) == DType::Bool { DType::I32 } else { self.dtype(x) };
         let shape = self.shape(x);
         self.push(Op::Scan { axis: i as u8 }, &[x], shape, dtype)
     }
 
     /// `mx.softmax` over the last axis.
     pub fn softmax(&mut self, x: Var, precise: bool) -> Var {
-        let dtype = if self.dtype(x).is_float() {
-            self.dtype(x)
-        } else {
-            DType::F32
-        };
+        let dtype = if self.dtype(x).is_float() { self.dtype(x) } else { DType::F32 };
         let x = self.astype(x, dtype);
         let shape = self.shape(x);
         self.push(Op::Softmax { precise }, &[x], shape, dtype)
@@ -86,33 +65,17 @@ impl Tape<'_> {
     pub fn argmax(&mut self, x: Var) -> Var {
         let i = self.axis(x, -1, "argmax");
         let shape = self.shape(x).with(-1, 1);
-        let out = self.push(
-            Op::ArgReduce {
-                axis: i as u8,
-                max: true,
-            },
-            &[x],
-            shape,
-            DType::U32,
-        );
+        let out = self.push(Op::ArgReduce { axis: i as u8, max: true }, &[x], shape, DType::U32);
         self.squeeze(out, &[-1])
     }
 
     /// `mx.argpartition`; `kth` counts from the end when negative.
     pub fn argpartition(&mut self, x: Var, kth: i64, axis: i32) -> Var {
         let Some((i, kth)) = self.partition_at(x, kth, axis) else {
-            return self.fail(format!(
-                "argpartition: no element {kth} in {:?}",
-                self.shape(x)
-            ));
+            return self.fail(format!("argpartition: no element {kth} in {:?}", self.shape(x)));
         };
         let shape = self.shape(x);
-        self.push(
-            Op::ArgPartition { axis: i as u8, kth },
-            &[x],
-            shape,
-            DType::U32,
-        )
+        self.push(Op::ArgPartition { axis: i as u8, kth }, &[x], shape, DType::U32)
     }
 
     /// `mx.topk` along the last axis: a partition and a slice.
@@ -206,14 +169,6 @@ impl Tape<'_> {
     /// `mx.arange(start, stop, dtype)`.
     pub fn arange_of(&mut self, start: u32, stop: u32, dtype: DType) -> Var {
         let shape = Shape::new(&[stop.saturating_sub(start)]);
-        self.push(
-            Op::Arange {
-                start: f64::from(start),
-                step: 1.0,
-            },
-            &[],
-            shape,
-            dtype,
-        )
+        self.push(Op::Arange { start: f64::from(start), step: 1.0 }, &[], shape, dtype)
     }
 }

@@ -10,36 +10,13 @@ use std::f64::consts::PI;
 #[allow(missing_docs)]
 pub enum FrequencyTable {
     /// Llama 3: long wavelengths are stretched, medium ones blended.
-    Llama3 {
-        dims: u32,
-        base: f64,
-        factor: f64,
-        low: f64,
-        high: f64,
-        original: f64,
-    },
+    Llama3 { dims: u32, base: f64, factor: f64, low: f64, high: f64, original: f64 },
     /// YaRN: a ramp between stretched and original frequencies.
-    Yarn {
-        dims: u32,
-        base: f64,
-        factor: f64,
-        original: f64,
-        beta_fast: f64,
-        beta_slow: f64,
-    },
+    Yarn { dims: u32, base: f64, factor: f64, original: f64, beta_fast: f64, beta_slow: f64 },
     /// LongRoPE: a factor per frequency.
-    Long {
-        dims: u32,
-        base: f64,
-        factors: Vec<f64>,
-    },
+    Long { dims: u32, base: f64, factors: Vec<f64> },
     /// Gemma 4: only the first `rotated` features turn.
-    Proportional {
-        dims: u32,
-        rotated: u32,
-        base: f64,
-        factor: f64,
-    },
+    Proportional { dims: u32, rotated: u32, base: f64, factor: f64 },
 }
 
 impl FrequencyTable {
@@ -67,14 +44,7 @@ impl FrequencyTable {
         let plain = |i: u32, dims: u32, base: f64| base.powf(f64::from(2 * i) / f64::from(dims));
         (0..n)
             .map(|i| match self {
-                Self::Llama3 {
-                    dims,
-                    base,
-                    factor,
-                    low,
-                    high,
-                    original,
-                } => {
+                Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
                     let wavelength = 2.0 * PI * f;
                     if wavelength > original / low {
@@ -86,14 +56,7 @@ impl FrequencyTable {
                         f
                     }
                 }
-                Self::Yarn {
-                    dims,
-                    base,
-                    factor,
-                    original,
-                    beta_fast,
-                    beta_slow,
-                } => {
+                Self::Yarn { dims, base, factor, original, beta_fast, beta_slow } => {
                     let turn = |rotations: f64| {
                         f64::from(*dims) * (original / (rotations * 2.0 * PI)).ln()
                             / (2.0 * base.ln())
@@ -108,20 +71,11 @@ impl FrequencyTable {
                     let inter = factor * extra;
                     (inter * extra) / (inter * keep + extra * (1.0 - keep))
                 }
-                Self::Long {
-                    dims,
-                    base,
-                    factors,
-                } => {
+                Self::Long { dims, base, factors } => {
                     let k = if factors.len() == 1 { 0 } else { i as usize };
                     factors.get(k).copied().unwrap_or(1.0) * plain(i, *dims, *base)
                 }
-                Self::Proportional {
-                    dims,
-                    rotated,
-                    base,
-                    factor,
-                } => {
+                Self::Proportional { dims, rotated, base, factor } => {
                     if i < rotated.div_ceil(2) {
                         factor * plain(i, *dims, *base)
                     } else {

@@ -5,13 +5,13 @@ use crate::graph::op::Op;
 use crate::graph::shape::{Axes, MAX_RANK, Shape};
 
 impl Tape<'_> {
-    /// `mx.reshape`; one dimension may be -1.
+    /// `mx.reshape`; one dimension may be -1 (and then there is an operation even if nothing changes).
     pub fn reshape(&mut self, x: Var, dims: &[i64]) -> Var {
         let from = self.shape(x);
         let Some(to) = resolve(&from, dims) else {
             return self.fail(format!("cannot reshape {from:?} into {dims:?}"));
         };
-        if to == from {
+        if to == from && !dims.contains(&-1) {
             return x;
         }
         let dtype = self.dtype(x);
@@ -31,9 +31,7 @@ impl Tape<'_> {
             return x;
         }
         if s > e {
-            return self.fail(format!(
-                "flatten: axis {start} is behind axis {end} in {from:?}"
-            ));
+            return self.fail(format!("flatten: axis {start} is behind axis {end} in {from:?}"));
         }
         let merged: u64 = from.dims()[s..=e].iter().map(|&n| u64::from(n)).product();
         let mut to = Shape::new(&from.dims()[..s]);
@@ -50,19 +48,13 @@ impl Tape<'_> {
             return self.fail(format!("unflatten: no axis {axis} in {from:?}"));
         };
         let Some(parts) = resolve(&Shape::new(&[from.dims()[i]]), dims) else {
-            return self.fail(format!(
-                "cannot unflatten axis {axis} of {from:?} into {dims:?}"
-            ));
+            return self.fail(format!("cannot unflatten axis {axis} of {from:?} into {dims:?}"));
         };
         if parts.rank() == 1 {
             return x;
         }
         let mut to = Shape::new(&from.dims()[..i]);
-        parts
-            .dims()
-            .iter()
-            .chain(&from.dims()[i + 1..])
-            .for_each(|&n| to.push(n));
+        parts.dims().iter().chain(&from.dims()[i + 1..]).for_each(|&n| to.push(n));
         let dtype = self.dtype(x);
         self.push(Op::Unflatten, &[x], to, dtype)
     }
@@ -77,17 +69,10 @@ impl Tape<'_> {
         let mut seen = [false; MAX_RANK];
         order.iter().for_each(|&a| seen[a.min(MAX_RANK - 1)] = true);
         if order.len() != from.rank() || !seen[..from.rank()].iter().all(|&s| s) {
-            return self.fail(format!(
-                "transpose: {order:?} is no order of the axes of {from:?}"
-            ));
+            return self.fail(format!("transpose: {order:?} is no order of the axes of {from:?}"));
         }
         let dtype = self.dtype(x);
-        self.push(
-            Op::Transpose(Axes::new(order.iter().copied())),
-            &[x],
-            to,
-            dtype,
-        )
+        self.push(Op::Transpose(Axes::new(order.iter().copied())), &[x], to, dtype)
     }
 
     /// `mx.swapaxes`.
@@ -161,12 +146,7 @@ impl Tape<'_> {
         starts = starts.with(axis, start);
         let steps = Shape::new(&[1; MAX_RANK][..from.rank()]);
         let dtype = self.dtype(x);
-        self.push(
-            Op::Slice(Box::new((starts, steps))),
-            &[x],
-            from.with(axis, length),
-            dtype,
-        )
+        self.push(Op::Slice(Box::new((starts, steps))), &[x], from.with(axis, length), dtype)
     }
 
     /// `x[..., start::step, ...]` along one axis.
@@ -183,17 +163,9 @@ impl Tape<'_> {
         }
         let zeros = Shape::new(&[0; MAX_RANK][..from.rank()]);
         let ones = Shape::new(&[1; MAX_RANK][..from.rank()]);
-        let spec = (
-            zeros.with(axis, start),
-            ones.with(axis, if length == 1 { 1 } else { step }),
-        );
+        let spec = (zeros.with(axis, start), ones.with(axis, if length == 1 { 1 } else { step }));
         let dtype = self.dtype(x);
-        self.push(
-            Op::Slice(Box::new(spec)),
-            &[x],
-            from.with(axis, length),
-            dtype,
-        )
+        self.push(Op::Slice(Box::new(spec)), &[x], from.with(axis, length), dtype)
     }
 
     /// `x[..., -count:, ...]` along one axis.
@@ -231,10 +203,7 @@ impl Tape<'_> {
         let sorted = bounds.windows(2).all(|w| w[0] <= w[1]);
         if at.len() >= 10 || !sorted || at[0] == 0 || at[at.len() - 1] >= n {
             // Like MLX: one slice per part.
-            return bounds
-                .windows(2)
-                .map(|w| self.slice(x, axis, w[0], w[1]))
-                .collect();
+            return bounds.windows(2).map(|w| self.slice(x, axis, w[0], w[1])).collect();
         }
         let dtype = self.dtype(x);
         let parts: Vec<Var> = bounds
@@ -271,12 +240,6 @@ impl Tape<'_> {
             *n *= i64::from(times);
         }
         self.reshape(spread, &to)
-    }
-
-    /// `mx.stop_gradient`.
-    pub fn stop_gradient(&mut self, x: Var) -> Var {
-        let (shape, dtype) = (self.shape(x), self.dtype(x));
-        self.push(Op::StopGradient, &[x], shape, dtype)
     }
 
     pub(super) fn size(&mut self, n: u64) -> u32 {
