@@ -183,6 +183,8 @@ pub enum Op {
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
+    /// The first input; the others are only evaluated with it.
+    Depends,
     /// An array filled with the constant input.
     Full,
     Arange {
@@ -261,6 +263,7 @@ impl Op {
             Self::SliceUpdate(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
+            Self::Depends => "Depends",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",

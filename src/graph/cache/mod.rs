@@ -153,6 +153,22 @@ impl Cache {
         }
     }
 
+    /// Position of the first token that is still stored; only a chunked cache drops any by position.
+    #[must_use]
+    pub fn start_position(&self) -> u32 {
+        match self {
+            Self::Chunked(c) => c.start_position(),
+            _ => 0,
+        }
+    }
+
+    /// Drops what a chunked cache no longer needs, before a call.
+    pub fn trim_front(&mut self, t: &mut Tape<'_>) {
+        if let Self::Chunked(c) = self {
+            c.trim_front(t);
+        }
+    }
+
     /// Bytes of all arrays.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -199,6 +215,20 @@ impl Cache {
                 dense((failed, failed))
             }
         }
+    }
+
+    /// Ties the stored keys of a `KVCache` to other arrays, which are then evaluated with them.
+    pub fn tie_keys(&mut self, t: &mut Tape<'_>, others: &[Var]) {
+        if let Self::Kv(KvCache { keys: Some(keys), .. }) = self {
+            let tied = t.depends(keys.var, others);
+            *keys = Slot::of(t, tied);
+        }
+    }
+
+    /// The stored arrays during a call, absent ones left out.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Var> {
+        self.slots().iter().flatten().map(|slot| slot.var).collect()
     }
 
     /// State `i` of an `ArraysCache`, if it is set.

@@ -3,7 +3,7 @@
 use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Embedding, Linear, RopeModule, activations, attend};
-use crate::graph::params::ParamBuilder;
+use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::model::{Config, ConfigError};
 
@@ -70,6 +70,18 @@ pub struct Attention {
     rope: Option<RopeModule>,
     heads: Heads,
     scale: f64,
+    sinks: Option<ModuleId>,
+    gate: Option<OutputGate>,
+}
+
+/// What the output of attention is multiplied with before the output projection: the sigmoid of a projection of the
+/// layer's input.
+#[derive(Clone, Copy, Debug)]
+pub enum OutputGate {
+    /// One factor per feature.
+    Features(Linear),
+    /// One factor per head.
+    Heads(Linear),
 }
 
 /// Which projections of an attention layer have a bias.
@@ -99,16 +111,31 @@ impl Attention {
         biases: Biases,
         rope: Option<RopeModule>,
     ) -> Self {
+        Self::named(p, name, "o_proj", width, heads, biases, rope)
+    }
+
+    /// [`Attention::new`] with another name of the output projection.
+    pub fn named(
+        p: &mut ParamBuilder,
+        name: &str,
+        output: &str,
+        width: u64,
+        heads: Heads,
+        biases: Biases,
+        rope: Option<RopeModule>,
+    ) -> Self {
         let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
         p.scope(name, |p| Self {
             q: Linear::new(p, "q_proj", width, q, biases.qkv),
             k: Linear::new(p, "k_proj", width, kv, biases.qkv),
             v: Linear::new(p, "v_proj", width, kv, biases.qkv),
-            o: Linear::new(p, "o_proj", q, width, biases.output),
+            o: Linear::new(p, output, q, width, biases.output),
             norms: None,
             rope,
             heads,
             scale: (heads.dim as f64).powf(-0.5),
+            sinks: None,
+            gate: None,
         })
     }
 
@@ -130,6 +157,20 @@ impl Attention {
         self.scale = scale;
         self
     }
+
+    /// Attention sinks: a score per head that takes part in the softmax.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: ModuleId) -> Self {
+        self.sinks = Some(sinks);
+        self
+    }
+
+    /// A gate on the output.
+    #[must_use]
+    pub fn with_gate(mut self, gate: OutputGate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
 }
 
 impl Mixer for Attention {
@@ -148,9 +189,36 @@ impl Mixer for Attention {
             None => (q, k),
         };
         let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, self.scale, mask, None);
-        let y = Heads::join(t, y);
+        let sinks = self.sinks.map(|s| t.weight(s));
+        let y = attend(t, q, kv, self.scale, mask, sinks);
+        let y = match self.gate {
+            None => Heads::join(t, y),
+            Some(gate) => gate.join(t, y, x),
+        };
         self.o.forward(t, y)
+    }
+}
+
+impl OutputGate {
+    /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
+    fn join(self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+        match self {
+            Self::Features(linear) => {
+                let y = Heads::join(t, y);
+                let gate = linear.forward(t, x);
+                let gate = t.sigmoid(gate);
+                t.mul(y, gate)
+            }
+            Self::Heads(linear) => {
+                let y = t.transpose(y, &[0, 2, 1, 3]);
+                let gate = linear.forward(t, x);
+                let gate = t.sigmoid(gate);
+                let gate = t.expand_dims(gate, &[-1]);
+                let y = t.mul(y, gate);
+                let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+                t.reshape(y, &[b, n, -1])
+            }
+        }
     }
 }
 
@@ -172,7 +240,6 @@ pub fn prepare(t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, No
 }
 
 /// The gated MLP `down(act(gate(x)) * up(x))`.
-#[derive(Debug)]
 pub struct GatedMlp {
     gate: Linear,
     up: Linear,
@@ -180,24 +247,39 @@ pub struct GatedMlp {
     activation: Gated,
 }
 
-/// A fused gated activation: `act(gate) * x`.
-pub type Gated = fn(&mut Tape<'_>, Var, Var) -> Var;
+/// A gated activation of (gate, x), for example `act(gate) * x`.
+pub type Gated = Box<dyn Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync>;
 
 impl GatedMlp {
     /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
+        Self::named(p, name, ["gate_proj", "up_proj", "down_proj"], width, hidden, bias)
+    }
+
+    /// [`GatedMlp::new`] with other names of the gate, up and down matrices.
+    pub fn named(
+        p: &mut ParamBuilder,
+        name: &str,
+        [gate, up, down]: [&str; 3],
+        width: u64,
+        hidden: u64,
+        bias: bool,
+    ) -> Self {
         p.scope(name, |p| Self {
-            gate: Linear::new(p, "gate_proj", width, hidden, bias),
-            up: Linear::new(p, "up_proj", width, hidden, bias),
-            down: Linear::new(p, "down_proj", hidden, width, bias),
-            activation: activations::swiglu,
+            gate: Linear::new(p, gate, width, hidden, bias),
+            up: Linear::new(p, up, width, hidden, bias),
+            down: Linear::new(p, down, hidden, width, bias),
+            activation: Box::new(activations::swiglu),
         })
     }
 
     /// Another activation.
     #[must_use]
-    pub fn with_activation(mut self, activation: Gated) -> Self {
-        self.activation = activation;
+    pub fn with_activation(
+        mut self,
+        activation: impl Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+    ) -> Self {
+        self.activation = Box::new(activation);
         self
     }
 }
@@ -217,6 +299,8 @@ pub enum Head {
     Own(Linear),
     /// Tied to the embedding.
     Tied(Embedding),
+    /// Tied to the embedding, in a way that mlx-lm cannot run once the embedding is packed.
+    TiedUnpacked(Embedding),
 }
 
 impl Head {
@@ -241,6 +325,10 @@ impl Head {
         match self {
             Self::Own(linear) => linear.forward(t, x),
             Self::Tied(embedding) => embedding.as_linear(t, x),
+            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => {
+                t.fail("mlx-lm multiplies with the packed words of the tied embedding")
+            }
+            Self::TiedUnpacked(embedding) => embedding.as_linear(t, x),
         }
     }
 }
@@ -262,8 +350,38 @@ pub fn kv_heads(c: &Config, query: u64) -> Result<u64, ConfigError> {
 /// # Errors
 /// When the key is missing or out of range.
 pub fn layer_count(c: &Config) -> Result<u64, ConfigError> {
-    match c.positive("num_hidden_layers")? {
+    layer_count_at(c, "num_hidden_layers")
+}
+
+/// [`layer_count`] with the family's default.
+///
+/// # Errors
+/// When the key is out of range.
+pub fn layer_count_or(c: &Config, default: u64) -> Result<u64, ConfigError> {
+    match c.opt_dim("num_hidden_layers")? {
+        Some(_) => layer_count(c),
+        None => Ok(default),
+    }
+}
+
+/// [`layer_count`] under the family's key.
+///
+/// # Errors
+/// When the key is missing or out of range.
+pub fn layer_count_at(c: &Config, key: &str) -> Result<u64, ConfigError> {
+    match c.positive(key)? {
         n if n <= 4096 => Ok(n),
-        _ => Err(c.invalid("num_hidden_layers", "a whole number from 1 to 4096")),
+        _ => Err(c.invalid(key, "a whole number from 1 to 4096")),
+    }
+}
+
+/// Features per head: `head_dim`, or the width shared out among the query heads when it is absent or 0.
+///
+/// # Errors
+/// When the value is out of range.
+pub fn head_dim(c: &Config, width: u64, query: u64) -> Result<u64, ConfigError> {
+    match c.opt_dim("head_dim")? {
+        Some(d) if d > 0 => Ok(d),
+        _ => Ok(width / query.max(1)),
     }
 }

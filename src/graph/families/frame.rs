@@ -2,7 +2,8 @@
 
 use super::common::Head;
 use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, LayerNorm, RmsNorm};
+use crate::graph::nn::{Embedding, LayerNorm, PlainNorm, RmsNorm};
+use crate::graph::op::{Binary, Unary};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Network, QuantOverride};
@@ -32,6 +33,12 @@ pub trait Norm: Send + Sync {
 }
 
 impl Norm for RmsNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        self.forward(t, x)
+    }
+}
+
+impl Norm for PlainNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
@@ -102,6 +109,12 @@ impl Block for PreNorm {
     }
 }
 
+impl<T: Norm + ?Sized> Norm for Box<T> {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        (**self).norm(t, x)
+    }
+}
+
 impl<T: FeedForward + ?Sized> FeedForward for Box<T> {
     fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
         (**self).apply(t, x)
@@ -123,6 +136,8 @@ pub enum MaskRule {
     Window(u32),
     /// Full causal attention with the mask as an array.
     FullArray,
+    /// Causal attention within chunks of that many positions; the mask is an array.
+    Chunk(u32),
     /// No mask: recurrent layers.
     None,
 }
@@ -133,9 +148,27 @@ impl MaskRule {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
             Self::FullArray => cache.mask(t, n, None, true),
+            Self::Chunk(size) => Mask::Array(chunk_mask(t, n, size, cache)),
             Self::None => Mask::None,
         }
     }
+}
+
+/// The mask of chunked attention: `[n, stored + n]`, true where a key lies in the chunk of the query and not behind
+/// it.
+fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
+    let (first, offset) = (cache.start_position(), cache.offset());
+    let end = offset.saturating_add(n);
+    let keys = t.arange(first, end);
+    let queries = t.arange(offset, end);
+    let queries = t.expand_dims(queries, &[1]);
+    let key_chunk = t.binary(Binary::FloorDivide, keys, i64::from(size));
+    let query_chunk = t.binary(Binary::FloorDivide, queries, i64::from(size));
+    let distance = t.sub(key_chunk, query_chunk);
+    let distance = t.unary(Unary::Abs, distance);
+    let same = t.binary(Binary::Equal, distance, 0i64);
+    let causal = t.binary(Binary::LessEqual, keys, queries);
+    t.binary(Binary::BitwiseAnd, same, causal)
 }
 
 /// Changes a value: a scaling of the embedding or of the logits.
@@ -193,6 +226,7 @@ impl Network for Decoder {
             h = hook(t, h);
         }
         let n = t.dim(tokens, 1);
+        caches.iter_mut().for_each(|cache| cache.trim_front(t));
         let mut masks: Vec<(MaskRule, Mask)> = Vec::new();
         for ((rule, _), cache) in self.layers.iter().zip(caches.iter()) {
             if !masks.iter().any(|(r, _)| r == rule) {

@@ -2,15 +2,28 @@
 
 mod common;
 mod deepseek_v3;
+mod dots1;
+mod ernie4_5_moe;
 mod frame;
 mod gated_delta;
 mod gemma3;
+mod glm4_moe;
+mod gpt_oss;
 mod llama;
+mod llama4;
+mod minimax;
+mod mixtral;
 mod mla;
 mod moe;
+mod olmoe;
+mod outline;
+mod phimoe;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod routed;
+mod scores;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -28,6 +41,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
     Family { model_types: &["qwen3"], build: qwen3::build },
+    Family { model_types: &["qwen2_moe"], build: qwen2_moe::build },
     Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
     Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
     Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
@@ -37,6 +51,17 @@ pub const FAMILIES: &[Family] = &[
         model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
         build: deepseek_v3::build,
     },
+    Family { model_types: &["mixtral"], build: mixtral::build },
+    Family { model_types: &["phimoe"], build: phimoe::build },
+    Family { model_types: &["olmoe"], build: olmoe::build },
+    Family { model_types: &["gpt_oss"], build: gpt_oss::build },
+    Family { model_types: &["glm4_moe"], build: glm4_moe::build },
+    Family { model_types: &["solar_open"], build: glm4_moe::build_solar },
+    Family { model_types: &["dots1"], build: dots1::build },
+    Family { model_types: &["minimax", "minimax_m2"], build: minimax::build },
+    Family { model_types: &["ernie4_5_moe"], build: ernie4_5_moe::build },
+    Family { model_types: &["llama4"], build: llama4::build },
+    Family { model_types: &["llama4_text"], build: llama4::build_text },
 ];
 
 /// The family of a `model_type`.

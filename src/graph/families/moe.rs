@@ -2,12 +2,12 @@
 
 use super::common::GatedMlp;
 use super::frame::FeedForward;
+use super::scores::{Divisor, ScoreRouting};
 use crate::graph::Experts;
 use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::op::Reduction;
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::model::{Config, ConfigError};
 
 /// Number of routed experts and how many a token uses, under the family's keys.
 ///
@@ -100,18 +100,7 @@ impl FeedForward for SoftmaxMoe {
 
 /// Settings of the grouped routing with a correction bias (`noaux_tc`).
 #[derive(Clone, Copy, Debug)]
-pub struct GroupRouting {
-    /// Experts a token uses.
-    pub chosen: u64,
-    /// Groups of experts.
-    pub groups: u64,
-    /// Groups a token may use.
-    pub chosen_groups: u64,
-    /// Factor on the scores.
-    pub scale: f64,
-    /// Whether the scores are divided by their sum.
-    pub normalise: bool,
-}
+pub struct GroupRouting(ScoreRouting);
 
 impl GroupRouting {
     /// Reads the keys of the DeepSeek-V3 generation.
@@ -119,53 +108,29 @@ impl GroupRouting {
     /// # Errors
     /// When a value is out of range.
     pub fn read(c: &Config, chosen: u64) -> Result<Self, ConfigError> {
-        Ok(Self {
-            chosen,
-            groups: c.dim_or("n_group", 1)?,
-            chosen_groups: c.dim_or("topk_group", 1)?,
-            scale: c.number_or("routed_scaling_factor", 1.0)?,
-            normalise: c.bool_or("norm_topk_prob", true)?,
-        })
+        let groups = c.dim_or("n_group", 1)?;
+        let routing = ScoreRouting::new(chosen)
+            .scaled(c.number_or("routed_scaling_factor", 1.0)?)
+            .divided(Divisor::sum(chosen > 1 && c.bool_or("norm_topk_prob", true)?));
+        let kept = c.dim_or("topk_group", 1)?;
+        Ok(Self(if groups > 1 { routing.grouped(groups, kept, 0.0) } else { routing }))
+    }
+
+    /// Adds `epsilon` to the sum that the scores are divided by.
+    #[must_use]
+    pub fn with_epsilon(self, epsilon: f64) -> Self {
+        let divide = self.0.divisor != Divisor::None;
+        Self(self.0.divided(Divisor::sum_plus(divide, epsilon)))
     }
 
     /// `group_expert_select`: one compiled function. Returns chosen experts and their scores.
     pub fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
-        let [indices, scores] = t.compiled(|t| {
-            let gates = t.astype(gates, DType::F32);
-            let original = t.sigmoid(gates);
-            let mut scores = t.add(original, bias);
-            if self.groups > 1 {
-                scores = self.mask_groups(t, scores);
-            }
-            let negative = t.neg(scores);
-            let k = self.chosen;
-            let order = t.argpartition(negative, k as i64 - 1, -1);
-            let indices = t.slice(order, -1, 0, k as u32);
-            let mut scores = t.take_along_axis(original, indices, -1);
-            if k > 1 && self.normalise {
-                scores = normalise(t, scores);
-            }
-            [indices, t.mul(scores, self.scale)]
-        });
+        let [indices, scores] = t.compiled(|t| self.0.select(t, gates, Some(bias)).into());
         (indices, scores)
-    }
-
-    /// Zeroes the scores of all but the best groups; a group counts by the sum of its best two.
-    fn mask_groups(&self, t: &mut Tape<'_>, scores: Var) -> Var {
-        let scores = t.unflatten(scores, -1, &[self.groups as i64, -1]);
-        let best = t.topk(scores, 2);
-        let best = t.reduce(Reduction::Sum, best, -1, true);
-        let dropped = self.groups.saturating_sub(self.chosen_groups);
-        let order = t.argpartition(best, dropped as i64 - 1, -2);
-        let groups = t.slice(order, -2, 0, dropped as u32);
-        let zero = t.scalar(0.0, DType::F32);
-        let scores = t.put_along_axis(scores, groups, zero, -2, false);
-        t.flatten(scores, -2, -1)
     }
 }
 
 /// Grouped sigmoid routing with a raw gate matrix and shared experts: DeepSeek-V3 and relatives.
-#[derive(Debug)]
 pub struct GroupMoe {
     gate: ModuleId,
     bias: ModuleId,

@@ -61,6 +61,12 @@ impl Embedding {
         Self { id: p.embedding(name, count, width) }
     }
 
+    /// Whether the table is packed.
+    #[must_use]
+    pub fn is_packed(&self, t: &Tape<'_>) -> bool {
+        t.params().module(self.id).packing.is_some()
+    }
+
     /// The rows of the token ids.
     pub fn forward(&self, t: &mut Tape<'_>, ids: Var) -> Var {
         match packed(t, self.id) {

@@ -23,6 +23,20 @@ impl RmsNorm {
     }
 }
 
+/// An RMS norm without a weight.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainNorm {
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+impl PlainNorm {
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        t.rms_norm(x, None, self.eps)
+    }
+}
+
 /// The RMS norm of the Gemma family, whose scale is `1 + weight`.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmaNorm {

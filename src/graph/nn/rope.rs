@@ -138,9 +138,43 @@ impl RopeModule {
         Ok(())
     }
 
+    /// A rotation of halves by the given frequencies.
+    #[must_use]
+    pub fn with_table(dims: u64, table: FrequencyTable) -> Self {
+        Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
+    }
+
+    /// `SuScaledRoPE` with the long factors of a block and its own `long_mscale`, if there is one.
+    ///
+    /// # Errors
+    /// When a value of the block is of the wrong kind.
+    pub fn long(
+        dims: u64,
+        base: f64,
+        block: &Config,
+        original: f64,
+        max: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, false, base);
+        let mscale = block.number_or("long_mscale", 0.0)?;
+        rope.set_long_factors(block, original, max, Some(mscale).filter(|&m| m != 0.0));
+        Ok(rope)
+    }
+
     fn set_long(&mut self, scaling: &RopeScaling, max: Option<u64>) -> Result<(), ConfigError> {
         let original = scaling.number("original_max_position_embeddings")?;
-        let factors = match scaling.values().get("long_factor") {
+        self.set_long_factors(scaling.values(), original, max, None);
+        Ok(())
+    }
+
+    fn set_long_factors(
+        &mut self,
+        block: &Config,
+        original: f64,
+        max: Option<u64>,
+        mscale: Option<f64>,
+    ) {
+        let factors = match block.get("long_factor") {
             Some(serde_json::Value::Array(list)) => {
                 list.iter().map(|v| v.as_f64().unwrap_or(1.0)).collect()
             }
@@ -148,14 +182,16 @@ impl RopeModule {
             None => vec![1.0],
         };
         let factor = max.map_or(1.0, |m| m as f64 / original);
-        self.input_scale =
-            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        self.input_scale = match mscale {
+            Some(mscale) => mscale,
+            None if factor <= 1.0 => 1.0,
+            None => (1.0 + factor.ln() / original.ln()).sqrt(),
+        };
         self.table = Some(FrequencyTable::Long { dims: self.dims, base: self.base, factors });
         // The factor is applied even when it is 1, so the copy it costs is there in every case.
         if self.input_scale == 1.0 {
             self.input_scale = f64::from_bits(1.0f64.to_bits() + 1);
         }
-        Ok(())
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.

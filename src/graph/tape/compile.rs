@@ -63,8 +63,11 @@ impl Tape<'_> {
         self.region += 1;
         let outputs = record(self);
         self.region -= 1;
-        if self.region == 0 && self.error.is_none() {
-            Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
+        if self.region == 0 {
+            self.region_scalars.clear();
+            if self.error.is_none() {
+                Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
+            }
         }
         outputs
     }

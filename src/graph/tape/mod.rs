@@ -194,6 +194,8 @@ pub struct Tape<'p> {
     stage: Stage,
     /// Depth of nested `mx.compile` regions.
     region: u32,
+    /// Constants of the current `mx.compile` region, which `compile_simplify` of `mlx/compile.cpp` merges.
+    region_scalars: Vec<(f64, DType, Var)>,
     error: Option<String>,
     /// The value of every tensor used so far, by module and part.
     loaded: Vec<[Var; 4]>,
@@ -211,6 +213,7 @@ impl<'p> Tape<'p> {
             routing,
             stage: Stage::Embed,
             region: 0,
+            region_scalars: Vec::new(),
             error: None,
             loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
         };
@@ -305,11 +308,19 @@ impl<'p> Tape<'p> {
         var
     }
 
-    /// A scalar constant.
+    /// A scalar constant. Equal constants of one compiled function are the same value.
     pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
+        let same = |&&(v, d, _): &&(f64, DType, Var)| v.to_bits() == value.to_bits() && d == dtype;
+        if let Some(&(_, _, var)) = self.region_scalars.iter().find(same) {
+            return var;
+        }
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
         self.trace.constants.push((value, dtype));
-        self.value(Shape::SCALAR, dtype, Source::Constant(index))
+        let var = self.value(Shape::SCALAR, dtype, Source::Constant(index));
+        if self.region > 0 {
+            self.region_scalars.push((value, dtype, var));
+        }
+        var
     }
 
     fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {

@@ -63,10 +63,15 @@ impl Tape<'_> {
 
     /// `mx.argmax` over the last axis.
     pub fn argmax(&mut self, x: Var) -> Var {
+        let out = self.argmax_keep(x);
+        self.squeeze(out, &[-1])
+    }
+
+    /// `mx.argmax(x, axis=-1, keepdims=True)`.
+    pub fn argmax_keep(&mut self, x: Var) -> Var {
         let i = self.axis(x, -1, "argmax");
         let shape = self.shape(x).with(-1, 1);
-        let out = self.push(Op::ArgReduce { axis: i as u8, max: true }, &[x], shape, DType::U32);
-        self.squeeze(out, &[-1])
+        self.push(Op::ArgReduce { axis: i as u8, max: true }, &[x], shape, DType::U32)
     }
 
     /// `mx.argpartition`; `kth` counts from the end when negative.
@@ -96,7 +101,7 @@ impl Tape<'_> {
         let i = self.axis(x, axis, "partition");
         let n = i64::from(self.dim(x, axis));
         let at = if kth < 0 { kth + n } else { kth };
-        (0..n).contains(&at).then(|| (i, at as u32))
+        (0..n).contains(&at).then_some((i, at as u32))
     }
 
     /// `mx.argsort`.
