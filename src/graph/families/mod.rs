@@ -1,16 +1,22 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
+mod afmoe;
+mod bailing_moe;
 mod common;
 mod deepseek_v3;
 mod dots1;
 mod ernie4_5_moe;
 mod frame;
+mod fused;
 mod gated_delta;
 mod gemma3;
 mod glm4_moe;
 mod gpt_oss;
+mod granitemoe;
 mod llama;
 mod llama4;
+mod mellum;
+mod mimo_v2_flash;
 mod minimax;
 mod mixtral;
 mod mla;
@@ -23,6 +29,7 @@ mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
 mod routed;
+mod sandwich;
 mod scores;
 
 use super::Built;
@@ -43,6 +50,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["qwen3"], build: qwen3::build },
     Family { model_types: &["qwen2_moe"], build: qwen2_moe::build },
     Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
+    Family { model_types: &["qwen3_vl_moe"], build: qwen3_moe::build_vision },
     Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
     Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
     Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
@@ -60,6 +68,11 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["dots1"], build: dots1::build },
     Family { model_types: &["minimax", "minimax_m2"], build: minimax::build },
     Family { model_types: &["ernie4_5_moe"], build: ernie4_5_moe::build },
+    Family { model_types: &["granitemoe"], build: granitemoe::build },
+    Family { model_types: &["bailing_moe"], build: bailing_moe::build },
+    Family { model_types: &["afmoe"], build: afmoe::build },
+    Family { model_types: &["mellum"], build: mellum::build },
+    Family { model_types: &["mimo_v2_flash"], build: mimo_v2_flash::build },
     Family { model_types: &["llama4"], build: llama4::build },
     Family { model_types: &["llama4_text"], build: llama4::build_text },
 ];
