@@ -13,11 +13,15 @@ mod gemma3;
 mod glm4_moe;
 mod gpt_oss;
 mod granitemoe;
+mod hunyuan;
+mod lfm2;
 mod llama;
 mod llama4;
 mod mellum;
 mod mimo_v2_flash;
 mod minimax;
+mod minimax_index;
+mod minimax_m3;
 mod mixtral;
 mod mla;
 mod moe;
@@ -31,6 +35,7 @@ mod qwen3_next;
 mod routed;
 mod sandwich;
 mod scores;
+mod step3p5;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -73,6 +78,12 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["afmoe"], build: afmoe::build },
     Family { model_types: &["mellum"], build: mellum::build },
     Family { model_types: &["mimo_v2_flash"], build: mimo_v2_flash::build },
+    Family { model_types: &["lfm2"], build: lfm2::build },
+    Family { model_types: &["lfm2_moe"], build: lfm2::build_moe },
+    Family { model_types: &["lfm2-vl"], build: lfm2::build_vision },
+    Family { model_types: &["minimax_m3_vl"], build: minimax_m3::build },
+    Family { model_types: &["step3p5"], build: step3p5::build },
+    Family { model_types: &["hunyuan"], build: hunyuan::build },
     Family { model_types: &["llama4"], build: llama4::build },
     Family { model_types: &["llama4_text"], build: llama4::build_text },
 ];
