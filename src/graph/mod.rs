@@ -72,6 +72,7 @@ pub struct Graph {
     dtype: DType,
     scheme: Scheme,
     model_type: String,
+    stand_in: Option<&'static str>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -110,7 +111,8 @@ impl Graph {
                 "the configuration asks for an impossible model: {reason}"
             ))
         })?;
-        Ok(Self { params, built, dtype, scheme: Scheme::Float(dtype), model_type })
+        let (scheme, stand_in) = (Scheme::Float(dtype), family.stand_in);
+        Ok(Self { params, built, dtype, scheme, model_type, stand_in })
     }
 
     /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
@@ -148,6 +150,12 @@ impl Graph {
     #[must_use]
     pub fn model_type(&self) -> &str {
         &self.model_type
+    }
+
+    /// The mlx-lm implementation that stands in for the model's own, or `None` when mlx-lm 0.32.2 runs the model.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<&'static str> {
+        self.stand_in
     }
 
     /// Type of weights before quantisation, and of activations.

@@ -180,6 +180,8 @@ pub enum Op {
     },
     /// First index per axis that is overwritten.
     SliceUpdate(Box<Shape>),
+    /// First index per axis that is multiplied by the second input.
+    SliceUpdateProd(Box<Shape>),
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
@@ -260,7 +262,7 @@ impl Op {
             Self::GatherAxis { .. } => "GatherAxis",
             Self::ScatterAxis { .. } => "ScatterAxis",
             Self::Concatenate { .. } => "Concatenate",
-            Self::SliceUpdate(_) => "SliceUpdate",
+            Self::SliceUpdate(_) | Self::SliceUpdateProd(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",

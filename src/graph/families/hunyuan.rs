@@ -1,12 +1,16 @@
 //! Hunyuan-Large: groups of layers that share keys and values (though each has its own cache), softmax-routed experts
 //! with shared ones, a tied head.
+//!
+//! `hunyuan_v1_moe` (Hunyuan-A13B) is the same build with other defaults, after `modeling_hunyuan_v1_moe.py` of
+//! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
+//! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::common::{GatedMlp, Heads};
+use super::common::{GatedMlp, Head, Heads, head_dim};
 use super::frame::{FeedForward, Norm};
 use super::moe::experts;
 use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::Router;
+use super::routed::{Gate, Router};
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, SwitchGlu, activations, attend};
 use crate::graph::params::ParamBuilder;
@@ -14,19 +18,48 @@ use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
 use crate::graph::{Built, Experts, Network};
 use crate::model::{Config, ConfigError, DType};
 
+/// `hunyuan`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let s = Settings::read(c)?;
+    c.require(&["cla_share_factor", "num_shared_expert", "moe_topk"])?;
+    let outline = Outline::read(c, true)?;
+    let query = c.positive("num_attention_heads")?;
+    let dim = outline.width / query;
+    let scaling = c.object("rope_scaling")?;
+    if !scaling.has("factor") || !scaling.has("type") {
+        return Err(c.invalid("rope_scaling", "an object with the keys 'factor' and 'type'"));
+    }
+    let Some(alpha) = scaling.opt_number("alpha")? else {
+        return Err(c.invalid("rope_scaling", "an object with the key 'alpha'"));
+    };
+    let share = if c.bool("use_cla")? { c.positive("cla_share_factor")? } else { 1 };
+    let norms = c.bool("use_qk_norm")?;
+    build_with(c, p, &Settings::read(c, outline, dim, alpha, share, norms)?)
+}
+
+/// `hunyuan_v1_moe`.
+pub(super) fn build_v1(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let outline = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let dim = head_dim(c, outline.width, c.positive("num_attention_heads")?)?;
+    let scaling = c.opt_object("rope_scaling")?;
+    let alpha = scaling.map(|s| s.opt_number("alpha")).transpose()?.flatten().unwrap_or(1.0);
+    let shared = c.bool_or("use_cla", false)?;
+    let share = if shared { c.dim_or("cla_share_factor", 2)?.max(1) } else { 1 };
+    build_with(c, p, &Settings::read(c, outline, dim, alpha, share, true)?)
+}
+
+fn build_with(c: &Config, p: &mut ParamBuilder, s: &Settings) -> Result<Built, ConfigError> {
     let o = &s.outline;
-    let network = p.scope("model", |p| {
+    let (embed, layers, norm) = p.scope("model", |p| {
         let embed = Embedding::new(p, "embed_tokens", o.vocabulary, o.width);
         let layers = (0..o.layers)
-            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(c, p, &s, i)))
+            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(c, p, s, i)))
             .collect::<Result<Vec<_>, ConfigError>>()?;
         let norm = RmsNorm::new(p, "norm", o.width, o.eps);
-        Ok(SharedKeys { embed, layers, norm })
+        Ok((embed, layers, norm))
     })?;
+    let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
     Ok(Built {
-        network: Box::new(network),
+        network: Box::new(SharedKeys { embed, layers, norm, head }),
         caches: vec![CacheKind::Kv; o.layers as usize],
         layers: o.layers,
         experts: s.experts,
@@ -48,20 +81,16 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(c: &Config) -> Result<Self, ConfigError> {
-        c.require(&["cla_share_factor", "num_shared_expert", "moe_topk"])?;
-        let outline = Outline::read(c, true)?;
+    fn read(
+        c: &Config,
+        outline: Outline,
+        dim: u64,
+        alpha: f64,
+        share: u64,
+        norms: bool,
+    ) -> Result<Self, ConfigError> {
         let query = c.positive("num_attention_heads")?;
-        let kv = c.positive("num_key_value_heads")?;
-        let heads = Heads { query, kv, dim: outline.width / query };
-        let scaling = c.object("rope_scaling")?;
-        if !scaling.has("factor") || !scaling.has("type") {
-            return Err(c.invalid("rope_scaling", "an object with the keys 'factor' and 'type'"));
-        }
-        let Some(alpha) = scaling.opt_number("alpha")? else {
-            return Err(c.invalid("rope_scaling", "an object with the key 'alpha'"));
-        };
-        let share = if c.bool("use_cla")? { c.positive("cla_share_factor")? } else { 1 };
+        let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim };
         let experts = match c.positive("num_experts")? {
             1 => None,
             _ => Some(layer_experts(c, 0)?),
@@ -70,7 +99,7 @@ impl Settings {
         Ok(Self {
             heads,
             bias: c.bool_or("attention_bias", false)?,
-            norms: c.bool("use_qk_norm")?,
+            norms,
             rope: alpha_rope(heads.dim, theta, alpha),
             share,
             hidden: c.positive("intermediate_size")?,
@@ -82,7 +111,7 @@ impl Settings {
 }
 
 /// The rotation of the Hunyuan models: the base grows with `alpha`.
-pub(super) fn alpha_rope(dim: u64, theta: f64, alpha: f64) -> RopeModule {
+fn alpha_rope(dim: u64, theta: f64, alpha: f64) -> RopeModule {
     let base = theta * alpha.powf(dim as f64 / (dim as f64 - 2.0));
     let dims = u32::try_from(dim).unwrap_or(0);
     RopeModule::with_table(dim, FrequencyTable::Plain { dims, base })
@@ -108,6 +137,7 @@ struct SharedKeys {
     embed: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
+    head: Head,
 }
 
 impl Network for SharedKeys {
@@ -122,7 +152,7 @@ impl Network for SharedKeys {
         }
         t.set_stage(Stage::Head);
         let h = self.norm.forward(t, h);
-        self.embed.as_linear(t, h)
+        self.head.forward(t, h)
     }
 }
 
@@ -228,7 +258,7 @@ impl Moe {
         Ok(p.scope("mlp", |p| Self {
             shared: shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false)),
             router: SoftmaxRouter {
-                gate: Linear::new(p, "gate.wg", width, experts.total, false),
+                gate: Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false)),
                 chosen: experts.chosen,
             },
             experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
@@ -253,5 +283,25 @@ impl FeedForward for Moe {
                 t.add(y, s)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Graph;
+    use crate::model::{Config, DType};
+
+    #[test]
+    fn hunyuan_a13b_has_its_published_parameters() {
+        let config = Config::parse(
+            r#"{"model_type": "hunyuan_v1_moe", "hidden_size": 4096, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128167,
+            "intermediate_size": 3072, "moe_intermediate_size": 3072, "num_experts": 64, "moe_topk": 8,
+            "num_shared_expert": 1, "use_mixed_mlp_moe": true, "use_cla": false, "tie_word_embeddings": true}"#,
+        );
+        let graph = Graph::new(&config.unwrap(), DType::BF16).unwrap();
+        let parameters: u64 = graph.params().modules().iter().map(|m| m.parameters()).sum();
+        assert_eq!(parameters, 80_393_183_232);
+        assert_eq!(graph.stand_in(), Some("hunyuan"));
     }
 }

@@ -3,9 +3,11 @@
 mod afmoe;
 mod bailing_moe;
 mod common;
+mod deepseek;
 mod deepseek_v3;
 mod dots1;
 mod ernie4_5_moe;
+mod exaone_moe;
 mod frame;
 mod fused;
 mod gated_delta;
@@ -14,6 +16,8 @@ mod glm4_moe;
 mod gpt_oss;
 mod granitemoe;
 mod hunyuan;
+mod klear;
+mod laguna;
 mod lfm2;
 mod llama;
 mod llama4;
@@ -35,7 +39,9 @@ mod qwen3_next;
 mod routed;
 mod sandwich;
 mod scores;
+mod spark2_5;
 mod step3p5;
+mod step3p7;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -47,45 +53,64 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    /// `None` when mlx-lm 0.32.2 runs these types. Otherwise it does not, and this is its implementation whose
+    /// operations stand in for them; the tensors are those of the model itself.
+    pub stand_in: Option<&'static str>,
 }
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
-    Family { model_types: &["qwen3"], build: qwen3::build },
-    Family { model_types: &["qwen2_moe"], build: qwen2_moe::build },
-    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
-    Family { model_types: &["qwen3_vl_moe"], build: qwen3_moe::build_vision },
-    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
-    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
-    Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
-    Family { model_types: &["gemma3_text"], build: gemma3::build },
+    Family {
+        model_types: &["llama", "mistral", "iquestcoder", "xverse"],
+        build: llama::build,
+        stand_in: None,
+    },
+    Family { model_types: &["qwen3"], build: qwen3::build, stand_in: None },
+    Family { model_types: &["qwen2_moe"], build: qwen2_moe::build, stand_in: None },
+    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build, stand_in: None },
+    Family { model_types: &["qwen3_vl_moe"], build: qwen3_moe::build_vision, stand_in: None },
+    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next, stand_in: None },
+    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5, stand_in: None },
+    Family { model_types: &["gemma3"], build: gemma3::build_multimodal, stand_in: None },
+    Family { model_types: &["gemma3_text"], build: gemma3::build, stand_in: None },
     Family {
         model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
         build: deepseek_v3::build,
+        stand_in: None,
     },
-    Family { model_types: &["mixtral"], build: mixtral::build },
-    Family { model_types: &["phimoe"], build: phimoe::build },
-    Family { model_types: &["olmoe"], build: olmoe::build },
-    Family { model_types: &["gpt_oss"], build: gpt_oss::build },
-    Family { model_types: &["glm4_moe"], build: glm4_moe::build },
-    Family { model_types: &["solar_open"], build: glm4_moe::build_solar },
-    Family { model_types: &["dots1"], build: dots1::build },
-    Family { model_types: &["minimax", "minimax_m2"], build: minimax::build },
-    Family { model_types: &["ernie4_5_moe"], build: ernie4_5_moe::build },
-    Family { model_types: &["granitemoe"], build: granitemoe::build },
-    Family { model_types: &["bailing_moe"], build: bailing_moe::build },
-    Family { model_types: &["afmoe"], build: afmoe::build },
-    Family { model_types: &["mellum"], build: mellum::build },
-    Family { model_types: &["mimo_v2_flash"], build: mimo_v2_flash::build },
-    Family { model_types: &["lfm2"], build: lfm2::build },
-    Family { model_types: &["lfm2_moe"], build: lfm2::build_moe },
-    Family { model_types: &["lfm2-vl"], build: lfm2::build_vision },
-    Family { model_types: &["minimax_m3_vl"], build: minimax_m3::build },
-    Family { model_types: &["step3p5"], build: step3p5::build },
-    Family { model_types: &["hunyuan"], build: hunyuan::build },
-    Family { model_types: &["llama4"], build: llama4::build },
-    Family { model_types: &["llama4_text"], build: llama4::build_text },
+    Family { model_types: &["mixtral"], build: mixtral::build, stand_in: None },
+    Family { model_types: &["phimoe"], build: phimoe::build, stand_in: None },
+    Family { model_types: &["olmoe"], build: olmoe::build, stand_in: None },
+    Family { model_types: &["gpt_oss"], build: gpt_oss::build, stand_in: None },
+    Family { model_types: &["glm4_moe"], build: glm4_moe::build, stand_in: None },
+    Family { model_types: &["solar_open"], build: glm4_moe::build_solar, stand_in: None },
+    Family { model_types: &["dots1"], build: dots1::build, stand_in: None },
+    Family { model_types: &["minimax", "minimax_m2"], build: minimax::build, stand_in: None },
+    Family { model_types: &["ernie4_5_moe"], build: ernie4_5_moe::build, stand_in: None },
+    Family { model_types: &["granitemoe"], build: granitemoe::build, stand_in: None },
+    Family { model_types: &["bailing_moe"], build: bailing_moe::build, stand_in: None },
+    Family { model_types: &["afmoe"], build: afmoe::build, stand_in: None },
+    Family { model_types: &["mellum"], build: mellum::build, stand_in: None },
+    Family { model_types: &["mimo_v2_flash"], build: mimo_v2_flash::build, stand_in: None },
+    Family { model_types: &["lfm2"], build: lfm2::build, stand_in: None },
+    Family { model_types: &["lfm2_moe"], build: lfm2::build_moe, stand_in: None },
+    Family { model_types: &["lfm2-vl"], build: lfm2::build_vision, stand_in: None },
+    Family { model_types: &["minimax_m3_vl"], build: minimax_m3::build, stand_in: None },
+    Family { model_types: &["step3p5"], build: step3p5::build, stand_in: None },
+    Family { model_types: &["hunyuan"], build: hunyuan::build, stand_in: None },
+    Family { model_types: &["deepseek"], build: deepseek::build, stand_in: None },
+    Family { model_types: &["Klear"], build: klear::build, stand_in: None },
+    Family { model_types: &["exaone_moe"], build: exaone_moe::build, stand_in: None },
+    Family { model_types: &["laguna"], build: laguna::build, stand_in: None },
+    Family { model_types: &["spark2_5"], build: spark2_5::build, stand_in: None },
+    Family { model_types: &["step3p7"], build: step3p7::build, stand_in: Some("step3p5") },
+    Family {
+        model_types: &["hunyuan_v1_moe"],
+        build: hunyuan::build_v1,
+        stand_in: Some("hunyuan"),
+    },
+    Family { model_types: &["llama4"], build: llama4::build, stand_in: None },
+    Family { model_types: &["llama4_text"], build: llama4::build_text, stand_in: None },
 ];
 
 /// The family of a `model_type`.

@@ -5,7 +5,7 @@ use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{experts, normalise, weighted_sum};
 use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::Router;
+use super::routed::{Gate, Router};
 use crate::graph::Built;
 use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
 use crate::graph::params::ParamBuilder;
@@ -38,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let attention = attention.with_norms(q_norm, k_norm, NormPlace::Projection);
         let moe = p.scope("mlp", |p| FlatMoe {
             router: SoftmaxRouter {
-                gate: Linear::new(p, "gate", o.width, experts.total, false),
+                gate: Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false)),
                 chosen: experts.chosen,
             },
             experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, mlp_bias),

@@ -4,7 +4,7 @@ use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{experts, weighted_sum};
 use super::outline::Outline;
-use super::routed::Router;
+use super::routed::{Gate, Router};
 use super::scores::{Order, best};
 use crate::graph::Built;
 use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
@@ -29,7 +29,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
         let moe = p.scope("mlp", |p| SharedMoe {
             router: SoftmaxRouter {
-                gate: Linear::new(p, "gate", o.width, experts.total, false),
+                gate: Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false)),
                 chosen: experts.chosen,
             },
             experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
@@ -56,13 +56,13 @@ fn check_rope_scaling(c: &Config) -> Result<(), ConfigError> {
 /// Softmax over all experts; the scores of the chosen ones are used as they are.
 #[derive(Debug)]
 pub(super) struct SoftmaxRouter {
-    pub(super) gate: Linear,
+    pub(super) gate: Gate,
     pub(super) chosen: u64,
 }
 
 impl Router for SoftmaxRouter {
     fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
+        let gates = self.gate.apply(t, x);
         let gates = t.softmax(gates, true);
         let indices = best(t, gates, self.chosen, Order::Descending);
         (indices, t.take_along_axis(gates, indices, -1))

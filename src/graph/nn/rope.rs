@@ -1,6 +1,6 @@
 //! Rotary position embeddings: `nn.RoPE` and the variants of `mlx_lm/models/rope_utils.py`.
 
-use crate::graph::op::{Binary, Rope};
+use crate::graph::op::Rope;
 use crate::graph::tape::{FrequencyTable, Tape, Var};
 use crate::model::{Config, ConfigError};
 
@@ -138,6 +138,12 @@ impl RopeModule {
         Ok(())
     }
 
+    /// `nn.RoPE` of halves whose positions are divided by `factor`.
+    #[must_use]
+    pub fn linear(dims: u64, base: f64, factor: f64) -> Self {
+        Self { scale: 1.0 / factor, ..Self::plain(dims, false, base) }
+    }
+
     /// A rotation of halves by the given frequencies.
     #[must_use]
     pub fn with_table(dims: u64, table: FrequencyTable) -> Self {
@@ -198,7 +204,7 @@ impl RopeModule {
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
         let mut x = x;
         if self.input_scale != 1.0 {
-            x = t.scale_front(x, self.dims, self.input_scale);
+            x = t.multiply_front(x, -1, self.dims, self.input_scale);
         }
         let rope = Rope {
             dims: self.dims,
@@ -227,13 +233,4 @@ pub fn yarn_attention_scale(scale: f64, scaling: Option<&RopeScaling>) -> Result
     }
     let s = 0.1 * all * factor.ln() + 1.0;
     Ok(scale * s * s)
-}
-
-impl Tape<'_> {
-    /// `x.at[..., :dims].multiply(factor)`.
-    fn scale_front(&mut self, x: Var, dims: u32, factor: f64) -> Var {
-        let front = self.slice(x, -1, 0, dims);
-        let scaled = self.binary(Binary::Multiply, front, factor);
-        self.slice_update(x, scaled, -1, 0)
-    }
 }

@@ -138,6 +138,19 @@ impl Tape<'_> {
         self.push(Op::SliceUpdate(Box::new(starts)), &[x, update], shape, dtype)
     }
 
+    /// `x.at[..., :count].multiply(factor)` along one axis.
+    pub fn multiply_front(&mut self, x: Var, axis: i32, count: u32, factor: f64) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let count = count.min(shape.dim(axis));
+        let factor = self.scalar(factor, dtype);
+        if count == shape.dim(axis) {
+            return self.mul(x, factor);
+        }
+        let factor = self.broadcast_to(factor, shape.with(axis, count));
+        let starts = Shape::new(&[0; MAX_RANK][..shape.rank()]);
+        self.push(Op::SliceUpdateProd(Box::new(starts)), &[x, factor], shape, dtype)
+    }
+
     /// `mx.pad` with zeros along one axis.
     pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
         let shape = self.shape(x);
