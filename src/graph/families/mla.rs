@@ -11,7 +11,7 @@ use crate::graph::nn::{
 };
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, DType};
 
 /// Dimensions of a latent attention layer.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,14 @@ impl MlaDims {
             rope: c.dim_or("qk_rope_head_dim", 64)?,
             value: c.dim_or("v_head_dim", 128)?,
         })
+    }
+}
+
+impl MlaDims {
+    /// The scale of the scores without any correction: the root of the features of a head.
+    #[must_use]
+    pub fn plain_scale(&self) -> f64 {
+        ((self.nope + self.rope) as f64).powf(-0.5)
     }
 }
 
@@ -100,6 +108,27 @@ pub struct LatentAttention {
     o: Linear,
     rope: RopeModule,
     scale: f64,
+    /// Factors on the queries and on the latent.
+    factors: Option<(f64, f64)>,
+    /// Gate of the output, per head.
+    gate: Option<Linear>,
+}
+
+/// What models set differently in a latent attention layer.
+#[derive(Clone, Debug)]
+pub struct MlaSettings<'a> {
+    /// Name of the layer.
+    pub name: &'a str,
+    /// Name of the output projection.
+    pub output: &'a str,
+    /// Whether the projections from and to the hidden state have a bias.
+    pub bias: bool,
+    /// Epsilon of the norms.
+    pub eps: f64,
+    /// The rotation.
+    pub rope: RopeModule,
+    /// Scale of the scores.
+    pub scale: f64,
 }
 
 impl LatentAttention {
@@ -108,23 +137,65 @@ impl LatentAttention {
     /// # Errors
     /// When the rope settings are unknown.
     pub fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
-        let bias = c.bool_or("attention_bias", false)?;
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let base = c.number_or("rope_theta", 10_000.0)?;
         let max = Some(c.dim_or("max_position_embeddings", 2048)?);
-        let rope = RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?;
-        let scale = yarn_attention_scale(((d.nope + d.rope) as f64).powf(-0.5), scaling.as_ref())?;
-        Ok(p.scope("self_attn", |p| Self {
+        let settings = MlaSettings {
+            name: "self_attn",
+            output: "o_proj",
+            bias: c.bool_or("attention_bias", false)?,
+            eps: 1e-6,
+            rope: RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?,
+            scale: yarn_attention_scale(d.plain_scale(), scaling.as_ref())?,
+        };
+        Ok(Self::declare(p, d, settings))
+    }
+
+    /// Declares the tensors under the given name.
+    pub fn declare(p: &mut ParamBuilder, d: MlaDims, s: MlaSettings<'_>) -> Self {
+        p.scope(s.name, |p| Self {
             dims: d,
-            query: Query::new(p, &d, bias, 1e-6),
-            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
-            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
+            query: Query::new(p, &d, s.bias, s.eps),
+            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
+            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, s.eps),
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-            o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),
-            rope,
-            scale,
-        }))
+            o: Linear::new(p, s.output, d.heads * d.value, d.width, s.bias),
+            rope: s.rope,
+            scale: s.scale,
+            factors: None,
+            gate: None,
+        })
+    }
+
+    /// Multiplies the queries and the latent by constants.
+    #[must_use]
+    pub fn with_factors(mut self, query: f64, latent: f64) -> Self {
+        self.factors = Some((query, latent));
+        self
+    }
+
+    /// Multiplies each head of the output by the sigmoid of a projection of the input.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Linear) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Joins the heads of the output and applies the gate.
+    fn join(&self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+        let Some(gate) = &self.gate else {
+            return Heads::join(t, y);
+        };
+        let y = t.transpose(y, &[0, 2, 1, 3]);
+        let gate = gate.forward(t, x);
+        let gate = t.astype(gate, DType::F32);
+        let gate = t.sigmoid(gate);
+        let gate = t.astype(gate, t.dtype(y));
+        let gate = t.expand_dims(gate, &[-1]);
+        let y = t.mul(y, gate);
+        let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+        t.reshape(y, &[b, n, -1])
     }
 }
 
@@ -134,13 +205,19 @@ impl Mixer for LatentAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let mut q = t.transpose(q, &[0, 2, 1, 3]);
+        if let Some((factor, _)) = self.factors {
+            q = t.mul(q, factor);
+        }
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
         let kv = self.kv_a.forward(t, x);
         let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
+        let mut latent = self.kv_norm.forward(t, latent);
+        if let Some((_, factor)) = self.factors {
+            latent = t.mul(latent, factor);
+        }
         let offset = cache.offset();
         let q_pe = self.rope.forward(t, q_pe, offset);
         let k_pe = self.rope.forward(t, k_pe, offset);
@@ -160,7 +237,7 @@ impl Mixer for LatentAttention {
         if single {
             y = self.unembed.forward(t, y, true);
         }
-        let y = Heads::join(t, y);
+        let y = self.join(t, y, x);
         self.o.forward(t, y)
     }
 }

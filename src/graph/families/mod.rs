@@ -3,6 +3,7 @@
 mod afmoe;
 mod bailing_moe;
 mod common;
+mod dbrx;
 mod deepseek;
 mod deepseek_v3;
 mod dots1;
@@ -11,6 +12,7 @@ mod exaone_moe;
 mod frame;
 mod fused;
 mod gated_delta;
+mod gear;
 mod gemma3;
 mod glm4_moe;
 mod gpt_oss;
@@ -21,6 +23,7 @@ mod laguna;
 mod lfm2;
 mod llama;
 mod llama4;
+mod longcat;
 mod mellum;
 mod mimo_v2_flash;
 mod minimax;
@@ -29,6 +32,7 @@ mod minimax_m3;
 mod mixtral;
 mod mla;
 mod moe;
+mod ngram;
 mod olmoe;
 mod outline;
 mod phimoe;
@@ -103,6 +107,10 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["exaone_moe"], build: exaone_moe::build, stand_in: None },
     Family { model_types: &["laguna"], build: laguna::build, stand_in: None },
     Family { model_types: &["spark2_5"], build: spark2_5::build, stand_in: None },
+    Family { model_types: &["dbrx"], build: dbrx::build, stand_in: None },
+    Family { model_types: &["gear"], build: gear::build, stand_in: None },
+    Family { model_types: &["longcat_flash"], build: longcat::build, stand_in: None },
+    Family { model_types: &["longcat_flash_ngram"], build: longcat::build_ngram, stand_in: None },
     Family { model_types: &["step3p7"], build: step3p7::build, stand_in: Some("step3p5") },
     Family {
         model_types: &["hunyuan_v1_moe"],
