@@ -1,4 +1,6 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
+pub mod data_dir;
+pub mod hardware;
 pub mod model;
 pub mod units;

@@ -1,0 +1,15 @@
+//! Hardware: the chip and Mac catalogues, machine specifications, the GPU memory limit, and the probe.
+//!
+//! A [`Machine`] is what the rest of mlxplan plans for. It comes from a specification
+//! ([`spec::resolve`]: `m4max-40/128`, `"MacBook Pro 16 M4 Max 64GB"`, `this`), from a [`probe`] of the machine
+//! mlxplan runs on, or from figures given by the user ([`CustomMachine`]). Every figure in it says where it came from.
+
+pub mod catalogue;
+pub mod limits;
+pub mod provenance;
+pub mod tier;
+
+pub use catalogue::{Catalogue, CatalogueError, Chip, Mac, MacConfig};
+pub use limits::{GpuLimit, MlxLimits};
+pub use provenance::{Confidence, Provenance, Sourced};
+pub use tier::Tier;
