@@ -6,10 +6,14 @@
 
 pub mod catalogue;
 pub mod limits;
+pub mod machine;
+pub mod probe;
 pub mod provenance;
 pub mod tier;
 
 pub use catalogue::{Catalogue, CatalogueError, Chip, Mac, MacConfig};
 pub use limits::{GpuLimit, MlxLimits};
+pub use machine::{CustomMachine, Machine, MachineError};
+pub use probe::{Probe, ProbeError};
 pub use provenance::{Confidence, Provenance, Sourced};
 pub use tier::Tier;

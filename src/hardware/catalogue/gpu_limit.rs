@@ -109,7 +109,8 @@ pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Limit
             let mut sources: Vec<String> = entry.optional("sources").unwrap_or_default();
             let confidence = entry.optional("confidence");
             let note = entry.optional("note");
-            let (Some(memory_gib), Some(rule), Some(bytes)) = (memory_gib, rule, limit_bytes) else {
+            let (Some(memory_gib), Some(rule), Some(bytes)) = (memory_gib, rule, limit_bytes)
+            else {
                 return;
             };
             entry.set_label(format!("limit on {memory_gib} GB, {rule}"));

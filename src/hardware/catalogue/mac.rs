@@ -110,7 +110,11 @@ impl Mac {
     /// Memory sizes in GiB that were sold, ascending.
     #[must_use]
     pub fn memory_options(&self) -> Vec<u64> {
-        let mut sizes: Vec<_> = self.configs.iter().map(|config| config.memory_gib).collect();
+        let mut sizes: Vec<_> = self
+            .configs
+            .iter()
+            .map(|config| config.memory_gib)
+            .collect();
         sizes.sort_unstable();
         sizes.dedup();
         sizes
@@ -138,7 +142,9 @@ pub(super) fn read(sources: &[Source], chips: &[Chip], problems: &mut Vec<Proble
     for source in sources {
         let mut seen: Vec<String> = Vec::new();
         for_each_entry(source, problems, "mac", &["as_of"], |entry| {
-            let Some(id) = entry.required::<String>("id", None) else { return };
+            let Some(id) = entry.required::<String>("id", None) else {
+                return;
+            };
             entry.set_label(format!("mac {id}"));
             entry.only(KEYS);
             if seen.contains(&id) {
@@ -147,7 +153,9 @@ pub(super) fn read(sources: &[Source], chips: &[Chip], problems: &mut Vec<Proble
             }
             seen.push(id.clone());
             let index = macs.iter().position(|mac| mac.id == id);
-            let Some(mac) = read_mac(entry, id, index.and_then(|i| macs.get(i))) else { return };
+            let Some(mac) = read_mac(entry, id, index.and_then(|i| macs.get(i))) else {
+                return;
+            };
             if !check(entry, &mac, chips) {
                 return;
             }
@@ -177,7 +185,11 @@ fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac
         sources.push(entry.file().to_owned());
     }
     let mut price_sources = base.map_or_else(Vec::new, |b| b.price_sources.clone());
-    price_sources.extend(entry.optional::<Vec<String>>("price_sources").unwrap_or_default());
+    price_sources.extend(
+        entry
+            .optional::<Vec<String>>("price_sources")
+            .unwrap_or_default(),
+    );
 
     let mut configs = Vec::new();
     let given = entry.tables("configs", &mut |config| configs.extend(read_config(config)));
@@ -197,13 +209,17 @@ fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac
         year: year?,
         hw_model: hw_model?,
         chip: chip?,
-        other_chips: other_chips.or_else(|| Some(base?.other_chips.clone())).unwrap_or_default(),
+        other_chips: other_chips
+            .or_else(|| Some(base?.other_chips.clone()))
+            .unwrap_or_default(),
         fanless: fanless?,
         status: status?,
         configs,
         sources,
         price_sources,
-        confidence: confidence.or(base.map(|b| b.confidence)).unwrap_or(Confidence::Medium),
+        confidence: confidence
+            .or(base.map(|b| b.confidence))
+            .unwrap_or(Confidence::Medium),
         note: note.or_else(|| base?.note.clone()),
     })
 }
@@ -218,7 +234,15 @@ fn read_config(entry: &mut Entry<'_>) -> Option<MacConfig> {
     let price_source = entry.optional("price_source");
     let status = entry.optional("status");
     let (memory_gib, ssd_gb) = (memory_gib?, ssd_gb?);
-    Some(MacConfig { memory_gib, ssd_gb, usd_launch, usd_now, price_confidence, price_source, status })
+    Some(MacConfig {
+        memory_gib,
+        ssd_gb,
+        usd_launch,
+        usd_now,
+        price_confidence,
+        price_source,
+        status,
+    })
 }
 
 fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
@@ -227,8 +251,15 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
         entry.wrong(key, message);
         good = false;
     };
-    if !mac.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-        wrong("id", "may only have lower-case letters, digits and hyphens".into());
+    if !mac
+        .id
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
+        wrong(
+            "id",
+            "may only have lower-case letters, digits and hyphens".into(),
+        );
     }
     if chips.iter().any(|chip| chip.id == mac.id) {
         wrong("id", "is the id of a chip".into());
@@ -249,7 +280,10 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
     for gib in mac.memory_options() {
         if !chip.memory_gib.contains(&gib) {
             let offered = &chip.memory_gib;
-            wrong("configs", format!("{gib} GB is not offered with {}, only {offered:?}", chip.id));
+            wrong(
+                "configs",
+                format!("{gib} GB is not offered with {}, only {offered:?}", chip.id),
+            );
         }
     }
     for (index, config) in mac.configs.iter().enumerate() {
@@ -257,8 +291,13 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
             (other.memory_gib, other.ssd_gb) == (config.memory_gib, config.ssd_gb)
         };
         if mac.configs.iter().take(index).any(twin) {
-            let MacConfig { memory_gib, ssd_gb, .. } = config;
-            wrong("configs", format!("{memory_gib} GB with {ssd_gb} GB storage stands twice"));
+            let MacConfig {
+                memory_gib, ssd_gb, ..
+            } = config;
+            wrong(
+                "configs",
+                format!("{memory_gib} GB with {ssd_gb} GB storage stands twice"),
+            );
         }
     }
     good

@@ -45,7 +45,10 @@ impl Catalogue {
     /// The embedded data with the files of these folders laid over it.
     #[must_use]
     pub fn new(dirs: DataDirs) -> Self {
-        Self { dirs, ..Self::default() }
+        Self {
+            dirs,
+            ..Self::default()
+        }
     }
 
     /// All chips, in the order of the files.
@@ -66,7 +69,11 @@ impl Catalogue {
         lazily(&self.macs, |problems| {
             let chips = self.chips()?;
             let mut macs = mac::read(&self.sources("macs.toml", MACS)?, chips, problems);
-            price::apply(&sources("prices.toml", None, &self.dirs)?, &mut macs, problems);
+            price::apply(
+                &sources("prices.toml", None, &self.dirs)?,
+                &mut macs,
+                problems,
+            );
             Ok(macs)
         })
     }
@@ -77,7 +84,10 @@ impl Catalogue {
     /// As [`Catalogue::chips`].
     pub fn limits(&self) -> Result<&[LimitEntry], CatalogueError> {
         lazily(&self.limits, |problems| {
-            Ok(gpu_limit::read(&self.sources("gpu_memory_limits.toml", LIMITS)?, problems))
+            Ok(gpu_limit::read(
+                &self.sources("gpu_memory_limits.toml", LIMITS)?,
+                problems,
+            ))
         })
     }
 
@@ -109,7 +119,11 @@ fn lazily<T>(
     let result = cell.get_or_init(|| {
         let mut problems = Vec::new();
         let entries = read(&mut problems)?;
-        if problems.is_empty() { Ok(entries) } else { Err(CatalogueError::Invalid(problems.into())) }
+        if problems.is_empty() {
+            Ok(entries)
+        } else {
+            Err(CatalogueError::Invalid(problems.into()))
+        }
     });
     result.as_deref().map_err(Clone::clone)
 }

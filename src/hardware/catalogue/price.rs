@@ -28,14 +28,20 @@ pub(super) fn apply(sources: &[Source], macs: &mut [Mac], problems: &mut Vec<Pro
             let ssd_gb = entry.optional("ssd_gb");
             let usd = entry.within("usd_now", None, 1..=1_000_000);
             let note: Option<String> = entry.optional("source");
-            let (Some(id), Some(memory_gib), Some(usd)) = (id, memory_gib, usd) else { return };
+            let (Some(id), Some(memory_gib), Some(usd)) = (id, memory_gib, usd) else {
+                return;
+            };
             if !macs.iter().any(|mac| mac.id == id) {
                 let hint = closest(&id, macs.iter().map(|mac| mac.id.as_str()));
                 entry.wrong("mac", format!("there is no Mac \"{id}\"{hint}"));
                 return;
             }
-            let Some(mac) = macs.iter_mut().find(|mac| mac.id == id) else { return };
-            let Some(config) = config(entry, mac, memory_gib, ssd_gb) else { return };
+            let Some(mac) = macs.iter_mut().find(|mac| mac.id == id) else {
+                return;
+            };
+            let Some(config) = config(entry, mac, memory_gib, ssd_gb) else {
+                return;
+            };
             config.usd_now = Some(usd);
             config.price_confidence = Some(Confidence::High);
             config.price_source = Some(note.unwrap_or_else(|| entry.file().to_owned()));
@@ -53,7 +59,12 @@ fn config<'m>(
     let matches = |config: &MacConfig| {
         config.memory_gib == memory_gib && ssd_gb.is_none_or(|ssd| ssd == config.ssd_gb)
     };
-    let found: Vec<u64> = mac.configs.iter().filter(|c| matches(c)).map(|c| c.ssd_gb).collect();
+    let found: Vec<u64> = mac
+        .configs
+        .iter()
+        .filter(|c| matches(c))
+        .map(|c| c.ssd_gb)
+        .collect();
     match (found.len(), ssd_gb) {
         (1, _) => mac.configs.iter_mut().find(|config| matches(config)),
         (0, Some(ssd_gb)) if mac.memory_options().contains(&memory_gib) => {
@@ -70,11 +81,17 @@ fn config<'m>(
         }
         (0, _) => {
             let offered = mac.memory_options();
-            entry.wrong("memory_gib", format!("{memory_gib} GB is not offered, only {offered:?}"));
+            entry.wrong(
+                "memory_gib",
+                format!("{memory_gib} GB is not offered, only {offered:?}"),
+            );
             None
         }
         _ => {
-            entry.wrong("ssd_gb", format!("is needed: this Mac comes with {found:?} GB storage"));
+            entry.wrong(
+                "ssd_gb",
+                format!("is needed: this Mac comes with {found:?} GB storage"),
+            );
             None
         }
     }
