@@ -9,6 +9,7 @@ pub mod limits;
 pub mod machine;
 pub mod probe;
 pub mod provenance;
+pub mod spec;
 pub mod tier;
 
 pub use catalogue::{Catalogue, CatalogueError, Chip, Mac, MacConfig};
@@ -16,4 +17,5 @@ pub use limits::{GpuLimit, MlxLimits};
 pub use machine::{CustomMachine, Machine, MachineError};
 pub use probe::{Probe, ProbeError};
 pub use provenance::{Confidence, Provenance, Sourced};
+pub use spec::SpecError;
 pub use tier::Tier;

@@ -24,6 +24,9 @@ const CHIPS: &str = include_str!("../../../data/chips.toml");
 const MACS: &str = include_str!("../../../data/macs.toml");
 const LIMITS: &str = include_str!("../../../data/gpu_memory_limits.toml");
 
+/// Date of the public knowledge in the embedded catalogues.
+pub const AS_OF: &str = "2026-10-10";
+
 type Lazy<T> = OnceLock<Result<Vec<T>, CatalogueError>>;
 
 /// The hardware catalogues. Cheap to make; each catalogue is parsed on first use.

@@ -91,6 +91,16 @@ fn tflops_in_the_file_are_cores_times_clock() {
 }
 
 #[test]
+fn the_date_is_that_of_the_files() {
+    for text in [CHIPS, MACS, LIMITS] {
+        assert_eq!(
+            text.parse::<toml::Table>().unwrap()["as_of"].as_str(),
+            Some(AS_OF)
+        );
+    }
+}
+
+#[test]
 fn constants_agree_with_the_rules_in_the_limits_file() {
     let table: toml::Table = LIMITS.parse().unwrap();
     use crate::hardware::limits::{MIB, MLX_RESOURCE_LIMIT, PAGE};

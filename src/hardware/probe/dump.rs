@@ -155,7 +155,10 @@ fn profile(profiler: &mut ProfilerReading, key: &str, value: &str) {
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(byte).collect())?
+    digits
+        .len()
+        .is_multiple_of(2)
+        .then(|| digits.chunks_exact(2).map(byte).collect())?
 }
 
 /// MLX's `device_info()`, as Python or JSON prints it on one line.

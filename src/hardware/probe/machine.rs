@@ -1,13 +1,10 @@
 //! From a probe to a machine to plan for.
 
 use super::{Probe, ProbeError};
-use crate::hardware::catalogue::Catalogue;
+use crate::hardware::catalogue::{AS_OF, Catalogue};
 use crate::hardware::machine::{CustomMachine, Machine, MachineError};
 use crate::hardware::provenance::{Provenance, Sourced};
 use crate::units::GIB;
-
-/// State of public knowledge in the embedded catalogue.
-const CATALOGUE_AS_OF: &str = "2026-10-10";
 
 impl Probe {
     /// The machine that was probed, with what was read in place of what the catalogue says.
@@ -27,7 +24,7 @@ impl Probe {
                 .map_or_else(String::new, |n| format!(" with {n} GPU cores"));
             return Err(ProbeError::UnknownChip {
                 what: format!("{brand}{cores} and {memory_gib} GB"),
-                as_of: CATALOGUE_AS_OF,
+                as_of: AS_OF,
             });
         };
         let mut machine = Machine::from_chip(chip, memory_gib, catalogue.limits()?);

@@ -197,7 +197,7 @@ pub enum ProbeError {
          example --mac m4max-40/64"
     )]
     VirtualMachine(String),
-    /// The chip, or this bin of it, is not in the catalogue.
+    /// The chip, or a bin with these GPU cores, is not in the catalogue.
     #[error(
         "{what} is not in the catalogue of {as_of}; give its memory bandwidth with --bandwidth GB/S, or add it to \
          chips.toml in a data folder"
@@ -207,6 +207,14 @@ pub enum ProbeError {
         what: String,
         /// State of the catalogue.
         as_of: &'static str,
+    },
+    /// The chip is known, but not which bin of it this is.
+    #[error("could not tell which bin of {brand} this is; name it, one of {}", .choices.join(", "))]
+    UnknownBin {
+        /// Brand string.
+        brand: String,
+        /// Specifications of the bins.
+        choices: Vec<String>,
     },
     /// Something that planning needs could not be read.
     #[error(
