@@ -142,11 +142,7 @@ impl fmt::Display for Seconds {
             format!("{:.1} µs", s * 1e6)
         } else if s < 0.9995 {
             let ms = s * 1e3;
-            if ms < 99.95 {
-                format!("{ms:.1} ms")
-            } else {
-                format!("{ms:.0} ms")
-            }
+            if ms < 99.95 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
         } else if s < 9.995 {
             format!("{s:.2} s")
         } else if s < 99.95 {

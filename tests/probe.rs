@@ -117,6 +117,21 @@ fn recorded_limits_are_taken_from_metal_or_predicted_by_release() {
 }
 
 #[test]
+fn a_release_between_the_rule_sets_gives_a_range() {
+    let limit = |macos: &str, gib: u64| {
+        let memory = gib * GIB;
+        let text = format!(
+            "machdep.cpu.brand_string: Apple M4\nhw.memsize: {memory}\nkern.osproductversion: {macos}\n"
+        );
+        interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap().gpu_limit.unwrap().range
+    };
+    let (older, newer) = (Bytes(11_453_251_584), Bytes(12_713_115_648));
+    assert_eq!(limit("15.7.5", 16), [older; 2]);
+    assert_eq!(limit("26.0.1", 16), [older, newer]);
+    assert_eq!(limit("26.1", 16), [newer; 2]);
+}
+
+#[test]
 fn matrix_units_need_a_recent_macos_and_chip() {
     let usable = |name| recorded(name).matrix_units_usable;
     assert_eq!(usable("m6-32gb"), Some(true)); // 27.0.1

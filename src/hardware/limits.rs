@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Basis, LimitEntry, Rule};
-use super::provenance::{Confidence, Provenance};
+use super::provenance::Provenance;
 use crate::units::{Bytes, GIB};
 
 /// Bytes of one unit of `iogpu.wired_limit_mb` (1 MiB).
@@ -284,16 +284,6 @@ impl WiredLimitAdvice {
                 "the largest single buffer stays at three quarters of the default limit".to_owned(),
             ],
         }
-    }
-}
-
-/// Confidence of a limit's provenance, for callers that print it.
-#[must_use]
-pub fn confidence(limit: &GpuLimit) -> Confidence {
-    match &limit.provenance {
-        Provenance::Measured { .. } | Provenance::UserGiven => Confidence::High,
-        Provenance::Catalogue { confidence, .. } => *confidence,
-        Provenance::Assumed { .. } => Confidence::Low,
     }
 }
 

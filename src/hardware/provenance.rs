@@ -77,6 +77,16 @@ impl Provenance {
     pub fn assumed(why: impl Into<String>) -> Self {
         Self::Assumed { why: why.into() }
     }
+
+    /// How far to trust the figure: what was read or given is certain, what was assumed is not.
+    #[must_use]
+    pub const fn confidence(&self) -> Confidence {
+        match self {
+            Self::Measured { .. } | Self::UserGiven => Confidence::High,
+            Self::Catalogue { confidence, .. } => *confidence,
+            Self::Assumed { .. } => Confidence::Low,
+        }
+    }
 }
 
 impl fmt::Display for Provenance {

@@ -64,10 +64,7 @@ impl Config {
     /// Wraps an object that is already parsed.
     #[must_use]
     pub fn new(values: Map<String, Value>) -> Self {
-        Self {
-            values,
-            path: String::new(),
-        }
+        Self { values, path: String::new() }
     }
 
     /// The object itself.
@@ -81,8 +78,7 @@ impl Config {
     /// # Errors
     /// When the key is missing or no string.
     pub fn model_type(&self) -> Result<&str, ConfigError> {
-        self.opt_str("model_type")?
-            .ok_or_else(|| self.missing("model_type"))
+        self.opt_str("model_type")?.ok_or_else(|| self.missing("model_type"))
     }
 
     fn key_path(&self, key: &str) -> String {
@@ -90,29 +86,15 @@ impl Config {
     }
 
     fn missing(&self, key: &str) -> ConfigError {
-        let model_type = self
-            .values
-            .get("model_type")
-            .and_then(Value::as_str)
-            .unwrap_or("?");
-        ConfigError::Missing {
-            model_type: model_type.to_owned(),
-            key: self.key_path(key),
-        }
+        let model_type = self.values.get("model_type").and_then(Value::as_str).unwrap_or("?");
+        ConfigError::Missing { model_type: model_type.to_owned(), key: self.key_path(key) }
     }
 
     /// An error about the value of `key`.
     #[must_use]
     pub fn invalid(&self, key: &str, expected: impl Into<String>) -> ConfigError {
-        let found = self
-            .values
-            .get(key)
-            .map_or_else(|| "nothing".to_owned(), describe);
-        ConfigError::Invalid {
-            key: self.key_path(key),
-            expected: expected.into(),
-            found,
-        }
+        let found = self.values.get(key).map_or_else(|| "nothing".to_owned(), describe);
+        ConfigError::Invalid { key: self.key_path(key), expected: expected.into(), found }
     }
 
     /// Whether the key is present, even as `null`.
@@ -147,15 +129,10 @@ impl Config {
     /// # Errors
     /// When the value is no such number.
     pub fn opt_dim(&self, key: &str) -> Result<Option<u64>, ConfigError> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
-        let whole = value.as_u64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|f| f.fract() == 0.0 && *f >= 0.0)
-                .map(|f| f as u64)
-        });
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let whole = value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64));
         match whole {
             Some(n) if n < MAX_DIMENSION => Ok(Some(n)),
             _ => Err(self.invalid(key, "a whole number from 0 to 2147483647")),
@@ -196,10 +173,7 @@ impl Config {
     pub fn opt_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(v) => v
-                .as_f64()
-                .map(Some)
-                .ok_or_else(|| self.invalid(key, "a number")),
+            Some(v) => v.as_f64().map(Some).ok_or_else(|| self.invalid(key, "a number")),
         }
     }
 
@@ -218,10 +192,7 @@ impl Config {
     pub fn opt_bool(&self, key: &str) -> Result<Option<bool>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(v) => v
-                .as_bool()
-                .map(Some)
-                .ok_or_else(|| self.invalid(key, "true or false")),
+            Some(v) => v.as_bool().map(Some).ok_or_else(|| self.invalid(key, "true or false")),
         }
     }
 
@@ -248,10 +219,7 @@ impl Config {
     pub fn opt_str(&self, key: &str) -> Result<Option<&str>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(v) => v
-                .as_str()
-                .map(Some)
-                .ok_or_else(|| self.invalid(key, "a string")),
+            Some(v) => v.as_str().map(Some).ok_or_else(|| self.invalid(key, "a string")),
         }
     }
 
@@ -260,9 +228,7 @@ impl Config {
     /// # Errors
     /// When the value is no list of whole numbers.
     pub fn opt_dims(&self, key: &str) -> Result<Option<Vec<u64>>, ConfigError> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
+        let Some(value) = self.get(key) else { return Ok(None) };
         let wrong = || self.invalid(key, "a list of whole numbers");
         let items = value.as_array().ok_or_else(wrong)?;
         items
@@ -277,9 +243,7 @@ impl Config {
     /// # Errors
     /// When the value is no list of strings.
     pub fn opt_strings(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(value) = self.get(key) else {
-            return Ok(None);
-        };
+        let Some(value) = self.get(key) else { return Ok(None) };
         let wrong = || self.invalid(key, "a list of strings");
         let items = value.as_array().ok_or_else(wrong)?;
         items

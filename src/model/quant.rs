@@ -125,31 +125,15 @@ impl Packing {
     /// Affine packing.
     #[must_use]
     pub const fn affine(bits: u32, group: u32) -> Self {
-        Self {
-            mode: Mode::Affine,
-            bits,
-            group,
-        }
+        Self { mode: Mode::Affine, bits, group }
     }
 
     /// Microscaling fp4.
-    pub const MXFP4: Self = Self {
-        mode: Mode::Mxfp4,
-        bits: 4,
-        group: 32,
-    };
+    pub const MXFP4: Self = Self { mode: Mode::Mxfp4, bits: 4, group: 32 };
     /// NVIDIA fp4.
-    pub const NVFP4: Self = Self {
-        mode: Mode::Nvfp4,
-        bits: 4,
-        group: 16,
-    };
+    pub const NVFP4: Self = Self { mode: Mode::Nvfp4, bits: 4, group: 16 };
     /// Microscaling fp8.
-    pub const MXFP8: Self = Self {
-        mode: Mode::Mxfp8,
-        bits: 8,
-        group: 32,
-    };
+    pub const MXFP8: Self = Self { mode: Mode::Mxfp8, bits: 8, group: 32 };
 
     /// Type of the scales (and biases) of a matrix whose weights have type `dtype`.
     #[must_use]
@@ -298,10 +282,7 @@ impl FromStr for Scheme {
         let name = text.trim().to_ascii_lowercase().replace('_', "-");
         let (name, group) = match name.rsplit_once("-g") {
             Some((head, digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                let group = digits
-                    .trim_start_matches('s')
-                    .parse()
-                    .map_err(|_| unknown())?;
+                let group = digits.trim_start_matches('s').parse().map_err(|_| unknown())?;
                 (head.to_owned(), Some(group))
             }
             _ => match name.strip_suffix("-gs32") {
@@ -334,13 +315,8 @@ impl Scheme {
         }
         if let Some(bits) = name.strip_prefix("mixed-") {
             let (low, high) = bits.split_once('-')?;
-            let recipe = Recipe {
-                low: low.parse().ok()?,
-                high: high.parse().ok()?,
-            };
-            return Self::RECIPES
-                .contains(&recipe)
-                .then_some(Self::Mixed(recipe, group));
+            let recipe = Recipe { low: low.parse().ok()?, high: high.parse().ok()? };
+            return Self::RECIPES.contains(&recipe).then_some(Self::Mixed(recipe, group));
         }
         let digits = name.strip_prefix("affine-").unwrap_or_else(|| {
             name.trim_start_matches('q')
@@ -349,9 +325,7 @@ impl Scheme {
                 .trim_end_matches('-')
         });
         let bits = digits.parse().ok()?;
-        Self::AFFINE_BITS
-            .contains(&bits)
-            .then_some(Self::Affine { bits, group })
+        Self::AFFINE_BITS.contains(&bits).then_some(Self::Affine { bits, group })
     }
 }
 
@@ -360,9 +334,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Scheme> {
-        let mut schemes: Vec<Scheme> = [DType::BF16, DType::F16, DType::F32]
-            .map(Scheme::Float)
-            .to_vec();
+        let mut schemes: Vec<Scheme> =
+            [DType::BF16, DType::F16, DType::F32].map(Scheme::Float).to_vec();
         for bits in Scheme::AFFINE_BITS {
             for group in Scheme::AFFINE_GROUPS {
                 schemes.push(Scheme::Affine { bits, group });
@@ -376,11 +349,8 @@ mod tests {
     #[test]
     fn every_printed_form_parses_back() {
         for scheme in all() {
-            let forms = [
-                scheme.to_string(),
-                scheme.suffix(),
-                scheme.to_string().replace('-', "_"),
-            ];
+            let forms =
+                [scheme.to_string(), scheme.suffix(), scheme.to_string().replace('-', "_")];
             for form in forms {
                 assert_eq!(form.parse(), Ok(scheme), "{form}");
             }
@@ -396,13 +366,7 @@ mod tests {
             ("4bits", Scheme::DEFAULT),
             ("q4", Scheme::DEFAULT),
             ("4bit-gs32", Scheme::Affine { bits: 4, group: 32 }),
-            (
-                "8bit-g128",
-                Scheme::Affine {
-                    bits: 8,
-                    group: 128,
-                },
-            ),
+            ("8bit-g128", Scheme::Affine { bits: 8, group: 128 }),
             ("MXFP4-Q8", Scheme::Mxfp4Q8),
             ("mxfp4-g32", Scheme::Mxfp4),
         ] {
@@ -412,16 +376,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "7bit",
-            "4bit-g16",
-            "mxfp4-g64",
-            "bf16-g64",
-            "mixed_2_4",
-            "four",
-            "-g64",
-        ] {
+        for text in ["", "7bit", "4bit-g16", "mxfp4-g64", "bf16-g64", "mixed_2_4", "four", "-g64"] {
             assert!(text.parse::<Scheme>().is_err(), "{text}");
         }
     }

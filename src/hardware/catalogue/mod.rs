@@ -2,7 +2,18 @@
 //!
 //! Each file is parsed when it is first asked for. In a folder of [`DataDirs`], `chips.toml`, `macs.toml` and
 //! `gpu_memory_limits.toml` have the format of the embedded files; an entry with a known id needs only the keys that
-//! change, an entry with a new id needs all of them. `prices.toml` holds the user's own prices.
+//! change, an entry with a new id needs all of them. A limit is known by memory size and rule, and replaced as a whole.
+//!
+//! `prices.toml` holds the user's own prices:
+//!
+//! ```toml
+//! [[price]]
+//! mac = "studio-m4max-40-2025"     # id of the Mac
+//! memory_gib = 128
+//! ssd_gb = 512                     # may be left out when the Mac has one configuration with this memory
+//! usd_now = 2899
+//! source = "refurbished store, 2026-11-20"   # optional
+//! ```
 
 mod chip;
 mod document;

@@ -1,13 +1,4 @@
 //! The user's own prices (`prices.toml`), laid over those of `macs.toml`.
-//!
-//! ```toml
-//! [[price]]
-//! mac = "studio-m4max-40-2025"     # id, as printed by `mlxplan macs`
-//! memory_gib = 128
-//! ssd_gb = 512                     # may be left out when the Mac has one configuration with this memory
-//! usd_now = 2899
-//! source = "refurbished store, 2026-11-20"   # optional
-//! ```
 
 use super::document::{Entry, Problem, Source, closest, for_each_entry};
 use super::mac::{Mac, MacConfig};

@@ -234,7 +234,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::Catalogue;
+    use crate::hardware::{Catalogue, Confidence};
 
     fn machine(chip: &str, gib: u64) -> Machine {
         let catalogue = Catalogue::embedded();
@@ -264,15 +264,7 @@ mod tests {
     #[test]
     fn a_field_without_a_public_source_has_low_confidence() {
         let neo = machine("a18pro-5", 8);
-        let low = |provenance: &Provenance| {
-            matches!(
-                provenance,
-                Provenance::Catalogue {
-                    confidence: crate::hardware::Confidence::Low,
-                    ..
-                }
-            )
-        };
+        let low = |provenance: &Provenance| provenance.confidence() == Confidence::Low;
         assert!(low(&neo.bandwidth.provenance));
         let m4 = machine("m4max-40", 64);
         assert!(!low(&m4.bandwidth.provenance) && low(&m4.bus_bandwidth.provenance));

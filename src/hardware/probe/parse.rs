@@ -80,8 +80,8 @@ pub fn gpu_clock_mhz(dvfs: &[u8]) -> Option<u32> {
     let frequency = |pair: &[u8]| Some(u32::from_le_bytes(pair.get(..4)?.try_into().ok()?));
     let highest = dvfs.chunks_exact(8).filter_map(frequency).max()?;
     match highest {
-        100_000_000.. => Some((highest + 500_000) / 1_000_000),
-        100_000..100_000_000 => Some((highest + 500) / 1_000),
+        100_000_000.. => Some(highest.saturating_add(500_000) / 1_000_000),
+        100_000..100_000_000 => Some(highest.saturating_add(500) / 1_000),
         _ => None,
     }
 }
@@ -225,6 +225,7 @@ mod tests {
     fn the_gpu_clock_is_the_highest_of_its_table() {
         assert_eq!(gpu_clock_mhz(&table(1_000_000)), Some(1380));
         assert_eq!(gpu_clock_mhz(&table(1_000)), Some(1380));
+        assert_eq!(gpu_clock_mhz(&[0xff; 8]), Some(4294));
         assert_eq!(gpu_clock_mhz(&[0; 16]), None);
         assert_eq!(gpu_clock_mhz(&[1, 2, 3]), None);
     }

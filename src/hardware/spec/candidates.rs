@@ -188,7 +188,6 @@ fn by_words<'c>(
             None => {}
         }
     }
-    let name = name(&words);
     if !best.is_empty() {
         // Readings of the numbers that differ in memory are all kept, so that they show as ambiguous.
         let same = best
@@ -196,7 +195,7 @@ fn by_words<'c>(
             .all(|candidate| Some(candidate.memory_gib) == best_memory);
         let memory_gib = best_memory.filter(|_| same);
         return Ok(Found {
-            name,
+            name: name(&words, &best),
             memory_gib,
             candidates: best,
         });
@@ -205,7 +204,7 @@ fn by_words<'c>(
     without_memory.sort_by_key(|(memory, _)| memory.is_some());
     match without_memory.into_iter().next() {
         Some((memory_gib, candidates)) => Ok(Found {
-            name,
+            name: name(&words, &candidates),
             memory_gib,
             candidates,
         }),
@@ -328,23 +327,20 @@ fn cpu_cores_fit(chip: &Chip, cores: u32) -> bool {
     all.abs_diff(cores) <= 2
 }
 
-fn name(words: &Words) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    parts.extend(words.product.map(str::to_owned));
-    parts.extend(words.ids.iter().cloned());
-    parts.extend(words.family.as_ref().map(|family| family.to_uppercase()));
-    parts.extend(
-        words
-            .tier
-            .filter(|tier| !tier.is_empty())
-            .map(str::to_owned),
-    );
-    parts.extend(
-        words
-            .gpu_cores
-            .map(|cores| format!("with {cores} GPU cores")),
-    );
-    parts.join(" ")
+/// What the candidates have in common, for messages.
+fn name(words: &Words, candidates: &[Candidate<'_>]) -> String {
+    let brand = candidates
+        .first()
+        .map(|candidate| candidate.chip.brand_string.clone());
+    let product = candidates
+        .first()
+        .and_then(|candidate| candidate.mac)
+        .map(|mac| mac.product.clone());
+    let cores = words
+        .gpu_cores
+        .map(|cores| format!("with {cores} GPU cores"));
+    let named = [product, brand.filter(|_| words.family.is_some()), cores];
+    named.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Similar ids, the most similar first.

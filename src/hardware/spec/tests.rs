@@ -133,7 +133,7 @@ fn memory_that_was_not_sold_lists_what_was() {
         "Apple M4 Max (40-core GPU) was not sold with 96 GB; choose from m4max-40/48, m4max-40/64, m4max-40/128, or \
          describe the machine with --bandwidth, --gpu-cores and --memory"
     );
-    assert!(message("M3 36GB").starts_with("M3 was not sold with 36 GB; choose from m3-8/8"));
+    assert!(message("M3 36GB").starts_with("Apple M3 was not sold with 36 GB; choose from m3-8/8"));
     assert!(message("m4max-40/0").starts_with("Apple M4 Max (40-core GPU) was not sold with 0 GB"));
 }
 

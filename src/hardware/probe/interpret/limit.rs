@@ -33,6 +33,10 @@ pub(super) fn read(
         .metal
         .as_ref()
         .and_then(|metal| metal.recommended_max_working_set);
+    // What a virtual machine gets is its host's choice.
+    if probe.virtual_machine == Some(true) && reported.is_none() {
+        return Ok(());
+    }
     let (limit, source) = match (reported, wired_limit_mib) {
         (Some(reported), _) => (
             GpuLimit::measured(reported, wired_limit_mib, predicted.default),
