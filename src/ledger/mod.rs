@@ -2,4 +2,6 @@
 
 pub mod cache;
 pub mod pages;
+pub mod peak;
+pub mod replay;
 pub mod weights;
