@@ -3,7 +3,7 @@
 //! `cargo run --example dump_peak -- CONFIG.json SCHEME PROMPT STEP CLASS(g|s|d) [nax]`
 
 use mlxplan::graph::Graph;
-use mlxplan::ledger::peak::{Request, replay};
+use mlxplan::ledger::peak::{Request, full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::Config;
 
@@ -24,9 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         generate: 3,
         batch: 1,
         prefill_step: args[3].parse()?,
+        kv: None,
     };
     let start = std::time::Instant::now();
-    let peak = replay(&graph, &request)?;
+    let peak = if args.last().is_some_and(|a| a == "sampled") {
+        peak(&graph, &request)?
+    } else {
+        full(&graph, &request)?
+    };
     eprintln!("{:.2} ms", start.elapsed().as_secs_f64() * 1e3);
     println!("{}", serde_json::to_string(&peak)?);
     Ok(())

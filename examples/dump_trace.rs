@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut caches = graph.make_cache();
     let mut left = context.saturating_sub(1);
     let call = |caches: &mut Vec<_>, tokens, sample| {
-        graph.trace(caches, Call { batch: 1, tokens, sample }, routing)
+        graph.trace(caches, Call { batch: 1, tokens, sample, kv: None }, routing)
     };
     while left > 0 {
         let n = left.min(2048);

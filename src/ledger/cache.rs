@@ -1,6 +1,6 @@
 //! Exact bytes of the prompt cache after a number of tokens.
 
-use crate::graph::cache::Cache;
+use crate::graph::cache::{Cache, KvQuantisation, quantise_shapes};
 use crate::graph::tape::{Routing, TraceError};
 use crate::graph::{Call, Graph};
 
@@ -22,11 +22,11 @@ pub fn after_prompt(
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
-        let call = Call { batch, tokens: first, sample: false };
+        let call = Call { batch, ..Call::prefill(first) };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
-    advance(&mut caches, &chunks);
+    advance(&mut caches, &chunks, None);
     Ok(caches)
 }
 
@@ -38,10 +38,22 @@ pub fn prefill_chunks(tokens: u32, step: u32) -> impl Iterator<Item = u32> {
         .chain((rest % step > 0).then_some(rest % step))
 }
 
-/// Moves all caches on by calls of the given lengths.
-pub fn advance(caches: &mut [Cache], calls: &[u32]) {
+/// Moves all caches on by calls of the given lengths, with `--kv-bits` if given. Equal caches are counted once.
+pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) {
+    let mut known: Vec<(Cache, Cache)> = Vec::new();
     for cache in caches {
-        calls.iter().for_each(|&n| cache.advance(n));
+        if let Some((_, after)) = known.iter().find(|(before, _)| before == cache) {
+            *cache = after.clone();
+            continue;
+        }
+        let before = cache.clone();
+        for &n in calls {
+            cache.advance(n);
+            if let Some(q) = kv {
+                quantise_shapes(std::slice::from_mut(cache), q);
+            }
+        }
+        known.push((before, cache.clone()));
     }
 }
 

@@ -2,8 +2,9 @@
 
 mod run;
 
-pub use run::{PeakError, Phase, Step, replay};
+pub use run::{PeakError, Phase, Step, full, peak};
 
+use crate::graph::cache::KvQuantisation;
 use crate::ledger::replay::Gpu;
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ pub struct Request {
     pub batch: u32,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,
+    /// Whether and how the cache is quantised.
+    pub kv: Option<KvQuantisation>,
 }
 
 /// The peak and what it consists of. All figures are bytes of MLX's active memory.

@@ -5,10 +5,10 @@
 //! (`generate_step` of `mlx_lm/generate.py`).
 
 use super::{Peak, Request};
-use crate::graph::cache::Cache;
+use crate::graph::cache::{Cache, STEP};
 use crate::graph::tape::{Source, TraceError, Value};
 use crate::graph::{Call, Graph};
-use crate::ledger::cache::prefill_chunks;
+use crate::ledger::cache::{advance, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Replay};
 use crate::model::DType;
 use serde::Serialize;
@@ -54,20 +54,58 @@ pub enum PeakError {
     Trace(#[from] TraceError),
 }
 
-/// Replays the whole generation.
+/// Prefill chunks that are replayed at most when a prompt is sampled; a longer prompt skips some in the middle.
+const SAMPLED_CHUNKS: usize = 6;
+
+/// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
+/// because every chunk starts from a settled cache and needs nothing of the one before but its shapes.
 ///
 /// # Errors
 /// When the request is empty or mlx-lm could not run the model.
-pub fn replay(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
+    let n = chunks.len();
+    let chosen: Vec<usize> =
+        if n <= SAMPLED_CHUNKS { (0..n).collect() } else { vec![0, 1, n / 2, n - 3, n - 2, n - 1] };
+    generation(graph, request, &chunks, &chosen)
+}
+
+/// The peak of a generation, with every prefill chunk replayed.
+///
+/// # Errors
+/// As [`peak`].
+pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
+    let all: Vec<usize> = (0..chunks.len()).collect();
+    generation(graph, request, &chunks, &all)
+}
+
+fn generation(
+    graph: &Graph,
+    request: &Request,
+    chunks: &[u32],
+    chosen: &[usize],
+) -> Result<Peak, PeakError> {
     if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
     let mut process = Process::new(graph, *request);
-    for n in prefill_chunks(request.prompt, request.prefill_step) {
-        process.prefill(n)?;
+    let mut next = 0;
+    for &i in chosen {
+        process.skip(&chunks[next..i]);
+        process.prefill(chunks[i])?;
+        next = i + 1;
     }
-    for i in 0..request.generate.clamp(1, 3) {
+    let steps = request.generate.max(1);
+    for i in 0..steps.min(3) {
         process.decode(i)?;
+    }
+    if let Some(until) = process.last_growth(steps.saturating_sub(3)) {
+        process.settle();
+        process.skip(&vec![1; until.saturating_sub(1) as usize]);
+        for _ in 0..3 {
+            process.decode(3)?;
+        }
     }
     Ok(process.finish())
 }
@@ -113,7 +151,8 @@ impl<'g> Process<'g> {
     }
 
     fn call(&mut self, tokens: u32, sample: bool) -> Result<Vec<ArrayId>, TraceError> {
-        let call = Call { batch: self.request.batch, tokens, sample };
+        let Request { batch, kv, .. } = self.request;
+        let call = Call { batch, tokens, sample, kv };
         let routing = self.request.gpu.routing();
         let trace = self.graph.trace(&mut self.caches, call, routing)?;
         let (results, state) = self.replay.load(trace, self.tokens, &self.state);
@@ -137,6 +176,39 @@ impl<'g> Process<'g> {
             slot.1 = *kept;
         }
         Ok(())
+    }
+
+    /// Moves the cache on by calls that are not replayed. Its arrays become new dense ones.
+    fn skip(&mut self, calls: &[u32]) {
+        if calls.is_empty() {
+            return;
+        }
+        advance(&mut self.caches, calls, self.request.kv);
+        self.context += calls.iter().sum::<u32>();
+        for (_, old) in std::mem::take(&mut self.state) {
+            self.replay.release(old);
+        }
+        let slots = self.caches.iter().flat_map(Cache::slots).enumerate();
+        for (i, slot) in slots {
+            if let Some(s) = slot {
+                let source = Source::Cache(i as u32);
+                let value = Value { shape: s.shape, dtype: s.dtype, source };
+                self.state.push((i as u32, self.replay.held(value)));
+            }
+        }
+    }
+
+    /// Waits for everything outstanding.
+    fn settle(&mut self) {
+        self.replay.wait_until(0);
+        self.marks.clear();
+    }
+
+    /// How many of the coming decode steps there are until the last one within `steps` in which a cache grows.
+    fn last_growth(&self, steps: u32) -> Option<u32> {
+        let capacity = self.caches.iter().find_map(Cache::growing_capacity)?;
+        let first = capacity.saturating_sub(self.context) + 1;
+        (first <= steps).then(|| first + (steps - first) / STEP * STEP)
     }
 
     fn decode(&mut self, i: u32) -> Result<(), TraceError> {
