@@ -4,4 +4,5 @@ pub mod cache;
 pub mod pages;
 pub mod peak;
 pub mod replay;
+pub mod traffic;
 pub mod weights;

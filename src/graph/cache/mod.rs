@@ -180,6 +180,17 @@ impl Cache {
         }
     }
 
+    /// For every slot of [`Cache::slots`], whether it holds keys or values (and not a state).
+    #[must_use]
+    pub fn holds_keys(&self) -> Vec<bool> {
+        match self {
+            Self::List(caches) => caches.iter().flat_map(Self::holds_keys).collect(),
+            Self::Arrays(c) => vec![false; c.slots.len()],
+            Self::Quantised(_) => vec![true; 6],
+            Self::Kv(_) | Self::Rotating(_) | Self::Chunked(_) => vec![true; 2],
+        }
+    }
+
     fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
         match self {
             Self::Kv(c) => vec![&mut c.keys, &mut c.values],
