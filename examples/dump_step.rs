@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => ArchClass::Max,
     };
     let gpu = Gpu { class, generation: if nax { 17 } else { 15 }, nax };
-    let t = traffic::decode_step(&graph, args[2].parse()?, args[3].parse()?, gpu)?;
+    let t = traffic::decode_step(&graph, args[2].parse()?, args[3].parse()?, gpu, None)?;
     println!("{}", serde_json::to_string(&t.totals())?);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::cache::{PREFILL_STEP, after_prompt};
 use super::replay::{Encoded, Gpu, Origin, Replay};
+use crate::graph::cache::KvQuantisation;
 use crate::graph::op::Op;
 use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
@@ -300,9 +301,10 @@ pub fn decode_step(
     context: u32,
     batch: u32,
     gpu: Gpu,
+    kv: Option<KvQuantisation>,
 ) -> Result<Traffic, TraceError> {
-    let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch)?;
-    let call = Call { batch, ..Call::decode() };
+    let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
+    let call = Call { batch, kv, ..Call::decode() };
     step(graph, &mut caches, call, gpu)
 }
 
