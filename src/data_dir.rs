@@ -106,20 +106,14 @@ impl DataDirs {
 
 /// The text of a file, or `None` when there is no such file.
 fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
-    let unreadable = |source| DataDirError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| DataDirError::Unreadable { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(unreadable(e)),
     };
     let mut text = String::new();
-    let read = file
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if read as u64 > MAX_FILE_BYTES {
         return Err(DataDirError::TooLarge(path.to_owned()));
     }
@@ -133,11 +127,7 @@ pub fn config_dir() -> Option<PathBuf> {
 }
 
 fn config_dir_for(macos: bool, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name| {
-        var(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let folder = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = if macos {
         folder("HOME")?.join("Library").join("Application Support")
     } else {
@@ -158,10 +148,7 @@ mod tests {
             "XDG_CONFIG_HOME" => Some("/cfg".into()),
             _ => None,
         };
-        assert_eq!(
-            config_dir_for(false, home),
-            Some("/home/a/.config/mlxplan".into())
-        );
+        assert_eq!(config_dir_for(false, home), Some("/home/a/.config/mlxplan".into()));
         assert_eq!(config_dir_for(false, xdg), Some("/cfg/mlxplan".into()));
         assert_eq!(
             config_dir_for(true, xdg),
@@ -180,12 +167,7 @@ mod tests {
             std::fs::write(dir.join("chips.toml"), dir.to_str().unwrap()).unwrap();
         }
         let dirs = DataDirs::new(vec![first.clone(), second.clone()]);
-        let paths: Vec<_> = dirs
-            .read("chips.toml")
-            .unwrap()
-            .into_iter()
-            .map(|f| f.path)
-            .collect();
+        let paths: Vec<_> = dirs.read("chips.toml").unwrap().into_iter().map(|f| f.path).collect();
         assert_eq!(paths, [second.join("chips.toml"), first.join("chips.toml")]);
         assert!(dirs.read("macs.toml").unwrap().is_empty());
     }
@@ -194,29 +176,18 @@ mod tests {
     fn a_named_folder_must_exist() {
         let root = tempfile::tempdir().unwrap();
         let missing = root.path().join("nowhere");
-        assert!(matches!(
-            DataDirs::discover(Some(&missing)),
-            Err(DataDirError::Missing(_))
-        ));
+        assert!(matches!(DataDirs::discover(Some(&missing)), Err(DataDirError::Missing(_))));
         let file = root.path().join("file");
         std::fs::write(&file, "x").unwrap();
-        assert!(matches!(
-            DataDirs::discover(Some(&file)),
-            Err(DataDirError::NotAFolder(_))
-        ));
-        assert_eq!(
-            DataDirs::discover(Some(root.path())).unwrap().dirs()[0],
-            root.path()
-        );
+        assert!(matches!(DataDirs::discover(Some(&file)), Err(DataDirError::NotAFolder(_))));
+        assert_eq!(DataDirs::discover(Some(root.path())).unwrap().dirs()[0], root.path());
     }
 
     #[test]
     fn a_file_that_is_no_text_is_an_error_with_its_path() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("macs.toml"), [0xff, 0xfe]).unwrap();
-        let error = DataDirs::new(vec![root.path().to_owned()])
-            .read("macs.toml")
-            .unwrap_err();
+        let error = DataDirs::new(vec![root.path().to_owned()]).read("macs.toml").unwrap_err();
         assert!(error.to_string().contains("macs.toml"), "{error}");
     }
 }

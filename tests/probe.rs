@@ -5,20 +5,13 @@ use mlxplan::hardware::{Catalogue, Chip, Provenance, Tier};
 use mlxplan::units::{Bytes, GIB};
 
 fn recorded(name: &str) -> Probe {
-    let path = format!(
-        "{}/tests/fixtures/probe/{name}.txt",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/tests/fixtures/probe/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap();
     interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap()
 }
 
 fn tiers(probe: &Probe) -> Vec<(Option<&str>, u32)> {
-    probe
-        .core_tiers
-        .iter()
-        .map(|tier| (tier.name.as_deref(), tier.cores))
-        .collect()
+    probe.core_tiers.iter().map(|tier| (tier.name.as_deref(), tier.cores)).collect()
 }
 
 #[test]
@@ -26,20 +19,8 @@ fn recorded_macs_are_recognised() {
     // (recording, bin, GPU cores, memory in GiB, product)
     let expected = [
         ("a18pro-5-8gb", "a18pro-5", 5, 8, None),
-        (
-            "m2pro-19-16gb",
-            "m2pro-19",
-            19,
-            16,
-            Some("mbp16-m2pro-2023"),
-        ),
-        (
-            "m2max-30-32gb",
-            "m2max-30",
-            30,
-            32,
-            Some("studio-m2max-30-2023"),
-        ),
+        ("m2pro-19-16gb", "m2pro-19", 19, 16, Some("mbp16-m2pro-2023")),
+        ("m2max-30-32gb", "m2max-30", 30, 32, Some("studio-m2max-30-2023")),
         ("m2max-38-64gb", "m2max-38", 38, 64, None),
         ("m3max-30-36gb", "m3max-30", 30, 36, None),
         ("m3ultra-60-96gb", "m3ultra-60", 60, 96, None),
@@ -49,33 +30,19 @@ fn recorded_macs_are_recognised() {
         ("m5-10-24gb", "m5-10", 10, 24, Some("mbp14-m5-2025")),
         ("m5max-40-128gb-raised-limit", "m5max-40", 40, 128, None),
         // The GPU cores were not recorded, but the memory leaves one bin.
-        (
-            "m5max-128gb",
-            "m5max-40",
-            40,
-            128,
-            Some("mbp16-m5max-40-2026"),
-        ),
+        ("m5max-128gb", "m5max-40", 40, 128, Some("mbp16-m5max-40-2026")),
         ("m6-32gb", "m6-12", 12, 32, None),
     ];
     for (name, chip, gpu_cores, gib, mac) in expected {
         let probe = recorded(name);
-        assert_eq!(
-            probe.chip.as_deref(),
-            Some(chip),
-            "{name}: {:?}",
-            probe.notes
-        );
+        assert_eq!(probe.chip.as_deref(), Some(chip), "{name}: {:?}", probe.notes);
         assert_eq!(probe.gpu_cores, Some(gpu_cores), "{name}");
         assert_eq!(probe.memory_bytes, Some(Bytes::from_gib(gib)), "{name}");
         assert_eq!(probe.mac.as_ref().map(|mac| mac.id.as_str()), mac, "{name}");
         assert_ne!(probe.virtual_machine, Some(true), "{name}");
         let machine = probe.machine(&Catalogue::embedded()).unwrap();
         assert_eq!(machine.id, format!("{chip}/{gib}"), "{name}");
-        assert!(
-            matches!(machine.memory.provenance, Provenance::Measured { .. }),
-            "{name}"
-        );
+        assert!(matches!(machine.memory.provenance, Provenance::Measured { .. }), "{name}");
     }
 }
 
@@ -95,25 +62,16 @@ fn recorded_limits_are_taken_from_metal_or_predicted_by_release() {
     let limit = |name| recorded(name).gpu_limit.unwrap();
     // mx.device_info() on an M4 Pro 48 GB; the largest buffer is its own reading.
     let stock = limit("m4pro-48gb-device-info");
-    assert_eq!(
-        (stock.bytes, stock.max_buffer()),
-        (Bytes(40_200_896_512), Bytes(30_150_672_384))
-    );
+    assert_eq!((stock.bytes, stock.max_buffer()), (Bytes(40_200_896_512), Bytes(30_150_672_384)));
     // A raised limit: 124518 MiB, while the largest buffer stays at three quarters of the default.
     let probe = recorded("m5max-40-128gb-raised-limit");
     let raised = probe.gpu_limit.as_ref().unwrap();
-    assert_eq!(
-        (raised.bytes, raised.wired_limit_mib),
-        (Bytes(130_566_586_368), Some(124_518))
-    );
+    assert_eq!((raised.bytes, raised.wired_limit_mib), (Bytes(130_566_586_368), Some(124_518)));
     assert_eq!(probe.max_buffer_bytes, Some(raised.max_buffer()));
     // Without Metal, the release decides between the rule sets: 26.6.2, 27.0 and none.
     assert_eq!(limit("m5-10-24gb").range, [Bytes(19_069_665_280); 2]);
     assert_eq!(limit("m3max-30-36gb").range, [Bytes(30_150_672_384); 2]);
-    assert_eq!(
-        limit("m4max-32-36gb").range,
-        [Bytes(28_991_029_248), Bytes(30_150_672_384)]
-    );
+    assert_eq!(limit("m4max-32-36gb").range, [Bytes(28_991_029_248), Bytes(30_150_672_384)]);
 }
 
 #[test]
@@ -146,14 +104,8 @@ fn a_bin_that_cannot_be_told_is_not_guessed() {
     let probe = recorded("m2ultra-64gb"); // 60 and 76 GPU cores are both sold with 64 GB
     assert_eq!((probe.chip.as_deref(), probe.gpu_cores), (None, None));
     assert_eq!((probe.generation, probe.tier), (Some(2), Some(Tier::Ultra)));
-    let error = probe
-        .machine(&Catalogue::embedded())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("Apple M2 Ultra and 64 GB is not in the catalogue"),
-        "{error}"
-    );
+    let error = probe.machine(&Catalogue::embedded()).unwrap_err().to_string();
+    assert!(error.starts_with("Apple M2 Ultra and 64 GB is not in the catalogue"), "{error}");
     assert!(matches!(
         probe.machine_with_bandwidth(&Catalogue::embedded(), 800.0),
         Err(ProbeError::Incomplete("the number of GPU cores"))
@@ -163,10 +115,7 @@ fn a_bin_that_cannot_be_told_is_not_guessed() {
 #[test]
 fn a_registry_alone_tells_chip_and_cores() {
     let probe = recorded("m3pro-14-ioreg");
-    assert_eq!(
-        (probe.brand.as_deref(), probe.gpu_cores),
-        (Some("Apple M3 Pro"), Some(14))
-    );
+    assert_eq!((probe.brand.as_deref(), probe.gpu_cores), (Some("Apple M3 Pro"), Some(14)));
     assert!(matches!(
         probe.machine(&Catalogue::embedded()),
         Err(ProbeError::Incomplete("the memory"))
@@ -177,10 +126,7 @@ fn a_registry_alone_tells_chip_and_cores() {
 fn a_virtual_machine_is_never_a_bin() {
     let probe = recorded("vm-github-m1");
     assert_eq!(probe.virtual_machine, Some(true));
-    assert_eq!(
-        (probe.brand.as_deref(), probe.chip),
-        (Some("Apple M1"), None)
-    );
+    assert_eq!((probe.brand.as_deref(), probe.chip), (Some("Apple M1"), None));
     let probe = recorded("vm-github-m1");
     assert!(matches!(
         probe.machine(&Catalogue::embedded()),
@@ -194,11 +140,7 @@ fn a_virtual_machine_is_never_a_bin() {
     ] {
         let text = format!("{sign}\nhw.memsize: 17179869184\n\"gpu-core-count\" = 10\n");
         let probe = interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap();
-        assert_eq!(
-            (probe.virtual_machine, probe.chip),
-            (Some(true), None),
-            "{sign}"
-        );
+        assert_eq!((probe.virtual_machine, probe.chip), (Some(true), None), "{sign}");
     }
 }
 
@@ -221,24 +163,16 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
     );
     assert_eq!(probe.matrix_units_usable, Some(true));
     assert!(
-        probe
-            .notes
-            .contains(&"Apple M7 Max is not in the catalogue".to_owned()),
+        probe.notes.contains(&"Apple M7 Max is not in the catalogue".to_owned()),
         "{:?}",
         probe.notes
     );
     let error = probe.machine(&catalogue).unwrap_err().to_string();
-    assert!(
-        error.contains("Apple M7 Max with 44 GPU cores and 96 GB"),
-        "{error}"
-    );
+    assert!(error.contains("Apple M7 Max with 44 GPU cores and 96 GB"), "{error}");
 
     let machine = probe.machine_with_bandwidth(&catalogue, 900.0).unwrap();
     assert_eq!(machine.name, "Apple M7 Max (44-core GPU), 96 GB");
-    assert_eq!(
-        (machine.generation.value, machine.tier.value),
-        (7, Tier::Max)
-    );
+    assert_eq!((machine.generation.value, machine.tier.value), (7, Tier::Max));
     assert_eq!(machine.gpu_clock_mhz.value, 300);
     assert_eq!(machine.metal_arch.value, "applegpu_g19s");
     assert_eq!(machine.gpu_limit.bytes, Bytes(83_494_174_720));
@@ -251,10 +185,7 @@ fn an_intel_mac_is_said_to_be_one() {
     let catalogue = Catalogue::embedded();
     let probe = interpret(&dump::parse(text), &catalogue).unwrap();
     assert!(!probe.apple_silicon && probe.gpu_limit.is_none());
-    assert!(matches!(
-        probe.machine(&catalogue),
-        Err(ProbeError::NotAppleSilicon(_))
-    ));
+    assert!(matches!(probe.machine(&catalogue), Err(ProbeError::NotAppleSilicon(_))));
 }
 
 #[test]
@@ -321,11 +252,8 @@ fn every_mac_is_recognised_by_model_bin_and_memory_synthesised() {
         let chip = catalogue.chip(&mac.chip).unwrap().unwrap();
         for model in &mac.hw_model {
             let gib = mac.configs[0].memory_gib;
-            let probe = interpret(
-                &dump::parse(&synthesised(chip, gib, Some(model))),
-                &catalogue,
-            )
-            .unwrap();
+            let probe =
+                interpret(&dump::parse(&synthesised(chip, gib, Some(model))), &catalogue).unwrap();
             assert_eq!(probe.fanless, Some(mac.fanless), "{}", mac.id);
             assert_eq!(probe.mac.map(|found| found.id).as_ref(), Some(&mac.id));
         }

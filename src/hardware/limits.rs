@@ -59,11 +59,7 @@ impl GpuLimit {
     pub fn predicted(limits: &[LimitEntry], memory: Bytes, generation: u32) -> Self {
         let newer = default_limit(limits, memory, Rule::Macos26);
         let older = default_limit(limits, memory, Rule::Older);
-        let low = if generation >= FIRST_GENERATION_ON_MACOS26 {
-            newer.low
-        } else {
-            older.low
-        };
+        let low = if generation >= FIRST_GENERATION_ON_MACOS26 { newer.low } else { older.low };
         Self {
             bytes: newer.low,
             range: [low.min(newer.low), newer.high.max(low)],
@@ -80,11 +76,7 @@ impl GpuLimit {
             return Self {
                 bytes: self.default,
                 wired_limit_mib: None,
-                range: if self.wired_limit_mib.is_some() {
-                    [self.default; 2]
-                } else {
-                    self.range
-                },
+                range: if self.wired_limit_mib.is_some() { [self.default; 2] } else { self.range },
                 ..self.clone()
             };
         }
@@ -124,11 +116,7 @@ pub struct DefaultLimit {
 /// These are inferences from observations; Apple documents no rule.
 #[must_use]
 pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: Rule) -> DefaultLimit {
-    let observed = || {
-        limits
-            .iter()
-            .filter(|e| e.rule == rule && e.basis != Basis::Inferred)
-    };
+    let observed = || limits.iter().filter(|e| e.rule == rule && e.basis != Basis::Inferred);
     let size = |entry: &LimitEntry| entry.memory_gib.saturating_mul(GIB);
     if let Some(entry) = observed().find(|entry| size(entry) == memory.0) {
         return DefaultLimit {
@@ -148,12 +136,8 @@ pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: Rule) -> Defaul
         let ratio = entry.limit.0 as f64 / size(entry) as f64;
         Bytes((ratio * memory.0 as f64) as u64 / PAGE * PAGE)
     };
-    let below = observed()
-        .filter(|entry| size(entry) < memory.0)
-        .max_by_key(|entry| size(entry));
-    let above = observed()
-        .filter(|entry| size(entry) > memory.0)
-        .min_by_key(|entry| size(entry));
+    let below = observed().filter(|entry| size(entry) < memory.0).max_by_key(|entry| size(entry));
+    let above = observed().filter(|entry| size(entry) > memory.0).min_by_key(|entry| size(entry));
     let minus_48 = memory.saturating_sub(Bytes::from_gib(48));
     let ends = match (below, above) {
         (Some(below), Some(above)) => [scaled(below), scaled(above)],
@@ -162,11 +146,7 @@ pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: Rule) -> Defaul
         // Without any observation, the oldest rule of thumb: two thirds.
         (None, None) => [Bytes(memory.0 / 3 * 2 / PAGE * PAGE); 2],
     };
-    let sizes: Vec<_> = [below, above]
-        .into_iter()
-        .flatten()
-        .map(|e| e.memory_gib)
-        .collect();
+    let sizes: Vec<_> = [below, above].into_iter().flatten().map(|e| e.memory_gib).collect();
     DefaultLimit {
         low: ends[0].min(ends[1]),
         high: ends[0].max(ends[1]),
@@ -258,11 +238,7 @@ impl WiredLimitAdvice {
     #[must_use]
     pub fn for_need(memory: Bytes, default: Bytes, needed: Bytes) -> Option<Self> {
         let highest = Self::highest(memory, default)?;
-        let mib = needed
-            .0
-            .div_ceil(GIB)
-            .saturating_mul(GIB / MIB)
-            .min(highest.mib);
+        let mib = needed.0.div_ceil(GIB).saturating_mul(GIB / MIB).min(highest.mib);
         let fits = mib.saturating_mul(MIB) >= needed.0;
         (fits && needed > default).then(|| Self::new(memory, mib))
     }
@@ -326,16 +302,8 @@ mod tests {
     #[test]
     fn a_size_that_was_not_observed_lies_between_its_neighbours_ratios() {
         let newer = default_limit(&limits(), Bytes::from_gib(192), Rule::Macos26);
-        assert!(
-            (newer.low.gib() - 0.84 * 192.0).abs() < 0.01,
-            "{}",
-            newer.low.gib()
-        );
-        assert!(
-            (newer.high.gib() - 0.87 * 192.0).abs() < 0.01,
-            "{}",
-            newer.high.gib()
-        );
+        assert!((newer.low.gib() - 0.84 * 192.0).abs() < 0.01, "{}", newer.low.gib());
+        assert!((newer.high.gib() - 0.87 * 192.0).abs() < 0.01, "{}", newer.high.gib());
         assert!(matches!(newer.provenance, Provenance::Assumed { .. }));
         let huge = default_limit(&limits(), Bytes::from_gib(1024), Rule::Macos26);
         assert_eq!(huge.high, Bytes::from_gib(1024 - 48));
@@ -343,10 +311,7 @@ mod tests {
 
     #[test]
     fn entries_marked_inferred_agree_with_the_rule_for_unobserved_sizes() {
-        for entry in limits()
-            .iter()
-            .filter(|entry| entry.basis == Basis::Inferred)
-        {
+        for entry in limits().iter().filter(|entry| entry.basis == Basis::Inferred) {
             let span = default_limit(&limits(), Bytes::from_gib(entry.memory_gib), entry.rule);
             let slack = 2 * PAGE;
             assert!(entry.limit.0 + slack >= span.low.0, "{entry:?} {span:?}");
@@ -364,10 +329,7 @@ mod tests {
         assert_eq!(raised.with_wired_limit(0).bytes, stock.bytes);
         assert_eq!(stock.with_wired_limit(0), stock);
         // An M5 Max whose device_info read 130566586368 had iogpu.wired_limit_mb = 124518.
-        assert_eq!(
-            stock.with_wired_limit(124_518).bytes,
-            Bytes(130_566_586_368)
-        );
+        assert_eq!(stock.with_wired_limit(124_518).bytes, Bytes(130_566_586_368));
     }
 
     #[test]
@@ -400,14 +362,8 @@ mod tests {
         let advice = WiredLimitAdvice::for_need(memory, default, Bytes::from_gib(53)).unwrap();
         assert_eq!(advice.command, "sudo sysctl iogpu.wired_limit_mb=54272");
         assert_eq!(advice.undo, "sudo sysctl iogpu.wired_limit_mb=0");
-        assert_eq!(
-            WiredLimitAdvice::for_need(memory, default, Bytes::from_gib(57)),
-            None
-        );
-        assert_eq!(
-            WiredLimitAdvice::for_need(memory, default, Bytes::from_gib(40)),
-            None
-        );
+        assert_eq!(WiredLimitAdvice::for_need(memory, default, Bytes::from_gib(57)), None);
+        assert_eq!(WiredLimitAdvice::for_need(memory, default, Bytes::from_gib(40)), None);
     }
 
     proptest! {

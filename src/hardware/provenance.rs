@@ -67,9 +67,7 @@ impl Provenance {
     /// A reading of this machine.
     #[must_use]
     pub fn measured(reading: impl Into<String>) -> Self {
-        Self::Measured {
-            reading: reading.into(),
-        }
+        Self::Measured { reading: reading.into() }
     }
 
     /// A stand-in and the ground for it.

@@ -76,11 +76,7 @@ impl FromStr for Tier {
 /// (`applegpu_g16s` is an M4 Pro or M4 Max).
 #[must_use]
 pub fn default_metal_arch(generation: u32, tier: Tier) -> String {
-    format!(
-        "applegpu_g{}{}",
-        generation.saturating_add(12),
-        tier.arch_class()
-    )
+    format!("applegpu_g{}{}", generation.saturating_add(12), tier.arch_class())
 }
 
 /// Generation number and class letter of a Metal architecture name: `applegpu_g17s` is `(17, 's')`.
@@ -100,14 +96,9 @@ mod tests {
     fn architecture_names_split_into_generation_and_class() {
         assert_eq!(split_metal_arch("applegpu_g17s"), Some((17, 's')));
         assert_eq!(split_metal_arch("applegpu_g13g"), Some((13, 'g')));
-        for bad in [
-            "",
-            "applegpu_g",
-            "applegpu_g17",
-            "applegpu_gs",
-            "apple_paravirt",
-            "applegpu_g1é",
-        ] {
+        for bad in
+            ["", "applegpu_g", "applegpu_g17", "applegpu_gs", "apple_paravirt", "applegpu_g1é"]
+        {
             assert_eq!(split_metal_arch(bad), None, "{bad}");
         }
     }

@@ -116,10 +116,9 @@ impl Config {
     pub fn opt_object(&self, key: &str) -> Result<Option<Self>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self {
-                values: map.clone(),
-                path: format!("{}{key}.", self.path),
-            })),
+            Some(Value::Object(map)) => {
+                Ok(Some(Self { values: map.clone(), path: format!("{}{key}.", self.path) }))
+            }
             Some(_) => Err(self.invalid(key, "an object")),
         }
     }
@@ -129,7 +128,9 @@ impl Config {
     /// # Errors
     /// When the value is no such number.
     pub fn opt_dim(&self, key: &str) -> Result<Option<u64>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         let whole = value
             .as_u64()
             .or_else(|| value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64));
@@ -228,7 +229,9 @@ impl Config {
     /// # Errors
     /// When the value is no list of whole numbers.
     pub fn opt_dims(&self, key: &str) -> Result<Option<Vec<u64>>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         let wrong = || self.invalid(key, "a list of whole numbers");
         let items = value.as_array().ok_or_else(wrong)?;
         items
@@ -243,7 +246,9 @@ impl Config {
     /// # Errors
     /// When the value is no list of strings.
     pub fn opt_strings(&self, key: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
         let wrong = || self.invalid(key, "a list of strings");
         let items = value.as_array().ok_or_else(wrong)?;
         items

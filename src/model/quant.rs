@@ -349,8 +349,7 @@ mod tests {
     #[test]
     fn every_printed_form_parses_back() {
         for scheme in all() {
-            let forms =
-                [scheme.to_string(), scheme.suffix(), scheme.to_string().replace('-', "_")];
+            let forms = [scheme.to_string(), scheme.suffix(), scheme.to_string().replace('-', "_")];
             for form in forms {
                 assert_eq!(form.parse(), Ok(scheme), "{form}");
             }

@@ -67,10 +67,7 @@ impl Chip {
     /// Advertised bandwidth with this much memory.
     #[must_use]
     pub fn bandwidth(&self, memory_gib: u64) -> BytesPerSecond {
-        let gbs = self
-            .bandwidth_by_memory
-            .get(&memory_gib)
-            .unwrap_or(&self.bandwidth_gbs);
+        let gbs = self.bandwidth_by_memory.get(&memory_gib).unwrap_or(&self.bandwidth_gbs);
         BytesPerSecond::from_gbs(*gbs)
     }
 
@@ -113,20 +110,14 @@ impl Chip {
         let unverified = self.unverified.iter().any(|k| k == key);
         Provenance::Catalogue {
             source: format!("chips.toml {}: {}", self.id, self.sources.join("; ")),
-            confidence: if unverified {
-                Confidence::Low
-            } else {
-                self.confidence
-            },
+            confidence: if unverified { Confidence::Low } else { self.confidence },
         }
     }
 
     /// `m4max` for `m4max-40`: the chip without its bin.
     #[must_use]
     pub fn family_id(&self) -> &str {
-        self.id
-            .rsplit_once('-')
-            .map_or(&self.id, |(family, _)| family)
+        self.id.rsplit_once('-').map_or(&self.id, |(family, _)| family)
     }
 }
 
@@ -163,10 +154,8 @@ pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Chip>
                 return;
             };
             if let Some(twin) = chips.iter().find(|other| is_twin(other, &chip)) {
-                let message = format!(
-                    "chip {} has the same brand string, GPU cores and memory",
-                    twin.id
-                );
+                let message =
+                    format!("chip {} has the same brand string, GPU cores and memory", twin.id);
                 entry.wrong("gpu_cores", message);
                 return;
             }
@@ -192,10 +181,7 @@ fn read_chip(entry: &mut Entry<'_>, id: String, base: Option<&Chip>) -> Option<C
     let bandwidth_gbs = entry.within("bandwidth_gbs", base.map(|b| b.bandwidth_gbs), GBS);
     // A new bandwidth without a new bus figure would leave the old bus figure standing.
     let same_bandwidth = base.filter(|b| Some(b.bandwidth_gbs) == bandwidth_gbs);
-    let bus_base = same_bandwidth
-        .map(|b| b.bandwidth_bus_gbs)
-        .or(bandwidth_gbs)
-        .or(Some(1.0));
+    let bus_base = same_bandwidth.map(|b| b.bandwidth_bus_gbs).or(bandwidth_gbs).or(Some(1.0));
     let bandwidth_bus_gbs = entry.within("bandwidth_bus_gbs", bus_base, GBS);
     let bandwidth_by_memory = entry.optional("bandwidth_by_memory");
     let gpu_clock_mhz = entry.within("gpu_clock_mhz", base.map(|b| b.gpu_clock_mhz), 100..=10_000);
@@ -214,21 +200,15 @@ fn read_chip(entry: &mut Entry<'_>, id: String, base: Option<&Chip>) -> Option<C
     let sources = entry.optional("sources");
     let chip = Chip {
         id,
-        name: name.or_else(|| base.map(|b| b.name.clone())).or_else(|| {
-            Some(format!(
-                "{} ({}-core GPU)",
-                brand_string.as_ref()?,
-                gpu_cores?
-            ))
-        })?,
+        name: name
+            .or_else(|| base.map(|b| b.name.clone()))
+            .or_else(|| Some(format!("{} ({}-core GPU)", brand_string.as_ref()?, gpu_cores?)))?,
         brand_string: brand_string?,
         family: family?,
         generation: generation?,
         tier: tier?,
         year: year?,
-        cpu_super_cores: cpu_super_cores
-            .or(base.map(|b| b.cpu_super_cores))
-            .unwrap_or(0),
+        cpu_super_cores: cpu_super_cores.or(base.map(|b| b.cpu_super_cores)).unwrap_or(0),
         cpu_p_cores: cpu_p_cores.or(base.map(|b| b.cpu_p_cores)).unwrap_or(0),
         cpu_e_cores: cpu_e_cores.or(base.map(|b| b.cpu_e_cores)).unwrap_or(0),
         gpu_cores: gpu_cores?,
@@ -246,9 +226,7 @@ fn read_chip(entry: &mut Entry<'_>, id: String, base: Option<&Chip>) -> Option<C
         thunderbolt: thunderbolt.or(base.and_then(|b| b.thunderbolt)),
         unverified: unverified.unwrap_or_else(|| still_unverified(entry, base)),
         sources: all_sources(entry, base, sources.unwrap_or_default()),
-        confidence: confidence
-            .or(base.map(|b| b.confidence))
-            .unwrap_or(Confidence::Medium),
+        confidence: confidence.or(base.map(|b| b.confidence)).unwrap_or(Confidence::Medium),
         note: note.or_else(|| base?.note.clone()),
     };
     check(entry, &chip).then_some(chip)
@@ -279,31 +257,20 @@ fn is_twin(a: &Chip, b: &Chip) -> bool {
 }
 
 fn check(entry: &mut Entry<'_>, chip: &Chip) -> bool {
-    let valid_id = chip
-        .id
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let valid_id =
+        chip.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !valid_id {
         entry.wrong("id", "may only have lower-case letters, digits and hyphens");
     }
     let ascending = chip.memory_gib.is_sorted_by(|a, b| a < b);
     let sane = chip.memory_gib.iter().all(|gib| (1..=65_536).contains(gib));
     if chip.memory_gib.is_empty() || !ascending || !sane {
-        entry.wrong(
-            "memory_gib",
-            "must list at least one size in GiB, smallest first",
-        );
+        entry.wrong("memory_gib", "must list at least one size in GiB, smallest first");
     }
-    let stray: Vec<_> = chip
-        .bandwidth_by_memory
-        .keys()
-        .filter(|gib| !chip.memory_gib.contains(gib))
-        .collect();
+    let stray: Vec<_> =
+        chip.bandwidth_by_memory.keys().filter(|gib| !chip.memory_gib.contains(gib)).collect();
     if !stray.is_empty() {
-        entry.wrong(
-            "bandwidth_by_memory",
-            format!("{stray:?} is not in memory_gib"),
-        );
+        entry.wrong("bandwidth_by_memory", format!("{stray:?} is not in memory_gib"));
     }
     let positive = chip.bandwidth_by_memory.values().all(|gbs| *gbs > 0.0);
     if !positive {

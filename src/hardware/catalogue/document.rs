@@ -52,13 +52,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            column,
-            key,
-            message,
-        } = self;
+        let Self { file, line, column, key, message } = self;
         write!(f, "{file}:{line}:{column}: {key}: {message}")
     }
 }
@@ -81,11 +75,9 @@ impl Source {
         message: impl Into<String>,
     ) -> Problem {
         let before = self.text.get(..offset).unwrap_or_default();
-        let (lines, last) = before
-            .rsplit_once('\n')
-            .map_or((0, before), |(head, last)| {
-                (head.bytes().filter(|byte| *byte == b'\n').count() + 1, last)
-            });
+        let (lines, last) = before.rsplit_once('\n').map_or((0, before), |(head, last)| {
+            (head.bytes().filter(|byte| *byte == b'\n').count() + 1, last)
+        });
         Problem {
             file: self.name.clone(),
             line: lines + 1,
@@ -104,19 +96,11 @@ pub(super) fn sources(
 ) -> Result<Vec<Source>, DataDirError> {
     let mut sources = Vec::new();
     if let Some(text) = embedded {
-        sources.push(Source {
-            name: name.to_owned(),
-            text: text.into(),
-            embedded: true,
-        });
+        sources.push(Source { name: name.to_owned(), text: text.into(), embedded: true });
     }
     for file in dirs.read(name)? {
         let name = file.path.display().to_string();
-        sources.push(Source {
-            name,
-            text: file.text.into(),
-            embedded: false,
-        });
+        sources.push(Source { name, text: file.text.into(), embedded: false });
     }
     Ok(sources)
 }
@@ -139,11 +123,7 @@ pub(super) fn for_each_entry(
         if name == kind {
             for_each_table(source, problems, kind, value, &mut read);
         } else if name == "schema" {
-            if value
-                .get_ref()
-                .as_integer()
-                .is_none_or(|n| n.as_str() != "1")
-            {
+            if value.get_ref().as_integer().is_none_or(|n| n.as_str() != "1") {
                 problems.push(source.problem(value.span().start, name, "must be 1"));
             }
         } else if !headers.contains(&name) {
@@ -170,13 +150,7 @@ fn for_each_table(
         match item.get_ref().as_table() {
             Some(table) => {
                 let label = label.to_owned();
-                read(&mut Entry {
-                    source,
-                    problems,
-                    table,
-                    offset,
-                    label,
-                });
+                read(&mut Entry { source, problems, table, offset, label });
             }
             None => problems.push(source.problem(offset, label, "must be a table")),
         }
@@ -225,13 +199,9 @@ impl Entry<'_> {
 
     /// Notes that the value of `key` is wrong.
     pub fn wrong(&mut self, key: &str, message: impl Into<String>) {
-        let offset = self
-            .table
-            .get(key)
-            .map_or(self.offset, |value| value.span().start);
+        let offset = self.table.get(key).map_or(self.offset, |value| value.span().start);
         let place = format!("{}: {key}", self.label);
-        self.problems
-            .push(self.source.problem(offset, place, message));
+        self.problems.push(self.source.problem(offset, place, message));
     }
 
     /// The value of a key that may be absent.
@@ -293,8 +263,7 @@ impl Entry<'_> {
                 let place = format!("{}: {name}", self.label);
                 let hint = closest(name, known.iter().copied());
                 let message = format!("unknown key{hint}");
-                self.problems
-                    .push(self.source.problem(key.span().start, place, message));
+                self.problems.push(self.source.problem(key.span().start, place, message));
             }
         }
     }
@@ -344,19 +313,12 @@ impl Field for bool {
 impl Field for String {
     const EXPECTED: &'static str = "a text that is not empty";
     fn read(value: &DeValue<'_>) -> Option<Self> {
-        value
-            .as_str()
-            .filter(|text| !text.trim().is_empty())
-            .map(str::to_owned)
+        value.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
     }
 }
 
 fn all<T: Field>(value: &DeValue<'_>) -> Option<Vec<T>> {
-    value
-        .as_array()?
-        .iter()
-        .map(|item| T::read(item.get_ref()))
-        .collect()
+    value.as_array()?.iter().map(|item| T::read(item.get_ref())).collect()
 }
 
 impl Field for Vec<String> {

@@ -110,11 +110,7 @@ impl Mac {
     /// Memory sizes in GiB that were sold, ascending.
     #[must_use]
     pub fn memory_options(&self) -> Vec<u64> {
-        let mut sizes: Vec<_> = self
-            .configs
-            .iter()
-            .map(|config| config.memory_gib)
-            .collect();
+        let mut sizes: Vec<_> = self.configs.iter().map(|config| config.memory_gib).collect();
         sizes.sort_unstable();
         sizes.dedup();
         sizes
@@ -185,11 +181,7 @@ fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac
         sources.push(entry.file().to_owned());
     }
     let mut price_sources = base.map_or_else(Vec::new, |b| b.price_sources.clone());
-    price_sources.extend(
-        entry
-            .optional::<Vec<String>>("price_sources")
-            .unwrap_or_default(),
-    );
+    price_sources.extend(entry.optional::<Vec<String>>("price_sources").unwrap_or_default());
 
     let mut configs = Vec::new();
     let given = entry.tables("configs", &mut |config| configs.extend(read_config(config)));
@@ -209,17 +201,13 @@ fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac
         year: year?,
         hw_model: hw_model?,
         chip: chip?,
-        other_chips: other_chips
-            .or_else(|| Some(base?.other_chips.clone()))
-            .unwrap_or_default(),
+        other_chips: other_chips.or_else(|| Some(base?.other_chips.clone())).unwrap_or_default(),
         fanless: fanless?,
         status: status?,
         configs,
         sources,
         price_sources,
-        confidence: confidence
-            .or(base.map(|b| b.confidence))
-            .unwrap_or(Confidence::Medium),
+        confidence: confidence.or(base.map(|b| b.confidence)).unwrap_or(Confidence::Medium),
         note: note.or_else(|| base?.note.clone()),
     })
 }
@@ -251,15 +239,8 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
         entry.wrong(key, message);
         good = false;
     };
-    if !mac
-        .id
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    {
-        wrong(
-            "id",
-            "may only have lower-case letters, digits and hyphens".into(),
-        );
+    if !mac.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        wrong("id", "may only have lower-case letters, digits and hyphens".into());
     }
     if chips.iter().any(|chip| chip.id == mac.id) {
         wrong("id", "is the id of a chip".into());
@@ -280,10 +261,7 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
     for gib in mac.memory_options() {
         if !chip.memory_gib.contains(&gib) {
             let offered = &chip.memory_gib;
-            wrong(
-                "configs",
-                format!("{gib} GB is not offered with {}, only {offered:?}", chip.id),
-            );
+            wrong("configs", format!("{gib} GB is not offered with {}, only {offered:?}", chip.id));
         }
     }
     for (index, config) in mac.configs.iter().enumerate() {
@@ -291,13 +269,8 @@ fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
             (other.memory_gib, other.ssd_gb) == (config.memory_gib, config.ssd_gb)
         };
         if mac.configs.iter().take(index).any(twin) {
-            let MacConfig {
-                memory_gib, ssd_gb, ..
-            } = config;
-            wrong(
-                "configs",
-                format!("{memory_gib} GB with {ssd_gb} GB storage stands twice"),
-            );
+            let MacConfig { memory_gib, ssd_gb, .. } = config;
+            wrong("configs", format!("{memory_gib} GB with {ssd_gb} GB storage stands twice"));
         }
     }
     good

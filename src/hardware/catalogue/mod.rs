@@ -59,10 +59,7 @@ impl Catalogue {
     /// The embedded data with the files of these folders laid over it.
     #[must_use]
     pub fn new(dirs: DataDirs) -> Self {
-        Self {
-            dirs,
-            ..Self::default()
-        }
+        Self { dirs, ..Self::default() }
     }
 
     /// All chips, in the order of the files.
@@ -83,11 +80,7 @@ impl Catalogue {
         lazily(&self.macs, |problems| {
             let chips = self.chips()?;
             let mut macs = mac::read(&self.sources("macs.toml", MACS)?, chips, problems);
-            price::apply(
-                &sources("prices.toml", None, &self.dirs)?,
-                &mut macs,
-                problems,
-            );
+            price::apply(&sources("prices.toml", None, &self.dirs)?, &mut macs, problems);
             Ok(macs)
         })
     }
@@ -98,10 +91,7 @@ impl Catalogue {
     /// As [`Catalogue::chips`].
     pub fn limits(&self) -> Result<&[LimitEntry], CatalogueError> {
         lazily(&self.limits, |problems| {
-            Ok(gpu_limit::read(
-                &self.sources("gpu_memory_limits.toml", LIMITS)?,
-                problems,
-            ))
+            Ok(gpu_limit::read(&self.sources("gpu_memory_limits.toml", LIMITS)?, problems))
         })
     }
 

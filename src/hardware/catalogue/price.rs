@@ -50,12 +50,7 @@ fn config<'m>(
     let matches = |config: &MacConfig| {
         config.memory_gib == memory_gib && ssd_gb.is_none_or(|ssd| ssd == config.ssd_gb)
     };
-    let found: Vec<u64> = mac
-        .configs
-        .iter()
-        .filter(|c| matches(c))
-        .map(|c| c.ssd_gb)
-        .collect();
+    let found: Vec<u64> = mac.configs.iter().filter(|c| matches(c)).map(|c| c.ssd_gb).collect();
     match (found.len(), ssd_gb) {
         (1, _) => mac.configs.iter_mut().find(|config| matches(config)),
         (0, Some(ssd_gb)) if mac.memory_options().contains(&memory_gib) => {
@@ -72,17 +67,11 @@ fn config<'m>(
         }
         (0, _) => {
             let offered = mac.memory_options();
-            entry.wrong(
-                "memory_gib",
-                format!("{memory_gib} GB is not offered, only {offered:?}"),
-            );
+            entry.wrong("memory_gib", format!("{memory_gib} GB is not offered, only {offered:?}"));
             None
         }
         _ => {
-            entry.wrong(
-                "ssd_gb",
-                format!("is needed: this Mac comes with {found:?} GB storage"),
-            );
+            entry.wrong("ssd_gb", format!("is needed: this Mac comes with {found:?} GB storage"));
             None
         }
     }

@@ -12,10 +12,7 @@ fn problems(result: Result<impl Sized, CatalogueError>, dir: &Path) -> Vec<Strin
     match result {
         Err(CatalogueError::Invalid(problems)) => {
             let prefix = format!("{}/", dir.display());
-            problems
-                .iter()
-                .map(|p| p.to_string().replace(&prefix, ""))
-                .collect()
+            problems.iter().map(|p| p.to_string().replace(&prefix, "")).collect()
         }
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("no problems"),
@@ -28,12 +25,7 @@ fn embedded_catalogues_are_valid_and_complete() {
     assert_eq!(catalogue.chips().unwrap().len(), 40);
     assert_eq!(catalogue.macs().unwrap().len(), 74);
     assert_eq!(catalogue.limits().unwrap().len(), 26);
-    let configs: usize = catalogue
-        .macs()
-        .unwrap()
-        .iter()
-        .map(|mac| mac.configs.len())
-        .sum();
+    let configs: usize = catalogue.macs().unwrap().iter().map(|mac| mac.configs.len()).sum();
     assert_eq!(configs, 178);
 }
 
@@ -50,25 +42,15 @@ fn bandwidth_belongs_to_bin_and_memory() {
     let bus = |id: &str, gib| catalogue.chip(id).unwrap().unwrap().bus_bandwidth(gib);
     assert_eq!(bus("m5ultra-80", 512).value.gbs(), 1228.8);
     assert_eq!(bus("m6-12", 16).value.gbs(), 153.0);
-    assert!(matches!(
-        bus("m6-12", 16).provenance,
-        crate::hardware::Provenance::Assumed { .. }
-    ));
+    assert!(matches!(bus("m6-12", 16).provenance, crate::hardware::Provenance::Assumed { .. }));
 }
 
 #[test]
 fn chip_ids_are_family_tier_and_cores() {
     for chip in Catalogue::embedded().chips().unwrap() {
         let family = chip.family.to_lowercase();
-        assert_eq!(
-            chip.id,
-            format!("{family}{}-{}", chip.tier.word(), chip.gpu_cores)
-        );
-        assert!(
-            chip.memory_gib
-                .iter()
-                .all(|gib| chip.bandwidth(*gib).gbs() >= 60.0)
-        );
+        assert_eq!(chip.id, format!("{family}{}-{}", chip.tier.word(), chip.gpu_cores));
+        assert!(chip.memory_gib.iter().all(|gib| chip.bandwidth(*gib).gbs() >= 60.0));
     }
 }
 
@@ -82,10 +64,7 @@ fn tflops_in_the_file_are_cores_times_clock() {
         let fp32 = chip["fp32_tflops"].as_float().unwrap();
         assert!((fp32 - per_core_clock * 256.0).abs() < 0.006, "{chip}");
         if let Some(fp16) = chip.get("matrix_fp16_tflops") {
-            assert!(
-                (fp16.as_float().unwrap() - per_core_clock * 1024.0).abs() < 0.06,
-                "{chip}"
-            );
+            assert!((fp16.as_float().unwrap() - per_core_clock * 1024.0).abs() < 0.06, "{chip}");
         }
     }
 }
@@ -93,10 +72,7 @@ fn tflops_in_the_file_are_cores_times_clock() {
 #[test]
 fn the_date_is_that_of_the_files() {
     for text in [CHIPS, MACS, LIMITS] {
-        assert_eq!(
-            text.parse::<toml::Table>().unwrap()["as_of"].as_str(),
-            Some(AS_OF)
-        );
+        assert_eq!(text.parse::<toml::Table>().unwrap()["as_of"].as_str(), Some(AS_OF));
     }
 }
 
@@ -104,22 +80,10 @@ fn the_date_is_that_of_the_files() {
 fn constants_agree_with_the_rules_in_the_limits_file() {
     let table: toml::Table = LIMITS.parse().unwrap();
     use crate::hardware::limits::{MIB, MLX_RESOURCE_LIMIT, PAGE};
-    assert_eq!(
-        table["override"]["unit_bytes"].as_integer(),
-        Some(MIB as i64)
-    );
-    assert_eq!(
-        table["max_buffer"]["ratio_of_default_limit"].as_float(),
-        Some(0.75)
-    );
-    assert_eq!(
-        table["max_buffer"]["round_down_to_bytes"].as_integer(),
-        Some(PAGE as i64)
-    );
-    assert_eq!(
-        table["mlx"]["resource_count_limit"].as_integer(),
-        Some(MLX_RESOURCE_LIMIT as i64)
-    );
+    assert_eq!(table["override"]["unit_bytes"].as_integer(), Some(MIB as i64));
+    assert_eq!(table["max_buffer"]["ratio_of_default_limit"].as_float(), Some(0.75));
+    assert_eq!(table["max_buffer"]["round_down_to_bytes"].as_integer(), Some(PAGE as i64));
+    assert_eq!(table["mlx"]["resource_count_limit"].as_integer(), Some(MLX_RESOURCE_LIMIT as i64));
 }
 
 #[test]
@@ -133,10 +97,7 @@ fn an_override_changes_only_the_keys_it_names() {
     let chip = catalogue.chip("m4max-40").unwrap().unwrap();
     assert_eq!((chip.bandwidth_gbs, chip.bandwidth_bus_gbs), (500.0, 500.0));
     assert_eq!((chip.gpu_cores, chip.gpu_clock_mhz), (40, 1578));
-    assert_eq!(
-        chip.sources.last().unwrap(),
-        &dir.path().join("chips.toml").display().to_string()
-    );
+    assert_eq!(chip.sources.last().unwrap(), &dir.path().join("chips.toml").display().to_string());
     let new = catalogue.chip("m7-14").unwrap().unwrap();
     assert_eq!(new.name, "Apple M7 (14-core GPU)");
     assert_eq!(new.metal_arch().value, "applegpu_g19g");
@@ -204,9 +165,7 @@ fn own_prices_are_laid_over_the_catalogue() {
     let mac = catalogue.mac("studio-m4max-40-2025").unwrap().unwrap();
     let price = |gib, ssd| {
         let mut configs = mac.configs.iter();
-        configs
-            .find(|c| (c.memory_gib, c.ssd_gb) == (gib, ssd))
-            .and_then(|c| c.usd_now)
+        configs.find(|c| (c.memory_gib, c.ssd_gb) == (gib, ssd)).and_then(|c| c.usd_now)
     };
     assert_eq!(price(128, 512), Some(2899));
     assert_eq!(price(64, 2048), Some(2500));
@@ -239,12 +198,6 @@ fn limits_can_be_added() {
     );
     let limits = catalogue.limits().unwrap();
     assert_eq!(limits.len(), 26);
-    let limit = limits
-        .iter()
-        .find(|l| l.memory_gib == 192 && l.rule == Rule::Macos26)
-        .unwrap();
-    assert_eq!(
-        (limit.limit.0, limit.basis),
-        (175_000_000_000, Basis::Measured)
-    );
+    let limit = limits.iter().find(|l| l.memory_gib == 192 && l.rule == Rule::Macos26).unwrap();
+    assert_eq!((limit.limit.0, limit.basis), (175_000_000_000, Basis::Measured));
 }

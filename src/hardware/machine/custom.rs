@@ -40,10 +40,7 @@ impl CustomMachine {
         let tier = self.tier.unwrap_or_else(|| guess_tier(self.gpu_cores));
         let chips = catalogue.chips()?.iter().filter(|chip| chip.tier == tier);
         let model = chips
-            .filter(|chip| {
-                self.generation
-                    .is_none_or(|generation| chip.generation == generation)
-            })
+            .filter(|chip| self.generation.is_none_or(|generation| chip.generation == generation))
             .min_by(|a, b| {
                 let by_distance = self.distance(a).total_cmp(&self.distance(b));
                 by_distance.then(b.generation.cmp(&a.generation))
@@ -60,21 +57,15 @@ impl CustomMachine {
         };
         let tier_provenance = match self.tier {
             Some(_) => Provenance::UserGiven,
-            None => Provenance::assumed(format!(
-                "the tier of chips with {} GPU cores",
-                self.gpu_cores
-            )),
+            None => {
+                Provenance::assumed(format!("the tier of chips with {} GPU cores", self.gpu_cores))
+            }
         };
         let memory = Bytes::from_gib(self.memory_gib);
-        let bandwidth = Sourced::new(
-            BytesPerSecond::from_gbs(self.bandwidth_gbs),
-            Provenance::UserGiven,
-        );
+        let bandwidth =
+            Sourced::new(BytesPerSecond::from_gbs(self.bandwidth_gbs), Provenance::UserGiven);
         Ok(Machine {
-            id: format!(
-                "custom-{}gbs-{}c/{}",
-                self.bandwidth_gbs, self.gpu_cores, self.memory_gib
-            ),
+            id: format!("custom-{}gbs-{}c/{}", self.bandwidth_gbs, self.gpu_cores, self.memory_gib),
             name: format!(
                 "custom machine ({}-core GPU, {}), {} GB",
                 self.gpu_cores, bandwidth.value, self.memory_gib
@@ -112,12 +103,7 @@ fn within(what: &'static str, value: f64, low: f64, high: f64) -> Result<(), Mac
     if (low..=high).contains(&value) {
         Ok(())
     } else {
-        Err(MachineError::OutOfRange {
-            what,
-            value,
-            low,
-            high,
-        })
+        Err(MachineError::OutOfRange { what, value, low, high })
     }
 }
 
@@ -135,27 +121,15 @@ mod tests {
     use super::*;
 
     fn custom(bandwidth_gbs: f64, gpu_cores: u32, memory_gib: u64) -> CustomMachine {
-        CustomMachine {
-            bandwidth_gbs,
-            gpu_cores,
-            memory_gib,
-            generation: None,
-            tier: None,
-        }
+        CustomMachine { bandwidth_gbs, gpu_cores, memory_gib, generation: None, tier: None }
     }
 
     #[test]
     fn the_figures_of_a_catalogue_chip_find_its_generation_and_tier() {
         let catalogue = Catalogue::embedded();
-        for chip in catalogue
-            .chips()
-            .unwrap()
-            .iter()
-            .filter(|chip| chip.tier != Tier::Phone)
-        {
-            let machine = custom(chip.bandwidth_gbs, chip.gpu_cores, 16)
-                .resolve(&catalogue)
-                .unwrap();
+        for chip in catalogue.chips().unwrap().iter().filter(|chip| chip.tier != Tier::Phone) {
+            let machine =
+                custom(chip.bandwidth_gbs, chip.gpu_cores, 16).resolve(&catalogue).unwrap();
             assert_eq!(machine.tier.value, chip.tier, "{}", chip.id);
             // M2 and M3 share 100 GB/s and their core counts, and so do M1 Max 32 and no other.
             let twins = catalogue.chips().unwrap().iter().filter(|other| {
@@ -169,46 +143,25 @@ mod tests {
 
     #[test]
     fn what_was_not_given_is_marked_as_assumed() {
-        let machine = custom(546.0, 40, 128)
-            .resolve(&Catalogue::embedded())
-            .unwrap();
+        let machine = custom(546.0, 40, 128).resolve(&Catalogue::embedded()).unwrap();
         assert_eq!(machine.bandwidth.provenance, Provenance::UserGiven);
         assert_eq!(machine.id, "custom-546gbs-40c/128");
         assert_eq!(machine.metal_arch.value, "applegpu_g16s");
-        assert!(matches!(
-            machine.generation.provenance,
-            Provenance::Assumed { .. }
-        ));
-        assert!(matches!(
-            machine.tier.provenance,
-            Provenance::Assumed { .. }
-        ));
+        assert!(matches!(machine.generation.provenance, Provenance::Assumed { .. }));
+        assert!(matches!(machine.tier.provenance, Provenance::Assumed { .. }));
         assert_eq!(machine.gpu_limit.range[1], Bytes(115_448_725_504));
     }
 
     #[test]
     fn what_was_given_is_kept() {
-        let given = CustomMachine {
-            generation: Some(6),
-            tier: Some(Tier::Base),
-            ..custom(300.0, 16, 48)
-        };
+        let given =
+            CustomMachine { generation: Some(6), tier: Some(Tier::Base), ..custom(300.0, 16, 48) };
         let machine = given.resolve(&Catalogue::embedded()).unwrap();
-        assert_eq!(
-            (machine.generation.value, machine.tier.value),
-            (6, Tier::Base)
-        );
+        assert_eq!((machine.generation.value, machine.tier.value), (6, Tier::Base));
         assert!(machine.matrix_units.value);
-        let missing = CustomMachine {
-            generation: Some(6),
-            tier: Some(Tier::Max),
-            ..given
-        };
+        let missing = CustomMachine { generation: Some(6), tier: Some(Tier::Max), ..given };
         assert_eq!(
-            missing
-                .resolve(&Catalogue::embedded())
-                .unwrap_err()
-                .to_string(),
+            missing.resolve(&Catalogue::embedded()).unwrap_err().to_string(),
             "no chip of generation 6 in the catalogue has the tier max; leave one of them out"
         );
     }
@@ -222,16 +175,10 @@ mod tests {
             custom(546.0, 0, 128),
             custom(546.0, 40, 0),
         ] {
-            assert!(matches!(
-                bad.resolve(&catalogue),
-                Err(MachineError::OutOfRange { .. })
-            ));
+            assert!(matches!(bad.resolve(&catalogue), Err(MachineError::OutOfRange { .. })));
         }
         assert_eq!(
-            custom(-1.0, 40, 128)
-                .resolve(&catalogue)
-                .unwrap_err()
-                .to_string(),
+            custom(-1.0, 40, 128).resolve(&catalogue).unwrap_err().to_string(),
             "--bandwidth must be from 1 to 100000, got -1"
         );
     }

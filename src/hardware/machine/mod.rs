@@ -151,10 +151,7 @@ impl Machine {
     /// The same machine as this product.
     #[must_use]
     pub fn with_mac(mut self, mac: &Mac) -> Self {
-        self.mac = Some(MacRef {
-            id: mac.id.clone(),
-            name: mac.name(),
-        });
+        self.mac = Some(MacRef { id: mac.id.clone(), name: mac.name() });
         self.fanless = Some(mac.fanless);
         self
     }
@@ -168,9 +165,7 @@ impl Machine {
     /// Half-precision peak of the matrix units in operations per second, where there are any.
     #[must_use]
     pub fn matrix_flops(&self) -> Option<f64> {
-        self.matrix_units
-            .value
-            .then(|| self.core_clocks() * MATRIX_FLOP_PER_CORE_CLOCK)
+        self.matrix_units.value.then(|| self.core_clocks() * MATRIX_FLOP_PER_CORE_CLOCK)
     }
 
     fn core_clocks(&self) -> f64 {
@@ -187,10 +182,8 @@ impl Machine {
     /// Generation number of the Metal architecture: 16 for `applegpu_g16s`.
     #[must_use]
     pub fn arch_generation(&self) -> u32 {
-        split_metal_arch(&self.metal_arch.value).map_or_else(
-            || self.generation.value.saturating_add(12),
-            |(generation, _)| generation,
-        )
+        split_metal_arch(&self.metal_arch.value)
+            .map_or_else(|| self.generation.value.saturating_add(12), |(generation, _)| generation)
     }
 
     /// Limits that MLX derives from the GPU limit and the memory.

@@ -25,10 +25,7 @@ pub(super) fn output(program: &str, args: &[&str], timeout: Duration) -> Result<
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let result = stdout
-            .take(MAX_OUTPUT)
-            .read_to_end(&mut bytes)
-            .map(|_| bytes);
+        let result = stdout.take(MAX_OUTPUT).read_to_end(&mut bytes).map(|_| bytes);
         // The receiver is gone when the time is up.
         let _ = sender.send(result);
     });
@@ -42,10 +39,7 @@ pub(super) fn output(program: &str, args: &[&str], timeout: Duration) -> Result<
         Ok(Ok(bytes)) if status.success() => Ok(bytes),
         Ok(Ok(_)) => Err(fail(status.to_string())),
         Ok(Err(e)) => Err(fail(e.to_string())),
-        Err(_) => Err(fail(format!(
-            "no answer within {} s",
-            timeout.as_secs_f64()
-        ))),
+        Err(_) => Err(fail(format!("no answer within {} s", timeout.as_secs_f64()))),
     }
 }
 
@@ -56,10 +50,7 @@ mod tests {
 
     #[test]
     fn output_is_returned() {
-        assert_eq!(
-            output("echo", &["hello"], Duration::from_secs(10)).unwrap(),
-            b"hello\n"
-        );
+        assert_eq!(output("echo", &["hello"], Duration::from_secs(10)).unwrap(), b"hello\n");
     }
 
     #[test]

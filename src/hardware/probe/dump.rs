@@ -19,10 +19,7 @@ const PMSET: [&str; 3] = ["powermode", "lowpowermode", "highpowermode"];
 /// Readings of the Mac whose outputs these are.
 #[must_use]
 pub fn parse(text: &str) -> Readings {
-    let mut readings = Readings {
-        platform: Platform::Macos,
-        ..Readings::default()
-    };
+    let mut readings = Readings { platform: Platform::Macos, ..Readings::default() };
     let mut profiler = ProfilerReading::default();
     let mut json: Option<String> = None;
     for line in text.lines() {
@@ -71,24 +68,18 @@ fn read_line(readings: &mut Readings, profiler: &mut ProfilerReading, line: &str
         if class.starts_with("AGXAccelerator") {
             readings.gpu_class = Some(class.to_owned());
         }
-    } else if let Some((key, value)) = line
-        .strip_prefix('"')
-        .and_then(|rest| rest.split_once("\" = "))
+    } else if let Some((key, value)) =
+        line.strip_prefix('"').and_then(|rest| rest.split_once("\" = "))
     {
         registry(readings, key, value);
-    } else if PMSET
-        .iter()
-        .any(|key| line.split_whitespace().next() == Some(key))
-    {
+    } else if PMSET.iter().any(|key| line.split_whitespace().next() == Some(key)) {
         let pmset = readings.pmset.get_or_insert_default();
         pmset.push_str(line);
         pmset.push('\n');
     } else if let Some(rest) = line.strip_prefix("Now drawing from '") {
         readings.power_source = rest.split('\'').next().map(str::to_owned);
     } else if line.starts_with("-InternalBattery") {
-        let percent = line
-            .split(['%', ' ', '\t', ';'])
-            .find_map(|word| word.parse().ok());
+        let percent = line.split(['%', ' ', '\t', ';']).find_map(|word| word.parse().ok());
         readings.battery_percent = percent;
     } else if let Some((key, value)) = line.split_once(':') {
         let (key, value) = (key.trim(), value.trim());
@@ -102,9 +93,7 @@ fn read_line(readings: &mut Readings, profiler: &mut ProfilerReading, line: &str
 
 fn is_sysctl(key: &str) -> bool {
     let name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    key.split_once('.')
-        .is_some_and(|(first, _)| SYSCTL.contains(&first))
-        && key.chars().all(name)
+    key.split_once('.').is_some_and(|(first, _)| SYSCTL.contains(&first)) && key.chars().all(name)
 }
 
 fn sysctl(readings: &mut Readings, key: &str, value: &str) {
@@ -128,10 +117,7 @@ fn registry(readings: &mut Readings, key: &str, value: &str) {
         // The GPU driver's model is the chip's brand string.
         "model" if value.starts_with("\"Apple ") => {
             let brand = SysctlValue::Text(value.trim_matches('"').to_owned());
-            readings
-                .sysctl
-                .entry("machdep.cpu.brand_string".to_owned())
-                .or_insert(brand);
+            readings.sysctl.entry("machdep.cpu.brand_string".to_owned()).or_insert(brand);
         }
         "voltage-states9" => readings.gpu_dvfs = hex(value.trim_matches(['<', '>'])),
         _ => {}
@@ -155,24 +141,14 @@ fn profile(profiler: &mut ProfilerReading, key: &str, value: &str) {
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits
-        .len()
-        .is_multiple_of(2)
-        .then(|| digits.chunks_exact(2).map(byte).collect())?
+    digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2).map(byte).collect())?
 }
 
 /// MLX's `device_info()`, as Python or JSON prints it on one line.
 fn device_info(line: &str) -> MetalReading {
     let value = |key: &str| {
-        let after = line
-            .split(key)
-            .nth(1)?
-            .trim_start_matches(['\'', '"', ':', ' ']);
-        after
-            .split(['\'', '"', ',', '}'])
-            .next()
-            .map(str::trim)
-            .filter(|value| !value.is_empty())
+        let after = line.split(key).nth(1)?.trim_start_matches(['\'', '"', ':', ' ']);
+        after.split(['\'', '"', ',', '}']).next().map(str::trim).filter(|value| !value.is_empty())
     };
     let bytes = |key: &str| value(key)?.parse().ok().map(Bytes);
     MetalReading {
@@ -197,10 +173,7 @@ mod tests {
         let metal = parse(raised).metal.unwrap();
         assert_eq!(metal.name.as_deref(), Some("Apple M5 Max"));
         assert_eq!(metal.architecture.as_deref(), Some("applegpu_g17s"));
-        assert_eq!(
-            metal.recommended_max_working_set,
-            Some(Bytes(130_566_586_368))
-        );
+        assert_eq!(metal.recommended_max_working_set, Some(Bytes(130_566_586_368)));
         assert_eq!(metal.max_buffer_length, Some(Bytes(86_586_540_032)));
         let pro = "{'resource_limit': 499000, 'max_buffer_length': 30150672384, 'architecture': 'applegpu_g16s', \
                    'memory_size': 51539607552, 'max_recommended_working_set_size': 40200896512, 'device_name': 'Apple M4 Pro'}";
@@ -229,15 +202,9 @@ mod tests {
         );
         assert_eq!(readings.gpu_class.as_deref(), Some("AGXAcceleratorG16G"));
         assert_eq!(readings.gpu_core_count, Some(10));
+        assert_eq!(readings.text("machdep.cpu.brand_string").as_deref(), Some("Apple M4"));
         assert_eq!(
-            readings.text("machdep.cpu.brand_string").as_deref(),
-            Some("Apple M4")
-        );
-        assert_eq!(
-            readings
-                .gpu_dvfs
-                .as_deref()
-                .and_then(super::super::parse::gpu_clock_mhz),
+            readings.gpu_dvfs.as_deref().and_then(super::super::parse::gpu_clock_mhz),
             Some(1495)
         );
     }

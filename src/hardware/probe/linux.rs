@@ -50,15 +50,10 @@ pub(super) fn interpret(readings: &Readings) -> Result<Probe, ProbeError> {
             (keys.contains(&key.trim()) && !value.is_empty()).then(|| value.to_owned())
         })
     };
-    let model = linux
-        .device_tree_model
-        .as_deref()
-        .map(|model| model.trim_matches(['\0', ' ', '\n']));
+    let model =
+        linux.device_tree_model.as_deref().map(|model| model.trim_matches(['\0', ' ', '\n']));
     let model = model.filter(|model| !model.is_empty()).map(str::to_owned);
-    let cpu = value(
-        &linux.cpuinfo,
-        &["model name", "Model", "Hardware", "cpu model"],
-    );
+    let cpu = value(&linux.cpuinfo, &["model name", "Model", "Hardware", "cpu model"]);
     if let Some(source) = match (&cpu, &model) {
         (Some(_), _) => Some("/proc/cpuinfo"),
         (None, Some(_)) => Some("/proc/device-tree/model"),
@@ -66,28 +61,18 @@ pub(super) fn interpret(readings: &Readings) -> Result<Probe, ProbeError> {
     } {
         probe.sources.insert("brand", source.to_owned());
     }
-    let apple = model
-        .as_deref()
-        .is_some_and(|model| model.starts_with("Apple "));
+    let apple = model.as_deref().is_some_and(|model| model.starts_with("Apple "));
     probe.brand = cpu.or(model);
     let kib = value(&linux.meminfo, &["MemTotal"])
         .and_then(|text| text.strip_suffix("kB")?.trim().parse::<u64>().ok());
     probe.memory_bytes = kib.and_then(|kib| kib.checked_mul(1024)).map(Bytes);
     if probe.memory_bytes.is_some() {
-        probe
-            .sources
-            .insert("memory_bytes", "/proc/meminfo MemTotal".to_owned());
+        probe.sources.insert("memory_bytes", "/proc/meminfo MemTotal".to_owned());
     }
-    let threads = linux
-        .cpuinfo
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+    let threads = linux.cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     probe.cpu_cores = u32::try_from(threads).ok().filter(|threads| *threads > 0);
     if probe.cpu_cores.is_some() {
-        probe
-            .sources
-            .insert("cpu_cores", "/proc/cpuinfo, logical processors".to_owned());
+        probe.sources.insert("cpu_cores", "/proc/cpuinfo, logical processors".to_owned());
     }
     probe.notes.push(if apple {
         "Linux on a Mac: MLX has no GPU here; start macOS to probe, calibrate and measure".to_owned()
@@ -121,15 +106,8 @@ mod tests {
     fn a_server_says_what_it_is() {
         let cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC 7763 64-Core Processor\n\nprocessor\t: 1\n\
                        model name\t: AMD EPYC 7763 64-Core Processor\n";
-        let probe = probe(
-            cpuinfo,
-            "MemTotal:       16366024 kB\nMemFree: 1 kB\n",
-            None,
-        );
-        assert_eq!(
-            probe.brand.as_deref(),
-            Some("AMD EPYC 7763 64-Core Processor")
-        );
+        let probe = probe(cpuinfo, "MemTotal:       16366024 kB\nMemFree: 1 kB\n", None);
+        assert_eq!(probe.brand.as_deref(), Some("AMD EPYC 7763 64-Core Processor"));
         assert_eq!(probe.memory_bytes, Some(Bytes(16_366_024 * 1024)));
         assert_eq!((probe.cpu_cores, probe.apple_silicon), (Some(2), false));
         assert!(probe.notes[0].starts_with("not a Mac"));
@@ -139,10 +117,7 @@ mod tests {
     fn linux_on_a_mac_is_recognised() {
         let model = Some("Apple MacBook Pro (14-inch, M1 Pro, 2021)\0");
         let probe = probe("processor\t: 0\nBogoMIPS\t: 48.00\n", "", model);
-        assert_eq!(
-            probe.brand.as_deref(),
-            Some("Apple MacBook Pro (14-inch, M1 Pro, 2021)")
-        );
+        assert_eq!(probe.brand.as_deref(), Some("Apple MacBook Pro (14-inch, M1 Pro, 2021)"));
         assert!(!probe.apple_silicon);
         assert!(probe.notes[0].starts_with("Linux on a Mac"));
     }

@@ -19,9 +19,7 @@ impl Probe {
             None => None,
         };
         let Some(chip) = chip else {
-            let cores = self
-                .gpu_cores
-                .map_or_else(String::new, |n| format!(" with {n} GPU cores"));
+            let cores = self.gpu_cores.map_or_else(String::new, |n| format!(" with {n} GPU cores"));
             return Err(ProbeError::UnknownChip {
                 what: format!("{brand}{cores} and {memory_gib} GB"),
                 as_of: AS_OF,
@@ -46,18 +44,10 @@ impl Probe {
         bandwidth_gbs: f64,
     ) -> Result<Machine, ProbeError> {
         let (brand, memory_gib) = self.require_mac()?;
-        let gpu_cores = self
-            .gpu_cores
-            .ok_or(ProbeError::Incomplete("the number of GPU cores"))?;
+        let gpu_cores = self.gpu_cores.ok_or(ProbeError::Incomplete("the number of GPU cores"))?;
         let custom = |generation| {
-            CustomMachine {
-                bandwidth_gbs,
-                gpu_cores,
-                memory_gib,
-                generation,
-                tier: self.tier,
-            }
-            .resolve(catalogue)
+            CustomMachine { bandwidth_gbs, gpu_cores, memory_gib, generation, tier: self.tier }
+                .resolve(catalogue)
         };
         // A generation that the catalogue does not have yet borrows from the closest chip it has.
         let mut machine = match custom(self.generation) {
@@ -86,9 +76,7 @@ impl Probe {
         if !self.apple_silicon {
             return Err(ProbeError::NotAppleSilicon(brand.to_owned()));
         }
-        let memory = self
-            .memory_bytes
-            .ok_or(ProbeError::Incomplete("the memory"))?;
+        let memory = self.memory_bytes.ok_or(ProbeError::Incomplete("the memory"))?;
         match memory.0 / GIB {
             0 => Err(ProbeError::Incomplete("the memory")),
             gib => Ok((brand, gib)),
@@ -102,26 +90,14 @@ impl Probe {
                 *field = Sourced::new(value.clone(), provenance);
             }
         }
-        put(
-            &mut machine.memory,
-            self.memory_bytes.as_ref(),
-            self.measured("memory_bytes"),
-        );
-        put(
-            &mut machine.gpu_cores,
-            self.gpu_cores.as_ref(),
-            self.measured("gpu_cores"),
-        );
+        put(&mut machine.memory, self.memory_bytes.as_ref(), self.measured("memory_bytes"));
+        put(&mut machine.gpu_cores, self.gpu_cores.as_ref(), self.measured("gpu_cores"));
         put(
             &mut machine.gpu_clock_mhz,
             self.gpu_clock_mhz.as_ref(),
             self.measured("gpu_clock_mhz"),
         );
-        put(
-            &mut machine.metal_arch,
-            self.metal_arch.as_ref(),
-            self.measured("metal_arch"),
-        );
+        put(&mut machine.metal_arch, self.metal_arch.as_ref(), self.measured("metal_arch"));
         if let Some(limit) = &self.gpu_limit {
             machine.gpu_limit = limit.clone();
         }

@@ -31,12 +31,8 @@ unsafe extern "C" {}
 const PMSET_TIMEOUT: Duration = Duration::from_secs(2);
 const PROFILER_TIMEOUT: Duration = Duration::from_secs(10);
 
-const STRINGS: [&str; 4] = [
-    "machdep.cpu.brand_string",
-    "hw.model",
-    "kern.osproductversion",
-    "kern.osversion",
-];
+const STRINGS: [&str; 4] =
+    ["machdep.cpu.brand_string", "hw.model", "kern.osproductversion", "kern.osversion"];
 const INTEGERS: [&str; 10] = [
     "hw.memsize",
     "hw.physicalcpu",
@@ -52,10 +48,7 @@ const INTEGERS: [&str; 10] = [
 
 /// Reads this Mac.
 pub(super) fn read() -> Readings {
-    let mut readings = Readings {
-        platform: Platform::Macos,
-        ..Readings::default()
-    };
+    let mut readings = Readings { platform: Platform::Macos, ..Readings::default() };
     sysctls(&mut readings);
     registry(&mut readings);
     readings.metal = metal();
@@ -76,16 +69,12 @@ pub(super) fn read() -> Readings {
 fn sysctls(readings: &mut Readings) {
     for key in STRINGS {
         if let Some(text) = sysctl_text(key) {
-            readings
-                .sysctl
-                .insert(key.to_owned(), SysctlValue::Text(text));
+            readings.sysctl.insert(key.to_owned(), SysctlValue::Text(text));
         }
     }
     let mut integer = |key: &str| {
         let value = sysctl_int(key)?;
-        readings
-            .sysctl
-            .insert(key.to_owned(), SysctlValue::Int(value));
+        readings.sysctl.insert(key.to_owned(), SysctlValue::Int(value));
         Some(value)
     };
     for key in INTEGERS {
@@ -103,9 +92,7 @@ fn sysctls(readings: &mut Readings) {
             readings.sysctl.insert(key, SysctlValue::Text(text));
         }
     }
-    readings.swap = sysctl("vm.swapusage")
-        .as_deref()
-        .and_then(parse::swap_usage);
+    readings.swap = sysctl("vm.swapusage").as_deref().and_then(parse::swap_usage);
 }
 
 /// The raw value of a key.
@@ -114,13 +101,7 @@ fn sysctl(key: &str) -> Option<Vec<u8>> {
     let mut size = 0;
     // SAFETY: the name ends in NUL; a null buffer asks for the size only.
     let asked = unsafe {
-        libc::sysctlbyname(
-            name.as_ptr(),
-            ptr::null_mut(),
-            &raw mut size,
-            ptr::null_mut(),
-            0,
-        )
+        libc::sysctlbyname(name.as_ptr(), ptr::null_mut(), &raw mut size, ptr::null_mut(), 0)
     };
     if asked != 0 || size == 0 || size > 1 << 16 {
         return None;
@@ -176,9 +157,7 @@ fn registry(readings: &mut Readings) {
         }
     }
     if readings.gpu_core_count.is_none() {
-        readings
-            .failures
-            .push("IORegistry has no gpu-core-count".to_owned());
+        readings.failures.push("IORegistry has no gpu-core-count".to_owned());
     }
 }
 
@@ -216,12 +195,7 @@ fn text(fill: impl FnOnce(*mut [c_char; 128]) -> libc::kern_return_t) -> Option<
         return None;
     }
     let bytes = buffer.map(|c| c.to_ne_bytes()[0]);
-    Some(
-        CStr::from_bytes_until_nul(&bytes)
-            .ok()?
-            .to_string_lossy()
-            .into_owned(),
-    )
+    Some(CStr::from_bytes_until_nul(&bytes).ok()?.to_string_lossy().into_owned())
 }
 
 /// All registered objects of a class.
@@ -240,11 +214,7 @@ fn services(class: &CStr) -> Vec<Service> {
         return Vec::new();
     }
     let iterator = Service(iterator);
-    let next = || {
-        Some(IOIteratorNext(iterator.0))
-            .filter(|object| *object != 0)
-            .map(Service)
-    };
+    let next = || Some(IOIteratorNext(iterator.0)).filter(|object| *object != 0).map(Service);
     std::iter::from_fn(next).take(4096).collect()
 }
 

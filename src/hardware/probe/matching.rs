@@ -27,10 +27,7 @@ impl<'c> BinMatch<'c> {
         gpu_cores: Option<u32>,
         memory_gib: Option<u64>,
     ) -> Self {
-        let bins: Vec<&Chip> = chips
-            .iter()
-            .filter(|chip| chip.brand_string == brand)
-            .collect();
+        let bins: Vec<&Chip> = chips.iter().filter(|chip| chip.brand_string == brand).collect();
         if bins.is_empty() {
             return Self::UnknownChip;
         }
@@ -94,10 +91,7 @@ mod tests {
         let only = find("Apple M4 Max", None, Some(64));
         assert!(matches!(only, BinMatch::OnlyWithMemory(_)));
         assert_eq!(find("Apple M2 Ultra", None, Some(64)), BinMatch::UnknownBin);
-        assert_eq!(
-            find("Apple M4 Max", Some(38), Some(64)),
-            BinMatch::UnknownBin
-        );
+        assert_eq!(find("Apple M4 Max", Some(38), Some(64)), BinMatch::UnknownBin);
         assert_eq!(find("Apple M4 Max", None, None), BinMatch::UnknownBin);
         assert_eq!(find("Apple M7", Some(14), Some(16)), BinMatch::UnknownChip);
     }
@@ -106,13 +100,9 @@ mod tests {
     fn families_are_read_from_brands() {
         assert_eq!(family_of("Apple M7"), Some((7, Tier::Base)));
         assert_eq!(family_of("Apple M12 Ultra"), Some((12, Tier::Ultra)));
-        for other in [
-            "Apple A18 Pro",
-            "Apple M",
-            "Apple Mx",
-            "Apple M4 Turbo",
-            "Intel(R) Core(TM) i9",
-        ] {
+        for other in
+            ["Apple A18 Pro", "Apple M", "Apple Mx", "Apple M4 Turbo", "Intel(R) Core(TM) i9"]
+        {
             assert_eq!(family_of(other), None, "{other}");
         }
     }

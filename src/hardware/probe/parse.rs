@@ -60,11 +60,7 @@ pub fn power_mode(pmset: &str) -> Option<PowerMode> {
             (words.next() == Some(key)).then(|| words.next()?.parse::<u64>().ok())?
         })
     };
-    match (
-        value("powermode"),
-        value("lowpowermode"),
-        value("highpowermode"),
-    ) {
+    match (value("powermode"), value("lowpowermode"), value("highpowermode")) {
         (Some(1), ..) | (_, Some(1), _) => Some(PowerMode::Low),
         (Some(2), ..) | (.., Some(1)) => Some(PowerMode::High),
         (None, None, None) => None,
@@ -90,31 +86,18 @@ pub fn gpu_clock_mhz(dvfs: &[u8]) -> Option<u32> {
 #[must_use]
 pub fn swap_usage(bytes: &[u8]) -> Option<SwapUsage> {
     let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    Some(SwapUsage {
-        total: Bytes(word(0)?),
-        used: Bytes(word(16)?),
-    })
+    Some(SwapUsage { total: Bytes(word(0)?), used: Bytes(word(16)?) })
 }
 
 /// Swap as `sysctl` prints it: `total = 2048.00M  used = 512.00M  free = 1536.00M  (encrypted)`, in MiB.
 #[must_use]
 pub fn swap_usage_text(text: &str) -> Option<SwapUsage> {
     let value = |key: &str| {
-        let after = text
-            .split(key)
-            .nth(1)?
-            .trim_start()
-            .strip_prefix('=')?
-            .trim_start();
+        let after = text.split(key).nth(1)?.trim_start().strip_prefix('=')?.trim_start();
         let mib: f64 = after.split('M').next()?.trim().parse().ok()?;
-        (0.0..1e12)
-            .contains(&mib)
-            .then(|| Bytes((mib * f64::from(1 << 20)) as u64))
+        (0.0..1e12).contains(&mib).then(|| Bytes((mib * f64::from(1 << 20)) as u64))
     };
-    Some(SwapUsage {
-        total: value("total")?,
-        used: value("used")?,
-    })
+    Some(SwapUsage { total: value("total")?, used: value("used")? })
 }
 
 /// Memory as Apple prints it: `64 GB`, meaning GiB.
@@ -136,18 +119,13 @@ pub fn memory_text(text: &str) -> Option<Bytes> {
 /// When it is no JSON, or has neither of the two sections.
 pub fn system_profiler(output: &[u8]) -> Result<ProfilerReading, String> {
     let json: Value = serde_json::from_slice(output).map_err(|e| format!("no JSON: {e}"))?;
-    let hardware = json
-        .get("SPHardwareDataType")
-        .and_then(|section| section.get(0));
+    let hardware = json.get("SPHardwareDataType").and_then(|section| section.get(0));
     let displays = json.get("SPDisplaysDataType").and_then(Value::as_array);
     if hardware.is_none() && displays.is_none() {
         return Err("neither SPHardwareDataType nor SPDisplaysDataType in it".to_owned());
     }
     let text = |key: &str| hardware?.get(key)?.as_str().map(str::to_owned);
-    let gpu = displays
-        .into_iter()
-        .flatten()
-        .find(|display| display.get("sppci_cores").is_some());
+    let gpu = displays.into_iter().flatten().find(|display| display.get("sppci_cores").is_some());
     let gpu_text = |key: &str| gpu?.get(key)?.as_str();
     Ok(ProfilerReading {
         chip: text("chip_type").or_else(|| gpu_text("sppci_model").map(str::to_owned)),
@@ -169,17 +147,10 @@ pub fn processors(
     macos: Option<MacosVersion>,
     generation: Option<u32>,
 ) -> Vec<(&'static str, u32)> {
-    let fields: Option<Vec<u32>> = text.strip_prefix("proc ").and_then(|fields| {
-        fields
-            .split(':')
-            .map(|field| field.trim().parse().ok())
-            .collect()
-    });
-    let fastest = if generation.is_some_and(|g| g >= 5) {
-        "Super"
-    } else {
-        "Performance"
-    };
+    let fields: Option<Vec<u32>> = text
+        .strip_prefix("proc ")
+        .and_then(|fields| fields.split(':').map(|field| field.trim().parse().ok()).collect());
+    let fastest = if generation.is_some_and(|g| g >= 5) { "Super" } else { "Performance" };
     let tiers = match fields.as_deref() {
         Some(&[_, p, e]) => vec![(fastest, p), ("Efficiency", e)],
         Some(&[_, s, p, e]) if s == 0 || macos.is_some_and(|v| v.major >= 27) => {
@@ -256,10 +227,7 @@ mod tests {
     #[test]
     fn swap_in_both_forms() {
         let text = "total = 2048.00M  used = 512.00M  free = 1536.00M  (encrypted)";
-        let swap = SwapUsage {
-            total: Bytes(2 << 30),
-            used: Bytes(512 << 20),
-        };
+        let swap = SwapUsage { total: Bytes(2 << 30), used: Bytes(512 << 20) };
         assert_eq!(swap_usage_text(text), Some(swap));
         let words = [2_u64 << 30, 1536 << 20, 512 << 20, 4096];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();

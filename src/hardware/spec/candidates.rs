@@ -56,9 +56,7 @@ fn split_memory(spec: &str) -> (&str, Option<u64>) {
         return (spec, None);
     };
     let tail = tail.trim().to_ascii_lowercase();
-    let digits = ["gib", "gb", "g"]
-        .into_iter()
-        .find_map(|unit| tail.strip_suffix(unit));
+    let digits = ["gib", "gb", "g"].into_iter().find_map(|unit| tail.strip_suffix(unit));
     match digits.unwrap_or(&tail).trim().parse() {
         Ok(memory) if !key(head).is_empty() => (head, Some(memory)),
         _ => (spec, None),
@@ -74,20 +72,13 @@ fn by_id<'c>(
     let key = key(head);
     let chips = catalogue.chips()?;
     let found = |name: String, candidates: Vec<Candidate<'c>>| {
-        Some(Found {
-            name,
-            memory_gib,
-            candidates,
-        })
-        .filter(|found| !found.candidates.is_empty())
+        Some(Found { name, memory_gib, candidates }).filter(|found| !found.candidates.is_empty())
     };
     if let Some(chip) = chips.iter().find(|chip| super::words::key(&chip.id) == key) {
         return Ok(found(chip.name.clone(), bins(chip)));
     }
-    let family: Vec<&Chip> = chips
-        .iter()
-        .filter(|chip| super::words::key(chip.family_id()) == key)
-        .collect();
+    let family: Vec<&Chip> =
+        chips.iter().filter(|chip| super::words::key(chip.family_id()) == key).collect();
     if let Some(first) = family.first() {
         let candidates = family.iter().copied().flat_map(bins).collect();
         return Ok(found(first.brand_string.clone(), candidates));
@@ -98,44 +89,21 @@ fn by_id<'c>(
         let candidates = main.map_or_else(Vec::new, |chip| configurations(mac, chip));
         return Ok(found(mac.name(), candidates));
     }
-    let identified = |mac: &&Mac| {
-        mac.hw_model
-            .iter()
-            .any(|model| super::words::key(model) == key)
-    };
-    let candidates = macs
-        .iter()
-        .filter(identified)
-        .flat_map(|mac| products(mac, chips))
-        .collect();
+    let identified = |mac: &&Mac| mac.hw_model.iter().any(|model| super::words::key(model) == key);
+    let candidates = macs.iter().filter(identified).flat_map(|mac| products(mac, chips)).collect();
     Ok(found(head.trim().to_owned(), candidates))
 }
 
 /// A chip with every memory size.
 fn bins(chip: &Chip) -> Vec<Candidate<'_>> {
-    let candidate = |&memory_gib| Candidate {
-        chip,
-        memory_gib,
-        mac: None,
-    };
+    let candidate = |&memory_gib| Candidate { chip, memory_gib, mac: None };
     chip.memory_gib.iter().map(candidate).collect()
 }
 
 /// A product with every memory size that was sold with this bin.
 fn configurations<'c>(mac: &'c Mac, chip: &'c Chip) -> Vec<Candidate<'c>> {
-    let sizes = if mac.chip == chip.id {
-        mac.memory_options()
-    } else {
-        chip.memory_gib.clone()
-    };
-    sizes
-        .into_iter()
-        .map(|memory_gib| Candidate {
-            chip,
-            memory_gib,
-            mac: Some(mac),
-        })
-        .collect()
+    let sizes = if mac.chip == chip.id { mac.memory_options() } else { chip.memory_gib.clone() };
+    sizes.into_iter().map(|memory_gib| Candidate { chip, memory_gib, mac: Some(mac) }).collect()
 }
 
 /// A product with all its bins and memory sizes.
@@ -159,11 +127,7 @@ fn by_words<'c>(
     let words = Words::read(head, is_id);
     let unknown = |word: Option<&String>| -> Result<Found<'c>, SpecError> {
         let suggestions = suggestions(head, memory_gib, catalogue)?;
-        Err(SpecError::Unknown {
-            spec: spec.to_owned(),
-            word: word.cloned(),
-            suggestions,
-        })
+        Err(SpecError::Unknown { spec: spec.to_owned(), word: word.cloned(), suggestions })
     };
     if let Some(word) = words.unknown.first() {
         let alone = key(word) == key(head);
@@ -190,24 +154,16 @@ fn by_words<'c>(
     }
     if !best.is_empty() {
         // Readings of the numbers that differ in memory are all kept, so that they show as ambiguous.
-        let same = best
-            .iter()
-            .all(|candidate| Some(candidate.memory_gib) == best_memory);
+        let same = best.iter().all(|candidate| Some(candidate.memory_gib) == best_memory);
         let memory_gib = best_memory.filter(|_| same);
-        return Ok(Found {
-            name: name(&words, &best),
-            memory_gib,
-            candidates: best,
-        });
+        return Ok(Found { name: name(&words, &best), memory_gib, candidates: best });
     }
     // A reading in which no memory was given is complete but for it; one with a size that was not sold is not.
     without_memory.sort_by_key(|(memory, _)| memory.is_some());
     match without_memory.into_iter().next() {
-        Some((memory_gib, candidates)) => Ok(Found {
-            name: name(&words, &candidates),
-            memory_gib,
-            candidates,
-        }),
+        Some((memory_gib, candidates)) => {
+            Ok(Found { name: name(&words, &candidates), memory_gib, candidates })
+        }
         None => Err(SpecError::NotMade {
             spec: spec.to_owned(),
             suggestions: suggestions(head, memory_gib, catalogue)?,
@@ -227,53 +183,29 @@ struct Reading {
 
 /// Every way to read the numbers without a unit: as GPU cores, memory, display size or year, each once.
 fn readings(words: &Words, memory_gib: Option<u64>) -> Vec<Reading> {
-    let memory = memory_gib
-        .into_iter()
-        .chain(words.gigabytes.iter().copied())
-        .collect();
-    let first = Reading {
-        gpu_cores: words.gpu_cores,
-        size_in: words.size_in,
-        year: None,
-        memory,
-    };
+    let memory = memory_gib.into_iter().chain(words.gigabytes.iter().copied()).collect();
+    let first = Reading { gpu_cores: words.gpu_cores, size_in: words.size_in, year: None, memory };
     let mut readings = vec![first];
     for &number in words.numbers.iter().take(4) {
         let small = u32::try_from(number).ok();
         let mut next = Vec::new();
         for reading in readings {
             if reading.memory.is_empty() {
-                next.push(Reading {
-                    memory: vec![number],
-                    ..reading.clone()
-                });
+                next.push(Reading { memory: vec![number], ..reading.clone() });
             }
             if reading.gpu_cores.is_none() {
-                next.push(Reading {
-                    gpu_cores: small,
-                    ..reading.clone()
-                });
+                next.push(Reading { gpu_cores: small, ..reading.clone() });
             }
             if reading.size_in.is_none() && words.product.is_some() {
-                next.push(Reading {
-                    size_in: small,
-                    ..reading.clone()
-                });
+                next.push(Reading { size_in: small, ..reading.clone() });
             }
             if reading.year.is_none() && (2020..2100).contains(&number) {
-                next.push(Reading {
-                    year: small,
-                    ..reading
-                });
+                next.push(Reading { year: small, ..reading });
             }
         }
         readings = next;
     }
-    if words.numbers.len() > 4 {
-        Vec::new()
-    } else {
-        readings
-    }
+    if words.numbers.len() > 4 { Vec::new() } else { readings }
 }
 
 impl Reading {
@@ -284,39 +216,26 @@ impl Reading {
     ) -> Result<Vec<Candidate<'c>>, CatalogueError> {
         let chips = catalogue.chips()?;
         let fits = |chip: &Chip| {
-            words
-                .family
-                .as_ref()
-                .is_none_or(|family| chip.family.eq_ignore_ascii_case(family))
+            words.family.as_ref().is_none_or(|family| chip.family.eq_ignore_ascii_case(family))
                 && words.tier.is_none_or(|tier| chip.tier.word() == tier)
                 && self.gpu_cores.is_none_or(|cores| chip.gpu_cores == cores)
-                && words
-                    .cpu_cores
-                    .is_none_or(|cores| cpu_cores_fit(chip, cores))
+                && words.cpu_cores.is_none_or(|cores| cpu_cores_fit(chip, cores))
         };
         let of_product = words.product.is_some() || !words.ids.is_empty();
         if !of_product && self.size_in.is_none() && self.year.is_none() {
-            return Ok(chips
-                .iter()
-                .filter(|chip| fits(chip))
-                .flat_map(bins)
-                .collect());
+            return Ok(chips.iter().filter(|chip| fits(chip)).flat_map(bins).collect());
         }
         let macs = catalogue.macs()?.iter().filter(|mac| {
             let id = |id: &String| {
                 key(&mac.id) == *id || mac.hw_model.iter().any(|model| key(model) == *id)
             };
-            words
-                .product
-                .is_none_or(|product| mac.product.eq_ignore_ascii_case(product))
+            words.product.is_none_or(|product| mac.product.eq_ignore_ascii_case(product))
                 && words.ids.iter().all(id)
                 && self.size_in.is_none_or(|size| mac.size_in == Some(size))
                 && self.year.is_none_or(|year| mac.year == year)
         });
         let candidates = macs.flat_map(|mac| products(mac, chips));
-        Ok(candidates
-            .filter(|candidate| fits(candidate.chip))
-            .collect())
+        Ok(candidates.filter(|candidate| fits(candidate.chip)).collect())
     }
 }
 
@@ -329,16 +248,10 @@ fn cpu_cores_fit(chip: &Chip, cores: u32) -> bool {
 
 /// What the candidates have in common, for messages.
 fn name(words: &Words, candidates: &[Candidate<'_>]) -> String {
-    let brand = candidates
-        .first()
-        .map(|candidate| candidate.chip.brand_string.clone());
-    let product = candidates
-        .first()
-        .and_then(|candidate| candidate.mac)
-        .map(|mac| mac.product.clone());
-    let cores = words
-        .gpu_cores
-        .map(|cores| format!("with {cores} GPU cores"));
+    let brand = candidates.first().map(|candidate| candidate.chip.brand_string.clone());
+    let product =
+        candidates.first().and_then(|candidate| candidate.mac).map(|mac| mac.product.clone());
+    let cores = words.gpu_cores.map(|cores| format!("with {cores} GPU cores"));
     let named = [product, brand.filter(|_| words.family.is_some()), cores];
     named.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
@@ -355,9 +268,7 @@ fn suggestions(
     let mut ids: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for chip in catalogue.chips()? {
         ids.entry(&chip.id).or_default().extend(&chip.memory_gib);
-        ids.entry(chip.family_id())
-            .or_default()
-            .extend(&chip.memory_gib);
+        ids.entry(chip.family_id()).or_default().extend(&chip.memory_gib);
     }
     for mac in catalogue.macs()? {
         ids.entry(&mac.id).or_default().extend(mac.memory_options());

@@ -95,11 +95,7 @@ impl SpecError {
 }
 
 fn choices_text(choices: &[String]) -> String {
-    let shown: Vec<_> = choices
-        .iter()
-        .take(MAX_CHOICES)
-        .map(String::as_str)
-        .collect();
+    let shown: Vec<_> = choices.iter().take(MAX_CHOICES).map(String::as_str).collect();
     let more = match choices.len().saturating_sub(MAX_CHOICES) {
         0 => String::new(),
         n => format!(" and {n} more"),
@@ -108,8 +104,7 @@ fn choices_text(choices: &[String]) -> String {
 }
 
 fn unknown_word(word: &Option<String>) -> String {
-    word.as_ref()
-        .map_or_else(String::new, |word| format!(" (what is \"{word}\"?)"))
+    word.as_ref().map_or_else(String::new, |word| format!(" (what is \"{word}\"?)"))
 }
 
 fn did_you_mean(suggestions: &[String]) -> String {
@@ -126,9 +121,7 @@ fn did_you_mean(suggestions: &[String]) -> String {
 /// # Errors
 /// When it does not name exactly one machine; the error lists the choices or says what is not understood.
 pub fn resolve(spec: &str, catalogue: &Catalogue) -> Result<Machine, SpecError> {
-    resolve_with(spec, catalogue, || {
-        probe::probe(catalogue)?.machine(catalogue)
-    })
+    resolve_with(spec, catalogue, || probe::probe(catalogue)?.machine(catalogue))
 }
 
 /// As [`resolve`], with `this` in place of the machine mlxplan runs on.
@@ -150,11 +143,7 @@ pub fn resolve_with(
     if spec.eq_ignore_ascii_case("this") {
         return Ok(this()?);
     }
-    let Found {
-        name,
-        memory_gib,
-        candidates,
-    } = candidates::find(spec, catalogue)?;
+    let Found { name, memory_gib, candidates } = candidates::find(spec, catalogue)?;
     let fitting: Vec<&Candidate<'_>> = candidates
         .iter()
         .filter(|candidate| memory_gib.is_none_or(|gib| candidate.memory_gib == gib))
@@ -176,9 +165,7 @@ pub fn resolve_with(
         });
     };
     let same_bin = fitting.iter().all(|other| other.chip.id == first.chip.id);
-    let same_memory = fitting
-        .iter()
-        .all(|other| other.memory_gib == first.memory_gib);
+    let same_memory = fitting.iter().all(|other| other.memory_gib == first.memory_gib);
     let spec = spec.to_owned();
     let choices = choices(&mut fitting.iter().copied());
     match (same_bin, same_memory) {
@@ -200,11 +187,8 @@ fn machine(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Machi
     if let Some(mac) = first.mac.filter(|_| candidates.iter().all(same_mac)) {
         machine = machine.with_mac(mac);
         if mac.chip == first.chip.id && !mac.other_chips.is_empty() {
-            let others: Vec<_> = mac
-                .other_chips
-                .iter()
-                .map(|chip| format!("{chip}/{}", first.memory_gib))
-                .collect();
+            let others: Vec<_> =
+                mac.other_chips.iter().map(|chip| format!("{chip}/{}", first.memory_gib)).collect();
             machine.notes.push(format!(
                 "{} was also sold with another bin; for that one write {}",
                 mac.name(),
@@ -212,10 +196,7 @@ fn machine(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Machi
             ));
         }
     }
-    let fanless: Vec<_> = candidates
-        .iter()
-        .map(|c| c.mac.map(|mac| mac.fanless))
-        .collect();
+    let fanless: Vec<_> = candidates.iter().map(|c| c.mac.map(|mac| mac.fanless)).collect();
     if let [first, rest @ ..] = fanless.as_slice()
         && rest.iter().all(|other| other == first)
     {

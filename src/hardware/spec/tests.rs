@@ -16,17 +16,11 @@ fn id(spec: &str) -> String {
 }
 
 fn product(spec: &str) -> Option<String> {
-    named(spec)
-        .unwrap_or_else(|e| panic!("{spec}: {e}"))
-        .mac
-        .map(|mac| mac.id)
+    named(spec).unwrap_or_else(|e| panic!("{spec}: {e}")).mac.map(|mac| mac.id)
 }
 
 fn message(spec: &str) -> String {
-    named(spec)
-        .map(|machine| machine.id)
-        .unwrap_err()
-        .to_string()
+    named(spec).map(|machine| machine.id).unwrap_err().to_string()
 }
 
 #[test]
@@ -61,29 +55,14 @@ fn every_form_of_the_contract_resolves() {
 
 #[test]
 fn products_are_kept_when_they_are_named() {
-    assert_eq!(
-        product("MacBook Pro 16 M4 Max 64GB").as_deref(),
-        Some("mbp16-m4max-40-2024")
-    );
-    assert_eq!(
-        product("macbook pro 14\" m4 max 64gb").as_deref(),
-        Some("mbp14-m4max-40-2024")
-    );
-    assert_eq!(
-        product("mbp16 m1 pro 16gb").as_deref(),
-        Some("mbp16-m1pro-2021")
-    );
-    assert_eq!(
-        product("Mac16,9/64").as_deref(),
-        Some("studio-m4max-40-2025")
-    );
+    assert_eq!(product("MacBook Pro 16 M4 Max 64GB").as_deref(), Some("mbp16-m4max-40-2024"));
+    assert_eq!(product("macbook pro 14\" m4 max 64gb").as_deref(), Some("mbp14-m4max-40-2024"));
+    assert_eq!(product("mbp16 m1 pro 16gb").as_deref(), Some("mbp16-m1pro-2021"));
+    assert_eq!(product("Mac16,9/64").as_deref(), Some("studio-m4max-40-2025"));
     assert_eq!(product("m4max-40/64"), None);
     // Two sizes of MacBook Pro fit: the machine is clear, the product is not.
     assert_eq!(product("MacBook Pro M4 Max 64GB"), None);
-    assert_eq!(
-        named("MacBook Pro M4 Max 64GB").unwrap().fanless,
-        Some(false)
-    );
+    assert_eq!(named("MacBook Pro M4 Max 64GB").unwrap().fanless, Some(false));
     assert_eq!(named("MacBook Air 15 M4 16GB").unwrap().fanless, Some(true));
     assert_eq!(named("m4-10/16").unwrap().fanless, None);
 }
@@ -188,11 +167,7 @@ fn all_specs() -> Vec<(String, String, Option<String>)> {
     let mut specs = Vec::new();
     for chip in CATALOGUE.chips().unwrap() {
         for gib in &chip.memory_gib {
-            specs.push((
-                format!("{}/{gib}", chip.id),
-                format!("{}/{gib}", chip.id),
-                None,
-            ));
+            specs.push((format!("{}/{gib}", chip.id), format!("{}/{gib}", chip.id), None));
         }
     }
     for mac in CATALOGUE.macs().unwrap() {

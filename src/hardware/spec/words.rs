@@ -2,10 +2,7 @@
 
 /// The letters and digits of a text, in lower case: what is left when case and separators are alike.
 pub(super) fn key(text: &str) -> String {
-    text.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// The parts of a specification. Numbers without a unit stay apart, because only the catalogue can tell what they are.
@@ -54,10 +51,8 @@ impl Words {
                 rest.push(' ');
             }
         }
-        let separated: String = rest
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' })
-            .collect();
+        let separated: String =
+            rest.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
         let tokens: Vec<&str> = separated.split_whitespace().collect();
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
@@ -131,9 +126,7 @@ impl Words {
     }
 }
 
-const UNITS: &[&str] = &[
-    "gb", "gib", "g", "tb", "core", "cores", "c", "gpu", "cpu", "inch", "in",
-];
+const UNITS: &[&str] = &["gb", "gib", "g", "tb", "core", "cores", "c", "gpu", "cpu", "inch", "in"];
 
 /// Leading digits and what follows them.
 fn split_number(token: &str) -> (Option<u64>, &str) {
@@ -143,9 +136,7 @@ fn split_number(token: &str) -> (Option<u64>, &str) {
 }
 
 fn tier_word(word: &str) -> Option<&'static str> {
-    ["pro", "max", "ultra"]
-        .into_iter()
-        .find(|tier| *tier == word)
+    ["pro", "max", "ultra"].into_iter().find(|tier| *tier == word)
 }
 
 /// `m4max` is M4 and Max, `a18` is A18 without a tier.
@@ -153,11 +144,7 @@ fn family(token: &str) -> Option<(String, &'static str)> {
     let rest = token.strip_prefix(['m', 'a'])?;
     let (number, tier) = split_number(rest);
     let number = number?;
-    let tier = if tier.is_empty() {
-        ""
-    } else {
-        tier_word(tier)?
-    };
+    let tier = if tier.is_empty() { "" } else { tier_word(tier)? };
     Some((format!("{}{number}", token.get(..1)?), tier))
 }
 
@@ -199,10 +186,7 @@ mod tests {
     #[test]
     fn words_fall_into_their_places() {
         let words = read("Apple M4 Max 16-core CPU, 40-core GPU, 128GB unified memory, 1TB SSD");
-        assert_eq!(
-            (words.family.as_deref(), words.tier),
-            (Some("m4"), Some("max"))
-        );
+        assert_eq!((words.family.as_deref(), words.tier), (Some("m4"), Some("max")));
         assert_eq!((words.cpu_cores, words.gpu_cores), (Some(16), Some(40)));
         assert_eq!(words.gigabytes, [128]);
         assert!(words.unknown.is_empty() && words.numbers.is_empty());
@@ -212,10 +196,7 @@ mod tests {
         assert_eq!((words.numbers, words.gigabytes), (vec![16], vec![64]));
 
         let words = read("mbp16 m1pro_16core 32gib");
-        assert_eq!(
-            (words.size_in, words.tier, words.gpu_cores),
-            (Some(16), Some("pro"), Some(16))
-        );
+        assert_eq!((words.size_in, words.tier, words.gpu_cores), (Some(16), Some("pro"), Some(16)));
         assert_eq!(words.gigabytes, [32]);
     }
 
@@ -224,10 +205,7 @@ mod tests {
         let words = read("MacBook Pro M3 8GB");
         assert_eq!((words.product, words.tier), (Some("macbook pro"), Some("")));
         let words = read("Mac Pro M2 Ultra");
-        assert_eq!(
-            (words.product, words.tier),
-            (Some("mac pro"), Some("ultra"))
-        );
+        assert_eq!((words.product, words.tier), (Some("mac pro"), Some("ultra")));
         let words = read("M3 Pro");
         assert_eq!((words.product, words.tier), (None, Some("pro")));
     }

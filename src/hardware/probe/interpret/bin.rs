@@ -9,10 +9,7 @@ use crate::hardware::tier::split_metal_arch;
 use crate::units::GIB;
 
 /// First macOS release on which MLX uses the GPU's matrix units.
-const MATRIX_UNITS_FROM: MacosVersion = MacosVersion {
-    major: 26,
-    minor: 2,
-};
+const MATRIX_UNITS_FROM: MacosVersion = MacosVersion { major: 26, minor: 2 };
 
 /// Finds the bin and fills in what only the catalogue knows.
 pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), CatalogueError> {
@@ -22,9 +19,7 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), Catal
     if let Some((generation, tier)) = family_of(&brand) {
         probe.generation = Some(generation);
         probe.tier = Some(tier);
-        probe
-            .sources
-            .insert("generation", "brand string".to_owned());
+        probe.sources.insert("generation", "brand string".to_owned());
         probe.sources.insert("tier", "brand string".to_owned());
     }
     let memory_gib = probe.memory_bytes.map(|memory| memory.0 / GIB);
@@ -32,10 +27,9 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), Catal
     let source = match found {
         BinMatch::Exact(_) => "brand string, GPU cores and memory",
         BinMatch::OtherMemory(chip) => {
-            probe.notes.push(format!(
-                "the catalogue does not list this memory size for {}",
-                chip.name
-            ));
+            probe
+                .notes
+                .push(format!("the catalogue does not list this memory size for {}", chip.name));
             "brand string and GPU cores"
         }
         BinMatch::OnlyWithMemory(chip) => {
@@ -46,9 +40,9 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), Catal
             "brand string and memory"
         }
         BinMatch::UnknownBin => {
-            probe.notes.push(format!(
-                "no single bin of {brand} in the catalogue fits what was read"
-            ));
+            probe
+                .notes
+                .push(format!("no single bin of {brand} in the catalogue fits what was read"));
             ""
         }
         BinMatch::UnknownChip => {
@@ -85,12 +79,8 @@ fn from_catalogue(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
     probe.matrix_units = Some(chip.matrix_units);
     probe.sources.insert("generation", source("generation"));
     probe.sources.insert("tier", source("tier"));
-    probe
-        .sources
-        .insert("bandwidth_gbs", source("bandwidth_gbs"));
-    probe
-        .sources
-        .insert("bandwidth_bus_gbs", source("bandwidth_bus_gbs"));
+    probe.sources.insert("bandwidth_gbs", source("bandwidth_gbs"));
+    probe.sources.insert("bandwidth_bus_gbs", source("bandwidth_bus_gbs"));
     probe.sources.insert("matrix_units", source("matrix_units"));
     if probe.gpu_cores.is_none() {
         probe.gpu_cores = Some(chip.gpu_cores);
@@ -98,9 +88,7 @@ fn from_catalogue(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
     }
     if probe.gpu_clock_mhz.is_none() {
         probe.gpu_clock_mhz = Some(chip.gpu_clock_mhz);
-        probe
-            .sources
-            .insert("gpu_clock_mhz", source("gpu_clock_mhz"));
+        probe.sources.insert("gpu_clock_mhz", source("gpu_clock_mhz"));
     }
     if probe.metal_arch.is_none() {
         probe.metal_arch = Some(chip.metal_arch().value);
@@ -113,26 +101,18 @@ fn product(probe: &mut Probe, chip: &Chip, catalogue: &Catalogue) -> Result<(), 
         return Ok(());
     };
     let macs = catalogue.macs()?.iter();
-    let fitting: Vec<_> = macs
-        .filter(|mac| mac.has_chip(&chip.id) && mac.hw_model.contains(&model))
-        .collect();
+    let fitting: Vec<_> =
+        macs.filter(|mac| mac.has_chip(&chip.id) && mac.hw_model.contains(&model)).collect();
     if let [mac] = fitting.as_slice() {
-        probe.mac = Some(MacRef {
-            id: mac.id.clone(),
-            name: mac.name(),
-        });
-        probe
-            .sources
-            .insert("mac", "macs.toml, by model identifier and bin".to_owned());
+        probe.mac = Some(MacRef { id: mac.id.clone(), name: mac.name() });
+        probe.sources.insert("mac", "macs.toml, by model identifier and bin".to_owned());
     }
     let mut fanless = fitting.iter().map(|mac| mac.fanless);
     if let Some(first) = fanless.next()
         && fanless.all(|other| other == first)
     {
         probe.fanless = Some(first);
-        probe
-            .sources
-            .insert("fanless", format!("macs.toml, {model}"));
+        probe.sources.insert("fanless", format!("macs.toml, {model}"));
     }
     Ok(())
 }

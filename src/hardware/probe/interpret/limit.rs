@@ -8,14 +8,8 @@ use crate::hardware::provenance::Provenance;
 use crate::units::Bytes;
 
 /// Releases on which the older and the newer default GPU limit were seen: up to 15, and from 26.1 on.
-const OLDER_LIMIT_BEFORE: MacosVersion = MacosVersion {
-    major: 16,
-    minor: 0,
-};
-const NEWER_LIMIT_FROM: MacosVersion = MacosVersion {
-    major: 26,
-    minor: 1,
-};
+const OLDER_LIMIT_BEFORE: MacosVersion = MacosVersion { major: 16, minor: 0 };
+const NEWER_LIMIT_FROM: MacosVersion = MacosVersion { major: 26, minor: 1 };
 
 /// Fills in the limit and the largest buffer.
 pub(super) fn read(
@@ -29,10 +23,7 @@ pub(super) fn read(
     let macos = probe.macos.as_deref().and_then(MacosVersion::parse);
     let predicted = default_on(catalogue, memory, probe.generation, macos)?;
     let wired_limit_mib = readings.int("iogpu.wired_limit_mb").unwrap_or(0);
-    let reported = readings
-        .metal
-        .as_ref()
-        .and_then(|metal| metal.recommended_max_working_set);
+    let reported = readings.metal.as_ref().and_then(|metal| metal.recommended_max_working_set);
     // What a virtual machine gets is its host's choice.
     if probe.virtual_machine == Some(true) && reported.is_none() {
         return Ok(());
@@ -42,10 +33,7 @@ pub(super) fn read(
             GpuLimit::measured(reported, wired_limit_mib, predicted.default),
             "Metal recommendedMaxWorkingSetSize",
         ),
-        (None, 0) => (
-            predicted,
-            "gpu_memory_limits.toml, by memory and macOS release",
-        ),
+        (None, 0) => (predicted, "gpu_memory_limits.toml, by memory and macOS release"),
         (None, mib) => {
             let limit = GpuLimit {
                 provenance: Provenance::measured("sysctl iogpu.wired_limit_mb"),
@@ -56,9 +44,7 @@ pub(super) fn read(
     };
     probe.sources.insert("gpu_limit_bytes", source.to_owned());
     if let Some(mib) = limit.wired_limit_mib {
-        probe.notes.push(format!(
-            "the GPU limit was set to {mib} MiB with iogpu.wired_limit_mb"
-        ));
+        probe.notes.push(format!("the GPU limit was set to {mib} MiB with iogpu.wired_limit_mb"));
     }
     if probe.max_buffer_bytes.is_none() {
         probe.max_buffer_bytes = Some(limit.max_buffer());

@@ -87,9 +87,8 @@ impl Probe {
         field: &'static str,
         alternatives: impl IntoIterator<Item = (Option<T>, &'static str)>,
     ) -> Option<T> {
-        let (value, source) = alternatives
-            .into_iter()
-            .find_map(|(value, source)| Some((value?, source)))?;
+        let (value, source) =
+            alternatives.into_iter().find_map(|(value, source)| Some((value?, source)))?;
         self.sources.insert(field, source.to_owned());
         Some(value)
     }
@@ -100,24 +99,14 @@ fn identity(probe: &mut Probe, readings: &Readings) {
     let metal = readings.metal.as_ref();
     let brand = readings.text("machdep.cpu.brand_string");
     // A program built for Intel sees this name through Rosetta; Metal still tells the chip.
-    let rosetta = brand
-        .as_deref()
-        .is_some_and(|brand| brand.starts_with("VirtualApple"));
-    let metal_name = metal
-        .and_then(|metal| metal.name.clone())
-        .filter(|name| name != PARAVIRTUAL);
+    let rosetta = brand.as_deref().is_some_and(|brand| brand.starts_with("VirtualApple"));
+    let metal_name = metal.and_then(|metal| metal.name.clone()).filter(|name| name != PARAVIRTUAL);
     let brand = probe.first(
         "brand",
         [
-            (
-                brand.filter(|_| !rosetta),
-                "sysctl machdep.cpu.brand_string",
-            ),
+            (brand.filter(|_| !rosetta), "sysctl machdep.cpu.brand_string"),
             (metal_name, "Metal device name"),
-            (
-                profiler.and_then(|p| p.chip.clone()),
-                "system_profiler chip_type",
-            ),
+            (profiler.and_then(|p| p.chip.clone()), "system_profiler chip_type"),
         ],
     );
     if rosetta {
@@ -129,10 +118,7 @@ fn identity(probe: &mut Probe, readings: &Readings) {
         "model_identifier",
         [
             (readings.text("hw.model"), "sysctl hw.model"),
-            (
-                profiler.and_then(|p| p.model.clone()),
-                "system_profiler machine_model",
-            ),
+            (profiler.and_then(|p| p.model.clone()), "system_profiler machine_model"),
         ],
     );
     let (brand, virtual_brand) = match brand {
@@ -142,45 +128,30 @@ fn identity(probe: &mut Probe, readings: &Readings) {
         },
         None => (None, false),
     };
-    let virtual_model = probe
-        .model_identifier
-        .as_deref()
-        .is_some_and(|model| model.starts_with("VirtualMac"));
+    let virtual_model =
+        probe.model_identifier.as_deref().is_some_and(|model| model.starts_with("VirtualMac"));
     let paravirtual = metal.and_then(|metal| metal.name.as_deref()) == Some(PARAVIRTUAL);
     let hypervisor = readings.int("kern.hv_vmm_present").map(|flag| flag != 0);
     probe.virtual_machine = probe.first(
         "virtual_machine",
         [
-            (
-                virtual_brand.then_some(true),
-                "brand string with the suffix (Virtual)",
-            ),
+            (virtual_brand.then_some(true), "brand string with the suffix (Virtual)"),
             (virtual_model.then_some(true), "sysctl hw.model"),
             (paravirtual.then_some(true), "Metal device name"),
             (hypervisor, "sysctl kern.hv_vmm_present"),
         ],
     );
-    probe.apple_silicon = brand
-        .as_deref()
-        .is_some_and(|brand| brand.starts_with("Apple "));
+    probe.apple_silicon = brand.as_deref().is_some_and(|brand| brand.starts_with("Apple "));
     probe.brand = brand;
     probe.memory_bytes = probe.first(
         "memory_bytes",
         [
             (readings.int("hw.memsize").map(Bytes), "sysctl hw.memsize"),
-            (
-                profiler.and_then(|p| p.memory),
-                "system_profiler physical_memory",
-            ),
+            (profiler.and_then(|p| p.memory), "system_profiler physical_memory"),
         ],
     );
-    probe.macos = probe.first(
-        "macos",
-        [(
-            readings.text("kern.osproductversion"),
-            "sysctl kern.osproductversion",
-        )],
-    );
+    probe.macos = probe
+        .first("macos", [(readings.text("kern.osproductversion"), "sysctl kern.osproductversion")]);
 }
 
 fn cpu(probe: &mut Probe, readings: &Readings) {
@@ -198,24 +169,14 @@ fn cpu(probe: &mut Probe, readings: &Readings) {
     }
     let mut source = "sysctl hw.perflevelN";
     if probe.core_tiers.is_empty()
-        && let Some(text) = readings
-            .profiler
-            .as_ref()
-            .and_then(|p| p.processors.as_deref())
+        && let Some(text) = readings.profiler.as_ref().and_then(|p| p.processors.as_deref())
     {
-        let generation = probe
-            .brand
-            .as_deref()
-            .and_then(family_of)
-            .map(|(generation, _)| generation);
+        let generation =
+            probe.brand.as_deref().and_then(family_of).map(|(generation, _)| generation);
         let macos = probe.macos.as_deref().and_then(MacosVersion::parse);
         let tiers = parse::processors(text, macos, generation).into_iter();
         probe.core_tiers = tiers
-            .map(|(name, cores)| CoreTier {
-                name: Some(name.to_owned()),
-                cores,
-                l2_bytes: None,
-            })
+            .map(|(name, cores)| CoreTier { name: Some(name.to_owned()), cores, l2_bytes: None })
             .collect();
         source = "system_profiler number_processors";
     }
@@ -226,10 +187,7 @@ fn cpu(probe: &mut Probe, readings: &Readings) {
     probe.cpu_cores = probe.first(
         "cpu_cores",
         [
-            (
-                readings.int("hw.physicalcpu").and_then(small),
-                "sysctl hw.physicalcpu",
-            ),
+            (readings.int("hw.physicalcpu").and_then(small), "sysctl hw.physicalcpu"),
             ((sum > 0).then_some(sum), source),
         ],
     );
@@ -241,38 +199,22 @@ fn gpu(probe: &mut Probe, readings: &Readings) {
     probe.gpu_cores = probe.first(
         "gpu_cores",
         [
-            (
-                readings.gpu_core_count.and_then(small),
-                "IORegistry AGXAccelerator gpu-core-count",
-            ),
-            (
-                profiler_cores.and_then(small),
-                "system_profiler sppci_cores",
-            ),
+            (readings.gpu_core_count.and_then(small), "IORegistry AGXAccelerator gpu-core-count"),
+            (profiler_cores.and_then(small), "system_profiler sppci_cores"),
         ],
     );
     let clock = readings.gpu_dvfs.as_deref().and_then(parse::gpu_clock_mhz);
-    probe.gpu_clock_mhz = probe.first(
-        "gpu_clock_mhz",
-        [(clock, "IORegistry pmgr voltage-states9, highest state")],
-    );
-    probe.metal_device = probe.first(
-        "metal_device",
-        [(metal.and_then(|m| m.name.clone()), "Metal name")],
-    );
+    probe.gpu_clock_mhz =
+        probe.first("gpu_clock_mhz", [(clock, "IORegistry pmgr voltage-states9, highest state")]);
+    probe.metal_device =
+        probe.first("metal_device", [(metal.and_then(|m| m.name.clone()), "Metal name")]);
     probe.metal_arch = probe.first(
         "metal_arch",
-        [(
-            metal.and_then(|m| m.architecture.clone()),
-            "Metal architecture.name",
-        )],
+        [(metal.and_then(|m| m.architecture.clone()), "Metal architecture.name")],
     );
     probe.max_buffer_bytes = probe.first(
         "max_buffer_bytes",
-        [(
-            metal.and_then(|m| m.max_buffer_length),
-            "Metal maxBufferLength",
-        )],
+        [(metal.and_then(|m| m.max_buffer_length), "Metal maxBufferLength")],
     );
 }
 

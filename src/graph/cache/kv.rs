@@ -1,0 +1,77 @@
+//! `KVCache`: all keys and values of a layer.
+
+use super::{STEP, Slot};
+use crate::graph::tape::{Tape, Var};
+
+/// All keys and values, in buffers that grow by whole steps of 256 tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KvCache {
+    pub(super) keys: Option<Slot>,
+    pub(super) values: Option<Slot>,
+    pub(super) offset: u32,
+}
+
+/// How the buffers change before new tokens are written.
+pub(super) struct Growth {
+    /// Tokens that are kept of the old buffer (it is cut when it does not end on a step).
+    pub keep: u32,
+    /// Tokens appended.
+    pub append: u32,
+}
+
+/// Growth of a buffer of `capacity` tokens that holds `used` and gets `new` more.
+pub(super) fn growth(capacity: Option<u32>, used: u32, new: u32) -> Option<Growth> {
+    let append = new.div_ceil(STEP).saturating_mul(STEP);
+    match capacity {
+        Some(c) if used.saturating_add(new) <= c => None,
+        Some(c) => Some(Growth { keep: if used % STEP == 0 { c } else { used }, append }),
+        None => Some(Growth { keep: 0, append }),
+    }
+}
+
+/// The buffer after `growth`, recorded on the tape.
+pub(super) fn grown(t: &mut Tape<'_>, old: Option<Slot>, like: Var, growth: &Growth) -> Var {
+    let shape = t.shape(like).with(2, growth.append);
+    let dtype = t.dtype(like);
+    let zeros = t.full(shape, 0.0, dtype);
+    match old {
+        None => zeros,
+        Some(slot) => {
+            let kept = t.slice(slot.var, 2, 0, growth.keep);
+            t.concat(&[kept, zeros], 2)
+        }
+    }
+}
+
+impl KvCache {
+    pub(super) fn capacity(&self) -> Option<u32> {
+        self.keys.map(|s| s.shape.dim(2))
+    }
+
+    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+        let new = t.dim(keys, 2);
+        let start = self.offset;
+        let (mut k, mut v) = match growth(self.capacity(), start, new) {
+            Some(g) => (grown(t, self.keys, keys, &g), grown(t, self.values, values, &g)),
+            None => match (self.keys, self.values) {
+                (Some(k), Some(v)) => (k.var, v.var),
+                _ => (keys, values),
+            },
+        };
+        self.offset = start.saturating_add(new);
+        k = t.slice_update(k, keys, 2, start);
+        v = t.slice_update(v, values, 2, start);
+        self.keys = Some(Slot::of(t, k));
+        self.values = Some(Slot::of(t, v));
+        (t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset))
+    }
+
+    pub(super) fn advance(&mut self, new: u32) {
+        if let Some(g) = growth(self.capacity(), self.offset, new) {
+            let capacity = g.keep.saturating_add(g.append);
+            self.keys = self.keys.map(|s| s.resized(capacity));
+            self.values = self.values.map(|s| s.resized(capacity));
+        }
+        self.offset = self.offset.saturating_add(new);
+    }
+}

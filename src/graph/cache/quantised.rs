@@ -1,0 +1,122 @@
+//! `QuantizedKVCache`: keys and values packed in groups along the head.
+
+use super::Slot;
+use super::kv::{Growth, KvCache, growth};
+use crate::graph::tape::linalg::Packed;
+use crate::graph::tape::{Tape, Var};
+use crate::model::{DType, Packing};
+
+/// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuantisedKvCache {
+    arrays: [Option<Slot>; 6],
+    packing: Packing,
+    pub(super) offset: u32,
+}
+
+impl QuantisedKvCache {
+    /// `KVCache.to_quantized`: packs the whole buffers of a cache.
+    pub fn from_kv(t: &mut Tape<'_>, cache: &KvCache, packing: Packing) -> Self {
+        let mut arrays = [None; 6];
+        for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
+            if let Some(s) = slot {
+                let packed = t.quantize(s.var, packing);
+                store(t, &mut arrays[3 * i..3 * i + 3], packed);
+            }
+        }
+        Self { arrays, packing, offset: cache.offset }
+    }
+
+    /// How keys and values are packed.
+    #[must_use]
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    pub(super) fn slots(&self) -> [Option<Slot>; 6] {
+        self.arrays
+    }
+
+    pub(super) fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.arrays.iter_mut().collect()
+    }
+
+    pub(super) fn capacity(&self) -> Option<u32> {
+        self.arrays[0].map(|s| s.shape.dim(2))
+    }
+
+    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Packed, Packed) {
+        let new = t.dim(keys, 2);
+        let start = self.offset;
+        if let Some(g) = growth(self.capacity(), start, new) {
+            self.grow(t, &g);
+        }
+        self.offset = start.saturating_add(new);
+        let k = self.write(t, 0, keys, start);
+        let v = self.write(t, 3, values, start);
+        (k, v)
+    }
+
+    fn grow(&mut self, t: &mut Tape<'_>, g: &Growth) {
+        for slot in self.arrays.iter_mut().flatten() {
+            let kept = t.slice(slot.var, 2, 0, g.keep);
+            let zeros = t.full(slot.shape.with(2, g.append), 0.0, slot.dtype);
+            let wide = t.concat(&[kept, zeros], 2);
+            *slot = Slot::of(t, wide);
+        }
+    }
+
+    fn write(&mut self, t: &mut Tape<'_>, first: usize, new: Var, start: u32) -> Packed {
+        let packed = t.quantize(new, self.packing);
+        let parts = [Some(packed.weight), Some(packed.scales), packed.biases];
+        let mut read = [packed.weight; 3];
+        for (i, part) in parts.into_iter().enumerate() {
+            let (Some(part), Some(slot)) = (part, self.arrays[first + i]) else {
+                continue;
+            };
+            let whole = t.slice_update(slot.var, part, 2, start);
+            self.arrays[first + i] = Some(Slot::of(t, whole));
+            read[i] = t.slice(whole, 2, 0, self.offset);
+        }
+        Packed {
+            weight: read[0],
+            scales: read[1],
+            biases: packed.biases.map(|_| read[2]),
+            packing: self.packing,
+        }
+    }
+
+    pub(super) fn advance(&mut self, new: u32) {
+        if let Some(g) = growth(self.capacity(), self.offset, new) {
+            let capacity = g.keep.saturating_add(g.append);
+            for slot in self.arrays.iter_mut().flatten() {
+                *slot = slot.resized(capacity);
+            }
+        }
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    /// The cache that `from_kv` would give, by shapes alone.
+    #[must_use]
+    pub fn by_shape(cache: &KvCache, packing: Packing) -> Self {
+        let mut arrays = [None; 6];
+        for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
+            let Some(s) = slot else { continue };
+            let wide = s.shape.dim(3);
+            let words = (u64::from(wide) * u64::from(packing.bits) / 32) as u32;
+            let groups = wide / packing.group.max(1);
+            let scales = Slot { shape: s.shape.with(3, groups), ..s };
+            arrays[3 * i] = Some(Slot { shape: s.shape.with(3, words), dtype: DType::U32, ..s });
+            arrays[3 * i + 1] = Some(scales);
+            arrays[3 * i + 2] = packing.has_biases().then_some(scales);
+        }
+        Self { arrays, packing, offset: cache.offset }
+    }
+}
+
+fn store(t: &Tape<'_>, slots: &mut [Option<Slot>], packed: Packed) {
+    let parts = [Some(packed.weight), Some(packed.scales), packed.biases];
+    for (slot, part) in slots.iter_mut().zip(parts) {
+        *slot = part.map(|v| Slot::of(t, v));
+    }
+}

@@ -1,0 +1,192 @@
+//! `RotatingKVCache`: the keys and values of a sliding window.
+
+use super::{STEP, Slot, causal_mask};
+use crate::graph::op::Binary;
+use crate::graph::tape::{Mask, Tape, Var};
+
+/// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotatingKvCache {
+    pub(super) keys: Option<Slot>,
+    pub(super) values: Option<Slot>,
+    pub(super) offset: u32,
+    max_size: u32,
+    keep: u32,
+    /// Where the next token is written.
+    index: u32,
+}
+
+impl RotatingKvCache {
+    pub(super) fn new(max_size: u32, keep: u32) -> Self {
+        Self { keys: None, values: None, offset: 0, max_size, keep, index: 0 }
+    }
+
+    /// Tokens that the window holds at most.
+    #[must_use]
+    pub fn max_size(&self) -> u32 {
+        self.max_size
+    }
+
+    fn stored(&self) -> u32 {
+        self.keys.map_or(0, |s| s.shape.dim(2))
+    }
+
+    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+        if t.dim(keys, 2) == 1 {
+            self.update_in_place(t, keys, values)
+        } else {
+            self.append(t, keys, values)
+        }
+    }
+
+    /// `_update_concat`, for prompts.
+    fn append(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+        let new = t.dim(keys, 2);
+        let (k, v) = match (self.keys, self.values) {
+            (Some(k), Some(v)) => {
+                let k = self.temporal_order(t, k.var);
+                let v = self.temporal_order(t, v.var);
+                self.index = t.dim(k, 2);
+                let trim = (self.index + 1).saturating_sub(self.max_size);
+                (self.trimmed(t, trim, k, Some(keys)), self.trimmed(t, trim, v, Some(values)))
+            }
+            _ => (keys, values),
+        };
+        self.offset = self.offset.saturating_add(new);
+        self.index = t.dim(k, 2);
+        self.keys = Some(Slot::of(t, k));
+        self.values = Some(Slot::of(t, v));
+        (k, v)
+    }
+
+    fn temporal_order(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let n = t.dim(x, 2);
+        if self.index == n {
+            x
+        } else if self.index < self.offset {
+            let kept = t.slice(x, 2, 0, self.keep);
+            let older = t.slice(x, 2, self.index, n);
+            let newer = t.slice(x, 2, self.keep, self.index);
+            t.concat(&[kept, older, newer], 2)
+        } else {
+            t.slice(x, 2, 0, self.index)
+        }
+    }
+
+    fn trimmed(&self, t: &mut Tape<'_>, trim: u32, x: Var, append: Option<Var>) -> Var {
+        let mut parts = if trim > 0 {
+            let n = t.dim(x, 2);
+            vec![t.slice(x, 2, 0, self.keep), t.slice(x, 2, trim + self.keep, n)]
+        } else {
+            vec![x]
+        };
+        parts.extend(append);
+        t.concat(&parts, 2)
+    }
+
+    /// `_update_in_place`, for single tokens.
+    fn update_in_place(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+        let before = self.offset;
+        let stored = self.stored();
+        let (mut k, mut v) = (self.keys.map(|s| s.var), self.values.map(|s| s.var));
+        if k.is_none() || (before >= stored && stored < self.max_size) {
+            let room = STEP.min(self.max_size.saturating_sub(before));
+            k = Some(appended(t, k, keys, room));
+            v = Some(appended(t, v, values, room));
+            self.index = before;
+        }
+        let (mut k, mut v) = (k.unwrap_or(keys), v.unwrap_or(values));
+        let trim = t.dim(k, 2).saturating_sub(self.max_size);
+        if trim > 0 {
+            k = self.trimmed(t, trim, k, None);
+            v = self.trimmed(t, trim, v, None);
+            self.index = self.max_size;
+        }
+        if self.index == self.max_size {
+            self.index = self.keep;
+        }
+        k = t.slice_update(k, keys, 2, self.index);
+        v = t.slice_update(v, values, 2, self.index);
+        self.offset = before.saturating_add(1);
+        self.index += 1;
+        self.keys = Some(Slot::of(t, k));
+        self.values = Some(Slot::of(t, v));
+        if self.offset < t.dim(k, 2) {
+            (t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset))
+        } else {
+            (k, v)
+        }
+    }
+
+    pub(super) fn mask(
+        &self,
+        t: &mut Tape<'_>,
+        n: u32,
+        window: Option<u32>,
+        as_array: bool,
+    ) -> Mask {
+        if n > 1 {
+            let window = window.unwrap_or(self.max_size);
+            let offset = self.offset.min(self.max_size.saturating_sub(1));
+            return if offset.saturating_add(n) > window || as_array {
+                Mask::Array(causal_mask(t, n, offset, Some(window)))
+            } else {
+                Mask::Causal
+            };
+        }
+        match window {
+            Some(window) if self.offset >= window && self.max_size > window => {
+                let index = if self.index >= self.max_size { 0 } else { self.index };
+                let size =
+                    if self.offset < self.max_size { self.offset + 1 } else { self.max_size };
+                let positions = t.arange(0, size);
+                let mask = t.binary(Binary::GreaterEqual, positions, i64::from(size - window));
+                Mask::Array(t.roll(mask, i64::from(index) + 1, 0))
+            }
+            _ => Mask::None,
+        }
+    }
+
+    pub(super) fn advance(&mut self, new: u32) {
+        let stored = if new == 1 { self.advance_in_place() } else { self.advance_append(new) };
+        self.keys = self.keys.map(|s| s.resized(stored));
+        self.values = self.values.map(|s| s.resized(stored));
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    fn advance_append(&mut self, new: u32) -> u32 {
+        let stored = self.stored();
+        let ordered =
+            if self.index == stored || self.index < self.offset { stored } else { self.index };
+        let trim = (ordered + 1).saturating_sub(self.max_size);
+        self.index = (ordered - trim).saturating_add(new);
+        self.index
+    }
+
+    fn advance_in_place(&mut self) -> u32 {
+        let mut stored = self.stored();
+        if self.offset >= stored && stored < self.max_size {
+            stored += STEP.min(self.max_size.saturating_sub(self.offset));
+            self.index = self.offset;
+        }
+        if stored > self.max_size {
+            stored = self.max_size;
+            self.index = self.max_size;
+        }
+        if self.index == self.max_size {
+            self.index = self.keep;
+        }
+        self.index += 1;
+        stored
+    }
+}
+
+fn appended(t: &mut Tape<'_>, old: Option<Var>, like: Var, room: u32) -> Var {
+    let shape = t.shape(like).with(2, room);
+    let dtype = t.dtype(like);
+    let zeros = t.full(shape, 0.0, dtype);
+    match old {
+        None => zeros,
+        Some(x) => t.concat(&[x, zeros], 2),
+    }
+}

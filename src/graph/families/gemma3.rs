@@ -1,0 +1,153 @@
+//! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
+//! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
+
+use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, layer_count};
+use super::frame::{Block, Decoder, FeedForward, MaskRule, Mixer};
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, GemmaNorm, RopeModule, RopeScaling, activations};
+use crate::graph::op::Binary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError, DType};
+
+/// `gemma3`: the text model under `language_model`, with the outer vocabulary.
+pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.opt_object("text_config")?.ok_or_else(|| c.invalid("text_config", "an object"))?;
+    let vocabulary = c.dim_or("vocab_size", 262_208)?;
+    let heads = text.dim_or("num_attention_heads", 8)?;
+    let kv = text.dim_or("num_key_value_heads", 4)?;
+    let text = text
+        .with("vocab_size", vocabulary)
+        .with("num_attention_heads", heads)
+        .with("num_key_value_heads", kv);
+    p.scope("language_model", |p| build(&text, p))
+}
+
+/// `gemma3_text`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let width = c.dim_or("hidden_size", 1152)?;
+    let count = match c.opt_dim("num_hidden_layers")? {
+        Some(_) => layer_count(c)?,
+        None => 26,
+    };
+    let heads = Heads {
+        query: c.dim_or("num_attention_heads", 4)?,
+        kv: c.dim_or("num_key_value_heads", 1)?,
+        dim: c.dim_or("head_dim", 256)?,
+    };
+    let hidden = c.dim_or("intermediate_size", 6912)?;
+    let vocabulary = c.dim_or("vocab_size", 262_144)?;
+    let eps = c.number_or("rms_norm_eps", 1e-6)?;
+    let window = c.dim_or("sliding_window", 512)? as u32;
+    let pattern = c.dim_or("sliding_window_pattern", 6)?.max(1);
+    let max_context = c.dim_or("max_position_embeddings", 32_768)?;
+    let scale = c.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
+    let full_rope = RopeModule::new(
+        heads.dim,
+        c.number_or("rope_theta", 1_000_000.0)?,
+        false,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        Some(max_context),
+    )?;
+    let local = c.number_or("rope_local_base_freq", 10_000.0)?;
+    let local_rope = RopeModule::plain(heads.dim, false, local);
+    let rule = |i: u64| {
+        if (i + 1) % pattern == 0 { MaskRule::Full } else { MaskRule::Window(window) }
+    };
+
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = (0..count).map(|i| {
+            let rope = if rule(i) == MaskRule::Full { &full_rope } else { &local_rope };
+            let block = p.scope(&format!("layers.{i}"), |p| {
+                let rope = Some(rope.clone());
+                let biases = Biases::default();
+                let attention =
+                    Attention::new(p, "self_attn", width, heads, biases, rope).with_scale(scale);
+                let (query, key) = p.scope("self_attn", |p| {
+                    let query = GemmaNorm::new(p, "q_norm", heads.dim, eps);
+                    (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
+                });
+                let attention = attention.with_norms(query, key, NormPlace::Heads);
+                Layer {
+                    attention,
+                    mlp: GatedMlp::new(p, "mlp", width, hidden, false).with_activation(gelu_gate),
+                    input_norm: GemmaNorm::new(p, "input_layernorm", width, eps),
+                    post_attention_norm: GemmaNorm::new(p, "post_attention_layernorm", width, eps),
+                    pre_mlp_norm: GemmaNorm::new(p, "pre_feedforward_layernorm", width, eps),
+                    post_mlp_norm: GemmaNorm::new(p, "post_feedforward_layernorm", width, eps),
+                }
+            });
+            (rule(i), Box::new(block) as Box<dyn Block>)
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, GemmaNorm::new(p, "norm", width, eps))
+    });
+    let head = Head::Tied(embed);
+    let mut decoder = Decoder::new(embed, layers, norm, head);
+    let root = (width as f64).sqrt();
+    decoder.on_embedding = Some(Box::new(move |t, h| scale_embedding(t, h, root)));
+    let caches = (0..count)
+        .map(|i| match rule(i) {
+            MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
+            _ => CacheKind::Kv,
+        })
+        .collect();
+    Ok(Built {
+        layers: count,
+        network: Box::new(decoder),
+        caches,
+        experts: None,
+        max_context: Some(max_context),
+    })
+}
+
+/// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
+pub(super) fn scale_embedding(t: &mut Tape<'_>, h: Var, root: f64) -> Var {
+    let factor = t.scalar(root, DType::BF16);
+    let factor = t.astype(factor, t.dtype(h));
+    t.mul(h, factor)
+}
+
+/// `gelu_approx(gate) * x`: the product is a kernel of its own here.
+pub(super) fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let g = activations::gelu_approx(t, gate);
+    t.mul(g, x)
+}
+
+struct Layer {
+    attention: Attention,
+    mlp: GatedMlp,
+    input_norm: GemmaNorm,
+    post_attention_norm: GemmaNorm,
+    pre_mlp_norm: GemmaNorm,
+    post_mlp_norm: GemmaNorm,
+}
+
+impl Block for Layer {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let r = self.attention.mix(t, r, mask, cache);
+        let r = self.post_attention_norm.forward(t, r);
+        let h = clip_residual(t, x, r);
+        let r = self.pre_mlp_norm.forward(t, h);
+        let r = self.mlp.apply(t, r);
+        let r = self.post_mlp_norm.forward(t, r);
+        clip_residual(t, h, r)
+    }
+}
+
+/// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
+pub(super) fn clip_residual(t: &mut Tape<'_>, x: Var, y: Var) -> Var {
+    let [sum] = t.compiled(|t| {
+        if t.dtype(x) != DType::F16 {
+            return [t.add(x, y)];
+        }
+        let (x, y) = (t.astype(x, DType::F32), t.astype(y, DType::F32));
+        let sum = t.binary(Binary::Add, x, y);
+        let clipped = t.clip(sum, -65_504.0, 65_504.0);
+        [t.astype(clipped, DType::F16)]
+    });
+    sum
+}

@@ -1,0 +1,88 @@
+//! Qwen3 MoE: Qwen3 attention, softmax-routed experts in all or some layers. The router is packed at 8 bits.
+
+use super::common::{GatedMlp, Head, Heads, layer_count};
+use super::frame::{Block, Decoder, FeedForward, MaskRule, PreNorm};
+use super::moe::{SoftmaxMoe, experts};
+use super::qwen3;
+use crate::graph::cache::CacheKind;
+use crate::graph::nn::{Embedding, RmsNorm, RopeModule};
+use crate::graph::params::ParamBuilder;
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+/// Which layers of the Qwen MoE models are routed.
+#[derive(Debug)]
+pub(super) struct Routed {
+    step: u64,
+    dense: Vec<u64>,
+    experts: u64,
+}
+
+impl Routed {
+    /// Reads `decoder_sparse_step` and `mlp_only_layers`.
+    pub(super) fn read(c: &Config, experts: u64) -> Result<Self, ConfigError> {
+        let step = c.positive("decoder_sparse_step")?;
+        let dense = c.opt_dims("mlp_only_layers")?.unwrap_or_default();
+        Ok(Self { step, dense, experts })
+    }
+
+    /// Whether layer `i` is routed.
+    pub(super) fn at(&self, i: u64) -> bool {
+        !self.dense.contains(&i) && self.experts > 0 && (i + 1) % self.step == 0
+    }
+}
+
+/// Routers and gates of shared experts are packed at 8 bits.
+pub(super) fn quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("mlp.gate") || path.ends_with("shared_expert_gate") {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
+}
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let width = c.positive("hidden_size")?;
+    let count = layer_count(c)?;
+    let heads = Heads {
+        query: c.positive("num_attention_heads")?,
+        kv: c.positive("num_key_value_heads")?,
+        dim: c.positive("head_dim")?,
+    };
+    let eps = c.number_or("rms_norm_eps", 1e-6)?;
+    let vocabulary = c.positive("vocab_size")?;
+    let tied = c.bool("tie_word_embeddings")?;
+    let hidden = c.positive("intermediate_size")?;
+    let expert_hidden = c.positive("moe_intermediate_size")?;
+    let experts: Experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    let normalise = c.bool("norm_topk_prob")?;
+    let routed = Routed::read(c, experts.total)?;
+    let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 10_000.0)?);
+
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = (0..count).map(|i| {
+            let block = p.scope(&format!("layers.{i}"), |p| {
+                let attention = qwen3::attention(p, width, heads, eps, &rope);
+                let mlp: Box<dyn FeedForward> = if routed.at(i) {
+                    Box::new(SoftmaxMoe::new(p, "mlp", width, expert_hidden, experts, normalise))
+                } else {
+                    Box::new(GatedMlp::new(p, "mlp", width, hidden, false))
+                };
+                PreNorm::new(p, width, eps, attention, mlp)
+            });
+            (MaskRule::Full, Box::new(block) as Box<dyn Block>)
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, RmsNorm::new(p, "norm", width, eps))
+    });
+    let head = Head::new(p, embed, tied, width, vocabulary);
+    let decoder = Decoder::new(embed, layers, norm, head).with_quant_override(quant_override);
+    Ok(Built {
+        layers: count,
+        network: Box::new(decoder),
+        caches: vec![CacheKind::Kv; count as usize],
+        experts: Some(experts),
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}

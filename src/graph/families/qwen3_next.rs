@@ -1,0 +1,285 @@
+//! Qwen3-Next and Qwen3.5: three gated-delta layers to one layer of gated attention, dense or routed MLPs with a
+//! shared expert. Vision towers and multi-token-prediction layers are dropped, as mlx-lm does.
+
+use super::common::{GatedMlp, Head, Heads, NormPlace, layer_count, prepare};
+use super::frame::{Block, Decoder, FeedForward, MaskRule, Mixer, PreNorm};
+use super::gated_delta::{DeltaDims, GatedDeltaNet};
+use super::moe::{SoftmaxMoe, experts, weighted_sum};
+use super::qwen3_moe::{Routed, quant_override};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, attend};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+/// What the two generations read from their configurations.
+struct Settings {
+    count: u64,
+    width: u64,
+    heads: Heads,
+    eps: f64,
+    vocabulary: u64,
+    tied: bool,
+    interval: u64,
+    rope: RopeModule,
+    delta: DeltaDims,
+    bias: bool,
+    hidden: u64,
+    moe: Option<MoeSettings>,
+    /// Qwen3.5's separate input projections and float32 `A_log`.
+    separate: bool,
+    max_context: Option<u64>,
+}
+
+struct MoeSettings {
+    experts: Experts,
+    hidden: u64,
+    shared: u64,
+    normalise: bool,
+    routed: Option<Routed>,
+}
+
+impl MoeSettings {
+    fn at(&self, i: u64) -> bool {
+        self.routed.as_ref().is_none_or(|r| r.at(i))
+    }
+}
+
+/// `qwen3_next`.
+pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let heads = Heads {
+        query: c.positive("num_attention_heads")?,
+        kv: c.positive("num_key_value_heads")?,
+        dim: c.positive("head_dim")?,
+    };
+    let width = c.positive("hidden_size")?;
+    let delta = DeltaDims {
+        width,
+        key_heads: c.positive("linear_num_key_heads")?,
+        value_heads: c.positive("linear_num_value_heads")?,
+        key_dim: c.positive("linear_key_head_dim")?,
+        value_dim: c.positive("linear_value_head_dim")?,
+        kernel: c.positive("linear_conv_kernel_dim")?,
+    };
+    let part = c.number_or("partial_rotary_factor", 0.5)?;
+    let max_context = c.opt_dim("max_position_embeddings")?;
+    let rope = RopeModule::new(
+        (heads.dim as f64 * part) as u64,
+        c.number_or("rope_theta", 10_000.0)?,
+        false,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        max_context,
+    )?;
+    let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    build(
+        &Settings {
+            count: layer_count(c)?,
+            width,
+            heads,
+            eps: c.number_or("rms_norm_eps", 1e-6)?,
+            vocabulary: c.positive("vocab_size")?,
+            tied: c.bool_or("tie_word_embeddings", false)?,
+            interval: c.dim_or("full_attention_interval", 4)?.max(1),
+            rope,
+            delta: delta.checked(c)?,
+            bias: c.bool_or("attention_bias", false)?,
+            hidden: c.positive("intermediate_size")?,
+            moe: Some(MoeSettings {
+                experts,
+                hidden: c.positive("moe_intermediate_size")?,
+                shared: c.positive("shared_expert_intermediate_size")?,
+                normalise: c.bool_or("norm_topk_prob", false)?,
+                routed: Some(Routed::read(c, experts.total)?),
+            }),
+            separate: false,
+            max_context,
+        },
+        p,
+    )
+}
+
+/// `qwen3_5` and `qwen3_5_moe`: the text model under `language_model`.
+pub(super) fn build_5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = c.opt_object("text_config")?.unwrap_or_else(|| c.clone());
+    let width = c.dim_or("hidden_size", 4096)?;
+    let query = c.dim_or("num_attention_heads", 32)?.max(1);
+    let heads = Heads {
+        query,
+        kv: c.dim_or("num_key_value_heads", 8)?,
+        dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
+    };
+    let delta = DeltaDims {
+        width,
+        key_heads: c.dim_or("linear_num_key_heads", 16)?,
+        value_heads: c.dim_or("linear_num_value_heads", 64)?,
+        key_dim: c.dim_or("linear_key_head_dim", 192)?,
+        value_dim: c.dim_or("linear_value_head_dim", 128)?,
+        kernel: c.dim_or("linear_conv_kernel_dim", 4)?,
+    };
+    let scaling = RopeScaling::read(&c, "rope_parameters")?;
+    let (part, theta) = match &scaling {
+        Some(s) => (
+            s.values().number_or("partial_rotary_factor", 0.25)?,
+            s.values().number_or("rope_theta", 100_000.0)?,
+        ),
+        None => (0.25, 100_000.0),
+    };
+    let max_context = c.dim_or("max_position_embeddings", 131_072)?;
+    let dims = (heads.dim as f64 * part) as u64;
+    let rope = RopeModule::new(dims, theta, false, scaling.as_ref(), Some(max_context))?;
+    let moe = if c.dim_or("num_experts", 0)? == 0 {
+        None
+    } else {
+        Some(MoeSettings {
+            experts: experts(&c, "num_experts", "num_experts_per_tok")?,
+            hidden: c.dim_or("moe_intermediate_size", 0)?,
+            shared: c.dim_or("shared_expert_intermediate_size", 0)?,
+            normalise: c.bool_or("norm_topk_prob", true)?,
+            routed: None,
+        })
+    };
+    let settings = Settings {
+        count: match c.opt_dim("num_hidden_layers")? {
+            Some(_) => layer_count(&c)?,
+            None => 32,
+        },
+        width,
+        heads,
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        vocabulary: c.dim_or("vocab_size", 151_936)?,
+        tied: c.bool_or("tie_word_embeddings", false)?,
+        interval: c.dim_or("full_attention_interval", 4)?.max(1),
+        rope,
+        delta: delta.checked(&c)?,
+        bias: c.bool_or("attention_bias", false)?,
+        hidden: c.dim_or("intermediate_size", 14_336)?,
+        moe,
+        separate: true,
+        max_context: Some(max_context),
+    };
+    p.scope("language_model", |p| build(&settings, p))
+}
+
+fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let linear = |i: u64| (i + 1) % s.interval != 0;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", s.vocabulary, s.width);
+        let layers = (0..s.count).map(|i| {
+            let rule = if linear(i) { MaskRule::None } else { MaskRule::Full };
+            let block = p.scope(&format!("layers.{i}"), |p| {
+                let mixer: Box<dyn Mixer> = match (linear(i), s.separate) {
+                    (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
+                    (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
+                    (false, _) => Box::new(GatedAttention::new(p, s)),
+                };
+                let mlp: Box<dyn FeedForward> = match &s.moe {
+                    Some(m) if m.at(i) => Box::new(SharedMoe::new(p, s.width, m)),
+                    _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
+                };
+                PreNorm::new(p, s.width, s.eps, mixer, mlp)
+            });
+            (rule, Box::new(block) as Box<dyn Block>)
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, RmsNorm::new(p, "norm", s.width, s.eps))
+    });
+    let head = Head::new(p, embed, s.tied, s.width, s.vocabulary);
+    let mut decoder = Decoder::new(embed, layers, norm, head);
+    decoder.quant_override =
+        if s.moe.is_some() { quant_override } else { |_| QuantOverride::Default };
+    let cache = |i| {
+        if linear(i) { CacheKind::Arrays(2) } else { CacheKind::Kv }
+    };
+    Ok(Built {
+        layers: s.count,
+        network: Box::new(decoder),
+        caches: (0..s.count).map(cache).collect(),
+        experts: s.moe.as_ref().map(|m| m.experts),
+        max_context: s.max_context,
+    })
+}
+
+/// Attention whose output is gated by a second half of the query projection.
+struct GatedAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: RmsNorm,
+    k_norm: RmsNorm,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+impl GatedAttention {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let h = s.heads;
+        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
+        p.scope("self_attn", |p| Self {
+            q: Linear::new(p, "q_proj", s.width, 2 * q, s.bias),
+            k: Linear::new(p, "k_proj", s.width, kv, s.bias),
+            v: Linear::new(p, "v_proj", s.width, kv, s.bias),
+            o: Linear::new(p, "o_proj", q, s.width, s.bias),
+            q_norm: RmsNorm::new(p, "q_norm", h.dim, s.eps),
+            k_norm: RmsNorm::new(p, "k_norm", h.dim, s.eps),
+            rope: s.rope.clone(),
+            heads: h,
+        })
+    }
+}
+
+impl Mixer for GatedAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let q = self.q.forward(t, x);
+        let q = Heads::rows(t, q, self.heads.query);
+        let [q, gate] = t.split_equal(q, -1);
+        let gate = t.reshape(gate, &[b, n, -1]);
+        let (k, v) = (self.k.forward(t, x), self.v.forward(t, x));
+        let q = self.q_norm.forward(t, q);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
+        let v = Heads::split(t, v, self.heads.kv);
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let scale = (self.heads.dim as f64).powf(-0.5);
+        let y = attend(t, q, kv, scale, mask, None);
+        let y = Heads::join(t, y);
+        let gate = t.sigmoid(gate);
+        let y = t.mul(y, gate);
+        self.o.forward(t, y)
+    }
+}
+
+/// Softmax-routed experts and a shared expert with a gate of its own.
+struct SharedMoe {
+    routed: SoftmaxMoe,
+    shared: GatedMlp,
+    shared_gate: Linear,
+}
+
+impl SharedMoe {
+    fn new(p: &mut ParamBuilder, width: u64, m: &MoeSettings) -> Self {
+        let routed = SoftmaxMoe::new(p, "mlp", width, m.hidden, m.experts, m.normalise);
+        p.scope("mlp", |p| Self {
+            routed,
+            shared: GatedMlp::new(p, "shared_expert", width, m.shared, false),
+            shared_gate: Linear::new(p, "shared_expert_gate", width, 1, false),
+        })
+    }
+}
+
+impl FeedForward for SharedMoe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.routed.route(t, x);
+        let y = self.routed.run(t, x, indices);
+        let y = weighted_sum(t, y, scores);
+        let shared = self.shared.apply(t, x);
+        let gate = self.shared_gate.forward(t, x);
+        let gate = t.sigmoid(gate);
+        let shared = t.mul(gate, shared);
+        t.add(y, shared)
+    }
+}

@@ -1,0 +1,258 @@
+//! What one forward pass of a model does: its tensors, its cache and its operations.
+//!
+//! A family file (see [`families`]) turns a configuration into a [`Graph`]. Everything else is read off it: exact
+//! weight bytes, cache bytes, the operations of a step with their shapes ([`Graph::trace`]), peak memory and
+//! execution. Nothing outside `families` knows the name of a model family.
+
+pub mod cache;
+pub mod families;
+pub mod nn;
+pub mod op;
+pub mod params;
+pub mod quantise;
+pub mod shape;
+pub mod tape;
+
+use crate::model::{Config, ConfigError, DType, Scheme};
+use cache::{Cache, CacheKind, KvQuantisation};
+use params::{ModuleKind, ParamBuilder, Parameters};
+use quantise::QuantiseError;
+use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
+
+/// The forward pass of a model family.
+pub trait Network: Send + Sync {
+    /// Records one call: token ids `[batch, length]` in, logits `[batch, length, vocabulary]` out.
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var;
+
+    /// How the family's `quant_predicate` treats a module in a plain conversion.
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        let _ = path;
+        QuantOverride::Default
+    }
+}
+
+/// What a family's `quant_predicate` answers for a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuantOverride {
+    /// The scheme decides.
+    Default,
+    /// Affine 8-bit with group size 64, whatever the scheme (routers, for example).
+    EightBit,
+    /// Stays unquantised.
+    Keep,
+}
+
+/// What a family file returns.
+pub struct Built {
+    /// The forward pass.
+    pub network: Box<dyn Network>,
+    /// Cache class of every layer that has one, as `make_cache` returns them.
+    pub caches: Vec<CacheKind>,
+    /// Number of layers of the model (`len(model.layers)`).
+    pub layers: u64,
+    /// Routed experts of a mixture-of-experts layer and how many a token uses.
+    pub experts: Option<Experts>,
+    /// Longest context the model was made for, if the configuration says.
+    pub max_context: Option<u64>,
+}
+
+/// Routed experts of a mixture-of-experts model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// Experts per layer.
+    pub total: u64,
+    /// Experts that a token uses.
+    pub chosen: u64,
+}
+
+/// A model: tensors, cache classes and forward pass.
+pub struct Graph {
+    params: Parameters,
+    built: Built,
+    dtype: DType,
+    scheme: Scheme,
+    model_type: String,
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph")
+            .field("model_type", &self.model_type)
+            .field("scheme", &self.scheme)
+            .field("modules", &self.params.modules().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Sequences processed together.
+    pub batch: u32,
+    /// New tokens per sequence.
+    pub tokens: u32,
+    /// Whether the next token is sampled (decode) or only the cache is filled (prefill).
+    pub sample: bool,
+    /// Whether the cache is quantised after the call.
+    pub kv: Option<KvQuantisation>,
+}
+
+impl Call {
+    /// A prefill call of one sequence.
+    #[must_use]
+    pub const fn prefill(tokens: u32) -> Self {
+        Self { batch: 1, tokens, sample: false, kv: None }
+    }
+
+    /// A decode step of one sequence.
+    #[must_use]
+    pub const fn decode() -> Self {
+        Self { batch: 1, tokens: 1, sample: true, kv: None }
+    }
+}
+
+impl Graph {
+    /// The unquantised model of a configuration, with weights of type `dtype`.
+    ///
+    /// # Errors
+    /// When the family is unknown, a key is missing or wrong, or the values do not fit together.
+    pub fn new(config: &Config, dtype: DType) -> Result<Self, ConfigError> {
+        let model_type = config.model_type()?.to_owned();
+        let family = families::find(&model_type)?;
+        let mut builder = ParamBuilder::new(dtype);
+        let built = (family.build)(config, &mut builder)?;
+        let params = builder.finish().map_err(|reason| {
+            ConfigError::Unsupported(format!(
+                "the configuration asks for an impossible model: {reason}"
+            ))
+        })?;
+        Ok(Self { params, built, dtype, scheme: Scheme::Float(dtype), model_type })
+    }
+
+    /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`Graph::new`], and when mlx-lm cannot convert this model to the scheme.
+    pub fn quantised(config: &Config, scheme: Scheme) -> Result<Self, GraphError> {
+        let dtype = match scheme {
+            Scheme::Float(dtype) => dtype,
+            _ => DType::BF16,
+        };
+        let mut graph = Self::new(config, dtype)?;
+        graph.quantise(scheme)?;
+        Ok(graph)
+    }
+
+    /// Applies a scheme to an unquantised model.
+    ///
+    /// # Errors
+    /// When mlx-lm cannot convert this model to the scheme.
+    pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
+        quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
+        self.scheme = scheme;
+        Ok(())
+    }
+
+    /// The tensors.
+    #[must_use]
+    pub fn params(&self) -> &Parameters {
+        &self.params
+    }
+
+    /// The `model_type` of the configuration.
+    #[must_use]
+    pub fn model_type(&self) -> &str {
+        &self.model_type
+    }
+
+    /// Type of weights before quantisation, and of activations.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The quantisation scheme.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Number of layers.
+    #[must_use]
+    pub fn layers(&self) -> u64 {
+        self.built.layers
+    }
+
+    /// Longest context the model was made for, if the configuration says.
+    #[must_use]
+    pub fn max_context(&self) -> Option<u64> {
+        self.built.max_context
+    }
+
+    /// Routed experts, if the model has any.
+    #[must_use]
+    pub fn experts(&self) -> Option<Experts> {
+        let routed = self.params.modules().iter().any(|m| m.kind == ModuleKind::SwitchLinear);
+        self.built.experts.filter(|_| routed)
+    }
+
+    /// Empty caches, as `make_prompt_cache` returns them.
+    #[must_use]
+    pub fn make_cache(&self) -> Vec<Cache> {
+        self.built.caches.iter().map(Cache::new).collect()
+    }
+
+    /// Cache class of every layer that has one.
+    #[must_use]
+    pub fn cache_kinds(&self) -> &[CacheKind] {
+        &self.built.caches
+    }
+
+    /// Records one call of the model and advances the caches.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run this model (shapes that do not fit).
+    pub fn trace(
+        &self,
+        caches: &mut [Cache],
+        call: Call,
+        routing: Routing,
+    ) -> Result<Trace, TraceError> {
+        let mut t = Tape::new(&self.params, routing);
+        let shape = [call.batch, call.tokens].into();
+        let tokens = t.input(shape, DType::I32, Source::Tokens);
+        cache::enter(caches, &mut t);
+        let logits = self.built.network.forward(&mut t, tokens, caches);
+        if let Some(kv) = call.kv {
+            cache::quantise(caches, &mut t, kv);
+        }
+        let results = if call.sample { sample(&mut t, logits) } else { Vec::new() };
+        let state = cache::leave(caches);
+        t.set_outputs(&results, state);
+        t.finish().map(Trace::pruned)
+    }
+}
+
+/// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.
+fn sample(t: &mut Tape<'_>, logits: Var) -> Vec<Var> {
+    t.set_stage(Stage::Head);
+    let n = t.dim(logits, 1);
+    let row = t.at(logits, 1, n.saturating_sub(1));
+    let total = t.logsumexp(row);
+    let log_probs = t.sub(row, total);
+    let token = t.argmax(log_probs);
+    let log_probs = if t.dim(row, 0) == 1 { t.squeeze(log_probs, &[0]) } else { log_probs };
+    vec![token, log_probs]
+}
+
+/// Why a configuration and a scheme give no model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// The configuration is wrong or unsupported.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// mlx-lm cannot convert the model to the scheme.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+}

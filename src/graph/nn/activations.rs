@@ -1,0 +1,109 @@
+//! Activation functions, with the borders of `mx.compile` that decide how many kernels they take.
+
+use crate::graph::op::{Binary, Unary};
+use crate::graph::tape::{Tape, Var};
+use crate::model::DType;
+
+/// `x * sigmoid(x)`, not fused by itself.
+fn silu_steps(t: &mut Tape<'_>, x: Var) -> Var {
+    let s = t.sigmoid(x);
+    t.mul(x, s)
+}
+
+/// `nn.silu`, one kernel.
+pub fn silu(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| [silu_steps(t, x)]);
+    y
+}
+
+/// `swiglu(gate, x)`: `silu(gate) * x` in one kernel.
+pub fn swiglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let [y] = t.compiled(|t| {
+        let g = silu_steps(t, gate);
+        [t.mul(g, x)]
+    });
+    y
+}
+
+/// `nn.relu`.
+pub fn relu(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| [t.binary(Binary::Maximum, x, 0i64)]);
+    y
+}
+
+/// `nn.relu2`: the square of `relu`.
+pub fn relu2(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| {
+        let r = t.binary(Binary::Maximum, x, 0i64);
+        [t.unary(Unary::Square, r)]
+    });
+    y
+}
+
+fn gelu_steps(t: &mut Tape<'_>, x: Var) -> Var {
+    let scaled = t.div(x, std::f64::consts::SQRT_2);
+    let e = t.unary(Unary::Erf, scaled);
+    let sum = t.add(e, 1.0);
+    let product = t.mul(x, sum);
+    t.div(product, 2.0)
+}
+
+/// `nn.gelu`, the exact form.
+pub fn gelu(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| [gelu_steps(t, x)]);
+    y
+}
+
+fn gelu_approx_steps(t: &mut Tape<'_>, x: Var) -> Var {
+    let half = t.mul(x, 0.5);
+    let cube = t.binary(Binary::Power, x, 3i64);
+    let cube = t.mul(cube, 0.044_715);
+    let inner = t.add(x, cube);
+    let inner = t.mul(inner, (2.0 / std::f64::consts::PI).sqrt());
+    let tanh = t.unary(Unary::Tanh, inner);
+    let sum = t.add(tanh, 1.0);
+    t.mul(half, sum)
+}
+
+/// `nn.gelu_approx`, the tanh form.
+pub fn gelu_approx(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| [gelu_approx_steps(t, x)]);
+    y
+}
+
+/// `geglu(gate, x)` of the Gemma families: `gelu_approx(gate) * x` in one kernel.
+pub fn geglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let [y] = t.compiled(|t| {
+        let g = gelu_approx_steps(t, gate);
+        [t.mul(g, x)]
+    });
+    y
+}
+
+/// `precise_swiglu(h, gate, x)`: in float32, cast back to the type of `h`.
+pub fn precise_swiglu(t: &mut Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
+    let dtype = t.dtype(h);
+    let [y] = t.compiled(|t| {
+        let gate = t.astype(gate, DType::F32);
+        let gate = silu_steps(t, gate);
+        let x = t.astype(x, DType::F32);
+        let y = t.mul(gate, x);
+        [t.astype(y, dtype)]
+    });
+    y
+}
+
+/// `nn.softplus`: `logaddexp(x, 0)`; called inside compiled functions.
+pub fn softplus(t: &mut Tape<'_>, x: Var) -> Var {
+    t.binary(Binary::LogAddExp, x, 0i64)
+}
+
+/// `softcap * tanh(x / softcap)` in one kernel.
+pub fn softcap(t: &mut Tape<'_>, cap: f64, x: Var) -> Var {
+    let [y] = t.compiled(|t| {
+        let scaled = t.div(x, cap);
+        let tanh = t.unary(Unary::Tanh, scaled);
+        [t.mul(tanh, cap)]
+    });
+    y
+}

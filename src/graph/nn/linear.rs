@@ -1,0 +1,153 @@
+//! Layers with one matrix.
+
+use crate::graph::params::{ModuleId, ParamBuilder, Part};
+use crate::graph::tape::linalg::Packed;
+use crate::graph::tape::{Tape, Var};
+
+/// The packed tensors of a module, or `None` when its weight is plain.
+fn packed(t: &mut Tape<'_>, id: ModuleId) -> Option<Packed> {
+    let packing = t.params().module(id).packing?;
+    Some(Packed {
+        weight: t.param(id, Part::Weight),
+        scales: t.param(id, Part::Scales),
+        biases: packing.has_biases().then(|| t.param(id, Part::Biases)),
+        packing,
+    })
+}
+
+/// `nn.Linear` or, after quantisation, `nn.QuantizedLinear`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    id: ModuleId,
+    bias: bool,
+}
+
+impl Linear {
+    /// Declares a matrix of `outputs` rows and `inputs` columns.
+    pub fn new(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64, bias: bool) -> Self {
+        Self { id: p.linear(name, inputs, outputs, bias), bias }
+    }
+
+    /// `x W^T (+ b)`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        if let Some(w) = packed(t, self.id) {
+            let y = t.quantized_matmul(x, w, true);
+            if !self.bias {
+                return y;
+            }
+            let b = t.param(self.id, Part::Bias);
+            return t.add(y, b);
+        }
+        let w = t.param(self.id, Part::Weight);
+        let w = t.transpose(w, &[1, 0]);
+        if self.bias {
+            let b = t.param(self.id, Part::Bias);
+            t.addmm(b, x, w)
+        } else {
+            t.matmul(x, w)
+        }
+    }
+}
+
+/// `nn.Embedding` or `nn.QuantizedEmbedding`.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedding {
+    id: ModuleId,
+}
+
+impl Embedding {
+    /// Declares a table of `count` rows.
+    pub fn new(p: &mut ParamBuilder, name: &str, count: u64, width: u64) -> Self {
+        Self { id: p.embedding(name, count, width) }
+    }
+
+    /// The rows of the token ids.
+    pub fn forward(&self, t: &mut Tape<'_>, ids: Var) -> Var {
+        match packed(t, self.id) {
+            None => {
+                let w = t.param(self.id, Part::Weight);
+                t.take(w, ids)
+            }
+            Some(w) => {
+                let rows = Packed {
+                    weight: t.take(w.weight, ids),
+                    scales: t.take(w.scales, ids),
+                    biases: w.biases.map(|b| t.take(b, ids)),
+                    packing: w.packing,
+                };
+                t.dequantize(rows)
+            }
+        }
+    }
+
+    /// The table as an output head.
+    pub fn as_linear(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        match packed(t, self.id) {
+            Some(w) => t.quantized_matmul(x, w, true),
+            None => {
+                let w = t.param(self.id, Part::Weight);
+                let w = t.transpose(w, &[1, 0]);
+                t.matmul(x, w)
+            }
+        }
+    }
+}
+
+/// `MultiLinear`: one small matrix per head.
+#[derive(Clone, Copy, Debug)]
+pub struct MultiLinear {
+    id: ModuleId,
+}
+
+impl MultiLinear {
+    /// Declares `heads` matrices of `outputs` rows and `inputs` columns.
+    pub fn new(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64, heads: u64) -> Self {
+        Self { id: p.multi_linear(name, inputs, outputs, heads) }
+    }
+
+    /// `x W^T` per head, or `x W` when not `transpose`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var, transpose: bool) -> Var {
+        if let Some(w) = packed(t, self.id) {
+            return t.quantized_matmul(x, w, transpose);
+        }
+        let w = t.param(self.id, Part::Weight);
+        let w = if transpose { t.swapaxes(w, -1, -2) } else { w };
+        t.matmul(x, w)
+    }
+}
+
+/// `nn.Conv1d` without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv1d {
+    weight: ModuleId,
+    bias: Option<ModuleId>,
+    groups: u32,
+}
+
+impl Conv1d {
+    /// Declares a depth-wise convolution over `channels` with `kernel` taps.
+    pub fn depthwise(
+        p: &mut ParamBuilder,
+        name: &str,
+        channels: u64,
+        kernel: u64,
+        bias: bool,
+    ) -> Self {
+        let weight = p.raw(&format!("{name}.weight"), &[channels, kernel, 1]);
+        let bias = bias.then(|| p.raw(&format!("{name}.bias"), &[channels]));
+        Self { weight, bias, groups: u32::try_from(channels).unwrap_or(1) }
+    }
+
+    /// The convolution of `x [batch, length, channels]`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let w = t.weight(self.weight);
+        let y = t.conv1d(x, w, self.groups);
+        match self.bias {
+            None => y,
+            Some(b) => {
+                let b = t.weight(b);
+                t.add(y, b)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Normalisation layers.
+
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+
+/// `nn.RMSNorm`.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm {
+    weight: ModuleId,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Declares the weight `name.weight`.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
+        Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let w = t.weight(self.weight);
+        t.rms_norm(x, Some(w), self.eps)
+    }
+}
+
+/// The RMS norm of the Gemma family, whose scale is `1 + weight`.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmaNorm {
+    weight: ModuleId,
+    eps: f64,
+}
+
+impl GemmaNorm {
+    /// Declares the weight `name.weight`.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
+        Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let w = t.weight(self.weight);
+        let scale = t.add(w, 1.0);
+        t.rms_norm(x, Some(scale), self.eps)
+    }
+}
+
+/// `nn.LayerNorm`, with or without bias.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm {
+    weight: Option<ModuleId>,
+    bias: Option<ModuleId>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Declares `name.weight` and, with `bias`, `name.bias`.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64, bias: bool) -> Self {
+        let weight = Some(p.raw(&format!("{name}.weight"), &[width]));
+        let bias = bias.then(|| p.raw(&format!("{name}.bias"), &[width]));
+        Self { weight, bias, eps }
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let w = self.weight.map(|w| t.weight(w));
+        let b = self.bias.map(|b| t.weight(b));
+        t.layer_norm(x, w, b, self.eps)
+    }
+}

@@ -1,0 +1,169 @@
+//! Gathering, concatenating, updating parts of arrays.
+
+use super::{Tape, Var};
+use crate::graph::op::Op;
+use crate::graph::shape::{Axes, MAX_RANK, Shape};
+
+impl Tape<'_> {
+    /// `mx.take(x, indices, axis=0)`, which is also `x[indices]`: rows of `x`.
+    pub fn take(&mut self, x: Var, indices: Var) -> Var {
+        let from = self.shape(x);
+        let index = self.shape(indices);
+        if from.rank() == 0 || index.rank() + from.rank() > MAX_RANK {
+            return self.fail(format!("take: indices {index:?} into {from:?}"));
+        }
+        let sizes = from.with(0, 1);
+        let mut shape = index;
+        sizes.dims().iter().for_each(|&n| shape.push(n));
+        let dtype = self.dtype(x);
+        let op = Op::Gather(Box::new((Axes::new([0]), sizes)));
+        let rows = self.push(op, &[x, indices], shape, dtype);
+        self.squeeze(rows, &[index.rank() as i32])
+    }
+
+    /// `x[a, b]` with two integer arrays on the first two axes.
+    pub fn take_pairs(&mut self, x: Var, a: Var, b: Var) -> Var {
+        let from = self.shape(x);
+        let Some(index) = self.shape(a).broadcast(&self.shape(b)) else {
+            return self.fail("indices do not fit each other");
+        };
+        let (a, b) = (self.broadcast_to(a, index), self.broadcast_to(b, index));
+        let sizes = from.with(0, 1).with(1, 1);
+        if from.rank() < 2 || index.rank() + from.rank() > MAX_RANK {
+            return self.fail(format!("take: two indices {index:?} into {from:?}"));
+        }
+        let mut shape = index;
+        sizes.dims().iter().for_each(|&n| shape.push(n));
+        let dtype = self.dtype(x);
+        let op = Op::Gather(Box::new((Axes::new([0, 1]), sizes)));
+        let rows = self.push(op, &[x, a, b], shape, dtype);
+        let at = index.rank() as i32;
+        self.squeeze(rows, &[at, at + 1])
+    }
+
+    /// `mx.take_along_axis`.
+    pub fn take_along_axis(&mut self, x: Var, indices: Var, axis: i32) -> Var {
+        let i = self.axis(x, axis, "take_along_axis");
+        let (from, index) = (self.shape(x), self.shape(indices));
+        if from.rank() != index.rank() {
+            return self.fail(format!("take_along_axis: indices {index:?} into {from:?}"));
+        }
+        let Some(outer) = from.with(axis, 1).broadcast(&index.with(axis, 1)) else {
+            return self.fail(format!("take_along_axis: indices {index:?} into {from:?}"));
+        };
+        let x = self.broadcast_to(x, outer.with(axis, from.dim(axis)));
+        let shape = outer.with(axis, index.dim(axis));
+        let indices = self.broadcast_to(indices, shape);
+        let dtype = self.dtype(x);
+        self.push(Op::GatherAxis { axis: i as u8 }, &[x, indices], shape, dtype)
+    }
+
+    /// `mx.put_along_axis`, or the adding variant.
+    pub fn put_along_axis(
+        &mut self,
+        x: Var,
+        indices: Var,
+        values: Var,
+        axis: i32,
+        add: bool,
+    ) -> Var {
+        let i = self.axis(x, axis, "put_along_axis");
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let mut values = self.astype(values, dtype);
+        let extra = self.shape(values).rank().saturating_sub(self.shape(indices).rank());
+        if extra > 0 {
+            let axes: Vec<i32> = (0..extra as i32).collect();
+            values = self.squeeze(values, &axes);
+        }
+        let Some(common) = self.shape(indices).broadcast(&self.shape(values)) else {
+            return self.fail("put_along_axis: indices and values do not fit");
+        };
+        let mut indices = self.broadcast_to(indices, common);
+        values = self.broadcast_to(values, common);
+        let full = shape.with(axis, common.dim(axis));
+        indices = self.broadcast_to(indices, full);
+        values = self.broadcast_to(values, full);
+        let op = Op::ScatterAxis { axis: i as u8, add };
+        self.push(op, &[x, indices, values], shape, dtype)
+    }
+
+    /// `mx.concatenate` along an axis.
+    pub fn concat(&mut self, parts: &[Var], axis: i32) -> Var {
+        let &[first, ..] = parts else {
+            return self.fail("concatenate: nothing to join");
+        };
+        if parts.len() == 1 {
+            return first;
+        }
+        let i = self.axis(first, axis, "concatenate");
+        let shape = self.shape(first);
+        let mut total = 0;
+        let mut dtype = self.dtype(first);
+        for &p in parts {
+            let part = self.shape(p);
+            if part.with(axis, 1) != shape.with(axis, 1) {
+                return self.fail(format!("concatenate: shapes {shape:?} and {part:?}"));
+            }
+            total += u64::from(part.dim(axis));
+            dtype = dtype.promote(self.dtype(p));
+        }
+        let total = self.size(total);
+        let parts: Vec<Var> = parts.iter().map(|&p| self.astype(p, dtype)).collect();
+        let op = Op::Concatenate { axis: i as u8 };
+        self.push(op, &parts, shape.with(axis, total), dtype)
+    }
+
+    /// `mx.stack` along a new axis.
+    pub fn stack(&mut self, parts: &[Var], axis: i32) -> Var {
+        let rank = parts.first().map_or(0, |&p| self.shape(p).rank()) as i32;
+        let place = if axis < 0 { axis + rank + 1 } else { axis };
+        let parts: Vec<Var> = parts.iter().map(|&p| self.expand_dims(p, &[place])).collect();
+        self.concat(&parts, place)
+    }
+
+    /// `x[..., start:start+n, ...] = update` along one axis, where `n` is the size of the update there.
+    pub fn slice_update(&mut self, x: Var, update: Var, axis: i32, start: u32) -> Var {
+        let shape = self.shape(x);
+        let dtype = self.dtype(x);
+        let n = self.dim(update, axis);
+        if u64::from(start) + u64::from(n) > u64::from(shape.dim(axis)) {
+            return self.fail(format!("update of {n} elements at {start} of {shape:?}"));
+        }
+        let update = self.astype(update, dtype);
+        let update = self.broadcast_to(update, shape.with(axis, n));
+        if n == shape.dim(axis) {
+            return update;
+        }
+        let starts = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, start);
+        self.push(Op::SliceUpdate(Box::new(starts)), &[x, update], shape, dtype)
+    }
+
+    /// `mx.pad` with zeros along one axis.
+    pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
+        let shape = self.shape(x);
+        let dtype = self.dtype(x);
+        let n = u64::from(shape.dim(axis)) + u64::from(before) + u64::from(after);
+        let n = self.size(n);
+        let zero = self.scalar(0.0, dtype);
+        let low = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, before);
+        self.push(Op::Pad(Box::new(low)), &[x, zero], shape.with(axis, n), dtype)
+    }
+
+    /// `mx.contiguous`.
+    pub fn contiguous(&mut self, x: Var) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        self.push(Op::Contiguous, &[x], shape, dtype)
+    }
+
+    /// `mx.roll` along one axis: the two parts swap places.
+    pub fn roll(&mut self, x: Var, shift: i64, axis: i32) -> Var {
+        let n = i64::from(self.dim(x, axis));
+        if n == 0 {
+            return x;
+        }
+        let at = if shift < 0 { -shift % n } else { n - shift % n };
+        let parts = self.split_many(x, &[at as u32], axis);
+        let swapped: Vec<Var> = parts.into_iter().rev().collect();
+        self.concat(&swapped, axis)
+    }
+}

@@ -1,0 +1,348 @@
+//! Recording the operations of one model call.
+//!
+//! A family's forward pass is ordinary code over a [`Tape`]: it calls `matmul`, `rms_norm`, `attention` … and the
+//! tape records the primitives that MLX would build for the same calls, with shapes and types. The finished
+//! [`Trace`] is what sizes, traffic, peak memory and execution are read off.
+//!
+//! The methods stand in themed files beside this one and follow `mlx/ops.cpp` and `mlx/fast.cpp` of MLX 0.32.
+//! A call that MLX would refuse (shapes that do not fit) records an error; the trace then fails as a whole.
+
+mod attention;
+mod compile;
+pub mod elementwise;
+mod indexing;
+pub mod linalg;
+mod prune;
+mod reduce;
+mod tables;
+mod views;
+
+pub use attention::{Mask, Routing};
+pub use compile::{Body, BodyNode, BodyRef};
+pub use tables::FrequencyTable;
+
+use super::op::Op;
+use super::params::{ModuleId, Parameters, Part};
+use super::shape::Shape;
+use crate::model::DType;
+
+/// A value of the trace being recorded: an input or the output of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Var(pub(crate) u32);
+
+impl Var {
+    /// Position among the values of the trace.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Output of an operation.
+    Node,
+    /// A tensor of the model.
+    Param(ModuleId, Part),
+    /// An array of the cache; its slot, counted over all layers.
+    Cache(u32),
+    /// A table that exists before the first token; index into [`Trace::tables`].
+    Table(u32),
+    /// Nothing: the recording has failed.
+    Invalid,
+    /// The token ids.
+    Tokens,
+    /// A constant scalar; index into [`Trace::constants`].
+    Constant(u32),
+}
+
+/// Shape, type and origin of a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Value {
+    /// Dimensions.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+    /// Origin.
+    pub source: Source,
+}
+
+impl Value {
+    /// Bytes of the value when stored densely.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() * self.dtype.bytes()
+    }
+}
+
+/// Part of the model that an operation belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Everything before the first layer.
+    Embed,
+    /// A layer, counted from 0.
+    Layer(u16),
+    /// Final norm, output head and sampling.
+    Head,
+}
+
+/// One recorded operation. Its inputs and outputs are read through [`Trace::inputs`] and [`Trace::outputs`].
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is done.
+    pub op: Op,
+    /// Part of the model.
+    pub stage: Stage,
+    first_link: u32,
+    inputs: u16,
+    outputs: u16,
+}
+
+/// A call that MLX would refuse, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this model cannot run: {0}")]
+pub struct TraceError(pub String);
+
+/// Everything recorded of one model call.
+#[derive(Debug, Default)]
+pub struct Trace {
+    pub(super) values: Vec<Value>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) links: Vec<Var>,
+    pub(super) bodies: Vec<Body>,
+    pub(super) constants: Vec<(f64, DType)>,
+    pub(super) tables: Vec<FrequencyTable>,
+    /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
+    pub results: Vec<Var>,
+    /// Cache slots and the values they hold after the call.
+    pub cache: Vec<(u32, Var)>,
+}
+
+impl Trace {
+    /// All operations in the order of the calls.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Inputs of an operation.
+    #[must_use]
+    pub fn inputs(&self, node: &Node) -> &[Var] {
+        let first = node.first_link as usize;
+        &self.links[first..first + usize::from(node.inputs)]
+    }
+
+    /// Outputs of an operation.
+    #[must_use]
+    pub fn outputs(&self, node: &Node) -> &[Var] {
+        let first = node.first_link as usize + usize::from(node.inputs);
+        &self.links[first..first + usize::from(node.outputs)]
+    }
+
+    /// Shape, type and origin of a value.
+    #[must_use]
+    pub fn value(&self, var: Var) -> &Value {
+        &self.values[var.index()]
+    }
+
+    /// All values.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// Constant scalars: value and type.
+    #[must_use]
+    pub fn constants(&self) -> &[(f64, DType)] {
+        &self.constants
+    }
+
+    /// Frequency tables.
+    #[must_use]
+    pub fn tables(&self) -> &[FrequencyTable] {
+        &self.tables
+    }
+
+    /// Body of a [`Op::Compiled`] operation.
+    #[must_use]
+    pub fn body(&self, index: u32) -> &Body {
+        &self.bodies[index as usize]
+    }
+
+    /// MLX's name of an operation, with the members of a fused chain: `CompiledSigmoidMultiplyMultiply`.
+    #[must_use]
+    pub fn name(&self, node: &Node) -> String {
+        match &node.op {
+            Op::Compiled(i) => self.body(*i).name(),
+            op => op.name().to_owned(),
+        }
+    }
+
+    /// Everything that is evaluated: the results, then the cache.
+    pub fn roots(&self) -> impl DoubleEndedIterator<Item = Var> + '_ {
+        self.results.iter().copied().chain(self.cache.iter().map(|&(_, v)| v))
+    }
+}
+
+/// Records the operations of one model call.
+#[derive(Debug)]
+pub struct Tape<'p> {
+    trace: Trace,
+    params: &'p Parameters,
+    routing: Routing,
+    stage: Stage,
+    /// Depth of nested `mx.compile` regions.
+    region: u32,
+    error: Option<String>,
+    /// The value of every tensor used so far, by module and part.
+    loaded: Vec<[Var; 4]>,
+}
+
+const NOT_LOADED: Var = Var(u32::MAX);
+
+impl<'p> Tape<'p> {
+    /// An empty tape over the tensors of a model.
+    #[must_use]
+    pub fn new(params: &'p Parameters, routing: Routing) -> Self {
+        let mut tape = Self {
+            trace: Trace::default(),
+            params,
+            routing,
+            stage: Stage::Embed,
+            region: 0,
+            error: None,
+            loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
+        };
+        let expected = params.modules().len() * 8;
+        tape.trace.values.reserve(2 * expected);
+        tape.trace.nodes.reserve(expected);
+        tape.trace.links.reserve(4 * expected);
+        tape
+    }
+
+    /// The tensors of the model.
+    #[must_use]
+    pub fn params(&self) -> &'p Parameters {
+        self.params
+    }
+
+    /// Later operations belong to `stage`.
+    pub fn set_stage(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    /// Later operations belong to layer `index`.
+    pub fn layer(&mut self, index: usize) {
+        self.stage = Stage::Layer(u16::try_from(index).unwrap_or(u16::MAX));
+    }
+
+    /// Records that the model cannot run. The first reason is kept.
+    pub fn fail(&mut self, reason: impl Into<String>) -> Var {
+        if self.error.is_none() {
+            self.error = Some(reason.into());
+        }
+        self.value(Shape::SCALAR, DType::F32, Source::Invalid)
+    }
+
+    /// The trace, once the outputs are set.
+    ///
+    /// # Errors
+    /// When a recorded call was invalid.
+    pub fn finish(self) -> Result<Trace, TraceError> {
+        match self.error {
+            None => Ok(self.trace),
+            Some(reason) => Err(TraceError(reason)),
+        }
+    }
+
+    /// Sets what is evaluated: results, and the arrays that the cache slots hold now.
+    pub fn set_outputs(&mut self, results: &[Var], cache: Vec<(u32, Var)>) {
+        self.trace.results = results.to_vec();
+        self.trace.cache = cache;
+    }
+
+    /// Shape of a value.
+    #[must_use]
+    pub fn shape(&self, x: Var) -> Shape {
+        self.trace.values[x.index()].shape
+    }
+
+    /// Size of one axis of a value; negative axes count from the end.
+    #[must_use]
+    pub fn dim(&self, x: Var, axis: i32) -> u32 {
+        self.trace.values[x.index()].shape.dim(axis)
+    }
+
+    /// Type of a value.
+    #[must_use]
+    pub fn dtype(&self, x: Var) -> DType {
+        self.trace.values[x.index()].dtype
+    }
+
+    fn value(&mut self, shape: Shape, dtype: DType, source: Source) -> Var {
+        let var = Var(u32::try_from(self.trace.values.len()).unwrap_or(u32::MAX));
+        self.trace.values.push(Value { shape, dtype, source });
+        var
+    }
+
+    /// An input of the call: tokens, a table, or an array of the cache.
+    pub fn input(&mut self, shape: Shape, dtype: DType, source: Source) -> Var {
+        self.value(shape, dtype, source)
+    }
+
+    /// A tensor of the model.
+    pub fn param(&mut self, module: ModuleId, part: Part) -> Var {
+        let slot = self.loaded[module.index()][part as usize];
+        if slot != NOT_LOADED {
+            return slot;
+        }
+        let Some((shape, dtype)) = self.params.tensor(module, part) else {
+            return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
+        };
+        let var = self.value(shape, dtype, Source::Param(module, part));
+        self.loaded[module.index()][part as usize] = var;
+        var
+    }
+
+    /// A scalar constant.
+    pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
+        let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
+        self.trace.constants.push((value, dtype));
+        self.value(Shape::SCALAR, dtype, Source::Constant(index))
+    }
+
+    fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {
+        let first_link = u32::try_from(self.trace.links.len()).unwrap_or(u32::MAX);
+        self.trace.links.extend_from_slice(inputs);
+        self.trace.links.extend_from_slice(outputs);
+        self.trace.nodes.push(Node {
+            op,
+            stage: self.stage,
+            first_link,
+            inputs: u16::try_from(inputs.len()).unwrap_or(u16::MAX),
+            outputs: u16::try_from(outputs.len()).unwrap_or(u16::MAX),
+        });
+        if inputs.len() + outputs.len() > usize::from(u16::MAX) {
+            self.fail("an operation with more than 65535 inputs");
+        }
+    }
+
+    fn push(&mut self, op: Op, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
+        let out = self.value(shape, dtype, Source::Node);
+        self.record(op, inputs, &[out]);
+        out
+    }
+
+    /// Position of `axis` in the shape of `x`.
+    fn axis(&mut self, x: Var, axis: i32, what: &str) -> usize {
+        let shape = self.shape(x);
+        match shape.index(axis) {
+            Some(i) => i,
+            None => {
+                self.fail(format!("{what}: no axis {axis} in an array of shape {shape:?}"));
+                0
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Tables that exist before the first token: rope frequencies.
+
+use super::{Source, Tape, Var};
+use crate::graph::shape::Shape;
+use crate::model::DType;
+use std::f64::consts::PI;
+
+/// Frequencies (wavelengths over 2π) of a rotary embedding, as `mlx_lm/models/rope_utils.py` computes them.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum FrequencyTable {
+    /// Llama 3: long wavelengths are stretched, medium ones blended.
+    Llama3 { dims: u32, base: f64, factor: f64, low: f64, high: f64, original: f64 },
+    /// YaRN: a ramp between stretched and original frequencies.
+    Yarn { dims: u32, base: f64, factor: f64, original: f64, beta_fast: f64, beta_slow: f64 },
+    /// LongRoPE: a factor per frequency.
+    Long { dims: u32, base: f64, factors: Vec<f64> },
+    /// Gemma 4: only the first `rotated` features turn.
+    Proportional { dims: u32, rotated: u32, base: f64, factor: f64 },
+}
+
+impl FrequencyTable {
+    /// Number of frequencies.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        match self {
+            Self::Llama3 { dims, .. }
+            | Self::Yarn { dims, .. }
+            | Self::Long { dims, .. }
+            | Self::Proportional { dims, .. } => dims.div_ceil(2),
+        }
+    }
+
+    /// Whether the table is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The frequencies in the order of the features.
+    #[must_use]
+    pub fn values(&self) -> Vec<f64> {
+        let n = self.len();
+        let plain = |i: u32, dims: u32, base: f64| base.powf(f64::from(2 * i) / f64::from(dims));
+        (0..n)
+            .map(|i| match self {
+                Self::Llama3 { dims, base, factor, low, high, original } => {
+                    let f = plain(i, *dims, *base);
+                    let wavelength = 2.0 * PI * f;
+                    if wavelength > original / low {
+                        f * factor
+                    } else if wavelength > original / high {
+                        let smooth = (original / wavelength - low) / (high - low);
+                        f / ((1.0 - smooth) / factor + smooth)
+                    } else {
+                        f
+                    }
+                }
+                Self::Yarn { dims, base, factor, original, beta_fast, beta_slow } => {
+                    let turn = |rotations: f64| {
+                        f64::from(*dims) * (original / (rotations * 2.0 * PI)).ln()
+                            / (2.0 * base.ln())
+                    };
+                    let low = turn(*beta_fast).floor().max(0.0);
+                    let mut high = turn(*beta_slow).ceil().min(f64::from(*dims) - 1.0);
+                    if low == high {
+                        high += 0.001;
+                    }
+                    let keep = 1.0 - ((f64::from(i) - low) / (high - low)).clamp(0.0, 1.0);
+                    let extra = plain(i, *dims, *base);
+                    let inter = factor * extra;
+                    (inter * extra) / (inter * keep + extra * (1.0 - keep))
+                }
+                Self::Long { dims, base, factors } => {
+                    let k = if factors.len() == 1 { 0 } else { i as usize };
+                    factors.get(k).copied().unwrap_or(1.0) * plain(i, *dims, *base)
+                }
+                Self::Proportional { dims, rotated, base, factor } => {
+                    if i < rotated.div_ceil(2) {
+                        factor * plain(i, *dims, *base)
+                    } else {
+                        f64::INFINITY
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+impl Tape<'_> {
+    /// A frequency table as an input.
+    pub fn table(&mut self, table: &FrequencyTable) -> Var {
+        let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);
+        self.trace.tables.push(table.clone());
+        self.value(Shape::new(&[table.len()]), DType::F32, Source::Table(index))
+    }
+}

@@ -1,0 +1,8 @@
+//! Readings of a [`Graph`](crate::graph::Graph): bytes of weights and caches, traffic of a step, peak memory.
+
+pub mod cache;
+pub mod pages;
+pub mod peak;
+pub mod replay;
+pub mod traffic;
+pub mod weights;

@@ -1,0 +1,94 @@
+//! Exact bytes of the weights, tensor by tensor.
+
+use super::pages;
+use crate::graph::Graph;
+use crate::graph::params::ModuleKind;
+use crate::graph::shape::Shape;
+use crate::model::DType;
+use serde::Serialize;
+
+/// One tensor of the safetensors files that `mlx_lm.convert` writes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tensor {
+    /// Full name.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Whether the tensor belongs to a quantised matrix.
+    pub quantized: bool,
+}
+
+/// Sizes of a model's weights. All figures are bytes or counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Weights {
+    /// Payload of the safetensors files: the sum of all tensors.
+    pub bytes: u64,
+    /// `mx.get_active_memory` after loading: every tensor above 16 KiB rounded up to whole pages.
+    pub active_bytes: u64,
+    /// Number of tensors.
+    pub tensors: u64,
+    /// Logical parameters, as mlx-lm counts them.
+    pub parameters: u64,
+    /// Parameters that one token uses: everything but the routed experts that are not chosen.
+    pub active_parameters: u64,
+    /// The part of `bytes` that belongs to routed experts.
+    pub routed_expert_bytes: u64,
+    /// The part of `bytes` that belongs to embedding tables.
+    pub embedding_bytes: u64,
+}
+
+impl Weights {
+    /// Reads the sizes off a graph.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Self {
+        let mut out = Self::default();
+        let mut routed_parameters = 0;
+        for module in graph.params().modules() {
+            let mut bytes = 0;
+            for (_, shape, dtype) in module.tensors() {
+                let n = shape.elements() * dtype.bytes();
+                bytes += n;
+                out.active_bytes += pages::round(n);
+                out.tensors += 1;
+            }
+            out.bytes += bytes;
+            out.parameters += module.parameters();
+            match module.kind {
+                ModuleKind::SwitchLinear => {
+                    out.routed_expert_bytes += bytes;
+                    routed_parameters += module.parameters();
+                }
+                ModuleKind::Embedding => out.embedding_bytes += bytes,
+                _ => {}
+            }
+        }
+        out.active_parameters = out.parameters;
+        if let Some(e) = graph.experts() {
+            let idle = e.total.saturating_sub(e.chosen);
+            out.active_parameters -= (routed_parameters * idle).checked_div(e.total).unwrap_or(0);
+        }
+        out
+    }
+}
+
+/// All tensors of a model, in the order in which the family declares them.
+#[must_use]
+pub fn tensors(graph: &Graph) -> Vec<Tensor> {
+    let mut out = Vec::new();
+    for module in graph.params().modules() {
+        for (part, shape, dtype) in module.tensors() {
+            out.push(Tensor {
+                name: module.tensor_name(part),
+                shape,
+                dtype,
+                bytes: shape.elements() * dtype.bytes(),
+                quantized: module.packing.is_some() && part != crate::graph::params::Part::Bias,
+            });
+        }
+    }
+    out
+}
