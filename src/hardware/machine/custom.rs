@@ -131,7 +131,7 @@ mod tests {
             let machine =
                 custom(chip.bandwidth_gbs, chip.gpu_cores, 16).resolve(&catalogue).unwrap();
             assert_eq!(machine.tier.value, chip.tier, "{}", chip.id);
-            // M2 and M3 share 100 GB/s and their core counts, and so do M1 Max 32 and no other.
+            // Bins that share figures, such as the 8- and 10-core M2 and M3, are told to be the newest.
             let twins = catalogue.chips().unwrap().iter().filter(|other| {
                 (other.tier, other.gpu_cores) == (chip.tier, chip.gpu_cores)
                     && other.bandwidth_gbs == chip.bandwidth_gbs
