@@ -5,4 +5,5 @@ pub mod graph;
 pub mod hardware;
 pub mod ledger;
 pub mod model;
+pub mod report;
 pub mod units;
