@@ -2,19 +2,15 @@
 
 use super::entry::line_offset;
 use super::{CatalogueError, Entry, Place, Summary};
+use crate::data_dir::DataFile;
 use crate::model::names::key;
 use crate::model::python_json::without_non_finite;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Longest file that is read, in bytes; the built-in one has 0.2 MB.
-const MAX_BYTES: u64 = 64_000_000;
 
 /// The object form. Its other keys describe the file and are free.
 #[derive(Deserialize)]
@@ -23,24 +19,12 @@ struct Whole<'a> {
     models: Vec<&'a RawValue>,
 }
 
-/// Reads and checks a file. A file that does not exist has no entries.
-pub(super) fn read(path: &Path) -> Result<Vec<Summary>, CatalogueError> {
-    let io = |error| CatalogueError::Io { path: path.to_owned(), error };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(io(e)),
-    };
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(io)?;
-    let shared: Arc<Path> = Arc::from(path);
+/// Parses and checks a file.
+pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
+    let shared: Arc<Path> = Arc::from(file.path.as_path());
     let at = |line| Place { file: Some(shared.clone()), line };
-    if text.len() as u64 > MAX_BYTES {
-        let problem = format!("longer than {MAX_BYTES} bytes; that is no model catalogue");
-        return Err(CatalogueError::Json { place: at(1), problem });
-    }
     // The replacement has no line breaks, so lines stay where they were.
-    let text = without_non_finite(&text);
+    let text = without_non_finite(&file.text);
     let raw: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text)
     } else {

@@ -8,10 +8,11 @@ mod file;
 
 pub use entry::{Confidence, Entry};
 
+use crate::data_dir::{DataDirError, DataDirs};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -23,14 +24,9 @@ static BUILT_IN: &str = include_str!("../../../data/models.json");
 /// A problem with a catalogue file. The text names file, line and key.
 #[derive(Debug, Error)]
 pub enum CatalogueError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        error: std::io::Error,
-    },
+    /// A file of the user cannot be read.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The file is no JSON.
     #[error("{place}: {problem}")]
     Json {
@@ -173,15 +169,15 @@ impl Catalogue {
         Ok(Self { models })
     }
 
-    /// The built-in catalogue with the `models.json` of each folder, where there is one. An entry replaces the one
-    /// with the same id; a later folder wins over an earlier one, and all of them over the built-in catalogue.
+    /// The built-in catalogue with the `models.json` of each data folder that has one. An entry replaces the one with
+    /// the same id; folders win over each other as [`DataDirs`] says, and all of them over the built-in catalogue.
     ///
     /// # Errors
     /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
-    pub fn load(folders: &[PathBuf]) -> Result<Self, CatalogueError> {
+    pub fn load(folders: &DataDirs) -> Result<Self, CatalogueError> {
         let mut catalogue = Self::built_in()?;
-        for folder in folders {
-            for model in file::read(&folder.join(FILE_NAME))? {
+        for file in folders.read(FILE_NAME)? {
+            for model in file::parse(&file)? {
                 match catalogue.models.iter_mut().find(|m| m.id == model.id) {
                     Some(slot) => *slot = model,
                     None => {

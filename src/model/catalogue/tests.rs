@@ -6,7 +6,7 @@ use tempfile::{TempDir, tempdir};
 fn users(text: &str) -> (TempDir, Result<Catalogue, CatalogueError>) {
     let dir = tempdir().unwrap();
     std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
-    let loaded = Catalogue::load(&[dir.path().to_owned()]);
+    let loaded = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()]));
     (dir, loaded)
 }
 
@@ -88,19 +88,20 @@ fn a_users_entry_needs_little_and_is_found() {
 }
 
 #[test]
-fn a_users_entry_replaces_a_built_in_one_and_later_folders_win() {
+fn a_users_entry_replaces_a_built_in_one_and_the_first_folder_wins() {
     let one = |name: &str| {
         format!(r#"[{{"id":"Qwen/Qwen3-32B","name":"{name}","config":{{"model_type":"qwen3"}}}}]"#)
     };
     let (first, loaded) = users(&one("first"));
     assert_eq!(loaded.unwrap().get("Qwen/Qwen3-32B").unwrap().name, "first");
     let (second, _) = users(&one("second"));
-    let folders = [first.path().to_owned(), second.path().to_owned()];
+    let folders = DataDirs::new(vec![first.path().to_owned(), second.path().to_owned()]);
     let both = Catalogue::load(&folders).unwrap();
     assert_eq!(both.models().len(), 155);
-    assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().name, "second");
+    assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().name, "first");
     assert!(both.get("Qwen/Qwen3-32B").unwrap().is_users());
-    assert!(Catalogue::load(&[first.path().join("absent")]).is_ok());
+    let absent = DataDirs::new(vec![first.path().join("absent")]);
+    assert!(Catalogue::load(&absent).is_ok());
 }
 
 #[test]
@@ -144,7 +145,8 @@ fn errors_name_file_line_and_key() {
 fn a_folder_named_models_json_is_an_error() {
     let dir = tempdir().unwrap();
     std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
-    let error = Catalogue::load(&[dir.path().to_owned()]).unwrap_err().to_string();
+    let error =
+        Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap_err().to_string();
     assert!(error.starts_with("cannot read "), "{error}");
 }
 
@@ -156,6 +158,6 @@ proptest::proptest! {
         bytes[at % length] = byte;
         let dir = tempdir().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), bytes).unwrap();
-        let _ = Catalogue::load(&[dir.path().to_owned()]);
+        let _ = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()]));
     }
 }

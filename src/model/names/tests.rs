@@ -1,4 +1,5 @@
 use super::*;
+use crate::data_dir::DataDirs;
 use crate::model::catalogue::Catalogue;
 use crate::model::quant::Scheme;
 use proptest::prelude::*;
@@ -326,7 +327,7 @@ fn a_users_model_wins_over_a_built_in_name() {
     let dir = tempdir().unwrap();
     let text = r#"[{"id":"me/tuned","aliases":["qwen3-32b"],"config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Catalogue::load(&[dir.path().to_owned()]).unwrap();
+    let catalogue = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
     let id = |name: &str| match resolve(&catalogue, &NameSpec::parse(name), None) {
         Ok(Resolution::One(found)) => found.model.id.clone(),
         other => panic!("{other:?}"),
@@ -336,7 +337,7 @@ fn a_users_model_wins_over_a_built_in_name() {
     // A converted model of the user, whose own name says how.
     let text = r#"[{"id":"me/tuned-4bit","config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Catalogue::load(&[dir.path().to_owned()]).unwrap();
+    let catalogue = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
     let with = |option| match resolve(&catalogue, &NameSpec::parse("me/tuned-4bit"), option) {
         Ok(Resolution::One(found)) => found.scheme.map(|s| s.suffix()).unwrap_or_default(),
         other => format!("{:?}", other.map(|_| ()).map_err(|e| e.to_string())),

@@ -101,16 +101,23 @@ impl fmt::Display for Origin {
             Self::ConfigFile(path) => write!(f, "{}", path.display()),
             Self::Folder { path, files: 0 } => write!(f, "config.json in {}", path.display()),
             Self::Folder { path, files } => {
-                write!(f, "config.json and the headers of {files} files in {}", path.display())
+                write!(f, "config.json and the {} in {}", headers(*files), path.display())
             }
             Self::Gguf(path) => write!(f, "GGUF header of {}", path.display()),
             Self::Hub { url, revision, files: 0 } => {
                 write!(f, "config.json of {url} at {revision}")
             }
             Self::Hub { url, revision, files } => {
-                write!(f, "config.json and the headers of {files} files of {url} at {revision}")
+                write!(f, "config.json and the {} of {url} at {revision}", headers(*files))
             }
         }
+    }
+}
+
+fn headers(files: usize) -> String {
+    match files {
+        1 => "header of 1 weight file".to_owned(),
+        n => format!("headers of {n} weight files"),
     }
 }
 

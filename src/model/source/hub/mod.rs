@@ -221,10 +221,10 @@ impl Remote<'_> {
     fn header(&self, name: &str) -> Result<Option<(TensorFile, Header)>, SourceError> {
         let fail = |error| SourceError::Header { file: self.place(name), error };
         let mut bytes = Vec::new();
-        let Some(mut piece) = self.piece(name, 0)? else {
+        let Some(mut piece) = self.range(name, 0, FIRST_PIECE - 1)? else {
             return Ok(None);
         };
-        piece.read_into(&mut bytes, FIRST_PIECE.min(8))?;
+        piece.read_into(&mut bytes, 8)?;
         let Some(first) = bytes.first_chunk::<8>() else {
             return Err(fail(HeaderError::Truncated { expected: 8, actual: bytes.len() as u64 }));
         };
@@ -252,10 +252,6 @@ impl Remote<'_> {
         let data = piece.total.map(|total| total.saturating_sub(end));
         let header = parse_header(json, data).map_err(fail)?;
         Ok(Some((TensorFile { name: name.to_owned(), bytes: piece.total }, header)))
-    }
-
-    fn piece(&self, name: &str, first: u64) -> Result<Option<Piece>, HubError> {
-        self.range(name, first, first + FIRST_PIECE - 1)
     }
 
     /// Requests bytes of a file, first and last included.

@@ -64,7 +64,7 @@ fn a_model_in_one_file_is_read_at_the_pinned_commit() {
     assert!(matches!(source.format, WeightFormat::Mlx(_)));
     assert_eq!(source.name, "org/name");
     let expected = format!(
-        "config.json and the headers of 1 files of {}/org/name at {COMMIT}",
+        "config.json and the header of 1 weight file of {}/org/name at {COMMIT}",
         server.address
     );
     assert_eq!(source.origin.to_string(), expected);
