@@ -1,5 +1,6 @@
 //! A model's `config.json`, read key by key with errors that name the key.
 
+use crate::model::python_json::without_non_finite;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -46,12 +47,12 @@ pub struct Config {
 const MAX_DIMENSION: u64 = 1 << 31;
 
 impl Config {
-    /// Parses the text of a `config.json`.
+    /// Parses the text of a `config.json`. Python's `Infinity` and `NaN` count as absent.
     ///
     /// # Errors
     /// When the text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        match serde_json::from_str::<Value>(text) {
+        match serde_json::from_str::<Value>(&without_non_finite(text)) {
             Ok(Value::Object(values)) => Ok(Self::new(values)),
             Ok(other) => Err(ConfigError::NotJson(format!(
                 "expected a JSON object, found {}",
@@ -305,6 +306,13 @@ mod tests {
         assert_eq!(c.opt_dim("q_lora_rank"), Ok(None));
         assert!(c.has("q_lora_rank"));
         assert!(!c.has("kv_lora_rank"));
+    }
+
+    #[test]
+    fn configurations_that_python_wrote_parse() {
+        let c = config(r#"{"model_type":"mamba2","limit":Infinity,"limits":[0.0,Infinity],"n":1}"#);
+        assert_eq!(c.opt_number("limit"), Ok(None));
+        assert_eq!(c.dim("n"), Ok(1));
     }
 
     #[test]
