@@ -6,5 +6,6 @@ pub mod graph;
 pub mod hardware;
 pub mod ledger;
 pub mod model;
+pub mod predict;
 pub mod report;
 pub mod units;

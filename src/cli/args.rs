@@ -124,7 +124,7 @@ pub struct MachineArgs {
 
     /// Memory of that machine in GiB
     #[arg(long, value_name = "GIB", requires = "bandwidth")]
-    pub memory: Option<f64>,
+    pub memory: Option<u64>,
 }
 
 /// The run to plan for.

@@ -3,9 +3,12 @@
 pub mod args;
 mod completions;
 mod doctor;
+mod inspect;
 mod macs;
+mod models;
 mod output;
 mod probe;
+mod subjects;
 
 use crate::data_dir::DataDirs;
 use crate::hardware::Catalogue;
@@ -13,6 +16,7 @@ use crate::report::Answer;
 use anyhow::Result;
 use args::{Cli, Command, Global};
 use clap::Parser;
+use std::cell::OnceCell;
 use std::process::ExitCode;
 
 /// What a command decided, as the exit code says it.
@@ -37,6 +41,7 @@ pub struct Context {
     pub data: DataDirs,
     /// Chips, Macs and limits.
     pub catalogue: Catalogue,
+    models: OnceCell<crate::model::catalogue::Catalogue>,
 }
 
 /// Parses the arguments of the process, runs the command and returns its exit code.
@@ -63,9 +68,11 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Verdict> {
     let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
     let catalogue = Catalogue::new(data.clone());
-    let context = Context { global: cli.global, data, catalogue };
+    let context = Context { global: cli.global, data, catalogue, models: OnceCell::new() };
     match cli.command {
         Some(Command::Probe(a)) => context.answer(probe::run(&context, &a)?),
+        Some(Command::Models(a)) => context.answer(models::run(&context, &a)?),
+        Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),

@@ -22,21 +22,29 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    pub not_in_mlx_lm: Option<&'static str>,
+}
+
+impl Family {
+    const fn of(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: None }
+    }
 }
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
-    Family { model_types: &["qwen3"], build: qwen3::build },
-    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
-    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
-    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
-    Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
-    Family { model_types: &["gemma3_text"], build: gemma3::build },
-    Family {
-        model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
-        build: deepseek_v3::build,
-    },
+    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build),
+    Family::of(&["qwen3"], qwen3::build),
+    Family::of(&["qwen3_moe"], qwen3_moe::build),
+    Family::of(&["qwen3_next"], qwen3_next::build_next),
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
+    Family::of(&["gemma3"], gemma3::build_multimodal),
+    Family::of(&["gemma3_text"], gemma3::build),
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
 ];
 
 /// The family of a `model_type`.

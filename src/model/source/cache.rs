@@ -67,6 +67,17 @@ pub enum LocalFormat {
     ConfigOnly,
 }
 
+impl std::fmt::Display for LocalFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Mlx => "mlx",
+            Self::Safetensors => "safetensors",
+            Self::Gguf => "gguf",
+            Self::ConfigOnly => "config only",
+        })
+    }
+}
+
 /// Who keeps the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keeper {
