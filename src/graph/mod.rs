@@ -214,6 +214,12 @@ impl Graph {
         families::find(&self.model_type).ok().and_then(|f| f.not_in_mlx_lm)
     }
 
+    /// How the family's `quant_predicate` treats a module.
+    #[must_use]
+    pub fn quant_override(&self, path: &str) -> QuantOverride {
+        self.built.network.quant_override(path)
+    }
+
     /// The tensors.
     #[must_use]
     pub fn params(&self) -> &Parameters {
