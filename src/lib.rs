@@ -9,3 +9,4 @@ pub mod model;
 pub mod predict;
 pub mod report;
 pub mod units;
+pub mod validation;

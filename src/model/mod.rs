@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod gguf_mix;
 pub mod names;
 mod python_json;
 pub mod quant;
