@@ -123,6 +123,14 @@ impl Config {
         }
     }
 
+    /// A required nested object.
+    ///
+    /// # Errors
+    /// When it is absent or no object.
+    pub fn object(&self, key: &str) -> Result<Self, ConfigError> {
+        self.opt_object(key)?.ok_or_else(|| self.missing(key))
+    }
+
     /// A dimension (a whole number below 2^31), or `None` when absent.
     ///
     /// # Errors
@@ -176,6 +184,14 @@ impl Config {
             None => Ok(None),
             Some(v) => v.as_f64().map(Some).ok_or_else(|| self.invalid(key, "a number")),
         }
+    }
+
+    /// A required number.
+    ///
+    /// # Errors
+    /// When it is absent or no number.
+    pub fn number(&self, key: &str) -> Result<f64, ConfigError> {
+        self.opt_number(key)?.ok_or_else(|| self.missing(key))
     }
 
     /// A number with the family's default.
@@ -262,6 +278,17 @@ impl Config {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.values.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// A copy in which the keys that are absent have the given values. A key that is there as `null` stays `null`.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: &[(&str, Value)]) -> Self {
+        for (key, value) in defaults {
+            if !self.has(key) {
+                self.values.insert((*key).to_owned(), value.clone());
+            }
+        }
         self
     }
 }

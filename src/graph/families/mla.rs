@@ -6,9 +6,7 @@
 use super::common::Heads;
 use super::frame::Mixer;
 use crate::graph::cache::Cache;
-use crate::graph::nn::{
-    Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, yarn_attention_scale,
-};
+use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
 use crate::model::{Config, ConfigError};
@@ -49,6 +47,21 @@ impl MlaDims {
             rope: c.dim_or("qk_rope_head_dim", 64)?,
             value: c.dim_or("v_head_dim", 128)?,
         })
+    }
+
+    /// The attention scale: that of the head size, raised by the `mscale_all_dim` of the rope settings.
+    ///
+    /// # Errors
+    /// When a value of the block is of the wrong kind.
+    pub fn scale(&self, scaling: Option<&RopeScaling>) -> Result<f64, ConfigError> {
+        let scale = ((self.nope + self.rope) as f64).powf(-0.5);
+        let Some(scaling) = scaling else {
+            return Ok(scale);
+        };
+        let all = scaling.values().number_or("mscale_all_dim", 0.0)?;
+        let factor = scaling.values().number_or("factor", 1.0)?;
+        let m = if all != 0.0 && factor > 1.0 { 0.1 * all * factor.ln() + 1.0 } else { 1.0 };
+        Ok(scale * m * m)
     }
 }
 
@@ -103,22 +116,27 @@ pub struct LatentAttention {
 }
 
 impl LatentAttention {
-    /// Declares the tensors under `self_attn`.
+    /// Declares the tensors under `self_attn`; `eps` is that of the norms of the low-rank projections.
     ///
     /// # Errors
     /// When the rope settings are unknown.
-    pub fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
+    pub fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        d: MlaDims,
+        eps: f64,
+    ) -> Result<Self, ConfigError> {
         let bias = c.bool_or("attention_bias", false)?;
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let base = c.number_or("rope_theta", 10_000.0)?;
         let max = Some(c.dim_or("max_position_embeddings", 2048)?);
         let rope = RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?;
-        let scale = yarn_attention_scale(((d.nope + d.rope) as f64).powf(-0.5), scaling.as_ref())?;
+        let scale = d.scale(scaling.as_ref())?;
         Ok(p.scope("self_attn", |p| Self {
             dims: d,
-            query: Query::new(p, &d, bias, 1e-6),
+            query: Query::new(p, &d, bias, eps),
             kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
-            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
+            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, eps),
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
             o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),

@@ -1,16 +1,21 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
 mod common;
+mod deepseek_v2;
 mod deepseek_v3;
 mod frame;
 mod gated_delta;
 mod gemma3;
 mod llama;
+mod minicpm3;
+mod mistral4;
 mod mla;
+mod mla_expanded;
 mod moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -37,6 +42,12 @@ pub const FAMILIES: &[Family] = &[
         model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
         build: deepseek_v3::build,
     },
+    Family { model_types: &["glm4_moe_lite"], build: deepseek_v3::build_glm_lite },
+    Family { model_types: &["kimi_k25", "kimi_vl"], build: deepseek_v3::build_wrapped },
+    Family { model_types: &["mistral4"], build: mistral4::build },
+    Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
+    Family { model_types: &["youtu_llm"], build: youtu_llm::build },
+    Family { model_types: &["minicpm3"], build: minicpm3::build },
 ];
 
 /// The family of a `model_type`.
