@@ -183,7 +183,9 @@ pub enum Op {
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
-    /// An array filled with the constant input.
+    /// The first input itself, evaluated together with the others.
+    Depends,
+    /// An array filled with the input, a constant scalar or its broadcast view.
     Full,
     Arange {
         start: f64,
@@ -261,6 +263,7 @@ impl Op {
             Self::SliceUpdate(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
+            Self::Depends => "Depends",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",

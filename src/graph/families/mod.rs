@@ -3,6 +3,7 @@
 mod common;
 mod deepseek_v2;
 mod deepseek_v3;
+mod deepseek_v32;
 mod frame;
 mod gated_delta;
 mod gemma3;
@@ -44,6 +45,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { model_types: &["glm4_moe_lite"], build: deepseek_v3::build_glm_lite },
     Family { model_types: &["kimi_k25", "kimi_vl"], build: deepseek_v3::build_wrapped },
+    Family { model_types: &["deepseek_v32"], build: deepseek_v32::build },
+    Family { model_types: &["glm_moe_dsa"], build: deepseek_v32::build_glm },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },
