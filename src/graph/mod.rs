@@ -14,7 +14,7 @@ pub mod shape;
 pub mod tape;
 
 use crate::model::{Config, ConfigError, DType, Scheme};
-use cache::{Cache, CacheKind};
+use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use quantise::QuantiseError;
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
@@ -93,6 +93,22 @@ pub struct Call {
     pub tokens: u32,
     /// Whether the next token is sampled (decode) or only the cache is filled (prefill).
     pub sample: bool,
+    /// Whether the cache is quantised after the call.
+    pub kv: Option<KvQuantisation>,
+}
+
+impl Call {
+    /// A prefill call of one sequence.
+    #[must_use]
+    pub const fn prefill(tokens: u32) -> Self {
+        Self { batch: 1, tokens, sample: false, kv: None }
+    }
+
+    /// A decode step of one sequence.
+    #[must_use]
+    pub const fn decode() -> Self {
+        Self { batch: 1, tokens: 1, sample: true, kv: None }
+    }
 }
 
 impl Graph {
@@ -208,6 +224,9 @@ impl Graph {
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         cache::enter(caches, &mut t);
         let logits = self.built.network.forward(&mut t, tokens, caches);
+        if let Some(kv) = call.kv {
+            cache::quantise(caches, &mut t, kv);
+        }
         let results = if call.sample { sample(&mut t, logits) } else { Vec::new() };
         let state = cache::leave(caches);
         t.set_outputs(&results, state);
