@@ -1,5 +1,6 @@
 //! A model's `config.json`, read key by key with errors that name the key.
 
+use super::json;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -51,7 +52,7 @@ impl Config {
     /// # Errors
     /// When the text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        match serde_json::from_str::<Value>(text) {
+        match json::parse(text) {
             Ok(Value::Object(values)) => Ok(Self::new(values)),
             Ok(other) => Err(ConfigError::NotJson(format!(
                 "expected a JSON object, found {}",
@@ -182,8 +183,21 @@ impl Config {
     pub fn opt_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(v) => v.as_f64().map(Some).ok_or_else(|| self.invalid(key, "a number")),
+            Some(v) => json::number(v).map(Some).ok_or_else(|| self.invalid(key, "a number")),
         }
+    }
+
+    /// A list of numbers, or `None` when absent.
+    ///
+    /// # Errors
+    /// When the value is no list of numbers.
+    pub fn opt_numbers(&self, key: &str) -> Result<Option<Vec<f64>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.invalid(key, "a list of numbers");
+        let items = value.as_array().ok_or_else(wrong)?;
+        items.iter().map(|v| json::number(v).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
     }
 
     /// A required number.

@@ -121,6 +121,52 @@ impl Block for PreNorm {
     }
 }
 
+/// A layer of one part: `x + mixer(norm(x))`.
+pub struct Residual {
+    norm: RmsNorm,
+    mixer: Box<dyn Mixer>,
+    /// Whether Python writes `mixer(norm(x)) + x`.
+    swapped: bool,
+}
+
+impl Residual {
+    /// A layer with the RMS norm `name`; the mixer declares its own tensors in the scope of the layer.
+    pub fn new(
+        p: &mut ParamBuilder,
+        name: &str,
+        width: u64,
+        eps: f64,
+        mixer: impl Mixer + 'static,
+    ) -> Self {
+        let norm = RmsNorm::new(p, name, width, eps);
+        Self { norm, mixer: Box::new(mixer), swapped: false }
+    }
+
+    /// With the input as the second operand of the sum.
+    #[must_use]
+    pub fn swapped(mut self) -> Self {
+        self.swapped = true;
+        self
+    }
+}
+
+impl Block for Residual {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.norm.forward(t, x);
+        let r = self.mixer.mix(t, r, mask, cache);
+        if self.swapped { t.add(r, x) } else { t.add(x, r) }
+    }
+}
+
+/// A [`FeedForward`] in the place of a mixer.
+pub struct Pointwise<T>(pub T);
+
+impl<T: FeedForward> Mixer for Pointwise<T> {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+        self.0.apply(t, x)
+    }
+}
+
 impl<T: FeedForward + ?Sized> FeedForward for Box<T> {
     fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
         (**self).apply(t, x)

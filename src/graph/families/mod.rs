@@ -7,12 +7,16 @@ mod deepseek_v32;
 mod frame;
 mod gated_delta;
 mod gemma3;
+mod granitemoehybrid;
 mod llama;
+mod mamba2;
+mod mamba2_mixer;
 mod minicpm3;
 mod mistral4;
 mod mla;
 mod mla_expanded;
 mod moe;
+mod nemotron_h;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
@@ -47,6 +51,9 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["kimi_k25", "kimi_vl"], build: deepseek_v3::build_wrapped },
     Family { model_types: &["deepseek_v32"], build: deepseek_v32::build },
     Family { model_types: &["glm_moe_dsa"], build: deepseek_v32::build_glm },
+    Family { model_types: &["nemotron_h"], build: nemotron_h::build },
+    Family { model_types: &["granitemoehybrid"], build: granitemoehybrid::build },
+    Family { model_types: &["mamba2"], build: mamba2::build },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },

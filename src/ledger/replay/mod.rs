@@ -375,6 +375,7 @@ impl<'o> Replay<'o> {
             Op::Custom(Kernel::GatedDelta | Kernel::SsmUpdate)
             | Op::Dequantize(_)
             | Op::Quantize(_) => self.custom(&ins, &outs),
+            Op::Depends => self.share(out, ins[0]),
             Op::Contiguous => self.contiguous(ins[0], out),
             Op::Concatenate { .. } => self.concatenate(&ins, out),
             Op::SliceUpdate(_) => self.slice_update(&ins, out),
