@@ -4,11 +4,13 @@ mod common;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
+mod falcon_h1;
 mod frame;
 mod gated_delta;
 mod gemma3;
 mod granitemoehybrid;
 mod llama;
+mod mamba;
 mod mamba2;
 mod mamba2_mixer;
 mod minicpm3;
@@ -54,6 +56,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["nemotron_h"], build: nemotron_h::build },
     Family { model_types: &["granitemoehybrid"], build: granitemoehybrid::build },
     Family { model_types: &["mamba2"], build: mamba2::build },
+    Family { model_types: &["mamba", "falcon_mamba"], build: mamba::build },
+    Family { model_types: &["falcon_h1"], build: falcon_h1::build },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },
