@@ -9,6 +9,9 @@ mod frame;
 mod gated_delta;
 mod gemma3;
 mod granitemoehybrid;
+mod kimi_delta;
+mod kimi_linear;
+mod kimi_moe;
 mod llama;
 mod mamba;
 mod mamba2;
@@ -58,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["mamba2"], build: mamba2::build },
     Family { model_types: &["mamba", "falcon_mamba"], build: mamba::build },
     Family { model_types: &["falcon_h1"], build: falcon_h1::build },
+    Family { model_types: &["kimi_linear"], build: kimi_linear::build },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },

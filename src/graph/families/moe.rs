@@ -166,7 +166,7 @@ pub fn mask_groups(t: &mut Tape<'_>, scores: Var, groups: u64, chosen: u64) -> V
     let dropped = groups.saturating_sub(chosen);
     let order = t.argpartition(best, dropped as i64 - 1, -2);
     let worst = t.slice(order, -2, 0, dropped as u32);
-    let zero = t.scalar(0.0, DType::F32);
+    let zero = t.scalar(0.0, t.dtype(scores));
     let scores = t.put_along_axis(scores, worst, zero, -2, false);
     t.flatten(scores, -2, -1)
 }
