@@ -10,6 +10,7 @@ mod gated_delta;
 mod gemma3;
 mod granitemoehybrid;
 mod kimi_delta;
+mod kimi_k3;
 mod kimi_linear;
 mod kimi_moe;
 mod llama;
@@ -62,6 +63,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["mamba", "falcon_mamba"], build: mamba::build },
     Family { model_types: &["falcon_h1"], build: falcon_h1::build },
     Family { model_types: &["kimi_linear"], build: kimi_linear::build },
+    Family { model_types: &["kimi_k3"], build: kimi_k3::build },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },

@@ -108,10 +108,10 @@ impl Situ {
         let dtype = t.dtype(x);
         let [y] = t.compiled(|t| {
             let gate = t.astype(gate, DType::F32);
-            let x = t.astype(x, DType::F32);
             let bounded = bound(t, gate, self.beta);
             let s = t.sigmoid(gate);
             let a = t.mul(bounded, s);
+            let x = t.astype(x, DType::F32);
             let x = match self.linear_beta {
                 Some(b) => bound(t, x, b),
                 None => x,
