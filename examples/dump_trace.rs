@@ -6,7 +6,7 @@
 
 use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::graph::op::Op;
-use mlxplan::graph::tape::{Routing, Source, Trace};
+use mlxplan::graph::tape::{Node, Routing, Source, Trace};
 use mlxplan::graph::{Call, Graph};
 use mlxplan::model::Config;
 use std::collections::HashMap;
@@ -35,6 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let trace = call(&mut caches, tokens, tokens == 1)?;
     print(&trace);
     Ok(())
+}
+
+/// Whether this node fills an array with a constant, without a broadcast in between.
+fn is_filled(trace: &Trace, node: &Node) -> bool {
+    let source = trace.inputs(node).first().map(|v| trace.value(*v).source);
+    node.op == Op::Full && matches!(source, Some(Source::Constant(_)))
 }
 
 /// Prints the graph depth first, with equal sub-graphs merged as MLX's export merges them.
@@ -89,7 +95,7 @@ fn print(trace: &Trace) {
             let out = trace.value(trace.outputs(node)[0]);
             let ins: Vec<_> = inputs
                 .iter()
-                .filter(|_| node.op != Op::Full)
+                .filter(|_| !is_filled(trace, node))
                 .map(|v| trace.value(*v).shape)
                 .collect();
             println!("{} {ins:?} -> {:?} {}", trace.name(node), out.shape, out.dtype);

@@ -1,41 +1,48 @@
-//! JSON as Python writes it.
-//!
-//! Python's `json` module writes `Infinity`, `-Infinity` and `NaN`, which JSON (RFC 8259) does not have, and such
-//! `config.json` files are on the hub: the time-step limits of Mamba-2 hybrids (`"time_step_limit": [0.0, Infinity]`).
+//! JSON as Python writes it: `config.json` files of the Hub may hold `Infinity`, which JSON does not know.
 
+use serde_json::Value;
 use std::borrow::Cow;
 
-const TOKENS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+/// Parses a JSON text in which `Infinity`, `-Infinity` and `NaN` may stand for numbers; they become strings of the
+/// same spelling, which [`number`] reads.
+///
+/// # Errors
+/// When the text is not JSON otherwise.
+pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(&quoted(text))
+}
 
-/// The text with Python's non-finite numbers replaced by `null`, where it has any outside of strings.
+/// The number that a value stands for, infinities included.
 #[must_use]
-pub fn without_non_finite(text: &str) -> Cow<'_, str> {
-    if !text.contains("Infinity") && !text.contains("NaN") {
+pub fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(s) if s == "Infinity" => Some(f64::INFINITY),
+        Value::String(s) if s == "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => value.as_f64(),
+    }
+}
+
+/// The text with quotes around Python's constants outside strings.
+#[must_use]
+pub fn quoted(text: &str) -> Cow<'_, str> {
+    const CONSTANTS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    if !CONSTANTS.iter().any(|c| text.contains(c)) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len() + 64);
     let mut rest = text;
-    let mut in_string = false;
+    let (mut in_string, mut escaped) = (false, false);
     while let Some(c) = rest.chars().next() {
-        let token = TOKENS.iter().find(|t| !in_string && rest.starts_with(**t));
-        // Behind a backslash the next character belongs to the same escape.
-        let escape = rest.chars().nth(1).filter(|_| in_string && c == '\\');
-        let taken = match (token, escape) {
-            (Some(token), _) => {
-                out.push_str("null");
-                token.len()
-            }
-            (None, Some(next)) => {
-                out.extend([c, next]);
-                c.len_utf8() + next.len_utf8()
-            }
-            (None, None) => {
-                in_string ^= c == '"';
-                out.push(c);
-                c.len_utf8()
-            }
-        };
-        rest = rest.get(taken..).unwrap_or_default();
+        let constant = CONSTANTS.iter().find(|w| !in_string && rest.starts_with(**w));
+        if let Some(word) = constant {
+            out.extend(["\"", word, "\""]);
+            rest = &rest[word.len()..];
+            continue;
+        }
+        in_string ^= c == '"' && !escaped;
+        escaped = in_string && c == '\\' && !escaped;
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
     }
     Cow::Owned(out)
 }
@@ -45,17 +52,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_numbers_are_replaced() {
-        for (text, expected) in [
-            ("{\"a\":[0.0,Infinity]}", "{\"a\":[0.0,null]}"),
-            ("[-Infinity, NaN]", "[null, null]"),
-            (r#"{"NaN":"Infinity \" NaN","b":NaN}"#, r#"{"NaN":"Infinity \" NaN","b":null}"#),
-            (r#"["\\",NaN]"#, r#"["\\",null]"#),
-            ("ä Infinity", "ä null"),
-            ("\"open Infinity \\", "\"open Infinity \\"),
-        ] {
-            assert_eq!(without_non_finite(text), expected);
-        }
-        assert!(matches!(without_non_finite("{}"), Cow::Borrowed(_)));
+    fn python_constants_become_readable() {
+        let v = parse(r#"{"a": [0.0, Infinity], "b": -Infinity, "c": NaN}"#).unwrap();
+        assert_eq!(number(&v["a"][1]), Some(f64::INFINITY));
+        assert_eq!(number(&v["b"]), Some(f64::NEG_INFINITY));
+        assert_eq!(number(&v["c"]), None);
+    }
+
+    #[test]
+    fn strings_stay_as_they_are() {
+        let v = parse(r#"{"a": "x \" Infinity \\", "b": Infinity, "NaN": "é Infinity"}"#).unwrap();
+        assert_eq!(v["a"], "x \" Infinity \\");
+        assert_eq!(v["NaN"], "é Infinity");
+        assert_eq!(number(&v["b"]), Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn broken_text_is_refused() {
+        assert!(parse(r#"{"a": Infinit}"#).is_err());
+        assert!(parse(r#"{"a": InfinityInfinity}"#).is_err());
     }
 }

@@ -220,6 +220,28 @@ impl Cache {
         }
     }
 
+    /// The whole buffers of keys and values of a `KVCache`, if they are set.
+    #[must_use]
+    pub fn stored(&self) -> Option<(Var, Var)> {
+        match self {
+            Self::Kv(c) => c.keys.zip(c.values).map(|(k, v)| (k.var, v.var)),
+            _ => None,
+        }
+    }
+
+    /// Replaces the buffers of keys and values of a `KVCache`.
+    pub fn store(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) {
+        match self {
+            Self::Kv(c) => {
+                c.keys = Some(Slot::of(t, keys));
+                c.values = Some(Slot::of(t, values));
+            }
+            _ => {
+                t.fail("this cache has no buffers of keys and values");
+            }
+        }
+    }
+
     /// State `i` of an `ArraysCache`, if it is set.
     #[must_use]
     pub fn state(&self, i: usize) -> Option<Var> {

@@ -1,16 +1,32 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
 mod common;
+mod deepseek_v2;
 mod deepseek_v3;
+mod deepseek_v32;
+mod falcon_h1;
 mod frame;
 mod gated_delta;
 mod gemma3;
+mod granitemoehybrid;
+mod kimi_delta;
+mod kimi_k3;
+mod kimi_linear;
+mod kimi_moe;
 mod llama;
+mod mamba;
+mod mamba2;
+mod mamba2_mixer;
+mod minicpm3;
+mod mistral4;
 mod mla;
+mod mla_expanded;
 mod moe;
+mod nemotron_h;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -45,6 +61,21 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["gemma3"], gemma3::build_multimodal),
     Family::of(&["gemma3_text"], gemma3::build),
     Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
+    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped),
+    Family::of(&["deepseek_v32"], deepseek_v32::build),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["nemotron_h"], nemotron_h::build),
+    Family::of(&["granitemoehybrid"], granitemoehybrid::build),
+    Family::of(&["mamba2"], mamba2::build),
+    Family::of(&["mamba", "falcon_mamba"], mamba::build),
+    Family::of(&["falcon_h1"], falcon_h1::build),
+    Family::of(&["kimi_linear"], kimi_linear::build),
+    Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["deepseek_v2"], deepseek_v2::build),
+    Family::of(&["youtu_llm"], youtu_llm::build),
+    Family::of(&["minicpm3"], minicpm3::build),
 ];
 
 /// The family of a `model_type`.

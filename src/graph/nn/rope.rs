@@ -99,7 +99,10 @@ impl RopeModule {
                 });
             }
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => rope.set_yarn(scaling)?,
-            "longrope" => rope.set_long(scaling, max_positions)?,
+            "longrope" => {
+                let original = scaling.number("original_max_position_embeddings")?;
+                return Ok(Self::long(dims, base, scaling, max_positions, original));
+            }
             "proportional" => {
                 let part = scaling.values().number_or("partial_rotary_factor", 1.0)?;
                 rope.table = Some(FrequencyTable::Proportional {
@@ -115,6 +118,21 @@ impl RopeModule {
                 )));
             }
         }
+        Ok(rope)
+    }
+
+    /// YaRN, whatever type the block names.
+    ///
+    /// # Errors
+    /// When a value of the block is missing or of the wrong kind.
+    pub fn yarn(
+        dims: u64,
+        base: f64,
+        traditional: bool,
+        scaling: &RopeScaling,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, traditional, base);
+        rope.set_yarn(scaling)?;
         Ok(rope)
     }
 
@@ -138,8 +156,16 @@ impl RopeModule {
         Ok(())
     }
 
-    fn set_long(&mut self, scaling: &RopeScaling, max: Option<u64>) -> Result<(), ConfigError> {
-        let original = scaling.number("original_max_position_embeddings")?;
+    /// LongRoPE for a model made for `max` positions, trained on `original`.
+    #[must_use]
+    pub fn long(
+        dims: u64,
+        base: f64,
+        scaling: &RopeScaling,
+        max: Option<u64>,
+        original: f64,
+    ) -> Self {
+        let mut rope = Self::plain(dims, false, base);
         let factors = match scaling.values().get("long_factor") {
             Some(serde_json::Value::Array(list)) => {
                 list.iter().map(|v| v.as_f64().unwrap_or(1.0)).collect()
@@ -148,14 +174,14 @@ impl RopeModule {
             None => vec![1.0],
         };
         let factor = max.map_or(1.0, |m| m as f64 / original);
-        self.input_scale =
+        rope.input_scale =
             if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
-        self.table = Some(FrequencyTable::Long { dims: self.dims, base: self.base, factors });
+        rope.table = Some(FrequencyTable::Long { dims: rope.dims, base, factors });
         // The factor is applied even when it is 1, so the copy it costs is there in every case.
-        if self.input_scale == 1.0 {
-            self.input_scale = f64::from_bits(1.0f64.to_bits() + 1);
+        if rope.input_scale == 1.0 {
+            rope.input_scale = f64::from_bits(1.0f64.to_bits() + 1);
         }
-        Ok(())
+        rope
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.

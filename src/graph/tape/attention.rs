@@ -206,4 +206,15 @@ impl Tape<'_> {
         self.record(Op::Custom(kernel), inputs, &[out, next]);
         (out, next)
     }
+
+    /// A custom Metal kernel with one output.
+    pub fn kernel_one(
+        &mut self,
+        kernel: Kernel,
+        inputs: &[Var],
+        shape: Shape,
+        dtype: DType,
+    ) -> Var {
+        self.push(Op::Custom(kernel), inputs, shape, dtype)
+    }
 }

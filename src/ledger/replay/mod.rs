@@ -231,7 +231,11 @@ impl<'o> Replay<'o> {
                 a.origin = Origin::Param(module, part);
                 a.set_dense();
             }
-            Source::Constant(_) | Source::Table(_) | Source::Cache(_) | Source::Invalid => {
+            Source::Constant(_)
+            | Source::Table(_)
+            | Source::Derived(_)
+            | Source::Cache(_)
+            | Source::Invalid => {
                 self.allocate(id);
             }
             Source::Node | Source::Tokens => {}
@@ -372,9 +376,10 @@ impl<'o> Replay<'o> {
             Op::GatherQmm { .. } => self.gather_qmm(&ins, out),
             Op::Matmul | Op::AddMm => self.matmul(&ins, out),
             Op::Convolution { .. } => self.convolution(&ins, out),
-            Op::Custom(Kernel::GatedDelta | Kernel::SsmUpdate)
+            Op::Custom(Kernel::GatedDelta | Kernel::SsmUpdate | Kernel::ResidualMix)
             | Op::Dequantize(_)
             | Op::Quantize(_) => self.custom(&ins, &outs),
+            Op::Depends => self.share(out, ins[0]),
             Op::Contiguous => self.contiguous(ins[0], out),
             Op::Concatenate { .. } => self.concatenate(&ins, out),
             Op::SliceUpdate(_) => self.slice_update(&ins, out),

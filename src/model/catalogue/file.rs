@@ -4,7 +4,7 @@ use super::entry::line_offset;
 use super::{CatalogueError, Entry, Place, Summary};
 use crate::data_dir::DataFile;
 use crate::model::names::key;
-use crate::model::python_json::without_non_finite;
+use crate::model::python_json::quoted;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
     let shared: Arc<Path> = Arc::from(file.path.as_path());
     let at = |line| Place { file: Some(shared.clone()), line };
     // The replacement has no line breaks, so lines stay where they were.
-    let text = without_non_finite(&file.text);
+    let text = quoted(&file.text);
     let raw: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text)
     } else {
