@@ -103,6 +103,24 @@ pub enum Kernel {
     GatedDelta,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
+    ResidualMix,
+    /// Norms over query and key heads: inputs the joint projection, scale of the queries, epsilon; outputs q, k.
+    QkNorm,
+    /// The same and a rotation: three more inputs, position of the first token, tokens, binary logarithm of the base.
+    QkNormRope,
+    /// A norm over each head times the sigmoid of a gate: inputs x, gate, epsilon; output y with the heads joined.
+    NormGate,
+    /// Choice of experts: inputs logits, correction bias, factor on the logits, epsilon, factor on the scores; outputs
+    /// indices, scores.
+    ExpertRouting,
+    /// A gated residual sum and the norm of it: inputs branch, stream, their weights, scale of the branch, its epsilon,
+    /// weight and epsilon of the norm; outputs stream, normed stream.
+    NormAddNorm,
+    /// A gated residual sum: the first six inputs of the above; output stream.
+    NormAdd,
+    /// Norms and weighted sum of the outputs of experts: inputs outputs, scores, scale, epsilon; output y.
+    ExpertCombine,
 }
 
 /// One primitive operation. Shapes of inputs and outputs stand in the trace.
@@ -180,14 +198,14 @@ pub enum Op {
     },
     /// First index per axis that is overwritten.
     SliceUpdate(Box<Shape>),
-    /// First index per axis that is multiplied by the second input.
-    SliceUpdateProd(Box<Shape>),
+    /// First index per axis from which on the elements are multiplied by those of the second input.
+    SliceMultiply(Box<Shape>),
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
-    /// The first input; the others are only evaluated with it.
+    /// The first input itself, evaluated together with the others.
     Depends,
-    /// An array filled with the constant input.
+    /// An array filled with the input, a constant scalar or its broadcast view.
     Full,
     Arange {
         start: f64,
@@ -262,7 +280,7 @@ impl Op {
             Self::GatherAxis { .. } => "GatherAxis",
             Self::ScatterAxis { .. } => "ScatterAxis",
             Self::Concatenate { .. } => "Concatenate",
-            Self::SliceUpdate(_) | Self::SliceUpdateProd(_) => "SliceUpdate",
+            Self::SliceUpdate(_) | Self::SliceMultiply(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",
@@ -305,7 +323,8 @@ fn unary_name(op: Unary) -> &'static str {
         Unary::Log1p => "Log1p",
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
-        Unary::Rsqrt => "Rsqrt",
+        // One primitive with a flag.
+        Unary::Rsqrt => "Sqrt",
         Unary::Sigmoid => "Sigmoid",
         Unary::Sin => "Sin",
         Unary::Sqrt => "Sqrt",

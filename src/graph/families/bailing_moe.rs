@@ -4,7 +4,7 @@ use super::common::{GatedMlp, Heads};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::fused::{FusedAttention, Projections};
 use super::moe::{experts, weighted_sum};
-use super::outline::{Around, NormKind, Outline};
+use super::outline::{Around, Outline};
 use super::routed::{Gate, Router};
 use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting};
 use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
@@ -14,13 +14,7 @@ use crate::graph::{Built, Experts, QuantOverride};
 use crate::model::{Config, ConfigError};
 
 /// The modules around the layers of the Bailing models.
-pub(super) const AROUND: Around = Around {
-    model: "model",
-    embedding: "word_embeddings",
-    layers: "layers",
-    norm: "norm",
-    kind: NormKind::Rms,
-};
+pub(super) const AROUND: Around = Around::named(["model", "word_embeddings", "norm"]);
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
@@ -112,12 +106,16 @@ pub(super) struct MoeSettings {
     pub(super) experts: Experts,
     /// First routed layer.
     pub(super) first: u64,
-    hidden: u64,
+    /// Hidden features of an expert.
+    pub(super) hidden: u64,
     /// Hidden features of the shared experts together.
-    shared: Option<u64>,
-    bias: bool,
-    expert_bias: bool,
-    routing: ScoreRouting,
+    pub(super) shared: Option<u64>,
+    /// Whether the experts have biases.
+    pub(super) bias: bool,
+    /// Whether there is a correction bias.
+    pub(super) expert_bias: bool,
+    /// The router.
+    pub(super) routing: ScoreRouting,
 }
 
 impl MoeSettings {

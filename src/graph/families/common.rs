@@ -6,6 +6,7 @@ use crate::graph::nn::{Embedding, Linear, RopeModule, activations, attend};
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::model::{Config, ConfigError};
+use std::fmt;
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +282,12 @@ impl GatedMlp {
     ) -> Self {
         self.activation = Box::new(activation);
         self
+    }
+}
+
+impl fmt::Debug for GatedMlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedMlp").field("gate", &self.gate).finish_non_exhaustive()
     }
 }
 

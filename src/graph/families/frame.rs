@@ -58,6 +58,8 @@ impl Norm for LayerNorm {
 
 /// The usual block: `h = x + mixer(norm(x))`, `h + mlp(norm(h))`.
 pub struct PreNorm {
+    /// Factor on what the mixer and the MLP add.
+    residual_scale: Option<f64>,
     input_norm: Box<dyn Norm>,
     mixer: Box<dyn Mixer>,
     post_norm: Box<dyn Norm>,
@@ -90,11 +92,27 @@ impl PreNorm {
         mlp: impl FeedForward + 'static,
     ) -> Self {
         Self {
+            residual_scale: None,
             input_norm: Box::new(input_norm),
             mixer: Box::new(mixer),
             post_norm: Box::new(post_norm),
             mlp: Box::new(mlp),
         }
+    }
+
+    /// Multiplies what the mixer and the MLP add by a factor.
+    #[must_use]
+    pub fn with_residual_scale(mut self, factor: f64) -> Self {
+        self.residual_scale = Some(factor);
+        self
+    }
+
+    fn residual(&self, t: &mut Tape<'_>, x: Var, r: Var) -> Var {
+        let r = match self.residual_scale {
+            Some(factor) => t.mul(r, factor),
+            None => r,
+        };
+        t.add(x, r)
     }
 }
 
@@ -102,10 +120,62 @@ impl Block for PreNorm {
     fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
-        let h = t.add(x, r);
+        let h = self.residual(t, x, r);
         let r = self.post_norm.norm(t, h);
         let r = self.mlp.apply(t, r);
-        t.add(h, r)
+        self.residual(t, h, r)
+    }
+}
+
+/// A layer of one part: `x + mixer(norm(x))`.
+pub struct Residual {
+    norm: RmsNorm,
+    mixer: Box<dyn Mixer>,
+    /// Whether Python writes `mixer(norm(x)) + x`.
+    swapped: bool,
+}
+
+impl Residual {
+    /// A layer with the RMS norm `name`; the mixer declares its own tensors in the scope of the layer.
+    pub fn new(
+        p: &mut ParamBuilder,
+        name: &str,
+        width: u64,
+        eps: f64,
+        mixer: impl Mixer + 'static,
+    ) -> Self {
+        let norm = RmsNorm::new(p, name, width, eps);
+        Self { norm, mixer: Box::new(mixer), swapped: false }
+    }
+
+    /// With the input as the second operand of the sum.
+    #[must_use]
+    pub fn swapped(mut self) -> Self {
+        self.swapped = true;
+        self
+    }
+}
+
+impl Block for Residual {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.norm.forward(t, x);
+        let r = self.mixer.mix(t, r, mask, cache);
+        if self.swapped { t.add(r, x) } else { t.add(x, r) }
+    }
+}
+
+/// A [`FeedForward`] in the place of a mixer.
+pub struct Pointwise<T>(pub T);
+
+impl<T: FeedForward> Mixer for Pointwise<T> {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+        self.0.apply(t, x)
+    }
+}
+
+impl<T: Block + ?Sized> Block for Box<T> {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        (**self).forward(t, x, mask, cache)
     }
 }
 
@@ -140,16 +210,19 @@ pub enum MaskRule {
     Chunk(u32),
     /// No mask: recurrent layers.
     None,
+    /// A layer that has no cache, and no mask either.
+    Stateless,
 }
 
 impl MaskRule {
-    fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
+    /// The mask of a call of `n` tokens over the given cache.
+    pub fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
         match self {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
             Self::FullArray => cache.mask(t, n, None, true),
             Self::Chunk(size) => Mask::Array(chunk_mask(t, n, size, cache)),
-            Self::None => Mask::None,
+            Self::None | Self::Stateless => Mask::None,
         }
     }
 }
@@ -174,6 +247,9 @@ fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
 /// Changes a value: a scaling of the embedding or of the logits.
 pub type Hook = Box<dyn Fn(&mut Tape<'_>, Var) -> Var + Send + Sync>;
 
+/// How a module is packed, by its path.
+pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
+
 /// A decoder whose layers follow one another, each with its own cache.
 pub struct Decoder {
     /// Token embedding.
@@ -181,7 +257,7 @@ pub struct Decoder {
     /// What happens to the embedding before the first layer.
     pub on_embedding: Option<Hook>,
     /// The layers and the mask each gets. Layers with the same rule share one mask.
-    pub layers: Vec<(MaskRule, Box<dyn Block>)>,
+    pub layers: Vec<Layer>,
     /// Final norm.
     pub norm: Box<dyn Norm>,
     /// Output head.
@@ -189,14 +265,17 @@ pub struct Decoder {
     /// What happens to the logits.
     pub on_logits: Option<Hook>,
     /// The family's `quant_predicate`.
-    pub quant_override: fn(&str) -> QuantOverride,
+    pub quant_override: QuantRule,
 }
+
+/// A layer and the mask it gets.
+pub type Layer = (MaskRule, Box<dyn Block>);
 
 impl Decoder {
     /// A decoder without hooks and without quantisation rules of its own.
     pub fn new(
         embed: Embedding,
-        layers: Vec<(MaskRule, Box<dyn Block>)>,
+        layers: Vec<Layer>,
         norm: impl Norm + 'static,
         head: Head,
     ) -> Self {
@@ -207,14 +286,17 @@ impl Decoder {
             norm: Box::new(norm),
             head,
             on_logits: None,
-            quant_override: |_| QuantOverride::Default,
+            quant_override: Box::new(|_| QuantOverride::Default),
         }
     }
 
     /// Sets the family's `quant_predicate`.
     #[must_use]
-    pub fn with_quant_override(mut self, rule: fn(&str) -> QuantOverride) -> Self {
-        self.quant_override = rule;
+    pub fn with_quant_override(
+        mut self,
+        rule: impl Fn(&str) -> QuantOverride + Send + Sync + 'static,
+    ) -> Self {
+        self.quant_override = Box::new(rule);
         self
     }
 }
@@ -228,15 +310,19 @@ impl Network for Decoder {
         let n = t.dim(tokens, 1);
         caches.iter_mut().for_each(|cache| cache.trim_front(t));
         let mut masks: Vec<(MaskRule, Mask)> = Vec::new();
-        for ((rule, _), cache) in self.layers.iter().zip(caches.iter()) {
+        let stateful = self.layers.iter().filter(|(rule, _)| *rule != MaskRule::Stateless);
+        for ((rule, _), cache) in stateful.zip(caches.iter()) {
             if !masks.iter().any(|(r, _)| r == rule) {
                 masks.push((*rule, rule.build(t, n, cache)));
             }
         }
-        for (i, ((rule, block), cache)) in self.layers.iter().zip(caches).enumerate() {
+        let mut caches = caches.iter_mut();
+        for (i, (rule, block)) in self.layers.iter().enumerate() {
             t.layer(i);
             let mask = masks.iter().find(|(r, _)| r == rule).map_or(Mask::None, |m| m.1);
-            h = block.forward(t, h, mask, cache);
+            let mut none = Cache::List(Vec::new());
+            let own = if *rule == MaskRule::Stateless { None } else { caches.next() };
+            h = block.forward(t, h, mask, own.unwrap_or(&mut none));
         }
         t.set_stage(Stage::Head);
         let h = self.norm.norm(t, h);

@@ -84,7 +84,7 @@ impl GroupMoeSettings {
     /// Adds `epsilon` to the sum that the scores are divided by.
     #[must_use]
     pub(super) fn with_epsilon(self, epsilon: f64) -> Self {
-        Self { routing: self.routing.with_epsilon(epsilon), ..self }
+        Self { routing: GroupRouting { floor: Some(epsilon), ..self.routing }, ..self }
     }
 
     /// Declares a routed layer `mlp`.

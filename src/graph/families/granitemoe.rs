@@ -1,14 +1,13 @@
 //! Granite MoE: scaled embedding, residuals, attention and logits; softmax over the chosen experts in float32.
 
 use super::common::{Attention, Biases, Heads};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{combine, experts};
 use super::outline::Outline;
 use super::scores::{Order, best};
-use crate::graph::cache::Cache;
 use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
 use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::tape::{Tape, Var};
 use crate::graph::{Built, QuantOverride};
 use crate::model::{Config, ConfigError, DType};
 
@@ -39,8 +38,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             router: Linear::new(p, "router.layer", o.width, experts.total, false),
             chosen: experts.chosen,
         });
-        let (attention, moe) = (Scaled(attention, residual), Scaled(moe, residual));
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        let block = PreNorm::new(p, o.width, o.eps, attention, moe);
+        Ok((MaskRule::Full, block.with_residual_scale(residual)))
     })?;
     decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, embedding)));
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits)));
@@ -53,23 +52,6 @@ fn quant_override(path: &str) -> QuantOverride {
         QuantOverride::EightBit
     } else {
         QuantOverride::Default
-    }
-}
-
-/// A part of a block whose output is multiplied by a constant.
-struct Scaled<T>(T, f64);
-
-impl<T: Mixer> Mixer for Scaled<T> {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let y = self.0.mix(t, x, mask, cache);
-        t.mul(y, self.1)
-    }
-}
-
-impl<T: FeedForward> FeedForward for Scaled<T> {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
-        let y = self.0.apply(t, x);
-        t.mul(y, self.1)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::common::{GatedMlp, Head, layer_count_at};
 use super::frame::{FeedForward, Mixer};
-use super::mla::{LatentAttention, MlaDims, MlaSettings};
+use super::mla::{LatentAttention, LatentSettings, MlaDims};
 use super::moe::experts;
 use super::ngram::NgramEmbedding;
 use super::outline::Outline;
@@ -11,7 +11,6 @@ use super::scores::{Divisor, Order, best};
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{
     Embedding, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
-    yarn_attention_scale,
 };
 use crate::graph::op::Binary;
 use crate::graph::params::{ModuleId, ParamBuilder};
@@ -71,9 +70,7 @@ fn build_with(
 /// What all layers share.
 struct Settings {
     dims: MlaDims,
-    bias: bool,
-    rope: RopeModule,
-    scale: f64,
+    latent: LatentSettings,
     factors: (f64, f64),
     hidden: u64,
     expert_hidden: u64,
@@ -112,9 +109,13 @@ impl Settings {
         let all = c.clone().with("n_routed_experts", routed.saturating_add(zero_experts));
         let chosen = experts(&all, "n_routed_experts", "moe_topk")?.chosen;
         Ok(Self {
-            bias: c.bool_or("attention_bias", false)?,
-            rope: RopeModule::new(dims.rope, theta, true, scaling.as_ref(), max)?,
-            scale: yarn_attention_scale(dims.plain_scale(), scaling.as_ref())?,
+            latent: LatentSettings {
+                bias: c.bool_or("attention_bias", false)?,
+                eps: 1e-5,
+                rope: Some(RopeModule::new(dims.rope, theta, true, scaling.as_ref(), max)?),
+                scale: dims.scale(scaling.as_ref())?,
+                gated: false,
+            },
             factors: (root(dims.q_rank.unwrap_or(1)), root(dims.kv_rank)),
             dims,
             hidden: c.positive("ffn_hidden_size")?,
@@ -180,15 +181,8 @@ struct Layer {
 impl Layer {
     fn new(p: &mut ParamBuilder, o: &Outline, s: &Settings) -> Self {
         let halves = [0, 1].map(|i| {
-            let settings = MlaSettings {
-                name: &format!("self_attn.{i}"),
-                output: "o_proj",
-                bias: s.bias,
-                eps: 1e-5,
-                rope: s.rope.clone(),
-                scale: s.scale,
-            };
-            let attention = LatentAttention::declare(p, s.dims, settings);
+            let names = [&*format!("self_attn.{i}"), "o_proj"];
+            let attention = LatentAttention::named(p, names, s.dims, s.latent.clone());
             Half {
                 input_norm: RmsNorm::new(p, &format!("input_layernorm.{i}"), o.width, o.eps),
                 attention: attention.with_factors(s.factors.0, s.factors.1),

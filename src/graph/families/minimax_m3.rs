@@ -197,9 +197,12 @@ impl Mixer for SparseAttention {
             Some(index) => index.mask(t, x, mask, offset, self.heads.query, cache.part(1)),
         };
         let kv = cache.part(0).update(t, k, v);
-        if self.index.is_some() {
-            let index_arrays = cache.part(1).stored();
-            cache.part(0).tie_keys(t, &index_arrays);
+        if self.index.is_some()
+            && let (Some((keys, values)), Some(index)) =
+                (cache.part(0).stored(), cache.part(1).stored())
+        {
+            let keys = t.depends(keys, &[index.0, index.1]);
+            cache.part(0).store(t, keys, values);
         }
         let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
         let y = Heads::join(t, y);

@@ -6,9 +6,7 @@
 use super::common::Heads;
 use super::frame::Mixer;
 use crate::graph::cache::Cache;
-use crate::graph::nn::{
-    Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, yarn_attention_scale,
-};
+use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
 use crate::model::{Config, ConfigError, DType};
@@ -50,13 +48,20 @@ impl MlaDims {
             value: c.dim_or("v_head_dim", 128)?,
         })
     }
-}
 
-impl MlaDims {
-    /// The scale of the scores without any correction: the root of the features of a head.
-    #[must_use]
-    pub fn plain_scale(&self) -> f64 {
-        ((self.nope + self.rope) as f64).powf(-0.5)
+    /// The attention scale: that of the head size, raised by the `mscale_all_dim` of the rope settings.
+    ///
+    /// # Errors
+    /// When a value of the block is of the wrong kind.
+    pub fn scale(&self, scaling: Option<&RopeScaling>) -> Result<f64, ConfigError> {
+        let scale = ((self.nope + self.rope) as f64).powf(-0.5);
+        let Some(scaling) = scaling else {
+            return Ok(scale);
+        };
+        let all = scaling.values().number_or("mscale_all_dim", 0.0)?;
+        let factor = scaling.values().number_or("factor", 1.0)?;
+        let m = if all != 0.0 && factor > 1.0 { 0.1 * all * factor.ln() + 1.0 } else { 1.0 };
+        Ok(scale * m * m)
     }
 }
 
@@ -96,75 +101,89 @@ impl Query {
     }
 }
 
+/// What differs between the families.
+#[derive(Clone, Debug)]
+pub struct LatentSettings {
+    /// Biases of `q_a_proj`, `kv_a_proj_with_mqa` and `o_proj`.
+    pub bias: bool,
+    /// Epsilon of the norms of the low-rank projections.
+    pub eps: f64,
+    /// Rotary embedding of the position part, if it turns.
+    pub rope: Option<RopeModule>,
+    /// Attention scale.
+    pub scale: f64,
+    /// Whether `g_proj` gates the output.
+    pub gated: bool,
+}
+
 /// A latent attention layer.
 #[derive(Debug)]
 pub struct LatentAttention {
     dims: MlaDims,
+    settings: LatentSettings,
     query: Query,
     kv_a: Linear,
     kv_norm: RmsNorm,
     embed_q: MultiLinear,
     unembed: MultiLinear,
     o: Linear,
-    rope: RopeModule,
-    scale: f64,
+    gate: Option<Linear>,
+    /// Gate of the output with one factor per head.
+    head_gate: Option<Linear>,
     /// Factors on the queries and on the latent.
     factors: Option<(f64, f64)>,
-    /// Gate of the output, per head.
-    gate: Option<Linear>,
-}
-
-/// What models set differently in a latent attention layer.
-#[derive(Clone, Debug)]
-pub struct MlaSettings<'a> {
-    /// Name of the layer.
-    pub name: &'a str,
-    /// Name of the output projection.
-    pub output: &'a str,
-    /// Whether the projections from and to the hidden state have a bias.
-    pub bias: bool,
-    /// Epsilon of the norms.
-    pub eps: f64,
-    /// The rotation.
-    pub rope: RopeModule,
-    /// Scale of the scores.
-    pub scale: f64,
 }
 
 impl LatentAttention {
-    /// Declares the tensors under `self_attn`.
+    /// Declares the tensors under `self_attn` with the keys of the DeepSeek generation; `eps` is that of the norms
+    /// of the low-rank projections.
     ///
     /// # Errors
     /// When the rope settings are unknown.
-    pub fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
+    pub fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        d: MlaDims,
+        eps: f64,
+    ) -> Result<Self, ConfigError> {
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let base = c.number_or("rope_theta", 10_000.0)?;
         let max = Some(c.dim_or("max_position_embeddings", 2048)?);
-        let settings = MlaSettings {
-            name: "self_attn",
-            output: "o_proj",
+        let settings = LatentSettings {
             bias: c.bool_or("attention_bias", false)?,
-            eps: 1e-6,
-            rope: RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?,
-            scale: yarn_attention_scale(d.plain_scale(), scaling.as_ref())?,
+            eps,
+            rope: Some(RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?),
+            scale: d.scale(scaling.as_ref())?,
+            gated: false,
         };
-        Ok(Self::declare(p, d, settings))
+        Ok(Self::with_settings(p, d, settings))
     }
 
-    /// Declares the tensors under the given name.
-    pub fn declare(p: &mut ParamBuilder, d: MlaDims, s: MlaSettings<'_>) -> Self {
-        p.scope(s.name, |p| Self {
+    /// Declares the tensors under `self_attn`.
+    pub fn with_settings(p: &mut ParamBuilder, d: MlaDims, s: LatentSettings) -> Self {
+        Self::named(p, ["self_attn", "o_proj"], d, s)
+    }
+
+    /// Declares the tensors with other names of the layer and of the output projection.
+    pub fn named(
+        p: &mut ParamBuilder,
+        [name, output]: [&str; 2],
+        d: MlaDims,
+        s: LatentSettings,
+    ) -> Self {
+        let values = d.heads * d.value;
+        p.scope(name, |p| Self {
             dims: d,
             query: Query::new(p, &d, s.bias, s.eps),
             kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
             kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, s.eps),
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-            o: Linear::new(p, s.output, d.heads * d.value, d.width, s.bias),
-            rope: s.rope,
-            scale: s.scale,
+            o: Linear::new(p, output, values, d.width, s.bias),
+            gate: s.gated.then(|| Linear::new(p, "g_proj", d.width, values, false)),
+            settings: s,
+            head_gate: None,
             factors: None,
-            gate: None,
         })
     }
 
@@ -177,25 +196,33 @@ impl LatentAttention {
 
     /// Multiplies each head of the output by the sigmoid of a projection of the input.
     #[must_use]
-    pub fn with_gate(mut self, gate: Linear) -> Self {
-        self.gate = Some(gate);
+    pub fn with_head_gate(mut self, gate: Linear) -> Self {
+        self.head_gate = Some(gate);
         self
     }
 
-    /// Joins the heads of the output and applies the gate.
+    /// Joins the heads of the output and applies a gate.
     fn join(&self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
-        let Some(gate) = &self.gate else {
-            return Heads::join(t, y);
-        };
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let gate = gate.forward(t, x);
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.sigmoid(gate);
-        let gate = t.astype(gate, t.dtype(y));
-        let gate = t.expand_dims(gate, &[-1]);
-        let y = t.mul(y, gate);
-        let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-        t.reshape(y, &[b, n, -1])
+        if let Some(gate) = &self.head_gate {
+            let y = t.transpose(y, &[0, 2, 1, 3]);
+            let gate = gate.forward(t, x);
+            let gate = t.astype(gate, DType::F32);
+            let gate = t.sigmoid(gate);
+            let gate = t.astype(gate, t.dtype(y));
+            let gate = t.expand_dims(gate, &[-1]);
+            let y = t.mul(y, gate);
+            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+            return t.reshape(y, &[b, n, -1]);
+        }
+        let y = Heads::join(t, y);
+        match &self.gate {
+            None => y,
+            Some(gate) => {
+                let g = gate.forward(t, x);
+                let g = t.sigmoid(g);
+                t.mul(y, g)
+            }
+        }
     }
 }
 
@@ -219,13 +246,16 @@ impl Mixer for LatentAttention {
             latent = t.mul(latent, factor);
         }
         let offset = cache.offset();
-        let q_pe = self.rope.forward(t, q_pe, offset);
-        let k_pe = self.rope.forward(t, k_pe, offset);
+        let (q_pe, k_pe) = match &self.settings.rope {
+            Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
+            None => (q_pe, k_pe),
+        };
         let latent = t.expand_dims(latent, &[1]);
         let (latent, k_pe) = cache.update(t, latent, k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
 
-        let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
+        let scale = self.settings.scale;
+        let scores = position_scores(t, q_pe, k_pe, scale, mask);
         let single = n == 1;
         let (q, k, v) = if single {
             (self.embed_q.forward(t, q_nope, true), latent, latent)
@@ -233,7 +263,7 @@ impl Mixer for LatentAttention {
             let k = self.embed_q.forward(t, latent, false);
             (q_nope, k, self.unembed.forward(t, latent, true))
         };
-        let mut y = t.attention(q, k, v, self.scale, Mask::Array(scores), None);
+        let mut y = t.attention(q, k, v, scale, Mask::Array(scores), None);
         if single {
             y = self.unembed.forward(t, y, true);
         }
@@ -244,6 +274,10 @@ impl Mixer for LatentAttention {
 
 /// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
 pub fn position_scores(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+    t.scores(|t| position_score_steps(t, q_pe, k_pe, scale, mask))
+}
+
+fn position_score_steps(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
     let q_pe = t.mul(q_pe, scale);
     let keys = t.swapaxes(k_pe, -1, -2);
     let scores = t.matmul(q_pe, keys);

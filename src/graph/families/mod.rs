@@ -1,14 +1,19 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
 mod afmoe;
+mod bailing_linear;
 mod bailing_moe;
+mod bailing_v3;
 mod common;
 mod dbrx;
 mod deepseek;
+mod deepseek_v2;
 mod deepseek_v3;
+mod deepseek_v32;
 mod dots1;
 mod ernie4_5_moe;
 mod exaone_moe;
+mod falcon_h1;
 mod frame;
 mod fused;
 mod gated_delta;
@@ -17,21 +22,35 @@ mod gemma3;
 mod glm4_moe;
 mod gpt_oss;
 mod granitemoe;
+mod granitemoehybrid;
 mod hunyuan;
+mod kimi_delta;
+mod kimi_k3;
+mod kimi_linear;
+mod kimi_moe;
 mod klear;
 mod laguna;
 mod lfm2;
+mod lightning;
 mod llama;
 mod llama4;
 mod longcat;
+mod mamba;
+mod mamba2;
+mod mamba2_mixer;
 mod mellum;
 mod mimo_v2_flash;
+mod minicpm3;
 mod minimax;
 mod minimax_index;
 mod minimax_m3;
+mod mistral4;
 mod mixtral;
 mod mla;
+mod mla_expanded;
 mod moe;
+mod muse_spark;
+mod nemotron_h;
 mod ngram;
 mod olmoe;
 mod outline;
@@ -46,6 +65,8 @@ mod scores;
 mod spark2_5;
 mod step3p5;
 mod step3p7;
+mod vision_tower;
+mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -57,68 +78,99 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
-    /// `None` when mlx-lm 0.32.2 runs these types. Otherwise it does not, and this is its implementation whose
-    /// operations stand in for them; the tensors are those of the model itself.
-    pub stand_in: Option<&'static str>,
+    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    pub not_in_mlx_lm: Option<&'static str>,
+}
+
+impl Family {
+    const fn of(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: None }
+    }
+
+    const fn beyond(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+        why: &'static str,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: Some(why) }
+    }
 }
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family {
-        model_types: &["llama", "mistral", "iquestcoder", "xverse"],
-        build: llama::build,
-        stand_in: None,
-    },
-    Family { model_types: &["qwen3"], build: qwen3::build, stand_in: None },
-    Family { model_types: &["qwen2_moe"], build: qwen2_moe::build, stand_in: None },
-    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build, stand_in: None },
-    Family { model_types: &["qwen3_vl_moe"], build: qwen3_moe::build_vision, stand_in: None },
-    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next, stand_in: None },
-    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5, stand_in: None },
-    Family { model_types: &["gemma3"], build: gemma3::build_multimodal, stand_in: None },
-    Family { model_types: &["gemma3_text"], build: gemma3::build, stand_in: None },
-    Family {
-        model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
-        build: deepseek_v3::build,
-        stand_in: None,
-    },
-    Family { model_types: &["mixtral"], build: mixtral::build, stand_in: None },
-    Family { model_types: &["phimoe"], build: phimoe::build, stand_in: None },
-    Family { model_types: &["olmoe"], build: olmoe::build, stand_in: None },
-    Family { model_types: &["gpt_oss"], build: gpt_oss::build, stand_in: None },
-    Family { model_types: &["glm4_moe"], build: glm4_moe::build, stand_in: None },
-    Family { model_types: &["solar_open"], build: glm4_moe::build_solar, stand_in: None },
-    Family { model_types: &["dots1"], build: dots1::build, stand_in: None },
-    Family { model_types: &["minimax", "minimax_m2"], build: minimax::build, stand_in: None },
-    Family { model_types: &["ernie4_5_moe"], build: ernie4_5_moe::build, stand_in: None },
-    Family { model_types: &["granitemoe"], build: granitemoe::build, stand_in: None },
-    Family { model_types: &["bailing_moe"], build: bailing_moe::build, stand_in: None },
-    Family { model_types: &["afmoe"], build: afmoe::build, stand_in: None },
-    Family { model_types: &["mellum"], build: mellum::build, stand_in: None },
-    Family { model_types: &["mimo_v2_flash"], build: mimo_v2_flash::build, stand_in: None },
-    Family { model_types: &["lfm2"], build: lfm2::build, stand_in: None },
-    Family { model_types: &["lfm2_moe"], build: lfm2::build_moe, stand_in: None },
-    Family { model_types: &["lfm2-vl"], build: lfm2::build_vision, stand_in: None },
-    Family { model_types: &["minimax_m3_vl"], build: minimax_m3::build, stand_in: None },
-    Family { model_types: &["step3p5"], build: step3p5::build, stand_in: None },
-    Family { model_types: &["hunyuan"], build: hunyuan::build, stand_in: None },
-    Family { model_types: &["deepseek"], build: deepseek::build, stand_in: None },
-    Family { model_types: &["Klear"], build: klear::build, stand_in: None },
-    Family { model_types: &["exaone_moe"], build: exaone_moe::build, stand_in: None },
-    Family { model_types: &["laguna"], build: laguna::build, stand_in: None },
-    Family { model_types: &["spark2_5"], build: spark2_5::build, stand_in: None },
-    Family { model_types: &["dbrx"], build: dbrx::build, stand_in: None },
-    Family { model_types: &["gear"], build: gear::build, stand_in: None },
-    Family { model_types: &["longcat_flash"], build: longcat::build, stand_in: None },
-    Family { model_types: &["longcat_flash_ngram"], build: longcat::build_ngram, stand_in: None },
-    Family { model_types: &["step3p7"], build: step3p7::build, stand_in: Some("step3p5") },
-    Family {
-        model_types: &["hunyuan_v1_moe"],
-        build: hunyuan::build_v1,
-        stand_in: Some("hunyuan"),
-    },
-    Family { model_types: &["llama4"], build: llama4::build, stand_in: None },
-    Family { model_types: &["llama4_text"], build: llama4::build_text, stand_in: None },
+    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build),
+    Family::of(&["qwen3"], qwen3::build),
+    Family::of(&["qwen3_moe"], qwen3_moe::build),
+    Family::of(&["qwen3_next"], qwen3_next::build_next),
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
+    Family::of(&["gemma3"], gemma3::build_multimodal),
+    Family::of(&["gemma3_text"], gemma3::build),
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
+    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped),
+    Family::of(&["deepseek_v32"], deepseek_v32::build),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["nemotron_h"], nemotron_h::build),
+    Family::of(&["granitemoehybrid"], granitemoehybrid::build),
+    Family::of(&["mamba2"], mamba2::build),
+    Family::of(&["mamba", "falcon_mamba"], mamba::build),
+    Family::of(&["falcon_h1"], falcon_h1::build),
+    Family::of(&["kimi_linear"], kimi_linear::build),
+    Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["deepseek_v2"], deepseek_v2::build),
+    Family::of(&["youtu_llm"], youtu_llm::build),
+    Family::of(&["minicpm3"], minicpm3::build),
+    Family::of(&["qwen2_moe"], qwen2_moe::build),
+    Family::of(&["qwen3_vl_moe"], qwen3_moe::build_vision),
+    Family::of(&["mixtral"], mixtral::build),
+    Family::of(&["phimoe"], phimoe::build),
+    Family::of(&["olmoe"], olmoe::build),
+    Family::of(&["gpt_oss"], gpt_oss::build),
+    Family::of(&["glm4_moe"], glm4_moe::build),
+    Family::of(&["solar_open"], glm4_moe::build_solar),
+    Family::of(&["dots1"], dots1::build),
+    Family::of(&["minimax", "minimax_m2"], minimax::build),
+    Family::of(&["ernie4_5_moe"], ernie4_5_moe::build),
+    Family::of(&["granitemoe"], granitemoe::build),
+    Family::of(&["bailing_moe"], bailing_moe::build),
+    Family::of(&["bailing_moe_linear"], bailing_linear::build),
+    Family::of(&["bailing_hybrid"], bailing_linear::build_hybrid),
+    Family::of(&["bailing_moe_v3"], bailing_v3::build),
+    Family::of(&["afmoe"], afmoe::build),
+    Family::of(&["mellum"], mellum::build),
+    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build),
+    Family::of(&["lfm2"], lfm2::build),
+    Family::of(&["lfm2_moe"], lfm2::build_moe),
+    Family::of(&["lfm2-vl"], lfm2::build_vision),
+    Family::of(&["minimax_m3_vl"], minimax_m3::build),
+    Family::of(&["step3p5"], step3p5::build),
+    Family::of(&["hunyuan"], hunyuan::build),
+    Family::of(&["deepseek"], deepseek::build),
+    Family::of(&["Klear"], klear::build),
+    Family::of(&["exaone_moe"], exaone_moe::build),
+    Family::of(&["laguna"], laguna::build),
+    Family::of(&["spark2_5"], spark2_5::build),
+    Family::of(&["dbrx"], dbrx::build),
+    Family::of(&["gear"], gear::build),
+    Family::of(&["muse_spark"], muse_spark::build),
+    Family::of(&["longcat_flash"], longcat::build),
+    Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
+    Family::of(&["llama4"], llama4::build),
+    Family::of(&["llama4_text"], llama4::build_text),
+    Family::beyond(
+        &["step3p7"],
+        step3p7::build,
+        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's step3p5",
+    ),
+    Family::beyond(
+        &["hunyuan_v1_moe"],
+        hunyuan::build_v1,
+        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan",
+    ),
 ];
 
 /// The family of a `model_type`.

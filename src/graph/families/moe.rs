@@ -2,7 +2,7 @@
 
 use super::common::GatedMlp;
 use super::frame::FeedForward;
-use super::scores::{Divisor, ScoreRouting};
+use super::scores::{Divisor, Groups, ScoreRouting};
 use crate::graph::Experts;
 use crate::graph::nn::{Linear, SwitchGlu, activations};
 use crate::graph::params::{ModuleId, ParamBuilder};
@@ -100,7 +100,20 @@ impl FeedForward for SoftmaxMoe {
 
 /// Settings of the grouped routing with a correction bias (`noaux_tc`).
 #[derive(Clone, Copy, Debug)]
-pub struct GroupRouting(ScoreRouting);
+pub struct GroupRouting {
+    /// Experts a token uses.
+    pub chosen: u64,
+    /// Groups of experts.
+    pub groups: u64,
+    /// Groups a token may use.
+    pub chosen_groups: u64,
+    /// Factor on the scores.
+    pub scale: f64,
+    /// Whether the scores are divided by their sum.
+    pub normalise: bool,
+    /// What is added to that sum so that it is never zero.
+    pub floor: Option<f64>,
+}
 
 impl GroupRouting {
     /// Reads the keys of the DeepSeek-V3 generation.
@@ -108,29 +121,40 @@ impl GroupRouting {
     /// # Errors
     /// When a value is out of range.
     pub fn read(c: &Config, chosen: u64) -> Result<Self, ConfigError> {
-        let groups = c.dim_or("n_group", 1)?;
-        let routing = ScoreRouting::new(chosen)
-            .scaled(c.number_or("routed_scaling_factor", 1.0)?)
-            .divided(Divisor::sum(chosen > 1 && c.bool_or("norm_topk_prob", true)?));
-        let kept = c.dim_or("topk_group", 1)?;
-        Ok(Self(if groups > 1 { routing.grouped(groups, kept, 0.0) } else { routing }))
-    }
-
-    /// Adds `epsilon` to the sum that the scores are divided by.
-    #[must_use]
-    pub fn with_epsilon(self, epsilon: f64) -> Self {
-        let divide = self.0.divisor != Divisor::None;
-        Self(self.0.divided(Divisor::sum_plus(divide, epsilon)))
+        Ok(Self {
+            chosen,
+            groups: c.dim_or("n_group", 1)?,
+            chosen_groups: c.dim_or("topk_group", 1)?,
+            scale: c.number_or("routed_scaling_factor", 1.0)?,
+            normalise: c.bool_or("norm_topk_prob", true)?,
+            floor: None,
+        })
     }
 
     /// `group_expert_select`: one compiled function. Returns chosen experts and their scores.
     pub fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
-        let [indices, scores] = t.compiled(|t| self.0.select(t, gates, Some(bias)).into());
+        let divide = self.chosen > 1 && self.normalise;
+        let divisor = match self.floor {
+            Some(floor) => Divisor::sum_plus(divide, floor),
+            None => Divisor::sum(divide),
+        };
+        let mut routing = ScoreRouting::new(self.chosen).divided(divisor).scaled(self.scale);
+        if self.groups > 1 {
+            routing = routing.grouped(self.groups, self.chosen_groups, 0.0);
+        }
+        let [indices, scores] = t.compiled(|t| routing.select(t, gates, Some(bias)).into());
         (indices, scores)
     }
 }
 
+/// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
+pub fn mask_groups(t: &mut Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+    let dropped = groups.saturating_sub(chosen);
+    Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
+}
+
 /// Grouped sigmoid routing with a raw gate matrix and shared experts: DeepSeek-V3 and relatives.
+#[derive(Debug)]
 pub struct GroupMoe {
     gate: ModuleId,
     bias: ModuleId,

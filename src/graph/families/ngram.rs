@@ -122,7 +122,7 @@ fn shift_right(t: &mut Tape<'_>, ids: Var, n: u32) -> Var {
     let (shape, dtype) = (t.shape(ids), t.dtype(ids));
     let length = shape.dim(-1);
     if length <= n {
-        return t.full(shape, 0.0, dtype);
+        return t.zeros_like(ids);
     }
     let zeros = t.full(Shape::new(&[shape.dim(0), n]), 0.0, dtype);
     let front = t.slice(ids, -1, 0, length - n);

@@ -40,15 +40,17 @@ pub struct Around {
     pub kind: NormKind,
 }
 
+impl Around {
+    /// Other names of the scope, the embedding and the final norm than the usual ones.
+    #[must_use]
+    pub const fn named([model, embedding, norm]: [&'static str; 3]) -> Self {
+        Self { model, embedding, layers: "layers", norm, kind: NormKind::Rms }
+    }
+}
+
 impl Default for Around {
     fn default() -> Self {
-        Self {
-            model: "model",
-            embedding: "embed_tokens",
-            layers: "layers",
-            norm: "norm",
-            kind: NormKind::Rms,
-        }
+        Self::named(["model", "embed_tokens", "norm"])
     }
 }
 

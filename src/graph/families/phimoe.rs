@@ -5,7 +5,7 @@ use super::frame::{MaskRule, PreNorm};
 use super::outline::{Around, NormKind, Outline};
 use super::routed::{RoutedMlp, Router, experts_or};
 use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu};
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu};
 use crate::graph::op::{Binary, Reduction, Unary};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Tape, Var};
@@ -49,16 +49,21 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 /// Plain, or LongRoPE whose long factors and scale mlx-lm uses at every length.
 fn rope(c: &Config, dim: u64, max: Option<u64>) -> Result<RopeModule, ConfigError> {
     let theta = c.number_or("rope_theta", 10_000.0)?;
-    let Some(scaling) = c.opt_object("rope_scaling")? else {
+    let Some(scaling) = RopeScaling::read(c, "rope_scaling")? else {
         return Ok(RopeModule::plain(dim, false, theta));
     };
     for key in ["short_factor", "long_factor", "short_mscale", "long_mscale"] {
-        if !scaling.has(key) {
+        if !scaling.values().has(key) {
             return Err(c.invalid("rope_scaling", format!("an object with the key '{key}'")));
         }
     }
     let original = c.number_or("original_max_position_embeddings", 4096.0)?;
-    RopeModule::long(dim, theta, &scaling, original, max)
+    let rope = RopeModule::long(dim, theta, &scaling, max, original);
+    let own = scaling.values().opt_number("long_mscale")?.filter(|&factor| factor != 0.0);
+    Ok(match own {
+        Some(factor) => rope.with_input_scale(factor),
+        None => rope,
+    })
 }
 
 /// Chooses one expert after the other; each score is a softmax over the experts within a band below the best.

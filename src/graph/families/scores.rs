@@ -173,13 +173,13 @@ pub fn best(t: &mut Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
 
 impl Groups {
     /// Overwrites the scores of all but the best groups; a group counts by the sum of its best two.
-    fn mask(&self, t: &mut Tape<'_>, scores: Var) -> Var {
+    pub fn mask(&self, t: &mut Tape<'_>, scores: Var) -> Var {
         let scores = t.unflatten(scores, -1, &[self.total as i64, -1]);
         let best = t.topk(scores, 2);
         let best = t.reduce(Reduction::Sum, best, -1, true);
         let order = t.argpartition(best, self.dropped as i64 - 1, -2);
         let groups = t.slice(order, -2, 0, self.dropped as u32);
-        let fill = t.scalar(self.fill, DType::F32);
+        let fill = t.scalar(self.fill, t.dtype(scores));
         let scores = t.put_along_axis(scores, groups, fill, -2, false);
         t.flatten(scores, -2, -1)
     }

@@ -99,7 +99,10 @@ impl RopeModule {
                 });
             }
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => rope.set_yarn(scaling)?,
-            "longrope" => rope.set_long(scaling, max_positions)?,
+            "longrope" => {
+                let original = scaling.number("original_max_position_embeddings")?;
+                return Ok(Self::long(dims, base, scaling, max_positions, original));
+            }
             "proportional" => {
                 let part = scaling.values().number_or("partial_rotary_factor", 1.0)?;
                 rope.table = Some(FrequencyTable::Proportional {
@@ -115,6 +118,21 @@ impl RopeModule {
                 )));
             }
         }
+        Ok(rope)
+    }
+
+    /// YaRN, whatever type the block names.
+    ///
+    /// # Errors
+    /// When a value of the block is missing or of the wrong kind.
+    pub fn yarn(
+        dims: u64,
+        base: f64,
+        traditional: bool,
+        scaling: &RopeScaling,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, traditional, base);
+        rope.set_yarn(scaling)?;
         Ok(rope)
     }
 
@@ -150,37 +168,25 @@ impl RopeModule {
         Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
     }
 
-    /// `SuScaledRoPE` with the long factors of a block and its own `long_mscale`, if there is one.
-    ///
-    /// # Errors
-    /// When a value of the block is of the wrong kind.
+    /// With a factor on the rotated features. It is applied even when it is 1, so the copy it costs is there in every
+    /// case.
+    #[must_use]
+    pub fn with_input_scale(self, factor: f64) -> Self {
+        let one = f64::from_bits(1.0f64.to_bits() + 1);
+        Self { input_scale: if factor == 1.0 { one } else { factor }, ..self }
+    }
+
+    /// LongRoPE for a model made for `max` positions, trained on `original`.
+    #[must_use]
     pub fn long(
         dims: u64,
         base: f64,
-        block: &Config,
-        original: f64,
+        scaling: &RopeScaling,
         max: Option<u64>,
-    ) -> Result<Self, ConfigError> {
+        original: f64,
+    ) -> Self {
         let mut rope = Self::plain(dims, false, base);
-        let mscale = block.number_or("long_mscale", 0.0)?;
-        rope.set_long_factors(block, original, max, Some(mscale).filter(|&m| m != 0.0));
-        Ok(rope)
-    }
-
-    fn set_long(&mut self, scaling: &RopeScaling, max: Option<u64>) -> Result<(), ConfigError> {
-        let original = scaling.number("original_max_position_embeddings")?;
-        self.set_long_factors(scaling.values(), original, max, None);
-        Ok(())
-    }
-
-    fn set_long_factors(
-        &mut self,
-        block: &Config,
-        original: f64,
-        max: Option<u64>,
-        mscale: Option<f64>,
-    ) {
-        let factors = match block.get("long_factor") {
+        let factors = match scaling.values().get("long_factor") {
             Some(serde_json::Value::Array(list)) => {
                 list.iter().map(|v| v.as_f64().unwrap_or(1.0)).collect()
             }
@@ -188,23 +194,17 @@ impl RopeModule {
             None => vec![1.0],
         };
         let factor = max.map_or(1.0, |m| m as f64 / original);
-        self.input_scale = match mscale {
-            Some(mscale) => mscale,
-            None if factor <= 1.0 => 1.0,
-            None => (1.0 + factor.ln() / original.ln()).sqrt(),
-        };
-        self.table = Some(FrequencyTable::Long { dims: self.dims, base: self.base, factors });
-        // The factor is applied even when it is 1, so the copy it costs is there in every case.
-        if self.input_scale == 1.0 {
-            self.input_scale = f64::from_bits(1.0f64.to_bits() + 1);
-        }
+        let rope_scale =
+            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        rope.table = Some(FrequencyTable::Long { dims: rope.dims, base, factors });
+        rope.with_input_scale(rope_scale)
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
         let mut x = x;
         if self.input_scale != 1.0 {
-            x = t.multiply_front(x, -1, self.dims, self.input_scale);
+            x = t.multiply_front(x, self.dims, self.input_scale);
         }
         let rope = Rope {
             dims: self.dims,

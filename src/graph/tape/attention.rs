@@ -92,7 +92,7 @@ impl Tape<'_> {
         };
         let causal = mask == Mask::Causal;
         if !self.routing.fused(&sq, &sk, &sv, array.is_some(), causal) {
-            return self.unfused_attention([q, k, v], scale, mask, sinks, dtype);
+            return self.scores(|t| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
         }
         let mut inputs = vec![q, k, v];
         inputs.extend(array);
@@ -205,5 +205,16 @@ impl Tape<'_> {
         let next = self.value(state.0, state.1, Source::Node);
         self.record(Op::Custom(kernel), inputs, &[out, next]);
         (out, next)
+    }
+
+    /// A custom Metal kernel with one output.
+    pub fn kernel_one(
+        &mut self,
+        kernel: Kernel,
+        inputs: &[Var],
+        shape: Shape,
+        dtype: DType,
+    ) -> Var {
+        self.push(Op::Custom(kernel), inputs, shape, dtype)
     }
 }

@@ -4,7 +4,7 @@
 //! consumer when all its consumers are in the chain, depth and number of inputs stay within limits, and it is
 //! element-wise (or a broadcast, which may be duplicated). A chain of one stays as it is.
 
-use super::{Node, Tape, Trace, Var};
+use super::{Node, Source, Tape, Trace, Var};
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::model::DType;
@@ -63,13 +63,29 @@ impl Tape<'_> {
         self.region += 1;
         let outputs = record(self);
         self.region -= 1;
-        if self.region == 0 {
-            self.region_scalars.clear();
-            if self.error.is_none() {
-                Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
-            }
+        if self.region == 0 && self.error.is_none() {
+            merge_constants(&mut self.trace, first);
+            Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
         }
         outputs
+    }
+}
+
+/// Equal scalars of a compiled function become one (`compile_simplify` in `mlx/compile.cpp`).
+fn merge_constants(trace: &mut Trace, first: usize) {
+    let mut known: Vec<(u64, DType, Var)> = Vec::new();
+    for n in first..trace.nodes.len() {
+        let node = &trace.nodes[n];
+        let start = node.first_link as usize;
+        for link in start..start + usize::from(node.inputs) {
+            let var = trace.links[link];
+            let Source::Constant(c) = trace.value(var).source else { continue };
+            let (value, dtype) = trace.constants[c as usize];
+            match known.iter().find(|k| k.0 == value.to_bits() && k.1 == dtype) {
+                Some(&(_, _, same)) => trace.links[link] = same,
+                None => known.push((value.to_bits(), dtype, var)),
+            }
+        }
     }
 }
 

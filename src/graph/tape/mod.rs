@@ -19,7 +19,7 @@ mod views;
 
 pub use attention::{Mask, Routing};
 pub use compile::{Body, BodyNode, BodyRef};
-pub use tables::FrequencyTable;
+pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
@@ -49,11 +49,13 @@ pub enum Source {
     Cache(u32),
     /// A table that exists before the first token; index into [`Trace::tables`].
     Table(u32),
+    /// A vector that the first call has derived from tensors; index into [`Trace::derived`].
+    Derived(u32),
     /// Nothing: the recording has failed.
     Invalid,
     /// The token ids.
     Tokens,
-    /// A constant scalar; index into [`Trace::constants`].
+    /// A constant, usually a scalar; index into [`Trace::constants`].
     Constant(u32),
 }
 
@@ -94,6 +96,8 @@ pub struct Node {
     pub op: Op,
     /// Part of the model.
     pub stage: Stage,
+    /// Whether its output is a matrix of attention scores or a mask.
+    pub scores: bool,
     first_link: u32,
     inputs: u16,
     outputs: u16,
@@ -113,6 +117,7 @@ pub struct Trace {
     pub(super) bodies: Vec<Body>,
     pub(super) constants: Vec<(f64, DType)>,
     pub(super) tables: Vec<FrequencyTable>,
+    pub(super) derived: Vec<Derived>,
     /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
     pub results: Vec<Var>,
     /// Cache slots and the values they hold after the call.
@@ -164,6 +169,12 @@ impl Trace {
         &self.tables
     }
 
+    /// Vectors that the first call has derived from tensors.
+    #[must_use]
+    pub fn derived(&self) -> &[Derived] {
+        &self.derived
+    }
+
     /// Body of a [`Op::Compiled`] operation.
     #[must_use]
     pub fn body(&self, index: u32) -> &Body {
@@ -194,8 +205,8 @@ pub struct Tape<'p> {
     stage: Stage,
     /// Depth of nested `mx.compile` regions.
     region: u32,
-    /// Constants of the current `mx.compile` region, which `compile_simplify` of `mlx/compile.cpp` merges.
-    region_scalars: Vec<(f64, DType, Var)>,
+    /// Depth of nested [`Tape::scores`] calls.
+    scores: u32,
     error: Option<String>,
     /// The value of every tensor used so far, by module and part.
     loaded: Vec<[Var; 4]>,
@@ -213,7 +224,7 @@ impl<'p> Tape<'p> {
             routing,
             stage: Stage::Embed,
             region: 0,
-            region_scalars: Vec::new(),
+            scores: 0,
             error: None,
             loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
         };
@@ -238,6 +249,14 @@ impl<'p> Tape<'p> {
     /// Later operations belong to layer `index`.
     pub fn layer(&mut self, index: usize) {
         self.stage = Stage::Layer(u16::try_from(index).unwrap_or(u16::MAX));
+    }
+
+    /// Marks what `record` records as attention scores, so that their memory can be told apart.
+    pub fn scores<T>(&mut self, record: impl FnOnce(&mut Self) -> T) -> T {
+        self.scores += 1;
+        let out = record(self);
+        self.scores -= 1;
+        out
     }
 
     /// Records that the model cannot run. The first reason is kept.
@@ -308,19 +327,16 @@ impl<'p> Tape<'p> {
         var
     }
 
-    /// A scalar constant. Equal constants of one compiled function are the same value.
+    /// A scalar constant.
     pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
-        let same = |&&(v, d, _): &&(f64, DType, Var)| v.to_bits() == value.to_bits() && d == dtype;
-        if let Some(&(_, _, var)) = self.region_scalars.iter().find(same) {
-            return var;
-        }
+        self.constant(Shape::SCALAR, value, dtype)
+    }
+
+    /// An array whose elements are all the same constant; like a scalar it costs no operation.
+    pub fn constant(&mut self, shape: Shape, value: f64, dtype: DType) -> Var {
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
         self.trace.constants.push((value, dtype));
-        let var = self.value(Shape::SCALAR, dtype, Source::Constant(index));
-        if self.region > 0 {
-            self.region_scalars.push((value, dtype, var));
-        }
-        var
+        self.value(shape, dtype, Source::Constant(index))
     }
 
     fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {
@@ -330,6 +346,7 @@ impl<'p> Tape<'p> {
         self.trace.nodes.push(Node {
             op,
             stage: self.stage,
+            scores: self.scores > 0,
             first_link,
             inputs: u16::try_from(inputs.len()).unwrap_or(u16::MAX),
             outputs: u16::try_from(outputs.len()).unwrap_or(u16::MAX),

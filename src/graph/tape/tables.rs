@@ -1,6 +1,7 @@
 //! Tables that exist before the first token: rope frequencies.
 
 use super::{Source, Tape, Var};
+use crate::graph::params::ModuleId;
 use crate::graph::shape::Shape;
 use crate::model::DType;
 use std::f64::consts::PI;
@@ -11,6 +12,8 @@ use std::f64::consts::PI;
 pub enum FrequencyTable {
     /// The plain powers of the base.
     Plain { dims: u32, base: f64 },
+    /// Not frequencies: the negative decay rates of the heads of lightning attention, those of ALiBi times a factor.
+    Decay { heads: u32, factor: f64 },
     /// Llama 3: long wavelengths are stretched, medium ones blended.
     Llama3 { dims: u32, base: f64, factor: f64, low: f64, high: f64, original: f64 },
     /// YaRN: a ramp between stretched and original frequencies.
@@ -26,6 +29,7 @@ impl FrequencyTable {
     #[must_use]
     pub fn len(&self) -> u32 {
         match self {
+            Self::Decay { heads, .. } => *heads,
             Self::Plain { dims, .. }
             | Self::Llama3 { dims, .. }
             | Self::Yarn { dims, .. }
@@ -48,6 +52,7 @@ impl FrequencyTable {
         (0..n)
             .map(|i| match self {
                 Self::Plain { dims, base } => plain(i, *dims, *base),
+                Self::Decay { heads, factor } => -alibi_slope(i, *heads) * factor,
                 Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
                     let wavelength = 2.0 * PI * f;
@@ -91,7 +96,36 @@ impl FrequencyTable {
     }
 }
 
+/// Slope of head `i` of `n` (`_get_slopes` of `bailing_moe_linear.py`): powers of two, and where `n` is no power of two
+/// those of every other head of the next one.
+fn alibi_slope(i: u32, n: u32) -> f64 {
+    let powers = |i: u32, n: u32| {
+        let start = (-(3.0 - f64::from(n).log2()).exp2()).exp2();
+        start.powi(i32::try_from(i + 1).unwrap_or(i32::MAX))
+    };
+    let whole = if n.is_power_of_two() { n } else { n.max(2).next_power_of_two() / 2 };
+    if i < whole { powers(i, whole) } else { powers(2 * (i - whole), 2 * whole) }
+}
+
+/// A float32 vector that the first call computes from two tensors and that stays in memory: the weight `norm` times
+/// the only row of the matrix `row`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// A vector.
+    pub norm: ModuleId,
+    /// A matrix of one row.
+    pub row: ModuleId,
+}
+
 impl Tape<'_> {
+    /// A derived vector as an input.
+    pub fn derived(&mut self, derived: Derived) -> Var {
+        let index = u32::try_from(self.trace.derived.len()).unwrap_or(u32::MAX);
+        self.trace.derived.push(derived);
+        let shape = self.params.module(derived.norm).shape;
+        self.value(shape, DType::F32, Source::Derived(index))
+    }
+
     /// A frequency table as an input.
     pub fn table(&mut self, table: &FrequencyTable) -> Var {
         let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);
