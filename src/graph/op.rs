@@ -180,6 +180,8 @@ pub enum Op {
     },
     /// First index per axis that is overwritten.
     SliceUpdate(Box<Shape>),
+    /// First index per axis from which on the elements are multiplied by those of the second input.
+    SliceMultiply(Box<Shape>),
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
@@ -258,7 +260,7 @@ impl Op {
             Self::GatherAxis { .. } => "GatherAxis",
             Self::ScatterAxis { .. } => "ScatterAxis",
             Self::Concatenate { .. } => "Concatenate",
-            Self::SliceUpdate(_) => "SliceUpdate",
+            Self::SliceUpdate(_) | Self::SliceMultiply(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Full => "Full",

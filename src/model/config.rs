@@ -123,6 +123,27 @@ impl Config {
         }
     }
 
+    /// A list of objects, or `None` when absent.
+    ///
+    /// # Errors
+    /// When the value is no list of objects.
+    pub fn opt_objects(&self, key: &str) -> Result<Option<Vec<Self>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.invalid(key, "a list of objects");
+        let items = value.as_array().ok_or_else(wrong)?;
+        items
+            .iter()
+            .enumerate()
+            .map(|(i, v)| {
+                let values = v.as_object().ok_or_else(wrong)?.clone();
+                Ok(Self { values, path: format!("{}{key}[{i}].", self.path) })
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// A dimension (a whole number below 2^31), or `None` when absent.
     ///
     /// # Errors
@@ -262,6 +283,17 @@ impl Config {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.values.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// A copy in which absent keys have the given sizes.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: &[(&str, u64)]) -> Self {
+        for &(key, value) in defaults {
+            if !self.has(key) {
+                self = self.with(key, value);
+            }
+        }
         self
     }
 }

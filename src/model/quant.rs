@@ -15,6 +15,8 @@ pub enum DType {
     U32,
     /// Signed, 4 bytes (token ids).
     I32,
+    /// Signed, 8 bytes (positions made on the host).
+    I64,
     /// IEEE half precision.
     F16,
     /// bfloat16.
@@ -31,6 +33,7 @@ impl DType {
             Self::Bool | Self::U8 => 1,
             Self::F16 | Self::BF16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::I64 => 8,
         }
     }
 
@@ -42,6 +45,7 @@ impl DType {
             Self::U8 => "uint8",
             Self::U32 => "uint32",
             Self::I32 => "int32",
+            Self::I64 => "int64",
             Self::F16 => "float16",
             Self::BF16 => "bfloat16",
             Self::F32 => "float32",
@@ -57,13 +61,13 @@ impl DType {
     /// MLX's type promotion of two arrays (`mlx/dtype.cpp`).
     #[must_use]
     pub fn promote(self, other: Self) -> Self {
-        use DType::{BF16, Bool, F16, F32, I32, U8, U32};
+        use DType::{BF16, Bool, F16, F32, I32, I64, U8, U32};
         match (self, other) {
             (a, b) if a == b => a,
             (F32, _) | (_, F32) | (F16, BF16) | (BF16, F16) => F32,
             (F16, _) | (_, F16) => F16,
             (BF16, _) | (_, BF16) => BF16,
-            // A signed and an unsigned 32-bit integer promote to a 64-bit one, which no model here uses.
+            (I64, _) | (_, I64) | (I32, U32) | (U32, I32) => I64,
             (I32, _) | (_, I32) => I32,
             (U32, _) | (_, U32) => U32,
             (U8, _) | (_, U8) => U8,

@@ -1,11 +1,11 @@
 //! The frame of a decoder: embedding, layers, final norm, head; and the pre-norm residual block.
 
 use super::common::Head;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, LayerNorm, RmsNorm};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Network, QuantOverride};
+use crate::graph::{Built, Network, QuantOverride};
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
@@ -38,6 +38,12 @@ impl Norm for RmsNorm {
 }
 
 impl Norm for crate::graph::nn::GemmaNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        self.forward(t, x)
+    }
+}
+
+impl Norm for UnitNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
@@ -102,6 +108,18 @@ impl Block for PreNorm {
     }
 }
 
+impl<T: Norm + ?Sized> Norm for Box<T> {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        (**self).norm(t, x)
+    }
+}
+
+impl<T: Block + ?Sized> Block for Box<T> {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        (**self).forward(t, x, mask, cache)
+    }
+}
+
 impl<T: FeedForward + ?Sized> FeedForward for Box<T> {
     fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
         (**self).apply(t, x)
@@ -128,6 +146,33 @@ pub enum MaskRule {
 }
 
 impl MaskRule {
+    /// The cache class of a layer with this mask.
+    #[must_use]
+    pub const fn cache(self) -> CacheKind {
+        match self {
+            Self::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
+            Self::Full | Self::FullArray | Self::None => CacheKind::Kv,
+        }
+    }
+
+    /// The masks of layers with the given rules for `n` new tokens; layers with the same rule share the mask that
+    /// the cache of the first of them makes.
+    pub fn build_all(t: &mut Tape<'_>, n: u32, rules: &[Self], caches: &[Cache]) -> Vec<Mask> {
+        let mut made: Vec<(Self, Mask)> = Vec::new();
+        rules
+            .iter()
+            .zip(caches)
+            .map(|(rule, cache)| match made.iter().find(|(r, _)| r == rule) {
+                Some(&(_, mask)) => mask,
+                None => {
+                    let mask = rule.build(t, n, cache);
+                    made.push((*rule, mask));
+                    mask
+                }
+            })
+            .collect()
+    }
+
     fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
         match self {
             Self::Full => cache.mask(t, n, None, false),
@@ -141,10 +186,15 @@ impl MaskRule {
 /// Changes a value: a scaling of the embedding or of the logits.
 pub type Hook = Box<dyn Fn(&mut Tape<'_>, Var) -> Var + Send + Sync>;
 
+/// Adds what depends on the position of the tokens; gets the position of the first one.
+pub type PositionHook = Box<dyn Fn(&mut Tape<'_>, Var, u32) -> Var + Send + Sync>;
+
 /// A decoder whose layers follow one another, each with its own cache.
 pub struct Decoder {
     /// Token embedding.
     pub embed: Embedding,
+    /// Position embedding.
+    pub positions: Option<PositionHook>,
     /// What happens to the embedding before the first layer.
     pub on_embedding: Option<Hook>,
     /// The layers and the mask each gets. Layers with the same rule share one mask.
@@ -169,6 +219,7 @@ impl Decoder {
     ) -> Self {
         Self {
             embed,
+            positions: None,
             on_embedding: None,
             layers,
             norm: Box::new(norm),
@@ -184,24 +235,44 @@ impl Decoder {
         self.quant_override = rule;
         self
     }
+
+    /// Multiplies the embedding by a number.
+    #[must_use]
+    pub fn with_embedding_scale(mut self, factor: f64) -> Self {
+        self.on_embedding = Some(Box::new(move |t, h| t.mul(h, factor)));
+        self
+    }
+
+    /// The finished model of a dense decoder: layers with a window get a rotating cache, all others a plain one.
+    #[must_use]
+    pub fn built(self, max_context: Option<u64>) -> Built {
+        let caches = self.layers.iter().map(|(rule, _)| rule.cache()).collect();
+        Built {
+            layers: self.layers.len() as u64,
+            network: Box::new(self),
+            caches,
+            experts: None,
+            max_context,
+        }
+    }
 }
 
 impl Network for Decoder {
     fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
+        if let Some(add) = &self.positions {
+            h = add(t, h, caches.first().map_or(0, Cache::offset));
+        }
         if let Some(hook) = &self.on_embedding {
             h = hook(t, h);
         }
         let n = t.dim(tokens, 1);
-        let mut masks: Vec<(MaskRule, Mask)> = Vec::new();
-        for ((rule, _), cache) in self.layers.iter().zip(caches.iter()) {
-            if !masks.iter().any(|(r, _)| r == rule) {
-                masks.push((*rule, rule.build(t, n, cache)));
-            }
-        }
-        for (i, ((rule, block), cache)) in self.layers.iter().zip(caches).enumerate() {
+        let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
+        let masks = MaskRule::build_all(t, n, &rules, caches);
+        for (i, (((_, block), mask), cache)) in
+            self.layers.iter().zip(masks).zip(caches).enumerate()
+        {
             t.layer(i);
-            let mask = masks.iter().find(|(r, _)| r == rule).map_or(Mask::None, |m| m.1);
             h = block.forward(t, h, mask, cache);
         }
         t.set_stage(Stage::Head);

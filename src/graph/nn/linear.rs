@@ -80,6 +80,12 @@ impl Embedding {
         }
     }
 
+    /// Whether the table is quantised.
+    #[must_use]
+    pub fn is_packed(&self, t: &Tape<'_>) -> bool {
+        t.params().module(self.id).packing.is_some()
+    }
+
     /// The table as an output head.
     pub fn as_linear(&self, t: &mut Tape<'_>, x: Var) -> Var {
         match packed(t, self.id) {

@@ -23,6 +23,25 @@ impl RmsNorm {
     }
 }
 
+/// An RMS norm without a weight.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitNorm {
+    eps: f64,
+}
+
+impl UnitNorm {
+    /// A norm with the given term under the root.
+    #[must_use]
+    pub const fn new(eps: f64) -> Self {
+        Self { eps }
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        t.rms_norm(x, None, self.eps)
+    }
+}
+
 /// The RMS norm of the Gemma family, whose scale is `1 + weight`.
 #[derive(Clone, Copy, Debug)]
 pub struct GemmaNorm {
@@ -58,6 +77,12 @@ impl LayerNorm {
         let weight = Some(p.raw(&format!("{name}.weight"), &[width]));
         let bias = bias.then(|| p.raw(&format!("{name}.bias"), &[width]));
         Self { weight, bias, eps }
+    }
+
+    /// A norm without weight and bias.
+    #[must_use]
+    pub const fn plain(eps: f64) -> Self {
+        Self { weight: None, bias: None, eps }
     }
 
     /// The normalised `x`.

@@ -1,6 +1,6 @@
 //! Rotary position embeddings: `nn.RoPE` and the variants of `mlx_lm/models/rope_utils.py`.
 
-use crate::graph::op::{Binary, Rope};
+use crate::graph::op::Rope;
 use crate::graph::tape::{FrequencyTable, Tape, Var};
 use crate::model::{Config, ConfigError};
 
@@ -34,6 +34,20 @@ impl RopeScaling {
         &self.0
     }
 
+    /// The factors of LongRoPE: one per frequency, or a single one.
+    ///
+    /// # Errors
+    /// When there are none, or something else than numbers.
+    pub fn long_factors(&self) -> Result<Vec<f64>, ConfigError> {
+        let wrong = || self.0.invalid("long_factor", "a number or a list of numbers");
+        match self.0.get("long_factor") {
+            Some(serde_json::Value::Array(list)) => {
+                list.iter().map(|v| v.as_f64().ok_or_else(wrong)).collect()
+            }
+            value => Ok(vec![value.and_then(serde_json::Value::as_f64).ok_or_else(wrong)?]),
+        }
+    }
+
     fn number(&self, key: &str) -> Result<f64, ConfigError> {
         match self.0.opt_number(key)? {
             Some(x) => Ok(x),
@@ -51,8 +65,17 @@ pub struct RopeModule {
     /// Scale of the positions.
     scale: f64,
     table: Option<FrequencyTable>,
-    /// Factor on the rotated features before the rotation.
-    input_scale: f64,
+    /// Factor on the rotated features before the rotation; `None` when there is no such step.
+    input_scale: Option<f64>,
+    /// Base that grows with the number of positions.
+    dynamic: Option<Dynamic>,
+}
+
+/// Dynamic NTK scaling: the base grows once there are more positions than `max`.
+#[derive(Clone, Copy, Debug)]
+struct Dynamic {
+    factor: f64,
+    max: f64,
 }
 
 impl RopeModule {
@@ -65,8 +88,41 @@ impl RopeModule {
             base,
             scale: 1.0,
             table: None,
-            input_scale: 1.0,
+            input_scale: None,
+            dynamic: None,
         }
+    }
+
+    /// A rope with the given frequency table.
+    #[must_use]
+    pub fn with_table(dims: u64, table: FrequencyTable) -> Self {
+        Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
+    }
+
+    /// `SuScaledRoPE`: LongRoPE with a factor per frequency, or one for all.
+    ///
+    /// # Errors
+    /// When there are neither one factor nor as many as frequencies.
+    pub fn long(
+        dims: u64,
+        base: f64,
+        max: u64,
+        original: f64,
+        factors: Vec<f64>,
+    ) -> Result<Self, ConfigError> {
+        let frequencies = dims.div_ceil(2);
+        if factors.len() != 1 && factors.len() as u64 != frequencies {
+            return Err(ConfigError::Unsupported(format!(
+                "rope_scaling has {} factors, but {dims} rotated features need {frequencies}",
+                factors.len()
+            )));
+        }
+        let mut rope = Self::plain(dims, false, base);
+        let factor = max as f64 / original;
+        let scale = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        rope.input_scale = Some(scale);
+        rope.table = Some(FrequencyTable::Long { dims: rope.dims, base, factors });
+        Ok(rope)
     }
 
     /// `initialize_rope`: the variant that a scaling block asks for.
@@ -85,7 +141,20 @@ impl RopeModule {
             return Ok(rope);
         };
         match scaling.kind()? {
-            "default" | "mrope" | "dynamic" => {}
+            "default" => {}
+            "mrope" => match scaling.values().get("mrope_section") {
+                Some(serde_json::Value::Array(list)) if list.len() == 3 => {}
+                _ => return Err(scaling.values().invalid("mrope_section", "a list of three")),
+            },
+            "dynamic" => {
+                let Some(max) = max_positions else {
+                    return Err(ConfigError::Unsupported(
+                        "rope type 'dynamic' needs the key 'max_position_embeddings'".to_owned(),
+                    ));
+                };
+                let factor = scaling.number("factor")?;
+                rope.dynamic = Some(Dynamic { factor, max: max.max(1) as f64 });
+            }
             "linear" => rope.scale = 1.0 / scaling.number("factor")?,
             "llama3" => {
                 let c = scaling.values();
@@ -99,7 +168,11 @@ impl RopeModule {
                 });
             }
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => rope.set_yarn(scaling)?,
-            "longrope" => rope.set_long(scaling, max_positions)?,
+            "longrope" => {
+                let original = scaling.number("original_max_position_embeddings")?;
+                let max = max_positions.unwrap_or(original as u64);
+                rope = Self::long(dims, base, max, original, scaling.long_factors()?)?;
+            }
             "proportional" => {
                 let part = scaling.values().number_or("partial_rotary_factor", 1.0)?;
                 rope.table = Some(FrequencyTable::Proportional {
@@ -126,7 +199,7 @@ impl RopeModule {
         };
         let ratio =
             mscale(c.number_or("mscale", 1.0)?) / mscale(c.number_or("mscale_all_dim", 0.0)?);
-        self.input_scale = ratio;
+        self.input_scale = (ratio != 1.0).then_some(ratio);
         self.table = Some(FrequencyTable::Yarn {
             dims: self.dims,
             base: self.base,
@@ -138,41 +211,31 @@ impl RopeModule {
         Ok(())
     }
 
-    fn set_long(&mut self, scaling: &RopeScaling, max: Option<u64>) -> Result<(), ConfigError> {
-        let original = scaling.number("original_max_position_embeddings")?;
-        let factors = match scaling.values().get("long_factor") {
-            Some(serde_json::Value::Array(list)) => {
-                list.iter().map(|v| v.as_f64().unwrap_or(1.0)).collect()
-            }
-            Some(v) => vec![v.as_f64().unwrap_or(1.0)],
-            None => vec![1.0],
-        };
-        let factor = max.map_or(1.0, |m| m as f64 / original);
-        self.input_scale =
-            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
-        self.table = Some(FrequencyTable::Long { dims: self.dims, base: self.base, factors });
-        // The factor is applied even when it is 1, so the copy it costs is there in every case.
-        if self.input_scale == 1.0 {
-            self.input_scale = f64::from_bits(1.0f64.to_bits() + 1);
-        }
-        Ok(())
-    }
-
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
         let mut x = x;
-        if self.input_scale != 1.0 {
-            x = t.scale_front(x, self.dims, self.input_scale);
+        if let Some(factor) = self.input_scale {
+            x = t.multiply_front(x, self.dims, factor);
         }
+        let base = self.base_at(u64::from(offset) + u64::from(t.dim(x, -2)));
         let rope = Rope {
             dims: self.dims,
             traditional: self.traditional,
-            base: self.table.is_none().then_some(self.base),
+            base: self.table.is_none().then_some(base),
             scale: self.scale,
             offset,
         };
         let table = self.table.as_ref().map(|f| t.table(f));
         t.rope(x, rope, table)
+    }
+
+    fn base_at(&self, positions: u64) -> f64 {
+        let Some(Dynamic { factor, max }) = self.dynamic else {
+            return self.base;
+        };
+        let length = (positions as f64).max(max);
+        let dims = f64::from(self.dims);
+        self.base * (factor * length / max - (factor - 1.0)).powf(dims / (dims - 2.0))
     }
 }
 
@@ -191,13 +254,4 @@ pub fn yarn_attention_scale(scale: f64, scaling: Option<&RopeScaling>) -> Result
     }
     let s = 0.1 * all * factor.ln() + 1.0;
     Ok(scale * s * s)
-}
-
-impl Tape<'_> {
-    /// `x.at[..., :dims].multiply(factor)`.
-    fn scale_front(&mut self, x: Var, dims: u32, factor: f64) -> Var {
-        let front = self.slice(x, -1, 0, dims);
-        let scaled = self.binary(Binary::Multiply, front, factor);
-        self.slice_update(x, scaled, -1, 0)
-    }
 }

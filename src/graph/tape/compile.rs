@@ -4,7 +4,7 @@
 //! consumer when all its consumers are in the chain, depth and number of inputs stay within limits, and it is
 //! element-wise (or a broadcast, which may be duplicated). A chain of one stays as it is.
 
-use super::{Node, Tape, Trace, Var};
+use super::{Node, Source, Tape, Trace, Var};
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::model::DType;
@@ -64,9 +64,31 @@ impl Tape<'_> {
         let outputs = record(self);
         self.region -= 1;
         if self.region == 0 && self.error.is_none() {
+            self.trace.merge_constants(first);
             Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
         }
         outputs
+    }
+}
+
+impl Trace {
+    /// Lets operations from node `first` on share equal constants, as `compile_simplify` of `mlx/compile.cpp` does.
+    fn merge_constants(&mut self, first: usize) {
+        let mut seen: Vec<(u64, DType, Var)> = Vec::new();
+        for node in &self.nodes[first..] {
+            let start = node.first_link as usize;
+            for link in &mut self.links[start..start + usize::from(node.inputs)] {
+                let Source::Constant(index) = self.values[link.index()].source else {
+                    continue;
+                };
+                let (value, dtype) = self.constants[index as usize];
+                let bits = value.to_bits();
+                match seen.iter().find(|(b, d, _)| (*b, *d) == (bits, dtype)) {
+                    Some(&(_, _, var)) => *link = var,
+                    None => seen.push((bits, dtype, *link)),
+                }
+            }
+        }
     }
 }
 

@@ -138,6 +138,19 @@ impl Tape<'_> {
         self.push(Op::SliceUpdate(Box::new(starts)), &[x, update], shape, dtype)
     }
 
+    /// `x.at[..., :n].multiply(factor)`.
+    pub fn multiply_front(&mut self, x: Var, n: u32, factor: f64) -> Var {
+        let shape = self.shape(x);
+        if n >= shape.dim(-1) {
+            return self.mul(x, factor);
+        }
+        let dtype = self.dtype(x);
+        let factor = self.scalar(factor, dtype);
+        let factor = self.broadcast_to(factor, shape.with(-1, n));
+        let starts = Shape::new(&[0; MAX_RANK][..shape.rank()]);
+        self.push(Op::SliceMultiply(Box::new(starts)), &[x, factor], shape, dtype)
+    }
+
     /// `mx.pad` with zeros along one axis.
     pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
         let shape = self.shape(x);

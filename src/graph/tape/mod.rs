@@ -53,6 +53,8 @@ pub enum Source {
     Invalid,
     /// The token ids.
     Tokens,
+    /// Whole numbers from this one on, made on the host: positions of tokens.
+    Positions(u32),
     /// A constant scalar; index into [`Trace::constants`].
     Constant(u32),
 }

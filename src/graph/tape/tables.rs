@@ -9,6 +9,8 @@ use std::f64::consts::PI;
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum FrequencyTable {
+    /// The usual frequencies, or their negatives (which turn the other way).
+    Plain { dims: u32, base: f64, negative: bool },
     /// Llama 3: long wavelengths are stretched, medium ones blended.
     Llama3 { dims: u32, base: f64, factor: f64, low: f64, high: f64, original: f64 },
     /// YaRN: a ramp between stretched and original frequencies.
@@ -24,7 +26,8 @@ impl FrequencyTable {
     #[must_use]
     pub fn len(&self) -> u32 {
         match self {
-            Self::Llama3 { dims, .. }
+            Self::Plain { dims, .. }
+            | Self::Llama3 { dims, .. }
             | Self::Yarn { dims, .. }
             | Self::Long { dims, .. }
             | Self::Proportional { dims, .. } => dims.div_ceil(2),
@@ -44,6 +47,10 @@ impl FrequencyTable {
         let plain = |i: u32, dims: u32, base: f64| base.powf(f64::from(2 * i) / f64::from(dims));
         (0..n)
             .map(|i| match self {
+                Self::Plain { dims, base, negative } => {
+                    let f = plain(i, *dims, *base);
+                    if *negative { -f } else { f }
+                }
                 Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
                     let wavelength = 2.0 * PI * f;

@@ -242,6 +242,26 @@ impl Tape<'_> {
         self.reshape(spread, &to)
     }
 
+    /// `mx.tile` along one axis: whole copies one after the other.
+    pub fn tile(&mut self, x: Var, copies: u32, axis: i32) -> Var {
+        if copies == 1 {
+            return x;
+        }
+        let i = self.axis(x, axis, "tile");
+        let from = self.shape(x);
+        let (mut spread, mut wide) = (from, from);
+        spread.insert(i, 1);
+        wide.insert(i, copies);
+        let dims = |shape: Shape| shape.dims().iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
+        let x = self.reshape(x, &dims(spread));
+        let x = self.broadcast_to(x, wide);
+        let mut to = dims(from);
+        if let Some(n) = to.get_mut(i) {
+            *n *= i64::from(copies);
+        }
+        self.reshape(x, &to)
+    }
+
     pub(super) fn size(&mut self, n: u64) -> u32 {
         match u32::try_from(n) {
             Ok(n) if n < 1 << 31 => n,
