@@ -215,6 +215,7 @@ pub enum Op {
     },
 
     // Kernels of `mx.fast` and custom kernels.
+    /// Inputs x [, position of the first token as an array] [, frequencies]; there are frequencies if `base` is `None`.
     Rope(Box<Rope>),
     /// Fused attention; inputs q, k, v [, mask] [, sinks].
     Attention {

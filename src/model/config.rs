@@ -286,6 +286,13 @@ impl Config {
         self
     }
 
+    /// A configuration without keys, at the same place.
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        self.values.clear();
+        self
+    }
+
     /// A copy in which absent keys have the given sizes.
     #[must_use]
     pub fn with_defaults(mut self, defaults: &[(&str, u64)]) -> Self {

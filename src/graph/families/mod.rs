@@ -11,6 +11,7 @@ mod frame;
 mod gated_delta;
 mod gemma;
 mod gemma3;
+mod gemma4;
 mod glm4;
 mod gpt;
 mod gqa;
@@ -73,6 +74,8 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["gemma2"], build: gemma::build_2 },
     Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
     Family { model_types: &["gemma3_text"], build: gemma3::build },
+    Family { model_types: &["gemma4", "gemma4_unified"], build: gemma4::build_multimodal },
+    Family { model_types: &["gemma4_text"], build: gemma4::build },
     Family { model_types: &["phi"], build: phi::build },
     Family { model_types: &["phixtral", "phi-msft"], build: phi::build_phixtral },
     Family { model_types: &["phi3"], build: phi3::build },

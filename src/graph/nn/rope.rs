@@ -99,6 +99,28 @@ impl RopeModule {
         Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
     }
 
+    /// `ProportionalRoPE`: only a part of the features turns.
+    ///
+    /// # Errors
+    /// When the part is more than all.
+    pub fn proportional(
+        dims: u64,
+        traditional: bool,
+        base: f64,
+        part: f64,
+        factor: f64,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, traditional, base);
+        if !(0.0..=1.0).contains(&part) {
+            return Err(ConfigError::Unsupported(format!(
+                "partial_rotary_factor is {part}, but must be from 0 to 1"
+            )));
+        }
+        let rotated = (f64::from(rope.dims) * part) as u32;
+        rope.table = Some(FrequencyTable::Proportional { dims: rope.dims, rotated, base, factor });
+        Ok(rope)
+    }
+
     /// `SuScaledRoPE`: LongRoPE with a factor per frequency, or one for all.
     ///
     /// # Errors
@@ -175,12 +197,8 @@ impl RopeModule {
             }
             "proportional" => {
                 let part = scaling.values().number_or("partial_rotary_factor", 1.0)?;
-                rope.table = Some(FrequencyTable::Proportional {
-                    dims: rope.dims,
-                    rotated: (f64::from(rope.dims) * part) as u32,
-                    base,
-                    factor: scaling.values().number_or("factor", 1.0)?,
-                });
+                let factor = scaling.values().number_or("factor", 1.0)?;
+                return Self::proportional(dims, traditional, base, part, factor);
             }
             other => {
                 return Err(ConfigError::Unsupported(format!(
@@ -213,6 +231,15 @@ impl RopeModule {
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
+        self.rotate(t, x, offset, None)
+    }
+
+    /// As [`RopeModule::forward`], with the position as an array, as a model passes it that calls `mx.array(offset)`.
+    pub fn forward_at(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Var) -> Var {
+        self.rotate(t, x, offset, Some(array))
+    }
+
+    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Option<Var>) -> Var {
         let mut x = x;
         if let Some(factor) = self.input_scale {
             x = t.multiply_front(x, self.dims, factor);
@@ -226,7 +253,7 @@ impl RopeModule {
             offset,
         };
         let table = self.table.as_ref().map(|f| t.table(f));
-        t.rope(x, rope, table)
+        t.rope(x, rope, array, table)
     }
 
     fn base_at(&self, positions: u64) -> f64 {

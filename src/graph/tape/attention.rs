@@ -48,17 +48,17 @@ pub enum Mask {
 }
 
 impl Tape<'_> {
-    /// `mx.fast.rope`, with the frequency table `freqs` where the rope has one.
-    pub fn rope(&mut self, x: Var, rope: Rope, freqs: Option<Var>) -> Var {
+    /// `mx.fast.rope`, with the position as an array if the model passes one, and the frequency table `freqs` where
+    /// the rope has one.
+    pub fn rope(&mut self, x: Var, rope: Rope, offset: Option<Var>, freqs: Option<Var>) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         if shape.rank() < 3 || rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > shape.dim(-1) {
             return self.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
         }
-        let op = Op::Rope(Box::new(rope));
-        match freqs {
-            Some(f) => self.push(op, &[x, f], shape, dtype),
-            None => self.push(op, &[x], shape, dtype),
-        }
+        let mut inputs = vec![x];
+        inputs.extend(offset);
+        inputs.extend(freqs);
+        self.push(Op::Rope(Box::new(rope)), &inputs, shape, dtype)
     }
 
     /// `mx.fast.scaled_dot_product_attention`: one kernel, or the unfused steps MLX falls back to.
