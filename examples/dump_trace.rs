@@ -85,8 +85,8 @@ fn print(trace: &Trace) {
             let out = trace.value(trace.outputs(node)[0]);
             let ins: Vec<_> = inputs
                 .iter()
-                .filter(|_| node.op != Op::Full)
                 .map(|v| trace.value(*v).shape)
+                .filter(|shape| node.op != Op::Full || shape.rank() > 0)
                 .collect();
             println!("{} {ins:?} -> {:?} {}", trace.name(node), out.shape, out.dtype);
         }

@@ -194,10 +194,28 @@ impl Cache {
             }
             Self::Rotating(c) => dense(c.update(t, keys, values)),
             Self::Chunked(c) => dense(c.update(t, keys, values)),
-            Self::Arrays(_) | Self::List(_) => {
-                let failed = t.fail("this cache holds no keys and values");
-                dense((failed, failed))
+            Self::Arrays(_) | Self::List(_) => nothing(t),
+        }
+    }
+
+    /// `keys_and_values`: all stored keys and values, as attention reads them.
+    pub fn stored(&self, t: &mut Tape<'_>) -> (KvArray, KvArray) {
+        let (slots, offset) = match self {
+            Self::Kv(c) => ((c.keys, c.values), c.offset),
+            Self::Rotating(c) => ((c.keys, c.values), c.offset),
+            Self::Quantised(c) => {
+                return match c.stored(t) {
+                    Some((k, v)) => (KvArray::Packed(k), KvArray::Packed(v)),
+                    None => nothing(t),
+                };
             }
+            Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => return nothing(t),
+        };
+        match slots {
+            (Some(k), Some(v)) => {
+                dense((t.slice(k.var, 2, 0, offset), t.slice(v.var, 2, 0, offset)))
+            }
+            _ => nothing(t),
         }
     }
 
@@ -258,6 +276,11 @@ impl Cache {
             Self::List(caches) => caches.iter_mut().for_each(|c| c.advance(tokens)),
         }
     }
+}
+
+fn nothing(t: &mut Tape<'_>) -> (KvArray, KvArray) {
+    let failed = t.fail("this cache holds no keys and values");
+    dense((failed, failed))
 }
 
 fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {

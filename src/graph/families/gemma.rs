@@ -135,7 +135,7 @@ impl Mixer for CappedAttention {
         let mut scores = soft_cap(t, scores, self.cap);
         if let Mask::Array(m) = mask {
             scores = if t.dtype(m) == DType::Bool {
-                let low = t.scalar(f64::from(f32::MIN), t.dtype(scores));
+                let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
                 t.select(m, scores, low)
             } else {
                 t.add(scores, m)

@@ -11,6 +11,7 @@ mod frame;
 mod gated_delta;
 mod gemma;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod glm4;
 mod gpt;
@@ -74,6 +75,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["gemma2"], build: gemma::build_2 },
     Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
     Family { model_types: &["gemma3_text"], build: gemma3::build },
+    Family { model_types: &["gemma3n"], build: gemma3n::build },
     Family { model_types: &["gemma4", "gemma4_unified"], build: gemma4::build_multimodal },
     Family { model_types: &["gemma4_text"], build: gemma4::build },
     Family { model_types: &["phi"], build: phi::build },

@@ -148,7 +148,7 @@ impl Tape<'_> {
                 };
             }
             scores = if self.dtype(m) == DType::Bool {
-                let low = self.scalar(f64::from(f32::MIN), dtype);
+                let low = self.scalar(dtype.lowest(), dtype);
                 self.select(m, scores, low)
             } else {
                 self.add(scores, m)

@@ -3,6 +3,7 @@
 use super::{Tape, Var};
 use crate::graph::op::Op;
 use crate::graph::shape::{Axes, MAX_RANK, Shape};
+use crate::model::DType;
 
 impl Tape<'_> {
     /// `mx.take(x, indices, axis=0)`, which is also `x[indices]`: rows of `x`.
@@ -19,6 +20,12 @@ impl Tape<'_> {
         let op = Op::Gather(Box::new((Axes::new([0]), sizes)));
         let rows = self.push(op, &[x, indices], shape, dtype);
         self.squeeze(rows, &[index.rank() as i32])
+    }
+
+    /// `x[index]` with one integer, which MLX gathers by an index array.
+    pub fn row(&mut self, x: Var, index: u32) -> Var {
+        let index = self.scalar(f64::from(index), DType::U32);
+        self.take(x, index)
     }
 
     /// `x[a, b]` with two integer arrays on the first two axes.

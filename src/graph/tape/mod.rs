@@ -307,6 +307,14 @@ impl<'p> Tape<'p> {
         var
     }
 
+    /// A tensor of the model in another type: converted by an earlier call of a model that replaces its weights.
+    pub fn param_as(&mut self, module: ModuleId, part: Part, dtype: DType) -> Var {
+        let Some((shape, _)) = self.params.tensor(module, part) else {
+            return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
+        };
+        self.value(shape, dtype, Source::Param(module, part))
+    }
+
     /// A scalar constant.
     pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);

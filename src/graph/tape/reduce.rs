@@ -161,6 +161,14 @@ impl Tape<'_> {
         self.push(Op::Full, &[constant], shape, dtype)
     }
 
+    /// `mx.zeros_like`.
+    pub fn zeros_like(&mut self, x: Var) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let zero = self.scalar(0.0, dtype);
+        let zeros = self.broadcast_to(zero, shape);
+        self.push(Op::Full, &[zeros], shape, dtype)
+    }
+
     /// `mx.arange(start, stop)` of 32-bit integers.
     pub fn arange(&mut self, start: u32, stop: u32) -> Var {
         self.arange_of(start, stop, DType::I32)
