@@ -40,6 +40,8 @@ pub enum QuantOverride {
     EightBit,
     /// Stays unquantised.
     Keep,
+    /// mlx-lm fails on this module, whatever the scheme.
+    Impossible,
 }
 
 /// What a family file returns.

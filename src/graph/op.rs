@@ -17,6 +17,7 @@ pub enum Unary {
     Log1p,
     LogicalNot,
     Negative,
+    Round,
     Rsqrt,
     Sigmoid,
     Sin,
@@ -101,6 +102,8 @@ pub struct Rope {
 pub enum Kernel {
     /// Gated delta rule: inputs q, k, v, g, beta, state; outputs y, state.
     GatedDelta,
+    /// Product with a matrix of -1, 0 and 1 packed into bytes: inputs x, packed weight, scale; output y.
+    BitLinear,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
 }
@@ -175,6 +178,8 @@ pub enum Op {
         axis: u8,
         add: bool,
     },
+    /// Elements replaced at index arrays, one per axis in the list; inputs the array, the indices, the new elements.
+    Scatter(Axes),
     Concatenate {
         axis: u8,
     },
@@ -260,6 +265,7 @@ impl Op {
             Self::Gather(_) => "Gather",
             Self::GatherAxis { .. } => "GatherAxis",
             Self::ScatterAxis { .. } => "ScatterAxis",
+            Self::Scatter(_) => "Scatter",
             Self::Concatenate { .. } => "Concatenate",
             Self::SliceUpdate(_) | Self::SliceMultiply(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
@@ -303,6 +309,7 @@ fn unary_name(op: Unary) -> &'static str {
         Unary::Log1p => "Log1p",
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
+        Unary::Round => "Round",
         Unary::Rsqrt => "Rsqrt",
         Unary::Sigmoid => "Sigmoid",
         Unary::Sin => "Sin",

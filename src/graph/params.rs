@@ -266,6 +266,15 @@ impl ParamBuilder {
         self.add(name, ModuleKind::Raw, dims, None, false)
     }
 
+    /// A tensor of bytes that is never packed: weights in a format of their own.
+    pub fn raw_bytes(&mut self, name: &str, dims: &[u64]) -> ModuleId {
+        let id = self.add(name, ModuleKind::Raw, dims, None, false);
+        if let Some(module) = self.params.modules.get_mut(id.index()) {
+            module.dtype = DType::U8;
+        }
+        id
+    }
+
     /// A tensor that is never packed and stays float32 in a 16-bit model (the family's `cast_predicate`).
     pub fn raw_f32(&mut self, name: &str, dims: &[u64]) -> ModuleId {
         self.add(name, ModuleKind::Raw, dims, None, true)

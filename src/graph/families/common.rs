@@ -241,7 +241,8 @@ impl Attention {
         Heads::join(t, y)
     }
 
-    fn attend(&self, t: &mut Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
+    /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
+    pub fn attend(&self, t: &mut Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
         let (before, wide) = (t.dtype(q), DType::F32);
         match self.precision {
             Precision::Same => attend(t, q, kv, self.scale, mask, None),

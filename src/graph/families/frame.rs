@@ -157,7 +157,12 @@ impl MaskRule {
 
     /// The masks of layers with the given rules for `n` new tokens; layers with the same rule share the mask that
     /// the cache of the first of them makes.
-    pub fn build_all(t: &mut Tape<'_>, n: u32, rules: &[Self], caches: &[Cache]) -> Vec<Mask> {
+    pub fn build_all<'c>(
+        t: &mut Tape<'_>,
+        n: u32,
+        rules: &[Self],
+        caches: impl IntoIterator<Item = &'c Cache>,
+    ) -> Vec<Mask> {
         let mut made: Vec<(Self, Mask)> = Vec::new();
         rules
             .iter()
@@ -205,6 +210,8 @@ pub struct Decoder {
     pub head: Head,
     /// What happens to the logits.
     pub on_logits: Option<Hook>,
+    /// Which part of a layer's cache makes the masks, where the caches are lists.
+    pub mask_cache: usize,
     /// The family's `quant_predicate`.
     pub quant_override: fn(&str) -> QuantOverride,
 }
@@ -225,6 +232,7 @@ impl Decoder {
             norm: Box::new(norm),
             head,
             on_logits: None,
+            mask_cache: 0,
             quant_override: |_| QuantOverride::Default,
         }
     }
@@ -268,7 +276,8 @@ impl Network for Decoder {
         }
         let n = t.dim(tokens, 1);
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
-        let masks = MaskRule::build_all(t, n, &rules, caches);
+        let parts = caches.iter_mut().map(|cache| &*cache.part(self.mask_cache));
+        let masks = MaskRule::build_all(t, n, &rules, parts);
         for (i, (((_, block), mask), cache)) in
             self.layers.iter().zip(masks).zip(caches).enumerate()
         {

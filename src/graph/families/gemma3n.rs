@@ -236,7 +236,7 @@ impl Network for Gemma {
         let h0 = t.mul(h0, (self.width as f64).sqrt());
         let extra = self.extra(t, tokens, h0);
         let n = t.dim(tokens, 1);
-        let masks = MaskRule::build_all(t, n, &self.rules, caches);
+        let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
         let target = magnitude(t, h0);
         let mut copies = vec![h0];
         copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));

@@ -243,7 +243,7 @@ impl Network for Gemma {
         let mut h = t.mul(h, self.scale);
         let extra = self.extra.as_ref().map(|e| e.forward(t, tokens, h));
         let n = t.dim(tokens, 1);
-        let masks = MaskRule::build_all(t, n, &self.rules, caches);
+        let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
         let mask_of = |rule: MaskRule| {
             let first = self.rules.iter().position(|r| *r == rule).unwrap_or(0);
             masks.get(first).copied()

@@ -10,8 +10,7 @@ use crate::graph::Built;
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Embedding, LayerNorm, Linear, RopeModule, activations};
 use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Source, Tape, Var};
+use crate::graph::tape::{Mask, Tape, Var};
 use crate::model::{Config, ConfigError, DType};
 
 /// Sizes under the keys of the GPT-2 generation.
@@ -114,8 +113,9 @@ pub(super) fn build_bigcode(c: &Config, p: &mut ParamBuilder) -> Result<Built, C
     });
     let table = p.scope("transformer", |p| Embedding::new(p, "wpe", s.max_context, s.width));
     decoder.positions = Some(Box::new(move |t, h, offset| {
-        let shape = Shape::new(&[t.dim(h, 1)]);
-        let positions = t.input(shape, DType::I64, Source::Positions(offset));
+        let first = i64::from(offset);
+        let positions = (first..first + i64::from(t.dim(h, 1))).collect();
+        let positions = t.integers(positions, DType::I64);
         let rows = table.forward(t, positions);
         t.add(h, rows)
     }));

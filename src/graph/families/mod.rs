@@ -1,6 +1,9 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
+mod afm7;
 mod apertus;
+mod baichuan_m1;
+mod bitnet;
 mod blocks;
 mod cohere;
 mod common;
@@ -19,6 +22,7 @@ mod gqa;
 mod granite;
 mod hunyuan_dense;
 mod internlm2;
+mod iquestloop;
 mod layernorm;
 mod lille;
 mod llama;
@@ -27,6 +31,7 @@ mod mla;
 mod mlp;
 mod moe;
 mod muse_glimmer;
+mod nanbeige;
 mod nanochat;
 mod nemotron;
 mod nemotron_nas;
@@ -35,6 +40,7 @@ mod olmo2;
 mod openelm;
 mod phi;
 mod phi3;
+mod phi3small;
 mod plamo;
 mod qwen;
 mod qwen2;
@@ -42,6 +48,7 @@ mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
 mod shell;
+mod talkie;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -81,6 +88,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["phi"], build: phi::build },
     Family { model_types: &["phixtral", "phi-msft"], build: phi::build_phixtral },
     Family { model_types: &["phi3"], build: phi3::build },
+    Family { model_types: &["phi3small"], build: phi3small::build },
     Family { model_types: &["olmo"], build: olmo::build },
     Family { model_types: &["olmo2"], build: olmo2::build },
     Family { model_types: &["olmo3"], build: olmo2::build_3 },
@@ -113,6 +121,12 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["nanochat"], build: nanochat::build },
     Family { model_types: &["plamo"], build: plamo::build },
     Family { model_types: &["lille-130m"], build: lille::build },
+    Family { model_types: &["baichuan_m1"], build: baichuan_m1::build },
+    Family { model_types: &["nanbeige"], build: nanbeige::build },
+    Family { model_types: &["talkie"], build: talkie::build },
+    Family { model_types: &["bitnet"], build: bitnet::build },
+    Family { model_types: &["iquestloopcoder"], build: iquestloop::build },
+    Family { model_types: &["afm7"], build: afm7::build },
     Family {
         model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
         build: deepseek_v3::build,

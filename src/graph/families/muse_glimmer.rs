@@ -55,7 +55,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             norm(p, "pre_feedforward_layernorm", eps),
             norm(p, "post_feedforward_layernorm", post_eps),
         );
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false).with_activation(silu_gate);
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false)
+            .with_activation(activations::silu_gate);
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
     });
     let multiplier = c.number_or("output_multiplier", 0.196_116_135_138_184_04)?;
@@ -118,11 +119,6 @@ fn layers(
     let ropes =
         (0..count).map(|i| rotary(i).then(|| RopeModule::plain(dim, false, theta))).collect();
     Ok((rules, ropes))
-}
-
-fn silu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::silu(t, gate);
-    t.mul(g, x)
 }
 
 /// An RMS norm without a weight, then a factor.

@@ -25,6 +25,12 @@ pub fn swiglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
     y
 }
 
+/// `nn.silu(gate) * x`, in two kernels.
+pub fn silu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let g = silu(t, gate);
+    t.mul(g, x)
+}
+
 /// `nn.relu`.
 pub fn relu(t: &mut Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [t.binary(Binary::Maximum, x, 0i64)]);

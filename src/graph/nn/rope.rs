@@ -99,6 +99,13 @@ impl RopeModule {
         Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
     }
 
+    /// Positions multiplied by a factor.
+    #[must_use]
+    pub fn with_position_scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
     /// `ProportionalRoPE`: only a part of the features turns.
     ///
     /// # Errors

@@ -193,6 +193,11 @@ impl Tape<'_> {
         self.binary(Binary::GreaterEqual, rows, columns)
     }
 
+    /// A custom Metal kernel with one output.
+    pub fn kernel_one(&mut self, kernel: Kernel, inputs: &[Var], y: (Shape, DType)) -> Var {
+        self.push(Op::Custom(kernel), inputs, y.0, y.1)
+    }
+
     /// A custom Metal kernel with two outputs, the result and the new state.
     pub fn kernel(
         &mut self,

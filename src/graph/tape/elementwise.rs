@@ -59,7 +59,10 @@ impl Tape<'_> {
 
     /// An element-wise operation of one input. Integers become float32 first where MLX does so.
     pub fn unary(&mut self, op: Unary, x: Var) -> Var {
-        let keeps = matches!(op, Unary::Abs | Unary::Negative | Unary::Square | Unary::LogicalNot);
+        let keeps = matches!(
+            op,
+            Unary::Abs | Unary::Negative | Unary::Round | Unary::Square | Unary::LogicalNot
+        );
         let dtype = match op {
             Unary::LogicalNot => DType::Bool,
             _ if keeps || self.dtype(x).is_float() => self.dtype(x),

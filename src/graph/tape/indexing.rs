@@ -94,6 +94,40 @@ impl Tape<'_> {
         self.push(op, &[x, indices, values], shape, dtype)
     }
 
+    /// `x[..., indices] = value` with a vector of indices.
+    pub fn put_last(&mut self, x: Var, indices: Var, value: f64) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let (rank, n) = (shape.rank(), self.dim(indices, 0));
+        if rank == 0 || 2 * rank > MAX_RANK {
+            return self.fail(format!("indexed assignment into {shape:?}"));
+        }
+        let common = shape.with(-1, n);
+        let mut inputs = vec![x];
+        for axis in 0..rank {
+            let mut place = vec![1i64; rank];
+            let index = if axis + 1 == rank {
+                indices
+            } else {
+                self.arange_of(0, shape.dim(axis as i32), DType::U32)
+            };
+            place[axis] = i64::from(self.dim(index, 0));
+            let index = self.reshape(index, &place);
+            let index = self.broadcast_to(index, common);
+            inputs.push(index);
+        }
+        let wide = inputs[1..].iter().map(|&v| self.dtype(v)).reduce(DType::promote);
+        for index in &mut inputs[1..] {
+            *index = self.astype(*index, wide.unwrap_or(DType::I32));
+        }
+        let value = self.scalar(value, dtype);
+        let values = self.broadcast_to(value, common);
+        let mut to: Vec<i64> = common.dims().iter().map(|&n| i64::from(n)).collect();
+        to.resize(2 * rank, 1);
+        let values = self.reshape(values, &to);
+        inputs.push(values);
+        self.push(Op::Scatter(Axes::new(0..rank)), &inputs, shape, dtype)
+    }
+
     /// `mx.concatenate` along an axis.
     pub fn concat(&mut self, parts: &[Var], axis: i32) -> Var {
         let &[first, ..] = parts else {

@@ -53,8 +53,8 @@ pub enum Source {
     Invalid,
     /// The token ids.
     Tokens,
-    /// Whole numbers from this one on, made on the host: positions of tokens.
-    Positions(u32),
+    /// Whole numbers made on the host, as positions of tokens are in some models; index into [`Trace::integers`].
+    Integers(u32),
     /// A constant scalar; index into [`Trace::constants`].
     Constant(u32),
 }
@@ -115,6 +115,7 @@ pub struct Trace {
     pub(super) bodies: Vec<Body>,
     pub(super) constants: Vec<(f64, DType)>,
     pub(super) tables: Vec<FrequencyTable>,
+    pub(super) integers: Vec<Vec<i64>>,
     /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
     pub results: Vec<Var>,
     /// Cache slots and the values they hold after the call.
@@ -164,6 +165,12 @@ impl Trace {
     #[must_use]
     pub fn tables(&self) -> &[FrequencyTable] {
         &self.tables
+    }
+
+    /// Arrays of whole numbers made on the host.
+    #[must_use]
+    pub fn integers(&self) -> &[Vec<i64>] {
+        &self.integers
     }
 
     /// Body of a [`Op::Compiled`] operation.
@@ -320,6 +327,14 @@ impl<'p> Tape<'p> {
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
         self.trace.constants.push((value, dtype));
         self.value(Shape::SCALAR, dtype, Source::Constant(index))
+    }
+
+    /// `mx.array` of a list of whole numbers.
+    pub fn integers(&mut self, values: Vec<i64>, dtype: DType) -> Var {
+        let index = u32::try_from(self.trace.integers.len()).unwrap_or(u32::MAX);
+        let n = self.size(values.len() as u64);
+        self.trace.integers.push(values);
+        self.value(Shape::new(&[n]), dtype, Source::Integers(index))
     }
 
     fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {

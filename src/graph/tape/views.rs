@@ -149,6 +149,25 @@ impl Tape<'_> {
         self.push(Op::Slice(Box::new((starts, steps))), &[x], from.with(axis, length), dtype)
     }
 
+    /// `x[a:b, c:d, …]`: parts of several axes in one operation; each stop is cut to the size of its axis.
+    pub fn slice_axes(&mut self, x: Var, parts: &[(i32, u32, u32)]) -> Var {
+        let from = self.shape(x);
+        let mut to = from;
+        let mut starts = Shape::new(&[0; MAX_RANK][..from.rank()]);
+        for &(axis, start, stop) in parts {
+            let n = from.dim(axis);
+            let (start, stop) = (start.min(n), stop.min(n));
+            starts = starts.with(axis, start);
+            to = to.with(axis, stop.saturating_sub(start));
+        }
+        if to == from {
+            return x;
+        }
+        let steps = Shape::new(&[1; MAX_RANK][..from.rank()]);
+        let dtype = self.dtype(x);
+        self.push(Op::Slice(Box::new((starts, steps))), &[x], to, dtype)
+    }
+
     /// `x[..., start::step, ...]` along one axis.
     pub fn slice_step(&mut self, x: Var, axis: i32, start: u32, step: u32) -> Var {
         let from = self.shape(x);
