@@ -1,10 +1,12 @@
 //! Prints the operations of one model call, one JSON object a line, depth first from the results.
 //!
 //! `cargo run --example dump_trace -- CONFIG.json SCHEME CONTEXT TOKENS [nax]`: CONTEXT tokens are in the cache before
-//! the call, TOKENS new ones are processed; one new token also samples.
+//! the call, TOKENS new ones are processed; one new token also samples. `kv4` or `kv8` quantises the cache from 300
+//! tokens on.
 
+use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::graph::op::Op;
-use mlxplan::graph::tape::{Routing, Source, Trace};
+use mlxplan::graph::tape::{Node, Routing, Source, Trace};
 use mlxplan::graph::{Call, Graph};
 use mlxplan::model::Config;
 use std::collections::HashMap;
@@ -15,10 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let graph = Graph::quantised(&config, args[1].parse()?)?;
     let (context, tokens): (u32, u32) = (args[2].parse()?, args[3].parse()?);
     let routing = Routing { nax: args.get(4).is_some_and(|a| a == "nax") };
+    let kv = args.iter().find_map(|a| a.strip_prefix("kv")).map(str::parse).transpose()?;
+    let kv = kv.map(|bits| KvQuantisation { start: 300, ..KvQuantisation::bits(bits) });
     let mut caches = graph.make_cache();
     let mut left = context.saturating_sub(1);
     let call = |caches: &mut Vec<_>, tokens, sample| {
-        graph.trace(caches, Call { batch: 1, tokens, sample }, routing)
+        graph.trace(caches, Call { batch: 1, tokens, sample, kv }, routing)
     };
     while left > 0 {
         let n = left.min(2048);
@@ -31,6 +35,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let trace = call(&mut caches, tokens, tokens == 1)?;
     print(&trace);
     Ok(())
+}
+
+/// Whether this node fills an array with a constant, without a broadcast in between.
+fn is_filled(trace: &Trace, node: &Node) -> bool {
+    let source = trace.inputs(node).first().map(|v| trace.value(*v).source);
+    node.op == Op::Full && matches!(source, Some(Source::Constant(_)))
 }
 
 /// Prints the graph depth first, with equal sub-graphs merged as MLX's export merges them.
@@ -85,8 +95,8 @@ fn print(trace: &Trace) {
             let out = trace.value(trace.outputs(node)[0]);
             let ins: Vec<_> = inputs
                 .iter()
+                .filter(|_| !is_filled(trace, node))
                 .map(|v| trace.value(*v).shape)
-                .filter(|shape| node.op != Op::Full || shape.rank() > 0)
                 .collect();
             println!("{} {ins:?} -> {:?} {}", trace.name(node), out.shape, out.dtype);
         }

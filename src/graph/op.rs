@@ -106,6 +106,8 @@ pub enum Kernel {
     BitLinear,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
+    ResidualMix,
 }
 
 /// One primitive operation. Shapes of inputs and outputs stand in the trace.
@@ -190,7 +192,9 @@ pub enum Op {
     /// Elements added in front per axis.
     Pad(Box<Shape>),
     Contiguous,
-    /// An array filled with the constant input.
+    /// The first input itself, evaluated together with the others.
+    Depends,
+    /// An array filled with the input, a constant scalar or its broadcast view.
     Full,
     Arange {
         start: f64,
@@ -270,6 +274,7 @@ impl Op {
             Self::SliceUpdate(_) | Self::SliceMultiply(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
+            Self::Depends => "Depends",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",
@@ -310,7 +315,8 @@ fn unary_name(op: Unary) -> &'static str {
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
         Unary::Round => "Round",
-        Unary::Rsqrt => "Rsqrt",
+        // One primitive with a flag.
+        Unary::Rsqrt => "Sqrt",
         Unary::Sigmoid => "Sigmoid",
         Unary::Sin => "Sin",
         Unary::Sqrt => "Sqrt",

@@ -1,6 +1,6 @@
 //! Exact bytes of the prompt cache after a number of tokens.
 
-use crate::graph::cache::Cache;
+use crate::graph::cache::{Cache, KvQuantisation, quantise_shapes};
 use crate::graph::tape::{Routing, TraceError};
 use crate::graph::{Call, Graph};
 
@@ -17,16 +17,17 @@ pub fn after_prompt(
     tokens: u32,
     step: u32,
     batch: u32,
+    kv: Option<KvQuantisation>,
 ) -> Result<Vec<Cache>, TraceError> {
     let mut caches = graph.make_cache();
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
-        let call = Call { batch, tokens: first, sample: false };
+        let call = Call { batch, kv, ..Call::prefill(first) };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
-    advance(&mut caches, &chunks);
+    advance(&mut caches, &chunks, kv);
     Ok(caches)
 }
 
@@ -38,10 +39,22 @@ pub fn prefill_chunks(tokens: u32, step: u32) -> impl Iterator<Item = u32> {
         .chain((rest % step > 0).then_some(rest % step))
 }
 
-/// Moves all caches on by calls of the given lengths.
-pub fn advance(caches: &mut [Cache], calls: &[u32]) {
+/// Moves all caches on by calls of the given lengths, with `--kv-bits` if given. Equal caches are counted once.
+pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) {
+    let mut known: Vec<(Cache, Cache)> = Vec::new();
     for cache in caches {
-        calls.iter().for_each(|&n| cache.advance(n));
+        if let Some((_, after)) = known.iter().find(|(before, _)| before == cache) {
+            *cache = after.clone();
+            continue;
+        }
+        let before = cache.clone();
+        for &n in calls {
+            cache.advance(n);
+            if let Some(q) = kv {
+                quantise_shapes(std::slice::from_mut(cache), q);
+            }
+        }
+        known.push((before, cache.clone()));
     }
 }
 
@@ -56,5 +69,41 @@ pub fn bytes(caches: &[Cache]) -> u64 {
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn bytes_after(graph: &Graph, tokens: &[u32]) -> Result<Vec<u64>, TraceError> {
-    tokens.iter().map(|&n| Ok(bytes(&after_prompt(graph, n, PREFILL_STEP, 1)?))).collect()
+    tokens.iter().map(|&n| Ok(bytes(&after_prompt(graph, n, PREFILL_STEP, 1, None)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Config, Scheme};
+
+    fn qwen3_4b() -> Graph {
+        let config = Config::parse(
+            r#"{"model_type":"qwen3","hidden_size":2560,"num_hidden_layers":36,"num_attention_heads":32,
+                "num_key_value_heads":8,"head_dim":128,"intermediate_size":9728,"vocab_size":151936,
+                "tie_word_embeddings":true}"#,
+        );
+        Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+    }
+
+    /// Bytes that mlx-lm 0.32.2's own caches reported after `maybe_quantize_kv_cache` with 4 bits from 300 tokens on.
+    #[test]
+    fn quantised_caches_have_mlx_lms_sizes() {
+        let graph = qwen3_4b();
+        let kv = Some(KvQuantisation { start: 300, ..KvQuantisation::bits(4) });
+        for (tokens, expected) in
+            [(200, 37_748_736), (301, 21_233_664), (1000, 42_467_328), (5000, 212_336_640)]
+        {
+            let caches = after_prompt(&graph, tokens, PREFILL_STEP, 1, kv).expect("runs");
+            assert_eq!(bytes(&caches), expected, "{tokens} tokens");
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_cut_into_chunks_without_its_last_token() {
+        let chunks = |n| prefill_chunks(n, 2048).collect::<Vec<u32>>();
+        assert!(chunks(1).is_empty());
+        assert_eq!(chunks(2049), [2048]);
+        assert_eq!(chunks(4100), [2048, 2048, 3]);
+    }
 }

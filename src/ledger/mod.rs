@@ -2,4 +2,7 @@
 
 pub mod cache;
 pub mod pages;
+pub mod peak;
+pub mod replay;
+pub mod traffic;
 pub mod weights;

@@ -1,5 +1,6 @@
 //! A model's `config.json`, read key by key with errors that name the key.
 
+use super::python_json as json;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -46,12 +47,12 @@ pub struct Config {
 const MAX_DIMENSION: u64 = 1 << 31;
 
 impl Config {
-    /// Parses the text of a `config.json`.
+    /// Parses the text of a `config.json`. Python's `Infinity` and `NaN` count as absent.
     ///
     /// # Errors
     /// When the text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        match serde_json::from_str::<Value>(text) {
+        match json::parse(text) {
             Ok(Value::Object(values)) => Ok(Self::new(values)),
             Ok(other) => Err(ConfigError::NotJson(format!(
                 "expected a JSON object, found {}",
@@ -144,6 +145,14 @@ impl Config {
             .map(Some)
     }
 
+    /// A required nested object.
+    ///
+    /// # Errors
+    /// When it is absent or no object.
+    pub fn object(&self, key: &str) -> Result<Self, ConfigError> {
+        self.opt_object(key)?.ok_or_else(|| self.missing(key))
+    }
+
     /// A dimension (a whole number below 2^31), or `None` when absent.
     ///
     /// # Errors
@@ -195,8 +204,29 @@ impl Config {
     pub fn opt_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         match self.get(key) {
             None => Ok(None),
-            Some(v) => v.as_f64().map(Some).ok_or_else(|| self.invalid(key, "a number")),
+            Some(v) => json::number(v).map(Some).ok_or_else(|| self.invalid(key, "a number")),
         }
+    }
+
+    /// A list of numbers, or `None` when absent.
+    ///
+    /// # Errors
+    /// When the value is no list of numbers.
+    pub fn opt_numbers(&self, key: &str) -> Result<Option<Vec<f64>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.invalid(key, "a list of numbers");
+        let items = value.as_array().ok_or_else(wrong)?;
+        items.iter().map(|v| json::number(v).ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A required number.
+    ///
+    /// # Errors
+    /// When it is absent or no number.
+    pub fn number(&self, key: &str) -> Result<f64, ConfigError> {
+        self.opt_number(key)?.ok_or_else(|| self.missing(key))
     }
 
     /// A number with the family's default.
@@ -293,12 +323,23 @@ impl Config {
         self
     }
 
-    /// A copy in which absent keys have the given sizes.
+    /// A copy in which the keys that are absent have the given values. A key that is there as `null` stays `null`.
     #[must_use]
-    pub fn with_defaults(mut self, defaults: &[(&str, u64)]) -> Self {
-        for &(key, value) in defaults {
+    pub fn with_defaults(mut self, defaults: &[(&str, Value)]) -> Self {
+        for (key, value) in defaults {
             if !self.has(key) {
-                self = self.with(key, value);
+                self.values.insert((*key).to_owned(), value.clone());
+            }
+        }
+        self
+    }
+
+    /// As [`Config::with_defaults`], for a constant table of sizes.
+    #[must_use]
+    pub fn with_sizes(mut self, sizes: &[(&str, u64)]) -> Self {
+        for &(key, size) in sizes {
+            if !self.has(key) {
+                self = self.with(key, size);
             }
         }
         self
@@ -344,6 +385,13 @@ mod tests {
         assert_eq!(c.opt_dim("q_lora_rank"), Ok(None));
         assert!(c.has("q_lora_rank"));
         assert!(!c.has("kv_lora_rank"));
+    }
+
+    #[test]
+    fn configurations_that_python_wrote_parse() {
+        let c = config(r#"{"model_type":"mamba2","limit":Infinity,"limits":[0.0,Infinity],"n":1}"#);
+        assert_eq!(c.opt_number("limit"), Ok(Some(f64::INFINITY)));
+        assert_eq!(c.dim("n"), Ok(1));
     }
 
     #[test]

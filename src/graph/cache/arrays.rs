@@ -3,7 +3,7 @@
 use super::Slot;
 
 /// Recurrent or convolution states of a layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArraysCache {
     pub(super) slots: Vec<Option<Slot>>,
 }

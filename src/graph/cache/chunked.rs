@@ -5,7 +5,7 @@ use super::kv::{grown, growth};
 use crate::graph::tape::{Tape, Var};
 
 /// The keys and values of at most `chunk_size` past positions; trimmed at the front when asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkedKvCache {
     pub(super) keys: Option<Slot>,
     pub(super) values: Option<Slot>,

@@ -4,7 +4,7 @@ use super::{STEP, Slot};
 use crate::graph::tape::{Tape, Var};
 
 /// All keys and values, in buffers that grow by whole steps of 256 tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvCache {
     pub(super) keys: Option<Slot>,
     pub(super) values: Option<Slot>,

@@ -19,7 +19,7 @@ use super::op::Binary;
 use super::shape::Shape;
 use super::tape::linalg::Packed;
 use super::tape::{Mask, Source, Tape, Var};
-use crate::model::DType;
+use crate::model::{DType, Packing};
 
 /// Caches grow in steps of this many tokens.
 pub const STEP: u32 = 256;
@@ -47,8 +47,8 @@ pub enum CacheKind {
     List(Vec<CacheKind>),
 }
 
-/// One array of a cache between or during calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One array of a cache between or during calls. Two are equal when they have the same shape and type.
+#[derive(Clone, Copy, Debug)]
 pub struct Slot {
     /// Dimensions.
     pub shape: Shape,
@@ -56,6 +56,14 @@ pub struct Slot {
     pub dtype: DType,
     pub(super) var: Var,
 }
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.dtype == other.dtype
+    }
+}
+
+impl Eq for Slot {}
 
 impl Slot {
     pub(super) fn of(t: &Tape<'_>, var: Var) -> Self {
@@ -93,7 +101,7 @@ impl KvArray {
 }
 
 /// The cache of one layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cache {
     /// See [`CacheKind::Kv`].
     Kv(KvCache),
@@ -172,6 +180,17 @@ impl Cache {
         }
     }
 
+    /// For every slot of [`Cache::slots`], whether it holds keys or values (and not a state).
+    #[must_use]
+    pub fn holds_keys(&self) -> Vec<bool> {
+        match self {
+            Self::List(caches) => caches.iter().flat_map(Self::holds_keys).collect(),
+            Self::Arrays(c) => vec![false; c.slots.len()],
+            Self::Quantised(_) => vec![true; 6],
+            Self::Kv(_) | Self::Rotating(_) | Self::Chunked(_) => vec![true; 2],
+        }
+    }
+
     fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
         match self {
             Self::Kv(c) => vec![&mut c.keys, &mut c.values],
@@ -199,7 +218,7 @@ impl Cache {
     }
 
     /// `keys_and_values`: all stored keys and values, as attention reads them.
-    pub fn stored(&self, t: &mut Tape<'_>) -> (KvArray, KvArray) {
+    pub fn keys_and_values(&self, t: &mut Tape<'_>) -> (KvArray, KvArray) {
         let (slots, offset) = match self {
             Self::Kv(c) => ((c.keys, c.values), c.offset),
             Self::Rotating(c) => ((c.keys, c.values), c.offset),
@@ -216,6 +235,28 @@ impl Cache {
                 dense((t.slice(k.var, 2, 0, offset), t.slice(v.var, 2, 0, offset)))
             }
             _ => nothing(t),
+        }
+    }
+
+    /// The whole buffers of keys and values of a `KVCache`, if they are set.
+    #[must_use]
+    pub fn stored(&self) -> Option<(Var, Var)> {
+        match self {
+            Self::Kv(c) => c.keys.zip(c.values).map(|(k, v)| (k.var, v.var)),
+            _ => None,
+        }
+    }
+
+    /// Replaces the buffers of keys and values of a `KVCache`.
+    pub fn store(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) {
+        match self {
+            Self::Kv(c) => {
+                c.keys = Some(Slot::of(t, keys));
+                c.values = Some(Slot::of(t, values));
+            }
+            _ => {
+                t.fail("this cache has no buffers of keys and values");
+            }
         }
     }
 
@@ -264,6 +305,17 @@ impl Cache {
         }
     }
 
+    /// Tokens that fit before a cache that keeps all tokens grows.
+    #[must_use]
+    pub fn growing_capacity(&self) -> Option<u32> {
+        match self {
+            Self::Kv(c) => c.capacity(),
+            Self::Quantised(c) => c.capacity(),
+            Self::List(caches) => caches.iter().find_map(Self::growing_capacity),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) => None,
+        }
+    }
+
     /// Moves the cache on by one call of `tokens` tokens without recording operations. The cache must have been
     /// through a traced call, which fixes the shapes of its arrays.
     pub fn advance(&mut self, tokens: u32) {
@@ -281,6 +333,49 @@ impl Cache {
 fn nothing(t: &mut Tape<'_>) -> (KvArray, KvArray) {
     let failed = t.fail("this cache holds no keys and values");
     dense((failed, failed))
+}
+
+/// How `--kv-bits` quantises a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvQuantisation {
+    /// Packing of keys and values: affine, 4 or 8 bits usually.
+    pub packing: Packing,
+    /// Tokens from which a cache is quantised (`--quantized-kv-start`).
+    pub start: u32,
+}
+
+impl KvQuantisation {
+    /// mlx-lm's defaults: group size 64, from 5000 tokens on.
+    #[must_use]
+    pub const fn bits(bits: u32) -> Self {
+        Self { packing: Packing::affine(bits, 64), start: 5000 }
+    }
+}
+
+/// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
+pub(super) fn quantise(caches: &mut [Cache], t: &mut Tape<'_>, q: KvQuantisation) {
+    for cache in caches {
+        match cache {
+            Cache::Kv(c) if c.offset >= q.start => {
+                *cache = Cache::Quantised(QuantisedKvCache::from_kv(t, c, q.packing));
+            }
+            Cache::Rotating(c) if c.offset >= q.start => {
+                t.fail("mlx-lm cannot quantise the cache of sliding-window layers");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `maybe_quantize_kv_cache` by shapes alone.
+pub fn quantise_shapes(caches: &mut [Cache], q: KvQuantisation) {
+    for cache in caches {
+        if let Cache::Kv(c) = cache
+            && c.offset >= q.start
+        {
+            *cache = Cache::Quantised(QuantisedKvCache::by_shape(c, q.packing));
+        }
+    }
 }
 
 fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {

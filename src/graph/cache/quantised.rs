@@ -7,7 +7,7 @@ use crate::graph::tape::{Tape, Var};
 use crate::model::{DType, Packing};
 
 /// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantisedKvCache {
     arrays: [Option<Slot>; 6],
     packing: Packing,
@@ -41,7 +41,7 @@ impl QuantisedKvCache {
         self.arrays.iter_mut().collect()
     }
 
-    fn capacity(&self) -> Option<u32> {
+    pub(super) fn capacity(&self) -> Option<u32> {
         self.arrays[0].map(|s| s.shape.dim(2))
     }
 

@@ -5,7 +5,7 @@ use crate::graph::op::Binary;
 use crate::graph::tape::{Mask, Tape, Var};
 
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RotatingKvCache {
     pub(super) keys: Option<Slot>,
     pub(super) values: Option<Slot>,

@@ -149,7 +149,7 @@ impl Layer {
 
     /// Attention to keys and values that the cache of an earlier layer holds, the new tokens included.
     fn attend_again(&self, t: &mut Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
-        let (k, v) = cache.stored(t);
+        let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
         let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
         let q = q.forward(t, x);

@@ -57,7 +57,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             t.fail("mlx-lm has no output head for this model with 'tie_word_embeddings'")
         }));
     }
-    let caches = rules.iter().map(|r| CacheKind::List(vec![CacheKind::Arrays(2), r.cache()]));
+    let caches =
+        rules.iter().filter_map(|r| Some(CacheKind::List(vec![CacheKind::Arrays(2), r.cache()?])));
     Ok(Built { caches: caches.collect(), ..decoder.built(d.max_context) })
 }
 

@@ -79,8 +79,8 @@ impl BitLinear {
         let outputs = self.outputs as u32;
         let rows = t.reshape(x, &[-1, self.inputs as i64]);
         let (weight, scale) = (t.weight(self.weight), t.weight(self.scale));
-        let out = (Shape::new(&[t.dim(rows, 0), outputs]), t.dtype(scale));
-        let y = t.kernel_one(Kernel::BitLinear, &[rows, weight, scale], out);
+        let (shape, dtype) = (Shape::new(&[t.dim(rows, 0), outputs]), t.dtype(scale));
+        let y = t.kernel_one(Kernel::BitLinear, &[rows, weight, scale], shape, dtype);
         let to: Vec<i64> = from.with(-1, outputs).dims().iter().map(|&n| i64::from(n)).collect();
         let y = t.reshape(y, &to);
         match self.bias {

@@ -23,7 +23,7 @@ struct Settings {
 impl Settings {
     /// Reads the keys; missing sizes are those of `defaults` (key, value).
     fn read(c: &Config, defaults: &[(&str, u64)]) -> Result<(Self, Config), ConfigError> {
-        let c = c.clone().with_defaults(defaults);
+        let c = c.clone().with_sizes(defaults);
         let settings = Self {
             dims: Dims::read(&c)?,
             eps: c.number_or("layer_norm_eps", 1e-5)?,

@@ -2,7 +2,8 @@
 
 use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::{Embedding, Linear, RopeModule, activations, attend};
+use crate::graph::nn::activations::{self, Situ};
+use crate::graph::nn::{Embedding, Linear, RopeModule, attend};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::model::{Config, ConfigError, DType};
@@ -306,7 +307,14 @@ pub struct GatedMlp {
     gate: Linear,
     up: Linear,
     down: Linear,
-    activation: Gated,
+    activation: Activation,
+}
+
+/// Which gated activation an MLP has.
+#[derive(Clone, Copy, Debug)]
+enum Activation {
+    Plain(Gated),
+    Situ(Situ),
 }
 
 /// A fused gated activation: `act(gate) * x`.
@@ -331,14 +339,21 @@ impl GatedMlp {
             gate: Linear::new(p, names[0], width, hidden, bias),
             up: Linear::new(p, names[1], width, hidden, bias),
             down: Linear::new(p, names[2], hidden, width, bias),
-            activation: activations::swiglu,
+            activation: Activation::Plain(activations::swiglu),
         }
     }
 
     /// Another activation.
     #[must_use]
     pub fn with_activation(mut self, activation: Gated) -> Self {
-        self.activation = activation;
+        self.activation = Activation::Plain(activation);
+        self
+    }
+
+    /// The SiTU activation.
+    #[must_use]
+    pub fn with_situ(mut self, situ: Situ) -> Self {
+        self.activation = Activation::Situ(situ);
         self
     }
 }
@@ -346,7 +361,10 @@ impl GatedMlp {
 impl FeedForward for GatedMlp {
     fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let (gate, up) = (self.gate.forward(t, x), self.up.forward(t, x));
-        let hidden = (self.activation)(t, gate, up);
+        let hidden = match self.activation {
+            Activation::Plain(activation) => activation(t, gate, up),
+            Activation::Situ(situ) => situ.apply(t, gate, up),
+        };
         self.down.forward(t, hidden)
     }
 }

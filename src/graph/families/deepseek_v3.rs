@@ -1,57 +1,130 @@
-//! DeepSeek-V3 and R1, Kimi K2, JoyAI: latent attention, grouped routing, shared experts, dense first layers.
+//! DeepSeek-V3 and R1, Kimi K2, JoyAI, GLM-4.7-Flash: latent attention, grouped routing, shared experts, dense first
+//! layers. Kimi K2.5 and Kimi-VL wrap the same text model.
 
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::{Block, Decoder, FeedForward, MaskRule, PreNorm};
+use super::common::{GatedMlp, layer_count};
+use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
 use super::mla::{LatentAttention, MlaDims};
 use super::moe::{GroupMoe, GroupRouting, experts};
 use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, RmsNorm};
 use crate::graph::params::ParamBuilder;
 use crate::graph::{Built, Experts};
 use crate::model::{Config, ConfigError};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let dims = MlaDims::read(c)?;
-    let width = dims.width;
-    let count = match c.opt_dim("num_hidden_layers")? {
-        Some(_) => layer_count(c)?,
-        None => 30,
-    };
-    let eps = c.number_or("rms_norm_eps", 1e-6)?;
-    let vocabulary = c.dim_or("vocab_size", 102_400)?;
-    let hidden = c.dim_or("intermediate_size", 11_008)?;
-    let moe = Moe::read(c)?;
+    build_with(c, p, CacheKind::Kv, |p, dims| LatentAttention::new(c, p, dims, 1e-6))
+}
 
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let attention = LatentAttention::new(c, p, dims)?;
-                let mlp = moe.layer(p, i, width, hidden);
-                Ok(PreNorm::new(p, width, eps, attention, mlp))
-            })?;
-            Ok((MaskRule::FullArray, Box::new(block) as Box<dyn Block>))
-        });
-        let layers = layers.collect::<Result<Vec<_>, ConfigError>>()?;
-        Ok((embed, layers, RmsNorm::new(p, "norm", width, eps)))
+/// `kimi_k25`, `kimi_vl`: the text model under `language_model`.
+pub(super) fn build_wrapped(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.object("text_config")?;
+    p.scope("language_model", |p| build(&text, p))
+}
+
+/// `glm4_moe_lite`: other defaults and other epsilons.
+pub(super) fn build_glm_lite(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&[
+        ("vocab_size", 154_880.into()),
+        ("hidden_size", 2048.into()),
+        ("intermediate_size", 10_240.into()),
+        ("moe_intermediate_size", 1536.into()),
+        ("num_hidden_layers", 47.into()),
+        ("num_attention_heads", 20.into()),
+        ("n_shared_experts", 1.into()),
+        ("n_routed_experts", 64.into()),
+        ("routed_scaling_factor", 1.8.into()),
+        ("q_lora_rank", 768.into()),
+        ("qk_nope_head_dim", 192.into()),
+        ("v_head_dim", 256.into()),
+        ("num_experts_per_tok", 4.into()),
+        ("first_k_dense_replace", 1.into()),
+        ("max_position_embeddings", 202_752.into()),
+        ("rms_norm_eps", 1e-5.into()),
+        ("rope_theta", 1e6.into()),
+    ]);
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let mut moe = Moe::read(c)?;
+    moe.routing.floor = Some(1e-20);
+    build_layers(c, p, &moe, CacheKind::Kv, |p, dims| LatentAttention::new(c, p, dims, eps))
+}
+
+/// The decoder with an attention layer and a cache of its own.
+pub(super) fn build_with<M: Mixer + 'static>(
+    c: &Config,
+    p: &mut ParamBuilder,
+    cache: CacheKind,
+    attention: impl Fn(&mut ParamBuilder, MlaDims) -> Result<M, ConfigError>,
+) -> Result<Built, ConfigError> {
+    build_layers(c, p, &Moe::read(c)?, cache, attention)
+}
+
+fn build_layers<M: Mixer + 'static>(
+    c: &Config,
+    p: &mut ParamBuilder,
+    moe: &Moe,
+    cache: CacheKind,
+    attention: impl Fn(&mut ParamBuilder, MlaDims) -> Result<M, ConfigError>,
+) -> Result<Built, ConfigError> {
+    let dims = MlaDims::read(c)?;
+    let outline = outline(c)?;
+    let hidden = c.dim_or("intermediate_size", 11_008)?;
+    let decoder = outline.decoder(p, |p, i| {
+        let mixer = attention(p, dims)?;
+        let mlp = moe.layer(p, i, dims.width, hidden);
+        let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
+        Ok((MaskRule::FullArray, Box::new(block)))
     })?;
-    let head = Head::new(p, embed, false, width, vocabulary);
     Ok(Built {
-        layers: count,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches: vec![CacheKind::Kv; count as usize],
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: vec![cache; outline.layers as usize],
         experts: moe.experts,
         max_context: c.opt_dim("max_position_embeddings")?,
     })
 }
 
-/// Which layers are routed, and how.
+/// The sizes around the layers, with the defaults of the DeepSeek generation. The head is never tied.
+pub(super) fn outline(c: &Config) -> Result<Outline, ConfigError> {
+    Ok(Outline {
+        layers: match c.opt_dim("num_hidden_layers")? {
+            Some(_) => layer_count(c)?,
+            None => 30,
+        },
+        width: c.dim_or("hidden_size", 4096)?,
+        vocabulary: c.dim_or("vocab_size", 102_400)?,
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        tied: false,
+    })
+}
+
+/// Which layers are routed: from a first layer on, every so many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoutedLayers {
+    first: u64,
+    every: u64,
+}
+
+impl RoutedLayers {
+    /// Reads `first_k_dense_replace` and `moe_layer_freq`.
+    pub(super) fn read(c: &Config, first: u64) -> Result<Self, ConfigError> {
+        let every = c.dim_or("moe_layer_freq", 1)?;
+        if every == 0 {
+            return Err(c.invalid("moe_layer_freq", "a whole number of at least 1"));
+        }
+        Ok(Self { first: c.dim_or("first_k_dense_replace", first)?, every })
+    }
+
+    /// Whether layer `i` is routed.
+    pub(super) fn at(self, i: u64) -> bool {
+        i >= self.first && i % self.every == 0
+    }
+}
+
+/// The routed layers and their sizes.
 struct Moe {
     experts: Option<Experts>,
     hidden: u64,
     shared: Option<u64>,
-    first: u64,
-    every: u64,
+    layers: RoutedLayers,
     routing: GroupRouting,
 }
 
@@ -73,15 +146,14 @@ impl Moe {
             experts,
             hidden,
             shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
-            first: c.dim_or("first_k_dense_replace", 0)?,
-            every: c.dim_or("moe_layer_freq", 1)?.max(1),
+            layers: RoutedLayers::read(c, 0)?,
             routing: GroupRouting::read(c, experts.map_or(1, |e| e.chosen))?,
         })
     }
 
     fn layer(&self, p: &mut ParamBuilder, i: u64, width: u64, hidden: u64) -> Box<dyn FeedForward> {
         match self.experts {
-            Some(experts) if i >= self.first && i % self.every == 0 => {
+            Some(experts) if self.layers.at(i) => {
                 Box::new(GroupMoe::new(p, width, self.hidden, experts, self.shared, self.routing))
             }
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),

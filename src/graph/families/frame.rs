@@ -6,6 +6,7 @@ use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Network, QuantOverride};
+use crate::model::ConfigError;
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
@@ -57,6 +58,8 @@ impl Norm for LayerNorm {
 
 /// The usual block: `h = x + mixer(norm(x))`, `h + mlp(norm(h))`.
 pub struct PreNorm {
+    /// Factor on what the mixer and the MLP add.
+    residual_scale: Option<f64>,
     input_norm: Box<dyn Norm>,
     mixer: Box<dyn Mixer>,
     post_norm: Box<dyn Norm>,
@@ -89,11 +92,27 @@ impl PreNorm {
         mlp: impl FeedForward + 'static,
     ) -> Self {
         Self {
+            residual_scale: None,
             input_norm: Box::new(input_norm),
             mixer: Box::new(mixer),
             post_norm: Box::new(post_norm),
             mlp: Box::new(mlp),
         }
+    }
+
+    /// Multiplies what the mixer and the MLP add by a factor.
+    #[must_use]
+    pub fn with_residual_scale(mut self, factor: f64) -> Self {
+        self.residual_scale = Some(factor);
+        self
+    }
+
+    fn residual(&self, t: &mut Tape<'_>, x: Var, r: Var) -> Var {
+        let r = match self.residual_scale {
+            Some(factor) => t.mul(r, factor),
+            None => r,
+        };
+        t.add(x, r)
     }
 }
 
@@ -101,10 +120,56 @@ impl Block for PreNorm {
     fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
-        let h = t.add(x, r);
+        let h = self.residual(t, x, r);
         let r = self.post_norm.norm(t, h);
         let r = self.mlp.apply(t, r);
-        t.add(h, r)
+        self.residual(t, h, r)
+    }
+}
+
+/// A layer of one part: `x + mixer(norm(x))`.
+pub struct Residual {
+    norm: RmsNorm,
+    mixer: Box<dyn Mixer>,
+    /// Whether Python writes `mixer(norm(x)) + x`.
+    swapped: bool,
+}
+
+impl Residual {
+    /// A layer with the RMS norm `name`; the mixer declares its own tensors in the scope of the layer.
+    pub fn new(
+        p: &mut ParamBuilder,
+        name: &str,
+        width: u64,
+        eps: f64,
+        mixer: impl Mixer + 'static,
+    ) -> Self {
+        let norm = RmsNorm::new(p, name, width, eps);
+        Self { norm, mixer: Box::new(mixer), swapped: false }
+    }
+
+    /// With the input as the second operand of the sum.
+    #[must_use]
+    pub fn swapped(mut self) -> Self {
+        self.swapped = true;
+        self
+    }
+}
+
+impl Block for Residual {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.norm.forward(t, x);
+        let r = self.mixer.mix(t, r, mask, cache);
+        if self.swapped { t.add(r, x) } else { t.add(x, r) }
+    }
+}
+
+/// A [`FeedForward`] in the place of a mixer.
+pub struct Pointwise<T>(pub T);
+
+impl<T: FeedForward> Mixer for Pointwise<T> {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+        self.0.apply(t, x)
     }
 }
 
@@ -143,20 +208,23 @@ pub enum MaskRule {
     FullArray,
     /// No mask: recurrent layers.
     None,
+    /// A layer that has no cache, and no mask either.
+    Stateless,
 }
 
 impl MaskRule {
-    /// The cache class of a layer with this mask.
+    /// The cache class of an attention layer with this mask; `None` for other layers.
     #[must_use]
-    pub const fn cache(self) -> CacheKind {
+    pub const fn cache(self) -> Option<CacheKind> {
         match self {
-            Self::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
-            Self::Full | Self::FullArray | Self::None => CacheKind::Kv,
+            Self::Window(max_size) => Some(CacheKind::Rotating { max_size, keep: 0 }),
+            Self::Full | Self::FullArray => Some(CacheKind::Kv),
+            Self::None | Self::Stateless => None,
         }
     }
 
-    /// The masks of layers with the given rules for `n` new tokens; layers with the same rule share the mask that
-    /// the cache of the first of them makes.
+    /// The masks of layers with the given rules for `n` new tokens, from the caches of those that have one. Layers
+    /// with the same rule share the mask that the cache of the first of them makes.
     pub fn build_all<'c>(
         t: &mut Tape<'_>,
         n: u32,
@@ -164,15 +232,19 @@ impl MaskRule {
         caches: impl IntoIterator<Item = &'c Cache>,
     ) -> Vec<Mask> {
         let mut made: Vec<(Self, Mask)> = Vec::new();
+        let mut caches = caches.into_iter();
         rules
             .iter()
-            .zip(caches)
-            .map(|(rule, cache)| match made.iter().find(|(r, _)| r == rule) {
-                Some(&(_, mask)) => mask,
-                None => {
-                    let mask = rule.build(t, n, cache);
-                    made.push((*rule, mask));
-                    mask
+            .map(|rule| {
+                let cache = if *rule == Self::Stateless { None } else { caches.next() };
+                match (made.iter().find(|(r, _)| r == rule), cache) {
+                    (Some(&(_, mask)), _) => mask,
+                    (None, None) => Mask::None,
+                    (None, Some(cache)) => {
+                        let mask = rule.build(t, n, cache);
+                        made.push((*rule, mask));
+                        mask
+                    }
                 }
             })
             .collect()
@@ -183,7 +255,7 @@ impl MaskRule {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
             Self::FullArray => cache.mask(t, n, None, true),
-            Self::None => Mask::None,
+            Self::None | Self::Stateless => Mask::None,
         }
     }
 }
@@ -203,7 +275,7 @@ pub struct Decoder {
     /// What happens to the embedding before the first layer.
     pub on_embedding: Option<Hook>,
     /// The layers and the mask each gets. Layers with the same rule share one mask.
-    pub layers: Vec<(MaskRule, Box<dyn Block>)>,
+    pub layers: Vec<Layer>,
     /// Final norm.
     pub norm: Box<dyn Norm>,
     /// Output head.
@@ -216,11 +288,64 @@ pub struct Decoder {
     pub quant_override: fn(&str) -> QuantOverride,
 }
 
+/// The sizes around the layers of a decoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    /// Number of layers.
+    pub layers: u64,
+    /// Hidden size.
+    pub width: u64,
+    /// Rows of the embedding.
+    pub vocabulary: u64,
+    /// Epsilon of the final norm.
+    pub eps: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+}
+
+impl Outline {
+    /// Declares `model.embed_tokens`, `model.layers.N` as `layer` builds them, `model.norm` and the head.
+    ///
+    /// # Errors
+    /// What `layer` refuses.
+    pub fn decoder(
+        &self,
+        p: &mut ParamBuilder,
+        layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Layer, ConfigError>,
+    ) -> Result<Decoder, ConfigError> {
+        self.decoder_named(p, ["model", "embed_tokens", "norm"], layer)
+    }
+
+    /// The same with other names of the body, its embedding and its norm.
+    ///
+    /// # Errors
+    /// What `layer` refuses.
+    pub fn decoder_named(
+        &self,
+        p: &mut ParamBuilder,
+        [body, embedding, norm]: [&str; 3],
+        mut layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Layer, ConfigError>,
+    ) -> Result<Decoder, ConfigError> {
+        let (embed, layers, norm) = p.scope(body, |p| {
+            let embed = Embedding::new(p, embedding, self.vocabulary, self.width);
+            let layers = (0..self.layers)
+                .map(|i| p.scope(&format!("layers.{i}"), |p| layer(p, i)))
+                .collect::<Result<Vec<_>, ConfigError>>()?;
+            Ok((embed, layers, RmsNorm::new(p, norm, self.width, self.eps)))
+        })?;
+        let head = Head::new(p, embed, self.tied, self.width, self.vocabulary);
+        Ok(Decoder::new(embed, layers, norm, head))
+    }
+}
+
+/// A layer and the mask it gets.
+pub type Layer = (MaskRule, Box<dyn Block>);
+
 impl Decoder {
     /// A decoder without hooks and without quantisation rules of its own.
     pub fn new(
         embed: Embedding,
-        layers: Vec<(MaskRule, Box<dyn Block>)>,
+        layers: Vec<Layer>,
         norm: impl Norm + 'static,
         head: Head,
     ) -> Self {
@@ -254,7 +379,7 @@ impl Decoder {
     /// The finished model of a dense decoder: layers with a window get a rotating cache, all others a plain one.
     #[must_use]
     pub fn built(self, max_context: Option<u64>) -> Built {
-        let caches = self.layers.iter().map(|(rule, _)| rule.cache()).collect();
+        let caches = self.layers.iter().filter_map(|(rule, _)| rule.cache()).collect();
         Built {
             layers: self.layers.len() as u64,
             network: Box::new(self),
@@ -278,11 +403,12 @@ impl Network for Decoder {
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
         let parts = caches.iter_mut().map(|cache| &*cache.part(self.mask_cache));
         let masks = MaskRule::build_all(t, n, &rules, parts);
-        for (i, (((_, block), mask), cache)) in
-            self.layers.iter().zip(masks).zip(caches).enumerate()
-        {
+        let mut caches = caches.iter_mut();
+        for (i, ((rule, block), mask)) in self.layers.iter().zip(masks).enumerate() {
             t.layer(i);
-            h = block.forward(t, h, mask, cache);
+            let mut none = Cache::List(Vec::new());
+            let own = if *rule == MaskRule::Stateless { None } else { caches.next() };
+            h = block.forward(t, h, mask, own.unwrap_or(&mut none));
         }
         t.set_stage(Stage::Head);
         let h = self.norm.norm(t, h);

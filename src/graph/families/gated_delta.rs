@@ -3,7 +3,7 @@
 use super::frame::Mixer;
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Conv1d, Linear, RmsNorm, activations};
-use crate::graph::op::{Kernel, Unary};
+use crate::graph::op::Kernel;
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Mask, Tape, Var};
@@ -159,31 +159,49 @@ impl GatedDeltaNet {
         }
     }
 
-    /// The recurrence: one kernel over all tokens.
-    fn recur(&self, t: &mut Tape<'_>, qkv: [Var; 3], p: &Projected, cache: &mut Cache) -> Var {
-        let d = &self.dims;
-        let [q, k, v] = qkv;
-        let inverse = (d.key_dim as f64).powf(-0.5);
-        let q = t.rms_norm(q, None, 1e-6 * inverse * inverse);
-        let q = t.mul(q, inverse * inverse);
-        let k = t.rms_norm(k, None, 1e-6 * inverse * inverse);
-        let k = t.mul(k, inverse);
+    /// The recurrence over queries, keys and values.
+    fn recur(
+        &self,
+        t: &mut Tape<'_>,
+        [q, k, v]: [Var; 3],
+        p: &Projected,
+        cache: &mut Cache,
+    ) -> Var {
+        let (q, k) = normalise_keys(t, q, k);
         let beta = t.sigmoid(p.b);
-        let g = decay(t, self.a_log, p.a, self.dt_bias);
-        let shape =
-            Shape::new(&[t.dim(q, 0), d.value_heads as u32, d.value_dim as u32, d.key_dim as u32]);
-        let state = cache.state(1).unwrap_or_else(|| t.full(shape, 0.0, DType::F32));
-        let inputs = [q, k, v, g, beta, state];
-        let (y_type, state_type) = ((t.shape(v), t.dtype(q)), (shape, t.dtype(state)));
-        let (y, state) = t.kernel(Kernel::GatedDelta, &inputs, y_type, state_type);
-        cache.set_state(t, 1, state);
-        y
+        let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
+        let g = decay(t, a_log, p.a, dt_bias);
+        delta_rule(t, [q, k, v, g, beta], cache, 1)
     }
 }
 
-/// `compute_g`: the decay per value head, one kernel.
-fn decay(t: &mut Tape<'_>, a_log: ModuleId, a: Var, dt_bias: ModuleId) -> Var {
-    let (a_log, dt_bias) = (t.weight(a_log), t.weight(dt_bias));
+/// `normalize_qk`: queries and keys of length 1, the readout scale folded into the queries.
+pub fn normalise_keys(t: &mut Tape<'_>, q: Var, k: Var) -> (Var, Var) {
+    let inverse = f64::from(t.dim(k, -1)).powf(-0.5);
+    let q = t.rms_norm(q, None, 1e-6 * inverse * inverse);
+    let q = t.mul(q, inverse * inverse);
+    let k = t.rms_norm(k, None, 1e-6 * inverse * inverse);
+    (q, t.mul(k, inverse))
+}
+
+/// The gated delta rule over q, k, v, g and beta: one kernel over all tokens. State `slot` of the cache is the
+/// recurrent state.
+pub fn delta_rule(
+    t: &mut Tape<'_>,
+    [q, k, v, g, beta]: [Var; 5],
+    cache: &mut Cache,
+    slot: usize,
+) -> Var {
+    let shape = Shape::new(&[t.dim(q, 0), t.dim(v, 2), t.dim(v, 3), t.dim(q, 3)]);
+    let state = cache.state(slot).unwrap_or_else(|| t.full(shape, 0.0, DType::F32));
+    let (y_type, state_type) = ((t.shape(v), t.dtype(q)), (shape, t.dtype(state)));
+    let (y, state) = t.kernel(Kernel::GatedDelta, &[q, k, v, g, beta, state], y_type, state_type);
+    cache.set_state(t, slot, state);
+    y
+}
+
+/// `compute_g`: the decay, one kernel.
+pub fn decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
     let [g] = t.compiled(|t| {
         let rate = t.astype(a_log, DType::F32);
         let rate = t.exp(rate);
@@ -191,7 +209,22 @@ fn decay(t: &mut Tape<'_>, a_log: ModuleId, a: Var, dt_bias: ModuleId) -> Var {
         let step = t.add(a, dt_bias);
         let step = activations::softplus(t, step);
         let product = t.mul(rate, step);
-        [t.unary(Unary::Exp, product)]
+        [t.exp(product)]
+    });
+    g
+}
+
+/// `compute_lower_bound_g`: the decay that does not fall below `exp(bound)`, one kernel.
+pub fn bounded_decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: f64) -> Var {
+    let [g] = t.compiled(|t| {
+        let rate = t.astype(a_log, DType::F32);
+        let rate = t.exp(rate);
+        let step = t.astype(a, DType::F32);
+        let step = t.add(step, dt_bias);
+        let product = t.mul(rate, step);
+        let gate = t.sigmoid(product);
+        let scaled = t.mul(gate, bound);
+        [t.exp(scaled)]
     });
     g
 }

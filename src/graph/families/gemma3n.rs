@@ -159,7 +159,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     Ok(Built {
         layers: s.layers as u64,
         network: Box::new(network),
-        caches: s.rules[..s.shared_from].iter().map(|rule| rule.cache()).collect(),
+        caches: s.rules[..s.shared_from].iter().filter_map(|rule| rule.cache()).collect(),
         experts: None,
         max_context: c.opt_dim("max_position_embeddings")?,
     })

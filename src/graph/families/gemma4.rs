@@ -47,7 +47,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let c = &c.clone().with_defaults(&[("num_hidden_layers", 35)]);
+        let c = &c.clone().with_sizes(&[("num_hidden_layers", 35)]);
         let layers = super::common::layer_count(c)? as usize;
         let head = c.dim_or("head_dim", 256)?;
         let full_head = match c.has("global_head_dim") {
@@ -164,7 +164,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         .collect();
     Ok(Built {
         layers: s.layers as u64,
-        caches: s.rules[..s.shared_from].iter().map(|rule| rule.cache()).collect(),
+        caches: s.rules[..s.shared_from].iter().filter_map(|rule| rule.cache()).collect(),
         experts: s.routed.map(|(experts, _)| experts),
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
         network: Box::new(Gemma {
@@ -244,16 +244,9 @@ impl Network for Gemma {
         let extra = self.extra.as_ref().map(|e| e.forward(t, tokens, h));
         let n = t.dim(tokens, 1);
         let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
-        let mask_of = |rule: MaskRule| {
-            let first = self.rules.iter().position(|r| *r == rule).unwrap_or(0);
-            masks.get(first).copied()
-        };
         let mut stored: Vec<Stored> = Vec::with_capacity(self.layers.len());
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, (layer, mask)) in self.layers.iter().zip(masks).enumerate() {
             t.layer(i);
-            let Some(mask) = mask_of(self.rules[i]) else {
-                return t.fail("a layer without keys and values to attend to");
-            };
             let extra = extra.map(|e| t.at(e, 2, i as u32));
             let shared = stored.get(self.sources[i]).copied();
             let (out, kv) = layer.forward(t, h, mask, caches.get_mut(i), shared, extra);

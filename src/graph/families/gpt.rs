@@ -199,7 +199,7 @@ const GPTJ: [(&str, u64); 5] = [
 
 /// `gptj`.
 pub(super) fn build_j(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let c = &c.clone().with_defaults(&GPTJ);
+    let c = &c.clone().with_sizes(&GPTJ);
     let s = Sizes::read(c)?;
     let heads = Heads { query: s.heads, kv: s.heads, dim: s.width / s.heads };
     if heads.query * heads.dim != s.width {

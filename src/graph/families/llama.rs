@@ -7,7 +7,7 @@
 use super::common::{Attention, Biases, GatedMlp};
 use super::frame::{MaskRule, PreNorm};
 use super::shell::{Dims, HeadKind, layer_type_rules, text_config};
-use super::{ministral3, shell};
+use super::{ministral3, mistral4, shell};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
@@ -95,9 +95,7 @@ pub(super) fn build_mistral3(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
     }
     let built = p.scope("language_model", |p| match text.opt_str("model_type")? {
         Some("ministral3") => ministral3::build(&text, p),
-        Some("mistral4") => Err(ConfigError::Unsupported(
-            "mistral3 with a text model of type 'mistral4' is not known to mlxplan yet".to_owned(),
-        )),
+        Some("mistral4") => mistral4::build(&text, p),
         _ => build(&text, p),
     })?;
     Ok(plain_caches(built))

@@ -31,8 +31,8 @@ impl QueryScale {
         })
     }
 
-    /// The factors `[n, 1]` of the tokens from `offset` on, in the type of `like`.
-    pub(super) fn factors(&self, t: &mut Tape<'_>, n: u32, offset: u32, like: Var) -> Var {
+    /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
+    pub(super) fn factors(&self, t: &mut Tape<'_>, n: u32, offset: u32) -> Var {
         let positions = t.arange(0, n);
         let positions = t.add(positions, i64::from(offset));
         let turns = if self.original.fract() == 0.0 {
@@ -45,9 +45,7 @@ impl QueryScale {
         let growth = t.unary(Unary::Log, turns);
         let growth = t.mul(growth, self.beta);
         let scale = t.add(growth, 1.0);
-        let scale = t.expand_dims(scale, &[1]);
-        let dtype = t.dtype(like);
-        t.astype(scale, dtype)
+        t.expand_dims(scale, &[1])
     }
 }
 
@@ -83,7 +81,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     Ok(Built {
         layers: rules.len() as u64,
         network: Box::new(Ministral { embed, layers, norm, head, query_scale }),
-        caches: rules.iter().map(|rule| rule.cache()).collect(),
+        caches: rules.iter().filter_map(|rule| rule.cache()).collect(),
         experts: None,
         max_context: d.max_context,
     })
@@ -123,7 +121,8 @@ impl Network for Ministral {
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
         let masks = MaskRule::build_all(t, n, &rules, &*caches);
         let offset = caches.first().map_or(0, Cache::offset);
-        let scale = self.query_scale.factors(t, n, offset, h);
+        let scale = self.query_scale.factors(t, n, offset);
+        let scale = t.astype(scale, t.dtype(h));
         let layers = self.layers.iter().zip(masks).zip(caches);
         for (i, (((_, layer), mask), cache)) in layers.enumerate() {
             t.layer(i);

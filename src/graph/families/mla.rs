@@ -6,9 +6,7 @@
 use super::common::Heads;
 use super::frame::Mixer;
 use crate::graph::cache::Cache;
-use crate::graph::nn::{
-    Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, yarn_attention_scale,
-};
+use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
 use crate::model::{Config, ConfigError};
@@ -50,6 +48,21 @@ impl MlaDims {
             value: c.dim_or("v_head_dim", 128)?,
         })
     }
+
+    /// The attention scale: that of the head size, raised by the `mscale_all_dim` of the rope settings.
+    ///
+    /// # Errors
+    /// When a value of the block is of the wrong kind.
+    pub fn scale(&self, scaling: Option<&RopeScaling>) -> Result<f64, ConfigError> {
+        let scale = ((self.nope + self.rope) as f64).powf(-0.5);
+        let Some(scaling) = scaling else {
+            return Ok(scale);
+        };
+        let all = scaling.values().number_or("mscale_all_dim", 0.0)?;
+        let factor = scaling.values().number_or("factor", 1.0)?;
+        let m = if all != 0.0 && factor > 1.0 { 0.1 * all * factor.ln() + 1.0 } else { 1.0 };
+        Ok(scale * m * m)
+    }
 }
 
 /// The query path: one matrix, or two with a norm between them.
@@ -88,43 +101,74 @@ impl Query {
     }
 }
 
+/// What differs between the families.
+#[derive(Clone, Debug)]
+pub struct LatentSettings {
+    /// Biases of `q_a_proj`, `kv_a_proj_with_mqa` and `o_proj`.
+    pub bias: bool,
+    /// Epsilon of the norms of the low-rank projections.
+    pub eps: f64,
+    /// Rotary embedding of the position part, if it turns.
+    pub rope: Option<RopeModule>,
+    /// Attention scale.
+    pub scale: f64,
+    /// Whether `g_proj` gates the output.
+    pub gated: bool,
+}
+
 /// A latent attention layer.
 #[derive(Debug)]
 pub struct LatentAttention {
     dims: MlaDims,
+    settings: LatentSettings,
     query: Query,
     kv_a: Linear,
     kv_norm: RmsNorm,
     embed_q: MultiLinear,
     unembed: MultiLinear,
     o: Linear,
-    rope: RopeModule,
-    scale: f64,
+    gate: Option<Linear>,
 }
 
 impl LatentAttention {
-    /// Declares the tensors under `self_attn`.
+    /// Declares the tensors under `self_attn` with the keys of the DeepSeek generation; `eps` is that of the norms
+    /// of the low-rank projections.
     ///
     /// # Errors
     /// When the rope settings are unknown.
-    pub fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
-        let bias = c.bool_or("attention_bias", false)?;
+    pub fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        d: MlaDims,
+        eps: f64,
+    ) -> Result<Self, ConfigError> {
         let scaling = RopeScaling::read(c, "rope_scaling")?;
         let base = c.number_or("rope_theta", 10_000.0)?;
         let max = Some(c.dim_or("max_position_embeddings", 2048)?);
-        let rope = RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?;
-        let scale = yarn_attention_scale(((d.nope + d.rope) as f64).powf(-0.5), scaling.as_ref())?;
-        Ok(p.scope("self_attn", |p| Self {
+        let settings = LatentSettings {
+            bias: c.bool_or("attention_bias", false)?,
+            eps,
+            rope: Some(RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?),
+            scale: d.scale(scaling.as_ref())?,
+            gated: false,
+        };
+        Ok(Self::with_settings(p, d, settings))
+    }
+
+    /// Declares the tensors under `self_attn`.
+    pub fn with_settings(p: &mut ParamBuilder, d: MlaDims, s: LatentSettings) -> Self {
+        let values = d.heads * d.value;
+        p.scope("self_attn", |p| Self {
             dims: d,
-            query: Query::new(p, &d, bias, 1e-6),
-            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
-            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
+            query: Query::new(p, &d, s.bias, s.eps),
+            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
+            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, s.eps),
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-            o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),
-            rope,
-            scale,
-        }))
+            o: Linear::new(p, "o_proj", values, d.width, s.bias),
+            gate: s.gated.then(|| Linear::new(p, "g_proj", d.width, values, false)),
+            settings: s,
+        })
     }
 }
 
@@ -142,13 +186,16 @@ impl Mixer for LatentAttention {
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
         let latent = self.kv_norm.forward(t, latent);
         let offset = cache.offset();
-        let q_pe = self.rope.forward(t, q_pe, offset);
-        let k_pe = self.rope.forward(t, k_pe, offset);
+        let (q_pe, k_pe) = match &self.settings.rope {
+            Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
+            None => (q_pe, k_pe),
+        };
         let latent = t.expand_dims(latent, &[1]);
         let (latent, k_pe) = cache.update(t, latent, k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
 
-        let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
+        let scale = self.settings.scale;
+        let scores = position_scores(t, q_pe, k_pe, scale, mask);
         let single = n == 1;
         let (q, k, v) = if single {
             (self.embed_q.forward(t, q_nope, true), latent, latent)
@@ -156,11 +203,16 @@ impl Mixer for LatentAttention {
             let k = self.embed_q.forward(t, latent, false);
             (q_nope, k, self.unembed.forward(t, latent, true))
         };
-        let mut y = t.attention(q, k, v, self.scale, Mask::Array(scores), None);
+        let mut y = t.attention(q, k, v, scale, Mask::Array(scores), None);
         if single {
             y = self.unembed.forward(t, y, true);
         }
-        let y = Heads::join(t, y);
+        let mut y = Heads::join(t, y);
+        if let Some(gate) = &self.gate {
+            let g = gate.forward(t, x);
+            let g = t.sigmoid(g);
+            y = t.mul(y, g);
+        }
         self.o.forward(t, y)
     }
 }

@@ -7,9 +7,12 @@ mod bitnet;
 mod blocks;
 mod cohere;
 mod common;
+mod deepseek_v2;
 mod deepseek_v3;
+mod deepseek_v32;
 mod exaone;
 mod exaone4;
+mod falcon_h1;
 mod frame;
 mod gated_delta;
 mod gemma;
@@ -20,20 +23,32 @@ mod glm4;
 mod gpt;
 mod gqa;
 mod granite;
+mod granitemoehybrid;
 mod hunyuan_dense;
 mod internlm2;
 mod iquestloop;
+mod kimi_delta;
+mod kimi_k3;
+mod kimi_linear;
+mod kimi_moe;
 mod layernorm;
 mod lille;
 mod llama;
+mod mamba;
+mod mamba2;
+mod mamba2_mixer;
+mod minicpm3;
 mod ministral3;
+mod mistral4;
 mod mla;
+mod mla_expanded;
 mod mlp;
 mod moe;
 mod muse_glimmer;
 mod nanbeige;
 mod nanochat;
 mod nemotron;
+mod nemotron_h;
 mod nemotron_nas;
 mod olmo;
 mod olmo2;
@@ -49,6 +64,7 @@ mod qwen3_moe;
 mod qwen3_next;
 mod shell;
 mod talkie;
+mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
@@ -60,77 +76,100 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    pub not_in_mlx_lm: Option<&'static str>,
+}
+
+impl Family {
+    const fn of(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: None }
+    }
 }
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
-    Family { model_types: &["smollm3"], build: llama::build_smollm3 },
-    Family { model_types: &["mistral3", "llava"], build: llama::build_mistral3 },
-    Family { model_types: &["pixtral"], build: llama::build_pixtral },
-    Family { model_types: &["ministral3"], build: ministral3::build },
-    Family { model_types: &["qwen"], build: qwen::build },
-    Family { model_types: &["qwen2"], build: qwen2::build },
-    Family { model_types: &["qwen2_vl", "qwen2_5_vl"], build: qwen2::build_vl },
-    Family { model_types: &["mimo"], build: qwen2::build_mimo },
-    Family { model_types: &["qwen3"], build: qwen3::build },
-    Family { model_types: &["qwen3_vl"], build: qwen3::build_vl },
-    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
-    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
-    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
-    Family { model_types: &["gemma"], build: gemma::build },
-    Family { model_types: &["gemma2"], build: gemma::build_2 },
-    Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
-    Family { model_types: &["gemma3_text"], build: gemma3::build },
-    Family { model_types: &["gemma3n"], build: gemma3n::build },
-    Family { model_types: &["gemma4", "gemma4_unified"], build: gemma4::build_multimodal },
-    Family { model_types: &["gemma4_text"], build: gemma4::build },
-    Family { model_types: &["phi"], build: phi::build },
-    Family { model_types: &["phixtral", "phi-msft"], build: phi::build_phixtral },
-    Family { model_types: &["phi3"], build: phi3::build },
-    Family { model_types: &["phi3small"], build: phi3small::build },
-    Family { model_types: &["olmo"], build: olmo::build },
-    Family { model_types: &["olmo2"], build: olmo2::build },
-    Family { model_types: &["olmo3"], build: olmo2::build_3 },
-    Family { model_types: &["granite"], build: granite::build },
-    Family { model_types: &["glm"], build: glm4::build },
-    Family { model_types: &["glm4"], build: glm4::build_4 },
-    Family { model_types: &["seed_oss"], build: gqa::build_seed_oss },
-    Family { model_types: &["internlm3"], build: gqa::build_internlm3 },
-    Family { model_types: &["ernie4_5"], build: gqa::build_ernie },
-    Family { model_types: &["helium"], build: gqa::build_helium },
-    Family { model_types: &["telechat3"], build: gqa::build_telechat3 },
-    Family { model_types: &["exaone4"], build: exaone4::build },
-    Family { model_types: &["apertus"], build: apertus::build },
-    Family { model_types: &["starcoder2"], build: layernorm::build_starcoder2 },
-    Family { model_types: &["stablelm"], build: layernorm::build_stablelm },
-    Family { model_types: &["cohere"], build: cohere::build },
-    Family { model_types: &["cohere2"], build: cohere::build_2 },
-    Family { model_types: &["hunyuan_v1_dense"], build: hunyuan_dense::build },
-    Family { model_types: &["muse_glimmer"], build: muse_glimmer::build },
-    Family { model_types: &["nemotron-nas"], build: nemotron_nas::build },
-    Family { model_types: &["nemotron"], build: nemotron::build },
-    Family { model_types: &["minicpm"], build: granite::build_minicpm },
-    Family { model_types: &["exaone"], build: exaone::build },
-    Family { model_types: &["internlm2"], build: internlm2::build },
-    Family { model_types: &["gpt2"], build: gpt::build_2 },
-    Family { model_types: &["gpt_bigcode"], build: gpt::build_bigcode },
-    Family { model_types: &["gpt_neox"], build: gpt::build_neox },
-    Family { model_types: &["gptj"], build: gpt::build_j },
-    Family { model_types: &["openelm"], build: openelm::build },
-    Family { model_types: &["nanochat"], build: nanochat::build },
-    Family { model_types: &["plamo"], build: plamo::build },
-    Family { model_types: &["lille-130m"], build: lille::build },
-    Family { model_types: &["baichuan_m1"], build: baichuan_m1::build },
-    Family { model_types: &["nanbeige"], build: nanbeige::build },
-    Family { model_types: &["talkie"], build: talkie::build },
-    Family { model_types: &["bitnet"], build: bitnet::build },
-    Family { model_types: &["iquestloopcoder"], build: iquestloop::build },
-    Family { model_types: &["afm7"], build: afm7::build },
-    Family {
-        model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
-        build: deepseek_v3::build,
-    },
+    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build),
+    Family::of(&["qwen3"], qwen3::build),
+    Family::of(&["qwen3_moe"], qwen3_moe::build),
+    Family::of(&["qwen3_next"], qwen3_next::build_next),
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
+    Family::of(&["gemma3"], gemma3::build_multimodal),
+    Family::of(&["gemma3_text"], gemma3::build),
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
+    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped),
+    Family::of(&["deepseek_v32"], deepseek_v32::build),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["nemotron_h"], nemotron_h::build),
+    Family::of(&["granitemoehybrid"], granitemoehybrid::build),
+    Family::of(&["mamba2"], mamba2::build),
+    Family::of(&["mamba", "falcon_mamba"], mamba::build),
+    Family::of(&["falcon_h1"], falcon_h1::build),
+    Family::of(&["kimi_linear"], kimi_linear::build),
+    Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["deepseek_v2"], deepseek_v2::build),
+    Family::of(&["youtu_llm"], youtu_llm::build),
+    Family::of(&["minicpm3"], minicpm3::build),
+    Family::of(&["smollm3"], llama::build_smollm3),
+    Family::of(&["mistral3", "llava"], llama::build_mistral3),
+    Family::of(&["pixtral"], llama::build_pixtral),
+    Family::of(&["ministral3"], ministral3::build),
+    Family::of(&["qwen"], qwen::build),
+    Family::of(&["qwen2"], qwen2::build),
+    Family::of(&["qwen2_vl", "qwen2_5_vl"], qwen2::build_vl),
+    Family::of(&["mimo"], qwen2::build_mimo),
+    Family::of(&["qwen3_vl"], qwen3::build_vl),
+    Family::of(&["gemma"], gemma::build),
+    Family::of(&["gemma2"], gemma::build_2),
+    Family::of(&["gemma3n"], gemma3n::build),
+    Family::of(&["gemma4", "gemma4_unified"], gemma4::build_multimodal),
+    Family::of(&["gemma4_text"], gemma4::build),
+    Family::of(&["phi"], phi::build),
+    Family::of(&["phixtral", "phi-msft"], phi::build_phixtral),
+    Family::of(&["phi3"], phi3::build),
+    Family::of(&["phi3small"], phi3small::build),
+    Family::of(&["olmo"], olmo::build),
+    Family::of(&["olmo2"], olmo2::build),
+    Family::of(&["olmo3"], olmo2::build_3),
+    Family::of(&["granite"], granite::build),
+    Family::of(&["glm"], glm4::build),
+    Family::of(&["glm4"], glm4::build_4),
+    Family::of(&["seed_oss"], gqa::build_seed_oss),
+    Family::of(&["internlm3"], gqa::build_internlm3),
+    Family::of(&["ernie4_5"], gqa::build_ernie),
+    Family::of(&["helium"], gqa::build_helium),
+    Family::of(&["telechat3"], gqa::build_telechat3),
+    Family::of(&["exaone4"], exaone4::build),
+    Family::of(&["apertus"], apertus::build),
+    Family::of(&["starcoder2"], layernorm::build_starcoder2),
+    Family::of(&["stablelm"], layernorm::build_stablelm),
+    Family::of(&["cohere"], cohere::build),
+    Family::of(&["cohere2"], cohere::build_2),
+    Family::of(&["hunyuan_v1_dense"], hunyuan_dense::build),
+    Family::of(&["muse_glimmer"], muse_glimmer::build),
+    Family::of(&["nemotron-nas"], nemotron_nas::build),
+    Family::of(&["nemotron"], nemotron::build),
+    Family::of(&["minicpm"], granite::build_minicpm),
+    Family::of(&["exaone"], exaone::build),
+    Family::of(&["internlm2"], internlm2::build),
+    Family::of(&["gpt2"], gpt::build_2),
+    Family::of(&["gpt_bigcode"], gpt::build_bigcode),
+    Family::of(&["gpt_neox"], gpt::build_neox),
+    Family::of(&["gptj"], gpt::build_j),
+    Family::of(&["openelm"], openelm::build),
+    Family::of(&["nanochat"], nanochat::build),
+    Family::of(&["plamo"], plamo::build),
+    Family::of(&["lille-130m"], lille::build),
+    Family::of(&["baichuan_m1"], baichuan_m1::build),
+    Family::of(&["nanbeige"], nanbeige::build),
+    Family::of(&["talkie"], talkie::build),
+    Family::of(&["bitnet"], bitnet::build),
+    Family::of(&["iquestloopcoder"], iquestloop::build),
+    Family::of(&["afm7"], afm7::build),
 ];
 
 /// The family of a `model_type`.

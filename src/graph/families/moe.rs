@@ -111,6 +111,8 @@ pub struct GroupRouting {
     pub scale: f64,
     /// Whether the scores are divided by their sum.
     pub normalise: bool,
+    /// What is added to that sum so that it is never zero.
+    pub floor: Option<f64>,
 }
 
 impl GroupRouting {
@@ -125,6 +127,7 @@ impl GroupRouting {
             chosen_groups: c.dim_or("topk_group", 1)?,
             scale: c.number_or("routed_scaling_factor", 1.0)?,
             normalise: c.bool_or("norm_topk_prob", true)?,
+            floor: None,
         })
     }
 
@@ -135,7 +138,7 @@ impl GroupRouting {
             let original = t.sigmoid(gates);
             let mut scores = t.add(original, bias);
             if self.groups > 1 {
-                scores = self.mask_groups(t, scores);
+                scores = mask_groups(t, scores, self.groups, self.chosen_groups);
             }
             let negative = t.neg(scores);
             let k = self.chosen;
@@ -143,25 +146,29 @@ impl GroupRouting {
             let indices = t.slice(order, -1, 0, k as u32);
             let mut scores = t.take_along_axis(original, indices, -1);
             if k > 1 && self.normalise {
-                scores = normalise(t, scores);
+                let mut total = t.sum(scores, -1, true);
+                if let Some(floor) = self.floor {
+                    total = t.add(total, floor);
+                }
+                scores = t.div(scores, total);
             }
             [indices, t.mul(scores, self.scale)]
         });
         (indices, scores)
     }
+}
 
-    /// Zeroes the scores of all but the best groups; a group counts by the sum of its best two.
-    fn mask_groups(&self, t: &mut Tape<'_>, scores: Var) -> Var {
-        let scores = t.unflatten(scores, -1, &[self.groups as i64, -1]);
-        let best = t.topk(scores, 2);
-        let best = t.reduce(Reduction::Sum, best, -1, true);
-        let dropped = self.groups.saturating_sub(self.chosen_groups);
-        let order = t.argpartition(best, dropped as i64 - 1, -2);
-        let groups = t.slice(order, -2, 0, dropped as u32);
-        let zero = t.scalar(0.0, DType::F32);
-        let scores = t.put_along_axis(scores, groups, zero, -2, false);
-        t.flatten(scores, -2, -1)
-    }
+/// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
+pub fn mask_groups(t: &mut Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+    let scores = t.unflatten(scores, -1, &[groups as i64, -1]);
+    let best = t.topk(scores, 2);
+    let best = t.reduce(Reduction::Sum, best, -1, true);
+    let dropped = groups.saturating_sub(chosen);
+    let order = t.argpartition(best, dropped as i64 - 1, -2);
+    let worst = t.slice(order, -2, 0, dropped as u32);
+    let zero = t.scalar(0.0, t.dtype(scores));
+    let scores = t.put_along_axis(scores, worst, zero, -2, false);
+    t.flatten(scores, -2, -1)
 }
 
 /// Grouped sigmoid routing with a raw gate matrix and shared experts: DeepSeek-V3 and relatives.

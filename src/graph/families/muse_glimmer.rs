@@ -77,7 +77,7 @@ fn merged(c: &Config) -> Result<Config, ConfigError> {
             out = out.with(key, value.clone());
         }
     }
-    Ok(out.with_defaults(&DEFAULTS))
+    Ok(out.with_sizes(&DEFAULTS))
 }
 
 /// Mask and rope of every layer.

@@ -24,7 +24,7 @@ const DEFAULTS: [(&str, u64); 7] = [
 const NORM: UnitNorm = UnitNorm::new(1e-5);
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let c = &c.clone().with_defaults(&DEFAULTS);
+    let c = &c.clone().with_sizes(&DEFAULTS);
     let d = Dims::read(c)?;
     let heads: Heads = d.heads(c)?;
     if heads.query * heads.dim != d.width {

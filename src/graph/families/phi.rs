@@ -24,7 +24,7 @@ const PHI: [(&str, u64); 6] = [
 
 /// `phi`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let c = &c.clone().with_defaults(&PHI);
+    let c = &c.clone().with_sizes(&PHI);
     let d = Dims::read(c)?;
     let query = c.positive("num_attention_heads")?;
     let kv = if c.has("num_key_value_heads") { kv_heads(c, query)? } else { 32 };
@@ -72,7 +72,7 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         Some(n) => c.clone().with("num_hidden_layers", n.clone()),
         None => c.clone(),
     };
-    let c = &c.with_defaults(&counts);
+    let c = &c.with_sizes(&counts);
     let experts = moe::experts(c, "num_local_experts", "num_experts_per_tok")?;
     let rules = Shell::full(c)?;
     let names = Names { model: "transformer", embed: "embd.wte", layers: "h", norm: "" };

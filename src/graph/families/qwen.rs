@@ -19,7 +19,7 @@ const DEFAULTS: [(&str, u64); 7] = [
 ];
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let c = &c.clone().with_defaults(&DEFAULTS);
+    let c = &c.clone().with_sizes(&DEFAULTS);
     let d = Dims::read(c)?;
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: query, dim: c.positive("kv_channels")? };

@@ -99,6 +99,43 @@ pub fn precise_swiglu(t: &mut Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
     y
 }
 
+/// The SiTU activation of Kimi K3: a gate and a linear part, both bounded by a tanh.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Situ {
+    /// Bound of the gate.
+    pub beta: f64,
+    /// Bound of the linear part, if it has one.
+    pub linear_beta: Option<f64>,
+}
+
+impl Situ {
+    /// `beta * tanh(gate / beta) * sigmoid(gate) * x`, one kernel in float32.
+    pub fn apply(self, t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+        let dtype = t.dtype(x);
+        let [y] = t.compiled(|t| {
+            let gate = t.astype(gate, DType::F32);
+            let bounded = bound(t, gate, self.beta);
+            let s = t.sigmoid(gate);
+            let a = t.mul(bounded, s);
+            let x = t.astype(x, DType::F32);
+            let x = match self.linear_beta {
+                Some(b) => bound(t, x, b),
+                None => x,
+            };
+            let y = t.mul(a, x);
+            [t.astype(y, dtype)]
+        });
+        y
+    }
+}
+
+/// `limit * tanh(x / limit)`.
+fn bound(t: &mut Tape<'_>, x: Var, limit: f64) -> Var {
+    let scaled = t.div(x, limit);
+    let tanh = t.unary(Unary::Tanh, scaled);
+    t.mul(tanh, limit)
+}
+
 /// `nn.softplus`: `logaddexp(x, 0)`; called inside compiled functions.
 pub fn softplus(t: &mut Tape<'_>, x: Var) -> Var {
     t.binary(Binary::LogAddExp, x, 0i64)
@@ -106,10 +143,6 @@ pub fn softplus(t: &mut Tape<'_>, x: Var) -> Var {
 
 /// `softcap * tanh(x / softcap)` in one kernel.
 pub fn softcap(t: &mut Tape<'_>, cap: f64, x: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let scaled = t.div(x, cap);
-        let tanh = t.unary(Unary::Tanh, scaled);
-        [t.mul(tanh, cap)]
-    });
+    let [y] = t.compiled(|t| [bound(t, x, cap)]);
     y
 }

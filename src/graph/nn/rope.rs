@@ -216,6 +216,21 @@ impl RopeModule {
         Ok(rope)
     }
 
+    /// YaRN, whatever type the block names.
+    ///
+    /// # Errors
+    /// When a value of the block is missing or of the wrong kind.
+    pub fn yarn(
+        dims: u64,
+        base: f64,
+        traditional: bool,
+        scaling: &RopeScaling,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, traditional, base);
+        rope.set_yarn(scaling)?;
+        Ok(rope)
+    }
+
     fn set_yarn(&mut self, scaling: &RopeScaling) -> Result<(), ConfigError> {
         let c = scaling.values();
         let factor = scaling.number("factor")?;

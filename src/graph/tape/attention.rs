@@ -193,11 +193,6 @@ impl Tape<'_> {
         self.binary(Binary::GreaterEqual, rows, columns)
     }
 
-    /// A custom Metal kernel with one output.
-    pub fn kernel_one(&mut self, kernel: Kernel, inputs: &[Var], y: (Shape, DType)) -> Var {
-        self.push(Op::Custom(kernel), inputs, y.0, y.1)
-    }
-
     /// A custom Metal kernel with two outputs, the result and the new state.
     pub fn kernel(
         &mut self,
@@ -210,5 +205,16 @@ impl Tape<'_> {
         let next = self.value(state.0, state.1, Source::Node);
         self.record(Op::Custom(kernel), inputs, &[out, next]);
         (out, next)
+    }
+
+    /// A custom Metal kernel with one output.
+    pub fn kernel_one(
+        &mut self,
+        kernel: Kernel,
+        inputs: &[Var],
+        shape: Shape,
+        dtype: DType,
+    ) -> Var {
+        self.push(Op::Custom(kernel), inputs, shape, dtype)
     }
 }

@@ -64,29 +64,26 @@ impl Tape<'_> {
         let outputs = record(self);
         self.region -= 1;
         if self.region == 0 && self.error.is_none() {
-            self.trace.merge_constants(first);
+            merge_constants(&mut self.trace, first);
             Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
         }
         outputs
     }
 }
 
-impl Trace {
-    /// Lets operations from node `first` on share equal constants, as `compile_simplify` of `mlx/compile.cpp` does.
-    fn merge_constants(&mut self, first: usize) {
-        let mut seen: Vec<(u64, DType, Var)> = Vec::new();
-        for node in &self.nodes[first..] {
-            let start = node.first_link as usize;
-            for link in &mut self.links[start..start + usize::from(node.inputs)] {
-                let Source::Constant(index) = self.values[link.index()].source else {
-                    continue;
-                };
-                let (value, dtype) = self.constants[index as usize];
-                let bits = value.to_bits();
-                match seen.iter().find(|(b, d, _)| (*b, *d) == (bits, dtype)) {
-                    Some(&(_, _, var)) => *link = var,
-                    None => seen.push((bits, dtype, *link)),
-                }
+/// Equal scalars of a compiled function become one (`compile_simplify` in `mlx/compile.cpp`).
+fn merge_constants(trace: &mut Trace, first: usize) {
+    let mut known: Vec<(u64, DType, Var)> = Vec::new();
+    for n in first..trace.nodes.len() {
+        let node = &trace.nodes[n];
+        let start = node.first_link as usize;
+        for link in start..start + usize::from(node.inputs) {
+            let var = trace.links[link];
+            let Source::Constant(c) = trace.value(var).source else { continue };
+            let (value, dtype) = trace.constants[c as usize];
+            match known.iter().find(|k| k.0 == value.to_bits() && k.1 == dtype) {
+                Some(&(_, _, same)) => trace.links[link] = same,
+                None => known.push((value.to_bits(), dtype, var)),
             }
         }
     }

@@ -209,6 +209,14 @@ impl Tape<'_> {
         self.push(Op::Contiguous, &[x], shape, dtype)
     }
 
+    /// `mx.depends(x, others)`: `x`, evaluated together with the others.
+    pub fn depends(&mut self, x: Var, others: &[Var]) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let mut inputs = vec![x];
+        inputs.extend_from_slice(others);
+        self.push(Op::Depends, &inputs, shape, dtype)
+    }
+
     /// `mx.roll` along one axis: the two parts swap places.
     pub fn roll(&mut self, x: Var, shift: i64, axis: i32) -> Var {
         let n = i64::from(self.dim(x, axis));

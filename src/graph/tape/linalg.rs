@@ -69,7 +69,8 @@ impl Tape<'_> {
         let b = self.astype(b, dtype);
         let c = self.astype(c, dtype);
         let n = sb.dim(-1);
-        let rows = self.reshape(a, &[-1, i64::from(sa.dim(-1))]);
+        let wide = sa.rank() > 2;
+        let rows = if wide { self.reshape(a, &[-1, i64::from(sa.dim(-1))]) } else { a };
         let shape = Shape::new(&[self.dim(rows, 0), n]);
         let c = self.broadcast_to(c, shape);
         let out = self.push(Op::AddMm, &[rows, b, c], shape, dtype);

@@ -19,7 +19,7 @@ mod views;
 
 pub use attention::{Mask, Routing};
 pub use compile::{Body, BodyNode, BodyRef};
-pub use tables::FrequencyTable;
+pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
@@ -49,6 +49,8 @@ pub enum Source {
     Cache(u32),
     /// A table that exists before the first token; index into [`Trace::tables`].
     Table(u32),
+    /// A vector that the first call has derived from tensors; index into [`Trace::derived`].
+    Derived(u32),
     /// Nothing: the recording has failed.
     Invalid,
     /// The token ids.
@@ -116,6 +118,7 @@ pub struct Trace {
     pub(super) constants: Vec<(f64, DType)>,
     pub(super) tables: Vec<FrequencyTable>,
     pub(super) integers: Vec<Vec<i64>>,
+    pub(super) derived: Vec<Derived>,
     /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
     pub results: Vec<Var>,
     /// Cache slots and the values they hold after the call.
@@ -171,6 +174,12 @@ impl Trace {
     #[must_use]
     pub fn integers(&self) -> &[Vec<i64>] {
         &self.integers
+    }
+
+    /// Vectors that the first call has derived from tensors.
+    #[must_use]
+    pub fn derived(&self) -> &[Derived] {
+        &self.derived
     }
 
     /// Body of a [`Op::Compiled`] operation.

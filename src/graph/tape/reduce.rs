@@ -1,7 +1,7 @@
 //! Reductions, softmax, norms, sorting.
 
 use super::{Tape, Var};
-use crate::graph::op::{Op, Reduction};
+use crate::graph::op::{Binary, Op, Reduction};
 use crate::graph::params::{ModuleId, Part};
 use crate::graph::shape::{Axes, Shape};
 use crate::model::DType;
@@ -161,12 +161,28 @@ impl Tape<'_> {
         self.push(Op::Full, &[constant], shape, dtype)
     }
 
-    /// `mx.zeros_like`.
+    /// `mx.zeros_like`: unlike `mx.zeros` it broadcasts the constant first.
     pub fn zeros_like(&mut self, x: Var) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let zero = self.scalar(0.0, dtype);
-        let zeros = self.broadcast_to(zero, shape);
-        self.push(Op::Full, &[zeros], shape, dtype)
+        let wide = self.broadcast_to(zero, shape);
+        self.push(Op::Full, &[wide], shape, dtype)
+    }
+
+    /// `mx.tril(x, k)`: zeroes what stands above diagonal `k` of the last two axes.
+    pub fn tril(&mut self, x: Var, k: i32) -> Var {
+        let shape = self.shape(x);
+        if shape.rank() < 2 {
+            return self.fail(format!("tril of an array of shape {shape:?}"));
+        }
+        let rows = self.arange(0, shape.dim(-2));
+        let rows = self.expand_dims(rows, &[1]);
+        let op = Op::Arange { start: f64::from(-k), step: 1.0 };
+        let columns = self.push(op, &[], Shape::new(&[shape.dim(-1)]), DType::I32);
+        let columns = self.expand_dims(columns, &[0]);
+        let mask = self.binary(Binary::GreaterEqual, rows, columns);
+        let zero = self.scalar(0.0, self.dtype(x));
+        self.select(mask, x, zero)
     }
 
     /// `mx.arange(start, stop)` of 32-bit integers.

@@ -1,6 +1,7 @@
 //! Tables that exist before the first token: rope frequencies.
 
 use super::{Source, Tape, Var};
+use crate::graph::params::ModuleId;
 use crate::graph::shape::Shape;
 use crate::model::DType;
 use std::f64::consts::PI;
@@ -94,7 +95,25 @@ impl FrequencyTable {
     }
 }
 
+/// A float32 vector that the first call computes from two tensors and that stays in memory: the weight `norm` times
+/// the only row of the matrix `row`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// A vector.
+    pub norm: ModuleId,
+    /// A matrix of one row.
+    pub row: ModuleId,
+}
+
 impl Tape<'_> {
+    /// A derived vector as an input.
+    pub fn derived(&mut self, derived: Derived) -> Var {
+        let index = u32::try_from(self.trace.derived.len()).unwrap_or(u32::MAX);
+        self.trace.derived.push(derived);
+        let shape = self.params.module(derived.norm).shape;
+        self.value(shape, DType::F32, Source::Derived(index))
+    }
+
     /// A frequency table as an input.
     pub fn table(&mut self, table: &FrequencyTable) -> Var {
         let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);

@@ -156,7 +156,7 @@ impl Attention {
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let q = self.rope.forward(t, q, call.offset);
         let kv = if self.shared {
-            cache.stored(t)
+            cache.keys_and_values(t)
         } else {
             let k = self.rows(t, &self.k, x);
             let k = self.k_norm.forward(t, k);

@@ -1,0 +1,159 @@
+//! DeepSeek-V2 and DeepSeek-Coder-V2: latent attention with expanded keys and values, softmax routing with or
+//! without groups, shared experts, dense first layers.
+
+use super::common::GatedMlp;
+use super::deepseek_v3::{RoutedLayers, outline};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::mla::MlaDims;
+use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
+use super::moe::{experts, weighted_sum};
+use crate::graph::cache::CacheKind;
+use crate::graph::nn::{RopeModule, RopeScaling, SwitchGlu, activations};
+use crate::graph::op::Reduction;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let dims = MlaDims::read(c)?;
+    let attention = attention(c, &dims)?;
+    let outline = outline(c)?;
+    let hidden = c.dim_or("intermediate_size", 11_008)?;
+    let moe = Routing::read(c)?;
+    let decoder = outline.decoder(p, |p, i| {
+        let mixer = ExpandedAttention::new(p, dims, attention.clone());
+        let mlp: Box<dyn FeedForward> = match &moe {
+            Some(m) if m.layers.at(i) => Box::new(Moe::new(p, dims.width, m)),
+            _ => Box::new(GatedMlp::new(p, "mlp", dims.width, hidden, false)),
+        };
+        let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
+        Ok((MaskRule::Full, Box::new(block)))
+    })?;
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: vec![CacheKind::Kv; outline.layers as usize],
+        experts: moe.map(|m| m.experts),
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// The rotary embedding is always YaRN here, whatever type the block names.
+fn attention(c: &Config, d: &MlaDims) -> Result<ExpandedSettings, ConfigError> {
+    let Some(scaling) = RopeScaling::read(c, "rope_scaling")? else {
+        return Err(c.invalid("rope_scaling", "a YaRN block, without which mlx-lm cannot run it"));
+    };
+    let base = c.number_or("rope_theta", 10_000.0)?;
+    Ok(ExpandedSettings {
+        bias: c.bool_or("attention_bias", false)?,
+        eps: 1e-6,
+        rope: RopeModule::yarn(d.rope, base, true, &scaling)?,
+        scale: d.scale(Some(&scaling))?,
+        spread: Spread::Repeat,
+    })
+}
+
+/// Settings of the routed layers.
+#[derive(Debug)]
+struct Routing {
+    experts: Experts,
+    layers: RoutedLayers,
+    hidden: u64,
+    shared: Option<u64>,
+    scale: f64,
+    /// Groups of experts and how many of them a token may use (`group_limited_greedy`).
+    groups: Option<(u64, u64)>,
+}
+
+impl Routing {
+    fn read(c: &Config) -> Result<Option<Self>, ConfigError> {
+        if c.opt_dim("n_routed_experts")?.is_none() {
+            return Ok(None);
+        }
+        let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
+        let hidden = c.dim_or("moe_intermediate_size", 1407)?;
+        let grouped = c.opt_str("topk_method")? == Some("group_limited_greedy");
+        let groups = match grouped {
+            true => Some((c.positive("n_group")?, c.positive("topk_group")?)),
+            false => None,
+        };
+        if groups.is_some_and(|(all, chosen)| chosen > all || experts.total % all != 0) {
+            return Err(c.invalid("n_group", "a divisor of n_routed_experts, at least topk_group"));
+        }
+        Ok(Some(Self {
+            experts,
+            layers: RoutedLayers::read(c, 0)?,
+            hidden,
+            shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
+            scale: c.number_or("routed_scaling_factor", 1.0)?,
+            groups,
+        }))
+    }
+}
+
+/// Softmax-routed experts with a raw gate matrix, and shared experts.
+#[derive(Debug)]
+struct Moe {
+    experts: SwitchGlu,
+    gate: ModuleId,
+    shared: Option<GatedMlp>,
+    chosen: u64,
+    scale: f64,
+    groups: Option<(u64, u64)>,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
+        p.scope("mlp", |p| Self {
+            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
+            gate: p.raw("gate.weight", &[r.experts.total, width]),
+            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
+            chosen: r.experts.chosen,
+            scale: r.scale,
+            groups: r.groups,
+        })
+    }
+
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let w = t.weight(self.gate);
+        let w = t.transpose(w, &[1, 0]);
+        let gates = t.matmul(x, w);
+        let mut scores = t.softmax(gates, true);
+        if let Some((groups, chosen)) = self.groups {
+            scores = drop_groups(t, scores, groups, groups - chosen);
+        }
+        let negative = t.neg(scores);
+        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let indices = t.slice(order, -1, 0, self.chosen as u32);
+        let scores = t.take_along_axis(scores, indices, -1);
+        (indices, t.mul(scores, self.scale))
+    }
+}
+
+/// Zeroes the scores of the `dropped` worst groups; a group counts by its best expert.
+fn drop_groups(t: &mut Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
+    let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
+    let scores = t.reshape(scores, &[b, n, groups as i64, -1]);
+    let best = t.reduce(Reduction::Max, scores, -1, true);
+    let order = t.argpartition(best, dropped as i64 - 1, -2);
+    let worst = t.slice(order, -2, 0, dropped as u32);
+    let zero = t.scalar(0.0, t.dtype(scores));
+    let scores = t.put_along_axis(scores, worst, zero, -2, false);
+    t.reshape(scores, &[b, n, -1])
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = weighted_sum(t, y, scores);
+        match &self.shared {
+            None => y,
+            Some(shared) => {
+                let s = shared.apply(t, x);
+                t.add(y, s)
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! DeepSeek-V3.2 and GLM-5: latent attention over the tokens that an indexer chooses.
+//!
+//! The indexer scores all earlier tokens with a few small heads and keeps `index_topk` of them. Its keys stand in a
+//! second cache, whose values are zeros of the same shape.
+
+use super::common::Heads;
+use super::deepseek_v3::build_with;
+use super::frame::Mixer;
+use super::mla::{MlaDims, position_scores};
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{LayerNorm, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
+use crate::graph::op::Binary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let cache = CacheKind::List(vec![CacheKind::Kv, CacheKind::Kv]);
+    build_with(c, p, cache, |p, dims| SparseAttention::new(c, p, dims))
+}
+
+/// `glm_moe_dsa`: the same with `rope_parameters`; every size must be given.
+pub(super) fn build_glm(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    const SIZES: [&str; 20] = [
+        "vocab_size",
+        "hidden_size",
+        "index_head_dim",
+        "index_n_heads",
+        "index_topk",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "kv_lora_rank",
+        "q_lora_rank",
+        "qk_rope_head_dim",
+        "v_head_dim",
+        "qk_nope_head_dim",
+        "n_group",
+        "topk_group",
+        "num_experts_per_tok",
+        "moe_layer_freq",
+        "first_k_dense_replace",
+    ];
+    for key in SIZES {
+        c.dim(key)?;
+    }
+    let rope = c.object("rope_parameters")?;
+    let c = c
+        .clone()
+        .with("rope_theta", rope.number("rope_theta")?)
+        .with("rope_scaling", rope.values().clone())
+        .with_defaults(&[("indexer_rope_interleave", true.into())]);
+    build(&c, p)
+}
+
+/// Chooses the tokens that attention reads.
+#[derive(Debug)]
+struct Indexer {
+    heads: u64,
+    dim: u64,
+    chosen: u32,
+    wq_b: Linear,
+    wk: Linear,
+    k_norm: LayerNorm,
+    weights: Linear,
+    rope: RopeModule,
+}
+
+impl Indexer {
+    fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        width: u64,
+        q_rank: u64,
+        rope: RopeModule,
+    ) -> Result<Self, ConfigError> {
+        let (heads, dim) = (c.dim_or("index_n_heads", 64)?, c.dim_or("index_head_dim", 128)?);
+        let chosen = match c.dim_or("index_topk", 2048)? {
+            0 => return Err(c.invalid("index_topk", "a whole number of at least 1")),
+            n => n as u32,
+        };
+        Ok(p.scope("indexer", |p| Self {
+            heads,
+            dim,
+            chosen,
+            wq_b: Linear::new(p, "wq_b", q_rank, heads * dim, false),
+            wk: Linear::new(p, "wk", width, dim, false),
+            k_norm: LayerNorm::new(p, "k_norm", dim, 1e-5, true),
+            weights: Linear::new(p, "weights_proj", width, heads, false),
+            rope,
+        }))
+    }
+
+    /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
+    fn choose(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        low: Var,
+        mask: Mask,
+        cache: &mut Cache,
+    ) -> Option<Var> {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let q = self.wq_b.forward(t, low);
+        let q = t.reshape(q, &[b, n, self.heads as i64, self.dim as i64]);
+        let q = t.swapaxes(q, 1, 2);
+        let k = self.wk.forward(t, x);
+        let k = self.k_norm.forward(t, k);
+        let k = t.reshape(k, &[b, 1, n, self.dim as i64]);
+        let offset = cache.offset();
+        let q = self.rope.forward(t, q, offset);
+        let k = self.rope.forward(t, k, offset);
+        let (k, _) = cache.update(t, k, k);
+        let k = k.dense(t);
+        if let Some((keys, _)) = cache.stored() {
+            let zeros = t.zeros_like(keys);
+            cache.store(t, keys, zeros);
+        }
+        if t.dim(k, 2) <= self.chosen {
+            return None;
+        }
+        let keys = t.swapaxes(k, -1, -2);
+        let scores = t.matmul(q, keys);
+        let scores = t.binary(Binary::Maximum, scores, 0i64);
+        let weights = self.weights.forward(t, x);
+        let factor = (self.heads as f64).powf(-0.5) * (self.dim as f64).powf(-0.5);
+        let weights = t.mul(weights, factor);
+        let weights = t.swapaxes(weights, -1, -2);
+        let weights = t.expand_dims(weights, &[-1]);
+        let scores = t.mul(scores, weights);
+        let mut scores = if n > 1 { sum_heads(t, scores) } else { t.sum(scores, 1, true) };
+        if let Mask::Array(m) = mask {
+            scores = t.select(m, scores, f64::NEG_INFINITY);
+        }
+        let order = t.argpartition(scores, -i64::from(self.chosen), -1);
+        Some(t.last(order, -1, self.chosen))
+    }
+}
+
+/// Python's `sum` over the heads, one after the other.
+fn sum_heads(t: &mut Tape<'_>, scores: Var) -> Var {
+    let first = t.slice(scores, 1, 0, 1);
+    let mut total = t.add(first, 0i64);
+    for h in 1..t.dim(scores, 1) {
+        let head = t.slice(scores, 1, h, h + 1);
+        total = t.add(total, head);
+    }
+    total
+}
+
+/// Latent attention over chosen tokens.
+#[derive(Debug)]
+struct SparseAttention {
+    dims: MlaDims,
+    q_a: Linear,
+    q_norm: RmsNorm,
+    q_b: Linear,
+    kv_a: Linear,
+    kv_norm: RmsNorm,
+    embed_q: MultiLinear,
+    unembed: MultiLinear,
+    o: Linear,
+    indexer: Indexer,
+    rope: RopeModule,
+    scale: f64,
+}
+
+impl SparseAttention {
+    fn new(c: &Config, p: &mut ParamBuilder, d: MlaDims) -> Result<Self, ConfigError> {
+        let Some(q_rank) = d.q_rank else {
+            return Err(c.invalid("q_lora_rank", "a rank; the indexer reads the low-rank queries"));
+        };
+        let bias = c.bool_or("attention_bias", false)?;
+        let scaling = RopeScaling::read(c, "rope_scaling")?;
+        let base = c.number_or("rope_theta", 10_000.0)?;
+        let max = Some(c.dim_or("max_position_embeddings", 2048)?);
+        let rope = |traditional| RopeModule::new(d.rope, base, traditional, scaling.as_ref(), max);
+        let index_rope = rope(c.bool_or("indexer_rope_interleave", false)?)?;
+        let (rope, scale) = (rope(true)?, d.scale(scaling.as_ref())?);
+        p.scope("self_attn", |p| {
+            Ok(Self {
+                dims: d,
+                q_a: Linear::new(p, "q_a_proj", d.width, q_rank, bias),
+                q_norm: RmsNorm::new(p, "q_a_layernorm", q_rank, 1e-6),
+                q_b: Linear::new(p, "q_b_proj", q_rank, d.heads * (d.nope + d.rope), false),
+                kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, bias),
+                kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
+                embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
+                unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
+                o: Linear::new(p, "o_proj", d.heads * d.value, d.width, bias),
+                indexer: Indexer::new(c, p, d.width, q_rank, index_rope)?,
+                rope,
+                scale,
+            })
+        })
+    }
+}
+
+impl Mixer for SparseAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let d = &self.dims;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let low = self.q_a.forward(t, x);
+        let low = self.q_norm.forward(t, low);
+        let q = self.q_b.forward(t, low);
+        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
+        let kv = self.kv_a.forward(t, x);
+        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
+        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
+        let latent = self.kv_norm.forward(t, latent);
+        let offset = cache.offset();
+        let q_pe = self.rope.forward(t, q_pe, offset);
+        let k_pe = self.rope.forward(t, k_pe, offset);
+        let latent = t.expand_dims(latent, &[1]);
+        let (latent, k_pe) = cache.part(0).update(t, latent, k_pe);
+        let (mut latent, mut k_pe) = (latent.dense(t), k_pe.dense(t));
+        let chosen = self.indexer.choose(t, x, low, mask, cache.part(1));
+        tie(t, cache);
+
+        let mut mask = mask;
+        match chosen {
+            Some(indices) if n == 1 => {
+                latent = pick(t, latent, indices);
+                k_pe = pick(t, k_pe, indices);
+                if let Mask::Array(m) = mask {
+                    mask = Mask::Array(t.take_along_axis(m, indices, -1));
+                }
+            }
+            Some(indices) => mask = Mask::Array(sparse_mask(t, indices, t.dim(latent, 2), mask)),
+            None => {}
+        }
+        let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
+        let (q, k, v) = if n == 1 {
+            (self.embed_q.forward(t, q_nope, true), latent, latent)
+        } else {
+            let k = self.embed_q.forward(t, latent, false);
+            (q_nope, k, self.unembed.forward(t, latent, true))
+        };
+        let mut y = t.attention(q, k, v, self.scale, Mask::Array(scores), None);
+        if n == 1 {
+            y = self.unembed.forward(t, y, true);
+        }
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
+fn tie(t: &mut Tape<'_>, cache: &mut Cache) {
+    let index = cache.part(1).stored();
+    let own = cache.part(0);
+    if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(), index) {
+        let keys = t.depends(keys, &[index_keys, index_values]);
+        own.store(t, keys, values);
+    }
+}
+
+/// The rows `indices` of `x [batch, 1, tokens, width]`.
+fn pick(t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
+    let rows = t.at(indices, 2, 0);
+    let rows = t.expand_dims(rows, &[-1]);
+    let wide = t.shape(rows).with(-1, t.dim(x, -1));
+    let rows = t.broadcast_to(rows, wide);
+    t.take_along_axis(x, rows, 2)
+}
+
+/// True where a query may see one of its chosen keys.
+fn sparse_mask(t: &mut Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
+    let shape = t.shape(indices).with(-1, keys);
+    let nothing = t.full(shape, 0.0, DType::Bool);
+    let yes = t.scalar(1.0, DType::Bool);
+    let chosen = t.put_along_axis(nothing, indices, yes, -1, false);
+    match mask {
+        Mask::Array(m) => t.binary(Binary::BitwiseAnd, chosen, m),
+        Mask::None | Mask::Causal => chosen,
+    }
+}

@@ -1,0 +1,174 @@
+//! Granite 4: Mamba-2 and attention layers, each followed by a dense MLP or by routed experts with a shared MLP.
+//! Embedding, residuals and logits are scaled.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
+use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
+use super::moe::{experts, top_k, weighted_sum};
+use crate::graph::cache::CacheKind;
+use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let mamba_layers = mamba_layers(c)?;
+    let width = c.positive("hidden_size")?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: kv_heads(c, query)?, dim: width / query };
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let scale = c.number_or("attention_multiplier", 1.0)?;
+    let rope = rope(c, heads.dim)?;
+    let mamba = match mamba_layers.contains(&true) {
+        true => Some(mamba(c, width)?),
+        false => None,
+    };
+    let hidden = c.positive("intermediate_size")?;
+    let moe = match c.opt_dim("num_local_experts")?.unwrap_or(0) {
+        0 => None,
+        _ => Some((
+            experts(c, "num_local_experts", "num_experts_per_tok")?,
+            c.positive("shared_intermediate_size")?,
+        )),
+    };
+    let mlp_bias = c.bool_or("mlp_bias", false)?;
+    let residual = c.number_or("residual_multiplier", 1.0)?;
+    let outline = Outline {
+        layers: mamba_layers.len() as u64,
+        width,
+        vocabulary: c.positive("vocab_size")?,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        tied: c.bool_or("tie_word_embeddings", true)?,
+    };
+    let mut decoder = outline.decoder(p, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match (mamba_layers.get(i as usize), mamba) {
+            (Some(true), Some((dims, settings))) => {
+                let norm = |p: &mut ParamBuilder| {
+                    GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
+                };
+                (MaskRule::None, Box::new(Mamba2::new(p, "mamba", dims, settings, norm)))
+            }
+            _ => {
+                let rope = rope.clone();
+                let attention = Attention::new(p, "self_attn", width, heads, biases, rope);
+                (MaskRule::Full, Box::new(attention.with_scale(scale)))
+            }
+        };
+        let mlp: Box<dyn FeedForward> = match moe {
+            Some((experts, shared)) => Box::new(Moe::new(p, width, hidden, experts, shared)),
+            None => Box::new(GatedMlp::new(p, "mlp", width, hidden, mlp_bias)),
+        };
+        let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
+        Ok((rule, Box::new(block)))
+    })?;
+    let embedding_scale = c.number_or("embedding_multiplier", 1.0)?;
+    decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
+    let logits_divisor = c.number_or("logits_scaling", 1.0)?;
+    decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits_divisor)));
+    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
+    if moe.is_some() {
+        decoder.quant_override = quant_override;
+    }
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: mamba_layers.iter().map(cache).collect(),
+        experts: moe.map(|m| m.0),
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// Routers are packed at 8 bits.
+fn quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("router.layer") { QuantOverride::EightBit } else { QuantOverride::Default }
+}
+
+/// Which layers are Mamba-2; the others are attention.
+fn mamba_layers(c: &Config) -> Result<Vec<bool>, ConfigError> {
+    let wrong = || c.invalid("layer_types", "a list of 1 to 4096 names, 'mamba' or 'attention'");
+    let types = c.opt_strings("layer_types")?.ok_or_else(wrong)?;
+    if types.is_empty() || types.len() > 4096 {
+        return Err(wrong());
+    }
+    let kind = |name: &String| match name.as_str() {
+        "mamba" => Ok(true),
+        "attention" => Ok(false),
+        _ => Err(wrong()),
+    };
+    types.iter().map(kind).collect()
+}
+
+fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
+    if c.opt_str("position_embedding_type")? == Some("nope") {
+        return Ok(None);
+    }
+    let mut base = c.number_or("rope_theta", 10_000.0)?;
+    if let Some(block) = c.opt_object("rope_parameters")? {
+        base = block.number_or("rope_theta", base)?;
+    }
+    Ok(Some(RopeModule::plain(dim, false, base)))
+}
+
+fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {
+    let (heads, head_dim) = (c.positive("mamba_n_heads")?, c.positive("mamba_d_head")?);
+    let dims = Mamba2Dims {
+        width,
+        inner: heads * head_dim,
+        heads,
+        head_dim,
+        groups: c.positive("mamba_n_groups")?,
+        state: c.positive("mamba_d_state")?,
+        kernel: c.positive("mamba_d_conv")?,
+    };
+    let bias = c.bool_or("mamba_proj_bias", false)?;
+    let settings = Mamba2Settings {
+        in_bias: bias,
+        out_bias: bias,
+        conv_bias: c.bool_or("mamba_conv_bias", false)?,
+        a_log_f32: false,
+        limit: time_limit(c, "time_step_limit", [0.001, 100.0])?,
+    };
+    Ok((dims.checked(c, "mamba_n_groups", "mamba_d_conv")?, settings))
+}
+
+/// Experts chosen by the highest logits, and a shared MLP.
+#[derive(Debug)]
+struct Moe {
+    shared_in: Linear,
+    shared_out: Linear,
+    experts: SwitchGlu,
+    router: Linear,
+    chosen: u64,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts, shared: u64) -> Self {
+        let (shared_in, shared_out) = p.scope("shared_mlp", |p| {
+            let input = Linear::new(p, "input_linear", width, 2 * shared, false);
+            (input, Linear::new(p, "output_linear", shared, width, false))
+        });
+        p.scope("block_sparse_moe", |p| Self {
+            shared_in,
+            shared_out,
+            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
+            router: Linear::new(p, "router.layer", width, experts.total, false),
+            chosen: experts.chosen,
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let logits = self.router.forward(t, x);
+        let (indices, logits) = top_k(t, logits, self.chosen);
+        let gates = t.softmax(logits, true);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = weighted_sum(t, y, gates);
+        let shared = self.shared_in.forward(t, x);
+        let [gate, up] = t.split_equal(shared, -1);
+        let shared = activations::swiglu(t, gate, up);
+        let shared = self.shared_out.forward(t, shared);
+        t.add(y, shared)
+    }
+}

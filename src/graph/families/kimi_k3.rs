@@ -1,0 +1,324 @@
+//! Kimi K3: Kimi Delta Attention and gated latent attention, experts in a latent space, and residuals that mix the
+//! sums of earlier blocks of layers (attention residuals).
+//!
+//! mlx-lm compiles the whole delta layer for single tokens and runs the residual mix as one Metal kernel.
+
+use super::common::{GatedMlp, Head, layer_count};
+use super::deepseek_v3::RoutedLayers;
+use super::frame::{FeedForward, Mixer};
+use super::kimi_delta::{KimiDelta, KimiDeltaDims};
+use super::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use super::mla::{LatentAttention, LatentSettings, MlaDims};
+use super::moe::experts;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::activations::Situ;
+use crate::graph::nn::{Embedding, RmsNorm};
+use crate::graph::op::{Kernel, Unary};
+use crate::graph::params::{ModuleId, ParamBuilder, Part};
+use crate::graph::tape::{Derived, Mask, Stage, Tape, Var};
+use crate::graph::{Built, Network, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+/// The text model stands under `language_model`; its settings are in `text_config` or at the top.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.opt_object("text_config")?;
+    let c = &text.as_ref().unwrap_or(c).clone().with_defaults(&[("num_hidden_layers", 93.into())]);
+    p.scope("language_model", |p| build_text(c, p))
+}
+
+fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    for (key, only) in [("hidden_act", "situ"), ("moe_router_activation_func", "sigmoid")] {
+        if c.opt_str(key)?.is_some_and(|v| v != only) {
+            return Err(c.invalid(key, format!("'{only}', the only one mlx-lm has")));
+        }
+    }
+    if !c.bool_or("mla_use_nope", true)? {
+        return Err(c.invalid("mla_use_nope", "true; mlx-lm has no rotation here"));
+    }
+    let s = Settings::read(c)?;
+    let count = layer_count(c)?;
+    let linear = c.object("linear_attn_config")?;
+    let delta = KimiDeltaDims::read(&linear, s.width, None)?;
+    let bound = linear.opt_number("gate_lower_bound")?;
+    let full_gate = linear.bool_or("use_full_rank_gate", false)?;
+    let is_delta = delta_layers(&linear, count)?;
+    let (dims, latent) = latent_attention(c, &s)?;
+    let routing = routing(c, &s)?;
+    let routed = RoutedLayers::read(c, 0)?;
+    let hidden = c.dim_or("intermediate_size", 33_792)?;
+    let vocabulary = c.dim_or("vocab_size", 163_840)?;
+
+    let (embed, layers, norm, output_mix) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
+        let layers = is_delta.iter().enumerate().map(|(i, &delta_layer)| {
+            p.scope(&format!("layers.{i}"), |p| Layer {
+                mixer: if delta_layer {
+                    let layer = KimiDelta::joined(p, delta, s.eps, full_gate, bound);
+                    LayerMixer::Delta(layer)
+                } else {
+                    LayerMixer::Latent(LatentAttention::with_settings(p, dims, latent.clone()))
+                },
+                mlp: match routing {
+                    Some(r) if routed.at(i as u64) => Box::new(KimiMoe::new(p, s.width, r)),
+                    _ => {
+                        Box::new(GatedMlp::new(p, "mlp", s.width, hidden, false).with_situ(s.situ))
+                    }
+                },
+                input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", s.width, s.eps),
+                residual: s.block.map(|block| LayerResidual {
+                    starts_block: i as u64 % block == 0,
+                    attention: ResidualMix::new(p, "self_attention_res", &s),
+                    mlp: ResidualMix::new(p, "mlp_res", &s),
+                }),
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        let norm = RmsNorm::new(p, "norm", s.width, s.eps);
+        (embed, layers, norm, s.block.map(|_| ResidualMix::new(p, "output_attn_res", &s)))
+    });
+    let tied = c.bool_or("tie_word_embeddings", false)?;
+    let head = Head::new(p, embed, tied, s.width, vocabulary);
+    let cache = |&delta: &bool| match delta {
+        true => CacheKind::Arrays(KimiDelta::JOINED_STATES),
+        false => CacheKind::Kv,
+    };
+    Ok(Built {
+        layers: count,
+        network: Box::new(KimiK3 { embed, layers, norm, output_mix, head }),
+        caches: is_delta.iter().map(cache).collect(),
+        experts: routing.map(|r| r.experts),
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+    })
+}
+
+struct Settings {
+    width: u64,
+    eps: f64,
+    situ: Situ,
+    /// Layers of a block of the attention residuals, if the model has them.
+    block: Option<u64>,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let beta = c.opt_number("activation_situ_beta")?.filter(|&b| b != 0.0).unwrap_or(1.0);
+        let block = match c.opt_dim("attn_res_block_size")? {
+            Some(0) => {
+                return Err(c.invalid("attn_res_block_size", "a whole number of at least 1"));
+            }
+            block => block,
+        };
+        Ok(Self {
+            width: c.dim_or("hidden_size", 7168)?,
+            eps: c.number_or("rms_norm_eps", 1e-5)?,
+            situ: Situ { beta, linear_beta: c.opt_number("activation_situ_linear_beta")? },
+            block,
+        })
+    }
+}
+
+fn latent_attention(c: &Config, s: &Settings) -> Result<(MlaDims, LatentSettings), ConfigError> {
+    let dims = MlaDims {
+        width: s.width,
+        heads: c.dim_or("num_attention_heads", 96)?,
+        q_rank: c.opt_dim("q_lora_rank")?,
+        kv_rank: c.positive("kv_lora_rank")?,
+        nope: c.positive("qk_nope_head_dim")?,
+        rope: c.positive("qk_rope_head_dim")?,
+        value: c.positive("v_head_dim")?,
+    };
+    let settings = LatentSettings {
+        bias: false,
+        eps: 1e-6,
+        rope: None,
+        scale: dims.scale(None)?,
+        gated: c.bool_or("mla_use_output_gate", false)?,
+    };
+    Ok((dims, settings))
+}
+
+fn routing(c: &Config, s: &Settings) -> Result<Option<KimiRouting>, ConfigError> {
+    if c.opt_dim("num_experts")?.unwrap_or(0) == 0 {
+        return Ok(None);
+    }
+    let key = "num_experts_per_token";
+    let c = &c.clone().with_defaults(&[(key, 16.into())]);
+    let experts = experts(c, "num_experts", key)?;
+    let normed = c.bool_or("latent_moe_use_norm", false)?;
+    let latent = c.opt_dim("routed_expert_hidden_size")?;
+    Ok(Some(KimiRouting {
+        latent: latent.map(|n| (n, normed.then_some(s.eps))),
+        situ: Some(s.situ),
+        ..KimiRouting::read(c, experts, Scores::PreciseSigmoid)?
+    }))
+}
+
+struct KimiK3 {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    output_mix: Option<ResidualMix>,
+    head: Head,
+}
+
+impl Network for KimiK3 {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let first = caches.iter().all(|c| c.slots().iter().all(Option::is_none));
+        let mut h = self.embed.forward(t, tokens);
+        let n = t.dim(tokens, 1);
+        let latent = self.layers.iter().position(|l| matches!(l.mixer, LayerMixer::Latent(_)));
+        let mask = match latent.and_then(|i| caches.get(i)) {
+            Some(cache) => cache.mask(t, n, None, true),
+            None => Mask::None,
+        };
+        let mut blocks = Blocks { first, raw: None };
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            h = layer.forward(t, h, mask, cache, &mut blocks);
+        }
+        t.set_stage(Stage::Head);
+        if let Some(mix) = &self.output_mix {
+            h = mix.apply(t, &blocks, h);
+        }
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        quant_override(path)
+    }
+}
+
+enum LayerMixer {
+    Delta(KimiDelta),
+    Latent(LatentAttention),
+}
+
+impl LayerMixer {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        match self {
+            Self::Latent(layer) => layer.mix(t, x, mask, cache),
+            Self::Delta(layer) if t.dim(x, 1) == 1 => {
+                let [y, _, _] = t.compiled(|t| {
+                    let y = layer.mix(t, x, Mask::None, cache);
+                    [y, cache.state(0).unwrap_or(y), cache.state(1).unwrap_or(y)]
+                });
+                y
+            }
+            Self::Delta(layer) => layer.mix(t, x, Mask::None, cache),
+        }
+    }
+}
+
+struct Layer {
+    input_norm: RmsNorm,
+    mixer: LayerMixer,
+    post_norm: RmsNorm,
+    mlp: Box<dyn FeedForward>,
+    residual: Option<LayerResidual>,
+}
+
+/// How a layer takes part in the attention residuals.
+struct LayerResidual {
+    starts_block: bool,
+    attention: ResidualMix,
+    mlp: ResidualMix,
+}
+
+impl Layer {
+    fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: &mut Cache,
+        blocks: &mut Blocks,
+    ) -> Var {
+        let mut h = x;
+        let mut sum = Some(x);
+        if let Some(r) = &self.residual {
+            h = r.attention.apply(t, blocks, x);
+            if r.starts_block {
+                blocks.append(t, x, r.attention.eps);
+                sum = None;
+            }
+        }
+        let y = self.input_norm.forward(t, h);
+        let y = self.mixer.mix(t, y, mask, cache);
+        let sum = match sum {
+            Some(sum) => t.add(sum, y),
+            None => y,
+        };
+        h = match &self.residual {
+            Some(r) => r.mlp.apply(t, blocks, sum),
+            None => sum,
+        };
+        let y = self.post_norm.forward(t, h);
+        let y = self.mlp.apply(t, y);
+        t.add(sum, y)
+    }
+}
+
+/// The sums before each block of layers.
+struct Blocks {
+    /// Whether this is the first call of the model, which computes the weights of the mixes.
+    first: bool,
+    /// The sums `[blocks, batch, tokens, width]` and their inverse root mean squares.
+    raw: Option<(Var, Var)>,
+}
+
+impl Blocks {
+    fn append(&mut self, t: &mut Tape<'_>, x: Var, eps: f64) {
+        let wide = t.astype(x, DType::F32);
+        let square = t.mul(wide, wide);
+        let mean = t.mean(square, -1, false);
+        let mean = t.add(mean, eps);
+        let inverse = t.unary(Unary::Rsqrt, mean);
+        let inverse = t.expand_dims(inverse, &[0]);
+        let x = t.expand_dims(x, &[0]);
+        self.raw = Some(match self.raw {
+            None => (x, inverse),
+            Some((xs, inverses)) => (t.concat(&[xs, x], 0), t.concat(&[inverses, inverse], 0)),
+        });
+    }
+}
+
+/// Attention of one learned query over the sums of the blocks and the running sum.
+struct ResidualMix {
+    norm: ModuleId,
+    projection: ModuleId,
+    eps: f64,
+}
+
+impl ResidualMix {
+    fn new(p: &mut ParamBuilder, name: &str, s: &Settings) -> Self {
+        Self {
+            projection: p.linear(&format!("{name}_proj"), s.width, 1, false),
+            norm: p.raw(&format!("{name}_norm.weight"), &[s.width]),
+            eps: s.eps,
+        }
+    }
+
+    /// The query: norm weight times projection, computed in the first call and kept.
+    fn query(&self, t: &mut Tape<'_>, first: bool) -> Var {
+        if !first {
+            return t.derived(Derived { norm: self.norm, row: self.projection });
+        }
+        let norm = t.weight(self.norm);
+        let norm = t.astype(norm, DType::F32);
+        let row = t.param(self.projection, Part::Weight);
+        let row = t.reshape(row, &[-1]);
+        t.mul(norm, row)
+    }
+
+    fn apply(&self, t: &mut Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
+        let Some((raw, inverse)) = blocks.raw else { return sum };
+        let query = self.query(t, blocks.first);
+        let eps = t.scalar(self.eps, DType::F32);
+        let rows = f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1));
+        let rows = t.scalar(rows, DType::I32);
+        let (shape, dtype) = (t.shape(sum), t.dtype(sum));
+        t.kernel_one(Kernel::ResidualMix, &[raw, inverse, sum, query, eps, rows], shape, dtype)
+    }
+}

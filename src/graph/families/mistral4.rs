@@ -1,0 +1,291 @@
+//! Mistral 4: latent attention whose queries grow with the position (the Llama 4 scale), softmax routing with
+//! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
+
+use super::common::{GatedMlp, Head, Heads, layer_count};
+use super::frame::FeedForward;
+use super::ministral3::QueryScale;
+use super::mla::{MlaDims, Query, position_scores};
+use super::moe::{combine, experts, mask_groups};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{
+    Embedding, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
+    yarn_attention_scale,
+};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Stage, Tape, Var};
+use crate::graph::{Built, Experts, Network};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let settings = Settings::read(c)?;
+    let moe = Routing::read(c)?;
+    let count = layer_count(c)?;
+    let first = c.dim("first_k_dense_replace")?;
+    let (width, eps) = (settings.dims.width, c.number_or("rms_norm_eps", 1e-5)?);
+    let hidden = c.positive("intermediate_size")?;
+    let vocabulary = c.positive("vocab_size")?;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = (0..count).map(|i| {
+            p.scope(&format!("layers.{i}"), |p| Layer {
+                input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
+                attention: Attention::new(p, &settings),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+                mlp: match &moe {
+                    Some(m) if i >= first => Box::new(Moe::new(p, width, m)),
+                    _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
+                },
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, RmsNorm::new(p, "norm", width, eps))
+    });
+    let head = Head::new(p, embed, c.bool_or("tie_word_embeddings", false)?, width, vocabulary);
+    let scale = settings.position_scale;
+    Ok(Built {
+        layers: count,
+        network: Box::new(Mistral4 { embed, layers, norm, head, scale }),
+        caches: vec![CacheKind::Kv; count as usize],
+        experts: moe.map(|m| m.experts),
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// Settings of the attention layers.
+struct Settings {
+    dims: MlaDims,
+    bias: bool,
+    rope: RopeModule,
+    scale: f64,
+    position_scale: QueryScale,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let dims = MlaDims {
+            width: c.positive("hidden_size")?,
+            heads: c.positive("num_attention_heads")?,
+            q_rank: c.opt_dim("q_lora_rank")?,
+            kv_rank: c.positive("kv_lora_rank")?,
+            nope: c.positive("qk_nope_head_dim")?,
+            rope: c.positive("qk_rope_head_dim")?,
+            value: c.positive("v_head_dim")?,
+        };
+        let block = c.object("rope_parameters")?;
+        let scaling = RopeScaling::read(c, "rope_parameters")?;
+        let base = block.number_or("rope_theta", 100_000.0)?;
+        let traditional = c.bool_or("rope_interleave", true)?;
+        let max = c.opt_dim("max_position_embeddings")?;
+        let scale = ((dims.nope + dims.rope) as f64).powf(-0.5);
+        Ok(Self {
+            dims,
+            bias: c.bool_or("attention_bias", false)?,
+            rope: RopeModule::new(dims.rope, base, traditional, scaling.as_ref(), max)?,
+            scale: yarn_attention_scale(scale, scaling.as_ref())?,
+            position_scale: QueryScale::read(&block)?,
+        })
+    }
+}
+
+struct Mistral4 {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+    scale: QueryScale,
+}
+
+impl Network for Mistral4 {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let mut h = self.embed.forward(t, tokens);
+        let n = t.dim(tokens, 1);
+        let (offset, mask) = match caches.first() {
+            Some(c) => (c.offset(), c.mask(t, n, None, false)),
+            None => (0, Mask::None),
+        };
+        let factors = self.scale.factors(t, n, offset);
+        let dtype = t.dtype(h);
+        let factors = t.astype(factors, dtype);
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            let r = layer.input_norm.forward(t, h);
+            let r = layer.attention.mix(t, r, factors, mask, cache);
+            h = t.add(h, r);
+            let r = layer.post_norm.forward(t, h);
+            let r = layer.mlp.apply(t, r);
+            h = t.add(h, r);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+}
+
+struct Layer {
+    input_norm: RmsNorm,
+    attention: Attention,
+    post_norm: RmsNorm,
+    mlp: Box<dyn FeedForward>,
+}
+
+struct Attention {
+    dims: MlaDims,
+    query: Query,
+    kv_a: Linear,
+    kv_norm: RmsNorm,
+    embed_q: MultiLinear,
+    unembed: MultiLinear,
+    o: Linear,
+    rope: RopeModule,
+    scale: f64,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let d = s.dims;
+        p.scope("self_attn", |p| Self {
+            dims: d,
+            query: Query::new(p, &d, s.bias, 1e-6),
+            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
+            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, 1e-6),
+            embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
+            unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
+            o: Linear::new(p, "o_proj", d.heads * d.value, d.width, s.bias),
+            rope: s.rope.clone(),
+            scale: s.scale,
+        })
+    }
+
+    fn mix(&self, t: &mut Tape<'_>, x: Var, factors: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let d = &self.dims;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let q = self.query.forward(t, x);
+        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
+        let kv = self.kv_a.forward(t, x);
+        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
+        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
+        let latent = self.kv_norm.forward(t, latent);
+        let latent = t.expand_dims(latent, &[1]);
+        let offset = cache.offset();
+        let q_pe = self.rope.forward(t, q_pe, offset);
+        let k_pe = self.rope.forward(t, k_pe, offset);
+        let q_nope = t.mul(q_nope, factors);
+        let q_pe = t.mul(q_pe, factors);
+        let (latent, k_pe) = cache.update(t, latent, k_pe);
+        let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
+        let y = if n == 1 {
+            let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
+            let q = self.embed_q.forward(t, q_nope, true);
+            let y = t.attention(q, latent, latent, self.scale, Mask::Array(scores), None);
+            self.unembed.forward(t, y, true)
+        } else {
+            let k_nope = self.embed_q.forward(t, latent, false);
+            let v = self.unembed.forward(t, latent, true);
+            let wide = t.shape(k_pe).with(1, d.heads as u32);
+            let k_pe = t.broadcast_to(k_pe, wide);
+            let q = t.concat(&[q_nope, q_pe], -1);
+            let k = t.concat(&[k_nope, k_pe], -1);
+            t.attention(q, k, v, self.scale, mask, None)
+        };
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// Settings of the routed layers.
+struct Routing {
+    experts: Experts,
+    hidden: u64,
+    shared: Option<u64>,
+    groups: u64,
+    chosen_groups: u64,
+    normalise: bool,
+    scale: f64,
+}
+
+impl Routing {
+    fn read(c: &Config) -> Result<Option<Self>, ConfigError> {
+        if c.opt_dim("n_routed_experts")?.is_none() {
+            return Ok(None);
+        }
+        let hidden = c.positive("moe_intermediate_size")?;
+        Ok(Some(Self {
+            experts: experts(c, "n_routed_experts", "num_experts_per_tok")?,
+            hidden,
+            shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
+            groups: c.dim("n_group")?,
+            chosen_groups: c.dim("topk_group")?,
+            normalise: c.bool("norm_topk_prob")?,
+            scale: c.number_or("routed_scaling_factor", 1.0)?,
+        }))
+    }
+}
+
+struct Moe {
+    experts: SwitchGlu,
+    gate: Linear,
+    shared: Option<GatedMlp>,
+    chosen: u64,
+    groups: u64,
+    chosen_groups: u64,
+    normalise: bool,
+    scale: f64,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
+        p.scope("mlp", |p| Self {
+            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
+            gate: Linear::new(p, "gate", width, r.experts.total, false),
+            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
+            chosen: r.experts.chosen,
+            groups: r.groups,
+            chosen_groups: r.chosen_groups,
+            normalise: r.normalise,
+            scale: r.scale,
+        })
+    }
+
+    /// `mistral4_expert_select`: one compiled function.
+    fn select(&self, t: &mut Tape<'_>, gates: Var) -> (Var, Var) {
+        let [indices, scores] = t.compiled(|t| {
+            let gates = t.astype(gates, DType::F32);
+            let scores = t.softmax(gates, false);
+            let choice = if self.groups > 1 {
+                mask_groups(t, scores, self.groups, self.chosen_groups)
+            } else {
+                scores
+            };
+            let negative = t.neg(choice);
+            let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+            let indices = t.slice(order, -1, 0, self.chosen as u32);
+            let mut chosen = t.take_along_axis(scores, indices, -1);
+            if self.normalise {
+                let total = t.sum(chosen, -1, true);
+                let total = t.add(total, 1e-20);
+                chosen = t.div(chosen, total);
+            }
+            [indices, t.mul(chosen, self.scale)]
+        });
+        (indices, scores)
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let gates = self.gate.forward(t, x);
+        let (indices, scores) = self.select(t, gates);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = combine(t, y, scores);
+        match &self.shared {
+            None => y,
+            Some(shared) => {
+                let s = shared.apply(t, x);
+                t.add(y, s)
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Nemotron-H and Nemotron 3: every layer is one of Mamba-2, attention without rotation, MLP or routed experts, the
+//! last optionally in a smaller latent space.
+
+use super::common::{Attention, Biases, Heads};
+use super::frame::{FeedForward, MaskRule, Outline, Pointwise, Residual};
+use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
+use super::moe::{GroupRouting, combine, experts};
+use crate::graph::cache::CacheKind;
+use crate::graph::nn::{Linear, SwitchMlp, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError};
+
+/// What a layer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Mamba,
+    Attention,
+    Mlp,
+    Experts,
+}
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let kinds = kinds(c)?;
+    let width = c.positive("hidden_size")?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads {
+        query,
+        kv: c.positive("num_key_value_heads")?,
+        dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
+    };
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let mlp_bias = c.bool_or("mlp_bias", false)?;
+    let hidden = c.positive("intermediate_size")?;
+    let outline = Outline {
+        layers: kinds.len() as u64,
+        width,
+        vocabulary: c.positive("vocab_size")?,
+        eps: c.number_or("layer_norm_epsilon", 1e-5)?,
+        tied: false,
+    };
+    let (dims, mamba) = mamba(c, width)?;
+    let moe = match kinds.contains(&Kind::Experts) {
+        true => Some(Routing::read(c, width, hidden, mlp_bias)?),
+        false => None,
+    };
+    let names = ["backbone", "embeddings", "norm_f"];
+    let decoder = outline.decoder_named(p, names, |p, i| {
+        let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Mlp);
+        let (rule, mixer): (_, Box<dyn super::frame::Mixer>) = match (kind, &moe) {
+            (Kind::Mamba, _) => {
+                let norm = |p: &mut ParamBuilder| {
+                    let group = dims.inner / dims.groups;
+                    GatedNorm::Grouped(p.raw("norm.weight", &[dims.inner]), outline.eps, group)
+                };
+                (MaskRule::None, Box::new(Mamba2::new(p, "mixer", dims, mamba, norm)))
+            }
+            (Kind::Attention, _) => {
+                let mixer = Attention::new(p, "mixer", width, heads, biases, None);
+                (MaskRule::Full, Box::new(mixer))
+            }
+            (Kind::Experts, Some(m)) => {
+                (MaskRule::Stateless, Box::new(Pointwise(Moe::new(p, "mixer", m))))
+            }
+            _ => {
+                let mlp = Mlp::new(p, "mixer", width, hidden, mlp_bias);
+                (MaskRule::Stateless, Box::new(Pointwise(mlp)))
+            }
+        };
+        Ok((rule, Box::new(Residual::new(p, "norm", width, outline.eps, mixer))))
+    })?;
+    let caches = kinds.iter().filter_map(|kind| match kind {
+        Kind::Mamba => Some(CacheKind::Arrays(2)),
+        Kind::Attention => Some(CacheKind::Kv),
+        Kind::Mlp | Kind::Experts => None,
+    });
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: caches.collect(),
+        experts: moe.map(|m| m.experts),
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// The kinds of the layers, from a pattern of letters or a list of names.
+fn kinds(c: &Config) -> Result<Vec<Kind>, ConfigError> {
+    const PATTERN: &str = "hybrid_override_pattern";
+    let (key, names) = match c.get(PATTERN) {
+        Some(serde_json::Value::String(s)) => (PATTERN, s.chars().map(String::from).collect()),
+        Some(_) => (PATTERN, c.opt_strings(PATTERN)?.unwrap_or_default()),
+        None => {
+            let key = ["layers_block_type", "layer_types"].into_iter().find(|k| c.has(k));
+            let key = key.unwrap_or(PATTERN);
+            (key, c.opt_strings(key)?.unwrap_or_default())
+        }
+    };
+    let kinds = names.iter().map(|name| match (key == PATTERN, name.as_str()) {
+        (true, "M") | (false, "linear_attention" | "mamba" | "conv") => Ok(Kind::Mamba),
+        (true, "*") | (false, "full_attention" | "attention") => Ok(Kind::Attention),
+        (true, "-") | (false, "mlp") => Ok(Kind::Mlp),
+        (true, "E") | (false, "moe") => Ok(Kind::Experts),
+        _ => Err(c.invalid(key, "kinds of layers that mlx-lm knows")),
+    });
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    if kinds.len() > 4096 || !kinds.contains(&Kind::Mamba) || !kinds.contains(&Kind::Attention) {
+        return Err(c.invalid(
+            key,
+            "at most 4096 layers with at least one of Mamba and one of attention, without which \
+             mlx-lm cannot run the model",
+        ));
+    }
+    Ok(kinds)
+}
+
+fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {
+    let (heads, head_dim) = (c.positive("mamba_num_heads")?, c.positive("mamba_head_dim")?);
+    let dims = Mamba2Dims {
+        width,
+        inner: heads * head_dim,
+        heads,
+        head_dim,
+        groups: c.positive("n_groups")?,
+        state: c.positive("ssm_state_size")?,
+        kernel: c.positive("conv_kernel")?,
+    };
+    let bias = c.bool("mamba_proj_bias")?;
+    let settings = Mamba2Settings {
+        in_bias: bias,
+        out_bias: bias,
+        conv_bias: c.bool("use_conv_bias")?,
+        a_log_f32: true,
+        limit: time_limit(c, "time_step_limit", [0.0, f64::INFINITY])?,
+    };
+    Ok((dims.checked(c, "n_groups", "conv_kernel")?, settings))
+}
+
+/// `down(relu(up(x))^2)`.
+#[derive(Debug)]
+struct Mlp {
+    up: Linear,
+    down: Linear,
+}
+
+impl Mlp {
+    fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
+        p.scope(name, |p| Self {
+            up: Linear::new(p, "up_proj", width, hidden, bias),
+            down: Linear::new(p, "down_proj", hidden, width, bias),
+        })
+    }
+}
+
+impl FeedForward for Mlp {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let h = self.up.forward(t, x);
+        let h = activations::relu2(t, h);
+        self.down.forward(t, h)
+    }
+}
+
+/// Settings of the routed layers.
+#[derive(Debug)]
+struct Routing {
+    experts: Experts,
+    width: u64,
+    hidden: u64,
+    shared: Option<u64>,
+    latent: Option<u64>,
+    bias: bool,
+    routing: GroupRouting,
+}
+
+impl Routing {
+    fn read(c: &Config, width: u64, mlp: u64, bias: bool) -> Result<Self, ConfigError> {
+        let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
+        let groups = c.positive("n_group")?;
+        let shared = match (
+            c.opt_dim("n_shared_experts")?,
+            c.opt_dim("moe_shared_expert_intermediate_size")?,
+        ) {
+            (None, _) => None,
+            (Some(_), Some(n)) if n > 0 => Some(n),
+            (Some(_), _) => Some(mlp),
+        };
+        Ok(Self {
+            experts,
+            width,
+            hidden: c.positive("moe_intermediate_size")?,
+            shared,
+            latent: c.opt_dim("moe_latent_size")?,
+            bias,
+            routing: GroupRouting {
+                chosen: experts.chosen,
+                groups,
+                chosen_groups: if groups > 1 { c.dim("topk_group")? } else { 1 },
+                scale: c.number_or("routed_scaling_factor", 1.0)?,
+                normalise: c.bool_or("norm_topk_prob", false)?,
+                floor: Some(1e-20),
+            },
+        })
+    }
+}
+
+/// Routed experts with two matrices each, in a latent space if the model has one, and a shared MLP.
+#[derive(Debug)]
+struct Moe {
+    gate: ModuleId,
+    bias: ModuleId,
+    experts: SwitchMlp,
+    shared: Option<Mlp>,
+    latent: Option<(Linear, Linear)>,
+    routing: GroupRouting,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, name: &str, r: &Routing) -> Self {
+        let (width, total) = (r.width, r.experts.total);
+        let inner = r.latent.unwrap_or(width);
+        p.scope(name, |p| Self {
+            experts: SwitchMlp::new(p, "switch_mlp", inner, r.hidden, total, false),
+            gate: p.raw("gate.weight", &[total, width]),
+            bias: p.raw_f32("gate.e_score_correction_bias", &[total]),
+            shared: r.shared.map(|n| Mlp::new(p, "shared_experts", width, n, r.bias)),
+            latent: r.latent.map(|n| {
+                let down = Linear::new(p, "fc1_latent_proj", width, n, r.bias);
+                (down, Linear::new(p, "fc2_latent_proj", n, width, r.bias))
+            }),
+            routing: r.routing,
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let w = t.weight(self.gate);
+        let w = t.transpose(w, &[1, 0]);
+        let gates = t.matmul(x, w);
+        let bias = t.weight(self.bias);
+        let (indices, scores) = self.routing.select(t, gates, bias);
+        let input = match &self.latent {
+            Some((down, _)) => down.forward(t, x),
+            None => x,
+        };
+        let y = self.experts.forward(t, input, indices, activations::relu2);
+        let mut y = combine(t, y, scores);
+        if let Some((_, up)) = &self.latent {
+            y = up.forward(t, y);
+        }
+        if let Some(shared) = &self.shared {
+            let s = shared.apply(t, x);
+            y = t.add(y, s);
+        }
+        y
+    }
+}

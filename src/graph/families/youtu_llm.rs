@@ -1,0 +1,58 @@
+//! Youtu-LLM: latent attention with expanded keys and values, dense MLPs.
+
+use super::common::{GatedMlp, layer_count};
+use super::frame::{MaskRule, Outline, PreNorm};
+use super::mla::MlaDims;
+use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
+use crate::graph::Built;
+use crate::graph::cache::CacheKind;
+use crate::graph::nn::{RopeModule, RopeScaling};
+use crate::graph::params::ParamBuilder;
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&[
+        ("hidden_size", 2048.into()),
+        ("num_hidden_layers", 32.into()),
+        ("num_attention_heads", 16.into()),
+    ]);
+    let dims = MlaDims::read(c)?;
+    let eps = c.number_or("rms_norm_eps", 1e-6)?;
+    let max = c.dim_or("max_position_embeddings", 131_072)?;
+    let rope = RopeModule::new(
+        dims.rope,
+        c.number_or("rope_theta", 1.6e6)?,
+        c.bool_or("rope_traditional", true)?,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        Some(max),
+    )?;
+    let attention = ExpandedSettings {
+        bias: c.bool_or("attention_bias", false)?,
+        eps,
+        rope,
+        scale: dims.scale(None)?,
+        spread: Spread::Repeat,
+    };
+    let outline = Outline {
+        layers: layer_count(c)?,
+        width: dims.width,
+        vocabulary: c.dim_or("vocab_size", 128_256)?,
+        eps,
+        tied: c.bool_or("tie_word_embeddings", true)?,
+    };
+    let hidden = c.dim_or("intermediate_size", 6144)?;
+    let bias = c.bool_or("mlp_bias", false)?;
+    let decoder = outline.decoder(p, |p, _| {
+        let mixer = ExpandedAttention::new(p, dims, attention.clone());
+        let mlp = GatedMlp::new(p, "mlp", dims.width, hidden, bias);
+        let block = PreNorm::new(p, dims.width, eps, mixer, mlp);
+        Ok((MaskRule::Full, Box::new(block)))
+    })?;
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: vec![CacheKind::Kv; outline.layers as usize],
+        experts: None,
+        max_context: Some(max),
+    })
+}

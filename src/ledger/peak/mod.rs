@@ -1,0 +1,43 @@
+//! Peak memory of a generation: `mx.get_peak_memory()` of `mlx_lm.generate`, by replaying it.
+
+mod run;
+
+pub use run::{PeakError, Phase, Step, full, peak};
+
+use crate::graph::cache::KvQuantisation;
+use crate::ledger::replay::Gpu;
+use serde::Serialize;
+
+/// What is generated, and on which GPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// The GPU.
+    pub gpu: Gpu,
+    /// Tokens of the prompt.
+    pub prompt: u32,
+    /// Tokens generated after the prompt.
+    pub generate: u32,
+    /// Sequences processed together.
+    pub batch: u32,
+    /// Tokens of a prefill chunk.
+    pub prefill_step: u32,
+    /// Whether and how the cache is quantised.
+    pub kv: Option<KvQuantisation>,
+}
+
+/// The peak and what it consists of. All figures are bytes of MLX's active memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peak {
+    /// Most active memory at any time.
+    pub peak_bytes: u64,
+    /// Weights after loading, page rounded.
+    pub weights_bytes: u64,
+    /// Cache arrays at the end of the step in which the peak occurred.
+    pub cache_bytes: u64,
+    /// Everything else at the peak: intermediates that wait for the GPU, and cache buffers being replaced.
+    pub run_ahead_bytes: u64,
+    /// Where the peak occurred.
+    pub phase: Phase,
+    /// The steps that were replayed.
+    pub steps: Vec<Step>,
+}

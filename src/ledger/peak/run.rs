@@ -1,0 +1,259 @@
+//! `mlx_lm.generate`, step by step.
+//!
+//! The prompt without its last token is processed in chunks, each followed by `mx.eval` of the cache (the logits of a
+//! chunk are never computed); then every token is one `mx.async_eval`, issued before the previous token is waited for
+//! (`generate_step` of `mlx_lm/generate.py`).
+
+use super::{Peak, Request};
+use crate::graph::cache::{Cache, STEP};
+use crate::graph::tape::{Source, TraceError, Value};
+use crate::graph::{Call, Graph};
+use crate::ledger::cache::{advance, prefill_chunks};
+use crate::ledger::replay::{ArrayId, Replay};
+use crate::model::DType;
+use serde::Serialize;
+use thiserror::Error;
+
+/// Part of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Processing of the prompt.
+    Prefill,
+    /// The step that processes the last prompt token.
+    FirstToken,
+    /// A later token.
+    Decode,
+}
+
+/// One replayed step.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Step {
+    /// Part of the generation.
+    pub phase: Phase,
+    /// Tokens processed.
+    pub tokens: u32,
+    /// Tokens in the cache after the step.
+    pub context_tokens: u32,
+    /// Most active memory up to the end of the step, bytes.
+    pub peak_bytes: u64,
+    /// Cache arrays after the step, bytes, page rounded.
+    pub cache_bytes: u64,
+    /// Command buffers committed in the step.
+    pub command_buffers: u32,
+}
+
+/// Why a peak could not be computed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PeakError {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Request(&'static str),
+    /// mlx-lm could not run the model.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+}
+
+/// Prefill chunks that are replayed at most when a prompt is sampled; a longer prompt skips some in the middle.
+const SAMPLED_CHUNKS: usize = 6;
+
+/// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
+/// because every chunk starts from a settled cache and needs nothing of the one before but its shapes.
+///
+/// # Errors
+/// When the request is empty or mlx-lm could not run the model.
+pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
+    let n = chunks.len();
+    let chosen: Vec<usize> =
+        if n <= SAMPLED_CHUNKS { (0..n).collect() } else { vec![0, 1, n / 2, n - 3, n - 2, n - 1] };
+    generation(graph, request, &chunks, &chosen)
+}
+
+/// The peak of a generation, with every prefill chunk replayed.
+///
+/// # Errors
+/// As [`peak`].
+pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
+    let all: Vec<usize> = (0..chunks.len()).collect();
+    generation(graph, request, &chunks, &all)
+}
+
+fn generation(
+    graph: &Graph,
+    request: &Request,
+    chunks: &[u32],
+    chosen: &[usize],
+) -> Result<Peak, PeakError> {
+    if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
+        return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
+    }
+    let mut process = Process::new(graph, *request);
+    let mut next = 0;
+    for &i in chosen {
+        process.skip(&chunks[next..i]);
+        process.prefill(chunks[i])?;
+        next = i + 1;
+    }
+    let steps = request.generate.max(1);
+    for i in 0..steps.min(3) {
+        process.decode(i)?;
+    }
+    if let Some(until) = process.last_growth(steps.saturating_sub(3)) {
+        process.settle();
+        process.skip(&vec![1; until.saturating_sub(1) as usize]);
+        for _ in 0..3 {
+            process.decode(3)?;
+        }
+    }
+    Ok(process.finish())
+}
+
+/// A process that has loaded a model and calls it step by step.
+struct Process<'g> {
+    graph: &'g Graph,
+    request: Request,
+    replay: Replay<'static>,
+    caches: Vec<Cache>,
+    /// Arrays that the cache slots hold.
+    state: Vec<(u32, ArrayId)>,
+    tokens: ArrayId,
+    results: Vec<ArrayId>,
+    /// Command buffers committed after each decode step.
+    marks: Vec<u32>,
+    context: u32,
+    weights: u64,
+    steps: Vec<Step>,
+    worst: Option<Step>,
+}
+
+impl<'g> Process<'g> {
+    fn new(graph: &'g Graph, request: Request) -> Self {
+        let mut replay = Replay::new(graph, request.gpu);
+        let weights = replay.active_bytes();
+        let shape = [request.batch, request.prompt].into();
+        let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
+        Self {
+            graph,
+            request,
+            replay,
+            caches: graph.make_cache(),
+            state: Vec::new(),
+            tokens,
+            results: Vec::new(),
+            marks: Vec::new(),
+            context: 0,
+            weights,
+            steps: Vec::new(),
+            worst: None,
+        }
+    }
+
+    fn call(&mut self, tokens: u32, sample: bool) -> Result<Vec<ArrayId>, TraceError> {
+        let Request { batch, kv, .. } = self.request;
+        let call = Call { batch, tokens, sample, kv };
+        let routing = self.request.gpu.routing();
+        let trace = self.graph.trace(&mut self.caches, call, routing)?;
+        let (results, state) = self.replay.load(trace, self.tokens, &self.state);
+        for (_, old) in std::mem::replace(&mut self.state, state) {
+            self.replay.release(old);
+        }
+        self.context += tokens;
+        Ok(results)
+    }
+
+    fn prefill(&mut self, tokens: u32) -> Result<(), TraceError> {
+        let before = self.replay.command_buffers();
+        self.call(tokens, false)?;
+        let arrays: Vec<ArrayId> = self.state.iter().map(|&(_, a)| a).collect();
+        self.replay.evaluate(&arrays, true);
+        self.note(Phase::Prefill, tokens, before);
+        let mut keep: Vec<ArrayId> = std::iter::once(self.tokens).chain(arrays).collect();
+        self.replay.compact(&mut keep);
+        self.tokens = keep[0];
+        for (slot, kept) in self.state.iter_mut().zip(&keep[1..]) {
+            slot.1 = *kept;
+        }
+        Ok(())
+    }
+
+    /// Moves the cache on by calls that are not replayed. Its arrays become new dense ones.
+    fn skip(&mut self, calls: &[u32]) {
+        if calls.is_empty() {
+            return;
+        }
+        advance(&mut self.caches, calls, self.request.kv);
+        self.context += calls.iter().sum::<u32>();
+        for (_, old) in std::mem::take(&mut self.state) {
+            self.replay.release(old);
+        }
+        let slots = self.caches.iter().flat_map(Cache::slots).enumerate();
+        for (i, slot) in slots {
+            if let Some(s) = slot {
+                let source = Source::Cache(i as u32);
+                let value = Value { shape: s.shape, dtype: s.dtype, source };
+                self.state.push((i as u32, self.replay.held(value)));
+            }
+        }
+    }
+
+    /// Waits for everything outstanding.
+    fn settle(&mut self) {
+        self.replay.wait_until(0);
+        self.marks.clear();
+    }
+
+    /// How many of the coming decode steps there are until the last one within `steps` in which a cache grows.
+    fn last_growth(&self, steps: u32) -> Option<u32> {
+        let capacity = self.caches.iter().find_map(Cache::growing_capacity)?;
+        let first = capacity.saturating_sub(self.context) + 1;
+        (first <= steps).then(|| first + (steps - first) / STEP * STEP)
+    }
+
+    fn decode(&mut self, i: u32) -> Result<(), TraceError> {
+        let before = self.replay.command_buffers();
+        let results = self.call(1, true)?;
+        self.replay.evaluate(&results, false);
+        self.marks.push(self.replay.command_buffers());
+        if let [.., previous, last] = self.marks[..] {
+            self.replay.wait_until((last - previous) as usize);
+        }
+        for old in std::mem::replace(&mut self.results, results.clone()) {
+            self.replay.release(old);
+        }
+        self.tokens = results[0];
+        self.note(if i == 0 { Phase::FirstToken } else { Phase::Decode }, 1, before);
+        Ok(())
+    }
+
+    fn note(&mut self, phase: Phase, tokens: u32, before: u32) {
+        let step = Step {
+            phase,
+            tokens,
+            context_tokens: self.context,
+            peak_bytes: self.replay.peak_bytes(),
+            cache_bytes: self.replay.bytes_of(self.state.iter().map(|&(_, a)| a)),
+            command_buffers: self.replay.command_buffers() - before,
+        };
+        if self.worst.is_none_or(|w| step.peak_bytes > w.peak_bytes) {
+            self.worst = Some(step);
+        }
+        self.steps.push(step);
+    }
+
+    fn finish(self) -> Peak {
+        let (peak, cache, phase) = match self.worst {
+            Some(w) => (w.peak_bytes, w.cache_bytes, w.phase),
+            None => (self.weights, 0, Phase::FirstToken),
+        };
+        Peak {
+            peak_bytes: peak,
+            weights_bytes: self.weights,
+            cache_bytes: cache,
+            run_ahead_bytes: peak.saturating_sub(self.weights + cache),
+            phase,
+            steps: self.steps,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What about a GPU decides how MLX encodes work for it.
+
+use crate::graph::tape::Routing;
+
+/// Class of a GPU: the last letter of `architecture` in `mx.device_info()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArchClass {
+    /// `p`: chips of phones, as in the MacBook Neo.
+    Phone,
+    /// `g`: base chips, and Pro chips up to M2.
+    Base,
+    /// `s`: Max chips, and Pro chips from M3 on.
+    Max,
+    /// `d`: Ultra chips.
+    Ultra,
+}
+
+/// A GPU as MLX sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gpu {
+    /// Class of the architecture.
+    pub class: ArchClass,
+    /// Metal architecture generation: 13 for M1 … 17 for M5, 18 for M6.
+    pub generation: u32,
+    /// Whether MLX uses matrix units (M5 and later on macOS 26.2 and later).
+    pub nax: bool,
+}
+
+impl Gpu {
+    /// Most kernels, and most 2^20 elements bound, in a command buffer (`mlx/backend/metal/device.cpp`).
+    pub(super) const fn limits(self) -> (u32, u64) {
+        match self.class {
+            ArchClass::Phone => (20, 40),
+            ArchClass::Base => (40, 40),
+            ArchClass::Max | ArchClass::Ultra => (50, 50),
+        }
+    }
+
+    /// Rows from which a product with a `[n, k]` matrix is no longer run as vector products:
+    /// `get_qmv_batch_limit` (`mlx/backend/metal/quantized.cpp`).
+    pub(crate) const fn vector_limit(self, k: u64, n: u64) -> u64 {
+        let small = k <= 2048 && n <= 2048;
+        let middle = k <= 4096 && n <= 4096;
+        let (a, b, c) = match self.class {
+            ArchClass::Ultra => (32, 18, 12),
+            _ if self.generation >= 17 && self.nax => (33, 25, 13),
+            _ if self.generation >= 15 => (13, 15, 13),
+            _ => (14, 10, 6),
+        };
+        if small {
+            a
+        } else if middle {
+            b
+        } else {
+            c
+        }
+    }
+
+    /// How attention is routed on this GPU.
+    #[must_use]
+    pub const fn routing(self) -> Routing {
+        Routing { nax: self.nax }
+    }
+}

@@ -1,0 +1,394 @@
+//! Buffers, arrays and command buffers of a replay.
+
+use super::{Replay, layout};
+use crate::graph::params::{ModuleId, Part};
+use crate::graph::shape::{MAX_RANK, Shape};
+use crate::ledger::pages;
+use crate::model::DType;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Committed command buffers that MLX lets be outstanding (`MAX_ACTIVE_TASKS`, `mlx/transforms.cpp`).
+const MAX_ACTIVE_TASKS: usize = 10;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u32);
+
+        impl $name {
+            pub(super) const NONE: Self = Self(u32::MAX);
+
+            pub(super) const fn new(index: usize) -> Self {
+                Self(index as u32)
+            }
+
+            pub(super) const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+id!(
+    /// An array of the replay.
+    ArrayId
+);
+id!(
+    /// A Metal buffer.
+    BufferId
+);
+id!(
+    /// An operation waiting for evaluation.
+    NodeId
+);
+
+/// Where the data of an array comes from; views keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An intermediate result.
+    None,
+    /// A tensor of the model.
+    Param(ModuleId, Part),
+    /// A slot of the cache.
+    Cache(u32),
+}
+
+/// An array: shape, layout, buffer and who still refers to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Array {
+    pub shape: Shape,
+    pub dtype: DType,
+    /// The operation that will make it, until it has been evaluated.
+    pub node: NodeId,
+    /// Unevaluated operations that read it.
+    pub users: u32,
+    /// References from outside.
+    pub handles: u32,
+    pub buffer: BufferId,
+    pub strides: [u64; MAX_RANK],
+    /// Elements of the buffer that the array spans.
+    pub data_size: u64,
+    pub flags: layout::Flags,
+    pub origin: Origin,
+}
+
+impl Array {
+    pub fn new(shape: Shape, dtype: DType) -> Self {
+        Self {
+            shape,
+            dtype,
+            node: NodeId::NONE,
+            users: 0,
+            handles: 0,
+            buffer: BufferId::NONE,
+            strides: [0; MAX_RANK],
+            data_size: 0,
+            flags: layout::Flags::DENSE,
+            origin: Origin::None,
+        }
+    }
+
+    pub fn item(&self) -> u64 {
+        self.dtype.bytes()
+    }
+
+    pub fn size(&self) -> u64 {
+        self.shape.elements()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.size() * self.item()
+    }
+
+    pub fn evaluated(&self) -> bool {
+        self.buffer != BufferId::NONE
+    }
+
+    pub fn strides(&self) -> &[u64] {
+        &self.strides[..self.shape.rank()]
+    }
+
+    /// Stride of an axis, counted from the end when negative.
+    pub fn stride(&self, axis: i32) -> u64 {
+        self.shape.index(axis).map_or(1, |i| self.strides[i])
+    }
+
+    /// Elements without broadcast axes.
+    pub fn distinct_elements(&self) -> u64 {
+        let axes = self.shape.dims().iter().zip(self.strides());
+        axes.filter(|(_, s)| **s > 0).map(|(&n, _)| u64::from(n)).product()
+    }
+
+    /// Row-contiguous layout over the whole shape.
+    pub fn set_dense(&mut self) {
+        self.strides = layout::row_strides(&self.shape);
+        self.data_size = self.size();
+        self.flags = layout::contiguity(&self.shape, &self.strides).1;
+        self.flags.contiguous = true;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Buffer {
+    size: u64,
+    refs: u32,
+    /// The command buffer that last bound it.
+    bound: u32,
+}
+
+/// All Metal buffers, and how many bytes of them are live.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    list: Vec<Buffer>,
+    free: Vec<u32>,
+    pub active: u64,
+    pub peak: u64,
+}
+
+impl Buffers {
+    /// A buffer that nobody holds yet.
+    pub fn allocate(&mut self, bytes: u64) -> BufferId {
+        let size = pages::round(bytes);
+        self.active += size;
+        self.peak = self.peak.max(self.active);
+        let buffer = Buffer { size, refs: 0, bound: u32::MAX };
+        match self.free.pop() {
+            Some(i) => {
+                self.list[i as usize] = buffer;
+                BufferId::new(i as usize)
+            }
+            None => {
+                self.list.push(buffer);
+                BufferId::new(self.list.len() - 1)
+            }
+        }
+    }
+
+    pub fn hold(&mut self, b: BufferId) {
+        self.list[b.index()].refs += 1;
+    }
+
+    pub fn drop_ref(&mut self, b: BufferId) {
+        let buffer = &mut self.list[b.index()];
+        buffer.refs -= 1;
+        if buffer.refs == 0 {
+            self.active -= buffer.size;
+            self.free.push(b.index() as u32);
+        }
+    }
+
+    pub fn size(&self, b: BufferId) -> u64 {
+        self.list[b.index()].size
+    }
+
+    pub fn refs(&self, b: BufferId) -> u32 {
+        self.list[b.index()].refs
+    }
+
+    /// Marks a buffer as bound by a command buffer; whether it was not yet.
+    fn bind(&mut self, b: BufferId, command_buffer: u32) -> bool {
+        let buffer = &mut self.list[b.index()];
+        std::mem::replace(&mut buffer.bound, command_buffer) != command_buffer
+    }
+}
+
+/// The command buffer being encoded and those that have not completed.
+#[derive(Debug, Default)]
+pub(super) struct CommandBuffers {
+    in_flight: VecDeque<(Vec<BufferId>, bool)>,
+    counted: usize,
+    held: Vec<BufferId>,
+    spare: Vec<Vec<BufferId>>,
+    bound_elements: u64,
+    kernels: u32,
+    /// Number of the command buffer being encoded; also how many have been committed.
+    pub committed: u32,
+}
+
+impl CommandBuffers {
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+}
+
+impl Replay<'_> {
+    /// Keeps a buffer until the command buffer being encoded completes.
+    pub(super) fn hold(&mut self, b: BufferId) {
+        self.buffers.hold(b);
+        self.commands.held.push(b);
+    }
+
+    /// Encodes kernels that bind the given arrays.
+    pub(super) fn dispatch(&mut self, ins: &[ArrayId], outs: &[ArrayId], kernels: u32) {
+        self.current.dispatches += kernels;
+        self.commands.kernels += kernels;
+        for a in ins.iter().chain(outs) {
+            let a = &self.arrays[a.index()];
+            if a.evaluated() && self.buffers.bind(a.buffer, self.commands.committed) {
+                self.commands.bound_elements += a.data_size;
+            }
+        }
+    }
+
+    /// A new buffer for an array, row contiguous.
+    pub(super) fn allocate(&mut self, a: ArrayId) {
+        let array = &mut self.arrays[a.index()];
+        array.set_dense();
+        let buffer = self.buffers.allocate(array.bytes());
+        self.buffers.hold(buffer);
+        array.buffer = buffer;
+    }
+
+    /// A new buffer with the layout of another array.
+    pub(super) fn allocate_like(&mut self, a: ArrayId, like: ArrayId) {
+        let like = self.arrays[like.index()];
+        let array = &mut self.arrays[a.index()];
+        array.strides = like.strides;
+        array.data_size = like.data_size;
+        array.flags = like.flags;
+        let buffer = self.buffers.allocate(like.data_size * array.item());
+        self.buffers.hold(buffer);
+        array.buffer = buffer;
+    }
+
+    /// The array refers to the buffer of another one: a view, or a taken-over input.
+    pub(super) fn share(&mut self, a: ArrayId, from: ArrayId) {
+        let from = self.arrays[from.index()];
+        self.buffers.hold(from.buffer);
+        let array = &mut self.arrays[a.index()];
+        array.buffer = from.buffer;
+        array.strides = from.strides;
+        array.data_size = from.data_size;
+        array.flags = from.flags;
+        array.origin = from.origin;
+    }
+
+    /// `array::is_donatable`: nobody else refers to the array or to its data.
+    pub(super) fn donatable(&self, a: ArrayId) -> bool {
+        let a = &self.arrays[a.index()];
+        a.users == 1 && a.handles == 0 && self.buffers.refs(a.buffer) == 1
+    }
+
+    /// `is_donatable(in, out)`: also the same item size, and not much larger than the output.
+    pub(super) fn reusable(&self, a: ArrayId, out: ArrayId) -> bool {
+        let (x, o) = (&self.arrays[a.index()], &self.arrays[out.index()]);
+        self.donatable(a)
+            && x.item() == o.item()
+            && self.buffers.size(x.buffer) <= o.bytes() + pages::PAGE
+    }
+
+    /// A scratch array that lives until the command buffer completes.
+    pub(super) fn temporary(&mut self, shape: Shape, dtype: DType) -> ArrayId {
+        let id = ArrayId::new(self.arrays.len());
+        self.arrays.push(Array::new(shape, dtype));
+        self.allocate(id);
+        // The allocation's reference belongs to the command buffer now.
+        let buffer = self.arrays[id.index()].buffer;
+        self.commands.held.push(buffer);
+        id
+    }
+
+    /// A row-contiguous temporary copy.
+    pub(super) fn copied(&mut self, a: ArrayId) -> ArrayId {
+        let array = self.arrays[a.index()];
+        let copy = self.temporary(array.shape, array.dtype);
+        self.dispatch(&[a], &[copy], 1);
+        self.current.copied_bytes += array.bytes();
+        copy
+    }
+
+    /// An operation keeps its inputs (and all outputs but the first) until its command buffer completes.
+    pub(super) fn hold_inputs(&mut self, inputs: Range<usize>, outputs: Range<usize>) {
+        let main = self.arrays[self.links[outputs.start].index()].buffer;
+        let first = self.commands.held.len();
+        for i in inputs.chain(outputs.start + 1..outputs.end) {
+            let buffer = self.arrays[self.links[i].index()].buffer;
+            let known = buffer == main || self.commands.held[first..].contains(&buffer);
+            if buffer != BufferId::NONE && !known {
+                self.hold(buffer);
+            }
+        }
+    }
+
+    pub(super) fn release_if_unused(&mut self, a: ArrayId) {
+        let array = &mut self.arrays[a.index()];
+        if array.users > 0 || array.handles > 0 {
+            return;
+        }
+        if array.evaluated() {
+            let buffer = std::mem::replace(&mut array.buffer, BufferId::NONE);
+            array.node = NodeId::NONE;
+            self.buffers.drop_ref(buffer);
+        } else if array.node != NodeId::NONE {
+            // Never evaluated: its operation goes when none of its outputs is wanted, and its inputs lose a user.
+            let node = std::mem::replace(&mut array.node, NodeId::NONE);
+            let outputs = self.node_outputs(node);
+            let wanted = outputs
+                .into_iter()
+                .any(|i| self.arrays[self.links[i].index()].node != NodeId::NONE);
+            if !wanted {
+                self.detach(node);
+            }
+        }
+    }
+
+    /// An operation gives up its inputs.
+    pub(super) fn detach(&mut self, n: NodeId) {
+        if std::mem::replace(&mut self.nodes[n.index()].done, true) {
+            return;
+        }
+        for i in self.node_inputs(n) {
+            let a = self.links[i];
+            self.arrays[a.index()].users -= 1;
+            self.release_if_unused(a);
+        }
+    }
+
+    /// Frees an output that nothing reads.
+    pub(super) fn drop_if_unread(&mut self, a: ArrayId) {
+        let array = &mut self.arrays[a.index()];
+        if array.users == 0 && array.handles == 0 && array.evaluated() {
+            let buffer = std::mem::replace(&mut array.buffer, BufferId::NONE);
+            self.buffers.drop_ref(buffer);
+        }
+    }
+
+    pub(super) fn commit(&mut self, counted: bool) {
+        let c = &mut self.commands;
+        let fresh = c.spare.pop().unwrap_or_default();
+        c.in_flight.push_back((std::mem::replace(&mut c.held, fresh), counted));
+        c.counted += usize::from(counted);
+        c.bound_elements = 0;
+        c.kernels = 0;
+        c.committed += 1;
+    }
+
+    pub(super) fn complete_one(&mut self) {
+        let Some((mut held, counted)) = self.commands.in_flight.pop_front() else { return };
+        self.commands.counted -= usize::from(counted);
+        for b in held.drain(..) {
+            self.buffers.drop_ref(b);
+        }
+        self.commands.spare.push(held);
+    }
+
+    /// Commits a full command buffer; with the 11th outstanding, waits for the oldest.
+    pub(super) fn commit_when_full(&mut self) {
+        let (max_kernels, max_elements) = self.gpu.limits();
+        if self.commands.kernels > max_kernels || self.commands.bound_elements >> 20 > max_elements
+        {
+            self.commit(true);
+        }
+        if self.commands.counted > MAX_ACTIVE_TASKS {
+            if self.commands.kernels > 0 || !self.commands.held.is_empty() {
+                self.commit(false);
+            }
+            while self.commands.in_flight.front().is_some_and(|(_, counted)| !counted) {
+                self.complete_one();
+            }
+            self.complete_one();
+        }
+    }
+}

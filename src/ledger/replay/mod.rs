@@ -1,0 +1,414 @@
+//! MLX's evaluation on Metal, reduced to what decides memory and kernel counts.
+//!
+//! A [`Replay`] takes traced calls and goes through them the way MLX encodes them: order of evaluation, buffer
+//! allocation and reuse, strides of every intermediate, extra copies, kernel dispatches and command buffers. Nothing
+//! is computed and nothing is fitted. The rules are those of MLX 0.32:
+//!
+//! * order: `eval_impl` (`mlx/transforms.cpp`), breadth first with a width limit of 20, executed from the back;
+//! * allocation: buffers above 16 KiB are rounded up to whole pages (`mlx/backend/metal/allocator.cpp`);
+//! * lifetime: an operation keeps its inputs until its command buffer has completed (`mlx/backend/metal/eval.cpp`);
+//!   the GPU is assumed to be slower than the encoding, so a command buffer completes only when MLX waits for it;
+//! * command buffers: committed when more kernels are encoded, or more elements bound, than the GPU's class allows
+//!   (`mlx/backend/metal/device.cpp`); with the 11th outstanding one MLX waits for the oldest;
+//! * reuse: an output takes over the buffer of an input that nobody else holds, under the primitive's conditions.
+
+mod copies;
+mod elementwise;
+mod gpu;
+mod layout;
+mod matrix;
+mod memory;
+mod order;
+mod views;
+
+pub use gpu::{ArchClass, Gpu};
+pub use memory::{ArrayId, Origin};
+
+use crate::graph::Graph;
+use crate::graph::op::Op;
+use crate::graph::tape::{Source, Trace};
+use crate::ledger::pages;
+use memory::{Array, BufferId, CommandBuffers, NodeId};
+
+/// What one operation cost, as an observer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded<'a> {
+    /// The traced call.
+    pub trace: &'a Trace,
+    /// The operation's number in the trace.
+    pub node: usize,
+    /// Kernels dispatched; 0 for a view.
+    pub dispatches: u32,
+    /// Bytes copied only to change a layout or to keep an old version.
+    pub copied_bytes: u64,
+    /// What each input was: where its data comes from and how many distinct bytes it spans.
+    pub reads: &'a [Read],
+}
+
+/// An input as an operation saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// Where the data comes from.
+    pub origin: Origin,
+    /// Distinct bytes; broadcast axes count once.
+    pub bytes: u64,
+}
+
+type Observer<'o> = Box<dyn FnMut(Encoded<'_>) + 'o>;
+
+/// Memory and command buffers of one process that uses MLX on one GPU.
+pub struct Replay<'o> {
+    gpu: Gpu,
+    arrays: Vec<Array>,
+    buffers: memory::Buffers,
+    commands: CommandBuffers,
+    traces: Vec<Trace>,
+    nodes: Vec<Pending>,
+    links: Vec<ArrayId>,
+    /// Buffers of the model's tensors, four per module.
+    params: Vec<[BufferId; 4]>,
+    observer: Option<Observer<'o>>,
+    /// The operation being encoded.
+    current: Cost,
+    reads: Vec<Read>,
+}
+
+/// An operation that waits for evaluation.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    trace: u32,
+    node: u32,
+    first_link: u32,
+    inputs: u16,
+    outputs: u16,
+    /// How often the evaluation order still has to meet it; 0 = not in the present order.
+    degree: u32,
+    done: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    dispatches: u32,
+    copied_bytes: u64,
+}
+
+impl<'o> Replay<'o> {
+    /// A process that has loaded the weights of a model.
+    #[must_use]
+    pub fn new(graph: &Graph, gpu: Gpu) -> Self {
+        let mut replay = Self {
+            gpu,
+            arrays: Vec::new(),
+            buffers: memory::Buffers::default(),
+            commands: CommandBuffers::default(),
+            traces: Vec::new(),
+            nodes: Vec::new(),
+            links: Vec::new(),
+            params: Vec::new(),
+            observer: None,
+            current: Cost::default(),
+            reads: Vec::new(),
+        };
+        for module in graph.params().modules() {
+            let mut ids = [BufferId::NONE; 4];
+            for (part, shape, dtype) in module.tensors() {
+                let id = replay.buffers.allocate(shape.elements() * dtype.bytes());
+                replay.buffers.hold(id);
+                ids[part as usize] = id;
+            }
+            replay.params.push(ids);
+        }
+        replay
+    }
+
+    /// Calls `observer` with the cost of every operation from now on.
+    pub fn observe(&mut self, observer: impl FnMut(Encoded<'_>) + 'o) {
+        self.observer = Some(Box::new(observer));
+    }
+
+    /// Bytes of live buffers.
+    #[must_use]
+    pub fn active_bytes(&self) -> u64 {
+        self.buffers.active
+    }
+
+    /// Most bytes of live buffers so far.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.buffers.peak
+    }
+
+    /// Starts a new peak from the present.
+    pub fn reset_peak(&mut self) {
+        self.buffers.peak = self.buffers.active;
+    }
+
+    /// Command buffers committed so far.
+    #[must_use]
+    pub fn command_buffers(&self) -> u32 {
+        self.commands.committed
+    }
+
+    /// Bytes of the buffers of some arrays, each buffer counted once.
+    #[must_use]
+    pub fn bytes_of(&self, arrays: impl Iterator<Item = ArrayId>) -> u64 {
+        let mut ids: Vec<BufferId> = arrays.map(|a| self.arrays[a.index()].buffer).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter(|&b| b != BufferId::NONE).map(|b| self.buffers.size(b)).sum()
+    }
+
+    /// Builds the operations of a traced call. Cache inputs are the given arrays, by slot. Returns the results and
+    /// the arrays of the cache after the call; the caller holds a reference to each.
+    pub fn load(
+        &mut self,
+        trace: Trace,
+        tokens: ArrayId,
+        cache: &[(u32, ArrayId)],
+    ) -> (Vec<ArrayId>, Vec<(u32, ArrayId)>) {
+        let number = self.traces.len() as u32;
+        let map: Vec<ArrayId> =
+            trace.values().iter().map(|value| self.input(value, tokens, cache)).collect();
+        let at = |v: crate::graph::tape::Var| map[v.index()];
+        for (i, node) in trace.nodes().iter().enumerate() {
+            let id = NodeId::new(self.nodes.len());
+            let first_link = self.links.len() as u32;
+            let (inputs, outputs) = (trace.inputs(node), trace.outputs(node));
+            for &v in inputs {
+                let a = at(v);
+                self.arrays[a.index()].users += 1;
+                self.links.push(a);
+            }
+            for &v in outputs {
+                let a = at(v);
+                self.arrays[a.index()].node = id;
+                self.links.push(a);
+            }
+            self.nodes.push(Pending {
+                trace: number,
+                node: i as u32,
+                first_link,
+                inputs: inputs.len() as u16,
+                outputs: outputs.len() as u16,
+                degree: 0,
+                done: false,
+            });
+        }
+        let results: Vec<ArrayId> = trace.results.iter().map(|&v| at(v)).collect();
+        let state: Vec<(u32, ArrayId)> = trace.cache.iter().map(|&(s, v)| (s, at(v))).collect();
+        for a in results.iter().chain(state.iter().map(|(_, a)| a)) {
+            self.arrays[a.index()].handles += 1;
+        }
+        self.traces.push(trace);
+        (results, state)
+    }
+
+    fn input(
+        &mut self,
+        value: &crate::graph::tape::Value,
+        tokens: ArrayId,
+        cache: &[(u32, ArrayId)],
+    ) -> ArrayId {
+        match value.source {
+            Source::Tokens => return tokens,
+            Source::Cache(slot) => {
+                if let Some(&(_, a)) = cache.iter().find(|(s, _)| *s == slot) {
+                    self.arrays[a.index()].origin = Origin::Cache(slot);
+                    return a;
+                }
+            }
+            _ => {}
+        }
+        let id = ArrayId::new(self.arrays.len());
+        self.arrays.push(Array::new(value.shape, value.dtype));
+        match value.source {
+            Source::Param(module, part) => {
+                let buffer = self.params[module.index()][part as usize];
+                self.buffers.hold(buffer);
+                let a = &mut self.arrays[id.index()];
+                a.buffer = buffer;
+                a.handles = 1;
+                a.origin = Origin::Param(module, part);
+                a.set_dense();
+            }
+            Source::Constant(_)
+            | Source::Table(_)
+            | Source::Derived(_)
+            | Source::Integers(_)
+            | Source::Cache(_)
+            | Source::Invalid => {
+                self.allocate(id);
+            }
+            Source::Node | Source::Tokens => {}
+        }
+        id
+    }
+
+    /// An evaluated array that the caller holds, such as the token ids.
+    pub fn held(&mut self, value: crate::graph::tape::Value) -> ArrayId {
+        let id = ArrayId::new(self.arrays.len());
+        self.arrays.push(Array::new(value.shape, value.dtype));
+        self.allocate(id);
+        let a = &mut self.arrays[id.index()];
+        a.handles = 1;
+        a.origin = match value.source {
+            Source::Cache(slot) => Origin::Cache(slot),
+            _ => Origin::None,
+        };
+        id
+    }
+
+    /// The caller gives up one reference.
+    pub fn release(&mut self, a: ArrayId) {
+        self.arrays[a.index()].handles -= 1;
+        self.release_if_unused(a);
+    }
+
+    /// `mx.eval` (with `wait`) or `mx.async_eval` of some arrays.
+    pub fn evaluate(&mut self, outputs: &[ArrayId], wait: bool) {
+        for node in self.order(outputs) {
+            self.run(node);
+        }
+        self.commit(false);
+        if wait {
+            self.wait_until(0);
+        }
+    }
+
+    /// Waits until at most `outstanding` command buffers have not completed.
+    pub fn wait_until(&mut self, outstanding: usize) {
+        while self.commands.in_flight() > outstanding {
+            self.complete_one();
+        }
+    }
+
+    /// Forgets everything that has been evaluated but the given arrays, which become the first ones. Only sound when
+    /// nothing is outstanding.
+    pub fn compact(&mut self, keep: &mut [ArrayId]) {
+        let kept: Vec<Array> = keep.iter().map(|a| self.arrays[a.index()]).collect();
+        self.arrays.clear();
+        self.arrays.extend(kept);
+        keep.iter_mut().enumerate().for_each(|(i, a)| *a = ArrayId::new(i));
+        self.nodes.clear();
+        self.links.clear();
+        self.traces.clear();
+    }
+
+    fn node_inputs(&self, n: NodeId) -> std::ops::Range<usize> {
+        let p = &self.nodes[n.index()];
+        let first = p.first_link as usize;
+        first..first + usize::from(p.inputs)
+    }
+
+    fn node_outputs(&self, n: NodeId) -> std::ops::Range<usize> {
+        let p = &self.nodes[n.index()];
+        let first = p.first_link as usize + usize::from(p.inputs);
+        first..first + usize::from(p.outputs)
+    }
+
+    fn run(&mut self, id: NodeId) {
+        self.current = Cost::default();
+        let (inputs, outputs) = (self.node_inputs(id), self.node_outputs(id));
+        if self.observer.is_some() {
+            self.note_reads(inputs.clone());
+        }
+        // The trace is taken out so that the rules can read it while they change the arrays.
+        let pending = self.nodes[id.index()];
+        let trace = std::mem::take(&mut self.traces[pending.trace as usize]);
+        let op = &trace.nodes()[pending.node as usize].op;
+        self.encode(op, inputs.clone(), outputs.clone());
+        if let Some(observer) = &mut self.observer {
+            observer(Encoded {
+                trace: &trace,
+                node: pending.node as usize,
+                dispatches: self.current.dispatches,
+                copied_bytes: self.current.copied_bytes,
+                reads: &self.reads,
+            });
+        }
+        self.traces[pending.trace as usize] = trace;
+        self.hold_inputs(inputs, outputs.clone());
+        for i in outputs.clone() {
+            self.arrays[self.links[i].index()].node = NodeId::NONE;
+        }
+        self.detach(id);
+        for i in outputs {
+            self.drop_if_unread(self.links[i]);
+        }
+        self.commit_when_full();
+    }
+
+    fn note_reads(&mut self, inputs: std::ops::Range<usize>) {
+        self.reads.clear();
+        for i in inputs {
+            let a = &self.arrays[self.links[i].index()];
+            self.reads.push(Read { origin: a.origin, bytes: a.distinct_elements() * a.item() });
+        }
+    }
+
+    /// Allocates the outputs of an operation and counts its kernels.
+    fn encode(&mut self, op: &Op, inputs: std::ops::Range<usize>, outputs: std::ops::Range<usize>) {
+        let ins: smallvec::SmallVec<[ArrayId; 12]> = self.links[inputs].into();
+        let outs: smallvec::SmallVec<[ArrayId; 4]> = self.links[outputs].into();
+        let out = outs[0];
+        match op {
+            Op::Reshape | Op::Flatten | Op::Unflatten => self.reshape(ins[0], out),
+            Op::Transpose(axes) => self.transpose(ins[0], out, axes),
+            Op::ExpandDims(axes) => self.expand_dims(ins[0], out, axes),
+            Op::Squeeze(axes) => self.squeeze(ins[0], out, axes),
+            Op::Broadcast => self.broadcast(ins[0], out),
+            Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
+            Op::Split(..) => self.split(ins[0], &outs),
+            Op::Unary(_) | Op::AsType => self.unary(ins[0], out),
+            Op::Binary(b) if op.fusable() => {
+                let _ = b;
+                self.binary(ins[0], ins[1], out);
+            }
+            Op::Select => self.select(&ins, out),
+            Op::Compiled(_) => self.compiled(&ins, &outs),
+            Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
+            Op::Softmax { .. } => self.rowwise(&ins, out, false),
+            Op::LogSumExp => self.logsumexp(ins[0], out),
+            Op::Rope(rope) => self.rope(&ins, out, rope.dims),
+            Op::Attention { .. } => self.attention(&ins, out),
+            Op::QuantizedMatmul { packing, transpose } => {
+                self.quantized_matmul(&ins, out, packing.group, *transpose);
+            }
+            Op::GatherQmm { .. } => self.gather_qmm(&ins, out),
+            Op::Matmul | Op::AddMm => self.matmul(&ins, out),
+            Op::Convolution { .. } => self.convolution(&ins, out),
+            Op::Custom(_) | Op::Dequantize(_) | Op::Quantize(_) => self.custom(&ins, &outs),
+            Op::Depends => self.share(out, ins[0]),
+            Op::Contiguous => self.contiguous(ins[0], out),
+            Op::Concatenate { .. } => self.concatenate(&ins, out),
+            Op::SliceUpdate(_) | Op::SliceMultiply(_) => self.slice_update(&ins, out),
+            Op::Full => self.full(out),
+            Op::Reduce(..) => self.reduce(ins[0], out),
+            Op::Scan { axis } => self.scan(ins[0], out, usize::from(*axis)),
+            Op::Sort { axis }
+            | Op::ArgSort { axis }
+            | Op::Partition { axis, .. }
+            | Op::ArgPartition { axis, .. } => self.sort(ins[0], out, usize::from(*axis)),
+            Op::Pad(_) => self.pad(&ins, out),
+            Op::Scatter(_) | Op::ScatterAxis { .. } => self.scatter(&ins, out),
+            Op::Binary(_)
+            | Op::ArgReduce { .. }
+            | Op::Gather(_)
+            | Op::GatherAxis { .. }
+            | Op::GatherMm { .. }
+            | Op::Arange { .. } => self.plain(&ins, &outs),
+        }
+    }
+
+    /// A new dense output for every result, one kernel.
+    fn plain(&mut self, ins: &[ArrayId], outs: &[ArrayId]) {
+        outs.iter().for_each(|&o| self.allocate(o));
+        self.dispatch(ins, outs, 1);
+    }
+
+    /// Bytes that MLX's allocator takes for an array.
+    #[must_use]
+    pub fn page_rounded(bytes: u64) -> u64 {
+        pages::round(bytes)
+    }
+}

@@ -1,0 +1,344 @@
+//! What one step reads and launches: bytes of weights, cache and states, kernels, arithmetic.
+
+use super::cache::{PREFILL_STEP, after_prompt};
+use super::replay::{Encoded, Gpu, Origin, Replay};
+use crate::graph::cache::KvQuantisation;
+use crate::graph::op::Op;
+use crate::graph::params::{ModuleId, ModuleKind};
+use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
+use crate::graph::{Call, Graph};
+use crate::model::{DType, Packing};
+use serde::Serialize;
+
+/// A product with a matrix of the model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    /// Part of the model.
+    pub stage: Stage,
+    /// What the matrix is.
+    pub kind: ModuleKind,
+    /// Bytes of the matrix that are read, scales included; for routed experts those of the chosen ones.
+    pub bytes: u64,
+    /// Weights that are multiplied, once per row.
+    pub weights: u64,
+    /// Rows of the activation.
+    pub rows: u64,
+    /// Columns of the matrix (inner dimension).
+    pub inner: u64,
+    /// Rows of the matrix (outer dimension).
+    pub outer: u64,
+    /// How it is packed; `None` for a 16- or 32-bit matrix.
+    pub packing: Option<Packing>,
+    /// Kernels launched.
+    pub launches: u32,
+}
+
+/// Attention over one layer's keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionRead {
+    /// Part of the model.
+    pub stage: Stage,
+    /// Bytes of keys and values read, each element once.
+    pub bytes: u64,
+    /// Tokens that are attended to.
+    pub tokens: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads.
+    pub kv_heads: u64,
+    /// Features of a key.
+    pub key_dim: u64,
+    /// Whether one fused kernel does it.
+    pub fused: bool,
+}
+
+/// Traffic of one step.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Kernels launched.
+    pub dispatches: u64,
+    /// Kernels launched within layers.
+    pub dispatches_in_layers: u64,
+    /// Bytes of weights that kernels read.
+    pub weight_bytes: u64,
+    /// Bytes of keys and values read by attention.
+    pub kv_bytes: u64,
+    /// Bytes of recurrent and convolution states read.
+    pub state_bytes: u64,
+    /// Bytes of cache that are copied because a cache grows or rotates.
+    pub copied_bytes: u64,
+    /// Command buffers committed.
+    pub command_buffers: u32,
+    /// Multiplications and additions of matrix products and attention.
+    pub flops: f64,
+    /// Products with matrices of the model.
+    pub products: Vec<Product>,
+    /// Attention of the layers.
+    pub attention: Vec<AttentionRead>,
+}
+
+/// The totals as the conformance vectors name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Kernels launched.
+    pub dispatches_per_step: u64,
+    /// Kernels launched within layers.
+    pub dispatches_in_layers: u64,
+    /// Bytes of weights that kernels read.
+    pub weight_bytes_streamed: u64,
+    /// Bytes of keys and values read by attention.
+    pub kv_bytes_read: u64,
+    /// Bytes of recurrent and convolution states read.
+    pub state_bytes_read: u64,
+    /// Bytes of cache that are copied.
+    pub cache_bytes_copied: u64,
+    /// Command buffers committed.
+    pub command_buffers: u32,
+}
+
+impl Traffic {
+    /// The totals.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            dispatches_per_step: self.dispatches,
+            dispatches_in_layers: self.dispatches_in_layers,
+            weight_bytes_streamed: self.weight_bytes,
+            kv_bytes_read: self.kv_bytes,
+            state_bytes_read: self.state_bytes,
+            cache_bytes_copied: self.copied_bytes,
+            command_buffers: self.command_buffers,
+        }
+    }
+
+    fn add(&mut self, graph: &Graph, keys: &[bool], e: &Encoded<'_>) {
+        let node = &e.trace.nodes()[e.node];
+        self.dispatches += u64::from(e.dispatches);
+        if matches!(node.stage, Stage::Layer(_)) {
+            self.dispatches_in_layers += u64::from(e.dispatches);
+        }
+        if e.dispatches == 0 {
+            return;
+        }
+        let mut kv = 0;
+        let mut weights = 0;
+        let mut matrix = None;
+        for (position, read) in e.reads.iter().enumerate() {
+            match read.origin {
+                Origin::Param(module, _) => {
+                    weights += weight_bytes(e, position, read.bytes);
+                    matrix = matrix.or(Some(module));
+                }
+                Origin::Cache(slot) if keys.get(slot as usize) == Some(&true) => {
+                    if !matches!(node.op, Op::SliceUpdate(_) | Op::Concatenate { .. }) {
+                        kv += read.bytes;
+                    }
+                }
+                Origin::Cache(_) => self.state_bytes += read.bytes,
+                Origin::None => {}
+            }
+        }
+        self.weight_bytes += weights;
+        self.kv_bytes += kv;
+        self.copied_bytes += copied(node_op(e), e);
+        self.note_product(graph, e, matrix, weights);
+        self.note_attention(e, kv);
+    }
+
+    fn note_product(
+        &mut self,
+        graph: &Graph,
+        e: &Encoded<'_>,
+        matrix: Option<ModuleId>,
+        bytes: u64,
+    ) {
+        let node = &e.trace.nodes()[e.node];
+        let inputs = e.trace.inputs(node);
+        let Some((rows, inner, outer)) = product_shape(e.trace, e.node) else { return };
+        self.flops += 2.0 * rows as f64 * inner as f64 * outer as f64;
+        let Some(module) = matrix else { return };
+        let m = graph.params().module(module);
+        let weights = match m.packing {
+            Some(p) => packed_weights(e, p),
+            None => e.trace.value(inputs[1]).shape.elements(),
+        };
+        self.products.push(Product {
+            stage: node.stage,
+            kind: m.kind,
+            bytes,
+            weights: if m.kind == ModuleKind::SwitchLinear {
+                inner * outer * rows
+            } else {
+                weights
+            },
+            rows,
+            inner,
+            outer,
+            packing: m.packing,
+            launches: e.dispatches,
+        });
+    }
+
+    fn note_attention(&mut self, e: &Encoded<'_>, kv: u64) {
+        let node = &e.trace.nodes()[e.node];
+        let inputs = e.trace.inputs(node);
+        let fused = matches!(node.op, Op::Attention { .. });
+        if fused {
+            let [q, k] = [e.trace.value(inputs[0]).shape, e.trace.value(inputs[1]).shape];
+            let out = e.trace.value(e.trace.outputs(node)[0]).shape;
+            let pairs = q.dim(0) as f64 * q.dim(1) as f64 * q.dim(2) as f64 * k.dim(2) as f64;
+            self.flops += 2.0 * pairs * (q.dim(3) as f64 + out.dim(3) as f64);
+            self.attention.push(AttentionRead {
+                stage: node.stage,
+                bytes: kv,
+                tokens: k.dim(2).into(),
+                heads: q.dim(1).into(),
+                kv_heads: k.dim(1).into(),
+                key_dim: q.dim(3).into(),
+                fused,
+            });
+        } else if kv > 0 && matches!(node.op, Op::Matmul | Op::QuantizedMatmul { .. }) {
+            let out = e.trace.value(e.trace.outputs(node)[0]).shape;
+            let k = e.trace.value(inputs[1]).shape;
+            let kv_heads = if k.rank() >= 4 { k.dim(1) } else { 1 };
+            let heads = if out.rank() == 5 { out.dim(1) * out.dim(2) } else { out.dim(1) };
+            self.attention.push(AttentionRead {
+                stage: node.stage,
+                bytes: kv,
+                tokens: k.dim(-1).max(k.dim(-2)).into(),
+                heads: heads.into(),
+                kv_heads: kv_heads.into(),
+                key_dim: e.trace.value(inputs[0]).shape.dim(-1).into(),
+                fused,
+            });
+        }
+    }
+}
+
+fn node_op<'a>(e: &Encoded<'a>) -> &'a Op {
+    &e.trace.nodes()[e.node].op
+}
+
+/// Cache bytes copied by an operation.
+fn copied(op: &Op, e: &Encoded<'_>) -> u64 {
+    let cached = |r: &&super::replay::Read| matches!(r.origin, Origin::Cache(_));
+    match op {
+        Op::Concatenate { .. } => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
+        Op::SliceUpdate(_) if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,
+        _ => 0,
+    }
+}
+
+/// Bytes of a tensor that an operation reads: chosen rows of a table, chosen experts, or all of it.
+fn weight_bytes(e: &Encoded<'_>, position: usize, bytes: u64) -> u64 {
+    let node = &e.trace.nodes()[e.node];
+    match &node.op {
+        Op::Gather(_) | Op::GatherAxis { .. } if position == 0 => {
+            e.trace.value(e.trace.outputs(node)[0]).bytes()
+        }
+        Op::GatherQmm { .. } | Op::GatherMm { .. } => {
+            let inputs = e.trace.inputs(node);
+            let shape = e.trace.value(inputs[position]).shape;
+            if shape.rank() != 3 {
+                return bytes;
+            }
+            bytes * expert_reads(e, u64::from(shape.dim(0))) / u64::from(shape.dim(0)).max(1)
+        }
+        _ => bytes,
+    }
+}
+
+/// How many times an expert's matrix is read: once per pair of token and expert, unless the kernel that reuses
+/// experts is chosen (`GatherQMM::eval_gpu`, `mlx/backend/metal/quantized.cpp`).
+fn expert_reads(e: &Encoded<'_>, experts: u64) -> u64 {
+    let node = &e.trace.nodes()[e.node];
+    let inputs = e.trace.inputs(node);
+    let pairs = pairs(e.trace, inputs);
+    let sorted =
+        matches!(node.op, Op::GatherQmm { sorted: true, .. } | Op::GatherMm { sorted: true });
+    if sorted && pairs >= 16 && pairs / experts.max(1) >= 4 { pairs.min(experts) } else { pairs }
+}
+
+fn pairs(trace: &Trace, inputs: &[crate::graph::tape::Var]) -> u64 {
+    inputs[inputs.len() - 2..].iter().map(|&v| trace.value(v).shape.elements()).max().unwrap_or(0)
+}
+
+/// Rows, inner and outer dimension of a product, summed over batches; `None` for other operations.
+fn product_shape(trace: &Trace, node: usize) -> Option<(u64, u64, u64)> {
+    let node = &trace.nodes()[node];
+    let inputs = trace.inputs(node);
+    let product = matches!(
+        node.op,
+        Op::Matmul
+            | Op::AddMm
+            | Op::QuantizedMatmul { .. }
+            | Op::GatherQmm { .. }
+            | Op::GatherMm { .. }
+    );
+    if !product {
+        return None;
+    }
+    let out = trace.value(trace.outputs(node)[0]).shape;
+    let outer = u64::from(out.dim(-1));
+    let inner = u64::from(trace.value(inputs[0]).shape.dim(-1));
+    Some((out.elements() / outer.max(1), inner, outer))
+}
+
+/// Logical weights of a packed matrix that are read.
+fn packed_weights(e: &Encoded<'_>, p: Packing) -> u64 {
+    let node = &e.trace.nodes()[e.node];
+    let words = e.trace.value(e.trace.inputs(node)[1]).shape.elements();
+    words * 32 / u64::from(p.bits.max(1))
+}
+
+/// Traffic of one decode step with `context` tokens in the cache, the new one included, for `batch` sequences of
+/// equal length.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn decode_step(
+    graph: &Graph,
+    context: u32,
+    batch: u32,
+    gpu: Gpu,
+    kv: Option<KvQuantisation>,
+) -> Result<Traffic, TraceError> {
+    let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
+    let call = Call { batch, kv, ..Call::decode() };
+    step(graph, &mut caches, call, gpu)
+}
+
+/// Traffic of one call over the given caches.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn step(
+    graph: &Graph,
+    caches: &mut [crate::graph::cache::Cache],
+    call: Call,
+    gpu: Gpu,
+) -> Result<Traffic, TraceError> {
+    let keys: Vec<bool> = caches.iter().flat_map(|c| c.holds_keys()).collect();
+    let mut traffic = Traffic::default();
+    let mut replay = Replay::new(graph, gpu);
+    let mut state = Vec::new();
+    for (i, slot) in caches.iter().flat_map(|c| c.slots()).enumerate() {
+        if let Some(s) = slot {
+            let source = Source::Cache(i as u32);
+            let value = Value { shape: s.shape, dtype: s.dtype, source };
+            state.push((i as u32, replay.held(value)));
+        }
+    }
+    let shape = [call.batch, call.tokens].into();
+    let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
+    let trace = graph.trace(caches, call, gpu.routing())?;
+    let (mut wanted, held) = replay.load(trace, tokens, &state);
+    state.iter().for_each(|&(_, a)| replay.release(a));
+    wanted.extend(held.iter().map(|&(_, a)| a));
+    replay.observe(|e| traffic.add(graph, &keys, &e));
+    replay.evaluate(&wanted, true);
+    let buffers = replay.command_buffers();
+    drop(replay);
+    traffic.command_buffers = buffers;
+    Ok(traffic)
+}
