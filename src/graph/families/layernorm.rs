@@ -49,6 +49,11 @@ pub(super) fn build_stablelm(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
     let biases = Biases { qkv: c.bool("use_qkv_bias")?, output: false };
     let parallel = c.bool_or("use_parallel_residual", false)?;
     let head_norms = c.bool_or("qk_layernorm", false)?;
+    if head_norms && heads.query.max(heads.kv) > MAX_HEADS {
+        return Err(
+            c.invalid("num_attention_heads", format!("at most {MAX_HEADS}, like key heads"))
+        );
+    }
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
     let decoder = d.shell(HeadKind::Own).decoder(p, &d.full(), norm, |p, _| {
         let rope = Some(rope.clone());
@@ -74,6 +79,9 @@ pub(super) fn build_stablelm(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
     });
     Ok(decoder.built(d.max_context))
 }
+
+/// More heads than any real model has; bounds the work on a hostile configuration.
+const MAX_HEADS: u64 = 4096;
 
 /// Layer norm over each head, with a weight vector per head.
 struct HeadwiseNorm {

@@ -10,6 +10,9 @@ use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Network};
 use crate::model::{Config, ConfigError};
 
+/// More passes through a layer than any real model has; bounds the work on a hostile configuration.
+const MAX_PASSES: u64 = 8192;
+
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
     let heads = d.sized_heads(c)?;
@@ -22,8 +25,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(weights) if !weights.is_empty() => weights.len() as u64 + 1,
         _ => c.dim_or("num_loops", 1)?,
     };
-    if !(1..=256).contains(&loops) {
-        return Err(c.invalid("num_loops", "a whole number from 1 to 256"));
+    if loops == 0 || loops.saturating_mul(d.layers as u64) > MAX_PASSES {
+        let expected = format!("from 1 to {} rounds", MAX_PASSES / d.layers as u64);
+        return Err(c.invalid("num_loops", expected));
     }
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
