@@ -11,8 +11,6 @@ pub enum Residual {
     Plain,
     /// `r + x`.
     Swapped,
-    /// `x + r * factor`.
-    Scaled(f64),
     /// The family's own sum.
     Own(fn(&mut Tape<'_>, Var, Var) -> Var),
 }
@@ -22,10 +20,6 @@ impl Residual {
         match self {
             Self::Plain => t.add(x, r),
             Self::Swapped => t.add(r, x),
-            Self::Scaled(factor) => {
-                let r = t.mul(r, factor);
-                t.add(x, r)
-            }
             Self::Own(add) => add(t, x, r),
         }
     }

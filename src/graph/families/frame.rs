@@ -197,6 +197,21 @@ impl<T: Mixer + ?Sized> Mixer for Box<T> {
     }
 }
 
+/// A norm whose result is divided by a number.
+pub struct DividedNorm {
+    /// The norm.
+    pub norm: Box<dyn Norm>,
+    /// The number.
+    pub divisor: f64,
+}
+
+impl Norm for DividedNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let x = self.norm.norm(t, x);
+        t.div(x, self.divisor)
+    }
+}
+
 /// Which mask the layers of a group get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaskRule {

@@ -1,14 +1,13 @@
 //! MiniCPM3: latent attention with expanded keys and values, LongRoPE, scaled residuals, embedding and logits.
 
 use super::common::{GatedMlp, layer_count};
-use super::frame::{MaskRule, Norm, Outline, PreNorm};
+use super::frame::{DividedNorm, MaskRule, Outline, PreNorm};
 use super::mla::MlaDims;
 use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
 use crate::model::{Config, ConfigError};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -72,17 +71,4 @@ fn rope(c: &Config, d: &MlaDims, max: u64) -> Result<RopeModule, ConfigError> {
     let listed = scaling.values().has("long_factor");
     let factors = if listed { scaling.long_factors()? } else { vec![1.0] };
     RopeModule::long(d.rope, base, max, original, factors)
-}
-
-/// A norm whose result is divided by a number.
-struct DividedNorm {
-    norm: Box<dyn Norm>,
-    divisor: f64,
-}
-
-impl Norm for DividedNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
-        let x = self.norm.norm(t, x);
-        t.div(x, self.divisor)
-    }
 }
