@@ -8,6 +8,7 @@ use crate::model::Packing;
 #[allow(missing_docs)]
 pub enum Unary {
     Abs,
+    Ceil,
     Cos,
     Erf,
     Exp,
@@ -15,10 +16,12 @@ pub enum Unary {
     Floor,
     Log,
     Log1p,
+    Log2,
     LogicalNot,
     Negative,
     Rsqrt,
     Sigmoid,
+    Sign,
     Sin,
     Sqrt,
     Square,
@@ -103,6 +106,8 @@ pub enum Kernel {
     GatedDelta,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// Sinkhorn normalisation of small matrices: inputs matrices, epsilon.
+    Sinkhorn,
     /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
     ResidualMix,
 }
@@ -194,6 +199,11 @@ pub enum Op {
         step: f64,
     },
 
+    /// To 8-bit floats (e4m3) or back.
+    ConvertFp8 {
+        to: bool,
+    },
+
     // Matrix products.
     Matmul,
     AddMm,
@@ -266,6 +276,8 @@ impl Op {
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",
+            Self::ConvertFp8 { to: true } => "ToFP8",
+            Self::ConvertFp8 { to: false } => "FromFP8",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",
@@ -296,18 +308,21 @@ impl Op {
 fn unary_name(op: Unary) -> &'static str {
     match op {
         Unary::Abs => "Abs",
+        Unary::Ceil => "Ceil",
         Unary::Cos => "Cos",
         Unary::Erf => "Erf",
         Unary::Exp => "Exp",
         Unary::Expm1 => "Expm1",
         Unary::Floor => "Floor",
-        Unary::Log => "Log",
+        // One primitive with a base.
+        Unary::Log | Unary::Log2 => "Log",
         Unary::Log1p => "Log1p",
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
         // One primitive with a flag.
         Unary::Rsqrt => "Sqrt",
         Unary::Sigmoid => "Sigmoid",
+        Unary::Sign => "Sign",
         Unary::Sin => "Sin",
         Unary::Sqrt => "Sqrt",
         Unary::Square => "Square",

@@ -35,6 +35,9 @@ pub enum ModuleKind {
     Embedding,
     /// `SwitchLinear`: weight `[experts, out, in]` of routed experts.
     SwitchLinear,
+    /// A `SwitchLinear` of which every token uses all matrices: a block-diagonal projection, weight
+    /// `[groups, out, in]`.
+    GroupedLinear,
     /// `MultiLinear`: weight `[heads, out, in]`.
     MultiLinear,
     /// A single tensor that is never packed: norms, convolutions, scalars.
@@ -237,6 +240,11 @@ impl ParamBuilder {
         self.add(name, ModuleKind::Linear, &[outputs, inputs], bias.then_some(&b), false)
     }
 
+    /// `nn.Linear(inputs, outputs, False)` that stays float32 in a 16-bit model.
+    pub fn linear_f32(&mut self, name: &str, inputs: u64, outputs: u64) -> ModuleId {
+        self.add(name, ModuleKind::Linear, &[outputs, inputs], None, true)
+    }
+
     /// `nn.Embedding(count, width)`.
     pub fn embedding(&mut self, name: &str, count: u64, width: u64) -> ModuleId {
         self.add(name, ModuleKind::Embedding, &[count, width], None, false)
@@ -254,6 +262,17 @@ impl ParamBuilder {
         let b = [experts, outputs];
         let dims = [experts, outputs, inputs];
         self.add(name, ModuleKind::SwitchLinear, &dims, bias.then_some(&b), false)
+    }
+
+    /// A block-diagonal matrix of `groups` blocks: `SwitchLinear(inputs, outputs, groups, false)`.
+    pub fn grouped_linear(
+        &mut self,
+        name: &str,
+        inputs: u64,
+        outputs: u64,
+        groups: u64,
+    ) -> ModuleId {
+        self.add(name, ModuleKind::GroupedLinear, &[groups, outputs, inputs], None, false)
     }
 
     /// `MultiLinear(inputs, outputs, heads)`.

@@ -5,12 +5,14 @@
 
 mod arrays;
 mod chunked;
+mod compressed;
 mod kv;
 mod quantised;
 mod rotating;
 
 pub use arrays::ArraysCache;
 pub use chunked::ChunkedKvCache;
+pub use compressed::{CompressedCache, CompressedSpec};
 pub use kv::KvCache;
 pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
@@ -43,6 +45,8 @@ pub enum CacheKind {
     },
     /// `ArraysCache`: recurrent or convolution states of constant size.
     Arrays(usize),
+    /// `LayerCache` of compressed attention: a window and one row per group of tokens.
+    Compressed(CompressedSpec),
     /// `CacheList`: several caches of one layer.
     List(Vec<CacheKind>),
 }
@@ -113,6 +117,8 @@ pub enum Cache {
     Chunked(ChunkedKvCache),
     /// See [`CacheKind::Arrays`].
     Arrays(ArraysCache),
+    /// See [`CacheKind::Compressed`].
+    Compressed(CompressedCache),
     /// See [`CacheKind::List`].
     List(Vec<Cache>),
 }
@@ -128,6 +134,7 @@ impl Cache {
             }
             CacheKind::Chunked { chunk_size } => Self::Chunked(ChunkedKvCache::new(*chunk_size)),
             CacheKind::Arrays(n) => Self::Arrays(ArraysCache::new(*n)),
+            CacheKind::Compressed(spec) => Self::Compressed(CompressedCache::new(spec.clone())),
             CacheKind::List(kinds) => Self::List(kinds.iter().map(Self::new).collect()),
         }
     }
@@ -141,6 +148,7 @@ impl Cache {
             Self::Rotating(_) => "RotatingKVCache".to_owned(),
             Self::Chunked(_) => "ChunkedKVCache".to_owned(),
             Self::Arrays(_) => "ArraysCache".to_owned(),
+            Self::Compressed(_) => "LayerCache".to_owned(),
             Self::List(caches) => {
                 let inner: Vec<String> = caches.iter().map(Self::class).collect();
                 format!("CacheList({})", inner.join(","))
@@ -157,6 +165,7 @@ impl Cache {
             Self::Rotating(c) => c.offset,
             Self::Chunked(c) => c.offset,
             Self::Arrays(_) => 0,
+            Self::Compressed(c) => c.offset,
             Self::List(caches) => caches.first().map_or(0, Self::offset),
         }
     }
@@ -176,6 +185,7 @@ impl Cache {
             Self::Rotating(c) => vec![c.keys, c.values],
             Self::Chunked(c) => vec![c.keys, c.values],
             Self::Arrays(c) => c.slots.clone(),
+            Self::Compressed(c) => c.slots.clone(),
             Self::List(caches) => caches.iter().flat_map(Self::slots).collect(),
         }
     }
@@ -186,6 +196,7 @@ impl Cache {
         match self {
             Self::List(caches) => caches.iter().flat_map(Self::holds_keys).collect(),
             Self::Arrays(c) => vec![false; c.slots.len()],
+            Self::Compressed(c) => c.holds_keys(),
             Self::Quantised(_) => vec![true; 6],
             Self::Kv(_) | Self::Rotating(_) | Self::Chunked(_) => vec![true; 2],
         }
@@ -198,6 +209,7 @@ impl Cache {
             Self::Rotating(c) => vec![&mut c.keys, &mut c.values],
             Self::Chunked(c) => vec![&mut c.keys, &mut c.values],
             Self::Arrays(c) => c.slots.iter_mut().collect(),
+            Self::Compressed(c) => c.slots.iter_mut().collect(),
             Self::List(caches) => caches.iter_mut().flat_map(Self::slots_mut).collect(),
         }
     }
@@ -213,7 +225,7 @@ impl Cache {
             }
             Self::Rotating(c) => dense(c.update(t, keys, values)),
             Self::Chunked(c) => dense(c.update(t, keys, values)),
-            Self::Arrays(_) | Self::List(_) => {
+            Self::Arrays(_) | Self::Compressed(_) | Self::List(_) => {
                 let failed = t.fail("this cache holds no keys and values");
                 dense((failed, failed))
             }
@@ -262,6 +274,14 @@ impl Cache {
         }
     }
 
+    /// The cache of compressed attention, if it is one.
+    pub fn compressed(&mut self) -> Option<&mut CompressedCache> {
+        match self {
+            Self::Compressed(c) => Some(c),
+            _ => None,
+        }
+    }
+
     /// Cache `i` of a `CacheList` (its last one when there are fewer); the cache itself otherwise.
     pub fn part(&mut self, i: usize) -> &mut Self {
         match self {
@@ -283,7 +303,9 @@ impl Cache {
                 Some(c) => c.mask(t, n, window, as_array),
                 None => plain_mask(t, n, window, as_array),
             },
-            Self::Chunked(_) | Self::Arrays(_) => plain_mask(t, n, window, as_array),
+            Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) => {
+                plain_mask(t, n, window, as_array)
+            }
         }
     }
 
@@ -294,7 +316,7 @@ impl Cache {
             Self::Kv(c) => c.capacity(),
             Self::Quantised(c) => c.capacity(),
             Self::List(caches) => caches.iter().find_map(Self::growing_capacity),
-            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) => None,
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) => None,
         }
     }
 
@@ -307,6 +329,7 @@ impl Cache {
             Self::Rotating(c) => c.advance(tokens),
             Self::Chunked(c) => c.advance(tokens),
             Self::Arrays(_) => {}
+            Self::Compressed(c) => c.advance(tokens),
             Self::List(caches) => caches.iter_mut().for_each(|c| c.advance(tokens)),
         }
     }

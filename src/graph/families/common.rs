@@ -2,7 +2,7 @@
 
 use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::Cache;
-use crate::graph::nn::activations::{self, Situ};
+use crate::graph::nn::activations::{self, Clamp, Situ};
 use crate::graph::nn::{Embedding, Linear, RopeModule, attend};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
@@ -186,6 +186,7 @@ pub struct GatedMlp {
 enum Activation {
     Plain(Gated),
     Situ(Situ),
+    Clamp(Clamp),
 }
 
 /// A fused gated activation: `act(gate) * x`.
@@ -209,6 +210,13 @@ impl GatedMlp {
         self
     }
 
+    /// The clamped SwiGLU activation.
+    #[must_use]
+    pub fn with_clamp(mut self, clamp: Clamp) -> Self {
+        self.activation = Activation::Clamp(clamp);
+        self
+    }
+
     /// The SiTU activation.
     #[must_use]
     pub fn with_situ(mut self, situ: Situ) -> Self {
@@ -223,6 +231,7 @@ impl FeedForward for GatedMlp {
         let hidden = match self.activation {
             Activation::Plain(activation) => activation(t, gate, up),
             Activation::Situ(situ) => situ.apply(t, gate, up),
+            Activation::Clamp(clamp) => clamp.apply(t, gate, up),
         };
         self.down.forward(t, hidden)
     }

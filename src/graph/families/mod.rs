@@ -4,11 +4,15 @@ mod common;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
+mod deepseek_v41;
+mod deepseek_v41_attention;
+mod deepseek_v41_indexer;
 mod falcon_h1;
 mod frame;
 mod gated_delta;
 mod gemma3;
 mod granitemoehybrid;
+mod hyper;
 mod kimi_delta;
 mod kimi_k3;
 mod kimi_linear;
@@ -64,6 +68,7 @@ pub const FAMILIES: &[Family] = &[
     Family { model_types: &["falcon_h1"], build: falcon_h1::build },
     Family { model_types: &["kimi_linear"], build: kimi_linear::build },
     Family { model_types: &["kimi_k3"], build: kimi_k3::build },
+    Family { model_types: &["deepseek_v41", "deepseek_v41_text"], build: deepseek_v41::build },
     Family { model_types: &["mistral4"], build: mistral4::build },
     Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
     Family { model_types: &["youtu_llm"], build: youtu_llm::build },

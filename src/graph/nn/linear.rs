@@ -28,6 +28,11 @@ impl Linear {
         Self { id: p.linear(name, inputs, outputs, bias), bias }
     }
 
+    /// Declares a matrix without bias that keeps float32 in a 16-bit model.
+    pub fn new_f32(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64) -> Self {
+        Self { id: p.linear_f32(name, inputs, outputs), bias: false }
+    }
+
     /// `x W^T (+ b)`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         if let Some(w) = packed(t, self.id) {

@@ -1,6 +1,7 @@
 //! Building blocks of the families: the modules of `mlx.nn` and the shared layers of mlx-lm.
 
 pub mod activations;
+pub mod fake_quant;
 mod linear;
 mod norm;
 mod rope;

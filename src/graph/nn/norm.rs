@@ -16,6 +16,11 @@ impl RmsNorm {
         Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
     }
 
+    /// Declares a weight that keeps float32 in a 16-bit model.
+    pub fn new_f32(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
+        Self { weight: p.raw_f32(&format!("{name}.weight"), &[width]), eps }
+    }
+
     /// The normalised `x`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);

@@ -18,6 +18,8 @@ pub enum FrequencyTable {
     Long { dims: u32, base: f64, factors: Vec<f64> },
     /// Gemma 4: only the first `rotated` features turn.
     Proportional { dims: u32, rotated: u32, base: f64, factor: f64 },
+    /// Given numbers: lookup tables and lists of indices.
+    Given { values: Vec<f64>, dtype: DType },
 }
 
 impl FrequencyTable {
@@ -25,6 +27,7 @@ impl FrequencyTable {
     #[must_use]
     pub fn len(&self) -> u32 {
         match self {
+            Self::Given { values, .. } => u32::try_from(values.len()).unwrap_or(u32::MAX),
             Self::Llama3 { dims, .. }
             | Self::Yarn { dims, .. }
             | Self::Long { dims, .. }
@@ -45,6 +48,7 @@ impl FrequencyTable {
         let plain = |i: u32, dims: u32, base: f64| base.powf(f64::from(2 * i) / f64::from(dims));
         (0..n)
             .map(|i| match self {
+                Self::Given { values, .. } => values.get(i as usize).copied().unwrap_or(0.0),
                 Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
                     let wavelength = 2.0 * PI * f;
@@ -109,8 +113,17 @@ impl Tape<'_> {
 
     /// A frequency table as an input.
     pub fn table(&mut self, table: &FrequencyTable) -> Var {
+        self.table_shaped(table, Shape::new(&[table.len()]))
+    }
+
+    /// The same with the shape in which the model holds it.
+    pub fn table_shaped(&mut self, table: &FrequencyTable, shape: Shape) -> Var {
         let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);
         self.trace.tables.push(table.clone());
-        self.value(Shape::new(&[table.len()]), DType::F32, Source::Table(index))
+        let dtype = match table {
+            FrequencyTable::Given { dtype, .. } => *dtype,
+            _ => DType::F32,
+        };
+        self.value(shape, dtype, Source::Table(index))
     }
 }

@@ -358,7 +358,7 @@ impl<'o> Replay<'o> {
             Op::Broadcast => self.broadcast(ins[0], out),
             Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
             Op::Split(..) => self.split(ins[0], &outs),
-            Op::Unary(_) | Op::AsType => self.unary(ins[0], out),
+            Op::Unary(_) | Op::AsType | Op::ConvertFp8 { .. } => self.unary(ins[0], out),
             Op::Binary(b) if op.fusable() => {
                 let _ = b;
                 self.binary(ins[0], ins[1], out);
@@ -376,7 +376,9 @@ impl<'o> Replay<'o> {
             Op::GatherQmm { .. } => self.gather_qmm(&ins, out),
             Op::Matmul | Op::AddMm => self.matmul(&ins, out),
             Op::Convolution { .. } => self.convolution(&ins, out),
-            Op::Custom(Kernel::GatedDelta | Kernel::SsmUpdate | Kernel::ResidualMix)
+            Op::Custom(
+                Kernel::GatedDelta | Kernel::SsmUpdate | Kernel::ResidualMix | Kernel::Sinkhorn,
+            )
             | Op::Dequantize(_)
             | Op::Quantize(_) => self.custom(&ins, &outs),
             Op::Depends => self.share(out, ins[0]),
