@@ -1,6 +1,12 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
+pub mod cli;
+pub mod data_dir;
 pub mod graph;
+pub mod hardware;
 pub mod ledger;
 pub mod model;
+pub mod predict;
+pub mod report;
 pub mod units;
+pub mod validation;

@@ -1,3 +1,7 @@
 //! The `mlxplan` command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mlxplan::cli::main()
+}

@@ -13,7 +13,7 @@ pub mod quantise;
 pub mod shape;
 pub mod tape;
 
-use crate::model::{Config, ConfigError, DType, Scheme};
+use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use quantise::QuantiseError;
@@ -70,7 +70,8 @@ pub struct Graph {
     params: Parameters,
     built: Built,
     dtype: DType,
-    scheme: Scheme,
+    /// The scheme that was applied; `None` when files decided.
+    scheme: Option<Scheme>,
     model_type: String,
 }
 
@@ -126,7 +127,7 @@ impl Graph {
                 "the configuration asks for an impossible model: {reason}"
             ))
         })?;
-        Ok(Self { params, built, dtype, scheme: Scheme::Float(dtype), model_type })
+        Ok(Self { params, built, dtype, scheme: Some(Scheme::Float(dtype)), model_type })
     }
 
     /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
@@ -150,8 +151,73 @@ impl Graph {
     /// When mlx-lm cannot convert this model to the scheme.
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
         quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
-        self.scheme = scheme;
+        self.scheme = Some(scheme);
         Ok(())
+    }
+
+    /// Packs every matrix as `packing` says (outer `None`: unknown, left unquantised). Returns the modules it does not
+    /// know.
+    pub fn pack(
+        &mut self,
+        packing: impl Fn(&params::Module) -> Option<Option<Packing>>,
+    ) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for module in self.params.modules_mut().iter_mut().filter(|m| m.packable()) {
+            match packing(module) {
+                Some(p) => module.packing = p,
+                None => unknown.push(module.path.clone()),
+            }
+        }
+        self.scheme = None;
+        unknown
+    }
+
+    /// The scheme that describes the packing of every matrix, if one does.
+    #[must_use]
+    pub fn uniform_scheme(&self) -> Option<Scheme> {
+        if self.scheme.is_some() {
+            return self.scheme;
+        }
+        let mut candidates = vec![Scheme::Float(self.dtype), Scheme::Mxfp4Q8];
+        let first = self.params.modules().iter().find_map(|m| m.packing);
+        candidates.extend(first.map(|p| match p.mode {
+            crate::model::Mode::Affine => Scheme::Affine { bits: p.bits, group: p.group },
+            crate::model::Mode::Mxfp4 => Scheme::Mxfp4,
+            crate::model::Mode::Nvfp4 => Scheme::Nvfp4,
+            crate::model::Mode::Mxfp8 => Scheme::Mxfp8,
+        }));
+        candidates.into_iter().find(|&scheme| {
+            let mut plain = self.params.clone();
+            plain.modules_mut().iter_mut().for_each(|m| m.packing = None);
+            let network = &*self.built.network;
+            quantise::apply(&mut plain, network, self.built.layers, scheme).is_ok()
+                && plain
+                    .modules()
+                    .iter()
+                    .zip(self.params.modules())
+                    .all(|(a, b)| a.packing == b.packing)
+        })
+    }
+
+    /// Average bits per weight over all tensors.
+    #[must_use]
+    pub fn bits_per_weight(&self) -> f64 {
+        let modules = self.params.modules();
+        let bytes: u64 = modules.iter().map(params::Module::bytes).sum();
+        let weights: u64 = modules.iter().map(params::Module::parameters).sum();
+        bytes as f64 * 8.0 / weights.max(1) as f64
+    }
+
+    /// Why mlx-lm 0.32 cannot run this model type, if it cannot.
+    #[must_use]
+    pub fn not_in_mlx_lm(&self) -> Option<&'static str> {
+        families::find(&self.model_type).ok().and_then(|f| f.not_in_mlx_lm)
+    }
+
+    /// How the family's `quant_predicate` treats a module.
+    #[must_use]
+    pub fn quant_override(&self, path: &str) -> QuantOverride {
+        self.built.network.quant_override(path)
     }
 
     /// The tensors.
@@ -170,12 +236,6 @@ impl Graph {
     #[must_use]
     pub fn dtype(&self) -> DType {
         self.dtype
-    }
-
-    /// The quantisation scheme.
-    #[must_use]
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
     }
 
     /// Number of layers.

@@ -1,6 +1,6 @@
 //! A model's `config.json`, read key by key with errors that name the key.
 
-use super::json;
+use super::python_json as json;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -47,7 +47,7 @@ pub struct Config {
 const MAX_DIMENSION: u64 = 1 << 31;
 
 impl Config {
-    /// Parses the text of a `config.json`.
+    /// Parses the text of a `config.json`. Python's `Infinity` and `NaN` count as absent.
     ///
     /// # Errors
     /// When the text is not a JSON object.
@@ -346,6 +346,13 @@ mod tests {
         assert_eq!(c.opt_dim("q_lora_rank"), Ok(None));
         assert!(c.has("q_lora_rank"));
         assert!(!c.has("kv_lora_rank"));
+    }
+
+    #[test]
+    fn configurations_that_python_wrote_parse() {
+        let c = config(r#"{"model_type":"mamba2","limit":Infinity,"limits":[0.0,Infinity],"n":1}"#);
+        assert_eq!(c.opt_number("limit"), Ok(Some(f64::INFINITY)));
+        assert_eq!(c.dim("n"), Ok(1));
     }
 
     #[test]

@@ -1,8 +1,15 @@
 //! Models: configurations, quantisation schemes, the catalogue, names and sources.
 
+pub mod catalogue;
 pub mod config;
-pub mod json;
+pub mod gguf_mix;
+pub mod names;
+mod python_json;
 pub mod quant;
+pub mod source;
 
+pub use catalogue::{Catalogue, CatalogueError, Entry, Summary};
 pub use config::{Config, ConfigError};
+pub use names::{ModelSpec, NameError, Resolution, parse_model_spec, resolve};
 pub use quant::{DType, Mode, Packing, Scheme};
+pub use source::{ModelSource, SourceError};

@@ -424,6 +424,10 @@ fn offset_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>, as_ar
 
 /// `create_causal_mask`: `[n, offset + n]`, true where a query may see a key.
 pub fn causal_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
+    t.scores(|t| causal_mask_steps(t, n, offset, window))
+}
+
+fn causal_mask_steps(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
     let keys = t.arange(0, offset.saturating_add(n));
     let queries = if offset > 0 { t.arange(offset, offset.saturating_add(n)) } else { keys };
     let queries = t.expand_dims(queries, &[1]);

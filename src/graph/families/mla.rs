@@ -219,6 +219,10 @@ impl Mixer for LatentAttention {
 
 /// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
 pub fn position_scores(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+    t.scores(|t| position_score_steps(t, q_pe, k_pe, scale, mask))
+}
+
+fn position_score_steps(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
     let q_pe = t.mul(q_pe, scale);
     let keys = t.swapaxes(k_pe, -1, -2);
     let scores = t.matmul(q_pe, keys);

@@ -42,37 +42,45 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    pub not_in_mlx_lm: Option<&'static str>,
+}
+
+impl Family {
+    const fn of(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: None }
+    }
 }
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family { model_types: &["llama", "mistral", "iquestcoder", "xverse"], build: llama::build },
-    Family { model_types: &["qwen3"], build: qwen3::build },
-    Family { model_types: &["qwen3_moe"], build: qwen3_moe::build },
-    Family { model_types: &["qwen3_next"], build: qwen3_next::build_next },
-    Family { model_types: &["qwen3_5", "qwen3_5_moe"], build: qwen3_next::build_5 },
-    Family { model_types: &["gemma3"], build: gemma3::build_multimodal },
-    Family { model_types: &["gemma3_text"], build: gemma3::build },
-    Family {
-        model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
-        build: deepseek_v3::build,
-    },
-    Family { model_types: &["glm4_moe_lite"], build: deepseek_v3::build_glm_lite },
-    Family { model_types: &["kimi_k25", "kimi_vl"], build: deepseek_v3::build_wrapped },
-    Family { model_types: &["deepseek_v32"], build: deepseek_v32::build },
-    Family { model_types: &["glm_moe_dsa"], build: deepseek_v32::build_glm },
-    Family { model_types: &["nemotron_h"], build: nemotron_h::build },
-    Family { model_types: &["granitemoehybrid"], build: granitemoehybrid::build },
-    Family { model_types: &["mamba2"], build: mamba2::build },
-    Family { model_types: &["mamba", "falcon_mamba"], build: mamba::build },
-    Family { model_types: &["falcon_h1"], build: falcon_h1::build },
-    Family { model_types: &["kimi_linear"], build: kimi_linear::build },
-    Family { model_types: &["kimi_k3"], build: kimi_k3::build },
-    Family { model_types: &["deepseek_v41", "deepseek_v41_text"], build: deepseek_v41::build },
-    Family { model_types: &["mistral4"], build: mistral4::build },
-    Family { model_types: &["deepseek_v2"], build: deepseek_v2::build },
-    Family { model_types: &["youtu_llm"], build: youtu_llm::build },
-    Family { model_types: &["minicpm3"], build: minicpm3::build },
+    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build),
+    Family::of(&["qwen3"], qwen3::build),
+    Family::of(&["qwen3_moe"], qwen3_moe::build),
+    Family::of(&["qwen3_next"], qwen3_next::build_next),
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
+    Family::of(&["gemma3"], gemma3::build_multimodal),
+    Family::of(&["gemma3_text"], gemma3::build),
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
+    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped),
+    Family::of(&["deepseek_v32"], deepseek_v32::build),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["nemotron_h"], nemotron_h::build),
+    Family::of(&["granitemoehybrid"], granitemoehybrid::build),
+    Family::of(&["mamba2"], mamba2::build),
+    Family::of(&["mamba", "falcon_mamba"], mamba::build),
+    Family::of(&["falcon_h1"], falcon_h1::build),
+    Family::of(&["kimi_linear"], kimi_linear::build),
+    Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
+    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["deepseek_v2"], deepseek_v2::build),
+    Family::of(&["youtu_llm"], youtu_llm::build),
+    Family::of(&["minicpm3"], minicpm3::build),
 ];
 
 /// The family of a `model_type`.

@@ -18,7 +18,7 @@ pub fn attend(
     match (keys, values) {
         (KvArray::Dense(k), KvArray::Dense(v)) => t.attention(queries, k, v, scale, mask, sinks),
         (KvArray::Packed(k), KvArray::Packed(v)) if sinks.is_none() => {
-            quantised(t, queries, k, v, scale, mask)
+            t.scores(|t| quantised(t, queries, k, v, scale, mask))
         }
         (KvArray::Packed(_), KvArray::Packed(_)) => {
             t.fail("quantised attention does not support attention sinks")

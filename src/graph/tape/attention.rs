@@ -92,7 +92,7 @@ impl Tape<'_> {
         };
         let causal = mask == Mask::Causal;
         if !self.routing.fused(&sq, &sk, &sv, array.is_some(), causal) {
-            return self.unfused_attention([q, k, v], scale, mask, sinks, dtype);
+            return self.scores(|t| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
         }
         let mut inputs = vec![q, k, v];
         inputs.extend(array);

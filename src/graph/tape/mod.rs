@@ -96,6 +96,8 @@ pub struct Node {
     pub op: Op,
     /// Part of the model.
     pub stage: Stage,
+    /// Whether its output is a matrix of attention scores or a mask.
+    pub scores: bool,
     first_link: u32,
     inputs: u16,
     outputs: u16,
@@ -203,6 +205,8 @@ pub struct Tape<'p> {
     stage: Stage,
     /// Depth of nested `mx.compile` regions.
     region: u32,
+    /// Depth of nested [`Tape::scores`] calls.
+    scores: u32,
     error: Option<String>,
     /// The value of every tensor used so far, by module and part.
     loaded: Vec<[Var; 4]>,
@@ -220,6 +224,7 @@ impl<'p> Tape<'p> {
             routing,
             stage: Stage::Embed,
             region: 0,
+            scores: 0,
             error: None,
             loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
         };
@@ -244,6 +249,14 @@ impl<'p> Tape<'p> {
     /// Later operations belong to layer `index`.
     pub fn layer(&mut self, index: usize) {
         self.stage = Stage::Layer(u16::try_from(index).unwrap_or(u16::MAX));
+    }
+
+    /// Marks what `record` records as attention scores, so that their memory can be told apart.
+    pub fn scores<T>(&mut self, record: impl FnOnce(&mut Self) -> T) -> T {
+        self.scores += 1;
+        let out = record(self);
+        self.scores -= 1;
+        out
     }
 
     /// Records that the model cannot run. The first reason is kept.
@@ -328,6 +341,7 @@ impl<'p> Tape<'p> {
         self.trace.nodes.push(Node {
             op,
             stage: self.stage,
+            scores: self.scores > 0,
             first_link,
             inputs: u16::try_from(inputs.len()).unwrap_or(u16::MAX),
             outputs: u16::try_from(outputs.len()).unwrap_or(u16::MAX),

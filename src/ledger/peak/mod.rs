@@ -25,19 +25,29 @@ pub struct Request {
     pub kv: Option<KvQuantisation>,
 }
 
-/// The peak and what it consists of. All figures are bytes of MLX's active memory.
+/// The peak and what it consists of. All figures are bytes of MLX's active memory unless they say otherwise.
 #[derive(Clone, Debug, Serialize)]
 pub struct Peak {
-    /// Most active memory at any time.
+    /// Most active memory at any time: what `mx.get_peak_memory()` returns.
     pub peak_bytes: u64,
     /// Weights after loading, page rounded.
     pub weights_bytes: u64,
-    /// Cache arrays at the end of the step in which the peak occurred.
-    pub cache_bytes: u64,
+    /// Keys and values at the end of the step in which the peak occurred.
+    pub kv_bytes: u64,
+    /// Recurrent and convolution states.
+    pub state_bytes: u64,
+    /// Attention scores and masks at the peak, where attention is not fused.
+    pub attention_scratch_bytes: u64,
     /// Everything else at the peak: intermediates that wait for the GPU, and cache buffers being replaced.
     pub run_ahead_bytes: u64,
+    /// The largest single buffer.
+    pub largest_buffer_bytes: u64,
+    /// Most bytes of live buffers and of freed ones that MLX keeps for reuse: what the process occupies through MLX.
+    pub resident_bytes: u64,
     /// Where the peak occurred.
     pub phase: Phase,
+    /// Tokens in the cache after the step in which it occurred.
+    pub context_tokens: u32,
     /// The steps that were replayed.
     pub steps: Vec<Step>,
 }

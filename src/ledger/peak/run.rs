@@ -37,8 +37,12 @@ pub struct Step {
     pub context_tokens: u32,
     /// Most active memory up to the end of the step, bytes.
     pub peak_bytes: u64,
-    /// Cache arrays after the step, bytes, page rounded.
-    pub cache_bytes: u64,
+    /// Keys and values after the step, bytes, page rounded.
+    pub kv_bytes: u64,
+    /// Recurrent and convolution states after the step, bytes, page rounded.
+    pub state_bytes: u64,
+    /// Attention scores and masks at the highest point so far, bytes.
+    pub scores_bytes: u64,
     /// Command buffers committed in the step.
     pub command_buffers: u32,
 }
@@ -132,6 +136,7 @@ impl<'g> Process<'g> {
     fn new(graph: &'g Graph, request: Request) -> Self {
         let mut replay = Replay::new(graph, request.gpu);
         let weights = replay.active_bytes();
+        replay.follow_recycled();
         let shape = [request.batch, request.prompt].into();
         let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
         Self {
@@ -168,6 +173,7 @@ impl<'g> Process<'g> {
         self.call(tokens, false)?;
         let arrays: Vec<ArrayId> = self.state.iter().map(|&(_, a)| a).collect();
         self.replay.evaluate(&arrays, true);
+        self.replay.clear_recycled();
         self.note(Phase::Prefill, tokens, before);
         let mut keep: Vec<ArrayId> = std::iter::once(self.tokens).chain(arrays).collect();
         self.replay.compact(&mut keep);
@@ -196,6 +202,7 @@ impl<'g> Process<'g> {
                 self.state.push((i as u32, self.replay.held(value)));
             }
         }
+        self.replay.clear_recycled();
     }
 
     /// Waits for everything outstanding.
@@ -233,7 +240,9 @@ impl<'g> Process<'g> {
             tokens,
             context_tokens: self.context,
             peak_bytes: self.replay.peak_bytes(),
-            cache_bytes: self.replay.bytes_of(self.state.iter().map(|&(_, a)| a)),
+            kv_bytes: self.slot_bytes(true),
+            state_bytes: self.slot_bytes(false),
+            scores_bytes: self.replay.scores_at_peak(),
             command_buffers: self.replay.command_buffers() - before,
         };
         if self.worst.is_none_or(|w| step.peak_bytes > w.peak_bytes) {
@@ -242,18 +251,39 @@ impl<'g> Process<'g> {
         self.steps.push(step);
     }
 
+    /// Bytes of the cache slots that hold keys and values, or of the others.
+    fn slot_bytes(&self, keys: bool) -> u64 {
+        let holds: Vec<bool> = self.caches.iter().flat_map(Cache::holds_keys).collect();
+        let wanted = self.state.iter().filter(|(slot, _)| holds.get(*slot as usize) == Some(&keys));
+        self.replay.bytes_of(wanted.map(|&(_, a)| a))
+    }
+
     fn finish(self) -> Peak {
-        let (peak, cache, phase) = match self.worst {
-            Some(w) => (w.peak_bytes, w.cache_bytes, w.phase),
-            None => (self.weights, 0, Phase::FirstToken),
-        };
-        Peak {
-            peak_bytes: peak,
-            weights_bytes: self.weights,
-            cache_bytes: cache,
-            run_ahead_bytes: peak.saturating_sub(self.weights + cache),
-            phase,
+        let weights = self.weights;
+        let mut peak = Peak {
+            peak_bytes: weights,
+            weights_bytes: weights,
+            kv_bytes: 0,
+            state_bytes: 0,
+            attention_scratch_bytes: 0,
+            run_ahead_bytes: 0,
+            largest_buffer_bytes: self.replay.largest_buffer(),
+            resident_bytes: self.replay.resident_peak().unwrap_or(weights),
+            phase: Phase::FirstToken,
+            context_tokens: 0,
             steps: self.steps,
+        };
+        if let Some(w) = self.worst {
+            let cache = w.kv_bytes + w.state_bytes;
+            let rest = w.peak_bytes.saturating_sub(weights + cache);
+            peak.peak_bytes = w.peak_bytes;
+            peak.kv_bytes = w.kv_bytes;
+            peak.state_bytes = w.state_bytes;
+            peak.attention_scratch_bytes = w.scores_bytes.min(rest);
+            peak.run_ahead_bytes = rest - peak.attention_scratch_bytes;
+            peak.phase = w.phase;
+            peak.context_tokens = w.context_tokens;
         }
+        peak
     }
 }

@@ -5,7 +5,7 @@ use crate::graph::params::{ModuleId, Part};
 use crate::graph::shape::{MAX_RANK, Shape};
 use crate::ledger::pages;
 use crate::model::DType;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 /// Committed command buffers that MLX lets be outstanding (`MAX_ACTIVE_TASKS`, `mlx/transforms.cpp`).
@@ -136,6 +136,35 @@ struct Buffer {
     refs: u32,
     /// The command buffer that last bound it.
     bound: u32,
+    /// Whether it holds attention scores.
+    scores: bool,
+}
+
+/// Freed buffers that MLX keeps for reuse (`mlx/backend/common/buffer_cache.h`).
+#[derive(Debug, Default)]
+struct Recycled {
+    /// Number of kept buffers by size.
+    pool: BTreeMap<u64, u32>,
+    bytes: u64,
+    /// Most bytes of live and kept buffers together.
+    peak: u64,
+}
+
+impl Recycled {
+    fn take(&mut self, size: u64) {
+        let limit = (2 * size).min(size + 2 * pages::PAGE);
+        let Some((&found, count)) = self.pool.range_mut(size..limit).next() else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.pool.remove(&found);
+        }
+        self.bytes -= found;
+    }
+
+    fn keep(&mut self, size: u64) {
+        *self.pool.entry(size).or_default() += 1;
+        self.bytes += size;
+    }
 }
 
 /// All Metal buffers, and how many bytes of them are live.
@@ -145,6 +174,15 @@ pub(super) struct Buffers {
     free: Vec<u32>,
     pub active: u64,
     pub peak: u64,
+    /// Bytes of live buffers with attention scores.
+    scores: u64,
+    /// As `scores`, at the peak.
+    pub scores_at_peak: u64,
+    /// The largest single buffer.
+    pub largest: u64,
+    /// Buffers allocated now hold attention scores.
+    pub allocating_scores: bool,
+    recycled: Option<Recycled>,
 }
 
 impl Buffers {
@@ -152,8 +190,20 @@ impl Buffers {
     pub fn allocate(&mut self, bytes: u64) -> BufferId {
         let size = pages::round(bytes);
         self.active += size;
-        self.peak = self.peak.max(self.active);
-        let buffer = Buffer { size, refs: 0, bound: u32::MAX };
+        self.largest = self.largest.max(size);
+        let scores = self.allocating_scores;
+        if scores {
+            self.scores += size;
+        }
+        if self.active > self.peak {
+            self.peak = self.active;
+            self.scores_at_peak = self.scores;
+        }
+        if let Some(r) = &mut self.recycled {
+            r.take(size);
+            r.peak = r.peak.max(self.active + r.bytes);
+        }
+        let buffer = Buffer { size, refs: 0, bound: u32::MAX, scores };
         match self.free.pop() {
             Some(i) => {
                 self.list[i as usize] = buffer;
@@ -174,9 +224,34 @@ impl Buffers {
         let buffer = &mut self.list[b.index()];
         buffer.refs -= 1;
         if buffer.refs == 0 {
-            self.active -= buffer.size;
+            let Buffer { size, scores, .. } = *buffer;
+            self.active -= size;
+            if scores {
+                self.scores -= size;
+            }
+            if let Some(r) = &mut self.recycled {
+                r.keep(size);
+            }
             self.free.push(b.index() as u32);
         }
+    }
+
+    /// From now on, follows the buffers that MLX keeps for reuse.
+    pub fn follow_recycled(&mut self) {
+        self.recycled.get_or_insert_with(Recycled::default).peak = self.active;
+    }
+
+    /// `mx.clear_cache()`.
+    pub fn clear_recycled(&mut self) {
+        if let Some(r) = &mut self.recycled {
+            r.pool.clear();
+            r.bytes = 0;
+        }
+    }
+
+    /// Most bytes of live and kept buffers together, if they are followed.
+    pub fn resident_peak(&self) -> Option<u64> {
+        self.recycled.as_ref().map(|r| r.peak)
     }
 
     pub fn size(&self, b: BufferId) -> u64 {

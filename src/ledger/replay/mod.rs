@@ -138,9 +138,32 @@ impl<'o> Replay<'o> {
         self.buffers.peak
     }
 
-    /// Starts a new peak from the present.
-    pub fn reset_peak(&mut self) {
-        self.buffers.peak = self.buffers.active;
+    /// Bytes of attention scores at the peak.
+    #[must_use]
+    pub fn scores_at_peak(&self) -> u64 {
+        self.buffers.scores_at_peak
+    }
+
+    /// The largest single buffer so far.
+    #[must_use]
+    pub fn largest_buffer(&self) -> u64 {
+        self.buffers.largest
+    }
+
+    /// From now on, follows the freed buffers that MLX keeps for reuse.
+    pub fn follow_recycled(&mut self) {
+        self.buffers.follow_recycled();
+    }
+
+    /// `mx.clear_cache()`: gives the freed buffers back.
+    pub fn clear_recycled(&mut self) {
+        self.buffers.clear_recycled();
+    }
+
+    /// Most bytes of live and kept buffers together, where they are followed.
+    #[must_use]
+    pub fn resident_peak(&self) -> Option<u64> {
+        self.buffers.resident_peak()
     }
 
     /// Command buffers committed so far.
@@ -314,8 +337,10 @@ impl<'o> Replay<'o> {
         // The trace is taken out so that the rules can read it while they change the arrays.
         let pending = self.nodes[id.index()];
         let trace = std::mem::take(&mut self.traces[pending.trace as usize]);
-        let op = &trace.nodes()[pending.node as usize].op;
-        self.encode(op, inputs.clone(), outputs.clone());
+        let node = &trace.nodes()[pending.node as usize];
+        self.buffers.allocating_scores = node.scores;
+        self.encode(&node.op, inputs.clone(), outputs.clone());
+        self.buffers.allocating_scores = false;
         if let Some(observer) = &mut self.observer {
             observer(Encoded {
                 trace: &trace,

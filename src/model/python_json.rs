@@ -22,8 +22,9 @@ pub fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// Puts quotes around Python's constants outside strings.
-fn quoted(text: &str) -> Cow<'_, str> {
+/// The text with quotes around Python's constants outside strings.
+#[must_use]
+pub fn quoted(text: &str) -> Cow<'_, str> {
     const CONSTANTS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     if !CONSTANTS.iter().any(|c| text.contains(c)) {
         return Cow::Borrowed(text);

@@ -1,0 +1,286 @@
+//! What the user typed: names, flags and help of every command.
+
+use crate::report::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Capacity planner for language models on Apple Silicon: predicts tokens/s, time to first token, memory and maximum
+/// context of any model on any Mac, with error bars.
+#[derive(Debug, Parser)]
+#[command(name = "mlxplan", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do; without it, mlxplan describes this machine and what it can run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// How the answer is written: table, json, csv or markdown
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_default_value = true
+    )]
+    pub format: Format,
+
+    /// Short for --format json
+    #[arg(long, global = true, conflicts_with = "format")]
+    pub json: bool,
+
+    /// Write the answer to a file instead of standard output
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// When to use colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
+    pub color: Color,
+
+    /// No hints on standard error
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// More detail: where figures come from
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// Never use the network
+    #[arg(long, global = true)]
+    pub offline: bool,
+
+    /// A folder with chips.toml, macs.toml, prices.toml or models.json that add to or override the built-in data
+    #[arg(long, global = true, value_name = "DIR", env = "MLXPLAN_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Describe this machine: chip, memory, bandwidth, GPU limit, power state
+    Probe(ProbeArgs),
+    /// Which quantisations of a model run on a Mac, how fast, with how much context
+    Recommend(RecommendArgs),
+    /// Speed, memory and maximum context of one model on one Mac, in full
+    Predict(PredictArgs),
+    /// Exact sizes of a model and the traffic of a decode step
+    Inspect(InspectArgs),
+    /// Look up models in the catalogue
+    Models(ModelsArgs),
+    /// Look up Macs, their bins and prices in the catalogue
+    Macs(MacsArgs),
+    /// Diagnosis for a bug report: versions, data, this machine
+    Doctor,
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Show where each value comes from
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Interpret the recorded output of sysctl, ioreg, system_profiler, pmset or mx.device_info in a file ("-" for
+    /// standard input) instead of reading this machine
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
+/// The machine to plan for.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// A Mac: "this", a chip bin and memory (m4max-40/128, "M4 Max 40-core 128GB"), a product id or a model identifier
+    #[arg(long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
+    pub mac: Option<String>,
+
+    /// Memory bandwidth in GB/s of a machine that is not in the catalogue
+    #[arg(long, value_name = "GB/S", requires_all = ["gpu_cores", "memory"])]
+    pub bandwidth: Option<f64>,
+
+    /// GPU cores of that machine
+    #[arg(long, value_name = "N", requires = "bandwidth")]
+    pub gpu_cores: Option<u32>,
+
+    /// Memory of that machine in GiB
+    #[arg(long, value_name = "GIB", requires = "bandwidth")]
+    pub memory: Option<u64>,
+}
+
+/// The run to plan for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Tokens in the cache when generation starts (the prompt)
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub context: u32,
+
+    /// Tokens generated
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub generate: u32,
+
+    /// Sequences processed together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub batch: u32,
+
+    /// Bits of a quantised KV cache: 4 or 8 (also 2, 3, 5, 6)
+    #[arg(long, value_name = "BITS")]
+    pub kv_bits: Option<u32>,
+
+    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size)
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub prefill_step: u32,
+
+    /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
+    /// no more than a quarter)
+    #[arg(long, value_name = "GB")]
+    pub reserve: Option<f64>,
+}
+
+/// Arguments of `recommend`.
+#[derive(Debug, Args)]
+pub struct RecommendArgs {
+    /// A model or a size class: qwen3-32b-4bit, 32B-4bit, 30B-A3B, a folder, a .gguf file, hf:org/name; without it,
+    /// the best choices for this Mac by size
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// Models listed at most
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub limit: u32,
+
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name
+    #[arg(long, value_name = "MODEL", required = true)]
+    pub model: String,
+
+    /// Quantisation, where the name does not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// Engine: mlx, llama.cpp or ollama
+    #[arg(long, value_name = "ENGINE", default_value = "mlx")]
+    pub engine: String,
+
+    /// Also the speed at these cache lengths, comma separated
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    pub depths: Vec<u32>,
+
+    /// Print every term and byte with its rule and source
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Read an unknown model_type as if it were this one
+    #[arg(long, value_name = "MODEL_TYPE")]
+    pub assume: Option<String>,
+
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model: catalogue name, folder, config.json, .gguf file, hf:org/name
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+
+    /// Quantisation, where the name or the files do not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// Cache sizes after these numbers of tokens, comma separated
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub tokens: Vec<u32>,
+
+    /// Bits of a quantised KV cache
+    #[arg(long, value_name = "BITS")]
+    pub kv_bits: Option<u32>,
+
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+
+    /// List every operation of one decode step
+    #[arg(long)]
+    pub ops: bool,
+
+    /// Read an unknown model_type as if it were this one
+    #[arg(long, value_name = "MODEL_TYPE")]
+    pub assume: Option<String>,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Words that the name, family or size class must contain
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+
+    /// List the model families (model_type) instead
+    #[arg(long)]
+    pub families: bool,
+
+    /// List the models found in the Hugging Face and LM Studio caches instead
+    #[arg(long, conflicts_with = "families")]
+    pub local: bool,
+}
+
+/// Arguments of `macs`.
+#[derive(Debug, Args)]
+pub struct MacsArgs {
+    /// Words that the product, chip or identifier must contain
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+
+    /// List the chip bins instead of the products
+    #[arg(long)]
+    pub chips: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

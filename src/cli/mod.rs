@@ -1,0 +1,96 @@
+//! The command line: arguments, one file per command, and what happens to their answers and errors.
+
+pub mod args;
+mod completions;
+mod doctor;
+mod inspect;
+mod macs;
+mod models;
+mod output;
+mod probe;
+mod subjects;
+
+use crate::data_dir::DataDirs;
+use crate::hardware::Catalogue;
+use crate::report::Answer;
+use anyhow::Result;
+use args::{Cli, Command, Global};
+use clap::Parser;
+use std::cell::OnceCell;
+use std::process::ExitCode;
+
+/// What a command decided, as the exit code says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done, and what was asked fits or passes.
+    Ok = 0,
+    /// It does not fit, or a check failed.
+    No = 1,
+    /// The interval straddles the limit.
+    Uncertain = 3,
+}
+
+/// Exit code of usage, input and environment errors.
+const ERROR: u8 = 2;
+
+/// What commands share: flags and data.
+pub struct Context {
+    /// Flags of every command.
+    pub global: Global,
+    /// Folders with the user's data.
+    pub data: DataDirs,
+    /// Chips, Macs and limits.
+    pub catalogue: Catalogue,
+    models: OnceCell<crate::model::catalogue::Catalogue>,
+}
+
+/// Parses the arguments of the process, runs the command and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            let help = !e.use_stderr();
+            return ExitCode::from(if help { 0 } else { ERROR });
+        }
+    };
+    match run(cli) {
+        Ok(verdict) => ExitCode::from(verdict as u8),
+        Err(e) if output::is_closed_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", output::error_text(&e));
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Verdict> {
+    let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
+    let catalogue = Catalogue::new(data.clone());
+    let context = Context { global: cli.global, data, catalogue, models: OnceCell::new() };
+    match cli.command {
+        Some(Command::Probe(a)) => context.answer(probe::run(&context, &a)?),
+        Some(Command::Models(a)) => context.answer(models::run(&context, &a)?),
+        Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
+        Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
+        Some(Command::Doctor) => context.answer(doctor::run(&context)?),
+        Some(Command::Completions(a)) => completions::run(&context, &a),
+        _ => unreachable!(),
+    }
+}
+
+impl Context {
+    /// Writes an answer to where the user wants it.
+    fn answer(&self, (answer, verdict): (Answer, Verdict)) -> Result<Verdict> {
+        output::write(&self.global, &answer)?;
+        Ok(verdict)
+    }
+
+    /// Says something on standard error, unless the user wants quiet.
+    pub fn hint(&self, text: &str) {
+        if !self.global.quiet {
+            eprintln!("hint: {text}");
+        }
+    }
+}

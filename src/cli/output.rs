@@ -1,0 +1,71 @@
+//! Writing answers and errors.
+
+use super::args::{Color, Global};
+use crate::report::{Answer, Format, Style, width};
+use anyhow::{Context as _, Result};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
+
+/// Writes an answer to standard output or to a file.
+pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
+    let format = if global.json { Format::Json } else { global.format };
+    let to_file = global.output.is_some();
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            !to_file
+                && std::io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        }
+    };
+    let width = if to_file { 100 } else { width() };
+    let text = answer.render(format, Style { width, color });
+    match &global.output {
+        Some(path) => write_file(path, text.as_bytes()),
+        None => write_stdout(text.as_bytes()),
+    }
+}
+
+/// Writes to standard output; a closed pipe ends the program quietly.
+pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes a whole file or nothing: to a temporary file beside it, which then takes its name.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written =
+        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    written
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&temporary);
+        })
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether an error only says that nobody reads the output any more.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let broken = |e: &std::io::Error| e.kind() == ErrorKind::BrokenPipe;
+    error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(broken)
+}
+
+/// The text of an error with its causes, none said twice.
+pub(super) fn error_text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}

@@ -1,0 +1,118 @@
+//! `mlxplan probe`: this machine, or one whose readings were recorded.
+
+use super::args::ProbeArgs;
+use super::{Context, Verdict};
+use crate::hardware::probe::{self, Probe};
+use crate::report::{Answer, Column, Document, Table};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::io::Read;
+
+/// Longest recording that is read, bytes.
+const MAX_RECORDING: u64 = 64 << 20;
+
+pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, Verdict)> {
+    let probe = match &args.from {
+        None => probe::probe(&context.catalogue)?,
+        Some(path) => {
+            let mut text = Vec::new();
+            let stream: Box<dyn Read> = if path.as_os_str() == "-" {
+                Box::new(std::io::stdin())
+            } else {
+                let file = std::fs::File::open(path);
+                Box::new(file.with_context(|| format!("cannot read {}", path.display()))?)
+            };
+            stream
+                .take(MAX_RECORDING)
+                .read_to_end(&mut text)
+                .context("cannot read the recording")?;
+            let readings = probe::dump::parse(&String::from_utf8_lossy(&text));
+            probe::interpret(&readings, &context.catalogue)?
+        }
+    };
+    let json = serde_json::to_value(&probe)?;
+    let explain = args.explain || context.global.verbose;
+    Ok((Answer { document: document(&probe, &json, explain), json }, Verdict::Ok))
+}
+
+fn document(probe: &Probe, json: &Value, explain: bool) -> Document {
+    let mut d = Document::default();
+    d.heading(headline(probe));
+    if explain {
+        let mut table =
+            Table::new(vec![Column::text("field"), Column::text("value"), Column::text("source")]);
+        for (name, value) in json.as_object().into_iter().flatten() {
+            if matches!(name.as_str(), "schema" | "sources" | "notes") || value.is_null() {
+                continue;
+            }
+            let source = probe.sources.get(name.as_str()).cloned().unwrap_or_default();
+            table.row([name.clone(), plain(value), source]);
+        }
+        d.table(table);
+    } else {
+        d.pairs(pairs(probe));
+    }
+    d.notes(probe.notes.clone());
+    d
+}
+
+fn headline(p: &Probe) -> String {
+    let name = p.brand.clone().unwrap_or_else(|| "an unknown machine".to_owned());
+    match (p.apple_silicon, p.virtual_machine) {
+        (true, Some(true)) => format!("{name} (virtual machine)"),
+        (true, _) => name,
+        (false, _) => format!("{name} (not an Apple Silicon Mac)"),
+    }
+}
+
+fn pairs(p: &Probe) -> Vec<(String, String)> {
+    let mut out: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            out.push((name.to_owned(), value));
+        }
+    };
+    add("product", p.mac.as_ref().map(|m| m.name.clone()).or_else(|| p.model_identifier.clone()));
+    add("bin", p.chip.clone());
+    let tiers: Vec<String> = p
+        .core_tiers
+        .iter()
+        .map(|t| format!("{} {}", t.cores, t.name.clone().unwrap_or_default().to_lowercase()))
+        .collect();
+    let cores = p.cpu_cores.map(|n| n.to_string());
+    add(
+        "CPU cores",
+        cores.map(|n| if tiers.is_empty() { n } else { format!("{n} ({})", tiers.join(", ")) }),
+    );
+    add("GPU cores", p.gpu_cores.map(|n| n.to_string()));
+    add("GPU clock", p.gpu_clock_mhz.map(|mhz| format!("{mhz} MHz")));
+    add("matrix units", p.matrix_units_usable.or(p.matrix_units).map(yes));
+    add("memory", p.memory_bytes.map(|b| format!("{:.0} GiB", b.gib())));
+    let bus = p.bandwidth_bus_gbs.map(|b| format!(" (bus {b} GB/s)")).unwrap_or_default();
+    add("bandwidth", p.bandwidth_gbs.map(|b| format!("{b} GB/s{bus}")));
+    add(
+        "GPU limit",
+        p.gpu_limit.as_ref().map(|l| format!("{:.2} GiB ({})", l.bytes.gib(), l.bytes)),
+    );
+    add("largest buffer", p.max_buffer_bytes.map(|b| format!("{:.2} GiB", b.gib())));
+    add("macOS", p.macos.clone());
+    add("power mode", p.power_mode.map(|m| m.to_string()));
+    let battery = p.battery_percent.map(|n| format!(", battery {n} %")).unwrap_or_default();
+    add("power", p.power_source.map(|s| format!("{s}{battery}")));
+    add("thermal state", p.thermal_state.map(|t| t.to_string()));
+    let free = p.memory_free_percent.map(|n| format!(", {n} % free")).unwrap_or_default();
+    add("memory pressure", p.memory_pressure.map(|m| format!("{m}{free}")));
+    add("swap in use", p.swap_used_bytes.map(|b| b.to_string()));
+    out
+}
+
+fn yes(b: bool) -> String {
+    (if b { "yes" } else { "no" }).to_owned()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,106 @@
+//! Opening the models and Macs that arguments name.
+
+use super::Context;
+use super::args::MachineArgs;
+use crate::graph::cache::KvQuantisation;
+use crate::hardware::machine::{CustomMachine, Machine};
+use crate::hardware::spec;
+use crate::model::catalogue::Catalogue;
+use crate::model::source::hub::{HubOptions, Progress};
+use crate::predict::{Opened, Sources, Subject};
+use anyhow::{Result, anyhow, bail};
+
+impl Context {
+    /// The model catalogue, read on first use.
+    pub(super) fn models(&self) -> Result<&Catalogue> {
+        if let Some(known) = self.models.get() {
+            return Ok(known);
+        }
+        let loaded = Catalogue::load(&self.data)?;
+        Ok(self.models.get_or_init(|| loaded))
+    }
+
+    /// Opens a model argument.
+    pub(super) fn open(
+        &self,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<Opened<'_>> {
+        let home = std::env::home_dir();
+        let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
+        hub.offline |= self.global.offline;
+        let quiet = self.global.quiet;
+        let say = move |p: Progress| {
+            if !quiet {
+                eprintln!("reading headers: {} of {} files", p.done, p.total);
+            }
+        };
+        let sources = Sources {
+            catalogue: self.models()?,
+            hub,
+            progress: &say,
+            assume: assume.map(str::to_owned),
+        };
+        Subject::open(model, quant, &sources).map_err(|e| {
+            let hint = e.hint().map(str::to_owned);
+            let error = anyhow::Error::from(e);
+            match hint {
+                Some(hint) => anyhow!("{error}\nhint: {hint}"),
+                None => error,
+            }
+        })
+    }
+
+    /// Opens a model argument that must name one model.
+    pub(super) fn one_model(
+        &self,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<Subject> {
+        match self.open(model, quant, assume)? {
+            Opened::Model(subject) => Ok(*subject),
+            Opened::Class(class) => {
+                let suffix = class.scheme.map(|s| format!("-{}", s.suffix())).unwrap_or_default();
+                let names: Vec<String> = class
+                    .members
+                    .iter()
+                    .chain(&class.related)
+                    .take(12)
+                    .map(|m| format!("  {}{suffix}", m.model.id))
+                    .collect();
+                bail!(
+                    "'{model}' is a size class, not one model; choose one, most popular first:\n{}",
+                    names.join("\n")
+                )
+            }
+        }
+    }
+
+    /// The machine that the arguments describe, or the one mlxplan runs on.
+    pub(super) fn machine(&self, args: &MachineArgs) -> Result<Machine> {
+        if let (Some(bandwidth_gbs), Some(gpu_cores), Some(memory_gib)) =
+            (args.bandwidth, args.gpu_cores, args.memory)
+        {
+            let custom = CustomMachine {
+                bandwidth_gbs,
+                gpu_cores,
+                memory_gib,
+                generation: None,
+                tier: None,
+            };
+            return Ok(custom.resolve(&self.catalogue)?);
+        }
+        Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogue)?)
+    }
+}
+
+/// The `--kv-bits` option.
+pub(super) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
+    match bits {
+        None => Ok(None),
+        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
+        Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Folders with data files that add to or override the embedded catalogues.
+//!
+//! Two folders are looked at: the one named with `--data-dir`, and the configuration folder of the platform
+//! (macOS `~/Library/Application Support/mlxplan`, elsewhere `$XDG_CONFIG_HOME/mlxplan` or `~/.config/mlxplan`).
+//! A file in the first wins over the same file in the second, and both win over the embedded data.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Largest data file that is read, in bytes (16 MiB). The embedded files stay under 1 MiB.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Folders with data files, the one with the highest precedence first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataDirs {
+    dirs: Vec<PathBuf>,
+}
+
+/// One data file that was found in a [`DataDirs`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
+}
+
+/// A data folder or file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The folder given with `--data-dir` is not there.
+    #[error("the data folder {} does not exist; create it or correct --data-dir", .0.display())]
+    Missing(PathBuf),
+    /// The path given with `--data-dir` is something else than a folder.
+    #[error("--data-dir {} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    /// The file exists but cannot be read as text.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The file is larger than [`MAX_FILE_BYTES`].
+    #[error("{} is larger than {} MiB, too large for a data file", .0.display(), MAX_FILE_BYTES >> 20)]
+    TooLarge(PathBuf),
+}
+
+impl DataDirs {
+    /// No folders: only the embedded data.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { dirs: Vec::new() }
+    }
+
+    /// These folders, the one with the highest precedence first.
+    #[must_use]
+    pub const fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    /// The folder of `--data-dir`, if given, then the configuration folder of this platform.
+    ///
+    /// # Errors
+    /// When the folder of `--data-dir` does not exist. The configuration folder need not exist.
+    pub fn discover(data_dir: Option<&Path>) -> Result<Self, DataDirError> {
+        let mut dirs = Vec::new();
+        if let Some(dir) = data_dir {
+            if !dir.exists() {
+                return Err(DataDirError::Missing(dir.to_owned()));
+            }
+            if !dir.is_dir() {
+                return Err(DataDirError::NotAFolder(dir.to_owned()));
+            }
+            dirs.push(dir.to_owned());
+        }
+        dirs.extend(config_dir());
+        Ok(Self { dirs })
+    }
+
+    /// The folders, the one with the highest precedence first.
+    #[must_use]
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// Reads `name` (a bare file name) from every folder that has it, in the order in which the files apply:
+    /// the lowest precedence first, so that a later file overrides an earlier one.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read, is no UTF-8 text, or is larger than [`MAX_FILE_BYTES`].
+    pub fn read(&self, name: &str) -> Result<Vec<DataFile>, DataDirError> {
+        let mut files = Vec::new();
+        for dir in self.dirs.iter().rev() {
+            let path = dir.join(name);
+            if let Some(text) = read_optional(&path)? {
+                files.push(DataFile { path, text });
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// The text of a file, or `None` when there is no such file.
+fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
+    let unreadable = |source| DataDirError::Unreadable { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unreadable(e)),
+    };
+    let mut text = String::new();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(DataDirError::TooLarge(path.to_owned()));
+    }
+    Ok(Some(text))
+}
+
+/// mlxplan's configuration folder on this platform; `None` when the environment names no home folder.
+#[must_use]
+pub fn config_dir() -> Option<PathBuf> {
+    config_dir_for(cfg!(target_os = "macos"), |name| std::env::var_os(name))
+}
+
+fn config_dir_for(macos: bool, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = if macos {
+        folder("HOME")?.join("Library").join("Application Support")
+    } else {
+        folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))?
+    };
+    Some(base.join("mlxplan"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_folder_follows_the_platform() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/a".into());
+        let xdg = |name: &str| match name {
+            "HOME" => Some("/home/a".into()),
+            "XDG_CONFIG_HOME" => Some("/cfg".into()),
+            _ => None,
+        };
+        assert_eq!(config_dir_for(false, home), Some("/home/a/.config/mlxplan".into()));
+        assert_eq!(config_dir_for(false, xdg), Some("/cfg/mlxplan".into()));
+        assert_eq!(
+            config_dir_for(true, xdg),
+            Some("/home/a/Library/Application Support/mlxplan".into())
+        );
+        assert_eq!(config_dir_for(false, |_| None), None);
+        assert_eq!(config_dir_for(false, |_| Some("relative".into())), None);
+    }
+
+    #[test]
+    fn files_apply_from_the_lowest_precedence_up() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (root.path().join("first"), root.path().join("second"));
+        for dir in [&first, &second] {
+            std::fs::create_dir(dir).unwrap();
+            std::fs::write(dir.join("chips.toml"), dir.to_str().unwrap()).unwrap();
+        }
+        let dirs = DataDirs::new(vec![first.clone(), second.clone()]);
+        let paths: Vec<_> = dirs.read("chips.toml").unwrap().into_iter().map(|f| f.path).collect();
+        assert_eq!(paths, [second.join("chips.toml"), first.join("chips.toml")]);
+        assert!(dirs.read("macs.toml").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_named_folder_must_exist() {
+        let root = tempfile::tempdir().unwrap();
+        let missing = root.path().join("nowhere");
+        assert!(matches!(DataDirs::discover(Some(&missing)), Err(DataDirError::Missing(_))));
+        let file = root.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(matches!(DataDirs::discover(Some(&file)), Err(DataDirError::NotAFolder(_))));
+        assert_eq!(DataDirs::discover(Some(root.path())).unwrap().dirs()[0], root.path());
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_an_error_with_its_path() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("macs.toml"), [0xff, 0xfe]).unwrap();
+        let error = DataDirs::new(vec![root.path().to_owned()]).read("macs.toml").unwrap_err();
+        assert!(error.to_string().contains("macs.toml"), "{error}");
+    }
+}

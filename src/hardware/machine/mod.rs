@@ -1,0 +1,278 @@
+//! A resolved target: a bin of a chip with its memory, and everything the planner needs to know of it.
+
+mod custom;
+
+use serde::Serialize;
+
+use super::catalogue::{CatalogueError, Chip, LimitEntry, Mac};
+use super::limits::{GpuLimit, MlxLimits};
+use super::provenance::{Provenance, Sourced};
+use super::tier::{Tier, split_metal_arch};
+use crate::units::{Bytes, BytesPerSecond};
+
+pub use custom::CustomMachine;
+
+/// ALUs of one GPU core, each doing a fused multiply-add (two operations) per clock.
+const FLOP_PER_CORE_CLOCK: f64 = 256.0;
+/// Half-precision operations of one GPU core's matrix unit per clock
+/// (github.com/kavanaghpatrick/gpu-forge/issues/15; an M6 measures 0.88 of it).
+const MATRIX_FLOP_PER_CORE_CLOCK: f64 = 1024.0;
+
+/// A machine to plan for. Every figure carries its provenance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Machine {
+    /// Short id that [`super::spec::resolve`] understands: bin and memory, for example `m4max-40/128`;
+    /// `custom` and `unknown` machines have ids of their own.
+    pub id: String,
+    /// Name for people, for example `Apple M4 Max (40-core GPU), 128 GB`.
+    pub name: String,
+    /// Id of the chip in the catalogue; `None` for a machine that is not in it.
+    pub chip: Option<String>,
+    /// The product, where it is known.
+    pub mac: Option<MacRef>,
+    /// Family number: 4 for M4.
+    pub generation: Sourced<u32>,
+    /// Tier within the family.
+    pub tier: Sourced<Tier>,
+    /// GPU cores.
+    pub gpu_cores: Sourced<u32>,
+    /// Advertised memory bandwidth of this bin with this much memory.
+    pub bandwidth: Sourced<BytesPerSecond>,
+    /// Bandwidth of the memory bus; the advertised figure is a rounding of it.
+    pub bus_bandwidth: Sourced<BytesPerSecond>,
+    /// Unified memory.
+    pub memory: Sourced<Bytes>,
+    /// Highest GPU clock in MHz.
+    pub gpu_clock_mhz: Sourced<u32>,
+    /// Whether the GPU has matrix units ("Neural Accelerators") that MLX can use, given a recent macOS and MLX.
+    pub matrix_units: Sourced<bool>,
+    /// Metal architecture name, for example `applegpu_g16s`.
+    pub metal_arch: Sourced<String>,
+    /// How much memory the GPU may keep resident.
+    pub gpu_limit: GpuLimit,
+    /// Cooled without a fan; `None` when the product is not known.
+    pub fanless: Option<bool>,
+    /// System-level cache in MB, where published.
+    pub slc_mb: Option<u32>,
+    /// Thunderbolt generation, where stated.
+    pub thunderbolt: Option<u32>,
+    /// Watts of the GPU rail during decode, where measured.
+    pub decode_gpu_w: Option<f64>,
+    /// What a reader should know about how the machine was resolved.
+    pub notes: Vec<String>,
+}
+
+/// A product in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MacRef {
+    /// Id in the catalogue, for example `studio-m4max-40-2025`.
+    pub id: String,
+    /// Name with display size and year.
+    pub name: String,
+}
+
+/// The machine as it stands in the `machine` object of mlxplan's JSON outputs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MachineSummary {
+    /// As [`Machine::id`].
+    pub id: String,
+    /// As [`Machine::chip`]; `null` for a machine that is not in the catalogue.
+    pub chip: Option<String>,
+    /// GPU cores.
+    pub gpu_cores: u32,
+    /// Advertised bandwidth, 10^9 bytes per second.
+    pub bandwidth_gbs: f64,
+    /// Unified memory in GiB.
+    pub memory_gib: f64,
+    /// GPU memory limit in bytes.
+    pub gpu_limit_bytes: Bytes,
+    /// Lowest and highest value of the limit in bytes.
+    pub gpu_limit_range_bytes: [Bytes; 2],
+}
+
+/// A machine that cannot be made from the figures given.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The catalogue has problems.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A figure is out of range.
+    #[error("{what} must be from {low} to {high}, got {value}")]
+    OutOfRange {
+        /// Which figure, as the user knows it.
+        what: &'static str,
+        /// What was given.
+        value: f64,
+        /// Lowest value.
+        low: f64,
+        /// Highest value.
+        high: f64,
+    },
+    /// No chip in the catalogue has the generation or tier that was asked for.
+    #[error(
+        "no chip of generation {generation} in the catalogue has the tier {tier}; leave one of them out"
+    )]
+    NoSuchFamily {
+        /// Generation asked for.
+        generation: u32,
+        /// Tier asked for or guessed.
+        tier: Tier,
+    },
+}
+
+impl Machine {
+    /// A bin from the catalogue with this much memory.
+    #[must_use]
+    pub fn from_chip(chip: &Chip, memory_gib: u64, limits: &[LimitEntry]) -> Self {
+        let memory = Bytes::from_gib(memory_gib);
+        Self {
+            id: format!("{}/{memory_gib}", chip.id),
+            name: format!("{}, {memory_gib} GB", chip.name),
+            chip: Some(chip.id.clone()),
+            mac: None,
+            generation: Sourced::new(chip.generation, chip.provenance("generation")),
+            tier: Sourced::new(chip.tier, chip.provenance("tier")),
+            gpu_cores: Sourced::new(chip.gpu_cores, chip.provenance("gpu_cores")),
+            bandwidth: Sourced::new(chip.bandwidth(memory_gib), chip.provenance("bandwidth_gbs")),
+            bus_bandwidth: chip.bus_bandwidth(memory_gib),
+            memory: Sourced::new(memory, chip.provenance("memory_gib")),
+            gpu_clock_mhz: Sourced::new(chip.gpu_clock_mhz, chip.provenance("gpu_clock_mhz")),
+            matrix_units: Sourced::new(chip.matrix_units, chip.provenance("matrix_units")),
+            metal_arch: chip.metal_arch(),
+            gpu_limit: GpuLimit::predicted(limits, memory, chip.generation),
+            fanless: None,
+            slc_mb: chip.slc_mb,
+            thunderbolt: chip.thunderbolt,
+            decode_gpu_w: chip.decode_gpu_w,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The same machine as this product.
+    #[must_use]
+    pub fn with_mac(mut self, mac: &Mac) -> Self {
+        self.mac = Some(MacRef { id: mac.id.clone(), name: mac.name() });
+        self.fanless = Some(mac.fanless);
+        self
+    }
+
+    /// Shader peak in operations per second. Half precision runs at the same rate on every chip here.
+    #[must_use]
+    pub fn shader_flops(&self) -> f64 {
+        self.core_clocks() * FLOP_PER_CORE_CLOCK
+    }
+
+    /// Half-precision peak of the matrix units in operations per second, where there are any.
+    #[must_use]
+    pub fn matrix_flops(&self) -> Option<f64> {
+        self.matrix_units.value.then(|| self.core_clocks() * MATRIX_FLOP_PER_CORE_CLOCK)
+    }
+
+    fn core_clocks(&self) -> f64 {
+        f64::from(self.gpu_cores.value) * f64::from(self.gpu_clock_mhz.value) * 1e6
+    }
+
+    /// Class letter of the Metal architecture, which MLX chooses kernels by: `g`, `s`, `d` or `p`.
+    #[must_use]
+    pub fn arch_class(&self) -> char {
+        split_metal_arch(&self.metal_arch.value)
+            .map_or_else(|| self.tier.value.arch_class(), |(_, class)| class)
+    }
+
+    /// Generation number of the Metal architecture: 16 for `applegpu_g16s`.
+    #[must_use]
+    pub fn arch_generation(&self) -> u32 {
+        split_metal_arch(&self.metal_arch.value)
+            .map_or_else(|| self.generation.value.saturating_add(12), |(generation, _)| generation)
+    }
+
+    /// Limits that MLX derives from the GPU limit and the memory.
+    #[must_use]
+    pub fn mlx_limits(&self) -> MlxLimits {
+        MlxLimits::derive(self.gpu_limit.bytes, self.memory.value)
+    }
+
+    /// The keys of the `machine` object in JSON outputs.
+    #[must_use]
+    pub fn summary(&self) -> MachineSummary {
+        MachineSummary {
+            id: self.id.clone(),
+            chip: self.chip.clone(),
+            gpu_cores: self.gpu_cores.value,
+            bandwidth_gbs: self.bandwidth.value.gbs(),
+            memory_gib: self.memory.value.gib(),
+            gpu_limit_bytes: self.gpu_limit.bytes,
+            gpu_limit_range_bytes: self.gpu_limit.range,
+        }
+    }
+
+    /// Every input with where it came from, in the order in which a reader wants them.
+    #[must_use]
+    pub fn provenance(&self) -> Vec<(&'static str, &Provenance)> {
+        vec![
+            ("generation", &self.generation.provenance),
+            ("tier", &self.tier.provenance),
+            ("gpu_cores", &self.gpu_cores.provenance),
+            ("bandwidth", &self.bandwidth.provenance),
+            ("bus_bandwidth", &self.bus_bandwidth.provenance),
+            ("memory", &self.memory.provenance),
+            ("gpu_clock", &self.gpu_clock_mhz.provenance),
+            ("matrix_units", &self.matrix_units.provenance),
+            ("metal_arch", &self.metal_arch.provenance),
+            ("gpu_limit", &self.gpu_limit.provenance),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::{Catalogue, Confidence};
+
+    fn machine(chip: &str, gib: u64) -> Machine {
+        let catalogue = Catalogue::embedded();
+        let chip = catalogue.chip(chip).unwrap().unwrap();
+        Machine::from_chip(chip, gib, catalogue.limits().unwrap())
+    }
+
+    #[test]
+    fn peaks_follow_cores_and_clock() {
+        let m4 = machine("m4max-40", 128);
+        assert!((m4.shader_flops() / 1e12 - 16.16).abs() < 0.01);
+        assert_eq!(m4.matrix_flops(), None);
+        let m6 = machine("m6-12", 32);
+        assert!((m6.matrix_flops().unwrap() / 1e12 - 21.3).abs() < 0.05);
+    }
+
+    #[test]
+    fn architecture_class_is_as_observed_or_by_tier() {
+        assert_eq!(machine("m3pro-18", 36).arch_class(), 's');
+        assert_eq!(machine("m2pro-19", 32).arch_class(), 's'); // not observed
+        assert_eq!(machine("m4-10", 16).arch_class(), 'g');
+        assert_eq!(machine("m5ultra-80", 256).arch_class(), 'd');
+        let neo = machine("a18pro-5", 8);
+        assert_eq!((neo.arch_class(), neo.arch_generation()), ('p', 17));
+    }
+
+    #[test]
+    fn a_field_without_a_public_source_has_low_confidence() {
+        let neo = machine("a18pro-5", 8);
+        let low = |provenance: &Provenance| provenance.confidence() == Confidence::Low;
+        assert!(low(&neo.bandwidth.provenance));
+        let m4 = machine("m4max-40", 64);
+        assert!(!low(&m4.bandwidth.provenance) && low(&m4.bus_bandwidth.provenance));
+    }
+
+    #[test]
+    fn the_summary_has_the_keys_of_the_json_contract() {
+        let json = serde_json::to_value(machine("m4max-40", 128).summary()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "id": "m4max-40/128", "chip": "m4max-40", "gpu_cores": 40, "bandwidth_gbs": 546.0, "memory_gib": 128.0,
+                "gpu_limit_bytes": 115_448_725_504_u64,
+                "gpu_limit_range_bytes": [103_079_215_104_u64, 115_448_725_504_u64],
+            })
+        );
+    }
+}

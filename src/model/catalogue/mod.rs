@@ -1,0 +1,208 @@
+//! The model catalogue: `data/models.json`, built into the program, and `models.json` files of the user.
+//!
+//! The built-in file has one model per line. Loading reads only what names and popularity need; a model's
+//! configuration is parsed when it is asked for.
+
+mod entry;
+mod file;
+
+pub use entry::{Confidence, Entry};
+
+use crate::data_dir::{DataDirError, DataDirs};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Name of a user's catalogue file.
+pub const FILE_NAME: &str = "models.json";
+
+static BUILT_IN: &str = include_str!("../../../data/models.json");
+
+/// A problem with a catalogue file. The text names file, line and key.
+#[derive(Debug, Error)]
+pub enum CatalogueError {
+    /// A file of the user cannot be read.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The file is no JSON.
+    #[error("{place}: {problem}")]
+    Json {
+        /// File and line.
+        place: Place,
+        /// What the parser says.
+        problem: String,
+    },
+    /// A key of an entry is absent or wrong.
+    #[error("{place}: key '{key}' {problem}")]
+    Key {
+        /// File and line.
+        place: Place,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A line of a catalogue file. Displays as `models.json line 7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file; `None` for the built-in catalogue.
+    pub file: Option<Arc<Path>>,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(path) => write!(f, "{} line {}", path.display(), self.line),
+            None => write!(f, "built-in models.json line {}", self.line),
+        }
+    }
+}
+
+/// What the index knows of a model without parsing its configuration.
+#[derive(Clone)]
+pub struct Summary {
+    /// Hugging Face repository of the original checkpoint.
+    pub id: String,
+    /// Name to show.
+    pub name: String,
+    /// `model_type` of the configuration.
+    pub model_type: String,
+    /// Further names that the command line accepts.
+    pub aliases: Vec<String>,
+    /// Whether mlx-lm implements the `model_type`. A user's entry that does not say so counts as supported.
+    pub mlx_lm_supported: bool,
+    /// Parameters of the published safetensors, which may include parts that mlx-lm drops.
+    pub published_params: Option<u64>,
+    /// Parameters active per token, as the model's name states them.
+    pub active_params: Option<u64>,
+    /// Downloads from Hugging Face, a measure of popularity.
+    pub downloads: Option<u64>,
+    /// Where the entry stands.
+    pub place: Place,
+    text: Cow<'static, str>,
+}
+
+impl fmt::Debug for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Summary({} at {})", self.id, self.place)
+    }
+}
+
+impl Summary {
+    /// Parses the whole entry.
+    ///
+    /// # Errors
+    /// When a key is absent or wrong; the text names it.
+    pub fn entry(&self) -> Result<Entry, CatalogueError> {
+        Entry::parse(&self.text, &self.place)
+    }
+
+    /// The name without organisation.
+    #[must_use]
+    pub fn short_name(&self) -> &str {
+        self.id.rsplit_once('/').map_or(self.id.as_str(), |(_, name)| name)
+    }
+
+    /// Whether the entry comes from a file of the user.
+    #[must_use]
+    pub const fn is_users(&self) -> bool {
+        self.place.file.is_some()
+    }
+}
+
+/// All models, sorted by id without regard to case.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    models: Vec<Summary>,
+}
+
+/// The part of a built-in line that the index needs.
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    name: String,
+    model_type: String,
+    aliases: Vec<String>,
+    mlx_lm_supported: bool,
+    published_params: Option<u64>,
+    active_params: Option<u64>,
+    downloads: Option<u64>,
+}
+
+impl Catalogue {
+    /// The built-in catalogue alone.
+    ///
+    /// # Errors
+    /// Never for the file that was built in; a test parses all of it.
+    pub fn built_in() -> Result<Self, CatalogueError> {
+        let lines = BUILT_IN.lines().enumerate();
+        let models = lines
+            .filter(|(_, line)| line.starts_with("{\"id\":"))
+            .map(|(at, line)| {
+                let text = line.strip_suffix(',').unwrap_or(line);
+                let place = Place { file: None, line: at + 1 };
+                let row: Row = serde_json::from_str(text).map_err(|e| CatalogueError::Json {
+                    place: place.clone(),
+                    problem: e.to_string(),
+                })?;
+                Ok(Summary {
+                    id: row.id,
+                    name: row.name,
+                    model_type: row.model_type,
+                    aliases: row.aliases,
+                    mlx_lm_supported: row.mlx_lm_supported,
+                    published_params: row.published_params,
+                    active_params: row.active_params,
+                    downloads: row.downloads,
+                    place,
+                    text: Cow::Borrowed(text),
+                })
+            })
+            .collect::<Result<Vec<_>, CatalogueError>>()?;
+        Ok(Self { models })
+    }
+
+    /// The built-in catalogue with the `models.json` of each data folder that has one. An entry replaces the one with
+    /// the same id; folders win over each other as [`DataDirs`] says, and all of them over the built-in catalogue.
+    ///
+    /// # Errors
+    /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
+    pub fn load(folders: &DataDirs) -> Result<Self, CatalogueError> {
+        let mut catalogue = Self::built_in()?;
+        for file in folders.read(FILE_NAME)? {
+            for model in file::parse(&file)? {
+                match catalogue.models.iter_mut().find(|m| m.id == model.id) {
+                    Some(slot) => *slot = model,
+                    None => {
+                        let before = |m: &Summary| m.id.to_lowercase() < model.id.to_lowercase();
+                        let at = catalogue.models.partition_point(before);
+                        catalogue.models.insert(at, model);
+                    }
+                }
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// All models, sorted by id without regard to case.
+    #[must_use]
+    pub fn models(&self) -> &[Summary] {
+        &self.models
+    }
+
+    /// The model with exactly that id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Summary> {
+        self.models.iter().find(|m| m.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,426 @@
+//! Finds a name in the catalogue.
+
+use super::error::NameError;
+use super::key::{fine_words, key};
+use super::size::{NamedSize, SizeClass};
+use super::spec::NameSpec;
+use super::suffix::{Suffix, SuffixKind};
+use crate::model::catalogue::{Catalogue, Summary};
+use crate::model::quant::Scheme;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// Most candidates that an error lists.
+const MAX_CANDIDATES: usize = 5;
+/// Least similarity of a suggested name, from 0 to 1 (normalised Damerau-Levenshtein).
+const MIN_SIMILARITY: f64 = 0.6;
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub enum Resolution<'c> {
+    /// One model.
+    One(Match<'c>),
+    /// All models of a size.
+    Class(ClassMatch<'c>),
+}
+
+/// A model of the catalogue with the quantisation that was asked for.
+#[derive(Clone, Debug)]
+pub struct Match<'c> {
+    /// The model.
+    pub model: &'c Summary,
+    /// The scheme of the suffix or the option; `None` when neither was given.
+    pub scheme: Option<Scheme>,
+    /// What the user should know about how the name was read.
+    pub notes: Vec<Note>,
+}
+
+/// The models of a size class, most downloads first.
+#[derive(Clone, Debug)]
+pub struct ClassMatch<'c> {
+    /// The class that was asked for.
+    pub class: SizeClass,
+    /// The scheme of the suffix or the option.
+    pub scheme: Option<Scheme>,
+    /// The models of the class. For a plain class such as `30B` the dense ones, or the mixtures of experts when there
+    /// are no dense ones.
+    pub members: Vec<ClassMember<'c>>,
+    /// For a plain class with dense members: the mixtures of experts with that total, which are a class of their own.
+    pub related: Vec<ClassMember<'c>>,
+    /// What the user should know about how the name was read.
+    pub notes: Vec<Note>,
+}
+
+/// A model of a size class.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassMember<'c> {
+    /// The model.
+    pub model: &'c Summary,
+    /// Whether it is a mixture of experts.
+    pub mixture_of_experts: bool,
+}
+
+/// A remark about how a name was read. Displays as one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The name is not in the catalogue as it stands.
+    ReadAs {
+        /// What was asked for.
+        name: String,
+        /// The model that was taken.
+        id: String,
+    },
+    /// The suffix names a scheme, but bits vary by layer.
+    MixedBits {
+        /// The suffix.
+        suffix: String,
+        /// The scheme that is assumed instead.
+        assumed: Scheme,
+    },
+    /// mlx-lm has no implementation.
+    NotSupported {
+        /// The model.
+        id: String,
+        /// Its `model_type`.
+        model_type: String,
+    },
+}
+
+impl Note {
+    /// Whether it may make a figure wrong, so that it belongs among the warnings.
+    #[must_use]
+    pub const fn is_warning(&self) -> bool {
+        matches!(self, Self::MixedBits { .. } | Self::NotSupported { .. })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadAs { name, id } => write!(f, "'{name}' is read as {id}"),
+            Self::MixedBits { suffix, assumed } => write!(
+                f,
+                "'{suffix}' conversions vary bits by layer; sizes are those of plain {}. Exact ones come from the \
+                 files: give the folder, or hf:org/name",
+                assumed.suffix()
+            ),
+            Self::NotSupported { id, model_type } => {
+                write!(f, "mlx-lm does not implement the model type '{model_type}' of {id}")
+            }
+        }
+    }
+}
+
+/// Finds one name in the catalogue; for several, build a [`Resolver`] once.
+///
+/// # Errors
+/// As [`Resolver::resolve`].
+pub fn resolve<'c>(
+    catalogue: &'c Catalogue,
+    name: &NameSpec,
+    option: Option<Scheme>,
+) -> Result<Resolution<'c>, NameError> {
+    Resolver::new(catalogue).resolve(name, option)
+}
+
+fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<Note>) -> Resolution<'_> {
+    if !model.mlx_lm_supported {
+        let (id, model_type) = (model.id.clone(), model.model_type.clone());
+        notes.push(Note::NotSupported { id, model_type });
+    }
+    Resolution::One(Match { model, scheme, notes })
+}
+
+fn suffix_scheme(
+    name: &NameSpec,
+    suffix: &Suffix,
+    notes: &mut Vec<Note>,
+) -> Result<Option<Scheme>, NameError> {
+    let (text, suffix_text) = (name.text.clone(), suffix.text.clone());
+    match &suffix.kind {
+        SuffixKind::Scheme(scheme) => Ok(Some(*scheme)),
+        SuffixKind::Mixed(scheme) => {
+            notes.push(Note::MixedBits { suffix: suffix_text, assumed: *scheme });
+            Ok(Some(*scheme))
+        }
+        SuffixKind::HeadersOnly => {
+            Err(NameError::HeadersNeeded { name: text, suffix: suffix_text })
+        }
+        SuffixKind::Gguf => Err(NameError::GgufSuffix { name: text, suffix: suffix_text }),
+        SuffixKind::Foreign => Err(NameError::ForeignSuffix { name: text, suffix: suffix_text }),
+        SuffixKind::Unknown(unknown) => Err(unknown.clone().into()),
+    }
+}
+
+/// Finds names in a catalogue.
+#[derive(Clone, Debug)]
+pub struct Resolver<'c> {
+    catalogue: &'c Catalogue,
+    /// Models by the key of each of their names.
+    exact: HashMap<String, &'c Summary>,
+    /// All names of all models, for comparisons that are not exact.
+    spellings: Vec<Spelling<'c>>,
+}
+
+/// One name of a model.
+#[derive(Clone, Debug)]
+struct Spelling<'c> {
+    words: Vec<String>,
+    /// Whether the organisation is part of the name.
+    is_full: bool,
+    model: &'c Summary,
+}
+
+impl<'c> Resolver<'c> {
+    /// Lists the names of all models.
+    #[must_use]
+    pub fn new(catalogue: &'c Catalogue) -> Self {
+        let all = catalogue.models();
+        let spelling =
+            |name: &str, is_full, model| Spelling { words: fine_words(name), is_full, model };
+        let mut spellings = Vec::new();
+        // An id wins over an alias, and the user's entries over the built-in ones: later names replace.
+        for users in [false, true] {
+            let of_origin = || all.iter().filter(move |m| m.is_users() == users);
+            let aliases = of_origin().flat_map(|m| m.aliases.iter().map(move |alias| (alias, m)));
+            spellings.extend(aliases.map(|(alias, model)| spelling(alias, false, model)));
+            for model in of_origin() {
+                spellings.push(spelling(model.short_name(), false, model));
+                spellings.push(spelling(&model.id, true, model));
+            }
+        }
+        spellings.retain(|s| !s.words.is_empty());
+        let exact = spellings.iter().map(|s| (s.words.join("-"), s.model)).collect();
+        Self { catalogue, exact, spellings }
+    }
+
+    /// Finds a name. `option` is the scheme of `--quant`, which must not contradict the suffix.
+    ///
+    /// # Errors
+    /// When nothing or more than one model matches, or the suffix is not usable; the error lists candidates.
+    pub fn resolve(
+        &self,
+        name: &NameSpec,
+        option: Option<Scheme>,
+    ) -> Result<Resolution<'c>, NameError> {
+        // A few originals carry a scheme in their own name (…-A3B-BF16), so the name as a whole comes first.
+        if let Some(model) = self.exact(&name.text) {
+            let own = match name.suffix.as_ref().map(|s| &s.kind) {
+                Some(SuffixKind::Scheme(scheme)) => Some(*scheme),
+                _ => None,
+            };
+            // The original in bf16 can be quantised; what is quantised already cannot be otherwise.
+            let fixed = own.filter(|scheme| !matches!(scheme, Scheme::Float(_)));
+            return Ok(one(model, agreed(fixed, option)?.or(own), Vec::new()));
+        }
+        let mut notes = Vec::new();
+        let suffix = match &name.suffix {
+            None => None,
+            Some(suffix) => suffix_scheme(name, suffix, &mut notes)?,
+        };
+        let scheme = agreed(suffix, option)?;
+        let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
+        let exact = with_organisation.and_then(|full| self.exact(&full));
+        if let Some(model) = exact.or_else(|| self.exact(&name.stem)) {
+            return Ok(one(model, scheme, notes));
+        }
+        if let Some(class) = name.class {
+            let found = class_members(self.catalogue, class, scheme, notes);
+            return found.map(Resolution::Class);
+        }
+        match self.loose(&name.stem).as_slice() {
+            [model] => {
+                notes.push(Note::ReadAs { name: name.text.clone(), id: model.id.clone() });
+                Ok(one(model, scheme, notes))
+            }
+            [] => Err(self.unknown(&name.text, &name.stem)),
+            several => Err(ambiguous(&name.text, several.to_vec())),
+        }
+    }
+
+    /// The model whose id or alias is `name`, with or without an organisation in front.
+    fn exact(&self, name: &str) -> Option<&'c Summary> {
+        let full = key(name);
+        let short = name.trim_end_matches('/').rsplit_once('/').map(|(_, last)| key(last));
+        let found = self.exact.get(&full).or_else(|| self.exact.get(short.as_ref()?));
+        let bare = || {
+            // The organisation may be joined with something else than a slash.
+            let rest = ORGANISATIONS.iter().find_map(|o| full.strip_prefix(o))?;
+            self.exact.get(rest)
+        };
+        found.or_else(bare).copied()
+    }
+
+    /// The models that match when words are left out that do not change the architecture.
+    fn loose(&self, stem: &str) -> Vec<&'c Summary> {
+        let wanted = without_generic(&fine_words(stem));
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        if let Some(model) = self.exact.get(&wanted.join("-")) {
+            return vec![model];
+        }
+        let matching = |matches: &dyn Fn(&[String]) -> bool| {
+            let short = self.spellings.iter().filter(|s| !s.is_full);
+            distinct(short.filter(|s| matches(&without_generic(&s.words))).map(|s| s.model))
+        };
+        let same = matching(&|words| words == wanted);
+        if !same.is_empty() {
+            return same;
+        }
+        // "qwen3-30b" for a model whose full name says how much is active.
+        let shorter = matching(&|words| without_active(words) == wanted);
+        if shorter.len() < 2 {
+            return shorter;
+        }
+        // Qwen3-30B-A3B rather than Qwen3-30B-A3B-Instruct-2507, when both would do.
+        let plain: Vec<&Summary> = shorter
+            .iter()
+            .copied()
+            .filter(|m| without_active(&fine_words(m.short_name())) == wanted)
+            .collect();
+        if plain.len() == 1 { plain } else { shorter }
+    }
+
+    /// The error for a name that matches nothing: the models that contain all its words, or else similar names.
+    fn unknown(&self, name: &str, stem: &str) -> NameError {
+        let wanted = without_generic(&fine_words(stem));
+        let full = self.spellings.iter().filter(|s| s.is_full);
+        let containing = full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model);
+        let containing = distinct(containing);
+        if !containing.is_empty() && !wanted.is_empty() {
+            return ambiguous(name, containing);
+        }
+        let asked = key(stem);
+        let mut similar: Vec<(f64, &Summary)> = self
+            .spellings
+            .iter()
+            .map(|s| (strsim::normalized_damerau_levenshtein(&s.words.join("-"), &asked), s.model))
+            .filter(|(score, _)| *score >= MIN_SIMILARITY)
+            .collect();
+        similar.sort_by(|(a, m), (b, n)| b.total_cmp(a).then(n.downloads.cmp(&m.downloads)));
+        let models = distinct(similar.into_iter().map(|(_, model)| model));
+        let candidates = models.iter().take(MAX_CANDIDATES).map(|m| m.id.clone()).collect();
+        NameError::Unknown { name: name.to_owned(), candidates }
+    }
+}
+
+/// The scheme of a suffix and an option, which must not contradict each other.
+fn agreed(suffix: Option<Scheme>, option: Option<Scheme>) -> Result<Option<Scheme>, NameError> {
+    match (suffix, option) {
+        (Some(suffix), Some(option)) if suffix != option => {
+            Err(NameError::ConflictingQuant { suffix, option })
+        }
+        (suffix, option) => Ok(suffix.or(option)),
+    }
+}
+
+/// The models in order, each once.
+fn distinct<'c>(models: impl Iterator<Item = &'c Summary>) -> Vec<&'c Summary> {
+    let mut seen = HashSet::new();
+    models.filter(|m| seen.insert(m.id.as_str())).collect()
+}
+
+/// Organisations that convert models, as they appear when the name is joined with `-` or `_`.
+const ORGANISATIONS: [&str; 4] = [
+    "mlx-community-",
+    "lmstudio-community-",
+    "models-mlx-community-",
+    "models-lmstudio-community-",
+];
+
+const GENERIC: [&str; 7] = ["instruct", "it", "chat", "base", "hf", "preview", "pt"];
+
+/// Leaves out generic words and dates (`2507`) behind the first word.
+fn without_generic(words: &[String]) -> Vec<String> {
+    let is_date = |w: &str| w.len() == 4 && w.bytes().all(|b| b.is_ascii_digit());
+    let generic = |w: &str| GENERIC.contains(&w) || is_date(w);
+    words
+        .iter()
+        .enumerate()
+        .filter(|(i, w)| *i == 0 || !generic(w))
+        .map(|(_, w)| w.clone())
+        .collect()
+}
+
+/// Leaves out `a 3b`: the active size of a mixture of experts.
+fn without_active(words: &[String]) -> Vec<String> {
+    let at = words
+        .iter()
+        .zip(words.iter().skip(1))
+        .position(|(a, b)| a == "a" && b.starts_with(|c: char| c.is_ascii_digit()));
+    let kept = |i: usize| at.is_none_or(|at| i != at && i != at + 1);
+    words.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, w)| w.clone()).collect()
+}
+
+fn by_popularity(models: &mut [&Summary]) {
+    models.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
+}
+
+fn ambiguous(name: &str, mut models: Vec<&Summary>) -> NameError {
+    by_popularity(&mut models);
+    let candidates = models.iter().take(2 * MAX_CANDIDATES).map(|m| m.id.clone()).collect();
+    NameError::Ambiguous { name: name.to_owned(), candidates }
+}
+
+fn contains_in_order(words: &[String], wanted: &[String]) -> bool {
+    let mut rest = words.iter();
+    wanted.iter().all(|w| rest.any(|word| word == w))
+}
+
+fn class_members<'c>(
+    catalogue: &'c Catalogue,
+    class: SizeClass,
+    scheme: Option<Scheme>,
+    notes: Vec<Note>,
+) -> Result<ClassMatch<'c>, NameError> {
+    let mut models: Vec<&Summary> = catalogue
+        .models()
+        .iter()
+        .filter(|m| class.holds(&NamedSize::of(m.short_name()), m.published_params))
+        .collect();
+    if models.is_empty() {
+        let near = nearest_classes(catalogue, class);
+        return Err(NameError::NoSuchClass { class: class.to_string(), near });
+    }
+    by_popularity(&mut models);
+    let all = models
+        .into_iter()
+        .map(|model| {
+            let mixture_of_experts = model.entry()?.is_mixture_of_experts();
+            Ok(ClassMember { model, mixture_of_experts })
+        })
+        .collect::<Result<Vec<_>, NameError>>()?;
+    let (mixtures, dense): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| m.mixture_of_experts);
+    let (members, related) = match class.active_millions.is_none() && !dense.is_empty() {
+        true => (dense, mixtures),
+        false => (mixtures.into_iter().chain(dense).collect(), Vec::new()),
+    };
+    Ok(ClassMatch { class, scheme, members, related, notes })
+}
+
+/// The classes with models whose size is nearest.
+fn nearest_classes(catalogue: &Catalogue, class: SizeClass) -> Vec<String> {
+    let mut classes: Vec<SizeClass> = catalogue
+        .models()
+        .iter()
+        .filter_map(|m| {
+            let named = NamedSize::of(m.short_name());
+            let (kind, millions) = named.total?;
+            let active_millions = named.active_millions;
+            Some(SizeClass { millions, kind, active_millions })
+        })
+        .collect();
+    let distance = |c: &SizeClass| {
+        let ratio = |a: u64, b: u64| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
+        let active = match (class.active_millions, c.active_millions) {
+            (Some(a), Some(b)) => ratio(a, b),
+            (None, None) => 0.0,
+            _ => 1.0,
+        };
+        ratio(class.millions, c.millions) + active
+    };
+    classes.sort_by(|a, b| distance(a).total_cmp(&distance(b)).then_with(|| a.cmp(b)));
+    classes.dedup();
+    classes.iter().take(MAX_CANDIDATES).map(ToString::to_string).collect()
+}

@@ -1,0 +1,182 @@
+//! The kinds of things that `--model` accepts.
+
+use super::error::NameError;
+use super::key::{MAX_NAME_BYTES, key, words};
+use super::size::SizeClass;
+use super::suffix::{Suffix, split};
+use crate::model::source::folder::CONFIG_FILE;
+use crate::model::source::hub::RepoRef;
+use std::path::{Path, PathBuf};
+
+/// What the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSpec {
+    /// A folder with a `config.json`.
+    Folder(PathBuf),
+    /// A GGUF file.
+    Gguf(PathBuf),
+    /// A bare `config.json`.
+    ConfigFile(PathBuf),
+    /// A repository on the hub: `hf:org/name`, `hf:org/name@revision` or its web address.
+    Hub(RepoRef),
+    /// A name or size class, to be found in the catalogue.
+    Name(NameSpec),
+}
+
+/// A name, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameSpec {
+    /// What the user typed.
+    pub text: String,
+    /// The organisation in front of the last `/`.
+    pub organisation: Option<String>,
+    /// The name without organisation and suffix: words in lower case, joined with `-`.
+    pub stem: String,
+    /// The quantisation suffix.
+    pub suffix: Option<Suffix>,
+    /// The size class, when the stem is nothing else.
+    pub class: Option<SizeClass>,
+}
+
+impl NameSpec {
+    /// Takes a name apart. Nothing is looked up.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let (organisation, name) = match text.trim_end_matches('/').rsplit_once('/') {
+            Some((front, name)) => (Some(front.to_owned()), name),
+            None => (None, text),
+        };
+        let list = words(name);
+        let (count, suffix) = match split(&list) {
+            Some((count, suffix)) => (count, Some(suffix)),
+            None => (list.len(), None),
+        };
+        let stem = list.get(..count).unwrap_or(&list).join("-");
+        // "30B/A3B": a slash inside a class is a separator like any other.
+        let class = SizeClass::parse(&stem).or_else(|| {
+            let all = words(text);
+            let count = split(&all).map_or(all.len(), |(count, _)| count);
+            SizeClass::parse(&all.get(..count).unwrap_or(&all).join("-"))
+        });
+        Self { text: text.to_owned(), organisation, stem, suffix, class }
+    }
+}
+
+/// Longest path of macOS and Linux (`PATH_MAX` of Linux; macOS has 1024).
+const MAX_PATH_BYTES: usize = 4096;
+/// Endings that make a text a path even when nothing of that name exists.
+const FILE_ENDINGS: [&str; 3] = [".gguf", ".json", ".safetensors"];
+
+/// Tells what kind of model a text names. Looks at the disk only to see whether a path exists.
+///
+/// A text is a path when it begins with `/`, `./`, `../` or `~/`, ends like a model file, or names an existing folder with
+/// a `config.json` or an existing file; `mlx-community/Qwen3-32B-4bit` is a name unless there is such a folder.
+///
+/// # Errors
+/// When a path does not exist or holds no model, or a repository name is impossible.
+pub fn parse_model_spec(text: &str) -> Result<ModelSpec, NameError> {
+    let text = text.trim();
+    if text.len() > MAX_PATH_BYTES {
+        return Err(NameError::TooLong(text.len()));
+    }
+    if let Some(repository) = hub_address(text) {
+        return Ok(ModelSpec::Hub(RepoRef::parse(repository)?));
+    }
+    let path = expand_home(text);
+    let explicit = ["/", "./", "../", "~/"].iter().any(|prefix| text.starts_with(prefix))
+        || matches!(text, "." | ".." | "~");
+    let file_like = FILE_ENDINGS.iter().any(|end| ends_with(text, end));
+    if explicit || file_like {
+        return path_spec(path);
+    }
+    if !text.is_empty() && (path.join(CONFIG_FILE).is_file() || path.is_file()) {
+        return path_spec(path);
+    }
+    if key(text).is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong(text.len()));
+    }
+    Ok(ModelSpec::Name(NameSpec::parse(text)))
+}
+
+fn hub_address(text: &str) -> Option<&str> {
+    ["hf:", "https://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/"]
+        .iter()
+        .find_map(|front| text.strip_prefix(front))
+        .map(|rest| rest.trim_start_matches('/'))
+}
+
+fn ends_with(text: &str, ending: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.ends_with(ending)
+}
+
+fn expand_home(text: &str) -> PathBuf {
+    let rest = if text == "~" { Some("") } else { text.strip_prefix("~/") };
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+fn path_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
+    let unsuitable = |path: PathBuf, problem: &str| {
+        Err(NameError::UnsuitablePath { path, problem: problem.to_owned() })
+    };
+    if path.is_dir() {
+        return folder_spec(path);
+    }
+    if !path.exists() {
+        return Err(NameError::NoSuchPath(path));
+    }
+    let name = path.to_string_lossy().into_owned();
+    if ends_with(&name, ".gguf") {
+        Ok(ModelSpec::Gguf(path))
+    } else if ends_with(&name, ".index.json") {
+        unsuitable(path, "this is the list of weight files; give its folder")
+    } else if ends_with(&name, ".json") {
+        Ok(ModelSpec::ConfigFile(path))
+    } else if ends_with(&name, ".safetensors") {
+        unsuitable(
+            path,
+            "weights alone do not say how the model is built; give the folder with config.json",
+        )
+    } else {
+        unsuitable(
+            path,
+            "not a model; give a folder with config.json, a .gguf file or a config.json",
+        )
+    }
+}
+
+/// A folder with a `config.json`, or with exactly one GGUF model.
+fn folder_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
+    if path.join(CONFIG_FILE).is_file() {
+        return Ok(ModelSpec::Folder(path));
+    }
+    let gguf = gguf_models(&path);
+    let problem = match gguf.as_slice() {
+        [one] => return Ok(ModelSpec::Gguf(path.join(one))),
+        [] => "the folder has no config.json and no .gguf file".to_owned(),
+        several => {
+            format!("the folder has several GGUF models; name one of {}", several.join(", "))
+        }
+    };
+    Err(NameError::UnsuitablePath { path, problem })
+}
+
+/// The GGUF models in a folder: of a split model the first file, no projectors of vision models.
+fn gguf_models(path: &Path) -> Vec<String> {
+    let Ok(listing) = std::fs::read_dir(path) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = listing
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".gguf") && !name.starts_with("mmproj"))
+        .filter(|name| !name.contains("-of-") || name.contains("-00001-of-"))
+        .collect();
+    names.sort();
+    names
+}

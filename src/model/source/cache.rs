@@ -1,0 +1,382 @@
+//! Models that are already on this machine: the Hugging Face cache and LM Studio's folder.
+//!
+//! Layouts: `hub/models--ORG--NAME/snapshots/COMMIT/` with `refs/main` naming the commit
+//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), and `models/ORG/NAME/` of LM Studio.
+
+use super::folder::CONFIG_FILE;
+use super::quant_block::WeightFormat;
+use super::safetensors::read_header;
+use super::{read_config, read_text};
+use crate::model::names::key;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+/// Most entries of one folder that are looked at.
+const MAX_ENTRIES: usize = 20_000;
+
+/// Folders to search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRoots {
+    /// `hub` folders of Hugging Face.
+    pub hugging_face: Vec<PathBuf>,
+    /// `models` folders of LM Studio.
+    pub lm_studio: Vec<PathBuf>,
+}
+
+impl CacheRoots {
+    /// The folders by environment variables and home folder: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
+    /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; `~/.lmstudio/models` and, for older
+    /// versions, `~/.cache/lm-studio/models`.
+    #[must_use]
+    pub fn from_env(var: &dyn Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Self {
+        let set = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let hub = set("HF_HUB_CACHE")
+            .or_else(|| hugging_face_home(var, home).map(|folder| folder.join("hub")));
+        let studio = [".lmstudio/models", ".cache/lm-studio/models"];
+        Self {
+            hugging_face: hub.into_iter().collect(),
+            lm_studio: home.map_or_else(Vec::new, |h| studio.map(|s| h.join(s)).to_vec()),
+        }
+    }
+}
+
+/// Hugging Face's own folder, which also holds the token: `HF_HOME`, else `XDG_CACHE_HOME/huggingface`, else
+/// `~/.cache/huggingface`.
+#[must_use]
+pub fn hugging_face_home(
+    var: &dyn Fn(&str) -> Option<OsString>,
+    home: Option<&Path>,
+) -> Option<PathBuf> {
+    let set = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| home.map(|h| h.join(".cache")));
+    set("HF_HOME").or_else(|| cache().map(|folder| folder.join("huggingface")))
+}
+
+/// Format of a model on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LocalFormat {
+    /// Converted by MLX.
+    Mlx,
+    /// Safetensors of another origin.
+    Safetensors,
+    /// A GGUF file.
+    Gguf,
+    /// A configuration without weights.
+    ConfigOnly,
+}
+
+impl std::fmt::Display for LocalFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Mlx => "mlx",
+            Self::Safetensors => "safetensors",
+            Self::Gguf => "gguf",
+            Self::ConfigOnly => "config only",
+        })
+    }
+}
+
+/// Who keeps the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keeper {
+    /// The Hugging Face cache.
+    HuggingFace,
+    /// LM Studio.
+    LmStudio,
+}
+
+/// A model that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundModel {
+    /// Repository, `ORG/NAME`.
+    pub id: String,
+    /// Folder, or the (first) file of a GGUF model.
+    pub path: PathBuf,
+    /// Who keeps it.
+    pub keeper: Keeper,
+    /// Format.
+    pub format: LocalFormat,
+    /// Bytes of the weight files.
+    pub weight_bytes: u64,
+    /// Commit, in the Hugging Face cache.
+    pub revision: Option<String>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// Models, sorted by id.
+    pub models: Vec<FoundModel>,
+    /// Folders that could not be read, with the reason.
+    pub problems: Vec<String>,
+}
+
+impl Discovery {
+    /// The models that are called `name`, with or without organisation; case and separators do not matter.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Vec<&FoundModel> {
+        let wanted = key(name);
+        let is = |model: &&FoundModel| {
+            let short = model.id.rsplit_once('/').map_or(model.id.as_str(), |(_, name)| name);
+            key(&model.id) == wanted || key(short) == wanted
+        };
+        self.models.iter().filter(is).collect()
+    }
+}
+
+/// Lists the models in all folders. A folder that does not exist is empty.
+#[must_use]
+pub fn discover(roots: &CacheRoots) -> Discovery {
+    let mut found = Discovery::default();
+    for root in &roots.hugging_face {
+        for (name, folder) in folders(root, &mut found.problems) {
+            let Some(id) = id_of_cache_folder(&name) else {
+                continue;
+            };
+            if let Some((revision, snapshot)) = snapshot(&folder, &mut found.problems) {
+                add(&mut found, &id, &snapshot, Keeper::HuggingFace, Some(revision));
+            }
+        }
+    }
+    for root in &roots.lm_studio {
+        for (organisation, folder) in folders(root, &mut found.problems) {
+            for (name, model) in folders(&folder, &mut found.problems) {
+                add(&mut found, &format!("{organisation}/{name}"), &model, Keeper::LmStudio, None);
+            }
+        }
+    }
+    found.models.sort_by(|a, b| (&a.id, &a.path).cmp(&(&b.id, &b.path)));
+    found
+}
+
+/// The repository that a folder inside one of the caches belongs to.
+#[must_use]
+pub fn repository_of(path: &Path) -> Option<String> {
+    let names: Vec<&str> = path.iter().filter_map(|c| c.to_str()).collect();
+    match names.as_slice() {
+        [.., folder, "snapshots", _] => id_of_cache_folder(folder),
+        [.., studio, "models", organisation, name]
+            if matches!(*studio, ".lmstudio" | "lm-studio") =>
+        {
+            Some(format!("{organisation}/{name}"))
+        }
+        _ => None,
+    }
+}
+
+fn id_of_cache_folder(name: &str) -> Option<String> {
+    Some(name.strip_prefix("models--")?.replacen("--", "/", 1))
+}
+
+/// The snapshot that `refs/main` names, else the newest one.
+fn snapshot(folder: &Path, problems: &mut Vec<String>) -> Option<(String, PathBuf)> {
+    let commit = read_text(&folder.join("refs/main"), 200, "reference").unwrap_or_default();
+    let mut all = folders(&folder.join("snapshots"), problems);
+    let named = all.iter().position(|(name, _)| name == commit.trim());
+    let newest = || {
+        let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+        (0..all.len()).max_by_key(|i| all.get(*i).and_then(|(_, path)| time(path)))
+    };
+    let at = named.or_else(newest)?;
+    (at < all.len()).then(|| all.swap_remove(at))
+}
+
+/// Adds the model in a folder, or each of its GGUF models.
+fn add(found: &mut Discovery, id: &str, folder: &Path, keeper: Keeper, revision: Option<String>) {
+    let files = files(folder, &mut found.problems);
+    let sum = |suffix: &str| -> u64 {
+        files.iter().filter(|(name, _)| name.ends_with(suffix)).map(|(_, bytes)| *bytes).sum()
+    };
+    let model = |path: PathBuf, format, weight_bytes| FoundModel {
+        id: id.to_owned(),
+        path,
+        keeper,
+        format,
+        weight_bytes,
+        revision: revision.clone(),
+    };
+    for (name, bytes) in &files {
+        let Some(stem) = name.strip_suffix(".gguf") else {
+            continue;
+        };
+        // Projectors of vision models are no models of their own.
+        if stem.starts_with("mmproj") {
+            continue;
+        }
+        match stem.rsplit_once("-of-").and_then(|(front, _)| front.rsplit_once('-')) {
+            Some((prefix, "00001")) => {
+                let part = |n: &str| n.starts_with(prefix) && n.contains("-of-");
+                let total = files.iter().filter(|(n, _)| part(n)).map(|(_, bytes)| *bytes).sum();
+                found.models.push(model(folder.join(name), LocalFormat::Gguf, total));
+            }
+            Some((_, number)) if number.parse::<u32>().is_ok() => {}
+            _ => found.models.push(model(folder.join(name), LocalFormat::Gguf, *bytes)),
+        }
+    }
+    if files.iter().any(|(name, _)| name == CONFIG_FILE) {
+        let weights = files.iter().find(|(name, _)| name.ends_with(".safetensors"));
+        let format = match weights {
+            None => LocalFormat::ConfigOnly,
+            Some(_) if is_mlx_config(&folder.join(CONFIG_FILE)) => LocalFormat::Mlx,
+            Some((name, bytes)) if is_mlx_file(&folder.join(name), *bytes) => LocalFormat::Mlx,
+            Some(_) => LocalFormat::Safetensors,
+        };
+        found.models.push(model(folder.to_owned(), format, sum(".safetensors")));
+    }
+}
+
+fn is_mlx_config(path: &Path) -> bool {
+    let config = read_config(path);
+    config.is_ok_and(|c| matches!(WeightFormat::of(&c), Ok(WeightFormat::Mlx(_))))
+}
+
+fn is_mlx_file(path: &Path, bytes: u64) -> bool {
+    let header = File::open(path).map(|file| read_header(BufReader::new(file), bytes));
+    matches!(header, Ok(Ok(header)) if header.format.as_deref() == Some("mlx"))
+}
+
+/// Names and paths of the folders in a folder, sorted; links are followed.
+fn folders(path: &Path, problems: &mut Vec<String>) -> Vec<(String, PathBuf)> {
+    let mut list: Vec<(String, PathBuf)> = entries(path, problems)
+        .into_iter()
+        .filter(|(name, path)| !name.starts_with('.') && path.is_dir())
+        .collect();
+    list.sort();
+    list
+}
+
+/// Names and sizes of the files in a folder, sorted; links are followed.
+fn files(path: &Path, problems: &mut Vec<String>) -> Vec<(String, u64)> {
+    let mut list: Vec<(String, u64)> = entries(path, problems)
+        .into_iter()
+        .filter_map(|(name, path)| {
+            let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some((name, metadata.len()))
+        })
+        .collect();
+    list.sort();
+    list
+}
+
+fn entries(path: &Path, problems: &mut Vec<String>) -> Vec<(String, PathBuf)> {
+    let listing = match std::fs::read_dir(path) {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(e) => {
+            problems.push(format!("cannot read {}: {e}", path.display()));
+            return Vec::new();
+        }
+    };
+    listing
+        .take(MAX_ENTRIES)
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.file_name().into_string().ok()?, entry.path()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::source::testing::{ONE_LAYER, safetensors, write};
+    use tempfile::tempdir;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    fn roots(home: &Path) -> CacheRoots {
+        CacheRoots::from_env(&|_| None, Some(home))
+    }
+
+    #[test]
+    fn environment_variables_move_the_cache() {
+        let home = Path::new("/home/u");
+        let with = |name: &'static str, value: &'static str| {
+            CacheRoots::from_env(&|n| (n == name).then(|| value.into()), Some(home)).hugging_face
+        };
+        assert_eq!(with("", ""), [Path::new("/home/u/.cache/huggingface/hub")]);
+        assert_eq!(with("HF_HUB_CACHE", "/big/hub"), [Path::new("/big/hub")]);
+        assert_eq!(with("HF_HOME", "/big"), [Path::new("/big/hub")]);
+        assert_eq!(with("HF_HOME", ""), [Path::new("/home/u/.cache/huggingface/hub")]);
+        assert_eq!(with("XDG_CACHE_HOME", "/x"), [Path::new("/x/huggingface/hub")]);
+        assert_eq!(CacheRoots::from_env(&|_| None, None), CacheRoots::default());
+    }
+
+    #[test]
+    fn models_of_both_keepers_are_found() {
+        let home = tempdir().unwrap();
+        let hub = home.path().join(".cache/huggingface/hub");
+        let repo = hub.join("models--mlx-community--Qwen3-8B-4bit");
+        let snapshot = repo.join("snapshots").join(COMMIT);
+        write(&repo, "refs/main", COMMIT.as_bytes());
+        write(&snapshot, "config.json", br#"{"quantization":{"bits":4,"group_size":64}}"#);
+        write(&repo, "blobs/aa", &safetensors(&ONE_LAYER));
+        std::os::unix::fs::symlink("../../blobs/aa", snapshot.join("model.safetensors")).unwrap();
+        // An older snapshot, a dataset and a stray file are passed over.
+        write(&repo.join("snapshots/0000"), "config.json", b"{}");
+        write(&hub, "datasets--a--b/snapshots/1/config.json", b"{}");
+        write(&hub, "version.txt", b"1");
+        let studio = home.path().join(".lmstudio/models");
+        write(&studio, "lmstudio-community/gemma-GGUF/gemma-Q4_K_M.gguf", b"12345");
+        write(&studio, "lmstudio-community/gemma-GGUF/mmproj-gemma.gguf", b"1");
+        write(&studio, "lmstudio-community/big-GGUF/big-00001-of-00002.gguf", b"123");
+        write(&studio, "lmstudio-community/big-GGUF/big-00002-of-00002.gguf", b"1234");
+        write(&studio, "mlx-community/plain/config.json", b"{}");
+
+        let found = discover(&roots(home.path()));
+        assert_eq!(found.problems, Vec::<String>::new());
+        let shown: Vec<_> =
+            found.models.iter().map(|m| (m.id.as_str(), m.format, m.weight_bytes)).collect();
+        let mlx_bytes = safetensors(&ONE_LAYER).len() as u64;
+        assert_eq!(
+            shown,
+            [
+                ("lmstudio-community/big-GGUF", LocalFormat::Gguf, 7),
+                ("lmstudio-community/gemma-GGUF", LocalFormat::Gguf, 5),
+                ("mlx-community/Qwen3-8B-4bit", LocalFormat::Mlx, mlx_bytes),
+                ("mlx-community/plain", LocalFormat::ConfigOnly, 0),
+            ]
+        );
+        let one = found.find("qwen3_8b-4BIT");
+        assert_eq!(one.len(), 1);
+        assert_eq!(one[0].revision.as_deref(), Some(COMMIT));
+        assert_eq!(found.find("mlx-community/qwen3-8b-4bit"), one);
+        assert!(found.find("qwen3-8b").is_empty());
+        assert_eq!(repository_of(&one[0].path).as_deref(), Some("mlx-community/Qwen3-8B-4bit"));
+    }
+
+    #[test]
+    fn mlx_files_without_a_block_are_known_by_their_metadata() {
+        let home = tempdir().unwrap();
+        let model = home.path().join(".lmstudio/models/o/m");
+        write(&model, "config.json", b"{}");
+        write(&model, "model.safetensors", &safetensors(&ONE_LAYER));
+        assert_eq!(discover(&roots(home.path())).models[0].format, LocalFormat::Mlx);
+        write(&model, "model.safetensors", b"broken");
+        assert_eq!(discover(&roots(home.path())).models[0].format, LocalFormat::Safetensors);
+    }
+
+    #[test]
+    fn without_a_reference_the_newest_snapshot_counts() {
+        let home = tempdir().unwrap();
+        let repo = home.path().join(".cache/huggingface/hub/models--o--m");
+        write(&repo, "snapshots/only/config.json", b"{}");
+        let found = discover(&roots(home.path()));
+        assert_eq!(found.models[0].revision.as_deref(), Some("only"));
+        write(&repo, "refs/main", b"gone\n");
+        assert_eq!(discover(&roots(home.path())), found);
+    }
+
+    #[test]
+    fn no_folders_are_no_models() {
+        let home = tempdir().unwrap();
+        assert_eq!(discover(&roots(home.path())), Discovery::default());
+        assert_eq!(repository_of(Path::new("/a/b/c")), None);
+        assert_eq!(
+            repository_of(Path::new("/u/.lmstudio/models/org/name")).as_deref(),
+            Some("org/name")
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! What a user should know about a model's files.
+
+use super::packings::ModulePackings;
+use super::parts::PartBytes;
+use super::quant_block::QuantBlock;
+use crate::model::quant::{Mode, Packing};
+use crate::units::Bytes;
+use std::fmt;
+
+/// A remark about a model's files. Displays as one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// There is a configuration but no weights; sizes are computed.
+    NoWeights,
+    /// The weights are quantised by something else than MLX.
+    ForeignFormat(String),
+    /// The configuration says another packing than most of the weights have.
+    BlockDisagrees {
+        /// Packing by `config.json`.
+        stated: Packing,
+        /// Packing that most bytes have by the headers; `None` for none.
+        found: Option<Packing>,
+    },
+    /// Modules whose packing the shapes leave open.
+    Ambiguous {
+        /// One of them.
+        example: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// Parts that mlx-lm does not load.
+    Dropped(PartBytes),
+    /// Weight files that the index does not list, but mlx-lm loads.
+    Unlisted(Vec<String>),
+    /// There is no tokenizer, without which mlx-lm runs nothing.
+    NoTokenizer,
+    /// A GGUF file whose architecture has no mapping, or lacks a key.
+    GgufWithoutConfig(String),
+    /// So many files that only the index was read.
+    IndexOnly {
+        /// Number of files.
+        files: usize,
+        /// Bytes of all tensors by the index, where stated.
+        total_bytes: Option<u64>,
+    },
+}
+
+impl Note {
+    /// Whether it may make a figure wrong, so that it belongs among the warnings.
+    #[must_use]
+    pub const fn is_warning(&self) -> bool {
+        match self {
+            Self::ForeignFormat(_)
+            | Self::BlockDisagrees { .. }
+            | Self::Ambiguous { .. }
+            | Self::Unlisted(_)
+            | Self::GgufWithoutConfig(_) => true,
+            Self::NoWeights | Self::Dropped(_) | Self::NoTokenizer | Self::IndexOnly { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoWeights => f.write_str("no weights found; sizes are computed from config.json"),
+            Self::ForeignFormat(method) => write!(
+                f,
+                "the weights are in the format '{method}', not one of MLX; choose the MLX format with --quant"
+            ),
+            Self::BlockDisagrees { stated, found } => write!(
+                f,
+                "config.json says {}, but most weights are {}; the file headers count",
+                packing(Some(*stated)),
+                packing(*found)
+            ),
+            Self::Ambiguous { example, count } => write!(
+                f,
+                "the packing of {count} modules ({example}, …) does not follow from their shapes; bytes are exact, \
+                 bits per weight assumed"
+            ),
+            Self::Dropped(parts) => {
+                f.write_str("mlx-lm does not load ")?;
+                let list = [
+                    ("the vision tower", parts.vision),
+                    ("the audio part", parts.audio),
+                    ("the prediction layers (MTP)", parts.mtp),
+                ];
+                let shown: Vec<String> = list
+                    .iter()
+                    .filter(|(_, bytes)| *bytes > 0)
+                    .map(|(name, bytes)| format!("{name} ({})", Bytes(*bytes)))
+                    .collect();
+                f.write_str(&shown.join(", "))
+            }
+            Self::Unlisted(files) => write!(
+                f,
+                "model.safetensors.index.json does not list {}, but mlx-lm loads every model*.safetensors",
+                files.join(", ")
+            ),
+            Self::NoTokenizer => {
+                f.write_str("there is no tokenizer here; mlx-lm cannot run the model")
+            }
+            Self::GgufWithoutConfig(problem) => f.write_str(problem),
+            Self::IndexOnly { files, total_bytes } => {
+                write!(f, "{files} files; their headers were not read")?;
+                match total_bytes {
+                    Some(bytes) => write!(f, ", the index states {} in total", Bytes(*bytes)),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn packing(packing: Option<Packing>) -> String {
+    match packing {
+        None => "not quantised".to_owned(),
+        Some(Packing { mode: Mode::Affine, bits, group }) => {
+            format!("affine {bits}-bit in groups of {group}")
+        }
+        Some(p) => p.mode.name().to_owned(),
+    }
+}
+
+/// Remarks that follow from the headers.
+pub(super) fn about_weights(
+    block: Option<&QuantBlock>,
+    packings: &ModulePackings,
+    parts: &PartBytes,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let found = packings.dominant();
+    if let Some(block) = block {
+        let mentioned = block
+            .overrides
+            .values()
+            .any(|o| matches!(o, super::quant_block::Override::Packed(p) if Some(*p) == found));
+        if found != Some(block.default) && !mentioned {
+            notes.push(Note::BlockDisagrees { stated: block.default, found });
+        }
+    }
+    let mut open = packings.modules().iter().filter(|(_, m)| m.ambiguous).map(|(path, _)| path);
+    if let Some(example) = open.next() {
+        notes.push(Note::Ambiguous { example: example.clone(), count: 1 + open.count() });
+    }
+    if parts.dropped() > 0 {
+        notes.push(Note::Dropped(*parts));
+    }
+    notes
+}

@@ -1,0 +1,319 @@
+//! The model a question is about: its source, its graph, and how it is quantised.
+
+use crate::graph::params::Module;
+use crate::graph::{Graph, GraphError};
+use crate::model::catalogue::{Catalogue, CatalogueError};
+use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
+use crate::model::source::hub::{self, HubOptions, Progress};
+use crate::model::source::safetensors::StorageType;
+use crate::model::source::{ModelSource, SourceError, WeightFormat, folder};
+use crate::model::{Config, ConfigError, DType, Packing, Scheme};
+use thiserror::Error;
+
+/// Where models are looked up.
+pub struct Sources<'c, 'p> {
+    /// The catalogue.
+    pub catalogue: &'c Catalogue,
+    /// Settings of the hub.
+    pub hub: HubOptions,
+    /// Called while a repository is read.
+    pub progress: &'p (dyn Fn(Progress) + Sync),
+    /// Read an unknown `model_type` as if it were this one.
+    pub assume: Option<String>,
+}
+
+/// What a model argument stands for.
+pub enum Opened<'c> {
+    /// One model.
+    Model(Box<Subject>),
+    /// All models of a size.
+    Class(ClassMatch<'c>),
+}
+
+/// A model with its graph.
+#[derive(Debug)]
+pub struct Subject {
+    /// Name to show: a repository, a folder, a file.
+    pub id: String,
+    /// Where everything came from.
+    pub source: ModelSource,
+    /// Tensors, caches and forward pass.
+    pub graph: Graph,
+    /// Quantisation: a scheme's id, `files` with the bits per weight where layers differ, or a GGUF type.
+    pub quant: String,
+    /// Remarks that do not put a figure in doubt.
+    pub notes: Vec<String>,
+    /// Remarks that do.
+    pub warnings: Vec<String>,
+}
+
+/// Why a model cannot be opened.
+#[derive(Debug, Error)]
+pub enum SubjectError {
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// The files or the repository.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The quantisation that was asked for is unknown.
+    #[error(transparent)]
+    Scheme(#[from] crate::model::quant::UnknownScheme),
+    /// The configuration or the conversion.
+    #[error("{name}: {error}")]
+    Graph {
+        /// The model.
+        name: String,
+        /// What is wrong.
+        error: GraphError,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The files are quantised already.
+    #[error("{name} is already quantised ({found}), so --quant {asked} cannot be applied to it")]
+    AlreadyQuantised {
+        /// The model.
+        name: String,
+        /// As the files say.
+        found: String,
+        /// As was asked.
+        asked: Scheme,
+    },
+    /// A GGUF file without a configuration.
+    #[error("{name}: {reason}")]
+    NoConfiguration {
+        /// The model.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SubjectError {
+    /// What the user can do about it, where more can be said than the error itself does.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Graph { hint, .. } => hint.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl Subject {
+    /// Opens what a model argument names. `quant` is the `--quant` option.
+    ///
+    /// # Errors
+    /// When the name, the files, the repository, the configuration or the quantisation is wrong.
+    pub fn open<'c>(
+        text: &str,
+        quant: Option<&str>,
+        sources: &Sources<'c, '_>,
+    ) -> Result<Opened<'c>, SubjectError> {
+        let scheme: Option<Scheme> = quant.map(str::parse).transpose()?;
+        let source = match names::parse_model_spec(text)? {
+            ModelSpec::Name(name) => {
+                match Resolver::new(sources.catalogue).resolve(&name, scheme)? {
+                    Resolution::Class(class) => return Ok(Opened::Class(class)),
+                    Resolution::One(found) => {
+                        let source = ModelSource::from_entry(&found.model.entry()?)?;
+                        let mut subject = Self::from_source(source, found.scheme, sources)?;
+                        for note in &found.notes {
+                            subject.remark(note.is_warning(), note.to_string());
+                        }
+                        return Ok(Opened::Model(Box::new(subject)));
+                    }
+                }
+            }
+            ModelSpec::Folder(path) => folder::load(&path)?,
+            ModelSpec::Gguf(path) => ModelSource::from_gguf(&path)?,
+            ModelSpec::ConfigFile(path) => ModelSource::from_config_file(&path)?,
+            ModelSpec::Hub(repo) => hub::open(&repo, &sources.hub, sources.progress)?,
+        };
+        Ok(Opened::Model(Box::new(Self::from_source(source, scheme, sources)?)))
+    }
+
+    /// Builds the graph of a source. `scheme` is what the user asked for.
+    ///
+    /// # Errors
+    /// When the configuration or the quantisation is wrong.
+    pub fn from_source(
+        source: ModelSource,
+        scheme: Option<Scheme>,
+        sources: &Sources<'_, '_>,
+    ) -> Result<Self, SubjectError> {
+        let name = source.name.clone();
+        let Some(config) = source.config.clone() else {
+            let reason =
+                source.notes.first().map_or("no configuration".into(), ToString::to_string);
+            return Err(SubjectError::NoConfiguration { name, reason });
+        };
+        let config = match &sources.assume {
+            Some(model_type) => assumed(config, model_type),
+            None => config,
+        };
+        let built = if source.gguf.is_some() {
+            Graph::new(&config, DType::F16).map(|g| (g, None)).map_err(GraphError::from)
+        } else {
+            Self::graph(&source, &config, scheme)?
+        };
+        let (graph, unmatched) = built.map_err(|error| SubjectError::Graph {
+            hint: plain_decoder_hint(&config, &error),
+            name: name.clone(),
+            error,
+        })?;
+        let quant = label(&source, &graph);
+        let mut subject =
+            Self { id: name, source, graph, quant, notes: Vec::new(), warnings: Vec::new() };
+        for note in subject.source.notes.clone() {
+            subject.remark(note.is_warning(), note.to_string());
+        }
+        if let Some(note) = unmatched {
+            subject.warnings.push(note);
+        }
+        if let Some(model_type) = &sources.assume {
+            subject
+                .warnings
+                .push(format!("read as if its model_type were '{model_type}', as asked"));
+        }
+        if let Some(reason) = subject.graph.not_in_mlx_lm() {
+            subject.warnings.push(reason.to_owned());
+        }
+        Ok(subject)
+    }
+
+    /// The graph, and a remark when the files do not fit it.
+    #[allow(clippy::type_complexity)]
+    fn graph(
+        source: &ModelSource,
+        config: &Config,
+        scheme: Option<Scheme>,
+    ) -> Result<Result<(Graph, Option<String>), GraphError>, SubjectError> {
+        let stored = stored_dtype(source).or_else(|| config_dtype(config)).unwrap_or(DType::BF16);
+        let WeightFormat::Mlx(block) = &source.format else {
+            let scheme = scheme.unwrap_or_else(|| upstream(config, stored));
+            return Ok(Graph::quantised(config, scheme).map(|g| (g, None)));
+        };
+        if let Some(asked) = scheme {
+            let found =
+                source.packings.as_ref().and_then(|p| p.dominant()).unwrap_or(block.default);
+            return Err(SubjectError::AlreadyQuantised {
+                name: source.name.clone(),
+                found: describe(found),
+                asked,
+            });
+        }
+        Ok(Graph::new(config, stored).map_err(GraphError::from).map(|mut graph| {
+            let missing = graph.pack(|module| match &source.packings {
+                Some(packings) => packings.get(&module.path).map(|p| p.packing),
+                None => Some(packed_by_block(block.packing_of(&module.path), module)),
+            });
+            let note = (!missing.is_empty()).then(|| {
+                format!(
+                    "the files have no tensors for {} of the model's modules (for example {}); those are taken \
+                     as unquantised",
+                    missing.len(),
+                    missing[0]
+                )
+            });
+            (graph, note)
+        }))
+    }
+
+    fn remark(&mut self, warning: bool, text: String) {
+        if warning { self.warnings.push(text) } else { self.notes.push(text) }
+    }
+}
+
+/// A module as a configuration's quantisation block packs it: only if the group divides its columns.
+fn packed_by_block(packing: Option<Packing>, module: &Module) -> Option<Packing> {
+    packing.filter(|p| module.shape.dim(-1) % p.group.max(1) == 0)
+}
+
+/// The scheme of an upstream checkpoint that was asked for without one.
+fn upstream(config: &Config, stored: DType) -> Scheme {
+    // gpt-oss is published in mxfp4; mlx-lm keeps that for the experts.
+    match config.model_type() {
+        Ok("gpt_oss") => Scheme::Mxfp4Q8,
+        _ => Scheme::Float(stored),
+    }
+}
+
+/// Type of most floating-point tensors that are not float32, or float32 when all are.
+fn stored_dtype(source: &ModelSource) -> Option<DType> {
+    let tensors = source.tensors.as_ref()?.tensors();
+    let count = |t| tensors.iter().filter(|x| x.dtype == t).count();
+    let (f16, bf16, f32) =
+        (count(StorageType::F16), count(StorageType::BF16), count(StorageType::F32));
+    match (f16, bf16, f32) {
+        (0, 0, 0) => None,
+        (0, 0, _) => Some(DType::F32),
+        _ if f16 > bf16 => Some(DType::F16),
+        _ => Some(DType::BF16),
+    }
+}
+
+/// The type that `convert` casts to: `torch_dtype`, else `text_config.dtype` (`mlx_lm/convert.py`).
+fn config_dtype(config: &Config) -> Option<DType> {
+    let text = config.opt_object("text_config").ok().flatten();
+    let nested = text.as_ref().and_then(|t| t.opt_str("dtype").ok().flatten());
+    match config.opt_str("torch_dtype").ok().flatten().or(nested)? {
+        "float16" => Some(DType::F16),
+        "float32" => Some(DType::F32),
+        "bfloat16" => Some(DType::BF16),
+        _ => None,
+    }
+}
+
+fn assumed(config: Config, model_type: &str) -> Config {
+    config.with("model_type", model_type)
+}
+
+/// Keys of a plain decoder, and keys that rule it out.
+const DECODER: [&str; 5] =
+    ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"];
+const NOT_PLAIN: [&str; 7] = [
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "kv_lora_rank",
+    "ssm_state_size",
+    "linear_num_key_heads",
+    "mamba_d_state",
+];
+
+fn plain_decoder_hint(config: &Config, error: &GraphError) -> Option<String> {
+    if !matches!(error, GraphError::Config(ConfigError::UnknownFamily(_))) {
+        return None;
+    }
+    let plain = DECODER.iter().all(|k| config.get(k).is_some())
+        && NOT_PLAIN.iter().all(|k| config.get(k).is_none());
+    Some(if plain {
+        "its keys look like a plain decoder; --assume llama reads it as one (no guarantee)"
+            .to_owned()
+    } else {
+        "its keys do not look like a plain decoder; --assume MODEL_TYPE reads it as another family"
+            .to_owned()
+    })
+}
+
+fn describe(p: Packing) -> String {
+    format!("{} {} bit, group {}", p.mode.name(), p.bits, p.group)
+}
+
+/// The quantisation of a model in one word.
+fn label(source: &ModelSource, graph: &Graph) -> String {
+    if let Some(gguf) = &source.gguf {
+        return match gguf.quantisation() {
+            Some(q) => format!("gguf-{}", q.to_lowercase()),
+            None => format!("gguf-{:.2}-bit", gguf.bits_per_weight()),
+        };
+    }
+    match graph.uniform_scheme() {
+        Some(scheme) => scheme.to_string(),
+        None => format!("files-{:.2}-bit", graph.bits_per_weight()),
+    }
+}

@@ -1,0 +1,122 @@
+//! The parts of an answer, free of any layout.
+
+/// Text and tables in reading order.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// The parts.
+    pub blocks: Vec<Block>,
+}
+
+/// A part of a document.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// A heading.
+    Heading(String),
+    /// A paragraph.
+    Text(String),
+    /// Names and values, one pair a line.
+    Pairs(Vec<(String, String)>),
+    /// A table.
+    Table(Table),
+    /// Remarks, one a line.
+    Notes(Vec<String>),
+    /// Commands or file contents, as they are.
+    Code(String),
+}
+
+/// A table of texts.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// Cells, row by row.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Heading, with the unit.
+    pub title: String,
+    /// Alignment of the cells.
+    pub align: Align,
+    /// Columns with a higher figure are dropped first when the terminal is too narrow; 0 is never dropped.
+    pub droppable: u8,
+}
+
+/// Alignment of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+impl Column {
+    /// A column of text.
+    #[must_use]
+    pub fn text(title: &str) -> Self {
+        Self { title: title.to_owned(), align: Align::Left, droppable: 0 }
+    }
+
+    /// A column of numbers.
+    #[must_use]
+    pub fn number(title: &str) -> Self {
+        Self { title: title.to_owned(), align: Align::Right, droppable: 0 }
+    }
+
+    /// May be left out of a narrow terminal; the highest rank goes first.
+    #[must_use]
+    pub fn droppable(mut self, rank: u8) -> Self {
+        self.droppable = rank;
+        self
+    }
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub fn new(columns: Vec<Column>) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Appends a row.
+    pub fn row<I: IntoIterator<Item = S>, S: Into<String>>(&mut self, cells: I) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+}
+
+impl Document {
+    /// Appends a heading.
+    pub fn heading(&mut self, text: impl Into<String>) {
+        self.blocks.push(Block::Heading(text.into()));
+    }
+
+    /// Appends a paragraph.
+    pub fn text(&mut self, text: impl Into<String>) {
+        self.blocks.push(Block::Text(text.into()));
+    }
+
+    /// Appends a table.
+    pub fn table(&mut self, table: Table) {
+        self.blocks.push(Block::Table(table));
+    }
+
+    /// Appends pairs of names and values.
+    pub fn pairs(&mut self, pairs: Vec<(String, String)>) {
+        self.blocks.push(Block::Pairs(pairs));
+    }
+
+    /// Appends remarks, if there are any.
+    pub fn notes(&mut self, notes: Vec<String>) {
+        if !notes.is_empty() {
+            self.blocks.push(Block::Notes(notes));
+        }
+    }
+
+    /// Appends commands or file contents.
+    pub fn code(&mut self, text: impl Into<String>) {
+        self.blocks.push(Block::Code(text.into()));
+    }
+}

@@ -1,0 +1,190 @@
+//! Text for a terminal: wrapped to its width, readable without colour.
+
+use super::{Align, Block, Document, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Width, presets};
+
+/// Width and colour of the output.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Columns available.
+    pub width: u16,
+    /// Whether ANSI styles are written.
+    pub color: bool,
+}
+
+/// Columns of the terminal, 80 when it is not known, at least 40.
+#[must_use]
+pub fn width() -> u16 {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    let known = columns.or_else(|| terminal_size::terminal_size().map(|(w, _)| w.0));
+    known.unwrap_or(80).clamp(40, 200)
+}
+
+pub(super) fn render(document: &Document, style: Style) -> String {
+    let mut out = String::new();
+    for (i, block) in document.blocks.iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        out.push_str(&render_block(block, style));
+    }
+    out
+}
+
+fn render_block(block: &Block, style: Style) -> String {
+    match block {
+        Block::Heading(text) => format!("{}\n", bold(text, style)),
+        Block::Text(text) => wrap(text, style.width, ""),
+        Block::Pairs(pairs) => render_pairs(pairs, style),
+        Block::Notes(notes) => {
+            notes.iter().map(|n| format!("- {}", &wrap(n, style.width - 2, "  ")[..])).collect()
+        }
+        Block::Code(text) => text.lines().map(|l| format!("    {l}\n")).collect(),
+        Block::Table(table) => render_table(table, style),
+    }
+}
+
+fn bold(text: &str, style: Style) -> String {
+    if !style.color {
+        return text.to_owned();
+    }
+    let bold = anstyle::Style::new().bold();
+    format!("{bold}{text}{bold:#}")
+}
+
+fn render_pairs(pairs: &[(String, String)], style: Style) -> String {
+    let name_width = pairs.iter().map(|(n, _)| n.chars().count()).max().unwrap_or(0);
+    let indent = " ".repeat(name_width + 2);
+    let room = style.width.saturating_sub(name_width as u16 + 2).max(20);
+    let mut out = String::new();
+    for (name, value) in pairs {
+        let pad = " ".repeat(name_width - name.chars().count() + 2);
+        out.push_str(&format!("{}{pad}{}", bold(name, style), wrap(value, room, &indent)));
+    }
+    out
+}
+
+/// Breaks text at spaces; continued lines start with `indent`.
+fn wrap(text: &str, width: u16, indent: &str) -> String {
+    let width = usize::from(width.max(10));
+    let mut out = String::new();
+    for (i, paragraph) in text.split('\n').enumerate() {
+        if i > 0 {
+            out.push_str(indent);
+        }
+        let mut column = 0;
+        for word in paragraph.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > width {
+                out.push('\n');
+                out.push_str(indent);
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += length;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn render_table(table: &Table, style: Style) -> String {
+    let mut kept: Vec<usize> = (0..table.columns.len()).collect();
+    loop {
+        let text = lay_out(table, &kept, style);
+        let droppable =
+            kept.iter().copied().max_by_key(|&i| (table.columns[i].droppable, i)).unwrap_or(0);
+        let widest = text.lines().map(|l| l.chars().count()).max().unwrap_or(0);
+        let fits = widest <= usize::from(style.width) && !wraps(table, &kept, &text);
+        if fits || table.columns.get(droppable).is_none_or(|c| c.droppable == 0) {
+            return embolden_header(&text, style);
+        }
+        kept.retain(|&i| i != droppable);
+    }
+}
+
+/// Whether rows had to be broken into several lines.
+fn wraps(table: &Table, kept: &[usize], text: &str) -> bool {
+    let header = kept.iter().map(|&i| table.columns[i].title.lines().count()).max().unwrap_or(1);
+    text.lines().count() > table.rows.len() + header + 1
+}
+
+fn lay_out(table: &Table, kept: &[usize], style: Style) -> String {
+    let mut t = comfy_table::Table::new();
+    let rule = LineStyle::none().fill('─').junction(' ');
+    t.load_style(presets::NOTHING.header_separator(rule))
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(style.width)
+        .set_header(kept.iter().map(|&i| table.columns[i].title.clone()).collect::<Vec<_>>());
+    for row in &table.rows {
+        let cell = |&i: &usize| row.get(i).cloned().unwrap_or_default();
+        t.add_row(kept.iter().map(cell).collect::<Vec<_>>());
+    }
+    for (position, &i) in kept.iter().enumerate() {
+        let Some(column) = t.column_mut(position) else { continue };
+        let first = position == 0;
+        column.set_padding((if first { 0 } else { 1 }, 1));
+        if table.columns[i].align == Align::Right {
+            column.set_cell_alignment(CellAlignment::Right);
+            let widest =
+                table.rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max();
+            let least = widest.unwrap_or(0) as u16 + if first { 1 } else { 2 };
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        }
+    }
+    let text = t.to_string();
+    text.lines().map(|l| format!("{}\n", l.trim_end())).collect()
+}
+
+fn embolden_header(text: &str, style: Style) -> String {
+    if !style.color {
+        return text.to_owned();
+    }
+    let mut header = true;
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.starts_with('─') {
+            header = false;
+        }
+        out.push_str(&if header { bold(line, style) } else { line.to_owned() });
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Column, Table};
+    use super::*;
+
+    const PLAIN: Style = Style { width: 44, color: false };
+
+    fn table() -> Table {
+        let mut t = Table::new(vec![
+            Column::text("model"),
+            Column::number("tok/s"),
+            Column::text("licence").droppable(1),
+        ]);
+        t.row(["Qwen/Qwen3-32B", "24.6", "apache-2.0"]);
+        t.row(["mistralai/Ministral-8B-Instruct", "104", "mrl"]);
+        t
+    }
+
+    #[test]
+    fn a_narrow_terminal_drops_columns_instead_of_breaking_rows() {
+        let text = render_table(&table(), PLAIN);
+        assert!(!text.contains("licence"), "{text}");
+        assert!(text.lines().all(|l| l.chars().count() <= 44), "{text}");
+        let wide = render_table(&table(), Style { width: 80, color: false });
+        assert!(wide.contains("licence"), "{wide}");
+    }
+
+    #[test]
+    fn text_wraps_with_its_indent() {
+        assert_eq!(wrap("one two three four", 10, "  "), "one two\n  three four\n");
+        assert_eq!(wrap("unbreakableverylongword x", 10, ""), "unbreakableverylongword\nx\n");
+    }
+}

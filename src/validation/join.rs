@@ -1,0 +1,102 @@
+//! Joining measured rows to models and Macs.
+
+use super::measurement::Measurement;
+use crate::hardware::catalogue::Chip;
+use crate::model::Scheme;
+use crate::model::catalogue::Catalogue;
+use crate::model::gguf_mix::GgufMix;
+use std::fmt;
+
+/// A row with what it measured.
+#[derive(Clone, Debug)]
+pub struct Joined<'a> {
+    /// The row.
+    pub row: &'a Measurement,
+    /// Catalogue id of the model.
+    pub model: &'a str,
+    /// Format of the weights.
+    pub weights: Weights,
+    /// Bins that the machine may have been.
+    pub chips: Vec<&'a Chip>,
+}
+
+/// Format of the weights of a measured model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Weights {
+    /// A conversion of mlx-lm.
+    Mlx(Scheme),
+    /// A GGUF file.
+    Gguf(GgufMix),
+}
+
+/// Why a row was not joined.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The model is not in the catalogue.
+    NoModel,
+    /// The catalogue lacks the id.
+    UnknownModel(String),
+    /// The format of the weights does not tell their size.
+    Format(String),
+    /// The chip is not known.
+    NoChip,
+    /// The chip is not in the catalogue.
+    UnknownChip(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModel => {
+                f.write_str("no model_id: the model is not in the catalogue or ambiguous")
+            }
+            Self::UnknownModel(id) => write!(f, "model_id '{id}' is not in the catalogue"),
+            Self::Format(q) => write!(f, "the weight format '{q}' does not tell the size"),
+            Self::NoChip => f.write_str("neither chip_id nor chip_candidates"),
+            Self::UnknownChip(id) => write!(f, "chip '{id}' is not in the catalogue"),
+        }
+    }
+}
+
+/// Joins a row.
+///
+/// # Errors
+/// Says why the row cannot be joined.
+pub fn join<'a>(
+    row: &'a Measurement,
+    models: &'a Catalogue,
+    chips: &'a [Chip],
+) -> Result<Joined<'a>, Reason> {
+    if row.model_id.is_empty() {
+        return Err(Reason::NoModel);
+    }
+    let Some(model) = models.get(&row.model_id) else {
+        return Err(Reason::UnknownModel(row.model_id.clone()));
+    };
+    let weights = weights(&row.quant).ok_or_else(|| Reason::Format(row.quant.clone()))?;
+    if row.chips.is_empty() {
+        return Err(Reason::NoChip);
+    }
+    let found = row
+        .chips
+        .iter()
+        .map(|id| {
+            let chip = chips.iter().find(|c| c.id == *id);
+            chip.ok_or_else(|| Reason::UnknownChip(id.clone()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Joined { row, model: &model.id, weights, chips: found })
+}
+
+/// The format that a name of the file's vocabulary means, where it tells the size.
+#[must_use]
+pub fn weights(quant: &str) -> Option<Weights> {
+    if let Some(name) = quant.strip_prefix("gguf-") {
+        return name.parse().ok().map(Weights::Gguf);
+    }
+    let named = matches!(quant, "bf16" | "fp16" | "mxfp4" | "nvfp4" | "mxfp8" | "mxfp4-q8");
+    if named || quant.starts_with("affine-") {
+        return quant.parse().ok().map(Weights::Mlx);
+    }
+    None
+}

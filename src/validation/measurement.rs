@@ -1,0 +1,333 @@
+//! Rows of a measurement file (`data/measurements.csv`, whose README documents the columns).
+
+use std::collections::HashMap;
+use thiserror::Error;
+
+/// Family of an inference engine: what decides which speed model applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EngineKind {
+    /// MLX, in whatever program.
+    Mlx,
+    /// llama.cpp.
+    LlamaCpp,
+    /// Ollama.
+    Ollama,
+}
+
+/// The program that was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Engine {
+    /// mlx-lm.
+    MlxLm,
+    /// Programs on MLX Swift.
+    MlxSwift,
+    /// LM Studio's MLX runtime.
+    LmStudioMlx,
+    /// Servers, mostly built on MLX.
+    Other,
+    /// llama.cpp.
+    LlamaCpp,
+    /// Ollama.
+    Ollama,
+    /// LM Studio's llama.cpp runtime.
+    LmStudioGguf,
+}
+
+impl Engine {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "mlx-lm" => Self::MlxLm,
+            "mlx" => Self::MlxSwift,
+            "lmstudio-mlx" => Self::LmStudioMlx,
+            "other" => Self::Other,
+            "llama.cpp" => Self::LlamaCpp,
+            "ollama" => Self::Ollama,
+            "lmstudio-gguf" => Self::LmStudioGguf,
+            _ => return None,
+        })
+    }
+
+    /// The engine's name in measurement files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MlxLm => "mlx-lm",
+            Self::MlxSwift => "mlx",
+            Self::LmStudioMlx => "lmstudio-mlx",
+            Self::Other => "other",
+            Self::LlamaCpp => "llama.cpp",
+            Self::Ollama => "ollama",
+            Self::LmStudioGguf => "lmstudio-gguf",
+        }
+    }
+
+    /// The family of the engine.
+    #[must_use]
+    pub const fn kind(self) -> EngineKind {
+        match self {
+            Self::MlxLm | Self::MlxSwift | Self::LmStudioMlx | Self::Other => EngineKind::Mlx,
+            Self::LlamaCpp | Self::LmStudioGguf => EngineKind::LlamaCpp,
+            Self::Ollama => EngineKind::Ollama,
+        }
+    }
+}
+
+/// How far a row is to be trusted as a measurement of what its columns say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// Do not fit on it.
+    Low,
+    /// Second-hand or incomplete.
+    Medium,
+    /// First-hand.
+    High,
+}
+
+/// One row. Absent figures are `None`.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// Key of the row.
+    pub id: String,
+    /// Bins the machine may have, one entry when it is known.
+    pub chips: Vec<String>,
+    /// Memory of the machine in GiB.
+    pub memory_gib: Option<u64>,
+    /// Program.
+    pub engine: Engine,
+    /// Version of the program, as published.
+    pub engine_version: String,
+    /// Catalogue id of the model, or empty.
+    pub model_id: String,
+    /// The model as published.
+    pub model_published: String,
+    /// Normalised weight format.
+    pub quant: String,
+    /// Size of the weight file in 10^9 bytes, where stated.
+    pub weights_gb: Option<f64>,
+    /// Format of the KV cache; empty when not stated (normally none).
+    pub kv_quant: String,
+    /// Sequences at once.
+    pub batch: u32,
+    /// Tokens of the prompt whose prefill was timed.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens in the cache when decoding starts.
+    pub context_tokens: Option<u32>,
+    /// Tokens generated.
+    pub gen_tokens: Option<u32>,
+    /// Prompt tokens per second.
+    pub prefill_tok_s: Option<f64>,
+    /// Generated tokens per second.
+    pub decode_tok_s: Option<f64>,
+    /// Time to first token in seconds.
+    pub ttft_s: Option<f64>,
+    /// Peak memory in 10^9 bytes.
+    pub peak_memory_gb: Option<f64>,
+    /// `speculative`, `mtp`, `distributed`, `aggregate`, `thermal`, `outlier`, `suspect`.
+    pub flags: Vec<String>,
+    /// Trust in the row.
+    pub confidence: Trust,
+    /// Origin.
+    pub source: String,
+    /// Remarks.
+    pub notes: String,
+}
+
+impl Measurement {
+    /// Whoever published the row: the owner of a repository, the site or the title. Rows of one owner share method and
+    /// bias.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        let text = self.source.split(" via ").next().unwrap_or_default();
+        let text = text.strip_prefix("https://").unwrap_or(text);
+        let mut parts = text.split(['/', ' ']);
+        match parts.next() {
+            Some("github.com") => parts.next().unwrap_or("github.com"),
+            Some(first) => first,
+            None => "",
+        }
+    }
+
+    /// Whether the row measures plain generation: one sequence, nothing speculative, distributed, throttled or doubtful.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.batch == 1
+            && self.flags.is_empty()
+            && self.confidence > Trust::Low
+            && matches!(self.kv_quant.as_str(), "" | "none")
+    }
+}
+
+/// A measurement file that cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The CSV itself is broken.
+    #[error("{file}: {source}")]
+    Csv {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        source: csv::Error,
+    },
+    /// A needed column is absent.
+    #[error(
+        "{file}: the column '{column}' is missing; the file needs the columns of data/measurements.csv"
+    )]
+    Column {
+        /// The file.
+        file: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// A cell is wrong.
+    #[error("{file}, line {line}: column '{column}': {problem}")]
+    Cell {
+        /// The file.
+        file: String,
+        /// Line, counted from 1.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Columns without which a row means nothing.
+const NEEDED: [&str; 4] = ["id", "engine", "quant", "model_id"];
+
+/// Reads a measurement file. `file` names it in errors.
+///
+/// # Errors
+/// When the file is no CSV, lacks a needed column or has a cell of the wrong kind.
+pub fn read(file: &str, text: &str) -> Result<Vec<Measurement>, ReadError> {
+    let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
+    let csv = |source| ReadError::Csv { file: file.to_owned(), source };
+    let headers = reader.headers().map_err(csv)?.clone();
+    let columns: HashMap<&str, usize> = headers
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (name.trim_start_matches('\u{feff}'), i))
+        .collect();
+    for column in NEEDED {
+        if !columns.contains_key(column) {
+            return Err(ReadError::Column { file: file.to_owned(), column });
+        }
+    }
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(csv)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let row = Row { file, line, columns: &columns, record: &record };
+        rows.push(row.parse()?);
+    }
+    Ok(rows)
+}
+
+struct Row<'r> {
+    file: &'r str,
+    line: u64,
+    columns: &'r HashMap<&'r str, usize>,
+    record: &'r csv::StringRecord,
+}
+
+impl Row<'_> {
+    fn text(&self, column: &str) -> &str {
+        self.columns.get(column).and_then(|&i| self.record.get(i)).unwrap_or("").trim()
+    }
+
+    fn error(&self, column: &str, problem: String) -> ReadError {
+        ReadError::Cell {
+            file: self.file.to_owned(),
+            line: self.line,
+            column: column.to_owned(),
+            problem,
+        }
+    }
+
+    fn number(&self, column: &str) -> Result<Option<f64>, ReadError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match text.parse::<f64>() {
+            Ok(x) if x.is_finite() && x >= 0.0 => Ok(Some(x)),
+            _ => {
+                Err(self.error(column, format!("expected a number of at least 0, found '{text}'")))
+            }
+        }
+    }
+
+    fn count(&self, column: &str) -> Result<Option<u32>, ReadError> {
+        match self.number(column)? {
+            None => Ok(None),
+            Some(x) if x.fract() == 0.0 && x <= f64::from(u32::MAX) => Ok(Some(x as u32)),
+            Some(x) => Err(self.error(column, format!("expected a whole number, found {x}"))),
+        }
+    }
+
+    fn list(&self, column: &str) -> Vec<String> {
+        self.text(column).split('|').filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn parse(&self) -> Result<Measurement, ReadError> {
+        let engine = self.text("engine");
+        let chip = self.text("chip_id");
+        let chips =
+            if chip.is_empty() { self.list("chip_candidates") } else { vec![chip.to_owned()] };
+        Ok(Measurement {
+            id: self.text("id").to_owned(),
+            chips,
+            memory_gib: self.number("memory_gib")?.map(|x| x as u64),
+            engine: Engine::parse(engine)
+                .ok_or_else(|| self.error("engine", format!("unknown engine '{engine}'")))?,
+            engine_version: self.text("engine_version").to_owned(),
+            model_id: self.text("model_id").to_owned(),
+            model_published: self.text("model_published").to_owned(),
+            quant: self.text("quant").to_owned(),
+            weights_gb: self.number("weights_gb")?,
+            kv_quant: self.text("kv_quant").to_owned(),
+            batch: self.count("batch")?.unwrap_or(1),
+            prompt_tokens: self.count("prompt_tokens")?,
+            context_tokens: self.count("context_tokens")?,
+            gen_tokens: self.count("gen_tokens")?,
+            prefill_tok_s: self.number("prefill_tok_s")?,
+            decode_tok_s: self.number("decode_tok_s")?,
+            ttft_s: self.number("ttft_s")?,
+            peak_memory_gb: self.number("peak_memory_gb")?,
+            flags: self.list("flags"),
+            confidence: match self.text("confidence") {
+                "high" => Trust::High,
+                "low" => Trust::Low,
+                _ => Trust::Medium,
+            },
+            source: self.text("source_url_hint").to_owned(),
+            notes: self.text("notes").to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_reads() {
+        let rows = read("measurements.csv", include_str!("../../data/measurements.csv")).unwrap();
+        assert_eq!(rows.len(), 1691);
+        let owners: std::collections::BTreeSet<&str> =
+            rows.iter().map(Measurement::owner).collect();
+        assert!(owners.contains("ekryski") && owners.contains("ml-explore"), "{owners:?}");
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        let head = "id,engine,quant,model_id,decode_tok_s\n";
+        let e = read("x.csv", &format!("{head}a,mlx-lm,bf16,,fast\n")).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "x.csv, line 2: column 'decode_tok_s': expected a number of at least 0, found 'fast'"
+        );
+        let e = read("x.csv", "id,engine\n").unwrap_err();
+        assert!(e.to_string().contains("the column 'quant' is missing"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Published measurements: reading them, joining them to models and Macs, and comparing predictions with them.
+
+pub mod join;
+pub mod measurement;
+
+pub use join::{Joined, Reason, join};
+pub use measurement::{Engine, EngineKind, Measurement, ReadError, read};

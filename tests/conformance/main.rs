@@ -1,0 +1,3 @@
+//! Sizes and counts against vectors computed with the real mlx-lm (see tests/data/README.md).
+
+mod golden;
