@@ -106,8 +106,19 @@ pub enum Kernel {
     GatedDelta,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// Mixes of hyper-connections: inputs streams, logits, scale, base; outputs the collapsed streams, the weights of
+    /// the output, the mix between the streams.
+    HyperCollapse {
+        /// Rounds of the Sinkhorn iteration.
+        rounds: u32,
+        /// Epsilon in billionths.
+        eps_nano: u32,
+    },
     /// Sinkhorn normalisation of small matrices: inputs matrices, epsilon.
-    Sinkhorn,
+    Sinkhorn {
+        /// Rounds of the iteration.
+        rounds: u32,
+    },
     /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
     ResidualMix,
 }

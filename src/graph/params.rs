@@ -285,6 +285,15 @@ impl ParamBuilder {
         self.add(name, ModuleKind::Raw, dims, None, false)
     }
 
+    /// A tensor of 32-bit integers.
+    pub fn raw_i32(&mut self, name: &str, dims: &[u64]) -> ModuleId {
+        let id = self.raw(name, dims);
+        if let Some(module) = self.params.modules.get_mut(id.index()) {
+            module.dtype = DType::I32;
+        }
+        id
+    }
+
     /// A tensor that is never packed and stays float32 in a 16-bit model (the family's `cast_predicate`).
     pub fn raw_f32(&mut self, name: &str, dims: &[u64]) -> ModuleId {
         self.add(name, ModuleKind::Raw, dims, None, true)

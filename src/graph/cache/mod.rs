@@ -7,6 +7,7 @@ mod arrays;
 mod chunked;
 mod compressed;
 mod kv;
+mod pool;
 mod quantised;
 mod rotating;
 
@@ -14,6 +15,7 @@ pub use arrays::ArraysCache;
 pub use chunked::ChunkedKvCache;
 pub use compressed::{CompressedCache, CompressedSpec};
 pub use kv::KvCache;
+pub use pool::PoolCache;
 pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
 
@@ -47,6 +49,13 @@ pub enum CacheKind {
     Arrays(usize),
     /// `LayerCache` of compressed attention: a window and one row per group of tokens.
     Compressed(CompressedSpec),
+    /// `PoolingCache`: one row per group of tokens.
+    Pool {
+        /// Tokens of a group.
+        ratio: u32,
+        /// Features of a pooled row.
+        width: u32,
+    },
     /// `CacheList`: several caches of one layer.
     List(Vec<CacheKind>),
 }
@@ -119,6 +128,8 @@ pub enum Cache {
     Arrays(ArraysCache),
     /// See [`CacheKind::Compressed`].
     Compressed(CompressedCache),
+    /// See [`CacheKind::Pool`].
+    Pool(PoolCache),
     /// See [`CacheKind::List`].
     List(Vec<Cache>),
 }
@@ -134,6 +145,7 @@ impl Cache {
             }
             CacheKind::Chunked { chunk_size } => Self::Chunked(ChunkedKvCache::new(*chunk_size)),
             CacheKind::Arrays(n) => Self::Arrays(ArraysCache::new(*n)),
+            CacheKind::Pool { ratio, width } => Self::Pool(PoolCache::new(*ratio, *width)),
             CacheKind::Compressed(spec) => Self::Compressed(CompressedCache::new(spec.clone())),
             CacheKind::List(kinds) => Self::List(kinds.iter().map(Self::new).collect()),
         }
@@ -149,6 +161,7 @@ impl Cache {
             Self::Chunked(_) => "ChunkedKVCache".to_owned(),
             Self::Arrays(_) => "ArraysCache".to_owned(),
             Self::Compressed(_) => "LayerCache".to_owned(),
+            Self::Pool(_) => "PoolingCache".to_owned(),
             Self::List(caches) => {
                 let inner: Vec<String> = caches.iter().map(Self::class).collect();
                 format!("CacheList({})", inner.join(","))
@@ -166,6 +179,7 @@ impl Cache {
             Self::Chunked(c) => c.offset,
             Self::Arrays(_) => 0,
             Self::Compressed(c) => c.offset,
+            Self::Pool(c) => c.rows(),
             Self::List(caches) => caches.first().map_or(0, Self::offset),
         }
     }
@@ -186,6 +200,7 @@ impl Cache {
             Self::Chunked(c) => vec![c.keys, c.values],
             Self::Arrays(c) => c.slots.clone(),
             Self::Compressed(c) => c.slots.clone(),
+            Self::Pool(c) => c.slots.clone(),
             Self::List(caches) => caches.iter().flat_map(Self::slots).collect(),
         }
     }
@@ -197,6 +212,7 @@ impl Cache {
             Self::List(caches) => caches.iter().flat_map(Self::holds_keys).collect(),
             Self::Arrays(c) => vec![false; c.slots.len()],
             Self::Compressed(c) => c.holds_keys(),
+            Self::Pool(_) => vec![false, false, true],
             Self::Quantised(_) => vec![true; 6],
             Self::Kv(_) | Self::Rotating(_) | Self::Chunked(_) => vec![true; 2],
         }
@@ -210,6 +226,7 @@ impl Cache {
             Self::Chunked(c) => vec![&mut c.keys, &mut c.values],
             Self::Arrays(c) => c.slots.iter_mut().collect(),
             Self::Compressed(c) => c.slots.iter_mut().collect(),
+            Self::Pool(c) => c.slots.iter_mut().collect(),
             Self::List(caches) => caches.iter_mut().flat_map(Self::slots_mut).collect(),
         }
     }
@@ -225,7 +242,7 @@ impl Cache {
             }
             Self::Rotating(c) => dense(c.update(t, keys, values)),
             Self::Chunked(c) => dense(c.update(t, keys, values)),
-            Self::Arrays(_) | Self::Compressed(_) | Self::List(_) => {
+            Self::Arrays(_) | Self::Compressed(_) | Self::Pool(_) | Self::List(_) => {
                 let failed = t.fail("this cache holds no keys and values");
                 dense((failed, failed))
             }
@@ -282,6 +299,14 @@ impl Cache {
         }
     }
 
+    /// The cache of pooled tokens, if it is one.
+    pub fn pool(&mut self) -> Option<&mut PoolCache> {
+        match self {
+            Self::Pool(c) => Some(c),
+            _ => None,
+        }
+    }
+
     /// Cache `i` of a `CacheList` (its last one when there are fewer); the cache itself otherwise.
     pub fn part(&mut self, i: usize) -> &mut Self {
         match self {
@@ -303,7 +328,7 @@ impl Cache {
                 Some(c) => c.mask(t, n, window, as_array),
                 None => plain_mask(t, n, window, as_array),
             },
-            Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) => {
+            Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) | Self::Pool(_) => {
                 plain_mask(t, n, window, as_array)
             }
         }
@@ -316,7 +341,11 @@ impl Cache {
             Self::Kv(c) => c.capacity(),
             Self::Quantised(c) => c.capacity(),
             Self::List(caches) => caches.iter().find_map(Self::growing_capacity),
-            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) => None,
+            Self::Rotating(_)
+            | Self::Chunked(_)
+            | Self::Arrays(_)
+            | Self::Compressed(_)
+            | Self::Pool(_) => None,
         }
     }
 
@@ -330,6 +359,7 @@ impl Cache {
             Self::Chunked(c) => c.advance(tokens),
             Self::Arrays(_) => {}
             Self::Compressed(c) => c.advance(tokens),
+            Self::Pool(c) => c.advance(tokens),
             Self::List(caches) => caches.iter_mut().for_each(|c| c.advance(tokens)),
         }
     }

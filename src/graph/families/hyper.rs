@@ -1,8 +1,9 @@
 //! Hyper-connections: several residual streams that every sub-layer reads and writes through learned mixes, which a
-//! Sinkhorn iteration makes doubly stochastic. DeepSeek-V4.1's form.
+//! Sinkhorn iteration makes doubly stochastic: DeepSeek-V4.1 and DeepSeek-V4.
 
 use crate::graph::op::Kernel;
 use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::shape::Shape;
 use crate::graph::tape::{FrequencyTable, Tape, Var};
 use crate::model::{Config, ConfigError, DType};
 
@@ -104,6 +105,34 @@ impl HyperConnection {
         Mixes { pre, post, between: self.sinkhorn(t, between) }
     }
 
+    /// The same with one kernel for everything after the product, as DeepSeek-V4 runs it: the collapsed streams
+    /// `[batch, tokens, width]` and the mixes of the way back. The kernel is written for four streams.
+    pub fn collapse_fused(&self, t: &mut Tape<'_>, streams: Var) -> (Var, Var, Var) {
+        let s = &self.settings;
+        let shape = t.shape(streams);
+        let wide = t.astype(streams, DType::F32);
+        let logits = logits(t, wide, self.weight, s.norm_eps);
+        let (scale, base) = (t.weight(self.scale), t.weight(self.base));
+        let kernel = Kernel::HyperCollapse {
+            rounds: s.rounds as u32,
+            eps_nano: (s.eps / 1e-9).round() as u32,
+        };
+        let rows = Shape::new(&[shape.dim(0), shape.dim(1)]);
+        let out = |width: &[u32]| {
+            let mut shape = rows;
+            width.iter().for_each(|&n| shape.push(n));
+            shape
+        };
+        let n = shape.dim(2);
+        let outputs = [
+            (out(&[shape.dim(3)]), t.dtype(streams)),
+            (out(&[n]), DType::F32),
+            (out(&[n, n]), DType::F32),
+        ];
+        let [x, post, between] = t.kernel_many(kernel, &[streams, logits, scale, base], outputs);
+        (x, post, between)
+    }
+
     /// One kernel, one thread per matrix.
     fn sinkhorn(&self, t: &mut Tape<'_>, matrices: Var) -> Var {
         let n = self.settings.streams as i64;
@@ -112,7 +141,8 @@ impl HyperConnection {
         let values = vec![self.settings.eps];
         let eps = t.table(&FrequencyTable::Given { values, dtype: DType::F32 });
         let shape = t.shape(flat);
-        let out = t.kernel_one(Kernel::Sinkhorn, &[flat, eps], shape, DType::F32);
+        let kernel = Kernel::Sinkhorn { rounds: self.settings.rounds as u32 };
+        let out = t.kernel_one(kernel, &[flat, eps], shape, DType::F32);
         t.reshape(out, &dims)
     }
 }
@@ -139,4 +169,67 @@ pub fn expand(t: &mut Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
     let new = t.mul(post, x);
     let out = t.add(new, mixed);
     t.astype(out, dtype)
+}
+
+/// The normalised float32 streams times a matrix.
+fn logits(t: &mut Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
+    let flat = t.flatten(streams, -2, -1);
+    let flat = t.rms_norm(flat, None, eps);
+    let w = t.weight(weight);
+    let w = t.transpose(w, &[1, 0]);
+    t.matmul(flat, w)
+}
+
+/// The streams after a sub-layer with output `x`, as one compiled function: DeepSeek-V4's form.
+pub fn expand_fused(t: &mut Tape<'_>, x: Var, streams: Var, (post, between): (Var, Var)) -> Var {
+    let dtype = t.dtype(x);
+    let [out] = t.compiled(|t| {
+        let post = t.expand_dims(post, &[-1]);
+        let x = t.expand_dims(x, &[2]);
+        let x = t.astype(x, DType::F32);
+        let new = t.mul(post, x);
+        let between = t.swapaxes(between, -1, -2);
+        let old = t.astype(streams, DType::F32);
+        let mixed = t.matmul(between, old);
+        let out = t.add(new, mixed);
+        [t.astype(out, dtype)]
+    });
+    out
+}
+
+/// The learned weighted sum of the streams before the final norm.
+#[derive(Debug)]
+pub struct HyperHead {
+    settings: HyperSettings,
+    weight: ModuleId,
+    base: ModuleId,
+    scale: ModuleId,
+}
+
+impl HyperHead {
+    /// Declares `name.fn`, `name.base` and `name.scale`, all float32.
+    pub fn new(p: &mut ParamBuilder, name: &str, s: HyperSettings) -> Self {
+        p.scope(name, |p| Self {
+            settings: s,
+            weight: p.raw_f32("fn", &[s.streams, s.streams * s.width]),
+            base: p.raw_f32("base", &[s.streams]),
+            scale: p.raw_f32("scale", &[1]),
+        })
+    }
+
+    /// The sum `[batch, tokens, width]`.
+    pub fn forward(&self, t: &mut Tape<'_>, streams: Var) -> Var {
+        let dtype = t.dtype(streams);
+        let wide = t.astype(streams, DType::F32);
+        let mixes = logits(t, wide, self.weight, self.settings.norm_eps);
+        let (scale, base) = (t.weight(self.scale), t.weight(self.base));
+        let mixes = t.mul(mixes, scale);
+        let mixes = t.add(mixes, base);
+        let weights = t.sigmoid(mixes);
+        let weights = t.add(weights, self.settings.eps);
+        let weights = t.expand_dims(weights, &[-1]);
+        let product = t.mul(weights, wide);
+        let sum = t.sum(product, 2, false);
+        t.astype(sum, dtype)
+    }
 }

@@ -4,9 +4,11 @@ mod common;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
+mod deepseek_v4;
 mod deepseek_v41;
 mod deepseek_v41_attention;
 mod deepseek_v41_indexer;
+mod deepseek_v4_attention;
 mod falcon_h1;
 mod frame;
 mod gated_delta;
@@ -77,6 +79,11 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["kimi_linear"], kimi_linear::build),
     Family::of(&["kimi_k3"], kimi_k3::build),
     Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
+    Family {
+        model_types: &["deepseek_v4"],
+        build: deepseek_v4::build,
+        not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
+    },
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),

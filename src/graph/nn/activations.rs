@@ -123,6 +123,18 @@ impl Situ {
     }
 }
 
+/// The clamped SwiGLU of DeepSeek-V4: `silu(min(gate, limit)) * clip(x, -limit, limit)` in one kernel.
+pub fn limited_swiglu(t: &mut Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
+    let [y] = t.compiled(|t| {
+        let bounded = limit > 0.0;
+        let gate = if bounded { t.binary(Binary::Minimum, gate, limit) } else { gate };
+        let g = silu_steps(t, gate);
+        let x = if bounded { t.clip(x, -limit, limit) } else { x };
+        [t.mul(g, x)]
+    });
+    y
+}
+
 /// The clamped SwiGLU of DeepSeek-V4.1: both parts are bounded, in float32, before the fused kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clamp {

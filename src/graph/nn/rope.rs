@@ -190,6 +190,12 @@ impl RopeModule {
         rope
     }
 
+    /// The frequency table, if this variant has one.
+    #[must_use]
+    pub fn table(&self) -> Option<&FrequencyTable> {
+        self.table.as_ref()
+    }
+
     /// The rotated `x` whose tokens stand at `scale` times their index from `offset` on; with `inverse` the rotation
     /// is undone. Only for a rope with a table and without a factor on its input.
     pub fn scaled(&self, t: &mut Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {

@@ -25,7 +25,7 @@ pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, Origin};
 
 use crate::graph::Graph;
-use crate::graph::op::{Kernel, Op};
+use crate::graph::op::Op;
 use crate::graph::tape::{Source, Trace};
 use crate::ledger::pages;
 use memory::{Array, BufferId, CommandBuffers, NodeId};
@@ -401,11 +401,7 @@ impl<'o> Replay<'o> {
             Op::GatherQmm { .. } => self.gather_qmm(&ins, out),
             Op::Matmul | Op::AddMm => self.matmul(&ins, out),
             Op::Convolution { .. } => self.convolution(&ins, out),
-            Op::Custom(
-                Kernel::GatedDelta | Kernel::SsmUpdate | Kernel::ResidualMix | Kernel::Sinkhorn,
-            )
-            | Op::Dequantize(_)
-            | Op::Quantize(_) => self.custom(&ins, &outs),
+            Op::Custom(_) | Op::Dequantize(_) | Op::Quantize(_) => self.custom(&ins, &outs),
             Op::Depends => self.share(out, ins[0]),
             Op::Contiguous => self.contiguous(ins[0], out),
             Op::Concatenate { .. } => self.concatenate(&ins, out),
