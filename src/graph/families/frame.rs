@@ -44,6 +44,12 @@ impl Norm for crate::graph::nn::GemmaNorm {
     }
 }
 
+impl Norm for crate::graph::nn::OffsetNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        self.forward(t, x)
+    }
+}
+
 impl Norm for LayerNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)

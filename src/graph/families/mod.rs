@@ -15,6 +15,7 @@ mod gated_delta;
 mod gemma3;
 mod granitemoehybrid;
 mod hyper;
+mod jamba;
 mod kimi_delta;
 mod kimi_k3;
 mod kimi_linear;
@@ -29,6 +30,10 @@ mod mla;
 mod mla_expanded;
 mod moe;
 mod nemotron_h;
+mod olmo_hybrid;
+mod plamo;
+mod plamo2;
+mod plamo3;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
@@ -84,6 +89,10 @@ pub const FAMILIES: &[Family] = &[
         build: deepseek_v4::build,
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
     },
+    Family::of(&["jamba"], jamba::build),
+    Family::of(&["olmo_hybrid"], olmo_hybrid::build),
+    Family::of(&["plamo2"], plamo2::build),
+    Family::of(&["plamo3"], plamo3::build),
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),

@@ -9,7 +9,7 @@ mod sdpa;
 mod switch;
 
 pub use linear::{Conv1d, Embedding, Linear, MultiLinear};
-pub use norm::{GemmaNorm, LayerNorm, RmsNorm};
+pub use norm::{GemmaNorm, LayerNorm, OffsetNorm, RmsNorm};
 pub use rope::{RopeModule, RopeScaling, yarn_attention_scale};
 pub use sdpa::attend;
 pub use switch::{SwitchGlu, SwitchLinear, SwitchMlp};

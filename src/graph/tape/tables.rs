@@ -92,14 +92,23 @@ impl FrequencyTable {
     }
 }
 
-/// A float32 vector that the first call computes from two tensors and that stays in memory: the weight `norm` times
-/// the only row of the matrix `row`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Derived {
-    /// A vector.
-    pub norm: ModuleId,
-    /// A matrix of one row.
-    pub row: ModuleId,
+/// A vector that the first call computes from tensors and that stays in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Derived {
+    /// In float32: the vector `norm` times the only row of the matrix `row`.
+    ScaledRow {
+        /// A vector.
+        norm: ModuleId,
+        /// A matrix of one row.
+        row: ModuleId,
+    },
+    /// A vector plus a number, in the type of the vector.
+    Shifted {
+        /// The vector.
+        weight: ModuleId,
+        /// The number.
+        by: f64,
+    },
 }
 
 impl Tape<'_> {
@@ -107,8 +116,12 @@ impl Tape<'_> {
     pub fn derived(&mut self, derived: Derived) -> Var {
         let index = u32::try_from(self.trace.derived.len()).unwrap_or(u32::MAX);
         self.trace.derived.push(derived);
-        let shape = self.params.module(derived.norm).shape;
-        self.value(shape, DType::F32, Source::Derived(index))
+        let (of, dtype) = match derived {
+            Derived::ScaledRow { norm, .. } => (norm, DType::F32),
+            Derived::Shifted { weight, .. } => (weight, self.params.module(weight).dtype),
+        };
+        let shape = self.params.module(of).shape;
+        self.value(shape, dtype, Source::Derived(index))
     }
 
     /// A frequency table as an input.
