@@ -106,6 +106,8 @@ pub enum Kernel {
     GatedDelta,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// RWKV-7 recurrence over all tokens: inputs r, w, k, v, a, b, state, tokens; outputs y, state.
+    Wkv7,
     /// Mixes of hyper-connections: inputs streams, logits, scale, base; outputs the collapsed streams, the weights of
     /// the output, the mix between the streams.
     HyperCollapse {
