@@ -37,6 +37,7 @@ mod plamo3;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod recurrent_gemma;
 mod rwkv7;
 mod youtu_llm;
 
@@ -95,6 +96,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["plamo2"], plamo2::build),
     Family::of(&["plamo3"], plamo3::build),
     Family::of(&["rwkv7"], rwkv7::build),
+    Family::of(&["recurrent_gemma"], recurrent_gemma::build),
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
