@@ -212,6 +212,10 @@ pub enum Op {
         step: f64,
     },
 
+    /// Walsh-Hadamard transform of the last axis, times a factor.
+    Hadamard {
+        scale: f32,
+    },
     /// To 8-bit floats (e4m3) or back.
     ConvertFp8 {
         to: bool,
@@ -289,6 +293,7 @@ impl Op {
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",
+            Self::Hadamard { .. } => "Hadamard",
             Self::ConvertFp8 { to: true } => "ToFP8",
             Self::ConvertFp8 { to: false } => "FromFP8",
             Self::Full => "Full",

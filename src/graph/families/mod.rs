@@ -34,6 +34,7 @@ mod olmo_hybrid;
 mod plamo;
 mod plamo2;
 mod plamo3;
+mod prism_hadamard;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
@@ -97,6 +98,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["plamo3"], plamo3::build),
     Family::of(&["rwkv7"], rwkv7::build),
     Family::of(&["recurrent_gemma"], recurrent_gemma::build),
+    Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),

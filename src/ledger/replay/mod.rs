@@ -391,6 +391,7 @@ impl<'o> Replay<'o> {
             Op::Select => self.select(&ins, out),
             Op::Compiled(_) => self.compiled(&ins, &outs),
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
+            Op::Hadamard { .. } => self.hadamard(ins[0], out),
             Op::Softmax { .. } => self.rowwise(&ins, out, false),
             Op::LogSumExp => self.logsumexp(ins[0], out),
             Op::Rope(rope) => self.rope(&ins, out, rope.dims),
