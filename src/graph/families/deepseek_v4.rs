@@ -257,3 +257,42 @@ impl Moe {
         t.add(y, shared)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Graph;
+    use crate::model::{Config, DType};
+
+    const FLASH: &str = r#"{"model_type": "deepseek_v4", "hidden_size": 4096, "num_hidden_layers": 43,
+        "num_attention_heads": 64, "head_dim": 512, "q_lora_rank": 1024, "qk_rope_head_dim": 64, "o_groups": 8,
+        "o_lora_rank": 1024, "moe_intermediate_size": 2048, "n_routed_experts": 256, "num_experts_per_tok": 6,
+        "n_shared_experts": 1, "num_hash_layers": 3, "index_n_heads": 64, "index_head_dim": 128,
+        "vocab_size": 129280, "hc_mult": 4}"#;
+
+    /// The checkpoint of DeepSeek-V4-Flash has 290 944 616 402 parameters: the model itself, one multi-token-prediction
+    /// layer, the two matrices and three norms that lead into it, and a stream head of its own.
+    #[test]
+    fn tensors_add_up_to_the_published_count() {
+        let ratios = (0..43).map(|i: u32| match i {
+            0 | 1 => 0,
+            i if i % 2 == 0 => 4,
+            _ => 128,
+        });
+        let ratios: Vec<u32> = ratios.collect();
+        let parameters = |layers: u32, ratios: &[u32]| -> u64 {
+            let config = Config::parse(FLASH).expect("valid JSON");
+            let config = config.with("num_hidden_layers", layers).with("compress_ratios", ratios);
+            let graph = Graph::new(&config, DType::BF16).expect("a valid model");
+            graph.params().modules().iter().map(|m| m.parameters()).sum()
+        };
+        let model = parameters(43, &ratios);
+        assert_eq!(model, 284_334_567_511);
+        let mut longer = ratios.clone();
+        longer.push(0);
+        let layer = parameters(44, &longer) - model;
+        let (width, streams) = (4096, 4);
+        let stream_head = streams * streams * width + streams + 1;
+        let way_in = 2 * width * width + 3 * width;
+        assert_eq!(model + layer + way_in + stream_head, 290_944_616_402);
+    }
+}

@@ -9,6 +9,7 @@ mod deepseek_v41;
 mod deepseek_v41_attention;
 mod deepseek_v41_indexer;
 mod deepseek_v4_attention;
+mod deepseek_v4_pool;
 mod falcon_h1;
 mod frame;
 mod gated_delta;

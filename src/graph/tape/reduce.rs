@@ -108,7 +108,7 @@ impl Tape<'_> {
         let i = self.axis(x, axis, "partition");
         let n = i64::from(self.dim(x, axis));
         let at = if kth < 0 { kth + n } else { kth };
-        (0..n).contains(&at).then(|| (i, at as u32))
+        (0..n).contains(&at).then_some((i, at as u32))
     }
 
     /// `mx.argsort`.
