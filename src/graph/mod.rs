@@ -284,6 +284,7 @@ impl Graph {
         let mut t = Tape::new(&self.params, routing);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
+        t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
         cache::enter(caches, &mut t);
         let logits = self.built.network.forward(&mut t, tokens, caches);
         if let Some(kv) = call.kv {

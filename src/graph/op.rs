@@ -8,6 +8,7 @@ use crate::model::Packing;
 #[allow(missing_docs)]
 pub enum Unary {
     Abs,
+    Ceil,
     Cos,
     Erf,
     Exp,
@@ -15,11 +16,13 @@ pub enum Unary {
     Floor,
     Log,
     Log1p,
+    Log2,
     LogicalNot,
     Negative,
     Round,
     Rsqrt,
     Sigmoid,
+    Sign,
     Sin,
     Sqrt,
     Square,
@@ -106,6 +109,21 @@ pub enum Kernel {
     BitLinear,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// RWKV-7 recurrence over all tokens: inputs r, w, k, v, a, b, state, tokens; outputs y, state.
+    Wkv7,
+    /// Mixes of hyper-connections: inputs streams, logits, scale, base; outputs the collapsed streams, the weights of
+    /// the output, the mix between the streams.
+    HyperCollapse {
+        /// Rounds of the Sinkhorn iteration.
+        rounds: u32,
+        /// Epsilon in billionths.
+        eps_nano: u32,
+    },
+    /// Sinkhorn normalisation of small matrices: inputs matrices, epsilon.
+    Sinkhorn {
+        /// Rounds of the iteration.
+        rounds: u32,
+    },
     /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
     ResidualMix,
 }
@@ -201,6 +219,15 @@ pub enum Op {
         step: f64,
     },
 
+    /// Walsh-Hadamard transform of the last axis, times a factor.
+    Hadamard {
+        scale: f32,
+    },
+    /// To 8-bit floats (e4m3) or back.
+    ConvertFp8 {
+        to: bool,
+    },
+
     // Matrix products.
     Matmul,
     AddMm,
@@ -275,6 +302,9 @@ impl Op {
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",
+            Self::Hadamard { .. } => "Hadamard",
+            Self::ConvertFp8 { to: true } => "ToFP8",
+            Self::ConvertFp8 { to: false } => "FromFP8",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",
@@ -305,12 +335,14 @@ impl Op {
 fn unary_name(op: Unary) -> &'static str {
     match op {
         Unary::Abs => "Abs",
+        Unary::Ceil => "Ceil",
         Unary::Cos => "Cos",
         Unary::Erf => "Erf",
         Unary::Exp => "Exp",
         Unary::Expm1 => "Expm1",
         Unary::Floor => "Floor",
-        Unary::Log => "Log",
+        // One primitive with a base.
+        Unary::Log | Unary::Log2 => "Log",
         Unary::Log1p => "Log1p",
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
@@ -318,6 +350,7 @@ fn unary_name(op: Unary) -> &'static str {
         // One primitive with a flag.
         Unary::Rsqrt => "Sqrt",
         Unary::Sigmoid => "Sigmoid",
+        Unary::Sign => "Sign",
         Unary::Sin => "Sin",
         Unary::Sqrt => "Sqrt",
         Unary::Square => "Square",

@@ -92,7 +92,7 @@ pub(super) fn apply(
 
 fn gpt_oss_packing(module: &Module) -> Packing {
     match module.kind {
-        ModuleKind::SwitchLinear => Packing::MXFP4,
+        ModuleKind::SwitchLinear | ModuleKind::GroupedLinear => Packing::MXFP4,
         _ => Packing::affine(8, 64),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::activations::{self, Situ};
+use crate::graph::nn::activations::{self, Clamp, Situ};
 use crate::graph::nn::{Embedding, Linear, RopeModule, attend};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
@@ -315,6 +315,7 @@ pub struct GatedMlp {
 enum Activation {
     Plain(Gated),
     Situ(Situ),
+    Clamp(Clamp),
 }
 
 /// A fused gated activation: `act(gate) * x`.
@@ -350,6 +351,13 @@ impl GatedMlp {
         self
     }
 
+    /// The clamped SwiGLU activation.
+    #[must_use]
+    pub fn with_clamp(mut self, clamp: Clamp) -> Self {
+        self.activation = Activation::Clamp(clamp);
+        self
+    }
+
     /// The SiTU activation.
     #[must_use]
     pub fn with_situ(mut self, situ: Situ) -> Self {
@@ -364,6 +372,7 @@ impl FeedForward for GatedMlp {
         let hidden = match self.activation {
             Activation::Plain(activation) => activation(t, gate, up),
             Activation::Situ(situ) => situ.apply(t, gate, up),
+            Activation::Clamp(clamp) => clamp.apply(t, gate, up),
         };
         self.down.forward(t, hidden)
     }

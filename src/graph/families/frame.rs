@@ -50,6 +50,12 @@ impl Norm for UnitNorm {
     }
 }
 
+impl Norm for crate::graph::nn::OffsetNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        self.forward(t, x)
+    }
+}
+
 impl Norm for LayerNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)

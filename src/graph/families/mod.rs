@@ -10,6 +10,12 @@ mod common;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
+mod deepseek_v4;
+mod deepseek_v41;
+mod deepseek_v41_attention;
+mod deepseek_v41_indexer;
+mod deepseek_v4_attention;
+mod deepseek_v4_pool;
 mod exaone;
 mod exaone4;
 mod falcon_h1;
@@ -25,8 +31,10 @@ mod gqa;
 mod granite;
 mod granitemoehybrid;
 mod hunyuan_dense;
+mod hyper;
 mod internlm2;
 mod iquestloop;
+mod jamba;
 mod kimi_delta;
 mod kimi_k3;
 mod kimi_linear;
@@ -52,16 +60,23 @@ mod nemotron_h;
 mod nemotron_nas;
 mod olmo;
 mod olmo2;
+mod olmo_hybrid;
 mod openelm;
 mod phi;
 mod phi3;
 mod phi3small;
 mod plamo;
+mod plamo2;
+mod plamo3;
+mod plamo_sandwich;
+mod prism_hadamard;
 mod qwen;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod recurrent_gemma;
+mod rwkv7;
 mod shell;
 mod talkie;
 mod youtu_llm;
@@ -110,6 +125,19 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build),
     Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
+    Family {
+        model_types: &["deepseek_v4"],
+        build: deepseek_v4::build,
+        not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
+    },
+    Family::of(&["jamba"], jamba::build),
+    Family::of(&["olmo_hybrid"], olmo_hybrid::build),
+    Family::of(&["plamo2"], plamo2::build),
+    Family::of(&["plamo3"], plamo3::build),
+    Family::of(&["rwkv7"], rwkv7::build),
+    Family::of(&["recurrent_gemma"], recurrent_gemma::build),
+    Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),

@@ -1,7 +1,7 @@
 //! Normalisation layers.
 
 use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Derived, Tape, Var};
 
 /// `nn.RMSNorm`.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,11 @@ impl RmsNorm {
     /// Declares the weight `name.weight`.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
         Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
+    }
+
+    /// Declares a weight that keeps float32 in a 16-bit model.
+    pub fn new_f32(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
+        Self { weight: p.raw_f32(&format!("{name}.weight"), &[width]), eps }
     }
 
     /// The normalised `x`.
@@ -59,6 +64,42 @@ impl GemmaNorm {
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
         let scale = t.add(w, 1.0);
+        t.rms_norm(x, Some(scale), self.eps)
+    }
+}
+
+/// The RMS norm of the PLaMo family, whose scale is `weight + offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetNorm {
+    weight: ModuleId,
+    offset: f64,
+    eps: f64,
+    /// Whether the scale is computed once and kept.
+    kept: bool,
+}
+
+impl OffsetNorm {
+    /// Declares the weight `name.weight`.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64, offset: f64) -> Self {
+        let weight = p.raw(&format!("{name}.weight"), &[width]);
+        Self { weight, offset, eps, kept: false }
+    }
+
+    /// A norm that computes its scale in the first call and keeps it.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let scale = if self.kept && !t.is_first_call() {
+            t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
+        } else {
+            let w = t.weight(self.weight);
+            t.add(w, self.offset)
+        };
         t.rms_norm(x, Some(scale), self.eps)
     }
 }

@@ -17,6 +17,12 @@ impl RopeScaling {
         Ok(config.opt_object(key)?.map(Self))
     }
 
+    /// A block that the family makes itself.
+    #[must_use]
+    pub fn of(values: Config) -> Self {
+        Self(values)
+    }
+
     /// Name of the variant; `default` when the block names none.
     ///
     /// # Errors
@@ -249,6 +255,26 @@ impl RopeModule {
             beta_slow: c.number_or("beta_slow", 1.0)?,
         });
         Ok(())
+    }
+
+    /// The frequency table, if this variant has one.
+    #[must_use]
+    pub fn table(&self) -> Option<&FrequencyTable> {
+        self.table.as_ref()
+    }
+
+    /// The rotated `x` whose tokens stand at `scale` times their index from `offset` on; with `inverse` the rotation
+    /// is undone. Only for a rope with a table and without a factor on its input.
+    pub fn scaled(&self, t: &mut Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+        let Some(table) = self.table.as_ref().filter(|_| self.input_scale.is_none()) else {
+            return t.fail("this rotary embedding cannot be scaled or undone");
+        };
+        let mut freqs = t.table(table);
+        if inverse {
+            freqs = t.neg(freqs);
+        }
+        let (dims, traditional) = (self.dims, self.traditional);
+        t.rope(x, Rope { dims, traditional, base: None, scale, offset }, None, Some(freqs))
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.

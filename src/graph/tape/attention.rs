@@ -201,10 +201,20 @@ impl Tape<'_> {
         y: (Shape, DType),
         state: (Shape, DType),
     ) -> (Var, Var) {
-        let out = self.value(y.0, y.1, Source::Node);
-        let next = self.value(state.0, state.1, Source::Node);
-        self.record(Op::Custom(kernel), inputs, &[out, next]);
+        let [out, next] = self.kernel_many(kernel, inputs, [y, state]);
         (out, next)
+    }
+
+    /// A custom Metal kernel with several outputs.
+    pub fn kernel_many<const N: usize>(
+        &mut self,
+        kernel: Kernel,
+        inputs: &[Var],
+        outputs: [(Shape, DType); N],
+    ) -> [Var; N] {
+        let outs = outputs.map(|(shape, dtype)| self.value(shape, dtype, Source::Node));
+        self.record(Op::Custom(kernel), inputs, &outs);
+        outs
     }
 
     /// A custom Metal kernel with one output.

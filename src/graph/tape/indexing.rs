@@ -194,13 +194,18 @@ impl Tape<'_> {
 
     /// `mx.pad` with zeros along one axis.
     pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
+        self.pad_with(x, axis, (before, after), 0.0)
+    }
+
+    /// `mx.pad` with a constant along one axis, so many elements before and after.
+    pub fn pad_with(&mut self, x: Var, axis: i32, (before, after): (u32, u32), value: f64) -> Var {
         let shape = self.shape(x);
         let dtype = self.dtype(x);
         let n = u64::from(shape.dim(axis)) + u64::from(before) + u64::from(after);
         let n = self.size(n);
-        let zero = self.scalar(0.0, dtype);
+        let filling = self.scalar(value, dtype);
         let low = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, before);
-        self.push(Op::Pad(Box::new(low)), &[x, zero], shape.with(axis, n), dtype)
+        self.push(Op::Pad(Box::new(low)), &[x, filling], shape.with(axis, n), dtype)
     }
 
     /// `mx.contiguous`.

@@ -212,6 +212,8 @@ pub struct Tape<'p> {
     params: &'p Parameters,
     routing: Routing,
     stage: Stage,
+    /// Whether the model has not been called before.
+    first_call: bool,
     /// Depth of nested `mx.compile` regions.
     region: u32,
     /// Depth of nested [`Tape::scores`] calls.
@@ -232,6 +234,7 @@ impl<'p> Tape<'p> {
             params,
             routing,
             stage: Stage::Embed,
+            first_call: false,
             region: 0,
             scores: 0,
             error: None,
@@ -248,6 +251,17 @@ impl<'p> Tape<'p> {
     #[must_use]
     pub fn params(&self) -> &'p Parameters {
         self.params
+    }
+
+    /// Says whether the model has not been called before, so that vectors it keeps must be computed.
+    pub fn set_first_call(&mut self, first: bool) {
+        self.first_call = first;
+    }
+
+    /// Whether the model has not been called before.
+    #[must_use]
+    pub fn is_first_call(&self) -> bool {
+        self.first_call
     }
 
     /// Later operations belong to `stage`.

@@ -384,7 +384,7 @@ impl<'o> Replay<'o> {
             Op::Broadcast => self.broadcast(ins[0], out),
             Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
             Op::Split(..) => self.split(ins[0], &outs),
-            Op::Unary(_) | Op::AsType => self.unary(ins[0], out),
+            Op::Unary(_) | Op::AsType | Op::ConvertFp8 { .. } => self.unary(ins[0], out),
             Op::Binary(b) if op.fusable() => {
                 let _ = b;
                 self.binary(ins[0], ins[1], out);
@@ -392,6 +392,7 @@ impl<'o> Replay<'o> {
             Op::Select => self.select(&ins, out),
             Op::Compiled(_) => self.compiled(&ins, &outs),
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
+            Op::Hadamard { .. } => self.hadamard(ins[0], out),
             Op::Softmax { .. } => self.rowwise(&ins, out, false),
             Op::LogSumExp => self.logsumexp(ins[0], out),
             Op::Rope(rope) => self.rope(&ins, out, rope.dims),
