@@ -6,7 +6,7 @@
 
 use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::graph::op::Op;
-use mlxplan::graph::tape::{Node, Routing, Source, Trace};
+use mlxplan::graph::tape::{Node, Routing, Source, Trace, Var};
 use mlxplan::graph::{Call, Graph};
 use mlxplan::model::Config;
 use std::collections::HashMap;
@@ -59,8 +59,13 @@ fn print(trace: &Trace) {
             canonical[i] = *merged.entry(key).or_insert(i);
         }
     }
+    let roots: Vec<Var> = trace.roots().collect();
     for node in trace.nodes() {
-        if matches!(node.op, Op::Full | Op::Arange { .. } | Op::Contiguous) {
+        // The oracle keeps calls apart that make arrays out of nothing; MLX's export never merges results.
+        let apart = is_filled(trace, node)
+            || matches!(node.op, Op::Arange { .. } | Op::Contiguous)
+            || (node.op == Op::Full && roots.contains(&trace.outputs(node)[0]));
+        if apart {
             continue;
         }
         let inputs: Vec<usize> = trace.inputs(node).iter().map(|v| canonical[v.index()]).collect();

@@ -40,6 +40,8 @@ pub enum QuantOverride {
     EightBit,
     /// Stays unquantised.
     Keep,
+    /// mlx-lm fails on this module, whatever the scheme.
+    Impossible,
 }
 
 /// What a family file returns.
@@ -282,6 +284,7 @@ impl Graph {
         let mut t = Tape::new(&self.params, routing);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
+        t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
         cache::enter(caches, &mut t);
         let logits = self.built.network.forward(&mut t, tokens, caches);
         if let Some(kv) = call.kv {

@@ -8,6 +8,7 @@ use crate::model::Packing;
 #[allow(missing_docs)]
 pub enum Unary {
     Abs,
+    Ceil,
     Cos,
     Erf,
     Exp,
@@ -15,10 +16,13 @@ pub enum Unary {
     Floor,
     Log,
     Log1p,
+    Log2,
     LogicalNot,
     Negative,
+    Round,
     Rsqrt,
     Sigmoid,
+    Sign,
     Sin,
     Sqrt,
     Square,
@@ -101,8 +105,25 @@ pub struct Rope {
 pub enum Kernel {
     /// Gated delta rule: inputs q, k, v, g, beta, state; outputs y, state.
     GatedDelta,
+    /// Product with a matrix of -1, 0 and 1 packed into bytes: inputs x, packed weight, scale; output y.
+    BitLinear,
     /// Mamba-2 state update of one token: inputs x, A_log, B, C, D, dt, state; outputs y, state.
     SsmUpdate,
+    /// RWKV-7 recurrence over all tokens: inputs r, w, k, v, a, b, state, tokens; outputs y, state.
+    Wkv7,
+    /// Mixes of hyper-connections: inputs streams, logits, scale, base; outputs the collapsed streams, the weights of
+    /// the output, the mix between the streams.
+    HyperCollapse {
+        /// Rounds of the Sinkhorn iteration.
+        rounds: u32,
+        /// Epsilon in billionths.
+        eps_nano: u32,
+    },
+    /// Sinkhorn normalisation of small matrices: inputs matrices, epsilon.
+    Sinkhorn {
+        /// Rounds of the iteration.
+        rounds: u32,
+    },
     /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
     ResidualMix,
     /// Norms over query and key heads: inputs the joint projection, scale of the queries, epsilon; outputs q, k.
@@ -193,6 +214,8 @@ pub enum Op {
         axis: u8,
         add: bool,
     },
+    /// Elements replaced at index arrays, one per axis in the list; inputs the array, the indices, the new elements.
+    Scatter(Axes),
     Concatenate {
         axis: u8,
     },
@@ -210,6 +233,15 @@ pub enum Op {
     Arange {
         start: f64,
         step: f64,
+    },
+
+    /// Walsh-Hadamard transform of the last axis, times a factor.
+    Hadamard {
+        scale: f32,
+    },
+    /// To 8-bit floats (e4m3) or back.
+    ConvertFp8 {
+        to: bool,
     },
 
     // Matrix products.
@@ -235,6 +267,7 @@ pub enum Op {
     },
 
     // Kernels of `mx.fast` and custom kernels.
+    /// Inputs x [, position of the first token as an array] [, frequencies]; there are frequencies if `base` is `None`.
     Rope(Box<Rope>),
     /// Fused attention; inputs q, k, v [, mask] [, sinks].
     Attention {
@@ -279,11 +312,15 @@ impl Op {
             Self::Gather(_) => "Gather",
             Self::GatherAxis { .. } => "GatherAxis",
             Self::ScatterAxis { .. } => "ScatterAxis",
+            Self::Scatter(_) => "Scatter",
             Self::Concatenate { .. } => "Concatenate",
             Self::SliceUpdate(_) | Self::SliceMultiply(_) => "SliceUpdate",
             Self::Pad(_) => "Pad",
             Self::Contiguous => "Contiguous",
             Self::Depends => "Depends",
+            Self::Hadamard { .. } => "Hadamard",
+            Self::ConvertFp8 { to: true } => "ToFP8",
+            Self::ConvertFp8 { to: false } => "FromFP8",
             Self::Full => "Full",
             Self::Arange { .. } => "Arange",
             Self::Matmul => "Matmul",
@@ -314,18 +351,22 @@ impl Op {
 fn unary_name(op: Unary) -> &'static str {
     match op {
         Unary::Abs => "Abs",
+        Unary::Ceil => "Ceil",
         Unary::Cos => "Cos",
         Unary::Erf => "Erf",
         Unary::Exp => "Exp",
         Unary::Expm1 => "Expm1",
         Unary::Floor => "Floor",
-        Unary::Log => "Log",
+        // One primitive with a base.
+        Unary::Log | Unary::Log2 => "Log",
         Unary::Log1p => "Log1p",
         Unary::LogicalNot => "LogicalNot",
         Unary::Negative => "Negative",
+        Unary::Round => "Round",
         // One primitive with a flag.
         Unary::Rsqrt => "Sqrt",
         Unary::Sigmoid => "Sigmoid",
+        Unary::Sign => "Sign",
         Unary::Sin => "Sin",
         Unary::Sqrt => "Sqrt",
         Unary::Square => "Square",

@@ -35,6 +35,9 @@ pub enum ModuleKind {
     Embedding,
     /// `SwitchLinear`: weight `[experts, out, in]` of routed experts.
     SwitchLinear,
+    /// A `SwitchLinear` of which every token uses all matrices: a block-diagonal projection, weight
+    /// `[groups, out, in]`.
+    GroupedLinear,
     /// `MultiLinear`: weight `[heads, out, in]`.
     MultiLinear,
     /// A single tensor that is never packed: norms, convolutions, scalars.
@@ -58,6 +61,15 @@ pub struct Module {
     pub packing: Option<Packing>,
     /// Keeps float32 when the model is cast to a 16-bit type.
     pub keeps_f32: bool,
+    /// Set for a matrix that only exists packed: conversions leave it alone.
+    pub prepacked: Option<Prepacked>,
+}
+
+/// A matrix that only exists packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepacked {
+    /// Signs and block size of the Hadamard rotation of its input, if it has one.
+    pub rotation: Option<(ModuleId, u32)>,
 }
 
 impl Module {
@@ -118,7 +130,7 @@ impl Module {
     /// Whether `mlx_lm.convert` can pack this kind of module.
     #[must_use]
     pub const fn packable(&self) -> bool {
-        !matches!(self.kind, ModuleKind::Raw)
+        !matches!(self.kind, ModuleKind::Raw) && self.prepacked.is_none()
     }
 }
 
@@ -184,6 +196,37 @@ impl ParamBuilder {
         }
     }
 
+    /// Sets the type of the weights declared from now on.
+    pub fn set_dtype(&mut self, dtype: DType) {
+        self.dtype = dtype;
+    }
+
+    /// A declared module by its path: id, kind, columns, whether it has a bias.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(ModuleId, ModuleKind, u64, bool)> {
+        let (i, m) = self.params.modules.iter().enumerate().find(|(_, m)| m.path == path)?;
+        let id = ModuleId(u32::try_from(i).ok()?);
+        Some((id, m.kind, u64::from(m.shape.dim(-1)), m.bias.is_some()))
+    }
+
+    /// Marks a module as one that only exists packed; `rotation` holds the signs and the block size of the Hadamard
+    /// rotation of its input. False when it is marked already.
+    pub fn prepack(
+        &mut self,
+        id: ModuleId,
+        packing: Packing,
+        rotation: Option<(ModuleId, u32)>,
+    ) -> bool {
+        match self.params.modules.get_mut(id.index()) {
+            Some(m) if m.prepacked.is_none() => {
+                m.packing = Some(packing);
+                m.prepacked = Some(Prepacked { rotation });
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Declares everything that `build` declares under `name.`.
     pub fn scope<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.prefix.len();
@@ -211,7 +254,8 @@ impl ParamBuilder {
             return ModuleId(0);
         }
         let dtype = if keeps_f32 { DType::F32 } else { self.dtype };
-        let module = Module { path, kind, shape, dtype, bias, packing: None, keeps_f32 };
+        let module =
+            Module { path, kind, shape, dtype, bias, packing: None, keeps_f32, prepacked: None };
         self.params.modules.push(module);
         id
     }
@@ -237,6 +281,11 @@ impl ParamBuilder {
         self.add(name, ModuleKind::Linear, &[outputs, inputs], bias.then_some(&b), false)
     }
 
+    /// `nn.Linear(inputs, outputs, False)` that stays float32 in a 16-bit model.
+    pub fn linear_f32(&mut self, name: &str, inputs: u64, outputs: u64) -> ModuleId {
+        self.add(name, ModuleKind::Linear, &[outputs, inputs], None, true)
+    }
+
     /// `nn.Embedding(count, width)`.
     pub fn embedding(&mut self, name: &str, count: u64, width: u64) -> ModuleId {
         self.add(name, ModuleKind::Embedding, &[count, width], None, false)
@@ -256,6 +305,17 @@ impl ParamBuilder {
         self.add(name, ModuleKind::SwitchLinear, &dims, bias.then_some(&b), false)
     }
 
+    /// A block-diagonal matrix of `groups` blocks: `SwitchLinear(inputs, outputs, groups, false)`.
+    pub fn grouped_linear(
+        &mut self,
+        name: &str,
+        inputs: u64,
+        outputs: u64,
+        groups: u64,
+    ) -> ModuleId {
+        self.add(name, ModuleKind::GroupedLinear, &[groups, outputs, inputs], None, false)
+    }
+
     /// `MultiLinear(inputs, outputs, heads)`.
     pub fn multi_linear(&mut self, name: &str, inputs: u64, outputs: u64, heads: u64) -> ModuleId {
         self.add(name, ModuleKind::MultiLinear, &[heads, outputs, inputs], None, false)
@@ -264,6 +324,24 @@ impl ParamBuilder {
     /// A tensor that is never packed.
     pub fn raw(&mut self, name: &str, dims: &[u64]) -> ModuleId {
         self.add(name, ModuleKind::Raw, dims, None, false)
+    }
+
+    /// A tensor of bytes that is never packed: weights in a format of their own.
+    pub fn raw_bytes(&mut self, name: &str, dims: &[u64]) -> ModuleId {
+        let id = self.add(name, ModuleKind::Raw, dims, None, false);
+        if let Some(module) = self.params.modules.get_mut(id.index()) {
+            module.dtype = DType::U8;
+        }
+        id
+    }
+
+    /// A tensor of 32-bit integers.
+    pub fn raw_i32(&mut self, name: &str, dims: &[u64]) -> ModuleId {
+        let id = self.raw(name, dims);
+        if let Some(module) = self.params.modules.get_mut(id.index()) {
+            module.dtype = DType::I32;
+        }
+        id
     }
 
     /// A tensor that is never packed and stays float32 in a 16-bit model (the family's `cast_predicate`).

@@ -26,6 +26,14 @@ pub enum QuantiseError {
         /// The group size it would need.
         group: u32,
     },
+    /// A module that mlx-lm fails to pack.
+    #[error("mlx-lm cannot convert this model to {scheme}: it fails on {path}")]
+    Impossible {
+        /// The scheme asked for.
+        scheme: Scheme,
+        /// The module.
+        path: String,
+    },
     /// A mixed recipe on a model without the layers it looks for.
     #[error("mlx-lm cannot convert this model to {scheme}: {reason}")]
     Recipe {
@@ -54,13 +62,17 @@ pub(super) fn apply(
         if !module.packable() || module.shape.dim(-1) % global.group != 0 {
             continue;
         }
+        let rule = network.quant_override(&module.path);
+        if rule == QuantOverride::Impossible {
+            return Err(QuantiseError::Impossible { scheme, path: module.path.clone() });
+        }
         let packing = match &recipe {
             Some(mixed) => Some(mixed.packing(&module.path)?),
             None if scheme == Scheme::Mxfp4Q8 => Some(gpt_oss_packing(module)),
-            None => match network.quant_override(&module.path) {
+            None => match rule {
                 QuantOverride::Default => Some(global),
                 QuantOverride::EightBit => Some(Packing::affine(8, 64)),
-                QuantOverride::Keep => None,
+                QuantOverride::Keep | QuantOverride::Impossible => None,
             },
         };
         if let Some(p) = packing
@@ -80,7 +92,7 @@ pub(super) fn apply(
 
 fn gpt_oss_packing(module: &Module) -> Packing {
     match module.kind {
-        ModuleKind::SwitchLinear => Packing::MXFP4,
+        ModuleKind::SwitchLinear | ModuleKind::GroupedLinear => Packing::MXFP4,
         _ => Packing::affine(8, 64),
     }
 }
@@ -103,7 +115,7 @@ impl Mixed {
         layers: u64,
         scheme: Scheme,
     ) -> Result<Self, QuantiseError> {
-        let down = params.modules().iter().find(|m| m.packable() && m.path.contains("down_proj"));
+        let down = params.modules().iter().find(|m| m.path.contains("down_proj"));
         let Some(down) = down else {
             let reason = "it has no down_proj layers".to_owned();
             return Err(QuantiseError::Recipe { scheme, reason });

@@ -69,7 +69,9 @@ impl Weights {
         out.active_parameters = out.parameters;
         if let Some(e) = graph.experts() {
             let idle = e.total.saturating_sub(e.chosen);
-            out.active_parameters -= (routed_parameters * idle).checked_div(e.total).unwrap_or(0);
+            let idle = u128::from(routed_parameters) * u128::from(idle);
+            let idle = idle.checked_div(u128::from(e.total)).unwrap_or(0);
+            out.active_parameters -= u64::try_from(idle).unwrap_or(out.active_parameters);
         }
         out
     }

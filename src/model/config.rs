@@ -135,6 +135,27 @@ impl Config {
         }
     }
 
+    /// A list of objects, or `None` when absent.
+    ///
+    /// # Errors
+    /// When the value is no list of objects.
+    pub fn opt_objects(&self, key: &str) -> Result<Option<Vec<Self>>, ConfigError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let wrong = || self.invalid(key, "a list of objects");
+        let items = value.as_array().ok_or_else(wrong)?;
+        items
+            .iter()
+            .enumerate()
+            .map(|(i, v)| {
+                let values = v.as_object().ok_or_else(wrong)?.clone();
+                Ok(Self { values, path: format!("{}{key}[{i}].", self.path) })
+            })
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// A required nested object.
     ///
     /// # Errors
@@ -306,12 +327,30 @@ impl Config {
         self
     }
 
+    /// A configuration without keys, at the same place.
+    #[must_use]
+    pub fn emptied(mut self) -> Self {
+        self.values.clear();
+        self
+    }
+
     /// A copy in which the keys that are absent have the given values. A key that is there as `null` stays `null`.
     #[must_use]
     pub fn with_defaults(mut self, defaults: &[(&str, Value)]) -> Self {
         for (key, value) in defaults {
             if !self.has(key) {
                 self.values.insert((*key).to_owned(), value.clone());
+            }
+        }
+        self
+    }
+
+    /// As [`Config::with_defaults`], for a constant table of sizes.
+    #[must_use]
+    pub fn with_sizes(mut self, sizes: &[(&str, u64)]) -> Self {
+        for &(key, size) in sizes {
+            if !self.has(key) {
+                self = self.with(key, size);
             }
         }
         self

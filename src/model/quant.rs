@@ -15,7 +15,7 @@ pub enum DType {
     U32,
     /// Signed, 4 bytes (token ids).
     I32,
-    /// Signed, 8 bytes (hashes of token ids).
+    /// Signed, 8 bytes (positions and hashes of token ids).
     I64,
     /// IEEE half precision.
     F16,
@@ -56,6 +56,16 @@ impl DType {
     #[must_use]
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32)
+    }
+
+    /// The lowest finite value of a floating-point type (`mx.finfo(dtype).min`); that of float32 for all others.
+    #[must_use]
+    pub const fn lowest(self) -> f64 {
+        match self {
+            Self::F16 => -65_504.0,
+            Self::BF16 => -3.389_531_389_251_535_5e38,
+            _ => f32::MIN as f64,
+        }
     }
 
     /// MLX's type promotion of two arrays (`mlx/dtype.cpp`).

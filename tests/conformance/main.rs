@@ -1,3 +1,5 @@
 //! Sizes and counts against vectors computed with the real mlx-lm (see tests/data/README.md).
 
+mod families;
 mod golden;
+mod hostile;

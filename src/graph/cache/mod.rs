@@ -5,13 +5,17 @@
 
 mod arrays;
 mod chunked;
+mod compressed;
 mod kv;
+mod pool;
 mod quantised;
 mod rotating;
 
 pub use arrays::ArraysCache;
 pub use chunked::ChunkedKvCache;
+pub use compressed::{CompressedCache, CompressedSpec};
 pub use kv::KvCache;
+pub use pool::PoolCache;
 pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
 
@@ -43,6 +47,15 @@ pub enum CacheKind {
     },
     /// `ArraysCache`: recurrent or convolution states of constant size.
     Arrays(usize),
+    /// `LayerCache` of compressed attention: a window and one row per group of tokens.
+    Compressed(CompressedSpec),
+    /// `PoolingCache`: one row per group of tokens.
+    Pool {
+        /// Tokens of a group.
+        ratio: u32,
+        /// Features of a pooled row.
+        width: u32,
+    },
     /// `CacheList`: several caches of one layer.
     List(Vec<CacheKind>),
 }
@@ -113,6 +126,10 @@ pub enum Cache {
     Chunked(ChunkedKvCache),
     /// See [`CacheKind::Arrays`].
     Arrays(ArraysCache),
+    /// See [`CacheKind::Compressed`].
+    Compressed(CompressedCache),
+    /// See [`CacheKind::Pool`].
+    Pool(PoolCache),
     /// See [`CacheKind::List`].
     List(Vec<Cache>),
 }
@@ -128,6 +145,8 @@ impl Cache {
             }
             CacheKind::Chunked { chunk_size } => Self::Chunked(ChunkedKvCache::new(*chunk_size)),
             CacheKind::Arrays(n) => Self::Arrays(ArraysCache::new(*n)),
+            CacheKind::Pool { ratio, width } => Self::Pool(PoolCache::new(*ratio, *width)),
+            CacheKind::Compressed(spec) => Self::Compressed(CompressedCache::new(spec.clone())),
             CacheKind::List(kinds) => Self::List(kinds.iter().map(Self::new).collect()),
         }
     }
@@ -141,6 +160,8 @@ impl Cache {
             Self::Rotating(_) => "RotatingKVCache".to_owned(),
             Self::Chunked(_) => "ChunkedKVCache".to_owned(),
             Self::Arrays(_) => "ArraysCache".to_owned(),
+            Self::Compressed(_) => "LayerCache".to_owned(),
+            Self::Pool(_) => "PoolingCache".to_owned(),
             Self::List(caches) => {
                 let inner: Vec<String> = caches.iter().map(Self::class).collect();
                 format!("CacheList({})", inner.join(","))
@@ -157,6 +178,8 @@ impl Cache {
             Self::Rotating(c) => c.offset,
             Self::Chunked(c) => c.offset,
             Self::Arrays(_) => 0,
+            Self::Compressed(c) => c.offset,
+            Self::Pool(c) => c.rows(),
             Self::List(caches) => caches.first().map_or(0, Self::offset),
         }
     }
@@ -192,6 +215,8 @@ impl Cache {
             Self::Rotating(c) => vec![c.keys, c.values],
             Self::Chunked(c) => vec![c.keys, c.values],
             Self::Arrays(c) => c.slots.clone(),
+            Self::Compressed(c) => c.slots.clone(),
+            Self::Pool(c) => c.slots.clone(),
             Self::List(caches) => caches.iter().flat_map(Self::slots).collect(),
         }
     }
@@ -202,6 +227,8 @@ impl Cache {
         match self {
             Self::List(caches) => caches.iter().flat_map(Self::holds_keys).collect(),
             Self::Arrays(c) => vec![false; c.slots.len()],
+            Self::Compressed(c) => c.holds_keys(),
+            Self::Pool(_) => vec![false, false, true],
             Self::Quantised(_) => vec![true; 6],
             Self::Kv(_) | Self::Rotating(_) | Self::Chunked(_) => vec![true; 2],
         }
@@ -214,6 +241,8 @@ impl Cache {
             Self::Rotating(c) => vec![&mut c.keys, &mut c.values],
             Self::Chunked(c) => vec![&mut c.keys, &mut c.values],
             Self::Arrays(c) => c.slots.iter_mut().collect(),
+            Self::Compressed(c) => c.slots.iter_mut().collect(),
+            Self::Pool(c) => c.slots.iter_mut().collect(),
             Self::List(caches) => caches.iter_mut().flat_map(Self::slots_mut).collect(),
         }
     }
@@ -229,10 +258,32 @@ impl Cache {
             }
             Self::Rotating(c) => dense(c.update(t, keys, values)),
             Self::Chunked(c) => dense(c.update(t, keys, values)),
-            Self::Arrays(_) | Self::List(_) => {
-                let failed = t.fail("this cache holds no keys and values");
-                dense((failed, failed))
+            Self::Arrays(_) | Self::Compressed(_) | Self::Pool(_) | Self::List(_) => nothing(t),
+        }
+    }
+
+    /// `keys_and_values`: all stored keys and values, as attention reads them.
+    pub fn keys_and_values(&self, t: &mut Tape<'_>) -> (KvArray, KvArray) {
+        let (slots, offset) = match self {
+            Self::Kv(c) => ((c.keys, c.values), c.offset),
+            Self::Rotating(c) => ((c.keys, c.values), c.offset),
+            Self::Quantised(c) => {
+                return match c.stored(t) {
+                    Some((k, v)) => (KvArray::Packed(k), KvArray::Packed(v)),
+                    None => nothing(t),
+                };
             }
+            Self::Chunked(_)
+            | Self::Arrays(_)
+            | Self::Compressed(_)
+            | Self::Pool(_)
+            | Self::List(_) => return nothing(t),
+        };
+        match slots {
+            (Some(k), Some(v)) => {
+                dense((t.slice(k.var, 2, 0, offset), t.slice(v.var, 2, 0, offset)))
+            }
+            _ => nothing(t),
         }
     }
 
@@ -278,6 +329,22 @@ impl Cache {
         }
     }
 
+    /// The cache of compressed attention, if it is one.
+    pub fn compressed(&mut self) -> Option<&mut CompressedCache> {
+        match self {
+            Self::Compressed(c) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// The cache of pooled tokens, if it is one.
+    pub fn pool(&mut self) -> Option<&mut PoolCache> {
+        match self {
+            Self::Pool(c) => Some(c),
+            _ => None,
+        }
+    }
+
     /// Cache `i` of a `CacheList` (its last one when there are fewer); the cache itself otherwise.
     pub fn part(&mut self, i: usize) -> &mut Self {
         match self {
@@ -299,7 +366,9 @@ impl Cache {
                 Some(c) => c.mask(t, n, window, as_array),
                 None => plain_mask(t, n, window, as_array),
             },
-            Self::Chunked(_) | Self::Arrays(_) => plain_mask(t, n, window, as_array),
+            Self::Chunked(_) | Self::Arrays(_) | Self::Compressed(_) | Self::Pool(_) => {
+                plain_mask(t, n, window, as_array)
+            }
         }
     }
 
@@ -310,7 +379,11 @@ impl Cache {
             Self::Kv(c) => c.capacity(),
             Self::Quantised(c) => c.capacity(),
             Self::List(caches) => caches.iter().find_map(Self::growing_capacity),
-            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) => None,
+            Self::Rotating(_)
+            | Self::Chunked(_)
+            | Self::Arrays(_)
+            | Self::Compressed(_)
+            | Self::Pool(_) => None,
         }
     }
 
@@ -323,9 +396,16 @@ impl Cache {
             Self::Rotating(c) => c.advance(tokens),
             Self::Chunked(c) => c.advance(tokens),
             Self::Arrays(_) => {}
+            Self::Compressed(c) => c.advance(tokens),
+            Self::Pool(c) => c.advance(tokens),
             Self::List(caches) => caches.iter_mut().for_each(|c| c.advance(tokens)),
         }
     }
+}
+
+fn nothing(t: &mut Tape<'_>) -> (KvArray, KvArray) {
+    let failed = t.fail("this cache holds no keys and values");
+    dense((failed, failed))
 }
 
 /// How `--kv-bits` quantises a cache.

@@ -57,6 +57,23 @@ impl QuantisedKvCache {
         (k, v)
     }
 
+    /// All stored keys and values.
+    pub(super) fn stored(&self, t: &mut Tape<'_>) -> Option<(Packed, Packed)> {
+        let mut read = |i: usize| {
+            let slot = self.arrays.get(i).copied().flatten()?;
+            Some(t.slice(slot.var, 2, 0, self.offset))
+        };
+        let mut packed = |first: usize| {
+            Some(Packed {
+                weight: read(first)?,
+                scales: read(first + 1)?,
+                biases: read(first + 2),
+                packing: self.packing,
+            })
+        };
+        Some((packed(0)?, packed(3)?))
+    }
+
     fn grow(&mut self, t: &mut Tape<'_>, g: &Growth) {
         for slot in self.arrays.iter_mut().flatten() {
             let kept = t.slice(slot.var, 2, 0, g.keep);

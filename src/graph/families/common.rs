@@ -1,11 +1,12 @@
 //! What many families share: grouped-query attention, the gated MLP and the frame of a decoder.
 
 use super::frame::{FeedForward, Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear, RopeModule, activations, attend};
+use crate::graph::cache::{Cache, KvArray};
+use crate::graph::nn::activations::{self, Clamp};
+use crate::graph::nn::{Embedding, Linear, RopeModule, attend};
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, DType};
 use std::fmt;
 
 /// Heads of an attention layer.
@@ -59,18 +60,77 @@ pub enum NormPlace {
     Rows,
     /// To each head, after heads and tokens have changed places.
     Heads,
+    /// To each head, after the rotation.
+    Rotated,
 }
 
-/// Grouped-query attention with separate projections `q_proj`, `k_proj`, `v_proj`, `o_proj`.
+/// The projections to queries, keys and values.
+#[derive(Debug)]
+pub enum Projections {
+    /// One matrix each.
+    Separate([Linear; 3]),
+    /// One matrix, cut into queries, keys and values.
+    Fused(Linear),
+}
+
+impl Projections {
+    /// Declares three matrices.
+    pub fn separate(
+        p: &mut ParamBuilder,
+        names: [&str; 3],
+        width: u64,
+        heads: Heads,
+        bias: bool,
+    ) -> Self {
+        let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
+        Self::Separate([
+            Linear::new(p, names[0], width, q, bias),
+            Linear::new(p, names[1], width, kv, bias),
+            Linear::new(p, names[2], width, kv, bias),
+        ])
+    }
+
+    /// Declares one matrix for all three.
+    pub fn fused(p: &mut ParamBuilder, name: &str, width: u64, heads: Heads, bias: bool) -> Self {
+        let rows = (heads.query + 2 * heads.kv) * heads.dim;
+        Self::Fused(Linear::new(p, name, width, rows, bias))
+    }
+
+    /// Queries, keys and values `[batch, tokens, heads * dim]`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var, heads: Heads) -> [Var; 3] {
+        match self {
+            Self::Separate(all) => all.map(|linear| linear.forward(t, x)),
+            Self::Fused(linear) => {
+                let all = linear.forward(t, x);
+                let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
+                t.split(all, &[q as u32, (q + kv) as u32], -1)
+            }
+        }
+    }
+}
+
+/// What the attention kernel computes in, where it is not the type of its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// The type of the inputs.
+    Same,
+    /// float32; queries are cast (MLX casts keys and values).
+    Queries,
+    /// float32; queries and keys are cast (MLX casts the values).
+    QueriesAndKeys,
+    /// float32 for float16 inputs only.
+    Half,
+}
+
+/// Grouped-query attention with a rotary embedding.
 pub struct Attention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
+    qkv: Projections,
     o: Linear,
     norms: Option<HeadNorms>,
     rope: Option<RopeModule>,
     heads: Heads,
     scale: f64,
+    precision: Precision,
     sinks: Option<ModuleId>,
     gate: Option<OutputGate>,
 }
@@ -103,7 +163,7 @@ impl Biases {
 }
 
 impl Attention {
-    /// Declares the projections under `name.`.
+    /// Declares the projections `{q,k,v,o}_proj` under `name.`.
     pub fn new(
         p: &mut ParamBuilder,
         name: &str,
@@ -125,22 +185,31 @@ impl Attention {
         biases: Biases,
         rope: Option<RopeModule>,
     ) -> Self {
-        let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
-        p.scope(name, |p| Self {
-            q: Linear::new(p, "q_proj", width, q, biases.qkv),
-            k: Linear::new(p, "k_proj", width, kv, biases.qkv),
-            v: Linear::new(p, "v_proj", width, kv, biases.qkv),
-            o: Linear::new(p, output, q, width, biases.output),
-            norms: None,
-            rope,
-            heads,
-            scale: (heads.dim as f64).powf(-0.5),
-            sinks: None,
-            gate: None,
+        p.scope(name, |p| {
+            let names = ["q_proj", "k_proj", "v_proj"];
+            let qkv = Projections::separate(p, names, width, heads, biases.qkv);
+            let o = Linear::new(p, output, heads.query * heads.dim, width, biases.output);
+            Self::of(qkv, o, heads, rope)
         })
     }
 
-    /// Norms over queries and keys, before the rotation.
+    /// Attention of given projections.
+    pub fn of(qkv: Projections, o: Linear, heads: Heads, rope: Option<RopeModule>) -> Self {
+        let scale = (heads.dim as f64).powf(-0.5);
+        Self {
+            qkv,
+            o,
+            norms: None,
+            rope,
+            heads,
+            scale,
+            precision: Precision::Same,
+            sinks: None,
+            gate: None,
+        }
+    }
+
+    /// Norms over queries and keys.
     #[must_use]
     pub fn with_norms(
         mut self,
@@ -172,32 +241,101 @@ impl Attention {
         self.gate = Some(gate);
         self
     }
-}
 
-impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+    /// Another type inside the attention kernel.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The output projection of [`Attention::heads`].
+    pub fn project(&self, t: &mut Tape<'_>, y: Var) -> Var {
+        self.o.forward(t, y)
+    }
+
+    /// Queries, keys and values `[batch, heads, tokens, dim]`, rotated for tokens from `offset` on.
+    pub fn prepared(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> [Var; 3] {
+        let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (query, key) = match &self.norms {
             Some(n) => (Some((&*n.query, n.place)), Some((&*n.key, n.place))),
             None => (None, None),
         };
-        let q = prepare(t, q, self.heads.query, query);
-        let k = prepare(t, k, self.heads.kv, key);
+        let mut q = prepare(t, q, self.heads.query, query);
+        let mut k = prepare(t, k, self.heads.kv, key);
         let v = Heads::split(t, v, self.heads.kv);
-        let offset = cache.offset();
-        let (q, k) = match &self.rope {
-            Some(rope) => (rope.forward(t, q, offset), rope.forward(t, k, offset)),
-            None => (q, k),
-        };
+        if let Some(rope) = &self.rope {
+            (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
+        }
+        if let Some(HeadNorms { query, key, place: NormPlace::Rotated }) = &self.norms {
+            (q, k) = (query.norm(t, q), key.norm(t, k));
+        }
+        [q, k, v]
+    }
+
+    /// The heads' outputs side by side, `[batch, tokens, heads * dim]`, before the output projection. With
+    /// `query_scale` the queries are multiplied by it.
+    pub fn heads(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: &mut Cache,
+        query_scale: Option<Var>,
+    ) -> Var {
+        let [mut q, k, v] = self.prepared(t, x, cache.offset());
+        if let Some(scale) = query_scale {
+            q = t.mul(q, scale);
+        }
         let kv = cache.update(t, k, v);
-        let sinks = self.sinks.map(|s| t.weight(s));
-        let y = attend(t, q, kv, self.scale, mask, sinks);
-        let y = match self.gate {
+        let y = self.attend(t, q, kv, mask);
+        match self.gate {
             None => Heads::join(t, y),
             Some(gate) => gate.join(t, y, x),
-        };
-        self.o.forward(t, y)
+        }
     }
+
+    /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
+    pub fn attend(&self, t: &mut Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
+        let sinks = self.sinks.map(|s| t.weight(s));
+        let (before, wide) = (t.dtype(q), DType::F32);
+        match self.precision {
+            Precision::Same => attend(t, q, kv, self.scale, mask, sinks),
+            Precision::Half => {
+                let q = if before == DType::F16 { t.astype(q, wide) } else { q };
+                let y = attend(t, q, kv, self.scale, mask, sinks);
+                t.astype(y, before)
+            }
+            Precision::Queries | Precision::QueriesAndKeys => {
+                let (k, v) = (kv.0.dense(t), kv.1.dense(t));
+                let q = t.astype(q, wide);
+                let keys = self.precision == Precision::QueriesAndKeys;
+                let k = if keys { t.astype(k, wide) } else { k };
+                let y = t.attention(q, k, v, self.scale, mask, sinks);
+                t.astype(y, t.dtype(v))
+            }
+        }
+    }
+}
+
+impl Mixer for Attention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let y = self.heads(t, x, mask, cache, None);
+        self.project(t, y)
+    }
+}
+
+/// Stores keys and values, lets the queries attend to all there are, and puts the heads' outputs side by side.
+pub fn attend_cached(
+    t: &mut Tape<'_>,
+    [q, k, v]: [Var; 3],
+    scale: f64,
+    mask: Mask,
+    cache: &mut Cache,
+) -> Var {
+    let kv = cache.update(t, k, v);
+    let y = attend(t, q, kv, scale, mask, None);
+    Heads::join(t, y)
 }
 
 impl OutputGate {
@@ -254,24 +392,24 @@ pub type Gated = Box<dyn Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync>;
 impl GatedMlp {
     /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
-        Self::named(p, name, ["gate_proj", "up_proj", "down_proj"], width, hidden, bias)
+        let names = ["gate_proj", "up_proj", "down_proj"];
+        p.scope(name, |p| Self::named(p, names, width, hidden, bias))
     }
 
-    /// [`GatedMlp::new`] with other names of the gate, up and down matrices.
+    /// Declares the matrices under other names (gate, up, down).
     pub fn named(
         p: &mut ParamBuilder,
-        name: &str,
-        [gate, up, down]: [&str; 3],
+        names: [&str; 3],
         width: u64,
         hidden: u64,
         bias: bool,
     ) -> Self {
-        p.scope(name, |p| Self {
-            gate: Linear::new(p, gate, width, hidden, bias),
-            up: Linear::new(p, up, width, hidden, bias),
-            down: Linear::new(p, down, hidden, width, bias),
+        Self {
+            gate: Linear::new(p, names[0], width, hidden, bias),
+            up: Linear::new(p, names[1], width, hidden, bias),
+            down: Linear::new(p, names[2], hidden, width, bias),
             activation: Box::new(activations::swiglu),
-        })
+        }
     }
 
     /// Another activation.
@@ -282,6 +420,12 @@ impl GatedMlp {
     ) -> Self {
         self.activation = Box::new(activation);
         self
+    }
+
+    /// The clamped SwiGLU activation.
+    #[must_use]
+    pub fn with_clamp(self, clamp: Clamp) -> Self {
+        self.with_activation(move |t, gate, x| clamp.apply(t, gate, x))
     }
 }
 
@@ -306,7 +450,7 @@ pub enum Head {
     Own(Linear),
     /// Tied to the embedding.
     Tied(Embedding),
-    /// Tied to the embedding, in a way that mlx-lm cannot run once the embedding is packed.
+    /// Tied to the embedding, by a product that fails when the embedding is packed.
     TiedUnpacked(Embedding),
 }
 
@@ -332,9 +476,9 @@ impl Head {
         match self {
             Self::Own(linear) => linear.forward(t, x),
             Self::Tied(embedding) => embedding.as_linear(t, x),
-            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => {
-                t.fail("mlx-lm multiplies with the packed words of the tied embedding")
-            }
+            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail(
+                "mlx-lm multiplies with the tied embedding of this model as if it were not quantised",
+            ),
             Self::TiedUnpacked(embedding) => embedding.as_linear(t, x),
         }
     }

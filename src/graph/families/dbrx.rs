@@ -49,7 +49,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             experts: (0..experts.total)
                 .map(|e| {
                     let name = format!("experts.{e}");
-                    GatedMlp::named(p, &name, ["w1", "v1", "w2"], o.width, hidden, false)
+                    p.scope(&name, |p| {
+                        GatedMlp::named(p, ["w1", "v1", "w2"], o.width, hidden, false)
+                    })
                 })
                 .collect(),
             chosen: experts.chosen,

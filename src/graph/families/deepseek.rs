@@ -49,7 +49,9 @@ fn rope(c: &Config, dim: u64) -> Result<RopeModule, ConfigError> {
         return Ok(RopeModule::plain(dim, false, theta));
     };
     match (scaling.opt_str("type")?, scaling.opt_number("factor")?) {
-        (Some("linear"), Some(factor)) => Ok(RopeModule::linear(dim, theta, factor)),
+        (Some("linear"), Some(factor)) => {
+            Ok(RopeModule::plain(dim, false, theta).with_position_scale(1.0 / factor))
+        }
         (Some("linear"), None) => Err(c.invalid("rope_scaling", "an object with a 'factor'")),
         (Some(_), _) => Ok(RopeModule::plain(dim, false, theta)),
         (None, _) => Err(c.invalid("rope_scaling", "an object with a 'type'")),

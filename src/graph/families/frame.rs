@@ -1,12 +1,12 @@
 //! The frame of a decoder: embedding, layers, final norm, head; and the pre-norm residual block.
 
 use super::common::Head;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, LayerNorm, PlainNorm, RmsNorm};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
 use crate::graph::op::{Binary, Unary};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Network, QuantOverride};
+use crate::graph::{Built, Network, QuantOverride};
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
@@ -38,13 +38,19 @@ impl Norm for RmsNorm {
     }
 }
 
-impl Norm for PlainNorm {
+impl Norm for crate::graph::nn::GemmaNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
 
-impl Norm for crate::graph::nn::GemmaNorm {
+impl Norm for UnitNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        self.forward(t, x)
+    }
+}
+
+impl Norm for crate::graph::nn::OffsetNorm {
     fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
@@ -197,6 +203,21 @@ impl<T: Mixer + ?Sized> Mixer for Box<T> {
     }
 }
 
+/// A norm whose result is divided by a number.
+pub struct DividedNorm {
+    /// The norm.
+    pub norm: Box<dyn Norm>,
+    /// The number.
+    pub divisor: f64,
+}
+
+impl Norm for DividedNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let x = self.norm.norm(t, x);
+        t.div(x, self.divisor)
+    }
+}
+
 /// Which mask the layers of a group get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaskRule {
@@ -215,8 +236,45 @@ pub enum MaskRule {
 }
 
 impl MaskRule {
-    /// The mask of a call of `n` tokens over the given cache.
-    pub fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
+    /// The cache class of an attention layer with this mask; `None` for other layers.
+    #[must_use]
+    pub const fn cache(self) -> Option<CacheKind> {
+        match self {
+            Self::Window(max_size) => Some(CacheKind::Rotating { max_size, keep: 0 }),
+            Self::Chunk(chunk_size) => Some(CacheKind::Chunked { chunk_size }),
+            Self::Full | Self::FullArray => Some(CacheKind::Kv),
+            Self::None | Self::Stateless => None,
+        }
+    }
+
+    /// The masks of layers with the given rules for `n` new tokens, from the caches of those that have one. Layers
+    /// with the same rule share the mask that the cache of the first of them makes.
+    pub fn build_all<'c>(
+        t: &mut Tape<'_>,
+        n: u32,
+        rules: &[Self],
+        caches: impl IntoIterator<Item = &'c Cache>,
+    ) -> Vec<Mask> {
+        let mut made: Vec<(Self, Mask)> = Vec::new();
+        let mut caches = caches.into_iter();
+        rules
+            .iter()
+            .map(|rule| {
+                let cache = if *rule == Self::Stateless { None } else { caches.next() };
+                match (made.iter().find(|(r, _)| r == rule), cache) {
+                    (Some(&(_, mask)), _) => mask,
+                    (None, None) => Mask::None,
+                    (None, Some(cache)) => {
+                        let mask = rule.build(t, n, cache);
+                        made.push((*rule, mask));
+                        mask
+                    }
+                }
+            })
+            .collect()
+    }
+
+    fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
         match self {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
@@ -247,6 +305,9 @@ fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
 /// Changes a value: a scaling of the embedding or of the logits.
 pub type Hook = Box<dyn Fn(&mut Tape<'_>, Var) -> Var + Send + Sync>;
 
+/// Adds what depends on the position of the tokens; gets the position of the first one.
+pub type PositionHook = Box<dyn Fn(&mut Tape<'_>, Var, u32) -> Var + Send + Sync>;
+
 /// How a module is packed, by its path.
 pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
 
@@ -254,6 +315,8 @@ pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
 pub struct Decoder {
     /// Token embedding.
     pub embed: Embedding,
+    /// Position embedding.
+    pub positions: Option<PositionHook>,
     /// What happens to the embedding before the first layer.
     pub on_embedding: Option<Hook>,
     /// The layers and the mask each gets. Layers with the same rule share one mask.
@@ -264,6 +327,8 @@ pub struct Decoder {
     pub head: Head,
     /// What happens to the logits.
     pub on_logits: Option<Hook>,
+    /// Which part of a layer's cache makes the masks, where the caches are lists.
+    pub mask_cache: usize,
     /// The family's `quant_predicate`.
     pub quant_override: QuantRule,
 }
@@ -281,11 +346,13 @@ impl Decoder {
     ) -> Self {
         Self {
             embed,
+            positions: None,
             on_embedding: None,
             layers,
             norm: Box::new(norm),
             head,
             on_logits: None,
+            mask_cache: 0,
             quant_override: Box::new(|_| QuantOverride::Default),
         }
     }
@@ -299,27 +366,45 @@ impl Decoder {
         self.quant_override = Box::new(rule);
         self
     }
+
+    /// Multiplies the embedding by a number.
+    #[must_use]
+    pub fn with_embedding_scale(mut self, factor: f64) -> Self {
+        self.on_embedding = Some(Box::new(move |t, h| t.mul(h, factor)));
+        self
+    }
+
+    /// The finished model of a dense decoder: layers with a window get a rotating cache, all others a plain one.
+    #[must_use]
+    pub fn built(self, max_context: Option<u64>) -> Built {
+        let caches = self.layers.iter().filter_map(|(rule, _)| rule.cache()).collect();
+        Built {
+            layers: self.layers.len() as u64,
+            network: Box::new(self),
+            caches,
+            experts: None,
+            max_context,
+        }
+    }
 }
 
 impl Network for Decoder {
     fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
+        if let Some(add) = &self.positions {
+            h = add(t, h, caches.first().map_or(0, Cache::offset));
+        }
         if let Some(hook) = &self.on_embedding {
             h = hook(t, h);
         }
         let n = t.dim(tokens, 1);
         caches.iter_mut().for_each(|cache| cache.trim_front(t));
-        let mut masks: Vec<(MaskRule, Mask)> = Vec::new();
-        let stateful = self.layers.iter().filter(|(rule, _)| *rule != MaskRule::Stateless);
-        for ((rule, _), cache) in stateful.zip(caches.iter()) {
-            if !masks.iter().any(|(r, _)| r == rule) {
-                masks.push((*rule, rule.build(t, n, cache)));
-            }
-        }
+        let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
+        let parts = caches.iter_mut().map(|cache| &*cache.part(self.mask_cache));
+        let masks = MaskRule::build_all(t, n, &rules, parts);
         let mut caches = caches.iter_mut();
-        for (i, (rule, block)) in self.layers.iter().enumerate() {
+        for (i, ((rule, block), mask)) in self.layers.iter().zip(masks).enumerate() {
             t.layer(i);
-            let mask = masks.iter().find(|(r, _)| r == rule).map_or(Mask::None, |m| m.1);
             let mut none = Cache::List(Vec::new());
             let own = if *rule == MaskRule::Stateless { None } else { caches.next() };
             h = block.forward(t, h, mask, own.unwrap_or(&mut none));

@@ -1,14 +1,15 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
+use super::blocks::{Norms, Residual, Sandwich};
 use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, layer_count};
-use super::frame::{Block, Decoder, FeedForward, MaskRule, Mixer};
+use super::frame::{Block, Decoder, MaskRule};
 use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::cache::CacheKind;
 use crate::graph::nn::{Embedding, GemmaNorm, RopeModule, RopeScaling, activations};
 use crate::graph::op::Binary;
 use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::tape::{Tape, Var};
 use crate::model::{Config, ConfigError, DType};
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
@@ -41,6 +42,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let window = c.dim_or("sliding_window", 512)? as u32;
     let pattern = c.dim_or("sliding_window_pattern", 6)?.max(1);
+    if pattern > count {
+        return Err(c.invalid("sliding_window_pattern", format!("at most {count}, all layers")));
+    }
     let max_context = c.dim_or("max_position_embeddings", 32_768)?;
     let scale = c.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
     let full_rope = RopeModule::new(
@@ -70,14 +74,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                     (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
                 });
                 let attention = attention.with_norms(query, key, NormPlace::Heads);
-                Layer {
+                let norm = |p: &mut ParamBuilder, name: &str| GemmaNorm::new(p, name, width, eps);
+                let around = |p: &mut ParamBuilder, before: &str, after: &str| {
+                    Norms::around(norm(p, before), norm(p, after))
+                };
+                let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
+                Sandwich::new(
                     attention,
-                    mlp: GatedMlp::new(p, "mlp", width, hidden, false).with_activation(gelu_gate),
-                    input_norm: GemmaNorm::new(p, "input_layernorm", width, eps),
-                    post_attention_norm: GemmaNorm::new(p, "post_attention_layernorm", width, eps),
-                    pre_mlp_norm: GemmaNorm::new(p, "pre_feedforward_layernorm", width, eps),
-                    post_mlp_norm: GemmaNorm::new(p, "post_feedforward_layernorm", width, eps),
-                }
+                    around(p, "input_layernorm", "post_attention_layernorm"),
+                    mlp.with_activation(gelu_gate),
+                    around(p, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+                )
+                .with_residuals(Residual::Own(clip_residual), Residual::Own(clip_residual))
             });
             (rule(i), Box::new(block) as Box<dyn Block>)
         });
@@ -114,28 +122,6 @@ pub(super) fn scale_embedding(t: &mut Tape<'_>, h: Var, root: f64) -> Var {
 pub(super) fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::gelu_approx(t, gate);
     t.mul(g, x)
-}
-
-struct Layer {
-    attention: Attention,
-    mlp: GatedMlp,
-    input_norm: GemmaNorm,
-    post_attention_norm: GemmaNorm,
-    pre_mlp_norm: GemmaNorm,
-    post_mlp_norm: GemmaNorm,
-}
-
-impl Block for Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.input_norm.forward(t, x);
-        let r = self.attention.mix(t, r, mask, cache);
-        let r = self.post_attention_norm.forward(t, r);
-        let h = clip_residual(t, x, r);
-        let r = self.pre_mlp_norm.forward(t, h);
-        let r = self.mlp.apply(t, r);
-        let r = self.post_mlp_norm.forward(t, r);
-        clip_residual(t, h, r)
-    }
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.

@@ -114,7 +114,7 @@ impl Settings {
 fn alpha_rope(dim: u64, theta: f64, alpha: f64) -> RopeModule {
     let base = theta * alpha.powf(dim as f64 / (dim as f64 - 2.0));
     let dims = u32::try_from(dim).unwrap_or(0);
-    RopeModule::with_table(dim, FrequencyTable::Plain { dims, base })
+    RopeModule::with_table(dim, FrequencyTable::Plain { dims, base, negative: false })
 }
 
 /// A key that holds one number for all layers or a list with one for each.

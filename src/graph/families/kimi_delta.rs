@@ -212,13 +212,14 @@ impl Mixer for KimiDelta {
     }
 }
 
-fn zeros(t: &mut Tape<'_>, like: Var, keep: u32) -> Var {
+/// The state of a convolution before the first token.
+pub fn zeros(t: &mut Tape<'_>, like: Var, keep: u32) -> Var {
     let (shape, dtype) = (t.shape(like).with(1, keep), t.dtype(like));
     t.full(shape, 0.0, dtype)
 }
 
 /// `ShortConv1d`: a causal depth-wise convolution and SiLU, with a dense copy of the last inputs as its state.
-fn short_conv(
+pub fn short_conv(
     t: &mut Tape<'_>,
     conv: &Conv1d,
     x: Var,

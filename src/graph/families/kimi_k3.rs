@@ -166,7 +166,6 @@ struct KimiK3 {
 
 impl Network for KimiK3 {
     fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let first = caches.iter().all(|c| c.slots().iter().all(Option::is_none));
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let latent = self.layers.iter().position(|l| matches!(l.mixer, LayerMixer::Latent(_)));
@@ -174,7 +173,7 @@ impl Network for KimiK3 {
             Some(cache) => cache.mask(t, n, None, true),
             None => Mask::None,
         };
-        let mut blocks = Blocks { first, raw: None };
+        let mut blocks = Blocks { raw: None };
         for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
             t.layer(i);
             h = layer.forward(t, h, mask, cache, &mut blocks);
@@ -264,8 +263,6 @@ impl Layer {
 
 /// The sums before each block of layers.
 struct Blocks {
-    /// Whether this is the first call of the model, which computes the weights of the mixes.
-    first: bool,
     /// The sums `[blocks, batch, tokens, width]` and their inverse root mean squares.
     raw: Option<(Var, Var)>,
 }
@@ -303,9 +300,9 @@ impl ResidualMix {
     }
 
     /// The query: norm weight times projection, computed in the first call and kept.
-    fn query(&self, t: &mut Tape<'_>, first: bool) -> Var {
-        if !first {
-            return t.derived(Derived { norm: self.norm, row: self.projection });
+    fn query(&self, t: &mut Tape<'_>) -> Var {
+        if !t.is_first_call() {
+            return t.derived(Derived::ScaledRow { norm: self.norm, row: self.projection });
         }
         let norm = t.weight(self.norm);
         let norm = t.astype(norm, DType::F32);
@@ -316,7 +313,7 @@ impl ResidualMix {
 
     fn apply(&self, t: &mut Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
         let Some((raw, inverse)) = blocks.raw else { return sum };
-        let query = self.query(t, blocks.first);
+        let query = self.query(t);
         let eps = t.scalar(self.eps, DType::F32);
         let rows = f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1));
         let rows = t.scalar(rows, DType::I32);

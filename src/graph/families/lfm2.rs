@@ -21,7 +21,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = dense_hidden(c)?;
     s.build(p, None, |p, _| {
         let names = ["w1", "w3", "w2"];
-        Box::new(GatedMlp::named(p, "feed_forward", names, width, hidden, false))
+        Box::new(p.scope("feed_forward", |p| GatedMlp::named(p, names, width, hidden, false)))
     })
 }
 

@@ -1,87 +1,116 @@
-//! Llama and models of the same build: Mistral, Yi, TinyLlama, SmolLM2, iQuest-Coder, XVERSE.
+//! Llama and models of the same build: Mistral, Yi, TinyLlama, SmolLM2, iQuest-Coder, XVERSE; SmolLM3, whose layers
+//! partly have no rotary embedding; Mistral 3 and Pixtral, which wrap the text model.
 //!
 //! Layers may be full or sliding-window attention (`layer_types`); a `sliding_window` without `layer_types` is
 //! ignored, as mlx-lm does.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads, kv_heads, layer_count};
-use super::frame::{Block, Decoder, MaskRule, PreNorm};
+use super::common::{Attention, Biases, GatedMlp};
+use super::frame::{MaskRule, PreNorm};
+use super::shell::{Dims, HeadKind, layer_type_rules, text_config};
+use super::{ministral3, mistral4, shell};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
+use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::model::{Config, ConfigError};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let width = c.positive("hidden_size")?;
-    let query = c.positive("num_attention_heads")?;
-    let dim = match c.opt_dim("head_dim")? {
-        Some(d) if d > 0 => d,
-        _ => width / query,
-    };
-    let heads = Heads { query, kv: kv_heads(c, query)?, dim };
+    build_with(c, p, |_| true)
+}
+
+/// A Llama model whose layer `i` has a rotary embedding if `rotary(i)`.
+fn build_with(
+    c: &Config,
+    p: &mut ParamBuilder,
+    rotary: impl Fn(usize) -> bool,
+) -> Result<Built, ConfigError> {
+    let (d, rules) = dims_and_rules(c)?;
+    let heads = d.optional_heads(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let hidden = c.positive("intermediate_size")?;
-    let vocabulary = c.positive("vocab_size")?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let max_context = c.opt_dim("max_position_embeddings")?;
     let rope = RopeModule::new(
-        dim,
+        heads.dim,
         c.number_or("rope_theta", 10_000.0)?,
         c.bool_or("rope_traditional", false)?,
         RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        max_context,
+        d.max_context,
     )?;
-    let rules = mask_rules(c)?;
-
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = rules.iter().enumerate().map(|(i, rule)| {
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let rope = Some(rope.clone());
-                let attention = Attention::new(p, "self_attn", width, heads, biases, rope);
-                let mlp = GatedMlp::new(p, "mlp", width, hidden, mlp_bias);
-                PreNorm::new(p, width, eps, attention, mlp)
-            });
-            (*rule, Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+        let rope = rotary(i).then(|| rope.clone());
+        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
+        PreNorm::new(p, d.width, eps, attention, mlp)
     });
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let caches = rules
-        .iter()
-        .map(|rule| match *rule {
-            MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
-            _ => CacheKind::Kv,
-        })
-        .collect();
-    Ok(Built {
-        layers: layers.len() as u64,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches,
-        experts: None,
-        max_context,
-    })
+    Ok(decoder.built(d.max_context))
 }
 
-fn mask_rules(c: &Config) -> Result<Vec<MaskRule>, ConfigError> {
+/// Sizes and masks. `layer_types` counts the layers if it is there.
+pub(super) fn dims_and_rules(c: &Config) -> Result<(Dims, Vec<MaskRule>), ConfigError> {
+    let mut d = Dims::read(c)?;
     let Some(types) = c.opt_strings("layer_types")? else {
-        return Ok(vec![MaskRule::Full; layer_count(c)? as usize]);
+        return Ok((d, d.full()));
     };
     if !types.iter().any(|t| t == "full_attention") {
         return Err(c.invalid("layer_types", "at least one 'full_attention'"));
     }
-    let window = c.opt_dim("sliding_window")?;
-    types
-        .iter()
-        .map(|t| match (t.as_str(), window) {
-            ("sliding_attention", Some(w)) if w > 0 => Ok(MaskRule::Window(w as u32)),
-            ("sliding_attention", _) => {
-                Err(c.invalid("sliding_window", "a size, because layer_types has sliding layers"))
-            }
-            _ => Ok(MaskRule::Full),
-        })
-        .collect()
+    d.layers = types.len();
+    let sliding = types.iter().map(|t| match t.as_str() {
+        "sliding_attention" => t.clone(),
+        _ => "full_attention".to_owned(),
+    });
+    let types: Vec<String> = sliding.collect();
+    let rules = layer_type_rules(c, &types, types.len())?;
+    Ok((d, rules))
+}
+
+/// `smollm3`.
+pub(super) fn build_smollm3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let layers = dims_and_rules(c)?.0.layers;
+    let interval = c.dim_or("no_rope_layer_interval", 4)? as usize;
+    let listed = c.opt_dims("no_rope_layers")?;
+    match &listed {
+        Some(list) if list.len() != layers => {
+            return Err(c.invalid("no_rope_layers", format!("{layers} entries, one per layer")));
+        }
+        None if interval == 0 => {
+            return Err(c.invalid("no_rope_layer_interval", "a whole number of at least 1"));
+        }
+        _ => {}
+    }
+    let built = build_with(c, p, |i| match &listed {
+        Some(list) => list.get(i) != Some(&0),
+        None => (i + 1) % interval != 0,
+    })?;
+    Ok(plain_caches(built))
+}
+
+/// `mistral3`: a Llama, Ministral 3 or Mistral 4 text model under `language_model`.
+pub(super) fn build_mistral3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let mut text = text_config(c)?;
+    if !text.has("tie_word_embeddings") {
+        text = text.with("tie_word_embeddings", false);
+    }
+    let built = p.scope("language_model", |p| match text.opt_str("model_type")? {
+        Some("ministral3") => ministral3::build(&text, p),
+        Some("mistral4") => mistral4::build(&text, p),
+        _ => build(&text, p),
+    })?;
+    Ok(plain_caches(built))
+}
+
+/// `pixtral`: a Llama text model with a head of its own under `language_model`.
+pub(super) fn build_pixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = shell::text_config(c)?.with("tie_word_embeddings", false);
+    let heads = text.dim_or("num_attention_heads", 32)?;
+    let text = text.with("num_attention_heads", heads);
+    Ok(plain_caches(p.scope("language_model", |p| build(&text, p))?))
+}
+
+/// The caches of a model class without `make_cache`: a plain one per layer, sliding layers included.
+fn plain_caches(mut built: Built) -> Built {
+    built.caches = vec![CacheKind::Kv; built.layers as usize];
+    built
 }

@@ -6,9 +6,7 @@ use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::experts;
 use super::outline::Outline;
 use crate::graph::cache::Cache;
-use crate::graph::nn::{
-    Linear, PlainNorm, RopeModule, RopeScaling, SwitchGlu, activations, attend,
-};
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, UnitNorm, activations, attend};
 use crate::graph::op::Unary;
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
@@ -83,7 +81,7 @@ pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
         let rope = rotated.get(i as usize).is_some_and(|r| *r).then(|| rope.clone());
         let mut attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
         if norms {
-            let norm = PlainNorm { eps: o.eps };
+            let norm = UnitNorm::new(o.eps);
             attention = attention.with_norms(norm, norm, NormPlace::Rows);
         }
         let mlp = GatedMlp::new(p, "feed_forward", o.width, hidden, false);

@@ -313,7 +313,7 @@ impl Recurrence {
             let last = t.expand_dims(last, &[-2, -1]);
             let kept = t.mul(last, state);
             next = t.add(next, kept);
-            let past = self.from_state(t, c, state);
+            let past = self.carried(t, c, state);
             let total = t.expand_dims(total, &[-1]);
             let past = t.mul(total, past);
             y = t.add(y, past);
@@ -322,7 +322,7 @@ impl Recurrence {
     }
 
     /// What the state before the chunk gives for every token.
-    fn from_state(&self, t: &mut Tape<'_>, c: Var, state: Var) -> Var {
+    fn carried(&self, t: &mut Tape<'_>, c: Var, state: Var) -> Var {
         let d = &self.dims;
         let (rows, n) = (i64::from(t.dim(c, 0)), i64::from(t.dim(c, 1)));
         let (groups, size) = (d.groups as i64, d.state as i64);

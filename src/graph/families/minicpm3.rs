@@ -1,7 +1,7 @@
 //! MiniCPM3: latent attention with expanded keys and values, LongRoPE, scaled residuals, embedding and logits.
 
 use super::common::{GatedMlp, layer_count};
-use super::frame::{MaskRule, Norm, PreNorm};
+use super::frame::{DividedNorm, MaskRule, PreNorm};
 use super::mla::MlaDims;
 use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
 use super::outline::Outline;
@@ -9,7 +9,6 @@ use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
 use crate::model::{Config, ConfigError};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -71,18 +70,7 @@ fn rope(c: &Config, d: &MlaDims, max: u64) -> Result<RopeModule, ConfigError> {
     };
     let original = scaling.values().number_or("original_max_position_embeddings", 4096.0)?;
     let base = c.number_or("rope_theta", 1e6)?;
-    Ok(RopeModule::long(d.rope, base, &scaling, Some(max), original))
-}
-
-/// A norm whose result is divided by a number.
-struct DividedNorm {
-    norm: Box<dyn Norm>,
-    divisor: f64,
-}
-
-impl Norm for DividedNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
-        let x = self.norm.norm(t, x);
-        t.div(x, self.divisor)
-    }
+    let listed = scaling.values().has("long_factor");
+    let factors = if listed { scaling.long_factors()? } else { vec![1.0] };
+    RopeModule::long(d.rope, base, max, original, factors)
 }

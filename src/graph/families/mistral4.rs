@@ -3,6 +3,7 @@
 
 use super::common::{GatedMlp, Head, Heads, layer_count};
 use super::frame::FeedForward;
+use super::ministral3::QueryScale;
 use super::mla::{MlaDims, Query, position_scores};
 use super::moe::{combine, experts, mask_groups};
 use crate::graph::cache::{Cache, CacheKind};
@@ -10,7 +11,6 @@ use crate::graph::nn::{
     Embedding, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
     yarn_attention_scale,
 };
-use crate::graph::op::Unary;
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Experts, Network};
@@ -51,35 +51,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })
 }
 
-/// The Llama 4 scale of queries: `1 + beta * ln(1 + floor(position / original))`.
-#[derive(Clone, Copy, Debug)]
-struct PositionScale {
-    beta: f64,
-    original: i64,
-}
-
-impl PositionScale {
-    /// The factors of `n` tokens from `offset` on, `[n, 1]`.
-    fn factors(self, t: &mut Tape<'_>, n: u32, offset: u32) -> Var {
-        let positions = t.arange(0, n);
-        let positions = t.add(positions, i64::from(offset));
-        let turns = t.div(positions, self.original);
-        let turns = t.unary(Unary::Floor, turns);
-        let turns = t.add(turns, 1i64);
-        let log = t.unary(Unary::Log, turns);
-        let log = t.mul(log, self.beta);
-        let factors = t.add(log, 1i64);
-        t.expand_dims(factors, &[1])
-    }
-}
-
 /// Settings of the attention layers.
 struct Settings {
     dims: MlaDims,
     bias: bool,
     rope: RopeModule,
     scale: f64,
-    position_scale: PositionScale,
+    position_scale: QueryScale,
 }
 
 impl Settings {
@@ -94,11 +72,6 @@ impl Settings {
             value: c.positive("v_head_dim")?,
         };
         let block = c.object("rope_parameters")?;
-        let original = block.positive("original_max_position_embeddings")?;
-        let beta = match block.opt_number("llama_4_scaling_beta")? {
-            Some(beta) => beta,
-            None => return Err(block.invalid("llama_4_scaling_beta", "a number")),
-        };
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let base = block.number_or("rope_theta", 100_000.0)?;
         let traditional = c.bool_or("rope_interleave", true)?;
@@ -109,7 +82,7 @@ impl Settings {
             bias: c.bool_or("attention_bias", false)?,
             rope: RopeModule::new(dims.rope, base, traditional, scaling.as_ref(), max)?,
             scale: yarn_attention_scale(scale, scaling.as_ref())?,
-            position_scale: PositionScale { beta, original: original as i64 },
+            position_scale: QueryScale::read(&block)?,
         })
     }
 }
@@ -119,7 +92,7 @@ struct Mistral4 {
     layers: Vec<Layer>,
     norm: RmsNorm,
     head: Head,
-    scale: PositionScale,
+    scale: QueryScale,
 }
 
 impl Network for Mistral4 {

@@ -283,7 +283,7 @@ fn position_score_steps(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask
     let scores = t.matmul(q_pe, keys);
     match mask {
         Mask::Array(m) => {
-            let low = t.scalar(f64::from(f32::MIN), t.dtype(scores));
+            let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
             t.select(m, scores, low)
         }
         Mask::None | Mask::Causal => scores,

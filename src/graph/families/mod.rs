@@ -1,37 +1,65 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
+mod afm7;
 mod afmoe;
+mod apertus;
+mod baichuan_m1;
 mod bailing_linear;
 mod bailing_moe;
 mod bailing_v3;
+mod bitnet;
+mod blocks;
+mod cohere;
 mod common;
 mod dbrx;
 mod deepseek;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
+mod deepseek_v4;
+mod deepseek_v41;
+mod deepseek_v41_attention;
+mod deepseek_v41_indexer;
+mod deepseek_v4_attention;
+mod deepseek_v4_pool;
 mod dots1;
 mod ernie4_5_moe;
+mod exaone;
+mod exaone4;
 mod exaone_moe;
 mod falcon_h1;
 mod frame;
 mod fused;
 mod gated_delta;
 mod gear;
+mod gemma;
 mod gemma3;
+mod gemma3n;
+mod gemma4;
+mod glm4;
 mod glm4_moe;
+mod gpt;
 mod gpt_oss;
+mod gqa;
+mod granite;
 mod granitemoe;
 mod granitemoehybrid;
 mod hunyuan;
+mod hunyuan_dense;
+mod hyper;
+mod internlm2;
+mod iquestloop;
+mod jamba;
 mod kimi_delta;
 mod kimi_k3;
 mod kimi_linear;
 mod kimi_moe;
 mod klear;
 mod laguna;
+mod layernorm;
 mod lfm2;
 mod lightning;
+mod lille;
 mod llama;
 mod llama4;
 mod longcat;
@@ -44,27 +72,52 @@ mod minicpm3;
 mod minimax;
 mod minimax_index;
 mod minimax_m3;
+mod ministral3;
 mod mistral4;
 mod mixtral;
 mod mla;
 mod mla_expanded;
+mod mlp;
 mod moe;
+mod muse_glimmer;
 mod muse_spark;
+mod nanbeige;
+mod nanochat;
+mod nemotron;
 mod nemotron_h;
+mod nemotron_nas;
 mod ngram;
+mod olmo;
+mod olmo2;
+mod olmo_hybrid;
 mod olmoe;
+mod openelm;
 mod outline;
+mod phi;
+mod phi3;
+mod phi3small;
 mod phimoe;
+mod plamo;
+mod plamo2;
+mod plamo3;
+mod plamo_sandwich;
+mod prism_hadamard;
+mod qwen;
+mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
+mod recurrent_gemma;
 mod routed;
+mod rwkv7;
 mod sandwich;
 mod scores;
+mod shell;
 mod spark2_5;
 mod step3p5;
 mod step3p7;
+mod talkie;
 mod vision_tower;
 mod youtu_llm;
 
@@ -120,6 +173,19 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build),
     Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
+    Family {
+        model_types: &["deepseek_v4"],
+        build: deepseek_v4::build,
+        not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
+    },
+    Family::of(&["jamba"], jamba::build),
+    Family::of(&["olmo_hybrid"], olmo_hybrid::build),
+    Family::of(&["plamo2"], plamo2::build),
+    Family::of(&["plamo3"], plamo3::build),
+    Family::of(&["rwkv7"], rwkv7::build),
+    Family::of(&["recurrent_gemma"], recurrent_gemma::build),
+    Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
     Family::of(&["mistral4"], mistral4::build),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
@@ -171,6 +237,62 @@ pub const FAMILIES: &[Family] = &[
         hunyuan::build_v1,
         "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan",
     ),
+    Family::of(&["smollm3"], llama::build_smollm3),
+    Family::of(&["mistral3", "llava"], llama::build_mistral3),
+    Family::of(&["pixtral"], llama::build_pixtral),
+    Family::of(&["ministral3"], ministral3::build),
+    Family::of(&["qwen"], qwen::build),
+    Family::of(&["qwen2"], qwen2::build),
+    Family::of(&["qwen2_vl", "qwen2_5_vl"], qwen2::build_vl),
+    Family::of(&["mimo"], qwen2::build_mimo),
+    Family::of(&["qwen3_vl"], qwen3::build_vl),
+    Family::of(&["gemma"], gemma::build),
+    Family::of(&["gemma2"], gemma::build_2),
+    Family::of(&["gemma3n"], gemma3n::build),
+    Family::of(&["gemma4", "gemma4_unified"], gemma4::build_multimodal),
+    Family::of(&["gemma4_text"], gemma4::build),
+    Family::of(&["phi"], phi::build),
+    Family::of(&["phixtral", "phi-msft"], phi::build_phixtral),
+    Family::of(&["phi3"], phi3::build),
+    Family::of(&["phi3small"], phi3small::build),
+    Family::of(&["olmo"], olmo::build),
+    Family::of(&["olmo2"], olmo2::build),
+    Family::of(&["olmo3"], olmo2::build_3),
+    Family::of(&["granite"], granite::build),
+    Family::of(&["glm"], glm4::build),
+    Family::of(&["glm4"], glm4::build_4),
+    Family::of(&["seed_oss"], gqa::build_seed_oss),
+    Family::of(&["internlm3"], gqa::build_internlm3),
+    Family::of(&["ernie4_5"], gqa::build_ernie),
+    Family::of(&["helium"], gqa::build_helium),
+    Family::of(&["telechat3"], gqa::build_telechat3),
+    Family::of(&["exaone4"], exaone4::build),
+    Family::of(&["apertus"], apertus::build),
+    Family::of(&["starcoder2"], layernorm::build_starcoder2),
+    Family::of(&["stablelm"], layernorm::build_stablelm),
+    Family::of(&["cohere"], cohere::build),
+    Family::of(&["cohere2"], cohere::build_2),
+    Family::of(&["hunyuan_v1_dense"], hunyuan_dense::build),
+    Family::of(&["muse_glimmer"], muse_glimmer::build),
+    Family::of(&["nemotron-nas"], nemotron_nas::build),
+    Family::of(&["nemotron"], nemotron::build),
+    Family::of(&["minicpm"], granite::build_minicpm),
+    Family::of(&["exaone"], exaone::build),
+    Family::of(&["internlm2"], internlm2::build),
+    Family::of(&["gpt2"], gpt::build_2),
+    Family::of(&["gpt_bigcode"], gpt::build_bigcode),
+    Family::of(&["gpt_neox"], gpt::build_neox),
+    Family::of(&["gptj"], gpt::build_j),
+    Family::of(&["openelm"], openelm::build),
+    Family::of(&["nanochat"], nanochat::build),
+    Family::of(&["plamo"], plamo::build),
+    Family::of(&["lille-130m"], lille::build),
+    Family::of(&["baichuan_m1"], baichuan_m1::build),
+    Family::of(&["nanbeige"], nanbeige::build),
+    Family::of(&["talkie"], talkie::build),
+    Family::of(&["bitnet"], bitnet::build),
+    Family::of(&["iquestloopcoder"], iquestloop::build),
+    Family::of(&["afm7"], afm7::build),
 ];
 
 /// The family of a `model_type`.

@@ -137,18 +137,11 @@ impl Network for MuseSpark {
         let h = t.rms_norm(h, None, s.eps);
         let mut h = t.astype(h, DType::F32);
         let n = t.dim(tokens, 1);
-        let mut masks: Vec<(MaskRule, Mask)> = Vec::new();
-        for (layer, cache) in self.layers.iter().zip(caches.iter()) {
-            let rule = layer.kind.rule;
-            if !masks.iter().any(|(r, _)| *r == rule) {
-                masks.push((rule, rule.build(t, n, cache)));
-            }
-        }
+        let rules: Vec<MaskRule> = self.layers.iter().map(|layer| layer.kind.rule).collect();
+        let masks = MaskRule::build_all(t, n, &rules, caches.iter());
         let mut input = None;
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+        for (i, ((layer, mask), cache)) in self.layers.iter().zip(masks).zip(caches).enumerate() {
             t.layer(i);
-            let mask =
-                masks.iter().find(|(r, _)| *r == layer.kind.rule).map_or(Mask::None, |m| m.1);
             let own = match input {
                 Some(input) => input,
                 None => {

@@ -58,7 +58,13 @@ fn rope(c: &Config, dim: u64, max: Option<u64>) -> Result<RopeModule, ConfigErro
         }
     }
     let original = c.number_or("original_max_position_embeddings", 4096.0)?;
-    let rope = RopeModule::long(dim, theta, &scaling, max, original);
+    let rope = RopeModule::long(
+        dim,
+        theta,
+        max.unwrap_or(original as u64),
+        original,
+        scaling.long_factors()?,
+    )?;
     let own = scaling.values().opt_number("long_mscale")?.filter(|&factor| factor != 0.0);
     Ok(match own {
         Some(factor) => rope.with_input_scale(factor),

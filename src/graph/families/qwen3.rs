@@ -1,49 +1,32 @@
-//! Qwen3 dense: Llama's block with norms over each query and key head.
+//! Qwen3 dense: Llama's block with norms over each query and key head. Qwen3-VL wraps it.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, layer_count};
-use super::frame::{Block, Decoder, MaskRule, PreNorm};
+use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::frame::PreNorm;
+use super::shell::{Dims, HeadKind, text_config};
 use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
+use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::model::{Config, ConfigError};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let width = c.positive("hidden_size")?;
-    let count = layer_count(c)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let d = Dims::read(c)?;
+    let heads = Heads { dim: c.positive("head_dim")?, ..d.heads(c)? };
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
-    let hidden = c.positive("intermediate_size")?;
-    let vocabulary = c.positive("vocab_size")?;
-    let tied = c.bool("tie_word_embeddings")?;
-    let max_context = c.opt_dim("max_position_embeddings")?;
-    let rope = rope(c, heads.dim, max_context)?;
-
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let attention = attention(p, width, heads, eps, &rope);
-                let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
-                PreNorm::new(p, width, eps, attention, mlp)
-            });
-            (MaskRule::Full, Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
+    let rope = rope(c, heads.dim, d.max_context)?;
+    let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+        let attention = attention(p, d.width, heads, eps, &rope);
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        PreNorm::new(p, d.width, eps, attention, mlp)
     });
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    Ok(Built {
-        layers: count,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches: vec![CacheKind::Kv; count as usize],
-        experts: None,
-        max_context,
-    })
+    Ok(decoder.built(d.max_context))
+}
+
+/// `qwen3_vl`: the text model under `language_model`.
+pub(super) fn build_vl(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = if c.has("text_config") { text_config(c)? } else { c.clone() };
+    p.scope("language_model", |p| build(&text, p))
 }
 
 /// Attention without biases, with a norm over each query and key head.

@@ -25,6 +25,12 @@ pub fn swiglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
     y
 }
 
+/// `nn.silu(gate) * x`, in two kernels.
+pub fn silu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let g = silu(t, gate);
+    t.mul(g, x)
+}
+
 /// `nn.relu`.
 pub fn relu(t: &mut Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [t.binary(Binary::Maximum, x, 0i64)]);
@@ -120,6 +126,40 @@ impl Situ {
             [t.astype(y, dtype)]
         });
         y
+    }
+}
+
+/// The clamped SwiGLU of DeepSeek-V4: `silu(min(gate, limit)) * clip(x, -limit, limit)` in one kernel.
+pub fn limited_swiglu(t: &mut Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
+    let [y] = t.compiled(|t| {
+        let bounded = limit > 0.0;
+        let gate = if bounded { t.binary(Binary::Minimum, gate, limit) } else { gate };
+        let g = silu_steps(t, gate);
+        let x = if bounded { t.clip(x, -limit, limit) } else { x };
+        [t.mul(g, x)]
+    });
+    y
+}
+
+/// The clamped SwiGLU of DeepSeek-V4.1: both parts are bounded, in float32, before the fused kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Bound; none when it is not above 0.
+    pub limit: f64,
+}
+
+impl Clamp {
+    /// `silu(min(gate, limit)) * clip(x, -limit, limit)`, cast back to the type of `x`.
+    pub fn apply(self, t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+        let dtype = t.dtype(x);
+        let mut gate = t.astype(gate, DType::F32);
+        let mut x = t.astype(x, DType::F32);
+        if self.limit > 0.0 {
+            gate = t.binary(Binary::Minimum, gate, self.limit);
+            x = t.clip(x, -self.limit, self.limit);
+        }
+        let y = swiglu(t, gate, x);
+        t.astype(y, dtype)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::graph::params::{ModuleId, ParamBuilder, Part};
 use crate::graph::tape::linalg::Packed;
 use crate::graph::tape::{Tape, Var};
+use crate::model::DType;
 
 /// The packed tensors of a module, or `None` when its weight is plain.
 fn packed(t: &mut Tape<'_>, id: ModuleId) -> Option<Packed> {
@@ -13,6 +14,26 @@ fn packed(t: &mut Tape<'_>, id: ModuleId) -> Option<Packed> {
         biases: packing.has_biases().then(|| t.param(id, Part::Biases)),
         packing,
     })
+}
+
+/// The signed Hadamard rotation of the input of a packed matrix, or its inverse; `x` itself for other matrices.
+fn rotated(t: &mut Tape<'_>, id: ModuleId, x: Var, inverse: bool) -> Var {
+    let prepacked = t.params().module(id).prepacked;
+    let Some((signs, block)) = prepacked.and_then(|p| p.rotation) else { return x };
+    let (shape, dtype) = (t.shape(x), t.dtype(x));
+    let signs = t.weight(signs);
+    let mut x = t.astype(x, DType::F32);
+    if !inverse {
+        x = t.mul(x, signs);
+    }
+    let x = t.reshape(x, &[-1, i64::from(block)]);
+    let x = t.hadamard(x, f64::from(block).powf(-0.5));
+    let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+    let mut x = t.reshape(x, &dims);
+    if inverse {
+        x = t.mul(x, signs);
+    }
+    t.astype(x, dtype)
 }
 
 /// `nn.Linear` or, after quantisation, `nn.QuantizedLinear`.
@@ -28,9 +49,15 @@ impl Linear {
         Self { id: p.linear(name, inputs, outputs, bias), bias }
     }
 
+    /// Declares a matrix without bias that keeps float32 in a 16-bit model.
+    pub fn new_f32(p: &mut ParamBuilder, name: &str, inputs: u64, outputs: u64) -> Self {
+        Self { id: p.linear_f32(name, inputs, outputs), bias: false }
+    }
+
     /// `x W^T (+ b)`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         if let Some(w) = packed(t, self.id) {
+            let x = rotated(t, self.id, x, false);
             let y = t.quantized_matmul(x, w, true);
             if !self.bias {
                 return y;
@@ -74,6 +101,9 @@ impl Embedding {
                 let w = t.param(self.id, Part::Weight);
                 t.take(w, ids)
             }
+            Some(w) if t.params().module(self.id).prepacked.is_some() => {
+                self.unpacked_rows(t, ids, w)
+            }
             Some(w) => {
                 let rows = Packed {
                     weight: t.take(w.weight, ids),
@@ -86,10 +116,30 @@ impl Embedding {
         }
     }
 
+    /// The rows of a table that only exists packed, in float16: a flat list of ids, rotated back.
+    fn unpacked_rows(&self, t: &mut Tape<'_>, ids: Var, w: Packed) -> Var {
+        let mut dims: Vec<i64> = t.shape(ids).dims().iter().map(|&n| i64::from(n)).collect();
+        dims.push(-1);
+        let ids = t.reshape(ids, &[-1]);
+        let rows = Packed {
+            weight: t.take(w.weight, ids),
+            scales: t.take(w.scales, ids),
+            biases: w.biases.map(|b| t.take(b, ids)),
+            packing: w.packing,
+        };
+        let rows = t.dequantize(rows);
+        let rows = t.reshape(rows, &dims);
+        let rows = t.astype(rows, DType::F16);
+        rotated(t, self.id, rows, true)
+    }
+
     /// The table as an output head.
     pub fn as_linear(&self, t: &mut Tape<'_>, x: Var) -> Var {
         match packed(t, self.id) {
-            Some(w) => t.quantized_matmul(x, w, true),
+            Some(w) => {
+                let x = rotated(t, self.id, x, false);
+                t.quantized_matmul(x, w, true)
+            }
             None => {
                 let w = t.param(self.id, Part::Weight);
                 let w = t.transpose(w, &[1, 0]);

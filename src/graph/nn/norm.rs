@@ -1,7 +1,7 @@
 //! Normalisation layers.
 
 use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Derived, Tape, Var};
 
 /// `nn.RMSNorm`.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,11 @@ impl RmsNorm {
         Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
     }
 
+    /// Declares a weight that keeps float32 in a 16-bit model.
+    pub fn new_f32(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
+        Self { weight: p.raw_f32(&format!("{name}.weight"), &[width]), eps }
+    }
+
     /// The normalised `x`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
@@ -36,12 +41,17 @@ impl RmsNorm {
 
 /// An RMS norm without a weight.
 #[derive(Clone, Copy, Debug)]
-pub struct PlainNorm {
-    /// Added to the mean square.
-    pub eps: f64,
+pub struct UnitNorm {
+    eps: f64,
 }
 
-impl PlainNorm {
+impl UnitNorm {
+    /// A norm with the given term under the root.
+    #[must_use]
+    pub const fn new(eps: f64) -> Self {
+        Self { eps }
+    }
+
     /// The normalised `x`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
         t.rms_norm(x, None, self.eps)
@@ -69,6 +79,42 @@ impl GemmaNorm {
     }
 }
 
+/// The RMS norm of the PLaMo family, whose scale is `weight + offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetNorm {
+    weight: ModuleId,
+    offset: f64,
+    eps: f64,
+    /// Whether the scale is computed once and kept.
+    kept: bool,
+}
+
+impl OffsetNorm {
+    /// Declares the weight `name.weight`.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64, offset: f64) -> Self {
+        let weight = p.raw(&format!("{name}.weight"), &[width]);
+        Self { weight, offset, eps, kept: false }
+    }
+
+    /// A norm that computes its scale in the first call and keeps it.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
+    /// The normalised `x`.
+    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let scale = if self.kept && !t.is_first_call() {
+            t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
+        } else {
+            let w = t.weight(self.weight);
+            t.add(w, self.offset)
+        };
+        t.rms_norm(x, Some(scale), self.eps)
+    }
+}
+
 /// `nn.LayerNorm`, with or without bias.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNorm {
@@ -83,6 +129,12 @@ impl LayerNorm {
         let weight = Some(p.raw(&format!("{name}.weight"), &[width]));
         let bias = bias.then(|| p.raw(&format!("{name}.bias"), &[width]));
         Self { weight, bias, eps }
+    }
+
+    /// A norm without weight and bias.
+    #[must_use]
+    pub const fn plain(eps: f64) -> Self {
+        Self { weight: None, bias: None, eps }
     }
 
     /// The normalised `x`.

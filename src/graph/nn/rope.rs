@@ -17,6 +17,12 @@ impl RopeScaling {
         Ok(config.opt_object(key)?.map(Self))
     }
 
+    /// A block that the family makes itself.
+    #[must_use]
+    pub fn of(values: Config) -> Self {
+        Self(values)
+    }
+
     /// Name of the variant; `default` when the block names none.
     ///
     /// # Errors
@@ -32,6 +38,20 @@ impl RopeScaling {
     #[must_use]
     pub fn values(&self) -> &Config {
         &self.0
+    }
+
+    /// The factors of LongRoPE: one per frequency, or a single one.
+    ///
+    /// # Errors
+    /// When there are none, or something else than numbers.
+    pub fn long_factors(&self) -> Result<Vec<f64>, ConfigError> {
+        let wrong = || self.0.invalid("long_factor", "a number or a list of numbers");
+        match self.0.get("long_factor") {
+            Some(serde_json::Value::Array(list)) => {
+                list.iter().map(|v| v.as_f64().ok_or_else(wrong)).collect()
+            }
+            value => Ok(vec![value.and_then(serde_json::Value::as_f64).ok_or_else(wrong)?]),
+        }
     }
 
     fn number(&self, key: &str) -> Result<f64, ConfigError> {
@@ -51,8 +71,17 @@ pub struct RopeModule {
     /// Scale of the positions.
     scale: f64,
     table: Option<FrequencyTable>,
-    /// Factor on the rotated features before the rotation.
-    input_scale: f64,
+    /// Factor on the rotated features before the rotation; `None` when there is no such step.
+    input_scale: Option<f64>,
+    /// Base that grows with the number of positions.
+    dynamic: Option<Dynamic>,
+}
+
+/// Dynamic NTK scaling: the base grows once there are more positions than `max`.
+#[derive(Clone, Copy, Debug)]
+struct Dynamic {
+    factor: f64,
+    max: f64,
 }
 
 impl RopeModule {
@@ -65,8 +94,70 @@ impl RopeModule {
             base,
             scale: 1.0,
             table: None,
-            input_scale: 1.0,
+            input_scale: None,
+            dynamic: None,
         }
+    }
+
+    /// A rope with the given frequency table.
+    #[must_use]
+    pub fn with_table(dims: u64, table: FrequencyTable) -> Self {
+        Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
+    }
+
+    /// Positions multiplied by a factor.
+    #[must_use]
+    pub fn with_position_scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// `ProportionalRoPE`: only a part of the features turns.
+    ///
+    /// # Errors
+    /// When the part is more than all.
+    pub fn proportional(
+        dims: u64,
+        traditional: bool,
+        base: f64,
+        part: f64,
+        factor: f64,
+    ) -> Result<Self, ConfigError> {
+        let mut rope = Self::plain(dims, traditional, base);
+        if !(0.0..=1.0).contains(&part) {
+            return Err(ConfigError::Unsupported(format!(
+                "partial_rotary_factor is {part}, but must be from 0 to 1"
+            )));
+        }
+        let rotated = (f64::from(rope.dims) * part) as u32;
+        rope.table = Some(FrequencyTable::Proportional { dims: rope.dims, rotated, base, factor });
+        Ok(rope)
+    }
+
+    /// `SuScaledRoPE`: LongRoPE with a factor per frequency, or one for all.
+    ///
+    /// # Errors
+    /// When there are neither one factor nor as many as frequencies.
+    pub fn long(
+        dims: u64,
+        base: f64,
+        max: u64,
+        original: f64,
+        factors: Vec<f64>,
+    ) -> Result<Self, ConfigError> {
+        let frequencies = dims.div_ceil(2);
+        if factors.len() != 1 && factors.len() as u64 != frequencies {
+            return Err(ConfigError::Unsupported(format!(
+                "rope_scaling has {} factors, but {dims} rotated features need {frequencies}",
+                factors.len()
+            )));
+        }
+        let mut rope = Self::plain(dims, false, base);
+        let factor = max as f64 / original;
+        let scale = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+        rope.input_scale = Some(scale);
+        rope.table = Some(FrequencyTable::Long { dims: rope.dims, base, factors });
+        Ok(rope)
     }
 
     /// `initialize_rope`: the variant that a scaling block asks for.
@@ -85,7 +176,20 @@ impl RopeModule {
             return Ok(rope);
         };
         match scaling.kind()? {
-            "default" | "mrope" | "dynamic" => {}
+            "default" => {}
+            "mrope" => match scaling.values().get("mrope_section") {
+                Some(serde_json::Value::Array(list)) if list.len() == 3 => {}
+                _ => return Err(scaling.values().invalid("mrope_section", "a list of three")),
+            },
+            "dynamic" => {
+                let Some(max) = max_positions else {
+                    return Err(ConfigError::Unsupported(
+                        "rope type 'dynamic' needs the key 'max_position_embeddings'".to_owned(),
+                    ));
+                };
+                let factor = scaling.number("factor")?;
+                rope.dynamic = Some(Dynamic { factor, max: max.max(1) as f64 });
+            }
             "linear" => rope.scale = 1.0 / scaling.number("factor")?,
             "llama3" => {
                 let c = scaling.values();
@@ -101,16 +205,13 @@ impl RopeModule {
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => rope.set_yarn(scaling)?,
             "longrope" => {
                 let original = scaling.number("original_max_position_embeddings")?;
-                return Ok(Self::long(dims, base, scaling, max_positions, original));
+                let max = max_positions.unwrap_or(original as u64);
+                rope = Self::long(dims, base, max, original, scaling.long_factors()?)?;
             }
             "proportional" => {
                 let part = scaling.values().number_or("partial_rotary_factor", 1.0)?;
-                rope.table = Some(FrequencyTable::Proportional {
-                    dims: rope.dims,
-                    rotated: (f64::from(rope.dims) * part) as u32,
-                    base,
-                    factor: scaling.values().number_or("factor", 1.0)?,
-                });
+                let factor = scaling.values().number_or("factor", 1.0)?;
+                return Self::proportional(dims, traditional, base, part, factor);
             }
             other => {
                 return Err(ConfigError::Unsupported(format!(
@@ -144,7 +245,7 @@ impl RopeModule {
         };
         let ratio =
             mscale(c.number_or("mscale", 1.0)?) / mscale(c.number_or("mscale_all_dim", 0.0)?);
-        self.input_scale = ratio;
+        self.input_scale = (ratio != 1.0).then_some(ratio);
         self.table = Some(FrequencyTable::Yarn {
             dims: self.dims,
             base: self.base,
@@ -156,65 +257,66 @@ impl RopeModule {
         Ok(())
     }
 
-    /// `nn.RoPE` of halves whose positions are divided by `factor`.
-    #[must_use]
-    pub fn linear(dims: u64, base: f64, factor: f64) -> Self {
-        Self { scale: 1.0 / factor, ..Self::plain(dims, false, base) }
-    }
-
-    /// A rotation of halves by the given frequencies.
-    #[must_use]
-    pub fn with_table(dims: u64, table: FrequencyTable) -> Self {
-        Self { table: Some(table), ..Self::plain(dims, false, 0.0) }
-    }
-
-    /// With a factor on the rotated features. It is applied even when it is 1, so the copy it costs is there in every
-    /// case.
+    /// With a factor on the rotated features.
     #[must_use]
     pub fn with_input_scale(self, factor: f64) -> Self {
-        let one = f64::from_bits(1.0f64.to_bits() + 1);
-        Self { input_scale: if factor == 1.0 { one } else { factor }, ..self }
+        Self { input_scale: Some(factor), ..self }
     }
 
-    /// LongRoPE for a model made for `max` positions, trained on `original`.
+    /// The frequency table, if this variant has one.
     #[must_use]
-    pub fn long(
-        dims: u64,
-        base: f64,
-        scaling: &RopeScaling,
-        max: Option<u64>,
-        original: f64,
-    ) -> Self {
-        let mut rope = Self::plain(dims, false, base);
-        let factors = match scaling.values().get("long_factor") {
-            Some(serde_json::Value::Array(list)) => {
-                list.iter().map(|v| v.as_f64().unwrap_or(1.0)).collect()
-            }
-            Some(v) => vec![v.as_f64().unwrap_or(1.0)],
-            None => vec![1.0],
+    pub fn table(&self) -> Option<&FrequencyTable> {
+        self.table.as_ref()
+    }
+
+    /// The rotated `x` whose tokens stand at `scale` times their index from `offset` on; with `inverse` the rotation
+    /// is undone. Only for a rope with a table and without a factor on its input.
+    pub fn scaled(&self, t: &mut Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+        let Some(table) = self.table.as_ref().filter(|_| self.input_scale.is_none()) else {
+            return t.fail("this rotary embedding cannot be scaled or undone");
         };
-        let factor = max.map_or(1.0, |m| m as f64 / original);
-        let rope_scale =
-            if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
-        rope.table = Some(FrequencyTable::Long { dims: rope.dims, base, factors });
-        rope.with_input_scale(rope_scale)
+        let mut freqs = t.table(table);
+        if inverse {
+            freqs = t.neg(freqs);
+        }
+        let (dims, traditional) = (self.dims, self.traditional);
+        t.rope(x, Rope { dims, traditional, base: None, scale, offset }, None, Some(freqs))
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
+        self.rotate(t, x, offset, None)
+    }
+
+    /// As [`RopeModule::forward`], with the position as an array, as a model passes it that calls `mx.array(offset)`.
+    pub fn forward_at(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Var) -> Var {
+        self.rotate(t, x, offset, Some(array))
+    }
+
+    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Option<Var>) -> Var {
         let mut x = x;
-        if self.input_scale != 1.0 {
-            x = t.multiply_front(x, self.dims, self.input_scale);
+        if let Some(factor) = self.input_scale {
+            x = t.multiply_front(x, self.dims, factor);
         }
+        let base = self.base_at(u64::from(offset) + u64::from(t.dim(x, -2)));
         let rope = Rope {
             dims: self.dims,
             traditional: self.traditional,
-            base: self.table.is_none().then_some(self.base),
+            base: self.table.is_none().then_some(base),
             scale: self.scale,
             offset,
         };
         let table = self.table.as_ref().map(|f| t.table(f));
-        t.rope(x, rope, table)
+        t.rope(x, rope, array, table)
+    }
+
+    fn base_at(&self, positions: u64) -> f64 {
+        let Some(Dynamic { factor, max }) = self.dynamic else {
+            return self.base;
+        };
+        let length = (positions as f64).max(max);
+        let dims = f64::from(self.dims);
+        self.base * (factor * length / max - (factor - 1.0)).powf(dims / (dims - 2.0))
     }
 }
 

@@ -56,7 +56,7 @@ fn quantised(t: &mut Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: M
     };
     if let Some(m) = mask {
         scores = if t.dtype(m) == DType::Bool {
-            t.select(m, scores, f64::from(f32::MIN))
+            t.select(m, scores, t.dtype(scores).lowest())
         } else {
             t.add(scores, m)
         };

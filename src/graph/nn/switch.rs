@@ -25,6 +25,17 @@ impl SwitchLinear {
         Self { id: p.switch_linear(name, inputs, outputs, experts, bias), bias }
     }
 
+    /// Declares a block-diagonal matrix of `groups` blocks of `outputs` rows and `inputs` columns.
+    pub fn grouped(
+        p: &mut ParamBuilder,
+        name: &str,
+        inputs: u64,
+        outputs: u64,
+        groups: u64,
+    ) -> Self {
+        Self { id: p.grouped_linear(name, inputs, outputs, groups), bias: false }
+    }
+
     /// The products with the experts `indices`.
     pub fn forward(&self, t: &mut Tape<'_>, x: Var, indices: Var, sorted: bool) -> Var {
         let y = match t.params().module(self.id).packing {

@@ -48,17 +48,17 @@ pub enum Mask {
 }
 
 impl Tape<'_> {
-    /// `mx.fast.rope`, with the frequency table `freqs` where the rope has one.
-    pub fn rope(&mut self, x: Var, rope: Rope, freqs: Option<Var>) -> Var {
+    /// `mx.fast.rope`, with the position as an array if the model passes one, and the frequency table `freqs` where
+    /// the rope has one.
+    pub fn rope(&mut self, x: Var, rope: Rope, offset: Option<Var>, freqs: Option<Var>) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         if shape.rank() < 3 || rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > shape.dim(-1) {
             return self.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
         }
-        let op = Op::Rope(Box::new(rope));
-        match freqs {
-            Some(f) => self.push(op, &[x, f], shape, dtype),
-            None => self.push(op, &[x], shape, dtype),
-        }
+        let mut inputs = vec![x];
+        inputs.extend(offset);
+        inputs.extend(freqs);
+        self.push(Op::Rope(Box::new(rope)), &inputs, shape, dtype)
     }
 
     /// `mx.fast.scaled_dot_product_attention`: one kernel, or the unfused steps MLX falls back to.
@@ -148,7 +148,7 @@ impl Tape<'_> {
                 };
             }
             scores = if self.dtype(m) == DType::Bool {
-                let low = self.scalar(f64::from(f32::MIN), dtype);
+                let low = self.scalar(dtype.lowest(), dtype);
                 self.select(m, scores, low)
             } else {
                 self.add(scores, m)
@@ -201,10 +201,20 @@ impl Tape<'_> {
         y: (Shape, DType),
         state: (Shape, DType),
     ) -> (Var, Var) {
-        let out = self.value(y.0, y.1, Source::Node);
-        let next = self.value(state.0, state.1, Source::Node);
-        self.record(Op::Custom(kernel), inputs, &[out, next]);
+        let [out, next] = self.kernel_many(kernel, inputs, [y, state]);
         (out, next)
+    }
+
+    /// A custom Metal kernel with several outputs.
+    pub fn kernel_many<const N: usize>(
+        &mut self,
+        kernel: Kernel,
+        inputs: &[Var],
+        outputs: [(Shape, DType); N],
+    ) -> [Var; N] {
+        let outs = outputs.map(|(shape, dtype)| self.value(shape, dtype, Source::Node));
+        self.record(Op::Custom(kernel), inputs, &outs);
+        outs
     }
 
     /// A custom Metal kernel with one output.

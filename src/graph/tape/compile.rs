@@ -282,3 +282,28 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[Var], end: Var) -> Ve
     }
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::op::{Binary, Op};
+    use crate::graph::params::Parameters;
+    use crate::graph::tape::{Routing, Source, Tape};
+    use crate::model::DType;
+
+    /// `maximum(logaddexp(x, 0), 0.0)` reads one zero.
+    #[test]
+    fn equal_scalars_are_one_input() {
+        let params = Parameters::default();
+        let mut t = Tape::new(&params, Routing::default());
+        let x = t.input([2, 3].into(), DType::F32, Source::Tokens);
+        let [y] = t.compiled(|t| {
+            let y = t.binary(Binary::LogAddExp, x, 0i64);
+            [t.binary(Binary::Maximum, y, 0.0)]
+        });
+        t.set_outputs(&[y], Vec::new());
+        let trace = t.finish().expect("valid calls");
+        let [node] = trace.nodes() else { panic!("one fused operation, not {:?}", trace.nodes()) };
+        assert!(matches!(node.op, Op::Compiled(_)));
+        assert_eq!(trace.inputs(node).len(), 2);
+    }
+}

@@ -59,7 +59,16 @@ impl Tape<'_> {
 
     /// An element-wise operation of one input. Integers become float32 first where MLX does so.
     pub fn unary(&mut self, op: Unary, x: Var) -> Var {
-        let keeps = matches!(op, Unary::Abs | Unary::Negative | Unary::Square | Unary::LogicalNot);
+        let keeps = matches!(
+            op,
+            Unary::Abs
+                | Unary::Ceil
+                | Unary::Negative
+                | Unary::Round
+                | Unary::Sign
+                | Unary::Square
+                | Unary::LogicalNot
+        );
         let dtype = match op {
             Unary::LogicalNot => DType::Bool,
             _ if keeps || self.dtype(x).is_float() => self.dtype(x),
@@ -142,6 +151,18 @@ impl Tape<'_> {
         let condition = self.broadcast_to(condition, shape);
         let (a, b) = (self.broadcast_to(a, shape), self.broadcast_to(b, shape));
         self.push(Op::Select, &[condition, a, b], shape, dtype)
+    }
+
+    /// `mx.to_fp8`: 8-bit floats (e4m3), stored as bytes.
+    pub fn to_fp8(&mut self, x: Var) -> Var {
+        let shape = self.shape(x);
+        self.push(Op::ConvertFp8 { to: true }, &[x], shape, DType::U8)
+    }
+
+    /// `mx.from_fp8`.
+    pub fn from_fp8(&mut self, x: Var, dtype: DType) -> Var {
+        let shape = self.shape(x);
+        self.push(Op::ConvertFp8 { to: false }, &[x], shape, dtype)
     }
 
     /// `mx.sigmoid`.

@@ -3,6 +3,7 @@
 use super::{Tape, Var};
 use crate::graph::op::Op;
 use crate::graph::shape::{Axes, MAX_RANK, Shape};
+use crate::model::DType;
 
 impl Tape<'_> {
     /// `mx.take(x, indices, axis=0)`, which is also `x[indices]`: rows of `x`.
@@ -19,6 +20,12 @@ impl Tape<'_> {
         let op = Op::Gather(Box::new((Axes::new([0]), sizes)));
         let rows = self.push(op, &[x, indices], shape, dtype);
         self.squeeze(rows, &[index.rank() as i32])
+    }
+
+    /// `x[index]` with one integer, which MLX gathers by an index array.
+    pub fn row(&mut self, x: Var, index: u32) -> Var {
+        let index = self.scalar(f64::from(index), DType::U32);
+        self.take(x, index)
     }
 
     /// `x[a, b]` with two integer arrays on the first two axes.
@@ -87,6 +94,40 @@ impl Tape<'_> {
         self.push(op, &[x, indices, values], shape, dtype)
     }
 
+    /// `x[..., indices] = value` with a vector of indices.
+    pub fn put_last(&mut self, x: Var, indices: Var, value: f64) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        let (rank, n) = (shape.rank(), self.dim(indices, 0));
+        if rank == 0 || 2 * rank > MAX_RANK {
+            return self.fail(format!("indexed assignment into {shape:?}"));
+        }
+        let common = shape.with(-1, n);
+        let mut inputs = vec![x];
+        for axis in 0..rank {
+            let mut place = vec![1i64; rank];
+            let index = if axis + 1 == rank {
+                indices
+            } else {
+                self.arange_of(0, shape.dim(axis as i32), DType::U32)
+            };
+            place[axis] = i64::from(self.dim(index, 0));
+            let index = self.reshape(index, &place);
+            let index = self.broadcast_to(index, common);
+            inputs.push(index);
+        }
+        let wide = inputs[1..].iter().map(|&v| self.dtype(v)).reduce(DType::promote);
+        for index in &mut inputs[1..] {
+            *index = self.astype(*index, wide.unwrap_or(DType::I32));
+        }
+        let value = self.scalar(value, dtype);
+        let values = self.broadcast_to(value, common);
+        let mut to: Vec<i64> = common.dims().iter().map(|&n| i64::from(n)).collect();
+        to.resize(2 * rank, 1);
+        let values = self.reshape(values, &to);
+        inputs.push(values);
+        self.push(Op::Scatter(Axes::new(0..rank)), &inputs, shape, dtype)
+    }
+
     /// `mx.concatenate` along an axis.
     pub fn concat(&mut self, parts: &[Var], axis: i32) -> Var {
         let &[first, ..] = parts else {
@@ -153,13 +194,18 @@ impl Tape<'_> {
 
     /// `mx.pad` with zeros along one axis.
     pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
+        self.pad_with(x, axis, (before, after), 0.0)
+    }
+
+    /// `mx.pad` with a constant along one axis, so many elements before and after.
+    pub fn pad_with(&mut self, x: Var, axis: i32, (before, after): (u32, u32), value: f64) -> Var {
         let shape = self.shape(x);
         let dtype = self.dtype(x);
         let n = u64::from(shape.dim(axis)) + u64::from(before) + u64::from(after);
         let n = self.size(n);
-        let zero = self.scalar(0.0, dtype);
+        let filling = self.scalar(value, dtype);
         let low = Shape::new(&[0; MAX_RANK][..shape.rank()]).with(axis, before);
-        self.push(Op::Pad(Box::new(low)), &[x, zero], shape.with(axis, n), dtype)
+        self.push(Op::Pad(Box::new(low)), &[x, filling], shape.with(axis, n), dtype)
     }
 
     /// `mx.contiguous`.

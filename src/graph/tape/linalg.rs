@@ -217,6 +217,12 @@ impl Tape<'_> {
         Packed { weight, scales, biases, packing }
     }
 
+    /// `mx.hadamard_transform` of the last axis.
+    pub fn hadamard(&mut self, x: Var, scale: f64) -> Var {
+        let (shape, dtype) = (self.shape(x), self.dtype(x));
+        self.push(Op::Hadamard { scale: scale as f32 }, &[x], shape, dtype)
+    }
+
     /// `mx.conv1d` without padding: `x [batch, length, channels]`, `weight [out, kernel, channels / groups]`.
     pub fn conv1d(&mut self, x: Var, weight: Var, groups: u32) -> Var {
         let (sx, sw) = (self.shape(x), self.shape(weight));

@@ -55,6 +55,8 @@ pub enum Source {
     Invalid,
     /// The token ids.
     Tokens,
+    /// Whole numbers made on the host, as positions of tokens are in some models; index into [`Trace::integers`].
+    Integers(u32),
     /// A constant, usually a scalar; index into [`Trace::constants`].
     Constant(u32),
 }
@@ -117,6 +119,7 @@ pub struct Trace {
     pub(super) bodies: Vec<Body>,
     pub(super) constants: Vec<(f64, DType)>,
     pub(super) tables: Vec<FrequencyTable>,
+    pub(super) integers: Vec<Vec<i64>>,
     pub(super) derived: Vec<Derived>,
     /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
     pub results: Vec<Var>,
@@ -169,6 +172,12 @@ impl Trace {
         &self.tables
     }
 
+    /// Arrays of whole numbers made on the host.
+    #[must_use]
+    pub fn integers(&self) -> &[Vec<i64>] {
+        &self.integers
+    }
+
     /// Vectors that the first call has derived from tensors.
     #[must_use]
     pub fn derived(&self) -> &[Derived] {
@@ -203,6 +212,8 @@ pub struct Tape<'p> {
     params: &'p Parameters,
     routing: Routing,
     stage: Stage,
+    /// Whether the model has not been called before.
+    first_call: bool,
     /// Depth of nested `mx.compile` regions.
     region: u32,
     /// Depth of nested [`Tape::scores`] calls.
@@ -223,6 +234,7 @@ impl<'p> Tape<'p> {
             params,
             routing,
             stage: Stage::Embed,
+            first_call: false,
             region: 0,
             scores: 0,
             error: None,
@@ -239,6 +251,17 @@ impl<'p> Tape<'p> {
     #[must_use]
     pub fn params(&self) -> &'p Parameters {
         self.params
+    }
+
+    /// Says whether the model has not been called before, so that vectors it keeps must be computed.
+    pub fn set_first_call(&mut self, first: bool) {
+        self.first_call = first;
+    }
+
+    /// Whether the model has not been called before.
+    #[must_use]
+    pub fn is_first_call(&self) -> bool {
+        self.first_call
     }
 
     /// Later operations belong to `stage`.
@@ -327,6 +350,14 @@ impl<'p> Tape<'p> {
         var
     }
 
+    /// A tensor of the model in another type: converted by an earlier call of a model that replaces its weights.
+    pub fn param_as(&mut self, module: ModuleId, part: Part, dtype: DType) -> Var {
+        let Some((shape, _)) = self.params.tensor(module, part) else {
+            return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
+        };
+        self.value(shape, dtype, Source::Param(module, part))
+    }
+
     /// A scalar constant.
     pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
         self.constant(Shape::SCALAR, value, dtype)
@@ -337,6 +368,14 @@ impl<'p> Tape<'p> {
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
         self.trace.constants.push((value, dtype));
         self.value(shape, dtype, Source::Constant(index))
+    }
+
+    /// `mx.array` of a list of whole numbers.
+    pub fn integers(&mut self, values: Vec<i64>, dtype: DType) -> Var {
+        let index = u32::try_from(self.trace.integers.len()).unwrap_or(u32::MAX);
+        let n = self.size(values.len() as u64);
+        self.trace.integers.push(values);
+        self.value(Shape::new(&[n]), dtype, Source::Integers(index))
     }
 
     fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {

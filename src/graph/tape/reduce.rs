@@ -54,6 +54,18 @@ impl Tape<'_> {
         self.push(Op::Softmax { precise }, &[x], shape, dtype)
     }
 
+    /// `mx.softmax` over an axis that is not the last: the elementary steps.
+    pub fn softmax_over(&mut self, x: Var, axis: i32, precise: bool) -> Var {
+        let dtype = if self.dtype(x).is_float() { self.dtype(x) } else { DType::F32 };
+        let x = if precise { self.astype(x, DType::F32) } else { self.astype(x, dtype) };
+        let peak = self.reduce(Reduction::Max, x, axis, true);
+        let x = self.sub(x, peak);
+        let x = self.exp(x);
+        let total = self.sum(x, axis, true);
+        let x = self.div(x, total);
+        self.astype(x, dtype)
+    }
+
     /// `mx.logsumexp` over the last axis, or over all axes when `all` (of an array `[1, …, 1, n]`).
     pub fn logsumexp(&mut self, x: Var) -> Var {
         let shape = self.shape(x).with(-1, 1);

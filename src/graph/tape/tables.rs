@@ -10,8 +10,8 @@ use std::f64::consts::PI;
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum FrequencyTable {
-    /// The plain powers of the base.
-    Plain { dims: u32, base: f64 },
+    /// The usual frequencies, or their negatives (which turn the other way).
+    Plain { dims: u32, base: f64, negative: bool },
     /// Not frequencies: the negative decay rates of the heads of lightning attention, those of ALiBi times a factor.
     Decay { heads: u32, factor: f64 },
     /// Llama 3: long wavelengths are stretched, medium ones blended.
@@ -22,6 +22,8 @@ pub enum FrequencyTable {
     Long { dims: u32, base: f64, factors: Vec<f64> },
     /// Gemma 4: only the first `rotated` features turn.
     Proportional { dims: u32, rotated: u32, base: f64, factor: f64 },
+    /// Given numbers: lookup tables and lists of indices.
+    Given { values: Vec<f64>, dtype: DType },
 }
 
 impl FrequencyTable {
@@ -30,6 +32,7 @@ impl FrequencyTable {
     pub fn len(&self) -> u32 {
         match self {
             Self::Decay { heads, .. } => *heads,
+            Self::Given { values, .. } => u32::try_from(values.len()).unwrap_or(u32::MAX),
             Self::Plain { dims, .. }
             | Self::Llama3 { dims, .. }
             | Self::Yarn { dims, .. }
@@ -51,7 +54,11 @@ impl FrequencyTable {
         let plain = |i: u32, dims: u32, base: f64| base.powf(f64::from(2 * i) / f64::from(dims));
         (0..n)
             .map(|i| match self {
-                Self::Plain { dims, base } => plain(i, *dims, *base),
+                Self::Plain { dims, base, negative } => {
+                    let f = plain(i, *dims, *base);
+                    if *negative { -f } else { f }
+                }
+                Self::Given { values, .. } => values.get(i as usize).copied().unwrap_or(0.0),
                 Self::Decay { heads, factor } => -alibi_slope(i, *heads) * factor,
                 Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
@@ -107,14 +114,23 @@ fn alibi_slope(i: u32, n: u32) -> f64 {
     if i < whole { powers(i, whole) } else { powers(2 * (i - whole), 2 * whole) }
 }
 
-/// A float32 vector that the first call computes from two tensors and that stays in memory: the weight `norm` times
-/// the only row of the matrix `row`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Derived {
-    /// A vector.
-    pub norm: ModuleId,
-    /// A matrix of one row.
-    pub row: ModuleId,
+/// A vector that the first call computes from tensors and that stays in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Derived {
+    /// In float32: the vector `norm` times the only row of the matrix `row`.
+    ScaledRow {
+        /// A vector.
+        norm: ModuleId,
+        /// A matrix of one row.
+        row: ModuleId,
+    },
+    /// A vector plus a number, in the type of the vector.
+    Shifted {
+        /// The vector.
+        weight: ModuleId,
+        /// The number.
+        by: f64,
+    },
 }
 
 impl Tape<'_> {
@@ -122,14 +138,27 @@ impl Tape<'_> {
     pub fn derived(&mut self, derived: Derived) -> Var {
         let index = u32::try_from(self.trace.derived.len()).unwrap_or(u32::MAX);
         self.trace.derived.push(derived);
-        let shape = self.params.module(derived.norm).shape;
-        self.value(shape, DType::F32, Source::Derived(index))
+        let (of, dtype) = match derived {
+            Derived::ScaledRow { norm, .. } => (norm, DType::F32),
+            Derived::Shifted { weight, .. } => (weight, self.params.module(weight).dtype),
+        };
+        let shape = self.params.module(of).shape;
+        self.value(shape, dtype, Source::Derived(index))
     }
 
     /// A frequency table as an input.
     pub fn table(&mut self, table: &FrequencyTable) -> Var {
+        self.table_shaped(table, Shape::new(&[table.len()]))
+    }
+
+    /// The same with the shape in which the model holds it.
+    pub fn table_shaped(&mut self, table: &FrequencyTable, shape: Shape) -> Var {
         let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);
         self.trace.tables.push(table.clone());
-        self.value(Shape::new(&[table.len()]), DType::F32, Source::Table(index))
+        let dtype = match table {
+            FrequencyTable::Given { dtype, .. } => *dtype,
+            _ => DType::F32,
+        };
+        self.value(shape, dtype, Source::Table(index))
     }
 }

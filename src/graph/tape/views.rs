@@ -149,6 +149,25 @@ impl Tape<'_> {
         self.push(Op::Slice(Box::new((starts, steps))), &[x], from.with(axis, length), dtype)
     }
 
+    /// `x[a:b, c:d, …]`: parts of several axes in one operation; each stop is cut to the size of its axis.
+    pub fn slice_axes(&mut self, x: Var, parts: &[(i32, u32, u32)]) -> Var {
+        let from = self.shape(x);
+        let mut to = from;
+        let mut starts = Shape::new(&[0; MAX_RANK][..from.rank()]);
+        for &(axis, start, stop) in parts {
+            let n = from.dim(axis);
+            let (start, stop) = (start.min(n), stop.min(n));
+            starts = starts.with(axis, start);
+            to = to.with(axis, stop.saturating_sub(start));
+        }
+        if to == from {
+            return x;
+        }
+        let steps = Shape::new(&[1; MAX_RANK][..from.rank()]);
+        let dtype = self.dtype(x);
+        self.push(Op::Slice(Box::new((starts, steps))), &[x], to, dtype)
+    }
+
     /// `x[..., start::step, ...]` along one axis.
     pub fn slice_step(&mut self, x: Var, axis: i32, start: u32, step: u32) -> Var {
         let from = self.shape(x);
@@ -240,6 +259,26 @@ impl Tape<'_> {
             *n *= i64::from(times);
         }
         self.reshape(spread, &to)
+    }
+
+    /// `mx.tile` along one axis: whole copies one after the other.
+    pub fn tile(&mut self, x: Var, copies: u32, axis: i32) -> Var {
+        if copies == 1 {
+            return x;
+        }
+        let i = self.axis(x, axis, "tile");
+        let from = self.shape(x);
+        let (mut spread, mut wide) = (from, from);
+        spread.insert(i, 1);
+        wide.insert(i, copies);
+        let dims = |shape: Shape| shape.dims().iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
+        let x = self.reshape(x, &dims(spread));
+        let x = self.broadcast_to(x, wide);
+        let mut to = dims(from);
+        if let Some(n) = to.get_mut(i) {
+            *n *= i64::from(copies);
+        }
+        self.reshape(x, &to)
     }
 
     pub(super) fn size(&mut self, n: u64) -> u32 {

@@ -58,8 +58,11 @@ pub enum PeakError {
     Trace(#[from] TraceError),
 }
 
-/// Prefill chunks that are replayed at most when a prompt is sampled; a longer prompt skips some in the middle.
-const SAMPLED_CHUNKS: usize = 6;
+/// Prompts of up to this many chunks are replayed whole.
+const WHOLE: usize = 8;
+/// Chunks replayed between the first two and the last three of a longer prompt whose attention builds score matrices.
+/// Those grow with the context until MLX commits every operation by itself, so the highest point may lie anywhere.
+const BETWEEN: usize = 10;
 
 /// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
 /// because every chunk starts from a settled cache and needs nothing of the one before but its shapes.
@@ -68,10 +71,12 @@ const SAMPLED_CHUNKS: usize = 6;
 /// When the request is empty or mlx-lm could not run the model.
 pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    let n = chunks.len();
-    let chosen: Vec<usize> =
-        if n <= SAMPLED_CHUNKS { (0..n).collect() } else { vec![0, 1, n / 2, n - 3, n - 2, n - 1] };
-    generation(graph, request, &chunks, &chosen)
+    generation(graph, request, &chunks, &|process, next| {
+        let n = chunks.len();
+        let between = if process.replay.scores_at_peak() > 0 { BETWEEN } else { 1 };
+        let stride = n.saturating_sub(5).div_ceil(between + 1).max(1);
+        n <= WHOLE || next < 2 || next + 3 >= n || (next - 1) % stride == 0
+    })
 }
 
 /// The peak of a generation, with every prefill chunk replayed.
@@ -80,25 +85,27 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
 /// As [`peak`].
 pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    let all: Vec<usize> = (0..chunks.len()).collect();
-    generation(graph, request, &chunks, &all)
+    generation(graph, request, &chunks, &|_, _| true)
 }
 
+/// Replays the chunks that `chosen` picks when their turn comes, and the first tokens.
 fn generation(
     graph: &Graph,
     request: &Request,
     chunks: &[u32],
-    chosen: &[usize],
+    chosen: &dyn Fn(&Process<'_>, usize) -> bool,
 ) -> Result<Peak, PeakError> {
     if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
     let mut process = Process::new(graph, *request);
-    let mut next = 0;
-    for &i in chosen {
-        process.skip(&chunks[next..i]);
-        process.prefill(chunks[i])?;
-        next = i + 1;
+    let mut done = 0;
+    for (i, &tokens) in chunks.iter().enumerate() {
+        if chosen(&process, i) {
+            process.skip(&chunks[done..i]);
+            process.prefill(tokens)?;
+            done = i + 1;
+        }
     }
     let steps = request.generate.max(1);
     for i in 0..steps.min(3) {

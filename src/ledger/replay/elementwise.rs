@@ -127,6 +127,21 @@ impl Replay<'_> {
         self.dispatch(ins, &[out], 1);
     }
 
+    /// `Hadamard::eval_gpu` for blocks of up to 8192 elements: in place, after a copy when the data is not dense.
+    pub(super) fn hadamard(&mut self, x: ArrayId, out: ArrayId) {
+        let row = self.arrays[x.index()].flags.row;
+        if row && self.donatable(x) {
+            self.share(out, x);
+        } else {
+            self.allocate(out);
+        }
+        if !row {
+            self.dispatch(&[x], &[out], 1);
+            self.current.copied_bytes += self.arrays[out.index()].bytes();
+        }
+        self.dispatch(&[x], &[out], 1);
+    }
+
     pub(super) fn logsumexp(&mut self, x: ArrayId, out: ArrayId) {
         let a = self.arrays[x.index()];
         let x = if a.flags.contiguous && a.stride(-1) == 1 { x } else { self.copied(x) };

@@ -257,6 +257,7 @@ impl<'o> Replay<'o> {
             Source::Constant(_)
             | Source::Table(_)
             | Source::Derived(_)
+            | Source::Integers(_)
             | Source::Cache(_)
             | Source::Invalid => {
                 self.allocate(id);
@@ -383,7 +384,7 @@ impl<'o> Replay<'o> {
             Op::Broadcast => self.broadcast(ins[0], out),
             Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
             Op::Split(..) => self.split(ins[0], &outs),
-            Op::Unary(_) | Op::AsType => self.unary(ins[0], out),
+            Op::Unary(_) | Op::AsType | Op::ConvertFp8 { .. } => self.unary(ins[0], out),
             Op::Binary(b) if op.fusable() => {
                 let _ = b;
                 self.binary(ins[0], ins[1], out);
@@ -391,6 +392,7 @@ impl<'o> Replay<'o> {
             Op::Select => self.select(&ins, out),
             Op::Compiled(_) => self.compiled(&ins, &outs),
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
+            Op::Hadamard { .. } => self.hadamard(ins[0], out),
             Op::Softmax { .. } => self.rowwise(&ins, out, false),
             Op::LogSumExp => self.logsumexp(ins[0], out),
             Op::Rope(rope) => self.rope(&ins, out, rope.dims),
@@ -414,7 +416,7 @@ impl<'o> Replay<'o> {
             | Op::Partition { axis, .. }
             | Op::ArgPartition { axis, .. } => self.sort(ins[0], out, usize::from(*axis)),
             Op::Pad(_) => self.pad(&ins, out),
-            Op::ScatterAxis { .. } => self.scatter(&ins, out),
+            Op::Scatter(_) | Op::ScatterAxis { .. } => self.scatter(&ins, out),
             Op::Binary(_)
             | Op::ArgReduce { .. }
             | Op::Gather(_)

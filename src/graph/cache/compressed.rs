@@ -1,0 +1,188 @@
+//! Cache of compressed attention: a window of recent rows, rows that stand for closed groups of tokens, and the
+//! rows of the group that is still open.
+
+use super::Slot;
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Tape, Var};
+use crate::model::DType;
+
+/// What a [`CompressedCache`] keeps. All arrays are `[batch, rows, width]` and grow by exactly the rows they need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompressedSpec {
+    /// Rows of the window, if there is one.
+    pub window: Option<u32>,
+    /// Tokens of a group; 0 when nothing is compressed.
+    pub ratio: u32,
+    /// Width and type of each array with one row per closed group.
+    pub closed: Vec<(u32, DType)>,
+}
+
+/// Window, closed groups and open group of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompressedCache {
+    spec: CompressedSpec,
+    pub(super) offset: u32,
+    pub(super) slots: Vec<Option<Slot>>,
+}
+
+impl CompressedCache {
+    /// Slots of the window and of the two arrays of the open group.
+    const OTHERS: usize = 3;
+
+    pub(super) fn new(spec: CompressedSpec) -> Self {
+        let slots = vec![None; spec.closed.len() + Self::OTHERS];
+        Self { spec, offset: 0, slots }
+    }
+
+    fn closed_slot(&self, i: usize) -> usize {
+        1 + i.min(self.spec.closed.len())
+    }
+
+    fn pending_slot(&self, i: usize) -> usize {
+        1 + self.spec.closed.len() + i.min(1)
+    }
+
+    fn var(&self, slot: usize) -> Option<Var> {
+        self.slots.get(slot).copied().flatten().map(|s| s.var)
+    }
+
+    fn set(&mut self, t: &Tape<'_>, slot: usize, value: Var) {
+        if let Some(s) = self.slots.get_mut(slot) {
+            *s = Some(Slot::of(t, value));
+        }
+    }
+
+    /// The window and the closed groups are keys and values; the open group is a state.
+    pub(super) fn holds_keys(&self) -> Vec<bool> {
+        (0..self.slots.len()).map(|i| i <= self.spec.closed.len()).collect()
+    }
+
+    /// Tokens seen so far.
+    #[must_use]
+    pub fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// Rows in the window.
+    #[must_use]
+    pub fn window_rows(&self) -> u32 {
+        self.slots[0].map_or(0, |s| s.shape.dim(1))
+    }
+
+    /// Appends rows to the window, keeps its last rows and returns all.
+    pub fn update_window(&mut self, t: &mut Tape<'_>, rows: Var) -> Var {
+        let window = append(t, self.var(0), rows);
+        let kept = t.last(window, 1, self.spec.window.unwrap_or(u32::MAX));
+        self.set(t, 0, kept);
+        self.offset = self.offset.saturating_add(t.dim(rows, 1));
+        window
+    }
+
+    /// Counts tokens in a cache without a window.
+    pub fn count(&mut self, tokens: u32) {
+        self.offset = self.offset.saturating_add(tokens);
+    }
+
+    /// The rows of the closed groups in array `i`, if a group has been closed.
+    #[must_use]
+    pub fn closed(&self, i: usize) -> Option<Var> {
+        self.var(self.closed_slot(i))
+    }
+
+    /// Appends rows of closed groups to array `i` and returns all.
+    pub fn close(&mut self, t: &mut Tape<'_>, i: usize, rows: Var) -> Var {
+        let all = append(t, self.closed(i), rows);
+        self.set(t, self.closed_slot(i), all);
+        all
+    }
+
+    /// Array `i` (0 or 1) of the open group.
+    #[must_use]
+    pub fn pending(&self, i: usize) -> Option<Var> {
+        self.var(self.pending_slot(i))
+    }
+
+    /// Sets array `i` of the open group.
+    pub fn set_pending(&mut self, t: &Tape<'_>, i: usize, value: Var) {
+        self.set(t, self.pending_slot(i), value);
+    }
+
+    pub(super) fn advance(&mut self, tokens: u32) {
+        self.offset = self.offset.saturating_add(tokens);
+        if let (Some(slot), Some(limit)) = (&mut self.slots[0], self.spec.window) {
+            let rows = slot.shape.dim(1).saturating_add(tokens).min(limit);
+            slot.shape = slot.shape.with(1, rows);
+        }
+        let ratio = self.spec.ratio;
+        let closed = self.offset.checked_div(ratio).unwrap_or(0);
+        let Some(first) = self.slots.iter().flatten().next().copied() else { return };
+        for (i, &(width, dtype)) in self.spec.closed.iter().enumerate() {
+            if closed > 0 {
+                let shape = Shape::new(&[first.shape.dim(0), closed, width]);
+                self.slots[1 + i] = Some(Slot { shape, dtype, var: first.var });
+            }
+        }
+        if ratio > 1 {
+            let open = self.offset % ratio;
+            let start = 1 + self.spec.closed.len();
+            for slot in self.slots[start..].iter_mut().flatten() {
+                slot.shape = slot.shape.with(1, open);
+            }
+        }
+    }
+}
+
+fn append(t: &mut Tape<'_>, old: Option<Var>, new: Var) -> Var {
+    match old {
+        None => new,
+        Some(old) => t.concat(&[old, new], 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::cache::Cache;
+    use crate::graph::tape::Routing;
+    use crate::graph::{Call, Graph};
+    use crate::model::{Config, DType};
+
+    const V41: &str = r#"{"model_type": "deepseek_v41", "vocab_size": 100, "hidden_size": 64,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "q_lora_rank": 32, "qk_rope_head_dim": 16,
+        "o_groups": 2, "o_lora_rank": 16, "moe_intermediate_size": 32, "n_routed_experts": 4,
+        "num_experts_per_tok": 2, "sliding_window": 24, "compress_ratios": [0, 4, 1],
+        "kv_source_layer_ids": [1, 2], "index_source_layer_ids": [1], "index_n_heads": 2, "index_head_dim": 32,
+        "index_topk": 8}"#;
+    const V4: &str = r#"{"model_type": "deepseek_v4", "vocab_size": 100, "hidden_size": 64,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "q_lora_rank": 32, "qk_rope_head_dim": 16,
+        "o_groups": 2, "o_lora_rank": 16, "moe_intermediate_size": 32, "n_routed_experts": 4,
+        "num_experts_per_tok": 2, "sliding_window": 24, "compress_ratios": [0, 4, 128], "num_hash_layers": 1,
+        "index_n_heads": 2, "index_head_dim": 32, "index_topk": 8}"#;
+
+    fn shapes(caches: &[Cache]) -> Vec<Option<(Vec<u32>, DType)>> {
+        let slots = caches.iter().flat_map(Cache::slots);
+        slots.map(|s| s.map(|s| (s.shape.dims().to_vec(), s.dtype))).collect()
+    }
+
+    /// Counting the growth of caches gives the shapes that the traced calls give.
+    #[test]
+    fn counted_growth_is_traced_growth() {
+        for config in [V41, V4] {
+            let config = Config::parse(config).expect("valid JSON");
+            let graph = Graph::new(&config, DType::BF16).expect("a small valid model");
+            for first in [1, 3, 9, 130] {
+                let trace = |caches: &mut Vec<Cache>, n| {
+                    let call = Call::prefill(n);
+                    graph.trace(caches, call, Routing::default()).expect("a model that runs");
+                };
+                let mut traced = graph.make_cache();
+                trace(&mut traced, first);
+                let mut counted = traced.clone();
+                for n in [1, 2, 1, 5, 300, 1, 1, 1] {
+                    trace(&mut traced, n);
+                    counted.iter_mut().for_each(|c| c.advance(n));
+                    assert_eq!(shapes(&counted), shapes(&traced), "{first} tokens, then {n}");
+                }
+            }
+        }
+    }
+}

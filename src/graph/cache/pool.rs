@@ -1,0 +1,112 @@
+//! Cache of pooled tokens: one row per full group, and buffers for the group that is still open.
+
+use super::Slot;
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Tape, Var};
+
+/// Pooled rows of a layer. The buffers have the size of a group; the pooled rows grow by exactly what they need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolCache {
+    ratio: u32,
+    width: u32,
+    /// Tokens in the buffers.
+    open: u32,
+    /// Buffers of keys and gates, then the pooled rows.
+    pub(super) slots: Vec<Option<Slot>>,
+}
+
+impl PoolCache {
+    pub(super) fn new(ratio: u32, width: u32) -> Self {
+        Self { ratio: ratio.max(1), width, open: 0, slots: vec![None; 3] }
+    }
+
+    fn var(&self, slot: usize) -> Option<Var> {
+        self.slots.get(slot).copied().flatten().map(|s| s.var)
+    }
+
+    fn set(&mut self, t: &Tape<'_>, slot: usize, value: Var) {
+        if let Some(s) = self.slots.get_mut(slot) {
+            *s = Some(Slot::of(t, value));
+        }
+    }
+
+    /// Pooled rows so far.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.slots[2].map_or(0, |s| s.shape.dim(1))
+    }
+
+    /// Takes new keys and gates `[batch, tokens, width]`, the first at position `offset`. Returns the tokens of the
+    /// groups that are full now and the position of the first of them, or `None`.
+    pub fn accumulate(
+        &mut self,
+        t: &mut Tape<'_>,
+        new: [Var; 2],
+        offset: u32,
+    ) -> Option<([Var; 2], u32)> {
+        let n = t.dim(new[0], 1);
+        for (i, &x) in new.iter().enumerate() {
+            if self.slots[i].is_none() {
+                let (shape, dtype) = (t.shape(x).with(1, self.ratio), t.dtype(x));
+                let zeros = t.full(shape, 0.0, dtype);
+                self.set(t, i, zeros);
+            }
+        }
+        let (before, total) = (self.open, n.saturating_add(self.open));
+        self.open = total % self.ratio;
+        if n == 1 {
+            for (i, &x) in new.iter().enumerate() {
+                self.write(t, i, x, before);
+            }
+            let whole = [self.var(0).unwrap_or(new[0]), self.var(1).unwrap_or(new[1])];
+            return (self.open == 0)
+                .then(|| (whole, (offset.saturating_add(1)).saturating_sub(self.ratio)));
+        }
+        let usable = total - self.open;
+        let mut ready = new;
+        let mut start = before;
+        if usable > 0 {
+            for (i, x) in ready.iter_mut().enumerate() {
+                let old = self.var(i).unwrap_or(*x);
+                let old = t.slice(old, 1, 0, before);
+                let fresh = t.slice(*x, 1, 0, usable - before);
+                *x = t.concat(&[old, fresh], 1);
+            }
+            start = 0;
+        }
+        if self.open > 0 {
+            for (i, &x) in new.iter().enumerate() {
+                let rest = t.last(x, 1, self.open.min(n));
+                self.write(t, i, rest, start);
+            }
+        }
+        (usable > 0).then(|| (ready, offset.saturating_sub(before)))
+    }
+
+    fn write(&mut self, t: &mut Tape<'_>, i: usize, rows: Var, at: u32) {
+        let buffer = self.var(i).unwrap_or(rows);
+        let buffer = t.slice_update(buffer, rows, 1, at);
+        self.set(t, i, buffer);
+    }
+
+    /// Appends pooled rows, if there are new ones, and returns all.
+    pub fn append(&mut self, t: &mut Tape<'_>, rows: Option<Var>) -> Option<Var> {
+        let all = match (self.var(2), rows) {
+            (old, None) => return old,
+            (None, Some(new)) => new,
+            (Some(old), Some(new)) => t.concat(&[old, new], 1),
+        };
+        self.set(t, 2, all);
+        Some(all)
+    }
+
+    pub(super) fn advance(&mut self, tokens: u32) {
+        let total = tokens.saturating_add(self.open);
+        let rows = self.rows() + total / self.ratio;
+        self.open = total % self.ratio;
+        if let (true, Some(buffer)) = (rows > 0, self.slots[0]) {
+            let shape = Shape::new(&[buffer.shape.dim(0), rows, self.width]);
+            self.slots[2] = Some(Slot { shape, ..buffer });
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Apple's on-device foundation model (`afm7`): keys and values rounded as if they were 8-bit integers; the last layers
+//! attend to the keys and values of the last one that has any.
+//!
+//! mlx-lm 0.32.2 cannot quantise its fused projection.
+
+use super::common::{GatedMlp, Heads, Projections, attend_cached};
+use super::frame::{FeedForward, Norm};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule};
+use crate::graph::op::Unary;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Stage, Tape, Var};
+use crate::graph::{Built, Network, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let width = c.positive("hidden_dim")?;
+    let query = c.positive("num_heads")?;
+    let heads = Heads { query, kv: c.positive("num_kv_heads")?, dim: width / query };
+    if heads.query * heads.dim != width {
+        return Err(c.invalid("num_heads", "a divisor of hidden_dim"));
+    }
+    let vocabulary = c.positive("vocab_size")?;
+    let all = super::common::layer_count(
+        &c.clone().with("num_hidden_layers", c.positive("num_layers")?),
+    )?;
+    let reusing = c.dim("num_kv_reuse_layers")?;
+    let Some(own) = all.checked_sub(reusing).filter(|n| *n > 0) else {
+        return Err(c.invalid("num_kv_reuse_layers", format!("less than num_layers ({all})")));
+    };
+    let hidden = width as f64 * c.number_or("hidden_dim_scale_factor", 3.25)?;
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 50_000.0)?);
+    let parts = Parts { width, hidden: hidden as u64, heads, eps, rope };
+    let network = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embedding", vocabulary, width);
+        let layers = (0..own).map(|i| {
+            p.scope(&format!("layers.{i}"), |p| {
+                let kv = KvSource::Own(OwnKv::new(p, &parts));
+                Layer::new(p, &parts, kv)
+            })
+        });
+        let mut layers: Vec<Layer> = layers.collect();
+        layers.extend((0..reusing).map(|i| {
+            p.scope(&format!("kv_reuse_layers.{i}"), |p| {
+                let q = Linear::new(p, "self_attn.q_proj", width, width, false);
+                Layer::new(p, &parts, KvSource::Reused(q))
+            })
+        }));
+        Afm { embed, layers, norm: RmsNorm::new(p, "output_norm", width, eps) }
+    });
+    Ok(Built {
+        layers: all,
+        network: Box::new(network),
+        caches: vec![CacheKind::Kv; own as usize],
+        experts: None,
+        max_context: None,
+    })
+}
+
+/// What the layers are built from.
+struct Parts {
+    width: u64,
+    hidden: u64,
+    heads: Heads,
+    eps: f64,
+    rope: RopeModule,
+}
+
+/// Where a layer's keys and values come from, with the projections that differ.
+enum KvSource {
+    Own(OwnKv),
+    Reused(Linear),
+}
+
+struct OwnKv {
+    qkv: Projections,
+    k_norm: RmsNorm,
+    key_scale: ModuleId,
+    value_scale: ModuleId,
+}
+
+impl OwnKv {
+    fn new(p: &mut ParamBuilder, parts: &Parts) -> Self {
+        p.scope("self_attn", |p| Self {
+            qkv: Projections::fused(p, "qkv_proj", parts.width, parts.heads, false),
+            k_norm: RmsNorm::new(p, "k_norm", parts.heads.dim, 1e-5),
+            key_scale: p.raw("quant_key_scale", &[]),
+            value_scale: p.raw("quant_value_scale", &[]),
+        })
+    }
+}
+
+struct Layer {
+    kv: KvSource,
+    q_norm: RmsNorm,
+    out: Linear,
+    mlp: GatedMlp,
+    input_norm: RmsNorm,
+    post_norm: RmsNorm,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+impl Layer {
+    fn new(p: &mut ParamBuilder, parts: &Parts, kv: KvSource) -> Self {
+        let Parts { width, hidden, heads, eps, .. } = *parts;
+        Self {
+            kv,
+            q_norm: RmsNorm::new(p, "self_attn.q_norm", heads.dim, 1e-5),
+            out: Linear::new(p, "self_attn.out_proj", width, width, false),
+            mlp: GatedMlp::new(p, "mlp", width, hidden, false),
+            input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
+            post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+            rope: parts.rope.clone(),
+            heads,
+        }
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.input_norm.norm(t, x);
+        let y = match &self.kv {
+            KvSource::Own(own) => self.attend(t, r, mask, own, cache),
+            KvSource::Reused(q) => self.attend_again(t, r, mask, q, cache),
+        };
+        let r = self.out.forward(t, y);
+        let h = t.add(x, r);
+        let r = self.post_norm.norm(t, h);
+        let r = self.mlp.apply(t, r);
+        t.add(h, r)
+    }
+
+    fn scale(&self) -> f64 {
+        (self.heads.dim as f64).powf(-0.5)
+    }
+
+    fn attend(&self, t: &mut Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
+        let Heads { query, kv, .. } = self.heads;
+        let [q, k, v] = own.qkv.forward(t, x, self.heads);
+        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let offset = cache.offset();
+        let q = self.rope.forward(t, q, offset);
+        let q = self.q_norm.norm(t, q);
+        let k = self.rope.forward(t, k, offset);
+        let k = own.k_norm.norm(t, k);
+        let (k, v) = (rounded(t, k, own.key_scale), rounded(t, v, own.value_scale));
+        attend_cached(t, [q, k, v], self.scale(), mask, cache)
+    }
+
+    /// Attention to keys and values that the cache of an earlier layer holds, the new tokens included.
+    fn attend_again(&self, t: &mut Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
+        let (k, v) = cache.keys_and_values(t);
+        let (k, v) = (k.dense(t), v.dense(t));
+        let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
+        let q = q.forward(t, x);
+        let q = Heads::split(t, q, self.heads.query);
+        let q = self.rope.forward(t, q, offset);
+        let q = self.q_norm.norm(t, q);
+        let y = t.attention(q, k, v, self.scale(), mask, None);
+        Heads::join(t, y)
+    }
+}
+
+/// `x` rounded to 8-bit integers times a scale.
+fn rounded(t: &mut Tape<'_>, x: Var, scale: ModuleId) -> Var {
+    let scale = t.weight(scale);
+    let dtype = t.dtype(x);
+    let [y] = t.compiled(|t| {
+        let x = t.astype(x, DType::F32);
+        let scale = t.astype(scale, DType::F32);
+        let steps = t.div(x, scale);
+        let steps = t.unary(Unary::Round, steps);
+        let steps = t.clip(steps, -128i64, 127i64);
+        let y = t.mul(steps, scale);
+        [t.astype(y, dtype)]
+    });
+    y
+}
+
+struct Afm {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+}
+
+impl Network for Afm {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let mut h = self.embed.forward(t, tokens);
+        let n = t.dim(tokens, 1);
+        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
+        let last = caches.len().saturating_sub(1);
+        for (i, layer) in self.layers.iter().enumerate() {
+            t.layer(i);
+            let Some(cache) = caches.get_mut(i.min(last)) else {
+                return t.fail("a model without any cache");
+            };
+            h = layer.forward(t, h, mask, cache);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.norm(t, h);
+        self.embed.as_linear(t, h)
+    }
+
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        let fused = path.ends_with("qkv_proj");
+        if fused { QuantOverride::Impossible } else { QuantOverride::Default }
+    }
+}

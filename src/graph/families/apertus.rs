@@ -1,0 +1,90 @@
+//! Apertus: norms over each query and key head, an ungated MLP with the xIELU activation.
+
+use super::common::{Attention, Biases, NormPlace};
+use super::frame::{FeedForward, PreNorm};
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, activations};
+use crate::graph::op::{Binary, Unary};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let d = Dims::read(c)?;
+    let heads = d.heads(c)?;
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let bias = c.bool_or("mlp_bias", false)?;
+    let rope = RopeModule::new(
+        heads.dim,
+        c.number_or("rope_theta", 10_000.0)?,
+        c.bool_or("rope_traditional", false)?,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        d.max_context,
+    )?;
+    let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
+        let (query, key) = p.scope("self_attn", |p| {
+            (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
+        });
+        PreNorm::with_norms(
+            norm(p, "attention_layernorm"),
+            attention.with_norms(query, key, NormPlace::Rows),
+            norm(p, "feedforward_layernorm"),
+            p.scope("mlp", |p| XieluMlp::new(p, d.width, d.hidden, bias)),
+        )
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+/// `down(xielu(up(x)))`; the four numbers of the activation are tensors.
+struct XieluMlp {
+    up: Linear,
+    down: Linear,
+    alpha_p: ModuleId,
+    alpha_n: ModuleId,
+    beta: ModuleId,
+    eps: ModuleId,
+}
+
+impl XieluMlp {
+    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, bias: bool) -> Self {
+        Self {
+            up: Linear::new(p, "up_proj", width, hidden, bias),
+            down: Linear::new(p, "down_proj", hidden, width, bias),
+            alpha_p: p.raw("act_fn.alpha_p", &[]),
+            alpha_n: p.raw("act_fn.alpha_n", &[]),
+            beta: p.raw("act_fn.beta", &[]),
+            eps: p.raw("act_fn.eps", &[]),
+        }
+    }
+}
+
+impl FeedForward for XieluMlp {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let x = self.up.forward(t, x);
+        let numbers = [self.alpha_p, self.alpha_n, self.beta, self.eps].map(|id| t.weight(id));
+        let [y] = t.compiled(|t| [xielu(t, x, numbers)]);
+        self.down.forward(t, y)
+    }
+}
+
+fn xielu(t: &mut Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
+    let positive = t.binary(Binary::Greater, x, 0i64);
+    let alpha_p = activations::softplus(t, alpha_p);
+    let square = t.unary(Unary::Square, x);
+    let square = t.mul(alpha_p, square);
+    let linear = t.mul(beta, x);
+    let above = t.add(square, linear);
+    let low = t.binary(Binary::Minimum, x, eps);
+    let curve = t.unary(Unary::Expm1, low);
+    let curve = t.sub(curve, x);
+    let alpha_n = activations::softplus(t, alpha_n);
+    let alpha_n = t.add(beta, alpha_n);
+    let curve = t.mul(curve, alpha_n);
+    let below = t.add(curve, linear);
+    t.select(positive, above, below)
+}

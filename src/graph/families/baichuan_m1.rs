@@ -1,0 +1,125 @@
+//! Baichuan-M1: one matrix for queries, keys and values; keys and values are mixed with those of the token before;
+//! some layers have a sliding window and their own number of heads.
+
+use super::common::{GatedMlp, Heads, Projections, attend_cached};
+use super::frame::{MaskRule, Mixer, PreNorm};
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Linear, RmsNorm, RopeModule};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let d = Dims::read(c)?;
+    let heads = checked_heads(c, &d, d.heads(c)?, "num_attention_heads")?;
+    let own = |key: &str, all: u64| Ok(c.opt_dim(key)?.filter(|n| *n > 0).unwrap_or(all));
+    let local = Heads {
+        query: own("num_swa_attention_heads", heads.query)?,
+        kv: own("num_swa_key_value_heads", heads.kv)?,
+        dim: 0,
+    };
+    let local = Heads { dim: d.width / local.query, ..local };
+    let local = checked_heads(c, &d, local, "num_swa_attention_heads")?;
+    if c.dim("conv_window")? != 2 {
+        return Err(c.invalid("conv_window", "2, the only window mlx-lm has"));
+    }
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let window = MaskRule::Window(c.positive("sliding_window")? as u32);
+    let listed = c.opt_dims("sliding_window_layers")?;
+    let listed = listed.ok_or_else(|| c.invalid("sliding_window_layers", "a list of layers"))?;
+    if listed.first().is_some_and(|i| *i >= d.layers as u64) {
+        return Err(c.invalid("sliding_window_layers", format!("layers below {}", d.layers)));
+    }
+    let rule = |i: usize| if listed.contains(&(i as u64)) { window } else { MaskRule::Full };
+    let rules: Vec<MaskRule> = (0..d.layers).map(rule).collect();
+    let tied = c.bool_or("tie_word_embeddings", false)?;
+    let head = if tied { HeadKind::Tied } else { HeadKind::Own };
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let mut decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+        let heads = if rule(i) == MaskRule::Full { heads } else { local };
+        let attention = p.scope("self_attn", |p| MixedAttention {
+            qkv: Projections::fused(p, "W_pack", d.width, heads, false),
+            o: Linear::new(p, "o_proj", heads.query * heads.dim, d.width, false),
+            keys: Convolution(p.raw("conv_k", &[1, 1, heads.kv, 1, 2])),
+            values: Convolution(p.raw("conv_v", &[1, 1, heads.kv, 1, 2])),
+            rope: RopeModule::plain(heads.dim, false, theta),
+            heads,
+        });
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        PreNorm::new(p, d.width, eps, attention, mlp)
+    });
+    decoder.mask_cache = 1;
+    if tied {
+        decoder.on_logits = Some(Box::new(|t, _| {
+            t.fail("mlx-lm has no output head for this model with 'tie_word_embeddings'")
+        }));
+    }
+    let caches =
+        rules.iter().filter_map(|r| Some(CacheKind::List(vec![CacheKind::Arrays(2), r.cache()?])));
+    Ok(Built { caches: caches.collect(), ..decoder.built(d.max_context) })
+}
+
+fn checked_heads(c: &Config, d: &Dims, heads: Heads, key: &str) -> Result<Heads, ConfigError> {
+    if heads.query * heads.dim == d.width {
+        return Ok(heads);
+    }
+    Err(c.invalid(key, format!("a divisor of hidden_size ({})", d.width)))
+}
+
+/// Attention over keys and values that are weighted sums of a token's own and the one before.
+struct MixedAttention {
+    qkv: Projections,
+    o: Linear,
+    keys: Convolution,
+    values: Convolution,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+impl Mixer for MixedAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let Heads { query, kv, dim } = self.heads;
+        let [q, k, v] = self.qkv.forward(t, x, self.heads);
+        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let states = cache.part(0);
+        let (last_k, last_v) = (states.state(0), states.state(1));
+        let offset = cache.part(1).offset();
+        let mixed_k = self.keys.forward(t, k, last_k);
+        let mixed_v = self.values.forward(t, v, last_v);
+        let q = self.rope.forward(t, q, offset);
+        let mixed_k = self.rope.forward(t, mixed_k, offset);
+        let (last_k, last_v) = (t.last(k, 2, 1), t.last(v, 2, 1));
+        cache.part(0).set_state(t, 0, last_k);
+        cache.part(0).set_state(t, 1, last_v);
+        let scale = (dim as f64).powf(-0.5);
+        let y = attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1));
+        self.o.forward(t, y)
+    }
+}
+
+/// A convolution over two tokens with one pair of weights per head.
+struct Convolution(ModuleId);
+
+impl Convolution {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, last: Option<Var>) -> Var {
+        let shape = t.shape(x);
+        let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
+        let w = t.weight(self.0);
+        let w = t.reshape(w, &[1, heads, 2, 1, 1]);
+        let (before, own) = (t.at(w, 2, 0), t.at(w, 2, 1));
+        let dtype = t.dtype(x);
+        let last = last.unwrap_or_else(|| t.full(shape.with(2, 1), 0.0, dtype));
+        let previous = if n > 1 {
+            let rest = t.slice(x, 2, 0, n - 1);
+            t.concat(&[last, rest], 2)
+        } else {
+            last
+        };
+        let a = t.mul(previous, before);
+        let b = t.mul(x, own);
+        t.add(a, b)
+    }
+}

@@ -1,0 +1,298 @@
+//! DeepSeek-V4: sliding-window attention with pooled older tokens, hyper-connections, hash-routed first layers.
+//!
+//! mlx-lm 0.32.2 does not implement this type. The tensors are those of the published checkpoints: they add up to
+//! the published parameter counts of V4-Flash and V4-Pro exactly. Caches and operations follow pull request 1192 of
+//! ml-explore/mlx-lm (commit 5c105381, not released).
+
+use super::common::{GatedMlp, Head, layer_count};
+use super::deepseek_v4_attention::{Attention, AttentionSettings};
+use super::frame::FeedForward;
+use super::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
+use super::moe::experts;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, RmsNorm, SwitchGlu, activations};
+use crate::graph::op::Unary;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Stage, Tape, Var};
+use crate::graph::{Built, Experts, Network};
+use crate::model::{Config, ConfigError, DType};
+
+/// Why the runtime the plan is made for cannot run these models.
+pub(super) const NOT_IN_MLX_LM: &str = "mlx-lm 0.32.2 cannot load deepseek_v4; tensor shapes are exact, caches and \
+     operations follow pull request 1192 of ml-explore/mlx-lm (commit 5c105381), which is not released";
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&[
+        ("num_hidden_layers", 43.into()),
+        ("n_routed_experts", 256.into()),
+        ("num_experts_per_tok", 6.into()),
+    ]);
+    let count = layer_count(c)?;
+    let width = c.dim_or("hidden_size", 4096)?;
+    let eps = c.number_or("rms_norm_eps", 1e-6)?;
+    let vocabulary = c.dim_or("vocab_size", 129_280)?;
+    let attention = AttentionSettings::read(c, width, eps, count)?;
+    let hyper = HyperSettings::read(c, width, eps)?;
+    if hyper.streams != 4 {
+        return Err(c.invalid("hc_mult", "4, the only number of streams its kernel is written for"));
+    }
+    let routing = Routing::read(c, width, vocabulary)?;
+    let (embed, layers, norm, stream_head) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = (0..count).map(|i| {
+            p.scope(&format!("layers.{i}"), |p| Layer {
+                attention: Attention::new(p, &attention, i),
+                mlp: Moe::new(p, &routing, i),
+                input_norm: RmsNorm::new(p, "attn_norm", width, eps),
+                post_norm: RmsNorm::new(p, "ffn_norm", width, eps),
+                attention_mix: HyperConnection::new(p, "attn_hc", hyper),
+                mlp_mix: HyperConnection::new(p, "ffn_hc", hyper),
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        let norm = RmsNorm::new(p, "norm", width, eps);
+        (embed, layers, norm, HyperHead::new(p, "hc_head", hyper))
+    });
+    let head = Head::new(p, embed, false, width, vocabulary);
+    let window = attention.window();
+    let caches: Vec<CacheKind> = (0..count).map(|i| attention.cache(i)).collect();
+    Ok(Built {
+        layers: count,
+        network: Box::new(DeepSeekV4 { embed, layers, norm, stream_head, head, window }),
+        caches,
+        experts: Some(routing.experts),
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+    })
+}
+
+struct DeepSeekV4 {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    stream_head: HyperHead,
+    head: Head,
+    window: u32,
+}
+
+impl Network for DeepSeekV4 {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let h = self.embed.forward(t, tokens);
+        let h = t.expand_dims(h, &[2]);
+        let wide = t.shape(h).with(2, 4);
+        let h = t.broadcast_to(h, wide);
+        let mut streams = t.contiguous(h);
+        let n = t.dim(tokens, 1);
+        let mask = match caches.first() {
+            Some(cache) => cache.mask(t, n, Some(self.window), true),
+            None => Mask::None,
+        };
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            let (x, post, between) = layer.attention_mix.collapse_fused(t, streams);
+            let x = layer.input_norm.forward(t, x);
+            let x = layer.attention.forward(t, x, mask, cache);
+            streams = expand_fused(t, x, streams, (post, between));
+            let (x, post, between) = layer.mlp_mix.collapse_fused(t, streams);
+            let x = layer.post_norm.forward(t, x);
+            let x = layer.mlp.forward(t, x, tokens);
+            streams = expand_fused(t, x, streams, (post, between));
+        }
+        t.set_stage(Stage::Head);
+        let h = self.stream_head.forward(t, streams);
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+}
+
+struct Layer {
+    attention: Attention,
+    mlp: Moe,
+    input_norm: RmsNorm,
+    post_norm: RmsNorm,
+    attention_mix: HyperConnection,
+    mlp_mix: HyperConnection,
+}
+
+/// How logits become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scores {
+    Sigmoid,
+    Softmax,
+    SqrtSoftplus,
+}
+
+/// Settings of the routed experts.
+struct Routing {
+    experts: Experts,
+    width: u64,
+    hidden: u64,
+    shared: u64,
+    vocabulary: u64,
+    hash_layers: u64,
+    choice: Choice,
+    limit: f64,
+}
+
+/// How the weights of the experts are found.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    chosen: u64,
+    scores: Scores,
+    normalise: bool,
+    scale: f64,
+}
+
+impl Routing {
+    fn read(c: &Config, width: u64, vocabulary: u64) -> Result<Self, ConfigError> {
+        let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
+        let hidden = c.dim_or("moe_intermediate_size", 2048)?;
+        let scores = match c.opt_str("scoring_func")?.unwrap_or("sqrtsoftplus") {
+            "softmax" => Scores::Softmax,
+            "sigmoid" => Scores::Sigmoid,
+            "sqrtsoftplus" => Scores::SqrtSoftplus,
+            _ => return Err(c.invalid("scoring_func", "'softmax', 'sigmoid' or 'sqrtsoftplus'")),
+        };
+        Ok(Self {
+            experts,
+            width,
+            hidden,
+            shared: hidden * c.dim_or("n_shared_experts", 1)?,
+            vocabulary,
+            hash_layers: c.dim_or("num_hash_layers", 3)?,
+            choice: Choice {
+                chosen: experts.chosen,
+                scores,
+                normalise: scores != Scores::Softmax && c.bool_or("norm_topk_prob", true)?,
+                scale: c.number_or("routed_scaling_factor", 1.5)?,
+            },
+            limit: c.number_or("swiglu_limit", 10.0)?,
+        })
+    }
+}
+
+/// What chooses the experts of a token.
+enum Gate {
+    /// The highest scores, with this correction bias.
+    Scores(ModuleId),
+    /// A table by token id.
+    Table(ModuleId),
+}
+
+struct Moe {
+    weight: ModuleId,
+    gate: Gate,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    choice: Choice,
+    limit: f64,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, r: &Routing, layer: u64) -> Self {
+        let total = r.experts.total;
+        p.scope("ffn", |p| Self {
+            weight: p.raw("gate.weight", &[total, r.width]),
+            gate: if layer < r.hash_layers {
+                Gate::Table(p.raw_i32("gate.tid2eid", &[r.vocabulary, r.experts.chosen]))
+            } else {
+                Gate::Scores(p.raw_f32("gate.e_score_correction_bias", &[total]))
+            },
+            experts: SwitchGlu::new(p, "switch_mlp", r.width, r.hidden, total, false),
+            shared: GatedMlp::new(p, "shared_experts", r.width, r.shared, false),
+            choice: r.choice,
+            limit: r.limit,
+        })
+    }
+
+    /// Chosen experts and their weights: one compiled function.
+    fn route(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
+        let w = t.weight(self.weight);
+        let w = t.transpose(w, &[1, 0]);
+        let logits = t.matmul(x, w);
+        let table = match self.gate {
+            Gate::Scores(id) | Gate::Table(id) => t.weight(id),
+        };
+        let k = self.choice.chosen;
+        let [chosen, weights] = t.compiled(|t| {
+            let logits = t.astype(logits, DType::F32);
+            let scores = match self.choice.scores {
+                Scores::Softmax => t.softmax(logits, true),
+                Scores::Sigmoid => t.sigmoid(logits),
+                Scores::SqrtSoftplus => {
+                    let s = activations::softplus(t, logits);
+                    t.unary(Unary::Sqrt, s)
+                }
+            };
+            let chosen = match self.gate {
+                Gate::Table(_) => t.take(table, tokens),
+                Gate::Scores(_) => {
+                    let biased = t.add(scores, table);
+                    let negative = t.neg(biased);
+                    let order = t.argpartition(negative, k as i64 - 1, -1);
+                    t.slice(order, -1, 0, k as u32)
+                }
+            };
+            let mut weights = t.take_along_axis(scores, chosen, -1);
+            if self.choice.normalise {
+                let total = t.sum(weights, -1, true);
+                let total = t.add(total, 1e-20);
+                weights = t.div(weights, total);
+            }
+            [chosen, t.mul(weights, self.choice.scale)]
+        });
+        (chosen, weights)
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> Var {
+        let (chosen, weights) = self.route(t, x, tokens);
+        let limit = self.limit;
+        let y = self
+            .experts
+            .forward(t, x, chosen, |t, gate, up| activations::limited_swiglu(t, gate, up, limit));
+        let weights = t.expand_dims(weights, &[-1]);
+        let weights = t.astype(weights, t.dtype(y));
+        let y = t.mul(y, weights);
+        let y = t.sum(y, -2, false);
+        let shared = self.shared.apply(t, x);
+        t.add(y, shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Graph;
+    use crate::model::{Config, DType};
+
+    const FLASH: &str = r#"{"model_type": "deepseek_v4", "hidden_size": 4096, "num_hidden_layers": 43,
+        "num_attention_heads": 64, "head_dim": 512, "q_lora_rank": 1024, "qk_rope_head_dim": 64, "o_groups": 8,
+        "o_lora_rank": 1024, "moe_intermediate_size": 2048, "n_routed_experts": 256, "num_experts_per_tok": 6,
+        "n_shared_experts": 1, "num_hash_layers": 3, "index_n_heads": 64, "index_head_dim": 128,
+        "vocab_size": 129280, "hc_mult": 4}"#;
+
+    /// The checkpoint of DeepSeek-V4-Flash has 290 944 616 402 parameters: the model itself, one multi-token-prediction
+    /// layer, the two matrices and three norms that lead into it, and a stream head of its own.
+    #[test]
+    fn tensors_add_up_to_the_published_count() {
+        let ratios = (0..43).map(|i: u32| match i {
+            0 | 1 => 0,
+            i if i % 2 == 0 => 4,
+            _ => 128,
+        });
+        let ratios: Vec<u32> = ratios.collect();
+        let parameters = |layers: u32, ratios: &[u32]| -> u64 {
+            let config = Config::parse(FLASH).expect("valid JSON");
+            let config = config.with("num_hidden_layers", layers).with("compress_ratios", ratios);
+            let graph = Graph::new(&config, DType::BF16).expect("a valid model");
+            graph.params().modules().iter().map(|m| m.parameters()).sum()
+        };
+        let model = parameters(43, &ratios);
+        assert_eq!(model, 284_334_567_511);
+        let mut longer = ratios.clone();
+        longer.push(0);
+        let layer = parameters(44, &longer) - model;
+        let (width, streams) = (4096, 4);
+        let stream_head = streams * streams * width + streams + 1;
+        let way_in = 2 * width * width + 3 * width;
+        assert_eq!(model + layer + way_in + stream_head, 290_944_616_402);
+    }
+}

@@ -1,0 +1,62 @@
+//! EXAONE 4: norms behind attention and MLP, norms over each query and key head; in the hybrid models most layers
+//! have a sliding window and a rotary embedding, the others neither.
+
+use super::blocks::{Norms, Sandwich};
+use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::frame::MaskRule;
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
+use crate::graph::params::ParamBuilder;
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let d = Dims::read(c)?;
+    let heads = Heads { dim: c.positive("head_dim")?, ..d.heads(c)? };
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let scaling = RopeScaling::read(c, "rope_scaling")?;
+    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
+    let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
+    let pattern = c.opt_str("sliding_window_pattern")?.filter(|text| !text.is_empty());
+    let rules = rules(c, pattern, d.layers)?;
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+        let rotary = pattern.is_none() || rules[i] != MaskRule::Full;
+        let rope = rotary.then(|| rope.clone());
+        let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
+        let (query, key) = p.scope("self_attn", |p| {
+            (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
+        });
+        Sandwich::new(
+            attention.with_norms(query, key, NormPlace::Rows),
+            Norms::after(norm(p, "post_attention_layernorm")),
+            GatedMlp::new(p, "mlp", d.width, d.hidden, false),
+            Norms::after(norm(p, "post_feedforward_layernorm")),
+        )
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+/// The masks of a pattern like `LLLG`, repeated over the layers: local or global attention.
+fn rules(c: &Config, pattern: Option<&str>, layers: usize) -> Result<Vec<MaskRule>, ConfigError> {
+    for key in ["sliding_window", "sliding_window_pattern"] {
+        if !c.has(key) {
+            return Err(c.invalid(key, "the key, even if null"));
+        }
+    }
+    let Some(pattern) = pattern else {
+        return Ok(vec![MaskRule::Full; layers]);
+    };
+    let kinds: Vec<bool> = pattern.chars().map(|k| k == 'L').collect();
+    let reached = |kind: char| pattern.chars().position(|k| k == kind).is_some_and(|i| i < layers);
+    if !reached('L') || !reached('G') {
+        let expected = format!("an 'L' and a 'G' among the first {layers}, the number of layers");
+        return Err(c.invalid("sliding_window_pattern", expected));
+    }
+    let window = c.positive("sliding_window")? as u32;
+    let local = |i: usize| kinds.get(i % kinds.len()).copied().unwrap_or(false);
+    Ok((0..layers)
+        .map(|i| if local(i) { MaskRule::Window(window) } else { MaskRule::Full })
+        .collect())
+}

@@ -1,0 +1,152 @@
+//! Gemma 1 and 2: norms with `1 + weight`, GELU, a tied head, the embedding scaled by the root of the hidden size.
+//! Gemma 2 also has norms behind attention and MLP, and limits the attention scores and the logits with `tanh`.
+
+use super::blocks::{Norms, Sandwich};
+use super::common::{Attention, Biases, GatedMlp, Heads, Projections};
+use super::frame::{MaskRule, Mixer, PreNorm};
+use super::gemma3::gelu_gate;
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{GemmaNorm, Linear, RopeModule, activations};
+use crate::graph::op::Unary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError, DType};
+
+struct Settings {
+    dims: Dims,
+    heads: Heads,
+    eps: f64,
+    rope: RopeModule,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let dims = Dims::read(c)?;
+        let heads = Heads { dim: c.positive("head_dim")?, ..dims.heads(c)? };
+        let theta = c.number_or("rope_theta", 10_000.0)?;
+        let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
+        Ok(Self { dims, heads, eps: c.number_or("rms_norm_eps", 1e-5)?, rope })
+    }
+
+    fn norm(&self, p: &mut ParamBuilder, name: &str) -> GemmaNorm {
+        GemmaNorm::new(p, name, self.dims.width, self.eps)
+    }
+
+    fn mlp(&self, p: &mut ParamBuilder) -> GatedMlp {
+        GatedMlp::new(p, "mlp", self.dims.width, self.dims.hidden, false)
+    }
+
+    fn embedding_scale(&self) -> f64 {
+        (self.dims.width as f64).sqrt()
+    }
+}
+
+/// `gemma`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let s = Settings::read(c)?;
+    let d = s.dims;
+    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
+    let decoder = d.shell(HeadKind::Tied).decoder(p, &d.full(), norm, |p, _| {
+        let (biases, rope) = (Biases::default(), Some(s.rope.clone()));
+        PreNorm::with_norms(
+            s.norm(p, "input_layernorm"),
+            Attention::new(p, "self_attn", d.width, s.heads, biases, rope),
+            s.norm(p, "post_attention_layernorm"),
+            s.mlp(p).with_activation(exact_gelu_gate),
+        )
+    });
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+}
+
+fn exact_gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let g = activations::gelu(t, gate);
+    t.mul(g, x)
+}
+
+/// `gemma2`.
+pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let s = Settings::read(c)?;
+    let d = s.dims;
+    let scale = 1.0 / c.number_or("query_pre_attn_scalar", 144.0)?.sqrt();
+    let cap = c.number_or("attn_logit_softcapping", 50.0)?;
+    let logit_cap = c.number_or("final_logit_softcapping", 30.0)?;
+    let rules = vec![MaskRule::FullArray; d.layers];
+    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
+    let mut decoder = d.shell(HeadKind::Tied).decoder(p, &rules, norm, |p, _| {
+        let attention = p.scope("self_attn", |p| CappedAttention {
+            qkv: Projections::separate(p, ["q_proj", "k_proj", "v_proj"], d.width, s.heads, false),
+            o: Linear::new(p, "o_proj", s.heads.query * s.heads.dim, d.width, false),
+            heads: s.heads,
+            rope: s.rope.clone(),
+            scale,
+            cap,
+        });
+        let attention_norms =
+            Norms::around(s.norm(p, "input_layernorm"), s.norm(p, "post_attention_layernorm"));
+        let mlp_norms = Norms::around(
+            s.norm(p, "pre_feedforward_layernorm"),
+            s.norm(p, "post_feedforward_layernorm"),
+        );
+        let mlp = s.mlp(p).with_activation(gelu_gate);
+        Sandwich::new(attention, attention_norms, mlp, mlp_norms)
+    });
+    decoder.on_logits = Some(Box::new(move |t, logits| soft_cap(t, logits, logit_cap)));
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+}
+
+/// `cap * tanh(x / cap)` in three kernels.
+pub(super) fn soft_cap(t: &mut Tape<'_>, x: Var, cap: f64) -> Var {
+    let x = t.div(x, cap);
+    let x = t.unary(Unary::Tanh, x);
+    t.mul(x, cap)
+}
+
+/// Attention in elementary steps, with scores limited by `tanh`.
+struct CappedAttention {
+    qkv: Projections,
+    o: Linear,
+    heads: Heads,
+    rope: RopeModule,
+    scale: f64,
+    cap: f64,
+}
+
+impl Mixer for CappedAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let Heads { query, kv, dim } = self.heads;
+        let [q, k, v] = self.qkv.forward(t, x, self.heads);
+        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (k, v) = cache.update(t, k, v);
+        let (mut k, mut v) = (k.dense(t), v.dense(t));
+        let mut q = t.mul(q, self.scale);
+        let repeats = query / kv;
+        if repeats > 1 {
+            q = t.reshape(q, &[b, kv as i64, repeats as i64, n, dim as i64]);
+            k = t.expand_dims(k, &[2]);
+            v = t.expand_dims(v, &[2]);
+        }
+        let keys = t.swapaxes(k, -1, -2);
+        let scores = t.matmul(q, keys);
+        let mut scores = soft_cap(t, scores, self.cap);
+        if let Mask::Array(m) = mask {
+            scores = if t.dtype(m) == DType::Bool {
+                let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
+                t.select(m, scores, low)
+            } else {
+                t.add(scores, m)
+            };
+        }
+        let weights = t.softmax(scores, true);
+        let mut y = t.matmul(weights, v);
+        if repeats > 1 {
+            y = t.reshape(y, &[b, query as i64, n, dim as i64]);
+        }
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}

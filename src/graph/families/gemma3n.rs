@@ -1,0 +1,274 @@
+//! Gemma 3n: several copies of the hidden state that the layers predict and correct (AltUp), a low-rank residual
+//! (LAuReL), sparse activations in early layers, an extra input per layer, late layers that attend to the keys and
+//! values of earlier ones.
+
+mod altup;
+mod layer;
+
+use super::frame::MaskRule;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, activations};
+use crate::graph::op::Binary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Stage, Tape, Var};
+use crate::graph::{Built, Network};
+use crate::model::{Config, ConfigError};
+use layer::{Call, Layer};
+
+/// What the layers are built from.
+struct Settings {
+    width: u64,
+    layers: usize,
+    hidden: Vec<u64>,
+    query: u64,
+    kv: u64,
+    head: u64,
+    eps: f64,
+    /// Layers from this one on attend to the keys and values of earlier ones.
+    shared_from: usize,
+    sparsity: Vec<f64>,
+    per_layer: u64,
+    copies: u64,
+    active: u32,
+    clip: Option<f64>,
+    correct_scale: bool,
+    laurel_rank: u64,
+    rules: Vec<MaskRule>,
+    full_rope: RopeModule,
+    local_rope: RopeModule,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let layers = super::common::layer_count(c)? as usize;
+        let Some(shared_from) = layers.checked_sub(c.dim("num_kv_shared_layers")? as usize) else {
+            return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}")));
+        };
+        let hidden = match c.get("intermediate_size") {
+            Some(serde_json::Value::Array(_)) => {
+                c.opt_dims("intermediate_size")?.unwrap_or_default()
+            }
+            _ => vec![c.positive("intermediate_size")?; layers],
+        };
+        if hidden.len() < layers {
+            return Err(c.invalid("intermediate_size", format!("{layers} sizes, one per layer")));
+        }
+        let head = c.positive("head_dim")?;
+        let copies = c.positive("altup_num_inputs")?;
+        let active = c.dim("altup_active_idx")?;
+        if !(2..=64).contains(&copies) {
+            return Err(c.invalid("altup_num_inputs", "a whole number from 2 to 64"));
+        }
+        if active >= copies {
+            return Err(c.invalid("altup_active_idx", "less than altup_num_inputs"));
+        }
+        let rope = |key: &str, default: f64| -> Result<RopeModule, ConfigError> {
+            Ok(RopeModule::plain(head, false, c.number_or(key, default)?))
+        };
+        Ok(Self {
+            width: c.positive("hidden_size")?,
+            layers,
+            hidden,
+            query: c.positive("num_attention_heads")?,
+            kv: c.positive("num_key_value_heads")?,
+            head,
+            eps: c.number_or("rms_norm_eps", 1e-5)?,
+            shared_from,
+            sparsity: sparsity(c, layers)?,
+            per_layer: c.positive("hidden_size_per_layer_input")?,
+            copies,
+            active: active as u32,
+            clip: c.opt_number("altup_coef_clip")?,
+            correct_scale: c.bool("altup_correct_scale")?,
+            laurel_rank: c.positive("laurel_rank")?,
+            rules: rules(c, layers, shared_from)?,
+            full_rope: rope("rope_theta", 1e6)?,
+            local_rope: rope("rope_local_base_freq", 1e4)?,
+        })
+    }
+}
+
+/// The share of activations that each layer sets to zero.
+fn sparsity(c: &Config, layers: usize) -> Result<Vec<f64>, ConfigError> {
+    let wrong =
+        || c.invalid("activation_sparsity_pattern", format!("{layers} numbers from 0 to below 1"));
+    match c.get("activation_sparsity_pattern") {
+        None => Ok(vec![0.0; layers]),
+        Some(serde_json::Value::Array(list)) if list.len() >= layers => list
+            .iter()
+            .map(|v| v.as_f64().filter(|x| (0.0..1.0).contains(x)).ok_or_else(wrong))
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn rules(c: &Config, layers: usize, shared_from: usize) -> Result<Vec<MaskRule>, ConfigError> {
+    let window = MaskRule::Window(c.positive("sliding_window")? as u32);
+    let types = c.opt_strings("layer_types")?.unwrap_or_default();
+    let rules: Vec<MaskRule> = types
+        .iter()
+        .take(layers)
+        .map(|t| match t.as_str() {
+            "full_attention" => Ok(MaskRule::Full),
+            "sliding_attention" => Ok(window),
+            _ => Err(c.invalid("layer_types", "'full_attention' or 'sliding_attention'")),
+        })
+        .collect::<Result<_, _>>()?;
+    let own = rules.get(..shared_from).unwrap_or_default();
+    if rules.len() < layers || !own.contains(&MaskRule::Full) || !own.contains(&window) {
+        let expected = format!(
+            "{layers} entries, both kinds among the {shared_from} layers with keys and values"
+        );
+        return Err(c.invalid("layer_types", expected));
+    }
+    Ok(rules)
+}
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = c.opt_object("text_config")?.ok_or_else(|| c.invalid("text_config", "an object"))?;
+    let s = Settings::read(&c)?;
+    let vocabulary = c.positive("vocab_size")?;
+    let extra_vocabulary = c.positive("vocab_size_per_layer_input")?;
+    let cap = c.opt_number("final_logit_softcapping")?;
+    let network = p.scope("model.language_model", |p| {
+        let all = s.layers as u64 * s.per_layer;
+        let projections = |p: &mut ParamBuilder, name: &str| -> Vec<Linear> {
+            (1..s.copies)
+                .map(|i| Linear::new(p, &format!("{name}.{}", i - 1), s.width, s.width, false))
+                .collect()
+        };
+        Gemma {
+            embed: Embedding::new(p, "embed_tokens", vocabulary, s.width),
+            layers: (0..s.layers)
+                .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &s, i)))
+                .collect(),
+            extra_table: Embedding::new(p, "embed_tokens_per_layer", extra_vocabulary, all),
+            extra_projection: Linear::new(p, "per_layer_model_projection", s.width, all, false),
+            extra_norm: RmsNorm::new(p, "per_layer_projection_norm", s.per_layer, s.eps),
+            spread: projections(p, "altup_projections"),
+            gather: projections(p, "altup_unembed_projections"),
+            norm: RmsNorm::new(p, "norm", s.width, s.eps),
+            sources: sources(&s),
+            rules: s.rules.clone(),
+            width: s.width,
+            per_layer: s.per_layer,
+            extra_vocabulary,
+            cap,
+        }
+    });
+    Ok(Built {
+        layers: s.layers as u64,
+        network: Box::new(network),
+        caches: s.rules[..s.shared_from].iter().filter_map(|rule| rule.cache()).collect(),
+        experts: None,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// The layer whose cache each layer uses: its own, or the last one of its kind.
+fn sources(s: &Settings) -> Vec<usize> {
+    let own = &s.rules[..s.shared_from];
+    let last = |rule: &MaskRule| own.iter().rposition(|r| r == rule).unwrap_or(0);
+    let pick = |(i, rule)| if i < s.shared_from { i } else { last(rule) };
+    s.rules.iter().enumerate().map(pick).collect()
+}
+
+struct Gemma {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    extra_table: Embedding,
+    extra_projection: Linear,
+    extra_norm: RmsNorm,
+    /// Projections from the embedding to the further copies of the hidden state.
+    spread: Vec<Linear>,
+    /// Projections of the copies before they are averaged.
+    gather: Vec<Linear>,
+    norm: RmsNorm,
+    rules: Vec<MaskRule>,
+    sources: Vec<usize>,
+    width: u64,
+    per_layer: u64,
+    extra_vocabulary: u64,
+    cap: Option<f64>,
+}
+
+impl Gemma {
+    /// The extra inputs `[batch, tokens, layers, size]`.
+    fn extra(&self, t: &mut Tape<'_>, tokens: Var, h: Var) -> Var {
+        let (b, n) = (i64::from(t.dim(tokens, 0)), i64::from(t.dim(tokens, 1)));
+        let dims = [b, n, self.layers.len() as i64, self.per_layer as i64];
+        let known = t.binary(Binary::Less, tokens, self.extra_vocabulary as i64);
+        let zeros = t.zeros_like(tokens);
+        let tokens = t.select(known, tokens, zeros);
+        let rows = self.extra_table.forward(t, tokens);
+        let rows = t.mul(rows, (self.per_layer as f64).sqrt());
+        let rows = t.reshape(rows, &dims);
+        let projected = self.extra_projection.forward(t, h);
+        let projected = t.mul(projected, (self.width as f64).powf(-0.5));
+        let projected = t.reshape(projected, &dims);
+        let projected = self.extra_norm.forward(t, projected);
+        let sum = t.add(projected, rows);
+        t.mul(sum, 2f64.powf(-0.5))
+    }
+
+    /// All copies but the first scaled to the magnitude `target`.
+    fn level(&self, t: &mut Tape<'_>, h: Var, target: Var) -> Var {
+        let rest = t.slice(h, 0, 1, u32::MAX);
+        let size = magnitude(t, rest);
+        let low = t.dtype(h).lowest();
+        let size = t.binary(Binary::Maximum, size, low);
+        let ratio = t.div(target, size);
+        let rest = t.mul(rest, ratio);
+        t.slice_update(h, rest, 0, 1)
+    }
+}
+
+/// `mean(x ** 2, axis=-1, keepdims=True) ** 0.5`.
+fn magnitude(t: &mut Tape<'_>, x: Var) -> Var {
+    let square = t.binary(Binary::Power, x, 2i64);
+    let mean = t.mean(square, -1, true);
+    t.binary(Binary::Power, mean, 0.5)
+}
+
+impl Network for Gemma {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let h0 = self.embed.forward(t, tokens);
+        let h0 = t.mul(h0, (self.width as f64).sqrt());
+        let extra = self.extra(t, tokens, h0);
+        let n = t.dim(tokens, 1);
+        let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
+        let target = magnitude(t, h0);
+        let mut copies = vec![h0];
+        copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
+        let h = t.stack(&copies, 0);
+        let mut h = self.level(t, h, target);
+        let offset = caches.first().map_or(0, Cache::offset);
+        for (i, layer) in self.layers.iter().enumerate() {
+            t.layer(i);
+            let source = self.sources[i];
+            let (Some(&mask), Some(cache)) = (masks.get(source), caches.get_mut(source)) else {
+                return t.fail("a layer without keys and values to attend to");
+            };
+            let extra = t.at(extra, 2, i as u32);
+            h = layer.forward(t, h, Call { mask, extra, offset }, cache);
+        }
+        t.set_stage(Stage::Head);
+        let first = t.row(h, 0);
+        let target = magnitude(t, first);
+        for (i, linear) in self.gather.iter().enumerate() {
+            let copy = t.row(h, i as u32 + 1);
+            let copy = linear.forward(t, copy);
+            let one = t.shape(h).with(0, 1);
+            let copy = t.broadcast_to(copy, one);
+            h = t.slice_update(h, copy, 0, i as u32 + 1);
+        }
+        let h = self.level(t, h, target);
+        let h = t.mean(h, 0, false);
+        let h = self.norm.forward(t, h);
+        let logits = self.embed.as_linear(t, h);
+        match self.cap {
+            Some(cap) => activations::softcap(t, cap, logits),
+            None => logits,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! One layer of Gemma 3n.
+
+use super::Settings;
+use super::altup::AltUp;
+use crate::graph::cache::Cache;
+use crate::graph::families::common::Heads;
+use crate::graph::families::frame::MaskRule;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, UnitNorm, activations, attend};
+use crate::graph::op::{Binary, Unary};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::DType;
+
+/// What a layer gets besides the hidden state.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub(super) mask: Mask,
+    pub(super) extra: Var,
+    pub(super) offset: u32,
+}
+
+pub(super) struct Layer {
+    attention: Attention,
+    mlp: Mlp,
+    input_norm: RmsNorm,
+    post_attention_norm: RmsNorm,
+    pre_mlp_norm: RmsNorm,
+    post_mlp_norm: RmsNorm,
+    altup: AltUp,
+    laurel: Laurel,
+    extra_gate: Linear,
+    extra_projection: Linear,
+    extra_norm: RmsNorm,
+    correct_scale: bool,
+}
+
+impl Layer {
+    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+        let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
+        Self {
+            attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
+            mlp: p.scope("mlp", |p| Mlp::new(p, s, i)),
+            input_norm: norm(p, "input_layernorm"),
+            post_attention_norm: norm(p, "post_attention_layernorm"),
+            pre_mlp_norm: norm(p, "pre_feedforward_layernorm"),
+            post_mlp_norm: norm(p, "post_feedforward_layernorm"),
+            altup: p.scope("altup", |p| AltUp::new(p, s)),
+            laurel: p.scope("laurel", |p| Laurel {
+                left: Linear::new(p, "linear_left", s.width, s.laurel_rank, false),
+                right: Linear::new(p, "linear_right", s.laurel_rank, s.width, false),
+                norm: norm(p, "post_laurel_norm"),
+            }),
+            extra_gate: Linear::new(p, "per_layer_input_gate", s.width, s.per_layer, false),
+            extra_projection: Linear::new(p, "per_layer_projection", s.per_layer, s.width, false),
+            extra_norm: norm(p, "post_per_layer_input_norm"),
+            correct_scale: s.correct_scale,
+        }
+    }
+
+    /// All copies `[copies, batch, tokens, width]` after the layer.
+    pub(super) fn forward(&self, t: &mut Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
+        let first_call = call.offset == 0;
+        let predictions = self.altup.predict(t, x, first_call);
+        let active = t.row(predictions, self.altup.active);
+        let normed = self.input_norm.forward(t, active);
+        let laurel = self.laurel.forward(t, normed);
+        let r = self.attention.forward(t, normed, call, cache);
+        let r = self.post_attention_norm.forward(t, r);
+        let h = t.add(active, r);
+        let h = t.add(h, laurel);
+        let h = t.mul(h, 2f64.powf(-0.5));
+        let r = self.pre_mlp_norm.forward(t, h);
+        let r = self.mlp.forward(t, r);
+        let r = self.post_mlp_norm.forward(t, r);
+        let h = t.add(h, r);
+        let corrected = self.altup.correct(t, predictions, h, first_call);
+        let r = self.extra(t, corrected, call.extra);
+        let rest = t.slice(corrected, 0, 1, u32::MAX);
+        let rest = t.add(rest, r);
+        t.slice_update(corrected, rest, 0, 1)
+    }
+
+    /// What the extra input adds to the inactive copies.
+    fn extra(&self, t: &mut Tape<'_>, corrected: Var, extra: Var) -> Var {
+        let mut x = t.row(corrected, self.altup.active);
+        if self.correct_scale {
+            let scale = t.weight(self.altup.correct_output_scale);
+            x = t.mul(x, scale);
+        }
+        let gate = self.extra_gate.forward(t, x);
+        let gate = activations::gelu_approx(t, gate);
+        let gated = t.mul(gate, extra);
+        let y = self.extra_projection.forward(t, gated);
+        self.extra_norm.forward(t, y)
+    }
+}
+
+/// The learned residual `x + norm(right(left(x)))`.
+struct Laurel {
+    left: Linear,
+    right: Linear,
+    norm: RmsNorm,
+}
+
+impl Laurel {
+    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let y = self.left.forward(t, x);
+        let y = self.right.forward(t, y);
+        let y = self.norm.forward(t, y);
+        t.add(x, y)
+    }
+}
+
+/// Attention with norms over queries, keys and values. Layers that share keys and values have the projections, but
+/// do not use them.
+struct Attention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: RmsNorm,
+    k_norm: RmsNorm,
+    v_norm: UnitNorm,
+    rope: RopeModule,
+    dim: i64,
+    shared: bool,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+        let (q_rows, kv_rows) = (s.query * s.head, s.kv * s.head);
+        let full = s.rules[i] == MaskRule::Full;
+        Self {
+            q: Linear::new(p, "q_proj", s.width, q_rows, false),
+            k: Linear::new(p, "k_proj", s.width, kv_rows, false),
+            v: Linear::new(p, "v_proj", s.width, kv_rows, false),
+            o: Linear::new(p, "o_proj", q_rows, s.width, false),
+            q_norm: RmsNorm::new(p, "q_norm", s.head, s.eps),
+            k_norm: RmsNorm::new(p, "k_norm", s.head, s.eps),
+            v_norm: UnitNorm::new(s.eps),
+            rope: if full { s.full_rope.clone() } else { s.local_rope.clone() },
+            dim: s.head as i64,
+            shared: i >= s.shared_from,
+        }
+    }
+
+    fn rows(&self, t: &mut Tape<'_>, linear: &Linear, x: Var) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let x = linear.forward(t, x);
+        t.reshape(x, &[b, n, -1, self.dim])
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
+        let q = self.rows(t, &self.q, x);
+        let q = self.q_norm.forward(t, q);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let q = self.rope.forward(t, q, call.offset);
+        let kv = if self.shared {
+            cache.keys_and_values(t)
+        } else {
+            let k = self.rows(t, &self.k, x);
+            let k = self.k_norm.forward(t, k);
+            let k = t.transpose(k, &[0, 2, 1, 3]);
+            let k = self.rope.forward(t, k, call.offset);
+            let v = self.rows(t, &self.v, x);
+            let v = self.v_norm.forward(t, v);
+            let v = t.transpose(v, &[0, 2, 1, 3]);
+            cache.update(t, k, v)
+        };
+        let y = attend(t, q, kv, 1.0, call.mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// The MLP; in early layers only activations well above the mean survive.
+struct Mlp {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    /// Standard deviations above the mean below which the gate is closed.
+    cutoff: Option<f64>,
+}
+
+impl Mlp {
+    fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+        let hidden = s.hidden[i];
+        Self {
+            gate: Linear::new(p, "gate_proj", s.width, hidden, false),
+            up: Linear::new(p, "up_proj", s.width, hidden, false),
+            down: Linear::new(p, "down_proj", hidden, s.width, false),
+            cutoff: (s.sparsity[i] > 0.0).then(|| normal_quantile(s.sparsity[i])),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let gate = self.gate.forward(t, x);
+        let gate = match self.cutoff {
+            Some(cutoff) => {
+                let cutoff = t.scalar(cutoff, DType::F32);
+                let [gate] = t.compiled(|t| [sparse_gelu(t, gate, cutoff)]);
+                gate
+            }
+            None => activations::gelu_approx(t, gate),
+        };
+        let up = self.up.forward(t, x);
+        let hidden = t.mul(gate, up);
+        self.down.forward(t, hidden)
+    }
+}
+
+/// GELU of what exceeds the mean by `cutoff` standard deviations.
+fn sparse_gelu(t: &mut Tape<'_>, x: Var, cutoff: Var) -> Var {
+    let mean = t.mean(x, -1, true);
+    let deviation = t.sub(x, mean);
+    let square = t.unary(Unary::Square, deviation);
+    let variance = t.mean(square, -1, true);
+    let deviation = t.unary(Unary::Sqrt, variance);
+    let cutoff = t.astype(cutoff, t.dtype(deviation));
+    let cutoff = t.mul(deviation, cutoff);
+    let cutoff = t.add(mean, cutoff);
+    let above = t.sub(x, cutoff);
+    let zero = t.scalar(0.0, t.dtype(above));
+    let above = t.binary(Binary::Maximum, zero, above);
+    activations::gelu_approx(t, above)
+}
+
+/// The quantile of the standard normal distribution: `sqrt(2) * erfinv(2 p - 1)`, by Newton's method.
+fn normal_quantile(p: f64) -> f64 {
+    let mut x = 0.0_f64;
+    for _ in 0..60 {
+        let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let step = ((normal_share(x) - p) / density).clamp(-0.5, 0.5);
+        x -= step;
+        if step.abs() < 1e-14 {
+            break;
+        }
+    }
+    x
+}
+
+/// The share of the standard normal distribution below `x`, by the series of the error function.
+fn normal_share(x: f64) -> f64 {
+    let mut term = x;
+    let mut sum = x;
+    for n in 1..400 {
+        term *= x * x / f64::from(2 * n + 1);
+        sum += term;
+        if term.abs() < 1e-17 * sum.abs() {
+            break;
+        }
+    }
+    0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_the_normal_distribution() {
+        // Table values of the standard normal distribution.
+        for (p, x) in [(0.5, 0.0), (0.95, 1.644_853_626_951_472), (0.05, -1.644_853_626_951_472)] {
+            assert!((normal_quantile(p) - x).abs() < 1e-12, "{p}: {}", normal_quantile(p));
+        }
+        assert!((normal_quantile(0.9999) - 3.719_016_485_455_68).abs() < 1e-9);
+        assert!(normal_quantile(1.0 - 1e-16).is_finite());
+    }
+}

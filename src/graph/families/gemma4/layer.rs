@@ -1,0 +1,266 @@
+//! One layer of Gemma 4.
+
+use super::super::common::{GatedMlp, Heads};
+use super::super::frame::{FeedForward, MaskRule};
+use super::super::moe;
+use super::Settings;
+use crate::graph::Experts;
+use crate::graph::cache::{Cache, KvArray};
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, SwitchGlu, UnitNorm, activations, attend};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::DType;
+
+/// The keys and values that a layer attended to, and the position of the first new token.
+#[derive(Clone, Copy)]
+pub(super) struct Stored {
+    kv: (KvArray, KvArray),
+    offset: u32,
+    offset_array: Var,
+}
+
+pub(super) struct Layer {
+    attention: Attention,
+    mlp: GatedMlp,
+    input_norm: RmsNorm,
+    post_attention_norm: RmsNorm,
+    pre_mlp_norm: RmsNorm,
+    post_mlp_norm: RmsNorm,
+    routed: Option<Routed>,
+    extra: Option<Extra>,
+    scalar: ModuleId,
+}
+
+impl Layer {
+    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+        let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
+        let shared = i >= s.shared_from && s.shared_from > 0;
+        let hidden = if shared && s.wide_shared { 2 * s.hidden } else { s.hidden };
+        let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
+        Self {
+            attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
+            mlp: mlp.with_activation(activations::geglu),
+            input_norm: norm(p, "input_layernorm"),
+            post_attention_norm: norm(p, "post_attention_layernorm"),
+            pre_mlp_norm: norm(p, "pre_feedforward_layernorm"),
+            post_mlp_norm: norm(p, "post_feedforward_layernorm"),
+            routed: s.routed.map(|(experts, hidden)| Routed::new(p, s, experts, hidden)),
+            extra: (s.per_layer > 0).then(|| Extra {
+                gate: Linear::new(p, "per_layer_input_gate", s.width, s.per_layer, false),
+                projection: Linear::new(p, "per_layer_projection", s.per_layer, s.width, false),
+                norm: norm(p, "post_per_layer_input_norm"),
+            }),
+            scalar: p.raw("layer_scalar", &[1]),
+        }
+    }
+
+    /// The hidden state after the layer, and what the layer attended to.
+    pub(super) fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: Option<&mut Cache>,
+        shared: Option<Stored>,
+        extra: Option<Var>,
+    ) -> (Var, Stored) {
+        let r = self.input_norm.forward(t, x);
+        let (r, stored) = self.attention.forward(t, r, mask, cache, shared);
+        let r = self.post_attention_norm.forward(t, r);
+        let h = t.add(x, r);
+        let r = self.pre_mlp_norm.forward(t, h);
+        let mut r = self.mlp.apply(t, r);
+        if let Some(routed) = &self.routed {
+            r = routed.join(t, h, r);
+        }
+        let r = self.post_mlp_norm.forward(t, r);
+        let mut h = t.add(h, r);
+        if let (Some(block), Some(extra)) = (&self.extra, extra) {
+            let r = block.forward(t, h, extra);
+            h = t.add(h, r);
+        }
+        let scalar = t.weight(self.scalar);
+        (t.mul(h, scalar), stored)
+    }
+}
+
+/// The extra input of a layer, let in through a gate.
+struct Extra {
+    gate: Linear,
+    projection: Linear,
+    norm: RmsNorm,
+}
+
+impl Extra {
+    fn forward(&self, t: &mut Tape<'_>, h: Var, extra: Var) -> Var {
+        let gate = self.gate.forward(t, h);
+        let gate = activations::gelu_approx(t, gate);
+        let gated = t.mul(gate, extra);
+        let y = self.projection.forward(t, gated);
+        self.norm.forward(t, y)
+    }
+}
+
+/// Attention with norms over queries, keys and values; full layers may use the keys as values.
+struct Attention {
+    q: Linear,
+    kv: Option<OwnKv>,
+    o: Linear,
+    q_norm: RmsNorm,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+/// The projections of a layer with keys and values of its own.
+struct OwnKv {
+    k: Linear,
+    v: Option<Linear>,
+    k_norm: RmsNorm,
+    v_norm: UnitNorm,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+        let full = s.rules[i] == MaskRule::Full;
+        let dim = if full { s.full_head } else { s.head };
+        let keys_are_values = s.keys_are_values && full;
+        let kv = if keys_are_values { s.full_kv.unwrap_or(s.kv) } else { s.kv };
+        let heads = Heads { query: s.query, kv, dim };
+        let (q_rows, kv_rows) = (heads.query * dim, kv * dim);
+        Self {
+            q: Linear::new(p, "q_proj", s.width, q_rows, false),
+            kv: (i < s.shared_from).then(|| OwnKv {
+                k: Linear::new(p, "k_proj", s.width, kv_rows, false),
+                v: (!keys_are_values).then(|| Linear::new(p, "v_proj", s.width, kv_rows, false)),
+                k_norm: RmsNorm::new(p, "k_norm", dim, s.eps),
+                v_norm: UnitNorm::new(s.eps),
+            }),
+            o: Linear::new(p, "o_proj", q_rows, s.width, false),
+            q_norm: RmsNorm::new(p, "q_norm", dim, s.eps),
+            rope: if full { s.full_rope.clone() } else { s.local_rope.clone() },
+            heads,
+        }
+    }
+
+    fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: Option<&mut Cache>,
+        shared: Option<Stored>,
+    ) -> (Var, Stored) {
+        let q = self.q.forward(t, x);
+        let q = self.rows(t, q, self.heads.query);
+        let q = self.q_norm.forward(t, q);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let (stored, q) = match (&self.kv, cache, shared) {
+            (Some(own), Some(cache), _) => self.store(t, own, x, q, cache),
+            (None, _, Some(stored)) => {
+                let q = self.rope.forward_at(t, q, stored.offset, stored.offset_array);
+                let kv = (stored.kv.0.dense(t), stored.kv.1.dense(t));
+                (Stored { kv: (KvArray::Dense(kv.0), KvArray::Dense(kv.1)), ..stored }, q)
+            }
+            _ => {
+                let failed = t.fail("a layer without keys and values to attend to");
+                let kv = (KvArray::Dense(failed), KvArray::Dense(failed));
+                (Stored { kv, offset: 0, offset_array: failed }, failed)
+            }
+        };
+        let y = attend(t, q, stored.kv, 1.0, mask, None);
+        let y = Heads::join(t, y);
+        (self.o.forward(t, y), stored)
+    }
+
+    fn rows(&self, t: &mut Tape<'_>, x: Var, heads: u64) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        t.reshape(x, &[b, n, heads as i64, self.heads.dim as i64])
+    }
+
+    /// Stores keys and values of the layer; rotates the queries as well.
+    fn store(
+        &self,
+        t: &mut Tape<'_>,
+        own: &OwnKv,
+        x: Var,
+        q: Var,
+        cache: &mut Cache,
+    ) -> (Stored, Var) {
+        let k = own.k.forward(t, x);
+        let k = self.rows(t, k, self.heads.kv);
+        let v = match &own.v {
+            None => k,
+            Some(v) => {
+                let v = v.forward(t, x);
+                self.rows(t, v, self.heads.kv)
+            }
+        };
+        let offset = cache.offset();
+        let offset_array = t.scalar(f64::from(offset), DType::I32);
+        let k = own.k_norm.forward(t, k);
+        let k = t.transpose(k, &[0, 2, 1, 3]);
+        let k = self.rope.forward_at(t, k, offset, offset_array);
+        let v = own.v_norm.forward(t, v);
+        let v = t.transpose(v, &[0, 2, 1, 3]);
+        let q = self.rope.forward_at(t, q, offset, offset_array);
+        let kv = cache.update(t, k, v);
+        (Stored { kv, offset, offset_array }, q)
+    }
+}
+
+/// Routed experts beside the MLP.
+struct Routed {
+    router: Linear,
+    router_scale: ModuleId,
+    expert_scale: ModuleId,
+    experts: SwitchGlu,
+    chosen: u64,
+    mlp_norm: RmsNorm,
+    experts_norm: RmsNorm,
+    input_norm: RmsNorm,
+    root: f64,
+    eps: f64,
+}
+
+impl Routed {
+    fn new(p: &mut ParamBuilder, s: &Settings, experts: Experts, hidden: u64) -> Self {
+        let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
+        Self {
+            router: Linear::new(p, "router.proj", s.width, experts.total, false),
+            router_scale: p.raw("router.scale", &[s.width]),
+            expert_scale: p.raw("router.per_expert_scale", &[experts.total]),
+            experts: SwitchGlu::new(p, "experts.switch_glu", s.width, hidden, experts.total, false),
+            chosen: experts.chosen,
+            mlp_norm: norm(p, "post_feedforward_layernorm_1"),
+            experts_norm: norm(p, "post_feedforward_layernorm_2"),
+            input_norm: norm(p, "pre_feedforward_layernorm_2"),
+            root: (s.width as f64).powf(-0.5),
+            eps: s.eps,
+        }
+    }
+
+    /// The sum of the MLP's result and that of the experts for `h`, each behind its norm.
+    fn join(&self, t: &mut Tape<'_>, h: Var, mlp: Var) -> Var {
+        let mlp = self.mlp_norm.forward(t, mlp);
+        let (indices, weights) = self.route(t, h);
+        let x = self.input_norm.forward(t, h);
+        let weights = t.expand_dims(weights, &[-1]);
+        let y = self.experts.forward(t, x, indices, activations::geglu);
+        let y = t.mul(weights, y);
+        let y = t.sum(y, -2, false);
+        let y = self.experts_norm.forward(t, y);
+        t.add(mlp, y)
+    }
+
+    fn route(&self, t: &mut Tape<'_>, h: Var) -> (Var, Var) {
+        let scale = t.weight(self.router_scale);
+        let scale = t.mul(scale, self.root);
+        let x = t.rms_norm(h, Some(scale), self.eps);
+        let scores = self.router.forward(t, x);
+        let (indices, scores) = moe::top_k(t, scores, self.chosen);
+        let weights = t.softmax(scores, false);
+        let scales = t.weight(self.expert_scale);
+        let scales = t.take(scales, indices);
+        (indices, t.mul(weights, scales))
+    }
+}

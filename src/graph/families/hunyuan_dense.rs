@@ -1,0 +1,51 @@
+//! Hunyuan dense: Llama's block with norms over queries and keys behind the rotation, and a rope whose base is raised
+//! by `alpha`.
+
+use super::common::{Attention, Biases, GatedMlp, NormPlace};
+use super::frame::PreNorm;
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::nn::{RmsNorm, RopeModule};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::FrequencyTable;
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let max = c.dim_or("max_position_embeddings", 32_768)?;
+    let d = Dims { max_context: Some(max), ..Dims::read(c)? };
+    let heads = d.sized_heads(c)?;
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let head_norms = c.bool_or("use_qk_norm", true)?;
+    let rope = rope(c, heads.dim)?;
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+        let rope = Some(rope.clone());
+        let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
+        if head_norms {
+            let (query, key) = p.scope("self_attn", |p| {
+                let query = RmsNorm::new(p, "query_layernorm", heads.dim, eps);
+                (query, RmsNorm::new(p, "key_layernorm", heads.dim, eps))
+            });
+            attention = attention.with_norms(query, key, NormPlace::Rotated);
+        }
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        PreNorm::new(p, d.width, eps, attention, mlp)
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+fn rope(c: &Config, dim: u64) -> Result<RopeModule, ConfigError> {
+    let mut alpha = 1.0;
+    if let Some(scaling) = c.opt_object("rope_scaling")?.filter(|s| !s.values().is_empty()) {
+        if !["alpha", "factor", "type"].iter().all(|key| scaling.has(key)) {
+            return Err(c.invalid("rope_scaling", "the keys 'alpha', 'factor' and 'type'"));
+        }
+        alpha = scaling.number_or("alpha", 1.0)?;
+    }
+    let dims = dim as f64;
+    let base = c.number_or("rope_theta", 10_000.0)? * f64::powf(alpha, dims / (dims - 2.0));
+    let dims = u32::try_from(dim).unwrap_or(0);
+    Ok(RopeModule::with_table(dim, FrequencyTable::Plain { dims, base, negative: false }))
+}

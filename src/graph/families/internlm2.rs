@@ -1,0 +1,78 @@
+//! InternLM 2: Llama's block with one matrix for queries, keys and values, ordered by key head.
+
+use super::common::{GatedMlp, Head, Heads, attend_cached, kv_heads};
+use super::frame::{Mixer, PreNorm};
+use super::gqa::check_scaling;
+use super::shell::{Dims, HeadKind, Names, Shell};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let max = c.dim_or("max_position_embeddings", 32_768)?;
+    let d = Dims { max_context: Some(max), ..Dims::read(c)? };
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: kv_heads(c, query)?, dim: d.width / query };
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let bias = c.bool_or("bias", true)?;
+    check_scaling(c, "type")?;
+    let rope = RopeModule::new(
+        heads.dim,
+        c.number_or("rope_theta", 10_000.0)?,
+        c.bool_or("rope_traditional", false)?,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        d.max_context,
+    )?;
+    let tied = c.bool_or("tie_word_embeddings", false)?;
+    let names = Names { embed: "tok_embeddings", ..Names::LLAMA };
+    let shell = Shell { names, ..d.shell(HeadKind::Tied) };
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let mut decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+        let attention = p.scope("attention", |p| {
+            let rows = (heads.query + 2 * heads.kv) * heads.dim;
+            GroupedAttention {
+                qkv: Linear::new(p, "wqkv", d.width, rows, bias),
+                o: Linear::new(p, "wo", heads.query * heads.dim, d.width, bias),
+                rope: rope.clone(),
+                heads,
+            }
+        });
+        let mlp = p.scope("feed_forward", |p| {
+            GatedMlp::named(p, ["w1", "w3", "w2"], d.width, d.hidden, false)
+        });
+        PreNorm::with_norms(norm(p, "attention_norm"), attention, norm(p, "ffn_norm"), mlp)
+    });
+    if !tied {
+        decoder.head = Head::Own(Linear::new(p, "output", d.width, d.vocabulary, false));
+    }
+    Ok(decoder.built(d.max_context))
+}
+
+/// Attention whose matrix holds, per key head, its query heads, the key and the value.
+struct GroupedAttention {
+    qkv: Linear,
+    o: Linear,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+impl Mixer for GroupedAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let Heads { query, kv, dim } = self.heads;
+        let (group, dim) = ((query / kv) as u32, dim as i64);
+        let all = self.qkv.forward(t, x);
+        let all = t.reshape(all, &[b, n, -1, 2 + i64::from(group), dim]);
+        let q = t.slice(all, 3, 0, group);
+        let q = t.reshape(q, &[b, n, -1, dim]);
+        let (k, v) = (t.at(all, 3, group), t.at(all, 3, group + 1));
+        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
+        self.o.forward(t, y)
+    }
+}

@@ -1,0 +1,253 @@
+//! Jamba: Mamba layers with norms on step, B and C, attention without rotation every few layers, routed MLPs in
+//! some layers. The recurrence runs token by token.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, layer_count};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::moe::{experts, weighted_sum};
+use super::outline::{Around, Outline};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Conv1d, Linear, RmsNorm, SwitchGlu, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let attention_layers = attention_layers(c)?;
+    let width = c.positive("hidden_size")?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: width / query };
+    let hidden = c.positive("intermediate_size")?;
+    let outline = Outline {
+        layers: attention_layers.len() as u64,
+        width,
+        vocabulary: c.positive("vocab_size")?,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    };
+    let mamba = MambaSettings::read(c, width, outline.eps)?;
+    let moe = match c.dim("num_experts")? {
+        0 | 1 => None,
+        _ => Some(experts(c, "num_experts", "num_experts_per_tok")?),
+    };
+    let (offset, period) = (c.dim("expert_layer_offset")?, c.dim("expert_layer_period")?);
+    if moe.is_some() && period == 0 {
+        return Err(c.invalid("expert_layer_period", "a whole number of at least 1"));
+    }
+    let eps = outline.eps;
+    let around = Around::named(["model", "embed_tokens", "final_layernorm"]);
+    let decoder = outline.decoder_around(p, around, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match attention_layers.get(i as usize) {
+            Some(true) => {
+                let biases = Biases::default();
+                let mixer = Attention::new(p, "self_attn", width, heads, biases, None);
+                (MaskRule::Full, Box::new(mixer))
+            }
+            _ => (MaskRule::None, Box::new(Mamba::new(p, mamba))),
+        };
+        let mlp: Box<dyn FeedForward> = match moe {
+            Some(experts) if (i + offset) % period == 0 => {
+                Box::new(Moe::new(p, width, hidden, experts))
+            }
+            _ => Box::new(GatedMlp::new(p, "feed_forward", width, hidden, false)),
+        };
+        let input = RmsNorm::new(p, "input_layernorm", width, eps);
+        let post = RmsNorm::new(p, "pre_ff_layernorm", width, eps);
+        Ok((rule, Box::new(PreNorm::with_norms(input, mixer, post, mlp))))
+    })?;
+    let cache = |&full: &bool| if full { CacheKind::Kv } else { CacheKind::Arrays(2) };
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder.with_quant_override(quant_override)),
+        caches: attention_layers.iter().map(cache).collect(),
+        experts: moe,
+        max_context: outline.max_context,
+    })
+}
+
+/// Routers are packed at 8 bits.
+fn quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
+}
+
+/// Which layers are attention.
+fn attention_layers(c: &Config) -> Result<Vec<bool>, ConfigError> {
+    let layers: Vec<bool> = match c.opt_strings("layers_block_type")? {
+        Some(names) => names.iter().map(|n| n == "attention").collect(),
+        None => {
+            let (offset, period) = (c.dim("attn_layer_offset")?, c.positive("attn_layer_period")?);
+            (0..layer_count(c)?).map(|i| i % period == offset).collect()
+        }
+    };
+    if layers.len() > 4096 || !layers.contains(&true) || !layers.contains(&false) {
+        return Err(c.invalid(
+            "layers_block_type",
+            "at most 4096 layers with at least one of Mamba and one of attention",
+        ));
+    }
+    Ok(layers)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct MambaSettings {
+    width: u64,
+    inner: u64,
+    state: u64,
+    rank: u64,
+    kernel: u64,
+    bias: bool,
+    conv_bias: bool,
+    eps: f64,
+}
+
+impl MambaSettings {
+    fn read(c: &Config, width: u64, eps: f64) -> Result<Self, ConfigError> {
+        let rank = match c.get("mamba_dt_rank") {
+            None => width.div_ceil(16),
+            Some(v) if v == "auto" => width.div_ceil(16),
+            Some(_) => c.positive("mamba_dt_rank")?,
+        };
+        let kernel = c.positive("mamba_d_conv")?;
+        if kernel < 2 {
+            return Err(c.invalid("mamba_d_conv", "a whole number of at least 2"));
+        }
+        Ok(Self {
+            width,
+            inner: c.positive("mamba_expand")? * width,
+            state: c.positive("mamba_d_state")?,
+            rank,
+            kernel,
+            bias: c.bool_or("mamba_proj_bias", false)?,
+            conv_bias: c.bool_or("mamba_conv_bias", true)?,
+            eps,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Mamba {
+    settings: MambaSettings,
+    input: Linear,
+    conv: Conv1d,
+    x_proj: Linear,
+    dt_proj: Linear,
+    a_log: ModuleId,
+    d: ModuleId,
+    out: Linear,
+    /// Norms of step, B and C.
+    norms: [RmsNorm; 3],
+}
+
+impl Mamba {
+    fn new(p: &mut ParamBuilder, s: MambaSettings) -> Self {
+        p.scope("mamba", |p| Self {
+            settings: s,
+            input: Linear::new(p, "in_proj", s.width, 2 * s.inner, s.bias),
+            conv: Conv1d::depthwise(p, "conv1d", s.inner, s.kernel, s.conv_bias),
+            x_proj: Linear::new(p, "x_proj", s.inner, s.rank + 2 * s.state, false),
+            dt_proj: Linear::new(p, "dt_proj", s.rank, s.inner, true),
+            a_log: p.raw("A_log", &[s.inner, s.state]),
+            d: p.raw("D", &[s.inner]),
+            out: Linear::new(p, "out_proj", s.inner, s.width, s.bias),
+            norms: [
+                RmsNorm::new(p, "dt_layernorm", s.rank, s.eps),
+                RmsNorm::new(p, "b_layernorm", s.state, s.eps),
+                RmsNorm::new(p, "c_layernorm", s.state, s.eps),
+            ],
+        })
+    }
+
+    /// Outputs for all tokens and the state after the last one.
+    fn recur(&self, t: &mut Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
+        let s = &self.settings;
+        let a = t.weight(self.a_log);
+        let a = t.exp(a);
+        let a = t.neg(a);
+        let projected = self.x_proj.forward(t, x);
+        let at = [s.rank as u32, (s.rank + s.state) as u32];
+        let parts: [Var; 3] = t.split(projected, &at, -1);
+        let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
+        let delta = self.dt_proj.forward(t, delta);
+        let [delta] = t.compiled(|t| [activations::softplus(t, delta)]);
+        let input = t.mul(delta, x);
+        let input = t.expand_dims(input, &[-1]);
+        let b = t.expand_dims(b, &[-2]);
+        let mut states = t.mul(input, b);
+        let step = t.expand_dims(delta, &[-1]);
+        let step = t.mul(step, a);
+        let decay = t.exp(step);
+        let n = t.dim(x, 1);
+        for i in 0..n {
+            if let Some(before) = state {
+                let decay = t.at(decay, 1, i);
+                let new = t.at(states, 1, i);
+                let [next] = t.compiled(|t| {
+                    let kept = t.mul(before, decay);
+                    [t.add(kept, new)]
+                });
+                let next = t.expand_dims(next, &[1]);
+                states = t.slice_update(states, next, 1, i);
+            }
+            state = Some(t.at(states, 1, i));
+        }
+        let c = t.expand_dims(c, &[-1]);
+        let y = t.matmul(states, c);
+        let y = t.squeeze(y, &[-1]);
+        let d = t.weight(self.d);
+        let skip = t.mul(d, x);
+        let y = t.add(y, skip);
+        (y, t.at(states, 1, n.saturating_sub(1)))
+    }
+}
+
+impl Mixer for Mamba {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let keep = (self.settings.kernel - 1) as u32;
+        let xz = self.input.forward(t, x);
+        let [x, z] = t.split_equal(xz, -1);
+        let input = match cache.state(0) {
+            Some(past) => t.concat(&[past, x], 1),
+            None => t.pad(x, 1, keep, 0),
+        };
+        let y = self.conv.forward(t, input);
+        let tail = t.last(input, 1, keep);
+        let x = activations::silu(t, y);
+        let (y, state) = self.recur(t, x, cache.state(1));
+        let y = activations::swiglu(t, z, y);
+        cache.set_state(t, 0, tail);
+        cache.set_state(t, 1, state);
+        self.out.forward(t, y)
+    }
+}
+
+/// Experts chosen by the highest gates.
+#[derive(Debug)]
+struct Moe {
+    router: Linear,
+    experts: SwitchGlu,
+    chosen: u64,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> Self {
+        p.scope("feed_forward", |p| Self {
+            router: Linear::new(p, "router", width, experts.total, false),
+            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
+            chosen: experts.chosen,
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let gates = self.router.forward(t, x);
+        let negative = t.neg(gates);
+        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let indices = t.slice(order, -1, 0, self.chosen as u32);
+        let scores = t.take_along_axis(gates, indices, -1);
+        let scores = t.softmax(scores, true);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        weighted_sum(t, y, scores)
+    }
+}

@@ -1,0 +1,107 @@
+//! Families with layer norms and separate projections: StarCoder 2 and StableLM.
+
+use super::blocks::Parallel;
+use super::common::{Attention, Biases, GatedMlp, NormPlace, Precision};
+use super::frame::{Block, Norm, PreNorm};
+use super::mlp::PlainMlp;
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::nn::{LayerNorm, RopeModule, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+use crate::model::{Config, ConfigError};
+
+/// `starcoder2`.
+pub(super) fn build_starcoder2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let vocabulary = c.dim_or("vocab_size", 49_152)?;
+    let d = Dims::read(&c.clone().with("vocab_size", vocabulary))?;
+    let heads = d.heads(c)?;
+    let eps = c.number_or("norm_epsilon", 1e-5)?;
+    let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 100_000.0)?);
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
+    let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
+    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+        let (biases, rope) = (Biases::all(true), Some(rope.clone()));
+        PreNorm::with_norms(
+            norm(p, "input_layernorm"),
+            Attention::new(p, "self_attn", d.width, heads, biases, rope),
+            norm(p, "post_attention_layernorm"),
+            p.scope("mlp", |p| {
+                let names = ["c_fc", "c_proj"];
+                PlainMlp::new(p, names, d.width, d.hidden, true, activations::gelu)
+            }),
+        )
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+/// `stablelm`: attention in float32, optionally a norm per head and attention and MLP side by side.
+pub(super) fn build_stablelm(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let d = Dims::read(c)?;
+    let heads = d.heads(c)?;
+    if heads.query * heads.dim != d.width {
+        return Err(c.invalid("hidden_size", "a multiple of num_attention_heads"));
+    }
+    let eps = c.number_or("layer_norm_eps", 1e-5)?;
+    let part = c.number_or("partial_rotary_factor", 0.5)?;
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let rope = RopeModule::plain((part * heads.dim as f64) as u64, false, theta);
+    let biases = Biases { qkv: c.bool("use_qkv_bias")?, output: false };
+    let parallel = c.bool_or("use_parallel_residual", false)?;
+    let head_norms = c.bool_or("qk_layernorm", false)?;
+    if head_norms && heads.query.max(heads.kv) > MAX_HEADS {
+        return Err(
+            c.invalid("num_attention_heads", format!("at most {MAX_HEADS}, like key heads"))
+        );
+    }
+    let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
+    let decoder = d.shell(HeadKind::Own).decoder(p, &d.full(), norm, |p, _| {
+        let rope = Some(rope.clone());
+        let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope)
+            .with_scale((1.0 / heads.dim as f64).sqrt())
+            .with_precision(Precision::QueriesAndKeys);
+        if head_norms {
+            let (query, key) = p.scope("self_attn", |p| {
+                let query = HeadwiseNorm::new(p, "q_layernorm", heads.dim, heads.query, eps);
+                (query, HeadwiseNorm::new(p, "k_layernorm", heads.dim, heads.kv, eps))
+            });
+            attention = attention.with_norms(query, key, NormPlace::Rows);
+        }
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        let input_norm = norm(p, "input_layernorm");
+        let block: Box<dyn Block> = if parallel {
+            Box::new(Parallel::new(input_norm, attention, mlp).input_first())
+        } else {
+            let post_norm = norm(p, "post_attention_layernorm");
+            Box::new(PreNorm::with_norms(input_norm, attention, post_norm, mlp))
+        };
+        block
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+/// More heads than any real model has; bounds the work on a hostile configuration.
+const MAX_HEADS: u64 = 4096;
+
+/// Layer norm over each head, with a weight vector per head.
+struct HeadwiseNorm {
+    weights: Vec<ModuleId>,
+    eps: f64,
+}
+
+impl HeadwiseNorm {
+    fn new(p: &mut ParamBuilder, name: &str, dim: u64, heads: u64, eps: f64) -> Self {
+        let weights =
+            (0..heads).map(|i| p.raw(&format!("{name}.norms.{i}.weight"), &[dim])).collect();
+        Self { weights, eps }
+    }
+}
+
+impl Norm for HeadwiseNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
+        let weights = t.stack(&weights, 0);
+        let x = t.layer_norm(x, None, None, self.eps);
+        t.mul(weights, x)
+    }
+}

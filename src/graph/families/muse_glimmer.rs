@@ -1,0 +1,148 @@
+//! Muse Glimmer: norms with `1 + weight` around both halves of a layer, norms without weight over queries, keys and
+//! the embedding, gated attention, three sliding-window layers to one full layer without a rotary embedding.
+
+use super::blocks::{Norms, Sandwich};
+use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::frame::{MaskRule, Mixer, Norm};
+use super::gemma::soft_cap;
+use super::shell::{Dims, HeadKind};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{GemmaNorm, Linear, RmsNorm, RopeModule, UnitNorm, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+const DEFAULTS: [(&str, u64); 9] = [
+    ("hidden_size", 6656),
+    ("num_hidden_layers", 52),
+    ("intermediate_size", 19_968),
+    ("num_attention_heads", 32),
+    ("num_key_value_heads", 2),
+    ("head_dim", 128),
+    ("vocab_size", 202_048),
+    ("sliding_window", 2048),
+    ("max_position_embeddings", 131_072),
+];
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &merged(c)?;
+    let d = Dims::read(c)?;
+    let heads = Heads { dim: c.positive("head_dim")?, ..d.heads(c)? };
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let post_eps = c.number_or("post_norm_eps", 1e-8)?;
+    let factor = c.number_or("qk_scale_factor", 3.87)?;
+    let (rules, ropes) = layers(c, d.layers, heads.dim)?;
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
+    let final_norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let mut decoder = d.shell(head).decoder(p, &rules, final_norm, |p, i| {
+        let attention =
+            Attention::new(p, "self_attn", d.width, heads, Biases::default(), ropes[i].clone());
+        let query = ScaledNorm(UnitNorm::new(eps), factor);
+        let key = UnitNorm::new(eps);
+        let out = heads.query * heads.dim;
+        let attention = GatedAttention {
+            inner: attention.with_norms(query, key, NormPlace::Rows),
+            gate: p.scope("self_attn", |p| Linear::new(p, "gate_proj", d.width, out, false)),
+        };
+        let norm =
+            |p: &mut ParamBuilder, name: &str, eps: f64| GemmaNorm::new(p, name, d.width, eps);
+        let attention_norms = Norms::around(
+            norm(p, "input_layernorm", eps),
+            norm(p, "post_attention_layernorm", post_eps),
+        );
+        let mlp_norms = Norms::around(
+            norm(p, "pre_feedforward_layernorm", eps),
+            norm(p, "post_feedforward_layernorm", post_eps),
+        );
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false)
+            .with_activation(activations::silu_gate);
+        Sandwich::new(attention, attention_norms, mlp, mlp_norms)
+    });
+    let multiplier = c.number_or("output_multiplier", 0.196_116_135_138_184_04)?;
+    let cap = c.number_or("final_logit_softcapping", 20.0)?;
+    decoder.on_embedding = Some(Box::new(move |t, h| t.rms_norm(h, None, eps)));
+    decoder.on_logits = Some(Box::new(move |t, logits| {
+        let logits = t.mul(logits, multiplier);
+        soft_cap(t, logits, cap)
+    }));
+    Ok(decoder.built(d.max_context))
+}
+
+/// The configuration with the keys of `text_config` on top and the family's sizes where there are none.
+fn merged(c: &Config) -> Result<Config, ConfigError> {
+    let mut out = c.clone();
+    if let Some(text) = c.opt_object("text_config")? {
+        for (key, value) in text.values() {
+            out = out.with(key, value.clone());
+        }
+    }
+    Ok(out.with_sizes(&DEFAULTS))
+}
+
+/// Mask and rope of every layer.
+fn layers(
+    c: &Config,
+    count: usize,
+    dim: u64,
+) -> Result<(Vec<MaskRule>, Vec<Option<RopeModule>>), ConfigError> {
+    let types = c.opt_strings("layer_types")?;
+    let window = MaskRule::Window(c.positive("sliding_window")? as u32);
+    let rules: Vec<MaskRule> = match &types {
+        Some(types) if types.len() != count => {
+            return Err(c.invalid("layer_types", format!("{count} entries, one per layer")));
+        }
+        Some(types) => types
+            .iter()
+            .map(|t| if t == "sliding_attention" { window } else { MaskRule::Full })
+            .collect(),
+        None => (0..count).map(|i| if i % 4 == 3 { MaskRule::Full } else { window }).collect(),
+    };
+    let parameters = c.opt_object("rope_parameters")?;
+    let theta = match parameters.as_ref().filter(|p| p.has("rope_theta")) {
+        Some(p) => p.number_or("rope_theta", 500_000.0)?,
+        None => c.number_or("rope_theta", 500_000.0)?,
+    };
+    let listed = match c.get("layer_rope_theta") {
+        None => None,
+        Some(serde_json::Value::Array(list)) if list.len() == count => Some(list),
+        Some(_) => return Err(c.invalid("layer_rope_theta", format!("a list of {count} numbers"))),
+    };
+    let full = |i: usize| match &types {
+        Some(types) => types[i] == "full_attention",
+        None => rules[i] == MaskRule::Full,
+    };
+    let rotary = |i: usize| match listed {
+        Some(list) => list[i].as_f64().is_some_and(|theta| theta != 0.0),
+        None => theta != 0.0 && !full(i),
+    };
+    let ropes =
+        (0..count).map(|i| rotary(i).then(|| RopeModule::plain(dim, false, theta))).collect();
+    Ok((rules, ropes))
+}
+
+/// An RMS norm without a weight, then a factor.
+struct ScaledNorm(UnitNorm, f64);
+
+impl Norm for ScaledNorm {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let x = self.0.forward(t, x);
+        t.mul(x, self.1)
+    }
+}
+
+/// Attention whose heads are multiplied by a sigmoid gate before the output projection.
+struct GatedAttention {
+    inner: Attention,
+    gate: Linear,
+}
+
+impl Mixer for GatedAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let y = self.inner.heads(t, x, mask, cache, None);
+        let gate = self.gate.forward(t, x);
+        let gate = t.sigmoid(gate);
+        let y = t.mul(y, gate);
+        self.inner.project(t, y)
+    }
+}

@@ -1,0 +1,100 @@
+//! OLMo 1 in its original format (`olmo`): layer norms without weights, attention in elementary steps.
+//!
+//! mlx-lm 0.32.2 adds the mask to the scores, which fails for more than one token at a time, and cannot sample from a
+//! model with a tied head.
+
+use super::common::{Heads, Projections};
+use super::frame::{Mixer, PreNorm};
+use super::mlp::FusedMlp;
+use super::shell::{HeadKind, Names, Shell};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{LayerNorm, Linear, RopeModule};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError, DType};
+
+const NORM: LayerNorm = LayerNorm::plain(1e-5);
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let width = c.positive("d_model")?;
+    let query = c.positive("n_heads")?;
+    let heads = Heads { query, kv: query, dim: width / query };
+    if heads.query * heads.dim != width {
+        return Err(c.invalid("n_heads", "a divisor of d_model"));
+    }
+    c.positive("vocab_size")?;
+    let vocabulary = c.positive("embedding_size")?;
+    if !c.has("mlp_hidden_size") {
+        return Err(c.invalid("mlp_hidden_size", "a whole number or null"));
+    }
+    let rows = c.dim_or("mlp_hidden_size", c.dim_or("mlp_ratio", 4)?.saturating_mul(width))?;
+    if rows % 2 != 0 {
+        return Err(c.invalid("mlp_hidden_size", "an even number"));
+    }
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
+    let tied = c.bool_or("weight_tying", false)?;
+    let layers = c.clone().with("num_hidden_layers", c.positive("n_layers")?);
+    let rules = Shell::full(&layers)?;
+    let names = Names { model: "model.transformer", embed: "wte", layers: "blocks", norm: "" };
+    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
+    let mut decoder = shell.decoder(
+        p,
+        &rules,
+        |_, _| NORM,
+        |p, _| {
+            let attention = StepwiseAttention {
+                qkv: Projections::fused(p, "att_proj", width, heads, false),
+                out: Linear::new(p, "attn_out", width, width, false),
+                rope: rope.clone(),
+                heads,
+            };
+            let mlp = FusedMlp::new(p, ["ff_proj", "ff_out"], width, rows / 2).gate_last();
+            PreNorm::with_norms(NORM, attention, NORM, mlp)
+        },
+    );
+    if tied {
+        decoder.on_logits = Some(Box::new(|t, _| {
+            t.fail("mlx-lm returns no logits for an OLMo model with 'weight_tying'")
+        }));
+    } else {
+        let scope = "model.transformer";
+        let head = p.scope(scope, |p| Linear::new(p, "ff_out", width, vocabulary, false));
+        decoder.head = super::common::Head::Own(head);
+    }
+    Ok(decoder.built(c.opt_dim("max_sequence_length")?))
+}
+
+/// Attention in elementary steps, with the softmax in float32.
+struct StepwiseAttention {
+    qkv: Projections,
+    out: Linear,
+    rope: RopeModule,
+    heads: Heads,
+}
+
+impl Mixer for StepwiseAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let parts = self.qkv.forward(t, x, self.heads);
+        let [q, k, v] = parts.map(|part| Heads::split(t, part, self.heads.query));
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (k, v) = cache.update(t, k, v);
+        let (k, v) = (k.dense(t), v.dense(t));
+        let q = t.mul(q, (self.heads.dim as f64).powf(-0.5));
+        let keys = t.transpose(k, &[0, 1, 3, 2]);
+        let scores = t.matmul(q, keys);
+        if mask != Mask::None {
+            return t
+                .fail("mlx-lm cannot process more than one token at a time with an OLMo model");
+        }
+        let dtype = t.dtype(scores);
+        let weights = t.astype(scores, DType::F32);
+        let weights = t.softmax(weights, false);
+        let weights = t.astype(weights, dtype);
+        let y = t.matmul(weights, v);
+        let y = Heads::join(t, y);
+        self.out.forward(t, y)
+    }
+}

@@ -1,0 +1,222 @@
+//! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, layer_count};
+use super::frame::{Block, FeedForward, MaskRule, Mixer, PreNorm};
+use super::gated_delta::{decay, delta_rule, normalise_keys};
+use super::kimi_delta::{short_conv, zeros};
+use super::outline::Outline;
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let linear = linear_layers(c)?;
+    let width = c.positive("hidden_size")?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads {
+        query,
+        kv: super::common::kv_heads(c, query)?,
+        dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
+    };
+    let rope = rope(c, heads.dim)?;
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let hidden = c.positive("intermediate_size")?;
+    let delta = Delta::read(c, width)?;
+    let outline = Outline {
+        layers: linear.len() as u64,
+        width,
+        vocabulary: c.positive("vocab_size")?,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        tied: c.bool("tie_word_embeddings")?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    };
+    let eps = outline.eps;
+    let decoder = outline.decoder(p, |p, i| {
+        let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
+        if linear.get(i as usize) == Some(&true) {
+            let mixer = DeltaNet::new(p, delta);
+            let block: Box<dyn Block> = Box::new(PreNorm::new(p, width, eps, mixer, mlp));
+            return Ok((MaskRule::None, block));
+        }
+        let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
+        let (q, k) = p.scope("self_attn", |p| {
+            let q = RmsNorm::new(p, "q_norm", heads.query * heads.dim, eps);
+            (q, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, eps))
+        });
+        let block = PostNorm {
+            attention: attention.with_norms(q, k, NormPlace::Projection),
+            mlp,
+            attention_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+            mlp_norm: RmsNorm::new(p, "post_feedforward_layernorm", width, eps),
+        };
+        Ok((MaskRule::Full, Box::new(block)))
+    })?;
+    let cache = |&linear: &bool| if linear { CacheKind::Arrays(4) } else { CacheKind::Kv };
+    Ok(Built {
+        layers: outline.layers,
+        network: Box::new(decoder),
+        caches: linear.iter().map(cache).collect(),
+        experts: None,
+        max_context: outline.max_context,
+    })
+}
+
+/// Which layers are gated delta layers.
+fn linear_layers(c: &Config) -> Result<Vec<bool>, ConfigError> {
+    let count = layer_count(c)?;
+    match c.opt_strings("layer_types")? {
+        None => Ok((0..count).map(|i| i % 4 != 3).collect()),
+        Some(types) if types.is_empty() || types.len() > 4096 => {
+            Err(c.invalid("layer_types", "1 to 4096 names"))
+        }
+        Some(types) => Ok(types.iter().map(|t| t == "linear_attention").collect()),
+    }
+}
+
+/// A `rope_theta` of `null` means no rotation.
+fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
+    let base = match c.opt_object("rope_parameters")? {
+        Some(block) if block.has("rope_theta") => block.opt_number("rope_theta")?,
+        Some(_) => Some(10_000.0),
+        None if c.has("rope_theta") => c.opt_number("rope_theta")?,
+        None => Some(10_000.0),
+    };
+    Ok(base.map(|base| RopeModule::plain(dim, false, base)))
+}
+
+/// `silu(gate) * x` in two kernels.
+fn silu_times(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    let g = activations::silu(t, gate);
+    t.mul(g, x)
+}
+
+/// `h = x + norm(attention(x))`, `h + norm(mlp(h))`.
+struct PostNorm {
+    attention: Attention,
+    mlp: GatedMlp,
+    attention_norm: RmsNorm,
+    mlp_norm: RmsNorm,
+}
+
+impl Block for PostNorm {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.attention.mix(t, x, mask, cache);
+        let r = self.attention_norm.forward(t, r);
+        let h = t.add(x, r);
+        let r = self.mlp.apply(t, h);
+        let r = self.mlp_norm.forward(t, r);
+        t.add(h, r)
+    }
+}
+
+/// Settings of a gated delta layer.
+#[derive(Clone, Copy, Debug)]
+struct Delta {
+    width: u64,
+    key_heads: u64,
+    value_heads: u64,
+    key_dim: u64,
+    value_dim: u64,
+    kernel: u64,
+    /// Whether beta may be up to 2.
+    negative: bool,
+    eps: f64,
+}
+
+impl Delta {
+    fn read(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        let out = Self {
+            width,
+            key_heads: c.positive("linear_num_key_heads")?,
+            value_heads: c.positive("linear_num_value_heads")?,
+            key_dim: c.positive("linear_key_head_dim")?,
+            value_dim: c.positive("linear_value_head_dim")?,
+            kernel: c.positive("linear_conv_kernel_dim")?,
+            negative: c.bool("linear_allow_neg_eigval")?,
+            eps: c.number_or("layer_norm_epsilon", 1e-5)?,
+        };
+        if out.value_heads % out.key_heads != 0 {
+            return Err(c.invalid("linear_num_value_heads", "a multiple of linear_num_key_heads"));
+        }
+        if out.kernel < 2 {
+            return Err(c.invalid("linear_conv_kernel_dim", "a whole number of at least 2"));
+        }
+        Ok(out)
+    }
+
+    /// Heads and features per head of queries, keys and values.
+    fn parts(&self) -> [(u64, u64); 3] {
+        let keys = (self.key_heads, self.key_dim);
+        [keys, keys, (self.value_heads, self.value_dim)]
+    }
+}
+
+#[derive(Debug)]
+struct DeltaNet {
+    settings: Delta,
+    projections: [Linear; 3],
+    convolutions: [Conv1d; 3],
+    a: Linear,
+    b: Linear,
+    gate: Linear,
+    out: Linear,
+    a_log: ModuleId,
+    dt_bias: ModuleId,
+    norm: RmsNorm,
+}
+
+impl DeltaNet {
+    fn new(p: &mut ParamBuilder, s: Delta) -> Self {
+        let sizes = s.parts().map(|(heads, dim)| heads * dim);
+        let values = sizes[2];
+        p.scope("linear_attn", |p| Self {
+            settings: s,
+            projections: [("q_proj", 0), ("k_proj", 1), ("v_proj", 2)]
+                .map(|(name, i)| Linear::new(p, name, s.width, sizes[i], false)),
+            convolutions: [("q_conv1d", 0), ("k_conv1d", 1), ("v_conv1d", 2)]
+                .map(|(name, i)| Conv1d::depthwise(p, name, sizes[i], s.kernel, false)),
+            a: Linear::new(p, "a_proj", s.width, s.value_heads, false),
+            b: Linear::new(p, "b_proj", s.width, s.value_heads, false),
+            gate: Linear::new(p, "g_proj", s.width, values, false),
+            out: Linear::new(p, "o_proj", values, s.width, false),
+            a_log: p.raw("A_log", &[s.value_heads]),
+            dt_bias: p.raw("dt_bias", &[s.value_heads]),
+            norm: RmsNorm::new(p, "o_norm", s.value_dim, s.eps),
+        })
+    }
+}
+
+impl Mixer for DeltaNet {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let s = &self.settings;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let keep = s.kernel as u32 - 1;
+        let parts = s.parts();
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let y = self.projections[i].forward(t, x);
+            let past = cache.state(i).unwrap_or_else(|| zeros(t, y, keep));
+            let y = short_conv(t, &self.convolutions[i], y, past, keep, (cache, i));
+            t.reshape(y, &[b, n, parts[i].0 as i64, parts[i].1 as i64])
+        });
+        let (q, k) = normalise_keys(t, q, k);
+        let a = self.a.forward(t, x);
+        let beta = self.b.forward(t, x);
+        let mut beta = t.sigmoid(beta);
+        if s.negative {
+            beta = t.mul(beta, 2.0);
+        }
+        let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
+        let g = decay(t, a_log, a, dt_bias);
+        let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
+        let gate = self.gate.forward(t, x);
+        let y = t.reshape(y, &[-1, s.value_dim as i64]);
+        let gate = t.reshape(gate, &[-1, s.value_dim as i64]);
+        let normed = self.norm.forward(t, y);
+        let y = activations::precise_swiglu(t, y, gate, normed);
+        let y = t.reshape(y, &[b, n, -1]);
+        self.out.forward(t, y)
+    }
+}

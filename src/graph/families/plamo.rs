@@ -1,0 +1,68 @@
+//! PLaMo 1: attention and MLP side by side; each key and value head is copied for several query heads.
+
+use super::blocks::Parallel;
+use super::common::{GatedMlp, Heads, Projections};
+use super::frame::Mixer;
+use super::shell::{Dims, HeadKind, Names, Shell};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let d = Dims::read(c)?;
+    let query = c.positive("num_attention_heads")?;
+    let shared = match c.dim_or("n_shared_head", 8)? {
+        0 => return Err(c.invalid("n_shared_head", "a whole number of at least 1")),
+        n => n,
+    };
+    let heads = Heads { query, kv: query.div_ceil(shared), dim: d.width / query };
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
+    let names = Names { layers: "layers.layers", ..Names::LLAMA };
+    let shell = Shell { names, ..d.shell(HeadKind::Own) };
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+        let attention = p.scope("self_attn", |p| {
+            let names = ["q_proj", "k_proj", "v_proj"];
+            TiledAttention {
+                qkv: Projections::separate(p, names, d.width, heads, false),
+                o: Linear::new(p, "o_proj", heads.query * heads.dim, d.width, false),
+                rope: rope.clone(),
+                heads,
+                copies: shared as u32,
+            }
+        });
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        Parallel::new(norm(p, "norm"), attention, mlp).input_first()
+    });
+    Ok(decoder.built(d.max_context))
+}
+
+/// Attention that copies keys and values for every query head of a group.
+struct TiledAttention {
+    qkv: Projections,
+    o: Linear,
+    rope: RopeModule,
+    heads: Heads,
+    copies: u32,
+}
+
+impl Mixer for TiledAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let Heads { query, kv, dim } = self.heads;
+        let [q, k, v] = self.qkv.forward(t, x, self.heads);
+        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (k, v) = cache.update(t, k, v);
+        let (k, v) = (k.dense(t), v.dense(t));
+        let (k, v) = (t.tile(k, self.copies, 1), t.tile(v, self.copies, 1));
+        let y = t.attention(q, k, v, (dim as f64).powf(-0.5), mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}

@@ -1,0 +1,203 @@
+//! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
+
+use super::common::{Head, Heads, layer_count};
+use super::frame::{Block, Decoder, MaskRule, Mixer};
+use super::mamba2_mixer::{Mamba2Dims, Recurrence, causal_conv};
+use super::plamo_sandwich::Sandwich;
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Conv1d, Embedding, Linear, OffsetNorm, RopeModule, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
+    let count = layer_count(c)?;
+    let s = Settings::read(c)?;
+    let mamba = mamba_layers(c, count)?;
+    let hidden = c.dim_or("intermediate_size", 13_312)?;
+    let vocabulary = c.dim_or("vocab_size", 32_000)?;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
+        let layers = mamba.iter().enumerate().map(|(i, &mamba)| {
+            p.scope(&format!("layers.layers.{i}"), |p| {
+                let (rule, mixer): (_, Box<dyn Mixer>) = match mamba {
+                    true => (MaskRule::None, Box::new(Mamba::new(p, &s))),
+                    false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
+                };
+                let block = Sandwich::new(p, s.width, hidden, s.eps, false, mixer);
+                (rule, Box::new(block) as Box<dyn Block>)
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, OffsetNorm::new(p, "norm", s.width, s.eps, 1.0))
+    });
+    let tied = c.bool_or("tie_word_embeddings", true)?;
+    let head = Head::new(p, embed, tied, s.width, vocabulary);
+    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
+    Ok(Built {
+        layers: count,
+        network: Box::new(Decoder::new(embed, layers, norm, head)),
+        caches: mamba.iter().map(cache).collect(),
+        experts: None,
+        max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
+    })
+}
+
+/// Which layers are Mamba: all but one in every `mamba_step`.
+fn mamba_layers(c: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
+    let step = c.dim_or("mamba_step", 2)?;
+    let enabled = c.bool_or("mamba_enabled", true)?;
+    if (enabled && step < 2) || step / 2 >= count {
+        return Err(c.invalid("mamba_step", "at least 2 and less than twice the layers"));
+    }
+    let mamba = |i: u64| enabled && i % step != step / 2;
+    Ok((0..count).map(mamba).collect())
+}
+
+struct Settings {
+    width: u64,
+    heads: Heads,
+    eps: f64,
+    mamba: Mamba2Dims,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let width = c.dim_or("hidden_size", 4096)?;
+        let dim = c.dim_or("hidden_size_per_head", 128)?;
+        let heads = Heads {
+            query: c.dim_or("num_attention_heads", 32)?,
+            kv: c.dim_or("num_key_value_heads", 4)?,
+            dim,
+        };
+        if heads.kv == 0 || heads.query % heads.kv != 0 {
+            return Err(c.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
+        }
+        let count = c.dim_or("mamba_num_heads", 64)?;
+        let mamba = Mamba2Dims {
+            width,
+            inner: count * dim,
+            heads: count,
+            head_dim: dim,
+            groups: 1,
+            state: c.dim_or("mamba_d_state", 64)?,
+            kernel: c.dim_or("mamba_d_conv", 4)?,
+        };
+        let mamba = mamba.checked(c, "mamba_num_heads", "mamba_d_conv")?;
+        Ok(Self { width, heads, eps: c.number_or("rms_norm_eps", 1e-6)?, mamba })
+    }
+}
+
+struct Mamba {
+    dims: Mamba2Dims,
+    input: Linear,
+    conv: Conv1d,
+    bcdt: Linear,
+    dt: Linear,
+    recurrence: Recurrence,
+    /// Weights of the norms over the time step, B and C.
+    norms: [ModuleId; 3],
+    eps: f64,
+    out: Linear,
+}
+
+impl Mamba {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let d = s.mamba;
+        let rank = (s.width / 16).max(64);
+        p.scope("mixer", |p| Self {
+            dims: d,
+            input: Linear::new(p, "in_proj", d.width, 2 * d.inner, false),
+            conv: Conv1d::depthwise(p, "conv1d", d.inner, d.kernel, false),
+            bcdt: Linear::new(p, "bcdt_proj", d.inner, rank + 2 * d.state, false),
+            dt: Linear::new(p, "dt_proj", rank, d.heads, false),
+            recurrence: Recurrence::new(p, d, false, [0.001, 100.0]),
+            norms: [
+                p.raw("dt_norm_weight", &[rank]),
+                p.raw("B_norm_weight", &[d.state]),
+                p.raw("C_norm_weight", &[d.state]),
+            ],
+            eps: s.eps,
+            out: Linear::new(p, "out_proj", d.inner, d.width, false),
+        })
+    }
+}
+
+impl Mixer for Mamba {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let d = &self.dims;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let zx = self.input.forward(t, x);
+        let zx = t.reshape(zx, &[b, n, d.heads as i64, -1]);
+        let [z, x] = t.split(zx, &[d.head_dim as u32], -1);
+        let x = t.reshape(x, &[b, -1, d.inner as i64]);
+        let x = causal_conv(t, &self.conv, x, d.kernel, cache);
+        let projected = self.bcdt.forward(t, x);
+        let state = d.state as u32;
+        let [in_b, in_c, dt] = t.split(projected, &[state, 2 * state], -1);
+        let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)].map(|(v, i)| {
+            let w = t.weight(self.norms[i]);
+            t.rms_norm(v, Some(w), self.eps)
+        });
+        let dt = self.dt.forward(t, dt);
+        let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
+        let y = t.reshape(y, &[b, n, d.inner as i64]);
+        let z = t.flatten(z, -2, -1);
+        let y = activations::swiglu(t, z, y);
+        self.out.forward(t, y)
+    }
+}
+
+struct Attention {
+    heads: Heads,
+    qkv: Linear,
+    o: Linear,
+    q_weight: ModuleId,
+    k_weight: ModuleId,
+    rope: RopeModule,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let h = s.heads;
+        p.scope("mixer", |p| Self {
+            heads: h,
+            qkv: Linear::new(p, "qkv_proj", s.width, (h.query + 2 * h.kv) * h.dim, false),
+            o: Linear::new(p, "o_proj", h.query * h.dim, s.width, false),
+            q_weight: p.raw("q_weight", &[h.query, h.dim]),
+            k_weight: p.raw("k_weight", &[h.kv, h.dim]),
+            rope: RopeModule::plain(h.dim, false, 10_000.0),
+        })
+    }
+}
+
+impl Mixer for Attention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = &self.heads;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let qkv = self.qkv.forward(t, x);
+        let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
+        let parts: [Var; 3] = t.split(qkv, &at, -1);
+        let counts = [h.query, h.kv, h.kv];
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let part = t.reshape(parts[i], &[b, n, counts[i] as i64, h.dim as i64]);
+            t.transpose(part, &[0, 2, 1, 3])
+        });
+        let offset = cache.offset();
+        let [q, k] = [(q, self.q_weight), (k, self.k_weight)].map(|(v, weight)| {
+            let v = t.rms_norm(v, None, 1e-6);
+            let w = t.weight(weight);
+            let w = t.expand_dims(w, &[1]);
+            let v = t.mul(v, w);
+            self.rope.forward(t, v, offset)
+        });
+        let (k, v) = cache.update(t, k, v);
+        let (k, v) = (k.dense(t), v.dense(t));
+        let y = t.attention(q, k, v, (h.dim as f64).powf(-0.5), mask, None);
+        let y = t.transpose(y, &[0, 2, 1, 3]);
+        let y = t.reshape(y, &[b, n, (h.query * h.dim) as i64]);
+        self.o.forward(t, y)
+    }
+}

@@ -1,0 +1,115 @@
+//! PLaMo 3: attention over a window with full attention every few layers, norms around mixer and MLP.
+
+use super::common::{Head, Heads, layer_count};
+use super::frame::{Block, Decoder, MaskRule, Mixer};
+use super::plamo_sandwich::Sandwich;
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, Linear, OffsetNorm, RopeModule, attend};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
+    let count = layer_count(c)?;
+    let width = c.dim_or("hidden_size", 4096)?;
+    let heads = Heads {
+        query: c.dim_or("num_attention_heads", 32)?,
+        kv: c.dim_or("num_key_value_heads", 4)?,
+        dim: c.dim_or("head_dim", 128)?,
+    };
+    if heads.kv == 0 || heads.query % heads.kv != 0 {
+        return Err(c.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
+    }
+    let eps = c.number_or("rms_norm_eps", 1e-6)?;
+    let hidden = c.dim_or("intermediate_size", 13_312)?;
+    let vocabulary = c.dim_or("vocab_size", 32_000)?;
+    let window = match c.opt_dim("sliding_window")? {
+        Some(n) => n,
+        None => c.dim_or("window_size", 2048)?,
+    };
+    let pattern = c.dim_or("sliding_window_pattern", 8)?;
+    if pattern == 0 || window == 0 {
+        let key = if pattern == 0 { "sliding_window_pattern" } else { "sliding_window" };
+        return Err(c.invalid(key, "a whole number of at least 1"));
+    }
+    let full = |i: u64| (i + 1) % pattern == 0;
+    let global = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 1e6)?);
+    let local = RopeModule::plain(heads.dim, false, c.number_or("rope_local_theta", 1e4)?);
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = (0..count).map(|i| {
+            p.scope(&format!("layers.layers.{i}"), |p| {
+                let (rule, rope) = match full(i) {
+                    true => (MaskRule::Full, &global),
+                    false => (MaskRule::Window(window as u32 + 1), &local),
+                };
+                let mixer = Attention::new(p, width, heads, eps, rope.clone());
+                let block = Sandwich::new(p, width, hidden, eps, true, mixer);
+                (rule, Box::new(block) as Box<dyn Block>)
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, OffsetNorm::new(p, "norm", width, eps, 1.0).kept())
+    });
+    let tied = c.bool_or("tie_word_embeddings", true)?;
+    let head = Head::new(p, embed, tied, width, vocabulary);
+    let cache = |i| match full(i) {
+        true => CacheKind::Kv,
+        false => CacheKind::Rotating { max_size: window as u32, keep: 0 },
+    };
+    Ok(Built {
+        layers: count,
+        network: Box::new(Decoder::new(embed, layers, norm, head)),
+        caches: (0..count).map(cache).collect(),
+        experts: None,
+        max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
+    })
+}
+
+struct Attention {
+    heads: Heads,
+    qkv: Linear,
+    o: Linear,
+    q_norm: OffsetNorm,
+    k_norm: OffsetNorm,
+    rope: RopeModule,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, width: u64, h: Heads, eps: f64, rope: RopeModule) -> Self {
+        p.scope("mixer", |p| Self {
+            heads: h,
+            qkv: Linear::new(p, "qkv_proj", width, (h.query + 2 * h.kv) * h.dim, false),
+            o: Linear::new(p, "o_proj", h.query * h.dim, width, false),
+            q_norm: OffsetNorm::new(p, "q_norm", h.dim, eps, 1.0).kept(),
+            k_norm: OffsetNorm::new(p, "k_norm", h.dim, eps, 1.0).kept(),
+            rope,
+        })
+    }
+}
+
+impl Mixer for Attention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = &self.heads;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let qkv = self.qkv.forward(t, x);
+        let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
+        let parts: [Var; 3] = t.split(qkv, &at, -1);
+        let counts = [h.query, h.kv, h.kv];
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let part = t.reshape(parts[i], &[b, n, counts[i] as i64, h.dim as i64]);
+            t.transpose(part, &[0, 2, 1, 3])
+        });
+        let q = self.q_norm.forward(t, q);
+        let k = self.k_norm.forward(t, k);
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let y = t.transpose(y, &[0, 2, 1, 3]);
+        let y = t.reshape(y, &[b, n, (h.query * h.dim) as i64]);
+        self.o.forward(t, y)
+    }
+}

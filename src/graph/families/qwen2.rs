@@ -1,0 +1,50 @@
+//! Qwen2 and Qwen2.5: Llama's block with biases on queries, keys and values. Qwen2-VL and Qwen2.5-VL wrap it.
+//! MiMo is the same build with other defaults.
+
+use super::common::{Attention, Biases, GatedMlp};
+use super::frame::PreNorm;
+use super::shell::{Dims, HeadKind, text_config};
+use crate::graph::Built;
+use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
+use crate::graph::params::ParamBuilder;
+use crate::model::{Config, ConfigError};
+
+/// `qwen2`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    dense(c, p, 1_000_000.0, true)
+}
+
+/// `mimo`; its multi-token-prediction layers are not part of the converted model.
+pub(super) fn build_mimo(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    dense(c, p, 10_000.0, false)
+}
+
+/// `qwen2_vl`, `qwen2_5_vl`: the text model under `language_model`.
+pub(super) fn build_vl(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = if c.has("text_config") { text_config(c)? } else { c.clone() };
+    p.scope("language_model", |p| build(&text, p))
+}
+
+fn dense(c: &Config, p: &mut ParamBuilder, theta: f64, tied: bool) -> Result<Built, ConfigError> {
+    let d =
+        Dims { max_context: Some(c.dim_or("max_position_embeddings", 32_768)?), ..Dims::read(c)? };
+    let heads = d.heads(c)?;
+    let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let rope = RopeModule::new(
+        heads.dim,
+        c.number_or("rope_theta", theta)?,
+        c.bool_or("rope_traditional", false)?,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        d.max_context,
+    )?;
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", tied)?);
+    let biases = Biases { qkv: true, output: false };
+    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
+    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        PreNorm::new(p, d.width, eps, attention, mlp)
+    });
+    Ok(decoder.built(d.max_context))
+}

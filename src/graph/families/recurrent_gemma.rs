@@ -1,0 +1,319 @@
+//! RecurrentGemma (Griffin): gated linear recurrences with a local attention layer every few layers.
+//!
+//! The recurrence runs token by token. The output head is the embedding unless the configuration says
+//! `tie_word_embeddings: false`; mlx-lm decides by whether the checkpoint has an `lm_head`.
+
+use super::common::{Head, Heads, layer_count};
+use super::frame::{Block, Decoder, MaskRule, Mixer};
+use super::gemma3::gelu_gate;
+use crate::graph::Built;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, GemmaNorm, Linear, RopeModule, activations, attend};
+use crate::graph::op::Unary;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+/// Taps of the convolution; mlx-lm does not read `conv1d_width`.
+const KERNEL: u64 = 4;
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let count = layer_count(c)?;
+    let width = c.positive("hidden_size")?;
+    let heads = c.positive("num_attention_heads")?;
+    if width % heads != 0 {
+        return Err(c.invalid("num_attention_heads", format!("a divisor of {width}")));
+    }
+    let hidden = c.positive("intermediate_size")? / 2;
+    let vocabulary = c.positive("vocab_size")?;
+    let window = c.positive("attention_window_size")? as u32;
+    let recurrent = recurrent_layers(c, count)?;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
+        let layers = recurrent.iter().enumerate().map(|(i, &recurrent)| {
+            p.scope(&format!("layers.{i}"), |p| {
+                let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent {
+                    true => (MaskRule::None, Box::new(Recurrent::new(p, width, heads))),
+                    false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
+                };
+                let block = Layer {
+                    mixer,
+                    mlp: Mlp::new(p, width, hidden),
+                    mixer_norm: GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5),
+                    mlp_norm: GemmaNorm::new(p, "channel_pre_norm", width, 1e-5),
+                };
+                (rule, Box::new(block) as Box<dyn Block>)
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        let eps = c.number_or("rms_norm_eps", 1e-5)?;
+        Ok::<_, ConfigError>((embed, layers, GemmaNorm::new(p, "final_norm", width, eps)))
+    })?;
+    let tied = c.bool_or("tie_word_embeddings", true)?;
+    let head = Head::new(p, embed, tied, width, vocabulary);
+    let mut decoder = Decoder::new(embed, layers, norm, head);
+    if c.bool_or("embeddings_scale_by_sqrt_dim", true)? {
+        let root = (width as f64).sqrt();
+        decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, root)));
+    }
+    let cap = c.number("logits_soft_cap")?;
+    if cap != 0.0 {
+        decoder.on_logits = Some(Box::new(move |t, x| {
+            let x = t.div(x, cap);
+            let x = t.unary(Unary::Tanh, x);
+            t.mul(x, cap)
+        }));
+    }
+    let cache = |&recurrent: &bool| match recurrent {
+        true => CacheKind::Arrays(2),
+        false => CacheKind::Rotating { max_size: window, keep: 0 },
+    };
+    Ok(Built {
+        layers: count,
+        network: Box::new(decoder),
+        caches: recurrent.iter().map(cache).collect(),
+        experts: None,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// Which layers are recurrent, by the repeated pattern `block_types` (`_block_types` in some files).
+fn recurrent_layers(c: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
+    let key = if c.get("block_types").is_some() { "block_types" } else { "_block_types" };
+    let pattern = c.opt_strings(key)?.unwrap_or_default();
+    let first = pattern.iter().position(|name| name == "attention");
+    if first.is_none_or(|i| i as u64 >= count) {
+        return Err(c.invalid(key, "a pattern with 'attention' among the layers"));
+    }
+    Ok(pattern.iter().cycle().take(count as usize).map(|name| name == "recurrent").collect())
+}
+
+struct Layer {
+    mixer: Box<dyn Mixer>,
+    mlp: Mlp,
+    mixer_norm: GemmaNorm,
+    mlp_norm: GemmaNorm,
+}
+
+impl Block for Layer {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.mixer_norm.forward(t, x);
+        let r = self.mixer.mix(t, r, mask, cache);
+        let h = t.add(r, x);
+        let r = self.mlp_norm.forward(t, h);
+        let r = self.mlp.forward(t, r);
+        t.add(r, h)
+    }
+}
+
+struct Mlp {
+    up: Linear,
+    gate: Linear,
+    down: Linear,
+}
+
+impl Mlp {
+    fn new(p: &mut ParamBuilder, width: u64, hidden: u64) -> Self {
+        p.scope("mlp_block", |p| Self {
+            up: Linear::new(p, "up_proj", width, hidden, true),
+            gate: Linear::new(p, "gate_proj", width, hidden, true),
+            down: Linear::new(p, "down_proj", hidden, width, true),
+        })
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let gate = self.gate.forward(t, x);
+        let x = self.up.forward(t, x);
+        let x = gelu_gate(t, gate, x);
+        self.down.forward(t, x)
+    }
+}
+
+/// Attention over a window with one key and value head; half of the features turn.
+struct Local {
+    heads: Heads,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    rope: RopeModule,
+}
+
+impl Local {
+    fn new(p: &mut ParamBuilder, width: u64, heads: u64) -> Self {
+        let dim = width / heads;
+        p.scope("temporal_block", |p| Self {
+            heads: Heads { query: heads, kv: 1, dim },
+            q: Linear::new(p, "q_proj", width, width, false),
+            k: Linear::new(p, "k_proj", width, dim, false),
+            v: Linear::new(p, "v_proj", width, dim, false),
+            o: Linear::new(p, "o_proj", width, width, true),
+            rope: RopeModule::plain(dim / 2, false, 10_000.0),
+        })
+    }
+}
+
+impl Mixer for Local {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let q = Heads::split(t, q, self.heads.query);
+        let k = Heads::split(t, k, 1);
+        let v = Heads::split(t, v, 1);
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// A convolution and a gated linear recurrence, with a gate of their own.
+struct Recurrent {
+    linear_y: Linear,
+    linear_x: Linear,
+    out: Linear,
+    conv_weight: ModuleId,
+    conv_bias: ModuleId,
+    width: u64,
+    recurrence: Recurrence,
+}
+
+impl Recurrent {
+    fn new(p: &mut ParamBuilder, width: u64, heads: u64) -> Self {
+        p.scope("temporal_block", |p| Self {
+            linear_y: Linear::new(p, "linear_y", width, width, true),
+            linear_x: Linear::new(p, "linear_x", width, width, true),
+            out: Linear::new(p, "linear_out", width, width, true),
+            conv_weight: p.raw("conv_1d.weight", &[width, KERNEL, 1]),
+            conv_bias: p.raw("conv_1d.bias", &[width]),
+            width,
+            recurrence: Recurrence::new(p, width, heads),
+        })
+    }
+
+    fn convolve(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+        let keep = KERNEL as u32 - 1;
+        let input = match cache.state(0) {
+            Some(past) => t.concat(&[past, x], 1),
+            None => t.pad(x, 1, keep, 0),
+        };
+        let w = t.weight(self.conv_weight);
+        let y = t.conv1d(input, w, self.width as u32);
+        let b = t.weight(self.conv_bias);
+        let y = t.add(y, b);
+        let tail = t.last(input, 1, keep);
+        cache.set_state(t, 0, tail);
+        y
+    }
+}
+
+impl Mixer for Recurrent {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let gate = self.linear_y.forward(t, x);
+        let gate = activations::gelu_approx(t, gate);
+        let x = self.linear_x.forward(t, x);
+        let x = self.convolve(t, x, cache);
+        let x = self.recurrence.run(t, x, cache);
+        let x = t.mul(x, gate);
+        self.out.forward(t, x)
+    }
+}
+
+/// `RGLRU`: block-diagonal gates and a recurrence with one decay per feature.
+struct Recurrence {
+    heads: u64,
+    dim: u64,
+    decay: ModuleId,
+    input_weight: ModuleId,
+    input_bias: ModuleId,
+    gate_weight: ModuleId,
+    gate_bias: ModuleId,
+}
+
+impl Recurrence {
+    fn new(p: &mut ParamBuilder, width: u64, heads: u64) -> Self {
+        let dim = width / heads;
+        p.scope("rg_lru", |p| Self {
+            heads,
+            dim,
+            decay: p.raw("recurrent_param", &[width]),
+            input_weight: p.raw("input_gate_weight", &[heads, dim, dim]),
+            input_bias: p.raw("input_gate_bias", &[heads, dim]),
+            gate_weight: p.raw("recurrent_gate_weight", &[heads, dim, dim]),
+            gate_bias: p.raw("recurrent_gate_bias", &[heads, dim]),
+        })
+    }
+
+    /// The sigmoid of a block-diagonal product.
+    fn gate(&self, t: &mut Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let x = t.reshape(x, &[b, n, self.heads as i64, self.dim as i64]);
+        let x = t.swapaxes(x, 1, 2);
+        let w = t.weight(weight);
+        let y = t.matmul(x, w);
+        let y = t.swapaxes(y, 1, 2);
+        let bias = t.weight(bias);
+        let y = t.add(y, bias);
+        let y = t.flatten(y, 2, 3);
+        t.sigmoid(y)
+    }
+
+    fn run(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+        let before = cache.state(1);
+        let gate_x = self.gate(t, x, self.input_weight, self.input_bias);
+        let gate_a = self.gate(t, x, self.gate_weight, self.gate_bias);
+        let param = t.weight(self.decay);
+        let log_a = t.mul(gate_a, -8.0);
+        let [rate] = t.compiled(|t| [activations::softplus(t, param)]);
+        let log_a = t.mul(log_a, rate);
+        let a = t.exp(log_a);
+        let twice = t.mul(log_a, 2i64);
+        let square = t.exp(twice);
+        let gated = t.mul(x, gate_x);
+        let rest = t.binary(crate::graph::op::Binary::Subtract, 1i64, square);
+        let mut factor = t.unary(Unary::Sqrt, rest);
+        if before.is_none() {
+            let one = t.scalar(1.0, t.dtype(factor));
+            let first = t.shape(factor).with(1, 1);
+            let one = t.broadcast_to(one, first);
+            factor = t.slice_update(factor, one, 1, 0);
+        }
+        let factor = t.astype(factor, t.dtype(x));
+        let input = t.mul(gated, factor);
+        let (y, last) = scan(t, input, a, before);
+        cache.set_state(t, 1, last);
+        y
+    }
+}
+
+/// `h = a * h + x`, token by token; the outputs and the last state.
+fn scan(t: &mut Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
+    let n = t.dim(x, 1);
+    if n == 1 {
+        let y = match before {
+            None => x,
+            Some(h) => {
+                let h = t.expand_dims(h, &[1]);
+                let kept = t.mul(a, h);
+                t.add(kept, x)
+            }
+        };
+        return (y, t.at(y, 1, 0));
+    }
+    let mut h = before.unwrap_or_else(|| {
+        let shape = t.shape(x);
+        let dtype = t.dtype(x);
+        t.full([shape.dim(0), shape.dim(2)].into(), 0.0, dtype)
+    });
+    let mut y = t.zeros_like(x);
+    for i in 0..n {
+        let decay = t.at(a, 1, i);
+        let kept = t.mul(decay, h);
+        let new = t.at(x, 1, i);
+        h = t.add(kept, new);
+        let row = t.expand_dims(h, &[1]);
+        y = t.slice_update(y, row, 1, i);
+    }
+    (y, h)
+}

@@ -1,0 +1,355 @@
+//! RWKV-7: token shift, a matrix-valued recurrence with a decay per feature, and a squared-ReLU MLP.
+
+use super::common::{Head, layer_count};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, LayerNorm, Linear, activations};
+use crate::graph::op::{Binary, Kernel, Reduction, Unary};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Stage, Tape, Var};
+use crate::graph::{Built, Network, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let count = layer_count(c)?;
+    let s = Settings::read(c)?;
+    let vocabulary = c.positive("vocab_size")?;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embeddings", vocabulary, s.width);
+        let layers = (0..count).map(|i| {
+            p.scope(&format!("layers.{i}"), |p| Layer {
+                pre_norm: (i == 0).then(|| LayerNorm::new(p, "pre_norm", s.width, s.eps, true)),
+                attention_norm: LayerNorm::new(p, "attn_norm", s.width, s.eps, true),
+                time: TimeMix::new(p, &s, i == 0),
+                mlp_norm: LayerNorm::new(p, "ffn_norm", s.width, s.eps, true),
+                channel: ChannelMix::new(p, &s),
+            })
+        });
+        let layers: Vec<_> = layers.collect();
+        (embed, layers, LayerNorm::new(p, "norm", s.width, s.eps, true))
+    });
+    let tied = c.bool_or("tie_word_embeddings", false)?;
+    let head = Head::new(p, embed, tied, s.width, vocabulary);
+    Ok(Built {
+        layers: count,
+        network: Box::new(Rwkv7 { embed, layers, norm, head }),
+        caches: vec![CacheKind::Arrays(3); count as usize],
+        experts: None,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    })
+}
+
+struct Settings {
+    width: u64,
+    hidden: u64,
+    heads: u64,
+    dim: u64,
+    eps: f64,
+    a_rank: u64,
+    v_rank: u64,
+    gate_rank: u64,
+    decay_rank: u64,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let (width, dim) = (c.positive("hidden_size")?, c.positive("head_dim")?);
+        if width % dim != 0 {
+            return Err(c.invalid("head_dim", format!("a divisor of hidden_size ({width})")));
+        }
+        Ok(Self {
+            width,
+            hidden: c.positive("intermediate_size")?,
+            heads: width / dim,
+            dim,
+            eps: c.number_or("norm_eps", 1e-5)?,
+            a_rank: c.positive("a_low_rank_dim")?,
+            v_rank: c.positive("v_low_rank_dim")?,
+            gate_rank: c.positive("gate_low_rank_dim")?,
+            decay_rank: c.positive("decay_low_rank_dim")?,
+        })
+    }
+}
+
+struct Rwkv7 {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+    head: Head,
+}
+
+impl Network for Rwkv7 {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let mut x = self.embed.forward(t, tokens);
+        let mut first = None;
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            if let Some(norm) = &layer.pre_norm {
+                x = norm.forward(t, x);
+            }
+            let r = layer.attention_norm.forward(t, x);
+            let (r, value) = layer.time.forward(t, r, first, cache);
+            first = Some(value);
+            let h = t.add(x, r);
+            let r = layer.mlp_norm.forward(t, h);
+            let r = layer.channel.forward(t, r, cache);
+            x = t.add(h, r);
+        }
+        t.set_stage(Stage::Head);
+        let x = self.norm.forward(t, x);
+        self.head.forward(t, x)
+    }
+
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        if path.contains("lora.2") || path.contains("embeddings") {
+            QuantOverride::EightBit
+        } else {
+            QuantOverride::Default
+        }
+    }
+}
+
+struct Layer {
+    pre_norm: Option<LayerNorm>,
+    attention_norm: LayerNorm,
+    time: TimeMix,
+    mlp_norm: LayerNorm,
+    channel: ChannelMix,
+}
+
+/// `x + y * z`, one kernel.
+fn addcmul(t: &mut Tape<'_>, x: Var, y: Var, z: Var) -> Var {
+    let [out] = t.compiled(|t| {
+        let product = t.mul(y, z);
+        [t.add(x, product)]
+    });
+    out
+}
+
+/// The token before each token; state `slot` of the cache holds the last one of the call before.
+fn shifted(t: &mut Tape<'_>, x: Var, cache: &Cache, slot: usize) -> Var {
+    let n = t.dim(x, 1);
+    let last = cache.state(slot).unwrap_or_else(|| {
+        let (shape, dtype) = (t.shape(x).with(1, 1), t.dtype(x));
+        t.full(shape, 0.0, dtype)
+    });
+    if n == 1 {
+        return last;
+    }
+    let rest = t.slice(x, 1, 0, n.saturating_sub(1));
+    t.concat(&[last, rest], 1)
+}
+
+/// Two small matrices with an activation between them.
+#[derive(Debug)]
+struct LowRank {
+    down: Linear,
+    up: Linear,
+    activation: Option<Unary>,
+}
+
+impl LowRank {
+    fn new(
+        p: &mut ParamBuilder,
+        name: &str,
+        width: u64,
+        rank: u64,
+        bias: bool,
+        activation: Option<Unary>,
+    ) -> Self {
+        p.scope(name, |p| Self {
+            down: Linear::new(p, "lora.0", width, rank, false),
+            up: Linear::new(p, "lora.2", rank, width, bias),
+            activation,
+        })
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let mut x = self.down.forward(t, x);
+        if let Some(activation) = self.activation {
+            x = t.unary(activation, x);
+        }
+        self.up.forward(t, x)
+    }
+}
+
+/// The recurrence with its projections, `attn`.
+struct TimeMix {
+    heads: u64,
+    dim: u64,
+    /// Mixing weights of r, w, k, v, a and g.
+    shifts: [ModuleId; 6],
+    k_k: ModuleId,
+    k_a: ModuleId,
+    r_k: ModuleId,
+    r: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    norm_weight: ModuleId,
+    norm_bias: ModuleId,
+    w_low: LowRank,
+    /// Not in the first layer, whose values the others mix in.
+    v_low: Option<LowRank>,
+    a_low: LowRank,
+    g_low: LowRank,
+}
+
+impl TimeMix {
+    fn new(p: &mut ParamBuilder, s: &Settings, first: bool) -> Self {
+        let (w, per_head) = (s.width, [s.heads, s.dim]);
+        p.scope("attn", |p| Self {
+            heads: s.heads,
+            dim: s.dim,
+            shifts: ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g"].map(|n| p.raw(n, &[1, 1, w])),
+            k_k: p.raw("k_k", &per_head),
+            k_a: p.raw("k_a", &per_head),
+            r_k: p.raw("r_k", &per_head),
+            r: Linear::new(p, "r_proj", w, w, false),
+            k: Linear::new(p, "k_proj", w, w, false),
+            v: Linear::new(p, "v_proj", w, w, false),
+            o: Linear::new(p, "o_proj", w, w, false),
+            norm_weight: p.raw("g_norm.weight", &per_head),
+            norm_bias: p.raw("g_norm.bias", &per_head),
+            w_low: LowRank::new(p, "w_lora", w, s.decay_rank, true, Some(Unary::Tanh)),
+            v_low: (!first).then(|| LowRank::new(p, "v_lora", w, s.v_rank, true, None)),
+            a_low: LowRank::new(p, "a_lora", w, s.a_rank, true, None),
+            g_low: LowRank::new(p, "g_lora", w, s.gate_rank, false, Some(Unary::Sigmoid)),
+        })
+    }
+
+    fn split(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        t.reshape(x, &[b, n, self.heads as i64, self.dim as i64])
+    }
+
+    /// The output, and the values of the first layer that later ones mix in.
+    fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        first: Option<Var>,
+        cache: &mut Cache,
+    ) -> (Var, Var) {
+        let before = shifted(t, x, cache, 0);
+        let change = t.sub(before, x);
+        let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| {
+            let w = t.weight(id);
+            addcmul(t, x, change, w)
+        });
+        let key = self.k.forward(t, xk);
+        let key = self.split(t, key);
+        let value = self.v.forward(t, xv);
+        let mut value = self.split(t, value);
+        let r = self.r.forward(t, xr);
+        let r = self.split(t, r);
+        let rate = self.a_low.forward(t, xa);
+        let rate = t.sigmoid(rate);
+        let rate = self.split(t, rate);
+        let gate = self.g_low.forward(t, xg);
+        let mut kept = value;
+        if let (Some(low), Some(first)) = (&self.v_low, first) {
+            let mix = low.forward(t, xv);
+            let mix = t.sigmoid(mix);
+            let mix = self.split(t, mix);
+            let difference = t.sub(first, value);
+            value = addcmul(t, value, difference, mix);
+            kept = first;
+        }
+        let decay = self.w_low.forward(t, xw);
+        let decay = self.split(t, decay);
+        let decay = t.sigmoid(decay);
+        let decay = t.astype(decay, DType::F32);
+        let decay = t.mul(decay, -0.606_531);
+        let decay = t.exp(decay);
+        let decay = t.astype(decay, t.dtype(r));
+        let k_k = t.weight(self.k_k);
+        let unit = t.mul(key, k_k);
+        let unit = unit_length(t, unit);
+        let k_a = t.weight(self.k_a);
+        let scale = t.sub(rate, 1i64);
+        let scale = t.mul(scale, k_a);
+        let scale = t.add(scale, 1i64);
+        let key = t.mul(key, scale);
+        let a = t.neg(unit);
+        let b = t.mul(unit, rate);
+        let y = self.recur(t, [r, decay, key, value, a, b], cache);
+        let y = self.normalise(t, y);
+        let r_k = t.weight(self.r_k);
+        let bonus = t.mul(r, key);
+        let bonus = t.mul(bonus, r_k);
+        let bonus = t.reduce(Reduction::Sum, bonus, -1, true);
+        let bonus = t.mul(bonus, value);
+        let y = t.add(y, bonus);
+        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
+        let y = t.reshape(y, &dims);
+        let last = t.last(x, 1, 1);
+        cache.set_state(t, 0, last);
+        let y = t.mul(y, gate);
+        (self.o.forward(t, y), kept)
+    }
+
+    /// One kernel over all tokens: r, w, k, v, a and b.
+    fn recur(&self, t: &mut Tape<'_>, inputs: [Var; 6], cache: &mut Cache) -> Var {
+        let r = inputs[0];
+        let (shape, dtype) = (t.shape(r), t.dtype(r));
+        let dim = self.dim as u32;
+        let state_shape = Shape::new(&[shape.dim(0), self.heads as u32, dim, dim]);
+        let state = cache.state(1).unwrap_or_else(|| t.full(state_shape, 0.0, dtype));
+        let tokens = t.scalar(f64::from(shape.dim(1)), DType::I32);
+        let mut all = inputs.to_vec();
+        all.extend([state, tokens]);
+        let (y, state) = t.kernel(Kernel::Wkv7, &all, (shape, dtype), (state_shape, dtype));
+        cache.set_state(t, 1, state);
+        y
+    }
+
+    /// A layer norm per head with its own weight and bias.
+    fn normalise(&self, t: &mut Tape<'_>, y: Var) -> Var {
+        let y = t.layer_norm(y, None, None, 64e-5);
+        let (w, b) = (t.weight(self.norm_weight), t.weight(self.norm_bias));
+        let y = t.mul(w, y);
+        t.add(y, b)
+    }
+}
+
+/// `l2_norm`: one compiled function.
+fn unit_length(t: &mut Tape<'_>, x: Var) -> Var {
+    let [y] = t.compiled(|t| {
+        let square = t.unary(Unary::Square, x);
+        let sum = t.sum(square, -1, true);
+        let length = t.unary(Unary::Sqrt, sum);
+        let length = t.binary(Binary::Maximum, length, 1e-7);
+        [t.div(x, length)]
+    });
+    y
+}
+
+/// The MLP, `ffn`.
+struct ChannelMix {
+    key: Linear,
+    value: Linear,
+    shift: ModuleId,
+}
+
+impl ChannelMix {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        p.scope("ffn", |p| Self {
+            key: Linear::new(p, "key", s.width, s.hidden, false),
+            value: Linear::new(p, "value", s.hidden, s.width, false),
+            shift: p.raw("x_k", &[s.width]),
+        })
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+        let before = shifted(t, x, cache, 2);
+        let change = t.sub(before, x);
+        let w = t.weight(self.shift);
+        let mixed = addcmul(t, x, change, w);
+        let last = t.last(x, 1, 1);
+        cache.set_state(t, 2, last);
+        let h = self.key.forward(t, mixed);
+        let h = activations::relu2(t, h);
+        self.value.forward(t, h)
+    }
+}
