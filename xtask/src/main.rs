@@ -1,8 +1,10 @@
 //! Developer tasks: `cargo xtask <task>`.
 
+mod check_macos;
 mod project;
 mod run;
 mod setup;
+mod test;
 
 use anyhow::Result;
 use clap::Parser;
@@ -20,6 +22,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run every check: format, lints, macOS types, documentation, all tests, with real MLX
+    Test,
+    /// Type-check the macOS code from Linux
+    CheckMacos,
 }
 
 fn main() -> Result<()> {
@@ -28,5 +34,7 @@ fn main() -> Result<()> {
     match task {
         Task::Setup => setup::run(&project),
         Task::Run { args } => run::run(&project, &args),
+        Task::Test => test::run(&project),
+        Task::CheckMacos => check_macos::run(&project),
     }
 }

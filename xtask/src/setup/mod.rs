@@ -3,11 +3,13 @@
 //! On Linux, MLX comes from the package registries. On macOS the crate `mlx-sys` builds MLX itself, and set-up only
 //! checks for the tools that this takes.
 
+mod engines;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod macos;
 mod python;
+mod smollm2;
 mod step;
 
 #[cfg(target_os = "linux")]
@@ -19,9 +21,15 @@ use crate::project::Project;
 use anyhow::Result;
 use std::ffi::OsString;
 
+/// The MLX version: the one that mlx-sys wraps, and the one that mlx-lm runs on in comparisons.
+const MLX: &str = "0.32.2";
+
 /// Everything: the libraries, the reference engines and the small real model.
 pub fn run(project: &Project) -> Result<()> {
     libraries(project)?;
+    engines::install(project)?;
+    smollm2::install(project)?;
+    eprintln!("all that mlxplan needs for MLX is in {}", project.mlx.display());
     Ok(())
 }
 

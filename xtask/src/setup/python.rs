@@ -8,8 +8,8 @@ use xshell::cmd;
 
 const HOW_TO_GET_PYTHON: &str = "install Python 3.10 or newer with venv (Debian: apt-get install python3-venv), or name one in PYTHON";
 
-/// Makes the environment, from `PYTHON` or `python3`.
-pub fn environment(project: &Project) -> Result<()> {
+/// Makes the environment, from `PYTHON` or `python3`; what is returned tells it from another one.
+pub fn environment(project: &Project) -> Result<String> {
     let sh = &project.shell;
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
     let version = cmd!(sh, "{python} -c 'import sys; print(*sys.version_info[:3], sep=\".\")'")
@@ -22,10 +22,12 @@ pub fn environment(project: &Project) -> Result<()> {
     }
     let folder = project.mlx.join("venv");
     // Scripts in an environment name its absolute path, so a moved one is made anew.
-    once(project, "python", &format!("Python {version}\n{}", folder.display()), || {
+    let identity = format!("Python {version}\n{}", folder.display());
+    once(project, "python", &identity, &project.python(), || {
         sh.remove_path(&folder)?;
         cmd!(sh, "{python} -m venv {folder}").run().context(HOW_TO_GET_PYTHON)
-    })
+    })?;
+    Ok(identity)
 }
 
 /// Installs `packages` (with exact versions) into the environment, with all they depend on.

@@ -1,6 +1,7 @@
 //! Rust declarations of the C wrapper, where `mlx-sys` includes them from.
 
-use super::super::step::once;
+use super::super::MLX;
+use super::super::step::{fingerprint, once};
 use super::libmlx;
 use super::mlx_sys::Source;
 use crate::project::Project;
@@ -14,8 +15,14 @@ const HALF_TYPES: &str = include_str!("../../../assets/half_types.rs");
 /// Generates `bindings.rs`, with the options of the crate's own build script.
 pub fn generate(project: &Project, sys: &Source) -> Result<()> {
     let sh = &project.shell;
-    let inputs = format!("mlx-sys {}\nMLX {}\n{}", sys.version, sys.mlx, sys.host);
-    once(project, "bindings", &inputs, || {
+    let inputs = format!(
+        "mlx-sys {}\nMLX {MLX}\n{}\nhalf types {}",
+        sys.version,
+        sys.host,
+        fingerprint(HALF_TYPES)
+    );
+    let output = folder(project).join("bindings.rs");
+    once(project, "bindings", &inputs, &output, || {
         // libclang's wheel has no headers of the compiler's own, such as stddef.h.
         let headers = cmd!(sh, "cc -print-file-name=include").quiet().read()?;
         // SAFETY: no other thread runs at this point; bindgen reads the variable in this one.
@@ -38,7 +45,7 @@ pub fn generate(project: &Project, sys: &Source) -> Result<()> {
         if !text.contains("mlx_array_data_float16") {
             text.push_str(HALF_TYPES);
         }
-        sh.write_file(folder(project).join("bindings.rs"), text)?;
+        sh.write_file(&output, text)?;
         Ok(())
     })
 }

@@ -32,7 +32,6 @@ MLXPLAN_LIBMLX = "{libmlx}"
     );
     let file = project.cargo_config();
     if std::fs::read_to_string(&file).is_ok_and(|old| old == text) {
-        eprintln!("cargo configuration: up to date");
         return Ok(());
     }
     project.shell.write_file(&file, text)?;

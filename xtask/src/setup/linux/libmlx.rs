@@ -1,8 +1,8 @@
 //! libmlx for Linux and libclang, from their Python wheels.
 
+use super::super::MLX;
 use super::super::python;
 use super::super::step::once;
-use super::mlx_sys::Source;
 use crate::project::Project;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 const LIBCLANG: &str = "libclang==18.1.1";
 
 /// Unpacks the wheel `mlx-cpu`, which holds the library, its headers and its BLAS, and `libclang` for the bindings.
-pub fn install(project: &Project, sys: &Source) -> Result<()> {
-    let libmlx = format!("mlx-cpu=={}", sys.mlx);
-    once(project, "libmlx", &format!("{libmlx}\n{LIBCLANG}"), || {
+pub fn install(project: &Project) -> Result<()> {
+    let libmlx = format!("mlx-cpu=={MLX}");
+    once(project, "libmlx", &format!("{libmlx}\n{LIBCLANG}"), &wheels(project), || {
         python::unpack(project, &[&libmlx, LIBCLANG], &wheels(project))
     })
 }

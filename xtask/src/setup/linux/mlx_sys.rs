@@ -1,7 +1,8 @@
 //! The sources of the crate `mlx-sys` in the version that mlxplan depends on.
 
+use super::super::MLX;
 use crate::project::Project;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
 use xshell::cmd;
@@ -12,8 +13,6 @@ pub struct Source {
     pub version: String,
     /// Root of the C wrapper's sources, which travel inside the crate.
     pub wrapper: PathBuf,
-    /// The MLX version that the wrapper was written for, such as `0.32.2`.
-    pub mlx: String,
     /// The target triple of this machine.
     pub host: String,
 }
@@ -48,8 +47,13 @@ impl Source {
         let manifest = PathBuf::from(text("manifest_path")?);
         let wrapper = manifest.parent().context("mlx-sys has no folder")?.join("src/mlx-c");
         let cmake = sh.read_file(wrapper.join("CMakeLists.txt"))?;
-        let mlx = pinned_mlx(&cmake).context("mlx-c's CMakeLists.txt pins no MLX version")?;
-        Ok(Self { version: text("version")?.to_owned(), wrapper, mlx: mlx.to_owned(), host })
+        let version = text("version")?;
+        let pinned = pinned_mlx(&cmake).context("mlx-c's CMakeLists.txt pins no MLX version")?;
+        ensure!(
+            pinned == MLX,
+            "mlx-sys {version} wraps MLX {pinned}, but set-up brings {MLX}; change MLX in xtask/src/setup/mod.rs"
+        );
+        Ok(Self { version: version.to_owned(), wrapper, host })
     }
 }
 

@@ -18,7 +18,7 @@ use anyhow::Result;
 pub fn libraries(project: &Project) -> Result<()> {
     let sys = mlx_sys::Source::find(project)?;
     python::environment(project)?;
-    libmlx::install(project, &sys)?;
+    libmlx::install(project)?;
     wrapper::build(project, &sys)?;
     bindings::generate(project, &sys)?;
     cargo_config::write(project, &sys)

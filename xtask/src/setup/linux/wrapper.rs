@@ -1,6 +1,7 @@
 //! The C wrapper of MLX, compiled from the sources inside `mlx-sys`.
 
-use super::super::step::once;
+use super::super::MLX;
+use super::super::step::{fingerprint, once};
 use super::libmlx;
 use super::mlx_sys::Source;
 use crate::project::Project;
@@ -19,9 +20,13 @@ pub fn build(project: &Project, sys: &Source) -> Result<()> {
         .read()
         .context("no C++ compiler; install one with C++20 (Debian: apt-get install g++)")?;
     let compiler = compiler.lines().next().unwrap_or_default();
-    let inputs = format!("mlx-sys {}\nMLX {}\n{compiler}", sys.version, sys.mlx);
-    once(project, "wrapper", &inputs, || {
-        let folder = library(project);
+    let inputs = format!(
+        "mlx-sys {}\nMLX {MLX}\n{compiler}\nformat shim {}",
+        sys.version,
+        fingerprint(FORMAT_SHIM)
+    );
+    let folder = library(project);
+    once(project, "wrapper", &inputs, &folder.join("libmlxc.a"), || {
         sh.remove_path(&folder)?;
         sh.create_dir(&folder)?;
         let shim = folder.join("format_shim.hpp");
