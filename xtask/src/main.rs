@@ -9,6 +9,7 @@ mod test;
 use anyhow::Result;
 use clap::Parser;
 use project::Project;
+use std::process::ExitCode;
 
 /// Developer tasks of mlxplan
 #[derive(Parser)]
@@ -28,8 +29,17 @@ enum Task {
     CheckMacos,
 }
 
-fn main() -> Result<()> {
-    let task = Task::parse();
+fn main() -> ExitCode {
+    match run_task(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<()> {
     let project = Project::open()?;
     match task {
         Task::Setup => setup::run(&project),
