@@ -2,8 +2,10 @@
 
 pub mod memory;
 pub mod request;
+pub mod speed;
 pub mod subject;
 
 pub use memory::Memory;
 pub use request::{Request, gpu};
+pub use speed::{Decode, Engine, Prefill, Speed, SpeedRequest};
 pub use subject::{Opened, Sources, Subject, SubjectError};

@@ -21,10 +21,13 @@ pub enum Change {
         /// Tokens of a chunk.
         tokens: u32,
     },
-    /// A quantised cache.
+    /// A quantised cache. Its attention is not fused: MLX builds the scores of a whole chunk, so that chunks must be
+    /// small for the bits to save anything.
     KvBits {
         /// Bits per element.
         bits: u32,
+        /// Tokens of a chunk.
+        prefill_step: u32,
     },
     /// Fewer freed buffers kept by MLX.
     CacheLimit {
@@ -46,7 +49,9 @@ impl Change {
     pub fn text(&self) -> String {
         match self {
             Self::PrefillStep { tokens } => format!("--prefill-step-size {tokens} (mlx-lm)"),
-            Self::KvBits { bits } => format!("--kv-bits {bits} (mlx-lm)"),
+            Self::KvBits { bits, prefill_step } => {
+                format!("--kv-bits {bits} --prefill-step-size {prefill_step} (mlx-lm)")
+            }
             Self::CacheLimit { bytes } => {
                 format!("mx.set_cache_limit({}) before generating", bytes.0)
             }
@@ -78,6 +83,8 @@ pub struct Advice {
 const STEPS: [u32; 2] = [512, 256];
 /// Cache formats that are tried.
 const KV_BITS: [u32; 2] = [8, 4];
+/// Chunk length with a quantised cache.
+const KV_BITS_STEP: u32 = 256;
 /// Weight formats that are tried, best first.
 const LADDER: [Scheme; 5] = [
     Scheme::Affine { bits: 8, group: 64 },
@@ -111,8 +118,11 @@ pub fn advise(
     }
     if request.kv.is_none() {
         for bits in KV_BITS {
-            let request = Request { kv: Some(KvQuantisation::bits(bits)), ..*request };
-            out.extend(case.tried(Change::KvBits { bits }, graph, machine, request));
+            let prefill_step = request.prefill_step.min(KV_BITS_STEP);
+            let kv = Some(KvQuantisation::bits(bits));
+            let request = Request { kv, prefill_step, ..*request };
+            let change = Change::KvBits { bits, prefill_step };
+            out.extend(case.tried(change, graph, machine, request));
         }
     }
     out.extend(case.cache_limit());
