@@ -48,3 +48,22 @@ fn run_task(task: Task) -> Result<()> {
         Task::CheckMacos => check_macos::run(&project),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Task;
+    use clap::Parser;
+
+    #[test]
+    fn the_tasks_of_the_readme_exist() {
+        let readme = include_str!("../../README.md");
+        let tasks: Vec<&str> =
+            readme.lines().filter_map(|line| line.strip_prefix("cargo xtask ")).collect();
+        assert!(!tasks.is_empty());
+        for task in tasks {
+            let words = task.split('#').next().unwrap_or_default().split_whitespace();
+            let parsed = Task::try_parse_from(["xtask"].into_iter().chain(words));
+            assert!(parsed.is_ok(), "cargo xtask {task}");
+        }
+    }
+}
