@@ -127,7 +127,7 @@ impl Prediction {
         let simulated = settings.engine == Engine::Mlx;
         let (memory, context) = if simulated {
             let memory = Memory::of(graph, machine, request, settings.reserve)?;
-            let context = max_context(graph, machine, request, settings.reserve)?;
+            let context = max_context(graph, machine, request, settings.reserve, &memory.peak)?;
             (Some(memory), Some(context))
         } else {
             (None, None)

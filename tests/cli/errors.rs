@@ -13,7 +13,7 @@ const WRONG: [(&str, &[&str]); 14] = [
     ("predict --model qwen3-32b --quant 9bit --mac m4max-40/64", &["9bit"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --kv-bits 7", &["--kv-bits 7", "8"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine vllm", &["vllm", "llama.cpp"]),
-    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --reserve -3", &["--reserve"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --reserve=-3", &["--reserve"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --context 0", &["--context"]),
     ("predict --model qwen3-32b-4bit --bandwidth 500", &["--gpu-cores"]),
     ("inspect /nonexistent/config.json", &["/nonexistent/config.json"]),
