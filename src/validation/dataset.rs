@@ -4,6 +4,7 @@ use super::join::{Weights, join};
 use super::measurement::{Engine, EngineKind, Measurement};
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
+use crate::ledger::cache::PREFILL_STEP;
 use crate::model::catalogue::{Catalogue, Entry};
 use crate::model::{DType, Scheme};
 use crate::roofline::prefill::Prompt;
@@ -183,7 +184,7 @@ impl Observed<'_> {
             program: self.program,
             fp16: self.fp16,
             tokens: f64::from(tokens),
-            chunk: f64::from(crate::ledger::cache::PREFILL_STEP),
+            chunk: f64::from(self.row.prefill_step().unwrap_or(PREFILL_STEP)),
             batch: 1.0,
         })
     }

@@ -304,3 +304,32 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
 
 /// Factor on the logarithmic width of an interval for a chip without rows.
 const UNSEEN_CHIP: f64 = 1.25;
+
+/// SHA-256 of a text, in hexadecimal digits.
+#[must_use]
+pub fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The text of `coefficients.toml`.
+///
+/// # Errors
+/// When TOML cannot express a value, which does not happen with finite numbers.
+pub fn coefficients_text(file: &CoefficientsFile) -> Result<String, toml::ser::Error> {
+    let head = "# Written by `cargo xtask fit` from data/measurements.csv; do not edit.\n\
+                # Parameters: src/roofline/decode/parameters.rs and src/roofline/prefill.rs say what each means.\n\
+                # `sd` and `covariance` are of logarithms; a parameter with sd 0 is not fitted.\n\n";
+    Ok(format!("{head}{}", toml::to_string(file)?))
+}
+
+/// The text of `cross_validation.csv`.
+#[must_use]
+pub fn held_out_text(rows: &[HeldOut]) -> String {
+    let mut text = String::from("id,law,owner_out_tok_s,chip_out_tok_s\n");
+    for r in rows {
+        let line = format!("{},{},{:.4},{:.4}\n", r.id, r.which.name(), r.owner_out, r.chip_out);
+        text.push_str(&line);
+    }
+    text
+}
