@@ -199,7 +199,9 @@ impl Traffic {
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
-                elements: u64::from(k.dim(0)) * u64::from(k.dim(1)) * u64::from(k.dim(2))
+                elements: u64::from(k.dim(0))
+                    * u64::from(k.dim(1))
+                    * u64::from(k.dim(2))
                     * (u64::from(k.dim(3)) + u64::from(out.dim(3))),
                 tokens: k.dim(2).into(),
                 heads: q.dim(1).into(),

@@ -261,10 +261,7 @@ mod tests {
         let law = Line;
         let fit = Regression { specs: &specs, law: &law, sigma: 0.02 };
         let mut observations: Vec<Observation> = (0..20)
-            .map(|i| Observation {
-                log_time: (0.3 * f64::from(i + 1) + 3.5_f64).ln(),
-                weight: 1.0,
-            })
+            .map(|i| Observation { log_time: (0.3 * f64::from(i + 1) + 3.5_f64).ln(), weight: 1.0 })
             .collect();
         observations[7].log_time += 1.0;
         let found = fit.solve(&observations, None);

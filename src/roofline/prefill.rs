@@ -194,8 +194,7 @@ impl PrefillLaw {
                 / flops,
             attention: attention / (self.p(P::Attention) * flops).min(peak),
             weights: f.weight_bytes / (WEIGHTS * target.bandwidth),
-            launches: chunks * p.dispatches * self.p(P::Launch) * 1e-6
-                + self.p(P::StartMs) * 1e-3,
+            launches: chunks * p.dispatches * self.p(P::Launch) * 1e-6 + self.p(P::StartMs) * 1e-3,
             ..PrefillTime::default()
         };
         t.program = match prompt.program {

@@ -85,10 +85,8 @@ impl<'a> Dataset<'a> {
         let first = joined.chips.first().ok_or("no chip")?;
         let chip = first.family_id().to_owned();
         let float = matches!(joined.weights, Weights::Mlx(Scheme::Float(_)));
-        let target = |c: &&Chip| Target {
-            fanless: row.is_fanless(),
-            ..Target::of_chip(c, row.memory_gib)
-        };
+        let target =
+            |c: &&Chip| Target { fanless: row.is_fanless(), ..Target::of_chip(c, row.memory_gib) };
         Ok(Observed {
             row,
             architecture,

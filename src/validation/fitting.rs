@@ -183,7 +183,8 @@ impl<'d, 'a> Problem<'d, 'a> {
             covariance: solution
                 .covariance
                 .iter()
-                .map(|row| row.iter().map(|&x| rounded(x)).collect())
+                .enumerate()
+                .map(|(i, row)| row.iter().take(i + 1).map(|&x| digits(x, 2)).collect())
                 .collect(),
         }
     }
@@ -250,7 +251,12 @@ impl<'d, 'a> Problem<'d, 'a> {
 
 /// Five significant digits: what the file holds, and far more than the data can tell.
 fn rounded(x: f64) -> f64 {
-    format!("{x:.4e}").parse().unwrap_or(x)
+    digits(x, 4)
+}
+
+/// `x` with so many digits after the first.
+fn digits(x: f64, after: usize) -> f64 {
+    format!("{x:.after$e}").parse().unwrap_or(x)
 }
 
 /// Fits everything. Returns the contents of `coefficients.toml` and the held-out predictions.
@@ -272,7 +278,9 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
         for row in &problem.rows {
             architectures.insert(row.architecture.clone());
             match which {
-                Which::Prefill => longest = longest.max(row.prompt().map_or(0, |p| p.tokens as u32)),
+                Which::Prefill => {
+                    longest = longest.max(row.prompt().map_or(0, |p| p.tokens as u32))
+                }
                 _ => deepest = deepest.max(row.step().tokens as u32),
             }
         }

@@ -189,7 +189,9 @@ impl StepFeatures {
     /// Whether attention works on a compressed latent: many query heads on one wide row per token, not in one kernel.
     #[must_use]
     pub fn latent(&self) -> bool {
-        self.attention.iter().any(|a| a.kv_heads == 1 && a.heads >= 8 && a.key_dim >= 256 && !a.fused)
+        self.attention
+            .iter()
+            .any(|a| a.kv_heads == 1 && a.heads >= 8 && a.key_dim >= 256 && !a.fused)
     }
 
     /// Largest fraction of the experts of a layer that a token chooses; 1 without experts.
