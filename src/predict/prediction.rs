@@ -108,6 +108,7 @@ impl Request {
             kv: self.kv,
             engine,
             gguf: None,
+            fp16_activations: None,
         }
     }
 }
