@@ -81,6 +81,8 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
+    /// Models side by side on several Macs, or which Mac to buy for them
+    Compare(super::plan_args::CompareArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue

@@ -1,6 +1,7 @@
 //! The command line: arguments, one file per command, and what happens to their answers and errors.
 
 pub mod args;
+mod compare;
 mod completions;
 mod doctor;
 mod explain;
@@ -8,6 +9,7 @@ mod inspect;
 mod macs;
 mod models;
 mod output;
+pub mod plan_args;
 mod predict;
 mod probe;
 mod recommend;
@@ -81,6 +83,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
+        Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
         None => context.answer(welcome::run(&context)?),
     }

@@ -179,7 +179,7 @@ fn overview(
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
-fn run_text(settings: &Settings) -> String {
+pub(super) fn run_text(settings: &Settings) -> String {
     let r = settings.request;
     let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
@@ -194,7 +194,7 @@ fn gb(bytes: u64) -> String {
     format!("{:.1}", Bytes(bytes).gb())
 }
 
-fn short(id: &str) -> &str {
+pub(super) fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 

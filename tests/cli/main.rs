@@ -1,5 +1,6 @@
 //! The binary, driven as users and scripts drive it.
 
+mod compare;
 mod errors;
 mod inspect;
 mod output;
