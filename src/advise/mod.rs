@@ -1,5 +1,6 @@
 //! Answers built from predictions: what to run on a Mac, and which Mac to run it on.
 
+pub mod check;
 pub mod formats;
 pub mod macs;
 pub mod money;

@@ -62,6 +62,20 @@ impl<'a> Planner<'a> {
         })
     }
 
+    /// The same model with another run; its cache must be quantised alike.
+    #[must_use]
+    pub fn with_request(&self, request: Request) -> Self {
+        debug_assert_eq!(request.kv, self.request.kv, "what a step does depends on the cache");
+        Self {
+            request,
+            speed_request: request.speed(Engine::Mlx),
+            speed: self.speed.clone(),
+            peaks: Mutex::default(),
+            contexts: Mutex::default(),
+            ..*self
+        }
+    }
+
     /// The run.
     #[must_use]
     pub fn request(&self) -> &Request {

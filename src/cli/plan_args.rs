@@ -2,6 +2,7 @@
 
 use super::args::RunArgs;
 use clap::{Args, ValueEnum};
+use std::path::PathBuf;
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
@@ -38,6 +39,14 @@ pub struct CompareArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan: Macs, workloads and what must hold, in TOML (examples/*.toml)
+    #[arg(value_name = "PLAN.toml")]
+    pub plan: PathBuf,
 }
 
 /// What a Mac that is bought must do.

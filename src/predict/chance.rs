@@ -4,7 +4,7 @@
 //! quantity is taken to follow the normal quantiles linearly, and beyond them with the slope from the middle to the end
 //! of the 90 % interval. So the probability of staying above the lower end of the 90 % interval is 0.95 exactly.
 
-use crate::predict::memory::{LimitKind, Memory};
+use crate::predict::memory::{Limit, Memory};
 use crate::predict::speed::{Decode, Prefill};
 use serde::Serialize;
 
@@ -116,27 +116,21 @@ impl Prefill {
 /// current macOS. An older macOS has lower ones; the verdict takes the whole range.
 #[must_use]
 pub fn fits(memory: &Memory) -> f64 {
-    fits_with(memory, 0)
+    memory.judgement.limits.iter().filter(|l| l.kind.is_hard()).map(under).fold(1.0, f64::min)
 }
 
-/// As [`fits`], with `headroom` bytes to be left free under each limit.
+/// Probability that a need stays under its limit, from the 90 % range of the need.
 #[must_use]
-pub fn fits_with(memory: &Memory, headroom: u64) -> f64 {
-    let limits = memory.judgement.limits.iter().filter(|l| l.kind.is_hard());
-    limits
-        .map(|l| {
-            let extra = if l.kind == LimitKind::LargestBuffer { 0 } else { headroom };
-            let allowed = l.limit_bytes.0 as f64 - extra as f64;
-            let (need, [low, high]) =
-                (l.need_bytes.0 as f64, l.need_range_bytes.map(|b| b.0 as f64));
-            let side = if allowed < need { need - low } else { high - need };
-            let sigma = side / Z90;
-            match sigma > 0.0 {
-                true => normal((allowed - need) / sigma),
-                false => f64::from(u8::from(need <= allowed)),
-            }
-        })
-        .fold(1.0, f64::min)
+pub fn under(limit: &Limit) -> f64 {
+    let allowed = limit.limit_bytes.0 as f64;
+    let (need, [low, high]) =
+        (limit.need_bytes.0 as f64, limit.need_range_bytes.map(|b| b.0 as f64));
+    let side = if allowed < need { need - low } else { high - need };
+    let sigma = side / Z90;
+    match sigma > 0.0 {
+        true => normal((allowed - need) / sigma),
+        false => f64::from(u8::from(need <= allowed)),
+    }
 }
 
 /// What a probability says about a requirement.

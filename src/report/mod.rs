@@ -4,6 +4,7 @@
 
 mod csv;
 mod document;
+mod junit;
 mod markdown;
 mod terminal;
 
@@ -25,6 +26,8 @@ pub enum Format {
     Csv,
     /// Markdown with tables.
     Markdown,
+    /// JUnit XML, of checks only.
+    Junit,
 }
 
 impl FromStr for Format {
@@ -36,7 +39,10 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "markdown" | "md" => Ok(Self::Markdown),
-            other => Err(format!("unknown format '{other}'; known: table, json, csv, markdown")),
+            "junit" => Ok(Self::Junit),
+            other => {
+                Err(format!("unknown format '{other}'; known: table, json, csv, markdown, junit"))
+            }
         }
     }
 }
@@ -59,6 +65,7 @@ impl Answer {
             Format::Json => format!("{:#}\n", self.json),
             Format::Csv => csv::render(&self.document),
             Format::Markdown => markdown::render(&self.document),
+            Format::Junit => junit::render(&self.json).unwrap_or_default(),
         }
     }
 }
