@@ -1,0 +1,4 @@
+//! Engines behind HTTP: a server written for the tests that misbehaves, and real ones.
+
+mod fake;
+mod hostile;
