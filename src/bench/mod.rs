@@ -8,7 +8,12 @@
 pub mod generation;
 pub mod http;
 pub mod memory;
+pub mod prompts;
+pub mod record;
+pub mod run;
+pub mod scenario;
 pub mod stats;
+pub mod summary;
 pub mod trial;
 
 pub use generation::{CountSource, Counts, Generation, OwnTimings, Prompt, Role};

@@ -108,6 +108,8 @@ pub struct Trial {
     pub index: u32,
     /// What was varied: the prompt kind, the depth, the number of users …
     pub case: String,
+    /// Number of the round, from 0; trials of one round and case are compared with each other.
+    pub round: u32,
     /// Not part of the summary.
     pub warm_up: bool,
     /// When it began, seconds since the run began.

@@ -1,5 +1,6 @@
 //! What the user typed: names, flags and help of every command.
 
+pub use super::bench::args::BenchArgs;
 use crate::report::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ pub enum Command {
     Models(ModelsArgs),
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
+    /// Measure the speed and memory of a running server, or of two against each other
+    Bench(BenchArgs),
     /// Diagnosis for a bug report: versions, data, this machine
     Doctor,
     /// Print a completion script for a shell

@@ -50,7 +50,7 @@ fn a_good_server_is_measured() {
 
 #[test]
 fn servers_are_recognised() {
-    let info = |program| connect(&Fake::start(program, Conduct::Good)).info;
+    let info = |program| connect(&Fake::start(program, Conduct::Good)).info().clone();
     let llama = info(Program::LlamaCpp);
     assert_eq!((llama.kind, llama.slots), (ServerKind::LlamaCpp, Some(2)));
     assert_eq!(llama.version.as_deref(), Some("b9999-abcdef"));

@@ -1,4 +1,5 @@
 //! Engines behind HTTP: a server written for the tests that misbehaves, and real ones.
 
+mod cli;
 mod fake;
 mod hostile;

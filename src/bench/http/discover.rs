@@ -79,17 +79,16 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
-    /// Adds what only an answer tells: `mlx_lm.server` puts its version there.
-    pub fn learn(&mut self, generation: &Generation) {
-        if self.version.is_none()
-            && self.kind == ServerKind::MlxLm
-            && let Some(fingerprint) = &generation.fingerprint
-        {
-            self.version = Some(shorten(fingerprint));
+    /// The same with what only an answer tells: `mlx_lm.server` puts its version there.
+    pub(super) fn with(&self, generation: &Generation) -> Self {
+        let mut info = self.clone();
+        if info.version.is_none() && info.kind == ServerKind::MlxLm {
+            info.version = generation.fingerprint.as_deref().map(shorten);
         }
-        if let Some(model) = generation.model.as_deref().filter(|_| self.model.id.is_empty()) {
-            self.model.id = shorten(model);
+        if info.model.id.is_empty() {
+            info.model.id = generation.model.as_deref().map(shorten).unwrap_or_default();
         }
+        info
     }
 
     /// The speed model that applies, where the answer is known.

@@ -15,13 +15,15 @@ pub use error::HttpError;
 
 use super::generation::{Generation, Prompt};
 use client::Client;
+use std::sync::OnceLock;
 
 /// A running server with one of its models.
 #[derive(Debug)]
 pub struct Server {
     client: Client,
-    /// What the server says about itself and the model.
-    pub info: ServerInfo,
+    info: ServerInfo,
+    /// What only answers tell, from the first of them.
+    learned: OnceLock<ServerInfo>,
 }
 
 impl Server {
@@ -37,7 +39,13 @@ impl Server {
     ) -> Result<Self, HttpError> {
         let client = Client::new(address.clone(), key, limits)?;
         let info = discover::discover(&client, model)?;
-        Ok(Self { client, info })
+        Ok(Self { client, info, learned: OnceLock::new() })
+    }
+
+    /// What the server says about itself and the model.
+    #[must_use]
+    pub fn info(&self) -> &ServerInfo {
+        self.learned.get().unwrap_or(&self.info)
     }
 
     /// The server's address.
@@ -51,10 +59,12 @@ impl Server {
     /// # Errors
     /// When the connection, the answer or its timing is out of bounds.
     pub fn generate(&self, prompt: &Prompt) -> Result<Generation, HttpError> {
-        match self.info.kind {
+        let generation = match self.info.kind {
             ServerKind::Ollama => ollama::generate(&self.client, &self.info, prompt),
             _ => openai::generate(&self.client, &self.info, prompt),
-        }
+        }?;
+        self.learned.get_or_init(|| self.info.with(&generation));
+        Ok(generation)
     }
 
     /// Removes the model from memory, where the server has a call for that.
