@@ -172,7 +172,7 @@ impl<'r> Run<'r> {
 
     /// Warms every engine up, then measures the cases round by round, all engines in turn; every other round goes in
     /// the opposite order. `make` gives the prompt of a case; all engines get the same one. A case at which
-    /// every engine failed in a round after the first is left out of the later rounds.
+    /// every engine failed in two rounds running is left out of the later rounds.
     pub fn interleaved<C>(
         &mut self,
         cases: &[(String, C)],
@@ -185,10 +185,10 @@ impl<'r> Run<'r> {
                 self.measure(who, first_name, None, &prompt);
             }
         }
-        let mut hopeless = vec![false; cases.len()];
+        let mut failed_rounds = vec![0_u32; cases.len()];
         for round in 0..self.protocol.trials {
-            for ((name, case), hopeless) in cases.iter().zip(&mut hopeless) {
-                if *hopeless {
+            for ((name, case), failed_rounds) in cases.iter().zip(&mut failed_rounds) {
+                if *failed_rounds >= 2 {
                     continue;
                 }
                 let prompt = make(self, case);
@@ -201,8 +201,8 @@ impl<'r> Run<'r> {
                     let trial = self.measure(who, name, Some(round), &prompt);
                     failures += usize::from(trial.failure.is_some());
                 }
-                // One bad round can happen; a second one says that the case is beyond these engines.
-                *hopeless = round > 0 && failures == order.len();
+                *failed_rounds =
+                    if failures == order.len() { failed_rounds.saturating_add(1) } else { 0 };
             }
         }
     }
