@@ -9,5 +9,6 @@ pub mod ledger;
 pub mod model;
 pub mod predict;
 pub mod report;
+pub mod roofline;
 pub mod units;
 pub mod validation;

@@ -1,5 +1,11 @@
 //! From a model, a machine and a request to a prediction.
 
+pub mod memory;
+pub mod request;
+pub mod speed;
 pub mod subject;
 
+pub use memory::Memory;
+pub use request::{Request, gpu};
+pub use speed::{Decode, Engine, Prefill, Speed, SpeedRequest};
 pub use subject::{Opened, Sources, Subject, SubjectError};
