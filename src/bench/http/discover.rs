@@ -86,7 +86,9 @@ impl ServerInfo {
             info.version = generation.fingerprint.as_deref().map(shorten);
         }
         if info.model.id.is_empty() {
-            info.model.id = generation.model.as_deref().map(shorten).unwrap_or_default();
+            // mlx_lm.server repeats the request's placeholder.
+            let name = generation.model.as_deref().filter(|m| *m != "default_model");
+            info.model.id = name.map(shorten).unwrap_or_default();
         }
         info
     }
@@ -217,7 +219,12 @@ fn lm_studio(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
 }
 
 fn openai(client: &Client, wanted: Option<&str>) -> Result<ServerInfo, HttpError> {
-    let Some(answer) = client.question("/v1/models")? else {
+    // mlx_lm.server breaks off /v1/models when there is no Hugging Face cache, but its /health works.
+    let answer = match client.question("/v1/models")? {
+        Some(answer) => Some(answer),
+        None => client.question("/health")?,
+    };
+    let Some(answer) = answer else {
         return Err(HttpError::Protocol(format!(
             "{} has neither /v1/models nor /api/version; is it a server for language models?",
             client.address()
