@@ -4,13 +4,13 @@ use crate::units::Bytes;
 
 /// Where the interval comes from, in words.
 pub const PEAK_INTERVAL_SOURCE: &str = "peaks published for mlx-lm (data/measurements.csv), one weight per owner, chip, model and format: 90 % of them \
-     lie within -0.06 GB - 0.3 % and +0.40 GB + 0.5 % of the simulated peak";
+     lie within -0.055 GB - 0.2 % and +0.28 GB + 0.2 % of the simulated peak";
 
 /// A measured peak is hardly ever lower than the simulated one, but often a little higher: images' parts of a model that
 /// a server keeps, another version of MLX, a warm-up. What is missing does not grow with the model, so most of the band
 /// is a number of bytes.
-const BELOW: (f64, f64) = (60e6, 0.003);
-const ABOVE: (f64, f64) = (400e6, 0.005);
+const BELOW: (f64, f64) = (55e6, 0.002);
+const ABOVE: (f64, f64) = (280e6, 0.002);
 
 /// The range in which nine of ten measured peaks lie.
 #[must_use]
