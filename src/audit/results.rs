@@ -3,8 +3,6 @@
 use super::claim::{Claim, Kind, MemoryMetric, Range};
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::{CaseSummary, Metric};
-use crate::predict::Engine;
-use crate::validation::EngineKind;
 
 /// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalogue; speeds are
 /// left out where it was on no Mac at all, because the bounds are those of Macs.
@@ -42,11 +40,7 @@ fn claim(s: &CaseSummary, engine: &EngineRecord, machine: Option<String>) -> Cla
         id: format!("{} {}", s.engine, s.case),
         model: server.map(|i| i.model.id.clone()).filter(|id| !id.is_empty()),
         quant: server.and_then(|i| i.model.quant.clone()),
-        engine: server.and_then(|i| i.engine()).map(|kind| match kind {
-            EngineKind::Mlx => Engine::Mlx,
-            EngineKind::LlamaCpp => Engine::LlamaCpp,
-            EngineKind::Ollama => Engine::Ollama,
-        }),
+        engine: server.and_then(|i| i.engine()),
         machine,
         kind: Kind::Measured,
         prompt_tokens: count(Metric::PromptTokens),

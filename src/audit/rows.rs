@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, Kind, MemoryMetric, Range};
 use crate::predict::Engine;
-use crate::validation::{EngineKind, Measurement};
+use crate::validation::Measurement;
 
 /// A row as a claim. Its model and machine are joined by [`crate::validation::join`].
 #[must_use]
@@ -16,11 +16,7 @@ pub fn claim(row: &Measurement) -> Claim {
         id: row.id.clone(),
         model: (!row.model_id.is_empty()).then(|| row.model_id.clone()),
         quant: Some(row.quant.clone()),
-        engine: Some(match row.engine.kind() {
-            EngineKind::Mlx => Engine::Mlx,
-            EngineKind::LlamaCpp => Engine::LlamaCpp,
-            EngineKind::Ollama => Engine::Ollama,
-        }),
+        engine: Some(Engine::from(row.engine.kind())),
         kind: Kind::Measured,
         prompt_tokens: row.prompt_tokens,
         context_tokens: row.context_tokens,

@@ -7,7 +7,11 @@
 
 pub mod generation;
 pub mod http;
+pub mod local;
 pub mod memory;
+pub mod mlx_lm;
+pub mod plots;
+pub mod predicted;
 pub mod prompts;
 pub mod record;
 pub mod run;

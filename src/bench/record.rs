@@ -1,8 +1,9 @@
 //! A whole run as it is printed and stored (`mlxplan.bench/1`).
 
 use super::http::ServerInfo;
+use super::predicted::Predicted;
 use super::run::Protocol;
-use super::scenario::Scenario;
+use super::scenario::{Cold, Load, Resume, Scenario, Soak};
 use super::summary::{CaseSummary, Comparison};
 use super::trial::Trial;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,21 @@ pub struct Record {
     pub summary: Vec<CaseSummary>,
     /// Ratios between the first engine and the second, if there are two.
     pub comparison: Vec<Comparison>,
+    /// Predictions next to measured figures, where model and machine are known.
+    #[serde(default)]
+    pub predicted: Vec<Predicted>,
+    /// Scenario `concurrency`: each engine under each number of users.
+    #[serde(default)]
+    pub load: Vec<Load>,
+    /// Scenario `soak`: each engine over all turns.
+    #[serde(default)]
+    pub soak: Vec<Soak>,
+    /// Scenario `resume`: each engine at each length.
+    #[serde(default)]
+    pub resume: Vec<Resume>,
+    /// Scenario `cold`.
+    #[serde(default)]
+    pub cold: Vec<Cold>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -255,6 +271,11 @@ mod tests {
             trials: vec![failed, good],
             summary: Vec::new(),
             comparison: Vec::new(),
+            predicted: Vec::new(),
+            load: Vec::new(),
+            soak: Vec::new(),
+            resume: Vec::new(),
+            cold: Vec::new(),
             notes: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use super::generation::{CountSource, Generation, Prompt};
 use super::http::{HttpError, Server};
 use super::memory::MemoryReading;
-use super::prompts::Prompts;
+use super::prompts::{Kind, Prompts};
 use super::trial::{Failure, Flag, Trial};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -106,6 +106,8 @@ pub struct Run<'r> {
     /// Told of every trial when it is over.
     pub observe: &'r dyn Fn(&Trial),
     clock: Instant,
+    /// Short prompts made so far.
+    asked: usize,
 }
 
 impl<'r> Run<'r> {
@@ -118,7 +120,7 @@ impl<'r> Run<'r> {
         observe: &'r dyn Fn(&Trial),
     ) -> Self {
         let clock = Instant::now();
-        Self { contenders, protocol, prompts, trials: Vec::new(), observe, clock }
+        Self { contenders, protocol, prompts, trials: Vec::new(), observe, clock, asked: 0 }
     }
 
     /// A prompt under the protocol.
@@ -129,6 +131,14 @@ impl<'r> Run<'r> {
             stream: self.protocol.stream,
             ..Prompt::user(text, self.protocol.max_tokens)
         }
+    }
+
+    /// A short prompt that no cache has seen; the kinds take turns.
+    pub fn unique_prompt(&mut self) -> Prompt {
+        let kind = Kind::ALL[self.asked % Kind::ALL.len()];
+        self.asked = self.asked.wrapping_add(1);
+        let text = self.prompts.of_kind(kind);
+        self.prompt(text)
     }
 
     /// Seconds since the run began.

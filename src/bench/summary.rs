@@ -33,13 +33,15 @@ pub enum Metric {
     FootprintBytes,
     /// Resident set after the trial, bytes.
     ResidentBytes,
+    /// MLX's active memory after the trial, bytes.
+    MlxActiveBytes,
     /// MLX's peak of active memory, bytes.
     MlxPeakBytes,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TtftS,
         Self::DecodeTokensPerS,
         Self::PrefillTokensPerS,
@@ -52,6 +54,7 @@ impl Metric {
         Self::GeneratedTokens,
         Self::FootprintBytes,
         Self::ResidentBytes,
+        Self::MlxActiveBytes,
         Self::MlxPeakBytes,
     ];
 
@@ -73,6 +76,7 @@ impl Metric {
             Self::GeneratedTokens => count(t.generated_tokens),
             Self::FootprintBytes => bytes(t.memory?.footprint_bytes),
             Self::ResidentBytes => bytes(t.memory?.resident_bytes),
+            Self::MlxActiveBytes => bytes(t.memory?.mlx_active_bytes),
             Self::MlxPeakBytes => bytes(t.memory?.mlx_peak_bytes),
         }
     }

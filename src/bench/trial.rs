@@ -158,6 +158,9 @@ const STALL_LEAST_S: f64 = 0.25;
 /// Fewer pieces than this share of the tokens: pieces carry several.
 const BUNDLED_SHARE: f64 = 0.8;
 
+/// The chat template's beginning is the same in all prompts and may well be cached.
+const TEMPLATE_TOKENS: u32 = 48;
+
 impl Trial {
     /// A trial that failed.
     #[must_use]
@@ -206,7 +209,8 @@ impl Trial {
             self.flags.push(Flag::EndedEarly);
         }
         let cached = g.counts.cached.unwrap_or(0);
-        if cached > 0 {
+        let prompt = g.counts.prompt.unwrap_or(0);
+        if cached > TEMPLATE_TOKENS && f64::from(cached) > 0.1 * f64::from(prompt) {
             self.flags.push(Flag::CachedPrefix);
         }
         self.end_to_end_tokens_per_s = rate(Some(generated), Some(g.total_s));

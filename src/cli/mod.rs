@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod inspect;
+mod known;
 mod macs;
 mod models;
 mod output;

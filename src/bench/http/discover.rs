@@ -4,7 +4,7 @@ use super::client::Client;
 use super::error::{HttpError, shorten};
 use crate::bench::generation::Generation;
 use crate::model::names::key;
-use crate::validation::EngineKind;
+use crate::predict::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -95,11 +95,11 @@ impl ServerInfo {
 
     /// The speed model that applies, where the answer is known.
     #[must_use]
-    pub fn engine(&self) -> Option<EngineKind> {
+    pub fn engine(&self) -> Option<Engine> {
         match (self.kind, self.model.format.as_deref()) {
-            (ServerKind::Ollama, _) => Some(EngineKind::Ollama),
-            (ServerKind::LlamaCpp, _) | (_, Some("gguf")) => Some(EngineKind::LlamaCpp),
-            (ServerKind::MlxLm | ServerKind::Omlx, _) | (_, Some("mlx")) => Some(EngineKind::Mlx),
+            (ServerKind::Ollama, _) => Some(Engine::Ollama),
+            (ServerKind::LlamaCpp, _) | (_, Some("gguf")) => Some(Engine::LlamaCpp),
+            (ServerKind::MlxLm | ServerKind::Omlx, _) | (_, Some("mlx")) => Some(Engine::Mlx),
             _ => None,
         }
     }

@@ -22,13 +22,13 @@ pub enum DepthError {
 
 /// Length of filler text in tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Lengths {
+pub(super) struct Lengths {
     tokens_per_word: f64,
     tokens_around: f64,
 }
 
 impl Lengths {
-    fn words(&self, tokens: u32) -> u32 {
+    pub(super) fn words(&self, tokens: u32) -> u32 {
         ((f64::from(tokens) - self.tokens_around) / self.tokens_per_word).round().max(1.0) as u32
     }
 }
@@ -60,7 +60,7 @@ pub fn depth(run: &mut Run<'_>, depths: &[u32]) -> Result<(), DepthError> {
 }
 
 /// Learns the length of filler words from the first engine that counts.
-fn learn(run: &mut Run<'_>) -> Result<Lengths, DepthError> {
+pub(super) fn learn(run: &mut Run<'_>) -> Result<Lengths, DepthError> {
     let mut problem = "none was asked".to_owned();
     for who in 0..run.contenders.len() {
         let mut counted = [0.0; 2];

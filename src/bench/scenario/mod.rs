@@ -1,10 +1,18 @@
 //! What is measured: each scenario is a way of asking.
 
+mod cold;
+mod concurrency;
 mod decode;
 mod depth;
+mod resume;
+mod soak;
 
+pub use cold::{Cold, ColdError, Launcher, cold};
+pub use concurrency::{Load, Promise, concurrency};
 pub use decode::{Work, decode};
 pub use depth::{DepthError, depth, doubling};
+pub use resume::{Resume, resume};
+pub use soak::{Growth, Length, Soak, soak};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +24,14 @@ pub enum Scenario {
     Decode,
     /// The same at growing context.
     Depth,
+    /// The first answer after a start.
+    Cold,
+    /// Continuing a conversation.
+    Resume,
+    /// Several users at once.
+    Concurrency,
+    /// Many turns, for leaks and thermal decline.
+    Soak,
 }
 
 impl Scenario {
@@ -25,6 +41,10 @@ impl Scenario {
         match self {
             Self::Decode => "decode",
             Self::Depth => "depth",
+            Self::Cold => "cold",
+            Self::Resume => "resume",
+            Self::Concurrency => "concurrency",
+            Self::Soak => "soak",
         }
     }
 }

@@ -16,6 +16,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", conflicts_with = "compare")]
     pub server: Option<String>,
 
+    /// Another way to run --model: mlx-lm runs mlx_lm.benchmark
+    #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["server", "compare"], requires = "model")]
+    pub engine: Option<EngineArg>,
+
     /// Two engines, measured in turn: [MODEL@]URL each
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub compare: Vec<String>,
@@ -31,6 +35,22 @@ pub struct BenchArgs {
     /// The protocol.
     #[command(flatten)]
     pub protocol: ProtocolArgs,
+
+    /// Loads of the scenarios.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// The Mac that the engine runs on, for predictions next to the figures (default: this one)
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<String>,
+
+    /// The model that predictions are for, where the server's name for it does not tell: qwen3-8b-4bit
+    #[arg(long = "as", value_name = "MODEL")]
+    pub model_as: Option<String>,
+
+    /// Draw the run as SVG files into a folder
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
 
     /// Add the run, with all raw trials and its context, to a folder of results
     #[arg(long, value_name = "DIR")]
@@ -70,9 +90,9 @@ pub struct ProtocolArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub warm_up: u32,
 
-    /// Pause before each trial, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
-    pub cool_down: f64,
+    /// Pause before each trial, in seconds (default: 1, and none between the turns of a soak)
+    #[arg(long, value_name = "SECONDS")]
+    pub cool_down: Option<f64>,
 
     /// Tokens generated at most
     #[arg(long, value_name = "TOKENS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
@@ -95,9 +115,58 @@ pub struct ProtocolArgs {
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Vec<PathBuf>,
 
-    /// Context lengths of the depth sweep, comma separated (default: 512 and doublings up to the server's context)
+    /// Context lengths of depth and resume, and prompt lengths of mlx-lm, comma separated (default: 512 and doublings
+    /// up to the server's context)
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(64..=4_194_304))]
     pub depths: Vec<u32>,
+}
+
+/// Loads of the scenarios.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scenarios")]
+pub struct LoadArgs {
+    /// cold: the command that starts the server; it is started and ended for every trial
+    #[arg(long, value_name = "COMMAND")]
+    pub launch: Option<String>,
+
+    /// concurrency: users at once, comma separated
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32, 2, 4, 8], value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub users: Vec<u32>,
+
+    /// concurrency: requests of each user
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub requests: u32,
+
+    /// concurrency: longest time to first token that counts as good, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub max_ttft: f64,
+
+    /// concurrency: lowest decode rate of a user that counts as good, in tokens per second
+    #[arg(long, value_name = "TOK/S", default_value_t = 10.0)]
+    pub min_rate: f64,
+
+    /// soak: turns
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub turns: u32,
+
+    /// soak: minutes instead of turns
+    #[arg(long, value_name = "N", conflicts_with = "turns")]
+    pub minutes: Option<f64>,
+
+    /// mlx-lm: sequences at once, comma separated
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32], value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub batches: Vec<u32>,
+
+    /// mlx-lm: the program
+    #[arg(long, value_name = "COMMAND", default_value = "mlx_lm.benchmark")]
+    pub mlx_lm: String,
+}
+
+/// Engines without a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// mlx_lm.benchmark as a subprocess
+    MlxLm,
 }
 
 /// Scenarios on the command line.
@@ -107,6 +176,14 @@ pub enum ScenarioArg {
     Decode,
     /// The same at growing context
     Depth,
+    /// The first answer after a start, the load time apart
+    Cold,
+    /// Continuing a conversation: what the kept prompt cache saves
+    Resume,
+    /// Several users at once: total and per-user rates, tail of the time to first token, goodput
+    Concurrency,
+    /// Many turns: does memory grow, does the speed decline
+    Soak,
 }
 
 impl From<ScenarioArg> for Scenario {
@@ -114,6 +191,10 @@ impl From<ScenarioArg> for Scenario {
         match arg {
             ScenarioArg::Decode => Self::Decode,
             ScenarioArg::Depth => Self::Depth,
+            ScenarioArg::Cold => Self::Cold,
+            ScenarioArg::Resume => Self::Resume,
+            ScenarioArg::Concurrency => Self::Concurrency,
+            ScenarioArg::Soak => Self::Soak,
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn document(record: &Record) -> Document {
         d.text("Ratios of the same rounds, with 95 % intervals; above 1, A is faster.");
         d.table(comparison(&record.comparison));
     }
+    super::sections::add(&mut d, record);
     d.notes(notes(record));
     d
 }
@@ -88,7 +89,7 @@ fn results(record: &Record) -> Table {
         Column::number("end to end tok/s").droppable(4),
         Column::number("memory after").droppable(3),
         Column::number("trials"),
-        Column::text("remarks"),
+        Column::text("remarks").droppable(5),
     ]);
     let mut table = Table::new(columns);
     for s in &record.summary {
@@ -116,7 +117,7 @@ fn dash() -> String {
 }
 
 /// A median with its interval.
-fn figure(summary: Option<&Summary>, show: impl Fn(f64) -> String) -> String {
+pub(super) fn figure(summary: Option<&Summary>, show: impl Fn(f64) -> String) -> String {
     let Some(s) = summary else { return dash() };
     match s.interval_95 {
         Some([low, high]) => format!("{} ({}–{})", show(s.median), show(low), show(high)),
