@@ -6,10 +6,11 @@ use std::process::Output;
 use std::time::Duration;
 
 /// Runs `mlxplan bench` without pauses.
-fn bench(arguments: &[&str]) -> Output {
+pub fn bench(arguments: &[&str]) -> Output {
     let output = assert_cmd::Command::cargo_bin("mlxplan")
         .unwrap()
-        .args(["bench", "--cool-down", "0", "--generate", "12"])
+        .args(["bench", "--cool-down", "0"])
+        .args(if arguments.contains(&"--generate") { &[][..] } else { &["--generate", "12"] })
         .args(if arguments.contains(&"--trials") { &[][..] } else { &["--trials", "3"] })
         .args(arguments)
         .env("COLUMNS", "200")
@@ -18,17 +19,17 @@ fn bench(arguments: &[&str]) -> Output {
     output.unwrap()
 }
 
-fn json(arguments: &[&str]) -> Value {
+pub fn json(arguments: &[&str]) -> Value {
     let output = bench(&[arguments, &["--json"]].concat());
     assert!(output.status.code().is_some_and(|c| c < 2), "{}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -3,3 +3,4 @@
 mod cli;
 mod fake;
 mod hostile;
+mod scenarios;
