@@ -108,6 +108,7 @@ impl Request {
             kv: self.kv,
             engine,
             gguf: None,
+            fp16_activations: None,
         }
     }
 }
@@ -127,7 +128,7 @@ impl Prediction {
         let simulated = settings.engine == Engine::Mlx;
         let (memory, context) = if simulated {
             let memory = Memory::of(graph, machine, request, settings.reserve)?;
-            let context = max_context(graph, machine, request, settings.reserve)?;
+            let context = max_context(graph, machine, request, settings.reserve, &memory.peak)?;
             (Some(memory), Some(context))
         } else {
             (None, None)
@@ -236,23 +237,25 @@ impl Prediction {
         })
     }
 
-    /// Where the figures come from.
+    /// Every input and where it comes from, in words.
     #[must_use]
-    pub fn provenance(&self) -> Vec<Value> {
-        let mut all: Vec<Value> = self
-            .machine
-            .provenance()
-            .into_iter()
-            .map(|(name, from)| json!({ "input": name, "from": from }))
-            .collect();
-        let text = |name: &str, from: &str| json!({ "input": name, "from": from });
-        all.push(text("decode", &self.decode.evidence.text));
-        all.push(text("prefill", &self.prefill.evidence.text));
+    pub fn sources(&self) -> Vec<(&'static str, String)> {
+        let machine = self.machine.provenance();
+        let mut all: Vec<(&str, String)> =
+            machine.into_iter().map(|(name, from)| (name, from.to_string())).collect();
+        all.push(("decode", self.decode.evidence.text.clone()));
+        all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            all.push(text("peak", "simulation of mlx-lm 0.32.2 on MLX 0.32's allocation rules"));
-            all.push(text("peak_interval", super::memory::PEAK_INTERVAL_SOURCE));
+            let rules = "simulation of mlx-lm 0.32.2 by the allocation rules of MLX 0.32";
+            all.push(("peak", rules.to_owned()));
+            all.push(("peak_interval", super::memory::PEAK_INTERVAL_SOURCE.to_owned()));
         }
         all
+    }
+
+    fn provenance(&self) -> Vec<Value> {
+        let entry = |(input, from): (&str, String)| json!({ "input": input, "from": from });
+        self.sources().into_iter().map(entry).collect()
     }
 }
 
