@@ -139,7 +139,7 @@ fn prefill(claim: &Claim, facts: &Facts, out: &mut Judged) {
     let p = &known.speed.features().prefill;
     // Without the prompt's length the attention is left out, which only makes the bound milder; so is attention on a
     // latent, which engines expand for prefill or not.
-    let latent = known.speed.features().latent;
+    let latent = known.speed.features().latent();
     let tokens = f64::from(claim.prompt_tokens.filter(|_| !latent).unwrap_or(0));
     let each = 2.0 * (p.dense_weights + p.expert_weights) + tokens * p.full_attention;
     let needed = rate * each;
