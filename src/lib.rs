@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod data_dir;
+pub mod engine;
 pub mod graph;
 pub mod hardware;
 pub mod ledger;
