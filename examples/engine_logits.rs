@@ -2,7 +2,7 @@
 //!
 //! `engine_logits CASES.json OUT`: a list of `{ "name", "config", "scheme", "calls": [tokens, …] }`; per case a folder.
 
-#[cfg(feature = "mlx")]
+#[cfg(mlx)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(cases), Some(out)) = (args.next(), args.next()) else {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-#[cfg(feature = "mlx")]
+#[cfg(mlx)]
 fn run(
     case: &serde_json::Value,
     folder: &std::path::Path,
@@ -59,7 +59,7 @@ fn run(
     Ok(())
 }
 
-#[cfg(not(feature = "mlx"))]
+#[cfg(not(mlx))]
 fn main() {
     eprintln!("this example needs the feature mlx: cargo xtask run --example engine_logits");
 }

@@ -2,5 +2,5 @@
 //!
 //! The parts that need MLX stand in [`mlx`] and exist only with the feature `mlx`.
 
-#[cfg(feature = "mlx")]
+#[cfg(mlx)]
 pub mod mlx;

@@ -126,6 +126,22 @@ pub enum Kernel {
     },
     /// Softmax mix of residual sums: inputs sums, inverse root mean squares, running sum, query, epsilon, rows.
     ResidualMix,
+    /// Norms over query and key heads: inputs the joint projection, scale of the queries, epsilon; outputs q, k.
+    QkNorm,
+    /// The same and a rotation: three more inputs, position of the first token, tokens, binary logarithm of the base.
+    QkNormRope,
+    /// A norm over each head times the sigmoid of a gate: inputs x, gate, epsilon; output y with the heads joined.
+    NormGate,
+    /// Choice of experts: inputs logits, correction bias, factor on the logits, epsilon, factor on the scores; outputs
+    /// indices, scores.
+    ExpertRouting,
+    /// A gated residual sum and the norm of it: inputs branch, stream, their weights, scale of the branch, its epsilon,
+    /// weight and epsilon of the norm; outputs stream, normed stream.
+    NormAddNorm,
+    /// A gated residual sum: the first six inputs of the above; output stream.
+    NormAdd,
+    /// Norms and weighted sum of the outputs of experts: inputs outputs, scores, scale, epsilon; output y.
+    ExpertCombine,
 }
 
 /// One primitive operation. Shapes of inputs and outputs stand in the trace.

@@ -104,6 +104,17 @@ impl Config {
         self.values.contains_key(key)
     }
 
+    /// Checks that keys are present, even as `null`.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn require(&self, keys: &[&str]) -> Result<(), ConfigError> {
+        match keys.iter().find(|key| !self.has(key)) {
+            None => Ok(()),
+            Some(key) => Err(self.missing(key)),
+        }
+    }
+
     /// The raw value; `null` counts as absent.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {

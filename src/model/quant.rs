@@ -15,7 +15,7 @@ pub enum DType {
     U32,
     /// Signed, 4 bytes (token ids).
     I32,
-    /// Signed, 8 bytes (positions made on the host).
+    /// Signed, 8 bytes (positions and hashes of token ids).
     I64,
     /// IEEE half precision.
     F16,

@@ -184,6 +184,22 @@ impl Cache {
         }
     }
 
+    /// Position of the first token that is still stored; only a chunked cache drops any by position.
+    #[must_use]
+    pub fn start_position(&self) -> u32 {
+        match self {
+            Self::Chunked(c) => c.start_position(),
+            _ => 0,
+        }
+    }
+
+    /// Drops what a chunked cache no longer needs, before a call.
+    pub fn trim_front(&mut self, t: &mut Tape<'_>) {
+        if let Self::Chunked(c) = self {
+            c.trim_front(t);
+        }
+    }
+
     /// Bytes of all arrays.
     #[must_use]
     pub fn bytes(&self) -> u64 {

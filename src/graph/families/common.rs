@@ -2,11 +2,12 @@
 
 use super::frame::{FeedForward, Mixer, Norm};
 use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::activations::{self, Clamp, Situ};
+use crate::graph::nn::activations::{self, Clamp};
 use crate::graph::nn::{Embedding, Linear, RopeModule, attend};
-use crate::graph::params::ParamBuilder;
+use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::model::{Config, ConfigError, DType};
+use std::fmt;
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,18 @@ pub struct Attention {
     heads: Heads,
     scale: f64,
     precision: Precision,
+    sinks: Option<ModuleId>,
+    gate: Option<OutputGate>,
+}
+
+/// What the output of attention is multiplied with before the output projection: the sigmoid of a projection of the
+/// layer's input.
+#[derive(Clone, Copy, Debug)]
+pub enum OutputGate {
+    /// One factor per feature.
+    Features(Linear),
+    /// One factor per head.
+    Heads(Linear),
 }
 
 /// Which projections of an attention layer have a bias.
@@ -159,10 +172,23 @@ impl Attention {
         biases: Biases,
         rope: Option<RopeModule>,
     ) -> Self {
+        Self::named(p, name, "o_proj", width, heads, biases, rope)
+    }
+
+    /// [`Attention::new`] with another name of the output projection.
+    pub fn named(
+        p: &mut ParamBuilder,
+        name: &str,
+        output: &str,
+        width: u64,
+        heads: Heads,
+        biases: Biases,
+        rope: Option<RopeModule>,
+    ) -> Self {
         p.scope(name, |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             let qkv = Projections::separate(p, names, width, heads, biases.qkv);
-            let o = Linear::new(p, "o_proj", heads.query * heads.dim, width, biases.output);
+            let o = Linear::new(p, output, heads.query * heads.dim, width, biases.output);
             Self::of(qkv, o, heads, rope)
         })
     }
@@ -170,7 +196,17 @@ impl Attention {
     /// Attention of given projections.
     pub fn of(qkv: Projections, o: Linear, heads: Heads, rope: Option<RopeModule>) -> Self {
         let scale = (heads.dim as f64).powf(-0.5);
-        Self { qkv, o, norms: None, rope, heads, scale, precision: Precision::Same }
+        Self {
+            qkv,
+            o,
+            norms: None,
+            rope,
+            heads,
+            scale,
+            precision: Precision::Same,
+            sinks: None,
+            gate: None,
+        }
     }
 
     /// Norms over queries and keys.
@@ -189,6 +225,20 @@ impl Attention {
     #[must_use]
     pub fn with_scale(mut self, scale: f64) -> Self {
         self.scale = scale;
+        self
+    }
+
+    /// Attention sinks: a score per head that takes part in the softmax.
+    #[must_use]
+    pub fn with_sinks(mut self, sinks: ModuleId) -> Self {
+        self.sinks = Some(sinks);
+        self
+    }
+
+    /// A gate on the output.
+    #[must_use]
+    pub fn with_gate(mut self, gate: OutputGate) -> Self {
+        self.gate = Some(gate);
         self
     }
 
@@ -239,17 +289,21 @@ impl Attention {
         }
         let kv = cache.update(t, k, v);
         let y = self.attend(t, q, kv, mask);
-        Heads::join(t, y)
+        match self.gate {
+            None => Heads::join(t, y),
+            Some(gate) => gate.join(t, y, x),
+        }
     }
 
     /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
     pub fn attend(&self, t: &mut Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
+        let sinks = self.sinks.map(|s| t.weight(s));
         let (before, wide) = (t.dtype(q), DType::F32);
         match self.precision {
-            Precision::Same => attend(t, q, kv, self.scale, mask, None),
+            Precision::Same => attend(t, q, kv, self.scale, mask, sinks),
             Precision::Half => {
                 let q = if before == DType::F16 { t.astype(q, wide) } else { q };
-                let y = attend(t, q, kv, self.scale, mask, None);
+                let y = attend(t, q, kv, self.scale, mask, sinks);
                 t.astype(y, before)
             }
             Precision::Queries | Precision::QueriesAndKeys => {
@@ -257,7 +311,7 @@ impl Attention {
                 let q = t.astype(q, wide);
                 let keys = self.precision == Precision::QueriesAndKeys;
                 let k = if keys { t.astype(k, wide) } else { k };
-                let y = t.attention(q, k, v, self.scale, mask, None);
+                let y = t.attention(q, k, v, self.scale, mask, sinks);
                 t.astype(y, t.dtype(v))
             }
         }
@@ -284,6 +338,29 @@ pub fn attend_cached(
     Heads::join(t, y)
 }
 
+impl OutputGate {
+    /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
+    fn join(self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+        match self {
+            Self::Features(linear) => {
+                let y = Heads::join(t, y);
+                let gate = linear.forward(t, x);
+                let gate = t.sigmoid(gate);
+                t.mul(y, gate)
+            }
+            Self::Heads(linear) => {
+                let y = t.transpose(y, &[0, 2, 1, 3]);
+                let gate = linear.forward(t, x);
+                let gate = t.sigmoid(gate);
+                let gate = t.expand_dims(gate, &[-1]);
+                let y = t.mul(y, gate);
+                let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+                t.reshape(y, &[b, n, -1])
+            }
+        }
+    }
+}
+
 /// Splits a projection into heads `[batch, heads, tokens, dim]` and applies its norm.
 pub fn prepare(t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
     let mut x = x;
@@ -302,24 +379,15 @@ pub fn prepare(t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, No
 }
 
 /// The gated MLP `down(act(gate(x)) * up(x))`.
-#[derive(Debug)]
 pub struct GatedMlp {
     gate: Linear,
     up: Linear,
     down: Linear,
-    activation: Activation,
+    activation: Gated,
 }
 
-/// Which gated activation an MLP has.
-#[derive(Clone, Copy, Debug)]
-enum Activation {
-    Plain(Gated),
-    Situ(Situ),
-    Clamp(Clamp),
-}
-
-/// A fused gated activation: `act(gate) * x`.
-pub type Gated = fn(&mut Tape<'_>, Var, Var) -> Var;
+/// A gated activation of (gate, x), for example `act(gate) * x`.
+pub type Gated = Box<dyn Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync>;
 
 impl GatedMlp {
     /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
@@ -340,40 +408,37 @@ impl GatedMlp {
             gate: Linear::new(p, names[0], width, hidden, bias),
             up: Linear::new(p, names[1], width, hidden, bias),
             down: Linear::new(p, names[2], hidden, width, bias),
-            activation: Activation::Plain(activations::swiglu),
+            activation: Box::new(activations::swiglu),
         }
     }
 
     /// Another activation.
     #[must_use]
-    pub fn with_activation(mut self, activation: Gated) -> Self {
-        self.activation = Activation::Plain(activation);
+    pub fn with_activation(
+        mut self,
+        activation: impl Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+    ) -> Self {
+        self.activation = Box::new(activation);
         self
     }
 
     /// The clamped SwiGLU activation.
     #[must_use]
-    pub fn with_clamp(mut self, clamp: Clamp) -> Self {
-        self.activation = Activation::Clamp(clamp);
-        self
+    pub fn with_clamp(self, clamp: Clamp) -> Self {
+        self.with_activation(move |t, gate, x| clamp.apply(t, gate, x))
     }
+}
 
-    /// The SiTU activation.
-    #[must_use]
-    pub fn with_situ(mut self, situ: Situ) -> Self {
-        self.activation = Activation::Situ(situ);
-        self
+impl fmt::Debug for GatedMlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedMlp").field("gate", &self.gate).finish_non_exhaustive()
     }
 }
 
 impl FeedForward for GatedMlp {
     fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
         let (gate, up) = (self.gate.forward(t, x), self.up.forward(t, x));
-        let hidden = match self.activation {
-            Activation::Plain(activation) => activation(t, gate, up),
-            Activation::Situ(situ) => situ.apply(t, gate, up),
-            Activation::Clamp(clamp) => clamp.apply(t, gate, up),
-        };
+        let hidden = (self.activation)(t, gate, up);
         self.down.forward(t, hidden)
     }
 }
@@ -436,8 +501,38 @@ pub fn kv_heads(c: &Config, query: u64) -> Result<u64, ConfigError> {
 /// # Errors
 /// When the key is missing or out of range.
 pub fn layer_count(c: &Config) -> Result<u64, ConfigError> {
-    match c.positive("num_hidden_layers")? {
+    layer_count_at(c, "num_hidden_layers")
+}
+
+/// [`layer_count`] with the family's default.
+///
+/// # Errors
+/// When the key is out of range.
+pub fn layer_count_or(c: &Config, default: u64) -> Result<u64, ConfigError> {
+    match c.opt_dim("num_hidden_layers")? {
+        Some(_) => layer_count(c),
+        None => Ok(default),
+    }
+}
+
+/// [`layer_count`] under the family's key.
+///
+/// # Errors
+/// When the key is missing or out of range.
+pub fn layer_count_at(c: &Config, key: &str) -> Result<u64, ConfigError> {
+    match c.positive(key)? {
         n if n <= 4096 => Ok(n),
-        _ => Err(c.invalid("num_hidden_layers", "a whole number from 1 to 4096")),
+        _ => Err(c.invalid(key, "a whole number from 1 to 4096")),
+    }
+}
+
+/// Features per head: `head_dim`, or the width shared out among the query heads when it is absent or 0.
+///
+/// # Errors
+/// When the value is out of range.
+pub fn head_dim(c: &Config, width: u64, query: u64) -> Result<u64, ConfigError> {
+    match c.opt_dim("head_dim")? {
+        Some(d) if d > 0 => Ok(d),
+        _ => Ok(width / query.max(1)),
     }
 }

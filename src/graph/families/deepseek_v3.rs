@@ -2,9 +2,10 @@
 //! layers. Kimi K2.5 and Kimi-VL wrap the same text model.
 
 use super::common::{GatedMlp, layer_count};
-use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::mla::{LatentAttention, MlaDims};
 use super::moe::{GroupMoe, GroupRouting, experts};
+use super::outline::Outline;
 use crate::graph::cache::CacheKind;
 use crate::graph::params::ParamBuilder;
 use crate::graph::{Built, Experts};
@@ -71,14 +72,14 @@ fn build_layers<M: Mixer + 'static>(
         let mixer = attention(p, dims)?;
         let mlp = moe.layer(p, i, dims.width, hidden);
         let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
-        Ok((MaskRule::FullArray, Box::new(block)))
+        Ok((MaskRule::FullArray, block))
     })?;
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder),
         caches: vec![cache; outline.layers as usize],
         experts: moe.experts,
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 
@@ -93,6 +94,7 @@ pub(super) fn outline(c: &Config) -> Result<Outline, ConfigError> {
         vocabulary: c.dim_or("vocab_size", 102_400)?,
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         tied: false,
+        max_context: c.opt_dim("max_position_embeddings")?,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a gated MLP.
 
 use super::common::{Attention, Biases, GatedMlp, Heads, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, Outline};
+use super::frame::{Block, FeedForward, MaskRule, Mixer};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
+use super::outline::{Around, Outline};
 use crate::graph::Built;
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
@@ -38,10 +39,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.dim_or("vocab_size", 32_784)?,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: Some(max),
     };
     let eps = outline.eps;
     let names = ["model", "embed_tokens", "final_layernorm"];
-    let mut decoder = outline.decoder_named(p, names, |p, _| {
+    let mut decoder = outline.decoder_around(p, Around::named(names), |p, _| {
         let norm = |p: &mut ParamBuilder| {
             if !normed {
                 return GatedNorm::None;
@@ -56,7 +58,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
             mlp_norm: RmsNorm::new(p, "pre_ff_layernorm", width, eps),
         };
-        Ok((MaskRule::Full, Box::new(block)))
+        Ok((MaskRule::Full, block))
     })?;
     if outline.tied {
         let embedding = c.number_or("embedding_multiplier", 5.656_854_249_492_381)?;
@@ -69,7 +71,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         network: Box::new(decoder),
         caches: vec![cache; outline.layers as usize],
         experts: None,
-        max_context: Some(max),
+        max_context: outline.max_context,
     })
 }
 

@@ -3,10 +3,10 @@
 use super::common::Head;
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
+use crate::graph::op::{Binary, Unary};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Network, QuantOverride};
-use crate::model::ConfigError;
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
@@ -179,15 +179,15 @@ impl<T: FeedForward> Mixer for Pointwise<T> {
     }
 }
 
-impl<T: Norm + ?Sized> Norm for Box<T> {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
-        (**self).norm(t, x)
-    }
-}
-
 impl<T: Block + ?Sized> Block for Box<T> {
     fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         (**self).forward(t, x, mask, cache)
+    }
+}
+
+impl<T: Norm + ?Sized> Norm for Box<T> {
+    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        (**self).norm(t, x)
     }
 }
 
@@ -227,6 +227,8 @@ pub enum MaskRule {
     Window(u32),
     /// Full causal attention with the mask as an array.
     FullArray,
+    /// Causal attention within chunks of that many positions; the mask is an array.
+    Chunk(u32),
     /// No mask: recurrent layers.
     None,
     /// A layer that has no cache, and no mask either.
@@ -239,6 +241,7 @@ impl MaskRule {
     pub const fn cache(self) -> Option<CacheKind> {
         match self {
             Self::Window(max_size) => Some(CacheKind::Rotating { max_size, keep: 0 }),
+            Self::Chunk(chunk_size) => Some(CacheKind::Chunked { chunk_size }),
             Self::Full | Self::FullArray => Some(CacheKind::Kv),
             Self::None | Self::Stateless => None,
         }
@@ -276,9 +279,27 @@ impl MaskRule {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
             Self::FullArray => cache.mask(t, n, None, true),
+            Self::Chunk(size) => Mask::Array(chunk_mask(t, n, size, cache)),
             Self::None | Self::Stateless => Mask::None,
         }
     }
+}
+
+/// The mask of chunked attention: `[n, stored + n]`, true where a key lies in the chunk of the query and not behind
+/// it.
+fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
+    let (first, offset) = (cache.start_position(), cache.offset());
+    let end = offset.saturating_add(n);
+    let keys = t.arange(first, end);
+    let queries = t.arange(offset, end);
+    let queries = t.expand_dims(queries, &[1]);
+    let key_chunk = t.binary(Binary::FloorDivide, keys, i64::from(size));
+    let query_chunk = t.binary(Binary::FloorDivide, queries, i64::from(size));
+    let distance = t.sub(key_chunk, query_chunk);
+    let distance = t.unary(Unary::Abs, distance);
+    let same = t.binary(Binary::Equal, distance, 0i64);
+    let causal = t.binary(Binary::LessEqual, keys, queries);
+    t.binary(Binary::BitwiseAnd, same, causal)
 }
 
 /// Changes a value: a scaling of the embedding or of the logits.
@@ -286,6 +307,9 @@ pub type Hook = Box<dyn Fn(&mut Tape<'_>, Var) -> Var + Send + Sync>;
 
 /// Adds what depends on the position of the tokens; gets the position of the first one.
 pub type PositionHook = Box<dyn Fn(&mut Tape<'_>, Var, u32) -> Var + Send + Sync>;
+
+/// How a module is packed, by its path.
+pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
 
 /// A decoder whose layers follow one another, each with its own cache.
 pub struct Decoder {
@@ -306,57 +330,7 @@ pub struct Decoder {
     /// Which part of a layer's cache makes the masks, where the caches are lists.
     pub mask_cache: usize,
     /// The family's `quant_predicate`.
-    pub quant_override: fn(&str) -> QuantOverride,
-}
-
-/// The sizes around the layers of a decoder.
-#[derive(Clone, Copy, Debug)]
-pub struct Outline {
-    /// Number of layers.
-    pub layers: u64,
-    /// Hidden size.
-    pub width: u64,
-    /// Rows of the embedding.
-    pub vocabulary: u64,
-    /// Epsilon of the final norm.
-    pub eps: f64,
-    /// Whether the head is the embedding.
-    pub tied: bool,
-}
-
-impl Outline {
-    /// Declares `model.embed_tokens`, `model.layers.N` as `layer` builds them, `model.norm` and the head.
-    ///
-    /// # Errors
-    /// What `layer` refuses.
-    pub fn decoder(
-        &self,
-        p: &mut ParamBuilder,
-        layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Layer, ConfigError>,
-    ) -> Result<Decoder, ConfigError> {
-        self.decoder_named(p, ["model", "embed_tokens", "norm"], layer)
-    }
-
-    /// The same with other names of the body, its embedding and its norm.
-    ///
-    /// # Errors
-    /// What `layer` refuses.
-    pub fn decoder_named(
-        &self,
-        p: &mut ParamBuilder,
-        [body, embedding, norm]: [&str; 3],
-        mut layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Layer, ConfigError>,
-    ) -> Result<Decoder, ConfigError> {
-        let (embed, layers, norm) = p.scope(body, |p| {
-            let embed = Embedding::new(p, embedding, self.vocabulary, self.width);
-            let layers = (0..self.layers)
-                .map(|i| p.scope(&format!("layers.{i}"), |p| layer(p, i)))
-                .collect::<Result<Vec<_>, ConfigError>>()?;
-            Ok((embed, layers, RmsNorm::new(p, norm, self.width, self.eps)))
-        })?;
-        let head = Head::new(p, embed, self.tied, self.width, self.vocabulary);
-        Ok(Decoder::new(embed, layers, norm, head))
-    }
+    pub quant_override: QuantRule,
 }
 
 /// A layer and the mask it gets.
@@ -379,14 +353,17 @@ impl Decoder {
             head,
             on_logits: None,
             mask_cache: 0,
-            quant_override: |_| QuantOverride::Default,
+            quant_override: Box::new(|_| QuantOverride::Default),
         }
     }
 
     /// Sets the family's `quant_predicate`.
     #[must_use]
-    pub fn with_quant_override(mut self, rule: fn(&str) -> QuantOverride) -> Self {
-        self.quant_override = rule;
+    pub fn with_quant_override(
+        mut self,
+        rule: impl Fn(&str) -> QuantOverride + Send + Sync + 'static,
+    ) -> Self {
+        self.quant_override = Box::new(rule);
         self
     }
 
@@ -421,6 +398,7 @@ impl Network for Decoder {
             h = hook(t, h);
         }
         let n = t.dim(tokens, 1);
+        caches.iter_mut().for_each(|cache| cache.trim_front(t));
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
         let parts = caches.iter_mut().map(|cache| &*cache.part(self.mask_cache));
         let masks = MaskRule::build_all(t, n, &rules, parts);

@@ -2,9 +2,10 @@
 //! Embedding, residuals and logits are scaled.
 
 use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
-use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
 use super::moe::{experts, top_k, weighted_sum};
+use super::outline::Outline;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
 use crate::graph::params::ParamBuilder;
@@ -40,6 +41,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
     let mut decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match (mamba_layers.get(i as usize), mamba) {
@@ -60,7 +62,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             None => Box::new(GatedMlp::new(p, "mlp", width, hidden, mlp_bias)),
         };
         let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
-        Ok((rule, Box::new(block)))
+        Ok((rule, block))
     })?;
     let embedding_scale = c.number_or("embedding_multiplier", 1.0)?;
     decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
@@ -68,14 +70,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits_divisor)));
     let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
     if moe.is_some() {
-        decoder.quant_override = quant_override;
+        decoder = decoder.with_quant_override(quant_override);
     }
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder),
         caches: mamba_layers.iter().map(cache).collect(),
         experts: moe.map(|m| m.0),
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 

@@ -2,8 +2,9 @@
 //! some layers. The recurrence runs token by token.
 
 use super::common::{Attention, Biases, GatedMlp, Heads, layer_count};
-use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::{experts, weighted_sum};
+use super::outline::{Around, Outline};
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Conv1d, Linear, RmsNorm, SwitchGlu, activations};
 use crate::graph::params::{ModuleId, ParamBuilder};
@@ -23,6 +24,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
     let mamba = MambaSettings::read(c, width, outline.eps)?;
     let moe = match c.dim("num_experts")? {
@@ -34,8 +36,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("expert_layer_period", "a whole number of at least 1"));
     }
     let eps = outline.eps;
-    let names = ["model", "embed_tokens", "final_layernorm"];
-    let decoder = outline.decoder_named(p, names, |p, i| {
+    let around = Around::named(["model", "embed_tokens", "final_layernorm"]);
+    let decoder = outline.decoder_around(p, around, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match attention_layers.get(i as usize) {
             Some(true) => {
                 let biases = Biases::default();
@@ -60,7 +62,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         network: Box::new(decoder.with_quant_override(quant_override)),
         caches: attention_layers.iter().map(cache).collect(),
         experts: moe,
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 

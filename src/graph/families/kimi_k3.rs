@@ -61,7 +61,9 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                 mlp: match routing {
                     Some(r) if routed.at(i as u64) => Box::new(KimiMoe::new(p, s.width, r)),
                     _ => {
-                        Box::new(GatedMlp::new(p, "mlp", s.width, hidden, false).with_situ(s.situ))
+                        let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
+                        let situ = s.situ;
+                        Box::new(mlp.with_activation(move |t, gate, x| situ.apply(t, gate, x)))
                     }
                 },
                 input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),

@@ -3,11 +3,12 @@
 
 use super::common::{GatedMlp, layer_count};
 use super::deepseek_v3::RoutedLayers;
-use super::frame::{FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::kimi_delta::{KimiDelta, KimiDeltaDims};
 use super::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
 use super::mla::{LatentAttention, LatentSettings, MlaDims};
 use super::moe::experts;
+use super::outline::Outline;
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::params::ParamBuilder;
@@ -16,12 +17,14 @@ use crate::model::{Config, ConfigError};
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("hidden_size")?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
+    let max = c.opt_dim("model_max_length")?;
     let outline = Outline {
         layers: layer_count(c)?,
         width,
         vocabulary: c.positive("vocab_size")?,
         eps,
         tied: c.bool_or("tie_word_embeddings", false)?,
+        max_context: if max.is_some() { max } else { c.opt_dim("max_position_embeddings")? },
     };
     let linear = c.object("linear_attn_config")?;
     let delta = KimiDeltaDims::read(&linear, width, Some(4))?;
@@ -47,19 +50,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Some(r) if routed.at(i) => Box::new(KimiMoe::new(p, width, r)),
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
         };
-        Ok((rule, Box::new(PreNorm::new(p, width, eps, mixer, mlp))))
+        Ok((rule, PreNorm::new(p, width, eps, mixer, mlp)))
     })?;
     let cache = |&delta: &bool| match delta {
         true => CacheKind::Arrays(KimiDelta::SEPARATE_STATES),
         false => CacheKind::Kv,
     };
-    let max = c.opt_dim("model_max_length")?;
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder.with_quant_override(quant_override)),
         caches: is_delta.iter().map(cache).collect(),
         experts: routing.map(|r| r.experts),
-        max_context: if max.is_some() { max } else { c.opt_dim("max_position_embeddings")? },
+        max_context: outline.max_context,
     })
 }
 

@@ -135,7 +135,7 @@ impl KimiMoe {
             shared: r.shared.map(|n| {
                 let mlp = GatedMlp::new(p, "shared_experts", width, n, false);
                 match r.situ {
-                    Some(situ) => mlp.with_situ(situ),
+                    Some(situ) => mlp.with_activation(move |t, gate, x| situ.apply(t, gate, x)),
                     None => mlp,
                 }
             }),

@@ -1,7 +1,8 @@
 //! Mamba and Falcon-Mamba: a causal convolution and a selective recurrence that runs token by token, in Python.
 
 use super::common::layer_count;
-use super::frame::{MaskRule, Mixer, Outline, Residual};
+use super::frame::{MaskRule, Mixer, Residual};
+use super::outline::{Around, Outline};
 use crate::graph::Built;
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Conv1d, Linear, activations};
@@ -17,18 +18,23 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: 1e-5,
         tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
-    let decoder = outline.decoder_named(p, ["backbone", "embeddings", "norm_f"], |p, _| {
-        let mixer = MambaBlock::new(p, s);
-        let block = Residual::new(p, "norm", s.width, 1e-5, mixer).swapped();
-        Ok((MaskRule::None, Box::new(block)))
-    })?;
+    let decoder = outline.decoder_around(
+        p,
+        Around::named(["backbone", "embeddings", "norm_f"]),
+        |p, _| {
+            let mixer = MambaBlock::new(p, s);
+            let block = Residual::new(p, "norm", s.width, 1e-5, mixer).swapped();
+            Ok((MaskRule::None, block))
+        },
+    )?;
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder),
         caches: vec![CacheKind::Arrays(2); outline.layers as usize],
         experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 

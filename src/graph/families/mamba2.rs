@@ -1,8 +1,9 @@
 //! Mamba-2 models without attention.
 
 use super::common::layer_count;
-use super::frame::{MaskRule, Outline, Residual};
+use super::frame::{MaskRule, Residual};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
+use super::outline::{Around, Outline};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::params::ParamBuilder;
@@ -43,20 +44,25 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("layer_norm_epsilon", 1e-5)?,
         tied: c.bool("tie_word_embeddings")?,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
-    let decoder = outline.decoder_named(p, ["backbone", "embeddings", "norm_f"], |p, _| {
-        let norm = |p: &mut ParamBuilder| {
-            GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
-        };
-        let mixer = Mamba2::new(p, "mixer", dims, settings, norm);
-        let block = Residual::new(p, "norm", width, 1e-5, mixer).swapped();
-        Ok((MaskRule::None, Box::new(block)))
-    })?;
+    let decoder = outline.decoder_around(
+        p,
+        Around::named(["backbone", "embeddings", "norm_f"]),
+        |p, _| {
+            let norm = |p: &mut ParamBuilder| {
+                GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
+            };
+            let mixer = Mamba2::new(p, "mixer", dims, settings, norm);
+            let block = Residual::new(p, "norm", width, 1e-5, mixer).swapped();
+            Ok((MaskRule::None, block))
+        },
+    )?;
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder),
         caches: vec![CacheKind::Arrays(2); outline.layers as usize],
         experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }

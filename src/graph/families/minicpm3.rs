@@ -1,9 +1,10 @@
 //! MiniCPM3: latent attention with expanded keys and values, LongRoPE, scaled residuals, embedding and logits.
 
 use super::common::{GatedMlp, layer_count};
-use super::frame::{DividedNorm, MaskRule, Outline, PreNorm};
+use super::frame::{DividedNorm, MaskRule, PreNorm};
 use super::mla::MlaDims;
 use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
+use super::outline::Outline;
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{RopeModule, RopeScaling};
@@ -35,6 +36,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         tied: c.bool_or("tie_word_embeddings", false)?,
+        max_context: Some(max),
     };
     let hidden = c.positive("intermediate_size")?;
     let residual = c.number("scale_depth")? / (outline.layers as f64).sqrt();
@@ -42,7 +44,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
         let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
-        Ok((MaskRule::Full, Box::new(block)))
+        Ok((MaskRule::Full, block))
     })?;
     let embedding_scale = c.number("scale_emb")?;
     decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
@@ -56,7 +58,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         network: Box::new(decoder),
         caches: vec![CacheKind::Kv; outline.layers as usize],
         experts: None,
-        max_context: Some(max),
+        max_context: outline.max_context,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::graph::cache::Cache;
 use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, DType};
 
 /// Dimensions of a latent attention layer.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +128,10 @@ pub struct LatentAttention {
     unembed: MultiLinear,
     o: Linear,
     gate: Option<Linear>,
+    /// Gate of the output with one factor per head.
+    head_gate: Option<Linear>,
+    /// Factors on the queries and on the latent.
+    factors: Option<(f64, f64)>,
 }
 
 impl LatentAttention {
@@ -157,18 +161,68 @@ impl LatentAttention {
 
     /// Declares the tensors under `self_attn`.
     pub fn with_settings(p: &mut ParamBuilder, d: MlaDims, s: LatentSettings) -> Self {
+        Self::named(p, ["self_attn", "o_proj"], d, s)
+    }
+
+    /// Declares the tensors with other names of the layer and of the output projection.
+    pub fn named(
+        p: &mut ParamBuilder,
+        [name, output]: [&str; 2],
+        d: MlaDims,
+        s: LatentSettings,
+    ) -> Self {
         let values = d.heads * d.value;
-        p.scope("self_attn", |p| Self {
+        p.scope(name, |p| Self {
             dims: d,
             query: Query::new(p, &d, s.bias, s.eps),
             kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
             kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, s.eps),
             embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
             unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
-            o: Linear::new(p, "o_proj", values, d.width, s.bias),
+            o: Linear::new(p, output, values, d.width, s.bias),
             gate: s.gated.then(|| Linear::new(p, "g_proj", d.width, values, false)),
             settings: s,
+            head_gate: None,
+            factors: None,
         })
+    }
+
+    /// Multiplies the queries and the latent by constants.
+    #[must_use]
+    pub fn with_factors(mut self, query: f64, latent: f64) -> Self {
+        self.factors = Some((query, latent));
+        self
+    }
+
+    /// Multiplies each head of the output by the sigmoid of a projection of the input.
+    #[must_use]
+    pub fn with_head_gate(mut self, gate: Linear) -> Self {
+        self.head_gate = Some(gate);
+        self
+    }
+
+    /// Joins the heads of the output and applies a gate.
+    fn join(&self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+        if let Some(gate) = &self.head_gate {
+            let y = t.transpose(y, &[0, 2, 1, 3]);
+            let gate = gate.forward(t, x);
+            let gate = t.astype(gate, DType::F32);
+            let gate = t.sigmoid(gate);
+            let gate = t.astype(gate, t.dtype(y));
+            let gate = t.expand_dims(gate, &[-1]);
+            let y = t.mul(y, gate);
+            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+            return t.reshape(y, &[b, n, -1]);
+        }
+        let y = Heads::join(t, y);
+        match &self.gate {
+            None => y,
+            Some(gate) => {
+                let g = gate.forward(t, x);
+                let g = t.sigmoid(g);
+                t.mul(y, g)
+            }
+        }
     }
 }
 
@@ -178,13 +232,19 @@ impl Mixer for LatentAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let mut q = t.transpose(q, &[0, 2, 1, 3]);
+        if let Some((factor, _)) = self.factors {
+            q = t.mul(q, factor);
+        }
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
         let kv = self.kv_a.forward(t, x);
         let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
+        let mut latent = self.kv_norm.forward(t, latent);
+        if let Some((_, factor)) = self.factors {
+            latent = t.mul(latent, factor);
+        }
         let offset = cache.offset();
         let (q_pe, k_pe) = match &self.settings.rope {
             Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
@@ -207,12 +267,7 @@ impl Mixer for LatentAttention {
         if single {
             y = self.unembed.forward(t, y, true);
         }
-        let mut y = Heads::join(t, y);
-        if let Some(gate) = &self.gate {
-            let g = gate.forward(t, x);
-            let g = t.sigmoid(g);
-            y = t.mul(y, g);
-        }
+        let y = self.join(t, y, x);
         self.o.forward(t, y)
     }
 }

@@ -1,6 +1,5 @@
 //! MLPs beside the gated one with three matrices: fused and ungated ones.
 
-use super::common::Gated;
 use super::frame::FeedForward;
 use crate::graph::nn::{Linear, activations};
 use crate::graph::params::ParamBuilder;
@@ -12,7 +11,6 @@ pub struct FusedMlp {
     gate_up: Linear,
     down: Linear,
     gate_last: bool,
-    activation: Gated,
 }
 
 impl FusedMlp {
@@ -22,7 +20,6 @@ impl FusedMlp {
             gate_up: Linear::new(p, names[0], width, 2 * hidden, false),
             down: Linear::new(p, names[1], hidden, width, false),
             gate_last: false,
-            activation: activations::swiglu,
         }
     }
 
@@ -39,7 +36,7 @@ impl FeedForward for FusedMlp {
         let both = self.gate_up.forward(t, x);
         let [a, b] = t.split_equal(both, -1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
-        let hidden = (self.activation)(t, gate, up);
+        let hidden = activations::swiglu(t, gate, up);
         self.down.forward(t, hidden)
     }
 }

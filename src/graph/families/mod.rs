@@ -1,12 +1,18 @@
 //! One file per model family: from a configuration to tensors, caches and forward pass.
 
 mod afm7;
+mod afmoe;
 mod apertus;
 mod baichuan_m1;
+mod bailing_linear;
+mod bailing_moe;
+mod bailing_v3;
 mod bitnet;
 mod blocks;
 mod cohere;
 mod common;
+mod dbrx;
+mod deepseek;
 mod deepseek_v2;
 mod deepseek_v3;
 mod deepseek_v32;
@@ -16,20 +22,29 @@ mod deepseek_v41_attention;
 mod deepseek_v41_indexer;
 mod deepseek_v4_attention;
 mod deepseek_v4_pool;
+mod dots1;
+mod ernie4_5_moe;
 mod exaone;
 mod exaone4;
+mod exaone_moe;
 mod falcon_h1;
 mod frame;
+mod fused;
 mod gated_delta;
+mod gear;
 mod gemma;
 mod gemma3;
 mod gemma3n;
 mod gemma4;
 mod glm4;
+mod glm4_moe;
 mod gpt;
+mod gpt_oss;
 mod gqa;
 mod granite;
+mod granitemoe;
 mod granitemoehybrid;
+mod hunyuan;
 mod hunyuan_dense;
 mod hyper;
 mod internlm2;
@@ -39,32 +54,49 @@ mod kimi_delta;
 mod kimi_k3;
 mod kimi_linear;
 mod kimi_moe;
+mod klear;
+mod laguna;
 mod layernorm;
+mod lfm2;
+mod lightning;
 mod lille;
 mod llama;
+mod llama4;
+mod longcat;
 mod mamba;
 mod mamba2;
 mod mamba2_mixer;
+mod mellum;
+mod mimo_v2_flash;
 mod minicpm3;
+mod minimax;
+mod minimax_index;
+mod minimax_m3;
 mod ministral3;
 mod mistral4;
+mod mixtral;
 mod mla;
 mod mla_expanded;
 mod mlp;
 mod moe;
 mod muse_glimmer;
+mod muse_spark;
 mod nanbeige;
 mod nanochat;
 mod nemotron;
 mod nemotron_h;
 mod nemotron_nas;
+mod ngram;
 mod olmo;
 mod olmo2;
 mod olmo_hybrid;
+mod olmoe;
 mod openelm;
+mod outline;
 mod phi;
 mod phi3;
 mod phi3small;
+mod phimoe;
 mod plamo;
 mod plamo2;
 mod plamo3;
@@ -72,13 +104,21 @@ mod plamo_sandwich;
 mod prism_hadamard;
 mod qwen;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod qwen3_next;
 mod recurrent_gemma;
+mod routed;
 mod rwkv7;
+mod sandwich;
+mod scores;
 mod shell;
+mod spark2_5;
+mod step3p5;
+mod step3p7;
 mod talkie;
+mod vision_tower;
 mod youtu_llm;
 
 use super::Built;
@@ -101,6 +141,14 @@ impl Family {
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
     ) -> Self {
         Self { model_types, build, not_in_mlx_lm: None }
+    }
+
+    const fn beyond(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+        why: &'static str,
+    ) -> Self {
+        Self { model_types, build, not_in_mlx_lm: Some(why) }
     }
 }
 
@@ -142,6 +190,53 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
+    Family::of(&["qwen2_moe"], qwen2_moe::build),
+    Family::of(&["qwen3_vl_moe"], qwen3_moe::build_vision),
+    Family::of(&["mixtral"], mixtral::build),
+    Family::of(&["phimoe"], phimoe::build),
+    Family::of(&["olmoe"], olmoe::build),
+    Family::of(&["gpt_oss"], gpt_oss::build),
+    Family::of(&["glm4_moe"], glm4_moe::build),
+    Family::of(&["solar_open"], glm4_moe::build_solar),
+    Family::of(&["dots1"], dots1::build),
+    Family::of(&["minimax", "minimax_m2"], minimax::build),
+    Family::of(&["ernie4_5_moe"], ernie4_5_moe::build),
+    Family::of(&["granitemoe"], granitemoe::build),
+    Family::of(&["bailing_moe"], bailing_moe::build),
+    Family::of(&["bailing_moe_linear"], bailing_linear::build),
+    Family::of(&["bailing_hybrid"], bailing_linear::build_hybrid),
+    Family::of(&["bailing_moe_v3"], bailing_v3::build),
+    Family::of(&["afmoe"], afmoe::build),
+    Family::of(&["mellum"], mellum::build),
+    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build),
+    Family::of(&["lfm2"], lfm2::build),
+    Family::of(&["lfm2_moe"], lfm2::build_moe),
+    Family::of(&["lfm2-vl"], lfm2::build_vision),
+    Family::of(&["minimax_m3_vl"], minimax_m3::build),
+    Family::of(&["step3p5"], step3p5::build),
+    Family::of(&["hunyuan"], hunyuan::build),
+    Family::of(&["deepseek"], deepseek::build),
+    Family::of(&["Klear"], klear::build),
+    Family::of(&["exaone_moe"], exaone_moe::build),
+    Family::of(&["laguna"], laguna::build),
+    Family::of(&["spark2_5"], spark2_5::build),
+    Family::of(&["dbrx"], dbrx::build),
+    Family::of(&["gear"], gear::build),
+    Family::of(&["muse_spark"], muse_spark::build),
+    Family::of(&["longcat_flash"], longcat::build),
+    Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
+    Family::of(&["llama4"], llama4::build),
+    Family::of(&["llama4_text"], llama4::build_text),
+    Family::beyond(
+        &["step3p7"],
+        step3p7::build,
+        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's step3p5",
+    ),
+    Family::beyond(
+        &["hunyuan_v1_moe"],
+        hunyuan::build_v1,
+        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan",
+    ),
     Family::of(&["smollm3"], llama::build_smollm3),
     Family::of(&["mistral3", "llava"], llama::build_mistral3),
     Family::of(&["pixtral"], llama::build_pixtral),

@@ -2,12 +2,12 @@
 
 use super::common::GatedMlp;
 use super::frame::FeedForward;
+use super::scores::{Divisor, Groups, ScoreRouting};
 use crate::graph::Experts;
 use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::op::Reduction;
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::model::{Config, ConfigError};
 
 /// Number of routed experts and how many a token uses, under the family's keys.
 ///
@@ -133,42 +133,24 @@ impl GroupRouting {
 
     /// `group_expert_select`: one compiled function. Returns chosen experts and their scores.
     pub fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
-        let [indices, scores] = t.compiled(|t| {
-            let gates = t.astype(gates, DType::F32);
-            let original = t.sigmoid(gates);
-            let mut scores = t.add(original, bias);
-            if self.groups > 1 {
-                scores = mask_groups(t, scores, self.groups, self.chosen_groups);
-            }
-            let negative = t.neg(scores);
-            let k = self.chosen;
-            let order = t.argpartition(negative, k as i64 - 1, -1);
-            let indices = t.slice(order, -1, 0, k as u32);
-            let mut scores = t.take_along_axis(original, indices, -1);
-            if k > 1 && self.normalise {
-                let mut total = t.sum(scores, -1, true);
-                if let Some(floor) = self.floor {
-                    total = t.add(total, floor);
-                }
-                scores = t.div(scores, total);
-            }
-            [indices, t.mul(scores, self.scale)]
-        });
+        let divide = self.chosen > 1 && self.normalise;
+        let divisor = match self.floor {
+            Some(floor) => Divisor::sum_plus(divide, floor),
+            None => Divisor::sum(divide),
+        };
+        let mut routing = ScoreRouting::new(self.chosen).divided(divisor).scaled(self.scale);
+        if self.groups > 1 {
+            routing = routing.grouped(self.groups, self.chosen_groups, 0.0);
+        }
+        let [indices, scores] = t.compiled(|t| routing.select(t, gates, Some(bias)).into());
         (indices, scores)
     }
 }
 
 /// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
 pub fn mask_groups(t: &mut Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
-    let scores = t.unflatten(scores, -1, &[groups as i64, -1]);
-    let best = t.topk(scores, 2);
-    let best = t.reduce(Reduction::Sum, best, -1, true);
     let dropped = groups.saturating_sub(chosen);
-    let order = t.argpartition(best, dropped as i64 - 1, -2);
-    let worst = t.slice(order, -2, 0, dropped as u32);
-    let zero = t.scalar(0.0, t.dtype(scores));
-    let scores = t.put_along_axis(scores, worst, zero, -2, false);
-    t.flatten(scores, -2, -1)
+    Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
 }
 
 /// Grouped sigmoid routing with a raw gate matrix and shared experts: DeepSeek-V3 and relatives.

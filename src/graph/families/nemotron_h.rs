@@ -2,9 +2,10 @@
 //! last optionally in a smaller latent space.
 
 use super::common::{Attention, Biases, Heads};
-use super::frame::{FeedForward, MaskRule, Outline, Pointwise, Residual};
+use super::frame::{FeedForward, MaskRule, Pointwise, Residual};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
 use super::moe::{GroupRouting, combine, experts};
+use super::outline::{Around, Outline};
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{Linear, SwitchMlp, activations};
 use crate::graph::params::{ModuleId, ParamBuilder};
@@ -39,6 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("layer_norm_epsilon", 1e-5)?,
         tied: false,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
     let (dims, mamba) = mamba(c, width)?;
     let moe = match kinds.contains(&Kind::Experts) {
@@ -46,7 +48,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         false => None,
     };
     let names = ["backbone", "embeddings", "norm_f"];
-    let decoder = outline.decoder_named(p, names, |p, i| {
+    let decoder = outline.decoder_around(p, Around::named(names), |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Mlp);
         let (rule, mixer): (_, Box<dyn super::frame::Mixer>) = match (kind, &moe) {
             (Kind::Mamba, _) => {
@@ -80,7 +82,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         network: Box::new(decoder),
         caches: caches.collect(),
         experts: moe.map(|m| m.experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Nemotron-NAS (Llama-Nemotron Super and Ultra): Llama's block, where the search has removed attention or MLP of
 //! some layers, replaced them by a single matrix, or changed their size.
 
-use super::common::{Attention, Biases, Gated, GatedMlp, Head, Heads};
+use super::common::{Attention, Biases, GatedMlp, Head, Heads};
 use super::frame::{FeedForward, Mixer, Norm};
 use super::mlp::Activation;
 use crate::graph::cache::{Cache, CacheKind};
@@ -81,7 +81,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })
 }
 
-fn activation(c: &Config) -> Result<Gated, ConfigError> {
+/// `act(gate) * x`, not fused.
+type GatedFn = fn(&mut Tape<'_>, Var, Var) -> Var;
+
+fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
     fn gate(t: &mut Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
         let g = activation(t, gate);
         t.mul(g, x)

@@ -1,9 +1,10 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
 use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, Outline, PreNorm};
+use super::frame::{Block, FeedForward, MaskRule, Mixer, PreNorm};
 use super::gated_delta::{decay, delta_rule, normalise_keys};
 use super::kimi_delta::{short_conv, zeros};
+use super::outline::Outline;
 use crate::graph::Built;
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, activations};
@@ -30,13 +31,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         tied: c.bool("tie_word_embeddings")?,
+        max_context: c.opt_dim("max_position_embeddings")?,
     };
     let eps = outline.eps;
     let decoder = outline.decoder(p, |p, i| {
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
             let mixer = DeltaNet::new(p, delta);
-            return Ok((MaskRule::None, Box::new(PreNorm::new(p, width, eps, mixer, mlp))));
+            let block: Box<dyn Block> = Box::new(PreNorm::new(p, width, eps, mixer, mlp));
+            return Ok((MaskRule::None, block));
         }
         let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
         let (q, k) = p.scope("self_attn", |p| {
@@ -57,7 +60,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         network: Box::new(decoder),
         caches: linear.iter().map(cache).collect(),
         experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
+        max_context: outline.max_context,
     })
 }
 

@@ -39,6 +39,16 @@ pub(super) fn attention(
 ) -> Attention {
     let attention =
         Attention::new(p, "self_attn", width, heads, Biases::default(), Some(rope.clone()));
+    with_head_norms(p, attention, heads, eps)
+}
+
+/// Adds the norms `q_norm` and `k_norm` over each head to the attention layer `self_attn`.
+pub(super) fn with_head_norms(
+    p: &mut ParamBuilder,
+    attention: Attention,
+    heads: Heads,
+    eps: f64,
+) -> Attention {
     let (query, key) = p.scope("self_attn", |p| {
         (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
     });

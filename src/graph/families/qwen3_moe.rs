@@ -41,6 +41,15 @@ pub(super) fn quant_override(path: &str) -> QuantOverride {
     }
 }
 
+/// `qwen3_vl_moe`: the text model under `language_model`.
+pub(super) fn build_vision(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let mut text = c.object("text_config")?;
+    if !text.has("tie_word_embeddings") && c.has("tie_word_embeddings") {
+        text = text.with("tie_word_embeddings", c.bool("tie_word_embeddings")?);
+    }
+    p.scope("language_model", |p| build(&text, p))
+}
+
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("hidden_size")?;
     let count = layer_count(c)?;

@@ -10,7 +10,7 @@ use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, attend};
 use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
+use crate::graph::{Built, Experts};
 use crate::model::{Config, ConfigError};
 
 /// What the two generations read from their configurations.
@@ -186,8 +186,9 @@ fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     });
     let head = Head::new(p, embed, s.tied, s.width, s.vocabulary);
     let mut decoder = Decoder::new(embed, layers, norm, head);
-    decoder.quant_override =
-        if s.moe.is_some() { quant_override } else { |_| QuantOverride::Default };
+    if s.moe.is_some() {
+        decoder = decoder.with_quant_override(quant_override);
+    }
     let cache = |i| {
         if linear(i) { CacheKind::Arrays(2) } else { CacheKind::Kv }
     };

@@ -1,9 +1,10 @@
 //! Youtu-LLM: latent attention with expanded keys and values, dense MLPs.
 
 use super::common::{GatedMlp, layer_count};
-use super::frame::{MaskRule, Outline, PreNorm};
+use super::frame::{MaskRule, PreNorm};
 use super::mla::MlaDims;
 use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
+use super::outline::Outline;
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;
 use crate::graph::nn::{RopeModule, RopeScaling};
@@ -39,6 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         vocabulary: c.dim_or("vocab_size", 128_256)?,
         eps,
         tied: c.bool_or("tie_word_embeddings", true)?,
+        max_context: Some(max),
     };
     let hidden = c.dim_or("intermediate_size", 6144)?;
     let bias = c.bool_or("mlp_bias", false)?;
@@ -46,13 +48,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp = GatedMlp::new(p, "mlp", dims.width, hidden, bias);
         let block = PreNorm::new(p, dims.width, eps, mixer, mlp);
-        Ok((MaskRule::Full, Box::new(block)))
+        Ok((MaskRule::Full, block))
     })?;
     Ok(Built {
         layers: outline.layers,
         network: Box::new(decoder),
         caches: vec![CacheKind::Kv; outline.layers as usize],
         experts: None,
-        max_context: Some(max),
+        max_context: outline.max_context,
     })
 }

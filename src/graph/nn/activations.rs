@@ -180,3 +180,28 @@ pub fn softcap(t: &mut Tape<'_>, cap: f64, x: Var) -> Var {
     let [y] = t.compiled(|t| [bound(t, x, cap)]);
     y
 }
+
+/// `swiglu_oai` of gpt-oss: `(clip(x, ±limit) + 1) * g * sigmoid(alpha * g)` with `g = min(gate, limit)`, in one kernel.
+pub fn swiglu_oai(t: &mut Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Var {
+    let [y] = t.compiled(|t| {
+        let x = t.clip(x, -limit, limit);
+        let x = t.add(x, 1.0);
+        let gate = t.binary(Binary::Minimum, gate, limit);
+        let scaled = t.mul(gate, alpha);
+        let sigmoid = t.sigmoid(scaled);
+        let gated = t.mul(gate, sigmoid);
+        [t.mul(x, gated)]
+    });
+    y
+}
+
+/// `clamped_swiglu` of Step 3.5: `min(silu(gate), limit) * clip(x, ±limit)` in one kernel.
+pub fn clamped_swiglu(t: &mut Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
+    let [y] = t.compiled(|t| {
+        let gate = silu_steps(t, gate);
+        let gate = t.binary(Binary::Minimum, gate, limit);
+        let x = t.clip(x, -limit, limit);
+        [t.mul(gate, x)]
+    });
+    y
+}

@@ -88,6 +88,12 @@ impl Embedding {
         Self { id: p.embedding(name, count, width) }
     }
 
+    /// Whether the table is packed.
+    #[must_use]
+    pub fn is_packed(&self, t: &Tape<'_>) -> bool {
+        t.params().module(self.id).packing.is_some()
+    }
+
     /// The rows of the token ids.
     pub fn forward(&self, t: &mut Tape<'_>, ids: Var) -> Var {
         match packed(t, self.id) {
@@ -108,12 +114,6 @@ impl Embedding {
                 t.dequantize(rows)
             }
         }
-    }
-
-    /// Whether the table is quantised.
-    #[must_use]
-    pub fn is_packed(&self, t: &Tape<'_>) -> bool {
-        t.params().module(self.id).packing.is_some()
     }
 
     /// The rows of a table that only exists packed, in float16: a flat list of ids, rotated back.

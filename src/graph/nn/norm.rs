@@ -11,6 +11,17 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
+    /// The weight.
+    pub fn weight(&self, t: &mut Tape<'_>) -> Var {
+        t.weight(self.weight)
+    }
+
+    /// What is added to the mean square.
+    #[must_use]
+    pub const fn eps(&self) -> f64 {
+        self.eps
+    }
+
     /// Declares the weight `name.weight`.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
         Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }

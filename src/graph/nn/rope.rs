@@ -257,6 +257,12 @@ impl RopeModule {
         Ok(())
     }
 
+    /// With a factor on the rotated features.
+    #[must_use]
+    pub fn with_input_scale(self, factor: f64) -> Self {
+        Self { input_scale: Some(factor), ..self }
+    }
+
     /// The frequency table, if this variant has one.
     #[must_use]
     pub fn table(&self) -> Option<&FrequencyTable> {

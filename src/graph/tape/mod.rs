@@ -57,7 +57,7 @@ pub enum Source {
     Tokens,
     /// Whole numbers made on the host, as positions of tokens are in some models; index into [`Trace::integers`].
     Integers(u32),
-    /// A constant scalar; index into [`Trace::constants`].
+    /// A constant, usually a scalar; index into [`Trace::constants`].
     Constant(u32),
 }
 
@@ -360,9 +360,14 @@ impl<'p> Tape<'p> {
 
     /// A scalar constant.
     pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
+        self.constant(Shape::SCALAR, value, dtype)
+    }
+
+    /// An array whose elements are all the same constant; like a scalar it costs no operation.
+    pub fn constant(&mut self, shape: Shape, value: f64, dtype: DType) -> Var {
         let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
         self.trace.constants.push((value, dtype));
-        self.value(Shape::SCALAR, dtype, Source::Constant(index))
+        self.value(shape, dtype, Source::Constant(index))
     }
 
     /// `mx.array` of a list of whole numbers.

@@ -75,10 +75,15 @@ impl Tape<'_> {
 
     /// `mx.argmax` over the last axis.
     pub fn argmax(&mut self, x: Var) -> Var {
+        let out = self.argmax_keep(x);
+        self.squeeze(out, &[-1])
+    }
+
+    /// `mx.argmax(x, axis=-1, keepdims=True)`.
+    pub fn argmax_keep(&mut self, x: Var) -> Var {
         let i = self.axis(x, -1, "argmax");
         let shape = self.shape(x).with(-1, 1);
-        let out = self.push(Op::ArgReduce { axis: i as u8, max: true }, &[x], shape, DType::U32);
-        self.squeeze(out, &[-1])
+        self.push(Op::ArgReduce { axis: i as u8, max: true }, &[x], shape, DType::U32)
     }
 
     /// `mx.argpartition`; `kth` counts from the end when negative.

@@ -12,6 +12,8 @@ use std::f64::consts::PI;
 pub enum FrequencyTable {
     /// The usual frequencies, or their negatives (which turn the other way).
     Plain { dims: u32, base: f64, negative: bool },
+    /// Not frequencies: the negative decay rates of the heads of lightning attention, those of ALiBi times a factor.
+    Decay { heads: u32, factor: f64 },
     /// Llama 3: long wavelengths are stretched, medium ones blended.
     Llama3 { dims: u32, base: f64, factor: f64, low: f64, high: f64, original: f64 },
     /// YaRN: a ramp between stretched and original frequencies.
@@ -29,6 +31,7 @@ impl FrequencyTable {
     #[must_use]
     pub fn len(&self) -> u32 {
         match self {
+            Self::Decay { heads, .. } => *heads,
             Self::Given { values, .. } => u32::try_from(values.len()).unwrap_or(u32::MAX),
             Self::Plain { dims, .. }
             | Self::Llama3 { dims, .. }
@@ -56,6 +59,7 @@ impl FrequencyTable {
                     if *negative { -f } else { f }
                 }
                 Self::Given { values, .. } => values.get(i as usize).copied().unwrap_or(0.0),
+                Self::Decay { heads, factor } => -alibi_slope(i, *heads) * factor,
                 Self::Llama3 { dims, base, factor, low, high, original } => {
                     let f = plain(i, *dims, *base);
                     let wavelength = 2.0 * PI * f;
@@ -97,6 +101,17 @@ impl FrequencyTable {
             })
             .collect()
     }
+}
+
+/// Slope of head `i` of `n` (`_get_slopes` of `bailing_moe_linear.py`): powers of two, and where `n` is no power of two
+/// those of every other head of the next one.
+fn alibi_slope(i: u32, n: u32) -> f64 {
+    let powers = |i: u32, n: u32| {
+        let start = (-(3.0 - f64::from(n).log2()).exp2()).exp2();
+        start.powi(i32::try_from(i + 1).unwrap_or(i32::MAX))
+    };
+    let whole = if n.is_power_of_two() { n } else { n.max(2).next_power_of_two() / 2 };
+    if i < whole { powers(i, whole) } else { powers(2 * (i - whole), 2 * whole) }
 }
 
 /// A vector that the first call computes from tensors and that stays in memory.

@@ -1,0 +1,283 @@
+//! Ling Linear (`bailing_moe_linear`) and the first Ling 2.5 (`bailing_hybrid`): lightning attention, a recurrence with a
+//! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
+
+use super::bailing_moe::{AttentionSettings, MoeSettings, attention_bias, quant_override};
+use super::bailing_v3;
+use super::common::{GatedMlp, Head, Heads, head_dim};
+use super::frame::{FeedForward, Mixer};
+use super::lightning::{LightningAttention, LightningSettings, Recurrence};
+use super::mla::{LatentAttention, LatentSettings, MlaDims};
+use super::moe::experts;
+use super::outline::Outline;
+use super::scores::{Divisor, Order, ScoreRouting};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Stage, Tape, Var};
+use crate::graph::{Built, Network, QuantOverride};
+use crate::model::{Config, ConfigError};
+use serde_json::Value;
+
+/// `bailing_moe_linear`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let query = c.positive("num_attention_heads")?;
+    let kv = c.positive("num_key_value_heads")?;
+    let full = Heads { query, kv, dim: head_dim(c, o.width, query)? };
+    let linear = Heads { query, kv: query, dim: o.width / query };
+    let part = c.number_or("partial_rotary_factor", 1.0)?;
+    let traditional = c.bool_or("rope_traditional", false)?;
+    let rotated = |h: Heads| (h.dim as f64 * part) as u64;
+    let attention = AttentionSettings::read(c, full, rotated(full), traditional)?;
+    let norms = c.bool_or("use_qk_norm", false)?;
+    let rope = AttentionSettings::read(c, linear, rotated(linear), traditional)?.rope;
+    let settings = LightningSettings::read(c, linear, norms, rope, Recurrence::Steps)?;
+    let moe = MoeSettings::read(c, Order::Descending, 0.0)?;
+    let groups = Groups::read(c, o.layers)?;
+    if groups.size > o.layers {
+        return Err(c.invalid("layer_group_size", "at most num_hidden_layers, as mlx-lm needs"));
+    }
+    let model = Model { o: &o, groups, first_global: groups.size - 1, as_array: false };
+    model.build(c, p, moe, &settings, quant_override, |p| {
+        Box::new(attention.declare(p, o.width, o.eps))
+    })
+}
+
+/// `bailing_hybrid`, which mlx-lm tells from Ling 3 by the architecture that the configuration names.
+pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let is_v3 = |v: &Value| v.as_str() == Some(bailing_v3::ARCHITECTURE);
+    match c.get("architectures") {
+        Some(Value::Array(list)) if list.iter().any(is_v3) => return bailing_v3::build(c, p),
+        Some(name) if is_v3(name) => return bailing_v3::build(c, p),
+        _ => {}
+    }
+    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: query, dim: head_dim(c, o.width, query)? };
+    let rotated = (heads.dim as f64 * c.number_or("partial_rotary_factor", 0.5)?) as u64;
+    if rotated == 0 || rotated > heads.dim || rotated % 2 != 0 {
+        return Err(c.invalid("partial_rotary_factor", "an even part of the features of a head"));
+    }
+    let scaling = RopeScaling::read(c, "rope_scaling")?;
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let rope = RopeModule::new(rotated, theta, false, scaling.as_ref(), o.max_context)?;
+    let norms = c.bool_or("use_qk_norm", true)?;
+    let settings = LightningSettings::read(c, heads, norms, rope, Recurrence::Chunks)?;
+    let dims = mla_dims(c, o.width)?;
+    let interleaved = c.bool_or("rope_interleave", true)?;
+    let latent = LatentSettings {
+        bias: c.bool_or("use_qkv_bias", false)?,
+        eps: o.eps,
+        rope: Some(RopeModule::new(
+            dims.rope,
+            theta,
+            interleaved,
+            scaling.as_ref(),
+            o.max_context,
+        )?),
+        scale: dims.scale(scaling.as_ref())?,
+        gated: false,
+    };
+    let moe = hybrid_moe(c)?;
+    let groups = Groups::read(c, o.layers)?;
+    let first_global = (0..o.layers).find(|&i| groups.is_global(i)).unwrap_or(0);
+    let model = Model { o: &o, groups, first_global, as_array: true };
+    model.build(c, p, moe, &settings, hybrid_quant_override, |p| {
+        Box::new(LatentAttention::named(p, ["attention", "dense"], dims, latent.clone()))
+    })
+}
+
+/// The dimensions of latent attention, all of which are required.
+pub(super) fn mla_dims(c: &Config, width: u64) -> Result<MlaDims, ConfigError> {
+    Ok(MlaDims {
+        width,
+        heads: c.positive("num_attention_heads")?,
+        q_rank: c.opt_dim("q_lora_rank")?,
+        kv_rank: c.positive("kv_lora_rank")?,
+        nope: c.positive("qk_nope_head_dim")?,
+        rope: c.positive("qk_rope_head_dim")?,
+        value: c.positive("v_head_dim")?,
+    })
+}
+
+fn hybrid_moe(c: &Config) -> Result<Option<MoeSettings>, ConfigError> {
+    c.require(&["num_experts"])?;
+    if c.opt_dim("num_experts")?.is_none() {
+        return Ok(None);
+    }
+    let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    let hidden = c.positive("moe_intermediate_size")?;
+    let shared = c.dim("num_shared_experts")?;
+    let together = match c.opt_dim("moe_shared_expert_intermediate_size")? {
+        Some(n) if n > 0 => n,
+        _ => hidden * shared,
+    };
+    let divide = experts.chosen > 1 && c.bool_or("norm_topk_prob", true)?;
+    let mut routing = ScoreRouting::new(experts.chosen)
+        .divided(Divisor::sum_plus(divide, 1e-20))
+        .scaled(c.number_or("routed_scaling_factor", 1.0)?);
+    if c.opt_str("score_function")?.unwrap_or("sigmoid") != "sigmoid" {
+        routing = routing.softmax();
+    }
+    let (groups, kept) = (c.dim("n_group")?, c.dim("topk_group")?);
+    if groups > kept {
+        routing = routing.grouped(groups, kept, f64::NEG_INFINITY);
+    }
+    Ok(Some(MoeSettings {
+        experts,
+        first: c.dim("first_k_dense_replace")?,
+        hidden,
+        shared: (shared > 0).then_some(together),
+        bias: attention_bias(c)?,
+        expert_bias: c.bool_or("moe_router_enable_expert_bias", true)?,
+        routing,
+    }))
+}
+
+/// The router at 8 bits; the absorbed matrices of latent attention stay as they are.
+fn hybrid_quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("attention.embed_q") || path.ends_with("attention.unembed_out") {
+        QuantOverride::Keep
+    } else {
+        quant_override(path)
+    }
+}
+
+/// Which layers are full ones: the last of every group, and those behind the last whole group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Groups {
+    pub(super) size: u64,
+    layers: u64,
+}
+
+impl Groups {
+    /// Reads `layer_group_size`.
+    pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
+        Ok(Self { size: c.positive("layer_group_size")?, layers })
+    }
+
+    /// Whether layer `i` is a full one.
+    pub(super) fn is_global(&self, i: u64) -> bool {
+        (i + 1) % self.size == 0 || i >= self.layers / self.size * self.size
+    }
+}
+
+/// How the layers are put together.
+struct Model<'a> {
+    o: &'a Outline,
+    groups: Groups,
+    /// The layer whose cache gives mask and position.
+    first_global: u64,
+    /// Whether the mask is an array.
+    as_array: bool,
+}
+
+impl Model<'_> {
+    fn build(
+        &self,
+        c: &Config,
+        p: &mut ParamBuilder,
+        moe: Option<MoeSettings>,
+        lightning: &LightningSettings,
+        quant: fn(&str) -> QuantOverride,
+        global: impl Fn(&mut ParamBuilder) -> Box<dyn Mixer>,
+    ) -> Result<Built, ConfigError> {
+        let o = self.o;
+        let hidden = c.positive("intermediate_size")?;
+        let bias = attention_bias(c)?;
+        let (embed, layers, norm) = p.scope("model", |p| {
+            let embed = Embedding::new(p, "word_embeddings", o.vocabulary, o.width);
+            let layers = (0..o.layers).map(|i| {
+                p.scope(&format!("layers.{i}"), |p| Layer {
+                    mixer: if self.groups.is_global(i) {
+                        LayerMixer::Global(global(p))
+                    } else {
+                        LayerMixer::Lightning(LightningAttention::new(p, o, lightning, i))
+                    },
+                    mlp: match &moe {
+                        Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, false)),
+                        _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias))
+                            as Box<dyn FeedForward>,
+                    },
+                    input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
+                    post_norm: RmsNorm::new(p, "post_attention_layernorm", o.width, o.eps),
+                })
+            });
+            let layers: Vec<Layer> = layers.collect();
+            (embed, layers, RmsNorm::new(p, "norm", o.width, o.eps))
+        });
+        let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
+        let cache = |i| {
+            if self.groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(1) }
+        };
+        let network = Hybrid {
+            embed,
+            layers,
+            norm,
+            head,
+            first_global: self.first_global as usize,
+            as_array: self.as_array,
+            quant,
+        };
+        Ok(Built {
+            network: Box::new(network),
+            caches: (0..o.layers).map(cache).collect(),
+            layers: o.layers,
+            experts: moe.map(|m| m.experts),
+            max_context: o.max_context,
+        })
+    }
+}
+
+enum LayerMixer {
+    Global(Box<dyn Mixer>),
+    Lightning(LightningAttention),
+}
+
+struct Layer {
+    mixer: LayerMixer,
+    mlp: Box<dyn FeedForward>,
+    input_norm: RmsNorm,
+    post_norm: RmsNorm,
+}
+
+/// A decoder whose recurrent layers rotate by the position that the cache of a full layer knows.
+struct Hybrid {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+    first_global: usize,
+    as_array: bool,
+    quant: fn(&str) -> QuantOverride,
+}
+
+impl Network for Hybrid {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let mut h = self.embed.forward(t, tokens);
+        let n = t.dim(tokens, 1);
+        let Some(global) = caches.get(self.first_global) else {
+            return t.fail("no cache of a full layer");
+        };
+        let (mask, offset) = (global.mask(t, n, None, self.as_array), global.offset());
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            let r = layer.input_norm.forward(t, h);
+            let r = match &layer.mixer {
+                LayerMixer::Global(mixer) => mixer.mix(t, r, mask, cache),
+                LayerMixer::Lightning(mixer) => mixer.forward(t, r, cache, offset),
+            };
+            h = t.add(h, r);
+            let r = layer.post_norm.forward(t, h);
+            let r = layer.mlp.apply(t, r);
+            h = t.add(h, r);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        (self.quant)(path)
+    }
+}

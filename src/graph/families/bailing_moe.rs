@@ -1,0 +1,211 @@
+//! Ling and Ring (Bailing MoE): fused attention, softmax or sigmoid routing in one compiled function, shared experts.
+
+use super::common::{GatedMlp, Heads};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::fused::{FusedAttention, Projections};
+use super::moe::{experts, weighted_sum};
+use super::outline::{Around, Outline};
+use super::routed::{Gate, Router};
+use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting};
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+/// The modules around the layers of the Bailing models.
+pub(super) const AROUND: Around = Around::named(["model", "word_embeddings", "norm"]);
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: o.width / query };
+    let rotated = match c.opt_dim("rotary_dim")? {
+        Some(n) => n,
+        None => (heads.dim as f64 * c.number_or("partial_rotary_factor", 1.0)?) as u64,
+    };
+    let attention = AttentionSettings::read(c, heads, rotated, false)?;
+    let hidden = c.positive("intermediate_size")?;
+    let moe = MoeSettings::read(c, Order::Ascending, 1e-20)?;
+    let decoder = o.decoder_around(p, AROUND, |p, i| {
+        let attention = attention.declare(p, o.width, o.eps);
+        let mlp: Box<dyn FeedForward> = match &moe {
+            Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, true)),
+            _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, attention_bias(c)?)),
+        };
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    let decoder = decoder.with_quant_override(quant_override);
+    Ok(o.built(decoder, moe.map(|m| m.experts)))
+}
+
+/// `use_bias`, which holds for output projections and MLPs.
+pub(super) fn attention_bias(c: &Config) -> Result<bool, ConfigError> {
+    c.bool_or("use_bias", false)
+}
+
+/// The router is packed at 8 bits.
+pub(super) fn quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("mlp.gate.gate_proj") {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
+}
+
+/// Settings of the full attention layers.
+#[derive(Debug)]
+pub(super) struct AttentionSettings {
+    heads: Heads,
+    names: Projections,
+    norms: bool,
+    pub(super) rope: RopeModule,
+}
+
+impl AttentionSettings {
+    pub(super) fn read(
+        c: &Config,
+        heads: Heads,
+        rotated: u64,
+        traditional: bool,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            heads,
+            names: Projections {
+                qkv: ("query_key_value", c.bool_or("use_qkv_bias", false)?),
+                out: ("dense", attention_bias(c)?),
+            },
+            norms: c.bool_or("use_qk_norm", false)?,
+            rope: RopeModule::new(
+                rotated,
+                c.number_or("rope_theta", 10_000.0)?,
+                traditional,
+                RopeScaling::read(c, "rope_scaling")?.as_ref(),
+                c.opt_dim("max_position_embeddings")?,
+            )?,
+        })
+    }
+
+    /// Declares a layer `attention`.
+    pub(super) fn declare(&self, p: &mut ParamBuilder, width: u64, eps: f64) -> FusedAttention {
+        p.scope("attention", |p| {
+            let attention =
+                FusedAttention::new(p, width, self.heads, self.names, self.rope.clone());
+            if !self.norms {
+                return attention;
+            }
+            let key = RmsNorm::new(p, "key_layernorm", self.heads.dim, eps);
+            attention.with_norms(RmsNorm::new(p, "query_layernorm", self.heads.dim, eps), key)
+        })
+    }
+}
+
+/// Settings of the routed layers.
+#[derive(Debug)]
+pub(super) struct MoeSettings {
+    pub(super) experts: Experts,
+    /// First routed layer.
+    pub(super) first: u64,
+    /// Hidden features of an expert.
+    pub(super) hidden: u64,
+    /// Hidden features of the shared experts together.
+    pub(super) shared: Option<u64>,
+    /// Whether the experts have biases.
+    pub(super) bias: bool,
+    /// Whether there is a correction bias.
+    pub(super) expert_bias: bool,
+    /// The router.
+    pub(super) routing: ScoreRouting,
+}
+
+impl MoeSettings {
+    /// Reads the keys of Bailing MoE; `None` without routed experts.
+    pub(super) fn read(
+        c: &Config,
+        order: Order,
+        epsilon: f64,
+    ) -> Result<Option<Self>, ConfigError> {
+        c.require(&["num_experts"])?;
+        if c.opt_dim("num_experts")?.is_none() {
+            return Ok(None);
+        }
+        let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+        let hidden = c.positive("moe_intermediate_size")?;
+        let shared_hidden = match c.opt_dim("moe_shared_expert_intermediate_size")? {
+            Some(n) if n > 0 => n,
+            _ => hidden,
+        };
+        let shared = c.dim("num_shared_experts")?;
+        let with_shared = shared > 0 && c.bool_or("moe_router_enable_shared_expert", true)?;
+        let divide = experts.chosen > 1 && c.bool("norm_topk_prob")?;
+        let divisor =
+            if epsilon > 0.0 { Divisor::sum_plus(divide, epsilon) } else { Divisor::sum(divide) };
+        let mut routing = ScoreRouting::new(experts.chosen)
+            .divided(divisor)
+            .scaled(c.number_or("routed_scaling_factor", 1.0)?);
+        routing.order = order;
+        if c.opt_str("score_function")?.unwrap_or("softmax") != "sigmoid" {
+            routing = routing.softmax();
+        }
+        let groups = c.dim_or("n_group", 1)?;
+        if groups > 1 {
+            routing = routing.grouped(groups, c.dim_or("topk_group", 4)?, 0.0);
+        }
+        Ok(Some(Self {
+            experts,
+            first: c.dim("first_k_dense_replace")?,
+            hidden,
+            shared: with_shared.then(|| shared * shared_hidden),
+            bias: attention_bias(c)?,
+            expert_bias: c.bool_or("moe_router_enable_expert_bias", false)?,
+            routing,
+        }))
+    }
+
+    /// Declares a routed layer `mlp`.
+    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64, compiled: bool) -> Moe {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, self.bias);
+            let gate = Gate::Linear(Linear::new(p, "gate.gate_proj", width, n, false));
+            let bias = self.expert_bias.then(|| p.raw_f32("gate.expert_bias", &[n]));
+            let router = ScoreRouter::new(gate, bias, self.routing).with_narrow_scores();
+            Moe {
+                router: if compiled { router.compiled() } else { router },
+                experts,
+                shared: self
+                    .shared
+                    .map(|n| GatedMlp::new(p, "shared_experts", width, n, self.bias)),
+                compiled,
+            }
+        })
+    }
+}
+
+/// Routed and shared experts, whose weighted sum may be a compiled function.
+pub(super) struct Moe {
+    router: ScoreRouter,
+    experts: SwitchGlu,
+    shared: Option<GatedMlp>,
+    compiled: bool,
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.router.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = if self.compiled {
+            let [y] = t.compiled(|t| [super::moe::combine(t, y, scores)]);
+            y
+        } else {
+            weighted_sum(t, y, scores)
+        };
+        match &self.shared {
+            None => y,
+            Some(shared) => {
+                let s = shared.apply(t, x);
+                t.add(y, s)
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Ling 3 (`BailingMoeV3ForCausalLM`): Kimi Delta Attention with whole projections, every few layers latent attention
+//! with a gate per head; grouped sigmoid routing with the router in float32.
+
+use super::bailing_linear::{Groups, mla_dims};
+use super::bailing_moe::AROUND;
+use super::common::{GatedMlp, layer_count_or};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::gated_delta::{bounded_decay, delta_rule, normalise_keys};
+use super::mla::{LatentAttention, LatentSettings};
+use super::moe::experts;
+use super::outline::Outline;
+use super::routed::Router;
+use super::scores::{Divisor, ScoreRouting};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+use serde_json::Value;
+
+/// The name by which a configuration of type `bailing_hybrid` says that it is this model.
+pub(super) const ARCHITECTURE: &str = "BailingMoeV3ForCausalLM";
+
+/// mlx-lm's default values.
+fn defaults() -> [(&'static str, Value); 17] {
+    [
+        ("hidden_size", 1536.into()),
+        ("intermediate_size", 4608.into()),
+        ("moe_intermediate_size", 512.into()),
+        ("moe_shared_expert_intermediate_size", 512.into()),
+        ("num_attention_heads", 16.into()),
+        ("num_experts", 128.into()),
+        ("num_experts_per_tok", 8.into()),
+        ("num_shared_experts", 1.into()),
+        ("first_k_dense_replace", 1.into()),
+        ("n_group", 8.into()),
+        ("topk_group", 4.into()),
+        ("layer_group_size", 4.into()),
+        ("q_lora_rank", 256.into()),
+        ("kv_lora_rank", 512.into()),
+        ("qk_nope_head_dim", 128.into()),
+        ("qk_rope_head_dim", 64.into()),
+        ("v_head_dim", 128.into()),
+    ]
+}
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.clone().with_defaults(&defaults());
+    for key in ["no_kda_lora", "kda_safe_gate", "rope_interleave"] {
+        if !c.bool_or(key, true)? {
+            return Err(c.invalid(key, "true, as mlx-lm requires"));
+        }
+    }
+    let o = Outline {
+        width: c.positive("hidden_size")?,
+        layers: layer_count_or(c, 24)?,
+        vocabulary: c.dim_or("vocab_size", 157_184)?,
+        tied: c.bool_or("tie_word_embeddings", false)?,
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
+    };
+    let groups = Groups::read(c, o.layers)?;
+    let delta = DeltaSettings::read(c)?;
+    let dims = mla_dims(c, o.width)?;
+    let scaling = RopeScaling::read(c, "rope_scaling")?;
+    let theta = c.number_or("rope_theta", 6e6)?;
+    let latent = LatentSettings {
+        bias: false,
+        eps: o.eps,
+        rope: Some(RopeModule::new(dims.rope, theta, true, scaling.as_ref(), o.max_context)?),
+        scale: dims.scale(scaling.as_ref())?,
+        gated: false,
+    };
+    let moe = MoeSettings::read(c)?;
+    let first = c.dim("first_k_dense_replace")?;
+    let hidden = c.positive("intermediate_size")?;
+    let decoder = o.decoder_around(p, AROUND, |p, i| {
+        let global = groups.is_global(i);
+        let mixer: Box<dyn Mixer> = if global {
+            let attention = LatentAttention::named(p, ["attention", "dense"], dims, latent.clone());
+            let gate = Linear::new(p, "attention.g_proj", o.width, dims.heads, false);
+            Box::new(attention.with_head_gate(gate))
+        } else {
+            Box::new(WholeDelta::new(p, o.width, o.eps, delta))
+        };
+        let mlp: Box<dyn FeedForward> = if i >= first {
+            Box::new(Moe::new(p, o.width, &moe))
+        } else {
+            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
+        };
+        let rule = if global { MaskRule::FullArray } else { MaskRule::None };
+        Ok((rule, PreNorm::new(p, o.width, o.eps, mixer, mlp)))
+    })?;
+    let decoder = decoder.with_quant_override(move |path| quant_override(path, &groups));
+    let cache = |i| if groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(4) };
+    let caches = (0..o.layers).map(cache).collect();
+    Ok(Built { caches, ..o.built(decoder, Some(moe.experts)) })
+}
+
+/// Embedding, head, the small matrices of latent attention and all of its gates stay as they are.
+fn quant_override(path: &str, groups: &Groups) -> QuantOverride {
+    let whole = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "embed_q", "unembed_out", "b_proj"];
+    let Some((start, name)) = path.rsplit_once("attention.") else {
+        return match path {
+            "model.word_embeddings" | "lm_head" => QuantOverride::Keep,
+            _ => QuantOverride::Default,
+        };
+    };
+    let layer = start.split('.').nth(2).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let latent = matches!(name, "q_proj" | "g_proj") && groups.is_global(layer);
+    if latent || whole.contains(&name) { QuantOverride::Keep } else { QuantOverride::Default }
+}
+
+/// Settings of the delta layers.
+#[derive(Clone, Copy, Debug)]
+struct DeltaSettings {
+    heads: u64,
+    dim: u64,
+    kernel: u64,
+    bound: f64,
+}
+
+impl DeltaSettings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let kernel = c.dim_or("short_conv_kernel_size", 4)?;
+        if kernel < 2 {
+            return Err(c.invalid("short_conv_kernel_size", "a whole number of at least 2"));
+        }
+        Ok(Self {
+            heads: c.positive("num_attention_heads")?,
+            dim: c.dim_or("head_dim", 128)?,
+            kernel,
+            bound: c.number_or("kda_lower_bound", -5.0)?,
+        })
+    }
+}
+
+/// Kimi Delta Attention whose decay and output gate are whole projections.
+struct WholeDelta {
+    parts: [(Linear, Conv1d); 3],
+    f: Linear,
+    beta: Linear,
+    gate: Linear,
+    a_log: ModuleId,
+    dt_bias: ModuleId,
+    norm: RmsNorm,
+    out: Linear,
+    settings: DeltaSettings,
+}
+
+impl WholeDelta {
+    fn new(p: &mut ParamBuilder, width: u64, eps: f64, s: DeltaSettings) -> Self {
+        let n = s.heads * s.dim;
+        p.scope("attention", |p| Self {
+            parts: ["q", "k", "v"].map(|name| {
+                let conv = Conv1d::depthwise(p, &format!("{name}_conv1d"), n, s.kernel, false);
+                (Linear::new(p, &format!("{name}_proj"), width, n, false), conv)
+            }),
+            f: Linear::new(p, "f_proj", width, n, false),
+            beta: Linear::new(p, "b_proj", width, s.heads, false),
+            gate: Linear::new(p, "g_proj", width, n, false),
+            a_log: p.raw("A_log", &[s.heads]),
+            dt_bias: p.raw("dt_bias", &[n]),
+            norm: RmsNorm::new(p, "o_norm", s.dim, eps),
+            out: Linear::new(p, "o_proj", n, width, false),
+            settings: s,
+        })
+    }
+
+    /// The convolved projection `i`, whose last inputs are state `i` of the cache.
+    fn convolved(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
+        let keep = self.settings.kernel as u32 - 1;
+        let (linear, conv) = &self.parts[i];
+        let x = linear.forward(t, x);
+        let past = match cache.state(i) {
+            Some(past) => past,
+            None => t.full(t.shape(x).with(1, keep), 0.0, t.dtype(x)),
+        };
+        let input = t.concat(&[past, x], 1);
+        let tail = t.last(input, 1, keep);
+        let tail = t.contiguous(tail);
+        cache.set_state(t, i, tail);
+        let y = conv.forward(t, input);
+        activations::silu(t, y)
+    }
+}
+
+impl Mixer for WholeDelta {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let s = &self.settings;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let heads = [b, n, s.heads as i64, s.dim as i64];
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let y = self.convolved(t, x, cache, i);
+            t.reshape(y, &heads)
+        });
+        let (q, k) = normalise_keys(t, q, k);
+        let step = self.f.forward(t, x);
+        let step = t.reshape(step, &heads);
+        let beta = self.beta.forward(t, x);
+        let beta = t.astype(beta, DType::F32);
+        let beta = t.sigmoid(beta);
+        let a_log = t.weight(self.a_log);
+        let a_log = t.reshape(a_log, &[heads[2], 1]);
+        let dt_bias = t.weight(self.dt_bias);
+        let dt_bias = t.reshape(dt_bias, &heads[2..]);
+        let g = bounded_decay(t, a_log, step, dt_bias, s.bound);
+        let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
+        let gate = self.gate.forward(t, x);
+        let gate = t.reshape(gate, &heads);
+        let y = self.norm.forward(t, y);
+        let gate = t.astype(gate, DType::F32);
+        let gate = t.sigmoid(gate);
+        let gate = t.astype(gate, t.dtype(y));
+        let y = t.mul(y, gate);
+        let y = t.reshape(y, &[b, n, -1]);
+        self.out.forward(t, y)
+    }
+}
+
+/// Settings of the routed layers.
+struct MoeSettings {
+    experts: Experts,
+    hidden: u64,
+    shared: u64,
+    routing: ScoreRouting,
+}
+
+impl MoeSettings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+        let shared = c.positive("moe_shared_expert_intermediate_size")?;
+        let routing = ScoreRouting::new(experts.chosen)
+            .grouped(c.positive("n_group")?, c.positive("topk_group")?, f64::NEG_INFINITY)
+            .divided(Divisor::SumPlus(1e-20))
+            .scaled(c.number_or("routed_scaling_factor", 2.5)?);
+        Ok(Self {
+            experts,
+            hidden: c.positive("moe_intermediate_size")?,
+            shared: shared * c.positive("num_shared_experts")?,
+            routing,
+        })
+    }
+}
+
+/// Routed experts with a bare router matrix, and shared ones.
+struct Moe {
+    gate: ModuleId,
+    bias: ModuleId,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    routing: ScoreRouting,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
+        let n = s.experts.total;
+        p.scope("mlp", |p| Self {
+            gate: p.raw("gate.weight", &[n, width]),
+            bias: p.raw("gate.expert_bias", &[n]),
+            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
+            shared: GatedMlp::new(p, "shared_experts", width, s.shared, false),
+            routing: s.routing,
+        })
+    }
+}
+
+impl Router for Moe {
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let x = t.astype(x, DType::F32);
+        let w = t.weight(self.gate);
+        let w = t.astype(w, DType::F32);
+        let w = t.transpose(w, &[1, 0]);
+        let logits = t.matmul(x, w);
+        let bias = t.weight(self.bias);
+        self.routing.select(t, logits, Some(bias))
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = super::moe::combine(t, y, scores);
+        let shared = self.shared.apply(t, x);
+        t.add(y, shared)
+    }
+}

@@ -1,0 +1,145 @@
+//! DBRX: fused attention with clipped projections, layer norms, and experts that are ordinary MLPs.
+//!
+//! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
+//! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
+
+use super::common::{GatedMlp, Head, Heads, layer_count_at};
+use super::frame::{Block, FeedForward, MaskRule, Mixer, Norm};
+use super::fused::{FusedAttention, Projections};
+use super::moe::experts;
+use super::outline::{Around, NormKind, Outline};
+use super::scores::{Order, best};
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RopeModule};
+use crate::graph::op::Unary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError, DType};
+
+/// Expert calls in one traced call; more would only cost memory here.
+const MAX_EXPERT_CALLS: u64 = 1 << 20;
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.positive("d_model")?,
+        layers: layer_count_at(c, "n_layers")?,
+        vocabulary: c.positive("vocab_size")?,
+        tied: true, // the head is declared below
+        eps: 1e-5,
+        max_context: c.opt_dim("max_seq_len")?,
+    };
+    let attn = c.object("attn_config")?;
+    let ffn = c.object("ffn_config")?;
+    let query = c.positive("n_heads")?;
+    let heads = Heads { query, kv: attn.positive("kv_n_heads")?, dim: o.width / query };
+    let Some(clip) = attn.opt_number("clip_qkv")? else {
+        return Err(attn.invalid("clip_qkv", "a number"));
+    };
+    let rope = RopeModule::plain(heads.dim, false, attn.number_or("rope_theta", 10_000.0)?);
+    let hidden = ffn.positive("ffn_hidden_size")?;
+    let experts = experts(&ffn, "moe_num_experts", "moe_top_k")?;
+    let kind = NormKind::Layer { bias: false };
+    let around =
+        Around { model: "transformer", embedding: "wte", layers: "blocks", norm: "norm_f", kind };
+    let names = Projections { qkv: ("Wqkv", false), out: ("out_proj", false) };
+    let mut decoder = o.decoder_around(p, around, |p, _| {
+        let ffn = p.scope("ffn", |p| HostMoe {
+            router: Linear::new(p, "router.layer", o.width, experts.total, false),
+            experts: (0..experts.total)
+                .map(|e| {
+                    let name = format!("experts.{e}");
+                    p.scope(&name, |p| {
+                        GatedMlp::named(p, ["w1", "v1", "w2"], o.width, hidden, false)
+                    })
+                })
+                .collect(),
+            chosen: experts.chosen,
+            layers: o.layers,
+        });
+        let layer = p.scope("norm_attn_norm", |p| {
+            let attention = p.scope("attn", |p| {
+                FusedAttention::new(p, o.width, heads, names, rope.clone()).with_clip(clip)
+            });
+            Layer {
+                norm_1: kind.declare(p, "norm_1", o.width, o.eps),
+                norm_2: kind.declare(p, "norm_2", o.width, o.eps),
+                attention,
+                ffn,
+            }
+        });
+        Ok((MaskRule::Full, layer))
+    })?;
+    decoder.head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, false));
+    Ok(o.built(decoder, None))
+}
+
+struct Layer {
+    norm_1: Box<dyn Norm>,
+    norm_2: Box<dyn Norm>,
+    attention: FusedAttention,
+    ffn: HostMoe,
+}
+
+impl Block for Layer {
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = self.norm_1.norm(t, x);
+        let h = self.attention.mix(t, h, mask, cache);
+        let r = t.add(h, x);
+        let h = self.norm_2.norm(t, r);
+        let h = self.ffn.apply(t, h);
+        t.add(h, r)
+    }
+}
+
+/// Experts that run on one token at a time.
+struct HostMoe {
+    router: Linear,
+    experts: Vec<GatedMlp>,
+    chosen: u64,
+    layers: u64,
+}
+
+impl HostMoe {
+    /// The weighted outputs of the experts of token `i`, a row `[1, width]`.
+    fn token(&self, t: &mut Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
+        let row = t.slice(x, 0, i, i + 1);
+        let score = t.slice(scores, 0, i, i + 1);
+        let first = i as usize * self.chosen as usize;
+        let outputs: Vec<Var> = (0..self.chosen as usize)
+            .filter_map(|j| self.experts.get((first + j) % self.experts.len().max(1)))
+            .map(|expert| expert.apply(t, row))
+            .collect();
+        let stacked = t.stack(&outputs, -1);
+        let score = t.expand_dims(score, &[1]);
+        let weighted = t.mul(stacked, score);
+        t.sum(weighted, -1, false)
+    }
+}
+
+impl FeedForward for HostMoe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
+        let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
+        let gates = self.router.forward(t, x);
+        let gates = t.astype(gates, DType::F32);
+        let gates = t.softmax(gates, false);
+        let indices = best(t, gates, self.chosen, Order::Descending);
+        let scores = t.take_along_axis(gates, indices, -1);
+        let size = t.unary(Unary::Abs, scores);
+        let total = t.sum(size, -1, true);
+        let scores = t.div(scores, total);
+        let scores = t.astype(scores, t.dtype(x));
+        let tokens = t.dim(x, 0);
+        let calls = u64::from(tokens).saturating_mul(self.chosen).saturating_mul(self.layers);
+        if calls > MAX_EXPERT_CALLS {
+            return t.fail(format!(
+                "mlx-lm runs DBRX's experts one token at a time; {calls} expert calls in one step are more than \
+                 mlxplan traces ({MAX_EXPERT_CALLS}); use a smaller prefill step"
+            ));
+        }
+        let rows: Vec<Var> = (0..tokens).map(|i| self.token(t, x, scores, i)).collect();
+        let y = t.concat(&rows, 0);
+        t.reshape(y, &dims)
+    }
+}

@@ -1,0 +1,99 @@
+//! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, layer_count_or};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::moe::experts;
+use super::outline::Outline;
+use super::qwen2_moe::SoftmaxRouter;
+use super::routed::{Gate, RoutedMlp};
+use crate::graph::nn::{RopeModule, SwitchGlu};
+use crate::graph::params::ParamBuilder;
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.dim_or("hidden_size", 4096)?,
+        layers: layer_count_or(c, 30)?,
+        vocabulary: c.dim_or("vocab_size", 102_400)?,
+        tied: false,
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
+    };
+    let query = c.dim_or("num_attention_heads", 32)?.max(1);
+    if o.width % query != 0 {
+        return Err(c.invalid("num_attention_heads", "a divisor of hidden_size"));
+    }
+    let kv = c.dim_or("num_key_value_heads", 32)?;
+    let heads = Heads { query, kv, dim: o.width / query };
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let rope = rope(c, heads.dim)?;
+    let hidden = c.dim_or("intermediate_size", 11_008)?;
+    let moe = Moe::read(c)?;
+    let decoder = o.decoder(p, |p, i| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
+        let mlp: Box<dyn FeedForward> = match &moe {
+            Some(moe) if i >= moe.first && i % moe.every == 0 => Box::new(moe.layer(p, o.width)),
+            _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
+        };
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    Ok(o.built(decoder, moe.map(|m| m.experts)))
+}
+
+/// Plain, or with linear scaling; other kinds of scaling are ignored.
+fn rope(c: &Config, dim: u64) -> Result<RopeModule, ConfigError> {
+    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let Some(scaling) = c.opt_object("rope_scaling")?.filter(|s| !s.values().is_empty()) else {
+        return Ok(RopeModule::plain(dim, false, theta));
+    };
+    match (scaling.opt_str("type")?, scaling.opt_number("factor")?) {
+        (Some("linear"), Some(factor)) => {
+            Ok(RopeModule::plain(dim, false, theta).with_position_scale(1.0 / factor))
+        }
+        (Some("linear"), None) => Err(c.invalid("rope_scaling", "an object with a 'factor'")),
+        (Some(_), _) => Ok(RopeModule::plain(dim, false, theta)),
+        (None, _) => Err(c.invalid("rope_scaling", "an object with a 'type'")),
+    }
+}
+
+/// Settings of the routed layers.
+struct Moe {
+    experts: Experts,
+    hidden: u64,
+    shared: Option<u64>,
+    first: u64,
+    every: u64,
+}
+
+impl Moe {
+    fn read(c: &Config) -> Result<Option<Self>, ConfigError> {
+        if c.opt_dim("n_routed_experts")?.is_none() {
+            return Ok(None);
+        }
+        let hidden = c.dim_or("moe_intermediate_size", 1407)?;
+        let every = c.dim_or("moe_layer_freq", 1)?;
+        if every == 0 {
+            return Err(c.invalid("moe_layer_freq", "a whole number of at least 1"));
+        }
+        Ok(Some(Self {
+            experts: experts(c, "n_routed_experts", "num_experts_per_tok")?,
+            hidden,
+            shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
+            first: c.dim_or("first_k_dense_replace", 0)?,
+            every,
+        }))
+    }
+
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let gate = Gate::Raw(p.raw("gate.weight", &[n, width]));
+            let shared = self.shared.map(|h| GatedMlp::new(p, "shared_experts", width, h, false));
+            let router = SoftmaxRouter { gate, chosen: self.experts.chosen };
+            RoutedMlp::new(router, experts).with_shared(shared)
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! gpt-oss: alternating window and full attention with sinks, experts with biases and a clipped SwiGLU.
+
+use super::common::{Attention, Biases, Heads, layer_count_or};
+use super::frame::{MaskRule, PreNorm};
+use super::mixtral::LogitRouter;
+use super::outline::Outline;
+use super::routed::{RoutedMlp, experts_or};
+use super::scores::Order;
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::{Built, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.dim_or("hidden_size", 2880)?,
+        layers: layer_count_or(c, 36)?,
+        vocabulary: c.dim_or("vocab_size", 201_088)?,
+        tied: false,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    };
+    let heads = Heads {
+        query: c.dim_or("num_attention_heads", 64)?,
+        kv: c.dim_or("num_key_value_heads", 8)?,
+        dim: c.dim_or("head_dim", 64)?,
+    };
+    let hidden = c.dim_or("intermediate_size", 2880)?;
+    let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;
+    let theta = c.number_or("rope_theta", 150_000.0)?;
+    let scaling = RopeScaling::read(c, "rope_scaling")?;
+    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), None)?;
+    let rules = mask_rules(c, o.layers)?;
+    let decoder = o.decoder(p, |p, i| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", o.width, heads, Biases::all(true), rope)
+            .with_sinks(p.raw("self_attn.sinks", &[heads.query]));
+        let moe = p.scope("mlp", |p| {
+            let mlp = SwitchGlu::new(p, "experts", o.width, hidden, experts.total, true);
+            let gate = Linear::new(p, "router", o.width, experts.total, true);
+            let router = LogitRouter { gate, chosen: experts.chosen, order: Order::Ascending };
+            RoutedMlp::new(router, mlp)
+                .with_activation(|t, gate, x| activations::swiglu_oai(t, gate, x, 1.702, 7.0))
+        });
+        let rule = rules.get(i as usize).copied().unwrap_or(MaskRule::Full);
+        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, moe)))
+    })?;
+    let decoder = decoder.with_quant_override(|path| {
+        if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
+    });
+    Ok(o.built(decoder, Some(experts)))
+}
+
+/// The masks of the layers; without `layer_types` window and full attention alternate.
+fn mask_rules(c: &Config, layers: u64) -> Result<Vec<MaskRule>, ConfigError> {
+    let window = MaskRule::Window(c.dim_or("sliding_window", 128)? as u32);
+    let rule = |kind: &str| if kind == "full_attention" { MaskRule::Full } else { window };
+    let rules: Vec<MaskRule> = match c.opt_strings("layer_types")? {
+        Some(types) if !types.is_empty() => types.iter().map(|t| rule(t)).collect(),
+        _ => (0..layers / 2).flat_map(|_| [window, MaskRule::Full]).collect(),
+    };
+    if rules.len() as u64 != layers {
+        return Err(c.invalid("layer_types", format!("a kind for each of the {layers} layers")));
+    }
+    if !rules.contains(&window) || !rules.contains(&MaskRule::Full) {
+        return Err(c.invalid("layer_types", "both 'sliding_attention' and 'full_attention'"));
+    }
+    Ok(rules)
+}

@@ -1,0 +1,74 @@
+//! Granite MoE: scaled embedding, residuals, attention and logits; softmax over the chosen experts in float32.
+
+use super::common::{Attention, Biases, Heads};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::moe::{combine, experts};
+use super::outline::Outline;
+use super::scores::{Order, best};
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: o.width / query };
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let hidden = c.positive("intermediate_size")?;
+    let experts = experts(c, "num_local_experts", "num_experts_per_tok")?;
+    let scale = c.number_or("attention_multiplier", 1.0)?;
+    let residual = c.number_or("residual_multiplier", 1.0)?;
+    let embedding = c.number_or("embedding_multiplier", 1.0)?;
+    let logits = c.number_or("logits_scaling", 1.0)?;
+    let rope = RopeModule::new(
+        heads.dim,
+        c.number_or("rope_theta", 10_000.0)?,
+        false,
+        RopeScaling::read(c, "rope_scaling")?.as_ref(),
+        o.max_context,
+    )?;
+    let mut decoder = o.decoder(p, |p, _| {
+        let rope = Some(rope.clone());
+        let attention =
+            Attention::new(p, "self_attn", o.width, heads, biases, rope).with_scale(scale);
+        let moe = p.scope("block_sparse_moe", |p| Moe {
+            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
+            router: Linear::new(p, "router.layer", o.width, experts.total, false),
+            chosen: experts.chosen,
+        });
+        let block = PreNorm::new(p, o.width, o.eps, attention, moe);
+        Ok((MaskRule::Full, block.with_residual_scale(residual)))
+    })?;
+    decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, embedding)));
+    decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits)));
+    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+}
+
+fn quant_override(path: &str) -> QuantOverride {
+    let eight = ["block_sparse_moe.router.layer", "self_attn.o_proj", "mlp.down_proj"];
+    if path == "lm_head" || eight.iter().any(|end| path.ends_with(end)) {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
+}
+
+struct Moe {
+    experts: SwitchGlu,
+    router: Linear,
+    chosen: u64,
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let logits = self.router.forward(t, x);
+        let indices = best(t, logits, self.chosen, Order::Ascending);
+        let scores = t.take_along_axis(logits, indices, -1);
+        let scores = t.astype(scores, DType::F32);
+        let scores = t.softmax(scores, false);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        combine(t, y, scores)
+    }
+}

@@ -1,0 +1,307 @@
+//! Hunyuan-Large: groups of layers that share keys and values (though each has its own cache), softmax-routed experts
+//! with shared ones, a tied head.
+//!
+//! `hunyuan_v1_moe` (Hunyuan-A13B) is the same build with other defaults, after `modeling_hunyuan_v1_moe.py` of
+//! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
+//! their sum, which the operations of mlx-lm's `hunyuan` do not do.
+
+use super::common::{GatedMlp, Head, Heads, head_dim};
+use super::frame::{FeedForward, Norm};
+use super::moe::experts;
+use super::outline::Outline;
+use super::qwen2_moe::SoftmaxRouter;
+use super::routed::{Gate, Router};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, SwitchGlu, activations, attend};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
+use crate::graph::{Built, Experts, Network};
+use crate::model::{Config, ConfigError, DType};
+
+/// `hunyuan`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    c.require(&["cla_share_factor", "num_shared_expert", "moe_topk"])?;
+    let outline = Outline::read(c, true)?;
+    let query = c.positive("num_attention_heads")?;
+    let dim = outline.width / query;
+    let scaling = c.object("rope_scaling")?;
+    if !scaling.has("factor") || !scaling.has("type") {
+        return Err(c.invalid("rope_scaling", "an object with the keys 'factor' and 'type'"));
+    }
+    let Some(alpha) = scaling.opt_number("alpha")? else {
+        return Err(c.invalid("rope_scaling", "an object with the key 'alpha'"));
+    };
+    let share = if c.bool("use_cla")? { c.positive("cla_share_factor")? } else { 1 };
+    let norms = c.bool("use_qk_norm")?;
+    build_with(c, p, &Settings::read(c, outline, dim, alpha, share, norms)?)
+}
+
+/// `hunyuan_v1_moe`.
+pub(super) fn build_v1(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let outline = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let dim = head_dim(c, outline.width, c.positive("num_attention_heads")?)?;
+    let scaling = c.opt_object("rope_scaling")?;
+    let alpha = scaling.map(|s| s.opt_number("alpha")).transpose()?.flatten().unwrap_or(1.0);
+    let shared = c.bool_or("use_cla", false)?;
+    let share = if shared { c.dim_or("cla_share_factor", 2)?.max(1) } else { 1 };
+    build_with(c, p, &Settings::read(c, outline, dim, alpha, share, true)?)
+}
+
+fn build_with(c: &Config, p: &mut ParamBuilder, s: &Settings) -> Result<Built, ConfigError> {
+    let o = &s.outline;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = Embedding::new(p, "embed_tokens", o.vocabulary, o.width);
+        let layers = (0..o.layers)
+            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(c, p, s, i)))
+            .collect::<Result<Vec<_>, ConfigError>>()?;
+        let norm = RmsNorm::new(p, "norm", o.width, o.eps);
+        Ok((embed, layers, norm))
+    })?;
+    let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
+    Ok(Built {
+        network: Box::new(SharedKeys { embed, layers, norm, head }),
+        caches: vec![CacheKind::Kv; o.layers as usize],
+        layers: o.layers,
+        experts: s.experts,
+        max_context: o.max_context,
+    })
+}
+
+struct Settings {
+    outline: Outline,
+    heads: Heads,
+    bias: bool,
+    norms: bool,
+    rope: RopeModule,
+    /// Layers that share keys and values; 1 = none do.
+    share: u64,
+    hidden: u64,
+    experts: Option<Experts>,
+    mixed: bool,
+}
+
+impl Settings {
+    fn read(
+        c: &Config,
+        outline: Outline,
+        dim: u64,
+        alpha: f64,
+        share: u64,
+        norms: bool,
+    ) -> Result<Self, ConfigError> {
+        let query = c.positive("num_attention_heads")?;
+        let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim };
+        let experts = match c.positive("num_experts")? {
+            1 => None,
+            _ => Some(layer_experts(c, 0)?),
+        };
+        let theta = c.number_or("rope_theta", 10_000.0)?;
+        Ok(Self {
+            heads,
+            bias: c.bool_or("attention_bias", false)?,
+            norms,
+            rope: alpha_rope(heads.dim, theta, alpha),
+            share,
+            hidden: c.positive("intermediate_size")?,
+            experts,
+            mixed: c.bool("use_mixed_mlp_moe")?,
+            outline,
+        })
+    }
+}
+
+/// The rotation of the Hunyuan models: the base grows with `alpha`.
+fn alpha_rope(dim: u64, theta: f64, alpha: f64) -> RopeModule {
+    let base = theta * alpha.powf(dim as f64 / (dim as f64 - 2.0));
+    let dims = u32::try_from(dim).unwrap_or(0);
+    RopeModule::with_table(dim, FrequencyTable::Plain { dims, base, negative: false })
+}
+
+/// A key that holds one number for all layers or a list with one for each.
+fn per_layer(c: &Config, key: &str, i: u64) -> Result<u64, ConfigError> {
+    if !c.get(key).is_some_and(serde_json::Value::is_array) {
+        return c.dim(key);
+    }
+    let list = c.opt_dims(key)?.unwrap_or_default();
+    let value = list.get(i as usize).copied();
+    value.ok_or_else(|| c.invalid(key, "a number, or a number for each layer"))
+}
+
+fn layer_experts(c: &Config, i: u64) -> Result<Experts, ConfigError> {
+    let chosen = per_layer(c, "moe_topk", i)?;
+    experts(&c.clone().with("moe_topk", chosen), "num_experts", "moe_topk")
+}
+
+/// A decoder in which some layers use the key and value projections of an earlier one.
+struct SharedKeys {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+}
+
+impl Network for SharedKeys {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let mut h = self.embed.forward(t, tokens);
+        let n = t.dim(tokens, 1);
+        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
+        let mut shared = (h, h);
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            h = layer.forward(t, h, mask, cache, &mut shared);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+}
+
+struct Layer {
+    input_norm: RmsNorm,
+    q: Linear,
+    /// Key and value projections, in the first layer of a group.
+    kv: Option<(Linear, Linear)>,
+    o: Linear,
+    norms: Option<(RmsNorm, RmsNorm)>,
+    heads: Heads,
+    rope: RopeModule,
+    post_norm: RmsNorm,
+    mlp: Box<dyn FeedForward>,
+}
+
+impl Layer {
+    fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
+        let (o, h) = (&s.outline, s.heads);
+        let (wide, kv) = (h.query * h.dim, h.kv * h.dim);
+        let mlp: Box<dyn FeedForward> = match s.experts {
+            None => Box::new(GatedMlp::new(p, "mlp", o.width, s.hidden, false)),
+            Some(_) => Box::new(Moe::new(c, p, s, i)?),
+        };
+        Ok(Self {
+            input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
+            q: Linear::new(p, "self_attn.q_proj", o.width, wide, s.bias),
+            kv: (i % s.share == 0).then(|| {
+                let k = Linear::new(p, "self_attn.k_proj", o.width, kv, s.bias);
+                (k, Linear::new(p, "self_attn.v_proj", o.width, kv, s.bias))
+            }),
+            o: Linear::new(p, "self_attn.o_proj", wide, o.width, s.bias),
+            norms: s.norms.then(|| {
+                let query = RmsNorm::new(p, "self_attn.query_layernorm", h.dim, o.eps);
+                (query, RmsNorm::new(p, "self_attn.key_layernorm", h.dim, o.eps))
+            }),
+            heads: h,
+            rope: s.rope.clone(),
+            post_norm: RmsNorm::new(p, "post_attention_layernorm", o.width, o.eps),
+            mlp,
+        })
+    }
+
+    fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: &mut Cache,
+        shared: &mut (Var, Var),
+    ) -> Var {
+        let r = self.input_norm.norm(t, x);
+        let r = self.attention(t, r, mask, cache, shared);
+        let h = t.add(x, r);
+        let r = self.post_norm.norm(t, h);
+        let r = self.mlp.apply(t, r);
+        t.add(h, r)
+    }
+
+    fn attention(
+        &self,
+        t: &mut Tape<'_>,
+        x: Var,
+        mask: Mask,
+        cache: &mut Cache,
+        shared: &mut (Var, Var),
+    ) -> Var {
+        let q = self.q.forward(t, x);
+        if let Some((k, v)) = &self.kv {
+            *shared = (k.forward(t, x), v.forward(t, x));
+        }
+        let q = Heads::split(t, q, self.heads.query);
+        let k = Heads::split(t, shared.0, self.heads.kv);
+        let v = Heads::split(t, shared.1, self.heads.kv);
+        let offset = cache.offset();
+        let (mut q, mut k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        if let Some((query, key)) = &self.norms {
+            (q, k) = (query.norm(t, q), key.norm(t, k));
+        }
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// Softmax-routed experts, summed in float32, and shared ones.
+struct Moe {
+    router: SoftmaxRouter,
+    experts: SwitchGlu,
+    shared: Option<GatedMlp>,
+}
+
+impl Moe {
+    fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
+        let width = s.outline.width;
+        let experts = layer_experts(c, i)?;
+        let hidden = match c.get("moe_intermediate_size") {
+            None => s.hidden,
+            Some(_) => per_layer(c, "moe_intermediate_size", i)?,
+        };
+        let shared = if s.mixed { Some(per_layer(c, "num_shared_expert", i)?) } else { None };
+        Ok(p.scope("mlp", |p| Self {
+            shared: shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false)),
+            router: SoftmaxRouter {
+                gate: Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false)),
+                chosen: experts.chosen,
+            },
+            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
+        }))
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.router.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let dtype = t.dtype(y);
+        let scores = t.expand_dims(scores, &[-1]);
+        let scores = t.astype(scores, DType::F32);
+        let y = t.mul(y, scores);
+        let y = t.sum(y, -2, false);
+        let y = t.astype(y, dtype);
+        match &self.shared {
+            None => y,
+            Some(shared) => {
+                let s = shared.apply(t, x);
+                t.add(y, s)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Graph;
+    use crate::model::{Config, DType};
+
+    #[test]
+    fn hunyuan_a13b_has_its_published_parameters() {
+        let config = Config::parse(
+            r#"{"model_type": "hunyuan_v1_moe", "hidden_size": 4096, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128167,
+            "intermediate_size": 3072, "moe_intermediate_size": 3072, "num_experts": 64, "moe_topk": 8,
+            "num_shared_expert": 1, "use_mixed_mlp_moe": true, "use_cla": false, "tie_word_embeddings": true}"#,
+        );
+        let graph = Graph::new(&config.unwrap(), DType::BF16).unwrap();
+        let parameters: u64 = graph.params().modules().iter().map(|m| m.parameters()).sum();
+        assert_eq!(parameters, 80_393_183_232);
+        assert!(graph.not_in_mlx_lm().is_some_and(|why| why.contains("hunyuan")));
+    }
+}

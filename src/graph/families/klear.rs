@@ -1,0 +1,97 @@
+//! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
+
+use super::common::{Attention, Biases, GatedMlp, Heads};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::moe::{experts, weighted_sum};
+use super::outline::Outline;
+use super::qwen3;
+use super::qwen3_moe::{Routed, quant_override};
+use super::scores::{Divisor, Order, best};
+use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    c.require(&["mlp_only_layers"])?;
+    let o = Outline::read(c, false)?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: o.width / query };
+    let biases = Biases::all(c.bool_or("attention_bias", false)?);
+    let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 10_000.0)?);
+    let hidden = c.positive("intermediate_size")?;
+    let expert_hidden = c.positive("moe_intermediate_size")?;
+    let shared = c.positive("n_shared_experts")? * expert_hidden;
+    let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    let routed = Routed::read(c, experts.total)?;
+    let divisor = Divisor::sum(c.bool("norm_topk_prob")?);
+    let decoder = o.decoder(p, |p, i| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
+        let attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let mlp: Box<dyn FeedForward> = if routed.at(i) {
+            Box::new(Blend::new(p, o.width, expert_hidden, shared, experts, divisor))
+        } else {
+            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
+        };
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+}
+
+struct Blend {
+    gate: Linear,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    coefficient: Linear,
+    bias: ModuleId,
+    chosen: u64,
+    divisor: Divisor,
+}
+
+impl Blend {
+    fn new(
+        p: &mut ParamBuilder,
+        width: u64,
+        hidden: u64,
+        shared: u64,
+        experts: Experts,
+        divisor: Divisor,
+    ) -> Self {
+        p.scope("mlp", |p| Self {
+            gate: Linear::new(p, "gate", width, experts.total, false),
+            experts: SwitchGlu::new(p, "experts", width, hidden, experts.total, false),
+            shared: GatedMlp::new(p, "shared_experts", width, shared, false),
+            coefficient: Linear::new(p, "coefficient", width, 2, true),
+            bias: p.raw_f32("expert_bias", &[experts.total]),
+            chosen: experts.chosen,
+            divisor,
+        })
+    }
+}
+
+impl FeedForward for Blend {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let weights = self.gate.forward(t, x);
+        let weights = t.astype(weights, DType::F32);
+        let weights = t.sigmoid(weights);
+        let bias = t.weight(self.bias);
+        let bias = t.reshape(bias, &[1, 1, -1]);
+        let ranked = t.add(weights, bias);
+        let indices = best(t, ranked, self.chosen, Order::Descending);
+        let scores = t.take_along_axis(weights, indices, -1);
+        let scores = self.divisor.apply(t, scores);
+        let scores = t.astype(scores, t.dtype(x));
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = weighted_sum(t, y, scores);
+        let coefficients = self.coefficient.forward(t, x);
+        let coefficients = t.softmax(coefficients, true);
+        let shared = self.shared.apply(t, x);
+        let first = t.slice(coefficients, -1, 0, 1);
+        let y = t.mul(y, first);
+        let second = t.slice(coefficients, -1, 1, 2);
+        let shared = t.mul(shared, second);
+        t.add(y, shared)
+    }
+}

@@ -1,0 +1,270 @@
+//! Laguna: window and full layers with their own heads and rotations, a softplus gate per head, sigmoid routing with a
+//! shared expert.
+
+use super::common::{GatedMlp, Heads, NormPlace, layer_count_or, prepare};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::moe::weighted_sum;
+use super::outline::Outline;
+use super::routed::{Router, experts_or};
+use super::scores::{Divisor, Order, best};
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations, attend};
+use crate::graph::op::Unary;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.dim_or("hidden_size", 2048)?,
+        layers: layer_count_or(c, 40)?,
+        vocabulary: c.dim_or("vocab_size", 100_352)?,
+        tied: c.bool_or("tie_word_embeddings", false)?,
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        max_context: Some(c.dim_or("max_position_embeddings", 262_144)?),
+    };
+    let kinds = per_layer(c, "layer_types", o.layers)?;
+    if kinds.as_ref().is_some_and(|k| !k.iter().any(|k| k == "full_attention")) {
+        return Err(c.invalid("layer_types", "at least one 'full_attention'"));
+    }
+    let mlps = per_layer(c, "mlp_layer_types", o.layers)?;
+    let counts = c.opt_dims("num_attention_heads_per_layer")?;
+    let query = c.dim_or("num_attention_heads", 48)?;
+    let window = if c.has("sliding_window") { c.opt_dim("sliding_window")? } else { Some(512) };
+    let hidden = c.dim_or("intermediate_size", 8192)?;
+    let moe = MoeSettings::read(c)?;
+    let decoder = o.decoder(p, |p, i| {
+        let kind = kinds.as_ref().map_or("full_attention", |k| &k[i as usize]);
+        let query = match &counts {
+            None => query,
+            Some(list) => *list.get(i as usize).ok_or_else(|| {
+                c.invalid("num_attention_heads_per_layer", "a number for each layer")
+            })?,
+        };
+        let rule = match (kind, window) {
+            ("sliding_attention", Some(w)) => MaskRule::Window(w as u32),
+            ("sliding_attention", None) => return Err(c.invalid("sliding_window", "a size")),
+            _ => MaskRule::Full,
+        };
+        let attention = GatedHeads::new(c, p, &o, query, kind)?;
+        let sparse = mlps.as_ref().map_or(i > 0, |m| m[i as usize] == "sparse");
+        let mlp: Box<dyn FeedForward> = if sparse {
+            Box::new(Moe::new(p, o.width, &moe))
+        } else {
+            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
+        };
+        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    let decoder = decoder.with_quant_override(|path| {
+        if path.ends_with("mlp.gate.proj") {
+            QuantOverride::EightBit
+        } else {
+            QuantOverride::Default
+        }
+    });
+    Ok(o.built(decoder, Some(moe.experts)))
+}
+
+/// A list of names, one for each layer; `None` when absent.
+fn per_layer(c: &Config, key: &str, layers: u64) -> Result<Option<Vec<String>>, ConfigError> {
+    let list = c.opt_strings(key)?;
+    if list.as_ref().is_some_and(|l| (l.len() as u64) < layers) {
+        return Err(c.invalid(key, format!("a kind for each of {layers} layers")));
+    }
+    Ok(list)
+}
+
+/// The rotation of a kind of layer, under `rope_parameters`.
+fn rope(c: &Config, kind: &str, dim: u64) -> Result<RopeModule, ConfigError> {
+    let scaling = match c.opt_object("rope_parameters")? {
+        Some(all) => RopeScaling::read(&all, kind)?,
+        None => None,
+    };
+    let own = |key| match &scaling {
+        Some(s) => s.values().opt_number(key),
+        None => Ok(None),
+    };
+    let theta = own("rope_theta")?.unwrap_or(10_000.0);
+    let part = match own("partial_rotary_factor")? {
+        Some(part) => part,
+        None => c.number_or("partial_rotary_factor", 1.0)?,
+    };
+    let max = Some(c.dim_or("max_position_embeddings", 262_144)?);
+    RopeModule::new((dim as f64 * part) as u64, theta, false, scaling.as_ref(), max)
+}
+
+struct GatedHeads {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: RmsNorm,
+    k_norm: RmsNorm,
+    gate: Option<Linear>,
+    heads: Heads,
+    rope: RopeModule,
+}
+
+impl GatedHeads {
+    fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        o: &Outline,
+        query: u64,
+        kind: &str,
+    ) -> Result<Self, ConfigError> {
+        let dim = c.dim_or("head_dim", 128)?;
+        let heads = Heads { query, kv: c.dim_or("num_key_value_heads", 8)?, dim };
+        let (q, kv) = (heads.query * dim, heads.kv * dim);
+        let bias = c.bool_or("qkv_bias", false)?;
+        let out_bias = c.bool_or("attention_bias", false)?;
+        let gated = c.bool_or("gating", true)?;
+        let rope = rope(c, kind, dim)?;
+        Ok(p.scope("self_attn", |p| Self {
+            q: Linear::new(p, "q_proj", o.width, q, bias),
+            k: Linear::new(p, "k_proj", o.width, kv, bias),
+            v: Linear::new(p, "v_proj", o.width, kv, bias),
+            o: Linear::new(p, "o_proj", q, o.width, out_bias),
+            q_norm: RmsNorm::new(p, "q_norm", dim, o.eps),
+            k_norm: RmsNorm::new(p, "k_norm", dim, o.eps),
+            gate: gated.then(|| Linear::new(p, "g_proj", o.width, query, false)),
+            heads,
+            rope,
+        }))
+    }
+}
+
+impl Mixer for GatedHeads {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = self.heads;
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let q = prepare(t, q, h.query, Some((&self.q_norm, NormPlace::Rows)));
+        let k = prepare(t, k, h.kv, Some((&self.k_norm, NormPlace::Rows)));
+        let v = Heads::split(t, v, h.kv);
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let mut y = Heads::join(t, y);
+        if let Some(gate) = &self.gate {
+            let gate = gate.forward(t, x);
+            let gate = t.astype(gate, DType::F32);
+            let [gate] = t.compiled(|t| [activations::softplus(t, gate)]);
+            let gate = t.astype(gate, t.dtype(y));
+            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+            y = t.reshape(y, &[b, n, h.query as i64, h.dim as i64]);
+            let gate = t.expand_dims(gate, &[-1]);
+            y = t.mul(y, gate);
+            y = t.reshape(y, &[b, n, -1]);
+        }
+        self.o.forward(t, y)
+    }
+}
+
+/// How the logits of the router become scores.
+#[derive(Clone, Copy, Debug)]
+enum ScoreFunction {
+    Sigmoid,
+    SqrtSoftplus,
+}
+
+/// Settings of the routed layers.
+struct MoeSettings {
+    experts: crate::graph::Experts,
+    hidden: u64,
+    shared: u64,
+    scale: f64,
+    softcap: f64,
+    score: ScoreFunction,
+}
+
+impl MoeSettings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            experts: experts_or(c, ("num_experts", 256), ("num_experts_per_tok", 8))?,
+            hidden: c.dim_or("moe_intermediate_size", 512)?,
+            shared: c.dim_or("shared_expert_intermediate_size", 512)?,
+            scale: c.number_or("moe_routed_scaling_factor", 1.0)?,
+            softcap: c.number_or("moe_router_logit_softcapping", 0.0)?,
+            score: match c.opt_str("moe_router_score_func")?.unwrap_or("sigmoid") {
+                "sigmoid" => ScoreFunction::Sigmoid,
+                "sqrtsoftplus" => ScoreFunction::SqrtSoftplus,
+                _ => {
+                    let expected = "'sigmoid' or 'sqrtsoftplus'";
+                    return Err(c.invalid("moe_router_score_func", expected));
+                }
+            },
+        })
+    }
+}
+
+struct Moe {
+    router: LogitRouter,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    scale: f64,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
+        let n = s.experts.total;
+        p.scope("mlp", |p| Self {
+            router: LogitRouter {
+                gate: Linear::new(p, "gate.proj", width, n, false),
+                bias: p.raw_f32("gate.e_score_correction_bias", &[n]),
+                chosen: s.experts.chosen,
+                softcap: s.softcap,
+                score: s.score,
+            },
+            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
+            shared: GatedMlp::new(p, "shared_expert", width, s.shared, false),
+            scale: s.scale,
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let shared = self.shared.apply(t, x);
+        let (indices, scores) = self.router.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = weighted_sum(t, y, scores);
+        let y = t.astype(y, t.dtype(x));
+        let y = t.mul(y, self.scale);
+        t.add(y, shared)
+    }
+}
+
+#[derive(Debug)]
+struct LogitRouter {
+    gate: Linear,
+    bias: ModuleId,
+    chosen: u64,
+    softcap: f64,
+    score: ScoreFunction,
+}
+
+impl Router for LogitRouter {
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let logits = self.gate.forward(t, x);
+        let mut logits = t.astype(logits, DType::F32);
+        if self.softcap > 0.0 {
+            let scaled = t.div(logits, self.softcap);
+            let capped = t.unary(Unary::Tanh, scaled);
+            logits = t.mul(capped, self.softcap);
+        }
+        let scores = match self.score {
+            ScoreFunction::Sigmoid => t.sigmoid(logits),
+            ScoreFunction::SqrtSoftplus => {
+                let [s] = t.compiled(|t| [activations::softplus(t, logits)]);
+                t.unary(Unary::Sqrt, s)
+            }
+        };
+        let bias = t.weight(self.bias);
+        let ranked = t.add(scores, bias);
+        let indices = best(t, ranked, self.chosen, Order::Descending);
+        let chosen = t.take_along_axis(scores, indices, -1);
+        (indices, Divisor::Sum.apply(t, chosen))
+    }
+}

@@ -1,0 +1,256 @@
+//! LFM2 and LFM2 MoE: gated short convolutions with a few layers of attention between them.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, kv_heads};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::moe::experts;
+use super::outline::{Around, Outline};
+use super::routed::{RoutedMlp, Router};
+use super::scores::{Divisor, Order, best};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, SwitchGlu};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+/// `lfm2`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let s = Settings::read(c)?;
+    let width = c.positive("block_dim")?;
+    let hidden = dense_hidden(c)?;
+    s.build(p, None, |p, _| {
+        let names = ["w1", "w3", "w2"];
+        Box::new(p.scope("feed_forward", |p| GatedMlp::named(p, names, width, hidden, false)))
+    })
+}
+
+/// `lfm2-vl`: the text model under `language_model`.
+pub(super) fn build_vision(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.object("text_config")?;
+    p.scope("language_model", |p| build(&text, p))
+}
+
+/// `lfm2_moe`: after the first layers, sigmoid-routed experts.
+pub(super) fn build_moe(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let s = Settings::read(c)?;
+    let hidden = c.positive("intermediate_size")?;
+    let expert_hidden = c.positive("moe_intermediate_size")?;
+    let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    let dense = c.dim("num_dense_layers")?;
+    let with_bias = c.bool("use_expert_bias")?;
+    let normalise = c.bool("norm_topk_prob")?;
+    let scale = c.number_or("routed_scaling_factor", 1.0)?;
+    let width = s.outline.width;
+    s.build(p, Some(experts), |p, i| {
+        if i < dense {
+            return Box::new(GatedMlp::new(p, "feed_forward", width, hidden, false));
+        }
+        Box::new(p.scope("feed_forward", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, expert_hidden, experts.total, false);
+            let router = SigmoidRouter {
+                gate: Linear::new(p, "gate", width, experts.total, false),
+                bias: with_bias.then(|| p.raw_f32("expert_bias", &[experts.total])),
+                chosen: experts.chosen,
+                divisor: Divisor::sum_plus(normalise, 1e-6),
+                scale,
+            };
+            RoutedMlp::new(router, mlp)
+        }))
+    })
+}
+
+/// Hidden features of the dense MLPs, which the configuration may state before an adjustment.
+fn dense_hidden(c: &Config) -> Result<u64, ConfigError> {
+    let hidden = match c.opt_dim("block_ff_dim")? {
+        Some(n) => n,
+        None => c.positive("intermediate_size")?,
+    };
+    c.require(&["block_ffn_dim_multiplier"])?;
+    let multiple = c.dim("block_multiple_of")?;
+    if !c.bool("block_auto_adjust_ff_dim")? {
+        return Ok(hidden);
+    }
+    let mut adjusted = 2 * hidden / 3;
+    if let Some(factor) = c.opt_number("block_ffn_dim_multiplier")? {
+        adjusted = (factor * adjusted as f64) as u64;
+    }
+    match adjusted.checked_next_multiple_of(multiple) {
+        Some(n) => Ok(n),
+        None => Err(c.invalid("block_multiple_of", "a whole number of at least 1")),
+    }
+}
+
+/// What both kinds share.
+struct Settings {
+    outline: Outline,
+    heads: Heads,
+    rope: RopeModule,
+    attention: Vec<bool>,
+    kernel: u64,
+    conv_bias: bool,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let mut outline = Outline::read(c, true)?;
+        outline.eps = c.number_or("norm_eps", 1e-5)?;
+        let query = c.positive("num_attention_heads")?;
+        c.require(&["num_key_value_heads"])?;
+        let heads = Heads { query, kv: kv_heads(c, query)?, dim: outline.width / query };
+        let nested = c.opt_object("rope_parameters")?;
+        let theta = match nested.map(|r| r.opt_number("rope_theta")).transpose()?.flatten() {
+            Some(theta) => theta,
+            None => c.number_or("rope_theta", 1e6)?,
+        };
+        let kernel = c.positive("conv_L_cache")?;
+        if kernel < 2 {
+            return Err(c.invalid("conv_L_cache", "a whole number of at least 2"));
+        }
+        let attention = attention_layers(c, outline.layers)?;
+        Ok(Self {
+            heads,
+            rope: RopeModule::plain(heads.dim, false, theta),
+            attention,
+            kernel,
+            conv_bias: c.bool("conv_bias")?,
+            outline,
+        })
+    }
+
+    fn build(
+        &self,
+        p: &mut ParamBuilder,
+        experts: Option<Experts>,
+        mut mlp: impl FnMut(&mut ParamBuilder, u64) -> Box<dyn FeedForward>,
+    ) -> Result<Built, ConfigError> {
+        let o = &self.outline;
+        let around = Around { norm: "embedding_norm", ..Around::default() };
+        let decoder = o.decoder_around(p, around, |p, i| {
+            let attention = self.attention.get(i as usize).copied().unwrap_or(false);
+            let mixer: Box<dyn Mixer> = if attention {
+                Box::new(self.attention(p))
+            } else {
+                Box::new(ShortConv::new(p, o.width, self.kernel, self.conv_bias))
+            };
+            let mlp = mlp(p, i);
+            let input_norm = RmsNorm::new(p, "operator_norm", o.width, o.eps);
+            let post_norm = RmsNorm::new(p, "ffn_norm", o.width, o.eps);
+            let rule = if attention { MaskRule::Full } else { MaskRule::None };
+            Ok((rule, PreNorm::with_norms(input_norm, mixer, post_norm, mlp)))
+        })?;
+        let cache =
+            |attention: &bool| if *attention { CacheKind::Kv } else { CacheKind::Arrays(1) };
+        let caches = self.attention.iter().map(cache).collect();
+        let decoder = decoder.with_quant_override(|path| {
+            if path.ends_with("feed_forward.gate") {
+                QuantOverride::EightBit
+            } else {
+                QuantOverride::Default
+            }
+        });
+        Ok(Built { caches, ..o.built(decoder, experts) })
+    }
+
+    fn attention(&self, p: &mut ParamBuilder) -> Attention {
+        let (o, h) = (&self.outline, self.heads);
+        let rope = Some(self.rope.clone());
+        let attention =
+            Attention::named(p, "self_attn", "out_proj", o.width, h, Biases::default(), rope);
+        let (query, key) = p.scope("self_attn", |p| {
+            let query = RmsNorm::new(p, "q_layernorm", h.dim, o.eps);
+            (query, RmsNorm::new(p, "k_layernorm", h.dim, o.eps))
+        });
+        attention.with_norms(query, key, NormPlace::Rows)
+    }
+}
+
+/// Which layers are attention: `full_attn_idxs`, or the full ones of `layer_types`.
+fn attention_layers(c: &Config, layers: u64) -> Result<Vec<bool>, ConfigError> {
+    let flags: Vec<bool> = match c.opt_dims("full_attn_idxs")? {
+        Some(list) => (0..layers).map(|i| list.contains(&i)).collect(),
+        None => {
+            let types = c.opt_strings("layer_types")?.unwrap_or_default();
+            let full = |i: u64| types.get(i as usize).is_some_and(|t| t == "full_attention");
+            (0..layers).map(full).collect()
+        }
+    };
+    if !flags.contains(&true) || !flags.contains(&false) {
+        let key = if c.has("full_attn_idxs") { "full_attn_idxs" } else { "layer_types" };
+        return Err(c.invalid(key, "layers of both kinds, attention and convolution"));
+    }
+    Ok(flags)
+}
+
+/// A gated short convolution: `C * conv(B * x)`.
+struct ShortConv {
+    input: Linear,
+    conv: Conv1d,
+    output: Linear,
+    width: u64,
+    kernel: u64,
+}
+
+impl ShortConv {
+    fn new(p: &mut ParamBuilder, width: u64, kernel: u64, bias: bool) -> Self {
+        p.scope("conv", |p| Self {
+            conv: Conv1d::depthwise(p, "conv", width, kernel, bias),
+            input: Linear::new(p, "in_proj", width, 3 * width, bias),
+            output: Linear::new(p, "out_proj", width, width, bias),
+            width,
+            kernel,
+        })
+    }
+}
+
+impl Mixer for ShortConv {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let keep = self.kernel as u32 - 1;
+        let projected = self.input.forward(t, x);
+        let [b, c, x] = t.split_equal(projected, -1);
+        let x = t.mul(b, x);
+        let past = match cache.state(0) {
+            Some(state) => state,
+            None => {
+                let shape = Shape::new(&[t.dim(x, 0), keep, self.width as u32]);
+                let dtype = t.dtype(x);
+                t.full(shape, 0.0, dtype)
+            }
+        };
+        let x = t.concat(&[past, x], 1);
+        let tail = t.last(x, 1, keep);
+        cache.set_state(t, 0, tail);
+        let y = self.conv.forward(t, x);
+        let y = t.mul(c, y);
+        self.output.forward(t, y)
+    }
+}
+
+/// Sigmoid scores in the type of the input; a bias in float32 only decides which experts are chosen.
+#[derive(Debug)]
+struct SigmoidRouter {
+    gate: Linear,
+    bias: Option<ModuleId>,
+    chosen: u64,
+    divisor: Divisor,
+    scale: f64,
+}
+
+impl Router for SigmoidRouter {
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let gates = self.gate.forward(t, x);
+        let gates = t.sigmoid(gates);
+        let mut ranked = gates;
+        if let Some(bias) = self.bias {
+            let wide = t.astype(gates, DType::F32);
+            let bias = t.weight(bias);
+            ranked = t.add(wide, bias);
+        }
+        let indices = best(t, ranked, self.chosen, Order::Ascending);
+        let scores = t.take_along_axis(gates, indices, -1);
+        let scores = self.divisor.apply(t, scores);
+        let scores = t.mul(scores, self.scale);
+        let dtype = t.dtype(x);
+        (indices, t.astype(scores, dtype))
+    }
+}

@@ -1,0 +1,242 @@
+//! Llama 4: three layers of chunked attention to one full layer without rotation; one routed expert per token and a
+//! shared one. Only the text model is used.
+
+use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, head_dim};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::moe::experts;
+use super::outline::Outline;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, UnitNorm, activations, attend};
+use crate::graph::op::Unary;
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError, DType};
+use serde_json::Value;
+
+/// Every fourth layer is a full one.
+const PERIOD: u64 = 4;
+
+/// `llama4`: the text model under `language_model`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.object("text_config")?;
+    let o = Outline::read(c, false)?;
+    if o.layers < PERIOD {
+        return Err(c.invalid("num_hidden_layers", "at least 4 layers, as mlx-lm needs"));
+    }
+    let query = c.positive("num_attention_heads")?;
+    let kv = c.positive("num_key_value_heads")?;
+    let settings = AttentionSettings {
+        heads: Heads { query, kv, dim: head_dim(c, o.width, query)? },
+        bias: c.bool_or("attention_bias", false)?,
+        norms: c.bool("use_qk_norm")?,
+        rope: RopeModule::new(
+            head_dim(c, o.width, query)?,
+            c.number_or("rope_theta", 10_000.0)?,
+            true,
+            RopeScaling::read(c, "rope_scaling")?.as_ref(),
+            o.max_context,
+        )?,
+        temperature: Temperature::read(c)?,
+    };
+    let chunk = c.positive("attention_chunk_size")? as u32;
+    let step = c.positive("interleave_moe_layer_step")?;
+    let hidden = c.positive("intermediate_size")?;
+    let dense = c.positive("intermediate_size_mlp")?;
+    let experts = experts(c, "num_local_experts", "num_experts_per_tok")?;
+    if experts.chosen != 1 {
+        return Err(c.invalid("num_experts_per_tok", "1, the only number mlx-lm supports here"));
+    }
+    p.scope("language_model", |p| {
+        let decoder = o.decoder(p, |p, i| {
+            let full = (i + 1) % PERIOD == 0;
+            let attention = ChunkAttention::new(p, o.width, &settings, full);
+            let mlp: Box<dyn FeedForward> = if i % step == step - 1 {
+                Box::new(Moe::new(p, o.width, hidden, experts))
+            } else {
+                Box::new(GatedMlp::new(p, "feed_forward", o.width, dense, false))
+            };
+            let rule = if full { MaskRule::Full } else { MaskRule::Chunk(chunk) };
+            Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        })?;
+        Ok(o.built(decoder, Some(experts)))
+    })
+}
+
+/// `llama4_text`: the dense text model, all of whose layers attend to everything.
+pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline::read(c, true)?;
+    let tied = c.bool("tie_word_embeddings")?;
+    c.positive("intermediate_size")?;
+    let heads = Heads {
+        query: c.positive("num_attention_heads")?,
+        kv: c.positive("num_key_value_heads")?,
+        dim: c.positive("head_dim")?,
+    };
+    let hidden = c.positive("intermediate_size_mlp")?;
+    let norms = c.bool("use_qk_norm")?;
+    let rotated = rotated_layers(c, o.layers)?;
+    let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?);
+    let mut decoder = o.decoder(p, |p, i| {
+        let rope = rotated.get(i as usize).is_some_and(|r| *r).then(|| rope.clone());
+        let mut attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
+        if norms {
+            let norm = UnitNorm::new(o.eps);
+            attention = attention.with_norms(norm, norm, NormPlace::Rows);
+        }
+        let mlp = GatedMlp::new(p, "feed_forward", o.width, hidden, false);
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    decoder.head = if tied {
+        Head::TiedUnpacked(decoder.embed)
+    } else {
+        Head::Own(Linear::new(p, "output", o.width, o.vocabulary, false))
+    };
+    Ok(o.built(decoder, None))
+}
+
+/// `no_rope_layers`, whose entries are true (or not 0) for layers that do rotate.
+fn rotated_layers(c: &Config, layers: u64) -> Result<Vec<bool>, ConfigError> {
+    let wrong = || c.invalid("no_rope_layers", format!("a list of {layers} flags"));
+    c.require(&["no_rope_layers"])?;
+    let list = c.get("no_rope_layers").and_then(Value::as_array).ok_or_else(wrong)?;
+    let flags: Option<Vec<bool>> =
+        list.iter().map(|v| v.as_bool().or_else(|| v.as_i64().map(|n| n != 0))).collect();
+    flags.filter(|f| f.len() as u64 >= layers).ok_or_else(wrong)
+}
+
+struct AttentionSettings {
+    heads: Heads,
+    bias: bool,
+    norms: bool,
+    rope: RopeModule,
+    temperature: Option<Temperature>,
+}
+
+/// How the queries of full layers grow with their position.
+#[derive(Clone, Copy, Debug)]
+struct Temperature {
+    floor_scale: f64,
+    scale: f64,
+}
+
+impl Temperature {
+    fn read(c: &Config) -> Result<Option<Self>, ConfigError> {
+        let key = "attn_temperature_tuning";
+        let on = match c.get(key) {
+            None => !c.has(key),
+            Some(Value::Bool(on)) => *on,
+            Some(_) => c.number_or(key, 0.0)? != 0.0,
+        };
+        let floor_scale = c.number_or("floor_scale", 8192.0)?;
+        Ok(on.then_some(Self { floor_scale, scale: c.number_or("attn_scale", 0.1)? }))
+    }
+
+    /// The queries times `log(floor(position / floor_scale) + 1) * scale + 1`; positions count from 1.
+    fn apply(&self, t: &mut Tape<'_>, q: Var, offset: u32) -> Var {
+        let n = t.dim(q, 2);
+        let positions = t.arange(offset.saturating_add(1), offset.saturating_add(n + 1));
+        let x = if self.floor_scale.fract() == 0.0 {
+            t.div(positions, self.floor_scale as i64)
+        } else {
+            t.div(positions, self.floor_scale)
+        };
+        let x = t.unary(Unary::Floor, x);
+        let x = t.add(x, 1.0);
+        let x = t.unary(Unary::Log, x);
+        let x = t.mul(x, self.scale);
+        let x = t.add(x, 1.0);
+        let x = t.expand_dims(x, &[1]);
+        let dtype: DType = t.dtype(q);
+        let q = t.mul(q, x);
+        t.astype(q, dtype)
+    }
+}
+
+/// Attention with norms without weights after the rotation, or, in full layers, without rotation and norms.
+struct ChunkAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    heads: Heads,
+    rope: Option<RopeModule>,
+    norms: bool,
+    temperature: Option<Temperature>,
+}
+
+impl ChunkAttention {
+    fn new(p: &mut ParamBuilder, width: u64, s: &AttentionSettings, full: bool) -> Self {
+        let h = s.heads;
+        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
+        p.scope("self_attn", |p| Self {
+            q: Linear::new(p, "q_proj", width, q, s.bias),
+            k: Linear::new(p, "k_proj", width, kv, s.bias),
+            v: Linear::new(p, "v_proj", width, kv, s.bias),
+            o: Linear::new(p, "o_proj", q, width, s.bias),
+            heads: h,
+            rope: (!full).then(|| s.rope.clone()),
+            norms: s.norms && !full,
+            temperature: s.temperature.filter(|_| full),
+        })
+    }
+}
+
+impl Mixer for ChunkAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let mut q = Heads::split(t, q, self.heads.query);
+        let mut k = Heads::split(t, k, self.heads.kv);
+        let v = Heads::split(t, v, self.heads.kv);
+        let offset = cache.offset();
+        if let Some(rope) = &self.rope {
+            (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
+        }
+        if self.norms {
+            (q, k) = (t.rms_norm(q, None, 1e-6), t.rms_norm(k, None, 1e-6));
+        }
+        if let Some(temperature) = &self.temperature {
+            q = temperature.apply(t, q, offset);
+        }
+        let kv = cache.update(t, k, v);
+        let scale = (self.heads.dim as f64).powf(-0.5);
+        let y = attend(t, q, kv, scale, mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// One routed expert, whose input is scaled by its score, and a shared one.
+struct Moe {
+    router: Linear,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> Self {
+        p.scope("feed_forward", |p| Self {
+            experts: SwitchGlu::new(p, "experts", width, hidden, experts.total, false),
+            router: Linear::new(p, "router", width, experts.total, false),
+            shared: GatedMlp::new(p, "shared_expert", width, hidden, false),
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let logits = self.router.forward(t, x);
+        let negative = t.neg(logits);
+        let order = t.argpartition(negative, 0, -1);
+        let index = t.slice(order, -1, 0, 1);
+        let score = t.take_along_axis(logits, index, -1);
+        let score = t.astype(score, DType::F32);
+        let score = t.sigmoid(score);
+        let score = t.astype(score, t.dtype(x));
+        let scaled = t.mul(x, score);
+        let y = self.experts.forward(t, scaled, index, activations::swiglu);
+        let y = t.squeeze(y, &[2]);
+        let shared = self.shared.apply(t, x);
+        t.add(y, shared)
+    }
+}

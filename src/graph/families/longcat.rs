@@ -1,0 +1,273 @@
+//! LongCat Flash: two latent attentions and two MLPs per layer, with routed experts on a shortcut beside them; some
+//! "experts" pass their input through. The n-gram variant adds hashed embeddings of the last tokens.
+
+use super::common::{GatedMlp, Head, layer_count_at};
+use super::frame::{FeedForward, Mixer};
+use super::mla::{LatentAttention, LatentSettings, MlaDims};
+use super::moe::experts;
+use super::ngram::NgramEmbedding;
+use super::outline::Outline;
+use super::scores::{Divisor, Order, best};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{
+    Embedding, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
+};
+use crate::graph::op::Binary;
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Stage, Tape, Var};
+use crate::graph::{Built, Experts, Network, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+/// `longcat_flash`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    c.require(&["attention_method", "zero_expert_type"])?;
+    build_with(c, p, |p, o| {
+        Ok(Embed::Plain(Embedding::new(p, "embed_tokens", o.vocabulary, o.width)))
+    })
+}
+
+/// `longcat_flash_ngram`.
+pub(super) fn build_ngram(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    build_with(c, p, |p, o| Ok(Embed::Ngram(NgramEmbedding::new(c, p, o.vocabulary, o.width)?)))
+}
+
+fn build_with(
+    c: &Config,
+    p: &mut ParamBuilder,
+    embed: impl FnOnce(&mut ParamBuilder, &Outline) -> Result<Embed, ConfigError>,
+) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.positive("hidden_size")?,
+        layers: layer_count_at(c, "num_layers")?,
+        vocabulary: c.positive("vocab_size")?,
+        tied: false,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    };
+    let s = Settings::read(c, o.width)?;
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let embed = embed(p, &o)?;
+        let layers = (0..o.layers)
+            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &o, &s)))
+            .collect();
+        Ok((embed, layers, RmsNorm::new(p, "norm", o.width, o.eps)))
+    })?;
+    let head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, false));
+    let pair = CacheKind::List(vec![CacheKind::Kv; 2]);
+    let mut caches = vec![pair; o.layers as usize];
+    if matches!(embed, Embed::Ngram(_)) {
+        caches.insert(0, CacheKind::Arrays(1));
+    }
+    Ok(Built {
+        network: Box::new(Longcat { embed, layers, norm, head }),
+        caches,
+        layers: o.layers,
+        experts: Some(s.experts),
+        max_context: o.max_context,
+    })
+}
+
+/// What all layers share.
+struct Settings {
+    dims: MlaDims,
+    latent: LatentSettings,
+    factors: (f64, f64),
+    hidden: u64,
+    expert_hidden: u64,
+    experts: Experts,
+    zero_experts: u64,
+    router_bias: bool,
+    divisor: Divisor,
+    routed_scale: f64,
+}
+
+impl Settings {
+    fn read(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        if c.opt_str("zero_expert_type")?.unwrap_or("identity") != "identity" {
+            return Err(c.invalid("zero_expert_type", "'identity', the only one mlx-lm has"));
+        }
+        for key in ["mla_scale_q_lora", "mla_scale_kv_lora"] {
+            if !c.bool(key)? {
+                return Err(c.invalid(key, "true; mlx-lm 0.32.2 fails without it"));
+            }
+        }
+        let dims = MlaDims {
+            width,
+            heads: c.positive("num_attention_heads")?,
+            q_rank: Some(c.positive("q_lora_rank")?),
+            kv_rank: c.positive("kv_lora_rank")?,
+            nope: c.positive("qk_nope_head_dim")?,
+            rope: c.positive("qk_rope_head_dim")?,
+            value: c.positive("v_head_dim")?,
+        };
+        let scaling = RopeScaling::read(c, "rope_scaling")?;
+        let theta = c.number_or("rope_theta", 10_000.0)?;
+        let max = c.opt_dim("max_position_embeddings")?;
+        let root = |rank: u64| (width as f64 / rank as f64).sqrt();
+        let zero_experts = c.dim("zero_expert_num")?;
+        let routed = c.positive("n_routed_experts")?;
+        let all = c.clone().with("n_routed_experts", routed.saturating_add(zero_experts));
+        let chosen = experts(&all, "n_routed_experts", "moe_topk")?.chosen;
+        Ok(Self {
+            latent: LatentSettings {
+                bias: c.bool_or("attention_bias", false)?,
+                eps: 1e-5,
+                rope: Some(RopeModule::new(dims.rope, theta, true, scaling.as_ref(), max)?),
+                scale: dims.scale(scaling.as_ref())?,
+                gated: false,
+            },
+            factors: (root(dims.q_rank.unwrap_or(1)), root(dims.kv_rank)),
+            dims,
+            hidden: c.positive("ffn_hidden_size")?,
+            expert_hidden: c.positive("expert_ffn_hidden_size")?,
+            experts: Experts { total: routed, chosen },
+            zero_experts,
+            router_bias: c.bool_or("router_bias", false)?,
+            divisor: Divisor::sum_plus(c.bool_or("norm_topk_prob", false)?, 1e-20),
+            routed_scale: c.number_or("routed_scaling_factor", 1.0)?,
+        })
+    }
+}
+
+/// The embedding, with or without n-grams. The n-gram one has a cache of its own, before those of the layers.
+enum Embed {
+    Plain(Embedding),
+    Ngram(NgramEmbedding),
+}
+
+struct Longcat {
+    embed: Embed,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+}
+
+impl Network for Longcat {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let (mut h, caches) = match (&self.embed, caches) {
+            (Embed::Plain(embed), caches) => (embed.forward(t, tokens), caches),
+            (Embed::Ngram(embed), [own, rest @ ..]) => (embed.forward(t, tokens, own), rest),
+            (Embed::Ngram(_), []) => return t.fail("no cache for the n-gram embedding"),
+        };
+        let n = t.dim(tokens, 1);
+        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, true));
+        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            t.layer(i);
+            h = layer.forward(t, h, mask, cache);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.forward(t, h);
+        self.head.forward(t, h)
+    }
+
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        if path.ends_with("classifier") { QuantOverride::EightBit } else { QuantOverride::Default }
+    }
+}
+
+/// Half a layer.
+struct Half {
+    input_norm: RmsNorm,
+    attention: LatentAttention,
+    post_norm: RmsNorm,
+    mlp: GatedMlp,
+}
+
+struct Layer {
+    halves: [Half; 2],
+    moe: ShortcutMoe,
+}
+
+impl Layer {
+    fn new(p: &mut ParamBuilder, o: &Outline, s: &Settings) -> Self {
+        let halves = [0, 1].map(|i| {
+            let names = [&*format!("self_attn.{i}"), "o_proj"];
+            let attention = LatentAttention::named(p, names, s.dims, s.latent.clone());
+            Half {
+                input_norm: RmsNorm::new(p, &format!("input_layernorm.{i}"), o.width, o.eps),
+                attention: attention.with_factors(s.factors.0, s.factors.1),
+                post_norm: RmsNorm::new(
+                    p,
+                    &format!("post_attention_layernorm.{i}"),
+                    o.width,
+                    o.eps,
+                ),
+                mlp: GatedMlp::new(p, &format!("mlps.{i}"), o.width, s.hidden, false),
+            }
+        });
+        Self { halves, moe: ShortcutMoe::new(p, o.width, s) }
+    }
+
+    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let mut h = x;
+        let mut shortcut = None;
+        for (i, half) in self.halves.iter().enumerate() {
+            let r = half.input_norm.forward(t, h);
+            let r = half.attention.mix(t, r, mask, cache.part(i));
+            h = t.add(h, r);
+            let r = half.post_norm.forward(t, h);
+            if i == 0 {
+                shortcut = Some(self.moe.apply(t, r));
+            }
+            let r = half.mlp.apply(t, r);
+            h = t.add(h, r);
+        }
+        match shortcut {
+            None => h,
+            Some(shortcut) => t.add(h, shortcut),
+        }
+    }
+}
+
+/// Routed experts, some of which are the identity.
+struct ShortcutMoe {
+    classifier: Linear,
+    bias: ModuleId,
+    experts: SwitchGlu,
+    routed: u64,
+    chosen: u64,
+    divisor: Divisor,
+    scale: f64,
+}
+
+impl ShortcutMoe {
+    fn new(p: &mut ParamBuilder, width: u64, s: &Settings) -> Self {
+        let routed = s.experts.total;
+        let all = routed.saturating_add(s.zero_experts);
+        p.scope("mlp", |p| Self {
+            classifier: Linear::new(p, "router.classifier", width, all, s.router_bias),
+            bias: p.raw_f32("router.e_score_correction_bias", &[all]),
+            experts: SwitchGlu::new(p, "switch_mlp", width, s.expert_hidden, routed, false),
+            routed,
+            chosen: s.experts.chosen,
+            divisor: s.divisor,
+            scale: s.routed_scale,
+        })
+    }
+}
+
+impl FeedForward for ShortcutMoe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let logits = self.classifier.forward(t, x);
+        let scores = t.softmax(logits, false);
+        let bias = t.weight(self.bias);
+        let ranked = t.add(scores, bias);
+        let indices = best(t, ranked, self.chosen, Order::Ascending);
+        let weights = t.take_along_axis(scores, indices, -1);
+        let weights = self.divisor.apply(t, weights);
+        let weights = t.mul(weights, self.scale);
+        let weights = t.astype(weights, t.dtype(x));
+
+        let identity = t.binary(Binary::GreaterEqual, indices, self.routed as i64);
+        let indices = t.select(identity, 0i64, indices);
+        let routed = t.select(identity, 0.0, weights);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let routed = t.expand_dims(routed, &[-1]);
+        let y = t.mul(y, routed);
+        let y = t.sum(y, -2, false);
+        let passed = t.select(identity, weights, 0.0);
+        let passed = t.sum(passed, -1, true);
+        let passed = t.mul(x, passed);
+        t.add(y, passed)
+    }
+}

@@ -1,0 +1,130 @@
+//! MiMo-V2-Flash: window and full attention with different heads, values of their own width, sinks; grouped sigmoid
+//! routing.
+
+use super::common::{GatedMlp, Heads};
+use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
+use super::glm4_moe::GroupMoeSettings;
+use super::outline::Outline;
+use crate::graph::Built;
+use crate::graph::cache::Cache;
+use crate::graph::nn::{Linear, RopeModule, attend};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    c.require(&["n_shared_experts", "n_group", "topk_group", "norm_topk_prob", "topk_method"])?;
+    let mut o = Outline::read(c, false)?;
+    o.eps = c.number_or("layernorm_epsilon", 1e-5)?;
+    let pattern = flags(c, "hybrid_layer_pattern", o.layers)?;
+    if !pattern.contains(&true) || !pattern.contains(&false) {
+        return Err(c.invalid("hybrid_layer_pattern", "layers of both kinds, 0 and 1"));
+    }
+    let routed = flags(c, "moe_layer_freq", o.layers)?;
+    let window = c.positive("sliding_window_size")? as u32;
+    let part = c.number_or("partial_rotary_factor", 1.0)?;
+    let full = AttentionSettings::read(c, "", "add_full_attention_sink_bias", part)?;
+    let local = AttentionSettings::read(c, "swa_", "add_swa_attention_sink_bias", part)?;
+    let hidden = c.positive("intermediate_size")?;
+    let moe = GroupMoeSettings::read(c)?.map(|m| m.with_epsilon(1e-20));
+    let decoder = o.decoder(p, |p, i| {
+        let at = |list: &[bool]| list.get(i as usize).copied().unwrap_or(false);
+        let sliding = at(&pattern);
+        let attention = SinkAttention::new(p, o.width, if sliding { &local } else { &full });
+        let mlp: Box<dyn FeedForward> = match &moe {
+            Some(moe) if at(&routed) => Box::new(moe.layer(p, o.width)),
+            None if at(&routed) => {
+                return Err(c.invalid("n_routed_experts", "a number, because layers are routed"));
+            }
+            _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
+        };
+        let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
+        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+    })?;
+    Ok(o.built(decoder, moe.map(|m| m.experts)))
+}
+
+/// A list of 0 and 1, one for each layer.
+fn flags(c: &Config, key: &str, layers: u64) -> Result<Vec<bool>, ConfigError> {
+    c.require(&[key])?;
+    let list = c.opt_dims(key)?.unwrap_or_default();
+    if (list.len() as u64) < layers {
+        return Err(c.invalid(key, format!("a list of {layers} numbers, 0 or 1")));
+    }
+    Ok(list.iter().take(layers as usize).map(|&n| n == 1).collect())
+}
+
+/// Settings of one kind of attention layer.
+struct AttentionSettings {
+    heads: Heads,
+    value_dim: u64,
+    rope: RopeModule,
+    sinks: bool,
+    value_scale: Option<f64>,
+}
+
+impl AttentionSettings {
+    fn read(c: &Config, prefix: &str, sinks: &str, part: f64) -> Result<Self, ConfigError> {
+        let key = |name: &str| format!("{prefix}{name}");
+        let heads = Heads {
+            query: c.positive(&key("num_attention_heads"))?,
+            kv: c.positive(&key("num_key_value_heads"))?,
+            dim: c.positive(&key("head_dim"))?,
+        };
+        let theta = c.number_or(&key("rope_theta"), 10_000.0)?;
+        Ok(Self {
+            heads,
+            value_dim: c.positive(&key("v_head_dim"))?,
+            rope: RopeModule::plain((part * heads.dim as f64) as u64, false, theta),
+            sinks: c.bool(sinks)?,
+            value_scale: c.opt_number("attention_value_scale")?,
+        })
+    }
+}
+
+struct SinkAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    heads: Heads,
+    rope: RopeModule,
+    sinks: Option<ModuleId>,
+    value_scale: Option<f64>,
+}
+
+impl SinkAttention {
+    fn new(p: &mut ParamBuilder, width: u64, s: &AttentionSettings) -> Self {
+        let h = s.heads;
+        p.scope("self_attn", |p| Self {
+            q: Linear::new(p, "q_proj", width, h.query * h.dim, false),
+            k: Linear::new(p, "k_proj", width, h.kv * h.dim, false),
+            v: Linear::new(p, "v_proj", width, h.kv * s.value_dim, false),
+            o: Linear::new(p, "o_proj", h.query * s.value_dim, width, false),
+            heads: h,
+            rope: s.rope.clone(),
+            sinks: s.sinks.then(|| p.raw("attention_sink_bias", &[h.query])),
+            value_scale: s.value_scale,
+        })
+    }
+}
+
+impl Mixer for SinkAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let q = Heads::split(t, q, self.heads.query);
+        let k = Heads::split(t, k, self.heads.kv);
+        let mut v = Heads::split(t, v, self.heads.kv);
+        if let Some(scale) = self.value_scale {
+            v = t.mul(v, scale);
+        }
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let sinks = self.sinks.map(|s| t.weight(s));
+        let scale = (self.heads.dim as f64).powf(-0.5);
+        let y = attend(t, q, kv, scale, mask, sinks);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}

@@ -1,0 +1,50 @@
+//! MiniMax M2 and later: norms over the whole query and key projections, partial rotation, sigmoid routing in every
+//! layer with the router in float32.
+
+use super::common::{Attention, Biases, Heads, NormPlace, head_dim};
+use super::frame::{MaskRule, PreNorm};
+use super::mixtral::gate_at_8_bits;
+use super::moe::experts;
+use super::outline::Outline;
+use super::routed::{Gate, RoutedMlp};
+use super::scores::{Divisor, ScoreRouter, ScoreRouting};
+use crate::graph::Built;
+use crate::graph::nn::{Linear, RmsNorm, RopeModule, SwitchGlu};
+use crate::graph::params::ParamBuilder;
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    c.require(&["shared_intermediate_size"])?;
+    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let query = c.positive("num_attention_heads")?;
+    let kv = c.positive("num_key_value_heads")?;
+    let heads = Heads { query, kv, dim: head_dim(c, o.width, query)? };
+    let rotated = c.positive("rotary_dim")?;
+    let rope = RopeModule::plain(rotated, false, c.number_or("rope_theta", 10_000.0)?);
+    let hidden = c.positive("intermediate_size")?;
+    let experts = experts(c, "num_local_experts", "num_experts_per_tok")?;
+    let norms = c.bool_or("use_qk_norm", true)?;
+    let routing = ScoreRouting::new(experts.chosen).divided(Divisor::SumPlus(1e-20));
+    let decoder = o.decoder(p, |p, _| {
+        let rope = Some(rope.clone());
+        let biases = Biases::default();
+        let mut attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
+        if norms {
+            let (q_norm, k_norm) = p.scope("self_attn", |p| {
+                let q_norm = RmsNorm::new(p, "q_norm", heads.query * heads.dim, o.eps);
+                (q_norm, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, o.eps))
+            });
+            attention = attention.with_norms(q_norm, k_norm, NormPlace::Projection);
+        }
+        let moe = p.scope("block_sparse_moe", |p| {
+            let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
+            let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
+            let bias = p.raw_f32("e_score_correction_bias", &[experts.total]);
+            let router =
+                ScoreRouter::new(gate, Some(bias), routing).with_wide_input().with_narrow_scores();
+            RoutedMlp::new(router, mlp)
+        });
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+    })?;
+    Ok(o.built(decoder.with_quant_override(gate_at_8_bits), Some(experts)))
+}

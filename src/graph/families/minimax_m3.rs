@@ -1,0 +1,255 @@
+//! MiniMax M3: attention over the best blocks of keys, which a small indexer chooses, in most layers; sigmoid routing
+//! with a shared expert. Only the text model is used.
+
+use super::common::{GatedMlp, Heads, layer_count_or};
+use super::frame::{FeedForward, MaskRule, Mixer, Norm, PreNorm};
+use super::minimax_index::{BlockIndex, IndexDims};
+use super::mixtral::gate_at_8_bits;
+use super::moe::combine;
+use super::outline::{Around, NormKind, Outline};
+use super::routed::{Gate, Router, experts_or};
+use super::scores::{Divisor, ScoreRouter, ScoreRouting};
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations, attend};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::{Built, Experts};
+use crate::model::{Config, ConfigError};
+use serde_json::Value;
+
+/// `minimax_m3_vl`: the text model under `language_model`.
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let c = &c.object("text_config")?;
+    let s = Settings::read(c)?;
+    let o = &s.outline;
+    let sparse = (0..o.layers).map(|i| s.is_sparse(c, i)).collect::<Result<Vec<_>, _>>()?;
+    p.scope("language_model", |p| {
+        let around = Around { kind: s.norm, ..Around::default() };
+        let decoder = o.decoder_around(p, around, |p, i| {
+            let index = s.index.filter(|_| sparse.get(i as usize) == Some(&true));
+            let attention = SparseAttention::new(p, &s, index);
+            let (alpha, limit) = s.swiglu;
+            let activation =
+                move |t: &mut Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
+            let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
+                Box::new(Moe::new(p, &s))
+            } else {
+                let mlp = GatedMlp::new(p, "mlp", o.width, s.dense_hidden, false);
+                Box::new(mlp.with_activation(activation))
+            };
+            let input_norm = s.norm.declare(p, "input_layernorm", o.width, o.eps);
+            let post_norm = s.norm.declare(p, "post_attention_layernorm", o.width, o.eps);
+            Ok((MaskRule::Full, PreNorm::with_norms(input_norm, attention, post_norm, mlp)))
+        })?;
+        let cache = |sparse: &bool| CacheKind::List(vec![CacheKind::Kv; 1 + usize::from(*sparse)]);
+        let caches = sparse.iter().map(cache).collect();
+        let decoder = decoder.with_quant_override(gate_at_8_bits);
+        Ok(Built { caches, ..o.built(decoder, Some(s.experts)) })
+    })
+}
+
+struct Settings {
+    outline: Outline,
+    heads: Heads,
+    norm: NormKind,
+    head_norms: bool,
+    rope: RopeModule,
+    index: Option<IndexDims>,
+    index_rope: RopeModule,
+    experts: Experts,
+    routing: ScoreRouting,
+    hidden: u64,
+    dense_hidden: u64,
+    shared_hidden: u64,
+    swiglu: (f64, f64),
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let outline = Outline {
+            width: c.dim_or("hidden_size", 6144)?,
+            layers: layer_count_or(c, 60)?,
+            vocabulary: c.dim_or("vocab_size", 200_064)?,
+            tied: c.bool_or("tie_word_embeddings", false)?,
+            eps: c.number_or("rms_norm_eps", 1e-6)?,
+            max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+        };
+        let heads = Heads {
+            query: c.dim_or("num_attention_heads", 64)?,
+            kv: c.dim_or("num_key_value_heads", 4)?,
+            dim: c.dim_or("head_dim", 128)?,
+        };
+        let scaling = RopeScaling::read(c, "rope_parameters")?;
+        let part = |key, default| match scaling.as_ref().map(|s| s.values().opt_number(key)) {
+            Some(value) => Ok(value?.unwrap_or(default)),
+            None => Ok::<f64, ConfigError>(default),
+        };
+        let theta = part("rope_theta", c.number_or("rope_theta", 5e6)?)?;
+        let factor = part("partial_rotary_factor", c.number_or("partial_rotary_factor", 0.5)?)?;
+        let rotated = match c.opt_dim("rotary_dim")? {
+            Some(n) => n,
+            None => (heads.dim as f64 * factor) as u64,
+        };
+        let rope =
+            |dims| RopeModule::new(dims, theta, false, scaling.as_ref(), outline.max_context);
+        let index = IndexDims::read(c, &heads)?;
+        let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;
+        let gemma = c.bool_or("use_gemma_norm", true)?;
+        Ok(Self {
+            heads,
+            norm: if gemma { NormKind::Gemma } else { NormKind::Rms },
+            head_norms: c.bool_or("use_qk_norm", true)?,
+            rope: rope(rotated)?,
+            index_rope: rope(rotated.min(index.map_or(rotated, |d| d.dim)))?,
+            index,
+            routing: ScoreRouting::new(experts.chosen)
+                .divided(Divisor::SumPlus(1e-20))
+                .scaled(c.number_or("routed_scaling_factor", 2.0)?),
+            experts,
+            hidden: c.dim_or("intermediate_size", 3072)?,
+            dense_hidden: c.dim_or("dense_intermediate_size", 12_288)?,
+            shared_hidden: c.dim_or("shared_intermediate_size", 3072)?,
+            swiglu: (c.number_or("swiglu_alpha", 1.702)?, c.number_or("swiglu_limit", 7.0)?),
+            outline,
+        })
+    }
+
+    /// Whether layer `i` attends to chosen blocks only.
+    fn is_sparse(&self, c: &Config, i: u64) -> Result<bool, ConfigError> {
+        if self.index.is_none() {
+            return Ok(false);
+        }
+        if let Some(types) = c.opt_strings("layer_types")? {
+            return match types.get(i as usize) {
+                Some(kind) => Ok(kind != "full_attention"),
+                None => Err(c.invalid("layer_types", "a kind for each layer")),
+            };
+        }
+        let nested = c.opt_object("sparse_attention_config")?;
+        let holder = nested.as_ref().filter(|n| n.has("sparse_attention_freq")).unwrap_or(c);
+        flag(holder, "sparse_attention_freq", i)
+    }
+}
+
+/// Whether layer `i` is routed; both keys may be absent.
+fn is_moe(c: &Config, i: u64) -> Result<bool, ConfigError> {
+    match c.opt_strings("mlp_layer_types")? {
+        None => flag(c, "moe_layer_freq", i),
+        Some(types) => match types.get(i as usize) {
+            Some(kind) => Ok(kind == "sparse"),
+            None => Err(c.invalid("mlp_layer_types", "a kind for each layer")),
+        },
+    }
+}
+
+/// Entry `i` of a list of flags or numbers; true when the list is absent.
+fn flag(c: &Config, key: &str, i: u64) -> Result<bool, ConfigError> {
+    let Some(value) = c.get(key) else { return Ok(true) };
+    let entry = value.as_array().and_then(|list| list.get(i as usize));
+    let truth = |v: &Value| v.as_bool().or_else(|| v.as_f64().map(|n| n != 0.0));
+    entry.and_then(truth).ok_or_else(|| c.invalid(key, "a number or a flag for each layer"))
+}
+
+struct SparseAttention {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    heads: Heads,
+    norms: Option<(Box<dyn Norm>, Box<dyn Norm>)>,
+    rope: RopeModule,
+    index: Option<BlockIndex>,
+}
+
+impl SparseAttention {
+    fn new(p: &mut ParamBuilder, s: &Settings, index: Option<IndexDims>) -> Self {
+        let (h, width, eps) = (s.heads, s.outline.width, s.outline.eps);
+        let (q, kv) = (h.query * h.dim, h.kv * h.dim);
+        p.scope("self_attn", |p| Self {
+            q: Linear::new(p, "q_proj", width, q, false),
+            k: Linear::new(p, "k_proj", width, kv, false),
+            v: Linear::new(p, "v_proj", width, kv, false),
+            o: Linear::new(p, "o_proj", q, width, false),
+            heads: h,
+            norms: s.head_norms.then(|| {
+                let query = s.norm.declare(p, "q_norm", h.dim, eps);
+                (query, s.norm.declare(p, "k_norm", h.dim, eps))
+            }),
+            rope: s.rope.clone(),
+            index: index.map(|d| BlockIndex::new(p, d, width, s.norm, eps, s.index_rope.clone())),
+        })
+    }
+}
+
+impl Mixer for SparseAttention {
+    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
+        let mut q = Heads::split(t, q, self.heads.query);
+        let mut k = Heads::split(t, k, self.heads.kv);
+        let v = Heads::split(t, v, self.heads.kv);
+        if let Some((query, key)) = &self.norms {
+            (q, k) = (query.norm(t, q), key.norm(t, k));
+        }
+        let offset = cache.part(0).offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let mask = match &self.index {
+            None => mask,
+            Some(index) => index.mask(t, x, mask, offset, self.heads.query, cache.part(1)),
+        };
+        let kv = cache.part(0).update(t, k, v);
+        if self.index.is_some()
+            && let (Some((keys, values)), Some(index)) =
+                (cache.part(0).stored(), cache.part(1).stored())
+        {
+            let keys = t.depends(keys, &[index.0, index.1]);
+            cache.part(0).store(t, keys, values);
+        }
+        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
+        let y = Heads::join(t, y);
+        self.o.forward(t, y)
+    }
+}
+
+/// Routed experts and a shared one over the tokens of all sequences in one row.
+struct Moe {
+    router: ScoreRouter,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    swiglu: (f64, f64),
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let (width, n) = (s.outline.width, s.experts.total);
+        let (alpha, limit) = s.swiglu;
+        p.scope("block_sparse_moe", |p| {
+            let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
+            let bias = p.raw_f32("e_score_correction_bias", &[n]);
+            let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
+            Self {
+                router: ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores(),
+                experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
+                shared: shared.with_activation(move |t, gate, x| {
+                    activations::swiglu_oai(t, gate, x, alpha, limit)
+                }),
+                swiglu: s.swiglu,
+            }
+        })
+    }
+}
+
+impl FeedForward for Moe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let shape = t.shape(x);
+        let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
+        let shared = self.shared.apply(t, flat);
+        let (indices, scores) = self.router.route(t, flat);
+        let (alpha, limit) = self.swiglu;
+        let y = self.experts.forward(t, flat, indices, |t, gate, x| {
+            activations::swiglu_oai(t, gate, x, alpha, limit)
+        });
+        let y = combine(t, y, scores);
+        let y = t.add(y, shared);
+        t.reshape(y, &[i64::from(shape.dim(0)), i64::from(shape.dim(1)), -1])
+    }
+}

@@ -1,0 +1,69 @@
+//! Mixtral: Llama's block with softmax over the chosen experts only.
+
+use super::common::{Attention, Biases, Heads, kv_heads, layer_count_or};
+use super::frame::{MaskRule, PreNorm};
+use super::outline::Outline;
+use super::routed::{RoutedMlp, Router, experts_or};
+use super::scores::{Order, best};
+use crate::graph::nn::{Linear, RopeModule, SwitchGlu};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Tape, Var};
+use crate::graph::{Built, QuantOverride};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline {
+        width: c.dim_or("hidden_size", 4096)?,
+        layers: layer_count_or(c, 32)?,
+        vocabulary: c.dim_or("vocab_size", 32_000)?,
+        tied: c.bool_or("tie_word_embeddings", false)?,
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+    };
+    let query = c.dim_or("num_attention_heads", 32)?;
+    let kv = if c.has("num_key_value_heads") { kv_heads(c, query)? } else { 8 };
+    let heads = Heads { query, kv, dim: o.width / query.max(1) };
+    let hidden = c.dim_or("intermediate_size", 14_336)?;
+    let experts = experts_or(c, ("num_local_experts", 8), ("num_experts_per_tok", 2))?;
+    let theta = c.number_or("rope_theta", 1e6)?;
+    let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
+    let decoder = o.decoder(p, |p, _| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
+        let moe = p.scope("block_sparse_moe", |p| {
+            let gate = Linear::new(p, "gate", o.width, experts.total, false);
+            let experts_mlp =
+                SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
+            let order = Order::Descending;
+            RoutedMlp::new(LogitRouter { gate, chosen: experts.chosen, order }, experts_mlp)
+        });
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+    })?;
+    Ok(o.built(decoder, Some(experts)))
+}
+
+/// Chooses by the router's outputs and takes the softmax over the chosen ones.
+#[derive(Debug)]
+pub(super) struct LogitRouter {
+    pub(super) gate: Linear,
+    pub(super) chosen: u64,
+    pub(super) order: Order,
+}
+
+impl Router for LogitRouter {
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let gates = self.gate.forward(t, x);
+        let indices = best(t, gates, self.chosen, self.order);
+        let scores = t.take_along_axis(gates, indices, -1);
+        (indices, t.softmax(scores, true))
+    }
+}
+
+/// A router named `block_sparse_moe.gate` that is packed at 8 bits.
+pub(super) fn gate_at_8_bits(path: &str) -> QuantOverride {
+    if path.ends_with("block_sparse_moe.gate") {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
+}

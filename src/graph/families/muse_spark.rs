@@ -1,0 +1,373 @@
+//! Muse Spark: a float32 residual stream with gated sums, window and full attention with a gate, experts in a narrower
+//! space; most element-wise work is in custom Metal kernels. The vision tower is part of the model.
+
+use super::common::{Head, Heads};
+use super::frame::MaskRule;
+use super::moe::experts;
+use super::vision_tower;
+use crate::graph::cache::{Cache, CacheKind};
+use crate::graph::nn::{Embedding, Linear, RmsNorm, SwitchGlu, activations, attend};
+use crate::graph::op::{Kernel, Unary};
+use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Mask, Stage, Tape, Var};
+use crate::graph::{Built, Experts, Network, QuantOverride};
+use crate::model::{Config, ConfigError, DType};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = c.object("text_config")?;
+    let s = Settings::read(&text)?;
+    let vision = c.opt_object("vision_config")?.filter(|v| !v.values().is_empty());
+    let (embed, layers, norm) = p.scope("model", |p| {
+        let parts = p.scope("language_model", |p| {
+            let embed = Embedding::new(p, "embed_tokens", s.vocabulary, s.width);
+            let layers = s.layers.iter().enumerate();
+            let layers: Vec<Layer> = layers
+                .map(|(i, kind)| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &s, *kind)))
+                .collect();
+            (embed, layers, RmsNorm::new(p, "norm", s.width, s.eps))
+        });
+        if let Some(vision) = &vision {
+            vision_tower::declare(c, vision, p, s.width)?;
+        }
+        Ok(parts)
+    })?;
+    let head = Head::Own(Linear::new(p, "lm_head", s.width, s.vocabulary, false));
+    let cache = |kind: &LayerKind| match kind.rule {
+        MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
+        _ => CacheKind::Kv,
+    };
+    let caches = s.layers.iter().map(cache).collect();
+    let (count, chosen) = (s.layers.len() as u64, s.experts);
+    Ok(Built {
+        network: Box::new(MuseSpark { embed, layers, norm, head, settings: s }),
+        caches,
+        layers: count,
+        experts: Some(chosen),
+        max_context: text.opt_dim("max_position_embeddings")?,
+    })
+}
+
+/// What differs between the layers.
+#[derive(Clone, Copy, Debug)]
+struct LayerKind {
+    rule: MaskRule,
+    rotates: bool,
+}
+
+struct Settings {
+    width: u64,
+    heads: Heads,
+    vocabulary: u64,
+    eps: f64,
+    post_eps: f64,
+    theta: f64,
+    query_scale: f64,
+    layers: Vec<LayerKind>,
+    /// `num_hidden_layers`, whose last one stays unpacked.
+    count: u64,
+    experts: Experts,
+    inner: u64,
+    hidden: u64,
+    route_scale: f64,
+    multiplier: f64,
+    cap: f64,
+}
+
+impl Settings {
+    fn read(c: &Config) -> Result<Self, ConfigError> {
+        let shared = c.dim_or("num_shared_experts", 0)?;
+        let kinds = c.opt_strings("mlp_layer_types")?.unwrap_or_default();
+        if shared > 0 || kinds.iter().any(|k| k != "sparse") {
+            return Err(c.invalid("mlp_layer_types", "'sparse' layers without shared experts only"));
+        }
+        Ok(Self {
+            width: c.positive("hidden_size")?,
+            heads: Heads {
+                query: c.positive("num_attention_heads")?,
+                kv: c.positive("num_key_value_heads")?,
+                dim: c.positive("head_dim")?,
+            },
+            vocabulary: c.positive("vocab_size")?,
+            eps: c.number_or("rms_norm_eps", 1e-5)?,
+            post_eps: c.number("post_norm_eps")?,
+            theta: c.object("rope_parameters")?.number_or("rope_theta", 10_000.0)?,
+            query_scale: c.number_or("qk_scale_factor", 5.473_006_486_387_5)?,
+            layers: layers(c)?,
+            count: c.positive("num_hidden_layers")?,
+            experts: experts(c, "num_local_experts", "num_experts_per_tok")?,
+            inner: c.positive("moe_hidden_size")?,
+            hidden: c.positive("moe_intermediate_size")?,
+            route_scale: c.number_or("routed_scaling_factor", 1.0)?,
+            multiplier: c.number("output_multiplier")?,
+            cap: c.number("final_logit_softcapping")?,
+        })
+    }
+}
+
+/// The layers: as many as both `layer_types` and `layer_rope_theta` name. A base of 0 means no rotation.
+fn layers(c: &Config) -> Result<Vec<LayerKind>, ConfigError> {
+    c.require(&["layer_types", "layer_rope_theta"])?;
+    let types = c.opt_strings("layer_types")?.unwrap_or_default();
+    let bases = c.opt_numbers("layer_rope_theta")?.unwrap_or_default();
+    let window = MaskRule::Window(c.positive("sliding_window")? as u32);
+    let count = types.len().min(bases.len());
+    if count == 0 || count > 4096 {
+        return Err(c.invalid("layer_types", "1 to 4096 kinds of layers"));
+    }
+    let kind = |(kind, base): (&String, &f64)| LayerKind {
+        rule: if kind == "sliding_attention" { window } else { MaskRule::Full },
+        rotates: *base != 0.0,
+    };
+    Ok(types.iter().zip(&bases).map(kind).collect())
+}
+
+struct MuseSpark {
+    embed: Embedding,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    head: Head,
+    settings: Settings,
+}
+
+impl Network for MuseSpark {
+    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+        let s = &self.settings;
+        let h = self.embed.forward(t, tokens);
+        let h = t.rms_norm(h, None, s.eps);
+        let mut h = t.astype(h, DType::F32);
+        let n = t.dim(tokens, 1);
+        let rules: Vec<MaskRule> = self.layers.iter().map(|layer| layer.kind.rule).collect();
+        let masks = MaskRule::build_all(t, n, &rules, caches.iter());
+        let mut input = None;
+        for (i, ((layer, mask), cache)) in self.layers.iter().zip(masks).zip(caches).enumerate() {
+            t.layer(i);
+            let own = match input {
+                Some(input) => input,
+                None => {
+                    let x = layer.input_norm.forward(t, h);
+                    t.astype(x, DType::BF16)
+                }
+            };
+            let next = self.layers.get(i + 1).map(|l| &l.input_norm);
+            (h, input) = layer.forward(t, s, [h, own], mask, cache, next);
+        }
+        t.set_stage(Stage::Head);
+        let h = self.norm.forward(t, h);
+        let h = t.astype(h, DType::BF16);
+        let logits = self.head.forward(t, h);
+        let logits = t.astype(logits, DType::F32);
+        let logits = t.mul(logits, s.multiplier);
+        let scaled = t.div(logits, s.cap);
+        let capped = t.unary(Unary::Tanh, scaled);
+        t.mul(capped, s.cap)
+    }
+
+    /// Only the experts between the first and the last layer are packed.
+    fn quant_override(&self, path: &str) -> QuantOverride {
+        let layer = path
+            .strip_prefix("model.language_model.layers.")
+            .and_then(|rest| rest.split_once(".mlp.experts."))
+            .filter(|(_, name)| ["gate_proj", "up_proj", "down_proj"].contains(name))
+            .and_then(|(number, _)| number.parse::<u64>().ok());
+        match layer {
+            Some(i) if i != 0 && i + 1 != self.settings.count => QuantOverride::Default,
+            _ => QuantOverride::Keep,
+        }
+    }
+}
+
+/// The weights of stream and branch in a gated sum, which stay float32.
+struct SumGate {
+    alpha: ModuleId,
+    beta: ModuleId,
+}
+
+impl SumGate {
+    fn new(p: &mut ParamBuilder, name: &str, width: u64) -> Self {
+        Self {
+            alpha: p.raw_f32(&format!("{name}_alpha"), &[width]),
+            beta: p.raw_f32(&format!("{name}_beta"), &[width]),
+        }
+    }
+
+    /// `norm_add_norm`: norms the branch, adds it to the stream, and norms the sum for what comes next.
+    fn add(
+        &self,
+        t: &mut Tape<'_>,
+        [branch, stream]: [Var; 2],
+        post: Option<ModuleId>,
+        post_eps: f64,
+        next: Option<&RmsNorm>,
+    ) -> (Var, Option<Var>) {
+        let (alpha, beta) = (t.weight(self.alpha), t.weight(self.beta));
+        let post = post.map_or(alpha, |w| t.weight(w));
+        let post_eps = t.scalar(post_eps, DType::F32);
+        let mut inputs = vec![branch, stream, alpha, beta, post, post_eps];
+        let sum = (t.shape(stream), DType::F32);
+        let Some(next) = next else {
+            return (t.kernel_one(Kernel::NormAdd, &inputs, sum.0, sum.1), None);
+        };
+        inputs.push(next.weight(t));
+        inputs.push(t.scalar(next.eps(), DType::F32));
+        let normed = (t.shape(branch), t.dtype(branch));
+        let (sum, normed) = t.kernel(Kernel::NormAddNorm, &inputs, sum, normed);
+        (sum, Some(normed))
+    }
+}
+
+struct Layer {
+    kind: LayerKind,
+    input_norm: RmsNorm,
+    attention: Attention,
+    pre_norm: RmsNorm,
+    moe: Moe,
+    post_norm: ModuleId,
+    attention_gate: SumGate,
+    moe_gate: SumGate,
+}
+
+impl Layer {
+    fn new(p: &mut ParamBuilder, s: &Settings, kind: LayerKind) -> Self {
+        Self {
+            kind,
+            input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
+            attention: Attention::new(p, s),
+            pre_norm: RmsNorm::new(p, "pre_feedforward_layernorm", s.width, s.eps),
+            moe: Moe::new(p, s),
+            post_norm: p.raw("post_feedforward_layernorm.weight", &[s.width]),
+            attention_gate: SumGate::new(p, "add_attn", s.width),
+            moe_gate: SumGate::new(p, "add_ffn", s.width),
+        }
+    }
+
+    /// The stream behind the layer and the normed input of the next one.
+    fn forward(
+        &self,
+        t: &mut Tape<'_>,
+        s: &Settings,
+        [stream, input]: [Var; 2],
+        mask: Mask,
+        cache: &mut Cache,
+        next: Option<&RmsNorm>,
+    ) -> (Var, Option<Var>) {
+        let r = self.attention.mix(t, s, input, mask, cache, self.kind.rotates);
+        let (h, input) =
+            self.attention_gate.add(t, [r, stream], None, s.post_eps, Some(&self.pre_norm));
+        let r = self.moe.apply(t, s, input.unwrap_or(h));
+        self.moe_gate.add(t, [r, h], Some(self.post_norm), s.post_eps, next)
+    }
+}
+
+/// Attention whose input projection also gives a gate.
+struct Attention {
+    qkvg: Linear,
+    out: Linear,
+}
+
+impl Attention {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let h = s.heads;
+        let all = 2 * h.query.saturating_add(h.kv).saturating_mul(h.dim);
+        p.scope("self_attn", |p| Self {
+            qkvg: Linear::new(p, "qkvg_proj", s.width, all, false),
+            out: Linear::new(p, "o_proj", h.query * h.dim, s.width, false),
+        })
+    }
+
+    fn mix(
+        &self,
+        t: &mut Tape<'_>,
+        s: &Settings,
+        x: Var,
+        mask: Mask,
+        cache: &mut Cache,
+        rotates: bool,
+    ) -> Var {
+        let h = s.heads;
+        let (b, n) = (t.dim(x, 0), t.dim(x, 1));
+        let qkvg = self.qkvg.forward(t, x);
+        let mut inputs =
+            vec![qkvg, t.scalar(s.query_scale, DType::F32), t.scalar(s.eps, DType::F32)];
+        if rotates {
+            let offset = f64::from(cache.offset());
+            inputs.push(t.constant(Shape::new(&[1]), offset, DType::I32));
+            inputs.push(t.scalar(f64::from(n), DType::I32));
+            inputs.push(t.scalar(s.theta.log2(), DType::F32));
+        }
+        let kernel = if rotates { Kernel::QkNormRope } else { Kernel::QkNorm };
+        let dtype = t.dtype(qkvg);
+        let shape = |heads: u64| Shape::new(&[b, n, heads as u32, h.dim as u32]);
+        let (q, k) = t.kernel(kernel, &inputs, (shape(h.query), dtype), (shape(h.kv), dtype));
+        let (q_dim, kv_dim) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);
+        let v_at = q_dim.saturating_add(kv_dim);
+        let gate_at = v_at.saturating_add(kv_dim);
+        let v = t.slice(qkvg, -1, v_at, gate_at);
+        let gate = t.slice(qkvg, -1, gate_at, u32::MAX);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let k = t.transpose(k, &[0, 2, 1, 3]);
+        let v = Heads::split(t, v, h.kv);
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let eps = t.scalar(s.eps, DType::F32);
+        let dtype = t.dtype(y);
+        let joined = Shape::new(&[b, n, q_dim]);
+        let y = t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype);
+        self.out.forward(t, y)
+    }
+}
+
+/// Added to the sum of the scores of the chosen experts.
+const SCORE_EPS: f64 = 1e-15;
+
+/// Routed experts between two projections.
+struct Moe {
+    gate: ModuleId,
+    bias: ModuleId,
+    before: Linear,
+    norm: RmsNorm,
+    experts: SwitchGlu,
+    expert_norm: ModuleId,
+    after: Linear,
+}
+
+impl Moe {
+    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
+        let n = s.experts.total;
+        p.scope("mlp", |p| Self {
+            gate: p.raw("gate.weight", &[n, s.width]),
+            bias: p.raw("gate.e_score_correction_bias", &[n]),
+            before: Linear::new(p, "pre_expert_proj", s.width, s.inner, false),
+            norm: RmsNorm::new(p, "pre_expert_norm", s.inner, s.eps),
+            experts: SwitchGlu::new(p, "experts", s.inner, s.hidden, n, false),
+            expert_norm: p.raw("experts.post_expert_norm.weight", &[s.inner]),
+            after: Linear::new(p, "post_expert_proj", s.inner, s.width, false),
+        })
+    }
+
+    fn apply(&self, t: &mut Tape<'_>, s: &Settings, x: Var) -> Var {
+        let wide = t.astype(x, DType::F32);
+        let w = t.weight(self.gate);
+        let w = t.transpose(w, &[1, 0]);
+        let logits = t.matmul(wide, w);
+        let bias = t.weight(self.bias);
+        let constants = [s.multiplier, SCORE_EPS, s.route_scale].map(|x| t.scalar(x, DType::F32));
+        let shape = t.shape(logits).with(-1, s.experts.chosen as u32);
+        let mut inputs = vec![logits, bias];
+        inputs.extend(constants);
+        let kernel = Kernel::ExpertRouting;
+        let (indices, weights) =
+            t.kernel(kernel, &inputs, (shape, DType::U32), (shape, DType::F32));
+        let h = self.before.forward(t, x);
+        let h = self.norm.forward(t, h);
+        let y = self
+            .experts
+            .forward(t, h, indices, |t, gate, up| activations::precise_swiglu(t, up, gate, up));
+        let norm = t.weight(self.expert_norm);
+        let eps = t.scalar(s.post_eps, DType::F32);
+        let (dtype, mut shape) = (t.dtype(y), t.shape(y));
+        shape.remove(shape.rank().saturating_sub(2));
+        let y = t.kernel_one(Kernel::ExpertCombine, &[y, weights, norm, eps], shape, dtype);
+        self.after.forward(t, y)
+    }
+}

@@ -1,0 +1,90 @@
+//! Qwen2 MoE: every layer has softmax-routed experts and a shared expert with a gate of its own.
+
+use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
+use super::frame::{FeedForward, MaskRule, PreNorm};
+use super::moe::{experts, weighted_sum};
+use super::outline::Outline;
+use super::routed::{Gate, Router};
+use super::scores::{Order, best};
+use crate::graph::Built;
+use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
+use crate::graph::tape::{Tape, Var};
+use crate::model::{Config, ConfigError};
+
+pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let o = Outline::read(c, false)?; // mlx-lm has its own head even when the configuration ties it
+    check_rope_scaling(c)?;
+    c.positive("intermediate_size")?;
+    let query = c.positive("num_attention_heads")?;
+    let heads = Heads { query, kv: kv_heads(c, query)?, dim: o.width / query };
+    let hidden = c.positive("moe_intermediate_size")?;
+    let shared = c.positive("shared_expert_intermediate_size")?;
+    let experts = experts(c, "num_experts", "num_experts_per_tok")?;
+    let theta = c.number_or("rope_theta", 1e6)?;
+    let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
+    let biases = Biases { qkv: true, output: false };
+    let decoder = o.decoder(p, |p, _| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
+        let moe = p.scope("mlp", |p| SharedMoe {
+            router: SoftmaxRouter {
+                gate: Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false)),
+                chosen: experts.chosen,
+            },
+            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
+            shared: GatedMlp::new(p, "shared_expert", o.width, shared, false),
+            shared_gate: Linear::new(p, "shared_expert_gate", o.width, 1, false),
+        });
+        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+    })?;
+    Ok(o.built(decoder, Some(experts)))
+}
+
+/// mlx-lm accepts linear scaling only, and then does not use it.
+fn check_rope_scaling(c: &Config) -> Result<(), ConfigError> {
+    let Some(scaling) = c.opt_object("rope_scaling")? else {
+        return Ok(());
+    };
+    let linear = scaling.has("factor") && scaling.opt_str("type")? == Some("linear");
+    if linear || scaling.values().is_empty() {
+        return Ok(());
+    }
+    Err(c.invalid("rope_scaling", "null or the type 'linear' with a factor"))
+}
+
+/// Softmax over all experts; the scores of the chosen ones are used as they are.
+#[derive(Debug)]
+pub(super) struct SoftmaxRouter {
+    pub(super) gate: Gate,
+    pub(super) chosen: u64,
+}
+
+impl Router for SoftmaxRouter {
+    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+        let gates = self.gate.apply(t, x);
+        let gates = t.softmax(gates, true);
+        let indices = best(t, gates, self.chosen, Order::Descending);
+        (indices, t.take_along_axis(gates, indices, -1))
+    }
+}
+
+struct SharedMoe {
+    router: SoftmaxRouter,
+    experts: SwitchGlu,
+    shared: GatedMlp,
+    shared_gate: Linear,
+}
+
+impl FeedForward for SharedMoe {
+    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+        let (indices, scores) = self.router.route(t, x);
+        let y = self.experts.forward(t, x, indices, activations::swiglu);
+        let y = weighted_sum(t, y, scores);
+        let shared = self.shared.apply(t, x);
+        let gate = self.shared_gate.forward(t, x);
+        let gate = t.sigmoid(gate);
+        let shared = t.mul(gate, shared);
+        t.add(y, shared)
+    }
+}

@@ -1,0 +1,18 @@
+//! `cargo xtask run -- ARGS`: mlxplan with the feature `mlx`.
+
+use crate::project::Project;
+use crate::setup;
+use anyhow::Result;
+use xshell::cmd;
+
+/// Builds mlxplan with MLX, optimised, and runs it with `args`; its exit code becomes this program's.
+pub fn run(project: &Project, args: &[String]) -> Result<()> {
+    setup::libraries(project)?;
+    let config = setup::cargo_arguments(project);
+    let status = std::process::Command::from(
+        cmd!(project.shell, "cargo {config...} run --quiet --release --features mlx -- {args...}")
+            .quiet(),
+    )
+    .status()?;
+    std::process::exit(status.code().unwrap_or(1));
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask test`: everything that is checked before a change lands, on this machine and in CI.
+
+use crate::project::Project;
+use crate::{check_macos, setup};
+use anyhow::{Context, Result};
+use std::time::Instant;
+use xshell::cmd;
+
+/// Runs every check; the first failure ends it.
+pub fn run(project: &Project) -> Result<()> {
+    let sh = &project.shell;
+    let config = &setup::cargo_arguments(project);
+    step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
+    step("set-up", || setup::run(project))?;
+    step("lints, without MLX", || {
+        Ok(cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run()?)
+    })?;
+    step("lints, with MLX", || {
+        Ok(cmd!(sh, "cargo {config...} clippy --all-targets --features mlx -- -D warnings")
+            .run()?)
+    })?;
+    if cfg!(target_os = "linux") {
+        step("macOS types", || check_macos::run(project))?;
+    }
+    step("documentation", || {
+        Ok(cmd!(
+            sh,
+            "cargo {config...} doc --workspace --no-deps --document-private-items --features mlx"
+        )
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?)
+    })?;
+    step("tests", || Ok(cmd!(sh, "cargo {config...} test --workspace --features mlx").run()?))
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    eprintln!("── {name}");
+    let start = Instant::now();
+    work().with_context(|| format!("{name}: failed"))?;
+    eprintln!("── {name}: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
