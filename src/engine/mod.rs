@@ -4,3 +4,5 @@
 
 #[cfg(mlx)]
 pub mod mlx;
+#[cfg(mlx)]
+pub mod text;

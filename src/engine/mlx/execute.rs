@@ -89,6 +89,10 @@ pub(super) struct Outputs {
 
 /// Builds MLX's graph of a call. Nothing is computed before the results are evaluated.
 pub(super) fn execute(trace: &Trace, mut inputs: Inputs<'_>) -> Result<Outputs> {
+    if trace.host_decision {
+        let what = "this model: it reads values back from MLX and decides by them what to run next";
+        return Err(EngineError::Unsupported(what.to_owned()));
+    }
     let mut values: Vec<Option<Array>> = vec![None; trace.values().len()];
     for n in trace.nodes() {
         for &var in trace.inputs(n) {

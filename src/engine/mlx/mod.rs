@@ -5,16 +5,21 @@
 mod error;
 mod execute;
 mod fused;
+mod generate;
 mod kernels;
+mod memory;
 mod model;
 mod node;
 mod ops;
+mod sample;
 mod scalar;
 mod weights;
 
 use mlx_rs as rs;
 
 pub use error::EngineError;
-pub use model::{Model, StepOutput};
+pub use generate::{Finish, Generation, Request};
+pub use memory::{Memory, clear_cache, reset_peak};
+pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
 pub use weights::Weights;

@@ -661,6 +661,14 @@ impl Ops {
         })
     }
 
+    /// Draws an index of the last axis by logits.
+    pub fn categorical(&self, logits: &Array, seed: u64) -> Result<Array> {
+        let key = one("random key", |r| unsafe { mlx_sys::mlx_random_key(r, seed) })?;
+        one("categorical", |r| unsafe {
+            mlx_sys::mlx_random_categorical(r, logits.as_ptr(), -1, key.as_ptr(), self.s())
+        })
+    }
+
     pub fn attention(
         &self,
         [q, k, v]: [&Array; 3],
@@ -717,5 +725,15 @@ pub(super) fn async_eval(arrays: &[&Array]) -> Result<()> {
     match unsafe { mlx_sys::mlx_async_eval(list.0) } {
         0 => Ok(()),
         _ => Err(last("async_eval")),
+    }
+}
+
+/// Waits for everything that was started on the default stream.
+pub(super) fn synchronize() -> Result<()> {
+    let stream = super::rs::Stream::new();
+    // SAFETY: a valid stream.
+    match unsafe { mlx_sys::mlx_synchronize(stream.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(last("synchronize")),
     }
 }
