@@ -1,5 +1,6 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
+pub mod advise;
 pub mod cli;
 pub mod data_dir;
 pub mod engine;
@@ -9,5 +10,6 @@ pub mod ledger;
 pub mod model;
 pub mod predict;
 pub mod report;
+pub mod roofline;
 pub mod units;
 pub mod validation;

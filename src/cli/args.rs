@@ -157,6 +157,20 @@ pub struct RunArgs {
     pub reserve: Option<f64>,
 }
 
+impl Default for RunArgs {
+    fn default() -> Self {
+        let run = crate::predict::Request::default();
+        Self {
+            context: run.context_tokens,
+            generate: run.generate_tokens,
+            batch: run.batch,
+            kv_bits: None,
+            prefill_step: run.prefill_step,
+            reserve: None,
+        }
+    }
+}
+
 /// Arguments of `recommend`.
 #[derive(Debug, Args)]
 pub struct RecommendArgs {

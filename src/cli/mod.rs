@@ -3,12 +3,16 @@
 pub mod args;
 mod completions;
 mod doctor;
+mod explain;
 mod inspect;
 mod macs;
 mod models;
 mod output;
+mod predict;
 mod probe;
+mod recommend;
 mod subjects;
+mod welcome;
 
 use crate::data_dir::DataDirs;
 use crate::hardware::Catalogue;
@@ -76,7 +80,9 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
-        _ => unreachable!(),
+        Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
+        Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
+        None => context.answer(welcome::run(&context)?),
     }
 }
 

@@ -20,6 +20,15 @@ impl Context {
         Ok(self.models.get_or_init(|| loaded))
     }
 
+    /// Where models are looked up.
+    pub(super) fn sources(&self, assume: Option<&str>) -> Result<Sources<'_, 'static>> {
+        let home = std::env::home_dir();
+        let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
+        hub.offline |= self.global.offline;
+        let progress = if self.global.quiet { &silent } else { &say as &(dyn Fn(Progress) + Sync) };
+        Ok(Sources { catalogue: self.models()?, hub, progress, assume: assume.map(str::to_owned) })
+    }
+
     /// Opens a model argument.
     pub(super) fn open(
         &self,
@@ -27,22 +36,7 @@ impl Context {
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
-        let home = std::env::home_dir();
-        let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
-        hub.offline |= self.global.offline;
-        let quiet = self.global.quiet;
-        let say = move |p: Progress| {
-            if !quiet {
-                eprintln!("reading headers: {} of {} files", p.done, p.total);
-            }
-        };
-        let sources = Sources {
-            catalogue: self.models()?,
-            hub,
-            progress: &say,
-            assume: assume.map(str::to_owned),
-        };
-        Subject::open(model, quant, &sources).map_err(|e| {
+        Subject::open(model, quant, &self.sources(assume)?).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
             let error = anyhow::Error::from(e);
             match hint {
@@ -95,6 +89,12 @@ impl Context {
         Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogue)?)
     }
 }
+
+fn say(p: Progress) {
+    eprintln!("reading headers: {} of {} files", p.done, p.total);
+}
+
+fn silent(_: Progress) {}
 
 /// The `--kv-bits` option.
 pub(super) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {

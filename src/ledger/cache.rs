@@ -58,6 +58,61 @@ pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) 
     }
 }
 
+/// Cache sizes of one model for many prompt lengths: what they share is traced once.
+pub struct Growth<'g> {
+    graph: &'g Graph,
+    step: u32,
+    batch: u32,
+    kv: Option<KvQuantisation>,
+    /// The different caches after the first whole chunk, and how many layers have each.
+    first: Vec<(Cache, u64)>,
+}
+
+impl<'g> Growth<'g> {
+    /// The caches of prompts processed in chunks of `step`, `batch` of them at once.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn of(
+        graph: &'g Graph,
+        step: u32,
+        batch: u32,
+        kv: Option<KvQuantisation>,
+    ) -> Result<Self, TraceError> {
+        let step = step.max(1);
+        let mut caches = graph.make_cache();
+        let call = Call { batch, kv, ..Call::prefill(step) };
+        graph.trace(&mut caches, call, Routing::default())?;
+        let mut first: Vec<(Cache, u64)> = Vec::new();
+        for cache in caches {
+            match first.iter_mut().find(|(known, _)| *known == cache) {
+                Some((_, n)) => *n += 1,
+                None => first.push((cache, 1)),
+            }
+        }
+        Ok(Self { graph, step, batch, kv, first })
+    }
+
+    /// Bytes of all caches after `tokens`.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn bytes(&self, tokens: u32) -> Result<u64, TraceError> {
+        if tokens <= self.step {
+            let caches = after_prompt(self.graph, tokens, self.step, self.batch, self.kv)?;
+            return Ok(bytes(&caches));
+        }
+        let rest: Vec<u32> =
+            prefill_chunks(tokens, self.step).skip(1).chain(std::iter::once(1)).collect();
+        let of = |(cache, n): &(Cache, u64)| {
+            let mut cache = [cache.clone()];
+            advance(&mut cache, &rest, self.kv);
+            n * bytes(&cache)
+        };
+        Ok(self.first.iter().map(of).sum())
+    }
+}
+
 /// Bytes of all caches.
 #[must_use]
 pub fn bytes(caches: &[Cache]) -> u64 {
@@ -96,6 +151,16 @@ mod tests {
         {
             let caches = after_prompt(&graph, tokens, PREFILL_STEP, 1, kv).expect("runs");
             assert_eq!(bytes(&caches), expected, "{tokens} tokens");
+        }
+    }
+
+    #[test]
+    fn growth_counts_what_the_calls_would_leave() {
+        let graph = qwen3_4b();
+        let growth = Growth::of(&graph, 512, 2, None).expect("runs");
+        for tokens in [1, 300, 512, 513, 514, 2000, 9000] {
+            let caches = after_prompt(&graph, tokens, 512, 2, None).expect("runs");
+            assert_eq!(growth.bytes(tokens).expect("runs"), bytes(&caches), "{tokens} tokens");
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Product {
     pub stage: Stage,
     /// What the matrix is.
     pub kind: ModuleKind,
+    /// Which matrix of the model.
+    pub module: ModuleId,
     /// Bytes of the matrix that are read, scales included; for routed experts those of the chosen ones.
     pub bytes: u64,
     /// Weights that are multiplied, once per row.
@@ -46,8 +48,10 @@ pub struct AttentionRead {
     pub heads: u64,
     /// Key and value heads.
     pub kv_heads: u64,
-    /// Features of a key.
+    /// Features of a key, or of a value where only values are read.
     pub key_dim: u64,
+    /// Multiplications and additions.
+    pub flops: f64,
     /// Whether one fused kernel does it.
     pub fused: bool,
 }
@@ -165,6 +169,7 @@ impl Traffic {
         self.products.push(Product {
             stage: node.stage,
             kind: m.kind,
+            module,
             bytes,
             weights: if m.kind == ModuleKind::SwitchLinear {
                 inner * outer * rows
@@ -187,7 +192,8 @@ impl Traffic {
             let [q, k] = [e.trace.value(inputs[0]).shape, e.trace.value(inputs[1]).shape];
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
             let pairs = q.dim(0) as f64 * q.dim(1) as f64 * q.dim(2) as f64 * k.dim(2) as f64;
-            self.flops += 2.0 * pairs * (q.dim(3) as f64 + out.dim(3) as f64);
+            let flops = 2.0 * pairs * (q.dim(3) as f64 + out.dim(3) as f64);
+            self.flops += flops;
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
@@ -195,6 +201,7 @@ impl Traffic {
                 heads: q.dim(1).into(),
                 kv_heads: k.dim(1).into(),
                 key_dim: q.dim(3).into(),
+                flops,
                 fused,
             });
         } else if kv > 0 && matches!(node.op, Op::Matmul | Op::QuantizedMatmul { .. }) {
@@ -202,13 +209,16 @@ impl Traffic {
             let k = e.trace.value(inputs[1]).shape;
             let kv_heads = if k.rank() >= 4 { k.dim(1) } else { 1 };
             let heads = if out.rank() == 5 { out.dim(1) * out.dim(2) } else { out.dim(1) };
+            let inner = e.trace.value(inputs[0]).shape.dim(-1);
+            let tokens = k.dim(-1).max(k.dim(-2));
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
-                tokens: k.dim(-1).max(k.dim(-2)).into(),
+                tokens: tokens.into(),
                 heads: heads.into(),
                 kv_heads: kv_heads.into(),
-                key_dim: e.trace.value(inputs[0]).shape.dim(-1).into(),
+                key_dim: if inner == tokens { out.dim(-1).into() } else { inner.into() },
+                flops: 2.0 * out.elements() as f64 * f64::from(inner),
                 fused,
             });
         }

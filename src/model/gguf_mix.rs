@@ -130,6 +130,22 @@ impl GgufMix {
         (Self::Q5KM, "q5_k_xl"),
     ];
 
+    /// The customary format with about this many bits per weight.
+    #[must_use]
+    pub fn nearest(bits_per_weight: f64) -> Self {
+        let formats = [
+            (3.9, Self::Q3KM),
+            (4.85, Self::Q4KM),
+            (5.7, Self::Q5KM),
+            (6.6, Self::Q6K),
+            (8.5, Self::Q8_0),
+            (16.0, Self::F16),
+        ];
+        let distance = |bits: f64| (bits / bits_per_weight.max(0.1)).ln().abs();
+        let nearest = formats.into_iter().min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)));
+        nearest.map_or(Self::Q4KM, |(_, mix)| mix)
+    }
+
     /// The type of a matrix of layer `layer` of `layers`.
     #[must_use]
     pub fn tensor_type(self, role: Role, layer: u64, layers: u64) -> GgmlType {

@@ -223,6 +223,17 @@ impl Subject {
         }))
     }
 
+    /// The same model in a smaller format, where its configuration tells what it is without one and the format is
+    /// smaller than the present one.
+    #[must_use]
+    pub fn requantised(&self, scheme: Scheme) -> Option<Graph> {
+        if self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
+            return None;
+        }
+        let smaller = Graph::quantised(self.source.config.as_ref()?, scheme).ok()?;
+        (smaller.bits_per_weight() < self.graph.bits_per_weight() - 0.1).then_some(smaller)
+    }
+
     fn remark(&mut self, warning: bool, text: String) {
         if warning { self.warnings.push(text) } else { self.notes.push(text) }
     }

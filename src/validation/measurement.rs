@@ -147,6 +147,14 @@ impl Measurement {
         }
     }
 
+    /// Tokens of a prefill chunk, where the remarks state it (`prefill_step_size 4096`).
+    #[must_use]
+    pub fn prefill_step(&self) -> Option<u32> {
+        let (_, rest) = self.notes.split_once("prefill_step_size ")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok().filter(|&n| n > 0)
+    }
+
     /// Whether the row measures plain generation: one sequence, nothing speculative, distributed, throttled or doubtful.
     #[must_use]
     pub fn is_plain(&self) -> bool {

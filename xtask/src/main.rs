@@ -9,6 +9,7 @@ mod test;
 use anyhow::Result;
 use clap::Parser;
 use project::Project;
+use std::process::ExitCode;
 
 /// Developer tasks of mlxplan
 #[derive(Parser)]
@@ -28,13 +29,41 @@ enum Task {
     CheckMacos,
 }
 
-fn main() -> Result<()> {
-    let task = Task::parse();
+fn main() -> ExitCode {
+    match run_task(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(task: Task) -> Result<()> {
     let project = Project::open()?;
     match task {
         Task::Setup => setup::run(&project),
         Task::Run { args } => run::run(&project, &args),
         Task::Test => test::run(&project),
         Task::CheckMacos => check_macos::run(&project),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Task;
+    use clap::Parser;
+
+    #[test]
+    fn the_tasks_of_the_readme_exist() {
+        let readme = include_str!("../../README.md");
+        let tasks: Vec<&str> =
+            readme.lines().filter_map(|line| line.strip_prefix("cargo xtask ")).collect();
+        assert!(!tasks.is_empty());
+        for task in tasks {
+            let words = task.split('#').next().unwrap_or_default().split_whitespace();
+            let parsed = Task::try_parse_from(["xtask"].into_iter().chain(words));
+            assert!(parsed.is_ok(), "cargo xtask {task}");
+        }
     }
 }

@@ -30,7 +30,8 @@ pub fn run(project: &Project) -> Result<()> {
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?)
     })?;
-    step("tests", || Ok(cmd!(sh, "cargo {config...} test --workspace --features mlx").run()?))
+    step("tests, without MLX", || Ok(cmd!(sh, "cargo test --workspace").run()?))?;
+    step("tests, with MLX", || Ok(cmd!(sh, "cargo {config...} test --features mlx").run()?))
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

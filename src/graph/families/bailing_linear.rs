@@ -192,7 +192,7 @@ impl Model<'_> {
                     mixer: if self.groups.is_global(i) {
                         LayerMixer::Global(global(p))
                     } else {
-                        LayerMixer::Lightning(LightningAttention::new(p, o, lightning, i))
+                        LayerMixer::Lightning(Box::new(LightningAttention::new(p, o, lightning, i)))
                     },
                     mlp: match &moe {
                         Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, false)),
@@ -231,7 +231,7 @@ impl Model<'_> {
 
 enum LayerMixer {
     Global(Box<dyn Mixer>),
-    Lightning(LightningAttention),
+    Lightning(Box<LightningAttention>),
 }
 
 struct Layer {

@@ -25,6 +25,7 @@ use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
 use super::shape::Shape;
 use crate::model::DType;
+use std::cell::RefCell;
 
 /// A value of the trace being recorded: an input or the output of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,7 +131,51 @@ pub struct Trace {
     pub host_decision: bool,
 }
 
+/// The allocations of a trace that is no longer needed, for the next one: a planner traces thousands of calls, and
+/// giving their megabyte back to the system each time would cost as much as the tracing.
+#[derive(Default)]
+struct Spare {
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    links: Vec<Var>,
+}
+
+thread_local! {
+    static SPARE: RefCell<Vec<Spare>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Traces whose allocations are kept; a simulation holds a few at a time.
+const SPARES: usize = 8;
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        let mut spare = Spare {
+            values: std::mem::take(&mut self.values),
+            nodes: std::mem::take(&mut self.nodes),
+            links: std::mem::take(&mut self.links),
+        };
+        spare.values.clear();
+        spare.nodes.clear();
+        spare.links.clear();
+        // At the end of a thread the store may be gone already; then the allocations are freed as usual.
+        let _ = SPARE.try_with(|all| {
+            let mut all = all.borrow_mut();
+            if all.len() < SPARES {
+                all.push(spare);
+            }
+        });
+    }
+}
+
 impl Trace {
+    /// An empty trace, in the allocations of an earlier one where there is one.
+    fn new() -> Self {
+        let spare = SPARE.with(|all| all.borrow_mut().pop()).unwrap_or_default();
+        let mut trace = Self::default();
+        (trace.values, trace.nodes, trace.links) = (spare.values, spare.nodes, spare.links);
+        trace
+    }
+
     /// All operations in the order of the calls.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
@@ -233,7 +278,7 @@ impl<'p> Tape<'p> {
     #[must_use]
     pub fn new(params: &'p Parameters, routing: Routing) -> Self {
         let mut tape = Self {
-            trace: Trace::default(),
+            trace: Trace::new(),
             params,
             routing,
             stage: Stage::Embed,

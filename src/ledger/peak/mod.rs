@@ -2,7 +2,7 @@
 
 mod run;
 
-pub use run::{PeakError, Phase, Step, full, peak};
+pub use run::{PeakError, Phase, Step, end, full, peak};
 
 use crate::graph::cache::KvQuantisation;
 use crate::ledger::replay::Gpu;

@@ -79,6 +79,16 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     })
 }
 
+/// The peak of the first chunk and of the end of a generation: that of the whole where nothing but the cache grows
+/// with the context, which is so where attention is fused.
+///
+/// # Errors
+/// As [`peak`].
+pub fn end(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
+    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
+    generation(graph, request, &chunks, &|_, next| next == 0 || next + 2 >= chunks.len())
+}
+
 /// The peak of a generation, with every prefill chunk replayed.
 ///
 /// # Errors

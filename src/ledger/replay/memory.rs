@@ -18,8 +18,6 @@ macro_rules! id {
         pub struct $name(u32);
 
         impl $name {
-            pub(super) const NONE: Self = Self(u32::MAX);
-
             pub(super) const fn new(index: usize) -> Self {
                 Self(index as u32)
             }
@@ -43,6 +41,16 @@ id!(
     /// An operation waiting for evaluation.
     NodeId
 );
+
+impl BufferId {
+    /// No buffer: not evaluated, or already freed.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
+impl NodeId {
+    /// No operation: evaluated, or never computed.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
 
 /// Where the data of an array comes from; views keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

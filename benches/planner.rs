@@ -1,0 +1,132 @@
+//! How fast the planner itself is, mostly on Llama 3.3 70B at 4 bits: `cargo bench`.
+//!
+//! Figures depend on the machine and on what else it does; compare those of one run, such as `peak` with `full`.
+
+#![allow(clippy::expect_used, reason = "a benchmark ends where something is wrong")]
+
+use mlxplan::graph::Graph;
+use mlxplan::ledger::peak::Request;
+use mlxplan::ledger::replay::{ArchClass, Gpu};
+use mlxplan::model::{Catalogue, Config};
+
+const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
+const GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+
+fn main() {
+    divan::main();
+}
+
+fn built_in() -> Catalogue {
+    Catalogue::built_in().expect("the catalogue is read")
+}
+
+fn config() -> Config {
+    let catalogue = built_in();
+    let model = catalogue.get(MODEL).expect("the catalogue has the model");
+    model.entry().expect("the entry is read").config
+}
+
+fn sized(config: &Config) -> Graph {
+    let scheme = "affine_4_g64".parse().expect("a known scheme");
+    Graph::quantised(config, scheme).expect("the model is known")
+}
+
+/// A prompt of 32768 tokens with mlx-lm's defaults.
+fn request() -> Request {
+    Request { gpu: GPU, prompt: 32768, generate: 3, batch: 1, prefill_step: 2048, kv: None }
+}
+
+mod catalogue {
+    use super::{MODEL, built_in};
+    use divan::Bencher;
+    use mlxplan::model::names::{ModelSpec, Resolver};
+    use mlxplan::model::parse_model_spec;
+
+    /// The built-in catalogue; the models' configurations are left unread.
+    #[divan::bench]
+    fn load(bencher: Bencher<'_, '_>) {
+        bencher.bench_local(built_in);
+    }
+
+    /// One model's configuration.
+    #[divan::bench]
+    fn entry(bencher: Bencher<'_, '_>) {
+        let catalogue = built_in();
+        let model = catalogue.get(MODEL).expect("the catalogue has the model");
+        bencher.bench_local(|| model.entry());
+    }
+
+    /// An exact name, one with words left out, a size class and a typing error.
+    #[divan::bench(args = ["meta-llama/Llama-3.3-70B-Instruct", "llama-3.3-70b-4bit", "30B-A3B-4bit", "lama-3.3-70b"])]
+    fn resolve(bencher: Bencher<'_, '_>, name: &str) {
+        let catalogue = built_in();
+        let resolver = Resolver::new(&catalogue);
+        bencher.bench_local(|| match parse_model_spec(name) {
+            Ok(ModelSpec::Name(spec)) => resolver.resolve(&spec, None).is_ok(),
+            _ => false,
+        });
+    }
+}
+
+mod sizes {
+    use super::{config, sized};
+    use divan::Bencher;
+    use mlxplan::ledger::{cache, weights::Weights};
+
+    /// The graph and the bytes of all tensors.
+    #[divan::bench]
+    fn weights(bencher: Bencher<'_, '_>) {
+        let config = config();
+        bencher.bench_local(|| Weights::of(&sized(&config)));
+    }
+
+    /// The cache after so many tokens.
+    #[divan::bench(args = [4096, 131_072])]
+    fn cache_bytes(bencher: Bencher<'_, '_>, tokens: u32) {
+        let graph = sized(&config());
+        bencher.bench_local(|| cache::bytes_after(&graph, &[tokens]));
+    }
+}
+
+mod step {
+    use super::{GPU, config, sized};
+    use divan::Bencher;
+    use mlxplan::graph::{Call, tape::Routing};
+    use mlxplan::ledger::traffic;
+
+    /// The operations of one decode step on an empty cache.
+    #[divan::bench]
+    fn trace(bencher: Bencher<'_, '_>) {
+        let graph = sized(&config());
+        bencher.bench_local(|| {
+            graph.trace(&mut graph.make_cache(), Call::decode(), Routing::default())
+        });
+    }
+
+    /// The same with every buffer and launch replayed: the traffic of a step.
+    #[divan::bench(args = [0, 4096, 32768])]
+    fn traffic(bencher: Bencher<'_, '_>, context: u32) {
+        let graph = sized(&config());
+        bencher.bench_local(|| traffic::decode_step(&graph, context, 1, GPU, None));
+    }
+}
+
+mod peak_memory {
+    use super::{config, request, sized};
+    use divan::Bencher;
+    use mlxplan::ledger::peak;
+
+    /// Some of the prompt's chunks replayed, as predictions do.
+    #[divan::bench]
+    fn sampled(bencher: Bencher<'_, '_>) {
+        let graph = sized(&config());
+        bencher.bench_local(|| peak::peak(&graph, &request()));
+    }
+
+    /// Every chunk replayed.
+    #[divan::bench]
+    fn full(bencher: Bencher<'_, '_>) {
+        let graph = sized(&config());
+        bencher.bench_local(|| peak::full(&graph, &request()));
+    }
+}

@@ -1,0 +1,440 @@
+//! `mlxplan recommend`: what fits, how fast, and which Mac does it.
+
+use super::args::{MachineArgs, RecommendArgs};
+use super::predict::{
+    changes_table, context_text, parts_text, request_json, settings, verdict, wired_notes,
+};
+use super::{Context, Verdict};
+use crate::advise::recommend::LADDER;
+use crate::advise::{Candidate, MacChoice, Question, Row, by_size, candidates, macs_for, rows};
+use crate::hardware::SpecError;
+use crate::hardware::machine::Machine;
+use crate::model::Scheme;
+use crate::predict::memory::Bound;
+use crate::predict::speed::Engine;
+use crate::predict::{Opened, Prediction, Settings, Subject};
+use crate::report::{Answer, Column, Document, Table};
+use crate::roofline::Coefficients;
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// Macs listed at most.
+const MACS: usize = 12;
+
+pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
+    let settings = settings(&args.run, Engine::Mlx)?;
+    let machine = machine_or_none(context, &args.machine)?;
+    let wanted = match &args.model {
+        Some(model) => Some(wanted(context, args, model)?),
+        None => None,
+    };
+    match (wanted, machine) {
+        (Some(wanted), Ok(machine)) => on_machine(&wanted, &machine, &settings),
+        (Some(wanted), Err(why)) => without_machine(context, wanted, &why, &settings),
+        (None, Ok(machine)) => overview(context, &machine, &settings),
+        (None, Err(why)) => Err(anyhow::Error::from(*why)),
+    }
+}
+
+/// The machine, or why this one cannot be planned for when none was named.
+fn machine_or_none(
+    context: &Context,
+    args: &MachineArgs,
+) -> Result<Result<Machine, Box<SpecError>>> {
+    let named = args.mac.is_some() || args.bandwidth.is_some();
+    match context.machine(args) {
+        Ok(machine) => Ok(Ok(machine)),
+        Err(e) if named => Err(e),
+        Err(e) => match e.downcast::<SpecError>() {
+            Ok(why @ SpecError::This(_)) => Ok(Err(Box::new(why))),
+            Ok(other) => Err(other.into()),
+            Err(other) => Err(other),
+        },
+    }
+}
+
+/// What the user wants to run.
+struct Wanted {
+    title: String,
+    candidates: Vec<Candidate>,
+    notes: Vec<String>,
+}
+
+fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted> {
+    let sources = context.sources(None)?;
+    match context.open(model, args.quant.as_deref(), None)? {
+        Opened::Class(class) => {
+            let candidates = candidates(&class, args.limit as usize, &sources)?;
+            let scheme = class.scheme.unwrap_or(Scheme::DEFAULT);
+            let all = class.members.len();
+            let mut notes: Vec<String> = class.notes.iter().map(ToString::to_string).collect();
+            if class.scheme.is_none() {
+                notes.push("no format was given: 4 bit, the most used".to_owned());
+            }
+            if all > candidates.len() {
+                notes.push(format!("the {} most popular of {all} models", candidates.len()));
+            }
+            let title = format!("{}-class models, {}", class.class, scheme.suffix());
+            Ok(Wanted { title, candidates, notes })
+        }
+        Opened::Model(subject) => {
+            let title = format!("{}  {}", subject.id, subject.quant);
+            let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
+            let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
+            let mut candidates = vec![];
+            let mut notes = Vec::new();
+            let subject = *subject;
+            if !named && float {
+                notes.push("no format was given: the usual ones".to_owned());
+                for scheme in LADDER {
+                    candidates.extend(in_format(&subject, scheme, &sources));
+                }
+            }
+            candidates.insert(0, Candidate { subject });
+            Ok(Wanted { title, candidates, notes })
+        }
+    }
+}
+
+fn in_format(
+    subject: &Subject,
+    scheme: Scheme,
+    sources: &crate::predict::Sources<'_, '_>,
+) -> Option<Candidate> {
+    let subject = Subject::from_source(subject.source.clone(), Some(scheme), sources).ok()?;
+    Some(Candidate { subject })
+}
+
+fn on_machine(
+    wanted: &Wanted,
+    machine: &Machine,
+    settings: &Settings,
+) -> Result<(Answer, Verdict)> {
+    let coefficients = Coefficients::embedded()?;
+    let question = Question { machine, coefficients, settings };
+    let rows = rows(question, &wanted.candidates)?;
+    let mut d = Document::default();
+    d.heading(format!("{}  on  {}", wanted.title, machine.name));
+    d.text(run_text(settings));
+    d.table(table(&rows, wanted.candidates.len() > 1));
+    if let [row] = &rows[..] {
+        d.pairs(details(&row.prediction));
+    }
+    d.notes(notes(&wanted.notes, &rows, machine));
+    changes(&mut d, &rows);
+    let best = rows.iter().map(|r| verdict(r.prediction.memory.as_ref())).min_by_key(|v| match v {
+        Verdict::Ok => 0,
+        Verdict::Uncertain => 1,
+        Verdict::No => 2,
+    });
+    let json = json!({
+        "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
+        "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
+    });
+    Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
+}
+
+fn overview(
+    context: &Context,
+    machine: &Machine,
+    settings: &Settings,
+) -> Result<(Answer, Verdict)> {
+    let question = Question { machine, coefficients: Coefficients::embedded()?, settings };
+    let rows = by_size(question, context.models()?, &context.sources(None)?)?;
+    let mut d = Document::default();
+    d.heading(format!("By size, the most popular models on  {}", machine.name));
+    d.text(run_text(settings));
+    d.table(table(&rows, true));
+    let notes_of_choice =
+        ["of each size class the most downloaded model, in the most precise format that fits \
+         (8, 6, 5, 4, 3 bit); --model names any other"
+            .to_owned()];
+    d.notes(notes(&notes_of_choice, &rows, machine));
+    let json = json!({
+        "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
+        "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": notes_of_choice,
+    });
+    Ok((Answer { json, document: d }, Verdict::Ok))
+}
+
+fn run_text(settings: &Settings) -> String {
+    let r = settings.request;
+    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
+    let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
+    format!(
+        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
+        r.context_tokens, r.generate_tokens
+    )
+}
+
+/// A figure in 10^9 bytes, for a column that names the unit.
+fn gb(bytes: u64) -> String {
+    format!("{:.1}", Bytes(bytes).gb())
+}
+
+fn short(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
+}
+
+fn table(rows: &[Row], with_format: bool) -> Table {
+    let mut columns = vec![
+        Column::text("model"),
+        Column::text("fits"),
+        Column::number("tok/s"),
+        Column::number("90 %"),
+        Column::number("TTFT"),
+        Column::number("90 %").droppable(3),
+        Column::number("peak GB"),
+        Column::number("context").droppable(1),
+    ];
+    if with_format {
+        columns.insert(1, Column::text("format").droppable(2));
+    }
+    let mut table = Table::new(columns);
+    for row in rows {
+        let p = &row.prediction;
+        let [soon, late] = p.ttft_interval_90_s();
+        let memory = p.memory.as_ref();
+        let unknown = || "?".to_owned();
+        let mut cells = vec![
+            short(&p.model).to_owned(),
+            memory.map_or_else(unknown, |m| m.judgement.verdict.to_string()),
+            TokensPerSecond(p.decode.tokens_per_s).to_string(),
+            format!(
+                "{}–{}",
+                TokensPerSecond(p.decode.interval_90[0]),
+                TokensPerSecond(p.decode.interval_90[1])
+            ),
+            Seconds(p.prefill.ttft_s).to_string(),
+            format!("{}–{}", Seconds(soon), Seconds(late)),
+            memory.map_or_else(unknown, |m| gb(m.peak.peak_bytes)),
+            p.max_context.map_or_else(unknown, |c| match c.bound {
+                Bound::Memory => format!("{}*", c.tokens),
+                _ => c.tokens.to_string(),
+            }),
+        ];
+        if with_format {
+            cells.insert(1, p.quant.clone());
+        }
+        table.row(cells);
+    }
+    table
+}
+
+fn details(p: &Prediction) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    if let Some(m) = &p.memory {
+        pairs.push(("peak".to_owned(), parts_text(m)));
+        let [low, high] = m.peak_interval_90;
+        pairs.push((
+            String::new(),
+            format!("90 % {low}–{high}; GPU limit {}", p.machine.gpu_limit.bytes),
+        ));
+    }
+    if let Some(c) = p.max_context {
+        pairs.push(("max context".to_owned(), context_text(c)));
+    }
+    pairs.push(("basis".to_owned(), p.decode.evidence.text.clone()));
+    pairs
+}
+
+fn notes(own: &[String], rows: &[Row], machine: &Machine) -> Vec<String> {
+    let limit = &machine.gpu_limit;
+    let mut notes = own.to_vec();
+    let range = if limit.range[0] == limit.range[1] {
+        String::new()
+    } else {
+        format!(", {}–{} by macOS version", limit.range[0], limit.range[1])
+    };
+    notes.push(format!("GPU memory limit {}{range}", limit.bytes));
+    if rows.iter().any(|r| r.prediction.max_context.is_some_and(|c| c.bound == Bound::Memory)) {
+        notes.push(
+            "context: the longest that fits; * ended by memory, others by the model".to_owned(),
+        );
+    }
+    notes.extend(warnings(rows));
+    notes
+}
+
+/// The doubts of all rows; those of some rows only say which.
+fn warnings(rows: &[Row]) -> Vec<String> {
+    let mut seen: Vec<(&String, Vec<&str>)> = Vec::new();
+    for row in rows {
+        for text in &row.prediction.warnings {
+            match seen.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, models)) => models.push(short(&row.prediction.model)),
+                None => seen.push((text, vec![short(&row.prediction.model)])),
+            }
+        }
+    }
+    let of_all = |models: &[&str]| models.len() == rows.len();
+    seen.into_iter()
+        .map(
+            |(text, models)| {
+                if of_all(&models) {
+                    text.clone()
+                } else {
+                    format!("{}: {text}", models.join(", "))
+                }
+            },
+        )
+        .collect()
+}
+
+/// The changes that help the rows that do not fit.
+fn changes(d: &mut Document, rows: &[Row]) {
+    for row in rows.iter().filter(|r| !r.changes.is_empty()) {
+        let p = &row.prediction;
+        d.text(format!("What would help {} {}, the cheapest first:", short(&p.model), p.quant));
+        d.table(changes_table(&row.changes));
+        d.notes(wired_notes(&row.changes));
+    }
+}
+
+fn row_json(row: &Row) -> Result<Value> {
+    let mut json = row.prediction.json();
+    json["memory"]["changes"] = serde_json::to_value(&row.changes)?;
+    Ok(json)
+}
+
+/// Away from a Mac: what the models need, and the Macs that run all of them.
+fn without_machine(
+    context: &Context,
+    wanted: Wanted,
+    why: &SpecError,
+    settings: &Settings,
+) -> Result<(Answer, Verdict)> {
+    let coefficients = Coefficients::embedded()?;
+    let Some(first) = wanted.candidates.first() else {
+        anyhow::bail!("no model of this size is supported by mlx-lm")
+    };
+    let macs = macs_for(&context.catalogue, coefficients, &first.subject, settings)?;
+    let mut d = Document::default();
+    d.heading(format!("{}: which Mac?", wanted.title));
+    d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(settings)));
+    let needs: Vec<Need> =
+        wanted.candidates.iter().map(|c| Need::of(&c.subject, settings)).collect::<Result<_>>()?;
+    d.table(needs_table(&needs));
+    d.heading(format!("Macs that run {}, cheapest first", short(&first.subject.id)));
+    d.table(macs_table(&macs));
+    let mut notes = wanted.notes;
+    if macs.len() > MACS {
+        notes.push(format!("the {MACS} cheapest of {}; --mac asks about any other", macs.len()));
+    }
+    notes.push(format!(
+        "list prices in USD, state {}; the smallest memory and SSD of each",
+        crate::hardware::catalogue::AS_OF
+    ));
+    d.notes(notes.clone());
+    let json = json!({
+        "schema": "mlxplan.recommendation/1", "machine": null, "request": request_json(settings),
+        "needs": needs.iter().map(Need::json).collect::<Vec<_>>(),
+        "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
+    });
+    Ok((Answer { json, document: d }, Verdict::Ok))
+}
+
+/// What a model needs on a Mac with a Max chip.
+struct Need {
+    id: String,
+    quant: String,
+    weights: u64,
+    peak: u64,
+    kv_per_token: f64,
+    made_for: Option<u64>,
+}
+
+impl Need {
+    fn of(subject: &Subject, settings: &Settings) -> Result<Self> {
+        use crate::ledger::cache::Growth;
+        use crate::ledger::peak::peak;
+        use crate::ledger::replay::{ArchClass, Gpu};
+        let graph = &subject.graph;
+        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+        let r = settings.request;
+        let growth = Growth::of(graph, r.prefill_step, r.batch, r.kv)?;
+        let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
+        Ok(Self {
+            id: subject.id.clone(),
+            quant: subject.quant.clone(),
+            weights: crate::ledger::weights::Weights::of(graph).bytes,
+            peak: peak(graph, &r.on(gpu))?.peak_bytes,
+            kv_per_token: per_token,
+            made_for: graph.max_context(),
+        })
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "model": { "id": self.id, "quant": self.quant }, "weights_bytes": self.weights,
+            "peak_bytes": self.peak, "kv_bytes_per_token": self.kv_per_token,
+            "model_max_context_tokens": self.made_for,
+        })
+    }
+}
+
+fn needs_table(needs: &[Need]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("model"),
+        Column::text("format").droppable(2),
+        Column::number("weights GB"),
+        Column::number("peak GB"),
+        Column::number("kB a token").droppable(1),
+        Column::number("made for"),
+    ]);
+    for n in needs {
+        table.row([
+            short(&n.id).to_owned(),
+            n.quant.clone(),
+            gb(n.weights),
+            gb(n.peak),
+            format!("{:.1}", n.kv_per_token.max(0.0) / 1e3),
+            n.made_for.map_or_else(|| "?".to_owned(), |t| t.to_string()),
+        ]);
+    }
+    table
+}
+
+fn macs_table(macs: &[MacChoice]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("Mac"),
+        Column::text("chip").droppable(3),
+        Column::number("memory"),
+        Column::number("USD"),
+        Column::text("fits"),
+        Column::number("tok/s"),
+        Column::number("90 %").droppable(1),
+        Column::number("TTFT").droppable(2),
+    ]);
+    for m in macs.iter().take(MACS) {
+        table.row([
+            m.mac.clone(),
+            m.machine.chip.clone().unwrap_or_default(),
+            format!("{:.0} GB", m.machine.memory.value.gib()),
+            m.usd_now.map_or_else(|| "?".to_owned(), |p| p.to_string()),
+            m.memory.judgement.verdict.to_string(),
+            TokensPerSecond(m.decode.tokens_per_s).to_string(),
+            format!(
+                "{}–{}",
+                TokensPerSecond(m.decode.interval_90[0]),
+                TokensPerSecond(m.decode.interval_90[1])
+            ),
+            Seconds(m.prefill.ttft_s).to_string(),
+        ]);
+    }
+    table
+}
+
+fn mac_json(m: &MacChoice) -> Value {
+    json!({
+        "mac": m.mac, "machine": m.machine.summary(), "usd_now": m.usd_now, "usd_launch": m.usd_launch,
+        "fits": m.memory.judgement.fits, "verdict": m.memory.judgement.verdict,
+        "peak_bytes": m.memory.peak.peak_bytes,
+        "decode": {
+            "tokens_per_s": m.decode.tokens_per_s, "interval_80": m.decode.interval_80,
+            "interval_90": m.decode.interval_90,
+        },
+        "prefill": { "tokens_per_s": m.prefill.tokens_per_s, "ttft_s": m.prefill.ttft_s },
+    })
+}

@@ -1,0 +1,169 @@
+//! The longest context that fits, solved from the peak.
+//!
+//! The peak of a generation is weights, cache and what the simulation finds on top. The cache is counted for any length
+//! without a simulation; what is on top hardly changes with the length where attention is fused. So the search guesses
+//! a length from the cache alone, simulates it, and corrects the guess by what the simulation found.
+
+use super::default_reserve;
+use crate::graph::Graph;
+use crate::hardware::machine::Machine;
+use crate::ledger::cache::Growth;
+use crate::ledger::peak::{self, PeakError};
+use crate::predict::request::{Request, gpu};
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// The longest context, and what ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MaxContext {
+    /// Tokens of a sequence, prompt and generated ones together; 0 when not even one token fits.
+    pub tokens: u32,
+    /// What ends it.
+    pub bound: Bound,
+}
+
+/// What ends the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The length that the model was made for.
+    Model,
+    /// Memory.
+    Memory,
+    /// Nothing that mlxplan knows of: the cache stops growing, and the model states no length.
+    None,
+}
+
+/// Longest context that is searched.
+const LONGEST: u32 = 1 << 24;
+/// Simulations of one search at most.
+const PROBES: u32 = 12;
+
+/// Bytes that MLX's peak may reach: the GPU limit, or memory less the reserve and the Python process.
+#[must_use]
+pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
+    let memory = machine.memory.value;
+    let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
+    let [low, high] = super::RUNTIME_BYTES;
+    let rest = memory.saturating_sub(reserve).saturating_sub(Bytes((low + high) / 2));
+    machine.gpu_limit.bytes.min(rest)
+}
+
+/// The longest context of a model on a machine, for a request whose prompt is as long as memory and model allow.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn max_context(
+    graph: &Graph,
+    machine: &Machine,
+    request: &Request,
+    reserve: Option<Bytes>,
+) -> Result<MaxContext, PeakError> {
+    within(graph, machine, request, budget(machine, reserve))
+}
+
+/// The longest context whose peak stays within a number of bytes.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn within(
+    graph: &Graph,
+    machine: &Machine,
+    request: &Request,
+    budget: Bytes,
+) -> Result<MaxContext, PeakError> {
+    let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
+    let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
+    let search = Search {
+        graph,
+        machine,
+        request: *request,
+        budget: budget.0,
+        growth: Growth::of(graph, request.prefill_step, request.batch, request.kv)?,
+    };
+    let at_top = search.peak(top)?;
+    if at_top.0 <= search.budget {
+        let bound = if made_for.is_some() { Bound::Model } else { Bound::None };
+        return Ok(MaxContext { tokens: top, bound });
+    }
+    Ok(MaxContext { tokens: search.run(top, at_top)?, bound: Bound::Memory })
+}
+
+struct Search<'a> {
+    graph: &'a Graph,
+    machine: &'a Machine,
+    request: Request,
+    budget: u64,
+    growth: Growth<'a>,
+}
+
+impl Search<'_> {
+    /// Peak of a generation that ends at `total` tokens, and the part of it that is not cache. The last whole chunk is
+    /// simulated as well as what comes after it, so that a longer context never needs less.
+    fn peak(&self, total: u32) -> Result<(u64, u64), PeakError> {
+        let generate = self.request.generate_tokens.min(total.saturating_sub(1)).max(1);
+        let prompt = total.saturating_sub(generate).max(1);
+        let peak = self.simulate(Request {
+            context_tokens: prompt,
+            generate_tokens: generate,
+            ..self.request
+        })?;
+        Ok((peak, peak.saturating_sub(self.growth.bytes(total)?)))
+    }
+
+    fn simulate(&self, request: Request) -> Result<u64, PeakError> {
+        let request = request.on(gpu(self.machine));
+        let end = peak::end(self.graph, &request)?;
+        if end.attention_scratch_bytes == 0 {
+            return Ok(end.peak_bytes);
+        }
+        Ok(peak::peak(self.graph, &request)?.peak_bytes)
+    }
+
+    /// The largest total below `top`, which does not fit, whose peak fits.
+    fn run(&self, top: u32, at_top: (u64, u64)) -> Result<u32, PeakError> {
+        let (mut low, mut high) = (0, top);
+        let mut rest = at_top.1;
+        for probe in 0..PROBES {
+            if high - low <= self.grain() {
+                break;
+            }
+            let guess = self.longest_cache(self.budget.saturating_sub(rest), low, high)?;
+            // A guess at an end of the range says nothing new: halve it instead.
+            let inside = guess > low && guess < high && probe < PROBES / 2;
+            let total = if inside { guess } else { low + (high - low) / 2 };
+            let (peak, beyond) = self.peak(total)?;
+            if peak <= self.budget {
+                let settled = inside && beyond.abs_diff(rest) < self.budget / 2000;
+                low = total;
+                rest = beyond;
+                if settled {
+                    break;
+                }
+            } else {
+                high = total;
+                rest = rest.max(beyond);
+            }
+        }
+        Ok(low)
+    }
+
+    /// Caches grow in steps of 256 tokens, so nothing finer decides.
+    const fn grain(&self) -> u32 {
+        256
+    }
+
+    /// The largest total between `low` and `high` whose cache stays within a number of bytes.
+    fn longest_cache(&self, bytes: u64, low: u32, high: u32) -> Result<u32, PeakError> {
+        let (mut low, mut high) = (low, high);
+        while high - low > 64 {
+            let middle = low + (high - low) / 2;
+            if self.growth.bytes(middle)? <= bytes {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}

@@ -1,0 +1,251 @@
+//! The limits of a machine and the verdict on a need.
+
+use super::Process;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::Peak;
+use crate::units::Bytes;
+use serde::Serialize;
+use std::fmt;
+
+/// What a limit limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// Metal's working set: more than this and a command buffer fails for want of memory.
+    GpuLimit,
+    /// Metal's largest single buffer.
+    LargestBuffer,
+    /// Memory less what macOS and other programs keep: more than this and macOS swaps.
+    Memory,
+    /// 0.9 of the working set: from there mlx-lm warns that a model of this size is slow.
+    MlxLmWarning,
+}
+
+impl LimitKind {
+    /// The limit in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GpuLimit => "GPU memory limit",
+            Self::LargestBuffer => "largest buffer",
+            Self::Memory => "memory less reserve",
+            Self::MlxLmWarning => "mlx-lm's warning",
+        }
+    }
+
+    /// Whether exceeding it stops the run, or makes it swap.
+    #[must_use]
+    pub const fn is_hard(self) -> bool {
+        !matches!(self, Self::MlxLmWarning)
+    }
+}
+
+/// Whether a need stays under a limit, both known within a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Even the highest need stays under the lowest limit.
+    Yes,
+    /// It fits, but a soft limit is exceeded or a hard one is near.
+    Tight,
+    /// The ranges overlap.
+    Uncertain,
+    /// Even the lowest need exceeds the highest limit.
+    No,
+}
+
+/// The verdict as the JSON contract words it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fits {
+    /// With room to spare.
+    Yes,
+    /// Barely, or only probably.
+    Tight,
+    /// Not, or probably not.
+    No,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Yes => "yes",
+            Self::Tight => "tight",
+            Self::Uncertain => "uncertain",
+            Self::No => "no",
+        })
+    }
+}
+
+impl fmt::Display for Fits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Yes => "yes",
+            Self::Tight => "tight",
+            Self::No => "no",
+        })
+    }
+}
+
+/// A need against a limit.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limit {
+    /// What is limited.
+    pub kind: LimitKind,
+    /// Bytes needed: the expected value.
+    pub need_bytes: Bytes,
+    /// Lowest and highest need expected.
+    pub need_range_bytes: [Bytes; 2],
+    /// Bytes allowed: the value to plan with.
+    pub limit_bytes: Bytes,
+    /// Lowest and highest value of the limit.
+    pub limit_range_bytes: [Bytes; 2],
+    /// Whether the need stays under it.
+    pub verdict: Verdict,
+    /// The rule behind need and limit.
+    pub rule: &'static str,
+}
+
+/// A need this close to a hard limit is called tight.
+const TIGHT: f64 = 0.95;
+
+impl Limit {
+    /// Compares a need with a limit.
+    #[must_use]
+    pub fn new(
+        kind: LimitKind,
+        (need, need_range): (Bytes, [Bytes; 2]),
+        (limit, limit_range): (Bytes, [Bytes; 2]),
+        rule: &'static str,
+    ) -> Self {
+        let verdict = if need_range[0] > limit_range[1] {
+            if kind.is_hard() { Verdict::No } else { Verdict::Tight }
+        } else if !kind.is_hard() {
+            if need > limit { Verdict::Tight } else { Verdict::Yes }
+        } else if need_range[1] > limit_range[0] {
+            Verdict::Uncertain
+        } else if need_range[1].0 as f64 > TIGHT * limit_range[0].0 as f64 {
+            Verdict::Tight
+        } else {
+            Verdict::Yes
+        };
+        Self {
+            kind,
+            need_bytes: need,
+            need_range_bytes: need_range,
+            limit_bytes: limit,
+            limit_range_bytes: limit_range,
+            verdict,
+            rule,
+        }
+    }
+
+    /// What is left under the limit; negative when the need exceeds it.
+    #[must_use]
+    pub fn headroom_bytes(&self) -> i128 {
+        i128::from(self.limit_bytes.0) - i128::from(self.need_bytes.0)
+    }
+}
+
+/// What macOS does when memory is exceeded.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Swap {
+    /// Bytes that do not stay in memory.
+    pub excess_bytes: Bytes,
+    /// How many times slower a token becomes when the excess is read from the SSD every time: lowest and highest.
+    pub slowdown: [f64; 2],
+}
+
+/// Read speed of the SSDs of Macs in bytes per second: a base Mac mini and a MacBook Pro, as published by reviewers.
+const SSD_BYTES_PER_S: [f64; 2] = [3.3e9, 6.7e9];
+
+impl Swap {
+    /// The slow-down when `excess` of the weights comes from the SSD for every token and everything else from memory.
+    fn of(excess: Bytes, read_per_token: f64, bandwidth: f64) -> Self {
+        let in_memory = read_per_token / bandwidth;
+        let slower = |ssd: f64| {
+            let x = (excess.0 as f64).min(read_per_token);
+            ((read_per_token - x) / bandwidth + x / ssd) / in_memory
+        };
+        Self {
+            excess_bytes: excess,
+            slowdown: [slower(SSD_BYTES_PER_S[1]), slower(SSD_BYTES_PER_S[0])],
+        }
+    }
+}
+
+/// All limits and what they amount to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judgement {
+    /// Every limit with its need.
+    pub limits: Vec<Limit>,
+    /// The worst verdict.
+    pub verdict: Verdict,
+    /// The same as the JSON contract words it.
+    pub fits: Fits,
+    /// What swapping would cost, when memory does not suffice.
+    pub swap: Option<Swap>,
+}
+
+impl Judgement {
+    pub(super) fn of(
+        peak: &Peak,
+        interval: [Bytes; 2],
+        process: &Process,
+        machine: &Machine,
+        reserve: Bytes,
+    ) -> Self {
+        let gpu = &machine.gpu_limit;
+        let memory = machine.memory.value.saturating_sub(reserve);
+        let exact = |bytes: Bytes| (bytes, [bytes; 2]);
+        let [low, high] = process.runtime_bytes.map(Bytes);
+        let need = Bytes(peak.peak_bytes);
+        let middle = Bytes((low.0 + high.0) / 2);
+        let limits = vec![
+            Limit::new(
+                LimitKind::GpuLimit,
+                (need, interval),
+                (gpu.bytes, gpu.range),
+                "MLX's peak must stay under Metal's recommendedMaxWorkingSetSize",
+            ),
+            Limit::new(
+                LimitKind::LargestBuffer,
+                exact(Bytes(peak.largest_buffer_bytes)),
+                exact(gpu.max_buffer()),
+                "no array may be larger than Metal's maxBufferLength, three quarters of the default limit",
+            ),
+            Limit::new(
+                LimitKind::Memory,
+                (need + middle, [interval[0] + low, interval[1] + high]),
+                exact(memory),
+                "MLX's peak, the Python process and the reserve must fit into memory; otherwise macOS swaps",
+            ),
+            Limit::new(
+                LimitKind::MlxLmWarning,
+                exact(Bytes(peak.weights_bytes)),
+                exact(machine.mlx_limits().warning),
+                "mlx-lm warns when the weights exceed 0.9 of the GPU limit",
+            ),
+        ];
+        let verdict = limits.iter().map(|l| l.verdict).max().unwrap_or(Verdict::Yes);
+        let over = limits.iter().any(|l| l.kind.is_hard() && l.headroom_bytes() < 0);
+        let fits = match verdict {
+            Verdict::Yes => Fits::Yes,
+            Verdict::No => Fits::No,
+            Verdict::Uncertain if over => Fits::No,
+            Verdict::Tight | Verdict::Uncertain => Fits::Tight,
+        };
+        let excess = (need + middle).saturating_sub(memory);
+        let swap = (excess > Bytes::ZERO).then(|| {
+            let read = peak.weights_bytes + peak.kv_bytes;
+            Swap::of(excess, read as f64, machine.bandwidth.value.0)
+        });
+        Self { limits, verdict, fits, swap }
+    }
+
+    /// The hard limit with the least room.
+    #[must_use]
+    pub fn tightest(&self) -> Option<&Limit> {
+        self.limits.iter().filter(|l| l.kind.is_hard()).min_by_key(|l| l.headroom_bytes())
+    }
+}

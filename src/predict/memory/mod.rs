@@ -1,0 +1,103 @@
+//! Whether a generation fits: its peak, what the process will occupy, and the limits of the machine.
+
+mod advice;
+mod context;
+mod interval;
+mod limits;
+
+pub use advice::{Advice, Change, advise};
+pub use context::{Bound, MaxContext, max_context};
+pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
+pub use limits::{Fits, Judgement, Limit, LimitKind, Swap, Verdict};
+
+use super::request::{Request, gpu};
+use crate::graph::Graph;
+use crate::hardware::limits::macos_reserve;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::{self, Peak, PeakError};
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// Memory of a Python process with mlx-lm beside MLX's buffers: interpreter, libraries, tokenizer. An assumption, from
+/// footprints of 0.3 to 0.6 GB that idle servers show.
+pub const RUNTIME_BYTES: [u64; 2] = [300_000_000, 600_000_000];
+
+/// Memory kept for macOS and other programs unless the user says otherwise: [`macos_reserve`], but no more than a
+/// quarter of the memory, because macOS itself leaves three quarters of a small Mac to the GPU.
+#[must_use]
+pub fn default_reserve(memory: Bytes) -> Bytes {
+    macos_reserve(memory).min(Bytes(memory.0 / 4))
+}
+
+/// The memory of a generation on a machine.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// MLX's peak and its parts.
+    pub peak: Peak,
+    /// Where the measured peak will be nine times out of ten.
+    pub peak_interval_90: [Bytes; 2],
+    /// What macOS will show for the process.
+    pub process: Process,
+    /// What the limits say.
+    pub judgement: Judgement,
+    /// Memory kept for macOS and other programs.
+    pub reserve: Bytes,
+}
+
+/// What macOS shows for a process that generates with mlx-lm (`footprint`, Activity Monitor).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Process {
+    /// MLX's active memory at its peak (`mx.get_peak_memory()`).
+    pub mlx_peak_bytes: u64,
+    /// The same and the freed buffers that MLX keeps for reuse at that time, up to its limit.
+    pub mlx_resident_bytes: u64,
+    /// Interpreter, libraries and tokenizer: lowest and highest value assumed.
+    pub runtime_bytes: [u64; 2],
+    /// Footprint of the process: lowest and highest value expected.
+    pub footprint_bytes: [u64; 2],
+}
+
+impl Memory {
+    /// Simulates the generation and judges it.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model, or the request is empty.
+    pub fn of(
+        graph: &Graph,
+        machine: &Machine,
+        request: &Request,
+        reserve: Option<Bytes>,
+    ) -> Result<Self, PeakError> {
+        let peak = peak::peak(graph, &request.on(gpu(machine)))?;
+        Ok(Self::judge(peak, machine, reserve))
+    }
+
+    /// Judges a peak that has been simulated.
+    #[must_use]
+    pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {
+        let peak_interval_90 = interval_90(Bytes(peak.peak_bytes));
+        let process = Process::of(&peak, machine);
+        let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
+        let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
+        Self { peak, peak_interval_90, process, judgement, reserve }
+    }
+}
+
+impl Process {
+    /// MLX gives freed buffers back once active and freed ones reach 0.95 of the GPU limit
+    /// ([`crate::hardware::limits::MlxLimits`]), but active ones stay.
+    fn of(peak: &Peak, machine: &Machine) -> Self {
+        let reclaim = machine.mlx_limits().reclaim.0;
+        let resident = peak.resident_bytes.min(reclaim.max(peak.peak_bytes));
+        let [low, high] = RUNTIME_BYTES;
+        Self {
+            mlx_peak_bytes: peak.peak_bytes,
+            mlx_resident_bytes: resident,
+            runtime_bytes: RUNTIME_BYTES,
+            footprint_bytes: [peak.peak_bytes + low, resident + high],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+use super::*;
+use crate::hardware::{Catalogue, spec};
+use crate::model::{Config, Scheme};
+use proptest::prelude::*;
+
+fn qwen3(layers: u32, hidden: u32) -> Graph {
+    let config = Config::parse(&format!(
+        r#"{{"model_type":"qwen3","hidden_size":{hidden},"num_hidden_layers":{layers},"num_attention_heads":32,
+            "num_key_value_heads":8,"head_dim":128,"intermediate_size":{},"vocab_size":151936,
+            "max_position_embeddings":131072,"tie_word_embeddings":false}}"#,
+        hidden * 3
+    ));
+    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+}
+
+fn machine(text: &str) -> Machine {
+    spec::resolve(text, &Catalogue::embedded()).expect("a known Mac")
+}
+
+/// A peak of the given size and nothing else that could matter.
+fn stated(peak_bytes: u64) -> Peak {
+    Peak {
+        peak_bytes,
+        weights_bytes: peak_bytes / 2,
+        kv_bytes: 0,
+        state_bytes: 0,
+        attention_scratch_bytes: 0,
+        run_ahead_bytes: 0,
+        largest_buffer_bytes: 1,
+        resident_bytes: peak_bytes,
+        phase: peak::Phase::Prefill,
+        context_tokens: 1,
+        steps: Vec::new(),
+    }
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// github.com/antirez/ds4 #890, #893 and #909: a plan of 108.01 GiB failed in the first chunk on a 128 GB M5 Max with
+/// the stock limit of 107.52 GiB, and worked with a limit of 112 GiB.
+#[test]
+fn half_a_gibibyte_over_the_limit_does_not_fit() {
+    let stock = machine("m5max-40/128");
+    assert!((stock.gpu_limit.bytes.gib() - 107.52).abs() < 0.01);
+    let need = (108.01 * GIB) as u64;
+    let peak = stated(need);
+    let process = Process::of(&peak, &stock);
+    let exact = [Bytes(need); 2];
+    let judged = Judgement::of(&peak, exact, &process, &stock, default_reserve(stock.memory.value));
+    assert_eq!((judged.verdict, judged.fits), (Verdict::No, Fits::No));
+
+    let mut raised = stock.clone();
+    raised.gpu_limit = raised.gpu_limit.with_wired_limit(112 * 1024);
+    let judged =
+        Judgement::of(&peak, exact, &process, &raised, default_reserve(raised.memory.value));
+    assert_ne!(judged.fits, Fits::No, "{judged:?}");
+}
+
+#[test]
+fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
+    let mac = machine("m5max-40/128");
+    let limit = mac.gpu_limit.bytes.0;
+    let verdict = |peak: u64| Memory::judge(stated(peak), &mac, None).judgement.verdict;
+    assert_eq!(verdict(limit - 200_000_000), Verdict::Uncertain);
+    assert_eq!(verdict(limit / 2), Verdict::Yes);
+    assert_eq!(verdict(limit - limit / 40), Verdict::Tight);
+    assert_eq!(verdict(limit + 2_000_000_000), Verdict::No);
+    // Before macOS 26 the limit of this size was lower: a Mac that may run either is uncertain in between.
+    let m4 = machine("m4max-40/128");
+    let between = (m4.gpu_limit.range[0].0 + m4.gpu_limit.range[1].0) / 2;
+    assert_eq!(Memory::judge(stated(between), &m4, None).judgement.verdict, Verdict::Uncertain);
+}
+
+#[test]
+fn swapping_is_a_no_that_says_how_slow() {
+    let mac = machine("m5max-40/128");
+    let judged = Memory::judge(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgement;
+    assert_eq!(judged.fits, Fits::No);
+    let swap = judged.swap.expect("memory does not suffice");
+    assert!(swap.slowdown[0] > 2.0 && swap.slowdown[1] > swap.slowdown[0], "{swap:?}");
+}
+
+#[test]
+fn the_longest_context_fits_and_a_longer_one_does_not() {
+    let graph = qwen3(36, 4096);
+    let mac = machine("m3-10/16");
+    let request = Request::default();
+    let budget = context::budget(&mac, None);
+    let found = max_context(&graph, &mac, &request, None).expect("runs");
+    assert_eq!(found.bound, Bound::Memory);
+    let peak_at = |total: u32| {
+        let request = Request { context_tokens: total - request.generate_tokens, ..request };
+        peak::full(&graph, &request.on(gpu(&mac))).expect("runs").peak_bytes
+    };
+    assert!(peak_at(found.tokens) <= budget.0, "{found:?}");
+    assert!(peak_at(found.tokens + 1024) > budget.0, "{found:?}");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_has_no_context() {
+    let graph = qwen3(80, 8192);
+    let found = max_context(&graph, &machine("m3-10/16"), &Request::default(), None).expect("runs");
+    assert_eq!(found.tokens, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn more_memory_never_holds_less_context(gb in 4.0f64..40.0, more in 0.2f64..8.0, layers in 2u32..12) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request::default();
+        let at = |gb: f64| context::within(&graph, &mac, &request, Bytes::from_gb(gb)).unwrap().tokens;
+        prop_assert!(at(gb) <= at(gb + more));
+    }
+
+    #[test]
+    fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
+        let graph = qwen3(layers, 4096);
+        let mac = machine("m3-10/16");
+        let at = |request: Request| max_context(&graph, &mac, &request, None).unwrap().tokens;
+        let plain = at(Request::default());
+        // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
+        // the scores of a chunk against a long context take more room than the bits save.
+        let kv = |bits| Some(crate::graph::cache::KvQuantisation::bits(bits));
+        let small = Request { prefill_step: 128, ..Request::default() };
+        let eight = at(Request { kv: kv(8), ..small });
+        let four = at(Request { kv: kv(4), ..small });
+        prop_assert!(eight <= four, "{eight} {four}");
+        let four_users = at(Request { batch: 4, ..Request::default() });
+        prop_assert!(four_users <= plain, "{four_users} {plain}");
+        let small_chunks = at(Request { prefill_step: 512, ..Request::default() });
+        prop_assert!(small_chunks >= plain, "{small_chunks} {plain}");
+    }
+}

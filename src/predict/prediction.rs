@@ -1,0 +1,268 @@
+//! Everything mlxplan can say about a model on a machine.
+
+use super::memory::{MaxContext, Memory, max_context};
+use super::request::Request;
+use super::speed::{AtDepth, Decode, Engine, Prefill, Speed, SpeedRequest};
+use super::subject::Subject;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::PeakError;
+use crate::ledger::weights::Weights;
+use crate::roofline::features::FeatureError;
+use crate::roofline::{Coefficients, Target};
+use crate::units::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// How close the basis of a prediction is to the run itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fidelity {
+    /// Specifications and published measurements.
+    Spec,
+    /// Kernels timed on this machine.
+    Calibrated,
+    /// This model's own layers timed on this machine.
+    LayerTimed,
+    /// A real generation.
+    Measured,
+}
+
+impl Fidelity {
+    /// The word in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Spec => "spec",
+            Self::Calibrated => "calibrated",
+            Self::LayerTimed => "layer_timed",
+            Self::Measured => "measured",
+        }
+    }
+}
+
+/// What is to be predicted besides model and machine.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The run.
+    pub request: Request,
+    /// The engine.
+    pub engine: Engine,
+    /// Memory kept for macOS and other programs; `None` for the default.
+    pub reserve: Option<Bytes>,
+    /// Cache lengths at which the decode speed is wanted as well.
+    pub depths: Vec<u32>,
+}
+
+/// A prediction.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// Name of the model.
+    pub model: String,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// Format of its weights.
+    pub quant: String,
+    /// Sizes of its weights.
+    pub weights: Weights,
+    /// The machine.
+    pub machine: Machine,
+    /// What was asked.
+    pub settings: Settings,
+    /// Peak memory, process and limits, of mlx-lm. `None` for engines whose memory is not modelled.
+    pub memory: Option<Memory>,
+    /// Longest context, of mlx-lm.
+    pub max_context: Option<MaxContext>,
+    /// Decode speed.
+    pub decode: Decode,
+    /// Decode speed at other depths.
+    pub at_depth: Vec<AtDepth>,
+    /// Prefill speed and time to first token.
+    pub prefill: Prefill,
+    /// Basis of the speeds.
+    pub fidelity: Fidelity,
+    /// Doubts.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no prediction.
+#[derive(Debug, Error)]
+pub enum PredictError {
+    /// The run cannot be simulated.
+    #[error(transparent)]
+    Peak(#[from] PeakError),
+    /// The step cannot be traced.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+}
+
+impl Request {
+    /// The same run as the speed model takes it.
+    #[must_use]
+    pub fn speed(&self, engine: Engine) -> SpeedRequest {
+        SpeedRequest {
+            context_tokens: self.context_tokens,
+            generate_tokens: self.generate_tokens,
+            batch: self.batch,
+            prefill_step: self.prefill_step,
+            kv: self.kv,
+            engine,
+            gguf: None,
+        }
+    }
+}
+
+impl Prediction {
+    /// Predicts.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model, or the request is empty.
+    pub fn of(
+        coefficients: &Coefficients,
+        subject: &Subject,
+        machine: &Machine,
+        settings: &Settings,
+    ) -> Result<Self, PredictError> {
+        let (graph, request) = (&subject.graph, &settings.request);
+        let simulated = settings.engine == Engine::Mlx;
+        let (memory, context) = if simulated {
+            let memory = Memory::of(graph, machine, request, settings.reserve)?;
+            let context = max_context(graph, machine, request, settings.reserve)?;
+            (Some(memory), Some(context))
+        } else {
+            (None, None)
+        };
+        let speed_request = request.speed(settings.engine);
+        let speed = Speed::of(graph, &speed_request)?;
+        let target = Target::of(machine);
+        let decode = speed.decode(coefficients, &target, &speed_request);
+        let prefill = speed.prefill(coefficients, &target, &speed_request);
+        let at_depth = speed.decode_at(coefficients, &target, &speed_request, &settings.depths);
+        let mut warnings = subject.warnings.clone();
+        warnings.extend(beyond_the_model(subject, request));
+        for text in decode.warnings.iter().chain(&prefill.warnings) {
+            if !warnings.contains(text) {
+                warnings.push(text.clone());
+            }
+        }
+        if !simulated {
+            warnings.push(format!("the memory of {} is not simulated", settings.engine));
+        }
+        Ok(Self {
+            model: subject.id.clone(),
+            family: graph.model_type().to_owned(),
+            quant: subject.quant.clone(),
+            weights: Weights::of(graph),
+            machine: machine.clone(),
+            settings: settings.clone(),
+            memory,
+            max_context: context,
+            decode,
+            at_depth,
+            prefill,
+            fidelity: Fidelity::Spec,
+            warnings,
+        })
+    }
+
+    /// Time to first token at both ends of the 90 % interval of the prefill speed, in seconds.
+    #[must_use]
+    pub fn ttft_interval_90_s(&self) -> [f64; 2] {
+        let p = &self.prefill;
+        let first = p.ttft_s - f64::from(self.settings.request.context_tokens) / p.tokens_per_s;
+        let at = |rate: f64| f64::from(self.settings.request.context_tokens) / rate + first;
+        [at(p.interval_90[1]), at(p.interval_90[0])]
+    }
+
+    /// The object `mlxplan.prediction/1`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let Request { context_tokens, generate_tokens, batch, prefill_step, kv } =
+            self.settings.request;
+        let (w, d, p) = (&self.weights, &self.decode, &self.prefill);
+        json!({
+            "schema": "mlxplan.prediction/1",
+            "model": {
+                "id": self.model, "family": self.family, "quant": self.quant,
+                "parameters": w.parameters, "active_parameters": w.active_parameters,
+            },
+            "machine": self.machine.summary(),
+            "request": {
+                "context_tokens": context_tokens, "generate_tokens": generate_tokens, "batch": batch,
+                "kv_bits": kv.map(|q| q.packing.bits), "prefill_step": prefill_step,
+                "engine": self.settings.engine,
+                "reserve_bytes": self.memory.as_ref().map(|m| m.reserve),
+            },
+            "memory": self.memory_json(),
+            "decode": {
+                "tokens_per_s": d.tokens_per_s, "interval_80": d.interval_80, "interval_90": d.interval_90,
+                "seconds_per_token": d.seconds_per_token, "bytes_per_token": d.bytes_per_token,
+                "dispatches_per_token": d.dispatches_per_token, "bound": d.bound, "terms": d.terms,
+                "evidence": d.evidence, "at_depth": self.at_depth,
+            },
+            "prefill": {
+                "tokens_per_s": p.tokens_per_s, "ttft_s": p.ttft_s,
+                "interval_80": p.interval_80, "interval_90": p.interval_90,
+                "ttft_interval_90_s": self.ttft_interval_90_s(),
+                "terms": p.terms, "evidence": p.evidence,
+            },
+            "fidelity": self.fidelity,
+            "provenance": self.provenance(),
+            "warnings": self.warnings,
+        })
+    }
+
+    fn memory_json(&self) -> Value {
+        let (Some(m), Some(context)) = (&self.memory, &self.max_context) else {
+            return json!({
+                "weights_bytes": self.weights.bytes, "kv_bytes": null, "state_bytes": null,
+                "run_ahead_bytes": null, "peak_bytes": null, "peak_interval_90_bytes": null, "fits": null,
+                "max_context_tokens": null,
+            });
+        };
+        let peak = &m.peak;
+        json!({
+            "weights_bytes": self.weights.bytes, "weights_active_bytes": peak.weights_bytes,
+            "kv_bytes": peak.kv_bytes, "state_bytes": peak.state_bytes,
+            "attention_scratch_bytes": peak.attention_scratch_bytes,
+            "run_ahead_bytes": peak.run_ahead_bytes, "peak_bytes": peak.peak_bytes,
+            "peak_interval_90_bytes": m.peak_interval_90,
+            "peak_phase": peak.phase, "peak_context_tokens": peak.context_tokens,
+            "largest_buffer_bytes": peak.largest_buffer_bytes,
+            "process": m.process,
+            "fits": m.judgement.fits, "verdict": m.judgement.verdict,
+            "limits": m.judgement.limits, "swap": m.judgement.swap,
+            "max_context_tokens": context.tokens, "max_context_bound": context.bound,
+        })
+    }
+
+    /// Where the figures come from.
+    #[must_use]
+    pub fn provenance(&self) -> Vec<Value> {
+        let mut all: Vec<Value> = self
+            .machine
+            .provenance()
+            .into_iter()
+            .map(|(name, from)| json!({ "input": name, "from": from }))
+            .collect();
+        let text = |name: &str, from: &str| json!({ "input": name, "from": from });
+        all.push(text("decode", &self.decode.evidence.text));
+        all.push(text("prefill", &self.prefill.evidence.text));
+        if self.memory.is_some() {
+            all.push(text("peak", "simulation of mlx-lm 0.32.2 on MLX 0.32's allocation rules"));
+            all.push(text("peak_interval", super::memory::PEAK_INTERVAL_SOURCE));
+        }
+        all
+    }
+}
+
+/// A remark when the run is longer than the model was made for.
+fn beyond_the_model(subject: &Subject, request: &Request) -> Option<String> {
+    let made_for = subject.graph.max_context()?;
+    (u64::from(request.total_tokens()) > made_for).then(|| {
+        format!(
+            "{} tokens are more than the {made_for} that the model was made for",
+            request.total_tokens()
+        )
+    })
+}

@@ -1,0 +1,157 @@
+//! The fitted coefficients (`data/coefficients.toml`, written by `cargo xtask fit`).
+
+use super::decode::{self, DecodeLaw};
+use super::interval::{Band, ClassBand};
+use super::parameters::Fit;
+use super::prefill::{self, PrefillLaw};
+use super::{Program, Target};
+use crate::hardware::Tier;
+use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
+use thiserror::Error;
+
+/// A coefficients file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("coefficients.toml: {0}")]
+pub struct CoefficientsError(String);
+
+/// Measurements of one chip family with one kind of engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChipEvidence {
+    /// `mlx`, `gguf`, or `prefill`.
+    pub law: String,
+    /// Family number.
+    pub generation: u32,
+    /// Tier.
+    pub tier: Tier,
+    /// Rows.
+    pub rows: u32,
+    /// Configurations: owner, chip, model, format.
+    pub configurations: u32,
+}
+
+/// What the file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoefficientsFile {
+    /// Hash of `measurements.csv`.
+    pub measurements_hash: String,
+    /// Deepest context among the decode rows, in tokens.
+    pub deepest_tokens: u32,
+    /// Longest prompt among the prefill rows, in tokens.
+    pub longest_prompt: u32,
+    /// Factor on the logarithmic width of intervals for a chip without rows.
+    pub unseen_chip: f64,
+    /// Model types among the rows.
+    pub architectures: Vec<String>,
+    /// Rows by chip.
+    pub chips: Vec<ChipEvidence>,
+    /// Intervals of decode, by class.
+    pub decode_bands: Vec<ClassBand>,
+    /// Intervals of prefill, by class.
+    pub prefill_bands: Vec<ClassBand>,
+    /// Decode with MLX.
+    pub decode_mlx: Fit,
+    /// Decode of GGUF files.
+    pub decode_gguf: Fit,
+    /// Prefill with MLX.
+    pub prefill_mlx: Fit,
+}
+
+/// The fitted coefficients, ready to predict with.
+#[derive(Clone, Debug)]
+pub struct Coefficients {
+    file: CoefficientsFile,
+    mlx: DecodeLaw,
+    gguf: DecodeLaw,
+    prefill: PrefillLaw,
+}
+
+/// The file that is built in.
+const EMBEDDED: &str = include_str!("../../data/coefficients.toml");
+
+impl Coefficients {
+    /// The coefficients that are built in.
+    ///
+    /// # Errors
+    /// When the built-in file is broken, which a test rules out.
+    pub fn embedded() -> Result<&'static Self, CoefficientsError> {
+        static PARSED: LazyLock<Result<Coefficients, CoefficientsError>> =
+            LazyLock::new(|| Coefficients::parse(EMBEDDED));
+        PARSED.as_ref().map_err(Clone::clone)
+    }
+
+    /// Reads a coefficients file.
+    ///
+    /// # Errors
+    /// When it is no TOML, lacks a key, or a parameter is implausible.
+    pub fn parse(text: &str) -> Result<Self, CoefficientsError> {
+        let file: CoefficientsFile =
+            toml::from_str(text).map_err(|e| CoefficientsError(e.to_string()))?;
+        Self::new(file)
+    }
+
+    /// Coefficients from the contents of a file.
+    ///
+    /// # Errors
+    /// When a parameter is missing or implausible.
+    pub fn new(file: CoefficientsFile) -> Result<Self, CoefficientsError> {
+        let wrong =
+            |law: &str| CoefficientsError(format!("{law} has a wrong number of parameters"));
+        let values = |law, fit: &Fit, specs| fit.values(law, specs).map_err(CoefficientsError);
+        let mlx = DecodeLaw::new(values("decode_mlx", &file.decode_mlx, decode::SPECS)?)
+            .ok_or_else(|| wrong("decode_mlx"))?;
+        let gguf = DecodeLaw::new(values("decode_gguf", &file.decode_gguf, decode::SPECS)?)
+            .ok_or_else(|| wrong("decode_gguf"))?;
+        let prefill = PrefillLaw::new(values("prefill_mlx", &file.prefill_mlx, prefill::SPECS)?)
+            .ok_or_else(|| wrong("prefill_mlx"))?;
+        Ok(Self { file, mlx, gguf, prefill })
+    }
+
+    /// What the file says.
+    #[must_use]
+    pub fn file(&self) -> &CoefficientsFile {
+        &self.file
+    }
+
+    /// The decode law of a program.
+    #[must_use]
+    pub fn decode_law(&self, program: Program) -> &DecodeLaw {
+        if program.runs_gguf() { &self.gguf } else { &self.mlx }
+    }
+
+    /// The prefill law.
+    #[must_use]
+    pub fn prefill_law(&self) -> &PrefillLaw {
+        &self.prefill
+    }
+
+    /// Rows and configurations on chips of a generation and tier.
+    #[must_use]
+    pub fn evidence(&self, law: &str, target: &Target) -> Option<&ChipEvidence> {
+        self.file
+            .chips
+            .iter()
+            .find(|c| c.law == law && c.generation == target.generation && c.tier == target.tier)
+    }
+
+    /// The band of a class.
+    #[must_use]
+    pub fn decode_band(&self, class: &str) -> Band {
+        band(&self.file.decode_bands, class)
+    }
+
+    /// The band of a class of prefill.
+    #[must_use]
+    pub fn prefill_band(&self, class: &str) -> Band {
+        band(&self.file.prefill_bands, class)
+    }
+}
+
+fn band(bands: &[ClassBand], class: &str) -> Band {
+    // A class without a band of its own gets the widest one.
+    let own = bands.iter().find(|b| b.class == class);
+    let widest = || bands.iter().max_by(|a, b| a.band.p90[1].total_cmp(&b.band.p90[1]));
+    own.or_else(widest).map_or(Band { p80: [0.5, 2.0], p90: [0.4, 2.5] }, |b| b.band)
+}

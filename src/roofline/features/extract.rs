@@ -1,0 +1,210 @@
+//! Reading the features off a graph.
+
+use super::{Attention, Coding, Matrices, Part, Prefill, StepFeatures};
+use crate::graph::cache::KvQuantisation;
+use crate::graph::op::{Kernel, Op};
+use crate::graph::params::ModuleKind;
+use crate::graph::tape::{Stage, TraceError};
+use crate::graph::{Call, Graph};
+use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::traffic::{self, AttentionRead, Product, Traffic};
+use crate::ledger::weights::Weights;
+use crate::model::{DType, Mode};
+
+/// The GPU whose launch rules count kernels. The counts hardly differ between GPUs; the coefficients belong to these.
+pub(super) const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+/// Depths of the two decode steps that are read.
+const SHORT: u32 = 500;
+const LONG: u32 = 40_000;
+/// Tokens in the cache from which the counts of the long step hold: MLX splits the keys of a fused attention over
+/// several threadgroups from 1024 keys on (`mlx/backend/metal/scaled_dot_product_attention.cpp`).
+pub(super) const SPLIT_FROM: f64 = 1024.0;
+/// Tokens of the prefill call that is read.
+const CHUNK: u32 = 2048;
+
+/// Why a graph has no features.
+pub type FeatureError = TraceError;
+
+impl StepFeatures {
+    /// Reads the features off a graph. `kv` is the quantisation of the cache, if it is quantised.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn of(graph: &Graph, kv: Option<KvQuantisation>) -> Result<Self, FeatureError> {
+        Self::read(graph, kv, &|product| matrices(graph, product))
+    }
+
+    /// The same with matrices as `stored` describes them.
+    pub(super) fn read(
+        graph: &Graph,
+        kv: Option<KvQuantisation>,
+        stored: &dyn Fn(&Product) -> Matrices,
+    ) -> Result<Self, FeatureError> {
+        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv)?;
+        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv)?;
+        let prompt =
+            traffic::step(graph, &mut graph.make_cache(), Call::prefill(CHUNK), REFERENCE_GPU)?;
+        let weights = Weights::of(graph);
+        let recurrent = Recurrent::of(graph)?;
+        let mut features = Self {
+            dispatches: short.dispatches as f64,
+            dispatches_long: long.dispatches as f64 - short.dispatches as f64,
+            layers: graph.layers(),
+            matrices: Vec::new(),
+            attention: Vec::new(),
+            other_bytes: 0.0,
+            state_bytes: short.state_bytes as f64,
+            recurrent_layers: recurrent.layers,
+            gated_delta: recurrent.gated_delta,
+            latent: false,
+            fp16: graph.dtype() == DType::F16,
+            weight_bytes: weights.bytes as f64,
+            prefill: Prefill { dispatches: prompt.dispatches as f64, ..Prefill::default() },
+        };
+        let mut in_products = 0;
+        for p in &short.products {
+            in_products += p.bytes;
+            features.add_matrices(stored(p));
+        }
+        features.other_bytes = short.weight_bytes.saturating_sub(in_products) as f64;
+        features.add_attention(&short, &long);
+        features.latent = features
+            .attention
+            .iter()
+            .any(|a| a.kv_heads == 1 && a.heads > 1 && a.key_dim >= 256 && !a.fused)
+            || graph.model_type().starts_with("deepseek_v");
+        features.prefill.expert_bytes = weights.routed_expert_bytes as f64;
+        features.add_prompt(&prompt);
+        Ok(features)
+    }
+
+    fn add_matrices(&mut self, new: Matrices) {
+        let same = |m: &&mut Matrices| Matrices { launches: 1.0, ..**m } == new;
+        match self.matrices.iter_mut().find(same) {
+            Some(m) => m.launches += 1.0,
+            None => self.matrices.push(new),
+        }
+    }
+
+    /// Matches the reads of both steps, which come in the same order, and derives how the rows grow.
+    fn add_attention(&mut self, short: &Traffic, long: &Traffic) {
+        let matched = short.attention.len() == long.attention.len();
+        for (i, read) in long.attention.iter().enumerate() {
+            let before = if matched { short.attention.get(i) } else { None };
+            let new = grown(before, read);
+            let same = |a: &&mut Attention| Attention { launches: 1.0, ..**a } == new;
+            match self.attention.iter_mut().find(same) {
+                Some(a) => a.launches += 1.0,
+                None => self.attention.push(new),
+            }
+        }
+    }
+
+    fn add_prompt(&mut self, prompt: &Traffic) {
+        let tokens = f64::from(CHUNK);
+        let p = &mut self.prefill;
+        for product in prompt.products.iter().filter(|p| p.stage != Stage::Head) {
+            let weights =
+                product.rows as f64 * product.inner as f64 * product.outer as f64 / tokens;
+            match product.kind {
+                ModuleKind::SwitchLinear => p.expert_weights += weights,
+                _ => p.dense_weights += weights,
+            }
+        }
+        for a in &self.attention {
+            // A fused read covers keys and values; otherwise each product with the cache is a read of its own.
+            let dims = a.bytes_per_row / 2.0 / a.kv_heads.max(1) as f64;
+            let dims = if a.fused { dims } else { a.key_dim as f64 };
+            let work = a.launches * a.heads as f64 * dims;
+            match a.rows_limit {
+                None => p.full_attention += work * a.rows_per_token,
+                Some(limit) => {
+                    p.window_attention += work * limit;
+                    p.window_tokens += work;
+                }
+            }
+        }
+        p.window_tokens =
+            if p.window_tokens > 0.0 { p.window_attention / p.window_tokens } else { 0.0 };
+    }
+}
+
+/// A product with a matrix as MLX stores it.
+pub(super) fn matrices(graph: &Graph, p: &Product) -> Matrices {
+    let experts = if p.kind == ModuleKind::SwitchLinear { graph.experts() } else { None };
+    let part = match (p.kind, p.stage) {
+        (ModuleKind::SwitchLinear, _) => Part::Expert,
+        (_, Stage::Head) => Part::Head,
+        _ => Part::Layer,
+    };
+    let coding = match p.packing {
+        None => Coding::Plain,
+        Some(p) if p.mode == Mode::Affine => Coding::Grouped,
+        Some(_) => Coding::Simple,
+    };
+    Matrices {
+        part,
+        coding,
+        launches: 1.0,
+        bytes: p.bytes as f64,
+        weights: p.weights as f64,
+        inner: p.inner,
+        outer: p.outer,
+        experts: experts.map_or(1, |e| e.total),
+        chosen: experts.map_or(1, |e| e.chosen),
+    }
+}
+
+/// How the rows of an attention read grow, from its size at two depths.
+fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> Attention {
+    let (n0, n1) = (f64::from(SHORT), f64::from(LONG));
+    let rows = read.tokens as f64;
+    let first = before.map_or(rows.min(n0), |b| b.tokens as f64);
+    let near = |a: f64, b: f64| (a - b).abs() <= 0.02 * b + 1.0;
+    let (rows_per_token, rows_fixed, rows_limit) = if near(rows, n1) {
+        (1.0, 0.0, None)
+    } else if near(first, n0) || first == rows {
+        (1.0, 0.0, Some(rows))
+    } else {
+        let slope = (rows - first) / (n1 - n0);
+        (slope, first - slope * n0, None)
+    };
+    Attention {
+        launches: 1.0,
+        bytes_per_row: read.bytes as f64 / rows.max(1.0),
+        rows_per_token,
+        rows_fixed,
+        rows_limit,
+        heads: read.heads,
+        kv_heads: read.kv_heads,
+        key_dim: read.key_dim,
+        fused: read.fused,
+    }
+}
+
+/// Recurrent layers of a graph.
+struct Recurrent {
+    layers: u64,
+    gated_delta: bool,
+}
+
+impl Recurrent {
+    fn of(graph: &Graph) -> Result<Self, TraceError> {
+        use crate::graph::cache::CacheKind;
+        fn recurrent(kind: &CacheKind) -> bool {
+            match kind {
+                CacheKind::Arrays(_) => true,
+                CacheKind::List(kinds) => kinds.iter().any(recurrent),
+                _ => false,
+            }
+        }
+        let layers = graph.cache_kinds().iter().filter(|k| recurrent(k)).count() as u64;
+        if layers == 0 {
+            return Ok(Self { layers, gated_delta: false });
+        }
+        let trace =
+            graph.trace(&mut graph.make_cache(), Call::decode(), REFERENCE_GPU.routing())?;
+        let gated_delta = trace.nodes().iter().any(|n| n.op == Op::Custom(Kernel::GatedDelta));
+        Ok(Self { layers, gated_delta })
+    }
+}

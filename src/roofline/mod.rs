@@ -1,0 +1,68 @@
+//! Speed from a model's features, a machine and fitted coefficients.
+//!
+//! [`StepFeatures`] hold what a model does in a step, [`Target`] what a machine can do, [`Coefficients`] how efficiently
+//! programs use it, fitted on published measurements. Nothing here traces a model: a prediction takes about a
+//! microsecond.
+
+pub mod coefficients;
+pub mod decode;
+pub mod features;
+pub mod interval;
+pub mod parameters;
+pub mod prefill;
+mod target;
+
+pub use coefficients::{Coefficients, CoefficientsError};
+pub use decode::{DecodeLaw, Step, StepTime};
+pub use features::StepFeatures;
+pub use prefill::{PrefillLaw, PrefillTime};
+pub use target::Target;
+
+use serde::Serialize;
+
+/// Program that runs a model, as far as speed depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Program {
+    /// mlx-lm in process.
+    MlxLm,
+    /// Programs on MLX Swift.
+    MlxSwift,
+    /// An HTTP server on MLX.
+    MlxServer,
+    /// llama.cpp.
+    LlamaCpp,
+    /// Ollama.
+    Ollama,
+}
+
+impl Program {
+    /// Whether it runs GGUF files rather than MLX weights.
+    #[must_use]
+    pub const fn runs_gguf(self) -> bool {
+        matches!(self, Self::LlamaCpp | Self::Ollama)
+    }
+}
+
+/// What sets the pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Bytes on the memory bus.
+    Bandwidth,
+    /// Arithmetic.
+    Compute,
+    /// Kernel launches and the program.
+    Overhead,
+}
+
+impl Bound {
+    /// The word used in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bandwidth => "bandwidth",
+            Self::Compute => "compute",
+            Self::Overhead => "overhead",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Predictions against published measurements (`data/measurements.csv`).
+
+mod peaks;
