@@ -4,5 +4,6 @@
 
 #[cfg(mlx)]
 pub mod mlx;
+pub mod stats;
 #[cfg(mlx)]
 pub mod text;

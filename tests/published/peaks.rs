@@ -1,8 +1,8 @@
 //! Simulated peaks against the peaks that mlx-lm printed on real Macs.
 
 use mlxplan::graph::Graph;
-use mlxplan::hardware::machine::Machine;
 use mlxplan::hardware::Catalogue as Chips;
+use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::catalogue::Catalogue;
 use mlxplan::predict::{Request, gpu, memory};
@@ -13,7 +13,10 @@ use std::collections::HashMap;
 
 /// Rows that measure something else, with the reason.
 const OTHER: [(&str, &str); 5] = [
-    ("m2328", "some tensors have 8 bits (Unsloth's dynamic format), so the label does not tell the size"),
+    (
+        "m2328",
+        "some tensors have 8 bits (Unsloth's dynamic format), so the label does not tell the size",
+    ),
     ("m2329", "as m2328"),
     ("m2409", "an mlx-lm that expanded the latent of MLA; the peak is that of the present one"),
     ("m2411", "as m2409"),
@@ -97,11 +100,8 @@ fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
 #[test]
 fn simulated_peaks_are_the_published_ones() {
     let rows = rows();
-    let errors: Vec<f64> = rows
-        .iter()
-        .filter(|r| r.high)
-        .map(|r| (r.predicted / r.measured - 1.0).abs())
-        .collect();
+    let errors: Vec<f64> =
+        rows.iter().filter(|r| r.high).map(|r| (r.predicted / r.measured - 1.0).abs()).collect();
     assert!(errors.len() >= 45, "only {} rows were joined", errors.len());
     let (median, p90) = (quantile(errors.clone(), 0.5), quantile(errors.clone(), 0.9));
     println!("{} rows: median {:.2} %, p90 {:.2} %", errors.len(), 100.0 * median, 100.0 * p90);

@@ -31,6 +31,17 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More memory than there may be used.
+    #[error(
+        "this needs {} of memory, more than the {} that may be used; --force runs it nevertheless",
+        crate::units::Bytes(*needed), crate::units::Bytes(*limit)
+    )]
+    Memory {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that may be used.
+        limit: u64,
+    },
     /// A tensor is missing or has another shape or type than the model needs.
     #[error("{0}")]
     Tensor(String),

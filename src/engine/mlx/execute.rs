@@ -7,7 +7,7 @@ use super::{fused, node};
 use crate::graph::op::Op;
 use crate::graph::params::Part;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Derived, FrequencyTable, Source, Trace, Var};
+use crate::graph::tape::{Derived, FrequencyTable, Node, Source, Trace, Var};
 use crate::model::DType;
 use std::collections::HashMap;
 
@@ -103,17 +103,7 @@ pub(super) fn execute(trace: &Trace, mut inputs: Inputs<'_>) -> Result<Outputs> 
         let made = {
             let read: Vec<&Array> =
                 trace.inputs(n).iter().filter_map(|v| values[v.index()].as_ref()).collect();
-            match &n.op {
-                Op::Compiled(body) => fused::run(inputs.ops, trace.body(*body), &read)?,
-                op => {
-                    let out: Vec<(Shape, DType)> = trace
-                        .outputs(n)
-                        .iter()
-                        .map(|&v| (trace.value(v).shape, trace.value(v).dtype))
-                        .collect();
-                    node::run(inputs.ops, op, &read, &out)?
-                }
-            }
+            run_node(inputs.ops, trace, n, &read)?
         };
         for (&var, array) in trace.outputs(n).iter().zip(made) {
             values[var.index()] = Some(array);
@@ -132,8 +122,28 @@ pub(super) fn execute(trace: &Trace, mut inputs: Inputs<'_>) -> Result<Outputs> 
     Ok(Outputs { results, cache })
 }
 
+/// Executes one operation of a trace.
+pub(super) fn run_node(
+    ops: &Ops,
+    trace: &Trace,
+    node: &Node,
+    read: &[&Array],
+) -> Result<Vec<Array>> {
+    match &node.op {
+        Op::Compiled(body) => fused::run(ops, trace.body(*body), read),
+        op => {
+            let out: Vec<(Shape, DType)> = trace
+                .outputs(node)
+                .iter()
+                .map(|&v| (trace.value(v).shape, trace.value(v).dtype))
+                .collect();
+            node::run(ops, op, read, &out)
+        }
+    }
+}
+
 /// The array of a value that no operation of the trace makes.
-fn load(trace: &Trace, var: Var, inputs: &mut Inputs<'_>) -> Result<Array> {
+pub(super) fn load(trace: &Trace, var: Var, inputs: &mut Inputs<'_>) -> Result<Array> {
     let value = trace.value(var);
     let ops = inputs.ops;
     match value.source {

@@ -60,6 +60,27 @@ impl<'g> Model<'g> {
         Session { model: self, caches: self.graph.make_cache(), arrays: Vec::new(), batch, kv }
     }
 
+    /// A generation that has `depth` tokens in its cache already: made-up keys, values and states of the shapes that
+    /// a prompt would leave. Of use for timing only.
+    ///
+    /// # Errors
+    /// When the model cannot run or MLX has no memory.
+    pub fn session_at(&self, depth: u32, kv: Option<KvQuantisation>) -> Result<Session<'_, 'g>> {
+        let caches = crate::ledger::cache::after_prompt(self.graph, depth.max(1), 2048, 1, kv)?;
+        let mut arrays = Vec::new();
+        for (i, slot) in caches.iter().flat_map(Cache::slots).enumerate() {
+            arrays.push(match slot {
+                None => None,
+                Some(s) => {
+                    let seed = i as u64 + 1;
+                    Some(super::weights::random_array(&self.ops, &s.shape, s.dtype, seed)?)
+                }
+            });
+        }
+        eval(&arrays.iter().flatten().collect::<Vec<_>>())?;
+        Ok(Session { model: self, caches, arrays, batch: 1, kv })
+    }
+
     /// Token ids `[batch, n]` as an array.
     ///
     /// # Errors
@@ -162,6 +183,39 @@ impl Session<'_, '_> {
     /// When MLX fails.
     pub fn start(&self, step: &StepOutput) -> Result<()> {
         async_eval(&[&step.token, &step.log_probs])
+    }
+
+    /// Generates `steps` tokens from an arbitrary one, the next step always under way while a token is read; returns
+    /// the seconds of each.
+    ///
+    /// # Errors
+    /// When the model cannot run or MLX fails.
+    pub fn time_steps(&mut self, steps: u32) -> Result<Vec<f64>> {
+        let mut times = Vec::new();
+        let first = self.model.tokens(&[1], self.batch)?;
+        let mut current = self.step(&first)?;
+        self.start(&current)?;
+        let mut last = std::time::Instant::now();
+        for n in 0..=steps {
+            let next = if n < steps {
+                let input = self.next_input(&current.token)?;
+                let next = self.step(&input)?;
+                self.start(&next)?;
+                Some(next)
+            } else {
+                None
+            };
+            eval(&[&current.token])?;
+            let now = std::time::Instant::now();
+            // The first ends a step that began before the clock.
+            if n > 0 {
+                times.push((now - last).as_secs_f64());
+            }
+            last = now;
+            let Some(next) = next else { break };
+            current = next;
+        }
+        Ok(times)
     }
 
     /// Tokens in the cache.

@@ -88,4 +88,38 @@ impl Weights {
         let mut random = random::Random::new(seed);
         Self::build(params, |spec| random.tensor(&ops, spec))
     }
+
+    /// Random tensors of the given modules only.
+    pub(super) fn random_of(params: &Parameters, modules: &[ModuleId], seed: u64) -> Result<Self> {
+        let ops = Ops::new();
+        let mut random = random::Random::new(seed);
+        let mut out = Self::empty(params);
+        for &id in modules {
+            let module = params.module(id);
+            for (part, shape, dtype) in module.tensors() {
+                let place = &mut out.tensors[id.index()][part as usize];
+                if place.is_none() {
+                    let spec = TensorSpec { module, part, shape, dtype };
+                    *place = Some(random.tensor(&ops, &spec)?);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// No tensor at all.
+    pub(super) fn empty(params: &Parameters) -> Self {
+        let none = || [const { None }; 4];
+        Self { tensors: params.modules().iter().map(|_| none()).collect() }
+    }
+}
+
+/// An array of small random numbers.
+pub(super) fn random_array(
+    ops: &Ops,
+    shape: &crate::graph::shape::Shape,
+    dtype: DType,
+    seed: u64,
+) -> Result<Array> {
+    random::Random::new(seed).array(ops, shape, dtype)
 }

@@ -3,6 +3,7 @@
 use super::{Result, TensorSpec};
 use crate::engine::mlx::ops::{Array, Ops};
 use crate::graph::params::{ModuleKind, Part};
+use crate::graph::shape::Shape;
 use crate::model::{DType, Mode};
 
 /// A xorshift64* generator.
@@ -47,6 +48,19 @@ impl Random {
             (Part::Weight | Part::Scales | Part::Biases, _) => self.plain(spec, bytes),
         };
         ops.from_bytes(&data, &spec.shape, spec.dtype)
+    }
+
+    /// An array that is no tensor of a model: activations, caches, masks that hide nothing.
+    pub fn array(&mut self, ops: &Ops, shape: &Shape, dtype: DType) -> Result<Array> {
+        let bytes = shape.elements() * dtype.bytes();
+        let data = match dtype {
+            DType::Bool => vec![1; bytes as usize],
+            // Packed words of a quantised cache; positions, of which the first always exists.
+            DType::U32 | DType::U8 => self.fill(bytes, |r| r),
+            DType::I32 | DType::I64 => vec![0; bytes as usize],
+            dtype => self.floats(dtype, bytes, 0.5, Sign::Both),
+        };
+        ops.from_bytes(&data, shape, dtype)
     }
 
     /// Scales that, together with the biases, spread the packed values over ± [`range`].
