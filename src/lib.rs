@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod data_dir;
+pub mod engine;
 pub mod graph;
 pub mod hardware;
 pub mod ledger;
