@@ -1,4 +1,5 @@
 //! scratch
+#![allow(clippy::unwrap_used, reason = "a scratch tool")]
 use mlxplan::graph::Graph;
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::hardware::machine::Machine;

@@ -1,4 +1,5 @@
 //! scratch
+#![allow(clippy::unwrap_used, reason = "a scratch tool")]
 use mlxplan::graph::Graph;
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::ledger::{cache::Growth, peak};
