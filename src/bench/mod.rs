@@ -5,6 +5,7 @@
 //! request; failures counted and shown; token counts from the engine, never from the pieces of a stream; all raw
 //! trials kept.
 
+pub mod energy;
 pub mod generation;
 pub mod http;
 pub mod local;

@@ -159,7 +159,7 @@ fn document(args: &AuditArgs, cases: &[Case], judged: &Judged, verbose: bool) ->
         table.row([&f.claim, f.severity.name(), f.rule.name(), &f.numbers, &f.cause]);
     }
     if !judged.findings.is_empty() {
-        d.table(table);
+        d.main_table(table);
     }
     let mut notes = Vec::new();
     if judged.findings.is_empty() {

@@ -4,7 +4,8 @@
 
 use crate::cli::{bench, json, stderr, stdout};
 use serde_json::Value;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -56,11 +57,23 @@ fn serve(command: &[String], port: u16) -> Served {
         .unwrap();
     let served = Served { child, address: format!("http://127.0.0.1:{port}") };
     let begin = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "{command:?} does not listen");
+    while !is_healthy(port) {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{command:?} does not answer");
         std::thread::sleep(Duration::from_millis(100));
     }
     served
+}
+
+/// Whether `/health` says that the model is loaded.
+fn is_healthy(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.lines().next()?.contains(" 200"))
+    };
+    ask().unwrap_or(false)
 }
 
 fn llama_command(port: u16) -> Vec<String> {
@@ -226,7 +239,7 @@ fn llama_cpp_serves_users_at_once_and_starts_cold() {
     assert!(number(&cold["load_s"]["median"]) >= number(&cold["ready_s"]["median"]), "{cold}");
     assert_eq!(cold["first_ttft_s"]["n"], 2);
     // Nothing is left running.
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]

@@ -55,10 +55,8 @@ pub struct Loaded {
     pub quant: Option<String>,
     /// `gguf` or `mlx`.
     pub format: Option<String>,
-    /// Tokens of context that the server has set aside.
+    /// Tokens of context that the server has set aside; with Ollama, the most that the model takes.
     pub context_tokens: Option<u32>,
-    /// Tokens of context to ask for with each request; Ollama cuts longer prompts off otherwise.
-    pub context_to_set: Option<u32>,
     /// Parameters.
     pub parameters: Option<u64>,
     /// Bytes of the weight file.
@@ -151,7 +149,6 @@ fn ollama(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>, H
         quant: text(&show, "/details/quantization_level"),
         format: text(&show, "/details/format"),
         context_tokens: longest,
-        context_to_set: None,
         parameters: show.pointer("/model_info/general.parameter_count").and_then(Value::as_u64),
         file_bytes: entry.and_then(|m| m.get("size")?.as_u64()),
     };
@@ -175,7 +172,6 @@ fn llama_cpp(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
         quant: text(&props, "/model_ftype").or_else(|| text(&entry, "/meta/ftype")),
         format: Some("gguf".to_owned()),
         context_tokens: count(&props, "/default_generation_settings/n_ctx"),
-        context_to_set: None,
         parameters: entry.pointer("/meta/n_params").and_then(Value::as_u64),
         file_bytes: entry.pointer("/meta/size").and_then(Value::as_u64),
     };

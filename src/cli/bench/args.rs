@@ -117,7 +117,7 @@ pub struct ProtocolArgs {
 
     /// Context lengths of depth and resume, and prompt lengths of mlx-lm, comma separated (default: 512 and doublings
     /// up to the server's context)
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(64..=4_194_304))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
     pub depths: Vec<u32>,
 }
 

@@ -97,12 +97,19 @@ fn servers(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<(
         .iter()
         .zip(LABELS)
         .map(|(e, label)| Contender { label: label.to_owned(), target: &e.watched as &dyn Target });
+    let depths = depths(args, &engines);
+    if matches!(record.scenario, Scenario::Depth | Scenario::Resume) {
+        // The chat template, a second turn and the answer come on top.
+        let longest = depths.iter().copied().max().unwrap_or_default();
+        let room = (longest / 8).max(512).saturating_add(args.protocol.generate);
+        record.protocol.context_tokens = Some(longest.saturating_add(room));
+    }
     let mut run =
         Run::new(contenders.collect(), record.protocol.clone(), Prompts::unique(), &observe);
     match record.scenario {
         Scenario::Decode => scenario::decode(&mut run, &work(&args.protocol)?),
-        Scenario::Depth => scenario::depth(&mut run, &depths(args, &engines))?,
-        Scenario::Resume => record.resume = scenario::resume(&mut run, &depths(args, &engines))?,
+        Scenario::Depth => scenario::depth(&mut run, &depths)?,
+        Scenario::Resume => record.resume = scenario::resume(&mut run, &depths)?,
         Scenario::Concurrency => {
             let l = &args.load;
             let promise = Promise { ttft_s: l.max_ttft, decode_tokens_per_s: l.min_rate };
@@ -272,6 +279,7 @@ fn protocol_of(args: &ProtocolArgs, scenario: Scenario) -> Result<Protocol> {
         max_tokens: args.generate,
         temperature: args.temperature,
         stream: !args.no_stream,
+        context_tokens: None,
     })
 }
 
