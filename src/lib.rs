@@ -1,6 +1,8 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
 pub mod advise;
+pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod data_dir;
 pub mod engine;

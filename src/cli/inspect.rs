@@ -40,11 +40,11 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Verd
             let shape = format!("{:?}", t.shape);
             table.row([t.name, shape, t.dtype.to_string(), t.bytes.to_string()]);
         }
-        document.table(table);
+        document.main_table(table);
     }
     if args.ops {
         let (table, ops) = operations(&subject)?;
-        document.table(table);
+        document.main_table(table);
         json["ops"] = Value::Array(ops);
     }
     Ok((Answer { json, document }, Verdict::Ok))

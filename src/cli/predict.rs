@@ -38,7 +38,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     if args.explain {
         json["explain"] = explain::add(&mut document, &prediction, &subject)?;
     }
-    Ok((Answer { json, document }, verdict(prediction.memory.as_ref())))
+    let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
+    let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
+    Ok((Answer { json, document }, verdict))
 }
 
 /// The settings of a run from the arguments.
@@ -109,6 +111,12 @@ fn document(p: &Prediction) -> Document {
     );
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
+    }
+    if let Some(a) = p.at_least {
+        let [weights, kv] = [a.weights_bytes, a.kv_bytes].map(Bytes);
+        add("memory", format!("at least {}: weights {weights} + cache {kv}", weights + kv));
+        let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
+        add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
     }
     if let Some(c) = p.max_context {
         add("max context", context_text(c));

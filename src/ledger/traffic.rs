@@ -42,6 +42,8 @@ pub struct AttentionRead {
     pub stage: Stage,
     /// Bytes of keys and values read, each element once.
     pub bytes: u64,
+    /// Elements of keys and values read, each once.
+    pub elements: u64,
     /// Tokens that are attended to.
     pub tokens: u64,
     /// Query heads.
@@ -197,6 +199,10 @@ impl Traffic {
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
+                elements: u64::from(k.dim(0))
+                    * u64::from(k.dim(1))
+                    * u64::from(k.dim(2))
+                    * (u64::from(k.dim(3)) + u64::from(out.dim(3))),
                 tokens: k.dim(2).into(),
                 heads: q.dim(1).into(),
                 kv_heads: k.dim(1).into(),
@@ -214,6 +220,7 @@ impl Traffic {
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
+                elements: cached_elements(e),
                 tokens: tokens.into(),
                 heads: heads.into(),
                 kv_heads: kv_heads.into(),
@@ -222,6 +229,19 @@ impl Traffic {
                 fused,
             });
         }
+    }
+}
+
+/// Logical elements of the cache that an operation reads.
+fn cached_elements(e: &Encoded<'_>) -> u64 {
+    let node = &e.trace.nodes()[e.node];
+    let inputs = e.trace.inputs(node);
+    let cached = e.reads.iter().position(|r| matches!(r.origin, Origin::Cache(_)));
+    let Some((position, read)) = cached.map(|i| (i, e.reads[i])) else { return 0 };
+    match (&node.op, inputs.get(position)) {
+        (Op::QuantizedMatmul { packing, .. }, _) => read.bytes * 8 / u64::from(packing.bits.max(1)),
+        (_, Some(&v)) => read.bytes / e.trace.value(v).dtype.bytes().max(1),
+        _ => 0,
     }
 }
 

@@ -100,9 +100,9 @@ impl Coefficients {
         let wrong =
             |law: &str| CoefficientsError(format!("{law} has a wrong number of parameters"));
         let values = |law, fit: &Fit, specs| fit.values(law, specs).map_err(CoefficientsError);
-        let mlx = DecodeLaw::new(values("decode_mlx", &file.decode_mlx, decode::SPECS)?)
+        let mlx = DecodeLaw::new(values("decode_mlx", &file.decode_mlx, decode::MLX)?)
             .ok_or_else(|| wrong("decode_mlx"))?;
-        let gguf = DecodeLaw::new(values("decode_gguf", &file.decode_gguf, decode::SPECS)?)
+        let gguf = DecodeLaw::new(values("decode_gguf", &file.decode_gguf, decode::GGUF)?)
             .ok_or_else(|| wrong("decode_gguf"))?;
         let prefill = PrefillLaw::new(values("prefill_mlx", &file.prefill_mlx, prefill::SPECS)?)
             .ok_or_else(|| wrong("prefill_mlx"))?;

@@ -7,6 +7,7 @@
 pub mod coefficients;
 pub mod decode;
 pub mod features;
+pub mod fit;
 pub mod interval;
 pub mod parameters;
 pub mod prefill;

@@ -47,7 +47,7 @@ pub struct Fit {
     pub owners: u32,
     /// The parameters, in the order of the law.
     pub parameters: Vec<Parameter>,
-    /// Covariance of the logarithms of the parameters, row by row; empty when it was not computed.
+    /// Covariance of the logarithms of the parameters: row `i` holds the entries 0 to `i` of the lower triangle.
     pub covariance: Vec<Vec<f64>>,
 }
 

@@ -19,6 +19,8 @@ pub struct Target {
     pub tier: Tier,
     /// Whether the GPU has matrix units.
     pub matrix_units: bool,
+    /// Whether the Mac is known to have no fan.
+    pub fanless: bool,
 }
 
 impl Target {
@@ -32,6 +34,7 @@ impl Target {
             generation: machine.generation.value,
             tier: machine.tier.value,
             matrix_units: machine.matrix_units.value,
+            fanless: machine.fanless == Some(true),
         }
     }
 
@@ -46,6 +49,7 @@ impl Target {
             generation: chip.generation,
             tier: chip.tier,
             matrix_units: chip.matrix_units,
+            fanless: false,
         }
     }
 

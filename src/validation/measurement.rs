@@ -14,6 +14,16 @@ pub enum EngineKind {
     Ollama,
 }
 
+impl From<EngineKind> for crate::predict::Engine {
+    fn from(kind: EngineKind) -> Self {
+        match kind {
+            EngineKind::Mlx => Self::Mlx,
+            EngineKind::LlamaCpp => Self::LlamaCpp,
+            EngineKind::Ollama => Self::Ollama,
+        }
+    }
+}
+
 /// The program that was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
@@ -90,6 +100,8 @@ pub struct Measurement {
     pub id: String,
     /// Bins the machine may have, one entry when it is known.
     pub chips: Vec<String>,
+    /// The product, as published.
+    pub machine: String,
     /// Memory of the machine in GiB.
     pub memory_gib: Option<u64>,
     /// Program.
@@ -147,6 +159,36 @@ impl Measurement {
         }
     }
 
+    /// Whether the machine is known to have no fan: a MacBook Air, a MacBook Neo or an iPad.
+    #[must_use]
+    pub fn is_fanless(&self) -> bool {
+        ["Air", "Neo", "iPad", "fanless"].iter().any(|word| self.machine.contains(word))
+    }
+
+    /// Whether the program is a llama.cpp of 2023 or 2024.
+    #[must_use]
+    pub fn is_old_build(&self) -> bool {
+        ["2023", "2024"].iter().any(|year| self.engine_version.contains(year))
+    }
+
+    /// Why the row does not measure plain generation, if it does not.
+    #[must_use]
+    pub fn not_plain(&self) -> Option<String> {
+        if !self.flags.is_empty() {
+            return Some(format!("flagged {}", self.flags.join(", ")));
+        }
+        if self.batch != 1 {
+            return Some(format!("batch {}", self.batch));
+        }
+        if self.confidence == Trust::Low {
+            return Some("low confidence".to_owned());
+        }
+        match self.kv_quant.as_str() {
+            "" | "none" => None,
+            other => Some(format!("quantised cache {other}")),
+        }
+    }
+
     /// Tokens of a prefill chunk, where the remarks state it (`prefill_step_size 4096`).
     #[must_use]
     pub fn prefill_step(&self) -> Option<u32> {
@@ -158,10 +200,7 @@ impl Measurement {
     /// Whether the row measures plain generation: one sequence, nothing speculative, distributed, throttled or doubtful.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.batch == 1
-            && self.flags.is_empty()
-            && self.confidence > Trust::Low
-            && matches!(self.kv_quant.as_str(), "" | "none")
+        self.not_plain().is_none()
     }
 }
 
@@ -285,6 +324,7 @@ impl Row<'_> {
         Ok(Measurement {
             id: self.text("id").to_owned(),
             chips,
+            machine: self.text("machine").to_owned(),
             memory_gib: self.number("memory_gib")?.map(|x| x as u64),
             engine: Engine::parse(engine)
                 .ok_or_else(|| self.error("engine", format!("unknown engine '{engine}'")))?,

@@ -1,7 +1,10 @@
 //! Published measurements: reading them, joining them to models and Macs, and comparing predictions with them.
 
+pub mod dataset;
+pub mod fitting;
 pub mod join;
 pub mod measurement;
+pub mod score;
 
 pub use join::{Joined, Reason, join};
 pub use measurement::{Engine, EngineKind, Measurement, ReadError, read};

@@ -10,3 +10,4 @@
 mod families;
 mod golden;
 mod hostile;
+mod peaks;

@@ -66,6 +66,16 @@ const EXPERT_KEYS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
 impl Entry {
+    /// Whether quantised conversions of this model on the hub usually compute in IEEE half precision.
+    ///
+    /// Until early 2025 `mlx_lm.convert` cast to float16 unless told otherwise (github.com/ml-explore/mlx-examples/pull/186);
+    /// since then it keeps the type of the checkpoint. Published speeds on M1 Ultra show the change between the releases
+    /// of DeepSeek-R1-Distill (2025-01-20) and Gemma 3 (2025-03-10).
+    #[must_use]
+    pub fn hub_conversions_are_fp16(&self) -> bool {
+        self.release_date.as_deref().is_some_and(|date| date < "2025-02-15")
+    }
+
     /// Whether the model has experts of which each token uses some.
     #[must_use]
     pub fn is_mixture_of_experts(&self) -> bool {

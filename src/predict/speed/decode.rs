@@ -43,6 +43,9 @@ impl Speed {
     fn step(&self, request: &SpeedRequest) -> Step {
         Step {
             program: self.engine.program(),
+            old_build: false,
+            fp16: request.fp16_activations.unwrap_or(self.features.fp16),
+            generated: f64::from(request.generate_tokens),
             tokens: f64::from(request.context_tokens) + f64::from(request.generate_tokens) / 2.0,
             batch: f64::from(request.batch.max(1)),
         }
@@ -170,6 +173,7 @@ fn terms(t: &StepTime) -> Vec<Term> {
         ("states", t.states, Bound::Bandwidth),
         ("other", t.other, Bound::Bandwidth),
         ("program", t.program, Bound::Overhead),
+        ("heat", t.heat, Bound::Compute),
     ];
     all.into_iter()
         .filter(|(_, seconds, _)| *seconds > 0.0)

@@ -92,6 +92,9 @@ pub struct SpeedRequest {
     pub engine: Engine,
     /// Format of the GGUF file for llama.cpp and Ollama; `None` takes the one closest to the graph's bits per weight.
     pub gguf: Option<GgufMix>,
+    /// Whether activations are IEEE half precision, as in older conversions
+    /// ([`crate::model::catalogue::Entry::hub_conversions_are_fp16`]); `None` follows the graph. Only M1 and M2 care.
+    pub fp16_activations: Option<bool>,
 }
 
 impl Default for SpeedRequest {
@@ -104,6 +107,7 @@ impl Default for SpeedRequest {
             kv: None,
             engine: Engine::Mlx,
             gguf: None,
+            fp16_activations: None,
         }
     }
 }

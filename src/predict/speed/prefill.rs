@@ -2,6 +2,7 @@
 
 use super::{Engine, Evidence, Speed, SpeedRequest, Term};
 use crate::roofline::interval::prefill_class;
+use crate::roofline::prefill::Prompt;
 use crate::roofline::{Coefficients, PrefillTime, Target};
 use serde::Serialize;
 
@@ -33,13 +34,14 @@ impl Speed {
         target: &Target,
         request: &SpeedRequest,
     ) -> PrefillTime {
-        coefficients.prefill_law().time(
-            &self.features,
-            target,
-            f64::from(request.context_tokens.max(1)),
-            f64::from(request.prefill_step.max(1)),
-            f64::from(request.batch.max(1)),
-        )
+        let prompt = Prompt {
+            program: self.engine.program(),
+            fp16: request.fp16_activations.unwrap_or(self.features.fp16),
+            tokens: f64::from(request.context_tokens.max(1)),
+            chunk: f64::from(request.prefill_step.max(1)),
+            batch: f64::from(request.batch.max(1)),
+        };
+        coefficients.prefill_law().time(&self.features, target, prompt)
     }
 
     /// Prefill speed on a machine.

@@ -1,17 +1,18 @@
 //! Time of a decode step.
 //!
 //! ```text
-//! t = launches + Σ max(bytes / (e·BW), weights / r) + keys and values + states
+//! t = launches + Σ √(max(bytes / stream, weights / unpack)² + latency²) + keys and values + states + program
+//! keys and values = Σ max(bytes·cost / stream, elements × query heads per key head / rate)
 //! ```
-//! A kernel with a matrix takes as long as its bytes need on the bus or as its weights need to be decoded, whichever is
-//! longer; every launch costs a fixed time; a byte of keys and values costs more than a byte of weights, because it is
-//! read once per group of query heads.
+//! A kernel with a matrix takes as long as its bytes need on the bus or as its weights need to be unpacked, whichever is
+//! longer; its latency hides behind that. Every other launch costs a fixed time. Keys and values are taken in by every
+//! query head, so that attention is bound by the bus or by the cores. A Mac without a fan slows down in a long run.
 
 mod batch;
 mod parameters;
 mod rates;
 
-pub use parameters::{P, SPECS};
+pub use parameters::{GGUF, MLX, P, shared};
 pub use rates::Rates;
 
 use super::features::{Attention, Matrices, Part, StepFeatures};
@@ -22,8 +23,14 @@ use super::{Bound, Program, Target};
 pub struct Step {
     /// Program that runs the model.
     pub program: Program,
+    /// Whether it is a llama.cpp of 2024 or older.
+    pub old_build: bool,
+    /// Whether activations are IEEE half precision rather than bfloat16.
+    pub fp16: bool,
     /// Tokens in the cache.
     pub tokens: f64,
+    /// Tokens generated in a row, which heats a Mac without a fan.
+    pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
 }
@@ -31,7 +38,7 @@ pub struct Step {
 /// Seconds of a decode step by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepTime {
-    /// Kernel launches, those of experts included.
+    /// Kernel launches that do not hide behind streaming.
     pub launches: f64,
     /// Matrices of the layers.
     pub weights: f64,
@@ -47,7 +54,9 @@ pub struct StepTime {
     pub states: f64,
     /// The program around the model: server, sampling.
     pub program: f64,
-    /// Seconds of all the above in which arithmetic and not the bus sets the pace.
+    /// Slow-down of a Mac without a fan.
+    pub heat: f64,
+    /// Seconds of matrices and attention in which arithmetic and not the bus sets the pace.
     pub compute: f64,
 }
 
@@ -63,13 +72,14 @@ impl StepTime {
             + self.kv
             + self.states
             + self.program
+            + self.heat
     }
 
     /// What takes most of the time.
     #[must_use]
     pub fn bound(&self) -> Bound {
         let overhead = self.launches + self.program;
-        let bandwidth = self.total() - overhead - self.compute;
+        let bandwidth = self.total() - self.heat - overhead - self.compute;
         if overhead >= bandwidth.max(self.compute) {
             Bound::Overhead
         } else if self.compute > bandwidth {
@@ -80,17 +90,17 @@ impl StepTime {
     }
 }
 
-/// The decode law with its parameters, in the order of [`SPECS`].
+/// The decode law with its parameters, in the order of [`MLX`] and [`GGUF`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodeLaw {
     values: Vec<f64>,
 }
 
 impl DecodeLaw {
-    /// The law with these parameters; `None` unless there are as many as [`SPECS`].
+    /// The law with these parameters; `None` unless there are as many as [`MLX`] lists.
     #[must_use]
     pub fn new(values: Vec<f64>) -> Option<Self> {
-        (values.len() == SPECS.len()).then_some(Self { values })
+        (values.len() == MLX.len()).then_some(Self { values })
     }
 
     fn p(&self, p: P) -> f64 {
@@ -100,57 +110,78 @@ impl DecodeLaw {
     /// Time of a step.
     #[must_use]
     pub fn time(&self, f: &StepFeatures, target: &Target, step: Step) -> StepTime {
-        let rates = self.rates(f, target, step.program);
+        let rates = self.rates(f, target, step);
         let mut t = StepTime::default();
-        let mut expert_launches = 0.0;
+        let (mut matrices, mut expert_launches) = (0.0, 0.0);
         for m in &f.matrices {
             let (seconds, compute) = batch::matrix_seconds(m, &rates, step.batch);
             if compute {
                 t.compute += seconds;
             }
+            matrices += m.launches;
             match m.part {
                 Part::Layer => t.weights += seconds,
                 Part::Head => t.head += seconds,
                 Part::Expert => {
                     t.experts += seconds;
-                    expert_launches += m.launches;
+                    let chosen = m.chosen.max(1) as f64 / 8.0;
+                    expert_launches += m.launches * chosen.powf(self.p(P::ExpertChosen));
                 }
             }
         }
         t.other = f.other_bytes / rates.stream;
-        t.launches =
-            rates.launch * (f.dispatches_at(step.tokens) + self.p(P::Expert) * expert_launches);
-        t.kv = step.batch
-            * f.attention
-                .iter()
-                .map(|a| self.attention_seconds(f, a, target, step.tokens))
-                .sum::<f64>();
-        t.states = step.batch * 2.0 * f.state_bytes / rates.stream;
-        t.program = rates.program;
+        let others = (f.dispatches_at(step.tokens) - matrices).max(0.0);
+        t.launches = rates.launch * others;
+        t.experts += rates.launch * self.p(P::Expert) * expert_launches;
+        let latent = f.latent();
+        for a in &f.attention {
+            let (seconds, compute) = self.attention_seconds(a, latent, target, &rates, step);
+            t.kv += seconds;
+            if compute {
+                t.compute += seconds;
+            }
+        }
+        t.states = step.batch * 2.0 * f.state_bytes * self.p(P::States) / rates.stream;
+        if step.program == Program::Ollama {
+            t.program = t.total() * (self.p(P::Ollama) - 1.0) + self.p(P::OllamaMs) * 1e-3;
+        } else if step.program == Program::MlxServer {
+            t.program = self.p(P::ServerMs) * 1e-3;
+        }
+        if target.fanless {
+            let run = t.total() * step.generated;
+            let heat = run / (run + self.p(P::FanlessSeconds));
+            t.heat = t.total() * (self.p(P::Fanless) - 1.0) * heat;
+        }
         t
     }
 
+    /// Seconds of an attention read, and whether arithmetic sets the pace.
     fn attention_seconds(
         &self,
-        f: &StepFeatures,
         a: &Attention,
+        latent: bool,
         target: &Target,
-        tokens: f64,
-    ) -> f64 {
+        rates: &Rates,
+        step: Step,
+    ) -> (f64, bool) {
+        let bytes = step.batch * a.bytes(step.tokens);
+        if latent {
+            return (bytes * self.p(P::KvLatent) / target.bandwidth, false);
+        }
         let group = a.heads as f64 / a.kv_heads.max(1) as f64;
-        let cost = if a.rows_limit.is_some() {
-            self.p(P::KvWindow)
-        } else {
-            let shape = match a.key_dim {
-                _ if f.latent => self.p(P::KvLatent),
-                256.. => self.p(P::KvWide),
-                0..=64 => self.p(P::KvNarrow),
-                _ => 1.0,
-            };
-            let group = if f.latent { 1.0 } else { group };
-            self.p(P::Kv).max(self.p(P::KvGroup) * group) * shape
+        let mut rate = rates.kv;
+        rate *= match a.key_dim {
+            256.. => self.p(P::KvWide),
+            0..=64 => self.p(P::KvNarrow),
+            _ => 1.0,
         };
-        a.bytes(tokens) * cost / target.bandwidth
+        if !a.fused {
+            rate *= self.p(P::KvUnfused);
+        }
+        let bus = bytes * self.p(P::Kv) / rates.stream;
+        // Two bytes an element: a quantised cache is unpacked before it is taken in.
+        let cores = step.batch * a.elements(step.tokens) * group / rate;
+        (bus.max(cores), cores > bus)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the parameters mean on one machine.
 
-use super::{DecodeLaw, P};
+use super::{DecodeLaw, P, Step};
 use crate::hardware::Tier;
 use crate::roofline::features::StepFeatures;
 use crate::roofline::{Program, Target};
@@ -10,53 +10,72 @@ use crate::roofline::{Program, Target};
 pub struct Rates {
     /// Seconds per kernel launch.
     pub launch: f64,
+    /// Latency of a matrix kernel in seconds.
+    pub latency: f64,
     /// Bytes of weights per second.
     pub stream: f64,
-    /// Quantised weights decoded per second.
-    pub decode: f64,
+    /// Quantised weights unpacked per second.
+    pub unpack: f64,
+    /// The same for blocks with one scale.
+    pub unpack_simple: f64,
+    /// Elements of keys and values per second.
+    pub kv: f64,
     /// Operations per second of a product of many rows.
     pub flops: f64,
-    /// Seconds per token that the program adds.
-    pub program: f64,
 }
 
 /// Newest generation with parameters of its own; later ones are taken to be like it.
 pub const NEWEST: u32 = 5;
+/// Fraction of the peak that products of many rows reach, for large batches only; prefill has a law of its own.
+const MANY_ROWS: f64 = 0.7;
 
 impl DecodeLaw {
     /// Rates of a machine for a model in a program.
     #[must_use]
-    pub fn rates(&self, f: &StepFeatures, target: &Target, program: Program) -> Rates {
-        let generation = target.generation.clamp(1, NEWEST) - 1;
-        let by_generation = |first: P| self.values[first as usize + generation as usize];
+    pub fn rates(&self, f: &StepFeatures, target: &Target, step: Step) -> Rates {
+        let generation = target.generation.clamp(1, NEWEST);
+        let by_generation = |first: P| self.values[first as usize + generation as usize - 1];
         let by_tier = |first: P| match target.tier {
             Tier::Phone | Tier::Base => 1.0,
             Tier::Pro => self.values[first as usize],
             Tier::Max => self.values[first as usize + 1],
             Tier::Ultra => self.values[first as usize + 2],
         };
-        let mut launch =
-            1e-6 * self.p(P::Launch) * by_generation(P::LaunchM1) * by_tier(P::LaunchPro);
+        let mut launch = 1e-6
+            * self.p(P::Launch)
+            * self.p(P::Trend).powi(generation as i32 - 3)
+            * by_generation(P::LaunchM1)
+            * by_tier(P::LaunchPro);
         if f.gated_delta {
             launch *= self.p(P::GatedDelta);
+        } else if f.recurrent_layers > 0 {
+            launch *= self.p(P::Recurrent);
         }
-        if program == Program::MlxSwift {
+        if step.program == Program::MlxSwift {
             launch *= self.p(P::Swift);
         }
         let stream = self.p(P::Stream) * by_generation(P::StreamM1) * by_tier(P::StreamPro);
-        let mut decode = self.values[P::DecodeM1 as usize + generation.min(2) as usize];
-        if f.fp16 && generation < 2 {
-            decode *= self.p(P::DecodeFp16);
+        let mut unpack = by_generation(P::DecodeM1);
+        if step.fp16 && generation <= 2 {
+            unpack *= self.p(P::DecodeFp16);
         }
         if target.tier == Tier::Ultra {
-            decode *= self.p(P::DecodeUltra);
+            unpack *= self.p(P::DecodeUltra);
         }
+        unpack *= (32.0 / target.cores.max(1.0)).powf(self.p(P::DecodeSize));
+        if step.old_build {
+            launch *= self.p(P::OldLaunch);
+            unpack *= self.p(P::OldDecode);
+        }
+        let unpack = unpack * 1e9 * target.core_ghz();
         Rates {
             launch,
+            latency: launch * self.p(P::Matrix),
             stream: stream.min(1.0) * target.bandwidth,
-            decode: decode * 1e9 * target.core_ghz(),
-            flops: 0.7 * target.peak_flops(),
-            program: if program == Program::MlxServer { self.p(P::ServerMs) * 1e-3 } else { 0.0 },
+            unpack,
+            unpack_simple: unpack * self.p(P::DecodeSimple),
+            kv: self.p(P::KvRate) * 1e9 * target.core_ghz(),
+            flops: MANY_ROWS * target.peak_flops(),
         }
     }
 }

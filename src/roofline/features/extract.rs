@@ -56,7 +56,6 @@ impl StepFeatures {
             state_bytes: short.state_bytes as f64,
             recurrent_layers: recurrent.layers,
             gated_delta: recurrent.gated_delta,
-            latent: false,
             fp16: graph.dtype() == DType::F16,
             weight_bytes: weights.bytes as f64,
             prefill: Prefill { dispatches: prompt.dispatches as f64, ..Prefill::default() },
@@ -68,11 +67,6 @@ impl StepFeatures {
         }
         features.other_bytes = short.weight_bytes.saturating_sub(in_products) as f64;
         features.add_attention(&short, &long);
-        features.latent = features
-            .attention
-            .iter()
-            .any(|a| a.kv_heads == 1 && a.heads > 1 && a.key_dim >= 256 && !a.fused)
-            || graph.model_type().starts_with("deepseek_v");
         features.prefill.expert_bytes = weights.routed_expert_bytes as f64;
         features.add_prompt(&prompt);
         Ok(features)
@@ -113,7 +107,7 @@ impl StepFeatures {
         }
         for a in &self.attention {
             // A fused read covers keys and values; otherwise each product with the cache is a read of its own.
-            let dims = a.bytes_per_row / 2.0 / a.kv_heads.max(1) as f64;
+            let dims = a.elements_per_row / a.kv_heads.max(1) as f64;
             let dims = if a.fused { dims } else { a.key_dim as f64 };
             let work = a.launches * a.heads as f64 * dims;
             match a.rows_limit {
@@ -172,6 +166,7 @@ fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> Attention {
     Attention {
         launches: 1.0,
         bytes_per_row: read.bytes as f64 / rows.max(1.0),
+        elements_per_row: read.elements as f64 / rows.max(1.0),
         rows_per_token,
         rows_fixed,
         rows_limit,

@@ -64,6 +64,8 @@ pub struct Attention {
     pub launches: f64,
     /// Bytes per token that is attended to, for one launch.
     pub bytes_per_row: f64,
+    /// Elements per token that is attended to, for one launch.
+    pub elements_per_row: f64,
     /// Rows for every token in the cache: 1 for full attention, 1/ratio where tokens are pooled.
     pub rows_per_token: f64,
     /// Rows that are there at any depth.
@@ -86,6 +88,12 @@ impl Attention {
     pub fn rows(&self, tokens: f64) -> f64 {
         let rows = self.rows_fixed + self.rows_per_token * tokens;
         self.rows_limit.map_or(rows, |limit| rows.min(limit))
+    }
+
+    /// Elements of keys and values that all launches read with `tokens` in the cache.
+    #[must_use]
+    pub fn elements(&self, tokens: f64) -> f64 {
+        self.launches * self.elements_per_row * self.rows(tokens)
     }
 
     /// Bytes that all launches read with `tokens` in the cache.
@@ -135,8 +143,6 @@ pub struct StepFeatures {
     pub recurrent_layers: u64,
     /// Whether a recurrent layer follows the gated delta rule.
     pub gated_delta: bool,
-    /// Whether attention works on a compressed latent.
-    pub latent: bool,
     /// Whether activations have 16-bit IEEE floats rather than bfloat16.
     pub fp16: bool,
     /// Bytes of all weights.
@@ -178,6 +184,22 @@ impl StepFeatures {
         } else {
             self.dispatches
         }
+    }
+
+    /// Whether attention works on a compressed latent: many query heads on one wide row per token, not in one kernel.
+    #[must_use]
+    pub fn latent(&self) -> bool {
+        self.attention
+            .iter()
+            .any(|a| a.kv_heads == 1 && a.heads >= 8 && a.key_dim >= 256 && !a.fused)
+    }
+
+    /// Largest fraction of the experts of a layer that a token chooses; 1 without experts.
+    #[must_use]
+    pub fn chosen_experts(&self) -> f64 {
+        let chosen = |m: &Matrices| m.chosen as f64 / m.experts.max(1) as f64;
+        let experts = self.matrices.iter().filter(|m| m.part == Part::Expert);
+        experts.map(chosen).reduce(f64::max).unwrap_or(1.0)
     }
 
     /// Whether most weights have 16 bits or more.

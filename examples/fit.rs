@@ -1,0 +1,47 @@
+//! Fits the speed laws on `data/measurements.csv`: `cargo xtask fit [--check]`.
+//!
+//! Writes `data/coefficients.toml` and `data/cross_validation.csv`, or says whether they are what it would write.
+
+use mlxplan::hardware::Catalogue;
+use mlxplan::validation::dataset::Dataset;
+use mlxplan::validation::fitting::{self, fit_all};
+use mlxplan::validation::read;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let check = std::env::args().any(|a| a == "--check");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let text = std::fs::read_to_string(data.join("measurements.csv"))?;
+    let rows = read("data/measurements.csv", &text)?;
+    let models = mlxplan::model::catalogue::Catalogue::built_in()?;
+    let hardware = Catalogue::embedded();
+    let dataset = Dataset::build(&rows, &models, hardware.chips()?);
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, reason) in &dataset.skipped {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    eprintln!("{} of {} rows are usable; the others:", dataset.rows.len(), rows.len());
+    for (reason, n) in reasons {
+        eprintln!("{n:6}  {reason}");
+    }
+    let (file, held_out) = fit_all(&dataset, fitting::hash(&text));
+    let files = [
+        ("coefficients.toml", fitting::coefficients_text(&file)?),
+        ("cross_validation.csv", fitting::held_out_text(&held_out)),
+    ];
+    let mut same = true;
+    for (name, text) in files {
+        let path = data.join(name);
+        if check {
+            let old = std::fs::read_to_string(&path).unwrap_or_default();
+            if old != text {
+                same = false;
+                eprintln!("{name} is not what this program writes; run cargo xtask fit");
+            }
+        } else {
+            std::fs::write(&path, text)?;
+        }
+    }
+    if same { Ok(()) } else { Err("the committed fit is out of date".into()) }
+}

@@ -1,0 +1,232 @@
+//! Measured rows with everything a prediction needs.
+
+use super::join::{Weights, join};
+use super::measurement::{Engine, EngineKind, Measurement};
+use crate::graph::Graph;
+use crate::hardware::catalogue::Chip;
+use crate::ledger::cache::PREFILL_STEP;
+use crate::model::catalogue::{Catalogue, Entry};
+use crate::model::{DType, Scheme};
+use crate::roofline::prefill::Prompt;
+use crate::roofline::{Coefficients, Program, Step, StepFeatures, Target};
+use std::collections::HashMap;
+
+/// Tokens in the cache and tokens generated where the source does not say.
+const UNSTATED_TOKENS: u32 = 128;
+/// Prompts below this are timed too coarsely to say anything about prefill.
+const SHORTEST_PROMPT: u32 = 8;
+
+/// A row that a prediction can be made for.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The row.
+    pub row: &'a Measurement,
+    /// `model_type` of the model.
+    pub architecture: String,
+    /// Index of its features in the data set.
+    pub features: usize,
+    /// Bins that the machine may have been.
+    pub targets: Vec<Target>,
+    /// Chip family, for example `m4max`.
+    pub chip: String,
+    /// Owner, chip, model and format: rows of one configuration are repeats.
+    pub configuration: String,
+    /// Program.
+    pub program: Program,
+    /// Whether activations are IEEE half precision.
+    pub fp16: bool,
+}
+
+/// The usable rows of a measurement file.
+#[derive(Clone, Debug, Default)]
+pub struct Dataset<'a> {
+    /// Usable rows.
+    pub rows: Vec<Observed<'a>>,
+    /// Features of the models in their formats.
+    pub features: Vec<StepFeatures>,
+    /// Rows that are not usable, with the reason.
+    pub skipped: Vec<(&'a Measurement, String)>,
+}
+
+type Built = Result<(usize, String, bool), String>;
+
+impl<'a> Dataset<'a> {
+    /// Joins rows to models and chips and reads the models' features.
+    #[must_use]
+    pub fn build(rows: &'a [Measurement], models: &Catalogue, chips: &[Chip]) -> Self {
+        let mut out = Self::default();
+        let mut built: HashMap<(String, Weights), Built> = HashMap::new();
+        for row in rows {
+            match out.observe(row, models, chips, &mut built) {
+                Ok(observed) => out.rows.push(observed),
+                Err(reason) => out.skipped.push((row, reason)),
+            }
+        }
+        out
+    }
+
+    fn observe(
+        &mut self,
+        row: &'a Measurement,
+        models: &Catalogue,
+        chips: &[Chip],
+        built: &mut HashMap<(String, Weights), Built>,
+    ) -> Result<Observed<'a>, String> {
+        if let Some(reason) = row.not_plain() {
+            return Err(reason);
+        }
+        let joined = join(row, models, chips).map_err(|e| e.to_string())?;
+        let key = (joined.model.to_owned(), joined.weights);
+        let (features, architecture, old) = built
+            .entry(key)
+            .or_insert_with(|| self.build_features(joined.model, joined.weights, models))
+            .clone()?;
+        self.check_size(row, features)?;
+        let first = joined.chips.first().ok_or("no chip")?;
+        let chip = first.family_id().to_owned();
+        let float = matches!(joined.weights, Weights::Mlx(Scheme::Float(_)));
+        let target =
+            |c: &&Chip| Target { fanless: row.is_fanless(), ..Target::of_chip(c, row.memory_gib) };
+        Ok(Observed {
+            row,
+            architecture,
+            features,
+            targets: joined.chips.iter().map(target).collect(),
+            configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
+            chip,
+            program: program(row.engine, joined.weights),
+            fp16: joined.weights == Weights::Mlx(Scheme::Float(DType::F16)) || (old && !float),
+        })
+    }
+
+    fn build_features(&mut self, model: &str, weights: Weights, models: &Catalogue) -> Built {
+        let entry: Entry = models
+            .get(model)
+            .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
+            .entry()
+            .map_err(|e| e.to_string())?;
+        let scheme = match weights {
+            Weights::Mlx(scheme) => scheme,
+            Weights::Gguf(_) => Scheme::Float(DType::BF16),
+        };
+        let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let features = match weights {
+            Weights::Mlx(_) => StepFeatures::of(&graph, None),
+            Weights::Gguf(mix) => StepFeatures::of_gguf(&graph, mix),
+        };
+        self.features.push(features.map_err(|e| e.to_string())?);
+        let old = entry.hub_conversions_are_fp16();
+        Ok((self.features.len() - 1, entry.model_type.clone(), old))
+    }
+
+    /// A stated file size that contradicts the format means that the format is not what it is called.
+    fn check_size(&self, row: &Measurement, features: usize) -> Result<(), String> {
+        let bytes = self.features.get(features).map_or(0.0, |f| f.weight_bytes);
+        match row.weights_gb {
+            Some(gb) if gb * 1e9 > 1.5 * bytes || gb * 1e9 < bytes / 1.5 => Err(format!(
+                "the stated size of {gb:.1} GB contradicts the format '{}' ({:.1} GB)",
+                row.quant,
+                bytes / 1e9
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Features of a row.
+    #[must_use]
+    pub fn features_of(&self, row: &Observed<'_>) -> &StepFeatures {
+        &self.features[row.features]
+    }
+}
+
+fn program(engine: Engine, weights: Weights) -> Program {
+    match (engine.kind(), weights, engine) {
+        (EngineKind::Mlx, Weights::Gguf(_), _) => Program::LlamaCpp,
+        (EngineKind::Mlx, _, Engine::MlxLm) => Program::MlxLm,
+        (EngineKind::Mlx, _, Engine::MlxSwift) => Program::MlxSwift,
+        (EngineKind::LlamaCpp, Weights::Gguf(_), _) => Program::LlamaCpp,
+        (EngineKind::Ollama, Weights::Gguf(_), _) => Program::Ollama,
+        // Servers, and Ollama and others where they run MLX weights.
+        _ => Program::MlxServer,
+    }
+}
+
+impl Observed<'_> {
+    /// Decode step in the middle of the generated tokens.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        let r = self.row;
+        let context = r.context_tokens.or(r.prompt_tokens).unwrap_or(UNSTATED_TOKENS);
+        let generated = f64::from(r.gen_tokens.unwrap_or(UNSTATED_TOKENS));
+        Step {
+            program: self.program,
+            old_build: self.program.runs_gguf() && r.is_old_build(),
+            fp16: self.fp16,
+            tokens: f64::from(context) + generated / 2.0,
+            generated,
+            batch: 1.0,
+        }
+    }
+
+    /// Tokens in the cache when decoding starts.
+    #[must_use]
+    pub fn context_tokens(&self) -> u32 {
+        self.row.context_tokens.or(self.row.prompt_tokens).unwrap_or(UNSTATED_TOKENS)
+    }
+
+    /// The prompt whose prefill was timed, if the row says how long it was.
+    #[must_use]
+    pub fn prompt(&self) -> Option<Prompt> {
+        let tokens = self.row.prompt_tokens.or(self.row.context_tokens)?;
+        (tokens >= SHORTEST_PROMPT).then(|| Prompt {
+            program: self.program,
+            fp16: self.fp16,
+            tokens: f64::from(tokens),
+            chunk: f64::from(self.row.prefill_step().unwrap_or(PREFILL_STEP)),
+            batch: 1.0,
+        })
+    }
+
+    /// Measured decode rate, where the row has one.
+    #[must_use]
+    pub fn decode_rate(&self) -> Option<f64> {
+        self.row.decode_tok_s.filter(|&x| x > 0.0)
+    }
+
+    /// Measured prefill rate of an MLX program, where the row has one.
+    #[must_use]
+    pub fn prefill_rate(&self) -> Option<f64> {
+        let rate = self.row.prefill_tok_s.filter(|&x| x > 0.0)?;
+        (!self.program.runs_gguf() && self.prompt().is_some()).then_some(rate)
+    }
+
+    /// Logarithm of the time of a decode step, averaged over the bins the machine may have been.
+    #[must_use]
+    pub fn log_step(&self, law: &crate::roofline::DecodeLaw, f: &StepFeatures) -> f64 {
+        let step = self.step();
+        self.mean(|target| law.time(f, target, step).total().ln())
+    }
+
+    /// Logarithm of the prefill time per token, averaged likewise.
+    #[must_use]
+    pub fn log_prefill(&self, law: &crate::roofline::PrefillLaw, f: &StepFeatures) -> Option<f64> {
+        let prompt = self.prompt()?;
+        Some(self.mean(|target| (law.time(f, target, prompt).total() / prompt.tokens).ln()))
+    }
+
+    fn mean(&self, log_time: impl Fn(&Target) -> f64) -> f64 {
+        self.targets.iter().map(log_time).sum::<f64>() / self.targets.len().max(1) as f64
+    }
+
+    /// Decode rate that the coefficients predict.
+    #[must_use]
+    pub fn predicted_decode(&self, c: &Coefficients, f: &StepFeatures) -> f64 {
+        (-self.log_step(c.decode_law(self.program), f)).exp()
+    }
+
+    /// Prefill rate that the coefficients predict.
+    #[must_use]
+    pub fn predicted_prefill(&self, c: &Coefficients, f: &StepFeatures) -> Option<f64> {
+        self.log_prefill(c.prefill_law(), f).map(|t| (-t).exp())
+    }
+}

@@ -1,0 +1,343 @@
+//! Fitting the laws on measured rows, and predicting every row from a fit that has not seen its owner or its chip.
+
+use super::dataset::{Dataset, Observed};
+use super::score::{balance, weighted_quantile};
+use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile};
+use crate::roofline::decode::{self, DecodeLaw};
+use crate::roofline::fit::{Law, Observation, Regression, Solution};
+use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
+use crate::roofline::parameters::{Fit, Parameter, Spec};
+use crate::roofline::prefill::{self, PrefillLaw};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Scales of the residuals of the logarithm: of MLX decode, of GGUF decode, of prefill.
+const SIGMA: [f64; 3] = [0.06, 0.08, 0.15];
+
+/// Which law a row is fitted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Which {
+    /// Decode with MLX.
+    Mlx,
+    /// Decode of GGUF files.
+    Gguf,
+    /// Prefill with MLX.
+    Prefill,
+}
+
+impl Which {
+    /// All laws.
+    pub const ALL: [Self; 3] = [Self::Mlx, Self::Gguf, Self::Prefill];
+
+    /// Name in `coefficients.toml` and in evidence.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mlx => "mlx",
+            Self::Gguf => "gguf",
+            Self::Prefill => "prefill",
+        }
+    }
+}
+
+/// A row predicted from fits that have not seen it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldOut {
+    /// Id of the row.
+    pub id: String,
+    /// The law.
+    pub which: Which,
+    /// Rate predicted without the rows of the same owner.
+    pub owner_out: f64,
+    /// Rate predicted without the rows of the same chip.
+    pub chip_out: f64,
+}
+
+/// The rows of one law.
+pub struct Problem<'d, 'a> {
+    data: &'d Dataset<'a>,
+    which: Which,
+    /// Rows of the data set, in its order.
+    pub rows: Vec<&'d Observed<'a>>,
+    /// Measured times and weights.
+    pub observations: Vec<Observation>,
+    specs: Vec<Spec>,
+}
+
+impl Law for Problem<'_, '_> {
+    fn log_times(&self, values: &[f64], rows: &[usize]) -> Vec<f64> {
+        let predict: Box<dyn Fn(usize) -> f64> = match self.which {
+            Which::Prefill => match PrefillLaw::new(values.to_vec()) {
+                Some(law) => Box::new(move |i| {
+                    let row = self.rows[i];
+                    row.log_prefill(&law, self.data.features_of(row)).unwrap_or(f64::NAN)
+                }),
+                None => Box::new(|_| f64::NAN),
+            },
+            Which::Mlx | Which::Gguf => match DecodeLaw::new(values.to_vec()) {
+                Some(law) => Box::new(move |i| {
+                    let row = self.rows[i];
+                    row.log_step(&law, self.data.features_of(row))
+                }),
+                None => Box::new(|_| f64::NAN),
+            },
+        };
+        rows.iter().map(|&i| predict(i)).collect()
+    }
+}
+
+impl<'d, 'a> Problem<'d, 'a> {
+    /// The rows that a law is fitted on. `mlx` is the fit of MLX decode, which the law of GGUF decode builds on.
+    #[must_use]
+    pub fn new(data: &'d Dataset<'a>, which: Which, mlx: Option<&[f64]>) -> Self {
+        let rate = |row: &Observed<'_>| match which {
+            Which::Prefill => row.prefill_rate(),
+            Which::Mlx => row.decode_rate().filter(|_| !row.program.runs_gguf()),
+            Which::Gguf => row.decode_rate().filter(|_| row.program.runs_gguf()),
+        };
+        let rated: Vec<(&Observed<'_>, f64)> =
+            data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();
+        let rows: Vec<&Observed<'_>> = rated.iter().map(|(row, _)| *row).collect();
+        // A configuration counts with the square root of its rows.
+        let shares = balance(rows.iter().map(|r| r.configuration.as_str()));
+        let observations = rated
+            .iter()
+            .zip(shares)
+            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share.sqrt() })
+            .collect();
+        let specs = match (which, mlx) {
+            (Which::Prefill, _) => prefill::SPECS.to_vec(),
+            (Which::Gguf, Some(mlx)) => decode::shared(mlx),
+            (Which::Gguf, None) => decode::GGUF.to_vec(),
+            (Which::Mlx, _) => decode::MLX.to_vec(),
+        };
+        Self { data, which, rows, observations, specs }
+    }
+
+    /// The regression of these rows.
+    #[must_use]
+    pub fn regression(&self) -> Regression<'_> {
+        let sigma = SIGMA[self.which as usize];
+        Regression { specs: &self.specs, law: self, sigma }
+    }
+
+    /// Rates of the rows of each group, predicted from the other groups.
+    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String, start: &[f64]) -> Vec<f64> {
+        let groups: Vec<String> = self.rows.iter().map(|r| group(r)).collect();
+        let names: BTreeSet<&String> = groups.iter().collect();
+        let mut rates = vec![0.0; self.rows.len()];
+        for name in names {
+            let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] == *name).collect();
+            let mut observations = self.observations.clone();
+            held.iter().for_each(|&i| observations[i].weight = 0.0);
+            let values = self.regression().solve(&observations, Some(start)).values;
+            for (&i, t) in held.iter().zip(self.log_times(&values, &held)) {
+                rates[i] = (-t).exp();
+            }
+        }
+        rates
+    }
+
+    /// Every row predicted from fits without its owner and without its chip.
+    #[must_use]
+    pub fn cross_validate(&self, start: &[f64]) -> Vec<HeldOut> {
+        let owner = self.left_out(|r| r.row.owner().to_owned(), start);
+        let chip = self.left_out(|r| r.chip.clone(), start);
+        let rates = owner.into_iter().zip(chip);
+        self.rows
+            .iter()
+            .zip(rates)
+            .map(|(row, (owner_out, chip_out))| HeldOut {
+                id: row.row.id.clone(),
+                which: self.which,
+                owner_out,
+                chip_out,
+            })
+            .collect()
+    }
+
+    fn described(&self, solution: &Solution) -> Fit {
+        let clusters = |rows: &[usize]| {
+            let names = rows.iter().map(|&i| (self.rows[i].row.owner(), &self.rows[i].chip));
+            names.collect::<BTreeSet<_>>().len() as u32
+        };
+        let parameters = self
+            .specs
+            .iter()
+            .enumerate()
+            .map(|(i, spec)| Parameter {
+                name: spec.name.to_owned(),
+                value: rounded(solution.values[i]),
+                sd: rounded(solution.covariance[i][i].sqrt()),
+                rows: solution.informed_by[i].len() as u32,
+                clusters: clusters(&solution.informed_by[i]),
+            })
+            .collect();
+        let distinct = |name: &dyn Fn(&Observed<'_>) -> String| {
+            self.rows.iter().map(|r| name(r)).collect::<BTreeSet<_>>().len() as u32
+        };
+        Fit {
+            rows: self.rows.len() as u32,
+            configurations: distinct(&|r| r.configuration.clone()),
+            owners: distinct(&|r| r.row.owner().to_owned()),
+            parameters,
+            covariance: solution
+                .covariance
+                .iter()
+                .enumerate()
+                .map(|(i, row)| row.iter().take(i + 1).map(|&x| digits(x, 2)).collect())
+                .collect(),
+        }
+    }
+
+    fn evidence(&self) -> Vec<ChipEvidence> {
+        let mut chips: BTreeMap<(u32, crate::hardware::Tier), (u32, BTreeSet<&str>)> =
+            BTreeMap::new();
+        for row in &self.rows {
+            let Some(target) = row.targets.first() else { continue };
+            let entry = chips.entry((target.generation, target.tier)).or_default();
+            entry.0 += 1;
+            entry.1.insert(&row.configuration);
+        }
+        chips
+            .into_iter()
+            .map(|((generation, tier), (rows, configurations))| ChipEvidence {
+                law: self.which.name().to_owned(),
+                generation,
+                tier,
+                rows,
+                configurations: configurations.len() as u32,
+            })
+            .collect()
+    }
+
+    /// Class of the interval of a row.
+    fn class(&self, row: &Observed<'_>) -> &'static str {
+        let f = self.data.features_of(row);
+        match self.which {
+            Which::Prefill => {
+                let matrix_units = row.targets.iter().any(|t| t.matrix_units);
+                prefill_class(matrix_units, row.prompt().map_or(0.0, |p| p.tokens))
+            }
+            _ => decode_class(row.program, f.weight_bytes_per_step(), f.has_experts()),
+        }
+    }
+
+    /// Bands of the ratio of measured to predicted, by class, from the rows predicted without their owner.
+    fn bands(&self, held: &[HeldOut]) -> Vec<ClassBand> {
+        let mut classes: BTreeMap<&str, Vec<(f64, &str)>> = BTreeMap::new();
+        for ((row, o), h) in self.rows.iter().zip(&self.observations).zip(held) {
+            let ratio = -o.log_time - h.owner_out.ln();
+            classes.entry(self.class(row)).or_default().push((ratio, &row.configuration));
+        }
+        classes
+            .into_iter()
+            .map(|(class, ratios)| {
+                let weights = balance(ratios.iter().map(|(_, c)| *c));
+                let sample: Vec<(f64, f64)> =
+                    ratios.iter().zip(weights).map(|((r, _), w)| (*r, w)).collect();
+                let at = |q: f64| rounded(weighted_quantile(&sample, q).exp());
+                let configurations: BTreeSet<&str> = ratios.iter().map(|(_, c)| *c).collect();
+                let p80 = [at(0.1).min(1.0), at(0.9).max(1.0)];
+                let p90 = [at(0.05).min(p80[0]), at(0.95).max(p80[1])];
+                ClassBand {
+                    class: class.to_owned(),
+                    configurations: configurations.len() as u32,
+                    band: Band { p80, p90 },
+                }
+            })
+            .collect()
+    }
+}
+
+/// Five significant digits: what the file holds, and far more than the data can tell.
+fn rounded(x: f64) -> f64 {
+    digits(x, 4)
+}
+
+/// `x` with so many digits after the first.
+fn digits(x: f64, after: usize) -> f64 {
+    format!("{x:.after$e}").parse().unwrap_or(x)
+}
+
+/// Fits everything. Returns the contents of `coefficients.toml` and the held-out predictions.
+#[must_use]
+pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFile, Vec<HeldOut>) {
+    let mut fits = Vec::new();
+    let mut held_out = Vec::new();
+    let (mut chips, mut bands) = (Vec::new(), Vec::new());
+    let mut mlx: Option<Vec<f64>> = None;
+    let mut architectures: BTreeSet<String> = BTreeSet::new();
+    let (mut deepest, mut longest) = (0, 0);
+    for which in Which::ALL {
+        let problem = Problem::new(data, which, mlx.as_deref());
+        let solution = problem.regression().solve(&problem.observations, None);
+        let held = problem.cross_validate(&solution.values);
+        chips.extend(problem.evidence());
+        bands.push(problem.bands(&held));
+        fits.push(problem.described(&solution));
+        for row in &problem.rows {
+            architectures.insert(row.architecture.clone());
+            match which {
+                Which::Prefill => {
+                    longest = longest.max(row.prompt().map_or(0, |p| p.tokens as u32))
+                }
+                _ => deepest = deepest.max(row.step().tokens as u32),
+            }
+        }
+        held_out.extend(held);
+        if which == Which::Mlx {
+            // Later fits build on what the file holds.
+            mlx = fits.last().map(|f| f.parameters.iter().map(|p| p.value).collect());
+        }
+    }
+    let mut fits = fits.into_iter();
+    let mut next = || fits.next().unwrap_or_else(|| unreachable!("one fit per law"));
+    let (decode_mlx, decode_gguf, prefill_mlx) = (next(), next(), next());
+    let prefill_bands = bands.pop().unwrap_or_default();
+    let file = CoefficientsFile {
+        measurements_hash,
+        deepest_tokens: deepest,
+        longest_prompt: longest,
+        unseen_chip: UNSEEN_CHIP,
+        architectures: architectures.into_iter().collect(),
+        chips,
+        decode_bands: bands.into_iter().flatten().collect(),
+        prefill_bands,
+        decode_mlx,
+        decode_gguf,
+        prefill_mlx,
+    };
+    (file, held_out)
+}
+
+/// Factor on the logarithmic width of an interval for a chip without rows.
+const UNSEEN_CHIP: f64 = 1.25;
+
+/// SHA-256 of a text, in hexadecimal digits.
+#[must_use]
+pub fn hash(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The text of `coefficients.toml`.
+///
+/// # Errors
+/// When TOML cannot express a value, which does not happen with finite numbers.
+pub fn coefficients_text(file: &CoefficientsFile) -> Result<String, toml::ser::Error> {
+    let head = "# Written by `cargo xtask fit` from data/measurements.csv; do not edit.\n\
+                # Parameters: src/roofline/decode/parameters.rs and src/roofline/prefill.rs say what each means.\n\
+                # `sd` and `covariance` are of logarithms; a parameter with sd 0 is not fitted.\n\n";
+    Ok(format!("{head}{}", toml::to_string(file)?))
+}
+
+/// The text of `cross_validation.csv`.
+#[must_use]
+pub fn held_out_text(rows: &[HeldOut]) -> String {
+    let mut text = String::from("id,law,owner_out_tok_s,chip_out_tok_s\n");
+    for r in rows {
+        let line = format!("{},{},{:.4},{:.4}\n", r.id, r.which.name(), r.owner_out, r.chip_out);
+        text.push_str(&line);
+    }
+    text
+}
