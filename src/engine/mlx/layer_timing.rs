@@ -6,7 +6,7 @@
 
 use super::error::EngineError;
 use super::sampled::{Kind, Sampled};
-use crate::engine::stats::{Spread, median, spread_of};
+use crate::engine::stats::{median, spread_of};
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 /// Bytes of copies that no cache holds: twice the largest system-level cache of an Apple chip (96 MB).
 const BEYOND_CACHES: u64 = 200_000_000;
 /// Copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
-const COPIES: u32 = 10;
+const COPIES: u32 = 16;
 /// Copies in the smaller plan.
 const FEW: u32 = 2;
 
@@ -91,32 +91,33 @@ impl<'g> LayerTimer<'g> {
     /// The estimate after the rounds so far; `None` before the first.
     #[must_use]
     pub fn estimate(&self) -> Option<LayerEstimate> {
-        let spreads: Vec<Spread> =
-            self.rounds.iter().map(|r| spread_of(r)).collect::<Option<_>>()?;
         let kinds = self.sampled.kinds();
-        let (base, more) = spreads.split_first()?;
         let small = &self.plans[0];
+        let middles: Vec<f64> = self.rounds.iter().map(|r| median(r)).collect();
+        let base = *middles.first()?;
+        // The whole model is this combination of the plans.
         let mut weights = vec![1.0];
         let mut layers = Vec::new();
-        let mut around = base.median;
-        for (k, (kind, spread)) in kinds.iter().zip(more).enumerate() {
+        let mut around = base;
+        for (k, kind) in kinds.iter().enumerate() {
             let added = f64::from(self.plans[k + 1][k] - small[k]).max(1.0);
-            let one = ((spread.median - base.median) / added).max(0.0);
             let further = (f64::from(kind.count) - f64::from(small[k])) / added;
             weights[0] -= further;
             weights.push(further);
+            let one = (middles[k + 1] - base) / added;
             around -= one * f64::from(small[k]);
             layers.push((one, kind.count));
         }
-        let seconds = around + layers.iter().map(|&(s, n)| s * f64::from(n)).sum::<f64>();
-        let variance: f64 =
-            spreads.iter().zip(&weights).map(|(s, w)| (s.median_error * w).powi(2)).sum();
+        let whole: Vec<f64> = (0..self.rounds[0].len())
+            .map(|r| self.rounds.iter().zip(&weights).map(|(t, w)| t[r] * w).sum())
+            .collect();
+        let spread = spread_of(&whole)?;
         Some(LayerEstimate {
-            seconds_per_token: seconds,
-            log_error: variance.sqrt() / seconds,
+            seconds_per_token: spread.median,
+            log_error: spread.median_error / spread.median,
             around_s: around,
             layers,
-            rounds: self.rounds[0].len() as u32,
+            rounds: spread.n,
         })
     }
 }

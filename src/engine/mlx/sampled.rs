@@ -9,7 +9,7 @@ use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::Weights;
 use crate::graph::Call;
 use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::{Cache, KvQuantisation};
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Node, Routing, Source, Stage, Trace, Var};
 use crate::model::DType;
@@ -273,11 +273,18 @@ impl Part<'_> {
     }
 }
 
-/// A decode step at a depth, away from the steps in which a cache grows.
+/// A decode step at a depth, or a few tokens later, in which no cache grows.
 fn decode_trace(graph: &Graph, depth: u32, kv: Option<KvQuantisation>) -> Result<Trace> {
-    let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(2) - 1, 2048, 1, kv)?;
+    let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
-    graph.trace(&mut caches, call, Routing::default())?;
+    let slots = |caches: &[Cache]| caches.iter().flat_map(Cache::slots).collect::<Vec<_>>();
+    for _ in 0..4 {
+        let before = slots(&caches);
+        let trace = graph.trace(&mut caches, call, Routing::default())?;
+        if slots(&caches) == before {
+            return Ok(trace);
+        }
+    }
     Ok(graph.trace(&mut caches, call, Routing::default())?)
 }
 
