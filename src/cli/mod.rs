@@ -12,6 +12,7 @@ mod predict;
 mod probe;
 mod recommend;
 mod subjects;
+mod validate;
 mod welcome;
 
 use crate::data_dir::DataDirs;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Probe(a)) => context.answer(probe::run(&context, &a)?),
         Some(Command::Models(a)) => context.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
+        Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),

@@ -136,6 +136,31 @@ impl Coefficients {
             .find(|c| c.law == law && c.generation == target.generation && c.tier == target.tier)
     }
 
+    /// Factor on the logarithmic width of an interval for a chip: 1 where it was measured.
+    #[must_use]
+    pub fn chip_width(&self, law: &str, target: &Target) -> f64 {
+        if self.evidence(law, target).is_some() { 1.0 } else { self.file.unseen_chip }
+    }
+
+    /// The same for a context of `tokens` tokens: 1 where contexts were measured.
+    #[must_use]
+    pub fn depth_width(&self, tokens: f64) -> f64 {
+        beyond(tokens, self.file.deepest_tokens)
+    }
+
+    /// The same for a prompt of `tokens` tokens.
+    #[must_use]
+    pub fn prompt_width(&self, tokens: f64) -> f64 {
+        beyond(tokens, self.file.longest_prompt)
+    }
+
+    /// The same for a model type: 1 where it was measured.
+    #[must_use]
+    pub fn architecture_width(&self, model_type: &str) -> f64 {
+        let known = self.file.architectures.iter().any(|a| a == model_type);
+        if known { 1.0 } else { UNSEEN_ARCHITECTURE }
+    }
+
     /// The band of a class.
     #[must_use]
     pub fn decode_band(&self, class: &str) -> Band {
@@ -147,6 +172,15 @@ impl Coefficients {
     pub fn prefill_band(&self, class: &str) -> Band {
         band(&self.file.prefill_bands, class)
     }
+}
+
+/// Factor on the logarithmic width of an interval for a model type without rows. The bytes and launches of such a model
+/// are exact all the same.
+const UNSEEN_ARCHITECTURE: f64 = 1.2;
+
+/// Grows by half of the logarithm of how far `tokens` lies beyond what was measured.
+fn beyond(tokens: f64, measured: u32) -> f64 {
+    1.0 + 0.5 * (tokens / f64::from(measured.max(1))).ln().max(0.0)
 }
 
 fn band(bands: &[ClassBand], class: &str) -> Band {

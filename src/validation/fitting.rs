@@ -10,8 +10,9 @@ use crate::roofline::parameters::{Fit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Scales of the residuals of the logarithm: of MLX decode, of GGUF decode, of prefill.
-const SIGMA: [f64; 3] = [0.06, 0.08, 0.15];
+/// Scale of the residuals of the logarithm. Rows of one owner and chip share errors of about this size, so that the
+/// data bind the parameters less than their number suggests.
+const SIGMA: f64 = 0.15;
 
 /// Which law a row is fitted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,12 +98,11 @@ impl<'d, 'a> Problem<'d, 'a> {
         let rated: Vec<(&Observed<'_>, f64)> =
             data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();
         let rows: Vec<&Observed<'_>> = rated.iter().map(|(row, _)| *row).collect();
-        // A configuration counts with the square root of its rows.
         let shares = balance(rows.iter().map(|r| r.configuration.as_str()));
         let observations = rated
             .iter()
             .zip(shares)
-            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share.sqrt() })
+            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share })
             .collect();
         let specs = match (which, mlx) {
             (Which::Prefill, _) => prefill::SPECS.to_vec(),
@@ -116,12 +116,11 @@ impl<'d, 'a> Problem<'d, 'a> {
     /// The regression of these rows.
     #[must_use]
     pub fn regression(&self) -> Regression<'_> {
-        let sigma = SIGMA[self.which as usize];
-        Regression { specs: &self.specs, law: self, sigma }
+        Regression { specs: &self.specs, law: self, sigma: SIGMA }
     }
 
     /// Rates of the rows of each group, predicted from the other groups.
-    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String, start: &[f64]) -> Vec<f64> {
+    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String) -> Vec<f64> {
         let groups: Vec<String> = self.rows.iter().map(|r| group(r)).collect();
         let names: BTreeSet<&String> = groups.iter().collect();
         let mut rates = vec![0.0; self.rows.len()];
@@ -129,7 +128,8 @@ impl<'d, 'a> Problem<'d, 'a> {
             let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] == *name).collect();
             let mut observations = self.observations.clone();
             held.iter().for_each(|&i| observations[i].weight = 0.0);
-            let values = self.regression().solve(&observations, Some(start)).values;
+            // From the priors: a start at the fit of all rows would tell of the rows that are held out.
+            let values = self.regression().solve(&observations).values;
             for (&i, t) in held.iter().zip(self.log_times(&values, &held)) {
                 rates[i] = (-t).exp();
             }
@@ -139,9 +139,9 @@ impl<'d, 'a> Problem<'d, 'a> {
 
     /// Every row predicted from fits without its owner and without its chip.
     #[must_use]
-    pub fn cross_validate(&self, start: &[f64]) -> Vec<HeldOut> {
-        let owner = self.left_out(|r| r.row.owner().to_owned(), start);
-        let chip = self.left_out(|r| r.chip.clone(), start);
+    pub fn cross_validate(&self) -> Vec<HeldOut> {
+        let owner = self.left_out(|r| r.row.owner().to_owned());
+        let chip = self.left_out(|r| r.chip.clone());
         let rates = owner.into_iter().zip(chip);
         self.rows
             .iter()
@@ -270,8 +270,8 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
     let (mut deepest, mut longest) = (0, 0);
     for which in Which::ALL {
         let problem = Problem::new(data, which, mlx.as_deref());
-        let solution = problem.regression().solve(&problem.observations, None);
-        let held = problem.cross_validate(&solution.values);
+        let solution = problem.regression().solve(&problem.observations);
+        let held = problem.cross_validate();
         chips.extend(problem.evidence());
         bands.push(problem.bands(&held));
         fits.push(problem.described(&solution));
