@@ -31,6 +31,30 @@ pub struct ChipEvidence {
     pub configurations: u32,
 }
 
+/// A figure for every law.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerLaw {
+    /// Decode with MLX.
+    pub mlx: f64,
+    /// Decode of GGUF files.
+    pub gguf: f64,
+    /// Prefill.
+    pub prefill: f64,
+}
+
+impl PerLaw {
+    /// The figure of a law: `mlx`, `gguf` or `prefill`.
+    #[must_use]
+    pub fn of(&self, law: &str) -> f64 {
+        match law {
+            "gguf" => self.gguf,
+            "prefill" => self.prefill,
+            _ => self.mlx,
+        }
+    }
+}
+
 /// What the file holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,10 +65,10 @@ pub struct CoefficientsFile {
     pub deepest_tokens: u32,
     /// Longest prompt among the prefill rows, in tokens.
     pub longest_prompt: u32,
-    /// Factor on the logarithmic width of intervals for a chip without rows.
-    pub unseen_chip: f64,
     /// Model types among the rows.
     pub architectures: Vec<String>,
+    /// Factors on the logarithmic width of intervals for a chip without rows.
+    pub unseen_chip: PerLaw,
     /// Rows by chip.
     pub chips: Vec<ChipEvidence>,
     /// Intervals of decode, by class.
@@ -139,7 +163,7 @@ impl Coefficients {
     /// Factor on the logarithmic width of an interval for a chip: 1 where it was measured.
     #[must_use]
     pub fn chip_width(&self, law: &str, target: &Target) -> f64 {
-        if self.evidence(law, target).is_some() { 1.0 } else { self.file.unseen_chip }
+        if self.evidence(law, target).is_some() { 1.0 } else { self.file.unseen_chip.of(law) }
     }
 
     /// The same for a context of `tokens` tokens: 1 where contexts were measured.

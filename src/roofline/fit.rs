@@ -98,7 +98,8 @@ impl Regression<'_> {
         self.system(values, &predicted, observations, &rows).step(0.0).unwrap_or_default()
     }
 
-    fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
+    /// The fitted parameters with their numbers.
+    pub fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
         self.specs.iter().enumerate().filter(|(_, s)| s.prior_sd > 0.0)
     }
 

@@ -278,7 +278,7 @@ impl Rates<'_, '_> {
     fn chip_width(&self, which: Which) -> f64 {
         let c = self.tools.coefficients;
         if self.basis == Basis::ChipLeftOut {
-            return c.file().unseen_chip;
+            return c.file().unseen_chip.of(which.name());
         }
         let width = |t: &Target| c.chip_width(which.name(), t);
         self.observed.targets.iter().map(width).fold(1.0, f64::max)
@@ -311,7 +311,7 @@ impl Rates<'_, '_> {
         let width = self.chip_width(Which::Prefill)
             * c.prompt_width(prompt.tokens)
             * c.architecture_width(&self.observed.architecture);
-        let band = c.prefill_band(prefill_class(matrix_units, prompt.tokens)).widened(width);
+        let band = c.prefill_band(prefill_class(matrix_units)).widened(width);
         Some(self.row(Metric::Prefill, measured, predicted, band))
     }
 

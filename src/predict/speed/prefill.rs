@@ -85,7 +85,7 @@ impl Speed {
                     .to_owned(),
             );
         }
-        let class = prefill_class(target.matrix_units, f64::from(request.context_tokens));
+        let class = prefill_class(target.matrix_units);
         let (interval_80, interval_90) =
             coefficients.prefill_band(class).widened(width).around(rate);
         let terms = time
