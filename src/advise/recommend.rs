@@ -18,7 +18,7 @@ pub struct Candidate {
 }
 
 /// A prediction and what would improve it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The prediction.
     pub prediction: Prediction,
@@ -91,20 +91,46 @@ pub fn candidates(
     members.map(|m| open(m.model, scheme, sources)).collect()
 }
 
-/// Predicts every candidate. The work is shared between two threads.
+/// What candidates with the same prediction share: what a step does, the longest context, doubts about the source.
+type Likeness<'a> = (u64, Option<u64>, &'a [String]);
+
+/// Predicts every candidate. Models that do the same are predicted once, and the work is shared between two threads.
 ///
 /// # Errors
 /// When a model cannot be predicted.
 pub fn rows(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Row>, AdviseError> {
-    let predict = |c: &Candidate| row(q, &c.subject);
-    let middle = all.len().div_ceil(2);
-    let (front, back) = all.split_at(middle);
+    let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
+    let mut which = Vec::new();
+    for c in all {
+        let graph = &c.subject.graph;
+        let warnings = &c.subject.warnings;
+        let key = graph.fingerprint().ok().map(|print| (print, graph.max_context(), &warnings[..]));
+        let known = different.iter().position(|(k, _)| k.is_some() && *k == key);
+        which.push(known.unwrap_or(different.len()));
+        if known.is_none() {
+            different.push((key, c));
+        }
+    }
+    let predict = |(_, c): &(_, &Candidate)| row(q, &c.subject);
+    let (front, back) = different.split_at(different.len().div_ceil(2));
     let (front, back): (Vec<_>, Vec<_>) = std::thread::scope(|s| {
         let other = s.spawn(|| back.iter().map(predict).collect());
         let own = front.iter().map(predict).collect();
         (own, other.join().unwrap_or_default())
     });
-    front.into_iter().chain(back).collect()
+    let found = front.into_iter().chain(back).collect::<Result<Vec<Row>, AdviseError>>()?;
+    let named = |(c, i): (&Candidate, usize)| found.get(i).map(|row| row.named(&c.subject));
+    Ok(all.iter().zip(which).filter_map(named).collect())
+}
+
+impl Row {
+    /// The row of another model that does the same.
+    fn named(&self, subject: &Subject) -> Self {
+        let mut row = self.clone();
+        row.prediction.model.clone_from(&subject.id);
+        row.prediction.quant.clone_from(&subject.quant);
+        row
+    }
 }
 
 /// Predicts one model.

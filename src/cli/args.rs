@@ -1,5 +1,6 @@
 //! What the user typed: names, flags and help of every command.
 
+pub use super::bench::args::BenchArgs;
 use crate::report::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -89,6 +90,10 @@ pub enum Command {
     Models(ModelsArgs),
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
+    /// Measure the speed and memory of a running server, or of two against each other
+    Bench(Box<BenchArgs>),
+    /// Judge claimed measurements against physical bounds, exact model sizes and sound method
+    Audit(AuditArgs),
     /// Diagnosis for a bug report: versions, data, this machine
     Doctor,
     /// Print a completion script for a shell
@@ -309,6 +314,19 @@ pub struct ValidateArgs {
     /// Write a plot of predicted against measured decode speeds to an SVG file
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+}
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// A claims file (.toml, see examples/), a result of mlxplan bench (.json), or measurements with the columns of
+    /// data/measurements.csv (.csv)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The machine of claims that name none
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<String>,
 }
 
 /// Arguments of `completions`.

@@ -33,12 +33,8 @@ pub(super) fn add(d: &mut Document, p: &Prediction, subject: &Subject) -> Result
     }
     d.heading("Inputs");
     let mut table = Table::new(vec![Column::text("input"), Column::text("from")]);
-    for line in p.provenance() {
-        let from = match &line["from"] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        table.row([line["input"].as_str().unwrap_or_default().to_owned(), from]);
+    for line in p.sources() {
+        table.row([line.0.to_owned(), line.1]);
     }
     d.table(table);
     Ok(out)
@@ -52,7 +48,7 @@ fn ledger(lines: &[Line]) -> Table {
         Column::text("part"),
         Column::number("bytes"),
         Column::number(""),
-        Column::text("rule").droppable(1),
+        Column::text("rule"),
     ]);
     for (name, bytes, rule) in lines {
         table.row([name.clone(), bytes.to_string(), Bytes(*bytes).to_string(), (*rule).to_owned()]);
@@ -151,7 +147,7 @@ fn limits(m: &Memory) -> Table {
         Column::number("needed"),
         Column::number("allowed"),
         Column::text("verdict"),
-        Column::text("rule").droppable(1),
+        Column::text("rule"),
     ]);
     for l in &m.judgement.limits {
         table.row([

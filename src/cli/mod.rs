@@ -1,10 +1,13 @@
 //! The command line: arguments, one file per command, and what happens to their answers and errors.
 
 pub mod args;
+mod audit;
+mod bench;
 mod completions;
 mod doctor;
 mod explain;
 mod inspect;
+mod known;
 mod macs;
 mod models;
 mod output;
@@ -80,6 +83,8 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
         Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
+        Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
+        Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),

@@ -10,7 +10,7 @@ use crate::advise::{Candidate, MacChoice, Question, Row, by_size, candidates, ma
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::predict::memory::Bound;
+use crate::predict::memory::{Bound, Fits, Memory};
 use crate::predict::speed::Engine;
 use crate::predict::{Opened, Prediction, Settings, Subject};
 use crate::report::{Answer, Column, Document, Table};
@@ -21,6 +21,10 @@ use serde_json::{Value, json};
 
 /// Macs listed at most.
 const MACS: usize = 12;
+/// Macs listed at most beside an answer about another one.
+const FEW_MACS: usize = 4;
+/// Models listed at most beside an answer about another one.
+const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
     let settings = settings(&args.run, Engine::Mlx)?;
@@ -30,7 +34,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ve
         None => None,
     };
     match (wanted, machine) {
-        (Some(wanted), Ok(machine)) => on_machine(&wanted, &machine, &settings),
+        (Some(wanted), Ok(machine)) => on_machine(context, &wanted, &machine, &settings),
         (Some(wanted), Err(why)) => without_machine(context, wanted, &why, &settings),
         (None, Ok(machine)) => overview(context, &machine, &settings),
         (None, Err(why)) => Err(anyhow::Error::from(*why)),
@@ -79,7 +83,7 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
             Ok(Wanted { title, candidates, notes })
         }
         Opened::Model(subject) => {
-            let title = format!("{}  {}", subject.id, subject.quant);
+            let title = format!("{}  {}", subject.id, format_name(&subject.quant));
             let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
             let mut candidates = vec![];
@@ -107,6 +111,7 @@ fn in_format(
 }
 
 fn on_machine(
+    context: &Context,
     wanted: &Wanted,
     machine: &Machine,
     settings: &Settings,
@@ -117,12 +122,30 @@ fn on_machine(
     let mut d = Document::default();
     d.heading(format!("{}  on  {}", wanted.title, machine.name));
     d.text(run_text(settings));
-    d.table(table(&rows, wanted.candidates.len() > 1));
+    d.table(table(&rows));
     if let [row] = &rows[..] {
         d.pairs(details(&row.prediction));
     }
     d.notes(notes(&wanted.notes, &rows, machine));
     changes(&mut d, &rows);
+    let nothing = rows
+        .iter()
+        .all(|r| r.prediction.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No));
+    let instead = if nothing { others(context, question, &mut d)? } else { Vec::new() };
+    let bigger = match wanted.candidates.last() {
+        Some(smallest) if nothing => {
+            let macs = macs_for(&context.catalogue, coefficients, &smallest.subject, settings)?;
+            let subject = &smallest.subject;
+            d.heading(format!(
+                "Macs that run {} {}, cheapest first",
+                short(&subject.id),
+                format_name(&subject.quant)
+            ));
+            d.table(macs_table(&macs, FEW_MACS));
+            macs.iter().take(FEW_MACS).map(mac_json).collect()
+        }
+        _ => Vec::new(),
+    };
     let best = rows.iter().map(|r| verdict(r.prediction.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
@@ -131,8 +154,21 @@ fn on_machine(
     let json = json!({
         "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
         "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
+        "instead": instead, "macs": bigger,
     });
     Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
+}
+
+/// The largest models that do fit.
+fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result<Vec<Value>> {
+    let mut rows = by_size(question, context.models()?, &context.sources(None)?)?;
+    rows.reverse();
+    rows.truncate(FEW_MODELS);
+    if !rows.is_empty() {
+        d.heading("Popular models that fit instead, the largest first");
+        d.table(table(&rows));
+    }
+    rows.iter().map(row_json).collect()
 }
 
 fn overview(
@@ -145,7 +181,7 @@ fn overview(
     let mut d = Document::default();
     d.heading(format!("By size, the most popular models on  {}", machine.name));
     d.text(run_text(settings));
-    d.table(table(&rows, true));
+    d.table(table(&rows));
     let notes_of_choice =
         ["of each size class the most downloaded model, in the most precise format that fits \
          (8, 6, 5, 4, 3 bit); --model names any other"
@@ -173,59 +209,69 @@ fn gb(bytes: u64) -> String {
     format!("{:.1}", Bytes(bytes).gb())
 }
 
+/// A format as the names of models have it: `4bit`.
+fn format_name(quant: &str) -> String {
+    quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
+}
+
 fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
-fn table(rows: &[Row], with_format: bool) -> Table {
-    let mut columns = vec![
-        Column::text("model"),
-        Column::text("fits"),
-        Column::number("tok/s"),
-        Column::number("90 %"),
-        Column::number("TTFT"),
-        Column::number("90 %").droppable(3),
-        Column::number("peak GB"),
-        Column::number("context").droppable(1),
-    ];
-    if with_format {
-        columns.insert(1, Column::text("format").droppable(2));
-    }
+/// A column of the table of choices.
+type Cell = fn(&Prediction) -> String;
+
+fn table(rows: &[Row]) -> Table {
+    let first = rows.first().map(|r| r.prediction.model.as_str());
+    let one_model = rows.iter().all(|r| Some(r.prediction.model.as_str()) == first);
+    let format = Column::text("format");
+    let mut columns: Vec<(Column, Cell)> = if one_model {
+        vec![(format, |p| format_name(&p.quant))]
+    } else {
+        vec![
+            (Column::text("model"), |p| short(&p.model).to_owned()),
+            (format.droppable(2), |p| format_name(&p.quant)),
+        ]
+    };
+    columns
+        .extend(FIGURES.map(|(title, drop, cell)| (Column::number(title).droppable(drop), cell)));
+    let (columns, cells): (Vec<Column>, Vec<Cell>) = columns.into_iter().unzip();
     let mut table = Table::new(columns);
     for row in rows {
-        let p = &row.prediction;
-        let [soon, late] = p.ttft_interval_90_s();
-        let memory = p.memory.as_ref();
-        let unknown = || "?".to_owned();
-        let mut cells = vec![
-            short(&p.model).to_owned(),
-            memory.map_or_else(unknown, |m| m.judgement.verdict.to_string()),
-            TokensPerSecond(p.decode.tokens_per_s).to_string(),
-            format!(
-                "{}–{}",
-                TokensPerSecond(p.decode.interval_90[0]),
-                TokensPerSecond(p.decode.interval_90[1])
-            ),
-            Seconds(p.prefill.ttft_s).to_string(),
-            format!("{}–{}", Seconds(soon), Seconds(late)),
-            memory.map_or_else(unknown, |m| gb(m.peak.peak_bytes)),
-            p.max_context.map_or_else(unknown, |c| match c.bound {
-                Bound::Memory => format!("{}*", c.tokens),
-                _ => c.tokens.to_string(),
-            }),
-        ];
-        if with_format {
-            cells.insert(1, p.quant.clone());
-        }
-        table.row(cells);
+        table.row(cells.iter().map(|cell| cell(&row.prediction)));
     }
     table
+}
+
+/// The figures of a choice: title, in which order the column is dropped, text.
+const FIGURES: [(&str, u8, Cell); 7] = [
+    ("fits", 0, |p| memory_text(p, |m| m.judgement.verdict.to_string())),
+    ("tok/s", 0, |p| TokensPerSecond(p.decode.tokens_per_s).to_string()),
+    ("90 %", 0, |p| {
+        let [low, high] = p.decode.interval_90.map(TokensPerSecond);
+        format!("{low}–{high}")
+    }),
+    ("TTFT", 0, |p| Seconds(p.prefill.ttft_s).to_string()),
+    ("TTFT 90 %", 3, |p| {
+        let [soon, late] = p.ttft_interval_90_s().map(Seconds);
+        format!("{soon}–{late}")
+    }),
+    ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
+    ("context", 1, |p| match p.max_context {
+        Some(c) if c.bound == Bound::Memory => format!("{}*", c.tokens),
+        Some(c) => c.tokens.to_string(),
+        None => "?".to_owned(),
+    }),
+];
+
+fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
+    p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
 }
 
 fn details(p: &Prediction) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     if let Some(m) = &p.memory {
-        pairs.push(("peak".to_owned(), parts_text(m)));
+        pairs.push(("peak".to_owned(), parts_text(&m.peak)));
         let [low, high] = m.peak_interval_90;
         pairs.push((
             String::new(),
@@ -286,7 +332,11 @@ fn warnings(rows: &[Row]) -> Vec<String> {
 fn changes(d: &mut Document, rows: &[Row]) {
     for row in rows.iter().filter(|r| !r.changes.is_empty()) {
         let p = &row.prediction;
-        d.text(format!("What would help {} {}, the cheapest first:", short(&p.model), p.quant));
+        d.text(format!(
+            "What would help {} {}, the cheapest first:",
+            short(&p.model),
+            format_name(&p.quant)
+        ));
         d.table(changes_table(&row.changes));
         d.notes(wired_notes(&row.changes));
     }
@@ -317,7 +367,7 @@ fn without_machine(
         wanted.candidates.iter().map(|c| Need::of(&c.subject, settings)).collect::<Result<_>>()?;
     d.table(needs_table(&needs));
     d.heading(format!("Macs that run {}, cheapest first", short(&first.subject.id)));
-    d.table(macs_table(&macs));
+    d.table(macs_table(&macs, MACS));
     let mut notes = wanted.notes;
     if macs.len() > MACS {
         notes.push(format!("the {MACS} cheapest of {}; --mac asks about any other", macs.len()));
@@ -386,7 +436,7 @@ fn needs_table(needs: &[Need]) -> Table {
     for n in needs {
         table.row([
             short(&n.id).to_owned(),
-            n.quant.clone(),
+            format_name(&n.quant),
             gb(n.weights),
             gb(n.peak),
             format!("{:.1}", n.kv_per_token.max(0.0) / 1e3),
@@ -396,7 +446,7 @@ fn needs_table(needs: &[Need]) -> Table {
     table
 }
 
-fn macs_table(macs: &[MacChoice]) -> Table {
+fn macs_table(macs: &[MacChoice], most: usize) -> Table {
     let mut table = Table::new(vec![
         Column::text("Mac"),
         Column::text("chip").droppable(3),
@@ -407,7 +457,7 @@ fn macs_table(macs: &[MacChoice]) -> Table {
         Column::number("90 %").droppable(1),
         Column::number("TTFT").droppable(2),
     ]);
-    for m in macs.iter().take(MACS) {
+    for m in macs.iter().take(most) {
         table.row([
             m.mac.clone(),
             m.machine.chip.clone().unwrap_or_default(),

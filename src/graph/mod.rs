@@ -17,6 +17,8 @@ use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use quantise::QuantiseError;
+use shape::Shape;
+use std::hash::{Hash, Hasher};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
 
 /// The forward pass of a model family.
@@ -281,6 +283,32 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
+        let sampled = |t: &mut Tape<'_>, logits| {
+            if call.sample { sample(t, logits) } else { Vec::new() }
+        };
+        self.record(caches, call, routing, sampled)
+    }
+
+    /// As [`Graph::trace`], with the logits `[batch, tokens, vocabulary]` as the only result.
+    ///
+    /// # Errors
+    /// As [`Graph::trace`].
+    pub fn trace_logits(
+        &self,
+        caches: &mut [Cache],
+        call: Call,
+        routing: Routing,
+    ) -> Result<Trace, TraceError> {
+        self.record(caches, call, routing, |_, logits| vec![logits])
+    }
+
+    fn record(
+        &self,
+        caches: &mut [Cache],
+        call: Call,
+        routing: Routing,
+        results: impl FnOnce(&mut Tape<'_>, Var) -> Vec<Var>,
+    ) -> Result<Trace, TraceError> {
         let mut t = Tape::new(&self.params, routing);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
@@ -290,10 +318,36 @@ impl Graph {
         if let Some(kv) = call.kv {
             cache::quantise(caches, &mut t, kv);
         }
-        let results = if call.sample { sample(&mut t, logits) } else { Vec::new() };
+        let results = results(&mut t, logits);
         let state = cache::leave(caches);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
+    }
+}
+
+impl Graph {
+    /// A number that is the same for graphs that do the same: equal tensors, caches and operations of a decode step.
+    /// Models that differ only in their weights (fine-tunes, distillations) share it.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn fingerprint(&self) -> Result<u64, TraceError> {
+        let mut h = std::hash::DefaultHasher::new();
+        for module in self.params.modules() {
+            (module.kind, module.packing, module.dtype).hash(&mut h);
+            (module.shape.dims(), module.bias.as_ref().map(Shape::dims)).hash(&mut h);
+        }
+        let mut caches = self.make_cache();
+        let trace = self.trace(&mut caches, Call::decode(), Routing::default())?;
+        for node in trace.nodes() {
+            std::mem::discriminant(&node.op).hash(&mut h);
+            for &v in trace.outputs(node) {
+                (trace.value(v).shape.dims(), trace.value(v).dtype).hash(&mut h);
+            }
+        }
+        format!("{} {:?} {:?}", self.model_type(), self.built.caches, self.built.experts)
+            .hash(&mut h);
+        Ok(h.finish())
     }
 }
 

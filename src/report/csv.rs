@@ -1,31 +1,20 @@
-//! Comma-separated values: the tables of a document, or its pairs when it has none.
+//! Comma-separated values: the main part of a document, which is one table.
 
 use super::{Block, Document};
 
 pub(super) fn render(document: &Document) -> String {
-    let tables: Vec<&super::Table> = document
-        .blocks
-        .iter()
-        .filter_map(|b| match b {
-            Block::Table(t) => Some(t),
-            _ => None,
-        })
-        .collect();
-    let mut parts = Vec::new();
-    for table in &tables {
-        let header = table.columns.iter().map(|c| c.title.as_str());
-        let rows = table.rows.iter().map(|r| r.iter().map(String::as_str).collect());
-        parts.push(write(std::iter::once(header.collect::<Vec<_>>()).chain(rows)));
+    match document.main() {
+        Some(Block::Table(t)) => {
+            let header: Vec<&str> = t.columns.iter().map(|c| c.title.as_str()).collect();
+            let rows = t.rows.iter().map(|r| r.iter().map(String::as_str).collect());
+            write(std::iter::once(header).chain(rows))
+        }
+        Some(Block::Pairs(pairs)) => {
+            let rows = pairs.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]);
+            write(std::iter::once(vec!["name", "value"]).chain(rows))
+        }
+        _ => String::new(),
     }
-    if tables.is_empty() {
-        let pairs = document.blocks.iter().filter_map(|b| match b {
-            Block::Pairs(p) => Some(p),
-            _ => None,
-        });
-        let rows = pairs.flatten().map(|(name, value)| vec![name.as_str(), value.as_str()]);
-        parts.push(write(std::iter::once(vec!["name", "value"]).chain(rows)));
-    }
-    parts.join("\n")
 }
 
 fn write<'a>(rows: impl Iterator<Item = Vec<&'a str>>) -> String {

@@ -5,6 +5,8 @@
 pub struct Document {
     /// The parts.
     pub blocks: Vec<Block>,
+    /// Which of them is the answer itself, where that is not the first table or list of pairs.
+    pub main: Option<usize>,
 }
 
 /// A part of a document.
@@ -101,6 +103,22 @@ impl Document {
     /// Appends a table.
     pub fn table(&mut self, table: Table) {
         self.blocks.push(Block::Table(table));
+    }
+
+    /// Appends the table that is the answer itself.
+    pub fn main_table(&mut self, table: Table) {
+        self.main = Some(self.blocks.len());
+        self.table(table);
+    }
+
+    /// The part that is the answer itself: the one said to be, else the first table or list of pairs.
+    #[must_use]
+    pub fn main(&self) -> Option<&Block> {
+        let data = |b: &&Block| matches!(b, Block::Table(_) | Block::Pairs(_));
+        match self.main {
+            Some(index) => self.blocks.get(index),
+            None => self.blocks.iter().find(data),
+        }
     }
 
     /// Appends pairs of names and values.

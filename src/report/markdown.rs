@@ -12,9 +12,12 @@ fn block(block: &Block) -> String {
         Block::Heading(text) => format!("## {text}"),
         Block::Text(text) => escape(text),
         Block::Pairs(pairs) => {
-            let lines: Vec<String> =
-                pairs.iter().map(|(n, v)| format!("- **{}**: {}", escape(n), escape(v))).collect();
-            lines.join("\n")
+            let line = |(n, v): &(String, String)| match n.as_str() {
+                "" => format!("| | {} |", escape(v)),
+                _ => format!("| **{}** | {} |", escape(n), escape(v)),
+            };
+            let lines: Vec<String> = pairs.iter().map(line).collect();
+            format!("| | |\n| --- | --- |\n{}", lines.join("\n"))
         }
         Block::Notes(notes) => {
             let lines: Vec<String> = notes.iter().map(|n| format!("- {}", escape(n))).collect();

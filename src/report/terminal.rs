@@ -33,7 +33,9 @@ pub(super) fn render(document: &Document, style: Style) -> String {
 
 fn render_block(block: &Block, style: Style) -> String {
     match block {
-        Block::Heading(text) => format!("{}\n", bold(text, style)),
+        Block::Heading(text) => {
+            wrap(text, style.width, "  ").lines().map(|l| format!("{}\n", bold(l, style))).collect()
+        }
         Block::Text(text) => wrap(text, style.width, ""),
         Block::Pairs(pairs) => render_pairs(pairs, style),
         Block::Notes(notes) => {

@@ -14,6 +14,16 @@ pub enum EngineKind {
     Ollama,
 }
 
+impl From<EngineKind> for crate::predict::Engine {
+    fn from(kind: EngineKind) -> Self {
+        match kind {
+            EngineKind::Mlx => Self::Mlx,
+            EngineKind::LlamaCpp => Self::LlamaCpp,
+            EngineKind::Ollama => Self::Ollama,
+        }
+    }
+}
+
 /// The program that was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {

@@ -81,13 +81,21 @@ pub struct MachineSummary {
     /// GPU cores.
     pub gpu_cores: u32,
     /// Advertised bandwidth, 10^9 bytes per second.
+    #[serde(serialize_with = "plain_number")]
     pub bandwidth_gbs: f64,
     /// Unified memory in GiB.
+    #[serde(serialize_with = "plain_number")]
     pub memory_gib: f64,
     /// GPU memory limit in bytes.
     pub gpu_limit_bytes: Bytes,
     /// Lowest and highest value of the limit in bytes.
     pub gpu_limit_range_bytes: [Bytes; 2],
+}
+
+/// A whole number without a decimal point, as people write memory sizes.
+fn plain_number<S: serde::Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let whole = x.fract() == 0.0 && (0.0..=1e15).contains(x);
+    if whole { serializer.serialize_u64(*x as u64) } else { serializer.serialize_f64(*x) }
 }
 
 /// A machine that cannot be made from the figures given.

@@ -190,6 +190,9 @@ impl<'o> Replay<'o> {
         cache: &[(u32, ArrayId)],
     ) -> (Vec<ArrayId>, Vec<(u32, ArrayId)>) {
         let number = self.traces.len() as u32;
+        self.arrays.reserve(trace.values().len());
+        self.nodes.reserve(trace.nodes().len());
+        self.links.reserve(3 * trace.nodes().len());
         let map: Vec<ArrayId> =
             trace.values().iter().map(|value| self.input(value, tokens, cache)).collect();
         let at = |v: crate::graph::tape::Var| map[v.index()];

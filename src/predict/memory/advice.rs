@@ -170,7 +170,7 @@ impl Case<'_> {
         request: Request,
     ) -> Option<Advice> {
         let memory = Memory::of(graph, machine, &request, self.reserve).ok()?;
-        let context = max_context(graph, machine, &request, self.reserve).ok()?;
+        let context = max_context(graph, machine, &request, self.reserve, &memory.peak).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {

@@ -8,7 +8,7 @@ use super::default_reserve;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
-use crate::ledger::peak::{self, PeakError};
+use crate::ledger::peak::{self, Peak, PeakError};
 use crate::predict::request::{Request, gpu};
 use crate::units::Bytes;
 use serde::Serialize;
@@ -50,6 +50,7 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
 }
 
 /// The longest context of a model on a machine, for a request whose prompt is as long as memory and model allow.
+/// `known` is the peak of the request itself.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -58,11 +59,13 @@ pub fn max_context(
     machine: &Machine,
     request: &Request,
     reserve: Option<Bytes>,
+    known: &Peak,
 ) -> Result<MaxContext, PeakError> {
-    within(graph, machine, request, budget(machine, reserve))
+    within(graph, machine, request, budget(machine, reserve), Some(known))
 }
 
-/// The longest context whose peak stays within a number of bytes.
+/// The longest context whose peak stays within a number of bytes. `known` is the peak of the request itself, where it
+/// has been simulated; it saves work when memory is plentiful.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -71,6 +74,7 @@ pub fn within(
     machine: &Machine,
     request: &Request,
     budget: Bytes,
+    known: Option<&Peak>,
 ) -> Result<MaxContext, PeakError> {
     let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
     let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
@@ -81,10 +85,18 @@ pub fn within(
         budget: budget.0,
         growth: Growth::of(graph, request.prefill_step, request.batch, request.kv)?,
     };
+    let whole = MaxContext {
+        tokens: top,
+        bound: if made_for.is_some() { Bound::Model } else { Bound::None },
+    };
+    if let Some(peak) = known
+        && search.surely_fits(peak, top)?
+    {
+        return Ok(whole);
+    }
     let at_top = search.peak(top)?;
     if at_top.0 <= search.budget {
-        let bound = if made_for.is_some() { Bound::Model } else { Bound::None };
-        return Ok(MaxContext { tokens: top, bound });
+        return Ok(whole);
     }
     Ok(MaxContext { tokens: search.run(top, at_top)?, bound: Bound::Memory })
 }
@@ -109,6 +121,19 @@ impl Search<'_> {
             ..self.request
         })?;
         Ok((peak, peak.saturating_sub(self.growth.bytes(total)?)))
+    }
+
+    /// Whether `total` tokens fit by a bound that needs no simulation: a cache is copied when it grows, so that it may
+    /// be there twice, and what else comes on top of weights and cache is the same at any length, or, where attention
+    /// builds scores, grows with it. Twice that leaves room for the rest.
+    fn surely_fits(&self, known: &Peak, total: u32) -> Result<bool, PeakError> {
+        let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
+        let longer = f64::from(total) / f64::from(self.request.context_tokens.max(1));
+        let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
+        let cache = self.growth.bytes(total)? as f64;
+        let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
+        let whole_chunk = self.request.context_tokens > self.request.prefill_step;
+        Ok(whole_chunk && most <= self.budget as f64)
     }
 
     fn simulate(&self, request: Request) -> Result<u64, PeakError> {

@@ -86,7 +86,8 @@ fn the_longest_context_fits_and_a_longer_one_does_not() {
     let mac = machine("m3-10/16");
     let request = Request::default();
     let budget = context::budget(&mac, None);
-    let found = max_context(&graph, &mac, &request, None).expect("runs");
+    let found =
+        context::within(&graph, &mac, &request, context::budget(&mac, None), None).expect("runs");
     assert_eq!(found.bound, Bound::Memory);
     let peak_at = |total: u32| {
         let request = Request { context_tokens: total - request.generate_tokens, ..request };
@@ -99,7 +100,11 @@ fn the_longest_context_fits_and_a_longer_one_does_not() {
 #[test]
 fn a_model_that_cannot_be_loaded_has_no_context() {
     let graph = qwen3(80, 8192);
-    let found = max_context(&graph, &machine("m3-10/16"), &Request::default(), None).expect("runs");
+    let found = {
+        let mac = machine("m3-10/16");
+        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None)
+    }
+    .expect("runs");
     assert_eq!(found.tokens, 0);
 }
 
@@ -111,15 +116,26 @@ proptest! {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
         let request = Request::default();
-        let at = |gb: f64| context::within(&graph, &mac, &request, Bytes::from_gb(gb)).unwrap().tokens;
+        let at = |gb: f64| context::within(&graph, &mac, &request, Bytes::from_gb(gb), None).unwrap().tokens;
         prop_assert!(at(gb) <= at(gb + more));
+    }
+
+    #[test]
+    fn the_bound_that_saves_simulations_changes_nothing(gb in 4.0f64..80.0, layers in 2u32..12, kv in 0usize..2) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
+        let request = Request { kv, prefill_step: 512, ..Request::default() };
+        let peak = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let at = |known| context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        prop_assert_eq!(at(None), at(Some(&peak)));
     }
 
     #[test]
     fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
         let graph = qwen3(layers, 4096);
         let mac = machine("m3-10/16");
-        let at = |request: Request| max_context(&graph, &mac, &request, None).unwrap().tokens;
+        let at = |request: Request| context::within(&graph, &mac, &request, context::budget(&mac, None), None).unwrap().tokens;
         let plain = at(Request::default());
         // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
         // the scores of a chunk against a long context take more room than the bits save.

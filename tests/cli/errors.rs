@@ -1,0 +1,69 @@
+//! What users do wrong: every error says what, where, and what to do, and leaves with code 2.
+
+use crate::{mlxplan, run};
+
+/// Arguments, and words that the error must contain.
+const WRONG: [(&str, &[&str]); 14] = [
+    ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
+    ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
+    ("predict --model qwen3-32b-4bit --mac m3/16", &["m3-8/16", "m3-10/16"]),
+    ("predict --model qwen3-32b-4bit --mac pentium/64", &["pentium"]),
+    ("predict --model qwen3-32b-7bit --mac m4max-40/64", &["7bit"]),
+    ("predict --model qwen3-32b --quant 9bit --mac m4max-40/64", &["9bit"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --kv-bits 7", &["--kv-bits 7", "8"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine vllm", &["vllm", "llama.cpp"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --reserve=-3", &["--reserve"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --context 0", &["--context"]),
+    ("predict --model qwen3-32b-4bit --bandwidth 500", &["--gpu-cores"]),
+    ("inspect /nonexistent/config.json", &["/nonexistent/config.json"]),
+    ("recomend --model 32B-4bit", &["recommend"]),
+];
+
+#[test]
+fn every_mistake_is_explained() {
+    for (arguments, words) in WRONG {
+        let (code, out, err) = run(arguments);
+        assert_eq!(code, 2, "{arguments}\n{out}{err}");
+        assert!(out.is_empty(), "{arguments} writes to standard output: {out}");
+        for word in words {
+            assert!(err.contains(word), "{arguments}: '{word}' is not in\n{err}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_family_is_named_and_never_guessed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.json");
+    let text = r#"{"model_type":"lama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
+        "num_key_value_heads":8,"intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5}"#;
+    std::fs::write(&path, text).expect("it can be written");
+    let arguments = format!("inspect {}", path.display());
+    let (code, _, err) = run(&arguments);
+    assert_eq!(code, 2);
+    assert!(
+        err.contains("lama") && err.contains("llama") && err.contains("--assume llama"),
+        "{err}"
+    );
+    let (code, out, _) = run(&format!("{arguments} --assume llama"));
+    assert_eq!(code, 0);
+    assert!(out.contains("as if its model_type were 'llama'"), "{out}");
+}
+
+#[test]
+fn an_output_file_is_replaced_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("out.json");
+    std::fs::write(&path, "before").expect("it can be written");
+    let to = path.display();
+    mlxplan(&format!("predict --model nothing-like-it-4bit --mac m4max-40/64 --json -o {to}"))
+        .assert()
+        .code(2);
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), "before");
+    mlxplan(&format!("predict --model qwen3-4b-4bit --mac m4max-40/64 --json -o {to}"))
+        .assert()
+        .code(0);
+    let text = std::fs::read_to_string(&path).expect("still there");
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+}

@@ -1,0 +1,32 @@
+//! The binary, driven as users and scripts drive it.
+
+mod errors;
+mod inspect;
+mod output;
+mod predict;
+mod recommend;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// `mlxplan` with its arguments, in a clean environment.
+pub fn mlxplan(arguments: &str) -> Command {
+    let mut command = Command::cargo_bin("mlxplan").expect("the binary is built");
+    command.env_remove("MLXPLAN_DATA_DIR").env_remove("COLUMNS").env("NO_COLOR", "1");
+    command.env("XDG_CONFIG_HOME", "/nonexistent").args(arguments.split_whitespace());
+    command
+}
+
+/// Exit code, standard output and standard error.
+pub fn run(arguments: &str) -> (i32, String, String) {
+    let output = mlxplan(arguments).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
+}
+
+/// Exit code and the JSON that it prints.
+pub fn json(arguments: &str) -> (i32, Value) {
+    let (code, out, err) = run(&format!("{arguments} --json"));
+    let value = serde_json::from_str(&out);
+    (code, value.unwrap_or_else(|e| panic!("{arguments}: {e}\n{out}\n{err}")))
+}

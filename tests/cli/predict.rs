@@ -1,0 +1,167 @@
+//! `mlxplan predict`.
+
+use crate::{json, run};
+use serde_json::Value;
+
+const QWEN: &str = "predict --model qwen3-32b-4bit --mac m4max-40/64 --context 32768";
+
+fn number(v: &Value, path: &str) -> f64 {
+    let found = v.pointer(path).unwrap_or_else(|| panic!("no {path} in {v:#}"));
+    found.as_f64().unwrap_or_else(|| panic!("{path} is {found}"))
+}
+
+#[test]
+fn json_has_every_key_of_the_contract() {
+    let (code, v) = json(QWEN);
+    assert_eq!(code, 0);
+    assert_eq!(v["schema"], "mlxplan.prediction/1");
+    assert_eq!(v["model"]["id"], "Qwen/Qwen3-32B");
+    assert_eq!(v["model"]["family"], "qwen3");
+    assert_eq!(v["model"]["quant"], "affine-4-g64");
+    assert_eq!(v["machine"]["id"], "m4max-40/64");
+    assert_eq!(v["machine"]["chip"], "m4max-40");
+    assert_eq!(v["machine"]["memory_gib"], 64);
+    assert_eq!(v["request"]["context_tokens"], 32768);
+    assert_eq!(v["request"]["kv_bits"], Value::Null);
+    assert_eq!(v["request"]["engine"], "mlx");
+    assert_eq!(v["memory"]["fits"], "yes");
+    assert_eq!(v["memory"]["max_context_tokens"], 40960);
+    assert_eq!(v["fidelity"], "spec");
+    for path in [
+        "/model/parameters",
+        "/model/active_parameters",
+        "/machine/gpu_cores",
+        "/machine/bandwidth_gbs",
+        "/machine/gpu_limit_bytes",
+        "/machine/gpu_limit_range_bytes/1",
+        "/request/generate_tokens",
+        "/request/batch",
+        "/request/prefill_step",
+        "/memory/weights_bytes",
+        "/memory/kv_bytes",
+        "/memory/state_bytes",
+        "/memory/run_ahead_bytes",
+        "/memory/peak_bytes",
+        "/memory/peak_interval_90_bytes/0",
+        "/decode/tokens_per_s",
+        "/decode/interval_80/0",
+        "/decode/interval_90/1",
+        "/decode/seconds_per_token",
+        "/decode/bytes_per_token",
+        "/decode/dispatches_per_token",
+        "/prefill/tokens_per_s",
+        "/prefill/ttft_s",
+        "/prefill/interval_80/1",
+        "/prefill/interval_90/0",
+    ] {
+        number(&v, path);
+    }
+    assert!(v["provenance"].is_array() && v["warnings"].is_array());
+    // Whole numbers of bytes and of GiB are written as such.
+    assert!(v["memory"]["peak_bytes"].is_u64() && v["machine"]["memory_gib"].is_u64());
+}
+
+#[test]
+fn the_intervals_contain_the_prediction_and_each_other() {
+    let (_, v) = json(QWEN);
+    for part in ["decode", "prefill"] {
+        let at = |path: &str| number(&v, &format!("/{part}/{path}"));
+        let all = [
+            at("interval_90/0"),
+            at("interval_80/0"),
+            at("tokens_per_s"),
+            at("interval_80/1"),
+            at("interval_90/1"),
+        ];
+        assert!(all.is_sorted(), "{part}: {all:?}");
+    }
+    let peak = number(&v, "/memory/peak_bytes");
+    assert!(number(&v, "/memory/peak_interval_90_bytes/0") <= peak);
+    assert!(number(&v, "/memory/peak_interval_90_bytes/1") >= peak);
+}
+
+#[test]
+fn the_parts_of_the_peak_add_up() {
+    for model in
+        ["qwen3-32b-4bit", "gpt-oss-20b-mxfp4-q8", "qwen3.5-4b-4bit", "gemma-3-27b-it-4bit"]
+    {
+        let (_, v) = json(&format!("predict --model {model} --mac m3ultra-80/512 --context 5000"));
+        let m = |key: &str| v["memory"][key].as_u64().unwrap_or_else(|| panic!("{model} {key}"));
+        let parts = m("weights_active_bytes")
+            + m("kv_bytes")
+            + m("state_bytes")
+            + m("attention_scratch_bytes")
+            + m("run_ahead_bytes");
+        assert_eq!(parts, m("peak_bytes"), "{model}");
+        assert!(m("weights_active_bytes") >= m("weights_bytes"), "{model}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_fit_no_fit_and_doubt() {
+    let code = |rest: &str| json(&format!("predict --model llama-3.3-70b-4bit {rest}")).0;
+    assert_eq!(code("--mac m4max-40/64"), 0);
+    assert_eq!(code("--mac m4max-40/48"), 1);
+    assert_eq!(code("--mac m4max-40/64 --reserve 30"), 1);
+    // 38.65 GB before macOS 26, 40.20 GB since.
+    let (code, v) = json("predict --model qwen3-32b-8bit --mac m4max-40/48 --context 12000");
+    assert_eq!(
+        (code, v["memory"]["verdict"].as_str()),
+        (3, Some("uncertain")),
+        "{:#}",
+        v["memory"]
+    );
+}
+
+#[test]
+fn depths_are_slower_the_deeper() {
+    let (_, v) =
+        json("predict --model qwen3-8b-4bit --mac m2max-38/64 --depths 0,4096,16384,65536");
+    let rates: Vec<f64> =
+        (0..4).map(|i| number(&v, &format!("/decode/at_depth/{i}/tokens_per_s"))).collect();
+    assert!(rates.is_sorted_by(|a, b| a > b), "{rates:?}");
+}
+
+#[test]
+fn a_machine_that_is_not_in_the_catalogue_can_be_described() {
+    let (code, v) =
+        json("predict --model qwen3-8b-4bit --bandwidth 546 --gpu-cores 40 --memory 128");
+    assert_eq!(code, 0);
+    assert_eq!(v["machine"]["bandwidth_gbs"], 546);
+    assert_eq!(v["machine"]["chip"], Value::Null);
+}
+
+#[test]
+fn explain_shows_ledgers_that_add_up() {
+    let (code, v) = json(&format!("{QWEN} --explain"));
+    assert_eq!(code, 0);
+    let weights: u64 = v["explain"]["weights"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|line| line["bytes"].as_u64().expect("bytes"))
+        .sum();
+    assert_eq!(weights, v["memory"]["weights_bytes"].as_u64().expect("bytes"));
+    let terms: f64 = v["decode"]["terms"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|t| t["seconds"].as_f64().expect("seconds"))
+        .sum();
+    let total = number(&v, "/decode/seconds_per_token");
+    assert!((terms / total - 1.0).abs() < 1e-9, "{terms} {total}");
+    let (_, text, _) = run(&format!("{QWEN} --explain"));
+    for word in ["run-ahead", "maxBufferLength", "Simulated steps", "µs"] {
+        assert!(text.contains(word), "{word} in\n{text}");
+    }
+}
+
+#[test]
+fn a_quantised_cache_is_smaller() {
+    let kv = |rest: &str| {
+        let (_, v) = json(&format!("{QWEN} {rest}"));
+        v["memory"]["kv_bytes"].as_u64().expect("bytes")
+    };
+    let (plain, eight, four) = (kv(""), kv("--kv-bits 8"), kv("--kv-bits 4"));
+    assert!(plain > eight && eight > four, "{plain} {eight} {four}");
+}

@@ -1,0 +1,73 @@
+//! `mlxplan recommend` and bare `mlxplan`.
+
+use crate::{json, run};
+
+#[test]
+fn a_size_class_lists_its_models_most_popular_first() {
+    let (code, v) = json("recommend --model 32B-4bit --mac m4max-40/128");
+    assert_eq!(code, 0);
+    assert_eq!(v["schema"], "mlxplan.recommendation/1");
+    let choices = v["choices"].as_array().expect("a list");
+    assert_eq!(choices.len(), 8);
+    assert_eq!(choices[0]["model"]["id"], "Qwen/Qwen3-32B");
+    for c in choices {
+        assert_eq!(c["model"]["quant"], "affine-4-g64");
+        assert_eq!(c["memory"]["fits"], "yes");
+        assert!(c["decode"]["tokens_per_s"].as_f64().expect("a rate") > 5.0);
+    }
+}
+
+#[test]
+fn recommend_and_predict_say_the_same() {
+    let (_, v) = json("recommend --model qwen3-14b-4bit --mac m3pro-18/36 --context 10000");
+    let (_, p) = json("predict --model qwen3-14b-4bit --mac m3pro-18/36 --context 10000");
+    assert_eq!(v["choices"][0]["memory"]["peak_bytes"], p["memory"]["peak_bytes"]);
+    assert_eq!(v["choices"][0]["memory"]["max_context_tokens"], p["memory"]["max_context_tokens"]);
+    assert_eq!(v["choices"][0]["decode"]["tokens_per_s"], p["decode"]["tokens_per_s"]);
+}
+
+#[test]
+fn away_from_a_mac_it_names_macs() {
+    if cfg!(target_os = "macos") {
+        // There, the machine itself is planned for; `--mac` is tested above.
+        return;
+    }
+    let (code, v) = json("recommend --model 32B-4bit");
+    assert_eq!(code, 0);
+    assert!(v["machine"].is_null());
+    let macs = v["macs"].as_array().expect("a list");
+    assert!(macs.len() > 3, "{macs:?}");
+    let prices: Vec<u64> = macs.iter().filter_map(|m| m["usd_now"].as_u64()).collect();
+    assert!(prices.is_sorted(), "{prices:?}");
+    assert!(macs.iter().all(|m| m["fits"] != "no"));
+    let (code, text, _) = run("");
+    assert_eq!(code, 0);
+    assert!(text.contains("not an Apple Silicon Mac") && text.contains("--mac"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_comes_with_a_way_out() {
+    let (code, v) = json("recommend --model llama-3.3-70b-4bit --mac m4max-40/48");
+    assert_eq!(code, 1);
+    let changes = v["choices"][0]["memory"]["changes"].as_array().expect("a list");
+    assert!(
+        changes.iter().any(|c| c["change"] == "quantisation" && c["fits"] == "yes"),
+        "{changes:?}"
+    );
+    let wired = changes.iter().find(|c| c["change"] == "wired_limit").expect("a wired limit");
+    assert_eq!(wired["command"], "sudo sysctl iogpu.wired_limit_mb=40960");
+    assert_eq!(wired["undo"], "sudo sysctl iogpu.wired_limit_mb=0");
+    assert!(!v["macs"].as_array().expect("a list").is_empty());
+}
+
+#[test]
+fn without_a_model_every_size_that_fits_is_shown() {
+    let (code, v) = json("recommend --mac m4pro-20/48");
+    assert_eq!(code, 0);
+    let choices = v["choices"].as_array().expect("a list");
+    assert!(choices.len() >= 5, "{}", choices.len());
+    let sizes: Vec<u64> =
+        choices.iter().filter_map(|c| c["model"]["parameters"].as_u64()).collect();
+    assert!(sizes.is_sorted(), "{sizes:?}");
+    assert!(choices.iter().all(|c| c["memory"]["fits"] != "no"));
+}
