@@ -1,5 +1,6 @@
 //! What the user typed: names, flags and help of every command.
 
+pub use super::bench::args::BenchArgs;
 use crate::report::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -85,12 +86,18 @@ pub enum Command {
     Compare(super::plan_args::CompareArgs),
     /// Whether the workloads of a plan file will hold on their Macs
     Check(super::plan_args::CheckArgs),
+    /// How far predictions lie from measurements
+    Validate(ValidateArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue
     Models(ModelsArgs),
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
+    /// Measure the speed and memory of a running server, or of two against each other
+    Bench(Box<BenchArgs>),
+    /// Judge claimed measurements against physical bounds, exact model sizes and sound method
+    Audit(AuditArgs),
     /// Diagnosis for a bug report: versions, data, this machine
     Doctor,
     /// Print a completion script for a shell
@@ -294,6 +301,36 @@ pub struct MacsArgs {
     /// List the chip bins instead of the products
     #[arg(long)]
     pub chips: bool,
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Recorded measurements: a CSV file with the columns of data/measurements.csv; without it, the published ones that
+    /// the coefficients were fitted on, in cross-validation
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+
+    /// In cross-validation, leave out the rows of the same chip instead of those of the same owner
+    #[arg(long, conflicts_with = "against")]
+    pub by_chip: bool,
+
+    /// Write a plot of predicted against measured decode speeds to an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// A claims file (.toml, see examples/), a result of mlxplan bench (.json), or measurements with the columns of
+    /// data/measurements.csv (.csv)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The machine of claims that name none
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<String>,
 }
 
 /// Arguments of `completions`.

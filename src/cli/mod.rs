@@ -3,10 +3,13 @@
 pub mod args;
 mod check;
 mod compare;
+mod audit;
+mod bench;
 mod completions;
 mod doctor;
 mod explain;
 mod inspect;
+mod known;
 mod macs;
 mod models;
 mod output;
@@ -15,6 +18,7 @@ mod predict;
 mod probe;
 mod recommend;
 mod subjects;
+mod validate;
 mod welcome;
 
 use crate::data_dir::DataDirs;
@@ -83,7 +87,10 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Probe(a)) => context.answer(probe::run(&context, &a)?),
         Some(Command::Models(a)) => context.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
+        Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
+        Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
+        Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),

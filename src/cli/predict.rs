@@ -5,6 +5,7 @@ use super::explain;
 use super::subjects::kv_quantisation;
 use super::{Context, Verdict};
 use crate::hardware::machine::Machine;
+use crate::ledger::peak::Peak;
 use crate::predict::memory::{self, Advice, Bound, Change, Memory};
 use crate::predict::speed::{Decode, Engine};
 use crate::predict::{Prediction, Request, Settings};
@@ -38,7 +39,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     if args.explain {
         json["explain"] = explain::add(&mut document, &prediction, &subject)?;
     }
-    Ok((Answer { json, document }, verdict(prediction.memory.as_ref())))
+    let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
+    let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
+    Ok((Answer { json, document }, verdict))
 }
 
 /// The settings of a run from the arguments.
@@ -110,6 +113,12 @@ fn document(p: &Prediction) -> Document {
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
     }
+    if let Some(a) = p.at_least {
+        let [weights, kv] = [a.weights_bytes, a.kv_bytes].map(Bytes);
+        add("memory", format!("at least {}: weights {weights} + cache {kv}", weights + kv));
+        let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
+        add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
+    }
     if let Some(c) = p.max_context {
         add("max context", context_text(c));
     }
@@ -153,7 +162,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
     let [low, high] = m.peak_interval_90;
     add(
         "peak memory",
-        format!("{} (MLX), 90 % {low}–{high}; {}", Bytes(m.peak.peak_bytes), parts_text(m)),
+        format!("{} (MLX), 90 % {low}–{high}; {}", Bytes(m.peak.peak_bytes), parts_text(&m.peak)),
     );
     let [low, high] = m.process.footprint_bytes.map(Bytes);
     add("footprint", format!("{low}–{high} of the process as macOS shows it, with Python"));
@@ -188,8 +197,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
 }
 
 /// The parts of a peak, those that are there.
-pub(super) fn parts_text(m: &Memory) -> String {
-    let p = &m.peak;
+pub(super) fn parts_text(p: &Peak) -> String {
     let parts = [
         ("weights", p.weights_bytes),
         ("cache", p.kv_bytes),

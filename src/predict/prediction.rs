@@ -5,6 +5,7 @@ use super::request::Request;
 use super::speed::{AtDepth, Decode, Engine, Prefill, Speed, SpeedRequest};
 use super::subject::Subject;
 use crate::hardware::machine::Machine;
+use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
@@ -73,6 +74,8 @@ pub struct Prediction {
     pub memory: Option<Memory>,
     /// Longest context, of mlx-lm.
     pub max_context: Option<MaxContext>,
+    /// What an engine whose memory is not modelled needs at the least.
+    pub at_least: Option<AtLeast>,
     /// Decode speed.
     pub decode: Decode,
     /// Decode speed at other depths.
@@ -83,6 +86,23 @@ pub struct Prediction {
     pub fidelity: Fidelity,
     /// Doubts.
     pub warnings: Vec<String>,
+}
+
+/// The memory that weights and cache alone take, without buffers for computation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AtLeast {
+    /// The weights, in the format of the engine.
+    pub weights_bytes: u64,
+    /// Keys, values and states of all tokens, at 16 bits.
+    pub kv_bytes: u64,
+}
+
+impl AtLeast {
+    /// Whether even this is more than the GPU may use. That it is less does not mean that the run fits.
+    #[must_use]
+    pub fn exceeds(&self, machine: &Machine) -> bool {
+        self.weights_bytes + self.kv_bytes > machine.gpu_limit.range[1].0
+    }
 }
 
 /// Why there is no prediction.
@@ -124,6 +144,14 @@ impl Prediction {
         machine: &Machine,
         settings: &Settings,
     ) -> Result<Self, PredictError> {
+        let mut settings = settings.clone();
+        let mut warnings = subject.warnings.clone();
+        if subject.source.gguf.is_some() && settings.engine == Engine::Mlx {
+            settings.engine = Engine::LlamaCpp;
+            warnings.push(
+                "MLX does not run this GGUF file as it is; predicted for llama.cpp".to_owned(),
+            );
+        }
         let (graph, request) = (&subject.graph, &settings.request);
         let simulated = settings.engine == Engine::Mlx;
         let (memory, context) = if simulated {
@@ -133,31 +161,43 @@ impl Prediction {
         } else {
             (None, None)
         };
-        let speed_request = request.speed(settings.engine);
+        let speed_request =
+            SpeedRequest { gguf: subject.gguf_mix(), ..request.speed(settings.engine) };
         let speed = Speed::of(graph, &speed_request)?;
         let target = Target::of(machine);
         let decode = speed.decode(coefficients, &target, &speed_request);
         let prefill = speed.prefill(coefficients, &target, &speed_request);
         let at_depth = speed.decode_at(coefficients, &target, &speed_request, &settings.depths);
-        let mut warnings = subject.warnings.clone();
         warnings.extend(beyond_the_model(subject, request));
         for text in decode.warnings.iter().chain(&prefill.warnings) {
             if !warnings.contains(text) {
                 warnings.push(text.clone());
             }
         }
-        if !simulated {
-            warnings.push(format!("the memory of {} is not simulated", settings.engine));
-        }
+        let at_least = if simulated {
+            None
+        } else {
+            warnings.push(format!(
+                "the memory of {} is not simulated: weights and cache are counted, buffers are not",
+                settings.engine
+            ));
+            let Request { prefill_step, batch, .. } = *request;
+            let growth = Growth::of(graph, prefill_step, batch, None).map_err(PeakError::from)?;
+            let kv_bytes = growth.bytes(request.total_tokens()).map_err(PeakError::from)?;
+            let stored = subject.source.gguf.as_ref().map(|g| g.total_bytes());
+            let weights_bytes = stored.unwrap_or(speed.features().weight_bytes as u64);
+            Some(AtLeast { weights_bytes, kv_bytes })
+        };
         Ok(Self {
             model: subject.id.clone(),
             family: graph.model_type().to_owned(),
             quant: subject.quant.clone(),
             weights: Weights::of(graph),
             machine: machine.clone(),
-            settings: settings.clone(),
+            settings,
             memory,
             max_context: context,
+            at_least,
             decode,
             at_depth,
             prefill,
@@ -213,10 +253,12 @@ impl Prediction {
 
     fn memory_json(&self) -> Value {
         let (Some(m), Some(context)) = (&self.memory, &self.max_context) else {
+            let no = self.at_least.is_some_and(|a| a.exceeds(&self.machine));
             return json!({
-                "weights_bytes": self.weights.bytes, "kv_bytes": null, "state_bytes": null,
-                "run_ahead_bytes": null, "peak_bytes": null, "peak_interval_90_bytes": null, "fits": null,
-                "max_context_tokens": null,
+                "weights_bytes": self.at_least.map(|a| a.weights_bytes),
+                "kv_bytes": self.at_least.map(|a| a.kv_bytes), "state_bytes": null,
+                "run_ahead_bytes": null, "peak_bytes": null, "peak_interval_90_bytes": null,
+                "fits": no.then_some("no"), "max_context_tokens": null,
             });
         };
         let peak = &m.peak;

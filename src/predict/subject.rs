@@ -3,6 +3,7 @@
 use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
 use crate::model::catalogue::{Catalogue, CatalogueError};
+use crate::model::gguf_mix::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, Progress};
 use crate::model::source::safetensors::StorageType;
@@ -221,6 +222,14 @@ impl Subject {
             });
             (graph, note)
         }))
+    }
+
+    /// The mixture of formats of a GGUF file: the one it names, else the one closest to its bits per weight.
+    #[must_use]
+    pub fn gguf_mix(&self) -> Option<GgufMix> {
+        let gguf = self.source.gguf.as_ref()?;
+        let named = gguf.quantisation().and_then(|q| q.to_lowercase().parse().ok());
+        Some(named.unwrap_or_else(|| GgufMix::nearest(gguf.bits_per_weight())))
     }
 
     /// The same model in a smaller format, where its configuration tells what it is without one and the format is

@@ -14,6 +14,16 @@ pub enum EngineKind {
     Ollama,
 }
 
+impl From<EngineKind> for crate::predict::Engine {
+    fn from(kind: EngineKind) -> Self {
+        match kind {
+            EngineKind::Mlx => Self::Mlx,
+            EngineKind::LlamaCpp => Self::LlamaCpp,
+            EngineKind::Ollama => Self::Ollama,
+        }
+    }
+}
+
 /// The program that was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Engine {
@@ -153,6 +163,12 @@ impl Measurement {
     #[must_use]
     pub fn is_fanless(&self) -> bool {
         ["Air", "Neo", "iPad", "fanless"].iter().any(|word| self.machine.contains(word))
+    }
+
+    /// Whether the peak is that of the process (RSS, `phys_footprint`) rather than MLX's own count.
+    #[must_use]
+    pub fn counts_process_memory(&self) -> bool {
+        ["RSS", "footprint"].iter().any(|word| self.notes.contains(word))
     }
 
     /// Whether the program is a llama.cpp of 2023 or 2024.

@@ -88,3 +88,44 @@ fn a_broken_configuration_is_an_error_with_its_place() {
         }
     }
 }
+
+const GGUF: &[u8] = include_bytes!("../fixtures/smollm2-135m-instruct-q4_1.gguf-header");
+const MLX_HEADER: &[u8] = include_bytes!("../fixtures/mlx-lm-mxfp4.safetensors-header");
+const MLX_CONFIG: &[u8] = include_bytes!("../fixtures/mlx-lm-mxfp4.config.json");
+
+/// Writes a header and lets the file be as long as its data would make it.
+fn sparse(path: &std::path::Path, header: &[u8], bytes: u64) {
+    fs::write(path, header).expect("written");
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    file.set_len(bytes).expect("a sparse file");
+}
+
+#[test]
+fn a_gguf_file_is_predicted_for_llama_cpp_with_its_own_sizes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let info = mlxplan::model::source::gguf::GgufInfo::parse_header(GGUF, None).expect("a header");
+    sparse(&path, GGUF, info.data_start + info.total_bytes());
+    let (code, v) = json(&format!("predict --model {} --mac m4max-40/64", path.display()));
+    assert_eq!(code, 0, "{v:#}");
+    assert_eq!(v["request"]["engine"], "llama.cpp");
+    assert_eq!(v["memory"]["weights_bytes"], 96_576_768);
+    assert!(v["memory"]["peak_bytes"].is_null());
+    let (code, v) = json(&format!("inspect {}", path.display()));
+    assert_eq!((code, v["stored_bytes"].as_u64()), (0, Some(96_576_768)));
+}
+
+#[test]
+fn the_files_of_a_folder_decide_its_sizes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("config.json"), MLX_CONFIG).expect("written");
+    let data = 1_330_432;
+    let path = folder.path().join("model.safetensors");
+    sparse(&path, MLX_HEADER, MLX_HEADER.len() as u64 + data);
+    let (code, v) = json(&format!("inspect {}", folder.path().display()));
+    assert_eq!(code, 0, "{v:#}");
+    assert_eq!(v["weights_bytes"].as_u64(), Some(data));
+    assert_eq!(v["stored_bytes"].as_u64(), Some(data));
+    let (code, v) = json(&format!("predict --model {} --mac m3-10/16", folder.path().display()));
+    assert_eq!((code, v["memory"]["fits"].as_str()), (0, Some("yes")), "{v:#}");
+}

@@ -27,7 +27,7 @@ pub fn run(project: &Project) -> Result<()> {
     for features in [&[][..], &["--features", "mlx"]] {
         cmd!(
             sh,
-            "{CARGO} {config...} check -Zbuild-std=std,panic_abort --target {TARGET} --workspace --all-targets {features...}"
+            "{CARGO} check {config...} -Zbuild-std=std,panic_abort --target {TARGET} --workspace --all-targets {features...}"
         )
         .env("PATH", "/usr/bin:/bin")
         .env("RUSTC", RUSTC)

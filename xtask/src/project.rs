@@ -31,7 +31,7 @@ impl Project {
         Ok(Self { shell, target, mlx })
     }
 
-    /// The Cargo configuration that links MLX on Linux; pass it as `cargo --config <file>`.
+    /// The Cargo configuration that links MLX on Linux; pass it as `cargo build --config <file>`.
     pub fn cargo_config(&self) -> PathBuf {
         self.mlx.join("cargo-config.toml")
     }

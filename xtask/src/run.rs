@@ -10,7 +10,7 @@ pub fn run(project: &Project, args: &[String]) -> Result<()> {
     setup::libraries(project)?;
     let config = setup::cargo_arguments(project);
     let status = std::process::Command::from(
-        cmd!(project.shell, "cargo {config...} run --quiet --release --features mlx -- {args...}")
+        cmd!(project.shell, "cargo run {config...} --quiet --release --features mlx -- {args...}")
             .quiet(),
     )
     .status()?;

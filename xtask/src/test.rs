@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is checked before a change lands, on this machine and in CI.
 
 use crate::project::Project;
-use crate::{check_macos, setup};
+use crate::{check_macos, fit, setup};
 use anyhow::{Context, Result};
 use std::time::Instant;
 use xshell::cmd;
@@ -16,7 +16,7 @@ pub fn run(project: &Project) -> Result<()> {
         Ok(cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run()?)
     })?;
     step("lints, with MLX", || {
-        Ok(cmd!(sh, "cargo {config...} clippy --all-targets --features mlx -- -D warnings")
+        Ok(cmd!(sh, "cargo clippy {config...} --all-targets --features mlx -- -D warnings")
             .run()?)
     })?;
     if cfg!(target_os = "linux") {
@@ -25,13 +25,14 @@ pub fn run(project: &Project) -> Result<()> {
     step("documentation", || {
         Ok(cmd!(
             sh,
-            "cargo {config...} doc --workspace --no-deps --document-private-items --features mlx"
+            "cargo doc {config...} --workspace --no-deps --document-private-items --features mlx"
         )
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?)
     })?;
+    step("fit", || fit::run(project, true))?;
     step("tests, without MLX", || Ok(cmd!(sh, "cargo test --workspace").run()?))?;
-    step("tests, with MLX", || Ok(cmd!(sh, "cargo {config...} test --features mlx").run()?))
+    step("tests, with MLX", || Ok(cmd!(sh, "cargo test {config...} --features mlx").run()?))
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -33,7 +33,9 @@ pub fn run(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Arguments before Cargo's subcommand with which the feature `mlx` links.
+/// Arguments for any of Cargo's subcommands with which the feature `mlx` links.
+///
+/// They follow the subcommand: Cargo does not hand those before it on to `clippy`.
 pub fn cargo_arguments(project: &Project) -> Vec<OsString> {
     if cfg!(target_os = "linux") {
         vec!["--config".into(), project.cargo_config().into()]

@@ -14,7 +14,7 @@ pub fn write(project: &Project, sys: &Source) -> Result<()> {
     let bindings = bindings::folder(project);
     let (host, bindings) = (&sys.host, bindings.display());
     let text = format!(
-        r#"# Written by `cargo xtask setup`: cargo --config <this file> … --features mlx
+        r#"# Written by `cargo xtask setup`: cargo build --config <this file> --features mlx (after the subcommand)
 
 [target.{host}.mlx]
 rustc-link-search = ["native={lib}", "native={libmlx}"]

@@ -1,0 +1,353 @@
+//! Claims and the files that hold them.
+//!
+//! ```toml
+//! title = "A report"
+//!
+//! [defaults]
+//! machine = "m4max-40/128"
+//! engine = "mlx"
+//!
+//! [[claim]]
+//! id = "qwen-7b"
+//! model = "Qwen/Qwen2.5-7B-Instruct"
+//! quant = "4bit"
+//! decode_tokens_per_s = 94
+//! ```
+
+use crate::predict::Engine;
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+/// Claims in a file at most.
+const MAX_CLAIMS: usize = 100_000;
+
+/// How a figure came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A run was timed.
+    #[default]
+    Measured,
+    /// Somebody expects it.
+    Expected,
+    /// A program without the model produced it.
+    Simulated,
+}
+
+impl Kind {
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Expected => "expected",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+/// What ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// Text was generated.
+    #[default]
+    Generation,
+    /// Weights were trained.
+    Training,
+}
+
+/// What a memory figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryMetric {
+    /// MLX's peak of active memory.
+    MlxPeak,
+    /// The process's physical footprint on macOS.
+    Footprint,
+    /// The process's resident set.
+    Rss,
+}
+
+/// What is said to limit a decode speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limiter {
+    /// Reading the weights.
+    Weights,
+    /// Reading keys and values.
+    KvCache,
+    /// Fixed costs of launching kernels.
+    Launches,
+}
+
+impl Limiter {
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "reading the weights",
+            Self::KvCache => "reading the KV cache",
+            Self::Launches => "fixed cost of kernel launches",
+        }
+    }
+}
+
+/// A figure, or a range of figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Lowest value.
+    pub low: f64,
+    /// Highest value.
+    pub high: f64,
+}
+
+impl From<f64> for Range {
+    fn from(value: f64) -> Self {
+        Self { low: value, high: value }
+    }
+}
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(f64),
+            Two([f64; 2]),
+        }
+        let range = match Written::deserialize(d).map_err(|_| {
+            serde::de::Error::custom("expected a number or a range such as [150, 180]")
+        })? {
+            Written::One(v) => Self::from(v),
+            Written::Two([low, high]) => Self { low, high },
+        };
+        let sane = range.low.is_finite() && range.high.is_finite() && range.low <= range.high;
+        match sane {
+            true => Ok(range),
+            false => {
+                Err(serde::de::Error::custom("a range goes from the lower to the higher value"))
+            }
+        }
+    }
+}
+
+/// A number of tokens, or "unlimited".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextClaim {
+    /// So many tokens.
+    Tokens(u32),
+    /// No limit.
+    Unlimited,
+}
+
+impl<'de> Deserialize<'de> for ContextClaim {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Tokens(u32),
+            Word(String),
+        }
+        match Written::deserialize(d) {
+            Ok(Written::Tokens(n)) => Ok(Self::Tokens(n)),
+            Ok(Written::Word(w)) if w == "unlimited" => Ok(Self::Unlimited),
+            _ => Err(serde::de::Error::custom("expected a number of tokens or \"unlimited\"")),
+        }
+    }
+}
+
+/// What somebody says about a run. Figures that are not stated are absent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Claim {
+    /// Key of the claim.
+    pub id: String,
+    /// The claim in words.
+    pub text: Option<String>,
+    /// The model, as on the command line of `predict`.
+    pub model: Option<String>,
+    /// Quantisation: one of mlxplan's names, or a GGUF format such as `q4_k_m`.
+    pub quant: Option<String>,
+    /// `mlx`, `llama.cpp` or `ollama`.
+    #[serde(deserialize_with = "engine")]
+    pub engine: Option<Engine>,
+    /// The machine, as on the command line of `predict`.
+    pub machine: Option<String>,
+    /// How the figures came about.
+    pub kind: Kind,
+    /// What ran.
+    pub workload: Workload,
+    /// Claims of one group stand in one table and are compared.
+    pub group: Option<String>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: Option<u32>,
+    /// Tokens in the cache when decoding starts; `prompt_tokens` if absent.
+    pub context_tokens: Option<u32>,
+    /// Tokens generated.
+    pub generated_tokens: Option<u32>,
+    /// Sequences at once.
+    pub batch: Option<u32>,
+    /// Several tokens a step: speculative decoding or multi-token prediction.
+    pub speculative: bool,
+    /// The prompt's beginning was in a cache.
+    pub cached_prefix: bool,
+    /// Decode rate in tokens per second.
+    pub decode_tokens_per_s: Option<Range>,
+    /// Prompt speed in tokens per second.
+    pub prefill_tokens_per_s: Option<Range>,
+    /// Time to first token, seconds.
+    pub ttft_s: Option<Range>,
+    /// Time of the whole request, seconds.
+    pub total_s: Option<f64>,
+    /// Memory in 10^9 bytes.
+    pub memory_gb: Option<Range>,
+    /// What the memory figure counts.
+    pub memory_metric: Option<MemoryMetric>,
+    /// The machine's bandwidth as claimed, 10^9 bytes per second.
+    pub bandwidth_gbs: Option<f64>,
+    /// What is said to limit the decode rate.
+    pub limited_by: Option<Limiter>,
+    /// The longest context that is said to work.
+    pub max_context_tokens: Option<ContextClaim>,
+    /// Growth of memory, 10^6 bytes a turn.
+    pub leak_mb_per_turn: Option<f64>,
+    /// Turns over which it was measured.
+    pub turns: Option<u32>,
+    /// Whether outliers were removed.
+    pub outliers_removed: bool,
+}
+
+impl Claim {
+    /// Tokens in the cache when decoding starts.
+    #[must_use]
+    pub fn context(&self) -> Option<u32> {
+        self.context_tokens.or(self.prompt_tokens)
+    }
+}
+
+fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Engine>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+/// A claims file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClaimError {
+    /// The TOML or one of its values.
+    #[error("{file}: {problem}")]
+    Toml {
+        /// The file.
+        file: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A claim without an id, or with the id of another.
+    #[error("{file}: claim {position}: {problem}")]
+    Id {
+        /// The file.
+        file: String,
+        /// Position of the claim, from 1.
+        position: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// No claims, or too many.
+    #[error("{file}: {problem}")]
+    Count {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    #[allow(dead_code)] // For readers of the file.
+    title: Option<String>,
+    #[serde(default)]
+    #[allow(dead_code)]
+    source: Option<String>,
+    #[serde(default)]
+    defaults: toml::Table,
+    #[serde(default)]
+    claim: Vec<toml::Table>,
+}
+
+/// Reads a claims file. `file` names it in errors.
+///
+/// # Errors
+/// When it is no TOML, has unknown keys or wrong values, or ids that are missing or used twice.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Claim>, ClaimError> {
+    let toml = |problem: String| ClaimError::Toml { file: file.to_owned(), problem };
+    let read: File = toml::from_str(text).map_err(|e| toml(e.to_string().trim().to_owned()))?;
+    let count =
+        |problem: &str| ClaimError::Count { file: file.to_owned(), problem: problem.to_owned() };
+    match read.claim.len() {
+        0 => return Err(count("no [[claim]] in it")),
+        n if n > MAX_CLAIMS => return Err(count("more than 100,000 claims")),
+        _ => {}
+    }
+    let mut claims: Vec<Claim> = Vec::new();
+    for (i, table) in read.claim.into_iter().enumerate() {
+        let bad =
+            |problem: String| ClaimError::Id { file: file.to_owned(), position: i + 1, problem };
+        let mut merged = read.defaults.clone();
+        merged.extend(table);
+        let claim: Claim =
+            merged.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        if claim.id.is_empty() {
+            return Err(bad("it has no id".to_owned()));
+        }
+        if claims.iter().any(|c| c.id == claim.id) {
+            return Err(bad(format!("another claim has the id '{}'", claim.id)));
+        }
+        claims.push(claim);
+    }
+    Ok(claims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_reads_with_its_defaults() {
+        let text = r#"
+            title = "t"
+            [defaults]
+            machine = "m4max-40/128"
+            engine = "mlx"
+            [[claim]]
+            id = "a"
+            decode_tokens_per_s = [15, 20.5]
+            max_context_tokens = "unlimited"
+            [[claim]]
+            id = "b"
+            machine = "m4-10/16"
+            kind = "expected"
+            memory_gb = 4
+        "#;
+        let claims = parse("x.toml", text).unwrap();
+        assert_eq!(claims[0].machine.as_deref(), Some("m4max-40/128"));
+        assert_eq!(claims[0].decode_tokens_per_s, Some(Range { low: 15.0, high: 20.5 }));
+        assert_eq!(claims[0].max_context_tokens, Some(ContextClaim::Unlimited));
+        assert_eq!(claims[1].machine.as_deref(), Some("m4-10/16"));
+        assert_eq!((claims[1].kind, claims[1].engine), (Kind::Expected, Some(Engine::Mlx)));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| parse("x.toml", text).unwrap_err().to_string();
+        assert!(error("[[claim]]\nid = 'a'\nspeed = 3").contains("speed"));
+        assert!(error("[[claim]]\nid = 'a'\n[[claim]]\nid = 'a'").contains("another claim"));
+        assert!(error("[[claim]]\nengine = 'mlx'").contains("claim 1: it has no id"));
+        assert!(error("[[claim]]\nid='a'\nengine = 'vllm'").contains("unknown engine 'vllm'"));
+        assert!(error("[[claim]]\nid='a'\nmemory_gb = [9, 3]").contains("lower to the higher"));
+        assert!(error("").contains("no [[claim]]"));
+        assert!(error("[[claim").starts_with("x.toml"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What is known about the model and the machine of a claim, and the bounds that follow.
+
+use crate::graph::Graph;
+use crate::hardware::Machine;
+use crate::hardware::catalogue::Chip;
+use crate::ledger::cache;
+use crate::predict::{Engine, Speed, SpeedRequest};
+use crate::roofline::{Coefficients, Target};
+use std::rc::Rc;
+
+/// A machine that a claim may be about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hardware {
+    /// The figures that speed depends on.
+    pub target: Target,
+    /// Advertised bandwidth, 10^9 bytes per second.
+    pub advertised_gbs: f64,
+    /// Memory in bytes, where known.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Hardware {
+    /// A resolved machine.
+    #[must_use]
+    pub fn of(machine: &Machine) -> Self {
+        Self {
+            target: Target::of(machine),
+            advertised_gbs: machine.bandwidth.value.gbs(),
+            memory_bytes: Some(machine.memory.value.0),
+        }
+    }
+
+    /// A bin, with its memory in GiB where known; otherwise the largest that it is sold with.
+    #[must_use]
+    pub fn of_chip(chip: &Chip, memory_gib: Option<u64>) -> Self {
+        Self {
+            target: Target::of_chip(chip, memory_gib),
+            advertised_gbs: chip.bandwidth(memory_gib.unwrap_or(0)).gbs(),
+            memory_bytes: memory_gib.or(chip.memory_gib.last().copied()).map(|g| g << 30),
+        }
+    }
+}
+
+/// A model whose sizes are known.
+#[derive(Debug)]
+pub struct Known {
+    /// Its graph.
+    pub graph: Graph,
+    /// Its features for the engine of the claim.
+    pub speed: Speed,
+}
+
+impl Known {
+    /// Bytes of weights, and the least that a cache of so many tokens takes; `None` when mlx-lm could not run the
+    /// model. mlx-lm's caches grow in steps of 256 tokens; the last step is left out, since others allocate exactly.
+    pub(super) fn bytes(&self, tokens: u32, batch: u32) -> Option<(f64, f64)> {
+        let whole = tokens - tokens % 256;
+        let caches =
+            cache::after_prompt(&self.graph, whole, cache::PREFILL_STEP, batch, None).ok()?;
+        Some((self.speed.features().weight_bytes, cache::bytes(&caches) as f64))
+    }
+}
+
+/// What is known; anything may be missing, and then the reason is there.
+#[derive(Debug)]
+pub struct Facts {
+    /// The model.
+    pub model: Result<Rc<Known>, String>,
+    /// Machines that the claim may be about: one, or all bins that fit an ambiguous description. With an error, the
+    /// bounds of the whole catalogue apply.
+    pub machines: Result<Vec<Hardware>, String>,
+    /// Every bin of the catalogue.
+    pub catalogue: Vec<Hardware>,
+}
+
+impl Facts {
+    /// The machines that bounds are taken over: those of the claim, else all.
+    #[must_use]
+    pub fn candidates(&self) -> &[Hardware] {
+        match &self.machines {
+            Ok(machines) if !machines.is_empty() => machines,
+            _ => &self.catalogue,
+        }
+    }
+
+    /// How the machine reads in a sentence.
+    pub(super) fn whose(&self) -> &'static str {
+        match &self.machines {
+            Ok(_) => "this machine",
+            Err(_) => "any Mac in the catalogue",
+        }
+    }
+
+    /// Highest bandwidth of the memory bus, bytes per second.
+    pub(super) fn bus(&self) -> Option<f64> {
+        self.candidates().iter().map(|h| h.target.bandwidth).max_by(f64::total_cmp)
+    }
+
+    /// Highest arithmetic peak, operations per second.
+    pub(super) fn peak_flops(&self) -> Option<f64> {
+        self.candidates().iter().map(|h| h.target.peak_flops()).max_by(f64::total_cmp)
+    }
+
+    /// Most memory, bytes.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.candidates().iter().filter_map(|h| h.memory_bytes).max()
+    }
+
+    /// The slowest decode rate that would still be expected: the lower end of the 90 % interval on the slowest
+    /// candidate.
+    pub(super) fn slowest_decode(
+        &self,
+        known: &Known,
+        engine: Engine,
+        tokens: u32,
+        batch: u32,
+    ) -> Option<f64> {
+        let coefficients = Coefficients::embedded().ok()?;
+        let request = SpeedRequest {
+            context_tokens: tokens,
+            generate_tokens: 0,
+            batch,
+            engine,
+            ..SpeedRequest::default()
+        };
+        let rates = self
+            .candidates()
+            .iter()
+            .map(|h| known.speed.decode(coefficients, &h.target, &request).interval_90[0]);
+        rates.min_by(f64::total_cmp)
+    }
+}

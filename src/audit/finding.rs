@@ -1,0 +1,155 @@
+//! What an audit finds.
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Physics, the model's size or the catalogue rule it out.
+    Impossible,
+    /// The figure is not what it is called, or the method cannot show what is claimed.
+    Misleading,
+    /// Possible, but hard to believe.
+    Doubtful,
+}
+
+impl Severity {
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Impossible => "impossible",
+            Self::Misleading => "misleading",
+            Self::Doubtful => "doubtful",
+        }
+    }
+}
+
+/// The rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Decode rate times bytes per token may not exceed the bandwidth of the memory bus.
+    ImpliedBandwidth,
+    /// Prompt speed times operations per token may not exceed the arithmetic peak of the GPU.
+    PrefillAbovePeak,
+    /// A GPU engine is not several times slower than its memory allows.
+    CpuSpeed,
+    /// A decode rate leaves the prompt's time out.
+    EndToEnd,
+    /// The claimed bandwidth of the machine is the catalogue's.
+    BandwidthFigure,
+    /// The term that is said to limit the speed takes most of the time.
+    Explanation,
+    /// Memory holds at least the weights and the cache.
+    MemoryBelowModel,
+    /// Memory is not far above weights and cache.
+    MemoryAboveModel,
+    /// The memory metric counts what the GPU uses.
+    MemoryMetric,
+    /// A context fits into the model and the machine.
+    ContextLimit,
+    /// A leak needs many turns.
+    LeakTooFewTurns,
+    /// A leak is not negative.
+    NegativeLeak,
+    /// Outliers are shown, not removed.
+    OutliersRemoved,
+    /// Training throughput is not generation speed.
+    TrainingSpeed,
+    /// Expected and measured figures do not stand in one table without a label.
+    TheoryNextToMeasurement,
+    /// Engines are compared on equally large weights.
+    UnequalPeers,
+}
+
+impl Rule {
+    /// Name on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ImpliedBandwidth => "implied-bandwidth",
+            Self::PrefillAbovePeak => "prefill-above-peak",
+            Self::CpuSpeed => "cpu-speed",
+            Self::EndToEnd => "end-to-end",
+            Self::BandwidthFigure => "bandwidth-figure",
+            Self::Explanation => "explanation",
+            Self::MemoryBelowModel => "memory-below-model",
+            Self::MemoryAboveModel => "memory-above-model",
+            Self::MemoryMetric => "memory-metric",
+            Self::ContextLimit => "context-limit",
+            Self::LeakTooFewTurns => "leak-too-few-turns",
+            Self::NegativeLeak => "negative-leak",
+            Self::OutliersRemoved => "outliers-removed",
+            Self::TrainingSpeed => "training-speed",
+            Self::TheoryNextToMeasurement => "theory-next-to-measurement",
+            Self::UnequalPeers => "unequal-peers",
+        }
+    }
+}
+
+/// A claim that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Id of the claim.
+    pub claim: String,
+    /// The rule.
+    pub rule: Rule,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The numbers: what is claimed, and what it is held against.
+    pub numbers: String,
+    /// The likely cause.
+    pub cause: String,
+}
+
+/// A rule that could not be applied to a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Id of the claim.
+    pub claim: String,
+    /// The rule.
+    pub rule: Rule,
+    /// What is missing.
+    pub reason: String,
+}
+
+/// The result of an audit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Judged {
+    /// What is wrong, worst first.
+    pub findings: Vec<Finding>,
+    /// Rules that held, as pairs of claim and rule.
+    pub passed: Vec<(String, Rule)>,
+    /// Rules that could not be applied although the claim has figures for them.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Judged {
+    /// Whether something is impossible.
+    #[must_use]
+    pub fn impossible(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Impossible)
+    }
+
+    pub(super) fn pass(&mut self, claim: &str, rule: Rule) {
+        self.passed.push((claim.to_owned(), rule));
+    }
+
+    pub(super) fn skip(&mut self, claim: &str, rule: Rule, reason: impl Into<String>) {
+        self.skipped.push(Skipped { claim: claim.to_owned(), rule, reason: reason.into() });
+    }
+
+    pub(super) fn find(
+        &mut self,
+        claim: &str,
+        rule: Rule,
+        severity: Severity,
+        numbers: String,
+        cause: impl Into<String>,
+    ) {
+        let cause = cause.into();
+        self.findings.push(Finding { claim: claim.to_owned(), rule, severity, numbers, cause });
+    }
+}

@@ -1,0 +1,43 @@
+//! Judging claimed measurements against physics, the model's exact sizes and sound method.
+//!
+//! A [`Claim`] is what somebody says: a model on a machine, and figures. It comes from a claims file
+//! ([`claim::parse`]), from a result of `mlxplan bench` ([`results::claims`]) or from a row of a measurement file
+//! ([`rows::claim`]). [`judge`] applies every [`Rule`] for which the claim says enough, and lists those that could not
+//! be applied, with the reason: silence never means that something was checked.
+
+pub mod claim;
+mod facts;
+mod finding;
+pub mod results;
+pub mod rows;
+mod rules;
+
+pub use claim::{Claim, ClaimError};
+pub use facts::{Facts, Hardware, Known};
+pub use finding::{Finding, Judged, Rule, Severity, Skipped};
+
+/// A claim with what is known about its model and machine.
+#[derive(Debug)]
+pub struct Case {
+    /// What is claimed.
+    pub claim: Claim,
+    /// What is known.
+    pub facts: Facts,
+}
+
+/// Judges claims, each by itself and next to the others of its group.
+#[must_use]
+pub fn judge(cases: &[Case]) -> Judged {
+    let mut judged = Judged::default();
+    for case in cases {
+        rules::speed::check(case, &mut judged);
+        rules::memory::check(case, &mut judged);
+        rules::method::check(case, &mut judged);
+    }
+    rules::group::check(cases, &mut judged);
+    judged.findings.sort_by_key(|f| {
+        let position = cases.iter().position(|c| c.claim.id == f.claim);
+        (f.severity, position, f.rule)
+    });
+    judged
+}

@@ -1,0 +1,56 @@
+//! Results of `mlxplan bench` as claims.
+
+use super::claim::{Claim, Kind, MemoryMetric, Range};
+use crate::bench::record::{EngineRecord, Record};
+use crate::bench::summary::{CaseSummary, Metric};
+
+/// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalogue; speeds are
+/// left out where it was on no Mac at all, because the bounds are those of Macs.
+#[must_use]
+pub fn claims(record: &Record) -> Vec<Claim> {
+    let mac = record.machine.get("apple_silicon").and_then(serde_json::Value::as_bool);
+    let chip = record.machine.get("chip").and_then(|c| c.as_str());
+    let memory = record.machine.get("memory_bytes").and_then(serde_json::Value::as_u64);
+    let machine = chip.zip(memory).map(|(chip, bytes)| format!("{chip}/{}", bytes >> 30));
+    record
+        .summary
+        .iter()
+        .filter_map(|s| {
+            let engine = record.engines.iter().find(|e| e.label == s.engine)?;
+            let claim = claim(s, engine, machine.clone());
+            Some(if mac == Some(false) { without_speeds(claim) } else { claim })
+        })
+        .collect()
+}
+
+fn without_speeds(claim: Claim) -> Claim {
+    Claim { decode_tokens_per_s: None, prefill_tokens_per_s: None, ttft_s: None, ..claim }
+}
+
+fn claim(s: &CaseSummary, engine: &EngineRecord, machine: Option<String>) -> Claim {
+    let server = engine.server.as_ref();
+    let range = |m: Metric| {
+        let summary = s.metric(m)?;
+        let [low, high] = summary.interval_95.unwrap_or([summary.median, summary.median]);
+        Some(Range { low, high })
+    };
+    let count = |m: Metric| Some(s.metric(m)?.median.round() as u32);
+    let footprint = range(Metric::FootprintBytes);
+    Claim {
+        id: format!("{} {}", s.engine, s.case),
+        model: server.map(|i| i.model.id.clone()).filter(|id| !id.is_empty()),
+        quant: server.and_then(|i| i.model.quant.clone()),
+        engine: server.and_then(|i| i.engine()),
+        machine,
+        kind: Kind::Measured,
+        prompt_tokens: count(Metric::PromptTokens),
+        generated_tokens: count(Metric::GeneratedTokens),
+        cached_prefix: count(Metric::CachedTokens).is_some_and(|n| n > 0),
+        decode_tokens_per_s: range(Metric::DecodeTokensPerS),
+        prefill_tokens_per_s: range(Metric::PrefillTokensPerS),
+        ttft_s: range(Metric::TtftS),
+        memory_gb: footprint.map(|r| Range { low: r.low / 1e9, high: r.high / 1e9 }),
+        memory_metric: footprint.map(|_| MemoryMetric::Footprint),
+        ..Claim::default()
+    }
+}

@@ -1,0 +1,26 @@
+//! Measuring engines: the protocol, its statistics, and the engines behind HTTP or a subprocess.
+//!
+//! Rules that every scenario follows: a warm-up that is not counted; prompts that no prefix cache has seen; a pause
+//! between trials; engines in turn, so that heat and background load hit all of them; no repetition of a timed
+//! request; failures counted and shown; token counts from the engine, never from the pieces of a stream; all raw
+//! trials kept.
+
+pub mod energy;
+pub mod generation;
+pub mod http;
+pub mod local;
+pub mod memory;
+pub mod mlx_lm;
+pub mod plots;
+pub mod predicted;
+pub mod prompts;
+pub mod record;
+pub mod run;
+pub mod scenario;
+pub mod stats;
+pub mod summary;
+pub mod trial;
+
+pub use generation::{CountSource, Counts, Generation, OwnTimings, Prompt, Role};
+pub use memory::MemoryReading;
+pub use trial::{Failure, FailureKind, Flag, Trial};

@@ -1,0 +1,285 @@
+//! A run as pictures: SVG files, one for each thing that there is to see.
+
+use super::record::Record;
+use super::stats::{Summary, median};
+use super::summary::{CaseSummary, Metric};
+use plotters::prelude::*;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+const SIZE: (u32, u32) = (860, 520);
+/// Colours of the engines, distinguishable with any kind of colour vision (Okabe and Ito).
+const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
+
+/// A picture that cannot be made.
+#[derive(Debug, Error)]
+pub enum PlotError {
+    /// The file system.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The drawing.
+    #[error("cannot draw: {0}")]
+    Draw(String),
+}
+
+/// A point with its interval.
+struct Point {
+    x: f64,
+    y: f64,
+    low: f64,
+    high: f64,
+}
+
+/// Points of one engine.
+struct Series {
+    name: String,
+    points: Vec<Point>,
+}
+
+/// Draws everything that a record has into a folder; returns the files. Each is complete or absent.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write(folder: &Path, record: &Record) -> Result<Vec<PathBuf>, PlotError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PlotError::Io { path: path.clone(), source }
+    };
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
+    let mut paths = Vec::new();
+    for (name, svg) in draw(record)? {
+        let path = folder.join(format!("{stem}-{name}.svg"));
+        let temporary = folder.join(format!(".{stem}-{name}.{}.tmp", std::process::id()));
+        std::fs::write(&temporary, svg)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .map_err(io(&path))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// The pictures of a record: names and SVG texts.
+///
+/// # Errors
+/// When plotters fails.
+pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
+    let mut pictures = Vec::new();
+    let over_tokens = [
+        ("decode-by-depth", Metric::DecodeTokensPerS, "decode tokens per second"),
+        ("ttft-by-prompt", Metric::TtftS, "seconds to first token"),
+    ];
+    for (name, metric, title) in over_tokens {
+        let series = by_tokens(record, metric);
+        if series.iter().any(|s| s.points.len() > 1) {
+            let svg = lines(title, "prompt tokens, as the engine counts them", &series)?;
+            pictures.push((name.to_owned(), svg));
+        }
+    }
+    for soak in &record.soak {
+        for growth in &soak.growth {
+            let trials = record.trials.iter().filter(|t| t.engine == soak.engine && t.counts());
+            let values: Vec<f64> =
+                trials.filter_map(|t| growth.metric.of(t)).map(|b| b / 1e6).collect();
+            let slope = growth.slope.per_turn.map(|s| s / 1e6);
+            let title = format!("engine {}: {}, MB", soak.engine, name_of(growth.metric));
+            let svg = memory(&title, &values, growth.slope.settling_turns, slope)?;
+            pictures.push((format!("memory-{}-{}", soak.engine, name_of(growth.metric)), svg));
+        }
+    }
+    if record.engines.len() == 2 {
+        let title = "decode tokens per second, median and 95 % interval";
+        pictures.push(("engines".to_owned(), bars(title, record)?));
+    }
+    Ok(pictures)
+}
+
+const fn name_of(metric: Metric) -> &'static str {
+    match metric {
+        Metric::FootprintBytes => "footprint",
+        Metric::ResidentBytes => "resident",
+        _ => "mlx-active",
+    }
+}
+
+/// Medians of a figure against the prompt's length, for each engine.
+fn by_tokens(record: &Record, metric: Metric) -> Vec<Series> {
+    record
+        .engines
+        .iter()
+        .map(|e| {
+            let mine = record.summary.iter().filter(|s| s.engine == e.label);
+            let mut points: Vec<Point> = mine.filter_map(|s| point(s, metric)).collect();
+            points.sort_by(|a, b| a.x.total_cmp(&b.x));
+            let server = e.server.as_ref().map_or("", |s| s.kind.name());
+            Series { name: format!("{} {server}", e.label), points }
+        })
+        .collect()
+}
+
+fn point(s: &CaseSummary, metric: Metric) -> Option<Point> {
+    let x = s.metric(Metric::PromptTokens)?.median;
+    let [low, high] = ends(s.metric(metric)?);
+    Some(Point { x, y: s.metric(metric)?.median, low, high })
+}
+
+fn ends(s: &Summary) -> [f64; 2] {
+    s.interval_95.unwrap_or([s.median, s.median])
+}
+
+fn failed<E: std::error::Error + Send + Sync>(e: DrawingAreaErrorKind<E>) -> PlotError {
+    PlotError::Draw(e.to_string())
+}
+
+/// Curves with a band for the interval.
+fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotError> {
+    let all = || series.iter().flat_map(|s| &s.points);
+    let right = all().map(|p| p.x).fold(1.0, f64::max) * 1.04;
+    let top = all().map(|p| p.high).fold(1e-9, f64::max) * 1.1;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 20))
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..right, 0.0..top)
+            .map_err(failed)?;
+        chart.configure_mesh().x_desc(below).light_line_style(WHITE).draw().map_err(failed)?;
+        for (s, colour) in series.iter().zip(COLOURS) {
+            let upper = s.points.iter().map(|p| (p.x, p.high));
+            let lower = s.points.iter().rev().map(|p| (p.x, p.low));
+            let band: Vec<(f64, f64)> = upper.chain(lower).collect();
+            if band.len() > 2 {
+                let band = Polygon::new(band, colour.mix(0.18));
+                chart.draw_series(std::iter::once(band)).map_err(failed)?;
+            }
+            let line = s.points.iter().map(|p| (p.x, p.y));
+            chart
+                .draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))
+                .map_err(failed)?
+                .label(s.name.clone())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
+            let dots = line.map(|at| Circle::new(at, 3, colour.filled()));
+            chart.draw_series(dots).map_err(failed)?;
+        }
+        chart.configure_series_labels().border_style(BLACK).draw().map_err(failed)?;
+        root.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+/// Readings over the turns, with the fitted line behind the settling period.
+fn memory(
+    title: &str,
+    values: &[f64],
+    settling: usize,
+    slope: Option<f64>,
+) -> Result<String, PlotError> {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if low.is_finite() { (low, high) } else { (0.0, 1.0) };
+    let room = ((high - low) * 0.1).max(high.abs() * 0.005).max(1e-6);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 20))
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(76)
+            .build_cartesian_2d(0.0..values.len().max(1) as f64, (low - room)..(high + room))
+            .map_err(failed)?;
+        chart.configure_mesh().x_desc("turn").light_line_style(WHITE).draw().map_err(failed)?;
+        let dots = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
+        chart
+            .draw_series(dots.map(|at| Circle::new(at, 2, COLOURS[0].filled())))
+            .map_err(failed)?;
+        if let Some(slope) = slope {
+            let used = values.get(settling..).unwrap_or_default();
+            let offsets: Vec<f64> =
+                used.iter().enumerate().map(|(i, v)| v - slope * i as f64).collect();
+            if let Some(start) = median(&offsets) {
+                let end = used.len().saturating_sub(1) as f64;
+                let line = [(settling as f64, start), (settling as f64 + end, start + slope * end)];
+                chart
+                    .draw_series(LineSeries::new(line, COLOURS[1].stroke_width(2)))
+                    .map_err(failed)?;
+            }
+        }
+        root.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+/// Both engines side by side in every case.
+fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
+    let mut cases: Vec<&str> = Vec::new();
+    for s in &record.summary {
+        if !cases.contains(&s.case.as_str()) {
+            cases.push(&s.case);
+        }
+    }
+    let figure = |case: &str, engine: &str| {
+        let found = record.summary.iter().find(|s| s.case == case && s.engine == engine);
+        found.and_then(|s| s.metric(Metric::DecodeTokensPerS))
+    };
+    let metrics = record.summary.iter().filter_map(|s| s.metric(Metric::DecodeTokensPerS));
+    let top = metrics.map(|m| ends(m)[1]).fold(1e-9, f64::max) * 1.1;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 20))
+            .margin(14)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..cases.len().max(1) as f64, 0.0..top)
+            .map_err(failed)?;
+        let label = |x: &f64| cases.get(*x as usize).map_or(String::new(), |c| (*c).to_owned());
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .x_labels(cases.len().max(1))
+            .x_label_formatter(&label)
+            .light_line_style(WHITE)
+            .draw()
+            .map_err(failed)?;
+        for (k, (engine, colour)) in record.engines.iter().zip(COLOURS).enumerate() {
+            let left = 0.15 + 0.36 * k as f64;
+            let found = cases
+                .iter()
+                .enumerate()
+                .filter_map(|(i, case)| figure(case, &engine.label).map(|m| (i as f64 + left, m)));
+            let found: Vec<(f64, &Summary)> = found.collect();
+            let bar = |(x, m): &(f64, &Summary)| {
+                Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], colour.mix(0.7).filled())
+            };
+            let name = engine.server.as_ref().map_or("", |s| s.kind.name());
+            chart
+                .draw_series(found.iter().map(bar))
+                .map_err(failed)?
+                .label(format!("{} {name}", engine.label))
+                .legend(move |(x, y)| {
+                    Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
+                });
+            let whisker = |(x, m): &(f64, &Summary)| {
+                let [low, high] = ends(m);
+                PathElement::new([(x + 0.16, low), (x + 0.16, high)], BLACK.stroke_width(2))
+            };
+            chart.draw_series(found.iter().map(whisker)).map_err(failed)?;
+        }
+        chart.configure_series_labels().border_style(BLACK).draw().map_err(failed)?;
+        root.present().map_err(failed)?;
+    }
+    Ok(svg)
+}

@@ -1,0 +1,72 @@
+//! Predictions next to what was measured.
+
+use super::summary::{CaseSummary, Metric};
+use crate::predict::{Engine, Speed, SpeedRequest};
+use crate::roofline::{Coefficients, Target};
+use serde::{Deserialize, Serialize};
+
+/// One measured figure with its prediction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// Label of the engine.
+    pub engine: String,
+    /// The case.
+    pub case: String,
+    /// The figure.
+    pub metric: Metric,
+    /// Median of the trials.
+    pub measured: f64,
+    /// The prediction.
+    pub predicted: f64,
+    /// Interval that should hold 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that should hold 90 % of measurements.
+    pub interval_90: [f64; 2],
+    /// `predicted / measured − 1`.
+    pub error: f64,
+}
+
+/// Predicts decode and prefill rate of every case of an engine. Prefill is left out for short prompts, whose time to
+/// first token is mostly the server's.
+#[must_use]
+pub fn predict(
+    summary: &[CaseSummary],
+    label: &str,
+    speed: &Speed,
+    engine: Engine,
+    coefficients: &Coefficients,
+    target: &Target,
+) -> Vec<Predicted> {
+    let mut out = Vec::new();
+    for s in summary.iter().filter(|s| s.engine == label) {
+        let tokens = |m: Metric| s.metric(m).map_or(0, |v| v.median.round() as u32);
+        let request = SpeedRequest {
+            context_tokens: tokens(Metric::PromptTokens),
+            generate_tokens: tokens(Metric::GeneratedTokens),
+            engine,
+            ..SpeedRequest::default()
+        };
+        let mut add = |metric: Metric, rate: f64, interval_80, interval_90| {
+            let Some(measured) = s.metric(metric).map(|m| m.median).filter(|m| *m > 0.0) else {
+                return;
+            };
+            out.push(Predicted {
+                engine: label.to_owned(),
+                case: s.case.clone(),
+                metric,
+                measured,
+                predicted: rate,
+                interval_80,
+                interval_90,
+                error: rate / measured - 1.0,
+            });
+        };
+        let d = speed.decode(coefficients, target, &request);
+        add(Metric::DecodeTokensPerS, d.tokens_per_s, d.interval_80, d.interval_90);
+        if request.context_tokens >= 256 {
+            let p = speed.prefill(coefficients, target, &request);
+            add(Metric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
+        }
+    }
+    out
+}

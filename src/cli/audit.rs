@@ -1,0 +1,184 @@
+//! `mlxplan audit`: judges claimed measurements.
+
+use super::args::AuditArgs;
+use super::{Context, Verdict};
+use crate::audit::{self, Case, Claim, Facts, Hardware, Judged, Known};
+use crate::bench::record;
+use crate::hardware::{Chip, spec};
+use crate::model::names::key;
+use crate::predict::Engine;
+use crate::report::{Answer, Column, Document, Table};
+use crate::validation::join::weights as row_weights;
+use crate::validation::{Measurement, read};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Longest file that is read, bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Findings in the table at most; JSON has them all.
+const SHOWN: usize = 60;
+
+pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, Verdict)> {
+    let cases = cases(context, args)?;
+    let judged = audit::judge(&cases);
+    let verdict = match (judged.impossible(), judged.findings.is_empty()) {
+        (true, _) => Verdict::No,
+        (false, true) => Verdict::Ok,
+        (false, false) => Verdict::Uncertain,
+    };
+    let json = serde_json::json!({
+        "schema": "mlxplan.audit/1",
+        "file": args.file.display().to_string(),
+        "claims": cases.len(),
+        "findings": judged.findings,
+        "skipped": judged.skipped,
+        "passed": judged.passed.iter().map(|(claim, rule)| serde_json::json!({ "claim": claim, "rule": rule }))
+            .collect::<Vec<_>>(),
+    });
+    Ok((
+        Answer { json, document: document(args, &cases, &judged, context.global.verbose) },
+        verdict,
+    ))
+}
+
+/// Reads the file, by its kind.
+fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<Case>> {
+    let path = &args.file;
+    let text = text(path)?;
+    let name = path.display().to_string();
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let mut models = Models::default();
+    match extension.as_str() {
+        "csv" => {
+            let rows = read(&name, &text)?;
+            rows.iter().map(|row| row_case(context, row, args, &mut models)).collect()
+        }
+        "json" => {
+            let record = record::parse(&text)
+                .map_err(|e| anyhow!("{name}: no result of mlxplan bench ({e})"))?;
+            let claims = audit::results::claims(&record);
+            claims.into_iter().map(|c| case(context, c, args, &mut models)).collect()
+        }
+        "toml" => {
+            let claims = audit::claim::parse(&name, &text)?;
+            claims.into_iter().map(|c| case(context, c, args, &mut models)).collect()
+        }
+        _ => bail!(
+            "{name}: expected claims (.toml), a result of mlxplan bench (.json) or measurements (.csv)"
+        ),
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    let problem = || format!("cannot read {}", path.display());
+    let length = std::fs::metadata(path).with_context(problem)?.len();
+    ensure!(length <= MAX_FILE_BYTES, "{} is longer than 256 MiB", path.display());
+    std::fs::read_to_string(path).with_context(problem)
+}
+
+/// Models that were opened, so that each is read once.
+#[derive(Default)]
+struct Models {
+    opened: BTreeMap<(String, String, &'static str), Result<Rc<Known>, String>>,
+}
+
+/// A claim of a file, with its model and machine.
+fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) -> Result<Case> {
+    let model = known(context, &claim, models);
+    let catalogue = everything(context)?;
+    let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
+        None => Err("the machine is not stated".to_owned()),
+        Some(text) => match spec::resolve(text, &context.catalogue) {
+            Ok(machine) => Ok(vec![Hardware::of(&machine)]),
+            Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
+        },
+    };
+    Ok(Case { claim, facts: Facts { model, machines, catalogue } })
+}
+
+/// A row of a measurement file, with its model and the bins it may be from.
+fn row_case(
+    context: &Context,
+    row: &Measurement,
+    args: &AuditArgs,
+    models: &mut Models,
+) -> Result<Case> {
+    let claim = audit::rows::claim(row);
+    let model = match row_weights(&row.quant) {
+        None => Err(format!("the weight format '{}' does not tell the size", row.quant)),
+        Some(_) if row.model_id.is_empty() => Err("the model is not in the catalogue".to_owned()),
+        Some(_) => known(context, &claim, models),
+    };
+    let chips = context.catalogue.chips()?;
+    let find = |id: &String| chips.iter().find(|c| c.id == *id);
+    let of = |c: &Chip| Hardware::of_chip(c, row.memory_gib);
+    let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
+    let machines = match (found.is_empty(), &args.mac) {
+        (false, _) => Ok(found),
+        (true, Some(text)) => Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogue)?)]),
+        (true, None) => Err("the chip is not known".to_owned()),
+    };
+    Ok(Case { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
+}
+
+fn everything(context: &Context) -> Result<Vec<Hardware>> {
+    Ok(context.catalogue.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
+}
+
+/// The model of a claim, at its quantisation; a reason where that is not known.
+fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Known>, String> {
+    let name = claim.model.as_deref().ok_or("the model is not stated")?;
+    let engine = claim.engine.unwrap_or(Engine::Mlx);
+    let quant = claim.quant.as_deref();
+    let id = (key(name), quant.unwrap_or_default().to_owned(), engine.name());
+    let open = || context.known(name, quant, engine).map(Rc::new);
+    models.opened.entry(id).or_insert_with(open).clone()
+}
+
+fn document(args: &AuditArgs, cases: &[Case], judged: &Judged, verbose: bool) -> Document {
+    let mut d = Document::default();
+    d.heading(format!("Audit of {}", args.file.display()));
+    let broken: std::collections::BTreeSet<&str> =
+        judged.findings.iter().map(|f| f.claim.as_str()).collect();
+    d.pairs(vec![
+        ("claims".to_owned(), cases.len().to_string()),
+        ("with findings".to_owned(), broken.len().to_string()),
+        ("rules that held".to_owned(), judged.passed.len().to_string()),
+        ("rules that could not be applied".to_owned(), judged.skipped.len().to_string()),
+    ]);
+    let mut table = Table::new(vec![
+        Column::text("claim"),
+        Column::text("verdict"),
+        Column::text("rule"),
+        Column::text("numbers"),
+        Column::text("likely cause"),
+    ]);
+    for f in judged.findings.iter().take(SHOWN) {
+        table.row([&f.claim, f.severity.name(), f.rule.name(), &f.numbers, &f.cause]);
+    }
+    if !judged.findings.is_empty() {
+        d.main_table(table);
+    }
+    let mut notes = Vec::new();
+    if judged.findings.is_empty() {
+        notes.push("nothing is wrong as far as the claims say enough to be checked".to_owned());
+    }
+    if judged.findings.len() > SHOWN {
+        notes.push(format!(
+            "{} more findings are in the JSON output",
+            judged.findings.len() - SHOWN
+        ));
+    }
+    if verbose {
+        let skipped = |s: &audit::Skipped| {
+            format!("{}: {} not applied: {}", s.claim, s.rule.name(), s.reason)
+        };
+        notes.extend(judged.skipped.iter().map(skipped));
+    } else if !judged.skipped.is_empty() {
+        notes.push("-v tells which rules could not be applied, and why".to_owned());
+    }
+    d.notes(notes);
+    d
+}

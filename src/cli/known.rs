@@ -1,0 +1,72 @@
+//! Models as claims and servers name them: a name, and a quantisation in MLX's or llama.cpp's words.
+
+use super::Context;
+use crate::audit::Known;
+use crate::model::Scheme;
+use crate::model::gguf_mix::GgufMix;
+use crate::model::names::key;
+use crate::predict::{Engine, Opened, Speed, SpeedRequest, Subject};
+use crate::validation::join::{Weights, weights as row_weights};
+
+impl Context {
+    /// The model with this name at this quantisation, ready for bounds and predictions; a reason where either is not
+    /// known.
+    pub(super) fn known(
+        &self,
+        name: &str,
+        quant: Option<&str>,
+        engine: Engine,
+    ) -> Result<Known, String> {
+        let runs_gguf = engine.program().runs_gguf();
+        let gguf = quant.and_then(|q| gguf_format(q, runs_gguf));
+        // A GGUF format sizes the matrices of the model without MLX's quantisation.
+        let scheme = match (gguf, quant) {
+            (Some(_), _) | (None, None) => None,
+            (None, Some(text)) => Some(mlx_scheme(text)?),
+        };
+        let subject = one(self, name, scheme)?;
+        if quant.is_none() && !is_quantised(name) {
+            return Err("the quantisation is not stated".to_owned());
+        }
+        if runs_gguf && gguf.is_none() && scheme.is_none() {
+            return Err(format!("the GGUF format of '{name}' is not stated"));
+        }
+        let engine = if gguf.is_some() && !runs_gguf { Engine::LlamaCpp } else { engine };
+        let request = SpeedRequest { engine, gguf, ..SpeedRequest::default() };
+        let graph = subject.graph;
+        let speed = Speed::of(&graph, &request).map_err(|e| e.to_string())?;
+        Ok(Known { graph, speed })
+    }
+}
+
+/// A GGUF format; without the prefix `gguf-`, names such as `mxfp4` mean one only with an engine that runs GGUF.
+fn gguf_format(text: &str, runs_gguf: bool) -> Option<GgufMix> {
+    match text.strip_prefix("gguf-") {
+        Some(name) => name.parse().ok(),
+        None if runs_gguf => text.parse().ok(),
+        None => None,
+    }
+}
+
+fn mlx_scheme(text: &str) -> Result<Scheme, String> {
+    if let Some(Weights::Mlx(scheme)) = row_weights(text) {
+        return Ok(scheme);
+    }
+    text.parse().map_err(|e| format!("{e}"))
+}
+
+/// Whether a name says how the model is quantised.
+fn is_quantised(name: &str) -> bool {
+    let words = key(name);
+    let suffix = ["bit", "bf16", "fp16", "mxfp", "nvfp"];
+    words.split('-').any(|w| suffix.iter().any(|s| w.ends_with(s) || w.starts_with(s)))
+}
+
+fn one(context: &Context, name: &str, scheme: Option<Scheme>) -> Result<Subject, String> {
+    let quant = scheme.map(|s| s.to_string());
+    let opened = context.open(name, quant.as_deref(), None);
+    match opened.map_err(|e| super::output::error_text(&e))? {
+        Opened::Model(subject) => Ok(*subject),
+        Opened::Class(_) => Err(format!("'{name}' is a size class, not one model")),
+    }
+}

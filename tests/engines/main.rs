@@ -1,0 +1,17 @@
+//! Engines behind HTTP and as subprocesses: a server written for the tests that misbehaves, and real ones.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod cli;
+mod fake;
+mod hostile;
+#[cfg(feature = "mlx")]
+mod real;
+mod scenarios;
+
+/// Real engines need what `cargo xtask setup` brings, so they belong to the tests with the feature `mlx`.
+#[cfg(not(feature = "mlx"))]
+#[test]
+fn real_engines_are_tested_by_cargo_xtask_test() {
+    eprintln!("mlx_lm.server, llama.cpp and mlx_lm.benchmark: cargo xtask test");
+}
