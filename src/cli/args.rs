@@ -88,6 +88,8 @@ pub enum Command {
     Check(super::plan_args::CheckArgs),
     /// How far predictions lie from measurements
     Validate(ValidateArgs),
+    /// A self-contained HTML page with tables and plots, or one plot as SVG
+    Report(super::plan_args::ReportArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue

@@ -1,10 +1,10 @@
 //! The command line: arguments, one file per command, and what happens to their answers and errors.
 
 pub mod args;
-mod check;
-mod compare;
 mod audit;
 mod bench;
+mod check;
+mod compare;
 mod completions;
 mod doctor;
 mod explain;
@@ -17,6 +17,7 @@ pub mod plan_args;
 mod predict;
 mod probe;
 mod recommend;
+mod report;
 mod subjects;
 mod validate;
 mod welcome;
@@ -95,6 +96,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => context.answer(check::run(&context, &a)?),
+        Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
         None => context.answer(welcome::run(&context)?),
