@@ -3,6 +3,7 @@
 pub use super::bench::args::BenchArgs;
 use crate::report::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
 /// Capacity planner for language models on Apple Silicon: predicts tokens/s, time to first token, memory and maximum
@@ -189,7 +190,7 @@ impl Default for RunArgs {
 pub struct RecommendArgs {
     /// A model or a size class: qwen3-32b-4bit, 32B-4bit, 30B-A3B, a folder, a .gguf file, hf:org/name; without it,
     /// the best choices for this Mac by size
-    #[arg(long, value_name = "MODEL")]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL")]
     pub model: Option<String>,
 
     /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
@@ -213,7 +214,7 @@ pub struct RecommendArgs {
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name
-    #[arg(long, value_name = "MODEL", required = true)]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", required = true)]
     pub model: String,
 
     /// Quantisation, where the name does not say
@@ -249,7 +250,7 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A model: catalogue name, folder, config.json, .gguf file, hf:org/name
-    #[arg(value_name = "MODEL")]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), value_name = "MODEL")]
     pub model: String,
 
     /// Quantisation, where the name or the files do not say
@@ -331,7 +332,7 @@ pub struct AuditArgs {
     pub file: PathBuf,
 
     /// The machine of claims that name none
-    #[arg(long, value_name = "MAC")]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC")]
     pub mac: Option<String>,
 }
 

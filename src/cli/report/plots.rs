@@ -11,7 +11,7 @@ use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::predict::memory::budget;
 use crate::predict::{Request, gpu};
-use crate::report::{Axis, Chart, Mark, Scatter, Shape};
+use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
 use crate::roofline::{Coefficients, Target};
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
@@ -66,6 +66,7 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     }
     marks.truncate(CURVES);
     Ok(Chart {
+        legend: Corner::UpperRight,
         title: "Decode speed against context".to_owned(),
         description: "Predicted tokens per second, with the band that holds 90 % of measurements"
             .to_owned(),
@@ -109,6 +110,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         marks.push(level("memory less macOS and Python", most.gb()));
     }
     Ok(Chart {
+        legend: Corner::UpperLeft,
         title: format!(
             "Memory of {} {} on {}",
             short(&subject.id),
@@ -142,6 +144,7 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         .map(|s| format!("{} {}", short(&s.id), format_name(&s.quant)))
         .collect();
     Ok(Chart {
+        legend: Corner::LowerRight,
         title: format!("Price and speed of Macs that hold {}", models.join(" and ")),
         description: "Decode tokens per second (of the slowest model) against the US list price; the line joins the Macs that no other beats in both. Macs without a known price are not shown".to_owned(),
         x: axis("USD", false),
@@ -159,9 +162,8 @@ fn roofline(case: &Case) -> Result<Chart> {
     let Some(machine) = case.machines.first() else { return Err(anyhow!("a Mac is needed")) };
     let target = Target::of(machine);
     let ridge = target.peak_flops() / target.bandwidth;
-    let roof: Vec<(f64, f64)> = [0.5, ridge, 100.0 * ridge]
-        .map(|x| (x, (x * target.bandwidth).min(target.peak_flops())))
-        .to_vec();
+    let roof: Vec<(f64, f64)> =
+        [0.5, ridge, 1e5].map(|x| (x, (x * target.bandwidth).min(target.peak_flops()))).to_vec();
     let planners = case.planners(Coefficients::embedded()?)?;
     let (mut decode, mut prefill) = (Vec::new(), Vec::new());
     for (planner, subject) in planners.iter().zip(&case.subjects) {
@@ -178,6 +180,7 @@ fn roofline(case: &Case) -> Result<Chart> {
     }
     let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
     Ok(Chart {
+        legend: Corner::LowerRight,
         title: format!("Roofline of {}", machine.id),
         description: "Operations are two for each active parameter and token; bytes are those that a decode step reads, or the weights for a chunk of the prompt. The line is the advertised bus bandwidth and the peak of the GPU".to_owned(),
         x: axis("operations per byte", true),
