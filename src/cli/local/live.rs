@@ -5,6 +5,7 @@ use crate::calibration::decode_work;
 use crate::calibration::profile::Profile;
 use crate::cli::args::LiveArgs;
 use crate::cli::{Context, Verdict};
+use crate::engine::mlx::clock;
 use crate::engine::mlx::{
     EngineError, LayerTimer, Memory, Model, Weights, backend, reset_peak, version,
 };
@@ -51,6 +52,8 @@ struct Row {
     held_90: bool,
     /// Relative standard deviation of the measured rounds.
     noise: f64,
+    /// Tokens per second by the wall clock, the first step of every round included.
+    measured_by_wall_clock: f64,
     mlx_peak_bytes: Option<u64>,
 }
 
@@ -100,6 +103,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     let summary = summary(&rows);
     let json = json!({
         "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
+        "clock": clock::name(),
         "machine": machine(&probe),
         "method": "random weights in this process; a cache of made-up keys and values; medians of rounds in which the \
                    layers of the prediction and the whole model take turns",
@@ -124,9 +128,13 @@ fn case(
     whole.session_at(depth, None)?.time_steps(1)?;
     reset_peak();
     let mut measured = Vec::new();
+    let mut wall = Vec::new();
     for _ in 0..rounds {
         timer.round(STEPS)?;
-        measured.push(median(&whole.session_at(depth, None)?.time_steps(STEPS)?));
+        let mut session = whole.session_at(depth, None)?;
+        let start = std::time::Instant::now();
+        measured.push(median(&session.time_steps(STEPS)?));
+        wall.push(start.elapsed().as_secs_f64() / f64::from(STEPS + 1));
     }
     let Some(spread) = spread_of(&measured) else { bail!("no rounds") };
     let mut rows = Vec::new();
@@ -149,6 +157,7 @@ fn case(
             error: rate / measured - 1.0,
             held_90: (interval_90[0]..=interval_90[1]).contains(&measured),
             noise: spread.deviation / spread.median,
+            measured_by_wall_clock: 1.0 / median(&wall),
             mlx_peak_bytes: Memory::now().map(|m| m.peak_bytes),
         });
     };

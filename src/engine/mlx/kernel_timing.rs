@@ -3,6 +3,7 @@
 //! A kernel is timed in a chain of dependent calls, as a model runs it, over several copies of its matrix, so that no
 //! cache holds them. All kernels take turns, pass by pass, so that a change of the machine's speed meets all of them.
 
+use super::clock;
 use super::error::EngineError;
 use super::ops::{Array, AttentionMask, Ops, PackedRef, eval};
 use super::weights::{Weights, random_array};
@@ -75,9 +76,9 @@ pub fn calibrate(
                 continue;
             }
             open += 1;
-            let begin = Instant::now();
+            let begin = clock::Instant::now();
             (kernel.run)(&ops)?;
-            kernel.seconds.push(begin.elapsed().as_secs_f64() / kernel.launches);
+            kernel.seconds.push(begin.seconds() / kernel.launches);
         }
         passes += 1;
         let elapsed = start.elapsed();

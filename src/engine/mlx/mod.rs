@@ -2,6 +2,7 @@
 //!
 //! [`Model`] executes the trace of a graph operation by operation, so that every family runs that has a Graph.
 
+pub mod clock;
 mod error;
 mod execute;
 mod fused;
