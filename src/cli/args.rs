@@ -201,6 +201,15 @@ pub struct MachineArgs {
     pub memory: Option<u64>,
 }
 
+impl MachineArgs {
+    /// Whether the machine that mlxplan runs on is meant.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.bandwidth.is_none()
+            && self.mac.as_deref().is_none_or(|m| m.eq_ignore_ascii_case("this"))
+    }
+}
+
 /// The run to plan for.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Run")]
@@ -292,6 +301,14 @@ pub struct PredictArgs {
     /// Print every term and byte with its rule and source
     #[arg(long)]
     pub explain: bool,
+
+    /// Time this model's own layers here first, with random weights
+    #[arg(long)]
+    pub time_layers: bool,
+
+    /// With --time-layers, time them even when they need more memory than there is
+    #[arg(long, requires = "time_layers")]
+    pub force: bool,
 
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]

@@ -61,7 +61,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
         duration_s: start.elapsed().as_secs_f64(),
         quick: args.quick,
         mlx: version(),
-        machine: local::machine(&probe),
+        machine: super::timed::machine(&probe, backend()),
         conditions,
         classes,
     };

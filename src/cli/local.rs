@@ -1,26 +1,13 @@
 //! What the commands that run MLX here share: this machine, its profiles, models with the activations it runs best.
 
-use super::Context;
-use crate::calibration::profile::{self, Conditions, Machine, Profile};
+use super::subjects::with_activations;
+use crate::calibration::profile::Conditions;
 use crate::engine::mlx::backend;
 use crate::graph::Graph;
-use crate::hardware::probe::{Probe, probe};
-use crate::model::{DType, Packing};
+use crate::hardware::probe::Probe;
+use crate::model::DType;
 use crate::predict::Subject;
 use anyhow::{Context as _, Result, anyhow};
-use std::collections::HashMap;
-
-/// This machine as profiles name it.
-pub(super) fn machine(probe: &Probe) -> Machine {
-    Machine {
-        system: std::env::consts::OS.to_owned(),
-        chip: probe.brand.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-        gpu_cores: probe.gpu_cores,
-        cpu_cores: probe.cpu_cores,
-        memory_bytes: probe.memory_bytes.map(|b| b.0),
-        backend: backend().to_owned(),
-    }
-}
 
 /// Its state now, with what may disturb a timing.
 pub(super) fn conditions(probe: &Probe) -> Conditions {
@@ -51,23 +38,6 @@ pub(super) fn conditions(probe: &Probe) -> Conditions {
     }
 }
 
-impl Context {
-    /// The probe of this machine.
-    pub(super) fn here(&self) -> Result<Probe> {
-        Ok(probe(&self.catalogue)?)
-    }
-
-    /// The profile of `--profile`, or the newest one of this machine.
-    pub(super) fn profile(&self, machine: &Machine) -> Result<Option<Profile>> {
-        if let Some(path) = &self.global.profile {
-            return Ok(Some(Profile::read(path)?));
-        }
-        let Some(folder) = profile::folder() else { return Ok(None) };
-        let (stored, _) = profile::list(&folder);
-        Ok(stored.into_iter().map(|(_, p)| p).find(|p| p.machine == *machine))
-    }
-}
-
 /// The type of activations in which this machine runs models: that of the model on Metal; float32 on the CPU, whose
 /// 16-bit kernels are many times slower.
 pub(super) fn activations(graph: &Graph) -> DType {
@@ -76,13 +46,7 @@ pub(super) fn activations(graph: &Graph) -> DType {
 
 /// The model with activations of the type that this machine runs best.
 pub(super) fn runnable(subject: &Subject) -> Result<Graph> {
-    let config = subject.source.config.as_ref();
-    let config = config.ok_or_else(|| anyhow!("{} has no configuration", subject.id))?;
-    let mut graph = Graph::new(config, activations(&subject.graph))?;
-    let known: HashMap<&str, Option<Packing>> =
-        subject.graph.params().modules().iter().map(|m| (m.path.as_str(), m.packing)).collect();
-    graph.pack(|module| known.get(module.path.as_str()).copied());
-    Ok(graph)
+    with_activations(subject, activations(&subject.graph))
 }
 
 /// Bytes that may be used: what Metal recommends for the GPU, or on Linux what the system calls available.

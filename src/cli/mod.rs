@@ -18,6 +18,7 @@ mod predict;
 mod probe;
 mod recommend;
 mod subjects;
+mod timed;
 mod validate;
 mod welcome;
 

@@ -1,9 +1,10 @@
 //! Models run here with random weights, against what was predicted for them.
 
-use super::{allowed, machine, runnable};
+use super::{allowed, runnable};
 use crate::calibration::decode_work;
 use crate::calibration::profile::Profile;
 use crate::cli::args::LiveArgs;
+use crate::cli::timed::{LAYER_ERROR, machine};
 use crate::cli::{Context, Verdict};
 use crate::engine::mlx::clock;
 use crate::engine::mlx::{
@@ -32,9 +33,6 @@ const LADDER: [(&str, &str); 8] = [
 
 /// Steps per round and side.
 const STEPS: u32 = 4;
-/// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing.
-const LAYER_ERROR: f64 = 0.025;
-
 /// One prediction and what came of it.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -60,7 +58,7 @@ struct Row {
 /// Runs what was asked and compares.
 pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(Answer, Verdict)> {
     let probe = context.here()?;
-    let profile = context.profile(&machine(&probe))?;
+    let profile = context.profile(&probe)?;
     if profile.is_none() {
         context.hint("no calibration of this machine; `mlxplan calibrate` makes one");
     }
@@ -104,7 +102,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     let json = json!({
         "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
         "clock": clock::name(),
-        "machine": machine(&probe),
+        "machine": machine(&probe, backend()),
         "method": "random weights in this process; a cache of made-up keys and values; medians of rounds in which the \
                    layers of the prediction and the whole model take turns",
         "rows": rows, "skipped": skipped, "summary": { "decode": { "fidelity": summary } },

@@ -109,10 +109,13 @@ pub fn calibrate(
 
 fn kernels(ops: &Ops, packings: &[Packing], dtype: DType) -> Result<Vec<Kernel>> {
     let mut all = Vec::new();
-    for bytes in [256, 4 << 10, 64 << 10, 1 << 20, 32 << 20] {
+    all.push(view(ops, dtype)?);
+    for bytes in [256, 4 << 10, 32 << 10, 256 << 10] {
         all.push(elementwise(ops, bytes, dtype)?);
+        all.push(transcendental(ops, bytes, dtype)?);
     }
-    for width in [128, 1024, 8192, 131_072] {
+    for width in [128, 1024, 8192] {
+        all.push(norm(ops, width, dtype)?);
         all.push(reduction(ops, width, dtype)?);
     }
     for heads in [1, 8, 64] {
@@ -130,7 +133,7 @@ fn kernels(ops: &Ops, packings: &[Packing], dtype: DType) -> Result<Vec<Kernel>>
         }
         all.push(experts(ops, 1024, 4, packing, dtype)?);
     }
-    for (heads, kv, width) in [(4, 4, 64), (16, 2, 64), (8, 4, 128)] {
+    for (heads, kv, width) in [(4, 4, 64), (16, 2, 64), (8, 4, 128), (8, 2, 128)] {
         for tokens in [64, 512, 2048] {
             all.push(attention(ops, [heads, kv, tokens, width], dtype)?);
         }
@@ -158,8 +161,55 @@ fn elementwise(ops: &Ops, bytes: u64, dtype: DType) -> Result<Kernel> {
     Ok(kernel(Class::Elementwise, vec![1.0, 3.0 * bytes as f64], launches, Box::new(run)))
 }
 
-/// An RMS norm of one row.
+/// A transpose and its way back.
+fn view(ops: &Ops, dtype: DType) -> Result<Kernel> {
+    let x = random_array(ops, &Shape::new(&[1, 8, 1, 64]), dtype, 1)?;
+    let (wide, order) = (Shape::new(&[1, 1, 512]), crate::graph::shape::Axes::new([0, 2, 1, 3]));
+    let apart = Shape::new(&[1, 1, 8, 64]);
+    let run = move |ops: &Ops| {
+        let mut x = x.clone();
+        for _ in 0..50 {
+            x = ops.transpose(&x, &order)?;
+            x = ops.reshape(&x, &wide)?;
+            x = ops.reshape(&x, &apart)?;
+            x = ops.transpose(&x, &order)?;
+        }
+        eval(&[&x])
+    };
+    Ok(kernel(Class::View, vec![1.0], 200, Box::new(run)))
+}
+
+/// Sigmoids: one array is read, one is written.
+fn transcendental(ops: &Ops, bytes: u64, dtype: DType) -> Result<Kernel> {
+    let x = random_array(ops, &Shape::new(&[(bytes / dtype.bytes()) as u32]), dtype, 1)?;
+    let launches = ((4 << 20) / bytes.max(1)).clamp(4, 200) as u32;
+    let run = move |ops: &Ops| {
+        let mut x = x.clone();
+        for _ in 0..launches {
+            x = ops.unary("sigmoid", mlx_sys::mlx_sigmoid, &x)?;
+        }
+        eval(&[&x])
+    };
+    Ok(kernel(Class::Transcendental, vec![1.0, 2.0 * bytes as f64], launches, Box::new(run)))
+}
+
+/// A softmax of one row.
 fn reduction(ops: &Ops, width: u32, dtype: DType) -> Result<Kernel> {
+    let x = random_array(ops, &Shape::new(&[1, 1, width]), dtype, 1)?;
+    let launches = (1_000_000 / width).clamp(8, 200);
+    let bytes = 2.0 * f64::from(width) * dtype.bytes() as f64;
+    let run = move |ops: &Ops| {
+        let mut x = x.clone();
+        for _ in 0..launches {
+            x = ops.softmax(&x, true)?;
+        }
+        eval(&[&x])
+    };
+    Ok(kernel(Class::Reduction, vec![1.0, bytes], launches, Box::new(run)))
+}
+
+/// An RMS norm of one row.
+fn norm(ops: &Ops, width: u32, dtype: DType) -> Result<Kernel> {
     let x = random_array(ops, &Shape::new(&[1, 1, width]), dtype, 1)?;
     let weight = random_array(ops, &Shape::new(&[width]), dtype, 2)?;
     let launches = (1_000_000 / width).clamp(8, 200);
@@ -171,7 +221,7 @@ fn reduction(ops: &Ops, width: u32, dtype: DType) -> Result<Kernel> {
         }
         eval(&[&x])
     };
-    Ok(kernel(Class::Reduction, vec![1.0, bytes], launches, Box::new(run)))
+    Ok(kernel(Class::Norm, vec![1.0, bytes], launches, Box::new(run)))
 }
 
 fn rope(ops: &Ops, heads: u32, dtype: DType) -> Result<Kernel> {
@@ -262,12 +312,14 @@ fn product(
 /// The first `n` columns, a view.
 fn front(ops: &Ops, y: &Array, n: u32) -> Result<Array> {
     let shape = super::kernels::shape_of(y);
-    if shape.dim(-1) == n {
-        return Ok(y.clone());
-    }
+    if shape.dim(-1) == n { Ok(y.clone()) } else { held(ops, y, &shape.with(-1, n)) }
+}
+
+/// The first elements of every axis, a view.
+fn held(ops: &Ops, x: &Array, shape: &Shape) -> Result<Array> {
     let zeros = Shape::new(&[0; 8][..shape.rank()]);
     let ones = Shape::new(&[1; 8][..shape.rank()]);
-    ops.slice(y, &zeros, &ones, &shape.with(-1, n))
+    ops.slice(x, &zeros, &ones, shape)
 }
 
 /// A vector times the square matrices of `chosen` of 8 experts.
@@ -301,17 +353,20 @@ fn attention(ops: &Ops, [heads, kv, tokens, width]: [u32; 4], dtype: DType) -> R
     let shape = Shape::new(&[1, kv, tokens, width]);
     let bytes = 2 * shape.elements() * dtype.bytes();
     let copies = (ROTATED / bytes.max(1)).clamp(2, 12) as u32;
+    // A cache has room for more tokens than it holds.
+    let buffer = shape.with(2, tokens + 128);
     let mut caches = Vec::new();
     for i in 0..u64::from(copies) {
-        let k = random_array(ops, &shape, dtype, 2 * i + 1)?;
-        caches.push((k, random_array(ops, &shape, dtype, 2 * i + 2)?));
+        let k = random_array(ops, &buffer, dtype, 2 * i + 1)?;
+        caches.push((k, random_array(ops, &buffer, dtype, 2 * i + 2)?));
     }
     let q = random_array(ops, &Shape::new(&[1, heads, 1, width]), dtype, 1)?;
     let macs = f64::from(heads) * f64::from(tokens) * 2.0 * f64::from(width);
     let run = move |ops: &Ops| {
         let mut q = q.clone();
         for (k, v) in &caches {
-            q = ops.attention([&q, k, v], 0.1, &AttentionMask::None, None)?;
+            let [k, v] = [held(ops, k, &shape)?, held(ops, v, &shape)?];
+            q = ops.attention([&q, &k, &v], 0.1, &AttentionMask::None, None)?;
         }
         eval(&[&q])
     };
