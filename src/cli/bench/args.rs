@@ -28,6 +28,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "MODEL", conflicts_with = "compare")]
     pub model: Option<String>,
 
+    /// Run --model in this process with random weights of its shapes: nothing is downloaded
+    #[arg(long, requires = "model", conflicts_with_all = ["server", "compare", "engine"])]
+    pub random_weights: bool,
+
+    /// In this process, run even when more memory is needed than there is
+    #[arg(long, conflicts_with_all = ["server", "compare", "engine"])]
+    pub force: bool,
+
     /// The connection to servers.
     #[command(flatten)]
     pub connection: ConnectionArgs,

@@ -51,6 +51,9 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
     };
     match args.engine {
         Some(EngineArg::MlxLm) => mlx_lm(context, args, &mut record)?,
+        None if args.server.is_none() && args.compare.is_empty() && args.model.is_some() => {
+            in_process(context, args, &mut record)?;
+        }
         None => servers(context, args, &mut record)?,
     }
     record.duration_s = started.elapsed().unwrap_or_default().as_secs_f64();
@@ -142,6 +145,53 @@ fn launched(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<
         via: "http".to_owned(),
         at: command.join(" "),
         server: late.info(),
+    });
+    Ok(())
+}
+
+#[cfg(not(mlx))]
+fn in_process(_: &Context, _: &BenchArgs, _: &mut Record) -> Result<()> {
+    bail!("{}", super::NO_MLX)
+}
+
+/// Measures MLX in this process.
+#[cfg(mlx)]
+fn in_process(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()> {
+    use super::local::{allowed, runnable};
+    use crate::engine::mlx::{EngineError, InProcess, WeightSource, backend, version};
+    use crate::graph::params::Module;
+    use crate::model::source::Origin;
+
+    let name = args.model.as_deref().unwrap_or_default();
+    let subject = context.one_model(name, None, None)?;
+    let (graph, source) = if args.random_weights {
+        (runnable(&subject)?, WeightSource::Random)
+    } else {
+        let Origin::Folder { path, .. } = &subject.source.origin else {
+            bail!("{name} is no folder with weights; --random-weights measures without them");
+        };
+        (subject.graph, WeightSource::Folder(path.clone()))
+    };
+    let bytes: u64 = graph.params().modules().iter().map(Module::bytes).sum();
+    let limit = allowed(&probe::probe(&context.catalogue)?, args.force)?;
+    if bytes > limit {
+        return Err(EngineError::Memory { needed: bytes, limit }.into());
+    }
+    let engine = InProcess::start(graph, source)?;
+    let observe = observer(context);
+    let contender = Contender { label: LABELS[0].to_owned(), target: &engine };
+    let mut run = Run::new(vec![contender], record.protocol.clone(), Prompts::unique(), &observe);
+    match record.scenario {
+        Scenario::Decode => scenario::decode(&mut run, &work(&args.protocol)?),
+        Scenario::Soak => record.soak = scenario::soak(&mut run, length(args)?),
+        other => bail!("scenario {other:?} needs a server; in this process: decode, soak"),
+    }
+    record.trials = run.trials;
+    record.engines.push(EngineRecord {
+        label: LABELS[0].to_owned(),
+        via: format!("MLX {} on {} in this process", version(), backend()),
+        at: subject.id,
+        server: None,
     });
     Ok(())
 }
