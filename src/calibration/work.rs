@@ -13,8 +13,10 @@ use std::fmt;
 pub enum Class {
     /// Reshapes, transposes, slices: calls. They cost no kernel, but they are built and evaluated.
     View,
-    /// Element-wise arithmetic and copies: launches, bytes read and written.
+    /// Element-wise arithmetic: launches, bytes read and written.
     Elementwise,
+    /// Copies of arrays that no cache holds: launches, bytes read and written.
+    Copy,
     /// Element-wise exponentials and their like: launches, bytes read and written.
     Transcendental,
     /// Norms: launches, bytes read and written.
@@ -70,6 +72,7 @@ impl fmt::Display for Class {
         match self {
             Self::View => f.write_str("view"),
             Self::Elementwise => f.write_str("elementwise"),
+            Self::Copy => f.write_str("copy"),
             Self::Transcendental => f.write_str("transcendental"),
             Self::Norm => f.write_str("norm"),
             Self::Reduction => f.write_str("reduction"),
@@ -93,7 +96,8 @@ impl Work {
     }
 }
 
-/// The work of a decode step with `depth` tokens in the cache.
+/// The work of a decode step with `depth` tokens in the cache. On the CPU backend the last step still holds the
+/// caches when the next one is encoded, so that writing a token copies the whole cache (`copies`).
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -101,6 +105,7 @@ pub fn decode_work(
     graph: &Graph,
     depth: u32,
     kv: Option<KvQuantisation>,
+    copies: bool,
 ) -> Result<Work, TraceError> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
@@ -113,12 +118,12 @@ pub fn decode_work(
     }
     let mut work = Work::default();
     for node in trace.nodes() {
-        count(&trace, node, &mut work);
+        count(&trace, node, copies, &mut work);
     }
     Ok(work)
 }
 
-fn count(trace: &Trace, node: &Node, work: &mut Work) {
+fn count(trace: &Trace, node: &Node, copies: bool, work: &mut Work) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
     let bytes = |vars: &[crate::graph::tape::Var]| -> f64 {
@@ -183,6 +188,7 @@ fn count(trace: &Trace, node: &Node, work: &mut Work) {
         Op::Gather(_) | Op::GatherAxis { .. } => {
             work.add(Class::Elementwise, &[1.0, 2.0 * out.bytes() as f64]);
         }
+        Op::SliceUpdate(_) if copies => work.add(Class::Copy, &[1.0, 2.0 * out.bytes() as f64]),
         Op::SliceUpdate(_) | Op::SliceMultiply(_) => {
             work.add(Class::Elementwise, &[1.0, 2.0 * bytes(&inputs[1..])]);
         }

@@ -97,14 +97,11 @@ impl Timing {
 
     /// From the kernel times of a profile; `None` when it lacks a class that the model needs.
     fn kernels(profile: &Profile, subject: &Subject, settings: &Settings) -> Result<Option<Self>> {
-        let graph = if profile.machine.backend == "cpu" {
-            super::subjects::in_float32(subject)?
-        } else {
-            None
-        };
+        let cpu = profile.machine.backend == "cpu";
+        let graph = if cpu { super::subjects::in_float32(subject)? } else { None };
         let graph = graph.as_ref().unwrap_or(&subject.graph);
         let at = |depth: u32| -> Result<Option<Timed>> {
-            let work = decode_work(graph, depth, settings.request.kv)?;
+            let work = decode_work(graph, depth, settings.request.kv, cpu)?;
             Ok(profile
                 .time(&work)
                 .ok()

@@ -119,7 +119,7 @@ fn case(
     profile: Option<&Profile>,
     limit: u64,
 ) -> Result<Vec<Row>> {
-    let work = decode_work(graph, depth, None)?;
+    let work = decode_work(graph, depth, None, backend() == "cpu")?;
     let calibrated = profile.and_then(|p| p.time(&work).ok());
     let mut timer = LayerTimer::new(graph, depth, None, limit)?;
     let whole = Model::new(graph, Weights::random(graph.params(), 1)?)?;

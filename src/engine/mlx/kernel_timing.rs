@@ -114,6 +114,9 @@ fn kernels(ops: &Ops, packings: &[Packing], dtype: DType) -> Result<Vec<Kernel>>
         all.push(elementwise(ops, bytes, dtype)?);
         all.push(transcendental(ops, bytes, dtype)?);
     }
+    for bytes in [64 << 10, 512 << 10, 2 << 20] {
+        all.push(copy(ops, bytes, dtype)?);
+    }
     for width in [128, 1024, 8192] {
         all.push(norm(ops, width, dtype)?);
         all.push(reduction(ops, width, dtype)?);
@@ -159,6 +162,24 @@ fn elementwise(ops: &Ops, bytes: u64, dtype: DType) -> Result<Kernel> {
         eval(&[&x])
     };
     Ok(kernel(Class::Elementwise, vec![1.0, 3.0 * bytes as f64], launches, Box::new(run)))
+}
+
+/// One element written into arrays that are still needed, so that each is copied.
+fn copy(ops: &Ops, bytes: u64, dtype: DType) -> Result<Kernel> {
+    let copies = (ROTATED / bytes).clamp(8, 100) as u32;
+    let shape = Shape::new(&[(bytes / dtype.bytes()) as u32]);
+    let arrays: Vec<Array> =
+        (0..copies).map(|i| random_array(ops, &shape, dtype, i.into())).collect::<Result<_>>()?;
+    let (start, one) = (Shape::new(&[0]), Shape::new(&[1]));
+    let element = random_array(ops, &one, dtype, 1)?;
+    let run = move |ops: &Ops| {
+        let written: Vec<Array> = arrays
+            .iter()
+            .map(|x| ops.slice_update(x, &element, &start, &one, false))
+            .collect::<Result<_>>()?;
+        eval(&written.iter().collect::<Vec<_>>())
+    };
+    Ok(kernel(Class::Copy, vec![1.0, 2.0 * bytes as f64], copies, Box::new(run)))
 }
 
 /// A transpose and its way back.
