@@ -1,10 +1,14 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
+// No input may end the program with a panic. Where one is impossible, `#[expect]` says why.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod advise;
 pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod data_dir;
+pub mod engine;
 pub mod graph;
 pub mod hardware;
 pub mod ledger;

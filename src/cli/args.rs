@@ -89,7 +89,7 @@ pub enum Command {
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
     /// Measure the speed and memory of a running server, or of two against each other
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Judge claimed measurements against physical bounds, exact model sizes and sound method
     Audit(AuditArgs),
     /// Diagnosis for a bug report: versions, data, this machine

@@ -283,6 +283,32 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
+        let sampled = |t: &mut Tape<'_>, logits| {
+            if call.sample { sample(t, logits) } else { Vec::new() }
+        };
+        self.record(caches, call, routing, sampled)
+    }
+
+    /// As [`Graph::trace`], with the logits `[batch, tokens, vocabulary]` as the only result.
+    ///
+    /// # Errors
+    /// As [`Graph::trace`].
+    pub fn trace_logits(
+        &self,
+        caches: &mut [Cache],
+        call: Call,
+        routing: Routing,
+    ) -> Result<Trace, TraceError> {
+        self.record(caches, call, routing, |_, logits| vec![logits])
+    }
+
+    fn record(
+        &self,
+        caches: &mut [Cache],
+        call: Call,
+        routing: Routing,
+        results: impl FnOnce(&mut Tape<'_>, Var) -> Vec<Var>,
+    ) -> Result<Trace, TraceError> {
         let mut t = Tape::new(&self.params, routing);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
@@ -292,7 +318,7 @@ impl Graph {
         if let Some(kv) = call.kv {
             cache::quantise(caches, &mut t, kv);
         }
-        let results = if call.sample { sample(&mut t, logits) } else { Vec::new() };
+        let results = results(&mut t, logits);
         let state = cache::leave(caches);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)

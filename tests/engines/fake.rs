@@ -64,13 +64,16 @@ pub enum Conduct {
     RepeatsKey,
 }
 
+/// A request line and its `Authorization` header.
+type Request = (String, Option<String>);
+
 /// A running server. It lives until the test process ends.
 pub struct Fake {
     pub address: String,
     /// Bodies of the requests for a generation.
     pub bodies: Arc<Mutex<Vec<Value>>>,
-    /// Request lines and `Authorization` headers of all requests.
-    pub requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// All requests.
+    pub requests: Arc<Mutex<Vec<Request>>>,
 }
 
 pub const MODEL: &str = "mlx-community/SmolLM2-135M-Instruct-4bit";

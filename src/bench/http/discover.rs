@@ -252,7 +252,7 @@ fn openai(client: &Client, wanted: Option<&str>) -> Result<ServerInfo, HttpError
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let model = Loaded {
         id: shorten(name),
-        request_name: (!name.is_empty() && !(kind == ServerKind::MlxLm && wanted.is_none()))
+        request_name: (!name.is_empty() && (kind != ServerKind::MlxLm || wanted.is_some()))
             .then(|| name.to_owned()),
         context_tokens: entry.and_then(|m| count(m, "/max_model_len")),
         format: (kind == ServerKind::MlxLm).then(|| "mlx".to_owned()),

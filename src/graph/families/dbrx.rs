@@ -138,6 +138,7 @@ impl FeedForward for HostMoe {
                  mlxplan traces ({MAX_EXPERT_CALLS}); use a smaller prefill step"
             ));
         }
+        t.decide_on_host();
         let rows: Vec<Var> = (0..tokens).map(|i| self.token(t, x, scores, i)).collect();
         let y = t.concat(&rows, 0);
         t.reshape(y, &dims)

@@ -126,6 +126,9 @@ pub struct Trace {
     pub results: Vec<Var>,
     /// Cache slots and the values they hold after the call.
     pub cache: Vec<(u32, Var)>,
+    /// Whether the model reads values back and decides by them what to run next, so that this trace stands for one
+    /// of many courses and its results mean nothing.
+    pub host_decision: bool,
 }
 
 /// The allocations of a trace that is no longer needed, for the next one: a planner traces thousands of calls, and
@@ -307,6 +310,11 @@ impl<'p> Tape<'p> {
     #[must_use]
     pub fn is_first_call(&self) -> bool {
         self.first_call
+    }
+
+    /// Says that what follows depends on values that the model reads back.
+    pub fn decide_on_host(&mut self) {
+        self.trace.host_decision = true;
     }
 
     /// Later operations belong to `stage`.

@@ -133,6 +133,17 @@ pub enum Derived {
     },
 }
 
+impl Derived {
+    /// The modules whose tensors it is computed from.
+    #[must_use]
+    pub fn modules(&self) -> Vec<ModuleId> {
+        match *self {
+            Self::ScaledRow { norm, row } => vec![norm, row],
+            Self::Shifted { weight, .. } => vec![weight],
+        }
+    }
+}
+
 impl Tape<'_> {
     /// A derived vector as an input.
     pub fn derived(&mut self, derived: Derived) -> Var {

@@ -1,0 +1,13 @@
+//! What kernels take on a machine: which are timed, the fit, and the stored profile.
+//!
+//! A decode step is a list of operations; every operation belongs to a [`Class`] of kernels whose time is linear in a
+//! few counts. Calibration times each class over sizes and fits its coefficients; the time of any model's step is then
+//! the sum over its trace.
+
+pub mod fit;
+pub mod profile;
+pub mod work;
+
+pub use fit::{Fit, Point};
+pub use profile::{Machine, Profile, ProfileError};
+pub use work::{Class, Work, decode_work};

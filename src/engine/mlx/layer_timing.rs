@@ -1,0 +1,137 @@
+//! The time of a decode step from a few of its layers.
+//!
+//! A step is timed with a small and with a larger number of copies of each kind of layer; the difference is the time
+//! of the added copies, and so of every further layer. The copies together are larger than any cache, as the whole
+//! model is. Plans take turns round by round, so that a change of the machine's speed meets all of them.
+
+use super::error::EngineError;
+use super::sampled::{Kind, Sampled};
+use crate::engine::stats::{median, spread_of};
+use crate::graph::Graph;
+use crate::graph::cache::KvQuantisation;
+use serde::Serialize;
+
+/// Bytes of copies that no cache holds: twice the largest system-level cache of an Apple chip (96 MB).
+const BEYOND_CACHES: u64 = 200_000_000;
+/// Copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
+const COPIES: u32 = 16;
+/// Copies in the smaller plan.
+const FEW: u32 = 2;
+
+/// How many copies of each kind of layer a plan runs.
+type Plan = Vec<u32>;
+
+/// Times a model's decode step without most of its layers.
+pub struct LayerTimer<'g> {
+    sampled: Sampled<'g>,
+    /// The smaller plan, then one per kind with more copies of it.
+    plans: Vec<Plan>,
+    /// Seconds per step, by plan, one median per round.
+    rounds: Vec<Vec<f64>>,
+}
+
+/// A step time with its uncertainty.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerEstimate {
+    /// Seconds per token.
+    pub seconds_per_token: f64,
+    /// Standard error of its logarithm, from the spread of the rounds.
+    pub log_error: f64,
+    /// Seconds of everything but the layers.
+    pub around_s: f64,
+    /// Seconds of one layer of each kind, and how many there are.
+    pub layers: Vec<(f64, u32)>,
+    /// Rounds that were timed.
+    pub rounds: u32,
+}
+
+impl<'g> LayerTimer<'g> {
+    /// Prepares to time a step with `depth` tokens in the cache, using at most `max_bytes` for tensors.
+    ///
+    /// # Errors
+    /// When the model cannot run, MLX has no memory, or even single layers need more than `max_bytes`.
+    pub fn new(
+        graph: &'g Graph,
+        depth: u32,
+        kv: Option<KvQuantisation>,
+        max_bytes: u64,
+    ) -> Result<Self, EngineError> {
+        let mut sampled = Sampled::new(graph, depth, kv)?;
+        let plans = plans(sampled.kinds());
+        let most: Plan = (0..sampled.kinds().len())
+            .map(|k| plans.iter().map(|p| p[k]).max().unwrap_or(1))
+            .collect();
+        let bytes: u64 =
+            sampled.kinds().iter().zip(&most).map(|(k, &n)| k.bytes * u64::from(n)).sum();
+        let bytes = bytes + sampled.around_bytes();
+        if bytes > max_bytes {
+            return Err(EngineError::Memory { needed: bytes, limit: max_bytes });
+        }
+        sampled.provide(&most)?;
+        let rounds = vec![Vec::new(); plans.len()];
+        let mut timer = Self { sampled, plans, rounds };
+        // Compiles kernels and fills pools.
+        for plan in timer.plans.clone() {
+            timer.sampled.time(&plan, 1)?;
+        }
+        Ok(timer)
+    }
+
+    /// Times every plan over `steps` steps.
+    ///
+    /// # Errors
+    /// When MLX fails.
+    pub fn round(&mut self, steps: u32) -> Result<(), EngineError> {
+        for (plan, rounds) in self.plans.iter().zip(&mut self.rounds) {
+            rounds.push(median(&self.sampled.time(plan, steps)?));
+        }
+        Ok(())
+    }
+
+    /// The estimate after the rounds so far; `None` before the first.
+    #[must_use]
+    pub fn estimate(&self) -> Option<LayerEstimate> {
+        let kinds = self.sampled.kinds();
+        let small = &self.plans[0];
+        let middles: Vec<f64> = self.rounds.iter().map(|r| median(r)).collect();
+        let base = *middles.first()?;
+        // The whole model is this combination of the plans.
+        let mut weights = vec![1.0];
+        let mut layers = Vec::new();
+        let mut around = base;
+        for (k, kind) in kinds.iter().enumerate() {
+            let added = f64::from(self.plans[k + 1][k] - small[k]).max(1.0);
+            let further = (f64::from(kind.count) - f64::from(small[k])) / added;
+            weights[0] -= further;
+            weights.push(further);
+            let one = (middles[k + 1] - base) / added;
+            around -= one * f64::from(small[k]);
+            layers.push((one, kind.count));
+        }
+        let whole: Vec<f64> = (0..self.rounds[0].len())
+            .map(|r| self.rounds.iter().zip(&weights).map(|(t, w)| t[r] * w).sum())
+            .collect();
+        let spread = spread_of(&whole)?;
+        Some(LayerEstimate {
+            seconds_per_token: spread.median,
+            log_error: spread.median_error / spread.median,
+            around_s: around,
+            layers,
+            rounds: spread.n,
+        })
+    }
+}
+
+/// The smaller plan, and one larger plan per kind of layer. Models with few layers are run whole.
+fn plans(kinds: &[Kind]) -> Vec<Plan> {
+    let total: u64 = kinds.iter().map(|k| k.bytes).sum::<u64>().max(1);
+    let needed = u32::try_from(BEYOND_CACHES / total).unwrap_or(u32::MAX);
+    let small: Plan = kinds.iter().map(|k| FEW.min(k.count.saturating_sub(1)).max(1)).collect();
+    let mut all = vec![small.clone()];
+    for (k, kind) in kinds.iter().enumerate() {
+        let mut plan = small.clone();
+        plan[k] = COPIES.max(needed).min(kind.count).max(small[k] + 1);
+        all.push(plan);
+    }
+    all
+}

@@ -1,0 +1,29 @@
+//! MLX in this process: Metal on Apple Silicon, the CPU backend on Linux.
+//!
+//! [`Model`] executes the trace of a graph operation by operation, so that every family runs that has a Graph.
+
+mod error;
+mod execute;
+mod fused;
+mod generate;
+mod kernels;
+mod layer_timing;
+mod memory;
+mod model;
+mod node;
+mod ops;
+mod sample;
+mod sampled;
+mod scalar;
+mod weights;
+
+use mlx_rs as rs;
+
+pub use error::EngineError;
+pub use generate::{Finish, Generation, Request};
+pub use layer_timing::{LayerEstimate, LayerTimer};
+pub use memory::{Memory, clear_cache, reset_peak};
+pub use model::{Model, Session, StepOutput};
+pub use ops::Array;
+pub use sampled::{Kind, Sampled};
+pub use weights::Weights;

@@ -1,0 +1,6 @@
+//! Real MLX: what the engine computes against mlx-lm on the same weights. Needs `cargo xtask setup`.
+#![cfg(mlx)]
+
+mod families;
+mod reference;
+mod smollm2;
