@@ -183,7 +183,10 @@ fn a_server_that_does_not_stream_is_still_measured_end_to_end() {
     // LM Studio answers some errors with 200 and one object.
     let said = Conduct::Status(200, "{\"error\":{\"message\":\"no model loaded\"}}");
     let e = run(Program::OpenAi, said).unwrap_err();
-    assert_eq!((e.kind(), e.to_string().contains("no model loaded")), (FailureKind::Reported, true));
+    assert_eq!(
+        (e.kind(), e.to_string().contains("no model loaded")),
+        (FailureKind::Reported, true)
+    );
 }
 
 #[test]
