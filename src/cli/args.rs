@@ -82,6 +82,8 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
+    /// How far predictions lie from measurements
+    Validate(ValidateArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue
@@ -295,6 +297,23 @@ pub struct MacsArgs {
     /// List the chip bins instead of the products
     #[arg(long)]
     pub chips: bool,
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Recorded measurements: a CSV file with the columns of data/measurements.csv; without it, the published ones that
+    /// the coefficients were fitted on, in cross-validation
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+
+    /// In cross-validation, leave out the rows of the same chip instead of those of the same owner
+    #[arg(long, conflicts_with = "against")]
+    pub by_chip: bool,
+
+    /// Write a plot of predicted against measured decode speeds to an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
 }
 
 /// Arguments of `audit`.

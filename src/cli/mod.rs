@@ -15,6 +15,7 @@ mod predict;
 mod probe;
 mod recommend;
 mod subjects;
+mod validate;
 mod welcome;
 
 use crate::data_dir::DataDirs;
@@ -80,6 +81,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Probe(a)) => context.answer(probe::run(&context, &a)?),
         Some(Command::Models(a)) => context.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => context.answer(inspect::run(&context, &a)?),
+        Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
         Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),

@@ -5,9 +5,11 @@
 mod csv;
 mod document;
 mod markdown;
+mod plot;
 mod terminal;
 
 pub use document::{Align, Block, Column, Document, Table};
+pub use plot::{Scatter, Series};
 pub use terminal::{Style, width};
 
 use serde_json::Value;

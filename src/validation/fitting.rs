@@ -2,7 +2,7 @@
 
 use super::dataset::{Dataset, Observed};
 use super::score::{balance, weighted_quantile};
-use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile};
+use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile, PerLaw};
 use crate::roofline::decode::{self, DecodeLaw};
 use crate::roofline::fit::{Law, Observation, Regression, Solution};
 use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
@@ -10,8 +10,9 @@ use crate::roofline::parameters::{Fit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Scales of the residuals of the logarithm: of MLX decode, of GGUF decode, of prefill.
-const SIGMA: [f64; 3] = [0.06, 0.08, 0.15];
+/// Scale of the residuals of the logarithm. Rows of one owner and chip share errors of about this size, so that the
+/// data bind the parameters less than their number suggests.
+const SIGMA: f64 = 0.15;
 
 /// Which law a row is fitted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,12 +98,11 @@ impl<'d, 'a> Problem<'d, 'a> {
         let rated: Vec<(&Observed<'_>, f64)> =
             data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();
         let rows: Vec<&Observed<'_>> = rated.iter().map(|(row, _)| *row).collect();
-        // A configuration counts with the square root of its rows.
         let shares = balance(rows.iter().map(|r| r.configuration.as_str()));
         let observations = rated
             .iter()
             .zip(shares)
-            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share.sqrt() })
+            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share })
             .collect();
         let specs = match (which, mlx) {
             (Which::Prefill, _) => prefill::SPECS.to_vec(),
@@ -116,12 +116,11 @@ impl<'d, 'a> Problem<'d, 'a> {
     /// The regression of these rows.
     #[must_use]
     pub fn regression(&self) -> Regression<'_> {
-        let sigma = SIGMA[self.which as usize];
-        Regression { specs: &self.specs, law: self, sigma }
+        Regression { specs: &self.specs, law: self, sigma: SIGMA }
     }
 
     /// Rates of the rows of each group, predicted from the other groups.
-    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String, start: &[f64]) -> Vec<f64> {
+    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String) -> Vec<f64> {
         let groups: Vec<String> = self.rows.iter().map(|r| group(r)).collect();
         let names: BTreeSet<&String> = groups.iter().collect();
         let mut rates = vec![0.0; self.rows.len()];
@@ -129,7 +128,8 @@ impl<'d, 'a> Problem<'d, 'a> {
             let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] == *name).collect();
             let mut observations = self.observations.clone();
             held.iter().for_each(|&i| observations[i].weight = 0.0);
-            let values = self.regression().solve(&observations, Some(start)).values;
+            // From the priors: a start at the fit of all rows would tell of the rows that are held out.
+            let values = self.regression().solve(&observations).values;
             for (&i, t) in held.iter().zip(self.log_times(&values, &held)) {
                 rates[i] = (-t).exp();
             }
@@ -139,9 +139,9 @@ impl<'d, 'a> Problem<'d, 'a> {
 
     /// Every row predicted from fits without its owner and without its chip.
     #[must_use]
-    pub fn cross_validate(&self, start: &[f64]) -> Vec<HeldOut> {
-        let owner = self.left_out(|r| r.row.owner().to_owned(), start);
-        let chip = self.left_out(|r| r.chip.clone(), start);
+    pub fn cross_validate(&self) -> Vec<HeldOut> {
+        let owner = self.left_out(|r| r.row.owner().to_owned());
+        let chip = self.left_out(|r| r.chip.clone());
         let rates = owner.into_iter().zip(chip);
         self.rows
             .iter()
@@ -216,10 +216,35 @@ impl<'d, 'a> Problem<'d, 'a> {
         match self.which {
             Which::Prefill => {
                 let matrix_units = row.targets.iter().any(|t| t.matrix_units);
-                prefill_class(matrix_units, row.prompt().map_or(0.0, |p| p.tokens))
+                prefill_class(matrix_units)
             }
             _ => decode_class(row.program, f.weight_bytes_per_step(), f.has_experts()),
         }
+    }
+
+    /// The smallest factor on the width of the bands with which they hold what they promise on chips left out.
+    fn unseen_chip(&self, held: &[HeldOut], bands: &[ClassBand]) -> f64 {
+        let weights = balance(self.rows.iter().map(|r| r.configuration.as_str()));
+        let total: f64 = weights.iter().sum();
+        let covered = |width: f64| {
+            let mut inside = [0.0, 0.0];
+            for (((row, o), h), w) in
+                self.rows.iter().zip(&self.observations).zip(held).zip(&weights)
+            {
+                let class = self.class(row);
+                let Some(band) = bands.iter().find(|b| b.class == class) else { continue };
+                let ends = band.band.widened(width);
+                let ratio = (-o.log_time).exp() / h.chip_out;
+                for (sum, [low, high]) in inside.iter_mut().zip([ends.p80, ends.p90]) {
+                    if (low..=high).contains(&ratio) {
+                        *sum += w / total;
+                    }
+                }
+            }
+            inside[0] >= 0.8 && inside[1] >= 0.9
+        };
+        let widths = UNSEEN_WIDTHS.map(|percent| f64::from(percent) / 100.0);
+        widths.clone().find(|&w| covered(w)).unwrap_or(f64::from(*UNSEEN_WIDTHS.end()) / 100.0)
     }
 
     /// Bands of the ratio of measured to predicted, by class, from the rows predicted without their owner.
@@ -249,6 +274,9 @@ impl<'d, 'a> Problem<'d, 'a> {
     }
 }
 
+/// Factors that are tried on the width of intervals for a chip without rows, in hundredths.
+const UNSEEN_WIDTHS: std::ops::RangeInclusive<u32> = 110..=300;
+
 /// Five significant digits: what the file holds, and far more than the data can tell.
 fn rounded(x: f64) -> f64 {
     digits(x, 4)
@@ -264,16 +292,18 @@ fn digits(x: f64, after: usize) -> f64 {
 pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFile, Vec<HeldOut>) {
     let mut fits = Vec::new();
     let mut held_out = Vec::new();
-    let (mut chips, mut bands) = (Vec::new(), Vec::new());
+    let (mut chips, mut bands, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
     let mut mlx: Option<Vec<f64>> = None;
     let mut architectures: BTreeSet<String> = BTreeSet::new();
     let (mut deepest, mut longest) = (0, 0);
     for which in Which::ALL {
         let problem = Problem::new(data, which, mlx.as_deref());
-        let solution = problem.regression().solve(&problem.observations, None);
-        let held = problem.cross_validate(&solution.values);
+        let solution = problem.regression().solve(&problem.observations);
+        let held = problem.cross_validate();
         chips.extend(problem.evidence());
-        bands.push(problem.bands(&held));
+        let own = problem.bands(&held);
+        unseen.push(problem.unseen_chip(&held, &own));
+        bands.push(own);
         fits.push(problem.described(&solution));
         for row in &problem.rows {
             architectures.insert(row.architecture.clone());
@@ -298,8 +328,8 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
         measurements_hash,
         deepest_tokens: deepest,
         longest_prompt: longest,
-        unseen_chip: UNSEEN_CHIP,
         architectures: architectures.into_iter().collect(),
+        unseen_chip: PerLaw { mlx: unseen[0], gguf: unseen[1], prefill: unseen[2] },
         chips,
         decode_bands: bands.into_iter().flatten().collect(),
         prefill_bands,
@@ -309,9 +339,6 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
     };
     (file, held_out)
 }
-
-/// Factor on the logarithmic width of an interval for a chip without rows.
-const UNSEEN_CHIP: f64 = 1.25;
 
 /// SHA-256 of a text, in hexadecimal digits.
 #[must_use]
