@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// How the answer is written: table, json, csv or markdown
+    /// How the answer is written: table, json, csv or markdown; of check also junit
     #[arg(
         long,
         global = true,
@@ -86,6 +86,10 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
+    /// Models side by side on several Macs, or which Mac to buy for them
+    Compare(super::plan_args::CompareArgs),
+    /// Whether the workloads of a plan file will hold on their Macs
+    Check(super::plan_args::CheckArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue

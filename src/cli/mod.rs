@@ -1,6 +1,8 @@
 //! The command line: arguments, one file per command, and what happens to their answers and errors.
 
 pub mod args;
+mod check;
+mod compare;
 mod audit;
 mod bench;
 mod calibrate;
@@ -14,6 +16,7 @@ mod local;
 mod macs;
 mod models;
 mod output;
+pub mod plan_args;
 mod predict;
 mod probe;
 mod published;
@@ -24,8 +27,8 @@ mod welcome;
 
 use crate::data_dir::DataDirs;
 use crate::hardware::Catalogue;
-use crate::report::Answer;
-use anyhow::Result;
+use crate::report::{Answer, Format};
+use anyhow::{Result, bail};
 use args::{Cli, Command, Global};
 use clap::Parser;
 use std::cell::OnceCell;
@@ -83,6 +86,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Verdict> {
+    if cli.global.format == Format::Junit && !matches!(cli.command, Some(Command::Check(_))) {
+        bail!("--format junit: only check answers in it; choose table, json, csv or markdown");
+    }
     let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
     let catalogue = Catalogue::new(data.clone());
     let context = Context { global: cli.global, data, catalogue, models: OnceCell::new() };
@@ -98,6 +104,8 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
+        Some(Command::Check(a)) => context.answer(check::run(&context, &a)?),
+        Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
         None => context.answer(welcome::run(&context)?),
     }
