@@ -33,6 +33,7 @@ const MODELS: [&str; 4] = [DENSE, EXPERTS, HYBRID, WINDOWS];
 fn the_reports_of_r4_lie_within_their_intervals() {
     let m4_max = target("m4max-40/128");
     let request = SpeedRequest { context_tokens: 128, generate_tokens: 200, ..Default::default() };
+    let mut outside = Vec::new();
     for (id, measured) in [
         ("Qwen/Qwen2.5-0.5B-Instruct", 385.0),
         ("Qwen/Qwen2.5-3B-Instruct", 156.0),
@@ -41,8 +42,12 @@ fn the_reports_of_r4_lie_within_their_intervals() {
     ] {
         let d = speed(id, "4bit").decode(coefficients(), &m4_max, &request);
         let [low, high] = d.interval_90;
-        assert!(low <= measured && measured <= high, "{id}: {measured} in {low}..{high}");
+        if measured < low || measured > high {
+            outside
+                .push(format!("{id}: {measured} of {:.1} in {low:.1}..{high:.1}", d.tokens_per_s));
+        }
     }
+    assert!(outside.is_empty(), "{outside:?}");
 }
 
 #[test]
