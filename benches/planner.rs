@@ -2,8 +2,6 @@
 //!
 //! Figures depend on the machine and on what else it does; compare those of one run, such as `peak` with `full`.
 
-#![allow(clippy::expect_used, reason = "a benchmark ends where something is wrong")]
-
 use mlxplan::graph::Graph;
 use mlxplan::ledger::peak::Request;
 use mlxplan::ledger::replay::{ArchClass, Gpu};

@@ -1,5 +1,8 @@
 //! mlxplan predicts speed, memory and maximum context of language models on Apple Silicon, with error bars.
 
+// No input may end the program with a panic. Where one is impossible, `#[expect]` says why.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod advise;
 pub mod audit;
 pub mod bench;

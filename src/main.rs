@@ -1,5 +1,8 @@
 //! The `mlxplan` command line.
 
+// No input may end the program with a panic. Where one is impossible, `#[expect]` says why.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,12 +1,5 @@
 //! Recorded and synthesised readings of Macs, replayed: every bin of the catalogue must be recognised.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test ends where something is wrong"
-)]
-
 use mlxplan::hardware::probe::{Probe, ProbeError, dump, interpret};
 use mlxplan::hardware::{Catalogue, Chip, Provenance, Tier};
 use mlxplan::units::{Bytes, GIB};

@@ -1,7 +1,5 @@
 //! What README.md shows is what the program does.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
-
 use assert_cmd::Command;
 
 const README: &str = include_str!("../README.md");

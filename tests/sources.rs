@@ -1,12 +1,5 @@
 //! Whole models on disk, as other programs wrote them, read through the public interface.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test ends where something is wrong"
-)]
-
 use mlxplan::data_dir::DataDirs;
 use mlxplan::model::names::ModelSpec;
 use mlxplan::model::source::{folder, gguf::GgufInfo};

@@ -35,6 +35,8 @@ pub struct Prompt {
     pub stream: bool,
     /// Go on behind the end-of-sequence token, where the engine can be told so.
     pub ignore_eos: bool,
+    /// Context to ask for, in tokens, from an engine that sizes it by the request.
+    pub context_tokens: Option<u32>,
 }
 
 impl Prompt {
@@ -47,6 +49,7 @@ impl Prompt {
             temperature: 0.0,
             stream: true,
             ignore_eos: true,
+            context_tokens: None,
         }
     }
 }

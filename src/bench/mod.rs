@@ -5,8 +5,11 @@
 //! request; failures counted and shown; token counts from the engine, never from the pieces of a stream; all raw
 //! trials kept.
 
+pub mod energy;
 pub mod generation;
 pub mod http;
+#[cfg(mlx)]
+pub mod in_process;
 pub mod local;
 pub mod memory;
 pub mod mlx_lm;

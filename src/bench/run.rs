@@ -1,5 +1,6 @@
 //! The measuring protocol that all scenarios share.
 
+use super::energy::Meter;
 use super::generation::{CountSource, Generation, Prompt};
 use super::http::{HttpError, Server};
 use super::memory::MemoryReading;
@@ -70,6 +71,9 @@ pub struct Protocol {
     pub temperature: f64,
     /// Whether answers are streamed.
     pub stream: bool,
+    /// Context to ask for, in tokens, from an engine that sizes it by the request (Ollama cuts longer prompts off).
+    #[serde(default)]
+    pub context_tokens: Option<u32>,
 }
 
 impl Default for Protocol {
@@ -81,6 +85,7 @@ impl Default for Protocol {
             max_tokens: 128,
             temperature: 0.0,
             stream: true,
+            context_tokens: None,
         }
     }
 }
@@ -106,6 +111,7 @@ pub struct Run<'r> {
     /// Told of every trial when it is over.
     pub observe: &'r dyn Fn(&Trial),
     clock: Instant,
+    meter: Option<Meter>,
     /// Short prompts made so far.
     asked: usize,
 }
@@ -120,7 +126,16 @@ impl<'r> Run<'r> {
         observe: &'r dyn Fn(&Trial),
     ) -> Self {
         let clock = Instant::now();
-        Self { contenders, protocol, prompts, trials: Vec::new(), observe, clock, asked: 0 }
+        Self {
+            contenders,
+            protocol,
+            prompts,
+            trials: Vec::new(),
+            observe,
+            clock,
+            meter: Meter::start(),
+            asked: 0,
+        }
     }
 
     /// A prompt under the protocol.
@@ -129,6 +144,7 @@ impl<'r> Run<'r> {
         Prompt {
             temperature: self.protocol.temperature,
             stream: self.protocol.stream,
+            context_tokens: self.protocol.context_tokens,
             ..Prompt::user(text, self.protocol.max_tokens)
         }
     }
@@ -158,8 +174,14 @@ impl<'r> Run<'r> {
         std::thread::sleep(Duration::from_secs_f64(self.protocol.cool_down_s.clamp(0.0, 3600.0)));
         let started_s = self.elapsed_s();
         let contender = &self.contenders[who];
+        let from = Instant::now();
         let trial = one(contender.target, prompt);
+        let power = self
+            .meter
+            .as_ref()
+            .and_then(|m| m.between(from, Instant::now(), trial.generated_tokens));
         let trial = Trial {
+            power,
             engine: contender.label.clone(),
             case: case.to_owned(),
             round: round.unwrap_or(0),

@@ -33,6 +33,10 @@ pub enum Metric {
     FootprintBytes,
     /// Resident set after the trial, bytes.
     ResidentBytes,
+    /// Mean power of CPU, GPU and neural engine, watts (macOS).
+    PackageW,
+    /// Energy for each generated token of the whole request, joules (macOS).
+    JoulesPerToken,
     /// MLX's active memory after the trial, bytes.
     MlxActiveBytes,
     /// MLX's peak of active memory, bytes.
@@ -41,7 +45,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::TtftS,
         Self::DecodeTokensPerS,
         Self::PrefillTokensPerS,
@@ -54,6 +58,8 @@ impl Metric {
         Self::GeneratedTokens,
         Self::FootprintBytes,
         Self::ResidentBytes,
+        Self::PackageW,
+        Self::JoulesPerToken,
         Self::MlxActiveBytes,
         Self::MlxPeakBytes,
     ];
@@ -76,6 +82,8 @@ impl Metric {
             Self::GeneratedTokens => count(t.generated_tokens),
             Self::FootprintBytes => bytes(t.memory?.footprint_bytes),
             Self::ResidentBytes => bytes(t.memory?.resident_bytes),
+            Self::PackageW => Some(t.power?.package_w),
+            Self::JoulesPerToken => t.power?.joules_per_token,
             Self::MlxActiveBytes => bytes(t.memory?.mlx_active_bytes),
             Self::MlxPeakBytes => bytes(t.memory?.mlx_peak_bytes),
         }

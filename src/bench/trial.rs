@@ -1,5 +1,6 @@
 //! A trial: what one request measured, raw and complete. Failed trials are trials too.
 
+use super::energy::Power;
 use super::generation::{CountSource, Generation, OwnTimings};
 use super::memory::MemoryReading;
 use super::stats;
@@ -150,6 +151,9 @@ pub struct Trial {
     pub own_prefill_tokens_per_s: Option<f64>,
     /// Memory after the trial, by the names of the metrics.
     pub memory: Option<MemoryReading>,
+    /// Power during the trial, on a Mac.
+    #[serde(default)]
+    pub power: Option<Power>,
 }
 
 /// Gaps this many times longer than the median gap, and longer than [`STALL_LEAST_S`], are stalls.

@@ -23,7 +23,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// How the answer is written: table, json, csv or markdown
+    /// How the answer is written: table, json, csv or markdown; of check also junit
     #[arg(
         long,
         global = true,
@@ -86,6 +86,10 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
+    /// Models side by side on several Macs, or which Mac to buy for them
+    Compare(super::plan_args::CompareArgs),
+    /// Whether the workloads of a plan file will hold on their Macs
+    Check(super::plan_args::CheckArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue
@@ -97,7 +101,7 @@ pub enum Command {
     /// How far predictions lie from measurements
     Validate(ValidateArgs),
     /// Measure the speed and memory of a running server, or of two against each other
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Judge claimed measurements against physical bounds, exact model sizes and sound method
     Audit(AuditArgs),
     /// Diagnosis for a bug report: versions, data, this machine
@@ -124,14 +128,6 @@ pub struct CalibrateArgs {
     /// Write the profile to this folder instead of the user's
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
-}
-
-/// Arguments of `validate`.
-#[derive(Debug, Args)]
-pub struct ValidateArgs {
-    /// What is run here.
-    #[command(flatten)]
-    pub live: LiveArgs,
 }
 
 /// Models that are run on this machine.
@@ -381,6 +377,27 @@ pub struct MacsArgs {
     /// List the chip bins instead of the products
     #[arg(long)]
     pub chips: bool,
+}
+
+/// Arguments of `validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Recorded measurements: a CSV file with the columns of data/measurements.csv; without it, the published ones that
+    /// the coefficients were fitted on, in cross-validation
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+
+    /// In cross-validation, leave out the rows of the same chip instead of those of the same owner
+    #[arg(long, conflicts_with = "against")]
+    pub by_chip: bool,
+
+    /// Write a plot of predicted against measured decode speeds to an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+
+    /// What is run here.
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 /// Arguments of `audit`.

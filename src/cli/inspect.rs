@@ -1,15 +1,17 @@
 //! `mlxplan inspect`: exact sizes of a model and the traffic of a decode step.
 
 use super::args::InspectArgs;
+use super::predict::parts_text;
 use super::subjects::kv_quantisation;
 use super::{Context, Verdict};
 use crate::graph::Call;
 use crate::graph::tape::Stage;
 use crate::ledger::cache::{self, PREFILL_STEP};
+use crate::ledger::peak::{self, Peak};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
-use crate::predict::Subject;
+use crate::predict::{Request, Subject};
 use crate::report::{Answer, Column, Document, Table};
 use crate::units::Bytes;
 use anyhow::Result;
@@ -58,6 +60,7 @@ struct Sizes {
     classes: Vec<(String, usize)>,
     step: Traffic,
     flops_per_prefill_token: f64,
+    peak: Peak,
 }
 
 impl Sizes {
@@ -82,7 +85,9 @@ impl Sizes {
         let step = traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv)?;
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
+        let run = Request { context_tokens: STEP_CONTEXT, kv, ..Request::default() };
         Ok(Self {
+            peak: peak::peak(graph, &run.on(REFERENCE_GPU))?,
             weights: Weights::of(graph),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
             kv_per_token: slope,
@@ -119,6 +124,14 @@ impl Sizes {
             "kv_bytes_read": self.step.kv_bytes, "state_bytes_read": self.step.state_bytes,
             "dispatches_per_token": self.step.dispatches,
             "flops_per_prefill_token": round(self.flops_per_prefill_token, 0),
+            "peak": {
+                "context_tokens": STEP_CONTEXT, "peak_bytes": self.peak.peak_bytes,
+                "weights_bytes": self.peak.weights_bytes, "kv_bytes": self.peak.kv_bytes,
+                "state_bytes": self.peak.state_bytes,
+                "attention_scratch_bytes": self.peak.attention_scratch_bytes,
+                "run_ahead_bytes": self.peak.run_ahead_bytes,
+                "largest_buffer_bytes": self.peak.largest_buffer_bytes,
+            },
             "stored_bytes": subject.source.stored_bytes(),
             "vision_bytes": parts.map(|p| p.vision), "audio_bytes": parts.map(|p| p.audio),
             "mtp_bytes": parts.map(|p| p.mtp),
@@ -176,6 +189,17 @@ impl Sizes {
         );
         add("", format!("launches {} kernels", self.step.dispatches));
         add("prefill", format!("{:.1} GFLOP a token", self.flops_per_prefill_token / 1e9));
+        let add =
+            |pairs: &mut Vec<(String, String)>, n: &str, v: String| pairs.push((n.to_owned(), v));
+        add(
+            &mut pairs,
+            "peak memory",
+            format!(
+                "{} for a prompt of {STEP_CONTEXT} tokens on a Max chip:",
+                Bytes(self.peak.peak_bytes)
+            ),
+        );
+        add(&mut pairs, "", parts_text(&self.peak));
         d.pairs(pairs);
         let mut table = Table::new(vec![
             Column::number("tokens"),

@@ -6,6 +6,7 @@ use super::subjects::kv_quantisation;
 use super::timed::Timing;
 use super::{Context, Verdict};
 use crate::hardware::machine::Machine;
+use crate::ledger::peak::Peak;
 use crate::predict::memory::{self, Advice, Bound, Change, Memory};
 use crate::predict::speed::{Decode, Engine};
 use crate::predict::{Prediction, Request, Settings};
@@ -175,7 +176,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
     let [low, high] = m.peak_interval_90;
     add(
         "peak memory",
-        format!("{} (MLX), 90 % {low}–{high}; {}", Bytes(m.peak.peak_bytes), parts_text(m)),
+        format!("{} (MLX), 90 % {low}–{high}; {}", Bytes(m.peak.peak_bytes), parts_text(&m.peak)),
     );
     let [low, high] = m.process.footprint_bytes.map(Bytes);
     add("footprint", format!("{low}–{high} of the process as macOS shows it, with Python"));
@@ -210,8 +211,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
 }
 
 /// The parts of a peak, those that are there.
-pub(super) fn parts_text(m: &Memory) -> String {
-    let p = &m.peak;
+pub(super) fn parts_text(p: &Peak) -> String {
     let parts = [
         ("weights", p.weights_bytes),
         ("cache", p.kv_bytes),

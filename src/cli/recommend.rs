@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 const MACS: usize = 12;
 /// Macs listed at most beside an answer about another one.
 const FEW_MACS: usize = 4;
+/// Models listed at most beside an answer about another one.
+const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
     let settings = settings(&args.run, Engine::Mlx)?;
@@ -81,7 +83,7 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
             Ok(Wanted { title, candidates, notes })
         }
         Opened::Model(subject) => {
-            let title = format!("{}  {}", subject.id, subject.quant);
+            let title = format!("{}  {}", subject.id, format_name(&subject.quant));
             let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
             let mut candidates = vec![];
@@ -129,6 +131,7 @@ fn on_machine(
     let nothing = rows
         .iter()
         .all(|r| r.prediction.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No));
+    let instead = if nothing { others(context, question, &mut d)? } else { Vec::new() };
     let bigger = match wanted.candidates.last() {
         Some(smallest) if nothing => {
             let macs = macs_for(&context.catalogue, coefficients, &smallest.subject, settings)?;
@@ -136,7 +139,7 @@ fn on_machine(
             d.heading(format!(
                 "Macs that run {} {}, cheapest first",
                 short(&subject.id),
-                subject.quant
+                format_name(&subject.quant)
             ));
             d.table(macs_table(&macs, FEW_MACS));
             macs.iter().take(FEW_MACS).map(mac_json).collect()
@@ -151,9 +154,21 @@ fn on_machine(
     let json = json!({
         "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
         "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
-        "macs": bigger,
+        "instead": instead, "macs": bigger,
     });
     Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
+}
+
+/// The largest models that do fit.
+fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result<Vec<Value>> {
+    let mut rows = by_size(question, context.models()?, &context.sources(None)?)?;
+    rows.reverse();
+    rows.truncate(FEW_MODELS);
+    if !rows.is_empty() {
+        d.heading("Popular models that fit instead, the largest first");
+        d.table(table(&rows));
+    }
+    rows.iter().map(row_json).collect()
 }
 
 fn overview(
@@ -179,7 +194,7 @@ fn overview(
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
-fn run_text(settings: &Settings) -> String {
+pub(super) fn run_text(settings: &Settings) -> String {
     let r = settings.request;
     let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
@@ -194,7 +209,12 @@ fn gb(bytes: u64) -> String {
     format!("{:.1}", Bytes(bytes).gb())
 }
 
-fn short(id: &str) -> &str {
+/// A format as the names of models have it: `4bit`.
+pub(super) fn format_name(quant: &str) -> String {
+    quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
+}
+
+pub(super) fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
@@ -206,11 +226,11 @@ fn table(rows: &[Row]) -> Table {
     let one_model = rows.iter().all(|r| Some(r.prediction.model.as_str()) == first);
     let format = Column::text("format");
     let mut columns: Vec<(Column, Cell)> = if one_model {
-        vec![(format, |p| p.quant.clone())]
+        vec![(format, |p| format_name(&p.quant))]
     } else {
         vec![
             (Column::text("model"), |p| short(&p.model).to_owned()),
-            (format.droppable(2), |p| p.quant.clone()),
+            (format.droppable(2), |p| format_name(&p.quant)),
         ]
     };
     columns
@@ -251,7 +271,7 @@ fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
 fn details(p: &Prediction) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     if let Some(m) = &p.memory {
-        pairs.push(("peak".to_owned(), parts_text(m)));
+        pairs.push(("peak".to_owned(), parts_text(&m.peak)));
         let [low, high] = m.peak_interval_90;
         pairs.push((
             String::new(),
@@ -312,7 +332,11 @@ fn warnings(rows: &[Row]) -> Vec<String> {
 fn changes(d: &mut Document, rows: &[Row]) {
     for row in rows.iter().filter(|r| !r.changes.is_empty()) {
         let p = &row.prediction;
-        d.text(format!("What would help {} {}, the cheapest first:", short(&p.model), p.quant));
+        d.text(format!(
+            "What would help {} {}, the cheapest first:",
+            short(&p.model),
+            format_name(&p.quant)
+        ));
         d.table(changes_table(&row.changes));
         d.notes(wired_notes(&row.changes));
     }
@@ -412,7 +436,7 @@ fn needs_table(needs: &[Need]) -> Table {
     for n in needs {
         table.row([
             short(&n.id).to_owned(),
-            n.quant.clone(),
+            format_name(&n.quant),
             gb(n.weights),
             gb(n.peak),
             format!("{:.1}", n.kv_per_token.max(0.0) / 1e3),

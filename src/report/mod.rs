@@ -4,10 +4,13 @@
 
 mod csv;
 mod document;
+mod junit;
 mod markdown;
+mod plot;
 mod terminal;
 
 pub use document::{Align, Block, Column, Document, Table};
+pub use plot::{Scatter, Series};
 pub use terminal::{Style, width};
 
 use serde_json::Value;
@@ -25,6 +28,8 @@ pub enum Format {
     Csv,
     /// Markdown with tables.
     Markdown,
+    /// JUnit XML, of checks only.
+    Junit,
 }
 
 impl FromStr for Format {
@@ -36,7 +41,10 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "markdown" | "md" => Ok(Self::Markdown),
-            other => Err(format!("unknown format '{other}'; known: table, json, csv, markdown")),
+            "junit" => Ok(Self::Junit),
+            other => {
+                Err(format!("unknown format '{other}'; known: table, json, csv, markdown, junit"))
+            }
         }
     }
 }
@@ -59,6 +67,7 @@ impl Answer {
             Format::Json => format!("{:#}\n", self.json),
             Format::Csv => csv::render(&self.document),
             Format::Markdown => markdown::render(&self.document),
+            Format::Junit => junit::render(&self.json).unwrap_or_default(),
         }
     }
 }

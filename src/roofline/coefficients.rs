@@ -29,6 +29,32 @@ pub struct ChipEvidence {
     pub rows: u32,
     /// Configurations: owner, chip, model, format.
     pub configurations: u32,
+    /// Classes of predictions ([`super::interval`]) among them.
+    pub classes: Vec<String>,
+}
+
+/// A figure for every law.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerLaw {
+    /// Decode with MLX.
+    pub mlx: f64,
+    /// Decode of GGUF files.
+    pub gguf: f64,
+    /// Prefill.
+    pub prefill: f64,
+}
+
+impl PerLaw {
+    /// The figure of a law: `mlx`, `gguf` or `prefill`.
+    #[must_use]
+    pub fn of(&self, law: &str) -> f64 {
+        match law {
+            "gguf" => self.gguf,
+            "prefill" => self.prefill,
+            _ => self.mlx,
+        }
+    }
 }
 
 /// What the file holds.
@@ -41,10 +67,10 @@ pub struct CoefficientsFile {
     pub deepest_tokens: u32,
     /// Longest prompt among the prefill rows, in tokens.
     pub longest_prompt: u32,
-    /// Factor on the logarithmic width of intervals for a chip without rows.
-    pub unseen_chip: f64,
     /// Model types among the rows.
     pub architectures: Vec<String>,
+    /// Factors on the logarithmic width of intervals for a chip without rows.
+    pub unseen_chip: PerLaw,
     /// Rows by chip.
     pub chips: Vec<ChipEvidence>,
     /// Intervals of decode, by class.
@@ -136,6 +162,32 @@ impl Coefficients {
             .find(|c| c.law == law && c.generation == target.generation && c.tier == target.tier)
     }
 
+    /// Factor on the logarithmic width of an interval for a chip: 1 where predictions of this class were measured on it.
+    #[must_use]
+    pub fn chip_width(&self, law: &str, target: &Target, class: &str) -> f64 {
+        let seen = self.evidence(law, target).is_some_and(|c| c.classes.iter().any(|k| k == class));
+        if seen { 1.0 } else { self.file.unseen_chip.of(law) }
+    }
+
+    /// The same for a context of `tokens` tokens: 1 where contexts were measured.
+    #[must_use]
+    pub fn depth_width(&self, tokens: f64) -> f64 {
+        beyond(tokens, self.file.deepest_tokens)
+    }
+
+    /// The same for a prompt of `tokens` tokens.
+    #[must_use]
+    pub fn prompt_width(&self, tokens: f64) -> f64 {
+        beyond(tokens, self.file.longest_prompt)
+    }
+
+    /// The same for a model type: 1 where it was measured.
+    #[must_use]
+    pub fn architecture_width(&self, model_type: &str) -> f64 {
+        let known = self.file.architectures.iter().any(|a| a == model_type);
+        if known { 1.0 } else { UNSEEN_ARCHITECTURE }
+    }
+
     /// The band of a class.
     #[must_use]
     pub fn decode_band(&self, class: &str) -> Band {
@@ -147,6 +199,15 @@ impl Coefficients {
     pub fn prefill_band(&self, class: &str) -> Band {
         band(&self.file.prefill_bands, class)
     }
+}
+
+/// Factor on the logarithmic width of an interval for a model type without rows. The bytes and launches of such a model
+/// are exact all the same.
+const UNSEEN_ARCHITECTURE: f64 = 1.2;
+
+/// Grows by half of the logarithm of how far `tokens` lies beyond what was measured.
+fn beyond(tokens: f64, measured: u32) -> f64 {
+    1.0 + 0.5 * (tokens / f64::from(measured.max(1))).ln().max(0.0)
 }
 
 fn band(bands: &[ClassBand], class: &str) -> Band {

@@ -51,15 +51,12 @@ const ITERATIONS: usize = 80;
 const NOTICEABLE: f64 = 0.01;
 
 impl Regression<'_> {
-    /// Fits, starting from `start` or from the priors.
+    /// Fits, starting from the priors.
     #[must_use]
-    pub fn solve(&self, observations: &[Observation], start: Option<&[f64]>) -> Solution {
+    pub fn solve(&self, observations: &[Observation]) -> Solution {
         let rows: Vec<usize> =
             (0..observations.len()).filter(|&i| observations[i].weight > 0.0).collect();
-        let mut values: Vec<f64> = match start {
-            Some(start) => start.to_vec(),
-            None => self.specs.iter().map(|s| s.prior).collect(),
-        };
+        let mut values: Vec<f64> = self.specs.iter().map(|s| s.prior).collect();
         let mut predicted = self.law.log_times(&values, &rows);
         let mut cost = self.cost(&values, &predicted, observations, &rows);
         let mut damping = 1e-3;
@@ -101,7 +98,8 @@ impl Regression<'_> {
         self.system(values, &predicted, observations, &rows).step(0.0).unwrap_or_default()
     }
 
-    fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
+    /// The fitted parameters with their numbers.
+    pub fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
         self.specs.iter().enumerate().filter(|(_, s)| s.prior_sd > 0.0)
     }
 
@@ -264,7 +262,7 @@ mod tests {
             .map(|i| Observation { log_time: (0.3 * f64::from(i + 1) + 3.5_f64).ln(), weight: 1.0 })
             .collect();
         observations[7].log_time += 1.0;
-        let found = fit.solve(&observations, None);
+        let found = fit.solve(&observations);
         assert!((found.values[0] - 0.3).abs() < 0.01, "{:?}", found.values);
         assert!((found.values[1] - 3.0).abs() < 0.05, "{:?}", found.values);
         assert_eq!(found.values[2], 0.5);

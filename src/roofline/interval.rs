@@ -56,10 +56,6 @@ pub fn decode_class(program: Program, bytes_per_step: f64, experts: bool) -> &'s
 
 /// Class of a prefill prediction.
 #[must_use]
-pub fn prefill_class(matrix_units: bool, tokens: f64) -> &'static str {
-    match (matrix_units, tokens < 256.0) {
-        (true, _) => "matrix-units",
-        (false, true) => "short",
-        (false, false) => "long",
-    }
+pub const fn prefill_class(matrix_units: bool) -> &'static str {
+    if matrix_units { "matrix-units" } else { "shaders" }
 }

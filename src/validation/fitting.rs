@@ -2,7 +2,8 @@
 
 use super::dataset::{Dataset, Observed};
 use super::score::{balance, weighted_quantile};
-use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile};
+use crate::hardware::Tier;
+use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile, PerLaw};
 use crate::roofline::decode::{self, DecodeLaw};
 use crate::roofline::fit::{Law, Observation, Regression, Solution};
 use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
@@ -10,8 +11,9 @@ use crate::roofline::parameters::{Fit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Scales of the residuals of the logarithm: of MLX decode, of GGUF decode, of prefill.
-const SIGMA: [f64; 3] = [0.06, 0.08, 0.15];
+/// Scale of the residuals of the logarithm. Rows of one owner and chip share errors of about this size, so that the
+/// data bind the parameters less than their number suggests.
+const SIGMA: f64 = 0.15;
 
 /// Which law a row is fitted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,12 +99,11 @@ impl<'d, 'a> Problem<'d, 'a> {
         let rated: Vec<(&Observed<'_>, f64)> =
             data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();
         let rows: Vec<&Observed<'_>> = rated.iter().map(|(row, _)| *row).collect();
-        // A configuration counts with the square root of its rows.
         let shares = balance(rows.iter().map(|r| r.configuration.as_str()));
         let observations = rated
             .iter()
             .zip(shares)
-            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share.sqrt() })
+            .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share })
             .collect();
         let specs = match (which, mlx) {
             (Which::Prefill, _) => prefill::SPECS.to_vec(),
@@ -116,12 +117,11 @@ impl<'d, 'a> Problem<'d, 'a> {
     /// The regression of these rows.
     #[must_use]
     pub fn regression(&self) -> Regression<'_> {
-        let sigma = SIGMA[self.which as usize];
-        Regression { specs: &self.specs, law: self, sigma }
+        Regression { specs: &self.specs, law: self, sigma: SIGMA }
     }
 
     /// Rates of the rows of each group, predicted from the other groups.
-    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String, start: &[f64]) -> Vec<f64> {
+    fn left_out(&self, group: impl Fn(&Observed<'_>) -> String) -> Vec<f64> {
         let groups: Vec<String> = self.rows.iter().map(|r| group(r)).collect();
         let names: BTreeSet<&String> = groups.iter().collect();
         let mut rates = vec![0.0; self.rows.len()];
@@ -129,7 +129,8 @@ impl<'d, 'a> Problem<'d, 'a> {
             let held: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] == *name).collect();
             let mut observations = self.observations.clone();
             held.iter().for_each(|&i| observations[i].weight = 0.0);
-            let values = self.regression().solve(&observations, Some(start)).values;
+            // From the priors: a start at the fit of all rows would tell of the rows that are held out.
+            let values = self.regression().solve(&observations).values;
             for (&i, t) in held.iter().zip(self.log_times(&values, &held)) {
                 rates[i] = (-t).exp();
             }
@@ -139,9 +140,9 @@ impl<'d, 'a> Problem<'d, 'a> {
 
     /// Every row predicted from fits without its owner and without its chip.
     #[must_use]
-    pub fn cross_validate(&self, start: &[f64]) -> Vec<HeldOut> {
-        let owner = self.left_out(|r| r.row.owner().to_owned(), start);
-        let chip = self.left_out(|r| r.chip.clone(), start);
+    pub fn cross_validate(&self) -> Vec<HeldOut> {
+        let owner = self.left_out(|r| r.row.owner().to_owned());
+        let chip = self.left_out(|r| r.chip.clone());
         let rates = owner.into_iter().zip(chip);
         self.rows
             .iter()
@@ -190,22 +191,26 @@ impl<'d, 'a> Problem<'d, 'a> {
     }
 
     fn evidence(&self) -> Vec<ChipEvidence> {
-        let mut chips: BTreeMap<(u32, crate::hardware::Tier), (u32, BTreeSet<&str>)> =
-            BTreeMap::new();
+        let mut chips: BTreeMap<(u32, Tier), Vec<&Observed<'_>>> = BTreeMap::new();
         for row in &self.rows {
-            let Some(target) = row.targets.first() else { continue };
-            let entry = chips.entry((target.generation, target.tier)).or_default();
-            entry.0 += 1;
-            entry.1.insert(&row.configuration);
+            if let Some(target) = row.targets.first() {
+                chips.entry((target.generation, target.tier)).or_default().push(row);
+            }
         }
         chips
             .into_iter()
-            .map(|((generation, tier), (rows, configurations))| ChipEvidence {
-                law: self.which.name().to_owned(),
-                generation,
-                tier,
-                rows,
-                configurations: configurations.len() as u32,
+            .map(|((generation, tier), rows)| {
+                let configurations: BTreeSet<&str> =
+                    rows.iter().map(|r| r.configuration.as_str()).collect();
+                let classes: BTreeSet<&str> = rows.iter().map(|r| self.class(r)).collect();
+                ChipEvidence {
+                    law: self.which.name().to_owned(),
+                    generation,
+                    tier,
+                    rows: rows.len() as u32,
+                    configurations: configurations.len() as u32,
+                    classes: classes.into_iter().map(str::to_owned).collect(),
+                }
             })
             .collect()
     }
@@ -216,38 +221,79 @@ impl<'d, 'a> Problem<'d, 'a> {
         match self.which {
             Which::Prefill => {
                 let matrix_units = row.targets.iter().any(|t| t.matrix_units);
-                prefill_class(matrix_units, row.prompt().map_or(0.0, |p| p.tokens))
+                prefill_class(matrix_units)
             }
             _ => decode_class(row.program, f.weight_bytes_per_step(), f.has_experts()),
         }
     }
 
+    /// The smallest factor on the width of the bands with which they hold what they promise on chips left out.
+    fn unseen_chip(&self, held: &[HeldOut], bands: &[ClassBand]) -> f64 {
+        let weights = balance(self.rows.iter().map(|r| r.configuration.as_str()));
+        let total: f64 = weights.iter().sum();
+        let covered = |width: f64| {
+            let mut inside = [0.0, 0.0];
+            for (((row, o), h), w) in
+                self.rows.iter().zip(&self.observations).zip(held).zip(&weights)
+            {
+                let class = self.class(row);
+                let Some(band) = bands.iter().find(|b| b.class == class) else { continue };
+                let ends = band.band.widened(width);
+                let ratio = (-o.log_time).exp() / h.chip_out;
+                for (sum, [low, high]) in inside.iter_mut().zip([ends.p80, ends.p90]) {
+                    if (low..=high).contains(&ratio) {
+                        *sum += w / total;
+                    }
+                }
+            }
+            inside[0] >= 0.8 && inside[1] >= 0.9
+        };
+        let widths = UNSEEN_WIDTHS.map(|percent| f64::from(percent) / 100.0);
+        widths.clone().find(|&w| covered(w)).unwrap_or(f64::from(*UNSEEN_WIDTHS.end()) / 100.0)
+    }
+
     /// Bands of the ratio of measured to predicted, by class, from the rows predicted without their owner.
     fn bands(&self, held: &[HeldOut]) -> Vec<ClassBand> {
-        let mut classes: BTreeMap<&str, Vec<(f64, &str)>> = BTreeMap::new();
+        let mut classes: BTreeMap<&str, Vec<(f64, &Observed<'_>)>> = BTreeMap::new();
         for ((row, o), h) in self.rows.iter().zip(&self.observations).zip(held) {
             let ratio = -o.log_time - h.owner_out.ln();
-            classes.entry(self.class(row)).or_default().push((ratio, &row.configuration));
+            classes.entry(self.class(row)).or_default().push((ratio, row));
         }
         classes
             .into_iter()
             .map(|(class, ratios)| {
-                let weights = balance(ratios.iter().map(|(_, c)| *c));
+                let weights = balance(ratios.iter().map(|(_, r)| r.configuration.as_str()));
+                let configurations = weights.iter().sum::<f64>().round() as u32;
                 let sample: Vec<(f64, f64)> =
                     ratios.iter().zip(weights).map(|((r, _), w)| (*r, w)).collect();
-                let at = |q: f64| rounded(weighted_quantile(&sample, q).exp());
-                let configurations: BTreeSet<&str> = ratios.iter().map(|(_, c)| *c).collect();
-                let p80 = [at(0.1).min(1.0), at(0.9).max(1.0)];
-                let p90 = [at(0.05).min(p80[0]), at(0.95).max(p80[1])];
-                ClassBand {
-                    class: class.to_owned(),
-                    configurations: configurations.len() as u32,
-                    band: Band { p80, p90 },
-                }
+                let owners: BTreeSet<&str> = ratios.iter().map(|(_, r)| r.row.owner()).collect();
+                let at = |q: f64, z: f64| {
+                    let wide = weighted_quantile(&sample, q) * few_owners(z, owners.len());
+                    rounded(wide.exp())
+                };
+                let p80 = [at(0.1, Z_80).min(1.0), at(0.9, Z_80).max(1.0)];
+                let p90 = [at(0.05, Z_90).min(p80[0]), at(0.95, Z_90).max(p80[1])];
+                ClassBand { class: class.to_owned(), configurations, band: Band { p80, p90 } }
             })
             .collect()
     }
 }
+
+/// Quantiles of the normal distribution at the upper ends of 80 % and 90 % intervals.
+const Z_80: f64 = 1.2816;
+const Z_90: f64 = 1.6449;
+
+/// Factor on a logarithmic width that was learnt from few owners: the quantile of Student's t over that of the normal
+/// distribution, with one degree of freedom less than owners, but at least three (Abramowitz and Stegun 26.7.5).
+fn few_owners(z: f64, owners: usize) -> f64 {
+    let freedom = owners.saturating_sub(1).max(3) as f64;
+    let first = (z.powi(3) + z) / (4.0 * freedom);
+    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * freedom.powi(2));
+    (z + first + second) / z
+}
+
+/// Factors that are tried on the width of intervals for a chip without rows, in hundredths.
+const UNSEEN_WIDTHS: std::ops::RangeInclusive<u32> = 110..=300;
 
 /// Five significant digits: what the file holds, and far more than the data can tell.
 fn rounded(x: f64) -> f64 {
@@ -264,16 +310,18 @@ fn digits(x: f64, after: usize) -> f64 {
 pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFile, Vec<HeldOut>) {
     let mut fits = Vec::new();
     let mut held_out = Vec::new();
-    let (mut chips, mut bands) = (Vec::new(), Vec::new());
+    let (mut chips, mut bands, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
     let mut mlx: Option<Vec<f64>> = None;
     let mut architectures: BTreeSet<String> = BTreeSet::new();
     let (mut deepest, mut longest) = (0, 0);
     for which in Which::ALL {
         let problem = Problem::new(data, which, mlx.as_deref());
-        let solution = problem.regression().solve(&problem.observations, None);
-        let held = problem.cross_validate(&solution.values);
+        let solution = problem.regression().solve(&problem.observations);
+        let held = problem.cross_validate();
         chips.extend(problem.evidence());
-        bands.push(problem.bands(&held));
+        let own = problem.bands(&held);
+        unseen.push(problem.unseen_chip(&held, &own));
+        bands.push(own);
         fits.push(problem.described(&solution));
         for row in &problem.rows {
             architectures.insert(row.architecture.clone());
@@ -298,8 +346,8 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
         measurements_hash,
         deepest_tokens: deepest,
         longest_prompt: longest,
-        unseen_chip: UNSEEN_CHIP,
         architectures: architectures.into_iter().collect(),
+        unseen_chip: PerLaw { mlx: unseen[0], gguf: unseen[1], prefill: unseen[2] },
         chips,
         decode_bands: bands.into_iter().flatten().collect(),
         prefill_bands,
@@ -309,9 +357,6 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
     };
     (file, held_out)
 }
-
-/// Factor on the logarithmic width of an interval for a chip without rows.
-const UNSEEN_CHIP: f64 = 1.25;
 
 /// SHA-256 of a text, in hexadecimal digits.
 #[must_use]

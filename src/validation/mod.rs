@@ -1,10 +1,13 @@
 //! Published measurements: reading them, joining them to models and Macs, and comparing predictions with them.
 
+pub mod baselines;
 pub mod dataset;
+pub mod evaluate;
 pub mod fitting;
 pub mod join;
 pub mod measurement;
 pub mod score;
 
+pub use evaluate::{Basis, Metric, Tools, Validation};
 pub use join::{Joined, Reason, join};
 pub use measurement::{Engine, EngineKind, Measurement, ReadError, read};

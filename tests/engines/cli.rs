@@ -14,7 +14,7 @@ pub fn bench(arguments: &[&str]) -> Output {
         .args(if arguments.contains(&"--trials") { &[][..] } else { &["--trials", "3"] })
         .args(arguments)
         .env("COLUMNS", "200")
-        .timeout(Duration::from_secs(120))
+        .timeout(Duration::from_secs(400))
         .output();
     output.unwrap()
 }

@@ -58,17 +58,22 @@ pub enum Conduct {
     EveryOther,
     /// The prompt is cut down to this many tokens.
     Truncate(u32),
+    /// Whole answers, also when a stream is asked for.
+    NeverStreams,
     /// The answer repeats the request's `Authorization` header.
     RepeatsKey,
 }
+
+/// A request line and its `Authorization` header.
+type Request = (String, Option<String>);
 
 /// A running server. It lives until the test process ends.
 pub struct Fake {
     pub address: String,
     /// Bodies of the requests for a generation.
     pub bodies: Arc<Mutex<Vec<Value>>>,
-    /// Request lines and `Authorization` headers of all requests.
-    pub requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    /// All requests.
+    pub requests: Arc<Mutex<Vec<Request>>>,
 }
 
 pub const MODEL: &str = "mlx-community/SmolLM2-135M-Instruct-4bit";
@@ -238,7 +243,7 @@ impl Reply<'_> {
             },
             _ => {}
         }
-        if streamed { self.tokens() } else { self.whole() }
+        if streamed && self.conduct != Conduct::NeverStreams { self.tokens() } else { self.whole() }
     }
 
     fn wanted(&self) -> u32 {

@@ -4,7 +4,8 @@
 
 use crate::cli::{bench, json, stderr, stdout};
 use serde_json::Value;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -56,11 +57,23 @@ fn serve(command: &[String], port: u16) -> Served {
         .unwrap();
     let served = Served { child, address: format!("http://127.0.0.1:{port}") };
     let begin = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(begin.elapsed() < Duration::from_secs(120), "{command:?} does not listen");
+    while !is_healthy(port) {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{command:?} does not answer");
         std::thread::sleep(Duration::from_millis(100));
     }
     served
+}
+
+/// Whether `/health` says that the model is loaded.
+fn is_healthy(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer.lines().next()?.contains(" 200"))
+    };
+    ask().unwrap_or(false)
 }
 
 fn llama_command(port: u16) -> Vec<String> {
@@ -226,7 +239,7 @@ fn llama_cpp_serves_users_at_once_and_starts_cold() {
     assert!(number(&cold["load_s"]["median"]) >= number(&cold["ready_s"]["median"]), "{cold}");
     assert_eq!(cold["first_ttft_s"]["n"], 2);
     // Nothing is left running.
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]
@@ -250,4 +263,23 @@ fn mlx_lm_benchmark_runs_as_a_subprocess() {
     let output = bench(&[&arguments[..], &["--model", "/no/such/model"]].concat());
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     assert!(stderr(&output).contains("failed"), "{}", stderr(&output));
+}
+
+#[test]
+fn mlx_in_process_agrees_with_mlx_lm() {
+    let _alone = alone();
+    let model = mlx_model();
+    let shared = ["--model", &model, "--depths", "16", "--generate", "8", "--trials", "3"];
+    let program = brought("venv/bin/mlx_lm.benchmark");
+    let ours = json(&[&["--engine", "mlx"][..], &shared].concat());
+    let theirs = json(&[&["--engine", "mlx-lm", "--mlx-lm", &program][..], &shared].concat());
+    let trial = &ours["trials"][1];
+    assert_eq!((&trial["count_source"], &trial["generated_tokens"]), (&"engine".into(), &8.into()));
+    assert_eq!(trial["token_times_s"].as_array().unwrap().len(), 8);
+    assert!(number(&trial["memory"]["mlx_peak_bytes"]) > 90e6, "{trial}");
+    let median =
+        |report: &Value| number(&report["summary"][0]["metrics"]["decode_tokens_per_s"]["median"]);
+    // Same kernels on the same machine; other work on it may disturb either.
+    let ratio = median(&ours) / median(&theirs);
+    assert!((0.3..3.0).contains(&ratio), "{ratio}");
 }

@@ -11,18 +11,6 @@ use mlxplan::validation::join::{Joined, Weights, join};
 use mlxplan::validation::measurement::{Engine, Measurement, Trust, read};
 use std::collections::HashMap;
 
-/// Rows that measure something else, with the reason.
-const OTHER: [(&str, &str); 5] = [
-    (
-        "m2328",
-        "some tensors have 8 bits (Unsloth's dynamic format), so the label does not tell the size",
-    ),
-    ("m2329", "as m2328"),
-    ("m2409", "an mlx-lm that expanded the latent of MLA; the peak is that of the present one"),
-    ("m2411", "as m2409"),
-    ("m2413", "as m2409"),
-];
-
 struct Row {
     id: String,
     /// Rows of one owner, chip, model and format are one observation.
@@ -64,9 +52,6 @@ fn rows() -> Vec<Row> {
     let mut out = Vec::new();
     for row in all.iter().filter(|r| r.engine == Engine::MlxLm && r.is_plain()) {
         let Some(gb) = row.peak_memory_gb else { continue };
-        if OTHER.iter().any(|(id, _)| *id == row.id) {
-            continue;
-        }
         let Ok(joined) = join(row, &models, chips.chips().expect("chips")) else { continue };
         let chip = joined.chips[0].id.clone();
         let key = format!("{} {} {chip} {:?}", joined.model, row.quant, request(row));

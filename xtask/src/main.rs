@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask <task>`.
 
 mod check_macos;
+mod fit;
 mod project;
 mod run;
 mod setup;
@@ -27,6 +28,12 @@ enum Task {
     Test,
     /// Type-check the macOS code from Linux
     CheckMacos,
+    /// Fit the speed laws on data/measurements.csv; writes data/coefficients.toml and data/cross_validation.csv
+    Fit {
+        /// Only say whether the committed files are what would be written
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Run { args } => run::run(&project, &args),
         Task::Test => test::run(&project),
         Task::CheckMacos => check_macos::run(&project),
+        Task::Fit { check } => fit::run(&project, check),
     }
 }
 

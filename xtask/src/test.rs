@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is checked before a change lands, on this machine and in CI.
 
 use crate::project::Project;
-use crate::{check_macos, setup};
+use crate::{check_macos, fit, setup};
 use anyhow::{Context, Result};
 use std::time::Instant;
 use xshell::cmd;
@@ -30,6 +30,7 @@ pub fn run(project: &Project) -> Result<()> {
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?)
     })?;
+    step("fit", || fit::run(project, true))?;
     step("tests, without MLX", || Ok(cmd!(sh, "cargo test --workspace").run()?))?;
     step("tests, with MLX", || Ok(cmd!(sh, "cargo test {config...} --features mlx").run()?))
 }

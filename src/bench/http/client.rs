@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::error::{HttpError, message, shorten};
+use reqwest::StatusCode;
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, LOCATION, SERVER};
 use serde_json::Value;
@@ -144,6 +145,10 @@ impl Client {
         let started = Instant::now();
         let request = self.with_headers(request).timeout(self.limits.question);
         let response = request.send().map_err(|e| self.classify(&e, started))?;
+        // llama.cpp listens while it loads its model.
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(HttpError::NotReady(self.address.to_string()));
+        }
         if !response.status().is_success() {
             return Ok(None);
         }

@@ -55,10 +55,8 @@ pub struct Loaded {
     pub quant: Option<String>,
     /// `gguf` or `mlx`.
     pub format: Option<String>,
-    /// Tokens of context that the server has set aside.
+    /// Tokens of context that the server has set aside; with Ollama, the most that the model takes.
     pub context_tokens: Option<u32>,
-    /// Tokens of context to ask for with each request; Ollama cuts longer prompts off otherwise.
-    pub context_to_set: Option<u32>,
     /// Parameters.
     pub parameters: Option<u64>,
     /// Bytes of the weight file.
@@ -146,12 +144,11 @@ fn ollama(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>, H
         .and_then(|info| info.iter().find(|(k, _)| k.ends_with(".context_length")))
         .and_then(|(_, v)| u32::try_from(v.as_u64()?).ok());
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&show, "/details/quantization_level"),
         format: text(&show, "/details/format"),
         context_tokens: longest,
-        context_to_set: None,
         parameters: show.pointer("/model_info/general.parameter_count").and_then(Value::as_u64),
         file_bytes: entry.and_then(|m| m.get("size")?.as_u64()),
     };
@@ -170,12 +167,11 @@ fn llama_cpp(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.cloned().unwrap_or_default();
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&props, "/model_ftype").or_else(|| text(&entry, "/meta/ftype")),
         format: Some("gguf".to_owned()),
         context_tokens: count(&props, "/default_generation_settings/n_ctx"),
-        context_to_set: None,
         parameters: entry.pointer("/meta/n_params").and_then(Value::as_u64),
         file_bytes: entry.pointer("/meta/size").and_then(Value::as_u64),
     };
@@ -208,7 +204,7 @@ fn lm_studio(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.map(|m| (*m).clone()).unwrap_or_default();
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&entry, "/quantization"),
         format: text(&entry, "/compatibility_type"),
@@ -255,8 +251,8 @@ fn openai(client: &Client, wanted: Option<&str>) -> Result<ServerInfo, HttpError
     };
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let model = Loaded {
-        id: name.to_owned(),
-        request_name: (!name.is_empty() && !(kind == ServerKind::MlxLm && wanted.is_none()))
+        id: shorten(name),
+        request_name: (!name.is_empty() && (kind != ServerKind::MlxLm || wanted.is_some()))
             .then(|| name.to_owned()),
         context_tokens: entry.and_then(|m| count(m, "/max_model_len")),
         format: (kind == ServerKind::MlxLm).then(|| "mlx".to_owned()),

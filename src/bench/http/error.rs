@@ -37,6 +37,9 @@ pub enum HttpError {
         /// What the system says.
         problem: String,
     },
+    /// The server is starting.
+    #[error("the server at {0} is not ready yet (HTTP 503); wait until its model is loaded")]
+    NotReady(String),
     /// Nothing arrived for too long.
     #[error("nothing arrived for {} s (--stall-timeout)", .0.as_secs())]
     Silent(Duration),
@@ -81,7 +84,7 @@ impl HttpError {
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         match self {
-            Self::Connect { .. } => FailureKind::Connection,
+            Self::Connect { .. } | Self::NotReady(_) => FailureKind::Connection,
             Self::Silent(_) | Self::Deadline(_) => FailureKind::Timeout,
             Self::Cut(_) => FailureKind::CutOff,
             Self::Status { status: 429, .. } => FailureKind::RateLimited,

@@ -51,7 +51,7 @@ pub(super) fn generate(
         .collect();
     let mut options =
         json!({ "num_predict": prompt.max_tokens, "temperature": prompt.temperature });
-    if let Some(context) = info.model.context_to_set {
+    if let Some(context) = prompt.context_tokens {
         options["num_ctx"] = json!(context);
     }
     let body = json!({

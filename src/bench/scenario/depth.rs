@@ -8,7 +8,7 @@ use crate::bench::run::{Run, mark_truncated};
 use thiserror::Error;
 
 /// Filler words of the two prompts that tell the length of a word.
-const PROBES: [u32; 2] = [40, 440];
+const PROBES: [u32; 2] = [24, 152];
 
 /// Why a sweep cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -83,7 +83,7 @@ pub(super) fn learn(run: &mut Run<'_>) -> Result<Lengths, DepthError> {
             return Ok(Lengths { tokens_per_word, tokens_around });
         }
         if short > 0.0 && long > 0.0 {
-            problem = format!("prompts of 40 and 440 words count as {short} and {long} tokens");
+            problem = format!("prompts of 24 and 152 words count as {short} and {long} tokens");
         }
     }
     Err(DepthError::NoCounts(problem))

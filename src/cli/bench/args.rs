@@ -16,7 +16,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", conflicts_with = "compare")]
     pub server: Option<String>,
 
-    /// Another way to run --model: mlx-lm runs mlx_lm.benchmark
+    /// Another way to run --model: mlx in this process (a folder, or any model with --random-weights), mlx-lm by
+    /// mlx_lm.benchmark
     #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["server", "compare"], requires = "model")]
     pub engine: Option<EngineArg>,
 
@@ -28,13 +29,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "MODEL", conflicts_with = "compare")]
     pub model: Option<String>,
 
-    /// Run --model in this process with random weights of its shapes: nothing is downloaded
-    #[arg(long, requires = "model", conflicts_with_all = ["server", "compare", "engine"])]
+    /// With --engine mlx: random weights of the model's shapes instead of its files
+    #[arg(long, requires = "engine")]
     pub random_weights: bool,
-
-    /// In this process, run even when more memory is needed than there is
-    #[arg(long, conflicts_with_all = ["server", "compare", "engine"])]
-    pub force: bool,
 
     /// The connection to servers.
     #[command(flatten)]
@@ -123,9 +120,9 @@ pub struct ProtocolArgs {
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Vec<PathBuf>,
 
-    /// Context lengths of depth and resume, and prompt lengths of mlx-lm, comma separated (default: 512 and doublings
+    /// Context lengths of depth and resume, and prompt lengths of mlx and mlx-lm, comma separated (default: 512 and doublings
     /// up to the server's context)
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(64..=4_194_304))]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
     pub depths: Vec<u32>,
 }
 
@@ -173,6 +170,8 @@ pub struct LoadArgs {
 /// Engines without a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
+    /// MLX in this process
+    Mlx,
     /// mlx_lm.benchmark as a subprocess
     MlxLm,
 }

@@ -28,10 +28,10 @@ pub(super) fn document(record: &Record) -> Document {
     let mut d = Document::default();
     d.heading(format!("Measured: {}", record.scenario.name()));
     d.pairs(context(record));
-    d.table(results(record));
+    d.main_table(results(record));
     if !record.comparison.is_empty() {
         d.heading("A against B");
-        d.text("Ratios of the same rounds, with 95 % intervals; above 1, A is faster.");
+        d.text("Ratios of the same rounds, with 95 % intervals; above 1, A is faster or smaller.");
         d.table(comparison(&record.comparison));
     }
     super::sections::add(&mut d, record);
@@ -88,9 +88,13 @@ fn results(record: &Record) -> Table {
         Column::number("prefill tok/s").droppable(1),
         Column::number("end to end tok/s").droppable(4),
         Column::number("memory after").droppable(3),
-        Column::number("trials"),
-        Column::text("remarks").droppable(5),
     ]);
+    let powered = record.summary.iter().any(|s| s.metric(Metric::PackageW).is_some());
+    if powered {
+        columns.push(Column::number("package").droppable(5));
+        columns.push(Column::number("J/token").droppable(5));
+    }
+    columns.extend([Column::number("trials"), Column::text("remarks").droppable(6)]);
     let mut table = Table::new(columns);
     for s in &record.summary {
         let mut row = vec![s.case.clone()];
@@ -104,9 +108,12 @@ fn results(record: &Record) -> Table {
             figure(s.metric(Metric::PrefillTokensPerS), |v| TokensPerSecond(v).to_string()),
             figure(s.metric(Metric::EndToEndTokensPerS), |v| TokensPerSecond(v).to_string()),
             memory(s),
-            trials(s),
-            remarks(s),
         ]);
+        if powered {
+            row.push(figure(s.metric(Metric::PackageW), |w| format!("{w:.1} W")));
+            row.push(figure(s.metric(Metric::JoulesPerToken), |j| format!("{j:.2}")));
+        }
+        row.extend([trials(s), remarks(s)]);
         table.row(row);
     }
     table
@@ -170,6 +177,7 @@ fn comparison(rows: &[Comparison]) -> Table {
         Column::number("decode"),
         Column::number("time to first token"),
         Column::number("prefill").droppable(1),
+        Column::number("resident memory").droppable(2),
         Column::number("rounds"),
     ]);
     let ratio = |s: &Option<Summary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
@@ -180,6 +188,7 @@ fn comparison(rows: &[Comparison]) -> Table {
             ratio(&c.decode_ratio),
             ratio(&c.ttft_ratio),
             ratio(&c.prefill_ratio),
+            ratio(&c.resident_ratio),
             rounds.unwrap_or(0).to_string(),
         ]);
     }

@@ -3,6 +3,7 @@
 pub mod args;
 mod document;
 mod engines;
+mod in_process;
 mod sections;
 
 use super::{Context, Verdict};
@@ -50,10 +51,8 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
         notes: Vec::new(),
     };
     match args.engine {
+        Some(EngineArg::Mlx) => in_process::run(context, args, &mut record)?,
         Some(EngineArg::MlxLm) => mlx_lm(context, args, &mut record)?,
-        None if args.server.is_none() && args.compare.is_empty() && args.model.is_some() => {
-            in_process(context, args, &mut record)?;
-        }
         None => servers(context, args, &mut record)?,
     }
     record.duration_s = started.elapsed().unwrap_or_default().as_secs_f64();
@@ -100,12 +99,19 @@ fn servers(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<(
         .iter()
         .zip(LABELS)
         .map(|(e, label)| Contender { label: label.to_owned(), target: &e.watched as &dyn Target });
+    let depths = depths(args, &engines);
+    if matches!(record.scenario, Scenario::Depth | Scenario::Resume) {
+        // The chat template, a second turn and the answer come on top.
+        let longest = depths.iter().copied().max().unwrap_or_default();
+        let room = (longest / 8).max(512).saturating_add(args.protocol.generate);
+        record.protocol.context_tokens = Some(longest.saturating_add(room));
+    }
     let mut run =
         Run::new(contenders.collect(), record.protocol.clone(), Prompts::unique(), &observe);
     match record.scenario {
         Scenario::Decode => scenario::decode(&mut run, &work(&args.protocol)?),
-        Scenario::Depth => scenario::depth(&mut run, &depths(args, &engines))?,
-        Scenario::Resume => record.resume = scenario::resume(&mut run, &depths(args, &engines))?,
+        Scenario::Depth => scenario::depth(&mut run, &depths)?,
+        Scenario::Resume => record.resume = scenario::resume(&mut run, &depths)?,
         Scenario::Concurrency => {
             let l = &args.load;
             let promise = Promise { ttft_s: l.max_ttft, decode_tokens_per_s: l.min_rate };
@@ -145,53 +151,6 @@ fn launched(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<
         via: "http".to_owned(),
         at: command.join(" "),
         server: late.info(),
-    });
-    Ok(())
-}
-
-#[cfg(not(mlx))]
-fn in_process(_: &Context, _: &BenchArgs, _: &mut Record) -> Result<()> {
-    bail!("{}", super::NO_MLX)
-}
-
-/// Measures MLX in this process.
-#[cfg(mlx)]
-fn in_process(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()> {
-    use super::local::{allowed, runnable};
-    use crate::engine::mlx::{EngineError, InProcess, WeightSource, backend, version};
-    use crate::graph::params::Module;
-    use crate::model::source::Origin;
-
-    let name = args.model.as_deref().unwrap_or_default();
-    let subject = context.one_model(name, None, None)?;
-    let (graph, source) = if args.random_weights {
-        (runnable(&subject)?, WeightSource::Random)
-    } else {
-        let Origin::Folder { path, .. } = &subject.source.origin else {
-            bail!("{name} is no folder with weights; --random-weights measures without them");
-        };
-        (subject.graph, WeightSource::Folder(path.clone()))
-    };
-    let bytes: u64 = graph.params().modules().iter().map(Module::bytes).sum();
-    let limit = allowed(&probe::probe(&context.catalogue)?, args.force)?;
-    if bytes > limit {
-        return Err(EngineError::Memory { needed: bytes, limit }.into());
-    }
-    let engine = InProcess::start(graph, source)?;
-    let observe = observer(context);
-    let contender = Contender { label: LABELS[0].to_owned(), target: &engine };
-    let mut run = Run::new(vec![contender], record.protocol.clone(), Prompts::unique(), &observe);
-    match record.scenario {
-        Scenario::Decode => scenario::decode(&mut run, &work(&args.protocol)?),
-        Scenario::Soak => record.soak = scenario::soak(&mut run, length(args)?),
-        other => bail!("scenario {other:?} needs a server; in this process: decode, soak"),
-    }
-    record.trials = run.trials;
-    record.engines.push(EngineRecord {
-        label: LABELS[0].to_owned(),
-        via: format!("MLX {} on {} in this process", version(), backend()),
-        at: subject.id,
-        server: None,
     });
     Ok(())
 }
@@ -322,6 +281,7 @@ fn protocol_of(args: &ProtocolArgs, scenario: Scenario) -> Result<Protocol> {
         max_tokens: args.generate,
         temperature: args.temperature,
         stream: !args.no_stream,
+        context_tokens: None,
     })
 }
 

@@ -17,7 +17,6 @@ mod ops;
 mod sample;
 mod sampled;
 mod scalar;
-mod target;
 mod weights;
 
 use mlx_rs as rs;
@@ -30,5 +29,4 @@ pub use memory::{Memory, backend, clear_cache, reset_peak, version};
 pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
 pub use sampled::{Kind, Sampled};
-pub use target::{InProcess, WeightSource};
 pub use weights::Weights;

@@ -81,7 +81,7 @@ impl Speed {
         let band = coefficients.decode_band(class);
         let evidence = Evidence::of_decode(coefficients, target, self.engine);
         let mut warnings = self.remarks.clone();
-        let width = self.doubts(coefficients, target, request, &evidence, &mut warnings);
+        let width = self.doubts(coefficients, target, request, class, &evidence, &mut warnings);
         let (interval_80, interval_90) = band.widened(width).around(rate);
         Decode {
             tokens_per_s: rate,
@@ -120,27 +120,30 @@ impl Speed {
         coefficients: &Coefficients,
         target: &Target,
         request: &SpeedRequest,
+        class: &str,
         evidence: &Evidence,
         warnings: &mut Vec<String>,
     ) -> f64 {
         let file = coefficients.file();
-        let mut width = evidence.chip_doubt(file.unseen_chip, target, warnings);
+        let law = if self.engine.program().runs_gguf() { "gguf" } else { "mlx" };
+        let mut width = coefficients.chip_width(law, target, class);
+        evidence.chip_doubt(target, warnings);
         let end = request.context_tokens.saturating_add(request.generate_tokens);
-        if end > file.deepest_tokens {
-            let beyond = f64::from(end) / f64::from(file.deepest_tokens.max(1));
-            width *= 1.0 + 0.5 * beyond.ln();
+        let depth = coefficients.depth_width(f64::from(end));
+        if depth > 1.0 {
             warnings.push(format!(
                 "no measurement reaches {end} tokens (deepest: {}); the interval is widened",
                 file.deepest_tokens
             ));
         }
-        if !file.architectures.is_empty() && !file.architectures.contains(&self.model_type) {
-            width *= 1.2;
+        let architecture = coefficients.architecture_width(&self.model_type);
+        if architecture > 1.0 {
             warnings.push(format!(
                 "no measurement of the model type '{}'; the interval is widened",
                 self.model_type
             ));
         }
+        width *= depth * architecture;
         if request.batch > 1 {
             width *= 1.5;
             warnings.push(

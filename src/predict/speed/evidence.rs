@@ -61,20 +61,13 @@ impl Evidence {
         Self { text, configurations, rows, neighbour_configurations: neighbours }
     }
 
-    /// Says so when the chip was not measured; returns the factor on the width of the interval.
-    pub(super) fn chip_doubt(
-        &self,
-        unseen: f64,
-        target: &Target,
-        warnings: &mut Vec<String>,
-    ) -> f64 {
-        if self.configurations > 0 {
-            return 1.0;
+    /// Says so when the chip was not measured.
+    pub(super) fn chip_doubt(&self, target: &Target, warnings: &mut Vec<String>) {
+        if self.configurations == 0 {
+            let name = chip_name(target.generation, target.tier);
+            warnings.push(format!(
+                "no measurement on {name}; the prediction follows its neighbours and the interval is widened"
+            ));
         }
-        let name = chip_name(target.generation, target.tier);
-        warnings.push(format!(
-            "no measurement on {name}; the prediction follows its neighbours and the interval is widened"
-        ));
-        unseen
     }
 }

@@ -60,7 +60,10 @@ impl Speed {
         let file = coefficients.file();
         let evidence = Evidence::of_prefill(coefficients, target);
         let mut warnings = self.remarks.clone();
-        let mut width = evidence.chip_doubt(file.unseen_chip, target, &mut warnings);
+        evidence.chip_doubt(target, &mut warnings);
+        let class = prefill_class(target.matrix_units);
+        let mut width = coefficients.chip_width("prefill", target, class)
+            * coefficients.architecture_width(&self.model_type);
         if self.engine != Engine::Mlx {
             width *= 1.5;
             warnings.push(format!(
@@ -68,9 +71,9 @@ impl Speed {
                 self.engine
             ));
         }
-        if request.context_tokens > file.longest_prompt {
-            let beyond = f64::from(request.context_tokens) / f64::from(file.longest_prompt.max(1));
-            width *= 1.0 + 0.5 * beyond.ln();
+        let length = coefficients.prompt_width(f64::from(request.context_tokens));
+        if length > 1.0 {
+            width *= length;
             warnings.push(format!(
                 "no measured prompt is as long as {} tokens (longest: {}); the interval is widened",
                 request.context_tokens, file.longest_prompt
@@ -83,7 +86,6 @@ impl Speed {
                     .to_owned(),
             );
         }
-        let class = prefill_class(target.matrix_units, f64::from(request.context_tokens));
         let (interval_80, interval_90) =
             coefficients.prefill_band(class).widened(width).around(rate);
         let terms = time

@@ -59,9 +59,6 @@ impl DecodeLaw {
         if step.fp16 && generation <= 2 {
             unpack *= self.p(P::DecodeFp16);
         }
-        if target.tier == Tier::Ultra {
-            unpack *= self.p(P::DecodeUltra);
-        }
         unpack *= (32.0 / target.cores.max(1.0)).powf(self.p(P::DecodeSize));
         if step.old_build {
             launch *= self.p(P::OldLaunch);

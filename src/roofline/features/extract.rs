@@ -58,6 +58,7 @@ impl StepFeatures {
             gated_delta: recurrent.gated_delta,
             fp16: graph.dtype() == DType::F16,
             weight_bytes: weights.bytes as f64,
+            parameters: weights.parameters as f64,
             prefill: Prefill { dispatches: prompt.dispatches as f64, ..Prefill::default() },
         };
         let mut in_products = 0;

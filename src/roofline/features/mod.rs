@@ -147,6 +147,8 @@ pub struct StepFeatures {
     pub fp16: bool,
     /// Bytes of all weights.
     pub weight_bytes: f64,
+    /// Parameters of the model.
+    pub parameters: f64,
     /// What prefill depends on.
     pub prefill: Prefill,
 }

@@ -1,0 +1,469 @@
+//! Predictions for measured rows, and how they compare.
+
+use super::baselines;
+use super::dataset::{Dataset, Observed};
+use super::fitting::Which;
+use super::join::{Weights, join};
+use super::measurement::{Engine, Measurement};
+use super::score::{Outcome, Score, balance};
+use crate::graph::Graph;
+use crate::hardware::catalogue::LimitEntry;
+use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
+use crate::ledger::peak;
+use crate::model::catalogue::Catalogue;
+use crate::predict::{Request, gpu, memory};
+use crate::roofline::interval::{Band, decode_class, prefill_class};
+use crate::roofline::{Coefficients, Target};
+use crate::units::Bytes;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Generated tokens per second.
+    Decode,
+    /// Prompt tokens per second.
+    Prefill,
+    /// Peak memory in bytes.
+    PeakMemory,
+}
+
+impl Metric {
+    /// All metrics.
+    pub const ALL: [Self; 3] = [Self::Decode, Self::Prefill, Self::PeakMemory];
+
+    /// Name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+            Self::PeakMemory => "peak_memory",
+        }
+    }
+}
+
+/// A predicted row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Id of the measured row.
+    pub id: String,
+    /// What was measured.
+    pub metric: Metric,
+    /// Measured value: tokens per second, or bytes.
+    pub measured: f64,
+    /// Predicted value.
+    pub predicted: f64,
+    /// Interval that should hold 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that should hold 90 % of measurements.
+    pub interval_90: [f64; 2],
+    /// Predicted over measured, less 1.
+    pub error: f64,
+    /// Engine, as in the file.
+    pub engine: &'static str,
+    /// Chip family.
+    pub chip: String,
+    /// Class of the weights' size.
+    pub size_class: &'static str,
+    /// `model_type` of the model.
+    pub architecture: String,
+    /// Class of the context's length.
+    pub context_class: &'static str,
+    /// Model as published, with its format.
+    pub model: String,
+    /// Owner, chip, model and format.
+    pub configuration: String,
+    /// A guess at the cause of a large error.
+    pub cause: Option<String>,
+}
+
+impl Row {
+    fn outcome(&self) -> Outcome<'_> {
+        let inside = |[low, high]: [f64; 2]| low <= self.measured && self.measured <= high;
+        Outcome {
+            error: self.error,
+            inside: [inside(self.interval_80), inside(self.interval_90)],
+            configuration: &self.configuration,
+        }
+    }
+
+    /// The row's value of a grouping.
+    #[must_use]
+    pub fn group(&self, grouping: &str) -> &str {
+        match grouping {
+            "engine" => self.engine,
+            "chip" => &self.chip,
+            "size_class" => self.size_class,
+            "architecture" => &self.architecture,
+            _ => self.context_class,
+        }
+    }
+}
+
+/// Groupings of the summary.
+pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture", "context_class"];
+
+/// Which rows a prediction has not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Predicted with the shipped coefficients.
+    Shipped,
+    /// Predicted from fits that have not seen the owner of the row.
+    OwnerLeftOut,
+    /// Predicted from fits that have not seen the chip of the row.
+    ChipLeftOut,
+}
+
+/// Predictions for a measurement file.
+#[derive(Clone, Debug)]
+pub struct Validation {
+    /// How the speeds were predicted.
+    pub basis: Basis,
+    /// Predicted rows.
+    pub rows: Vec<Row>,
+    /// Rows without a prediction: id and reason.
+    pub skipped: Vec<(String, String)>,
+    /// Scores of simpler predictors of decode speed on the same rows: name, by configuration, by row.
+    pub baselines: Vec<(&'static str, Score, Score)>,
+}
+
+/// What predictions are made with.
+pub struct Tools<'a> {
+    /// Models.
+    pub models: &'a Catalogue,
+    /// Chips and limits.
+    pub hardware: &'a Hardware,
+    /// Fitted coefficients.
+    pub coefficients: &'a Coefficients,
+}
+
+/// Rates of the shipped rows from fits that have not seen them: row and law to owner left out, chip left out.
+pub type HeldOutRates = HashMap<(String, &'static str), [f64; 2]>;
+
+/// Reads `cross_validation.csv`, as `cargo xtask fit` writes it.
+#[must_use]
+pub fn held_out_rates(text: &str) -> HeldOutRates {
+    let line = |line: &str| {
+        let mut cells = line.split(',');
+        let (id, law) = (cells.next()?, cells.next()?);
+        let law = Which::ALL.iter().find(|w| w.name() == law)?.name();
+        let rates = [cells.next()?.parse().ok()?, cells.next()?.parse().ok()?];
+        Some(((id.to_owned(), law), rates))
+    };
+    text.lines().skip(1).filter_map(line).collect()
+}
+
+impl Validation {
+    /// Predicts the rows of a file: with the shipped coefficients, or for shipped rows with held-out rates.
+    ///
+    /// # Errors
+    /// When the chip catalogue cannot be read.
+    pub fn of(
+        measurements: &[Measurement],
+        tools: &Tools<'_>,
+        basis: Basis,
+        held_out: &HeldOutRates,
+    ) -> Result<Self, CatalogueError> {
+        let chips = tools.hardware.chips()?;
+        let data = Dataset::build(measurements, tools.models, chips);
+        let mut rows = Vec::new();
+        let mut skipped: Vec<(String, String)> =
+            data.skipped.iter().map(|(m, reason)| (m.id.clone(), reason.clone())).collect();
+        let mut peaks = Peaks::new(tools, tools.hardware.limits()?);
+        for observed in &data.rows {
+            let before = rows.len();
+            let rates = Rates { data: &data, observed, tools, basis, held_out };
+            rows.extend(rates.decode());
+            rows.extend(rates.prefill());
+            rows.extend(peaks.row(&rates, chips));
+            if rows.len() == before {
+                let reason =
+                    "no decode rate, no prefill rate with its prompt length and no MLX peak";
+                skipped.push((observed.row.id.clone(), reason.to_owned()));
+            }
+        }
+        let baselines = baseline_scores(&data);
+        Ok(Self { basis, rows, skipped, baselines })
+    }
+
+    /// Rows of a metric that pass a test.
+    fn outcomes(&self, metric: Metric, keep: impl Fn(&Row) -> bool) -> Vec<Outcome<'_>> {
+        let rows = self.rows.iter().filter(|r| r.metric == metric && keep(r));
+        rows.map(Row::outcome).collect()
+    }
+
+    /// Scores by row and by configuration of the rows of a metric that pass a test.
+    #[must_use]
+    pub fn score(&self, metric: Metric, keep: impl Fn(&Row) -> bool) -> Option<[Score; 2]> {
+        let outcomes = self.outcomes(metric, keep);
+        Some([Score::by_row(&outcomes)?, Score::by_configuration(&outcomes)?])
+    }
+
+    /// Scores of a metric by the values of a grouping.
+    #[must_use]
+    pub fn groups(&self, metric: Metric, grouping: &str) -> BTreeMap<String, [Score; 2]> {
+        let values: std::collections::BTreeSet<&str> =
+            self.rows.iter().filter(|r| r.metric == metric).map(|r| r.group(grouping)).collect();
+        let score = |v: &str| Some((v.to_owned(), self.score(metric, |r| r.group(grouping) == v)?));
+        values.into_iter().filter_map(score).collect()
+    }
+
+    /// The configurations with the largest errors of a metric: their worst rows.
+    #[must_use]
+    pub fn worst(&self, metric: Metric, n: usize) -> Vec<&Row> {
+        let mut worst: BTreeMap<&str, &Row> = BTreeMap::new();
+        for row in self.rows.iter().filter(|r| r.metric == metric) {
+            let entry = worst.entry(&row.configuration).or_insert(row);
+            if row.error.abs() > entry.error.abs() {
+                *entry = row;
+            }
+        }
+        let mut rows: Vec<&Row> = worst.into_values().collect();
+        rows.sort_by(|a, b| b.error.abs().total_cmp(&a.error.abs()));
+        rows.truncate(n);
+        rows
+    }
+}
+
+fn baseline_scores(data: &Dataset<'_>) -> Vec<(&'static str, Score, Score)> {
+    let rated: Vec<(&Observed<'_>, f64)> = data
+        .rows
+        .iter()
+        .filter(|r| !r.program.runs_gguf())
+        .filter_map(|r| Some((r, r.decode_rate()?)))
+        .collect();
+    let weights = balance(rated.iter().map(|(r, _)| r.configuration.as_str()));
+    let score = |rates: &[f64]| {
+        let outcomes: Vec<Outcome<'_>> = rated
+            .iter()
+            .zip(rates)
+            .map(|((row, measured), rate)| Outcome {
+                error: rate / measured - 1.0,
+                inside: [false; 2],
+                configuration: &row.configuration,
+            })
+            .collect();
+        Some((Score::by_configuration(&outcomes)?, Score::by_row(&outcomes)?))
+    };
+    baselines::all(data, &rated, &weights)
+        .into_iter()
+        .filter_map(|b| score(&b.rates).map(|(c, r)| (b.name, c, r)))
+        .collect()
+}
+
+/// Everything about one observed row.
+struct Rates<'r, 'a> {
+    data: &'r Dataset<'a>,
+    observed: &'r Observed<'a>,
+    tools: &'r Tools<'r>,
+    basis: Basis,
+    held_out: &'r HeldOutRates,
+}
+
+impl Rates<'_, '_> {
+    fn held(&self, which: Which) -> Option<f64> {
+        let [owner, chip] = *self.held_out.get(&(self.observed.row.id.clone(), which.name()))?;
+        match self.basis {
+            Basis::Shipped => None,
+            Basis::OwnerLeftOut => Some(owner),
+            Basis::ChipLeftOut => Some(chip),
+        }
+    }
+
+    /// Factor on the width of the interval for the chip.
+    fn chip_width(&self, which: Which, class: &str) -> f64 {
+        let c = self.tools.coefficients;
+        if self.basis == Basis::ChipLeftOut {
+            return c.file().unseen_chip.of(which.name());
+        }
+        let width = |t: &Target| c.chip_width(which.name(), t, class);
+        self.observed.targets.iter().map(width).fold(1.0, f64::max)
+    }
+
+    fn decode(&self) -> Option<Row> {
+        let measured = self.observed.decode_rate()?;
+        let c = self.tools.coefficients;
+        let f = self.data.features_of(self.observed);
+        let which = if self.observed.program.runs_gguf() { Which::Gguf } else { Which::Mlx };
+        let predicted = self.held(which).unwrap_or_else(|| self.observed.predicted_decode(c, f));
+        let class = decode_class(self.observed.program, f.weight_bytes_per_step(), f.has_experts());
+        let width = self.chip_width(which, class)
+            * c.depth_width(self.observed.step().tokens)
+            * c.architecture_width(&self.observed.architecture);
+        let band = c.decode_band(class).widened(width);
+        Some(self.row(Metric::Decode, measured, predicted, band))
+    }
+
+    fn prefill(&self) -> Option<Row> {
+        let measured = self.observed.prefill_rate()?;
+        let c = self.tools.coefficients;
+        let f = self.data.features_of(self.observed);
+        let prompt = self.observed.prompt()?;
+        let predicted = match self.held(Which::Prefill) {
+            Some(rate) => rate,
+            None => self.observed.predicted_prefill(c, f)?,
+        };
+        let class = prefill_class(self.observed.targets.iter().any(|t| t.matrix_units));
+        let width = self.chip_width(Which::Prefill, class)
+            * c.prompt_width(prompt.tokens)
+            * c.architecture_width(&self.observed.architecture);
+        let band = c.prefill_band(class).widened(width);
+        Some(self.row(Metric::Prefill, measured, predicted, band))
+    }
+
+    fn row(&self, metric: Metric, measured: f64, predicted: f64, band: Band) -> Row {
+        let (interval_80, interval_90) = band.around(predicted);
+        self.with_intervals(metric, measured, predicted, interval_80, interval_90)
+    }
+
+    fn with_intervals(
+        &self,
+        metric: Metric,
+        measured: f64,
+        predicted: f64,
+        interval_80: [f64; 2],
+        interval_90: [f64; 2],
+    ) -> Row {
+        let o = self.observed;
+        let error = predicted / measured - 1.0;
+        let outside = !(interval_90[0]..=interval_90[1]).contains(&measured);
+        Row {
+            id: o.row.id.clone(),
+            metric,
+            measured,
+            predicted,
+            interval_80,
+            interval_90,
+            error,
+            engine: o.row.engine.name(),
+            chip: o.chip.clone(),
+            size_class: size_class(self.data.features_of(o).weight_bytes),
+            architecture: o.architecture.clone(),
+            context_class: context_class(o.context_tokens()),
+            model: format!("{} {}", o.row.model_published, o.row.quant),
+            configuration: o.configuration.clone(),
+            cause: outside.then(|| self.cause(metric, measured, error)),
+        }
+    }
+
+    /// A guess at why a prediction misses.
+    fn cause(&self, metric: Metric, measured: f64, error: f64) -> String {
+        let o = self.observed;
+        let f = self.data.features_of(o);
+        let fastest = o.targets.iter().map(|t| t.bandwidth).fold(0.0, f64::max);
+        let bus = fastest / f.weight_bytes_per_step().max(1.0);
+        let published = o.row.model_published.to_lowercase();
+        let text = match metric {
+            Metric::Decode if measured > bus => {
+                "faster than the bus: speculative, another format, or a typing error"
+            }
+            Metric::Decode if published.contains("qat") || published.contains("optiq") => {
+                "the conversion may keep tensors at more bits than its name says"
+            }
+            _ if o.targets.len() > 1 => "the source does not state the bin",
+            _ if o.row.is_fanless() && error > 0.0 => "a Mac without a fan, throttled",
+            Metric::Decode if error > 0.0 && o.row.engine == Engine::MlxSwift => {
+                "a fork of MLX Swift of its own speed"
+            }
+            Metric::Prefill if o.targets.iter().any(|t| t.matrix_units) => {
+                "whether macOS and MLX use the matrix units is not stated"
+            }
+            Metric::Decode if error > 0.0 => {
+                "heavier than its label, throttled, or timed end to end"
+            }
+            Metric::Decode => "lighter than its label, or a faster build",
+            Metric::Prefill if error > 0.0 => "timed with the server's overhead or a cold start",
+            Metric::Prefill => "part of the prompt came from a cache, or a faster build",
+            Metric::PeakMemory if error < 0.0 => {
+                "the process kept something else: a vision tower, a cache of prompts"
+            }
+            Metric::PeakMemory => "another version of MLX, or another memory metric",
+        };
+        text.to_owned()
+    }
+}
+
+/// Simulated peaks, one per model, format, chip and run.
+struct Peaks<'a> {
+    tools: &'a Tools<'a>,
+    limits: &'a [LimitEntry],
+    known: HashMap<String, Option<u64>>,
+}
+
+impl<'a> Peaks<'a> {
+    fn new(tools: &'a Tools<'a>, limits: &'a [LimitEntry]) -> Self {
+        Self { tools, limits, known: HashMap::new() }
+    }
+
+    fn row(&mut self, rates: &Rates<'_, '_>, chips: &[Chip]) -> Option<Row> {
+        let row = rates.observed.row;
+        let measured = row.peak_memory_gb.filter(|&gb| gb > 0.0)? * 1e9;
+        if row.engine != Engine::MlxLm || row.counts_process_memory() {
+            return None;
+        }
+        let predicted = self.simulate(row, chips)?;
+        let [low, high] = memory::interval_90(Bytes(predicted));
+        let interval_90 = [low.0 as f64, high.0 as f64];
+        let predicted = predicted as f64;
+        let interval_80 = interval_90.map(|end| predicted + PEAK_80 * (end - predicted));
+        Some(rates.with_intervals(
+            Metric::PeakMemory,
+            measured,
+            predicted,
+            interval_80,
+            interval_90,
+        ))
+    }
+
+    fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
+        let joined = join(row, self.tools.models, chips).ok()?;
+        let Weights::Mlx(scheme) = joined.weights else { return None };
+        let chip = *joined.chips.first()?;
+        let request = Request {
+            context_tokens: row.prompt_tokens.max(row.context_tokens)?.max(1),
+            generate_tokens: row.gen_tokens.unwrap_or(128),
+            batch: row.batch,
+            prefill_step: row.prefill_step().unwrap_or(crate::ledger::cache::PREFILL_STEP),
+            kv: None,
+        };
+        let key = format!("{} {scheme} {} {request:?}", joined.model, chip.id);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let simulated = || {
+            let entry = self.tools.models.get(joined.model)?.entry().ok()?;
+            let graph = Graph::quantised(&entry.config, scheme).ok()?;
+            let machine = Machine::from_chip(chip, row.memory_gib.unwrap_or(64), self.limits);
+            peak::peak(&graph, &request.on(gpu(&machine))).ok().map(|p| p.peak_bytes)
+        };
+        let found = simulated();
+        self.known.insert(key, found);
+        found
+    }
+}
+
+/// Half-width of the 80 % interval of a peak in units of that of the 90 % interval.
+const PEAK_80: f64 = 0.7;
+
+fn size_class(weight_bytes: f64) -> &'static str {
+    match weight_bytes / 1e9 {
+        gb if gb < 1.0 => "below 1 GB",
+        gb if gb < 3.0 => "1 to 3 GB",
+        gb if gb < 10.0 => "3 to 10 GB",
+        gb if gb < 30.0 => "10 to 30 GB",
+        _ => "from 30 GB",
+    }
+}
+
+fn context_class(tokens: u32) -> &'static str {
+    match tokens {
+        0..1024 => "below 1k",
+        1024..4096 => "1k to 4k",
+        4096..16_384 => "4k to 16k",
+        _ => "from 16k",
+    }
+}

@@ -1,0 +1,75 @@
+//! The committed fit is what `cargo xtask fit` makes of the committed measurements.
+
+use mlxplan::hardware::Catalogue as Chips;
+use mlxplan::model::catalogue::Catalogue;
+use mlxplan::roofline::Coefficients;
+use mlxplan::roofline::parameters::Fit;
+use mlxplan::validation::dataset::Dataset;
+use mlxplan::validation::evaluate::held_out_rates;
+use mlxplan::validation::fitting::{self, Problem, Which};
+use mlxplan::validation::read;
+
+const MEASUREMENTS: &str = include_str!("../data/measurements.csv");
+const HELD_OUT: &str = include_str!("../data/cross_validation.csv");
+
+fn values(fit: &Fit) -> Vec<f64> {
+    fit.parameters.iter().map(|p| p.value).collect()
+}
+
+/// The whole fit takes minutes without optimisation (`cargo xtask test` repeats it optimised). Here it is enough that
+/// every set of parameters is the mode of its problem: a Gauss–Newton step from it goes nowhere.
+#[test]
+fn committed_coefficients_are_the_fit_of_the_committed_rows() {
+    let file = Coefficients::embedded().expect("built in").file();
+    let stale = "data/measurements.csv has changed since the fit; run cargo xtask fit";
+    assert_eq!(file.measurements_hash, fitting::hash(MEASUREMENTS), "{stale}");
+    let rows = read("measurements.csv", MEASUREMENTS).expect("a good file");
+    let models = Catalogue::built_in().expect("a good catalogue");
+    let chips = Chips::embedded();
+    let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
+    let held_out = held_out_rates(HELD_OUT);
+    let mut predicted = 0;
+    for which in Which::ALL {
+        let fit = match which {
+            Which::Mlx => &file.decode_mlx,
+            Which::Gguf => &file.decode_gguf,
+            Which::Prefill => &file.prefill_mlx,
+        };
+        let mlx = values(&file.decode_mlx);
+        let problem = Problem::new(&data, which, Some(&mlx));
+        assert_eq!(fit.rows as usize, problem.rows.len(), "{}", which.name());
+        let step = problem.regression().newton_step(&problem.observations, &values(fit));
+        for (parameter, step) in problem.regression().free().zip(step) {
+            let (i, spec) = parameter;
+            let bounded = [spec.low, spec.high].contains(&fit.parameters[i].value);
+            assert!(
+                step.abs() < 2e-3 || bounded,
+                "{} of {} is off by {step:.4}: the fit of the committed rows differs; run cargo xtask fit",
+                spec.name,
+                which.name()
+            );
+        }
+        for row in &problem.rows {
+            assert!(held_out.contains_key(&(row.row.id.clone(), which.name())), "{}", row.row.id);
+            predicted += 1;
+        }
+    }
+    assert_eq!(held_out.len(), predicted, "cross_validation.csv holds other rows");
+}
+
+/// Every joined row is either predicted or skipped with a reason, and most are predicted.
+#[test]
+fn rows_join_or_say_why() {
+    let rows = read("measurements.csv", MEASUREMENTS).expect("a good file");
+    let models = Catalogue::built_in().expect("a good catalogue");
+    let chips = Chips::embedded();
+    let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
+    assert_eq!(data.rows.len() + data.skipped.len(), rows.len());
+    assert!(data.skipped.iter().all(|(_, reason)| !reason.is_empty()));
+    let plain = rows.iter().filter(|r| r.is_plain()).count();
+    assert!(
+        data.rows.len() >= 780 && data.rows.len() * 4 >= plain * 3,
+        "{} of {plain}",
+        data.rows.len()
+    );
+}

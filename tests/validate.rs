@@ -1,0 +1,102 @@
+//! `mlxplan validate` as a program.
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn run(args: &[&str]) -> Value {
+    let mut command = Command::cargo_bin("mlxplan").expect("built");
+    let output = command.args(["validate", "--json"]).args(args).output().expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+const HEAD: &str = "id,chip_id,memory_gib,engine,model_id,quant,batch,prompt_tokens,context_tokens,gen_tokens,\
+                    prefill_tok_s,decode_tok_s,peak_memory_gb,flags,confidence,source_url_hint\n";
+
+#[test]
+fn recorded_measurements_are_predicted_or_skipped_with_a_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.csv");
+    let rows = "a,m4max-40,128,mlx-lm,Qwen/Qwen2.5-7B-Instruct,affine-4-g64,1,512,512,128,900,94,5.0,,high,me\n\
+                b,m4max-40,128,mlx-lm,Qwen/Qwen2.5-7B-Instruct,affine-4-g64,1,512,512,128,,94,,speculative,high,me\n\
+                c,m4max-40,128,mlx-lm,,affine-4-g64,1,512,512,128,,94,,,high,me\n\
+                d,m1max-32,64,llama.cpp,meta-llama/Llama-3.1-8B-Instruct,gguf-q4_k_m,1,,0,128,,40,,,high,me\n";
+    std::fs::write(&file, format!("{HEAD}{rows}")).expect("written");
+    let plot = folder.path().join("plot.svg");
+    let path = file.to_str().expect("a name");
+    let json = run(&["--against", path, "--plot", plot.to_str().expect("a name")]);
+    assert_eq!(json["schema"], "mlxplan.validation/1");
+    let found = |id: &str, metric: &str| {
+        let rows = json["rows"].as_array().expect("rows");
+        rows.iter().find(|r| r["id"] == id && r["metric"] == metric).cloned()
+    };
+    for metric in ["decode", "prefill", "peak_memory"] {
+        let row = found("a", metric).unwrap_or_else(|| panic!("no {metric}"));
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        let error = number("predicted") / number("measured") - 1.0;
+        assert!((number("error") - error).abs() < 1e-9);
+        let ends =
+            |key: &str| [row[key][0].as_f64().expect("low"), row[key][1].as_f64().expect("high")];
+        let (inner, outer) = (ends("interval_80"), ends("interval_90"));
+        assert!(outer[0] <= inner[0] && inner[0] <= inner[1] && inner[1] <= outer[1]);
+        let summary = &json["summary"][metric];
+        for key in [
+            "n",
+            "median_abs_error",
+            "mean_abs_error",
+            "p90_abs_error",
+            "bias",
+            "coverage_80",
+            "coverage_90",
+        ] {
+            assert!(summary[key].is_number(), "{metric} {key}");
+        }
+        for group in ["engine", "chip", "size_class", "architecture", "context_class"] {
+            assert!(summary[group].is_object(), "{metric} {group}");
+        }
+    }
+    assert_eq!(found("d", "decode").expect("llama.cpp")["engine"], "llama.cpp");
+    let skipped = json["skipped"].as_array().expect("skipped");
+    let reason = |id: &str| skipped.iter().find(|s| s["id"] == id).map(|s| s["reason"].to_string());
+    assert!(reason("b").expect("skipped").contains("speculative"));
+    assert!(reason("c").expect("skipped").contains("model_id"));
+    assert!(std::fs::read_to_string(plot).expect("a plot").contains("<svg"));
+}
+
+#[test]
+fn a_broken_file_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.csv");
+    std::fs::write(&file, "id,engine\n").expect("written");
+    let mut command = Command::cargo_bin("mlxplan").expect("built");
+    let path = file.to_str().expect("a name");
+    let output = command.args(["validate", "--against", path]).output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("mine.csv") && error.contains("quant"), "{error}");
+}
+
+/// The bars of the project, on the shipped rows, each predicted without the rows of its owner or of its chip, and
+/// balanced by configuration.
+#[test]
+fn the_shipped_rows_are_predicted_within_the_bars() {
+    let by_owner = run(&[]);
+    assert_eq!(by_owner["basis"], "owner_left_out");
+    let by_chip = run(&["--by-chip"]);
+    for (json, low) in [(&by_owner, [0.76, 0.86]), (&by_chip, [0.75, 0.85])] {
+        let c = &json["summary"]["decode"]["by_configuration"];
+        let number = |key: &str| c[key].as_f64().expect("a number");
+        assert!(number("coverage_80") >= low[0] && number("coverage_90") >= low[1], "{c}");
+    }
+    let lm = &by_owner["summary"]["decode"]["engine"]["mlx-lm"]["by_configuration"];
+    assert!(lm["median_abs_error"].as_f64().expect("a number") <= 0.06, "{lm}");
+    assert!(lm["p90_abs_error"].as_f64().expect("a number") <= 0.17, "{lm}");
+    let lm = &by_chip["summary"]["decode"]["engine"]["mlx-lm"]["by_configuration"];
+    assert!(lm["median_abs_error"].as_f64().expect("a number") <= 0.08, "{lm}");
+    assert!(lm["p90_abs_error"].as_f64().expect("a number") <= 0.20, "{lm}");
+    let ours = by_owner["summary"]["decode"]["by_configuration"]["median_abs_error"].as_f64();
+    for baseline in by_owner["baselines"].as_array().expect("baselines") {
+        assert!(baseline["by_configuration"]["median_abs_error"].as_f64() > ours, "{baseline}");
+    }
+}

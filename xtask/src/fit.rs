@@ -1,0 +1,13 @@
+//! `cargo xtask fit`: fits the speed laws on the published measurements.
+
+use crate::project::Project;
+use anyhow::Result;
+use xshell::cmd;
+
+/// Runs the example `fit`, optimised: writes `data/coefficients.toml` and `data/cross_validation.csv`, or with `check`
+/// fails when they are not what it would write.
+pub fn run(project: &Project, check: bool) -> Result<()> {
+    let sh = &project.shell;
+    let check = check.then_some("--check");
+    Ok(cmd!(sh, "cargo run --quiet --release --example fit -- {check...}").run()?)
+}
