@@ -266,9 +266,10 @@ impl<'d, 'a> Problem<'d, 'a> {
                 let configurations = weights.iter().sum::<f64>().round() as u32;
                 let sample: Vec<(f64, f64)> =
                     ratios.iter().zip(weights).map(|((r, _), w)| (*r, w)).collect();
-                let owners: BTreeSet<&str> = ratios.iter().map(|(_, r)| r.row.owner()).collect();
+                let clusters: BTreeSet<(&str, &str)> =
+                    ratios.iter().map(|(_, r)| (r.row.owner(), r.chip.as_str())).collect();
                 let at = |q: f64, z: f64| {
-                    let wide = weighted_quantile(&sample, q) * few_owners(z, owners.len());
+                    let wide = weighted_quantile(&sample, q) * few_clusters(z, clusters.len());
                     rounded(wide.exp())
                 };
                 let p80 = [at(0.1, Z_80).min(1.0), at(0.9, Z_80).max(1.0)];
@@ -283,10 +284,11 @@ impl<'d, 'a> Problem<'d, 'a> {
 const Z_80: f64 = 1.2816;
 const Z_90: f64 = 1.6449;
 
-/// Factor on a logarithmic width that was learnt from few owners: the quantile of Student's t over that of the normal
-/// distribution, with one degree of freedom less than owners, but at least three (Abramowitz and Stegun 26.7.5).
-fn few_owners(z: f64, owners: usize) -> f64 {
-    let freedom = owners.saturating_sub(1).max(3) as f64;
+/// Factor on a logarithmic width that was learnt from few clusters (owner and chip): the quantile of Student's t over
+/// that of the normal distribution, with one degree of freedom less than clusters, but at least three (Abramowitz and
+/// Stegun 26.7.5).
+fn few_clusters(z: f64, clusters: usize) -> f64 {
+    let freedom = clusters.saturating_sub(1).max(3) as f64;
     let first = (z.powi(3) + z) / (4.0 * freedom);
     let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * freedom.powi(2));
     (z + first + second) / z
