@@ -14,7 +14,7 @@ use crate::graph::shape::Shape;
 use crate::graph::tape::{Node, Routing, Source, Stage, Trace, Var};
 use crate::model::DType;
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
+use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -223,9 +223,8 @@ impl Part<'_> {
         for &n in nodes.into_iter().flatten() {
             let node = &self.trace.nodes()[n];
             for &var in self.trace.inputs(node) {
-                if !values.contains_key(&var) {
-                    let array = self.input(var, copy, &cache)?;
-                    values.insert(var, array);
+                if let Entry::Vacant(place) = values.entry(var) {
+                    place.insert(self.input(var, copy, &cache)?);
                 }
             }
             let made = {
