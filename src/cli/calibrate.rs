@@ -6,7 +6,9 @@ use crate::calibration::profile::{self, Profile};
 use crate::report::{Answer, Column, Document, Table};
 use crate::units::Seconds;
 use anyhow::{Result, anyhow};
-use serde_json::{Value, json};
+#[cfg(mlx)]
+use serde_json::Value;
+use serde_json::json;
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
@@ -79,6 +81,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     Ok((Answer { json, document }, Verdict::Ok))
 }
 
+#[cfg(mlx)]
 fn to_json(profile: &Profile) -> Result<Value> {
     let mut json = json!({ "schema": "mlxplan.profile/1" });
     if let (Value::Object(all), Value::Object(own)) = (&mut json, serde_json::to_value(profile)?) {
