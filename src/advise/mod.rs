@@ -8,6 +8,7 @@ pub mod offers;
 pub mod planner;
 pub mod purchase;
 pub mod recommend;
+pub mod sweep;
 pub mod upgrade;
 
 pub use formats::{Formats, Largest, largest};

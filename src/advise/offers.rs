@@ -56,36 +56,44 @@ impl Offer {
     }
 }
 
+/// Every configuration of the catalogue with its machine.
+///
+/// # Errors
+/// When a data file has problems.
+pub fn every_config(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, CatalogueError> {
+    let limits = catalogue.limits()?;
+    let mut all = Vec::new();
+    for mac in catalogue.macs()? {
+        let Some(chip) = catalogue.chip(&mac.chip)? else { continue };
+        all.extend(mac.configs.iter().map(|config| {
+            let machine = Machine::from_chip(chip, config.memory_gib, limits).with_mac(mac);
+            (Offer::new(mac, config), machine)
+        }));
+    }
+    Ok(all)
+}
+
 /// Every configuration of the catalogue with its machine, of each Mac and memory the one with the lowest price, or the
 /// smallest storage where no price is known: storage changes no prediction.
 ///
 /// # Errors
 /// When a data file has problems.
 pub fn offers(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, CatalogueError> {
-    let limits = catalogue.limits()?;
     let mut all: Vec<(Offer, Machine)> = Vec::new();
-    for mac in catalogue.macs()? {
-        let Some(chip) = catalogue.chip(&mac.chip)? else { continue };
-        for config in &mac.configs {
-            let offer = Offer::new(mac, config);
-            let same = |(o, _): &&mut (Offer, Machine)| {
-                o.mac == offer.mac && o.memory_gib == offer.memory_gib
-            };
-            match all.iter_mut().find(same) {
-                Some((known, _)) => {
-                    // A configuration that is sold comes before one that is not.
-                    let rank = |o: &Offer| {
-                        (o.status != Status::OnSale, o.usd_now.unwrap_or(u32::MAX), o.ssd_gb)
-                    };
-                    if rank(&offer) < rank(known) {
-                        *known = offer;
-                    }
-                }
-                None => {
-                    let machine = Machine::from_chip(chip, offer.memory_gib, limits).with_mac(mac);
-                    all.push((offer, machine));
+    for (offer, machine) in every_config(catalogue)? {
+        let same =
+            |(o, _): &&mut (Offer, Machine)| o.mac == offer.mac && o.memory_gib == offer.memory_gib;
+        match all.iter_mut().find(same) {
+            Some((known, _)) => {
+                // A configuration that is sold comes before one that is not.
+                let rank = |o: &Offer| {
+                    (o.status != Status::OnSale, o.usd_now.unwrap_or(u32::MAX), o.ssd_gb)
+                };
+                if rank(&offer) < rank(known) {
+                    *known = offer;
                 }
             }
+            None => all.push((offer, machine)),
         }
     }
     Ok(all)

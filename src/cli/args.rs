@@ -90,6 +90,8 @@ pub enum Command {
     Compare(super::plan_args::CompareArgs),
     /// Whether the workloads of a plan file will hold on their Macs
     Check(super::plan_args::CheckArgs),
+    /// A self-contained HTML page with tables and plots, or one plot as SVG
+    Report(super::plan_args::ReportArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalogue

@@ -21,6 +21,7 @@ mod predict;
 mod probe;
 mod published;
 mod recommend;
+mod report;
 mod subjects;
 mod timed;
 mod validate;
@@ -106,6 +107,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => context.answer(check::run(&context, &a)?),
+        Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
         None => context.answer(welcome::run(&context)?),

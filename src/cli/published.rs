@@ -289,6 +289,15 @@ fn skipped(v: &Validation) -> Table {
     table
 }
 
+/// The plot of the shipped measurements, every one predicted by a fit that has not seen its owner.
+pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
+    let coefficients = Coefficients::embedded()?;
+    let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
+    let measurements = read("data/measurements.csv", SHIPPED)?;
+    let held_out = held_out_rates(HELD_OUT);
+    Ok(scatter(&Validation::of(&measurements, &tools, Basis::OwnerLeftOut, &held_out)?))
+}
+
 fn scatter(v: &Validation) -> Scatter {
     let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {

@@ -2,14 +2,18 @@
 //!
 //! Nothing here calculates; everything shown comes in as text or as serialisable values.
 
+mod chart;
 mod csv;
 mod document;
+mod html;
 mod junit;
 mod markdown;
 mod plot;
 mod terminal;
 
+pub use chart::{Axis, Chart, Mark, Shape};
 pub use document::{Align, Block, Column, Document, Table};
+pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};
 pub use terminal::{Style, width};
 
