@@ -89,13 +89,16 @@ impl Regression<'_> {
         Solution { values, covariance, informed_by }
     }
 
-    /// How far one Gauss–Newton step from `values` would move each parameter, on the logarithm. Zero at the mode.
+    /// How far a Gauss–Newton step from `values` in each fitted parameter alone would move it, on the logarithm. Zero at
+    /// the mode, but for parameters at the end of their range.
     #[must_use]
-    pub fn newton_step(&self, observations: &[Observation], values: &[f64]) -> Vec<f64> {
+    pub fn coordinate_steps(&self, observations: &[Observation], values: &[f64]) -> Vec<f64> {
         let rows: Vec<usize> =
             (0..observations.len()).filter(|&i| observations[i].weight > 0.0).collect();
         let predicted = self.law.log_times(values, &rows);
-        self.system(values, &predicted, observations, &rows).step(0.0).unwrap_or_default()
+        let system = self.system(values, &predicted, observations, &rows);
+        let diagonal = system.matrix.iter().enumerate().map(|(i, row)| row[i]);
+        system.gradient.iter().zip(diagonal).map(|(g, h)| g / h).collect()
     }
 
     /// The fitted parameters with their numbers.
@@ -268,7 +271,7 @@ mod tests {
         assert_eq!(found.values[2], 0.5);
         assert_eq!(found.covariance[2], [0.0; 3]);
         assert!(found.covariance[0][0] > 0.0);
-        let step = fit.newton_step(&observations, &found.values);
+        let step = fit.coordinate_steps(&observations, &found.values);
         assert!(step.iter().all(|s| s.abs() < 1e-3), "{step:?}");
     }
 }
