@@ -21,7 +21,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["server", "compare"], requires = "model")]
     pub engine: Option<EngineArg>,
 
-    /// Two engines, measured in turn: [MODEL@]URL each
+    /// Two engines, measured in turn: URL or MODEL@URL each
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub compare: Vec<String>,
 
