@@ -1,7 +1,18 @@
 //! Answers built from predictions: what to run on a Mac, and which Mac to run it on.
 
+pub mod check;
+pub mod formats;
 pub mod macs;
+pub mod money;
+pub mod offers;
+pub mod planner;
+pub mod purchase;
 pub mod recommend;
+pub mod sweep;
+pub mod upgrade;
 
+pub use formats::{Formats, Largest, largest};
 pub use macs::{MacChoice, macs_for};
+pub use offers::{Offer, offer_for, offers};
+pub use planner::{Figures, Planner};
 pub use recommend::{Candidate, Question, Row, by_size, candidates, rows};

@@ -3,25 +3,34 @@
 pub mod args;
 mod audit;
 mod bench;
+mod calibrate;
+mod check;
+mod compare;
 mod completions;
 mod doctor;
 mod explain;
 mod inspect;
 mod known;
+#[cfg(mlx)]
+mod local;
 mod macs;
 mod models;
 mod output;
+pub mod plan_args;
 mod predict;
 mod probe;
+mod published;
 mod recommend;
+mod report;
 mod subjects;
+mod timed;
 mod validate;
 mod welcome;
 
 use crate::data_dir::DataDirs;
 use crate::hardware::Catalogue;
-use crate::report::Answer;
-use anyhow::Result;
+use crate::report::{Answer, Format};
+use anyhow::{Result, bail};
 use args::{Cli, Command, Global};
 use clap::Parser;
 use std::cell::OnceCell;
@@ -37,6 +46,11 @@ pub enum Verdict {
     /// The interval straddles the limit.
     Uncertain = 3,
 }
+
+/// Said by commands that need MLX in a build without it.
+#[cfg(not(mlx))]
+const NO_MLX: &str = "this mlxplan was built without MLX, which this needs; from the source folder, \
+                      `cargo xtask run -- ARGS` builds it in and runs it";
 
 /// Exit code of usage, input and environment errors.
 const ERROR: u8 = 2;
@@ -74,6 +88,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Verdict> {
+    if cli.global.format == Format::Junit && !matches!(cli.command, Some(Command::Check(_))) {
+        bail!("--format junit: only check answers in it; choose table, json, csv or markdown");
+    }
     let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
     let catalogue = Catalogue::new(data.clone());
     let context = Context { global: cli.global, data, catalogue, models: OnceCell::new() };
@@ -85,9 +102,13 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
         Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
+        Some(Command::Calibrate(a)) => context.answer(calibrate::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),
+        Some(Command::Check(a)) => context.answer(check::run(&context, &a)?),
+        Some(Command::Report(a)) => report::run(&context, &a),
+        Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
         None => context.answer(welcome::run(&context)?),
     }

@@ -194,7 +194,7 @@ fn overview(
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
-fn run_text(settings: &Settings) -> String {
+pub(super) fn run_text(settings: &Settings) -> String {
     let r = settings.request;
     let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
@@ -210,11 +210,11 @@ fn gb(bytes: u64) -> String {
 }
 
 /// A format as the names of models have it: `4bit`.
-fn format_name(quant: &str) -> String {
+pub(super) fn format_name(quant: &str) -> String {
     quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
 }
 
-fn short(id: &str) -> &str {
+pub(super) fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 

@@ -209,10 +209,8 @@ impl Prediction {
     /// Time to first token at both ends of the 90 % interval of the prefill speed, in seconds.
     #[must_use]
     pub fn ttft_interval_90_s(&self) -> [f64; 2] {
-        let p = &self.prefill;
-        let first = p.ttft_s - f64::from(self.settings.request.context_tokens) / p.tokens_per_s;
-        let at = |rate: f64| f64::from(self.settings.request.context_tokens) / rate + first;
-        [at(p.interval_90[1]), at(p.interval_90[0])]
+        let r = &self.settings.request;
+        self.prefill.ttft_at(self.prefill.interval_90, r.context_tokens, r.batch)
     }
 
     /// The object `mlxplan.prediction/1`.

@@ -2,13 +2,18 @@
 //!
 //! Nothing here calculates; everything shown comes in as text or as serialisable values.
 
+mod chart;
 mod csv;
 mod document;
+mod html;
+mod junit;
 mod markdown;
 mod plot;
 mod terminal;
 
+pub use chart::{Axis, Chart, Mark, Shape};
 pub use document::{Align, Block, Column, Document, Table};
+pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};
 pub use terminal::{Style, width};
 
@@ -27,6 +32,8 @@ pub enum Format {
     Csv,
     /// Markdown with tables.
     Markdown,
+    /// JUnit XML, of checks only.
+    Junit,
 }
 
 impl FromStr for Format {
@@ -38,7 +45,10 @@ impl FromStr for Format {
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
             "markdown" | "md" => Ok(Self::Markdown),
-            other => Err(format!("unknown format '{other}'; known: table, json, csv, markdown")),
+            "junit" => Ok(Self::Junit),
+            other => {
+                Err(format!("unknown format '{other}'; known: table, json, csv, markdown, junit"))
+            }
         }
     }
 }
@@ -61,6 +71,7 @@ impl Answer {
             Format::Json => format!("{:#}\n", self.json),
             Format::Csv => csv::render(&self.document),
             Format::Markdown => markdown::render(&self.document),
+            Format::Junit => junit::render(&self.json).unwrap_or_default(),
         }
     }
 }

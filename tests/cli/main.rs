@@ -1,5 +1,7 @@
 //! The binary, driven as users and scripts drive it.
 
+mod check;
+mod compare;
 mod errors;
 mod inspect;
 mod output;

@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
 
 /// One data file: where it is and what it says.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(crate) struct Source {
     pub name: String,
     pub text: Cow<'static, str>,
     /// Whether the file ships with mlxplan.
@@ -89,7 +89,7 @@ impl Source {
 }
 
 /// The embedded file `name` followed by the files that override it.
-pub(super) fn sources(
+pub(crate) fn sources(
     name: &str,
     embedded: Option<&'static str>,
     dirs: &DataDirs,
@@ -105,8 +105,24 @@ pub(super) fn sources(
     Ok(sources)
 }
 
+/// Parses a file and hands its top level to `read` as one entry.
+pub(crate) fn whole(
+    source: &Source,
+    problems: &mut Vec<Problem>,
+    label: &str,
+    read: impl FnOnce(&mut Entry<'_>),
+) {
+    let (document, errors) = DeTable::parse_recoverable(&source.text);
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        problems.push(source.problem(offset, "syntax", error.message().trim()));
+    }
+    let (table, label) = (document.get_ref(), label.to_owned());
+    read(&mut Entry { source, problems, table, offset: 0, label });
+}
+
 /// Parses a file and hands every `[[kind]]` table to `read`. Other top-level keys are allowed if they stand in `headers`.
-pub(super) fn for_each_entry(
+pub(crate) fn for_each_entry(
     source: &Source,
     problems: &mut Vec<Problem>,
     kind: &str,
@@ -158,7 +174,7 @@ fn for_each_table(
 }
 
 /// `; did you mean "…"?` when one of the known words is close, else nothing.
-pub(super) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .min()
@@ -168,7 +184,7 @@ pub(super) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> S
 }
 
 /// One table of a data file. Reading a key that is missing or wrong notes a problem and goes on.
-pub(super) struct Entry<'e> {
+pub(crate) struct Entry<'e> {
     source: &'e Source,
     problems: &'e mut Vec<Problem>,
     table: &'e DeTable<'e>,
@@ -270,7 +286,7 @@ impl Entry<'_> {
 }
 
 /// A type that a TOML value can be read as.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     /// What a user should write, for messages.
     const EXPECTED: &'static str;
     /// The value, if it is of this type.
@@ -297,7 +313,10 @@ impl Field for f64 {
     fn read(value: &DeValue<'_>) -> Option<Self> {
         let number: Option<Self> = match value.as_float() {
             Some(float) => float.as_str().parse().ok(),
-            None => u64::read(value).map(|n| n as Self),
+            None => value
+                .as_integer()
+                .and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok())
+                .map(|n| n as Self),
         };
         number.filter(|n| n.is_finite())
     }
@@ -357,7 +376,7 @@ macro_rules! word_field {
         }
     };
 }
-pub(super) use word_field;
+pub(crate) use word_field;
 
 word_field!(Confidence, "\"high\", \"medium\" or \"low\"");
 word_field!(Tier, "\"base\", \"pro\", \"max\", \"ultra\" or \"phone\"");

@@ -16,7 +16,7 @@
 //! ```
 
 mod chip;
-mod document;
+pub(crate) mod document;
 mod gpu_limit;
 mod mac;
 mod price;

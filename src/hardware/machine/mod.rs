@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "id": "m4max-40/128", "chip": "m4max-40", "gpu_cores": 40, "bandwidth_gbs": 546.0, "memory_gib": 128.0,
+                "id": "m4max-40/128", "chip": "m4max-40", "gpu_cores": 40, "bandwidth_gbs": 546, "memory_gib": 128,
                 "gpu_limit_bytes": 115_448_725_504_u64,
                 "gpu_limit_range_bytes": [103_079_215_104_u64, 115_448_725_504_u64],
             })

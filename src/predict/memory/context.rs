@@ -132,8 +132,10 @@ impl Search<'_> {
         let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
         let cache = self.growth.bytes(total)? as f64;
         let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
-        let whole_chunk = self.request.context_tokens > self.request.prefill_step;
-        Ok(whole_chunk && most <= self.budget as f64)
+        // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
+        let telling =
+            self.request.kv.is_none() && self.request.context_tokens > self.request.prefill_step;
+        Ok(telling && most <= self.budget as f64)
     }
 
     fn simulate(&self, request: Request) -> Result<u64, PeakError> {

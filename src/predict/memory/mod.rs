@@ -6,7 +6,7 @@ mod interval;
 mod limits;
 
 pub use advice::{Advice, Change, advise};
-pub use context::{Bound, MaxContext, max_context};
+pub use context::{Bound, MaxContext, budget, max_context};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fits, Judgement, Limit, LimitKind, Swap, Verdict};
 

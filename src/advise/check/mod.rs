@@ -1,0 +1,76 @@
+//! Whether workloads will hold on one Mac or several: a plan file, a verdict with its probability for everything that
+//! must hold, and the smallest changes that turn a fail into a pass.
+
+mod judge;
+mod plan;
+mod remedy;
+mod requirement;
+
+pub use judge::{Judged, OnMac};
+pub use plan::{LONGEST, Lookup, Needs, Plan, Resident, Workload, read};
+pub use remedy::{Remedy, RemedyError};
+pub use requirement::{Kind, Requirement};
+
+use crate::advise::offers::Offer;
+use crate::hardware::catalogue::Catalogue;
+use crate::hardware::machine::Machine;
+use crate::predict::Outcome;
+use crate::roofline::Coefficients;
+use rayon::prelude::*;
+
+/// A plan with its verdicts.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// On every Mac of the plan.
+    pub macs: Vec<MacReport>,
+    /// The cheapest Mac on sale with a known price on which all of it passes; looked for where it does not.
+    pub alternative: Option<(Offer, Machine)>,
+}
+
+/// A plan on one Mac with what would help.
+#[derive(Clone, Debug)]
+pub struct MacReport {
+    /// The verdicts.
+    pub found: OnMac,
+    /// Changes that help each workload, the smallest first.
+    pub changes: Vec<Vec<Remedy>>,
+    /// Changes with which all models fit at once, the smallest first.
+    pub together_changes: Vec<Remedy>,
+}
+
+impl Report {
+    /// The worst outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.macs.iter().map(|m| m.found.outcome()).max().unwrap_or(Outcome::Pass)
+    }
+}
+
+/// Checks a plan.
+///
+/// # Errors
+/// When the catalogue has problems or mlx-lm could not run a model.
+pub fn check(
+    plan: &Plan,
+    catalogue: &Catalogue,
+    coefficients: &Coefficients,
+) -> Result<Report, RemedyError> {
+    let cases = judge::cases(plan, coefficients)?;
+    let macs: Vec<MacReport> = plan
+        .macs
+        .par_iter()
+        .map(|machine| {
+            let found = judge::on(plan, &cases, machine)?;
+            let search = remedy::Search { plan, cases: &cases, coefficients, found: &found };
+            let changes: Vec<Vec<Remedy>> =
+                (0..cases.len()).map(|i| search.for_workload(i)).collect::<Result<_, _>>()?;
+            let together_changes = search.for_all()?;
+            Ok(MacReport { found, changes, together_changes })
+        })
+        .collect::<Result<_, RemedyError>>()?;
+    let mut report = Report { macs, alternative: None };
+    if report.outcome() != Outcome::Pass {
+        report.alternative = remedy::cheapest_mac(plan, &cases, catalogue)?;
+    }
+    Ok(report)
+}

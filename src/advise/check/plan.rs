@@ -1,0 +1,234 @@
+//! The plan file: workloads, the Macs they are to run on, and what must hold.
+
+use crate::graph::cache::KvQuantisation;
+use crate::hardware::catalogue::Problem;
+use crate::hardware::catalogue::document::{Entry, Field, Source, whole};
+use crate::hardware::machine::Machine;
+use crate::predict::memory::default_reserve;
+use crate::predict::{Request, Subject};
+use crate::units::Bytes;
+use serde::Serialize;
+use toml::de::DeValue;
+
+/// Workloads, the Macs they are to run on, and what must hold.
+#[derive(Debug)]
+pub struct Plan {
+    /// Name to show.
+    pub name: String,
+    /// The Macs; the plan must hold on each.
+    pub macs: Vec<Machine>,
+    /// Which models are in memory.
+    pub resident: Resident,
+    /// Memory kept for macOS; `None` for the default.
+    pub reserve: Option<Bytes>,
+    /// Memory of other programs beside macOS.
+    pub other_programs: Bytes,
+    /// The workloads.
+    pub workloads: Vec<Workload>,
+}
+
+impl Plan {
+    /// Memory kept for macOS and other programs on a machine.
+    #[must_use]
+    pub fn reserve_on(&self, machine: &Machine) -> Bytes {
+        self.reserve.unwrap_or_else(|| default_reserve(machine.memory.value)) + self.other_programs
+    }
+}
+
+/// Which models are in memory at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resident {
+    /// The one that is used.
+    OneAtATime,
+    /// All of them.
+    Together,
+}
+
+impl Field for Resident {
+    const EXPECTED: &'static str = "\"one at a time\" or \"together\"";
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_str()? {
+            "one at a time" => Some(Self::OneAtATime),
+            "together" => Some(Self::Together),
+            _ => None,
+        }
+    }
+}
+
+/// A model at work and what is asked of it.
+#[derive(Debug)]
+pub struct Workload {
+    /// Name, unique in the plan.
+    pub name: String,
+    /// The model.
+    pub subject: Subject,
+    /// The run; its batch is the number of users at once.
+    pub request: Request,
+    /// What must hold.
+    pub needs: Needs,
+}
+
+/// What must hold for a workload, besides that it fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Needs {
+    /// Tokens per second for each user, at least.
+    pub min_tok_s: Option<f64>,
+    /// Time to first token, at most.
+    pub max_ttft_s: Option<f64>,
+    /// Memory left free under every limit, at least.
+    pub headroom: Bytes,
+}
+
+/// Opens a model by its name and the quantisation asked for.
+pub type OpenModel<'a> = dyn Fn(&str, Option<&str>) -> Result<Subject, String> + 'a;
+
+/// How names in a plan are looked up; an error is what to tell the user.
+pub struct Lookup<'a> {
+    /// A model with the quantisation asked for.
+    pub model: &'a OpenModel<'a>,
+    /// A Mac.
+    pub mac: &'a dyn Fn(&str) -> Result<Machine, String>,
+}
+
+/// Longest plan that is read, in bytes.
+pub const LONGEST: usize = 1 << 20;
+/// Most workloads and most Macs of a plan.
+const MOST: usize = 64;
+
+const KEYS: [&str; 7] =
+    ["schema", "name", "macs", "resident", "reserve_gb", "other_programs_gb", "workload"];
+#[rustfmt::skip]
+const WORKLOAD_KEYS: [&str; 11] = [
+    "name", "model", "quant", "context", "generate", "users", "kv_bits", "prefill_step", "min_tok_s", "max_ttft_s",
+    "headroom_gb",
+];
+
+/// Reads a plan. `name` is the file's name in messages.
+///
+/// # Errors
+/// All problems of the file, each with its place.
+pub fn read(name: &str, text: &str, lookup: &Lookup<'_>) -> Result<Plan, Vec<Problem>> {
+    let source = Source { name: name.to_owned(), text: text.to_owned().into(), embedded: false };
+    let mut problems = Vec::new();
+    if text.len() > LONGEST {
+        return Err(vec![source.problem(0, "plan", format!("is longer than {LONGEST} bytes"))]);
+    }
+    let mut plan = None;
+    whole(&source, &mut problems, "plan", |entry| plan = read_plan(entry, name, lookup));
+    problems.sort_by_key(|p| (p.line, p.column));
+    match plan {
+        Some(plan) if problems.is_empty() => Ok(plan),
+        _ => Err(problems),
+    }
+}
+
+fn read_plan(entry: &mut Entry<'_>, file: &str, lookup: &Lookup<'_>) -> Option<Plan> {
+    entry.only(&KEYS);
+    if entry.has("schema") {
+        entry.within("schema", None, 1..=1u64);
+    }
+    let name: Option<String> = entry.optional("name");
+    let resident = entry.optional("resident").unwrap_or(Resident::OneAtATime);
+    let reserve = gigabytes(entry, "reserve_gb");
+    let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
+    let macs = read_macs(entry, lookup);
+    let mut workloads: Vec<Workload> = Vec::new();
+    let mut found = 0;
+    let given = entry.tables("workload", &mut |w| {
+        found += 1;
+        if found > MOST {
+            if found == MOST + 1 {
+                w.wrong("name", format!("a plan has at most {MOST} workloads"));
+            }
+            return;
+        }
+        w.set_label(format!("workload {found}"));
+        let Some(workload) = read_workload(w, found, lookup) else { return };
+        if workloads.iter().any(|known| known.name == workload.name) {
+            w.wrong("name", format!("\"{}\" stands twice", workload.name));
+        }
+        workloads.push(workload);
+    });
+    if !given || found == 0 {
+        entry.wrong("workload", "is missing; a plan needs at least one [[workload]]");
+    }
+    let name = name.unwrap_or_else(|| file.to_owned());
+    Some(Plan { name, macs: macs?, resident, reserve, other_programs, workloads })
+}
+
+fn read_macs(entry: &mut Entry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
+    let specs: Vec<String> = entry.required("macs", None)?;
+    if specs.is_empty() || specs.len() > MOST {
+        entry.wrong("macs", format!("must name from 1 to {MOST} Macs"));
+    }
+    let mut macs: Vec<Machine> = Vec::new();
+    for spec in specs.iter().take(MOST) {
+        match (lookup.mac)(spec) {
+            Ok(machine) => macs.push(machine),
+            Err(message) => entry.wrong("macs", message),
+        }
+    }
+    Some(macs)
+}
+
+fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> Option<Workload> {
+    entry.only(&WORKLOAD_KEYS);
+    let name: Option<String> = entry.optional("name");
+    if let Some(name) = &name {
+        entry.set_label(format!("workload \"{name}\""));
+    }
+    let standard = Request::default();
+    let context_tokens = entry.within("context", Some(standard.context_tokens), 1..=16_777_216);
+    let generate_tokens = entry.within("generate", Some(standard.generate_tokens), 1..=1_048_576);
+    let batch = entry.within("users", Some(1), 1..=512);
+    let prefill_step = entry.within("prefill_step", Some(standard.prefill_step), 1..=65_536);
+    let kv = read_kv(entry);
+    let min_tok_s = above_zero(entry, "min_tok_s");
+    let max_ttft_s = above_zero(entry, "max_ttft_s");
+    let headroom = gigabytes(entry, "headroom_gb").unwrap_or_default();
+    let quant: Option<String> = entry.optional("quant");
+    let model: String = entry.required("model", None)?;
+    let subject = match (lookup.model)(&model, quant.as_deref()) {
+        Ok(subject) => subject,
+        Err(message) => {
+            let about_quant = quant.is_some() && message.contains("quant");
+            entry.wrong(if about_quant { "quant" } else { "model" }, message);
+            return None;
+        }
+    };
+    Some(Workload {
+        name: name.unwrap_or_else(|| format!("{number}: {}", subject.id)),
+        subject,
+        request: Request {
+            context_tokens: context_tokens?,
+            generate_tokens: generate_tokens?,
+            batch: batch?,
+            prefill_step: prefill_step?,
+            kv,
+        },
+        needs: Needs { min_tok_s, max_ttft_s, headroom },
+    })
+}
+
+fn read_kv(entry: &mut Entry<'_>) -> Option<KvQuantisation> {
+    let bits: u32 = entry.optional("kv_bits")?;
+    if matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
+        return Some(KvQuantisation::bits(bits));
+    }
+    entry.wrong("kv_bits", format!("must be 2, 3, 4, 5, 6 or 8, found {bits}"));
+    None
+}
+
+fn above_zero(entry: &mut Entry<'_>, key: &str) -> Option<f64> {
+    let value: f64 = entry.optional(key)?;
+    if value > 0.0 {
+        return Some(value);
+    }
+    entry.wrong(key, format!("must be above 0, found {value}"));
+    None
+}
+
+fn gigabytes(entry: &mut Entry<'_>, key: &str) -> Option<Bytes> {
+    entry.has(key).then(|| entry.within(key, None, 0.0..=100_000.0))?.map(Bytes::from_gb)
+}

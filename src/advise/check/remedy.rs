@@ -1,0 +1,284 @@
+//! The smallest changes that make a plan hold.
+
+use super::judge::{Case, OnMac, Planned, alone, on, together};
+use super::plan::Plan;
+use super::requirement::{Kind, Requirement};
+use crate::advise::offers::{Offer, offers};
+use crate::advise::recommend::LADDER;
+use crate::graph::cache::KvQuantisation;
+use crate::hardware::CatalogueError;
+use crate::hardware::catalogue::{Catalogue, Status};
+use crate::hardware::limits::WiredLimitAdvice;
+use crate::hardware::machine::Machine;
+use crate::predict::{Outcome, PredictError, Request};
+use crate::roofline::Coefficients;
+use crate::units::Bytes;
+use rayon::prelude::*;
+use serde::Serialize;
+use thiserror::Error;
+
+/// A change with which a requirement holds that did not hold before.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Remedy {
+    /// Smaller prefill chunks.
+    PrefillStep {
+        /// Tokens of a chunk.
+        tokens: u32,
+    },
+    /// A raised GPU memory limit.
+    WiredLimit {
+        /// The command.
+        command: String,
+        /// The command that undoes it.
+        undo: String,
+    },
+    /// A quantised cache, in smaller chunks because its attention is not fused.
+    KvBits {
+        /// Bits per element.
+        bits: u32,
+        /// Tokens of a chunk.
+        prefill_step: u32,
+        /// The workload, where several are meant to fit together.
+        workload: Option<String>,
+    },
+    /// A smaller format of the weights.
+    Quantisation {
+        /// The scheme.
+        quant: String,
+        /// The workload, where several are meant to fit together.
+        workload: Option<String>,
+    },
+    /// Fewer users at once.
+    Users {
+        /// So many.
+        users: u32,
+    },
+    /// A shorter prompt.
+    Context {
+        /// Tokens.
+        tokens: u32,
+    },
+    /// One workload less.
+    LeaveOut {
+        /// Its name.
+        workload: String,
+    },
+}
+
+impl Remedy {
+    /// The change in words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let of = |w: &Option<String>| w.as_ref().map_or(String::new(), |w| format!(" for {w}"));
+        match self {
+            Self::PrefillStep { tokens } => format!("prefill_step = {tokens}"),
+            Self::WiredLimit { command, undo } => format!("{command} (undo: {undo})"),
+            Self::KvBits { bits, prefill_step, workload } => {
+                format!("kv_bits = {bits} with prefill_step = {prefill_step}{}", of(workload))
+            }
+            Self::Quantisation { quant, workload } => {
+                format!("quant = \"{quant}\"{}", of(workload))
+            }
+            Self::Users { users } => format!("users = {users}"),
+            Self::Context { tokens } => format!("context = {tokens}"),
+            Self::LeaveOut { workload } => format!("without {workload}"),
+        }
+    }
+}
+
+/// Why changes could not be looked for.
+#[derive(Debug, Error)]
+pub enum RemedyError {
+    /// The catalogue of Macs has problems.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A model cannot be predicted.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+}
+
+/// Chunk lengths that are tried.
+const STEPS: [u32; 3] = [1024, 512, 256];
+/// Grid of the contexts that are tried.
+const GRID: u32 = 256;
+
+/// A plan whose changes are looked for, on one machine.
+pub(super) struct Search<'a> {
+    pub plan: &'a Plan,
+    pub cases: &'a [Planned<'a>],
+    pub coefficients: &'a Coefficients,
+    pub found: &'a OnMac,
+}
+
+impl Search<'_> {
+    /// Changes that make every requirement of one workload hold, the smallest first, one of each kind.
+    pub fn for_workload(&self, index: usize) -> Result<Vec<Remedy>, PredictError> {
+        let (Some(case), Some(judged)) = (self.cases.get(index), self.found.workloads.get(index))
+        else {
+            return Ok(Vec::new());
+        };
+        if judged.outcome() == Outcome::Pass {
+            return Ok(Vec::new());
+        }
+        let r = case.case.request;
+        let mut out = Vec::new();
+        let memory = judged.requirements.iter().find(|x| x.kind == Kind::Memory);
+        if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
+            for tokens in STEPS.into_iter().filter(|&n| n < r.prefill_step) {
+                if self.passes(&case.with_request(Request { prefill_step: tokens, ..r }))? {
+                    out.push(Remedy::PrefillStep { tokens });
+                    break;
+                }
+            }
+            if let Some((machine, remedy)) = self.raised(memory, case.case.needs.headroom)
+                && alone(self.plan, case, &machine)?.outcome() == Outcome::Pass
+            {
+                out.push(remedy);
+            }
+            if r.kv.is_none() {
+                for bits in [8, 4] {
+                    let prefill_step = r.prefill_step.min(GRID);
+                    let request =
+                        Request { kv: Some(KvQuantisation::bits(bits)), prefill_step, ..r };
+                    if self
+                        .passes(&Planned::new(self.coefficients, Case { request, ..case.case })?)?
+                    {
+                        out.push(Remedy::KvBits { bits, prefill_step, workload: None });
+                        break;
+                    }
+                }
+            }
+        }
+        for quant in self.smaller(index) {
+            if self
+                .passes(&Planned::new(self.coefficients, Case { graph: &quant.1, ..case.case })?)?
+            {
+                out.push(Remedy::Quantisation { quant: quant.0, workload: None });
+                break;
+            }
+        }
+        let fewer = |batch| self.passes(&case.with_request(Request { batch, ..r }));
+        out.extend(most_that(1, r.batch, &fewer)?.map(|users| Remedy::Users { users }));
+        let shorter = |chunks: u32| {
+            self.passes(&case.with_request(Request { context_tokens: chunks * GRID, ..r }))
+        };
+        let longest = most_that(1, r.context_tokens.div_ceil(GRID), &shorter)?;
+        out.extend(longest.map(|chunks| Remedy::Context { tokens: chunks * GRID }));
+        Ok(out)
+    }
+
+    /// Changes that make all models fit at once, the smallest first.
+    pub fn for_all(&self) -> Result<Vec<Remedy>, PredictError> {
+        let Some(memory) = self.found.together.as_ref().filter(|r| r.outcome != Outcome::Pass)
+        else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        let headroom =
+            self.cases.iter().map(|c| c.case.needs.headroom).max().unwrap_or(Bytes::ZERO);
+        if let Some((machine, remedy)) = self.raised(memory, headroom)
+            && on(self.plan, self.cases, &machine)?
+                .together
+                .is_some_and(|r| r.outcome == Outcome::Pass)
+        {
+            out.push(remedy);
+        }
+        for (index, case) in self.cases.iter().enumerate() {
+            let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
+            for (quant, graph) in self.smaller(index) {
+                let smaller = Planned::new(self.coefficients, Case { graph: &graph, ..case.case })?;
+                if self.fit_with(index, Some(&smaller))? {
+                    out.push(Remedy::Quantisation { quant, workload: name() });
+                    break;
+                }
+            }
+        }
+        for index in 0..self.cases.len() {
+            if self.cases.len() > 1
+                && self.fit_with(index, None)?
+                && let Some(w) = self.plan.workloads.get(index)
+            {
+                out.push(Remedy::LeaveOut { workload: w.name.clone() });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether everything fits at once with one case replaced or left out.
+    fn fit_with(&self, index: usize, by: Option<&Planned<'_>>) -> Result<bool, PredictError> {
+        let machine = &self.found.machine;
+        let mut memories = Vec::new();
+        for (i, case) in self.cases.iter().enumerate() {
+            match (i == index, by) {
+                (true, Some(other)) => memories.push((other.case, other.planner.memory(machine)?)),
+                (true, None) => {}
+                (false, _) => memories.push((case.case, case.planner.memory(machine)?)),
+            }
+        }
+        let found = together(self.plan, memories.into_iter(), machine);
+        Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
+    }
+
+    fn passes(&self, planned: &Planned<'_>) -> Result<bool, PredictError> {
+        Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
+    }
+
+    /// The machine with a GPU limit raised for a need, if that can be.
+    fn raised(&self, memory: &Requirement, headroom: Bytes) -> Option<(Machine, Remedy)> {
+        let machine = &self.found.machine;
+        let need = Bytes(memory.interval_90[1] as u64) + headroom;
+        let advice =
+            WiredLimitAdvice::for_need(machine.memory.value, machine.gpu_limit.bytes, need)?;
+        let mut raised = machine.clone();
+        raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
+        Some((raised, Remedy::WiredLimit { command: advice.command, undo: advice.undo }))
+    }
+
+    /// Smaller formats of a workload's model, the most precise first.
+    fn smaller(&self, index: usize) -> Vec<(String, crate::graph::Graph)> {
+        let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
+        let format =
+            |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
+        LADDER.into_iter().filter_map(format).collect()
+    }
+}
+
+/// The largest number from `low` up to, not including, `high` for which something holds, if it holds for `low`. What
+/// holds for a number is taken to hold for every smaller one.
+fn most_that(
+    low: u32,
+    high: u32,
+    holds: &dyn Fn(u32) -> Result<bool, PredictError>,
+) -> Result<Option<u32>, PredictError> {
+    if high <= low || !holds(low)? {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (low, high);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if holds(middle)? { low = middle } else { high = middle }
+    }
+    Ok(Some(low))
+}
+
+/// The cheapest Mac on sale on which the whole plan passes.
+///
+/// # Errors
+/// When the catalogue has problems or a model cannot be predicted.
+pub(super) fn cheapest_mac(
+    plan: &Plan,
+    cases: &[Planned<'_>],
+    catalogue: &Catalogue,
+) -> Result<Option<(Offer, Machine)>, RemedyError> {
+    let mut all = offers(catalogue)?;
+    all.retain(|(o, _)| o.status == Status::OnSale && o.usd_now.is_some());
+    let passing: Vec<(Offer, Machine)> = all
+        .into_par_iter()
+        .map(|(o, m)| Ok((on(plan, cases, &m)?.outcome() == Outcome::Pass).then_some((o, m))))
+        .collect::<Result<Vec<_>, PredictError>>()?
+        .into_iter()
+        .flatten()
+        .collect();
+    Ok(passing.into_iter().min_by(|a, b| a.0.price_order().cmp(&b.0.price_order())))
+}

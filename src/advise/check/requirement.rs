@@ -1,0 +1,167 @@
+//! One thing that must hold, what is predicted, and how probable it is that it does.
+
+use super::judge::Case;
+use crate::advise::planner::Figures;
+use crate::advise::purchase::of_memory;
+use crate::hardware::machine::Machine;
+use crate::predict::chance;
+use crate::predict::memory::{Limit, LimitKind, Memory};
+use crate::predict::{Outcome, Spread};
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Peak memory, headroom and other programs stay under the limits; bytes.
+    Memory,
+    /// The prompt and the answer are no longer than the model was made for; tokens.
+    Context,
+    /// Decode rate of each user; tokens per second.
+    TokS,
+    /// Time to first token; seconds.
+    Ttft,
+}
+
+impl Kind {
+    /// The word in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Context => "context",
+            Self::TokS => "tok/s",
+            Self::Ttft => "TTFT",
+        }
+    }
+}
+
+/// A requirement and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Requirement {
+    /// What must hold.
+    pub kind: Kind,
+    /// The threshold: a maximum for memory, context and TTFT, a minimum for tok/s.
+    pub threshold: f64,
+    /// What is predicted, in the same unit.
+    pub predicted: f64,
+    /// Where nine of ten measurements will lie.
+    pub interval_90: [f64; 2],
+    /// Probability that it holds.
+    pub probability: f64,
+    /// What that amounts to; for memory also uncertain where the limit depends on the version of macOS.
+    pub outcome: Outcome,
+    /// Which limit of memory is the tightest.
+    pub limit: Option<LimitKind>,
+}
+
+impl Requirement {
+    /// A requirement on a quantity with a spread: at least the threshold for rates, at most for times.
+    fn of_spread(
+        kind: Kind,
+        threshold: f64,
+        predicted: f64,
+        interval_90: [f64; 2],
+        spread: Spread,
+    ) -> Self {
+        let probability = match kind {
+            Kind::TokS => spread.at_least(threshold),
+            _ => spread.at_most(threshold),
+        };
+        let outcome = Outcome::of(probability);
+        Self { kind, threshold, predicted, interval_90, probability, outcome, limit: None }
+    }
+
+    /// The speeds that a workload asks for.
+    pub(super) fn of_speed(case: &Case<'_>, figures: &Figures) -> Vec<Self> {
+        let (r, n) = (case.request, case.needs);
+        let users = f64::from(r.batch.max(1));
+        let d = &figures.decode;
+        let rate = n.min_tok_s.map(|least| {
+            let [low, high] = d.interval_80.map(|x| x / users);
+            let ninety = d.interval_90.map(|x| x / users);
+            let spread = Spread::new(d.tokens_per_s / users, [low, high], ninety);
+            Self::of_spread(Kind::TokS, least, d.tokens_per_s / users, ninety, spread)
+        });
+        let p = &figures.prefill;
+        let ttft = n.max_ttft_s.map(|most| {
+            let ninety = p.ttft_at(p.interval_90, r.context_tokens, r.batch);
+            let spread = p.ttft_spread(r.context_tokens, r.batch);
+            Self::of_spread(Kind::Ttft, most, p.ttft_s, ninety, spread)
+        });
+        [rate, ttft].into_iter().flatten().collect()
+    }
+
+    /// Whether the model was made for so many tokens, where that is known.
+    pub(super) fn of_context(case: &Case<'_>) -> Option<Self> {
+        let made_for = case.graph.max_context()? as f64;
+        let total = f64::from(case.request.total_tokens());
+        let holds = total <= made_for;
+        Some(Self {
+            kind: Kind::Context,
+            threshold: made_for,
+            predicted: total,
+            interval_90: [total; 2],
+            probability: f64::from(u8::from(holds)),
+            outcome: if holds { Outcome::Pass } else { Outcome::Fail },
+            limit: None,
+        })
+    }
+
+    /// Whether processes fit together with so much left free. Each process is given by its memory on the machine.
+    pub(super) fn of_memory(
+        processes: &[&Memory],
+        machine: &Machine,
+        reserve: Bytes,
+        headroom: Bytes,
+    ) -> Option<Self> {
+        let sum = |part: &dyn Fn(&Memory) -> u64| processes.iter().map(|m| part(m)).sum::<u64>();
+        let need = sum(&|m| m.peak.peak_bytes);
+        let ends = [0, 1].map(|i| sum(&|m| m.peak_interval_90.get(i).map_or(0, |b| b.0)));
+        let runtime =
+            [0, 1].map(|i| sum(&|m| m.process.runtime_bytes.get(i).copied().unwrap_or(0)));
+        let largest = processes.iter().map(|m| m.peak.largest_buffer_bytes).max()?;
+        let gpu = &machine.gpu_limit;
+        let free = |limit: Bytes| limit.saturating_sub(headroom);
+        let with = |middle: u64, [low, high]: [u64; 2]| {
+            (Bytes(need + middle), [Bytes(ends[0] + low), Bytes(ends[1] + high)])
+        };
+        let memory = free(machine.memory.value.saturating_sub(reserve));
+        let limits = [
+            Limit::new(
+                LimitKind::GpuLimit,
+                with(0, [0; 2]),
+                (free(gpu.bytes), gpu.range.map(free)),
+                "as predict",
+            ),
+            Limit::new(
+                LimitKind::LargestBuffer,
+                (Bytes(largest), [Bytes(largest); 2]),
+                (gpu.max_buffer(), [gpu.max_buffer(); 2]),
+                "as predict",
+            ),
+            Limit::new(
+                LimitKind::Memory,
+                with((runtime[0] + runtime[1]) / 2, runtime),
+                (memory, [memory; 2]),
+                "as predict",
+            ),
+        ];
+        let used = |l: &Limit| l.need_bytes.0 as f64 / l.limit_bytes.0.max(1) as f64;
+        let tightest = limits
+            .iter()
+            .max_by(|a, b| a.verdict.cmp(&b.verdict).then(used(a).total_cmp(&used(b))))?;
+        let probability = limits.iter().map(chance::under).fold(1.0, f64::min);
+        let worst = limits.iter().map(|l| of_memory(l.verdict)).max().unwrap_or(Outcome::Pass);
+        Some(Self {
+            kind: Kind::Memory,
+            threshold: tightest.limit_bytes.0 as f64,
+            predicted: tightest.need_bytes.0 as f64,
+            interval_90: tightest.need_range_bytes.map(|b| b.0 as f64),
+            probability,
+            outcome: worst,
+            limit: Some(tightest.kind),
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! Which Mac to buy: every configuration that meets the needs, with the probability that it does.
+
+use super::money::{Costs, Economics};
+use super::offers::{Offer, offers};
+use super::planner::{Figures, Planner};
+use crate::hardware::CatalogueError;
+use crate::hardware::catalogue::{Catalogue, Status};
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::PeakError;
+use crate::predict::chance::{self, Outcome};
+use crate::predict::memory::{MaxContext, Verdict};
+use rayon::prelude::*;
+use serde::Serialize;
+use thiserror::Error;
+
+/// What the Mac must do, for every model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Needs {
+    /// Tokens per second for each user, at least.
+    pub min_tok_s: Option<f64>,
+    /// Time to first token, at most.
+    pub max_ttft_s: Option<f64>,
+    /// Price, at most.
+    pub budget_usd: Option<u32>,
+    /// Also Macs that Apple no longer sells.
+    pub any_status: bool,
+}
+
+/// Probabilities that one model meets the needs on one Mac.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Chances {
+    /// Its peak stays under the limits of memory.
+    pub memory: f64,
+    /// It is fast enough, if that was asked.
+    pub tok_s: Option<f64>,
+    /// Its first token comes soon enough, if that was asked.
+    pub ttft: Option<f64>,
+}
+
+impl Chances {
+    /// The probabilities of what was found.
+    #[must_use]
+    pub fn of(figures: &Figures, needs: &Needs, tokens: u32, batch: u32) -> Self {
+        let users = f64::from(batch.max(1));
+        Self {
+            memory: chance::fits(&figures.memory),
+            tok_s: needs.min_tok_s.map(|x| figures.decode.spread().at_least(x * users)),
+            ttft: needs.max_ttft_s.map(|x| figures.prefill.ttft_spread(tokens, batch).at_most(x)),
+        }
+    }
+
+    /// Probability of all together, as if they were independent.
+    #[must_use]
+    pub fn joint(&self) -> f64 {
+        self.memory * self.tok_s.unwrap_or(1.0) * self.ttft.unwrap_or(1.0)
+    }
+}
+
+/// One model on one Mac.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Memory and speeds.
+    pub figures: Figures,
+    /// The longest context; only searched for choices that may meet the needs.
+    pub max_context: Option<MaxContext>,
+    /// Probabilities that it meets the needs.
+    pub chances: Chances,
+}
+
+/// A configuration that may meet the needs.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// What is bought.
+    pub offer: Offer,
+    /// The machine.
+    pub machine: Machine,
+    /// Every model, in the order asked.
+    pub runs: Vec<Run>,
+    /// Probability that it meets all needs, as if they were independent.
+    pub probability: f64,
+    /// What that amounts to; uncertain as well where the memory limit depends on the version of macOS.
+    pub outcome: Outcome,
+    /// Tokens per second of the slowest model, of all users together.
+    pub tok_s: f64,
+    /// No other choice is at least as fast and at least as cheap, and one of both better.
+    pub pareto: bool,
+    /// What tokens of the slowest model cost.
+    pub costs: Costs,
+}
+
+/// All choices.
+#[derive(Clone, Debug)]
+pub struct Purchase {
+    /// Those that pass, then the uncertain ones; each the cheapest first, those without a price last.
+    pub choices: Vec<Choice>,
+    /// Configurations looked at.
+    pub considered: usize,
+    /// Those left out because they fail a need.
+    pub failed: usize,
+    /// Those left out because they cost more than the budget.
+    pub over_budget: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum PurchaseError {
+    /// The catalogue of Macs has problems.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A model cannot be simulated.
+    #[error(transparent)]
+    Peak(#[from] PeakError),
+}
+
+/// Ranks every configuration of the catalogue for a set of models.
+///
+/// # Errors
+/// When the catalogue has problems or a model cannot be simulated.
+pub fn purchase(
+    catalogue: &Catalogue,
+    planners: &[Planner<'_>],
+    needs: &Needs,
+    economics: &Economics,
+) -> Result<Purchase, PurchaseError> {
+    let mut all = offers(catalogue)?;
+    all.retain(|(o, _)| needs.any_status || o.status == Status::OnSale);
+    let considered = all.len();
+    let dear = |o: &Offer| needs.budget_usd.zip(o.usd_now).is_some_and(|(most, usd)| usd > most);
+    all.retain(|(o, _)| !dear(o));
+    let over_budget = considered - all.len();
+    let judged: Vec<Option<Choice>> = all
+        .into_par_iter()
+        .map(|(offer, machine)| judge(offer, machine, planners, needs, economics))
+        .collect::<Result<_, PeakError>>()?;
+    let mut choices: Vec<Choice> = judged.into_iter().flatten().collect();
+    let failed = considered - over_budget - choices.len();
+    choices.sort_by(|a, b| {
+        a.outcome.cmp(&b.outcome).then_with(|| a.offer.price_order().cmp(&b.offer.price_order()))
+    });
+    mark_pareto(&mut choices);
+    Ok(Purchase { choices, considered, failed, over_budget })
+}
+
+/// A configuration, unless it fails a need.
+fn judge(
+    offer: Offer,
+    machine: Machine,
+    planners: &[Planner<'_>],
+    needs: &Needs,
+    economics: &Economics,
+) -> Result<Option<Choice>, PeakError> {
+    let mut runs = Vec::new();
+    let mut probability = 1.0;
+    let mut outcome = Outcome::Pass;
+    for planner in planners {
+        let figures = planner.on(&machine)?;
+        let request = planner.request();
+        let chances = Chances::of(&figures, needs, request.context_tokens, request.batch);
+        probability *= chances.joint();
+        outcome = outcome.max(of_memory(figures.memory.judgement.verdict));
+        runs.push(Run { figures, max_context: None, chances });
+    }
+    outcome = outcome.max(Outcome::of(probability));
+    if outcome == Outcome::Fail {
+        return Ok(None);
+    }
+    for (run, planner) in runs.iter_mut().zip(planners) {
+        run.max_context = Some(planner.max_context(&machine)?);
+    }
+    let tok_s = runs.iter().map(|r| r.figures.decode.tokens_per_s).fold(f64::INFINITY, f64::min);
+    let costs = Costs::of(economics, offer.usd_now, tok_s, machine.decode_gpu_w);
+    Ok(Some(Choice { offer, machine, runs, probability, outcome, tok_s, pareto: false, costs }))
+}
+
+/// What a verdict on memory means for a need.
+#[must_use]
+pub fn of_memory(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Yes | Verdict::Tight => Outcome::Pass,
+        Verdict::Uncertain => Outcome::Uncertain,
+        Verdict::No => Outcome::Fail,
+    }
+}
+
+/// Marks the choices that pass and are on the front of price against speed; those without a price are on no front.
+fn mark_pareto(choices: &mut [Choice]) {
+    let points: Vec<(u32, f64)> = choices
+        .iter()
+        .filter(|c| c.outcome == Outcome::Pass)
+        .filter_map(|c| Some((c.offer.usd_now?, c.tok_s)))
+        .collect();
+    for c in choices.iter_mut().filter(|c| c.outcome == Outcome::Pass) {
+        let Some(usd) = c.offer.usd_now else { continue };
+        let beaten = |&(u, t): &(u32, f64)| u <= usd && t >= c.tok_s && (u < usd || t > c.tok_s);
+        c.pareto = !points.iter().any(beaten);
+    }
+}
+
+impl Purchase {
+    /// The cheapest choice that passes.
+    #[must_use]
+    pub fn smallest(&self) -> Option<&Choice> {
+        self.choices.iter().find(|c| c.outcome == Outcome::Pass && c.offer.usd_now.is_some())
+    }
+
+    /// The next choice on the front above the smallest: dearer and faster.
+    #[must_use]
+    pub fn step_up(&self) -> Option<&Choice> {
+        let smallest = self.smallest()?;
+        let above = |c: &&Choice| {
+            c.pareto && c.offer.usd_now > smallest.offer.usd_now && c.tok_s > smallest.tok_s
+        };
+        self.choices.iter().find(above)
+    }
+
+    /// The best outcome.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.choices.first().map_or(Outcome::Fail, |c| c.outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! Every model of the catalogue in many formats on every configuration at many contexts: over a million predictions in
+//! seconds, because identical work is done once.
+//!
+//! Speeds are those of [`crate::predict::Prediction`], computed once for equal models, formats and GPUs. The peak is
+//! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, on one
+//! GPU at 4 bits, because it hardly depends on the format of the weights. [`Sweep::get`] says `close` where that does
+//! not decide; then [`super::Planner`] simulates.
+
+use super::offers::Offer;
+use crate::graph::Graph;
+use crate::hardware::CatalogueError;
+use crate::hardware::catalogue::Catalogue as Macs;
+use crate::hardware::machine::Machine;
+use crate::ledger::cache::Growth;
+use crate::ledger::peak::{PeakError, peak};
+use crate::ledger::replay::{ArchClass, Gpu};
+use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
+use crate::model::{DType, Scheme};
+use crate::predict::memory::{RUNTIME_BYTES, budget};
+use crate::predict::speed::Speed;
+use crate::predict::{Engine, Request};
+use crate::roofline::{Coefficients, Target};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::HashMap;
+use thiserror::Error;
+
+/// What is swept.
+#[derive(Clone, Debug)]
+pub struct Axes {
+    /// Formats.
+    pub schemes: Vec<Scheme>,
+    /// Prompt lengths in tokens.
+    pub contexts: Vec<u32>,
+    /// Everything else of the run.
+    pub request: Request,
+}
+
+/// One prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// Decode rate, tokens per second.
+    pub tok_s: f32,
+    /// Its 90 % interval.
+    pub tok_s_interval_90: [f32; 2],
+    /// Time to first token, seconds.
+    pub ttft_s: f32,
+    /// Its 90 % interval.
+    pub ttft_interval_90_s: [f32; 2],
+}
+
+/// Whether a peak stays under the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Also if the estimate is too low by its margin.
+    Yes,
+    /// The margin decides: simulate.
+    Close,
+    /// Also if the estimate is too high by its margin.
+    No,
+}
+
+/// A prediction with its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// Speeds.
+    #[serde(flatten)]
+    pub speeds: Cell,
+    /// Estimated peak in bytes.
+    pub peak_bytes: u64,
+    /// Whether it fits.
+    pub fit: Fit,
+}
+
+/// All predictions, those that are alike stored once.
+pub struct Sweep {
+    /// Models by index.
+    pub models: Vec<String>,
+    /// Configurations by index.
+    pub configs: Vec<(Offer, Machine)>,
+    /// Formats by index.
+    pub schemes: Vec<Scheme>,
+    /// Contexts by index.
+    pub contexts: Vec<u32>,
+    /// Distinct model of each model.
+    kind_of_model: Vec<usize>,
+    /// Distinct target of each configuration.
+    target_of_config: Vec<usize>,
+    /// Bytes that a peak may reach on each configuration.
+    budgets: Vec<u64>,
+    kinds: Vec<Kind>,
+    targets: usize,
+}
+
+/// A distinct model in all formats.
+struct Kind {
+    /// By format, then context, then target.
+    cells: Vec<Cell>,
+    /// Weights by format, `None` where the model has no such format.
+    weights: Vec<Option<u64>>,
+    /// Cache and what else comes on top of weights, by context.
+    on_top: Vec<OnTop>,
+}
+
+#[derive(Clone, Copy)]
+struct OnTop {
+    cache: u64,
+    rest: u64,
+}
+
+/// Why there is no sweep.
+#[derive(Debug, Error)]
+pub enum SweepError {
+    /// The catalogue of Macs has problems.
+    #[error(transparent)]
+    Hardware(#[from] CatalogueError),
+    /// The catalogue of models has problems.
+    #[error(transparent)]
+    Models(#[from] ModelError),
+    /// A model cannot be predicted.
+    #[error("{model}: {reason}")]
+    Predict {
+        /// The model.
+        model: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SweepError {
+    fn of<E: std::fmt::Display>(model: &Summary) -> impl Fn(E) -> Self {
+        let model = model.id.clone();
+        move |e| Self::Predict { model: model.clone(), reason: e.to_string() }
+    }
+}
+
+/// The GPU on which what comes on top of weights and cache is simulated.
+const REFERENCE: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+/// How far the estimated peak may lie from the simulated one: a part of what comes on top, and bytes.
+const MARGIN: (f64, u64) = (1.0, 300_000_000);
+
+impl Axes {
+    /// Eight formats from bf16 to 3 bits, and six contexts from 1024 to 131072 tokens.
+    #[must_use]
+    pub fn usual() -> Self {
+        let affine = |bits| Scheme::Affine { bits, group: 64 };
+        let schemes = vec![
+            Scheme::Float(DType::BF16),
+            affine(8),
+            affine(6),
+            affine(5),
+            affine(4),
+            affine(3),
+            Scheme::Mxfp4,
+            Scheme::Mxfp8,
+        ];
+        let contexts = vec![1024, 4096, 8192, 16_384, 32_768, 131_072];
+        Self { schemes, contexts, request: Request::default() }
+    }
+}
+
+impl Sweep {
+    /// Sweeps all models of the catalogue that mlx-lm runs over all configurations.
+    ///
+    /// # Errors
+    /// When a catalogue has problems or a model cannot be predicted.
+    pub fn run(
+        models: &Catalogue,
+        macs: &Macs,
+        coefficients: &Coefficients,
+        axes: &Axes,
+    ) -> Result<Self, SweepError> {
+        let configs = super::offers::every_config(macs)?;
+        let mut targets: Vec<Target> = Vec::new();
+        let target_of_config = configs
+            .iter()
+            .map(|(_, machine)| {
+                let target = Target::of(machine);
+                let known = targets.iter().position(|t| *t == target);
+                known.unwrap_or_else(|| {
+                    targets.push(target);
+                    targets.len() - 1
+                })
+            })
+            .collect();
+        let all: Vec<&Summary> = models.models().iter().filter(|m| m.mlx_lm_supported).collect();
+        let graphs: Vec<(u64, Graph)> =
+            all.par_iter().map(|m| base(m)).collect::<Result<_, _>>()?;
+        let mut seen: HashMap<u64, usize> = HashMap::new();
+        let mut distinct: Vec<(&Summary, &Graph)> = Vec::new();
+        let mut kind_of_model = Vec::new();
+        for (model, (print, graph)) in all.iter().zip(&graphs) {
+            kind_of_model.push(*seen.entry(*print).or_insert_with(|| {
+                distinct.push((model, graph));
+                distinct.len() - 1
+            }));
+        }
+        let kinds: Vec<Kind> = distinct
+            .par_iter()
+            .map(|(model, graph)| Kind::of(model, graph, &targets, coefficients, axes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            models: all.iter().map(|m| m.id.clone()).collect(),
+            budgets: configs.iter().map(|(_, m)| budget(m, None).0).collect(),
+            configs,
+            schemes: axes.schemes.clone(),
+            contexts: axes.contexts.clone(),
+            kind_of_model,
+            target_of_config,
+            kinds,
+            targets: targets.len(),
+        })
+    }
+
+    /// How many predictions there are: models, formats, configurations, contexts.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.models.len() * self.schemes.len() * self.configs.len() * self.contexts.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many distinct models and GPUs there are.
+    #[must_use]
+    pub fn distinct(&self) -> (usize, usize) {
+        (self.kinds.len(), self.targets)
+    }
+
+    /// The prediction for a model, format, configuration and context by their indices; `None` when an index is out of
+    /// range or the model has no such format.
+    #[must_use]
+    pub fn get(
+        &self,
+        model: usize,
+        scheme: usize,
+        config: usize,
+        context: usize,
+    ) -> Option<Answer> {
+        let kind = self.kinds.get(*self.kind_of_model.get(model)?)?;
+        let target = *self.target_of_config.get(config)?;
+        let weights = (*kind.weights.get(scheme)?)?;
+        let top = kind.on_top.get(context)?;
+        let cell = (scheme * self.contexts.len() + context) * self.targets + target;
+        let peak = weights + top.cache + top.rest;
+        let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;
+        let most = *self.budgets.get(config)?;
+        let fit = if peak + margin <= most {
+            Fit::Yes
+        } else if weights > most || peak.saturating_sub(margin) > most + RUNTIME_BYTES[1] {
+            Fit::No
+        } else {
+            Fit::Close
+        };
+        Some(Answer { speeds: *kind.cells.get(cell)?, peak_bytes: peak, fit })
+    }
+}
+
+/// The graph of a model at 4 bits, and what it shares with models that do the same.
+fn base(model: &Summary) -> Result<(u64, Graph), SweepError> {
+    let entry = model.entry()?;
+    let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
+    let print = graph.fingerprint().map_err(SweepError::of(model))?;
+    Ok((print, graph))
+}
+
+impl Kind {
+    fn of(
+        model: &Summary,
+        base: &Graph,
+        targets: &[Target],
+        coefficients: &Coefficients,
+        axes: &Axes,
+    ) -> Result<Self, SweepError> {
+        let config = model.entry()?.config;
+        let on_top = on_top(base, axes).map_err(SweepError::of(model))?;
+        let mut cells =
+            Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
+        let mut weights = Vec::new();
+        for &scheme in &axes.schemes {
+            let Ok(graph) = Graph::quantised(&config, scheme) else {
+                weights.push(None);
+                cells.extend(std::iter::repeat_n(Cell::NONE, axes.contexts.len() * targets.len()));
+                continue;
+            };
+            weights.push(Some(crate::ledger::weights::Weights::of(&graph).bytes));
+            let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
+                .map_err(SweepError::of(model))?;
+            for &context_tokens in &axes.contexts {
+                let request = Request { context_tokens, ..axes.request };
+                cells.extend(targets.iter().map(|t| Cell::of(&speed, coefficients, t, request)));
+            }
+        }
+        Ok(Self { cells, weights, on_top })
+    }
+}
+
+fn on_top(graph: &Graph, axes: &Axes) -> Result<Vec<OnTop>, PeakError> {
+    let r = axes.request;
+    let growth = Growth::of(graph, r.prefill_step, r.batch, r.kv)?;
+    let mut out: Vec<OnTop> = Vec::new();
+    let mut fused = None;
+    for &context_tokens in &axes.contexts {
+        let request = Request { context_tokens, ..r };
+        let cache = growth.bytes(request.total_tokens())?;
+        let whole_chunk = context_tokens > r.prefill_step;
+        let rest = match fused {
+            // Where attention is fused, nothing but the cache grows with the context.
+            Some(rest) if whole_chunk => rest,
+            _ => {
+                let found = peak(graph, &request.on(REFERENCE))?;
+                let rest = found.peak_bytes.saturating_sub(found.weights_bytes + cache);
+                if whole_chunk && found.attention_scratch_bytes == 0 && r.kv.is_none() {
+                    fused = Some(rest);
+                }
+                rest
+            }
+        };
+        out.push(OnTop { cache, rest });
+    }
+    Ok(out)
+}
+
+impl Cell {
+    const NONE: Self = Self {
+        tok_s: f32::NAN,
+        tok_s_interval_90: [f32::NAN; 2],
+        ttft_s: f32::NAN,
+        ttft_interval_90_s: [f32::NAN; 2],
+    };
+
+    fn of(speed: &Speed, coefficients: &Coefficients, target: &Target, request: Request) -> Self {
+        let asked = request.speed(Engine::Mlx);
+        let decode = speed.decode(coefficients, target, &asked);
+        let prefill = speed.prefill(coefficients, target, &asked);
+        let ttft = prefill.ttft_at(prefill.interval_90, request.context_tokens, request.batch);
+        Self {
+            tok_s: decode.tokens_per_s as f32,
+            tok_s_interval_90: decode.interval_90.map(|x| x as f32),
+            ttft_s: prefill.ttft_s as f32,
+            ttft_interval_90_s: ttft.map(|x| x as f32),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What changes between the Mac one has and another.
+
+use super::planner::Figures;
+use crate::hardware::machine::Machine;
+use crate::model::Scheme;
+use crate::model::catalogue::Catalogue;
+use crate::model::source::ModelSource;
+use crate::predict::memory::{Fits, Memory};
+use crate::predict::{PredictError, Request, Sources, Subject, SubjectError};
+use crate::units::Bytes;
+use serde::Serialize;
+use thiserror::Error;
+
+/// How many times faster one machine is than another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Faster {
+    /// Decode rate over decode rate.
+    pub decode: f64,
+    /// 90 % interval of it, as if the errors of both were independent.
+    pub decode_interval_90: [f64; 2],
+    /// Time to first token of the old over that of the new.
+    pub ttft: f64,
+}
+
+/// Compares the speeds of one model on two machines.
+#[must_use]
+pub fn faster(from: &Figures, to: &Figures) -> Faster {
+    let decode = to.decode.tokens_per_s / from.decode.tokens_per_s;
+    let log = |f: &Figures, end: usize| (f.decode.interval_90[end] / f.decode.tokens_per_s).ln();
+    let low = log(to, 0).hypot(log(from, 1));
+    let high = log(to, 1).hypot(log(from, 0));
+    Faster {
+        decode,
+        decode_interval_90: [decode * (-low).exp(), decode * high.exp()],
+        ttft: from.prefill.ttft_s / to.prefill.ttft_s,
+    }
+}
+
+/// A model that fits only the new machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewModel {
+    /// Its repository.
+    pub id: String,
+    /// Its format.
+    pub quant: String,
+    /// Peak memory of the run on the new machine.
+    pub peak_bytes: Bytes,
+}
+
+/// Why the new models are not known.
+#[derive(Debug, Error)]
+pub enum UpgradeError {
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// A model cannot be predicted.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+}
+
+/// The most popular models of the catalogue at 4 bits that fit the new machine and not the old one.
+///
+/// # Errors
+/// When an entry of the catalogue is wrong.
+pub fn new_models(
+    catalogue: &Catalogue,
+    sources: &Sources<'_, '_>,
+    (from, to): (&Machine, &Machine),
+    request: &Request,
+    reserve: Option<Bytes>,
+    most: usize,
+) -> Result<Vec<NewModel>, UpgradeError> {
+    let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let mut out = Vec::new();
+    for model in popular {
+        if out.len() >= most {
+            break;
+        }
+        // Half a byte for a parameter and its scales: what is far from the gap needs no simulation.
+        let about = 0.56 * model.published_params.unwrap_or(0) as f64;
+        if about < 0.5 * from.gpu_limit.bytes.0 as f64 || about > 1.1 * to.gpu_limit.bytes.0 as f64
+        {
+            continue;
+        }
+        let source = ModelSource::from_entry(&model.entry().map_err(SubjectError::from)?)
+            .map_err(SubjectError::from)?;
+        let subject = Subject::from_source(source, Some(Scheme::DEFAULT), sources)?;
+        let on = |machine| {
+            Memory::of(&subject.graph, machine, request, reserve).map_err(PredictError::from)
+        };
+        let (before, after) = (on(from)?, on(to)?);
+        if before.judgement.fits == Fits::No && after.judgement.fits != Fits::No {
+            let peak_bytes = Bytes(after.peak.peak_bytes);
+            out.push(NewModel { id: subject.id, quant: subject.quant, peak_bytes });
+        }
+    }
+    Ok(out)
+}

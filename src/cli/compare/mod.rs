@@ -1,0 +1,158 @@
+//! `mlxplan compare`: models side by side on several Macs, or which Mac to buy for them.
+
+mod buy;
+mod side;
+
+use super::args::{MachineArgs, RunArgs};
+use super::plan_args::CompareArgs;
+use super::predict::settings;
+use super::{Context, Verdict};
+use crate::advise::candidates;
+use crate::advise::planner::{Figures, Planner};
+use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
+use crate::hardware::machine::Machine;
+use crate::predict::memory::{Bound, MaxContext};
+use crate::predict::{Engine, Opened, Settings, Subject};
+use crate::report::Answer;
+use crate::roofline::Coefficients;
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verdict)> {
+    let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
+    let settings = settings(&run, Engine::Mlx)?;
+    let asked = Asked::open(context, args, settings)?;
+    if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
+}
+
+/// What was asked, opened.
+struct Asked {
+    subjects: Vec<Subject>,
+    settings: Settings,
+    from: Option<Machine>,
+    notes: Vec<String>,
+}
+
+impl Asked {
+    fn open(context: &Context, args: &CompareArgs, settings: Settings) -> Result<Self> {
+        let mut asked = Self { subjects: Vec::new(), settings, from: None, notes: Vec::new() };
+        for model in &args.model {
+            let opened = context.open(model, args.quant.as_deref(), None)?;
+            asked.subjects.push(match opened {
+                Opened::Model(subject) => *subject,
+                Opened::Class(class) => {
+                    let found = candidates(&class, 1, &context.sources(None)?)?;
+                    let Some(first) = found.into_iter().next() else {
+                        bail!("--model {model}: mlx-lm supports no model of this size class")
+                    };
+                    asked.notes.push(format!(
+                        "{model} is a size class: its most popular model, {}, stands for it",
+                        first.subject.id
+                    ));
+                    first.subject
+                }
+            });
+        }
+        asked.from = args.from.as_deref().map(|spec| mac(context, spec)).transpose()?;
+        Ok(asked)
+    }
+
+    fn planners<'a>(&'a self, coefficients: &'a Coefficients) -> Result<Vec<Planner<'a>>> {
+        let planner = |s: &'a Subject| {
+            Planner::new(coefficients, &s.graph, self.settings.request, self.settings.reserve)
+                .with_context(|| s.id.clone())
+        };
+        self.subjects.iter().map(planner).collect()
+    }
+
+    /// Figures of every model on the present Mac.
+    fn before(&self, planners: &[Planner<'_>]) -> Result<Option<Vec<Figures>>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        Ok(Some(planners.iter().map(|p| p.on(from)).collect::<Result<_, _>>()?))
+    }
+
+    /// Popular models that fit a machine but not the present one.
+    fn new_models(&self, context: &Context, to: &Machine) -> Result<Vec<NewModel>> {
+        let Some(from) = &self.from else { return Ok(Vec::new()) };
+        let s = &self.settings;
+        let sources = context.sources(None)?;
+        Ok(new_models(context.models()?, &sources, (from, to), &s.request, s.reserve, 5)?)
+    }
+
+    fn models_json(&self) -> Value {
+        self.subjects.iter().map(|s| json!({ "id": s.id, "quant": s.quant })).collect()
+    }
+}
+
+/// The Mac that an option names.
+fn mac(context: &Context, spec: &str) -> Result<Machine> {
+    context.machine(&MachineArgs { mac: Some(spec.to_owned()), ..MachineArgs::default() })
+}
+
+fn price_text(usd: Option<u32>) -> String {
+    usd.map_or_else(|| "?".to_owned(), |usd| usd.to_string())
+}
+
+fn rates(ends: [f64; 2]) -> String {
+    let [low, high] = ends.map(TokensPerSecond);
+    format!("{low}–{high}")
+}
+
+fn seconds(ends: [f64; 2]) -> String {
+    let [soon, late] = ends.map(Seconds);
+    format!("{soon}–{late}")
+}
+
+fn context_text(c: MaxContext) -> String {
+    match c.bound {
+        Bound::Memory => format!("{}*", c.tokens),
+        _ => c.tokens.to_string(),
+    }
+}
+
+fn faster_text(f: &Faster) -> String {
+    let [low, high] = f.decode_interval_90;
+    format!("{:.1}x ({low:.1}–{high:.1})", f.decode)
+}
+
+/// Memory, speeds and longest context as JSON.
+fn figures_json(f: &Figures, asked: &Asked, context: Option<MaxContext>) -> Value {
+    let r = asked.settings.request;
+    let ttft = |rates| f.prefill.ttft_at(rates, r.context_tokens, r.batch);
+    json!({
+        "memory": {
+            "peak_bytes": f.memory.peak.peak_bytes, "peak_interval_90_bytes": f.memory.peak_interval_90,
+            "fits": f.memory.judgement.fits, "verdict": f.memory.judgement.verdict,
+            "max_context_tokens": context.map(|c| c.tokens), "max_context_bound": context.map(|c| c.bound),
+        },
+        "decode": {
+            "tokens_per_s": f.decode.tokens_per_s, "interval_80": f.decode.interval_80,
+            "interval_90": f.decode.interval_90, "evidence": f.decode.evidence,
+        },
+        "prefill": {
+            "tokens_per_s": f.prefill.tokens_per_s, "ttft_s": f.prefill.ttft_s,
+            "ttft_interval_80_s": ttft(f.prefill.interval_80), "ttft_interval_90_s": ttft(f.prefill.interval_90),
+        },
+    })
+}
+
+/// What the models that become possible are, in a sentence.
+fn new_models_text(found: &[NewModel], to: &Machine) -> String {
+    let names: Vec<String> = found
+        .iter()
+        .map(|m| format!("{} ({} at {})", m.id, Bytes(m.peak_bytes.0), m.quant))
+        .collect();
+    format!("new on {}: {}", to.id, names.join(", "))
+}
+
+/// Doubts of predictions on several machines, each said once.
+fn doubts<'a>(all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for text in all.flat_map(|f| f.decode.warnings.iter().chain(&f.prefill.warnings)) {
+        if !out.contains(text) {
+            out.push(text.clone());
+        }
+    }
+    out
+}

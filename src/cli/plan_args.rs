@@ -1,0 +1,156 @@
+//! Arguments of the commands that plan: `compare`, `check`.
+
+use super::args::RunArgs;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name; of a size class (32B-4bit) the most
+    /// popular model
+    #[arg(long, value_name = "MODEL", num_args = 1.., required = true)]
+    pub model: Vec<String>,
+
+    /// Macs to compare: m4max-40/128, "M4 Max 40-core 128GB", product ids, "this"
+    #[arg(long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
+    pub mac: Vec<String>,
+
+    /// Rank every configuration that can be bought instead
+    #[arg(long)]
+    pub buy: bool,
+
+    /// Quantisation, where the names do not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// The Mac you have: what changes and how many times faster the others are
+    #[arg(long, value_name = "MAC")]
+    pub from: Option<String>,
+
+    /// What the Mac must do.
+    #[command(flatten)]
+    pub needs: NeedsArgs,
+
+    /// What money is reckoned with.
+    #[command(flatten)]
+    pub money: MoneyArgs,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan: Macs, workloads and what must hold, in TOML (examples/*.toml)
+    #[arg(value_name = "PLAN.toml")]
+    pub plan: PathBuf,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
+    #[arg(long, value_name = "MODEL", num_args = 1..)]
+    pub model: Vec<String>,
+
+    /// Macs: m4max-40/128, "M4 Max 40-core 128GB", product ids; without it, this machine
+    #[arg(long, value_name = "MAC", num_args = 1..)]
+    pub mac: Vec<String>,
+
+    /// Quantisation, where the names do not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// One plot as SVG instead of the page
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub plot: Option<Plot>,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The plots of `report`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Plot {
+    /// Operations per second against operations per byte
+    Roofline,
+    /// Decode tokens per second against context, with bands
+    Context,
+    /// The parts of memory against context, with the limits
+    Memory,
+    /// Price against speed, with the Pareto front
+    Price,
+    /// Predicted against measured decode speed
+    Measured,
+}
+
+/// What a Mac that is bought must do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Needs")]
+pub struct NeedsArgs {
+    /// Highest price in USD
+    #[arg(long, value_name = "USD", requires = "buy")]
+    pub budget: Option<u32>,
+
+    /// Tokens per second at least, for each user
+    #[arg(long, value_name = "TOK/S", requires = "buy", value_parser = positive)]
+    pub min_tok_s: Option<f64>,
+
+    /// Seconds to the first token at most
+    #[arg(long, value_name = "SECONDS", requires = "buy", value_parser = positive)]
+    pub max_ttft: Option<f64>,
+
+    /// Users at once, all with a prompt of --context tokens (the same as --batch)
+    #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub users: Option<u32>,
+
+    /// Which Macs: those that Apple sells, or any in the catalogue
+    #[arg(long, value_enum, value_name = "WHICH", requires = "buy", default_value_t = Stock::New)]
+    pub stock: Stock,
+
+    /// Choices listed at most in the table; JSON has all
+    #[arg(long, value_name = "N", requires = "buy", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+}
+
+/// Which Macs are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stock {
+    /// Sold by Apple
+    New,
+    /// Also discontinued ones, whose prices are mostly not known
+    Any,
+}
+
+/// What money is reckoned with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Money")]
+pub struct MoneyArgs {
+    /// Years over which the price is spread
+    #[arg(long, value_name = "YEARS", default_value_t = 3.0, value_parser = positive)]
+    pub years: f64,
+
+    /// Price of electricity; counted for chips whose GPU power was measured
+    #[arg(long, value_name = "USD", value_parser = positive)]
+    pub usd_per_kwh: Option<f64>,
+
+    /// Tokens generated a day, of all users together; without it, day and night at full speed
+    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    pub tokens_per_day: Option<f64>,
+
+    /// Price in USD of a million generated tokens elsewhere: the break-even is against it
+    #[arg(long, value_name = "USD", value_parser = positive)]
+    pub api_usd_per_mtok: Option<f64>,
+}
+
+/// A finite number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err("a number above 0".to_owned()),
+    }
+}

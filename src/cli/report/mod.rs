@@ -1,0 +1,91 @@
+//! `mlxplan report`: a page with tables and plots, or one plot.
+
+mod page;
+mod plots;
+
+use super::args::{MachineArgs, RunArgs};
+use super::plan_args::{Plot, ReportArgs};
+use super::predict::settings;
+use super::recommend::short;
+use super::{Context, Verdict, output};
+use crate::advise::Planner;
+use crate::hardware::machine::Machine;
+use crate::predict::{Engine, Settings, Subject};
+use crate::roofline::Coefficients;
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+
+pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<Verdict> {
+    let text = match args.plot {
+        Some(Plot::Measured) => plots::measured(context)?.svg().map_err(anyhow::Error::msg)?,
+        Some(kind) => {
+            let chart = plots::chart(context, &Case::open(context, args)?, kind)?;
+            chart.svg().map_err(anyhow::Error::msg)?
+        }
+        None => page::render(context, &Case::open(context, args)?)?,
+    };
+    if text.is_empty() {
+        bail!("there is nothing to plot");
+    }
+    match &context.global.output {
+        Some(path) => {
+            fits_content(path, args.plot.is_some())?;
+            output::write_file(path, text.as_bytes())?;
+        }
+        None => output::write_stdout(text.as_bytes())?,
+    }
+    Ok(Verdict::Ok)
+}
+
+/// The name of a file must not promise another format.
+fn fits_content(path: &Path, plot: bool) -> Result<()> {
+    let wanted = if plot { "svg" } else { "html" };
+    match path.extension().and_then(|e| e.to_str()) {
+        Some(found) if !found.eq_ignore_ascii_case(wanted) => bail!(
+            "--output {}: this is written as {wanted}; name the file so, or convert it with another program",
+            path.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// What the report is about.
+struct Case {
+    subjects: Vec<Subject>,
+    machines: Vec<Machine>,
+    settings: Settings,
+}
+
+impl Case {
+    fn open(context: &Context, args: &ReportArgs) -> Result<Self> {
+        if args.model.is_empty() {
+            bail!("--model: name at least one model, for example qwen3-32b-4bit");
+        }
+        let run = RunArgs { ..args.run.clone() };
+        let open = |name: &String| context.one_model(name, args.quant.as_deref(), None);
+        let machine = |spec: &String| {
+            context.machine(&MachineArgs { mac: Some(spec.clone()), ..MachineArgs::default() })
+        };
+        let this = ["this".to_owned()];
+        let specs = if args.mac.is_empty() { &this[..] } else { &args.mac[..] };
+        Ok(Self {
+            subjects: args.model.iter().map(open).collect::<Result<_>>()?,
+            machines: specs.iter().map(machine).collect::<Result<_>>()?,
+            settings: settings(&run, Engine::Mlx)?,
+        })
+    }
+
+    fn planners<'a>(&'a self, coefficients: &'a Coefficients) -> Result<Vec<Planner<'a>>> {
+        let planner = |s: &'a Subject| {
+            Planner::new(coefficients, &s.graph, self.settings.request, self.settings.reserve)
+                .with_context(|| s.id.clone())
+        };
+        self.subjects.iter().map(planner).collect()
+    }
+
+    /// A model on a machine in a few words.
+    fn name(&self, model: usize, machine: &Machine) -> String {
+        let model = self.subjects.get(model).map(|s| short(&s.id)).unwrap_or_default();
+        format!("{model}, {}", machine.id)
+    }
+}

@@ -1,0 +1,191 @@
+//! The plots of a report.
+
+use super::Case;
+use crate::advise::money::Economics;
+use crate::advise::purchase::{Needs, purchase};
+use crate::cli::Context;
+use crate::cli::plan_args::Plot;
+use crate::cli::recommend::{format_name, short};
+use crate::cli::validate;
+use crate::ledger::peak::peak;
+use crate::ledger::weights::Weights;
+use crate::predict::memory::budget;
+use crate::predict::{Request, gpu};
+use crate::report::{Axis, Chart, Mark, Scatter, Shape};
+use crate::roofline::{Coefficients, Target};
+use anyhow::{Result, anyhow};
+use rayon::prelude::*;
+
+/// Most curves of a chart.
+const CURVES: usize = 6;
+/// Points of a curve.
+const POINTS: u32 = 13;
+
+fn axis(label: &str, log: bool) -> Axis {
+    Axis { label: label.to_owned(), log }
+}
+
+pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart> {
+    match kind {
+        Plot::Context => speed_by_context(case),
+        Plot::Memory => memory_by_context(case),
+        Plot::Price => price_and_speed(context, case),
+        Plot::Roofline => roofline(case),
+        Plot::Measured => Err(anyhow!("that plot needs no model")),
+    }
+}
+
+/// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
+pub(super) fn measured(context: &Context) -> Result<Scatter> {
+    validate::shipped_plot(context)
+}
+
+/// Contexts from 256 tokens to what the model was made for, evenly on the logarithm.
+fn contexts(made_for: Option<u64>) -> Vec<u32> {
+    let longest = made_for.unwrap_or(131_072).clamp(512, 1 << 20) as f64;
+    let step = (longest / 256.0).powf(1.0 / f64::from(POINTS - 1));
+    (0..POINTS).map(|i| (256.0 * step.powi(i as i32)).round() as u32).collect()
+}
+
+fn speed_by_context(case: &Case) -> Result<Chart> {
+    let coefficients = Coefficients::embedded()?;
+    let planners = case.planners(coefficients)?;
+    let mut marks = Vec::new();
+    for (i, planner) in planners.iter().enumerate() {
+        for machine in &case.machines {
+            let (mut points, mut band) = (Vec::new(), Vec::new());
+            for context_tokens in contexts(planner.graph().max_context()) {
+                let request = Request { context_tokens, ..case.settings.request };
+                let (decode, _) = planner.with_request(request).speeds(machine);
+                let x = f64::from(context_tokens);
+                points.push((x, decode.tokens_per_s));
+                band.push((x, decode.interval_90[0], decode.interval_90[1]));
+            }
+            marks.push(Mark { name: case.name(i, machine), shape: Shape::Curve { points, band } });
+        }
+    }
+    marks.truncate(CURVES);
+    Ok(Chart {
+        title: "Decode speed against context".to_owned(),
+        description: "Predicted tokens per second, with the band that holds 90 % of measurements"
+            .to_owned(),
+        x: axis("tokens in the cache", true),
+        y: axis("tok/s", false),
+        marks,
+    })
+}
+
+fn memory_by_context(case: &Case) -> Result<Chart> {
+    let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
+        return Err(anyhow!("a model and a Mac are needed"));
+    };
+    let gpu = gpu(machine);
+    let at = |context_tokens: u32| {
+        let request = Request { context_tokens, ..case.settings.request };
+        let p = peak(&subject.graph, &request.on(gpu))?;
+        let gb = |bytes: u64| bytes as f64 / 1e9;
+        Ok((
+            f64::from(context_tokens),
+            gb(p.weights_bytes),
+            gb(p.weights_bytes + p.kv_bytes + p.state_bytes),
+            gb(p.peak_bytes),
+        ))
+    };
+    let found: Vec<(f64, f64, f64, f64)> =
+        contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
+    let area = |name: &str, of: &dyn Fn(&(f64, f64, f64, f64)) -> (f64, f64)| Mark {
+        name: name.to_owned(),
+        shape: Shape::Area(found.iter().map(|p| (p.0, of(p).0, of(p).1)).collect()),
+    };
+    let mut marks = vec![
+        area("weights", &|p| (0.0, p.1)),
+        area("cache and states", &|p| (p.1, p.2.min(p.3))),
+        area("everything else at the peak", &|p| (p.2.min(p.3), p.3)),
+    ];
+    let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
+    marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));
+    let most = budget(machine, case.settings.reserve);
+    if most < machine.gpu_limit.bytes {
+        marks.push(level("memory less macOS and Python", most.gb()));
+    }
+    Ok(Chart {
+        title: format!(
+            "Memory of {} {} on {}",
+            short(&subject.id),
+            format_name(&subject.quant),
+            machine.id
+        ),
+        description: "Simulated peak of mlx-lm by prompt length, with the limits of the Mac"
+            .to_owned(),
+        x: axis("prompt, tokens", true),
+        y: axis("GB", false),
+        marks,
+    })
+}
+
+fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
+    let planners = case.planners(Coefficients::embedded()?)?;
+    let needs = Needs { any_status: true, ..Needs::default() };
+    let found = purchase(&context.catalogue, &planners, &needs, &Economics::default())?;
+    let (mut front, mut rest) = (Vec::new(), Vec::new());
+    for c in &found.choices {
+        let Some(usd) = c.offer.usd_now else { continue };
+        let name = c.pareto.then(|| c.machine.id.clone());
+        let place = (f64::from(usd), c.tok_s, name);
+        if c.pareto { front.push(place) } else { rest.push(place) }
+    }
+    let line = front.iter().map(|(x, y, _)| (*x, *y)).collect();
+    let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
+    let models: Vec<String> = case
+        .subjects
+        .iter()
+        .map(|s| format!("{} {}", short(&s.id), format_name(&s.quant)))
+        .collect();
+    Ok(Chart {
+        title: format!("Price and speed of Macs that hold {}", models.join(" and ")),
+        description: "Decode tokens per second (of the slowest model) against the US list price; the line joins the Macs that no other beats in both. Macs without a known price are not shown".to_owned(),
+        x: axis("USD", false),
+        y: axis("tok/s", false),
+        marks: vec![
+            points("others", rest),
+            points("front", front),
+            Mark { name: "front".to_owned(), shape: Shape::Curve { points: line, band: Vec::new() } },
+        ],
+    })
+}
+
+/// Operations per second against operations per byte: what the machine allows, and what decode and prefill reach.
+fn roofline(case: &Case) -> Result<Chart> {
+    let Some(machine) = case.machines.first() else { return Err(anyhow!("a Mac is needed")) };
+    let target = Target::of(machine);
+    let ridge = target.peak_flops() / target.bandwidth;
+    let roof: Vec<(f64, f64)> = [0.5, ridge, 100.0 * ridge]
+        .map(|x| (x, (x * target.bandwidth).min(target.peak_flops())))
+        .to_vec();
+    let planners = case.planners(Coefficients::embedded()?)?;
+    let (mut decode, mut prefill) = (Vec::new(), Vec::new());
+    for (planner, subject) in planners.iter().zip(&case.subjects) {
+        let w = Weights::of(&subject.graph);
+        let (d, p) = planner.speeds(machine);
+        let name = Some(short(&subject.id).to_owned());
+        let per_token = 2.0 * w.active_parameters as f64;
+        let users = f64::from(planner.request().batch.max(1));
+        let read = d.bytes_per_token as f64;
+        decode.push((per_token * users / read, per_token * d.tokens_per_s, name.clone()));
+        let chunk = f64::from(planner.request().prefill_step.min(planner.request().context_tokens));
+        let intensity = per_token * chunk * users / w.bytes as f64;
+        prefill.push((intensity, per_token * p.tokens_per_s, name));
+    }
+    let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
+    Ok(Chart {
+        title: format!("Roofline of {}", machine.id),
+        description: "Operations are two for each active parameter and token; bytes are those that a decode step reads, or the weights for a chunk of the prompt. The line is the advertised bus bandwidth and the peak of the GPU".to_owned(),
+        x: axis("operations per byte", true),
+        y: axis("operations per second", true),
+        marks: vec![
+            Mark { name: "the machine".to_owned(), shape: Shape::Curve { points: roof, band: Vec::new() } },
+            points("decode, predicted", decode),
+            points("prefill, predicted", prefill),
+        ],
+    })
+}

@@ -1,0 +1,137 @@
+//! `mlxplan check`.
+
+use crate::{json, run};
+use serde_json::Value;
+
+fn example(name: &str) -> String {
+    format!("check {}/examples/{name}.toml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a plan and returns exit code and JSON.
+fn plan(text: &str) -> (i32, Value) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plan.toml");
+    std::fs::write(&path, text).expect("written");
+    json(&format!("check {}", path.display()))
+}
+
+#[test]
+fn the_sample_plans_have_the_verdicts_they_promise() {
+    for (name, code, outcome) in
+        [("chat-server", 1, "fail"), ("agents", 3, "uncertain"), ("too-much", 1, "fail")]
+    {
+        let (found, v) = json(&example(name));
+        assert_eq!((found, v["outcome"].as_str()), (code, Some(outcome)), "{name}");
+        assert_eq!(v["schema"], "mlxplan.check/1");
+    }
+}
+
+#[test]
+fn check_and_predict_say_the_same() {
+    let (_, v) = json(&example("too-much"));
+    let (_, p) = json("predict --model llama-3.3-70b-4bit --mac m4pro-20/48 --context 16384");
+    let w = &v["macs"][0]["workloads"][0];
+    assert_eq!(w["memory"]["peak_bytes"], p["memory"]["peak_bytes"]);
+    assert_eq!(w["decode"]["tokens_per_s"], p["decode"]["tokens_per_s"]);
+    assert_eq!(w["prefill"]["ttft_interval_90_s"], p["prefill"]["ttft_interval_90_s"]);
+}
+
+#[test]
+fn the_change_it_names_turns_the_fail_into_a_pass() {
+    let (_, v) = json(&example("too-much"));
+    let change = &v["macs"][0]["workloads"][0]["changes"][0];
+    assert_eq!(change["change"], "quantisation");
+    let text =
+        std::fs::read_to_string(format!("{}/examples/too-much.toml", env!("CARGO_MANIFEST_DIR")));
+    let quant = change["quant"].as_str().expect("a format");
+    let changed = text.expect("readable").replace("70b-4bit\"", &format!("70b-{quant}\""));
+    let (code, v) = plan(&changed);
+    assert_eq!(code, 0, "{v:#}");
+    let (_, v) = json(&example("chat-server"));
+    let changes = &v["macs"][0]["workloads"][1]["changes"];
+    assert_eq!(changes[0]["change"], "context");
+    assert!(!v["alternative"].is_null());
+}
+
+#[test]
+fn models_that_fit_one_by_one_may_not_fit_together() {
+    let two = |resident: &str| {
+        plan(&format!(
+            "macs = [\"m4pro-20/24\"]\nresident = \"{resident}\"\n\
+             [[workload]]\nname = \"a\"\nmodel = \"qwen3-14b-4bit\"\n\
+             [[workload]]\nname = \"b\"\nmodel = \"qwen3-8b-8bit\"\n"
+        ))
+    };
+    let (code, v) = two("one at a time");
+    assert_eq!(code, 0, "{v:#}");
+    assert!(v["macs"][0]["together"].is_null());
+    let (code, v) = two("together");
+    assert_eq!(code, 1, "{v:#}");
+    let changes = v["macs"][0]["together_changes"].as_array().expect("a list");
+    assert!(
+        changes.iter().any(|c| c["change"] == "leave_out" && c["workload"] == "a"),
+        "{changes:?}"
+    );
+    assert!(
+        changes.iter().any(|c| c["change"] == "quantisation" && c["workload"] == "b"),
+        "{changes:?}"
+    );
+    // The same model twice shares its weights.
+    let (code, v) = plan(
+        "macs = [\"m4pro-20/24\"]\nresident = \"together\"\n\
+         [[workload]]\nname = \"a\"\nmodel = \"qwen3-14b-4bit\"\n\
+         [[workload]]\nname = \"b\"\nmodel = \"qwen3-14b-4bit\"\ncontext = 8000\n",
+    );
+    assert_eq!(code, 0, "{v:#}");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_with_their_places() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plan.toml");
+    let text = "macs = [\"m4max-40/129\", \"m4pro-20/48\"]\nresident = \"both\"\nreserv_gb = 3\n\n\
+                [[workload]]\nmodel = \"qwen3-32b-4bot\"\ncontext = 0\n\n\
+                [[workload]]\nname = \"x\"\nusers = 1.5\nmin_tok_s = -2\nkv_bits = 7\n";
+    std::fs::write(&path, text).expect("written");
+    let (code, out, err) = run(&format!("check {}", path.display()));
+    assert_eq!((code, out.as_str()), (2, ""));
+    for expected in [
+        "plan.toml:1:8: plan: macs:",
+        "m4max-40/128",
+        "plan.toml:2:12: plan: resident: must be \"one at a time\" or \"together\", found \"both\"",
+        "plan.toml:3:1: plan: reserv_gb: unknown key; did you mean \"reserve_gb\"?",
+        "plan.toml:6:9: workload 1: model:",
+        "plan.toml:7:11: workload 1: context: must be from 1 to 16777216, found 0",
+        "workload \"x\": model: is missing",
+        "workload \"x\": users: must be a whole number",
+        "workload \"x\": min_tok_s: must be above 0, found -2",
+        "workload \"x\": kv_bits: must be 2, 3, 4, 5, 6 or 8, found 7",
+    ] {
+        assert!(err.contains(expected), "{expected} is not in\n{err}");
+    }
+    std::fs::write(&path, "macs = [\n\"x\nworkload = 3").expect("written");
+    let (code, _, err) = run(&format!("check {}", path.display()));
+    assert!(code == 2 && err.contains("syntax"), "{err}");
+    let (code, _, err) = run("check /nonexistent/plan.toml");
+    assert!(code == 2 && err.contains("cannot read the plan"), "{err}");
+}
+
+#[test]
+fn junit_counts_what_fails_and_what_is_uncertain() {
+    let (code, xml, _) = run(&format!("{} --format junit", example("chat-server")));
+    assert_eq!(code, 1);
+    assert!(xml.starts_with("<?xml") && xml.contains("<testsuites name=\"chat server\""), "{xml}");
+    assert_eq!(xml.matches("<testcase").count(), xml.matches("</testcase>").count());
+    assert!(
+        xml.contains("<failure message=") && xml.contains("<skipped message=\"uncertain"),
+        "{xml}"
+    );
+    let (code, _, err) = run("macs --format junit");
+    assert!(code == 2 && err.contains("only check"), "{err}");
+}
+
+#[test]
+fn markdown_has_the_table() {
+    let (_, text, _) = run(&format!("{} --format markdown", example("agents")));
+    assert!(text.contains("| m5max-40/128 | all together | memory | pass |"), "{text}");
+}

@@ -1,0 +1,96 @@
+//! `mlxplan compare`.
+
+use crate::{json, run};
+
+#[test]
+fn compare_and_predict_say_the_same() {
+    let (code, v) =
+        json("compare --model qwen3-14b-4bit --mac m3pro-18/36 m4max-40/128 --context 10000");
+    assert_eq!(code, 0);
+    assert_eq!(v["schema"], "mlxplan.comparison/1");
+    let (_, p) = json("predict --model qwen3-14b-4bit --mac m3pro-18/36 --context 10000");
+    let row = &v["rows"][0];
+    assert_eq!(row["memory"]["peak_bytes"], p["memory"]["peak_bytes"]);
+    assert_eq!(row["memory"]["max_context_tokens"], p["memory"]["max_context_tokens"]);
+    assert_eq!(row["decode"]["tokens_per_s"], p["decode"]["tokens_per_s"]);
+    assert_eq!(row["prefill"]["ttft_interval_90_s"], p["prefill"]["ttft_interval_90_s"]);
+    assert_eq!(v["rows"][1]["machine"]["bandwidth_gbs"], 546);
+    assert_eq!(v["rows"][1]["largest_quant_that_fits"], "bf16");
+}
+
+#[test]
+fn watts_and_prices_are_null_where_they_are_not_known() {
+    let (_, v) = json("compare --model qwen3-8b-4bit --mac m4max-40/64 m5max-40/64");
+    assert_eq!(v["rows"][0]["decode_gpu_w"], 37.0);
+    assert!(v["rows"][1]["decode_gpu_w"].is_null());
+    assert!(v["rows"][0]["price"]["usd_now"].is_null());
+    assert_eq!(v["rows"][1]["price"]["usd_now"], 3499);
+    assert_eq!(v["rows"][1]["price"]["price_confidence"], "medium");
+}
+
+#[test]
+fn the_upgrade_path_names_what_changes() {
+    let (code, v) = json("compare --model qwen3-8b-4bit --mac m4max-40/128 --from m4-10/32");
+    assert_eq!(code, 0);
+    let faster = &v["rows"][0]["faster_than_from"];
+    let (times, ends) = (faster["decode"].as_f64(), &faster["decode_interval_90"]);
+    assert!(ends[0].as_f64() < times && times < ends[1].as_f64());
+    assert!(times > Some(3.0), "{faster}");
+    let new = v["new_models"][0]["models"].as_array().expect("a list");
+    assert!(!new.is_empty() && new.iter().all(|m| m["peak_bytes"].as_u64() > Some(21_000_000_000)));
+}
+
+#[test]
+fn a_purchase_lists_what_meets_the_needs() {
+    let (code, v) = json(
+        "compare --buy --model qwen3-32b-4bit --min-tok-s 20 --max-ttft 30 --budget 6000 --usd-per-kwh 0.3 \
+         --api-usd-per-mtok 1 --tokens-per-day 100000",
+    );
+    assert_eq!(code, 0);
+    let choices = v["choices"].as_array().expect("a list");
+    assert!(choices.len() > 3);
+    for c in choices {
+        let p = c["probability"].as_f64().expect("a number");
+        assert!(p > 0.05 && p <= 1.0);
+        assert!(c["offer"]["usd_now"].as_u64().is_none_or(|usd| usd <= 6000));
+        if c["outcome"] == "pass" {
+            assert!(c["runs"][0]["decode"]["interval_90"][0].as_f64() >= Some(20.0));
+        }
+        assert!(
+            c["decode_gpu_w"].is_null()
+                == c["costs"]["gpu_energy_usd_per_million_tokens"].is_null()
+        );
+    }
+    assert_eq!(v["smallest"]["mac"], choices[0]["offer"]["mac"]);
+    let counted = [&v["failed"], &v["over_budget"]].iter().filter_map(|n| n.as_u64()).sum::<u64>();
+    assert_eq!(v["considered"].as_u64(), Some(counted + choices.len() as u64));
+}
+
+#[test]
+fn exit_codes_say_whether_any_mac_will_do() {
+    let (code, text, _) = run("compare --buy --model qwen3-8b-4bit --min-tok-s 5000");
+    assert_eq!(code, 1);
+    assert!(text.contains("None of"), "{text}");
+    let (code, text, _) = run("compare --buy --model 8B-4bit --min-tok-s 10 --limit 3");
+    assert_eq!(code, 0);
+    assert!(text.contains("stands for it") && text.contains("smallest that works"), "{text}");
+    let (code, _, err) = run("compare --buy --model qwen3-8b --min-tok-s 0");
+    assert_eq!(code, 2);
+    assert!(err.contains("above 0"), "{err}");
+    let (code, _, err) = run("compare --model qwen3-8b-4bit");
+    assert_eq!(code, 2);
+    assert!(err.contains("--mac"), "{err}");
+}
+
+#[test]
+fn own_prices_override_the_catalogue() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let price = "[[price]]\nmac = \"mini-m5pro-20-2026\"\nmemory_gib = 64\nusd_now = 1234\nsource = \"a friend\"\n";
+    std::fs::write(dir.path().join("prices.toml"), price).expect("written");
+    let dir = dir.path().display();
+    let (_, v) = json(&format!(
+        "compare --model qwen3-8b-4bit --mac mini-m5pro-20-2026/64 --data-dir {dir}"
+    ));
+    assert_eq!(v["rows"][0]["price"]["usd_now"], 1234);
+    assert_eq!(v["rows"][0]["price"]["price_source"], "a friend");
+}
