@@ -90,20 +90,8 @@ impl Regression<'_> {
         Solution { values, covariance, informed_by }
     }
 
-    /// How far a Gauss–Newton step from `values` in each fitted parameter alone would move it, on the logarithm. Zero at
-    /// the mode, but for parameters at the end of their range.
-    #[must_use]
-    pub fn coordinate_steps(&self, observations: &[Observation], values: &[f64]) -> Vec<f64> {
-        let rows: Vec<usize> =
-            (0..observations.len()).filter(|&i| observations[i].weight > 0.0).collect();
-        let predicted = self.law.log_times(values, &rows);
-        let system = self.system(values, &predicted, observations, &rows);
-        let diagonal = system.matrix.iter().enumerate().map(|(i, row)| row[i]);
-        system.gradient.iter().zip(diagonal).map(|(g, h)| g / h).collect()
-    }
-
     /// The fitted parameters with their numbers.
-    pub fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
+    fn free(&self) -> impl Iterator<Item = (usize, &Spec)> {
         self.specs.iter().enumerate().filter(|(_, s)| s.prior_sd > 0.0)
     }
 
@@ -288,7 +276,5 @@ mod tests {
         assert_eq!(found.values[2], 0.5);
         assert_eq!(found.covariance[2], [0.0; 3]);
         assert!(found.covariance[0][0] > 0.0);
-        let step = fit.coordinate_steps(&observations, &found.values);
-        assert!(step.iter().all(|s| s.abs() < 1e-3), "{step:?}");
     }
 }
