@@ -4,9 +4,12 @@ use super::args::CalibrateArgs;
 use super::{Context, Verdict};
 use crate::calibration::profile::{self, Profile};
 use crate::report::{Answer, Column, Document, Table};
+#[cfg(mlx)]
 use crate::units::Seconds;
 use anyhow::{Result, anyhow};
-use serde_json::{Value, json};
+#[cfg(mlx)]
+use serde_json::Value;
+use serde_json::json;
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
@@ -79,6 +82,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     Ok((Answer { json, document }, Verdict::Ok))
 }
 
+#[cfg(mlx)]
 fn to_json(profile: &Profile) -> Result<Value> {
     let mut json = json!({ "schema": "mlxplan.profile/1" });
     if let (Value::Object(all), Value::Object(own)) = (&mut json, serde_json::to_value(profile)?) {
@@ -87,7 +91,7 @@ fn to_json(profile: &Profile) -> Result<Value> {
     Ok(json)
 }
 
-#[cfg_attr(not(mlx), allow(dead_code))]
+#[cfg(mlx)]
 fn described(p: &Profile) -> Document {
     let mut d = Document::default();
     let (machine, form) = (&p.machine, if p.quick { "short" } else { "full" });

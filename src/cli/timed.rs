@@ -13,6 +13,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 /// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing.
+#[cfg(mlx)]
 pub(super) const LAYER_ERROR: f64 = 0.025;
 
 /// The time of a decode step.
