@@ -4,6 +4,7 @@ use super::args::CalibrateArgs;
 use super::{Context, Verdict};
 use crate::calibration::profile::{self, Profile};
 use crate::report::{Answer, Column, Document, Table};
+#[cfg(mlx)]
 use crate::units::Seconds;
 use anyhow::{Result, anyhow};
 #[cfg(mlx)]
@@ -90,7 +91,7 @@ fn to_json(profile: &Profile) -> Result<Value> {
     Ok(json)
 }
 
-#[cfg_attr(not(mlx), allow(dead_code))]
+#[cfg(mlx)]
 fn described(p: &Profile) -> Document {
     let mut d = Document::default();
     let (machine, form) = (&p.machine, if p.quick { "short" } else { "full" });
