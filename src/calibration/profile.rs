@@ -11,8 +11,9 @@ pub const VERSION: u32 = 1;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
 /// Standard deviation of the logarithm of a step's time that remains when all kernels are known: kernels of other
-/// shapes than the timed ones, and what lies between kernels.
-const LAW_ERROR: f64 = 0.06;
+/// shapes than the timed ones, and what lies between kernels. An assumption, wide enough for the six comparisons made so
+/// far (SmolLM2-135M on the CPU of a busy machine, errors of +3.4 to +20.5 %); no Mac has been calibrated yet.
+const LAW_ERROR: f64 = 0.12;
 
 /// What a profile was taken on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

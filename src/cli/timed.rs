@@ -12,9 +12,10 @@ use crate::units::{Seconds, TokensPerSecond};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-/// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing.
+/// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing: an assumption, wide
+/// enough for the six comparisons made so far (SmolLM2-135M on the CPU of a busy machine, errors of -2.5 to +8.9 %).
 #[cfg(mlx)]
-pub(super) const LAYER_ERROR: f64 = 0.025;
+pub(super) const LAYER_ERROR: f64 = 0.05;
 
 /// The time of a decode step.
 #[derive(Clone, Copy, Debug)]
