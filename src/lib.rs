@@ -6,6 +6,7 @@
 pub mod advise;
 pub mod audit;
 pub mod bench;
+pub mod calibration;
 pub mod cli;
 pub mod data_dir;
 pub mod engine;

@@ -126,8 +126,6 @@ fn published_measurements_pass_but_for_known_rows() {
         // Marked as outliers in the file: their own authors doubt them.
         "m0887 implied-bandwidth impossible",
         "m2316 implied-bandwidth impossible",
-        // gpt-oss has rows of 2880, which groups of 128 do not divide, so mlx-lm cannot have quantised it like that.
-        "m2605 implied-bandwidth impossible",
         // Prompts of 26 to 530 tokens whose beginning was in a prefix cache.
         "m2327 prefill-above-peak impossible",
         "m2350 prefill-above-peak impossible",

@@ -4,7 +4,7 @@ use super::claim::{Claim, Kind, MemoryMetric, Range};
 use crate::predict::Engine;
 use crate::validation::Measurement;
 
-/// A row as a claim. Its model and machine are joined by [`crate::validation::join`].
+/// A row as a claim. Its model and machine are joined by [`crate::validation::join()`].
 #[must_use]
 pub fn claim(row: &Measurement) -> Claim {
     let flag = |name: &str| row.flags.iter().any(|f| f == name);

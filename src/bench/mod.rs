@@ -8,6 +8,8 @@
 pub mod energy;
 pub mod generation;
 pub mod http;
+#[cfg(mlx)]
+pub mod in_process;
 pub mod local;
 pub mod memory;
 pub mod mlx_lm;

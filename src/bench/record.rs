@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 pub struct EngineRecord {
     /// Label in the trials.
     pub label: String,
-    /// `http` or `mlx-lm`.
+    /// `http`, `mlx` (in process) or `mlx-lm`.
     pub via: String,
     /// Address of the server, or the command that was run.
     pub at: String,

@@ -47,9 +47,10 @@ impl Fit {
         loop {
             let (values, inverse) = solve(&points, &active)?;
             // A negative coefficient means that the points do not show this cost.
-            if let Some(worst) = (0..active.len()).filter(|&i| values[i] < 0.0).min_by(|&a, &b| {
-                values[a].total_cmp(&values[b])
-            }) {
+            if let Some(worst) = (0..active.len())
+                .filter(|&i| values[i] < 0.0)
+                .min_by(|&a, &b| values[a].total_cmp(&values[b]))
+            {
                 active.remove(worst);
                 if active.is_empty() {
                     return None;

@@ -1,7 +1,7 @@
 //! The operations of a step as kernels of known classes.
 
 use crate::graph::cache::{Cache, KvQuantisation};
-use crate::graph::op::Op;
+use crate::graph::op::{Binary, Op, Unary};
 use crate::graph::tape::{Node, Routing, Trace, TraceError};
 use crate::graph::{Call, Graph};
 use crate::model::{DType, Mode, Packing};
@@ -11,9 +11,17 @@ use std::fmt;
 /// Kernels whose time follows one law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Element-wise arithmetic and copies: launches, bytes read and written.
+    /// Reshapes, transposes, slices: calls. They cost no kernel, but they are built and evaluated.
+    View,
+    /// Element-wise arithmetic: launches, bytes read and written.
     Elementwise,
-    /// Norms, softmax, reductions, sorting: launches, bytes read and written.
+    /// Copies of arrays that no cache holds: launches, bytes read and written.
+    Copy,
+    /// Element-wise exponentials and their like: launches, bytes read and written.
+    Transcendental,
+    /// Norms: launches, bytes read and written.
+    Norm,
+    /// Softmax, reductions, sorting: launches, bytes read and written.
     Reduction,
     /// Rotary embedding: launches, bytes read and written.
     Rope,
@@ -62,7 +70,11 @@ impl fmt::Display for Class {
     /// The name in profiles.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::View => f.write_str("view"),
             Self::Elementwise => f.write_str("elementwise"),
+            Self::Copy => f.write_str("copy"),
+            Self::Transcendental => f.write_str("transcendental"),
+            Self::Norm => f.write_str("norm"),
             Self::Reduction => f.write_str("reduction"),
             Self::Rope => f.write_str("rope"),
             Self::Dense(dtype) => write!(f, "matvec-{dtype}"),
@@ -84,7 +96,8 @@ impl Work {
     }
 }
 
-/// The work of a decode step with `depth` tokens in the cache.
+/// The work of a decode step with `depth` tokens in the cache. On the CPU backend the last step still holds the
+/// caches when the next one is encoded, so that writing a token copies the whole cache (`copies`).
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -92,6 +105,7 @@ pub fn decode_work(
     graph: &Graph,
     depth: u32,
     kv: Option<KvQuantisation>,
+    copies: bool,
 ) -> Result<Work, TraceError> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
@@ -104,12 +118,12 @@ pub fn decode_work(
     }
     let mut work = Work::default();
     for node in trace.nodes() {
-        count(&trace, node, &mut work);
+        count(&trace, node, copies, &mut work);
     }
     Ok(work)
 }
 
-fn count(trace: &Trace, node: &Node, work: &mut Work) {
+fn count(trace: &Trace, node: &Node, copies: bool, work: &mut Work) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
     let bytes = |vars: &[crate::graph::tape::Var]| -> f64 {
@@ -128,13 +142,14 @@ fn count(trace: &Trace, node: &Node, work: &mut Work) {
         | Op::Broadcast
         | Op::Slice(_)
         | Op::Split(..)
-        | Op::Depends => {}
+        | Op::Depends => work.add(Class::View, &[1.0]),
         Op::Compiled(body) => {
             let body = trace.body(*body);
             let members = body.nodes.iter().filter(|n| n.op != Op::Broadcast);
             for member in members {
-                let bytes = 3.0 * (member.shape.elements() * member.dtype.bytes()) as f64;
-                work.add(Class::Elementwise, &[1.0, bytes]);
+                let arrays = member.inputs.len() as f64 + 1.0;
+                let bytes = arrays * (member.shape.elements() * member.dtype.bytes()) as f64;
+                work.add(elementwise(&member.op), &[1.0, bytes]);
             }
         }
         Op::QuantizedMatmul { packing, .. } => {
@@ -159,9 +174,8 @@ fn count(trace: &Trace, node: &Node, work: &mut Work) {
         }
         Op::Attention { .. } => attention(trace, node, work),
         Op::Rope(_) => work.add(Class::Rope, &[1.0, touched]),
-        Op::RmsNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::Softmax { .. }
+        Op::RmsNorm { .. } | Op::LayerNorm { .. } => work.add(Class::Norm, &[1.0, touched]),
+        Op::Softmax { .. }
         | Op::LogSumExp
         | Op::ArgReduce { .. }
         | Op::Reduce(..)
@@ -174,10 +188,31 @@ fn count(trace: &Trace, node: &Node, work: &mut Work) {
         Op::Gather(_) | Op::GatherAxis { .. } => {
             work.add(Class::Elementwise, &[1.0, 2.0 * out.bytes() as f64]);
         }
+        Op::SliceUpdate(_) if copies => work.add(Class::Copy, &[1.0, 2.0 * out.bytes() as f64]),
         Op::SliceUpdate(_) | Op::SliceMultiply(_) => {
             work.add(Class::Elementwise, &[1.0, 2.0 * bytes(&inputs[1..])]);
         }
-        _ => work.add(Class::Elementwise, &[1.0, touched]),
+        op => work.add(elementwise(op), &[1.0, touched]),
+    }
+}
+
+/// The class of an element-wise operation, by what it computes.
+fn elementwise(op: &Op) -> Class {
+    match op {
+        Op::Unary(
+            Unary::Cos
+            | Unary::Erf
+            | Unary::Exp
+            | Unary::Expm1
+            | Unary::Log
+            | Unary::Log1p
+            | Unary::Log2
+            | Unary::Sigmoid
+            | Unary::Sin
+            | Unary::Tanh,
+        )
+        | Op::Binary(Binary::LogAddExp | Binary::Power) => Class::Transcendental,
+        _ => Class::Elementwise,
     }
 }
 

@@ -58,6 +58,10 @@ pub struct Global {
     #[arg(long, global = true)]
     pub offline: bool,
 
+    /// A stored calibration to use instead of the newest of this machine
+    #[arg(long, global = true, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+
     /// A folder with chips.toml, macs.toml, prices.toml or models.json that add to or override the built-in data
     #[arg(long, global = true, value_name = "DIR", env = "MLXPLAN_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -87,8 +91,6 @@ pub enum Command {
     Compare(super::plan_args::CompareArgs),
     /// Whether the workloads of a plan file will hold on their Macs
     Check(super::plan_args::CheckArgs),
-    /// How far predictions lie from measurements
-    Validate(ValidateArgs),
     /// A self-contained HTML page with tables and plots, or one plot as SVG
     Report(super::plan_args::ReportArgs),
     /// Exact sizes of a model and the traffic of a decode step
@@ -97,6 +99,10 @@ pub enum Command {
     Models(ModelsArgs),
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
+    /// Time MLX's kernels on this machine and store a profile that predictions use
+    Calibrate(CalibrateArgs),
+    /// How far predictions lie from measurements
+    Validate(ValidateArgs),
     /// Measure the speed and memory of a running server, or of two against each other
     Bench(Box<BenchArgs>),
     /// Judge claimed measurements against physical bounds, exact model sizes and sound method
@@ -105,6 +111,59 @@ pub enum Command {
     Doctor,
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+}
+
+/// Arguments of `calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Take at most 20 seconds instead of 60, with fewer formats of weights
+    #[arg(long)]
+    pub quick: bool,
+
+    /// List the stored profiles instead of timing
+    #[arg(long, conflicts_with_all = ["quick", "compare"])]
+    pub list: bool,
+
+    /// Compare two stored profiles instead of timing
+    #[arg(long, num_args = 2, value_names = ["A", "B"])]
+    pub compare: Option<Vec<PathBuf>>,
+
+    /// Write the profile to this folder instead of the user's
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+/// Models that are run on this machine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run on this machine")]
+pub struct LiveArgs {
+    /// Predict this model's speed, then run it in this process
+    #[arg(long, value_name = "MODEL", requires = "random_weights")]
+    pub model: Option<String>,
+
+    /// Quantisation of the model
+    #[arg(long, value_name = "QUANT", requires = "model")]
+    pub quant: Option<String>,
+
+    /// Run with random weights of the model's shapes: nothing is downloaded
+    #[arg(long)]
+    pub random_weights: bool,
+
+    /// Climb a ladder of small models with random weights
+    #[arg(long, conflicts_with = "model")]
+    pub suite: bool,
+
+    /// Tokens in the cache when generation starts
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0,512,2048", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    pub depths: Vec<u32>,
+
+    /// Rounds in which prediction and run take turns
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    pub rounds: u32,
+
+    /// Run even when more memory is needed than there is
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `probe`.
@@ -139,6 +198,15 @@ pub struct MachineArgs {
     /// Memory of that machine in GiB
     #[arg(long, value_name = "GIB", requires = "bandwidth")]
     pub memory: Option<u64>,
+}
+
+impl MachineArgs {
+    /// Whether the machine that mlxplan runs on is meant.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.bandwidth.is_none()
+            && self.mac.as_deref().is_none_or(|m| m.eq_ignore_ascii_case("this"))
+    }
 }
 
 /// The run to plan for.
@@ -233,6 +301,14 @@ pub struct PredictArgs {
     #[arg(long)]
     pub explain: bool,
 
+    /// Time this model's own layers here first, with random weights
+    #[arg(long)]
+    pub time_layers: bool,
+
+    /// With --time-layers, time them even when they need more memory than there is
+    #[arg(long, requires = "time_layers")]
+    pub force: bool,
+
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]
     pub assume: Option<String>,
@@ -321,6 +397,10 @@ pub struct ValidateArgs {
     /// Write a plot of predicted against measured decode speeds to an SVG file
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+
+    /// What is run here.
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 /// Arguments of `audit`.

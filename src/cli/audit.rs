@@ -152,14 +152,18 @@ fn document(args: &AuditArgs, cases: &[Case], judged: &Judged, verbose: bool) ->
         Column::text("claim"),
         Column::text("verdict"),
         Column::text("rule"),
-        Column::text("numbers"),
-        Column::text("likely cause"),
+        // In a terminal they stand below the table, in full.
+        Column::text("numbers").droppable(1),
+        Column::text("likely cause").droppable(2),
     ]);
+    let mut details = Vec::new();
     for f in judged.findings.iter().take(SHOWN) {
         table.row([&f.claim, f.severity.name(), f.rule.name(), &f.numbers, &f.cause]);
+        details.push(format!("{}: {}. Likely cause: {}", f.claim, f.numbers, f.cause));
     }
     if !judged.findings.is_empty() {
         d.main_table(table);
+        d.notes(details);
     }
     let mut notes = Vec::new();
     if judged.findings.is_empty() {

@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 mod bench;
+mod calibrate;
 mod check;
 mod compare;
 mod completions;
@@ -10,16 +11,20 @@ mod doctor;
 mod explain;
 mod inspect;
 mod known;
+#[cfg(mlx)]
+mod local;
 mod macs;
 mod models;
 mod output;
 pub mod plan_args;
 mod predict;
 mod probe;
+mod published;
 mod recommend;
 pub mod reference;
 mod report;
 mod subjects;
+mod timed;
 mod validate;
 mod welcome;
 
@@ -43,6 +48,11 @@ pub enum Verdict {
     /// The interval straddles the limit.
     Uncertain = 3,
 }
+
+/// Said by commands that need MLX in a build without it.
+#[cfg(not(mlx))]
+const NO_MLX: &str = "this mlxplan was built without MLX, which this needs; from the source folder, \
+                      `cargo xtask run -- ARGS` builds it in and runs it";
 
 /// Exit code of usage, input and environment errors.
 const ERROR: u8 = 2;
@@ -96,6 +106,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
         Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
+        Some(Command::Calibrate(a)) => context.answer(calibrate::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
         Some(Command::Recommend(a)) => context.answer(recommend::run(&context, &a)?),

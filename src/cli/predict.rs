@@ -3,6 +3,7 @@
 use super::args::{PredictArgs, RunArgs};
 use super::explain;
 use super::subjects::kv_quantisation;
+use super::timed::Timing;
 use super::{Context, Verdict};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
@@ -17,11 +18,24 @@ use serde_json::json;
 
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
     let engine: Engine = args.engine.parse().map_err(|e: String| anyhow!("--engine: {e}"))?;
-    let machine = context.machine(&args.machine)?;
+    let machine = context.machine(&args.machine);
+    if !args.machine.is_here() {
+        // A wrong name is said before the model is read.
+        machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+    }
     let subject = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
     let settings = Settings { depths: args.depths.clone(), ..settings(&args.run, engine)? };
+    let timing = Timing::of(context, args, &subject, &settings)?;
+    let machine = match (machine, &timing) {
+        (Ok(machine), _) => machine,
+        (Err(_), Some(timing)) => return Ok((timing.alone(&subject, &settings), Verdict::Ok)),
+        (Err(e), None) => return Err(e),
+    };
     let coefficients = Coefficients::embedded()?;
-    let prediction = Prediction::of(coefficients, &subject, &machine, &settings)?;
+    let mut prediction = Prediction::of(coefficients, &subject, &machine, &settings)?;
+    if let Some(timing) = &timing {
+        timing.apply(&mut prediction);
+    }
     let changes = match (&prediction.memory, prediction.max_context) {
         (Some(m), Some(c)) if args.explain || m.judgement.verdict > memory::Verdict::Tight => {
             memory::advise(&subject, &machine, &settings.request, settings.reserve, (m, c))

@@ -2,13 +2,16 @@
 
 use super::Context;
 use super::args::MachineArgs;
+use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
 use crate::model::catalogue::Catalogue;
 use crate::model::source::hub::{HubOptions, Progress};
+use crate::model::{DType, Packing};
 use crate::predict::{Opened, Sources, Subject};
 use anyhow::{Result, anyhow, bail};
+use std::collections::HashMap;
 
 impl Context {
     /// The model catalogue, read on first use.
@@ -103,4 +106,23 @@ pub(super) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation
         Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
         Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
     }
+}
+
+/// The model with the same packing and activations of another type.
+pub(super) fn with_activations(subject: &Subject, dtype: DType) -> Result<Graph> {
+    let config = subject.source.config.as_ref();
+    let config = config.ok_or_else(|| anyhow!("{} has no configuration", subject.id))?;
+    let mut graph = Graph::new(config, dtype)?;
+    let known: HashMap<&str, Option<Packing>> =
+        subject.graph.params().modules().iter().map(|m| (m.path.as_str(), m.packing)).collect();
+    graph.pack(|module| known.get(module.path.as_str()).copied());
+    Ok(graph)
+}
+
+/// The model with float32 activations; `None` when it has them already.
+pub(super) fn in_float32(subject: &Subject) -> Result<Option<Graph>> {
+    if subject.graph.dtype() == DType::F32 {
+        return Ok(None);
+    }
+    with_activations(subject, DType::F32).map(Some)
 }

@@ -29,6 +29,8 @@ pub struct ChipEvidence {
     pub rows: u32,
     /// Configurations: owner, chip, model, format.
     pub configurations: u32,
+    /// Classes of predictions ([`super::interval`]) among them.
+    pub classes: Vec<String>,
 }
 
 /// A figure for every law.
@@ -160,10 +162,11 @@ impl Coefficients {
             .find(|c| c.law == law && c.generation == target.generation && c.tier == target.tier)
     }
 
-    /// Factor on the logarithmic width of an interval for a chip: 1 where it was measured.
+    /// Factor on the logarithmic width of an interval for a chip: 1 where predictions of this class were measured on it.
     #[must_use]
-    pub fn chip_width(&self, law: &str, target: &Target) -> f64 {
-        if self.evidence(law, target).is_some() { 1.0 } else { self.file.unseen_chip.of(law) }
+    pub fn chip_width(&self, law: &str, target: &Target, class: &str) -> f64 {
+        let seen = self.evidence(law, target).is_some_and(|c| c.classes.iter().any(|k| k == class));
+        if seen { 1.0 } else { self.file.unseen_chip.of(law) }
     }
 
     /// The same for a context of `tokens` tokens: 1 where contexts were measured.

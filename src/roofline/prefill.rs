@@ -44,8 +44,8 @@ parameters! {
     Plain "gflops.plain" 1.17 0.2 0.8 1.8 "factor with 16-bit weights";
     Experts "experts" 0.7 0.3 0.2 1.2 "rate of expert products in units of dense ones";
     ExpertsMatrix "experts.matrix" 0.62 0.3 0.1 1.2 "the same with matrix units";
-    ExpertBytes "expert_bytes" 0.3 0.5 0.05 1.5 "fraction of the bus at which the chosen experts of a chunk are read";
-    ExpertBytesMatrix "expert_bytes.matrix" 0.5 0.5 0.05 3.0 "the same with matrix units";
+    ExpertBytes "expert_bytes" 0.3 0.5 0.05 1.0 "fraction of the bus at which the chosen experts of a chunk are read";
+    ExpertBytesMatrix "expert_bytes.matrix" 0.5 0.5 0.05 1.0 "the same with matrix units";
     Recurrent "recurrent_mflop" 26.0 0.5 1.0 200.0 "work of a recurrent layer per token, in MFLOP of a dense product";
     RecurrentMatrix "recurrent_mflop.matrix" 120.0 0.5 5.0 800.0 "the same in MFLOP of a matrix unit";
     Attention "attention" 0.85 0.3 0.2 2.0 "rate of attention in units of dense products";

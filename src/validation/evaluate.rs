@@ -275,12 +275,12 @@ impl Rates<'_, '_> {
     }
 
     /// Factor on the width of the interval for the chip.
-    fn chip_width(&self, which: Which) -> f64 {
+    fn chip_width(&self, which: Which, class: &str) -> f64 {
         let c = self.tools.coefficients;
         if self.basis == Basis::ChipLeftOut {
             return c.file().unseen_chip.of(which.name());
         }
-        let width = |t: &Target| c.chip_width(which.name(), t);
+        let width = |t: &Target| c.chip_width(which.name(), t, class);
         self.observed.targets.iter().map(width).fold(1.0, f64::max)
     }
 
@@ -291,7 +291,7 @@ impl Rates<'_, '_> {
         let which = if self.observed.program.runs_gguf() { Which::Gguf } else { Which::Mlx };
         let predicted = self.held(which).unwrap_or_else(|| self.observed.predicted_decode(c, f));
         let class = decode_class(self.observed.program, f.weight_bytes_per_step(), f.has_experts());
-        let width = self.chip_width(which)
+        let width = self.chip_width(which, class)
             * c.depth_width(self.observed.step().tokens)
             * c.architecture_width(&self.observed.architecture);
         let band = c.decode_band(class).widened(width);
@@ -307,11 +307,11 @@ impl Rates<'_, '_> {
             Some(rate) => rate,
             None => self.observed.predicted_prefill(c, f)?,
         };
-        let matrix_units = self.observed.targets.iter().any(|t| t.matrix_units);
-        let width = self.chip_width(Which::Prefill)
+        let class = prefill_class(self.observed.targets.iter().any(|t| t.matrix_units));
+        let width = self.chip_width(Which::Prefill, class)
             * c.prompt_width(prompt.tokens)
             * c.architecture_width(&self.observed.architecture);
-        let band = c.prefill_band(prefill_class(matrix_units)).widened(width);
+        let band = c.prefill_band(class).widened(width);
         Some(self.row(Metric::Prefill, measured, predicted, band))
     }
 

@@ -2,6 +2,7 @@
 
 use super::dataset::{Dataset, Observed};
 use super::score::{balance, weighted_quantile};
+use crate::hardware::Tier;
 use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile, PerLaw};
 use crate::roofline::decode::{self, DecodeLaw};
 use crate::roofline::fit::{Law, Observation, Regression, Solution};
@@ -190,22 +191,26 @@ impl<'d, 'a> Problem<'d, 'a> {
     }
 
     fn evidence(&self) -> Vec<ChipEvidence> {
-        let mut chips: BTreeMap<(u32, crate::hardware::Tier), (u32, BTreeSet<&str>)> =
-            BTreeMap::new();
+        let mut chips: BTreeMap<(u32, Tier), Vec<&Observed<'_>>> = BTreeMap::new();
         for row in &self.rows {
-            let Some(target) = row.targets.first() else { continue };
-            let entry = chips.entry((target.generation, target.tier)).or_default();
-            entry.0 += 1;
-            entry.1.insert(&row.configuration);
+            if let Some(target) = row.targets.first() {
+                chips.entry((target.generation, target.tier)).or_default().push(row);
+            }
         }
         chips
             .into_iter()
-            .map(|((generation, tier), (rows, configurations))| ChipEvidence {
-                law: self.which.name().to_owned(),
-                generation,
-                tier,
-                rows,
-                configurations: configurations.len() as u32,
+            .map(|((generation, tier), rows)| {
+                let configurations: BTreeSet<&str> =
+                    rows.iter().map(|r| r.configuration.as_str()).collect();
+                let classes: BTreeSet<&str> = rows.iter().map(|r| self.class(r)).collect();
+                ChipEvidence {
+                    law: self.which.name().to_owned(),
+                    generation,
+                    tier,
+                    rows: rows.len() as u32,
+                    configurations: configurations.len() as u32,
+                    classes: classes.into_iter().map(str::to_owned).collect(),
+                }
             })
             .collect()
     }
@@ -249,29 +254,44 @@ impl<'d, 'a> Problem<'d, 'a> {
 
     /// Bands of the ratio of measured to predicted, by class, from the rows predicted without their owner.
     fn bands(&self, held: &[HeldOut]) -> Vec<ClassBand> {
-        let mut classes: BTreeMap<&str, Vec<(f64, &str)>> = BTreeMap::new();
+        let mut classes: BTreeMap<&str, Vec<(f64, &Observed<'_>)>> = BTreeMap::new();
         for ((row, o), h) in self.rows.iter().zip(&self.observations).zip(held) {
             let ratio = -o.log_time - h.owner_out.ln();
-            classes.entry(self.class(row)).or_default().push((ratio, &row.configuration));
+            classes.entry(self.class(row)).or_default().push((ratio, row));
         }
         classes
             .into_iter()
             .map(|(class, ratios)| {
-                let weights = balance(ratios.iter().map(|(_, c)| *c));
+                let weights = balance(ratios.iter().map(|(_, r)| r.configuration.as_str()));
+                let configurations = weights.iter().sum::<f64>().round() as u32;
                 let sample: Vec<(f64, f64)> =
                     ratios.iter().zip(weights).map(|((r, _), w)| (*r, w)).collect();
-                let at = |q: f64| rounded(weighted_quantile(&sample, q).exp());
-                let configurations: BTreeSet<&str> = ratios.iter().map(|(_, c)| *c).collect();
-                let p80 = [at(0.1).min(1.0), at(0.9).max(1.0)];
-                let p90 = [at(0.05).min(p80[0]), at(0.95).max(p80[1])];
-                ClassBand {
-                    class: class.to_owned(),
-                    configurations: configurations.len() as u32,
-                    band: Band { p80, p90 },
-                }
+                let clusters: BTreeSet<(&str, &str)> =
+                    ratios.iter().map(|(_, r)| (r.row.owner(), r.chip.as_str())).collect();
+                let at = |q: f64, z: f64| {
+                    let wide = weighted_quantile(&sample, q) * few_clusters(z, clusters.len());
+                    rounded(wide.exp())
+                };
+                let p80 = [at(0.1, Z_80).min(1.0), at(0.9, Z_80).max(1.0)];
+                let p90 = [at(0.05, Z_90).min(p80[0]), at(0.95, Z_90).max(p80[1])];
+                ClassBand { class: class.to_owned(), configurations, band: Band { p80, p90 } }
             })
             .collect()
     }
+}
+
+/// Quantiles of the normal distribution at the upper ends of 80 % and 90 % intervals.
+const Z_80: f64 = 1.2816;
+const Z_90: f64 = 1.6449;
+
+/// Factor on a logarithmic width that was learnt from few clusters (owner and chip): the quantile of Student's t over
+/// that of the normal distribution, with one degree of freedom less than clusters, but at least three (Abramowitz and
+/// Stegun 26.7.5).
+fn few_clusters(z: f64, clusters: usize) -> f64 {
+    let freedom = clusters.saturating_sub(1).max(3) as f64;
+    let first = (z.powi(3) + z) / (4.0 * freedom);
+    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * freedom.powi(2));
+    (z + first + second) / z
 }
 
 /// Factors that are tried on the width of intervals for a chip without rows, in hundredths.

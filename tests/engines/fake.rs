@@ -58,6 +58,8 @@ pub enum Conduct {
     EveryOther,
     /// The prompt is cut down to this many tokens.
     Truncate(u32),
+    /// Whole answers, also when a stream is asked for.
+    NeverStreams,
     /// The answer repeats the request's `Authorization` header.
     RepeatsKey,
 }
@@ -241,7 +243,7 @@ impl Reply<'_> {
             },
             _ => {}
         }
-        if streamed { self.tokens() } else { self.whole() }
+        if streamed && self.conduct != Conduct::NeverStreams { self.tokens() } else { self.whole() }
     }
 
     fn wanted(&self) -> u32 {

@@ -176,6 +176,20 @@ fn an_answer_without_streaming_has_no_decode_rate() {
 }
 
 #[test]
+fn a_server_that_does_not_stream_is_still_measured_end_to_end() {
+    let t = run(Program::OpenAi, Conduct::NeverStreams).unwrap();
+    assert_eq!((t.flags, t.generated_tokens), (vec![Flag::NotStreamed], Some(20)));
+    assert!(t.end_to_end_tokens_per_s.is_some() && t.ttft_s.is_none());
+    // LM Studio answers some errors with 200 and one object.
+    let said = Conduct::Status(200, "{\"error\":{\"message\":\"no model loaded\"}}");
+    let e = run(Program::OpenAi, said).unwrap_err();
+    assert_eq!(
+        (e.kind(), e.to_string().contains("no model loaded")),
+        (FailureKind::Reported, true)
+    );
+}
+
+#[test]
 fn keys_go_to_the_server_and_into_no_message() {
     let fake = Fake::start(Program::OpenAi, Conduct::RepeatsKey);
     let address = Address::parse(&fake.address, false).unwrap();

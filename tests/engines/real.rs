@@ -264,3 +264,22 @@ fn mlx_lm_benchmark_runs_as_a_subprocess() {
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     assert!(stderr(&output).contains("failed"), "{}", stderr(&output));
 }
+
+#[test]
+fn mlx_in_process_agrees_with_mlx_lm() {
+    let _alone = alone();
+    let model = mlx_model();
+    let shared = ["--model", &model, "--depths", "16", "--generate", "8", "--trials", "3"];
+    let program = brought("venv/bin/mlx_lm.benchmark");
+    let ours = json(&[&["--engine", "mlx"][..], &shared].concat());
+    let theirs = json(&[&["--engine", "mlx-lm", "--mlx-lm", &program][..], &shared].concat());
+    let trial = &ours["trials"][1];
+    assert_eq!((&trial["count_source"], &trial["generated_tokens"]), (&"engine".into(), &8.into()));
+    assert_eq!(trial["token_times_s"].as_array().unwrap().len(), 8);
+    assert!(number(&trial["memory"]["mlx_peak_bytes"]) > 90e6, "{trial}");
+    let median =
+        |report: &Value| number(&report["summary"][0]["metrics"]["decode_tokens_per_s"]["median"]);
+    // Same kernels on the same machine; other work on it may disturb either.
+    let ratio = median(&ours) / median(&theirs);
+    assert!((0.3..3.0).contains(&ratio), "{ratio}");
+}

@@ -2,5 +2,6 @@
 #![cfg(mlx)]
 
 mod families;
+mod files;
 mod reference;
 mod smollm2;

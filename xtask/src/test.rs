@@ -23,12 +23,9 @@ pub fn run(project: &Project) -> Result<()> {
         step("macOS types", || check_macos::run(project))?;
     }
     step("documentation", || {
-        Ok(cmd!(
-            sh,
-            "cargo doc {config...} --workspace --no-deps --document-private-items --features mlx"
-        )
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()?)
+        Ok(cmd!(sh, "cargo doc {config...} --workspace --no-deps --features mlx")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()?)
     })?;
     step("fit", || fit::run(project, true))?;
     step("tests, without MLX", || Ok(cmd!(sh, "cargo test --workspace").run()?))?;

@@ -80,10 +80,13 @@ pub struct Needs {
     pub headroom: Bytes,
 }
 
+/// Opens a model by its name and the quantisation asked for.
+pub type OpenModel<'a> = dyn Fn(&str, Option<&str>) -> Result<Subject, String> + 'a;
+
 /// How names in a plan are looked up; an error is what to tell the user.
 pub struct Lookup<'a> {
     /// A model with the quantisation asked for.
-    pub model: &'a dyn Fn(&str, Option<&str>) -> Result<Subject, String>,
+    pub model: &'a OpenModel<'a>,
     /// A Mac.
     pub mac: &'a dyn Fn(&str) -> Result<Machine, String>,
 }

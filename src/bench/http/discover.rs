@@ -144,7 +144,7 @@ fn ollama(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>, H
         .and_then(|info| info.iter().find(|(k, _)| k.ends_with(".context_length")))
         .and_then(|(_, v)| u32::try_from(v.as_u64()?).ok());
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&show, "/details/quantization_level"),
         format: text(&show, "/details/format"),
@@ -167,7 +167,7 @@ fn llama_cpp(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.cloned().unwrap_or_default();
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&props, "/model_ftype").or_else(|| text(&entry, "/meta/ftype")),
         format: Some("gguf".to_owned()),
@@ -204,7 +204,7 @@ fn lm_studio(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.map(|m| (*m).clone()).unwrap_or_default();
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&entry, "/quantization"),
         format: text(&entry, "/compatibility_type"),
@@ -251,7 +251,7 @@ fn openai(client: &Client, wanted: Option<&str>) -> Result<ServerInfo, HttpError
     };
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let model = Loaded {
-        id: name.to_owned(),
+        id: shorten(name),
         request_name: (!name.is_empty() && (kind != ServerKind::MlxLm || wanted.is_some()))
             .then(|| name.to_owned()),
         context_tokens: entry.and_then(|m| count(m, "/max_model_len")),

@@ -27,6 +27,10 @@ impl Pending {
         if line.text.is_empty() {
             return self.complete();
         }
+        // A server that does not stream answers with one JSON object, an error perhaps.
+        if line.text.starts_with('{') && self.data.is_none() {
+            return Some(Event { data: line.text, at: line.at, is_error: false });
+        }
         let (field, value) = line.text.split_once(':').unwrap_or((&line.text, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
@@ -99,6 +103,7 @@ mod tests {
             [("bad".to_owned(), true), plain("x")]
         );
         assert_eq!(events("data\n\n"), [plain("")]);
+        assert_eq!(events("{\"error\":\"x\"}"), [plain("{\"error\":\"x\"}")]);
     }
 
     proptest::proptest! {

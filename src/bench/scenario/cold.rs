@@ -3,7 +3,7 @@
 use crate::bench::memory::end_family;
 use crate::bench::run::Run;
 use crate::bench::stats::Summary;
-use crate::bench::trial::{Failure, FailureKind, Trial};
+use crate::bench::trial::Trial;
 use serde::{Deserialize, Serialize};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -169,11 +169,5 @@ fn summarise(engine: String, trials: &[Trial], ready: &[f64]) -> Cold {
         second_ttft_s: all(SECOND, &|t| t.ttft_s),
         load_s: Summary::of(&loads),
         own_load_s: all(FIRST, &|t| t.own.load_s),
-    }
-}
-
-impl From<ColdError> for Failure {
-    fn from(e: ColdError) -> Self {
-        Self { kind: FailureKind::Engine, message: e.to_string() }
     }
 }

@@ -16,17 +16,22 @@ pub struct BenchArgs {
     #[arg(long, value_name = "URL", conflicts_with = "compare")]
     pub server: Option<String>,
 
-    /// Another way to run --model: mlx-lm runs mlx_lm.benchmark
+    /// Another way to run --model: mlx in this process (a folder, or any model with --random-weights), mlx-lm by
+    /// mlx_lm.benchmark
     #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["server", "compare"], requires = "model")]
     pub engine: Option<EngineArg>,
 
-    /// Two engines, measured in turn: [MODEL@]URL each
+    /// Two engines, measured in turn: URL or MODEL@URL each
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub compare: Vec<String>,
 
     /// The model as the server calls it; case and / _ : . - do not matter. Not needed when the server has one model
     #[arg(long, value_name = "MODEL", conflicts_with = "compare")]
     pub model: Option<String>,
+
+    /// With --engine mlx: random weights of the model's shapes instead of its files
+    #[arg(long, requires = "engine")]
+    pub random_weights: bool,
 
     /// The connection to servers.
     #[command(flatten)]
@@ -115,7 +120,7 @@ pub struct ProtocolArgs {
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Vec<PathBuf>,
 
-    /// Context lengths of depth and resume, and prompt lengths of mlx-lm, comma separated (default: 512 and doublings
+    /// Context lengths of depth and resume, and prompt lengths of mlx and mlx-lm, comma separated (default: 512 and doublings
     /// up to the server's context)
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(16..=4_194_304))]
     pub depths: Vec<u32>,
@@ -165,6 +170,8 @@ pub struct LoadArgs {
 /// Engines without a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineArg {
+    /// MLX in this process
+    Mlx,
     /// mlx_lm.benchmark as a subprocess
     MlxLm,
 }

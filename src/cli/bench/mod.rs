@@ -3,6 +3,7 @@
 pub mod args;
 mod document;
 mod engines;
+mod in_process;
 mod sections;
 
 use super::{Context, Verdict};
@@ -50,6 +51,7 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
         notes: Vec::new(),
     };
     match args.engine {
+        Some(EngineArg::Mlx) => in_process::run(context, args, &mut record)?,
         Some(EngineArg::MlxLm) => mlx_lm(context, args, &mut record)?,
         None => servers(context, args, &mut record)?,
     }

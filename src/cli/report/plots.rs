@@ -5,8 +5,8 @@ use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
 use crate::cli::plan_args::Plot;
+use crate::cli::published;
 use crate::cli::recommend::{format_name, short};
-use crate::cli::validate;
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::predict::memory::budget;
@@ -37,7 +37,7 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
 pub(super) fn measured(context: &Context) -> Result<Scatter> {
-    validate::shipped_plot(context)
+    published::shipped_plot(context)
 }
 
 /// Contexts from 256 tokens to what the model was made for, evenly on the logarithm.
@@ -94,14 +94,14 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
     };
     let found: Vec<(f64, f64, f64, f64)> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
-    let area = |name: &str, of: &dyn Fn(&(f64, f64, f64, f64)) -> (f64, f64)| Mark {
+    let area = |name: &str, of: fn(&(f64, f64, f64, f64)) -> (f64, f64)| Mark {
         name: name.to_owned(),
         shape: Shape::Area(found.iter().map(|p| (p.0, of(p).0, of(p).1)).collect()),
     };
     let mut marks = vec![
-        area("weights", &|p| (0.0, p.1)),
-        area("cache and states", &|p| (p.1, p.2.min(p.3))),
-        area("everything else at the peak", &|p| (p.2.min(p.3), p.3)),
+        area("weights", |p| (0.0, p.1)),
+        area("cache and states", |p| (p.1, p.2.min(p.3))),
+        area("everything else at the peak", |p| (p.2.min(p.3), p.3)),
     ];
     let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
     marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));

@@ -57,6 +57,30 @@ impl Drop for Wired {
     }
 }
 
+/// Version of MLX.
+#[must_use]
+pub fn version() -> String {
+    // SAFETY: a string made here and freed here.
+    unsafe {
+        let mut text = mlx_sys::mlx_string_new();
+        let known = mlx_sys::mlx_version(&raw mut text) == 0;
+        let out = if known {
+            let data = mlx_sys::mlx_string_data(text);
+            std::ffi::CStr::from_ptr(data).to_string_lossy().into_owned()
+        } else {
+            String::new()
+        };
+        mlx_sys::mlx_string_free(text);
+        out
+    }
+}
+
+/// `metal` or `cpu`.
+#[must_use]
+pub fn backend() -> &'static str {
+    if recommended_bytes().is_some() { "metal" } else { "cpu" }
+}
+
 /// `max_recommended_working_set_size` of the GPU; `None` without Metal.
 fn recommended_bytes() -> Option<usize> {
     let mut metal = false;

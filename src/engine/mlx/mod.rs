@@ -2,10 +2,12 @@
 //!
 //! [`Model`] executes the trace of a graph operation by operation, so that every family runs that has a Graph.
 
+pub mod clock;
 mod error;
 mod execute;
 mod fused;
 mod generate;
+mod kernel_timing;
 mod kernels;
 mod layer_timing;
 mod memory;
@@ -21,8 +23,9 @@ use mlx_rs as rs;
 
 pub use error::EngineError;
 pub use generate::{Finish, Generation, Request};
+pub use kernel_timing::{Progress, calibrate};
 pub use layer_timing::{LayerEstimate, LayerTimer};
-pub use memory::{Memory, clear_cache, reset_peak};
+pub use memory::{Memory, backend, clear_cache, reset_peak, version};
 pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
 pub use sampled::{Kind, Sampled};

@@ -1,5 +1,6 @@
 //! A model that runs: its graph, its tensors, and a generation's cache.
 
+use super::clock::Instant;
 use super::error::EngineError;
 use super::execute::{Inputs, Memo, execute};
 use super::ops::{Array, Ops, async_eval, eval};
@@ -186,7 +187,7 @@ impl Session<'_, '_> {
     }
 
     /// Generates `steps` tokens from an arbitrary one, the next step always under way while a token is read; returns
-    /// the seconds of each.
+    /// the seconds of each, by [`super::clock`].
     ///
     /// # Errors
     /// When the model cannot run or MLX fails.
@@ -195,7 +196,7 @@ impl Session<'_, '_> {
         let first = self.model.tokens(&[1], self.batch)?;
         let mut current = self.step(&first)?;
         self.start(&current)?;
-        let mut last = std::time::Instant::now();
+        let mut last = Instant::now();
         for n in 0..=steps {
             let next = if n < steps {
                 let input = self.next_input(&current.token)?;
@@ -206,12 +207,11 @@ impl Session<'_, '_> {
                 None
             };
             eval(&[&current.token])?;
-            let now = std::time::Instant::now();
             // The first ends a step that began before the clock.
             if n > 0 {
-                times.push((now - last).as_secs_f64());
+                times.push(last.seconds());
             }
-            last = now;
+            last = Instant::now();
             let Some(next) = next else { break };
             current = next;
         }

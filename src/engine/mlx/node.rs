@@ -133,7 +133,7 @@ pub(super) fn single(
         (Op::Arange { start, step }, []) => ops.arange(*start, *step, shape.dim(0), dtype),
         (Op::Hadamard { scale }, [x]) => ops.hadamard(x, *scale),
         (Op::ConvertFp8 { to: true }, [x]) => ops.to_fp8(x),
-        (Op::ConvertFp8 { to: false }, [x]) => ops.from_fp8(x, dtype),
+        (Op::ConvertFp8 { to: false }, [x]) => ops.fp8_to(x, dtype),
         _ => indexed(ops, op, inputs, shape, dtype),
     }
 }

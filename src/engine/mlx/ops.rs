@@ -163,7 +163,7 @@ impl Ops {
     }
 
     /// An array from host memory; `bytes` must hold the elements of `shape` densely.
-    pub fn from_bytes(&self, bytes: &[u8], shape: &Shape, dtype: DType) -> Result<Array> {
+    pub fn host_array(&self, bytes: &[u8], shape: &Shape, dtype: DType) -> Result<Array> {
         if bytes.len() as u64 != shape.elements() * dtype.bytes() {
             return Err(EngineError::Unsupported(format!("host data for {shape:?} {dtype}")));
         }
@@ -185,7 +185,7 @@ impl Ops {
     }
 
     pub fn numbers(&self, values: &[f64], shape: &Shape, dtype: DType) -> Result<Array> {
-        self.from_bytes(&scalar::bytes(values, dtype), shape, dtype)
+        self.host_array(&scalar::bytes(values, dtype), shape, dtype)
     }
 
     pub fn as_type(&self, x: &Array, dtype: DType) -> Result<Array> {
@@ -500,7 +500,7 @@ impl Ops {
         one("to_fp8", |r| unsafe { mlx_sys::mlx_to_fp8(r, x.as_ptr(), self.s()) })
     }
 
-    pub fn from_fp8(&self, x: &Array, dtype: DType) -> Result<Array> {
+    pub fn fp8_to(&self, x: &Array, dtype: DType) -> Result<Array> {
         one("from_fp8", |r| unsafe {
             mlx_sys::mlx_from_fp8(r, x.as_ptr(), scalar::code(dtype), self.s())
         })

@@ -3,6 +3,7 @@
 //! Layers that do the same operations on the same shapes take the same time. So a step is run with a few copies of one
 //! layer of each kind, each copy with tensors and cache of its own, and with everything before and after the layers.
 
+use super::clock::Instant;
 use super::error::EngineError;
 use super::execute::{Inputs, Memo, load, run_node};
 use super::ops::{Array, Ops, async_eval, eval};
@@ -14,7 +15,7 @@ use crate::graph::shape::Shape;
 use crate::graph::tape::{Node, Routing, Source, Stage, Trace, Var};
 use crate::model::DType;
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
+use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -158,16 +159,15 @@ impl<'g> Sampled<'g> {
     pub fn time(&mut self, counts: &[u32], steps: u32) -> Result<Vec<f64>> {
         let mut times = Vec::new();
         let mut current = self.step(counts)?;
-        let mut last = std::time::Instant::now();
+        let mut last = Instant::now();
         for n in 0..=steps {
             let next = if n < steps { Some(self.step(counts)?) } else { None };
             eval(&[&current])?;
-            let now = std::time::Instant::now();
             // The first ends a step that began before the clock.
             if n > 0 {
-                times.push((now - last).as_secs_f64());
+                times.push(last.seconds());
             }
-            last = now;
+            last = Instant::now();
             let Some(next) = next else { break };
             current = next;
         }
@@ -223,9 +223,8 @@ impl Part<'_> {
         for &n in nodes.into_iter().flatten() {
             let node = &self.trace.nodes()[n];
             for &var in self.trace.inputs(node) {
-                if !values.contains_key(&var) {
-                    let array = self.input(var, copy, &cache)?;
-                    values.insert(var, array);
+                if let Entry::Vacant(place) = values.entry(var) {
+                    place.insert(self.input(var, copy, &cache)?);
                 }
             }
             let made = {

@@ -2,7 +2,7 @@
 //!
 //! The work is split so that it can be tested anywhere. [`Readings`] are what the operating system said; on macOS
 //! they are gathered natively (`sysctl`, IOKit, Metal) without root and without subprocesses except `pmset`, with
-//! `system_profiler` as a fall-back. [`interpret`] turns readings into a [`Probe`] and is the same everywhere, so
+//! `system_profiler` as a fall-back. [`interpret()`] turns readings into a [`Probe`] and is the same everywhere, so
 //! recorded readings of any Mac can be replayed on Linux. [`dump`] makes readings out of the output of shell commands.
 
 #[cfg(any(target_os = "macos", test))]

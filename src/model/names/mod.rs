@@ -1,8 +1,8 @@
 //! What a user means by a model: names, size classes, files, repositories.
 //!
-//! [`parse_model_spec`] tells the kinds apart; [`resolve`] finds a name in the catalogue. The rules, in order:
+//! [`parse_model_spec`] tells the kinds apart; [`resolve()`] finds a name in the catalogue. The rules, in order:
 //!
-//! 1. an id or alias of the catalogue, compared by [`key`] (case and separators do not matter), with or without the
+//! 1. an id or alias of the catalogue, compared by [`key()`] (case and separators do not matter), with or without the
 //!    organisation; any organisation is accepted, because conversions live under other ones;
 //! 2. the same after taking off a quantisation suffix (`-4bit`, `-mxfp4`, `-MLX-8bit`, …);
 //! 3. a size class (`32B`, `30B-A3B`), which gives a list and never a single model;

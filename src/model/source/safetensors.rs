@@ -298,7 +298,9 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader { tensors: Vec::new(), format: None };
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        header.format = map.next_value::<RawMetadata>()?.format;
+                        // `mx.save_safetensors` writes null when there is none.
+                        let metadata = map.next_value::<Option<RawMetadata>>()?;
+                        header.format = metadata.and_then(|m| m.format);
                     } else if header.tensors.len() == MAX_TENSORS {
                         return Err(M::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     } else {

@@ -81,7 +81,7 @@ impl Speed {
         let band = coefficients.decode_band(class);
         let evidence = Evidence::of_decode(coefficients, target, self.engine);
         let mut warnings = self.remarks.clone();
-        let width = self.doubts(coefficients, target, request, &evidence, &mut warnings);
+        let width = self.doubts(coefficients, target, request, class, &evidence, &mut warnings);
         let (interval_80, interval_90) = band.widened(width).around(rate);
         Decode {
             tokens_per_s: rate,
@@ -120,12 +120,13 @@ impl Speed {
         coefficients: &Coefficients,
         target: &Target,
         request: &SpeedRequest,
+        class: &str,
         evidence: &Evidence,
         warnings: &mut Vec<String>,
     ) -> f64 {
         let file = coefficients.file();
         let law = if self.engine.program().runs_gguf() { "gguf" } else { "mlx" };
-        let mut width = coefficients.chip_width(law, target);
+        let mut width = coefficients.chip_width(law, target, class);
         evidence.chip_doubt(target, warnings);
         let end = request.context_tokens.saturating_add(request.generate_tokens);
         let depth = coefficients.depth_width(f64::from(end));

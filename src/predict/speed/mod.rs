@@ -1,7 +1,7 @@
 //! Speed of a model on a machine: decode and prefill with intervals, terms and evidence.
 //!
-//! [`Speed`] holds a model's features and can be evaluated for any machine and depth in microseconds; [`decode`] and
-//! [`prefill`] are the short way for one prediction.
+//! [`Speed`] holds a model's features and can be evaluated for any machine and depth in microseconds; [`decode()`] and
+//! [`prefill()`] are the short way for one prediction.
 
 mod decode;
 mod evidence;

@@ -61,7 +61,8 @@ impl Speed {
         let evidence = Evidence::of_prefill(coefficients, target);
         let mut warnings = self.remarks.clone();
         evidence.chip_doubt(target, &mut warnings);
-        let mut width = coefficients.chip_width("prefill", target)
+        let class = prefill_class(target.matrix_units);
+        let mut width = coefficients.chip_width("prefill", target, class)
             * coefficients.architecture_width(&self.model_type);
         if self.engine != Engine::Mlx {
             width *= 1.5;
@@ -85,7 +86,6 @@ impl Speed {
                     .to_owned(),
             );
         }
-        let class = prefill_class(target.matrix_units);
         let (interval_80, interval_90) =
             coefficients.prefill_band(class).widened(width).around(rate);
         let terms = time

@@ -28,11 +28,13 @@ const HYBRID: &str = "Qwen/Qwen3.5-4B";
 const WINDOWS: &str = "google/gemma-3-4b-it";
 const MODELS: [&str; 4] = [DENSE, EXPERTS, HYBRID, WINDOWS];
 
-/// `../shared/design/REFERENCE-REPORTS.md` R4: Qwen2.5 4-bit on the 40-core M4 Max with mlx-lm.
+/// A field report of December 2025: Qwen2.5 4-bit on the 40-core M4 Max with mlx-lm. It does not say how long contexts
+/// were, so the default request stands in.
 #[test]
-fn the_reports_of_r4_lie_within_their_intervals() {
+fn the_field_report_of_m4_max_lies_within_their_intervals() {
     let m4_max = target("m4max-40/128");
-    let request = SpeedRequest { context_tokens: 128, generate_tokens: 200, ..Default::default() };
+    let request = SpeedRequest::default();
+    let mut outside = Vec::new();
     for (id, measured) in [
         ("Qwen/Qwen2.5-0.5B-Instruct", 385.0),
         ("Qwen/Qwen2.5-3B-Instruct", 156.0),
@@ -41,8 +43,12 @@ fn the_reports_of_r4_lie_within_their_intervals() {
     ] {
         let d = speed(id, "4bit").decode(coefficients(), &m4_max, &request);
         let [low, high] = d.interval_90;
-        assert!(low <= measured && measured <= high, "{id}: {measured} in {low}..{high}");
+        if measured < low || measured > high {
+            outside
+                .push(format!("{id}: {measured} of {:.1} in {low:.1}..{high:.1}", d.tokens_per_s));
+        }
     }
+    assert!(outside.is_empty(), "{outside:?}");
 }
 
 #[test]

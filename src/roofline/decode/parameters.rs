@@ -42,8 +42,8 @@ parameters! {
     LaunchM3 "launch.m3" [1.0 0.05] [1.0 0.02] 0.6 1.6 "deviation of M3";
     LaunchM4 "launch.m4" [1.0 0.05] [1.0 0.02] 0.6 1.6 "deviation of M4";
     LaunchM5 "launch.m5" [1.0 0.05] [1.0 0.02] 0.6 1.6 "deviation of M5 and later";
-    LaunchPro "launch.pro" [1.5 0.1] [1.5 0.02] 0.7 3.0 "factor of Pro chips on the time of a launch";
-    LaunchMax "launch.max" [1.35 0.1] [1.35 0.02] 0.7 3.0 "factor of Max chips";
+    LaunchPro "launch.pro" [1.7 0.1] [1.5 0.02] 0.7 3.0 "factor of Pro chips on the time of a launch";
+    LaunchMax "launch.max" [1.4 0.1] [1.35 0.02] 0.7 3.0 "factor of Max chips";
     LaunchUltra "launch.ultra" [1.4 0.1] [1.4 0.02] 0.7 3.0 "factor of Ultra chips";
     Stream "stream" [0.82 0.1] [0.8 0.03] 0.5 1.0 "fraction of the bus at which a base chip streams weights";
     StreamM1 "stream.m1" [1.0 0.01] [1.0 0.01] 0.85 1.15 "factor of M1";

@@ -1,7 +1,7 @@
 //! What the speed of a model depends on: the quantities of one decode step and of prefill, free of any machine.
 //!
 //! Features are read off a [`Graph`](crate::graph::Graph) once; evaluating them for a machine and a depth then takes
-//! about a microsecond ([`crate::roofline::Coefficients::decode`]).
+//! about a microsecond ([`crate::roofline::Coefficients::decode_law`]).
 
 mod extract;
 mod gguf;

@@ -47,7 +47,7 @@ impl Random {
             (Part::Bias, _) => self.floats(spec.dtype, bytes, 0.02, Sign::Both),
             (Part::Weight | Part::Scales | Part::Biases, _) => self.plain(spec, bytes),
         };
-        ops.from_bytes(&data, &spec.shape, spec.dtype)
+        ops.host_array(&data, &spec.shape, spec.dtype)
     }
 
     /// An array that is no tensor of a model: activations, caches, masks that hide nothing.
@@ -60,7 +60,7 @@ impl Random {
             DType::I32 | DType::I64 => vec![0; bytes as usize],
             dtype => self.floats(dtype, bytes, 0.5, Sign::Both),
         };
-        ops.from_bytes(&data, shape, dtype)
+        ops.host_array(&data, shape, dtype)
     }
 
     /// Scales that, together with the biases, spread the packed values over ± [`range`].

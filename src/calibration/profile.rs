@@ -1,0 +1,282 @@
+//! Stored calibrations: one TOML file per machine and time, written whole or not at all.
+
+use super::fit::Fit;
+use super::work::Work;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Version of the format and of the classes' laws.
+pub const VERSION: u32 = 1;
+/// Longest profile that is read, bytes.
+const MAX_BYTES: u64 = 4_000_000;
+/// Standard deviation of the logarithm of a step's time that remains when all kernels are known: kernels of other
+/// shapes than the timed ones, and what lies between kernels. An assumption, wide enough for the six comparisons made so
+/// far (SmolLM2-135M on the CPU of a busy machine, errors of +3.4 to +20.5 %); no Mac has been calibrated yet.
+const LAW_ERROR: f64 = 0.12;
+
+/// What a profile was taken on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// `macos`, `linux`.
+    pub system: String,
+    /// Name of the chip or processor.
+    pub chip: String,
+    /// GPU cores, on a Mac.
+    pub gpu_cores: Option<u32>,
+    /// CPU cores.
+    pub cpu_cores: Option<u32>,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Backend of MLX: `metal`, `cpu`.
+    pub backend: String,
+}
+
+/// The state of the machine while it was timed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// macOS release.
+    pub macos: Option<String>,
+    /// Power mode.
+    pub power_mode: Option<String>,
+    /// Mains or battery.
+    pub power_source: Option<String>,
+    /// Charge in per cent.
+    pub battery_percent: Option<u32>,
+    /// Thermal state.
+    pub thermal_state: Option<String>,
+    /// Memory pressure.
+    pub memory_pressure: Option<String>,
+    /// What may have disturbed the timing.
+    pub warnings: Vec<String>,
+}
+
+/// A calibration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// Seconds since 1970.
+    pub created_unix_s: u64,
+    /// Seconds that the timing took.
+    pub duration_s: f64,
+    /// Whether the short form was run.
+    pub quick: bool,
+    /// Version of MLX.
+    pub mlx: String,
+    /// The machine.
+    pub machine: Machine,
+    /// Its state.
+    pub conditions: Conditions,
+    /// Fits by the name of the class.
+    pub classes: BTreeMap<String, Fit>,
+}
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The file is no profile.
+    #[error("{path} is no calibration profile: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// Of another version.
+    #[error(
+        "{path} is a profile of version {found}, this program reads {VERSION}; run `mlxplan calibrate` again"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// A step time from kernel times.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelEstimate {
+    /// Seconds per step.
+    pub seconds_per_token: f64,
+    /// Standard deviation of its logarithm.
+    pub log_error: f64,
+    /// Seconds by class.
+    pub by_class: BTreeMap<String, f64>,
+}
+
+impl Profile {
+    /// The time of a step; the names of the classes that were not timed otherwise.
+    ///
+    /// # Errors
+    /// Lists classes that the profile lacks.
+    pub fn time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+        let mut by_class = BTreeMap::new();
+        let mut missing = Vec::new();
+        let mut variance = 0.0;
+        for (class, counts) in &work.0 {
+            let name = class.to_string();
+            match self.classes.get(&name) {
+                Some(fit) if fit.coefficients.len() == counts.len() => {
+                    variance += fit.variance(counts);
+                    by_class.insert(name, fit.seconds(counts));
+                }
+                _ => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let seconds: f64 = by_class.values().sum();
+        let log_error = (variance / (seconds * seconds) + LAW_ERROR * LAW_ERROR).sqrt();
+        Ok(KernelEstimate { seconds_per_token: seconds, log_error, by_class })
+    }
+
+    /// Reads a profile.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no profile, or of another version.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let io = |source| ProfileError::Io { path: path.to_owned(), source };
+        let wrong = |reason: String| ProfileError::Format { path: path.to_owned(), reason };
+        if std::fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
+            return Err(wrong("it is far too long".to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(io)?;
+        let table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let version = table.get("version").and_then(toml::Value::as_integer).unwrap_or(0);
+        if version != i64::from(VERSION) {
+            let found = u32::try_from(version).unwrap_or(0);
+            return Err(ProfileError::Version { path: path.to_owned(), found });
+        }
+        let profile: Self = table.try_into().map_err(|e| wrong(e.to_string()))?;
+        match profile.classes.iter().find(|(_, fit)| !sound(fit)) {
+            Some((name, _)) => Err(wrong(format!("the fit of {name} is damaged"))),
+            None => Ok(profile),
+        }
+    }
+
+    /// Writes the profile to a folder, to a temporary file first; returns its path.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn store(&self, folder: &Path) -> Result<PathBuf, ProfileError> {
+        let path = folder.join(format!("{}-{}.toml", self.slug(), self.created_unix_s));
+        let io = |source| ProfileError::Io { path: path.clone(), source };
+        let text = toml::to_string(self)
+            .map_err(|e| ProfileError::Format { path: path.clone(), reason: e.to_string() })?;
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .inspect_err(|_| {
+                let _ = std::fs::remove_file(&temporary);
+            })
+            .map_err(io)?;
+        Ok(path)
+    }
+
+    /// The machine's name in file names.
+    fn slug(&self) -> String {
+        let chip = self.machine.chip.to_lowercase();
+        let parts: Vec<&str> = chip.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+        let chip = parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join("-");
+        match self.machine.gpu_cores {
+            Some(n) => format!("{chip}-{n}"),
+            None => chip,
+        }
+    }
+}
+
+fn sound(fit: &Fit) -> bool {
+    let n = fit.coefficients.len();
+    n > 0
+        && fit.coefficients.iter().all(|c| c.is_finite() && *c >= 0.0)
+        && fit.covariance.len() == n
+        && fit.covariance.iter().all(|row| row.len() == n && row.iter().all(|c| c.is_finite()))
+}
+
+/// The folder with this user's profiles.
+#[must_use]
+pub fn folder() -> Option<PathBuf> {
+    Some(crate::data_dir::config_dir()?.join("profiles"))
+}
+
+/// All profiles of a folder, newest first, and the files that are none.
+#[must_use]
+pub fn list(folder: &Path) -> (Vec<(PathBuf, Profile)>, Vec<ProfileError>) {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")) {
+        match Profile::read(&path) {
+            Ok(profile) => good.push((path, profile)),
+            Err(e) => bad.push(e),
+        }
+    }
+    good.sort_by_key(|(_, p)| std::cmp::Reverse(p.created_unix_s));
+    (good, bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibration::fit::Point;
+
+    fn profile() -> Profile {
+        let at =
+            |x: f64| Point { counts: vec![1.0, x], seconds: 1e-6 + x * 1e-9, error: 0.0, n: 5 };
+        let fit = Fit::of(vec![at(1e3), at(1e6)]).expect("a fit");
+        Profile {
+            version: VERSION,
+            created_unix_s: 1_800_000_000,
+            duration_s: 20.0,
+            quick: true,
+            mlx: "0.32.2".to_owned(),
+            machine: Machine {
+                system: "macos".to_owned(),
+                chip: "Apple M4 Max".to_owned(),
+                gpu_cores: Some(40),
+                cpu_cores: Some(16),
+                memory_bytes: Some(64 << 30),
+                backend: "metal".to_owned(),
+            },
+            conditions: Conditions::default(),
+            classes: BTreeMap::from([("elementwise".to_owned(), fit)]),
+        }
+    }
+
+    #[test]
+    fn profiles_come_back_as_they_were_stored() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = profile().store(folder.path()).expect("stored");
+        assert_eq!(path.file_name().expect("a name"), "apple-m4-max-40-1800000000.toml");
+        let back = Profile::read(&path).expect("a profile");
+        assert_eq!(back, profile());
+        let (good, bad) = list(folder.path());
+        assert_eq!((good.len(), bad.len()), (1, 0));
+    }
+
+    #[test]
+    fn other_versions_and_damage_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = profile().store(folder.path()).expect("stored");
+        let text = std::fs::read_to_string(&path).expect("text");
+        std::fs::write(&path, text.replace("version = 1", "version = 9")).expect("written");
+        assert!(matches!(Profile::read(&path), Err(ProfileError::Version { found: 9, .. })));
+        std::fs::write(&path, &text[..text.len() / 2]).expect("written");
+        assert!(matches!(Profile::read(&path), Err(ProfileError::Format { .. })));
+    }
+}

@@ -1,0 +1,74 @@
+//! What the commands that run MLX here share: this machine, its profiles, models with the activations it runs best.
+
+use super::subjects::with_activations;
+use crate::calibration::profile::Conditions;
+use crate::engine::mlx::backend;
+use crate::graph::Graph;
+use crate::hardware::probe::Probe;
+use crate::model::DType;
+use crate::predict::Subject;
+use anyhow::{Context as _, Result, anyhow};
+
+/// Its state now, with what may disturb a timing.
+pub(super) fn conditions(probe: &Probe) -> Conditions {
+    use crate::hardware::probe::{MemoryPressure, PowerSource, ThermalState};
+    let mut warnings = Vec::new();
+    let text = |x: Option<String>| x;
+    if probe.power_mode.is_some_and(|m| m.to_string().to_lowercase().contains("low")) {
+        warnings.push("low power mode is on: the GPU runs slower than it can".to_owned());
+    }
+    if probe.power_source == Some(PowerSource::Battery) {
+        warnings.push("runs on battery".to_owned());
+    }
+    if !matches!(probe.thermal_state, None | Some(ThermalState::Nominal)) {
+        warnings.push("the machine is hot and may be throttled".to_owned());
+    }
+    if !matches!(probe.memory_pressure, None | Some(MemoryPressure::Normal)) {
+        warnings.push("memory is short".to_owned());
+    }
+    warnings.extend(probe.notes.iter().filter(|n| n.contains("virtual machine")).cloned());
+    Conditions {
+        macos: probe.macos.clone(),
+        power_mode: text(probe.power_mode.map(|x| x.to_string())),
+        power_source: text(probe.power_source.map(|x| x.to_string())),
+        battery_percent: probe.battery_percent,
+        thermal_state: text(probe.thermal_state.map(|x| x.to_string())),
+        memory_pressure: text(probe.memory_pressure.map(|x| x.to_string())),
+        warnings,
+    }
+}
+
+/// The type of activations in which this machine runs models: that of the model on Metal; float32 on the CPU, whose
+/// 16-bit kernels are many times slower.
+pub(super) fn activations(graph: &Graph) -> DType {
+    if backend() == "metal" { graph.dtype() } else { DType::F32 }
+}
+
+/// The model with activations of the type that this machine runs best.
+pub(super) fn runnable(subject: &Subject) -> Result<Graph> {
+    with_activations(subject, activations(&subject.graph))
+}
+
+/// Bytes that may be used: what Metal recommends for the GPU, or on Linux what the system calls available.
+pub(super) fn memory_limit(probe: &Probe) -> Option<u64> {
+    if let Some(limit) = &probe.gpu_limit {
+        return Some(limit.bytes.0);
+    }
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The bytes that may be used, or none at all with `--force`.
+pub(super) fn allowed(probe: &Probe, force: bool) -> Result<u64> {
+    match (memory_limit(probe), force) {
+        (_, true) => Ok(u64::MAX),
+        (Some(bytes), false) => Ok(bytes),
+        (None, false) => Err(anyhow!("free memory is unknown; --force runs nevertheless"))
+            .context("cannot tell whether the model fits"),
+    }
+}
+
+mod live;
+
+pub(super) use live::validate;

@@ -1,0 +1,315 @@
+//! `mlxplan validate --against`: predictions against published measurements.
+
+use super::args::ValidateArgs;
+use super::{Context, Verdict, output};
+use crate::report::{Answer, Column, Document, Scatter, Series, Table};
+use crate::roofline::Coefficients;
+use crate::validation::evaluate::{Basis, GROUPINGS, HeldOutRates, Metric, Row, held_out_rates};
+use crate::validation::score::Score;
+use crate::validation::{Tools, Validation, read};
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+const SHIPPED: &str = include_str!("../../data/measurements.csv");
+const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
+/// Configurations that are listed as worst.
+const WORST: usize = 10;
+
+pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Verdict)> {
+    let coefficients = Coefficients::embedded()?;
+    let models = context.models()?;
+    let tools = Tools { models, hardware: &context.catalogue, coefficients };
+    let (file, text, basis, held_out) = match &args.against {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            (path.display().to_string(), text, Basis::Shipped, HeldOutRates::new())
+        }
+        None => {
+            let basis = if args.by_chip { Basis::ChipLeftOut } else { Basis::OwnerLeftOut };
+            (
+                "data/measurements.csv".to_owned(),
+                SHIPPED.to_owned(),
+                basis,
+                held_out_rates(HELD_OUT),
+            )
+        }
+    };
+    let measurements = read(&file, &text)?;
+    let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
+    if let Some(path) = &args.plot {
+        let svg = scatter(&validation).svg().map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
+        output::write_file(path, svg.as_bytes())?;
+    }
+    let answer =
+        Answer { json: to_json(&file, &validation), document: document(&file, &validation) };
+    Ok((answer, Verdict::Ok))
+}
+
+/// How the predictions were made, in one sentence.
+const fn said(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Shipped => "predicted with the shipped coefficients",
+        Basis::OwnerLeftOut => {
+            "cross-validation: every speed is predicted by a fit that has not seen any row of its owner; peaks are \
+             simulated, not fitted"
+        }
+        Basis::ChipLeftOut => {
+            "cross-validation: every speed is predicted by a fit that has not seen any row of its chip; peaks are \
+             simulated, not fitted"
+        }
+    }
+}
+
+fn to_json(file: &str, v: &Validation) -> Value {
+    let mut summary = Map::new();
+    for metric in Metric::ALL {
+        let Some([by_row, by_configuration]) = v.score(metric, |_| true) else { continue };
+        let mut object = score_json(by_row, by_configuration);
+        for grouping in GROUPINGS {
+            let groups: Map<String, Value> = v
+                .groups(metric, grouping)
+                .into_iter()
+                .map(|(name, [row, configuration])| (name, score_json(row, configuration)))
+                .collect();
+            object[grouping] = Value::Object(groups);
+        }
+        summary.insert(metric.name().to_owned(), object);
+    }
+    let skipped: Vec<Value> =
+        v.skipped.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
+    let baselines: Vec<Value> = v
+        .baselines
+        .iter()
+        .map(|(name, configuration, row)| {
+            let mut object = score_json(*row, *configuration);
+            object["name"] = json!(name);
+            forget_coverage(&mut object);
+            object
+        })
+        .collect();
+    json!({
+        "schema": "mlxplan.validation/1",
+        "file": file,
+        "basis": v.basis,
+        "method": said(v.basis),
+        "rows": v.rows,
+        "skipped": skipped,
+        "summary": summary,
+        "baselines": baselines,
+    })
+}
+
+fn score_json(by_row: Score, by_configuration: Score) -> Value {
+    let mut object = json!(by_row);
+    object["by_configuration"] = json!(by_configuration);
+    object
+}
+
+/// Baselines have no intervals.
+fn forget_coverage(object: &mut Value) {
+    for key in ["coverage_80", "coverage_90"] {
+        object[key] = Value::Null;
+        object["by_configuration"][key] = Value::Null;
+    }
+}
+
+fn percent(x: f64) -> String {
+    format!("{:.1} %", 100.0 * x)
+}
+
+fn signed(x: f64) -> String {
+    format!("{:+.1} %", 100.0 * x)
+}
+
+fn document(file: &str, v: &Validation) -> Document {
+    let mut d = Document::default();
+    d.heading(format!("Predictions against {file}"));
+    d.text(format!("{}.", said(v.basis)));
+    d.table(accuracy(v));
+    for metric in Metric::ALL {
+        if v.score(metric, |_| true).is_none() {
+            continue;
+        }
+        d.heading(format!("{} by group", title(metric)));
+        d.table(groups(v, metric));
+    }
+    if !v.baselines.is_empty() {
+        d.heading("Simpler predictors of decode speed with MLX, on the same rows");
+        d.table(baselines(v));
+        d.text("Their constants are fitted on these very rows, which favours them.");
+    }
+    for metric in Metric::ALL {
+        let worst = v.worst(metric, WORST);
+        if !worst.is_empty() {
+            d.heading(format!("{}: configurations with the largest errors", title(metric)));
+            d.table(worst_table(metric, &worst));
+        }
+    }
+    d.heading("Rows without a prediction");
+    d.table(skipped(v));
+    d
+}
+
+const fn title(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Decode => "Decode",
+        Metric::Prefill => "Prefill",
+        Metric::PeakMemory => "Peak memory",
+    }
+}
+
+/// Columns of every table of scores after the first ones.
+fn score_columns(first: &[&str]) -> Table {
+    let mut columns: Vec<Column> = first.iter().map(|c| Column::text(c)).collect();
+    columns.push(Column::number("configurations"));
+    columns.push(Column::number("rows").droppable(1));
+    columns.push(Column::number("median error"));
+    columns.push(Column::number("mean error").droppable(3));
+    columns.push(Column::number("90th percentile"));
+    columns.push(Column::number("bias").droppable(2));
+    columns.push(Column::number("inside 80 %"));
+    columns.push(Column::number("inside 90 %"));
+    Table::new(columns)
+}
+
+/// The cells of a score, balanced by configuration.
+fn score_cells(row: &Score, c: &Score) -> [String; 8] {
+    [
+        c.n.to_string(),
+        row.n.to_string(),
+        percent(c.median_abs_error),
+        percent(c.mean_abs_error),
+        percent(c.p90_abs_error),
+        signed(c.bias),
+        percent(c.coverage_80),
+        percent(c.coverage_90),
+    ]
+}
+
+/// What README shows: the metrics and the subsets that have a bar of their own.
+fn accuracy(v: &Validation) -> Table {
+    let mut table = score_columns(&["what"]);
+    let mut add = |name: &str, metric: Metric, keep: &dyn Fn(&Row) -> bool| {
+        if let Some([row, c]) = v.score(metric, keep) {
+            table.row(std::iter::once(name.to_owned()).chain(score_cells(&row, &c)));
+        }
+    };
+    let mlx = |r: &Row| !["llama.cpp", "ollama", "lmstudio-gguf"].contains(&r.engine);
+    let small = |r: &Row| ["below 1 GB", "1 to 3 GB"].contains(&r.size_class);
+    let matrix = |r: &Row| r.chip.starts_with("m5");
+    add("decode, MLX", Metric::Decode, &mlx);
+    add("decode, MLX, models of 3 GB and more", Metric::Decode, &|r| mlx(r) && !small(r));
+    add("decode, mlx-lm alone", Metric::Decode, &|r| r.engine == "mlx-lm");
+    add("decode, llama.cpp", Metric::Decode, &|r| r.engine == "llama.cpp");
+    add("decode, Ollama", Metric::Decode, &|r| r.engine == "ollama");
+    add("prefill, MLX, before M5", Metric::Prefill, &|r| !matrix(r));
+    add("prefill, MLX, M5", Metric::Prefill, &matrix);
+    add("peak memory, mlx-lm", Metric::PeakMemory, &|_| true);
+    table
+}
+
+fn groups(v: &Validation, metric: Metric) -> Table {
+    let mut table = score_columns(&["group", "value"]);
+    for grouping in GROUPINGS {
+        for (name, [row, c]) in v.groups(metric, grouping) {
+            let first = [grouping.replace('_', " "), name];
+            table.row(first.into_iter().chain(score_cells(&row, &c)));
+        }
+    }
+    table
+}
+
+fn baselines(v: &Validation) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("predictor"),
+        Column::number("median error"),
+        Column::number("mean error"),
+        Column::number("90th percentile"),
+    ]);
+    let cells = |name: &str, c: &Score| {
+        [
+            name.to_owned(),
+            percent(c.median_abs_error),
+            percent(c.mean_abs_error),
+            percent(c.p90_abs_error),
+        ]
+    };
+    let gguf = ["llama.cpp", "ollama", "lmstudio-gguf"];
+    if let Some([_, own]) = v.score(Metric::Decode, |r| !gguf.contains(&r.engine)) {
+        table.row(cells("mlxplan", &own));
+    }
+    for (name, c, _) in &v.baselines {
+        table.row(cells(name, c));
+    }
+    table
+}
+
+fn worst_table(metric: Metric, rows: &[&Row]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("row"),
+        Column::text("engine").droppable(2),
+        Column::text("chip"),
+        Column::text("model"),
+        Column::number("measured"),
+        Column::number("predicted"),
+        Column::number("error"),
+        Column::text("guess at the cause").droppable(1),
+    ]);
+    let value = |x: f64| match metric {
+        Metric::PeakMemory => format!("{:.2} GB", x / 1e9),
+        _ => format!("{x:.1} tok/s"),
+    };
+    for r in rows {
+        table.row([
+            r.id.clone(),
+            r.engine.to_owned(),
+            r.chip.clone(),
+            r.model.clone(),
+            value(r.measured),
+            value(r.predicted),
+            signed(r.error),
+            r.cause.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+fn skipped(v: &Validation) -> Table {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    v.skipped.iter().for_each(|(_, reason)| *reasons.entry(reason).or_default() += 1);
+    let mut counted: Vec<(&str, usize)> = reasons.into_iter().collect();
+    counted.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+    let mut table = Table::new(vec![Column::number("rows"), Column::text("reason")]);
+    for (reason, n) in counted {
+        table.row([n.to_string(), reason.to_owned()]);
+    }
+    table
+}
+
+/// The plot of the shipped measurements, every one predicted by a fit that has not seen its owner.
+pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
+    let coefficients = Coefficients::embedded()?;
+    let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
+    let measurements = read("data/measurements.csv", SHIPPED)?;
+    let held_out = held_out_rates(HELD_OUT);
+    Ok(scatter(&Validation::of(&measurements, &tools, Basis::OwnerLeftOut, &held_out)?))
+}
+
+fn scatter(v: &Validation) -> Scatter {
+    let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {
+        series.entry(r.engine).or_default().push((r.measured, r.predicted));
+    }
+    Scatter {
+        title: "Decode speed".to_owned(),
+        x: "measured, tok/s".to_owned(),
+        y: "predicted, tok/s".to_owned(),
+        series: series
+            .into_iter()
+            .map(|(name, points)| Series { name: name.to_owned(), points })
+            .collect(),
+    }
+}
