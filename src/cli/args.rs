@@ -184,7 +184,7 @@ pub struct ProbeArgs {
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
     /// A Mac: "this", a chip bin and memory (m4max-40/128, "M4 Max 40-core 128GB"), a product id or a model identifier
-    #[arg(long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
     pub mac: Option<String>,
 
     /// Memory bandwidth in GB/s of a machine that is not in the catalogue

@@ -76,6 +76,14 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     })
 }
 
+/// The parts of memory at one prompt length, each on top of the one before, in GB.
+struct Stack {
+    tokens: f64,
+    weights: f64,
+    cached: f64,
+    peak: f64,
+}
+
 fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
         return Err(anyhow!("a model and a Mac are needed"));
@@ -85,23 +93,24 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         let request = Request { context_tokens, ..case.settings.request };
         let p = peak(&subject.graph, &request.on(gpu))?;
         let gb = |bytes: u64| bytes as f64 / 1e9;
-        Ok((
-            f64::from(context_tokens),
-            gb(p.weights_bytes),
-            gb(p.weights_bytes + p.kv_bytes + p.state_bytes),
-            gb(p.peak_bytes),
-        ))
+        let cached = gb(p.weights_bytes + p.kv_bytes + p.state_bytes);
+        Ok(Stack {
+            tokens: f64::from(context_tokens),
+            weights: gb(p.weights_bytes),
+            cached: cached.min(gb(p.peak_bytes)),
+            peak: gb(p.peak_bytes),
+        })
     };
-    let found: Vec<(f64, f64, f64, f64)> =
+    let found: Vec<Stack> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
-    let area = |name: &str, of: fn(&(f64, f64, f64, f64)) -> (f64, f64)| Mark {
+    let area = |name: &str, of: fn(&Stack) -> [f64; 2]| Mark {
         name: name.to_owned(),
-        shape: Shape::Area(found.iter().map(|p| (p.0, of(p).0, of(p).1)).collect()),
+        shape: Shape::Area(found.iter().map(|p| (p.tokens, of(p)[0], of(p)[1])).collect()),
     };
     let mut marks = vec![
-        area("weights", |p| (0.0, p.1)),
-        area("cache and states", |p| (p.1, p.2.min(p.3))),
-        area("everything else at the peak", |p| (p.2.min(p.3), p.3)),
+        area("weights", |p| [0.0, p.weights]),
+        area("cache and states", |p| [p.weights, p.cached]),
+        area("everything else at the peak", |p| [p.cached, p.peak]),
     ];
     let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
     marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));
