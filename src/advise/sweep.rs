@@ -1,5 +1,6 @@
-//! Every model of the catalogue in many formats on every configuration at many contexts: over a million predictions in
-//! seconds, because identical work is done once.
+//! Every model of the catalogue in many formats on every configuration at many contexts: over a million predictions, of
+//! which identical ones are computed once. Nearly all of the time goes to tracing each model in each format and to
+//! simulating its peak.
 //!
 //! Speeds are those of [`crate::predict::Prediction`], computed once for equal models, formats and GPUs. The peak is
 //! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, on one
