@@ -5,8 +5,8 @@ use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
 use crate::cli::plan_args::Plot;
+use crate::cli::published;
 use crate::cli::recommend::{format_name, short};
-use crate::cli::validate;
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::predict::memory::budget;
@@ -37,7 +37,7 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
 pub(super) fn measured(context: &Context) -> Result<Scatter> {
-    validate::shipped_plot(context)
+    published::shipped_plot(context)
 }
 
 /// Contexts from 256 tokens to what the model was made for, evenly on the logarithm.
