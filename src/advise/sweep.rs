@@ -276,18 +276,21 @@ impl Kind {
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
-        let config = model.entry()?.config;
+        let entry = model.entry()?;
+        let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
         let on_top = on_top(base, axes).map_err(SweepError::of(model))?;
         let mut cells =
             Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
         let mut weights = Vec::new();
         for &scheme in &axes.schemes {
-            let Ok(graph) = Graph::quantised(&config, scheme) else {
+            let Ok(graph) = Graph::quantised(config, scheme) else {
                 weights.push(None);
                 cells.extend(std::iter::repeat_n(Cell::NONE, axes.contexts.len() * targets.len()));
                 continue;
             };
             weights.push(Some(crate::ledger::weights::Weights::of(&graph).bytes));
+            let quantised = !matches!(scheme, Scheme::Float(_));
+            let graph = graph.with_fp16_activations(quantised.then_some(fp16));
             let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
                 .map_err(SweepError::of(model))?;
             for &context_tokens in &axes.contexts {

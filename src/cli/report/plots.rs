@@ -75,6 +75,9 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     })
 }
 
+/// Tokens, and weights, weights with cache and states, and peak in 10^9 bytes.
+type Stack = (f64, f64, f64, f64);
+
 fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
         return Err(anyhow!("a model and a Mac are needed"));
@@ -91,9 +94,9 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
             gb(p.peak_bytes),
         ))
     };
-    let found: Vec<(f64, f64, f64, f64)> =
+    let found: Vec<Stack> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
-    let area = |name: &str, of: fn(&(f64, f64, f64, f64)) -> (f64, f64)| Mark {
+    let area = |name: &str, of: fn(&Stack) -> (f64, f64)| Mark {
         name: name.to_owned(),
         shape: Shape::Area(found.iter().map(|p| (p.0, of(p).0, of(p).1)).collect()),
     };
