@@ -128,3 +128,25 @@ mod peak_memory {
         bencher.bench_local(|| peak::full(&graph, &request()));
     }
 }
+
+mod sweep {
+    use super::built_in;
+    use divan::Bencher;
+    use divan::counter::ItemsCount;
+    use mlxplan::advise::sweep::{Axes, Sweep, supported};
+    use mlxplan::hardware::Catalogue as Macs;
+    use mlxplan::roofline::Coefficients;
+
+    /// The whole catalogue in eight formats on every configuration at six contexts; items are predictions.
+    #[divan::bench(sample_count = 3, sample_size = 1)]
+    fn catalogue(bencher: Bencher<'_, '_>) {
+        let catalogue = built_in();
+        let (models, macs) = (supported(&catalogue), Macs::embedded());
+        let coefficients = Coefficients::embedded().expect("built in");
+        let configs: usize = macs.macs().expect("read").iter().map(|m| m.configs.len()).sum();
+        let predictions = models.len() * 8 * configs * 6;
+        bencher
+            .counter(ItemsCount::new(predictions))
+            .bench_local(|| Sweep::run(&models, &macs, coefficients, &Axes::usual()));
+    }
+}

@@ -1,6 +1,6 @@
 //! Every model in eight formats on every configuration at six contexts: how long it takes, and what comes out.
 
-use mlxplan::advise::sweep::{Axes, Fit, Sweep};
+use mlxplan::advise::sweep::{Axes, Fit, Sweep, supported};
 use mlxplan::hardware::Catalogue as Macs;
 use mlxplan::model::Catalogue;
 use mlxplan::roofline::Coefficients;
@@ -9,8 +9,9 @@ use std::time::Instant;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let axes = Axes::usual();
+    let catalogue = Catalogue::built_in()?;
     let sweep =
-        Sweep::run(&Catalogue::built_in()?, &Macs::embedded(), Coefficients::embedded()?, &axes)?;
+        Sweep::run(&supported(&catalogue), &Macs::embedded(), Coefficients::embedded()?, &axes)?;
     let computed = start.elapsed();
     let mut fits = [0_usize; 3];
     let mut fastest: Option<(f32, String)> = None;

@@ -161,12 +161,12 @@ impl Axes {
 }
 
 impl Sweep {
-    /// Sweeps all models of the catalogue that mlx-lm runs over all configurations.
+    /// Sweeps models over all configurations of the catalogue; [`supported`] are those that mlx-lm runs.
     ///
     /// # Errors
     /// When a catalogue has problems or a model cannot be predicted.
     pub fn run(
-        models: &Catalogue,
+        models: &[&Summary],
         macs: &Macs,
         coefficients: &Coefficients,
         axes: &Axes,
@@ -184,24 +184,22 @@ impl Sweep {
                 })
             })
             .collect();
-        let all: Vec<&Summary> = models.models().iter().filter(|m| m.mlx_lm_supported).collect();
-        let graphs: Vec<(u64, Graph)> =
-            all.par_iter().map(|m| base(m)).collect::<Result<_, _>>()?;
+        let prints: Vec<u64> = models.par_iter().map(|m| print(m)).collect::<Result<_, _>>()?;
         let mut seen: HashMap<u64, usize> = HashMap::new();
-        let mut distinct: Vec<(&Summary, &Graph)> = Vec::new();
+        let mut distinct: Vec<&Summary> = Vec::new();
         let mut kind_of_model = Vec::new();
-        for (model, (print, graph)) in all.iter().zip(&graphs) {
-            kind_of_model.push(*seen.entry(*print).or_insert_with(|| {
-                distinct.push((model, graph));
+        for (model, print) in models.iter().zip(prints) {
+            kind_of_model.push(*seen.entry(print).or_insert_with(|| {
+                distinct.push(model);
                 distinct.len() - 1
             }));
         }
         let kinds: Vec<Kind> = distinct
             .par_iter()
-            .map(|(model, graph)| Kind::of(model, graph, &targets, coefficients, axes))
+            .map(|model| Kind::of(model, &targets, coefficients, axes))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            models: all.iter().map(|m| m.id.clone()).collect(),
+            models: models.iter().map(|m| m.id.clone()).collect(),
             budgets: configs.iter().map(|(_, m)| budget(m, None).0).collect(),
             configs,
             schemes: axes.schemes.clone(),
@@ -260,25 +258,34 @@ impl Sweep {
     }
 }
 
-/// The graph of a model at 4 bits, and what it shares with models that do the same.
-fn base(model: &Summary) -> Result<(u64, Graph), SweepError> {
+/// The models of a catalogue that mlx-lm runs.
+#[must_use]
+pub fn supported(catalogue: &Catalogue) -> Vec<&Summary> {
+    catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect()
+}
+
+/// The graph of a model at 4 bits.
+fn base(model: &Summary) -> Result<Graph, SweepError> {
     let entry = model.entry()?;
     let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
-    let print = graph.fingerprint().map_err(SweepError::of(model))?;
-    Ok((print, graph))
+    Ok(graph.with_fp16_activations(Some(entry.hub_conversions_are_fp16())))
+}
+
+/// What models share that do the same.
+fn print(model: &Summary) -> Result<u64, SweepError> {
+    base(model)?.fingerprint().map_err(SweepError::of(model))
 }
 
 impl Kind {
     fn of(
         model: &Summary,
-        base: &Graph,
         targets: &[Target],
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
         let entry = model.entry()?;
         let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
-        let on_top = on_top(base, axes).map_err(SweepError::of(model))?;
+        let on_top = on_top(&base(model)?, axes).map_err(SweepError::of(model))?;
         let mut cells =
             Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
         let mut weights = Vec::new();
@@ -347,5 +354,57 @@ impl Cell {
             ttft_s: prefill.ttft_s as f32,
             ttft_interval_90_s: ttft.map(|x| x as f32),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predict::memory::Memory;
+    use crate::predict::speed;
+
+    /// The sweep says what single predictions say, and its estimate of the peak lies within its margin.
+    #[test]
+    fn a_sweep_agrees_with_single_predictions() {
+        let catalogue = Catalogue::built_in().expect("built in");
+        let ids = ["Qwen/Qwen3-8B", "openai/gpt-oss-20b", "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B"];
+        let models: Vec<&Summary> =
+            ids.iter().map(|id| catalogue.get(id).expect("known")).collect();
+        let coefficients = Coefficients::embedded().expect("built in");
+        let axes = Axes {
+            schemes: vec![Scheme::Float(DType::BF16), Scheme::Affine { bits: 6, group: 64 }],
+            contexts: vec![1000, 20_000],
+            request: Request::default(),
+        };
+        let sweep = Sweep::run(&models, &Macs::embedded(), coefficients, &axes).expect("swept");
+        assert!(sweep.configs.len() >= 178 && sweep.distinct().0 == 2, "{:?}", sweep.distinct());
+        for config in (0..sweep.configs.len()).step_by(37) {
+            let machine = &sweep.configs[config].1;
+            for (m, (s, c)) in [(0, (0, 1)), (1, (1, 0)), (2, (1, 1))] {
+                let found = sweep.get(m, s, config, c).expect("there");
+                let entry = models[m].entry().expect("readable");
+                let graph =
+                    Graph::quantised(&entry.config, axes.schemes[s]).expect("a known family");
+                let request = Request { context_tokens: axes.contexts[c], ..axes.request };
+                let asked = request.speed(Engine::Mlx);
+                let d = speed::decode(coefficients, &graph, machine, &asked).expect("runs");
+                assert_eq!(
+                    found.speeds.tok_s, d.tokens_per_s as f32,
+                    "{} {}",
+                    models[m].id, machine.id
+                );
+                let memory = Memory::of(&graph, machine, &request, None).expect("runs");
+                let peak = memory.peak.peak_bytes;
+                let top = sweep.kinds[sweep.kind_of_model[m]].on_top[c];
+                let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;
+                assert!(
+                    peak.abs_diff(found.peak_bytes) <= margin,
+                    "{} {}: {peak} {found:?}",
+                    models[m].id,
+                    machine.id
+                );
+            }
+        }
+        assert_eq!(sweep.get(3, 0, 0, 0), None);
     }
 }

@@ -3,6 +3,7 @@
 pub use super::bench::args::BenchArgs;
 use crate::report::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
 /// Capacity planner for language models on Apple Silicon: predicts tokens/s, time to first token, memory and maximum
@@ -183,7 +184,7 @@ pub struct ProbeArgs {
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
     /// A Mac: "this", a chip bin and memory (m4max-40/128, "M4 Max 40-core 128GB"), a product id or a model identifier
-    #[arg(long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
     pub mac: Option<String>,
 
     /// Memory bandwidth in GB/s of a machine that is not in the catalogue
@@ -257,7 +258,7 @@ impl Default for RunArgs {
 pub struct RecommendArgs {
     /// A model or a size class: qwen3-32b-4bit, 32B-4bit, 30B-A3B, a folder, a .gguf file, hf:org/name; without it,
     /// the best choices for this Mac by size
-    #[arg(long, value_name = "MODEL")]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL")]
     pub model: Option<String>,
 
     /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
@@ -281,7 +282,7 @@ pub struct RecommendArgs {
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name
-    #[arg(long, value_name = "MODEL", required = true)]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", required = true)]
     pub model: String,
 
     /// Quantisation, where the name does not say
@@ -325,7 +326,7 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A model: catalogue name, folder, config.json, .gguf file, hf:org/name
-    #[arg(value_name = "MODEL")]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), value_name = "MODEL")]
     pub model: String,
 
     /// Quantisation, where the name or the files do not say
@@ -411,7 +412,7 @@ pub struct AuditArgs {
     pub file: PathBuf,
 
     /// The machine of claims that name none
-    #[arg(long, value_name = "MAC")]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC")]
     pub mac: Option<String>,
 }
 

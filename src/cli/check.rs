@@ -1,6 +1,7 @@
 //! `mlxplan check PLAN.toml`: will the workloads hold?
 
 use super::args::MachineArgs;
+use super::compare::percent;
 use super::plan_args::CheckArgs;
 use super::predict::request_json;
 use super::{Context, Verdict};
@@ -110,17 +111,6 @@ fn value_text(kind: Kind, x: f64) -> String {
         Kind::Context => format!("{x:.0}"),
         Kind::TokS => TokensPerSecond(x).to_string(),
         Kind::Ttft => Seconds(x).to_string(),
-    }
-}
-
-/// A probability; only what cannot be otherwise is rounded to certainty.
-fn percent(p: f64) -> String {
-    match p {
-        1.0 => "100 %".to_owned(),
-        0.0 => "0 %".to_owned(),
-        p if p > 0.99 => ">99 %".to_owned(),
-        p if p < 0.01 => "<1 %".to_owned(),
-        p => format!("{:.0} %", 100.0 * p),
     }
 }
 

@@ -21,6 +21,7 @@ mod predict;
 mod probe;
 mod published;
 mod recommend;
+pub mod reference;
 mod report;
 mod subjects;
 mod timed;
@@ -32,7 +33,8 @@ use crate::hardware::Catalogue;
 use crate::report::{Answer, Format};
 use anyhow::{Result, bail};
 use args::{Cli, Command, Global};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use std::cell::OnceCell;
 use std::process::ExitCode;
 
@@ -69,6 +71,8 @@ pub struct Context {
 /// Parses the arguments of the process, runs the command and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Answers the shell and ends the process when it asks for completions.
+    CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

@@ -2,6 +2,7 @@
 
 use super::args::RunArgs;
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
 /// Arguments of `compare`.
@@ -9,11 +10,11 @@ use std::path::PathBuf;
 pub struct CompareArgs {
     /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name; of a size class (32B-4bit) the most
     /// popular model
-    #[arg(long, value_name = "MODEL", num_args = 1.., required = true)]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", num_args = 1.., required = true)]
     pub model: Vec<String>,
 
     /// Macs to compare: m4max-40/128, "M4 Max 40-core 128GB", product ids, "this"
-    #[arg(long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
     pub mac: Vec<String>,
 
     /// Rank every configuration that can be bought instead
@@ -25,7 +26,7 @@ pub struct CompareArgs {
     pub quant: Option<String>,
 
     /// The Mac you have: what changes and how many times faster the others are
-    #[arg(long, value_name = "MAC")]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC")]
     pub from: Option<String>,
 
     /// What the Mac must do.
@@ -53,11 +54,11 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
-    #[arg(long, value_name = "MODEL", num_args = 1..)]
+    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", num_args = 1..)]
     pub model: Vec<String>,
 
     /// Macs: m4max-40/128, "M4 Max 40-core 128GB", product ids; without it, this machine
-    #[arg(long, value_name = "MAC", num_args = 1..)]
+    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", num_args = 1..)]
     pub mac: Vec<String>,
 
     /// Quantisation, where the names do not say

@@ -13,6 +13,17 @@ pub struct Axis {
     pub log: bool,
 }
 
+/// A corner of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corner {
+    /// At the top on the left.
+    UpperLeft,
+    /// At the top on the right.
+    UpperRight,
+    /// At the bottom on the right.
+    LowerRight,
+}
+
 /// Something drawn in one colour with a name in the legend.
 #[derive(Clone, Debug)]
 pub struct Mark {
@@ -51,6 +62,8 @@ pub struct Chart {
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
+    /// Where the legend stands.
+    pub legend: Corner,
     /// What is drawn, in this order.
     pub marks: Vec<Mark>,
 }
@@ -138,6 +151,10 @@ impl Chart {
         }
         Some(match axis.log {
             true => low / 1.15..high * 1.15,
+            // Room above for a legend that would lie on a level.
+            false if low >= 0.0 && index == 1 && self.legend == Corner::UpperLeft => {
+                0.0..(high * 1.3).max(1e-9)
+            }
             false if low >= 0.0 => 0.0..(high * 1.08).max(1e-9),
             false => low..high,
         })
@@ -236,7 +253,11 @@ impl Chart {
         let box_style = if background { WHITE.mix(0.8) } else { TRANSPARENT };
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(match self.legend {
+                Corner::UpperLeft => SeriesLabelPosition::UpperLeft,
+                Corner::UpperRight => SeriesLabelPosition::UpperRight,
+                Corner::LowerRight => SeriesLabelPosition::LowerRight,
+            })
             .label_font((FONT, 13))
             .background_style(box_style)
             .draw()?;
@@ -269,6 +290,7 @@ mod tests {
         Chart {
             title: "<t>".to_owned(),
             description: String::new(),
+            legend: Corner::UpperRight,
             x: axis(true),
             y: axis(false),
             marks,

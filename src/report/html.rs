@@ -54,25 +54,28 @@ pub struct Cell {
     pub text: String,
     /// What sorts it.
     pub key: Option<f64>,
+    /// Whether it stands in a column of numbers.
+    pub number: bool,
 }
 
 impl Cell {
     /// A text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), key: None }
+        Self { text: text.into(), key: None, number: false }
     }
 
     /// A number, shown as `text`.
     #[must_use]
     pub fn number(text: impl Into<String>, key: f64) -> Self {
-        Self { text: text.into(), key: Some(key) }
+        Self { text: text.into(), key: Some(key), number: true }
     }
 
     /// A number that may not be known: `?`.
     #[must_use]
     pub fn known(value: Option<f64>, text: impl Fn(f64) -> String) -> Self {
-        Self { text: value.map_or_else(|| "?".to_owned(), text), key: value }
+        let text = value.map_or_else(|| "?".to_owned(), text);
+        Self { text, key: value, number: true }
     }
 }
 
@@ -177,11 +180,9 @@ impl Sortable {
         for row in &self.rows {
             out.push_str("<tr>");
             for cell in row {
-                let key = cell
-                    .key
-                    .map(|k| format!(" data-key=\"{k}\" class=\"number\""))
-                    .unwrap_or_default();
-                _ = write!(out, "<td{key}>{}</td>", escape(&cell.text));
+                let class = if cell.number { " class=\"number\"" } else { "" };
+                let key = cell.key.map(|k| format!(" data-key=\"{k}\"")).unwrap_or_default();
+                _ = write!(out, "<td{class}{key}>{}</td>", escape(&cell.text));
             }
             out.push_str("</tr>\n");
         }

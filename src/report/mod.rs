@@ -11,7 +11,7 @@ mod markdown;
 mod plot;
 mod terminal;
 
-pub use chart::{Axis, Chart, Mark, Shape};
+pub use chart::{Axis, Chart, Corner, Mark, Shape};
 pub use document::{Align, Block, Column, Document, Table};
 pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};

@@ -7,6 +7,7 @@ mod inspect;
 mod output;
 mod predict;
 mod recommend;
+mod report;
 
 use assert_cmd::Command;
 use serde_json::Value;

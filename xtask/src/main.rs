@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask <task>`.
 
 mod check_macos;
+mod docs;
 mod fit;
 mod project;
 mod run;
@@ -28,6 +29,8 @@ enum Task {
     Test,
     /// Type-check the macOS code from Linux
     CheckMacos,
+    /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
+    Docs,
     /// Fit the speed laws on data/measurements.csv; writes data/coefficients.toml and data/cross_validation.csv
     Fit {
         /// Only say whether the committed files are what would be written
@@ -52,6 +55,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Setup => setup::run(&project),
         Task::Run { args } => run::run(&project, &args),
         Task::Test => test::run(&project),
+        Task::Docs => docs::run(&project),
         Task::CheckMacos => check_macos::run(&project),
         Task::Fit { check } => fit::run(&project, check),
     }

@@ -1,8 +1,8 @@
 //! Which Mac to buy.
 
 use super::{
-    Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text, price_text,
-    rates,
+    Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text, percent,
+    price_text, rates,
 };
 use crate::advise::Figures;
 use crate::advise::money::Economics;
@@ -210,11 +210,6 @@ fn table(found: &Purchase, before: Option<&[Figures]>, most: usize) -> Table {
         table.row(row);
     }
     table
-}
-
-/// A probability; never rounded to certainty.
-fn percent(p: f64) -> String {
-    if p > 0.99 { ">99 %".to_owned() } else { format!("{:.0} %", 100.0 * p) }
 }
 
 fn mark(c: &Choice, found: &Purchase) -> String {

@@ -156,3 +156,14 @@ fn doubts<'a>(all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
     }
     out
 }
+
+/// A probability; only what cannot be otherwise is rounded to certainty.
+pub(super) fn percent(p: f64) -> String {
+    match p {
+        1.0 => "100 %".to_owned(),
+        0.0 => "0 %".to_owned(),
+        p if p > 0.99 => ">99 %".to_owned(),
+        p if p < 0.01 => "<1 %".to_owned(),
+        p => format!("{:.0} %", 100.0 * p),
+    }
+}

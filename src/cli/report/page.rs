@@ -6,6 +6,7 @@ use crate::advise::offer_for;
 use crate::advise::planner::{Figures, Planner};
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
+use crate::cli::compare::percent;
 use crate::cli::plan_args::Plot;
 use crate::cli::recommend::{format_name, run_text, short};
 use crate::hardware::catalogue::AS_OF;
@@ -149,7 +150,7 @@ fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
             Cell::number(c.offer.memory_gib.to_string(), c.offer.memory_gib as f64),
             Cell::known(c.offer.usd_now.map(f64::from), |x| format!("{x:.0}")),
             Cell::text(c.outcome.name()),
-            Cell::number(format!("{:.2}", c.probability), c.probability),
+            Cell::number(percent(c.probability), c.probability),
             Cell::number(TokensPerSecond(c.tok_s).to_string(), c.tok_s),
             Cell::number(Seconds(ttft).to_string(), ttft),
             Cell::known(c.costs.usd_per_tok_s, |x| format!("{x:.0}")),

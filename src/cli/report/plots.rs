@@ -11,7 +11,7 @@ use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::predict::memory::budget;
 use crate::predict::{Request, gpu};
-use crate::report::{Axis, Chart, Mark, Scatter, Shape};
+use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
 use crate::roofline::{Coefficients, Target};
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
@@ -66,6 +66,7 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     }
     marks.truncate(CURVES);
     Ok(Chart {
+        legend: Corner::UpperRight,
         title: "Decode speed against context".to_owned(),
         description: "Predicted tokens per second, with the band that holds 90 % of measurements"
             .to_owned(),
@@ -75,8 +76,13 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     })
 }
 
-/// Tokens, and weights, weights with cache and states, and peak in 10^9 bytes.
-type Stack = (f64, f64, f64, f64);
+/// The parts of memory at one prompt length, each on top of the one before, in GB.
+struct Stack {
+    tokens: f64,
+    weights: f64,
+    cached: f64,
+    peak: f64,
+}
 
 fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
@@ -87,23 +93,24 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         let request = Request { context_tokens, ..case.settings.request };
         let p = peak(&subject.graph, &request.on(gpu))?;
         let gb = |bytes: u64| bytes as f64 / 1e9;
-        Ok((
-            f64::from(context_tokens),
-            gb(p.weights_bytes),
-            gb(p.weights_bytes + p.kv_bytes + p.state_bytes),
-            gb(p.peak_bytes),
-        ))
+        let cached = gb(p.weights_bytes + p.kv_bytes + p.state_bytes);
+        Ok(Stack {
+            tokens: f64::from(context_tokens),
+            weights: gb(p.weights_bytes),
+            cached: cached.min(gb(p.peak_bytes)),
+            peak: gb(p.peak_bytes),
+        })
     };
     let found: Vec<Stack> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
-    let area = |name: &str, of: fn(&Stack) -> (f64, f64)| Mark {
+    let area = |name: &str, of: fn(&Stack) -> [f64; 2]| Mark {
         name: name.to_owned(),
-        shape: Shape::Area(found.iter().map(|p| (p.0, of(p).0, of(p).1)).collect()),
+        shape: Shape::Area(found.iter().map(|p| (p.tokens, of(p)[0], of(p)[1])).collect()),
     };
     let mut marks = vec![
-        area("weights", |p| (0.0, p.1)),
-        area("cache and states", |p| (p.1, p.2.min(p.3))),
-        area("everything else at the peak", |p| (p.2.min(p.3), p.3)),
+        area("weights", |p| [0.0, p.weights]),
+        area("cache and states", |p| [p.weights, p.cached]),
+        area("everything else at the peak", |p| [p.cached, p.peak]),
     ];
     let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
     marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));
@@ -112,6 +119,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         marks.push(level("memory less macOS and Python", most.gb()));
     }
     Ok(Chart {
+        legend: Corner::UpperLeft,
         title: format!(
             "Memory of {} {} on {}",
             short(&subject.id),
@@ -145,6 +153,7 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         .map(|s| format!("{} {}", short(&s.id), format_name(&s.quant)))
         .collect();
     Ok(Chart {
+        legend: Corner::LowerRight,
         title: format!("Price and speed of Macs that hold {}", models.join(" and ")),
         description: "Decode tokens per second (of the slowest model) against the US list price; the line joins the Macs that no other beats in both. Macs without a known price are not shown".to_owned(),
         x: axis("USD", false),
@@ -162,9 +171,8 @@ fn roofline(case: &Case) -> Result<Chart> {
     let Some(machine) = case.machines.first() else { return Err(anyhow!("a Mac is needed")) };
     let target = Target::of(machine);
     let ridge = target.peak_flops() / target.bandwidth;
-    let roof: Vec<(f64, f64)> = [0.5, ridge, 100.0 * ridge]
-        .map(|x| (x, (x * target.bandwidth).min(target.peak_flops())))
-        .to_vec();
+    let roof: Vec<(f64, f64)> =
+        [0.5, ridge, 1e5].map(|x| (x, (x * target.bandwidth).min(target.peak_flops()))).to_vec();
     let planners = case.planners(Coefficients::embedded()?)?;
     let (mut decode, mut prefill) = (Vec::new(), Vec::new());
     for (planner, subject) in planners.iter().zip(&case.subjects) {
@@ -181,6 +189,7 @@ fn roofline(case: &Case) -> Result<Chart> {
     }
     let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
     Ok(Chart {
+        legend: Corner::LowerRight,
         title: format!("Roofline of {}", machine.id),
         description: "Operations are two for each active parameter and token; bytes are those that a decode step reads, or the weights for a chunk of the prompt. The line is the advertised bus bandwidth and the peak of the GPU".to_owned(),
         x: axis("operations per byte", true),
