@@ -267,8 +267,9 @@ pub fn supported(catalogue: &Catalogue) -> Vec<&Summary> {
 
 /// The graph of a model at 4 bits.
 fn base(model: &Summary) -> Result<Graph, SweepError> {
-    let config = model.entry()?.config;
-    Graph::quantised(&config, Scheme::DEFAULT).map_err(SweepError::of(model))
+    let entry = model.entry()?;
+    let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
+    Ok(graph.with_fp16_activations(Some(entry.hub_conversions_are_fp16())))
 }
 
 /// What models share that do the same.
@@ -283,18 +284,21 @@ impl Kind {
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
-        let config = model.entry()?.config;
+        let entry = model.entry()?;
+        let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
         let on_top = on_top(&base(model)?, axes).map_err(SweepError::of(model))?;
         let mut cells =
             Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
         let mut weights = Vec::new();
         for &scheme in &axes.schemes {
-            let Ok(graph) = Graph::quantised(&config, scheme) else {
+            let Ok(graph) = Graph::quantised(config, scheme) else {
                 weights.push(None);
                 cells.extend(std::iter::repeat_n(Cell::NONE, axes.contexts.len() * targets.len()));
                 continue;
             };
             weights.push(Some(crate::ledger::weights::Weights::of(&graph).bytes));
+            let quantised = !matches!(scheme, Scheme::Float(_));
+            let graph = graph.with_fp16_activations(quantised.then_some(fp16));
             let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
                 .map_err(SweepError::of(model))?;
             for &context_tokens in &axes.contexts {

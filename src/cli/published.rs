@@ -164,14 +164,14 @@ const fn title(metric: Metric) -> &'static str {
 /// Columns of every table of scores after the first ones.
 fn score_columns(first: &[&str]) -> Table {
     let mut columns: Vec<Column> = first.iter().map(|c| Column::text(c)).collect();
-    columns.push(Column::number("configurations"));
+    columns.push(Column::number("n"));
     columns.push(Column::number("rows").droppable(1));
-    columns.push(Column::number("median error"));
-    columns.push(Column::number("mean error").droppable(3));
-    columns.push(Column::number("90th percentile"));
+    columns.push(Column::number("median"));
+    columns.push(Column::number("mean").droppable(3));
+    columns.push(Column::number("p90"));
     columns.push(Column::number("bias").droppable(2));
-    columns.push(Column::number("inside 80 %"));
-    columns.push(Column::number("inside 90 %"));
+    columns.push(Column::number("in 80 %"));
+    columns.push(Column::number("in 90 %"));
     Table::new(columns)
 }
 
@@ -225,9 +225,9 @@ fn groups(v: &Validation, metric: Metric) -> Table {
 fn baselines(v: &Validation) -> Table {
     let mut table = Table::new(vec![
         Column::text("predictor"),
-        Column::number("median error"),
-        Column::number("mean error"),
-        Column::number("90th percentile"),
+        Column::number("median"),
+        Column::number("mean"),
+        Column::number("p90"),
     ]);
     let cells = |name: &str, c: &Score| {
         [

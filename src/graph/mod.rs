@@ -77,6 +77,8 @@ pub struct Graph {
     /// The scheme that was applied; `None` when files decided.
     scheme: Option<Scheme>,
     model_type: String,
+    /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
+    fp16_activations: Option<bool>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -131,7 +133,8 @@ impl Graph {
                 "the configuration asks for an impossible model: {reason}"
             ))
         })?;
-        Ok(Self { params, built, dtype, scheme: Some(Scheme::Float(dtype)), model_type })
+        let scheme = Some(Scheme::Float(dtype));
+        Ok(Self { params, built, dtype, scheme, model_type, fp16_activations: None })
     }
 
     /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
@@ -326,6 +329,20 @@ impl Graph {
 }
 
 impl Graph {
+    /// Says that activations are IEEE half precision, or not, whatever the type of the configuration: conversions on
+    /// the hub differ from it. Sizes are the same in both.
+    #[must_use]
+    pub fn with_fp16_activations(mut self, fp16: Option<bool>) -> Self {
+        self.fp16_activations = fp16;
+        self
+    }
+
+    /// Whether activations are IEEE half precision, where it was said.
+    #[must_use]
+    pub const fn fp16_activations(&self) -> Option<bool> {
+        self.fp16_activations
+    }
+
     /// A number that is the same for graphs that do the same: equal tensors, caches and operations of a decode step.
     /// Models that differ only in their weights (fine-tunes, distillations) share it.
     ///
@@ -345,8 +362,8 @@ impl Graph {
                 (trace.value(v).shape.dims(), trace.value(v).dtype).hash(&mut h);
             }
         }
-        format!("{} {:?} {:?}", self.model_type(), self.built.caches, self.built.experts)
-            .hash(&mut h);
+        (self.model_type(), self.fp16_activations).hash(&mut h);
+        format!("{:?} {:?}", self.built.caches, self.built.experts).hash(&mut h);
         Ok(h.finish())
     }
 }

@@ -167,6 +167,8 @@ impl Subject {
             error,
         })?;
         let quant = label(&source, &graph);
+        let float = matches!(graph.uniform_scheme(), Some(Scheme::Float(_)));
+        let graph = graph.with_fp16_activations(source.hub_fp16.filter(|_| !float));
         let mut subject =
             Self { id: name, source, graph, quant, notes: Vec::new(), warnings: Vec::new() };
         for note in subject.source.notes.clone() {
@@ -240,6 +242,7 @@ impl Subject {
             return None;
         }
         let smaller = Graph::quantised(self.source.config.as_ref()?, scheme).ok()?;
+        let smaller = smaller.with_fp16_activations(self.source.hub_fp16);
         (smaller.bits_per_weight() < self.graph.bits_per_weight() - 0.1).then_some(smaller)
     }
 

@@ -56,6 +56,8 @@ pub struct ModelSource {
     pub parts: Option<PartBytes>,
     /// The header of a GGUF file.
     pub gguf: Option<GgufInfo>,
+    /// Whether quantised conversions on the hub compute in IEEE half precision, where the catalogue tells.
+    pub hub_fp16: Option<bool>,
     /// Everything the user should know about it.
     pub notes: Vec<Note>,
 }
@@ -138,6 +140,7 @@ impl ModelSource {
             packings: None,
             parts: None,
             gguf: None,
+            hub_fp16: None,
             notes,
         })
     }
@@ -148,8 +151,9 @@ impl ModelSource {
     /// When the entry's configuration has a quantisation block that MLX does not know.
     pub fn from_entry(entry: &Entry) -> Result<Self, SourceError> {
         let origin = Origin::Catalogue { id: entry.id.clone(), sources: entry.sources.clone() };
-        Self::bare(entry.id.clone(), origin, entry.config.clone())
-            .map_err(|error| SourceError::Config { file: entry.id.clone(), error })
+        let source = Self::bare(entry.id.clone(), origin, entry.config.clone())
+            .map_err(|error| SourceError::Config { file: entry.id.clone(), error })?;
+        Ok(Self { hub_fp16: Some(entry.hub_conversions_are_fp16()), ..source })
     }
 
     /// The model of a bare `config.json`.
@@ -183,6 +187,7 @@ impl ModelSource {
             packings: None,
             parts: None,
             gguf: Some(info),
+            hub_fp16: None,
             notes,
         })
     }

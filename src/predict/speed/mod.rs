@@ -140,7 +140,7 @@ impl Speed {
     /// When mlx-lm could not run the model.
     pub fn of(graph: &Graph, request: &SpeedRequest) -> Result<Self, FeatureError> {
         let mut remarks = Vec::new();
-        let features = if request.engine.program().runs_gguf() {
+        let mut features = if request.engine.program().runs_gguf() {
             let mix = request.gguf.unwrap_or_else(|| {
                 let mix = GgufMix::nearest(graph.bits_per_weight());
                 remarks.push(format!("the weights are taken as a GGUF file of format {mix}"));
@@ -156,6 +156,9 @@ impl Speed {
         } else {
             StepFeatures::of(graph, request.kv)?
         };
+        if let Some(fp16) = graph.fp16_activations() {
+            features.fp16 = fp16;
+        }
         Ok(Self {
             features,
             model_type: graph.model_type().to_owned(),
