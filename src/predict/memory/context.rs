@@ -95,10 +95,10 @@ pub fn within(
         return Ok(whole);
     }
     let at_top = search.peak(top)?;
-    if at_top.0 <= search.budget {
+    if at_top.0 <= search.budget && search.whole_fits(top)? {
         return Ok(whole);
     }
-    Ok(MaxContext { tokens: search.run(top, at_top)?, bound: Bound::Memory })
+    Ok(MaxContext { tokens: search.verified(search.run(top, at_top)?)?, bound: Bound::Memory })
 }
 
 struct Search<'a> {
@@ -113,14 +113,15 @@ impl Search<'_> {
     /// Peak of a generation that ends at `total` tokens, and the part of it that is not cache. The last whole chunk is
     /// simulated as well as what comes after it, so that a longer context never needs less.
     fn peak(&self, total: u32) -> Result<(u64, u64), PeakError> {
+        let (peak, _) = self.simulate(self.ending_at(total))?;
+        Ok((peak, peak.saturating_sub(self.growth.bytes(total)?)))
+    }
+
+    /// The request with a prompt that makes it end at `total` tokens.
+    fn ending_at(&self, total: u32) -> Request {
         let generate = self.request.generate_tokens.min(total.saturating_sub(1)).max(1);
         let prompt = total.saturating_sub(generate).max(1);
-        let peak = self.simulate(Request {
-            context_tokens: prompt,
-            generate_tokens: generate,
-            ..self.request
-        })?;
-        Ok((peak, peak.saturating_sub(self.growth.bytes(total)?)))
+        Request { context_tokens: prompt, generate_tokens: generate, ..self.request }
     }
 
     /// Whether `total` tokens fit by a bound that needs no simulation: a cache is copied when it grows, so that it may
@@ -138,13 +139,30 @@ impl Search<'_> {
         Ok(telling && most <= self.budget as f64)
     }
 
-    fn simulate(&self, request: Request) -> Result<u64, PeakError> {
-        let request = request.on(gpu(self.machine));
-        let end = peak::end(self.graph, &request)?;
-        if end.attention_scratch_bytes == 0 {
-            return Ok(end.peak_bytes);
+    /// Peak of the end of a generation, and whether attention builds scores, so that the whole may peak elsewhere.
+    fn simulate(&self, request: Request) -> Result<(u64, bool), PeakError> {
+        let end = peak::end(self.graph, &request.on(gpu(self.machine)))?;
+        Ok((end.peak_bytes, end.attention_scratch_bytes > 0))
+    }
+
+    /// Whether the whole generation fits, given that its end does.
+    fn whole_fits(&self, total: u32) -> Result<bool, PeakError> {
+        let request = self.ending_at(total);
+        if !self.simulate(request)?.1 {
+            return Ok(true);
         }
-        Ok(peak::peak(self.graph, &request)?.peak_bytes)
+        let whole = peak::peak(self.graph, &request.on(gpu(self.machine)))?;
+        Ok(whole.peak_bytes <= self.budget)
+    }
+
+    /// The largest total of at most `total` whose whole generation fits; where the whole peaks higher than its end it
+    /// is a little higher, so that few and small steps suffice.
+    fn verified(&self, total: u32) -> Result<u32, PeakError> {
+        let mut total = total;
+        while total > 0 && !self.whole_fits(total)? {
+            total = total.saturating_sub((total / 64).max(self.grain()));
+        }
+        Ok(total)
     }
 
     /// The largest total below `top`, which does not fit, whose peak fits.
