@@ -95,10 +95,10 @@ pub fn within(
         return Ok(whole);
     }
     let at_top = search.peak(top)?;
-    if at_top.0 <= search.budget && search.whole_fits(top)? {
+    if at_top.peak <= search.budget && search.whole_fits(top, at_top.builds_scores)? {
         return Ok(whole);
     }
-    Ok(MaxContext { tokens: search.verified(search.run(top, at_top)?)?, bound: Bound::Memory })
+    Ok(MaxContext { tokens: search.run(top, at_top)?, bound: Bound::Memory })
 }
 
 struct Search<'a> {
@@ -109,12 +109,27 @@ struct Search<'a> {
     growth: Growth<'a>,
 }
 
+/// What one simulated length shows.
+#[derive(Clone, Copy)]
+struct Probe {
+    /// Peak of the end of the generation, bytes.
+    peak: u64,
+    /// The part of it that is not cache, bytes.
+    beyond: u64,
+    /// Whether attention builds scores.
+    builds_scores: bool,
+}
+
 impl Search<'_> {
     /// Peak of a generation that ends at `total` tokens, and the part of it that is not cache. The last whole chunk is
     /// simulated as well as what comes after it, so that a longer context never needs less.
-    fn peak(&self, total: u32) -> Result<(u64, u64), PeakError> {
-        let (peak, _) = self.simulate(self.ending_at(total))?;
-        Ok((peak, peak.saturating_sub(self.growth.bytes(total)?)))
+    fn peak(&self, total: u32) -> Result<Probe, PeakError> {
+        let end = peak::end(self.graph, &self.ending_at(total).on(gpu(self.machine)))?;
+        Ok(Probe {
+            peak: end.peak_bytes,
+            beyond: end.peak_bytes.saturating_sub(self.growth.bytes(total)?),
+            builds_scores: end.attention_scratch_bytes > 0,
+        })
     }
 
     /// The request with a prompt that makes it end at `total` tokens.
@@ -139,36 +154,30 @@ impl Search<'_> {
         Ok(telling && most <= self.budget as f64)
     }
 
-    /// Peak of the end of a generation, and whether attention builds scores, so that the whole may peak elsewhere.
-    fn simulate(&self, request: Request) -> Result<(u64, bool), PeakError> {
-        let end = peak::end(self.graph, &request.on(gpu(self.machine)))?;
-        Ok((end.peak_bytes, end.attention_scratch_bytes > 0))
-    }
-
-    /// Whether the whole generation fits, given that its end does.
-    fn whole_fits(&self, total: u32) -> Result<bool, PeakError> {
-        let request = self.ending_at(total);
-        if !self.simulate(request)?.1 {
+    /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
+    /// elsewhere.
+    fn whole_fits(&self, total: u32, builds_scores: bool) -> Result<bool, PeakError> {
+        if !builds_scores {
             return Ok(true);
         }
-        let whole = peak::peak(self.graph, &request.on(gpu(self.machine)))?;
-        Ok(whole.peak_bytes <= self.budget)
+        let request = self.ending_at(total).on(gpu(self.machine));
+        Ok(peak::peak(self.graph, &request)?.peak_bytes <= self.budget)
     }
 
     /// The largest total of at most `total` whose whole generation fits; where the whole peaks higher than its end it
     /// is a little higher, so that few and small steps suffice.
-    fn verified(&self, total: u32) -> Result<u32, PeakError> {
+    fn verified(&self, total: u32, builds_scores: bool) -> Result<u32, PeakError> {
         let mut total = total;
-        while total > 0 && !self.whole_fits(total)? {
+        while total > 0 && !self.whole_fits(total, builds_scores)? {
             total = total.saturating_sub((total / 64).max(self.grain()));
         }
         Ok(total)
     }
 
     /// The largest total below `top`, which does not fit, whose peak fits.
-    fn run(&self, top: u32, at_top: (u64, u64)) -> Result<u32, PeakError> {
+    fn run(&self, top: u32, at_top: Probe) -> Result<u32, PeakError> {
         let (mut low, mut high) = (0, top);
-        let mut rest = at_top.1;
+        let (mut rest, mut builds_scores) = (at_top.beyond, at_top.builds_scores);
         for probe in 0..PROBES {
             if high - low <= self.grain() {
                 break;
@@ -177,8 +186,9 @@ impl Search<'_> {
             // A guess at an end of the range says nothing new: halve it instead.
             let inside = guess > low && guess < high && probe < PROBES / 2;
             let total = if inside { guess } else { low + (high - low) / 2 };
-            let (peak, beyond) = self.peak(total)?;
+            let Probe { peak, beyond, builds_scores: scores } = self.peak(total)?;
             if peak <= self.budget {
+                builds_scores = scores;
                 let settled = inside && beyond.abs_diff(rest) < self.budget / 2000;
                 low = total;
                 rest = beyond;
@@ -190,7 +200,7 @@ impl Search<'_> {
                 rest = rest.max(beyond);
             }
         }
-        Ok(low)
+        self.verified(low, builds_scores)
     }
 
     /// Caches grow in steps of 256 tokens, so nothing finer decides.
