@@ -4,8 +4,8 @@ use super::args::InspectArgs;
 use super::predict::parts_text;
 use super::subjects::kv_quantisation;
 use super::{Context, Verdict};
-use crate::graph::Call;
 use crate::graph::tape::Stage;
+use crate::graph::{Call, Gap};
 use crate::ledger::cache::{self, PREFILL_STEP};
 use crate::ledger::peak::{self, Peak};
 use crate::ledger::replay::{ArchClass, Gpu};
@@ -82,7 +82,7 @@ impl Sizes {
                 None => classes.push((c.class(), 1)),
             }
         }
-        let step = traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv)?;
+        let step = traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, Gap::NONE)?;
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let run = Request { context_tokens: STEP_CONTEXT, kv, ..Request::default() };

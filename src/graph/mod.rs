@@ -10,15 +10,19 @@ pub mod nn;
 pub mod op;
 pub mod params;
 pub mod quantise;
+pub mod sample;
 pub mod shape;
 pub mod tape;
+
+pub use sample::Gap;
 
 use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use quantise::QuantiseError;
-use shape::Shape;
+use sample::{Classes, LayerUse};
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
 
 /// The forward pass of a model family.
@@ -30,6 +34,12 @@ pub trait Network: Send + Sync {
     fn quant_override(&self, path: &str) -> QuantOverride {
         let _ = path;
         QuantOverride::Default
+    }
+
+    /// The layers, where [`Network::forward`] leaves out those that [`Tape::skips`] names. That is only sound where a
+    /// layer gets nothing from the others but the hidden state, and has its caches in the order of the layers.
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        None
     }
 }
 
@@ -79,6 +89,13 @@ pub struct Graph {
     model_type: String,
     /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
     fp16_activations: Option<bool>,
+    read: OnceLock<Result<Read, TraceError>>,
+}
+
+/// What is read off a whole decode step once.
+struct Read {
+    classes: Classes,
+    fingerprint: u64,
 }
 
 impl std::fmt::Debug for Graph {
@@ -102,19 +119,21 @@ pub struct Call {
     pub sample: bool,
     /// Whether the cache is quantised after the call.
     pub kv: Option<KvQuantisation>,
+    /// Layers that are left out.
+    pub gap: Gap,
 }
 
 impl Call {
     /// A prefill call of one sequence.
     #[must_use]
     pub const fn prefill(tokens: u32) -> Self {
-        Self { batch: 1, tokens, sample: false, kv: None }
+        Self { batch: 1, tokens, sample: false, kv: None, gap: Gap::NONE }
     }
 
     /// A decode step of one sequence.
     #[must_use]
     pub const fn decode() -> Self {
-        Self { batch: 1, tokens: 1, sample: true, kv: None }
+        Self { batch: 1, tokens: 1, sample: true, kv: None, gap: Gap::NONE }
     }
 }
 
@@ -134,7 +153,15 @@ impl Graph {
             ))
         })?;
         let scheme = Some(Scheme::Float(dtype));
-        Ok(Self { params, built, dtype, scheme, model_type, fp16_activations: None })
+        Ok(Self {
+            params,
+            built,
+            dtype,
+            scheme,
+            model_type,
+            fp16_activations: None,
+            read: OnceLock::new(),
+        })
     }
 
     /// The model of a configuration after `mlx_lm.convert` with the given scheme, bfloat16 unless the scheme says
@@ -159,6 +186,7 @@ impl Graph {
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
         quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
         self.scheme = Some(scheme);
+        self.read = OnceLock::new();
         Ok(())
     }
 
@@ -176,6 +204,7 @@ impl Graph {
             }
         }
         self.scheme = None;
+        self.read = OnceLock::new();
         unknown
     }
 
@@ -312,17 +341,18 @@ impl Graph {
         routing: Routing,
         results: impl FnOnce(&mut Tape<'_>, Var) -> Vec<Var>,
     ) -> Result<Trace, TraceError> {
-        let mut t = Tape::new(&self.params, routing);
+        let mut t = Tape::new(&self.params, routing, call.gap);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
-        cache::enter(caches, &mut t);
+        cache::enter(caches, &mut t, call.gap);
         let logits = self.built.network.forward(&mut t, tokens, caches);
         if let Some(kv) = call.kv {
-            cache::quantise(caches, &mut t, kv);
+            cache::quantise(caches, &mut t, kv, call.gap);
         }
         let results = results(&mut t, logits);
-        let state = cache::leave(caches);
+        let state = cache::leave(caches, call.gap);
+        call.gap.follow(caches);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
     }
@@ -334,6 +364,7 @@ impl Graph {
     #[must_use]
     pub fn with_fp16_activations(mut self, fp16: Option<bool>) -> Self {
         self.fp16_activations = fp16;
+        self.read = OnceLock::new();
         self
     }
 
@@ -349,23 +380,62 @@ impl Graph {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn fingerprint(&self) -> Result<u64, TraceError> {
+        self.read().map(|r| r.fingerprint)
+    }
+
+    /// Which layers do the same.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn classes(&self) -> Result<&Classes, TraceError> {
+        self.read().map(|r| &r.classes)
+    }
+
+    /// The largest gap of which counts can be read off a call: every kind of layer is run, the first and the last
+    /// ones are.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn counting_gap(&self) -> Result<Gap, TraceError> {
+        Ok(self.classes()?.gap(1, 2))
+    }
+
+    fn read(&self) -> Result<&Read, TraceError> {
+        let read = self.read.get_or_init(|| {
+            let mut caches = self.make_cache();
+            let trace = self.trace(&mut caches, Call::decode(), Routing::default())?;
+            let kinds: Vec<u64> = self.built.caches.iter().map(hash_of_debug).collect();
+            let kind = |cache: usize| kinds.get(cache).copied().unwrap_or(0);
+            Ok(Read {
+                classes: Classes::of(&trace, &self.params, self.built.network.layers(), kind),
+                fingerprint: self.print_of(&trace),
+            })
+        });
+        read.as_ref().map_err(Clone::clone)
+    }
+
+    fn print_of(&self, trace: &Trace) -> u64 {
         let mut h = std::hash::DefaultHasher::new();
         for module in self.params.modules() {
             (module.kind, module.packing, module.dtype).hash(&mut h);
-            (module.shape.dims(), module.bias.as_ref().map(Shape::dims)).hash(&mut h);
+            (module.shape, module.bias).hash(&mut h);
         }
-        let mut caches = self.make_cache();
-        let trace = self.trace(&mut caches, Call::decode(), Routing::default())?;
         for node in trace.nodes() {
             std::mem::discriminant(&node.op).hash(&mut h);
             for &v in trace.outputs(node) {
-                (trace.value(v).shape.dims(), trace.value(v).dtype).hash(&mut h);
+                (trace.value(v).shape, trace.value(v).dtype).hash(&mut h);
             }
         }
         (self.model_type(), self.fp16_activations).hash(&mut h);
-        format!("{:?} {:?}", self.built.caches, self.built.experts).hash(&mut h);
-        Ok(h.finish())
+        hash_of_debug(&(&self.built.caches, self.built.experts)).hash(&mut h);
+        h.finish()
     }
+}
+
+fn hash_of_debug(value: &impl std::fmt::Debug) -> u64 {
+    let mut h = std::hash::DefaultHasher::new();
+    format!("{value:?}").hash(&mut h);
+    h.finish()
 }
 
 /// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.

@@ -23,7 +23,8 @@ pub fn after_prompt(
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
-        let call = Call { batch, kv, ..Call::prefill(first) };
+        let gap = graph.counting_gap()?;
+        let call = Call { batch, kv, gap, ..Call::prefill(first) };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
@@ -81,7 +82,8 @@ impl<'g> Growth<'g> {
     ) -> Result<Self, TraceError> {
         let step = step.max(1);
         let mut caches = graph.make_cache();
-        let call = Call { batch, kv, ..Call::prefill(step) };
+        let gap = graph.counting_gap()?;
+        let call = Call { batch, kv, gap, ..Call::prefill(step) };
         graph.trace(&mut caches, call, Routing::default())?;
         let mut first: Vec<(Cache, u64)> = Vec::new();
         for cache in caches {

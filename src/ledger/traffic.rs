@@ -3,10 +3,11 @@
 use super::cache::{PREFILL_STEP, after_prompt};
 use super::replay::{Encoded, Gpu, Origin, Replay};
 use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::held_slots;
 use crate::graph::op::Op;
 use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
-use crate::graph::{Call, Graph};
+use crate::graph::{Call, Gap, Graph};
 use crate::model::{DType, Packing};
 use serde::Serialize;
 
@@ -114,6 +115,17 @@ impl Traffic {
             state_bytes_read: self.state_bytes,
             cache_bytes_copied: self.copied_bytes,
             command_buffers: self.command_buffers,
+        }
+    }
+
+    /// Adds an operation for its layer and for those left out that are like it.
+    fn add_all(&mut self, graph: &Graph, keys: &[bool], gap: Gap, e: &Encoded<'_>) {
+        let times = match e.trace.nodes()[e.node].stage {
+            Stage::Layer(layer) => gap.stands_for(layer),
+            Stage::Embed | Stage::Head => 1,
+        };
+        for _ in 0..times {
+            self.add(graph, keys, e);
         }
     }
 
@@ -322,7 +334,8 @@ fn packed_weights(e: &Encoded<'_>, p: Packing) -> u64 {
 }
 
 /// Traffic of one decode step with `context` tokens in the cache, the new one included, for `batch` sequences of
-/// equal length.
+/// equal length. Layers of the gap are not run: what they do is counted with the layers like them, all but command
+/// buffers, which then are those of the layers that are run.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -332,13 +345,14 @@ pub fn decode_step(
     batch: u32,
     gpu: Gpu,
     kv: Option<KvQuantisation>,
+    gap: Gap,
 ) -> Result<Traffic, TraceError> {
     let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
-    let call = Call { batch, kv, ..Call::decode() };
+    let call = Call { batch, kv, gap, ..Call::decode() };
     step(graph, &mut caches, call, gpu)
 }
 
-/// Traffic of one call over the given caches.
+/// Traffic of one call over the given caches; of its gap as [`decode_step`] says.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -352,12 +366,9 @@ pub fn step(
     let mut traffic = Traffic::default();
     let mut replay = Replay::new(graph, gpu);
     let mut state = Vec::new();
-    for (i, slot) in caches.iter().flat_map(|c| c.slots()).enumerate() {
-        if let Some(s) = slot {
-            let source = Source::Cache(i as u32);
-            let value = Value { shape: s.shape, dtype: s.dtype, source };
-            state.push((i as u32, replay.held(value)));
-        }
+    for (i, s) in held_slots(caches, call.gap) {
+        let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(i) };
+        state.push((i, replay.held(value)));
     }
     let shape = [call.batch, call.tokens].into();
     let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
@@ -365,7 +376,7 @@ pub fn step(
     let (mut wanted, held) = replay.load(trace, tokens, &state);
     state.iter().for_each(|&(_, a)| replay.release(a));
     wanted.extend(held.iter().map(|&(_, a)| a));
-    replay.observe(|e| traffic.add(graph, &keys, &e));
+    replay.observe(|e| traffic.add_all(graph, &keys, call.gap, &e));
     replay.evaluate(&wanted, true);
     let buffers = replay.command_buffers();
     drop(replay);

@@ -59,7 +59,7 @@ fn try_out(config: &Config) {
     };
     let mut caches = graph.make_cache();
     for tokens in [3, 1] {
-        let call = Call { batch: 1, tokens, sample: tokens == 1, kv: None };
+        let call = Call { sample: tokens == 1, ..Call::prefill(tokens) };
         if graph.trace(&mut caches, call, Routing::default()).is_err() {
             return;
         }

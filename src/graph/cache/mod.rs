@@ -20,6 +20,7 @@ pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
 
 use super::op::Binary;
+use super::sample::Gap;
 use super::shape::Shape;
 use super::tape::linalg::Packed;
 use super::tape::{Mask, Source, Tape, Var};
@@ -426,8 +427,11 @@ impl KvQuantisation {
 }
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
-pub(super) fn quantise(caches: &mut [Cache], t: &mut Tape<'_>, q: KvQuantisation) {
-    for cache in caches {
+pub(super) fn quantise(caches: &mut [Cache], t: &mut Tape<'_>, q: KvQuantisation, gap: Gap) {
+    for (i, cache) in caches.iter_mut().enumerate() {
+        if gap.skips_cache(i) {
+            continue;
+        }
         match cache {
             Cache::Kv(c) if c.offset >= q.start => {
                 *cache = Cache::Quantised(QuantisedKvCache::from_kv(t, c, q.packing));
@@ -455,23 +459,34 @@ fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {
     (KvArray::Dense(k), KvArray::Dense(v))
 }
 
-/// Gives every stored array a value on the tape.
-pub(super) fn enter(caches: &mut [Cache], t: &mut Tape<'_>) {
-    for (i, slot) in caches.iter_mut().flat_map(Cache::slots_mut).enumerate() {
-        if let Some(s) = slot {
-            s.var = t.input(s.shape, s.dtype, Source::Cache(i as u32));
+/// Gives every stored array of the layers that are run a value on the tape.
+pub(super) fn enter(caches: &mut [Cache], t: &mut Tape<'_>, gap: Gap) {
+    let mut number = 0;
+    for (i, cache) in caches.iter_mut().enumerate() {
+        for slot in cache.slots_mut() {
+            if let Some(s) = slot.as_mut().filter(|_| !gap.skips_cache(i)) {
+                s.var = t.input(s.shape, s.dtype, Source::Cache(number));
+            }
+            number += 1;
         }
     }
 }
 
-/// The values that the cache slots hold after a call.
-pub(super) fn leave(caches: &[Cache]) -> Vec<(u32, Var)> {
-    caches
+/// The values that the cache slots of the layers that were run hold after a call.
+pub(super) fn leave(caches: &[Cache], gap: Gap) -> Vec<(u32, Var)> {
+    held_slots(caches, gap).map(|(number, slot)| (number, slot.var)).collect()
+}
+
+/// The arrays of the layers that are run, with their slots counted over all layers.
+pub fn held_slots(caches: &[Cache], gap: Gap) -> impl Iterator<Item = (u32, Slot)> {
+    let slots = caches
         .iter()
-        .flat_map(Cache::slots)
         .enumerate()
-        .filter_map(|(i, slot)| slot.map(|s| (i as u32, s.var)))
-        .collect()
+        .flat_map(move |(i, cache)| cache.slots().into_iter().map(move |slot| (i, slot)));
+    slots
+        .zip(0..)
+        .filter(move |((i, _), _)| !gap.skips_cache(*i))
+        .filter_map(|((_, slot), number)| slot.map(|s| (number, s)))
 }
 
 /// `create_attention_mask` for a cache that has no mask of its own.

@@ -5,8 +5,10 @@ use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
 use crate::graph::op::{Binary, Unary};
 use crate::graph::params::ParamBuilder;
+use crate::graph::sample::LayerUse;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Network, QuantOverride};
+use std::hash::{Hash, Hasher};
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
@@ -219,7 +221,7 @@ impl Norm for DividedNorm {
 }
 
 /// Which mask the layers of a group get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MaskRule {
     /// Full causal attention.
     Full,
@@ -245,6 +247,13 @@ impl MaskRule {
             Self::Full | Self::FullArray => Some(CacheKind::Kv),
             Self::None | Self::Stateless => None,
         }
+    }
+
+    /// A number that differs between rules.
+    fn number(self) -> u64 {
+        let mut h = std::hash::DefaultHasher::new();
+        self.hash(&mut h);
+        h.finish()
     }
 
     /// The masks of layers with the given rules for `n` new tokens, from the caches of those that have one. Layers
@@ -398,15 +407,22 @@ impl Network for Decoder {
             h = hook(t, h);
         }
         let n = t.dim(tokens, 1);
-        caches.iter_mut().for_each(|cache| cache.trim_front(t));
+        for (i, cache) in caches.iter_mut().enumerate() {
+            if !t.skips_cache(i) {
+                cache.trim_front(t);
+            }
+        }
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
         let parts = caches.iter_mut().map(|cache| &*cache.part(self.mask_cache));
         let masks = MaskRule::build_all(t, n, &rules, parts);
         let mut caches = caches.iter_mut();
         for (i, ((rule, block), mask)) in self.layers.iter().zip(masks).enumerate() {
-            t.layer(i);
             let mut none = Cache::List(Vec::new());
             let own = if *rule == MaskRule::Stateless { None } else { caches.next() };
+            if t.skips(i) {
+                continue;
+            }
+            t.layer(i);
             h = block.forward(t, h, mask, own.unwrap_or(&mut none));
         }
         t.set_stage(Stage::Head);
@@ -420,5 +436,15 @@ impl Network for Decoder {
 
     fn quant_override(&self, path: &str) -> QuantOverride {
         (self.quant_override)(path)
+    }
+
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        let mut caches = 0;
+        let layers = self.layers.iter().map(|(rule, _)| {
+            let cache = (*rule != MaskRule::Stateless).then_some(caches);
+            caches += usize::from(cache.is_some());
+            LayerUse { cache, mask: rule.number() }
+        });
+        Some(layers.collect())
     }
 }

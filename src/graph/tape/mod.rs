@@ -23,6 +23,7 @@ pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
+use super::sample::Gap;
 use super::shape::Shape;
 use crate::model::DType;
 use std::cell::RefCell;
@@ -259,6 +260,7 @@ pub struct Tape<'p> {
     trace: Trace,
     params: &'p Parameters,
     routing: Routing,
+    gap: Gap,
     stage: Stage,
     /// Whether the model has not been called before.
     first_call: bool,
@@ -276,11 +278,12 @@ const NOT_LOADED: Var = Var(u32::MAX);
 impl<'p> Tape<'p> {
     /// An empty tape over the tensors of a model.
     #[must_use]
-    pub fn new(params: &'p Parameters, routing: Routing) -> Self {
+    pub fn new(params: &'p Parameters, routing: Routing, gap: Gap) -> Self {
         let mut tape = Self {
             trace: Trace::new(),
             params,
             routing,
+            gap,
             stage: Stage::Embed,
             first_call: false,
             region: 0,
@@ -288,7 +291,8 @@ impl<'p> Tape<'p> {
             error: None,
             loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
         };
-        let expected = params.modules().len() * 8;
+        let layers_left_out = usize::from(gap.to - gap.from);
+        let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
         tape.trace.values.reserve(2 * expected);
         tape.trace.nodes.reserve(expected);
         tape.trace.links.reserve(4 * expected);
@@ -320,6 +324,18 @@ impl<'p> Tape<'p> {
     /// Later operations belong to `stage`.
     pub fn set_stage(&mut self, stage: Stage) {
         self.stage = stage;
+    }
+
+    /// Whether the call leaves out layer `index`.
+    #[must_use]
+    pub const fn skips(&self, index: usize) -> bool {
+        self.gap.skips(index)
+    }
+
+    /// Whether the call leaves out the layer of a cache.
+    #[must_use]
+    pub const fn skips_cache(&self, index: usize) -> bool {
+        self.gap.skips_cache(index)
     }
 
     /// Later operations belong to layer `index`.

@@ -28,7 +28,7 @@ pub struct Gpu {
 
 impl Gpu {
     /// Most kernels, and most 2^20 elements bound, in a command buffer (`mlx/backend/metal/device.cpp`).
-    pub(super) const fn limits(self) -> (u32, u64) {
+    pub(crate) const fn limits(self) -> (u32, u64) {
         match self.class {
             ArchClass::Phone => (20, 40),
             ArchClass::Base => (40, 40),

@@ -13,6 +13,7 @@
 //! * reuse: an output takes over the buffer of an input that nobody else holds, under the primitive's conditions.
 
 mod copies;
+mod doubles;
 mod elementwise;
 mod gpu;
 mod layout;
@@ -21,6 +22,7 @@ mod memory;
 mod order;
 mod views;
 
+pub use doubles::Model;
 pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, Origin};
 
@@ -68,6 +70,7 @@ pub struct Replay<'o> {
     /// Buffers of the model's tensors, four per module.
     params: Vec<[BufferId; 4]>,
     observer: Option<Observer<'o>>,
+    doubles: doubles::Doubles,
     /// The operation being encoded.
     current: Cost,
     reads: Vec<Read>,
@@ -106,6 +109,7 @@ impl<'o> Replay<'o> {
             links: Vec::new(),
             params: Vec::new(),
             observer: None,
+            doubles: doubles::Doubles::default(),
             current: Cost::default(),
             reads: Vec::new(),
         };
@@ -295,6 +299,7 @@ impl<'o> Replay<'o> {
         for node in self.order(outputs) {
             self.run(node);
         }
+        self.renew_doubles();
         self.commit(false);
         if wait {
             self.wait_until(0);
@@ -342,6 +347,7 @@ impl<'o> Replay<'o> {
         let pending = self.nodes[id.index()];
         let trace = std::mem::take(&mut self.traces[pending.trace as usize]);
         let node = &trace.nodes()[pending.node as usize];
+        self.renew_doubles_at(node.stage);
         self.buffers.allocating_scores = node.scores;
         self.encode(&node.op, inputs.clone(), outputs.clone());
         self.buffers.allocating_scores = false;

@@ -5,7 +5,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::graph::op::{Kernel, Op};
 use crate::graph::params::ModuleKind;
 use crate::graph::tape::{Stage, TraceError};
-use crate::graph::{Call, Graph};
+use crate::graph::{Call, Gap, Graph};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, AttentionRead, Product, Traffic};
 use crate::ledger::weights::Weights;
@@ -31,19 +31,20 @@ impl StepFeatures {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn of(graph: &Graph, kv: Option<KvQuantisation>) -> Result<Self, FeatureError> {
-        Self::read(graph, kv, &|product| matrices(graph, product))
+        Self::read(graph, kv, graph.counting_gap()?, &|product| matrices(graph, product))
     }
 
-    /// The same with matrices as `stored` describes them.
+    /// The same with matrices as `stored` describes them, which for layers of the gap must be as in those like them.
     pub(super) fn read(
         graph: &Graph,
         kv: Option<KvQuantisation>,
+        gap: Gap,
         stored: &dyn Fn(&Product) -> Matrices,
     ) -> Result<Self, FeatureError> {
-        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv)?;
-        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv)?;
-        let prompt =
-            traffic::step(graph, &mut graph.make_cache(), Call::prefill(CHUNK), REFERENCE_GPU)?;
+        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv, gap)?;
+        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv, gap)?;
+        let call = Call { gap, ..Call::prefill(CHUNK) };
+        let prompt = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let weights = Weights::of(graph);
         let recurrent = Recurrent::of(graph)?;
         let mut features = Self {
@@ -198,9 +199,74 @@ impl Recurrent {
         if layers == 0 {
             return Ok(Self { layers, gated_delta: false });
         }
-        let trace =
-            graph.trace(&mut graph.make_cache(), Call::decode(), REFERENCE_GPU.routing())?;
+        let call = Call { gap: graph.counting_gap()?, ..Call::decode() };
+        let trace = graph.trace(&mut graph.make_cache(), call, REFERENCE_GPU.routing())?;
         let gated_delta = trace.nodes().iter().any(|n| n.op == Op::Custom(Kernel::GatedDelta));
         Ok(Self { layers, gated_delta })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scheme;
+    use crate::model::catalogue::Catalogue;
+    use rayon::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Layers left out change nothing that is counted, in a model of every type.
+    #[test]
+    fn a_gap_changes_no_count() {
+        let catalogue = Catalogue::built_in().expect("built in");
+        let mut types = BTreeMap::new();
+        for model in catalogue.models() {
+            let entry = model.entry().expect("readable");
+            let name = entry.config.model_type().expect("named").to_owned();
+            types.entry(name).or_insert(entry.config);
+        }
+        let left_out: Vec<bool> = types
+            .par_iter()
+            .map(|(name, config)| {
+                let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
+                let gap = graph.counting_gap().expect("runs");
+                let stored = |p: &Product| matrices(&graph, p);
+                let sampled = StepFeatures::read(&graph, None, gap, &stored).expect("runs");
+                let whole = StepFeatures::read(&graph, None, Gap::NONE, &stored).expect("runs");
+                assert_same(name, &sampled, &whole);
+                !gap.is_empty()
+            })
+            .collect();
+        let some = left_out.iter().filter(|x| **x).count();
+        assert!(
+            some * 3 > left_out.len() * 2,
+            "only {some} of {} leave layers out",
+            left_out.len()
+        );
+    }
+
+    fn assert_same(name: &str, a: &StepFeatures, b: &StepFeatures) {
+        let key = |m: &Matrices| (m.part, m.coding, m.inner, m.outer, m.bytes as u64);
+        let sorted = |f: &StepFeatures| {
+            let mut m = f.matrices.clone();
+            m.sort_by_key(key);
+            m
+        };
+        assert_eq!(sorted(a), sorted(b), "{name}");
+        let rows = |f: &StepFeatures| {
+            let mut rows: Vec<String> = f.attention.iter().map(|r| format!("{r:?}")).collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(rows(a), rows(b), "{name}");
+        let counts = |f: &StepFeatures| {
+            (f.dispatches, f.dispatches_long, f.other_bytes, f.state_bytes, f.prefill.dispatches)
+        };
+        assert_eq!(counts(a), counts(b), "{name}");
+        let near = |x: f64, y: f64| (x - y).abs() <= 1e-12 * y.abs();
+        let [p, q] = [a.prefill, b.prefill];
+        assert!(near(p.dense_weights, q.dense_weights), "{name}");
+        assert!(near(p.expert_weights, q.expert_weights), "{name}");
+        assert!(near(p.full_attention, q.full_attention), "{name}");
+        assert!(near(p.window_attention, q.window_attention), "{name}");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::extract::matrices;
 use super::{Coding, FeatureError, Matrices, Part, StepFeatures};
-use crate::graph::Graph;
 use crate::graph::tape::Stage;
+use crate::graph::{Gap, Graph};
 use crate::ledger::traffic::Product;
 use crate::model::gguf_mix::{GgmlType, GgufMix, Role};
 
@@ -14,7 +14,8 @@ impl StepFeatures {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn of_gguf(graph: &Graph, mix: GgufMix) -> Result<Self, FeatureError> {
-        let mut features = Self::read(graph, None, &|p| stored(graph, p, mix))?;
+        // A mixture stores equal layers in different formats, so all of them are read.
+        let mut features = Self::read(graph, None, Gap::NONE, &|p| stored(graph, p, mix))?;
         features.weight_bytes = file_bytes(graph, mix);
         features.fp16 = true;
         let p = &mut features.prefill;
