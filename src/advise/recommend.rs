@@ -1,6 +1,7 @@
 //! Which models and formats to run on a machine.
 
 use crate::hardware::machine::Machine;
+use crate::ledger::weights::Weights;
 use crate::model::Scheme;
 use crate::model::catalogue::{Catalogue, CatalogueError, Summary};
 use crate::model::names::ClassMatch;
@@ -8,6 +9,7 @@ use crate::model::source::ModelSource;
 use crate::predict::memory::{Advice, Fits, Verdict, advise};
 use crate::predict::{PredictError, Prediction, Settings, Sources, Subject, SubjectError};
 use crate::roofline::Coefficients;
+use rayon::prelude::*;
 use thiserror::Error;
 
 /// A model in a format, to be predicted.
@@ -88,23 +90,25 @@ pub fn candidates(
 ) -> Result<Vec<Candidate>, AdviseError> {
     let scheme = class.scheme.or(Some(Scheme::DEFAULT));
     let members = class.members.iter().filter(|m| m.model.mlx_lm_supported).take(limit);
-    members.map(|m| open(m.model, scheme, sources)).collect()
+    let members: Vec<&Summary> = members.map(|m| m.model).collect();
+    members.par_iter().map(|m| open(m, scheme, sources)).collect()
 }
 
 /// What candidates with the same prediction share: what a step does, the longest context, doubts about the source.
 type Likeness<'a> = (u64, Option<u64>, &'a [String]);
 
-/// Predicts every candidate. Models that do the same are predicted once, and the work is shared between two threads.
+/// Predicts every candidate, on all cores. Models that do the same are predicted once.
 ///
 /// # Errors
 /// When a model cannot be predicted.
 pub fn rows(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Row>, AdviseError> {
+    let likeness = |c: &Candidate| -> Option<u64> { c.subject.graph.fingerprint().ok() };
+    let prints: Vec<Option<u64>> = all.par_iter().map(likeness).collect();
     let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
     let mut which = Vec::new();
-    for c in all {
-        let graph = &c.subject.graph;
-        let warnings = &c.subject.warnings;
-        let key = graph.fingerprint().ok().map(|print| (print, graph.max_context(), &warnings[..]));
+    for (c, print) in all.iter().zip(prints) {
+        let subject = &c.subject;
+        let key = print.map(|print| (print, subject.graph.max_context(), &subject.warnings[..]));
         let known = different.iter().position(|(k, _)| k.is_some() && *k == key);
         which.push(known.unwrap_or(different.len()));
         if known.is_none() {
@@ -112,13 +116,7 @@ pub fn rows(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Row>, AdviseError>
         }
     }
     let predict = |(_, c): &(_, &Candidate)| row(q, &c.subject);
-    let (front, back) = different.split_at(different.len().div_ceil(2));
-    let (front, back): (Vec<_>, Vec<_>) = std::thread::scope(|s| {
-        let other = s.spawn(|| back.iter().map(predict).collect());
-        let own = front.iter().map(predict).collect();
-        (own, other.join().unwrap_or_default())
-    });
-    let found = front.into_iter().chain(back).collect::<Result<Vec<Row>, AdviseError>>()?;
+    let found = different.par_iter().map(predict).collect::<Result<Vec<Row>, AdviseError>>()?;
     let named = |(c, i): (&Candidate, usize)| found.get(i).map(|row| row.named(&c.subject));
     Ok(all.iter().zip(which).filter_map(named).collect())
 }
@@ -169,22 +167,17 @@ pub fn by_size(
     let mut popular: Vec<&Summary> =
         catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
-    let mut out = Vec::new();
-    let mut low = 0.0;
-    for high in CLASSES {
+    let lows = [0.0].into_iter().chain(CLASSES);
+    let first = |(low, high): (f64, f64)| {
         let within = |m: &&&Summary| {
             let billions = m.published_params.unwrap_or(0) as f64 / 1e9;
             billions >= low && billions < high
         };
-        let first = popular.iter().find(within).copied();
-        if let Some(model) = first
-            && let Some(row) = most_precise(q, model, sources)?
-        {
-            out.push(row);
-        }
-        low = high;
-    }
-    Ok(out)
+        popular.iter().find(within).copied()
+    };
+    let firsts: Vec<&Summary> = lows.zip(CLASSES).filter_map(first).collect();
+    let rows = firsts.par_iter().map(|model| most_precise(q, model, sources));
+    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 fn most_precise(
@@ -200,6 +193,9 @@ fn most_precise(
             continue;
         }
         let candidate = open(model, Some(scheme), sources)?;
+        if Weights::of(&candidate.subject.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
+            continue;
+        }
         let prediction = predicted(q, &candidate.subject)?;
         if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
             return Ok(Some(Row { prediction, changes: Vec::new() }));

@@ -20,6 +20,7 @@ use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use quantise::QuantiseError;
+use rustc_hash::FxHasher;
 use sample::{Classes, LayerUse};
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -415,7 +416,7 @@ impl Graph {
     }
 
     fn print_of(&self, trace: &Trace) -> u64 {
-        let mut h = std::hash::DefaultHasher::new();
+        let mut h = FxHasher::default();
         for module in self.params.modules() {
             (module.kind, module.packing, module.dtype).hash(&mut h);
             (module.shape, module.bias).hash(&mut h);
@@ -433,7 +434,7 @@ impl Graph {
 }
 
 fn hash_of_debug(value: &impl std::fmt::Debug) -> u64 {
-    let mut h = std::hash::DefaultHasher::new();
+    let mut h = FxHasher::default();
     format!("{value:?}").hash(&mut h);
     h.finish()
 }

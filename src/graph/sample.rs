@@ -7,7 +7,8 @@
 use super::cache::Cache;
 use super::params::{ModuleId, Parameters};
 use super::tape::{Source, Stage, Trace};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use rustc_hash::FxHasher;
+use std::hash::{Hash, Hasher};
 
 /// Layers that a call leaves out. Each does what the layer one period before it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Classes {
         kind_of: impl Fn(usize) -> u64,
     ) -> Self {
         let uses = uses.unwrap_or_default();
-        let mut hashers = vec![DefaultHasher::new(); uses.len()];
+        let mut hashers = vec![FxHasher::default(); uses.len()];
         let mut operations = vec![0; uses.len()];
         let mut elements = vec![0; uses.len()];
         for node in trace.nodes() {

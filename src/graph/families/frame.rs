@@ -251,7 +251,7 @@ impl MaskRule {
 
     /// A number that differs between rules.
     fn number(self) -> u64 {
-        let mut h = std::hash::DefaultHasher::new();
+        let mut h = rustc_hash::FxHasher::default();
         self.hash(&mut h);
         h.finish()
     }
