@@ -79,14 +79,14 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     })
 }
 
-/// The peak of the first chunk and of the end of a generation: that of the whole where nothing but the cache grows
-/// with the context, which is so where attention is fused.
+/// The peak of the end of a generation: the last two chunks and the tokens. It is that of the whole where nothing but the
+/// cache grows with the context, which is so where attention is fused.
 ///
 /// # Errors
 /// As [`peak`].
 pub fn end(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, &|_, next| next == 0 || next + 2 >= chunks.len())
+    generation(graph, request, &chunks, &|_, next| next + 2 >= chunks.len())
 }
 
 /// The peak of a generation, with every prefill chunk replayed.
@@ -151,7 +151,7 @@ fn replayed(
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
         if chosen(&process, i) {
-            process.skip(&chunks[done..i]);
+            process.skip(&chunks[done..i])?;
             process.prefill(tokens)?;
             done = i + 1;
         }
@@ -165,7 +165,7 @@ fn replayed(
     }
     if let Some(until) = process.last_growth(steps.saturating_sub(3)) {
         process.settle();
-        process.skip(&vec![1; until.saturating_sub(1) as usize]);
+        process.skip(&vec![1; until.saturating_sub(1) as usize])?;
         for _ in 0..3 {
             process.decode(3)?;
         }
@@ -280,9 +280,16 @@ impl<'g> Process<'g> {
     }
 
     /// Moves the cache on by calls that are not replayed. Its arrays become new dense ones.
-    fn skip(&mut self, calls: &[u32]) {
-        if calls.is_empty() {
-            return;
+    fn skip(&mut self, mut calls: &[u32]) -> Result<(), TraceError> {
+        let Some(&first) = calls.first() else { return Ok(()) };
+        if self.context == 0 {
+            // A traced call fixes the shapes.
+            let Request { batch, kv, .. } = self.request;
+            let gap = self.graph.counting_gap()?;
+            let call = Call { batch, kv, gap, ..Call::prefill(first) };
+            self.graph.trace(&mut self.caches, call, self.request.gpu.routing())?;
+            self.context = first;
+            calls = &calls[1..];
         }
         advance(&mut self.caches, calls, self.request.kv);
         self.context += calls.iter().sum::<u32>();
@@ -298,6 +305,7 @@ impl<'g> Process<'g> {
             self.replay.double_now(models);
         }
         self.replay.clear_recycled();
+        Ok(())
     }
 
     /// Waits for everything outstanding.

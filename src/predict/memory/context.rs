@@ -1,14 +1,16 @@
 //! The longest context that fits, solved from the peak.
 //!
-//! The peak of a generation is weights, cache and what the simulation finds on top. The cache is counted for any length
-//! without a simulation; what is on top hardly changes with the length where attention is fused. So the search guesses
-//! a length from the cache alone, simulates it, and corrects the guess by what the simulation found.
+//! The peak grows almost linearly with the length, so that the search guesses a length between two whose peaks are
+//! known, simulates it, and guesses again. Only certain lengths are tried, the same ones whatever the memory: more memory
+//! then never gives less context.
 
 use super::default_reserve;
 use crate::graph::Graph;
+use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::weights::Weights;
 use crate::predict::request::{Request, gpu};
 use crate::units::Bytes;
 use serde::Serialize;
@@ -98,7 +100,7 @@ pub fn within(
     if at_top.peak <= search.budget && search.whole_fits(top, at_top.builds_scores)? {
         return Ok(whole);
     }
-    Ok(MaxContext { tokens: search.run(top, at_top)?, bound: Bound::Memory })
+    Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: Bound::Memory })
 }
 
 struct Search<'a> {
@@ -114,22 +116,16 @@ struct Search<'a> {
 struct Probe {
     /// Peak of the end of the generation, bytes.
     peak: u64,
-    /// The part of it that is not cache, bytes.
-    beyond: u64,
     /// Whether attention builds scores.
     builds_scores: bool,
 }
 
 impl Search<'_> {
-    /// Peak of a generation that ends at `total` tokens, and the part of it that is not cache. The last whole chunk is
-    /// simulated as well as what comes after it, so that a longer context never needs less.
+    /// Peak of a generation that ends at `total` tokens. The last whole chunk is simulated as well as what comes after
+    /// it, so that a longer context never needs less.
     fn peak(&self, total: u32) -> Result<Probe, PeakError> {
         let end = peak::end(self.graph, &self.ending_at(total).on(gpu(self.machine)))?;
-        Ok(Probe {
-            peak: end.peak_bytes,
-            beyond: end.peak_bytes.saturating_sub(self.growth.bytes(total)?),
-            builds_scores: end.attention_scratch_bytes > 0,
-        })
+        Ok(Probe { peak: end.peak_bytes, builds_scores: end.attention_scratch_bytes > 0 })
     }
 
     /// The request with a prompt that makes it end at `total` tokens.
@@ -169,56 +165,76 @@ impl Search<'_> {
     fn verified(&self, total: u32, builds_scores: bool) -> Result<u32, PeakError> {
         let mut total = total;
         while total > 0 && !self.whole_fits(total, builds_scores)? {
-            total = total.saturating_sub((total / 64).max(self.grain()));
+            total = length(cell(total.saturating_sub((total / 64).max(1))));
         }
         Ok(total)
     }
 
-    /// The largest total below `top`, which does not fit, whose peak fits.
-    fn run(&self, top: u32, at_top: Probe) -> Result<u32, PeakError> {
-        let (mut low, mut high) = (0, top);
-        let (mut rest, mut builds_scores) = (at_top.beyond, at_top.builds_scores);
+    /// The largest length below `top`, which does not fit, whose peak fits. Peaks grow almost linearly with the length,
+    /// so that a guess between a length that fits and one that does not comes close at once.
+    fn run(&self, top: u32, at_top: Probe, known: Option<&Peak>) -> Result<u32, PeakError> {
+        let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
+        let mut low = (0, 0, Weights::of(self.graph).active_bytes);
+        if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
+            let total = self.request.total_tokens().min(top - 1);
+            low = (cell(total), total, known.peak_bytes);
+        }
+        let mut builds_scores = at_top.builds_scores;
         for probe in 0..PROBES {
-            if high - low <= self.grain() {
+            if high.0 <= low.0 + 1 {
                 break;
             }
-            let guess = self.longest_cache(self.budget.saturating_sub(rest), low, high)?;
-            // A guess at an end of the range says nothing new: halve it instead.
-            let inside = guess > low && guess < high && probe < PROBES / 2;
-            let total = if inside { guess } else { low + (high - low) / 2 };
-            let Probe { peak, beyond, builds_scores: scores } = self.peak(total)?;
+            let share = (self.budget.saturating_sub(low.2)) as f64
+                / (high.2.saturating_sub(low.2)).max(1) as f64;
+            let guess = f64::from(low.1) + share * f64::from(high.1.saturating_sub(low.1));
+            let middle = low.0 + (high.0 - low.0) / 2;
+            let next = if probe < PROBES / 2 { cell(guess as u32) } else { middle };
+            let next = next.clamp(low.0 + 1, high.0 - 1);
+            let Probe { peak, builds_scores: scores } = self.peak(length(next))?;
             if peak <= self.budget {
                 builds_scores = scores;
-                let settled = inside && beyond.abs_diff(rest) < self.budget / 2000;
-                low = total;
-                rest = beyond;
-                if settled {
-                    break;
-                }
+                low = (next, length(next), peak);
             } else {
-                high = total;
-                rest = rest.max(beyond);
+                high = (next, length(next), peak);
             }
         }
-        self.verified(low, builds_scores)
+        self.verified(length(low.0), builds_scores)
     }
+}
 
-    /// Caches grow in steps of 256 tokens, so nothing finer decides.
-    const fn grain(&self) -> u32 {
-        256
+/// Lengths that are tried: every 256th up to 32768, because caches grow in such steps, and from there on 128 in every
+/// doubling.
+fn length(cell: u32) -> u32 {
+    let doublings = (cell / CELLS).saturating_sub(1);
+    let within = cell - doublings * CELLS;
+    within * (STEP << doublings)
+}
+
+/// The cell whose length is the longest of at most `tokens`.
+fn cell(tokens: u32) -> u32 {
+    let mut doublings = 0;
+    while tokens >= (2 * CELLS * STEP) << doublings {
+        doublings += 1;
     }
+    tokens / (STEP << doublings) + doublings * CELLS
+}
 
-    /// The largest total between `low` and `high` whose cache stays within a number of bytes.
-    fn longest_cache(&self, bytes: u64, low: u32, high: u32) -> Result<u32, PeakError> {
-        let (mut low, mut high) = (low, high);
-        while high - low > 64 {
-            let middle = low + (high - low) / 2;
-            if self.growth.bytes(middle)? <= bytes {
-                low = middle;
-            } else {
-                high = middle;
-            }
+/// Cells of a doubling.
+const CELLS: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_cover_all_lengths() {
+        assert_eq!(
+            [0, 1, 128, 129, 255, 256, 257].map(length),
+            [0, 256, 32_768, 33_024, 65_280, 65_536, 66_048]
+        );
+        for c in 0..1500 {
+            assert_eq!((cell(length(c)), cell(length(c + 1) - 1)), (c, c), "cell {c}");
         }
-        Ok(low)
+        assert_eq!(cell(LONGEST), cell(LONGEST - 1) + 1);
     }
 }
