@@ -17,6 +17,7 @@ use anyhow::{Result, anyhow, bail};
 use serde_json::json;
 
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
+    Coefficients::prepare();
     let engine: Engine = args.engine.parse().map_err(|e: String| anyhow!("--engine: {e}"))?;
     let machine = context.machine(&args.machine);
     if !args.machine.is_here() {

@@ -17,6 +17,7 @@ use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::Result;
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 /// Macs listed at most.
@@ -27,6 +28,7 @@ const FEW_MACS: usize = 4;
 const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
+    Coefficients::prepare();
     let settings = settings(&args.run, Engine::Mlx)?;
     let machine = machine_or_none(context, &args.machine)?;
     let wanted = match &args.model {
@@ -359,12 +361,16 @@ fn without_machine(
     let Some(first) = wanted.candidates.first() else {
         anyhow::bail!("no model of this size is supported by mlx-lm")
     };
-    let macs = macs_for(&context.catalogue, coefficients, &first.subject, settings)?;
+    let catalogue = &context.catalogue;
+    let need = |c: &Candidate| Need::of(&c.subject, settings);
+    let (macs, needs) = rayon::join(
+        || macs_for(catalogue, coefficients, &first.subject, settings),
+        || wanted.candidates.par_iter().map(need).collect::<Result<Vec<_>>>(),
+    );
+    let (macs, needs) = (macs?, needs?);
     let mut d = Document::default();
     d.heading(format!("{}: which Mac?", wanted.title));
     d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(settings)));
-    let needs: Vec<Need> =
-        wanted.candidates.iter().map(|c| Need::of(&c.subject, settings)).collect::<Result<_>>()?;
     d.table(needs_table(&needs));
     d.heading(format!("Macs that run {}, cheapest first", short(&first.subject.id)));
     d.table(macs_table(&macs, MACS));

@@ -154,16 +154,20 @@ impl Prediction {
         }
         let (graph, request) = (&subject.graph, &settings.request);
         let simulated = settings.engine == Engine::Mlx;
-        let (memory, context) = if simulated {
-            let memory = Memory::of(graph, machine, request, settings.reserve)?;
-            let context = max_context(graph, machine, request, settings.reserve, &memory.peak)?;
-            (Some(memory), Some(context))
-        } else {
-            (None, None)
-        };
         let speed_request =
             SpeedRequest { gguf: subject.gguf_mix(), ..request.speed(settings.engine) };
-        let speed = Speed::of(graph, &speed_request)?;
+        let memory = || -> Result<_, PredictError> {
+            if !simulated {
+                return Ok((None, None));
+            }
+            let memory = Memory::of(graph, machine, request, settings.reserve)?;
+            let context = max_context(graph, machine, request, settings.reserve, &memory.peak)?;
+            Ok((Some(memory), Some(context)))
+        };
+        // Both need the classes of layers: read once, before.
+        graph.classes()?;
+        let (memory, speed) = rayon::join(memory, || Speed::of(graph, &speed_request));
+        let ((memory, context), speed) = (memory?, speed?);
         let target = Target::of(machine);
         let decode = speed.decode(coefficients, &target, &speed_request);
         let prefill = speed.prefill(coefficients, &target, &speed_request);

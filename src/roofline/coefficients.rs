@@ -108,6 +108,11 @@ impl Coefficients {
         PARSED.as_ref().map_err(Clone::clone)
     }
 
+    /// Starts to read the built-in coefficients on another core, for [`Coefficients::embedded`] to find them ready.
+    pub fn prepare() {
+        rayon::spawn(|| drop(Self::embedded()));
+    }
+
     /// Reads a coefficients file.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ pub fn within(
         return Ok(whole);
     }
     let at_top = search.peak(top)?;
-    if at_top.peak <= search.budget && search.whole_fits(top, at_top.builds_scores)? {
+    if at_top.peak <= search.budget && search.whole_fits(top, at_top)? {
         return Ok(whole);
     }
     Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: Bound::Memory })
@@ -116,6 +116,8 @@ struct Search<'a> {
 struct Probe {
     /// Peak of the end of the generation, bytes.
     peak: u64,
+    /// What of it is neither weights nor cache, bytes.
+    beyond: u64,
     /// Whether attention builds scores.
     builds_scores: bool,
 }
@@ -125,7 +127,8 @@ impl Search<'_> {
     /// it, so that a longer context never needs less.
     fn peak(&self, total: u32) -> Result<Probe, PeakError> {
         let end = peak::end(self.graph, &self.ending_at(total).on(gpu(self.machine)))?;
-        Ok(Probe { peak: end.peak_bytes, builds_scores: end.attention_scratch_bytes > 0 })
+        let beyond = end.attention_scratch_bytes + end.run_ahead_bytes;
+        Ok(Probe { peak: end.peak_bytes, beyond, builds_scores: end.attention_scratch_bytes > 0 })
     }
 
     /// The request with a prompt that makes it end at `total` tokens.
@@ -151,9 +154,9 @@ impl Search<'_> {
     }
 
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
-    /// elsewhere.
-    fn whole_fits(&self, total: u32, builds_scores: bool) -> Result<bool, PeakError> {
-        if !builds_scores {
+    /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
+    fn whole_fits(&self, total: u32, end: Probe) -> Result<bool, PeakError> {
+        if !end.builds_scores || end.peak + end.beyond <= self.budget {
             return Ok(true);
         }
         let request = self.ending_at(total).on(gpu(self.machine));
@@ -162,9 +165,9 @@ impl Search<'_> {
 
     /// The largest total of at most `total` whose whole generation fits; where the whole peaks higher than its end it
     /// is a little higher, so that few and small steps suffice.
-    fn verified(&self, total: u32, builds_scores: bool) -> Result<u32, PeakError> {
+    fn verified(&self, total: u32, end: Probe) -> Result<u32, PeakError> {
         let mut total = total;
-        while total > 0 && !self.whole_fits(total, builds_scores)? {
+        while total > 0 && !self.whole_fits(total, end)? {
             total = length(cell(total.saturating_sub((total / 64).max(1))));
         }
         Ok(total)
@@ -179,7 +182,7 @@ impl Search<'_> {
             let total = self.request.total_tokens().min(top - 1);
             low = (cell(total), total, known.peak_bytes);
         }
-        let mut builds_scores = at_top.builds_scores;
+        let mut end = at_top;
         for probe in 0..PROBES {
             if high.0 <= low.0 + 1 {
                 break;
@@ -190,15 +193,15 @@ impl Search<'_> {
             let middle = low.0 + (high.0 - low.0) / 2;
             let next = if probe < PROBES / 2 { cell(guess as u32) } else { middle };
             let next = next.clamp(low.0 + 1, high.0 - 1);
-            let Probe { peak, builds_scores: scores } = self.peak(length(next))?;
-            if peak <= self.budget {
-                builds_scores = scores;
-                low = (next, length(next), peak);
+            let probe = self.peak(length(next))?;
+            if probe.peak <= self.budget {
+                end = probe;
+                low = (next, length(next), probe.peak);
             } else {
-                high = (next, length(next), peak);
+                high = (next, length(next), probe.peak);
             }
         }
-        self.verified(length(low.0), builds_scores)
+        self.verified(length(low.0), end)
     }
 }
 
