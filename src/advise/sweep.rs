@@ -185,19 +185,20 @@ impl Sweep {
                 })
             })
             .collect();
-        let prints: Vec<u64> = models.par_iter().map(|m| print(m)).collect::<Result<_, _>>()?;
+        let bases: Vec<(u64, Graph)> =
+            models.par_iter().map(|m| base(m)).collect::<Result<_, _>>()?;
         let mut seen: HashMap<u64, usize> = HashMap::new();
-        let mut distinct: Vec<&Summary> = Vec::new();
+        let mut distinct: Vec<(&Summary, Graph)> = Vec::new();
         let mut kind_of_model = Vec::new();
-        for (model, print) in models.iter().zip(prints) {
+        for (model, (print, graph)) in models.iter().zip(bases) {
             kind_of_model.push(*seen.entry(print).or_insert_with(|| {
-                distinct.push(model);
+                distinct.push((model, graph));
                 distinct.len() - 1
             }));
         }
         let kinds: Vec<Kind> = distinct
-            .par_iter()
-            .map(|model| Kind::of(model, &targets, coefficients, axes))
+            .into_par_iter()
+            .map(|(model, base)| Kind::of(model, &base, &targets, coefficients, axes))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             models: models.iter().map(|m| m.id.clone()).collect(),
@@ -265,28 +266,26 @@ pub fn supported(catalogue: &Catalogue) -> Vec<&Summary> {
     catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect()
 }
 
-/// The graph of a model at 4 bits.
-fn base(model: &Summary) -> Result<Graph, SweepError> {
+/// The graph of a model at 4 bits, and what models share that do the same.
+fn base(model: &Summary) -> Result<(u64, Graph), SweepError> {
     let entry = model.entry()?;
     let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
-    Ok(graph.with_fp16_activations(Some(entry.hub_conversions_are_fp16())))
-}
-
-/// What models share that do the same.
-fn print(model: &Summary) -> Result<u64, SweepError> {
-    base(model)?.fingerprint().map_err(SweepError::of(model))
+    let graph = graph.with_fp16_activations(Some(entry.hub_conversions_are_fp16()));
+    let print = graph.fingerprint().map_err(SweepError::of(model))?;
+    Ok((print, graph))
 }
 
 impl Kind {
     fn of(
         model: &Summary,
+        base: &Graph,
         targets: &[Target],
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
         let entry = model.entry()?;
         let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
-        let on_top = on_top(&base(model)?, axes).map_err(SweepError::of(model))?;
+        let on_top = on_top(base, axes).map_err(SweepError::of(model))?;
         let mut cells =
             Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
         let mut weights = Vec::new();
@@ -298,7 +297,8 @@ impl Kind {
             };
             weights.push(Some(crate::ledger::weights::Weights::of(&graph).bytes));
             let quantised = !matches!(scheme, Scheme::Float(_));
-            let graph = graph.with_fp16_activations(quantised.then_some(fp16));
+            let graph =
+                graph.with_fp16_activations(quantised.then_some(fp16)).with_classes_of(base);
             let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
                 .map_err(SweepError::of(model))?;
             for &context_tokens in &axes.contexts {

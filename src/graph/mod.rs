@@ -23,7 +23,7 @@ use quantise::QuantiseError;
 use rustc_hash::FxHasher;
 use sample::{Classes, LayerUse};
 use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
 
 /// The forward pass of a model family.
@@ -90,13 +90,8 @@ pub struct Graph {
     model_type: String,
     /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
     fp16_activations: Option<bool>,
-    read: OnceLock<Result<Read, TraceError>>,
-}
-
-/// What is read off a whole decode step once.
-struct Read {
-    classes: Classes,
-    fingerprint: u64,
+    classes: OnceLock<Result<Arc<Classes>, TraceError>>,
+    fingerprint: OnceLock<Result<u64, TraceError>>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -161,7 +156,8 @@ impl Graph {
             scheme,
             model_type,
             fp16_activations: None,
-            read: OnceLock::new(),
+            classes: OnceLock::new(),
+            fingerprint: OnceLock::new(),
         })
     }
 
@@ -187,7 +183,7 @@ impl Graph {
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
         quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
         self.scheme = Some(scheme);
-        self.read = OnceLock::new();
+        self.forget();
         Ok(())
     }
 
@@ -205,7 +201,7 @@ impl Graph {
             }
         }
         self.scheme = None;
-        self.read = OnceLock::new();
+        self.forget();
         unknown
     }
 
@@ -365,7 +361,7 @@ impl Graph {
     #[must_use]
     pub fn with_fp16_activations(mut self, fp16: Option<bool>) -> Self {
         self.fp16_activations = fp16;
-        self.read = OnceLock::new();
+        self.forget();
         self
     }
 
@@ -381,7 +377,7 @@ impl Graph {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn fingerprint(&self) -> Result<u64, TraceError> {
-        self.read().map(|r| r.fingerprint)
+        self.read(&self.fingerprint).clone()
     }
 
     /// Which layers do the same.
@@ -389,7 +385,15 @@ impl Graph {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn classes(&self) -> Result<&Classes, TraceError> {
-        self.read().map(|r| &r.classes)
+        self.read(&self.classes).as_deref().map_err(Clone::clone)
+    }
+
+    /// Takes over which layers do the same from a graph of the same model in another format, provided that both formats
+    /// pack the matrices of all layers alike.
+    #[must_use]
+    pub fn with_classes_of(mut self, other: &Self) -> Self {
+        self.classes.clone_from(&other.classes);
+        self
     }
 
     /// The largest gap of which counts can be read off a call: every kind of layer is run, the first and the last
@@ -401,18 +405,29 @@ impl Graph {
         Ok(self.classes()?.gap(1, 2))
     }
 
-    fn read(&self) -> Result<&Read, TraceError> {
-        let read = self.read.get_or_init(|| {
-            let mut caches = self.make_cache();
-            let trace = self.trace(&mut caches, Call::decode(), Routing::default())?;
-            let kinds: Vec<u64> = self.built.caches.iter().map(hash_of_debug).collect();
-            let kind = |cache: usize| kinds.get(cache).copied().unwrap_or(0);
-            Ok(Read {
-                classes: Classes::of(&trace, &self.params, self.built.network.layers(), kind),
-                fingerprint: self.print_of(&trace),
-            })
-        });
-        read.as_ref().map_err(Clone::clone)
+    fn forget(&mut self) {
+        self.classes = OnceLock::new();
+        self.fingerprint = OnceLock::new();
+    }
+
+    /// What is read off a whole decode step: one trace serves both.
+    fn read<'a, T>(
+        &'a self,
+        wanted: &'a OnceLock<Result<T, TraceError>>,
+    ) -> &'a Result<T, TraceError> {
+        if wanted.get().is_none() {
+            let trace = self.trace(&mut self.make_cache(), Call::decode(), Routing::default());
+            let print = trace.as_ref().map(|t| self.print_of(t)).map_err(Clone::clone);
+            let _ = self.fingerprint.set(print);
+            let _ = self.classes.set(trace.map(|t| Arc::new(self.classes_of(&t))));
+        }
+        wanted.wait()
+    }
+
+    fn classes_of(&self, trace: &Trace) -> Classes {
+        let kinds: Vec<u64> = self.built.caches.iter().map(hash_of_debug).collect();
+        let kind = |cache: usize| kinds.get(cache).copied().unwrap_or(0);
+        Classes::of(trace, &self.params, self.built.network.layers(), kind)
     }
 
     fn print_of(&self, trace: &Trace) -> u64 {

@@ -33,6 +33,21 @@ impl Gap {
         self.from == self.to
     }
 
+    /// The same gap with the first `patterns` patterns run after all.
+    #[must_use]
+    pub fn shortened(mut self, patterns: u16) -> Self {
+        let caches = (self.caches.1 - self.caches.0) / ((self.to - self.from) / self.period).max(1);
+        self.from = (self.from + patterns * self.period).min(self.to);
+        self.caches.0 = (self.caches.0 + patterns * caches).min(self.caches.1);
+        self
+    }
+
+    /// How many patterns are left out.
+    #[must_use]
+    pub const fn patterns(&self) -> u16 {
+        (self.to - self.from) / self.period
+    }
+
     /// Whether a layer is left out.
     #[must_use]
     pub const fn skips(&self, layer: usize) -> bool {

@@ -1,6 +1,6 @@
 //! Exact bytes of the prompt cache after a number of tokens.
 
-use crate::graph::cache::{Cache, KvQuantisation, quantise_shapes};
+use crate::graph::cache::{Cache, CacheKind, KvQuantisation, quantise_shapes};
 use crate::graph::tape::{Routing, TraceError};
 use crate::graph::{Call, Graph};
 
@@ -24,12 +24,19 @@ pub fn after_prompt(
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
         let gap = graph.counting_gap()?;
-        let call = Call { batch, kv, gap, ..Call::prefill(first) };
+        let call = Call { batch, kv, gap, ..Call::prefill(telling(graph, first)) };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
     advance(&mut caches, &chunks, kv);
     Ok(caches)
+}
+
+/// Tokens of a first call that leaves caches of the same shapes as one of `tokens`: states have the same at any length,
+/// and some models that have nothing else process a prompt token by token.
+fn telling(graph: &Graph, tokens: u32) -> u32 {
+    let states_only = graph.cache_kinds().iter().all(|k| matches!(k, CacheKind::Arrays(_)));
+    if states_only { tokens.min(16) } else { tokens }
 }
 
 /// Lengths of the prefill calls for a prompt: `tokens - 1` in chunks of `step`.
@@ -83,7 +90,7 @@ impl<'g> Growth<'g> {
         let step = step.max(1);
         let mut caches = graph.make_cache();
         let gap = graph.counting_gap()?;
-        let call = Call { batch, kv, gap, ..Call::prefill(step) };
+        let call = Call { batch, kv, gap, ..Call::prefill(telling(graph, step)) };
         graph.trace(&mut caches, call, Routing::default())?;
         let mut first: Vec<(Cache, u64)> = Vec::new();
         for cache in caches {

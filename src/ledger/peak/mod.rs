@@ -1,6 +1,7 @@
 //! Peak memory of a generation: `mx.get_peak_memory()` of `mlx_lm.generate`, by replaying it.
 
 mod run;
+mod sampling;
 
 pub use run::{PeakError, Phase, Step, end, full, peak};
 

@@ -4,6 +4,7 @@
 //! chunk are never computed); then every token is one `mx.async_eval`, issued before the previous token is waited for
 //! (`generate_step` of `mlx_lm/generate.py`).
 
+use super::sampling::{self, LeftOut, OUTSTANDING};
 use super::{Peak, Request};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
@@ -111,43 +112,29 @@ fn generation(
     if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
-    let (peak, doubtful) = replayed(graph, request, chunks, chosen, gap(graph, request)?)?;
-    if doubtful {
-        return Ok(replayed(graph, request, chunks, chosen, Gap::NONE)?.0);
+    let run = |gap, rest| replayed(graph, request, chunks, chosen, gap, rest);
+    let found = if sampling::puts_off_states(graph) {
+        sampling::extended(graph, |gap| Ok(run(gap, LeftOut::Missing)?.0))?
+    } else {
+        let (peak, doubtful) = run(sampling::gap(graph, request)?, LeftOut::Doubled)?;
+        (!doubtful).then_some(peak)
+    };
+    match found {
+        Some(peak) => Ok(peak),
+        None => Ok(run(Gap::NONE, LeftOut::Missing)?.0),
     }
-    Ok(peak)
-}
-
-/// Command buffers that must be committed behind the gap, for none of those outstanding to belong to a layer left out.
-const OUTSTANDING: u32 = 12;
-/// Layers that are always replayed at the start.
-const FIRST: usize = 2;
-
-/// Layers that need not be replayed, by an estimate of the command buffers of a layer.
-fn gap(graph: &Graph, request: &Request) -> Result<Gap, TraceError> {
-    let classes = graph.classes()?;
-    let (kernels, elements) = request.gpu.limits();
-    let (operations, bound) = classes.mean_layer();
-    // About six of ten operations launch a kernel; the others are views.
-    let by_kernels = 0.6 * operations / f64::from(kernels);
-    let by_elements = bound / f64::from(1 << 20) / elements as f64;
-    // A command buffer that is full by its kernels overshoots little, one that is full by its elements by a matrix.
-    let per_layer = by_kernels.max(by_elements / 1.5).min(6.0);
-    let last = (f64::from(OUTSTANDING) / per_layer).ceil().min(1e6) as usize + 2;
-    let gap = classes.gap(FIRST, last);
-    let worthwhile = usize::from(gap.to - gap.from) * 5 >= classes.len();
-    Ok(if worthwhile { gap } else { Gap::NONE })
 }
 
 /// The peak with some layers left out, and whether they could have had a part in it.
-fn replayed(
+pub(super) fn replayed(
     graph: &Graph,
     request: &Request,
     chunks: &[u32],
     chosen: &dyn Fn(&Process<'_>, usize) -> bool,
     gap: Gap,
+    left_out: LeftOut,
 ) -> Result<(Peak, bool), PeakError> {
-    let mut process = Process::new(graph, *request, gap);
+    let mut process = Process::new(graph, *request, gap, left_out);
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
         if chosen(&process, i) {
@@ -175,10 +162,12 @@ fn replayed(
 }
 
 /// A process that has loaded a model and calls it step by step.
-struct Process<'g> {
+pub(super) struct Process<'g> {
     graph: &'g Graph,
     request: Request,
     gap: Gap,
+    /// Whether the caches of layers left out are there.
+    doubles: bool,
     /// Whether a layer left out could have had a part in the peak.
     doubtful: bool,
     replay: Replay<'static>,
@@ -196,7 +185,7 @@ struct Process<'g> {
 }
 
 impl<'g> Process<'g> {
-    fn new(graph: &'g Graph, request: Request, gap: Gap) -> Self {
+    fn new(graph: &'g Graph, request: Request, gap: Gap, left_out: LeftOut) -> Self {
         let mut replay = Replay::new(graph, request.gpu);
         let weights = replay.active_bytes();
         replay.follow_recycled();
@@ -206,6 +195,7 @@ impl<'g> Process<'g> {
             graph,
             request,
             gap,
+            doubles: left_out == LeftOut::Doubled && !gap.is_empty(),
             doubtful: false,
             replay,
             caches: graph.make_cache(),
@@ -229,7 +219,7 @@ impl<'g> Process<'g> {
         for (_, old) in std::mem::replace(&mut self.state, state) {
             self.replay.release(old);
         }
-        if !self.gap.is_empty() {
+        if self.doubles {
             let models = self.models();
             self.replay.double(self.gap.to, models);
         }
@@ -259,7 +249,7 @@ impl<'g> Process<'g> {
     /// Notes whether the layers behind the gap committed as many command buffers as can be outstanding.
     fn doubt(&mut self) {
         let since = self.replay.command_buffers_since_gap();
-        self.doubtful |= !self.gap.is_empty() && since.is_none_or(|n| n < OUTSTANDING);
+        self.doubtful |= self.doubles && since.is_none_or(|n| n < OUTSTANDING);
     }
 
     fn prefill(&mut self, tokens: u32) -> Result<(), TraceError> {
@@ -300,7 +290,7 @@ impl<'g> Process<'g> {
             let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(slot) };
             self.state.push((slot, self.replay.held(value)));
         }
-        if !self.gap.is_empty() {
+        if self.doubles {
             let models = self.models();
             self.replay.double_now(models);
         }
@@ -390,66 +380,5 @@ impl<'g> Process<'g> {
             peak.context_tokens = w.context_tokens;
         }
         peak
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::replay::{ArchClass, Gpu};
-    use crate::model::Scheme;
-    use crate::model::catalogue::Catalogue;
-    use rayon::prelude::*;
-    use std::collections::BTreeMap;
-
-    /// Layers left out change next to nothing, in a model of every type.
-    #[test]
-    fn a_gap_changes_no_peak() {
-        let catalogue = Catalogue::built_in().expect("built in");
-        let mut types = BTreeMap::new();
-        for model in catalogue.models() {
-            let entry = model.entry().expect("readable");
-            let name = entry.config.model_type().expect("named").to_owned();
-            types.entry(name).or_insert(entry.config);
-        }
-        let gpus = [
-            Gpu { class: ArchClass::Base, generation: 13, nax: false },
-            Gpu { class: ArchClass::Max, generation: 16, nax: false },
-            Gpu { class: ArchClass::Max, generation: 17, nax: true },
-        ];
-        let types: Vec<_> = types.into_iter().zip(gpus.into_iter().cycle()).collect();
-        let sampled: Vec<bool> = types
-            .par_iter()
-            .map(|((name, config), gpu)| {
-                let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
-                let request = Request {
-                    gpu: *gpu,
-                    prompt: 4200,
-                    generate: 256,
-                    batch: 1,
-                    prefill_step: 2048,
-                    kv: None,
-                };
-                let chunks = [2048, 2048, 103];
-                let run = |gap| replayed(&graph, &request, &chunks, &|_, _| true, gap);
-                let gap = gap(&graph, &request).expect("runs");
-                let (some, doubtful) = run(gap).expect("runs");
-                if doubtful || gap.is_empty() {
-                    return false;
-                }
-                let (whole, _) = run(Gap::NONE).expect("runs");
-                let off = |a: u64, b: u64| a.abs_diff(b) as f64 / b as f64;
-                assert!(off(some.peak_bytes, whole.peak_bytes) <= 1e-4, "{name} on {gpu:?}");
-                assert!(off(some.resident_bytes, whole.resident_bytes) <= 5e-4, "{name}");
-                assert_eq!(
-                    (some.kv_bytes, some.state_bytes),
-                    (whole.kv_bytes, whole.state_bytes),
-                    "{name} on {gpu:?}"
-                );
-                true
-            })
-            .collect();
-        let some = sampled.iter().filter(|x| **x).count();
-        assert!(some * 5 > 2 * sampled.len(), "layers left out in {some} of {}", sampled.len());
     }
 }

@@ -146,6 +146,8 @@ struct Buffer {
     bound: u32,
     /// Whether it holds attention scores.
     scores: bool,
+    /// The operation that last looked at it ([`Buffers::first_look`]).
+    seen: u32,
 }
 
 /// Freed buffers that MLX keeps for reuse (`mlx/backend/common/buffer_cache.h`).
@@ -191,6 +193,8 @@ pub(super) struct Buffers {
     /// Buffers allocated now hold attention scores.
     pub allocating_scores: bool,
     recycled: Option<Recycled>,
+    /// Operations so far that look whether they have seen a buffer.
+    looks: u32,
 }
 
 impl Buffers {
@@ -211,7 +215,7 @@ impl Buffers {
             r.take(size);
             r.peak = r.peak.max(self.active + r.bytes);
         }
-        let buffer = Buffer { size, refs: 0, bound: u32::MAX, scores };
+        let buffer = Buffer { size, refs: 0, bound: u32::MAX, scores, seen: 0 };
         match self.free.pop() {
             Some(i) => {
                 self.list[i as usize] = buffer;
@@ -260,6 +264,15 @@ impl Buffers {
     /// Most bytes of live and kept buffers together, if they are followed.
     pub fn resident_peak(&self) -> Option<u64> {
         self.recycled.as_ref().map(|r| r.peak)
+    }
+
+    /// Whether a buffer has not been looked at since [`Buffers::look_anew`].
+    fn first_look(&mut self, b: BufferId) -> bool {
+        std::mem::replace(&mut self.list[b.index()].seen, self.looks) != self.looks
+    }
+
+    fn look_anew(&mut self) {
+        self.looks += 1;
     }
 
     pub fn size(&self, b: BufferId) -> u64 {
@@ -385,11 +398,10 @@ impl Replay<'_> {
     /// An operation keeps its inputs (and all outputs but the first) until its command buffer completes.
     pub(super) fn hold_inputs(&mut self, inputs: Range<usize>, outputs: Range<usize>) {
         let main = self.arrays[self.links[outputs.start].index()].buffer;
-        let first = self.commands.held.len();
+        self.buffers.look_anew();
         for i in inputs.chain(outputs.start + 1..outputs.end) {
             let buffer = self.arrays[self.links[i].index()].buffer;
-            let known = buffer == main || self.commands.held[first..].contains(&buffer);
-            if buffer != BufferId::NONE && !known {
+            if buffer != BufferId::NONE && buffer != main && self.buffers.first_look(buffer) {
                 self.hold(buffer);
             }
         }

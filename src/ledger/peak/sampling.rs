@@ -1,0 +1,184 @@
+//! Peaks from some of the layers.
+//!
+//! Most models repeat one layer dozens of times. Replaying all of them tells nothing that the first ones and the last
+//! ones do not: at any time only a dozen command buffers are outstanding ([`gap`]). Where MLX puts off work of every
+//! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
+
+use super::run::{PeakError, Step};
+use super::{Peak, Request};
+use crate::graph::cache::CacheKind;
+use crate::graph::tape::TraceError;
+use crate::graph::{Gap, Graph};
+
+/// What is assumed of layers that are left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    /// Their caches are there.
+    Doubled,
+    /// The model has none but the layers that are run.
+    Missing,
+}
+
+/// Command buffers that must be committed behind the gap, for none of those outstanding to belong to a layer left out.
+pub(super) const OUTSTANDING: u32 = 12;
+/// Layers that are always replayed at the start, and at the end where what is live grows with the layers.
+const FIRST: usize = 2;
+const LAST: usize = 3;
+
+/// Layers that need not be replayed, by an estimate of the command buffers of a layer.
+pub(super) fn gap(graph: &Graph, request: &Request) -> Result<Gap, TraceError> {
+    let classes = graph.classes()?;
+    let (kernels, elements) = request.gpu.limits();
+    let (operations, bound) = classes.mean_layer();
+    // About six of ten operations launch a kernel; the others are views.
+    let by_kernels = 0.6 * operations / f64::from(kernels);
+    let by_elements = bound / f64::from(1 << 20) / elements as f64;
+    // A command buffer that is full by its kernels overshoots little, one that is full by its elements by a matrix.
+    let per_layer = by_kernels.max(by_elements / 1.5).min(6.0);
+    let last = (f64::from(OUTSTANDING) / per_layer).ceil().min(1e6) as usize + 2;
+    let gap = classes.gap(FIRST, last);
+    let worthwhile = usize::from(gap.to - gap.from) * 5 >= classes.len();
+    Ok(if worthwhile { gap } else { Gap::NONE })
+}
+
+/// Whether MLX puts off work to the end of a call: recurrent states, which only the next call needs.
+pub(super) fn puts_off_states(graph: &Graph) -> bool {
+    graph.cache_kinds().iter().any(|k| matches!(k, CacheKind::Arrays(_)))
+}
+
+/// Whether what MLX puts off are states alone. Where a layer has several caches, keys are put off as well, but not those
+/// of all layers.
+fn states_alone(graph: &Graph) -> bool {
+    use CacheKind::{Arrays, Kv, Rotating};
+    graph.cache_kinds().iter().all(|k| matches!(k, Kv | Rotating { .. } | Arrays(_)))
+}
+
+/// The peak where MLX puts off work of all layers to the end of a call, as it does for recurrent states that only the
+/// next call needs. What then is live grows by the same with every pattern of layers: it is read off three runs with
+/// more and more layers, and the third must lie where the first two say. `None` where it does not, or where all layers
+/// are run as fast.
+pub(super) fn extended(
+    graph: &Graph,
+    run: impl Fn(Gap) -> Result<Peak, PeakError>,
+) -> Result<Option<Peak>, PeakError> {
+    let gap = graph.classes()?.gap(FIRST, LAST);
+    let layers = graph.layers();
+    let per_run = (4 / gap.period).max(1);
+    let gaps = [0, 1, 2].map(|i| gap.shortened(i * per_run));
+    let cost: u64 = gaps.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
+    if !states_alone(graph) || gap.patterns() <= 2 * per_run || cost >= layers {
+        return Ok(None);
+    }
+    let [first, second, third] = gaps.map(run);
+    let (first, second, third) = (first?, second?, third?);
+    let expected = first.extended(&second, 2.0);
+    let near = |a: u64, b: u64| a.abs_diff(b) as f64 <= 1e-5 * b as f64;
+    let linear = expected.is_some_and(|e| {
+        near(e.peak_bytes, third.peak_bytes)
+            && near(e.resident_bytes, third.resident_bytes)
+            && e.phase == third.phase
+    });
+    let patterns = f64::from(gap.patterns()) / f64::from(per_run);
+    Ok(if linear { second.extended(&third, patterns - 1.0) } else { None })
+}
+
+impl Peak {
+    /// The peak of a model with more layers: this one and another are those of models that differ by one unit of
+    /// layers, and the result that of one that differs from this one by `units`.
+    fn extended(&self, next: &Self, units: f64) -> Option<Self> {
+        let to =
+            |a: u64, b: u64| (a as f64 + (b as f64 - a as f64) * units).round().max(0.0) as u64;
+        let same = (self.phase, self.context_tokens) == (next.phase, next.context_tokens);
+        if !same || self.steps.len() != next.steps.len() {
+            return None;
+        }
+        let steps = self.steps.iter().zip(&next.steps).map(|(a, b)| Step {
+            peak_bytes: to(a.peak_bytes, b.peak_bytes),
+            kv_bytes: to(a.kv_bytes, b.kv_bytes),
+            state_bytes: to(a.state_bytes, b.state_bytes),
+            scores_bytes: to(a.scores_bytes, b.scores_bytes),
+            command_buffers: to(a.command_buffers.into(), b.command_buffers.into()) as u32,
+            ..*a
+        });
+        Some(Self {
+            peak_bytes: to(self.peak_bytes, next.peak_bytes),
+            weights_bytes: to(self.weights_bytes, next.weights_bytes),
+            kv_bytes: to(self.kv_bytes, next.kv_bytes),
+            state_bytes: to(self.state_bytes, next.state_bytes),
+            attention_scratch_bytes: to(self.attention_scratch_bytes, next.attention_scratch_bytes),
+            run_ahead_bytes: to(self.run_ahead_bytes, next.run_ahead_bytes),
+            largest_buffer_bytes: self.largest_buffer_bytes.max(next.largest_buffer_bytes),
+            resident_bytes: to(self.resident_bytes, next.resident_bytes),
+            phase: self.phase,
+            context_tokens: self.context_tokens,
+            steps: steps.collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::peak::run::{self, Process};
+    use crate::ledger::replay::{ArchClass, Gpu};
+    use crate::model::Scheme;
+    use crate::model::catalogue::Catalogue;
+    use rayon::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// Layers left out change next to nothing, in a model of every type.
+    #[test]
+    fn a_gap_changes_no_peak() {
+        let catalogue = Catalogue::built_in().expect("built in");
+        let mut types = BTreeMap::new();
+        for model in catalogue.models() {
+            let entry = model.entry().expect("readable");
+            let name = entry.config.model_type().expect("named").to_owned();
+            types.entry(name).or_insert(entry.config);
+        }
+        let gpus = [
+            Gpu { class: ArchClass::Base, generation: 13, nax: false },
+            Gpu { class: ArchClass::Max, generation: 16, nax: false },
+            Gpu { class: ArchClass::Max, generation: 17, nax: true },
+        ];
+        let types: Vec<_> = types.into_iter().zip(gpus.into_iter().cycle()).collect();
+        let sampled: Vec<bool> = types
+            .par_iter()
+            .map(|((name, config), gpu)| {
+                let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
+                let request = Request {
+                    gpu: *gpu,
+                    prompt: 4200,
+                    generate: 256,
+                    batch: 1,
+                    prefill_step: 2048,
+                    kv: None,
+                };
+                let chunks = [2048, 2048, 103];
+                let whole = |_: &Process<'_>, _| true;
+                let run = |gap, rest| run::replayed(&graph, &request, &chunks, &whole, gap, rest);
+                let gap = gap(&graph, &request).expect("runs");
+                let some = if puts_off_states(&graph) {
+                    let run = |gap| Ok(run(gap, LeftOut::Missing)?.0);
+                    extended(&graph, run).expect("runs")
+                } else {
+                    let (peak, doubtful) = run(gap, LeftOut::Doubled).expect("runs");
+                    (!doubtful && !gap.is_empty()).then_some(peak)
+                };
+                let Some(some) = some else { return false };
+                let (whole, _) = run(Gap::NONE, LeftOut::Missing).expect("runs");
+                let off = |a: u64, b: u64| a.abs_diff(b) as f64 / b as f64;
+                assert!(off(some.peak_bytes, whole.peak_bytes) <= 1e-4, "{name} on {gpu:?}");
+                assert!(off(some.resident_bytes, whole.resident_bytes) <= 5e-4, "{name}");
+                assert_eq!(
+                    (some.kv_bytes, some.state_bytes),
+                    (whole.kv_bytes, whole.state_bytes),
+                    "{name} on {gpu:?}"
+                );
+                true
+            })
+            .collect();
+        let some = sampled.iter().filter(|x| **x).count();
+        assert!(some * 5 > 2 * sampled.len(), "layers left out in {some} of {}", sampled.len());
+    }
+}
