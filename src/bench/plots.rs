@@ -1,4 +1,4 @@
-//! A run as pictures: SVG files, one for each thing that there is to see.
+//! A run as pictures, one for each thing that there is to see.
 
 use super::record::Record;
 use super::stats::{Summary, median};
@@ -27,6 +27,14 @@ pub enum PlotError {
     Draw(String),
 }
 
+/// How pictures become files.
+pub struct Encoding<'e> {
+    /// Ending of the files: `svg`, `png`.
+    pub extension: &'e str,
+    /// From SVG to the content of a file; an error says what went wrong.
+    pub encode: &'e dyn Fn(&str) -> Result<Vec<u8>, String>,
+}
+
 /// A point with its interval.
 struct Point {
     x: f64,
@@ -45,7 +53,11 @@ struct Series {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write(folder: &Path, record: &Record) -> Result<Vec<PathBuf>, PlotError> {
+pub fn write(
+    folder: &Path,
+    record: &Record,
+    encoding: &Encoding<'_>,
+) -> Result<Vec<PathBuf>, PlotError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| PlotError::Io { path: path.clone(), source }
@@ -54,9 +66,10 @@ pub fn write(folder: &Path, record: &Record) -> Result<Vec<PathBuf>, PlotError> 
     let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
     let mut paths = Vec::new();
     for (name, svg) in draw(record)? {
-        let path = folder.join(format!("{stem}-{name}.svg"));
+        let content = (encoding.encode)(&svg).map_err(PlotError::Draw)?;
+        let path = folder.join(format!("{stem}-{name}.{}", encoding.extension));
         let temporary = folder.join(format!(".{stem}-{name}.{}.tmp", std::process::id()));
-        std::fs::write(&temporary, svg)
+        std::fs::write(&temporary, content)
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(io(&path))?;
         paths.push(path);
@@ -116,8 +129,7 @@ fn by_tokens(record: &Record, metric: Metric) -> Vec<Series> {
             let mine = record.summary.iter().filter(|s| s.engine == e.label);
             let mut points: Vec<Point> = mine.filter_map(|s| point(s, metric)).collect();
             points.sort_by(|a, b| a.x.total_cmp(&b.x));
-            let server = e.server.as_ref().map_or("", |s| s.kind.name());
-            Series { name: format!("{} {server}", e.label), points }
+            Series { name: format!("{} {}", e.label, e.program()), points }
         })
         .collect()
 }
@@ -264,11 +276,10 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
             let bar = |(x, m): &(f64, &Summary)| {
                 Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], colour.mix(0.7).filled())
             };
-            let name = engine.server.as_ref().map_or("", |s| s.kind.name());
             chart
                 .draw_series(found.iter().map(bar))
                 .map_err(failed)?
-                .label(format!("{} {name}", engine.label))
+                .label(format!("{} {}", engine.label, engine.program()))
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
                 });

@@ -2,6 +2,7 @@
 //!
 //! Nothing here calculates; everything shown comes in as text or as serialisable values.
 
+mod bars;
 mod chart;
 mod csv;
 mod document;
@@ -9,12 +10,14 @@ mod html;
 mod junit;
 mod markdown;
 mod plot;
+mod raster;
 mod terminal;
 
 pub use chart::{Axis, Chart, Corner, Mark, Shape};
-pub use document::{Align, Block, Column, Document, Table};
+pub use document::{Align, Bars, Block, Column, Document, Table};
 pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};
+pub use raster::png;
 pub use terminal::{Style, width};
 
 use serde_json::Value;

@@ -116,6 +116,10 @@ fn results(record: &Record) -> Table {
         row.extend([trials(s), remarks(s)]);
         table.row(row);
     }
+    if record.summary.len() > 1 {
+        let rate = |s: &CaseSummary| Some(s.metric(Metric::DecodeTokensPerS)?.median);
+        table.bars(record.summary.iter().map(rate).collect(), 5);
+    }
     table
 }
 

@@ -51,16 +51,20 @@ fn predicted(rows: &[Predicted]) -> Table {
     for p in rows {
         let name = match p.metric {
             Metric::DecodeTokensPerS => "decode tok/s",
+            Metric::TtftS => "TTFT",
             _ => "prefill tok/s",
         };
-        let rate = |v: f64| TokensPerSecond(v).to_string();
+        let show = |v: f64| match p.metric {
+            Metric::TtftS => Seconds(v).to_string(),
+            _ => TokensPerSecond(v).to_string(),
+        };
         table.row([
             p.engine.clone(),
             p.case.clone(),
             name.to_owned(),
-            rate(p.measured),
-            rate(p.predicted),
-            format!("{}–{}", rate(p.interval_90[0]), rate(p.interval_90[1])),
+            show(p.measured),
+            show(p.predicted),
+            format!("{}–{}", show(p.interval_90[0]), show(p.interval_90[1])),
             format!("{:+.0} %", p.error * 100.0),
         ]);
     }

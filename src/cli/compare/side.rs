@@ -139,6 +139,10 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
         Column::number("context").droppable(1),
         Column::text("largest that fits").droppable(3),
     ]);
+    let powered = pairs.iter().any(|p| p.mac.machine.decode_gpu_w.is_some());
+    if powered {
+        columns.push(Column::number("GPU watts").droppable(6));
+    }
     if asked.from.is_some() {
         columns.push(Column::number("decode, times"));
     }
@@ -166,9 +170,14 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
             context_text(p.context),
             largest_text(p.largest),
         ]);
+        if powered {
+            let watts = machine.decode_gpu_w.as_ref();
+            row.push(watts.map_or_else(|| "?".to_owned(), |w| format!("{w:.0}")));
+        }
         row.extend(p.faster.as_ref().map(faster_text));
         table.row(row);
     }
+    table.bars(pairs.iter().map(|p| Some(p.figures.decode.tokens_per_s)).collect(), 4);
     table
 }
 
