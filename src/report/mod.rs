@@ -8,6 +8,7 @@ mod csv;
 mod document;
 mod html;
 mod junit;
+mod labels;
 mod markdown;
 mod plot;
 mod raster;

@@ -139,6 +139,7 @@ fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
     let found = purchase(&context.catalogue, planners, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
+        "chip",
         "memory, GB",
         "USD",
         "fits",
@@ -152,6 +153,7 @@ fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
         let ttft = c.runs.iter().map(|r| r.figures.prefill.ttft_s).fold(0.0, f64::max);
         vec![
             Cell::text(&*c.offer.name),
+            Cell::text(c.machine.chip.clone().unwrap_or_default()),
             Cell::number(c.offer.memory_gib.to_string(), c.offer.memory_gib as f64),
             Cell::known(c.offer.usd_now.map(f64::from), |x| format!("{x:.0}")),
             Cell::text(c.outcome.name()),
