@@ -222,12 +222,12 @@ mod tests {
         table.bars(vec![Some(24.6), Some(104.0)], 0);
         let text = render_table(&table, Style { width: 54, ..PLAIN });
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[2].ends_with("24.6   █▉"), "{text}");
-        assert!(lines[3].ends_with("104   ████████"), "{text}");
+        assert!(lines[2].ends_with("24.6   ██▉"), "{text}");
+        assert!(lines[3].ends_with("104   ████████████"), "{text}");
         assert!(!text.contains("licence"), "{text}");
         assert!(lines.iter().all(|l| l.chars().count() <= 54), "{text}");
         let ascii = render_table(&table, Style { width: 54, ascii: true, ..PLAIN });
-        assert!(ascii.contains("########") && !ascii.contains('█'), "{ascii}");
+        assert!(ascii.contains("############") && !ascii.contains('█'), "{ascii}");
         // A column that ranks lower stays instead.
         table.bars(vec![Some(24.6), Some(104.0)], 2);
         let text = render_table(&table, Style { width: 66, ..PLAIN });

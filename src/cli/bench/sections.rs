@@ -50,13 +50,14 @@ fn predicted(rows: &[Predicted]) -> Table {
     ]);
     for p in rows {
         let name = match p.metric {
-            Metric::DecodeTokensPerS => "decode tok/s",
+            Metric::DecodeTokensPerS => "decode",
             Metric::TtftS => "TTFT",
-            _ => "prefill tok/s",
+            _ => "prefill",
         };
+        let [low, high] = p.interval_90;
         let show = |v: f64| match p.metric {
             Metric::TtftS => Seconds(v).to_string(),
-            _ => TokensPerSecond(v).to_string(),
+            _ => format!("{} tok/s", TokensPerSecond(v)),
         };
         table.row([
             p.engine.clone(),
@@ -64,7 +65,10 @@ fn predicted(rows: &[Predicted]) -> Table {
             name.to_owned(),
             show(p.measured),
             show(p.predicted),
-            format!("{}–{}", show(p.interval_90[0]), show(p.interval_90[1])),
+            match p.metric {
+                Metric::TtftS => format!("{}–{}", Seconds(low), Seconds(high)),
+                _ => format!("{}–{}", TokensPerSecond(low), TokensPerSecond(high)),
+            },
             format!("{:+.0} %", p.error * 100.0),
         ]);
     }
