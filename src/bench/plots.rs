@@ -203,6 +203,11 @@ fn ends(s: &Summary) -> [f64; 2] {
     s.interval_95.unwrap_or([s.median, s.median])
 }
 
+/// Counts stand at whole numbers only.
+fn whole(x: &f64) -> String {
+    if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() }
+}
+
 fn failed<E: std::error::Error + Send + Sync>(e: DrawingAreaErrorKind<E>) -> PlotError {
     PlotError::Draw(e.to_string())
 }
@@ -226,7 +231,7 @@ fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotErro
         chart
             .configure_mesh()
             .x_desc(below)
-            .x_label_formatter(&|x| format!("{x:.0}"))
+            .x_label_formatter(&whole)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .draw()
@@ -284,7 +289,7 @@ fn memory(
         chart
             .configure_mesh()
             .x_desc("turn")
-            .x_label_formatter(&|x| format!("{x:.0}"))
+            .x_label_formatter(&whole)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .draw()

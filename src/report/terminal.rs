@@ -230,7 +230,7 @@ mod tests {
         assert!(ascii.contains("############") && !ascii.contains('█'), "{ascii}");
         // A column that ranks lower stays instead.
         table.bars(vec![Some(24.6), Some(104.0)], 2);
-        let text = render_table(&table, Style { width: 66, ..PLAIN });
+        let text = render_table(&table, Style { width: 60, ..PLAIN });
         assert!(text.contains("licence") && !text.contains('█'), "{text}");
         assert!(!render_table(&table, PLAIN).contains('█'));
     }
