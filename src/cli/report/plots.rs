@@ -160,7 +160,7 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         y: axis("tok/s", false),
         marks: vec![
             points("others", rest),
-            points("not beaten in both", front),
+            points("the front", front),
             Mark { name: String::new(), shape: Shape::Curve { points: line, band: Vec::new() } },
         ],
     })
