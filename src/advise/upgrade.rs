@@ -58,7 +58,8 @@ pub enum UpgradeError {
     Predict(#[from] PredictError),
 }
 
-/// The most popular models of the catalogue at 4 bits that fit the new machine and not the old one.
+/// The most popular models of the catalogue that fit the new machine and not the old one, at 4 bits, or as they are
+/// published where that is quantised already.
 ///
 /// # Errors
 /// When an entry of the catalogue is wrong.
@@ -83,9 +84,16 @@ pub fn new_models(
         {
             continue;
         }
-        let source = ModelSource::from_entry(&model.entry().map_err(SubjectError::from)?)
-            .map_err(SubjectError::from)?;
-        let subject = Subject::from_source(source, Some(Scheme::DEFAULT), sources)?;
+        let entry = model.entry().map_err(SubjectError::from)?;
+        let open = |scheme| {
+            let source = ModelSource::from_entry(&entry).map_err(SubjectError::from)?;
+            Subject::from_source(source, scheme, sources)
+        };
+        // Some are published in few bits, as gpt-oss in mxfp4, and run so.
+        let mut subject = open(None)?;
+        if matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_))) {
+            subject = open(Some(Scheme::DEFAULT))?;
+        }
         let on = |machine| {
             Memory::of(&subject.graph, machine, request, reserve).map_err(PredictError::from)
         };

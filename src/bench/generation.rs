@@ -66,6 +66,8 @@ pub enum CountSource {
     Ollama,
     /// The server's tokenizer, applied to the generated text afterwards.
     ServerTokenizer,
+    /// The model's tokenizer on this machine, applied to the generated text afterwards.
+    LocalTokenizer,
     /// The engine in this process, which samples the tokens itself.
     Engine,
     /// The options of `mlx_lm.benchmark`, which generates exactly as many tokens as it is told.

@@ -44,24 +44,44 @@ impl MemoryReading {
     }
 }
 
-/// A server's process with all its children, found by the port that it listens on.
+/// A process with all its children.
 #[derive(Debug)]
 pub struct ServerProcess {
-    port: u16,
+    root: Root,
     system: Mutex<System>,
+}
+
+/// How the process is found.
+#[derive(Clone, Copy, Debug)]
+enum Root {
+    /// By the TCP port that it listens on.
+    Port(u16),
+    /// It is this one.
+    #[cfg_attr(not(mlx), allow(dead_code, reason = "engines in this process need MLX"))]
+    Own,
 }
 
 impl ServerProcess {
     /// The process that listens on a port of this machine; it may start and end later.
     #[must_use]
     pub fn on_port(port: u16) -> Self {
-        Self { port, system: Mutex::new(System::new()) }
+        Self { root: Root::Port(port), system: Mutex::new(System::new()) }
+    }
+
+    /// This process.
+    #[cfg(mlx)]
+    #[must_use]
+    pub fn own() -> Self {
+        Self { root: Root::Own, system: Mutex::new(System::new()) }
     }
 
     /// Memory now; `None` when no process listens, or when it belongs to somebody else and cannot be seen.
     #[must_use]
     pub fn read(&self) -> Option<MemoryReading> {
-        let root = listener(self.port)?;
+        let root = match self.root {
+            Root::Port(port) => listener(port)?,
+            Root::Own => Pid::from_u32(std::process::id()),
+        };
         let mut system = self.system.lock().ok()?;
         let family = family(&mut system, root);
         let sum = |of: &dyn Fn(Pid) -> Option<u64>| -> Option<u64> {

@@ -162,6 +162,7 @@ impl Benchmark {
             prefill_tokens_per_s: positive(r.prompt_tps),
             decode_tokens_per_s: positive(decode),
             end_to_end_tokens_per_s: r.total_s.filter(|s| *s > 0.0).map(|s| f64::from(total) / s),
+            batch: Some(self.batch).filter(|n| *n > 1),
             prompt_tokens: Some(self.prompt_tokens),
             cached_tokens: Some(0),
             generated_tokens: Some(self.generate_tokens),

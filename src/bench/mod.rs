@@ -17,10 +17,13 @@ pub mod plots;
 pub mod predicted;
 pub mod prompts;
 pub mod record;
+#[cfg(mlx)]
+pub mod resident;
 pub mod run;
 pub mod scenario;
 pub mod stats;
 pub mod summary;
+pub mod tokenizer;
 pub mod trial;
 
 pub use generation::{CountSource, Counts, Generation, OwnTimings, Prompt, Role};

@@ -1,15 +1,30 @@
-//! A run as pictures: SVG files, one for each thing that there is to see.
+//! A run as pictures, one for each thing that there is to see.
 
 use super::record::Record;
 use super::stats::{Summary, median};
 use super::summary::{CaseSummary, Metric};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const SIZE: (u32, u32) = (860, 520);
 /// Colours of the engines, distinguishable with any kind of colour vision (Okabe and Ito).
-const COLOURS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 148, 108),
+    RGBColor(190, 100, 150),
+    RGBColor(200, 140, 0),
+    RGBColor(70, 160, 220),
+];
+/// Lines of the grid.
+const GRID: RGBAColor = RGBAColor(128, 128, 128, 0.25);
+/// Room above the highest value for the legend.
+const HEADROOM: f64 = 1.25;
+/// The longest prompt over the shortest, from which on figures are drawn against the length.
+const SPAN: f64 = 2.0;
 
 /// A picture that cannot be made.
 #[derive(Debug, Error)]
@@ -27,6 +42,14 @@ pub enum PlotError {
     Draw(String),
 }
 
+/// How pictures become files.
+pub struct Encoding<'e> {
+    /// Ending of the files: `svg`, `png`.
+    pub extension: &'e str,
+    /// From SVG to the content of a file; an error says what went wrong.
+    pub encode: &'e dyn Fn(&str) -> Result<Vec<u8>, String>,
+}
+
 /// A point with its interval.
 struct Point {
     x: f64,
@@ -41,11 +64,23 @@ struct Series {
     points: Vec<Point>,
 }
 
+impl Series {
+    /// Whether the points lie so far apart that a curve through them says something.
+    fn spans(&self) -> bool {
+        let xs = || self.points.iter().map(|p| p.x);
+        xs().fold(0.0, f64::max) >= SPAN * xs().fold(f64::INFINITY, f64::min)
+    }
+}
+
 /// Draws everything that a record has into a folder; returns the files. Each is complete or absent.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write(folder: &Path, record: &Record) -> Result<Vec<PathBuf>, PlotError> {
+pub fn write(
+    folder: &Path,
+    record: &Record,
+    encoding: &Encoding<'_>,
+) -> Result<Vec<PathBuf>, PlotError> {
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| PlotError::Io { path: path.clone(), source }
@@ -54,9 +89,10 @@ pub fn write(folder: &Path, record: &Record) -> Result<Vec<PathBuf>, PlotError> 
     let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
     let mut paths = Vec::new();
     for (name, svg) in draw(record)? {
-        let path = folder.join(format!("{stem}-{name}.svg"));
+        let content = (encoding.encode)(&svg).map_err(PlotError::Draw)?;
+        let path = folder.join(format!("{stem}-{name}.{}", encoding.extension));
         let temporary = folder.join(format!(".{stem}-{name}.{}.tmp", std::process::id()));
-        std::fs::write(&temporary, svg)
+        std::fs::write(&temporary, content)
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(io(&path))?;
         paths.push(path);
@@ -76,10 +112,16 @@ pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
     ];
     for (name, metric, title) in over_tokens {
         let series = by_tokens(record, metric);
-        if series.iter().any(|s| s.points.len() > 1) {
+        if series.iter().any(Series::spans) {
             let svg = lines(title, "prompt tokens, as the engine counts them", &series)?;
             pictures.push((name.to_owned(), svg));
         }
+    }
+    let series = by_batch(record);
+    if series.iter().any(|s| s.points.len() > 1) {
+        let title = "decode tokens per second of all sequences";
+        let svg = lines(title, "sequences together", &series)?;
+        pictures.push(("decode-by-batch".to_owned(), svg));
     }
     for soak in &record.soak {
         for growth in &soak.growth {
@@ -107,29 +149,63 @@ const fn name_of(metric: Metric) -> &'static str {
     }
 }
 
-/// Medians of a figure against the prompt's length, for each engine.
+/// Medians of a figure against the prompt's length, for each engine and batch.
 fn by_tokens(record: &Record, metric: Metric) -> Vec<Series> {
-    record
-        .engines
-        .iter()
-        .map(|e| {
-            let mine = record.summary.iter().filter(|s| s.engine == e.label);
-            let mut points: Vec<Point> = mine.filter_map(|s| point(s, metric)).collect();
-            points.sort_by(|a, b| a.x.total_cmp(&b.x));
-            let server = e.server.as_ref().map_or("", |s| s.kind.name());
-            Series { name: format!("{} {server}", e.label), points }
-        })
-        .collect()
+    let tokens = |s: &CaseSummary| Some(s.metric(Metric::PromptTokens)?.median);
+    grouped(
+        record,
+        |s| s.batch.unwrap_or(1),
+        tokens,
+        metric,
+        |batch| match batch {
+            1 => String::new(),
+            n => format!(", {n} sequences"),
+        },
+    )
 }
 
-fn point(s: &CaseSummary, metric: Metric) -> Option<Point> {
-    let x = s.metric(Metric::PromptTokens)?.median;
-    let [low, high] = ends(s.metric(metric)?);
-    Some(Point { x, y: s.metric(metric)?.median, low, high })
+/// Rates of all sequences against their number, for each engine and prompt length.
+fn by_batch(record: &Record) -> Vec<Series> {
+    let length = |s: &CaseSummary| s.metric(Metric::PromptTokens).map_or(0, |m| m.median as u32);
+    let batch = |s: &CaseSummary| Some(f64::from(s.batch.unwrap_or(1)));
+    if record.summary.iter().all(|s| s.batch.is_none()) {
+        return Vec::new();
+    }
+    grouped(record, length, batch, Metric::DecodeTokensPerS, |n| format!(", {n} tokens"))
+}
+
+/// Series of medians for each engine and key, from left to right.
+fn grouped(
+    record: &Record,
+    key: impl Fn(&CaseSummary) -> u32,
+    x: impl Fn(&CaseSummary) -> Option<f64>,
+    metric: Metric,
+    name: impl Fn(u32) -> String,
+) -> Vec<Series> {
+    let point = |s: &CaseSummary| {
+        let [low, high] = ends(s.metric(metric)?);
+        Some(Point { x: x(s)?, y: s.metric(metric)?.median, low, high })
+    };
+    let mut all = Vec::new();
+    for e in &record.engines {
+        let mine = || record.summary.iter().filter(|s| s.engine == e.label);
+        let keys: BTreeSet<u32> = mine().map(&key).collect();
+        for k in keys {
+            let mut points: Vec<Point> = mine().filter(|s| key(s) == k).filter_map(point).collect();
+            points.sort_by(|a, b| a.x.total_cmp(&b.x));
+            all.push(Series { name: format!("{} {}{}", e.label, e.program(), name(k)), points });
+        }
+    }
+    all
 }
 
 fn ends(s: &Summary) -> [f64; 2] {
     s.interval_95.unwrap_or([s.median, s.median])
+}
+
+/// Counts stand at whole numbers only.
+fn whole(x: &f64) -> String {
+    if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() }
 }
 
 fn failed<E: std::error::Error + Send + Sync>(e: DrawingAreaErrorKind<E>) -> PlotError {
@@ -140,7 +216,7 @@ fn failed<E: std::error::Error + Send + Sync>(e: DrawingAreaErrorKind<E>) -> Plo
 fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotError> {
     let all = || series.iter().flat_map(|s| &s.points);
     let right = all().map(|p| p.x).fold(1.0, f64::max) * 1.04;
-    let top = all().map(|p| p.high).fold(1e-9, f64::max) * 1.1;
+    let top = all().map(|p| p.high).fold(1e-9, f64::max) * HEADROOM;
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -152,8 +228,15 @@ fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotErro
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..right, 0.0..top)
             .map_err(failed)?;
-        chart.configure_mesh().x_desc(below).light_line_style(WHITE).draw().map_err(failed)?;
-        for (s, colour) in series.iter().zip(COLOURS) {
+        chart
+            .configure_mesh()
+            .x_desc(below)
+            .x_label_formatter(&whole)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .draw()
+            .map_err(failed)?;
+        for (s, colour) in series.iter().zip(COLOURS.into_iter().cycle()) {
             let upper = s.points.iter().map(|p| (p.x, p.high));
             let lower = s.points.iter().rev().map(|p| (p.x, p.low));
             let band: Vec<(f64, f64)> = upper.chain(lower).collect();
@@ -170,7 +253,12 @@ fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotErro
             let dots = line.map(|at| Circle::new(at, 3, colour.filled()));
             chart.draw_series(dots).map_err(failed)?;
         }
-        chart.configure_series_labels().border_style(BLACK).draw().map_err(failed)?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .draw()
+            .map_err(failed)?;
         root.present().map_err(failed)?;
     }
     Ok(svg)
@@ -198,7 +286,14 @@ fn memory(
             .y_label_area_size(76)
             .build_cartesian_2d(0.0..values.len().max(1) as f64, (low - room)..(high + room))
             .map_err(failed)?;
-        chart.configure_mesh().x_desc("turn").light_line_style(WHITE).draw().map_err(failed)?;
+        chart
+            .configure_mesh()
+            .x_desc("turn")
+            .x_label_formatter(&whole)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .draw()
+            .map_err(failed)?;
         let dots = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
         chart
             .draw_series(dots.map(|at| Circle::new(at, 2, COLOURS[0].filled())))
@@ -233,7 +328,7 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
         found.and_then(|s| s.metric(Metric::DecodeTokensPerS))
     };
     let metrics = record.summary.iter().filter_map(|s| s.metric(Metric::DecodeTokensPerS));
-    let top = metrics.map(|m| ends(m)[1]).fold(1e-9, f64::max) * 1.1;
+    let top = metrics.map(|m| ends(m)[1]).fold(1e-9, f64::max) * HEADROOM;
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -245,15 +340,21 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..cases.len().max(1) as f64, 0.0..top)
             .map_err(failed)?;
-        let label = |x: &f64| cases.get(*x as usize).map_or(String::new(), |c| (*c).to_owned());
         chart
             .configure_mesh()
             .disable_x_mesh()
-            .x_labels(cases.len().max(1))
-            .x_label_formatter(&label)
-            .light_line_style(WHITE)
+            .x_label_formatter(&|_| String::new())
+            .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
             .draw()
             .map_err(failed)?;
+        let centred = Pos::new(HPos::Center, VPos::Top);
+        for (i, case) in cases.iter().enumerate() {
+            let (x, y) = chart.backend_coord(&(i as f64 + 0.5, 0.0));
+            let style = ("sans-serif", 12).into_text_style(&root).pos(centred);
+            root.draw(&Text::new(*case, (x, y + 8), style)).map_err(failed)?;
+        }
         for (k, (engine, colour)) in record.engines.iter().zip(COLOURS).enumerate() {
             let left = 0.15 + 0.36 * k as f64;
             let found = cases
@@ -264,11 +365,10 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
             let bar = |(x, m): &(f64, &Summary)| {
                 Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], colour.mix(0.7).filled())
             };
-            let name = engine.server.as_ref().map_or("", |s| s.kind.name());
             chart
                 .draw_series(found.iter().map(bar))
                 .map_err(failed)?
-                .label(format!("{} {name}", engine.label))
+                .label(format!("{} {}", engine.label, engine.program()))
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
                 });
@@ -278,7 +378,12 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
             };
             chart.draw_series(found.iter().map(whisker)).map_err(failed)?;
         }
-        chart.configure_series_labels().border_style(BLACK).draw().map_err(failed)?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .background_style(WHITE.mix(0.8))
+            .draw()
+            .map_err(failed)?;
         root.present().map_err(failed)?;
     }
     Ok(svg)

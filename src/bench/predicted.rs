@@ -26,8 +26,8 @@ pub struct Predicted {
     pub error: f64,
 }
 
-/// Predicts decode and prefill rate of every case of an engine. Prefill is left out for short prompts, whose time to
-/// first token is mostly the server's.
+/// Predicts decode rate, prefill rate and time to first token of every case of an engine. The latter two are left out
+/// for short prompts, whose time to first token is mostly the server's, and for prompts that were partly in a cache.
 #[must_use]
 pub fn predict(
     summary: &[CaseSummary],
@@ -38,12 +38,13 @@ pub fn predict(
     target: &Target,
 ) -> Vec<Predicted> {
     let mut out = Vec::new();
-    for s in summary.iter().filter(|s| s.engine == label) {
+    for s in summary.iter().filter(|s| s.engine == label && s.users <= 1) {
         let tokens = |m: Metric| s.metric(m).map_or(0, |v| v.median.round() as u32);
         let request = SpeedRequest {
             context_tokens: tokens(Metric::PromptTokens),
             generate_tokens: tokens(Metric::GeneratedTokens),
             engine,
+            batch: s.batch.unwrap_or(1),
             ..SpeedRequest::default()
         };
         let mut add = |metric: Metric, rate: f64, interval_80, interval_90| {
@@ -63,9 +64,12 @@ pub fn predict(
         };
         let d = speed.decode(coefficients, target, &request);
         add(Metric::DecodeTokensPerS, d.tokens_per_s, d.interval_80, d.interval_90);
-        if request.context_tokens >= 256 {
+        let cached = tokens(Metric::CachedTokens);
+        if request.context_tokens >= 256 && cached < request.context_tokens / 10 {
             let p = speed.prefill(coefficients, target, &request);
             add(Metric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
+            let wait = |ends| p.ttft_at(ends, request.context_tokens, request.batch);
+            add(Metric::TtftS, p.ttft_s, wait(p.interval_80), wait(p.interval_90));
         }
     }
     out

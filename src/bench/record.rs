@@ -28,6 +28,24 @@ pub struct EngineRecord {
     pub at: String,
     /// What the server says about itself.
     pub server: Option<ServerInfo>,
+    /// The model, where there is no server to name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Folder of the tokenizer that counted tokens, because the engine gave no counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+}
+
+impl EngineRecord {
+    /// Program of the engine, for people.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        match &self.server {
+            Some(server) => server.kind.name(),
+            None if self.via == "mlx" => "MLX in process",
+            None => &self.via,
+        }
+    }
 }
 
 /// A run with its full context and every raw trial.

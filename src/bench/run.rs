@@ -17,10 +17,8 @@ pub trait Target: Sync {
     /// When the generation failed.
     fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure>;
 
-    /// Tokens of a text, where the engine can tell.
-    fn count_tokens(&self, _text: &str) -> Option<u32> {
-        None
-    }
+    /// Counts the tokens of a generation whose counts are missing, where anything else can tell.
+    fn count(&self, _prompt: &Prompt, _generation: &mut Generation) {}
 
     /// Memory now, as far as it can be read.
     fn memory(&self) -> Option<MemoryReading> {
@@ -47,8 +45,11 @@ impl Target for Server {
         Ok(Self::generate(self, prompt)?)
     }
 
-    fn count_tokens(&self, text: &str) -> Option<u32> {
-        Self::count_tokens(self, text)
+    fn count(&self, _: &Prompt, generation: &mut Generation) {
+        if let Some(n) = self.count_tokens(&generation.text) {
+            generation.counts.generated = Some(n);
+            generation.counts.source = Some(CountSource::ServerTokenizer);
+        }
     }
 
     fn unload(&self) -> Result<bool, Failure> {
@@ -245,11 +246,8 @@ pub(super) fn one(target: &dyn Target, prompt: &Prompt) -> Trial {
     match target.generate(prompt) {
         Err(failure) => Trial { failure: Some(failure), ..Trial::default() },
         Ok(mut generation) => {
-            if generation.counts.generated.is_none()
-                && let Some(n) = target.count_tokens(&generation.text)
-            {
-                generation.counts.generated = Some(n);
-                generation.counts.source = Some(CountSource::ServerTokenizer);
+            if generation.counts.generated.is_none() {
+                target.count(prompt, &mut generation);
             }
             Trial::of(&generation, prompt.max_tokens)
         }

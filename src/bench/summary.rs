@@ -97,6 +97,12 @@ pub struct CaseSummary {
     pub engine: String,
     /// The case.
     pub case: String,
+    /// Sequences generated together, where more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Requests that ran at the same time; 0 in results of older versions.
+    #[serde(default)]
+    pub users: u32,
     /// Trials, warm-up left out.
     pub trials: usize,
     /// Those that failed, by kind.
@@ -166,6 +172,8 @@ fn one(trials: &[Trial], case: &str, engine: &str) -> CaseSummary {
     CaseSummary {
         engine: engine.to_owned(),
         case: case.to_owned(),
+        batch: mine.iter().find_map(|t| t.batch),
+        users: mine.iter().map(|t| t.users).max().unwrap_or(1).max(1),
         trials: mine.len(),
         failures,
         flags,

@@ -57,6 +57,15 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Name of a case: prompt tokens, and sequences if there are several.
+#[must_use]
+pub fn case_name(tokens: u32, batch: u32) -> String {
+    match batch {
+        0 | 1 => format!("{tokens} tokens"),
+        n => format!("{tokens} tokens × {n}"),
+    }
+}
+
 /// What is odd about a trial. Flagged trials stay in; figures that a flag makes meaningless are absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -84,7 +93,9 @@ impl Flag {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::NoTokenCount => "the engine gave no token count, so there is no rate",
+            Self::NoTokenCount => {
+                "neither the engine nor a tokenizer gave a token count, so there is no rate; --tokenizer names one"
+            }
             Self::CountsDisagree => {
                 "the engine's token counts contradict each other or the limit, so there is no rate"
             }
@@ -129,6 +140,12 @@ pub struct Trial {
     pub decode_tokens_per_s: Option<f64>,
     /// `generated_tokens` over `total_s`: what a user who waits sees. Not a decode speed.
     pub end_to_end_tokens_per_s: Option<f64>,
+    /// Requests that ran at the same time, this one included; 0 stands for one.
+    #[serde(default)]
+    pub users: u32,
+    /// Sequences generated together, where more than one: rates are then those of all, counts those of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
     /// Tokens of the prompt, cached ones included.
     pub prompt_tokens: Option<u32>,
     /// Tokens of the prompt that came from a cache, where the engine tells.

@@ -91,7 +91,7 @@ pub enum Command {
     Compare(super::plan_args::CompareArgs),
     /// Whether the workloads of a plan file will hold on their Macs
     Check(super::plan_args::CheckArgs),
-    /// A self-contained HTML page with tables and plots, or one plot as SVG
+    /// A self-contained HTML page with tables and plots, or one plot as SVG or PNG
     Report(super::plan_args::ReportArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
@@ -394,7 +394,7 @@ pub struct ValidateArgs {
     #[arg(long, conflicts_with = "against")]
     pub by_chip: bool,
 
-    /// Write a plot of predicted against measured decode speeds to an SVG file
+    /// Write a plot of predicted against measured decode speeds to an .svg or .png file
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 

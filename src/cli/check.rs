@@ -51,12 +51,12 @@ fn columns() -> Vec<Column> {
     vec![
         Column::text("Mac"),
         Column::text("workload"),
-        Column::text("requirement"),
+        Column::text("needs"),
         Column::text("verdict"),
         Column::number("asked"),
         Column::number("predicted"),
         Column::number("90 %").droppable(1),
-        Column::number("probability"),
+        Column::number("chance"),
     ]
 }
 

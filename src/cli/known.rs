@@ -25,7 +25,8 @@ impl Context {
             (None, Some(text)) => Some(mlx_scheme(text)?),
         };
         let subject = one(self, name, scheme)?;
-        if quant.is_none() && !is_quantised(name) {
+        // Files say it themselves.
+        if quant.is_none() && !is_quantised(name) && !std::path::Path::new(name).exists() {
             return Err("the quantisation is not stated".to_owned());
         }
         if runs_gguf && gguf.is_none() && scheme.is_none() {

@@ -19,6 +19,7 @@ mod output;
 pub mod plan_args;
 mod predict;
 mod probe;
+mod progress;
 mod published;
 mod recommend;
 pub mod reference;

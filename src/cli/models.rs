@@ -4,7 +4,7 @@ use super::args::ModelsArgs;
 use super::{Context, Verdict};
 use crate::graph::families::FAMILIES;
 use crate::model::catalogue::Summary;
-use crate::model::source::cache::{CacheRoots, discover};
+use crate::model::source::cache::{CacheRoots, Discovery, discover};
 use crate::report::{Answer, Column, Document, Table};
 use crate::units::Bytes;
 use anyhow::Result;
@@ -92,10 +92,14 @@ fn families(args: &ModelsArgs) -> Answer {
     Answer { document: d, json: json!({ "schema": "mlxplan.families/1", "families": json }) }
 }
 
-fn local(args: &ModelsArgs) -> Answer {
+/// The models on this machine.
+pub(super) fn cached() -> Discovery {
     let home = std::env::home_dir();
-    let roots = CacheRoots::from_env(&|name| std::env::var_os(name), home.as_deref());
-    let found = discover(&roots);
+    discover(&CacheRoots::from_env(&|name| std::env::var_os(name), home.as_deref()))
+}
+
+fn local(args: &ModelsArgs) -> Answer {
+    let found = cached();
     let models: Vec<_> = found.models.iter().filter(|m| matches(&args.words, &m.id)).collect();
     let mut table = Table::new(vec![
         Column::text("model"),

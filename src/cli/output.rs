@@ -1,8 +1,8 @@
 //! Writing answers and errors.
 
 use super::args::{Color, Global};
-use crate::report::{Answer, Format, Style, width};
-use anyhow::{Context as _, Result};
+use crate::report::{Answer, Format, Style, png, width};
+use anyhow::{Context as _, Result, bail};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
         }
     };
     let width = if to_file { 100 } else { width() };
-    let text = answer.render(format, Style { width, color });
+    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() });
     match &global.output {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),
@@ -47,6 +47,51 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
             let _ = std::fs::remove_file(&temporary);
         })
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Whether the locale can show more than ASCII. Where nothing is set, as on servers and in CI, it is taken to.
+pub(super) fn is_utf8() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    locale.is_none_or(|l| {
+        let l = l.to_lowercase();
+        l.contains("utf-8") || l.contains("utf8")
+    })
+}
+
+/// How a plot is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Picture {
+    /// As it was drawn.
+    Svg,
+    /// As pixels.
+    Png,
+}
+
+impl Picture {
+    /// What the name of a file asks for; SVG without an ending.
+    pub fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|e| e.to_str()).map(str::to_lowercase).as_deref() {
+            None | Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            Some(other) => bail!("{}: plots are .svg or .png, not .{other}", path.display()),
+        }
+    }
+
+    /// The bytes of a file.
+    pub fn encode(self, svg: &str) -> Result<Vec<u8>> {
+        match self {
+            Self::Svg => Ok(svg.as_bytes().to_vec()),
+            Self::Png => {
+                png(svg).map_err(anyhow::Error::msg).context("cannot draw the plot as PNG")
+            }
+        }
+    }
+}
+
+/// Writes a plot as the name of its file says.
+pub(super) fn write_plot(path: &Path, svg: &str) -> Result<()> {
+    write_file(path, &Picture::of(path)?.encode(svg)?)
 }
 
 /// Whether an error only says that nobody reads the output any more.

@@ -65,7 +65,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
-    /// One plot as SVG instead of the page
+    /// One plot instead of the page, as SVG or, with --output x.png, as PNG
     #[arg(long, value_enum, value_name = "KIND")]
     pub plot: Option<Plot>,
 

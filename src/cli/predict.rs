@@ -8,7 +8,7 @@ use super::{Context, Verdict};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::predict::memory::{self, Advice, Bound, Change, Memory};
-use crate::predict::speed::{Decode, Engine};
+use crate::predict::speed::{AtDepth, Decode, Engine};
 use crate::predict::{Prediction, Request, Settings};
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
@@ -104,12 +104,6 @@ fn document(p: &Prediction) -> Document {
     );
     add("decode", speed_text(&p.decode));
     add("", bound_text(&p.decode));
-    for at in &p.at_depth {
-        add(
-            "",
-            format!("{} tok/s at {} tokens", TokensPerSecond(at.tokens_per_s), at.context_tokens),
-        );
-    }
     let pf = &p.prefill;
     add(
         "prefill",
@@ -147,8 +141,21 @@ fn document(p: &Prediction) -> Document {
         ),
     );
     d.pairs(pairs);
+    if !p.at_depth.is_empty() {
+        d.table(depths(&p.at_depth));
+    }
     d.notes(p.warnings.clone());
     d
+}
+
+fn depths(all: &[AtDepth]) -> Table {
+    let mut table =
+        Table::new(vec![Column::number("tokens in the cache"), Column::number("decode tok/s")]);
+    for at in all {
+        table.row([at.context_tokens.to_string(), TokensPerSecond(at.tokens_per_s).to_string()]);
+    }
+    table.bars(all.iter().map(|at| Some(at.tokens_per_s)).collect(), 0);
+    table
 }
 
 fn speed_text(d: &Decode) -> String {

@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
     if let Some(path) = &args.plot {
         let svg = scatter(&validation).svg().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
-        output::write_file(path, svg.as_bytes())?;
+        output::write_plot(path, &svg)?;
     }
     let answer =
         Answer { json: to_json(&file, &validation), document: document(&file, &validation) };

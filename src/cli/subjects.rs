@@ -2,16 +2,18 @@
 
 use super::Context;
 use super::args::MachineArgs;
+use super::progress::Progress;
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
 use crate::model::catalogue::Catalogue;
-use crate::model::source::hub::{HubOptions, Progress};
+use crate::model::source::hub::{HubOptions, Progress as HubProgress};
 use crate::model::{DType, Packing};
 use crate::predict::{Opened, Sources, Subject};
 use anyhow::{Result, anyhow, bail};
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 impl Context {
     /// The model catalogue, read on first use.
@@ -28,7 +30,8 @@ impl Context {
         let home = std::env::home_dir();
         let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
         hub.offline |= self.global.offline;
-        let progress = if self.global.quiet { &silent } else { &say as &(dyn Fn(Progress) + Sync) };
+        let progress =
+            if self.global.quiet { &silent } else { &say as &(dyn Fn(HubProgress) + Sync) };
         Ok(Sources { catalogue: self.models()?, hub, progress, assume: assume.map(str::to_owned) })
     }
 
@@ -93,11 +96,19 @@ impl Context {
     }
 }
 
-fn say(p: Progress) {
-    eprintln!("reading headers: {} of {} files", p.done, p.total);
+/// Shows how many headers have arrived from the hub.
+fn say(p: HubProgress) {
+    static SHOWN: Mutex<Option<Progress>> = Mutex::new(None);
+    let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if p.done >= p.total {
+        *shown = None;
+        return;
+    }
+    let bar = shown.get_or_insert_with(|| Progress::steps(false, "reading headers", 0));
+    bar.set(p.done as u64, p.total as u64);
 }
 
-fn silent(_: Progress) {}
+fn silent(_: HubProgress) {}
 
 /// The `--kv-bits` option.
 pub(super) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {

@@ -1,9 +1,8 @@
 //! Running models: the operations of a [`Graph`](crate::graph::Graph), executed by MLX in this process.
 //!
-//! The parts that need MLX stand in [`mlx`] and exist only with the feature `mlx`.
+//! The parts that need MLX stand in `mlx` and exist only with the feature `mlx`.
 
 #[cfg(mlx)]
 pub mod mlx;
 pub mod stats;
-#[cfg(mlx)]
 pub mod text;

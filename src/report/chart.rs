@@ -1,5 +1,6 @@
 //! Charts of curves, bands, areas and points as SVG.
 
+use super::labels::{Anchor, places};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::error::Error;
@@ -27,7 +28,7 @@ pub enum Corner {
 /// Something drawn in one colour with a name in the legend.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// Name in the legend.
+    /// Name in the legend; without one, it is not in it.
     pub name: String,
     /// What it is.
     pub shape: Shape,
@@ -70,7 +71,7 @@ pub struct Chart {
 
 /// Colours that stand out on white and on black, and that colour-blind people tell apart (Okabe and Ito, darkened
 /// where they were too light).
-const COLORS: [RGBColor; 7] = [
+pub(super) const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 148, 108),
@@ -83,6 +84,8 @@ const COLORS: [RGBColor; 7] = [
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (900, 560);
 const FONT: &str = "sans-serif";
+/// Height of the names of points, in pixels.
+pub(super) const LABEL_SIZE: i32 = 12;
 
 impl Chart {
     /// The chart as the text of an SVG file on white; empty when there is nothing to draw.
@@ -207,15 +210,15 @@ impl Chart {
                     if !band.is_empty() {
                         chart.draw_series([Polygon::new(outline(band), color.mix(0.15))])?;
                     }
-                    chart
-                        .draw_series(LineSeries::new(
-                            points.iter().copied(),
-                            color.stroke_width(2),
-                        ))?
-                        .label(&mark.name)
-                        .legend(move |(x, y)| {
+                    let drawn = chart.draw_series(LineSeries::new(
+                        points.iter().copied(),
+                        color.stroke_width(2),
+                    ))?;
+                    if !mark.name.is_empty() {
+                        drawn.label(&mark.name).legend(move |(x, y)| {
                             PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
                         });
+                    }
                 }
                 Shape::Area(points) => {
                     chart
@@ -241,14 +244,20 @@ impl Chart {
                         .draw_series(dots)?
                         .label(&mark.name)
                         .legend(move |(x, y)| Circle::new((x + 9, y), 4, color.filled()));
-                    let names = points.iter().filter_map(|(x, y, name)| {
-                        let style = (FONT, 12).into_font().color(&BLACK);
-                        let place = EmptyElement::at((*x, *y));
-                        Some(place + Text::new(name.clone()?, (7, -6), style))
-                    });
-                    chart.draw_series(names)?;
                 }
             }
+        }
+        let points = |mark: &Mark| match &mark.shape {
+            Shape::Points(points) => points.clone(),
+            _ => Vec::new(),
+        };
+        let points: Vec<_> = self.marks.iter().flat_map(points).collect();
+        let pixel = |(x, y, name): &(f64, f64, Option<String>)| Anchor {
+            at: chart.backend_coord(&(*x, *y)),
+            name: name.clone(),
+        };
+        for (name, place) in places(&points.iter().map(pixel).collect::<Vec<_>>(), SIZE.0 as i32) {
+            root.draw(&Text::new(name, place, (FONT, LABEL_SIZE).into_font().color(&BLACK)))?;
         }
         let box_style = if background { WHITE.mix(0.8) } else { TRANSPARENT };
         chart

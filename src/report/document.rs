@@ -33,6 +33,17 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Cells, row by row.
     pub rows: Vec<Vec<String>>,
+    /// Bars beside the rows, on terminals with room for them.
+    pub bars: Option<Bars>,
+}
+
+/// A bar for every row, as long as its value; for terminals only, because the values stand in a column.
+#[derive(Clone, Debug)]
+pub struct Bars {
+    /// The values, row by row; what is not known has no bar.
+    pub values: Vec<Option<f64>>,
+    /// Rank as of a column: dropped before those with a lower figure.
+    pub droppable: u8,
 }
 
 /// A column of a table.
@@ -80,12 +91,17 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub fn new(columns: Vec<Column>) -> Self {
-        Self { columns, rows: Vec::new() }
+        Self { columns, rows: Vec::new(), bars: None }
     }
 
     /// Appends a row.
     pub fn row<I: IntoIterator<Item = S>, S: Into<String>>(&mut self, cells: I) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Draws bars beside the rows where there is room; columns with a higher rank than `droppable` make room for them.
+    pub fn bars(&mut self, values: Vec<Option<f64>>, droppable: u8) {
+        self.bars = Some(Bars { values, droppable });
     }
 }
 

@@ -2,19 +2,23 @@
 //!
 //! Nothing here calculates; everything shown comes in as text or as serialisable values.
 
+mod bars;
 mod chart;
 mod csv;
 mod document;
 mod html;
 mod junit;
+mod labels;
 mod markdown;
 mod plot;
+mod raster;
 mod terminal;
 
 pub use chart::{Axis, Chart, Corner, Mark, Shape};
-pub use document::{Align, Block, Column, Document, Table};
+pub use document::{Align, Bars, Block, Column, Document, Table};
 pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};
+pub use raster::png;
 pub use terminal::{Style, width};
 
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! Plots as SVG.
 
+use super::chart::COLORS;
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -59,11 +60,17 @@ impl Scatter {
             .x_label_area_size(45)
             .y_label_area_size(65)
             .build_cartesian_2d(range.clone().log_scale(), range.clone().log_scale())?;
-        chart.configure_mesh().x_desc(&self.x).y_desc(&self.y).light_line_style(WHITE).draw()?;
+        chart
+            .configure_mesh()
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(RGBColor(128, 128, 128).mix(0.25))
+            .draw()?;
         let diagonal = [(range.start, range.start), (range.end, range.end)];
         chart.draw_series(LineSeries::new(diagonal, BLACK.mix(0.5)))?;
         for (i, series) in self.series.iter().enumerate() {
-            let color = Palette99::pick(i).to_rgba();
+            let color = *COLORS.get(i % COLORS.len()).unwrap_or(&BLACK);
             chart
                 .draw_series(
                     series.points.iter().map(|&p| Circle::new(p, 3, color.mix(0.6).filled())),

@@ -10,6 +10,8 @@ pub struct Style {
     pub width: u16,
     /// Whether ANSI styles are written.
     pub color: bool,
+    /// Whether the terminal shows nothing but ASCII.
+    pub ascii: bool,
 }
 
 /// Columns of the terminal, 80 when it is not known, at least 40.
@@ -28,7 +30,17 @@ pub(super) fn render(document: &Document, style: Style) -> String {
         }
         out.push_str(&render_block(block, style));
     }
-    out
+    if style.ascii { out.chars().map(plain).collect() } else { out }
+}
+
+/// What stands for a sign on a terminal that shows nothing but ASCII; names and texts of others stay as they are.
+const fn plain(c: char) -> char {
+    match c {
+        '─' | '–' | '−' => '-',
+        '×' => 'x',
+        '…' => '~',
+        c => c,
+    }
 }
 
 fn render_block(block: &Block, style: Style) -> String {
@@ -95,17 +107,37 @@ fn wrap(text: &str, width: u16, indent: &str) -> String {
 
 fn render_table(table: &Table, style: Style) -> String {
     let mut kept: Vec<usize> = (0..table.columns.len()).collect();
+    let mut bars = table.bars.as_ref();
     loop {
         let text = lay_out(table, &kept, style);
         let droppable =
             kept.iter().copied().max_by_key(|&i| (table.columns[i].droppable, i)).unwrap_or(0);
+        let rank = table.columns.get(droppable).map_or(0, |c| c.droppable);
         let widest = text.lines().map(|l| l.chars().count()).max().unwrap_or(0);
         let fits = widest <= usize::from(style.width) && !wraps(table, &kept, &text);
-        if fits || table.columns.get(droppable).is_none_or(|c| c.droppable == 0) {
-            return embolden_header(&text, style);
+        let room = usize::from(style.width).saturating_sub(widest + 2);
+        match bars {
+            Some(b) if fits && room >= super::bars::LEAST => {
+                let text = beside(&text, widest, &super::bars::draw(b, room, style.ascii));
+                return embolden_header(&text, style);
+            }
+            Some(b) if b.droppable >= rank => bars = None,
+            None if fits || rank == 0 => return embolden_header(&text, style),
+            _ => kept.retain(|&i| i != droppable),
         }
-        kept.retain(|&i| i != droppable);
     }
+}
+
+/// Puts a text beside each row of a table that is `widest` columns wide.
+fn beside(text: &str, widest: usize, bars: &[String]) -> String {
+    let first = text.lines().count().saturating_sub(bars.len());
+    let line = |(i, line): (usize, &str)| match i.checked_sub(first).and_then(|i| bars.get(i)) {
+        Some(bar) if !bar.is_empty() => {
+            format!("{line}{}{bar}\n", " ".repeat(widest + 2 - line.chars().count()))
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().enumerate().map(line).collect()
 }
 
 /// Whether rows had to be broken into several lines.
@@ -162,7 +194,7 @@ mod tests {
     use super::super::{Column, Table};
     use super::*;
 
-    const PLAIN: Style = Style { width: 44, color: false };
+    const PLAIN: Style = Style { width: 44, color: false, ascii: false };
 
     fn table() -> Table {
         let mut t = Table::new(vec![
@@ -180,8 +212,35 @@ mod tests {
         let text = render_table(&table(), PLAIN);
         assert!(!text.contains("licence"), "{text}");
         assert!(text.lines().all(|l| l.chars().count() <= 44), "{text}");
-        let wide = render_table(&table(), Style { width: 80, color: false });
+        let wide = render_table(&table(), Style { width: 80, ..PLAIN });
         assert!(wide.contains("licence"), "{wide}");
+    }
+
+    #[test]
+    fn bars_stand_beside_the_rows_where_there_is_room() {
+        let mut table = table();
+        table.bars(vec![Some(24.6), Some(104.0)], 0);
+        let text = render_table(&table, Style { width: 54, ..PLAIN });
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].ends_with("24.6   ██▉"), "{text}");
+        assert!(lines[3].ends_with("104   ████████████"), "{text}");
+        assert!(!text.contains("licence"), "{text}");
+        assert!(lines.iter().all(|l| l.chars().count() <= 54), "{text}");
+        let ascii = render_table(&table, Style { width: 54, ascii: true, ..PLAIN });
+        assert!(ascii.contains("############") && !ascii.contains('█'), "{ascii}");
+        // A column that ranks lower stays instead.
+        table.bars(vec![Some(24.6), Some(104.0)], 2);
+        let text = render_table(&table, Style { width: 60, ..PLAIN });
+        assert!(text.contains("licence") && !text.contains('█'), "{text}");
+        assert!(!render_table(&table, PLAIN).contains('█'));
+    }
+
+    #[test]
+    fn a_terminal_without_more_than_ascii_gets_ascii() {
+        let mut document = Document::default();
+        document.text("3–4 × 2 …");
+        let text = render(&document, Style { ascii: true, ..PLAIN });
+        assert_eq!(text, "3-4 x 2 ~\n");
     }
 
     #[test]

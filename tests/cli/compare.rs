@@ -41,6 +41,14 @@ fn the_upgrade_path_names_what_changes() {
 }
 
 #[test]
+fn new_models_come_as_they_are_published() {
+    let (_, v) = json("compare --model qwen3-8b-4bit --mac m4max-40/128 --from m4-10/32");
+    let all = v["new_models"][0]["models"].as_array().expect("a list");
+    let gpt = all.iter().find(|m| m["id"].as_str().is_some_and(|id| id.contains("gpt-oss")));
+    assert_eq!(gpt.expect("gpt-oss-120b fits 128 GB only")["quant"], "mxfp4-q8", "{all:?}");
+}
+
+#[test]
 fn a_purchase_lists_what_meets_the_needs() {
     let (code, v) = json(
         "compare --buy --model qwen3-32b-4bit --min-tok-s 20 --max-ttft 30 --budget 6000 --usd-per-kwh 0.3 \

@@ -39,9 +39,25 @@ fn the_page_stands_alone_and_says_what_predict_says() {
 }
 
 #[test]
+fn every_plot_is_written_as_png() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for kind in ["context", "memory", "price", "roofline", "measured"] {
+        let path = dir.path().join(format!("{kind}.PNG"));
+        let (code, out, err) = run(&format!("{CASE} --plot {kind} -o {}", path.display()));
+        assert_eq!((code, out.as_str()), (0, ""), "{kind}: {err}");
+        let png = std::fs::read(&path).expect("written");
+        assert!(png.starts_with(b"\x89PNG") && png.len() > 20_000, "{kind}: {}", png.len());
+        // Width and height stand behind the signature and the first chunk's head.
+        assert_eq!(png[16..20], 1800_u32.to_be_bytes(), "{kind}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_said() {
-    let (code, _, err) = run(&format!("{CASE} --plot context -o /tmp/x.png"));
-    assert!(code == 2 && err.contains("written as svg"), "{err}");
+    let (code, _, err) = run(&format!("{CASE} --plot context -o /tmp/x.gif"));
+    assert!(code == 2 && err.contains(".svg or .png"), "{err}");
+    let (code, _, err) = run(&format!("{CASE} -o /tmp/x.png"));
+    assert!(code == 2 && err.contains("--plot"), "{err}");
     let (code, _, err) = run("report --mac m4max-40/64");
     assert!(code == 2 && err.contains("--model"), "{err}");
 }

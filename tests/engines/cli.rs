@@ -124,6 +124,61 @@ fn an_engine_without_counts_has_no_depth_sweep() {
 }
 
 #[test]
+fn a_tokenizer_counts_what_the_server_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = r#"{ "version": "1.0", "model": { "type": "WordLevel", "vocab": { "word": 0, "[UNK]": 1 },
+        "unk_token": "[UNK]" }, "pre_tokenizer": { "type": "Whitespace" } }"#;
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let fake = Fake::start(Program::OpenAi, Conduct::NoUsage);
+    let report = json(&["--server", &fake.address, "--prompts", "story", "--tokenizer", path]);
+    let trial = &report["trials"][1];
+    assert_eq!(trial["count_source"], "local_tokenizer");
+    assert_eq!((&trial["generated_tokens"], &trial["flags"]), (&12.into(), &Value::Array(vec![])));
+    assert!(trial["decode_tokens_per_s"].as_f64() > Some(1.0), "{trial}");
+    assert!(trial["prompt_tokens"].as_u64() > Some(5), "{trial}");
+    assert_eq!(report["engines"][0]["tokenizer"], path);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("gives no token counts") && notes.contains(path), "{notes}");
+    // Without one, there are no rates, and the way to them is named.
+    let output = bench(&["--server", &fake.address, "--prompts", "story"]);
+    assert!(stdout(&output).contains("--tokenizer"), "{}", stdout(&output));
+    let output = bench(&["--server", &fake.address, "--tokenizer", "/nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("tokenizer.json"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_is_drawn_as_svg_or_png() {
+    let folder = tempfile::tempdir().unwrap();
+    let fakes = [Conduct::Good, Conduct::Slow(Duration::from_millis(5))]
+        .map(|conduct| Fake::start(Program::OpenAi, conduct));
+    let plots = folder.path().to_str().unwrap();
+    let run = |format: &str| {
+        let [a, b] = &fakes;
+        let engines = ["--compare", &a.address, &b.address, "--prompts", "story"];
+        bench(&[&engines[..], &["--plots", plots, "--plot-format", format]].concat())
+    };
+    for (format, begin) in [("svg", &b"<svg"[..]), ("png", &b"\x89PNG"[..])] {
+        let output = run(format);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().path());
+        let files: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == format)).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert!(std::fs::read(&files[0]).unwrap().starts_with(begin));
+    }
+}
+
+#[test]
+fn in_process_needs_mlx_and_words() {
+    let fake = Fake::start(Program::OpenAi, Conduct::Good);
+    let output = bench(&["--compare", "mlx:/no/such/folder", &fake.address]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = if cfg!(feature = "mlx") { "no folder with weights" } else { "without MLX" };
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+}
+
+#[test]
 fn results_are_stored_and_csv_and_markdown_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let fake = Fake::start(Program::OpenAi, Conduct::Good);

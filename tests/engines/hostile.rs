@@ -43,7 +43,9 @@ fn a_good_server_is_measured() {
         assert_eq!((t.prompt_tokens, t.generated_tokens), (Some(10), Some(20)), "{program:?}");
         assert_eq!(t.token_times_s.len(), 20, "{program:?}");
         let rate = t.decode_tokens_per_s.unwrap();
-        assert!((1.0..500.0).contains(&rate), "{program:?}: {rate}");
+        // Not compared with the server's pace: a busy machine hands over what has waited all at once.
+        let span = t.token_times_s[19] - t.token_times_s[0];
+        assert!((rate * span - 19.0).abs() < 1e-6 && rate > 1.0, "{program:?}: {rate}");
         assert!(t.ttft_s.unwrap() >= 0.002 && t.ttft_s < t.total_s, "{program:?}");
     }
 }

@@ -3,10 +3,13 @@
 //! decodes about 8 tokens a second, so prompts and answers are short.
 
 use crate::cli::{bench, json, stderr, stdout};
+use mlxplan::bench::http::{Address, Limits, Server};
+use mlxplan::bench::tokenizer::LocalTokenizer;
+use mlxplan::bench::{Counts, Generation, Prompt};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -263,6 +266,91 @@ fn mlx_lm_benchmark_runs_as_a_subprocess() {
     let output = bench(&[&arguments[..], &["--model", "/no/such/model"]].concat());
     assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
     assert!(stderr(&output).contains("failed"), "{}", stderr(&output));
+}
+
+#[test]
+fn mlx_in_process_is_compared_with_a_server_and_with_the_prediction() {
+    let _alone = alone();
+    let mlx = mlx();
+    let model = mlx_model();
+    let spec = format!("mlx:{model}");
+    let arguments = ["--compare", &spec, &mlx.address, "--prompts", "question"];
+    let more = ["--trials", "2", "--generate", "6", "--mac", "m4max-40/64"];
+    let report = json(&[&arguments[..], &more].concat());
+    assert_eq!(
+        (&report["engines"][0]["via"], &report["engines"][0]["model"]),
+        (&"mlx".into(), &model.into())
+    );
+    let trials = report["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 6);
+    for t in trials {
+        assert_eq!((&t["failure"], &t["generated_tokens"]), (&Value::Null, &6.into()), "{t}");
+        assert!(number(&t["memory"]["resident_bytes"]) > 90e6, "{t}");
+        let counted = if t["engine"] == "A" { "engine" } else { "usage" };
+        assert_eq!(t["count_source"], counted);
+        assert_eq!(t["memory"]["mlx_active_bytes"].is_number(), t["engine"] == "A");
+    }
+    // The same prompt, with the same template, by the same tokenizer.
+    for pair in trials.chunks(2) {
+        assert_eq!(pair[0]["prompt_tokens"], pair[1]["prompt_tokens"]);
+    }
+    assert_eq!(report["comparison"][0]["decode_ratio"]["n"], 2);
+    let predicted = report["predicted"].as_array().unwrap();
+    assert!(
+        predicted.iter().any(|p| p["engine"] == "A" && p["metric"] == "decode_tokens_per_s"),
+        "{report}"
+    );
+}
+
+#[test]
+fn batches_and_lengths_are_swept_in_process() {
+    let _alone = alone();
+    let model = mlx_model();
+    let arguments = ["--engine", "mlx", "--model", &model, "--depths", "16,40", "--batches", "1,3"];
+    let report = json(&[&arguments[..], &["--generate", "6", "--trials", "2"]].concat());
+    let cases: Vec<&str> =
+        report["summary"].as_array().unwrap().iter().map(|s| s["case"].as_str().unwrap()).collect();
+    assert_eq!(cases, ["16 tokens", "16 tokens × 3", "40 tokens", "40 tokens × 3"]);
+    for t in report["trials"].as_array().unwrap() {
+        let times = t["token_times_s"].as_array().unwrap();
+        assert_eq!((times.len(), &t["generated_tokens"]), (6, &6.into()));
+        let sequences = t["batch"].as_f64().unwrap_or(1.0);
+        let span = number(&times[5]) - number(&times[0]);
+        assert!((number(&t["decode_tokens_per_s"]) / (sequences * 5.0 / span) - 1.0).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn memory_of_mlx_in_process_is_watched_over_turns() {
+    let _alone = alone();
+    let model = mlx_model();
+    let soak = ["--engine", "mlx", "--model", &model, "--scenario", "soak", "--turns", "4"];
+    let report = json(&[&soak[..], &["--generate", "3"]].concat());
+    let growth = report["soak"][0]["growth"].as_array().unwrap();
+    let metrics: Vec<&str> = growth.iter().map(|g| g["metric"].as_str().unwrap()).collect();
+    assert!(
+        metrics.contains(&"resident_bytes") && metrics.contains(&"mlx_active_bytes"),
+        "{metrics:?}"
+    );
+    assert_eq!(report["soak"][0]["turns"], 4);
+}
+
+#[test]
+fn the_tokenizer_on_this_machine_counts_as_the_server_does() {
+    let _alone = alone();
+    let mlx = mlx();
+    let address = Address::parse(&mlx.address, false).unwrap();
+    let server = Server::connect(&address, None, None, Limits::default()).unwrap();
+    let tokenizer = LocalTokenizer::load(Path::new(&mlx_model())).unwrap();
+    for text in ["Why is the sky blue? Answer briefly.", "Zähle: α, β, γ …"] {
+        let prompt = Prompt::user(text, 16);
+        let generation = server.generate(&prompt).unwrap();
+        let mut counted = Generation { counts: Counts::default(), ..generation.clone() };
+        tokenizer.complete(&prompt, &mut counted);
+        assert_eq!(counted.counts.prompt, generation.counts.prompt, "{text}");
+        let both = [counted, generation].map(|g| g.counts.generated.unwrap());
+        assert!(both[0].abs_diff(both[1]) <= 1, "{both:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! macOS library may be out of reach. It proves that the code compiles, not that it runs.
 
 use crate::project::Project;
-use crate::setup;
+use crate::{apt, setup};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use xshell::cmd;
@@ -57,17 +57,7 @@ fn compiler(project: &Project) -> Result<()> {
     if there() {
         return Ok(());
     }
-    let how = format!("apt-get install --no-install-recommends {}", PACKAGES.join(" "));
-    let root = cmd!(sh, "id -u").quiet().read()? == "0";
-    if !root || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("check-macos needs Debian's Rust compiler and library sources; as root: {how}");
-    }
-    let apt = |arguments: &[&str]| {
-        cmd!(sh, "apt-get -qq {arguments...}").env("DEBIAN_FRONTEND", "noninteractive").run()
-    };
-    apt(&["update"])?;
-    let install = [&["install", "-y", "--no-install-recommends"], &PACKAGES[..]].concat();
-    apt(&install).with_context(|| format!("could not install Debian's Rust compiler: {how}"))?;
+    apt::install(project, "Debian's Rust compiler with its library's sources", &PACKAGES)?;
     if !there() {
         bail!("{} did not bring {RUSTC} and the library's sources", PACKAGES.join(", "));
     }

@@ -1,5 +1,6 @@
 //! Developer tasks: `cargo xtask <task>`.
 
+mod apt;
 mod check_macos;
 mod docs;
 mod fit;

@@ -13,7 +13,8 @@ pub fn run(project: &Project) -> Result<()> {
     step("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
     step("set-up", || setup::run(project))?;
     step("lints, without MLX", || {
-        Ok(cmd!(sh, "cargo clippy --workspace --all-targets -- -D warnings").run()?)
+        Ok(cmd!(sh, "cargo clippy --workspace --all-targets --features browser -- -D warnings")
+            .run()?)
     })?;
     step("lints, with MLX", || {
         Ok(cmd!(sh, "cargo clippy {config...} --all-targets --features mlx -- -D warnings")
@@ -28,7 +29,10 @@ pub fn run(project: &Project) -> Result<()> {
             .run()?)
     })?;
     step("fit", || fit::run(project, true))?;
-    step("tests, without MLX", || Ok(cmd!(sh, "cargo test --workspace").run()?))?;
+    step(
+        "tests, without MLX",
+        || Ok(cmd!(sh, "cargo test --workspace --features browser").run()?),
+    )?;
     step("tests, with MLX", || Ok(cmd!(sh, "cargo test {config...} --features mlx").run()?))
 }
 

@@ -105,6 +105,7 @@ fn load(run: &mut Run<'_>, who: usize, users: u32, requests: u32, promise: Promi
             engine: label.clone(),
             case: case.clone(),
             round: round as u32,
+            users,
             started_s: begin_s + at,
             ..trial
         };

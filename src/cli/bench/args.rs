@@ -2,7 +2,9 @@
 
 use crate::bench::prompts::Kind;
 use crate::bench::scenario::Scenario;
-use clap::{Args, ValueEnum};
+use crate::cli::completions::{macs, models};
+use clap::{Args, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
 
 /// Arguments of `bench`.
@@ -21,12 +23,12 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_name = "ENGINE", conflicts_with_all = ["server", "compare"], requires = "model")]
     pub engine: Option<EngineArg>,
 
-    /// Two engines, measured in turn: URL or MODEL@URL each
+    /// Two engines, measured in turn: URL, MODEL@URL, or mlx:MODEL for MLX in this process
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
     pub compare: Vec<String>,
 
     /// The model as the server calls it; case and / _ : . - do not matter. Not needed when the server has one model
-    #[arg(long, value_name = "MODEL", conflicts_with = "compare")]
+    #[arg(add = ArgValueCompleter::new(models), long, value_name = "MODEL", conflicts_with = "compare")]
     pub model: Option<String>,
 
     /// With --engine mlx: random weights of the model's shapes instead of its files
@@ -46,16 +48,25 @@ pub struct BenchArgs {
     pub load: LoadArgs,
 
     /// The Mac that the engine runs on, for predictions next to the figures (default: this one)
-    #[arg(long, value_name = "MAC")]
+    #[arg(add = ArgValueCompleter::new(macs), long, value_name = "MAC")]
     pub mac: Option<String>,
 
     /// The model that predictions are for, where the server's name for it does not tell: qwen3-8b-4bit
-    #[arg(long = "as", value_name = "MODEL")]
+    #[arg(add = ArgValueCompleter::new(models), long = "as", value_name = "MODEL")]
     pub model_as: Option<String>,
 
-    /// Draw the run as SVG files into a folder
-    #[arg(long, value_name = "DIR")]
+    /// The model's folder, or its tokenizer.json, for servers that give no token counts (default: where the model is
+    /// found on this machine)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub tokenizer: Option<PathBuf>,
+
+    /// Draw the run as pictures into a folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub plots: Option<PathBuf>,
+
+    /// Format of the pictures
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = PlotFormat::Svg, requires = "plots")]
+    pub plot_format: PlotFormat,
 
     /// Add the run, with all raw trials and its context, to a folder of results
     #[arg(long, value_name = "DIR")]
@@ -158,13 +169,22 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "turns")]
     pub minutes: Option<f64>,
 
-    /// mlx-lm: sequences at once, comma separated
+    /// mlx and mlx-lm: sequences at once, comma separated
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1u32], value_parser = clap::value_parser!(u32).range(1..=512))]
     pub batches: Vec<u32>,
 
     /// mlx-lm: the program
     #[arg(long, value_name = "COMMAND", default_value = "mlx_lm.benchmark")]
     pub mlx_lm: String,
+}
+
+/// Formats of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlotFormat {
+    /// Lines and texts
+    Svg,
+    /// Pixels
+    Png,
 }
 
 /// Engines without a server.

@@ -57,14 +57,18 @@ fn context(record: &Record) -> Vec<(String, String)> {
         pairs.push((format!("engine {}", e.label), text.join(", ")));
     }
     let p = &record.protocol;
+    let pauses = match p.cool_down_s {
+        0.0 => "no pauses".to_owned(),
+        s => format!("pauses of {}", Seconds(s)),
+    };
     pairs.push((
         "protocol".to_owned(),
         format!(
-            "{} warm-up, {} trials a case, at most {} tokens each, pauses of {}, temperature {}{}",
+            "{} warm-up, {} trials a case, at most {} tokens each, {}, temperature {}{}",
             p.warm_up,
             p.trials,
             p.max_tokens,
-            Seconds(p.cool_down_s),
+            pauses,
             p.temperature,
             if p.stream { "" } else { ", not streamed" },
         ),
@@ -115,6 +119,10 @@ fn results(record: &Record) -> Table {
         }
         row.extend([trials(s), remarks(s)]);
         table.row(row);
+    }
+    if record.summary.len() > 1 {
+        let rate = |s: &CaseSummary| Some(s.metric(Metric::DecodeTokensPerS)?.median);
+        table.bars(record.summary.iter().map(rate).collect(), 5);
     }
     table
 }

@@ -1,56 +1,117 @@
-//! `mlxplan bench --engine mlx`: MLX in this process.
+//! MLX in this process: `mlxplan bench --engine mlx`, and `mlx:MODEL` in `--compare`.
 
 use super::args::BenchArgs;
 use crate::bench::record::Record;
 use crate::cli::Context;
-use anyhow::{Result, bail};
+use anyhow::Result;
+
+/// What a build without MLX says.
+#[cfg(not(mlx))]
+const NO_MLX: &str = "this mlxplan was built without MLX; in the sources, 'cargo xtask run -- bench …' builds it with \
+                      MLX. --engine mlx-lm and --server need no such build";
 
 /// This build cannot.
 #[cfg(not(mlx))]
 pub(super) fn run(_: &Context, _: &BenchArgs, _: &mut Record) -> Result<()> {
-    bail!(
-        "this mlxplan was built without MLX; in the sources, 'cargo xtask run -- bench …' builds it with MLX. \
-         --engine mlx-lm and --server need no such build"
-    )
+    anyhow::bail!(NO_MLX)
 }
 
-/// Measures every prompt length.
-#[cfg(mlx)]
-pub(super) fn run(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()> {
-    use super::engines::LABELS;
-    use crate::bench::in_process::sweep;
-    use crate::bench::record::EngineRecord;
-    use crate::bench::scenario::Scenario;
-    use crate::engine::mlx::{Model, Weights};
+/// This build cannot.
+#[cfg(not(mlx))]
+pub(super) fn load(_: &Context, _: &str) -> Result<Box<dyn crate::bench::run::Target>> {
+    anyhow::bail!(NO_MLX)
+}
 
-    if !matches!(record.scenario, Scenario::Decode | Scenario::Depth) {
-        bail!("in process, decode and prefill are measured at chosen prompt lengths (--depths)");
+#[cfg(mlx)]
+pub(super) use with_mlx::{load, run};
+
+#[cfg(mlx)]
+mod with_mlx {
+    use super::super::args::ProtocolArgs;
+    use super::super::engines::LABELS;
+    use super::{BenchArgs, Context, Record, Result};
+    use crate::bench::in_process::{Loads, sweep};
+    use crate::bench::record::EngineRecord;
+    use crate::bench::resident::Resident;
+    use crate::bench::run::Target;
+    use crate::cli::models;
+    use crate::engine::mlx::{Model, Weights};
+    use anyhow::{Context as _, anyhow, ensure};
+    use std::path::{Path, PathBuf};
+
+    /// The folder with the weights of a model: itself a folder, or one that is in the caches of this machine.
+    fn folder(name: &str) -> Result<PathBuf> {
+        if Path::new(name).is_dir() {
+            return Ok(name.into());
+        }
+        let cached = models::cached();
+        let found = cached.find(name).into_iter().find(|m| m.path.is_dir());
+        found.map(|m| m.path.clone()).ok_or_else(|| {
+            anyhow!(
+                "'{name}' is no folder with weights, and no model in the caches of this machine (mlxplan models \
+                 --local); give a folder, or measure --engine mlx with --random-weights"
+            )
+        })
     }
-    let name = args.model.clone().unwrap_or_default();
-    let subject = context.one_model(&name, None, None)?;
-    let folder = std::path::Path::new(&name);
-    let weights = match args.random_weights {
-        true => Weights::random(subject.graph.params(), 0)?,
-        false if folder.is_dir() => Weights::load(subject.graph.params(), folder)?,
-        false => bail!("'{name}' is no folder with weights; give one, or add --random-weights"),
-    };
-    let model = Model::new(&subject.graph, weights)?;
-    let lengths = match args.protocol.depths.as_slice() {
-        [] => vec![512],
-        given => given.to_vec(),
-    };
-    let observe = super::observer(context);
-    record.trials = sweep(&model, LABELS[0], &lengths, &record.protocol, &observe);
-    record.engines.push(EngineRecord {
-        label: LABELS[0].to_owned(),
-        via: "mlx".to_owned(),
-        at: name,
-        server: None,
-    });
-    if args.random_weights {
-        record
-            .notes
-            .push("weights are random: speeds are those of the model, texts are not".to_owned());
+
+    /// A model that answers prompts in this process.
+    pub fn load(context: &Context, name: &str) -> Result<Box<dyn Target>> {
+        let folder = folder(name)?;
+        let text = folder.to_string_lossy().into_owned();
+        let subject = context.one_model(&text, None, None)?;
+        let resident = Resident::load(subject.graph, &folder).with_context(|| text.clone())?;
+        Ok(Box::new(resident))
     }
-    Ok(())
+
+    /// Measures every prompt length with every batch.
+    pub fn run(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()> {
+        let name = args.model.clone().unwrap_or_default();
+        let loads = Loads { lengths: &lengths(&args.protocol), batches: &args.load.batches };
+        ensure!(
+            loads.batches == [1] || record.protocol.temperature == 0.0,
+            "--batches: several sequences are sampled greedily in process; leave --temperature at 0"
+        );
+        let (spec, weights) = match args.random_weights {
+            true => (name.clone(), None),
+            false => {
+                let folder = folder(&name)?;
+                (folder.to_string_lossy().into_owned(), Some(folder))
+            }
+        };
+        let subject = context.one_model(&spec, None, None)?;
+        let params = subject.graph.params();
+        let weights = match &weights {
+            None => Weights::random(params, 0)?,
+            Some(folder) => Weights::load(params, folder)?,
+        };
+        let model = Model::new(&subject.graph, weights)?;
+        let warm_up = record.protocol.warm_up.saturating_add(record.protocol.trials) as usize;
+        let total = loads.lengths.len() * loads.batches.len() * warm_up;
+        let observe = super::super::observer(context, Some(total));
+        record.trials = sweep(&model, LABELS[0], loads, &record.protocol, &observe);
+        record.engines.push(EngineRecord {
+            label: LABELS[0].to_owned(),
+            via: "mlx".to_owned(),
+            at: spec.clone(),
+            server: None,
+            model: Some(spec),
+            tokenizer: None,
+        });
+        if args.random_weights {
+            record.notes.push(
+                "weights are random: speeds are those of the model, texts are not".to_owned(),
+            );
+        }
+        if loads.batches.iter().any(|b| *b > 1) {
+            record.notes.push(
+                "× n: n sequences together; rates are those of all, counts those of each"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn lengths(args: &ProtocolArgs) -> Vec<u32> {
+        if args.depths.is_empty() { vec![512] } else { args.depths.clone() }
+    }
 }

@@ -6,20 +6,24 @@ mod engines;
 mod in_process;
 mod sections;
 
+use super::output::{Picture, error_text};
+use super::progress::Progress;
 use super::{Context, Verdict};
 use crate::bench::mlx_lm::Benchmark;
+use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
-use crate::bench::run::{Contender, Protocol, Run, Target};
+use crate::bench::run::{Contender, Protocol, Run};
 use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
 use crate::bench::summary::{compare, summarise};
+use crate::bench::trial::case_name;
 use crate::bench::{Trial, plots, predicted};
 use crate::hardware::{probe, spec};
 use crate::predict::Engine;
 use crate::report::Answer;
 use crate::roofline::{Coefficients, Target as Hardware};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use args::{BenchArgs, EngineArg, ProtocolArgs};
+use args::{BenchArgs, EngineArg, PlotFormat, ProtocolArgs};
 use engines::{Connected, LABELS};
 use std::io::Read;
 use std::path::Path;
@@ -51,7 +55,19 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
         notes: Vec::new(),
     };
     match args.engine {
-        Some(EngineArg::Mlx) => in_process::run(context, args, &mut record)?,
+        // Prompts of random tokens, as mlx_lm.benchmark makes them; other scenarios ask in words.
+        Some(EngineArg::Mlx) if matches!(scenario, Scenario::Decode | Scenario::Depth) => {
+            in_process::run(context, args, &mut record)?;
+        }
+        Some(EngineArg::Mlx) => {
+            ensure!(
+                scenario == Scenario::Soak && !args.random_weights,
+                "in process, decode and prefill are measured at chosen prompt lengths (--depths) and batches \
+                 (--batches), and, with a model's own weights, a soak; for the scenario {} start a server",
+                scenario.name()
+            );
+            servers(context, args, &mut record)?;
+        }
         Some(EngineArg::MlxLm) => mlx_lm(context, args, &mut record)?,
         None => servers(context, args, &mut record)?,
     }
@@ -66,7 +82,12 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
         context.hint(&format!("stored as {}", path.display()));
     }
     if let Some(folder) = &args.plots {
-        for path in plots::write(folder, &record)? {
+        let (extension, picture) = match args.plot_format {
+            PlotFormat::Svg => ("svg", Picture::Svg),
+            PlotFormat::Png => ("png", Picture::Png),
+        };
+        let encode = |svg: &str| picture.encode(svg).map_err(|e| error_text(&e));
+        for path in plots::write(folder, &record, &Encoding { extension, encode: &encode })? {
             context.hint(&format!("drawn as {}", path.display()));
         }
     }
@@ -78,14 +99,41 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
     Ok((answer, verdict))
 }
 
-/// Tells about every trial on standard error.
-fn observer(context: &Context) -> impl Fn(&Trial) + use<> {
+/// Tells about every trial on standard error; on a terminal with a bar towards `total` trials, where that is known.
+fn observer(context: &Context, total: Option<usize>) -> impl Fn(&Trial) + use<> {
     let quiet = context.global.quiet;
+    let progress = match total {
+        Some(n) => Progress::steps(quiet, "trials", n as u64),
+        None => Progress::unknown(quiet, "trials"),
+    };
     move |t: &Trial| {
         if !quiet {
-            eprintln!("{}", document::progress(t));
+            progress.line(&document::progress(t));
         }
+        progress.step();
     }
+}
+
+/// Trials of a scenario, warm-ups included; `None` for one that ends by the clock.
+fn trials(args: &BenchArgs, scenario: Scenario, engines: usize, depths: usize) -> Option<usize> {
+    let (rounds, warm_up) = (args.protocol.trials as usize, args.protocol.warm_up as usize);
+    let works = match args.protocol.prompt_file.len() {
+        0 => args.protocol.kinds().map_or(0, |k| k.len()),
+        given => given,
+    };
+    Some(match scenario {
+        Scenario::Decode => engines * (warm_up + works * rounds),
+        // Two short prompts tell how long the filler is.
+        Scenario::Depth => 2 + engines * (warm_up + depths * rounds),
+        Scenario::Resume => 2 + engines * 2 * depths * rounds,
+        Scenario::Cold => 2 * rounds,
+        Scenario::Concurrency => {
+            let users: u32 = args.load.users.iter().sum();
+            engines * (warm_up + (users * args.load.requests) as usize)
+        }
+        Scenario::Soak if args.load.minutes.is_some() => return None,
+        Scenario::Soak => engines * args.load.turns as usize,
+    })
 }
 
 /// Measures one or two servers.
@@ -93,13 +141,13 @@ fn servers(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<(
     if record.scenario == Scenario::Cold && args.load.launch.is_some() {
         return launched(context, args, record);
     }
-    let engines = engines::connect(args)?;
-    let observe = observer(context);
+    let engines = engines::connect(context, args)?;
     let contenders = engines
         .iter()
         .zip(LABELS)
-        .map(|(e, label)| Contender { label: label.to_owned(), target: &e.watched as &dyn Target });
+        .map(|(e, label)| Contender { label: label.to_owned(), target: e.target() });
     let depths = depths(args, &engines);
+    let observe = observer(context, trials(args, record.scenario, engines.len(), depths.len()));
     if matches!(record.scenario, Scenario::Depth | Scenario::Resume) {
         // The chat template, a second turn and the answer come on top.
         let longest = depths.iter().copied().max().unwrap_or_default();
@@ -125,6 +173,15 @@ fn servers(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<(
     }
     record.trials = run.trials;
     record.engines = engines.iter().zip(LABELS).map(|(e, label)| e.record(label)).collect();
+    for e in &record.engines {
+        if let Some(folder) = &e.tokenizer {
+            record.notes.push(format!(
+                "{} gives no token counts: the tokenizer in {folder} counted its texts afterwards. It may split a text \
+                 otherwise than it was generated, and cannot tell whether the prompt was cut off or cached",
+                e.label
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -141,7 +198,7 @@ fn launched(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<
         ready: &|| late.answers(),
         patience: Duration::from_secs(args.connection.stall_timeout),
     };
-    let observe = observer(context);
+    let observe = observer(context, trials(args, record.scenario, 1, 0));
     let contender = Contender { label: LABELS[0].to_owned(), target: &late };
     let mut run = Run::new(vec![contender], record.protocol.clone(), Prompts::unique(), &observe);
     record.cold.push(scenario::cold(&mut run, Some(&launcher))?);
@@ -151,6 +208,8 @@ fn launched(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<
         via: "http".to_owned(),
         at: command.join(" "),
         server: late.info(),
+        model: None,
+        tokenizer: None,
     });
     Ok(())
 }
@@ -169,7 +228,8 @@ fn mlx_lm(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()
     let model = args.model.clone().unwrap_or_default();
     let lengths =
         if args.protocol.depths.is_empty() { vec![512] } else { args.protocol.depths.clone() };
-    let observe = observer(context);
+    let runs = lengths.len() * args.load.batches.len();
+    let observe = observer(context, Some(runs * args.protocol.trials as usize));
     for &prompt_tokens in &lengths {
         for &batch in &args.load.batches {
             let benchmark = Benchmark {
@@ -181,10 +241,7 @@ fn mlx_lm(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()
                 trials: args.protocol.trials,
                 delay_s: record.protocol.cool_down_s.round() as u32,
             };
-            let case = match batch {
-                1 => format!("{prompt_tokens} tokens"),
-                n => format!("{prompt_tokens} tokens × {n}"),
-            };
+            let case = case_name(prompt_tokens, batch);
             let trials = benchmark.run(Duration::from_secs(args.connection.timeout))?;
             for (round, trial) in trials.into_iter().enumerate() {
                 let trial = Trial {
@@ -204,6 +261,8 @@ fn mlx_lm(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()
         via: "mlx-lm".to_owned(),
         at: format!("{} --model {model}", command.join(" ")),
         server: None,
+        model: Some(model),
+        tokenizer: None,
     });
     record.notes.push(
         "mlx_lm.benchmark counts n tokens over n − 1 intervals; the decode rate of single sequences is corrected, and \
@@ -234,7 +293,7 @@ fn predict(context: &Context, args: &BenchArgs, record: &mut Record) {
     for e in &record.engines {
         let server = e.server.as_ref();
         let engine = server.and_then(|s| s.engine()).unwrap_or(Engine::Mlx);
-        let named = server.map(|s| s.model.id.as_str()).or(args.model.as_deref());
+        let named = server.map(|s| s.model.id.as_str()).or(e.model.as_deref());
         let Some(name) = args.model_as.as_deref().or(named).filter(|n| !n.is_empty()) else {
             record.notes.push(format!(
                 "no predictions for {}: its model is not known; --as names it",
@@ -316,7 +375,7 @@ fn depths(args: &BenchArgs, engines: &[Connected]) -> Vec<u32> {
     if !args.protocol.depths.is_empty() {
         return args.protocol.depths.clone();
     }
-    let contexts = engines.iter().filter_map(|e| e.watched.server.info().model.context_tokens);
+    let contexts = engines.iter().filter_map(Connected::context_tokens);
     let limit = contexts.min().unwrap_or(8192).saturating_sub(args.protocol.generate);
     let depths = scenario::doubling(limit);
     if depths.is_empty() { vec![limit.max(64)] } else { depths }

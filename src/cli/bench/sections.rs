@@ -50,17 +50,25 @@ fn predicted(rows: &[Predicted]) -> Table {
     ]);
     for p in rows {
         let name = match p.metric {
-            Metric::DecodeTokensPerS => "decode tok/s",
-            _ => "prefill tok/s",
+            Metric::DecodeTokensPerS => "decode",
+            Metric::TtftS => "TTFT",
+            _ => "prefill",
         };
-        let rate = |v: f64| TokensPerSecond(v).to_string();
+        let [low, high] = p.interval_90;
+        let show = |v: f64| match p.metric {
+            Metric::TtftS => Seconds(v).to_string(),
+            _ => format!("{} tok/s", TokensPerSecond(v)),
+        };
         table.row([
             p.engine.clone(),
             p.case.clone(),
             name.to_owned(),
-            rate(p.measured),
-            rate(p.predicted),
-            format!("{}–{}", rate(p.interval_90[0]), rate(p.interval_90[1])),
+            show(p.measured),
+            show(p.predicted),
+            match p.metric {
+                Metric::TtftS => format!("{}–{}", Seconds(low), Seconds(high)),
+                _ => format!("{}–{}", TokensPerSecond(low), TokensPerSecond(high)),
+            },
             format!("{:+.0} %", p.error * 100.0),
         ]);
     }

@@ -86,7 +86,11 @@ pub(super) fn run(
     let mut d = Document::default();
     let title: Vec<String> =
         asked.subjects.iter().map(|s| format!("{} {}", short(&s.id), s.quant)).collect();
-    d.heading(format!("{} on {} Macs", title.join(", "), targets.len()));
+    let macs = match targets.as_slice() {
+        [one] => one.machine.id.clone(),
+        several => format!("{} Macs", several.len()),
+    };
+    d.heading(format!("{} on {macs}", title.join(", ")));
     d.text(run_text(&asked.settings));
     d.main_table(table(&pairs, asked));
     d.notes(notes);
@@ -128,10 +132,11 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
     }
     columns.extend([
         Column::text("Mac"),
-        Column::number("USD now").droppable(2),
+        Column::number("USD now").droppable(3),
         Column::number("GB/s").droppable(3),
         Column::number("limit GB").droppable(5),
         Column::text("fits"),
+        Column::number("peak GB").droppable(2),
         Column::number("tok/s"),
         Column::number("90 %"),
         Column::number("TTFT"),
@@ -139,6 +144,10 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
         Column::number("context").droppable(1),
         Column::text("largest that fits").droppable(3),
     ]);
+    let powered = pairs.iter().any(|p| p.mac.machine.decode_gpu_w.is_some());
+    if powered {
+        columns.push(Column::number("GPU watts").droppable(6));
+    }
     if asked.from.is_some() {
         columns.push(Column::number("decode, times"));
     }
@@ -159,6 +168,7 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
             format!("{:.0}", machine.bandwidth.value.gbs()),
             format!("{:.1}", machine.gpu_limit.bytes.gb()),
             f.memory.judgement.verdict.to_string(),
+            format!("{:.1}", f.memory.peak.peak_bytes as f64 / 1e9),
             TokensPerSecond(f.decode.tokens_per_s).to_string(),
             rates(f.decode.interval_90),
             Seconds(f.prefill.ttft_s).to_string(),
@@ -166,9 +176,14 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
             context_text(p.context),
             largest_text(p.largest),
         ]);
+        if powered {
+            let watts = machine.decode_gpu_w.as_ref();
+            row.push(watts.map_or_else(|| "?".to_owned(), |w| format!("{w:.0}")));
+        }
         row.extend(p.faster.as_ref().map(faster_text));
         table.row(row);
     }
+    table.bars(pairs.iter().map(|p| Some(p.figures.decode.tokens_per_s)).collect(), 4);
     table
 }
 

@@ -6,6 +6,7 @@ mod plots;
 use super::args::{MachineArgs, RunArgs};
 use super::plan_args::{Plot, ReportArgs};
 use super::predict::settings;
+use super::progress::Progress;
 use super::recommend::short;
 use super::{Context, Verdict, output};
 use crate::advise::Planner;
@@ -16,35 +17,42 @@ use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<Verdict> {
+    if let Some(path) = &context.global.output {
+        fits_content(path, args.plot.is_some())?;
+    }
+    let progress = Progress::unknown(context.global.quiet, "predicting");
     let text = match args.plot {
         Some(Plot::Measured) => plots::measured(context)?.svg().map_err(anyhow::Error::msg)?,
         Some(kind) => {
             let chart = plots::chart(context, &Case::open(context, args)?, kind)?;
             chart.svg().map_err(anyhow::Error::msg)?
         }
-        None => page::render(context, &Case::open(context, args)?)?,
+        None => page::render(context, &Case::open(context, args)?, &progress)?,
     };
+    drop(progress);
     if text.is_empty() {
         bail!("there is nothing to plot");
     }
     match &context.global.output {
-        Some(path) => {
-            fits_content(path, args.plot.is_some())?;
-            output::write_file(path, text.as_bytes())?;
-        }
+        Some(path) if args.plot.is_some() => output::write_plot(path, &text)?,
+        Some(path) => output::write_file(path, text.as_bytes())?,
         None => output::write_stdout(text.as_bytes())?,
     }
     Ok(Verdict::Ok)
 }
 
-/// The name of a file must not promise another format.
+/// The name of a file must not promise what is not written to it.
 fn fits_content(path: &Path, plot: bool) -> Result<()> {
-    let wanted = if plot { "svg" } else { "html" };
+    if plot {
+        return output::Picture::of(path).map(|_| ());
+    }
     match path.extension().and_then(|e| e.to_str()) {
-        Some(found) if !found.eq_ignore_ascii_case(wanted) => bail!(
-            "--output {}: this is written as {wanted}; name the file so, or convert it with another program",
-            path.display()
-        ),
+        Some(found) if !["html", "htm"].iter().any(|known| found.eq_ignore_ascii_case(known)) => {
+            bail!(
+                "--output {}: the page is written as HTML; name the file .html, or choose a plot with --plot",
+                path.display()
+            )
+        }
         _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
 use crate::cli::compare::percent;
 use crate::cli::plan_args::Plot;
+use crate::cli::progress::Progress;
 use crate::cli::recommend::{format_name, run_text, short};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
@@ -17,7 +18,7 @@ use crate::roofline::Coefficients;
 use crate::units::{Seconds, TokensPerSecond};
 use anyhow::Result;
 
-pub(super) fn render(context: &Context, case: &Case) -> Result<String> {
+pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Result<String> {
     let planners = case.planners(Coefficients::embedded()?)?;
     let models: Vec<String> = case
         .subjects
@@ -25,14 +26,18 @@ pub(super) fn render(context: &Context, case: &Case) -> Result<String> {
         .map(|s| format!("{} {}", short(&s.id), format_name(&s.quant)))
         .collect();
     let mut parts = vec![Part::Heading("Side by side".to_owned())];
+    progress.say("side by side");
     let (table, mut notes) = side_by_side(context, case, &planners)?;
     parts.push(Part::Table(table));
     parts.push(Part::Notes(std::mem::take(&mut notes)));
+    progress.say("speed by context");
     parts.push(Part::Heading("Speed".to_owned()));
     parts.push(Part::Figure(plots::chart(context, case, Plot::Context)?));
     parts.push(Part::Figure(plots::chart(context, case, Plot::Roofline)?));
+    progress.say("memory by context");
     parts.push(Part::Heading("Memory".to_owned()));
     parts.push(Part::Figure(plots::chart(context, case, Plot::Memory)?));
+    progress.say("every Mac on sale");
     parts.push(Part::Heading("What to buy".to_owned()));
     parts.push(Part::Table(choices(context, &planners)?));
     parts.push(Part::Figure(plots::chart(context, case, Plot::Price)?));
@@ -134,6 +139,7 @@ fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
     let found = purchase(&context.catalogue, planners, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
+        "chip",
         "memory, GB",
         "USD",
         "fits",
@@ -147,6 +153,7 @@ fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
         let ttft = c.runs.iter().map(|r| r.figures.prefill.ttft_s).fold(0.0, f64::max);
         vec![
             Cell::text(&*c.offer.name),
+            Cell::text(c.machine.chip.clone().unwrap_or_default()),
             Cell::number(c.offer.memory_gib.to_string(), c.offer.memory_gib as f64),
             Cell::known(c.offer.usd_now.map(f64::from), |x| format!("{x:.0}")),
             Cell::text(c.outcome.name()),

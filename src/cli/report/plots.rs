@@ -160,8 +160,8 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         y: axis("tok/s", false),
         marks: vec![
             points("others", rest),
-            points("front", front),
-            Mark { name: "front".to_owned(), shape: Shape::Curve { points: line, band: Vec::new() } },
+            points("the front", front),
+            Mark { name: String::new(), shape: Shape::Curve { points: line, band: Vec::new() } },
         ],
     })
 }

@@ -3,6 +3,7 @@
 //! On Linux, MLX comes from the package registries. On macOS the crate `mlx-sys` builds MLX itself, and set-up only
 //! checks for the tools that this takes.
 
+mod browser;
 mod engines;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -24,11 +25,12 @@ use std::ffi::OsString;
 /// The MLX version: the one that mlx-sys wraps, and the one that mlx-lm runs on in comparisons.
 const MLX: &str = "0.32.2";
 
-/// Everything: the libraries, the reference engines and the small real model.
+/// Everything: the libraries, the reference engines, the small real model and a browser.
 pub fn run(project: &Project) -> Result<()> {
     libraries(project)?;
     engines::install(project)?;
     smollm2::install(project)?;
+    browser::install(project)?;
     eprintln!("all that mlxplan needs for MLX is in {}", project.mlx.display());
     Ok(())
 }
