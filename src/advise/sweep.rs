@@ -1,10 +1,10 @@
 //! Every model of the catalogue in many formats on every configuration at many contexts: over a million predictions, of
 //! which identical ones are computed once. Nearly all of the time goes to tracing each model in each format and to
-//! simulating its peak.
+//! simulating its peak, both of which leave equal layers out.
 //!
 //! Speeds are those of [`crate::predict::Prediction`], computed once for equal models, formats and GPUs. The peak is
-//! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, on one
-//! GPU at 4 bits, because it hardly depends on the format of the weights. [`Sweep::get`] says `close` where that does
+//! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, at the end
+//! of the run on one GPU at 4 bits, because it hardly depends on the format of the weights. [`Sweep::get`] says `close` where that does
 //! not decide; then [`super::Planner`] simulates.
 
 use super::offers::Offer;
@@ -13,7 +13,7 @@ use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::Catalogue as Macs;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
-use crate::ledger::peak::{PeakError, peak};
+use crate::ledger::peak::{PeakError, end};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
@@ -323,7 +323,7 @@ fn on_top(graph: &Graph, axes: &Axes) -> Result<Vec<OnTop>, PeakError> {
             // Where attention is fused, nothing but the cache grows with the context.
             Some(rest) if whole_chunk => rest,
             _ => {
-                let found = peak(graph, &request.on(REFERENCE))?;
+                let found = end(graph, &request.on(REFERENCE))?;
                 let rest = found.peak_bytes.saturating_sub(found.weights_bytes + cache);
                 if whole_chunk && found.attention_scratch_bytes == 0 && r.kv.is_none() {
                     fused = Some(rest);

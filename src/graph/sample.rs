@@ -2,7 +2,7 @@
 //!
 //! Most models repeat one layer, or a short pattern of layers, dozens of times. What a call does in one of them it does
 //! in all, so that counts and memory can be read off a call that runs only some: a [`Gap`] is the stretch of layers it
-//! leaves out. Which layers are alike is not assumed but read off a whole decode step ([`Classes::of`]).
+//! leaves out. Which layers are alike is not assumed but read off a whole decode step ([`Classes`]).
 
 use super::cache::Cache;
 use super::params::{ModuleId, Parameters};
