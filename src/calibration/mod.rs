@@ -10,4 +10,4 @@ pub mod work;
 
 pub use fit::{Fit, Point};
 pub use profile::{Machine, Profile, ProfileError};
-pub use work::{Class, Work, decode_work};
+pub use work::{Class, Work, decode_work, prefill_work};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the format and of the classes' laws.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
 /// Standard deviation of the logarithm of a step's time that remains when all kernels are known: kernels of other
@@ -53,6 +53,24 @@ pub struct Conditions {
     pub warnings: Vec<String>,
 }
 
+/// When the timing of kernels ended: each when its median was known well enough, all when time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopping {
+    /// Half of the 90 % interval of a median, relative to it, at which a kernel is known well enough.
+    pub relative_half_width_90: f64,
+    /// Samples that a kernel has then at the least.
+    pub least_samples: u32,
+    /// Most seconds for all.
+    pub limit_s: f64,
+    /// Timed kernels.
+    pub kernels: usize,
+    /// Kernels that are known well enough.
+    pub kernels_within: usize,
+    /// Passes over the kernels.
+    pub passes: u32,
+}
+
 /// A calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +89,8 @@ pub struct Profile {
     pub machine: Machine,
     /// Its state.
     pub conditions: Conditions,
+    /// When timing ended.
+    pub stopping: Stopping,
     /// Fits by the name of the class.
     pub classes: BTreeMap<String, Fit>,
 }
@@ -113,6 +133,8 @@ pub struct KernelEstimate {
     pub seconds_per_token: f64,
     /// Standard deviation of its logarithm.
     pub log_error: f64,
+    /// The part of it that the fits of the kernels explain.
+    pub timing_log_error: f64,
     /// Seconds by class.
     pub by_class: BTreeMap<String, f64>,
 }
@@ -140,8 +162,9 @@ impl Profile {
             return Err(missing);
         }
         let seconds: f64 = by_class.values().sum();
-        let log_error = (variance / (seconds * seconds) + LAW_ERROR * LAW_ERROR).sqrt();
-        Ok(KernelEstimate { seconds_per_token: seconds, log_error, by_class })
+        let timing_log_error = variance.max(0.0).sqrt() / seconds;
+        let log_error = timing_log_error.hypot(LAW_ERROR);
+        Ok(KernelEstimate { seconds_per_token: seconds, log_error, timing_log_error, by_class })
     }
 
     /// Reads a profile.
@@ -254,6 +277,7 @@ mod tests {
                 backend: "metal".to_owned(),
             },
             conditions: Conditions::default(),
+            stopping: Stopping::default(),
             classes: BTreeMap::from([("elementwise".to_owned(), fit)]),
         }
     }
@@ -274,7 +298,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = profile().store(folder.path()).expect("stored");
         let text = std::fs::read_to_string(&path).expect("text");
-        std::fs::write(&path, text.replace("version = 1", "version = 9")).expect("written");
+        std::fs::write(&path, text.replace("version = 2", "version = 9")).expect("written");
         assert!(matches!(Profile::read(&path), Err(ProfileError::Version { found: 9, .. })));
         std::fs::write(&path, &text[..text.len() / 2]).expect("written");
         assert!(matches!(Profile::read(&path), Err(ProfileError::Format { .. })));
