@@ -6,6 +6,7 @@
 
 pub mod fit;
 pub mod profile;
+pub mod transfer;
 pub mod work;
 
 pub use fit::{Fit, Point};

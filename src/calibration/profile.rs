@@ -14,6 +14,8 @@ const MAX_BYTES: u64 = 4_000_000;
 /// shapes than the timed ones, and what lies between kernels. An assumption, wide enough for the six comparisons made so
 /// far (SmolLM2-135M on the CPU of a busy machine, errors of +3.4 to +20.5 %); no Mac has been calibrated yet.
 const LAW_ERROR: f64 = 0.12;
+/// The same of a prompt's time.
+const PROMPT_LAW_ERROR: f64 = 0.15;
 
 /// What a profile was taken on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,11 +128,11 @@ pub enum ProfileError {
     },
 }
 
-/// A step time from kernel times.
+/// The time of a step or prompt from kernel times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelEstimate {
-    /// Seconds per step.
-    pub seconds_per_token: f64,
+    /// Seconds.
+    pub seconds: f64,
     /// Standard deviation of its logarithm.
     pub log_error: f64,
     /// The part of it that the fits of the kernels explain.
@@ -145,6 +147,18 @@ impl Profile {
     /// # Errors
     /// Lists classes that the profile lacks.
     pub fn time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+        self.with_law_error(work, LAW_ERROR)
+    }
+
+    /// The time of a prompt; see [`Profile::time`].
+    ///
+    /// # Errors
+    /// Lists classes that the profile lacks.
+    pub fn prompt_time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+        self.with_law_error(work, PROMPT_LAW_ERROR)
+    }
+
+    fn with_law_error(&self, work: &Work, law: f64) -> Result<KernelEstimate, Vec<String>> {
         let mut by_class = BTreeMap::new();
         let mut missing = Vec::new();
         let mut variance = 0.0;
@@ -163,8 +177,8 @@ impl Profile {
         }
         let seconds: f64 = by_class.values().sum();
         let timing_log_error = variance.max(0.0).sqrt() / seconds;
-        let log_error = timing_log_error.hypot(LAW_ERROR);
-        Ok(KernelEstimate { seconds_per_token: seconds, log_error, timing_log_error, by_class })
+        let log_error = timing_log_error.hypot(law);
+        Ok(KernelEstimate { seconds, log_error, timing_log_error, by_class })
     }
 
     /// Reads a profile.
@@ -291,6 +305,25 @@ mod tests {
         assert_eq!(back, profile());
         let (good, bad) = list(folder.path());
         assert_eq!((good.len(), bad.len()), (1, 0));
+    }
+
+    #[test]
+    fn another_bin_of_the_generation_gets_wider_intervals() {
+        use crate::calibration::transfer::Bin;
+        let here = Bin { generation: 4, bandwidth: 546e9, arithmetic: 63.0 };
+        let pro = Bin { generation: 4, bandwidth: 273e9, arithmetic: 31.0 };
+        let (same, added) = profile().transferred(here, here).expect("the same generation");
+        assert_eq!(same, profile());
+        assert!(added > 0.05);
+        let (slower, more) = profile().transferred(here, pro).expect("the same generation");
+        let [of, to] = [profile(), slower].map(|p| p.classes["elementwise"].clone());
+        assert_eq!(to.coefficients[0], of.coefficients[0]);
+        assert!((to.coefficients[1] / of.coefficients[1] - 2.0).abs() < 1e-9);
+        assert!((to.covariance[1][1] / of.covariance[1][1] - 4.0).abs() < 1e-9);
+        assert!((to.covariance[0][1] / of.covariance[0][1] - 2.0).abs() < 1e-9);
+        assert!(more > added);
+        let older = Bin { generation: 3, ..pro };
+        assert!(profile().transferred(here, older).is_none());
     }
 
     #[test]

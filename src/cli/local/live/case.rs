@@ -61,7 +61,7 @@ impl Estimate {
     fn calibrated(e: &KernelEstimate) -> Self {
         Self {
             fidelity: Fidelity::Calibrated,
-            seconds: e.seconds_per_token,
+            seconds: e.seconds,
             log_error: e.log_error,
             timing_log_error: e.timing_log_error,
         }
@@ -176,7 +176,7 @@ fn prefill(
     let step = crate::ledger::cache::PREFILL_STEP;
     let calibrated = profile.and_then(|p| {
         let work = prefill_work(graph, tokens, step, None).ok()?;
-        p.time(&work).ok()
+        p.prompt_time(&work).ok()
     });
     let model = Model::new(graph, tensors.of(graph)?)?;
     let ids: Vec<u32> = (0..before).map(|i| i % 64).collect();
