@@ -7,6 +7,7 @@
 pub mod fit;
 pub mod profile;
 pub mod transfer;
+pub mod widths;
 pub mod work;
 
 pub use fit::{Fit, Point};

@@ -1,6 +1,7 @@
 //! Stored calibrations: one TOML file per machine and time, written whole or not at all.
 
 use super::fit::Fit;
+use super::widths;
 use super::work::Work;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -10,13 +11,6 @@ use std::path::{Path, PathBuf};
 pub const VERSION: u32 = 2;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
-/// Standard deviation of the logarithm of a step's time that remains when all kernels are known: kernels of other
-/// shapes than the timed ones, and what lies between kernels. An assumption, wide enough for the six comparisons made so
-/// far (SmolLM2-135M on the CPU of a busy machine, errors of +3.4 to +20.5 %); no Mac has been calibrated yet.
-const LAW_ERROR: f64 = 0.12;
-/// The same of a prompt's time.
-const PROMPT_LAW_ERROR: f64 = 0.15;
-
 /// What a profile was taken on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,7 +141,7 @@ impl Profile {
     /// # Errors
     /// Lists classes that the profile lacks.
     pub fn time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
-        self.with_law_error(work, LAW_ERROR)
+        self.with_law_error(work, widths::DECODE_LAW)
     }
 
     /// The time of a prompt; see [`Profile::time`].
@@ -155,7 +149,7 @@ impl Profile {
     /// # Errors
     /// Lists classes that the profile lacks.
     pub fn prompt_time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
-        self.with_law_error(work, PROMPT_LAW_ERROR)
+        self.with_law_error(work, widths::PROMPT_LAW)
     }
 
     fn with_law_error(&self, work: &Work, law: f64) -> Result<KernelEstimate, Vec<String>> {

@@ -15,11 +15,6 @@ use crate::validation::evidence::{self, Metric, Predicted, Quality};
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing: an assumption, wide
-/// enough for the six comparisons made so far (SmolLM2-135M on the CPU of a busy machine, errors of -2.5 to +8.9 %).
-#[cfg(mlx)]
-pub(super) const LAYER_ERROR: f64 = 0.05;
-
 /// A time and how well it is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timed {
@@ -396,6 +391,7 @@ fn layers(
     settings: &Settings,
 ) -> Result<Timing> {
     use super::local::{allowed, runnable};
+    use crate::calibration::widths;
     use crate::engine::mlx::LayerTimer;
     use std::time::Instant;
 
@@ -416,7 +412,8 @@ fn layers(
             let spent = start.elapsed().as_secs_f64() > LIMIT_S;
             if e.rounds >= 3 && (spent || (e.rounds >= 5 && e.log_error < TIGHT)) {
                 kinds = e.layers.len();
-                let log_error = e.log_error.hypot(LAYER_ERROR);
+                // The run will be later than the timing.
+                let log_error = e.log_error.hypot(widths::LAYERS).hypot(widths::PACE);
                 return Ok(Timed { seconds: e.seconds_per_token, log_error });
             }
         }

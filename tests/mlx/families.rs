@@ -84,7 +84,7 @@ fn logits_are_those_of_mlx_lm() {
                 Err(e) => wrong.push(format!("{name}: {e}")),
             }
         }
-        python("logits.py", &[root.path()]);
+        python("mlx/logits.py", &[root.path()]);
         for (name, folder, ours) in made {
             match floats(&folder.join("want.bin")) {
                 Some(theirs) if theirs.len() == ours.len() => {

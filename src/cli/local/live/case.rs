@@ -125,7 +125,7 @@ fn decode(
         estimates.push(Estimate {
             fidelity: Fidelity::LayerTimed,
             seconds: seconds * ratio.median.exp(),
-            log_error: ratio.median_error.hypot(crate::cli::timed::LAYER_ERROR),
+            log_error: ratio.median_error.hypot(crate::calibration::widths::LAYERS),
             timing_log_error: ratio.median_error,
         });
     }

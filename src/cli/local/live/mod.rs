@@ -5,14 +5,15 @@ mod ladder;
 mod show;
 
 use super::{allowed, runnable};
-use crate::calibration::Machine;
 use crate::calibration::profile::Profile;
+use crate::calibration::{Machine, widths};
 use crate::cli::args::LiveArgs;
 use crate::cli::timed::machine;
 use crate::cli::{Context, Verdict};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
 use crate::graph::params::Module;
-use crate::predict::Subject;
+use crate::model::Scheme;
+use crate::predict::{Fidelity, Subject};
 use crate::report::Answer;
 use crate::validation::evidence::{self, Comparison, Metric, Predicted};
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +25,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Tokens of the prompt that is timed for a model, where prompts are fast and where they are slow.
 const PROMPT: [u32; 2] = [512, 33];
+
+/// The part of the time that is for first measurements; the rest is for measuring some again.
+const CASES: f64 = 0.88;
+/// Cases that are measured again at the end.
+const AGAIN: usize = 2;
 
 /// What all cases share.
 struct Run<'a> {
@@ -56,13 +62,13 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     };
     let cases = match &args.model {
         Some(model) => run.cases_of(model),
-        None if args.depths.is_empty() => ladder::cases(args.fitted_on),
+        None if args.depths.is_empty() => run.rarest_first(ladder::cases(args.fitted_on)),
         None => run.at_depths(ladder::cases(args.fitted_on)),
     };
-    let (mut rows, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
+    let (mut rows, mut skipped, mut done) = (Vec::new(), Vec::new(), Vec::new());
     for (n, case) in cases.iter().enumerate() {
-        let left = run.time.saturating_sub(run.start.elapsed());
-        if left.is_zero() {
+        let left = run.time.mul_f64(CASES).saturating_sub(run.start.elapsed());
+        if args.suite && left.is_zero() {
             skipped.push(run.skipped(case, "time was up; --minutes gives more"));
             continue;
         }
@@ -70,7 +76,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         let share = 1.5 * left.as_secs_f64() / (cases.len() - n) as f64;
         match run.case(case, Duration::from_secs_f64(share)) {
             Ok((of_case, measured)) => {
-                first.get_or_insert((case, measured));
+                done.push((case, measured));
                 rows.extend(of_case);
             }
             Err(e) if args.suite => skipped.push(run.skipped(case, &format!("{e:#}"))),
@@ -80,26 +86,19 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     }
     if rows.is_empty() {
         let reasons: Vec<&str> = skipped.iter().filter_map(|s| s["reason"].as_str()).collect();
-        bail!("nothing could be run: {}", reasons.first().unwrap_or(&"no case"));
+        bail!("nothing could be compared: {}", reasons.first().unwrap_or(&"no prediction"));
     }
-    // The first case once more: how the machine changed meanwhile.
-    let drift = match first {
-        Some((case, before)) if args.suite && cases.len() > 1 => {
-            let again = run.measure(case, Duration::from_secs(8))?.1;
-            Some(json!({
-                "case": run.name(case), "after_s": run.start.elapsed().as_secs_f64(),
-                "relative_change": again.seconds / before.seconds - 1.0,
-            }))
-        }
-        _ => None,
-    };
+    if args.suite {
+        rows.extend(run.again(done)?);
+    }
     let json = json!({
         "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
         "clock": clock::name(), "machine": run.machine, "ladder": run.set(),
         "method": "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
-                   whole model take turns; noise is the difference of two measurements of the same whose rounds take turns",
+                   whole model take turns; noise is the difference of two measurements of the same whose rounds take turns; \
+                   rows of fidelity measured compare a measurement with the same one minutes earlier",
         "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
-        "rows": rows, "skipped": skipped, "drift": drift, "summary": show::summary(&rows),
+        "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
     });
     Ok((Answer { document: show::document(&rows, &json), json }, Verdict::Ok))
 }
@@ -141,6 +140,25 @@ impl Run<'_> {
         let mut all: Vec<Case> = depths.iter().map(|&d| case(d, Metric::Decode)).collect();
         all.push(case(PROMPT[usize::from(backend() == "cpu")], Metric::Prefill));
         all
+    }
+
+    /// First the cases that this machine has fewest stored runs of, so that short suites add up to a whole one.
+    fn rarest_first(&self, mut cases: Vec<Case>) -> Vec<Case> {
+        let stored = self.store.as_deref().and_then(|path| evidence::read(path).ok());
+        let (rows, _) = stored.unwrap_or_default();
+        let scheme = |text: &str| text.parse::<Scheme>().ok();
+        let runs = |case: &Case| {
+            let same = |r: &&Comparison| {
+                (&r.machine, r.set.as_str(), &r.model) == (&self.machine, self.set(), &case.model)
+                    && (r.clock.as_str(), r.mlx.as_str()) == (clock::name(), version().as_str())
+                    && (r.context_tokens, r.metric) == (case.tokens, case.metric)
+                    && scheme(&r.quant) == case.quant.as_deref().and_then(scheme)
+                    && r.fidelity != Fidelity::Measured
+            };
+            rows.iter().filter(same).count()
+        };
+        cases.sort_by_cached_key(runs);
+        cases
     }
 
     /// Every model and format of a ladder at the chosen depths.
@@ -185,7 +203,33 @@ impl Run<'_> {
         let (estimates, measured, quant) = self.measure(case, time)?;
         let rows: Vec<Comparison> =
             estimates.iter().map(|e| self.row(case, &quant, e, &measured)).collect();
-        for row in &rows {
+        self.keep(&rows)?;
+        Ok((rows, measured))
+    }
+
+    /// The cheapest decode cases once more: what an earlier measurement is worth as a prediction of a later one.
+    fn again(&self, mut done: Vec<(&Case, Measured)>) -> Result<Vec<Comparison>> {
+        done.retain(|(case, _)| case.metric == Metric::Decode);
+        done.sort_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds));
+        let mut rows = Vec::new();
+        for (case, before) in done.iter().take(AGAIN) {
+            let (_, measured, quant) = self.measure(case, Duration::from_secs(6))?;
+            let earlier = Estimate {
+                fidelity: Fidelity::Measured,
+                seconds: before.seconds,
+                log_error: widths::PACE,
+                timing_log_error: 0.0,
+            };
+            rows.push(self.row(case, &quant, &earlier, &measured));
+            self.keep(&rows[rows.len() - 1..])?;
+            clear_cache();
+        }
+        Ok(rows)
+    }
+
+    /// Shows and stores rows.
+    fn keep(&self, rows: &[Comparison]) -> Result<()> {
+        for row in rows {
             if !self.context.global.quiet {
                 eprintln!("{}", show::line(row, self.start.elapsed().as_secs_f64()));
             }
@@ -193,7 +237,7 @@ impl Run<'_> {
                 evidence::append(path, row).with_context(|| path.display().to_string())?;
             }
         }
-        Ok((rows, measured))
+        Ok(())
     }
 
     fn row(&self, case: &Case, quant: &str, e: &Estimate, m: &Measured) -> Comparison {
@@ -204,7 +248,7 @@ impl Run<'_> {
         let p = Predicted::new(tokens / e.seconds, e.log_error);
         let measured = tokens / m.seconds;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let calibrated = e.fidelity == crate::predict::Fidelity::Calibrated;
+        let calibrated = e.fidelity == Fidelity::Calibrated;
         Comparison {
             version: evidence::VERSION,
             unix_s: now.as_secs(),

@@ -32,7 +32,7 @@ pub(super) fn summary(rows: &[Comparison]) -> Value {
     let mut all = serde_json::Map::new();
     for (metric, name) in METRICS {
         let mut of_metric = serde_json::Map::new();
-        for fidelity in [Fidelity::Calibrated, Fidelity::LayerTimed] {
+        for fidelity in [Fidelity::Calibrated, Fidelity::LayerTimed, Fidelity::Measured] {
             let of = |r: &&Comparison| r.metric == metric && r.fidelity == fidelity;
             let rows: Vec<&Comparison> = rows.iter().filter(of).collect();
             if let Some(quality) = Quality::of(&rows) {
@@ -96,13 +96,6 @@ pub(super) fn document(rows: &[Comparison], json: &Value) -> Document {
                 p("noise_floor")
             ));
         }
-    }
-    if let Some(change) = json["drift"]["relative_change"].as_f64() {
-        let after = json["drift"]["after_s"].as_f64().unwrap_or(0.0) / 60.0;
-        d.text(format!(
-            "the first case again after {after:.1} min: {:+.1} % of its time",
-            100.0 * change
-        ));
     }
     d
 }
