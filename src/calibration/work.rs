@@ -16,7 +16,8 @@ pub enum Class {
     View,
     /// Element-wise arithmetic: launches, bytes read and written.
     Elementwise,
-    /// Copies of arrays that no cache holds: launches, bytes read and written.
+    /// Copies of arrays that no cache holds: launches, bytes read and written. Tells what memory streams; a step copies
+    /// nothing of that size, as caches are written in place.
     Copy,
     /// Element-wise exponentials and their like: launches, bytes read and written.
     Transcendental,
@@ -125,8 +126,7 @@ impl Work {
     }
 }
 
-/// The work of a decode step with `depth` tokens in the cache. On the CPU backend the last step still holds the
-/// caches when the next one is encoded, so that writing a token copies the whole cache (`copies`).
+/// The work of a decode step with `depth` tokens in the cache.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -134,7 +134,6 @@ pub fn decode_work(
     graph: &Graph,
     depth: u32,
     kv: Option<KvQuantisation>,
-    copies: bool,
 ) -> Result<Work, TraceError> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
@@ -147,7 +146,7 @@ pub fn decode_work(
     }
     let mut work = Work::default();
     for node in trace.nodes() {
-        count(&trace, node, copies, false, &mut work);
+        count(&trace, node, false, &mut work);
     }
     Ok(work)
 }
@@ -170,14 +169,14 @@ pub fn prefill_work(
         let call = Call { batch: 1, tokens, sample: false, kv };
         let trace = graph.trace(&mut caches, call, Routing::default())?;
         for node in trace.nodes() {
-            count(&trace, node, false, tokens > 1, &mut work);
+            count(&trace, node, tokens > 1, &mut work);
         }
         left -= tokens;
     }
     Ok(work)
 }
 
-fn count(trace: &Trace, node: &Node, copies: bool, prompt: bool, work: &mut Work) {
+fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
     let bytes = |vars: &[Var]| -> f64 { vars.iter().map(|&v| trace.value(v).bytes() as f64).sum() };
@@ -253,7 +252,6 @@ fn count(trace: &Trace, node: &Node, copies: bool, prompt: bool, work: &mut Work
         Op::Gather(_) | Op::GatherAxis { .. } => {
             work.add(Class::Elementwise, &[1.0, 2.0 * out.bytes() as f64]);
         }
-        Op::SliceUpdate(_) if copies => work.add(Class::Copy, &[1.0, 2.0 * out.bytes() as f64]),
         Op::SliceUpdate(_) | Op::SliceMultiply(_) => {
             work.add(Class::Elementwise, &[1.0, 2.0 * bytes(&inputs[1..])]);
         }

@@ -205,7 +205,7 @@ impl Timing {
         let graph = graph.as_ref().unwrap_or(&subject.graph);
         let r = settings.request;
         let at = |depth: u32| -> Result<Option<Timed>> {
-            let work = decode_work(graph, depth, r.kv, cpu)?;
+            let work = decode_work(graph, depth, r.kv)?;
             Ok(profile.time(&work).ok().map(|e| Timed::of(&e, added)))
         };
         let Some(decode) = at(middle(settings))? else { return Ok(None) };

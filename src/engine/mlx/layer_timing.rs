@@ -13,10 +13,12 @@ use serde::Serialize;
 
 /// Bytes of copies that no cache holds: twice the largest system-level cache of an Apple chip (96 MB).
 const BEYOND_CACHES: u64 = 200_000_000;
-/// Copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
-const COPIES: u32 = 16;
-/// Copies in the smaller plan: so many that MLX, which builds a few layers ahead of what it computes, has the same
-/// buffers in use as in the whole model.
+/// Bytes of the copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
+const ROOM: u64 = 2_000_000_000;
+/// Most copies then, and least.
+const COPIES: [u32; 2] = [16, 4];
+/// Most copies in the smaller plan: so many that MLX, which builds a few small layers ahead of what it computes, has the
+/// same buffers in use as in the whole model.
 const FEW: u32 = 4;
 
 /// How many copies of each kind of layer a plan runs.
@@ -142,11 +144,16 @@ impl<'g> LayerTimer<'g> {
 fn plans(kinds: &[Kind]) -> Vec<Plan> {
     let total: u64 = kinds.iter().map(|k| k.bytes).sum::<u64>().max(1);
     let needed = u32::try_from(BEYOND_CACHES / total).unwrap_or(u32::MAX);
-    let small: Plan = kinds.iter().map(|k| FEW.min(k.count.saturating_sub(1)).max(1)).collect();
+    let copies = |k: &Kind| {
+        let fit = u32::try_from(ROOM / k.bytes.max(1)).unwrap_or(u32::MAX);
+        fit.clamp(COPIES[1], COPIES[0])
+    };
+    let few = |k: &Kind| FEW.min(copies(k) / 4).min(k.count.saturating_sub(1)).max(1);
+    let small: Plan = kinds.iter().map(few).collect();
     let mut all = vec![small.clone()];
     for (k, kind) in kinds.iter().enumerate() {
         let mut plan = small.clone();
-        plan[k] = COPIES.max(needed).min(kind.count).max(small[k] + 1);
+        plan[k] = copies(kind).max(needed).min(kind.count).max(small[k] + 1);
         all.push(plan);
     }
     all

@@ -4,7 +4,7 @@ use super::ladder::Case;
 use crate::calibration::profile::{KernelEstimate, Profile};
 use crate::calibration::{decode_work, prefill_work};
 use crate::engine::mlx::clock::Instant;
-use crate::engine::mlx::{LayerTimer, Memory, Model, Session, Weights, backend, reset_peak};
+use crate::engine::mlx::{LayerTimer, Memory, Model, Session, Weights, reset_peak};
 use crate::engine::stats::{median, spread_of};
 use crate::graph::Graph;
 use crate::predict::Fidelity;
@@ -94,7 +94,7 @@ fn decode(
     memory_limit: u64,
 ) -> Result<(Vec<Estimate>, Measured)> {
     let start = std::time::Instant::now();
-    let work = decode_work(graph, depth, None, backend() == "cpu")?;
+    let work = decode_work(graph, depth, None)?;
     let calibrated = profile.and_then(|p| p.time(&work).ok());
     let mut timer = LayerTimer::new(graph, depth, None, memory_limit)?;
     let model = Model::new(graph, tensors.of(graph)?)?;
