@@ -71,7 +71,8 @@ fn calibration_is_stored_used_and_cited() {
     assert!(number(&profile["duration_s"]) < 20.5, "{}", profile["duration_s"]);
     let stopping = &profile["stopping"];
     assert!(number(&stopping["passes"]) >= 3.0, "{stopping}");
-    for class in ["matvec-affine-4-float32", "matmul-affine-8-float32", "attention-float32", "sum"] {
+    for class in ["matvec-affine-4-float32", "matmul-affine-8-float32", "attention-float32", "sum"]
+    {
         let fit = &profile["classes"][class];
         let n = fit["coefficients"].as_array().expect(class).len();
         assert_eq!(fit["covariance"].as_array().expect("a matrix").len(), n, "{class}");
@@ -133,7 +134,8 @@ fn what_cannot_be_run_is_refused_before_anything_is_stored() {
 #[test]
 fn damaged_weights_are_an_error() {
     let place = Place::new();
-    fs::write(place.model().join("model.safetensors"), b"\xff\xff\xff\xff\0\0\0\0{}").expect("written");
+    fs::write(place.model().join("model.safetensors"), b"\xff\xff\xff\xff\0\0\0\0{}")
+        .expect("written");
     let text = place.error("validate --model MODEL --depths 1");
     assert!(text.contains("model.safetensors"), "{text}");
 }
@@ -145,8 +147,12 @@ fn an_interrupt_loses_nothing_stored() {
     let depths: Vec<String> = (1..200).map(|d| d.to_string()).collect();
     let words =
         format!("validate --model MODEL --random-weights --rounds 4 --depths {}", depths.join(","));
-    let mut child =
-        place.command(&words).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
+    let mut child = place
+        .command(&words)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let rows = lines.map_while(Result::ok).filter(|l| l.contains("tok/s"));
     assert_eq!(rows.take(3).count(), 3, "it ended by itself");
