@@ -166,7 +166,7 @@ pub fn prefill_work(
     let mut left = tokens.saturating_sub(1);
     while left > 0 {
         let tokens = left.min(step.max(1));
-        let call = Call { batch: 1, tokens, sample: false, kv };
+        let call = Call { kv, ..Call::prefill(tokens) };
         let trace = graph.trace(&mut caches, call, Routing::default())?;
         for node in trace.nodes() {
             count(&trace, node, tokens > 1, &mut work);

@@ -6,6 +6,7 @@ use super::execute::{Inputs, Memo, execute};
 use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::Weights;
 use crate::graph::cache::{Cache, KvQuantisation};
+use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Routing;
 use crate::graph::{Call, Gap, Graph};
@@ -85,8 +86,15 @@ impl<'g> Model<'g> {
     /// Token ids `[batch, n]` as an array.
     ///
     /// # Errors
-    /// When MLX has no memory.
+    /// When a token is none of the model's, or MLX has no memory.
     pub fn tokens(&self, ids: &[u32], batch: u32) -> Result<Array> {
+        // MLX would read whatever lies behind the table.
+        let table = self.graph.params().modules().iter().find(|m| m.kind == ModuleKind::Embedding);
+        if let Some(rows) = table.map(|m| m.shape.dim(0))
+            && let Some(id) = ids.iter().find(|id| **id >= rows)
+        {
+            return Err(EngineError::Token { id: *id, rows });
+        }
         let n = ids.len() as u32 / batch.max(1);
         let numbers: Vec<f64> = ids.iter().map(|&t| f64::from(t)).collect();
         self.ops.numbers(&numbers, &Shape::new(&[batch, n]), DType::I32)
