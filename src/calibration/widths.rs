@@ -7,10 +7,10 @@
 //! been calibrated.
 
 /// Kernels of other shapes than the timed ones, what lies between kernels, and the machine's pace since the calibration.
-pub const DECODE_LAW: f64 = 0.12;
+pub const DECODE_LAW: f64 = 0.052;
 /// The same of prompts.
-pub const PROMPT_LAW: f64 = 0.15;
+pub const PROMPT_LAW: f64 = 0.04;
 /// Extrapolating from a few layers to all, when layers and model are run turn about.
-pub const LAYERS: f64 = 0.05;
+pub const LAYERS: f64 = 0.007;
 /// The machine's pace from one minute to a later one: the same measured twice.
-pub const PACE: f64 = 0.03;
+pub const PACE: f64 = 0.031;
