@@ -82,6 +82,6 @@ fn tokens_beyond_the_vocabulary_are_refused() {
     let weights = Weights::random(graph.params(), 1).expect("weights");
     let model = Model::new(&graph, weights).expect("a model");
     assert!(model.tokens(&[0, 63], 1).is_ok());
-    let error = model.tokens(&[1, 64], 1).err().expect("an error").to_string();
+    let error = model.tokens(&[1, 64], 1).expect_err("an error").to_string();
     assert!(error.contains("64"), "{error}");
 }
