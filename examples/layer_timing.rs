@@ -3,7 +3,7 @@
 #[cfg(mlx)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use mlxplan::engine::mlx::{LayerTimer, Model, Weights};
-    use mlxplan::engine::stats::{median, spread_of};
+    use mlxplan::engine::stats::spread_of;
     use mlxplan::graph::Graph;
     use mlxplan::model::{Config, DType};
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..rounds {
         timer.round(4)?;
         let mut session = model.session_at(depth, None)?;
-        whole.push(median(&session.time_steps(4)?));
+        whole.push(session.time_steps(4)?);
     }
     let estimate = timer.estimate().ok_or("no rounds")?;
     let measured = spread_of(&whole).ok_or("no rounds")?;

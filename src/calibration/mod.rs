@@ -6,8 +6,10 @@
 
 pub mod fit;
 pub mod profile;
+pub mod transfer;
+pub mod widths;
 pub mod work;
 
 pub use fit::{Fit, Point};
 pub use profile::{Machine, Profile, ProfileError};
-pub use work::{Class, Work, decode_work};
+pub use work::{Class, Work, decode_work, prefill_work};

@@ -1,20 +1,16 @@
 //! Stored calibrations: one TOML file per machine and time, written whole or not at all.
 
 use super::fit::Fit;
+use super::widths;
 use super::work::Work;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the format and of the classes' laws.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
-/// Standard deviation of the logarithm of a step's time that remains when all kernels are known: kernels of other
-/// shapes than the timed ones, and what lies between kernels. An assumption, wide enough for the six comparisons made so
-/// far (SmolLM2-135M on the CPU of a busy machine, errors of +3.4 to +20.5 %); no Mac has been calibrated yet.
-const LAW_ERROR: f64 = 0.12;
-
 /// What a profile was taken on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +49,24 @@ pub struct Conditions {
     pub warnings: Vec<String>,
 }
 
+/// When the timing of kernels ended: each when its median was known well enough, all when time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopping {
+    /// Half of the 90 % interval of a median, relative to it, at which a kernel is known well enough.
+    pub relative_half_width_90: f64,
+    /// Samples that a kernel has then at the least.
+    pub least_samples: u32,
+    /// Most seconds for all.
+    pub limit_s: f64,
+    /// Timed kernels.
+    pub kernels: usize,
+    /// Kernels that are known well enough.
+    pub kernels_within: usize,
+    /// Passes over the kernels.
+    pub passes: u32,
+}
+
 /// A calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +85,8 @@ pub struct Profile {
     pub machine: Machine,
     /// Its state.
     pub conditions: Conditions,
+    /// When timing ended.
+    pub stopping: Stopping,
     /// Fits by the name of the class.
     pub classes: BTreeMap<String, Fit>,
 }
@@ -106,13 +122,15 @@ pub enum ProfileError {
     },
 }
 
-/// A step time from kernel times.
+/// The time of a step or prompt from kernel times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelEstimate {
-    /// Seconds per step.
-    pub seconds_per_token: f64,
+    /// Seconds.
+    pub seconds: f64,
     /// Standard deviation of its logarithm.
     pub log_error: f64,
+    /// The part of it that the fits of the kernels explain.
+    pub timing_log_error: f64,
     /// Seconds by class.
     pub by_class: BTreeMap<String, f64>,
 }
@@ -123,6 +141,18 @@ impl Profile {
     /// # Errors
     /// Lists classes that the profile lacks.
     pub fn time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+        self.with_law_error(work, widths::DECODE_LAW)
+    }
+
+    /// The time of a prompt; see [`Profile::time`].
+    ///
+    /// # Errors
+    /// Lists classes that the profile lacks.
+    pub fn prompt_time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+        self.with_law_error(work, widths::PROMPT_LAW)
+    }
+
+    fn with_law_error(&self, work: &Work, law: f64) -> Result<KernelEstimate, Vec<String>> {
         let mut by_class = BTreeMap::new();
         let mut missing = Vec::new();
         let mut variance = 0.0;
@@ -140,8 +170,9 @@ impl Profile {
             return Err(missing);
         }
         let seconds: f64 = by_class.values().sum();
-        let log_error = (variance / (seconds * seconds) + LAW_ERROR * LAW_ERROR).sqrt();
-        Ok(KernelEstimate { seconds_per_token: seconds, log_error, by_class })
+        let timing_log_error = variance.max(0.0).sqrt() / seconds;
+        let log_error = timing_log_error.hypot(law);
+        Ok(KernelEstimate { seconds, log_error, timing_log_error, by_class })
     }
 
     /// Reads a profile.
@@ -254,6 +285,7 @@ mod tests {
                 backend: "metal".to_owned(),
             },
             conditions: Conditions::default(),
+            stopping: Stopping::default(),
             classes: BTreeMap::from([("elementwise".to_owned(), fit)]),
         }
     }
@@ -270,11 +302,30 @@ mod tests {
     }
 
     #[test]
+    fn another_bin_of_the_generation_gets_wider_intervals() {
+        use crate::calibration::transfer::Bin;
+        let here = Bin { generation: 4, bandwidth: 546e9, arithmetic: 63.0 };
+        let pro = Bin { generation: 4, bandwidth: 273e9, arithmetic: 31.0 };
+        let (same, added) = profile().transferred(here, here).expect("the same generation");
+        assert_eq!(same, profile());
+        assert!(added > 0.05);
+        let (slower, more) = profile().transferred(here, pro).expect("the same generation");
+        let [of, to] = [profile(), slower].map(|p| p.classes["elementwise"].clone());
+        assert_eq!(to.coefficients[0], of.coefficients[0]);
+        assert!((to.coefficients[1] / of.coefficients[1] - 2.0).abs() < 1e-9);
+        assert!((to.covariance[1][1] / of.covariance[1][1] - 4.0).abs() < 1e-9);
+        assert!((to.covariance[0][1] / of.covariance[0][1] - 2.0).abs() < 1e-9);
+        assert!(more > added);
+        let older = Bin { generation: 3, ..pro };
+        assert!(profile().transferred(here, older).is_none());
+    }
+
+    #[test]
     fn other_versions_and_damage_are_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = profile().store(folder.path()).expect("stored");
         let text = std::fs::read_to_string(&path).expect("text");
-        std::fs::write(&path, text.replace("version = 1", "version = 9")).expect("written");
+        std::fs::write(&path, text.replace("version = 2", "version = 9")).expect("written");
         assert!(matches!(Profile::read(&path), Err(ProfileError::Version { found: 9, .. })));
         std::fs::write(&path, &text[..text.len() / 2]).expect("written");
         assert!(matches!(Profile::read(&path), Err(ProfileError::Format { .. })));

@@ -2,7 +2,8 @@
 
 use crate::graph::cache::{Cache, KvQuantisation};
 use crate::graph::op::{Binary, Op, Unary};
-use crate::graph::tape::{Node, Routing, Trace, TraceError};
+use crate::graph::shape::Shape;
+use crate::graph::tape::{Node, Routing, Trace, TraceError, Var};
 use crate::graph::{Call, Graph};
 use crate::model::{DType, Mode, Packing};
 use std::collections::BTreeMap;
@@ -15,33 +16,44 @@ pub enum Class {
     View,
     /// Element-wise arithmetic: launches, bytes read and written.
     Elementwise,
-    /// Copies of arrays that no cache holds: launches, bytes read and written.
+    /// Copies of arrays that no cache holds: launches, bytes read and written. Tells what memory streams; a step copies
+    /// nothing of that size, as caches are written in place.
     Copy,
     /// Element-wise exponentials and their like: launches, bytes read and written.
     Transcendental,
     /// Norms: launches, bytes read and written.
     Norm,
-    /// Softmax, reductions, sorting: launches, bytes read and written.
+    /// Softmax, sorting: launches, bytes read and written.
     Reduction,
+    /// Sums, means, maxima: launches, bytes read and written.
+    Sum,
     /// Rotary embedding: launches, bytes read and written.
     Rope,
     /// Vector times dense matrix: launches, bytes of the matrix.
     Dense(DType),
-    /// Vector times packed matrix: launches, weights.
+    /// Vector times packed matrix: launches, weights, groups of weights (affine only).
     Packed(PackedClass),
-    /// Vector times packed matrices of chosen experts: launches, weights of those.
+    /// Vector times packed matrices of chosen experts: launches, weights of those, groups (affine only).
     Experts(PackedClass),
-    /// Attention of one query: launches, bytes of keys and values, multiplications.
+    /// Attention of one query: launches, heads, scores, multiplications.
     Attention(DType),
+    /// Matrix times dense matrix, of prompts: launches, multiplications.
+    DensePrompt(DType),
+    /// Matrix times packed matrix, of prompts: launches, multiplications, groups times rows (affine only).
+    PackedPrompt(PackedClass),
+    /// Rows times packed matrices of their experts, of prompts: as [`Class::PackedPrompt`].
+    ExpertsPrompt(PackedClass),
+    /// Attention of a prompt: launches, heads, scores, multiplications.
+    AttentionPrompt(DType),
 }
 
-/// A packing and the type of the activations.
+/// Bits of packed weights and the type of the activations. The group size is none of it: how many groups there are is
+/// a count of its own, so that a timing with two group sizes serves all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackedClass {
     /// 0 affine, 1 mxfp4, 2 nvfp4, 3 mxfp8.
     mode: u8,
     bits: u32,
-    group: u32,
     dtype: DType,
 }
 
@@ -55,14 +67,27 @@ impl PackedClass {
             Mode::Nvfp4 => 2,
             Mode::Mxfp8 => 3,
         };
-        Self { mode, bits: packing.bits, group: packing.group, dtype }
+        Self { mode, bits: packing.bits, dtype }
+    }
+
+    /// The counts of a product with `weights` multiplications.
+    #[must_use]
+    pub fn counts(packing: Packing, weights: f64) -> Vec<f64> {
+        match packing.mode {
+            Mode::Affine => vec![1.0, weights, weights / f64::from(packing.group.max(1))],
+            // These have one group size each.
+            Mode::Mxfp4 | Mode::Nvfp4 | Mode::Mxfp8 => vec![1.0, weights],
+        }
     }
 }
 
 impl fmt::Display for PackedClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = ["affine", "mxfp4", "nvfp4", "mxfp8"][usize::from(self.mode.min(3))];
-        write!(f, "{mode}-{}-g{}-{}", self.bits, self.group, self.dtype)
+        match self.mode {
+            0 => write!(f, "{mode}-{}-{}", self.bits, self.dtype),
+            _ => write!(f, "{mode}-{}", self.dtype),
+        }
     }
 }
 
@@ -75,12 +100,17 @@ impl fmt::Display for Class {
             Self::Copy => f.write_str("copy"),
             Self::Transcendental => f.write_str("transcendental"),
             Self::Norm => f.write_str("norm"),
-            Self::Reduction => f.write_str("reduction"),
+            Self::Reduction => f.write_str("softmax"),
+            Self::Sum => f.write_str("sum"),
             Self::Rope => f.write_str("rope"),
             Self::Dense(dtype) => write!(f, "matvec-{dtype}"),
             Self::Packed(p) => write!(f, "matvec-{p}"),
             Self::Experts(p) => write!(f, "experts-{p}"),
             Self::Attention(dtype) => write!(f, "attention-{dtype}"),
+            Self::DensePrompt(dtype) => write!(f, "matmul-{dtype}"),
+            Self::PackedPrompt(p) => write!(f, "matmul-{p}"),
+            Self::ExpertsPrompt(p) => write!(f, "experts-matmul-{p}"),
+            Self::AttentionPrompt(dtype) => write!(f, "attention-prompt-{dtype}"),
         }
     }
 }
@@ -96,8 +126,7 @@ impl Work {
     }
 }
 
-/// The work of a decode step with `depth` tokens in the cache. On the CPU backend the last step still holds the
-/// caches when the next one is encoded, so that writing a token copies the whole cache (`copies`).
+/// The work of a decode step with `depth` tokens in the cache.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -105,7 +134,6 @@ pub fn decode_work(
     graph: &Graph,
     depth: u32,
     kv: Option<KvQuantisation>,
-    copies: bool,
 ) -> Result<Work, TraceError> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
@@ -118,17 +146,40 @@ pub fn decode_work(
     }
     let mut work = Work::default();
     for node in trace.nodes() {
-        count(&trace, node, copies, &mut work);
+        count(&trace, node, false, &mut work);
     }
     Ok(work)
 }
 
-fn count(trace: &Trace, node: &Node, copies: bool, work: &mut Work) {
+/// The work of a prompt of `tokens` in chunks of `step`, up to the last token, which a decode step reads.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn prefill_work(
+    graph: &Graph,
+    tokens: u32,
+    step: u32,
+    kv: Option<KvQuantisation>,
+) -> Result<Work, TraceError> {
+    let mut caches = graph.make_cache();
+    let mut work = Work::default();
+    let mut left = tokens.saturating_sub(1);
+    while left > 0 {
+        let tokens = left.min(step.max(1));
+        let call = Call { kv, ..Call::prefill(tokens) };
+        let trace = graph.trace(&mut caches, call, Routing::default())?;
+        for node in trace.nodes() {
+            count(&trace, node, tokens > 1, &mut work);
+        }
+        left -= tokens;
+    }
+    Ok(work)
+}
+
+fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
-    let bytes = |vars: &[crate::graph::tape::Var]| -> f64 {
-        vars.iter().map(|&v| trace.value(v).bytes() as f64).sum()
-    };
+    let bytes = |vars: &[Var]| -> f64 { vars.iter().map(|&v| trace.value(v).bytes() as f64).sum() };
     let touched = bytes(inputs) + bytes(outputs);
     let out = outputs.first().map(|&v| *trace.value(v));
     let Some(out) = out else { return };
@@ -153,24 +204,37 @@ fn count(trace: &Trace, node: &Node, copies: bool, work: &mut Work) {
             }
         }
         Op::QuantizedMatmul { packing, .. } => {
-            let inner = trace.value(inputs[0]).shape.dim(-1);
-            let weights = out.shape.elements() as f64 * f64::from(inner);
-            work.add(Class::Packed(PackedClass::of(*packing, out.dtype)), &[1.0, weights]);
+            let class = PackedClass::of(*packing, out.dtype);
+            let class = match rows(trace, inputs[0]) {
+                1 => Class::Packed(class),
+                _ => Class::PackedPrompt(class),
+            };
+            work.add(class, &PackedClass::counts(*packing, products(trace, inputs[0], out.shape)));
         }
         Op::GatherQmm { packing, .. } => {
-            let inner = trace.value(inputs[0]).shape.dim(-1);
-            let weights = out.shape.elements() as f64 * f64::from(inner);
-            work.add(Class::Experts(PackedClass::of(*packing, out.dtype)), &[1.0, weights]);
+            let class = PackedClass::of(*packing, out.dtype);
+            let class = match prompt {
+                false => Class::Experts(class),
+                true => Class::ExpertsPrompt(class),
+            };
+            work.add(class, &PackedClass::counts(*packing, products(trace, inputs[0], out.shape)));
         }
         Op::GatherMm { .. } => {
-            let inner = trace.value(inputs[0]).shape.dim(-1);
-            let weights = out.shape.elements() as f64 * f64::from(inner);
-            let bytes = weights * out.dtype.bytes() as f64;
-            work.add(Class::Dense(out.dtype), &[1.0, bytes]);
+            let macs = products(trace, inputs[0], out.shape);
+            match prompt {
+                false => {
+                    work.add(Class::Dense(out.dtype), &[1.0, macs * out.dtype.bytes() as f64]);
+                }
+                true => work.add(Class::DensePrompt(out.dtype), &[1.0, macs]),
+            }
         }
         Op::Matmul | Op::AddMm if node.scores => attention(trace, node, work),
-        Op::Matmul | Op::AddMm => {
+        Op::Matmul | Op::AddMm if out.shape.dim(-2) <= 1 => {
             work.add(Class::Dense(out.dtype), &[1.0, bytes(&inputs[1..2])]);
+        }
+        Op::Matmul | Op::AddMm => {
+            let macs = products(trace, inputs[0], out.shape);
+            work.add(Class::DensePrompt(out.dtype), &[1.0, macs]);
         }
         Op::Attention { .. } => attention(trace, node, work),
         Op::Rope(_) => work.add(Class::Rope, &[1.0, touched]),
@@ -178,17 +242,16 @@ fn count(trace: &Trace, node: &Node, copies: bool, work: &mut Work) {
         Op::Softmax { .. }
         | Op::LogSumExp
         | Op::ArgReduce { .. }
-        | Op::Reduce(..)
         | Op::Scan { .. }
         | Op::Sort { .. }
         | Op::ArgSort { .. }
         | Op::Partition { .. }
         | Op::ArgPartition { .. } => work.add(Class::Reduction, &[1.0, touched]),
+        Op::Reduce(..) => work.add(Class::Sum, &[1.0, touched]),
         // A row of a table, or a token of a cache: only that is touched.
         Op::Gather(_) | Op::GatherAxis { .. } => {
             work.add(Class::Elementwise, &[1.0, 2.0 * out.bytes() as f64]);
         }
-        Op::SliceUpdate(_) if copies => work.add(Class::Copy, &[1.0, 2.0 * out.bytes() as f64]),
         Op::SliceUpdate(_) | Op::SliceMultiply(_) => {
             work.add(Class::Elementwise, &[1.0, 2.0 * bytes(&inputs[1..])]);
         }
@@ -219,13 +282,30 @@ fn elementwise(op: &Op) -> Class {
 fn attention(trace: &Trace, node: &Node, work: &mut Work) {
     let inputs = trace.inputs(node);
     let out = *trace.value(trace.outputs(node)[0]);
-    let (q, k) = (trace.value(inputs[0]).shape, trace.value(inputs[1]));
-    let (kv, macs) = if matches!(node.op, Op::Attention { .. }) {
-        let v = trace.value(inputs[2]);
-        let pairs = q.dim(0) as f64 * q.dim(1) as f64 * q.dim(2) as f64 * k.shape.dim(2) as f64;
-        ((k.bytes() + v.bytes()) as f64, pairs * f64::from(q.dim(3) + out.shape.dim(3)))
+    let (q, k) = (trace.value(inputs[0]).shape, trace.value(inputs[1]).shape);
+    let (queries, counts) = if matches!(node.op, Op::Attention { .. }) {
+        let heads = q.dim(0) as f64 * q.dim(1) as f64;
+        let scores = heads * q.dim(2) as f64 * k.dim(2) as f64;
+        let macs = scores * f64::from(q.dim(3) + out.shape.dim(3));
+        (q.dim(2), [1.0, heads, scores, macs])
     } else {
-        (k.bytes() as f64, out.shape.elements() as f64 * f64::from(q.dim(-1)))
+        let rows = out.shape.dim(-2).max(1);
+        let matrices = (out.shape.elements() / u64::from(rows * out.shape.dim(-1)).max(1)) as f64;
+        (rows, [1.0, matrices, 0.0, out.shape.elements() as f64 * f64::from(q.dim(-1))])
     };
-    work.add(Class::Attention(out.dtype), &[1.0, kv, macs]);
+    match queries {
+        1 => work.add(Class::Attention(out.dtype), &counts),
+        _ => work.add(Class::AttentionPrompt(out.dtype), &counts),
+    }
+}
+
+/// Rows of a matrix that is multiplied.
+fn rows(trace: &Trace, x: Var) -> u64 {
+    let shape = trace.value(x).shape;
+    shape.elements() / u64::from(shape.dim(-1)).max(1)
+}
+
+/// Multiplications of a product.
+fn products(trace: &Trace, x: Var, out: Shape) -> f64 {
+    out.elements() as f64 * f64::from(trace.value(x).shape.dim(-1))
 }

@@ -133,12 +133,17 @@ pub struct CalibrateArgs {
     pub to: Option<PathBuf>,
 }
 
+fn minutes(text: &str) -> Result<f64, String> {
+    let good = |m: &f64| m.is_finite() && *m > 0.0 && *m <= 1440.0;
+    text.parse().ok().filter(good).ok_or_else(|| "minutes, above 0 and up to 1440".to_owned())
+}
+
 /// Models that are run on this machine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Run on this machine")]
 pub struct LiveArgs {
-    /// Predict this model's speed, then run it in this process
-    #[arg(long, value_name = "MODEL", requires = "random_weights")]
+    /// Predict this model's speed, then run it in this process: a folder with weights, or any model with --random-weights
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
     /// Quantisation of the model
@@ -153,12 +158,20 @@ pub struct LiveArgs {
     #[arg(long, conflicts_with = "model")]
     pub suite: bool,
 
-    /// Tokens in the cache when generation starts
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0,512,2048", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    /// Climb the ladder on which the widths of the intervals were fitted, instead of the one held out
+    #[arg(long, requires = "suite")]
+    pub fitted_on: bool,
+
+    /// Minutes that all runs may take; what does not fit in is left out
+    #[arg(long, value_name = "N", default_value_t = 8.0, value_parser = minutes)]
+    pub minutes: f64,
+
+    /// Tokens in the cache when generation starts [default: 0,512,2048, for --suite those of the ladder]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     pub depths: Vec<u32>,
 
-    /// Rounds in which prediction and run take turns
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    /// Most rounds in which prediction and run take turns
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(3..=1000))]
     pub rounds: u32,
 
     /// Run even when more memory is needed than there is

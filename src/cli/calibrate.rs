@@ -39,15 +39,20 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     for warning in &conditions.warnings {
         context.hint(warning);
     }
-    let mut packings = vec![Packing::affine(4, 64), Packing::affine(8, 64)];
+    // Two group sizes per number of bits tell what a weight and what a group costs.
+    let bits: &[u32] = if args.quick { &[4, 8] } else { &[2, 3, 4, 5, 6, 8] };
+    let mut packings: Vec<Packing> =
+        bits.iter().flat_map(|&b| [Packing::affine(b, 64), Packing::affine(b, 32)]).collect();
     if !args.quick {
-        packings.extend([3, 5, 6].map(|bits| Packing::affine(bits, 64)));
-        packings.extend([Packing::affine(4, 32), Packing::MXFP4]);
+        packings.extend([Packing::MXFP4, Packing::NVFP4, Packing::MXFP8]);
     }
     let limit = Duration::from_secs(if args.quick { 18 } else { 55 });
     let quiet = context.global.quiet;
+    let said = std::cell::Cell::new(0.0);
     let progress = |p: Progress| {
-        if !quiet {
+        // Not more often than every two seconds.
+        if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
+            said.set(p.elapsed_s);
             eprintln!(
                 "pass {}: {} of {} kernels known to 1 %, {:.0} s",
                 p.passes, p.tight, p.kernels, p.elapsed_s
@@ -56,7 +61,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     };
     let start = std::time::Instant::now();
     let dtype = if backend() == "metal" { DType::BF16 } else { DType::F32 };
-    let classes = calibrate(&packings, dtype, limit, &progress)?;
+    let (classes, stopping) = calibrate(&packings, dtype, limit, &progress)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let profile = Profile {
         version: profile::VERSION,
@@ -66,6 +71,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
         mlx: version(),
         machine: super::timed::machine(&probe, backend()),
         conditions,
+        stopping,
         classes,
     };
     let folder = match &args.to {

@@ -51,6 +51,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     }
     let mut json = prediction.json();
     json["memory"]["changes"] = serde_json::to_value(&changes)?;
+    if let Some(timing) = &timing {
+        timing.cite(&mut json);
+    }
     if args.explain {
         json["explain"] = explain::add(&mut document, &prediction, &subject)?;
     }

@@ -1,23 +1,21 @@
 //! Predictions from timings on this machine: of kernels, in a stored profile, or of the model's own layers, now.
 
 use super::Context;
-use super::args::PredictArgs;
-use crate::calibration::decode_work;
-use crate::calibration::profile::{self, Machine, Profile};
+use super::args::{MachineArgs, PredictArgs};
+use crate::calibration::profile::{self, KernelEstimate, Machine, Profile};
+use crate::calibration::transfer::Bin;
+use crate::calibration::{decode_work, prefill_work};
 use crate::hardware::probe::{Probe, probe};
 use crate::predict::speed::Engine;
 use crate::predict::{Fidelity, Prediction, Settings, Subject};
 use crate::report::{Answer, Document};
+use crate::roofline::Target;
 use crate::units::{Seconds, TokensPerSecond};
-use anyhow::{Result, ensure};
+use crate::validation::evidence::{self, Metric, Predicted, Quality};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// Standard deviation of the logarithm that extrapolating from layers adds to that of the timing: an assumption, wide
-/// enough for the six comparisons made so far (SmolLM2-135M on the CPU of a busy machine, errors of -2.5 to +8.9 %).
-#[cfg(mlx)]
-pub(super) const LAYER_ERROR: f64 = 0.05;
-
-/// The time of a decode step.
+/// A time and how well it is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timed {
     /// Seconds.
@@ -27,21 +25,50 @@ pub(super) struct Timed {
 }
 
 impl Timed {
-    /// Tokens per second: middle, 80 % and 90 % interval.
-    fn rates(self) -> (f64, [f64; 2], [f64; 2]) {
-        let rate = 1.0 / self.seconds;
-        let around =
-            |z: f64| [rate * (-z * self.log_error).exp(), rate * (z * self.log_error).exp()];
-        (rate, around(1.282), around(1.645))
+    /// `tokens` per second, with intervals.
+    fn rates(self, tokens: f64) -> Predicted {
+        Predicted::new(tokens / self.seconds, self.log_error)
+    }
+
+    fn of(e: &KernelEstimate, added: f64) -> Self {
+        Self { seconds: e.seconds, log_error: e.log_error.hypot(added) }
     }
 }
 
-/// Decode times of a model on this machine.
+/// The times of a prompt: of all its tokens but the last, and of the step that reads that one.
+#[derive(Clone, Copy, Debug)]
+struct PromptTime {
+    prompt: Timed,
+    first_step: Timed,
+    tokens: u32,
+}
+
+impl PromptTime {
+    fn rates(self) -> Predicted {
+        self.prompt.rates(f64::from(self.tokens))
+    }
+
+    /// Seconds to the first token: middle, and the ends of the 90 % interval.
+    fn ttft(self) -> (f64, [f64; 2]) {
+        let rates = self.rates();
+        let at = |rate: f64| f64::from(self.tokens) / rate + self.first_step.seconds;
+        let [slow, fast] = rates.interval_90;
+        (at(rates.rate), [at(fast), at(slow)])
+    }
+}
+
+/// Times of a model on this machine.
 pub(super) struct Timing {
     fidelity: Fidelity,
     decode: Timed,
     at_depth: Vec<(u32, Timed)>,
+    prompt: Option<PromptTime>,
     basis: String,
+    /// What the prompt's time rests on.
+    prompt_basis: String,
+    /// How good such predictions were on this machine.
+    quality: Option<Quality>,
+    prompt_quality: Option<Quality>,
 }
 
 /// This machine as profiles name it.
@@ -72,11 +99,64 @@ impl Context {
         let fits = |p: &Profile| p.machine == machine(probe, &p.machine.backend);
         Ok(stored.into_iter().map(|(_, p)| p).find(fits))
     }
+
+    /// The profile to predict with on this machine, or `elsewhere` (with `--profile` alone): scaled when it was made on
+    /// another bin, with the error that this adds and a remark.
+    fn profile_for(
+        &self,
+        elsewhere: Option<&MachineArgs>,
+    ) -> Result<Option<(Profile, f64, String)>> {
+        if elsewhere.is_some() && self.global.profile.is_none() {
+            return Ok(None);
+        }
+        let probe = self.here()?;
+        let Some(profile) = self.profile(&probe)? else { return Ok(None) };
+        if elsewhere.is_none() && profile.machine == machine(&probe, &profile.machine.backend) {
+            return Ok(Some((profile, 0.0, String::new())));
+        }
+        let target = self.machine(elsewhere.unwrap_or(&MachineArgs::default()));
+        let made_on = &profile.machine;
+        let [from, to] = [self.bin_of(made_on), target.as_ref().ok().map(bin)];
+        let (Some(from), Some(to)) = (from, to) else {
+            bail!(
+                "the profile was made on {} ({}), which is not this machine, and only profiles of Apple chips can be scaled",
+                made_on.chip,
+                made_on.backend
+            );
+        };
+        if from == to {
+            return Ok(Some((profile, 0.0, String::new())));
+        }
+        let chip = made_on.chip.clone();
+        match profile.transferred(from, to) {
+            Some((scaled, added)) => {
+                let cores = made_on.gpu_cores.unwrap_or(0);
+                Ok(Some((scaled, added, format!(" ({cores} GPU cores), scaled to this bin"))))
+            }
+            None => bail!(
+                "the profile was made on {chip}, another generation; calibrate a Mac of the same generation, or leave \
+                 --profile out"
+            ),
+        }
+    }
+
+    /// The bin that a profile was made on.
+    fn bin_of(&self, made_on: &Machine) -> Option<Bin> {
+        let chip = made_on.chip.strip_prefix("Apple ")?.to_lowercase().replace(' ', "");
+        let cores = made_on.gpu_cores?;
+        let memory = made_on.memory_bytes? >> 30;
+        let spec = format!("{chip}-{cores}/{memory}");
+        Some(bin(&crate::hardware::spec::resolve(&spec, &self.catalogue).ok()?))
+    }
+}
+
+fn bin(machine: &crate::hardware::Machine) -> Bin {
+    let t = Target::of(machine);
+    Bin { generation: t.generation, bandwidth: t.bandwidth, arithmetic: t.cores * t.ghz }
 }
 
 impl Timing {
-    /// The best timing at hand of the model on this machine; `None` when there is none, or another machine or engine is
-    /// asked for.
+    /// The best timing at hand of the model on the machine; `None` when there is none, or another engine is asked for.
     pub fn of(
         context: &Context,
         args: &PredictArgs,
@@ -85,71 +165,152 @@ impl Timing {
     ) -> Result<Option<Self>> {
         let here = args.machine.is_here() && settings.engine == Engine::Mlx;
         let single = settings.request.batch == 1;
-        if args.time_layers {
+        let timing = if args.time_layers {
             ensure!(here, "--time-layers times MLX on this machine; leave --mac and --engine out");
             ensure!(single, "--time-layers times single sequences; leave --batch out");
-            return layers(context, args.force, subject, settings).map(Some);
+            Some(layers(context, args.force, subject, settings)?)
+        } else {
+            None
+        };
+        if settings.engine != Engine::Mlx || !single {
+            return Ok(timing);
         }
-        if !here || !single {
-            return Ok(None);
-        }
-        let Some(profile) = context.profile(&context.here()?)? else { return Ok(None) };
-        Self::kernels(&profile, subject, settings)
+        let elsewhere = (!args.machine.is_here()).then_some(&args.machine);
+        let Some((profile, added, note)) = context.profile_for(elsewhere)? else {
+            return Ok(timing);
+        };
+        let kernels = Self::kernels(&profile, (added, &note), subject, settings)?;
+        Ok(match (timing, kernels) {
+            // Layers are timed for decode alone.
+            (Some(timing), Some(kernels)) => Some(Self {
+                prompt: kernels.prompt,
+                prompt_basis: kernels.prompt_basis,
+                prompt_quality: kernels.prompt_quality,
+                ..timing
+            }),
+            (Some(timing), None) => Some(timing),
+            (None, kernels) => kernels,
+        })
     }
 
     /// From the kernel times of a profile; `None` when it lacks a class that the model needs.
-    fn kernels(profile: &Profile, subject: &Subject, settings: &Settings) -> Result<Option<Self>> {
+    fn kernels(
+        profile: &Profile,
+        (added, note): (f64, &str),
+        subject: &Subject,
+        settings: &Settings,
+    ) -> Result<Option<Self>> {
         let cpu = profile.machine.backend == "cpu";
         let graph = if cpu { super::subjects::in_float32(subject)? } else { None };
         let graph = graph.as_ref().unwrap_or(&subject.graph);
+        let r = settings.request;
         let at = |depth: u32| -> Result<Option<Timed>> {
-            let work = decode_work(graph, depth, settings.request.kv, cpu)?;
-            Ok(profile
-                .time(&work)
-                .ok()
-                .map(|e| Timed { seconds: e.seconds_per_token, log_error: e.log_error }))
+            let work = decode_work(graph, depth, r.kv)?;
+            Ok(profile.time(&work).ok().map(|e| Timed::of(&e, added)))
         };
         let Some(decode) = at(middle(settings))? else { return Ok(None) };
         let mut at_depth = Vec::new();
         for &depth in &settings.depths {
             at_depth.extend(at(depth)?.map(|t| (depth, t)));
         }
-        let basis = format!(
-            "{} classes of kernels timed here, {}",
-            profile.classes.len(),
-            profile.machine.chip
-        );
-        Ok(Some(Self { fidelity: Fidelity::Calibrated, decode, at_depth, basis }))
+        let prompt = if r.context_tokens > 1 {
+            let work = prefill_work(graph, r.context_tokens, r.prefill_step, r.kv)?;
+            let first_step = at(r.context_tokens)?;
+            let prompt = profile.prompt_time(&work).ok().map(|e| Timed::of(&e, added));
+            prompt.zip(first_step).map(|(prompt, first_step)| PromptTime {
+                prompt,
+                first_step,
+                tokens: r.context_tokens,
+            })
+        } else {
+            None
+        };
+        let (classes, chip) = (profile.classes.len(), &profile.machine.chip);
+        let basis = format!("{classes} classes of kernels timed on {chip}{note}");
+        let quality = |metric| evidence::here(&profile.machine, Fidelity::Calibrated, metric);
+        Ok(Some(Self {
+            fidelity: Fidelity::Calibrated,
+            decode,
+            at_depth,
+            prompt,
+            prompt_basis: basis.clone(),
+            basis,
+            quality: quality(Metric::Decode),
+            prompt_quality: quality(Metric::Prefill),
+        }))
     }
 
-    /// Puts the decode times into a prediction.
+    /// What the decode speed rests on, in words.
+    fn decode_text(&self) -> String {
+        with_quality(&self.basis, self.quality.as_ref())
+    }
+
+    /// What the prefill speed rests on, in words.
+    fn prompt_text(&self) -> String {
+        with_quality(&self.prompt_basis, self.prompt_quality.as_ref())
+    }
+
+    /// Puts the times into a prediction.
     pub fn apply(&self, prediction: &mut Prediction) {
-        let (rate, interval_80, interval_90) = self.decode.rates();
+        let rates = self.decode.rates(1.0);
         let decode = &mut prediction.decode;
-        decode.tokens_per_s = rate;
-        decode.interval_80 = interval_80;
-        decode.interval_90 = interval_90;
+        decode.tokens_per_s = rates.rate;
+        decode.interval_80 = rates.interval_80;
+        decode.interval_90 = rates.interval_90;
         decode.seconds_per_token = self.decode.seconds;
-        decode.evidence.text.clone_from(&self.basis);
+        decode.evidence.text = self.decode_text();
         for at in &mut prediction.at_depth {
             if let Some((_, t)) = self.at_depth.iter().find(|(d, _)| *d == at.context_tokens) {
-                at.tokens_per_s = t.rates().0;
+                at.tokens_per_s = t.rates(1.0).rate;
             }
+        }
+        if let Some(prompt) = self.prompt {
+            let rates = prompt.rates();
+            let prefill = &mut prediction.prefill;
+            prefill.tokens_per_s = rates.rate;
+            prefill.interval_80 = rates.interval_80;
+            prefill.interval_90 = rates.interval_90;
+            prefill.ttft_s = prompt.ttft().0;
+            prefill.evidence.text = self.prompt_text();
         }
         prediction.fidelity = self.fidelity;
     }
 
-    /// What can be said of a machine that is no Mac: decode alone.
+    /// Adds to a prediction's JSON how good such predictions were here.
+    pub fn cite(&self, json: &mut Value) {
+        json["decode"]["runs_here"] = json!(self.quality);
+        if self.prompt.is_some() {
+            json["prefill"]["runs_here"] = json!(self.prompt_quality);
+            json["prefill"]["fidelity"] = json!(Fidelity::Calibrated);
+        }
+    }
+
+    /// What can be said of a machine that is no Mac: speeds alone.
     pub fn alone(&self, subject: &Subject, settings: &Settings) -> Answer {
-        let (rate, interval_80, interval_90) = self.decode.rates();
+        let rates = self.decode.rates(1.0);
         let weights = crate::ledger::weights::Weights::of(&subject.graph);
         let at_depth: Vec<Value> = self
             .at_depth
             .iter()
-            .map(|(d, t)| json!({ "context_tokens": d, "tokens_per_s": t.rates().0 }))
+            .map(|(d, t)| {
+                let r = t.rates(1.0);
+                json!({
+                    "context_tokens": d, "tokens_per_s": r.rate, "interval_90": r.interval_90,
+                })
+            })
             .collect();
+        let prefill = self.prompt.map(|p| {
+            let (r, (ttft_s, ttft_interval_90_s)) = (p.rates(), p.ttft());
+            json!({
+                "tokens_per_s": r.rate, "interval_80": r.interval_80, "interval_90": r.interval_90,
+                "ttft_s": ttft_s, "ttft_interval_90_s": ttft_interval_90_s,
+            })
+        });
+        let mut provenance = vec![json!({ "input": "decode", "from": self.decode_text() })];
+        provenance
+            .extend(self.prompt.map(|_| json!({ "input": "prefill", "from": self.prompt_text() })));
         let r = settings.request;
-        let json = json!({
+        let mut json = json!({
             "schema": "mlxplan.prediction/1",
             "model": {
                 "id": subject.id, "family": subject.graph.model_type(), "quant": subject.quant,
@@ -163,34 +324,51 @@ impl Timing {
             },
             "memory": { "weights_bytes": weights.bytes },
             "decode": {
-                "tokens_per_s": rate, "interval_80": interval_80, "interval_90": interval_90,
-                "seconds_per_token": self.decode.seconds, "bound": null, "at_depth": at_depth,
+                "tokens_per_s": rates.rate, "interval_80": rates.interval_80,
+                "interval_90": rates.interval_90, "seconds_per_token": self.decode.seconds,
+                "bound": null, "at_depth": at_depth,
             },
-            "prefill": null,
+            "prefill": prefill,
             "fidelity": self.fidelity,
-            "provenance": [{ "input": "decode", "from": self.basis }],
+            "provenance": provenance,
             "warnings": subject.warnings,
         });
+        self.cite(&mut json);
         let mut d = Document::default();
         d.heading(format!("{}  {}  on  this machine", subject.id, subject.quant));
-        let speed = |t: Timed| {
-            let (rate, _, [low, high]) = t.rates();
-            let r = TokensPerSecond;
-            format!("{} tok/s, 90 % {}–{}", r(rate), r(low), r(high))
+        let speed = |p: Predicted| {
+            let (r, [low, high]) = (TokensPerSecond, p.interval_90);
+            format!("{} tok/s, 90 % {}–{}", r(p.rate), r(low), r(high))
         };
         let mut pairs = vec![
-            ("decode".to_owned(), speed(self.decode)),
+            ("decode".to_owned(), speed(rates)),
             (String::new(), format!("{} a token", Seconds(self.decode.seconds))),
         ];
         for (depth, t) in &self.at_depth {
-            pairs.push((String::new(), format!("{} at {depth} tokens", speed(*t))));
+            pairs.push((String::new(), format!("{} at {depth} tokens", speed(t.rates(1.0)))));
         }
-        pairs.push(("basis".to_owned(), format!("{}: {}", self.fidelity.name(), self.basis)));
+        if let Some(p) = self.prompt {
+            let (ttft, [soon, late]) = p.ttft();
+            let [ttft, soon, late] = [ttft, soon, late].map(Seconds);
+            pairs.push(("prefill".to_owned(), speed(p.rates())));
+            pairs.push(("first token".to_owned(), format!("after {ttft}, 90 % {soon}–{late}")));
+        }
+        let mut basis = format!("{}: decode {}", self.fidelity.name(), self.decode_text());
+        if self.prompt.is_some() {
+            basis = format!("{basis}; prefill {}", self.prompt_text());
+        }
+        pairs.push(("basis".to_owned(), basis));
         d.pairs(pairs);
-        d.notes(vec![
-            "no Apple Silicon Mac, so memory limits and prefill are not predicted".to_owned(),
-        ]);
+        let missing = if self.prompt.is_some() { "limits are" } else { "limits and prefill are" };
+        d.notes(vec![format!("no Apple Silicon Mac, so memory {missing} not predicted")]);
         Answer { json, document: d }
+    }
+}
+
+fn with_quality(basis: &str, quality: Option<&Quality>) -> String {
+    match quality {
+        Some(q) => format!("{basis}; {}", q.text()),
+        None => basis.to_owned(),
     }
 }
 
@@ -213,6 +391,7 @@ fn layers(
     settings: &Settings,
 ) -> Result<Timing> {
     use super::local::{allowed, runnable};
+    use crate::calibration::widths;
     use crate::engine::mlx::LayerTimer;
     use std::time::Instant;
 
@@ -233,7 +412,8 @@ fn layers(
             let spent = start.elapsed().as_secs_f64() > LIMIT_S;
             if e.rounds >= 3 && (spent || (e.rounds >= 5 && e.log_error < TIGHT)) {
                 kinds = e.layers.len();
-                let log_error = e.log_error.hypot(LAYER_ERROR);
+                // The run will be later than the timing.
+                let log_error = e.log_error.hypot(widths::LAYERS).hypot(widths::PACE);
                 return Ok(Timed { seconds: e.seconds_per_token, log_error });
             }
         }
@@ -244,5 +424,16 @@ fn layers(
         at_depth.push((depth, at(depth)?));
     }
     let basis = format!("{kinds} kinds of this model's layers timed here with random weights");
-    Ok(Timing { fidelity: Fidelity::LayerTimed, decode, at_depth, basis })
+    let machine = machine(&context.here()?, crate::engine::mlx::backend());
+    let quality = evidence::here(&machine, Fidelity::LayerTimed, Metric::Decode);
+    Ok(Timing {
+        fidelity: Fidelity::LayerTimed,
+        decode,
+        at_depth,
+        prompt: None,
+        basis,
+        prompt_basis: String::new(),
+        quality,
+        prompt_quality: None,
+    })
 }

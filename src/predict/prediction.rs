@@ -11,12 +11,12 @@ use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Target};
 use crate::units::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 /// How close the basis of a prediction is to the run itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fidelity {
     /// Specifications and published measurements.

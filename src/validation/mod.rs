@@ -3,6 +3,7 @@
 pub mod baselines;
 pub mod dataset;
 pub mod evaluate;
+pub mod evidence;
 pub mod fitting;
 pub mod join;
 pub mod measurement;

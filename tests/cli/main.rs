@@ -6,6 +6,7 @@ mod errors;
 mod inspect;
 mod output;
 mod predict;
+mod profile;
 mod recommend;
 mod report;
 

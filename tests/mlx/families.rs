@@ -14,8 +14,8 @@ use std::path::Path;
 const CALLS: [u32; 4] = [40, 5, 1, 1];
 
 fn cases() -> Vec<Value> {
-    let text = include_str!("../data/engine_cases.json");
-    serde_json::from_str(text).expect("valid JSON")
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine_cases.json");
+    serde_json::from_str(&fs::read_to_string(file).expect("readable")).expect("valid JSON")
 }
 
 fn graph(case: &Value) -> Graph {
@@ -35,8 +35,15 @@ fn run(case: &Value, folder: &Path) -> Result<Vec<f32>, EngineError> {
     write("scheme.txt", case["scheme"].as_str().unwrap_or_default().to_owned());
     let weights = Weights::random(graph.params(), 1)?;
     weights.save(graph.params(), &folder.join("model.safetensors"))?;
-    let text = &case["config"]["text_config"]["vocab_size"];
-    let vocabulary = case["config"]["vocab_size"].as_u64().or(text.as_u64()).unwrap_or(64);
+    let (config, text) = (&case["config"], &case["config"]["text_config"]);
+    let mut vocabulary =
+        config["vocab_size"].as_u64().or(text["vocab_size"].as_u64()).unwrap_or(64);
+    // mlx-lm looks every token up in Gemma 4's table of per-layer embeddings. Where that has fewer rows than the
+    // vocabulary, MLX reads beyond its end: undefined there and here.
+    if config["model_type"].as_str().is_some_and(|t| t.starts_with("gemma4")) {
+        let rows = &[config, text].map(|c| c["vocab_size_per_layer_input"].as_u64());
+        vocabulary = rows.iter().flatten().fold(vocabulary, |v, &rows| v.min(rows));
+    }
     let model = Model::new(&graph, weights)?;
     let mut session = model.session(1, None);
     let mut next = 1;
@@ -84,7 +91,7 @@ fn logits_are_those_of_mlx_lm() {
                 Err(e) => wrong.push(format!("{name}: {e}")),
             }
         }
-        python("logits.py", &[root.path()]);
+        python("mlx/logits.py", &[root.path()]);
         for (name, folder, ours) in made {
             match floats(&folder.join("want.bin")) {
                 Some(theirs) if theirs.len() == ours.len() => {

@@ -1,6 +1,6 @@
 //! Weight files that are not as they should be: errors that say what is wrong, and no crash.
 
-use mlxplan::engine::mlx::{EngineError, LayerTimer, Weights};
+use mlxplan::engine::mlx::{EngineError, LayerTimer, Model, Weights};
 use mlxplan::graph::Graph;
 use mlxplan::model::{Config, DType};
 use std::fs;
@@ -74,4 +74,14 @@ fn layers_are_timed_within_the_memory_they_may_use() {
     let estimate = timer.estimate().expect("an estimate");
     assert_eq!(estimate.layers.iter().map(|l| l.1).collect::<Vec<_>>(), [12]);
     assert!(estimate.seconds_per_token > 0.0 && estimate.rounds == 3);
+}
+
+#[test]
+fn tokens_beyond_the_vocabulary_are_refused() {
+    let graph = graph(1, 64);
+    let weights = Weights::random(graph.params(), 1).expect("weights");
+    let model = Model::new(&graph, weights).expect("a model");
+    assert!(model.tokens(&[0, 63], 1).is_ok());
+    let error = model.tokens(&[1, 64], 1).expect_err("an error").to_string();
+    assert!(error.contains("64"), "{error}");
 }

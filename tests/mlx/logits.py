@@ -24,6 +24,11 @@ def build(folder):
     model_class, args_class = _get_classes(config)
     model = model_class(args_class.from_dict(config))
     weights = mx.load(str(folder / "model.safetensors"))
+    # What `sanitize` of Gemma 3 does when the embedding is the head.
+    text = getattr(model, "language_model", model)
+    if config["model_type"].startswith("gemma3") and not any("lm_head" in name for name in weights):
+        text.tie_word_embeddings = True
+        text.pop("lm_head", None)
     scheme = (folder / "scheme.txt").read_text()
 
     def packing(path, module):

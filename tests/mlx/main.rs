@@ -1,6 +1,7 @@
 //! Real MLX: what the engine computes against mlx-lm on the same weights. Needs `cargo xtask setup`.
 #![cfg(mlx)]
 
+mod cli;
 mod families;
 mod files;
 mod reference;

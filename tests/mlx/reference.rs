@@ -1,5 +1,10 @@
-//! mlx-lm in a subprocess.
+//! mlx-lm in a subprocess, and the real model that both run.
 
+use mlxplan::data_dir::DataDirs;
+use mlxplan::model::Catalogue;
+use mlxplan::model::source::folder;
+use mlxplan::model::source::hub::HubOptions;
+use mlxplan::predict::{Sources, Subject};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,15 +15,33 @@ pub fn installed(path: &str) -> PathBuf {
     file
 }
 
-/// Runs a script of this folder with the Python that has mlx-lm; returns what it prints.
-pub fn python(script: &str, arguments: &[&Path]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mlx").join(script);
-    let output = Command::new(installed("venv/bin/python"))
-        .arg(script)
-        .args(arguments)
-        .output()
-        .expect("Python starts");
+/// A script of the tests, for the Python that has mlx-lm.
+pub fn script(name: &str, arguments: &[&Path]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
+    let mut command = Command::new(installed("venv/bin/python"));
+    command.arg(script).args(arguments);
+    command
+}
+
+/// Runs a script of the tests; returns what it prints.
+pub fn python(name: &str, arguments: &[&Path]) -> String {
+    let output = script(name, arguments).output().expect("Python starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The folder of SmolLM2-135M-Instruct.
+pub fn model_folder() -> PathBuf {
+    installed("models/SmolLM2-135M-Instruct-4bit")
+}
+
+/// The same model with the tensors of its folder.
+pub fn subject() -> Subject {
+    let source = folder::load(&model_folder()).expect("a model folder");
+    let data = DataDirs::discover(None).expect("data folders");
+    let catalogue = Catalogue::load(&data).expect("the catalogue");
+    let hub = HubOptions::from_env(&|_| None, None);
+    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None };
+    Subject::from_source(source, None, &sources).expect("a model that mlxplan knows")
 }

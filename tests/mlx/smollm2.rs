@@ -1,29 +1,9 @@
 //! SmolLM2-135M-Instruct, a real model, token by token like mlx-lm.
 
-use crate::reference::{installed, python};
-use mlxplan::data_dir::DataDirs;
+use crate::reference::{model_folder, python, subject};
 use mlxplan::engine::mlx::{Finish, Model, Request, Weights};
 use mlxplan::engine::text::Text;
-use mlxplan::model::Catalogue;
-use mlxplan::model::source::folder;
-use mlxplan::model::source::hub::HubOptions;
-use mlxplan::predict::{Sources, Subject};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-
-fn model_folder() -> PathBuf {
-    installed("models/SmolLM2-135M-Instruct-4bit")
-}
-
-/// The model with the tensors of its folder.
-fn subject() -> Subject {
-    let source = folder::load(&model_folder()).expect("a model folder");
-    let data = DataDirs::discover(None).expect("data folders");
-    let catalogue = Catalogue::load(&data).expect("the catalogue");
-    let hub = HubOptions::from_env(&|_| None, None);
-    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None };
-    Subject::from_source(source, None, &sources).expect("a model that mlxplan knows")
-}
 
 const PROMPTS: [&str; 3] = [
     "What is the capital of France?",
@@ -54,7 +34,7 @@ fn greedy_tokens_are_those_of_mlx_lm() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("prompts.json");
     std::fs::write(&file, serde_json::to_string(&prompts).expect("JSON")).expect("writable");
-    let theirs = python("greedy.py", &[&model_folder(), &file]);
+    let theirs = python("mlx/greedy.py", &[&model_folder(), &file]);
     let theirs: Vec<Vec<u32>> = serde_json::from_str(&theirs).expect("token lists");
     for (prompt, (ours, theirs)) in PROMPTS.iter().zip(ours.iter().zip(&theirs)) {
         assert_eq!(ours, theirs, "{prompt}");

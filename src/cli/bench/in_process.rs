@@ -79,12 +79,16 @@ mod with_mlx {
             }
         };
         let subject = context.one_model(&spec, None, None)?;
-        let params = subject.graph.params();
-        let weights = match &weights {
-            None => Weights::random(params, 0)?,
-            Some(folder) => Weights::load(params, folder)?,
+        // With random weights the type of the activations is free: the one that predictions for this backend assume.
+        let graph = match &weights {
+            None => crate::cli::local::runnable(&subject)?,
+            Some(_) => subject.graph,
         };
-        let model = Model::new(&subject.graph, weights)?;
+        let weights = match &weights {
+            None => Weights::random(graph.params(), 0)?,
+            Some(folder) => Weights::load(graph.params(), folder)?,
+        };
+        let model = Model::new(&graph, weights)?;
         let warm_up = record.protocol.warm_up.saturating_add(record.protocol.trials) as usize;
         let total = loads.lengths.len() * loads.batches.len() * warm_up;
         let observe = super::super::observer(context, Some(total));

@@ -42,6 +42,14 @@ pub enum EngineError {
         /// Bytes that may be used.
         limit: u64,
     },
+    /// A token that the model does not have.
+    #[error("the model has the tokens 0 to {}, not {id}; is the tokenizer another model's?", rows.saturating_sub(1))]
+    Token {
+        /// The token.
+        id: u32,
+        /// Rows of the table of embeddings.
+        rows: u32,
+    },
     /// A tensor is missing or has another shape or type than the model needs.
     #[error("{0}")]
     Tensor(String),

@@ -13,10 +13,13 @@ use serde::Serialize;
 
 /// Bytes of copies that no cache holds: twice the largest system-level cache of an Apple chip (96 MB).
 const BEYOND_CACHES: u64 = 200_000_000;
-/// Copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
-const COPIES: u32 = 16;
-/// Copies in the smaller plan.
-const FEW: u32 = 2;
+/// Bytes of the copies of a kind of layer in the larger plan, when they are larger than the caches anyway.
+const ROOM: u64 = 2_000_000_000;
+/// Most copies then, and least.
+const COPIES: [u32; 2] = [16, 4];
+/// Most copies in the smaller plan: so many that MLX, which builds a few small layers ahead of what it computes, has the
+/// same buffers in use as in the whole model.
+const FEW: u32 = 4;
 
 /// How many copies of each kind of layer a plan runs.
 type Plan = Vec<u32>;
@@ -83,34 +86,49 @@ impl<'g> LayerTimer<'g> {
     /// When MLX fails.
     pub fn round(&mut self, steps: u32) -> Result<(), EngineError> {
         for (plan, rounds) in self.plans.iter().zip(&mut self.rounds) {
-            rounds.push(median(&self.sampled.time(plan, steps)?));
+            rounds.push(self.sampled.time(plan, steps)?);
         }
         Ok(())
+    }
+
+    /// Seconds per step of the whole model, by round.
+    #[must_use]
+    pub fn whole(&self) -> Vec<f64> {
+        let weights = self.weights();
+        let of_round = |r: usize| self.rounds.iter().zip(&weights).map(|(t, w)| t[r] * w).sum();
+        (0..self.rounds[0].len()).map(of_round).collect()
+    }
+
+    /// The whole model as a combination of the plans.
+    fn weights(&self) -> Vec<f64> {
+        let mut weights = vec![1.0];
+        for (k, kind) in self.sampled.kinds().iter().enumerate() {
+            let few = f64::from(self.plans[0][k]);
+            let further = (f64::from(kind.count) - few) / self.added(k);
+            weights[0] -= further;
+            weights.push(further);
+        }
+        weights
+    }
+
+    /// Copies of kind `k` that its plan has more than the smallest.
+    fn added(&self, k: usize) -> f64 {
+        f64::from(self.plans[k + 1][k] - self.plans[0][k]).max(1.0)
     }
 
     /// The estimate after the rounds so far; `None` before the first.
     #[must_use]
     pub fn estimate(&self) -> Option<LayerEstimate> {
-        let kinds = self.sampled.kinds();
-        let small = &self.plans[0];
         let middles: Vec<f64> = self.rounds.iter().map(|r| median(r)).collect();
         let base = *middles.first()?;
-        // The whole model is this combination of the plans.
-        let mut weights = vec![1.0];
         let mut layers = Vec::new();
         let mut around = base;
-        for (k, kind) in kinds.iter().enumerate() {
-            let added = f64::from(self.plans[k + 1][k] - small[k]).max(1.0);
-            let further = (f64::from(kind.count) - f64::from(small[k])) / added;
-            weights[0] -= further;
-            weights.push(further);
-            let one = (middles[k + 1] - base) / added;
-            around -= one * f64::from(small[k]);
+        for (k, kind) in self.sampled.kinds().iter().enumerate() {
+            let one = (middles[k + 1] - base) / self.added(k);
+            around -= one * f64::from(self.plans[0][k]);
             layers.push((one, kind.count));
         }
-        let whole: Vec<f64> = (0..self.rounds[0].len())
-            .map(|r| self.rounds.iter().zip(&weights).map(|(t, w)| t[r] * w).sum())
-            .collect();
+        let whole = self.whole();
         let spread = spread_of(&whole)?;
         Some(LayerEstimate {
             seconds_per_token: spread.median,
@@ -126,11 +144,16 @@ impl<'g> LayerTimer<'g> {
 fn plans(kinds: &[Kind]) -> Vec<Plan> {
     let total: u64 = kinds.iter().map(|k| k.bytes).sum::<u64>().max(1);
     let needed = u32::try_from(BEYOND_CACHES / total).unwrap_or(u32::MAX);
-    let small: Plan = kinds.iter().map(|k| FEW.min(k.count.saturating_sub(1)).max(1)).collect();
+    let copies = |k: &Kind| {
+        let fit = u32::try_from(ROOM / k.bytes.max(1)).unwrap_or(u32::MAX);
+        fit.clamp(COPIES[1], COPIES[0])
+    };
+    let few = |k: &Kind| FEW.min(copies(k) / 4).min(k.count.saturating_sub(1)).max(1);
+    let small: Plan = kinds.iter().map(few).collect();
     let mut all = vec![small.clone()];
     for (k, kind) in kinds.iter().enumerate() {
         let mut plan = small.clone();
-        plan[k] = COPIES.max(needed).min(kind.count).max(small[k] + 1);
+        plan[k] = copies(kind).max(needed).min(kind.count).max(small[k] + 1);
         all.push(plan);
     }
     all

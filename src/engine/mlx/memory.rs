@@ -26,6 +26,17 @@ impl Memory {
     }
 }
 
+/// Resident bytes of this process.
+#[must_use]
+pub fn process_bytes() -> Option<u64> {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+    let me = Pid::from_u32(std::process::id());
+    let mut system = System::new();
+    let what = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[me]), false, what);
+    system.process(me).map(sysinfo::Process::memory)
+}
+
 /// Starts a new count of the peak.
 pub fn reset_peak() {
     let _ = memory::reset_peak_memory();

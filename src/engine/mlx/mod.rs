@@ -25,7 +25,7 @@ pub use error::EngineError;
 pub use generate::{Finish, Generation, Request};
 pub use kernel_timing::{Progress, calibrate};
 pub use layer_timing::{LayerEstimate, LayerTimer};
-pub use memory::{Memory, backend, clear_cache, reset_peak, version};
+pub use memory::{Memory, backend, clear_cache, process_bytes, reset_peak, version};
 pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
 pub use sampled::{Kind, Sampled};

@@ -6,6 +6,7 @@ use super::execute::{Inputs, Memo, execute};
 use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::Weights;
 use crate::graph::cache::{Cache, KvQuantisation};
+use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Routing;
 use crate::graph::{Call, Gap, Graph};
@@ -85,8 +86,15 @@ impl<'g> Model<'g> {
     /// Token ids `[batch, n]` as an array.
     ///
     /// # Errors
-    /// When MLX has no memory.
+    /// When a token is none of the model's, or MLX has no memory.
     pub fn tokens(&self, ids: &[u32], batch: u32) -> Result<Array> {
+        // MLX would read whatever lies behind the table.
+        let table = self.graph.params().modules().iter().find(|m| m.kind == ModuleKind::Embedding);
+        if let Some(rows) = table.map(|m| m.shape.dim(0))
+            && let Some(id) = ids.iter().find(|id| **id >= rows)
+        {
+            return Err(EngineError::Token { id: *id, rows });
+        }
         let n = ids.len() as u32 / batch.max(1);
         let numbers: Vec<f64> = ids.iter().map(|&t| f64::from(t)).collect();
         self.ops.numbers(&numbers, &Shape::new(&[batch, n]), DType::I32)
@@ -186,36 +194,29 @@ impl Session<'_, '_> {
         async_eval(&[&step.token, &step.log_probs])
     }
 
-    /// Generates `steps` tokens from an arbitrary one, the next step always under way while a token is read; returns
-    /// the seconds of each, by [`super::clock`].
+    /// Generates `steps` tokens from an arbitrary one, the next step always built while one is computed; returns the
+    /// seconds per step, by [`super::clock`], from an idle start to the last token.
+    ///
+    /// Single steps cannot be told apart: MLX's CPU backend holds the caller up while it builds a step, so that the
+    /// time of one is spent before the token of the one before is read.
     ///
     /// # Errors
     /// When the model cannot run or MLX fails.
-    pub fn time_steps(&mut self, steps: u32) -> Result<Vec<f64>> {
-        let mut times = Vec::new();
+    pub fn time_steps(&mut self, steps: u32) -> Result<f64> {
+        let steps = steps.max(1);
         let first = self.model.tokens(&[1], self.batch)?;
+        let start = Instant::now();
         let mut current = self.step(&first)?;
         self.start(&current)?;
-        let mut last = Instant::now();
-        for n in 0..=steps {
-            let next = if n < steps {
-                let input = self.next_input(&current.token)?;
-                let next = self.step(&input)?;
-                self.start(&next)?;
-                Some(next)
-            } else {
-                None
-            };
+        for _ in 1..steps {
+            let input = self.next_input(&current.token)?;
+            let next = self.step(&input)?;
+            self.start(&next)?;
             eval(&[&current.token])?;
-            // The first ends a step that began before the clock.
-            if n > 0 {
-                times.push(last.seconds());
-            }
-            last = Instant::now();
-            let Some(next) = next else { break };
             current = next;
         }
-        Ok(times)
+        eval(&[&current.token])?;
+        Ok(start.seconds() / f64::from(steps))
     }
 
     /// Tokens in the cache.

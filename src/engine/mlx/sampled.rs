@@ -151,27 +151,22 @@ impl<'g> Sampled<'g> {
         Ok(Copy { weights, memo: Memo::default(), cache })
     }
 
-    /// Runs `steps` decode steps with `counts` copies of each kind, the next one always under way while a token is
-    /// read; returns the seconds of each.
+    /// Runs `steps` decode steps with `counts` copies of each kind, as [`super::Session::time_steps`] runs a model;
+    /// returns the seconds per step.
     ///
     /// # Errors
     /// When MLX fails.
-    pub fn time(&mut self, counts: &[u32], steps: u32) -> Result<Vec<f64>> {
-        let mut times = Vec::new();
+    pub fn time(&mut self, counts: &[u32], steps: u32) -> Result<f64> {
+        let steps = steps.max(1);
+        let start = Instant::now();
         let mut current = self.step(counts)?;
-        let mut last = Instant::now();
-        for n in 0..=steps {
-            let next = if n < steps { Some(self.step(counts)?) } else { None };
+        for _ in 1..steps {
+            let next = self.step(counts)?;
             eval(&[&current])?;
-            // The first ends a step that began before the clock.
-            if n > 0 {
-                times.push(last.seconds());
-            }
-            last = Instant::now();
-            let Some(next) = next else { break };
             current = next;
         }
-        Ok(times)
+        eval(&[&current])?;
+        Ok(start.seconds() / f64::from(steps))
     }
 
     /// Starts one step; returns its token.

@@ -1,0 +1,280 @@
+//! Models run here, against what was predicted for them: `validate --suite` and `validate --model`.
+
+mod case;
+mod ladder;
+mod show;
+
+use super::{allowed, runnable};
+use crate::calibration::profile::Profile;
+use crate::calibration::{Machine, widths};
+use crate::cli::args::LiveArgs;
+use crate::cli::timed::machine;
+use crate::cli::{Context, Verdict};
+use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
+use crate::graph::params::Module;
+use crate::model::Scheme;
+use crate::predict::{Fidelity, Subject};
+use crate::report::Answer;
+use crate::validation::evidence::{self, Comparison, Metric, Predicted};
+use anyhow::{Context as _, Result, bail};
+use case::{Estimate, Measured, Tensors};
+use ladder::Case;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Tokens of the prompt that is timed for a model, where prompts are fast and where they are slow.
+const PROMPT: [u32; 2] = [512, 33];
+
+/// The part of the time that is for first measurements; the rest is for measuring some again.
+const CASES: f64 = 0.88;
+/// Cases that are measured again at the end.
+const AGAIN: usize = 2;
+
+/// What all cases share.
+struct Run<'a> {
+    context: &'a Context,
+    args: &'a LiveArgs,
+    profile: Option<Profile>,
+    machine: Machine,
+    memory_limit: u64,
+    store: Option<PathBuf>,
+    start: Instant,
+    time: Duration,
+}
+
+/// Runs what was asked and compares.
+pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(Answer, Verdict)> {
+    let probe = context.here()?;
+    let profile = context.profile(&probe)?;
+    if profile.is_none() {
+        context.hint("no calibration of this machine; `mlxplan calibrate` makes one");
+    }
+    let run = Run {
+        context,
+        args,
+        profile,
+        machine: machine(&probe, backend()),
+        memory_limit: allowed(&probe, args.force)?,
+        store: evidence::file(),
+        start: Instant::now(),
+        time: Duration::from_secs_f64(60.0 * args.minutes),
+    };
+    let cases = match &args.model {
+        Some(model) => run.cases_of(model),
+        None if args.depths.is_empty() => run.rarest_first(ladder::cases(args.fitted_on)),
+        None => run.at_depths(ladder::cases(args.fitted_on)),
+    };
+    let (mut rows, mut skipped, mut done) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, case) in cases.iter().enumerate() {
+        let left = run.time.mul_f64(CASES).saturating_sub(run.start.elapsed());
+        if args.suite && left.is_zero() {
+            skipped.push(run.skipped(case, "time was up; --minutes gives more"));
+            continue;
+        }
+        // Cheap cases leave time for the others.
+        let share = 1.5 * left.as_secs_f64() / (cases.len() - n) as f64;
+        match run.case(case, Duration::from_secs_f64(share)) {
+            Ok((of_case, measured)) => {
+                done.push((case, measured));
+                rows.extend(of_case);
+            }
+            Err(e) if args.suite => skipped.push(run.skipped(case, &format!("{e:#}"))),
+            Err(e) => return Err(e),
+        }
+        clear_cache();
+    }
+    if rows.is_empty() {
+        let reasons: Vec<&str> = skipped.iter().filter_map(|s| s["reason"].as_str()).collect();
+        bail!("nothing could be compared: {}", reasons.first().unwrap_or(&"no prediction"));
+    }
+    if args.suite {
+        rows.extend(run.again(done)?);
+    }
+    let json = json!({
+        "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
+        "clock": clock::name(), "machine": run.machine, "ladder": run.set(),
+        "method": "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
+                   whole model take turns; noise is the difference of two measurements of the same whose rounds take turns; \
+                   rows of fidelity measured compare a measurement with the same one minutes earlier",
+        "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
+        "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
+    });
+    Ok((Answer { document: show::document(&rows, &json), json }, Verdict::Ok))
+}
+
+impl Run<'_> {
+    /// Which cases these are, in stored rows.
+    fn set(&self) -> &'static str {
+        match (&self.args.model, self.args.fitted_on) {
+            (Some(_), _) => "model",
+            (None, false) => "held_out",
+            (None, true) => "fitted_on",
+        }
+    }
+
+    fn name(&self, case: &Case) -> String {
+        let quant = case.quant.as_deref().unwrap_or_default();
+        let what = match case.metric {
+            Metric::Decode => format!("at {} tokens", case.tokens),
+            Metric::Prefill => format!("prompt of {} tokens", case.tokens),
+        };
+        format!("{} {quant} {what}", case.model)
+    }
+
+    fn skipped(&self, case: &Case, reason: &str) -> Value {
+        self.context.hint(&format!("{}: {reason}", self.name(case)));
+        json!({ "id": self.name(case), "reason": reason })
+    }
+
+    /// One model at the chosen depths, and a prompt.
+    fn cases_of(&self, model: &str) -> Vec<Case> {
+        let given = self.args.depths.as_slice();
+        let depths = if given.is_empty() { &[0, 512, 2048] } else { given };
+        let case = |tokens, metric| Case {
+            model: model.to_owned(),
+            quant: self.args.quant.clone(),
+            tokens,
+            metric,
+        };
+        let mut all: Vec<Case> = depths.iter().map(|&d| case(d, Metric::Decode)).collect();
+        all.push(case(PROMPT[usize::from(backend() == "cpu")], Metric::Prefill));
+        all
+    }
+
+    /// First the cases that this machine has fewest stored runs of, so that short suites add up to a whole one.
+    fn rarest_first(&self, mut cases: Vec<Case>) -> Vec<Case> {
+        let stored = self.store.as_deref().and_then(|path| evidence::read(path).ok());
+        let (rows, _) = stored.unwrap_or_default();
+        let scheme = |text: &str| text.parse::<Scheme>().ok();
+        let runs = |case: &Case| {
+            let same = |r: &&Comparison| {
+                (&r.machine, r.set.as_str(), &r.model) == (&self.machine, self.set(), &case.model)
+                    && (r.clock.as_str(), r.mlx.as_str()) == (clock::name(), version().as_str())
+                    && (r.context_tokens, r.metric) == (case.tokens, case.metric)
+                    && scheme(&r.quant) == case.quant.as_deref().and_then(scheme)
+                    && r.fidelity != Fidelity::Measured
+            };
+            rows.iter().filter(same).count()
+        };
+        cases.sort_by_cached_key(runs);
+        cases
+    }
+
+    /// Every model and format of a ladder at the chosen depths.
+    fn at_depths(&self, cases: Vec<Case>) -> Vec<Case> {
+        let decode = cases.into_iter().filter(|c| c.metric == Metric::Decode);
+        let at = |c: Case| self.args.depths.iter().map(move |&tokens| Case { tokens, ..c.clone() });
+        decode.flat_map(at).collect()
+    }
+
+    fn subject(&self, case: &Case) -> Result<Subject> {
+        self.context.one_model(&case.model, case.quant.as_deref(), None)
+    }
+
+    /// Runs a case; its predictions in seconds and what was measured.
+    fn measure(&self, case: &Case, time: Duration) -> Result<(Vec<Estimate>, Measured, String)> {
+        let subject = self.subject(case)?;
+        let folder = Path::new(&case.model);
+        let tensors = match (self.args.random_weights || self.args.suite, folder.is_dir()) {
+            (true, _) => Tensors::Random,
+            (false, true) => Tensors::Folder(folder),
+            (false, false) => bail!(
+                "'{}' is no folder with weights; give one, or add --random-weights",
+                case.model
+            ),
+        };
+        let graph = runnable(&subject)?;
+        let bytes: u64 = graph.params().modules().iter().map(Module::bytes).sum();
+        // The model, the copies of its layers, and as much again for what MLX needs beside them.
+        let needed = bytes.saturating_mul(2);
+        if needed > self.memory_limit {
+            return Err(EngineError::Memory { needed, limit: self.memory_limit }.into());
+        }
+        let budget = (self.args.rounds, time);
+        let profile = self.profile.as_ref();
+        let (estimates, measured) =
+            case::run(&graph, case, tensors, profile, budget, self.memory_limit)?;
+        Ok((estimates, measured, subject.quant))
+    }
+
+    /// Runs a case, shows and stores its rows.
+    fn case(&self, case: &Case, time: Duration) -> Result<(Vec<Comparison>, Measured)> {
+        let (estimates, measured, quant) = self.measure(case, time)?;
+        let rows: Vec<Comparison> =
+            estimates.iter().map(|e| self.row(case, &quant, e, &measured)).collect();
+        self.keep(&rows)?;
+        Ok((rows, measured))
+    }
+
+    /// The cheapest decode cases once more: what an earlier measurement is worth as a prediction of a later one.
+    fn again(&self, mut done: Vec<(&Case, Measured)>) -> Result<Vec<Comparison>> {
+        done.retain(|(case, _)| case.metric == Metric::Decode);
+        done.sort_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds));
+        let mut rows = Vec::new();
+        for (case, before) in done.iter().take(AGAIN) {
+            let (_, measured, quant) = self.measure(case, Duration::from_secs(6))?;
+            let earlier = Estimate {
+                fidelity: Fidelity::Measured,
+                seconds: before.seconds,
+                log_error: widths::PACE,
+                timing_log_error: 0.0,
+            };
+            rows.push(self.row(case, &quant, &earlier, &measured));
+            self.keep(&rows[rows.len() - 1..])?;
+            clear_cache();
+        }
+        Ok(rows)
+    }
+
+    /// Shows and stores rows.
+    fn keep(&self, rows: &[Comparison]) -> Result<()> {
+        for row in rows {
+            if !self.context.global.quiet {
+                eprintln!("{}", show::line(row, self.start.elapsed().as_secs_f64()));
+            }
+            if let Some(path) = &self.store {
+                evidence::append(path, row).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, case: &Case, quant: &str, e: &Estimate, m: &Measured) -> Comparison {
+        let tokens = match case.metric {
+            Metric::Decode => 1.0,
+            Metric::Prefill => f64::from(case.tokens.saturating_sub(1)),
+        };
+        let p = Predicted::new(tokens / e.seconds, e.log_error);
+        let measured = tokens / m.seconds;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let calibrated = e.fidelity == Fidelity::Calibrated;
+        Comparison {
+            version: evidence::VERSION,
+            unix_s: now.as_secs(),
+            machine: self.machine.clone(),
+            mlx: version(),
+            clock: clock::name().to_owned(),
+            set: self.set().to_owned(),
+            model: case.model.clone(),
+            quant: quant.to_owned(),
+            random_weights: self.args.random_weights || self.args.suite,
+            context_tokens: case.tokens,
+            metric: case.metric,
+            fidelity: e.fidelity,
+            predicted: p.rate,
+            timing_log_error: e.timing_log_error,
+            interval_80: p.interval_80,
+            interval_90: p.interval_90,
+            measured,
+            error: p.rate / measured - 1.0,
+            held_90: (p.interval_90[0]..=p.interval_90[1]).contains(&measured),
+            noise: m.noise,
+            wall_tokens_per_s: tokens / m.wall_seconds,
+            rounds: m.rounds,
+            mlx_peak_bytes: m.mlx_peak_bytes,
+            process_bytes: crate::engine::mlx::process_bytes(),
+            profile_unix_s: self.profile.as_ref().filter(|_| calibrated).map(|p| p.created_unix_s),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The widths of live intervals follow from the stored runs.
+
+use mlxplan::calibration::widths;
+use mlxplan::predict::Fidelity;
+use mlxplan::validation::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
+
+fn rows() -> Vec<Comparison> {
+    let (rows, damaged) = parse(include_str!("../data/live_runs.jsonl"));
+    assert_eq!(damaged, 0);
+    rows
+}
+
+/// Rows of a ladder; the same measured again says nothing of models, so there both ladders count.
+fn of(rows: &[Comparison], set: &str, fidelity: Fidelity, metric: Metric) -> Vec<Comparison> {
+    let counts = |r: &&Comparison| {
+        (r.set == set || fidelity == Fidelity::Measured)
+            && (r.fidelity, r.metric) == (fidelity, metric)
+    };
+    rows.iter().filter(counts).cloned().collect()
+}
+
+const WIDTHS: [(Fidelity, Metric, f64); 4] = [
+    (Fidelity::Calibrated, Metric::Decode, widths::DECODE_LAW),
+    (Fidelity::Calibrated, Metric::Prefill, widths::PROMPT_LAW),
+    (Fidelity::LayerTimed, Metric::Decode, widths::LAYERS),
+    (Fidelity::Measured, Metric::Decode, widths::PACE),
+];
+
+#[test]
+fn widths_are_those_of_the_runs_they_were_fitted_on() {
+    for (fidelity, metric, width) in WIDTHS {
+        let rows = of(&rows(), "fitted_on", fidelity, metric);
+        let needed = unexplained(&rows.iter().collect::<Vec<_>>()).expect("runs");
+        let rounded = (needed * 1000.0).ceil() / 1000.0;
+        println!("{fidelity:?} {metric:?}: {} runs need {needed:.4}", rows.len());
+        assert!((rounded - width).abs() < 1e-9, "{fidelity:?} {metric:?}: {rounded}, not {width}");
+    }
+}
+
+#[test]
+fn intervals_hold_the_runs_held_out() {
+    for (fidelity, metric, width) in WIDTHS {
+        let mut rows = of(&rows(), "held_out", fidelity, metric);
+        for row in &mut rows {
+            let p = Predicted::new(row.predicted, row.timing_log_error.hypot(width));
+            row.interval_80 = p.interval_80;
+            row.interval_90 = p.interval_90;
+        }
+        let quality = Quality::of(&rows.iter().collect::<Vec<_>>()).expect("runs");
+        println!("{fidelity:?} {metric:?}: {quality:#?}");
+        if metric == Metric::Decode && fidelity != Fidelity::Measured {
+            assert!((0.8..=0.98).contains(&quality.coverage_90), "{quality:?}");
+            let (median, p90) =
+                if fidelity == Fidelity::LayerTimed { (0.03, 0.08) } else { (0.06, 0.15) };
+            assert!(quality.n >= 12 && quality.median_abs_error <= median, "{quality:?}");
+            assert!(quality.p90_abs_error <= p90, "{quality:?}");
+        }
+    }
+}
