@@ -3,12 +3,16 @@
 use super::recommend::AdviseError;
 use crate::hardware::catalogue::{Catalogue, Mac, Status};
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::peak;
+use crate::ledger::peak::{Peak, PeakError, peak};
+use crate::ledger::replay::Gpu;
+use crate::ledger::weights::Weights;
 use crate::predict::memory::{Memory, Verdict};
 use crate::predict::speed::{Decode, Prefill, Speed};
 use crate::predict::{Settings, Subject, gpu};
 use crate::roofline::{Coefficients, Target};
-use std::collections::HashMap;
+use crate::units::Bytes;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
 
 /// A Mac that runs the model.
 #[derive(Clone, Debug)]
@@ -44,9 +48,10 @@ pub fn macs_for(
     let hardware = AdviseError::Hardware;
     let request = settings.request.speed(settings.engine);
     let speed = Speed::of(&subject.graph, &request).map_err(|e| predict(e.into()))?;
-    let mut peaks = HashMap::new();
-    let mut out: Vec<MacChoice> = Vec::new();
+    let mut machines = Vec::new();
     let limits = catalogue.limits().map_err(hardware)?;
+    // What the weights alone exceed needs no simulation.
+    let weights = Bytes(Weights::of(&subject.graph).active_bytes);
     for (mac, chip_id) in catalogue.macs().map_err(hardware)?.iter().flat_map(chips_of) {
         let Some(chip) = catalogue.chip(chip_id).map_err(hardware)? else { continue };
         for config in &mac.configs {
@@ -57,33 +62,36 @@ pub fn macs_for(
                 continue;
             }
             let machine = Machine::from_chip(chip, config.memory_gib, limits).with_mac(mac);
-            let gpu = gpu(&machine);
-            let peak = match peaks.get(&gpu) {
-                Some(known) => known,
-                None => {
-                    let found = peak(&subject.graph, &settings.request.on(gpu))
-                        .map_err(|e| predict(e.into()))?;
-                    peaks.entry(gpu).or_insert(found)
-                }
-            };
-            let memory = Memory::judge(peak.clone(), &machine, settings.reserve);
-            if memory.judgement.verdict > Verdict::Tight {
-                continue;
+            if weights <= machine.gpu_limit.bytes {
+                machines.push((mac, config, machine));
             }
-            let target = Target::of(&machine);
-            out.push(MacChoice {
-                decode: speed.decode(coefficients, &target, &request),
-                prefill: speed.prefill(coefficients, &target, &request),
-                mac: mac.id.clone(),
-                usd_now: config.usd_now,
-                usd_launch: config.usd_launch,
-                machine,
-                memory,
-            });
         }
     }
+    let gpus: HashSet<Gpu> = machines.iter().map(|(_, _, m)| gpu(m).alike()).collect();
+    let simulated = |gpu: Gpu| Ok((gpu, peak(&subject.graph, &settings.request.on(gpu))?));
+    let peaks: Result<HashMap<Gpu, Peak>, PeakError> =
+        gpus.into_iter().collect::<Vec<Gpu>>().into_par_iter().map(simulated).collect();
+    let peaks = peaks.map_err(|e| predict(e.into()))?;
+    let mut out: Vec<MacChoice> = Vec::new();
+    for (mac, config, machine) in machines {
+        let Some(peak) = peaks.get(&gpu(&machine).alike()) else { continue };
+        let memory = Memory::judge(peak.clone(), &machine, settings.reserve);
+        if memory.judgement.verdict > Verdict::Tight {
+            continue;
+        }
+        let target = Target::of(&machine);
+        out.push(MacChoice {
+            decode: speed.decode(coefficients, &target, &request),
+            prefill: speed.prefill(coefficients, &target, &request),
+            mac: mac.id.clone(),
+            usd_now: config.usd_now,
+            usd_launch: config.usd_launch,
+            machine,
+            memory,
+        });
+    }
     out.sort_by_key(|c| (c.usd_now.unwrap_or(u32::MAX), c.machine.id.clone()));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     out.retain(|c| seen.insert(c.machine.id.clone()));
     Ok(out)
 }

@@ -91,7 +91,13 @@ pub fn candidates(
     let scheme = class.scheme.or(Some(Scheme::DEFAULT));
     let members = class.members.iter().filter(|m| m.model.mlx_lm_supported).take(limit);
     let members: Vec<&Summary> = members.map(|m| m.model).collect();
-    members.par_iter().map(|m| open(m, scheme, sources)).collect()
+    let opened = |m: &&Summary| {
+        let candidate = open(m, scheme, sources)?;
+        // Needed of every candidate, and kept by the graph: while the cores are at work.
+        let _ = candidate.subject.graph.fingerprint();
+        Ok(candidate)
+    };
+    members.par_iter().map(opened).collect()
 }
 
 /// What candidates with the same prediction share: what a step does, the longest context, doubts about the source.
@@ -102,7 +108,7 @@ type Likeness<'a> = (u64, Option<u64>, &'a [String]);
 /// # Errors
 /// When a model cannot be predicted.
 pub fn rows(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Row>, AdviseError> {
-    let likeness = |c: &Candidate| -> Option<u64> { c.subject.graph.fingerprint().ok() };
+    let likeness = |c: &Candidate| c.subject.graph.fingerprint().ok();
     let prints: Vec<Option<u64>> = all.par_iter().map(likeness).collect();
     let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
     let mut which = Vec::new();

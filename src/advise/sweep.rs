@@ -15,6 +15,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::{PeakError, end};
 use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
 use crate::predict::memory::{RUNTIME_BYTES, budget};
@@ -285,27 +286,34 @@ impl Kind {
     ) -> Result<Self, SweepError> {
         let entry = model.entry()?;
         let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
-        let on_top = on_top(base, axes).map_err(SweepError::of(model))?;
-        let mut cells =
-            Vec::with_capacity(axes.schemes.len() * axes.contexts.len() * targets.len());
-        let mut weights = Vec::new();
-        for &scheme in &axes.schemes {
+        let speeds = |&scheme: &Scheme| -> Result<(Option<u64>, Vec<Cell>), SweepError> {
             let Ok(graph) = Graph::quantised(config, scheme) else {
-                weights.push(None);
-                cells.extend(std::iter::repeat_n(Cell::NONE, axes.contexts.len() * targets.len()));
-                continue;
+                return Ok((None, vec![Cell::NONE; axes.contexts.len() * targets.len()]));
             };
-            weights.push(Some(crate::ledger::weights::Weights::of(&graph).bytes));
+            let weights = Weights::of(&graph).bytes;
             let quantised = !matches!(scheme, Scheme::Float(_));
             let graph =
                 graph.with_fp16_activations(quantised.then_some(fp16)).with_classes_of(base);
             let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
                 .map_err(SweepError::of(model))?;
-            for &context_tokens in &axes.contexts {
-                let request = Request { context_tokens, ..axes.request };
-                cells.extend(targets.iter().map(|t| Cell::of(&speed, coefficients, t, request)));
-            }
-        }
+            let requests = axes
+                .contexts
+                .iter()
+                .map(|&context_tokens| Request { context_tokens, ..axes.request });
+            let of_request = |r: Request| targets.iter().map(move |t| (t, r)).collect::<Vec<_>>();
+            let cells = requests
+                .flat_map(of_request)
+                .map(|(target, request)| Cell::of(&speed, coefficients, target, request));
+            Ok((Some(weights), cells.collect()))
+        };
+        // The simulation of some models takes as long as all else: it must not be left to one core at the end.
+        let (on_top, by_scheme) = rayon::join(
+            || on_top(base, axes).map_err(SweepError::of(model)),
+            || axes.schemes.par_iter().map(speeds).collect::<Result<Vec<_>, _>>(),
+        );
+        let on_top = on_top?;
+        let (weights, cells): (Vec<_>, Vec<_>) = by_scheme?.into_iter().unzip();
+        let cells = cells.concat();
         Ok(Self { cells, weights, on_top })
     }
 }

@@ -1,9 +1,10 @@
 //! `--explain`: every term and byte of a prediction, with the rule behind it.
 
 use crate::graph::params::ModuleKind;
+use crate::ledger::peak::{Peak, full};
 use crate::predict::memory::Memory;
 use crate::predict::speed::Term;
-use crate::predict::{Prediction, Subject};
+use crate::predict::{Prediction, Subject, gpu};
 use crate::report::{Column, Document, Table};
 use crate::units::Bytes;
 use anyhow::Result;
@@ -28,8 +29,9 @@ pub(super) fn add(d: &mut Document, p: &Prediction, subject: &Subject) -> Result
         d.heading("Limits");
         d.table(limits(m));
         d.heading("Simulated steps");
-        d.table(steps(m));
-        out["steps"] = serde_json::to_value(&m.peak.steps)?;
+        let all = full(&subject.graph, &p.settings.request.on(gpu(&p.machine)))?;
+        d.table(steps(&all));
+        out["steps"] = serde_json::to_value(&all.steps)?;
     }
     d.heading("Inputs");
     let mut table = Table::new(vec![Column::text("input"), Column::text("from")]);
@@ -161,7 +163,7 @@ fn limits(m: &Memory) -> Table {
     table
 }
 
-fn steps(m: &Memory) -> Table {
+fn steps(peak: &Peak) -> Table {
     let mut table = Table::new(vec![
         Column::text("step"),
         Column::number("tokens"),
@@ -170,7 +172,7 @@ fn steps(m: &Memory) -> Table {
         Column::number("cache"),
         Column::number("command buffers").droppable(1),
     ]);
-    for s in &m.peak.steps {
+    for s in &peak.steps {
         let phase = serde_json::to_value(s.phase).ok();
         table.row([
             phase.and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default(),

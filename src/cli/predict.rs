@@ -19,11 +19,12 @@ use serde_json::json;
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
     let engine: Engine = args.engine.parse().map_err(|e: String| anyhow!("--engine: {e}"))?;
-    let machine = context.machine(&args.machine);
+    let (machine, models) = rayon::join(|| context.machine(&args.machine), || context.models());
     if !args.machine.is_here() {
         // A wrong name is said before the model is read.
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
+    models?;
     let subject = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
     let settings = Settings { depths: args.depths.clone(), ..settings(&args.run, engine)? };
     let timing = Timing::of(context, args, &subject, &settings)?;

@@ -1,5 +1,7 @@
 //! `mlxplan recommend`: what fits, how fast, and which Mac does it.
 
+mod away;
+
 use super::args::{MachineArgs, RecommendArgs};
 use super::predict::{
     changes_table, context_text, parts_text, request_json, settings, verdict, wired_notes,
@@ -17,7 +19,6 @@ use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::Result;
-use rayon::prelude::*;
 use serde_json::{Value, json};
 
 /// Macs listed at most.
@@ -30,14 +31,19 @@ const FEW_MODELS: usize = 3;
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
     let settings = settings(&args.run, Engine::Mlx)?;
-    let machine = machine_or_none(context, &args.machine)?;
-    let wanted = match &args.model {
-        Some(model) => Some(wanted(context, args, model)?),
-        None => None,
-    };
+    let (wanted, machine) = rayon::join(
+        || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
+        || machine_or_none(context, &args.machine),
+    );
+    let (machine, wanted) = (machine?, wanted?);
     match (wanted, machine) {
-        (Some(wanted), Ok(machine)) => on_machine(context, &wanted, &machine, &settings),
-        (Some(wanted), Err(why)) => without_machine(context, wanted, &why, &settings),
+        (Some(wanted), Ok(machine)) => {
+            let answer = on_machine(context, &wanted, &machine, &settings);
+            // Freed beside the printing.
+            rayon::spawn(|| drop(wanted));
+            answer
+        }
+        (Some(wanted), Err(why)) => away::answer(context, wanted, &why, &settings),
         (None, Ok(machine)) => overview(context, &machine, &settings),
         (None, Err(why)) => Err(anyhow::Error::from(*why)),
     }
@@ -153,11 +159,14 @@ fn on_machine(
         Verdict::Uncertain => 1,
         Verdict::No => 2,
     });
-    let json = json!({
-        "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
-        "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
-        "instead": instead, "macs": bigger,
-    });
+    let json = context.json(|| {
+        Ok(json!({
+            "schema": "mlxplan.recommendation/1", "machine": machine.summary(),
+            "request": request_json(settings),
+            "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
+            "instead": instead, "macs": bigger,
+        }))
+    })?;
     Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
 }
 
@@ -189,10 +198,14 @@ fn overview(
          (8, 6, 5, 4, 3 bit); --model names any other"
             .to_owned()];
     d.notes(notes(&notes_of_choice, &rows, machine));
-    let json = json!({
-        "schema": "mlxplan.recommendation/1", "machine": machine.summary(), "request": request_json(settings),
-        "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": notes_of_choice,
-    });
+    let json = context.json(|| {
+        Ok(json!({
+            "schema": "mlxplan.recommendation/1", "machine": machine.summary(),
+            "request": request_json(settings),
+            "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?,
+            "notes": notes_of_choice,
+        }))
+    })?;
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
@@ -348,108 +361,6 @@ fn row_json(row: &Row) -> Result<Value> {
     let mut json = row.prediction.json();
     json["memory"]["changes"] = serde_json::to_value(&row.changes)?;
     Ok(json)
-}
-
-/// Away from a Mac: what the models need, and the Macs that run all of them.
-fn without_machine(
-    context: &Context,
-    wanted: Wanted,
-    why: &SpecError,
-    settings: &Settings,
-) -> Result<(Answer, Verdict)> {
-    let coefficients = Coefficients::embedded()?;
-    let Some(first) = wanted.candidates.first() else {
-        anyhow::bail!("no model of this size is supported by mlx-lm")
-    };
-    let catalogue = &context.catalogue;
-    let need = |c: &Candidate| Need::of(&c.subject, settings);
-    let (macs, needs) = rayon::join(
-        || macs_for(catalogue, coefficients, &first.subject, settings),
-        || wanted.candidates.par_iter().map(need).collect::<Result<Vec<_>>>(),
-    );
-    let (macs, needs) = (macs?, needs?);
-    let mut d = Document::default();
-    d.heading(format!("{}: which Mac?", wanted.title));
-    d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(settings)));
-    d.table(needs_table(&needs));
-    d.heading(format!("Macs that run {}, cheapest first", short(&first.subject.id)));
-    d.table(macs_table(&macs, MACS));
-    let mut notes = wanted.notes;
-    if macs.len() > MACS {
-        notes.push(format!("the {MACS} cheapest of {}; --mac asks about any other", macs.len()));
-    }
-    notes.push(format!(
-        "list prices in USD, state {}; the smallest memory and SSD of each",
-        crate::hardware::catalogue::AS_OF
-    ));
-    d.notes(notes.clone());
-    let json = json!({
-        "schema": "mlxplan.recommendation/1", "machine": null, "request": request_json(settings),
-        "needs": needs.iter().map(Need::json).collect::<Vec<_>>(),
-        "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
-    });
-    Ok((Answer { json, document: d }, Verdict::Ok))
-}
-
-/// What a model needs on a Mac with a Max chip.
-struct Need {
-    id: String,
-    quant: String,
-    weights: u64,
-    peak: u64,
-    kv_per_token: f64,
-    made_for: Option<u64>,
-}
-
-impl Need {
-    fn of(subject: &Subject, settings: &Settings) -> Result<Self> {
-        use crate::ledger::cache::Growth;
-        use crate::ledger::peak::peak;
-        use crate::ledger::replay::{ArchClass, Gpu};
-        let graph = &subject.graph;
-        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
-        let r = settings.request;
-        let growth = Growth::of(graph, r.prefill_step, r.batch, r.kv)?;
-        let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
-        Ok(Self {
-            id: subject.id.clone(),
-            quant: subject.quant.clone(),
-            weights: crate::ledger::weights::Weights::of(graph).bytes,
-            peak: peak(graph, &r.on(gpu))?.peak_bytes,
-            kv_per_token: per_token,
-            made_for: graph.max_context(),
-        })
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "model": { "id": self.id, "quant": self.quant }, "weights_bytes": self.weights,
-            "peak_bytes": self.peak, "kv_bytes_per_token": self.kv_per_token,
-            "model_max_context_tokens": self.made_for,
-        })
-    }
-}
-
-fn needs_table(needs: &[Need]) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("model"),
-        Column::text("format").droppable(2),
-        Column::number("weights GB"),
-        Column::number("peak GB"),
-        Column::number("kB a token").droppable(1),
-        Column::number("made for"),
-    ]);
-    for n in needs {
-        table.row([
-            short(&n.id).to_owned(),
-            format_name(&n.quant),
-            gb(n.weights),
-            gb(n.peak),
-            format!("{:.1}", n.kv_per_token.max(0.0) / 1e3),
-            n.made_for.map_or_else(|| "?".to_owned(), |t| t.to_string()),
-        ]);
-    }
-    table
 }
 
 fn macs_table(macs: &[MacChoice], most: usize) -> Table {

@@ -175,6 +175,8 @@ pub struct ParamBuilder {
 
 /// More elements than any real tensor; keeps every later product within 64 bits.
 const MAX_ELEMENTS: u64 = 1 << 48;
+/// Room made for modules at first; most models have fewer.
+const EXPECTED_MODULES: usize = 768;
 /// More modules than any real model has; bounds the work on a hostile configuration.
 const MAX_MODULES: usize = 200_000;
 
@@ -182,7 +184,8 @@ impl ParamBuilder {
     /// A builder for a model whose weights have type `dtype`.
     #[must_use]
     pub fn new(dtype: DType) -> Self {
-        Self { params: Parameters::default(), dtype, prefix: String::new(), overflow: None }
+        let params = Parameters { modules: Vec::with_capacity(EXPECTED_MODULES) };
+        Self { params, dtype, prefix: String::new(), overflow: None }
     }
 
     /// The finished list of tensors.

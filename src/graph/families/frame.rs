@@ -250,7 +250,7 @@ impl MaskRule {
     }
 
     /// A number that differs between rules.
-    fn number(self) -> u64 {
+    pub(super) fn number(self) -> u64 {
         let mut h = rustc_hash::FxHasher::default();
         self.hash(&mut h);
         h.finish()

@@ -11,6 +11,7 @@ use super::shell::text_config;
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, activations};
 use crate::graph::params::ParamBuilder;
+use crate::graph::sample::LayerUse;
 use crate::graph::tape::{Stage, Tape, Var};
 use crate::graph::{Built, Experts, Network, QuantOverride};
 use crate::model::{Config, ConfigError};
@@ -246,6 +247,9 @@ impl Network for Gemma {
         let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
         let mut stored: Vec<Stored> = Vec::with_capacity(self.layers.len());
         for (i, (layer, mask)) in self.layers.iter().zip(masks).enumerate() {
+            if t.skips(i) {
+                continue;
+            }
             t.layer(i);
             let extra = extra.map(|e| t.at(e, 2, i as u32));
             let shared = stored.get(self.sources[i]).copied();
@@ -265,5 +269,12 @@ impl Network for Gemma {
     fn quant_override(&self, path: &str) -> QuantOverride {
         let router = path.ends_with("router.proj");
         if router { QuantOverride::EightBit } else { QuantOverride::Default }
+    }
+
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        let own_keys = self.sources.iter().enumerate().all(|(i, &source)| i == source);
+        let layer =
+            |(i, rule): (usize, &MaskRule)| LayerUse { cache: Some(i), mask: rule.number() };
+        own_keys.then(|| self.rules.iter().enumerate().map(layer).collect())
     }
 }

@@ -7,6 +7,7 @@ use crate::graph::cache::Cache;
 use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
 use crate::graph::op::{Binary, Unary};
 use crate::graph::params::ParamBuilder;
+use crate::graph::sample::LayerUse;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Network};
 use crate::model::{Config, ConfigError};
@@ -125,11 +126,22 @@ impl Network for Ministral {
         let scale = t.astype(scale, t.dtype(h));
         let layers = self.layers.iter().zip(masks).zip(caches);
         for (i, (((_, layer), mask), cache)) in layers.enumerate() {
+            if t.skips(i) {
+                continue;
+            }
             t.layer(i);
             h = layer.forward(t, h, scale, mask, cache);
         }
         t.set_stage(Stage::Head);
         let h = self.norm.forward(t, h);
         self.head.forward(t, h)
+    }
+
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        let layer = |(i, (rule, _)): (usize, &(MaskRule, _))| LayerUse {
+            cache: Some(i),
+            mask: rule.number(),
+        };
+        Some(self.layers.iter().enumerate().map(layer).collect())
     }
 }

@@ -12,6 +12,7 @@ use crate::graph::nn::{
     yarn_attention_scale,
 };
 use crate::graph::params::ParamBuilder;
+use crate::graph::sample::LayerUse;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Experts, Network};
 use crate::model::{Config, ConfigError, DType};
@@ -107,6 +108,9 @@ impl Network for Mistral4 {
         let dtype = t.dtype(h);
         let factors = t.astype(factors, dtype);
         for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            if t.skips(i) {
+                continue;
+            }
             t.layer(i);
             let r = layer.input_norm.forward(t, h);
             let r = layer.attention.mix(t, r, factors, mask, cache);
@@ -118,6 +122,10 @@ impl Network for Mistral4 {
         t.set_stage(Stage::Head);
         let h = self.norm.forward(t, h);
         self.head.forward(t, h)
+    }
+
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
     }
 }
 

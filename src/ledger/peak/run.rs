@@ -65,6 +65,18 @@ const WHOLE: usize = 8;
 /// Those grow with the context until MLX commits every operation by itself, so the highest point may lie anywhere.
 const BETWEEN: usize = 10;
 
+/// Which of the chunks is replayed, decided when its turn comes.
+pub(super) type Chosen<'a> = &'a (dyn Fn(&Process<'_>, usize) -> bool + Sync);
+
+/// Tokens that are replayed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tokens {
+    /// The first ones and those around the last growth of a cache.
+    All,
+    /// Of these, none that cannot reach a higher point.
+    Higher,
+}
+
 /// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
 /// because every chunk starts from a settled cache and needs nothing of the one before but its shapes.
 ///
@@ -72,7 +84,7 @@ const BETWEEN: usize = 10;
 /// When the request is empty or mlx-lm could not run the model.
 pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, &|process, next| {
+    generation(graph, request, &chunks, Tokens::Higher, &|process, next| {
         let n = chunks.len();
         let between = if process.replay.scores_at_peak() > 0 { BETWEEN } else { 1 };
         let stride = n.saturating_sub(5).div_ceil(between + 1).max(1);
@@ -87,16 +99,16 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
 /// As [`peak`].
 pub fn end(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, &|_, next| next + 2 >= chunks.len())
+    generation(graph, request, &chunks, Tokens::Higher, &|_, next| next + 2 >= chunks.len())
 }
 
-/// The peak of a generation, with every prefill chunk replayed.
+/// The peak of a generation, with every prefill chunk and the tokens around the growth of a cache replayed.
 ///
 /// # Errors
 /// As [`peak`].
 pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, &|_, _| true)
+    generation(graph, request, &chunks, Tokens::All, &|_, _| true)
 }
 
 /// Replays the chunks that `chosen` picks when their turn comes, and the first tokens.
@@ -107,12 +119,13 @@ fn generation(
     graph: &Graph,
     request: &Request,
     chunks: &[u32],
-    chosen: &dyn Fn(&Process<'_>, usize) -> bool,
+    tokens: Tokens,
+    chosen: Chosen<'_>,
 ) -> Result<Peak, PeakError> {
     if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
-    let run = |gap, rest| replayed(graph, request, chunks, chosen, gap, rest);
+    let run = |gap, rest| replayed(graph, request, chunks, (tokens, chosen), gap, rest);
     let found = if sampling::puts_off_states(graph) {
         sampling::extended(graph, |gap| Ok(run(gap, LeftOut::Missing)?.0))?
     } else {
@@ -130,7 +143,7 @@ pub(super) fn replayed(
     graph: &Graph,
     request: &Request,
     chunks: &[u32],
-    chosen: &dyn Fn(&Process<'_>, usize) -> bool,
+    (tokens, chosen): (Tokens, Chosen<'_>),
     gap: Gap,
     left_out: LeftOut,
 ) -> Result<(Peak, bool), PeakError> {
@@ -148,9 +161,13 @@ pub(super) fn replayed(
     }
     let steps = request.generate.max(1);
     for i in 0..steps.min(3) {
-        process.decode(i)?;
+        if i == 0 || tokens == Tokens::All || process.may_peak_later(steps) {
+            process.decode(i)?;
+        }
     }
-    if let Some(until) = process.last_growth(steps.saturating_sub(3)) {
+    if let Some(until) = process.last_growth(steps.saturating_sub(3))
+        && (tokens == Tokens::All || process.may_peak_later(steps))
+    {
         process.settle();
         process.skip(&vec![1; until.saturating_sub(1) as usize])?;
         for _ in 0..3 {
@@ -180,6 +197,8 @@ pub(super) struct Process<'g> {
     marks: Vec<u32>,
     context: u32,
     weights: u64,
+    /// Most bytes that one decode step allocated.
+    most_allocated: u64,
     steps: Vec<Step>,
     worst: Option<Step>,
 }
@@ -205,6 +224,7 @@ impl<'g> Process<'g> {
             marks: Vec::new(),
             context: 0,
             weights,
+            most_allocated: 0,
             steps: Vec::new(),
             worst: None,
         }
@@ -298,6 +318,16 @@ impl<'g> Process<'g> {
         Ok(())
     }
 
+    /// Whether the steps still to come could reach a higher point. All they can hold is the weights, every cache
+    /// before and after it has grown, and what three steps allocate.
+    fn may_peak_later(&self, steps: u32) -> bool {
+        let context = f64::from(self.context.max(1));
+        let longer = (context + f64::from(steps) + f64::from(2 * STEP)) / context;
+        let cache = (self.slot_bytes(true) + self.slot_bytes(false)) as f64;
+        let most = self.weights as f64 + longer * (2.0 * cache + 3.0 * self.most_allocated as f64);
+        most > self.replay.peak_bytes() as f64
+    }
+
     /// Waits for everything outstanding.
     fn settle(&mut self) {
         self.replay.wait_until(0);
@@ -313,8 +343,10 @@ impl<'g> Process<'g> {
 
     fn decode(&mut self, i: u32) -> Result<(), TraceError> {
         let before = self.replay.command_buffers();
+        let allocated = self.replay.allocated_bytes();
         let results = self.call(1, true)?;
         self.replay.evaluate(&results, false);
+        self.most_allocated = self.most_allocated.max(self.replay.allocated_bytes() - allocated);
         self.doubt();
         self.marks.push(self.replay.command_buffers());
         if let [.., previous, last] = self.marks[..] {

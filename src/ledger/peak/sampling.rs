@@ -59,17 +59,18 @@ fn states_alone(graph: &Graph) -> bool {
 /// are run as fast.
 pub(super) fn extended(
     graph: &Graph,
-    run: impl Fn(Gap) -> Result<Peak, PeakError>,
+    run: impl Fn(Gap) -> Result<Peak, PeakError> + Sync,
 ) -> Result<Option<Peak>, PeakError> {
     let gap = graph.classes()?.gap(FIRST, LAST);
     let layers = graph.layers();
-    let per_run = (4 / gap.period).max(1);
-    let gaps = [0, 1, 2].map(|i| gap.shortened(i * per_run));
+    let gaps = [0, 1, 2].map(|patterns| gap.shortened(patterns));
     let cost: u64 = gaps.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
-    if !states_alone(graph) || gap.patterns() <= 2 * per_run || cost >= layers {
+    if !states_alone(graph) || gap.patterns() <= 2 || cost >= layers {
         return Ok(None);
     }
-    let [first, second, third] = gaps.map(run);
+    let [first, second, third] = gaps;
+    let ((first, second), third) =
+        rayon::join(|| rayon::join(|| run(first), || run(second)), || run(third));
     let (first, second, third) = (first?, second?, third?);
     let expected = first.extended(&second, 2.0);
     let near = |a: u64, b: u64| a.abs_diff(b) as f64 <= 1e-5 * b as f64;
@@ -78,7 +79,7 @@ pub(super) fn extended(
             && near(e.resident_bytes, third.resident_bytes)
             && e.phase == third.phase
     });
-    let patterns = f64::from(gap.patterns()) / f64::from(per_run);
+    let patterns = f64::from(gap.patterns());
     Ok(if linear { second.extended(&third, patterns - 1.0) } else { None })
 }
 
@@ -119,7 +120,7 @@ impl Peak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::peak::run::{self, Process};
+    use crate::ledger::peak::run::{self, Process, Tokens};
     use crate::ledger::replay::{ArchClass, Gpu};
     use crate::model::Scheme;
     use crate::model::catalogue::Catalogue;
@@ -156,7 +157,9 @@ mod tests {
                 };
                 let chunks = [2048, 2048, 103];
                 let whole = |_: &Process<'_>, _| true;
-                let run = |gap, rest| run::replayed(&graph, &request, &chunks, &whole, gap, rest);
+                let run = |gap, rest| {
+                    run::replayed(&graph, &request, &chunks, (Tokens::All, &whole), gap, rest)
+                };
                 let gap = gap(&graph, &request).expect("runs");
                 let some = if puts_off_states(&graph) {
                     let run = |gap| Ok(run(gap, LeftOut::Missing)?.0);

@@ -56,9 +56,44 @@ impl Gpu {
         }
     }
 
+    /// The oldest GPU for which MLX encodes work as for this one.
+    #[must_use]
+    pub const fn alike(self) -> Self {
+        let generation = match self.class {
+            ArchClass::Ultra => 13,
+            _ if self.generation >= 17 && self.nax => 17,
+            _ if self.generation >= 15 => 15,
+            _ => 13,
+        };
+        Self { generation, ..self }
+    }
+
     /// How attention is routed on this GPU.
     #[must_use]
     pub const fn routing(self) -> Routing {
         Routing { nax: self.nax }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alike_gpus_have_the_same_limits() {
+        let classes = [ArchClass::Phone, ArchClass::Base, ArchClass::Max, ArchClass::Ultra];
+        for class in classes {
+            for generation in 13..=18 {
+                for nax in [false, true] {
+                    let gpu = Gpu { class, generation, nax };
+                    let alike = gpu.alike();
+                    assert_eq!(alike.limits(), gpu.limits());
+                    assert_eq!(alike.routing(), gpu.routing());
+                    for n in [1024, 3000, 8192] {
+                        assert_eq!(alike.vector_limit(n, n), gpu.vector_limit(n, n), "{gpu:?}");
+                    }
+                }
+            }
+        }
     }
 }

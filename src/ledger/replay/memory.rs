@@ -5,11 +5,8 @@ use crate::graph::params::{ModuleId, Part};
 use crate::graph::shape::{MAX_RANK, Shape};
 use crate::ledger::pages;
 use crate::model::DType;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// Committed command buffers that MLX lets be outstanding (`MAX_ACTIVE_TASKS`, `mlx/transforms.cpp`).
-const MAX_ACTIVE_TASKS: usize = 10;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -63,17 +60,30 @@ pub enum Origin {
     Cache(u32),
 }
 
-/// An array: shape, layout, buffer and who still refers to it.
+/// Who makes an array and who still refers to it: what is looked at most often, apart from the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Users {
+    /// The operation that will make it, until it has been evaluated.
+    pub maker: NodeId,
+    /// Unevaluated operations that read it.
+    pub readers: u32,
+    /// References from outside.
+    pub handles: u32,
+}
+
+impl Users {
+    pub const NONE: Self = Self { maker: NodeId::NONE, readers: 0, handles: 0 };
+
+    const fn are_gone(self) -> bool {
+        self.readers == 0 && self.handles == 0
+    }
+}
+
+/// An array: shape, layout, buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Array {
     pub shape: Shape,
     pub dtype: DType,
-    /// The operation that will make it, until it has been evaluated.
-    pub node: NodeId,
-    /// Unevaluated operations that read it.
-    pub users: u32,
-    /// References from outside.
-    pub handles: u32,
     pub buffer: BufferId,
     pub strides: [u64; MAX_RANK],
     /// Elements of the buffer that the array spans.
@@ -87,9 +97,6 @@ impl Array {
         Self {
             shape,
             dtype,
-            node: NodeId::NONE,
-            users: 0,
-            handles: 0,
             buffer: BufferId::NONE,
             strides: [0; MAX_RANK],
             data_size: 0,
@@ -184,6 +191,8 @@ pub(super) struct Buffers {
     free: Vec<u32>,
     pub active: u64,
     pub peak: u64,
+    /// Bytes of all buffers so far.
+    pub allocated: u64,
     /// Bytes of live buffers with attention scores.
     scores: u64,
     /// As `scores`, at the peak.
@@ -198,10 +207,16 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
+    /// No buffers, with room for `capacity`.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { list: Vec::with_capacity(capacity), ..Self::default() }
+    }
+
     /// A buffer that nobody holds yet.
     pub fn allocate(&mut self, bytes: u64) -> BufferId {
         let size = pages::round(bytes);
         self.active += size;
+        self.allocated += size;
         self.largest = self.largest.max(size);
         let scores = self.allocating_scores;
         if scores {
@@ -284,50 +299,13 @@ impl Buffers {
     }
 
     /// Marks a buffer as bound by a command buffer; whether it was not yet.
-    fn bind(&mut self, b: BufferId, command_buffer: u32) -> bool {
+    pub(super) fn bind(&mut self, b: BufferId, command_buffer: u32) -> bool {
         let buffer = &mut self.list[b.index()];
         std::mem::replace(&mut buffer.bound, command_buffer) != command_buffer
     }
 }
 
-/// The command buffer being encoded and those that have not completed.
-#[derive(Debug, Default)]
-pub(super) struct CommandBuffers {
-    in_flight: VecDeque<(Vec<BufferId>, bool)>,
-    counted: usize,
-    held: Vec<BufferId>,
-    spare: Vec<Vec<BufferId>>,
-    bound_elements: u64,
-    kernels: u32,
-    /// Number of the command buffer being encoded; also how many have been committed.
-    pub committed: u32,
-}
-
-impl CommandBuffers {
-    pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
-    }
-}
-
 impl Replay<'_> {
-    /// Keeps a buffer until the command buffer being encoded completes.
-    pub(super) fn hold(&mut self, b: BufferId) {
-        self.buffers.hold(b);
-        self.commands.held.push(b);
-    }
-
-    /// Encodes kernels that bind the given arrays.
-    pub(super) fn dispatch(&mut self, ins: &[ArrayId], outs: &[ArrayId], kernels: u32) {
-        self.current.dispatches += kernels;
-        self.commands.kernels += kernels;
-        for a in ins.iter().chain(outs) {
-            let a = &self.arrays[a.index()];
-            if a.evaluated() && self.buffers.bind(a.buffer, self.commands.committed) {
-                self.commands.bound_elements += a.data_size;
-            }
-        }
-    }
-
     /// A new buffer for an array, row contiguous.
     pub(super) fn allocate(&mut self, a: ArrayId) {
         let array = &mut self.arrays[a.index()];
@@ -363,8 +341,9 @@ impl Replay<'_> {
 
     /// `array::is_donatable`: nobody else refers to the array or to its data.
     pub(super) fn donatable(&self, a: ArrayId) -> bool {
-        let a = &self.arrays[a.index()];
-        a.users == 1 && a.handles == 0 && self.buffers.refs(a.buffer) == 1
+        let users = &self.users[a.index()];
+        let alone = users.readers == 1 && users.handles == 0;
+        alone && self.buffers.refs(self.arrays[a.index()].buffer) == 1
     }
 
     /// `is_donatable(in, out)`: also the same item size, and not much larger than the output.
@@ -375,14 +354,21 @@ impl Replay<'_> {
             && self.buffers.size(x.buffer) <= o.bytes() + pages::PAGE
     }
 
-    /// A scratch array that lives until the command buffer completes.
-    pub(super) fn temporary(&mut self, shape: Shape, dtype: DType) -> ArrayId {
+    /// An array that nobody refers to yet.
+    pub(super) fn array(&mut self, shape: Shape, dtype: DType) -> ArrayId {
         let id = ArrayId::new(self.arrays.len());
         self.arrays.push(Array::new(shape, dtype));
+        self.users.push(Users::NONE);
+        id
+    }
+
+    /// A scratch array that lives until the command buffer completes.
+    pub(super) fn temporary(&mut self, shape: Shape, dtype: DType) -> ArrayId {
+        let id = self.array(shape, dtype);
         self.allocate(id);
         // The allocation's reference belongs to the command buffer now.
         let buffer = self.arrays[id.index()].buffer;
-        self.commands.held.push(buffer);
+        self.commands.keep(buffer);
         id
     }
 
@@ -408,23 +394,18 @@ impl Replay<'_> {
     }
 
     pub(super) fn release_if_unused(&mut self, a: ArrayId) {
-        let array = &mut self.arrays[a.index()];
-        if array.users > 0 || array.handles > 0 {
+        if !self.users[a.index()].are_gone() {
             return;
         }
-        if array.evaluated() {
-            let buffer = std::mem::replace(&mut array.buffer, BufferId::NONE);
-            array.node = NodeId::NONE;
+        let maker = std::mem::replace(&mut self.users[a.index()].maker, NodeId::NONE);
+        let buffer = std::mem::replace(&mut self.arrays[a.index()].buffer, BufferId::NONE);
+        if buffer != BufferId::NONE {
             self.buffers.drop_ref(buffer);
-        } else if array.node != NodeId::NONE {
-            // Never evaluated: its operation goes when none of its outputs is wanted, and its inputs lose a user.
-            let node = std::mem::replace(&mut array.node, NodeId::NONE);
-            let outputs = self.node_outputs(node);
-            let wanted = outputs
-                .into_iter()
-                .any(|i| self.arrays[self.links[i].index()].node != NodeId::NONE);
-            if !wanted {
-                self.detach(node);
+        } else if maker != NodeId::NONE {
+            // Never evaluated: its operation goes when none of its outputs is wanted, and its inputs lose a reader.
+            let mut outputs = self.node_outputs(maker);
+            if !outputs.any(|i| self.users[self.links[i].index()].maker != NodeId::NONE) {
+                self.detach(maker);
             }
         }
     }
@@ -436,7 +417,7 @@ impl Replay<'_> {
         }
         for i in self.node_inputs(n) {
             let a = self.links[i];
-            self.arrays[a.index()].users -= 1;
+            self.users[a.index()].readers -= 1;
             self.release_if_unused(a);
         }
     }
@@ -444,46 +425,9 @@ impl Replay<'_> {
     /// Frees an output that nothing reads.
     pub(super) fn drop_if_unread(&mut self, a: ArrayId) {
         let array = &mut self.arrays[a.index()];
-        if array.users == 0 && array.handles == 0 && array.evaluated() {
+        if self.users[a.index()].are_gone() && array.evaluated() {
             let buffer = std::mem::replace(&mut array.buffer, BufferId::NONE);
             self.buffers.drop_ref(buffer);
-        }
-    }
-
-    pub(super) fn commit(&mut self, counted: bool) {
-        let c = &mut self.commands;
-        let fresh = c.spare.pop().unwrap_or_default();
-        c.in_flight.push_back((std::mem::replace(&mut c.held, fresh), counted));
-        c.counted += usize::from(counted);
-        c.bound_elements = 0;
-        c.kernels = 0;
-        c.committed += 1;
-    }
-
-    pub(super) fn complete_one(&mut self) {
-        let Some((mut held, counted)) = self.commands.in_flight.pop_front() else { return };
-        self.commands.counted -= usize::from(counted);
-        for b in held.drain(..) {
-            self.buffers.drop_ref(b);
-        }
-        self.commands.spare.push(held);
-    }
-
-    /// Commits a full command buffer; with the 11th outstanding, waits for the oldest.
-    pub(super) fn commit_when_full(&mut self) {
-        let (max_kernels, max_elements) = self.gpu.limits();
-        if self.commands.kernels > max_kernels || self.commands.bound_elements >> 20 > max_elements
-        {
-            self.commit(true);
-        }
-        if self.commands.counted > MAX_ACTIVE_TASKS {
-            if self.commands.kernels > 0 || !self.commands.held.is_empty() {
-                self.commit(false);
-            }
-            while self.commands.in_flight.front().is_some_and(|(_, counted)| !counted) {
-                self.complete_one();
-            }
-            self.complete_one();
         }
     }
 }

@@ -12,6 +12,7 @@
 //!   (`mlx/backend/metal/device.cpp`); with the 11th outstanding one MLX waits for the oldest;
 //! * reuse: an output takes over the buffer of an input that nobody else holds, under the primitive's conditions.
 
+mod commands;
 mod copies;
 mod doubles;
 mod elementwise;
@@ -30,7 +31,10 @@ use crate::graph::Graph;
 use crate::graph::op::Op;
 use crate::graph::tape::{Source, Trace};
 use crate::ledger::pages;
-use memory::{Array, BufferId, CommandBuffers, NodeId};
+use commands::CommandBuffers;
+use memory::{Array, BufferId, NodeId, Users};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// What one operation cost, as an observer sees it.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +66,11 @@ type Observer<'o> = Box<dyn FnMut(Encoded<'_>) + 'o>;
 pub struct Replay<'o> {
     gpu: Gpu,
     arrays: Vec<Array>,
+    /// By array.
+    users: Vec<Users>,
     buffers: memory::Buffers,
     commands: CommandBuffers,
-    traces: Vec<Trace>,
+    traces: Vec<Rc<Trace>>,
     nodes: Vec<Pending>,
     links: Vec<ArrayId>,
     /// Buffers of the model's tensors, four per module.
@@ -95,19 +101,54 @@ struct Cost {
     copied_bytes: u64,
 }
 
+/// The allocations of a replay that has ended, for the next one on the same thread.
+#[derive(Default)]
+struct Spare {
+    arrays: Vec<Array>,
+    users: Vec<Users>,
+    nodes: Vec<Pending>,
+    links: Vec<ArrayId>,
+    params: Vec<[BufferId; 4]>,
+}
+
+thread_local! {
+    static SPARE: RefCell<Option<Spare>> = const { RefCell::new(None) };
+}
+
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        let mut spare = Spare {
+            arrays: std::mem::take(&mut self.arrays),
+            users: std::mem::take(&mut self.users),
+            nodes: std::mem::take(&mut self.nodes),
+            links: std::mem::take(&mut self.links),
+            params: std::mem::take(&mut self.params),
+        };
+        spare.arrays.clear();
+        spare.users.clear();
+        spare.nodes.clear();
+        spare.links.clear();
+        spare.params.clear();
+        // At the end of a thread the store may be gone already; then the allocations are freed as usual.
+        let _ = SPARE.try_with(|kept| kept.replace(Some(spare)));
+    }
+}
+
 impl<'o> Replay<'o> {
     /// A process that has loaded the weights of a model.
     #[must_use]
     pub fn new(graph: &Graph, gpu: Gpu) -> Self {
+        let Spare { arrays, users, nodes, links, params } = SPARE.take().unwrap_or_default();
         let mut replay = Self {
             gpu,
-            arrays: Vec::new(),
-            buffers: memory::Buffers::default(),
+            arrays,
+            users,
+            buffers: memory::Buffers::with_capacity(4 * graph.params().modules().len()),
             commands: CommandBuffers::default(),
             traces: Vec::new(),
-            nodes: Vec::new(),
-            links: Vec::new(),
-            params: Vec::new(),
+            nodes,
+            links,
+            params,
             observer: None,
             doubles: doubles::Doubles::default(),
             current: Cost::default(),
@@ -134,6 +175,12 @@ impl<'o> Replay<'o> {
     #[must_use]
     pub fn active_bytes(&self) -> u64 {
         self.buffers.active
+    }
+
+    /// Bytes of all buffers allocated so far, freed ones included.
+    #[must_use]
+    pub fn allocated_bytes(&self) -> u64 {
+        self.buffers.allocated
     }
 
     /// Most bytes of live buffers so far.
@@ -195,6 +242,7 @@ impl<'o> Replay<'o> {
     ) -> (Vec<ArrayId>, Vec<(u32, ArrayId)>) {
         let number = self.traces.len() as u32;
         self.arrays.reserve(trace.values().len());
+        self.users.reserve(trace.values().len());
         self.nodes.reserve(trace.nodes().len());
         self.links.reserve(3 * trace.nodes().len());
         let map: Vec<ArrayId> =
@@ -206,12 +254,12 @@ impl<'o> Replay<'o> {
             let (inputs, outputs) = (trace.inputs(node), trace.outputs(node));
             for &v in inputs {
                 let a = at(v);
-                self.arrays[a.index()].users += 1;
+                self.users[a.index()].readers += 1;
                 self.links.push(a);
             }
             for &v in outputs {
                 let a = at(v);
-                self.arrays[a.index()].node = id;
+                self.users[a.index()].maker = id;
                 self.links.push(a);
             }
             self.nodes.push(Pending {
@@ -227,9 +275,9 @@ impl<'o> Replay<'o> {
         let results: Vec<ArrayId> = trace.results.iter().map(|&v| at(v)).collect();
         let state: Vec<(u32, ArrayId)> = trace.cache.iter().map(|&(s, v)| (s, at(v))).collect();
         for a in results.iter().chain(state.iter().map(|(_, a)| a)) {
-            self.arrays[a.index()].handles += 1;
+            self.users[a.index()].handles += 1;
         }
-        self.traces.push(trace);
+        self.traces.push(Rc::new(trace));
         (results, state)
     }
 
@@ -249,17 +297,16 @@ impl<'o> Replay<'o> {
             }
             _ => {}
         }
-        let id = ArrayId::new(self.arrays.len());
-        self.arrays.push(Array::new(value.shape, value.dtype));
+        let id = self.array(value.shape, value.dtype);
         match value.source {
             Source::Param(module, part) => {
                 let buffer = self.params[module.index()][part as usize];
                 self.buffers.hold(buffer);
                 let a = &mut self.arrays[id.index()];
                 a.buffer = buffer;
-                a.handles = 1;
                 a.origin = Origin::Param(module, part);
                 a.set_dense();
+                self.users[id.index()].handles = 1;
             }
             Source::Constant(_)
             | Source::Table(_)
@@ -276,12 +323,10 @@ impl<'o> Replay<'o> {
 
     /// An evaluated array that the caller holds, such as the token ids.
     pub fn held(&mut self, value: crate::graph::tape::Value) -> ArrayId {
-        let id = ArrayId::new(self.arrays.len());
-        self.arrays.push(Array::new(value.shape, value.dtype));
+        let id = self.array(value.shape, value.dtype);
         self.allocate(id);
-        let a = &mut self.arrays[id.index()];
-        a.handles = 1;
-        a.origin = match value.source {
+        self.users[id.index()].handles = 1;
+        self.arrays[id.index()].origin = match value.source {
             Source::Cache(slot) => Origin::Cache(slot),
             _ => Origin::None,
         };
@@ -290,7 +335,7 @@ impl<'o> Replay<'o> {
 
     /// The caller gives up one reference.
     pub fn release(&mut self, a: ArrayId) {
-        self.arrays[a.index()].handles -= 1;
+        self.users[a.index()].handles -= 1;
         self.release_if_unused(a);
     }
 
@@ -317,8 +362,11 @@ impl<'o> Replay<'o> {
     /// nothing is outstanding.
     pub fn compact(&mut self, keep: &mut [ArrayId]) {
         let kept: Vec<Array> = keep.iter().map(|a| self.arrays[a.index()]).collect();
+        let users: Vec<Users> = keep.iter().map(|a| self.users[a.index()]).collect();
         self.arrays.clear();
         self.arrays.extend(kept);
+        self.users.clear();
+        self.users.extend(users);
         keep.iter_mut().enumerate().for_each(|(i, a)| *a = ArrayId::new(i));
         self.nodes.clear();
         self.links.clear();
@@ -343,9 +391,9 @@ impl<'o> Replay<'o> {
         if self.observer.is_some() {
             self.note_reads(inputs.clone());
         }
-        // The trace is taken out so that the rules can read it while they change the arrays.
+        // A second owner of the trace lets the rules read it while they change the arrays.
         let pending = self.nodes[id.index()];
-        let trace = std::mem::take(&mut self.traces[pending.trace as usize]);
+        let trace = Rc::clone(&self.traces[pending.trace as usize]);
         let node = &trace.nodes()[pending.node as usize];
         self.renew_doubles_at(node.stage);
         self.buffers.allocating_scores = node.scores;
@@ -360,10 +408,9 @@ impl<'o> Replay<'o> {
                 reads: &self.reads,
             });
         }
-        self.traces[pending.trace as usize] = trace;
         self.hold_inputs(inputs, outputs.clone());
         for i in outputs.clone() {
-            self.arrays[self.links[i].index()].node = NodeId::NONE;
+            self.users[self.links[i].index()].maker = NodeId::NONE;
         }
         self.detach(id);
         for i in outputs {

@@ -84,8 +84,8 @@ impl Replay<'_> {
     }
 
     fn unevaluated(&self, a: ArrayId) -> Option<NodeId> {
-        let a = &self.arrays[a.index()];
-        (!a.evaluated() && a.node != NodeId::NONE).then_some(a.node)
+        let maker = self.users[a.index()].maker;
+        (maker != NodeId::NONE).then_some(maker)
     }
 
     fn read_by(&self, place: Place, outputs: &[ArrayId], i: usize) -> Option<ArrayId> {

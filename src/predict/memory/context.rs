@@ -96,7 +96,10 @@ pub fn within(
     {
         return Ok(whole);
     }
-    let at_top = search.peak(top)?;
+    let at_top = match search.surely_exceeds(top, known)? {
+        Some(peak) => Probe { peak, beyond: 0, builds_scores: false },
+        None => search.peak(top)?,
+    };
     if at_top.peak <= search.budget && search.whole_fits(top, at_top)? {
         return Ok(whole);
     }
@@ -153,6 +156,23 @@ impl Search<'_> {
         Ok(telling && most <= self.budget as f64)
     }
 
+    /// An estimate of the peak at `total` tokens where weights and cache alone exceed the memory: what comes on top of
+    /// them is at least what it is in the request.
+    fn surely_exceeds(&self, total: u32, known: Option<&Peak>) -> Result<Option<u64>, PeakError> {
+        let Some(known) = known else { return Ok(None) };
+        let cache = self.growth.bytes(total)?;
+        let least = known.weights_bytes + cache;
+        let rest = known.attention_scratch_bytes + known.run_ahead_bytes;
+        Ok((least > self.budget).then_some(least + rest))
+    }
+
+    /// Whether the next longer length cannot fit, because its cache is larger by more than what is left.
+    fn next_exceeds(&self, cell: u32, peak: u64) -> Result<bool, PeakError> {
+        let grows =
+            self.growth.bytes(length(cell + 1))?.saturating_sub(self.growth.bytes(length(cell))?);
+        Ok(peak <= self.budget && peak + grows > self.budget)
+    }
+
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
     /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
     fn whole_fits(&self, total: u32, end: Probe) -> Result<bool, PeakError> {
@@ -197,6 +217,9 @@ impl Search<'_> {
             if probe.peak <= self.budget {
                 end = probe;
                 low = (next, length(next), probe.peak);
+                if self.next_exceeds(next, probe.peak)? {
+                    break;
+                }
             } else {
                 high = (next, length(next), probe.peak);
             }
