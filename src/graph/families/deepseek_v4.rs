@@ -13,6 +13,7 @@ use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, RmsNorm, SwitchGlu, activations};
 use crate::graph::op::Unary;
 use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::sample::LayerUse;
 use crate::graph::tape::{Mask, Stage, Tape, Var};
 use crate::graph::{Built, Experts, Network};
 use crate::model::{Config, ConfigError, DType};
@@ -87,6 +88,9 @@ impl Network for DeepSeekV4 {
             None => Mask::None,
         };
         for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
+            if t.skips(i) {
+                continue;
+            }
             t.layer(i);
             let (x, post, between) = layer.attention_mix.collapse_fused(t, streams);
             let x = layer.input_norm.forward(t, x);
@@ -101,6 +105,10 @@ impl Network for DeepSeekV4 {
         let h = self.stream_head.forward(t, streams);
         let h = self.norm.forward(t, h);
         self.head.forward(t, h)
+    }
+
+    fn layers(&self) -> Option<Vec<LayerUse>> {
+        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
     }
 }
 
