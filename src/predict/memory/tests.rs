@@ -56,6 +56,36 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     assert_ne!(judged.fits, Fits::No, "{judged:?}");
 }
 
+/// `HARDWARE.md` b5: on a 256 GB M5 Ultra a model of 172.9 GB ran a prompt of 200k tokens, and died at 227k to 234k tokens
+/// of a growing history. The report does not name the model. This one has as many bytes, and a cache of 283 kB a token,
+/// the middle of what those lengths leave under the limit: the longest context must come out between them, and it is the
+/// peak at its end that decides, not the average of the session.
+#[test]
+fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
+    let config = Config::parse(
+        r#"{"model_type":"qwen3_moe","hidden_size":4096,"num_hidden_layers":69,"num_attention_heads":64,
+            "num_key_value_heads":8,"head_dim":128,"intermediate_size":12288,"vocab_size":151936,"num_experts":252,
+            "num_experts_per_tok":8,"moe_intermediate_size":1408,"decoder_sparse_step":1,"norm_topk_prob":true,
+            "mlp_only_layers":[],"rms_norm_eps":1e-6,"rope_theta":1e6,"max_position_embeddings":1048576,
+            "tie_word_embeddings":false}"#,
+    );
+    let graph = Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("known");
+    let weights = crate::ledger::weights::Weights::of(&graph).bytes;
+    assert!((weights as f64 / 1e9 - 172.9).abs() < 1.0, "{weights}");
+    let mac = machine("m5ultra-80/256");
+    let at = |context_tokens| {
+        let request = Request { context_tokens, ..Request::default() };
+        Memory::of(&graph, &mac, &request, None).expect("runs").judgement.fits
+    };
+    assert_ne!(at(200_000), Fits::No);
+    assert_eq!(at(115_000), Fits::Yes, "the average of the session");
+    assert_eq!(at(234_000), Fits::No);
+    let longest =
+        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None);
+    let tokens = longest.expect("runs").tokens;
+    assert!((200_000..234_000).contains(&tokens), "{tokens}");
+}
+
 #[test]
 fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     let mac = machine("m5max-40/128");
