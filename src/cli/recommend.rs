@@ -33,7 +33,14 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ve
     let settings = settings(&args.run, Engine::Mlx)?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
-        || machine_or_none(context, &args.machine),
+        || {
+            let machine = machine_or_none(context, &args.machine);
+            if matches!(machine, Ok(Err(_))) {
+                // Read beside the models; whoever needs the Macs reports what is wrong with them.
+                let _ = context.catalogue.macs();
+            }
+            machine
+        },
     );
     let (machine, wanted) = (machine?, wanted?);
     match (wanted, machine) {

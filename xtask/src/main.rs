@@ -26,6 +26,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build mlxplan as releases have it: optimised, with MLX in process
+    Build,
     /// Run every check: format, lints, macOS types, documentation, all tests, with real MLX
     Test,
     /// Type-check the macOS code from Linux
@@ -55,6 +57,7 @@ fn run_task(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::run(&project),
         Task::Run { args } => run::run(&project, &args),
+        Task::Build => run::build(&project),
         Task::Test => test::run(&project),
         Task::Docs => docs::run(&project),
         Task::CheckMacos => check_macos::run(&project),

@@ -1,4 +1,4 @@
-//! `cargo xtask run -- ARGS`: mlxplan with the feature `mlx`.
+//! `cargo xtask run -- ARGS` and `cargo xtask build`: mlxplan with the feature `mlx`.
 
 use crate::project::Project;
 use crate::setup;
@@ -15,4 +15,13 @@ pub fn run(project: &Project, args: &[String]) -> Result<()> {
     )
     .status()?;
     std::process::exit(status.code().unwrap_or(1));
+}
+
+/// Builds mlxplan as releases have it: optimised, with MLX. Says where the program lies.
+pub fn build(project: &Project) -> Result<()> {
+    setup::libraries(project)?;
+    let config = setup::cargo_arguments(project);
+    cmd!(project.shell, "cargo build {config...} --release --features mlx").run()?;
+    println!("{}", project.target.join("release/mlxplan").display());
+    Ok(())
 }
