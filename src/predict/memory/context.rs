@@ -166,11 +166,14 @@ impl Search<'_> {
         Ok((least > self.budget).then_some(least + rest))
     }
 
-    /// Whether the next longer length cannot fit, because its cache is larger by more than what is left.
-    fn next_exceeds(&self, cell: u32, peak: u64) -> Result<bool, PeakError> {
-        let grows =
-            self.growth.bytes(length(cell + 1))?.saturating_sub(self.growth.bytes(length(cell))?);
-        Ok(peak <= self.budget && peak + grows > self.budget)
+    /// A longer length that cannot fit either, and its estimated peak, where the cache of one more chunk is larger than
+    /// what is left. A shorter step need not be higher: the peak may lie in the last whole chunk, and what comes after
+    /// that is for free until it is a chunk of its own.
+    fn chunk_too_long(&self, fits: u32, peak: u64) -> Result<Option<(u32, u32, u64)>, PeakError> {
+        let longer = cell(length(fits).saturating_add(self.request.prefill_step + STEP - 1));
+        let now = self.growth.bytes(length(fits))?;
+        let grows = self.growth.bytes(length(longer))?.saturating_sub(now);
+        Ok((peak + grows > self.budget).then(|| (longer, length(longer), peak + grows)))
     }
 
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
@@ -217,8 +220,10 @@ impl Search<'_> {
             if probe.peak <= self.budget {
                 end = probe;
                 low = (next, length(next), probe.peak);
-                if self.next_exceeds(next, probe.peak)? {
-                    break;
+                if let Some(too_long) = self.chunk_too_long(next, probe.peak)?
+                    && too_long.0 < high.0
+                {
+                    high = too_long;
                 }
             } else {
                 high = (next, length(next), probe.peak);

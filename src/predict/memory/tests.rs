@@ -151,6 +151,26 @@ proptest! {
     }
 
     #[test]
+    fn no_longer_length_fits(gb in 4.0f64..12.0, layers in 2u32..12, step in 0usize..3) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let budget = Bytes::from_gb(gb);
+        let found = context::within(&graph, &mac, &request, budget, Some(&known)).unwrap();
+        let end_at = |total: u32| {
+            let request = Request { context_tokens: total - request.generate_tokens, ..request };
+            peak::end(&graph, &request.on(gpu(&mac))).unwrap().peak_bytes
+        };
+        if found.bound == Bound::Memory && found.tokens > 512 {
+            prop_assert!(end_at(found.tokens) <= budget.0, "{:?}", found);
+            // Lengths that are tried lie 256 apart, and further beyond 32768.
+            let next = found.tokens + 256 * (found.tokens / 32_768).max(1).next_power_of_two();
+            prop_assert!(end_at(next) > budget.0, "{:?}", found);
+        }
+    }
+
+    #[test]
     fn the_bound_that_saves_simulations_changes_nothing(gb in 4.0f64..80.0, layers in 2u32..12, kv in 0usize..2) {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
