@@ -75,21 +75,35 @@ pub(super) enum Tokens {
     All,
     /// Of these, none that cannot reach a higher point.
     Higher,
+    /// None.
+    No,
 }
 
 /// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
-/// because every chunk starts from a settled cache and needs nothing of the one before but its shapes.
+/// because every chunk starts from a settled cache and needs nothing of the one before but its shapes. Where attention
+/// builds score matrices, more are replayed around every change of the command buffers ([`sampling::unsettled`]).
 ///
 /// # Errors
 /// When the request is empty or mlx-lm could not run the model.
 pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
     let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, Tokens::Higher, &|process, next| {
+    let quantised = request.kv.is_some();
+    let mut found = generation(graph, request, &chunks, Tokens::Higher, &|process, next| {
         let n = chunks.len();
-        let between = if process.replay.scores_at_peak() > 0 { BETWEEN } else { 1 };
+        let scores = quantised || process.replay.scores_at_peak() > 0;
+        let between = if scores { BETWEEN } else { 1 };
         let stride = n.saturating_sub(5).div_ceil(between + 1).max(1);
         n <= WHOLE || next < 2 || next + 3 >= n || (next - 1) % stride == 0
-    })
+    })?;
+    while quantised || found.attention_scratch_bytes > 0 {
+        let more = sampling::unsettled(&chunks, &found.steps);
+        if more.is_empty() {
+            break;
+        }
+        let among = |_: &Process<'_>, i| more.contains(&i);
+        found = found.joined(generation(graph, request, &chunks, Tokens::No, &among)?);
+    }
+    Ok(found)
 }
 
 /// The peak of the end of a generation: the last two chunks and the tokens. It is that of the whole where nothing but the
@@ -159,7 +173,12 @@ pub(super) fn replayed(
             return Ok((process.finish(), true));
         }
     }
-    let steps = request.generate.max(1);
+    if tokens == Tokens::No {
+        let doubtful = process.doubtful;
+        return Ok((process.finish(), doubtful));
+    }
+    // mlx-lm issues the step after the last token before it yields that token (`generate_step`).
+    let steps = request.generate.saturating_add(1);
     for i in 0..steps.min(3) {
         if i == 0 || tokens == Tokens::All || process.may_peak_later(steps) {
             process.decode(i)?;

@@ -4,7 +4,7 @@
 //! ones do not: at any time only a dozen command buffers are outstanding ([`gap`]). Where MLX puts off work of every
 //! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
 
-use super::run::{PeakError, Step};
+use super::run::{PeakError, Phase, Step};
 use super::{Peak, Request};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
@@ -83,7 +83,50 @@ pub(super) fn extended(
     Ok(if linear { second.extended(&third, patterns - 1.0) } else { None })
 }
 
+/// Chunks of a prompt to replay besides those that `steps` lists, none when the highest one is among them.
+///
+/// Score matrices grow with the context. As long as chunks take equally many command buffers, so does what is live at
+/// once. One more means that another one became full earlier and holds less, so that what is live drops. The highest
+/// chunk is therefore the last of all or the last one before such a change; the changes are enclosed by halving.
+pub(super) fn unsettled(chunks: &[u32], steps: &[Step]) -> Vec<usize> {
+    let mut context = 0;
+    let ends = chunks.iter().map(|n| {
+        context += n;
+        context
+    });
+    let mut replayed = steps.iter().filter(|s| s.phase == Phase::Prefill).peekable();
+    let mut known = Vec::new();
+    for (i, end) in ends.enumerate() {
+        if let Some(step) = replayed.next_if(|s| s.context_tokens == end) {
+            known.push((i, step.command_buffers));
+        }
+    }
+    known
+        .windows(2)
+        .filter_map(|pair| match *pair {
+            [(a, before), (b, after)] if before != after && b - a > 1 => Some(a.midpoint(b)),
+            _ => None,
+        })
+        .collect()
+}
+
 impl Peak {
+    /// The peak of two runs that replayed different chunks of one generation.
+    pub(super) fn joined(self, other: Self) -> Self {
+        let (mut high, low) =
+            if other.peak_bytes > self.peak_bytes { (other, self) } else { (self, other) };
+        high.largest_buffer_bytes = high.largest_buffer_bytes.max(low.largest_buffer_bytes);
+        high.resident_bytes = high.resident_bytes.max(low.resident_bytes);
+        high.steps.extend(low.steps);
+        high.steps.sort_by_key(|s| s.context_tokens);
+        let mut highest = (0, 0);
+        for step in &mut high.steps {
+            highest = highest.max((step.peak_bytes, step.scores_bytes));
+            (step.peak_bytes, step.scores_bytes) = highest;
+        }
+        high
+    }
+
     /// The peak of a model with more layers: this one and another are those of models that differ by one unit of
     /// layers, and the result that of one that differs from this one by `units`.
     fn extended(&self, next: &Self, units: f64) -> Option<Self> {
@@ -126,6 +169,27 @@ mod tests {
     use crate::model::catalogue::Catalogue;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn changes_of_command_buffers_are_enclosed() {
+        let chunks = [512; 9];
+        let step = |(chunk, command_buffers): (u32, u32)| Step {
+            phase: Phase::Prefill,
+            tokens: 512,
+            context_tokens: 512 * (chunk + 1),
+            peak_bytes: 0,
+            kv_bytes: 0,
+            state_bytes: 0,
+            scores_bytes: 0,
+            command_buffers,
+        };
+        let more = |known: &[(u32, u32)]| {
+            unsettled(&chunks, &known.iter().copied().map(step).collect::<Vec<_>>())
+        };
+        assert_eq!(more(&[(0, 9), (4, 28), (8, 28)]), [2]);
+        assert_eq!(more(&[(0, 9), (2, 28), (4, 28), (8, 28)]), [1]);
+        assert!(more(&[(0, 9), (1, 28), (2, 28), (4, 28), (8, 28)]).is_empty());
+    }
 
     /// Layers left out change next to nothing, in a model of every type.
     #[test]
