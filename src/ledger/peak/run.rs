@@ -81,7 +81,7 @@ pub(super) enum Tokens {
 
 /// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
 /// because every chunk starts from a settled cache and needs nothing of the one before but its shapes. Where attention
-/// builds score matrices, more are replayed around every change of the command buffers ([`sampling::unsettled`]).
+/// builds score matrices, more are replayed around every change of the command buffers.
 ///
 /// # Errors
 /// When the request is empty or mlx-lm could not run the model.
