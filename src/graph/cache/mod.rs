@@ -7,6 +7,7 @@ mod arrays;
 mod chunked;
 mod compressed;
 mod kv;
+mod mask;
 mod pool;
 mod quantised;
 mod rotating;
@@ -15,6 +16,7 @@ pub use arrays::ArraysCache;
 pub use chunked::ChunkedKvCache;
 pub use compressed::{CompressedCache, CompressedSpec};
 pub use kv::KvCache;
+pub use mask::{causal_mask, plain_mask};
 pub use pool::PoolCache;
 pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
@@ -25,6 +27,7 @@ use super::shape::Shape;
 use super::tape::linalg::Packed;
 use super::tape::{Mask, Source, Tape, Var};
 use crate::model::{DType, Packing};
+use mask::offset_mask;
 
 /// Caches grow in steps of this many tokens.
 pub const STEP: u32 = 256;
@@ -487,46 +490,4 @@ pub fn held_slots(caches: &[Cache], gap: Gap) -> impl Iterator<Item = (u32, Slot
         .zip(0..)
         .filter(move |((i, _), _)| !gap.skips_cache(*i))
         .filter_map(|((_, slot), number)| slot.map(|s| (number, s)))
-}
-
-/// `create_attention_mask` for a cache that has no mask of its own.
-pub fn plain_mask(t: &mut Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
-    if n == 1 {
-        Mask::None
-    } else if as_array || window.is_some_and(|w| n > w) {
-        Mask::Array(causal_mask(t, n, 0, window))
-    } else {
-        Mask::Causal
-    }
-}
-
-fn offset_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>, as_array: bool) -> Mask {
-    if window.is_some() || (n > 1 && as_array) {
-        Mask::Array(causal_mask(t, n, offset, window))
-    } else if n == 1 {
-        Mask::None
-    } else {
-        Mask::Causal
-    }
-}
-
-/// `create_causal_mask`: `[n, offset + n]`, true where a query may see a key.
-pub fn causal_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
-    t.scores(|t| causal_mask_steps(t, n, offset, window))
-}
-
-fn causal_mask_steps(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
-    let keys = t.arange(0, offset.saturating_add(n));
-    let queries = if offset > 0 { t.arange(offset, offset.saturating_add(n)) } else { keys };
-    let queries = t.expand_dims(queries, &[1]);
-    let keys = t.expand_dims(keys, &[0]);
-    let mask = t.binary(Binary::GreaterEqual, queries, keys);
-    match window {
-        None => mask,
-        Some(w) => {
-            let end = t.add(keys, i64::from(w));
-            let near = t.binary(Binary::Less, queries, end);
-            t.binary(Binary::BitwiseAnd, mask, near)
-        }
-    }
 }

@@ -3,7 +3,8 @@
 //!
 //! mlx-lm 0.32.2 cannot quantise its fused projection.
 
-use super::common::{GatedMlp, Heads, Projections, attend_cached};
+use super::attention::{Heads, Projections, attend_cached};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, Norm};
 use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule};

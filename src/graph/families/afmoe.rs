@@ -1,7 +1,8 @@
 //! Trinity (AFMoE): gated attention that rotates in window layers only, norms around both halves of a layer, sigmoid
 //! routing with shared experts.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, OutputGate};
+use super::attention::{Attention, Biases, Heads, NormPlace, OutputGate};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule};
 use super::outline::Outline;
 use super::routed::{Gate, RoutedMlp, experts_or};

@@ -1,6 +1,6 @@
 //! Apertus: norms over each query and key head, an ungated MLP with the xIELU activation.
 
-use super::common::{Attention, Biases, NormPlace};
+use super::attention::{Attention, Biases, NormPlace};
 use super::frame::{FeedForward, PreNorm};
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

@@ -1,7 +1,8 @@
 //! Baichuan-M1: one matrix for queries, keys and values; keys and values are mixed with those of the token before;
 //! some layers have a sliding window and their own number of heads.
 
-use super::common::{GatedMlp, Heads, Projections, attend_cached};
+use super::attention::{Heads, Projections, attend_cached};
+use super::common::GatedMlp;
 use super::frame::{MaskRule, Mixer, PreNorm};
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

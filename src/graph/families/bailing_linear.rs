@@ -1,9 +1,10 @@
 //! Ling Linear (`bailing_moe_linear`) and the first Ling 2.5 (`bailing_hybrid`): lightning attention, a recurrence with a
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
+use super::attention::Heads;
 use super::bailing_moe::{AttentionSettings, MoeSettings, attention_bias, quant_override};
 use super::bailing_v3;
-use super::common::{GatedMlp, Head, Heads, head_dim};
+use super::common::{GatedMlp, Head, head_dim};
 use super::frame::{FeedForward, Mixer};
 use super::lightning::{LightningAttention, LightningSettings, Recurrence};
 use super::mla::{LatentAttention, LatentSettings, MlaDims};

@@ -1,6 +1,7 @@
 //! Ling and Ring (Bailing MoE): fused attention, softmax or sigmoid routing in one compiled function, shared experts.
 
-use super::common::{GatedMlp, Heads};
+use super::attention::Heads;
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::fused::{FusedAttention, Projections};
 use super::moe::{experts, weighted_sum};

@@ -1,7 +1,7 @@
 //! BitNet: ternary weights, four to a byte, multiplied by a custom kernel; norms before the output projections;
 //! squared ReLU. Only embedding and head can be packed further.
 
-use super::common::{Heads, attend_cached};
+use super::attention::{Heads, attend_cached};
 use super::frame::{FeedForward, Mixer, PreNorm};
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

@@ -3,7 +3,8 @@
 //! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
 //! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
 
-use super::common::{GatedMlp, Head, Heads, layer_count_at};
+use super::attention::Heads;
+use super::common::{GatedMlp, Head, layer_count_at};
 use super::frame::{Block, FeedForward, MaskRule, Mixer, Norm};
 use super::fused::{FusedAttention, Projections};
 use super::moe::experts;

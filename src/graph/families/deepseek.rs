@@ -1,6 +1,7 @@
 //! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, layer_count_or};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, layer_count_or};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::experts;
 use super::outline::Outline;

@@ -3,7 +3,7 @@
 //! The indexer scores all earlier tokens with a few small heads and keeps `index_topk` of them. Its keys stand in a
 //! second cache, whose values are zeros of the same shape.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::deepseek_v3::build_with;
 use super::frame::Mixer;
 use super::mla::{MlaDims, position_scores};

@@ -1,6 +1,7 @@
 //! dots.llm1: Qwen3 attention, grouped sigmoid routing whose correction bias is cast with the model.
 
-use super::common::{GatedMlp, Heads, head_dim};
+use super::attention::Heads;
+use super::common::{GatedMlp, head_dim};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::experts;
 use super::outline::Outline;

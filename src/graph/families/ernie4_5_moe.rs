@@ -1,6 +1,7 @@
 //! ERNIE 4.5 MoE: traditional rotation, routed layers between a first and a last index, shared experts.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, head_dim};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, head_dim};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::experts;
 use super::outline::Outline;

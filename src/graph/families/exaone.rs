@@ -1,6 +1,7 @@
 //! EXAONE 3: Llama's block under other names.
 
-use super::common::{Attention, GatedMlp, Projections};
+use super::attention::{Attention, Projections};
+use super::common::GatedMlp;
 use super::frame::PreNorm;
 use super::shell::{Dims, HeadKind, Names, Shell};
 use crate::graph::Built;

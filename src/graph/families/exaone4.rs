@@ -1,8 +1,9 @@
 //! EXAONE 4: norms behind attention and MLP, norms over each query and key head; in the hybrid models most layers
 //! have a sliding window and a rotary embedding, the others neither.
 
+use super::attention::{Attention, Biases, Heads, NormPlace};
 use super::blocks::{Norms, Sandwich};
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::common::GatedMlp;
 use super::frame::MaskRule;
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

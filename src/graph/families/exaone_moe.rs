@@ -1,6 +1,7 @@
 //! EXAONE MoE: window layers that rotate and full layers that do not, grouped sigmoid routing.
 
-use super::common::{Attention, Biases, GatedMlp, Heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::glm4_moe::GroupMoeSettings;
 use super::outline::Outline;

@@ -1,6 +1,7 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a gated MLP.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, layer_count};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, layer_count};
 use super::frame::{Block, FeedForward, MaskRule, Mixer};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
 use super::outline::{Around, Outline};

@@ -1,6 +1,6 @@
 //! Attention with one matrix for queries, keys and values.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::frame::{Mixer, Norm};
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Linear, RopeModule, attend};

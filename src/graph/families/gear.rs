@@ -1,7 +1,8 @@
 //! Gear: gated short convolutions over keys and values between window and full attention; norms with `1 + weight` around
 //! both halves of a layer.
 
-use super::common::{GatedMlp, Heads, NormPlace, kv_heads, prepare};
+use super::attention::{Heads, NormPlace, prepare};
+use super::common::{GatedMlp, kv_heads};
 use super::frame::{MaskRule, Mixer};
 use super::outline::{Around, NormKind, Outline};
 use super::sandwich::Sandwich;

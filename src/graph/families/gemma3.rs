@@ -1,8 +1,9 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
+use super::attention::{Attention, Biases, Heads, NormPlace};
 use super::blocks::{Norms, Residual, Sandwich};
-use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, layer_count};
+use super::common::{GatedMlp, Head, layer_count};
 use super::frame::{Block, Decoder, MaskRule};
 use crate::graph::Built;
 use crate::graph::cache::CacheKind;

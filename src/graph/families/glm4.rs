@@ -1,8 +1,8 @@
 //! GLM-4 (`glm4`, with norms behind attention and MLP too) and its predecessor (`glm`): gate and up projections in one
 //! matrix, adjacent pairs of features rotated.
 
+use super::attention::{Attention, Biases, Heads};
 use super::blocks::{Norms, Residual, Sandwich};
-use super::common::{Attention, Biases, Heads};
 use super::frame::PreNorm;
 use super::mlp::FusedMlp;
 use super::shell::{Dims, HeadKind};

@@ -1,7 +1,8 @@
 //! GLM-4.5 to 4.7 and Solar Open: grouped-query attention with partial rotation, grouped sigmoid routing, dense first
 //! layers.
 
-use super::common::{Attention, Biases, GatedMlp, Heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{GroupMoe, GroupRouting, experts};
 use super::outline::Outline;

@@ -1,8 +1,9 @@
 //! The GPT line: GPT-2, GPT-BigCode (StarCoder, SantaCoder), GPT-NeoX (Pythia), GPT-J. Layer norms, one matrix for
 //! queries, keys and values (not GPT-J), an ungated MLP.
 
+use super::attention::{Attention, Heads, Projections, attend_cached};
 use super::blocks::Parallel;
-use super::common::{Attention, Head, Heads, Projections, attend_cached, kv_heads};
+use super::common::{Head, kv_heads};
 use super::frame::{Block, Mixer, PreNorm};
 use super::mlp::PlainMlp;
 use super::shell::{HeadKind, Names, Shell};

@@ -1,6 +1,7 @@
 //! gpt-oss: alternating window and full attention with sinks, experts with biases and a clipped SwiGLU.
 
-use super::common::{Attention, Biases, Heads, layer_count_or};
+use super::attention::{Attention, Biases, Heads};
+use super::common::layer_count_or;
 use super::frame::{MaskRule, PreNorm};
 use super::mixtral::LogitRouter;
 use super::outline::Outline;

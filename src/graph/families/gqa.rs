@@ -1,7 +1,8 @@
 //! Families that are Llama's block with other biases, defaults or rotary embedding: Seed-OSS, InternLM 3,
 //! ERNIE 4.5, Helium, TeleChat 3.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, kv_heads};
 use super::frame::PreNorm;
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

@@ -1,6 +1,7 @@
 //! Granite: Llama's block with multipliers on embedding, attention, residuals and logits. MiniCPM is similar.
 
-use super::common::{Attention, Biases, GatedMlp};
+use super::attention::{Attention, Biases};
+use super::common::GatedMlp;
 use super::frame::{DividedNorm, PreNorm};
 use super::shell::{Dims, HeadKind};
 use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};

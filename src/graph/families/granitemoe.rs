@@ -1,6 +1,6 @@
 //! Granite MoE: scaled embedding, residuals, attention and logits; softmax over the chosen experts in float32.
 
-use super::common::{Attention, Biases, Heads};
+use super::attention::{Attention, Biases, Heads};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{combine, experts};
 use super::outline::Outline;

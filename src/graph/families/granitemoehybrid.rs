@@ -1,7 +1,8 @@
 //! Granite 4: Mamba-2 and attention layers, each followed by a dense MLP or by routed experts with a shared MLP.
 //! Embedding, residuals and logits are scaled.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, kv_heads};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
 use super::moe::{experts, top_k, weighted_sum};

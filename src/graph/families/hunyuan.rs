@@ -5,7 +5,8 @@
 //! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
 //! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::common::{GatedMlp, Head, Heads, head_dim};
+use super::attention::Heads;
+use super::common::{GatedMlp, Head, head_dim};
 use super::frame::{FeedForward, Norm};
 use super::moe::experts;
 use super::outline::Outline;

@@ -1,7 +1,8 @@
 //! Hunyuan dense: Llama's block with norms over queries and keys behind the rotation, and a rope whose base is raised
 //! by `alpha`.
 
-use super::common::{Attention, Biases, GatedMlp, NormPlace};
+use super::attention::{Attention, Biases, NormPlace};
+use super::common::GatedMlp;
 use super::frame::PreNorm;
 use super::shell::{Dims, HeadKind};
 use crate::graph::Built;

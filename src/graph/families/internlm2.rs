@@ -1,6 +1,7 @@
 //! InternLM 2: Llama's block with one matrix for queries, keys and values, ordered by key head.
 
-use super::common::{GatedMlp, Head, Heads, attend_cached, kv_heads};
+use super::attention::{Heads, attend_cached};
+use super::common::{GatedMlp, Head, kv_heads};
 use super::frame::{Mixer, PreNorm};
 use super::gqa::check_scaling;
 use super::shell::{Dims, HeadKind, Names, Shell};

@@ -1,7 +1,8 @@
 //! IQuest-Coder with loops: the layers run twice; the second time, attention to all keys and values of the first
 //! round and to a window of its own are mixed by a gate per head.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, Head};
 use super::frame::FeedForward;
 use super::shell::Dims;
 use crate::graph::cache::{Cache, CacheKind, KvArray};

@@ -1,13 +1,15 @@
 //! Jamba: Mamba layers with norms on step, B and C, attention without rotation every few layers, routed MLPs in
 //! some layers. The recurrence runs token by token.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, layer_count};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, layer_count};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::{experts, weighted_sum};
 use super::outline::{Around, Outline};
+use super::selective::{Selective, SelectiveSizes};
 use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
+use crate::graph::nn::{Linear, RmsNorm, SwitchGlu, activations};
+use crate::graph::params::ParamBuilder;
 use crate::graph::tape::{Mask, Tape, Var};
 use crate::graph::{Built, Experts, QuantOverride};
 use crate::model::{Config, ConfigError};
@@ -26,7 +28,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: c.opt_dim("max_position_embeddings")?,
     };
-    let mamba = MambaSettings::read(c, width, outline.eps)?;
+    let mamba = sizes(c, width)?;
     let moe = match c.dim("num_experts")? {
         0 | 1 => None,
         _ => Some(experts(c, "num_experts", "num_experts_per_tok")?),
@@ -44,7 +46,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 let mixer = Attention::new(p, "self_attn", width, heads, biases, None);
                 (MaskRule::Full, Box::new(mixer))
             }
-            _ => (MaskRule::None, Box::new(Mamba::new(p, mamba))),
+            _ => (MaskRule::None, Box::new(Mamba::new(p, mamba, eps))),
         };
         let mlp: Box<dyn FeedForward> = match moe {
             Some(experts) if (i + offset) % period == 0 => {
@@ -89,87 +91,52 @@ fn attention_layers(c: &Config) -> Result<Vec<bool>, ConfigError> {
     Ok(layers)
 }
 
-#[derive(Clone, Copy, Debug)]
-struct MambaSettings {
-    width: u64,
-    inner: u64,
-    state: u64,
-    rank: u64,
-    kernel: u64,
-    bias: bool,
-    conv_bias: bool,
-    eps: f64,
-}
-
-impl MambaSettings {
-    fn read(c: &Config, width: u64, eps: f64) -> Result<Self, ConfigError> {
-        let rank = match c.get("mamba_dt_rank") {
-            None => width.div_ceil(16),
-            Some(v) if v == "auto" => width.div_ceil(16),
-            Some(_) => c.positive("mamba_dt_rank")?,
-        };
-        let kernel = c.positive("mamba_d_conv")?;
-        if kernel < 2 {
-            return Err(c.invalid("mamba_d_conv", "a whole number of at least 2"));
-        }
-        Ok(Self {
-            width,
-            inner: c.positive("mamba_expand")? * width,
-            state: c.positive("mamba_d_state")?,
-            rank,
-            kernel,
-            bias: c.bool_or("mamba_proj_bias", false)?,
-            conv_bias: c.bool_or("mamba_conv_bias", true)?,
-            eps,
-        })
+fn sizes(c: &Config, width: u64) -> Result<SelectiveSizes, ConfigError> {
+    let rank = match c.get("mamba_dt_rank") {
+        None => width.div_ceil(16),
+        Some(v) if v == "auto" => width.div_ceil(16),
+        Some(_) => c.positive("mamba_dt_rank")?,
+    };
+    let kernel = c.positive("mamba_d_conv")?;
+    if kernel < 2 {
+        return Err(c.invalid("mamba_d_conv", "a whole number of at least 2"));
     }
+    Ok(SelectiveSizes {
+        width,
+        inner: c.positive("mamba_expand")? * width,
+        state: c.positive("mamba_d_state")?,
+        rank,
+        kernel,
+        bias: c.bool_or("mamba_proj_bias", false)?,
+        conv_bias: c.bool_or("mamba_conv_bias", true)?,
+    })
 }
 
 #[derive(Debug)]
 struct Mamba {
-    settings: MambaSettings,
-    input: Linear,
-    conv: Conv1d,
-    x_proj: Linear,
-    dt_proj: Linear,
-    a_log: ModuleId,
-    d: ModuleId,
-    out: Linear,
+    layer: Selective,
     /// Norms of step, B and C.
     norms: [RmsNorm; 3],
 }
 
 impl Mamba {
-    fn new(p: &mut ParamBuilder, s: MambaSettings) -> Self {
+    fn new(p: &mut ParamBuilder, s: SelectiveSizes, eps: f64) -> Self {
         p.scope("mamba", |p| Self {
-            settings: s,
-            input: Linear::new(p, "in_proj", s.width, 2 * s.inner, s.bias),
-            conv: Conv1d::depthwise(p, "conv1d", s.inner, s.kernel, s.conv_bias),
-            x_proj: Linear::new(p, "x_proj", s.inner, s.rank + 2 * s.state, false),
-            dt_proj: Linear::new(p, "dt_proj", s.rank, s.inner, true),
-            a_log: p.raw("A_log", &[s.inner, s.state]),
-            d: p.raw("D", &[s.inner]),
-            out: Linear::new(p, "out_proj", s.inner, s.width, s.bias),
+            layer: Selective::new(p, s),
             norms: [
-                RmsNorm::new(p, "dt_layernorm", s.rank, s.eps),
-                RmsNorm::new(p, "b_layernorm", s.state, s.eps),
-                RmsNorm::new(p, "c_layernorm", s.state, s.eps),
+                RmsNorm::new(p, "dt_layernorm", s.rank, eps),
+                RmsNorm::new(p, "b_layernorm", s.state, eps),
+                RmsNorm::new(p, "c_layernorm", s.state, eps),
             ],
         })
     }
 
     /// Outputs for all tokens and the state after the last one.
     fn recur(&self, t: &mut Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
-        let s = &self.settings;
-        let a = t.weight(self.a_log);
-        let a = t.exp(a);
-        let a = t.neg(a);
-        let projected = self.x_proj.forward(t, x);
-        let at = [s.rank as u32, (s.rank + s.state) as u32];
-        let parts: [Var; 3] = t.split(projected, &at, -1);
+        let a = self.layer.rates(t);
+        let parts = self.layer.parts(t, x);
         let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
-        let delta = self.dt_proj.forward(t, delta);
-        let [delta] = t.compiled(|t| [activations::softplus(t, delta)]);
+        let delta = self.layer.step(t, delta);
         let input = t.mul(delta, x);
         let input = t.expand_dims(input, &[-1]);
         let b = t.expand_dims(b, &[-2]);
@@ -194,7 +161,7 @@ impl Mamba {
         let c = t.expand_dims(c, &[-1]);
         let y = t.matmul(states, c);
         let y = t.squeeze(y, &[-1]);
-        let d = t.weight(self.d);
+        let d = self.layer.skip(t);
         let skip = t.mul(d, x);
         let y = t.add(y, skip);
         (y, t.at(states, 1, n.saturating_sub(1)))
@@ -203,21 +170,10 @@ impl Mamba {
 
 impl Mixer for Mamba {
     fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        let keep = (self.settings.kernel - 1) as u32;
-        let xz = self.input.forward(t, x);
-        let [x, z] = t.split_equal(xz, -1);
-        let input = match cache.state(0) {
-            Some(past) => t.concat(&[past, x], 1),
-            None => t.pad(x, 1, keep, 0),
-        };
-        let y = self.conv.forward(t, input);
-        let tail = t.last(input, 1, keep);
-        let x = activations::silu(t, y);
-        let (y, state) = self.recur(t, x, cache.state(1));
-        let y = activations::swiglu(t, z, y);
-        cache.set_state(t, 0, tail);
-        cache.set_state(t, 1, state);
-        self.out.forward(t, y)
+        self.layer.mix(t, x, cache, |t, x, state| {
+            let (y, state) = self.recur(t, x, state);
+            (y, Some(state))
+        })
     }
 }
 

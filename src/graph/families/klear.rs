@@ -1,6 +1,7 @@
 //! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
 
-use super::common::{Attention, Biases, GatedMlp, Heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{experts, weighted_sum};
 use super::outline::Outline;

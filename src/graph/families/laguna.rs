@@ -1,7 +1,8 @@
 //! Laguna: window and full layers with their own heads and rotations, a softplus gate per head, sigmoid routing with a
 //! shared expert.
 
-use super::common::{GatedMlp, Heads, NormPlace, layer_count_or, prepare};
+use super::attention::{Heads, NormPlace, prepare};
+use super::common::{GatedMlp, layer_count_or};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::weighted_sum;
 use super::outline::Outline;

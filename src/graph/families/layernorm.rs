@@ -1,7 +1,8 @@
 //! Families with layer norms and separate projections: StarCoder 2 and StableLM.
 
+use super::attention::{Attention, Biases, NormPlace, Precision};
 use super::blocks::Parallel;
-use super::common::{Attention, Biases, GatedMlp, NormPlace, Precision};
+use super::common::GatedMlp;
 use super::frame::{Block, Norm, PreNorm};
 use super::mlp::PlainMlp;
 use super::shell::{Dims, HeadKind};

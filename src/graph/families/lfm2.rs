@@ -1,6 +1,7 @@
 //! LFM2 and LFM2 MoE: gated short convolutions with a few layers of attention between them.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, kv_heads};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::{GatedMlp, kv_heads};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::experts;
 use super::outline::{Around, Outline};

@@ -1,6 +1,6 @@
 //! Lightning attention of the Bailing models: a recurrence `h = h * exp(g) + k^T v` with a constant decay per head.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::outline::Outline;
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Linear, RmsNorm, RopeModule};

@@ -1,6 +1,7 @@
 //! Lille 130M: Llama's block with the norms inside attention and MLP, and one matrix for queries, keys and values.
 
-use super::common::{Attention, GatedMlp, Heads, Projections};
+use super::attention::{Attention, Heads, Projections};
+use super::common::GatedMlp;
 use super::frame::PreNorm;
 use super::shell::{HeadKind, Names, Shell};
 use crate::graph::Built;

@@ -4,7 +4,8 @@
 //! Layers may be full or sliding-window attention (`layer_types`); a `sliding_window` without `layer_types` is
 //! ignored, as mlx-lm does.
 
-use super::common::{Attention, Biases, GatedMlp};
+use super::attention::{Attention, Biases};
+use super::common::GatedMlp;
 use super::frame::{MaskRule, PreNorm};
 use super::shell::{Dims, HeadKind, layer_type_rules, text_config};
 use super::{ministral3, mistral4, shell};

@@ -1,7 +1,8 @@
 //! Llama 4: three layers of chunked attention to one full layer without rotation; one routed expert per token and a
 //! shared one. Only the text model is used.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads, NormPlace, head_dim};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::{GatedMlp, Head, head_dim};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::moe::experts;
 use super::outline::Outline;

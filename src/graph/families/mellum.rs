@@ -1,6 +1,6 @@
 //! Mellum 2: Qwen3 MoE with window and full layers, each kind with its own rotation.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::frame::{MaskRule, PreNorm};
 use super::moe::{SoftmaxMoe, experts};
 use super::outline::Outline;

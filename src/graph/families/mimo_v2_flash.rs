@@ -1,7 +1,8 @@
 //! MiMo-V2-Flash: window and full attention with different heads, values of their own width, sinks; grouped sigmoid
 //! routing.
 
-use super::common::{GatedMlp, Heads};
+use super::attention::Heads;
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::glm4_moe::GroupMoeSettings;
 use super::outline::Outline;

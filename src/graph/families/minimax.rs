@@ -1,7 +1,8 @@
 //! MiniMax M2 and later: norms over the whole query and key projections, partial rotation, sigmoid routing in every
 //! layer with the router in float32.
 
-use super::common::{Attention, Biases, Heads, NormPlace, head_dim};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::head_dim;
 use super::frame::{MaskRule, PreNorm};
 use super::mixtral::gate_at_8_bits;
 use super::moe::experts;

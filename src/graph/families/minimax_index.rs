@@ -1,6 +1,6 @@
 //! The indexer of MiniMax M3: which blocks of keys a query attends to.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::frame::Norm;
 use super::outline::NormKind;
 use crate::graph::cache::Cache;

@@ -1,7 +1,8 @@
 //! MiniMax M3: attention over the best blocks of keys, which a small indexer chooses, in most layers; sigmoid routing
 //! with a shared expert. Only the text model is used.
 
-use super::common::{GatedMlp, Heads, layer_count_or};
+use super::attention::Heads;
+use super::common::{GatedMlp, layer_count_or};
 use super::frame::{FeedForward, MaskRule, Mixer, Norm, PreNorm};
 use super::minimax_index::{BlockIndex, IndexDims};
 use super::mixtral::gate_at_8_bits;

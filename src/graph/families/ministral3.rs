@@ -1,6 +1,7 @@
 //! Ministral 3: Llama's block, with queries that are scaled up at long positions.
 
-use super::common::{Attention, Biases, GatedMlp, Head};
+use super::attention::{Attention, Biases};
+use super::common::{GatedMlp, Head};
 use super::frame::{FeedForward, MaskRule, Norm};
 use super::llama::dims_and_rules;
 use crate::graph::cache::Cache;

@@ -1,7 +1,8 @@
 //! Mistral 4: latent attention whose queries grow with the position (the Llama 4 scale), softmax routing with
 //! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
 
-use super::common::{GatedMlp, Head, Heads, layer_count};
+use super::attention::Heads;
+use super::common::{GatedMlp, Head, layer_count};
 use super::frame::FeedForward;
 use super::ministral3::QueryScale;
 use super::mla::{MlaDims, Query, position_scores};

@@ -1,6 +1,7 @@
 //! Mixtral: Llama's block with softmax over the chosen experts only.
 
-use super::common::{Attention, Biases, Heads, kv_heads, layer_count_or};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{kv_heads, layer_count_or};
 use super::frame::{MaskRule, PreNorm};
 use super::outline::Outline;
 use super::routed::{RoutedMlp, Router, experts_or};

@@ -3,7 +3,7 @@
 //! The cache holds the latent of keys and values and the rotated key part. Prompts expand the latent to keys and
 //! values; single tokens attend in the latent space and expand the result.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::frame::Mixer;
 use crate::graph::cache::Cache;
 use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};

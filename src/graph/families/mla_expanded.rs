@@ -3,7 +3,7 @@
 //! The latent is expanded by `kv_b_proj` before it is stored, so the cache is as large as with one key and value
 //! head per query head.
 
-use super::common::Heads;
+use super::attention::Heads;
 use super::frame::Mixer;
 use super::mla::{MlaDims, Query};
 use crate::graph::cache::Cache;

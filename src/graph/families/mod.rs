@@ -3,6 +3,7 @@
 mod afm7;
 mod afmoe;
 mod apertus;
+mod attention;
 mod baichuan_m1;
 mod bailing_linear;
 mod bailing_moe;
@@ -113,6 +114,7 @@ mod routed;
 mod rwkv7;
 mod sandwich;
 mod scores;
+mod selective;
 mod shell;
 mod spark2_5;
 mod step3p5;

@@ -1,8 +1,9 @@
 //! Muse Glimmer: norms with `1 + weight` around both halves of a layer, norms without weight over queries, keys and
 //! the embedding, gated attention, three sliding-window layers to one full layer without a rotary embedding.
 
+use super::attention::{Attention, Biases, Heads, NormPlace};
 use super::blocks::{Norms, Sandwich};
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::common::GatedMlp;
 use super::frame::{MaskRule, Mixer, Norm};
 use super::gemma::soft_cap;
 use super::shell::{Dims, HeadKind};

@@ -1,7 +1,8 @@
 //! Muse Spark: a float32 residual stream with gated sums, window and full attention with a gate, experts in a narrower
 //! space; most element-wise work is in custom Metal kernels. The vision tower is part of the model.
 
-use super::common::{Head, Heads};
+use super::attention::Heads;
+use super::common::Head;
 use super::frame::MaskRule;
 use super::moe::experts;
 use super::vision_tower;

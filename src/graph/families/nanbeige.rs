@@ -1,6 +1,7 @@
 //! Nanbeige 4: Llama's layers, run several times over, each time with caches of their own.
 
-use super::common::{Attention, Biases, GatedMlp, Head};
+use super::attention::{Attention, Biases};
+use super::common::{GatedMlp, Head};
 use super::frame::{Block, PreNorm};
 use super::shell::Dims;
 use crate::graph::cache::{Cache, CacheKind};

@@ -1,7 +1,7 @@
 //! nanochat: norms without weights, rotation in the other direction and norms behind it, squared ReLU, logits limited
 //! with `tanh`.
 
-use super::common::{Attention, Heads, NormPlace, Projections};
+use super::attention::{Attention, Heads, NormPlace, Projections};
 use super::frame::PreNorm;
 use super::mlp::PlainMlp;
 use super::shell::{Dims, HeadKind, Names, Shell};

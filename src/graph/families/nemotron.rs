@@ -1,6 +1,6 @@
 //! Nemotron and Minitron: layer norms with `1 + weight`, an ungated MLP with squared ReLU, a partly rotated head.
 
-use super::common::{Attention, Biases};
+use super::attention::{Attention, Biases};
 use super::frame::{Norm, PreNorm};
 use super::mlp::PlainMlp;
 use super::shell::{Dims, HeadKind};

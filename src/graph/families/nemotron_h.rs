@@ -1,7 +1,7 @@
 //! Nemotron-H and Nemotron 3: every layer is one of Mamba-2, attention without rotation, MLP or routed experts, the
 //! last optionally in a smaller latent space.
 
-use super::common::{Attention, Biases, Heads};
+use super::attention::{Attention, Biases, Heads};
 use super::frame::{FeedForward, MaskRule, Pointwise, Residual};
 use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
 use super::moe::{GroupRouting, combine, experts};

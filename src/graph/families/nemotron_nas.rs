@@ -1,7 +1,8 @@
 //! Nemotron-NAS (Llama-Nemotron Super and Ultra): Llama's block, where the search has removed attention or MLP of
 //! some layers, replaced them by a single matrix, or changed their size.
 
-use super::common::{Attention, Biases, GatedMlp, Head, Heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, Head};
 use super::frame::{FeedForward, Mixer, Norm};
 use super::mlp::Activation;
 use crate::graph::cache::{Cache, CacheKind};

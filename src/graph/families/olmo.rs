@@ -3,7 +3,7 @@
 //! mlx-lm 0.32.2 adds the mask to the scores, which fails for more than one token at a time, and cannot sample from a
 //! model with a tied head.
 
-use super::common::{Heads, Projections};
+use super::attention::{Heads, Projections};
 use super::frame::{Mixer, PreNorm};
 use super::mlp::FusedMlp;
 use super::shell::{HeadKind, Names, Shell};

@@ -1,6 +1,7 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace, layer_count};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::{GatedMlp, layer_count};
 use super::frame::{Block, FeedForward, MaskRule, Mixer, PreNorm};
 use super::gated_delta::{decay, delta_rule, normalise_keys};
 use super::kimi_delta::{short_conv, zeros};

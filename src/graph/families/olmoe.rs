@@ -1,6 +1,7 @@
 //! OLMoE: norms over the whole query and key projections, softmax-routed experts in every layer.
 
-use super::common::{Attention, Biases, Heads, NormPlace, head_dim, kv_heads};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::{head_dim, kv_heads};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{experts, normalise, weighted_sum};
 use super::outline::Outline;

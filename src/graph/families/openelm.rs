@@ -1,6 +1,6 @@
 //! OpenELM: heads and MLP grow from layer to layer; one matrix for queries, keys and values, one for gate and up.
 
-use super::common::{Heads, attend_cached};
+use super::attention::{Heads, attend_cached};
 use super::frame::{Mixer, PreNorm};
 use super::mlp::FusedMlp;
 use super::shell::{HeadKind, Names, Shell};

@@ -1,8 +1,9 @@
 //! Phi-1, Phi-1.5 and Phi-2 (`phi`), and Phixtral, which has routed experts in place of the MLP: attention in float32
 //! and MLP side by side behind one layer norm.
 
+use super::attention::{Attention, Heads, Precision, Projections};
 use super::blocks::Parallel;
-use super::common::{Attention, Head, Heads, Precision, Projections, kv_heads};
+use super::common::{Head, kv_heads};
 use super::frame::FeedForward;
 use super::mlp::PlainMlp;
 use super::moe;

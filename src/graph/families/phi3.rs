@@ -1,6 +1,6 @@
 //! Phi-3, Phi-3.5 and Phi-4: one matrix for queries, keys and values, one for gate and up; LongRoPE.
 
-use super::common::{Attention, Projections};
+use super::attention::{Attention, Projections};
 use super::frame::PreNorm;
 use super::mlp::FusedMlp;
 use super::shell::{Dims, HeadKind};

@@ -1,7 +1,7 @@
 //! Phi-3-small: layer norms, one matrix for queries, keys and values ordered by key head, block-sparse attention in
 //! every n-th layer, a limited gated activation, a tied head with some logits switched off.
 
-use super::common::{Heads, attend_cached};
+use super::attention::{Heads, attend_cached};
 use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::shell::{Dims, HeadKind, Names, Shell};
 use crate::graph::Built;

@@ -1,6 +1,7 @@
 //! Phi-3.5 MoE: layer norms, biases everywhere in attention, and the sparse mixer as router.
 
-use super::common::{Attention, Biases, Head, Heads, layer_count_or};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{Head, layer_count_or};
 use super::frame::{MaskRule, PreNorm};
 use super::outline::{Around, NormKind, Outline};
 use super::routed::{RoutedMlp, Router, experts_or};

@@ -1,7 +1,8 @@
 //! PLaMo 1: attention and MLP side by side; each key and value head is copied for several query heads.
 
+use super::attention::{Heads, Projections};
 use super::blocks::Parallel;
-use super::common::{GatedMlp, Heads, Projections};
+use super::common::GatedMlp;
 use super::frame::Mixer;
 use super::shell::{Dims, HeadKind, Names, Shell};
 use crate::graph::Built;

@@ -1,6 +1,7 @@
 //! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
 
-use super::common::{Head, Heads, layer_count};
+use super::attention::Heads;
+use super::common::{Head, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Mixer};
 use super::mamba2_mixer::{Mamba2Dims, Recurrence, causal_conv};
 use super::plamo_sandwich::Sandwich;

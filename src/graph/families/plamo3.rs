@@ -1,6 +1,7 @@
 //! PLaMo 3: attention over a window with full attention every few layers, norms around mixer and MLP.
 
-use super::common::{Head, Heads, layer_count};
+use super::attention::Heads;
+use super::common::{Head, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Mixer};
 use super::plamo_sandwich::Sandwich;
 use crate::graph::Built;

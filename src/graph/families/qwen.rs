@@ -1,7 +1,8 @@
 //! Qwen 1 (`qwen`): one matrix for queries, keys and values, attention as wide as `kv_channels` times the heads.
 
+use super::attention::{Attention, Heads, Projections};
 use super::blocks::{Norms, Residual, Sandwich};
-use super::common::{Attention, GatedMlp, Heads, Projections};
+use super::common::GatedMlp;
 use super::shell::{Dims, HeadKind, Names, Shell};
 use crate::graph::Built;
 use crate::graph::nn::{Linear, RmsNorm, RopeModule};

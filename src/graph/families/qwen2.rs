@@ -1,7 +1,8 @@
 //! Qwen2 and Qwen2.5: Llama's block with biases on queries, keys and values. Qwen2-VL and Qwen2.5-VL wrap it.
 //! MiMo is the same build with other defaults.
 
-use super::common::{Attention, Biases, GatedMlp};
+use super::attention::{Attention, Biases};
+use super::common::GatedMlp;
 use super::frame::PreNorm;
 use super::shell::{Dims, HeadKind, text_config};
 use crate::graph::Built;

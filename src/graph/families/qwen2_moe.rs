@@ -1,6 +1,7 @@
 //! Qwen2 MoE: every layer has softmax-routed experts and a shared expert with a gate of its own.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, kv_heads};
+use super::attention::{Attention, Biases, Heads};
+use super::common::{GatedMlp, kv_heads};
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::moe::{experts, weighted_sum};
 use super::outline::Outline;

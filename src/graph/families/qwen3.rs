@@ -1,6 +1,7 @@
 //! Qwen3 dense: Llama's block with norms over each query and key head. Qwen3-VL wraps it.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, NormPlace};
+use super::attention::{Attention, Biases, Heads, NormPlace};
+use super::common::GatedMlp;
 use super::frame::PreNorm;
 use super::shell::{Dims, HeadKind, text_config};
 use crate::graph::Built;

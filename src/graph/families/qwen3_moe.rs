@@ -1,6 +1,7 @@
 //! Qwen3 MoE: Qwen3 attention, softmax-routed experts in all or some layers. The router is packed at 8 bits.
 
-use super::common::{GatedMlp, Head, Heads, layer_count};
+use super::attention::Heads;
+use super::common::{GatedMlp, Head, layer_count};
 use super::frame::{Block, Decoder, FeedForward, MaskRule, PreNorm};
 use super::moe::{SoftmaxMoe, experts};
 use super::qwen3;

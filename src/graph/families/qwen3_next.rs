@@ -1,7 +1,8 @@
 //! Qwen3-Next and Qwen3.5: three gated-delta layers to one layer of gated attention, dense or routed MLPs with a
 //! shared expert. Vision towers and multi-token-prediction layers are dropped, as mlx-lm does.
 
-use super::common::{GatedMlp, Head, Heads, NormPlace, layer_count, prepare};
+use super::attention::{Heads, NormPlace, prepare};
+use super::common::{GatedMlp, Head, layer_count};
 use super::frame::{Block, Decoder, FeedForward, MaskRule, Mixer, PreNorm};
 use super::gated_delta::{DeltaDims, GatedDeltaNet};
 use super::moe::{SoftmaxMoe, experts, weighted_sum};

@@ -3,7 +3,8 @@
 //! The recurrence runs token by token. The output head is the embedding unless the configuration says
 //! `tie_word_embeddings: false`; mlx-lm decides by whether the checkpoint has an `lm_head`.
 
-use super::common::{Head, Heads, layer_count};
+use super::attention::Heads;
+use super::common::{Head, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Mixer};
 use super::gemma3::gelu_gate;
 use crate::graph::Built;

@@ -1,6 +1,7 @@
 //! What stands around the layers of a dense decoder: embedding, final norm and head under a family's names.
 
-use super::common::{Head, Heads, kv_heads, layer_count};
+use super::attention::Heads;
+use super::common::{Head, kv_heads, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Norm};
 use crate::graph::nn::{Embedding, Linear};
 use crate::graph::params::ParamBuilder;

@@ -1,7 +1,8 @@
 //! Spark 2.5: dense; three window layers to one full layer, a fused input projection whose parts are copied, a sigmoid gate
 //! per head, GELU.
 
-use super::common::{GatedMlp, Heads};
+use super::attention::Heads;
+use super::common::GatedMlp;
 use super::frame::{MaskRule, Mixer, PreNorm};
 use super::outline::{Around, Outline};
 use crate::graph::cache::Cache;

@@ -1,7 +1,8 @@
 //! Step 3.5 Flash: window and full attention with different heads and rotations, a gate per head, sigmoid routing with a
 //! shared expert and clamped activations.
 
-use super::common::{Attention, Biases, GatedMlp, Heads, OutputGate};
+use super::attention::{Attention, Biases, Heads, OutputGate};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::outline::Outline;
 use super::qwen3;

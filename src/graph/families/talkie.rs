@@ -1,7 +1,8 @@
 //! Talkie: norms without weights, gains on heads, halves of a layer and logits, the embedding added again in every
 //! layer, a head that is never packed.
 
-use super::common::{Attention, GatedMlp, Heads, NormPlace, Projections};
+use super::attention::{Attention, Heads, NormPlace, Projections};
+use super::common::GatedMlp;
 use super::frame::{FeedForward, Mixer, Norm};
 use super::shell::Dims;
 use crate::graph::cache::{Cache, CacheKind};

@@ -3,7 +3,7 @@
 use super::Settings;
 use super::altup::AltUp;
 use crate::graph::cache::Cache;
-use crate::graph::families::common::Heads;
+use crate::graph::families::attention::Heads;
 use crate::graph::families::frame::MaskRule;
 use crate::graph::nn::{Linear, RmsNorm, RopeModule, UnitNorm, activations, attend};
 use crate::graph::op::{Binary, Unary};

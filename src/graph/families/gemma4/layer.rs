@@ -1,6 +1,7 @@
 //! One layer of Gemma 4.
 
-use super::super::common::{GatedMlp, Heads};
+use super::super::attention::Heads;
+use super::super::common::GatedMlp;
 use super::super::frame::{FeedForward, MaskRule};
 use super::super::moe;
 use super::Settings;
