@@ -21,7 +21,6 @@ pub use pool::PoolCache;
 pub use quantised::QuantisedKvCache;
 pub use rotating::RotatingKvCache;
 
-use super::op::Binary;
 use super::sample::Gap;
 use super::shape::Shape;
 use super::tape::linalg::Packed;

@@ -1,12 +1,11 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
-use super::common::{head_dim, kv_heads};
 use super::frame::{Mixer, Norm};
 use crate::graph::cache::{Cache, KvArray};
 use crate::graph::nn::{Linear, RopeModule, attend};
 use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::tape::{Mask, Tape, Var};
+use crate::model::DType;
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

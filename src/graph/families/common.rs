@@ -1,7 +1,6 @@
 //! What many families share: the gated MLP, the output head, and keys of the configuration.
 
 use super::frame::FeedForward;
-use crate::graph::cache::Cache;
 use crate::graph::nn::activations::{self, Clamp};
 use crate::graph::nn::{Embedding, Linear};
 use crate::graph::params::ParamBuilder;
