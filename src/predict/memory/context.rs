@@ -1,8 +1,8 @@
 //! The longest context that fits, solved from the peak.
 //!
-//! The peak grows almost linearly with the length, so that the search guesses a length between two whose peaks are
-//! known, simulates it, and guesses again. Only certain lengths are tried, the same ones whatever the memory: more memory
-//! then never gives less context.
+//! From chunk to chunk the peak grows linearly with the length, so that the search guesses a length between two whose
+//! peaks are known, simulates it, and guesses again. Only certain lengths are tried, the same ones whatever the memory:
+//! more memory then never gives less context.
 
 use super::default_reserve;
 use crate::graph::Graph;
@@ -38,8 +38,8 @@ pub enum Bound {
 
 /// Longest context that is searched.
 const LONGEST: u32 = 1 << 24;
-/// Simulations of one search at most.
-const PROBES: u32 = 12;
+/// Guesses between two lengths of known peak; what is left then is halved.
+const GUESSES: u32 = 6;
 
 /// Bytes that MLX's peak may reach: the GPU limit, or memory less the reserve and the Python process.
 #[must_use]
@@ -166,16 +166,6 @@ impl Search<'_> {
         Ok((least > self.budget).then_some(least + rest))
     }
 
-    /// A longer length that cannot fit either, and its estimated peak, where the cache of one more chunk is larger than
-    /// what is left. A shorter step need not be higher: the peak may lie in the last whole chunk, and what comes after
-    /// that is for free until it is a chunk of its own.
-    fn chunk_too_long(&self, fits: u32, peak: u64) -> Result<Option<(u32, u32, u64)>, PeakError> {
-        let longer = cell(length(fits).saturating_add(self.request.prefill_step + STEP - 1));
-        let now = self.growth.bytes(length(fits))?;
-        let grows = self.growth.bytes(length(longer))?.saturating_sub(now);
-        Ok((peak + grows > self.budget).then(|| (longer, length(longer), peak + grows)))
-    }
-
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
     /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
     fn whole_fits(&self, total: u32, end: Probe) -> Result<bool, PeakError> {
@@ -186,50 +176,86 @@ impl Search<'_> {
         Ok(peak::peak(self.graph, &request)?.peak_bytes <= self.budget)
     }
 
-    /// The largest total of at most `total` whose whole generation fits; where the whole peaks higher than its end it
-    /// is a little higher, so that few and small steps suffice.
-    fn verified(&self, total: u32, end: Probe) -> Result<u32, PeakError> {
-        let mut total = total;
-        while total > 0 && !self.whole_fits(total, end)? {
-            total = length(cell(total.saturating_sub((total / 64).max(1))));
+    /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
+    /// than its end it is a little higher, so that few steps suffice.
+    fn verified(&self, c: u32, end: Probe) -> Result<u32, PeakError> {
+        if c == 0 || self.whole_fits(length(c), end)? {
+            return Ok(c);
         }
-        Ok(total)
+        let mut even = (c - 1) & !1;
+        while even > 0 && !self.whole_fits(length(even), end)? {
+            even -= 2;
+        }
+        let odd = even + 1;
+        Ok(if odd < c && self.whole_fits(length(odd), end)? { odd } else { even })
     }
 
-    /// The largest length below `top`, which does not fit, whose peak fits. Peaks grow almost linearly with the length,
-    /// so that a guess between a length that fits and one that does not comes close at once.
+    /// Whole chunks of a prompt that ends at the length of a cell.
+    fn whole_chunks(&self, c: u32) -> u32 {
+        let prompt = self.ending_at(length(c)).context_tokens;
+        prompt.saturating_sub(1) / self.request.prefill_step
+    }
+
+    /// The first cell with `chunks` whole chunks or more.
+    fn first_with(&self, chunks: u32) -> u32 {
+        let prompt = chunks.saturating_mul(self.request.prefill_step).saturating_add(1);
+        cell(prompt.saturating_add(self.request.generate_tokens).saturating_sub(1)) + 1
+    }
+
+    /// The first cell after `c` with more whole chunks.
+    fn next_group(&self, c: u32) -> u32 {
+        if c == 0 { 1 } else { self.first_with(self.whole_chunks(c) + 1).max(c + 1) }
+    }
+
+    /// The largest length below `top`, which does not fit, whose peak fits.
+    ///
+    /// The tokens after the last whole chunk may need more than a chunk or next to nothing, and more of them can need
+    /// less, because MLX then commits more often. Lengths that exceed a number of whole chunks by the least are alike in
+    /// this, and their peaks grow linearly: a guess between one that fits and one that does not comes close at once. What
+    /// lies between two such lengths is halved at the same places whatever the memory.
     fn run(&self, top: u32, at_top: Probe, known: Option<&Peak>) -> Result<u32, PeakError> {
         let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
         let mut low = (0, 0, Weights::of(self.graph).active_bytes);
         if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
             let total = self.request.total_tokens().min(top - 1);
-            low = (cell(total), total, known.peak_bytes);
+            let first = self.first_with(self.whole_chunks(cell(total))).min(cell(total));
+            low = (first, total, known.peak_bytes);
         }
         let mut end = at_top;
-        for probe in 0..PROBES {
-            if high.0 <= low.0 + 1 {
+        for probe in 0.. {
+            let next = self.next_group(low.0);
+            if next >= high.0 {
                 break;
             }
             let share = (self.budget.saturating_sub(low.2)) as f64
                 / (high.2.saturating_sub(low.2)).max(1) as f64;
             let guess = f64::from(low.1) + share * f64::from(high.1.saturating_sub(low.1));
-            let middle = low.0 + (high.0 - low.0) / 2;
-            let next = if probe < PROBES / 2 { cell(guess as u32) } else { middle };
-            let next = next.clamp(low.0 + 1, high.0 - 1);
-            let probe = self.peak(length(next))?;
-            if probe.peak <= self.budget {
-                end = probe;
-                low = (next, length(next), probe.peak);
-                if let Some(too_long) = self.chunk_too_long(next, probe.peak)?
-                    && too_long.0 < high.0
-                {
-                    high = too_long;
+            let guess = if probe < GUESSES { cell(guess as u32) } else { low.0.midpoint(high.0) };
+            let guess = self.first_with(self.whole_chunks(guess)).clamp(next, high.0 - 1);
+            let found = self.peak(length(guess))?;
+            if found.peak <= self.budget {
+                end = found;
+                low = (guess, length(guess), found.peak);
+                let next = self.next_group(guess);
+                let grown = self.growth.bytes(length(next))? - self.growth.bytes(length(guess))?;
+                if next < high.0 && found.peak + grown > self.budget {
+                    high = (next, length(next), found.peak + grown);
                 }
             } else {
-                high = (next, length(next), probe.peak);
+                high = (guess, length(guess), found.peak);
             }
         }
-        self.verified(length(low.0), end)
+        let (mut low, mut high) = (low.0, high.0);
+        while high > low + 1 {
+            let middle = low.midpoint(high);
+            let found = self.peak(length(middle))?;
+            if found.peak <= self.budget {
+                (low, end) = (middle, found);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(length(self.verified(low, end)?))
     }
 }
 
