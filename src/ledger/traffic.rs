@@ -34,6 +34,8 @@ pub struct Product {
     pub packing: Option<Packing>,
     /// Kernels launched.
     pub launches: u32,
+    /// How many such products there are: one, and those of layers left out that are like its layer.
+    pub times: u64,
 }
 
 /// Attention over one layer's keys and values.
@@ -57,6 +59,8 @@ pub struct AttentionRead {
     pub flops: f64,
     /// Whether one fused kernel does it.
     pub fused: bool,
+    /// How many such reads there are: one, and those of layers left out that are like its layer.
+    pub times: u64,
 }
 
 /// Traffic of one step.
@@ -119,21 +123,16 @@ impl Traffic {
     }
 
     /// Adds an operation for its layer and for those left out that are like it.
-    fn add_all(&mut self, graph: &Graph, keys: &[bool], gap: Gap, e: &Encoded<'_>) {
-        let times = match e.trace.nodes()[e.node].stage {
+    fn add(&mut self, graph: &Graph, keys: &[bool], gap: Gap, e: &Encoded<'_>) {
+        let node = &e.trace.nodes()[e.node];
+        let dispatches = u64::from(e.dispatches);
+        let times = match node.stage {
             Stage::Layer(layer) => gap.stands_for(layer),
             Stage::Embed | Stage::Head => 1,
         };
-        for _ in 0..times {
-            self.add(graph, keys, e);
-        }
-    }
-
-    fn add(&mut self, graph: &Graph, keys: &[bool], e: &Encoded<'_>) {
-        let node = &e.trace.nodes()[e.node];
-        self.dispatches += u64::from(e.dispatches);
+        self.dispatches += times * dispatches;
         if matches!(node.stage, Stage::Layer(_)) {
-            self.dispatches_in_layers += u64::from(e.dispatches);
+            self.dispatches_in_layers += times * dispatches;
         }
         if e.dispatches == 0 {
             return;
@@ -152,15 +151,15 @@ impl Traffic {
                         kv += read.bytes;
                     }
                 }
-                Origin::Cache(_) => self.state_bytes += read.bytes,
+                Origin::Cache(_) => self.state_bytes += times * read.bytes,
                 Origin::None => {}
             }
         }
-        self.weight_bytes += weights;
-        self.kv_bytes += kv;
-        self.copied_bytes += copied(node_op(e), e);
-        self.note_product(graph, e, matrix, weights);
-        self.note_attention(e, kv);
+        self.weight_bytes += times * weights;
+        self.kv_bytes += times * kv;
+        self.copied_bytes += times * copied(node_op(e), e);
+        self.note_product(graph, e, matrix, weights, times);
+        self.note_attention(e, kv, times);
     }
 
     fn note_product(
@@ -169,11 +168,12 @@ impl Traffic {
         e: &Encoded<'_>,
         matrix: Option<ModuleId>,
         bytes: u64,
+        times: u64,
     ) {
         let node = &e.trace.nodes()[e.node];
         let inputs = e.trace.inputs(node);
         let Some((rows, inner, outer)) = product_shape(e.trace, e.node) else { return };
-        self.flops += 2.0 * rows as f64 * inner as f64 * outer as f64;
+        self.flops += times as f64 * 2.0 * rows as f64 * inner as f64 * outer as f64;
         let Some(module) = matrix else { return };
         let m = graph.params().module(module);
         let weights = match m.packing {
@@ -195,10 +195,11 @@ impl Traffic {
             outer,
             packing: m.packing,
             launches: e.dispatches,
+            times,
         });
     }
 
-    fn note_attention(&mut self, e: &Encoded<'_>, kv: u64) {
+    fn note_attention(&mut self, e: &Encoded<'_>, kv: u64, times: u64) {
         let node = &e.trace.nodes()[e.node];
         let inputs = e.trace.inputs(node);
         let fused = matches!(node.op, Op::Attention { .. });
@@ -207,7 +208,7 @@ impl Traffic {
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
             let pairs = q.dim(0) as f64 * q.dim(1) as f64 * q.dim(2) as f64 * k.dim(2) as f64;
             let flops = 2.0 * pairs * (q.dim(3) as f64 + out.dim(3) as f64);
-            self.flops += flops;
+            self.flops += times as f64 * flops;
             self.attention.push(AttentionRead {
                 stage: node.stage,
                 bytes: kv,
@@ -221,6 +222,7 @@ impl Traffic {
                 key_dim: q.dim(3).into(),
                 flops,
                 fused,
+                times,
             });
         } else if kv > 0 && matches!(node.op, Op::Matmul | Op::QuantizedMatmul { .. }) {
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
@@ -239,6 +241,7 @@ impl Traffic {
                 key_dim: if inner == tokens { out.dim(-1).into() } else { inner.into() },
                 flops: 2.0 * out.elements() as f64 * f64::from(inner),
                 fused,
+                times,
             });
         }
     }
@@ -376,7 +379,7 @@ pub fn step(
     let (mut wanted, held) = replay.load(trace, tokens, &state);
     state.iter().for_each(|&(_, a)| replay.release(a));
     wanted.extend(held.iter().map(|&(_, a)| a));
-    replay.observe(|e| traffic.add_all(graph, &keys, call.gap, &e));
+    replay.observe(|e| traffic.add(graph, &keys, call.gap, &e));
     replay.evaluate(&wanted, true);
     let buffers = replay.command_buffers();
     drop(replay);

@@ -53,6 +53,12 @@ fn states_alone(graph: &Graph) -> bool {
     graph.cache_kinds().iter().all(|k| matches!(k, Kv | Rotating { .. } | Arrays(_)))
 }
 
+/// Whether a model has states and nothing else. Some such models process a prompt token by token, so that one of their
+/// layers takes hundreds of command buffers.
+fn states_only(graph: &Graph) -> bool {
+    graph.cache_kinds().iter().all(|k| matches!(k, CacheKind::Arrays(_)))
+}
+
 /// The peak where MLX puts off work of all layers to the end of a call, as it does for recurrent states that only the
 /// next call needs. What then is live grows by the same with every pattern of layers: it is read off three runs with
 /// more and more layers, and the third must lie where the first two say. `None` where it does not, or where all layers
@@ -61,11 +67,29 @@ pub(super) fn extended(
     graph: &Graph,
     run: impl Fn(Gap) -> Result<Peak, PeakError> + Sync,
 ) -> Result<Option<Peak>, PeakError> {
-    let gap = graph.classes()?.gap(FIRST, LAST);
-    let layers = graph.layers();
+    if !states_alone(graph) {
+        return Ok(None);
+    }
+    let classes = graph.classes()?;
+    if states_only(graph)
+        && let Some((found, least)) = extrapolated(classes.gap(1, 1), graph.layers(), &run)?
+        && least >= OUTSTANDING
+    {
+        return Ok(Some(found));
+    }
+    Ok(extrapolated(classes.gap(FIRST, LAST), graph.layers(), &run)?.map(|(found, _)| found))
+}
+
+/// The peak as three runs with ever fewer layers left out have it, and the fewest command buffers of a pattern in a call
+/// of the prefill.
+fn extrapolated(
+    gap: Gap,
+    layers: u64,
+    run: &(impl Fn(Gap) -> Result<Peak, PeakError> + Sync),
+) -> Result<Option<(Peak, u32)>, PeakError> {
     let gaps = [0, 1, 2].map(|patterns| gap.shortened(patterns));
     let cost: u64 = gaps.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
-    if !states_alone(graph) || gap.patterns() <= 2 || cost >= layers {
+    if gap.patterns() <= 2 || cost >= layers {
         return Ok(None);
     }
     let [first, second, third] = gaps;
@@ -79,8 +103,13 @@ pub(super) fn extended(
             && near(e.resident_bytes, third.resident_bytes)
             && e.phase == third.phase
     });
+    if !linear {
+        return Ok(None);
+    }
+    let pairs = second.steps.iter().zip(&third.steps).filter(|(s, _)| s.phase == Phase::Prefill);
+    let least = pairs.map(|(s, t)| t.command_buffers.saturating_sub(s.command_buffers)).min();
     let patterns = f64::from(gap.patterns());
-    Ok(if linear { second.extended(&third, patterns - 1.0) } else { None })
+    Ok(second.extended(&third, patterns - 1.0).map(|found| (found, least.unwrap_or(0))))
 }
 
 /// Chunks of a prompt to replay besides those that `steps` lists, none when the highest one is among them.

@@ -64,8 +64,8 @@ impl StepFeatures {
         };
         let mut in_products = 0;
         for p in &short.products {
-            in_products += p.bytes;
-            features.add_matrices(stored(p));
+            in_products += p.times * p.bytes;
+            features.add_matrices(stored(p), p.times as f64);
         }
         features.other_bytes = short.weight_bytes.saturating_sub(in_products) as f64;
         features.add_attention(&short, &long);
@@ -74,11 +74,11 @@ impl StepFeatures {
         Ok(features)
     }
 
-    fn add_matrices(&mut self, new: Matrices) {
-        let same = |m: &&mut Matrices| Matrices { launches: 1.0, ..**m } == new;
+    fn add_matrices(&mut self, new: Matrices, times: f64) {
+        let same = |m: &&mut Matrices| Matrices { launches: new.launches, ..**m } == new;
         match self.matrices.iter_mut().find(same) {
-            Some(m) => m.launches += 1.0,
-            None => self.matrices.push(new),
+            Some(m) => m.launches += times,
+            None => self.matrices.push(Matrices { launches: times, ..new }),
         }
     }
 
@@ -87,11 +87,11 @@ impl StepFeatures {
         let matched = short.attention.len() == long.attention.len();
         for (i, read) in long.attention.iter().enumerate() {
             let before = if matched { short.attention.get(i) } else { None };
-            let new = grown(before, read);
-            let same = |a: &&mut Attention| Attention { launches: 1.0, ..**a } == new;
+            let (new, times) = (grown(before, read), read.times as f64);
+            let same = |a: &&mut Attention| Attention { launches: new.launches, ..**a } == new;
             match self.attention.iter_mut().find(same) {
-                Some(a) => a.launches += 1.0,
-                None => self.attention.push(new),
+                Some(a) => a.launches += times,
+                None => self.attention.push(Attention { launches: times, ..new }),
             }
         }
     }
@@ -100,8 +100,8 @@ impl StepFeatures {
         let tokens = f64::from(CHUNK);
         let p = &mut self.prefill;
         for product in prompt.products.iter().filter(|p| p.stage != Stage::Head) {
-            let weights =
-                product.rows as f64 * product.inner as f64 * product.outer as f64 / tokens;
+            let work = product.rows as f64 * product.inner as f64 * product.outer as f64;
+            let weights = product.times as f64 * work / tokens;
             match product.kind {
                 ModuleKind::SwitchLinear => p.expert_weights += weights,
                 _ => p.dense_weights += weights,
