@@ -1,6 +1,6 @@
 //! Fits the speed laws on `data/measurements.csv`: `cargo xtask fit [--check]`.
 //!
-//! Writes `data/coefficients.toml` and `data/cross_validation.csv`, or says whether they are what it would write.
+//! Writes `data/coefficients.json` and `data/cross_validation.csv`, or says whether they are what it would write.
 
 use mlxplan::hardware::Catalogue;
 use mlxplan::validation::dataset::Dataset;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let (file, held_out) = fit_all(&dataset, fitting::hash(&text));
     let files = [
-        ("coefficients.toml", fitting::coefficients_text(&file)?),
+        ("coefficients.json", fitting::coefficients_text(&file)?),
         ("cross_validation.csv", fitting::held_out_text(&held_out)),
     ];
     let mut same = true;

@@ -1,4 +1,4 @@
-//! The fitted coefficients (`data/coefficients.toml`, written by `cargo xtask fit`).
+//! The fitted coefficients (`data/coefficients.json`, written by `cargo xtask fit`).
 
 use super::decode::{self, DecodeLaw};
 use super::interval::{Band, ClassBand};
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// A coefficients file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("coefficients.toml: {0}")]
+#[error("coefficients.json: {0}")]
 pub struct CoefficientsError(String);
 
 /// Measurements of one chip family with one kind of engine.
@@ -61,6 +61,8 @@ impl PerLaw {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoefficientsFile {
+    /// Where the file comes from and how to read it.
+    pub about: Vec<String>,
     /// Hash of `measurements.csv`.
     pub measurements_hash: String,
     /// Deepest context among the decode rows, in tokens.
@@ -95,7 +97,7 @@ pub struct Coefficients {
 }
 
 /// The file that is built in.
-const EMBEDDED: &str = include_str!("../../data/coefficients.toml");
+const EMBEDDED: &str = include_str!("../../data/coefficients.json");
 
 impl Coefficients {
     /// The coefficients that are built in.
@@ -116,10 +118,10 @@ impl Coefficients {
     /// Reads a coefficients file.
     ///
     /// # Errors
-    /// When it is no TOML, lacks a key, or a parameter is implausible.
+    /// When it is no JSON, lacks a key, or a parameter is implausible.
     pub fn parse(text: &str) -> Result<Self, CoefficientsError> {
         let file: CoefficientsFile =
-            toml::from_str(text).map_err(|e| CoefficientsError(e.to_string()))?;
+            serde_json::from_str(text).map_err(|e| CoefficientsError(e.to_string()))?;
         Self::new(file)
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a parameter of a law is before any measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// Name in `coefficients.toml`.
+    /// Name in `coefficients.json`.
     pub name: &'static str,
     /// Prior median.
     pub prior: f64,

@@ -9,6 +9,7 @@ use crate::roofline::fit::{Law, Observation, Regression, Solution};
 use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
 use crate::roofline::parameters::{Fit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Scale of the residuals of the logarithm. Rows of one owner and chip share errors of about this size, so that the
@@ -30,7 +31,7 @@ impl Which {
     /// All laws.
     pub const ALL: [Self; 3] = [Self::Mlx, Self::Gguf, Self::Prefill];
 
-    /// Name in `coefficients.toml` and in evidence.
+    /// Name in `coefficients.json` and in evidence.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -307,7 +308,7 @@ fn digits(x: f64, after: usize) -> f64 {
     format!("{x:.after$e}").parse().unwrap_or(x)
 }
 
-/// Fits everything. Returns the contents of `coefficients.toml` and the held-out predictions.
+/// Fits everything. Returns the contents of `coefficients.json` and the held-out predictions.
 #[must_use]
 pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFile, Vec<HeldOut>) {
     let mut fits = Vec::new();
@@ -345,6 +346,7 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
     let (decode_mlx, decode_gguf, prefill_mlx) = (next(), next(), next());
     let prefill_bands = bands.pop().unwrap_or_default();
     let file = CoefficientsFile {
+        about: ABOUT.map(str::to_owned).to_vec(),
         measurements_hash,
         deepest_tokens: deepest,
         longest_prompt: longest,
@@ -367,15 +369,48 @@ pub fn hash(text: &str) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The text of `coefficients.toml`.
+/// What `coefficients.json` says of itself.
+const ABOUT: [&str; 3] = [
+    "Written by `cargo xtask fit` from data/measurements.csv; do not edit.",
+    "Parameters: src/roofline/decode/parameters.rs and src/roofline/prefill.rs say what each means.",
+    "`sd` and `covariance` are of logarithms; a parameter with sd 0 is not fitted.",
+];
+
+/// The text of `coefficients.json`: one line for each parameter, band, chip and row of a matrix.
 ///
 /// # Errors
-/// When TOML cannot express a value, which does not happen with finite numbers.
-pub fn coefficients_text(file: &CoefficientsFile) -> Result<String, toml::ser::Error> {
-    let head = "# Written by `cargo xtask fit` from data/measurements.csv; do not edit.\n\
-                # Parameters: src/roofline/decode/parameters.rs and src/roofline/prefill.rs say what each means.\n\
-                # `sd` and `covariance` are of logarithms; a parameter with sd 0 is not fitted.\n\n";
-    Ok(format!("{head}{}", toml::to_string(file)?))
+/// When JSON cannot express a value, which does not happen with finite numbers.
+pub fn coefficients_text(file: &CoefficientsFile) -> Result<String, serde_json::Error> {
+    let mut text = String::new();
+    outline(&serde_json::to_value(file)?, 0, &mut text);
+    text.push('\n');
+    Ok(text)
+}
+
+/// Writes a value over several lines, down to the parts without containers of containers.
+fn outline(value: &Value, depth: usize, text: &mut String) {
+    let nested = |v: &Value| v.is_array() || v.is_object();
+    let (brackets, parts): (_, Vec<(Option<&String>, &Value)>) = match value {
+        Value::Array(a) if a.iter().any(nested) => {
+            (['[', ']'], a.iter().map(|v| (None, v)).collect())
+        }
+        Value::Object(o) if o.values().any(nested) => {
+            (['{', '}'], o.iter().map(|(k, v)| (Some(k), v)).collect())
+        }
+        flat => return text.push_str(&flat.to_string()),
+    };
+    text.push(brackets[0]);
+    for (i, (key, part)) in parts.into_iter().enumerate() {
+        text.push_str(if i == 0 { "\n" } else { ",\n" });
+        text.push_str(&"  ".repeat(depth + 1));
+        if let Some(key) = key {
+            text.push_str(&format!("{}: ", json!(key)));
+        }
+        outline(part, depth + 1, text);
+    }
+    text.push('\n');
+    text.push_str(&"  ".repeat(depth));
+    text.push(brackets[1]);
 }
 
 /// The text of `cross_validation.csv`.

@@ -4,7 +4,7 @@ use crate::project::Project;
 use anyhow::Result;
 use xshell::cmd;
 
-/// Runs the example `fit`, optimised: writes `data/coefficients.toml` and `data/cross_validation.csv`, or with `check`
+/// Runs the example `fit`, optimised: writes `data/coefficients.json` and `data/cross_validation.csv`, or with `check`
 /// fails when they are not what it would write.
 pub fn run(project: &Project, check: bool) -> Result<()> {
     let sh = &project.shell;

@@ -34,7 +34,7 @@ enum Task {
     CheckMacos,
     /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
     Docs,
-    /// Fit the speed laws on data/measurements.csv; writes data/coefficients.toml and data/cross_validation.csv
+    /// Fit the speed laws on data/measurements.csv; writes data/coefficients.json and data/cross_validation.csv
     Fit {
         /// Only say whether the committed files are what would be written
         #[arg(long)]

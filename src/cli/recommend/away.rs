@@ -46,11 +46,13 @@ pub(super) fn answer(
     }
     notes.push(format!("list prices in USD, state {}; the smallest memory and SSD of each", AS_OF));
     d.notes(notes.clone());
-    let json = json!({
-        "schema": "mlxplan.recommendation/1", "machine": null, "request": request_json(settings),
-        "needs": needs.iter().map(Need::json).collect::<Vec<_>>(),
-        "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
-    });
+    let json = context.json(|| {
+        Ok(json!({
+            "schema": "mlxplan.recommendation/1", "machine": null, "request": request_json(settings),
+            "needs": needs.iter().map(Need::json).collect::<Vec<_>>(),
+            "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
+        }))
+    })?;
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
