@@ -46,15 +46,16 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, Verdic
     Ok((Answer { json: json(&plan, &report), document: document(&plan, &report) }, verdict))
 }
 
-/// The columns of the table of requirements.
-fn columns() -> Vec<Column> {
+/// The columns of the table of requirements. On a narrow terminal a single Mac is named above it only.
+fn columns(macs: usize) -> Vec<Column> {
+    let mac = Column::text("Mac");
     vec![
-        Column::text("Mac"),
+        if macs == 1 { mac.droppable(2) } else { mac },
         Column::text("workload"),
         Column::text("needs"),
         Column::text("verdict"),
         Column::number("asked"),
-        Column::number("predicted"),
+        Column::number("expected"),
         Column::number("90 %").droppable(1),
         Column::number("chance"),
     ]
@@ -62,11 +63,15 @@ fn columns() -> Vec<Column> {
 
 fn document(plan: &Plan, report: &Report) -> Document {
     let mut d = Document::default();
-    d.heading(format!("{}: {}", plan.name, report.outcome()));
+    let on = match &report.macs[..] {
+        [one] => format!(" on {}", one.found.machine.id),
+        _ => String::new(),
+    };
+    d.heading(format!("{}: {}{on}", plan.name, report.outcome()));
     if plan.resident == Resident::Together {
         d.text("All models in memory at once, each with the peak of its largest workload; workloads of the same model share a process. Speeds are those of one workload at a time.");
     }
-    let mut table = Table::new(columns());
+    let mut table = Table::new(columns(report.macs.len()));
     for mac in &report.macs {
         let id = &mac.found.machine.id;
         if let Some(r) = &mac.found.together {
@@ -110,6 +115,8 @@ fn value_text(kind: Kind, x: f64) -> String {
         Kind::Memory => Bytes(x as u64).to_string(),
         Kind::Context => format!("{x:.0}"),
         Kind::TokS => TokensPerSecond(x).to_string(),
+        // In seconds, as plans have it, and short enough for the table to fit 80 columns.
+        Kind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         Kind::Ttft => Seconds(x).to_string(),
     }
 }
