@@ -35,8 +35,13 @@ pub fn after_prompt(
 /// Tokens of a first call that leaves caches of the same shapes as one of `tokens`: states have the same at any length,
 /// and some models that have nothing else process a prompt token by token.
 fn telling(graph: &Graph, tokens: u32) -> u32 {
-    let states_only = graph.cache_kinds().iter().all(|k| matches!(k, CacheKind::Arrays(_)));
-    if states_only { tokens.min(16) } else { tokens }
+    if states_only(graph) { tokens.min(16) } else { tokens }
+}
+
+/// Whether a model has states and nothing else. Some such models process a prompt token by token, so that one of their
+/// layers takes hundreds of command buffers.
+pub(super) fn states_only(graph: &Graph) -> bool {
+    graph.cache_kinds().iter().all(|k| matches!(k, CacheKind::Arrays(_)))
 }
 
 /// Lengths of the prefill calls for a prompt: `tokens - 1` in chunks of `step`.

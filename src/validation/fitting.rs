@@ -376,7 +376,7 @@ const ABOUT: [&str; 3] = [
     "`sd` and `covariance` are of logarithms; a parameter with sd 0 is not fitted.",
 ];
 
-/// The text of `coefficients.json`: one line for each parameter, band, chip and row of a matrix.
+/// The text of `coefficients.json`: what holds nothing nested stands on one line.
 ///
 /// # Errors
 /// When JSON cannot express a value, which does not happen with finite numbers.

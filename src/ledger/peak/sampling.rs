@@ -9,6 +9,7 @@ use super::{Peak, Request};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
 use crate::graph::{Gap, Graph};
+use crate::ledger::cache::states_only;
 
 /// What is assumed of layers that are left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,12 +52,6 @@ pub(super) fn puts_off_states(graph: &Graph) -> bool {
 fn states_alone(graph: &Graph) -> bool {
     use CacheKind::{Arrays, Kv, Rotating};
     graph.cache_kinds().iter().all(|k| matches!(k, Kv | Rotating { .. } | Arrays(_)))
-}
-
-/// Whether a model has states and nothing else. Some such models process a prompt token by token, so that one of their
-/// layers takes hundreds of command buffers.
-fn states_only(graph: &Graph) -> bool {
-    graph.cache_kinds().iter().all(|k| matches!(k, CacheKind::Arrays(_)))
 }
 
 /// The peak where MLX puts off work of all layers to the end of a call, as it does for recurrent states that only the

@@ -193,7 +193,7 @@ impl Search<'_> {
     /// Whole chunks of a prompt that ends at the length of a cell.
     fn whole_chunks(&self, c: u32) -> u32 {
         let prompt = self.ending_at(length(c)).context_tokens;
-        prompt.saturating_sub(1) / self.request.prefill_step
+        prompt.saturating_sub(1) / self.request.prefill_step.max(1)
     }
 
     /// The first cell with `chunks` whole chunks or more.
@@ -216,9 +216,12 @@ impl Search<'_> {
     fn run(&self, top: u32, at_top: Probe, known: Option<&Peak>) -> Result<u32, PeakError> {
         let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
         let mut low = (0, 0, Weights::of(self.graph).active_bytes);
+        // What was asked for fits, whatever lies before it.
+        let mut least = 0;
         if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
             let total = self.request.total_tokens().min(top - 1);
-            let first = self.first_with(self.whole_chunks(cell(total))).min(cell(total));
+            least = cell(total);
+            let first = self.first_with(self.whole_chunks(least)).min(least);
             low = (first, total, known.peak_bytes);
         }
         let mut end = at_top;
@@ -237,7 +240,8 @@ impl Search<'_> {
                 end = found;
                 low = (guess, length(guess), found.peak);
                 let next = self.next_group(guess);
-                let grown = self.growth.bytes(length(next))? - self.growth.bytes(length(guess))?;
+                let now = self.growth.bytes(length(guess))?;
+                let grown = self.growth.bytes(length(next))?.saturating_sub(now);
                 if next < high.0 && found.peak + grown > self.budget {
                     high = (next, length(next), found.peak + grown);
                 }
@@ -255,7 +259,7 @@ impl Search<'_> {
                 high = middle;
             }
         }
-        Ok(length(self.verified(low, end)?))
+        Ok(length(self.verified(low.max(least), end)?))
     }
 }
 

@@ -172,6 +172,17 @@ proptest! {
     }
 
     #[test]
+    fn what_was_asked_for_lies_within_the_longest_context(cells in 2u32..100, spare in 0u64..50_000_000, step in 0usize..3) {
+        let graph = qwen3(8, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
+        let request = Request { context_tokens: 256 * cells - request.generate_tokens, ..request };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let found = context::within(&graph, &mac, &request, Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
+        prop_assert!(found.tokens >= 256 * cells, "{:?}", found);
+    }
+
+    #[test]
     fn the_bound_that_saves_simulations_changes_nothing(gb in 4.0f64..80.0, layers in 2u32..12, kv in 0usize..2) {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
