@@ -1,8 +1,11 @@
 //! Decode predictions.
 
-use super::{Evidence, Speed, SpeedRequest, Term};
+use super::{Evidence, Speed, Term};
+use crate::estimate::warning::Warning;
+use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::decode_class;
 use crate::roofline::{Bound, Coefficients, Step, StepTime, Target};
+use crate::run::Run;
 use serde::Serialize;
 
 /// A decode speed with everything that explains it.
@@ -26,8 +29,10 @@ pub struct Decode {
     pub terms: Vec<Term>,
     /// What the prediction rests on.
     pub evidence: Evidence,
+    /// Why its interval is wider than its class of measurements says.
+    pub widenings: Vec<Widening>,
     /// Doubts.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The speed at one depth.
@@ -40,14 +45,15 @@ pub struct AtDepth {
 }
 
 impl Speed {
-    fn step(&self, request: &SpeedRequest) -> Step {
+    fn step(&self, run: &Run) -> Step {
+        let work = run.work;
         Step {
-            program: self.engine.program(),
+            program: self.program,
             old_build: false,
-            fp16: request.fp16_activations.unwrap_or(self.features.fp16),
-            generated: f64::from(request.generate_tokens),
-            tokens: f64::from(request.context_tokens) + f64::from(request.generate_tokens) / 2.0,
-            batch: f64::from(request.batch.max(1)),
+            fp16: self.features.fp16,
+            generated: f64::from(work.generate_tokens),
+            tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
+            batch: f64::from(work.batch.max(1)),
         }
     }
 
@@ -57,9 +63,9 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Target,
-        request: &SpeedRequest,
+        run: &Run,
     ) -> StepTime {
-        let step = self.step(request);
+        let step = self.step(run);
         coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
@@ -69,20 +75,23 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Target,
-        request: &SpeedRequest,
+        run: &Run,
     ) -> Decode {
-        let step = self.step(request);
-        let time = self.decode_seconds(coefficients, target, request);
+        let step = self.step(run);
+        let time = self.decode_seconds(coefficients, target, run);
         let seconds = time.total();
         let rate = step.batch / seconds;
         let f = &self.features;
         let read = f.weight_bytes_per_step_of(step.batch);
         let class = decode_class(step.program, f.weight_bytes_per_step(), f.has_experts());
         let band = coefficients.decode_band(class);
-        let evidence = Evidence::of_decode(coefficients, target, self.engine);
+        let law = if self.program.runs_gguf() { "gguf" } else { "mlx" };
+        let evidence = Evidence::of(coefficients, target, law);
+        let doubtful = self.doubtful(target, run, (law, class), run.total_tokens());
+        let widenings = widening::decode(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
-        let width = self.doubts(coefficients, target, request, class, &evidence, &mut warnings);
-        let (interval_80, interval_90) = band.widened(width).around(rate);
+        warnings.extend(widening::warnings(&widenings));
+        let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);
         Decode {
             tokens_per_s: rate,
             interval_80,
@@ -93,6 +102,7 @@ impl Speed {
             bound: time.bound(),
             terms: terms(&time),
             evidence,
+            widenings,
             warnings,
         }
     }
@@ -103,61 +113,15 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Target,
-        request: &SpeedRequest,
+        run: &Run,
         depths: &[u32],
     ) -> Vec<AtDepth> {
         let at = |&context_tokens: &u32| {
-            let request = SpeedRequest { context_tokens, ..*request };
-            let seconds = self.decode_seconds(coefficients, target, &request).total();
-            AtDepth { context_tokens, tokens_per_s: f64::from(request.batch.max(1)) / seconds }
+            let run = run.with_context(context_tokens);
+            let seconds = self.decode_seconds(coefficients, target, &run).total();
+            AtDepth { context_tokens, tokens_per_s: f64::from(run.work.batch.max(1)) / seconds }
         };
         depths.iter().map(at).collect()
-    }
-
-    /// Doubts about a decode prediction, and by how much they widen the logarithmic interval.
-    fn doubts(
-        &self,
-        coefficients: &Coefficients,
-        target: &Target,
-        request: &SpeedRequest,
-        class: &str,
-        evidence: &Evidence,
-        warnings: &mut Vec<String>,
-    ) -> f64 {
-        let file = coefficients.file();
-        let law = if self.engine.program().runs_gguf() { "gguf" } else { "mlx" };
-        let mut width = coefficients.chip_width(law, target, class);
-        evidence.chip_doubt(target, warnings);
-        let end = request.context_tokens.saturating_add(request.generate_tokens);
-        let depth = coefficients.depth_width(f64::from(end));
-        if depth > 1.0 {
-            warnings.push(format!(
-                "no measurement reaches {end} tokens (deepest: {}); the interval is widened",
-                file.deepest_tokens
-            ));
-        }
-        let architecture = coefficients.architecture_width(&self.model_type);
-        if architecture > 1.0 {
-            warnings.push(format!(
-                "no measurement of the model type '{}'; the interval is widened",
-                self.model_type
-            ));
-        }
-        width *= depth * architecture;
-        if request.batch > 1 {
-            width *= 1.5;
-            warnings.push(
-                "batch speeds rest on the physics of the kernels, not on measurements; the interval is widened".to_owned(),
-            );
-        }
-        if self.kv_quantised {
-            width *= 1.2;
-            warnings.push(
-                "no measurement with this quantised cache was fitted; the interval is widened"
-                    .to_owned(),
-            );
-        }
-        width
     }
 }
 
