@@ -1,7 +1,7 @@
 //! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::run::Program;
 use super::warning::Warning;
 use serde::{Serialize, Serializer};
@@ -149,7 +149,7 @@ const ASSUMED_PREFILL: &str = "assumption: no prompt of this program was fitted"
 #[derive(Clone, Copy, Debug)]
 pub enum Chips<'a> {
     /// The fit has seen what was measured on the chips that the machine may have.
-    Candidates(&'a [Target]),
+    Candidates(&'a [Silicon]),
     /// The fit has not seen the chip.
     LeftOut,
 }
@@ -246,7 +246,7 @@ fn chips(coefficients: &Coefficients, d: &Doubtful<'_>, of: Of) -> Vec<Widening>
             return vec![widening(Cause::Chip("this chip".to_owned()), factor)];
         }
     };
-    let one = |target: &Target| {
+    let one = |target: &Silicon| {
         let factor = coefficients.chip_width(d.law, target, d.class);
         let measured = coefficients.evidence(d.law, target).is_some_and(|c| c.configurations > 0);
         (factor > 1.0 || !measured).then(|| {

@@ -4,7 +4,7 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::decode_class;
-use crate::roofline::{Bound, Coefficients, Step, StepTime, Target};
+use crate::roofline::{Bound, Coefficients, Step, StepTime, Silicon};
 use crate::run::Run;
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ impl Speed {
     pub fn decode_seconds(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         run: &Run,
     ) -> StepTime {
         let step = self.step(run);
@@ -74,7 +74,7 @@ impl Speed {
     pub fn decode(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         run: &Run,
     ) -> Decode {
         let step = self.step(run);
@@ -112,7 +112,7 @@ impl Speed {
     pub fn decode_at(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         run: &Run,
         depths: &[u32],
     ) -> Vec<AtDepth> {

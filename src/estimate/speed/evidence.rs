@@ -2,7 +2,7 @@
 
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use serde::Serialize;
 
 /// The measurements behind a prediction.
@@ -19,7 +19,7 @@ pub struct Evidence {
 }
 
 /// Name of a chip family: `M4 Max`.
-pub(in crate::estimate) fn chip_name(target: &Target) -> String {
+pub(in crate::estimate) fn chip_name(target: &Silicon) -> String {
     let word = match target.tier {
         Tier::Phone => " (phone)",
         Tier::Base => "",
@@ -31,7 +31,7 @@ pub(in crate::estimate) fn chip_name(target: &Target) -> String {
 }
 
 impl Evidence {
-    pub(super) fn of(coefficients: &Coefficients, target: &Target, law: &str) -> Self {
+    pub(super) fn of(coefficients: &Coefficients, target: &Silicon, law: &str) -> Self {
         let own = coefficients.evidence(law, target);
         let is_neighbour = |c: &&ChipEvidence| {
             let (generation, tier) = (c.generation == target.generation, c.tier == target.tier);

@@ -17,7 +17,7 @@ use super::widening::{Chips, Doubtful};
 use crate::graph::Graph;
 use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
-use crate::roofline::{Bound, StepFeatures, Target};
+use crate::roofline::{Bound, StepFeatures, Silicon};
 use crate::run::{Program, Run};
 use serde::Serialize;
 
@@ -74,7 +74,7 @@ impl Speed {
     /// What the width of an interval depends on.
     fn doubtful<'a>(
         &'a self,
-        target: &'a Target,
+        target: &'a Silicon,
         run: &Run,
         (law, class): (&'static str, &'static str),
         tokens: u32,

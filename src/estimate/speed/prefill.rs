@@ -5,7 +5,7 @@ use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::prefill_class;
 use crate::roofline::prefill::Prompt;
-use crate::roofline::{Coefficients, PrefillTime, Target};
+use crate::roofline::{Coefficients, PrefillTime, Silicon};
 use crate::run::Run;
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ impl Speed {
     pub fn prefill_seconds(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         run: &Run,
     ) -> PrefillTime {
         let prompt = Prompt {
@@ -54,7 +54,7 @@ impl Speed {
     pub fn prefill(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         run: &Run,
     ) -> Prefill {
         let time = self.prefill_seconds(coefficients, target, run);
