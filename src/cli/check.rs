@@ -8,7 +8,7 @@ use super::{Context, Verdict};
 use crate::advise::check::{
     Kind, LONGEST, Lookup, MacReport, Plan, Remedy, Report, Requirement, Resident, check, read,
 };
-use crate::estimate::{Engine, Outcome, Settings};
+use crate::estimate::Outcome;
 use crate::hardware::catalogue::AS_OF;
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
@@ -169,8 +169,9 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
     notes.push(format!("kept for macOS and other programs: {}", reserve.join(", ")));
     for f in report.macs.iter().flat_map(|m| &m.found.workloads).map(|w| &w.figures) {
         for text in f.decode.warnings.iter().chain(&f.prefill.warnings) {
-            if !notes.contains(text) {
-                notes.push(text.clone());
+            let text = text.to_string();
+            if !notes.contains(&text) {
+                notes.push(text);
             }
         }
     }
@@ -195,13 +196,12 @@ fn mac_json(plan: &Plan, mac: &MacReport) -> Value {
         (&crate::advise::check::Workload, &crate::advise::check::Judged),
         &Vec<Remedy>,
     )| {
-        let settings = Settings { request: w.request, engine: Engine::Mlx, ..Settings::default() };
         let f = &judged.figures;
         let ttft =
-            f.prefill.ttft_at(f.prefill.interval_90, w.request.context_tokens, w.request.batch);
+            f.prefill.ttft_at(f.prefill.interval_90, w.run.work.context_tokens, w.run.work.batch);
         json!({
             "name": w.name, "model": { "id": w.subject.id, "quant": w.subject.quant },
-            "request": request_json(&settings), "needs": w.needs,
+            "request": request_json(&w.run), "needs": w.needs,
             "outcome": judged.outcome(), "probability": judged.probability(),
             "requirements": judged.requirements, "changes": changes,
             "memory": { "peak_bytes": f.memory.peak.peak_bytes, "peak_interval_90_bytes": f.memory.peak_interval_90 },

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod audit;
+mod basis;
 mod bench;
 mod calibrate;
 mod check;
@@ -24,8 +25,8 @@ mod published;
 mod recommend;
 pub mod reference;
 mod report;
+mod run_args;
 mod subjects;
-mod timed;
 mod validate;
 mod welcome;
 

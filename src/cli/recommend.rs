@@ -1,25 +1,22 @@
 //! `mlxplan recommend`: what fits, how fast, and which Mac does it.
 
-mod away;
+mod which_mac;
 
 use super::args::{MachineArgs, RecommendArgs};
-use super::predict::{
-    changes_table, context_text, parts_text, request_json, settings, verdict, wired_notes,
-};
+use super::predict::{changes_table, context_text, parts_text, verdict, wired_notes};
 use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
-use crate::advise::{Candidate, MacChoice, Question, Row, by_size, candidates, macs_for, rows};
-use crate::estimate::memory::{Bound, Fits, Memory};
-use crate::estimate::speed::Engine;
-use crate::estimate::{Opened, Prediction, Settings, Subject};
+use crate::advise::{Candidate, MacChoice, Question, by_size, candidates, macs_for, predictions};
+use crate::estimate::memory::{ContextBound, Fit, Fits, Memory};
+use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run, RunAnswer, Warning};
 use crate::hardware::SpecError;
-use crate::hardware::machine::Machine;
+use crate::hardware::machine::{Machine, MachineSummary};
 use crate::model::Scheme;
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// Macs listed at most.
 const MACS: usize = 12;
@@ -30,7 +27,7 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
-    let settings = settings(&args.run, Engine::Mlx)?;
+    let run = args.run.run(Program::MlxLm)?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {
@@ -45,13 +42,13 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ve
     let (machine, wanted) = (machine?, wanted?);
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {
-            let answer = on_machine(context, &wanted, &machine, &settings);
+            let answer = on_machine(context, &wanted, &machine, &run);
             // Freed beside the printing.
             rayon::spawn(|| drop(wanted));
             answer
         }
-        (Some(wanted), Err(why)) => away::answer(context, wanted, &why, &settings),
-        (None, Ok(machine)) => overview(context, &machine, &settings),
+        (Some(wanted), Err(why)) => which_mac::answer(context, wanted, &why, &run),
+        (None, Ok(machine)) => overview(context, &machine, &run),
         (None, Err(why)) => Err(anyhow::Error::from(*why)),
     }
 }
@@ -110,75 +107,101 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
                     candidates.extend(in_format(&subject, scheme, &sources));
                 }
             }
-            candidates.insert(0, Candidate { subject });
+            candidates.insert(0, Candidate { model: subject });
             Ok(Wanted { title, candidates, notes })
         }
     }
 }
 
 fn in_format(
-    subject: &Subject,
+    subject: &OpenedModel,
     scheme: Scheme,
     sources: &crate::estimate::Sources<'_, '_>,
 ) -> Option<Candidate> {
-    let subject = Subject::from_source(subject.source.clone(), Some(scheme), sources).ok()?;
-    Some(Candidate { subject })
+    let subject = OpenedModel::from_source(subject.source.clone(), Some(scheme), sources).ok()?;
+    Some(Candidate { model: subject })
 }
 
 fn on_machine(
     context: &Context,
     wanted: &Wanted,
     machine: &Machine,
-    settings: &Settings,
+    run: &Run,
 ) -> Result<(Answer, Verdict)> {
     let coefficients = Coefficients::embedded()?;
-    let question = Question { machine, coefficients, settings };
-    let rows = rows(question, &wanted.candidates)?;
+    let question = Question { machine, coefficients, run };
+    let rows = predictions(question, &wanted.candidates)?;
     let mut d = Document::default();
     d.heading(format!("{}  on  {}", wanted.title, machine.name));
-    d.text(run_text(settings));
+    d.text(run_text(run));
     d.table(table(&rows));
     if let [row] = &rows[..] {
-        d.pairs(details(&row.prediction));
+        d.pairs(details(row));
     }
     d.notes(notes(&wanted.notes, &rows, machine));
     changes(&mut d, &rows);
-    let nothing = rows
-        .iter()
-        .all(|r| r.prediction.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No));
+    let nothing =
+        rows.iter().all(|r| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No));
     let instead = if nothing { others(context, question, &mut d)? } else { Vec::new() };
-    let bigger = match wanted.candidates.last() {
-        Some(smallest) if nothing => {
-            let macs = macs_for(&context.catalogue, coefficients, &smallest.subject, settings)?;
-            let subject = &smallest.subject;
-            d.heading(format!(
-                "Macs that run {} {}, cheapest first",
-                short(&subject.id),
-                format_name(&subject.quant)
-            ));
-            d.table(macs_table(&macs, FEW_MACS));
-            macs.iter().take(FEW_MACS).map(mac_json).collect()
-        }
+    let macs = match wanted.candidates.last() {
+        Some(smallest) if nothing => bigger_macs(context, question, &smallest.model, &mut d)?,
         _ => Vec::new(),
     };
-    let best = rows.iter().map(|r| verdict(r.prediction.memory.as_ref())).min_by_key(|v| match v {
+    let best = rows.iter().map(|r| verdict(r.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
         Verdict::No => 2,
     });
-    let json = context.json(|| {
-        Ok(json!({
-            "schema": "mlxplan.recommendation/1", "machine": machine.summary(),
-            "request": request_json(settings),
-            "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?, "notes": wanted.notes,
-            "instead": instead, "macs": bigger,
-        }))
-    })?;
+    let recommendation = Recommendation {
+        schema: RECOMMENDATION,
+        machine: machine.summary(),
+        request: RunAnswer::of(run, None),
+        choices: rows,
+        notes: wanted.notes.clone(),
+        instead,
+        macs,
+    };
+    let json = context.json(|| Ok(serde_json::to_value(&recommendation)?))?;
     Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
 }
 
+/// The Macs that run a model that does not fit, the cheapest first.
+fn bigger_macs(
+    context: &Context,
+    q: Question<'_>,
+    model: &OpenedModel,
+    d: &mut Document,
+) -> Result<Vec<MacAnswer>> {
+    let macs = macs_for(&context.catalogue, q.coefficients, model, q.run)?;
+    d.heading(format!(
+        "Macs that run {} {}, cheapest first",
+        short(&model.id),
+        format_name(&model.quant)
+    ));
+    d.table(macs_table(&macs, FEW_MACS));
+    Ok(macs.iter().take(FEW_MACS).map(MacAnswer::from).collect())
+}
+
+/// `mlxplan.recommendation/1`: what to run on a Mac.
+#[derive(Debug, Serialize)]
+struct Recommendation {
+    schema: &'static str,
+    machine: MachineSummary,
+    request: RunAnswer,
+    /// The models and formats that match, as predicted.
+    choices: Vec<Prediction>,
+    notes: Vec<String>,
+    /// Popular models that fit, where none of the choices does.
+    instead: Vec<Prediction>,
+    /// Macs that run the smallest choice, where none of the choices fits.
+    macs: Vec<MacAnswer>,
+}
+
+/// The name of the schema.
+const RECOMMENDATION: &str = "mlxplan.recommendation/1";
+
 /// The largest models that do fit.
-fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result<Vec<Value>> {
+fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result<Vec<Prediction>> {
     let mut rows = by_size(question, context.models()?, &context.sources(None)?)?;
     rows.reverse();
     rows.truncate(FEW_MODELS);
@@ -186,39 +209,37 @@ fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result
         d.heading("Popular models that fit instead, the largest first");
         d.table(table(&rows));
     }
-    rows.iter().map(row_json).collect()
+    Ok(rows)
 }
 
-fn overview(
-    context: &Context,
-    machine: &Machine,
-    settings: &Settings,
-) -> Result<(Answer, Verdict)> {
-    let question = Question { machine, coefficients: Coefficients::embedded()?, settings };
+fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, Verdict)> {
+    let question = Question { machine, coefficients: Coefficients::embedded()?, run };
     let rows = by_size(question, context.models()?, &context.sources(None)?)?;
     let mut d = Document::default();
     d.heading(format!("By size, the most popular models on  {}", machine.name));
-    d.text(run_text(settings));
+    d.text(run_text(run));
     d.table(table(&rows));
     let notes_of_choice =
         ["of each size class the most downloaded model, in the most precise format that fits \
          (8, 6, 5, 4, 3 bit); --model names any other"
             .to_owned()];
     d.notes(notes(&notes_of_choice, &rows, machine));
-    let json = context.json(|| {
-        Ok(json!({
-            "schema": "mlxplan.recommendation/1", "machine": machine.summary(),
-            "request": request_json(settings),
-            "choices": rows.iter().map(row_json).collect::<Result<Vec<_>>>()?,
-            "notes": notes_of_choice,
-        }))
-    })?;
+    let recommendation = Recommendation {
+        schema: RECOMMENDATION,
+        machine: machine.summary(),
+        request: RunAnswer::of(run, None),
+        choices: rows,
+        notes: notes_of_choice.to_vec(),
+        instead: Vec::new(),
+        macs: Vec::new(),
+    };
+    let json = context.json(|| Ok(serde_json::to_value(&recommendation)?))?;
     Ok((Answer { json, document: d }, Verdict::Ok))
 }
 
-pub(super) fn run_text(settings: &Settings) -> String {
-    let r = settings.request;
-    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
+pub(super) fn run_text(run: &Run) -> String {
+    let r = run.work;
+    let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
     format!(
         "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
@@ -243,16 +264,16 @@ pub(super) fn short(id: &str) -> &str {
 /// A column of the table of choices.
 type Cell = fn(&Prediction) -> String;
 
-fn table(rows: &[Row]) -> Table {
-    let first = rows.first().map(|r| r.prediction.model.as_str());
-    let one_model = rows.iter().all(|r| Some(r.prediction.model.as_str()) == first);
+fn table(rows: &[Prediction]) -> Table {
+    let first = rows.first().map(|r| r.model.id.as_str());
+    let one_model = rows.iter().all(|r| Some(r.model.id.as_str()) == first);
     let format = Column::text("format");
     let mut columns: Vec<(Column, Cell)> = if one_model {
-        vec![(format, |p| format_name(&p.quant))]
+        vec![(format, |p| format_name(&p.model.quant))]
     } else {
         vec![
-            (Column::text("model"), |p| short(&p.model).to_owned()),
-            (format.droppable(2), |p| format_name(&p.quant)),
+            (Column::text("model"), |p| short(&p.model.id).to_owned()),
+            (format.droppable(2), |p| format_name(&p.model.quant)),
         ]
     };
     columns
@@ -260,7 +281,7 @@ fn table(rows: &[Row]) -> Table {
     let (columns, cells): (Vec<Column>, Vec<Cell>) = columns.into_iter().unzip();
     let mut table = Table::new(columns);
     for row in rows {
-        table.row(cells.iter().map(|cell| cell(&row.prediction)));
+        table.row(cells.iter().map(|cell| cell(row)));
     }
     table
 }
@@ -279,8 +300,8 @@ const FIGURES: [(&str, u8, Cell); 7] = [
         format!("{soon}–{late}")
     }),
     ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
-    ("context", 1, |p| match p.max_context {
-        Some(c) if c.bound == Bound::Memory => format!("{}*", c.tokens),
+    ("context", 1, |p| match p.context.map(|c| c.at_most) {
+        Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
         Some(c) => c.tokens.to_string(),
         None => "?".to_owned(),
     }),
@@ -300,14 +321,14 @@ fn details(p: &Prediction) -> Vec<(String, String)> {
             format!("90 % {low}–{high}; GPU limit {}", p.machine.gpu_limit.bytes),
         ));
     }
-    if let Some(c) = p.max_context {
+    if let Some(c) = p.context.map(|c| c.at_most) {
         pairs.push(("max context".to_owned(), context_text(c)));
     }
     pairs.push(("basis".to_owned(), p.decode.evidence.text.clone()));
     pairs
 }
 
-fn notes(own: &[String], rows: &[Row], machine: &Machine) -> Vec<String> {
+fn notes(own: &[String], rows: &[Prediction], machine: &Machine) -> Vec<String> {
     let limit = &machine.gpu_limit;
     let mut notes = own.to_vec();
     let range = if limit.range[0] == limit.range[1] {
@@ -316,7 +337,7 @@ fn notes(own: &[String], rows: &[Row], machine: &Machine) -> Vec<String> {
         format!(", {}–{} by macOS version", limit.range[0], limit.range[1])
     };
     notes.push(format!("GPU memory limit {}{range}", limit.bytes));
-    if rows.iter().any(|r| r.prediction.max_context.is_some_and(|c| c.bound == Bound::Memory)) {
+    if rows.iter().any(|r| r.context.is_some_and(|c| c.at_most.bound == ContextBound::Memory)) {
         notes.push(
             "context: the longest that fits; * ended by memory, others by the model".to_owned(),
         );
@@ -326,48 +347,39 @@ fn notes(own: &[String], rows: &[Row], machine: &Machine) -> Vec<String> {
 }
 
 /// The doubts of all rows; those of some rows only say which.
-fn warnings(rows: &[Row]) -> Vec<String> {
-    let mut seen: Vec<(&String, Vec<&str>)> = Vec::new();
+fn warnings(rows: &[Prediction]) -> Vec<String> {
+    let mut seen: Vec<(&Warning, Vec<&str>)> = Vec::new();
     for row in rows {
-        for text in &row.prediction.warnings {
+        for text in &row.warnings {
             match seen.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, models)) => models.push(short(&row.prediction.model)),
-                None => seen.push((text, vec![short(&row.prediction.model)])),
+                Some((_, models)) => models.push(short(&row.model.id)),
+                None => seen.push((text, vec![short(&row.model.id)])),
             }
         }
     }
     let of_all = |models: &[&str]| models.len() == rows.len();
     seen.into_iter()
-        .map(
-            |(text, models)| {
-                if of_all(&models) {
-                    text.clone()
-                } else {
-                    format!("{}: {text}", models.join(", "))
-                }
-            },
-        )
+        .map(|(text, models)| {
+            if of_all(&models) {
+                text.to_string()
+            } else {
+                format!("{}: {text}", models.join(", "))
+            }
+        })
         .collect()
 }
 
 /// The changes that help the rows that do not fit.
-fn changes(d: &mut Document, rows: &[Row]) {
-    for row in rows.iter().filter(|r| !r.changes.is_empty()) {
-        let p = &row.prediction;
+fn changes(d: &mut Document, rows: &[Prediction]) {
+    for p in rows.iter().filter(|p| !p.changes.is_empty()) {
         d.text(format!(
             "What would help {} {}, the cheapest first:",
-            short(&p.model),
-            format_name(&p.quant)
+            short(&p.model.id),
+            format_name(&p.model.quant)
         ));
-        d.table(changes_table(&row.changes));
-        d.notes(wired_notes(&row.changes));
+        d.table(changes_table(&p.changes));
+        d.notes(wired_notes(&p.changes));
     }
-}
-
-fn row_json(row: &Row) -> Result<Value> {
-    let mut json = row.prediction.json();
-    json["memory"]["changes"] = serde_json::to_value(&row.changes)?;
-    Ok(json)
 }
 
 fn macs_table(macs: &[MacChoice], most: usize) -> Table {
@@ -400,15 +412,47 @@ fn macs_table(macs: &[MacChoice], most: usize) -> Table {
     table
 }
 
-fn mac_json(m: &MacChoice) -> Value {
-    json!({
-        "mac": m.mac, "machine": m.machine.summary(), "usd_now": m.usd_now, "usd_launch": m.usd_launch,
-        "fits": m.memory.judgement.fits, "verdict": m.memory.judgement.verdict,
-        "peak_bytes": m.memory.peak.peak_bytes,
-        "decode": {
-            "tokens_per_s": m.decode.tokens_per_s, "interval_80": m.decode.interval_80,
-            "interval_90": m.decode.interval_90,
-        },
-        "prefill": { "tokens_per_s": m.prefill.tokens_per_s, "ttft_s": m.prefill.ttft_s },
-    })
+/// A Mac that runs a model.
+#[derive(Debug, Serialize)]
+struct MacAnswer {
+    mac: String,
+    machine: MachineSummary,
+    usd_now: Option<u32>,
+    usd_launch: Option<u32>,
+    fits: Fit,
+    peak_bytes: u64,
+    decode: DecodeRate,
+    prefill: PrefillRate,
+}
+
+#[derive(Debug, Serialize)]
+struct DecodeRate {
+    tokens_per_s: f64,
+    interval_80: [f64; 2],
+    interval_90: [f64; 2],
+}
+
+#[derive(Debug, Serialize)]
+struct PrefillRate {
+    tokens_per_s: f64,
+    ttft_s: f64,
+}
+
+impl From<&MacChoice> for MacAnswer {
+    fn from(m: &MacChoice) -> Self {
+        Self {
+            mac: m.mac.clone(),
+            machine: m.machine.summary(),
+            usd_now: m.usd_now,
+            usd_launch: m.usd_launch,
+            fits: m.memory.judgement.verdict,
+            peak_bytes: m.memory.peak.peak_bytes,
+            decode: DecodeRate {
+                tokens_per_s: m.decode.tokens_per_s,
+                interval_80: m.decode.interval_80,
+                interval_90: m.decode.interval_90,
+            },
+            prefill: PrefillRate { tokens_per_s: m.prefill.tokens_per_s, ttft_s: m.prefill.ttft_s },
+        }
+    }
 }

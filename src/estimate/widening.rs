@@ -1,9 +1,9 @@
 //! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
+use super::warning::Warning;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::Program;
-use super::warning::Warning;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -36,6 +36,17 @@ pub enum Of {
     Decode,
     /// Prompt tokens per second.
     Prefill,
+}
+
+impl Of {
+    /// The word in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+        }
+    }
 }
 
 /// Why an interval is wider.
@@ -138,7 +149,8 @@ impl Serialize for Cause {
 /// Where the factors of chips come from.
 const HELD_OUT: &str = "fits that have not seen the chip (cargo xtask fit)";
 /// Where the factors of lengths come from.
-const LENGTH: &str = "assumption: half of the logarithm of how far the length lies beyond what was measured";
+const LENGTH: &str =
+    "assumption: half of the logarithm of how far the length lies beyond what was measured";
 /// Where the factor of model types comes from.
 const ARCHITECTURE: &str = "assumption: unseen model types lie a fifth further off";
 const ASSUMED_BATCH: &str = "assumption: no measured batch was fitted";
@@ -259,5 +271,10 @@ fn chips(coefficients: &Coefficients, d: &Doubtful<'_>, of: Of) -> Vec<Widening>
             widening(cause, factor)
         })
     };
-    candidates.iter().filter_map(one).max_by(|a, b| a.factor.total_cmp(&b.factor)).into_iter().collect()
+    candidates
+        .iter()
+        .filter_map(one)
+        .max_by(|a, b| a.factor.total_cmp(&b.factor))
+        .into_iter()
+        .collect()
 }

@@ -1,11 +1,12 @@
 //! The fitted coefficients (`data/coefficients.json`, written by `cargo xtask fit`).
 
+use super::Silicon;
 use super::decode::{self, DecodeLaw};
 use super::interval::{Band, ClassBand};
 use super::parameters::LawFit;
 use super::prefill::{self, PrefillLaw};
-use super::{Program, Silicon};
 use crate::hardware::Tier;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use thiserror::Error;

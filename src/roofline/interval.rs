@@ -1,6 +1,6 @@
 //! Multiplicative prediction intervals from left-out clusters.
 
-use super::Program;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 
 /// Factors on a predicted rate: the lower and upper ends of the interval are `rate * low` and `rate * high`.

@@ -9,8 +9,9 @@
 
 use super::features::StepFeatures;
 use super::parameters::Spec;
-use super::{Bound, Program, Silicon};
+use super::{Bound, Silicon};
 use crate::hardware::Tier;
+use crate::run::Program;
 
 macro_rules! parameters {
     ($($id:ident $name:literal $prior:literal $sd:literal $low:literal $high:literal $meaning:literal;)*) => {

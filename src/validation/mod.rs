@@ -3,7 +3,6 @@
 pub mod baselines;
 pub mod dataset;
 pub mod evaluate;
-pub mod evidence;
 pub mod fitting;
 pub mod join;
 pub mod measurement;
@@ -11,4 +10,4 @@ pub mod score;
 
 pub use evaluate::{Basis, Metric, Tools, Validation};
 pub use join::{Joined, Reason, join};
-pub use measurement::{Engine, EngineKind, Measurement, ReadError, read};
+pub use measurement::{Measurement, ReadError, read};

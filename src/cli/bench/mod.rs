@@ -18,10 +18,10 @@ use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
 use crate::bench::summary::{compare, summarise};
 use crate::bench::trial::case_name;
 use crate::bench::{Trial, plots, predicted};
-use crate::estimate::Engine;
 use crate::hardware::{probe, spec};
 use crate::report::Answer;
 use crate::roofline::{Coefficients, Silicon as Hardware};
+use crate::run::Program;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use args::{BenchArgs, EngineArg, PlotFormat, ProtocolArgs};
 use engines::{Connected, LABELS};
@@ -292,7 +292,7 @@ fn predict(context: &Context, args: &BenchArgs, record: &mut Record) {
     let target = Hardware::of(&machine);
     for e in &record.engines {
         let server = e.server.as_ref();
-        let engine = server.and_then(|s| s.engine()).unwrap_or(Engine::Mlx);
+        let engine = server.and_then(|s| s.engine()).unwrap_or(Program::MlxLm);
         let named = server.map(|s| s.model.id.as_str()).or(e.model.as_deref());
         let Some(name) = args.model_as.as_deref().or(named).filter(|n| !n.is_empty()) else {
             record.notes.push(format!(
@@ -303,7 +303,7 @@ fn predict(context: &Context, args: &BenchArgs, record: &mut Record) {
         };
         // A name given with --as says how the model is quantised; GGUF formats come from the server.
         let quant = server.and_then(|s| s.model.quant.as_deref());
-        let quant = quant.filter(|_| args.model_as.is_none() || engine.program().runs_gguf());
+        let quant = quant.filter(|_| args.model_as.is_none() || engine.runs_gguf());
         match context.known(name, quant, engine) {
             Ok(known) => record.predicted.extend(predicted::predict(
                 &record.summary,

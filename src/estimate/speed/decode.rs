@@ -1,10 +1,11 @@
 //! Decode predictions.
 
 use super::{Evidence, Speed, Term};
+use crate::estimate::basis::Timing;
 use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::decode_class;
-use crate::roofline::{Bound, Coefficients, Step, StepTime, Silicon};
+use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
 use crate::run::Run;
 use serde::Serialize;
 
@@ -44,10 +45,33 @@ pub struct AtDepth {
     pub tokens_per_s: f64,
 }
 
+impl Decode {
+    /// Takes what was timed instead of what the laws say.
+    pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
+        let rates = timing.decode.rates(1.0);
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.seconds_per_token = timing.decode.seconds;
+        self.evidence.text = timing.text();
+        self.widenings.clear();
+    }
+}
+
+impl AtDepth {
+    /// Takes what was timed at this depth, if anything was.
+    pub(in crate::estimate) fn take(&mut self, timing: Option<&Timing>) {
+        let timed = timing.and_then(|t| t.at_depth.iter().find(|(d, _)| *d == self.context_tokens));
+        if let Some((_, timed)) = timed {
+            self.tokens_per_s = timed.rates(1.0).rate;
+        }
+    }
+}
+
 impl Speed {
-    fn step(&self, run: &Run) -> Step {
+    fn step(&self, run: &Run) -> DecodeStep {
         let work = run.work;
-        Step {
+        DecodeStep {
             program: self.program,
             old_build: false,
             fp16: self.features.fp16,
@@ -71,12 +95,7 @@ impl Speed {
 
     /// Decode speed on a machine.
     #[must_use]
-    pub fn decode(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        run: &Run,
-    ) -> Decode {
+    pub fn decode(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Decode {
         let step = self.step(run);
         let time = self.decode_seconds(coefficients, target, run);
         let seconds = time.total();

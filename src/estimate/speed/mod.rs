@@ -17,7 +17,7 @@ use super::widening::{Chips, Doubtful};
 use crate::graph::Graph;
 use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
-use crate::roofline::{Bound, StepFeatures, Silicon};
+use crate::roofline::{Bound, Silicon, StepFeatures};
 use crate::run::{Program, Run};
 use serde::Serialize;
 

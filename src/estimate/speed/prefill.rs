@@ -1,10 +1,11 @@
 //! Prefill predictions.
 
 use super::{Evidence, Speed, Term};
+use crate::estimate::basis::Timing;
 use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::prefill_class;
-use crate::roofline::prefill::Prompt;
+use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, PrefillTime, Silicon};
 use crate::run::Run;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde::Serialize;
 /// A prefill speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prefill {
-    /// Prompt tokens per second, of all sequences together.
+    /// PrefillPrompt tokens per second, of all sequences together.
     pub tokens_per_s: f64,
     /// Time to first token: the prompt and the first decode step.
     pub ttft_s: f64,
@@ -30,6 +31,20 @@ pub struct Prefill {
     pub warnings: Vec<Warning>,
 }
 
+impl Prefill {
+    /// Takes what was timed instead of what the law says, if prompts were.
+    pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
+        let Some(prompt) = &timing.prompt else { return };
+        let rates = prompt.rates();
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.ttft_s = prompt.ttft().0;
+        self.evidence.text = prompt.text();
+        self.widenings.clear();
+    }
+}
+
 impl Speed {
     /// Seconds to process the prompt.
     #[must_use]
@@ -39,7 +54,7 @@ impl Speed {
         target: &Silicon,
         run: &Run,
     ) -> PrefillTime {
-        let prompt = Prompt {
+        let prompt = PrefillPrompt {
             program: self.program,
             fp16: self.features.fp16,
             tokens: f64::from(run.work.context_tokens.max(1)),
@@ -51,12 +66,7 @@ impl Speed {
 
     /// Prefill speed on a machine.
     #[must_use]
-    pub fn prefill(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        run: &Run,
-    ) -> Prefill {
+    pub fn prefill(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Prefill {
         let time = self.prefill_seconds(coefficients, target, run);
         let tokens = f64::from(run.work.context_tokens.max(1)) * f64::from(run.work.batch.max(1));
         let rate = tokens / time.total();

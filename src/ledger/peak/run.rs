@@ -28,6 +28,18 @@ pub enum Phase {
     Decode,
 }
 
+impl Phase {
+    /// The part in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::FirstToken => "first token",
+            Self::Decode => "decode",
+        }
+    }
+}
+
 /// One replayed step.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Step {

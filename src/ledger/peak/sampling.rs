@@ -4,8 +4,8 @@
 //! ones do not: at any time only a dozen command buffers are outstanding ([`gap`]). Where MLX puts off work of every
 //! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
 
-use super::run::{PeakError, Phase, Step};
 use super::Peak;
+use super::run::{PeakError, Phase, Step};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
 use crate::graph::{Gap, Graph};

@@ -16,7 +16,8 @@ pub use parameters::{GGUF, MLX, P, shared};
 pub use rates::Rates;
 
 use super::features::{AttentionReads, Matrices, MatrixRole, StepFeatures};
-use super::{Bound, Program, Silicon};
+use super::{Bound, Silicon};
+use crate::run::Program;
 
 /// A decode step: where it happens and in which state.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,8 +2,9 @@
 
 use super::{DecodeLaw, DecodeStep, P};
 use crate::hardware::Tier;
+use crate::roofline::Silicon;
 use crate::roofline::features::StepFeatures;
-use crate::roofline::{Program, Silicon};
+use crate::run::Program;
 
 /// Rates of a machine for one model and program.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,17 +5,17 @@ mod ladder;
 mod show;
 
 use super::{allowed, runnable};
+use crate::calibration::evidence::{self, Comparison, Metric, Predicted};
 use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
-use crate::cli::timed::machine;
+use crate::cli::basis::host;
 use crate::cli::{Context, Verdict};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
-use crate::estimate::{Fidelity, Subject};
+use crate::estimate::{Fidelity, OpenedModel};
 use crate::graph::params::Module;
 use crate::model::Scheme;
 use crate::report::Answer;
-use crate::validation::evidence::{self, Comparison, Metric, Predicted};
 use anyhow::{Context as _, Result, bail};
 use case::{Estimate, Measured, Tensors};
 use ladder::Case;
@@ -54,7 +54,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         context,
         args,
         profile,
-        machine: machine(&probe, backend()),
+        machine: host(&probe, backend()),
         memory_limit: allowed(&probe, args.force)?,
         store: evidence::file(),
         start: Instant::now(),
@@ -168,7 +168,7 @@ impl Run<'_> {
         decode.flat_map(at).collect()
     }
 
-    fn subject(&self, case: &Case) -> Result<Subject> {
+    fn subject(&self, case: &Case) -> Result<OpenedModel> {
         self.context.one_model(&case.model, case.quant.as_deref(), None)
     }
 

@@ -1,8 +1,8 @@
 //! Comparisons as text and JSON.
 
+use crate::calibration::evidence::{Comparison, Metric, Quality};
 use crate::estimate::Fidelity;
 use crate::report::{Column, Document, Table};
-use crate::validation::evidence::{Comparison, Metric, Quality};
 use serde_json::{Value, json};
 
 const METRICS: [(Metric, &str); 2] = [(Metric::Decode, "decode"), (Metric::Prefill, "prefill")];

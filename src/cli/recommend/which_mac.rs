@@ -1,10 +1,9 @@
 //! The answer away from a Mac.
 
-use super::{MACS, Wanted, format_name, gb, mac_json, macs_table, run_text, short};
+use super::{MACS, MacAnswer, Wanted, format_name, gb, macs_table, run_text, short};
 use crate::advise::{Candidate, macs_for};
-use crate::cli::predict::request_json;
 use crate::cli::{Context, Verdict};
-use crate::estimate::{Settings, Subject};
+use crate::estimate::{OpenedModel, Run, RunAnswer};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
 use crate::ledger::cache::Growth;
@@ -15,14 +14,14 @@ use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 use rayon::prelude::*;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// What the models need, and the Macs that run the most popular of them.
 pub(super) fn answer(
     context: &Context,
     wanted: Wanted,
     why: &SpecError,
-    settings: &Settings,
+    run: &Run,
 ) -> Result<(Answer, Verdict)> {
     let coefficients = Coefficients::embedded()?;
     let Some(first) = wanted.candidates.first() else {
@@ -30,15 +29,15 @@ pub(super) fn answer(
     };
     let catalogue = &context.catalogue;
     let (macs, needs) = rayon::join(
-        || macs_for(catalogue, coefficients, &first.subject, settings),
-        || needs(&wanted.candidates, settings),
+        || macs_for(catalogue, coefficients, &first.model, run),
+        || needs(&wanted.candidates, run),
     );
     let (macs, needs) = (macs?, needs?);
     let mut d = Document::default();
     d.heading(format!("{}: which Mac?", wanted.title));
-    d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(settings)));
+    d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(run)));
     d.table(needs_table(&needs));
-    d.heading(format!("Macs that run {}, cheapest first", short(&first.subject.id)));
+    d.heading(format!("Macs that run {}, cheapest first", short(&first.model.id)));
     d.table(macs_table(&macs, MACS));
     let mut notes = wanted.notes;
     if macs.len() > MACS {
@@ -46,14 +45,53 @@ pub(super) fn answer(
     }
     notes.push(format!("list prices in USD, state {}; the smallest memory and SSD of each", AS_OF));
     d.notes(notes.clone());
-    let json = context.json(|| {
-        Ok(json!({
-            "schema": "mlxplan.recommendation/1", "machine": null, "request": request_json(settings),
-            "needs": needs.iter().map(Need::json).collect::<Vec<_>>(),
-            "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
-        }))
-    })?;
+    let which = WhichMac {
+        schema: "mlxplan.which_mac/1",
+        request: RunAnswer::of(run, None),
+        needs: needs.iter().map(NeedAnswer::from).collect(),
+        macs: macs.iter().map(MacAnswer::from).collect(),
+        notes,
+    };
+    let json = context.json(|| Ok(serde_json::to_value(&which)?))?;
     Ok((Answer { json, document: d }, Verdict::Ok))
+}
+
+/// `mlxplan.which_mac/1`: what models need, and the Macs that run the most popular of them.
+#[derive(Debug, Serialize)]
+struct WhichMac {
+    schema: &'static str,
+    request: RunAnswer,
+    needs: Vec<NeedAnswer>,
+    macs: Vec<MacAnswer>,
+    notes: Vec<String>,
+}
+
+/// What a model needs.
+#[derive(Debug, Serialize)]
+struct NeedAnswer {
+    model: NamedFormat,
+    weights_bytes: u64,
+    peak_bytes: u64,
+    kv_bytes_per_token: f64,
+    model_max_context_tokens: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct NamedFormat {
+    id: String,
+    quant: String,
+}
+
+impl From<&Need> for NeedAnswer {
+    fn from(n: &Need) -> Self {
+        Self {
+            model: NamedFormat { id: n.id.clone(), quant: n.quant.clone() },
+            weights_bytes: n.weights,
+            peak_bytes: n.peak,
+            kv_bytes_per_token: n.kv_per_token,
+            model_max_context_tokens: n.made_for,
+        }
+    }
 }
 
 /// What a model needs on a Mac with a Max chip.
@@ -68,18 +106,18 @@ struct Need {
 }
 
 /// What every candidate needs. Models that do the same are simulated once.
-fn needs(all: &[Candidate], settings: &Settings) -> Result<Vec<Need>> {
+fn needs(all: &[Candidate], run: &Run) -> Result<Vec<Need>> {
     let prints: Vec<Option<u64>> =
-        all.par_iter().map(|c| c.subject.graph.fingerprint().ok()).collect();
+        all.par_iter().map(|c| c.model.graph.fingerprint().ok()).collect();
     let like = |i: usize| prints[..i].iter().position(|p| p.is_some() && *p == prints[i]);
     let own = (0..all.len()).into_par_iter().map(|i| match like(i) {
         Some(_) => Ok(None),
-        None => Need::of(&all[i].subject, settings).map(Some),
+        None => Need::of(&all[i].model, run).map(Some),
     });
     let own: Vec<Option<Need>> = own.collect::<Result<_>>()?;
     let need = |(i, c): (usize, &Candidate)| {
         let need = own[like(i).unwrap_or(i)].clone()?;
-        let Subject { id, quant, graph, .. } = &c.subject;
+        let OpenedModel { id, quant, graph, .. } = &c.model;
         let (id, quant) = (id.clone(), quant.clone());
         Some(Need { id, quant, made_for: graph.max_context(), ..need })
     };
@@ -87,27 +125,18 @@ fn needs(all: &[Candidate], settings: &Settings) -> Result<Vec<Need>> {
 }
 
 impl Need {
-    fn of(subject: &Subject, settings: &Settings) -> Result<Self> {
-        let graph = &subject.graph;
+    fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
+        let graph = &model.graph;
         let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
-        let r = settings.request;
-        let growth = Growth::of(graph, r.prefill_step, r.batch, r.kv)?;
+        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
         Ok(Self {
-            id: subject.id.clone(),
-            quant: subject.quant.clone(),
+            id: model.id.clone(),
+            quant: model.quant.clone(),
             weights: Weights::of(graph).bytes,
-            peak: peak(graph, &r.on(gpu))?.peak_bytes,
+            peak: peak(graph, run, gpu)?.peak_bytes,
             kv_per_token: per_token,
             made_for: graph.max_context(),
-        })
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "model": { "id": self.id, "quant": self.quant }, "weights_bytes": self.weights,
-            "peak_bytes": self.peak, "kv_bytes_per_token": self.kv_per_token,
-            "model_max_context_tokens": self.made_for,
         })
     }
 }

@@ -3,10 +3,9 @@
 //! The file holds one JSON object a line. A line is written in one call, and lines that cannot be read are left out, so
 //! that an interrupted run loses nothing but the row it was at.
 
-use crate::calibration::Host;
+use super::{Fidelity, Host};
 use crate::data_dir;
 use crate::engine::stats::{median, quantile};
-use crate::estimate::Fidelity;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
