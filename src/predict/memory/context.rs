@@ -271,8 +271,10 @@ fn length(cell: u32) -> u32 {
     within * (STEP << doublings)
 }
 
-/// The cell whose length is the longest of at most `tokens`.
+/// The cell whose length is the longest of at most `tokens`; what is longer than any context that is searched counts as
+/// that one.
 fn cell(tokens: u32) -> u32 {
+    let tokens = tokens.min(LONGEST);
     let mut doublings = 0;
     while tokens >= (2 * CELLS * STEP) << doublings {
         doublings += 1;
@@ -297,5 +299,12 @@ mod tests {
             assert_eq!((cell(length(c)), cell(length(c + 1) - 1)), (c, c), "cell {c}");
         }
         assert_eq!(cell(LONGEST), cell(LONGEST - 1) + 1);
+    }
+
+    #[test]
+    fn a_length_beyond_all_searched_ones_has_a_cell() {
+        for tokens in [LONGEST + 1, 1 << 31, u32::MAX] {
+            assert_eq!(cell(tokens), cell(LONGEST), "{tokens} tokens");
+        }
     }
 }
