@@ -118,7 +118,7 @@ impl Layer {
         }
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let y = match &self.kv {
             KvSource::Own(own) => self.attend(t, r, mask, own, cache),
@@ -135,7 +135,7 @@ impl Layer {
         (self.heads.dim as f64).powf(-0.5)
     }
 
-    fn attend(&self, t: &mut Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
+    fn attend(&self, t: &Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
         let Heads { query, kv, .. } = self.heads;
         let [q, k, v] = own.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -149,7 +149,7 @@ impl Layer {
     }
 
     /// Attention to keys and values that the cache of an earlier layer holds, the new tokens included.
-    fn attend_again(&self, t: &mut Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
+    fn attend_again(&self, t: &Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
         let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
         let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
@@ -163,7 +163,7 @@ impl Layer {
 }
 
 /// `x` rounded to 8-bit integers times a scale.
-fn rounded(t: &mut Tape<'_>, x: Var, scale: ModuleId) -> Var {
+fn rounded(t: &Tape<'_>, x: Var, scale: ModuleId) -> Var {
     let scale = t.weight(scale);
     let dtype = t.dtype(x);
     let [y] = t.compiled(|t| {
@@ -185,7 +185,7 @@ struct Afm {
 }
 
 impl Network for Afm {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));

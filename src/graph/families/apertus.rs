@@ -64,7 +64,7 @@ impl XieluMlp {
 }
 
 impl FeedForward for XieluMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.up.forward(t, x);
         let numbers = [self.alpha_p, self.alpha_n, self.beta, self.eps].map(|id| t.weight(id));
         let [y] = t.compiled(|t| [xielu(t, x, numbers)]);
@@ -72,7 +72,7 @@ impl FeedForward for XieluMlp {
     }
 }
 
-fn xielu(t: &mut Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
+fn xielu(t: &Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
     let positive = t.binary(Binary::Greater, x, 0i64);
     let alpha_p = activations::softplus(t, alpha_p);
     let square = t.unary(Unary::Square, x);

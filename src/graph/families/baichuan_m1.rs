@@ -81,7 +81,7 @@ struct MixedAttention {
 }
 
 impl Mixer for MixedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -105,7 +105,7 @@ impl Mixer for MixedAttention {
 struct Convolution(ModuleId);
 
 impl Convolution {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, last: Option<Var>) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, last: Option<Var>) -> Var {
         let shape = t.shape(x);
         let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
         let w = t.weight(self.0);

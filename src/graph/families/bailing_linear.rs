@@ -254,7 +254,7 @@ struct Hybrid {
 }
 
 impl Network for Hybrid {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let Some(global) = caches.get(self.first_global) else {

@@ -192,7 +192,7 @@ pub(super) struct Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = if self.compiled {

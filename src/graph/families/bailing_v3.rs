@@ -169,7 +169,7 @@ impl WholeDelta {
     }
 
     /// The convolved projection `i`, whose last inputs are state `i` of the cache.
-    fn convolved(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
+    fn convolved(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
         let keep = self.settings.kernel as u32 - 1;
         let (linear, conv) = &self.parts[i];
         let x = linear.forward(t, x);
@@ -187,7 +187,7 @@ impl WholeDelta {
 }
 
 impl Mixer for WholeDelta {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
@@ -267,7 +267,7 @@ impl Moe {
 }
 
 impl Router for Moe {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.astype(w, DType::F32);
@@ -279,7 +279,7 @@ impl Router for Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = super::moe::combine(t, y, scores);

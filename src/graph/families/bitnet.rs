@@ -71,7 +71,7 @@ impl BitLinear {
         })
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let from = t.shape(x);
         if u64::from(from.dim(-1)) != self.inputs {
             return t.fail(format!("product of {from:?} with a matrix of {} columns", self.inputs));
@@ -102,7 +102,7 @@ struct Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward(t, x));
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -122,7 +122,7 @@ struct Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gate = self.gate.forward(t, x);
         let gate = activations::relu2(t, gate);
         let up = self.up.forward(t, x);

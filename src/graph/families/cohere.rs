@@ -134,7 +134,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = t.layer_norm(x, None, None, self.eps);
         let w = t.weight(self.weight);
         t.mul(w, x)

@@ -83,7 +83,7 @@ struct Layer {
 }
 
 impl Block for Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.norm_1.norm(t, x);
         let h = self.attention.mix(t, h, mask, cache);
         let r = t.add(h, x);
@@ -103,7 +103,7 @@ struct HostMoe {
 
 impl HostMoe {
     /// The weighted outputs of the experts of token `i`, a row `[1, width]`.
-    fn token(&self, t: &mut Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
+    fn token(&self, t: &Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
         let row = t.slice(x, 0, i, i + 1);
         let score = t.slice(scores, 0, i, i + 1);
         let first = i as usize * self.chosen as usize;
@@ -119,7 +119,7 @@ impl HostMoe {
 }
 
 impl FeedForward for HostMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
         let gates = self.router.forward(t, x);

@@ -97,7 +97,7 @@ impl Indexer {
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
     fn choose(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         low: Var,
         mask: Mask,
@@ -141,7 +141,7 @@ impl Indexer {
 }
 
 /// Python's `sum` over the heads, one after the other.
-fn sum_heads(t: &mut Tape<'_>, scores: Var) -> Var {
+fn sum_heads(t: &Tape<'_>, scores: Var) -> Var {
     let first = t.slice(scores, 1, 0, 1);
     let mut total = t.add(first, 0i64);
     for h in 1..t.dim(scores, 1) {
@@ -200,7 +200,7 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let low = self.q_a.forward(t, x);
@@ -252,7 +252,7 @@ impl Mixer for SparseAttention {
 }
 
 /// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
-fn tie(t: &mut Tape<'_>, cache: &mut Cache) {
+fn tie(t: &Tape<'_>, cache: &mut Cache) {
     let index = cache.part(1).stored();
     let own = cache.part(0);
     if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(), index) {
@@ -262,7 +262,7 @@ fn tie(t: &mut Tape<'_>, cache: &mut Cache) {
 }
 
 /// The rows `indices` of `x [batch, 1, tokens, width]`.
-fn pick(t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
+fn pick(t: &Tape<'_>, x: Var, indices: Var) -> Var {
     let rows = t.at(indices, 2, 0);
     let rows = t.expand_dims(rows, &[-1]);
     let wide = t.shape(rows).with(-1, t.dim(x, -1));
@@ -271,7 +271,7 @@ fn pick(t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
 }
 
 /// True where a query may see one of its chosen keys.
-fn sparse_mask(t: &mut Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
+fn sparse_mask(t: &Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
     let shape = t.shape(indices).with(-1, keys);
     let nothing = t.full(shape, 0.0, DType::Bool);
     let yes = t.scalar(1.0, DType::Bool);

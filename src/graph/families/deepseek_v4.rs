@@ -76,7 +76,7 @@ struct DeepSeekV4 {
 }
 
 impl Network for DeepSeekV4 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let h = t.expand_dims(h, &[2]);
         let wide = t.shape(h).with(2, 4);
@@ -213,7 +213,7 @@ impl Moe {
     }
 
     /// Chosen experts and their weights: one compiled function.
-    fn route(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
         let w = t.weight(self.weight);
         let w = t.transpose(w, &[1, 0]);
         let logits = t.matmul(x, w);
@@ -251,7 +251,7 @@ impl Moe {
         (chosen, weights)
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, tokens: Var) -> Var {
         let (chosen, weights) = self.route(t, x, tokens);
         let limit = self.limit;
         let y = self

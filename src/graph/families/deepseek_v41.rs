@@ -76,7 +76,7 @@ struct DeepSeekV41 {
 }
 
 impl Network for DeepSeekV41 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let (start, previous) = match caches.first_mut().and_then(Cache::compressed) {
@@ -110,7 +110,7 @@ impl Network for DeepSeekV41 {
 }
 
 /// Rows of the window that each query sees, -1 for none; the window holds `previous` rows, then the new ones.
-fn window_indices(t: &mut Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
+fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
     let width = window.min(previous.saturating_add(new));
     let end = t.arange(0, new);
     let end = t.add(end, i64::from(previous));
@@ -139,7 +139,7 @@ impl Layer {
     /// The streams after the layer, and the weights with which the next one reads them.
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         streams: Var,
         weights: Var,
         cache: &mut Cache,
@@ -229,7 +229,7 @@ impl Moe {
     }
 
     /// Chosen experts and their weights, for `x [tokens, width]`.
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.astype(w, DType::F32);
@@ -259,7 +259,7 @@ impl Moe {
         (chosen, t.mul(weights, self.scale))
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let (shape, dtype) = (t.shape(x), t.dtype(x));
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let (chosen, weights) = self.route(t, flat);

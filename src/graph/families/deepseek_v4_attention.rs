@@ -185,7 +185,7 @@ impl Attention {
     }
 
     /// The output for `x [batch, tokens, width]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
         let offset = cache.part(0).offset();
@@ -216,7 +216,7 @@ impl Attention {
 
     fn attend(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         (x, low): (Var, Var),
         (q, kv): (Var, Var),
         offset: u32,
@@ -264,7 +264,7 @@ impl Attention {
 }
 
 /// The mask of the window with that of the pooled rows beside it.
-fn extended(t: &mut Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
+fn extended(t: &Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
     let Mask::Array(m) = mask else { return mask };
     let m = if t.shape(m).rank() == 2 { t.expand_dims(m, &[0, 1]) } else { m };
     let shape = t.shape(m).with(3, keys.saturating_sub(t.dim(m, 3)));
@@ -277,7 +277,7 @@ fn extended(t: &mut Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Ma
 
 /// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normaliser.
 fn sparse_attention(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     (q, kv): (Var, Var),
     (pooled, chosen): (Var, Var),
     (mask, visible): (Mask, Option<Var>),
@@ -326,7 +326,7 @@ fn sparse_attention(
 }
 
 /// Scores with the lowest value where the mask is false.
-fn masked(t: &mut Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
+fn masked(t: &Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
     match mask {
         Some(m) => t.select(m, scores, f64::from(f32::MIN)),
         None => scores,

@@ -109,7 +109,7 @@ struct Parallel {
 }
 
 impl Block for Parallel {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.input_norm.forward(t, x);
         let recurrent = self.mamba.mix(t, h, Mask::None, cache.part(0));
         let attended = self.attention.mix(t, h, mask, cache.part(1));

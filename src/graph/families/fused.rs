@@ -62,7 +62,7 @@ impl FusedAttention {
 }
 
 impl Mixer for FusedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let mut qkv = self.qkv.forward(t, x);
         if let Some(limit) = self.clip {

@@ -61,7 +61,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
 }
 
-fn exact_gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::gelu(t, gate);
     t.mul(g, x)
 }
@@ -98,7 +98,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
 }
 
 /// `cap * tanh(x / cap)` in three kernels.
-pub(super) fn soft_cap(t: &mut Tape<'_>, x: Var, cap: f64) -> Var {
+pub(super) fn soft_cap(t: &Tape<'_>, x: Var, cap: f64) -> Var {
     let x = t.div(x, cap);
     let x = t.unary(Unary::Tanh, x);
     t.mul(x, cap)
@@ -115,7 +115,7 @@ struct CappedAttention {
 }
 
 impl Mixer for CappedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);

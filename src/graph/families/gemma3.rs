@@ -113,20 +113,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
-pub(super) fn scale_embedding(t: &mut Tape<'_>, h: Var, root: f64) -> Var {
+pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
     let factor = t.scalar(root, DType::BF16);
     let factor = t.astype(factor, t.dtype(h));
     t.mul(h, factor)
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
-pub(super) fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::gelu_approx(t, gate);
     t.mul(g, x)
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
-pub(super) fn clip_residual(t: &mut Tape<'_>, x: Var, y: Var) -> Var {
+pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
     let [sum] = t.compiled(|t| {
         if t.dtype(x) != DType::F16 {
             return [t.add(x, y)];

@@ -211,7 +211,7 @@ impl ExtraInput {
     }
 
     /// The inputs `[batch, tokens, layers, size]`.
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, h: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let parts = [self.layers as i64, self.size as i64];
         let rows = self.table.forward(t, tokens);
         let rows = t.mul(rows, (self.size as f64).sqrt());
@@ -239,7 +239,7 @@ struct Gemma {
 }
 
 impl Network for Gemma {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let mut h = t.mul(h, self.scale);
         let extra = self.extra.as_ref().map(|e| e.forward(t, tokens, h));

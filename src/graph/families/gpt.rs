@@ -177,7 +177,7 @@ struct NeoxAttention {
 }
 
 impl Mixer for NeoxAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let all = self.qkv.forward(t, x);
         let all = t.reshape(all, &[b, n, self.heads as i64, 3 * self.dim as i64]);
@@ -244,7 +244,7 @@ struct SlicedRopeAttention {
 }
 
 impl SlicedRopeAttention {
-    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
+    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32) -> Var {
         let (front, rest) = (t.slice(x, 3, 0, self.rotated), t.slice(x, 3, self.rotated, u32::MAX));
         let front = self.rope.forward(t, front, offset);
         t.concat(&[front, rest], -1)
@@ -252,7 +252,7 @@ impl SlicedRopeAttention {
 }
 
 impl Mixer for SlicedRopeAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let qkv = self.qkv.forward(t, x, self.heads);
         let [q, k, v] = qkv.map(|part| Heads::split(t, part, self.heads.query));
         let offset = cache.offset();

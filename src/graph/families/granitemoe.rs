@@ -62,7 +62,7 @@ struct Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let indices = best(t, logits, self.chosen, Order::Ascending);
         let scores = t.take_along_axis(logits, indices, -1);

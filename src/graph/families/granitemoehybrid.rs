@@ -162,7 +162,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let (indices, logits) = top_k(t, logits, self.chosen);
         let gates = t.softmax(logits, true);

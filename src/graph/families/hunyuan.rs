@@ -142,7 +142,7 @@ struct SharedKeys {
 }
 
 impl Network for SharedKeys {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
@@ -199,7 +199,7 @@ impl Layer {
 
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -215,7 +215,7 @@ impl Layer {
 
     fn attention(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -268,7 +268,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let dtype = t.dtype(y);

@@ -132,7 +132,7 @@ impl Mamba {
     }
 
     /// Outputs for all tokens and the state after the last one.
-    fn recur(&self, t: &mut Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
+    fn recur(&self, t: &Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
         let a = self.layer.rates(t);
         let parts = self.layer.parts(t, x);
         let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
@@ -169,7 +169,7 @@ impl Mamba {
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         self.layer.mix(t, x, cache, |t, x, state| {
             let (y, state) = self.recur(t, x, state);
             (y, Some(state))
@@ -196,7 +196,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.router.forward(t, x);
         let negative = t.neg(gates);
         let order = t.argpartition(negative, self.chosen as i64 - 1, -1);

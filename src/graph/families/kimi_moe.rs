@@ -66,7 +66,7 @@ impl KimiRouting {
     }
 
     /// `_group_expert_select`: one compiled function. Returns chosen experts and their scores.
-    fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
+    fn select(&self, t: &Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
         let dtype = t.dtype(gates);
         let k = self.experts.chosen;
         let [indices, scores] = t.compiled(|t| {
@@ -145,7 +145,7 @@ impl KimiMoe {
 }
 
 impl FeedForward for KimiMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
         let bias = t.weight(self.bias);
         let (indices, scores) = self.routing.select(t, gates, bias);

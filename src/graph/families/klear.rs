@@ -73,7 +73,7 @@ impl Blend {
 }
 
 impl FeedForward for Blend {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights = self.gate.forward(t, x);
         let weights = t.astype(weights, DType::F32);
         let weights = t.sigmoid(weights);

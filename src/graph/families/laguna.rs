@@ -137,7 +137,7 @@ impl GatedHeads {
 }
 
 impl Mixer for GatedHeads {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = prepare(t, q, h.query, Some((&self.q_norm, NormPlace::Rows)));
@@ -226,7 +226,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let shared = self.shared.apply(t, x);
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
@@ -247,7 +247,7 @@ struct LogitRouter {
 }
 
 impl Router for LogitRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let logits = self.gate.forward(t, x);
         let mut logits = t.astype(logits, DType::F32);
         if self.softcap > 0.0 {

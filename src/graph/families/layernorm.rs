@@ -99,7 +99,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
         let weights = t.stack(&weights, 0);
         let x = t.layer_norm(x, None, None, self.eps);

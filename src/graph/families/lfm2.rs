@@ -205,7 +205,7 @@ impl ShortConv {
 }
 
 impl Mixer for ShortConv {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let keep = self.kernel as u32 - 1;
         let projected = self.input.forward(t, x);
         let [b, c, x] = t.split_equal(projected, -1);
@@ -238,7 +238,7 @@ struct SigmoidRouter {
 }
 
 impl Router for SigmoidRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let gates = t.sigmoid(gates);
         let mut ranked = gates;

@@ -134,7 +134,7 @@ impl Temperature {
     }
 
     /// The queries times `log(floor(position / floor_scale) + 1) * scale + 1`; positions count from 1.
-    fn apply(&self, t: &mut Tape<'_>, q: Var, offset: u32) -> Var {
+    fn apply(&self, t: &Tape<'_>, q: Var, offset: u32) -> Var {
         let n = t.dim(q, 2);
         let positions = t.arange(offset.saturating_add(1), offset.saturating_add(n + 1));
         let x = if self.floor_scale.fract() == 0.0 {
@@ -184,7 +184,7 @@ impl ChunkAttention {
 }
 
 impl Mixer for ChunkAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let mut q = Heads::split(t, q, self.heads.query);
         let mut k = Heads::split(t, k, self.heads.kv);
@@ -225,7 +225,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let negative = t.neg(logits);
         let order = t.argpartition(negative, 0, -1);

@@ -143,7 +143,7 @@ struct Longcat {
 }
 
 impl Network for Longcat {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let (mut h, caches) = match (&self.embed, caches) {
             (Embed::Plain(embed), caches) => (embed.forward(t, tokens), caches),
             (Embed::Ngram(embed), [own, rest @ ..]) => (embed.forward(t, tokens, own), rest),
@@ -198,7 +198,7 @@ impl Layer {
         Self { halves, moe: ShortcutMoe::new(p, o.width, s) }
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let mut h = x;
         let mut shortcut = None;
         for (i, half) in self.halves.iter().enumerate() {
@@ -247,7 +247,7 @@ impl ShortcutMoe {
 }
 
 impl FeedForward for ShortcutMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.classifier.forward(t, x);
         let scores = t.softmax(logits, false);
         let bias = t.weight(self.bias);

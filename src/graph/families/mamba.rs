@@ -84,7 +84,7 @@ impl MambaBlock {
     }
 
     /// One token `[batch, features]`: its output and the next state.
-    fn step(&self, t: &mut Tape<'_>, x: Var, a: Var, state: Option<Var>) -> (Var, Var) {
+    fn step(&self, t: &Tape<'_>, x: Var, a: Var, state: Option<Var>) -> (Var, Var) {
         let d = self.layer.skip(t);
         let mut parts = self.layer.parts(t, x);
         if let Some(eps) = self.norm_eps {
@@ -112,7 +112,7 @@ impl MambaBlock {
 }
 
 impl Mixer for MambaBlock {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         self.layer.mix(t, x, cache, |t, x, mut state| {
             let a = self.layer.rates(t);
             let mut outputs = Vec::new();

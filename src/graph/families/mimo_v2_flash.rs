@@ -111,7 +111,7 @@ impl SinkAttention {
 }
 
 impl Mixer for SinkAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = Heads::split(t, q, self.heads.query);
         let k = Heads::split(t, k, self.heads.kv);

@@ -31,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let attention = SparseAttention::new(p, &s, index);
             let (alpha, limit) = s.swiglu;
             let activation =
-                move |t: &mut Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
+                move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
             let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
                 Box::new(Moe::new(p, &s))
             } else {
@@ -183,7 +183,7 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let mut q = Heads::split(t, q, self.heads.query);
         let mut k = Heads::split(t, k, self.heads.kv);
@@ -240,7 +240,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let shape = t.shape(x);
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let shared = self.shared.apply(t, flat);

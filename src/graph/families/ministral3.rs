@@ -34,7 +34,7 @@ impl QueryScale {
     }
 
     /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
-    pub(super) fn factors(&self, t: &mut Tape<'_>, n: u32, offset: u32) -> Var {
+    pub(super) fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
         let positions = t.arange(0, n);
         let positions = t.add(positions, i64::from(offset));
         let turns = if self.original.fract() == 0.0 {
@@ -97,7 +97,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, scale: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, scale: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let r = self.attention.heads(t, r, mask, cache, Some(scale));
         let r = self.attention.project(t, r);
@@ -117,7 +117,7 @@ struct Ministral {
 }
 
 impl Network for Ministral {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();

@@ -52,7 +52,7 @@ pub(super) struct LogitRouter {
 }
 
 impl Router for LogitRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let indices = best(t, gates, self.chosen, self.order);
         let scores = t.take_along_axis(gates, indices, -1);

@@ -63,7 +63,7 @@ impl ExpandedAttention {
 }
 
 impl Mixer for ExpandedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (d, s) = (&self.dims, &self.settings);
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);

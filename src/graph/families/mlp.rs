@@ -32,7 +32,7 @@ impl FusedMlp {
 }
 
 impl FeedForward for FusedMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let both = self.gate_up.forward(t, x);
         let [a, b] = t.split_equal(both, -1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
@@ -42,7 +42,7 @@ impl FeedForward for FusedMlp {
 }
 
 /// An activation of one input.
-pub type Activation = fn(&mut Tape<'_>, Var) -> Var;
+pub type Activation = fn(&Tape<'_>, Var) -> Var;
 
 /// The ungated MLP `down(act(up(x)))`.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl PlainMlp {
 }
 
 impl FeedForward for PlainMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let hidden = self.up.forward(t, x);
         let hidden = (self.activation)(t, hidden);
         self.down.forward(t, hidden)

@@ -126,7 +126,7 @@ fn layers(
 struct ScaledNorm(UnitNorm, f64);
 
 impl Norm for ScaledNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.0.forward(t, x);
         t.mul(x, self.1)
     }
@@ -139,7 +139,7 @@ struct GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let y = self.inner.heads(t, x, mask, cache, None);
         let gate = self.gate.forward(t, x);
         let gate = t.sigmoid(gate);

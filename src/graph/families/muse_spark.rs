@@ -132,7 +132,7 @@ struct MuseSpark {
 }
 
 impl Network for MuseSpark {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let s = &self.settings;
         let h = self.embed.forward(t, tokens);
         let h = t.rms_norm(h, None, s.eps);
@@ -195,7 +195,7 @@ impl SumGate {
     /// `norm_add_norm`: norms the branch, adds it to the stream, and norms the sum for what comes next.
     fn add(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         [branch, stream]: [Var; 2],
         post: Option<ModuleId>,
         post_eps: f64,
@@ -245,7 +245,7 @@ impl Layer {
     /// The stream behind the layer and the normed input of the next one.
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         s: &Settings,
         [stream, input]: [Var; 2],
         mask: Mask,
@@ -278,7 +278,7 @@ impl Attention {
 
     fn mix(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         s: &Settings,
         x: Var,
         mask: Mask,
@@ -346,7 +346,7 @@ impl Moe {
         })
     }
 
-    fn apply(&self, t: &mut Tape<'_>, s: &Settings, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, s: &Settings, x: Var) -> Var {
         let wide = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);

@@ -76,7 +76,7 @@ struct Looped {
 }
 
 impl Network for Looped {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));

@@ -57,7 +57,7 @@ impl ShiftedNorm {
 }
 
 impl Norm for ShiftedNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let weight = t.weight(self.weight);
         let weight = t.add(weight, 1i64);
         let bias = t.weight(self.bias);

@@ -155,7 +155,7 @@ impl Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let h = self.up.forward(t, x);
         let h = activations::relu2(t, h);
         self.down.forward(t, h)
@@ -235,7 +235,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);
         let gates = t.matmul(x, w);

@@ -83,10 +83,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// `act(gate) * x`, not fused.
-type GatedFn = fn(&mut Tape<'_>, Var, Var) -> Var;
+type GatedFn = fn(&Tape<'_>, Var, Var) -> Var;
 
 fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
-    fn gate(t: &mut Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
+    fn gate(t: &Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
         let g = activation(t, gate);
         t.mul(g, x)
     }
@@ -155,13 +155,13 @@ impl Matrix {
 }
 
 impl Mixer for Matrix {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
         self.0.forward(t, x)
     }
 }
 
 impl FeedForward for Matrix {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         self.0.forward(t, x)
     }
 }
@@ -179,7 +179,7 @@ struct Searched {
 }
 
 impl Network for Searched {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = match caches.first() {

@@ -75,7 +75,7 @@ struct StepwiseAttention {
 }
 
 impl Mixer for StepwiseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let parts = self.qkv.forward(t, x, self.heads);
         let [q, k, v] = parts.map(|part| Heads::split(t, part, self.heads.query));
         let offset = cache.offset();

@@ -89,7 +89,7 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 }
 
 /// `silu(gate) * x` in two kernels.
-fn silu_times(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::silu(t, gate);
     t.mul(g, x)
 }
@@ -103,7 +103,7 @@ struct PostNorm {
 }
 
 impl Block for PostNorm {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.attention.mix(t, x, mask, cache);
         let r = self.attention_norm.forward(t, r);
         let h = t.add(x, r);
@@ -191,7 +191,7 @@ impl DeltaNet {
 }
 
 impl Mixer for DeltaNet {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let keep = s.kernel as u32 - 1;

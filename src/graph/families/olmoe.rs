@@ -58,7 +58,7 @@ struct FlatMoe {
 }
 
 impl FeedForward for FlatMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let flat = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
         let (indices, mut scores) = self.router.route(t, flat);

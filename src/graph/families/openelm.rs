@@ -94,7 +94,7 @@ struct SplitAttention {
 }
 
 impl Mixer for SplitAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let all = self.qkv.forward(t, x);

@@ -113,7 +113,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
         let negative = t.neg(gates);
         let order = t.argpartition(negative, self.chosen as i64 - 1, -1);

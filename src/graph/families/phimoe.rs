@@ -82,7 +82,7 @@ struct SparseMixer {
 }
 
 impl Router for SparseMixer {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let mut masked = gates;
         let (mut indices, mut scores) = (Vec::new(), Vec::new());

@@ -53,7 +53,7 @@ struct TiledAttention {
 }
 
 impl Mixer for TiledAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));

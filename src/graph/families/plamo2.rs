@@ -127,7 +127,7 @@ impl Mamba {
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let zx = self.input.forward(t, x);
@@ -175,7 +175,7 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = &self.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let qkv = self.qkv.forward(t, x);

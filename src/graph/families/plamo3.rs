@@ -92,7 +92,7 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = &self.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let qkv = self.qkv.forward(t, x);

@@ -62,7 +62,7 @@ pub(super) struct SoftmaxRouter {
 }
 
 impl Router for SoftmaxRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.apply(t, x);
         let gates = t.softmax(gates, true);
         let indices = best(t, gates, self.chosen, Order::Descending);
@@ -78,7 +78,7 @@ struct SharedMoe {
 }
 
 impl FeedForward for SharedMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = weighted_sum(t, y, scores);

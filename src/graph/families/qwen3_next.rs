@@ -232,7 +232,7 @@ impl GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.q.forward(t, x);
         let q = Heads::rows(t, q, self.heads.query);
@@ -274,7 +274,7 @@ impl SharedMoe {
 }
 
 impl FeedForward for SharedMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.routed.route(t, x);
         let y = self.routed.run(t, x, indices);
         let y = weighted_sum(t, y, scores);

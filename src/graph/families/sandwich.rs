@@ -21,7 +21,7 @@ pub struct Sandwich {
 }
 
 impl Block for Sandwich {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.pre_mixer.norm(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         let r = self.post_mixer.norm(t, r);

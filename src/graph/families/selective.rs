@@ -56,10 +56,10 @@ impl Selective {
     /// the state after them.
     pub fn mix(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         cache: &mut Cache,
-        recur: impl FnOnce(&mut Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
+        recur: impl FnOnce(&Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
     ) -> Var {
         let keep = (self.sizes.kernel - 1) as u32;
         let xz = self.input.forward(t, x);
@@ -81,28 +81,28 @@ impl Selective {
     }
 
     /// The rates of decay, `-exp(A_log)`.
-    pub fn rates(&self, t: &mut Tape<'_>) -> Var {
+    pub fn rates(&self, t: &Tape<'_>) -> Var {
         let a = t.weight(self.a_log);
         let a = t.exp(a);
         t.neg(a)
     }
 
     /// The step before its projection, B and C.
-    pub fn parts(&self, t: &mut Tape<'_>, x: Var) -> [Var; 3] {
+    pub fn parts(&self, t: &Tape<'_>, x: Var) -> [Var; 3] {
         let s = &self.sizes;
         let projected = self.x_proj.forward(t, x);
         t.split(projected, &[s.rank as u32, (s.rank + s.state) as u32], -1)
     }
 
     /// The size of the step.
-    pub fn step(&self, t: &mut Tape<'_>, delta: Var) -> Var {
+    pub fn step(&self, t: &Tape<'_>, delta: Var) -> Var {
         let delta = self.dt_proj.forward(t, delta);
         let [delta] = t.compiled(|t| [activations::softplus(t, delta)]);
         delta
     }
 
     /// The factor of the input that skips the recurrence.
-    pub fn skip(&self, t: &mut Tape<'_>) -> Var {
+    pub fn skip(&self, t: &Tape<'_>) -> Var {
         t.weight(self.d)
     }
 }

@@ -89,7 +89,7 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
 }
 
 /// `gelu(gate) * x`: the product is a kernel of its own.
-fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let gate = activations::gelu(t, gate);
     t.mul(gate, x)
 }
@@ -116,7 +116,7 @@ impl CopiedAttention {
 }
 
 impl Mixer for CopiedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let qkv = self.qkv.forward(t, x);
         let (q, kv) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);

@@ -58,7 +58,7 @@ impl Layer {
     /// The hidden state after the layer, and what the layer attended to.
     pub(super) fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: Option<&mut Cache>,
@@ -93,7 +93,7 @@ struct Extra {
 }
 
 impl Extra {
-    fn forward(&self, t: &mut Tape<'_>, h: Var, extra: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, h: Var, extra: Var) -> Var {
         let gate = self.gate.forward(t, h);
         let gate = activations::gelu_approx(t, gate);
         let gated = t.mul(gate, extra);
@@ -145,7 +145,7 @@ impl Attention {
 
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: Option<&mut Cache>,
@@ -173,7 +173,7 @@ impl Attention {
         (self.o.forward(t, y), stored)
     }
 
-    fn rows(&self, t: &mut Tape<'_>, x: Var, heads: u64) -> Var {
+    fn rows(&self, t: &Tape<'_>, x: Var, heads: u64) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         t.reshape(x, &[b, n, heads as i64, self.heads.dim as i64])
     }
@@ -181,7 +181,7 @@ impl Attention {
     /// Stores keys and values of the layer; rotates the queries as well.
     fn store(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         own: &OwnKv,
         x: Var,
         q: Var,
@@ -241,7 +241,7 @@ impl Routed {
     }
 
     /// The sum of the MLP's result and that of the experts for `h`, each behind its norm.
-    fn join(&self, t: &mut Tape<'_>, h: Var, mlp: Var) -> Var {
+    fn join(&self, t: &Tape<'_>, h: Var, mlp: Var) -> Var {
         let mlp = self.mlp_norm.forward(t, mlp);
         let (indices, weights) = self.route(t, h);
         let x = self.input_norm.forward(t, h);
@@ -253,7 +253,7 @@ impl Routed {
         t.add(mlp, y)
     }
 
-    fn route(&self, t: &mut Tape<'_>, h: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
         let scale = t.weight(self.router_scale);
         let scale = t.mul(scale, self.root);
         let x = t.rms_norm(h, Some(scale), self.eps);
