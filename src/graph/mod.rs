@@ -9,6 +9,8 @@ pub mod families;
 pub mod nn;
 pub mod op;
 pub mod params;
+mod parts;
+mod prelude;
 pub mod quantise;
 pub mod sample;
 pub mod shape;

@@ -118,13 +118,7 @@ impl RotatingKvCache {
         }
     }
 
-    pub(super) fn mask(
-        &self,
-        t: &Tape<'_>,
-        n: u32,
-        window: Option<u32>,
-        as_array: bool,
-    ) -> Mask {
+    pub(super) fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
         if n > 1 {
             let window = window.unwrap_or(self.max_size);
             let offset = self.offset.min(self.max_size.saturating_sub(1));

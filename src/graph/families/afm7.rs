@@ -3,16 +3,7 @@
 //!
 //! mlx-lm 0.32.2 cannot quantise its fused projection.
 
-use super::attention::{Heads, Projections, attend_cached};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, Norm};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("hidden_dim")?;
@@ -22,7 +13,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("num_heads", "a divisor of hidden_dim"));
     }
     let vocabulary = c.positive("vocab_size")?;
-    let all = super::common::layer_count(
+    let all = crate::graph::parts::common::layer_count(
         &c.clone().with("num_hidden_layers", c.positive("num_layers")?),
     )?;
     let reusing = c.dim("num_kv_reuse_layers")?;

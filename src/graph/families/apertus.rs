@@ -1,14 +1,6 @@
 //! Apertus: norms over each query and key head, an ungated MLP with the xIELU activation.
 
-use super::attention::{Attention, Biases, NormPlace};
-use super::frame::{FeedForward, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;

@@ -1,16 +1,7 @@
 //! Baichuan-M1: one matrix for queries, keys and values; keys and values are mixed with those of the token before;
 //! some layers have a sliding window and their own number of heads.
 
-use super::attention::{Heads, Projections, attend_cached};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;

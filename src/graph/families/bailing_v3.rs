@@ -3,20 +3,8 @@
 
 use super::bailing_linear::{Groups, mla_dims};
 use super::bailing_moe::AROUND;
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::gated_delta::{bounded_decay, delta_rule, normalise_keys};
-use super::mla::{LatentAttention, LatentSettings};
-use super::moe::experts;
-use super::outline::Outline;
-use super::routed::Router;
-use super::scores::{Divisor, ScoreRouting};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// The name by which a configuration of type `bailing_hybrid` says that it is this model.
@@ -282,7 +270,7 @@ impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = super::moe::combine(t, y, scores);
+        let y = crate::graph::parts::moe::combine(t, y, scores);
         let shared = self.shared.apply(t, x);
         t.add(y, shared)
     }

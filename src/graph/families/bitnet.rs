@@ -1,17 +1,7 @@
 //! BitNet: ternary weights, four to a byte, multiplied by a custom kernel; norms before the output projections;
 //! squared ReLU. Only embedding and head can be packed further.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{FeedForward, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;

@@ -3,20 +3,8 @@
 //! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
 //! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, layer_count_at};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, Norm};
-use super::fused::{FusedAttention, Projections};
-use super::moe::experts;
-use super::outline::{Around, NormKind, Outline};
-use super::scores::{Order, best};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::fused::{FusedAttention, Projections};
+use crate::graph::parts::prelude::*;
 
 /// Expert calls in one traced call; more would only cost memory here.
 const MAX_EXPERT_CALLS: u64 = 1 << 20;

@@ -1,19 +1,8 @@
 //! DeepSeek-V2 and DeepSeek-Coder-V2: latent attention with expanded keys and values, softmax routing with or
 //! without groups, shared experts, dense first layers.
 
-use super::common::GatedMlp;
 use super::deepseek_v3::{RoutedLayers, outline};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::mla::MlaDims;
-use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
-use super::moe::{experts, weighted_sum};
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::op::Reduction;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let dims = MlaDims::read(c)?;

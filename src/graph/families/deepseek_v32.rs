@@ -3,17 +3,8 @@
 //! The indexer scores all earlier tokens with a few small heads and keeps `index_topk` of them. Its keys stand in a
 //! second cache, whose values are zeros of the same shape.
 
-use super::attention::Heads;
 use super::deepseek_v3::build_with;
-use super::frame::Mixer;
-use super::mla::{MlaDims, position_scores};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{LayerNorm, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let cache = CacheKind::List(vec![CacheKind::Kv, CacheKind::Kv]);
@@ -95,14 +86,7 @@ impl Indexer {
     }
 
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
-    fn choose(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        low: Var,
-        mask: Mask,
-        cache: &mut Cache,
-    ) -> Option<Var> {
+    fn choose(&self, t: &Tape<'_>, x: Var, low: Var, mask: Mask, cache: &mut Cache) -> Option<Var> {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.wq_b.forward(t, low);
         let q = t.reshape(q, &[b, n, self.heads as i64, self.dim as i64]);

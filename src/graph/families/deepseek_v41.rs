@@ -1,19 +1,10 @@
 //! DeepSeek-V4.1: a window of recent tokens and compressed older ones, chosen by indexers that layers share;
 //! hyper-connections instead of residuals; routed experts in every layer.
 
-use super::common::{GatedMlp, Head, layer_count};
-use super::deepseek_v41_attention::{Attention, AttentionSettings, Shared};
-use super::frame::FeedForward;
-use super::hyper::{HyperConnection, HyperSettings, collapse, expand};
-use super::moe::experts;
-use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::activations::Clamp;
-use crate::graph::nn::{Embedding, RmsNorm, SwitchGlu, activations};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::deepseek_v41_attention::{Attention, AttentionSettings, Shared};
+use crate::graph::parts::hyper::{HyperConnection, HyperSettings, collapse, expand};
+use crate::graph::parts::prelude::*;
 
 /// The settings stand in `text_config` or at the top; the tensors have no prefix either way.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

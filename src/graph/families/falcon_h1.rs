@@ -1,16 +1,6 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a gated MLP.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer};
-use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
-use super::outline::{Around, Outline};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 36.into())]);

@@ -1,19 +1,8 @@
 //! Gear: gated short convolutions over keys and values between window and full attention; norms with `1 + weight` around
 //! both halves of a layer.
 
-use super::attention::{Heads, NormPlace, prepare};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{MaskRule, Mixer};
-use super::outline::{Around, NormKind, Outline};
-use super::sandwich::Sandwich;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, GemmaNorm, Linear, RopeModule, RopeScaling, activations, attend};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "num_key_value_heads"])?;
@@ -282,14 +271,7 @@ impl ConvMixer {
         })
     }
 
-    fn convolve(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        conv: &Conv1d,
-        cache: &mut Cache,
-        i: usize,
-    ) -> Var {
+    fn convolve(&self, t: &Tape<'_>, x: Var, conv: &Conv1d, cache: &mut Cache, i: usize) -> Var {
         let keep = self.kernel as u32 - 1;
         let (shape, dtype) = (t.shape(x), t.dtype(x));
         let past = match cache.state(i) {

@@ -1,19 +1,8 @@
 //! Gemma 1 and 2: norms with `1 + weight`, GELU, a tied head, the embedding scaled by the root of the hidden size.
 //! Gemma 2 also has norms behind attention and MLP, and limits the attention scores and the logits with `tanh`.
 
-use super::attention::{Attention, Biases, Heads, Projections};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
 use super::gemma3::gelu_gate;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{GemmaNorm, Linear, RopeModule, activations};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 struct Settings {
     dims: Dims,

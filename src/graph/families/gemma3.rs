@@ -1,17 +1,8 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Residual, Sandwich};
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule};
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, GemmaNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::blocks::Residual;
+use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -5,14 +5,7 @@
 mod altup;
 mod layer;
 
-use super::frame::MaskRule;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, activations};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 use layer::{Call, Layer};
 
 /// What the layers are built from.
@@ -40,7 +33,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let layers = super::common::layer_count(c)? as usize;
+        let layers = crate::graph::parts::common::layer_count(c)? as usize;
         let Some(shared_from) = layers.checked_sub(c.dim("num_kv_shared_layers")? as usize) else {
             return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}")));
         };

@@ -1,18 +1,7 @@
 //! The GPT line: GPT-2, GPT-BigCode (StarCoder, SantaCoder), GPT-NeoX (Pythia), GPT-J. Layer norms, one matrix for
 //! queries, keys and values (not GPT-J), an ungated MLP.
 
-use super::attention::{Attention, Heads, Projections, attend_cached};
-use super::blocks::Parallel;
-use super::common::{Head, kv_heads};
-use super::frame::{Block, Mixer, PreNorm};
-use super::mlp::PlainMlp;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, LayerNorm, Linear, RopeModule, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 /// Sizes under the keys of the GPT-2 generation.
 struct Sizes {
@@ -51,7 +40,7 @@ impl Sizes {
     }
 }
 
-type ShellAndRules = (Shell, Vec<super::frame::MaskRule>);
+type ShellAndRules = (Shell, Vec<crate::graph::parts::frame::MaskRule>);
 
 /// `gpt2`.
 pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -5,19 +5,8 @@
 //! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
 //! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, head_dim};
-use super::frame::{FeedForward, Norm};
-use super::moe::experts;
-use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::{Gate, Router};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, SwitchGlu, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 /// `hunyuan`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

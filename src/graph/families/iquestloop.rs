@@ -1,17 +1,7 @@
 //! IQuest-Coder with loops: the layers run twice; the second time, attention to all keys and values of the first
 //! round and to a window of its own are mixed by a gate per head.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, Head};
-use super::frame::FeedForward;
-use super::shell::Dims;
-use crate::graph::cache::{Cache, CacheKind, KvArray};
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max = c.dim_or("max_position_embeddings", 131_072)?;

@@ -1,18 +1,8 @@
 //! Jamba: Mamba layers with norms on step, B and C, attention without rotation every few layers, routed MLPs in
 //! some layers. The recurrence runs token by token.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::{experts, weighted_sum};
-use super::outline::{Around, Outline};
-use super::selective::{Selective, SelectiveSizes};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RmsNorm, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let attention_layers = attention_layers(c)?;

@@ -3,21 +3,11 @@
 //!
 //! mlx-lm compiles the whole delta layer for single tokens and runs the residual mix as one Metal kernel.
 
-use super::common::{GatedMlp, Head, layer_count};
 use super::deepseek_v3::RoutedLayers;
-use super::frame::{FeedForward, Mixer};
-use super::kimi_delta::{KimiDelta, KimiDeltaDims};
-use super::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::activations::Situ;
-use crate::graph::nn::{Embedding, RmsNorm};
-use crate::graph::op::{Kernel, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder, Part};
-use crate::graph::tape::{Derived, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
+use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::prelude::*;
 
 /// The text model stands under `language_model`; its settings are in `text_config` or at the top.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

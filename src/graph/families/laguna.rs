@@ -1,20 +1,7 @@
 //! Laguna: window and full layers with their own heads and rotations, a softplus gate per head, sigmoid routing with a
 //! shared expert.
 
-use super::attention::{Heads, NormPlace, prepare};
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::weighted_sum;
-use super::outline::Outline;
-use super::routed::{Router, experts_or};
-use super::scores::{Divisor, Order, best};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {

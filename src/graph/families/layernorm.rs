@@ -1,16 +1,6 @@
 //! Families with layer norms and separate projections: StarCoder 2 and StableLM.
 
-use super::attention::{Attention, Biases, NormPlace, Precision};
-use super::blocks::Parallel;
-use super::common::GatedMlp;
-use super::frame::{Block, Norm, PreNorm};
-use super::mlp::PlainMlp;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{LayerNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// `starcoder2`.
 pub(super) fn build_starcoder2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -1,18 +1,7 @@
 //! Llama 4: three layers of chunked attention to one full layer without rotation; one routed expert per token and a
 //! shared one. Only the text model is used.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{GatedMlp, Head, head_dim};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::experts;
-use super::outline::Outline;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, UnitNorm, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// Every fourth layer is a full one.

@@ -1,22 +1,8 @@
 //! LongCat Flash: two latent attentions and two MLPs per layer, with routed experts on a shortcut beside them; some
 //! "experts" pass their input through. The n-gram variant adds hashed embeddings of the last tokens.
 
-use super::common::{GatedMlp, Head, layer_count_at};
-use super::frame::{FeedForward, Mixer};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use super::ngram::NgramEmbedding;
-use super::outline::Outline;
-use super::scores::{Divisor, Order, best};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{
-    Embedding, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
-};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::ngram::NgramEmbedding;
+use crate::graph::parts::prelude::*;
 
 /// `longcat_flash`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

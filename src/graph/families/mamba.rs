@@ -1,14 +1,8 @@
 //! Mamba and Falcon-Mamba: a causal convolution and a selective recurrence that runs token by token, in Python.
 
-use super::common::layer_count;
-use super::frame::{MaskRule, Mixer, Residual};
-use super::outline::{Around, Outline};
-use super::selective::{Selective, SelectiveSizes};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::frame::Residual;
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;

@@ -1,17 +1,8 @@
 //! MiMo-V2-Flash: window and full attention with different heads, values of their own width, sinks; grouped sigmoid
 //! routing.
 
-use super::attention::Heads;
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::glm4_moe::GroupMoeSettings;
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["n_shared_experts", "n_group", "topk_group", "norm_topk_prob", "topk_method"])?;

@@ -1,21 +1,9 @@
 //! MiniMax M3: attention over the best blocks of keys, which a small indexer chooses, in most layers; sigmoid routing
 //! with a shared expert. Only the text model is used.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, Norm, PreNorm};
-use super::minimax_index::{BlockIndex, IndexDims};
 use super::mixtral::gate_at_8_bits;
-use super::moe::combine;
-use super::outline::{Around, NormKind, Outline};
-use super::routed::{Gate, Router, experts_or};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::minimax_index::{BlockIndex, IndexDims};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// `minimax_m3_vl`: the text model under `language_model`.

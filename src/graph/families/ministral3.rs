@@ -1,17 +1,7 @@
 //! Ministral 3: Llama's block, with queries that are scaled up at long positions.
 
-use super::attention::{Attention, Biases};
-use super::common::{GatedMlp, Head};
-use super::frame::{FeedForward, MaskRule, Norm};
 use super::llama::dims_and_rules;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// The growth of attention queries with their position: `1 + beta log(1 + floor(position / original))`.
 #[derive(Clone, Copy, Debug)]

@@ -1,22 +1,9 @@
 //! Mistral 4: latent attention whose queries grow with the position (the Llama 4 scale), softmax routing with
 //! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::FeedForward;
 use super::ministral3::QueryScale;
-use super::mla::{MlaDims, Query, position_scores};
-use super::moe::{combine, experts, mask_groups};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{
-    Embedding, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
-    yarn_attention_scale,
-};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::moe::mask_groups;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let settings = Settings::read(c)?;

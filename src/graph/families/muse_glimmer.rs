@@ -1,18 +1,8 @@
 //! Muse Glimmer: norms with `1 + weight` around both halves of a layer, norms without weight over queries, keys and
 //! the embedding, gated attention, three sliding-window layers to one full layer without a rotary embedding.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, Norm};
 use super::gemma::soft_cap;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{GemmaNorm, Linear, RmsNorm, RopeModule, UnitNorm, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 9] = [
     ("hidden_size", 6656),

@@ -1,19 +1,8 @@
 //! Muse Spark: a float32 residual stream with gated sums, window and full attention with a gate, experts in a narrower
 //! space; most element-wise work is in custom Metal kernels. The vision tower is part of the model.
 
-use super::attention::Heads;
-use super::common::Head;
-use super::frame::MaskRule;
-use super::moe::experts;
-use super::vision_tower;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, SwitchGlu, activations, attend};
-use crate::graph::op::{Kernel, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::vision_tower;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let text = c.object("text_config")?;

@@ -1,16 +1,7 @@
 //! Nemotron-NAS (Llama-Nemotron Super and Ultra): Llama's block, where the search has removed attention or MLP of
 //! some layers, replaced them by a single matrix, or changed their size.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, Head};
-use super::frame::{FeedForward, Mixer, Norm};
-use super::mlp::Activation;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// What stands in one half of a block; the number is `n_heads_in_group` or the hidden size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,8 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, PreNorm};
-use super::gated_delta::{decay, delta_rule, normalise_keys};
-use super::kimi_delta::{short_conv, zeros};
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::gated_delta::{decay, delta_rule, normalise_keys};
+use crate::graph::parts::kimi_delta::{short_conv, zeros};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let linear = linear_layers(c)?;
@@ -19,7 +10,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query = c.positive("num_attention_heads")?;
     let heads = Heads {
         query,
-        kv: super::common::kv_heads(c, query)?,
+        kv: crate::graph::parts::common::kv_heads(c, query)?,
         dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
     };
     let rope = rope(c, heads.dim)?;

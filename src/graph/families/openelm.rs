@@ -1,15 +1,6 @@
 //! OpenELM: heads and MLP grow from layer to layer; one matrix for queries, keys and values, one for gate and up.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{Mixer, PreNorm};
-use super::mlp::FusedMlp;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("model_dim")?;

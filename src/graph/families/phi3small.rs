@@ -1,16 +1,7 @@
 //! Phi-3-small: layer norms, one matrix for queries, keys and values ordered by key head, block-sparse attention in
 //! every n-th layer, a limited gated activation, a tied head with some logits switched off.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{LayerNorm, Linear, RopeModule};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with("intermediate_size", c.positive("ff_intermediate_size")?);
@@ -133,13 +124,7 @@ struct SparseAttention {
 }
 
 impl SparseAttention {
-    fn block_sparse(
-        &self,
-        t: &Tape<'_>,
-        [q, k, v]: [Var; 3],
-        mask: Mask,
-        blocks: Blocks,
-    ) -> Var {
+    fn block_sparse(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, blocks: Blocks) -> Var {
         let (b, n) = (i64::from(t.dim(q, 0)), t.dim(q, 2));
         let Heads { query, kv, .. } = self.heads;
         let q = t.mul(q, self.scale);

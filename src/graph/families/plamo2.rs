@@ -1,16 +1,8 @@
 //! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
 
-use super::attention::Heads;
-use super::common::{Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule, Mixer};
-use super::mamba2_mixer::{Mamba2Dims, Recurrence, causal_conv};
-use super::plamo_sandwich::Sandwich;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Embedding, Linear, OffsetNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::mamba2_mixer::{Recurrence, causal_conv};
+use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);

@@ -1,17 +1,6 @@
 //! Qwen2 MoE: every layer has softmax-routed experts and a shared expert with a gate of its own.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{experts, weighted_sum};
-use super::outline::Outline;
-use super::routed::{Gate, Router};
-use super::scores::{Order, best};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, false)?; // mlx-lm has its own head even when the configuration ties it

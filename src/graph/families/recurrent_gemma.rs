@@ -3,17 +3,8 @@
 //! The recurrence runs token by token. The output head is the embedding unless the configuration says
 //! `tie_word_embeddings: false`; mlx-lm decides by whether the checkpoint has an `lm_head`.
 
-use super::attention::Heads;
-use super::common::{Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule, Mixer};
 use super::gemma3::gelu_gate;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, GemmaNorm, Linear, RopeModule, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// Taps of the convolution; mlx-lm does not read `conv1d_width`.
 const KERNEL: u64 = 4;

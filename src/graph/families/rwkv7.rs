@@ -1,14 +1,6 @@
 //! RWKV-7: token shift, a matrix-valued recurrence with a decay per feature, and a squared-ReLU MLP.
 
-use super::common::{Head, layer_count};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, LayerNorm, Linear, activations};
-use crate::graph::op::{Binary, Kernel, Reduction, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let count = layer_count(c)?;
@@ -224,13 +216,7 @@ impl TimeMix {
     }
 
     /// The output, and the values of the first layer that later ones mix in.
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        first: Option<Var>,
-        cache: &mut Cache,
-    ) -> (Var, Var) {
+    fn forward(&self, t: &Tape<'_>, x: Var, first: Option<Var>, cache: &mut Cache) -> (Var, Var) {
         let before = shifted(t, x, cache, 0);
         let change = t.sub(before, x);
         let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| {

@@ -1,16 +1,7 @@
 //! Spark 2.5: dense; three window layers to one full layer, a fused input projection whose parts are copied, a sigmoid gate
 //! per head, GELU.
 
-use super::attention::Heads;
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
-use super::outline::{Around, Outline};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let mut o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;

@@ -1,16 +1,7 @@
 //! Talkie: norms without weights, gains on heads, halves of a layer and logits, the embedding added again in every
 //! layer, a head that is never packed.
 
-use super::attention::{Attention, Heads, NormPlace, Projections};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, Mixer, Norm};
-use super::shell::Dims;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RopeModule, UnitNorm, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 7] = [
     ("hidden_size", 5120),

@@ -218,13 +218,7 @@ impl Tape<'_> {
     }
 
     /// A custom Metal kernel with one output.
-    pub fn kernel_one(
-        &self,
-        kernel: Kernel,
-        inputs: &[Var],
-        shape: Shape,
-        dtype: DType,
-    ) -> Var {
+    pub fn kernel_one(&self, kernel: Kernel, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
         self.push(Op::Custom(kernel), inputs, shape, dtype)
     }
 }

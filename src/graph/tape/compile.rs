@@ -55,10 +55,7 @@ impl Body {
 impl Tape<'_> {
     /// Records what a function decorated with `mx.compile` does, fused. Inside another compiled function the calls
     /// belong to the outer one.
-    pub fn compiled<const N: usize>(
-        &self,
-        record: impl FnOnce(&Self) -> [Var; N],
-    ) -> [Var; N] {
+    pub fn compiled<const N: usize>(&self, record: impl FnOnce(&Self) -> [Var; N]) -> [Var; N] {
         let first = self.trace.borrow().nodes.len();
         self.region.set(self.region.get() + 1);
         let outputs = record(self);

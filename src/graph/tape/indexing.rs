@@ -66,14 +66,7 @@ impl Tape<'_> {
     }
 
     /// `mx.put_along_axis`, or the adding variant.
-    pub fn put_along_axis(
-        &self,
-        x: Var,
-        indices: Var,
-        values: Var,
-        axis: i32,
-        add: bool,
-    ) -> Var {
+    pub fn put_along_axis(&self, x: Var, indices: Var, values: Var, axis: i32, add: bool) -> Var {
         let i = self.axis(x, axis, "put_along_axis");
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let mut values = self.astype(values, dtype);

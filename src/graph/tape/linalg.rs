@@ -150,15 +150,7 @@ impl Tape<'_> {
         self.gathered(Op::GatherMm { sorted }, x, &[w], indices, n, dtype)
     }
 
-    fn gathered(
-        &self,
-        op: Op,
-        x: Var,
-        weights: &[Var],
-        indices: Var,
-        n: u32,
-        dtype: DType,
-    ) -> Var {
+    fn gathered(&self, op: Op, x: Var, weights: &[Var], indices: Var, n: u32, dtype: DType) -> Var {
         let sx = self.shape(x);
         if sx.rank() < 2 {
             return self.fail("gathered product of a vector");

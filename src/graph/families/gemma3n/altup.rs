@@ -1,11 +1,7 @@
 //! AltUp: every layer predicts all copies of the hidden state, computes one of them, and corrects the others by it.
 
 use super::Settings;
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder, Part};
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::parts::prelude::*;
 
 /// Prediction and correction of the copies.
 pub(super) struct AltUp {

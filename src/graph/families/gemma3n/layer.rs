@@ -2,14 +2,8 @@
 
 use super::Settings;
 use super::altup::AltUp;
-use crate::graph::cache::Cache;
-use crate::graph::families::attention::Heads;
-use crate::graph::families::frame::MaskRule;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, UnitNorm, activations, attend};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+
+use crate::graph::parts::prelude::*;
 
 /// What a layer gets besides the hidden state.
 #[derive(Clone, Copy)]

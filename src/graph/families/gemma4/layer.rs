@@ -1,16 +1,8 @@
 //! One layer of Gemma 4.
 
-use super::super::attention::Heads;
-use super::super::common::GatedMlp;
-use super::super::frame::{FeedForward, MaskRule};
-use super::super::moe;
 use super::Settings;
-use crate::graph::Experts;
-use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, SwitchGlu, UnitNorm, activations, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+use crate::graph::parts::moe;
+use crate::graph::parts::prelude::*;
 
 /// The keys and values that a layer attended to, and the position of the first new token.
 #[derive(Clone, Copy)]
@@ -179,14 +171,7 @@ impl Attention {
     }
 
     /// Stores keys and values of the layer; rotates the queries as well.
-    fn store(
-        &self,
-        t: &Tape<'_>,
-        own: &OwnKv,
-        x: Var,
-        q: Var,
-        cache: &mut Cache,
-    ) -> (Stored, Var) {
+    fn store(&self, t: &Tape<'_>, own: &OwnKv, x: Var, q: Var, cache: &mut Cache) -> (Stored, Var) {
         let k = own.k.forward(t, x);
         let k = self.rows(t, k, self.heads.kv);
         let v = match &own.v {

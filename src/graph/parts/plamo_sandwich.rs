@@ -1,10 +1,7 @@
 //! What PLaMo 2 and PLaMo 3 share: norms around mixer and MLP, and an MLP with a joined gate.
 
 use super::frame::{Block, FeedForward, Mixer};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, OffsetNorm, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// A block with a norm before and after the mixer, and before and after the MLP.
 pub struct Sandwich {

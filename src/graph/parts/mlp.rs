@@ -1,9 +1,7 @@
 //! MLPs beside the gated one with three matrices: fused and ungated ones.
 
 use super::frame::FeedForward;
-use crate::graph::nn::{Linear, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::prelude::*;
 
 /// A gated MLP whose gate and up projections are one matrix.
 #[derive(Debug)]

@@ -3,13 +3,7 @@
 use super::attention::Heads;
 use super::frame::Norm;
 use super::outline::NormKind;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of the indexer.
 #[derive(Clone, Copy, Debug)]

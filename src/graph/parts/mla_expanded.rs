@@ -6,10 +6,7 @@
 use super::attention::Heads;
 use super::frame::Mixer;
 use super::mla::{MlaDims, Query};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// How the rotated key part, which all heads share, gets one copy per head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

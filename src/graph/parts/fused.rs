@@ -2,10 +2,7 @@
 
 use super::attention::Heads;
 use super::frame::{Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// Grouped-query attention with a fused input projection.
 pub struct FusedAttention {

@@ -3,11 +3,7 @@
 use super::common::GatedMlp;
 use super::frame::FeedForward;
 use super::scores::{Divisor, Groups, ScoreRouting};
-use crate::graph::Experts;
-use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Number of routed experts and how many a token uses, under the family's keys.
 ///

@@ -1,13 +1,7 @@
 //! The frame of a decoder: embedding, layers, final norm, head; and the pre-norm residual block.
 
 use super::common::Head;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
+use crate::graph::prelude::*;
 use std::hash::{Hash, Hasher};
 
 /// One layer of a decoder.
@@ -250,7 +244,7 @@ impl MaskRule {
     }
 
     /// A number that differs between rules.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         let mut h = rustc_hash::FxHasher::default();
         self.hash(&mut h);
         h.finish()

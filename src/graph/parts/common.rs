@@ -1,11 +1,8 @@
 //! What many families share: the gated MLP, the output head, and keys of the configuration.
 
 use super::frame::FeedForward;
-use crate::graph::nn::activations::{self, Clamp};
-use crate::graph::nn::{Embedding, Linear};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::nn::activations::Clamp;
+use crate::graph::prelude::*;
 use std::fmt;
 
 /// The gated MLP `down(act(gate(x)) * up(x))`.

@@ -3,11 +3,7 @@
 use super::common::Gated;
 use super::frame::FeedForward;
 use super::moe::combine;
-use crate::graph::Experts;
-use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::params::ModuleId;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Chooses the experts of every token.
 pub trait Router: Send + Sync {

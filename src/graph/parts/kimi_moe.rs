@@ -4,12 +4,8 @@
 use super::common::GatedMlp;
 use super::frame::FeedForward;
 use super::moe::{mask_groups, weighted_sum};
-use crate::graph::nn::activations::{self, Situ};
-use crate::graph::nn::{Linear, RmsNorm, SwitchGlu};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Experts, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::nn::activations::Situ;
+use crate::graph::prelude::*;
 
 /// How gates become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

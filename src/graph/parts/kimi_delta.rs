@@ -2,11 +2,7 @@
 
 use super::frame::Mixer;
 use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Dimensions of a layer.
 #[derive(Clone, Copy, Debug)]

@@ -4,12 +4,7 @@
 //! (`mlx_lm/models/ssm.py`).
 
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Tokens of a prompt that are processed together.
 const CHUNK: u32 = 256;
@@ -277,12 +272,7 @@ impl Recurrence {
     }
 
     /// One chunk: outputs in float32 and the next state.
-    fn chunk(
-        &self,
-        t: &Tape<'_>,
-        [dtx, dta, b, c]: [Var; 4],
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn chunk(&self, t: &Tape<'_>, [dtx, dta, b, c]: [Var; 4], state: Option<Var>) -> (Var, Var) {
         let repeats = (self.dims.heads / self.dims.groups) as u32;
         let b = t.transpose(b, &[0, 2, 3, 1]);
         let ct = t.swapaxes(c, 1, 2);

@@ -1,13 +1,7 @@
 //! The gated delta rule of Qwen3-Next and Qwen3.5: a convolution and a recurrence instead of attention.
 
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of a gated delta layer.
 #[derive(Clone, Copy, Debug)]
@@ -160,13 +154,7 @@ impl GatedDeltaNet {
     }
 
     /// The recurrence over queries, keys and values.
-    fn recur(
-        &self,
-        t: &Tape<'_>,
-        [q, k, v]: [Var; 3],
-        p: &Projected,
-        cache: &mut Cache,
-    ) -> Var {
+    fn recur(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], p: &Projected, cache: &mut Cache) -> Var {
         let (q, k) = normalise_keys(t, q, k);
         let beta = t.sigmoid(p.b);
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));

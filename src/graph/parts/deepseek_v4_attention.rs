@@ -2,13 +2,7 @@
 //! indexer chooses some once there are many.
 
 use super::deepseek_v4_pool::{Compressor, Indexer, TailRope, pool_mask};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Tokens of a group in layers with an indexer.
 pub const SPARSE_RATIO: u64 = 4;
@@ -16,21 +10,21 @@ pub const SPARSE_RATIO: u64 = 4;
 /// Settings of the attention layers.
 #[derive(Debug)]
 pub struct AttentionSettings {
-    pub(super) width: u64,
+    pub(crate) width: u64,
     heads: u64,
     head_dim: u64,
-    pub(super) q_rank: u64,
-    pub(super) eps: f64,
+    pub(crate) q_rank: u64,
+    pub(crate) eps: f64,
     o_groups: u64,
     o_rank: u64,
     o_bias: bool,
     window: u64,
     ratios: Vec<u64>,
-    pub(super) index_heads: u64,
-    pub(super) index_dim: u64,
-    pub(super) index_topk: u64,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
     plain: Vec<f64>,
-    pub(super) compressed: Vec<f64>,
+    pub(crate) compressed: Vec<f64>,
 }
 
 impl AttentionSettings {

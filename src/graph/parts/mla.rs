@@ -5,11 +5,7 @@
 
 use super::attention::Heads;
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of a latent attention layer.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,7 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
 use super::frame::{Mixer, Norm};
-use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

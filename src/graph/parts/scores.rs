@@ -2,10 +2,7 @@
 //! experts are chosen, with or without groups of experts.
 
 use super::routed::{Gate, Router};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ModuleId;
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// How the router's outputs become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,7 @@
 //! Hyper-connections: several residual streams that every sub-layer reads and writes through learned mixes, which a
 //! Sinkhorn iteration makes doubly stochastic: DeepSeek-V4.1 and DeepSeek-V4.
 
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Settings of the hyper-connections.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,10 @@
 //! What the layers of Mamba's first version share: a gate, a causal convolution, and the projections to step, B and C.
 
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
+use crate::graph::prelude::*;
 
 /// Sizes of a selective layer, in features unless said otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SelectiveSizes {
+pub(crate) struct SelectiveSizes {
     /// Of the model.
     pub width: u64,
     /// Of the recurrence.
@@ -26,7 +23,7 @@ pub(super) struct SelectiveSizes {
 
 /// A selective layer without its recurrence.
 #[derive(Debug)]
-pub(super) struct Selective {
+pub(crate) struct Selective {
     sizes: SelectiveSizes,
     input: Linear,
     conv: Conv1d,

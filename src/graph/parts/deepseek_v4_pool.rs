@@ -2,11 +2,8 @@
 
 use super::deepseek_v4_attention::{AttentionSettings, SPARSE_RATIO};
 use crate::graph::cache::PoolCache;
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::{Binary, Rope};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::DType;
+use crate::graph::op::Rope;
+use crate::graph::prelude::*;
 
 /// A rotation of the last features of a head: the others get infinite wavelengths.
 #[derive(Clone, Debug)]
@@ -60,13 +57,7 @@ impl Compressor {
     }
 
     /// All pooled rows `[batch, rows, width]`, if there are any.
-    pub fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        offset: u32,
-        cache: &mut PoolCache,
-    ) -> Option<Var> {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32, cache: &mut PoolCache) -> Option<Var> {
         let new = [self.kv.forward(t, x), self.gate.forward(t, x)];
         let rows = cache.accumulate(t, new, offset).map(|(ready, base)| {
             let [kv, gate] = ready.map(|v| t.unflatten(v, 1, &[-1, self.ratio as i64]));

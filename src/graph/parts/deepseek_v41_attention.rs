@@ -1,24 +1,19 @@
 //! Attention of DeepSeek-V4.1: every query gathers its own rows of the window and of the compressed tokens.
 
 use super::deepseek_v41_indexer::{Chosen, Indexer};
-use crate::graph::cache::{Cache, CompressedCache, CompressedSpec};
+use crate::graph::cache::{CompressedCache, CompressedSpec};
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4, round_fp8};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchLinear};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Settings of the attention layers.
 #[derive(Debug)]
 pub struct AttentionSettings {
-    pub(super) width: u64,
-    pub(super) heads: u64,
-    pub(super) head_dim: u64,
-    pub(super) q_rank: u64,
-    pub(super) rope_dim: u64,
-    pub(super) eps: f64,
+    pub(crate) width: u64,
+    pub(crate) heads: u64,
+    pub(crate) head_dim: u64,
+    pub(crate) q_rank: u64,
+    pub(crate) rope_dim: u64,
+    pub(crate) eps: f64,
     o_groups: u64,
     o_rank: u64,
     window: u64,
@@ -26,12 +21,12 @@ pub struct AttentionSettings {
     ratios: Vec<u64>,
     kv_sources: Vec<u64>,
     index_sources: Vec<u64>,
-    pub(super) candidate_source: Option<u64>,
-    pub(super) candidate_blocks: u64,
-    pub(super) candidate_block: u64,
-    pub(super) index_heads: u64,
-    pub(super) index_dim: u64,
-    pub(super) index_topk: u64,
+    pub(crate) candidate_source: Option<u64>,
+    pub(crate) candidate_blocks: u64,
+    pub(crate) candidate_block: u64,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
     plain_rope: RopeModule,
     compressed_rope: RopeModule,
 }
@@ -90,11 +85,11 @@ impl AttentionSettings {
         self.window as u32
     }
 
-    pub(super) fn ratio(&self, layer: u64) -> u64 {
+    pub(crate) fn ratio(&self, layer: u64) -> u64 {
         usize::try_from(layer).ok().and_then(|i| self.ratios.get(i)).copied().unwrap_or(0)
     }
 
-    pub(super) fn is_kv_source(&self, layer: u64) -> bool {
+    pub(crate) fn is_kv_source(&self, layer: u64) -> bool {
         self.kv_sources.contains(&layer)
     }
 
@@ -377,7 +372,7 @@ impl Attention {
 }
 
 /// Rotates the last `dims` features in float32; `(offset, scale)` are those of the positions.
-pub(super) fn rotate_tail(
+pub(crate) fn rotate_tail(
     t: &Tape<'_>,
     rope: &RopeModule,
     dims: u64,

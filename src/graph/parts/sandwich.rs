@@ -1,8 +1,7 @@
 //! The residual block with a norm before and after each half.
 
 use super::frame::{Block, FeedForward, Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// `h = x + post(mixer(pre(x)))`, then the same with the MLP.
 pub struct Sandwich {

@@ -2,12 +2,7 @@
 
 use super::deepseek_v41_attention::AttentionSettings;
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4};
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// Small heads that score the compressed rows.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! Blocks with other norms and residuals than the usual one.
 
 use super::frame::{Block, FeedForward, Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// How the result of half a block is added to its input.
 #[derive(Clone, Copy, Debug)]

@@ -2,13 +2,7 @@
 
 use super::attention::Heads;
 use super::outline::Outline;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Steps of the recurrence in one traced call of [`Recurrence::Steps`]; more would only cost memory here.
 const MAX_STEPS: u64 = 1 << 19;
@@ -143,13 +137,7 @@ impl LightningAttention {
     }
 
     /// Token by token.
-    fn steps(
-        &self,
-        t: &Tape<'_>,
-        [q, k, v]: [Var; 3],
-        g: Var,
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn steps(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
         let tokens = t.dim(q, 2);
         if u64::from(tokens).saturating_mul(self.layers) > MAX_STEPS {
             let failed = t.fail(format!(
@@ -215,13 +203,7 @@ impl LightningAttention {
     }
 
     /// In chunks: attention with decaying weights within a chunk, and the state carried from chunk to chunk.
-    fn chunks(
-        &self,
-        t: &Tape<'_>,
-        [q, k, v]: [Var; 3],
-        g: Var,
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn chunks(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
         let (dtype, length) = (t.dtype(q), t.dim(q, 2));
         let heads = t.dim(q, 1);
         let mut state = self.state(t, q, v, state);

@@ -1,12 +1,6 @@
 //! The n-gram embedding of LongCat Flash: the embedding of a token plus those of hashes of the last tokens.
 
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// One hashed table of n-grams.
 #[derive(Debug)]
