@@ -6,7 +6,7 @@ use crate::hardware::tier::Tier;
 
 /// A GPU and its memory, reduced to what speed depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Target {
+pub struct Silicon {
     /// Bandwidth of the memory bus, bytes per second.
     pub bandwidth: f64,
     /// GPU cores.
@@ -23,7 +23,7 @@ pub struct Target {
     pub fanless: bool,
 }
 
-impl Target {
+impl Silicon {
     /// The figures of a machine.
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
