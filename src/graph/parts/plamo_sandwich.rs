@@ -1,10 +1,7 @@
 //! What PLaMo 2 and PLaMo 3 share: norms around mixer and MLP, and an MLP with a joined gate.
 
 use super::frame::{Block, FeedForward, Mixer};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, OffsetNorm, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// A block with a norm before and after the mixer, and before and after the MLP.
 pub struct Sandwich {
@@ -39,7 +36,7 @@ impl Sandwich {
 }
 
 impl Block for Sandwich {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let [before, after, before_mlp, after_mlp] = &self.norms;
         let r = before.forward(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
@@ -69,7 +66,7 @@ impl JoinedMlp {
 }
 
 impl FeedForward for JoinedMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let both = self.gate_up.forward(t, x);
         let [gate, up] = t.split_equal(both, -1);
         let hidden = activations::swiglu(t, gate, up);

@@ -1,9 +1,7 @@
 //! MLPs beside the gated one with three matrices: fused and ungated ones.
 
 use super::frame::FeedForward;
-use crate::graph::nn::{Linear, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::prelude::*;
 
 /// A gated MLP whose gate and up projections are one matrix.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl FusedMlp {
 }
 
 impl FeedForward for FusedMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let both = self.gate_up.forward(t, x);
         let [a, b] = t.split_equal(both, -1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
@@ -42,7 +40,7 @@ impl FeedForward for FusedMlp {
 }
 
 /// An activation of one input.
-pub type Activation = fn(&mut Tape<'_>, Var) -> Var;
+pub type Activation = fn(&Tape<'_>, Var) -> Var;
 
 /// The ungated MLP `down(act(up(x)))`.
 #[derive(Debug)]
@@ -71,7 +69,7 @@ impl PlainMlp {
 }
 
 impl FeedForward for PlainMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let hidden = self.up.forward(t, x);
         let hidden = (self.activation)(t, hidden);
         self.down.forward(t, hidden)

@@ -3,13 +3,7 @@
 use super::attention::Heads;
 use super::frame::Norm;
 use super::outline::NormKind;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of the indexer.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +86,7 @@ impl BlockIndex {
     /// Stores the index keys of `x` and returns the mask of attention: the given one while all blocks fit.
     pub fn mask(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         offset: u32,
@@ -137,7 +131,7 @@ impl BlockIndex {
     }
 
     /// Which keys a query may see: `[queries, keys]`.
-    fn seen(&self, t: &mut Tape<'_>, mask: Mask, positions: Var, keys: u32) -> Var {
+    fn seen(&self, t: &Tape<'_>, mask: Mask, positions: Var, keys: u32) -> Var {
         if let Mask::Array(mask) = mask {
             return mask;
         }
@@ -148,7 +142,7 @@ impl BlockIndex {
     }
 
     /// Gives the blocks at and just before the query's own the highest score.
-    fn favour_local(&self, t: &mut Tape<'_>, scores: Var, positions: Var, block: u32) -> Var {
+    fn favour_local(&self, t: &Tape<'_>, scores: Var, positions: Var, block: u32) -> Var {
         if self.dims.local == 0 {
             return scores;
         }
@@ -164,7 +158,7 @@ impl BlockIndex {
     }
 
     /// True for the blocks with the highest scores.
-    fn choose(&self, t: &mut Tape<'_>, scores: Var) -> Var {
+    fn choose(&self, t: &Tape<'_>, scores: Var) -> Var {
         let negative = t.neg(scores);
         let order = t.argpartition(negative, self.dims.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.dims.chosen as u32);
@@ -175,7 +169,7 @@ impl BlockIndex {
 }
 
 /// The highest score of each block of keys, the last one of which may be shorter.
-fn block_maxima(t: &mut Tape<'_>, scores: Var, block: u32) -> Var {
+fn block_maxima(t: &Tape<'_>, scores: Var, block: u32) -> Var {
     let shape = t.shape(scores);
     let keys = shape.dim(-1);
     let whole = keys / block;

@@ -2,10 +2,7 @@
 
 use super::attention::Heads;
 use super::frame::{Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// Grouped-query attention with a fused input projection.
 pub struct FusedAttention {
@@ -62,7 +59,7 @@ impl FusedAttention {
 }
 
 impl Mixer for FusedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let mut qkv = self.qkv.forward(t, x);
         if let Some(limit) = self.clip {

@@ -3,11 +3,7 @@
 use super::common::GatedMlp;
 use super::frame::FeedForward;
 use super::scores::{Divisor, Groups, ScoreRouting};
-use crate::graph::Experts;
-use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Number of routed experts and how many a token uses, under the family's keys.
 ///
@@ -22,7 +18,7 @@ pub fn experts(c: &Config, total: &str, chosen: &str) -> Result<Experts, ConfigE
 }
 
 /// The `k` experts with the highest scores: `argpartition(scores, kth=-k)[..., -k:]` and their scores.
-pub fn top_k(t: &mut Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
+pub fn top_k(t: &Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
     let order = t.argpartition(scores, -(k as i64), -1);
     let indices = t.last(order, -1, k as u32);
     let chosen = t.take_along_axis(scores, indices, -1);
@@ -30,20 +26,20 @@ pub fn top_k(t: &mut Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
 }
 
 /// Divides the scores of a token by their sum.
-pub fn normalise(t: &mut Tape<'_>, scores: Var) -> Var {
+pub fn normalise(t: &Tape<'_>, scores: Var) -> Var {
     let total = t.sum(scores, -1, true);
     t.div(scores, total)
 }
 
 /// The sum of the experts' outputs `[…, k, width]` weighted by their scores, in the type of the outputs.
-pub fn combine(t: &mut Tape<'_>, y: Var, scores: Var) -> Var {
+pub fn combine(t: &Tape<'_>, y: Var, scores: Var) -> Var {
     let dtype = t.dtype(y);
     let y = weighted_sum(t, y, scores);
     t.astype(y, dtype)
 }
 
 /// The sum of the experts' outputs weighted by their scores.
-pub fn weighted_sum(t: &mut Tape<'_>, y: Var, scores: Var) -> Var {
+pub fn weighted_sum(t: &Tape<'_>, y: Var, scores: Var) -> Var {
     let scores = t.expand_dims(scores, &[-1]);
     let y = t.mul(y, scores);
     t.sum(y, -2, false)
@@ -77,7 +73,7 @@ impl SoftmaxMoe {
     }
 
     /// Chosen experts and their scores.
-    pub fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    pub fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let gates = t.softmax(gates, true);
         let (indices, scores) = top_k(t, gates, self.chosen);
@@ -85,13 +81,13 @@ impl SoftmaxMoe {
     }
 
     /// Outputs of the chosen experts.
-    pub fn run(&self, t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
+    pub fn run(&self, t: &Tape<'_>, x: Var, indices: Var) -> Var {
         self.experts.forward(t, x, indices, activations::swiglu)
     }
 }
 
 impl FeedForward for SoftmaxMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.run(t, x, indices);
         combine(t, y, scores)
@@ -132,7 +128,7 @@ impl GroupRouting {
     }
 
     /// `group_expert_select`: one compiled function. Returns chosen experts and their scores.
-    pub fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
+    pub fn select(&self, t: &Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
         let divide = self.chosen > 1 && self.normalise;
         let divisor = match self.floor {
             Some(floor) => Divisor::sum_plus(divide, floor),
@@ -148,7 +144,7 @@ impl GroupRouting {
 }
 
 /// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
-pub fn mask_groups(t: &mut Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+pub fn mask_groups(t: &Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
     let dropped = groups.saturating_sub(chosen);
     Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
 }
@@ -184,7 +180,7 @@ impl GroupMoe {
 }
 
 impl FeedForward for GroupMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);
         let gates = t.matmul(x, w);

@@ -1,65 +1,59 @@
 //! The frame of a decoder: embedding, layers, final norm, head; and the pre-norm residual block.
 
 use super::common::Head;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, LayerNorm, RmsNorm, UnitNorm};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
+use crate::graph::prelude::*;
 use std::hash::{Hash, Hasher};
 
 /// One layer of a decoder.
 pub trait Block: Send + Sync {
     /// The hidden state after the layer.
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
 }
 
 /// Mixes information between positions: attention or a recurrence.
 pub trait Mixer: Send + Sync {
     /// The mixed `x`, before the residual addition.
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
 }
 
 /// Works on every position by itself: an MLP or a mixture of experts.
 pub trait FeedForward: Send + Sync {
     /// The result, before the residual addition.
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var;
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var;
 }
 
 /// A normalisation with a weight.
 pub trait Norm: Send + Sync {
     /// The normalised `x`.
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var;
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var;
 }
 
 impl Norm for RmsNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
 
 impl Norm for crate::graph::nn::GemmaNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
 
 impl Norm for UnitNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
 
 impl Norm for crate::graph::nn::OffsetNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
 
 impl Norm for LayerNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         self.forward(t, x)
     }
 }
@@ -115,7 +109,7 @@ impl PreNorm {
         self
     }
 
-    fn residual(&self, t: &mut Tape<'_>, x: Var, r: Var) -> Var {
+    fn residual(&self, t: &Tape<'_>, x: Var, r: Var) -> Var {
         let r = match self.residual_scale {
             Some(factor) => t.mul(r, factor),
             None => r,
@@ -125,7 +119,7 @@ impl PreNorm {
 }
 
 impl Block for PreNorm {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         let h = self.residual(t, x, r);
@@ -165,7 +159,7 @@ impl Residual {
 }
 
 impl Block for Residual {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.norm.forward(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         if self.swapped { t.add(r, x) } else { t.add(x, r) }
@@ -176,31 +170,31 @@ impl Block for Residual {
 pub struct Pointwise<T>(pub T);
 
 impl<T: FeedForward> Mixer for Pointwise<T> {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
         self.0.apply(t, x)
     }
 }
 
 impl<T: Block + ?Sized> Block for Box<T> {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         (**self).forward(t, x, mask, cache)
     }
 }
 
 impl<T: Norm + ?Sized> Norm for Box<T> {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         (**self).norm(t, x)
     }
 }
 
 impl<T: FeedForward + ?Sized> FeedForward for Box<T> {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         (**self).apply(t, x)
     }
 }
 
 impl<T: Mixer + ?Sized> Mixer for Box<T> {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         (**self).mix(t, x, mask, cache)
     }
 }
@@ -214,7 +208,7 @@ pub struct DividedNorm {
 }
 
 impl Norm for DividedNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.norm.norm(t, x);
         t.div(x, self.divisor)
     }
@@ -250,7 +244,7 @@ impl MaskRule {
     }
 
     /// A number that differs between rules.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         let mut h = rustc_hash::FxHasher::default();
         self.hash(&mut h);
         h.finish()
@@ -259,7 +253,7 @@ impl MaskRule {
     /// The masks of layers with the given rules for `n` new tokens, from the caches of those that have one. Layers
     /// with the same rule share the mask that the cache of the first of them makes.
     pub fn build_all<'c>(
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         n: u32,
         rules: &[Self],
         caches: impl IntoIterator<Item = &'c Cache>,
@@ -283,7 +277,7 @@ impl MaskRule {
             .collect()
     }
 
-    fn build(self, t: &mut Tape<'_>, n: u32, cache: &Cache) -> Mask {
+    fn build(self, t: &Tape<'_>, n: u32, cache: &Cache) -> Mask {
         match self {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
@@ -296,7 +290,7 @@ impl MaskRule {
 
 /// The mask of chunked attention: `[n, stored + n]`, true where a key lies in the chunk of the query and not behind
 /// it.
-fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
+fn chunk_mask(t: &Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
     let (first, offset) = (cache.start_position(), cache.offset());
     let end = offset.saturating_add(n);
     let keys = t.arange(first, end);
@@ -312,10 +306,10 @@ fn chunk_mask(t: &mut Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
 }
 
 /// Changes a value: a scaling of the embedding or of the logits.
-pub type Hook = Box<dyn Fn(&mut Tape<'_>, Var) -> Var + Send + Sync>;
+pub type Hook = Box<dyn Fn(&Tape<'_>, Var) -> Var + Send + Sync>;
 
 /// Adds what depends on the position of the tokens; gets the position of the first one.
-pub type PositionHook = Box<dyn Fn(&mut Tape<'_>, Var, u32) -> Var + Send + Sync>;
+pub type PositionHook = Box<dyn Fn(&Tape<'_>, Var, u32) -> Var + Send + Sync>;
 
 /// How a module is packed, by its path.
 pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
@@ -398,7 +392,7 @@ impl Decoder {
 }
 
 impl Network for Decoder {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         if let Some(add) = &self.positions {
             h = add(t, h, caches.first().map_or(0, Cache::offset));

@@ -1,11 +1,8 @@
 //! What many families share: the gated MLP, the output head, and keys of the configuration.
 
 use super::frame::FeedForward;
-use crate::graph::nn::activations::{self, Clamp};
-use crate::graph::nn::{Embedding, Linear};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::nn::activations::Clamp;
+use crate::graph::prelude::*;
 use std::fmt;
 
 /// The gated MLP `down(act(gate(x)) * up(x))`.
@@ -17,7 +14,7 @@ pub struct GatedMlp {
 }
 
 /// A gated activation of (gate, x), for example `act(gate) * x`.
-pub type Gated = Box<dyn Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync>;
+pub type Gated = Box<dyn Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync>;
 
 impl GatedMlp {
     /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
@@ -46,7 +43,7 @@ impl GatedMlp {
     #[must_use]
     pub fn with_activation(
         mut self,
-        activation: impl Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+        activation: impl Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
     ) -> Self {
         self.activation = Box::new(activation);
         self
@@ -66,7 +63,7 @@ impl fmt::Debug for GatedMlp {
 }
 
 impl FeedForward for GatedMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (gate, up) = (self.gate.forward(t, x), self.up.forward(t, x));
         let hidden = (self.activation)(t, gate, up);
         self.down.forward(t, hidden)
@@ -101,7 +98,7 @@ impl Head {
     }
 
     /// The logits of `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         t.set_stage(Stage::Head);
         match self {
             Self::Own(linear) => linear.forward(t, x),

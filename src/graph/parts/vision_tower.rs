@@ -1,14 +1,12 @@
 //! The tensors of Muse Spark's vision tower, which mlx-lm keeps in the model. A text prompt does not use them.
 
-use crate::graph::nn::{Embedding, LayerNorm, Linear};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Declares `vision_tower`, `vision_adapter` and `vision_projection`; `text` is the hidden size of the text model.
 ///
 /// # Errors
 /// When a value is out of range.
-pub(super) fn declare(
+pub(crate) fn declare(
     c: &Config,
     v: &Config,
     p: &mut ParamBuilder,

@@ -3,16 +3,12 @@
 use super::common::Gated;
 use super::frame::FeedForward;
 use super::moe::combine;
-use crate::graph::Experts;
-use crate::graph::nn::{Linear, SwitchGlu, activations};
-use crate::graph::params::ModuleId;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Chooses the experts of every token.
 pub trait Router: Send + Sync {
     /// The chosen experts `[…, k]` and their scores.
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var);
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var);
 }
 
 /// The matrix of a router.
@@ -26,7 +22,7 @@ pub enum Gate {
 
 impl Gate {
     /// `x W^T`.
-    pub fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         match self {
             Self::Linear(linear) => linear.forward(t, x),
             Self::Raw(weight) => {
@@ -68,7 +64,7 @@ impl RoutedMlp {
     #[must_use]
     pub fn with_activation(
         mut self,
-        activation: impl Fn(&mut Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+        activation: impl Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
     ) -> Self {
         self.activation = Box::new(activation);
         self
@@ -76,7 +72,7 @@ impl RoutedMlp {
 }
 
 impl FeedForward for RoutedMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, &self.activation);
         let y = combine(t, y, scores);

@@ -4,12 +4,8 @@
 use super::common::GatedMlp;
 use super::frame::FeedForward;
 use super::moe::{mask_groups, weighted_sum};
-use crate::graph::nn::activations::{self, Situ};
-use crate::graph::nn::{Linear, RmsNorm, SwitchGlu};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Experts, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::nn::activations::Situ;
+use crate::graph::prelude::*;
 
 /// How gates become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +62,7 @@ impl KimiRouting {
     }
 
     /// `_group_expert_select`: one compiled function. Returns chosen experts and their scores.
-    fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
+    fn select(&self, t: &Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
         let dtype = t.dtype(gates);
         let k = self.experts.chosen;
         let [indices, scores] = t.compiled(|t| {
@@ -145,7 +141,7 @@ impl KimiMoe {
 }
 
 impl FeedForward for KimiMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
         let bias = t.weight(self.bias);
         let (indices, scores) = self.routing.select(t, gates, bias);

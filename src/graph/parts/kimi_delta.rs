@@ -2,11 +2,7 @@
 
 use super::frame::Mixer;
 use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Dimensions of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +134,7 @@ impl KimiDelta {
 
     /// Queries, keys and values `[batch, tokens, features]`. The states of the convolutions are the first of the
     /// cache; the next one is the recurrent state.
-    fn project(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> [Var; 3] {
+    fn project(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> [Var; 3] {
         let keep = self.dims.kernel as u32 - 1;
         match &self.inputs {
             Inputs::Joined(qkv, conv) => {
@@ -175,7 +171,7 @@ impl KimiDelta {
 }
 
 impl Mixer for KimiDelta {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let heads = [b, n, d.heads as i64, d.dim as i64];
@@ -213,14 +209,14 @@ impl Mixer for KimiDelta {
 }
 
 /// The state of a convolution before the first token.
-pub fn zeros(t: &mut Tape<'_>, like: Var, keep: u32) -> Var {
+pub fn zeros(t: &Tape<'_>, like: Var, keep: u32) -> Var {
     let (shape, dtype) = (t.shape(like).with(1, keep), t.dtype(like));
     t.full(shape, 0.0, dtype)
 }
 
 /// `ShortConv1d`: a causal depth-wise convolution and SiLU, with a dense copy of the last inputs as its state.
 pub fn short_conv(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     conv: &Conv1d,
     x: Var,
     past: Var,

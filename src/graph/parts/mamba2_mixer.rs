@@ -4,12 +4,7 @@
 //! (`mlx_lm/models/ssm.py`).
 
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Tokens of a prompt that are processed together.
 const CHUNK: u32 = 256;
@@ -80,7 +75,7 @@ pub enum GatedNorm {
 }
 
 impl GatedNorm {
-    fn forward(self, t: &mut Tape<'_>, y: Var, gate: Var) -> Var {
+    fn forward(self, t: &Tape<'_>, y: Var, gate: Var) -> Var {
         match self {
             Self::None => activations::swiglu(t, gate, y),
             Self::Before(weight, eps) => {
@@ -152,7 +147,7 @@ impl Mamba2 {
 }
 
 impl Mixer for Mamba2 {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let projected = self.input.forward(t, x);
@@ -169,7 +164,7 @@ impl Mixer for Mamba2 {
 }
 
 /// A causal depth-wise convolution and SiLU; state 0 of the cache holds the last inputs.
-pub fn causal_conv(t: &mut Tape<'_>, conv: &Conv1d, x: Var, kernel: u64, cache: &mut Cache) -> Var {
+pub fn causal_conv(t: &Tape<'_>, conv: &Conv1d, x: Var, kernel: u64, cache: &mut Cache) -> Var {
     let keep = (kernel - 1) as u32;
     let past = cache.state(0).unwrap_or_else(|| {
         let (shape, dtype) = (t.shape(x).with(1, keep), t.dtype(x));
@@ -207,7 +202,7 @@ impl Recurrence {
 
     /// Runs over x, B, C and dt `[batch, tokens, …]`; state 1 of the cache is the recurrent state.
     /// Returns `[batch, tokens, heads, features]`.
-    pub fn run(&self, t: &mut Tape<'_>, [x, b, c, dt]: [Var; 4], cache: &mut Cache) -> Var {
+    pub fn run(&self, t: &Tape<'_>, [x, b, c, dt]: [Var; 4], cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (rows, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let x = t.reshape(x, &[rows, n, d.heads as i64, d.head_dim as i64]);
@@ -230,7 +225,7 @@ impl Recurrence {
     }
 
     /// `compute_dt`: one compiled function.
-    fn time_step(&self, t: &mut Tape<'_>, dt: Var) -> Var {
+    fn time_step(&self, t: &Tape<'_>, dt: Var) -> Var {
         let bias = t.weight(self.dt_bias);
         let [low, high] = self.limit;
         let [dt] = t.compiled(|t| {
@@ -245,7 +240,7 @@ impl Recurrence {
     /// `ssm_attn`: the recurrence as matrix products, chunk by chunk.
     fn chunks(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         [x, b, c, dt]: [Var; 4],
         a_log: Var,
         skip: Var,
@@ -277,12 +272,7 @@ impl Recurrence {
     }
 
     /// One chunk: outputs in float32 and the next state.
-    fn chunk(
-        &self,
-        t: &mut Tape<'_>,
-        [dtx, dta, b, c]: [Var; 4],
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn chunk(&self, t: &Tape<'_>, [dtx, dta, b, c]: [Var; 4], state: Option<Var>) -> (Var, Var) {
         let repeats = (self.dims.heads / self.dims.groups) as u32;
         let b = t.transpose(b, &[0, 2, 3, 1]);
         let ct = t.swapaxes(c, 1, 2);
@@ -322,7 +312,7 @@ impl Recurrence {
     }
 
     /// What the state before the chunk gives for every token.
-    fn carried(&self, t: &mut Tape<'_>, c: Var, state: Var) -> Var {
+    fn carried(&self, t: &Tape<'_>, c: Var, state: Var) -> Var {
         let d = &self.dims;
         let (rows, n) = (i64::from(t.dim(c, 0)), i64::from(t.dim(c, 1)));
         let (groups, size) = (d.groups as i64, d.state as i64);
@@ -336,7 +326,7 @@ impl Recurrence {
 }
 
 /// `segsum`: sums of the steps between every pair of tokens, `[…, n, n]`.
-fn segment_sums(t: &mut Tape<'_>, steps: Var) -> Var {
+fn segment_sums(t: &Tape<'_>, steps: Var) -> Var {
     let n = t.dim(steps, -1);
     let x = t.expand_dims(steps, &[-1]);
     let x = t.repeat(x, n, -1);

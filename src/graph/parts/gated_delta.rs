@@ -1,13 +1,7 @@
 //! The gated delta rule of Qwen3-Next and Qwen3.5: a convolution and a recurrence instead of attention.
 
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of a gated delta layer.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +123,7 @@ impl GatedDeltaNet {
         }
     }
 
-    fn project(&self, t: &mut Tape<'_>, x: Var) -> Projected {
+    fn project(&self, t: &Tape<'_>, x: Var) -> Projected {
         let d = &self.dims;
         let (rows, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         match &self.inputs {
@@ -160,13 +154,7 @@ impl GatedDeltaNet {
     }
 
     /// The recurrence over queries, keys and values.
-    fn recur(
-        &self,
-        t: &mut Tape<'_>,
-        [q, k, v]: [Var; 3],
-        p: &Projected,
-        cache: &mut Cache,
-    ) -> Var {
+    fn recur(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], p: &Projected, cache: &mut Cache) -> Var {
         let (q, k) = normalise_keys(t, q, k);
         let beta = t.sigmoid(p.b);
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
@@ -176,7 +164,7 @@ impl GatedDeltaNet {
 }
 
 /// `normalize_qk`: queries and keys of length 1, the readout scale folded into the queries.
-pub fn normalise_keys(t: &mut Tape<'_>, q: Var, k: Var) -> (Var, Var) {
+pub fn normalise_keys(t: &Tape<'_>, q: Var, k: Var) -> (Var, Var) {
     let inverse = f64::from(t.dim(k, -1)).powf(-0.5);
     let q = t.rms_norm(q, None, 1e-6 * inverse * inverse);
     let q = t.mul(q, inverse * inverse);
@@ -187,7 +175,7 @@ pub fn normalise_keys(t: &mut Tape<'_>, q: Var, k: Var) -> (Var, Var) {
 /// The gated delta rule over q, k, v, g and beta: one kernel over all tokens. State `slot` of the cache is the
 /// recurrent state.
 pub fn delta_rule(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     [q, k, v, g, beta]: [Var; 5],
     cache: &mut Cache,
     slot: usize,
@@ -201,7 +189,7 @@ pub fn delta_rule(
 }
 
 /// `compute_g`: the decay, one kernel.
-pub fn decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
+pub fn decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
     let [g] = t.compiled(|t| {
         let rate = t.astype(a_log, DType::F32);
         let rate = t.exp(rate);
@@ -215,7 +203,7 @@ pub fn decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
 }
 
 /// `compute_lower_bound_g`: the decay that does not fall below `exp(bound)`, one kernel.
-pub fn bounded_decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: f64) -> Var {
+pub fn bounded_decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: f64) -> Var {
     let [g] = t.compiled(|t| {
         let rate = t.astype(a_log, DType::F32);
         let rate = t.exp(rate);
@@ -230,7 +218,7 @@ pub fn bounded_decay(t: &mut Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: 
 }
 
 impl Mixer for GatedDeltaNet {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = self.dims;
         let (rows, n) = (t.dim(x, 0), t.dim(x, 1));
         let p = self.project(t, x);

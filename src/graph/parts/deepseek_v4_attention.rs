@@ -2,13 +2,7 @@
 //! indexer chooses some once there are many.
 
 use super::deepseek_v4_pool::{Compressor, Indexer, TailRope, pool_mask};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Tokens of a group in layers with an indexer.
 pub const SPARSE_RATIO: u64 = 4;
@@ -16,21 +10,21 @@ pub const SPARSE_RATIO: u64 = 4;
 /// Settings of the attention layers.
 #[derive(Debug)]
 pub struct AttentionSettings {
-    pub(super) width: u64,
+    pub(crate) width: u64,
     heads: u64,
     head_dim: u64,
-    pub(super) q_rank: u64,
-    pub(super) eps: f64,
+    pub(crate) q_rank: u64,
+    pub(crate) eps: f64,
     o_groups: u64,
     o_rank: u64,
     o_bias: bool,
     window: u64,
     ratios: Vec<u64>,
-    pub(super) index_heads: u64,
-    pub(super) index_dim: u64,
-    pub(super) index_topk: u64,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
     plain: Vec<f64>,
-    pub(super) compressed: Vec<f64>,
+    pub(crate) compressed: Vec<f64>,
 }
 
 impl AttentionSettings {
@@ -185,7 +179,7 @@ impl Attention {
     }
 
     /// The output for `x [batch, tokens, width]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
         let offset = cache.part(0).offset();
@@ -216,7 +210,7 @@ impl Attention {
 
     fn attend(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         (x, low): (Var, Var),
         (q, kv): (Var, Var),
         offset: u32,
@@ -264,7 +258,7 @@ impl Attention {
 }
 
 /// The mask of the window with that of the pooled rows beside it.
-fn extended(t: &mut Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
+fn extended(t: &Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
     let Mask::Array(m) = mask else { return mask };
     let m = if t.shape(m).rank() == 2 { t.expand_dims(m, &[0, 1]) } else { m };
     let shape = t.shape(m).with(3, keys.saturating_sub(t.dim(m, 3)));
@@ -277,7 +271,7 @@ fn extended(t: &mut Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Ma
 
 /// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normaliser.
 fn sparse_attention(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     (q, kv): (Var, Var),
     (pooled, chosen): (Var, Var),
     (mask, visible): (Mask, Option<Var>),
@@ -326,7 +320,7 @@ fn sparse_attention(
 }
 
 /// Scores with the lowest value where the mask is false.
-fn masked(t: &mut Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
+fn masked(t: &Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
     match mask {
         Some(m) => t.select(m, scores, f64::from(f32::MIN)),
         None => scores,

@@ -5,11 +5,7 @@
 
 use super::attention::Heads;
 use super::frame::Mixer;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Dimensions of a latent attention layer.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +85,7 @@ impl Query {
     }
 
     /// Queries `[batch, tokens, heads * features]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         match self {
             Self::Single(q) => q.forward(t, x),
             Self::Low(a, norm, b) => {
@@ -202,7 +198,7 @@ impl LatentAttention {
     }
 
     /// Joins the heads of the output and applies a gate.
-    fn join(&self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+    fn join(&self, t: &Tape<'_>, y: Var, x: Var) -> Var {
         if let Some(gate) = &self.head_gate {
             let y = t.transpose(y, &[0, 2, 1, 3]);
             let gate = gate.forward(t, x);
@@ -227,7 +223,7 @@ impl LatentAttention {
 }
 
 impl Mixer for LatentAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);
@@ -273,11 +269,11 @@ impl Mixer for LatentAttention {
 }
 
 /// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
-pub fn position_scores(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+pub fn position_scores(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
     t.scores(|t| position_score_steps(t, q_pe, k_pe, scale, mask))
 }
 
-fn position_score_steps(t: &mut Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+fn position_score_steps(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
     let q_pe = t.mul(q_pe, scale);
     let keys = t.swapaxes(k_pe, -1, -2);
     let scores = t.matmul(q_pe, keys);

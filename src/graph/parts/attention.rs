@@ -1,11 +1,7 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
 use super::frame::{Mixer, Norm};
-use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// Heads of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +16,19 @@ pub struct Heads {
 
 impl Heads {
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
-    pub fn split(t: &mut Tape<'_>, x: Var, heads: u64) -> Var {
+    pub fn split(t: &Tape<'_>, x: Var, heads: u64) -> Var {
         let x = Self::rows(t, x, heads);
         t.transpose(x, &[0, 2, 1, 3])
     }
 
     /// Splits a projection into `[batch, tokens, heads, dim]`.
-    pub fn rows(t: &mut Tape<'_>, x: Var, heads: u64) -> Var {
+    pub fn rows(t: &Tape<'_>, x: Var, heads: u64) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         t.reshape(x, &[b, n, heads as i64, -1])
     }
 
     /// Joins `[batch, heads, tokens, dim]` to `[batch, tokens, heads * dim]`.
-    pub fn join(t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn join(t: &Tape<'_>, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 2)));
         let x = t.transpose(x, &[0, 2, 1, 3]);
         t.reshape(x, &[b, n, -1])
@@ -95,7 +91,7 @@ impl Projections {
     }
 
     /// Queries, keys and values `[batch, tokens, heads * dim]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, heads: Heads) -> [Var; 3] {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, heads: Heads) -> [Var; 3] {
         match self {
             Self::Separate(all) => all.map(|linear| linear.forward(t, x)),
             Self::Fused(linear) => {
@@ -248,12 +244,12 @@ impl Attention {
     }
 
     /// The output projection of [`Attention::heads`].
-    pub fn project(&self, t: &mut Tape<'_>, y: Var) -> Var {
+    pub fn project(&self, t: &Tape<'_>, y: Var) -> Var {
         self.o.forward(t, y)
     }
 
     /// Queries, keys and values `[batch, heads, tokens, dim]`, rotated for tokens from `offset` on.
-    pub fn prepared(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> [Var; 3] {
+    pub fn prepared(&self, t: &Tape<'_>, x: Var, offset: u32) -> [Var; 3] {
         let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (query, key) = match &self.norms {
             Some(n) => (Some((&*n.query, n.place)), Some((&*n.key, n.place))),
@@ -275,7 +271,7 @@ impl Attention {
     /// `query_scale` the queries are multiplied by it.
     pub fn heads(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -294,7 +290,7 @@ impl Attention {
     }
 
     /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
-    pub fn attend(&self, t: &mut Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
+    pub fn attend(&self, t: &Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
         let sinks = self.sinks.map(|s| t.weight(s));
         let (before, wide) = (t.dtype(q), DType::F32);
         match self.precision {
@@ -317,7 +313,7 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let y = self.heads(t, x, mask, cache, None);
         self.project(t, y)
     }
@@ -325,7 +321,7 @@ impl Mixer for Attention {
 
 /// Stores keys and values, lets the queries attend to all there are, and puts the heads' outputs side by side.
 pub fn attend_cached(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     [q, k, v]: [Var; 3],
     scale: f64,
     mask: Mask,
@@ -338,7 +334,7 @@ pub fn attend_cached(
 
 impl OutputGate {
     /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
-    fn join(self, t: &mut Tape<'_>, y: Var, x: Var) -> Var {
+    fn join(self, t: &Tape<'_>, y: Var, x: Var) -> Var {
         match self {
             Self::Features(linear) => {
                 let y = Heads::join(t, y);
@@ -360,7 +356,7 @@ impl OutputGate {
 }
 
 /// Splits a projection into heads `[batch, heads, tokens, dim]` and applies its norm.
-pub fn prepare(t: &mut Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
+pub fn prepare(t: &Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
     let mut x = x;
     if let Some((norm, NormPlace::Projection)) = norm {
         x = norm.norm(t, x);

@@ -2,10 +2,7 @@
 //! experts are chosen, with or without groups of experts.
 
 use super::routed::{Gate, Router};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ModuleId;
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// How the router's outputs become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +49,7 @@ impl Divisor {
     }
 
     /// The divided scores.
-    pub fn apply(self, t: &mut Tape<'_>, scores: Var) -> Var {
+    pub fn apply(self, t: &Tape<'_>, scores: Var) -> Var {
         if self == Self::None {
             return scores;
         }
@@ -133,7 +130,7 @@ impl ScoreRouting {
     }
 
     /// The chosen experts and their scores in float32.
-    pub fn select(&self, t: &mut Tape<'_>, gates: Var, bias: Option<Var>) -> (Var, Var) {
+    pub fn select(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>) -> (Var, Var) {
         let gates = t.astype(gates, DType::F32);
         let original = match self.score {
             Score::Sigmoid => t.sigmoid(gates),
@@ -157,7 +154,7 @@ impl ScoreRouting {
 }
 
 /// The indices of the `k` highest scores.
-pub fn best(t: &mut Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
+pub fn best(t: &Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
     match order {
         Order::Descending => {
             let negative = t.neg(scores);
@@ -173,7 +170,7 @@ pub fn best(t: &mut Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
 
 impl Groups {
     /// Overwrites the scores of all but the best groups; a group counts by the sum of its best two.
-    pub fn mask(&self, t: &mut Tape<'_>, scores: Var) -> Var {
+    pub fn mask(&self, t: &Tape<'_>, scores: Var) -> Var {
         let scores = t.unflatten(scores, -1, &[self.total as i64, -1]);
         let best = t.topk(scores, 2);
         let best = t.reduce(Reduction::Sum, best, -1, true);
@@ -221,14 +218,14 @@ impl ScoreRouter {
         Self { narrow_scores: true, ..self }
     }
 
-    fn steps(&self, t: &mut Tape<'_>, gates: Var, bias: Option<Var>, dtype: DType) -> [Var; 2] {
+    fn steps(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>, dtype: DType) -> [Var; 2] {
         let (indices, scores) = self.routing.select(t, gates, bias);
         [indices, if self.narrow_scores { t.astype(scores, dtype) } else { scores }]
     }
 }
 
 impl Router for ScoreRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let dtype = t.dtype(x);
         let input = if self.wide_input { t.astype(x, DType::F32) } else { x };
         let gates = self.gate.apply(t, input);

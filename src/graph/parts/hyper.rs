@@ -1,11 +1,7 @@
 //! Hyper-connections: several residual streams that every sub-layer reads and writes through learned mixes, which a
 //! Sinkhorn iteration makes doubly stochastic: DeepSeek-V4.1 and DeepSeek-V4.
 
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Settings of the hyper-connections.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +73,7 @@ impl HyperConnection {
     }
 
     /// The mixes for the streams `[batch, tokens, streams, width]`.
-    pub fn mixes(&self, t: &mut Tape<'_>, streams: Var) -> Mixes {
+    pub fn mixes(&self, t: &Tape<'_>, streams: Var) -> Mixes {
         let s = &self.settings;
         let n = s.streams;
         let (rows, tokens) = (i64::from(t.dim(streams, 0)), i64::from(t.dim(streams, 1)));
@@ -107,7 +103,7 @@ impl HyperConnection {
 
     /// The same with one kernel for everything after the product, as DeepSeek-V4 runs it: the collapsed streams
     /// `[batch, tokens, width]` and the mixes of the way back. The kernel is written for four streams.
-    pub fn collapse_fused(&self, t: &mut Tape<'_>, streams: Var) -> (Var, Var, Var) {
+    pub fn collapse_fused(&self, t: &Tape<'_>, streams: Var) -> (Var, Var, Var) {
         let s = &self.settings;
         let shape = t.shape(streams);
         let wide = t.astype(streams, DType::F32);
@@ -134,7 +130,7 @@ impl HyperConnection {
     }
 
     /// One kernel, one thread per matrix.
-    fn sinkhorn(&self, t: &mut Tape<'_>, matrices: Var) -> Var {
+    fn sinkhorn(&self, t: &Tape<'_>, matrices: Var) -> Var {
         let n = self.settings.streams as i64;
         let dims: Vec<i64> = t.shape(matrices).dims().iter().map(|&d| i64::from(d)).collect();
         let flat = t.reshape(matrices, &[-1, n, n]);
@@ -148,7 +144,7 @@ impl HyperConnection {
 }
 
 /// The weighted sum of the streams, `[batch, tokens, width]`.
-pub fn collapse(t: &mut Tape<'_>, streams: Var, weights: Var) -> Var {
+pub fn collapse(t: &Tape<'_>, streams: Var, weights: Var) -> Var {
     let dtype = t.dtype(streams);
     let weights = t.expand_dims(weights, &[-1]);
     let wide = t.astype(streams, DType::F32);
@@ -158,7 +154,7 @@ pub fn collapse(t: &mut Tape<'_>, streams: Var, weights: Var) -> Var {
 }
 
 /// The streams after a sub-layer with output `x`.
-pub fn expand(t: &mut Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
+pub fn expand(t: &Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
     let dtype = t.dtype(streams);
     let between = t.expand_dims(mixes.between, &[-1]);
     let old = t.expand_dims(streams, &[-2]);
@@ -172,7 +168,7 @@ pub fn expand(t: &mut Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
 }
 
 /// The normalised float32 streams times a matrix.
-fn logits(t: &mut Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
+fn logits(t: &Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
     let flat = t.flatten(streams, -2, -1);
     let flat = t.rms_norm(flat, None, eps);
     let w = t.weight(weight);
@@ -181,7 +177,7 @@ fn logits(t: &mut Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
 }
 
 /// The streams after a sub-layer with output `x`, as one compiled function: DeepSeek-V4's form.
-pub fn expand_fused(t: &mut Tape<'_>, x: Var, streams: Var, (post, between): (Var, Var)) -> Var {
+pub fn expand_fused(t: &Tape<'_>, x: Var, streams: Var, (post, between): (Var, Var)) -> Var {
     let dtype = t.dtype(x);
     let [out] = t.compiled(|t| {
         let post = t.expand_dims(post, &[-1]);
@@ -218,7 +214,7 @@ impl HyperHead {
     }
 
     /// The sum `[batch, tokens, width]`.
-    pub fn forward(&self, t: &mut Tape<'_>, streams: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, streams: Var) -> Var {
         let dtype = t.dtype(streams);
         let wide = t.astype(streams, DType::F32);
         let mixes = logits(t, wide, self.weight, self.settings.norm_eps);

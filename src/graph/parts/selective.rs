@@ -1,13 +1,10 @@
 //! What the layers of Mamba's first version share: a gate, a causal convolution, and the projections to step, B and C.
 
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Conv1d, Linear, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
+use crate::graph::prelude::*;
 
 /// Sizes of a selective layer, in features unless said otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SelectiveSizes {
+pub(crate) struct SelectiveSizes {
     /// Of the model.
     pub width: u64,
     /// Of the recurrence.
@@ -26,7 +23,7 @@ pub(super) struct SelectiveSizes {
 
 /// A selective layer without its recurrence.
 #[derive(Debug)]
-pub(super) struct Selective {
+pub(crate) struct Selective {
     sizes: SelectiveSizes,
     input: Linear,
     conv: Conv1d,
@@ -56,10 +53,10 @@ impl Selective {
     /// the state after them.
     pub fn mix(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         cache: &mut Cache,
-        recur: impl FnOnce(&mut Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
+        recur: impl FnOnce(&Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
     ) -> Var {
         let keep = (self.sizes.kernel - 1) as u32;
         let xz = self.input.forward(t, x);
@@ -81,28 +78,28 @@ impl Selective {
     }
 
     /// The rates of decay, `-exp(A_log)`.
-    pub fn rates(&self, t: &mut Tape<'_>) -> Var {
+    pub fn rates(&self, t: &Tape<'_>) -> Var {
         let a = t.weight(self.a_log);
         let a = t.exp(a);
         t.neg(a)
     }
 
     /// The step before its projection, B and C.
-    pub fn parts(&self, t: &mut Tape<'_>, x: Var) -> [Var; 3] {
+    pub fn parts(&self, t: &Tape<'_>, x: Var) -> [Var; 3] {
         let s = &self.sizes;
         let projected = self.x_proj.forward(t, x);
         t.split(projected, &[s.rank as u32, (s.rank + s.state) as u32], -1)
     }
 
     /// The size of the step.
-    pub fn step(&self, t: &mut Tape<'_>, delta: Var) -> Var {
+    pub fn step(&self, t: &Tape<'_>, delta: Var) -> Var {
         let delta = self.dt_proj.forward(t, delta);
         let [delta] = t.compiled(|t| [activations::softplus(t, delta)]);
         delta
     }
 
     /// The factor of the input that skips the recurrence.
-    pub fn skip(&self, t: &mut Tape<'_>) -> Var {
+    pub fn skip(&self, t: &Tape<'_>) -> Var {
         t.weight(self.d)
     }
 }

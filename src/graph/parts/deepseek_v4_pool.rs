@@ -2,11 +2,8 @@
 
 use super::deepseek_v4_attention::{AttentionSettings, SPARSE_RATIO};
 use crate::graph::cache::PoolCache;
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::{Binary, Rope};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::DType;
+use crate::graph::op::Rope;
+use crate::graph::prelude::*;
 
 /// A rotation of the last features of a head: the others get infinite wavelengths.
 #[derive(Clone, Debug)]
@@ -21,7 +18,7 @@ impl TailRope {
     }
 
     /// The rotated `x`, or with `inverse` the rotation undone.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32, inverse: bool) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32, inverse: bool) -> Var {
         let dims = t.dim(x, -1);
         let still = (dims as usize / 2).saturating_sub(self.frequencies.len());
         let sign = if inverse { -1.0 } else { 1.0 };
@@ -60,13 +57,7 @@ impl Compressor {
     }
 
     /// All pooled rows `[batch, rows, width]`, if there are any.
-    pub fn forward(
-        &self,
-        t: &mut Tape<'_>,
-        x: Var,
-        offset: u32,
-        cache: &mut PoolCache,
-    ) -> Option<Var> {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32, cache: &mut PoolCache) -> Option<Var> {
         let new = [self.kv.forward(t, x), self.gate.forward(t, x)];
         let rows = cache.accumulate(t, new, offset).map(|(ready, base)| {
             let [kv, gate] = ready.map(|v| t.unflatten(v, 1, &[-1, self.ratio as i64]));
@@ -86,7 +77,7 @@ impl Compressor {
 }
 
 /// `_simple_compress_kv`: one compiled function over `[batch, groups, tokens, width]`.
-fn pool(t: &mut Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
+fn pool(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
     let [y] = t.compiled(|t| {
         let gate = t.astype(gate, DType::F32);
         let gate = t.add(gate, ape);
@@ -99,7 +90,7 @@ fn pool(t: &mut Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
 }
 
 /// `_overlap_compress_kv`: the first half of the features comes from the group before.
-fn pool_overlapping(t: &mut Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
+fn pool_overlapping(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
     let [y] = t.compiled(|t| {
         let ape = t.astype(ape, t.dtype(gate));
         let gate = t.add(gate, ape);
@@ -113,7 +104,7 @@ fn pool_overlapping(t: &mut Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
 }
 
 /// Puts the first half of the features of each group beside the second half of the next one.
-fn shifted(t: &mut Tape<'_>, x: Var, filling: f64) -> Var {
+fn shifted(t: &Tape<'_>, x: Var, filling: f64) -> Var {
     let (shape, dtype) = (t.shape(x), t.dtype(x));
     let first = t.full(shape.with(1, 1).with(3, shape.dim(3) / 2), filling, dtype);
     let [a, b] = t.split_equal(x, -1);
@@ -150,7 +141,7 @@ impl Indexer {
     /// Indices of the chosen rows `[batch, tokens, k]`.
     pub fn choose(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         (x, low): (Var, Var),
         rope: &TailRope,
         offset: u32,
@@ -188,7 +179,7 @@ impl Indexer {
 }
 
 /// `[tokens, rows]`: true where a query may see a pooled row; `None` for single tokens.
-pub fn pool_mask(t: &mut Tape<'_>, n: u32, offset: u32, pooled: Var, ratio: u64) -> Option<Var> {
+pub fn pool_mask(t: &Tape<'_>, n: u32, offset: u32, pooled: Var, ratio: u64) -> Option<Var> {
     if n == 1 {
         return None;
     }

@@ -2,11 +2,7 @@
 
 use super::common::{Head, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Norm};
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, GemmaNorm, LayerNorm, RmsNorm};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Sizes of a decoder apart from what is in its layers.
 #[derive(Clone, Debug)]

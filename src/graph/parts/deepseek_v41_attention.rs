@@ -1,24 +1,19 @@
 //! Attention of DeepSeek-V4.1: every query gathers its own rows of the window and of the compressed tokens.
 
 use super::deepseek_v41_indexer::{Chosen, Indexer};
-use crate::graph::cache::{Cache, CompressedCache, CompressedSpec};
+use crate::graph::cache::{CompressedCache, CompressedSpec};
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4, round_fp8};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchLinear};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Settings of the attention layers.
 #[derive(Debug)]
 pub struct AttentionSettings {
-    pub(super) width: u64,
-    pub(super) heads: u64,
-    pub(super) head_dim: u64,
-    pub(super) q_rank: u64,
-    pub(super) rope_dim: u64,
-    pub(super) eps: f64,
+    pub(crate) width: u64,
+    pub(crate) heads: u64,
+    pub(crate) head_dim: u64,
+    pub(crate) q_rank: u64,
+    pub(crate) rope_dim: u64,
+    pub(crate) eps: f64,
     o_groups: u64,
     o_rank: u64,
     window: u64,
@@ -26,12 +21,12 @@ pub struct AttentionSettings {
     ratios: Vec<u64>,
     kv_sources: Vec<u64>,
     index_sources: Vec<u64>,
-    pub(super) candidate_source: Option<u64>,
-    pub(super) candidate_blocks: u64,
-    pub(super) candidate_block: u64,
-    pub(super) index_heads: u64,
-    pub(super) index_dim: u64,
-    pub(super) index_topk: u64,
+    pub(crate) candidate_source: Option<u64>,
+    pub(crate) candidate_blocks: u64,
+    pub(crate) candidate_block: u64,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
     plain_rope: RopeModule,
     compressed_rope: RopeModule,
 }
@@ -90,11 +85,11 @@ impl AttentionSettings {
         self.window as u32
     }
 
-    pub(super) fn ratio(&self, layer: u64) -> u64 {
+    pub(crate) fn ratio(&self, layer: u64) -> u64 {
         usize::try_from(layer).ok().and_then(|i| self.ratios.get(i)).copied().unwrap_or(0)
     }
 
-    pub(super) fn is_kv_source(&self, layer: u64) -> bool {
+    pub(crate) fn is_kv_source(&self, layer: u64) -> bool {
         self.kv_sources.contains(&layer)
     }
 
@@ -180,7 +175,7 @@ impl Compressor {
     /// The rows of the groups that are full now, if any, and the index of the first of them.
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         start: u32,
         cache: &mut CompressedCache,
@@ -277,7 +272,7 @@ impl Attention {
     }
 
     /// The output for `x [batch, tokens, width]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache, s: &mut Shared) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, s: &mut Shared) -> Var {
         let Some(cache) = cache.compressed() else {
             return t.fail("this attention needs the cache of compressed attention");
         };
@@ -295,7 +290,7 @@ impl Attention {
         if self.ratio > 0 {
             self.compress(t, x, cache, s);
             if let Some(indexer) = &self.indexer {
-                let rotate = |t: &mut Tape<'_>, q: Var| self.rotate(t, q, s.start, 1.0, false);
+                let rotate = |t: &Tape<'_>, q: Var| self.rotate(t, q, s.start, 1.0, false);
                 let chosen =
                     indexer.choose(t, (x, low), (s.index_keys, s.candidates), s.start, rotate);
                 let Chosen { indices, candidates } = chosen;
@@ -325,12 +320,12 @@ impl Attention {
     }
 
     /// Rotates the last features of `x [batch, tokens, (heads,) width]`.
-    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
         rotate_tail(t, &self.rope, self.rope_dim, x, (offset, scale), inverse)
     }
 
     /// Adds the rows of full groups to the cache and hands them on.
-    fn compress(&self, t: &mut Tape<'_>, x: Var, cache: &mut CompressedCache, s: &mut Shared) {
+    fn compress(&self, t: &Tape<'_>, x: Var, cache: &mut CompressedCache, s: &mut Shared) {
         let Some(compressor) = &self.compressor else { return };
         let (pooled, first) = compressor.forward(t, x, s.start, cache);
         let scale = self.ratio as f64;
@@ -352,7 +347,7 @@ impl Attention {
     }
 
     /// Attention of every query over its own rows, in float32: each query is one entry of the batch.
-    fn attend(&self, t: &mut Tape<'_>, q: Var, rows: &[(Var, Var)]) -> Var {
+    fn attend(&self, t: &Tape<'_>, q: Var, rows: &[(Var, Var)]) -> Var {
         let shape = t.shape(q);
         let tokens = i64::from(shape.dim(0)) * i64::from(shape.dim(1));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
@@ -377,8 +372,8 @@ impl Attention {
 }
 
 /// Rotates the last `dims` features in float32; `(offset, scale)` are those of the positions.
-pub(super) fn rotate_tail(
-    t: &mut Tape<'_>,
+pub(crate) fn rotate_tail(
+    t: &Tape<'_>,
     rope: &RopeModule,
     dims: u64,
     x: Var,
@@ -403,7 +398,7 @@ pub(super) fn rotate_tail(
 }
 
 /// Rows `indices [batch, tokens, k]` of `values [batch, rows, width]`; the first row where the index is -1.
-fn gather_rows(t: &mut Tape<'_>, values: Var, indices: Var) -> Var {
+fn gather_rows(t: &Tape<'_>, values: Var, indices: Var) -> Var {
     let (shape, wanted) = (t.shape(values), t.shape(indices));
     let (batch, rows) = (shape.dim(0), i64::from(shape.dim(1)));
     let safe = t.binary(Binary::Maximum, indices, 0i64);

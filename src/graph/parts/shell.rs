@@ -3,9 +3,7 @@
 use super::attention::Heads;
 use super::common::{Head, kv_heads, layer_count};
 use super::frame::{Block, Decoder, MaskRule, Norm};
-use crate::graph::nn::{Embedding, Linear};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::prelude::*;
 
 /// Names of the parts in the checkpoint.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,7 @@
 //! The residual block with a norm before and after each half.
 
 use super::frame::{Block, FeedForward, Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// `h = x + post(mixer(pre(x)))`, then the same with the MLP.
 pub struct Sandwich {
@@ -21,7 +20,7 @@ pub struct Sandwich {
 }
 
 impl Block for Sandwich {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.pre_mixer.norm(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         let r = self.post_mixer.norm(t, r);

@@ -2,12 +2,7 @@
 
 use super::deepseek_v41_attention::AttentionSettings;
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4};
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::{Binary, Reduction};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::prelude::*;
 
 /// Small heads that score the compressed rows.
 #[derive(Debug)]
@@ -60,7 +55,7 @@ impl Indexer {
     }
 
     /// Keys of pooled rows, before the rotation.
-    pub fn keys(&self, t: &mut Tape<'_>, pooled: Var) -> Var {
+    pub fn keys(&self, t: &Tape<'_>, pooled: Var) -> Var {
         match &self.keys {
             Some((k, norm)) => {
                 let k = k.forward(t, pooled);
@@ -73,11 +68,11 @@ impl Indexer {
     /// Chooses rows by the keys `index_keys [batch, rows, width]`, for the layer input `x` and its low-rank queries.
     pub fn choose(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         (x, low): (Var, Var),
         (index_keys, candidates): (Option<Var>, Option<Var>),
         start: u32,
-        rotate: impl FnOnce(&mut Tape<'_>, Var) -> Var,
+        rotate: impl FnOnce(&Tape<'_>, Var) -> Var,
     ) -> Chosen {
         let (batch, n) = (t.dim(x, 0), t.dim(x, 1));
         let Some(keys) = index_keys else {
@@ -114,11 +109,11 @@ impl Indexer {
     /// Scores `[batch, tokens, rows]` in float32.
     fn scores(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         low: Var,
         keys: Var,
-        rotate: impl FnOnce(&mut Tape<'_>, Var) -> Var,
+        rotate: impl FnOnce(&Tape<'_>, Var) -> Var,
     ) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.q_b.forward(t, low);
@@ -142,7 +137,7 @@ impl Indexer {
 }
 
 /// The rows of the `blocks` best blocks of `size` rows; the newest block is always one of them.
-fn candidate_rows(t: &mut Tape<'_>, scores: Var, ends: Var, blocks: u32, size: u32) -> Var {
+fn candidate_rows(t: &Tape<'_>, scores: Var, ends: Var, blocks: u32, size: u32) -> Var {
     let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
     let rows = t.dim(scores, -1);
     let missing = rows.div_ceil(size) * size - rows;

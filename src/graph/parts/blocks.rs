@@ -1,8 +1,7 @@
 //! Blocks with other norms and residuals than the usual one.
 
 use super::frame::{Block, FeedForward, Mixer, Norm};
-use crate::graph::cache::Cache;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::prelude::*;
 
 /// How the result of half a block is added to its input.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +11,11 @@ pub enum Residual {
     /// `r + x`.
     Swapped,
     /// The family's own sum.
-    Own(fn(&mut Tape<'_>, Var, Var) -> Var),
+    Own(fn(&Tape<'_>, Var, Var) -> Var),
 }
 
 impl Residual {
-    fn add(self, t: &mut Tape<'_>, x: Var, r: Var) -> Var {
+    fn add(self, t: &Tape<'_>, x: Var, r: Var) -> Var {
         match self {
             Self::Plain => t.add(x, r),
             Self::Swapped => t.add(r, x),
@@ -49,7 +48,7 @@ impl Norms {
     }
 }
 
-fn apply(norm: Option<&dyn Norm>, t: &mut Tape<'_>, x: Var) -> Var {
+fn apply(norm: Option<&dyn Norm>, t: &Tape<'_>, x: Var) -> Var {
     norm.map_or(x, |n| n.norm(t, x))
 }
 
@@ -83,7 +82,7 @@ impl Sandwich {
 }
 
 impl Block for Sandwich {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = apply(self.mixer_norms.before.as_deref(), t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         let r = apply(self.mixer_norms.after.as_deref(), t, r);
@@ -136,7 +135,7 @@ impl Parallel {
 }
 
 impl Block for Parallel {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.norm.norm(t, x);
         let mixed = self.mixer.mix(t, h, mask, cache);
         let g = match &self.mlp_norm {

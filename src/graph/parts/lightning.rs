@@ -2,13 +2,7 @@
 
 use super::attention::Heads;
 use super::outline::Outline;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{FrequencyTable, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// Steps of the recurrence in one traced call of [`Recurrence::Steps`]; more would only cost memory here.
 const MAX_STEPS: u64 = 1 << 19;
@@ -99,7 +93,7 @@ impl LightningAttention {
     }
 
     /// The output for `x`, whose first token stands at `offset`; state 0 of the cache is that of the recurrence.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache, offset: u32) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, offset: u32) -> Var {
         let h = self.settings.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let qkv = self.qkv.forward(t, x);
@@ -134,7 +128,7 @@ impl LightningAttention {
     }
 
     /// `GroupRMSNorm`: a norm over groups of features.
-    fn normalise(&self, t: &mut Tape<'_>, y: Var) -> Var {
+    fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
         let y = t.unflatten(y, -1, &[self.settings.norm_groups as i64, -1]);
         let y = t.rms_norm(y, None, self.eps);
         let y = t.flatten(y, -2, -1);
@@ -143,13 +137,7 @@ impl LightningAttention {
     }
 
     /// Token by token.
-    fn steps(
-        &self,
-        t: &mut Tape<'_>,
-        [q, k, v]: [Var; 3],
-        g: Var,
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn steps(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
         let tokens = t.dim(q, 2);
         if u64::from(tokens).saturating_mul(self.layers) > MAX_STEPS {
             let failed = t.fail(format!(
@@ -183,7 +171,7 @@ impl LightningAttention {
         (y, state.unwrap_or(y))
     }
 
-    fn state(&self, t: &mut Tape<'_>, q: Var, v: Var, state: Option<Var>) -> Var {
+    fn state(&self, t: &Tape<'_>, q: Var, v: Var, state: Option<Var>) -> Var {
         state.unwrap_or_else(|| {
             let shape = Shape::new(&[t.dim(q, 0), t.dim(q, 1), t.dim(q, 3), t.dim(v, 3)]);
             t.full(shape, 0.0, DType::F32)
@@ -193,7 +181,7 @@ impl LightningAttention {
     /// One token, in one compiled function.
     fn one_step(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         [q, k, v]: [Var; 3],
         g: Var,
         state: Option<Var>,
@@ -215,13 +203,7 @@ impl LightningAttention {
     }
 
     /// In chunks: attention with decaying weights within a chunk, and the state carried from chunk to chunk.
-    fn chunks(
-        &self,
-        t: &mut Tape<'_>,
-        [q, k, v]: [Var; 3],
-        g: Var,
-        state: Option<Var>,
-    ) -> (Var, Var) {
+    fn chunks(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
         let (dtype, length) = (t.dtype(q), t.dim(q, 2));
         let heads = t.dim(q, 1);
         let mut state = self.state(t, q, v, state);

@@ -1,12 +1,6 @@
 //! The n-gram embedding of LongCat Flash: the embedding of a token plus those of hashes of the last tokens.
 
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::prelude::*;
 
 /// One hashed table of n-grams.
 #[derive(Debug)]
@@ -71,7 +65,7 @@ impl NgramEmbedding {
     }
 
     /// The embedding of `tokens`; the cache keeps the last tokens of earlier calls.
-    pub fn forward(&self, t: &mut Tape<'_>, tokens: Var, cache: &mut Cache) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, tokens: Var, cache: &mut Cache) -> Var {
         let length = t.dim(tokens, -1);
         let ids = t.astype(tokens, DType::I64);
         let context = match cache.state(0) {
@@ -94,7 +88,7 @@ impl NgramEmbedding {
 }
 
 impl Table {
-    fn hash(&self, t: &mut Tape<'_>, context: Var, shifted: &[Var]) -> Var {
+    fn hash(&self, t: &Tape<'_>, context: Var, shifted: &[Var]) -> Var {
         let mut ids = context;
         let earlier = shifted.iter().zip(&self.factors).take(self.ngram as usize - 1);
         for (&token, &factor) in earlier {
@@ -118,7 +112,7 @@ fn factors(vocabulary: u64, rows: u64, count: u64) -> Vec<u64> {
 }
 
 /// The ids `n` places further right, with zeros in front.
-fn shift_right(t: &mut Tape<'_>, ids: Var, n: u32) -> Var {
+fn shift_right(t: &Tape<'_>, ids: Var, n: u32) -> Var {
     let (shape, dtype) = (t.shape(ids), t.dtype(ids));
     let length = shape.dim(-1);
     if length <= n {
