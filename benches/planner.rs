@@ -110,7 +110,7 @@ mod step {
 }
 
 mod peak_memory {
-    use super::{config, request, sized};
+    use super::{GPU, config, long_run, sized};
     use divan::Bencher;
     use mlxplan::ledger::peak;
 
@@ -118,14 +118,14 @@ mod peak_memory {
     #[divan::bench]
     fn sampled(bencher: Bencher<'_, '_>) {
         let graph = sized(&config());
-        bencher.bench_local(|| peak::peak(&graph, &request()));
+        bencher.bench_local(|| peak::peak(&graph, &long_run(), GPU));
     }
 
     /// Every chunk replayed.
     #[divan::bench]
     fn full(bencher: Bencher<'_, '_>) {
         let graph = sized(&config());
-        bencher.bench_local(|| peak::full(&graph, &request()));
+        bencher.bench_local(|| peak::full(&graph, &long_run(), GPU));
     }
 }
 

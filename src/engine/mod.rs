@@ -4,5 +4,6 @@
 
 #[cfg(mlx)]
 pub mod mlx;
+pub mod programs;
 pub mod stats;
 pub mod text;

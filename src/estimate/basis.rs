@@ -281,3 +281,6 @@ impl<'a> Modelled<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
