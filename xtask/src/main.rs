@@ -2,6 +2,7 @@
 
 mod check_macos;
 mod docs;
+mod figures;
 mod fit;
 mod oracle;
 mod packages;
@@ -16,6 +17,7 @@ mod versions;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use project::Project;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Developer tasks of mlxplan
@@ -69,6 +71,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Compare the figures of two builds of mlxplan over twenty models; fails when one differs
+    Figures {
+        /// The program as it was
+        base: PathBuf,
+        /// The program as it is
+        new: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -99,6 +108,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Oracle { args } if args.is_empty() => oracle::environment(&project).map(|_| ()),
         Task::Oracle { args } => oracle::run(&project, &args),
         Task::Fit { check } => fit::run(&project, check),
+        Task::Figures { base, new } => figures::run(&base, &new),
     }
 }
 
