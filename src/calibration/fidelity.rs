@@ -1,9 +1,12 @@
 //! How close what a prediction rests on is to the run itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How close the basis of a prediction is to the run itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Fidelity {
     /// Specifications and published measurements.

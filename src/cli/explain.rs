@@ -3,15 +3,13 @@
 use crate::estimate::explain::Line;
 use crate::estimate::memory::Memory;
 use crate::estimate::speed::Term;
-use crate::estimate::{Explanation, OpenedModel, Prediction, Widening};
+use crate::estimate::{Explanation, Prediction, Widening};
 use crate::ledger::peak::Step;
 use crate::report::{Column, Document, Table};
 use crate::units::Bytes;
-use anyhow::Result;
 
-/// Appends the ledgers to a document, and adds them to the prediction.
-pub(super) fn add(d: &mut Document, p: &mut Prediction, model: &OpenedModel) -> Result<()> {
-    let found = Explanation::of(p, model)?;
+/// Appends the ledgers to a document.
+pub(super) fn add(d: &mut Document, p: &Prediction, found: &Explanation) {
     d.heading("Decode step, by term");
     d.table(terms(&p.decode.terms));
     d.heading("Prefill, by term");
@@ -37,8 +35,6 @@ pub(super) fn add(d: &mut Document, p: &mut Prediction, model: &OpenedModel) -> 
         table.row([line.0.to_owned(), line.1]);
     }
     d.table(table);
-    p.explanation = Some(found);
-    Ok(())
 }
 
 fn widenings(all: &[&Widening]) -> Table {

@@ -2,14 +2,15 @@
 
 use super::args::PredictArgs;
 use super::explain;
+use super::tables::changes_table;
+use super::words::{context_text, parts_text, wired_notes};
 use super::{Context, Verdict};
 use crate::calibration::evidence::Predicted;
-use crate::estimate::memory::{self, Advice, Change, ContextBound, Fit, Memory};
+use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
-use crate::estimate::{Estimator, Prediction, Program, Run, RunAnswer, TimedAlone};
+use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::Peak;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::{Result, anyhow};
@@ -30,30 +31,47 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
     let machine = match machine {
         Ok(machine) => machine,
-        Err(e) => {
-            let alone = estimator.alone()?.ok_or(e)?;
-            let json = context.json(|| Ok(serde_json::to_value(&alone)?))?;
-            return Ok((Answer { json, document: alone_document(&alone) }, Verdict::Ok));
-        }
+        Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), Verdict::Ok)),
     };
     let mut prediction = estimator.at(&machine)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
     if args.explain || fit > Some(Fit::Tight) {
         prediction.look_for_changes(&model);
     }
-    let mut document = document(&prediction);
-    if !prediction.changes.is_empty() {
-        document.text("Changes that help, the cheapest first:");
-        document.table(changes_table(&prediction.changes));
-        document.notes(wired_notes(&prediction.changes));
-    }
     if args.explain {
-        explain::add(&mut document, &mut prediction, &model)?;
+        prediction.explanation = Some(Explanation::of(&prediction, &model)?);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
     let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
-    let json = context.json(|| Ok(serde_json::to_value(&prediction)?))?;
-    Ok((Answer { json, document }, verdict))
+    Ok((Answer::of(prediction), verdict))
+}
+
+/// Name of the object that a prediction is.
+const SCHEMA: &str = "mlxplan.prediction/2";
+
+impl Present for Prediction {
+    const SCHEMA: &'static str = SCHEMA;
+
+    fn document(&self) -> Document {
+        let mut d = document(self);
+        if !self.changes.is_empty() {
+            d.text("Changes that help, the cheapest first:");
+            d.table(changes_table(&self.changes));
+            d.notes(wired_notes(&self.changes));
+        }
+        if let Some(explanation) = &self.explanation {
+            explain::add(&mut d, self, explanation);
+        }
+        d
+    }
+}
+
+impl Present for TimedAlone {
+    const SCHEMA: &'static str = SCHEMA;
+
+    fn document(&self) -> Document {
+        alone_document(self)
+    }
 }
 
 /// The exit code of a memory verdict.
@@ -195,73 +213,6 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
             ),
         );
     }
-}
-
-/// The parts of a peak, those that are there.
-pub(super) fn parts_text(p: &Peak) -> String {
-    let parts = [
-        ("weights", p.weights_bytes),
-        ("cache", p.kv_bytes),
-        ("states", p.state_bytes),
-        ("attention scores", p.attention_scratch_bytes),
-        ("run-ahead", p.run_ahead_bytes),
-    ];
-    let texts: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, bytes)| *bytes > 0)
-        .map(|(name, bytes)| format!("{name} {}", Bytes(bytes)))
-        .collect();
-    texts.join(" + ")
-}
-
-/// The longest context in words.
-pub(super) fn context_text(c: memory::MaxContext) -> String {
-    match c.bound {
-        ContextBound::Model => format!("{} tokens, what the model was made for", c.tokens),
-        ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
-        ContextBound::None => format!("{} tokens or more", c.tokens),
-    }
-}
-
-/// Changes as a table.
-pub(super) fn changes_table(changes: &[Advice]) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("change"),
-        Column::number("gains"),
-        Column::number("max context"),
-        Column::text("fits"),
-    ]);
-    for c in changes {
-        let what = match &c.what {
-            Change::WiredLimit(w) => w.command.clone(),
-            other => other.text(),
-        };
-        table.row([
-            what,
-            c.gains_bytes.to_string(),
-            c.max_context_tokens.to_string(),
-            c.fits.to_string(),
-        ]);
-    }
-    table
-}
-
-/// What to know about raising the GPU limit.
-pub(super) fn wired_notes(changes: &[Advice]) -> Vec<String> {
-    let wired = changes.iter().find_map(|c| match &c.what {
-        Change::WiredLimit(w) => Some(w),
-        _ => None,
-    });
-    wired.map_or_else(Vec::new, |w| {
-        let mut notes = vec![format!("undo the GPU limit with: {}", w.undo)];
-        notes.extend(w.notes.iter().cloned());
-        notes
-    })
-}
-
-/// The run as JSON.
-pub(super) fn request_json(run: &Run) -> serde_json::Value {
-    serde_json::to_value(RunAnswer::of(run, None)).unwrap_or_default()
 }
 
 /// Speeds of this machine, which is no Mac.

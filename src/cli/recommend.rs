@@ -1,25 +1,26 @@
 //! `mlxplan recommend`: what fits, how fast, and which Mac does it.
 
+mod answer;
+mod macs;
 mod which_mac;
 
+use answer::Recommendation;
+
 use super::args::{MachineArgs, RecommendArgs};
-use super::predict::{changes_table, context_text, parts_text, verdict, wired_notes};
+use super::predict::verdict;
+use super::words::format_name;
 use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
-use crate::advise::{Candidate, MacChoice, Question, by_size, candidates, macs_for, predictions};
-use crate::estimate::memory::{ContextBound, Fit, Fits, Memory};
-use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run, RunAnswer, Warning};
+use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
+use crate::estimate::memory::Fits;
+use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
 use crate::hardware::SpecError;
-use crate::hardware::machine::{Machine, MachineSummary};
+use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::Answer;
 use crate::roofline::Coefficients;
-use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::Result;
-use serde::Serialize;
 
-/// Macs listed at most.
-const MACS: usize = 12;
 /// Macs listed at most beside an answer about another one.
 const FEW_MACS: usize = 4;
 /// Models listed at most beside an answer about another one.
@@ -131,328 +132,34 @@ fn on_machine(
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
     let rows = predictions(question, &wanted.candidates)?;
-    let mut d = Document::default();
-    d.heading(format!("{}  on  {}", wanted.title, machine.name));
-    d.text(run_text(run));
-    d.table(table(&rows));
-    if let [row] = &rows[..] {
-        d.pairs(details(row));
-    }
-    d.notes(notes(&wanted.notes, &rows, machine));
-    changes(&mut d, &rows);
-    let nothing =
-        rows.iter().all(|r| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No));
-    let instead = if nothing { others(context, question, &mut d)? } else { Vec::new() };
-    let macs = match wanted.candidates.last() {
-        Some(smallest) if nothing => bigger_macs(context, question, &smallest.model, &mut d)?,
-        _ => Vec::new(),
-    };
     let best = rows.iter().map(|r| verdict(r.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
         Verdict::No => 2,
     });
-    let recommendation = Recommendation {
-        schema: RECOMMENDATION,
-        machine: machine.summary(),
-        request: RunAnswer::of(run, None),
-        choices: rows,
-        notes: wanted.notes.clone(),
-        instead,
-        macs,
-    };
-    let json = context.json(|| Ok(serde_json::to_value(&recommendation)?))?;
-    Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
-}
-
-/// The Macs that run a model that does not fit, the cheapest first.
-fn bigger_macs(
-    context: &Context,
-    q: Question<'_>,
-    model: &OpenedModel,
-    d: &mut Document,
-) -> Result<Vec<MacAnswer>> {
-    let macs = macs_for(&context.catalogue, q.coefficients, model, q.run)?;
-    d.heading(format!(
-        "Macs that run {} {}, cheapest first",
-        short(&model.id),
-        format_name(&model.quant)
-    ));
-    d.table(macs_table(&macs, FEW_MACS));
-    Ok(macs.iter().take(FEW_MACS).map(MacAnswer::from).collect())
-}
-
-/// `mlxplan.recommendation/1`: what to run on a Mac.
-#[derive(Debug, Serialize)]
-struct Recommendation {
-    schema: &'static str,
-    machine: MachineSummary,
-    request: RunAnswer,
-    /// The models and formats that match, as predicted.
-    choices: Vec<Prediction>,
-    notes: Vec<String>,
-    /// Popular models that fit, where none of the choices does.
-    instead: Vec<Prediction>,
-    /// Macs that run the smallest choice, where none of the choices fits.
-    macs: Vec<MacAnswer>,
-}
-
-/// The name of the schema.
-const RECOMMENDATION: &str = "mlxplan.recommendation/1";
-
-/// The largest models that do fit.
-fn others(context: &Context, question: Question<'_>, d: &mut Document) -> Result<Vec<Prediction>> {
-    let mut rows = by_size(question, context.models()?, &context.sources(None)?)?;
-    rows.reverse();
-    rows.truncate(FEW_MODELS);
-    if !rows.is_empty() {
-        d.heading("Popular models that fit instead, the largest first");
-        d.table(table(&rows));
+    let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
+    let nothing = rows.iter().all(no);
+    let title = format!("{}  on  {}", wanted.title, machine.name);
+    let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
+    if nothing {
+        let mut instead = by_size(question, context.models()?, &context.sources(None)?)?;
+        instead.reverse();
+        instead.truncate(FEW_MODELS);
+        answer.offer(instead);
+        if let Some(smallest) = wanted.candidates.last() {
+            let macs = macs_for(&context.catalogue, coefficients, &smallest.model, run)?;
+            answer.offer_macs(&smallest.model, macs.iter().take(FEW_MACS));
+        }
     }
-    Ok(rows)
+    Ok((Answer::of(answer), best.unwrap_or(Verdict::Ok)))
 }
 
 fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, Verdict)> {
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
     let rows = by_size(question, context.models()?, &context.sources(None)?)?;
-    let mut d = Document::default();
-    d.heading(format!("By size, the most popular models on  {}", machine.name));
-    d.text(run_text(run));
-    d.table(table(&rows));
-    let notes_of_choice =
-        ["of each size class the most downloaded model, in the most precise format that fits \
-         (8, 6, 5, 4, 3 bit); --model names any other"
-            .to_owned()];
-    d.notes(notes(&notes_of_choice, &rows, machine));
-    let recommendation = Recommendation {
-        schema: RECOMMENDATION,
-        machine: machine.summary(),
-        request: RunAnswer::of(run, None),
-        choices: rows,
-        notes: notes_of_choice.to_vec(),
-        instead: Vec::new(),
-        macs: Vec::new(),
-    };
-    let json = context.json(|| Ok(serde_json::to_value(&recommendation)?))?;
-    Ok((Answer { json, document: d }, Verdict::Ok))
-}
-
-pub(super) fn run_text(run: &Run) -> String {
-    let r = run.work;
-    let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
-    let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
-    format!(
-        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
-        r.context_tokens, r.generate_tokens
-    )
-}
-
-/// A figure in 10^9 bytes, for a column that names the unit.
-fn gb(bytes: u64) -> String {
-    format!("{:.1}", Bytes(bytes).gb())
-}
-
-/// A format as the names of models have it: `4bit`.
-pub(super) fn format_name(quant: &str) -> String {
-    quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
-}
-
-pub(super) fn short(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
-}
-
-/// A column of the table of choices.
-type Cell = fn(&Prediction) -> String;
-
-fn table(rows: &[Prediction]) -> Table {
-    let first = rows.first().map(|r| r.model.id.as_str());
-    let one_model = rows.iter().all(|r| Some(r.model.id.as_str()) == first);
-    let format = Column::text("format");
-    let mut columns: Vec<(Column, Cell)> = if one_model {
-        vec![(format, |p| format_name(&p.model.quant))]
-    } else {
-        vec![
-            (Column::text("model"), |p| short(&p.model.id).to_owned()),
-            (format.droppable(2), |p| format_name(&p.model.quant)),
-        ]
-    };
-    columns
-        .extend(FIGURES.map(|(title, drop, cell)| (Column::number(title).droppable(drop), cell)));
-    let (columns, cells): (Vec<Column>, Vec<Cell>) = columns.into_iter().unzip();
-    let mut table = Table::new(columns);
-    for row in rows {
-        table.row(cells.iter().map(|cell| cell(row)));
-    }
-    table
-}
-
-/// The figures of a choice: title, in which order the column is dropped, text.
-const FIGURES: [(&str, u8, Cell); 7] = [
-    ("fits", 0, |p| memory_text(p, |m| m.judgement.verdict.to_string())),
-    ("tok/s", 0, |p| TokensPerSecond(p.decode.tokens_per_s).to_string()),
-    ("90 %", 0, |p| {
-        let [low, high] = p.decode.interval_90.map(TokensPerSecond);
-        format!("{low}–{high}")
-    }),
-    ("TTFT", 0, |p| Seconds(p.prefill.ttft_s).to_string()),
-    ("TTFT 90 %", 3, |p| {
-        let [soon, late] = p.ttft_interval_90_s().map(Seconds);
-        format!("{soon}–{late}")
-    }),
-    ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
-    ("context", 1, |p| match p.context.map(|c| c.at_most) {
-        Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
-        Some(c) => c.tokens.to_string(),
-        None => "?".to_owned(),
-    }),
-];
-
-fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
-    p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
-}
-
-fn details(p: &Prediction) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    if let Some(m) = &p.memory {
-        pairs.push(("peak".to_owned(), parts_text(&m.peak)));
-        let [low, high] = m.peak_interval_90;
-        pairs.push((
-            String::new(),
-            format!("90 % {low}–{high}; GPU limit {}", p.machine.gpu_limit.bytes),
-        ));
-    }
-    if let Some(c) = p.context.map(|c| c.at_most) {
-        pairs.push(("max context".to_owned(), context_text(c)));
-    }
-    pairs.push(("basis".to_owned(), p.decode.evidence.text.clone()));
-    pairs
-}
-
-fn notes(own: &[String], rows: &[Prediction], machine: &Machine) -> Vec<String> {
-    let limit = &machine.gpu_limit;
-    let mut notes = own.to_vec();
-    let range = if limit.range[0] == limit.range[1] {
-        String::new()
-    } else {
-        format!(", {}–{} by macOS version", limit.range[0], limit.range[1])
-    };
-    notes.push(format!("GPU memory limit {}{range}", limit.bytes));
-    if rows.iter().any(|r| r.context.is_some_and(|c| c.at_most.bound == ContextBound::Memory)) {
-        notes.push(
-            "context: the longest that fits; * ended by memory, others by the model".to_owned(),
-        );
-    }
-    notes.extend(warnings(rows));
-    notes
-}
-
-/// The doubts of all rows; those of some rows only say which.
-fn warnings(rows: &[Prediction]) -> Vec<String> {
-    let mut seen: Vec<(&Warning, Vec<&str>)> = Vec::new();
-    for row in rows {
-        for text in &row.warnings {
-            match seen.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, models)) => models.push(short(&row.model.id)),
-                None => seen.push((text, vec![short(&row.model.id)])),
-            }
-        }
-    }
-    let of_all = |models: &[&str]| models.len() == rows.len();
-    seen.into_iter()
-        .map(|(text, models)| {
-            if of_all(&models) {
-                text.to_string()
-            } else {
-                format!("{}: {text}", models.join(", "))
-            }
-        })
-        .collect()
-}
-
-/// The changes that help the rows that do not fit.
-fn changes(d: &mut Document, rows: &[Prediction]) {
-    for p in rows.iter().filter(|p| !p.changes.is_empty()) {
-        d.text(format!(
-            "What would help {} {}, the cheapest first:",
-            short(&p.model.id),
-            format_name(&p.model.quant)
-        ));
-        d.table(changes_table(&p.changes));
-        d.notes(wired_notes(&p.changes));
-    }
-}
-
-fn macs_table(macs: &[MacChoice], most: usize) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("Mac"),
-        Column::text("chip").droppable(3),
-        Column::number("memory"),
-        Column::number("USD"),
-        Column::text("fits"),
-        Column::number("tok/s"),
-        Column::number("90 %").droppable(1),
-        Column::number("TTFT").droppable(2),
-    ]);
-    for m in macs.iter().take(most) {
-        table.row([
-            m.mac.clone(),
-            m.machine.chip.clone().unwrap_or_default(),
-            format!("{:.0} GB", m.machine.memory.value.gib()),
-            m.usd_now.map_or_else(|| "?".to_owned(), |p| p.to_string()),
-            m.memory.judgement.verdict.to_string(),
-            TokensPerSecond(m.decode.tokens_per_s).to_string(),
-            format!(
-                "{}–{}",
-                TokensPerSecond(m.decode.interval_90[0]),
-                TokensPerSecond(m.decode.interval_90[1])
-            ),
-            Seconds(m.prefill.ttft_s).to_string(),
-        ]);
-    }
-    table
-}
-
-/// A Mac that runs a model.
-#[derive(Debug, Serialize)]
-struct MacAnswer {
-    mac: String,
-    machine: MachineSummary,
-    usd_now: Option<u32>,
-    usd_launch: Option<u32>,
-    fits: Fit,
-    peak_bytes: u64,
-    decode: DecodeRate,
-    prefill: PrefillRate,
-}
-
-#[derive(Debug, Serialize)]
-struct DecodeRate {
-    tokens_per_s: f64,
-    interval_80: [f64; 2],
-    interval_90: [f64; 2],
-}
-
-#[derive(Debug, Serialize)]
-struct PrefillRate {
-    tokens_per_s: f64,
-    ttft_s: f64,
-}
-
-impl From<&MacChoice> for MacAnswer {
-    fn from(m: &MacChoice) -> Self {
-        Self {
-            mac: m.mac.clone(),
-            machine: m.machine.summary(),
-            usd_now: m.usd_now,
-            usd_launch: m.usd_launch,
-            fits: m.memory.judgement.verdict,
-            peak_bytes: m.memory.peak.peak_bytes,
-            decode: DecodeRate {
-                tokens_per_s: m.decode.tokens_per_s,
-                interval_80: m.decode.interval_80,
-                interval_90: m.decode.interval_90,
-            },
-            prefill: PrefillRate { tokens_per_s: m.prefill.tokens_per_s, ttft_s: m.prefill.ttft_s },
-        }
-    }
+    let title = format!("By size, the most popular models on  {}", machine.name);
+    let note = "of each size class the most downloaded model, in the most precise format that fits \
+                (8, 6, 5, 4, 3 bit); --model names any other";
+    let answer = Recommendation::overview(machine, run, title, rows, note);
+    Ok((Answer::of(answer), Verdict::Ok))
 }

@@ -11,15 +11,16 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
 use crate::ledger::peak::Phase;
 use crate::roofline::Bound;
-use crate::run::{FormatOrigin, MLX, MLX_LM, Program, Run, Version};
+use crate::run::{FormatOrigin, Program, Run};
 use crate::units::Bytes;
+use crate::versions::{MLX_LM, MLX_RULES};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// `mlxplan.prediction/2`. What is not known is `null`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct PredictionAnswer {
-    /// The name of the schema.
-    pub schema: &'static str,
     /// The model.
     pub model: ModelAnswer,
     /// The format of its weights.
@@ -29,7 +30,7 @@ pub struct PredictionAnswer {
     /// The machine, where it is a Mac.
     pub machine: Option<MachineSummary>,
     /// The run.
-    pub request: RunAnswer,
+    pub request: RunKeys,
     /// Memory.
     pub memory: MemoryAnswer,
     /// Decode speed.
@@ -52,7 +53,7 @@ pub struct PredictionAnswer {
 }
 
 /// A model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct ModelAnswer {
     /// Its name.
     pub id: String,
@@ -67,7 +68,7 @@ pub struct ModelAnswer {
 }
 
 /// The format of the weights.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct FormatAnswer {
     /// Its name.
     pub id: String,
@@ -78,14 +79,14 @@ pub struct FormatAnswer {
 }
 
 /// An engine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct EngineAnswer {
     /// The program.
     pub program: Program,
     /// Its version.
-    pub version: Option<Version>,
+    pub version: Option<&'static str>,
     /// The version of MLX.
-    pub mlx: Option<Version>,
+    pub mlx: Option<&'static str>,
     /// The version of macOS.
     pub macos: Option<String>,
     /// Whether MLX uses the matrix units: `on`, `off` or `unknown`.
@@ -97,8 +98,8 @@ pub struct EngineAnswer {
 }
 
 /// A run.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunAnswer {
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct RunKeys {
     /// Tokens of the prompt.
     pub context_tokens: u32,
     /// Tokens generated.
@@ -116,7 +117,7 @@ pub struct RunAnswer {
 }
 
 /// Memory.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
 pub struct MemoryAnswer {
     /// Weights as stored.
     pub weights_bytes: Option<u64>,
@@ -161,7 +162,7 @@ pub struct MemoryAnswer {
 }
 
 /// A part of the peak.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct PartAnswer {
     /// Its name.
     pub part: &'static str,
@@ -170,7 +171,7 @@ pub struct PartAnswer {
 }
 
 /// Decode speed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct DecodeAnswer {
     /// Mean over the generated tokens, of all sequences together.
     pub tokens_per_s: f64,
@@ -197,7 +198,7 @@ pub struct DecodeAnswer {
 }
 
 /// Decode speed at a depth.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct DepthAnswer {
     /// Tokens in the cache.
     pub context_tokens: u32,
@@ -208,7 +209,7 @@ pub struct DepthAnswer {
 }
 
 /// Prefill speed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct PrefillAnswer {
     /// Prompt tokens per second.
     pub tokens_per_s: f64,
@@ -231,16 +232,13 @@ pub struct PrefillAnswer {
 }
 
 /// An input and where it comes from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct SourceAnswer {
     /// The input.
     pub input: &'static str,
     /// Its source.
     pub from: String,
 }
-
-/// The name of the schema.
-const SCHEMA: &str = "mlxplan.prediction/2";
 
 impl From<&Named> for ModelAnswer {
     fn from(named: &Named) -> Self {
@@ -273,7 +271,7 @@ impl EngineAnswer {
         Self {
             program,
             version: (program == Program::MlxLm).then_some(MLX_LM),
-            mlx: mlx.then_some(MLX),
+            mlx: mlx.then_some(MLX_RULES),
             macos: None,
             // Whether macOS and MLX use those that are there is not known.
             nax: if mlx && matrix_units == Some(false) { "off" } else { "unknown" },
@@ -283,10 +281,10 @@ impl EngineAnswer {
     }
 }
 
-impl RunAnswer {
-    /// The run, with the memory that is kept free on a machine where that is known.
+impl RunKeys {
+    /// The keys of a run.
     #[must_use]
-    pub fn of(run: &Run, reserve: Option<Bytes>) -> Self {
+    pub fn of(run: &Run) -> Self {
         Self {
             context_tokens: run.work.context_tokens,
             generate_tokens: run.work.generate_tokens,
@@ -294,7 +292,7 @@ impl RunAnswer {
             kv_bits: run.engine.kv.map(|q| q.packing.bits),
             prefill_step: run.engine.prefill_step,
             engine: run.engine.program,
-            reserve_bytes: reserve.or(run.engine.reserve),
+            reserve_bytes: run.engine.reserve,
         }
     }
 }
@@ -366,14 +364,14 @@ impl From<&Prediction> for PredictionAnswer {
     fn from(p: &Prediction) -> Self {
         let (d, f) = (&p.decode, &p.prefill);
         let bytes = p.at_least.map_or(p.model.weights.bytes, |a| a.weights_bytes);
+        let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
         Self {
-            schema: SCHEMA,
             model: (&p.model).into(),
             format: FormatAnswer::of(&p.model, &p.run, Some(bytes)),
             engine: EngineAnswer::of(&p.run, Some(p.machine.matrix_units.value)),
             machine: Some(p.machine.summary()),
-            request: RunAnswer::of(&p.run, p.memory.as_ref().map(|m| m.reserve)),
+            request: RunKeys::of(&p.run.with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
             decode: DecodeAnswer {
                 tokens_per_s: d.tokens_per_s,
@@ -423,12 +421,11 @@ impl From<&TimedAlone> for PredictionAnswer {
         let weights = p.model.weights.bytes;
         let part = PartAnswer { part: "weights", bytes: weights };
         Self {
-            schema: SCHEMA,
             model: (&p.model).into(),
             format: FormatAnswer::of(&p.model, &p.run, Some(weights)),
             engine: EngineAnswer::of(&p.run, None),
             machine: None,
-            request: RunAnswer::of(&p.run, None),
+            request: RunKeys::of(&p.run),
             memory: MemoryAnswer {
                 weights_bytes: Some(weights),
                 parts: vec![part],
@@ -484,5 +481,25 @@ impl Serialize for Prediction {
 impl Serialize for TimedAlone {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         PredictionAnswer::from(self).serialize(serializer)
+    }
+}
+
+impl JsonSchema for Prediction {
+    fn schema_name() -> Cow<'static, str> {
+        PredictionAnswer::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PredictionAnswer::json_schema(generator)
+    }
+}
+
+impl JsonSchema for TimedAlone {
+    fn schema_name() -> Cow<'static, str> {
+        PredictionAnswer::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PredictionAnswer::json_schema(generator)
     }
 }

@@ -6,10 +6,11 @@ use super::opened::OpenedModel;
 use super::prediction::Prediction;
 use crate::graph::params::ModuleKind;
 use crate::ledger::peak::{PeakError, Step, full};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A line of a ledger.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Line {
     /// What it is.
     pub part: String,
@@ -20,7 +21,7 @@ pub struct Line {
 }
 
 /// The ledgers of a prediction.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Explanation {
     /// Weights by kind of module.
     pub weights: Vec<Line>,

@@ -15,8 +15,8 @@ use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
 use crate::roofline::Silicon;
-use crate::run::{MLX, MLX_LM, Program, Run};
-use serde::Serialize;
+use crate::run::{Program, Run};
+use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ pub struct RunsHere {
 }
 
 /// The memory that weights and cache alone take, without buffers for computation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtLeast {
     /// The weights, in the format of the program.
     pub weights_bytes: u64,
@@ -251,8 +251,8 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let (lm, mlx) = (MLX_LM, format!("{}.{}", MLX.major, MLX.minor));
-            let rules = format!("simulation of mlx-lm {lm} by the allocation rules of MLX {mlx}");
+            let rules =
+                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }

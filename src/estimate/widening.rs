@@ -4,7 +4,9 @@
 use super::warning::Warning;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::Program;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Factor for a batch. An assumption: speeds of batches follow the physics of the kernels, and no measured batch was
@@ -16,7 +18,7 @@ pub const QUANTISED_CACHE: f64 = 1.2;
 pub const OTHER_PREFILL: f64 = 1.5;
 
 /// One reason why an interval is wider.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Widening {
     /// Which speed.
     pub of: Of,
@@ -29,7 +31,7 @@ pub struct Widening {
 }
 
 /// The speed whose interval is widened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Of {
     /// Generated tokens per second.
@@ -143,6 +145,16 @@ impl fmt::Display for Cause {
 impl Serialize for Cause {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "Cause".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
     }
 }
 

@@ -19,10 +19,11 @@ pub use features::StepFeatures;
 pub use prefill::{PrefillLaw, PrefillTime};
 pub use silicon::Silicon;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What sets the pace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
     /// Bytes on the memory bus.

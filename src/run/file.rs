@@ -1,10 +1,11 @@
 //! The file of a run, as far as the graph of the model does not say it.
 
 use crate::model::gguf_mix::GgufMix;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What decided the format of the weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FormatOrigin {
     /// Stored tensors.

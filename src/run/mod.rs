@@ -11,7 +11,7 @@ mod work;
 pub use engine::{EngineSetup, PREFILL_STEP};
 pub use file::{FormatOrigin, ModelFile};
 pub use program::{Program, UnknownProgram};
-pub use version::{MLX, MLX_LM, Version, VersionError};
+pub use version::{Version, VersionError};
 pub use work::Work;
 
 use crate::graph::cache::KvQuantisation;

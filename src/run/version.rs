@@ -1,15 +1,8 @@
-//! Versions of programs, and those whose rules are followed.
+//! Versions of programs, in order.
 
-use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
-
-/// The version of MLX whose rules of allocation and attention predictions follow.
-pub const MLX: Version = Version::new(0, 32, 2);
-
-/// The version of mlx-lm whose generation predictions follow.
-pub const MLX_LM: Version = Version::new(0, 32, 2);
 
 /// A version of three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,12 +26,6 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}.{}.{}", self.major, self.minor, self.patch))
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

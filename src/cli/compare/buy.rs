@@ -1,16 +1,12 @@
 //! Which Mac to buy.
 
-use super::{
-    Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text, percent,
-    price_text, rates,
-};
+use super::{Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Choice, ModelOnMac, Needs, Purchase, purchase};
 use crate::cli::plan_args::{CompareArgs, Stock};
-use crate::cli::predict::request_json;
-use crate::cli::recommend::{run_text, short};
+use crate::cli::words::{percent, rates, run_text, short, usd};
 use crate::cli::{Context, Verdict};
-use crate::estimate::{Figures, Outcome};
+use crate::estimate::{Figures, Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::report::{Answer, Column, Document, Table};
@@ -51,7 +47,7 @@ pub(super) fn run(
     let place = |c: &Choice| json!({ "mac": c.offer.mac, "memory_gib": c.offer.memory_gib });
     let json = json!({
         "schema": "mlxplan.comparison/1", "kind": "purchase", "models": asked.models_json(),
-        "request": request_json(&asked.run), "needs": needs, "economics": money,
+        "request": RunKeys::of(&asked.run), "needs": needs, "economics": money,
         "from": asked.from.as_ref().map(Machine::summary),
         "choices": found.choices.iter().map(|c| choice_json(c, asked, before.as_deref())).collect::<Vec<_>>(),
         "smallest": found.smallest().map(place), "step_up": found.step_up().map(place),
@@ -75,7 +71,7 @@ pub(super) fn run(
         Outcome::Uncertain => Verdict::Uncertain,
         Outcome::Fail => Verdict::No,
     };
-    Ok((Answer { json, document: d }, verdict))
+    Ok((Answer::untyped(json, d), verdict))
 }
 
 fn needs_text(needs: &Needs, users: u32) -> String {
@@ -117,7 +113,7 @@ fn summary(found: &Purchase, before: Option<&[Figures]>) -> Vec<(String, String)
             "{} ({}), {} USD: {} tok/s (90 % {interval})",
             name(c),
             c.machine.id,
-            price_text(c.offer.usd_now),
+            usd(c.offer.usd_now),
             TokensPerSecond(c.tok_s)
         )
     };
@@ -185,7 +181,7 @@ fn table(found: &Purchase, before: Option<&[Figures]>, most: usize) -> Table {
         let mut row = vec![
             c.offer.mac.clone(),
             c.offer.memory_gib.to_string(),
-            price_text(c.offer.usd_now),
+            usd(c.offer.usd_now),
             percent(c.probability),
             mark(c, found),
             TokensPerSecond(c.tok_s).to_string(),

@@ -1,19 +1,23 @@
 //! The answer away from a Mac.
 
-use super::{MACS, MacAnswer, Wanted, format_name, gb, macs_table, run_text, short};
+use super::Wanted;
+use super::macs::{MacAnswer, macs_table};
 use crate::advise::{Candidate, macs_for};
+use crate::cli::keys::ModelKey;
+use crate::cli::words::{format_name, gb, run_text, short};
 use crate::cli::{Context, Verdict};
-use crate::estimate::{OpenedModel, Run, RunAnswer};
+use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::peak;
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What the models need, and the Macs that run the most popular of them.
@@ -33,64 +37,82 @@ pub(super) fn answer(
         || needs(&wanted.candidates, run),
     );
     let (macs, needs) = (macs?, needs?);
-    let mut d = Document::default();
-    d.heading(format!("{}: which Mac?", wanted.title));
-    d.text(format!("{why}. So these are the Macs on sale that run it. {}", run_text(run)));
-    d.table(needs_table(&needs));
-    d.heading(format!("Macs that run {}, cheapest first", short(&first.model.id)));
-    d.table(macs_table(&macs, MACS));
     let mut notes = wanted.notes;
     if macs.len() > MACS {
         notes.push(format!("the {MACS} cheapest of {}; --mac asks about any other", macs.len()));
     }
-    notes.push(format!("list prices in USD, state {}; the smallest memory and SSD of each", AS_OF));
-    d.notes(notes.clone());
-    let which = WhichMac {
-        schema: "mlxplan.which_mac/1",
-        request: RunAnswer::of(run, None),
+    notes.push(format!("list prices in USD, state {AS_OF}; the smallest memory and SSD of each"));
+    let answer = WhichMac {
+        request: RunKeys::of(run),
         needs: needs.iter().map(NeedAnswer::from).collect(),
         macs: macs.iter().map(MacAnswer::from).collect(),
         notes,
+        title: format!("{}: which Mac?", wanted.title),
+        why: why.to_string(),
+        run: *run,
     };
-    let json = context.json(|| Ok(serde_json::to_value(&which)?))?;
-    Ok((Answer { json, document: d }, Verdict::Ok))
+    Ok((Answer::of(answer), Verdict::Ok))
 }
 
-/// `mlxplan.which_mac/1`: what models need, and the Macs that run the most popular of them.
-#[derive(Debug, Serialize)]
+/// Macs listed at most.
+const MACS: usize = 12;
+
+/// What models need, and the Macs that run the most popular of them.
+#[derive(Debug, Serialize, JsonSchema)]
 struct WhichMac {
-    schema: &'static str,
-    request: RunAnswer,
+    /// The run.
+    request: RunKeys,
+    /// What the models need, the most popular first.
     needs: Vec<NeedAnswer>,
+    /// The Macs, the cheapest first.
     macs: Vec<MacAnswer>,
+    /// How models and Macs were found.
     notes: Vec<String>,
+    #[serde(skip)]
+    title: String,
+    /// Why this machine is not the one that is planned for.
+    #[serde(skip)]
+    why: String,
+    #[serde(skip)]
+    run: Run,
 }
 
 /// What a model needs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct NeedAnswer {
-    model: NamedFormat,
+    model: ModelKey,
     weights_bytes: u64,
     peak_bytes: u64,
     kv_bytes_per_token: f64,
     model_max_context_tokens: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
-struct NamedFormat {
-    id: String,
-    quant: String,
-}
-
 impl From<&Need> for NeedAnswer {
     fn from(n: &Need) -> Self {
         Self {
-            model: NamedFormat { id: n.id.clone(), quant: n.quant.clone() },
+            model: ModelKey { id: n.id.clone(), quant: n.quant.clone() },
             weights_bytes: n.weights,
             peak_bytes: n.peak,
             kv_bytes_per_token: n.kv_per_token,
             model_max_context_tokens: n.made_for,
         }
+    }
+}
+
+impl Present for WhichMac {
+    const SCHEMA: &'static str = "mlxplan.which_mac/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        d.heading(self.title.clone());
+        let run = run_text(&self.run);
+        d.text(format!("{}. So these are the Macs on sale that run it. {run}", self.why));
+        d.table(needs_table(&self.needs));
+        let first = self.needs.first().map(|n| short(&n.model.id)).unwrap_or_default();
+        d.heading(format!("Macs that run {first}, cheapest first"));
+        d.table(macs_table(self.macs.get(..MACS).unwrap_or(&self.macs)));
+        d.notes(self.notes.clone());
+        d
     }
 }
 
@@ -141,7 +163,7 @@ impl Need {
     }
 }
 
-fn needs_table(needs: &[Need]) -> Table {
+fn needs_table(needs: &[NeedAnswer]) -> Table {
     let mut table = Table::new(vec![
         Column::text("model"),
         Column::text("format").droppable(2),
@@ -152,12 +174,12 @@ fn needs_table(needs: &[Need]) -> Table {
     ]);
     for n in needs {
         table.row([
-            short(&n.id).to_owned(),
-            format_name(&n.quant),
-            gb(n.weights),
-            gb(n.peak),
-            format!("{:.1}", n.kv_per_token.max(0.0) / 1e3),
-            n.made_for.map_or_else(|| "?".to_owned(), |t| t.to_string()),
+            short(&n.model.id).to_owned(),
+            format_name(&n.model.quant),
+            gb(n.weights_bytes),
+            gb(n.peak_bytes),
+            format!("{:.1}", n.kv_bytes_per_token.max(0.0) / 1e3),
+            n.model_max_context_tokens.map_or_else(|| "?".to_owned(), |t| t.to_string()),
         ]);
     }
     table

@@ -6,7 +6,7 @@ mod plots;
 use super::args::{MachineArgs, RunArgs};
 use super::plan_args::{Plot, ReportArgs};
 use super::progress::Progress;
-use super::recommend::short;
+use super::words::short;
 use super::{Context, Verdict, output};
 use crate::estimate::{Estimator, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;

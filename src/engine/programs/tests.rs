@@ -1,5 +1,6 @@
 use super::*;
-use crate::run::{EngineSetup, MLX, MLX_LM, Program};
+use crate::run::{EngineSetup, Program};
+use crate::versions::{MLX_LM, MLX_RULES};
 
 fn embedded() -> &'static Engines {
     Engines::embedded().expect("built in")
@@ -32,8 +33,9 @@ fn defaults_are_those_of_the_file() {
     assert_eq!(all.default.prefill_step, setup.prefill_step);
     assert_eq!(row.kv_type.as_deref(), Some(setup.kv_type().as_str()));
     assert_eq!(row.family, Family::Mlx);
-    assert!(all.mlx_versions.contains_key(&Release(MLX)));
-    assert!(all.mlx_lm_versions.contains_key(&Release(MLX_LM)));
+    let release = |text: &str| Release(text.parse().expect("a version"));
+    assert!(all.mlx_versions.contains_key(&release(MLX_RULES)));
+    assert!(all.mlx_lm_versions.contains_key(&release(MLX_LM)));
 }
 
 /// Programs that predictions can be asked for have a row, and run what their family runs.

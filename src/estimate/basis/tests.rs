@@ -43,7 +43,7 @@ fn profile(model: &OpenedModel, run: &Run) -> Profile {
         created_unix_s: 1_800_000_000,
         duration_s: 50.0,
         quick: false,
-        mlx: crate::run::MLX.to_string(),
+        mlx: crate::versions::MLX_RULES.to_owned(),
         machine: Host {
             system: "macos".to_owned(),
             chip: "Apple M4 Max".to_owned(),
@@ -103,7 +103,6 @@ fn timings_alone_give_speeds() {
     let here = alone(Kernels::here(made.clone()), run).expect("timed").expect("all classes");
     assert!(here.timing.prompt.is_some());
     let json = serde_json::to_value(&here).expect("an object");
-    assert_eq!(json["schema"], "mlxplan.prediction/2");
     assert!(json["machine"].is_null() && json["memory"]["peak_bytes"].is_null());
     assert!(alone(Kernels::here(made.clone()), run.with_batch(2)).expect("no error").is_none());
     assert!(alone(Kernels::elsewhere(made, &macs), run).is_err());

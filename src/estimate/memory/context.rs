@@ -14,10 +14,11 @@ use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::run::Run;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The longest context, and what ends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct MaxContext {
     /// Tokens of a sequence, prompt and generated ones together; 0 when not even one token fits.
     pub tokens: u32,
@@ -26,7 +27,7 @@ pub struct MaxContext {
 }
 
 /// What ends the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextBound {
     /// The length that the model was made for.

@@ -7,10 +7,9 @@ use crate::estimate::widening::{self, Widening};
 use crate::roofline::interval::decode_class;
 use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
 use crate::run::Run;
-use serde::Serialize;
 
 /// A decode speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decode {
     /// Mean over the generated tokens, of all sequences together.
     pub tokens_per_s: f64,
@@ -37,7 +36,7 @@ pub struct Decode {
 }
 
 /// The speed at one depth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AtDepth {
     /// Tokens in the cache when decoding starts.
     pub context_tokens: u32,

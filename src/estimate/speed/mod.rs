@@ -19,10 +19,11 @@ use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Bound, Silicon, StepFeatures};
 use crate::run::{Program, Run};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A part of a time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Term {
     /// What the time goes to.
     pub name: &'static str,

@@ -8,10 +8,9 @@ use crate::roofline::interval::prefill_class;
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, PrefillTime, Silicon};
 use crate::run::Run;
-use serde::Serialize;
 
 /// A prefill speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prefill {
     /// PrefillPrompt tokens per second, of all sequences together.
     pub tokens_per_s: f64,

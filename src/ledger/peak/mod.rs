@@ -7,6 +7,7 @@ pub use run::{PeakError, Phase, Step, end, full, peak};
 
 use crate::ledger::replay::Gpu;
 use crate::run::Run;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A run on a GPU: what a replay follows.
@@ -17,7 +18,7 @@ struct OnGpu {
 }
 
 /// The peak and what it consists of. All figures are bytes of MLX's active memory unless they say otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Peak {
     /// Most active memory at any time: what `mx.get_peak_memory()` returns.
     pub peak_bytes: u64,

@@ -13,11 +13,12 @@ use crate::ledger::cache::{advance, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Gpu, Model, Replay};
 use crate::model::DType;
 use crate::run::{Run, Work};
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
 /// Part of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Processing of the prompt.
@@ -41,7 +42,7 @@ impl Phase {
 }
 
 /// One replayed step.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct Step {
     /// Part of the generation.
     pub phase: Phase,
