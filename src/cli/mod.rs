@@ -40,7 +40,6 @@ use anyhow::{Result, bail};
 use args::{Cli, Command, Global, ProbeArgs, RecommendArgs};
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
-use serde_json::Value;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
