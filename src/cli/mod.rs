@@ -9,7 +9,6 @@ mod check;
 mod compare;
 mod completions;
 mod doctor;
-mod explain;
 mod inspect;
 mod keys;
 mod known;

@@ -1,11 +1,12 @@
 //! `mlxplan predict`: one prediction in full.
 
+mod alone;
+mod explain;
+
 use super::args::PredictArgs;
-use super::explain;
 use super::tables::changes_table;
-use super::words::{context_text, parts_text, wired_notes};
+use super::words::{context_text, parts_text, status, wired_notes};
 use super::{Context, Verdict};
-use crate::calibration::evidence::Predicted;
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
         prediction.explanation = Some(Explanation::of(&prediction, &model)?);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
-    let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
+    let verdict = if too_big { Verdict::No } else { status(prediction.memory.as_ref()) };
     Ok((Answer::of(prediction), verdict))
 }
 
@@ -70,16 +71,7 @@ impl Present for TimedAlone {
     const SCHEMA: &'static str = SCHEMA;
 
     fn document(&self) -> Document {
-        alone_document(self)
-    }
-}
-
-/// The exit code of a memory verdict.
-pub(super) fn verdict(memory: Option<&Memory>) -> Verdict {
-    match memory.map(|m| m.judgement.verdict) {
-        Some(Fit::No) => Verdict::No,
-        Some(Fit::Uncertain) => Verdict::Uncertain,
-        _ => Verdict::Ok,
+        alone::document(self)
     }
 }
 
@@ -213,35 +205,4 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
             ),
         );
     }
-}
-
-/// Speeds of this machine, which is no Mac.
-fn alone_document(p: &TimedAlone) -> Document {
-    let mut d = Document::default();
-    d.heading(format!("{}  {}  on  this machine", p.model.id, p.model.quant));
-    let speed = |p: Predicted| {
-        let (r, [low, high]) = (TokensPerSecond, p.interval_90);
-        format!("{} tok/s, 90 % {}–{}", r(p.rate), r(low), r(high))
-    };
-    let t = &p.timing;
-    let mut pairs = vec![
-        ("decode".to_owned(), speed(t.decode.rates(1.0))),
-        (String::new(), format!("{} a token", Seconds(t.decode.seconds))),
-    ];
-    for (depth, timed) in &t.at_depth {
-        pairs.push((String::new(), format!("{} at {depth} tokens", speed(timed.rates(1.0)))));
-    }
-    let mut basis = format!("{}: decode {}", t.fidelity.name(), t.text());
-    if let Some(prompt) = &t.prompt {
-        let (ttft, [soon, late]) = prompt.ttft();
-        let [ttft, soon, late] = [ttft, soon, late].map(Seconds);
-        pairs.push(("prefill".to_owned(), speed(prompt.rates())));
-        pairs.push(("first token".to_owned(), format!("after {ttft}, 90 % {soon}–{late}")));
-        basis = format!("{basis}; prefill {}", prompt.text());
-    }
-    pairs.push(("basis".to_owned(), basis));
-    d.pairs(pairs);
-    let missing = if t.prompt.is_some() { "limits are" } else { "limits and prefill are" };
-    d.notes(vec![format!("no Apple Silicon Mac, so memory {missing} not predicted")]);
-    d
 }

@@ -7,8 +7,7 @@ mod which_mac;
 use answer::Recommendation;
 
 use super::args::{MachineArgs, RecommendArgs};
-use super::predict::verdict;
-use super::words::format_name;
+use super::words::{format_name, status};
 use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
@@ -132,7 +131,7 @@ fn on_machine(
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
     let rows = predictions(question, &wanted.candidates)?;
-    let best = rows.iter().map(|r| verdict(r.memory.as_ref())).min_by_key(|v| match v {
+    let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
         Verdict::No => 2,

@@ -1,7 +1,8 @@
 //! Figures and names in the words that every command uses.
 
+use super::Verdict;
 use crate::estimate::Run;
-use crate::estimate::memory::{Advice, Change, ContextBound, MaxContext};
+use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -66,6 +67,15 @@ pub(super) fn context_text(c: MaxContext) -> String {
         ContextBound::Model => format!("{} tokens, what the model was made for", c.tokens),
         ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
         ContextBound::None => format!("{} tokens or more", c.tokens),
+    }
+}
+
+/// The exit code of what memory says.
+pub(super) fn status(memory: Option<&Memory>) -> Verdict {
+    match memory.map(|m| m.judgement.verdict) {
+        Some(Fit::No) => Verdict::No,
+        Some(Fit::Uncertain) => Verdict::Uncertain,
+        _ => Verdict::Ok,
     }
 }
 

@@ -112,7 +112,7 @@ pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture"
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Basis {
+pub enum FitBasis {
     /// Predicted with the shipped coefficients.
     Shipped,
     /// Predicted from fits that have not seen the owner of the row.
@@ -125,7 +125,7 @@ pub enum Basis {
 #[derive(Clone, Debug)]
 pub struct Validation {
     /// How the speeds were predicted.
-    pub basis: Basis,
+    pub basis: FitBasis,
     /// Predicted rows.
     pub rows: Vec<Row>,
     /// Rows without a prediction: id and reason.
@@ -168,7 +168,7 @@ impl Validation {
     pub fn of(
         measurements: &[Measurement],
         tools: &Tools<'_>,
-        basis: Basis,
+        basis: FitBasis,
         held_out: &HeldOutRates,
     ) -> Result<Self, CatalogueError> {
         let chips = tools.hardware.chips()?;
@@ -263,7 +263,7 @@ struct Rates<'r, 'a> {
     data: &'r Dataset<'a>,
     observed: &'r Observed<'a>,
     tools: &'r Tools<'r>,
-    basis: Basis,
+    basis: FitBasis,
     held_out: &'r HeldOutRates,
 }
 
@@ -271,15 +271,15 @@ impl Rates<'_, '_> {
     fn held(&self, which: LawKind) -> Option<f64> {
         let [owner, chip] = *self.held_out.get(&(self.observed.row.id.clone(), which.name()))?;
         match self.basis {
-            Basis::Shipped => None,
-            Basis::OwnerLeftOut => Some(owner),
-            Basis::ChipLeftOut => Some(chip),
+            FitBasis::Shipped => None,
+            FitBasis::OwnerLeftOut => Some(owner),
+            FitBasis::ChipLeftOut => Some(chip),
         }
     }
 
     /// What the width of an interval of a law depends on.
     fn doubtful(&self, which: LawKind, class: &'static str, tokens: f64) -> Doubtful<'_> {
-        let left_out = self.basis == Basis::ChipLeftOut;
+        let left_out = self.basis == FitBasis::ChipLeftOut;
         let row = self.observed.row;
         Doubtful {
             chips: if left_out {

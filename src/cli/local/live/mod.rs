@@ -19,7 +19,7 @@ use crate::report::Answer;
 use anyhow::{Context as _, Result, bail};
 use case::{Estimate, Measured, Tensors};
 use ladder::Case;
-use serde_json::{Value, json};
+use show::{LiveSummary, LiveValidation, SkippedCase};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ const CASES: f64 = 0.88;
 const AGAIN: usize = 2;
 
 /// What all cases share.
-struct Run<'a> {
+struct LiveRun<'a> {
     context: &'a Context,
     args: &'a LiveArgs,
     profile: Option<Profile>,
@@ -50,7 +50,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     if profile.is_none() {
         context.hint("no calibration of this machine; `mlxplan calibrate` makes one");
     }
-    let run = Run {
+    let run = LiveRun {
         context,
         args,
         profile,
@@ -85,25 +85,35 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         clear_cache();
     }
     if rows.is_empty() {
-        let reasons: Vec<&str> = skipped.iter().filter_map(|s| s["reason"].as_str()).collect();
+        let reasons: Vec<&str> = skipped.iter().map(|s: &SkippedCase| s.reason.as_str()).collect();
         bail!("nothing could be compared: {}", reasons.first().unwrap_or(&"no prediction"));
     }
     if args.suite {
         rows.extend(run.again(done)?);
     }
-    let json = json!({
-        "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
-        "clock": clock::name(), "machine": run.machine, "ladder": run.set(),
-        "method": "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
-                   whole model take turns; noise is the difference of two measurements of the same whose rounds take turns; \
-                   rows of fidelity measured compare a measurement with the same one minutes earlier",
-        "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
-        "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
-    });
-    Ok((Answer::untyped(json.clone(), show::document(&rows, &json)), Verdict::Ok))
+    let answer = LiveValidation {
+        basis: "live",
+        backend: backend().to_owned(),
+        mlx: version(),
+        clock: clock::name(),
+        ladder: run.set(),
+        method: METHOD,
+        stored_in: run.store.clone(),
+        seconds: run.start.elapsed().as_secs_f64(),
+        summary: LiveSummary::of(&rows),
+        machine: run.machine,
+        rows,
+        skipped,
+    };
+    Ok((Answer::of(answer), Verdict::Ok))
 }
 
-impl Run<'_> {
+/// How the comparisons are made, in words.
+const METHOD: &str = "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
+                      whole model take turns; noise is the difference of two measurements of the same whose rounds take \
+                      turns; rows of fidelity measured compare a measurement with the same one minutes earlier";
+
+impl LiveRun<'_> {
     /// Which cases these are, in stored rows.
     fn set(&self) -> &'static str {
         match (&self.args.model, self.args.fitted_on) {
@@ -122,9 +132,9 @@ impl Run<'_> {
         format!("{} {quant} {what}", case.model)
     }
 
-    fn skipped(&self, case: &Case, reason: &str) -> Value {
+    fn skipped(&self, case: &Case, reason: &str) -> SkippedCase {
         self.context.hint(&format!("{}: {reason}", self.name(case)));
-        json!({ "id": self.name(case), "reason": reason })
+        SkippedCase { id: self.name(case), reason: reason.to_owned() }
     }
 
     /// One model at the chosen depths, and a prompt.
