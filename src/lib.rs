@@ -20,3 +20,4 @@ pub mod roofline;
 pub mod stats;
 pub mod units;
 pub mod validation;
+pub mod versions;

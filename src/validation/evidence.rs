@@ -7,6 +7,7 @@ use crate::calibration::Host;
 use crate::data_dir;
 use crate::estimate::Fidelity;
 use crate::stats::{Z80, Z90, median, quantile};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,7 +19,7 @@ pub const VERSION: u32 = 1;
 const MAX_BYTES: u64 = 32 << 20;
 
 /// What was predicted and measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Tokens per second of single steps.
@@ -28,7 +29,7 @@ pub enum Metric {
 }
 
 /// A prediction and the run that followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Comparison {
     /// See [`VERSION`].
     pub version: u32,
@@ -103,7 +104,7 @@ impl Predicted {
 }
 
 /// How good predictions of one fidelity were.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Quality {
     /// Comparisons.
     pub n: usize,
