@@ -18,6 +18,7 @@ pub mod model;
 pub mod report;
 pub mod roofline;
 pub mod run;
+pub mod stats;
 pub mod units;
 pub mod validation;
 pub mod versions;

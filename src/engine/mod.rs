@@ -5,5 +5,4 @@
 #[cfg(mlx)]
 pub mod mlx;
 pub mod programs;
-pub mod stats;
 pub mod text;
