@@ -2,7 +2,7 @@
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
 use super::gpu::gpu;
-use super::memory::{MaxContext, Memory, budget, safe_budget, within};
+use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::warning::Warning;
@@ -159,12 +159,22 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model, or the timings say nothing about the machine.
     pub fn speeds(&self, machine: &Machine) -> Result<(Decode, Prefill), EstimateError> {
+        let (speeds, _) = self.speeds_and_timing(machine)?;
+        Ok(speeds)
+    }
+
+    /// The speeds on a machine, and the times that they rest on, if any.
+    pub(super) fn speeds_and_timing(
+        &self,
+        machine: &Machine,
+    ) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
         let (mut decode, mut prefill) = self.rates(&Silicon::of(machine))?;
-        if let Some(timing) = self.timing(Some(machine))? {
-            decode.take(&timing);
-            prefill.take(&timing);
+        let timing = self.timing(Some(machine))?;
+        if let Some(timing) = &timing {
+            decode.take(timing);
+            prefill.take(timing);
         }
-        Ok((decode, prefill))
+        Ok(((decode, prefill), timing))
     }
 
     /// Decode speeds of a GPU by the laws at the depths that were asked for.
@@ -212,7 +222,10 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
-        self.context_within(gpu(machine), budget(machine, self.run.engine.reserve))
+        let most = budget(machine, self.run.engine.reserve);
+        self.remembered(gpu(machine), most, |gpu, peak| {
+            within(self.graph(), &self.run, gpu, most, Some(peak))
+        })
     }
 
     /// The longest context that fits a machine even at the upper end of the interval of the peak and under the lowest
@@ -221,16 +234,26 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
-        self.context_within(gpu(machine), safe_budget(machine, self.run.engine.reserve))
+        let less = safe_budget(machine, self.run.engine.reserve);
+        let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
+        self.remembered(gpu(machine), less, |gpu, peak| {
+            within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
+        })
     }
 
-    fn context_within(&self, gpu: Gpu, budget: Bytes) -> Result<MaxContext, PeakError> {
+    /// A context that is searched once per kind of GPU and budget.
+    fn remembered(
+        &self,
+        gpu: Gpu,
+        budget: Bytes,
+        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+    ) -> Result<MaxContext, PeakError> {
         let key = (gpu.alike(), budget);
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
         let peak = self.peak(gpu)?;
-        let found = within(self.graph(), &self.run, gpu, budget, Some(&peak))?;
+        let found = search(gpu, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
     }

@@ -130,10 +130,9 @@ impl Estimator<'_> {
         };
         // Both need the classes of layers: read once, before.
         self.graph().classes().map_err(PeakError::from)?;
-        let (memory, speeds) = rayon::join(memory, || self.speeds(machine));
-        let ((memory, context), (decode, prefill)) = (memory?, speeds?);
+        let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
+        let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let mut at_depth = self.at_depths(&Silicon::of(machine))?;
-        let timing = self.timing(Some(machine))?;
         for at in &mut at_depth {
             at.take(timing.as_ref());
         }

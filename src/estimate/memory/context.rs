@@ -77,13 +77,7 @@ pub fn within(
 ) -> Result<MaxContext, PeakError> {
     let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
     let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
-    let search = Search {
-        graph,
-        gpu,
-        asked: *run,
-        budget: budget.0,
-        growth: Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?,
-    };
+    let search = Search::new(graph, run, gpu, budget)?;
     let whole = MaxContext {
         tokens: top,
         bound: if made_for.is_some() { ContextBound::Model } else { ContextBound::None },
@@ -101,6 +95,28 @@ pub fn within(
         return Ok(whole);
     }
     Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: ContextBound::Memory })
+}
+
+/// The longest context whose peak stays within `budget`, given the longest one within a larger budget. The search starts
+/// below that one, so that it simulates little.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn within_less(
+    graph: &Graph,
+    run: &Run,
+    gpu: Gpu,
+    budget: Bytes,
+    (known, longer, larger): (&Peak, MaxContext, Bytes),
+) -> Result<MaxContext, PeakError> {
+    if longer.bound != ContextBound::Memory || larger <= budget {
+        return within(graph, run, gpu, budget, Some(known));
+    }
+    let search = Search::new(graph, run, gpu, budget)?;
+    // The next length does not even fit the larger budget.
+    let at_next = Probe { peak: larger.0.saturating_add(1), beyond: 0, builds_scores: false };
+    let tokens = search.run(length(cell(longer.tokens) + 1), at_next, Some(known))?;
+    Ok(MaxContext { tokens, bound: ContextBound::Memory })
 }
 
 struct Search<'a> {
@@ -122,7 +138,12 @@ struct Probe {
     builds_scores: bool,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph, run: &Run, gpu: Gpu, budget: Bytes) -> Result<Self, PeakError> {
+        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        Ok(Self { graph, gpu, asked: *run, budget: budget.0, growth })
+    }
+
     /// Peak of a generation that ends at `total` tokens. The last whole chunk is simulated as well as what comes after
     /// it, so that a longer context never needs less.
     fn peak(&self, total: u32) -> Result<Probe, PeakError> {

@@ -6,7 +6,7 @@ mod interval;
 mod limits;
 
 pub use advice::{Advice, Change, advise};
-pub use context::{ContextBound, MaxContext, budget, safe_budget, within};
+pub use context::{ContextBound, MaxContext, budget, safe_budget, within, within_less};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 

@@ -232,7 +232,11 @@ fn the_safe_context_is_safe() {
     for text in ["m3-10/16", "m4max-40/36"] {
         let mac = machine(text);
         let at = |budget| context::within(&graph, &asked, gpu(&mac), budget, None).expect("runs");
-        let safe = at(context::safe_budget(&mac, None));
+        let (most, less) = (context::budget(&mac, None), context::safe_budget(&mac, None));
+        let safe = at(less);
+        let known = peak::peak(&graph, &asked, gpu(&mac)).expect("runs");
+        let quick = context::within_less(&graph, &asked, gpu(&mac), less, (&known, at(most), most));
+        assert_eq!(quick.expect("runs"), safe, "the search that starts from the longer context");
         assert!(safe.tokens < at(context::budget(&mac, None)).tokens, "{safe:?}");
         assert_eq!(safe.bound, ContextBound::Memory);
         let run = asked.with_context(safe.tokens - asked.work.generate_tokens);
