@@ -4,7 +4,7 @@ use super::cache::{PREFILL_STEP, after_prompt};
 use super::replay::{Encoded, Gpu, Origin, Replay};
 use crate::graph::cache::KvQuantisation;
 use crate::graph::cache::held_slots;
-use crate::graph::op::Op;
+use crate::graph::op::{Op, OpKind};
 use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
 use crate::graph::{Call, Gap, Graph};
@@ -147,7 +147,7 @@ impl Traffic {
                     matrix = matrix.or(Some(module));
                 }
                 Origin::Cache(slot) if keys.get(slot as usize) == Some(&true) => {
-                    if !matches!(node.op, Op::SliceUpdate(_) | Op::Concatenate { .. }) {
+                    if !stores(&node.op) {
                         kv += read.bytes;
                     }
                 }
@@ -202,7 +202,8 @@ impl Traffic {
     fn note_attention(&mut self, e: &Encoded<'_>, kv: u64, times: u64) {
         let node = &e.trace.nodes()[e.node];
         let inputs = e.trace.inputs(node);
-        let fused = matches!(node.op, Op::Attention { .. });
+        let kind = node.op.kind();
+        let fused = kind == OpKind::Attention;
         if fused {
             let [q, k] = [e.trace.value(inputs[0]).shape, e.trace.value(inputs[1]).shape];
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
@@ -224,7 +225,7 @@ impl Traffic {
                 fused,
                 times,
             });
-        } else if kv > 0 && matches!(node.op, Op::Matmul | Op::QuantizedMatmul { .. }) {
+        } else if kv > 0 && kind == OpKind::Product {
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
             let k = e.trace.value(inputs[1]).shape;
             let kv_heads = if k.rank() >= 4 { k.dim(1) } else { 1 };
@@ -264,24 +265,37 @@ fn node_op<'a>(e: &Encoded<'a>) -> &'a Op {
     &e.trace.nodes()[e.node].op
 }
 
-/// Cache bytes copied by an operation.
+/// Whether an operation reads a cache only to store into it.
+const fn stores(op: &Op) -> bool {
+    matches!(op.kind(), OpKind::Write | OpKind::Join)
+}
+
+/// Cache bytes copied by an operation: all of a cache that is joined with new rows, and what of one that is written in
+/// place must be kept as it was.
 fn copied(op: &Op, e: &Encoded<'_>) -> u64 {
     let cached = |r: &&super::replay::Read| matches!(r.origin, Origin::Cache(_));
-    match op {
-        Op::Concatenate { .. } => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
-        Op::SliceUpdate(_) if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,
-        _ => 0,
+    match op.kind() {
+        OpKind::Join => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
+        OpKind::Write if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,
+        OpKind::Write
+        | OpKind::View
+        | OpKind::Elementwise
+        | OpKind::RowWise
+        | OpKind::Lookup
+        | OpKind::Fill
+        | OpKind::Product
+        | OpKind::ExpertProduct
+        | OpKind::Attention
+        | OpKind::Custom => 0,
     }
 }
 
 /// Bytes of a tensor that an operation reads: chosen rows of a table, chosen experts, or all of it.
 fn weight_bytes(e: &Encoded<'_>, position: usize, bytes: u64) -> u64 {
     let node = &e.trace.nodes()[e.node];
-    match &node.op {
-        Op::Gather(_) | Op::GatherAxis { .. } if position == 0 => {
-            e.trace.value(e.trace.outputs(node)[0]).bytes()
-        }
-        Op::GatherQmm { .. } | Op::GatherMm { .. } => {
+    match node.op.kind() {
+        OpKind::Lookup if position == 0 => e.trace.value(e.trace.outputs(node)[0]).bytes(),
+        OpKind::ExpertProduct => {
             let inputs = e.trace.inputs(node);
             let shape = e.trace.value(inputs[position]).shape;
             if shape.rank() != 3 {
@@ -289,7 +303,16 @@ fn weight_bytes(e: &Encoded<'_>, position: usize, bytes: u64) -> u64 {
             }
             bytes * expert_reads(e, u64::from(shape.dim(0))) / u64::from(shape.dim(0)).max(1)
         }
-        _ => bytes,
+        OpKind::Lookup
+        | OpKind::View
+        | OpKind::Elementwise
+        | OpKind::RowWise
+        | OpKind::Write
+        | OpKind::Join
+        | OpKind::Fill
+        | OpKind::Product
+        | OpKind::Attention
+        | OpKind::Custom => bytes,
     }
 }
 
@@ -312,15 +335,7 @@ fn pairs(trace: &Trace, inputs: &[crate::graph::tape::Var]) -> u64 {
 fn product_shape(trace: &Trace, node: usize) -> Option<(u64, u64, u64)> {
     let node = &trace.nodes()[node];
     let inputs = trace.inputs(node);
-    let product = matches!(
-        node.op,
-        Op::Matmul
-            | Op::AddMm
-            | Op::QuantizedMatmul { .. }
-            | Op::GatherQmm { .. }
-            | Op::GatherMm { .. }
-    );
-    if !product {
+    if !matches!(node.op.kind(), OpKind::Product | OpKind::ExpertProduct) {
         return None;
     }
     let out = trace.value(trace.outputs(node)[0]).shape;

@@ -28,9 +28,8 @@ pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, Origin};
 
 use crate::graph::Graph;
-use crate::graph::op::Op;
+use crate::graph::op::{Binary, Op};
 use crate::graph::tape::{Source, Trace};
-use crate::ledger::pages;
 use commands::CommandBuffers;
 use memory::{Array, BufferId, NodeId, Users};
 use std::cell::RefCell;
@@ -441,10 +440,6 @@ impl<'o> Replay<'o> {
             Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
             Op::Split(..) => self.split(ins[0], &outs),
             Op::Unary(_) | Op::AsType | Op::ConvertFp8 { .. } => self.unary(ins[0], out),
-            Op::Binary(b) if op.fusable() => {
-                let _ = b;
-                self.binary(ins[0], ins[1], out);
-            }
             Op::Select => self.select(&ins, out),
             Op::Compiled(_) => self.compiled(&ins, &outs),
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
@@ -473,8 +468,10 @@ impl<'o> Replay<'o> {
             | Op::ArgPartition { axis, .. } => self.sort(ins[0], out, usize::from(*axis)),
             Op::Pad(_) => self.pad(&ins, out),
             Op::Scatter(_) | Op::ScatterAxis { .. } => self.scatter(&ins, out),
-            Op::Binary(_)
-            | Op::ArgReduce { .. }
+            // A primitive of its own that never takes over the buffer of an input.
+            Op::Binary(Binary::FloorDivide) => self.plain(&ins, &outs),
+            Op::Binary(_) => self.binary(ins[0], ins[1], out),
+            Op::ArgReduce { .. }
             | Op::Gather(_)
             | Op::GatherAxis { .. }
             | Op::GatherMm { .. }
@@ -486,11 +483,5 @@ impl<'o> Replay<'o> {
     fn plain(&mut self, ins: &[ArrayId], outs: &[ArrayId]) {
         outs.iter().for_each(|&o| self.allocate(o));
         self.dispatch(ins, outs, 1);
-    }
-
-    /// Bytes that MLX's allocator takes for an array.
-    #[must_use]
-    pub fn page_rounded(bytes: u64) -> u64 {
-        pages::round(bytes)
     }
 }
