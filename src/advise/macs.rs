@@ -1,14 +1,14 @@
 //! Which Macs run a model.
 
 use super::recommend::AdviseError;
+use crate::estimate::memory::{Memory, Verdict};
+use crate::estimate::speed::{Decode, Prefill, Speed};
+use crate::estimate::{Settings, Subject, gpu};
 use crate::hardware::catalogue::{Catalogue, Mac, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError, peak};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
-use crate::predict::memory::{Memory, Verdict};
-use crate::predict::speed::{Decode, Prefill, Speed};
-use crate::predict::{Settings, Subject, gpu};
 use crate::roofline::{Coefficients, Target};
 use crate::units::Bytes;
 use rayon::prelude::*;

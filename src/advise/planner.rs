@@ -1,20 +1,20 @@
 //! A model in one format, judged on any number of machines: what does not depend on the machine is computed once, what
 //! depends on the kind of GPU once per kind.
 
+use crate::estimate::memory::{MaxContext, Memory, budget, max_context};
+use crate::estimate::speed::{Decode, Prefill, Speed, SpeedRequest};
+use crate::estimate::{Engine, PredictError, Request, gpu};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError, peak};
 use crate::ledger::replay::Gpu;
-use crate::predict::memory::{MaxContext, Memory, budget, max_context};
-use crate::predict::speed::{Decode, Prefill, Speed, SpeedRequest};
-use crate::predict::{Engine, PredictError, Request, gpu};
 use crate::roofline::{Coefficients, Target};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model in one format with a run, ready to be judged on machines. The figures are those of
-/// [`crate::predict::Prediction`] with mlx-lm.
+/// [`crate::estimate::Prediction`] with mlx-lm.
 pub struct Planner<'a> {
     graph: &'a Graph,
     request: Request,

@@ -14,7 +14,7 @@
 //! decode_tokens_per_s = 94
 //! ```
 
-use crate::predict::Engine;
+use crate::estimate::Engine;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 

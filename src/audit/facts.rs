@@ -1,10 +1,10 @@
 //! What is known about the model and the machine of a claim, and the bounds that follow.
 
+use crate::estimate::{Engine, Speed, SpeedRequest};
 use crate::graph::Graph;
 use crate::hardware::Machine;
 use crate::hardware::catalogue::Chip;
 use crate::ledger::cache;
-use crate::predict::{Engine, Speed, SpeedRequest};
 use crate::roofline::{Coefficients, Target};
 use std::rc::Rc;
 

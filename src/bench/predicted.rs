@@ -1,7 +1,7 @@
 //! Predictions next to what was measured.
 
 use super::summary::{CaseSummary, Metric};
-use crate::predict::{Engine, Speed, SpeedRequest};
+use crate::estimate::{Engine, Speed, SpeedRequest};
 use crate::roofline::{Coefficients, Target};
 use serde::{Deserialize, Serialize};
 

@@ -2,10 +2,10 @@
 
 use super::Context;
 use crate::audit::Known;
+use crate::estimate::{Engine, Opened, Speed, SpeedRequest, Subject};
 use crate::model::Scheme;
 use crate::model::gguf_mix::GgufMix;
 use crate::model::names::key;
-use crate::predict::{Engine, Opened, Speed, SpeedRequest, Subject};
 use crate::validation::join::{Weights, weights as row_weights};
 
 impl Context {

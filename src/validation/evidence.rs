@@ -6,7 +6,7 @@
 use crate::calibration::Machine;
 use crate::data_dir;
 use crate::engine::stats::{median, quantile};
-use crate::predict::Fidelity;
+use crate::estimate::Fidelity;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

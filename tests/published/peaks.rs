@@ -1,11 +1,11 @@
 //! Simulated peaks against the peaks that mlx-lm printed on real Macs.
 
+use mlxplan::estimate::{Request, gpu, memory};
 use mlxplan::graph::Graph;
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::catalogue::Catalogue;
-use mlxplan::predict::{Request, gpu, memory};
 use mlxplan::units::Bytes;
 use mlxplan::validation::join::{Joined, Weights, join};
 use mlxplan::validation::measurement::{Engine, Measurement, Trust, read};

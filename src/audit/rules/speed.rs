@@ -2,7 +2,7 @@
 
 use crate::audit::claim::{Limiter, Workload};
 use crate::audit::{Case, Claim, Facts, Judged, Known, Rule, Severity};
-use crate::predict::Engine;
+use crate::estimate::Engine;
 use crate::units::{BytesPerSecond, TokensPerSecond};
 
 /// Share of the bus that no measured stream reaches; between this and the bus a claim is doubtful. The best published

@@ -5,13 +5,13 @@
 //! more memory then never gives less context.
 
 use super::default_reserve;
+use crate::estimate::request::{Request, gpu};
 use crate::graph::Graph;
 use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::weights::Weights;
-use crate::predict::request::{Request, gpu};
 use crate::units::Bytes;
 use serde::Serialize;
 

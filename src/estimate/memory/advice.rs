@@ -2,13 +2,13 @@
 
 use super::context::{MaxContext, max_context};
 use super::{Fits, Memory};
+use crate::estimate::request::Request;
+use crate::estimate::subject::Subject;
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::predict::request::Request;
-use crate::predict::subject::Subject;
 use crate::units::Bytes;
 use serde::Serialize;
 

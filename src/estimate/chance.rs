@@ -4,8 +4,8 @@
 //! quantity is taken to follow the normal quantiles linearly, and beyond them with the slope from the middle to the end
 //! of the 90 % interval. So the probability of staying above the lower end of the 90 % interval is 0.95 exactly.
 
-use crate::predict::memory::{Limit, Memory};
-use crate::predict::speed::{Decode, Prefill};
+use crate::estimate::memory::{Limit, Memory};
+use crate::estimate::speed::{Decode, Prefill};
 use serde::Serialize;
 
 /// Standard normal quantile of 0.9, the upper end of a central 80 % interval.
