@@ -303,3 +303,23 @@ fn rows(trace: &Trace, x: Var) -> u64 {
 fn products(trace: &Trace, x: Var, out: Shape) -> f64 {
     out.elements() as f64 * f64::from(trace.value(x).shape.dim(-1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tape::every;
+
+    /// A view is a call; everything else is at least one kernel of a class.
+    #[test]
+    fn every_operation_is_counted() {
+        let trace = every::trace();
+        for node in trace.nodes() {
+            for prompt in [false, true] {
+                let mut work = Work::default();
+                count(&trace, node, prompt, &mut work);
+                let kernels: f64 = work.0.values().map(|counts| counts[0]).sum();
+                assert!(kernels >= 1.0, "{}", trace.name(node));
+            }
+        }
+    }
+}

@@ -80,12 +80,6 @@ impl Text {
         &self.stop
     }
 
-    /// Whether the model has a chat template.
-    #[must_use]
-    pub fn chats(&self) -> bool {
-        self.template.is_some()
-    }
-
     /// The tokens of a text, with the special tokens that the tokenizer puts around it unless the text starts with
     /// them.
     ///

@@ -10,6 +10,8 @@
 mod attention;
 mod compile;
 pub mod elementwise;
+#[cfg(test)]
+pub(crate) mod every;
 mod indexing;
 pub mod linalg;
 mod prune;
