@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError, peak};
 use crate::ledger::replay::Gpu;
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
     /// Decode and prefill speed on a machine, in microseconds.
     #[must_use]
     pub fn speeds(&self, machine: &Machine) -> (Decode, Prefill) {
-        let (target, request) = (Target::of(machine), &self.speed_request);
+        let (target, request) = (Silicon::of(machine), &self.speed_request);
         let decode = self.speed.decode(self.coefficients, &target, request);
         (decode, self.speed.prefill(self.coefficients, &target, request))
     }

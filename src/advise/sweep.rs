@@ -21,7 +21,7 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -174,11 +174,11 @@ impl Sweep {
         axes: &Axes,
     ) -> Result<Self, SweepError> {
         let configs = super::offers::every_config(macs)?;
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<Silicon> = Vec::new();
         let target_of_config = configs
             .iter()
             .map(|(_, machine)| {
-                let target = Target::of(machine);
+                let target = Silicon::of(machine);
                 let known = targets.iter().position(|t| *t == target);
                 known.unwrap_or_else(|| {
                     targets.push(target);
@@ -280,7 +280,7 @@ impl Kind {
     fn of(
         model: &Summary,
         base: &Graph,
-        targets: &[Target],
+        targets: &[Silicon],
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
@@ -352,7 +352,7 @@ impl Cell {
         ttft_interval_90_s: [f32::NAN; 2],
     };
 
-    fn of(speed: &Speed, coefficients: &Coefficients, target: &Target, request: Request) -> Self {
+    fn of(speed: &Speed, coefficients: &Coefficients, target: &Silicon, request: Request) -> Self {
         let asked = request.speed(Engine::Mlx);
         let decode = speed.decode(coefficients, target, &asked);
         let prefill = speed.prefill(coefficients, target, &asked);

@@ -5,14 +5,14 @@ use crate::graph::Graph;
 use crate::hardware::Machine;
 use crate::hardware::catalogue::Chip;
 use crate::ledger::cache;
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use std::rc::Rc;
 
 /// A machine that a claim may be about.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hardware {
     /// The figures that speed depends on.
-    pub target: Target,
+    pub target: Silicon,
     /// Advertised bandwidth, 10^9 bytes per second.
     pub advertised_gbs: f64,
     /// Memory in bytes, where known.
@@ -24,7 +24,7 @@ impl Hardware {
     #[must_use]
     pub fn of(machine: &Machine) -> Self {
         Self {
-            target: Target::of(machine),
+            target: Silicon::of(machine),
             advertised_gbs: machine.bandwidth.value.gbs(),
             memory_bytes: Some(machine.memory.value.0),
         }
@@ -34,7 +34,7 @@ impl Hardware {
     #[must_use]
     pub fn of_chip(chip: &Chip, memory_gib: Option<u64>) -> Self {
         Self {
-            target: Target::of_chip(chip, memory_gib),
+            target: Silicon::of_chip(chip, memory_gib),
             advertised_gbs: chip.bandwidth(memory_gib.unwrap_or(0)).gbs(),
             memory_bytes: memory_gib.or(chip.memory_gib.last().copied()).map(|g| g << 30),
         }

@@ -9,7 +9,7 @@ use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -168,7 +168,7 @@ impl Prediction {
         graph.classes()?;
         let (memory, speed) = rayon::join(memory, || Speed::of(graph, &speed_request));
         let ((memory, context), speed) = (memory?, speed?);
-        let target = Target::of(machine);
+        let target = Silicon::of(machine);
         let decode = speed.decode(coefficients, &target, &speed_request);
         let prefill = speed.prefill(coefficients, &target, &speed_request);
         let at_depth = speed.decode_at(coefficients, &target, &speed_request, &settings.depths);

@@ -21,7 +21,7 @@ use crate::bench::{Trial, plots, predicted};
 use crate::estimate::Engine;
 use crate::hardware::{probe, spec};
 use crate::report::Answer;
-use crate::roofline::{Coefficients, Target as Hardware};
+use crate::roofline::{Coefficients, Silicon as Hardware};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use args::{BenchArgs, EngineArg, PlotFormat, ProtocolArgs};
 use engines::{Connected, LABELS};

@@ -271,8 +271,9 @@ fn length(cell: u32) -> u32 {
     within * (STEP << doublings)
 }
 
-/// The cell whose length is the longest of at most `tokens`.
+/// The cell whose length is the longest of at most `tokens`, or of at most [`FURTHEST`].
 fn cell(tokens: u32) -> u32 {
+    let tokens = tokens.min(FURTHEST);
     let mut doublings = 0;
     while tokens >= (2 * CELLS * STEP) << doublings {
         doublings += 1;
@@ -280,6 +281,8 @@ fn cell(tokens: u32) -> u32 {
     tokens / (STEP << doublings) + doublings * CELLS
 }
 
+/// No length beyond this one has a cell of its own: far more than is searched, and its doubling still fits 32 bits.
+const FURTHEST: u32 = 1 << 30;
 /// Cells of a doubling.
 const CELLS: u32 = 128;
 
@@ -297,5 +300,12 @@ mod tests {
             assert_eq!((cell(length(c)), cell(length(c + 1) - 1)), (c, c), "cell {c}");
         }
         assert_eq!(cell(LONGEST), cell(LONGEST - 1) + 1);
+    }
+
+    #[test]
+    fn a_length_beyond_all_searched_ones_has_a_cell() {
+        for tokens in [FURTHEST + 1, 1 << 31, u32::MAX] {
+            assert_eq!(cell(tokens), cell(FURTHEST), "{tokens} tokens");
+        }
     }
 }

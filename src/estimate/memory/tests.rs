@@ -211,4 +211,15 @@ proptest! {
         let small_chunks = at(Request { prefill_step: 512, ..Request::default() });
         prop_assert!(small_chunks >= plain, "{small_chunks} {plain}");
     }
+
+    #[test]
+    fn the_search_ends_for_any_batch(batch in 1u32..2048, generate in 1u32..4096, gb in 0.5f64..64.0, asked in 0usize..2) {
+        let graph = qwen3(2, 512);
+        let mac = machine("m4max-40/64");
+        let request = Request { batch, generate_tokens: generate, ..Request::default() };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let known = [None, Some(&known)][asked];
+        let found = context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        prop_assert!(found.tokens <= 131_072, "{:?}", found);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Evidence, Speed, SpeedRequest, Term};
 use crate::roofline::interval::decode_class;
-use crate::roofline::{Bound, Coefficients, Step, StepTime, Target};
+use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
 use serde::Serialize;
 
 /// A decode speed with everything that explains it.
@@ -40,8 +40,8 @@ pub struct AtDepth {
 }
 
 impl Speed {
-    fn step(&self, request: &SpeedRequest) -> Step {
-        Step {
+    fn step(&self, request: &SpeedRequest) -> DecodeStep {
+        DecodeStep {
             program: self.engine.program(),
             old_build: false,
             fp16: request.fp16_activations.unwrap_or(self.features.fp16),
@@ -56,7 +56,7 @@ impl Speed {
     pub fn decode_seconds(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
     ) -> StepTime {
         let step = self.step(request);
@@ -68,7 +68,7 @@ impl Speed {
     pub fn decode(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
     ) -> Decode {
         let step = self.step(request);
@@ -102,7 +102,7 @@ impl Speed {
     pub fn decode_at(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
         depths: &[u32],
     ) -> Vec<AtDepth> {
@@ -118,7 +118,7 @@ impl Speed {
     fn doubts(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
         class: &str,
         evidence: &Evidence,

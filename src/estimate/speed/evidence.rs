@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use serde::Serialize;
 
 /// The measurements behind a prediction.
@@ -32,16 +32,16 @@ fn chip_name(generation: u32, tier: Tier) -> String {
 }
 
 impl Evidence {
-    pub(super) fn of_decode(coefficients: &Coefficients, target: &Target, engine: Engine) -> Self {
+    pub(super) fn of_decode(coefficients: &Coefficients, target: &Silicon, engine: Engine) -> Self {
         let law = if engine.program().runs_gguf() { "gguf" } else { "mlx" };
         Self::of(coefficients, target, law)
     }
 
-    pub(super) fn of_prefill(coefficients: &Coefficients, target: &Target) -> Self {
+    pub(super) fn of_prefill(coefficients: &Coefficients, target: &Silicon) -> Self {
         Self::of(coefficients, target, "prefill")
     }
 
-    fn of(coefficients: &Coefficients, target: &Target, law: &str) -> Self {
+    fn of(coefficients: &Coefficients, target: &Silicon, law: &str) -> Self {
         let own = coefficients.evidence(law, target);
         let is_neighbour = |c: &&ChipEvidence| {
             let (generation, tier) = (c.generation == target.generation, c.tier == target.tier);
@@ -62,7 +62,7 @@ impl Evidence {
     }
 
     /// Says so when the chip was not measured.
-    pub(super) fn chip_doubt(&self, target: &Target, warnings: &mut Vec<String>) {
+    pub(super) fn chip_doubt(&self, target: &Silicon, warnings: &mut Vec<String>) {
         if self.configurations == 0 {
             let name = chip_name(target.generation, target.tier);
             warnings.push(format!(

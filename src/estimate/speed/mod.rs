@@ -16,7 +16,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::hardware::Machine;
 use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
-use crate::roofline::{Bound, Coefficients, Program, StepFeatures, Target};
+use crate::roofline::{Bound, Coefficients, Program, Silicon, StepFeatures};
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
@@ -185,7 +185,7 @@ pub fn decode(
     machine: &Machine,
     request: &SpeedRequest,
 ) -> Result<Decode, FeatureError> {
-    Ok(Speed::of(graph, request)?.decode(coefficients, &Target::of(machine), request))
+    Ok(Speed::of(graph, request)?.decode(coefficients, &Silicon::of(machine), request))
 }
 
 /// Prefill speed and time to first token of a model on a machine.
@@ -198,7 +198,7 @@ pub fn prefill(
     machine: &Machine,
     request: &SpeedRequest,
 ) -> Result<Prefill, FeatureError> {
-    Ok(Speed::of(graph, request)?.prefill(coefficients, &Target::of(machine), request))
+    Ok(Speed::of(graph, request)?.prefill(coefficients, &Silicon::of(machine), request))
 }
 
 #[cfg(test)]

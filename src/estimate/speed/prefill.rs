@@ -2,8 +2,8 @@
 
 use super::{Engine, Evidence, Speed, SpeedRequest, Term};
 use crate::roofline::interval::prefill_class;
-use crate::roofline::prefill::Prompt;
-use crate::roofline::{Coefficients, PrefillTime, Target};
+use crate::roofline::prefill::PrefillPrompt;
+use crate::roofline::{Coefficients, PrefillTime, Silicon};
 use serde::Serialize;
 
 /// A prefill speed with everything that explains it.
@@ -31,10 +31,10 @@ impl Speed {
     pub fn prefill_seconds(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
     ) -> PrefillTime {
-        let prompt = Prompt {
+        let prompt = PrefillPrompt {
             program: self.engine.program(),
             fp16: request.fp16_activations.unwrap_or(self.features.fp16),
             tokens: f64::from(request.context_tokens.max(1)),
@@ -49,7 +49,7 @@ impl Speed {
     pub fn prefill(
         &self,
         coefficients: &Coefficients,
-        target: &Target,
+        target: &Silicon,
         request: &SpeedRequest,
     ) -> Prefill {
         let time = self.prefill_seconds(coefficients, target, request);

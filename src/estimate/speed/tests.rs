@@ -18,8 +18,8 @@ fn speed(id: &str, scheme: &str) -> Speed {
     Speed::of(&graph(id, scheme), &SpeedRequest::default()).expect("runs")
 }
 
-fn target(spec: &str) -> Target {
-    Target::of(&resolve(spec, &Catalogue::embedded()).expect("a Mac"))
+fn target(spec: &str) -> Silicon {
+    Silicon::of(&resolve(spec, &Catalogue::embedded()).expect("a Mac"))
 }
 
 const DENSE: &str = "Qwen/Qwen2.5-7B-Instruct";
@@ -57,7 +57,7 @@ fn decode_is_never_faster_than_the_bus() {
     for id in MODELS {
         let s = speed(id, "4bit");
         for chip in catalogue.chips().expect("chips") {
-            let t = Target::of_chip(chip, None);
+            let t = Silicon::of_chip(chip, None);
             for context_tokens in [0, 4096, 131_072] {
                 let request = SpeedRequest { context_tokens, ..Default::default() };
                 let time = s.decode_seconds(coefficients(), &t, &request).total();
@@ -75,7 +75,7 @@ fn prefill_never_exceeds_the_arithmetic_peak() {
     for id in MODELS {
         let s = speed(id, "4bit");
         for chip in catalogue.chips().expect("chips") {
-            let t = Target::of_chip(chip, None);
+            let t = Silicon::of_chip(chip, None);
             for context_tokens in [64, 2048, 32_768] {
                 let request = SpeedRequest { context_tokens, ..Default::default() };
                 let time = s.prefill_seconds(coefficients(), &t, &request).total();
@@ -94,12 +94,12 @@ fn more_bandwidth_fewer_bytes_and_a_shorter_context_are_never_slower() {
     let t = target("m3max-40/64");
     let request = SpeedRequest::default();
     let time =
-        |s: &Speed, t: &Target, r: &SpeedRequest| s.decode_seconds(coefficients(), t, r).total();
+        |s: &Speed, t: &Silicon, r: &SpeedRequest| s.decode_seconds(coefficients(), t, r).total();
     for id in MODELS {
         let s = speed(id, "4bit");
         let mut before = f64::INFINITY;
         for gbs in [50.0, 100.0, 200.0, 400.0, 800.0, 1600.0] {
-            let now = time(&s, &Target { bandwidth: gbs * 1e9, ..t }, &request);
+            let now = time(&s, &Silicon { bandwidth: gbs * 1e9, ..t }, &request);
             assert!(now <= before, "{id} at {gbs} GB/s");
             before = now;
         }
@@ -154,8 +154,8 @@ fn doubts_are_said_and_widen_the_interval() {
         tier: Some(crate::hardware::Tier::Max),
     };
     let unseen = match new.resolve(&Catalogue::embedded()) {
-        Ok(machine) => Target::of(&machine),
-        Err(_) => Target { generation: 6, ..known },
+        Ok(machine) => Silicon::of(&machine),
+        Err(_) => Silicon { generation: 6, ..known },
     };
     let unseen = s.decode(coefficients(), &unseen, &SpeedRequest::default());
     assert!(width(&unseen) > width(&plain));

@@ -6,7 +6,7 @@ mod show;
 
 use super::{allowed, runnable};
 use crate::calibration::profile::Profile;
-use crate::calibration::{Machine, widths};
+use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
 use crate::cli::timed::machine;
 use crate::cli::{Context, Verdict};
@@ -36,7 +36,7 @@ struct Run<'a> {
     context: &'a Context,
     args: &'a LiveArgs,
     profile: Option<Profile>,
-    machine: Machine,
+    machine: Host,
     memory_limit: u64,
     store: Option<PathBuf>,
     start: Instant,
