@@ -68,7 +68,7 @@ fn place(op: &Op) -> usize {
 const OPERATIONS: usize = 50;
 
 /// An array that no operation makes, in a cache slot of its own.
-fn given(t: &mut Tape<'_>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var {
+fn given(t: &Tape<'_>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var {
     *slots += 1;
     t.input(Shape::new(shape), dtype, Source::Cache(*slots - 1))
 }
@@ -77,41 +77,34 @@ fn given(t: &mut Tape<'_>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var 
 /// Its inputs are arrays of the cache, its results the outputs of all operations.
 pub fn trace() -> Trace {
     let params = Parameters::default();
-    let mut t = Tape::new(&params, Routing::default(), Gap::NONE);
+    let t = Tape::new(&params, Routing::default(), Gap::NONE);
     let mut slots = 0;
-    let mut array = |t: &mut Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::F32);
-    let t = &mut t;
-    let x = array(t, &[2, 3, 64]);
-    let y = array(t, &[2, 3, 64]);
-    let weight = array(t, &[64]);
-    let square = array(t, &[64, 64]);
-    let images = array(t, &[2, 4, 8, 64]);
-    let experts = array(t, &[4, 64, 32]);
-    let filter = array(t, &[64, 2, 1]);
-    let mut index = |t: &mut Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::U32);
-    let indices = index(t, &[2, 3]);
-    let along = index(t, &[2, 3, 8]);
-    let rows = index(t, &[5]);
-    views(t, x);
-    elementwise(t, x, y);
-    by_rows(t, x, weight, square);
-    indexing(t, x, y, indices, along, rows);
-    products(t, x, square, experts, indices);
+    let mut array = |t: &Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::F32);
+    let x = array(&t, &[2, 3, 64]);
+    let y = array(&t, &[2, 3, 64]);
+    let weight = array(&t, &[64]);
+    let square = array(&t, &[64, 64]);
+    let images = array(&t, &[2, 4, 8, 64]);
+    let experts = array(&t, &[4, 64, 32]);
+    let filter = array(&t, &[64, 2, 1]);
+    let mut index = |t: &Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::U32);
+    let indices = index(&t, &[2, 3]);
+    let along = index(&t, &[2, 3, 8]);
+    let rows = index(&t, &[5]);
+    views(&t, x);
+    elementwise(&t, x, y);
+    by_rows(&t, x, weight, square);
+    indexing(&t, x, y, indices, along, rows);
+    products(&t, x, square, experts, indices);
     t.conv1d(x, filter, 64);
-    kernels(t, images, square);
-    finished(t)
-}
-
-fn finished(t: &mut Tape<'_>) -> Trace {
-    let all: Vec<Var> = t.trace.nodes.iter().flat_map(|n| t.trace.outputs(n).to_vec()).collect();
+    kernels(&t, images, square);
+    let nodes = t.trace.borrow().nodes.clone();
+    let all: Vec<Var> = nodes.iter().flat_map(|n| t.trace.borrow().outputs(n).to_vec()).collect();
     t.set_outputs(&all, Vec::new());
-    let params = Parameters::default();
-    let empty = Tape::new(&params, Routing::default(), Gap::NONE);
-    assert_eq!(t.error, None);
-    std::mem::replace(&mut t.trace, empty.finish().expect("nothing recorded"))
+    t.finish().expect("every call is valid")
 }
 
-fn views(t: &mut Tape<'_>, x: Var) {
+fn views(t: &Tape<'_>, x: Var) {
     t.reshape(x, &[6, 64]);
     t.flatten(x, 0, 1);
     t.unflatten(x, 2, &[8, 8]);
@@ -123,7 +116,7 @@ fn views(t: &mut Tape<'_>, x: Var) {
     t.split::<2>(x, &[16], 2);
 }
 
-fn elementwise(t: &mut Tape<'_>, x: Var, y: Var) {
+fn elementwise(t: &Tape<'_>, x: Var, y: Var) {
     use {Binary as B, Unary as U};
     let condition = t.binary(B::Less, x, y);
     for op in [
@@ -185,7 +178,7 @@ fn elementwise(t: &mut Tape<'_>, x: Var, y: Var) {
     });
 }
 
-fn by_rows(t: &mut Tape<'_>, x: Var, weight: Var, square: Var) {
+fn by_rows(t: &Tape<'_>, x: Var, weight: Var, square: Var) {
     t.rms_norm(x, Some(weight), 1e-5);
     t.layer_norm(x, Some(weight), Some(weight), 1e-5);
     t.softmax(x, true);
@@ -209,7 +202,7 @@ fn by_rows(t: &mut Tape<'_>, x: Var, weight: Var, square: Var) {
     t.hadamard(square, 0.125);
 }
 
-fn indexing(t: &mut Tape<'_>, x: Var, y: Var, indices: Var, along: Var, rows: Var) {
+fn indexing(t: &Tape<'_>, x: Var, y: Var, indices: Var, along: Var, rows: Var) {
     t.take(x, indices);
     let some = t.take_along_axis(x, along, 2);
     let full = t.put_along_axis(x, along, some, 2, true);
@@ -225,7 +218,7 @@ fn indexing(t: &mut Tape<'_>, x: Var, y: Var, indices: Var, along: Var, rows: Va
     t.arange(2, 9);
 }
 
-fn products(t: &mut Tape<'_>, x: Var, square: Var, experts: Var, indices: Var) {
+fn products(t: &Tape<'_>, x: Var, square: Var, experts: Var, indices: Var) {
     t.matmul(x, square);
     let bias = t.row(square, 0);
     t.addmm(bias, x, square);
@@ -240,7 +233,7 @@ fn products(t: &mut Tape<'_>, x: Var, square: Var, experts: Var, indices: Var) {
     t.gather_qmm(rows, packed, indices, true);
 }
 
-fn kernels(t: &mut Tape<'_>, images: Var, square: Var) {
+fn kernels(t: &Tape<'_>, images: Var, square: Var) {
     let rope = Rope { dims: 64, traditional: false, base: Some(1e4), scale: 1.0, offset: 3 };
     t.rope(images, rope, None, None);
     t.attention(images, images, images, 0.125, Mask::Causal, None);
