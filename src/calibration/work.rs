@@ -137,7 +137,7 @@ pub fn decode_work(
 ) -> Result<Work, TraceError> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
-    let slots = |caches: &[Cache]| caches.iter().flat_map(Cache::slots).collect::<Vec<_>>();
+    let slots = |caches: &[Cache]| caches.iter().flat_map(|c| c.slots()).collect::<Vec<_>>();
     let before = slots(&caches);
     let mut trace = graph.trace(&mut caches, call, Routing::default())?;
     if slots(&caches) != before {

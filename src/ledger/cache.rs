@@ -130,7 +130,7 @@ impl<'g> Growth<'g> {
 /// Bytes of all caches.
 #[must_use]
 pub fn bytes(caches: &[Cache]) -> u64 {
-    caches.iter().map(Cache::bytes).sum()
+    caches.iter().map(|c| c.bytes()).sum()
 }
 
 /// Bytes of the cache after each of the given numbers of tokens (batch 1, default prefill step).

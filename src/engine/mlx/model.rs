@@ -70,7 +70,7 @@ impl<'g> Model<'g> {
     pub fn session_at(&self, depth: u32, kv: Option<KvQuantisation>) -> Result<Session<'_, 'g>> {
         let caches = crate::ledger::cache::after_prompt(self.graph, depth.max(1), 2048, 1, kv)?;
         let mut arrays = Vec::new();
-        for (i, slot) in caches.iter().flat_map(Cache::slots).enumerate() {
+        for (i, slot) in caches.iter().flat_map(|c| c.slots()).enumerate() {
             arrays.push(match slot {
                 None => None,
                 Some(s) => {
@@ -222,6 +222,6 @@ impl Session<'_, '_> {
     /// Tokens in the cache.
     #[must_use]
     pub fn offset(&self) -> u32 {
-        self.caches.iter().map(Cache::offset).max().unwrap_or(0)
+        self.caches.iter().map(|c| c.offset()).max().unwrap_or(0)
     }
 }

@@ -271,7 +271,7 @@ impl Part<'_> {
 fn decode_trace(graph: &Graph, depth: u32, kv: Option<KvQuantisation>) -> Result<Trace> {
     let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
-    let slots = |caches: &[Cache]| caches.iter().flat_map(Cache::slots).collect::<Vec<_>>();
+    let slots = |caches: &[Cache]| caches.iter().flat_map(|c| c.slots()).collect::<Vec<_>>();
     for _ in 0..4 {
         let before = slots(&caches);
         let trace = graph.trace(&mut caches, call, Routing::default())?;

@@ -355,7 +355,7 @@ impl<'g> Process<'g> {
 
     /// How many of the coming decode steps there are until the last one within `steps` in which a cache grows.
     fn last_growth(&self, steps: u32) -> Option<u32> {
-        let capacity = self.caches.iter().find_map(Cache::growing_capacity)?;
+        let capacity = self.caches.iter().find_map(|c| c.growing_capacity())?;
         let first = capacity.saturating_sub(self.context) + 1;
         (first <= steps).then(|| first + (steps - first) / STEP * STEP)
     }
@@ -398,7 +398,7 @@ impl<'g> Process<'g> {
 
     /// Bytes of the cache slots that hold keys and values, or of the others.
     fn slot_bytes(&self, keys: bool) -> u64 {
-        let holds: Vec<bool> = self.caches.iter().flat_map(Cache::holds_keys).collect();
+        let holds: Vec<bool> = self.caches.iter().flat_map(|c| c.holds_keys()).collect();
         let wanted = |slot: u32| holds.get(slot as usize) == Some(&keys);
         let arrays = self.state.iter().filter(|(slot, _)| wanted(*slot));
         self.replay.bytes_of(arrays.map(|&(_, a)| a)) + self.replay.bytes_of_doubles(wanted)
