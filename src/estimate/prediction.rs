@@ -11,12 +11,15 @@ use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 /// How close the basis of a prediction is to the run itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Fidelity {
     /// Specifications and published measurements.
@@ -89,7 +92,7 @@ pub struct Prediction {
 }
 
 /// The memory that weights and cache alone take, without buffers for computation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct AtLeast {
     /// The weights, in the format of the engine.
     pub weights_bytes: u64,

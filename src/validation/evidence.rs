@@ -7,6 +7,7 @@ use crate::calibration::Host;
 use crate::data_dir;
 use crate::engine::stats::{median, quantile};
 use crate::estimate::Fidelity;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,7 +23,7 @@ const Z90: f64 = 1.645;
 const Z80: f64 = 1.282;
 
 /// What was predicted and measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Tokens per second of single steps.
@@ -32,7 +33,7 @@ pub enum Metric {
 }
 
 /// A prediction and the run that followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Comparison {
     /// See [`VERSION`].
     pub version: u32,
@@ -107,7 +108,7 @@ impl Predicted {
 }
 
 /// How good predictions of one fidelity were.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Quality {
     /// Comparisons.
     pub n: usize,
