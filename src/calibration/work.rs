@@ -1,6 +1,6 @@
 //! The operations of a step as kernels of known classes.
 
-use crate::graph::cache::{Cache, KvQuantisation};
+use crate::graph::cache::KvQuantisation;
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, Var};
@@ -135,15 +135,7 @@ pub fn decode_work(
     depth: u32,
     kv: Option<KvQuantisation>,
 ) -> Result<Work, TraceError> {
-    let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
-    let call = Call { kv, ..Call::decode() };
-    let slots = |caches: &[Cache]| caches.iter().flat_map(|c| c.slots()).collect::<Vec<_>>();
-    let before = slots(&caches);
-    let mut trace = graph.trace(&mut caches, call, Routing::default())?;
-    if slots(&caches) != before {
-        // A step in which caches grow is rare.
-        trace = graph.trace(&mut caches, call, Routing::default())?;
-    }
+    let trace = crate::ledger::cache::steady_decode(graph, depth, kv)?;
     let mut work = Work::default();
     for node in trace.nodes() {
         count(&trace, node, false, &mut work);

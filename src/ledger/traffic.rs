@@ -7,7 +7,7 @@ use crate::graph::cache::held_slots;
 use crate::graph::op::{Op, OpKind};
 use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::model::{DType, Packing};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -124,11 +124,11 @@ impl Traffic {
     }
 
     /// Adds an operation for its layer and for those left out that are like it.
-    fn add(&mut self, graph: &Graph, keys: &[bool], gap: Gap, e: &Encoded<'_>) {
+    fn add(&mut self, graph: &Graph, keys: &[bool], skipped: SkippedLayers, e: &Encoded<'_>) {
         let node = &e.trace.nodes()[e.node];
         let dispatches = u64::from(e.dispatches);
         let times = match node.stage {
-            Stage::Layer(layer) => gap.stands_for(layer),
+            Stage::Layer(layer) => skipped.stands_for(layer),
             Stage::Embed | Stage::Head => 1,
         };
         self.dispatches += times * dispatches;
@@ -353,7 +353,7 @@ fn packed_weights(e: &Encoded<'_>, p: Packing) -> u64 {
 }
 
 /// Traffic of one decode step with `context` tokens in the cache, the new one included, for `batch` sequences of
-/// equal length. Layers of the gap are not run: what they do is counted with the layers like them, all but command
+/// equal length. Skipped layers are not run: what they do is counted with the layers like them, all but command
 /// buffers, which then are those of the layers that are run.
 ///
 /// # Errors
@@ -364,14 +364,14 @@ pub fn decode_step(
     batch: u32,
     gpu: Gpu,
     kv: Option<KvQuantisation>,
-    gap: Gap,
+    skipped: SkippedLayers,
 ) -> Result<Traffic, TraceError> {
     let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
-    let call = Call { batch, kv, gap, ..Call::decode() };
+    let call = Call { batch, kv, skipped, ..Call::decode() };
     step(graph, &mut caches, call, gpu)
 }
 
-/// Traffic of one call over the given caches; of its gap as [`decode_step`] says.
+/// Traffic of one call over the given caches; of skipped layers as [`decode_step`] says.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -385,7 +385,7 @@ pub fn step(
     let mut traffic = Traffic::default();
     let mut replay = Replay::new(graph, gpu);
     let mut state = Vec::new();
-    for (i, s) in held_slots(caches, call.gap) {
+    for (i, s) in held_slots(caches, call.skipped) {
         let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(i) };
         state.push((i, replay.held(value)));
     }
@@ -395,7 +395,7 @@ pub fn step(
     let (mut wanted, held) = replay.load(trace, tokens, &state);
     state.iter().for_each(|&(_, a)| replay.release(a));
     wanted.extend(held.iter().map(|&(_, a)| a));
-    replay.observe(|e| traffic.add(graph, &keys, call.gap, &e));
+    replay.observe(|e| traffic.add(graph, &keys, call.skipped, &e));
     replay.evaluate(&wanted, true);
     let buffers = replay.command_buffers();
     drop(replay);
@@ -436,7 +436,7 @@ mod tests {
         let (wanted, _) = replay.load(trace, tokens, &state);
         replay.observe(|e| {
             seen += 1;
-            traffic.add(&graph, &keys, Gap::NONE, &e);
+            traffic.add(&graph, &keys, SkippedLayers::NONE, &e);
         });
         replay.evaluate(&wanted, true);
         drop(replay);

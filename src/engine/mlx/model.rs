@@ -9,7 +9,7 @@ use crate::graph::cache::{Cache, KvQuantisation};
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Routing;
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::model::DType;
 use std::cell::RefCell;
 
@@ -113,7 +113,7 @@ pub struct Session<'m, 'g> {
 impl Session<'_, '_> {
     fn call(&self, tokens: &Array, sample: bool) -> Call {
         let n = tokens.shape().get(1).copied().unwrap_or(0).unsigned_abs();
-        Call { batch: self.batch, tokens: n, sample, kv: self.kv, gap: Gap::NONE }
+        Call { batch: self.batch, tokens: n, sample, kv: self.kv, skipped: SkippedLayers::NONE }
     }
 
     fn run(&mut self, tokens: &Array, call: Call, logits: bool) -> Result<Vec<Array>> {

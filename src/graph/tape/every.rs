@@ -3,7 +3,7 @@
 use super::{Routing, Source, Tape, Trace, Var};
 use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
 use crate::graph::params::Parameters;
-use crate::graph::sample::Gap;
+use crate::graph::pattern::SkippedLayers;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Mask;
 use crate::model::{DType, Packing};
@@ -77,7 +77,7 @@ fn given(t: &Tape<'_>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var {
 /// Its inputs are arrays of the cache, its results the outputs of all operations.
 pub fn trace() -> Trace {
     let params = Parameters::default();
-    let t = Tape::new(&params, Routing::default(), Gap::NONE);
+    let t = Tape::new(&params, Routing::default(), SkippedLayers::NONE);
     let mut slots = 0;
     let mut array = |t: &Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::F32);
     let x = array(&t, &[2, 3, 64]);

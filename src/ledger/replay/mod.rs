@@ -14,18 +14,18 @@
 
 mod commands;
 mod copies;
-mod doubles;
 mod elementwise;
 mod gpu;
 mod layout;
 mod matrix;
 mod memory;
 mod order;
+mod stand_ins;
 mod views;
 
-pub use doubles::Model;
 pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, Origin};
+pub use stand_ins::Original;
 
 use crate::graph::Graph;
 use crate::graph::op::{Binary, Op};
@@ -75,7 +75,7 @@ pub struct Replay<'o> {
     /// Buffers of the model's tensors, four per module.
     params: Vec<[BufferId; 4]>,
     observer: Option<Observer<'o>>,
-    doubles: doubles::Doubles,
+    stand_ins: stand_ins::StandIns,
     /// The operation being encoded.
     current: Cost,
     reads: Vec<Read>,
@@ -149,7 +149,7 @@ impl<'o> Replay<'o> {
             links,
             params,
             observer: None,
-            doubles: doubles::Doubles::default(),
+            stand_ins: stand_ins::StandIns::default(),
             current: Cost::default(),
             reads: Vec::new(),
         };
@@ -343,7 +343,7 @@ impl<'o> Replay<'o> {
         for node in self.order(outputs) {
             self.run(node);
         }
-        self.renew_doubles();
+        self.renew_stand_ins();
         self.commit(false);
         if wait {
             self.wait_until(0);
@@ -394,7 +394,7 @@ impl<'o> Replay<'o> {
         let pending = self.nodes[id.index()];
         let trace = Rc::clone(&self.traces[pending.trace as usize]);
         let node = &trace.nodes()[pending.node as usize];
-        self.renew_doubles_at(node.stage);
+        self.renew_stand_ins_at(node.stage);
         self.buffers.allocating_scores = node.scores;
         self.encode(&node.op, inputs.clone(), outputs.clone());
         self.buffers.allocating_scores = false;
