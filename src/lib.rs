@@ -19,3 +19,4 @@ pub mod report;
 pub mod roofline;
 pub mod units;
 pub mod validation;
+pub mod versions;
