@@ -4,9 +4,9 @@
 //! (macOS `~/Library/Application Support/mlxplan`, elsewhere `$XDG_CONFIG_HOME/mlxplan` or `~/.config/mlxplan`).
 //! A file in the first wins over the same file in the second, and both win over the embedded data.
 
+use crate::files;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Largest data file that is read, in bytes (16 MiB). The embedded files stay under 1 MiB.
@@ -107,17 +107,14 @@ impl DataDirs {
 /// The text of a file, or `None` when there is no such file.
 fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
     let unreadable = |source| DataDirError::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable(e)),
-    };
-    let mut text = String::new();
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if read as u64 > MAX_FILE_BYTES {
-        return Err(DataDirError::TooLarge(path.to_owned()));
+    match files::text(path, MAX_FILE_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            Err(DataDirError::TooLarge(path.to_owned()))
+        }
+        Err(e) => Err(unreadable(e)),
     }
-    Ok(Some(text))
 }
 
 /// mlxplan's configuration folder on this platform; `None` when the environment names no home folder.

@@ -10,6 +10,7 @@ pub mod calibration;
 pub mod cli;
 pub mod data_dir;
 pub mod engine;
+pub mod files;
 pub mod graph;
 pub mod hardware;
 pub mod ledger;

@@ -3,6 +3,7 @@
 use super::record::Record;
 use super::stats::{Summary, median};
 use super::summary::{CaseSummary, Metric};
+use crate::files;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::collections::BTreeSet;
@@ -91,10 +92,7 @@ pub fn write(
     for (name, svg) in draw(record)? {
         let content = (encoding.encode)(&svg).map_err(PlotError::Draw)?;
         let path = folder.join(format!("{stem}-{name}.{}", encoding.extension));
-        let temporary = folder.join(format!(".{stem}-{name}.{}.tmp", std::process::id()));
-        std::fs::write(&temporary, content)
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(io(&path))?;
+        files::write(&path, &content).map_err(io(&path))?;
         paths.push(path);
     }
     Ok(paths)

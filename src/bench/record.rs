@@ -6,6 +6,7 @@ use super::run::Protocol;
 use super::scenario::{Cold, Load, Resume, Scenario, Soak};
 use super::summary::{CaseSummary, Comparison};
 use super::trial::Trial;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -127,11 +128,7 @@ pub fn utc(time: SystemTime) -> String {
 pub fn read(path: &Path) -> Result<Record, RecordError> {
     let io = |source| RecordError::Io { path: path.to_owned(), source };
     let content = |problem: String| RecordError::Content { path: path.to_owned(), problem };
-    let length = std::fs::metadata(path).map_err(io)?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(content(format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(io)?;
+    let text = files::text(path, MAX_FILE_BYTES).map_err(io)?;
     parse(&text).map_err(content)
 }
 
@@ -165,30 +162,9 @@ pub fn store(folder: &Path, record: &Record) -> Result<PathBuf, RecordError> {
     let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
     let text = serde_json::to_string(record)
         .map_err(|e| RecordError::Content { path: folder.to_owned(), problem: e.to_string() })?;
-    let temporary = folder.join(format!(".{stem}.{}.tmp", std::process::id()));
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-        .map_err(io(&temporary))
-        .and_then(|()| claim(&temporary, folder, &stem));
-    // The name that counts is a link to the same file by now.
-    let _ = std::fs::remove_file(&temporary);
-    let path = written?;
+    let path = files::write_new(folder, &stem, "json", text.as_bytes()).map_err(io(folder))?;
     append(&folder.join("trials.csv"), record)?;
     Ok(path)
-}
-
-/// Gives a complete file a name that nothing has yet.
-fn claim(temporary: &Path, folder: &Path, stem: &str) -> Result<PathBuf, RecordError> {
-    let mut n = 1;
-    loop {
-        let suffix = if n == 1 { String::new() } else { format!("-{n}") };
-        let path = folder.join(format!("{stem}{suffix}.json"));
-        match std::fs::hard_link(temporary, &path) {
-            Ok(()) => return Ok(path),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && n < 1000 => n += 1,
-            Err(source) => return Err(RecordError::Io { path, source }),
-        }
-    }
 }
 
 /// Columns of `trials.csv`.

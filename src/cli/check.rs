@@ -8,6 +8,7 @@ use super::{Context, Verdict};
 use crate::advise::check::{
     Kind, LONGEST, Lookup, MacReport, Plan, Remedy, Report, Requirement, Resident, check, read,
 };
+use crate::files;
 use crate::hardware::catalogue::AS_OF;
 use crate::predict::{Engine, Outcome, Settings};
 use crate::report::{Answer, Column, Document, Table};
@@ -15,13 +16,10 @@ use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use std::io::Read as _;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, Verdict)> {
     let name = args.plan.display().to_string();
-    let mut text = String::new();
-    std::fs::File::open(&args.plan)
-        .and_then(|file| file.take(LONGEST as u64 + 1).read_to_string(&mut text))
+    let text = files::text(&args.plan, LONGEST as u64)
         .with_context(|| format!("cannot read the plan {name}"))?;
     let lookup = Lookup {
         model: &|model, quant| context.one_model(model, quant, None).map_err(|e| format!("{e:#}")),

@@ -1,6 +1,7 @@
 //! Writing answers and errors.
 
 use super::args::{Color, Global};
+use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
 use anyhow::{Context as _, Result, bail};
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -35,18 +36,9 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a whole file or nothing: to a temporary file beside it, which then takes its name.
+/// Writes a whole file or nothing; what is no regular file is written through.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written =
-        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written
-        .inspect_err(|_| {
-            let _ = std::fs::remove_file(&temporary);
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether the locale can show more than ASCII. Where nothing is set, as on servers and in CI, it is taken to.

@@ -18,6 +18,7 @@ use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
 use crate::bench::summary::{compare, summarise};
 use crate::bench::trial::case_name;
 use crate::bench::{Trial, plots, predicted};
+use crate::files;
 use crate::hardware::{probe, spec};
 use crate::predict::Engine;
 use crate::report::Answer;
@@ -25,7 +26,6 @@ use crate::roofline::{Coefficients, Target as Hardware};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use args::{BenchArgs, EngineArg, PlotFormat, ProtocolArgs};
 use engines::{Connected, LABELS};
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -360,11 +360,8 @@ fn work(args: &ProtocolArgs) -> Result<Vec<Work>> {
 }
 
 fn given(path: &Path) -> Result<Work> {
-    let context = || format!("cannot read the prompt {}", path.display());
-    let mut text = String::new();
-    let file = std::fs::File::open(path).with_context(context)?;
-    file.take(MAX_PROMPT_BYTES + 1).read_to_string(&mut text).with_context(context)?;
-    ensure!(text.len() as u64 <= MAX_PROMPT_BYTES, "{} is longer than 16 MiB", path.display());
+    let text = files::text(path, MAX_PROMPT_BYTES)
+        .with_context(|| format!("cannot read the prompt {}", path.display()))?;
     ensure!(!text.trim().is_empty(), "{} is empty", path.display());
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Work::Given(name, text))
