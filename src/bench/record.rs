@@ -6,6 +6,7 @@ use super::run::Protocol;
 use super::scenario::{Cold, Load, Resume, Scenario, Soak};
 use super::summary::{CaseSummary, Comparison};
 use super::trial::Trial;
+use crate::clean::{clean, no_formula};
 use crate::files;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -210,7 +211,7 @@ fn lines(record: &Record, header: bool) -> Vec<u8> {
         let engine = record.engines.iter().find(|e| e.label == t.engine);
         let server = engine.and_then(|e| e.server.as_ref());
         let flags: Vec<String> = t.flags.iter().filter_map(name).collect();
-        let _ = writer.write_record([
+        let cells: [String; 19] = [
             record.started.clone(),
             record.scenario.name().to_owned(),
             t.engine.clone(),
@@ -230,7 +231,8 @@ fn lines(record: &Record, header: bool) -> Vec<u8> {
             number(t.decode_tokens_per_s),
             number(t.prefill_tokens_per_s),
             number(t.end_to_end_tokens_per_s),
-        ]);
+        ];
+        let _ = writer.write_record(cells.map(|c| no_formula(&clean(&c)).into_owned()));
     }
     writer.into_inner().unwrap_or_default()
 }

@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            let _ = e.print();
+            output::say_of_arguments(&e);
             let help = !e.use_stderr();
             return ExitCode::from(if help { 0 } else { ERROR });
         }
@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
         Ok(verdict) => ExitCode::from(verdict as u8),
         Err(e) if output::is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", output::error_text(&e));
+            output::say(&format!("error: {}", output::error_text(&e)));
             ExitCode::from(ERROR)
         }
     }
@@ -146,7 +146,7 @@ impl Context {
     /// Says something on standard error, unless the user wants quiet.
     pub fn hint(&self, text: &str) {
         if !self.global.quiet {
-            eprintln!("hint: {text}");
+            output::say(&format!("hint: {text}"));
         }
     }
 }

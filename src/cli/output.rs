@@ -1,9 +1,11 @@
 //! Writing answers and errors.
 
 use super::args::{Color, Global};
+use crate::clean::{clean, clean_json};
 use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
 use anyhow::{Context as _, Result, bail};
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
@@ -21,10 +23,31 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
         }
     };
     let width = if to_file { 100 } else { width() };
-    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() });
+    let text =
+        answer.cleaned().render(format, Style { width, color, ascii: !to_file && !is_utf8() });
+    let text = match format {
+        Format::Json => clean_json(&text),
+        _ => Cow::Borrowed(text.as_str()),
+    };
     match &global.output {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),
+    }
+}
+
+/// Says a line on standard error, the only way in which anything is said there. Texts of others do nothing to the
+/// terminal, and where nobody can be told, nothing is: the answer and the exit code matter more than talk.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", clean(line));
+}
+
+/// Prints what the parser of arguments says: its help or an error. An error repeats what was typed.
+pub(super) fn say_of_arguments(error: &clap::Error) {
+    let text = error.render().to_string();
+    match clean(&text) {
+        // Nobody can be told where this fails.
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(text) => say(text.trim_end()),
     }
 }
 
@@ -73,9 +96,9 @@ impl Picture {
     /// The bytes of a file.
     pub fn encode(self, svg: &str) -> Result<Vec<u8>> {
         match self {
-            Self::Svg => Ok(svg.as_bytes().to_vec()),
+            Self::Svg => Ok(clean(svg).as_bytes().to_vec()),
             Self::Png => {
-                png(svg).map_err(anyhow::Error::msg).context("cannot draw the plot as PNG")
+                png(&clean(svg)).map_err(anyhow::Error::msg).context("cannot draw the plot as PNG")
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod bars;
 mod chart;
+mod cleaned;
 mod csv;
 mod document;
 mod html;

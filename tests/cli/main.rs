@@ -3,12 +3,14 @@
 mod check;
 mod compare;
 mod errors;
+mod files;
 mod inspect;
 mod output;
 mod predict;
 mod profile;
 mod recommend;
 mod report;
+mod streams;
 
 use assert_cmd::Command;
 use serde_json::Value;
