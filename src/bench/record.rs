@@ -245,7 +245,7 @@ fn name(value: &impl Serialize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::trial::{FailureKind, Flag};
+    use crate::bench::{FailureKind, Flag};
 
     fn record() -> Record {
         let failed = Trial::failed(FailureKind::CutOff, "after 3 pieces".to_owned());

@@ -1,7 +1,8 @@
 //! From trials to figures: one line for each engine and case, and ratios between two engines.
 
+use super::failure::FailureKind;
 use super::stats::Summary;
-use super::trial::{FailureKind, Flag, Trial};
+use super::trial::{Flag, Trial};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
