@@ -4,11 +4,6 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-check-cfg=cfg(mlx)");
     let system = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    let abi = std::env::var("CARGO_CFG_TARGET_ENV").unwrap_or_default();
-    if system == "linux" && abi == "gnu" {
-        // 39 thousand relocations at every start took a millisecond.
-        println!("cargo::rustc-link-arg-bins=-no-pie");
-    }
     if std::env::var_os("CARGO_FEATURE_MLX").is_none() || !matches!(&*system, "macos" | "linux") {
         return;
     }

@@ -2,10 +2,10 @@
 //!
 //! `cargo run --example predict -- qwen3-32b m4max-40/64`
 
+use mlxplan::estimate::{Opened, Prediction, Settings, Sources, Subject};
 use mlxplan::hardware::{self, spec};
 use mlxplan::model::catalogue::Catalogue;
 use mlxplan::model::source::hub::HubOptions;
-use mlxplan::predict::{Opened, Prediction, Settings, Sources, Subject};
 use mlxplan::roofline::Coefficients;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,16 +3,16 @@
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::model::catalogue::Catalogue;
 use mlxplan::roofline::Coefficients;
-use mlxplan::roofline::parameters::Fit;
+use mlxplan::roofline::parameters::LawFit;
 use mlxplan::validation::dataset::Dataset;
 use mlxplan::validation::evaluate::held_out_rates;
-use mlxplan::validation::fitting::{self, Problem, Which};
+use mlxplan::validation::fitting::{self, LawKind, Problem};
 use mlxplan::validation::read;
 
 const MEASUREMENTS: &str = include_str!("../data/measurements.csv");
 const HELD_OUT: &str = include_str!("../data/cross_validation.csv");
 
-fn values(fit: &Fit) -> Vec<f64> {
+fn values(fit: &LawFit) -> Vec<f64> {
     fit.parameters.iter().map(|p| p.value).collect()
 }
 
@@ -29,11 +29,11 @@ fn committed_coefficients_are_the_fit_of_the_committed_rows() {
     let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
     let held_out = held_out_rates(HELD_OUT);
     let mut predicted = 0;
-    for which in Which::ALL {
+    for which in LawKind::ALL {
         let fit = match which {
-            Which::Mlx => &file.decode_mlx,
-            Which::Gguf => &file.decode_gguf,
-            Which::Prefill => &file.prefill_mlx,
+            LawKind::Mlx => &file.decode_mlx,
+            LawKind::Gguf => &file.decode_gguf,
+            LawKind::Prefill => &file.prefill_mlx,
         };
         let mlx = values(&file.decode_mlx);
         let problem = Problem::new(&data, which, Some(&mlx));

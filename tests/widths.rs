@@ -1,7 +1,7 @@
 //! The widths of live intervals follow from the stored runs.
 
 use mlxplan::calibration::widths;
-use mlxplan::predict::Fidelity;
+use mlxplan::estimate::Fidelity;
 use mlxplan::validation::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
 
 fn rows() -> Vec<Comparison> {

@@ -2,12 +2,12 @@
 
 use super::planner::Planner;
 use super::recommend::LADDER;
+use crate::estimate::memory::Fits;
+use crate::estimate::{PredictError, Request, Subject};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::model::source::WeightFormat;
 use crate::model::{DType, Scheme};
-use crate::predict::memory::Fits;
-use crate::predict::{PredictError, Request, Subject};
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 

@@ -1,15 +1,15 @@
 //! Which Macs run a model.
 
 use super::recommend::AdviseError;
+use crate::estimate::memory::{Memory, Verdict};
+use crate::estimate::speed::{Decode, Prefill, Speed};
+use crate::estimate::{Settings, Subject, gpu};
 use crate::hardware::catalogue::{Catalogue, Mac, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError, peak};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
-use crate::predict::memory::{Memory, Verdict};
-use crate::predict::speed::{Decode, Prefill, Speed};
-use crate::predict::{Settings, Subject, gpu};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -79,7 +79,7 @@ pub fn macs_for(
         if memory.judgement.verdict > Verdict::Tight {
             continue;
         }
-        let target = Target::of(&machine);
+        let target = Silicon::of(&machine);
         out.push(MacChoice {
             decode: speed.decode(coefficients, &target, &request),
             prefill: speed.prefill(coefficients, &target, &request),

@@ -1,20 +1,20 @@
 //! A model in one format, judged on any number of machines: what does not depend on the machine is computed once, what
 //! depends on the kind of GPU once per kind.
 
+use crate::estimate::memory::{MaxContext, Memory, budget, max_context};
+use crate::estimate::speed::{Decode, Prefill, Speed, SpeedRequest};
+use crate::estimate::{Engine, PredictError, Request, gpu};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError, peak};
 use crate::ledger::replay::Gpu;
-use crate::predict::memory::{MaxContext, Memory, budget, max_context};
-use crate::predict::speed::{Decode, Prefill, Speed, SpeedRequest};
-use crate::predict::{Engine, PredictError, Request, gpu};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A model in one format with a run, ready to be judged on machines. The figures are those of
-/// [`crate::predict::Prediction`] with mlx-lm.
+/// [`crate::estimate::Prediction`] with mlx-lm.
 pub struct Planner<'a> {
     graph: &'a Graph,
     request: Request,
@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
     /// Decode and prefill speed on a machine, in microseconds.
     #[must_use]
     pub fn speeds(&self, machine: &Machine) -> (Decode, Prefill) {
-        let (target, request) = (Target::of(machine), &self.speed_request);
+        let (target, request) = (Silicon::of(machine), &self.speed_request);
         let decode = self.speed.decode(self.coefficients, &target, request);
         (decode, self.speed.prefill(self.coefficients, &target, request))
     }

@@ -3,12 +3,12 @@
 use super::money::{Costs, Economics};
 use super::offers::{Offer, offers};
 use super::planner::{Figures, Planner};
+use crate::estimate::chance::{self, Outcome};
+use crate::estimate::memory::{MaxContext, Verdict};
 use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::{Catalogue, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
-use crate::predict::chance::{self, Outcome};
-use crate::predict::memory::{MaxContext, Verdict};
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;

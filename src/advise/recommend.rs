@@ -1,13 +1,13 @@
 //! Which models and formats to run on a machine.
 
+use crate::estimate::memory::{Advice, Fits, Verdict, advise};
+use crate::estimate::{PredictError, Prediction, Settings, Sources, Subject, SubjectError};
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
 use crate::model::catalogue::{Catalogue, CatalogueError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
-use crate::predict::memory::{Advice, Fits, Verdict, advise};
-use crate::predict::{PredictError, Prediction, Settings, Sources, Subject, SubjectError};
 use crate::roofline::Coefficients;
 use rayon::prelude::*;
 use thiserror::Error;

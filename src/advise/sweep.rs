@@ -2,12 +2,15 @@
 //! which identical ones are computed once. Nearly all of the time goes to tracing each model in each format and to
 //! simulating its peak, both of which leave equal layers out.
 //!
-//! Speeds are those of [`crate::predict::Prediction`], computed once for equal models, formats and GPUs. The peak is
+//! Speeds are those of [`crate::estimate::Prediction`], computed once for equal models, formats and GPUs. The peak is
 //! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, at the end
 //! of the run on one GPU at 4 bits, because it hardly depends on the format of the weights. [`Sweep::get`] says `close` where that does
 //! not decide; then [`super::Planner`] simulates.
 
 use super::offers::Offer;
+use crate::estimate::memory::{RUNTIME_BYTES, budget};
+use crate::estimate::speed::Speed;
+use crate::estimate::{Engine, Request};
 use crate::graph::Graph;
 use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::Catalogue as Macs;
@@ -18,10 +21,7 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
-use crate::predict::memory::{RUNTIME_BYTES, budget};
-use crate::predict::speed::Speed;
-use crate::predict::{Engine, Request};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -174,11 +174,11 @@ impl Sweep {
         axes: &Axes,
     ) -> Result<Self, SweepError> {
         let configs = super::offers::every_config(macs)?;
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<Silicon> = Vec::new();
         let target_of_config = configs
             .iter()
             .map(|(_, machine)| {
-                let target = Target::of(machine);
+                let target = Silicon::of(machine);
                 let known = targets.iter().position(|t| *t == target);
                 known.unwrap_or_else(|| {
                     targets.push(target);
@@ -280,7 +280,7 @@ impl Kind {
     fn of(
         model: &Summary,
         base: &Graph,
-        targets: &[Target],
+        targets: &[Silicon],
         coefficients: &Coefficients,
         axes: &Axes,
     ) -> Result<Self, SweepError> {
@@ -352,7 +352,7 @@ impl Cell {
         ttft_interval_90_s: [f32::NAN; 2],
     };
 
-    fn of(speed: &Speed, coefficients: &Coefficients, target: &Target, request: Request) -> Self {
+    fn of(speed: &Speed, coefficients: &Coefficients, target: &Silicon, request: Request) -> Self {
         let asked = request.speed(Engine::Mlx);
         let decode = speed.decode(coefficients, target, &asked);
         let prefill = speed.prefill(coefficients, target, &asked);
@@ -369,8 +369,8 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predict::memory::Memory;
-    use crate::predict::speed;
+    use crate::estimate::memory::Memory;
+    use crate::estimate::speed;
 
     /// The sweep says what single predictions say, and its estimate of the peak lies within its margin.
     #[test]

@@ -1,12 +1,12 @@
 //! What changes between the Mac one has and another.
 
 use super::planner::Figures;
+use crate::estimate::memory::{Fits, Memory};
+use crate::estimate::{PredictError, Request, Sources, Subject, SubjectError};
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::model::catalogue::Catalogue;
 use crate::model::source::ModelSource;
-use crate::predict::memory::{Fits, Memory};
-use crate::predict::{PredictError, Request, Sources, Subject, SubjectError};
 use crate::units::Bytes;
 use serde::Serialize;
 use thiserror::Error;

@@ -1,7 +1,7 @@
 //! Rows of a measurement file as claims.
 
 use super::claim::{Claim, Kind, MemoryMetric, Range};
-use crate::predict::Engine;
+use crate::estimate::Engine;
 use crate::validation::Measurement;
 
 /// A row as a claim. Its model and machine are joined by [`crate::validation::join()`].

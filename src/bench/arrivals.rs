@@ -47,7 +47,8 @@ mod tests {
         // A long prompt before a short answer, a stall, three tokens only.
         let long = times(128, |i| 60.0 + 0.01 * f64::from(i));
         assert!(support_a_rate(&long, 128, 61.3));
-        let stall = times(20, |i| if i < 10 { 0.01 * f64::from(i) } else { 90.0 + 0.01 * f64::from(i) });
+        let stall =
+            times(20, |i| if i < 10 { 0.01 * f64::from(i) } else { 90.0 + 0.01 * f64::from(i) });
         assert!(support_a_rate(&stall, 20, 91.0));
         assert!(support_a_rate(&[0.5, 0.6, 0.7], 3, 0.7));
     }

@@ -13,6 +13,7 @@ pub mod generator;
 pub mod http;
 #[cfg(mlx)]
 pub mod in_process;
+pub mod journal;
 pub mod local;
 pub mod memory;
 pub mod mlx_lm;

@@ -87,7 +87,7 @@ pub fn write(
         move |source| PlotError::Io { path: path.clone(), source }
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
+    let stem = record.stem();
     let mut paths = Vec::new();
     for (name, svg) in draw(record)? {
         let content = (encoding.encode)(&svg).map_err(PlotError::Draw)?;

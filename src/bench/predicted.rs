@@ -1,8 +1,8 @@
 //! Predictions next to what was measured.
 
 use super::summary::{CaseSummary, Metric};
-use crate::predict::{Engine, Speed, SpeedRequest};
-use crate::roofline::{Coefficients, Target};
+use crate::estimate::{Engine, Speed, SpeedRequest};
+use crate::roofline::{Coefficients, Silicon};
 use serde::{Deserialize, Serialize};
 
 /// One measured figure with its prediction.
@@ -35,7 +35,7 @@ pub fn predict(
     speed: &Speed,
     engine: Engine,
     coefficients: &Coefficients,
-    target: &Target,
+    target: &Silicon,
 ) -> Vec<Predicted> {
     let mut out = Vec::new();
     for s in summary.iter().filter(|s| s.engine == label && s.users <= 1) {

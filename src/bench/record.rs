@@ -91,8 +91,19 @@ pub struct Record {
     /// Scenario `cold`.
     #[serde(default)]
     pub cold: Vec<Cold>,
+    /// Whether the run was ended before it had measured everything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// What a reader must know.
     pub notes: Vec<String>,
+}
+
+impl Record {
+    /// The beginning of the names of its files: when it began and what it measured.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        format!("{}-{}", self.started.replace(':', ""), self.scenario.name())
+    }
 }
 
 /// A result file that cannot be read or written.
@@ -160,7 +171,7 @@ pub fn store(folder: &Path, record: &Record) -> Result<PathBuf, RecordError> {
         move |source| RecordError::Io { path: path.clone(), source }
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
+    let stem = record.stem();
     let text = serde_json::to_string(record)
         .map_err(|e| RecordError::Content { path: folder.to_owned(), problem: e.to_string() })?;
     let path = files::write_new(folder, &stem, "json", text.as_bytes()).map_err(io(folder))?;
@@ -243,11 +254,11 @@ fn name(value: &impl Serialize) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::bench::{FailureKind, Flag};
 
-    fn record() -> Record {
+    pub fn record() -> Record {
         let failed = Trial::failed(FailureKind::CutOff, "after 3 pieces".to_owned());
         let good = Trial {
             engine: "A".to_owned(),
@@ -272,6 +283,7 @@ mod tests {
             soak: Vec::new(),
             resume: Vec::new(),
             cold: Vec::new(),
+            incomplete: false,
             notes: Vec::new(),
         }
     }

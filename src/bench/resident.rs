@@ -5,8 +5,8 @@
 
 use super::failure::{Failure, FailureKind};
 use super::generation::{CountSource, Counts, Generation, Prompt, Role};
-use super::in_process::memory;
 use super::generator::Generator;
+use super::in_process::memory;
 use super::memory::{MemoryReading, ServerProcess};
 use crate::engine::mlx::{EngineError, Finish, Model, Request, Weights};
 use crate::engine::text::{Text, TextError};

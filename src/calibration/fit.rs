@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A timed kernel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Point {
+pub struct TimedKernel {
     /// Counts that the time is linear in; the first is 1 per launch.
     pub counts: Vec<f64>,
     /// Median seconds.
@@ -19,7 +19,7 @@ pub struct Point {
 /// Seconds per count, with their covariance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fit {
+pub struct KernelFit {
     /// Seconds per count.
     pub coefficients: Vec<f64>,
     /// Covariance of the coefficients, row by row.
@@ -27,19 +27,20 @@ pub struct Fit {
     /// Root mean square of the relative deviations of the points.
     pub residual: f64,
     /// What was fitted.
-    pub points: Vec<Point>,
+    pub points: Vec<TimedKernel>,
 }
 
 /// Relative error of a timed kernel below which the law, not the clock, decides.
 const FLOOR: f64 = 0.02;
 
-impl Fit {
+impl KernelFit {
     /// Least squares of relative deviations, with coefficients that are not negative. `None` when the points do not
     /// determine them.
     #[must_use]
-    pub fn of(points: Vec<Point>) -> Option<Self> {
+    pub fn of(points: Vec<TimedKernel>) -> Option<Self> {
         let width = points.first()?.counts.len();
-        let sound = |p: &Point| p.counts.len() == width && p.seconds.is_finite() && p.seconds > 0.0;
+        let sound =
+            |p: &TimedKernel| p.counts.len() == width && p.seconds.is_finite() && p.seconds > 0.0;
         if !points.iter().all(sound) {
             return None;
         }
@@ -95,7 +96,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Weighted least squares for the chosen counts: coefficients and their covariance.
-fn solve(points: &[Point], active: &[usize]) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
+fn solve(points: &[TimedKernel], active: &[usize]) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
     let n = active.len();
     let mut normal = vec![vec![0.0; n]; n];
     let mut right = vec![0.0; n];
@@ -148,15 +149,15 @@ fn inverted(m: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
 mod tests {
     use super::*;
 
-    fn point(counts: &[f64], seconds: f64) -> Point {
-        Point { counts: counts.to_vec(), seconds, error: 0.0, n: 9 }
+    fn point(counts: &[f64], seconds: f64) -> TimedKernel {
+        TimedKernel { counts: counts.to_vec(), seconds, error: 0.0, n: 9 }
     }
 
     #[test]
     fn a_line_is_found_again() {
         let law = |x: f64| 5e-6 + x / 2e9;
         let points = [1e3, 1e5, 1e7].map(|x| point(&[1.0, x], law(x))).to_vec();
-        let fit = Fit::of(points).expect("a fit");
+        let fit = KernelFit::of(points).expect("a fit");
         assert!((fit.coefficients[0] / 5e-6 - 1.0).abs() < 1e-6, "{fit:?}");
         assert!((fit.coefficients[1] * 2e9 - 1.0).abs() < 1e-6, "{fit:?}");
         assert!(fit.residual < 1e-6);
@@ -170,14 +171,14 @@ mod tests {
     fn costs_are_never_negative() {
         let points = [(1e3, 1e-6), (1e4, 1.3e-5), (1e5, 1.4e-4)];
         let points = points.map(|(x, t)| point(&[1.0, x], t)).to_vec();
-        let fit = Fit::of(points).expect("a fit");
+        let fit = KernelFit::of(points).expect("a fit");
         assert!(fit.coefficients.iter().all(|c| *c >= 0.0), "{fit:?}");
     }
 
     #[test]
     fn what_is_not_determined_is_refused() {
-        assert!(Fit::of(vec![]).is_none());
-        assert!(Fit::of(vec![point(&[1.0, 5.0], 1.0); 3]).is_none());
-        assert!(Fit::of(vec![point(&[1.0, 5.0], f64::NAN)]).is_none());
+        assert!(KernelFit::of(vec![]).is_none());
+        assert!(KernelFit::of(vec![point(&[1.0, 5.0], 1.0); 3]).is_none());
+        assert!(KernelFit::of(vec![point(&[1.0, 5.0], f64::NAN)]).is_none());
     }
 }

@@ -10,6 +10,6 @@ pub mod transfer;
 pub mod widths;
 pub mod work;
 
-pub use fit::{Fit, Point};
-pub use profile::{Machine, Profile, ProfileError};
+pub use fit::{KernelFit, TimedKernel};
+pub use profile::{Host, Profile, ProfileError};
 pub use work::{Class, Work, decode_work, prefill_work};

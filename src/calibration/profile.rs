@@ -1,6 +1,6 @@
 //! Stored calibrations: one TOML file per machine and time, written whole or not at all.
 
-use super::fit::Fit;
+use super::fit::KernelFit;
 use super::widths;
 use super::work::Work;
 use crate::files;
@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 4_000_000;
 /// What a profile was taken on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Machine {
+pub struct Host {
     /// `macos`, `linux`.
     pub system: String,
     /// Name of the chip or processor.
@@ -83,13 +83,13 @@ pub struct Profile {
     /// Version of MLX.
     pub mlx: String,
     /// The machine.
-    pub machine: Machine,
+    pub machine: Host,
     /// Its state.
     pub conditions: Conditions,
     /// When timing ended.
     pub stopping: Stopping,
     /// Fits by the name of the class.
-    pub classes: BTreeMap<String, Fit>,
+    pub classes: BTreeMap<String, KernelFit>,
 }
 
 /// Why a profile cannot be used.
@@ -223,7 +223,7 @@ impl Profile {
     }
 }
 
-fn sound(fit: &Fit) -> bool {
+fn sound(fit: &KernelFit) -> bool {
     let n = fit.coefficients.len();
     n > 0
         && fit.coefficients.iter().all(|c| c.is_finite() && *c >= 0.0)
@@ -256,19 +256,23 @@ pub fn list(folder: &Path) -> (Vec<(PathBuf, Profile)>, Vec<ProfileError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibration::fit::Point;
+    use crate::calibration::fit::TimedKernel;
 
     fn profile() -> Profile {
-        let at =
-            |x: f64| Point { counts: vec![1.0, x], seconds: 1e-6 + x * 1e-9, error: 0.0, n: 5 };
-        let fit = Fit::of(vec![at(1e3), at(1e6)]).expect("a fit");
+        let at = |x: f64| TimedKernel {
+            counts: vec![1.0, x],
+            seconds: 1e-6 + x * 1e-9,
+            error: 0.0,
+            n: 5,
+        };
+        let fit = KernelFit::of(vec![at(1e3), at(1e6)]).expect("a fit");
         Profile {
             version: VERSION,
             created_unix_s: 1_800_000_000,
             duration_s: 20.0,
             quick: true,
             mlx: "0.32.2".to_owned(),
-            machine: Machine {
+            machine: Host {
                 system: "macos".to_owned(),
                 chip: "Apple M4 Max".to_owned(),
                 gpu_cores: Some(40),

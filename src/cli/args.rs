@@ -254,7 +254,7 @@ pub struct RunArgs {
 
 impl Default for RunArgs {
     fn default() -> Self {
-        let run = crate::predict::Request::default();
+        let run = crate::estimate::Request::default();
         Self {
             context: run.context_tokens,
             generate: run.generate_tokens,

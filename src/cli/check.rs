@@ -8,9 +8,9 @@ use super::{Context, Verdict};
 use crate::advise::check::{
     Kind, LONGEST, Lookup, MacReport, Plan, Remedy, Report, Requirement, Resident, check, read,
 };
+use crate::estimate::{Engine, Outcome, Settings};
 use crate::files;
 use crate::hardware::catalogue::AS_OF;
-use crate::predict::{Engine, Outcome, Settings};
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};

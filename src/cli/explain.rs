@@ -1,10 +1,10 @@
 //! `--explain`: every term and byte of a prediction, with the rule behind it.
 
+use crate::estimate::memory::Memory;
+use crate::estimate::speed::Term;
+use crate::estimate::{Prediction, Subject, gpu};
 use crate::graph::params::ModuleKind;
 use crate::ledger::peak::{Peak, full};
-use crate::predict::memory::Memory;
-use crate::predict::speed::Term;
-use crate::predict::{Prediction, Subject, gpu};
 use crate::report::{Column, Document, Table};
 use crate::units::Bytes;
 use anyhow::Result;

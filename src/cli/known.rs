@@ -2,11 +2,11 @@
 
 use super::Context;
 use crate::audit::Known;
+use crate::estimate::{Engine, Opened, Speed, SpeedRequest, Subject};
 use crate::model::Scheme;
 use crate::model::gguf_mix::GgufMix;
 use crate::model::names::key;
-use crate::predict::{Engine, Opened, Speed, SpeedRequest, Subject};
-use crate::validation::join::{Weights, weights as row_weights};
+use crate::validation::join::{MeasuredFormat, weights as row_weights};
 
 impl Context {
     /// The model with this name at this quantisation, ready for bounds and predictions; a reason where either is not
@@ -50,7 +50,7 @@ fn gguf_format(text: &str, runs_gguf: bool) -> Option<GgufMix> {
 }
 
 fn mlx_scheme(text: &str) -> Result<Scheme, String> {
-    if let Some(Weights::Mlx(scheme)) = row_weights(text) {
+    if let Some(MeasuredFormat::Mlx(scheme)) = row_weights(text) {
         return Ok(scheme);
     }
     text.parse().map_err(|e| format!("{e}"))

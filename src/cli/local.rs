@@ -3,10 +3,10 @@
 use super::subjects::with_activations;
 use crate::calibration::profile::Conditions;
 use crate::engine::mlx::backend;
+use crate::estimate::Subject;
 use crate::graph::Graph;
 use crate::hardware::probe::Probe;
 use crate::model::DType;
-use crate::predict::Subject;
 use anyhow::{Context as _, Result, anyhow};
 
 /// Its state now, with what may disturb a timing.

@@ -24,6 +24,7 @@ mod published;
 mod recommend;
 pub mod reference;
 mod report;
+mod signals;
 mod subjects;
 mod timed;
 mod validate;
@@ -49,6 +50,8 @@ pub enum Verdict {
     No = 1,
     /// The interval straddles the limit.
     Uncertain = 3,
+    /// A signal ended it early; the answer holds what there was.
+    Interrupted = 130,
 }
 
 /// Said by commands that need MLX in a build without it.
@@ -110,7 +113,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
-        Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
+        Some(Command::Bench(a)) => bench::run(&context, &a),
         Some(Command::Calibrate(a)) => context.answer(calibrate::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),

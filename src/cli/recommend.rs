@@ -9,12 +9,12 @@ use super::predict::{
 use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, MacChoice, Question, Row, by_size, candidates, macs_for, rows};
+use crate::estimate::memory::{Bound, Fits, Memory};
+use crate::estimate::speed::Engine;
+use crate::estimate::{Opened, Prediction, Settings, Subject};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::predict::memory::{Bound, Fits, Memory};
-use crate::predict::speed::Engine;
-use crate::predict::{Opened, Prediction, Settings, Subject};
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -119,7 +119,7 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
 fn in_format(
     subject: &Subject,
     scheme: Scheme,
-    sources: &crate::predict::Sources<'_, '_>,
+    sources: &crate::estimate::Sources<'_, '_>,
 ) -> Option<Candidate> {
     let subject = Subject::from_source(subject.source.clone(), Some(scheme), sources).ok()?;
     Some(Candidate { subject })
@@ -164,7 +164,7 @@ fn on_machine(
     let best = rows.iter().map(|r| verdict(r.prediction.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
-        Verdict::No => 2,
+        Verdict::No | Verdict::Interrupted => 2,
     });
     let json = context.json(|| {
         Ok(json!({

@@ -3,6 +3,7 @@
 use super::Context;
 use super::args::MachineArgs;
 use super::progress::Progress;
+use crate::estimate::{Opened, Sources, Subject};
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::machine::{CustomMachine, Machine};
@@ -10,7 +11,6 @@ use crate::hardware::spec;
 use crate::model::catalogue::Catalogue;
 use crate::model::source::hub::{HubOptions, Progress as HubProgress};
 use crate::model::{DType, Packing};
-use crate::predict::{Opened, Sources, Subject};
 use anyhow::{Result, anyhow, bail};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

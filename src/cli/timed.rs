@@ -2,14 +2,14 @@
 
 use super::Context;
 use super::args::{MachineArgs, PredictArgs};
-use crate::calibration::profile::{self, KernelEstimate, Machine, Profile};
+use crate::calibration::profile::{self, Host, KernelEstimate, Profile};
 use crate::calibration::transfer::Bin;
 use crate::calibration::{decode_work, prefill_work};
+use crate::estimate::speed::Engine;
+use crate::estimate::{Fidelity, Prediction, Settings, Subject};
 use crate::hardware::probe::{Probe, probe};
-use crate::predict::speed::Engine;
-use crate::predict::{Fidelity, Prediction, Settings, Subject};
 use crate::report::{Answer, Document};
-use crate::roofline::Target;
+use crate::roofline::Silicon;
 use crate::units::{Seconds, TokensPerSecond};
 use crate::validation::evidence::{self, Metric, Predicted, Quality};
 use anyhow::{Result, bail, ensure};
@@ -72,8 +72,8 @@ pub(super) struct Timing {
 }
 
 /// This machine as profiles name it.
-pub(super) fn machine(probe: &Probe, backend: &str) -> Machine {
-    Machine {
+pub(super) fn machine(probe: &Probe, backend: &str) -> Host {
+    Host {
         system: std::env::consts::OS.to_owned(),
         chip: probe.brand.clone().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         gpu_cores: probe.gpu_cores,
@@ -141,7 +141,7 @@ impl Context {
     }
 
     /// The bin that a profile was made on.
-    fn bin_of(&self, made_on: &Machine) -> Option<Bin> {
+    fn bin_of(&self, made_on: &Host) -> Option<Bin> {
         let chip = made_on.chip.strip_prefix("Apple ")?.to_lowercase().replace(' ', "");
         let cores = made_on.gpu_cores?;
         let memory = made_on.memory_bytes? >> 30;
@@ -151,7 +151,7 @@ impl Context {
 }
 
 fn bin(machine: &crate::hardware::Machine) -> Bin {
-    let t = Target::of(machine);
+    let t = Silicon::of(machine);
     Bin { generation: t.generation, bandwidth: t.bandwidth, arithmetic: t.cores * t.ghz }
 }
 

@@ -9,6 +9,8 @@ pub mod families;
 pub mod nn;
 pub mod op;
 pub mod params;
+mod parts;
+mod prelude;
 pub mod quantise;
 pub mod sample;
 pub mod shape;
@@ -29,7 +31,7 @@ use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
 /// The forward pass of a model family.
 pub trait Network: Send + Sync {
     /// Records one call: token ids `[batch, length]` in, logits `[batch, length, vocabulary]` out.
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var;
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var;
 
     /// How the family's `quant_predicate` treats a module in a plain conversion.
     fn quant_override(&self, path: &str) -> QuantOverride {
@@ -312,7 +314,7 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
-        let sampled = |t: &mut Tape<'_>, logits| {
+        let sampled = |t: &Tape<'_>, logits| {
             if call.sample { sample(t, logits) } else { Vec::new() }
         };
         self.record(caches, call, routing, sampled)
@@ -336,18 +338,18 @@ impl Graph {
         caches: &mut [Cache],
         call: Call,
         routing: Routing,
-        results: impl FnOnce(&mut Tape<'_>, Var) -> Vec<Var>,
+        results: impl FnOnce(&Tape<'_>, Var) -> Vec<Var>,
     ) -> Result<Trace, TraceError> {
-        let mut t = Tape::new(&self.params, routing, call.gap);
+        let t = Tape::new(&self.params, routing, call.gap);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
-        cache::enter(caches, &mut t, call.gap);
-        let logits = self.built.network.forward(&mut t, tokens, caches);
+        cache::enter(caches, &t, call.gap);
+        let logits = self.built.network.forward(&t, tokens, caches);
         if let Some(kv) = call.kv {
-            cache::quantise(caches, &mut t, kv, call.gap);
+            cache::quantise(caches, &t, kv, call.gap);
         }
-        let results = results(&mut t, logits);
+        let results = results(&t, logits);
         let state = cache::leave(caches, call.gap);
         call.gap.follow(caches);
         t.set_outputs(&results, state);
@@ -455,7 +457,7 @@ fn hash_of_debug(value: &impl std::fmt::Debug) -> u64 {
 }
 
 /// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.
-fn sample(t: &mut Tape<'_>, logits: Var) -> Vec<Var> {
+fn sample(t: &Tape<'_>, logits: Var) -> Vec<Var> {
     t.set_stage(Stage::Head);
     let n = t.dim(logits, 1);
     let row = t.at(logits, 1, n.saturating_sub(1));

@@ -2,9 +2,9 @@
 
 use super::decode::{self, DecodeLaw};
 use super::interval::{Band, ClassBand};
-use super::parameters::Fit;
+use super::parameters::LawFit;
 use super::prefill::{self, PrefillLaw};
-use super::{Program, Target};
+use super::{Program, Silicon};
 use crate::hardware::Tier;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -80,11 +80,11 @@ pub struct CoefficientsFile {
     /// Intervals of prefill, by class.
     pub prefill_bands: Vec<ClassBand>,
     /// Decode with MLX.
-    pub decode_mlx: Fit,
+    pub decode_mlx: LawFit,
     /// Decode of GGUF files.
-    pub decode_gguf: Fit,
+    pub decode_gguf: LawFit,
     /// Prefill with MLX.
-    pub prefill_mlx: Fit,
+    pub prefill_mlx: LawFit,
 }
 
 /// The fitted coefficients, ready to predict with.
@@ -132,7 +132,7 @@ impl Coefficients {
     pub fn new(file: CoefficientsFile) -> Result<Self, CoefficientsError> {
         let wrong =
             |law: &str| CoefficientsError(format!("{law} has a wrong number of parameters"));
-        let values = |law, fit: &Fit, specs| fit.values(law, specs).map_err(CoefficientsError);
+        let values = |law, fit: &LawFit, specs| fit.values(law, specs).map_err(CoefficientsError);
         let mlx = DecodeLaw::new(values("decode_mlx", &file.decode_mlx, decode::MLX)?)
             .ok_or_else(|| wrong("decode_mlx"))?;
         let gguf = DecodeLaw::new(values("decode_gguf", &file.decode_gguf, decode::GGUF)?)
@@ -162,7 +162,7 @@ impl Coefficients {
 
     /// Rows and configurations on chips of a generation and tier.
     #[must_use]
-    pub fn evidence(&self, law: &str, target: &Target) -> Option<&ChipEvidence> {
+    pub fn evidence(&self, law: &str, target: &Silicon) -> Option<&ChipEvidence> {
         self.file
             .chips
             .iter()
@@ -171,7 +171,7 @@ impl Coefficients {
 
     /// Factor on the logarithmic width of an interval for a chip: 1 where predictions of this class were measured on it.
     #[must_use]
-    pub fn chip_width(&self, law: &str, target: &Target, class: &str) -> f64 {
+    pub fn chip_width(&self, law: &str, target: &Silicon, class: &str) -> f64 {
         let seen = self.evidence(law, target).is_some_and(|c| c.classes.iter().any(|k| k == class));
         if seen { 1.0 } else { self.file.unseen_chip.of(law) }
     }

@@ -1,6 +1,6 @@
 //! Speed from a model's features, a machine and fitted coefficients.
 //!
-//! [`StepFeatures`] hold what a model does in a step, [`Target`] what a machine can do, [`Coefficients`] how efficiently
+//! [`StepFeatures`] hold what a model does in a step, [`Silicon`] what a machine can do, [`Coefficients`] how efficiently
 //! programs use it, fitted on published measurements. Nothing here traces a model: a prediction takes about a
 //! microsecond.
 
@@ -11,13 +11,13 @@ pub mod fit;
 pub mod interval;
 pub mod parameters;
 pub mod prefill;
-mod target;
+mod silicon;
 
 pub use coefficients::{Coefficients, CoefficientsError};
-pub use decode::{DecodeLaw, Step, StepTime};
+pub use decode::{DecodeLaw, DecodeStep, StepTime};
 pub use features::StepFeatures;
 pub use prefill::{PrefillLaw, PrefillTime};
-pub use target::Target;
+pub use silicon::Silicon;
 
 use serde::Serialize;
 

@@ -38,7 +38,7 @@ pub struct Parameter {
 /// The fit of one law.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fit {
+pub struct LawFit {
     /// Rows that were fitted.
     pub rows: u32,
     /// Configurations (owner, chip, model, format) among them.
@@ -51,7 +51,7 @@ pub struct Fit {
     pub covariance: Vec<Vec<f64>>,
 }
 
-impl Fit {
+impl LawFit {
     /// The values in the order of `specs`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 
 use super::features::StepFeatures;
 use super::parameters::Spec;
-use super::{Bound, Program, Target};
+use super::{Bound, Program, Silicon};
 use crate::hardware::Tier;
 
 macro_rules! parameters {
@@ -60,7 +60,7 @@ parameters! {
 
 /// A prompt: where it is processed and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Prompt {
+pub struct PrefillPrompt {
     /// Program that runs the model.
     pub program: Program,
     /// Whether activations are IEEE half precision rather than bfloat16.
@@ -143,7 +143,7 @@ impl PrefillLaw {
 
     /// Operations per second of a dense product of many rows.
     #[must_use]
-    pub fn flops(&self, f: &StepFeatures, target: &Target, fp16: bool) -> f64 {
+    pub fn flops(&self, f: &StepFeatures, target: &Silicon, fp16: bool) -> f64 {
         let generation = target.generation.clamp(1, 5) as usize;
         let mut rate = match target.matrix_units {
             true => self.p(P::FlopsM5),
@@ -166,7 +166,7 @@ impl PrefillLaw {
 
     /// Time to process a prompt.
     #[must_use]
-    pub fn time(&self, f: &StepFeatures, target: &Target, prompt: Prompt) -> PrefillTime {
+    pub fn time(&self, f: &StepFeatures, target: &Silicon, prompt: PrefillPrompt) -> PrefillTime {
         let flops = self.flops(f, target, prompt.fp16);
         let peak = target.peak_flops();
         let with = |shader: P, matrix: P| self.p(if target.matrix_units { matrix } else { shader });

@@ -2,7 +2,7 @@
 
 use super::dataset::{Dataset, Observed};
 use super::score::weighted_quantile;
-use crate::roofline::features::Part;
+use crate::roofline::features::MatrixRole;
 
 /// A predictor and its rates, in the order of the rows.
 pub struct Baseline {
@@ -96,8 +96,10 @@ fn llmfit(data: &Dataset<'_>, row: &Observed<'_>) -> f64 {
         7..=9 => 1.0,
         _ => 2.0,
     };
-    let of = |part: Part| -> f64 {
+    let of = |part: MatrixRole| -> f64 {
         f.matrices.iter().filter(|m| m.part == part).map(|m| m.launches * m.weights).sum()
     };
-    bandwidth / (of(Part::Expert) * per_expert_weight + 3.2 * (of(Part::Layer) + of(Part::Head)))
+    bandwidth
+        / (of(MatrixRole::Expert) * per_expert_weight
+            + 3.2 * (of(MatrixRole::Layer) + of(MatrixRole::Head)))
 }

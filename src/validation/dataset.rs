@@ -1,14 +1,14 @@
 //! Measured rows with everything a prediction needs.
 
-use super::join::{Weights, join};
+use super::join::{MeasuredFormat, join};
 use super::measurement::{Engine, EngineKind, Measurement};
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
 use crate::ledger::cache::PREFILL_STEP;
 use crate::model::catalogue::{Catalogue, Entry};
 use crate::model::{DType, Scheme};
-use crate::roofline::prefill::Prompt;
-use crate::roofline::{Coefficients, Program, Step, StepFeatures, Target};
+use crate::roofline::prefill::PrefillPrompt;
+use crate::roofline::{Coefficients, DecodeStep, Program, Silicon, StepFeatures};
 use std::collections::HashMap;
 
 /// Tokens in the cache and tokens generated where the source does not say.
@@ -26,7 +26,7 @@ pub struct Observed<'a> {
     /// Index of its features in the data set.
     pub features: usize,
     /// Bins that the machine may have been.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Silicon>,
     /// Chip family, for example `m4max`.
     pub chip: String,
     /// Owner, chip, model and format: rows of one configuration are repeats.
@@ -55,7 +55,7 @@ impl<'a> Dataset<'a> {
     #[must_use]
     pub fn build(rows: &'a [Measurement], models: &Catalogue, chips: &[Chip]) -> Self {
         let mut out = Self::default();
-        let mut built: HashMap<(String, Weights), Built> = HashMap::new();
+        let mut built: HashMap<(String, MeasuredFormat), Built> = HashMap::new();
         for row in rows {
             match out.observe(row, models, chips, &mut built) {
                 Ok(observed) => out.rows.push(observed),
@@ -70,7 +70,7 @@ impl<'a> Dataset<'a> {
         row: &'a Measurement,
         models: &Catalogue,
         chips: &[Chip],
-        built: &mut HashMap<(String, Weights), Built>,
+        built: &mut HashMap<(String, MeasuredFormat), Built>,
     ) -> Result<Observed<'a>, String> {
         if let Some(reason) = row.not_plain() {
             return Err(reason);
@@ -84,9 +84,11 @@ impl<'a> Dataset<'a> {
         self.check_size(row, features)?;
         let first = joined.chips.first().ok_or("no chip")?;
         let chip = first.family_id().to_owned();
-        let float = matches!(joined.weights, Weights::Mlx(Scheme::Float(_)));
-        let target =
-            |c: &&Chip| Target { fanless: row.is_fanless(), ..Target::of_chip(c, row.memory_gib) };
+        let float = matches!(joined.weights, MeasuredFormat::Mlx(Scheme::Float(_)));
+        let target = |c: &&Chip| Silicon {
+            fanless: row.is_fanless(),
+            ..Silicon::of_chip(c, row.memory_gib)
+        };
         Ok(Observed {
             row,
             architecture,
@@ -95,24 +97,30 @@ impl<'a> Dataset<'a> {
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
             program: program(row.engine, joined.weights),
-            fp16: joined.weights == Weights::Mlx(Scheme::Float(DType::F16)) || (old && !float),
+            fp16: joined.weights == MeasuredFormat::Mlx(Scheme::Float(DType::F16))
+                || (old && !float),
         })
     }
 
-    fn build_features(&mut self, model: &str, weights: Weights, models: &Catalogue) -> Built {
+    fn build_features(
+        &mut self,
+        model: &str,
+        weights: MeasuredFormat,
+        models: &Catalogue,
+    ) -> Built {
         let entry: Entry = models
             .get(model)
             .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
             .entry()
             .map_err(|e| e.to_string())?;
         let scheme = match weights {
-            Weights::Mlx(scheme) => scheme,
-            Weights::Gguf(_) => Scheme::Float(DType::BF16),
+            MeasuredFormat::Mlx(scheme) => scheme,
+            MeasuredFormat::Gguf(_) => Scheme::Float(DType::BF16),
         };
         let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
         let features = match weights {
-            Weights::Mlx(_) => StepFeatures::of(&graph, None),
-            Weights::Gguf(mix) => StepFeatures::of_gguf(&graph, mix),
+            MeasuredFormat::Mlx(_) => StepFeatures::of(&graph, None),
+            MeasuredFormat::Gguf(mix) => StepFeatures::of_gguf(&graph, mix),
         };
         self.features.push(features.map_err(|e| e.to_string())?);
         let old = entry.hub_conversions_are_fp16();
@@ -139,13 +147,13 @@ impl<'a> Dataset<'a> {
     }
 }
 
-fn program(engine: Engine, weights: Weights) -> Program {
+fn program(engine: Engine, weights: MeasuredFormat) -> Program {
     match (engine.kind(), weights, engine) {
-        (EngineKind::Mlx, Weights::Gguf(_), _) => Program::LlamaCpp,
+        (EngineKind::Mlx, MeasuredFormat::Gguf(_), _) => Program::LlamaCpp,
         (EngineKind::Mlx, _, Engine::MlxLm) => Program::MlxLm,
         (EngineKind::Mlx, _, Engine::MlxSwift) => Program::MlxSwift,
-        (EngineKind::LlamaCpp, Weights::Gguf(_), _) => Program::LlamaCpp,
-        (EngineKind::Ollama, Weights::Gguf(_), _) => Program::Ollama,
+        (EngineKind::LlamaCpp, MeasuredFormat::Gguf(_), _) => Program::LlamaCpp,
+        (EngineKind::Ollama, MeasuredFormat::Gguf(_), _) => Program::Ollama,
         // Servers, and Ollama and others where they run MLX weights.
         _ => Program::MlxServer,
     }
@@ -154,11 +162,11 @@ fn program(engine: Engine, weights: Weights) -> Program {
 impl Observed<'_> {
     /// Decode step in the middle of the generated tokens.
     #[must_use]
-    pub fn step(&self) -> Step {
+    pub fn step(&self) -> DecodeStep {
         let r = self.row;
         let context = r.context_tokens.or(r.prompt_tokens).unwrap_or(UNSTATED_TOKENS);
         let generated = f64::from(r.gen_tokens.unwrap_or(UNSTATED_TOKENS));
-        Step {
+        DecodeStep {
             program: self.program,
             old_build: self.program.runs_gguf() && r.is_old_build(),
             fp16: self.fp16,
@@ -176,9 +184,9 @@ impl Observed<'_> {
 
     /// The prompt whose prefill was timed, if the row says how long it was.
     #[must_use]
-    pub fn prompt(&self) -> Option<Prompt> {
+    pub fn prompt(&self) -> Option<PrefillPrompt> {
         let tokens = self.row.prompt_tokens.or(self.row.context_tokens)?;
-        (tokens >= SHORTEST_PROMPT).then(|| Prompt {
+        (tokens >= SHORTEST_PROMPT).then(|| PrefillPrompt {
             program: self.program,
             fp16: self.fp16,
             tokens: f64::from(tokens),
@@ -214,7 +222,7 @@ impl Observed<'_> {
         Some(self.mean(|target| (law.time(f, target, prompt).total() / prompt.tokens).ln()))
     }
 
-    fn mean(&self, log_time: impl Fn(&Target) -> f64) -> f64 {
+    fn mean(&self, log_time: impl Fn(&Silicon) -> f64) -> f64 {
         self.targets.iter().map(log_time).sum::<f64>() / self.targets.len().max(1) as f64
     }
 

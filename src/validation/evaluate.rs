@@ -2,18 +2,18 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
-use super::fitting::Which;
-use super::join::{Weights, join};
+use super::fitting::LawKind;
+use super::join::{MeasuredFormat, join};
 use super::measurement::{Engine, Measurement};
 use super::score::{Outcome, Score, balance};
+use crate::estimate::{Request, gpu, memory};
 use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
 use crate::ledger::peak;
 use crate::model::catalogue::Catalogue;
-use crate::predict::{Request, gpu, memory};
 use crate::roofline::interval::{Band, decode_class, prefill_class};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -150,7 +150,7 @@ pub fn held_out_rates(text: &str) -> HeldOutRates {
     let line = |line: &str| {
         let mut cells = line.split(',');
         let (id, law) = (cells.next()?, cells.next()?);
-        let law = Which::ALL.iter().find(|w| w.name() == law)?.name();
+        let law = LawKind::ALL.iter().find(|w| w.name() == law)?.name();
         let rates = [cells.next()?.parse().ok()?, cells.next()?.parse().ok()?];
         Some(((id.to_owned(), law), rates))
     };
@@ -265,7 +265,7 @@ struct Rates<'r, 'a> {
 }
 
 impl Rates<'_, '_> {
-    fn held(&self, which: Which) -> Option<f64> {
+    fn held(&self, which: LawKind) -> Option<f64> {
         let [owner, chip] = *self.held_out.get(&(self.observed.row.id.clone(), which.name()))?;
         match self.basis {
             Basis::Shipped => None,
@@ -275,12 +275,12 @@ impl Rates<'_, '_> {
     }
 
     /// Factor on the width of the interval for the chip.
-    fn chip_width(&self, which: Which, class: &str) -> f64 {
+    fn chip_width(&self, which: LawKind, class: &str) -> f64 {
         let c = self.tools.coefficients;
         if self.basis == Basis::ChipLeftOut {
             return c.file().unseen_chip.of(which.name());
         }
-        let width = |t: &Target| c.chip_width(which.name(), t, class);
+        let width = |t: &Silicon| c.chip_width(which.name(), t, class);
         self.observed.targets.iter().map(width).fold(1.0, f64::max)
     }
 
@@ -288,7 +288,7 @@ impl Rates<'_, '_> {
         let measured = self.observed.decode_rate()?;
         let c = self.tools.coefficients;
         let f = self.data.features_of(self.observed);
-        let which = if self.observed.program.runs_gguf() { Which::Gguf } else { Which::Mlx };
+        let which = if self.observed.program.runs_gguf() { LawKind::Gguf } else { LawKind::Mlx };
         let predicted = self.held(which).unwrap_or_else(|| self.observed.predicted_decode(c, f));
         let class = decode_class(self.observed.program, f.weight_bytes_per_step(), f.has_experts());
         let width = self.chip_width(which, class)
@@ -303,12 +303,12 @@ impl Rates<'_, '_> {
         let c = self.tools.coefficients;
         let f = self.data.features_of(self.observed);
         let prompt = self.observed.prompt()?;
-        let predicted = match self.held(Which::Prefill) {
+        let predicted = match self.held(LawKind::Prefill) {
             Some(rate) => rate,
             None => self.observed.predicted_prefill(c, f)?,
         };
         let class = prefill_class(self.observed.targets.iter().any(|t| t.matrix_units));
-        let width = self.chip_width(Which::Prefill, class)
+        let width = self.chip_width(LawKind::Prefill, class)
             * c.prompt_width(prompt.tokens)
             * c.architecture_width(&self.observed.architecture);
         let band = c.prefill_band(class).widened(width);
@@ -421,7 +421,7 @@ impl<'a> Peaks<'a> {
 
     fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
         let joined = join(row, self.tools.models, chips).ok()?;
-        let Weights::Mlx(scheme) = joined.weights else { return None };
+        let MeasuredFormat::Mlx(scheme) = joined.weights else { return None };
         let chip = *joined.chips.first()?;
         let request = Request {
             context_tokens: row.prompt_tokens.max(row.context_tokens)?.max(1),

@@ -3,11 +3,11 @@
 //! The file holds one JSON object a line. A line is written in one call, and lines that cannot be read are left out, so
 //! that an interrupted run loses nothing but the row it was at.
 
-use crate::calibration::Machine;
+use crate::calibration::Host;
 use crate::data_dir;
 use crate::engine::stats::{median, quantile};
+use crate::estimate::Fidelity;
 use crate::files;
-use crate::predict::Fidelity;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -40,7 +40,7 @@ pub struct Comparison {
     /// Seconds since 1970.
     pub unix_s: u64,
     /// The machine.
-    pub machine: Machine,
+    pub machine: Host,
     /// Version of MLX.
     pub mlx: String,
     /// Clock of the measurement.
@@ -256,7 +256,7 @@ pub fn parse(text: &str) -> (Vec<Comparison>, usize) {
 
 /// How good decode predictions of a fidelity were on a machine, by the user's file; `None` without any.
 #[must_use]
-pub fn here(machine: &Machine, fidelity: Fidelity, metric: Metric) -> Option<Quality> {
+pub fn here(machine: &Host, fidelity: Fidelity, metric: Metric) -> Option<Quality> {
     let (rows, _) = read(&file()?).ok()?;
     let fits =
         |r: &&Comparison| r.machine == *machine && r.fidelity == fidelity && r.metric == metric;
@@ -272,7 +272,7 @@ mod tests {
         Comparison {
             version: VERSION,
             unix_s: 1_800_000_000,
-            machine: Machine {
+            machine: Host {
                 system: "linux".to_owned(),
                 chip: "x86_64".to_owned(),
                 gpu_cores: None,

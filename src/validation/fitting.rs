@@ -7,7 +7,7 @@ use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile, PerLaw};
 use crate::roofline::decode::{self, DecodeLaw};
 use crate::roofline::fit::{Law, Observation, Regression, Solution};
 use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
-use crate::roofline::parameters::{Fit, Parameter, Spec};
+use crate::roofline::parameters::{LawFit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ const SIGMA: f64 = 0.15;
 
 /// Which law a row is fitted with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Which {
+pub enum LawKind {
     /// Decode with MLX.
     Mlx,
     /// Decode of GGUF files.
@@ -27,7 +27,7 @@ pub enum Which {
     Prefill,
 }
 
-impl Which {
+impl LawKind {
     /// All laws.
     pub const ALL: [Self; 3] = [Self::Mlx, Self::Gguf, Self::Prefill];
 
@@ -48,7 +48,7 @@ pub struct HeldOut {
     /// Id of the row.
     pub id: String,
     /// The law.
-    pub which: Which,
+    pub which: LawKind,
     /// Rate predicted without the rows of the same owner.
     pub owner_out: f64,
     /// Rate predicted without the rows of the same chip.
@@ -58,7 +58,7 @@ pub struct HeldOut {
 /// The rows of one law.
 pub struct Problem<'d, 'a> {
     data: &'d Dataset<'a>,
-    which: Which,
+    which: LawKind,
     /// Rows of the data set, in its order.
     pub rows: Vec<&'d Observed<'a>>,
     /// Measured times and weights.
@@ -69,14 +69,14 @@ pub struct Problem<'d, 'a> {
 impl Law for Problem<'_, '_> {
     fn log_times(&self, values: &[f64], rows: &[usize]) -> Vec<f64> {
         let predict: Box<dyn Fn(usize) -> f64> = match self.which {
-            Which::Prefill => match PrefillLaw::new(values.to_vec()) {
+            LawKind::Prefill => match PrefillLaw::new(values.to_vec()) {
                 Some(law) => Box::new(move |i| {
                     let row = self.rows[i];
                     row.log_prefill(&law, self.data.features_of(row)).unwrap_or(f64::NAN)
                 }),
                 None => Box::new(|_| f64::NAN),
             },
-            Which::Mlx | Which::Gguf => match DecodeLaw::new(values.to_vec()) {
+            LawKind::Mlx | LawKind::Gguf => match DecodeLaw::new(values.to_vec()) {
                 Some(law) => Box::new(move |i| {
                     let row = self.rows[i];
                     row.log_step(&law, self.data.features_of(row))
@@ -91,11 +91,11 @@ impl Law for Problem<'_, '_> {
 impl<'d, 'a> Problem<'d, 'a> {
     /// The rows that a law is fitted on. `mlx` is the fit of MLX decode, which the law of GGUF decode builds on.
     #[must_use]
-    pub fn new(data: &'d Dataset<'a>, which: Which, mlx: Option<&[f64]>) -> Self {
+    pub fn new(data: &'d Dataset<'a>, which: LawKind, mlx: Option<&[f64]>) -> Self {
         let rate = |row: &Observed<'_>| match which {
-            Which::Prefill => row.prefill_rate(),
-            Which::Mlx => row.decode_rate().filter(|_| !row.program.runs_gguf()),
-            Which::Gguf => row.decode_rate().filter(|_| row.program.runs_gguf()),
+            LawKind::Prefill => row.prefill_rate(),
+            LawKind::Mlx => row.decode_rate().filter(|_| !row.program.runs_gguf()),
+            LawKind::Gguf => row.decode_rate().filter(|_| row.program.runs_gguf()),
         };
         let rated: Vec<(&Observed<'_>, f64)> =
             data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();
@@ -107,10 +107,10 @@ impl<'d, 'a> Problem<'d, 'a> {
             .map(|((_, rate), share)| Observation { log_time: -rate.ln(), weight: share })
             .collect();
         let specs = match (which, mlx) {
-            (Which::Prefill, _) => prefill::SPECS.to_vec(),
-            (Which::Gguf, Some(mlx)) => decode::shared(mlx),
-            (Which::Gguf, None) => decode::GGUF.to_vec(),
-            (Which::Mlx, _) => decode::MLX.to_vec(),
+            (LawKind::Prefill, _) => prefill::SPECS.to_vec(),
+            (LawKind::Gguf, Some(mlx)) => decode::shared(mlx),
+            (LawKind::Gguf, None) => decode::GGUF.to_vec(),
+            (LawKind::Mlx, _) => decode::MLX.to_vec(),
         };
         Self { data, which, rows, observations, specs }
     }
@@ -157,7 +157,7 @@ impl<'d, 'a> Problem<'d, 'a> {
             .collect()
     }
 
-    fn described(&self, solution: &Solution) -> Fit {
+    fn described(&self, solution: &Solution) -> LawFit {
         let clusters = |rows: &[usize]| {
             let names = rows.iter().map(|&i| (self.rows[i].row.owner(), &self.rows[i].chip));
             names.collect::<BTreeSet<_>>().len() as u32
@@ -177,7 +177,7 @@ impl<'d, 'a> Problem<'d, 'a> {
         let distinct = |name: &dyn Fn(&Observed<'_>) -> String| {
             self.rows.iter().map(|r| name(r)).collect::<BTreeSet<_>>().len() as u32
         };
-        Fit {
+        LawFit {
             rows: self.rows.len() as u32,
             configurations: distinct(&|r| r.configuration.clone()),
             owners: distinct(&|r| r.row.owner().to_owned()),
@@ -220,7 +220,7 @@ impl<'d, 'a> Problem<'d, 'a> {
     fn class(&self, row: &Observed<'_>) -> &'static str {
         let f = self.data.features_of(row);
         match self.which {
-            Which::Prefill => {
+            LawKind::Prefill => {
                 let matrix_units = row.targets.iter().any(|t| t.matrix_units);
                 prefill_class(matrix_units)
             }
@@ -317,7 +317,7 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
     let mut mlx: Option<Vec<f64>> = None;
     let mut architectures: BTreeSet<String> = BTreeSet::new();
     let (mut deepest, mut longest) = (0, 0);
-    for which in Which::ALL {
+    for which in LawKind::ALL {
         let problem = Problem::new(data, which, mlx.as_deref());
         let solution = problem.regression().solve(&problem.observations);
         let held = problem.cross_validate();
@@ -329,14 +329,14 @@ pub fn fit_all(data: &Dataset<'_>, measurements_hash: String) -> (CoefficientsFi
         for row in &problem.rows {
             architectures.insert(row.architecture.clone());
             match which {
-                Which::Prefill => {
+                LawKind::Prefill => {
                     longest = longest.max(row.prompt().map_or(0, |p| p.tokens as u32))
                 }
                 _ => deepest = deepest.max(row.step().tokens as u32),
             }
         }
         held_out.extend(held);
-        if which == Which::Mlx {
+        if which == LawKind::Mlx {
             // Later fits build on what the file holds.
             mlx = fits.last().map(|f| f.parameters.iter().map(|p| p.value).collect());
         }

@@ -15,14 +15,14 @@ pub struct Joined<'a> {
     /// Catalogue id of the model.
     pub model: &'a str,
     /// Format of the weights.
-    pub weights: Weights,
+    pub weights: MeasuredFormat,
     /// Bins that the machine may have been.
     pub chips: Vec<&'a Chip>,
 }
 
 /// Format of the weights of a measured model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Weights {
+pub enum MeasuredFormat {
     /// A conversion of mlx-lm.
     Mlx(Scheme),
     /// A GGUF file.
@@ -90,13 +90,13 @@ pub fn join<'a>(
 
 /// The format that a name of the file's vocabulary means, where it tells the size.
 #[must_use]
-pub fn weights(quant: &str) -> Option<Weights> {
+pub fn weights(quant: &str) -> Option<MeasuredFormat> {
     if let Some(name) = quant.strip_prefix("gguf-") {
-        return name.parse().ok().map(Weights::Gguf);
+        return name.parse().ok().map(MeasuredFormat::Gguf);
     }
     let named = matches!(quant, "bf16" | "fp16" | "mxfp4" | "nvfp4" | "mxfp8" | "mxfp4-q8");
     if named || quant.starts_with("affine-") {
-        return quant.parse().ok().map(Weights::Mlx);
+        return quant.parse().ok().map(MeasuredFormat::Mlx);
     }
     None
 }

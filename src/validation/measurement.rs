@@ -14,7 +14,7 @@ pub enum EngineKind {
     Ollama,
 }
 
-impl From<EngineKind> for crate::predict::Engine {
+impl From<EngineKind> for crate::estimate::Engine {
     fn from(kind: EngineKind) -> Self {
         match kind {
             EngineKind::Mlx => Self::Mlx,

@@ -10,6 +10,7 @@ mod predict;
 mod profile;
 mod recommend;
 mod report;
+mod snapshots;
 mod streams;
 
 use assert_cmd::Command;

@@ -2,7 +2,7 @@
 
 use super::{json, run};
 use mlxplan::calibration::profile::{Conditions, Stopping, VERSION};
-use mlxplan::calibration::{Fit, Machine, Point, Profile, decode_work, prefill_work};
+use mlxplan::calibration::{Host, KernelFit, Profile, TimedKernel, decode_work, prefill_work};
 use mlxplan::graph::Graph;
 use mlxplan::model::{Config, DType};
 use std::collections::BTreeMap;
@@ -26,9 +26,9 @@ fn stored(folder: &Path) -> PathBuf {
                 row[i] = 1e6;
             }
             let seconds = if i > 0 { 4e-6 } else { 2e-6 };
-            Point { counts: row, seconds, error: 2e-8, n: 9 }
+            TimedKernel { counts: row, seconds, error: 2e-8, n: 9 }
         };
-        let fit = Fit::of((0..counts.len()).map(point).collect()).expect("a fit");
+        let fit = KernelFit::of((0..counts.len()).map(point).collect()).expect("a fit");
         classes.insert(class.to_string(), fit);
     }
     let profile = Profile {
@@ -37,7 +37,7 @@ fn stored(folder: &Path) -> PathBuf {
         duration_s: 50.0,
         quick: false,
         mlx: "0.32.2".to_owned(),
-        machine: Machine {
+        machine: Host {
             system: "macos".to_owned(),
             chip: "Apple M4 Max".to_owned(),
             gpu_cores: Some(40),

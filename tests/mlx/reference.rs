@@ -1,10 +1,10 @@
 //! mlx-lm in a subprocess, and the real model that both run.
 
 use mlxplan::data_dir::DataDirs;
+use mlxplan::estimate::{Sources, Subject};
 use mlxplan::model::Catalogue;
 use mlxplan::model::source::folder;
 use mlxplan::model::source::hub::HubOptions;
-use mlxplan::predict::{Sources, Subject};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

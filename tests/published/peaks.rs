@@ -1,13 +1,13 @@
 //! Simulated peaks against the peaks that mlx-lm printed on real Macs.
 
+use mlxplan::estimate::{Request, gpu, memory};
 use mlxplan::graph::Graph;
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::catalogue::Catalogue;
-use mlxplan::predict::{Request, gpu, memory};
 use mlxplan::units::Bytes;
-use mlxplan::validation::join::{Joined, Weights, join};
+use mlxplan::validation::join::{Joined, MeasuredFormat, join};
 use mlxplan::validation::measurement::{Engine, Measurement, Trust, read};
 use std::collections::HashMap;
 
@@ -33,7 +33,7 @@ fn request(row: &Measurement) -> Option<Request> {
 }
 
 fn simulate(row: &Joined<'_>, models: &Catalogue, chips: &Chips) -> Option<u64> {
-    let Weights::Mlx(scheme) = row.weights else { return None };
+    let MeasuredFormat::Mlx(scheme) = row.weights else { return None };
     let entry = models.get(row.model)?.entry().expect("a good catalogue");
     let graph = Graph::quantised(&entry.config, scheme).ok()?;
     let memory = row.row.memory_gib.unwrap_or(64);

@@ -3,6 +3,7 @@
 mod apt;
 mod check_macos;
 mod docs;
+mod figures;
 mod fit;
 mod project;
 mod run;
@@ -12,6 +13,7 @@ mod test;
 use anyhow::Result;
 use clap::Parser;
 use project::Project;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Developer tasks of mlxplan
@@ -40,6 +42,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Compare the figures of two builds of mlxplan over twenty models; fails when one differs
+    Figures {
+        /// The program as it was
+        base: PathBuf,
+        /// The program as it is
+        new: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +71,7 @@ fn run_task(task: Task) -> Result<()> {
         Task::Docs => docs::run(&project),
         Task::CheckMacos => check_macos::run(&project),
         Task::Fit { check } => fit::run(&project, check),
+        Task::Figures { base, new } => figures::run(&base, &new),
     }
 }
 

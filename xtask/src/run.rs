@@ -17,11 +17,11 @@ pub fn run(project: &Project, args: &[String]) -> Result<()> {
     std::process::exit(status.code().unwrap_or(1));
 }
 
-/// Builds mlxplan as releases have it: optimised, with MLX. Says where the program lies.
+/// Builds mlxplan as releases have it: the profile `dist`, with MLX. Says where the program lies.
 pub fn build(project: &Project) -> Result<()> {
     setup::libraries(project)?;
     let config = setup::cargo_arguments(project);
-    cmd!(project.shell, "cargo build {config...} --release --features mlx").run()?;
-    println!("{}", project.target.join("release/mlxplan").display());
+    cmd!(project.shell, "cargo build {config...} --profile dist --features mlx").run()?;
+    println!("{}", project.target.join("dist/mlxplan").display());
     Ok(())
 }

@@ -3,10 +3,10 @@
 use super::plan::{Needs, Plan, Resident};
 use super::requirement::Requirement;
 use crate::advise::planner::{Figures, Planner};
+use crate::estimate::memory::Memory;
+use crate::estimate::{Outcome, PredictError, Request};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
-use crate::predict::memory::Memory;
-use crate::predict::{Outcome, PredictError, Request};
 use crate::roofline::Coefficients;
 
 /// A workload reduced to what is judged.

@@ -12,9 +12,9 @@ pub use remedy::{Remedy, RemedyError};
 pub use requirement::{Kind, Requirement};
 
 use crate::advise::offers::Offer;
+use crate::estimate::Outcome;
 use crate::hardware::catalogue::Catalogue;
 use crate::hardware::machine::Machine;
-use crate::predict::Outcome;
 use crate::roofline::Coefficients;
 use rayon::prelude::*;
 

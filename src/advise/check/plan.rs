@@ -1,11 +1,11 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
+use crate::estimate::memory::default_reserve;
+use crate::estimate::{Request, Subject};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{Entry, Field, Source, whole};
 use crate::hardware::machine::Machine;
-use crate::predict::memory::default_reserve;
-use crate::predict::{Request, Subject};
 use crate::units::Bytes;
 use serde::Serialize;
 use toml::de::DeValue;

@@ -3,10 +3,10 @@
 use super::judge::Case;
 use crate::advise::planner::Figures;
 use crate::advise::purchase::of_memory;
+use crate::estimate::chance;
+use crate::estimate::memory::{Limit, LimitKind, Memory};
+use crate::estimate::{Outcome, Spread};
 use crate::hardware::machine::Machine;
-use crate::predict::chance;
-use crate::predict::memory::{Limit, LimitKind, Memory};
-use crate::predict::{Outcome, Spread};
 use crate::units::Bytes;
 use serde::Serialize;
 

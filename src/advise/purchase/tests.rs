@@ -1,8 +1,8 @@
 use super::*;
 use crate::data_dir::DataDirs;
+use crate::estimate::Request;
 use crate::graph::Graph;
 use crate::model::catalogue::Catalogue as Models;
-use crate::predict::Request;
 use crate::roofline::Coefficients;
 use proptest::prelude::*;
 use std::sync::LazyLock;

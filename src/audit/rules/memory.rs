@@ -2,7 +2,7 @@
 
 use crate::audit::claim::{ContextClaim, MemoryMetric, Workload};
 use crate::audit::{Case, Claim, Facts, Judged, Rule, Severity};
-use crate::predict::Engine;
+use crate::estimate::Engine;
 use crate::units::Bytes;
 
 /// A figure may be rounded, and a runtime may count a little less than the files hold.

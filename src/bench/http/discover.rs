@@ -3,8 +3,8 @@
 use super::client::Client;
 use super::error::{HttpError, shorten};
 use crate::bench::generation::Generation;
+use crate::estimate::Engine;
 use crate::model::names::key;
-use crate::predict::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

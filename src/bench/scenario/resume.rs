@@ -66,13 +66,7 @@ fn summaries(run: &Run<'_>, lengths: &[u32]) -> Vec<Resume> {
 }
 
 /// Both turns of one conversation; `None` when the run is to end.
-fn turns(
-    run: &mut Run<'_>,
-    who: usize,
-    tokens: u32,
-    round: u32,
-    filler: &Lengths,
-) -> Option<()> {
+fn turns(run: &mut Run<'_>, who: usize, tokens: u32, round: u32, filler: &Lengths) -> Option<()> {
     let [first, second] = names(tokens);
     let text = run.prompts.long(filler.words(tokens));
     let opening = run.prompt(text);

@@ -53,10 +53,11 @@ pub fn soak(run: &mut Run<'_>, length: Length) -> Vec<Soak> {
     let begun = run.trials.len();
     let mut round = 0;
     loop {
-        let over = run.stop.requested() || match length {
-            Length::Turns(n) => round >= n,
-            Length::Time(time) => begin.elapsed() >= time,
-        };
+        let over = run.stop.requested()
+            || match length {
+                Length::Turns(n) => round >= n,
+                Length::Time(time) => begin.elapsed() >= time,
+            };
         if over {
             break;
         }

@@ -10,10 +10,10 @@ use crate::cli::plan_args::CompareArgs;
 use crate::cli::predict::request_json;
 use crate::cli::recommend::{run_text, short};
 use crate::cli::{Context, Verdict};
+use crate::estimate::memory::{Fits, MaxContext, Verdict as Memory};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::predict::memory::{Fits, MaxContext, Verdict as Memory};
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Seconds, TokensPerSecond};
@@ -103,7 +103,7 @@ pub(super) fn run(
     let best = worst.min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
-        Verdict::No => 2,
+        Verdict::No | Verdict::Interrupted => 2,
     });
     Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
 }

@@ -4,13 +4,13 @@ use super::{MACS, Wanted, format_name, gb, mac_json, macs_table, run_text, short
 use crate::advise::{Candidate, macs_for};
 use crate::cli::predict::request_json;
 use crate::cli::{Context, Verdict};
+use crate::estimate::{Settings, Subject};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::peak;
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
-use crate::predict::{Settings, Subject};
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use anyhow::Result;

@@ -7,12 +7,12 @@ use crate::cli::Context;
 use crate::cli::plan_args::Plot;
 use crate::cli::published;
 use crate::cli::recommend::{format_name, short};
+use crate::estimate::memory::budget;
+use crate::estimate::{Request, gpu};
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
-use crate::predict::memory::budget;
-use crate::predict::{Request, gpu};
 use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
-use crate::roofline::{Coefficients, Target};
+use crate::roofline::{Coefficients, Silicon};
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
@@ -169,7 +169,7 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
 /// Operations per second against operations per byte: what the machine allows, and what decode and prefill reach.
 fn roofline(case: &Case) -> Result<Chart> {
     let Some(machine) = case.machines.first() else { return Err(anyhow!("a Mac is needed")) };
-    let target = Target::of(machine);
+    let target = Silicon::of(machine);
     let ridge = target.peak_flops() / target.bandwidth;
     let roof: Vec<(f64, f64)> =
         [0.5, ridge, 1e5].map(|x| (x, (x * target.bandwidth).min(target.peak_flops()))).to_vec();

@@ -26,7 +26,7 @@ impl ChunkedKvCache {
     }
 
     /// `maybe_trim_front`: drops what is further back than the chunk size.
-    pub fn trim_front(&mut self, t: &mut Tape<'_>) {
+    pub fn trim_front(&mut self, t: &Tape<'_>) {
         let valid = self.offset - self.start;
         let (Some(k), Some(v)) = (self.keys, self.values) else {
             return;
@@ -40,7 +40,7 @@ impl ChunkedKvCache {
         }
     }
 
-    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
         let new = t.dim(keys, 2);
         let used = self.offset - self.start;
         let capacity = self.keys.map(|s| s.shape.dim(2));

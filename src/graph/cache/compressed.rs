@@ -70,7 +70,7 @@ impl CompressedCache {
     }
 
     /// Appends rows to the window, keeps its last rows and returns all.
-    pub fn update_window(&mut self, t: &mut Tape<'_>, rows: Var) -> Var {
+    pub fn update_window(&mut self, t: &Tape<'_>, rows: Var) -> Var {
         let window = append(t, self.var(0), rows);
         let kept = t.last(window, 1, self.spec.window.unwrap_or(u32::MAX));
         self.set(t, 0, kept);
@@ -90,7 +90,7 @@ impl CompressedCache {
     }
 
     /// Appends rows of closed groups to array `i` and returns all.
-    pub fn close(&mut self, t: &mut Tape<'_>, i: usize, rows: Var) -> Var {
+    pub fn close(&mut self, t: &Tape<'_>, i: usize, rows: Var) -> Var {
         let all = append(t, self.closed(i), rows);
         self.set(t, self.closed_slot(i), all);
         all
@@ -132,7 +132,7 @@ impl CompressedCache {
     }
 }
 
-fn append(t: &mut Tape<'_>, old: Option<Var>, new: Var) -> Var {
+fn append(t: &Tape<'_>, old: Option<Var>, new: Var) -> Var {
     match old {
         None => new,
         Some(old) => t.concat(&[old, new], 1),

@@ -30,7 +30,7 @@ pub(super) fn growth(capacity: Option<u32>, used: u32, new: u32) -> Option<Growt
 }
 
 /// The buffer after `growth`, recorded on the tape.
-pub(super) fn grown(t: &mut Tape<'_>, old: Option<Slot>, like: Var, growth: &Growth) -> Var {
+pub(super) fn grown(t: &Tape<'_>, old: Option<Slot>, like: Var, growth: &Growth) -> Var {
     let shape = t.shape(like).with(2, growth.append);
     let dtype = t.dtype(like);
     let zeros = t.full(shape, 0.0, dtype);
@@ -48,7 +48,7 @@ impl KvCache {
         self.keys.map(|s| s.shape.dim(2))
     }
 
-    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
         let new = t.dim(keys, 2);
         let start = self.offset;
         let (mut k, mut v) = match growth(self.capacity(), start, new) {

@@ -4,7 +4,7 @@ use crate::graph::op::Binary;
 use crate::graph::tape::{Mask, Tape, Var};
 
 /// `create_attention_mask` for a cache that has no mask of its own.
-pub fn plain_mask(t: &mut Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+pub fn plain_mask(t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
     if n == 1 {
         Mask::None
     } else if as_array || window.is_some_and(|w| n > w) {
@@ -16,7 +16,7 @@ pub fn plain_mask(t: &mut Tape<'_>, n: u32, window: Option<u32>, as_array: bool)
 
 /// The mask of a cache that holds `offset` tokens.
 pub(super) fn offset_mask(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     n: u32,
     offset: u32,
     window: Option<u32>,
@@ -32,11 +32,11 @@ pub(super) fn offset_mask(
 }
 
 /// `create_causal_mask`: `[n, offset + n]`, true where a query may see a key.
-pub fn causal_mask(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
+pub fn causal_mask(t: &Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
     t.scores(|t| causal_mask_steps(t, n, offset, window))
 }
 
-fn causal_mask_steps(t: &mut Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
+fn causal_mask_steps(t: &Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
     let keys = t.arange(0, offset.saturating_add(n));
     let queries = if offset > 0 { t.arange(offset, offset.saturating_add(n)) } else { keys };
     let queries = t.expand_dims(queries, &[1]);

@@ -108,7 +108,7 @@ pub enum KvArray {
 
 impl KvArray {
     /// The plain array; records a failure for a quantised one, which the calling family cannot read.
-    pub fn dense(self, t: &mut Tape<'_>) -> Var {
+    pub fn dense(self, t: &Tape<'_>) -> Var {
         match self {
             Self::Dense(v) => v,
             Self::Packed(_) => t.fail("this model's attention cannot read a quantised KV cache"),
@@ -197,7 +197,7 @@ impl Cache {
     }
 
     /// Drops what a chunked cache no longer needs, before a call.
-    pub fn trim_front(&mut self, t: &mut Tape<'_>) {
+    pub fn trim_front(&mut self, t: &Tape<'_>) {
         if let Self::Chunked(c) = self {
             c.trim_front(t);
         }
@@ -252,7 +252,7 @@ impl Cache {
 
     /// `update_and_fetch`: stores new keys and values `[batch, heads, tokens, width]` and returns all that
     /// attention reads.
-    pub fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
+    pub fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
         match self {
             Self::Kv(c) => dense(c.update(t, keys, values)),
             Self::Quantised(c) => {
@@ -266,7 +266,7 @@ impl Cache {
     }
 
     /// `keys_and_values`: all stored keys and values, as attention reads them.
-    pub fn keys_and_values(&self, t: &mut Tape<'_>) -> (KvArray, KvArray) {
+    pub fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
         let (slots, offset) = match self {
             Self::Kv(c) => ((c.keys, c.values), c.offset),
             Self::Rotating(c) => ((c.keys, c.values), c.offset),
@@ -300,7 +300,7 @@ impl Cache {
     }
 
     /// Replaces the buffers of keys and values of a `KVCache`.
-    pub fn store(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) {
+    pub fn store(&mut self, t: &Tape<'_>, keys: Var, values: Var) {
         match self {
             Self::Kv(c) => {
                 c.keys = Some(Slot::of(t, keys));
@@ -322,7 +322,7 @@ impl Cache {
     }
 
     /// Sets state `i` of an `ArraysCache`.
-    pub fn set_state(&mut self, t: &mut Tape<'_>, i: usize, value: Var) {
+    pub fn set_state(&mut self, t: &Tape<'_>, i: usize, value: Var) {
         let slot = Slot::of(t, value);
         match self {
             Self::Arrays(c) if i < c.slots.len() => c.slots[i] = Some(slot),
@@ -360,7 +360,7 @@ impl Cache {
     }
 
     /// `create_attention_mask` of `mlx_lm/models/base.py` for `n` new tokens.
-    pub fn mask(&self, t: &mut Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    pub fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
         match self {
             Self::Kv(c) => offset_mask(t, n, c.offset, window, as_array),
             Self::Quantised(c) => offset_mask(t, n, c.offset, window, as_array),
@@ -406,7 +406,7 @@ impl Cache {
     }
 }
 
-fn nothing(t: &mut Tape<'_>) -> (KvArray, KvArray) {
+fn nothing(t: &Tape<'_>) -> (KvArray, KvArray) {
     let failed = t.fail("this cache holds no keys and values");
     dense((failed, failed))
 }
@@ -429,7 +429,7 @@ impl KvQuantisation {
 }
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
-pub(super) fn quantise(caches: &mut [Cache], t: &mut Tape<'_>, q: KvQuantisation, gap: Gap) {
+pub(super) fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, gap: Gap) {
     for (i, cache) in caches.iter_mut().enumerate() {
         if gap.skips_cache(i) {
             continue;
@@ -462,7 +462,7 @@ fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {
 }
 
 /// Gives every stored array of the layers that are run a value on the tape.
-pub(super) fn enter(caches: &mut [Cache], t: &mut Tape<'_>, gap: Gap) {
+pub(super) fn enter(caches: &mut [Cache], t: &Tape<'_>, gap: Gap) {
     let mut number = 0;
     for (i, cache) in caches.iter_mut().enumerate() {
         for slot in cache.slots_mut() {

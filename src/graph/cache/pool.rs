@@ -40,7 +40,7 @@ impl PoolCache {
     /// groups that are full now and the position of the first of them, or `None`.
     pub fn accumulate(
         &mut self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         new: [Var; 2],
         offset: u32,
     ) -> Option<([Var; 2], u32)> {
@@ -83,14 +83,14 @@ impl PoolCache {
         (usable > 0).then(|| (ready, offset.saturating_sub(before)))
     }
 
-    fn write(&mut self, t: &mut Tape<'_>, i: usize, rows: Var, at: u32) {
+    fn write(&mut self, t: &Tape<'_>, i: usize, rows: Var, at: u32) {
         let buffer = self.var(i).unwrap_or(rows);
         let buffer = t.slice_update(buffer, rows, 1, at);
         self.set(t, i, buffer);
     }
 
     /// Appends pooled rows, if there are new ones, and returns all.
-    pub fn append(&mut self, t: &mut Tape<'_>, rows: Option<Var>) -> Option<Var> {
+    pub fn append(&mut self, t: &Tape<'_>, rows: Option<Var>) -> Option<Var> {
         let all = match (self.var(2), rows) {
             (old, None) => return old,
             (None, Some(new)) => new,

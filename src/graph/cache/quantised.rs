@@ -16,7 +16,7 @@ pub struct QuantisedKvCache {
 
 impl QuantisedKvCache {
     /// `KVCache.to_quantized`: packs the whole buffers of a cache.
-    pub fn from_kv(t: &mut Tape<'_>, cache: &KvCache, packing: Packing) -> Self {
+    pub fn from_kv(t: &Tape<'_>, cache: &KvCache, packing: Packing) -> Self {
         let mut arrays = [None; 6];
         for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
             if let Some(s) = slot {
@@ -45,7 +45,7 @@ impl QuantisedKvCache {
         self.arrays[0].map(|s| s.shape.dim(2))
     }
 
-    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Packed, Packed) {
+    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Packed, Packed) {
         let new = t.dim(keys, 2);
         let start = self.offset;
         if let Some(g) = growth(self.capacity(), start, new) {
@@ -58,12 +58,12 @@ impl QuantisedKvCache {
     }
 
     /// All stored keys and values.
-    pub(super) fn stored(&self, t: &mut Tape<'_>) -> Option<(Packed, Packed)> {
-        let mut read = |i: usize| {
+    pub(super) fn stored(&self, t: &Tape<'_>) -> Option<(Packed, Packed)> {
+        let read = |i: usize| {
             let slot = self.arrays.get(i).copied().flatten()?;
             Some(t.slice(slot.var, 2, 0, self.offset))
         };
-        let mut packed = |first: usize| {
+        let packed = |first: usize| {
             Some(Packed {
                 weight: read(first)?,
                 scales: read(first + 1)?,
@@ -74,7 +74,7 @@ impl QuantisedKvCache {
         Some((packed(0)?, packed(3)?))
     }
 
-    fn grow(&mut self, t: &mut Tape<'_>, g: &Growth) {
+    fn grow(&mut self, t: &Tape<'_>, g: &Growth) {
         for slot in self.arrays.iter_mut().flatten() {
             let kept = t.slice(slot.var, 2, 0, g.keep);
             let zeros = t.full(slot.shape.with(2, g.append), 0.0, slot.dtype);
@@ -83,7 +83,7 @@ impl QuantisedKvCache {
         }
     }
 
-    fn write(&mut self, t: &mut Tape<'_>, first: usize, new: Var, start: u32) -> Packed {
+    fn write(&mut self, t: &Tape<'_>, first: usize, new: Var, start: u32) -> Packed {
         let packed = t.quantize(new, self.packing);
         let parts = [Some(packed.weight), Some(packed.scales), packed.biases];
         let mut read = [packed.weight; 3];

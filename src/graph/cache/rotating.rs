@@ -31,7 +31,7 @@ impl RotatingKvCache {
         self.keys.map_or(0, |s| s.shape.dim(2))
     }
 
-    pub(super) fn update(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
         if t.dim(keys, 2) == 1 {
             self.update_in_place(t, keys, values)
         } else {
@@ -40,7 +40,7 @@ impl RotatingKvCache {
     }
 
     /// `_update_concat`, for prompts.
-    fn append(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    fn append(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
         let new = t.dim(keys, 2);
         let (k, v) = match (self.keys, self.values) {
             (Some(k), Some(v)) => {
@@ -59,7 +59,7 @@ impl RotatingKvCache {
         (k, v)
     }
 
-    fn temporal_order(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn temporal_order(&self, t: &Tape<'_>, x: Var) -> Var {
         let n = t.dim(x, 2);
         if self.index == n {
             x
@@ -73,7 +73,7 @@ impl RotatingKvCache {
         }
     }
 
-    fn trimmed(&self, t: &mut Tape<'_>, trim: u32, x: Var, append: Option<Var>) -> Var {
+    fn trimmed(&self, t: &Tape<'_>, trim: u32, x: Var, append: Option<Var>) -> Var {
         let mut parts = if trim > 0 {
             let n = t.dim(x, 2);
             vec![t.slice(x, 2, 0, self.keep), t.slice(x, 2, trim + self.keep, n)]
@@ -85,7 +85,7 @@ impl RotatingKvCache {
     }
 
     /// `_update_in_place`, for single tokens.
-    fn update_in_place(&mut self, t: &mut Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    fn update_in_place(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
         let before = self.offset;
         let stored = self.stored();
         let (mut k, mut v) = (self.keys.map(|s| s.var), self.values.map(|s| s.var));
@@ -118,13 +118,7 @@ impl RotatingKvCache {
         }
     }
 
-    pub(super) fn mask(
-        &self,
-        t: &mut Tape<'_>,
-        n: u32,
-        window: Option<u32>,
-        as_array: bool,
-    ) -> Mask {
+    pub(super) fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
         if n > 1 {
             let window = window.unwrap_or(self.max_size);
             let offset = self.offset.min(self.max_size.saturating_sub(1));
@@ -181,7 +175,7 @@ impl RotatingKvCache {
     }
 }
 
-fn appended(t: &mut Tape<'_>, old: Option<Var>, like: Var, room: u32) -> Var {
+fn appended(t: &Tape<'_>, old: Option<Var>, like: Var, room: u32) -> Var {
     let shape = t.shape(like).with(2, room);
     let dtype = t.dtype(like);
     let zeros = t.full(shape, 0.0, dtype);

@@ -3,16 +3,7 @@
 //!
 //! mlx-lm 0.32.2 cannot quantise its fused projection.
 
-use super::attention::{Heads, Projections, attend_cached};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, Norm};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("hidden_dim")?;
@@ -22,7 +13,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("num_heads", "a divisor of hidden_dim"));
     }
     let vocabulary = c.positive("vocab_size")?;
-    let all = super::common::layer_count(
+    let all = crate::graph::parts::common::layer_count(
         &c.clone().with("num_hidden_layers", c.positive("num_layers")?),
     )?;
     let reusing = c.dim("num_kv_reuse_layers")?;
@@ -118,7 +109,7 @@ impl Layer {
         }
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let y = match &self.kv {
             KvSource::Own(own) => self.attend(t, r, mask, own, cache),
@@ -135,7 +126,7 @@ impl Layer {
         (self.heads.dim as f64).powf(-0.5)
     }
 
-    fn attend(&self, t: &mut Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
+    fn attend(&self, t: &Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
         let Heads { query, kv, .. } = self.heads;
         let [q, k, v] = own.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -149,7 +140,7 @@ impl Layer {
     }
 
     /// Attention to keys and values that the cache of an earlier layer holds, the new tokens included.
-    fn attend_again(&self, t: &mut Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
+    fn attend_again(&self, t: &Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
         let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
         let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
@@ -163,7 +154,7 @@ impl Layer {
 }
 
 /// `x` rounded to 8-bit integers times a scale.
-fn rounded(t: &mut Tape<'_>, x: Var, scale: ModuleId) -> Var {
+fn rounded(t: &Tape<'_>, x: Var, scale: ModuleId) -> Var {
     let scale = t.weight(scale);
     let dtype = t.dtype(x);
     let [y] = t.compiled(|t| {
@@ -185,7 +176,7 @@ struct Afm {
 }
 
 impl Network for Afm {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));

@@ -1,17 +1,8 @@
 //! Trinity (AFMoE): gated attention that rotates in window layers only, norms around both halves of a layer, sigmoid
 //! routing with shared experts.
 
-use super::attention::{Attention, Biases, Heads, NormPlace, OutputGate};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule};
-use super::outline::Outline;
-use super::routed::{Gate, RoutedMlp, experts_or};
-use super::sandwich::Sandwich;
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types"])?;

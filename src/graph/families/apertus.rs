@@ -1,14 +1,6 @@
 //! Apertus: norms over each query and key head, an ungated MLP with the xIELU activation.
 
-use super::attention::{Attention, Biases, NormPlace};
-use super::frame::{FeedForward, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
@@ -64,7 +56,7 @@ impl XieluMlp {
 }
 
 impl FeedForward for XieluMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.up.forward(t, x);
         let numbers = [self.alpha_p, self.alpha_n, self.beta, self.eps].map(|id| t.weight(id));
         let [y] = t.compiled(|t| [xielu(t, x, numbers)]);
@@ -72,7 +64,7 @@ impl FeedForward for XieluMlp {
     }
 }
 
-fn xielu(t: &mut Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
+fn xielu(t: &Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
     let positive = t.binary(Binary::Greater, x, 0i64);
     let alpha_p = activations::softplus(t, alpha_p);
     let square = t.unary(Unary::Square, x);

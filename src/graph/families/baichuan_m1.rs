@@ -1,16 +1,7 @@
 //! Baichuan-M1: one matrix for queries, keys and values; keys and values are mixed with those of the token before;
 //! some layers have a sliding window and their own number of heads.
 
-use super::attention::{Heads, Projections, attend_cached};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
@@ -81,7 +72,7 @@ struct MixedAttention {
 }
 
 impl Mixer for MixedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -105,7 +96,7 @@ impl Mixer for MixedAttention {
 struct Convolution(ModuleId);
 
 impl Convolution {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, last: Option<Var>) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, last: Option<Var>) -> Var {
         let shape = t.shape(x);
         let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
         let w = t.weight(self.0);

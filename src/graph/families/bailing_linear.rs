@@ -1,22 +1,10 @@
 //! Ling Linear (`bailing_moe_linear`) and the first Ling 2.5 (`bailing_hybrid`): lightning attention, a recurrence with a
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
-use super::attention::Heads;
 use super::bailing_moe::{AttentionSettings, MoeSettings, attention_bias, quant_override};
 use super::bailing_v3;
-use super::common::{GatedMlp, Head, head_dim};
-use super::frame::{FeedForward, Mixer};
-use super::lightning::{LightningAttention, LightningSettings, Recurrence};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use super::outline::Outline;
-use super::scores::{Divisor, Order, ScoreRouting};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::lightning::{LightningAttention, LightningSettings, Recurrence};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// `bailing_moe_linear`.
@@ -254,7 +242,7 @@ struct Hybrid {
 }
 
 impl Network for Hybrid {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let Some(global) = caches.get(self.first_global) else {

@@ -1,18 +1,7 @@
 //! Ling and Ring (Bailing MoE): fused attention, softmax or sigmoid routing in one compiled function, shared experts.
 
-use super::attention::Heads;
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::fused::{FusedAttention, Projections};
-use super::moe::{experts, weighted_sum};
-use super::outline::{Around, Outline};
-use super::routed::{Gate, Router};
-use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::fused::{FusedAttention, Projections};
+use crate::graph::parts::prelude::*;
 
 /// The modules around the layers of the Bailing models.
 pub(super) const AROUND: Around = Around::named(["model", "word_embeddings", "norm"]);
@@ -192,11 +181,11 @@ pub(super) struct Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = if self.compiled {
-            let [y] = t.compiled(|t| [super::moe::combine(t, y, scores)]);
+            let [y] = t.compiled(|t| [crate::graph::parts::moe::combine(t, y, scores)]);
             y
         } else {
             weighted_sum(t, y, scores)

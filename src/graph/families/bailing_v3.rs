@@ -3,20 +3,8 @@
 
 use super::bailing_linear::{Groups, mla_dims};
 use super::bailing_moe::AROUND;
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::gated_delta::{bounded_decay, delta_rule, normalise_keys};
-use super::mla::{LatentAttention, LatentSettings};
-use super::moe::experts;
-use super::outline::Outline;
-use super::routed::Router;
-use super::scores::{Divisor, ScoreRouting};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// The name by which a configuration of type `bailing_hybrid` says that it is this model.
@@ -169,7 +157,7 @@ impl WholeDelta {
     }
 
     /// The convolved projection `i`, whose last inputs are state `i` of the cache.
-    fn convolved(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
+    fn convolved(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
         let keep = self.settings.kernel as u32 - 1;
         let (linear, conv) = &self.parts[i];
         let x = linear.forward(t, x);
@@ -187,7 +175,7 @@ impl WholeDelta {
 }
 
 impl Mixer for WholeDelta {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
@@ -267,7 +255,7 @@ impl Moe {
 }
 
 impl Router for Moe {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.astype(w, DType::F32);
@@ -279,10 +267,10 @@ impl Router for Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = super::moe::combine(t, y, scores);
+        let y = crate::graph::parts::moe::combine(t, y, scores);
         let shared = self.shared.apply(t, x);
         t.add(y, shared)
     }

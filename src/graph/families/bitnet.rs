@@ -1,17 +1,7 @@
 //! BitNet: ternary weights, four to a byte, multiplied by a custom kernel; norms before the output projections;
 //! squared ReLU. Only embedding and head can be packed further.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{FeedForward, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::Kernel;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
@@ -71,7 +61,7 @@ impl BitLinear {
         })
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let from = t.shape(x);
         if u64::from(from.dim(-1)) != self.inputs {
             return t.fail(format!("product of {from:?} with a matrix of {} columns", self.inputs));
@@ -102,7 +92,7 @@ struct Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward(t, x));
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
@@ -122,7 +112,7 @@ struct Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gate = self.gate.forward(t, x);
         let gate = activations::relu2(t, gate);
         let up = self.up.forward(t, x);

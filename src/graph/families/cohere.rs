@@ -1,16 +1,7 @@
 //! Cohere Command R and Command A: attention and MLP side by side behind one layer norm, a tied head with a scale.
 //! Cohere 2 has sliding windows with a rotary embedding in most layers and neither in the others.
 
-use super::attention::{Attention, Biases, Heads, NormPlace, Precision};
-use super::blocks::Parallel;
-use super::common::GatedMlp;
-use super::frame::{Decoder, MaskRule, Norm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{LayerNorm, RopeModule};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// What both generations share.
 struct Settings {
@@ -134,7 +125,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = t.layer_norm(x, None, None, self.eps);
         let w = t.weight(self.weight);
         t.mul(w, x)

@@ -3,20 +3,8 @@
 //! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
 //! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, layer_count_at};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, Norm};
-use super::fused::{FusedAttention, Projections};
-use super::moe::experts;
-use super::outline::{Around, NormKind, Outline};
-use super::scores::{Order, best};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::fused::{FusedAttention, Projections};
+use crate::graph::parts::prelude::*;
 
 /// Expert calls in one traced call; more would only cost memory here.
 const MAX_EXPERT_CALLS: u64 = 1 << 20;
@@ -83,7 +71,7 @@ struct Layer {
 }
 
 impl Block for Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.norm_1.norm(t, x);
         let h = self.attention.mix(t, h, mask, cache);
         let r = t.add(h, x);
@@ -103,7 +91,7 @@ struct HostMoe {
 
 impl HostMoe {
     /// The weighted outputs of the experts of token `i`, a row `[1, width]`.
-    fn token(&self, t: &mut Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
+    fn token(&self, t: &Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
         let row = t.slice(x, 0, i, i + 1);
         let score = t.slice(scores, 0, i, i + 1);
         let first = i as usize * self.chosen as usize;
@@ -119,7 +107,7 @@ impl HostMoe {
 }
 
 impl FeedForward for HostMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
         let gates = self.router.forward(t, x);

@@ -1,16 +1,7 @@
 //! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::experts;
-use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::{Gate, RoutedMlp};
-use crate::graph::nn::{RopeModule, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {

@@ -1,19 +1,8 @@
 //! DeepSeek-V2 and DeepSeek-Coder-V2: latent attention with expanded keys and values, softmax routing with or
 //! without groups, shared experts, dense first layers.
 
-use super::common::GatedMlp;
 use super::deepseek_v3::{RoutedLayers, outline};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::mla::MlaDims;
-use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
-use super::moe::{experts, weighted_sum};
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::op::Reduction;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let dims = MlaDims::read(c)?;
@@ -115,7 +104,7 @@ impl Moe {
         })
     }
 
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);
         let gates = t.matmul(x, w);
@@ -132,7 +121,7 @@ impl Moe {
 }
 
 /// Zeroes the scores of the `dropped` worst groups; a group counts by its best expert.
-fn drop_groups(t: &mut Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
+fn drop_groups(t: &Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
     let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
     let scores = t.reshape(scores, &[b, n, groups as i64, -1]);
     let best = t.reduce(Reduction::Max, scores, -1, true);
@@ -144,7 +133,7 @@ fn drop_groups(t: &mut Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var 
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = weighted_sum(t, y, scores);

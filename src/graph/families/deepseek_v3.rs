@@ -1,15 +1,7 @@
 //! DeepSeek-V3 and R1, Kimi K2, JoyAI, GLM-4.7-Flash: latent attention, grouped routing, shared experts, dense first
 //! layers. Kimi K2.5 and Kimi-VL wrap the same text model.
 
-use super::common::{GatedMlp, layer_count};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::mla::{LatentAttention, MlaDims};
-use super::moe::{GroupMoe, GroupRouting, experts};
-use super::outline::Outline;
-use crate::graph::cache::CacheKind;
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     build_with(c, p, CacheKind::Kv, |p, dims| LatentAttention::new(c, p, dims, 1e-6))

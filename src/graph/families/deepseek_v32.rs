@@ -3,17 +3,8 @@
 //! The indexer scores all earlier tokens with a few small heads and keeps `index_topk` of them. Its keys stand in a
 //! second cache, whose values are zeros of the same shape.
 
-use super::attention::Heads;
 use super::deepseek_v3::build_with;
-use super::frame::Mixer;
-use super::mla::{MlaDims, position_scores};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{LayerNorm, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let cache = CacheKind::List(vec![CacheKind::Kv, CacheKind::Kv]);
@@ -95,14 +86,7 @@ impl Indexer {
     }
 
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
-    fn choose(
-        &self,
-        t: &mut Tape<'_>,
-        x: Var,
-        low: Var,
-        mask: Mask,
-        cache: &mut Cache,
-    ) -> Option<Var> {
+    fn choose(&self, t: &Tape<'_>, x: Var, low: Var, mask: Mask, cache: &mut Cache) -> Option<Var> {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.wq_b.forward(t, low);
         let q = t.reshape(q, &[b, n, self.heads as i64, self.dim as i64]);
@@ -141,7 +125,7 @@ impl Indexer {
 }
 
 /// Python's `sum` over the heads, one after the other.
-fn sum_heads(t: &mut Tape<'_>, scores: Var) -> Var {
+fn sum_heads(t: &Tape<'_>, scores: Var) -> Var {
     let first = t.slice(scores, 1, 0, 1);
     let mut total = t.add(first, 0i64);
     for h in 1..t.dim(scores, 1) {
@@ -200,7 +184,7 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let low = self.q_a.forward(t, x);
@@ -252,7 +236,7 @@ impl Mixer for SparseAttention {
 }
 
 /// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
-fn tie(t: &mut Tape<'_>, cache: &mut Cache) {
+fn tie(t: &Tape<'_>, cache: &mut Cache) {
     let index = cache.part(1).stored();
     let own = cache.part(0);
     if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(), index) {
@@ -262,7 +246,7 @@ fn tie(t: &mut Tape<'_>, cache: &mut Cache) {
 }
 
 /// The rows `indices` of `x [batch, 1, tokens, width]`.
-fn pick(t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
+fn pick(t: &Tape<'_>, x: Var, indices: Var) -> Var {
     let rows = t.at(indices, 2, 0);
     let rows = t.expand_dims(rows, &[-1]);
     let wide = t.shape(rows).with(-1, t.dim(x, -1));
@@ -271,7 +255,7 @@ fn pick(t: &mut Tape<'_>, x: Var, indices: Var) -> Var {
 }
 
 /// True where a query may see one of its chosen keys.
-fn sparse_mask(t: &mut Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
+fn sparse_mask(t: &Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
     let shape = t.shape(indices).with(-1, keys);
     let nothing = t.full(shape, 0.0, DType::Bool);
     let yes = t.scalar(1.0, DType::Bool);

@@ -4,19 +4,9 @@
 //! the published parameter counts of V4-Flash and V4-Pro exactly. Caches and operations follow pull request 1192 of
 //! ml-explore/mlx-lm (commit 5c105381, not released).
 
-use super::common::{GatedMlp, Head, layer_count};
-use super::deepseek_v4_attention::{Attention, AttentionSettings};
-use super::frame::FeedForward;
-use super::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
-use super::moe::experts;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, RmsNorm, SwitchGlu, activations};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::deepseek_v4_attention::{Attention, AttentionSettings};
+use crate::graph::parts::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
+use crate::graph::parts::prelude::*;
 
 /// Why the runtime the plan is made for cannot run these models.
 pub(super) const NOT_IN_MLX_LM: &str = "mlx-lm 0.32.2 cannot load deepseek_v4; tensor shapes are exact, caches and \
@@ -76,7 +66,7 @@ struct DeepSeekV4 {
 }
 
 impl Network for DeepSeekV4 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let h = t.expand_dims(h, &[2]);
         let wide = t.shape(h).with(2, 4);
@@ -213,7 +203,7 @@ impl Moe {
     }
 
     /// Chosen experts and their weights: one compiled function.
-    fn route(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
         let w = t.weight(self.weight);
         let w = t.transpose(w, &[1, 0]);
         let logits = t.matmul(x, w);
@@ -251,7 +241,7 @@ impl Moe {
         (chosen, weights)
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, tokens: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, tokens: Var) -> Var {
         let (chosen, weights) = self.route(t, x, tokens);
         let limit = self.limit;
         let y = self

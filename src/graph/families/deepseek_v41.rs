@@ -1,19 +1,10 @@
 //! DeepSeek-V4.1: a window of recent tokens and compressed older ones, chosen by indexers that layers share;
 //! hyper-connections instead of residuals; routed experts in every layer.
 
-use super::common::{GatedMlp, Head, layer_count};
-use super::deepseek_v41_attention::{Attention, AttentionSettings, Shared};
-use super::frame::FeedForward;
-use super::hyper::{HyperConnection, HyperSettings, collapse, expand};
-use super::moe::experts;
-use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::activations::Clamp;
-use crate::graph::nn::{Embedding, RmsNorm, SwitchGlu, activations};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::deepseek_v41_attention::{Attention, AttentionSettings, Shared};
+use crate::graph::parts::hyper::{HyperConnection, HyperSettings, collapse, expand};
+use crate::graph::parts::prelude::*;
 
 /// The settings stand in `text_config` or at the top; the tensors have no prefix either way.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -76,7 +67,7 @@ struct DeepSeekV41 {
 }
 
 impl Network for DeepSeekV41 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let (start, previous) = match caches.first_mut().and_then(Cache::compressed) {
@@ -110,7 +101,7 @@ impl Network for DeepSeekV41 {
 }
 
 /// Rows of the window that each query sees, -1 for none; the window holds `previous` rows, then the new ones.
-fn window_indices(t: &mut Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
+fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
     let width = window.min(previous.saturating_add(new));
     let end = t.arange(0, new);
     let end = t.add(end, i64::from(previous));
@@ -139,7 +130,7 @@ impl Layer {
     /// The streams after the layer, and the weights with which the next one reads them.
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         streams: Var,
         weights: Var,
         cache: &mut Cache,
@@ -229,7 +220,7 @@ impl Moe {
     }
 
     /// Chosen experts and their weights, for `x [tokens, width]`.
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.astype(w, DType::F32);
@@ -259,7 +250,7 @@ impl Moe {
         (chosen, t.mul(weights, self.scale))
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let (shape, dtype) = (t.shape(x), t.dtype(x));
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let (chosen, weights) = self.route(t, flat);

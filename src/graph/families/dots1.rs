@@ -1,17 +1,7 @@
 //! dots.llm1: Qwen3 attention, grouped sigmoid routing whose correction bias is cast with the model.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, head_dim};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::experts;
-use super::outline::Outline;
 use super::qwen3;
-use super::routed::{Gate, RoutedMlp};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::Built;
-use crate::graph::nn::{RopeModule, RopeScaling, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;

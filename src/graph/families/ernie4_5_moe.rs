@@ -1,16 +1,6 @@
 //! ERNIE 4.5 MoE: traditional rotation, routed layers between a first and a last index, shared experts.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, head_dim};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::experts;
-use super::outline::Outline;
-use super::routed::{Gate, RoutedMlp};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool("tie_word_embeddings")?)?;

@@ -1,13 +1,6 @@
 //! EXAONE 3: Llama's block under other names.
 
-use super::attention::{Attention, Projections};
-use super::common::GatedMlp;
-use super::frame::PreNorm;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with("num_hidden_layers", c.positive("num_layers")?);

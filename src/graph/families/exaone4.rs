@@ -1,15 +1,7 @@
 //! EXAONE 4: norms behind attention and MLP, norms over each query and key head; in the hybrid models most layers
 //! have a sliding window and a rotary embedding, the others neither.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::frame::MaskRule;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;

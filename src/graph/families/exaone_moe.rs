@@ -1,15 +1,8 @@
 //! EXAONE MoE: window layers that rotate and full layers that do not, grouped sigmoid routing.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, PreNorm};
 use super::glm4_moe::GroupMoeSettings;
-use super::outline::Outline;
 use super::qwen3;
-use crate::graph::Built;
-use crate::graph::nn::{RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -1,16 +1,6 @@
 //! Falcon-H1: Mamba-2 and attention side by side in every layer, then a gated MLP.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer};
-use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
-use super::outline::{Around, Outline};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 36.into())]);
@@ -109,7 +99,7 @@ struct Parallel {
 }
 
 impl Block for Parallel {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.input_norm.forward(t, x);
         let recurrent = self.mamba.mix(t, h, Mask::None, cache.part(0));
         let attended = self.attention.mix(t, h, mask, cache.part(1));

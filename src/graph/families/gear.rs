@@ -1,19 +1,8 @@
 //! Gear: gated short convolutions over keys and values between window and full attention; norms with `1 + weight` around
 //! both halves of a layer.
 
-use super::attention::{Heads, NormPlace, prepare};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{MaskRule, Mixer};
-use super::outline::{Around, NormKind, Outline};
-use super::sandwich::Sandwich;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, GemmaNorm, Linear, RopeModule, RopeScaling, activations, attend};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "num_key_value_heads"])?;
@@ -99,7 +88,7 @@ fn kinds(c: &Config, layers: u64) -> Result<Vec<Kind>, ConfigError> {
 }
 
 /// The activation of the MLPs; the product with the other half is a kernel of its own.
-fn activation(c: &Config) -> Result<fn(&mut Tape<'_>, Var) -> Var, ConfigError> {
+fn activation(c: &Config) -> Result<fn(&Tape<'_>, Var) -> Var, ConfigError> {
     match c.opt_str("hidden_activation")?.unwrap_or("gelu_pytorch_tanh") {
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(activations::gelu_approx),
         "gelu" => Ok(activations::gelu),
@@ -109,7 +98,7 @@ fn activation(c: &Config) -> Result<fn(&mut Tape<'_>, Var) -> Var, ConfigError> 
 }
 
 /// `tanh(x / cap) * cap`, not compiled.
-fn cap_scores(t: &mut Tape<'_>, x: Var, cap: f64) -> Var {
+fn cap_scores(t: &Tape<'_>, x: Var, cap: f64) -> Var {
     let scaled = t.div(x, cap);
     let capped = t.unary(Unary::Tanh, scaled);
     t.mul(capped, cap)
@@ -185,7 +174,7 @@ impl GearAttention {
     }
 
     /// Unfused attention with capped scores.
-    fn capped(&self, t: &mut Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, cap: f64) -> Var {
+    fn capped(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, cap: f64) -> Var {
         let repeats = (self.heads.query / self.heads.kv.max(1)) as u32;
         let (k, v) = (repeat_heads(t, k, repeats), repeat_heads(t, v, repeats));
         let q = t.mul(q, self.scale);
@@ -217,7 +206,7 @@ impl GearAttention {
 }
 
 /// Repeats each head `repeats` times.
-fn repeat_heads(t: &mut Tape<'_>, x: Var, repeats: u32) -> Var {
+fn repeat_heads(t: &Tape<'_>, x: Var, repeats: u32) -> Var {
     if repeats == 1 {
         return x;
     }
@@ -230,7 +219,7 @@ fn repeat_heads(t: &mut Tape<'_>, x: Var, repeats: u32) -> Var {
 }
 
 impl Mixer for GearAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = prepare(t, q, self.heads.query, Some((&self.q_norm, NormPlace::Rows)));
         let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
@@ -282,14 +271,7 @@ impl ConvMixer {
         })
     }
 
-    fn convolve(
-        &self,
-        t: &mut Tape<'_>,
-        x: Var,
-        conv: &Conv1d,
-        cache: &mut Cache,
-        i: usize,
-    ) -> Var {
+    fn convolve(&self, t: &Tape<'_>, x: Var, conv: &Conv1d, cache: &mut Cache, i: usize) -> Var {
         let keep = self.kernel as u32 - 1;
         let (shape, dtype) = (t.shape(x), t.dtype(x));
         let past = match cache.state(i) {
@@ -308,7 +290,7 @@ impl ConvMixer {
     }
 
     /// Repeats each key or value head for the query heads it belongs to.
-    fn expand(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn expand(&self, t: &Tape<'_>, x: Var) -> Var {
         let h = self.heads;
         let (b, n) = (t.dim(x, 0), t.dim(x, 1));
         let groups = (h.query / h.kv.max(1)) as u32;
@@ -320,7 +302,7 @@ impl ConvMixer {
 }
 
 impl Mixer for ConvMixer {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = Heads::rows(t, q, self.heads.query);

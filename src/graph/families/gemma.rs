@@ -1,19 +1,8 @@
 //! Gemma 1 and 2: norms with `1 + weight`, GELU, a tied head, the embedding scaled by the root of the hidden size.
 //! Gemma 2 also has norms behind attention and MLP, and limits the attention scores and the logits with `tanh`.
 
-use super::attention::{Attention, Biases, Heads, Projections};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
 use super::gemma3::gelu_gate;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{GemmaNorm, Linear, RopeModule, activations};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 struct Settings {
     dims: Dims,
@@ -61,7 +50,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
 }
 
-fn exact_gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::gelu(t, gate);
     t.mul(g, x)
 }
@@ -98,7 +87,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
 }
 
 /// `cap * tanh(x / cap)` in three kernels.
-pub(super) fn soft_cap(t: &mut Tape<'_>, x: Var, cap: f64) -> Var {
+pub(super) fn soft_cap(t: &Tape<'_>, x: Var, cap: f64) -> Var {
     let x = t.div(x, cap);
     let x = t.unary(Unary::Tanh, x);
     t.mul(x, cap)
@@ -115,7 +104,7 @@ struct CappedAttention {
 }
 
 impl Mixer for CappedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);

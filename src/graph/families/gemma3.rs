@@ -1,17 +1,8 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Residual, Sandwich};
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule};
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, GemmaNorm, RopeModule, RopeScaling, activations};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::blocks::Residual;
+use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -113,20 +104,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
-pub(super) fn scale_embedding(t: &mut Tape<'_>, h: Var, root: f64) -> Var {
+pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
     let factor = t.scalar(root, DType::BF16);
     let factor = t.astype(factor, t.dtype(h));
     t.mul(h, factor)
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
-pub(super) fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::gelu_approx(t, gate);
     t.mul(g, x)
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
-pub(super) fn clip_residual(t: &mut Tape<'_>, x: Var, y: Var) -> Var {
+pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
     let [sum] = t.compiled(|t| {
         if t.dtype(x) != DType::F16 {
             return [t.add(x, y)];

@@ -5,14 +5,7 @@
 mod altup;
 mod layer;
 
-use super::frame::MaskRule;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, activations};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 use layer::{Call, Layer};
 
 /// What the layers are built from.
@@ -40,7 +33,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let layers = super::common::layer_count(c)? as usize;
+        let layers = crate::graph::parts::common::layer_count(c)? as usize;
         let Some(shared_from) = layers.checked_sub(c.dim("num_kv_shared_layers")? as usize) else {
             return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}")));
         };
@@ -194,7 +187,7 @@ struct Gemma {
 
 impl Gemma {
     /// The extra inputs `[batch, tokens, layers, size]`.
-    fn extra(&self, t: &mut Tape<'_>, tokens: Var, h: Var) -> Var {
+    fn extra(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let (b, n) = (i64::from(t.dim(tokens, 0)), i64::from(t.dim(tokens, 1)));
         let dims = [b, n, self.layers.len() as i64, self.per_layer as i64];
         let known = t.binary(Binary::Less, tokens, self.extra_vocabulary as i64);
@@ -212,7 +205,7 @@ impl Gemma {
     }
 
     /// All copies but the first scaled to the magnitude `target`.
-    fn level(&self, t: &mut Tape<'_>, h: Var, target: Var) -> Var {
+    fn level(&self, t: &Tape<'_>, h: Var, target: Var) -> Var {
         let rest = t.slice(h, 0, 1, u32::MAX);
         let size = magnitude(t, rest);
         let low = t.dtype(h).lowest();
@@ -224,14 +217,14 @@ impl Gemma {
 }
 
 /// `mean(x ** 2, axis=-1, keepdims=True) ** 0.5`.
-fn magnitude(t: &mut Tape<'_>, x: Var) -> Var {
+fn magnitude(t: &Tape<'_>, x: Var) -> Var {
     let square = t.binary(Binary::Power, x, 2i64);
     let mean = t.mean(square, -1, true);
     t.binary(Binary::Power, mean, 0.5)
 }
 
 impl Network for Gemma {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h0 = self.embed.forward(t, tokens);
         let h0 = t.mul(h0, (self.width as f64).sqrt());
         let extra = self.extra(t, tokens, h0);

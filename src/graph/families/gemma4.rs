@@ -4,17 +4,8 @@
 
 mod layer;
 
-use super::common::Head;
-use super::frame::MaskRule;
-use super::moe;
-use super::shell::text_config;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::moe;
+use crate::graph::parts::prelude::*;
 use layer::{Layer, Stored};
 
 /// `gemma4`, `gemma4_unified`: the text model under `language_model`, with the outer vocabulary.
@@ -49,7 +40,7 @@ struct Settings {
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let c = &c.clone().with_sizes(&[("num_hidden_layers", 35)]);
-        let layers = super::common::layer_count(c)? as usize;
+        let layers = crate::graph::parts::common::layer_count(c)? as usize;
         let head = c.dim_or("head_dim", 256)?;
         let full_head = match c.has("global_head_dim") {
             true => c.opt_dim("global_head_dim")?.filter(|n| *n > 0).unwrap_or(head),
@@ -211,7 +202,7 @@ impl ExtraInput {
     }
 
     /// The inputs `[batch, tokens, layers, size]`.
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, h: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let parts = [self.layers as i64, self.size as i64];
         let rows = self.table.forward(t, tokens);
         let rows = t.mul(rows, (self.size as f64).sqrt());
@@ -239,7 +230,7 @@ struct Gemma {
 }
 
 impl Network for Gemma {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let mut h = t.mul(h, self.scale);
         let extra = self.extra.as_ref().map(|e| e.forward(t, tokens, h));

@@ -1,15 +1,8 @@
 //! GLM-4 (`glm4`, with norms behind attention and MLP too) and its predecessor (`glm`): gate and up projections in one
 //! matrix, adjacent pairs of features rotated.
 
-use super::attention::{Attention, Biases, Heads};
-use super::blocks::{Norms, Residual, Sandwich};
-use super::frame::PreNorm;
-use super::mlp::FusedMlp;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::blocks::Residual;
+use crate::graph::parts::prelude::*;
 
 struct Settings {
     dims: Dims,

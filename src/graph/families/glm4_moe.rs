@@ -1,16 +1,8 @@
 //! GLM-4.5 to 4.7 and Solar Open: grouped-query attention with partial rotation, grouped sigmoid routing, dense first
 //! layers.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{GroupMoe, GroupRouting, experts};
-use super::outline::Outline;
 use super::qwen3;
-use crate::graph::nn::RopeModule;
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// `glm4_moe`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

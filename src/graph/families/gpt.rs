@@ -1,18 +1,7 @@
 //! The GPT line: GPT-2, GPT-BigCode (StarCoder, SantaCoder), GPT-NeoX (Pythia), GPT-J. Layer norms, one matrix for
 //! queries, keys and values (not GPT-J), an ungated MLP.
 
-use super::attention::{Attention, Heads, Projections, attend_cached};
-use super::blocks::Parallel;
-use super::common::{Head, kv_heads};
-use super::frame::{Block, Mixer, PreNorm};
-use super::mlp::PlainMlp;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, LayerNorm, Linear, RopeModule, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 /// Sizes under the keys of the GPT-2 generation.
 struct Sizes {
@@ -51,7 +40,7 @@ impl Sizes {
     }
 }
 
-type ShellAndRules = (Shell, Vec<super::frame::MaskRule>);
+type ShellAndRules = (Shell, Vec<crate::graph::parts::frame::MaskRule>);
 
 /// `gpt2`.
 pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -177,7 +166,7 @@ struct NeoxAttention {
 }
 
 impl Mixer for NeoxAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let all = self.qkv.forward(t, x);
         let all = t.reshape(all, &[b, n, self.heads as i64, 3 * self.dim as i64]);
@@ -244,7 +233,7 @@ struct SlicedRopeAttention {
 }
 
 impl SlicedRopeAttention {
-    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
+    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32) -> Var {
         let (front, rest) = (t.slice(x, 3, 0, self.rotated), t.slice(x, 3, self.rotated, u32::MAX));
         let front = self.rope.forward(t, front, offset);
         t.concat(&[front, rest], -1)
@@ -252,7 +241,7 @@ impl SlicedRopeAttention {
 }
 
 impl Mixer for SlicedRopeAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let qkv = self.qkv.forward(t, x, self.heads);
         let [q, k, v] = qkv.map(|part| Heads::split(t, part, self.heads.query));
         let offset = cache.offset();

@@ -1,16 +1,7 @@
 //! gpt-oss: alternating window and full attention with sinks, experts with biases and a clipped SwiGLU.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::layer_count_or;
-use super::frame::{MaskRule, PreNorm};
 use super::mixtral::LogitRouter;
-use super::outline::Outline;
-use super::routed::{RoutedMlp, experts_or};
-use super::scores::Order;
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {

@@ -1,14 +1,7 @@
 //! Families that are Llama's block with other biases, defaults or rotary embedding: Seed-OSS, InternLM 3,
 //! ERNIE 4.5, Helium, TeleChat 3.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::PreNorm;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 struct Dense {
     dims: Dims,

@@ -1,13 +1,6 @@
 //! Granite: Llama's block with multipliers on embedding, attention, residuals and logits. MiniCPM is similar.
 
-use super::attention::{Attention, Biases};
-use super::common::GatedMlp;
-use super::frame::{DividedNorm, PreNorm};
-use super::shell::{Dims, HeadKind};
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// `granite`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -1,15 +1,6 @@
 //! Granite MoE: scaled embedding, residuals, attention and logits; softmax over the chosen experts in float32.
 
-use super::attention::{Attention, Biases, Heads};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{combine, experts};
-use super::outline::Outline;
-use super::scores::{Order, best};
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
@@ -62,7 +53,7 @@ struct Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let indices = best(t, logits, self.chosen, Order::Ascending);
         let scores = t.take_along_axis(logits, indices, -1);

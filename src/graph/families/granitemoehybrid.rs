@@ -1,18 +1,8 @@
 //! Granite 4: Mamba-2 and attention layers, each followed by a dense MLP or by routed experts with a shared MLP.
 //! Embedding, residuals and logits are scaled.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
-use super::moe::{experts, top_k, weighted_sum};
-use super::outline::Outline;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::mamba2_mixer::time_limit;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let mamba_layers = mamba_layers(c)?;
@@ -162,7 +152,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let (indices, logits) = top_k(t, logits, self.chosen);
         let gates = t.softmax(logits, true);

@@ -5,19 +5,8 @@
 //! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
 //! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, head_dim};
-use super::frame::{FeedForward, Norm};
-use super::moe::experts;
-use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::{Gate, Router};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, SwitchGlu, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 /// `hunyuan`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -142,7 +131,7 @@ struct SharedKeys {
 }
 
 impl Network for SharedKeys {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
@@ -199,7 +188,7 @@ impl Layer {
 
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -215,7 +204,7 @@ impl Layer {
 
     fn attention(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -268,7 +257,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let dtype = t.dtype(y);

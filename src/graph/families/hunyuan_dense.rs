@@ -1,15 +1,7 @@
 //! Hunyuan dense: Llama's block with norms over queries and keys behind the rotation, and a rope whose base is raised
 //! by `alpha`.
 
-use super::attention::{Attention, Biases, NormPlace};
-use super::common::GatedMlp;
-use super::frame::PreNorm;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::FrequencyTable;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max = c.dim_or("max_position_embeddings", 32_768)?;

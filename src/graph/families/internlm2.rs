@@ -1,16 +1,7 @@
 //! InternLM 2: Llama's block with one matrix for queries, keys and values, ordered by key head.
 
-use super::attention::{Heads, attend_cached};
-use super::common::{GatedMlp, Head, kv_heads};
-use super::frame::{Mixer, PreNorm};
 use super::gqa::check_scaling;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max = c.dim_or("max_position_embeddings", 32_768)?;
@@ -61,7 +52,7 @@ struct GroupedAttention {
 }
 
 impl Mixer for GroupedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let (group, dim) = ((query / kv) as u32, dim as i64);

@@ -1,17 +1,7 @@
 //! IQuest-Coder with loops: the layers run twice; the second time, attention to all keys and values of the first
 //! round and to a window of its own are mixed by a gate per head.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, Head};
-use super::frame::FeedForward;
-use super::shell::Dims;
-use crate::graph::cache::{Cache, CacheKind, KvArray};
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max = c.dim_or("max_position_embeddings", 131_072)?;
@@ -71,7 +61,7 @@ struct Gate {
 }
 
 impl Gate {
-    fn forward(&self, t: &mut Tape<'_>, q: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, q: Var) -> Var {
         let (w, b) = (t.weight(self.weight), t.weight(self.bias));
         let [gate] = t.compiled(|t| {
             let w = t.expand_dims(w, &[1]);
@@ -94,7 +84,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn finish(&self, t: &mut Tape<'_>, h: Var, y: Var) -> Var {
+    fn finish(&self, t: &Tape<'_>, h: Var, y: Var) -> Var {
         let y = Heads::join(t, y);
         let r = self.attention.project(t, y);
         let h = t.add(h, r);
@@ -106,7 +96,7 @@ impl Layer {
     /// The first round; returns the hidden state and the keys and values attended to.
     fn first(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         h: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -121,7 +111,7 @@ impl Layer {
     /// The second round, over the keys and values of the first as well.
     fn second(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         h: Var,
         masks: [Mask; 2],
         first: (KvArray, KvArray),
@@ -155,7 +145,7 @@ struct Looped {
 }
 
 impl Network for Looped {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let Some((first, second)) = caches.split_at_mut_checked(self.layers.len()) else {

@@ -1,18 +1,8 @@
 //! Jamba: Mamba layers with norms on step, B and C, attention without rotation every few layers, routed MLPs in
 //! some layers. The recurrence runs token by token.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::{experts, weighted_sum};
-use super::outline::{Around, Outline};
-use super::selective::{Selective, SelectiveSizes};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RmsNorm, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let attention_layers = attention_layers(c)?;
@@ -132,7 +122,7 @@ impl Mamba {
     }
 
     /// Outputs for all tokens and the state after the last one.
-    fn recur(&self, t: &mut Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
+    fn recur(&self, t: &Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
         let a = self.layer.rates(t);
         let parts = self.layer.parts(t, x);
         let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
@@ -169,7 +159,7 @@ impl Mamba {
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         self.layer.mix(t, x, cache, |t, x, state| {
             let (y, state) = self.recur(t, x, state);
             (y, Some(state))
@@ -196,7 +186,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.router.forward(t, x);
         let negative = t.neg(gates);
         let order = t.argpartition(negative, self.chosen as i64 - 1, -1);

@@ -3,21 +3,11 @@
 //!
 //! mlx-lm compiles the whole delta layer for single tokens and runs the residual mix as one Metal kernel.
 
-use super::common::{GatedMlp, Head, layer_count};
 use super::deepseek_v3::RoutedLayers;
-use super::frame::{FeedForward, Mixer};
-use super::kimi_delta::{KimiDelta, KimiDeltaDims};
-use super::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use crate::graph::cache::{Cache, CacheKind};
 use crate::graph::nn::activations::Situ;
-use crate::graph::nn::{Embedding, RmsNorm};
-use crate::graph::op::{Kernel, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder, Part};
-use crate::graph::tape::{Derived, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
+use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::prelude::*;
 
 /// The text model stands under `language_model`; its settings are in `text_config` or at the top.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -165,7 +155,7 @@ struct KimiK3 {
 }
 
 impl Network for KimiK3 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let latent = self.layers.iter().position(|l| matches!(l.mixer, LayerMixer::Latent(_)));
@@ -197,7 +187,7 @@ enum LayerMixer {
 }
 
 impl LayerMixer {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         match self {
             Self::Latent(layer) => layer.mix(t, x, mask, cache),
             Self::Delta(layer) if t.dim(x, 1) == 1 => {
@@ -230,7 +220,7 @@ struct LayerResidual {
 impl Layer {
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: &mut Cache,
@@ -268,7 +258,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn append(&mut self, t: &mut Tape<'_>, x: Var, eps: f64) {
+    fn append(&mut self, t: &Tape<'_>, x: Var, eps: f64) {
         let wide = t.astype(x, DType::F32);
         let square = t.mul(wide, wide);
         let mean = t.mean(square, -1, false);
@@ -300,7 +290,7 @@ impl ResidualMix {
     }
 
     /// The query: norm weight times projection, computed in the first call and kept.
-    fn query(&self, t: &mut Tape<'_>) -> Var {
+    fn query(&self, t: &Tape<'_>) -> Var {
         if !t.is_first_call() {
             return t.derived(Derived::ScaledRow { norm: self.norm, row: self.projection });
         }
@@ -311,7 +301,7 @@ impl ResidualMix {
         t.mul(norm, row)
     }
 
-    fn apply(&self, t: &mut Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
         let Some((raw, inverse)) = blocks.raw else { return sum };
         let query = self.query(t);
         let eps = t.scalar(self.eps, DType::F32);

@@ -1,18 +1,10 @@
 //! Kimi Linear: Kimi Delta Attention with a layer of latent attention without rotation every few layers, routed
 //! experts with shared ones.
 
-use super::common::{GatedMlp, layer_count};
 use super::deepseek_v3::RoutedLayers;
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::kimi_delta::{KimiDelta, KimiDeltaDims};
-use super::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
+use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("hidden_size")?;

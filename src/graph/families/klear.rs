@@ -1,18 +1,8 @@
 //! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{experts, weighted_sum};
-use super::outline::Outline;
 use super::qwen3;
 use super::qwen3_moe::{Routed, quant_override};
-use super::scores::{Divisor, Order, best};
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["mlp_only_layers"])?;
@@ -73,7 +63,7 @@ impl Blend {
 }
 
 impl FeedForward for Blend {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights = self.gate.forward(t, x);
         let weights = t.astype(weights, DType::F32);
         let weights = t.sigmoid(weights);

@@ -1,20 +1,7 @@
 //! Laguna: window and full layers with their own heads and rotations, a softplus gate per head, sigmoid routing with a
 //! shared expert.
 
-use super::attention::{Heads, NormPlace, prepare};
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::weighted_sum;
-use super::outline::Outline;
-use super::routed::{Router, experts_or};
-use super::scores::{Divisor, Order, best};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
@@ -137,7 +124,7 @@ impl GatedHeads {
 }
 
 impl Mixer for GatedHeads {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = prepare(t, q, h.query, Some((&self.q_norm, NormPlace::Rows)));
@@ -226,7 +213,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let shared = self.shared.apply(t, x);
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
@@ -247,7 +234,7 @@ struct LogitRouter {
 }
 
 impl Router for LogitRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let logits = self.gate.forward(t, x);
         let mut logits = t.astype(logits, DType::F32);
         if self.softcap > 0.0 {

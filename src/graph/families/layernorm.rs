@@ -1,16 +1,6 @@
 //! Families with layer norms and separate projections: StarCoder 2 and StableLM.
 
-use super::attention::{Attention, Biases, NormPlace, Precision};
-use super::blocks::Parallel;
-use super::common::GatedMlp;
-use super::frame::{Block, Norm, PreNorm};
-use super::mlp::PlainMlp;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{LayerNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// `starcoder2`.
 pub(super) fn build_starcoder2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -99,7 +89,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
         let weights = t.stack(&weights, 0);
         let x = t.layer_norm(x, None, None, self.eps);

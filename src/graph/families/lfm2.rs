@@ -1,19 +1,6 @@
 //! LFM2 and LFM2 MoE: gated short convolutions with a few layers of attention between them.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::experts;
-use super::outline::{Around, Outline};
-use super::routed::{RoutedMlp, Router};
-use super::scores::{Divisor, Order, best};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, SwitchGlu};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 /// `lfm2`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -205,7 +192,7 @@ impl ShortConv {
 }
 
 impl Mixer for ShortConv {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let keep = self.kernel as u32 - 1;
         let projected = self.input.forward(t, x);
         let [b, c, x] = t.split_equal(projected, -1);
@@ -238,7 +225,7 @@ struct SigmoidRouter {
 }
 
 impl Router for SigmoidRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let gates = t.sigmoid(gates);
         let mut ranked = gates;

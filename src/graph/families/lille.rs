@@ -1,13 +1,6 @@
 //! Lille 130M: Llama's block with the norms inside attention and MLP, and one matrix for queries, keys and values.
 
-use super::attention::{Attention, Heads, Projections};
-use super::common::GatedMlp;
-use super::frame::PreNorm;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("n_embd")?;

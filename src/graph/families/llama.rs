@@ -4,16 +4,9 @@
 //! Layers may be full or sliding-window attention (`layer_types`); a `sliding_window` without `layer_types` is
 //! ignored, as mlx-lm does.
 
-use super::attention::{Attention, Biases};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, PreNorm};
-use super::shell::{Dims, HeadKind, layer_type_rules, text_config};
-use super::{ministral3, mistral4, shell};
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use super::{ministral3, mistral4};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::shell;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     build_with(c, p, |_| true)

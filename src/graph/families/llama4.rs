@@ -1,18 +1,7 @@
 //! Llama 4: three layers of chunked attention to one full layer without rotation; one routed expert per token and a
 //! shared one. Only the text model is used.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{GatedMlp, Head, head_dim};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::moe::experts;
-use super::outline::Outline;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, UnitNorm, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// Every fourth layer is a full one.
@@ -134,7 +123,7 @@ impl Temperature {
     }
 
     /// The queries times `log(floor(position / floor_scale) + 1) * scale + 1`; positions count from 1.
-    fn apply(&self, t: &mut Tape<'_>, q: Var, offset: u32) -> Var {
+    fn apply(&self, t: &Tape<'_>, q: Var, offset: u32) -> Var {
         let n = t.dim(q, 2);
         let positions = t.arange(offset.saturating_add(1), offset.saturating_add(n + 1));
         let x = if self.floor_scale.fract() == 0.0 {
@@ -184,7 +173,7 @@ impl ChunkAttention {
 }
 
 impl Mixer for ChunkAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let mut q = Heads::split(t, q, self.heads.query);
         let mut k = Heads::split(t, k, self.heads.kv);
@@ -225,7 +214,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let negative = t.neg(logits);
         let order = t.argpartition(negative, 0, -1);

@@ -1,22 +1,8 @@
 //! LongCat Flash: two latent attentions and two MLPs per layer, with routed experts on a shortcut beside them; some
 //! "experts" pass their input through. The n-gram variant adds hashed embeddings of the last tokens.
 
-use super::common::{GatedMlp, Head, layer_count_at};
-use super::frame::{FeedForward, Mixer};
-use super::mla::{LatentAttention, LatentSettings, MlaDims};
-use super::moe::experts;
-use super::ngram::NgramEmbedding;
-use super::outline::Outline;
-use super::scores::{Divisor, Order, best};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{
-    Embedding, Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
-};
-use crate::graph::op::Binary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::ngram::NgramEmbedding;
+use crate::graph::parts::prelude::*;
 
 /// `longcat_flash`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -143,7 +129,7 @@ struct Longcat {
 }
 
 impl Network for Longcat {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let (mut h, caches) = match (&self.embed, caches) {
             (Embed::Plain(embed), caches) => (embed.forward(t, tokens), caches),
             (Embed::Ngram(embed), [own, rest @ ..]) => (embed.forward(t, tokens, own), rest),
@@ -198,7 +184,7 @@ impl Layer {
         Self { halves, moe: ShortcutMoe::new(p, o.width, s) }
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let mut h = x;
         let mut shortcut = None;
         for (i, half) in self.halves.iter().enumerate() {
@@ -247,7 +233,7 @@ impl ShortcutMoe {
 }
 
 impl FeedForward for ShortcutMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.classifier.forward(t, x);
         let scores = t.softmax(logits, false);
         let bias = t.weight(self.bias);

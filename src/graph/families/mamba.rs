@@ -1,14 +1,8 @@
 //! Mamba and Falcon-Mamba: a causal convolution and a selective recurrence that runs token by token, in Python.
 
-use super::common::layer_count;
-use super::frame::{MaskRule, Mixer, Residual};
-use super::outline::{Around, Outline};
-use super::selective::{Selective, SelectiveSizes};
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::frame::Residual;
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;
@@ -84,7 +78,7 @@ impl MambaBlock {
     }
 
     /// One token `[batch, features]`: its output and the next state.
-    fn step(&self, t: &mut Tape<'_>, x: Var, a: Var, state: Option<Var>) -> (Var, Var) {
+    fn step(&self, t: &Tape<'_>, x: Var, a: Var, state: Option<Var>) -> (Var, Var) {
         let d = self.layer.skip(t);
         let mut parts = self.layer.parts(t, x);
         if let Some(eps) = self.norm_eps {
@@ -112,7 +106,7 @@ impl MambaBlock {
 }
 
 impl Mixer for MambaBlock {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         self.layer.mix(t, x, cache, |t, x, mut state| {
             let a = self.layer.rates(t);
             let mut outputs = Vec::new();

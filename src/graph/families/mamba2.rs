@@ -1,13 +1,8 @@
 //! Mamba-2 models without attention.
 
-use super::common::layer_count;
-use super::frame::{MaskRule, Residual};
-use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
-use super::outline::{Around, Outline};
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::frame::Residual;
+use crate::graph::parts::mamba2_mixer::time_limit;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let (heads, head_dim) = (c.positive("num_heads")?, c.positive("head_dim")?);

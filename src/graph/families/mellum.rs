@@ -1,15 +1,8 @@
 //! Mellum 2: Qwen3 MoE with window and full layers, each kind with its own rotation.
 
-use super::attention::Heads;
-use super::frame::{MaskRule, PreNorm};
-use super::moe::{SoftmaxMoe, experts};
-use super::outline::Outline;
 use super::qwen3;
 use super::qwen3_moe::quant_override;
-use crate::graph::Built;
-use crate::graph::nn::{RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types"])?;

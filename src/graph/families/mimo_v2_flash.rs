@@ -1,17 +1,8 @@
 //! MiMo-V2-Flash: window and full attention with different heads, values of their own width, sinks; grouped sigmoid
 //! routing.
 
-use super::attention::Heads;
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
 use super::glm4_moe::GroupMoeSettings;
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["n_shared_experts", "n_group", "topk_group", "norm_topk_prob", "topk_method"])?;
@@ -111,7 +102,7 @@ impl SinkAttention {
 }
 
 impl Mixer for SinkAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = Heads::split(t, q, self.heads.query);
         let k = Heads::split(t, k, self.heads.kv);

@@ -1,15 +1,6 @@
 //! MiniCPM3: latent attention with expanded keys and values, LongRoPE, scaled residuals, embedding and logits.
 
-use super::common::{GatedMlp, layer_count};
-use super::frame::{DividedNorm, MaskRule, PreNorm};
-use super::mla::MlaDims;
-use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let (width, heads) = (c.positive("hidden_size")?, c.positive("num_attention_heads")?);

@@ -1,18 +1,8 @@
 //! MiniMax M2 and later: norms over the whole query and key projections, partial rotation, sigmoid routing in every
 //! layer with the router in float32.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::head_dim;
-use super::frame::{MaskRule, PreNorm};
 use super::mixtral::gate_at_8_bits;
-use super::moe::experts;
-use super::outline::Outline;
-use super::routed::{Gate, RoutedMlp};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["shared_intermediate_size"])?;

@@ -1,21 +1,9 @@
 //! MiniMax M3: attention over the best blocks of keys, which a small indexer chooses, in most layers; sigmoid routing
 //! with a shared expert. Only the text model is used.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, layer_count_or};
-use super::frame::{FeedForward, MaskRule, Mixer, Norm, PreNorm};
-use super::minimax_index::{BlockIndex, IndexDims};
 use super::mixtral::gate_at_8_bits;
-use super::moe::combine;
-use super::outline::{Around, NormKind, Outline};
-use super::routed::{Gate, Router, experts_or};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::minimax_index::{BlockIndex, IndexDims};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 /// `minimax_m3_vl`: the text model under `language_model`.
@@ -31,7 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let attention = SparseAttention::new(p, &s, index);
             let (alpha, limit) = s.swiglu;
             let activation =
-                move |t: &mut Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
+                move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
             let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
                 Box::new(Moe::new(p, &s))
             } else {
@@ -183,7 +171,7 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let mut q = Heads::split(t, q, self.heads.query);
         let mut k = Heads::split(t, k, self.heads.kv);
@@ -240,7 +228,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let shape = t.shape(x);
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let shared = self.shared.apply(t, flat);

@@ -1,17 +1,7 @@
 //! Ministral 3: Llama's block, with queries that are scaled up at long positions.
 
-use super::attention::{Attention, Biases};
-use super::common::{GatedMlp, Head};
-use super::frame::{FeedForward, MaskRule, Norm};
 use super::llama::dims_and_rules;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// The growth of attention queries with their position: `1 + beta log(1 + floor(position / original))`.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +24,7 @@ impl QueryScale {
     }
 
     /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
-    pub(super) fn factors(&self, t: &mut Tape<'_>, n: u32, offset: u32) -> Var {
+    pub(super) fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
         let positions = t.arange(0, n);
         let positions = t.add(positions, i64::from(offset));
         let turns = if self.original.fract() == 0.0 {
@@ -97,7 +87,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, scale: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, scale: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.input_norm.norm(t, x);
         let r = self.attention.heads(t, r, mask, cache, Some(scale));
         let r = self.attention.project(t, r);
@@ -117,7 +107,7 @@ struct Ministral {
 }
 
 impl Network for Ministral {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();

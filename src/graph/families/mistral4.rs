@@ -1,22 +1,9 @@
 //! Mistral 4: latent attention whose queries grow with the position (the Llama 4 scale), softmax routing with
 //! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::FeedForward;
 use super::ministral3::QueryScale;
-use super::mla::{MlaDims, Query, position_scores};
-use super::moe::{combine, experts, mask_groups};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{
-    Embedding, Linear, MultiLinear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations,
-    yarn_attention_scale,
-};
-use crate::graph::params::ParamBuilder;
-use crate::graph::sample::LayerUse;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::moe::mask_groups;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let settings = Settings::read(c)?;
@@ -98,7 +85,7 @@ struct Mistral4 {
 }
 
 impl Network for Mistral4 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let (offset, mask) = match caches.first() {
@@ -165,7 +152,7 @@ impl Attention {
         })
     }
 
-    fn mix(&self, t: &mut Tape<'_>, x: Var, factors: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, factors: Var, mask: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);
@@ -259,7 +246,7 @@ impl Moe {
     }
 
     /// `mistral4_expert_select`: one compiled function.
-    fn select(&self, t: &mut Tape<'_>, gates: Var) -> (Var, Var) {
+    fn select(&self, t: &Tape<'_>, gates: Var) -> (Var, Var) {
         let [indices, scores] = t.compiled(|t| {
             let gates = t.astype(gates, DType::F32);
             let scores = t.softmax(gates, false);
@@ -284,7 +271,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
         let (indices, scores) = self.select(t, gates);
         let y = self.experts.forward(t, x, indices, activations::swiglu);

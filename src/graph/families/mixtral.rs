@@ -1,16 +1,6 @@
 //! Mixtral: Llama's block with softmax over the chosen experts only.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{kv_heads, layer_count_or};
-use super::frame::{MaskRule, PreNorm};
-use super::outline::Outline;
-use super::routed::{RoutedMlp, Router, experts_or};
-use super::scores::{Order, best};
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
@@ -52,7 +42,7 @@ pub(super) struct LogitRouter {
 }
 
 impl Router for LogitRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let indices = best(t, gates, self.chosen, self.order);
         let scores = t.take_along_axis(gates, indices, -1);

@@ -1,18 +1,8 @@
 //! Muse Glimmer: norms with `1 + weight` around both halves of a layer, norms without weight over queries, keys and
 //! the embedding, gated attention, three sliding-window layers to one full layer without a rotary embedding.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, Norm};
 use super::gemma::soft_cap;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{GemmaNorm, Linear, RmsNorm, RopeModule, UnitNorm, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 9] = [
     ("hidden_size", 6656),
@@ -126,7 +116,7 @@ fn layers(
 struct ScaledNorm(UnitNorm, f64);
 
 impl Norm for ScaledNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.0.forward(t, x);
         t.mul(x, self.1)
     }
@@ -139,7 +129,7 @@ struct GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let y = self.inner.heads(t, x, mask, cache, None);
         let gate = self.gate.forward(t, x);
         let gate = t.sigmoid(gate);

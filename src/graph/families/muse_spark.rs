@@ -1,19 +1,8 @@
 //! Muse Spark: a float32 residual stream with gated sums, window and full attention with a gate, experts in a narrower
 //! space; most element-wise work is in custom Metal kernels. The vision tower is part of the model.
 
-use super::attention::Heads;
-use super::common::Head;
-use super::frame::MaskRule;
-use super::moe::experts;
-use super::vision_tower;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, SwitchGlu, activations, attend};
-use crate::graph::op::{Kernel, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Experts, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
+use crate::graph::parts::vision_tower;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let text = c.object("text_config")?;
@@ -132,7 +121,7 @@ struct MuseSpark {
 }
 
 impl Network for MuseSpark {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let s = &self.settings;
         let h = self.embed.forward(t, tokens);
         let h = t.rms_norm(h, None, s.eps);
@@ -195,7 +184,7 @@ impl SumGate {
     /// `norm_add_norm`: norms the branch, adds it to the stream, and norms the sum for what comes next.
     fn add(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         [branch, stream]: [Var; 2],
         post: Option<ModuleId>,
         post_eps: f64,
@@ -245,7 +234,7 @@ impl Layer {
     /// The stream behind the layer and the normed input of the next one.
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         s: &Settings,
         [stream, input]: [Var; 2],
         mask: Mask,
@@ -278,7 +267,7 @@ impl Attention {
 
     fn mix(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         s: &Settings,
         x: Var,
         mask: Mask,
@@ -346,7 +335,7 @@ impl Moe {
         })
     }
 
-    fn apply(&self, t: &mut Tape<'_>, s: &Settings, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, s: &Settings, x: Var) -> Var {
         let wide = t.astype(x, DType::F32);
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);

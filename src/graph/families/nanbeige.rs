@@ -1,15 +1,6 @@
 //! Nanbeige 4: Llama's layers, run several times over, each time with caches of their own.
 
-use super::attention::{Attention, Biases};
-use super::common::{GatedMlp, Head};
-use super::frame::{Block, PreNorm};
-use super::shell::Dims;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// More passes through a layer than any real model has; bounds the work on a hostile configuration.
 const MAX_PASSES: u64 = 8192;
@@ -76,7 +67,7 @@ struct Looped {
 }
 
 impl Network for Looped {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));

@@ -1,15 +1,7 @@
 //! nanochat: norms without weights, rotation in the other direction and norms behind it, squared ReLU, logits limited
 //! with `tanh`.
 
-use super::attention::{Attention, Heads, NormPlace, Projections};
-use super::frame::PreNorm;
-use super::mlp::PlainMlp;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, UnitNorm, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::FrequencyTable;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 7] = [
     ("hidden_size", 1280),

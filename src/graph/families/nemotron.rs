@@ -1,14 +1,6 @@
 //! Nemotron and Minitron: layer norms with `1 + weight`, an ungated MLP with squared ReLU, a partly rotated head.
 
-use super::attention::{Attention, Biases};
-use super::frame::{Norm, PreNorm};
-use super::mlp::PlainMlp;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{RopeModule, RopeScaling, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
@@ -57,7 +49,7 @@ impl ShiftedNorm {
 }
 
 impl Norm for ShiftedNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let weight = t.weight(self.weight);
         let weight = t.add(weight, 1i64);
         let bias = t.weight(self.bias);

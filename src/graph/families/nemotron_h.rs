@@ -1,17 +1,9 @@
 //! Nemotron-H and Nemotron 3: every layer is one of Mamba-2, attention without rotation, MLP or routed experts, the
 //! last optionally in a smaller latent space.
 
-use super::attention::{Attention, Biases, Heads};
-use super::frame::{FeedForward, MaskRule, Pointwise, Residual};
-use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings, time_limit};
-use super::moe::{GroupRouting, combine, experts};
-use super::outline::{Around, Outline};
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Linear, SwitchMlp, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::frame::Residual;
+use crate::graph::parts::mamba2_mixer::time_limit;
+use crate::graph::parts::prelude::*;
 
 /// What a layer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +42,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let names = ["backbone", "embeddings", "norm_f"];
     let decoder = outline.decoder_around(p, Around::named(names), |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Mlp);
-        let (rule, mixer): (_, Box<dyn super::frame::Mixer>) = match (kind, &moe) {
+        let (rule, mixer): (_, Box<dyn crate::graph::parts::frame::Mixer>) = match (kind, &moe) {
             (Kind::Mamba, _) => {
                 let norm = |p: &mut ParamBuilder| {
                     let group = dims.inner / dims.groups;
@@ -155,7 +147,7 @@ impl Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let h = self.up.forward(t, x);
         let h = activations::relu2(t, h);
         self.down.forward(t, h)
@@ -235,7 +227,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.gate);
         let w = t.transpose(w, &[1, 0]);
         let gates = t.matmul(x, w);

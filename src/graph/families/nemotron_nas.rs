@@ -1,16 +1,7 @@
 //! Nemotron-NAS (Llama-Nemotron Super and Ultra): Llama's block, where the search has removed attention or MLP of
 //! some layers, replaced them by a single matrix, or changed their size.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, Head};
-use super::frame::{FeedForward, Mixer, Norm};
-use super::mlp::Activation;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// What stands in one half of a block; the number is `n_heads_in_group` or the hidden size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +74,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// `act(gate) * x`, not fused.
-type GatedFn = fn(&mut Tape<'_>, Var, Var) -> Var;
+type GatedFn = fn(&Tape<'_>, Var, Var) -> Var;
 
 fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
-    fn gate(t: &mut Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
+    fn gate(t: &Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
         let g = activation(t, gate);
         t.mul(g, x)
     }
@@ -155,13 +146,13 @@ impl Matrix {
 }
 
 impl Mixer for Matrix {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
         self.0.forward(t, x)
     }
 }
 
 impl FeedForward for Matrix {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         self.0.forward(t, x)
     }
 }
@@ -179,7 +170,7 @@ struct Searched {
 }
 
 impl Network for Searched {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
         let mask = match caches.first() {

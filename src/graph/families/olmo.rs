@@ -3,16 +3,7 @@
 //! mlx-lm 0.32.2 adds the mask to the scores, which fails for more than one token at a time, and cannot sample from a
 //! model with a tied head.
 
-use super::attention::{Heads, Projections};
-use super::frame::{Mixer, PreNorm};
-use super::mlp::FusedMlp;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{LayerNorm, Linear, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 const NORM: LayerNorm = LayerNorm::plain(1e-5);
 
@@ -61,7 +52,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     } else {
         let scope = "model.transformer";
         let head = p.scope(scope, |p| Linear::new(p, "ff_out", width, vocabulary, false));
-        decoder.head = super::common::Head::Own(head);
+        decoder.head = crate::graph::parts::common::Head::Own(head);
     }
     Ok(decoder.built(c.opt_dim("max_sequence_length")?))
 }
@@ -75,7 +66,7 @@ struct StepwiseAttention {
 }
 
 impl Mixer for StepwiseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let parts = self.qkv.forward(t, x, self.heads);
         let [q, k, v] = parts.map(|part| Heads::split(t, part, self.heads.query));
         let offset = cache.offset();

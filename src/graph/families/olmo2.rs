@@ -1,13 +1,6 @@
 //! OLMo 2 and 3: norms behind attention and MLP only, and over whole queries and keys. OLMo 3 adds sliding windows.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::blocks::{Norms, Sandwich};
-use super::common::GatedMlp;
-use super::shell::{Dims, HeadKind, layer_type_rules};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 struct Settings {
     dims: Dims,

@@ -1,17 +1,8 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{GatedMlp, layer_count};
-use super::frame::{Block, FeedForward, MaskRule, Mixer, PreNorm};
-use super::gated_delta::{decay, delta_rule, normalise_keys};
-use super::kimi_delta::{short_conv, zeros};
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Linear, RmsNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::gated_delta::{decay, delta_rule, normalise_keys};
+use crate::graph::parts::kimi_delta::{short_conv, zeros};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let linear = linear_layers(c)?;
@@ -19,7 +10,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query = c.positive("num_attention_heads")?;
     let heads = Heads {
         query,
-        kv: super::common::kv_heads(c, query)?,
+        kv: crate::graph::parts::common::kv_heads(c, query)?,
         dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
     };
     let rope = rope(c, heads.dim)?;
@@ -89,7 +80,7 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 }
 
 /// `silu(gate) * x` in two kernels.
-fn silu_times(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = activations::silu(t, gate);
     t.mul(g, x)
 }
@@ -103,7 +94,7 @@ struct PostNorm {
 }
 
 impl Block for PostNorm {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.attention.mix(t, x, mask, cache);
         let r = self.attention_norm.forward(t, r);
         let h = t.add(x, r);
@@ -191,7 +182,7 @@ impl DeltaNet {
 }
 
 impl Mixer for DeltaNet {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let keep = s.kernel as u32 - 1;

@@ -1,17 +1,8 @@
 //! OLMoE: norms over the whole query and key projections, softmax-routed experts in every layer.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::{head_dim, kv_heads};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{experts, normalise, weighted_sum};
-use super::outline::Outline;
 use super::qwen2_moe::SoftmaxRouter;
-use super::routed::{Gate, Router};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::moe::normalise;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
@@ -58,7 +49,7 @@ struct FlatMoe {
 }
 
 impl FeedForward for FlatMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let flat = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
         let (indices, mut scores) = self.router.route(t, flat);

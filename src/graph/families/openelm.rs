@@ -1,15 +1,6 @@
 //! OpenELM: heads and MLP grow from layer to layer; one matrix for queries, keys and values, one for gate and up.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{Mixer, PreNorm};
-use super::mlp::FusedMlp;
-use super::shell::{HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let width = c.positive("model_dim")?;
@@ -94,7 +85,7 @@ struct SplitAttention {
 }
 
 impl Mixer for SplitAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let all = self.qkv.forward(t, x);

@@ -1,18 +1,8 @@
 //! Phi-1, Phi-1.5 and Phi-2 (`phi`), and Phixtral, which has routed experts in place of the MLP: attention in float32
 //! and MLP side by side behind one layer norm.
 
-use super::attention::{Attention, Heads, Precision, Projections};
-use super::blocks::Parallel;
-use super::common::{Head, kv_heads};
-use super::frame::FeedForward;
-use super::mlp::PlainMlp;
-use super::moe;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::nn::{LayerNorm, Linear, RopeModule, SwitchMlp, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::moe;
+use crate::graph::parts::prelude::*;
 
 const PHI: [(&str, u64); 6] = [
     ("max_position_embeddings", 2048),
@@ -113,7 +103,7 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
         let negative = t.neg(gates);
         let order = t.argpartition(negative, self.chosen as i64 - 1, -1);

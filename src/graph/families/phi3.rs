@@ -1,13 +1,6 @@
 //! Phi-3, Phi-3.5 and Phi-4: one matrix for queries, keys and values, one for gate and up; LongRoPE.
 
-use super::attention::{Attention, Projections};
-use super::frame::PreNorm;
-use super::mlp::FusedMlp;
-use super::shell::{Dims, HeadKind};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max_context = c.dim_or("max_position_embeddings", 131_072)?;

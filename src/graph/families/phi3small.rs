@@ -1,16 +1,7 @@
 //! Phi-3-small: layer norms, one matrix for queries, keys and values ordered by key head, block-sparse attention in
 //! every n-th layer, a limited gated activation, a tied head with some logits switched off.
 
-use super::attention::{Heads, attend_cached};
-use super::frame::{FeedForward, MaskRule, Mixer, PreNorm};
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{LayerNorm, Linear, RopeModule};
-use crate::graph::op::Binary;
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with("intermediate_size", c.positive("ff_intermediate_size")?);
@@ -93,7 +84,7 @@ impl Blocks {
     }
 
     /// The mask `[kv heads, query heads per kv head, queries, keys]`.
-    fn mask(self, t: &mut Tape<'_>, heads: Heads, queries: u32, keys: u32) -> Var {
+    fn mask(self, t: &Tape<'_>, heads: Heads, queries: u32, keys: u32) -> Var {
         let (q_blocks, k_blocks) = (queries.div_ceil(self.size), keys.div_ceil(self.size));
         let rows = t.arange(k_blocks.saturating_sub(q_blocks), k_blocks);
         let rows = t.expand_dims(rows, &[0, 2]);
@@ -133,13 +124,7 @@ struct SparseAttention {
 }
 
 impl SparseAttention {
-    fn block_sparse(
-        &self,
-        t: &mut Tape<'_>,
-        [q, k, v]: [Var; 3],
-        mask: Mask,
-        blocks: Blocks,
-    ) -> Var {
+    fn block_sparse(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, blocks: Blocks) -> Var {
         let (b, n) = (i64::from(t.dim(q, 0)), t.dim(q, 2));
         let Heads { query, kv, .. } = self.heads;
         let q = t.mul(q, self.scale);
@@ -165,7 +150,7 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let group = (query / kv) as u32;
@@ -198,7 +183,7 @@ struct GegeluMlp {
 }
 
 impl FeedForward for GegeluMlp {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.up.forward(t, x);
         let (gate, linear) = (t.slice_step(x, -1, 0, 2), t.slice_step(x, -1, 1, 2));
         let [y] = t.compiled(|t| [gegelu(t, gate, linear, self.limit)]);
@@ -207,7 +192,7 @@ impl FeedForward for GegeluMlp {
 }
 
 /// `gate * sigmoid(1.702 * gate) * (linear + 1)` with both inputs limited unless they are infinite.
-fn gegelu(t: &mut Tape<'_>, gate: Var, linear: Var, limit: f64) -> Var {
+fn gegelu(t: &Tape<'_>, gate: Var, linear: Var, limit: f64) -> Var {
     let infinite = is_infinite(t, gate);
     let limited = t.binary(Binary::Minimum, gate, limit);
     let gate = t.select(infinite, gate, limited);
@@ -222,7 +207,7 @@ fn gegelu(t: &mut Tape<'_>, gate: Var, linear: Var, limit: f64) -> Var {
 }
 
 /// `mx.isinf`.
-fn is_infinite(t: &mut Tape<'_>, x: Var) -> Var {
+fn is_infinite(t: &Tape<'_>, x: Var) -> Var {
     let above = t.binary(Binary::Equal, x, f64::INFINITY);
     let below = t.binary(Binary::Equal, x, f64::NEG_INFINITY);
     t.binary(Binary::LogicalOr, above, below)

@@ -1,16 +1,6 @@
 //! Phi-3.5 MoE: layer norms, biases everywhere in attention, and the sparse mixer as router.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{Head, layer_count_or};
-use super::frame::{MaskRule, PreNorm};
-use super::outline::{Around, NormKind, Outline};
-use super::routed::{RoutedMlp, Router, experts_or};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu};
-use crate::graph::op::{Binary, Reduction, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
@@ -82,7 +72,7 @@ struct SparseMixer {
 }
 
 impl Router for SparseMixer {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.forward(t, x);
         let mut masked = gates;
         let (mut indices, mut scores) = (Vec::new(), Vec::new());

@@ -1,16 +1,6 @@
 //! PLaMo 1: attention and MLP side by side; each key and value head is copied for several query heads.
 
-use super::attention::{Heads, Projections};
-use super::blocks::Parallel;
-use super::common::GatedMlp;
-use super::frame::Mixer;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;
@@ -53,7 +43,7 @@ struct TiledAttention {
 }
 
 impl Mixer for TiledAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let Heads { query, kv, dim } = self.heads;
         let [q, k, v] = self.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));

@@ -1,16 +1,8 @@
 //! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
 
-use super::attention::Heads;
-use super::common::{Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule, Mixer};
-use super::mamba2_mixer::{Mamba2Dims, Recurrence, causal_conv};
-use super::plamo_sandwich::Sandwich;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Conv1d, Embedding, Linear, OffsetNorm, RopeModule, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::mamba2_mixer::{Recurrence, causal_conv};
+use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
@@ -127,7 +119,7 @@ impl Mamba {
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let zx = self.input.forward(t, x);
@@ -175,7 +167,7 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = &self.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let qkv = self.qkv.forward(t, x);

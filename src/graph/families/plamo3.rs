@@ -1,15 +1,7 @@
 //! PLaMo 3: attention over a window with full attention every few layers, norms around mixer and MLP.
 
-use super::attention::Heads;
-use super::common::{Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule, Mixer};
-use super::plamo_sandwich::Sandwich;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, OffsetNorm, RopeModule, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
@@ -92,7 +84,7 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = &self.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let qkv = self.qkv.forward(t, x);

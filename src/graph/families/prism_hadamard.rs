@@ -3,9 +3,8 @@
 //! The packs are float16 with float32 signs, whatever type is asked for; the packed matrices cannot be repacked.
 
 use super::qwen3_next;
-use crate::graph::Built;
-use crate::graph::params::{ModuleKind, ParamBuilder};
-use crate::model::{Config, ConfigError, DType, Packing};
+use crate::graph::parts::prelude::*;
+use crate::model::Packing;
 
 /// Weights of a group.
 const GROUP: u64 = 128;

@@ -1,13 +1,7 @@
 //! Qwen 1 (`qwen`): one matrix for queries, keys and values, attention as wide as `kv_channels` times the heads.
 
-use super::attention::{Attention, Heads, Projections};
-use super::blocks::{Norms, Residual, Sandwich};
-use super::common::GatedMlp;
-use super::shell::{Dims, HeadKind, Names, Shell};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::blocks::Residual;
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 7] = [
     ("hidden_size", 2048),

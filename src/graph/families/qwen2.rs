@@ -1,14 +1,7 @@
 //! Qwen2 and Qwen2.5: Llama's block with biases on queries, keys and values. Qwen2-VL and Qwen2.5-VL wrap it.
 //! MiMo is the same build with other defaults.
 
-use super::attention::{Attention, Biases};
-use super::common::GatedMlp;
-use super::frame::PreNorm;
-use super::shell::{Dims, HeadKind, text_config};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// `qwen2`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

@@ -1,17 +1,6 @@
 //! Qwen2 MoE: every layer has softmax-routed experts and a shared expert with a gate of its own.
 
-use super::attention::{Attention, Biases, Heads};
-use super::common::{GatedMlp, kv_heads};
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::moe::{experts, weighted_sum};
-use super::outline::Outline;
-use super::routed::{Gate, Router};
-use super::scores::{Order, best};
-use crate::graph::Built;
-use crate::graph::nn::{Linear, RopeModule, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline::read(c, false)?; // mlx-lm has its own head even when the configuration ties it
@@ -62,7 +51,7 @@ pub(super) struct SoftmaxRouter {
 }
 
 impl Router for SoftmaxRouter {
-    fn route(&self, t: &mut Tape<'_>, x: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = self.gate.apply(t, x);
         let gates = t.softmax(gates, true);
         let indices = best(t, gates, self.chosen, Order::Descending);
@@ -78,7 +67,7 @@ struct SharedMoe {
 }
 
 impl FeedForward for SharedMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = weighted_sum(t, y, scores);

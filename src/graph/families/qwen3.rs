@@ -1,13 +1,6 @@
 //! Qwen3 dense: Llama's block with norms over each query and key head. Qwen3-VL wraps it.
 
-use super::attention::{Attention, Biases, Heads, NormPlace};
-use super::common::GatedMlp;
-use super::frame::PreNorm;
-use super::shell::{Dims, HeadKind, text_config};
-use crate::graph::Built;
-use crate::graph::nn::{RmsNorm, RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let d = Dims::read(c)?;

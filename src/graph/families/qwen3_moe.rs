@@ -1,15 +1,7 @@
 //! Qwen3 MoE: Qwen3 attention, softmax-routed experts in all or some layers. The router is packed at 8 bits.
 
-use super::attention::Heads;
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::{Block, Decoder, FeedForward, MaskRule, PreNorm};
-use super::moe::{SoftmaxMoe, experts};
 use super::qwen3;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{Embedding, RmsNorm, RopeModule};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// Which layers of the Qwen MoE models are routed.
 #[derive(Debug)]

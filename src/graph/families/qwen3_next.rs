@@ -1,18 +1,9 @@
 //! Qwen3-Next and Qwen3.5: three gated-delta layers to one layer of gated attention, dense or routed MLPs with a
 //! shared expert. Vision towers and multi-token-prediction layers are dropped, as mlx-lm does.
 
-use super::attention::{Heads, NormPlace, prepare};
-use super::common::{GatedMlp, Head, layer_count};
-use super::frame::{Block, Decoder, FeedForward, MaskRule, Mixer, PreNorm};
-use super::gated_delta::{DeltaDims, GatedDeltaNet};
-use super::moe::{SoftmaxMoe, experts, weighted_sum};
 use super::qwen3_moe::{Routed, quant_override};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RmsNorm, RopeModule, RopeScaling, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, Experts};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::gated_delta::{DeltaDims, GatedDeltaNet};
+use crate::graph::parts::prelude::*;
 
 /// What the two generations read from their configurations.
 struct Settings {
@@ -232,7 +223,7 @@ impl GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.q.forward(t, x);
         let q = Heads::rows(t, q, self.heads.query);
@@ -274,7 +265,7 @@ impl SharedMoe {
 }
 
 impl FeedForward for SharedMoe {
-    fn apply(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.routed.route(t, x);
         let y = self.routed.run(t, x, indices);
         let y = weighted_sum(t, y, scores);

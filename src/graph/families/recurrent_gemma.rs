@@ -3,17 +3,8 @@
 //! The recurrence runs token by token. The output head is the embedding unless the configuration says
 //! `tie_word_embeddings: false`; mlx-lm decides by whether the checkpoint has an `lm_head`.
 
-use super::attention::Heads;
-use super::common::{Head, layer_count};
-use super::frame::{Block, Decoder, MaskRule, Mixer};
 use super::gemma3::gelu_gate;
-use crate::graph::Built;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, GemmaNorm, Linear, RopeModule, activations, attend};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 /// Taps of the convolution; mlx-lm does not read `conv1d_width`.
 const KERNEL: u64 = 4;
@@ -97,7 +88,7 @@ struct Layer {
 }
 
 impl Block for Layer {
-    fn forward(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let r = self.mixer_norm.forward(t, x);
         let r = self.mixer.mix(t, r, mask, cache);
         let h = t.add(r, x);
@@ -122,7 +113,7 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let gate = self.gate.forward(t, x);
         let x = self.up.forward(t, x);
         let x = gelu_gate(t, gate, x);
@@ -155,7 +146,7 @@ impl Local {
 }
 
 impl Mixer for Local {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
         let q = Heads::split(t, q, self.heads.query);
         let k = Heads::split(t, k, 1);
@@ -193,7 +184,7 @@ impl Recurrent {
         })
     }
 
-    fn convolve(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+    fn convolve(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
         let keep = KERNEL as u32 - 1;
         let input = match cache.state(0) {
             Some(past) => t.concat(&[past, x], 1),
@@ -210,7 +201,7 @@ impl Recurrent {
 }
 
 impl Mixer for Recurrent {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let gate = self.linear_y.forward(t, x);
         let gate = activations::gelu_approx(t, gate);
         let x = self.linear_x.forward(t, x);
@@ -247,7 +238,7 @@ impl Recurrence {
     }
 
     /// The sigmoid of a block-diagonal product.
-    fn gate(&self, t: &mut Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
+    fn gate(&self, t: &Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let x = t.reshape(x, &[b, n, self.heads as i64, self.dim as i64]);
         let x = t.swapaxes(x, 1, 2);
@@ -260,7 +251,7 @@ impl Recurrence {
         t.sigmoid(y)
     }
 
-    fn run(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+    fn run(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
         let before = cache.state(1);
         let gate_x = self.gate(t, x, self.input_weight, self.input_bias);
         let gate_a = self.gate(t, x, self.gate_weight, self.gate_bias);
@@ -289,7 +280,7 @@ impl Recurrence {
 }
 
 /// `h = a * h + x`, token by token; the outputs and the last state.
-fn scan(t: &mut Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
+fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
     let n = t.dim(x, 1);
     if n == 1 {
         let y = match before {

@@ -1,14 +1,6 @@
 //! RWKV-7: token shift, a matrix-valued recurrence with a decay per feature, and a squared-ReLU MLP.
 
-use super::common::{Head, layer_count};
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, LayerNorm, Linear, activations};
-use crate::graph::op::{Binary, Kernel, Reduction, Unary};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::shape::Shape;
-use crate::graph::tape::{Stage, Tape, Var};
-use crate::graph::{Built, Network, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let count = layer_count(c)?;
@@ -79,7 +71,7 @@ struct Rwkv7 {
 }
 
 impl Network for Rwkv7 {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut x = self.embed.forward(t, tokens);
         let mut first = None;
         for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
@@ -118,7 +110,7 @@ struct Layer {
 }
 
 /// `x + y * z`, one kernel.
-fn addcmul(t: &mut Tape<'_>, x: Var, y: Var, z: Var) -> Var {
+fn addcmul(t: &Tape<'_>, x: Var, y: Var, z: Var) -> Var {
     let [out] = t.compiled(|t| {
         let product = t.mul(y, z);
         [t.add(x, product)]
@@ -127,7 +119,7 @@ fn addcmul(t: &mut Tape<'_>, x: Var, y: Var, z: Var) -> Var {
 }
 
 /// The token before each token; state `slot` of the cache holds the last one of the call before.
-fn shifted(t: &mut Tape<'_>, x: Var, cache: &Cache, slot: usize) -> Var {
+fn shifted(t: &Tape<'_>, x: Var, cache: &Cache, slot: usize) -> Var {
     let n = t.dim(x, 1);
     let last = cache.state(slot).unwrap_or_else(|| {
         let (shape, dtype) = (t.shape(x).with(1, 1), t.dtype(x));
@@ -164,7 +156,7 @@ impl LowRank {
         })
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let mut x = self.down.forward(t, x);
         if let Some(activation) = self.activation {
             x = t.unary(activation, x);
@@ -218,19 +210,13 @@ impl TimeMix {
         })
     }
 
-    fn split(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn split(&self, t: &Tape<'_>, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         t.reshape(x, &[b, n, self.heads as i64, self.dim as i64])
     }
 
     /// The output, and the values of the first layer that later ones mix in.
-    fn forward(
-        &self,
-        t: &mut Tape<'_>,
-        x: Var,
-        first: Option<Var>,
-        cache: &mut Cache,
-    ) -> (Var, Var) {
+    fn forward(&self, t: &Tape<'_>, x: Var, first: Option<Var>, cache: &mut Cache) -> (Var, Var) {
         let before = shifted(t, x, cache, 0);
         let change = t.sub(before, x);
         let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| {
@@ -290,7 +276,7 @@ impl TimeMix {
     }
 
     /// One kernel over all tokens: r, w, k, v, a and b.
-    fn recur(&self, t: &mut Tape<'_>, inputs: [Var; 6], cache: &mut Cache) -> Var {
+    fn recur(&self, t: &Tape<'_>, inputs: [Var; 6], cache: &mut Cache) -> Var {
         let r = inputs[0];
         let (shape, dtype) = (t.shape(r), t.dtype(r));
         let dim = self.dim as u32;
@@ -305,7 +291,7 @@ impl TimeMix {
     }
 
     /// A layer norm per head with its own weight and bias.
-    fn normalise(&self, t: &mut Tape<'_>, y: Var) -> Var {
+    fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
         let y = t.layer_norm(y, None, None, 64e-5);
         let (w, b) = (t.weight(self.norm_weight), t.weight(self.norm_bias));
         let y = t.mul(w, y);
@@ -314,7 +300,7 @@ impl TimeMix {
 }
 
 /// `l2_norm`: one compiled function.
-fn unit_length(t: &mut Tape<'_>, x: Var) -> Var {
+fn unit_length(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| {
         let square = t.unary(Unary::Square, x);
         let sum = t.sum(square, -1, true);
@@ -341,7 +327,7 @@ impl ChannelMix {
         })
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
         let before = shifted(t, x, cache, 2);
         let change = t.sub(before, x);
         let w = t.weight(self.shift);

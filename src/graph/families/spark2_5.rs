@@ -1,16 +1,7 @@
 //! Spark 2.5: dense; three window layers to one full layer, a fused input projection whose parts are copied, a sigmoid gate
 //! per head, GELU.
 
-use super::attention::Heads;
-use super::common::GatedMlp;
-use super::frame::{MaskRule, Mixer, PreNorm};
-use super::outline::{Around, Outline};
-use crate::graph::cache::Cache;
-use crate::graph::nn::{Linear, RopeModule, activations, attend};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::graph::{Built, QuantOverride};
-use crate::model::{Config, ConfigError, DType};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let mut o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
@@ -89,7 +80,7 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
 }
 
 /// `gelu(gate) * x`: the product is a kernel of its own.
-fn gelu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let gate = activations::gelu(t, gate);
     t.mul(gate, x)
 }
@@ -116,7 +107,7 @@ impl CopiedAttention {
 }
 
 impl Mixer for CopiedAttention {
-    fn mix(&self, t: &mut Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let h = self.heads;
         let qkv = self.qkv.forward(t, x);
         let (q, kv) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);

@@ -1,17 +1,8 @@
 //! Step 3.5 Flash: window and full attention with different heads and rotations, a gate per head, sigmoid routing with a
 //! shared expert and clamped activations.
 
-use super::attention::{Attention, Biases, Heads, OutputGate};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, MaskRule, PreNorm};
-use super::outline::Outline;
 use super::qwen3;
-use super::routed::{Gate, RoutedMlp, experts_or};
-use super::scores::{Divisor, ScoreRouter, ScoreRouting};
-use crate::graph::nn::{Linear, RopeModule, RopeScaling, SwitchGlu, activations};
-use crate::graph::params::ParamBuilder;
-use crate::graph::{Built, Experts, QuantOverride};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

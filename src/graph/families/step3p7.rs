@@ -7,9 +7,7 @@
 //! the 201 365 316 160 published parameters.
 
 use super::step3p5;
-use crate::graph::Built;
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 use serde_json::json;
 
 /// Query heads of the window layers of the released model.

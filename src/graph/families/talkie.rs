@@ -1,16 +1,7 @@
 //! Talkie: norms without weights, gains on heads, halves of a layer and logits, the embedding added again in every
 //! layer, a head that is never packed.
 
-use super::attention::{Attention, Heads, NormPlace, Projections};
-use super::common::GatedMlp;
-use super::frame::{FeedForward, Mixer, Norm};
-use super::shell::Dims;
-use crate::graph::cache::{Cache, CacheKind};
-use crate::graph::nn::{Embedding, Linear, RopeModule, UnitNorm, activations};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{FrequencyTable, Mask, Stage, Tape, Var};
-use crate::graph::{Built, Network};
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 7] = [
     ("hidden_size", 5120),
@@ -87,7 +78,7 @@ struct GainNorm {
 }
 
 impl Norm for GainNorm {
-    fn norm(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.norm.forward(t, x);
         let gain = t.weight(self.gain);
         let gain = t.reshape(gain, &[1, -1, 1, 1]);
@@ -112,14 +103,14 @@ struct Talkie {
 }
 
 /// `x + r * gain`.
-fn add_gained(t: &mut Tape<'_>, x: Var, r: Var, gain: ModuleId) -> Var {
+fn add_gained(t: &Tape<'_>, x: Var, r: Var, gain: ModuleId) -> Var {
     let gain = t.weight(gain);
     let r = t.mul(r, gain);
     t.add(x, r)
 }
 
 impl Network for Talkie {
-    fn forward(&self, t: &mut Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let embedding = self.embed.forward(t, tokens);
         let embedding = self.norm.forward(t, embedding);
         let mut h = embedding;

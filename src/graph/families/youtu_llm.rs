@@ -1,15 +1,6 @@
 //! Youtu-LLM: latent attention with expanded keys and values, dense MLPs.
 
-use super::common::{GatedMlp, layer_count};
-use super::frame::{MaskRule, PreNorm};
-use super::mla::MlaDims;
-use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
-use super::outline::Outline;
-use crate::graph::Built;
-use crate::graph::cache::CacheKind;
-use crate::graph::nn::{RopeModule, RopeScaling};
-use crate::graph::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[

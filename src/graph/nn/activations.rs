@@ -5,19 +5,19 @@ use crate::graph::tape::{Tape, Var};
 use crate::model::DType;
 
 /// `x * sigmoid(x)`, not fused by itself.
-fn silu_steps(t: &mut Tape<'_>, x: Var) -> Var {
+fn silu_steps(t: &Tape<'_>, x: Var) -> Var {
     let s = t.sigmoid(x);
     t.mul(x, s)
 }
 
 /// `nn.silu`, one kernel.
-pub fn silu(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn silu(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [silu_steps(t, x)]);
     y
 }
 
 /// `swiglu(gate, x)`: `silu(gate) * x` in one kernel.
-pub fn swiglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+pub fn swiglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let [y] = t.compiled(|t| {
         let g = silu_steps(t, gate);
         [t.mul(g, x)]
@@ -26,19 +26,19 @@ pub fn swiglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
 }
 
 /// `nn.silu(gate) * x`, in two kernels.
-pub fn silu_gate(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+pub fn silu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let g = silu(t, gate);
     t.mul(g, x)
 }
 
 /// `nn.relu`.
-pub fn relu(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn relu(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [t.binary(Binary::Maximum, x, 0i64)]);
     y
 }
 
 /// `nn.relu2`: the square of `relu`.
-pub fn relu2(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn relu2(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| {
         let r = t.binary(Binary::Maximum, x, 0i64);
         [t.unary(Unary::Square, r)]
@@ -46,7 +46,7 @@ pub fn relu2(t: &mut Tape<'_>, x: Var) -> Var {
     y
 }
 
-fn gelu_steps(t: &mut Tape<'_>, x: Var) -> Var {
+fn gelu_steps(t: &Tape<'_>, x: Var) -> Var {
     let scaled = t.div(x, std::f64::consts::SQRT_2);
     let e = t.unary(Unary::Erf, scaled);
     let sum = t.add(e, 1.0);
@@ -55,12 +55,12 @@ fn gelu_steps(t: &mut Tape<'_>, x: Var) -> Var {
 }
 
 /// `nn.gelu`, the exact form.
-pub fn gelu(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn gelu(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [gelu_steps(t, x)]);
     y
 }
 
-fn gelu_approx_steps(t: &mut Tape<'_>, x: Var) -> Var {
+fn gelu_approx_steps(t: &Tape<'_>, x: Var) -> Var {
     let half = t.mul(x, 0.5);
     let cube = t.binary(Binary::Power, x, 3i64);
     let cube = t.mul(cube, 0.044_715);
@@ -72,13 +72,13 @@ fn gelu_approx_steps(t: &mut Tape<'_>, x: Var) -> Var {
 }
 
 /// `nn.gelu_approx`, the tanh form.
-pub fn gelu_approx(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn gelu_approx(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| [gelu_approx_steps(t, x)]);
     y
 }
 
 /// `geglu(gate, x)` of the Gemma families: `gelu_approx(gate) * x` in one kernel.
-pub fn geglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+pub fn geglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     let [y] = t.compiled(|t| {
         let g = gelu_approx_steps(t, gate);
         [t.mul(g, x)]
@@ -87,7 +87,7 @@ pub fn geglu(t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
 }
 
 /// `precise_swiglu(h, gate, x)`: in float32, cast back to the type of `h`.
-pub fn precise_swiglu(t: &mut Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
+pub fn precise_swiglu(t: &Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
     let dtype = t.dtype(h);
     let [y] = t.compiled(|t| {
         let gate = t.astype(gate, DType::F32);
@@ -110,7 +110,7 @@ pub struct Situ {
 
 impl Situ {
     /// `beta * tanh(gate / beta) * sigmoid(gate) * x`, one kernel in float32.
-    pub fn apply(self, t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    pub fn apply(self, t: &Tape<'_>, gate: Var, x: Var) -> Var {
         let dtype = t.dtype(x);
         let [y] = t.compiled(|t| {
             let gate = t.astype(gate, DType::F32);
@@ -130,7 +130,7 @@ impl Situ {
 }
 
 /// The clamped SwiGLU of DeepSeek-V4: `silu(min(gate, limit)) * clip(x, -limit, limit)` in one kernel.
-pub fn limited_swiglu(t: &mut Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
+pub fn limited_swiglu(t: &Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
     let [y] = t.compiled(|t| {
         let bounded = limit > 0.0;
         let gate = if bounded { t.binary(Binary::Minimum, gate, limit) } else { gate };
@@ -150,7 +150,7 @@ pub struct Clamp {
 
 impl Clamp {
     /// `silu(min(gate, limit)) * clip(x, -limit, limit)`, cast back to the type of `x`.
-    pub fn apply(self, t: &mut Tape<'_>, gate: Var, x: Var) -> Var {
+    pub fn apply(self, t: &Tape<'_>, gate: Var, x: Var) -> Var {
         let dtype = t.dtype(x);
         let mut gate = t.astype(gate, DType::F32);
         let mut x = t.astype(x, DType::F32);
@@ -164,25 +164,25 @@ impl Clamp {
 }
 
 /// `limit * tanh(x / limit)`.
-fn bound(t: &mut Tape<'_>, x: Var, limit: f64) -> Var {
+fn bound(t: &Tape<'_>, x: Var, limit: f64) -> Var {
     let scaled = t.div(x, limit);
     let tanh = t.unary(Unary::Tanh, scaled);
     t.mul(tanh, limit)
 }
 
 /// `nn.softplus`: `logaddexp(x, 0)`; called inside compiled functions.
-pub fn softplus(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn softplus(t: &Tape<'_>, x: Var) -> Var {
     t.binary(Binary::LogAddExp, x, 0i64)
 }
 
 /// `softcap * tanh(x / softcap)` in one kernel.
-pub fn softcap(t: &mut Tape<'_>, cap: f64, x: Var) -> Var {
+pub fn softcap(t: &Tape<'_>, cap: f64, x: Var) -> Var {
     let [y] = t.compiled(|t| [bound(t, x, cap)]);
     y
 }
 
 /// `swiglu_oai` of gpt-oss: `(clip(x, ±limit) + 1) * g * sigmoid(alpha * g)` with `g = min(gate, limit)`, in one kernel.
-pub fn swiglu_oai(t: &mut Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Var {
+pub fn swiglu_oai(t: &Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Var {
     let [y] = t.compiled(|t| {
         let x = t.clip(x, -limit, limit);
         let x = t.add(x, 1.0);
@@ -196,7 +196,7 @@ pub fn swiglu_oai(t: &mut Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -
 }
 
 /// `clamped_swiglu` of Step 3.5: `min(silu(gate), limit) * clip(x, ±limit)` in one kernel.
-pub fn clamped_swiglu(t: &mut Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
+pub fn clamped_swiglu(t: &Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
     let [y] = t.compiled(|t| {
         let gate = silu_steps(t, gate);
         let gate = t.binary(Binary::Minimum, gate, limit);

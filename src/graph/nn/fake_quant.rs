@@ -6,7 +6,7 @@ use crate::graph::tape::{FrequencyTable, Tape, Var};
 use crate::model::DType;
 
 /// Splits the last axis into blocks, in float32; `None` when it does not divide.
-fn blocks(t: &mut Tape<'_>, x: Var, size: u32) -> Option<Var> {
+fn blocks(t: &Tape<'_>, x: Var, size: u32) -> Option<Var> {
     let shape = t.shape(x);
     if shape.dim(-1) % size != 0 {
         return None;
@@ -19,28 +19,28 @@ fn blocks(t: &mut Tape<'_>, x: Var, size: u32) -> Option<Var> {
 }
 
 /// The largest absolute value of every block, not below `floor`.
-fn largest(t: &mut Tape<'_>, blocks: Var, floor: f64) -> Var {
+fn largest(t: &Tape<'_>, blocks: Var, floor: f64) -> Var {
     let x = t.unary(Unary::Abs, blocks);
     let x = t.reduce(Reduction::Max, x, -1, true);
     t.binary(Binary::Maximum, x, floor)
 }
 
 /// The power of two at or above `x / limit`.
-fn power_scale(t: &mut Tape<'_>, x: Var, limit: f64) -> Var {
+fn power_scale(t: &Tape<'_>, x: Var, limit: f64) -> Var {
     let x = t.div(x, limit);
     let x = t.unary(Unary::Log2, x);
     let x = t.unary(Unary::Ceil, x);
     t.binary(Binary::Power, 2.0, x)
 }
 
-fn joined(t: &mut Tape<'_>, x: Var, shape: Shape, dtype: DType) -> Var {
+fn joined(t: &Tape<'_>, x: Var, shape: Shape, dtype: DType) -> Var {
     let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
     let x = t.reshape(x, &dims);
     t.astype(x, dtype)
 }
 
 /// Rounds to e4m3 with a power-of-two scale per block of 32 (`_fake_quant_fp8`).
-pub fn round_fp8(t: &mut Tape<'_>, x: Var) -> Var {
+pub fn round_fp8(t: &Tape<'_>, x: Var) -> Var {
     let (shape, dtype) = (t.shape(x), t.dtype(x));
     let Some(blocks) = blocks(t, x, 32) else { return x };
     let peak = largest(t, blocks, 1e-4);
@@ -63,7 +63,7 @@ pub enum Fp4Scale {
 }
 
 /// Rounds to 4-bit floats in blocks of `size` (`_fake_quant_fp4`).
-pub fn round_fp4(t: &mut Tape<'_>, x: Var, size: u32, kind: Fp4Scale) -> Var {
+pub fn round_fp4(t: &Tape<'_>, x: Var, size: u32, kind: Fp4Scale) -> Var {
     let (shape, dtype) = (t.shape(x), t.dtype(x));
     let Some(blocks) = blocks(t, x, size) else { return x };
     let floor = match kind {
@@ -87,7 +87,7 @@ pub fn round_fp4(t: &mut Tape<'_>, x: Var, size: u32, kind: Fp4Scale) -> Var {
 }
 
 /// The nearest of the eight magnitudes of a 4-bit float: counts the thresholds below, then looks up.
-fn to_fp4(t: &mut Tape<'_>, x: Var) -> Var {
+fn to_fp4(t: &Tape<'_>, x: Var) -> Var {
     let magnitude = t.unary(Unary::Abs, x);
     let mut index = t.full(t.shape(magnitude), 0.0, DType::I32);
     let above = [0.25, 1.25, 2.5, 5.0].map(|limit| (Binary::Greater, limit));

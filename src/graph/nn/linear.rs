@@ -6,7 +6,7 @@ use crate::graph::tape::{Tape, Var};
 use crate::model::DType;
 
 /// The packed tensors of a module, or `None` when its weight is plain.
-fn packed(t: &mut Tape<'_>, id: ModuleId) -> Option<Packed> {
+fn packed(t: &Tape<'_>, id: ModuleId) -> Option<Packed> {
     let packing = t.params().module(id).packing?;
     Some(Packed {
         weight: t.param(id, Part::Weight),
@@ -17,7 +17,7 @@ fn packed(t: &mut Tape<'_>, id: ModuleId) -> Option<Packed> {
 }
 
 /// The signed Hadamard rotation of the input of a packed matrix, or its inverse; `x` itself for other matrices.
-fn rotated(t: &mut Tape<'_>, id: ModuleId, x: Var, inverse: bool) -> Var {
+fn rotated(t: &Tape<'_>, id: ModuleId, x: Var, inverse: bool) -> Var {
     let prepacked = t.params().module(id).prepacked;
     let Some((signs, block)) = prepacked.and_then(|p| p.rotation) else { return x };
     let (shape, dtype) = (t.shape(x), t.dtype(x));
@@ -55,7 +55,7 @@ impl Linear {
     }
 
     /// `x W^T (+ b)`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         if let Some(w) = packed(t, self.id) {
             let x = rotated(t, self.id, x, false);
             let y = t.quantized_matmul(x, w, true);
@@ -95,7 +95,7 @@ impl Embedding {
     }
 
     /// The rows of the token ids.
-    pub fn forward(&self, t: &mut Tape<'_>, ids: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, ids: Var) -> Var {
         match packed(t, self.id) {
             None => {
                 let w = t.param(self.id, Part::Weight);
@@ -117,7 +117,7 @@ impl Embedding {
     }
 
     /// The rows of a table that only exists packed, in float16: a flat list of ids, rotated back.
-    fn unpacked_rows(&self, t: &mut Tape<'_>, ids: Var, w: Packed) -> Var {
+    fn unpacked_rows(&self, t: &Tape<'_>, ids: Var, w: Packed) -> Var {
         let mut dims: Vec<i64> = t.shape(ids).dims().iter().map(|&n| i64::from(n)).collect();
         dims.push(-1);
         let ids = t.reshape(ids, &[-1]);
@@ -134,7 +134,7 @@ impl Embedding {
     }
 
     /// The table as an output head.
-    pub fn as_linear(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn as_linear(&self, t: &Tape<'_>, x: Var) -> Var {
         match packed(t, self.id) {
             Some(w) => {
                 let x = rotated(t, self.id, x, false);
@@ -162,7 +162,7 @@ impl MultiLinear {
     }
 
     /// `x W^T` per head, or `x W` when not `transpose`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, transpose: bool) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, transpose: bool) -> Var {
         if let Some(w) = packed(t, self.id) {
             return t.quantized_matmul(x, w, transpose);
         }
@@ -195,7 +195,7 @@ impl Conv1d {
     }
 
     /// The convolution of `x [batch, length, channels]`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
         let y = t.conv1d(x, w, self.groups);
         match self.bias {

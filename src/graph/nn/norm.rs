@@ -12,7 +12,7 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// The weight.
-    pub fn weight(&self, t: &mut Tape<'_>) -> Var {
+    pub fn weight(&self, t: &Tape<'_>) -> Var {
         t.weight(self.weight)
     }
 
@@ -33,7 +33,7 @@ impl RmsNorm {
     }
 
     /// The normalised `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
         t.rms_norm(x, Some(w), self.eps)
     }
@@ -53,7 +53,7 @@ impl UnitNorm {
     }
 
     /// The normalised `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         t.rms_norm(x, None, self.eps)
     }
 }
@@ -72,7 +72,7 @@ impl GemmaNorm {
     }
 
     /// The normalised `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = t.weight(self.weight);
         let scale = t.add(w, 1.0);
         t.rms_norm(x, Some(scale), self.eps)
@@ -104,7 +104,7 @@ impl OffsetNorm {
     }
 
     /// The normalised `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let scale = if self.kept && !t.is_first_call() {
             t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
         } else {
@@ -138,7 +138,7 @@ impl LayerNorm {
     }
 
     /// The normalised `x`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = self.weight.map(|w| t.weight(w));
         let b = self.bias.map(|b| t.weight(b));
         t.layer_norm(x, w, b, self.eps)

@@ -271,7 +271,7 @@ impl RopeModule {
 
     /// The rotated `x` whose tokens stand at `scale` times their index from `offset` on; with `inverse` the rotation
     /// is undone. Only for a rope with a table and without a factor on its input.
-    pub fn scaled(&self, t: &mut Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+    pub fn scaled(&self, t: &Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
         let Some(table) = self.table.as_ref().filter(|_| self.input_scale.is_none()) else {
             return t.fail("this rotary embedding cannot be scaled or undone");
         };
@@ -284,16 +284,16 @@ impl RopeModule {
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, offset: u32) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32) -> Var {
         self.rotate(t, x, offset, None)
     }
 
     /// As [`RopeModule::forward`], with the position as an array, as a model passes it that calls `mx.array(offset)`.
-    pub fn forward_at(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Var) -> Var {
+    pub fn forward_at(&self, t: &Tape<'_>, x: Var, offset: u32, array: Var) -> Var {
         self.rotate(t, x, offset, Some(array))
     }
 
-    fn rotate(&self, t: &mut Tape<'_>, x: Var, offset: u32, array: Option<Var>) -> Var {
+    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32, array: Option<Var>) -> Var {
         let mut x = x;
         if let Some(factor) = self.input_scale {
             x = t.multiply_front(x, self.dims, factor);

@@ -8,7 +8,7 @@ use crate::model::DType;
 
 /// Attention of queries `[batch, heads, tokens, width]` over what a cache returned.
 pub fn attend(
-    t: &mut Tape<'_>,
+    t: &Tape<'_>,
     queries: Var,
     (keys, values): (KvArray, KvArray),
     scale: f64,
@@ -27,7 +27,7 @@ pub fn attend(
     }
 }
 
-fn quantised(t: &mut Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: Mask) -> Var {
+fn quantised(t: &Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: Mask) -> Var {
     let shape = t.shape(q);
     let heads = t.dim(k.weight, -3).max(1);
     let repeats = shape.dim(1) / heads;
@@ -70,7 +70,7 @@ fn quantised(t: &mut Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: M
     }
 }
 
-fn per_group(t: &mut Tape<'_>, x: Packed) -> Packed {
+fn per_group(t: &Tape<'_>, x: Packed) -> Packed {
     Packed {
         weight: t.expand_dims(x.weight, &[-3]),
         scales: t.expand_dims(x.scales, &[-3]),

@@ -37,7 +37,7 @@ impl SwitchLinear {
     }
 
     /// The products with the experts `indices`.
-    pub fn forward(&self, t: &mut Tape<'_>, x: Var, indices: Var, sorted: bool) -> Var {
+    pub fn forward(&self, t: &Tape<'_>, x: Var, indices: Var, sorted: bool) -> Var {
         let y = match t.params().module(self.id).packing {
             Some(packing) => {
                 let w = Packed {
@@ -72,7 +72,7 @@ struct Routed {
     inverse: Option<Var>,
 }
 
-fn route(t: &mut Tape<'_>, x: Var, indices: Var) -> Routed {
+fn route(t: &Tape<'_>, x: Var, indices: Var) -> Routed {
     let x = t.expand_dims(x, &[-2, -3]);
     if t.shape(indices).elements() < 64 {
         return Routed { x, indices, inverse: None };
@@ -88,7 +88,7 @@ fn route(t: &mut Tape<'_>, x: Var, indices: Var) -> Routed {
     Routed { x, indices, inverse: Some(inverse) }
 }
 
-fn unroute(t: &mut Tape<'_>, y: Var, inverse: Option<Var>, indices: Var) -> Var {
+fn unroute(t: &Tape<'_>, y: Var, inverse: Option<Var>, indices: Var) -> Var {
     let y = match inverse {
         None => y,
         Some(order) => {
@@ -128,10 +128,10 @@ impl SwitchGlu {
     /// The outputs of the chosen experts `[…, chosen, width]`; `activation` gets (gate, up).
     pub fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         indices: Var,
-        activation: impl FnOnce(&mut Tape<'_>, Var, Var) -> Var,
+        activation: impl FnOnce(&Tape<'_>, Var, Var) -> Var,
     ) -> Var {
         let routed = route(t, x, indices);
         let sorted = routed.inverse.is_some();
@@ -169,10 +169,10 @@ impl SwitchMlp {
     /// The outputs of the chosen experts.
     pub fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         indices: Var,
-        activation: impl FnOnce(&mut Tape<'_>, Var) -> Var,
+        activation: impl FnOnce(&Tape<'_>, Var) -> Var,
     ) -> Var {
         let routed = route(t, x, indices);
         let sorted = routed.inverse.is_some();

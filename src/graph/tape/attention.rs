@@ -50,7 +50,7 @@ pub enum Mask {
 impl Tape<'_> {
     /// `mx.fast.rope`, with the position as an array if the model passes one, and the frequency table `freqs` where
     /// the rope has one.
-    pub fn rope(&mut self, x: Var, rope: Rope, offset: Option<Var>, freqs: Option<Var>) -> Var {
+    pub fn rope(&self, x: Var, rope: Rope, offset: Option<Var>, freqs: Option<Var>) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         if shape.rank() < 3 || rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > shape.dim(-1) {
             return self.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
@@ -63,7 +63,7 @@ impl Tape<'_> {
 
     /// `mx.fast.scaled_dot_product_attention`: one kernel, or the unfused steps MLX falls back to.
     pub fn attention(
-        &mut self,
+        &self,
         q: Var,
         k: Var,
         v: Var,
@@ -108,14 +108,14 @@ impl Tape<'_> {
         self.push(op, &inputs, sq.with(3, sv.dim(3)), dtype)
     }
 
-    fn full_mask(&mut self, mask: Mask, dtype: DType, q: &Shape, k: &Shape) -> Mask {
+    fn full_mask(&self, mask: Mask, dtype: DType, q: &Shape, k: &Shape) -> Mask {
         let Mask::Array(m) = mask else { return mask };
         let m = if self.dtype(m) == DType::Bool { m } else { self.astype(m, dtype) };
         Mask::Array(self.broadcast_to(m, q.with(3, k.dim(2))))
     }
 
     fn unfused_attention(
-        &mut self,
+        &self,
         [q, k, v]: [Var; 3],
         scale: f64,
         mask: Mask,
@@ -167,7 +167,7 @@ impl Tape<'_> {
     }
 
     fn prepend_sinks(
-        &mut self,
+        &self,
         scores: Var,
         sinks: Var,
         heads: i64,
@@ -185,7 +185,7 @@ impl Tape<'_> {
     }
 
     /// The mask that unfused attention builds: `[queries, keys]`, true up to the query's own position.
-    fn causal_mask(&mut self, queries: u32, keys: u32) -> Var {
+    fn causal_mask(&self, queries: u32, keys: u32) -> Var {
         let rows = self.arange(keys.saturating_sub(queries), keys);
         let rows = self.expand_dims(rows, &[1]);
         let columns = self.arange(0, keys);
@@ -195,7 +195,7 @@ impl Tape<'_> {
 
     /// A custom Metal kernel with two outputs, the result and the new state.
     pub fn kernel(
-        &mut self,
+        &self,
         kernel: Kernel,
         inputs: &[Var],
         y: (Shape, DType),
@@ -207,7 +207,7 @@ impl Tape<'_> {
 
     /// A custom Metal kernel with several outputs.
     pub fn kernel_many<const N: usize>(
-        &mut self,
+        &self,
         kernel: Kernel,
         inputs: &[Var],
         outputs: [(Shape, DType); N],
@@ -218,13 +218,7 @@ impl Tape<'_> {
     }
 
     /// A custom Metal kernel with one output.
-    pub fn kernel_one(
-        &mut self,
-        kernel: Kernel,
-        inputs: &[Var],
-        shape: Shape,
-        dtype: DType,
-    ) -> Var {
+    pub fn kernel_one(&self, kernel: Kernel, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
         self.push(Op::Custom(kernel), inputs, shape, dtype)
     }
 }

@@ -55,17 +55,15 @@ impl Body {
 impl Tape<'_> {
     /// Records what a function decorated with `mx.compile` does, fused. Inside another compiled function the calls
     /// belong to the outer one.
-    pub fn compiled<const N: usize>(
-        &mut self,
-        record: impl FnOnce(&mut Self) -> [Var; N],
-    ) -> [Var; N] {
-        let first = self.trace.nodes.len();
-        self.region += 1;
+    pub fn compiled<const N: usize>(&self, record: impl FnOnce(&Self) -> [Var; N]) -> [Var; N] {
+        let first = self.trace.borrow().nodes.len();
+        self.region.set(self.region.get() + 1);
         let outputs = record(self);
-        self.region -= 1;
-        if self.region == 0 && self.error.is_none() {
-            merge_constants(&mut self.trace, first);
-            Region::new(&self.trace, first, &outputs).fuse(&mut self.trace);
+        self.region.set(self.region.get() - 1);
+        if self.region.get() == 0 && self.error.borrow().is_none() {
+            let mut trace = self.trace.borrow_mut();
+            merge_constants(&mut trace, first);
+            Region::new(&trace, first, &outputs).fuse(&mut trace);
         }
         outputs
     }
@@ -295,7 +293,7 @@ mod tests {
     #[test]
     fn equal_scalars_are_one_input() {
         let params = Parameters::default();
-        let mut t = Tape::new(&params, Routing::default(), Gap::NONE);
+        let t = Tape::new(&params, Routing::default(), Gap::NONE);
         let x = t.input([2, 3].into(), DType::F32, Source::Tokens);
         let [y] = t.compiled(|t| {
             let y = t.binary(Binary::LogAddExp, x, 0i64);

@@ -34,7 +34,7 @@ impl From<i64> for Operand {
 }
 
 impl Tape<'_> {
-    fn operand(&mut self, x: Operand, other: DType) -> Var {
+    fn operand(&self, x: Operand, other: DType) -> Var {
         match x {
             Operand::Var(v) => v,
             Operand::Float(f) => {
@@ -49,7 +49,7 @@ impl Tape<'_> {
     }
 
     /// `x.astype(dtype)`; no operation when the type is right already.
-    pub fn astype(&mut self, x: Var, dtype: DType) -> Var {
+    pub fn astype(&self, x: Var, dtype: DType) -> Var {
         if self.dtype(x) == dtype {
             return x;
         }
@@ -58,7 +58,7 @@ impl Tape<'_> {
     }
 
     /// An element-wise operation of one input. Integers become float32 first where MLX does so.
-    pub fn unary(&mut self, op: Unary, x: Var) -> Var {
+    pub fn unary(&self, op: Unary, x: Var) -> Var {
         let keeps = matches!(
             op,
             Unary::Abs
@@ -80,7 +80,7 @@ impl Tape<'_> {
     }
 
     /// An element-wise operation of two inputs.
-    pub fn binary(&mut self, op: Binary, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
+    pub fn binary(&self, op: Binary, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
         let (a, b) = (a.into(), b.into());
         let known = |t: &Self, x: Operand| match x {
             Operand::Var(v) => Some(t.dtype(v)),
@@ -105,33 +105,33 @@ impl Tape<'_> {
     }
 
     /// `a + b`.
-    pub fn add(&mut self, a: Var, b: impl Into<Operand>) -> Var {
+    pub fn add(&self, a: Var, b: impl Into<Operand>) -> Var {
         self.binary(Binary::Add, a, b)
     }
 
     /// `a - b`.
-    pub fn sub(&mut self, a: Var, b: impl Into<Operand>) -> Var {
+    pub fn sub(&self, a: Var, b: impl Into<Operand>) -> Var {
         self.binary(Binary::Subtract, a, b)
     }
 
     /// `a * b`.
-    pub fn mul(&mut self, a: Var, b: impl Into<Operand>) -> Var {
+    pub fn mul(&self, a: Var, b: impl Into<Operand>) -> Var {
         self.binary(Binary::Multiply, a, b)
     }
 
     /// `a / b`.
-    pub fn div(&mut self, a: Var, b: impl Into<Operand>) -> Var {
+    pub fn div(&self, a: Var, b: impl Into<Operand>) -> Var {
         self.binary(Binary::Divide, a, b)
     }
 
     /// `mx.clip` with lower and upper bound.
-    pub fn clip(&mut self, x: Var, low: impl Into<Operand>, high: impl Into<Operand>) -> Var {
+    pub fn clip(&self, x: Var, low: impl Into<Operand>, high: impl Into<Operand>) -> Var {
         let x = self.binary(Binary::Maximum, x, low);
         self.binary(Binary::Minimum, x, high)
     }
 
     /// `mx.where(condition, a, b)`.
-    pub fn select(&mut self, condition: Var, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
+    pub fn select(&self, condition: Var, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
         let (a, b) = (a.into(), b.into());
         let hint = match (a, b) {
             (Operand::Var(v), _) | (_, Operand::Var(v)) => self.dtype(v),
@@ -154,29 +154,29 @@ impl Tape<'_> {
     }
 
     /// `mx.to_fp8`: 8-bit floats (e4m3), stored as bytes.
-    pub fn to_fp8(&mut self, x: Var) -> Var {
+    pub fn to_fp8(&self, x: Var) -> Var {
         let shape = self.shape(x);
         self.push(Op::ConvertFp8 { to: true }, &[x], shape, DType::U8)
     }
 
     /// `mx.from_fp8`.
-    pub fn from_fp8(&mut self, x: Var, dtype: DType) -> Var {
+    pub fn from_fp8(&self, x: Var, dtype: DType) -> Var {
         let shape = self.shape(x);
         self.push(Op::ConvertFp8 { to: false }, &[x], shape, dtype)
     }
 
     /// `mx.sigmoid`.
-    pub fn sigmoid(&mut self, x: Var) -> Var {
+    pub fn sigmoid(&self, x: Var) -> Var {
         self.unary(Unary::Sigmoid, x)
     }
 
     /// `mx.exp`.
-    pub fn exp(&mut self, x: Var) -> Var {
+    pub fn exp(&self, x: Var) -> Var {
         self.unary(Unary::Exp, x)
     }
 
     /// `-x`.
-    pub fn neg(&mut self, x: Var) -> Var {
+    pub fn neg(&self, x: Var) -> Var {
         self.unary(Unary::Negative, x)
     }
 }

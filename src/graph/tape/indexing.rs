@@ -7,7 +7,7 @@ use crate::model::DType;
 
 impl Tape<'_> {
     /// `mx.take(x, indices, axis=0)`, which is also `x[indices]`: rows of `x`.
-    pub fn take(&mut self, x: Var, indices: Var) -> Var {
+    pub fn take(&self, x: Var, indices: Var) -> Var {
         let from = self.shape(x);
         let index = self.shape(indices);
         if from.rank() == 0 || index.rank() + from.rank() > MAX_RANK {
@@ -23,13 +23,13 @@ impl Tape<'_> {
     }
 
     /// `x[index]` with one integer, which MLX gathers by an index array.
-    pub fn row(&mut self, x: Var, index: u32) -> Var {
+    pub fn row(&self, x: Var, index: u32) -> Var {
         let index = self.scalar(f64::from(index), DType::U32);
         self.take(x, index)
     }
 
     /// `x[a, b]` with two integer arrays on the first two axes.
-    pub fn take_pairs(&mut self, x: Var, a: Var, b: Var) -> Var {
+    pub fn take_pairs(&self, x: Var, a: Var, b: Var) -> Var {
         let from = self.shape(x);
         let Some(index) = self.shape(a).broadcast(&self.shape(b)) else {
             return self.fail("indices do not fit each other");
@@ -49,7 +49,7 @@ impl Tape<'_> {
     }
 
     /// `mx.take_along_axis`.
-    pub fn take_along_axis(&mut self, x: Var, indices: Var, axis: i32) -> Var {
+    pub fn take_along_axis(&self, x: Var, indices: Var, axis: i32) -> Var {
         let i = self.axis(x, axis, "take_along_axis");
         let (from, index) = (self.shape(x), self.shape(indices));
         if from.rank() != index.rank() {
@@ -66,14 +66,7 @@ impl Tape<'_> {
     }
 
     /// `mx.put_along_axis`, or the adding variant.
-    pub fn put_along_axis(
-        &mut self,
-        x: Var,
-        indices: Var,
-        values: Var,
-        axis: i32,
-        add: bool,
-    ) -> Var {
+    pub fn put_along_axis(&self, x: Var, indices: Var, values: Var, axis: i32, add: bool) -> Var {
         let i = self.axis(x, axis, "put_along_axis");
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let mut values = self.astype(values, dtype);
@@ -95,7 +88,7 @@ impl Tape<'_> {
     }
 
     /// `x[..., indices] = value` with a vector of indices.
-    pub fn put_last(&mut self, x: Var, indices: Var, value: f64) -> Var {
+    pub fn put_last(&self, x: Var, indices: Var, value: f64) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let (rank, n) = (shape.rank(), self.dim(indices, 0));
         if rank == 0 || 2 * rank > MAX_RANK {
@@ -129,7 +122,7 @@ impl Tape<'_> {
     }
 
     /// `mx.concatenate` along an axis.
-    pub fn concat(&mut self, parts: &[Var], axis: i32) -> Var {
+    pub fn concat(&self, parts: &[Var], axis: i32) -> Var {
         let &[first, ..] = parts else {
             return self.fail("concatenate: nothing to join");
         };
@@ -155,7 +148,7 @@ impl Tape<'_> {
     }
 
     /// `mx.stack` along a new axis.
-    pub fn stack(&mut self, parts: &[Var], axis: i32) -> Var {
+    pub fn stack(&self, parts: &[Var], axis: i32) -> Var {
         let rank = parts.first().map_or(0, |&p| self.shape(p).rank()) as i32;
         let place = if axis < 0 { axis + rank + 1 } else { axis };
         let parts: Vec<Var> = parts.iter().map(|&p| self.expand_dims(p, &[place])).collect();
@@ -163,7 +156,7 @@ impl Tape<'_> {
     }
 
     /// `x[..., start:start+n, ...] = update` along one axis, where `n` is the size of the update there.
-    pub fn slice_update(&mut self, x: Var, update: Var, axis: i32, start: u32) -> Var {
+    pub fn slice_update(&self, x: Var, update: Var, axis: i32, start: u32) -> Var {
         let shape = self.shape(x);
         let dtype = self.dtype(x);
         let n = self.dim(update, axis);
@@ -180,7 +173,7 @@ impl Tape<'_> {
     }
 
     /// `x.at[..., :n].multiply(factor)`.
-    pub fn multiply_front(&mut self, x: Var, n: u32, factor: f64) -> Var {
+    pub fn multiply_front(&self, x: Var, n: u32, factor: f64) -> Var {
         let shape = self.shape(x);
         if n >= shape.dim(-1) {
             return self.mul(x, factor);
@@ -193,12 +186,12 @@ impl Tape<'_> {
     }
 
     /// `mx.pad` with zeros along one axis.
-    pub fn pad(&mut self, x: Var, axis: i32, before: u32, after: u32) -> Var {
+    pub fn pad(&self, x: Var, axis: i32, before: u32, after: u32) -> Var {
         self.pad_with(x, axis, (before, after), 0.0)
     }
 
     /// `mx.pad` with a constant along one axis, so many elements before and after.
-    pub fn pad_with(&mut self, x: Var, axis: i32, (before, after): (u32, u32), value: f64) -> Var {
+    pub fn pad_with(&self, x: Var, axis: i32, (before, after): (u32, u32), value: f64) -> Var {
         let shape = self.shape(x);
         let dtype = self.dtype(x);
         let n = u64::from(shape.dim(axis)) + u64::from(before) + u64::from(after);
@@ -209,13 +202,13 @@ impl Tape<'_> {
     }
 
     /// `mx.contiguous`.
-    pub fn contiguous(&mut self, x: Var) -> Var {
+    pub fn contiguous(&self, x: Var) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         self.push(Op::Contiguous, &[x], shape, dtype)
     }
 
     /// `mx.depends(x, others)`: `x`, evaluated together with the others.
-    pub fn depends(&mut self, x: Var, others: &[Var]) -> Var {
+    pub fn depends(&self, x: Var, others: &[Var]) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         let mut inputs = vec![x];
         inputs.extend_from_slice(others);
@@ -223,7 +216,7 @@ impl Tape<'_> {
     }
 
     /// `mx.roll` along one axis: the two parts swap places.
-    pub fn roll(&mut self, x: Var, shift: i64, axis: i32) -> Var {
+    pub fn roll(&self, x: Var, shift: i64, axis: i32) -> Var {
         let n = i64::from(self.dim(x, axis));
         if n == 0 {
             return x;

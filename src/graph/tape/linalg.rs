@@ -20,7 +20,7 @@ pub struct Packed {
 
 impl Tape<'_> {
     /// `a @ b`.
-    pub fn matmul(&mut self, a: Var, b: Var) -> Var {
+    pub fn matmul(&self, a: Var, b: Var) -> Var {
         let (sa, sb) = (self.shape(a), self.shape(b));
         if sa.rank() < 2 || sb.rank() < 2 || sa.dim(-1) != sb.dim(-2) {
             return self.fail(format!("matmul of shapes {sa:?} and {sb:?}"));
@@ -50,7 +50,7 @@ impl Tape<'_> {
     }
 
     /// Broadcasts all axes but the last two.
-    fn broadcast_outer(&mut self, a: Var, b: Var) -> Option<(Var, Var)> {
+    fn broadcast_outer(&self, a: Var, b: Var) -> Option<(Var, Var)> {
         let (sa, sb) = (self.shape(a), self.shape(b));
         let outer = sa.with(-1, 1).with(-2, 1).broadcast(&sb.with(-1, 1).with(-2, 1))?;
         let a = self.broadcast_to(a, outer.with(-1, sa.dim(-1)).with(-2, sa.dim(-2)));
@@ -59,7 +59,7 @@ impl Tape<'_> {
     }
 
     /// `mx.addmm(c, a, b)` with a vector `c`.
-    pub fn addmm(&mut self, c: Var, a: Var, b: Var) -> Var {
+    pub fn addmm(&self, c: Var, a: Var, b: Var) -> Var {
         let (sa, sb) = (self.shape(a), self.shape(b));
         if sa.rank() < 2 || sb.rank() != 2 || sa.dim(-1) != sb.dim(-2) {
             return self.fail(format!("addmm of shapes {sa:?} and {sb:?}"));
@@ -82,7 +82,7 @@ impl Tape<'_> {
     }
 
     /// `mx.quantized_matmul`.
-    pub fn quantized_matmul(&mut self, x: Var, w: Packed, transpose: bool) -> Var {
+    pub fn quantized_matmul(&self, x: Var, w: Packed, transpose: bool) -> Var {
         let sx = self.shape(x);
         let sw = self.shape(w.weight);
         let wide = u64::from(sw.dim(-1)) * 32 / u64::from(w.packing.bits.max(1));
@@ -113,7 +113,7 @@ impl Tape<'_> {
         self.push(op, &inputs, shape, dtype)
     }
 
-    fn quantized_inputs(&mut self, x: Var, w: Packed) -> (Var, Vec<Var>, DType) {
+    fn quantized_inputs(&self, x: Var, w: Packed) -> (Var, Vec<Var>, DType) {
         let mut inputs = vec![w.weight];
         let dtype = match w.packing.mode {
             Mode::Affine => self.dtype(x).promote(self.dtype(w.scales)),
@@ -131,7 +131,7 @@ impl Tape<'_> {
     }
 
     /// `mx.gather_qmm` with right-hand indices and a transposed weight `[experts, out, in]`.
-    pub fn gather_qmm(&mut self, x: Var, w: Packed, indices: Var, sorted: bool) -> Var {
+    pub fn gather_qmm(&self, x: Var, w: Packed, indices: Var, sorted: bool) -> Var {
         let (x, weights, dtype) = self.quantized_inputs(x, w);
         let n = self.dim(w.weight, -2);
         let op = Op::GatherQmm { packing: w.packing, transpose: true, sorted };
@@ -139,7 +139,7 @@ impl Tape<'_> {
     }
 
     /// `mx.gather_mm` with right-hand indices and a weight `[experts, in, out]`.
-    pub fn gather_mm(&mut self, x: Var, w: Var, indices: Var, sorted: bool) -> Var {
+    pub fn gather_mm(&self, x: Var, w: Var, indices: Var, sorted: bool) -> Var {
         let dtype = self.dtype(x).promote(self.dtype(w));
         let (x, w) = (self.astype(x, dtype), self.astype(w, dtype));
         if self.dim(x, -1) != self.dim(w, -2) {
@@ -150,15 +150,7 @@ impl Tape<'_> {
         self.gathered(Op::GatherMm { sorted }, x, &[w], indices, n, dtype)
     }
 
-    fn gathered(
-        &mut self,
-        op: Op,
-        x: Var,
-        weights: &[Var],
-        indices: Var,
-        n: u32,
-        dtype: DType,
-    ) -> Var {
+    fn gathered(&self, op: Op, x: Var, weights: &[Var], indices: Var, n: u32, dtype: DType) -> Var {
         let sx = self.shape(x);
         if sx.rank() < 2 {
             return self.fail("gathered product of a vector");
@@ -183,7 +175,7 @@ impl Tape<'_> {
     }
 
     /// `mx.dequantize` of rows of a packed matrix.
-    pub fn dequantize(&mut self, w: Packed) -> Var {
+    pub fn dequantize(&self, w: Packed) -> Var {
         let words = self.shape(w.weight);
         let wide = u64::from(words.dim(-1)) * 32 / u64::from(w.packing.bits.max(1));
         let wide = self.size(wide);
@@ -197,7 +189,7 @@ impl Tape<'_> {
     }
 
     /// `mx.quantize` along the last axis (used by a quantised KV cache).
-    pub fn quantize(&mut self, x: Var, packing: Packing) -> Packed {
+    pub fn quantize(&self, x: Var, packing: Packing) -> Packed {
         let shape = self.shape(x);
         let n = shape.dim(-1);
         if packing.group == 0 || n % packing.group != 0 {
@@ -218,13 +210,13 @@ impl Tape<'_> {
     }
 
     /// `mx.hadamard_transform` of the last axis.
-    pub fn hadamard(&mut self, x: Var, scale: f64) -> Var {
+    pub fn hadamard(&self, x: Var, scale: f64) -> Var {
         let (shape, dtype) = (self.shape(x), self.dtype(x));
         self.push(Op::Hadamard { scale: scale as f32 }, &[x], shape, dtype)
     }
 
     /// `mx.conv1d` without padding: `x [batch, length, channels]`, `weight [out, kernel, channels / groups]`.
-    pub fn conv1d(&mut self, x: Var, weight: Var, groups: u32) -> Var {
+    pub fn conv1d(&self, x: Var, weight: Var, groups: u32) -> Var {
         let (sx, sw) = (self.shape(x), self.shape(weight));
         let kernel = sw.dim(1);
         if sx.rank() != 3 || sw.rank() != 3 || sx.dim(1) < kernel {

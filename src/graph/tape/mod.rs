@@ -26,7 +26,7 @@ use super::params::{ModuleId, Parameters, Part};
 use super::sample::Gap;
 use super::shape::Shape;
 use crate::model::DType;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A value of the trace being recorded: an input or the output of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -255,22 +255,25 @@ impl Trace {
 }
 
 /// Records the operations of one model call.
+///
+/// It records through a shared reference, so that calls can be nested: `t.add(x, self.mlp.forward(t, r))`. Rust
+/// evaluates arguments from left to right, as Python does, and so the order of the recorded operations is the same.
 #[derive(Debug)]
 pub struct Tape<'p> {
-    trace: Trace,
+    trace: RefCell<Trace>,
     params: &'p Parameters,
     routing: Routing,
     gap: Gap,
-    stage: Stage,
+    stage: Cell<Stage>,
     /// Whether the model has not been called before.
-    first_call: bool,
+    first_call: Cell<bool>,
     /// Depth of nested `mx.compile` regions.
-    region: u32,
+    region: Cell<u32>,
     /// Depth of nested [`Tape::scores`] calls.
-    scores: u32,
-    error: Option<String>,
+    scores: Cell<u32>,
+    error: RefCell<Option<String>>,
     /// The value of every tensor used so far, by module and part.
-    loaded: Vec<[Var; 4]>,
+    loaded: RefCell<Vec<[Var; 4]>>,
 }
 
 const NOT_LOADED: Var = Var(u32::MAX);
@@ -279,24 +282,24 @@ impl<'p> Tape<'p> {
     /// An empty tape over the tensors of a model.
     #[must_use]
     pub fn new(params: &'p Parameters, routing: Routing, gap: Gap) -> Self {
-        let mut tape = Self {
-            trace: Trace::new(),
+        let layers_left_out = usize::from(gap.to - gap.from);
+        let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
+        let mut trace = Trace::new();
+        trace.values.reserve(2 * expected);
+        trace.nodes.reserve(expected);
+        trace.links.reserve(4 * expected);
+        Self {
+            trace: RefCell::new(trace),
             params,
             routing,
             gap,
-            stage: Stage::Embed,
-            first_call: false,
-            region: 0,
-            scores: 0,
-            error: None,
-            loaded: vec![[NOT_LOADED; 4]; params.modules().len()],
-        };
-        let layers_left_out = usize::from(gap.to - gap.from);
-        let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
-        tape.trace.values.reserve(2 * expected);
-        tape.trace.nodes.reserve(expected);
-        tape.trace.links.reserve(4 * expected);
-        tape
+            stage: Cell::new(Stage::Embed),
+            first_call: Cell::new(false),
+            region: Cell::new(0),
+            scores: Cell::new(0),
+            error: RefCell::new(None),
+            loaded: RefCell::new(vec![[NOT_LOADED; 4]; params.modules().len()]),
+        }
     }
 
     /// The tensors of the model.
@@ -306,24 +309,24 @@ impl<'p> Tape<'p> {
     }
 
     /// Says whether the model has not been called before, so that vectors it keeps must be computed.
-    pub fn set_first_call(&mut self, first: bool) {
-        self.first_call = first;
+    pub fn set_first_call(&self, first: bool) {
+        self.first_call.set(first);
     }
 
     /// Whether the model has not been called before.
     #[must_use]
     pub fn is_first_call(&self) -> bool {
-        self.first_call
+        self.first_call.get()
     }
 
     /// Says that what follows depends on values that the model reads back.
-    pub fn decide_on_host(&mut self) {
-        self.trace.host_decision = true;
+    pub fn decide_on_host(&self) {
+        self.trace.borrow_mut().host_decision = true;
     }
 
     /// Later operations belong to `stage`.
-    pub fn set_stage(&mut self, stage: Stage) {
-        self.stage = stage;
+    pub fn set_stage(&self, stage: Stage) {
+        self.stage.set(stage);
     }
 
     /// Whether the call leaves out layer `index`.
@@ -339,23 +342,21 @@ impl<'p> Tape<'p> {
     }
 
     /// Later operations belong to layer `index`.
-    pub fn layer(&mut self, index: usize) {
-        self.stage = Stage::Layer(u16::try_from(index).unwrap_or(u16::MAX));
+    pub fn layer(&self, index: usize) {
+        self.set_stage(Stage::Layer(u16::try_from(index).unwrap_or(u16::MAX)));
     }
 
     /// Marks what `record` records as attention scores, so that their memory can be told apart.
-    pub fn scores<T>(&mut self, record: impl FnOnce(&mut Self) -> T) -> T {
-        self.scores += 1;
+    pub fn scores<T>(&self, record: impl FnOnce(&Self) -> T) -> T {
+        self.scores.set(self.scores.get() + 1);
         let out = record(self);
-        self.scores -= 1;
+        self.scores.set(self.scores.get() - 1);
         out
     }
 
     /// Records that the model cannot run. The first reason is kept.
-    pub fn fail(&mut self, reason: impl Into<String>) -> Var {
-        if self.error.is_none() {
-            self.error = Some(reason.into());
-        }
+    pub fn fail(&self, reason: impl Into<String>) -> Var {
+        self.error.borrow_mut().get_or_insert_with(|| reason.into());
         self.value(Shape::SCALAR, DType::F32, Source::Invalid)
     }
 
@@ -364,50 +365,52 @@ impl<'p> Tape<'p> {
     /// # Errors
     /// When a recorded call was invalid.
     pub fn finish(self) -> Result<Trace, TraceError> {
-        match self.error {
-            None => Ok(self.trace),
+        match self.error.into_inner() {
+            None => Ok(self.trace.into_inner()),
             Some(reason) => Err(TraceError(reason)),
         }
     }
 
     /// Sets what is evaluated: results, and the arrays that the cache slots hold now.
-    pub fn set_outputs(&mut self, results: &[Var], cache: Vec<(u32, Var)>) {
-        self.trace.results = results.to_vec();
-        self.trace.cache = cache;
+    pub fn set_outputs(&self, results: &[Var], cache: Vec<(u32, Var)>) {
+        let mut trace = self.trace.borrow_mut();
+        trace.results = results.to_vec();
+        trace.cache = cache;
     }
 
     /// Shape of a value.
     #[must_use]
     pub fn shape(&self, x: Var) -> Shape {
-        self.trace.values[x.index()].shape
+        self.trace.borrow().values[x.index()].shape
     }
 
     /// Size of one axis of a value; negative axes count from the end.
     #[must_use]
     pub fn dim(&self, x: Var, axis: i32) -> u32 {
-        self.trace.values[x.index()].shape.dim(axis)
+        self.trace.borrow().values[x.index()].shape.dim(axis)
     }
 
     /// Type of a value.
     #[must_use]
     pub fn dtype(&self, x: Var) -> DType {
-        self.trace.values[x.index()].dtype
+        self.trace.borrow().values[x.index()].dtype
     }
 
-    fn value(&mut self, shape: Shape, dtype: DType, source: Source) -> Var {
-        let var = Var(u32::try_from(self.trace.values.len()).unwrap_or(u32::MAX));
-        self.trace.values.push(Value { shape, dtype, source });
+    fn value(&self, shape: Shape, dtype: DType, source: Source) -> Var {
+        let values = &mut self.trace.borrow_mut().values;
+        let var = Var(u32::try_from(values.len()).unwrap_or(u32::MAX));
+        values.push(Value { shape, dtype, source });
         var
     }
 
     /// An input of the call: tokens, a table, or an array of the cache.
-    pub fn input(&mut self, shape: Shape, dtype: DType, source: Source) -> Var {
+    pub fn input(&self, shape: Shape, dtype: DType, source: Source) -> Var {
         self.value(shape, dtype, source)
     }
 
     /// A tensor of the model.
-    pub fn param(&mut self, module: ModuleId, part: Part) -> Var {
-        let slot = self.loaded[module.index()][part as usize];
+    pub fn param(&self, module: ModuleId, part: Part) -> Var {
+        let slot = self.loaded.borrow()[module.index()][part as usize];
         if slot != NOT_LOADED {
             return slot;
         }
@@ -415,12 +418,12 @@ impl<'p> Tape<'p> {
             return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
         };
         let var = self.value(shape, dtype, Source::Param(module, part));
-        self.loaded[module.index()][part as usize] = var;
+        self.loaded.borrow_mut()[module.index()][part as usize] = var;
         var
     }
 
     /// A tensor of the model in another type: converted by an earlier call of a model that replaces its weights.
-    pub fn param_as(&mut self, module: ModuleId, part: Part, dtype: DType) -> Var {
+    pub fn param_as(&self, module: ModuleId, part: Part, dtype: DType) -> Var {
         let Some((shape, _)) = self.params.tensor(module, part) else {
             return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
         };
@@ -428,50 +431,50 @@ impl<'p> Tape<'p> {
     }
 
     /// A scalar constant.
-    pub fn scalar(&mut self, value: f64, dtype: DType) -> Var {
+    pub fn scalar(&self, value: f64, dtype: DType) -> Var {
         self.constant(Shape::SCALAR, value, dtype)
     }
 
     /// An array whose elements are all the same constant; like a scalar it costs no operation.
-    pub fn constant(&mut self, shape: Shape, value: f64, dtype: DType) -> Var {
-        let index = u32::try_from(self.trace.constants.len()).unwrap_or(u32::MAX);
-        self.trace.constants.push((value, dtype));
+    pub fn constant(&self, shape: Shape, value: f64, dtype: DType) -> Var {
+        let index = push_new(&mut self.trace.borrow_mut().constants, (value, dtype));
         self.value(shape, dtype, Source::Constant(index))
     }
 
     /// `mx.array` of a list of whole numbers.
-    pub fn integers(&mut self, values: Vec<i64>, dtype: DType) -> Var {
-        let index = u32::try_from(self.trace.integers.len()).unwrap_or(u32::MAX);
+    pub fn integers(&self, values: Vec<i64>, dtype: DType) -> Var {
         let n = self.size(values.len() as u64);
-        self.trace.integers.push(values);
+        let index = push_new(&mut self.trace.borrow_mut().integers, values);
         self.value(Shape::new(&[n]), dtype, Source::Integers(index))
     }
 
-    fn record(&mut self, op: Op, inputs: &[Var], outputs: &[Var]) {
-        let first_link = u32::try_from(self.trace.links.len()).unwrap_or(u32::MAX);
-        self.trace.links.extend_from_slice(inputs);
-        self.trace.links.extend_from_slice(outputs);
-        self.trace.nodes.push(Node {
+    fn record(&self, op: Op, inputs: &[Var], outputs: &[Var]) {
+        let mut trace = self.trace.borrow_mut();
+        let first_link = u32::try_from(trace.links.len()).unwrap_or(u32::MAX);
+        trace.links.extend_from_slice(inputs);
+        trace.links.extend_from_slice(outputs);
+        trace.nodes.push(Node {
             op,
-            stage: self.stage,
-            scores: self.scores > 0,
+            stage: self.stage.get(),
+            scores: self.scores.get() > 0,
             first_link,
             inputs: u16::try_from(inputs.len()).unwrap_or(u16::MAX),
             outputs: u16::try_from(outputs.len()).unwrap_or(u16::MAX),
         });
+        drop(trace);
         if inputs.len() + outputs.len() > usize::from(u16::MAX) {
             self.fail("an operation with more than 65535 inputs");
         }
     }
 
-    fn push(&mut self, op: Op, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
+    fn push(&self, op: Op, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
         let out = self.value(shape, dtype, Source::Node);
         self.record(op, inputs, &[out]);
         out
     }
 
     /// Position of `axis` in the shape of `x`.
-    fn axis(&mut self, x: Var, axis: i32, what: &str) -> usize {
+    fn axis(&self, x: Var, axis: i32, what: &str) -> usize {
         let shape = self.shape(x);
         match shape.index(axis) {
             Some(i) => i,
@@ -481,4 +484,11 @@ impl<'p> Tape<'p> {
             }
         }
     }
+}
+
+/// Appends `item` and says where it stands.
+fn push_new<T>(all: &mut Vec<T>, item: T) -> u32 {
+    let index = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    all.push(item);
+    index
 }

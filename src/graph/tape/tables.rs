@@ -1,6 +1,6 @@
 //! Tables that exist before the first token: rope frequencies.
 
-use super::{Source, Tape, Var};
+use super::{Source, Tape, Var, push_new};
 use crate::graph::params::ModuleId;
 use crate::graph::shape::Shape;
 use crate::model::DType;
@@ -146,9 +146,8 @@ impl Derived {
 
 impl Tape<'_> {
     /// A derived vector as an input.
-    pub fn derived(&mut self, derived: Derived) -> Var {
-        let index = u32::try_from(self.trace.derived.len()).unwrap_or(u32::MAX);
-        self.trace.derived.push(derived);
+    pub fn derived(&self, derived: Derived) -> Var {
+        let index = push_new(&mut self.trace.borrow_mut().derived, derived);
         let (of, dtype) = match derived {
             Derived::ScaledRow { norm, .. } => (norm, DType::F32),
             Derived::Shifted { weight, .. } => (weight, self.params.module(weight).dtype),
@@ -158,14 +157,13 @@ impl Tape<'_> {
     }
 
     /// A frequency table as an input.
-    pub fn table(&mut self, table: &FrequencyTable) -> Var {
+    pub fn table(&self, table: &FrequencyTable) -> Var {
         self.table_shaped(table, Shape::new(&[table.len()]))
     }
 
     /// The same with the shape in which the model holds it.
-    pub fn table_shaped(&mut self, table: &FrequencyTable, shape: Shape) -> Var {
-        let index = u32::try_from(self.trace.tables.len()).unwrap_or(u32::MAX);
-        self.trace.tables.push(table.clone());
+    pub fn table_shaped(&self, table: &FrequencyTable, shape: Shape) -> Var {
+        let index = push_new(&mut self.trace.borrow_mut().tables, table.clone());
         let dtype = match table {
             FrequencyTable::Given { dtype, .. } => *dtype,
             _ => DType::F32,

@@ -6,7 +6,7 @@ use crate::graph::shape::{Axes, MAX_RANK, Shape};
 
 impl Tape<'_> {
     /// `mx.reshape`; one dimension may be -1 (and then there is an operation even if nothing changes).
-    pub fn reshape(&mut self, x: Var, dims: &[i64]) -> Var {
+    pub fn reshape(&self, x: Var, dims: &[i64]) -> Var {
         let from = self.shape(x);
         let Some(to) = resolve(&from, dims) else {
             return self.fail(format!("cannot reshape {from:?} into {dims:?}"));
@@ -19,7 +19,7 @@ impl Tape<'_> {
     }
 
     /// `mx.flatten` of the axes `start` to `end`, both included.
-    pub fn flatten(&mut self, x: Var, start: i32, end: i32) -> Var {
+    pub fn flatten(&self, x: Var, start: i32, end: i32) -> Var {
         let from = self.shape(x);
         if from.rank() == 0 {
             return self.reshape(x, &[1]);
@@ -42,7 +42,7 @@ impl Tape<'_> {
     }
 
     /// `mx.unflatten`: axis `axis` becomes the dimensions `dims`, one of which may be -1.
-    pub fn unflatten(&mut self, x: Var, axis: i32, dims: &[i64]) -> Var {
+    pub fn unflatten(&self, x: Var, axis: i32, dims: &[i64]) -> Var {
         let from = self.shape(x);
         let Some(i) = from.index(axis) else {
             return self.fail(format!("unflatten: no axis {axis} in {from:?}"));
@@ -60,7 +60,7 @@ impl Tape<'_> {
     }
 
     /// `mx.transpose` with the given order of axes.
-    pub fn transpose(&mut self, x: Var, order: &[usize]) -> Var {
+    pub fn transpose(&self, x: Var, order: &[usize]) -> Var {
         let from = self.shape(x);
         let mut to = Shape::SCALAR;
         for &axis in order {
@@ -76,7 +76,7 @@ impl Tape<'_> {
     }
 
     /// `mx.swapaxes`.
-    pub fn swapaxes(&mut self, x: Var, a: i32, b: i32) -> Var {
+    pub fn swapaxes(&self, x: Var, a: i32, b: i32) -> Var {
         let (i, j) = (self.axis(x, a, "swapaxes"), self.axis(x, b, "swapaxes"));
         let mut order = [0, 1, 2, 3, 4, 5, 6, 7];
         order.swap(i, j);
@@ -85,7 +85,7 @@ impl Tape<'_> {
     }
 
     /// `mx.expand_dims` with axes of the result, counted from the end when negative.
-    pub fn expand_dims(&mut self, x: Var, axes: &[i32]) -> Var {
+    pub fn expand_dims(&self, x: Var, axes: &[i32]) -> Var {
         let from = self.shape(x);
         let rank = from.rank() + axes.len();
         let mut places: Vec<usize> = axes
@@ -105,7 +105,7 @@ impl Tape<'_> {
     }
 
     /// `mx.squeeze` of the given axes.
-    pub fn squeeze(&mut self, x: Var, axes: &[i32]) -> Var {
+    pub fn squeeze(&self, x: Var, axes: &[i32]) -> Var {
         let from = self.shape(x);
         let mut places: Vec<usize> = axes.iter().filter_map(|&a| from.index(a)).collect();
         places.sort_unstable();
@@ -120,7 +120,7 @@ impl Tape<'_> {
     }
 
     /// `mx.broadcast_to`.
-    pub fn broadcast_to(&mut self, x: Var, to: Shape) -> Var {
+    pub fn broadcast_to(&self, x: Var, to: Shape) -> Var {
         let from = self.shape(x);
         if from == to {
             return x;
@@ -133,7 +133,7 @@ impl Tape<'_> {
     }
 
     /// `x[..., start:stop, ...]` along one axis; `stop` is cut to the size of the axis.
-    pub fn slice(&mut self, x: Var, axis: i32, start: u32, stop: u32) -> Var {
+    pub fn slice(&self, x: Var, axis: i32, start: u32, stop: u32) -> Var {
         let from = self.shape(x);
         let i = self.axis(x, axis, "slice");
         let n = from.dims().get(i).copied().unwrap_or(0);
@@ -150,7 +150,7 @@ impl Tape<'_> {
     }
 
     /// `x[a:b, c:d, …]`: parts of several axes in one operation; each stop is cut to the size of its axis.
-    pub fn slice_axes(&mut self, x: Var, parts: &[(i32, u32, u32)]) -> Var {
+    pub fn slice_axes(&self, x: Var, parts: &[(i32, u32, u32)]) -> Var {
         let from = self.shape(x);
         let mut to = from;
         let mut starts = Shape::new(&[0; MAX_RANK][..from.rank()]);
@@ -169,7 +169,7 @@ impl Tape<'_> {
     }
 
     /// `x[..., start::step, ...]` along one axis.
-    pub fn slice_step(&mut self, x: Var, axis: i32, start: u32, step: u32) -> Var {
+    pub fn slice_step(&self, x: Var, axis: i32, start: u32, step: u32) -> Var {
         let from = self.shape(x);
         let i = self.axis(x, axis, "slice");
         let n = from.dims().get(i).copied().unwrap_or(0);
@@ -188,19 +188,19 @@ impl Tape<'_> {
     }
 
     /// `x[..., -count:, ...]` along one axis.
-    pub fn last(&mut self, x: Var, axis: i32, count: u32) -> Var {
+    pub fn last(&self, x: Var, axis: i32, count: u32) -> Var {
         let n = self.dim(x, axis);
         self.slice(x, axis, n.saturating_sub(count), n)
     }
 
     /// `x[..., index, ...]` with one integer: a slice and a squeeze.
-    pub fn at(&mut self, x: Var, axis: i32, index: u32) -> Var {
+    pub fn at(&self, x: Var, axis: i32, index: u32) -> Var {
         let part = self.slice(x, axis, index, index.saturating_add(1));
         self.squeeze(part, &[axis])
     }
 
     /// `mx.split` at the given indices of an axis. Always returns `N` parts, one more than indices.
-    pub fn split<const N: usize>(&mut self, x: Var, at: &[u32], axis: i32) -> [Var; N] {
+    pub fn split<const N: usize>(&self, x: Var, at: &[u32], axis: i32) -> [Var; N] {
         let parts = self.split_many(x, at, axis);
         match parts.try_into() {
             Ok(parts) => parts,
@@ -209,7 +209,7 @@ impl Tape<'_> {
     }
 
     /// `mx.split` at the given indices of an axis.
-    pub fn split_many(&mut self, x: Var, at: &[u32], axis: i32) -> Vec<Var> {
+    pub fn split_many(&self, x: Var, at: &[u32], axis: i32) -> Vec<Var> {
         if at.is_empty() {
             return vec![x];
         }
@@ -234,7 +234,7 @@ impl Tape<'_> {
     }
 
     /// `mx.split` into `N` equal parts.
-    pub fn split_equal<const N: usize>(&mut self, x: Var, axis: i32) -> [Var; N] {
+    pub fn split_equal<const N: usize>(&self, x: Var, axis: i32) -> [Var; N] {
         let n = self.dim(x, axis);
         let part = n / N as u32;
         if part * N as u32 != n {
@@ -245,7 +245,7 @@ impl Tape<'_> {
     }
 
     /// `mx.repeat` along an axis: a broadcast that is then copied.
-    pub fn repeat(&mut self, x: Var, times: u32, axis: i32) -> Var {
+    pub fn repeat(&self, x: Var, times: u32, axis: i32) -> Var {
         if times == 1 {
             return x;
         }
@@ -262,7 +262,7 @@ impl Tape<'_> {
     }
 
     /// `mx.tile` along one axis: whole copies one after the other.
-    pub fn tile(&mut self, x: Var, copies: u32, axis: i32) -> Var {
+    pub fn tile(&self, x: Var, copies: u32, axis: i32) -> Var {
         if copies == 1 {
             return x;
         }
@@ -281,7 +281,7 @@ impl Tape<'_> {
         self.reshape(x, &to)
     }
 
-    pub(super) fn size(&mut self, n: u64) -> u32 {
+    pub(super) fn size(&self, n: u64) -> u32 {
         match u32::try_from(n) {
             Ok(n) if n < 1 << 31 => n,
             _ => {

@@ -1,7 +1,7 @@
 //! Time of products with matrices for one sequence or several.
 
 use super::{Rates, distinct_experts};
-use crate::roofline::features::{Coding, Matrices, Part};
+use crate::roofline::features::{Coding, Matrices, MatrixRole};
 
 /// Seconds of all launches of a group of equal products for `batch` rows, and whether arithmetic sets the pace.
 ///
@@ -9,8 +9,8 @@ use crate::roofline::features::{Coding, Matrices, Part};
 /// for every row, until a matrix kernel, bound by arithmetic, is faster. Experts are read once per distinct expert.
 pub(super) fn matrix_seconds(m: &Matrices, rates: &Rates, batch: f64) -> (f64, bool) {
     let distinct = match m.part {
-        Part::Expert => distinct_experts(m, batch) / m.chosen.max(1) as f64,
-        Part::Layer | Part::Head => 1.0,
+        MatrixRole::Expert => distinct_experts(m, batch) / m.chosen.max(1) as f64,
+        MatrixRole::Layer | MatrixRole::Head => 1.0,
     };
     let bus = distinct * m.bytes / rates.stream;
     let unpacking = match m.coding {

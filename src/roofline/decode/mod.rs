@@ -15,12 +15,12 @@ mod rates;
 pub use parameters::{GGUF, MLX, P, shared};
 pub use rates::Rates;
 
-use super::features::{Attention, Matrices, Part, StepFeatures};
-use super::{Bound, Program, Target};
+use super::features::{AttentionReads, Matrices, MatrixRole, StepFeatures};
+use super::{Bound, Program, Silicon};
 
 /// A decode step: where it happens and in which state.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct DecodeStep {
     /// Program that runs the model.
     pub program: Program,
     /// Whether it is a llama.cpp of 2024 or older.
@@ -109,7 +109,7 @@ impl DecodeLaw {
 
     /// Time of a step.
     #[must_use]
-    pub fn time(&self, f: &StepFeatures, target: &Target, step: Step) -> StepTime {
+    pub fn time(&self, f: &StepFeatures, target: &Silicon, step: DecodeStep) -> StepTime {
         let rates = self.rates(f, target, step);
         let mut t = StepTime::default();
         let (mut matrices, mut expert_launches) = (0.0, 0.0);
@@ -120,9 +120,9 @@ impl DecodeLaw {
             }
             matrices += m.launches;
             match m.part {
-                Part::Layer => t.weights += seconds,
-                Part::Head => t.head += seconds,
-                Part::Expert => {
+                MatrixRole::Layer => t.weights += seconds,
+                MatrixRole::Head => t.head += seconds,
+                MatrixRole::Expert => {
                     t.experts += seconds;
                     let chosen = m.chosen.max(1) as f64 / 8.0;
                     expert_launches += m.launches * chosen.powf(self.p(P::ExpertChosen));
@@ -158,11 +158,11 @@ impl DecodeLaw {
     /// Seconds of an attention read, and whether arithmetic sets the pace.
     fn attention_seconds(
         &self,
-        a: &Attention,
+        a: &AttentionReads,
         latent: bool,
-        target: &Target,
+        target: &Silicon,
         rates: &Rates,
-        step: Step,
+        step: DecodeStep,
     ) -> (f64, bool) {
         let bytes = step.batch * a.bytes(step.tokens);
         if latent {

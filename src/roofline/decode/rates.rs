@@ -1,9 +1,9 @@
 //! What the parameters mean on one machine.
 
-use super::{DecodeLaw, P, Step};
+use super::{DecodeLaw, DecodeStep, P};
 use crate::hardware::Tier;
 use crate::roofline::features::StepFeatures;
-use crate::roofline::{Program, Target};
+use crate::roofline::{Program, Silicon};
 
 /// Rates of a machine for one model and program.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +32,7 @@ const MANY_ROWS: f64 = 0.7;
 impl DecodeLaw {
     /// Rates of a machine for a model in a program.
     #[must_use]
-    pub fn rates(&self, f: &StepFeatures, target: &Target, step: Step) -> Rates {
+    pub fn rates(&self, f: &StepFeatures, target: &Silicon, step: DecodeStep) -> Rates {
         let generation = target.generation.clamp(1, NEWEST);
         let by_generation = |first: P| self.values[first as usize + generation as usize - 1];
         let by_tier = |first: P| match target.tier {

@@ -1,6 +1,6 @@
 //! Reading the features off a graph.
 
-use super::{Attention, Coding, Matrices, Part, Prefill, StepFeatures};
+use super::{AttentionReads, Coding, Matrices, MatrixRole, PrefillWork, StepFeatures};
 use crate::graph::cache::KvQuantisation;
 use crate::graph::op::{Kernel, Op};
 use crate::graph::params::ModuleKind;
@@ -46,7 +46,7 @@ impl StepFeatures {
         let call = Call { gap, ..Call::prefill(CHUNK) };
         let prompt = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let weights = Weights::of(graph);
-        let recurrent = Recurrent::of(graph)?;
+        let recurrent = RecurrentLayers::of(graph)?;
         let mut features = Self {
             dispatches: short.dispatches as f64,
             dispatches_long: long.dispatches as f64 - short.dispatches as f64,
@@ -60,7 +60,7 @@ impl StepFeatures {
             fp16: graph.dtype() == DType::F16,
             weight_bytes: weights.bytes as f64,
             parameters: weights.parameters as f64,
-            prefill: Prefill { dispatches: prompt.dispatches as f64, ..Prefill::default() },
+            prefill: PrefillWork { dispatches: prompt.dispatches as f64, ..PrefillWork::default() },
         };
         let mut in_products = 0;
         for p in &short.products {
@@ -88,10 +88,11 @@ impl StepFeatures {
         for (i, read) in long.attention.iter().enumerate() {
             let before = if matched { short.attention.get(i) } else { None };
             let (new, times) = (grown(before, read), read.times as f64);
-            let same = |a: &&mut Attention| Attention { launches: new.launches, ..**a } == new;
+            let same =
+                |a: &&mut AttentionReads| AttentionReads { launches: new.launches, ..**a } == new;
             match self.attention.iter_mut().find(same) {
                 Some(a) => a.launches += times,
-                None => self.attention.push(Attention { launches: times, ..new }),
+                None => self.attention.push(AttentionReads { launches: times, ..new }),
             }
         }
     }
@@ -129,9 +130,9 @@ impl StepFeatures {
 pub(super) fn matrices(graph: &Graph, p: &Product) -> Matrices {
     let experts = if p.kind == ModuleKind::SwitchLinear { graph.experts() } else { None };
     let part = match (p.kind, p.stage) {
-        (ModuleKind::SwitchLinear, _) => Part::Expert,
-        (_, Stage::Head) => Part::Head,
-        _ => Part::Layer,
+        (ModuleKind::SwitchLinear, _) => MatrixRole::Expert,
+        (_, Stage::Head) => MatrixRole::Head,
+        _ => MatrixRole::Layer,
     };
     let coding = match p.packing {
         None => Coding::Plain,
@@ -152,7 +153,7 @@ pub(super) fn matrices(graph: &Graph, p: &Product) -> Matrices {
 }
 
 /// How the rows of an attention read grow, from its size at two depths.
-fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> Attention {
+fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> AttentionReads {
     let (n0, n1) = (f64::from(SHORT), f64::from(LONG));
     let rows = read.tokens as f64;
     let first = before.map_or(rows.min(n0), |b| b.tokens as f64);
@@ -165,7 +166,7 @@ fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> Attention {
         let slope = (rows - first) / (n1 - n0);
         (slope, first - slope * n0, None)
     };
-    Attention {
+    AttentionReads {
         launches: 1.0,
         bytes_per_row: read.bytes as f64 / rows.max(1.0),
         elements_per_row: read.elements as f64 / rows.max(1.0),
@@ -179,13 +180,13 @@ fn grown(before: Option<&AttentionRead>, read: &AttentionRead) -> Attention {
     }
 }
 
-/// Recurrent layers of a graph.
-struct Recurrent {
+/// RecurrentLayers layers of a graph.
+struct RecurrentLayers {
     layers: u64,
     gated_delta: bool,
 }
 
-impl Recurrent {
+impl RecurrentLayers {
     fn of(graph: &Graph) -> Result<Self, TraceError> {
         use crate::graph::cache::CacheKind;
         fn recurrent(kind: &CacheKind) -> bool {

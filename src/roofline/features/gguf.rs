@@ -1,7 +1,7 @@
 //! Features of a model in a GGUF file, as llama.cpp and Ollama run it.
 
 use super::extract::matrices;
-use super::{Coding, FeatureError, Matrices, Part, StepFeatures};
+use super::{Coding, FeatureError, Matrices, MatrixRole, StepFeatures};
 use crate::graph::tape::Stage;
 use crate::graph::{Gap, Graph};
 use crate::ledger::traffic::Product;
@@ -20,13 +20,14 @@ impl StepFeatures {
         features.fp16 = true;
         let p = &mut features.prefill;
         if p.expert_bytes > 0.0 {
-            let (used, all) = features.matrices.iter().filter(|m| m.part == Part::Expert).fold(
-                (0.0, 0.0),
-                |(used, all), m| {
+            let (used, all) = features
+                .matrices
+                .iter()
+                .filter(|m| m.part == MatrixRole::Expert)
+                .fold((0.0, 0.0), |(used, all), m| {
                     let bytes = m.launches * m.bytes;
                     (used + bytes, all + bytes * m.experts as f64 / m.chosen.max(1) as f64)
-                },
-            );
+                });
             p.expert_bytes = if used > 0.0 { all } else { p.expert_bytes };
         }
         Ok(features)
@@ -40,9 +41,9 @@ fn stored(graph: &Graph, p: &Product, mix: GgufMix) -> Matrices {
         Stage::Layer(i) => u64::from(i),
         Stage::Embed | Stage::Head => 0,
     };
-    let role = if plain.part == Part::Head { Role::Output } else { role(path) };
+    let role = if plain.part == MatrixRole::Head { Role::Output } else { role(path) };
     let role = match (plain.part, role) {
-        (Part::Expert, Role::Other) => Role::Expert,
+        (MatrixRole::Expert, Role::Other) => Role::Expert,
         (_, role) => role,
     };
     let kind = mix.tensor_type(role, layer, graph.layers());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// Which part of the model a matrix belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum MatrixRole {
     /// Matrices of the layers that every token uses.
     Layer,
     /// Matrices of routed experts.
@@ -37,8 +37,8 @@ pub enum Coding {
 /// Equal products with matrices in one decode step of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matrices {
-    /// Part of the model.
-    pub part: Part,
+    /// MatrixRole of the model.
+    pub part: MatrixRole,
     /// How the weights are stored.
     pub coding: Coding,
     /// Kernel launches per step.
@@ -59,7 +59,7 @@ pub struct Matrices {
 
 /// Equal reads of keys and values in one decode step of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attention {
+pub struct AttentionReads {
     /// Kernels that read.
     pub launches: f64,
     /// Bytes per token that is attended to, for one launch.
@@ -82,7 +82,7 @@ pub struct Attention {
     pub fused: bool,
 }
 
-impl Attention {
+impl AttentionReads {
     /// Rows that one launch reads with `tokens` in the cache.
     #[must_use]
     pub fn rows(&self, tokens: f64) -> f64 {
@@ -105,7 +105,7 @@ impl Attention {
 
 /// What prefill depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Prefill {
+pub struct PrefillWork {
     /// Weights of matrices that every token is multiplied with, head excluded.
     pub dense_weights: f64,
     /// Weights of experts that a token is multiplied with.
@@ -134,7 +134,7 @@ pub struct StepFeatures {
     /// Products with matrices.
     pub matrices: Vec<Matrices>,
     /// Reads of keys and values.
-    pub attention: Vec<Attention>,
+    pub attention: Vec<AttentionReads>,
     /// Bytes of weights read outside matrix products: norms, biases, embedding rows.
     pub other_bytes: f64,
     /// Bytes of recurrent and convolution states read per step; as many are written.
@@ -150,7 +150,7 @@ pub struct StepFeatures {
     /// Parameters of the model.
     pub parameters: f64,
     /// What prefill depends on.
-    pub prefill: Prefill,
+    pub prefill: PrefillWork,
 }
 
 impl StepFeatures {
@@ -164,10 +164,10 @@ impl StepFeatures {
     #[must_use]
     pub fn weight_bytes_per_step_of(&self, batch: f64) -> f64 {
         let bytes = |m: &Matrices| match m.part {
-            Part::Expert => {
+            MatrixRole::Expert => {
                 m.bytes * super::decode::distinct_experts(m, batch) / m.chosen.max(1) as f64
             }
-            Part::Layer | Part::Head => m.bytes,
+            MatrixRole::Layer | MatrixRole::Head => m.bytes,
         };
         self.matrices.iter().map(|m| m.launches * bytes(m)).sum::<f64>() + self.other_bytes
     }
@@ -200,7 +200,7 @@ impl StepFeatures {
     #[must_use]
     pub fn chosen_experts(&self) -> f64 {
         let chosen = |m: &Matrices| m.chosen as f64 / m.experts.max(1) as f64;
-        let experts = self.matrices.iter().filter(|m| m.part == Part::Expert);
+        let experts = self.matrices.iter().filter(|m| m.part == MatrixRole::Expert);
         experts.map(chosen).reduce(f64::max).unwrap_or(1.0)
     }
 
@@ -216,6 +216,6 @@ impl StepFeatures {
     /// Whether the model has routed experts.
     #[must_use]
     pub fn has_experts(&self) -> bool {
-        self.matrices.iter().any(|m| m.part == Part::Expert)
+        self.matrices.iter().any(|m| m.part == MatrixRole::Expert)
     }
 }

@@ -6,14 +6,14 @@ mod show;
 
 use super::{allowed, runnable};
 use crate::calibration::profile::Profile;
-use crate::calibration::{Machine, widths};
+use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
 use crate::cli::timed::machine;
 use crate::cli::{Context, Verdict, output};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
+use crate::estimate::{Fidelity, Subject};
 use crate::graph::params::Module;
 use crate::model::Scheme;
-use crate::predict::{Fidelity, Subject};
 use crate::report::Answer;
 use crate::validation::evidence::{self, Comparison, Metric, Predicted};
 use anyhow::{Context as _, Result, bail};
@@ -36,7 +36,7 @@ struct Run<'a> {
     context: &'a Context,
     args: &'a LiveArgs,
     profile: Option<Profile>,
-    machine: Machine,
+    machine: Host,
     memory_limit: u64,
     store: Option<PathBuf>,
     start: Instant,

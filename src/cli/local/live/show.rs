@@ -1,6 +1,6 @@
 //! Comparisons as text and JSON.
 
-use crate::predict::Fidelity;
+use crate::estimate::Fidelity;
 use crate::report::{Column, Document, Table};
 use crate::validation::evidence::{Comparison, Metric, Quality};
 use serde_json::{Value, json};

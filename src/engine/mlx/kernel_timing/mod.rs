@@ -14,7 +14,7 @@ use super::ops::{Array, Ops};
 use super::weights::random_array;
 use crate::calibration::profile::Stopping;
 use crate::calibration::work::Class;
-use crate::calibration::{Fit, Point};
+use crate::calibration::{KernelFit, TimedKernel};
 use crate::engine::stats::{median, spread_of};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
@@ -105,7 +105,7 @@ pub fn calibrate(
     dtype: DType,
     limit: Duration,
     progress: &dyn Fn(Progress),
-) -> Result<(BTreeMap<String, Fit>, Stopping)> {
+) -> Result<(BTreeMap<String, KernelFit>, Stopping)> {
     let start = Instant::now();
     let ops = Ops::new();
     let mut kernels = kernels(&ops, packings, dtype)?;
@@ -145,17 +145,17 @@ pub fn calibrate(
         kernels_within: tight,
         passes,
     };
-    let mut points: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+    let mut points: BTreeMap<String, Vec<TimedKernel>> = BTreeMap::new();
     for kernel in kernels {
         let Some(s) = spread_of(&kernel.seconds) else { continue };
-        points.entry(kernel.class.to_string()).or_default().push(Point {
+        points.entry(kernel.class.to_string()).or_default().push(TimedKernel {
             counts: kernel.counts,
             seconds: s.median,
             error: s.median_error,
             n: s.n,
         });
     }
-    let fits = points.into_iter().filter_map(|(name, p)| Fit::of(p).map(|fit| (name, fit)));
+    let fits = points.into_iter().filter_map(|(name, p)| KernelFit::of(p).map(|fit| (name, fit)));
     Ok((fits.collect(), stopping))
 }
 

@@ -1,11 +1,7 @@
 //! AltUp: every layer predicts all copies of the hidden state, computes one of them, and corrects the others by it.
 
 use super::Settings;
-use crate::graph::nn::{Linear, RmsNorm};
-use crate::graph::op::Unary;
-use crate::graph::params::{ModuleId, ParamBuilder, Part};
-use crate::graph::tape::{Tape, Var};
-use crate::model::DType;
+use crate::graph::parts::prelude::*;
 
 /// Prediction and correction of the copies.
 pub(super) struct AltUp {
@@ -35,7 +31,7 @@ impl AltUp {
         }
     }
 
-    fn modalities(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn modalities(&self, t: &Tape<'_>, x: Var) -> Var {
         let x = self.router_norm.forward(t, x);
         let x = t.mul(x, 1.0 / self.width as f64);
         let routed = self.router.forward(t, x);
@@ -45,7 +41,7 @@ impl AltUp {
 
     /// `modalities W^T` in float32. mlx-lm replaces the weight by its clipped float32 value at every call, so it is
     /// float32 already in all calls but the first.
-    fn coefficients(&self, t: &mut Tape<'_>, id: ModuleId, x: Var, first_call: bool) -> Var {
+    fn coefficients(&self, t: &Tape<'_>, id: ModuleId, x: Var, first_call: bool) -> Var {
         if t.params().module(id).packing.is_some() {
             return t.fail("mlx-lm cannot run this model with quantised AltUp coefficients");
         }
@@ -63,7 +59,7 @@ impl AltUp {
     }
 
     /// Predicted copies from the copies `x [copies, batch, tokens, width]`.
-    pub(super) fn predict(&self, t: &mut Tape<'_>, x: Var, first_call: bool) -> Var {
+    pub(super) fn predict(&self, t: &Tape<'_>, x: Var, first_call: bool) -> Var {
         let active = t.row(x, self.active);
         let modalities = self.modalities(t, active);
         let all = self.coefficients(t, self.prediction, modalities, first_call);
@@ -83,7 +79,7 @@ impl AltUp {
     /// The predictions corrected by what the layer computed for the active copy.
     pub(super) fn correct(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         predictions: Var,
         activated: Var,
         first_call: bool,

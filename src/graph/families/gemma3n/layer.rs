@@ -2,14 +2,8 @@
 
 use super::Settings;
 use super::altup::AltUp;
-use crate::graph::cache::Cache;
-use crate::graph::families::attention::Heads;
-use crate::graph::families::frame::MaskRule;
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, UnitNorm, activations, attend};
-use crate::graph::op::{Binary, Unary};
-use crate::graph::params::ParamBuilder;
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+
+use crate::graph::parts::prelude::*;
 
 /// What a layer gets besides the hidden state.
 #[derive(Clone, Copy)]
@@ -58,7 +52,7 @@ impl Layer {
     }
 
     /// All copies `[copies, batch, tokens, width]` after the layer.
-    pub(super) fn forward(&self, t: &mut Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
+    pub(super) fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
         let first_call = call.offset == 0;
         let predictions = self.altup.predict(t, x, first_call);
         let active = t.row(predictions, self.altup.active);
@@ -81,7 +75,7 @@ impl Layer {
     }
 
     /// What the extra input adds to the inactive copies.
-    fn extra(&self, t: &mut Tape<'_>, corrected: Var, extra: Var) -> Var {
+    fn extra(&self, t: &Tape<'_>, corrected: Var, extra: Var) -> Var {
         let mut x = t.row(corrected, self.altup.active);
         if self.correct_scale {
             let scale = t.weight(self.altup.correct_output_scale);
@@ -103,7 +97,7 @@ struct Laurel {
 }
 
 impl Laurel {
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let y = self.left.forward(t, x);
         let y = self.right.forward(t, y);
         let y = self.norm.forward(t, y);
@@ -144,13 +138,13 @@ impl Attention {
         }
     }
 
-    fn rows(&self, t: &mut Tape<'_>, linear: &Linear, x: Var) -> Var {
+    fn rows(&self, t: &Tape<'_>, linear: &Linear, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let x = linear.forward(t, x);
         t.reshape(x, &[b, n, -1, self.dim])
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
         let q = self.rows(t, &self.q, x);
         let q = self.q_norm.forward(t, q);
         let q = t.transpose(q, &[0, 2, 1, 3]);
@@ -193,7 +187,7 @@ impl Mlp {
         }
     }
 
-    fn forward(&self, t: &mut Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let gate = self.gate.forward(t, x);
         let gate = match self.cutoff {
             Some(cutoff) => {
@@ -210,7 +204,7 @@ impl Mlp {
 }
 
 /// GELU of what exceeds the mean by `cutoff` standard deviations.
-fn sparse_gelu(t: &mut Tape<'_>, x: Var, cutoff: Var) -> Var {
+fn sparse_gelu(t: &Tape<'_>, x: Var, cutoff: Var) -> Var {
     let mean = t.mean(x, -1, true);
     let deviation = t.sub(x, mean);
     let square = t.unary(Unary::Square, deviation);

@@ -1,16 +1,8 @@
 //! One layer of Gemma 4.
 
-use super::super::attention::Heads;
-use super::super::common::GatedMlp;
-use super::super::frame::{FeedForward, MaskRule};
-use super::super::moe;
 use super::Settings;
-use crate::graph::Experts;
-use crate::graph::cache::{Cache, KvArray};
-use crate::graph::nn::{Linear, RmsNorm, RopeModule, SwitchGlu, UnitNorm, activations, attend};
-use crate::graph::params::{ModuleId, ParamBuilder};
-use crate::graph::tape::{Mask, Tape, Var};
-use crate::model::DType;
+use crate::graph::parts::moe;
+use crate::graph::parts::prelude::*;
 
 /// The keys and values that a layer attended to, and the position of the first new token.
 #[derive(Clone, Copy)]
@@ -58,7 +50,7 @@ impl Layer {
     /// The hidden state after the layer, and what the layer attended to.
     pub(super) fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: Option<&mut Cache>,
@@ -93,7 +85,7 @@ struct Extra {
 }
 
 impl Extra {
-    fn forward(&self, t: &mut Tape<'_>, h: Var, extra: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, h: Var, extra: Var) -> Var {
         let gate = self.gate.forward(t, h);
         let gate = activations::gelu_approx(t, gate);
         let gated = t.mul(gate, extra);
@@ -145,7 +137,7 @@ impl Attention {
 
     fn forward(
         &self,
-        t: &mut Tape<'_>,
+        t: &Tape<'_>,
         x: Var,
         mask: Mask,
         cache: Option<&mut Cache>,
@@ -173,20 +165,13 @@ impl Attention {
         (self.o.forward(t, y), stored)
     }
 
-    fn rows(&self, t: &mut Tape<'_>, x: Var, heads: u64) -> Var {
+    fn rows(&self, t: &Tape<'_>, x: Var, heads: u64) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         t.reshape(x, &[b, n, heads as i64, self.heads.dim as i64])
     }
 
     /// Stores keys and values of the layer; rotates the queries as well.
-    fn store(
-        &self,
-        t: &mut Tape<'_>,
-        own: &OwnKv,
-        x: Var,
-        q: Var,
-        cache: &mut Cache,
-    ) -> (Stored, Var) {
+    fn store(&self, t: &Tape<'_>, own: &OwnKv, x: Var, q: Var, cache: &mut Cache) -> (Stored, Var) {
         let k = own.k.forward(t, x);
         let k = self.rows(t, k, self.heads.kv);
         let v = match &own.v {
@@ -241,7 +226,7 @@ impl Routed {
     }
 
     /// The sum of the MLP's result and that of the experts for `h`, each behind its norm.
-    fn join(&self, t: &mut Tape<'_>, h: Var, mlp: Var) -> Var {
+    fn join(&self, t: &Tape<'_>, h: Var, mlp: Var) -> Var {
         let mlp = self.mlp_norm.forward(t, mlp);
         let (indices, weights) = self.route(t, h);
         let x = self.input_norm.forward(t, h);
@@ -253,7 +238,7 @@ impl Routed {
         t.add(mlp, y)
     }
 
-    fn route(&self, t: &mut Tape<'_>, h: Var) -> (Var, Var) {
+    fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
         let scale = t.weight(self.router_scale);
         let scale = t.mul(scale, self.root);
         let x = t.rms_norm(h, Some(scale), self.eps);

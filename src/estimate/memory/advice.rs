@@ -1,0 +1,221 @@
+//! What makes a generation fit, or lengthens its context: the cheapest change first.
+
+use super::context::{MaxContext, max_context};
+use super::{Fits, Memory};
+use crate::estimate::request::Request;
+use crate::estimate::subject::Subject;
+use crate::graph::Graph;
+use crate::graph::cache::KvQuantisation;
+use crate::hardware::limits::WiredLimitAdvice;
+use crate::hardware::machine::Machine;
+use crate::model::Scheme;
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// A change to the request, the machine's settings or the model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Smaller prefill chunks: less scratch, slower prompts.
+    PrefillStep {
+        /// Tokens of a chunk.
+        tokens: u32,
+    },
+    /// A quantised cache. Its attention is not fused: MLX builds the scores of a whole chunk, so that chunks must be
+    /// small for the bits to save anything.
+    KvBits {
+        /// Bits per element.
+        bits: u32,
+        /// Tokens of a chunk.
+        prefill_step: u32,
+    },
+    /// Fewer freed buffers kept by MLX.
+    CacheLimit {
+        /// The limit.
+        bytes: Bytes,
+    },
+    /// A raised GPU memory limit.
+    WiredLimit(WiredLimitAdvice),
+    /// A smaller format of the weights.
+    Quantisation {
+        /// The scheme, as in the names of models.
+        quant: String,
+    },
+}
+
+impl Change {
+    /// The change in words, with the option or command that makes it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::PrefillStep { tokens } => format!("--prefill-step-size {tokens} (mlx-lm)"),
+            Self::KvBits { bits, prefill_step } => {
+                format!("--kv-bits {bits} --prefill-step-size {prefill_step} (mlx-lm)")
+            }
+            Self::CacheLimit { bytes } => {
+                format!("mx.set_cache_limit({}) before generating", bytes.0)
+            }
+            Self::WiredLimit(w) => format!("{} (undo: {})", w.command, w.undo),
+            Self::Quantisation { quant } => format!("weights in {quant}"),
+        }
+    }
+}
+
+/// A change and what it buys.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advice {
+    /// What to change.
+    #[serde(flatten)]
+    pub what: Change,
+    /// Peak with the change.
+    pub peak_bytes: Bytes,
+    /// How much lower the need, or higher the limit, becomes.
+    pub gains_bytes: Bytes,
+    /// Longest context with the change.
+    pub max_context_tokens: u32,
+    /// How much longer it becomes.
+    pub gains_tokens: u32,
+    /// Whether the request fits with the change.
+    pub fits: Fits,
+}
+
+/// Chunk lengths that are tried.
+const STEPS: [u32; 2] = [512, 256];
+/// Cache formats that are tried.
+const KV_BITS: [u32; 2] = [8, 4];
+/// Chunk length with a quantised cache.
+const KV_BITS_STEP: u32 = 256;
+/// Weight formats that are tried, best first.
+const LADDER: [Scheme; 5] = [
+    Scheme::Affine { bits: 8, group: 64 },
+    Scheme::Affine { bits: 6, group: 64 },
+    Scheme::Affine { bits: 5, group: 64 },
+    Scheme::Affine { bits: 4, group: 64 },
+    Scheme::Affine { bits: 3, group: 64 },
+];
+/// A cache limit that keeps MLX's reuse of small buffers without holding whole chunks.
+const CACHE_LIMIT: Bytes = Bytes(1 << 30);
+/// Changes that gain less context than this are not worth a line.
+const WORTH_TOKENS: u32 = 1024;
+
+/// Changes that help, the cheapest first: those that cost prompt speed, then precision of the cache, then the system's
+/// settings, then precision of the weights. Changes that neither make the request fit nor lengthen the context are
+/// left out.
+#[must_use]
+pub fn advise(
+    subject: &Subject,
+    machine: &Machine,
+    request: &Request,
+    reserve: Option<Bytes>,
+    now: (&Memory, MaxContext),
+) -> Vec<Advice> {
+    let case = Case { machine, request: *request, reserve, now };
+    let graph = &subject.graph;
+    let mut out = Vec::new();
+    for tokens in STEPS.into_iter().filter(|&n| n < request.prefill_step) {
+        let request = Request { prefill_step: tokens, ..*request };
+        out.extend(case.tried(Change::PrefillStep { tokens }, graph, machine, request));
+    }
+    if request.kv.is_none() {
+        for bits in KV_BITS {
+            let prefill_step = request.prefill_step.min(KV_BITS_STEP);
+            let kv = Some(KvQuantisation::bits(bits));
+            let request = Request { kv, prefill_step, ..*request };
+            let change = Change::KvBits { bits, prefill_step };
+            out.extend(case.tried(change, graph, machine, request));
+        }
+    }
+    out.extend(case.cache_limit());
+    out.extend(case.wired_limit(graph));
+    out.extend(LADDER.into_iter().filter_map(|scheme| {
+        let smaller = subject.requantised(scheme)?;
+        let change = Change::Quantisation { quant: scheme.suffix() };
+        case.tried(change, &smaller, machine, *request)
+    }));
+    one_per_kind(out)
+}
+
+/// Of several changes of one kind, the mildest that makes the request fit, else the strongest.
+fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
+    let mut kept: Vec<Advice> = Vec::new();
+    for a in all {
+        let same = |k: &Advice| std::mem::discriminant(&k.what) == std::mem::discriminant(&a.what);
+        match kept.iter_mut().find(|k| same(k)) {
+            None => kept.push(a),
+            Some(known)
+                if known.fits == Fits::No || (known.fits == Fits::Tight && a.fits == Fits::Yes) =>
+            {
+                *known = a;
+            }
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+struct Case<'a> {
+    machine: &'a Machine,
+    request: Request,
+    reserve: Option<Bytes>,
+    now: (&'a Memory, MaxContext),
+}
+
+impl Case<'_> {
+    /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
+    fn tried(
+        &self,
+        what: Change,
+        graph: &Graph,
+        machine: &Machine,
+        request: Request,
+    ) -> Option<Advice> {
+        let memory = Memory::of(graph, machine, &request, self.reserve).ok()?;
+        let context = max_context(graph, machine, &request, self.reserve, &memory.peak).ok()?;
+        let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
+        let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
+        let advice = Advice {
+            what,
+            peak_bytes: Bytes(memory.peak.peak_bytes),
+            gains_bytes: saved + raised,
+            max_context_tokens: context.tokens,
+            gains_tokens: context.tokens.saturating_sub(self.now.1.tokens),
+            fits: memory.judgement.fits,
+        };
+        let better = memory.judgement.verdict < self.now.0.judgement.verdict;
+        (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
+    }
+
+    /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.
+    fn cache_limit(&self) -> Option<Advice> {
+        let (memory, context) = self.now;
+        let kept = Bytes(memory.process.mlx_resident_bytes)
+            .saturating_sub(Bytes(memory.process.mlx_peak_bytes));
+        let free = self.machine.memory.value.saturating_sub(memory.reserve);
+        let short = memory.process.footprint_bytes[1] > free.0;
+        (short && kept > CACHE_LIMIT).then(|| Advice {
+            what: Change::CacheLimit { bytes: CACHE_LIMIT },
+            peak_bytes: Bytes(memory.peak.peak_bytes),
+            gains_bytes: kept.saturating_sub(CACHE_LIMIT),
+            max_context_tokens: context.tokens,
+            gains_tokens: 0,
+            fits: memory.judgement.fits,
+        })
+    }
+
+    /// The lowest safe limit under which the request fits, or the highest safe one for more context.
+    fn wired_limit(&self, graph: &Graph) -> Option<Advice> {
+        let (memory, _) = self.now;
+        let installed = self.machine.memory.value;
+        let default = self.machine.gpu_limit.bytes;
+        let fits = memory.judgement.fits == Fits::Yes;
+        let advice = if fits {
+            WiredLimitAdvice::highest(installed, default)
+        } else {
+            WiredLimitAdvice::for_need(installed, default, memory.peak_interval_90[1])
+                .or_else(|| WiredLimitAdvice::highest(installed, default))
+        }?;
+        let mut raised = self.machine.clone();
+        raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
+        self.tried(Change::WiredLimit(advice), graph, &raised, self.request)
+    }
+}

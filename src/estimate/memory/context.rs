@@ -1,0 +1,311 @@
+//! The longest context that fits, solved from the peak.
+//!
+//! From chunk to chunk the peak grows linearly with the length, so that the search guesses a length between two whose
+//! peaks are known, simulates it, and guesses again. Only certain lengths are tried, the same ones whatever the memory:
+//! more memory then never gives less context.
+
+use super::default_reserve;
+use crate::estimate::request::{Request, gpu};
+use crate::graph::Graph;
+use crate::graph::cache::STEP;
+use crate::hardware::machine::Machine;
+use crate::ledger::cache::Growth;
+use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::weights::Weights;
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// The longest context, and what ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MaxContext {
+    /// Tokens of a sequence, prompt and generated ones together; 0 when not even one token fits.
+    pub tokens: u32,
+    /// What ends it.
+    pub bound: Bound,
+}
+
+/// What ends the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The length that the model was made for.
+    Model,
+    /// Memory.
+    Memory,
+    /// Nothing that mlxplan knows of: the cache stops growing, and the model states no length.
+    None,
+}
+
+/// Longest context that is searched.
+const LONGEST: u32 = 1 << 24;
+/// Guesses between two lengths of known peak; what is left then is halved.
+const GUESSES: u32 = 6;
+
+/// Bytes that MLX's peak may reach: the GPU limit, or memory less the reserve and the Python process.
+#[must_use]
+pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
+    let memory = machine.memory.value;
+    let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
+    let [low, high] = super::RUNTIME_BYTES;
+    let rest = memory.saturating_sub(reserve).saturating_sub(Bytes((low + high) / 2));
+    machine.gpu_limit.bytes.min(rest)
+}
+
+/// The longest context of a model on a machine, for a request whose prompt is as long as memory and model allow.
+/// `known` is the peak of the request itself.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn max_context(
+    graph: &Graph,
+    machine: &Machine,
+    request: &Request,
+    reserve: Option<Bytes>,
+    known: &Peak,
+) -> Result<MaxContext, PeakError> {
+    within(graph, machine, request, budget(machine, reserve), Some(known))
+}
+
+/// The longest context whose peak stays within a number of bytes. `known` is the peak of the request itself, where it
+/// has been simulated; it saves work when memory is plentiful.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn within(
+    graph: &Graph,
+    machine: &Machine,
+    request: &Request,
+    budget: Bytes,
+    known: Option<&Peak>,
+) -> Result<MaxContext, PeakError> {
+    let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
+    let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
+    let search = Search {
+        graph,
+        machine,
+        request: *request,
+        budget: budget.0,
+        growth: Growth::of(graph, request.prefill_step, request.batch, request.kv)?,
+    };
+    let whole = MaxContext {
+        tokens: top,
+        bound: if made_for.is_some() { Bound::Model } else { Bound::None },
+    };
+    if let Some(peak) = known
+        && search.surely_fits(peak, top)?
+    {
+        return Ok(whole);
+    }
+    let at_top = match search.surely_exceeds(top, known)? {
+        Some(peak) => Probe { peak, beyond: 0, builds_scores: false },
+        None => search.peak(top)?,
+    };
+    if at_top.peak <= search.budget && search.whole_fits(top, at_top)? {
+        return Ok(whole);
+    }
+    Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: Bound::Memory })
+}
+
+struct Search<'a> {
+    graph: &'a Graph,
+    machine: &'a Machine,
+    request: Request,
+    budget: u64,
+    growth: Growth<'a>,
+}
+
+/// What one simulated length shows.
+#[derive(Clone, Copy)]
+struct Probe {
+    /// Peak of the end of the generation, bytes.
+    peak: u64,
+    /// What of it is neither weights nor cache, bytes.
+    beyond: u64,
+    /// Whether attention builds scores.
+    builds_scores: bool,
+}
+
+impl Search<'_> {
+    /// Peak of a generation that ends at `total` tokens. The last whole chunk is simulated as well as what comes after
+    /// it, so that a longer context never needs less.
+    fn peak(&self, total: u32) -> Result<Probe, PeakError> {
+        let end = peak::end(self.graph, &self.ending_at(total).on(gpu(self.machine)))?;
+        let beyond = end.attention_scratch_bytes + end.run_ahead_bytes;
+        Ok(Probe { peak: end.peak_bytes, beyond, builds_scores: end.attention_scratch_bytes > 0 })
+    }
+
+    /// The request with a prompt that makes it end at `total` tokens.
+    fn ending_at(&self, total: u32) -> Request {
+        let generate = self.request.generate_tokens.min(total.saturating_sub(1)).max(1);
+        let prompt = total.saturating_sub(generate).max(1);
+        Request { context_tokens: prompt, generate_tokens: generate, ..self.request }
+    }
+
+    /// Whether `total` tokens fit by a bound that needs no simulation: a cache is copied when it grows, so that it may
+    /// be there twice, and what else comes on top of weights and cache is the same at any length, or, where attention
+    /// builds scores, grows with it. Twice that leaves room for the rest.
+    fn surely_fits(&self, known: &Peak, total: u32) -> Result<bool, PeakError> {
+        let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
+        let longer = f64::from(total) / f64::from(self.request.context_tokens.max(1));
+        let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
+        let cache = self.growth.bytes(total)? as f64;
+        let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
+        // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
+        let telling =
+            self.request.kv.is_none() && self.request.context_tokens > self.request.prefill_step;
+        Ok(telling && most <= self.budget as f64)
+    }
+
+    /// An estimate of the peak at `total` tokens where weights and cache alone exceed the memory: what comes on top of
+    /// them is at least what it is in the request.
+    fn surely_exceeds(&self, total: u32, known: Option<&Peak>) -> Result<Option<u64>, PeakError> {
+        let Some(known) = known else { return Ok(None) };
+        let cache = self.growth.bytes(total)?;
+        let least = known.weights_bytes + cache;
+        let rest = known.attention_scratch_bytes + known.run_ahead_bytes;
+        Ok((least > self.budget).then_some(least + rest))
+    }
+
+    /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
+    /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
+    fn whole_fits(&self, total: u32, end: Probe) -> Result<bool, PeakError> {
+        if !end.builds_scores || end.peak + end.beyond <= self.budget {
+            return Ok(true);
+        }
+        let request = self.ending_at(total).on(gpu(self.machine));
+        Ok(peak::peak(self.graph, &request)?.peak_bytes <= self.budget)
+    }
+
+    /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
+    /// than its end it is a little higher, so that few steps suffice.
+    fn verified(&self, c: u32, end: Probe) -> Result<u32, PeakError> {
+        if c == 0 || self.whole_fits(length(c), end)? {
+            return Ok(c);
+        }
+        let mut even = (c - 1) & !1;
+        while even > 0 && !self.whole_fits(length(even), end)? {
+            even -= 2;
+        }
+        let odd = even + 1;
+        Ok(if odd < c && self.whole_fits(length(odd), end)? { odd } else { even })
+    }
+
+    /// Whole chunks of a prompt that ends at the length of a cell.
+    fn whole_chunks(&self, c: u32) -> u32 {
+        let prompt = self.ending_at(length(c)).context_tokens;
+        prompt.saturating_sub(1) / self.request.prefill_step.max(1)
+    }
+
+    /// The first cell with `chunks` whole chunks or more.
+    fn first_with(&self, chunks: u32) -> u32 {
+        let prompt = chunks.saturating_mul(self.request.prefill_step).saturating_add(1);
+        cell(prompt.saturating_add(self.request.generate_tokens).saturating_sub(1)) + 1
+    }
+
+    /// The first cell after `c` with more whole chunks.
+    fn next_group(&self, c: u32) -> u32 {
+        if c == 0 { 1 } else { self.first_with(self.whole_chunks(c) + 1).max(c + 1) }
+    }
+
+    /// The largest length below `top`, which does not fit, whose peak fits.
+    ///
+    /// The tokens after the last whole chunk may need more than a chunk or next to nothing, and more of them can need
+    /// less, because MLX then commits more often. Lengths that exceed a number of whole chunks by the least are alike in
+    /// this, and their peaks grow linearly: a guess between one that fits and one that does not comes close at once. What
+    /// lies between two such lengths is halved at the same places whatever the memory.
+    fn run(&self, top: u32, at_top: Probe, known: Option<&Peak>) -> Result<u32, PeakError> {
+        let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
+        let mut low = (0, 0, Weights::of(self.graph).active_bytes);
+        // What was asked for fits, whatever lies before it.
+        let mut least = 0;
+        if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
+            let total = self.request.total_tokens().min(top - 1);
+            least = cell(total);
+            let first = self.first_with(self.whole_chunks(least)).min(least);
+            low = (first, total, known.peak_bytes);
+        }
+        let mut end = at_top;
+        for probe in 0.. {
+            let next = self.next_group(low.0);
+            if next >= high.0 {
+                break;
+            }
+            let share = (self.budget.saturating_sub(low.2)) as f64
+                / (high.2.saturating_sub(low.2)).max(1) as f64;
+            let guess = f64::from(low.1) + share * f64::from(high.1.saturating_sub(low.1));
+            let guess = if probe < GUESSES { cell(guess as u32) } else { low.0.midpoint(high.0) };
+            let guess = self.first_with(self.whole_chunks(guess)).clamp(next, high.0 - 1);
+            let found = self.peak(length(guess))?;
+            if found.peak <= self.budget {
+                end = found;
+                low = (guess, length(guess), found.peak);
+                let next = self.next_group(guess);
+                let now = self.growth.bytes(length(guess))?;
+                let grown = self.growth.bytes(length(next))?.saturating_sub(now);
+                if next < high.0 && found.peak + grown > self.budget {
+                    high = (next, length(next), found.peak + grown);
+                }
+            } else {
+                high = (guess, length(guess), found.peak);
+            }
+        }
+        let (mut low, mut high) = (low.0, high.0);
+        while high > low + 1 {
+            let middle = low.midpoint(high);
+            let found = self.peak(length(middle))?;
+            if found.peak <= self.budget {
+                (low, end) = (middle, found);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(length(self.verified(low.max(least), end)?))
+    }
+}
+
+/// Lengths that are tried: every 256th up to 32768, because caches grow in such steps, and from there on 128 in every
+/// doubling.
+fn length(cell: u32) -> u32 {
+    let doublings = (cell / CELLS).saturating_sub(1);
+    let within = cell - doublings * CELLS;
+    within * (STEP << doublings)
+}
+
+/// The cell whose length is the longest of at most `tokens`, or of at most [`FURTHEST`].
+fn cell(tokens: u32) -> u32 {
+    let tokens = tokens.min(FURTHEST);
+    let mut doublings = 0;
+    while tokens >= (2 * CELLS * STEP) << doublings {
+        doublings += 1;
+    }
+    tokens / (STEP << doublings) + doublings * CELLS
+}
+
+/// No length beyond this one has a cell of its own: far more than is searched, and its doubling still fits 32 bits.
+const FURTHEST: u32 = 1 << 30;
+/// Cells of a doubling.
+const CELLS: u32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_cover_all_lengths() {
+        assert_eq!(
+            [0, 1, 128, 129, 255, 256, 257].map(length),
+            [0, 256, 32_768, 33_024, 65_280, 65_536, 66_048]
+        );
+        for c in 0..1500 {
+            assert_eq!((cell(length(c)), cell(length(c + 1) - 1)), (c, c), "cell {c}");
+        }
+        assert_eq!(cell(LONGEST), cell(LONGEST - 1) + 1);
+    }
+
+    #[test]
+    fn a_length_beyond_all_searched_ones_has_a_cell() {
+        for tokens in [FURTHEST + 1, 1 << 31, u32::MAX] {
+            assert_eq!(cell(tokens), cell(FURTHEST), "{tokens} tokens");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+use super::*;
+use crate::hardware::{Catalogue, spec};
+use crate::model::{Config, Scheme};
+use proptest::prelude::*;
+
+fn qwen3(layers: u32, hidden: u32) -> Graph {
+    let config = Config::parse(&format!(
+        r#"{{"model_type":"qwen3","hidden_size":{hidden},"num_hidden_layers":{layers},"num_attention_heads":32,
+            "num_key_value_heads":8,"head_dim":128,"intermediate_size":{},"vocab_size":151936,
+            "max_position_embeddings":131072,"tie_word_embeddings":false}}"#,
+        hidden * 3
+    ));
+    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+}
+
+fn machine(text: &str) -> Machine {
+    spec::resolve(text, &Catalogue::embedded()).expect("a known Mac")
+}
+
+/// A peak of the given size and nothing else that could matter.
+fn stated(peak_bytes: u64) -> Peak {
+    Peak {
+        peak_bytes,
+        weights_bytes: peak_bytes / 2,
+        kv_bytes: 0,
+        state_bytes: 0,
+        attention_scratch_bytes: 0,
+        run_ahead_bytes: 0,
+        largest_buffer_bytes: 1,
+        resident_bytes: peak_bytes,
+        phase: peak::Phase::Prefill,
+        context_tokens: 1,
+        steps: Vec::new(),
+    }
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// github.com/antirez/ds4 #890, #893 and #909: a plan of 108.01 GiB failed in the first chunk on a 128 GB M5 Max with
+/// the stock limit of 107.52 GiB, and worked with a limit of 112 GiB.
+#[test]
+fn half_a_gibibyte_over_the_limit_does_not_fit() {
+    let stock = machine("m5max-40/128");
+    assert!((stock.gpu_limit.bytes.gib() - 107.52).abs() < 0.01);
+    let need = (108.01 * GIB) as u64;
+    let peak = stated(need);
+    let process = Process::of(&peak, &stock);
+    let exact = [Bytes(need); 2];
+    let judged = Judgement::of(&peak, exact, &process, &stock, default_reserve(stock.memory.value));
+    assert_eq!((judged.verdict, judged.fits), (Verdict::No, Fits::No));
+
+    let mut raised = stock.clone();
+    raised.gpu_limit = raised.gpu_limit.with_wired_limit(112 * 1024);
+    let judged =
+        Judgement::of(&peak, exact, &process, &raised, default_reserve(raised.memory.value));
+    assert_ne!(judged.fits, Fits::No, "{judged:?}");
+}
+
+/// `HARDWARE.md` b5: on a 256 GB M5 Ultra a model of 172.9 GB ran a prompt of 200k tokens, and died at 227k to 234k tokens
+/// of a growing history. The report does not name the model. This one has as many bytes, and a cache of 283 kB a token,
+/// the middle of what those lengths leave under the limit: the longest context must come out between them, and it is the
+/// peak at its end that decides, not the average of the session.
+#[test]
+fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
+    let config = Config::parse(
+        r#"{"model_type":"qwen3_moe","hidden_size":4096,"num_hidden_layers":69,"num_attention_heads":64,
+            "num_key_value_heads":8,"head_dim":128,"intermediate_size":12288,"vocab_size":151936,"num_experts":252,
+            "num_experts_per_tok":8,"moe_intermediate_size":1408,"decoder_sparse_step":1,"norm_topk_prob":true,
+            "mlp_only_layers":[],"rms_norm_eps":1e-6,"rope_theta":1e6,"max_position_embeddings":1048576,
+            "tie_word_embeddings":false}"#,
+    );
+    let graph = Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("known");
+    let weights = crate::ledger::weights::Weights::of(&graph).bytes;
+    assert!((weights as f64 / 1e9 - 172.9).abs() < 1.0, "{weights}");
+    let mac = machine("m5ultra-80/256");
+    let at = |context_tokens| {
+        let request = Request { context_tokens, ..Request::default() };
+        Memory::of(&graph, &mac, &request, None).expect("runs").judgement.fits
+    };
+    assert_ne!(at(200_000), Fits::No);
+    assert_eq!(at(115_000), Fits::Yes, "the average of the session");
+    assert_eq!(at(234_000), Fits::No);
+    let longest =
+        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None);
+    let tokens = longest.expect("runs").tokens;
+    assert!((200_000..234_000).contains(&tokens), "{tokens}");
+}
+
+#[test]
+fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
+    let mac = machine("m5max-40/128");
+    let limit = mac.gpu_limit.bytes.0;
+    let verdict = |peak: u64| Memory::judge(stated(peak), &mac, None).judgement.verdict;
+    assert_eq!(verdict(limit - 200_000_000), Verdict::Uncertain);
+    assert_eq!(verdict(limit / 2), Verdict::Yes);
+    assert_eq!(verdict(limit - limit / 40), Verdict::Tight);
+    assert_eq!(verdict(limit + 2_000_000_000), Verdict::No);
+    // Before macOS 26 the limit of this size was lower: a Mac that may run either is uncertain in between.
+    let m4 = machine("m4max-40/128");
+    let between = (m4.gpu_limit.range[0].0 + m4.gpu_limit.range[1].0) / 2;
+    assert_eq!(Memory::judge(stated(between), &m4, None).judgement.verdict, Verdict::Uncertain);
+}
+
+#[test]
+fn swapping_is_a_no_that_says_how_slow() {
+    let mac = machine("m5max-40/128");
+    let judged = Memory::judge(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgement;
+    assert_eq!(judged.fits, Fits::No);
+    let swap = judged.swap.expect("memory does not suffice");
+    assert!(swap.slowdown[0] > 2.0 && swap.slowdown[1] > swap.slowdown[0], "{swap:?}");
+}
+
+#[test]
+fn the_longest_context_fits_and_a_longer_one_does_not() {
+    let graph = qwen3(36, 4096);
+    let mac = machine("m3-10/16");
+    let request = Request::default();
+    let budget = context::budget(&mac, None);
+    let found =
+        context::within(&graph, &mac, &request, context::budget(&mac, None), None).expect("runs");
+    assert_eq!(found.bound, Bound::Memory);
+    let peak_at = |total: u32| {
+        let request = Request { context_tokens: total - request.generate_tokens, ..request };
+        peak::full(&graph, &request.on(gpu(&mac))).expect("runs").peak_bytes
+    };
+    assert!(peak_at(found.tokens) <= budget.0, "{found:?}");
+    assert!(peak_at(found.tokens + 1024) > budget.0, "{found:?}");
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_has_no_context() {
+    let graph = qwen3(80, 8192);
+    let found = {
+        let mac = machine("m3-10/16");
+        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None)
+    }
+    .expect("runs");
+    assert_eq!(found.tokens, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn more_memory_never_holds_less_context(gb in 4.0f64..40.0, more in 0.0f64..0.2, layers in 2u32..12, step in 0usize..3) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
+        let at = |gb: f64| context::within(&graph, &mac, &request, Bytes::from_gb(gb), None).unwrap().tokens;
+        let (less, same, more) = (at(gb), at(gb + more), at(gb + 20.0 * more));
+        prop_assert!(less <= same && same <= more, "{less} {same} {more}");
+    }
+
+    #[test]
+    fn no_longer_length_fits(gb in 4.0f64..12.0, layers in 2u32..12, step in 0usize..3) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let budget = Bytes::from_gb(gb);
+        let found = context::within(&graph, &mac, &request, budget, Some(&known)).unwrap();
+        let end_at = |total: u32| {
+            let request = Request { context_tokens: total - request.generate_tokens, ..request };
+            peak::end(&graph, &request.on(gpu(&mac))).unwrap().peak_bytes
+        };
+        if found.bound == Bound::Memory && found.tokens > 512 {
+            prop_assert!(end_at(found.tokens) <= budget.0, "{:?}", found);
+            // Lengths that are tried lie 256 apart, and further beyond 32768.
+            let next = found.tokens + (256 << (found.tokens / 32_768).max(1).ilog2());
+            prop_assert!(end_at(next) > budget.0, "{:?}", found);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_lies_within_the_longest_context(cells in 2u32..100, spare in 0u64..50_000_000, step in 0usize..3) {
+        let graph = qwen3(8, 2048);
+        let mac = machine("m4max-40/64");
+        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
+        let request = Request { context_tokens: 256 * cells - request.generate_tokens, ..request };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let found = context::within(&graph, &mac, &request, Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
+        prop_assert!(found.tokens >= 256 * cells, "{:?}", found);
+    }
+
+    #[test]
+    fn the_bound_that_saves_simulations_changes_nothing(gb in 4.0f64..80.0, layers in 2u32..12, kv in 0usize..2) {
+        let graph = qwen3(layers, 2048);
+        let mac = machine("m4max-40/64");
+        let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
+        let request = Request { kv, prefill_step: 512, ..Request::default() };
+        let peak = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let at = |known| context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        prop_assert_eq!(at(None), at(Some(&peak)));
+    }
+
+    #[test]
+    fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
+        let graph = qwen3(layers, 4096);
+        let mac = machine("m3-10/16");
+        let at = |request: Request| context::within(&graph, &mac, &request, context::budget(&mac, None), None).unwrap().tokens;
+        let plain = at(Request::default());
+        // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
+        // the scores of a chunk against a long context take more room than the bits save.
+        let kv = |bits| Some(crate::graph::cache::KvQuantisation::bits(bits));
+        let small = Request { prefill_step: 128, ..Request::default() };
+        let eight = at(Request { kv: kv(8), ..small });
+        let four = at(Request { kv: kv(4), ..small });
+        prop_assert!(eight <= four, "{eight} {four}");
+        let four_users = at(Request { batch: 4, ..Request::default() });
+        prop_assert!(four_users <= plain, "{four_users} {plain}");
+        let small_chunks = at(Request { prefill_step: 512, ..Request::default() });
+        prop_assert!(small_chunks >= plain, "{small_chunks} {plain}");
+    }
+
+    #[test]
+    fn the_search_ends_for_any_batch(batch in 1u32..2048, generate in 1u32..4096, gb in 0.5f64..64.0, asked in 0usize..2) {
+        let graph = qwen3(2, 512);
+        let mac = machine("m4max-40/64");
+        let request = Request { batch, generate_tokens: generate, ..Request::default() };
+        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let known = [None, Some(&known)][asked];
+        let found = context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        prop_assert!(found.tokens <= 131_072, "{:?}", found);
+    }
+}

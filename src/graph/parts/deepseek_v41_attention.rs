@@ -1,0 +1,415 @@
+//! Attention of DeepSeek-V4.1: every query gathers its own rows of the window and of the compressed tokens.
+
+use super::deepseek_v41_indexer::{Chosen, Indexer};
+use crate::graph::cache::{CompressedCache, CompressedSpec};
+use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4, round_fp8};
+use crate::graph::prelude::*;
+
+/// Settings of the attention layers.
+#[derive(Debug)]
+pub struct AttentionSettings {
+    pub(crate) width: u64,
+    pub(crate) heads: u64,
+    pub(crate) head_dim: u64,
+    pub(crate) q_rank: u64,
+    pub(crate) rope_dim: u64,
+    pub(crate) eps: f64,
+    o_groups: u64,
+    o_rank: u64,
+    window: u64,
+    /// Tokens per compressed row in each layer; 0 or no entry = window only.
+    ratios: Vec<u64>,
+    kv_sources: Vec<u64>,
+    index_sources: Vec<u64>,
+    pub(crate) candidate_source: Option<u64>,
+    pub(crate) candidate_blocks: u64,
+    pub(crate) candidate_block: u64,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
+    plain_rope: RopeModule,
+    compressed_rope: RopeModule,
+}
+
+impl AttentionSettings {
+    /// Reads the keys of the attention layers.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read(c: &Config, width: u64, eps: f64) -> Result<Self, ConfigError> {
+        let dims = |key| Ok(c.opt_dims(key)?.unwrap_or_default());
+        let at_least_1 = |key: &str, default| match c.dim_or(key, default)? {
+            0 => Err(c.invalid(key, "a whole number of at least 1")),
+            n => Ok(n),
+        };
+        let rope_dim = c.dim_or("qk_rope_head_dim", 64)?;
+        let head_dim = c.dim_or("head_dim", 512)?;
+        if rope_dim == 0 || rope_dim > head_dim {
+            return Err(c.invalid("qk_rope_head_dim", "a size from 1 to head_dim"));
+        }
+        let heads = c.dim_or("num_attention_heads", 64)?;
+        let o_groups = at_least_1("o_groups", 8)?;
+        if (heads * head_dim) % o_groups != 0 {
+            return Err(c.invalid("o_groups", "a divisor of num_attention_heads * head_dim"));
+        }
+        let source = c.opt_number("candidate_source_layer_id")?.unwrap_or(-1.0);
+        Ok(Self {
+            width,
+            heads,
+            head_dim,
+            q_rank: c.dim_or("q_lora_rank", 1280)?,
+            rope_dim,
+            eps,
+            o_groups,
+            o_rank: c.dim_or("o_lora_rank", 1024)?,
+            window: at_least_1("sliding_window", 128)?,
+            ratios: dims("compress_ratios")?,
+            kv_sources: dims("kv_source_layer_ids")?,
+            index_sources: dims("index_source_layer_ids")?,
+            candidate_source: (source >= 0.0).then_some(source as u64),
+            candidate_blocks: c.dim_or("candidate_topk_blocks", 2048)?,
+            candidate_block: at_least_1("candidate_block_size", 8)?,
+            index_heads: at_least_1("index_n_heads", 32)?,
+            index_dim: at_least_1("index_head_dim", 128)?,
+            index_topk: at_least_1("index_topk", 512)?,
+            plain_rope: yarn(c, rope_dim, c.number_or("rope_theta", 10_000.0)?, false)?,
+            compressed_rope: {
+                yarn(c, rope_dim, c.number_or("compress_rope_theta", 160_000.0)?, true)?
+            },
+        })
+    }
+
+    /// Rows of the window.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.window as u32
+    }
+
+    pub(crate) fn ratio(&self, layer: u64) -> u64 {
+        usize::try_from(layer).ok().and_then(|i| self.ratios.get(i)).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_kv_source(&self, layer: u64) -> bool {
+        self.kv_sources.contains(&layer)
+    }
+
+    /// What the cache of a layer keeps.
+    #[must_use]
+    pub fn cache(&self, layer: u64) -> CompressedSpec {
+        let ratio = self.ratio(layer);
+        let mut closed = Vec::new();
+        if ratio > 0 && self.is_kv_source(layer) {
+            closed.push((self.head_dim as u32, DType::F32));
+            if self.index_sources.contains(&layer) {
+                closed.push((self.index_dim as u32, DType::F32));
+            }
+        }
+        let ratio = if closed.is_empty() { 0 } else { ratio as u32 };
+        CompressedSpec { window: Some(self.window()), ratio, closed }
+    }
+}
+
+/// The rotary embedding: YaRN without attention factors, unscaled for layers that only have a window.
+fn yarn(c: &Config, dims: u64, base: f64, scaled: bool) -> Result<RopeModule, ConfigError> {
+    let block = if scaled { c.opt_object("rope_scaling")? } else { None };
+    let block = block.unwrap_or_else(|| c.clone());
+    let original =
+        if scaled { c.number_or("max_position_embeddings", 1_048_576.0)? } else { 4096.0 };
+    let number = |key, default: f64| match scaled {
+        true => block.number_or(key, default),
+        false => Ok(default),
+    };
+    let settings = Config::new(serde_json::Map::new())
+        .with("factor", number("factor", 1.0)?)
+        .with(
+            "original_max_position_embeddings",
+            number("original_max_position_embeddings", original)?,
+        )
+        .with("beta_fast", number("beta_fast", 32.0)?)
+        .with("beta_slow", number("beta_slow", 1.0)?)
+        .with("mscale", 0.0)
+        .with("mscale_all_dim", 0.0);
+    RopeModule::yarn(dims, base, true, &RopeScaling::of(settings))
+}
+
+/// What layers hand on to later ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    /// Position of the first new token.
+    start: u32,
+    /// Rows of the window per query.
+    window: Var,
+    compressed: Option<Var>,
+    index_keys: Option<Var>,
+    chosen: Option<Var>,
+    candidates: Option<Var>,
+}
+
+impl Shared {
+    /// Nothing but the rows of the window.
+    #[must_use]
+    pub fn new(start: u32, window: Var) -> Self {
+        Self { start, window, compressed: None, index_keys: None, chosen: None, candidates: None }
+    }
+}
+
+/// Pools every group of tokens into one row.
+#[derive(Debug)]
+struct Compressor {
+    ratio: u32,
+    kv: Linear,
+    gate: Option<Linear>,
+    norm: RmsNorm,
+}
+
+impl Compressor {
+    fn new(p: &mut ParamBuilder, s: &AttentionSettings, ratio: u64) -> Self {
+        p.scope("compressor", |p| Self {
+            ratio: ratio as u32,
+            kv: Linear::new_f32(p, "kv_proj", s.width, s.head_dim),
+            gate: (ratio > 1).then(|| Linear::new_f32(p, "gate_proj", s.width, s.head_dim)),
+            norm: RmsNorm::new_f32(p, "kv_norm", s.head_dim, s.eps),
+        })
+    }
+
+    /// The rows of the groups that are full now, if any, and the index of the first of them.
+    fn forward(
+        &self,
+        t: &Tape<'_>,
+        x: Var,
+        start: u32,
+        cache: &mut CompressedCache,
+    ) -> (Option<Var>, u32) {
+        let Some(gate) = &self.gate else {
+            let rows = self.kv.forward(t, x);
+            return (Some(self.norm.forward(t, rows)), start);
+        };
+        let dtype = t.dtype(x);
+        let h = t.astype(x, DType::F32);
+        let open = cache.pending(0).map_or(0, |v| t.dim(v, 1));
+        let mut parts = [self.kv.forward(t, h), gate.forward(t, h)];
+        for (i, part) in parts.iter_mut().enumerate() {
+            if let Some(old) = cache.pending(i) {
+                *part = t.concat(&[old, *part], 1);
+            }
+        }
+        let rows = t.dim(parts[0], 1);
+        let full = rows - rows % self.ratio;
+        for (i, part) in parts.iter().enumerate() {
+            let rest = t.slice(*part, 1, full, rows);
+            cache.set_pending(t, i, rest);
+        }
+        let first = start.saturating_sub(open) / self.ratio;
+        if full == 0 {
+            return (None, first);
+        }
+        let [kv, gate] = parts.map(|part| {
+            let part = t.slice(part, 1, 0, full);
+            let (b, width) = (i64::from(t.dim(part, 0)), i64::from(t.dim(part, 2)));
+            t.reshape(part, &[b, -1, i64::from(self.ratio), width])
+        });
+        let weights = t.softmax_over(gate, 2, false);
+        let pooled = t.mul(kv, weights);
+        let pooled = t.sum(pooled, 2, false);
+        let pooled = t.astype(pooled, dtype);
+        (Some(self.norm.forward(t, pooled)), first)
+    }
+}
+
+/// An attention layer.
+#[derive(Debug)]
+pub struct Attention {
+    heads: u64,
+    head_dim: u64,
+    rope_dim: u64,
+    o_groups: u64,
+    ratio: u64,
+    q_a: Linear,
+    q_norm: RmsNorm,
+    q_b: Linear,
+    kv: Linear,
+    kv_norm: RmsNorm,
+    o_a: SwitchLinear,
+    o_b: Linear,
+    sinks: ModuleId,
+    compressor: Option<Compressor>,
+    indexer: Option<Indexer>,
+    rope: RopeModule,
+}
+
+impl Attention {
+    /// Declares the tensors of layer `i` under `self_attn`.
+    ///
+    /// # Errors
+    /// When an indexer or a compressor stands in a layer without compression.
+    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, i: u64) -> Result<Self, ConfigError> {
+        let ratio = s.ratio(i);
+        let (source, indexed) = (s.is_kv_source(i), s.index_sources.contains(&i));
+        if ratio == 0 && (source || indexed) {
+            return Err(ConfigError::Unsupported(format!(
+                "layer {i} is a source of compressed keys or indices, but compress_ratios has no ratio for it"
+            )));
+        }
+        let values = s.heads * s.head_dim;
+        Ok(p.scope("self_attn", |p| Self {
+            heads: s.heads,
+            head_dim: s.head_dim,
+            rope_dim: s.rope_dim,
+            o_groups: s.o_groups,
+            ratio,
+            q_a: Linear::new(p, "q_a_proj", s.width, s.q_rank, false),
+            q_norm: RmsNorm::new(p, "q_a_norm", s.q_rank, s.eps),
+            q_b: Linear::new(p, "q_b_proj", s.q_rank, values, false),
+            kv: Linear::new(p, "kv_proj", s.width, s.head_dim, false),
+            kv_norm: RmsNorm::new(p, "kv_norm", s.head_dim, s.eps),
+            o_a: SwitchLinear::grouped(p, "o_a_proj", values / s.o_groups, s.o_rank, s.o_groups),
+            o_b: Linear::new(p, "o_b_proj", s.o_groups * s.o_rank, s.width, false),
+            sinks: p.raw_f32("sinks", &[s.heads]),
+            compressor: source.then(|| Compressor::new(p, s, ratio)),
+            indexer: indexed.then(|| Indexer::new(p, s, i)),
+            rope: if ratio > 0 { s.compressed_rope.clone() } else { s.plain_rope.clone() },
+        }))
+    }
+
+    /// The output for `x [batch, tokens, width]`.
+    pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, s: &mut Shared) -> Var {
+        let Some(cache) = cache.compressed() else {
+            return t.fail("this attention needs the cache of compressed attention");
+        };
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let low = self.q_a.forward(t, x);
+        let low = self.q_norm.forward(t, low);
+        let q = self.q_b.forward(t, low);
+        let q = t.reshape(q, &[b, n, self.heads as i64, self.head_dim as i64]);
+        let q = self.rotate(t, q, s.start, 1.0, false);
+        let kv = self.kv.forward(t, x);
+        let kv = self.kv_norm.forward(t, kv);
+        let kv = self.rotate(t, kv, s.start, 1.0, false);
+        let kv = round_fp8(t, kv);
+        let mut rows = vec![(cache.update_window(t, kv), s.window)];
+        if self.ratio > 0 {
+            self.compress(t, x, cache, s);
+            if let Some(indexer) = &self.indexer {
+                let rotate = |t: &Tape<'_>, q: Var| self.rotate(t, q, s.start, 1.0, false);
+                let chosen =
+                    indexer.choose(t, (x, low), (s.index_keys, s.candidates), s.start, rotate);
+                let Chosen { indices, candidates } = chosen;
+                s.chosen = Some(indices);
+                if indexer.is_candidate_source() {
+                    s.candidates = candidates;
+                }
+            }
+            if let (Some(kv), Some(chosen)) = (s.compressed, s.chosen)
+                && t.dim(chosen, -1) > 0
+            {
+                rows.push((kv, chosen));
+            }
+        }
+        let y = self.attend(t, q, &rows);
+        let y = self.rotate(t, y, s.start, 1.0, true);
+        let tokens = b * n;
+        let y = t.reshape(y, &[tokens, self.o_groups as i64, 1, -1]);
+        let groups = FrequencyTable::Given {
+            values: (0..self.o_groups).map(|g| g as f64).collect(),
+            dtype: DType::I32,
+        };
+        let groups = t.table_shaped(&groups, Shape::new(&[1, self.o_groups as u32]));
+        let y = self.o_a.forward(t, y, groups, false);
+        let y = t.reshape(y, &[b, n, -1]);
+        self.o_b.forward(t, y)
+    }
+
+    /// Rotates the last features of `x [batch, tokens, (heads,) width]`.
+    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+        rotate_tail(t, &self.rope, self.rope_dim, x, (offset, scale), inverse)
+    }
+
+    /// Adds the rows of full groups to the cache and hands them on.
+    fn compress(&self, t: &Tape<'_>, x: Var, cache: &mut CompressedCache, s: &mut Shared) {
+        let Some(compressor) = &self.compressor else { return };
+        let (pooled, first) = compressor.forward(t, x, s.start, cache);
+        let scale = self.ratio as f64;
+        if let Some(pooled) = pooled {
+            let kv = self.rotate(t, pooled, first, scale, false);
+            let kv = round_fp4(t, kv, 16, Fp4Scale::E4m3);
+            cache.close(t, 0, kv);
+            if let Some(indexer) = &self.indexer {
+                let k = indexer.keys(t, pooled);
+                let k = self.rotate(t, k, first, scale, false);
+                let k = round_fp4(t, k, 32, Fp4Scale::Power);
+                cache.close(t, 1, k);
+            }
+        }
+        s.compressed = cache.closed(0);
+        if self.indexer.is_some() {
+            s.index_keys = cache.closed(1);
+        }
+    }
+
+    /// Attention of every query over its own rows, in float32: each query is one entry of the batch.
+    fn attend(&self, t: &Tape<'_>, q: Var, rows: &[(Var, Var)]) -> Var {
+        let shape = t.shape(q);
+        let tokens = i64::from(shape.dim(0)) * i64::from(shape.dim(1));
+        let (heads, dim) = (self.heads as i64, self.head_dim as i64);
+        let dtype = t.dtype(q);
+        let gathered: Vec<Var> = rows.iter().map(|&(kv, i)| gather_rows(t, kv, i)).collect();
+        let keys = t.concat(&gathered, 2);
+        let keys = t.reshape(keys, &[tokens, 1, -1, dim]);
+        let keys = t.astype(keys, DType::F32);
+        let indices: Vec<Var> = rows.iter().map(|r| r.1).collect();
+        let indices = t.concat(&indices, -1);
+        let mask = t.binary(Binary::GreaterEqual, indices, 0i64);
+        let mask = t.reshape(mask, &[tokens, 1, 1, -1]);
+        let q = t.reshape(q, &[tokens, heads, 1, dim]);
+        let q = t.astype(q, DType::F32);
+        let sinks = t.weight(self.sinks);
+        let scale = (dim as f64).powf(-0.5);
+        let y = t.attention(q, keys, keys, scale, Mask::Array(mask), Some(sinks));
+        let dims: Vec<i64> = shape.dims().iter().map(|&d| i64::from(d)).collect();
+        let y = t.reshape(y, &dims);
+        t.astype(y, dtype)
+    }
+}
+
+/// Rotates the last `dims` features in float32; `(offset, scale)` are those of the positions.
+pub(crate) fn rotate_tail(
+    t: &Tape<'_>,
+    rope: &RopeModule,
+    dims: u64,
+    x: Var,
+    (offset, scale): (u32, f64),
+    inverse: bool,
+) -> Var {
+    let (width, dtype) = (t.dim(x, -1), t.dtype(x));
+    let at = width.saturating_sub(dims as u32);
+    let head = t.slice(x, -1, 0, at);
+    let tail = t.slice(x, -1, at, width);
+    let mut tail = t.astype(tail, DType::F32);
+    let heads = t.shape(x).rank() == 4;
+    if heads {
+        tail = t.transpose(tail, &[0, 2, 1, 3]);
+    }
+    tail = rope.scaled(t, tail, offset, scale, inverse);
+    if heads {
+        tail = t.transpose(tail, &[0, 2, 1, 3]);
+    }
+    let tail = t.astype(tail, dtype);
+    t.concat(&[head, tail], -1)
+}
+
+/// Rows `indices [batch, tokens, k]` of `values [batch, rows, width]`; the first row where the index is -1.
+fn gather_rows(t: &Tape<'_>, values: Var, indices: Var) -> Var {
+    let (shape, wanted) = (t.shape(values), t.shape(indices));
+    let (batch, rows) = (shape.dim(0), i64::from(shape.dim(1)));
+    let safe = t.binary(Binary::Maximum, indices, 0i64);
+    let base = t.arange(0, batch);
+    let base = t.mul(base, rows);
+    let base = t.reshape(base, &[i64::from(batch), 1, 1]);
+    let flat = t.reshape(values, &[i64::from(batch) * rows, i64::from(shape.dim(2))]);
+    let place = t.add(safe, base);
+    let place = t.reshape(place, &[-1]);
+    let picked = t.take(flat, place);
+    let mut dims: Vec<i64> = wanted.dims().iter().map(|&d| i64::from(d)).collect();
+    dims.push(i64::from(shape.dim(2)));
+    t.reshape(picked, &dims)
+}

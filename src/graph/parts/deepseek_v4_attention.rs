@@ -1,0 +1,328 @@
+//! Attention of DeepSeek-V4: a sliding window, and in compressed layers pooled rows of all older tokens, of which an
+//! indexer chooses some once there are many.
+
+use super::deepseek_v4_pool::{Compressor, Indexer, TailRope, pool_mask};
+use crate::graph::prelude::*;
+
+/// Tokens of a group in layers with an indexer.
+pub const SPARSE_RATIO: u64 = 4;
+
+/// Settings of the attention layers.
+#[derive(Debug)]
+pub struct AttentionSettings {
+    pub(crate) width: u64,
+    heads: u64,
+    head_dim: u64,
+    pub(crate) q_rank: u64,
+    pub(crate) eps: f64,
+    o_groups: u64,
+    o_rank: u64,
+    o_bias: bool,
+    window: u64,
+    ratios: Vec<u64>,
+    pub(crate) index_heads: u64,
+    pub(crate) index_dim: u64,
+    pub(crate) index_topk: u64,
+    plain: Vec<f64>,
+    pub(crate) compressed: Vec<f64>,
+}
+
+impl AttentionSettings {
+    /// Reads the keys of the attention layers.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read(c: &Config, width: u64, eps: f64, layers: u64) -> Result<Self, ConfigError> {
+        let at_least_1 = |key: &str, default| match c.dim_or(key, default)? {
+            0 => Err(c.invalid(key, "a whole number of at least 1")),
+            n => Ok(n),
+        };
+        let heads = at_least_1("num_attention_heads", 64)?;
+        let head_dim = at_least_1("head_dim", 512)?;
+        let rope_dim = at_least_1("qk_rope_head_dim", 64)?;
+        let index_dim = at_least_1("index_head_dim", 128)?;
+        if rope_dim > head_dim.min(index_dim) || (head_dim | rope_dim | index_dim) % 2 != 0 {
+            return Err(c.invalid("qk_rope_head_dim", "even and at most head_dim, index_head_dim"));
+        }
+        let o_groups = at_least_1("o_groups", 8)?;
+        if heads % o_groups != 0 {
+            return Err(c.invalid("o_groups", "a divisor of num_attention_heads"));
+        }
+        let scaling = RopeScaling::read(c, "rope_scaling")?;
+        let theta = c.number_or("compress_rope_theta", 160_000.0)?;
+        Ok(Self {
+            width,
+            heads,
+            head_dim,
+            q_rank: c.dim_or("q_lora_rank", 1024)?,
+            eps,
+            o_groups,
+            o_rank: c.dim_or("o_lora_rank", 1024)?,
+            o_bias: c.bool_or("attention_bias", false)?,
+            window: at_least_1("sliding_window", 128)?,
+            ratios: ratios(c, layers)?,
+            index_heads: at_least_1("index_n_heads", 64)?,
+            index_dim,
+            index_topk: at_least_1("index_topk", 512)?,
+            plain: frequencies(rope_dim, c.number_or("rope_theta", 10_000.0)?, None)?,
+            compressed: frequencies(rope_dim, theta, scaling.as_ref())?,
+        })
+    }
+
+    /// Tokens of the window.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.window as u32
+    }
+
+    fn ratio(&self, layer: u64) -> u64 {
+        usize::try_from(layer).ok().and_then(|i| self.ratios.get(i)).copied().unwrap_or(0)
+    }
+
+    /// The cache of a layer.
+    #[must_use]
+    pub fn cache(&self, layer: u64) -> CacheKind {
+        let window = CacheKind::Rotating { max_size: self.window(), keep: 0 };
+        let ratio = self.ratio(layer) as u32;
+        let pool = |width: u64| CacheKind::Pool { ratio, width: width as u32 };
+        match self.ratio(layer) {
+            0 => window,
+            SPARSE_RATIO => {
+                CacheKind::List(vec![window, pool(self.head_dim), pool(self.index_dim)])
+            }
+            _ => CacheKind::List(vec![window, pool(self.head_dim)]),
+        }
+    }
+}
+
+/// Tokens per pooled row of each layer.
+fn ratios(c: &Config, layers: u64) -> Result<Vec<u64>, ConfigError> {
+    let mut list = c.opt_dims("compress_ratios")?.unwrap_or_default();
+    if list.is_empty() {
+        let inner = layers.saturating_sub(2);
+        list = std::iter::once(0)
+            .chain((0..inner).map(|i| if i % 2 == 1 { SPARSE_RATIO } else { 128 }))
+            .chain((layers >= 2).then_some(0))
+            .collect();
+    }
+    list.truncate(layers as usize);
+    if list.len() as u64 != layers || list.iter().any(|r| ![0, SPARSE_RATIO, 128].contains(r)) {
+        return Err(c.invalid("compress_ratios", "one of 0, 4 and 128 for every layer"));
+    }
+    Ok(list)
+}
+
+/// Frequencies of the rotated features: YaRN without attention factors if the block asks for it.
+fn frequencies(
+    dims: u64,
+    base: f64,
+    scaling: Option<&RopeScaling>,
+) -> Result<Vec<f64>, ConfigError> {
+    let dims32 = dims as u32;
+    let plain = FrequencyTable::Long { dims: dims32, base, factors: vec![1.0] };
+    let Some(scaling) = scaling else { return Ok(plain.values()) };
+    match scaling.kind()? {
+        "default" => Ok(plain.values()),
+        "yarn" | "deepseek_yarn" => {
+            Ok(RopeModule::yarn(dims, base, true, scaling)?.table().unwrap_or(&plain).values())
+        }
+        other => Err(ConfigError::Unsupported(format!(
+            "DeepSeek-V4 has no rotary embedding of type '{other}'"
+        ))),
+    }
+}
+
+/// An attention layer.
+#[derive(Debug)]
+pub struct Attention {
+    heads: u64,
+    head_dim: u64,
+    o_groups: u64,
+    eps: f64,
+    ratio: u64,
+    q_a: Linear,
+    q_norm: RmsNorm,
+    q_b: Linear,
+    kv: Linear,
+    kv_norm: RmsNorm,
+    o_a: MultiLinear,
+    o_b: Linear,
+    sinks: ModuleId,
+    rope: TailRope,
+    compressor: Option<Compressor>,
+    indexer: Option<Indexer>,
+}
+
+impl Attention {
+    /// Declares the tensors of layer `i` under `attn`.
+    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, i: u64) -> Self {
+        let ratio = s.ratio(i);
+        let values = s.heads * s.head_dim;
+        p.scope("attn", |p| Self {
+            heads: s.heads,
+            head_dim: s.head_dim,
+            o_groups: s.o_groups,
+            eps: s.eps,
+            ratio,
+            q_a: Linear::new(p, "wq_a", s.width, s.q_rank, false),
+            q_norm: RmsNorm::new(p, "q_norm", s.q_rank, s.eps),
+            q_b: Linear::new(p, "wq_b", s.q_rank, values, false),
+            kv: Linear::new(p, "wkv", s.width, s.head_dim, false),
+            kv_norm: RmsNorm::new(p, "kv_norm", s.head_dim, s.eps),
+            o_a: MultiLinear::new(p, "wo_a", values / s.o_groups, s.o_rank, s.o_groups),
+            o_b: Linear::new(p, "wo_b", s.o_groups * s.o_rank, s.width, s.o_bias),
+            sinks: p.raw_f32("attn_sink", &[s.heads]),
+            rope: TailRope::new(if ratio == 0 { &s.plain } else { &s.compressed }, 1),
+            compressor: (ratio > 0).then(|| Compressor::new(p, s, ratio, s.head_dim)),
+            indexer: (ratio == SPARSE_RATIO).then(|| Indexer::new(p, s)),
+        })
+    }
+
+    /// The output for `x [batch, tokens, width]`.
+    pub fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let (heads, dim) = (self.heads as i64, self.head_dim as i64);
+        let offset = cache.part(0).offset();
+        let low = self.q_a.forward(t, x);
+        let low = self.q_norm.forward(t, low);
+        let q = self.q_b.forward(t, low);
+        let q = t.reshape(q, &[b, n, heads, dim]);
+        let q = t.rms_norm(q, None, self.eps);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let q = self.rope.forward(t, q, offset, false);
+        let kv = self.kv.forward(t, x);
+        let kv = self.kv_norm.forward(t, kv);
+        let kv = t.reshape(kv, &[b, 1, n, dim]);
+        let kv = self.rope.forward(t, kv, offset, false);
+        let nothing = t.full(t.shape(kv).with(3, 0), 0.0, DType::F32);
+        let (kv, _) = cache.part(0).update(t, kv, nothing);
+        let kv = kv.dense(t);
+        let y = self.attend(t, (x, low), (q, kv), offset, mask, cache);
+        let y = self.rope.forward(t, y, offset, true);
+        let y = t.reshape(y, &[b, self.o_groups as i64, -1, n, dim]);
+        let y = t.transpose(y, &[0, 1, 3, 2, 4]);
+        let y = t.flatten(y, -2, -1);
+        let y = self.o_a.forward(t, y, true);
+        let y = t.transpose(y, &[0, 2, 1, 3]);
+        let y = t.flatten(y, -2, -1);
+        self.o_b.forward(t, y)
+    }
+
+    fn attend(
+        &self,
+        t: &Tape<'_>,
+        (x, low): (Var, Var),
+        (q, kv): (Var, Var),
+        offset: u32,
+        mask: Mask,
+        cache: &mut Cache,
+    ) -> Var {
+        let n = t.dim(x, 1);
+        let scale = (self.head_dim as f64).powf(-0.5);
+        let mut pooled = None;
+        if let (Some(compressor), Some(pool)) = (&self.compressor, cache.part(1).pool()) {
+            pooled = compressor.forward(t, x, offset, pool);
+        }
+        let visible = pooled.and_then(|p| pool_mask(t, n, offset, p, self.ratio));
+        let mut chosen = None;
+        let mut limit = u32::MAX;
+        if let (Some(indexer), Some(pool)) = (&self.indexer, cache.part(2).pool()) {
+            chosen = indexer.choose(t, (x, low), &self.rope, offset, pool);
+            limit = indexer.topk;
+        }
+        let sinks = t.weight(self.sinks);
+        let sinks = t.astype(sinks, t.dtype(q));
+        match (pooled, chosen) {
+            (None, _) => {
+                let plain = self.compressor.is_none() || self.indexer.is_some();
+                let keys = t.dim(kv, 2);
+                let mask = if plain { mask } else { extended(t, mask, None, keys) };
+                t.attention(q, kv, kv, scale, mask, Some(sinks))
+            }
+            (Some(pooled), Some(chosen)) if t.dim(pooled, 1) > limit => {
+                let visible = visible.map(|v| {
+                    let v = t.expand_dims(v, &[0]);
+                    let v = t.take_along_axis(v, chosen, 2);
+                    t.expand_dims(v, &[1])
+                });
+                sparse_attention(t, (q, kv), (pooled, chosen), (mask, visible), scale, sinks)
+            }
+            (Some(pooled), _) => {
+                let rows = t.expand_dims(pooled, &[1]);
+                let kv = t.concat(&[kv, rows], 2);
+                let mask = extended(t, mask, visible, t.dim(kv, 2));
+                t.attention(q, kv, kv, scale, mask, Some(sinks))
+            }
+        }
+    }
+}
+
+/// The mask of the window with that of the pooled rows beside it.
+fn extended(t: &Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
+    let Mask::Array(m) = mask else { return mask };
+    let m = if t.shape(m).rank() == 2 { t.expand_dims(m, &[0, 1]) } else { m };
+    let shape = t.shape(m).with(3, keys.saturating_sub(t.dim(m, 3)));
+    let rest = match visible {
+        Some(v) => t.broadcast_to(v, shape),
+        None => t.full(shape, 1.0, DType::Bool),
+    };
+    Mask::Array(t.concat(&[m, rest], -1))
+}
+
+/// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normaliser.
+fn sparse_attention(
+    t: &Tape<'_>,
+    (q, kv): (Var, Var),
+    (pooled, chosen): (Var, Var),
+    (mask, visible): (Mask, Option<Var>),
+    scale: f64,
+    sinks: Var,
+) -> Var {
+    let (shape, dtype) = (t.shape(q), t.dtype(q));
+    let index = t.expand_dims(chosen, &[1, -1]);
+    let rows = t.expand_dims(pooled, &[1, 2]);
+    let wide = Shape::new(&[shape.dim(0), 1, shape.dim(2), t.dim(pooled, 1), shape.dim(3)]);
+    let rows = t.broadcast_to(rows, wide);
+    let wide = t.shape(index).with(-1, shape.dim(3));
+    let index = t.broadcast_to(index, wide);
+    let rows = t.take_along_axis(rows, index, 3);
+
+    let q = t.mul(q, scale);
+    let keys = t.swapaxes(kv, -1, -2);
+    let near = t.matmul(q, keys);
+    let near = match mask {
+        Mask::Array(m) => masked(t, near, Some(m)),
+        Mask::None | Mask::Causal => near,
+    };
+    let total = t.logsumexp(near);
+    let rows = t.squeeze(rows, &[1]);
+    let by_token = t.transpose(q, &[0, 2, 1, 3]);
+    let keys = t.swapaxes(rows, -1, -2);
+    let far = t.matmul(by_token, keys);
+    let far = t.transpose(far, &[0, 2, 1, 3]);
+    let far = masked(t, far, visible);
+    let far_total = t.logsumexp(far);
+    let total = t.binary(Binary::LogAddExp, total, far_total);
+    let sinks = t.expand_dims(sinks, &[0, 2, 3]);
+    let [near, far] = t.compiled(|t| {
+        let total = t.binary(Binary::LogAddExp, total, sinks);
+        [near, far].map(|scores| {
+            let scores = t.sub(scores, total);
+            t.exp(scores)
+        })
+    });
+    let y = t.matmul(near, kv);
+    let far = t.transpose(far, &[0, 2, 1, 3]);
+    let far = t.matmul(far, rows);
+    let far = t.transpose(far, &[0, 2, 1, 3]);
+    let y = t.add(y, far);
+    t.astype(y, dtype)
+}
+
+/// Scores with the lowest value where the mask is false.
+fn masked(t: &Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
+    match mask {
+        Some(m) => t.select(m, scores, f64::from(f32::MIN)),
+        None => scores,
+    }
+}

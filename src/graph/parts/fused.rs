@@ -1,0 +1,84 @@
+//! Attention with one matrix for queries, keys and values.
+
+use super::attention::Heads;
+use super::frame::{Mixer, Norm};
+use crate::graph::prelude::*;
+
+/// Grouped-query attention with a fused input projection.
+pub struct FusedAttention {
+    qkv: Linear,
+    out: Linear,
+    heads: Heads,
+    rope: RopeModule,
+    norms: Option<(Box<dyn Norm>, Box<dyn Norm>)>,
+    clip: Option<f64>,
+}
+
+/// Names and biases of the two projections.
+#[derive(Clone, Copy, Debug)]
+pub struct Projections {
+    /// Name of the input projection and whether it has a bias.
+    pub qkv: (&'static str, bool),
+    /// Name of the output projection and whether it has a bias.
+    pub out: (&'static str, bool),
+}
+
+impl FusedAttention {
+    /// Declares the projections in the current scope.
+    pub fn new(
+        p: &mut ParamBuilder,
+        width: u64,
+        heads: Heads,
+        names: Projections,
+        rope: RopeModule,
+    ) -> Self {
+        let all = heads.query.saturating_add(heads.kv.saturating_mul(2));
+        Self {
+            qkv: Linear::new(p, names.qkv.0, width, all.saturating_mul(heads.dim), names.qkv.1),
+            out: Linear::new(p, names.out.0, heads.query * heads.dim, width, names.out.1),
+            heads,
+            rope,
+            norms: None,
+            clip: None,
+        }
+    }
+
+    /// Norms over each query and key head, before the rotation.
+    #[must_use]
+    pub fn with_norms(mut self, query: impl Norm + 'static, key: impl Norm + 'static) -> Self {
+        self.norms = Some((Box::new(query), Box::new(key)));
+        self
+    }
+
+    /// Clips queries, keys and values to `±limit`.
+    #[must_use]
+    pub fn with_clip(mut self, limit: f64) -> Self {
+        self.clip = Some(limit);
+        self
+    }
+}
+
+impl Mixer for FusedAttention {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = self.heads;
+        let mut qkv = self.qkv.forward(t, x);
+        if let Some(limit) = self.clip {
+            qkv = t.clip(qkv, -limit, limit);
+        }
+        let keys_at = (h.query * h.dim) as u32;
+        let at = [keys_at, keys_at.saturating_add((h.kv * h.dim) as u32)];
+        let [q, k, v] = t.split(qkv, &at, -1);
+        let mut q = Heads::split(t, q, h.query);
+        let mut k = Heads::split(t, k, h.kv);
+        let v = Heads::split(t, v, h.kv);
+        if let Some((query, key)) = &self.norms {
+            (q, k) = (query.norm(t, q), key.norm(t, k));
+        }
+        let offset = cache.offset();
+        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let kv = cache.update(t, k, v);
+        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let y = Heads::join(t, y);
+        self.out.forward(t, y)
+    }
+}

@@ -1,0 +1,233 @@
+//! Kimi Delta Attention: a short convolution and a gated delta rule with one decay per feature.
+
+use super::frame::Mixer;
+use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
+use crate::graph::prelude::*;
+
+/// Dimensions of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct KimiDeltaDims {
+    /// Hidden size of the model.
+    pub width: u64,
+    /// Heads.
+    pub heads: u64,
+    /// Features per head.
+    pub dim: u64,
+    /// Taps of the convolution.
+    pub kernel: u64,
+}
+
+impl KimiDeltaDims {
+    /// Reads `linear_attn_config`; `kernel` is the default of the convolution's size.
+    ///
+    /// # Errors
+    /// When a value is missing or out of range.
+    pub fn read(c: &Config, width: u64, kernel: Option<u64>) -> Result<Self, ConfigError> {
+        let kernel = match (c.opt_dim("short_conv_kernel_size")?, kernel) {
+            (Some(n), _) | (None, Some(n)) => n,
+            (None, None) => c.positive("short_conv_kernel_size")?,
+        };
+        if kernel < 2 {
+            return Err(c.invalid("short_conv_kernel_size", "a whole number of at least 2"));
+        }
+        Ok(Self { width, heads: c.positive("num_heads")?, dim: c.positive("head_dim")?, kernel })
+    }
+
+    fn features(&self) -> u64 {
+        self.heads * self.dim
+    }
+}
+
+/// Projections and convolutions of queries, keys and values.
+#[derive(Debug)]
+enum Inputs {
+    /// `{q,k,v}_proj` and `{q,k,v}_conv`.
+    Separate([(Linear, Conv1d); 3]),
+    /// `qkv_proj` and `qkv_conv`.
+    Joined(Linear, Conv1d),
+}
+
+/// The gate of the output.
+#[derive(Debug)]
+enum Gate {
+    /// `g_a_proj` and `g_b_proj`.
+    Low(Linear, Linear),
+    /// `g_proj`.
+    Full(Linear),
+}
+
+/// A Kimi Delta Attention layer.
+#[derive(Debug)]
+pub struct KimiDelta {
+    dims: KimiDeltaDims,
+    inputs: Inputs,
+    f_a: Linear,
+    f_b: Linear,
+    beta: Linear,
+    gate: Gate,
+    a_log: ModuleId,
+    dt_bias: ModuleId,
+    norm: RmsNorm,
+    out: Linear,
+    /// Lower bound of the logarithm of the decay.
+    bound: Option<f64>,
+}
+
+impl KimiDelta {
+    /// Declares the layer of Kimi Linear under `self_attn`.
+    pub fn separate(p: &mut ParamBuilder, d: KimiDeltaDims, eps: f64) -> Self {
+        p.scope("self_attn", |p| {
+            let part = |p: &mut ParamBuilder, name: &str| {
+                let linear = Linear::new(p, &format!("{name}_proj"), d.width, d.features(), false);
+                let conv = format!("{name}_conv.conv");
+                (linear, Conv1d::depthwise(p, &conv, d.features(), d.kernel, false))
+            };
+            let inputs = Inputs::Separate(["q", "k", "v"].map(|name| part(p, name)));
+            Self::finish(p, d, eps, inputs, false, &[1, 1, d.heads, 1], None)
+        })
+    }
+
+    /// Declares the layer of Kimi K3 under `self_attn`.
+    pub fn joined(
+        p: &mut ParamBuilder,
+        d: KimiDeltaDims,
+        eps: f64,
+        full_gate: bool,
+        bound: Option<f64>,
+    ) -> Self {
+        p.scope("self_attn", |p| {
+            let width = 3 * d.features();
+            let qkv = Linear::new(p, "qkv_proj", d.width, width, false);
+            let conv = Conv1d::depthwise(p, "qkv_conv.conv", width, d.kernel, false);
+            Self::finish(p, d, eps, Inputs::Joined(qkv, conv), full_gate, &[d.heads], bound)
+        })
+    }
+
+    fn finish(
+        p: &mut ParamBuilder,
+        d: KimiDeltaDims,
+        eps: f64,
+        inputs: Inputs,
+        full_gate: bool,
+        a_log: &[u64],
+        bound: Option<f64>,
+    ) -> Self {
+        Self {
+            inputs,
+            f_a: Linear::new(p, "f_a_proj", d.width, d.dim, false),
+            f_b: Linear::new(p, "f_b_proj", d.dim, d.features(), false),
+            beta: Linear::new(p, "b_proj", d.width, d.heads, false),
+            gate: if full_gate {
+                Gate::Full(Linear::new(p, "g_proj", d.width, d.features(), false))
+            } else {
+                let a = Linear::new(p, "g_a_proj", d.width, d.dim, false);
+                Gate::Low(a, Linear::new(p, "g_b_proj", d.dim, d.features(), false))
+            },
+            a_log: p.raw_f32("A_log", a_log),
+            dt_bias: p.raw_f32("dt_bias", &[d.features()]),
+            norm: RmsNorm::new(p, "o_norm", d.dim, eps),
+            out: Linear::new(p, "o_proj", d.features(), d.width, false),
+            dims: d,
+            bound,
+        }
+    }
+
+    /// Queries, keys and values `[batch, tokens, features]`. The states of the convolutions are the first of the
+    /// cache; the next one is the recurrent state.
+    fn project(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> [Var; 3] {
+        let keep = self.dims.kernel as u32 - 1;
+        match &self.inputs {
+            Inputs::Joined(qkv, conv) => {
+                let qkv = qkv.forward(t, x);
+                let past = cache.state(0).unwrap_or_else(|| zeros(t, qkv, keep));
+                let qkv = short_conv(t, conv, qkv, past, keep, (cache, 0));
+                let n = self.dims.features() as u32;
+                [0, 1, 2].map(|i| t.slice(qkv, -1, i * n, (i + 1) * n))
+            }
+            Inputs::Separate(parts) => {
+                let projected = [0, 1, 2].map(|i| parts[i].0.forward(t, x));
+                let past = match (cache.state(0), cache.state(1), cache.state(2)) {
+                    (Some(q), Some(k), Some(v)) => [q, k, v],
+                    _ => [zeros(t, projected[0], keep); 3],
+                };
+                [0, 1, 2]
+                    .map(|i| short_conv(t, &parts[i].1, projected[i], past[i], keep, (cache, i)))
+            }
+        }
+    }
+
+    /// Index of the recurrent state in the cache.
+    fn state_slot(&self) -> usize {
+        match self.inputs {
+            Inputs::Separate(_) => 3,
+            Inputs::Joined(..) => 1,
+        }
+    }
+
+    /// Number of states in the cache of a layer of Kimi Linear.
+    pub const SEPARATE_STATES: usize = 4;
+    /// Number of states in the cache of a layer of Kimi K3.
+    pub const JOINED_STATES: usize = 2;
+}
+
+impl Mixer for KimiDelta {
+    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+        let d = &self.dims;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let heads = [b, n, d.heads as i64, d.dim as i64];
+        let [q, k, v] = self.project(t, x, cache).map(|y| t.reshape(y, &heads));
+        let (q, k) = normalise_keys(t, q, k);
+        let a = self.f_a.forward(t, x);
+        let a = self.f_b.forward(t, a);
+        let a = t.reshape(a, &heads);
+        let beta = self.beta.forward(t, x);
+        let beta = t.reshape(beta, &heads[..3]);
+        let beta = t.sigmoid(beta);
+        let a_log = t.weight(self.a_log);
+        let a_log = t.reshape(a_log, &[d.heads as i64, 1]);
+        let dt_bias = t.weight(self.dt_bias);
+        let dt_bias = t.reshape(dt_bias, &[d.heads as i64, d.dim as i64]);
+        let g = match self.bound {
+            Some(bound) => bounded_decay(t, a_log, a, dt_bias, bound),
+            None => decay(t, a_log, a, dt_bias),
+        };
+        let y = delta_rule(t, [q, k, v, g, beta], cache, self.state_slot());
+        let gate = match &self.gate {
+            Gate::Full(g) => g.forward(t, x),
+            Gate::Low(a, b) => {
+                let low = a.forward(t, x);
+                b.forward(t, low)
+            }
+        };
+        let gate = t.reshape(gate, &heads);
+        let y = self.norm.forward(t, y);
+        let gate = t.sigmoid(gate);
+        let y = t.mul(y, gate);
+        let y = t.reshape(y, &[b, n, -1]);
+        self.out.forward(t, y)
+    }
+}
+
+/// The state of a convolution before the first token.
+pub fn zeros(t: &Tape<'_>, like: Var, keep: u32) -> Var {
+    let (shape, dtype) = (t.shape(like).with(1, keep), t.dtype(like));
+    t.full(shape, 0.0, dtype)
+}
+
+/// `ShortConv1d`: a causal depth-wise convolution and SiLU, with a dense copy of the last inputs as its state.
+pub fn short_conv(
+    t: &Tape<'_>,
+    conv: &Conv1d,
+    x: Var,
+    past: Var,
+    keep: u32,
+    (cache, slot): (&mut Cache, usize),
+) -> Var {
+    let input = t.concat(&[past, x], 1);
+    let y = conv.forward(t, input);
+    let y = activations::silu(t, y);
+    let tail = t.last(input, 1, keep);
+    let tail = t.contiguous(tail);
+    cache.set_state(t, slot, tail);
+    y
+}

@@ -1,0 +1,191 @@
+//! Routed experts of Kimi Linear and Kimi K3: sigmoid or softmax routing with a correction bias, shared experts,
+//! and in K3 experts in a smaller latent space.
+
+use super::common::GatedMlp;
+use super::frame::FeedForward;
+use super::moe::{mask_groups, weighted_sum};
+use crate::graph::nn::activations::Situ;
+use crate::graph::prelude::*;
+
+/// How gates become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// Sigmoid in the type of the gates.
+    Sigmoid,
+    /// Softmax in the type of the gates.
+    Softmax,
+    /// Sigmoid in float32; the scores return to the type of the gates.
+    PreciseSigmoid,
+}
+
+/// Settings of the routed layers.
+#[derive(Clone, Copy, Debug)]
+pub struct KimiRouting {
+    /// Routed experts.
+    pub experts: Experts,
+    /// Hidden size of an expert.
+    pub hidden: u64,
+    /// Hidden size of the shared experts together.
+    pub shared: Option<u64>,
+    /// How gates become scores.
+    pub scores: Scores,
+    /// Groups of experts and how many a token may use.
+    pub groups: (u64, u64),
+    /// Whether the scores are divided by their sum.
+    pub normalise: bool,
+    /// Factor on the scores.
+    pub scale: f64,
+    /// Size of the latent space of the experts, and the epsilon of the norm behind them if there is one.
+    pub latent: Option<(u64, Option<f64>)>,
+    /// SiTU instead of SwiGLU.
+    pub situ: Option<Situ>,
+}
+
+impl KimiRouting {
+    /// Reads the keys that both families share.
+    ///
+    /// # Errors
+    /// When a value is missing or out of range.
+    pub fn read(c: &Config, experts: Experts, scores: Scores) -> Result<Self, ConfigError> {
+        let hidden = c.positive("moe_intermediate_size")?;
+        Ok(Self {
+            experts,
+            hidden,
+            shared: c.opt_dim("num_shared_experts")?.filter(|&n| n > 0).map(|n| n * hidden),
+            scores,
+            groups: (c.dim_or("num_expert_group", 1)?, c.dim_or("topk_group", 1)?),
+            normalise: c.bool_or("moe_renormalize", true)?,
+            scale: c.number_or("routed_scaling_factor", 1.0)?,
+            latent: None,
+            situ: None,
+        })
+    }
+
+    /// `_group_expert_select`: one compiled function. Returns chosen experts and their scores.
+    fn select(&self, t: &Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
+        let dtype = t.dtype(gates);
+        let k = self.experts.chosen;
+        let [indices, scores] = t.compiled(|t| {
+            let original = match self.scores {
+                Scores::Sigmoid => t.sigmoid(gates),
+                Scores::Softmax => t.softmax(gates, true),
+                Scores::PreciseSigmoid => {
+                    let gates = t.astype(gates, DType::F32);
+                    t.sigmoid(gates)
+                }
+            };
+            let bias = t.astype(bias, t.dtype(original));
+            let mut scores = t.add(original, bias);
+            if self.groups.0 > 1 {
+                scores = mask_groups(t, scores, self.groups.0, self.groups.1);
+            }
+            let negative = t.neg(scores);
+            let order = t.argpartition(negative, k as i64 - 1, -1);
+            let indices = t.slice(order, -1, 0, k as u32);
+            let mut scores = t.take_along_axis(original, indices, -1);
+            if k > 1 && self.normalise {
+                let total = t.sum(scores, -1, true);
+                let total = t.add(total, 1e-20);
+                scores = t.div(scores, total);
+            }
+            let scores = t.mul(scores, self.scale);
+            [indices, t.astype(scores, dtype)]
+        });
+        (indices, scores)
+    }
+}
+
+/// The way into the latent space of the experts and back.
+#[derive(Debug)]
+struct Latent {
+    down: Linear,
+    up: Linear,
+    norm: Option<RmsNorm>,
+}
+
+/// Routed experts, `mlp`.
+#[derive(Debug)]
+pub struct KimiMoe {
+    gate: Linear,
+    bias: ModuleId,
+    experts: SwitchGlu,
+    latent: Option<Latent>,
+    shared: Option<GatedMlp>,
+    routing: KimiRouting,
+}
+
+impl KimiMoe {
+    /// Declares the tensors under `mlp`.
+    pub fn new(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> Self {
+        let total = r.experts.total;
+        let inner = r.latent.map_or(width, |(n, _)| n);
+        p.scope("mlp", |p| Self {
+            gate: Linear::new(p, "gate", width, total, false),
+            experts: SwitchGlu::new(p, "switch_mlp", inner, r.hidden, total, false),
+            bias: p.raw_f32("e_score_correction_bias", &[total]),
+            latent: r.latent.map(|(n, eps)| Latent {
+                down: Linear::new(p, "routed_expert_down_proj", width, n, false),
+                up: Linear::new(p, "routed_expert_up_proj", n, width, false),
+                norm: eps.map(|eps| RmsNorm::new(p, "routed_expert_norm", n, eps)),
+            }),
+            shared: r.shared.map(|n| {
+                let mlp = GatedMlp::new(p, "shared_experts", width, n, false);
+                match r.situ {
+                    Some(situ) => mlp.with_activation(move |t, gate, x| situ.apply(t, gate, x)),
+                    None => mlp,
+                }
+            }),
+            routing: r,
+        })
+    }
+}
+
+impl FeedForward for KimiMoe {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
+        let gates = self.gate.forward(t, x);
+        let bias = t.weight(self.bias);
+        let (indices, scores) = self.routing.select(t, gates, bias);
+        let input = match &self.latent {
+            Some(latent) => latent.down.forward(t, x),
+            None => x,
+        };
+        let y = self.experts.forward(t, input, indices, |t, gate, up| match self.routing.situ {
+            Some(situ) => situ.apply(t, gate, up),
+            None => activations::swiglu(t, gate, up),
+        });
+        let mut y = weighted_sum(t, y, scores);
+        if let Some(latent) = &self.latent {
+            if let Some(norm) = &latent.norm {
+                y = norm.forward(t, y);
+            }
+            y = latent.up.forward(t, y);
+        }
+        if let Some(shared) = &self.shared {
+            let s = shared.apply(t, x);
+            y = t.add(y, s);
+        }
+        y
+    }
+}
+
+/// Routers are packed at 8 bits, the projections of the residual mix not at all.
+pub fn quant_override(path: &str) -> QuantOverride {
+    if path.ends_with("mlp.gate") {
+        QuantOverride::EightBit
+    } else if path.ends_with("res_proj") {
+        QuantOverride::Keep
+    } else {
+        QuantOverride::Default
+    }
+}
+
+/// Which layers are Kimi Delta Attention: `kda_layers` of `linear_attn_config`, counted from 1.
+///
+/// # Errors
+/// When the list is missing.
+pub fn delta_layers(linear: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
+    let Some(list) = linear.opt_dims("kda_layers")? else {
+        return Err(linear.invalid("kda_layers", "a list of layer numbers, counted from 1"));
+    };
+    Ok((1..=count).map(|i| list.contains(&i)).collect())
+}

@@ -1,0 +1,186 @@
+//! The indexer of MiniMax M3: which blocks of keys a query attends to.
+
+use super::attention::Heads;
+use super::frame::Norm;
+use super::outline::NormKind;
+use crate::graph::prelude::*;
+
+/// Dimensions of the indexer.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexDims {
+    /// Query heads of the indexer.
+    pub heads: u64,
+    /// Features per head.
+    pub dim: u64,
+    /// Tokens per block.
+    pub block: u64,
+    /// Blocks a query attends to.
+    pub chosen: u64,
+    /// Blocks up to the query's own that are always among them.
+    pub local: u64,
+}
+
+impl IndexDims {
+    /// Reads `sparse_attention_config`, or the flat keys of a re-saved configuration; `None` without a block size.
+    ///
+    /// # Errors
+    /// When a value is missing or out of range.
+    pub fn read(c: &Config, attention: &Heads) -> Result<Option<Self>, ConfigError> {
+        let nested = c.opt_object("sparse_attention_config")?;
+        let read = |inner: &str, flat: &str| match &nested {
+            Some(n) if n.has(inner) => n.opt_dim(inner),
+            _ => c.opt_dim(flat),
+        };
+        let Some(block) = read("sparse_block_size", "index_block_size")? else {
+            return Ok(None);
+        };
+        let need = |inner: &str, flat: &str| match read(inner, flat)? {
+            Some(n) if n > 0 => Ok(n),
+            _ => Err(c.invalid(flat, "a whole number of at least 1")),
+        };
+        let dims = Self {
+            heads: need("sparse_num_index_heads", "index_n_heads")?,
+            dim: need("sparse_index_dim", "index_head_dim")?,
+            block,
+            chosen: need("sparse_topk_blocks", "index_topk_blocks")?,
+            local: read("sparse_local_block", "index_local_blocks")?.unwrap_or(1),
+        };
+        if block == 0 || attention.query % dims.heads != 0 {
+            let expected = "blocks of at least one token and as many heads as divide the model's";
+            return Err(c.invalid("sparse_attention_config", expected));
+        }
+        Ok(Some(dims))
+    }
+}
+
+/// The indexer of one layer, whose tensors stand beside those of attention.
+pub struct BlockIndex {
+    dims: IndexDims,
+    q: Linear,
+    k: Linear,
+    q_norm: Box<dyn Norm>,
+    k_norm: Box<dyn Norm>,
+    rope: RopeModule,
+}
+
+impl BlockIndex {
+    /// Declares `index_{q,k}_proj` and `index_{q,k}_norm`.
+    pub fn new(
+        p: &mut ParamBuilder,
+        dims: IndexDims,
+        width: u64,
+        norm: NormKind,
+        eps: f64,
+        rope: RopeModule,
+    ) -> Self {
+        Self {
+            q: Linear::new(p, "index_q_proj", width, dims.heads * dims.dim, false),
+            k: Linear::new(p, "index_k_proj", width, dims.dim, false),
+            q_norm: norm.declare(p, "index_q_norm", dims.dim, eps),
+            k_norm: norm.declare(p, "index_k_norm", dims.dim, eps),
+            rope,
+            dims,
+        }
+    }
+
+    /// Stores the index keys of `x` and returns the mask of attention: the given one while all blocks fit.
+    pub fn mask(
+        &self,
+        t: &Tape<'_>,
+        x: Var,
+        mask: Mask,
+        offset: u32,
+        query_heads: u64,
+        cache: &mut Cache,
+    ) -> Mask {
+        let d = &self.dims;
+        let (b, n) = (t.dim(x, 0), t.dim(x, 1));
+        let k = self.k.forward(t, x);
+        let k = t.reshape(k, &[i64::from(b), i64::from(n), 1, d.dim as i64]);
+        let k = self.k_norm.norm(t, k);
+        let k = t.transpose(k, &[0, 2, 1, 3]);
+        let k = self.rope.forward(t, k, offset);
+        let dtype = t.dtype(k);
+        let nothing = t.full(Shape::new(&[b, 1, n, 0]), 0.0, dtype);
+        let (k, _) = cache.update(t, k, nothing);
+        let k = k.dense(t);
+        let keys = t.dim(k, 2);
+        let block = u32::try_from(d.block).unwrap_or(u32::MAX).max(1);
+        if d.chosen >= u64::from(keys.div_ceil(block)) {
+            return mask;
+        }
+        let q = self.q.forward(t, x);
+        let q = Heads::rows(t, q, d.heads);
+        let q = self.q_norm.norm(t, q);
+        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let q = self.rope.forward(t, q, offset);
+
+        let positions = t.arange(keys.saturating_sub(n), keys);
+        let seen = self.seen(t, mask, positions, keys);
+        let (q, k) = (t.astype(q, DType::F32), t.astype(k, DType::F32));
+        let k = t.swapaxes(k, -1, -2);
+        let scores = t.matmul(q, k);
+        let scores = t.select(seen, scores, f64::NEG_INFINITY);
+        let scores = block_maxima(t, scores, block);
+        let scores = self.favour_local(t, scores, positions, block);
+        let keep = self.choose(t, scores);
+        let keep = t.repeat(keep, block, -1);
+        let keep = t.slice(keep, -1, 0, keys);
+        let keep = t.binary(Binary::BitwiseAnd, keep, seen);
+        Mask::Array(t.repeat(keep, (query_heads / d.heads.max(1)) as u32, 1))
+    }
+
+    /// Which keys a query may see: `[queries, keys]`.
+    fn seen(&self, t: &Tape<'_>, mask: Mask, positions: Var, keys: u32) -> Var {
+        if let Mask::Array(mask) = mask {
+            return mask;
+        }
+        let all = t.arange(0, keys);
+        let all = t.expand_dims(all, &[0]);
+        let own = t.expand_dims(positions, &[1]);
+        t.binary(Binary::LessEqual, all, own)
+    }
+
+    /// Gives the blocks at and just before the query's own the highest score.
+    fn favour_local(&self, t: &Tape<'_>, scores: Var, positions: Var, block: u32) -> Var {
+        if self.dims.local == 0 {
+            return scores;
+        }
+        let own = t.binary(Binary::FloorDivide, positions, i64::from(block));
+        let own = t.expand_dims(own, &[1]);
+        let blocks = t.dim(scores, -1);
+        let ids = t.arange(0, blocks);
+        let not_after = t.binary(Binary::LessEqual, ids, own);
+        let first = t.sub(own, self.dims.local as i64);
+        let near = t.binary(Binary::Greater, ids, first);
+        let local = t.binary(Binary::BitwiseAnd, not_after, near);
+        t.select(local, f64::INFINITY, scores)
+    }
+
+    /// True for the blocks with the highest scores.
+    fn choose(&self, t: &Tape<'_>, scores: Var) -> Var {
+        let negative = t.neg(scores);
+        let order = t.argpartition(negative, self.dims.chosen as i64 - 1, -1);
+        let indices = t.slice(order, -1, 0, self.dims.chosen as u32);
+        let none = t.full(t.shape(scores), 0.0, DType::Bool);
+        let one = t.scalar(1.0, DType::Bool);
+        t.put_along_axis(none, indices, one, -1, false)
+    }
+}
+
+/// The highest score of each block of keys, the last one of which may be shorter.
+fn block_maxima(t: &Tape<'_>, scores: Var, block: u32) -> Var {
+    let shape = t.shape(scores);
+    let keys = shape.dim(-1);
+    let whole = keys / block;
+    let front = t.slice(scores, -1, 0, whole * block);
+    let dims = [shape.dim(0), shape.dim(1), shape.dim(2), whole, block].map(i64::from);
+    let front = t.reshape(front, &dims);
+    let maxima = t.reduce(Reduction::Max, front, -1, false);
+    if keys % block == 0 {
+        return maxima;
+    }
+    let tail = t.slice(scores, -1, whole * block, keys);
+    let tail = t.reduce(Reduction::Max, tail, -1, true);
+    t.concat(&[maxima, tail], -1)
+}

@@ -1,0 +1,287 @@
+//! Multi-head latent attention as mlx-lm runs it for DeepSeek-V3 and relatives.
+//!
+//! The cache holds the latent of keys and values and the rotated key part. Prompts expand the latent to keys and
+//! values; single tokens attend in the latent space and expand the result.
+
+use super::attention::Heads;
+use super::frame::Mixer;
+use crate::graph::prelude::*;
+
+/// Dimensions of a latent attention layer.
+#[derive(Clone, Copy, Debug)]
+pub struct MlaDims {
+    /// Hidden size of the model.
+    pub width: u64,
+    /// Attention heads.
+    pub heads: u64,
+    /// Rank of the query projection; `None` = a single matrix.
+    pub q_rank: Option<u64>,
+    /// Rank of the latent.
+    pub kv_rank: u64,
+    /// Features per head without rotation.
+    pub nope: u64,
+    /// Features per head with rotation.
+    pub rope: u64,
+    /// Value features per head.
+    pub value: u64,
+}
+
+impl MlaDims {
+    /// Reads the keys of the DeepSeek generation with DeepSeek-V3's defaults. A `q_lora_rank` that is present and
+    /// `null` means a single query matrix.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read(c: &Config) -> Result<Self, ConfigError> {
+        let q_rank = if c.has("q_lora_rank") { c.opt_dim("q_lora_rank")? } else { Some(1536) };
+        Ok(Self {
+            width: c.dim_or("hidden_size", 4096)?,
+            heads: c.dim_or("num_attention_heads", 32)?,
+            q_rank,
+            kv_rank: c.dim_or("kv_lora_rank", 512)?,
+            nope: c.dim_or("qk_nope_head_dim", 128)?,
+            rope: c.dim_or("qk_rope_head_dim", 64)?,
+            value: c.dim_or("v_head_dim", 128)?,
+        })
+    }
+
+    /// The attention scale: that of the head size, raised by the `mscale_all_dim` of the rope settings.
+    ///
+    /// # Errors
+    /// When a value of the block is of the wrong kind.
+    pub fn scale(&self, scaling: Option<&RopeScaling>) -> Result<f64, ConfigError> {
+        let scale = ((self.nope + self.rope) as f64).powf(-0.5);
+        let Some(scaling) = scaling else {
+            return Ok(scale);
+        };
+        let all = scaling.values().number_or("mscale_all_dim", 0.0)?;
+        let factor = scaling.values().number_or("factor", 1.0)?;
+        let m = if all != 0.0 && factor > 1.0 { 0.1 * all * factor.ln() + 1.0 } else { 1.0 };
+        Ok(scale * m * m)
+    }
+}
+
+/// The query path: one matrix, or two with a norm between them.
+#[derive(Debug)]
+pub enum Query {
+    /// `q_proj`.
+    Single(Linear),
+    /// `q_a_proj`, `q_a_layernorm`, `q_b_proj`.
+    Low(Linear, RmsNorm, Linear),
+}
+
+impl Query {
+    /// Declares the query matrices.
+    pub fn new(p: &mut ParamBuilder, d: &MlaDims, bias: bool, eps: f64) -> Self {
+        let out = d.heads * (d.nope + d.rope);
+        match d.q_rank {
+            None => Self::Single(Linear::new(p, "q_proj", d.width, out, false)),
+            Some(rank) => Self::Low(
+                Linear::new(p, "q_a_proj", d.width, rank, bias),
+                RmsNorm::new(p, "q_a_layernorm", rank, eps),
+                Linear::new(p, "q_b_proj", rank, out, false),
+            ),
+        }
+    }
+
+    /// Queries `[batch, tokens, heads * features]`.
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        match self {
+            Self::Single(q) => q.forward(t, x),
+            Self::Low(a, norm, b) => {
+                let q = a.forward(t, x);
+                let q = norm.forward(t, q);
+                b.forward(t, q)
+            }
+        }
+    }
+}
+
+/// What differs between the families.
+#[derive(Clone, Debug)]
+pub struct LatentSettings {
+    /// Biases of `q_a_proj`, `kv_a_proj_with_mqa` and `o_proj`.
+    pub bias: bool,
+    /// Epsilon of the norms of the low-rank projections.
+    pub eps: f64,
+    /// Rotary embedding of the position part, if it turns.
+    pub rope: Option<RopeModule>,
+    /// Attention scale.
+    pub scale: f64,
+    /// Whether `g_proj` gates the output.
+    pub gated: bool,
+}
+
+/// A latent attention layer.
+#[derive(Debug)]
+pub struct LatentAttention {
+    dims: MlaDims,
+    settings: LatentSettings,
+    query: Query,
+    kv_a: Linear,
+    kv_norm: RmsNorm,
+    embed_q: MultiLinear,
+    unembed: MultiLinear,
+    o: Linear,
+    gate: Option<Linear>,
+    /// Gate of the output with one factor per head.
+    head_gate: Option<Linear>,
+    /// Factors on the queries and on the latent.
+    factors: Option<(f64, f64)>,
+}
+
+impl LatentAttention {
+    /// Declares the tensors under `self_attn` with the keys of the DeepSeek generation; `eps` is that of the norms
+    /// of the low-rank projections.
+    ///
+    /// # Errors
+    /// When the rope settings are unknown.
+    pub fn new(
+        c: &Config,
+        p: &mut ParamBuilder,
+        d: MlaDims,
+        eps: f64,
+    ) -> Result<Self, ConfigError> {
+        let scaling = RopeScaling::read(c, "rope_scaling")?;
+        let base = c.number_or("rope_theta", 10_000.0)?;
+        let max = Some(c.dim_or("max_position_embeddings", 2048)?);
+        let settings = LatentSettings {
+            bias: c.bool_or("attention_bias", false)?,
+            eps,
+            rope: Some(RopeModule::new(d.rope, base, true, scaling.as_ref(), max)?),
+            scale: d.scale(scaling.as_ref())?,
+            gated: false,
+        };
+        Ok(Self::with_settings(p, d, settings))
+    }
+
+    /// Declares the tensors under `self_attn`.
+    pub fn with_settings(p: &mut ParamBuilder, d: MlaDims, s: LatentSettings) -> Self {
+        Self::named(p, ["self_attn", "o_proj"], d, s)
+    }
+
+    /// Declares the tensors with other names of the layer and of the output projection.
+    pub fn named(
+        p: &mut ParamBuilder,
+        [name, output]: [&str; 2],
+        d: MlaDims,
+        s: LatentSettings,
+    ) -> Self {
+        let values = d.heads * d.value;
+        p.scope(name, |p| Self {
+            dims: d,
+            query: Query::new(p, &d, s.bias, s.eps),
+            kv_a: Linear::new(p, "kv_a_proj_with_mqa", d.width, d.kv_rank + d.rope, s.bias),
+            kv_norm: RmsNorm::new(p, "kv_a_layernorm", d.kv_rank, s.eps),
+            embed_q: MultiLinear::new(p, "embed_q", d.nope, d.kv_rank, d.heads),
+            unembed: MultiLinear::new(p, "unembed_out", d.kv_rank, d.value, d.heads),
+            o: Linear::new(p, output, values, d.width, s.bias),
+            gate: s.gated.then(|| Linear::new(p, "g_proj", d.width, values, false)),
+            settings: s,
+            head_gate: None,
+            factors: None,
+        })
+    }
+
+    /// Multiplies the queries and the latent by constants.
+    #[must_use]
+    pub fn with_factors(mut self, query: f64, latent: f64) -> Self {
+        self.factors = Some((query, latent));
+        self
+    }
+
+    /// Multiplies each head of the output by the sigmoid of a projection of the input.
+    #[must_use]
+    pub fn with_head_gate(mut self, gate: Linear) -> Self {
+        self.head_gate = Some(gate);
+        self
+    }
+
+    /// Joins the heads of the output and applies a gate.
+    fn join(&self, t: &Tape<'_>, y: Var, x: Var) -> Var {
+        if let Some(gate) = &self.head_gate {
+            let y = t.transpose(y, &[0, 2, 1, 3]);
+            let gate = gate.forward(t, x);
+            let gate = t.astype(gate, DType::F32);
+            let gate = t.sigmoid(gate);
+            let gate = t.astype(gate, t.dtype(y));
+            let gate = t.expand_dims(gate, &[-1]);
+            let y = t.mul(y, gate);
+            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
+            return t.reshape(y, &[b, n, -1]);
+        }
+        let y = Heads::join(t, y);
+        match &self.gate {
+            None => y,
+            Some(gate) => {
+                let g = gate.forward(t, x);
+                let g = t.sigmoid(g);
+                t.mul(y, g)
+            }
+        }
+    }
+}
+
+impl Mixer for LatentAttention {
+    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let d = &self.dims;
+        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let q = self.query.forward(t, x);
+        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let mut q = t.transpose(q, &[0, 2, 1, 3]);
+        if let Some((factor, _)) = self.factors {
+            q = t.mul(q, factor);
+        }
+        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
+        let kv = self.kv_a.forward(t, x);
+        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
+        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
+        let mut latent = self.kv_norm.forward(t, latent);
+        if let Some((_, factor)) = self.factors {
+            latent = t.mul(latent, factor);
+        }
+        let offset = cache.offset();
+        let (q_pe, k_pe) = match &self.settings.rope {
+            Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
+            None => (q_pe, k_pe),
+        };
+        let latent = t.expand_dims(latent, &[1]);
+        let (latent, k_pe) = cache.update(t, latent, k_pe);
+        let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
+
+        let scale = self.settings.scale;
+        let scores = position_scores(t, q_pe, k_pe, scale, mask);
+        let single = n == 1;
+        let (q, k, v) = if single {
+            (self.embed_q.forward(t, q_nope, true), latent, latent)
+        } else {
+            let k = self.embed_q.forward(t, latent, false);
+            (q_nope, k, self.unembed.forward(t, latent, true))
+        };
+        let mut y = t.attention(q, k, v, scale, Mask::Array(scores), None);
+        if single {
+            y = self.unembed.forward(t, y, true);
+        }
+        let y = self.join(t, y, x);
+        self.o.forward(t, y)
+    }
+}
+
+/// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
+pub fn position_scores(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+    t.scores(|t| position_score_steps(t, q_pe, k_pe, scale, mask))
+}
+
+fn position_score_steps(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
+    let q_pe = t.mul(q_pe, scale);
+    let keys = t.swapaxes(k_pe, -1, -2);
+    let scores = t.matmul(q_pe, keys);
+    match mask {
+        Mask::Array(m) => {
+            let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
+            t.select(m, scores, low)
+        }
+        Mask::None | Mask::Causal => scores,
+    }
+}

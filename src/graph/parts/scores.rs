@@ -1,0 +1,240 @@
+//! Routing by scores: sigmoid or softmax of the router's outputs, with a correction bias that only decides which
+//! experts are chosen, with or without groups of experts.
+
+use super::routed::{Gate, Router};
+use crate::graph::prelude::*;
+
+/// How the router's outputs become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// Each by itself.
+    Sigmoid,
+    /// Over all experts.
+    Softmax,
+}
+
+/// How the experts with the highest scores are found. The result is the same; the operations differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `argpartition(-scores, kth=k - 1)[..., :k]`.
+    Descending,
+    /// `argpartition(scores, kth=-k)[..., -k:]`.
+    Ascending,
+}
+
+/// What the scores of a token are divided by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Divisor {
+    /// Nothing.
+    None,
+    /// Their sum.
+    Sum,
+    /// Their sum plus a small number.
+    SumPlus(f64),
+    /// Their sum, or a small number if that is larger.
+    SumAtLeast(f64),
+}
+
+impl Divisor {
+    /// Their sum plus `epsilon` if `divide`, else nothing.
+    #[must_use]
+    pub const fn sum_plus(divide: bool, epsilon: f64) -> Self {
+        if divide { Self::SumPlus(epsilon) } else { Self::None }
+    }
+
+    /// Their sum if `divide`, else nothing.
+    #[must_use]
+    pub const fn sum(divide: bool) -> Self {
+        if divide { Self::Sum } else { Self::None }
+    }
+
+    /// The divided scores.
+    pub fn apply(self, t: &Tape<'_>, scores: Var) -> Var {
+        if self == Self::None {
+            return scores;
+        }
+        let mut total = t.sum(scores, -1, true);
+        if let Self::SumPlus(epsilon) = self {
+            total = t.add(total, epsilon);
+        } else if let Self::SumAtLeast(low) = self {
+            total = t.binary(Binary::Maximum, total, low);
+        }
+        t.div(scores, total)
+    }
+}
+
+/// Groups of experts, of which only the best are used.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups {
+    /// Groups in all.
+    pub total: u64,
+    /// Groups that are not used.
+    pub dropped: u64,
+    /// Score of the experts in dropped groups.
+    pub fill: f64,
+}
+
+/// Settings of the routing.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoreRouting {
+    /// Experts a token uses.
+    pub chosen: u64,
+    /// How the router's outputs become scores.
+    pub score: Score,
+    /// Groups of experts, if only the best are used.
+    pub groups: Option<Groups>,
+    /// How the best are found.
+    pub order: Order,
+    /// What the scores are divided by.
+    pub divisor: Divisor,
+    /// Factor on the scores; `None` = there is no such multiplication.
+    pub scale: Option<f64>,
+}
+
+impl ScoreRouting {
+    /// Sigmoid scores without groups, normalisation or factor.
+    #[must_use]
+    pub const fn new(chosen: u64) -> Self {
+        Self {
+            chosen,
+            score: Score::Sigmoid,
+            groups: None,
+            order: Order::Descending,
+            divisor: Divisor::None,
+            scale: None,
+        }
+    }
+
+    /// With a factor on the scores.
+    #[must_use]
+    pub const fn scaled(self, scale: f64) -> Self {
+        Self { scale: Some(scale), ..self }
+    }
+
+    /// With a division of the scores.
+    #[must_use]
+    pub const fn divided(self, divisor: Divisor) -> Self {
+        Self { divisor, ..self }
+    }
+
+    /// With softmax scores.
+    #[must_use]
+    pub const fn softmax(self) -> Self {
+        Self { score: Score::Softmax, ..self }
+    }
+
+    /// With `total` groups of which `kept` are used; experts of the others score `fill`.
+    #[must_use]
+    pub const fn grouped(self, total: u64, kept: u64, fill: f64) -> Self {
+        Self { groups: Some(Groups { total, dropped: total.saturating_sub(kept), fill }), ..self }
+    }
+
+    /// The chosen experts and their scores in float32.
+    pub fn select(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>) -> (Var, Var) {
+        let gates = t.astype(gates, DType::F32);
+        let original = match self.score {
+            Score::Sigmoid => t.sigmoid(gates),
+            Score::Softmax => t.softmax(gates, false),
+        };
+        let mut scores = original;
+        if let Some(bias) = bias {
+            scores = t.add(scores, bias);
+        }
+        if let Some(groups) = &self.groups {
+            scores = groups.mask(t, scores);
+        }
+        let indices = best(t, scores, self.chosen, self.order);
+        let scores = t.take_along_axis(original, indices, -1);
+        let mut scores = self.divisor.apply(t, scores);
+        if let Some(scale) = self.scale {
+            scores = t.mul(scores, scale);
+        }
+        (indices, scores)
+    }
+}
+
+/// The indices of the `k` highest scores.
+pub fn best(t: &Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
+    match order {
+        Order::Descending => {
+            let negative = t.neg(scores);
+            let order = t.argpartition(negative, k as i64 - 1, -1);
+            t.slice(order, -1, 0, k as u32)
+        }
+        Order::Ascending => {
+            let order = t.argpartition(scores, -(k as i64), -1);
+            t.last(order, -1, k as u32)
+        }
+    }
+}
+
+impl Groups {
+    /// Overwrites the scores of all but the best groups; a group counts by the sum of its best two.
+    pub fn mask(&self, t: &Tape<'_>, scores: Var) -> Var {
+        let scores = t.unflatten(scores, -1, &[self.total as i64, -1]);
+        let best = t.topk(scores, 2);
+        let best = t.reduce(Reduction::Sum, best, -1, true);
+        let order = t.argpartition(best, self.dropped as i64 - 1, -2);
+        let groups = t.slice(order, -2, 0, self.dropped as u32);
+        let fill = t.scalar(self.fill, t.dtype(scores));
+        let scores = t.put_along_axis(scores, groups, fill, -2, false);
+        t.flatten(scores, -2, -1)
+    }
+}
+
+/// A router that scores with [`ScoreRouting`].
+#[derive(Debug)]
+pub struct ScoreRouter {
+    gate: Gate,
+    bias: Option<ModuleId>,
+    routing: ScoreRouting,
+    wide_input: bool,
+    compiled: bool,
+    narrow_scores: bool,
+}
+
+impl ScoreRouter {
+    /// A router that multiplies in the type of the input, is not compiled and returns float32 scores.
+    #[must_use]
+    pub const fn new(gate: Gate, bias: Option<ModuleId>, routing: ScoreRouting) -> Self {
+        Self { gate, bias, routing, wide_input: false, compiled: false, narrow_scores: false }
+    }
+
+    /// Multiplies the input in float32.
+    #[must_use]
+    pub const fn with_wide_input(self) -> Self {
+        Self { wide_input: true, ..self }
+    }
+
+    /// Is one function under `mx.compile` behind the multiplication.
+    #[must_use]
+    pub const fn compiled(self) -> Self {
+        Self { compiled: true, ..self }
+    }
+
+    /// Casts the scores to the type of the input.
+    #[must_use]
+    pub const fn with_narrow_scores(self) -> Self {
+        Self { narrow_scores: true, ..self }
+    }
+
+    fn steps(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>, dtype: DType) -> [Var; 2] {
+        let (indices, scores) = self.routing.select(t, gates, bias);
+        [indices, if self.narrow_scores { t.astype(scores, dtype) } else { scores }]
+    }
+}
+
+impl Router for ScoreRouter {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
+        let dtype = t.dtype(x);
+        let input = if self.wide_input { t.astype(x, DType::F32) } else { x };
+        let gates = self.gate.apply(t, input);
+        let bias = self.bias.map(|b| t.weight(b));
+        let [indices, scores] = if self.compiled {
+            t.compiled(|t| self.steps(t, gates, bias, dtype))
+        } else {
+            self.steps(t, gates, bias, dtype)
+        };
+        (indices, scores)
+    }
+}
