@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod files;
 pub mod graph;
 pub mod hardware;
+mod http;
 pub mod ledger;
 pub mod model;
 pub mod report;
