@@ -103,6 +103,7 @@ fn run(cli: Cli) -> Result<Verdict> {
     let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
     let catalogue = Catalogue::new(data.clone());
     let context = Context { global: cli.global, data, catalogue, models: OnceLock::new() };
+    context.data.notes().iter().for_each(|note| context.hint(note));
     if matches!(cli.command, Some(Command::Recommend(_) | Command::Predict(_))) {
         compute_here();
     }

@@ -90,3 +90,22 @@ fn cells_are_no_formulas() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\n'=HYPERLINK(1),"), "{text} {:?}", output.stderr);
 }
+
+#[test]
+fn planning_needs_no_home() {
+    let plan = "predict --model qwen3-4b-4bit --mac m4max-40/64";
+    for home in ["/dev/null", "/dev/null/deeper", "/proc/self/mem", ""] {
+        let mut run = mlxplan(plan);
+        let output = run.env_remove("XDG_CONFIG_HOME").env("HOME", home).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{home}: {err}");
+        assert_eq!(err.contains("HOME is"), !home.is_empty(), "{home}: {err}");
+    }
+    let output = mlxplan(plan).env("MLXPLAN_DATA_DIR", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains("MLXPLAN_DATA_DIR") && err.contains("empty"), "{err}");
+    let output = mlxplan(plan).env("MLXPLAN_DATA_DIR", "/nowhere").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("MLXPLAN_DATA_DIR"));
+}
