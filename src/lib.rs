@@ -24,3 +24,4 @@ pub mod report;
 pub mod roofline;
 pub mod units;
 pub mod validation;
+pub mod versions;

@@ -1,9 +1,10 @@
 //! Linear fits of kernel times, with covariance.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A timed kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimedKernel {
     /// Counts that the time is linear in; the first is 1 per launch.
@@ -17,7 +18,7 @@ pub struct TimedKernel {
 }
 
 /// Seconds per count, with their covariance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KernelFit {
     /// Seconds per count.

@@ -1,7 +1,7 @@
 //! Writing answers and errors.
 
 use super::args::{Color, Global};
-use crate::clean::{clean, clean_json};
+use crate::clean::clean;
 use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
 use anyhow::{Context as _, Result, bail};
@@ -23,12 +23,7 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
         }
     };
     let width = if to_file { 100 } else { width() };
-    let text =
-        answer.cleaned().render(format, Style { width, color, ascii: !to_file && !is_utf8() });
-    let text = match format {
-        Format::Json => clean_json(&text),
-        _ => Cow::Borrowed(text.as_str()),
-    };
+    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() })?;
     match &global.output {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),

@@ -1,17 +1,10 @@
 //! Answers whose texts do nothing to a terminal.
 
-use super::{Answer, Block, Document, Table};
+use super::{Block, Document, Table};
 use crate::clean::clean;
 
-impl Answer {
-    /// The answer with clean texts.
-    #[must_use]
-    pub fn cleaned(&self) -> Self {
-        Self { json: self.json.clone(), document: cleaned(&self.document) }
-    }
-}
-
-fn cleaned(document: &Document) -> Document {
+/// A document in whose texts nothing acts.
+pub(super) fn cleaned(document: &Document) -> Document {
     let text = |t: &String| clean(t).into_owned();
     let block = |block: &Block| match block {
         Block::Heading(t) => Block::Heading(text(t)),

@@ -8,6 +8,7 @@ use crate::data_dir;
 use crate::engine::stats::{median, quantile};
 use crate::estimate::Fidelity;
 use crate::files;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,7 +24,7 @@ const Z90: f64 = 1.645;
 const Z80: f64 = 1.282;
 
 /// What was predicted and measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Tokens per second of single steps.
@@ -33,7 +34,7 @@ pub enum Metric {
 }
 
 /// A prediction and the run that followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Comparison {
     /// See [`VERSION`].
     pub version: u32,
@@ -108,7 +109,7 @@ impl Predicted {
 }
 
 /// How good predictions of one fidelity were.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Quality {
     /// Comparisons.
     pub n: usize,

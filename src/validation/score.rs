@@ -1,5 +1,6 @@
 //! Statistics over predicted and measured values, by row and balanced by configuration.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -38,7 +39,7 @@ pub struct Outcome<'a> {
 }
 
 /// Errors and coverage of a set of predictions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Score {
     /// Rows, or configurations where each counts once.
     pub n: usize,

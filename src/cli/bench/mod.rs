@@ -57,8 +57,7 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<Verdict> {
     }
     record.predicted = expected::predict(&known, &record.summary);
     store(context, args, &record)?;
-    let answer =
-        Answer { json: serde_json::to_value(&record)?, document: document::document(&record) };
+    let answer = Answer::untyped(serde_json::to_value(&record)?, document::document(&record));
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
     let verdict = match (record.incomplete, useful) {
