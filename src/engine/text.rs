@@ -1,5 +1,6 @@
 //! Text to tokens and back: the tokenizer, the chat template and the stop tokens of a model folder.
 
+use crate::files;
 use minijinja::{Environment, context};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -130,15 +131,11 @@ impl Text {
 /// A file's bytes; `None` when there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     let wrong = |reason: String| TextError::File { path: path.to_owned(), reason };
-    let length = match std::fs::metadata(path) {
-        Ok(data) => data.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(wrong(e.to_string())),
-    };
-    if length > MAX_FILE_BYTES {
-        return Err(wrong(format!("{length} bytes are more than any such file has")));
+    match files::bytes(path, MAX_FILE_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(wrong(e.to_string())),
     }
-    std::fs::read(path).map(Some).map_err(|e| wrong(e.to_string()))
 }
 
 /// A JSON file; null when there is none.
