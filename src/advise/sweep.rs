@@ -295,7 +295,7 @@ impl Kind {
             let weights = Weights::of(&graph).bytes;
             let quantised = !matches!(scheme, Scheme::Float(_));
             let graph =
-                graph.with_fp16_activations(quantised.then_some(fp16)).with_classes_of(base);
+                graph.with_fp16_activations(quantised.then_some(fp16)).with_layer_plan_of(base);
             let estimator = Estimator::of_graph(coefficients, &graph, axes.run);
             estimator.speed().map_err(SweepError::of(model))?;
             let mut cells = Vec::with_capacity(axes.contexts.len() * targets.len());

@@ -134,7 +134,7 @@ fn on_machine(
     let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
-        Verdict::No => 2,
+        Verdict::No | Verdict::Interrupted => 2,
     });
     let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
     let nothing = rows.iter().all(no);

@@ -129,7 +129,7 @@ impl Estimator<'_> {
             Ok((Some(memory), Some(Longest { at_most, safe })))
         };
         // Both need the classes of layers: read once, before.
-        self.graph().classes().map_err(PeakError::from)?;
+        self.graph().layer_plan().map_err(PeakError::from)?;
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let mut at_depth = self.at_depths(&Silicon::of(machine))?;
