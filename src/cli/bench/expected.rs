@@ -16,7 +16,7 @@ use crate::run::Program;
 pub(super) struct Expected {
     label: String,
     known: Known,
-    engine: Engine,
+    engine: Program,
     hardware: Hardware,
     coefficients: &'static Coefficients,
     /// Whether it is certain that the engine runs on that machine.
@@ -62,7 +62,7 @@ pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -
     all
 }
 
-fn open(context: &Context, args: &BenchArgs, e: &EngineRecord) -> Result<(Known, Engine), String> {
+fn open(context: &Context, args: &BenchArgs, e: &EngineRecord) -> Result<(Known, Program), String> {
     let server = e.server.as_ref();
     let engine = server.and_then(|s| s.engine()).unwrap_or(Program::MlxLm);
     let named = server.map(|s| s.model.id.as_str()).or(e.model.as_deref());
