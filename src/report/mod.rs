@@ -5,6 +5,7 @@
 
 mod bars;
 mod chart;
+mod cleaned;
 mod csv;
 mod document;
 mod html;

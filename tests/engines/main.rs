@@ -5,6 +5,7 @@
 mod cli;
 mod fake;
 mod hostile;
+mod interrupted;
 // Real engines need what `cargo xtask setup` brings, as does the feature.
 #[cfg(feature = "mlx")]
 mod real;

@@ -5,6 +5,7 @@ mod absent;
 #[cfg(feature = "tokenizer")]
 mod codec;
 
+use crate::files;
 #[cfg(not(feature = "tokenizer"))]
 use absent::Absent as Codec;
 #[cfg(feature = "tokenizer")]
@@ -89,12 +90,6 @@ impl Text {
         &self.stop
     }
 
-    /// Whether the model has a chat template.
-    #[must_use]
-    pub fn chats(&self) -> bool {
-        self.template.is_some()
-    }
-
     /// The tokens of a text, with the special tokens that the tokenizer puts around it unless the text starts with
     /// them.
     ///
@@ -128,15 +123,11 @@ impl Text {
 /// A file's bytes; `None` when there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     let wrong = |reason: String| TextError::File { path: path.to_owned(), reason };
-    let length = match std::fs::metadata(path) {
-        Ok(data) => data.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(wrong(e.to_string())),
-    };
-    if length > MAX_FILE_BYTES {
-        return Err(wrong(format!("{length} bytes are more than any such file has")));
+    match files::bytes(path, MAX_FILE_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(wrong(e.to_string())),
     }
-    std::fs::read(path).map(Some).map_err(|e| wrong(e.to_string()))
 }
 
 /// A JSON file; null when there is none.
