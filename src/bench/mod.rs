@@ -25,7 +25,6 @@ pub mod record;
 pub mod resident;
 pub mod run;
 pub mod scenario;
-pub mod stats;
 pub mod stop;
 pub mod summary;
 pub mod tokenizer;

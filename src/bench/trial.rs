@@ -5,7 +5,7 @@ use super::energy::Power;
 use super::failure::{Failure, FailureKind};
 use super::generation::{CountSource, Generation, OwnTimings};
 use super::memory::MemoryReading;
-use super::stats;
+use crate::stats;
 use serde::{Deserialize, Serialize};
 
 /// Name of a case: prompt tokens, and sequences if there are several.

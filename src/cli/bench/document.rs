@@ -2,10 +2,10 @@
 
 use super::cells::{dash, figure};
 use crate::bench::record::Record;
-use crate::bench::stats::Summary;
 use crate::bench::summary::{CaseSummary, Comparison, Metric};
 use crate::bench::{Flag, Trial};
 use crate::report::{Column, Document, Table};
+use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use std::collections::BTreeMap;
 
@@ -179,7 +179,7 @@ fn comparison(rows: &[Comparison]) -> Table {
         Column::number("resident memory").droppable(2),
         Column::number("rounds"),
     ]);
-    let ratio = |s: &Option<Summary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
+    let ratio = |s: &Option<TrialSummary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
     for c in rows {
         let rounds = [&c.decode_ratio, &c.ttft_ratio].into_iter().flatten().map(|s| s.n).max();
         table.row([
