@@ -1,5 +1,6 @@
 //! GGUF files: sizes, quantisation and, for well-known architectures, a configuration.
 
+mod architectures;
 mod config;
 mod reader;
 mod types;
@@ -10,7 +11,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::MAPPED_ARCHITECTURES;
 pub use types::{GgmlType, file_type_name};
 pub use values::{Metadata, Value};
 
@@ -256,7 +256,7 @@ impl GgufInfo {
         self.total_bytes() as f64 * 8.0 / (self.parameters().max(1)) as f64
     }
 
-    /// The configuration that the metadata amounts to, for the [`MAPPED_ARCHITECTURES`].
+    /// The configuration that the metadata amounts to, for the architectures of llama.cpp that are known here.
     ///
     /// # Errors
     /// A text that says which key is absent, or that the architecture is not mapped.
