@@ -2,7 +2,7 @@
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
 use super::warning::Warning;
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -61,7 +61,7 @@ pub enum Cause {
         /// The chip.
         chip: String,
         /// The class.
-        class: &'static str,
+        class: IntervalClass,
     },
     /// More tokens in the cache than in any measurement.
     Depth {
@@ -127,7 +127,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Chip(chip) => write!(f, "no measurement on {chip}"),
-            Self::ClassOnChip { chip, class } => write!(f, "no measurement of {class} on {chip}"),
+            Self::ClassOnChip { chip, class } => {
+                write!(f, "no measurement of {} on {chip}", class.name())
+            }
             Self::Depth { tokens, deepest } => {
                 write!(f, "{tokens} tokens, deepest measured {deepest}")
             }
@@ -183,10 +185,10 @@ pub enum Chips<'a> {
 pub struct Doubtful<'a> {
     /// The chips that the machine may have.
     pub chips: Chips<'a>,
-    /// The law of the speed: `mlx`, `gguf` or `prefill`.
-    pub law: &'static str,
+    /// The law of the speed.
+    pub law: LawKind,
     /// The class of the interval.
-    pub class: &'static str,
+    pub class: IntervalClass,
     /// `model_type` of the model.
     pub model_type: &'a str,
     /// The program.
@@ -266,7 +268,7 @@ fn chips(coefficients: &Coefficients, d: &Doubtful<'_>, of: Of) -> Vec<Widening>
     let candidates = match d.chips {
         Chips::Candidates(candidates) => candidates,
         Chips::LeftOut => {
-            let factor = coefficients.file().unseen_chip.of(d.law);
+            let factor = *coefficients.file().unseen_chip.of(d.law);
             return vec![widening(Cause::Chip("this chip".to_owned()), factor)];
         }
     };

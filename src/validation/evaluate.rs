@@ -2,7 +2,7 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
-use super::fitting::LawKind;
+use super::held_out::HeldOutRates;
 use super::join::{MeasuredFormat, join};
 use super::measurement::{Measurement, column_name};
 use super::score::{Outcome, Score, balance};
@@ -13,8 +13,8 @@ use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
 use crate::ledger::peak;
 use crate::model::catalogue::Catalogue;
-use crate::roofline::Coefficients;
-use crate::roofline::interval::{Band, decode_class, prefill_class};
+use crate::roofline::interval::Band;
+use crate::roofline::{Coefficients, IntervalClass, LawKind};
 use crate::run::{PREFILL_STEP, Program, Run};
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -144,22 +144,6 @@ pub struct Tools<'a> {
     pub coefficients: &'a Coefficients,
 }
 
-/// Rates of the shipped rows from fits that have not seen them: row and law to owner left out, chip left out.
-pub type HeldOutRates = HashMap<(String, &'static str), [f64; 2]>;
-
-/// Reads `cross_validation.csv`, as `cargo xtask fit` writes it.
-#[must_use]
-pub fn held_out_rates(text: &str) -> HeldOutRates {
-    let line = |line: &str| {
-        let mut cells = line.split(',');
-        let (id, law) = (cells.next()?, cells.next()?);
-        let law = LawKind::ALL.iter().find(|w| w.name() == law)?.name();
-        let rates = [cells.next()?.parse().ok()?, cells.next()?.parse().ok()?];
-        Some(((id.to_owned(), law), rates))
-    };
-    text.lines().skip(1).filter_map(line).collect()
-}
-
 impl Validation {
     /// Predicts the rows of a file: with the shipped coefficients, or for shipped rows with held-out rates.
     ///
@@ -268,17 +252,17 @@ struct Rates<'r, 'a> {
 }
 
 impl Rates<'_, '_> {
-    fn held(&self, which: LawKind) -> Option<f64> {
-        let [owner, chip] = *self.held_out.get(&(self.observed.row.id.clone(), which.name()))?;
+    fn held(&self, law: LawKind) -> Option<f64> {
+        let rates = self.held_out.get(&self.observed.row.id, law)?;
         match self.basis {
             FitBasis::Shipped => None,
-            FitBasis::OwnerLeftOut => Some(owner),
-            FitBasis::ChipLeftOut => Some(chip),
+            FitBasis::OwnerLeftOut => Some(rates.owner_out),
+            FitBasis::ChipLeftOut => Some(rates.chip_out),
         }
     }
 
     /// What the width of an interval of a law depends on.
-    fn doubtful(&self, which: LawKind, class: &'static str, tokens: f64) -> Doubtful<'_> {
+    fn doubtful(&self, law: LawKind, class: IntervalClass, tokens: f64) -> Doubtful<'_> {
         let left_out = self.basis == FitBasis::ChipLeftOut;
         let row = self.observed.row;
         Doubtful {
@@ -287,7 +271,7 @@ impl Rates<'_, '_> {
             } else {
                 Chips::Candidates(&self.observed.targets)
             },
-            law: which.name(),
+            law,
             class,
             model_type: &self.observed.architecture,
             program: self.observed.program,
@@ -301,10 +285,14 @@ impl Rates<'_, '_> {
         let measured = self.observed.decode_rate()?;
         let c = self.tools.coefficients;
         let f = self.data.features_of(self.observed);
-        let which = if self.observed.program.runs_gguf() { LawKind::Gguf } else { LawKind::Mlx };
-        let predicted = self.held(which).unwrap_or_else(|| self.observed.predicted_decode(c, f));
-        let class = decode_class(self.observed.program, f.weight_bytes_per_step(), f.has_experts());
-        let doubtful = self.doubtful(which, class, self.observed.step().tokens);
+        let law = LawKind::of_decode(self.observed.program);
+        let predicted = self.held(law).unwrap_or_else(|| self.observed.predicted_decode(c, f));
+        let class = IntervalClass::of_decode(
+            self.observed.program,
+            f.weight_bytes_per_step(),
+            f.has_experts(),
+        );
+        let doubtful = self.doubtful(law, class, self.observed.step().tokens);
         let factor = widening::factor(&widening::decode(c, &doubtful));
         let band = c.decode_band(class).widened(factor);
         Some(self.row(Metric::Decode, measured, predicted, band))
@@ -319,7 +307,7 @@ impl Rates<'_, '_> {
             Some(rate) => rate,
             None => self.observed.predicted_prefill(c, f)?,
         };
-        let class = prefill_class(self.observed.targets.iter().any(|t| t.matrix_units));
+        let class = IntervalClass::of_prefill(self.observed.targets.iter().any(|t| t.matrix_units));
         let doubtful = self.doubtful(LawKind::Prefill, class, prompt.tokens);
         let factor = widening::factor(&widening::prefill(c, &doubtful));
         let band = c.prefill_band(class).widened(factor);

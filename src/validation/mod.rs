@@ -4,6 +4,7 @@ pub mod baselines;
 pub mod dataset;
 pub mod evaluate;
 pub mod fitting;
+pub mod held_out;
 pub mod join;
 pub mod measurement;
 pub mod score;

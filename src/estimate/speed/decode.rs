@@ -4,8 +4,7 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::basis::Timing;
 use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
-use crate::roofline::interval::decode_class;
-use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
+use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use crate::run::Run;
 
 /// A decode speed with everything that explains it.
@@ -101,9 +100,10 @@ impl Speed {
         let rate = step.batch / seconds;
         let f = &self.features;
         let read = f.weight_bytes_per_step_of(step.batch);
-        let class = decode_class(step.program, f.weight_bytes_per_step(), f.has_experts());
+        let class =
+            IntervalClass::of_decode(step.program, f.weight_bytes_per_step(), f.has_experts());
         let band = coefficients.decode_band(class);
-        let law = if self.program.runs_gguf() { "gguf" } else { "mlx" };
+        let law = LawKind::of_decode(self.program);
         let evidence = Evidence::of(coefficients, target, law);
         let doubtful = self.doubtful(target, run, (law, class), run.total_tokens());
         let widenings = widening::decode(coefficients, &doubtful);

@@ -2,7 +2,7 @@
 
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::{Coefficients, LawKind, Silicon};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ pub(in crate::estimate) fn chip_name(target: &Silicon) -> String {
 }
 
 impl Evidence {
-    pub(super) fn of(coefficients: &Coefficients, target: &Silicon, law: &str) -> Self {
+    pub(super) fn of(coefficients: &Coefficients, target: &Silicon, law: LawKind) -> Self {
         let own = coefficients.evidence(law, target);
         let is_neighbour = |c: &&ChipEvidence| {
             let (generation, tier) = (c.generation == target.generation, c.tier == target.tier);

@@ -17,7 +17,7 @@ use super::widening::{Chips, Doubtful};
 use crate::graph::Graph;
 use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
-use crate::roofline::{Bound, Silicon, StepFeatures};
+use crate::roofline::{Bound, IntervalClass, LawKind, Silicon, StepFeatures};
 use crate::run::{Program, Run};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -77,7 +77,7 @@ impl Speed {
         &'a self,
         target: &'a Silicon,
         run: &Run,
-        (law, class): (&'static str, &'static str),
+        (law, class): (LawKind, IntervalClass),
         tokens: u32,
     ) -> Doubtful<'a> {
         Doubtful {

@@ -4,15 +4,14 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::basis::Timing;
 use crate::estimate::warning::Warning;
 use crate::estimate::widening::{self, Widening};
-use crate::roofline::interval::prefill_class;
 use crate::roofline::prefill::PrefillPrompt;
-use crate::roofline::{Coefficients, PrefillTime, Silicon};
+use crate::roofline::{Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
 use crate::run::Run;
 
 /// A prefill speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prefill {
-    /// PrefillPrompt tokens per second, of all sequences together.
+    /// Prompt tokens per second, of all sequences together.
     pub tokens_per_s: f64,
     /// Time to first token: the prompt and the first decode step.
     pub ttft_s: f64,
@@ -71,9 +70,10 @@ impl Speed {
         let rate = tokens / time.total();
         let first = run.with_generated(0);
         let step = self.decode_seconds(coefficients, target, &first).total();
-        let evidence = Evidence::of(coefficients, target, "prefill");
-        let class = prefill_class(target.matrix_units);
-        let doubtful = self.doubtful(target, run, ("prefill", class), run.work.context_tokens);
+        let evidence = Evidence::of(coefficients, target, LawKind::Prefill);
+        let class = IntervalClass::of_prefill(target.matrix_units);
+        let doubtful =
+            self.doubtful(target, run, (LawKind::Prefill, class), run.work.context_tokens);
         let widenings = widening::prefill(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
         warnings.extend(widening::warnings(&widenings));

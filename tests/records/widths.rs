@@ -5,7 +5,7 @@ use mlxplan::calibration::widths;
 use mlxplan::estimate::Fidelity;
 
 fn rows() -> Vec<Comparison> {
-    let (rows, damaged) = parse(include_str!("../data/live_runs.jsonl"));
+    let (rows, damaged) = parse(include_str!("../../data/live_runs.jsonl"));
     assert_eq!(damaged, 0);
     rows
 }
