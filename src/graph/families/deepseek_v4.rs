@@ -7,10 +7,15 @@
 use crate::graph::parts::deepseek_v4_attention::{Attention, AttentionSettings};
 use crate::graph::parts::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
 use crate::graph::parts::prelude::*;
+use crate::versions::mlx_lm;
 
 /// Why the runtime the plan is made for cannot run these models.
-pub(super) const NOT_IN_MLX_LM: &str = "mlx-lm 0.32.2 cannot load deepseek_v4; tensor shapes are exact, caches and \
-     operations follow pull request 1192 of ml-explore/mlx-lm (commit 5c105381), which is not released";
+pub(super) const NOT_IN_MLX_LM: &str = concat!(
+    "mlx-lm ",
+    mlx_lm!(),
+    " cannot load deepseek_v4; tensor shapes are exact, caches and operations follow pull request 1192 of \
+     ml-explore/mlx-lm (commit 5c105381), which is not released"
+);
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[

@@ -3,6 +3,7 @@
 
 use crate::graph::parts::ngram::NgramEmbedding;
 use crate::graph::parts::prelude::*;
+use crate::versions::MLX_LM;
 
 /// `longcat_flash`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -74,7 +75,7 @@ impl Settings {
         }
         for key in ["mla_scale_q_lora", "mla_scale_kv_lora"] {
             if !c.bool(key)? {
-                return Err(c.invalid(key, "true; mlx-lm 0.32.2 fails without it"));
+                return Err(c.invalid(key, format!("true; mlx-lm {MLX_LM} fails without it")));
             }
         }
         let dims = MlaDims {

@@ -97,6 +97,7 @@ mod youtu_llm;
 use super::Built;
 use super::params::ParamBuilder;
 use crate::model::{Config, ConfigError, Scheme};
+use crate::versions::mlx_lm;
 
 /// A family: the `model_type`s it implements and how it is built.
 pub struct Family {
@@ -104,7 +105,7 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
-    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    /// For types that mlx-lm cannot run: one sentence that says so and what the graph is built on.
     pub not_in_mlx_lm: Option<&'static str>,
     /// The scheme that the original checkpoints are published in, where that is no plain float.
     pub native_scheme: Option<Scheme>,
@@ -210,12 +211,20 @@ pub const FAMILIES: &[Family] = &[
     Family::beyond(
         &["step3p7"],
         step3p7::build,
-        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's step3p5",
+        concat!(
+            "mlx-lm ",
+            mlx_lm!(),
+            " cannot run this type; the figures are those of its tensors under mlx-lm's step3p5"
+        ),
     ),
     Family::beyond(
         &["hunyuan_v1_moe"],
         hunyuan::build_v1,
-        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan",
+        concat!(
+            "mlx-lm ",
+            mlx_lm!(),
+            " cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan"
+        ),
     ),
     Family::of(&["smollm3"], llama::build_smollm3),
     Family::of(&["mistral3", "llava"], llama::build_mistral3),
