@@ -175,7 +175,9 @@ impl Classes {
 
     fn left_out(&self, from: usize, to: usize, period: usize) -> Option<Gap> {
         let caches = |layers: &[LayerUse]| layers.iter().filter(|l| l.cache.is_some()).count();
-        let before = caches(&self.uses[..from]);
+        // Caches before those of the layers, as that of an embedding, count as well.
+        let leading = self.uses.iter().find_map(|l| l.cache).unwrap_or(0);
+        let before = leading + caches(&self.uses[..from]);
         let inside = caches(&self.uses[from..to]);
         Some(Gap {
             from: from.try_into().ok()?,

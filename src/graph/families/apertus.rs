@@ -16,20 +16,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     )?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
         let (query, key) = p.scope("self_attn", |p| {
             (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
         });
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             norm(p, "attention_layernorm"),
             attention.with_norms(query, key, NormPlace::Rows),
             norm(p, "feedforward_layernorm"),
             p.scope("mlp", |p| XieluMlp::new(p, d.width, d.hidden, bias)),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// `down(xielu(up(x)))`; the four numbers of the activation are tensors.

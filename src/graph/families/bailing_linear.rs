@@ -1,7 +1,9 @@
 //! Ling Linear (`bailing_moe_linear`) and the first Ling 2.5 (`bailing_hybrid`): lightning attention, a recurrence with a
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
-use super::bailing_moe::{AttentionSettings, MoeSettings, attention_bias, quant_override};
+use super::bailing_moe::{
+    AttentionSettings, MoeSettings, WORD_EMBEDDINGS, attention_bias, quant_override,
+};
 use super::bailing_v3;
 use crate::graph::parts::lightning::{LightningAttention, LightningSettings, Recurrence};
 use crate::graph::parts::prelude::*;
@@ -155,7 +157,7 @@ impl Groups {
 struct Model<'a> {
     o: &'a Outline,
     groups: Groups,
-    /// The layer whose cache gives mask and position.
+    /// The layer whose cache gives the position.
     first_global: u64,
     /// Whether the mask is an array.
     as_array: bool,
@@ -171,50 +173,38 @@ impl Model<'_> {
         quant: fn(&str) -> QuantOverride,
         global: impl Fn(&mut ParamBuilder) -> Box<dyn Mixer>,
     ) -> Result<Built, ConfigError> {
-        let o = self.o;
         let hidden = c.positive("intermediate_size")?;
         let bias = attention_bias(c)?;
-        let (embed, layers, norm) = p.scope("model", |p| {
-            let embed = Embedding::new(p, "word_embeddings", o.vocabulary, o.width);
-            let layers = (0..o.layers).map(|i| {
-                p.scope(&format!("layers.{i}"), |p| Layer {
-                    mixer: if self.groups.is_global(i) {
-                        LayerMixer::Global(global(p))
-                    } else {
-                        LayerMixer::Lightning(Box::new(LightningAttention::new(p, o, lightning, i)))
+        let o = Outline { names: WORD_EMBEDDINGS, ..self.o.clone() };
+        let first_global = self.first_global as usize;
+        let decoder = o.sharing(
+            p,
+            |p, i| {
+                let rule = match (self.groups.is_global(i), self.as_array) {
+                    (false, _) => MaskRule::Recurrent(1),
+                    (true, false) => MaskRule::Full,
+                    (true, true) => MaskRule::FullArray,
+                };
+                let layer = HybridLayer {
+                    mixer: match rule {
+                        MaskRule::Recurrent(_) => LayerMixer::Lightning(Box::new(
+                            LightningAttention::new(p, &o, lightning, i),
+                        )),
+                        _ => LayerMixer::Global(global(p)),
                     },
                     mlp: match &moe {
                         Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, false)),
-                        _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias))
-                            as Box<dyn FeedForward>,
+                        _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias)),
                     },
                     input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
                     post_norm: RmsNorm::new(p, "post_attention_layernorm", o.width, o.eps),
-                })
-            });
-            let layers: Vec<Layer> = layers.collect();
-            (embed, layers, RmsNorm::new(p, "norm", o.width, o.eps))
-        });
-        let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
-        let cache = |i| {
-            if self.groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(1) }
-        };
-        let network = Hybrid {
-            embed,
-            layers,
-            norm,
-            head,
-            first_global: self.first_global as usize,
-            as_array: self.as_array,
-            quant,
-        };
-        Ok(Built {
-            network: Box::new(network),
-            caches: (0..o.layers).map(cache).collect(),
-            layers: o.layers,
-            experts: moe.map(|m| m.experts),
-            max_context: o.max_context,
-        })
+                };
+                Ok(Place::new(rule, layer))
+            },
+            move |_, call| (call.embedded, call.caches.get(first_global).map_or(0, Cache::offset)),
+        )?;
+        let experts = moe.map(|m| m.experts);
+        Ok(decoder.with_quant_override(quant).with_experts(experts).built())
     }
 }
 
@@ -223,50 +213,23 @@ enum LayerMixer {
     Lightning(Box<LightningAttention>),
 }
 
-struct Layer {
+/// A layer that shares the position of the first new token, which only the cache of a full layer knows: the recurrent
+/// layers rotate by it.
+struct HybridLayer {
     mixer: LayerMixer,
     mlp: Box<dyn FeedForward>,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
 }
 
-/// A decoder whose recurrent layers rotate by the position that the cache of a full layer knows.
-struct Hybrid {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    first_global: usize,
-    as_array: bool,
-    quant: fn(&str) -> QuantOverride,
-}
-
-impl Network for Hybrid {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let Some(global) = caches.get(self.first_global) else {
-            return t.fail("no cache of a full layer");
+impl Layer<u32> for HybridLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, u32>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let r = match &self.mixer {
+            LayerMixer::Global(mixer) => mixer.mix(t, r, at.mask, at.cache),
+            LayerMixer::Lightning(mixer) => mixer.forward(t, r, at.cache, *at.shared),
         };
-        let (mask, offset) = (global.mask(t, n, None, self.as_array), global.offset());
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            let r = layer.input_norm.forward(t, h);
-            let r = match &layer.mixer {
-                LayerMixer::Global(mixer) => mixer.mix(t, r, mask, cache),
-                LayerMixer::Lightning(mixer) => mixer.forward(t, r, cache, offset),
-            };
-            h = t.add(h, r);
-            let r = layer.post_norm.forward(t, h);
-            let r = layer.mlp.apply(t, r);
-            h = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        (self.quant)(path)
+        let h = t.add(x, r);
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }

@@ -4,10 +4,13 @@ use crate::graph::parts::fused::{FusedAttention, Projections};
 use crate::graph::parts::prelude::*;
 
 /// The modules around the layers of the Bailing models.
-pub(super) const AROUND: Around = Around::named(["model", "word_embeddings", "norm"]);
+pub(super) const WORD_EMBEDDINGS: Names = Names { embed: "word_embeddings", ..Names::LLAMA };
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let o = Outline {
+        names: WORD_EMBEDDINGS,
+        ..Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?
+    };
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: o.width / query };
     let rotated = match c.opt_dim("rotary_dim")? {
@@ -17,16 +20,16 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let attention = AttentionSettings::read(c, heads, rotated, false)?;
     let hidden = c.positive("intermediate_size")?;
     let moe = MoeSettings::read(c, Order::Ascending, 1e-20)?;
-    let decoder = o.decoder_around(p, AROUND, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let attention = attention.declare(p, o.width, o.eps);
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, true)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, attention_bias(c)?)),
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(quant_override);
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// `use_bias`, which holds for output projections and MLPs.

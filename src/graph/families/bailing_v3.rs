@@ -2,7 +2,7 @@
 //! with a gate per head; grouped sigmoid routing with the router in float32.
 
 use super::bailing_linear::{Groups, mla_dims};
-use super::bailing_moe::AROUND;
+use super::bailing_moe::WORD_EMBEDDINGS;
 use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
@@ -41,12 +41,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         }
     }
     let o = Outline {
-        width: c.positive("hidden_size")?,
-        layers: layer_count_or(c, 24)?,
-        vocabulary: c.dim_or("vocab_size", 157_184)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
+        names: WORD_EMBEDDINGS,
+        ..Outline::new(
+            c.positive("hidden_size")?,
+            layer_count_or(c, 24)?,
+            c.dim_or("vocab_size", 157_184)?,
+        )
     };
     let groups = Groups::read(c, o.layers)?;
     let delta = DeltaSettings::read(c)?;
@@ -63,7 +66,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let moe = MoeSettings::read(c)?;
     let first = c.dim("first_k_dense_replace")?;
     let hidden = c.positive("intermediate_size")?;
-    let decoder = o.decoder_around(p, AROUND, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let global = groups.is_global(i);
         let mixer: Box<dyn Mixer> = if global {
             let attention = LatentAttention::named(p, ["attention", "dense"], dims, latent.clone());
@@ -77,13 +80,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        let rule = if global { MaskRule::FullArray } else { MaskRule::None };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, mixer, mlp)))
+        let rule = if global { MaskRule::FullArray } else { MaskRule::Recurrent(4) };
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, mixer, mlp)))
     })?;
     let decoder = decoder.with_quant_override(move |path| quant_override(path, &groups));
-    let cache = |i| if groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(4) };
-    let caches = (0..o.layers).map(cache).collect();
-    Ok(Built { caches, ..o.built(decoder, Some(moe.experts)) })
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// Embedding, head, the small matrices of latent attention and all of its gates stay as they are.

@@ -18,7 +18,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     )?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
             Attention {
@@ -36,9 +36,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             down: BitLinear::new(p, "down_proj", d.hidden, d.width, mlp_bias),
             norm: RmsNorm::new(p, "ffn_sub_norm", d.hidden, eps),
         });
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// A matrix of the values -1, 0 and 1 with one scale; four rows share a row of bytes.

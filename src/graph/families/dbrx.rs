@@ -10,13 +10,16 @@ use crate::graph::parts::prelude::*;
 const MAX_EXPERT_CALLS: u64 = 1 << 20;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let kind = NormKind::Layer { bias: false };
     let o = Outline {
-        width: c.positive("d_model")?,
-        layers: layer_count_at(c, "n_layers")?,
-        vocabulary: c.positive("vocab_size")?,
-        tied: true, // the head is declared below
-        eps: 1e-5,
         max_context: c.opt_dim("max_seq_len")?,
+        names: Names { model: "transformer", embed: "wte", layers: "blocks", norm: "norm_f" },
+        norm: kind,
+        ..Outline::new(
+            c.positive("d_model")?,
+            layer_count_at(c, "n_layers")?,
+            c.positive("vocab_size")?,
+        )
     };
     let attn = c.object("attn_config")?;
     let ffn = c.object("ffn_config")?;
@@ -28,11 +31,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(heads.dim, false, attn.number_or("rope_theta", 10_000.0)?);
     let hidden = ffn.positive("ffn_hidden_size")?;
     let experts = experts(&ffn, "moe_num_experts", "moe_top_k")?;
-    let kind = NormKind::Layer { bias: false };
-    let around =
-        Around { model: "transformer", embedding: "wte", layers: "blocks", norm: "norm_f", kind };
     let names = Projections { qkv: ("Wqkv", false), out: ("out_proj", false) };
-    let mut decoder = o.decoder_around(p, around, |p, _| {
+    let decoder = o.decoder(p, |p, _| {
         let ffn = p.scope("ffn", |p| HostMoe {
             router: Linear::new(p, "router.layer", o.width, experts.total, false),
             experts: (0..experts.total)
@@ -59,8 +59,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         Ok((MaskRule::Full, layer))
     })?;
-    decoder.head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, false));
-    Ok(o.built(decoder, None))
+    Ok(decoder.built())
 }
 
 struct Layer {
@@ -72,10 +71,10 @@ struct Layer {
 
 impl Block for Layer {
     fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.norm_1.norm(t, x);
+        let h = self.norm_1.forward(t, x);
         let h = self.attention.mix(t, h, mask, cache);
         let r = t.add(h, x);
-        let h = self.norm_2.norm(t, r);
+        let h = self.norm_2.forward(t, r);
         let h = self.ffn.apply(t, h);
         t.add(h, r)
     }

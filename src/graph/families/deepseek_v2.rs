@@ -16,16 +16,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Some(m) if m.layers.at(i) => Box::new(Moe::new(p, dims.width, m)),
             _ => Box::new(GatedMlp::new(p, "mlp", dims.width, hidden, false)),
         };
-        let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
+        let block = Sandwich::pre_norm(p, dims.width, outline.eps, mixer, mlp);
         Ok((MaskRule::Full, Box::new(block)))
     })?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; outline.layers as usize],
-        experts: moe.map(|m| m.experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The rotary embedding is always YaRN here, whatever type the block names.

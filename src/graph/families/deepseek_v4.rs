@@ -28,87 +28,55 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("hc_mult", "4, the only number of streams its kernel is written for"));
     }
     let routing = Routing::read(c, width, vocabulary)?;
-    let (embed, layers, norm, stream_head) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        eps,
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+        ..Outline::new(width, count, vocabulary)
+    };
+    let window = MaskRule::WindowArray(attention.window());
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = HyperLayer {
                 attention: Attention::new(p, &attention, i),
                 mlp: Moe::new(p, &routing, i),
                 input_norm: RmsNorm::new(p, "attn_norm", width, eps),
                 post_norm: RmsNorm::new(p, "ffn_norm", width, eps),
                 attention_mix: HyperConnection::new(p, "attn_hc", hyper),
                 mlp_mix: HyperConnection::new(p, "ffn_hc", hyper),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let norm = RmsNorm::new(p, "norm", width, eps);
-        (embed, layers, norm, HyperHead::new(p, "hc_head", hyper))
-    });
-    let head = Head::new(p, embed, false, width, vocabulary);
-    let window = attention.window();
-    let caches: Vec<CacheKind> = (0..count).map(|i| attention.cache(i)).collect();
-    Ok(Built {
-        layers: count,
-        network: Box::new(DeepSeekV4 { embed, layers, norm, stream_head, head, window }),
-        caches,
-        experts: Some(routing.experts),
-        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-    })
+            };
+            Ok(Place::new(window, layer).caching(attention.cache(i)))
+        },
+        |t, call| {
+            let h = t.expand_dims(call.embedded, &[2]);
+            let streams = t.broadcast_to(h, t.shape(h).with(2, 4));
+            (t.contiguous(streams), call.tokens)
+        },
+    )?;
+    let stream_head = p.scope("model", |p| HyperHead::new(p, "hc_head", hyper));
+    decoder.end = Some(Box::new(move |t, streams, _| stream_head.forward(t, streams)));
+    Ok(decoder.with_experts(routing.experts).built())
 }
 
-struct DeepSeekV4 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    stream_head: HyperHead,
-    head: Head,
-    window: u32,
-}
-
-impl Network for DeepSeekV4 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let h = self.embed.forward(t, tokens);
-        let h = t.expand_dims(h, &[2]);
-        let wide = t.shape(h).with(2, 4);
-        let h = t.broadcast_to(h, wide);
-        let mut streams = t.contiguous(h);
-        let n = t.dim(tokens, 1);
-        let mask = match caches.first() {
-            Some(cache) => cache.mask(t, n, Some(self.window), true),
-            None => Mask::None,
-        };
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            let (x, post, between) = layer.attention_mix.collapse_fused(t, streams);
-            let x = layer.input_norm.forward(t, x);
-            let x = layer.attention.forward(t, x, mask, cache);
-            streams = expand_fused(t, x, streams, (post, between));
-            let (x, post, between) = layer.mlp_mix.collapse_fused(t, streams);
-            let x = layer.post_norm.forward(t, x);
-            let x = layer.mlp.forward(t, x, tokens);
-            streams = expand_fused(t, x, streams, (post, between));
-        }
-        t.set_stage(Stage::Head);
-        let h = self.stream_head.forward(t, streams);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
-    }
-}
-
-struct Layer {
+/// A layer between hyper-connections; layers share the tokens, by which the first ones choose their experts.
+struct HyperLayer {
     attention: Attention,
     mlp: Moe,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
     attention_mix: HyperConnection,
     mlp_mix: HyperConnection,
+}
+
+impl Layer<Var> for HyperLayer {
+    fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Var>) -> Var {
+        let (x, post, between) = self.attention_mix.collapse_fused(t, streams);
+        let x = self.attention.forward(t, self.input_norm.forward(t, x), at.mask, at.cache);
+        let streams = expand_fused(t, x, streams, (post, between));
+        let (x, post, between) = self.mlp_mix.collapse_fused(t, streams);
+        let x = self.mlp.forward(t, self.post_norm.forward(t, x), *at.shared);
+        expand_fused(t, x, streams, (post, between))
+    }
 }
 
 /// How logits become scores.

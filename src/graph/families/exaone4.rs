@@ -14,7 +14,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let pattern = c.opt_str("sliding_window_pattern")?.filter(|text| !text.is_empty());
     let rules = rules(c, pattern, d.layers)?;
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+    let decoder = d.outline(head, eps).layered(p, &rules, |p, i| {
         let rotary = pattern.is_none() || rules[i] != MaskRule::Full;
         let rope = rotary.then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
@@ -28,7 +28,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Norms::after(norm(p, "post_feedforward_layernorm")),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// The masks of a pattern like `LLLG`, repeated over the layers: local or global attention.

@@ -33,9 +33,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
         let rule = if sliding(i) { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The settings under the names of DeepSeek-V3.

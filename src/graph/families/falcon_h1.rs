@@ -25,16 +25,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let hidden = c.dim_or("intermediate_size", 2048)?;
     let outline = Outline {
-        layers: layer_count(c)?,
-        width,
-        vocabulary: c.dim_or("vocab_size", 32_784)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: Some(max),
+        names: Names { norm: "final_layernorm", ..Names::LLAMA },
+        ..Outline::new(width, layer_count(c)?, c.dim_or("vocab_size", 32_784)?)
     };
     let eps = outline.eps;
-    let names = ["model", "embed_tokens", "final_layernorm"];
-    let mut decoder = outline.decoder_around(p, Around::named(names), |p, _| {
+    let mut decoder = outline.decoder(p, |p, _| {
         let norm = |p: &mut ParamBuilder| {
             if !normed {
                 return GatedNorm::None;
@@ -49,21 +47,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
             mlp_norm: RmsNorm::new(p, "pre_ff_layernorm", width, eps),
         };
-        Ok((MaskRule::Full, block))
+        let cache = CacheKind::List(vec![CacheKind::Arrays(2), CacheKind::Kv]);
+        Ok((MaskRule::Full, cache, block))
     })?;
-    if outline.tied {
+    if outline.head == HeadKind::Tied {
         let embedding = c.number_or("embedding_multiplier", 5.656_854_249_492_381)?;
         let factor = c.number_or("lm_head_multiplier", 0.039_062_5)? / embedding;
         decoder.on_logits = Some(Box::new(move |t, x| t.mul(x, factor)));
     }
-    let cache = CacheKind::List(vec![CacheKind::Arrays(2), CacheKind::Kv]);
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![cache; outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }
 
 fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {

@@ -2,7 +2,6 @@
 //! both halves of a layer.
 
 use crate::graph::parts::prelude::*;
-use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "num_key_value_heads"])?;
@@ -20,8 +19,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let window = c.dim_or("sliding_window", 512)? as u32;
     let activation = activation(c)?;
-    let around = Around { kind: NormKind::Gemma, ..Around::default() };
-    let mut decoder = o.decoder_around(p, around, |p, i| {
+    let o = Outline { norm: NormKind::Gemma, ..o };
+    let mut decoder = o.decoder(p, |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Full);
         let mixer: Box<dyn Mixer> = match kind {
             Kind::Conv => Box::new(ConvMixer::new(p, o.width, &s)),
@@ -32,34 +31,25 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 let gate = activation(t, gate);
                 t.mul(gate, x)
             });
-        let mut norm = |name| Box::new(GemmaNorm::new(p, name, o.width, o.eps));
-        let block = Sandwich {
-            pre_mixer: norm("input_layernorm"),
+        let mut norm = |name| GemmaNorm::new(p, name, o.width, o.eps);
+        let block = Sandwich::new(
             mixer,
-            post_mixer: norm("post_attention_layernorm"),
-            pre_mlp: norm("pre_feedforward_layernorm"),
-            mlp: Box::new(mlp),
-            post_mlp: norm("post_feedforward_layernorm"),
-        };
+            Norms::around(norm("input_layernorm"), norm("post_attention_layernorm")),
+            mlp,
+            Norms::around(norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm")),
+        );
         let rule = match kind {
-            Kind::Conv => MaskRule::None,
+            Kind::Conv => MaskRule::Recurrent(2),
             Kind::Window => MaskRule::Window(window),
             Kind::Full => MaskRule::Full,
         };
         Ok((rule, block))
     })?;
-    let root = (o.width as f64).sqrt();
-    decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, root)));
+    decoder = decoder.with_embedding_scale((o.width as f64).sqrt());
     if let Some(cap) = c.opt_number("final_logit_softcapping")?.filter(|&cap| cap != 0.0) {
         decoder.on_logits = Some(Box::new(move |t, x| cap_scores(t, x, cap)));
     }
-    let cache = |kind: &Kind| match kind {
-        Kind::Conv => CacheKind::Arrays(2),
-        Kind::Window => CacheKind::Rotating { max_size: window, keep: 0 },
-        Kind::Full => CacheKind::Kv,
-    };
-    let caches = kinds.iter().map(cache).collect();
-    Ok(Built { caches, ..o.built(decoder, None) })
+    Ok(decoder.built())
 }
 
 /// Kinds of layers.

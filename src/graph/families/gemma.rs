@@ -28,6 +28,10 @@ impl Settings {
         GatedMlp::new(p, "mlp", self.dims.width, self.dims.hidden, false)
     }
 
+    fn outline(&self) -> Outline {
+        Outline { norm: NormKind::Gemma, ..self.dims.outline(HeadKind::Tied, self.eps) }
+    }
+
     fn embedding_scale(&self) -> f64 {
         (self.dims.width as f64).sqrt()
     }
@@ -37,17 +41,16 @@ impl Settings {
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;
     let d = s.dims;
-    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let decoder = d.shell(HeadKind::Tied).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = s.outline().layered(p, &d.full(), |p, _| {
         let (biases, rope) = (Biases::default(), Some(s.rope.clone()));
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             s.norm(p, "input_layernorm"),
             Attention::new(p, "self_attn", d.width, s.heads, biases, rope),
             s.norm(p, "post_attention_layernorm"),
             s.mlp(p).with_activation(exact_gelu_gate),
         )
     });
-    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
 fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
@@ -63,8 +66,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     let cap = c.number_or("attn_logit_softcapping", 50.0)?;
     let logit_cap = c.number_or("final_logit_softcapping", 30.0)?;
     let rules = vec![MaskRule::FullArray; d.layers];
-    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let mut decoder = d.shell(HeadKind::Tied).decoder(p, &rules, norm, |p, _| {
+    let mut decoder = s.outline().layered(p, &rules, |p, _| {
         let attention = p.scope("self_attn", |p| CappedAttention {
             qkv: Projections::separate(p, ["q_proj", "k_proj", "v_proj"], d.width, s.heads, false),
             o: Linear::new(p, "o_proj", s.heads.query * s.heads.dim, d.width, false),
@@ -83,7 +85,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
     });
     decoder.on_logits = Some(Box::new(move |t, logits| soft_cap(t, logits, logit_cap)));
-    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
 /// `cap * tanh(x / cap)` in three kernels.

@@ -1,7 +1,6 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
-use crate::graph::parts::blocks::Residual;
 use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
@@ -52,55 +51,37 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         if (i + 1) % pattern == 0 { MaskRule::Full } else { MaskRule::Window(window) }
     };
 
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            let rope = if rule(i) == MaskRule::Full { &full_rope } else { &local_rope };
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let rope = Some(rope.clone());
-                let biases = Biases::default();
-                let attention =
-                    Attention::new(p, "self_attn", width, heads, biases, rope).with_scale(scale);
-                let (query, key) = p.scope("self_attn", |p| {
-                    let query = GemmaNorm::new(p, "q_norm", heads.dim, eps);
-                    (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
-                });
-                let attention = attention.with_norms(query, key, NormPlace::Heads);
-                let norm = |p: &mut ParamBuilder, name: &str| GemmaNorm::new(p, name, width, eps);
-                let around = |p: &mut ParamBuilder, before: &str, after: &str| {
-                    Norms::around(norm(p, before), norm(p, after))
-                };
-                let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
-                Sandwich::new(
-                    attention,
-                    around(p, "input_layernorm", "post_attention_layernorm"),
-                    mlp.with_activation(gelu_gate),
-                    around(p, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
-                )
-                .with_residuals(Residual::Own(clip_residual), Residual::Own(clip_residual))
-            });
-            (rule(i), Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, GemmaNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::Tied(embed);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
-    let root = (width as f64).sqrt();
-    decoder.on_embedding = Some(Box::new(move |t, h| scale_embedding(t, h, root)));
-    let caches = (0..count)
-        .map(|i| match rule(i) {
-            MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
-            _ => CacheKind::Kv,
-        })
-        .collect();
-    Ok(Built {
-        layers: count,
-        network: Box::new(decoder),
-        caches,
-        experts: None,
+    let o = Outline {
+        head: HeadKind::Tied,
+        eps,
         max_context: Some(max_context),
-    })
+        norm: NormKind::Gemma,
+        ..Outline::new(width, count, vocabulary)
+    };
+    let decoder = o.decoder(p, |p, i| {
+        let rope = if rule(i) == MaskRule::Full { &full_rope } else { &local_rope };
+        let attention =
+            Attention::new(p, "self_attn", width, heads, Biases::default(), Some(rope.clone()));
+        let (query, key) = p.scope("self_attn", |p| {
+            let query = GemmaNorm::new(p, "q_norm", heads.dim, eps);
+            (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
+        });
+        let norm = |p: &mut ParamBuilder, name: &str| GemmaNorm::new(p, name, width, eps);
+        let around = |p: &mut ParamBuilder, before: &str, after: &str| {
+            Norms::around(norm(p, before), norm(p, after))
+        };
+        let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
+        let block = Sandwich::new(
+            attention.with_scale(scale).with_norms(query, key, NormPlace::Heads),
+            around(p, "input_layernorm", "post_attention_layernorm"),
+            mlp.with_activation(gelu_gate),
+            around(p, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+        );
+        let residual = Residual::Own(clip_residual);
+        Ok((rule(i), block.with_residuals(residual, residual)))
+    })?;
+    let root = (width as f64).sqrt();
+    Ok(decoder.with_embedding(move |t, h| scale_embedding(t, h, root)).built())
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.

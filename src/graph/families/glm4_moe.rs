@@ -40,9 +40,9 @@ fn build_with(c: &Config, p: &mut ParamBuilder, norms: bool) -> Result<Built, Co
             Some(moe) if i >= first => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// Settings of the routed layers with the keys of DeepSeek-V3, for models with its router.

@@ -27,20 +27,18 @@ impl Sizes {
         LayerNorm::new(p, name, self.width, self.eps, true)
     }
 
-    /// Frame and masks; the layers are counted by `n_layer`.
-    fn shell(
-        &self,
-        c: &Config,
-        names: Names,
-        head: HeadKind,
-    ) -> Result<ShellAndRules, ConfigError> {
-        let layers = c.clone().with("num_hidden_layers", c.positive("n_layer")?);
-        let shell = Shell { names, width: self.width, vocabulary: self.vocabulary, head };
-        Ok((shell, Shell::full(&layers)?))
+    /// What stands around the layers, which are counted by `n_layer`.
+    fn outline(&self, c: &Config, names: Names, head: HeadKind) -> Result<Outline, ConfigError> {
+        Ok(Outline {
+            head,
+            eps: self.eps,
+            max_context: Some(self.max_context),
+            names,
+            norm: NormKind::LAYER,
+            ..Outline::new(self.width, layer_count_at(c, "n_layer")?, self.vocabulary)
+        })
     }
 }
-
-type ShellAndRules = (Shell, Vec<crate::graph::parts::frame::MaskRule>);
 
 /// `gpt2`.
 pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -50,9 +48,9 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     }
     let heads = Heads { query: s.heads, kv: s.heads, dim: s.width / s.heads };
     let names = Names { model: "model", ..Names::GPT };
-    let (shell, rules) = s.shell(c, names, HeadKind::Tied)?;
+    let o = s.outline(c, names, HeadKind::Tied)?;
     let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let mut decoder = shell.decoder(p, &rules, norm, |p, _| {
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("attn", |p| {
             let qkv = Projections::fused(p, "c_attn", s.width, heads, true);
             Attention::of(qkv, Linear::new(p, "c_proj", s.width, s.width, true), heads, None)
@@ -61,19 +59,16 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
             let names = ["c_fc", "c_proj"];
             PlainMlp::new(p, names, s.width, 4 * s.width, true, activations::gelu_approx)
         });
-        PreNorm::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
+        Sandwich::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
     });
     let table = p.scope("model", |p| Embedding::new(p, "wpe", s.max_context, s.width));
-    decoder.positions = Some(Box::new(move |t, h, offset| {
-        let n = t.dim(h, 1);
-        let first = t.scalar(f64::from(offset), DType::I32);
+    decoder.start = Box::new(move |t, call| {
+        let first = t.scalar(f64::from(call.offset()), DType::I32);
         let first = t.expand_dims(first, &[0]);
-        let positions = t.arange(0, n);
-        let positions = t.add(positions, first);
-        let rows = table.forward(t, positions);
-        t.add(h, rows)
-    }));
-    Ok(decoder.built(Some(s.max_context)))
+        let positions = t.add(t.arange(0, t.dim(call.tokens, 1)), first);
+        (t.add(call.embedded, table.forward(t, positions)), ())
+    });
+    Ok(decoder.built())
 }
 
 /// `gpt_bigcode`.
@@ -88,9 +83,9 @@ pub(super) fn build_bigcode(c: &Config, p: &mut ParamBuilder) -> Result<Built, C
     let bias = c.bool_or("attention_bias", true)?;
     let mlp_bias = c.bool_or("mlp_bias", true)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let (shell, rules) = s.shell(c, Names::GPT, head)?;
+    let o = s.outline(c, Names::GPT, head)?;
     let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let mut decoder = shell.decoder(p, &rules, norm, |p, _| {
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("attn", |p| {
             let qkv = Projections::fused(p, "c_attn", s.width, heads, bias);
             Attention::of(qkv, Linear::new(p, "c_proj", s.width, s.width, bias), heads, None)
@@ -99,17 +94,16 @@ pub(super) fn build_bigcode(c: &Config, p: &mut ParamBuilder) -> Result<Built, C
             let names = ["c_fc", "c_proj"];
             PlainMlp::new(p, names, s.width, hidden, mlp_bias, activations::gelu)
         });
-        PreNorm::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
+        Sandwich::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
     });
     let table = p.scope("transformer", |p| Embedding::new(p, "wpe", s.max_context, s.width));
-    decoder.positions = Some(Box::new(move |t, h, offset| {
-        let first = i64::from(offset);
-        let positions = (first..first + i64::from(t.dim(h, 1))).collect();
-        let positions = t.integers(positions, DType::I64);
-        let rows = table.forward(t, positions);
-        t.add(h, rows)
-    }));
-    Ok(decoder.built(Some(s.max_context)))
+    decoder.start = Box::new(move |t, call| {
+        let first = i64::from(call.offset());
+        let positions = (first..first + i64::from(t.dim(call.tokens, 1))).collect();
+        let rows = table.forward(t, t.integers(positions, DType::I64));
+        (t.add(call.embedded, rows), ())
+    });
+    Ok(decoder.built())
 }
 
 /// `gpt_neox`.
@@ -127,11 +121,17 @@ pub(super) fn build_neox(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
     let base = c.number_or("rotary_emb_base", 10_000.0)?;
     let rope = RopeModule::plain((dim as f64 * part) as u64, false, base);
     let parallel = c.bool_or("use_parallel_residual", true)?;
-    let rules = Shell::full(c)?;
     let names = Names { model: "model", embed: "embed_in", layers: "h", norm: "final_layer_norm" };
-    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
+    let o = Outline {
+        head: HeadKind::Tied,
+        eps,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        names,
+        norm: NormKind::LAYER,
+        ..Outline::new(width, layer_count(c)?, vocabulary)
+    };
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, width, eps, true);
-    let mut decoder = shell.decoder(p, &rules, norm, |p, _| {
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("attention", |p| NeoxAttention {
             qkv: Linear::new(p, "query_key_value", width, 3 * width, true),
             dense: Linear::new(p, "dense", width, width, true),
@@ -147,13 +147,13 @@ pub(super) fn build_neox(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
         let block: Box<dyn Block> = if parallel {
             Box::new(Parallel::new(first, attention, mlp).with_mlp_norm(second))
         } else {
-            Box::new(PreNorm::with_norms(first, attention, second, mlp))
+            Box::new(Sandwich::with_norms(first, attention, second, mlp))
         };
         block
     });
     decoder.head =
         p.scope("model", |p| Head::Own(Linear::new(p, "embed_out", width, vocabulary, false)));
-    Ok(decoder.built(c.opt_dim("max_position_embeddings")?))
+    Ok(decoder.built())
 }
 
 /// Attention whose matrix holds queries, keys and values head by head.
@@ -201,9 +201,9 @@ pub(super) fn build_j(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         _ => heads.dim,
     };
     let names = Names { model: "model", ..Names::GPT };
-    let (shell, rules) = s.shell(c, names, HeadKind::OwnWithBias)?;
+    let o = s.outline(c, names, HeadKind::OwnWithBias)?;
     let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let decoder = shell.decoder(p, &rules, norm, |p, _| {
+    let decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("attn", |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             SlicedRopeAttention {
@@ -220,7 +220,7 @@ pub(super) fn build_j(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         });
         Parallel::new(norm(p, "ln_1"), attention, mlp)
     });
-    Ok(decoder.built(Some(s.max_context)))
+    Ok(decoder.built())
 }
 
 /// Attention that cuts off the rotated features and joins them again.

@@ -5,12 +5,13 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 2880)?,
-        layers: layer_count_or(c, 36)?,
-        vocabulary: c.dim_or("vocab_size", 201_088)?,
-        tied: false,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(
+            c.dim_or("hidden_size", 2880)?,
+            layer_count_or(c, 36)?,
+            c.dim_or("vocab_size", 201_088)?,
+        )
     };
     let heads = Heads {
         query: c.dim_or("num_attention_heads", 64)?,
@@ -35,12 +36,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 .with_activation(|t, gate, x| activations::swiglu_oai(t, gate, x, 1.702, 7.0))
         });
         let rule = rules.get(i as usize).copied().unwrap_or(MaskRule::Full);
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
     });
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// The masks of the layers; without `layer_types` window and full attention alternate.

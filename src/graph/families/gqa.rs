@@ -16,14 +16,13 @@ impl Dense {
     fn built(&self, c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
         let d = self.dims;
         let eps = c.number_or("rms_norm_eps", 1e-5)?;
-        let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-        let decoder = d.shell(self.head).decoder(p, &d.full(), norm, |p, _| {
+        let decoder = d.outline(self.head, eps).layered(p, &d.full(), |p, _| {
             let rope = Some(self.rope.clone());
             let attention = Attention::new(p, "self_attn", d.width, self.heads, self.biases, rope);
             let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, self.mlp_bias);
-            PreNorm::new(p, d.width, eps, attention, mlp)
+            Sandwich::pre_norm(p, d.width, eps, attention, mlp)
         });
-        Ok(decoder.built(d.max_context))
+        Ok(decoder.built())
     }
 }
 

@@ -20,18 +20,17 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let residual = c.number_or("residual_multiplier", 1.0)?;
     let logits_scaling = c.number_or("logits_scaling", 1.0)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let mut decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
-        PreNorm::new(p, d.width, eps, attention.with_scale(scale), mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention.with_scale(scale), mlp)
             .with_residual_scale(residual)
     });
     decoder.on_logits = Some(Box::new(move |t, logits| t.div(logits, logits_scaling)));
     let multiplier = c.number_or("embedding_multiplier", 1.0)?;
     let decoder = decoder.with_embedding_scale(multiplier).with_quant_override(quant_override);
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// `minicpm`. A tied head multiplies with the embedding itself, which must not be packed then.
@@ -51,18 +50,17 @@ pub(super) fn build_minicpm(c: &Config, p: &mut ParamBuilder) -> Result<Built, C
     let base = c.positive("dim_model_base")?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let head = if tied { HeadKind::TiedUnpacked } else { HeadKind::Own };
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let mut decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let (biases, rope) = (Biases::default(), Some(rope.clone()));
         let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp).with_residual_scale(residual)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp).with_residual_scale(residual)
     });
     if !tied {
         let divisor = d.width as f64 / base as f64;
         decoder.norm = Box::new(DividedNorm { norm: decoder.norm, divisor });
     }
-    Ok(decoder.with_embedding_scale(number("scale_emb")?).built(d.max_context))
+    Ok(decoder.with_embedding_scale(number("scale_emb")?).built())
 }
 
 /// Output and down projections and the head are packed at 8 bits.

@@ -29,12 +29,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             router: Linear::new(p, "router.layer", o.width, experts.total, false),
             chosen: experts.chosen,
         });
-        let block = PreNorm::new(p, o.width, o.eps, attention, moe);
+        let block = Sandwich::pre_norm(p, o.width, o.eps, attention, moe);
         Ok((MaskRule::Full, block.with_residual_scale(residual)))
     })?;
-    decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, embedding)));
+    decoder = decoder.with_embedding(move |t, h| t.mul(h, embedding));
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits)));
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 fn quant_override(path: &str) -> QuantOverride {

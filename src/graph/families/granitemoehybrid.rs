@@ -27,12 +27,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let residual = c.number_or("residual_multiplier", 1.0)?;
     let outline = Outline {
-        layers: mamba_layers.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, mamba_layers.len() as u64, c.positive("vocab_size")?)
     };
     let mut decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match (mamba_layers.get(i as usize), mamba) {
@@ -40,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 let norm = |p: &mut ParamBuilder| {
                     GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
                 };
-                (MaskRule::None, Box::new(Mamba2::new(p, "mamba", dims, settings, norm)))
+                (MaskRule::Recurrent(2), Box::new(Mamba2::new(p, "mamba", dims, settings, norm)))
             }
             _ => {
                 let rope = rope.clone();
@@ -52,24 +50,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Some((experts, shared)) => Box::new(Moe::new(p, width, hidden, experts, shared)),
             None => Box::new(GatedMlp::new(p, "mlp", width, hidden, mlp_bias)),
         };
-        let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
+        let block =
+            Sandwich::pre_norm(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
         Ok((rule, block))
     })?;
     let embedding_scale = c.number_or("embedding_multiplier", 1.0)?;
-    decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
+    decoder = decoder.with_embedding(move |t, x| t.mul(x, embedding_scale));
     let logits_divisor = c.number_or("logits_scaling", 1.0)?;
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits_divisor)));
-    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
     if moe.is_some() {
         decoder = decoder.with_quant_override(quant_override);
     }
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: mamba_layers.iter().map(cache).collect(),
-        experts: moe.map(|m| m.0),
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.0)).built())
 }
 
 /// Routers are packed at 8 bits.

@@ -38,23 +38,12 @@ pub(super) fn build_v1(c: &Config, p: &mut ParamBuilder) -> Result<Built, Config
 }
 
 fn build_with(c: &Config, p: &mut ParamBuilder, s: &Settings) -> Result<Built, ConfigError> {
-    let o = &s.outline;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", o.vocabulary, o.width);
-        let layers = (0..o.layers)
-            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(c, p, s, i)))
-            .collect::<Result<Vec<_>, ConfigError>>()?;
-        let norm = RmsNorm::new(p, "norm", o.width, o.eps);
-        Ok((embed, layers, norm))
-    })?;
-    let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
-    Ok(Built {
-        network: Box::new(SharedKeys { embed, layers, norm, head }),
-        caches: vec![CacheKind::Kv; o.layers as usize],
-        layers: o.layers,
-        experts: s.experts,
-        max_context: o.max_context,
-    })
+    let decoder = s.outline.sharing(
+        p,
+        |p, i| Ok(Place::new(MaskRule::Full, SharingLayer::new(c, p, s, i)?)),
+        |_, call| (call.embedded, (call.embedded, call.embedded)),
+    )?;
+    Ok(decoder.with_experts(s.experts).built())
 }
 
 struct Settings {
@@ -122,31 +111,8 @@ fn layer_experts(c: &Config, i: u64) -> Result<Experts, ConfigError> {
     experts(&c.clone().with("moe_topk", chosen), "num_experts", "moe_topk")
 }
 
-/// A decoder in which some layers use the key and value projections of an earlier one.
-struct SharedKeys {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-}
-
-impl Network for SharedKeys {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
-        let mut shared = (h, h);
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            h = layer.forward(t, h, mask, cache, &mut shared);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-}
-
-struct Layer {
+/// A layer with key and value projections of its own, or the keys and values of the nearest one before that has any.
+struct SharingLayer {
     input_norm: RmsNorm,
     q: Linear,
     /// Key and value projections, in the first layer of a group.
@@ -159,7 +125,7 @@ struct Layer {
     mlp: Box<dyn FeedForward>,
 }
 
-impl Layer {
+impl SharingLayer {
     fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
         let (o, h) = (&s.outline, s.heads);
         let (wide, kv) = (h.query * h.dim, h.kv * h.dim);
@@ -186,22 +152,6 @@ impl Layer {
         })
     }
 
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: &mut Cache,
-        shared: &mut (Var, Var),
-    ) -> Var {
-        let r = self.input_norm.norm(t, x);
-        let r = self.attention(t, r, mask, cache, shared);
-        let h = t.add(x, r);
-        let r = self.post_norm.norm(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
-    }
-
     fn attention(
         &self,
         t: &Tape<'_>,
@@ -220,12 +170,20 @@ impl Layer {
         let offset = cache.offset();
         let (mut q, mut k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         let kv = cache.update(t, k, v);
         let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
         let y = Heads::join(t, y);
         self.o.forward(t, y)
+    }
+}
+
+impl Layer<(Var, Var)> for SharingLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, (Var, Var)>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let h = t.add(x, self.attention(t, r, at.mask, at.cache, at.shared));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }
 

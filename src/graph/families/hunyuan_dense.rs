@@ -12,8 +12,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let head_norms = c.bool_or("use_qk_norm", true)?;
     let rope = rope(c, heads.dim)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
         if head_norms {
@@ -24,9 +23,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             attention = attention.with_norms(query, key, NormPlace::Rotated);
         }
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 fn rope(c: &Config, dim: u64) -> Result<RopeModule, ConfigError> {

@@ -20,9 +20,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     )?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let names = Names { embed: "tok_embeddings", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::Tied) };
+    let o = Outline { names, ..d.outline(HeadKind::Tied, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let mut decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("attention", |p| {
             let rows = (heads.query + 2 * heads.kv) * heads.dim;
             GroupedAttention {
@@ -35,12 +35,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mlp = p.scope("feed_forward", |p| {
             GatedMlp::named(p, ["w1", "w3", "w2"], d.width, d.hidden, false)
         });
-        PreNorm::with_norms(norm(p, "attention_norm"), attention, norm(p, "ffn_norm"), mlp)
+        Sandwich::with_norms(norm(p, "attention_norm"), attention, norm(p, "ffn_norm"), mlp)
     });
     if !tied {
         decoder.head = Head::Own(Linear::new(p, "output", d.width, d.vocabulary, false));
     }
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Attention whose matrix holds, per key head, its query heads, the key and the value.

@@ -11,12 +11,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: width / query };
     let hidden = c.positive("intermediate_size")?;
     let outline = Outline {
-        layers: attention_layers.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { norm: "final_layernorm", ..Names::LLAMA },
+        ..Outline::new(width, attention_layers.len() as u64, c.positive("vocab_size")?)
     };
     let mamba = sizes(c, width)?;
     let moe = match c.dim("num_experts")? {
@@ -28,15 +27,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("expert_layer_period", "a whole number of at least 1"));
     }
     let eps = outline.eps;
-    let around = Around::named(["model", "embed_tokens", "final_layernorm"]);
-    let decoder = outline.decoder_around(p, around, |p, i| {
+    let decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match attention_layers.get(i as usize) {
             Some(true) => {
                 let biases = Biases::default();
                 let mixer = Attention::new(p, "self_attn", width, heads, biases, None);
                 (MaskRule::Full, Box::new(mixer))
             }
-            _ => (MaskRule::None, Box::new(Mamba::new(p, mamba, eps))),
+            _ => (MaskRule::Recurrent(2), Box::new(Mamba::new(p, mamba, eps))),
         };
         let mlp: Box<dyn FeedForward> = match moe {
             Some(experts) if (i + offset) % period == 0 => {
@@ -46,16 +44,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         let input = RmsNorm::new(p, "input_layernorm", width, eps);
         let post = RmsNorm::new(p, "pre_ff_layernorm", width, eps);
-        Ok((rule, Box::new(PreNorm::with_norms(input, mixer, post, mlp))))
+        Ok((rule, Box::new(Sandwich::with_norms(input, mixer, post, mlp))))
     })?;
-    let cache = |&full: &bool| if full { CacheKind::Kv } else { CacheKind::Arrays(2) };
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder.with_quant_override(quant_override)),
-        caches: attention_layers.iter().map(cache).collect(),
-        experts: moe,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_quant_override(quant_override).with_experts(moe).built())
 }
 
 /// Routers are packed at 8 bits.

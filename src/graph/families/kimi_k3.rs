@@ -38,10 +38,17 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let hidden = c.dim_or("intermediate_size", 33_792)?;
     let vocabulary = c.dim_or("vocab_size", 163_840)?;
 
-    let (embed, layers, norm, output_mix) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
-        let layers = is_delta.iter().enumerate().map(|(i, &delta_layer)| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: s.eps,
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+        ..Outline::new(s.width, count, vocabulary)
+    };
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let delta_layer = is_delta[i as usize];
+            let layer = K3Layer {
                 mixer: if delta_layer {
                     let layer = KimiDelta::joined(p, delta, s.eps, full_gate, bound);
                     LayerMixer::Delta(layer)
@@ -49,7 +56,7 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                     LayerMixer::Latent(LatentAttention::with_settings(p, dims, latent.clone()))
                 },
                 mlp: match routing {
-                    Some(r) if routed.at(i as u64) => Box::new(KimiMoe::new(p, s.width, r)),
+                    Some(r) if routed.at(i) => Box::new(KimiMoe::new(p, s.width, r)),
                     _ => {
                         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
                         let situ = s.situ;
@@ -59,29 +66,22 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                 input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", s.width, s.eps),
                 residual: s.block.map(|block| LayerResidual {
-                    starts_block: i as u64 % block == 0,
+                    starts_block: i % block == 0,
                     attention: ResidualMix::new(p, "self_attention_res", &s),
                     mlp: ResidualMix::new(p, "mlp_res", &s),
                 }),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let norm = RmsNorm::new(p, "norm", s.width, s.eps);
-        (embed, layers, norm, s.block.map(|_| ResidualMix::new(p, "output_attn_res", &s)))
-    });
-    let tied = c.bool_or("tie_word_embeddings", false)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    let cache = |&delta: &bool| match delta {
-        true => CacheKind::Arrays(KimiDelta::JOINED_STATES),
-        false => CacheKind::Kv,
-    };
-    Ok(Built {
-        layers: count,
-        network: Box::new(KimiK3 { embed, layers, norm, output_mix, head }),
-        caches: is_delta.iter().map(cache).collect(),
-        experts: routing.map(|r| r.experts),
-        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-    })
+            };
+            let states = MaskRule::Recurrent(KimiDelta::JOINED_STATES);
+            Ok(Place::new(if delta_layer { states } else { MaskRule::FullArray }, layer))
+        },
+        |_, call| (call.embedded, Blocks { raw: None }),
+    )?;
+    if s.block.is_some() {
+        let mix = p.scope("model", |p| ResidualMix::new(p, "output_attn_res", &s));
+        decoder.end = Some(Box::new(move |t, h, blocks| mix.apply(t, &blocks, h)));
+    }
+    let experts = routing.map(|r| r.experts);
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 struct Settings {
@@ -146,41 +146,6 @@ fn routing(c: &Config, s: &Settings) -> Result<Option<KimiRouting>, ConfigError>
     }))
 }
 
-struct KimiK3 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    output_mix: Option<ResidualMix>,
-    head: Head,
-}
-
-impl Network for KimiK3 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let latent = self.layers.iter().position(|l| matches!(l.mixer, LayerMixer::Latent(_)));
-        let mask = match latent.and_then(|i| caches.get(i)) {
-            Some(cache) => cache.mask(t, n, None, true),
-            None => Mask::None,
-        };
-        let mut blocks = Blocks { raw: None };
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            h = layer.forward(t, h, mask, cache, &mut blocks);
-        }
-        t.set_stage(Stage::Head);
-        if let Some(mix) = &self.output_mix {
-            h = mix.apply(t, &blocks, h);
-        }
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        quant_override(path)
-    }
-}
-
 enum LayerMixer {
     Delta(KimiDelta),
     Latent(LatentAttention),
@@ -202,7 +167,7 @@ impl LayerMixer {
     }
 }
 
-struct Layer {
+struct K3Layer {
     input_norm: RmsNorm,
     mixer: LayerMixer,
     post_norm: RmsNorm,
@@ -217,15 +182,9 @@ struct LayerResidual {
     mlp: ResidualMix,
 }
 
-impl Layer {
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: &mut Cache,
-        blocks: &mut Blocks,
-    ) -> Var {
+impl Layer<Blocks> for K3Layer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Blocks>) -> Var {
+        let blocks = at.shared;
         let mut h = x;
         let mut sum = Some(x);
         if let Some(r) = &self.residual {
@@ -236,7 +195,7 @@ impl Layer {
             }
         }
         let y = self.input_norm.forward(t, h);
-        let y = self.mixer.mix(t, y, mask, cache);
+        let y = self.mixer.mix(t, y, at.mask, at.cache);
         let sum = match sum {
             Some(sum) => t.add(sum, y),
             None => y,
@@ -245,9 +204,7 @@ impl Layer {
             Some(r) => r.mlp.apply(t, blocks, sum),
             None => sum,
         };
-        let y = self.post_norm.forward(t, h);
-        let y = self.mlp.apply(t, y);
-        t.add(sum, y)
+        t.add(sum, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }
 

@@ -26,9 +26,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 struct Blend {

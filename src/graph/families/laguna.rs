@@ -5,12 +5,14 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 2048)?,
-        layers: layer_count_or(c, 40)?,
-        vocabulary: c.dim_or("vocab_size", 100_352)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 262_144)?),
+        ..Outline::new(
+            c.dim_or("hidden_size", 2048)?,
+            layer_count_or(c, 40)?,
+            c.dim_or("vocab_size", 100_352)?,
+        )
     };
     let kinds = per_layer(c, "layer_types", o.layers)?;
     if kinds.as_ref().is_some_and(|k| !k.iter().any(|k| k == "full_attention")) {
@@ -42,7 +44,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("mlp.gate.proj") {
@@ -51,7 +53,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, Some(moe.experts)))
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// A list of names, one for each layer; `None` when absent.

@@ -11,9 +11,9 @@ pub(super) fn build_starcoder2(c: &Config, p: &mut ParamBuilder) -> Result<Built
     let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 100_000.0)?);
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).with_norm(NormKind::LAYER).layered(p, &d.full(), |p, _| {
         let (biases, rope) = (Biases::all(true), Some(rope.clone()));
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             norm(p, "input_layernorm"),
             Attention::new(p, "self_attn", d.width, heads, biases, rope),
             norm(p, "post_attention_layernorm"),
@@ -23,7 +23,7 @@ pub(super) fn build_starcoder2(c: &Config, p: &mut ParamBuilder) -> Result<Built
             }),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// `stablelm`: attention in float32, optionally a norm per head and attention and MLP side by side.
@@ -46,29 +46,30 @@ pub(super) fn build_stablelm(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         );
     }
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
-    let decoder = d.shell(HeadKind::Own).decoder(p, &d.full(), norm, |p, _| {
-        let rope = Some(rope.clone());
-        let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope)
-            .with_scale((1.0 / heads.dim as f64).sqrt())
-            .with_precision(Precision::QueriesAndKeys);
-        if head_norms {
-            let (query, key) = p.scope("self_attn", |p| {
-                let query = HeadwiseNorm::new(p, "q_layernorm", heads.dim, heads.query, eps);
-                (query, HeadwiseNorm::new(p, "k_layernorm", heads.dim, heads.kv, eps))
-            });
-            attention = attention.with_norms(query, key, NormPlace::Rows);
-        }
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        let input_norm = norm(p, "input_layernorm");
-        let block: Box<dyn Block> = if parallel {
-            Box::new(Parallel::new(input_norm, attention, mlp).input_first())
-        } else {
-            let post_norm = norm(p, "post_attention_layernorm");
-            Box::new(PreNorm::with_norms(input_norm, attention, post_norm, mlp))
-        };
-        block
-    });
-    Ok(decoder.built(d.max_context))
+    let decoder =
+        d.outline(HeadKind::Own, eps).with_norm(NormKind::LAYER).layered(p, &d.full(), |p, _| {
+            let rope = Some(rope.clone());
+            let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope)
+                .with_scale((1.0 / heads.dim as f64).sqrt())
+                .with_precision(Precision::QueriesAndKeys);
+            if head_norms {
+                let (query, key) = p.scope("self_attn", |p| {
+                    let query = HeadwiseNorm::new(p, "q_layernorm", heads.dim, heads.query, eps);
+                    (query, HeadwiseNorm::new(p, "k_layernorm", heads.dim, heads.kv, eps))
+                });
+                attention = attention.with_norms(query, key, NormPlace::Rows);
+            }
+            let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+            let input_norm = norm(p, "input_layernorm");
+            let block: Box<dyn Block> = if parallel {
+                Box::new(Parallel::new(input_norm, attention, mlp).input_first())
+            } else {
+                let post_norm = norm(p, "post_attention_layernorm");
+                Box::new(Sandwich::with_norms(input_norm, attention, post_norm, mlp))
+            };
+            block
+        });
+    Ok(decoder.built())
 }
 
 /// More heads than any real model has; bounds the work on a hostile configuration.
@@ -89,7 +90,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
         let weights = t.stack(&weights, 0);
         let x = t.layer_norm(x, None, None, self.eps);

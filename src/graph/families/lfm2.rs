@@ -83,6 +83,7 @@ impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let mut outline = Outline::read(c, true)?;
         outline.eps = c.number_or("norm_eps", 1e-5)?;
+        outline.names = Names { norm: "embedding_norm", ..Names::LLAMA };
         let query = c.positive("num_attention_heads")?;
         c.require(&["num_key_value_heads"])?;
         let heads = Heads { query, kv: kv_heads(c, query)?, dim: outline.width / query };
@@ -113,8 +114,7 @@ impl Settings {
         mut mlp: impl FnMut(&mut ParamBuilder, u64) -> Box<dyn FeedForward>,
     ) -> Result<Built, ConfigError> {
         let o = &self.outline;
-        let around = Around { norm: "embedding_norm", ..Around::default() };
-        let decoder = o.decoder_around(p, around, |p, i| {
+        let decoder = o.decoder(p, |p, i| {
             let attention = self.attention.get(i as usize).copied().unwrap_or(false);
             let mixer: Box<dyn Mixer> = if attention {
                 Box::new(self.attention(p))
@@ -124,12 +124,9 @@ impl Settings {
             let mlp = mlp(p, i);
             let input_norm = RmsNorm::new(p, "operator_norm", o.width, o.eps);
             let post_norm = RmsNorm::new(p, "ffn_norm", o.width, o.eps);
-            let rule = if attention { MaskRule::Full } else { MaskRule::None };
-            Ok((rule, PreNorm::with_norms(input_norm, mixer, post_norm, mlp)))
+            let rule = if attention { MaskRule::Full } else { MaskRule::Recurrent(1) };
+            Ok((rule, Sandwich::with_norms(input_norm, mixer, post_norm, mlp)))
         })?;
-        let cache =
-            |attention: &bool| if *attention { CacheKind::Kv } else { CacheKind::Arrays(1) };
-        let caches = self.attention.iter().map(cache).collect();
         let decoder = decoder.with_quant_override(|path| {
             if path.ends_with("feed_forward.gate") {
                 QuantOverride::EightBit
@@ -137,7 +134,7 @@ impl Settings {
                 QuantOverride::Default
             }
         });
-        Ok(Built { caches, ..o.built(decoder, experts) })
+        Ok(decoder.with_experts(experts).built())
     }
 
     fn attention(&self, p: &mut ParamBuilder) -> Attention {

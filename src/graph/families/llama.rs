@@ -6,7 +6,6 @@
 
 use super::{ministral3, mistral4};
 use crate::graph::parts::prelude::*;
-use crate::graph::parts::shell;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     build_with(c, p, |_| true)
@@ -31,14 +30,13 @@ fn build_with(
         d.max_context,
     )?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+    let decoder = d.outline(head, eps).layered(p, &rules, |p, i| {
         let rope = rotary(i).then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Sizes and masks. `layer_types` counts the layers if it is there.
@@ -97,7 +95,7 @@ pub(super) fn build_mistral3(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
 
 /// `pixtral`: a Llama text model with a head of its own under `language_model`.
 pub(super) fn build_pixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let text = shell::text_config(c)?.with("tie_word_embeddings", false);
+    let text = text_config(c)?.with("tie_word_embeddings", false);
     let heads = text.dim_or("num_attention_heads", 32)?;
     let text = text.with("num_attention_heads", heads);
     Ok(plain_caches(p.scope("language_model", |p| build(&text, p))?))

@@ -47,15 +47,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 Box::new(GatedMlp::new(p, "feed_forward", o.width, dense, false))
             };
             let rule = if full { MaskRule::Full } else { MaskRule::Chunk(chunk) };
-            Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+            Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
         })?;
-        Ok(o.built(decoder, Some(experts)))
+        Ok(decoder.with_experts(experts).built())
     })
 }
 
 /// `llama4_text`: the dense text model, all of whose layers attend to everything.
 pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let o = Outline::read(c, true)?;
+    let o = Outline { head: HeadKind::TiedUnpacked, ..Outline::read(c, true)? };
     let tied = c.bool("tie_word_embeddings")?;
     c.positive("intermediate_size")?;
     let heads = Heads {
@@ -75,14 +75,12 @@ pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
             attention = attention.with_norms(norm, norm, NormPlace::Rows);
         }
         let mlp = GatedMlp::new(p, "feed_forward", o.width, hidden, false);
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    decoder.head = if tied {
-        Head::TiedUnpacked(decoder.embed)
-    } else {
-        Head::Own(Linear::new(p, "output", o.width, o.vocabulary, false))
-    };
-    Ok(o.built(decoder, None))
+    if !tied {
+        decoder.head = Head::Own(Linear::new(p, "output", o.width, o.vocabulary, false));
+    }
+    Ok(decoder.built())
 }
 
 /// `no_rope_layers`, whose entries are true (or not 0) for layers that do rotate.

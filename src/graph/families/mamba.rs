@@ -1,35 +1,23 @@
 //! Mamba and Falcon-Mamba: a causal convolution and a selective recurrence that runs token by token, in Python.
 
-use crate::graph::parts::frame::Residual;
 use crate::graph::parts::prelude::*;
 use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;
     let outline = Outline {
-        layers: layer_count(c)?,
-        width: s.sizes.width,
-        vocabulary: c.positive("vocab_size")?,
-        eps: 1e-5,
-        tied: c.bool_or("tie_word_embeddings", true)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names::BACKBONE,
+        ..Outline::new(s.sizes.width, layer_count(c)?, c.positive("vocab_size")?)
     };
-    let decoder = outline.decoder_around(
-        p,
-        Around::named(["backbone", "embeddings", "norm_f"]),
-        |p, _| {
-            let mixer = MambaBlock::new(p, s);
-            let block = Residual::new(p, "norm", s.sizes.width, 1e-5, mixer).swapped();
-            Ok((MaskRule::None, block))
-        },
-    )?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Arrays(2); outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    let decoder = outline.decoder(p, |p, _| {
+        let mixer = MambaBlock::new(p, s);
+        let block = Half::mixer(Norms::before(RmsNorm::new(p, "norm", s.sizes.width, 1e-5)), mixer)
+            .with_residual(Residual::Swapped);
+        Ok((MaskRule::Recurrent(2), block))
+    })?;
+    Ok(decoder.built())
 }
 
 #[derive(Clone, Copy, Debug)]

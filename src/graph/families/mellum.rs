@@ -29,9 +29,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let moe = SoftmaxMoe::new(p, "mlp", o.width, hidden, experts, normalise);
         let full = kind == "full_attention";
         let rule = if full { MaskRule::Full } else { MaskRule::Window(window) };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 /// The rotation of a kind of layer, under `rope_parameters`.

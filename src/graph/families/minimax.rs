@@ -35,7 +35,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 ScoreRouter::new(gate, Some(bias), routing).with_wide_input().with_narrow_scores();
             RoutedMlp::new(router, mlp)
         });
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder.with_quant_override(gate_at_8_bits), Some(experts)))
+    Ok(decoder.with_quant_override(gate_at_8_bits).with_experts(experts).built())
 }

@@ -10,11 +10,10 @@ use serde_json::Value;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.object("text_config")?;
     let s = Settings::read(c)?;
-    let o = &s.outline;
+    let o = Outline { norm: s.norm, ..s.outline.clone() };
     let sparse = (0..o.layers).map(|i| s.is_sparse(c, i)).collect::<Result<Vec<_>, _>>()?;
     p.scope("language_model", |p| {
-        let around = Around { kind: s.norm, ..Around::default() };
-        let decoder = o.decoder_around(p, around, |p, i| {
+        let decoder = o.decoder(p, |p, i| {
             let index = s.index.filter(|_| sparse.get(i as usize) == Some(&true));
             let attention = SparseAttention::new(p, &s, index);
             let (alpha, limit) = s.swiglu;
@@ -28,12 +27,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             };
             let input_norm = s.norm.declare(p, "input_layernorm", o.width, o.eps);
             let post_norm = s.norm.declare(p, "post_attention_layernorm", o.width, o.eps);
-            Ok((MaskRule::Full, PreNorm::with_norms(input_norm, attention, post_norm, mlp)))
+            let block = Sandwich::with_norms(input_norm, attention, post_norm, mlp);
+            let caches = 1 + usize::from(sparse[i as usize]);
+            Ok((MaskRule::Full, CacheKind::List(vec![CacheKind::Kv; caches]), block))
         })?;
-        let cache = |sparse: &bool| CacheKind::List(vec![CacheKind::Kv; 1 + usize::from(*sparse)]);
-        let caches = sparse.iter().map(cache).collect();
         let decoder = decoder.with_quant_override(gate_at_8_bits);
-        Ok(Built { caches, ..o.built(decoder, Some(s.experts)) })
+        Ok(decoder.with_experts(s.experts).built())
     })
 }
 
@@ -56,12 +55,14 @@ struct Settings {
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let outline = Outline {
-            width: c.dim_or("hidden_size", 6144)?,
-            layers: layer_count_or(c, 60)?,
-            vocabulary: c.dim_or("vocab_size", 200_064)?,
-            tied: c.bool_or("tie_word_embeddings", false)?,
+            head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
             eps: c.number_or("rms_norm_eps", 1e-6)?,
             max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+            ..Outline::new(
+                c.dim_or("hidden_size", 6144)?,
+                layer_count_or(c, 60)?,
+                c.dim_or("vocab_size", 200_064)?,
+            )
         };
         let heads = Heads {
             query: c.dim_or("num_attention_heads", 64)?,
@@ -177,7 +178,7 @@ impl Mixer for SparseAttention {
         let mut k = Heads::split(t, k, self.heads.kv);
         let v = Heads::split(t, v, self.heads.kv);
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         let offset = cache.part(0).offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));

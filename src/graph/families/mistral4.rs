@@ -10,34 +10,33 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let moe = Routing::read(c)?;
     let count = layer_count(c)?;
     let first = c.dim("first_k_dense_replace")?;
-    let (width, eps) = (settings.dims.width, c.number_or("rms_norm_eps", 1e-5)?);
+    let width = settings.dims.width;
     let hidden = c.positive("intermediate_size")?;
-    let vocabulary = c.positive("vocab_size")?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
-                input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, count, c.positive("vocab_size")?)
+    };
+    let query_scale = settings.position_scale;
+    let start = move |t: &Tape<'_>, call: Opening<'_>| (call.embedded, query_scale.at(t, &call));
+    let decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = ScaledLayer {
+                input_norm: RmsNorm::new(p, "input_layernorm", width, o.eps),
                 attention: Attention::new(p, &settings),
-                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, o.eps),
                 mlp: match &moe {
                     Some(m) if i >= first => Box::new(Moe::new(p, width, m)),
                     _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
                 },
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::new(p, embed, c.bool_or("tie_word_embeddings", false)?, width, vocabulary);
-    let scale = settings.position_scale;
-    Ok(Built {
-        layers: count,
-        network: Box::new(Mistral4 { embed, layers, norm, head, scale }),
-        caches: vec![CacheKind::Kv; count as usize],
-        experts: moe.map(|m| m.experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+            };
+            Ok(Place::new(MaskRule::Full, layer))
+        },
+        start,
+    )?;
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// Settings of the attention layers.
@@ -76,52 +75,20 @@ impl Settings {
     }
 }
 
-struct Mistral4 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    scale: QueryScale,
-}
-
-impl Network for Mistral4 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let (offset, mask) = match caches.first() {
-            Some(c) => (c.offset(), c.mask(t, n, None, false)),
-            None => (0, Mask::None),
-        };
-        let factors = self.scale.factors(t, n, offset);
-        let dtype = t.dtype(h);
-        let factors = t.astype(factors, dtype);
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            let r = layer.input_norm.forward(t, h);
-            let r = layer.attention.mix(t, r, factors, mask, cache);
-            h = t.add(h, r);
-            let r = layer.post_norm.forward(t, h);
-            let r = layer.mlp.apply(t, r);
-            h = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
-    }
-}
-
-struct Layer {
+/// Llama's layer with factors on the queries.
+struct ScaledLayer {
     input_norm: RmsNorm,
     attention: Attention,
     post_norm: RmsNorm,
     mlp: Box<dyn FeedForward>,
+}
+
+impl Layer<Var> for ScaledLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let h = t.add(x, self.attention.mix(t, r, *at.shared, at.mask, at.cache));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+    }
 }
 
 struct Attention {

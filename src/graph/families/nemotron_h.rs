@@ -1,7 +1,6 @@
 //! Nemotron-H and Nemotron 3: every layer is one of Mamba-2, attention without rotation, MLP or routed experts, the
 //! last optionally in a smaller latent space.
 
-use crate::graph::parts::frame::Residual;
 use crate::graph::parts::mamba2_mixer::time_limit;
 use crate::graph::parts::prelude::*;
 
@@ -27,28 +26,25 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let hidden = c.positive("intermediate_size")?;
     let outline = Outline {
-        layers: kinds.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("layer_norm_epsilon", 1e-5)?,
-        tied: false,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names::BACKBONE,
+        ..Outline::new(width, kinds.len() as u64, c.positive("vocab_size")?)
     };
     let (dims, mamba) = mamba(c, width)?;
     let moe = match kinds.contains(&Kind::Experts) {
         true => Some(Routing::read(c, width, hidden, mlp_bias)?),
         false => None,
     };
-    let names = ["backbone", "embeddings", "norm_f"];
-    let decoder = outline.decoder_around(p, Around::named(names), |p, i| {
+    let decoder = outline.decoder(p, |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Mlp);
-        let (rule, mixer): (_, Box<dyn crate::graph::parts::frame::Mixer>) = match (kind, &moe) {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match (kind, &moe) {
             (Kind::Mamba, _) => {
                 let norm = |p: &mut ParamBuilder| {
                     let group = dims.inner / dims.groups;
                     GatedNorm::Grouped(p.raw("norm.weight", &[dims.inner]), outline.eps, group)
                 };
-                (MaskRule::None, Box::new(Mamba2::new(p, "mixer", dims, mamba, norm)))
+                (MaskRule::Recurrent(2), Box::new(Mamba2::new(p, "mixer", dims, mamba, norm)))
             }
             (Kind::Attention, _) => {
                 let mixer = Attention::new(p, "mixer", width, heads, biases, None);
@@ -62,20 +58,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 (MaskRule::Stateless, Box::new(Pointwise(mlp)))
             }
         };
-        Ok((rule, Box::new(Residual::new(p, "norm", width, outline.eps, mixer))))
+        Ok((rule, Half::mixer(Norms::before(RmsNorm::new(p, "norm", width, outline.eps)), mixer)))
     })?;
-    let caches = kinds.iter().filter_map(|kind| match kind {
-        Kind::Mamba => Some(CacheKind::Arrays(2)),
-        Kind::Attention => Some(CacheKind::Kv),
-        Kind::Mlp | Kind::Experts => None,
-    });
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: caches.collect(),
-        experts: moe.map(|m| m.experts),
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The kinds of the layers, from a pattern of letters or a list of names.

@@ -51,9 +51,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         d.max_context,
     )?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, s.eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| s.block(p, &rope));
-    Ok(decoder.built(d.max_context))
+    let decoder = d.outline(head, s.eps).layered(p, &d.full(), |p, _| s.block(p, &rope));
+    Ok(decoder.built())
 }
 
 /// `olmo3`: every fourth layer is full attention unless `layer_types` says otherwise; only those have scaled ropes.
@@ -79,10 +78,9 @@ pub(super) fn build_3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     let scaling = RopeScaling::read(c, "rope_scaling")?;
     let full = RopeModule::new(s.heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, s.eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+    let decoder = d.outline(head, s.eps).layered(p, &rules, |p, i| {
         let rope = if types[i] == "full_attention" { &full } else { &local };
         s.block(p, rope)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

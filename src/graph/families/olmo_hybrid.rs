@@ -10,7 +10,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query = c.positive("num_attention_heads")?;
     let heads = Heads {
         query,
-        kv: crate::graph::parts::common::kv_heads(c, query)?,
+        kv: kv_heads(c, query)?,
         dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
     };
     let rope = rope(c, heads.dim)?;
@@ -18,20 +18,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let delta = Delta::read(c, width)?;
     let outline = Outline {
-        layers: linear.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool("tie_word_embeddings")?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool("tie_word_embeddings")?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, linear.len() as u64, c.positive("vocab_size")?)
     };
     let eps = outline.eps;
     let decoder = outline.decoder(p, |p, i| {
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
             let mixer = DeltaNet::new(p, delta);
-            let block: Box<dyn Block> = Box::new(PreNorm::new(p, width, eps, mixer, mlp));
-            return Ok((MaskRule::None, block));
+            let block: Box<dyn Block> = Box::new(Sandwich::pre_norm(p, width, eps, mixer, mlp));
+            return Ok((MaskRule::Recurrent(4), block));
         }
         let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
         let (q, k) = p.scope("self_attn", |p| {
@@ -46,14 +44,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         Ok((MaskRule::Full, Box::new(block)))
     })?;
-    let cache = |&linear: &bool| if linear { CacheKind::Arrays(4) } else { CacheKind::Kv };
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: linear.iter().map(cache).collect(),
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }
 
 /// Which layers are gated delta layers.

@@ -28,8 +28,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(rotated as u64, false, c.number_or("rope_theta", 10_000.0)?);
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
     let names = Names { norm: "final_layernorm", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::OwnWithBias) };
-    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let o = Outline { names, norm: NormKind::LAYER, ..d.outline(HeadKind::OwnWithBias, eps) };
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             let qkv = Projections::separate(p, names, d.width, heads, true);
@@ -41,7 +41,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         Parallel::new(norm(p, "input_layernorm"), attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 fn wide(attention: Attention, heads: Heads) -> Attention {
@@ -65,11 +65,14 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
     };
     let c = &c.with_sizes(&counts);
     let experts = moe::experts(c, "num_local_experts", "num_experts_per_tok")?;
-    let rules = Shell::full(c)?;
     let names = Names { model: "transformer", embed: "embd.wte", layers: "h", norm: "" };
-    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
-    let no_norm = |_: &mut ParamBuilder, _: &str| LayerNorm::plain(0.0);
-    let mut decoder = shell.decoder(p, &rules, no_norm, |p, _| {
+    let o = Outline {
+        head: HeadKind::Tied,
+        names,
+        norm: NormKind::PlainLayer,
+        ..Outline::new(width, layer_count(c)?, vocabulary)
+    };
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("mixer", |p| {
             let qkv = Projections::fused(p, "Wqkv", width, heads, true);
             let o = Linear::new(p, "out_proj", width, width, true);
@@ -82,7 +85,7 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         let norm = LayerNorm::new(p, "ln", width, 1e-5, true);
         (Box::new(norm) as _, Head::Own(Linear::new(p, "linear", width, vocabulary, true)))
     });
-    Ok(Built { experts: Some(experts), ..decoder.built(None) })
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// Experts chosen by the largest gates, which a softmax then weighs.

@@ -22,9 +22,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let limit = c.number_or("gegelu_limit", 20.0)?;
     let rules = vec![MaskRule::FullArray; d.layers];
     let names = Names { norm: "final_layernorm", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::Tied) };
+    let o = Outline { names, norm: NormKind::LAYER, ..d.outline(HeadKind::Tied, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
-    let mut decoder = shell.decoder(p, &rules, norm, |p, i| {
+    let mut decoder = o.layered(p, &rules, |p, i| {
         let attention = p.scope("self_attn", |p| {
             let rows = (heads.query + 2 * heads.kv) * heads.dim;
             SparseAttention {
@@ -42,7 +42,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             limit,
         });
         let (first, second) = (norm(p, "input_layernorm"), norm(p, "post_attention_layernorm"));
-        PreNorm::with_norms(first, attention, second, mlp)
+        Sandwich::with_norms(first, attention, second, mlp)
     });
     let embedding = c.number_or("mup_embedding_multiplier", 10.0)?;
     if embedding != 0.0 {
@@ -56,7 +56,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let unused = t.integers(unused, DType::I32);
         t.put_last(logits, unused, f64::NEG_INFINITY)
     }));
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Which blocks of keys a block of queries sees: the nearest ones, and every `stride`-th, shifted head by head.

@@ -1,7 +1,7 @@
 //! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
 
 use crate::graph::parts::mamba2_mixer::{Recurrence, causal_conv};
-use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::plamo_sandwich::plamo_sandwich;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -11,31 +11,22 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mamba = mamba_layers(c, count)?;
     let hidden = c.dim_or("intermediate_size", 13_312)?;
     let vocabulary = c.dim_or("vocab_size", 32_000)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
-        let layers = mamba.iter().enumerate().map(|(i, &mamba)| {
-            p.scope(&format!("layers.layers.{i}"), |p| {
-                let (rule, mixer): (_, Box<dyn Mixer>) = match mamba {
-                    true => (MaskRule::None, Box::new(Mamba::new(p, &s))),
-                    false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
-                };
-                let block = Sandwich::new(p, s.width, hidden, s.eps, false, mixer);
-                (rule, Box::new(block) as Box<dyn Block>)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, OffsetNorm::new(p, "norm", s.width, s.eps, 1.0))
-    });
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
-    Ok(Built {
-        layers: count,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches: mamba.iter().map(cache).collect(),
-        experts: None,
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        eps: s.eps,
         max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
-    })
+        names: Names { layers: "layers.layers", ..Names::LLAMA },
+        norm: NormKind::Offset { kept: false },
+        ..Outline::new(s.width, count, vocabulary)
+    };
+    let decoder = o.decoder(p, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match mamba[i as usize] {
+            true => (MaskRule::Recurrent(2), Box::new(Mamba::new(p, &s))),
+            false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
+        };
+        Ok((rule, plamo_sandwich(p, s.width, hidden, s.eps, false, mixer)))
+    })?;
+    Ok(decoder.built())
 }
 
 /// Which layers are Mamba: all but one in every `mamba_step`.

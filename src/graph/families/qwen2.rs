@@ -33,12 +33,11 @@ fn dense(c: &Config, p: &mut ParamBuilder, theta: f64, tied: bool) -> Result<Bui
     )?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", tied)?);
     let biases = Biases { qkv: true, output: false };
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

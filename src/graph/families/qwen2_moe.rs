@@ -26,9 +26,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             shared: GatedMlp::new(p, "shared_expert", o.width, shared, false),
             shared_gate: Linear::new(p, "shared_expert_gate", o.width, 1, false),
         });
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// mlx-lm accepts linear scaling only, and then does not use it.

@@ -154,43 +154,30 @@ pub(super) fn build_5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
 }
 
 fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let linear = |i: u64| (i + 1) % s.interval != 0;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", s.vocabulary, s.width);
-        let layers = (0..s.count).map(|i| {
-            let rule = if linear(i) { MaskRule::None } else { MaskRule::Full };
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let mixer: Box<dyn Mixer> = match (linear(i), s.separate) {
-                    (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
-                    (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
-                    (false, _) => Box::new(GatedAttention::new(p, s)),
-                };
-                let mlp: Box<dyn FeedForward> = match &s.moe {
-                    Some(m) if m.at(i) => Box::new(SharedMoe::new(p, s.width, m)),
-                    _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
-                };
-                PreNorm::new(p, s.width, s.eps, mixer, mlp)
-            });
-            (rule, Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", s.width, s.eps))
-    });
-    let head = Head::new(p, embed, s.tied, s.width, s.vocabulary);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
-    if s.moe.is_some() {
-        decoder = decoder.with_quant_override(quant_override);
-    }
-    let cache = |i| {
-        if linear(i) { CacheKind::Arrays(2) } else { CacheKind::Kv }
-    };
-    Ok(Built {
-        layers: s.count,
-        network: Box::new(decoder),
-        caches: (0..s.count).map(cache).collect(),
-        experts: s.moe.as_ref().map(|m| m.experts),
+    let o = Outline {
+        head: HeadKind::tied(s.tied),
+        eps: s.eps,
         max_context: s.max_context,
-    })
+        ..Outline::new(s.width, s.count, s.vocabulary)
+    };
+    let mut decoder = o.decoder(p, |p, i| {
+        let linear = (i + 1) % s.interval != 0;
+        let mixer: Box<dyn Mixer> = match (linear, s.separate) {
+            (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
+            (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
+            (false, _) => Box::new(GatedAttention::new(p, s)),
+        };
+        let mlp: Box<dyn FeedForward> = match &s.moe {
+            Some(m) if m.at(i) => Box::new(SharedMoe::new(p, s.width, m)),
+            _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
+        };
+        let rule = if linear { MaskRule::Recurrent(2) } else { MaskRule::Full };
+        Ok((rule, Sandwich::pre_norm(p, s.width, s.eps, mixer, mlp)))
+    })?;
+    if let Some(moe) = &s.moe {
+        decoder = decoder.with_quant_override(quant_override).with_experts(moe.experts);
+    }
+    Ok(decoder.built())
 }
 
 /// Attention whose output is gated by a second half of the query projection.

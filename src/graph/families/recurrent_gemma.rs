@@ -20,53 +20,38 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let vocabulary = c.positive("vocab_size")?;
     let window = c.positive("attention_window_size")? as u32;
     let recurrent = recurrent_layers(c, count)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = recurrent.iter().enumerate().map(|(i, &recurrent)| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent {
-                    true => (MaskRule::None, Box::new(Recurrent::new(p, width, heads))),
-                    false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
-                };
-                let block = Layer {
-                    mixer,
-                    mlp: Mlp::new(p, width, hidden),
-                    mixer_norm: GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5),
-                    mlp_norm: GemmaNorm::new(p, "channel_pre_norm", width, 1e-5),
-                };
-                (rule, Box::new(block) as Box<dyn Block>)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let eps = c.number_or("rms_norm_eps", 1e-5)?;
-        Ok::<_, ConfigError>((embed, layers, GemmaNorm::new(p, "final_norm", width, eps)))
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { norm: "final_norm", ..Names::LLAMA },
+        norm: NormKind::Gemma,
+        ..Outline::new(width, count, vocabulary)
+    };
+    let mut decoder = o.decoder(p, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent[i as usize] {
+            true => (MaskRule::Recurrent(2), Box::new(Recurrent::new(p, width, heads))),
+            false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
+        };
+        let mlp = GatedMlp::new(p, "mlp_block", width, hidden, true).with_activation(gelu_gate);
+        let mixer_norm = GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5);
+        let mlp_norm = GemmaNorm::new(p, "channel_pre_norm", width, 1e-5);
+        let block = Sandwich::with_norms(mixer_norm, mixer, mlp_norm, mlp)
+            .with_residuals(Residual::Swapped, Residual::Swapped);
+        Ok((rule, block))
     })?;
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
     if c.bool_or("embeddings_scale_by_sqrt_dim", true)? {
-        let root = (width as f64).sqrt();
-        decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, root)));
+        decoder = decoder.with_embedding_scale((width as f64).sqrt());
     }
     let cap = c.number("logits_soft_cap")?;
     if cap != 0.0 {
-        decoder.on_logits = Some(Box::new(move |t, x| {
+        decoder = decoder.with_logits(move |t, x| {
             let x = t.div(x, cap);
             let x = t.unary(Unary::Tanh, x);
             t.mul(x, cap)
-        }));
+        });
     }
-    let cache = |&recurrent: &bool| match recurrent {
-        true => CacheKind::Arrays(2),
-        false => CacheKind::Rotating { max_size: window, keep: 0 },
-    };
-    Ok(Built {
-        layers: count,
-        network: Box::new(decoder),
-        caches: recurrent.iter().map(cache).collect(),
-        experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+    Ok(decoder.built())
 }
 
 /// Which layers are recurrent, by the repeated pattern `block_types` (`_block_types` in some files).
@@ -78,47 +63,6 @@ fn recurrent_layers(c: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
         return Err(c.invalid(key, "a pattern with 'attention' among the layers"));
     }
     Ok(pattern.iter().cycle().take(count as usize).map(|name| name == "recurrent").collect())
-}
-
-struct Layer {
-    mixer: Box<dyn Mixer>,
-    mlp: Mlp,
-    mixer_norm: GemmaNorm,
-    mlp_norm: GemmaNorm,
-}
-
-impl Block for Layer {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.mixer_norm.forward(t, x);
-        let r = self.mixer.mix(t, r, mask, cache);
-        let h = t.add(r, x);
-        let r = self.mlp_norm.forward(t, h);
-        let r = self.mlp.forward(t, r);
-        t.add(r, h)
-    }
-}
-
-struct Mlp {
-    up: Linear,
-    gate: Linear,
-    down: Linear,
-}
-
-impl Mlp {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64) -> Self {
-        p.scope("mlp_block", |p| Self {
-            up: Linear::new(p, "up_proj", width, hidden, true),
-            gate: Linear::new(p, "gate_proj", width, hidden, true),
-            down: Linear::new(p, "down_proj", hidden, width, true),
-        })
-    }
-
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gate = self.gate.forward(t, x);
-        let x = self.up.forward(t, x);
-        let x = gelu_gate(t, gate, x);
-        self.down.forward(t, x)
-    }
 }
 
 /// Attention over a window with one key and value head; half of the features turn.

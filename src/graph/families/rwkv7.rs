@@ -5,30 +5,38 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let count = layer_count(c)?;
     let s = Settings::read(c)?;
-    let vocabulary = c.positive("vocab_size")?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embeddings", vocabulary, s.width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: s.eps,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { embed: "embeddings", ..Names::LLAMA },
+        norm: NormKind::Layer { bias: true },
+        ..Outline::new(s.width, count, c.positive("vocab_size")?)
+    };
+    let decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = RwkvLayer {
                 pre_norm: (i == 0).then(|| LayerNorm::new(p, "pre_norm", s.width, s.eps, true)),
                 attention_norm: LayerNorm::new(p, "attn_norm", s.width, s.eps, true),
                 time: TimeMix::new(p, &s, i == 0),
                 mlp_norm: LayerNorm::new(p, "ffn_norm", s.width, s.eps, true),
                 channel: ChannelMix::new(p, &s),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, LayerNorm::new(p, "norm", s.width, s.eps, true))
-    });
-    let tied = c.bool_or("tie_word_embeddings", false)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    Ok(Built {
-        layers: count,
-        network: Box::new(Rwkv7 { embed, layers, norm, head }),
-        caches: vec![CacheKind::Arrays(3); count as usize],
-        experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+            };
+            Ok(Place::new(MaskRule::Recurrent(3), layer))
+        },
+        |_, call| (call.embedded, None),
+    )?;
+    Ok(decoder.with_quant_override(quant_override).built())
+}
+
+/// Embedding and second matrices of the low-rank pairs are packed at 8 bits.
+fn quant_override(path: &str) -> QuantOverride {
+    if path.contains("lora.2") || path.contains("embeddings") {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
 }
 
 struct Settings {
@@ -63,50 +71,27 @@ impl Settings {
     }
 }
 
-struct Rwkv7 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: LayerNorm,
-    head: Head,
-}
-
-impl Network for Rwkv7 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut x = self.embed.forward(t, tokens);
-        let mut first = None;
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            if let Some(norm) = &layer.pre_norm {
-                x = norm.forward(t, x);
-            }
-            let r = layer.attention_norm.forward(t, x);
-            let (r, value) = layer.time.forward(t, r, first, cache);
-            first = Some(value);
-            let h = t.add(x, r);
-            let r = layer.mlp_norm.forward(t, h);
-            let r = layer.channel.forward(t, r, cache);
-            x = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let x = self.norm.forward(t, x);
-        self.head.forward(t, x)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        if path.contains("lora.2") || path.contains("embeddings") {
-            QuantOverride::EightBit
-        } else {
-            QuantOverride::Default
-        }
-    }
-}
-
-struct Layer {
+struct RwkvLayer {
     pre_norm: Option<LayerNorm>,
     attention_norm: LayerNorm,
     time: TimeMix,
     mlp_norm: LayerNorm,
     channel: ChannelMix,
+}
+
+/// Layers share the values of the first one.
+impl Layer<Option<Var>> for RwkvLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Option<Var>>) -> Var {
+        let x = match &self.pre_norm {
+            Some(norm) => norm.forward(t, x),
+            None => x,
+        };
+        let r = self.attention_norm.forward(t, x);
+        let (r, value) = self.time.forward(t, r, *at.shared, at.cache);
+        *at.shared = Some(value);
+        let h = t.add(x, r);
+        t.add(h, self.channel.forward(t, self.mlp_norm.forward(t, h), at.cache))
+    }
 }
 
 /// `x + y * z`, one kernel.

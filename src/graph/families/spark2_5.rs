@@ -7,6 +7,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mut o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
     o.eps = c.number_or("rms_norm_eps", 1e-6)?;
     o.max_context = Some(c.dim_or("max_position_embeddings", 8192)?);
+    o.names = Names { embed: "embedding", ..Names::LLAMA };
     check(c)?;
     let heads = Heads {
         query: c.positive("num_attention_heads")?,
@@ -22,14 +23,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let kinds = kinds(c, o.layers)?;
     let ropes = c.object("rope_parameters")?;
-    let around = Around { embedding: "embedding", ..Around::default() };
-    let decoder = o.decoder_around(p, around, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let sliding = kinds.get(i as usize) == Some(&true);
         let kind = if sliding { "sliding_attention" } else { "full_attention" };
         let attention = CopiedAttention::new(p, o.width, heads, bias, rope(&ropes, kind, heads)?);
         let mlp = GatedMlp::new(p, "mlp", o.width, hidden, mlp_bias).with_activation(gelu_gate);
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("self_attn.g_proj") {
@@ -38,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, None))
+    Ok(decoder.built())
 }
 
 /// Refuses the settings that mlx-lm refuses.

@@ -32,7 +32,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Box::new(clamped_mlp(p, "mlp", o.width, hidden, limit(&moe.shared_limits, i)))
         };
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.contains("mlp.gate.gate") {
@@ -41,7 +41,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, Some(moe.experts)))
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// Heads of a layer; window layers may have their own.

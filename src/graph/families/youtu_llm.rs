@@ -26,26 +26,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         spread: Spread::Repeat,
     };
     let outline = Outline {
-        layers: layer_count(c)?,
-        width: dims.width,
-        vocabulary: c.dim_or("vocab_size", 128_256)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: Some(max),
+        ..Outline::new(dims.width, layer_count(c)?, c.dim_or("vocab_size", 128_256)?)
     };
     let hidden = c.dim_or("intermediate_size", 6144)?;
     let bias = c.bool_or("mlp_bias", false)?;
     let decoder = outline.decoder(p, |p, _| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp = GatedMlp::new(p, "mlp", dims.width, hidden, bias);
-        let block = PreNorm::new(p, dims.width, eps, mixer, mlp);
+        let block = Sandwich::pre_norm(p, dims.width, eps, mixer, mlp);
         Ok((MaskRule::Full, block))
     })?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }

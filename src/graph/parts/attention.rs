@@ -1,6 +1,6 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
-use super::frame::{Mixer, Norm};
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Heads of an attention layer.
@@ -262,7 +262,7 @@ impl Attention {
             (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
         }
         if let Some(HeadNorms { query, key, place: NormPlace::Rotated }) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         [q, k, v]
     }
@@ -359,15 +359,15 @@ impl OutputGate {
 pub fn prepare(t: &Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
     let mut x = x;
     if let Some((norm, NormPlace::Projection)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x = Heads::rows(t, x, heads);
     if let Some((norm, NormPlace::Rows)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x = t.transpose(x, &[0, 2, 1, 3]);
     if let Some((norm, NormPlace::Heads)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x
 }

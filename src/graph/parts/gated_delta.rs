@@ -1,6 +1,6 @@
 //! The gated delta rule of Qwen3-Next and Qwen3.5: a convolution and a recurrence instead of attention.
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Dimensions of a gated delta layer.

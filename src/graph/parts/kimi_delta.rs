@@ -1,6 +1,6 @@
 //! Kimi Delta Attention: a short convolution and a gated delta rule with one decay per feature.
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
 use crate::graph::prelude::*;
 

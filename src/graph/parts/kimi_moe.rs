@@ -1,8 +1,8 @@
 //! Routed experts of Kimi Linear and Kimi K3: sigmoid or softmax routing with a correction bias, shared experts,
 //! and in K3 experts in a smaller latent space.
 
-use super::common::GatedMlp;
-use super::frame::FeedForward;
+use super::block::FeedForward;
+use super::mlp::GatedMlp;
 use super::moe::{mask_groups, weighted_sum};
 use crate::graph::nn::activations::Situ;
 use crate::graph::prelude::*;

@@ -3,7 +3,7 @@
 //! Single tokens take one custom kernel; prompts run in chunks of 256 tokens as matrix products
 //! (`mlx_lm/models/ssm.py`).
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Tokens of a prompt that are processed together.

@@ -1,7 +1,6 @@
 //! The indexer of MiniMax M3: which blocks of keys a query attends to.
 
 use super::attention::Heads;
-use super::frame::Norm;
 use super::outline::NormKind;
 use crate::graph::prelude::*;
 
@@ -97,7 +96,7 @@ impl BlockIndex {
         let (b, n) = (t.dim(x, 0), t.dim(x, 1));
         let k = self.k.forward(t, x);
         let k = t.reshape(k, &[i64::from(b), i64::from(n), 1, d.dim as i64]);
-        let k = self.k_norm.norm(t, k);
+        let k = self.k_norm.forward(t, k);
         let k = t.transpose(k, &[0, 2, 1, 3]);
         let k = self.rope.forward(t, k, offset);
         let dtype = t.dtype(k);
@@ -111,7 +110,7 @@ impl BlockIndex {
         }
         let q = self.q.forward(t, x);
         let q = Heads::rows(t, q, d.heads);
-        let q = self.q_norm.norm(t, q);
+        let q = self.q_norm.forward(t, q);
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let q = self.rope.forward(t, q, offset);
 

@@ -4,7 +4,7 @@
 //! values; single tokens attend in the latent space and expand the result.
 
 use super::attention::Heads;
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Dimensions of a latent attention layer.

@@ -4,7 +4,7 @@
 //! head per query head.
 
 use super::attention::Heads;
-use super::frame::Mixer;
+use super::block::Mixer;
 use super::mla::{MlaDims, Query};
 use crate::graph::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Routing of tokens to experts, as several families share it.
 
-use super::common::GatedMlp;
-use super::frame::FeedForward;
+use super::block::FeedForward;
+use super::mlp::GatedMlp;
 use super::scores::{Divisor, Groups, ScoreRouting};
 use crate::graph::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Routed experts with any router, with or without shared experts.
 
-use super::common::Gated;
-use super::frame::FeedForward;
+use super::block::FeedForward;
+use super::mlp::Gated;
 use super::moe::combine;
 use crate::graph::prelude::*;
 

@@ -5,15 +5,15 @@ use super::altup::AltUp;
 
 use crate::graph::parts::prelude::*;
 
-/// What a layer gets besides the hidden state.
+/// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Call {
-    pub(super) mask: Mask,
+pub(super) struct Carried {
     pub(super) extra: Var,
     pub(super) offset: u32,
 }
 
-pub(super) struct Layer {
+pub(super) struct Layer3n {
+    index: usize,
     attention: Attention,
     mlp: Mlp,
     input_norm: RmsNorm,
@@ -28,10 +28,11 @@ pub(super) struct Layer {
     correct_scale: bool,
 }
 
-impl Layer {
+impl Layer3n {
     pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
         let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
         Self {
+            index: i,
             attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
             mlp: p.scope("mlp", |p| Mlp::new(p, s, i)),
             input_norm: norm(p, "input_layernorm"),
@@ -51,29 +52,6 @@ impl Layer {
         }
     }
 
-    /// All copies `[copies, batch, tokens, width]` after the layer.
-    pub(super) fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
-        let first_call = call.offset == 0;
-        let predictions = self.altup.predict(t, x, first_call);
-        let active = t.row(predictions, self.altup.active);
-        let normed = self.input_norm.forward(t, active);
-        let laurel = self.laurel.forward(t, normed);
-        let r = self.attention.forward(t, normed, call, cache);
-        let r = self.post_attention_norm.forward(t, r);
-        let h = t.add(active, r);
-        let h = t.add(h, laurel);
-        let h = t.mul(h, 2f64.powf(-0.5));
-        let r = self.pre_mlp_norm.forward(t, h);
-        let r = self.mlp.forward(t, r);
-        let r = self.post_mlp_norm.forward(t, r);
-        let h = t.add(h, r);
-        let corrected = self.altup.correct(t, predictions, h, first_call);
-        let r = self.extra(t, corrected, call.extra);
-        let rest = t.slice(corrected, 0, 1, u32::MAX);
-        let rest = t.add(rest, r);
-        t.slice_update(corrected, rest, 0, 1)
-    }
-
     /// What the extra input adds to the inactive copies.
     fn extra(&self, t: &Tape<'_>, corrected: Var, extra: Var) -> Var {
         let mut x = t.row(corrected, self.altup.active);
@@ -86,6 +64,33 @@ impl Layer {
         let gated = t.mul(gate, extra);
         let y = self.extra_projection.forward(t, gated);
         self.extra_norm.forward(t, y)
+    }
+}
+
+impl Layer<Carried> for Layer3n {
+    /// All copies `[copies, batch, tokens, width]` after the layer.
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
+        let Carried { extra, offset } = *at.shared;
+        let first_call = offset == 0;
+        let extra = t.at(extra, 2, self.index as u32);
+        let predictions = self.altup.predict(t, x, first_call);
+        let active = t.row(predictions, self.altup.active);
+        let normed = self.input_norm.forward(t, active);
+        let laurel = self.laurel.forward(t, normed);
+        let r = self.attention.forward(t, normed, at.mask, offset, at.cache);
+        let r = self.post_attention_norm.forward(t, r);
+        let h = t.add(active, r);
+        let h = t.add(h, laurel);
+        let h = t.mul(h, 2f64.powf(-0.5));
+        let r = self.pre_mlp_norm.forward(t, h);
+        let r = self.mlp.forward(t, r);
+        let r = self.post_mlp_norm.forward(t, r);
+        let h = t.add(h, r);
+        let corrected = self.altup.correct(t, predictions, h, first_call);
+        let r = self.extra(t, corrected, extra);
+        let rest = t.slice(corrected, 0, 1, u32::MAX);
+        let rest = t.add(rest, r);
+        t.slice_update(corrected, rest, 0, 1)
     }
 }
 
@@ -144,24 +149,24 @@ impl Attention {
         t.reshape(x, &[b, n, -1, self.dim])
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, offset: u32, cache: &mut Cache) -> Var {
         let q = self.rows(t, &self.q, x);
         let q = self.q_norm.forward(t, q);
         let q = t.transpose(q, &[0, 2, 1, 3]);
-        let q = self.rope.forward(t, q, call.offset);
+        let q = self.rope.forward(t, q, offset);
         let kv = if self.shared {
             cache.keys_and_values(t)
         } else {
             let k = self.rows(t, &self.k, x);
             let k = self.k_norm.forward(t, k);
             let k = t.transpose(k, &[0, 2, 1, 3]);
-            let k = self.rope.forward(t, k, call.offset);
+            let k = self.rope.forward(t, k, offset);
             let v = self.rows(t, &self.v, x);
             let v = self.v_norm.forward(t, v);
             let v = t.transpose(v, &[0, 2, 1, 3]);
             cache.update(t, k, v)
         };
-        let y = attend(t, q, kv, 1.0, call.mask, None);
+        let y = attend(t, q, kv, 1.0, mask, None);
         let y = Heads::join(t, y);
         self.o.forward(t, y)
     }

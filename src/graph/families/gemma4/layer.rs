@@ -12,7 +12,16 @@ pub(super) struct Stored {
     offset_array: Var,
 }
 
-pub(super) struct Layer {
+/// What the layers share: the extra inputs, and by layer what those with keys and values of their own attended to.
+pub(super) struct Carried {
+    pub(super) extra: Option<Var>,
+    pub(super) stored: Vec<(usize, Stored)>,
+}
+
+pub(super) struct Layer4 {
+    index: usize,
+    /// The layer whose keys and values this one attends to, if it has none of its own.
+    from: Option<usize>,
     attention: Attention,
     mlp: GatedMlp,
     input_norm: RmsNorm,
@@ -24,13 +33,15 @@ pub(super) struct Layer {
     scalar: ModuleId,
 }
 
-impl Layer {
-    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+impl Layer4 {
+    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize, from: Option<usize>) -> Self {
         let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
         let shared = i >= s.shared_from && s.shared_from > 0;
         let hidden = if shared && s.wide_shared { 2 * s.hidden } else { s.hidden };
         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
         Self {
+            index: i,
+            from,
             attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
             mlp: mlp.with_activation(activations::geglu),
             input_norm: norm(p, "input_layernorm"),
@@ -46,19 +57,18 @@ impl Layer {
             scalar: p.raw("layer_scalar", &[1]),
         }
     }
+}
 
-    /// The hidden state after the layer, and what the layer attended to.
-    pub(super) fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: Option<&mut Cache>,
-        shared: Option<Stored>,
-        extra: Option<Var>,
-    ) -> (Var, Stored) {
+impl Layer<Carried> for Layer4 {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
+        let Carried { extra, stored } = at.shared;
         let r = self.input_norm.forward(t, x);
-        let (r, stored) = self.attention.forward(t, r, mask, cache, shared);
+        let from = self.from.and_then(|from| stored.iter().find(|s| s.0 == from));
+        let shared = from.map(|&(_, shared)| shared);
+        let (r, own) = self.attention.forward(t, r, at.mask, at.cache, shared);
+        if self.from.is_none() {
+            stored.push((self.index, own));
+        }
         let r = self.post_attention_norm.forward(t, r);
         let h = t.add(x, r);
         let r = self.pre_mlp_norm.forward(t, h);
@@ -68,12 +78,13 @@ impl Layer {
         }
         let r = self.post_mlp_norm.forward(t, r);
         let mut h = t.add(h, r);
-        if let (Some(block), Some(extra)) = (&self.extra, extra) {
+        if let (Some(block), Some(extra)) = (&self.extra, *extra) {
+            let extra = t.at(extra, 2, self.index as u32);
             let r = block.forward(t, h, extra);
             h = t.add(h, r);
         }
         let scalar = t.weight(self.scalar);
-        (t.mul(h, scalar), stored)
+        t.mul(h, scalar)
     }
 }
 
@@ -140,21 +151,21 @@ impl Attention {
         t: &Tape<'_>,
         x: Var,
         mask: Mask,
-        cache: Option<&mut Cache>,
+        cache: &mut Cache,
         shared: Option<Stored>,
     ) -> (Var, Stored) {
         let q = self.q.forward(t, x);
         let q = self.rows(t, q, self.heads.query);
         let q = self.q_norm.forward(t, q);
         let q = t.transpose(q, &[0, 2, 1, 3]);
-        let (stored, q) = match (&self.kv, cache, shared) {
-            (Some(own), Some(cache), _) => self.store(t, own, x, q, cache),
-            (None, _, Some(stored)) => {
+        let (stored, q) = match (&self.kv, shared) {
+            (Some(own), _) => self.store(t, own, x, q, cache),
+            (None, Some(stored)) => {
                 let q = self.rope.forward_at(t, q, stored.offset, stored.offset_array);
                 let kv = (stored.kv.0.dense(t), stored.kv.1.dense(t));
                 (Stored { kv: (KvArray::Dense(kv.0), KvArray::Dense(kv.1)), ..stored }, q)
             }
-            _ => {
+            (None, None) => {
                 let failed = t.fail("a layer without keys and values to attend to");
                 let kv = (KvArray::Dense(failed), KvArray::Dense(failed));
                 (Stored { kv, offset: 0, offset_array: failed }, failed)
