@@ -115,10 +115,8 @@ impl AfmLayer {
         let [q, k, v] = own.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
         let offset = cache.offset();
-        let q = self.rope.forward(t, q, offset);
-        let q = self.q_norm.forward(t, q);
-        let k = self.rope.forward(t, k, offset);
-        let k = own.k_norm.forward(t, k);
+        let q = self.q_norm.forward(t, self.rope.forward(t, q, offset));
+        let k = own.k_norm.forward(t, self.rope.forward(t, k, offset));
         let (k, v) = (rounded(t, k, own.key_scale), rounded(t, v, own.value_scale));
         attend_cached(t, [q, k, v], self.scale(), mask, cache)
     }
@@ -128,12 +126,8 @@ impl AfmLayer {
         let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
         let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
-        let q = q.forward(t, x);
-        let q = Heads::split(t, q, self.heads.query);
-        let q = self.rope.forward(t, q, offset);
-        let q = self.q_norm.forward(t, q);
-        let y = t.attention(q, k, v, self.scale(), mask, None);
-        Heads::join(t, y)
+        let q = self.rope.forward(t, Heads::split(t, q.forward(t, x), self.heads.query), offset);
+        Heads::join(t, t.attention(self.q_norm.forward(t, q), k, v, self.scale(), mask, None))
     }
 }
 
@@ -144,9 +138,7 @@ fn rounded(t: &Tape<'_>, x: Var, scale: ModuleId) -> Var {
     let [y] = t.compiled(|t| {
         let x = t.astype(x, DType::F32);
         let scale = t.astype(scale, DType::F32);
-        let steps = t.div(x, scale);
-        let steps = t.unary(Unary::Round, steps);
-        let steps = t.clip(steps, -128i64, 127i64);
+        let steps = t.clip(t.unary(Unary::Round, t.div(x, scale)), -128i64, 127i64);
         let y = t.mul(steps, scale);
         [t.astype(y, dtype)]
     });

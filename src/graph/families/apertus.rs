@@ -66,17 +66,10 @@ impl FeedForward for XieluMlp {
 
 fn xielu(t: &Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
     let positive = t.binary(Binary::Greater, x, 0i64);
-    let alpha_p = activations::softplus(t, alpha_p);
-    let square = t.unary(Unary::Square, x);
-    let square = t.mul(alpha_p, square);
+    let square = t.mul(activations::softplus(t, alpha_p), t.unary(Unary::Square, x));
     let linear = t.mul(beta, x);
     let above = t.add(square, linear);
-    let low = t.binary(Binary::Minimum, x, eps);
-    let curve = t.unary(Unary::Expm1, low);
-    let curve = t.sub(curve, x);
-    let alpha_n = activations::softplus(t, alpha_n);
-    let alpha_n = t.add(beta, alpha_n);
-    let curve = t.mul(curve, alpha_n);
-    let below = t.add(curve, linear);
-    t.select(positive, above, below)
+    let curve = t.sub(t.unary(Unary::Expm1, t.binary(Binary::Minimum, x, eps)), x);
+    let curve = t.mul(curve, t.add(beta, activations::softplus(t, alpha_n)));
+    t.select(positive, above, t.add(curve, linear))
 }

@@ -85,8 +85,7 @@ impl Mixer for MixedAttention {
         cache.part(0).set_state(t, 0, last_k);
         cache.part(0).set_state(t, 1, last_v);
         let scale = (dim as f64).powf(-0.5);
-        let y = attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1));
-        self.o.forward(t, y)
+        self.o.forward(t, attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1)))
     }
 }
 
@@ -97,8 +96,7 @@ impl Convolution {
     fn forward(&self, t: &Tape<'_>, x: Var, last: Option<Var>) -> Var {
         let shape = t.shape(x);
         let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
-        let w = t.weight(self.0);
-        let w = t.reshape(w, &[1, heads, 2, 1, 1]);
+        let w = t.reshape(t.weight(self.0), &[1, heads, 2, 1, 1]);
         let (before, own) = (t.at(w, 2, 0), t.at(w, 2, 1));
         let dtype = t.dtype(x);
         let last = last.unwrap_or_else(|| t.full(shape.with(2, 1), 0.0, dtype));
@@ -108,8 +106,6 @@ impl Convolution {
         } else {
             last
         };
-        let a = t.mul(previous, before);
-        let b = t.mul(x, own);
-        t.add(a, b)
+        t.add(t.mul(previous, before), t.mul(x, own))
     }
 }

@@ -195,10 +195,7 @@ impl FeedForward for Moe {
         };
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

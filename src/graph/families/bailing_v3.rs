@@ -167,11 +167,8 @@ impl WholeDelta {
             None => t.full(t.shape(x).with(1, keep), 0.0, t.dtype(x)),
         };
         let input = t.concat(&[past, x], 1);
-        let tail = t.last(input, 1, keep);
-        let tail = t.contiguous(tail);
-        cache.set_state(t, i, tail);
-        let y = conv.forward(t, input);
-        activations::silu(t, y)
+        cache.set_state(t, i, t.contiguous(t.last(input, 1, keep)));
+        activations::silu(t, conv.forward(t, input))
     }
 }
 
@@ -180,31 +177,18 @@ impl Mixer for WholeDelta {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
-        let [q, k, v] = [0, 1, 2].map(|i| {
-            let y = self.convolved(t, x, cache, i);
-            t.reshape(y, &heads)
-        });
+        let [q, k, v] = [0, 1, 2].map(|i| t.reshape(self.convolved(t, x, cache, i), &heads));
         let (q, k) = normalise_keys(t, q, k);
-        let step = self.f.forward(t, x);
-        let step = t.reshape(step, &heads);
-        let beta = self.beta.forward(t, x);
-        let beta = t.astype(beta, DType::F32);
-        let beta = t.sigmoid(beta);
-        let a_log = t.weight(self.a_log);
-        let a_log = t.reshape(a_log, &[heads[2], 1]);
-        let dt_bias = t.weight(self.dt_bias);
-        let dt_bias = t.reshape(dt_bias, &heads[2..]);
+        let step = t.reshape(self.f.forward(t, x), &heads);
+        let beta = t.sigmoid(t.astype(self.beta.forward(t, x), DType::F32));
+        let a_log = t.reshape(t.weight(self.a_log), &[heads[2], 1]);
+        let dt_bias = t.reshape(t.weight(self.dt_bias), &heads[2..]);
         let g = bounded_decay(t, a_log, step, dt_bias, s.bound);
         let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
-        let gate = self.gate.forward(t, x);
-        let gate = t.reshape(gate, &heads);
+        let gate = t.reshape(self.gate.forward(t, x), &heads);
         let y = self.norm.forward(t, y);
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.sigmoid(gate);
-        let gate = t.astype(gate, t.dtype(y));
-        let y = t.mul(y, gate);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        let gate = t.astype(t.sigmoid(t.astype(gate, DType::F32)), t.dtype(y));
+        self.out.forward(t, t.reshape(t.mul(y, gate), &[b, n, -1]))
     }
 }
 
@@ -258,12 +242,8 @@ impl Moe {
 impl Router for Moe {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.astype(w, DType::F32);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
-        let bias = t.weight(self.bias);
-        self.routing.select(t, logits, Some(bias))
+        let w = t.transpose(t.astype(t.weight(self.gate), DType::F32), &[1, 0]);
+        self.routing.select(t, t.matmul(x, w), Some(t.weight(self.bias)))
     }
 }
 
@@ -271,8 +251,6 @@ impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = crate::graph::parts::moe::combine(t, y, scores);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
+        t.add(crate::graph::parts::moe::combine(t, y, scores), self.shared.apply(t, x))
     }
 }

@@ -75,10 +75,7 @@ impl BitLinear {
         let y = t.reshape(y, &to);
         match self.bias {
             None => y,
-            Some(bias) => {
-                let bias = t.weight(bias);
-                t.add(y, bias)
-            }
+            Some(bias) => t.add(y, t.weight(bias)),
         }
     }
 }
@@ -99,8 +96,7 @@ impl Mixer for Attention {
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
-        let y = self.norm.forward(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, self.norm.forward(t, y))
     }
 }
 
@@ -113,11 +109,7 @@ struct Mlp {
 
 impl FeedForward for Mlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gate = self.gate.forward(t, x);
-        let gate = activations::relu2(t, gate);
-        let up = self.up.forward(t, x);
-        let hidden = t.mul(gate, up);
-        let hidden = self.norm.forward(t, hidden);
-        self.down.forward(t, hidden)
+        let hidden = t.mul(activations::relu2(t, self.gate.forward(t, x)), self.up.forward(t, x));
+        self.down.forward(t, self.norm.forward(t, hidden))
     }
 }

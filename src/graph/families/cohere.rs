@@ -127,8 +127,6 @@ impl HeadwiseNorm {
 
 impl Norm for HeadwiseNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = t.layer_norm(x, None, None, self.eps);
-        let w = t.weight(self.weight);
-        t.mul(w, x)
+        t.mul(t.weight(self.weight), t.layer_norm(x, None, None, self.eps))
     }
 }

@@ -71,12 +71,8 @@ struct Layer {
 
 impl Block for Layer {
     fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.norm_1.forward(t, x);
-        let h = self.attention.mix(t, h, mask, cache);
-        let r = t.add(h, x);
-        let h = self.norm_2.forward(t, r);
-        let h = self.ffn.apply(t, h);
-        t.add(h, r)
+        let r = t.add(self.attention.mix(t, self.norm_1.forward(t, x), mask, cache), x);
+        t.add(self.ffn.apply(t, self.norm_2.forward(t, r)), r)
     }
 }
 
@@ -98,10 +94,7 @@ impl HostMoe {
             .filter_map(|j| self.experts.get((first + j) % self.experts.len().max(1)))
             .map(|expert| expert.apply(t, row))
             .collect();
-        let stacked = t.stack(&outputs, -1);
-        let score = t.expand_dims(score, &[1]);
-        let weighted = t.mul(stacked, score);
-        t.sum(weighted, -1, false)
+        t.sum(t.mul(t.stack(&outputs, -1), t.expand_dims(score, &[1])), -1, false)
     }
 }
 
@@ -109,14 +102,9 @@ impl FeedForward for HostMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
-        let gates = self.router.forward(t, x);
-        let gates = t.astype(gates, DType::F32);
-        let gates = t.softmax(gates, false);
-        let indices = best(t, gates, self.chosen, Order::Descending);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let size = t.unary(Unary::Abs, scores);
-        let total = t.sum(size, -1, true);
-        let scores = t.div(scores, total);
+        let gates = t.softmax(t.astype(self.router.forward(t, x), DType::F32), false);
+        let scores = t.take_along_axis(gates, best(t, gates, self.chosen, Order::Descending), -1);
+        let scores = t.div(scores, t.sum(t.unary(Unary::Abs, scores), -1, true));
         let scores = t.astype(scores, t.dtype(x));
         let tokens = t.dim(x, 0);
         let calls = u64::from(tokens).saturating_mul(self.chosen).saturating_mul(self.layers);
@@ -128,7 +116,6 @@ impl FeedForward for HostMoe {
         }
         t.decide_on_host();
         let rows: Vec<Var> = (0..tokens).map(|i| self.token(t, x, scores, i)).collect();
-        let y = t.concat(&rows, 0);
-        t.reshape(y, &dims)
+        t.reshape(t.concat(&rows, 0), &dims)
     }
 }

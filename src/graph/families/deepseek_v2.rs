@@ -99,15 +99,12 @@ impl Moe {
     }
 
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let gates = t.matmul(x, w);
+        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
         let mut scores = t.softmax(gates, true);
         if let Some((groups, chosen)) = self.groups {
             scores = drop_groups(t, scores, groups, groups - chosen);
         }
-        let negative = t.neg(scores);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let order = t.argpartition(t.neg(scores), self.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.chosen as u32);
         let scores = t.take_along_axis(scores, indices, -1);
         (indices, t.mul(scores, self.scale))
@@ -118,25 +115,19 @@ impl Moe {
 fn drop_groups(t: &Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
     let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
     let scores = t.reshape(scores, &[b, n, groups as i64, -1]);
-    let best = t.reduce(Reduction::Max, scores, -1, true);
-    let order = t.argpartition(best, dropped as i64 - 1, -2);
+    let order = t.argpartition(t.reduce(Reduction::Max, scores, -1, true), dropped as i64 - 1, -2);
     let worst = t.slice(order, -2, 0, dropped as u32);
-    let zero = t.scalar(0.0, t.dtype(scores));
-    let scores = t.put_along_axis(scores, worst, zero, -2, false);
+    let scores = t.put_along_axis(scores, worst, t.scalar(0.0, t.dtype(scores)), -2, false);
     t.reshape(scores, &[b, n, -1])
 }
 
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

@@ -172,9 +172,7 @@ impl Moe {
 
     /// Chosen experts and their weights: one compiled function.
     fn route(&self, t: &Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
-        let w = t.weight(self.weight);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
+        let logits = t.matmul(x, t.transpose(t.weight(self.weight), &[1, 0]));
         let table = match self.gate {
             Gate::Scores(id) | Gate::Table(id) => t.weight(id),
         };
@@ -184,25 +182,18 @@ impl Moe {
             let scores = match self.choice.scores {
                 Scores::Softmax => t.softmax(logits, true),
                 Scores::Sigmoid => t.sigmoid(logits),
-                Scores::SqrtSoftplus => {
-                    let s = activations::softplus(t, logits);
-                    t.unary(Unary::Sqrt, s)
-                }
+                Scores::SqrtSoftplus => t.unary(Unary::Sqrt, activations::softplus(t, logits)),
             };
             let chosen = match self.gate {
                 Gate::Table(_) => t.take(table, tokens),
                 Gate::Scores(_) => {
-                    let biased = t.add(scores, table);
-                    let negative = t.neg(biased);
-                    let order = t.argpartition(negative, k as i64 - 1, -1);
+                    let order = t.argpartition(t.neg(t.add(scores, table)), k as i64 - 1, -1);
                     t.slice(order, -1, 0, k as u32)
                 }
             };
             let mut weights = t.take_along_axis(scores, chosen, -1);
             if self.choice.normalise {
-                let total = t.sum(weights, -1, true);
-                let total = t.add(total, 1e-20);
-                weights = t.div(weights, total);
+                weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
             }
             [chosen, t.mul(weights, self.choice.scale)]
         });
@@ -215,12 +206,8 @@ impl Moe {
         let y = self
             .experts
             .forward(t, x, chosen, |t, gate, up| activations::limited_swiglu(t, gate, up, limit));
-        let weights = t.expand_dims(weights, &[-1]);
-        let weights = t.astype(weights, t.dtype(y));
-        let y = t.mul(y, weights);
-        let y = t.sum(y, -2, false);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
+        let y = t.mul(y, t.astype(t.expand_dims(weights, &[-1]), t.dtype(y)));
+        t.add(t.sum(y, -2, false), self.shared.apply(t, x))
     }
 }
 

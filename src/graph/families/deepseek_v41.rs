@@ -76,8 +76,7 @@ fn start(t: &Tape<'_>, call: Opening<'_>, window: u32, count: u32) -> (Var, Carr
     let mut shape = t.shape(tokens);
     shape.push(count);
     let zeros = t.full(shape, 0.0, DType::F32);
-    let one = t.scalar(1.0, DType::F32);
-    let first = t.broadcast_to(one, shape.with(-1, 1));
+    let first = t.broadcast_to(t.scalar(1.0, DType::F32), shape.with(-1, 1));
     let weights = t.slice_update(zeros, first, -1, 0);
     (streams, Carried { weights, indices: Shared::new(start, window) })
 }
@@ -85,18 +84,11 @@ fn start(t: &Tape<'_>, call: Opening<'_>, window: u32, count: u32) -> (Var, Carr
 /// Rows of the window that each query sees, -1 for none; the window holds `previous` rows, then the new ones.
 fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
     let width = window.min(previous.saturating_add(new));
-    let end = t.arange(0, new);
-    let end = t.add(end, i64::from(previous));
-    let start = t.sub(end, i64::from(window));
-    let start = t.add(start, 1i64);
-    let start = t.binary(Binary::Maximum, start, 0i64);
-    let start = t.expand_dims(start, &[1]);
-    let columns = t.arange(0, width);
-    let columns = t.expand_dims(columns, &[0]);
-    let indices = t.add(start, columns);
-    let end = t.expand_dims(end, &[1]);
-    let late = t.binary(Binary::Greater, indices, end);
-    t.select(late, -1i64, indices)
+    let end = t.add(t.arange(0, new), i64::from(previous));
+    let start = t.add(t.sub(end, i64::from(window)), 1i64);
+    let start = t.expand_dims(t.binary(Binary::Maximum, start, 0i64), &[1]);
+    let indices = t.add(start, t.expand_dims(t.arange(0, width), &[0]));
+    t.select(t.binary(Binary::Greater, indices, t.expand_dims(end, &[1])), -1i64, indices)
 }
 
 struct HyperLayer {
@@ -111,13 +103,11 @@ struct HyperLayer {
 impl Layer<Carried> for HyperLayer {
     fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Carried>) -> Var {
         let mixes = self.attention_mix.mixes(t, streams);
-        let h = collapse(t, streams, at.shared.weights);
-        let h = self.input_norm.forward(t, h);
+        let h = self.input_norm.forward(t, collapse(t, streams, at.shared.weights));
         let h = self.attention.forward(t, h, at.cache, &mut at.shared.indices);
         let streams = expand(t, h, streams, &mixes);
         let next = self.mlp_mix.mixes(t, streams);
-        let h = collapse(t, streams, mixes.pre);
-        let h = self.mlp.forward(t, self.post_norm.forward(t, h));
+        let h = self.mlp.forward(t, self.post_norm.forward(t, collapse(t, streams, mixes.pre)));
         at.shared.weights = next.pre;
         expand(t, h, streams, &next)
     }
@@ -196,11 +186,8 @@ impl Moe {
     /// Chosen experts and their weights, for `x [tokens, width]`.
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.astype(w, DType::F32);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
-        let logits = t.div(logits, self.temperature);
+        let w = t.transpose(t.astype(t.weight(self.gate), DType::F32), &[1, 0]);
+        let logits = t.div(t.matmul(x, w), self.temperature);
         let scores = match self.scores {
             Scores::Sigmoid => t.sigmoid(logits),
             Scores::Softmax => t.softmax(logits, false),
@@ -209,17 +196,13 @@ impl Moe {
                 t.unary(Unary::Sqrt, s)
             }
         };
-        let bias = t.weight(self.bias);
-        let biased = t.add(scores, bias);
-        let negative = t.neg(biased);
+        let negative = t.neg(t.add(scores, t.weight(self.bias)));
         let k = self.chosen;
         let order = t.argpartition(negative, k as i64 - 1, -1);
         let chosen = t.slice(order, -1, 0, k as u32);
         let mut weights = t.take_along_axis(scores, chosen, -1);
         if self.normalise && k > 1 {
-            let total = t.sum(weights, -1, true);
-            let total = t.add(total, 1e-20);
-            weights = t.div(weights, total);
+            weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
         }
         (chosen, t.mul(weights, self.scale))
     }
@@ -229,15 +212,9 @@ impl Moe {
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let (chosen, weights) = self.route(t, flat);
         let y = self.experts.forward(t, flat, chosen, |t, gate, up| self.clamp.apply(t, gate, up));
-        let y = t.astype(y, DType::F32);
-        let weights = t.expand_dims(weights, &[-1]);
-        let y = t.mul(y, weights);
-        let y = t.sum(y, 1, false);
-        let shared = self.shared.apply(t, flat);
-        let shared = t.astype(shared, DType::F32);
-        let y = t.add(y, shared);
+        let y = t.sum(t.mul(t.astype(y, DType::F32), t.expand_dims(weights, &[-1])), 1, false);
+        let y = t.add(y, t.astype(self.shared.apply(t, flat), DType::F32));
         let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
-        let y = t.reshape(y, &dims);
-        t.astype(y, dtype)
+        t.astype(t.reshape(y, &dims), dtype)
     }
 }

@@ -95,10 +95,7 @@ impl Block for Parallel {
         let h = self.input_norm.forward(t, x);
         let recurrent = self.mamba.mix(t, h, Mask::None, cache.part(0));
         let attended = self.attention.mix(t, h, mask, cache.part(1));
-        let h = t.add(x, recurrent);
-        let h = t.add(h, attended);
-        let r = self.mlp_norm.forward(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
+        let h = t.add(t.add(x, recurrent), attended);
+        t.add(h, self.mlp.apply(t, self.mlp_norm.forward(t, h)))
     }
 }

@@ -54,8 +54,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::gelu(t, gate);
-    t.mul(g, x)
+    t.mul(activations::gelu(t, gate), x)
 }
 
 /// `gemma2`.
@@ -90,9 +89,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
 
 /// `cap * tanh(x / cap)` in three kernels.
 pub(super) fn soft_cap(t: &Tape<'_>, x: Var, cap: f64) -> Var {
-    let x = t.div(x, cap);
-    let x = t.unary(Unary::Tanh, x);
-    t.mul(x, cap)
+    t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap)
 }
 
 /// Attention in elementary steps, with scores limited by `tanh`.
@@ -122,23 +119,18 @@ impl Mixer for CappedAttention {
             k = t.expand_dims(k, &[2]);
             v = t.expand_dims(v, &[2]);
         }
-        let keys = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, keys);
-        let mut scores = soft_cap(t, scores, self.cap);
+        let mut scores = soft_cap(t, t.matmul(q, t.swapaxes(k, -1, -2)), self.cap);
         if let Mask::Array(m) = mask {
             scores = if t.dtype(m) == DType::Bool {
-                let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
-                t.select(m, scores, low)
+                t.select(m, scores, t.scalar(t.dtype(scores).lowest(), t.dtype(scores)))
             } else {
                 t.add(scores, m)
             };
         }
-        let weights = t.softmax(scores, true);
-        let mut y = t.matmul(weights, v);
+        let mut y = t.matmul(t.softmax(scores, true), v);
         if repeats > 1 {
             y = t.reshape(y, &[b, query as i64, n, dim as i64]);
         }
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }

@@ -86,15 +86,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
 pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
-    let factor = t.scalar(root, DType::BF16);
-    let factor = t.astype(factor, t.dtype(h));
-    t.mul(h, factor)
+    t.mul(h, t.astype(t.scalar(root, DType::BF16), t.dtype(h)))
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
 pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::gelu_approx(t, gate);
-    t.mul(g, x)
+    t.mul(activations::gelu_approx(t, gate), x)
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
@@ -104,8 +101,7 @@ pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
             return [t.add(x, y)];
         }
         let (x, y) = (t.astype(x, DType::F32), t.astype(y, DType::F32));
-        let sum = t.binary(Binary::Add, x, y);
-        let clipped = t.clip(sum, -65_504.0, 65_504.0);
+        let clipped = t.clip(t.binary(Binary::Add, x, y), -65_504.0, 65_504.0);
         [t.astype(clipped, DType::F16)]
     });
     sum

@@ -209,8 +209,7 @@ impl Ends {
         let target = magnitude(t, t.row(h, 0));
         for (i, linear) in self.gather.iter().enumerate() {
             let copy = linear.forward(t, t.row(h, i as u32 + 1));
-            let copy = t.broadcast_to(copy, t.shape(h).with(0, 1));
-            h = t.slice_update(h, copy, 0, i as u32 + 1);
+            h = t.slice_update(h, t.broadcast_to(copy, t.shape(h).with(0, 1)), 0, i as u32 + 1);
         }
         t.mean(level(t, h, target), 0, false)
     }
@@ -220,16 +219,11 @@ impl Ends {
         let (b, n) = (i64::from(t.dim(tokens, 0)), i64::from(t.dim(tokens, 1)));
         let dims = [b, n, self.layers as i64, self.per_layer as i64];
         let known = t.binary(Binary::Less, tokens, self.extra_vocabulary as i64);
-        let zeros = t.zeros_like(tokens);
-        let tokens = t.select(known, tokens, zeros);
-        let rows = self.extra_table.forward(t, tokens);
+        let rows = self.extra_table.forward(t, t.select(known, tokens, t.zeros_like(tokens)));
         let rows = t.mul(rows, (self.per_layer as f64).sqrt());
         let rows = t.reshape(rows, &dims);
-        let projected = self.extra_projection.forward(t, h);
-        let projected = t.mul(projected, (self.width as f64).powf(-0.5));
-        let projected = t.reshape(projected, &dims);
-        let projected = self.extra_norm.forward(t, projected);
-        let sum = t.add(projected, rows);
+        let projected = t.mul(self.extra_projection.forward(t, h), (self.width as f64).powf(-0.5));
+        let sum = t.add(self.extra_norm.forward(t, t.reshape(projected, &dims)), rows);
         t.mul(sum, 2f64.powf(-0.5))
     }
 }
@@ -237,16 +231,11 @@ impl Ends {
 /// All copies but the first scaled to the magnitude `target`.
 fn level(t: &Tape<'_>, h: Var, target: Var) -> Var {
     let rest = t.slice(h, 0, 1, u32::MAX);
-    let size = magnitude(t, rest);
-    let size = t.binary(Binary::Maximum, size, t.dtype(h).lowest());
-    let ratio = t.div(target, size);
-    let rest = t.mul(rest, ratio);
-    t.slice_update(h, rest, 0, 1)
+    let ratio = t.div(target, t.binary(Binary::Maximum, magnitude(t, rest), t.dtype(h).lowest()));
+    t.slice_update(h, t.mul(rest, ratio), 0, 1)
 }
 
 /// `mean(x ** 2, axis=-1, keepdims=True) ** 0.5`.
 fn magnitude(t: &Tape<'_>, x: Var) -> Var {
-    let square = t.binary(Binary::Power, x, 2i64);
-    let mean = t.mean(square, -1, true);
-    t.binary(Binary::Power, mean, 0.5)
+    t.binary(Binary::Power, t.mean(t.binary(Binary::Power, x, 2i64), -1, true), 0.5)
 }

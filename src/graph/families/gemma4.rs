@@ -210,14 +210,10 @@ impl ExtraInput {
     /// The inputs `[batch, tokens, layers, size]`.
     fn forward(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let parts = [self.layers as i64, self.size as i64];
-        let rows = self.table.forward(t, tokens);
-        let rows = t.mul(rows, (self.size as f64).sqrt());
+        let rows = t.mul(self.table.forward(t, tokens), (self.size as f64).sqrt());
         let rows = t.unflatten(rows, -1, &parts);
-        let projected = self.projection.forward(t, h);
-        let projected = t.mul(projected, (self.width as f64).powf(-0.5));
-        let projected = t.unflatten(projected, -1, &parts);
-        let projected = self.norm.forward(t, projected);
-        let sum = t.add(projected, rows);
+        let projected = t.mul(self.projection.forward(t, h), (self.width as f64).powf(-0.5));
+        let sum = t.add(self.norm.forward(t, t.unflatten(projected, -1, &parts)), rows);
         t.mul(sum, 2f64.powf(-0.5))
     }
 }

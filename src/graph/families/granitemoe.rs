@@ -56,10 +56,7 @@ impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
         let indices = best(t, logits, self.chosen, Order::Ascending);
-        let scores = t.take_along_axis(logits, indices, -1);
-        let scores = t.astype(scores, DType::F32);
-        let scores = t.softmax(scores, false);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        combine(t, y, scores)
+        let scores = t.softmax(t.astype(t.take_along_axis(logits, indices, -1), DType::F32), false);
+        combine(t, self.experts.forward(t, x, indices, activations::swiglu), scores)
     }
 }

@@ -145,15 +145,10 @@ impl Moe {
 
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.router.forward(t, x);
-        let (indices, logits) = top_k(t, logits, self.chosen);
+        let (indices, logits) = top_k(t, self.router.forward(t, x), self.chosen);
         let gates = t.softmax(logits, true);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, gates);
-        let shared = self.shared_in.forward(t, x);
-        let [gate, up] = t.split_equal(shared, -1);
-        let shared = activations::swiglu(t, gate, up);
-        let shared = self.shared_out.forward(t, shared);
-        t.add(y, shared)
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), gates);
+        let [gate, up] = t.split_equal(self.shared_in.forward(t, x), -1);
+        t.add(y, self.shared_out.forward(t, activations::swiglu(t, gate, up)))
     }
 }

@@ -172,10 +172,8 @@ impl SharingLayer {
         if let Some((query, key)) = &self.norms {
             (q, k) = (query.forward(t, q), key.forward(t, k));
         }
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -219,17 +217,11 @@ impl FeedForward for Moe {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let dtype = t.dtype(y);
-        let scores = t.expand_dims(scores, &[-1]);
-        let scores = t.astype(scores, DType::F32);
-        let y = t.mul(y, scores);
-        let y = t.sum(y, -2, false);
-        let y = t.astype(y, dtype);
+        let y = t.mul(y, t.astype(t.expand_dims(scores, &[-1]), DType::F32));
+        let y = t.astype(t.sum(y, -2, false), dtype);
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

@@ -56,10 +56,8 @@ impl Mixer for GroupedAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let (group, dim) = ((query / kv) as u32, dim as i64);
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, -1, 2 + i64::from(group), dim]);
-        let q = t.slice(all, 3, 0, group);
-        let q = t.reshape(q, &[b, n, -1, dim]);
+        let all = t.reshape(self.qkv.forward(t, x), &[b, n, -1, 2 + i64::from(group), dim]);
+        let q = t.reshape(t.slice(all, 3, 0, group), &[b, n, -1, dim]);
         let (k, v) = (t.at(all, 3, group), t.at(all, 3, group + 1));
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
         let offset = cache.offset();

@@ -66,11 +66,8 @@ impl Gate {
     fn forward(&self, t: &Tape<'_>, q: Var) -> Var {
         let (w, b) = (t.weight(self.weight), t.weight(self.bias));
         let [gate] = t.compiled(|t| {
-            let w = t.expand_dims(w, &[1]);
-            let w = t.swapaxes(w, -1, -2);
-            let logits = t.matmul(q, w);
-            let b = t.expand_dims(b, &[-1, -2]);
-            let logits = t.add(logits, b);
+            let logits = t.matmul(q, t.swapaxes(t.expand_dims(w, &[1]), -1, -2));
+            let logits = t.add(logits, t.expand_dims(b, &[-1, -2]));
             [t.sigmoid(logits)]
         });
         gate
@@ -109,8 +106,7 @@ impl Layer<Round> for First {
         let kv = at.cache.update(t, k, v);
         at.shared.mask = Some(at.mask);
         at.shared.stored.push(kv);
-        let y = layer.attention.attend(t, q, kv, at.mask);
-        layer.finish(t, h, y)
+        layer.finish(t, h, layer.attention.attend(t, q, kv, at.mask))
     }
 }
 
@@ -132,12 +128,10 @@ impl Layer<Round> for Second {
         };
         let all = (KvArray::Dense(first.0.dense(t)), KvArray::Dense(first.1.dense(t)));
         let global = attention.attend(t, q, all, mask);
-        let near = at.cache.update(t, k, v);
-        let local = attention.attend(t, q, near, at.mask);
+        let local = attention.attend(t, q, at.cache.update(t, k, v), at.mask);
         let [mixed] = t.compiled(|t| {
             let global = t.mul(gate, global);
-            let one = t.scalar(1.0, t.dtype(gate));
-            let rest = t.binary(Binary::Subtract, one, gate);
+            let rest = t.binary(Binary::Subtract, t.scalar(1.0, t.dtype(gate)), gate);
             let local = t.mul(rest, local);
             [t.add(global, local)]
         });

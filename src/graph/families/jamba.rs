@@ -118,13 +118,8 @@ impl Mamba {
         let parts = self.layer.parts(t, x);
         let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
         let delta = self.layer.step(t, delta);
-        let input = t.mul(delta, x);
-        let input = t.expand_dims(input, &[-1]);
-        let b = t.expand_dims(b, &[-2]);
-        let mut states = t.mul(input, b);
-        let step = t.expand_dims(delta, &[-1]);
-        let step = t.mul(step, a);
-        let decay = t.exp(step);
+        let mut states = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[-2]));
+        let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
         let n = t.dim(x, 1);
         for i in 0..n {
             if let Some(before) = state {
@@ -134,17 +129,12 @@ impl Mamba {
                     let kept = t.mul(before, decay);
                     [t.add(kept, new)]
                 });
-                let next = t.expand_dims(next, &[1]);
-                states = t.slice_update(states, next, 1, i);
+                states = t.slice_update(states, t.expand_dims(next, &[1]), 1, i);
             }
             state = Some(t.at(states, 1, i));
         }
-        let c = t.expand_dims(c, &[-1]);
-        let y = t.matmul(states, c);
-        let y = t.squeeze(y, &[-1]);
-        let d = self.layer.skip(t);
-        let skip = t.mul(d, x);
-        let y = t.add(y, skip);
+        let y = t.squeeze(t.matmul(states, t.expand_dims(c, &[-1])), &[-1]);
+        let y = t.add(y, t.mul(self.layer.skip(t), x));
         (y, t.at(states, 1, n.saturating_sub(1)))
     }
 }
@@ -179,12 +169,9 @@ impl Moe {
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.router.forward(t, x);
-        let negative = t.neg(gates);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let order = t.argpartition(t.neg(gates), self.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = t.softmax(scores, true);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        weighted_sum(t, y, scores)
+        let scores = t.softmax(t.take_along_axis(gates, indices, -1), true);
+        weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores)
     }
 }

@@ -194,8 +194,7 @@ impl Layer<Blocks> for K3Layer {
                 sum = None;
             }
         }
-        let y = self.input_norm.forward(t, h);
-        let y = self.mixer.mix(t, y, at.mask, at.cache);
+        let y = self.mixer.mix(t, self.input_norm.forward(t, h), at.mask, at.cache);
         let sum = match sum {
             Some(sum) => t.add(sum, y),
             None => y,
@@ -217,11 +216,8 @@ struct Blocks {
 impl Blocks {
     fn append(&mut self, t: &Tape<'_>, x: Var, eps: f64) {
         let wide = t.astype(x, DType::F32);
-        let square = t.mul(wide, wide);
-        let mean = t.mean(square, -1, false);
-        let mean = t.add(mean, eps);
-        let inverse = t.unary(Unary::Rsqrt, mean);
-        let inverse = t.expand_dims(inverse, &[0]);
+        let mean = t.add(t.mean(t.mul(wide, wide), -1, false), eps);
+        let inverse = t.expand_dims(t.unary(Unary::Rsqrt, mean), &[0]);
         let x = t.expand_dims(x, &[0]);
         self.raw = Some(match self.raw {
             None => (x, inverse),
@@ -251,19 +247,15 @@ impl ResidualMix {
         if !t.is_first_call() {
             return t.derived(Derived::ScaledRow { norm: self.norm, row: self.projection });
         }
-        let norm = t.weight(self.norm);
-        let norm = t.astype(norm, DType::F32);
-        let row = t.param(self.projection, Part::Weight);
-        let row = t.reshape(row, &[-1]);
-        t.mul(norm, row)
+        let norm = t.astype(t.weight(self.norm), DType::F32);
+        t.mul(norm, t.reshape(t.param(self.projection, Part::Weight), &[-1]))
     }
 
     fn apply(&self, t: &Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
         let Some((raw, inverse)) = blocks.raw else { return sum };
         let query = self.query(t);
         let eps = t.scalar(self.eps, DType::F32);
-        let rows = f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1));
-        let rows = t.scalar(rows, DType::I32);
+        let rows = t.scalar(f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1)), DType::I32);
         let (shape, dtype) = (t.shape(sum), t.dtype(sum));
         t.kernel_one(Kernel::ResidualMix, &[raw, inverse, sum, query, eps, rows], shape, dtype)
     }

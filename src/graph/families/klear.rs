@@ -64,25 +64,15 @@ impl Blend {
 
 impl FeedForward for Blend {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weights = self.gate.forward(t, x);
-        let weights = t.astype(weights, DType::F32);
-        let weights = t.sigmoid(weights);
-        let bias = t.weight(self.bias);
-        let bias = t.reshape(bias, &[1, 1, -1]);
-        let ranked = t.add(weights, bias);
+        let weights = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
+        let ranked = t.add(weights, t.reshape(t.weight(self.bias), &[1, 1, -1]));
         let indices = best(t, ranked, self.chosen, Order::Descending);
-        let scores = t.take_along_axis(weights, indices, -1);
-        let scores = self.divisor.apply(t, scores);
+        let scores = self.divisor.apply(t, t.take_along_axis(weights, indices, -1));
         let scores = t.astype(scores, t.dtype(x));
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        let coefficients = self.coefficient.forward(t, x);
-        let coefficients = t.softmax(coefficients, true);
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
+        let coefficients = t.softmax(self.coefficient.forward(t, x), true);
         let shared = self.shared.apply(t, x);
-        let first = t.slice(coefficients, -1, 0, 1);
-        let y = t.mul(y, first);
-        let second = t.slice(coefficients, -1, 1, 2);
-        let shared = t.mul(shared, second);
-        t.add(y, shared)
+        let y = t.mul(y, t.slice(coefficients, -1, 0, 1));
+        t.add(y, t.mul(shared, t.slice(coefficients, -1, 1, 2)))
     }
 }

@@ -134,18 +134,15 @@ impl Mixer for GatedHeads {
         let v = Heads::split(t, v, h.kv);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
         let mut y = Heads::join(t, y);
         if let Some(gate) = &self.gate {
-            let gate = gate.forward(t, x);
-            let gate = t.astype(gate, DType::F32);
+            let gate = t.astype(gate.forward(t, x), DType::F32);
             let [gate] = t.compiled(|t| [activations::softplus(t, gate)]);
             let gate = t.astype(gate, t.dtype(y));
             let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
             y = t.reshape(y, &[b, n, h.query as i64, h.dim as i64]);
-            let gate = t.expand_dims(gate, &[-1]);
-            y = t.mul(y, gate);
+            y = t.mul(y, t.expand_dims(gate, &[-1]));
             y = t.reshape(y, &[b, n, -1]);
         }
         self.o.forward(t, y)
@@ -218,10 +215,8 @@ impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let shared = self.shared.apply(t, x);
         let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        let y = t.astype(y, t.dtype(x));
-        let y = t.mul(y, self.scale);
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
+        let y = t.mul(t.astype(y, t.dtype(x)), self.scale);
         t.add(y, shared)
     }
 }
@@ -237,12 +232,9 @@ struct LogitRouter {
 
 impl Router for LogitRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let logits = self.gate.forward(t, x);
-        let mut logits = t.astype(logits, DType::F32);
+        let mut logits = t.astype(self.gate.forward(t, x), DType::F32);
         if self.softcap > 0.0 {
-            let scaled = t.div(logits, self.softcap);
-            let capped = t.unary(Unary::Tanh, scaled);
-            logits = t.mul(capped, self.softcap);
+            logits = t.mul(t.unary(Unary::Tanh, t.div(logits, self.softcap)), self.softcap);
         }
         let scores = match self.score {
             ScoreFunction::Sigmoid => t.sigmoid(logits),
@@ -251,9 +243,7 @@ impl Router for LogitRouter {
                 t.unary(Unary::Sqrt, s)
             }
         };
-        let bias = t.weight(self.bias);
-        let ranked = t.add(scores, bias);
-        let indices = best(t, ranked, self.chosen, Order::Descending);
+        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Descending);
         let chosen = t.take_along_axis(scores, indices, -1);
         (indices, Divisor::Sum.apply(t, chosen))
     }

@@ -92,8 +92,6 @@ impl HeadwiseNorm {
 impl Norm for HeadwiseNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
-        let weights = t.stack(&weights, 0);
-        let x = t.layer_norm(x, None, None, self.eps);
-        t.mul(weights, x)
+        t.mul(t.stack(&weights, 0), t.layer_norm(x, None, None, self.eps))
     }
 }

@@ -191,23 +191,18 @@ impl ShortConv {
 impl Mixer for ShortConv {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let keep = self.kernel as u32 - 1;
-        let projected = self.input.forward(t, x);
-        let [b, c, x] = t.split_equal(projected, -1);
+        let [b, c, x] = t.split_equal(self.input.forward(t, x), -1);
         let x = t.mul(b, x);
         let past = match cache.state(0) {
             Some(state) => state,
             None => {
                 let shape = Shape::new(&[t.dim(x, 0), keep, self.width as u32]);
-                let dtype = t.dtype(x);
-                t.full(shape, 0.0, dtype)
+                t.full(shape, 0.0, t.dtype(x))
             }
         };
         let x = t.concat(&[past, x], 1);
-        let tail = t.last(x, 1, keep);
-        cache.set_state(t, 0, tail);
-        let y = self.conv.forward(t, x);
-        let y = t.mul(c, y);
-        self.output.forward(t, y)
+        cache.set_state(t, 0, t.last(x, 1, keep));
+        self.output.forward(t, t.mul(c, self.conv.forward(t, x)))
     }
 }
 
@@ -223,17 +218,13 @@ struct SigmoidRouter {
 
 impl Router for SigmoidRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let gates = t.sigmoid(gates);
+        let gates = t.sigmoid(self.gate.forward(t, x));
         let mut ranked = gates;
         if let Some(bias) = self.bias {
-            let wide = t.astype(gates, DType::F32);
-            let bias = t.weight(bias);
-            ranked = t.add(wide, bias);
+            ranked = t.add(t.astype(gates, DType::F32), t.weight(bias));
         }
         let indices = best(t, ranked, self.chosen, Order::Ascending);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = self.divisor.apply(t, scores);
+        let scores = self.divisor.apply(t, t.take_along_axis(gates, indices, -1));
         let scores = t.mul(scores, self.scale);
         let dtype = t.dtype(x);
         (indices, t.astype(scores, dtype))

@@ -129,15 +129,10 @@ impl Temperature {
         } else {
             t.div(positions, self.floor_scale)
         };
-        let x = t.unary(Unary::Floor, x);
-        let x = t.add(x, 1.0);
-        let x = t.unary(Unary::Log, x);
-        let x = t.mul(x, self.scale);
-        let x = t.add(x, 1.0);
-        let x = t.expand_dims(x, &[1]);
+        let x = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, x), 1.0));
+        let x = t.expand_dims(t.add(t.mul(x, self.scale), 1.0), &[1]);
         let dtype: DType = t.dtype(q);
-        let q = t.mul(q, x);
-        t.astype(q, dtype)
+        t.astype(t.mul(q, x), dtype)
     }
 }
 
@@ -188,9 +183,7 @@ impl Mixer for ChunkAttention {
         }
         let kv = cache.update(t, k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, None)))
     }
 }
 
@@ -214,17 +207,10 @@ impl Moe {
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
-        let negative = t.neg(logits);
-        let order = t.argpartition(negative, 0, -1);
-        let index = t.slice(order, -1, 0, 1);
-        let score = t.take_along_axis(logits, index, -1);
-        let score = t.astype(score, DType::F32);
-        let score = t.sigmoid(score);
-        let score = t.astype(score, t.dtype(x));
-        let scaled = t.mul(x, score);
-        let y = self.experts.forward(t, scaled, index, activations::swiglu);
-        let y = t.squeeze(y, &[2]);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
+        let index = t.slice(t.argpartition(t.neg(logits), 0, -1), -1, 0, 1);
+        let score = t.sigmoid(t.astype(t.take_along_axis(logits, index, -1), DType::F32));
+        let scaled = t.mul(x, t.astype(score, t.dtype(x)));
+        let y = t.squeeze(self.experts.forward(t, scaled, index, activations::swiglu), &[2]);
+        t.add(y, self.shared.apply(t, x))
     }
 }

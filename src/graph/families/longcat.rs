@@ -143,15 +143,12 @@ impl Block for LongcatLayer {
         let mut h = x;
         let mut shortcut = None;
         for (i, half) in self.halves.iter().enumerate() {
-            let r = half.input_norm.forward(t, h);
-            let r = half.attention.mix(t, r, mask, cache.part(i));
-            h = t.add(h, r);
+            h = t.add(h, half.attention.mix(t, half.input_norm.forward(t, h), mask, cache.part(i)));
             let r = half.post_norm.forward(t, h);
             if i == 0 {
                 shortcut = Some(self.moe.apply(t, r));
             }
-            let r = half.mlp.apply(t, r);
-            h = t.add(h, r);
+            h = t.add(h, half.mlp.apply(t, r));
         }
         match shortcut {
             None => h,
@@ -189,26 +186,17 @@ impl ShortcutMoe {
 
 impl FeedForward for ShortcutMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.classifier.forward(t, x);
-        let scores = t.softmax(logits, false);
-        let bias = t.weight(self.bias);
-        let ranked = t.add(scores, bias);
-        let indices = best(t, ranked, self.chosen, Order::Ascending);
-        let weights = t.take_along_axis(scores, indices, -1);
-        let weights = self.divisor.apply(t, weights);
-        let weights = t.mul(weights, self.scale);
-        let weights = t.astype(weights, t.dtype(x));
+        let scores = t.softmax(self.classifier.forward(t, x), false);
+        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Ascending);
+        let weights = self.divisor.apply(t, t.take_along_axis(scores, indices, -1));
+        let weights = t.astype(t.mul(weights, self.scale), t.dtype(x));
 
         let identity = t.binary(Binary::GreaterEqual, indices, self.routed as i64);
         let indices = t.select(identity, 0i64, indices);
         let routed = t.select(identity, 0.0, weights);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let routed = t.expand_dims(routed, &[-1]);
-        let y = t.mul(y, routed);
-        let y = t.sum(y, -2, false);
-        let passed = t.select(identity, weights, 0.0);
-        let passed = t.sum(passed, -1, true);
-        let passed = t.mul(x, passed);
+        let y = t.sum(t.mul(y, t.expand_dims(routed, &[-1])), -2, false);
+        let passed = t.mul(x, t.sum(t.select(identity, weights, 0.0), -1, true));
         t.add(y, passed)
     }
 }

@@ -74,20 +74,12 @@ impl MambaBlock {
         }
         let [delta, b, c] = parts;
         let delta = self.layer.step(t, delta);
-        let input = t.mul(delta, x);
-        let input = t.expand_dims(input, &[-1]);
-        let b = t.expand_dims(b, &[1]);
-        let mut next = t.mul(input, b);
+        let mut next = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[1]));
         if let Some(state) = state {
-            let step = t.expand_dims(delta, &[-1]);
-            let decay = t.mul(step, a);
-            let decay = t.exp(decay);
-            let kept = t.mul(state, decay);
-            next = t.add(next, kept);
+            let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
+            next = t.add(next, t.mul(state, decay));
         }
-        let c = t.expand_dims(c, &[-1]);
-        let y = t.matmul(next, c);
-        let y = t.squeeze(y, &[2]);
+        let y = t.squeeze(t.matmul(next, t.expand_dims(c, &[-1])), &[2]);
         let skip = t.mul(d, x);
         (t.add(y, skip), next)
     }
@@ -99,8 +91,7 @@ impl Mixer for MambaBlock {
             let a = self.layer.rates(t);
             let mut outputs = Vec::new();
             for i in 0..t.dim(x, 1) {
-                let token = t.at(x, 1, i);
-                let (y, next) = self.step(t, token, a, state);
+                let (y, next) = self.step(t, t.at(x, 1, i), a, state);
                 outputs.push(y);
                 state = Some(next);
             }

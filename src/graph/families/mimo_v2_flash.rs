@@ -115,8 +115,6 @@ impl Mixer for SinkAttention {
         let kv = cache.update(t, k, v);
         let sinks = self.sinks.map(|s| t.weight(s));
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, sinks);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, sinks)))
     }
 }

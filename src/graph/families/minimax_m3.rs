@@ -195,8 +195,7 @@ impl Mixer for SparseAttention {
             cache.part(0).store(t, keys, values);
         }
         let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -238,8 +237,7 @@ impl FeedForward for Moe {
         let y = self.experts.forward(t, flat, indices, |t, gate, x| {
             activations::swiglu_oai(t, gate, x, alpha, limit)
         });
-        let y = combine(t, y, scores);
-        let y = t.add(y, shared);
+        let y = t.add(combine(t, y, scores), shared);
         t.reshape(y, &[i64::from(shape.dim(0)), i64::from(shape.dim(1)), -1])
     }
 }

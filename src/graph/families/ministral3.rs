@@ -25,25 +25,19 @@ impl QueryScale {
 
     /// The factors of the tokens of a call, in the type of the embedding.
     pub(super) fn at(&self, t: &Tape<'_>, call: &Opening<'_>) -> Var {
-        let factors = self.factors(t, t.dim(call.tokens, 1), call.offset());
-        t.astype(factors, t.dtype(call.embedded))
+        t.astype(self.factors(t, t.dim(call.tokens, 1), call.offset()), t.dtype(call.embedded))
     }
 
     /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
     fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
-        let positions = t.arange(0, n);
-        let positions = t.add(positions, i64::from(offset));
+        let positions = t.add(t.arange(0, n), i64::from(offset));
         let turns = if self.original.fract() == 0.0 {
             t.binary(Binary::Divide, positions, self.original as i64)
         } else {
             t.div(positions, self.original)
         };
-        let turns = t.unary(Unary::Floor, turns);
-        let turns = t.add(turns, 1.0);
-        let growth = t.unary(Unary::Log, turns);
-        let growth = t.mul(growth, self.beta);
-        let scale = t.add(growth, 1.0);
-        t.expand_dims(scale, &[1])
+        let growth = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, turns), 1.0));
+        t.expand_dims(t.add(t.mul(growth, self.beta), 1.0), &[1])
     }
 }
 

@@ -126,12 +126,10 @@ impl Attention {
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let kv = self.kv_a.forward(t, x);
-        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
-        let latent = t.expand_dims(latent, &[1]);
+        let latent = t.expand_dims(self.kv_norm.forward(t, latent), &[1]);
         let offset = cache.offset();
         let q_pe = self.rope.forward(t, q_pe, offset);
         let k_pe = self.rope.forward(t, k_pe, offset);
@@ -150,11 +148,9 @@ impl Attention {
             let wide = t.shape(k_pe).with(1, d.heads as u32);
             let k_pe = t.broadcast_to(k_pe, wide);
             let q = t.concat(&[q_nope, q_pe], -1);
-            let k = t.concat(&[k_nope, k_pe], -1);
-            t.attention(q, k, v, self.scale, mask, None)
+            t.attention(q, t.concat(&[k_nope, k_pe], -1), v, self.scale, mask, None)
         };
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -215,21 +211,17 @@ impl Moe {
     /// `mistral4_expert_select`: one compiled function.
     fn select(&self, t: &Tape<'_>, gates: Var) -> (Var, Var) {
         let [indices, scores] = t.compiled(|t| {
-            let gates = t.astype(gates, DType::F32);
-            let scores = t.softmax(gates, false);
+            let scores = t.softmax(t.astype(gates, DType::F32), false);
             let choice = if self.groups > 1 {
                 mask_groups(t, scores, self.groups, self.chosen_groups)
             } else {
                 scores
             };
-            let negative = t.neg(choice);
-            let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+            let order = t.argpartition(t.neg(choice), self.chosen as i64 - 1, -1);
             let indices = t.slice(order, -1, 0, self.chosen as u32);
             let mut chosen = t.take_along_axis(scores, indices, -1);
             if self.normalise {
-                let total = t.sum(chosen, -1, true);
-                let total = t.add(total, 1e-20);
-                chosen = t.div(chosen, total);
+                chosen = t.div(chosen, t.add(t.sum(chosen, -1, true), 1e-20));
             }
             [indices, t.mul(chosen, self.scale)]
         });
@@ -239,16 +231,11 @@ impl Moe {
 
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.gate.forward(t, x);
-        let (indices, scores) = self.select(t, gates);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = combine(t, y, scores);
+        let (indices, scores) = self.select(t, self.gate.forward(t, x));
+        let y = combine(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

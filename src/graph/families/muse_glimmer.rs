@@ -52,10 +52,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let multiplier = c.number_or("output_multiplier", 0.196_116_135_138_184_04)?;
     let cap = c.number_or("final_logit_softcapping", 20.0)?;
     decoder = decoder.with_embedding(move |t, h| t.rms_norm(h, None, eps));
-    decoder.on_logits = Some(Box::new(move |t, logits| {
-        let logits = t.mul(logits, multiplier);
-        soft_cap(t, logits, cap)
-    }));
+    decoder.on_logits =
+        Some(Box::new(move |t, logits| soft_cap(t, t.mul(logits, multiplier), cap)));
     Ok(decoder.built())
 }
 
@@ -116,8 +114,7 @@ struct ScaledNorm(UnitNorm, f64);
 
 impl Norm for ScaledNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.0.forward(t, x);
-        t.mul(x, self.1)
+        t.mul(self.0.forward(t, x), self.1)
     }
 }
 
@@ -130,9 +127,7 @@ struct GatedAttention {
 impl Mixer for GatedAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let y = self.inner.heads(t, x, mask, cache, None);
-        let gate = self.gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
+        let y = t.mul(y, t.sigmoid(self.gate.forward(t, x)));
         self.inner.project(t, y)
     }
 }

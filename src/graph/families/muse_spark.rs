@@ -286,15 +286,12 @@ impl Attention {
         let v = t.slice(qkvg, -1, v_at, gate_at);
         let gate = t.slice(qkvg, -1, gate_at, u32::MAX);
         let q = t.transpose(q, &[0, 2, 1, 3]);
-        let k = t.transpose(k, &[0, 2, 1, 3]);
-        let v = Heads::split(t, v, h.kv);
-        let kv = cache.update(t, k, v);
+        let kv = cache.update(t, t.transpose(k, &[0, 2, 1, 3]), Heads::split(t, v, h.kv));
         let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
         let eps = t.scalar(s.eps, DType::F32);
         let dtype = t.dtype(y);
         let joined = Shape::new(&[b, n, q_dim]);
-        let y = t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype);
-        self.out.forward(t, y)
+        self.out.forward(t, t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype))
     }
 }
 
@@ -327,10 +324,7 @@ impl Moe {
     }
 
     fn apply(&self, t: &Tape<'_>, s: &Settings, x: Var) -> Var {
-        let wide = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(wide, w);
+        let logits = t.matmul(t.astype(x, DType::F32), t.transpose(t.weight(self.gate), &[1, 0]));
         let bias = t.weight(self.bias);
         let constants = [s.multiplier, SCORE_EPS, s.route_scale].map(|x| t.scalar(x, DType::F32));
         let shape = t.shape(logits).with(-1, s.experts.chosen as u32);
@@ -339,8 +333,7 @@ impl Moe {
         let kernel = Kernel::ExpertRouting;
         let (indices, weights) =
             t.kernel(kernel, &inputs, (shape, DType::U32), (shape, DType::F32));
-        let h = self.before.forward(t, x);
-        let h = self.norm.forward(t, h);
+        let h = self.norm.forward(t, self.before.forward(t, x));
         let y = self
             .experts
             .forward(t, h, indices, |t, gate, up| activations::precise_swiglu(t, up, gate, up));

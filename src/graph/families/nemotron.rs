@@ -52,8 +52,7 @@ impl ShiftedNorm {
 
 impl Norm for ShiftedNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weight = t.weight(self.weight);
-        let weight = t.add(weight, 1i64);
+        let weight = t.add(t.weight(self.weight), 1i64);
         let bias = t.weight(self.bias);
         t.layer_norm(x, Some(weight), Some(bias), self.eps)
     }

@@ -133,9 +133,7 @@ impl Mlp {
 
 impl FeedForward for Mlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let h = self.up.forward(t, x);
-        let h = activations::relu2(t, h);
-        self.down.forward(t, h)
+        self.down.forward(t, activations::relu2(t, self.up.forward(t, x)))
     }
 }
 
@@ -213,23 +211,18 @@ impl Moe {
 
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let gates = t.matmul(x, w);
-        let bias = t.weight(self.bias);
-        let (indices, scores) = self.routing.select(t, gates, bias);
+        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
+        let (indices, scores) = self.routing.select(t, gates, t.weight(self.bias));
         let input = match &self.latent {
             Some((down, _)) => down.forward(t, x),
             None => x,
         };
-        let y = self.experts.forward(t, input, indices, activations::relu2);
-        let mut y = combine(t, y, scores);
+        let mut y = combine(t, self.experts.forward(t, input, indices, activations::relu2), scores);
         if let Some((_, up)) = &self.latent {
             y = up.forward(t, y);
         }
         if let Some(shared) = &self.shared {
-            let s = shared.apply(t, x);
-            y = t.add(y, s);
+            y = t.add(y, shared.apply(t, x));
         }
         y
     }

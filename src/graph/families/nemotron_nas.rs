@@ -76,8 +76,7 @@ type GatedFn = fn(&Tape<'_>, Var, Var) -> Var;
 
 fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
     fn gate(t: &Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
-        let g = activation(t, gate);
-        t.mul(g, x)
+        t.mul(activation(t, gate), x)
     }
     Ok(match c.opt_str("hidden_act")?.unwrap_or("silu") {
         "silu" => |t, g, x| gate(t, g, x, activations::silu),

@@ -73,18 +73,13 @@ impl Mixer for StepwiseAttention {
         let (k, v) = cache.update(t, k, v);
         let (k, v) = (k.dense(t), v.dense(t));
         let q = t.mul(q, (self.heads.dim as f64).powf(-0.5));
-        let keys = t.transpose(k, &[0, 1, 3, 2]);
-        let scores = t.matmul(q, keys);
+        let scores = t.matmul(q, t.transpose(k, &[0, 1, 3, 2]));
         if mask != Mask::None {
             return t
                 .fail("mlx-lm cannot process more than one token at a time with an OLMo model");
         }
         let dtype = t.dtype(scores);
-        let weights = t.astype(scores, DType::F32);
-        let weights = t.softmax(weights, false);
-        let weights = t.astype(weights, dtype);
-        let y = t.matmul(weights, v);
-        let y = Heads::join(t, y);
-        self.out.forward(t, y)
+        let weights = t.astype(t.softmax(t.astype(scores, DType::F32), false), dtype);
+        self.out.forward(t, Heads::join(t, t.matmul(weights, v)))
     }
 }

@@ -72,8 +72,7 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 
 /// `silu(gate) * x` in two kernels.
 fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::silu(t, gate);
-    t.mul(g, x)
+    t.mul(activations::silu(t, gate), x)
 }
 
 /// `h = x + norm(attention(x))`, `h + norm(mlp(h))`.
@@ -86,12 +85,8 @@ struct PostNorm {
 
 impl Block for PostNorm {
     fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.attention.mix(t, x, mask, cache);
-        let r = self.attention_norm.forward(t, r);
-        let h = t.add(x, r);
-        let r = self.mlp.apply(t, h);
-        let r = self.mlp_norm.forward(t, r);
-        t.add(h, r)
+        let h = t.add(x, self.attention_norm.forward(t, self.attention.mix(t, x, mask, cache)));
+        t.add(h, self.mlp_norm.forward(t, self.mlp.apply(t, h)))
     }
 }
 
@@ -186,8 +181,7 @@ impl Mixer for DeltaNet {
         });
         let (q, k) = normalise_keys(t, q, k);
         let a = self.a.forward(t, x);
-        let beta = self.b.forward(t, x);
-        let mut beta = t.sigmoid(beta);
+        let mut beta = t.sigmoid(self.b.forward(t, x));
         if s.negative {
             beta = t.mul(beta, 2.0);
         }
@@ -197,9 +191,7 @@ impl Mixer for DeltaNet {
         let gate = self.gate.forward(t, x);
         let y = t.reshape(y, &[-1, s.value_dim as i64]);
         let gate = t.reshape(gate, &[-1, s.value_dim as i64]);
-        let normed = self.norm.forward(t, y);
-        let y = activations::precise_swiglu(t, y, gate, normed);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        let y = activations::precise_swiglu(t, y, gate, self.norm.forward(t, y));
+        self.out.forward(t, t.reshape(y, &[b, n, -1]))
     }
 }

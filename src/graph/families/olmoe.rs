@@ -57,7 +57,6 @@ impl FeedForward for FlatMoe {
             scores = normalise(t, scores);
         }
         let y = self.experts.forward(t, flat, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        t.reshape(y, &dims)
+        t.reshape(weighted_sum(t, y, scores), &dims)
     }
 }

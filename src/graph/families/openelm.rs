@@ -93,8 +93,7 @@ impl Mixer for SplitAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, (query + 2 * kv) as i64, dim as i64]);
+        let all = t.reshape(self.qkv.forward(t, x), &[b, n, (query + 2 * kv) as i64, dim as i64]);
         let all = t.transpose(all, &[0, 2, 1, 3]);
         let [mut q, mut k, v] = t.split(all, &[query as u32, (query + kv) as u32], 1);
         if let Some([query, key]) = &self.norms {

@@ -108,12 +108,9 @@ impl Moe {
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
-        let negative = t.neg(gates);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let order = t.argpartition(t.neg(gates), self.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = t.softmax(scores, true);
-        let y = self.experts.forward(t, x, indices, activations::gelu_approx);
-        moe::weighted_sum(t, y, scores)
+        let scores = t.softmax(t.take_along_axis(gates, indices, -1), true);
+        moe::weighted_sum(t, self.experts.forward(t, x, indices, activations::gelu_approx), scores)
     }
 }

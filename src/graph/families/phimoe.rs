@@ -80,13 +80,10 @@ impl Router for SparseMixer {
         for _ in 0..self.chosen {
             let top = t.reduce(Reduction::Max, masked, -1, true);
             let index = t.argmax_keep(masked);
-            let size = t.unary(Unary::Abs, gates);
-            let factor = t.binary(Binary::Maximum, size, top);
-            let below = t.sub(top, gates);
-            let below = t.div(below, factor);
+            let factor = t.binary(Binary::Maximum, t.unary(Unary::Abs, gates), top);
+            let below = t.div(t.sub(top, gates), factor);
             let outside = t.binary(Binary::Greater, below, 2.0 * self.jitter);
-            let band = t.select(outside, f64::NEG_INFINITY, masked);
-            let band = t.softmax(band, true);
+            let band = t.softmax(t.select(outside, f64::NEG_INFINITY, masked), true);
             scores.push(t.take_along_axis(band, index, -1));
             indices.push(index);
             let low = t.scalar(f64::NEG_INFINITY, t.dtype(masked));

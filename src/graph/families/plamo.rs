@@ -53,7 +53,6 @@ impl Mixer for TiledAttention {
         let (k, v) = (k.dense(t), v.dense(t));
         let (k, v) = (t.tile(k, self.copies, 1), t.tile(v, self.copies, 1));
         let y = t.attention(q, k, v, (dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }

@@ -113,24 +113,19 @@ impl Mixer for Mamba {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let zx = self.input.forward(t, x);
-        let zx = t.reshape(zx, &[b, n, d.heads as i64, -1]);
+        let zx = t.reshape(self.input.forward(t, x), &[b, n, d.heads as i64, -1]);
         let [z, x] = t.split(zx, &[d.head_dim as u32], -1);
         let x = t.reshape(x, &[b, -1, d.inner as i64]);
         let x = causal_conv(t, &self.conv, x, d.kernel, cache);
         let projected = self.bcdt.forward(t, x);
         let state = d.state as u32;
         let [in_b, in_c, dt] = t.split(projected, &[state, 2 * state], -1);
-        let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)].map(|(v, i)| {
-            let w = t.weight(self.norms[i]);
-            t.rms_norm(v, Some(w), self.eps)
-        });
+        let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)]
+            .map(|(v, i)| t.rms_norm(v, Some(t.weight(self.norms[i])), self.eps));
         let dt = self.dt.forward(t, dt);
         let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
         let y = t.reshape(y, &[b, n, d.inner as i64]);
-        let z = t.flatten(z, -2, -1);
-        let y = activations::swiglu(t, z, y);
-        self.out.forward(t, y)
+        self.out.forward(t, activations::swiglu(t, t.flatten(z, -2, -1), y))
     }
 }
 
@@ -171,17 +166,13 @@ impl Mixer for Attention {
         });
         let offset = cache.offset();
         let [q, k] = [(q, self.q_weight), (k, self.k_weight)].map(|(v, weight)| {
-            let v = t.rms_norm(v, None, 1e-6);
-            let w = t.weight(weight);
-            let w = t.expand_dims(w, &[1]);
-            let v = t.mul(v, w);
+            let v = t.mul(t.rms_norm(v, None, 1e-6), t.expand_dims(t.weight(weight), &[1]));
             self.rope.forward(t, v, offset)
         });
         let (k, v) = cache.update(t, k, v);
         let (k, v) = (k.dense(t), v.dense(t));
         let y = t.attention(q, k, v, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.reshape(y, &[b, n, (h.query * h.dim) as i64]);
+        let y = t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, (h.query * h.dim) as i64]);
         self.o.forward(t, y)
     }
 }

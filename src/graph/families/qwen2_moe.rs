@@ -52,8 +52,7 @@ pub(super) struct SoftmaxRouter {
 
 impl Router for SoftmaxRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.apply(t, x);
-        let gates = t.softmax(gates, true);
+        let gates = t.softmax(self.gate.apply(t, x), true);
         let indices = best(t, gates, self.chosen, Order::Descending);
         (indices, t.take_along_axis(gates, indices, -1))
     }
@@ -69,12 +68,9 @@ struct SharedMoe {
 impl FeedForward for SharedMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
         let shared = self.shared.apply(t, x);
-        let gate = self.shared_gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let shared = t.mul(gate, shared);
+        let shared = t.mul(t.sigmoid(self.shared_gate.forward(t, x)), shared);
         t.add(y, shared)
     }
 }

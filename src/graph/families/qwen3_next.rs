@@ -212,23 +212,17 @@ impl GatedAttention {
 impl Mixer for GatedAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.q.forward(t, x);
-        let q = Heads::rows(t, q, self.heads.query);
-        let [q, gate] = t.split_equal(q, -1);
+        let [q, gate] = t.split_equal(Heads::rows(t, self.q.forward(t, x), self.heads.query), -1);
         let gate = t.reshape(gate, &[b, n, -1]);
         let (k, v) = (self.k.forward(t, x), self.v.forward(t, x));
-        let q = self.q_norm.forward(t, q);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let q = t.transpose(self.q_norm.forward(t, q), &[0, 2, 1, 3]);
         let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
         let v = Heads::split(t, v, self.heads.kv);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         let kv = cache.update(t, k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, None);
-        let y = Heads::join(t, y);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
+        let y = t.mul(Heads::join(t, attend(t, q, kv, scale, mask, None)), t.sigmoid(gate));
         self.o.forward(t, y)
     }
 }
@@ -254,12 +248,9 @@ impl SharedMoe {
 impl FeedForward for SharedMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.routed.route(t, x);
-        let y = self.routed.run(t, x, indices);
-        let y = weighted_sum(t, y, scores);
+        let y = weighted_sum(t, self.routed.run(t, x, indices), scores);
         let shared = self.shared.apply(t, x);
-        let gate = self.shared_gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let shared = t.mul(gate, shared);
+        let shared = t.mul(t.sigmoid(self.shared_gate.forward(t, x)), shared);
         t.add(y, shared)
     }
 }

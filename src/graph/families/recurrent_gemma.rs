@@ -45,11 +45,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     }
     let cap = c.number("logits_soft_cap")?;
     if cap != 0.0 {
-        decoder = decoder.with_logits(move |t, x| {
-            let x = t.div(x, cap);
-            let x = t.unary(Unary::Tanh, x);
-            t.mul(x, cap)
-        });
+        decoder = decoder.with_logits(move |t, x| t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap));
     }
     Ok(decoder.built())
 }
@@ -97,10 +93,8 @@ impl Mixer for Local {
         let v = Heads::split(t, v, 1);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -134,25 +128,18 @@ impl Recurrent {
             Some(past) => t.concat(&[past, x], 1),
             None => t.pad(x, 1, keep, 0),
         };
-        let w = t.weight(self.conv_weight);
-        let y = t.conv1d(input, w, self.width as u32);
-        let b = t.weight(self.conv_bias);
-        let y = t.add(y, b);
-        let tail = t.last(input, 1, keep);
-        cache.set_state(t, 0, tail);
+        let y = t.conv1d(input, t.weight(self.conv_weight), self.width as u32);
+        let y = t.add(y, t.weight(self.conv_bias));
+        cache.set_state(t, 0, t.last(input, 1, keep));
         y
     }
 }
 
 impl Mixer for Recurrent {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        let gate = self.linear_y.forward(t, x);
-        let gate = activations::gelu_approx(t, gate);
-        let x = self.linear_x.forward(t, x);
-        let x = self.convolve(t, x, cache);
-        let x = self.recurrence.run(t, x, cache);
-        let x = t.mul(x, gate);
-        self.out.forward(t, x)
+        let gate = activations::gelu_approx(t, self.linear_y.forward(t, x));
+        let x = self.convolve(t, self.linear_x.forward(t, x), cache);
+        self.out.forward(t, t.mul(self.recurrence.run(t, x, cache), gate))
     }
 }
 
@@ -185,13 +172,8 @@ impl Recurrence {
     fn gate(&self, t: &Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let x = t.reshape(x, &[b, n, self.heads as i64, self.dim as i64]);
-        let x = t.swapaxes(x, 1, 2);
-        let w = t.weight(weight);
-        let y = t.matmul(x, w);
-        let y = t.swapaxes(y, 1, 2);
-        let bias = t.weight(bias);
-        let y = t.add(y, bias);
-        let y = t.flatten(y, 2, 3);
+        let y = t.swapaxes(t.matmul(t.swapaxes(x, 1, 2), t.weight(weight)), 1, 2);
+        let y = t.flatten(t.add(y, t.weight(bias)), 2, 3);
         t.sigmoid(y)
     }
 
@@ -204,19 +186,15 @@ impl Recurrence {
         let [rate] = t.compiled(|t| [activations::softplus(t, param)]);
         let log_a = t.mul(log_a, rate);
         let a = t.exp(log_a);
-        let twice = t.mul(log_a, 2i64);
-        let square = t.exp(twice);
+        let square = t.exp(t.mul(log_a, 2i64));
         let gated = t.mul(x, gate_x);
         let rest = t.binary(crate::graph::op::Binary::Subtract, 1i64, square);
         let mut factor = t.unary(Unary::Sqrt, rest);
         if before.is_none() {
-            let one = t.scalar(1.0, t.dtype(factor));
-            let first = t.shape(factor).with(1, 1);
-            let one = t.broadcast_to(one, first);
+            let one = t.broadcast_to(t.scalar(1.0, t.dtype(factor)), t.shape(factor).with(1, 1));
             factor = t.slice_update(factor, one, 1, 0);
         }
-        let factor = t.astype(factor, t.dtype(x));
-        let input = t.mul(gated, factor);
+        let input = t.mul(gated, t.astype(factor, t.dtype(x)));
         let (y, last) = scan(t, input, a, before);
         cache.set_state(t, 1, last);
         y
@@ -229,11 +207,7 @@ fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
     if n == 1 {
         let y = match before {
             None => x,
-            Some(h) => {
-                let h = t.expand_dims(h, &[1]);
-                let kept = t.mul(a, h);
-                t.add(kept, x)
-            }
+            Some(h) => t.add(t.mul(a, t.expand_dims(h, &[1])), x),
         };
         return (y, t.at(y, 1, 0));
     }
@@ -244,12 +218,8 @@ fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
     });
     let mut y = t.zeros_like(x);
     for i in 0..n {
-        let decay = t.at(a, 1, i);
-        let kept = t.mul(decay, h);
-        let new = t.at(x, 1, i);
-        h = t.add(kept, new);
-        let row = t.expand_dims(h, &[1]);
-        y = t.slice_update(y, row, 1, i);
+        h = t.add(t.mul(t.at(a, 1, i), h), t.at(x, 1, i));
+        y = t.slice_update(y, t.expand_dims(h, &[1]), 1, i);
     }
     (y, h)
 }

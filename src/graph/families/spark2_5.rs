@@ -81,8 +81,7 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
 
 /// `gelu(gate) * x`: the product is a kernel of its own.
 fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let gate = activations::gelu(t, gate);
-    t.mul(gate, x)
+    t.mul(activations::gelu(t, gate), x)
 }
 
 struct CopiedAttention {
@@ -112,25 +111,16 @@ impl Mixer for CopiedAttention {
         let qkv = self.qkv.forward(t, x);
         let (q, kv) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);
         let parts: [Var; 3] = t.split(qkv, &[q, q.saturating_add(kv)], -1);
-        let [q, k, v] =
-            [(parts[0], h.query), (parts[1], h.kv), (parts[2], h.kv)].map(|(part, heads)| {
-                let part = Heads::split(t, part, heads);
-                t.contiguous(part)
-            });
+        let [q, k, v] = [(parts[0], h.query), (parts[1], h.kv), (parts[2], h.kv)]
+            .map(|(part, heads)| t.contiguous(Heads::split(t, part, heads)));
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.contiguous(y);
-        let gate = self.gate.forward(t, x);
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.sigmoid(gate);
-        let gate = t.astype(gate, t.dtype(y));
-        let gate = t.expand_dims(gate, &[-1]);
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let y = t.contiguous(t.transpose(y, &[0, 2, 1, 3]));
+        let gate = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
+        let gate = t.expand_dims(t.astype(gate, t.dtype(y)), &[-1]);
         let y = t.mul(y, gate);
         let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        self.out.forward(t, t.reshape(y, &[b, n, -1]))
     }
 }

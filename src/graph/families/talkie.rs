@@ -74,10 +74,7 @@ struct GainNorm {
 
 impl Norm for GainNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.norm.forward(t, x);
-        let gain = t.weight(self.gain);
-        let gain = t.reshape(gain, &[1, -1, 1, 1]);
-        t.mul(x, gain)
+        t.mul(self.norm.forward(t, x), t.reshape(t.weight(self.gain), &[1, -1, 1, 1]))
     }
 }
 

@@ -24,8 +24,7 @@ impl Head {
         match self {
             Self::Own(linear) => linear.forward(t, x),
             Self::Raw(weight) => {
-                let w = t.weight(*weight);
-                t.matmul(x, t.transpose(w, &[1, 0]))
+                t.matmul(x, t.transpose(t.weight(*weight), &[1, 0]))
             }
             Self::Tied(embedding) => embedding.as_linear(t, x),
             Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail(

@@ -54,8 +54,7 @@ impl RmsNorm {
 
 impl Norm for RmsNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.weight);
-        t.rms_norm(x, Some(w), self.eps)
+        t.rms_norm(x, Some(t.weight(self.weight)), self.eps)
     }
 }
 
@@ -95,8 +94,7 @@ impl GemmaNorm {
 
 impl Norm for GemmaNorm {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.weight);
-        let scale = t.add(w, 1.0);
+        let scale = t.add(t.weight(self.weight), 1.0);
         t.rms_norm(x, Some(scale), self.eps)
     }
 }
@@ -131,8 +129,7 @@ impl Norm for OffsetNorm {
         let scale = if self.kept && !t.is_first_call() {
             t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
         } else {
-            let w = t.weight(self.weight);
-            t.add(w, self.offset)
+            t.add(t.weight(self.weight), self.offset)
         };
         t.rms_norm(x, Some(scale), self.eps)
     }

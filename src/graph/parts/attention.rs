@@ -17,8 +17,7 @@ pub struct Heads {
 impl Heads {
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
     pub fn split(t: &Tape<'_>, x: Var, heads: u64) -> Var {
-        let x = Self::rows(t, x, heads);
-        t.transpose(x, &[0, 2, 1, 3])
+        t.transpose(Self::rows(t, x, heads), &[0, 2, 1, 3])
     }
 
     /// Splits a projection into `[batch, tokens, heads, dim]`.
@@ -30,8 +29,7 @@ impl Heads {
     /// Joins `[batch, heads, tokens, dim]` to `[batch, tokens, heads * dim]`.
     pub fn join(t: &Tape<'_>, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 2)));
-        let x = t.transpose(x, &[0, 2, 1, 3]);
-        t.reshape(x, &[b, n, -1])
+        t.reshape(t.transpose(x, &[0, 2, 1, 3]), &[b, n, -1])
     }
 }
 
@@ -281,8 +279,7 @@ impl Attention {
         if let Some(scale) = query_scale {
             q = t.mul(q, scale);
         }
-        let kv = cache.update(t, k, v);
-        let y = self.attend(t, q, kv, mask);
+        let y = self.attend(t, q, cache.update(t, k, v), mask);
         match self.gate {
             None => Heads::join(t, y),
             Some(gate) => gate.join(t, y, x),
@@ -297,16 +294,14 @@ impl Attention {
             Precision::Same => attend(t, q, kv, self.scale, mask, sinks),
             Precision::Half => {
                 let q = if before == DType::F16 { t.astype(q, wide) } else { q };
-                let y = attend(t, q, kv, self.scale, mask, sinks);
-                t.astype(y, before)
+                t.astype(attend(t, q, kv, self.scale, mask, sinks), before)
             }
             Precision::Queries | Precision::QueriesAndKeys => {
                 let (k, v) = (kv.0.dense(t), kv.1.dense(t));
                 let q = t.astype(q, wide);
                 let keys = self.precision == Precision::QueriesAndKeys;
                 let k = if keys { t.astype(k, wide) } else { k };
-                let y = t.attention(q, k, v, self.scale, mask, sinks);
-                t.astype(y, t.dtype(v))
+                t.astype(t.attention(q, k, v, self.scale, mask, sinks), t.dtype(v))
             }
         }
     }
@@ -314,8 +309,7 @@ impl Attention {
 
 impl Mixer for Attention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let y = self.heads(t, x, mask, cache, None);
-        self.project(t, y)
+        self.project(t, self.heads(t, x, mask, cache, None))
     }
 }
 
@@ -327,26 +321,17 @@ pub fn attend_cached(
     mask: Mask,
     cache: &mut Cache,
 ) -> Var {
-    let kv = cache.update(t, k, v);
-    let y = attend(t, q, kv, scale, mask, None);
-    Heads::join(t, y)
+    Heads::join(t, attend(t, q, cache.update(t, k, v), scale, mask, None))
 }
 
 impl OutputGate {
     /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
     fn join(self, t: &Tape<'_>, y: Var, x: Var) -> Var {
         match self {
-            Self::Features(linear) => {
-                let y = Heads::join(t, y);
-                let gate = linear.forward(t, x);
-                let gate = t.sigmoid(gate);
-                t.mul(y, gate)
-            }
+            Self::Features(linear) => t.mul(Heads::join(t, y), t.sigmoid(linear.forward(t, x))),
             Self::Heads(linear) => {
                 let y = t.transpose(y, &[0, 2, 1, 3]);
-                let gate = linear.forward(t, x);
-                let gate = t.sigmoid(gate);
-                let gate = t.expand_dims(gate, &[-1]);
+                let gate = t.expand_dims(t.sigmoid(linear.forward(t, x)), &[-1]);
                 let y = t.mul(y, gate);
                 let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
                 t.reshape(y, &[b, n, -1])

@@ -76,9 +76,7 @@ impl Mixer for FusedAttention {
         }
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.out.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
+        self.out.forward(t, Heads::join(t, y))
     }
 }

@@ -69,24 +69,17 @@ impl KimiRouting {
             let original = match self.scores {
                 Scores::Sigmoid => t.sigmoid(gates),
                 Scores::Softmax => t.softmax(gates, true),
-                Scores::PreciseSigmoid => {
-                    let gates = t.astype(gates, DType::F32);
-                    t.sigmoid(gates)
-                }
+                Scores::PreciseSigmoid => t.sigmoid(t.astype(gates, DType::F32)),
             };
-            let bias = t.astype(bias, t.dtype(original));
-            let mut scores = t.add(original, bias);
+            let mut scores = t.add(original, t.astype(bias, t.dtype(original)));
             if self.groups.0 > 1 {
                 scores = mask_groups(t, scores, self.groups.0, self.groups.1);
             }
-            let negative = t.neg(scores);
-            let order = t.argpartition(negative, k as i64 - 1, -1);
+            let order = t.argpartition(t.neg(scores), k as i64 - 1, -1);
             let indices = t.slice(order, -1, 0, k as u32);
             let mut scores = t.take_along_axis(original, indices, -1);
             if k > 1 && self.normalise {
-                let total = t.sum(scores, -1, true);
-                let total = t.add(total, 1e-20);
-                scores = t.div(scores, total);
+                scores = t.div(scores, t.add(t.sum(scores, -1, true), 1e-20));
             }
             let scores = t.mul(scores, self.scale);
             [indices, t.astype(scores, dtype)]
@@ -143,8 +136,7 @@ impl KimiMoe {
 impl FeedForward for KimiMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let gates = self.gate.forward(t, x);
-        let bias = t.weight(self.bias);
-        let (indices, scores) = self.routing.select(t, gates, bias);
+        let (indices, scores) = self.routing.select(t, gates, t.weight(self.bias));
         let input = match &self.latent {
             Some(latent) => latent.down.forward(t, x),
             None => x,
@@ -161,8 +153,7 @@ impl FeedForward for KimiMoe {
             y = latent.up.forward(t, y);
         }
         if let Some(shared) = &self.shared {
-            let s = shared.apply(t, x);
-            y = t.add(y, s);
+            y = t.add(y, shared.apply(t, x));
         }
         y
     }

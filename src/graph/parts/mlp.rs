@@ -98,11 +98,9 @@ impl FusedMlp {
 
 impl FeedForward for FusedMlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let both = self.gate_up.forward(t, x);
-        let [a, b] = t.split_equal(both, -1);
+        let [a, b] = t.split_equal(self.gate_up.forward(t, x), -1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
-        let hidden = activations::swiglu(t, gate, up);
-        self.down.forward(t, hidden)
+        self.down.forward(t, activations::swiglu(t, gate, up))
     }
 }
 

@@ -27,22 +27,18 @@ pub fn top_k(t: &Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
 
 /// Divides the scores of a token by their sum.
 pub fn normalise(t: &Tape<'_>, scores: Var) -> Var {
-    let total = t.sum(scores, -1, true);
-    t.div(scores, total)
+    t.div(scores, t.sum(scores, -1, true))
 }
 
 /// The sum of the experts' outputs `[…, k, width]` weighted by their scores, in the type of the outputs.
 pub fn combine(t: &Tape<'_>, y: Var, scores: Var) -> Var {
     let dtype = t.dtype(y);
-    let y = weighted_sum(t, y, scores);
-    t.astype(y, dtype)
+    t.astype(weighted_sum(t, y, scores), dtype)
 }
 
 /// The sum of the experts' outputs weighted by their scores.
 pub fn weighted_sum(t: &Tape<'_>, y: Var, scores: Var) -> Var {
-    let scores = t.expand_dims(scores, &[-1]);
-    let y = t.mul(y, scores);
-    t.sum(y, -2, false)
+    t.sum(t.mul(y, t.expand_dims(scores, &[-1])), -2, false)
 }
 
 /// Softmax routing with a linear gate: Qwen3 MoE and relatives.
@@ -74,9 +70,7 @@ impl SoftmaxMoe {
 
     /// Chosen experts and their scores.
     pub fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let gates = t.softmax(gates, true);
-        let (indices, scores) = top_k(t, gates, self.chosen);
+        let (indices, scores) = top_k(t, t.softmax(self.gate.forward(t, x), true), self.chosen);
         (indices, if self.normalise { normalise(t, scores) } else { scores })
     }
 
@@ -89,8 +83,7 @@ impl SoftmaxMoe {
 impl FeedForward for SoftmaxMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.route(t, x);
-        let y = self.run(t, x, indices);
-        combine(t, y, scores)
+        combine(t, self.run(t, x, indices), scores)
     }
 }
 
@@ -181,19 +174,12 @@ impl GroupMoe {
 
 impl FeedForward for GroupMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let gates = t.matmul(x, w);
-        let bias = t.weight(self.bias);
-        let (indices, scores) = self.routing.select(t, gates, bias);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = combine(t, y, scores);
+        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
+        let (indices, scores) = self.routing.select(t, gates, t.weight(self.bias));
+        let y = combine(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

@@ -81,11 +81,8 @@ impl Embed for NgramEmbedding {
         let shifted: Vec<Var> = (1..self.longest).map(|n| shift_right(t, context, n)).collect();
         let mut x = self.words.embed(t, ids, None);
         for table in &self.tables {
-            let hash = table.hash(t, context, &shifted);
-            let hash = t.last(hash, -1, length);
-            let rows = table.embedding.forward(t, hash);
-            let rows = table.projection.forward(t, rows);
-            x = t.add(x, rows);
+            let hash = t.last(table.hash(t, context, &shifted), -1, length);
+            x = t.add(x, table.projection.forward(t, table.embedding.forward(t, hash)));
         }
         t.div(x, 1 + self.tables.len() as i64)
     }

@@ -25,11 +25,7 @@ impl Gate {
     pub fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         match self {
             Self::Linear(linear) => linear.forward(t, x),
-            Self::Raw(weight) => {
-                let w = t.weight(*weight);
-                let w = t.transpose(w, &[1, 0]);
-                t.matmul(x, w)
-            }
+            Self::Raw(weight) => t.matmul(x, t.transpose(t.weight(*weight), &[1, 0])),
         }
     }
 }
@@ -74,14 +70,10 @@ impl RoutedMlp {
 impl FeedForward for RoutedMlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, &self.activation);
-        let y = combine(t, y, scores);
+        let y = combine(t, self.experts.forward(t, x, indices, &self.activation), scores);
         match &self.shared {
             None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+            Some(shared) => t.add(y, shared.apply(t, x)),
         }
     }
 }

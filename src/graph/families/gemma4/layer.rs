@@ -69,22 +69,17 @@ impl Layer<Carried> for Layer4 {
         if self.from.is_none() {
             stored.push((self.index, own));
         }
-        let r = self.post_attention_norm.forward(t, r);
-        let h = t.add(x, r);
-        let r = self.pre_mlp_norm.forward(t, h);
-        let mut r = self.mlp.apply(t, r);
+        let h = t.add(x, self.post_attention_norm.forward(t, r));
+        let mut r = self.mlp.apply(t, self.pre_mlp_norm.forward(t, h));
         if let Some(routed) = &self.routed {
             r = routed.join(t, h, r);
         }
-        let r = self.post_mlp_norm.forward(t, r);
-        let mut h = t.add(h, r);
+        let mut h = t.add(h, self.post_mlp_norm.forward(t, r));
         if let (Some(block), Some(extra)) = (&self.extra, *extra) {
             let extra = t.at(extra, 2, self.index as u32);
-            let r = block.forward(t, h, extra);
-            h = t.add(h, r);
+            h = t.add(h, block.forward(t, h, extra));
         }
-        let scalar = t.weight(self.scalar);
-        t.mul(h, scalar)
+        t.mul(h, t.weight(self.scalar))
     }
 }
 
@@ -97,11 +92,8 @@ struct Extra {
 
 impl Extra {
     fn forward(&self, t: &Tape<'_>, h: Var, extra: Var) -> Var {
-        let gate = self.gate.forward(t, h);
-        let gate = activations::gelu_approx(t, gate);
-        let gated = t.mul(gate, extra);
-        let y = self.projection.forward(t, gated);
-        self.norm.forward(t, y)
+        let gated = t.mul(activations::gelu_approx(t, self.gate.forward(t, h)), extra);
+        self.norm.forward(t, self.projection.forward(t, gated))
     }
 }
 
@@ -154,9 +146,7 @@ impl Attention {
         cache: &mut Cache,
         shared: Option<Stored>,
     ) -> (Var, Stored) {
-        let q = self.q.forward(t, x);
-        let q = self.rows(t, q, self.heads.query);
-        let q = self.q_norm.forward(t, q);
+        let q = self.q_norm.forward(t, self.rows(t, self.q.forward(t, x), self.heads.query));
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let (stored, q) = match (&self.kv, shared) {
             (Some(own), _) => self.store(t, own, x, q, cache),
@@ -171,8 +161,7 @@ impl Attention {
                 (Stored { kv, offset: 0, offset_array: failed }, failed)
             }
         };
-        let y = attend(t, q, stored.kv, 1.0, mask, None);
-        let y = Heads::join(t, y);
+        let y = Heads::join(t, attend(t, q, stored.kv, 1.0, mask, None));
         (self.o.forward(t, y), stored)
     }
 
@@ -183,22 +172,16 @@ impl Attention {
 
     /// Stores keys and values of the layer; rotates the queries as well.
     fn store(&self, t: &Tape<'_>, own: &OwnKv, x: Var, q: Var, cache: &mut Cache) -> (Stored, Var) {
-        let k = own.k.forward(t, x);
-        let k = self.rows(t, k, self.heads.kv);
+        let k = self.rows(t, own.k.forward(t, x), self.heads.kv);
         let v = match &own.v {
             None => k,
-            Some(v) => {
-                let v = v.forward(t, x);
-                self.rows(t, v, self.heads.kv)
-            }
+            Some(v) => self.rows(t, v.forward(t, x), self.heads.kv),
         };
         let offset = cache.offset();
         let offset_array = t.scalar(f64::from(offset), DType::I32);
-        let k = own.k_norm.forward(t, k);
-        let k = t.transpose(k, &[0, 2, 1, 3]);
+        let k = t.transpose(own.k_norm.forward(t, k), &[0, 2, 1, 3]);
         let k = self.rope.forward_at(t, k, offset, offset_array);
-        let v = own.v_norm.forward(t, v);
-        let v = t.transpose(v, &[0, 2, 1, 3]);
+        let v = t.transpose(own.v_norm.forward(t, v), &[0, 2, 1, 3]);
         let q = self.rope.forward_at(t, q, offset, offset_array);
         let kv = cache.update(t, k, v);
         (Stored { kv, offset, offset_array }, q)
@@ -242,22 +225,16 @@ impl Routed {
         let (indices, weights) = self.route(t, h);
         let x = self.input_norm.forward(t, h);
         let weights = t.expand_dims(weights, &[-1]);
-        let y = self.experts.forward(t, x, indices, activations::geglu);
-        let y = t.mul(weights, y);
-        let y = t.sum(y, -2, false);
-        let y = self.experts_norm.forward(t, y);
-        t.add(mlp, y)
+        let y = t.mul(weights, self.experts.forward(t, x, indices, activations::geglu));
+        t.add(mlp, self.experts_norm.forward(t, t.sum(y, -2, false)))
     }
 
     fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
-        let scale = t.weight(self.router_scale);
-        let scale = t.mul(scale, self.root);
-        let x = t.rms_norm(h, Some(scale), self.eps);
-        let scores = self.router.forward(t, x);
+        let scale = t.mul(t.weight(self.router_scale), self.root);
+        let scores = self.router.forward(t, t.rms_norm(h, Some(scale), self.eps));
         let (indices, scores) = moe::top_k(t, scores, self.chosen);
         let weights = t.softmax(scores, false);
-        let scales = t.weight(self.expert_scale);
-        let scales = t.take(scales, indices);
+        let scales = t.take(t.weight(self.expert_scale), indices);
         (indices, t.mul(weights, scales))
     }
 }
