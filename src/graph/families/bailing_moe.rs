@@ -188,7 +188,7 @@ impl FeedForward for Moe {
         let (indices, scores) = self.router.route(t, x);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
         let y = if self.compiled {
-            let [y] = t.compiled(|t| [crate::graph::parts::moe::combine(t, y, scores)]);
+            let [y] = t.compiled(|t| [crate::graph::parts::routed::combine(t, y, scores)]);
             y
         } else {
             weighted_sum(t, y, scores)

@@ -76,7 +76,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Box::new(WholeDelta::new(p, o.width, o.eps, delta))
         };
         let mlp: Box<dyn FeedForward> = if i >= first {
-            Box::new(Moe::new(p, o.width, &moe))
+            Box::new(moe.layer(p, o.width))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
@@ -215,42 +215,17 @@ impl MoeSettings {
             routing,
         })
     }
-}
 
-/// Routed experts with a bare router matrix, and shared ones.
-struct Moe {
-    gate: ModuleId,
-    bias: ModuleId,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    routing: ScoreRouting,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
-        let n = s.experts.total;
-        p.scope("mlp", |p| Self {
-            gate: p.raw("gate.weight", &[n, width]),
-            bias: p.raw("gate.expert_bias", &[n]),
-            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-            shared: GatedMlp::new(p, "shared_experts", width, s.shared, false),
-            routing: s.routing,
+    /// Routed experts with a bare router matrix, and shared ones.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let gate = Gate::Wide(p.raw("gate.weight", &[n, width]));
+            let bias = p.raw("gate.expert_bias", &[n]);
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let shared = GatedMlp::new(p, "shared_experts", width, self.shared, false);
+            RoutedMlp::new(ScoreRouter::new(gate, Some(bias), self.routing), mlp)
+                .with_shared(Some(shared))
         })
-    }
-}
-
-impl Router for Moe {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let x = t.astype(x, DType::F32);
-        let w = t.transpose(t.astype(t.weight(self.gate), DType::F32), &[1, 0]);
-        self.routing.select(t, t.matmul(x, w), Some(t.weight(self.bias)))
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        t.add(crate::graph::parts::moe::combine(t, y, scores), self.shared.apply(t, x))
     }
 }

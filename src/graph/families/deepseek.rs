@@ -1,6 +1,5 @@
 //! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
 
-use super::qwen2_moe::SoftmaxRouter;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -85,7 +84,7 @@ impl Moe {
             let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
             let gate = Gate::Raw(p.raw("gate.weight", &[n, width]));
             let shared = self.shared.map(|h| GatedMlp::new(p, "shared_experts", width, h, false));
-            let router = SoftmaxRouter { gate, chosen: self.experts.chosen };
+            let router = SoftmaxRouter::new(gate, self.experts.chosen);
             RoutedMlp::new(router, experts).with_shared(shared)
         })
     }

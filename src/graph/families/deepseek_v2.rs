@@ -13,7 +13,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = outline.decoder(p, |p, i| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp: Box<dyn FeedForward> = match &moe {
-            Some(m) if m.layers.at(i) => Box::new(Moe::new(p, dims.width, m)),
+            Some(m) if m.layers.at(i) => Box::new(m.layer(p, dims.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", dims.width, hidden, false)),
         };
         let block = Sandwich::pre_norm(p, dims.width, outline.eps, mixer, mlp);
@@ -73,31 +73,33 @@ impl Routing {
             groups,
         }))
     }
+
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let router = GroupSoftmax {
+                gate: p.raw("gate.weight", &[n, width]),
+                chosen: self.experts.chosen,
+                scale: self.scale,
+                groups: self.groups,
+            };
+            let shared = self.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+            RoutedMlp::new(router, mlp).combined(Combine::Wide).with_shared(shared)
+        })
+    }
 }
 
-/// Softmax-routed experts with a raw gate matrix, and shared experts.
+/// Softmax routing with a raw gate matrix.
 #[derive(Debug)]
-struct Moe {
-    experts: SwitchGlu,
+struct GroupSoftmax {
     gate: ModuleId,
-    shared: Option<GatedMlp>,
     chosen: u64,
     scale: f64,
     groups: Option<(u64, u64)>,
 }
 
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
-        p.scope("mlp", |p| Self {
-            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
-            gate: p.raw("gate.weight", &[r.experts.total, width]),
-            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
-            chosen: r.experts.chosen,
-            scale: r.scale,
-            groups: r.groups,
-        })
-    }
-
+impl Router for GroupSoftmax {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
         let mut scores = t.softmax(gates, true);
@@ -119,15 +121,4 @@ fn drop_groups(t: &Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
     let worst = t.slice(order, -2, 0, dropped as u32);
     let scores = t.put_along_axis(scores, worst, t.scalar(0.0, t.dtype(scores)), -2, false);
     t.reshape(scores, &[b, n, -1])
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.route(t, x);
-        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
-        match &self.shared {
-            None => y,
-            Some(shared) => t.add(y, shared.apply(t, x)),
-        }
-    }
 }

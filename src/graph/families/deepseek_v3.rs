@@ -143,7 +143,7 @@ impl Moe {
     fn layer(&self, p: &mut ParamBuilder, i: u64, width: u64, hidden: u64) -> Box<dyn FeedForward> {
         match self.experts {
             Some(experts) if self.layers.at(i) => {
-                Box::new(GroupMoe::new(p, width, self.hidden, experts, self.shared, self.routing))
+                Box::new(grouped_experts(p, width, self.hidden, experts, self.shared, self.routing))
             }
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
         }

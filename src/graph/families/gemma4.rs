@@ -4,7 +4,6 @@
 
 mod layer;
 
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
 use layer::{Carried, Layer4};
 
@@ -51,7 +50,7 @@ impl Settings {
             return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}, all layers")));
         };
         let routed = if c.bool_or("enable_moe_block", false)? {
-            let experts = moe::experts(c, "num_experts", "top_k_experts")?;
+            let experts = experts(c, "num_experts", "top_k_experts")?;
             Some((experts, c.positive("moe_intermediate_size")?))
         } else {
             None

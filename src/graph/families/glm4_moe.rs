@@ -81,7 +81,7 @@ impl GroupMoeSettings {
     }
 
     /// Declares a routed layer `mlp`.
-    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64) -> GroupMoe {
-        GroupMoe::new(p, width, self.hidden, self.experts, self.shared, self.routing)
+    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        grouped_experts(p, width, self.hidden, self.experts, self.shared, self.routing)
     }
 }

@@ -1,6 +1,5 @@
 //! gpt-oss: alternating window and full attention with sinks, experts with biases and a clipped SwiGLU.
 
-use super::mixtral::LogitRouter;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -31,7 +30,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let moe = p.scope("mlp", |p| {
             let mlp = SwitchGlu::new(p, "experts", o.width, hidden, experts.total, true);
             let gate = Linear::new(p, "router", o.width, experts.total, true);
-            let router = LogitRouter { gate, chosen: experts.chosen, order: Order::Ascending };
+            let router = LogitRouter::new(gate, experts.chosen, Order::Ascending);
             RoutedMlp::new(router, mlp)
                 .with_activation(|t, gate, x| activations::swiglu_oai(t, gate, x, 1.702, 7.0))
         });

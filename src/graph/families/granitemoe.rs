@@ -24,10 +24,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let rope = Some(rope.clone());
         let attention =
             Attention::new(p, "self_attn", o.width, heads, biases, rope).with_scale(scale);
-        let moe = p.scope("block_sparse_moe", |p| Moe {
-            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
-            router: Linear::new(p, "router.layer", o.width, experts.total, false),
-            chosen: experts.chosen,
+        let moe = p.scope("block_sparse_moe", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
+            let gate = Linear::new(p, "router.layer", o.width, experts.total, false);
+            let router = LogitRouter::new(gate, experts.chosen, Order::Ascending);
+            RoutedMlp::new(LogitRouter { wide: true, ..router }, mlp)
         });
         let block = Sandwich::pre_norm(p, o.width, o.eps, attention, moe);
         Ok((MaskRule::Full, block.with_residual_scale(residual)))
@@ -43,20 +44,5 @@ fn quant_override(path: &str) -> QuantOverride {
         QuantOverride::EightBit
     } else {
         QuantOverride::Default
-    }
-}
-
-struct Moe {
-    experts: SwitchGlu,
-    router: Linear,
-    chosen: u64,
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.router.forward(t, x);
-        let indices = best(t, logits, self.chosen, Order::Ascending);
-        let scores = t.softmax(t.astype(t.take_along_axis(logits, indices, -1), DType::F32), false);
-        combine(t, self.experts.forward(t, x, indices, activations::swiglu), scores)
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             }
         };
         let mlp: Box<dyn FeedForward> = match moe {
-            Some((experts, shared)) => Box::new(Moe::new(p, width, hidden, experts, shared)),
+            Some((experts, shared)) => Box::new(routed(p, width, hidden, experts, shared)),
             None => Box::new(GatedMlp::new(p, "mlp", width, hidden, mlp_bias)),
         };
         let block =
@@ -118,37 +118,20 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
 }
 
 /// Experts chosen by the highest logits, and a shared MLP.
-#[derive(Debug)]
-struct Moe {
-    shared_in: Linear,
-    shared_out: Linear,
-    experts: SwitchGlu,
-    router: Linear,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts, shared: u64) -> Self {
-        let (shared_in, shared_out) = p.scope("shared_mlp", |p| {
-            let input = Linear::new(p, "input_linear", width, 2 * shared, false);
-            (input, Linear::new(p, "output_linear", shared, width, false))
-        });
-        p.scope("block_sparse_moe", |p| Self {
-            shared_in,
-            shared_out,
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-            router: Linear::new(p, "router.layer", width, experts.total, false),
-            chosen: experts.chosen,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, logits) = top_k(t, self.router.forward(t, x), self.chosen);
-        let gates = t.softmax(logits, true);
-        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), gates);
-        let [gate, up] = t.split_equal(self.shared_in.forward(t, x), -1);
-        t.add(y, self.shared_out.forward(t, activations::swiglu(t, gate, up)))
-    }
+fn routed(
+    p: &mut ParamBuilder,
+    width: u64,
+    hidden: u64,
+    experts: Experts,
+    shared: u64,
+) -> RoutedMlp {
+    let names = ["input_linear", "output_linear"];
+    let shared = p.scope("shared_mlp", |p| FusedMlp::new(p, names, width, shared));
+    p.scope("block_sparse_moe", |p| {
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        let gate = Linear::new(p, "router.layer", width, experts.total, false);
+        RoutedMlp::new(LogitRouter::new(gate, experts.chosen, Order::Ascending), mlp)
+            .combined(Combine::Wide)
+            .with_shared(Some(shared))
+    })
 }

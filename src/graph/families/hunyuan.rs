@@ -5,7 +5,6 @@
 //! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
 //! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::qwen2_moe::SoftmaxRouter;
 use crate::graph::parts::prelude::*;
 
 /// `hunyuan`.
@@ -131,7 +130,7 @@ impl SharingLayer {
         let (wide, kv) = (h.query * h.dim, h.kv * h.dim);
         let mlp: Box<dyn FeedForward> = match s.experts {
             None => Box::new(GatedMlp::new(p, "mlp", o.width, s.hidden, false)),
-            Some(_) => Box::new(Moe::new(c, p, s, i)?),
+            Some(_) => Box::new(routed(c, p, s, i)?),
         };
         Ok(Self {
             input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
@@ -186,44 +185,27 @@ impl Layer<(Var, Var)> for SharingLayer {
 }
 
 /// Softmax-routed experts, summed in float32, and shared ones.
-struct Moe {
-    router: SoftmaxRouter,
-    experts: SwitchGlu,
-    shared: Option<GatedMlp>,
-}
-
-impl Moe {
-    fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
-        let width = s.outline.width;
-        let experts = layer_experts(c, i)?;
-        let hidden = match c.get("moe_intermediate_size") {
-            None => s.hidden,
-            Some(_) => per_layer(c, "moe_intermediate_size", i)?,
-        };
-        let shared = if s.mixed { Some(per_layer(c, "num_shared_expert", i)?) } else { None };
-        Ok(p.scope("mlp", |p| Self {
-            shared: shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false)),
-            router: SoftmaxRouter {
-                gate: Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false)),
-                chosen: experts.chosen,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-        }))
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let dtype = t.dtype(y);
-        let y = t.mul(y, t.astype(t.expand_dims(scores, &[-1]), DType::F32));
-        let y = t.astype(t.sum(y, -2, false), dtype);
-        match &self.shared {
-            None => y,
-            Some(shared) => t.add(y, shared.apply(t, x)),
-        }
-    }
+fn routed(
+    c: &Config,
+    p: &mut ParamBuilder,
+    s: &Settings,
+    i: u64,
+) -> Result<RoutedMlp, ConfigError> {
+    let width = s.outline.width;
+    let experts = layer_experts(c, i)?;
+    let hidden = match c.get("moe_intermediate_size") {
+        None => s.hidden,
+        Some(_) => per_layer(c, "moe_intermediate_size", i)?,
+    };
+    let shared = if s.mixed { Some(per_layer(c, "num_shared_expert", i)?) } else { None };
+    Ok(p.scope("mlp", |p| {
+        let shared = shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false));
+        let gate = Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false));
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        RoutedMlp::new(SoftmaxRouter::new(gate, experts.chosen), mlp)
+            .combined(Combine::Precise)
+            .with_shared(shared)
+    }))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         let mlp: Box<dyn FeedForward> = match moe {
             Some(experts) if (i + offset) % period == 0 => {
-                Box::new(Moe::new(p, width, hidden, experts))
+                Box::new(routed(p, width, hidden, experts))
             }
             _ => Box::new(GatedMlp::new(p, "feed_forward", width, hidden, false)),
         };
@@ -149,29 +149,11 @@ impl Mixer for Mamba {
 }
 
 /// Experts chosen by the highest gates.
-#[derive(Debug)]
-struct Moe {
-    router: Linear,
-    experts: SwitchGlu,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> Self {
-        p.scope("feed_forward", |p| Self {
-            router: Linear::new(p, "router", width, experts.total, false),
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-            chosen: experts.chosen,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.router.forward(t, x);
-        let order = t.argpartition(t.neg(gates), self.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.softmax(t.take_along_axis(gates, indices, -1), true);
-        weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores)
-    }
+fn routed(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> RoutedMlp {
+    p.scope("feed_forward", |p| {
+        let gate = Linear::new(p, "router", width, experts.total, false);
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        RoutedMlp::new(LogitRouter::new(gate, experts.chosen, Order::Descending), mlp)
+            .combined(Combine::Wide)
+    })
 }

@@ -6,7 +6,9 @@
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::nn::activations::Situ;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::kimi_moe::{
+    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
+};
 use crate::graph::parts::prelude::*;
 
 /// The text model stands under `language_model`; its settings are in `text_config` or at the top.
@@ -56,7 +58,7 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                     LayerMixer::Latent(LatentAttention::with_settings(p, dims, latent.clone()))
                 },
                 mlp: match routing {
-                    Some(r) if routed.at(i) => Box::new(KimiMoe::new(p, s.width, r)),
+                    Some(r) if routed.at(i) => Box::new(kimi_experts(p, s.width, r)),
                     _ => {
                         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
                         let situ = s.situ;

@@ -3,7 +3,9 @@
 
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::kimi_moe::{
+    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
+};
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -40,7 +42,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             (MaskRule::FullArray, Box::new(attention))
         };
         let mlp: Box<dyn FeedForward> = match routing {
-            Some(r) if routed.at(i) => Box::new(KimiMoe::new(p, width, r)),
+            Some(r) if routed.at(i) => Box::new(kimi_experts(p, width, r)),
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
         };
         Ok((rule, Sandwich::pre_norm(p, width, eps, mixer, mlp)))

@@ -26,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let kind = types.get(i as usize).map_or("full_attention", String::as_str);
         let rope = rope(c, kind, heads.dim)?;
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
-        let moe = SoftmaxMoe::new(p, "mlp", o.width, hidden, experts, normalise);
+        let moe = softmax_experts(p, "mlp", o.width, hidden, experts, normalise);
         let full = kind == "full_attention";
         let rule = if full { MaskRule::Full } else { MaskRule::Window(window) };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))

@@ -20,7 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let activation =
                 move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
             let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
-                Box::new(Moe::new(p, &s))
+                Box::new(routed(p, &s))
             } else {
                 let mlp = GatedMlp::new(p, "mlp", o.width, s.dense_hidden, false);
                 Box::new(mlp.with_activation(activation))
@@ -200,44 +200,18 @@ impl Mixer for SparseAttention {
 }
 
 /// Routed experts and a shared one over the tokens of all sequences in one row.
-struct Moe {
-    router: ScoreRouter,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    swiglu: (f64, f64),
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
-        let (width, n) = (s.outline.width, s.experts.total);
-        let (alpha, limit) = s.swiglu;
-        p.scope("block_sparse_moe", |p| {
-            let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
-            let bias = p.raw_f32("e_score_correction_bias", &[n]);
-            let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
-            Self {
-                router: ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores(),
-                experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-                shared: shared.with_activation(move |t, gate, x| {
-                    activations::swiglu_oai(t, gate, x, alpha, limit)
-                }),
-                swiglu: s.swiglu,
-            }
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let shape = t.shape(x);
-        let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
-        let shared = self.shared.apply(t, flat);
-        let (indices, scores) = self.router.route(t, flat);
-        let (alpha, limit) = self.swiglu;
-        let y = self.experts.forward(t, flat, indices, |t, gate, x| {
-            activations::swiglu_oai(t, gate, x, alpha, limit)
-        });
-        let y = t.add(combine(t, y, scores), shared);
-        t.reshape(y, &[i64::from(shape.dim(0)), i64::from(shape.dim(1)), -1])
-    }
+fn routed(p: &mut ParamBuilder, s: &Settings) -> RoutedMlp {
+    let (width, n) = (s.outline.width, s.experts.total);
+    let (alpha, limit) = s.swiglu;
+    let activation = move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
+    p.scope("block_sparse_moe", |p| {
+        let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
+        let bias = p.raw_f32("e_score_correction_bias", &[n]);
+        let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
+        let router = ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores();
+        RoutedMlp::new(router, SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false))
+            .with_activation(activation)
+            .with_shared(Some(shared.with_activation(activation)))
+            .flat()
+    })
 }

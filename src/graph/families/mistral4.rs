@@ -2,7 +2,6 @@
 //! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
 
 use super::ministral3::QueryScale;
-use crate::graph::parts::moe::mask_groups;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -28,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 attention: Attention::new(p, &settings),
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", width, o.eps),
                 mlp: match &moe {
-                    Some(m) if i >= first => Box::new(Moe::new(p, width, m)),
+                    Some(m) if i >= first => Box::new(m.layer(p, width)),
                     _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
                 },
             };
@@ -159,10 +158,7 @@ struct Routing {
     experts: Experts,
     hidden: u64,
     shared: Option<u64>,
-    groups: u64,
-    chosen_groups: u64,
-    normalise: bool,
-    scale: f64,
+    routing: ScoreRouting,
 }
 
 impl Routing {
@@ -171,71 +167,28 @@ impl Routing {
             return Ok(None);
         }
         let hidden = c.positive("moe_intermediate_size")?;
-        Ok(Some(Self {
-            experts: experts(c, "n_routed_experts", "num_experts_per_tok")?,
-            hidden,
-            shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
-            groups: c.dim("n_group")?,
-            chosen_groups: c.dim("topk_group")?,
-            normalise: c.bool("norm_topk_prob")?,
-            scale: c.number_or("routed_scaling_factor", 1.0)?,
-        }))
-    }
-}
-
-struct Moe {
-    experts: SwitchGlu,
-    gate: Linear,
-    shared: Option<GatedMlp>,
-    chosen: u64,
-    groups: u64,
-    chosen_groups: u64,
-    normalise: bool,
-    scale: f64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
-        p.scope("mlp", |p| Self {
-            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
-            gate: Linear::new(p, "gate", width, r.experts.total, false),
-            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
-            chosen: r.experts.chosen,
-            groups: r.groups,
-            chosen_groups: r.chosen_groups,
-            normalise: r.normalise,
-            scale: r.scale,
-        })
-    }
-
-    /// `mistral4_expert_select`: one compiled function.
-    fn select(&self, t: &Tape<'_>, gates: Var) -> (Var, Var) {
-        let [indices, scores] = t.compiled(|t| {
-            let scores = t.softmax(t.astype(gates, DType::F32), false);
-            let choice = if self.groups > 1 {
-                mask_groups(t, scores, self.groups, self.chosen_groups)
-            } else {
-                scores
-            };
-            let order = t.argpartition(t.neg(choice), self.chosen as i64 - 1, -1);
-            let indices = t.slice(order, -1, 0, self.chosen as u32);
-            let mut chosen = t.take_along_axis(scores, indices, -1);
-            if self.normalise {
-                chosen = t.div(chosen, t.add(t.sum(chosen, -1, true), 1e-20));
-            }
-            [indices, t.mul(chosen, self.scale)]
-        });
-        (indices, scores)
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.select(t, self.gate.forward(t, x));
-        let y = combine(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
-        match &self.shared {
-            None => y,
-            Some(shared) => t.add(y, shared.apply(t, x)),
+        let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
+        let mut routing = ScoreRouting::new(experts.chosen)
+            .softmax()
+            .divided(Divisor::sum_plus(c.bool("norm_topk_prob")?, 1e-20))
+            .scaled(c.number_or("routed_scaling_factor", 1.0)?);
+        let (groups, kept) = (c.dim("n_group")?, c.dim("topk_group")?);
+        if groups > 1 {
+            routing = routing.grouped(groups, kept, 0.0);
         }
+        let shared = c.opt_dim("n_shared_experts")?.map(|n| n * hidden);
+        Ok(Some(Self { experts, hidden, shared, routing }))
+    }
+
+    /// Routed experts whose choice is one compiled function (`mistral4_expert_select`), and shared ones.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
+            let shared = self.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+            RoutedMlp::new(ScoreRouter::new(gate, None, self.routing).compiled(), mlp)
+                .with_shared(shared)
+        })
     }
 }

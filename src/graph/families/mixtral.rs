@@ -27,29 +27,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let gate = Linear::new(p, "gate", o.width, experts.total, false);
             let experts_mlp =
                 SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
-            let order = Order::Descending;
-            RoutedMlp::new(LogitRouter { gate, chosen: experts.chosen, order }, experts_mlp)
+            let router = LogitRouter::new(gate, experts.chosen, Order::Descending);
+            RoutedMlp::new(router, experts_mlp)
         });
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
     Ok(decoder.with_experts(experts).built())
-}
-
-/// Chooses by the router's outputs and takes the softmax over the chosen ones.
-#[derive(Debug)]
-pub(super) struct LogitRouter {
-    pub(super) gate: Linear,
-    pub(super) chosen: u64,
-    pub(super) order: Order,
-}
-
-impl Router for LogitRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let indices = best(t, gates, self.chosen, self.order);
-        let scores = t.take_along_axis(gates, indices, -1);
-        (indices, t.softmax(scores, true))
-    }
 }
 
 /// A router named `block_sparse_moe.gate` that is packed at 8 bits.

@@ -51,10 +51,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 (MaskRule::Full, Box::new(mixer))
             }
             (Kind::Experts, Some(m)) => {
-                (MaskRule::Stateless, Box::new(Pointwise(Moe::new(p, "mixer", m))))
+                (MaskRule::Stateless, Box::new(Pointwise(routed(p, "mixer", m))))
             }
             _ => {
-                let mlp = Mlp::new(p, "mixer", width, hidden, mlp_bias);
+                let mlp = mlp(p, "mixer", width, hidden, mlp_bias);
                 (MaskRule::Stateless, Box::new(Pointwise(mlp)))
             }
         };
@@ -116,25 +116,9 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
 }
 
 /// `down(relu(up(x))^2)`.
-#[derive(Debug)]
-struct Mlp {
-    up: Linear,
-    down: Linear,
-}
-
-impl Mlp {
-    fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
-        p.scope(name, |p| Self {
-            up: Linear::new(p, "up_proj", width, hidden, bias),
-            down: Linear::new(p, "down_proj", hidden, width, bias),
-        })
-    }
-}
-
-impl FeedForward for Mlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        self.down.forward(t, activations::relu2(t, self.up.forward(t, x)))
-    }
+fn mlp(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> PlainMlp {
+    let names = ["up_proj", "down_proj"];
+    p.scope(name, |p| PlainMlp::new(p, names, width, hidden, bias, activations::relu2))
 }
 
 /// Settings of the routed layers.
@@ -181,49 +165,21 @@ impl Routing {
 }
 
 /// Routed experts with two matrices each, in a latent space if the model has one, and a shared MLP.
-#[derive(Debug)]
-struct Moe {
-    gate: ModuleId,
-    bias: ModuleId,
-    experts: SwitchMlp,
-    shared: Option<Mlp>,
-    latent: Option<(Linear, Linear)>,
-    routing: GroupRouting,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, name: &str, r: &Routing) -> Self {
-        let (width, total) = (r.width, r.experts.total);
-        let inner = r.latent.unwrap_or(width);
-        p.scope(name, |p| Self {
-            experts: SwitchMlp::new(p, "switch_mlp", inner, r.hidden, total, false),
-            gate: p.raw("gate.weight", &[total, width]),
-            bias: p.raw_f32("gate.e_score_correction_bias", &[total]),
-            shared: r.shared.map(|n| Mlp::new(p, "shared_experts", width, n, r.bias)),
-            latent: r.latent.map(|n| {
-                let down = Linear::new(p, "fc1_latent_proj", width, n, r.bias);
-                (down, Linear::new(p, "fc2_latent_proj", n, width, r.bias))
-            }),
-            routing: r.routing,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
-        let (indices, scores) = self.routing.select(t, gates, t.weight(self.bias));
-        let input = match &self.latent {
-            Some((down, _)) => down.forward(t, x),
-            None => x,
-        };
-        let mut y = combine(t, self.experts.forward(t, input, indices, activations::relu2), scores);
-        if let Some((_, up)) = &self.latent {
-            y = up.forward(t, y);
-        }
-        if let Some(shared) = &self.shared {
-            y = t.add(y, shared.apply(t, x));
-        }
-        y
-    }
+fn routed(p: &mut ParamBuilder, name: &str, r: &Routing) -> RoutedMlp {
+    let (width, total) = (r.width, r.experts.total);
+    let inner = r.latent.unwrap_or(width);
+    p.scope(name, |p| {
+        let experts = SwitchMlp::new(p, "switch_mlp", inner, r.hidden, total, false);
+        let gate = p.raw("gate.weight", &[total, width]);
+        let bias = p.raw_f32("gate.e_score_correction_bias", &[total]);
+        let shared = r.shared.map(|n| mlp(p, "shared_experts", width, n, r.bias));
+        let latent = r.latent.map(|n| Latent {
+            down: Linear::new(p, "fc1_latent_proj", width, n, r.bias),
+            norm: None,
+            up: Linear::new(p, "fc2_latent_proj", n, width, r.bias),
+        });
+        RoutedMlp::plain(r.routing.router(gate, bias), experts, activations::relu2)
+            .within(latent)
+            .with_shared(shared)
+    })
 }

@@ -1,7 +1,5 @@
 //! OLMoE: norms over the whole query and key projections, softmax-routed experts in every layer.
 
-use super::qwen2_moe::SoftmaxRouter;
-use crate::graph::parts::moe::normalise;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -28,35 +26,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             (q_norm, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, o.eps))
         });
         let attention = attention.with_norms(q_norm, k_norm, NormPlace::Projection);
-        let moe = p.scope("mlp", |p| FlatMoe {
-            router: SoftmaxRouter {
-                gate: Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false)),
-                chosen: experts.chosen,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, mlp_bias),
-            normalised,
+        let moe = p.scope("mlp", |p| {
+            let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
+            let router =
+                SoftmaxRouter { normalise: normalised, ..SoftmaxRouter::new(gate, experts.chosen) };
+            let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, mlp_bias);
+            RoutedMlp::new(router, mlp).combined(Combine::Wide).flat()
         });
         Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
     Ok(decoder.with_experts(experts).built())
-}
-
-/// Routing over the tokens of all sequences in one row.
-struct FlatMoe {
-    router: SoftmaxRouter,
-    experts: SwitchGlu,
-    normalised: bool,
-}
-
-impl FeedForward for FlatMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
-        let flat = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
-        let (indices, mut scores) = self.router.route(t, flat);
-        if self.normalised {
-            scores = normalise(t, scores);
-        }
-        let y = self.experts.forward(t, flat, indices, activations::swiglu);
-        t.reshape(weighted_sum(t, y, scores), &dims)
-    }
 }

@@ -1,7 +1,6 @@
 //! Phi-1, Phi-1.5 and Phi-2 (`phi`), and Phixtral, which has routed experts in place of the MLP: attention in float32
 //! and MLP side by side behind one layer norm.
 
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
 
 const PHI: [(&str, u64); 6] = [
@@ -64,7 +63,7 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         None => c.clone(),
     };
     let c = &c.with_sizes(&counts);
-    let experts = moe::experts(c, "num_local_experts", "num_experts_per_tok")?;
+    let experts = experts(c, "num_local_experts", "num_experts_per_tok")?;
     let names = Names { model: "transformer", embed: "embd.wte", layers: "h", norm: "" };
     let o = Outline {
         head: HeadKind::Tied,
@@ -78,7 +77,12 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
             let o = Linear::new(p, "out_proj", width, width, true);
             wide(Attention::of(qkv, o, heads, Some(rope.clone())), heads)
         });
-        let moe = p.scope("moe", |p| Moe::new(p, width, experts));
+        let moe = p.scope("moe", |p| {
+            let gate = Linear::new(p, "gate", width, experts.total, false);
+            let mlp = SwitchMlp::new(p, "switch_mlp", width, 4 * width, experts.total, true);
+            let router = LogitRouter::new(gate, experts.chosen, Order::Descending);
+            RoutedMlp::plain(router, mlp, activations::gelu_approx).combined(Combine::Wide)
+        });
         Parallel::new(LayerNorm::new(p, "ln", width, 1e-5, true), attention, moe)
     });
     (decoder.norm, decoder.head) = p.scope("lm_head", |p| {
@@ -86,31 +90,4 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         (Box::new(norm) as _, Head::Own(Linear::new(p, "linear", width, vocabulary, true)))
     });
     Ok(decoder.with_experts(experts).built())
-}
-
-/// Experts chosen by the largest gates, which a softmax then weighs.
-struct Moe {
-    gate: Linear,
-    experts: SwitchMlp,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, experts: Experts) -> Self {
-        Self {
-            gate: Linear::new(p, "gate", width, experts.total, false),
-            experts: SwitchMlp::new(p, "switch_mlp", width, 4 * width, experts.total, true),
-            chosen: experts.chosen,
-        }
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.gate.forward(t, x);
-        let order = t.argpartition(t.neg(gates), self.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.softmax(t.take_along_axis(gates, indices, -1), true);
-        moe::weighted_sum(t, self.experts.forward(t, x, indices, activations::gelu_approx), scores)
-    }
 }

@@ -62,7 +62,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
         let mlp: Box<dyn FeedForward> = if routed.at(i) {
-            Box::new(SoftmaxMoe::new(p, "mlp", o.width, expert_hidden, experts, normalise))
+            Box::new(softmax_experts(p, "mlp", o.width, expert_hidden, experts, normalise))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };

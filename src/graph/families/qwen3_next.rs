@@ -33,6 +33,12 @@ struct MoeSettings {
 }
 
 impl MoeSettings {
+    /// Softmax-routed experts and a shared expert with a gate of its own.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let routed = softmax_experts(p, "mlp", width, self.hidden, self.experts, self.normalise);
+        p.scope("mlp", |p| with_gated_shared(p, routed, width, self.shared))
+    }
+
     fn at(&self, i: u64) -> bool {
         self.routed.as_ref().is_none_or(|r| r.at(i))
     }
@@ -168,7 +174,7 @@ fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
             (false, _) => Box::new(GatedAttention::new(p, s)),
         };
         let mlp: Box<dyn FeedForward> = match &s.moe {
-            Some(m) if m.at(i) => Box::new(SharedMoe::new(p, s.width, m)),
+            Some(m) if m.at(i) => Box::new(m.layer(p, s.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
         };
         let rule = if linear { MaskRule::Recurrent(2) } else { MaskRule::Full };
@@ -224,33 +230,5 @@ impl Mixer for GatedAttention {
         let scale = (self.heads.dim as f64).powf(-0.5);
         let y = t.mul(Heads::join(t, attend(t, q, kv, scale, mask, None)), t.sigmoid(gate));
         self.o.forward(t, y)
-    }
-}
-
-/// Softmax-routed experts and a shared expert with a gate of its own.
-struct SharedMoe {
-    routed: SoftmaxMoe,
-    shared: GatedMlp,
-    shared_gate: Linear,
-}
-
-impl SharedMoe {
-    fn new(p: &mut ParamBuilder, width: u64, m: &MoeSettings) -> Self {
-        let routed = SoftmaxMoe::new(p, "mlp", width, m.hidden, m.experts, m.normalise);
-        p.scope("mlp", |p| Self {
-            routed,
-            shared: GatedMlp::new(p, "shared_expert", width, m.shared, false),
-            shared_gate: Linear::new(p, "shared_expert_gate", width, 1, false),
-        })
-    }
-}
-
-impl FeedForward for SharedMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.routed.route(t, x);
-        let y = weighted_sum(t, self.routed.run(t, x, indices), scores);
-        let shared = self.shared.apply(t, x);
-        let shared = t.mul(t.sigmoid(self.shared_gate.forward(t, x)), shared);
-        t.add(y, shared)
     }
 }

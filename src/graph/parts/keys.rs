@@ -91,3 +91,31 @@ pub fn head_dim(c: &Config, width: u64, query: u64) -> Result<u64, ConfigError> 
         _ => Ok(width / query.max(1)),
     }
 }
+
+/// Number of routed experts and how many a token uses, under the family's keys.
+///
+/// # Errors
+/// When a key is missing or a token would use more experts than there are.
+pub fn experts(c: &Config, total: &str, chosen: &str) -> Result<Experts, ConfigError> {
+    let experts = Experts { total: c.positive(total)?, chosen: c.positive(chosen)? };
+    if experts.chosen > experts.total {
+        return Err(c.invalid(chosen, format!("at most {total} ({})", experts.total)));
+    }
+    Ok(experts)
+}
+
+/// Number of routed experts and how many a token uses, under the family's keys and with its defaults.
+///
+/// # Errors
+/// When a value is zero or out of range, or a token would use more experts than there are.
+pub fn experts_or(
+    c: &Config,
+    total: (&str, u64),
+    chosen: (&str, u64),
+) -> Result<Experts, ConfigError> {
+    let c = &c
+        .clone()
+        .with(total.0, c.dim_or(total.0, total.1)?)
+        .with(chosen.0, c.dim_or(chosen.0, chosen.1)?);
+    experts(c, total.0, chosen.0)
+}

@@ -8,14 +8,17 @@ pub use super::block::{
 };
 pub use super::dims::Dims;
 pub use super::keys::{
-    head_dim, kv_heads, layer_count, layer_count_at, layer_count_or, layer_type_rules, text_config,
+    experts, experts_or, head_dim, kv_heads, layer_count, layer_count_at, layer_count_or,
+    layer_type_rules, text_config,
 };
 pub use super::mamba2_mixer::{GatedNorm, Mamba2, Mamba2Dims, Mamba2Settings};
 pub use super::mla::{LatentAttention, LatentSettings, MlaDims, Query, position_scores};
 pub use super::mla_expanded::{ExpandedAttention, ExpandedSettings, Spread};
 pub use super::mlp::{Activation, FusedMlp, GatedMlp, PlainMlp};
-pub use super::moe::{GroupMoe, GroupRouting, SoftmaxMoe, combine, experts, top_k, weighted_sum};
 pub use super::outline::{HeadKind, Names, NormKind, Outline};
-pub use super::routed::{Gate, RoutedMlp, Router, experts_or};
-pub use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting, best};
+pub use super::routed::{Combine, Gate, Latent, RoutedMlp, Router, weighted_sum};
+pub use super::routers::{
+    GroupRouting, LogitRouter, SoftmaxRouter, grouped_experts, softmax_experts, with_gated_shared,
+};
+pub use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting, best, top_k};
 pub use crate::graph::prelude::*;

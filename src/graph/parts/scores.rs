@@ -234,3 +234,17 @@ impl Router for ScoreRouter {
         (indices, scores)
     }
 }
+
+/// The `k` experts with the highest scores: `argpartition(scores, kth=-k)[..., -k:]` and their scores.
+pub fn top_k(t: &Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
+    let order = t.argpartition(scores, -(k as i64), -1);
+    let indices = t.last(order, -1, k as u32);
+    let chosen = t.take_along_axis(scores, indices, -1);
+    (indices, chosen)
+}
+
+/// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
+pub fn mask_groups(t: &Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+    let dropped = groups.saturating_sub(chosen);
+    Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
+}

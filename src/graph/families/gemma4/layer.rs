@@ -1,7 +1,6 @@
 //! One layer of Gemma 4.
 
 use super::Settings;
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
 
 /// The keys and values that a layer attended to, and the position of the first new token.
@@ -232,7 +231,7 @@ impl Routed {
     fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
         let scale = t.mul(t.weight(self.router_scale), self.root);
         let scores = self.router.forward(t, t.rms_norm(h, Some(scale), self.eps));
-        let (indices, scores) = moe::top_k(t, scores, self.chosen);
+        let (indices, scores) = top_k(t, scores, self.chosen);
         let weights = t.softmax(scores, false);
         let scales = t.take(t.weight(self.expert_scale), indices);
         (indices, t.mul(weights, scales))
