@@ -24,13 +24,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         kv: c.dim_or("num_key_value_heads", 4)?,
         dim: c.dim_or("head_dim", 64)?,
     };
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let window = c.dim_or("sliding_window", 2048)? as u32;
     let hidden = c.dim_or("intermediate_size", 6144)?;
     let dense = c.dim_or("num_dense_layers", 2)?;
@@ -39,12 +33,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let local = types.get(i as usize).is_some_and(|t| t == "sliding_attention");
         let rope = local.then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let attention = p.scope("self_attn", |p| {
-            let query = RmsNorm::new(p, "q_norm", heads.dim, o.eps);
-            let key = RmsNorm::new(p, "k_norm", heads.dim, o.eps);
-            let gate = Linear::new(p, "gate_proj", o.width, heads.query * heads.dim, false);
-            attention.with_norms(query, key, NormPlace::Heads).with_gate(OutputGate::Features(gate))
-        });
+        let gate = Linear::new(p, "self_attn.gate_proj", o.width, heads.query * heads.dim, false);
+        let attention = attention
+            .with_usual_norms(p, NormPlace::Heads, o.eps)
+            .with_gate(OutputGate::Features(gate));
         let mlp: Box<dyn FeedForward> = if i < dense {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         } else {

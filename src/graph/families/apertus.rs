@@ -7,24 +7,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let heads = d.heads(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
     let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
-        let (query, key) = p.scope("self_attn", |p| {
-            (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
-        });
         Sandwich::with_norms(
             norm(p, "attention_layernorm"),
-            attention.with_norms(query, key, NormPlace::Rows),
+            attention.with_usual_norms(p, NormPlace::Rows, eps),
             norm(p, "feedforward_layernorm"),
             p.scope("mlp", |p| XieluMlp::new(p, d.width, d.hidden, bias)),
         )

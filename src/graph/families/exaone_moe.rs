@@ -1,7 +1,6 @@
 //! EXAONE MoE: window layers that rotate and full layers that do not, grouped sigmoid routing.
 
 use super::glm4_moe::GroupMoeSettings;
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
@@ -27,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let rope = (all_rotate || sliding(i)).then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if routed.get(i as usize) == Some(&true) => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),

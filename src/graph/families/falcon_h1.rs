@@ -11,13 +11,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         dim: c.dim_or("head_dim", 64)?,
     };
     let max = c.dim_or("max_position_embeddings", 131_072)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 1e11)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max),
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 1e11, Some(max))?;
     let (dims, settings) = mamba(c, width)?;
     let normed = c.bool_or("mamba_rms_norm", false)?;
     let before = c.bool_or("mamba_norm_before_gate", false)?;

@@ -110,11 +110,11 @@ impl Settings {
             bias: c.bool_or("attention_bias", false)?,
             scale: c.number_or("query_pre_attn_scalar", heads.dim as f64)?.powf(-0.5),
             cap: c.opt_number("attn_logit_softcapping")?.filter(|&cap| cap != 0.0),
-            full_rope: RopeModule::new(
+            full_rope: RopeModule::read_as(
+                c,
                 heads.dim,
-                c.number_or("rope_theta", 1e6)?,
+                1e6,
                 false,
-                RopeScaling::read(c, "rope_scaling")?.as_ref(),
                 c.opt_dim("max_position_embeddings")?,
             )?,
             window_rope: RopeModule::plain(heads.dim, false, local),

@@ -38,13 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     }
     let max_context = c.dim_or("max_position_embeddings", 32_768)?;
     let scale = c.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
-    let full_rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 1_000_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max_context),
-    )?;
+    let full_rope = RopeModule::read_as(c, heads.dim, 1_000_000.0, false, Some(max_context))?;
     let local = c.number_or("rope_local_base_freq", 10_000.0)?;
     let local_rope = RopeModule::plain(heads.dim, false, local);
     let rule = |i: u64| {

@@ -1,7 +1,6 @@
 //! GLM-4.5 to 4.7 and Solar Open: grouped-query attention with partial rotation, grouped sigmoid routing, dense first
 //! layers.
 
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 
 /// `glm4_moe`.
@@ -34,7 +33,7 @@ fn build_with(c: &Config, p: &mut ParamBuilder, norms: bool) -> Result<Built, Co
         let mut attention =
             Attention::new(p, "self_attn", o.width, heads, biases, Some(rope.clone()));
         if norms {
-            attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+            attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         }
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if i >= first => Box::new(moe.layer(p, o.width)),

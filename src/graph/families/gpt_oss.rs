@@ -19,9 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
     let hidden = c.dim_or("intermediate_size", 2880)?;
     let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;
-    let theta = c.number_or("rope_theta", 150_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), None)?;
+    let rope = RopeModule::read_as(c, heads.dim, 150_000.0, false, None)?;
     let rules = mask_rules(c, o.layers)?;
     let decoder = o.decoder(p, |p, i| {
         let rope = Some(rope.clone());

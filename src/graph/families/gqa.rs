@@ -3,37 +3,6 @@
 
 use crate::graph::parts::prelude::*;
 
-struct Dense {
-    dims: Dims,
-    heads: Heads,
-    biases: Biases,
-    mlp_bias: bool,
-    rope: RopeModule,
-    head: HeadKind,
-}
-
-impl Dense {
-    fn built(&self, c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-        let d = self.dims;
-        let eps = c.number_or("rms_norm_eps", 1e-5)?;
-        let decoder = d.outline(self.head, eps).layered(p, &d.full(), |p, _| {
-            let rope = Some(self.rope.clone());
-            let attention = Attention::new(p, "self_attn", d.width, self.heads, self.biases, rope);
-            let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, self.mlp_bias);
-            Sandwich::pre_norm(p, d.width, eps, attention, mlp)
-        });
-        Ok(decoder.built())
-    }
-}
-
-/// The rope of `rope_theta`, `rope_traditional` and `rope_scaling`.
-fn scaled_rope(c: &Config, dim: u64, max: Option<u64>) -> Result<RopeModule, ConfigError> {
-    let theta = c.number_or("rope_theta", 10_000.0)?;
-    let traditional = c.bool_or("rope_traditional", false)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    RopeModule::new(dim, theta, traditional, scaling.as_ref(), max)
-}
-
 /// `seed_oss`. A tied head multiplies with the embedding itself, which must not be packed then.
 pub(super) fn build_seed_oss(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let dims = Dims::read(c)?;
@@ -43,15 +12,14 @@ pub(super) fn build_seed_oss(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         qkv: c.bool_or("attention_bias", false)?,
         output: c.bool_or("attention_out_bias", false)?,
     };
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, dims.max_context)?;
+    let head = if tied { HeadKind::TiedUnpacked } else { HeadKind::Own };
     let dense = Dense {
-        dims,
-        heads,
         biases,
         mlp_bias: c.bool_or("mlp_bias", false)?,
-        rope: scaled_rope(c, heads.dim, dims.max_context)?,
-        head: if tied { HeadKind::TiedUnpacked } else { HeadKind::Own },
+        ..Dense::new(&dims, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
     };
-    dense.built(c, p)
+    Ok(dense.decoder(p).built())
 }
 
 /// `internlm3`.
@@ -61,15 +29,14 @@ pub(super) fn build_internlm3(c: &Config, p: &mut ParamBuilder) -> Result<Built,
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: kv_heads(c, query)?, dim: dims.width / query };
     check_scaling(c, "rope_type")?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, dims.max_context)?;
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
     let dense = Dense {
-        dims,
-        heads,
         biases: Biases::all(c.bool_or("qkv_bias", false)?),
         mlp_bias: c.bool_or("bias", false)?,
-        rope: scaled_rope(c, heads.dim, dims.max_context)?,
-        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        ..Dense::new(&dims, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
     };
-    dense.built(c, p)
+    Ok(dense.decoder(p).built())
 }
 
 /// What the InternLM classes demand of `rope_scaling`, which names its kind under `kind_key`.
@@ -95,15 +62,14 @@ pub(super) fn build_ernie(c: &Config, p: &mut ParamBuilder) -> Result<Built, Con
     let dims = Dims::read(c)?;
     let heads = dims.sized_heads(c)?;
     let bias = c.bool_or("use_bias", false)?;
+    let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?);
+    let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let dense = Dense {
-        dims,
-        heads,
         biases: Biases::all(bias),
         mlp_bias: bias,
-        rope: RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?),
-        head: HeadKind::tied(c.bool("tie_word_embeddings")?),
+        ..Dense::new(&dims, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
     };
-    dense.built(c, p)
+    Ok(dense.decoder(p).built())
 }
 
 /// `helium`. There is an `lm_head` even when the head is tied.
@@ -111,30 +77,26 @@ pub(super) fn build_helium(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let dims = Dims::read(c)?;
     let heads = dims.heads(c)?;
     let tied = c.bool("tie_word_embeddings")?;
+    let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?);
+    let head = if tied { HeadKind::TiedBesideOwn } else { HeadKind::Own };
     let dense = Dense {
-        dims,
-        heads,
         biases: Biases { qkv: c.bool_or("attention_bias", false)?, output: false },
         mlp_bias: c.bool_or("mlp_bias", false)?,
-        rope: RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?),
-        head: if tied { HeadKind::TiedBesideOwn } else { HeadKind::Own },
+        ..Dense::new(&dims, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
     };
-    dense.built(c, p)
+    Ok(dense.decoder(p).built())
 }
 
 /// `telechat3`.
 pub(super) fn build_telechat3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let dims = Dims::read(c)?;
     let heads = dims.sized_heads(c)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let theta = c.number_or("rope_theta", 10_000.0)?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, dims.max_context)?;
+    let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
     let dense = Dense {
-        dims,
-        heads,
         biases: Biases::all(c.bool_or("attention_bias", false)?),
         mlp_bias: c.bool_or("mlp_bias", false)?,
-        rope: RopeModule::new(heads.dim, theta, false, scaling.as_ref(), dims.max_context)?,
-        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        ..Dense::new(&dims, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
     };
-    dense.built(c, p)
+    Ok(dense.decoder(p).built())
 }

@@ -13,13 +13,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let residual = c.number_or("residual_multiplier", 1.0)?;
     let embedding = c.number_or("embedding_multiplier", 1.0)?;
     let logits = c.number_or("logits_scaling", 1.0)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let mut decoder = o.decoder(p, |p, _| {
         let rope = Some(rope.clone());
         let attention =

@@ -11,13 +11,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("bias", true)?;
     check_scaling(c, "type")?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let names = Names { embed: "tok_embeddings", ..Names::LLAMA };
     let o = Outline { names, ..d.outline(HeadKind::Tied, eps) };

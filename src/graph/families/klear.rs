@@ -1,6 +1,5 @@
 //! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
 
-use super::qwen3;
 use super::qwen3_moe::{Routed, quant_override};
 use crate::graph::parts::prelude::*;
 
@@ -20,7 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
-        let attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         let mlp: Box<dyn FeedForward> = if routed.at(i) {
             Box::new(Blend::new(p, o.width, expert_hidden, shared, experts, divisor))
         } else {

@@ -142,11 +142,8 @@ impl Settings {
         let rope = Some(self.rope.clone());
         let attention =
             Attention::named(p, "self_attn", "out_proj", o.width, h, Biases::default(), rope);
-        let (query, key) = p.scope("self_attn", |p| {
-            let query = RmsNorm::new(p, "q_layernorm", h.dim, o.eps);
-            (query, RmsNorm::new(p, "k_layernorm", h.dim, o.eps))
-        });
-        attention.with_norms(query, key, NormPlace::Rows)
+        let names = ["self_attn.q_layernorm", "self_attn.k_layernorm"];
+        attention.with_rms_norms(p, names, NormPlace::Rows, o.eps)
     }
 }
 

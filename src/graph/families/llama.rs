@@ -19,24 +19,14 @@ fn build_with(
 ) -> Result<Built, ConfigError> {
     let (d, rules) = dims_and_rules(c)?;
     let heads = d.optional_heads(c)?;
-    let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let biases = Biases::all(c.bool_or("attention_bias", false)?);
-    let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let decoder = d.outline(head, eps).layered(p, &rules, |p, i| {
-        let rope = rotary(i).then(|| rope.clone());
-        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
-        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
-    });
-    Ok(decoder.built())
+    let dense = Dense {
+        biases: Biases::all(c.bool_or("attention_bias", false)?),
+        mlp_bias: c.bool_or("mlp_bias", false)?,
+        ..Dense::new(&d, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
+    };
+    Ok(dense.masked(p, &rules, rotary).built())
 }
 
 /// Sizes and masks. `layer_types` counts the layers if it is there.

@@ -20,13 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         heads: Heads { query, kv, dim: head_dim(c, o.width, query)? },
         bias: c.bool_or("attention_bias", false)?,
         norms: c.bool("use_qk_norm")?,
-        rope: RopeModule::new(
-            head_dim(c, o.width, query)?,
-            c.number_or("rope_theta", 10_000.0)?,
-            true,
-            RopeScaling::read(c, "rope_scaling")?.as_ref(),
-            o.max_context,
-        )?,
+        rope: RopeModule::read_as(c, head_dim(c, o.width, query)?, 10_000.0, true, o.max_context)?,
         temperature: Temperature::read(c)?,
     };
     let chunk = c.positive("attention_chunk_size")? as u32;

@@ -26,9 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
-    let theta = c.number_or("rope_theta", 10_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, d.max_context)?;
     let norm_once = c.bool_or("skip_loop_final_norm", false)?;
     let o = d.outline(HeadKind::tied(tied), eps);
     let mut layers = Vec::with_capacity(d.layers);

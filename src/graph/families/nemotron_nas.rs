@@ -24,9 +24,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let max_context = c.dim_or("max_position_embeddings", 131_072)?;
-    let theta = c.number_or("rope_theta", 500_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(dim, theta, false, scaling.as_ref(), Some(max_context))?;
+    let rope = RopeModule::read_as(c, dim, 500_000.0, false, Some(max_context))?;
     let activation = activation(c)?;
     let blocks = blocks(c, width, query)?;
     let o = Outline {

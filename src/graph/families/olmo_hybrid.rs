@@ -28,21 +28,16 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
             let mixer = DeltaNet::new(p, delta);
-            let block: Box<dyn Block> = Box::new(Sandwich::pre_norm(p, width, eps, mixer, mlp));
-            return Ok((MaskRule::Recurrent(4), block));
+            return Ok((MaskRule::Recurrent(4), Sandwich::pre_norm(p, width, eps, mixer, mlp)));
         }
         let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
-        let (q, k) = p.scope("self_attn", |p| {
-            let q = RmsNorm::new(p, "q_norm", heads.query * heads.dim, eps);
-            (q, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, eps))
-        });
-        let block = PostNorm {
-            attention: attention.with_norms(q, k, NormPlace::Projection),
+        let block = Sandwich::new(
+            attention.with_usual_norms(p, NormPlace::Projection, eps),
+            Norms::after(RmsNorm::new(p, "post_attention_layernorm", width, eps)),
             mlp,
-            attention_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
-            mlp_norm: RmsNorm::new(p, "post_feedforward_layernorm", width, eps),
-        };
-        Ok((MaskRule::Full, Box::new(block)))
+            Norms::after(RmsNorm::new(p, "post_feedforward_layernorm", width, eps)),
+        );
+        Ok((MaskRule::Full, block))
     })?;
     Ok(decoder.built())
 }
@@ -73,21 +68,6 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 /// `silu(gate) * x` in two kernels.
 fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
     t.mul(activations::silu(t, gate), x)
-}
-
-/// `h = x + norm(attention(x))`, `h + norm(mlp(h))`.
-struct PostNorm {
-    attention: Attention,
-    mlp: GatedMlp,
-    attention_norm: RmsNorm,
-    mlp_norm: RmsNorm,
-}
-
-impl Block for PostNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = t.add(x, self.attention_norm.forward(t, self.attention.mix(t, x, mask, cache)));
-        t.add(h, self.mlp_norm.forward(t, self.mlp.apply(t, h)))
-    }
 }
 
 /// Settings of a gated delta layer.

@@ -11,21 +11,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let normalised = c.bool_or("norm_topk_prob", false)?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, o.max_context)?;
     let decoder = o.decoder(p, |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
-        let (q_norm, k_norm) = p.scope("self_attn", |p| {
-            let q_norm = RmsNorm::new(p, "q_norm", heads.query * heads.dim, o.eps);
-            (q_norm, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, o.eps))
-        });
-        let attention = attention.with_norms(q_norm, k_norm, NormPlace::Projection);
+        let attention = attention.with_usual_norms(p, NormPlace::Projection, o.eps);
         let moe = p.scope("mlp", |p| {
             let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
             let router =

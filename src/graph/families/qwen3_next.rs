@@ -62,13 +62,8 @@ pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
     };
     let part = c.number_or("partial_rotary_factor", 0.5)?;
     let max_context = c.opt_dim("max_position_embeddings")?;
-    let rope = RopeModule::new(
-        (heads.dim as f64 * part) as u64,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        max_context,
-    )?;
+    let rope =
+        RopeModule::read_as(c, (heads.dim as f64 * part) as u64, 10_000.0, false, max_context)?;
     let experts = experts(c, "num_experts", "num_experts_per_tok")?;
     build(
         &Settings {

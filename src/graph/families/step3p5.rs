@@ -1,7 +1,6 @@
 //! Step 3.5 Flash: window and full attention with different heads and rotations, a gate per head, sigmoid routing with a
 //! shared expert and clamped activations.
 
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let heads = heads(c, sliding)?;
         let rope = Some(rope(c, i, kind, heads.dim)?);
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let mut attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let mut attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         if gate {
             let gate = Linear::new(p, "self_attn.g_proj", o.width, heads.query, false);
             attention = attention.with_gate(OutputGate::Heads(gate));

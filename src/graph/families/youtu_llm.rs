@@ -11,13 +11,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let dims = MlaDims::read(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let max = c.dim_or("max_position_embeddings", 131_072)?;
-    let rope = RopeModule::new(
-        dims.rope,
-        c.number_or("rope_theta", 1.6e6)?,
-        c.bool_or("rope_traditional", true)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max),
-    )?;
+    let rope =
+        RopeModule::read_as(c, dims.rope, 1.6e6, c.bool_or("rope_traditional", true)?, Some(max))?;
     let attention = ExpandedSettings {
         bias: c.bool_or("attention_bias", false)?,
         eps,

@@ -213,6 +213,31 @@ impl Attention {
         self
     }
 
+    /// RMS norms `names` (query, key), declared in the current scope.
+    #[must_use]
+    pub fn with_rms_norms(
+        self,
+        p: &mut ParamBuilder,
+        names: [&str; 2],
+        place: NormPlace,
+        eps: f64,
+    ) -> Self {
+        let Heads { query, kv, dim } = self.heads;
+        let [q, k] = match place {
+            NormPlace::Projection => [query * dim, kv * dim],
+            NormPlace::Rows | NormPlace::Heads | NormPlace::Rotated => [dim, dim],
+        };
+        let query = RmsNorm::new(p, names[0], q, eps);
+        let key = RmsNorm::new(p, names[1], k, eps);
+        self.with_norms(query, key, place)
+    }
+
+    /// The usual norms `self_attn.q_norm` and `self_attn.k_norm`.
+    #[must_use]
+    pub fn with_usual_norms(self, p: &mut ParamBuilder, place: NormPlace, eps: f64) -> Self {
+        self.with_rms_norms(p, ["self_attn.q_norm", "self_attn.k_norm"], place, eps)
+    }
+
     /// Another attention scale than `dim^-0.5`.
     #[must_use]
     pub fn with_scale(mut self, scale: f64) -> Self {

@@ -98,8 +98,7 @@ struct KimiRouter {
 
 impl Router for KimiRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        self.routing.select(t, gates, t.weight(self.bias))
+        self.routing.select(t, self.gate.forward(t, x), t.weight(self.bias))
     }
 }
 

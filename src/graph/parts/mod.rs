@@ -6,6 +6,7 @@ pub mod deepseek_v41_attention;
 pub mod deepseek_v41_indexer;
 pub mod deepseek_v4_attention;
 pub mod deepseek_v4_pool;
+pub mod dense;
 pub mod dims;
 pub mod fused;
 pub mod gated_delta;

@@ -6,6 +6,7 @@ pub use super::attention::{
 pub use super::block::{
     DividedNorm, FeedForward, Half, Mixer, Norms, Parallel, Pointwise, Residual, Sandwich,
 };
+pub use super::dense::Dense;
 pub use super::dims::Dims;
 pub use super::keys::{
     experts, experts_or, head_dim, kv_heads, layer_count, layer_count_at, layer_count_or,
