@@ -19,11 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             c.dim_or("vocab_size", 200_192)?,
         )
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 32)?,
-        kv: c.dim_or("num_key_value_heads", 4)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
+    let heads = Heads::read_or(c, [32, 4, 64])?;
     let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let window = c.dim_or("sliding_window", 2048)? as u32;
     let hidden = c.dim_or("intermediate_size", 6144)?;

@@ -2,12 +2,10 @@
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
 use super::bailing_moe::{
-    AttentionSettings, MoeSettings, WORD_EMBEDDINGS, attention_bias, quant_override,
+    AttentionSettings, Groups, MoeSettings, WORD_EMBEDDINGS, attention_bias, quant_override,
 };
-use super::bailing_v3;
 use crate::graph::parts::lightning::{LightningAttention, LightningSettings, Recurrence};
 use crate::graph::parts::prelude::*;
-use serde_json::Value;
 
 /// `bailing_moe_linear`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -34,14 +32,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })
 }
 
-/// `bailing_hybrid`, which mlx-lm tells from Ling 3 by the architecture that the configuration names.
+/// Ling 2.5 (`bailing_hybrid`).
 pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let is_v3 = |v: &Value| v.as_str() == Some(bailing_v3::ARCHITECTURE);
-    match c.get("architectures") {
-        Some(Value::Array(list)) if list.iter().any(is_v3) => return bailing_v3::build(c, p),
-        Some(name) if is_v3(name) => return bailing_v3::build(c, p),
-        _ => {}
-    }
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: query, dim: head_dim(c, o.width, query)? };
@@ -54,7 +46,7 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let rope = RopeModule::new(rotated, theta, false, scaling.as_ref(), o.max_context)?;
     let norms = c.bool_or("use_qk_norm", true)?;
     let settings = LightningSettings::read(c, heads, norms, rope, Recurrence::Chunks)?;
-    let dims = mla_dims(c, o.width)?;
+    let dims = MlaDims::required(c, o.width)?;
     let interleaved = c.bool_or("rope_interleave", true)?;
     let latent = LatentSettings {
         bias: c.bool_or("use_qkv_bias", false)?,
@@ -75,19 +67,6 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let model = Model { o: &o, groups, first_global, as_array: true };
     model.build(c, p, moe, &settings, hybrid_quant_override, |p| {
         Box::new(LatentAttention::named(p, ["attention", "dense"], dims, latent.clone()))
-    })
-}
-
-/// The dimensions of latent attention, all of which are required.
-pub(super) fn mla_dims(c: &Config, width: u64) -> Result<MlaDims, ConfigError> {
-    Ok(MlaDims {
-        width,
-        heads: c.positive("num_attention_heads")?,
-        q_rank: c.opt_dim("q_lora_rank")?,
-        kv_rank: c.positive("kv_lora_rank")?,
-        nope: c.positive("qk_nope_head_dim")?,
-        rope: c.positive("qk_rope_head_dim")?,
-        value: c.positive("v_head_dim")?,
     })
 }
 
@@ -131,25 +110,6 @@ fn hybrid_quant_override(path: &str) -> QuantOverride {
         QuantOverride::Keep
     } else {
         quant_override(path)
-    }
-}
-
-/// Which layers are full ones: the last of every group, and those behind the last whole group.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Groups {
-    pub(super) size: u64,
-    layers: u64,
-}
-
-impl Groups {
-    /// Reads `layer_group_size`.
-    pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
-        Ok(Self { size: c.positive("layer_group_size")?, layers })
-    }
-
-    /// Whether layer `i` is a full one.
-    pub(super) fn is_global(&self, i: u64) -> bool {
-        (i + 1) % self.size == 0 || i >= self.layers / self.size * self.size
     }
 }
 

@@ -156,46 +156,40 @@ impl MoeSettings {
     }
 
     /// Declares a routed layer `mlp`.
-    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64, compiled: bool) -> Moe {
+    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64, compiled: bool) -> RoutedMlp {
         let n = self.experts.total;
         p.scope("mlp", |p| {
             let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, self.bias);
             let gate = Gate::Linear(Linear::new(p, "gate.gate_proj", width, n, false));
             let bias = self.expert_bias.then(|| p.raw_f32("gate.expert_bias", &[n]));
             let router = ScoreRouter::new(gate, bias, self.routing).with_narrow_scores();
-            Moe {
-                router: if compiled { router.compiled() } else { router },
-                experts,
-                shared: self
-                    .shared
-                    .map(|n| GatedMlp::new(p, "shared_experts", width, n, self.bias)),
-                compiled,
+            let shared = self.shared;
+            let shared = shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, self.bias));
+            if compiled {
+                RoutedMlp::new(router.compiled(), experts).combined(Combine::Compiled)
+            } else {
+                RoutedMlp::new(router, experts).combined(Combine::Wide)
             }
+            .with_shared(shared)
         })
     }
 }
 
-/// Routed and shared experts, whose weighted sum may be a compiled function.
-pub(super) struct Moe {
-    router: ScoreRouter,
-    experts: SwitchGlu,
-    shared: Option<GatedMlp>,
-    compiled: bool,
+/// Which layers are full ones: the last of every group, and those behind the last whole group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Groups {
+    pub(super) size: u64,
+    layers: u64,
 }
 
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = if self.compiled {
-            let [y] = t.compiled(|t| [crate::graph::parts::routed::combine(t, y, scores)]);
-            y
-        } else {
-            weighted_sum(t, y, scores)
-        };
-        match &self.shared {
-            None => y,
-            Some(shared) => t.add(y, shared.apply(t, x)),
-        }
+impl Groups {
+    /// Reads `layer_group_size`.
+    pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
+        Ok(Self { size: c.positive("layer_group_size")?, layers })
+    }
+
+    /// Whether layer `i` is a full one.
+    pub(super) fn is_global(&self, i: u64) -> bool {
+        (i + 1) % self.size == 0 || i >= self.layers / self.size * self.size
     }
 }

@@ -1,8 +1,7 @@
 //! Ling 3 (`BailingMoeV3ForCausalLM`): Kimi Delta Attention with whole projections, every few layers latent attention
 //! with a gate per head; grouped sigmoid routing with the router in float32.
 
-use super::bailing_linear::{Groups, mla_dims};
-use super::bailing_moe::WORD_EMBEDDINGS;
+use super::bailing_moe::{Groups, WORD_EMBEDDINGS};
 use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
@@ -53,7 +52,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
     let groups = Groups::read(c, o.layers)?;
     let delta = DeltaSettings::read(c)?;
-    let dims = mla_dims(c, o.width)?;
+    let dims = MlaDims::required(c, o.width)?;
     let scaling = RopeScaling::read(c, "rope_scaling")?;
     let theta = c.number_or("rope_theta", 6e6)?;
     let latent = LatentSettings {

@@ -7,11 +7,7 @@ use serde_json::Value;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "is_moe_layer", "num_shared_experts"])?;
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let types = c.opt_strings("layer_types")?.unwrap_or_default();
     if (types.len() as u64) < o.layers {
         return Err(c.invalid("layer_types", format!("a kind for each of {} layers", o.layers)));

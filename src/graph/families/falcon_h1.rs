@@ -5,11 +5,7 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 36.into())]);
     let width = c.dim_or("hidden_size", 1024)?;
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 8)?,
-        kv: c.dim_or("num_key_value_heads", 2)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
+    let heads = Heads::read_or(c, [8, 2, 64])?;
     let max = c.dim_or("max_position_embeddings", 131_072)?;
     let rope = RopeModule::read(c, heads.dim, 1e11, Some(max))?;
     let (dims, settings) = mamba(c, width)?;

@@ -23,11 +23,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(_) => layer_count(c)?,
         None => 26,
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 4)?,
-        kv: c.dim_or("num_key_value_heads", 1)?,
-        dim: c.dim_or("head_dim", 256)?,
-    };
+    let heads = Heads::read_or(c, [4, 1, 256])?;
     let hidden = c.dim_or("intermediate_size", 6912)?;
     let vocabulary = c.dim_or("vocab_size", 262_144)?;
     let eps = c.number_or("rms_norm_eps", 1e-6)?;

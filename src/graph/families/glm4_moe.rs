@@ -17,11 +17,7 @@ pub(super) fn build_solar(c: &Config, p: &mut ParamBuilder) -> Result<Built, Con
 
 fn build_with(c: &Config, p: &mut ParamBuilder, norms: bool) -> Result<Built, ConfigError> {
     let o = Outline::read(c, false)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let part = c.number_or("partial_rotary_factor", 0.5)?;
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::plain((heads.dim as f64 * part) as u64, false, theta);

@@ -12,11 +12,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             c.dim_or("vocab_size", 201_088)?,
         )
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 64)?,
-        kv: c.dim_or("num_key_value_heads", 8)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
+    let heads = Heads::read_or(c, [64, 8, 64])?;
     let hidden = c.dim_or("intermediate_size", 2880)?;
     let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;
     let rope = RopeModule::read_as(c, heads.dim, 150_000.0, false, None)?;

@@ -1,6 +1,5 @@
 //! InternLM 2: Llama's block with one matrix for queries, keys and values, ordered by key head.
 
-use super::gqa::check_scaling;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -35,6 +34,21 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         decoder.head = Head::Own(Linear::new(p, "output", d.width, d.vocabulary, false));
     }
     Ok(decoder.built())
+}
+
+/// What the InternLM classes demand of `rope_scaling`, which names its kind under `kind_key`.
+pub(super) fn check_scaling(c: &Config, kind_key: &str) -> Result<(), ConfigError> {
+    let Some(scaling) = c.opt_object("rope_scaling")? else {
+        return Ok(());
+    };
+    match scaling.opt_str(kind_key)? {
+        _ if scaling.values().is_empty() => Ok(()),
+        Some("linear" | "dynamic") if scaling.has("factor") => Ok(()),
+        _ => Err(c.invalid(
+            "rope_scaling",
+            format!("the keys 'factor' and '{kind_key}', which is 'linear' or 'dynamic'"),
+        )),
+    }
 }
 
 /// Attention whose matrix holds, per key head, its query heads, the key and the value.

@@ -40,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let attention = GatedHeads::new(c, p, &o, query, kind)?;
         let sparse = mlps.as_ref().map_or(i > 0, |m| m[i as usize] == "sparse");
         let mlp: Box<dyn FeedForward> = if sparse {
-            Box::new(Moe::new(p, o.width, &moe))
+            Box::new(moe.layer(p, o.width))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
@@ -184,45 +184,26 @@ impl MoeSettings {
             },
         })
     }
-}
 
-struct Moe {
-    router: LogitRouter,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    scale: f64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
-        let n = s.experts.total;
-        p.scope("mlp", |p| Self {
-            router: LogitRouter {
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let router = CappedRouter {
                 gate: Linear::new(p, "gate.proj", width, n, false),
                 bias: p.raw_f32("gate.e_score_correction_bias", &[n]),
-                chosen: s.experts.chosen,
-                softcap: s.softcap,
-                score: s.score,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-            shared: GatedMlp::new(p, "shared_expert", width, s.shared, false),
-            scale: s.scale,
+                chosen: self.experts.chosen,
+                softcap: self.softcap,
+                score: self.score,
+            };
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let shared = GatedMlp::new(p, "shared_expert", width, self.shared, false);
+            RoutedMlp::new(router, mlp).scaled(self.scale).with_shared(Some(shared))
         })
     }
 }
 
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let shared = self.shared.apply(t, x);
-        let (indices, scores) = self.router.route(t, x);
-        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
-        let y = t.mul(t.astype(y, t.dtype(x)), self.scale);
-        t.add(y, shared)
-    }
-}
-
 #[derive(Debug)]
-struct LogitRouter {
+struct CappedRouter {
     gate: Linear,
     bias: ModuleId,
     chosen: u64,
@@ -230,7 +211,7 @@ struct LogitRouter {
     score: ScoreFunction,
 }
 
-impl Router for LogitRouter {
+impl Router for CappedRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let mut logits = t.astype(self.gate.forward(t, x), DType::F32);
         if self.softcap > 0.0 {

@@ -52,11 +52,7 @@ pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
     let o = Outline { head: HeadKind::TiedUnpacked, ..Outline::read(c, true)? };
     let tied = c.bool("tie_word_embeddings")?;
     c.positive("intermediate_size")?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let hidden = c.positive("intermediate_size_mlp")?;
     let norms = c.bool("use_qk_norm")?;
     let rotated = rotated_layers(c, o.layers)?;

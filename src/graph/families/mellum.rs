@@ -12,11 +12,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let expected = format!("a kind for each of {} layers, one 'full_attention'", o.layers);
         return Err(c.invalid("layer_types", expected));
     }
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     c.positive("intermediate_size")?;
     let hidden = c.positive("moe_intermediate_size")?;
     let window = c.positive("sliding_window")? as u32;

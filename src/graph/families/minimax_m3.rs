@@ -64,11 +64,7 @@ impl Settings {
                 c.dim_or("vocab_size", 200_064)?,
             )
         };
-        let heads = Heads {
-            query: c.dim_or("num_attention_heads", 64)?,
-            kv: c.dim_or("num_key_value_heads", 4)?,
-            dim: c.dim_or("head_dim", 128)?,
-        };
+        let heads = Heads::read_or(c, [64, 4, 128])?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let part = |key, default| match scaling.as_ref().map(|s| s.values().opt_number(key)) {
             Some(value) => Ok(value?.unwrap_or(default)),

@@ -49,15 +49,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let dims = MlaDims {
-            width: c.positive("hidden_size")?,
-            heads: c.positive("num_attention_heads")?,
-            q_rank: c.opt_dim("q_lora_rank")?,
-            kv_rank: c.positive("kv_lora_rank")?,
-            nope: c.positive("qk_nope_head_dim")?,
-            rope: c.positive("qk_rope_head_dim")?,
-            value: c.positive("v_head_dim")?,
-        };
+        let dims = MlaDims::required(c, c.positive("hidden_size")?)?;
         let block = c.object("rope_parameters")?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let base = block.number_or("rope_theta", 100_000.0)?;

@@ -106,11 +106,7 @@ impl Settings {
         }
         Ok(Self {
             width: c.positive("hidden_size")?,
-            heads: Heads {
-                query: c.positive("num_attention_heads")?,
-                kv: c.positive("num_key_value_heads")?,
-                dim: c.positive("head_dim")?,
-            },
+            heads: Heads::read(c)?,
             vocabulary: c.positive("vocab_size")?,
             eps: c.number_or("rms_norm_eps", 1e-5)?,
             post_eps: c.number("post_norm_eps")?,

@@ -7,11 +7,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
     let count = layer_count(c)?;
     let width = c.dim_or("hidden_size", 4096)?;
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 32)?,
-        kv: c.dim_or("num_key_value_heads", 4)?,
-        dim: c.dim_or("head_dim", 128)?,
-    };
+    let heads = Heads::read_or(c, [32, 4, 128])?;
     if heads.kv == 0 || heads.query % heads.kv != 0 {
         return Err(c.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
     }

@@ -48,11 +48,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         ..Outline::read(c, c.bool("tie_word_embeddings")?)?
     };
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let hidden = c.positive("intermediate_size")?;
     let expert_hidden = c.positive("moe_intermediate_size")?;
     let experts: Experts = experts(c, "num_experts", "num_experts_per_tok")?;

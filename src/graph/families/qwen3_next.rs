@@ -46,11 +46,7 @@ impl MoeSettings {
 
 /// `qwen3_next`.
 pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let width = c.positive("hidden_size")?;
     let delta = DeltaDims {
         width,

@@ -9,11 +9,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     o.max_context = Some(c.dim_or("max_position_embeddings", 8192)?);
     o.names = Names { embed: "embedding", ..Names::LLAMA };
     check(c)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     if heads.query % heads.kv != 0 {
         return Err(c.invalid("num_attention_heads", "a multiple of num_key_value_heads"));
     }

@@ -15,6 +15,30 @@ pub struct Heads {
 }
 
 impl Heads {
+    /// `num_attention_heads`, `num_key_value_heads` and `head_dim`, all of them required.
+    ///
+    /// # Errors
+    /// When a key is missing or out of range.
+    pub fn read(c: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            query: c.positive("num_attention_heads")?,
+            kv: c.positive("num_key_value_heads")?,
+            dim: c.positive("head_dim")?,
+        })
+    }
+
+    /// The same keys with the family's defaults.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read_or(c: &Config, [query, kv, dim]: [u64; 3]) -> Result<Self, ConfigError> {
+        Ok(Self {
+            query: c.dim_or("num_attention_heads", query)?,
+            kv: c.dim_or("num_key_value_heads", kv)?,
+            dim: c.dim_or("head_dim", dim)?,
+        })
+    }
+
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
     pub fn split(t: &Tape<'_>, x: Var, heads: u64) -> Var {
         t.transpose(Self::rows(t, x, heads), &[0, 2, 1, 3])

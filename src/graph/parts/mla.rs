@@ -45,6 +45,22 @@ impl MlaDims {
         })
     }
 
+    /// Reads the same keys, all of which are required but `q_lora_rank`.
+    ///
+    /// # Errors
+    /// When a key is missing or out of range.
+    pub fn required(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        Ok(Self {
+            width,
+            heads: c.positive("num_attention_heads")?,
+            q_rank: c.opt_dim("q_lora_rank")?,
+            kv_rank: c.positive("kv_lora_rank")?,
+            nope: c.positive("qk_nope_head_dim")?,
+            rope: c.positive("qk_rope_head_dim")?,
+            value: c.positive("v_head_dim")?,
+        })
+    }
+
     /// The attention scale: that of the head size, raised by the `mscale_all_dim` of the rope settings.
     ///
     /// # Errors

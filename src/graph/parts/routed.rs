@@ -41,6 +41,8 @@ impl Gate {
 pub enum Combine {
     /// Their weighted sum, in the type of the outputs.
     Narrow,
+    /// [`Combine::Narrow`] as one compiled function.
+    Compiled,
     /// Their weighted sum, in the wider of the types of outputs and scores.
     Wide,
     /// Their weighted sum with float32 scores, then in the type of the outputs.
@@ -51,6 +53,10 @@ impl Combine {
     fn apply(self, t: &Tape<'_>, y: Var, scores: Var) -> Var {
         match self {
             Self::Narrow => combine(t, y, scores),
+            Self::Compiled => {
+                let [y] = t.compiled(|t| [combine(t, y, scores)]);
+                y
+            }
             Self::Wide => weighted_sum(t, y, scores),
             Self::Precise => {
                 let dtype = t.dtype(y);
@@ -67,7 +73,7 @@ pub fn normalise(t: &Tape<'_>, scores: Var) -> Var {
 }
 
 /// The sum of the experts' outputs `[…, k, width]` weighted by their scores, in the type of the outputs.
-pub fn combine(t: &Tape<'_>, y: Var, scores: Var) -> Var {
+fn combine(t: &Tape<'_>, y: Var, scores: Var) -> Var {
     let dtype = t.dtype(y);
     t.astype(weighted_sum(t, y, scores), dtype)
 }
@@ -104,6 +110,8 @@ pub struct RoutedMlp {
     latent: Option<Latent>,
     shared: Option<Box<dyn FeedForward>>,
     shared_gate: Option<Linear>,
+    /// Factor on the combined outputs.
+    scale: Option<f64>,
     flat: bool,
 }
 
@@ -130,6 +138,7 @@ impl RoutedMlp {
             latent: None,
             shared: None,
             shared_gate: None,
+            scale: None,
             flat: false,
         }
     }
@@ -174,6 +183,13 @@ impl RoutedMlp {
         self
     }
 
+    /// Multiplies the combined outputs of the routed experts by a factor.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.scale = Some(factor);
+        self
+    }
+
     /// Routes the tokens of all sequences in one row.
     #[must_use]
     pub fn flat(mut self) -> Self {
@@ -189,6 +205,9 @@ impl RoutedMlp {
             Bank::Plain(experts, activation) => experts.forward(t, input, indices, activation),
         };
         let mut y = self.combine.apply(t, y, scores);
+        if let Some(factor) = self.scale {
+            y = t.mul(y, factor);
+        }
         if let Some(Latent { norm, up, .. }) = &self.latent {
             let normed = norm.map_or(y, |norm| norm.forward(t, y));
             y = up.forward(t, normed);
