@@ -3,6 +3,7 @@
 //! GB is 10^9 bytes and GiB is 2^30 bytes everywhere. MLX and model files are counted in GB; memory that Apple
 //! sells and Metal limits are GiB, although Apple prints "GB" on the box.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
@@ -13,7 +14,18 @@ pub const GIB: u64 = 1 << 30;
 
 /// A number of bytes. Displays as decimal gigabytes (`18.45 GB`); [`Bytes::gib`] gives the binary figure.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    JsonSchema,
+    Serialize,
+    Deserialize,
 )]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
@@ -96,7 +108,7 @@ impl fmt::Display for Bytes {
 }
 
 /// Memory bandwidth in bytes per second. Displays as `546 GB/s`.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BytesPerSecond(pub f64);
 
@@ -127,7 +139,9 @@ impl fmt::Display for BytesPerSecond {
 }
 
 /// A duration in seconds. Displays with the unit that reads best: `1.8 µs`, `21.4 ms`, `3.20 s`, `2 min 05 s`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, PartialOrd, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Seconds(pub f64);
 
@@ -159,7 +173,9 @@ impl fmt::Display for Seconds {
 }
 
 /// A rate of tokens per second. Displays with three figures: `0.42`, `7.31`, `24.6`, `1840`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, PartialOrd, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct TokensPerSecond(pub f64);
 

@@ -1,5 +1,6 @@
 //! What tokens cost on a Mac that is bought.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Days of a year.
@@ -10,7 +11,7 @@ const DAY: f64 = 86_400.0;
 const KWH: f64 = 3.6e6;
 
 /// What costs are reckoned with.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Economics {
     /// Years over which the price is spread.
     pub years: f64,
@@ -34,7 +35,7 @@ impl Default for Economics {
 }
 
 /// What tokens cost on one Mac. A figure is absent where an input of it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Costs {
     /// Price for every token per second.
     pub usd_per_tok_s: Option<f64>,

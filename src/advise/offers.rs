@@ -4,10 +4,11 @@ use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::{Catalogue, Mac, MacConfig, Status};
 use crate::hardware::machine::Machine;
 use crate::hardware::provenance::Confidence;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A configuration of a Mac with its US list prices.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Offer {
     /// Product id.
     pub mac: String,

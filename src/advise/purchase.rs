@@ -10,11 +10,12 @@ use crate::hardware::catalogue::{Catalogue, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
 /// What the Mac must do, for every model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Needs {
     /// Tokens per second for each user, at least.
     pub min_tok_s: Option<f64>,
@@ -27,7 +28,7 @@ pub struct Needs {
 }
 
 /// Probabilities that one model meets the needs on one Mac.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Chances {
     /// Its peak stays under the limits of memory.
     pub memory: f64,

@@ -23,6 +23,7 @@ use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
 use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashMap;
 use thiserror::Error;
@@ -39,7 +40,7 @@ pub struct Axes {
 }
 
 /// One prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Cell {
     /// Decode rate, tokens per second.
     pub tok_s: f32,
@@ -52,7 +53,7 @@ pub struct Cell {
 }
 
 /// Whether a peak stays under the limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
     /// Also if the estimate is too low by its margin.
@@ -64,7 +65,7 @@ pub enum Fit {
 }
 
 /// A prediction with its memory.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Answer {
     /// Speeds.
     #[serde(flatten)]

@@ -8,11 +8,12 @@ use crate::model::Scheme;
 use crate::model::catalogue::Catalogue;
 use crate::model::source::ModelSource;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
 /// How many times faster one machine is than another.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Faster {
     /// Decode rate over decode rate.
     pub decode: f64,
@@ -37,7 +38,7 @@ pub fn faster(from: &Figures, to: &Figures) -> Faster {
 }
 
 /// A model that fits only the new machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct NewModel {
     /// Its repository.
     pub id: String,

@@ -1,9 +1,10 @@
 //! What an audit finds.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Physics, the model's size or the catalogue rule it out.
@@ -27,7 +28,7 @@ impl Severity {
 }
 
 /// The rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Decode rate times bytes per token may not exceed the bandwidth of the memory bus.
@@ -90,7 +91,7 @@ impl Rule {
 }
 
 /// A claim that breaks a rule.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Finding {
     /// Id of the claim.
     pub claim: String,
@@ -105,7 +106,7 @@ pub struct Finding {
 }
 
 /// A rule that could not be applied to a claim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Skipped {
     /// Id of the claim.
     pub claim: String,
@@ -116,7 +117,7 @@ pub struct Skipped {
 }
 
 /// The result of an audit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Judged {
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,

@@ -3,6 +3,7 @@
 use super::fit::KernelFit;
 use super::widths;
 use super::work::Work;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ pub const VERSION: u32 = 2;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
 /// What a profile was taken on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// `macos`, `linux`.
@@ -30,7 +31,7 @@ pub struct Host {
 }
 
 /// The state of the machine while it was timed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conditions {
     /// macOS release.
@@ -50,7 +51,7 @@ pub struct Conditions {
 }
 
 /// When the timing of kernels ended: each when its median was known well enough, all when time was up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stopping {
     /// Half of the 90 % interval of a median, relative to it, at which a kernel is known well enough.
@@ -68,7 +69,7 @@ pub struct Stopping {
 }
 
 /// A calibration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// See [`VERSION`].
@@ -123,7 +124,7 @@ pub enum ProfileError {
 }
 
 /// The time of a step or prompt from kernel times.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct KernelEstimate {
     /// Seconds.
     pub seconds: f64,

@@ -180,7 +180,7 @@ pub struct LiveArgs {
 }
 
 /// Arguments of `probe`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ProbeArgs {
     /// Show where each value comes from
     #[arg(long)]
@@ -266,6 +266,9 @@ impl Default for RunArgs {
     }
 }
 
+/// Models that `recommend` lists, unless told otherwise.
+const MODELS: u32 = 8;
+
 /// Arguments of `recommend`.
 #[derive(Debug, Args)]
 pub struct RecommendArgs {
@@ -279,7 +282,7 @@ pub struct RecommendArgs {
     pub quant: Option<String>,
 
     /// Models listed at most
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub limit: u32,
 
     /// The machine.
@@ -289,6 +292,18 @@ pub struct RecommendArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+impl Default for RecommendArgs {
+    fn default() -> Self {
+        Self {
+            model: None,
+            quant: None,
+            limit: MODELS,
+            machine: MachineArgs::default(),
+            run: RunArgs::default(),
+        }
+    }
 }
 
 /// Arguments of `predict`.

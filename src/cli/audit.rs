@@ -2,16 +2,18 @@
 
 use super::args::AuditArgs;
 use super::{Context, Verdict};
-use crate::audit::{self, Case, Claim, Facts, Hardware, Judged, Known};
+use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
 use crate::bench::record;
 use crate::estimate::Engine;
 use crate::hardware::{Chip, spec};
 use crate::model::names::key;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::join::weights as row_weights;
 use crate::validation::{Measurement, read};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use std::collections::BTreeMap;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -28,19 +30,43 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, Verdic
         (false, true) => Verdict::Ok,
         (false, false) => Verdict::Uncertain,
     };
-    let json = serde_json::json!({
-        "schema": "mlxplan.audit/1",
-        "file": args.file.display().to_string(),
-        "claims": cases.len(),
-        "findings": judged.findings,
-        "skipped": judged.skipped,
-        "passed": judged.passed.iter().map(|(claim, rule)| serde_json::json!({ "claim": claim, "rule": rule }))
-            .collect::<Vec<_>>(),
-    });
-    Ok((
-        Answer { json, document: document(args, &cases, &judged, context.global.verbose) },
-        verdict,
-    ))
+    let passed = judged.passed.into_iter().map(|(claim, rule)| Passed { claim, rule });
+    let answer = AuditAnswer {
+        file: args.file.display().to_string(),
+        claims: cases.len(),
+        findings: judged.findings,
+        skipped: judged.skipped,
+        passed: passed.collect(),
+        verbose: context.global.verbose,
+    };
+    Ok((Answer::of(answer), verdict))
+}
+
+/// The object `mlxplan.audit/1`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AuditAnswer {
+    /// The file.
+    file: String,
+    /// Claims in it.
+    claims: usize,
+    /// What is wrong, worst first.
+    findings: Vec<Finding>,
+    /// Rules that could not be applied although a claim has figures for them.
+    skipped: Vec<Skipped>,
+    /// Rules that held.
+    passed: Vec<Passed>,
+    /// Whether people are told which rules were skipped.
+    #[serde(skip)]
+    verbose: bool,
+}
+
+/// A rule that a claim keeps.
+#[derive(Serialize, JsonSchema)]
+struct Passed {
+    /// Id of the claim.
+    claim: String,
+    /// The rule.
+    rule: Rule,
 }
 
 /// Reads the file, by its kind.
@@ -137,17 +163,32 @@ fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Kno
     models.opened.entry(id).or_insert_with(open).clone()
 }
 
-fn document(args: &AuditArgs, cases: &[Case], judged: &Judged, verbose: bool) -> Document {
-    let mut d = Document::default();
-    d.heading(format!("Audit of {}", args.file.display()));
-    let broken: std::collections::BTreeSet<&str> =
-        judged.findings.iter().map(|f| f.claim.as_str()).collect();
-    d.pairs(vec![
-        ("claims".to_owned(), cases.len().to_string()),
-        ("with findings".to_owned(), broken.len().to_string()),
-        ("rules that held".to_owned(), judged.passed.len().to_string()),
-        ("rules that could not be applied".to_owned(), judged.skipped.len().to_string()),
-    ]);
+impl Present for AuditAnswer {
+    const SCHEMA: &'static str = "mlxplan.audit/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        d.heading(format!("Audit of {}", self.file));
+        let broken: BTreeSet<&str> = self.findings.iter().map(|f| f.claim.as_str()).collect();
+        let pair = |name: &str, n: usize| (name.to_owned(), n.to_string());
+        d.pairs(vec![
+            pair("claims", self.claims),
+            pair("with findings", broken.len()),
+            pair("rules that held", self.passed.len()),
+            pair("rules that could not be applied", self.skipped.len()),
+        ]);
+        if !self.findings.is_empty() {
+            d.main_table(findings_table(&self.findings));
+            let detail =
+                |f: &Finding| format!("{}: {}. Likely cause: {}", f.claim, f.numbers, f.cause);
+            d.notes(self.findings.iter().take(SHOWN).map(detail).collect());
+        }
+        d.notes(self.notes());
+        d
+    }
+}
+
+fn findings_table(findings: &[Finding]) -> Table {
     let mut table = Table::new(vec![
         Column::text("claim"),
         Column::text("verdict"),
@@ -156,33 +197,29 @@ fn document(args: &AuditArgs, cases: &[Case], judged: &Judged, verbose: bool) ->
         Column::text("numbers").droppable(1),
         Column::text("likely cause").droppable(2),
     ]);
-    let mut details = Vec::new();
-    for f in judged.findings.iter().take(SHOWN) {
+    for f in findings.iter().take(SHOWN) {
         table.row([&f.claim, f.severity.name(), f.rule.name(), &f.numbers, &f.cause]);
-        details.push(format!("{}: {}. Likely cause: {}", f.claim, f.numbers, f.cause));
     }
-    if !judged.findings.is_empty() {
-        d.main_table(table);
-        d.notes(details);
+    table
+}
+
+impl AuditAnswer {
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.findings.is_empty() {
+            notes.push("nothing is wrong as far as the claims say enough to be checked".to_owned());
+        }
+        if self.findings.len() > SHOWN {
+            let more = self.findings.len() - SHOWN;
+            notes.push(format!("{more} more findings are in the JSON output"));
+        }
+        if self.verbose {
+            let skipped =
+                |s: &Skipped| format!("{}: {} not applied: {}", s.claim, s.rule.name(), s.reason);
+            notes.extend(self.skipped.iter().map(skipped));
+        } else if !self.skipped.is_empty() {
+            notes.push("-v tells which rules could not be applied, and why".to_owned());
+        }
+        notes
     }
-    let mut notes = Vec::new();
-    if judged.findings.is_empty() {
-        notes.push("nothing is wrong as far as the claims say enough to be checked".to_owned());
-    }
-    if judged.findings.len() > SHOWN {
-        notes.push(format!(
-            "{} more findings are in the JSON output",
-            judged.findings.len() - SHOWN
-        ));
-    }
-    if verbose {
-        let skipped = |s: &audit::Skipped| {
-            format!("{}: {} not applied: {}", s.claim, s.rule.name(), s.reason)
-        };
-        notes.extend(judged.skipped.iter().map(skipped));
-    } else if !judged.skipped.is_empty() {
-        notes.push("-v tells which rules could not be applied, and why".to_owned());
-    }
-    d.notes(notes);
-    d
 }

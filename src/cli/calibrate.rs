@@ -85,7 +85,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     document.text(format!("Stored as {}.", path.display()));
     let mut json = to_json(&profile)?;
     json["path"] = json!(path);
-    Ok((Answer { json, document }, Verdict::Ok))
+    Ok((Answer::untyped(json, document), Verdict::Ok))
 }
 
 #[cfg(mlx)]
@@ -157,7 +157,7 @@ fn list() -> Result<(Answer, Verdict)> {
         })
     });
     let json = json!({ "schema": "mlxplan.profiles/1", "profiles": profiles.collect::<Vec<_>>() });
-    Ok((Answer { json, document: d }, Verdict::Ok))
+    Ok((Answer::untyped(json, d), Verdict::Ok))
 }
 
 fn compare(a: &Path, b: &Path) -> Result<(Answer, Verdict)> {
@@ -184,5 +184,5 @@ fn compare(a: &Path, b: &Path) -> Result<(Answer, Verdict)> {
     }
     d.table(table);
     let json = json!({ "schema": "mlxplan.profile_comparison/1", "a": a, "b": b, "classes": rows });
-    Ok((Answer { json, document: d }, Verdict::Ok))
+    Ok((Answer::untyped(json, d), Verdict::Ok))
 }

@@ -3,16 +3,47 @@
 use super::{Context, Verdict};
 use crate::data_dir;
 use crate::graph::families::FAMILIES;
-use crate::hardware::{catalogue::AS_OF, probe};
-use crate::report::{Answer, Document};
+use crate::hardware::catalogue::AS_OF;
+use crate::hardware::probe::{self, Readings};
+use crate::report::{Answer, Document, Present};
 use anyhow::Result;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The object `mlxplan.doctor/1`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Doctor {
+    /// Version of mlxplan.
+    version: &'static str,
+    /// Operating system.
+    os: &'static str,
+    /// Architecture of the processor.
+    arch: &'static str,
+    /// What this machine is.
+    machine: String,
+    /// Chip bins known.
+    chips: usize,
+    /// Macs known.
+    macs: usize,
+    /// Model types known.
+    model_types: usize,
+    /// State of the catalogues.
+    as_of: &'static str,
+    /// Where the user's data is looked for.
+    config_dir: String,
+    /// Folders with the user's data.
+    data_dirs: Vec<String>,
+    /// What is wrong or unusual.
+    problems: Vec<String>,
+    /// What the operating system said.
+    readings: Readings,
+    /// The same as people are shown it.
+    #[serde(skip)]
+    readings_text: String,
+}
 
 pub(super) fn run(context: &Context) -> Result<(Answer, Verdict)> {
-    let version = env!("CARGO_PKG_VERSION");
-    let readings = serde_json::to_value(probe::read())?;
-    let dirs: Vec<String> = context.data.dirs().iter().map(|d| d.display().to_string()).collect();
-    let families = FAMILIES.iter().map(|f| f.model_types.len()).sum::<usize>();
+    let readings = probe::read();
     let mut problems = Vec::new();
     let chips = note(&mut problems, context.catalogue.chips().map(<[_]>::len));
     let macs = note(&mut problems, context.catalogue.macs().map(<[_]>::len));
@@ -26,27 +57,49 @@ pub(super) fn run(context: &Context) -> Result<(Answer, Verdict)> {
             "unreadable".to_owned()
         }
     };
-    let mut d = Document::default();
-    let pair = |n: &str, v: String| (n.to_owned(), v);
-    let config = data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string());
-    d.pairs(vec![
-        pair("mlxplan", version.to_owned()),
-        pair("target", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
-        pair("machine", machine.clone()),
-        pair("data", format!("{chips} chips, {macs} Macs, {families} model types, as of {AS_OF}")),
-        pair("configuration folder", config.clone()),
-        pair("data folders in use", if dirs.is_empty() { "none".into() } else { dirs.join(", ") }),
-    ]);
-    d.notes(problems.clone());
-    d.text("Raw readings (for a bug report; look through them before you publish them):");
-    d.code(format!("{readings:#}"));
-    let json = json!({
-        "schema": "mlxplan.doctor/1", "version": version,
-        "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "machine": machine,
-        "chips": chips, "macs": macs, "model_types": families, "as_of": AS_OF,
-        "config_dir": config, "data_dirs": dirs, "problems": problems, "readings": readings,
-    });
-    Ok((Answer { json, document: d }, Verdict::Ok))
+    let answer = Doctor {
+        version: env!("CARGO_PKG_VERSION"),
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        machine,
+        chips,
+        macs,
+        model_types: FAMILIES.iter().map(|f| f.model_types.len()).sum(),
+        as_of: AS_OF,
+        config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
+        data_dirs: context.data.dirs().iter().map(|d| d.display().to_string()).collect(),
+        problems,
+        readings_text: serde_json::to_string_pretty(&readings)?,
+        readings,
+    };
+    Ok((Answer::of(answer), Verdict::Ok))
+}
+
+impl Present for Doctor {
+    const SCHEMA: &'static str = "mlxplan.doctor/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        let pair = |n: &str, v: String| (n.to_owned(), v);
+        let Self { chips, macs, model_types, as_of, .. } = self;
+        let dirs =
+            if self.data_dirs.is_empty() { "none".into() } else { self.data_dirs.join(", ") };
+        d.pairs(vec![
+            pair("mlxplan", self.version.to_owned()),
+            pair("target", format!("{} {}", self.os, self.arch)),
+            pair("machine", self.machine.clone()),
+            pair(
+                "data",
+                format!("{chips} chips, {macs} Macs, {model_types} model types, as of {as_of}"),
+            ),
+            pair("configuration folder", self.config_dir.clone()),
+            pair("data folders in use", dirs),
+        ]);
+        d.notes(self.problems.clone());
+        d.text("Raw readings (for a bug report; look through them before you publish them):");
+        d.code(self.readings_text.clone());
+        d
+    }
 }
 
 fn note<E: std::fmt::Display>(problems: &mut Vec<String>, n: Result<usize, E>) -> usize {

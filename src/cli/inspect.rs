@@ -1,8 +1,8 @@
 //! `mlxplan inspect`: exact sizes of a model and the traffic of a decode step.
 
 use super::args::InspectArgs;
-use super::predict::parts_text;
 use super::subjects::kv_quantisation;
+use super::words::parts_text;
 use super::{Context, Verdict};
 use crate::estimate::{Request, Subject};
 use crate::graph::tape::Stage;
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Verd
         document.main_table(table);
         json["ops"] = Value::Array(ops);
     }
-    Ok((Answer { json, document }, Verdict::Ok))
+    Ok((Answer::untyped(json, document), Verdict::Ok))
 }
 
 struct Sizes {

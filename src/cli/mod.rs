@@ -10,6 +10,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod inspect;
+mod keys;
 mod known;
 #[cfg(mlx)]
 mod local;
@@ -25,15 +26,17 @@ mod recommend;
 pub mod reference;
 mod report;
 mod subjects;
+mod tables;
 mod timed;
 mod validate;
 mod welcome;
+mod words;
 
 use crate::data_dir::DataDirs;
 use crate::hardware::Catalogue;
 use crate::report::{Answer, Format};
 use anyhow::{Result, bail};
-use args::{Cli, Command, Global};
+use args::{Cli, Command, Global, ProbeArgs, RecommendArgs};
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 use serde_json::Value;
@@ -119,8 +122,16 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => context.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => context.answer(predict::run(&context, &a)?),
-        None => context.answer(welcome::run(&context)?),
+        None => welcome(&context),
     }
+}
+
+/// Bare `mlxplan`: the answers of two commands as one.
+fn welcome(context: &Context) -> Result<Verdict> {
+    let (this, verdict) = probe::run(context, &ProbeArgs::default())?;
+    let recommendation = recommend::run(context, &RecommendArgs::default());
+    let welcome = welcome::Welcome::new(this, recommendation.map(|(answer, _)| answer));
+    context.answer((Answer::of(welcome), verdict))
 }
 
 /// Makes this thread one of those that compute in parallel: starting one more and waiting for it costs a short command

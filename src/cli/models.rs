@@ -1,37 +1,140 @@
 //! `mlxplan models`: the catalogue of models, the families, and what is on this disk.
 
 use super::args::ModelsArgs;
+use super::words::contains;
 use super::{Context, Verdict};
 use crate::graph::families::FAMILIES;
 use crate::model::catalogue::Summary;
-use crate::model::source::cache::{CacheRoots, Discovery, discover};
-use crate::report::{Answer, Column, Document, Table};
+use crate::model::source::cache::{CacheRoots, Discovery, FoundModel, discover};
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::units::Bytes;
 use anyhow::Result;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 pub(super) fn run(context: &Context, args: &ModelsArgs) -> Result<(Answer, Verdict)> {
     let answer = if args.families {
-        families(args)
+        Answer::of(Families::of(&args.words))
     } else if args.local {
-        local(args)
+        Answer::of(Models::local(&args.words))
     } else {
-        catalogue(context, args)?
+        Answer::of(Models::known(context, &args.words)?)
     };
     Ok((answer, Verdict::Ok))
 }
 
-fn matches(words: &[String], text: &str) -> bool {
-    let text = text.to_lowercase();
-    words.iter().all(|w| text.contains(&w.to_lowercase()))
+/// The object `mlxplan.models/1`: models of the catalogue, or those on this machine.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Models {
+    /// The models.
+    models: Vec<ModelKeys>,
+    /// What could not be read.
+    problems: Vec<String>,
+    /// Whether these are the ones on this machine.
+    #[serde(skip)]
+    local: bool,
 }
 
-fn catalogue(context: &Context, args: &ModelsArgs) -> Result<Answer> {
-    let models = context.models()?;
-    let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
-    let mut found: Vec<&Summary> =
-        models.models().iter().filter(|m| matches(&args.words, &text(m))).collect();
-    found.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
+/// A model. What the catalogue knows is `null` for one found on this machine, and the other way round.
+#[derive(Default, Serialize, JsonSchema)]
+struct ModelKeys {
+    /// Repository.
+    id: String,
+    /// Name to show.
+    name: Option<String>,
+    /// `model_type` of its configuration.
+    model_type: Option<String>,
+    /// Further names that the command line takes.
+    aliases: Option<Vec<String>>,
+    /// Whether mlx-lm implements the `model_type`.
+    mlx_lm_supported: Option<bool>,
+    /// Parameters of the published safetensors.
+    published_params: Option<u64>,
+    /// Parameters active per token, as the name states them.
+    active_params: Option<u64>,
+    /// Downloads from Hugging Face.
+    downloads: Option<u64>,
+    /// Format of the files on this machine.
+    format: Option<String>,
+    /// Bytes of the weight files.
+    weight_bytes: Option<u64>,
+    /// Folder, or the first file of a GGUF model.
+    path: Option<String>,
+    /// Commit, in the Hugging Face cache.
+    revision: Option<String>,
+}
+
+impl Models {
+    fn known(context: &Context, words: &[String]) -> Result<Self> {
+        let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
+        let all = context.models()?.models().iter();
+        let mut found: Vec<&Summary> = all.filter(|m| contains(words, &text(m))).collect();
+        found.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
+        let models = found.into_iter().map(ModelKeys::known).collect();
+        Ok(Self { models, problems: Vec::new(), local: false })
+    }
+
+    fn local(words: &[String]) -> Self {
+        let Discovery { models, problems } = cached();
+        let models = models.iter().filter(|m| contains(words, &m.id)).map(ModelKeys::local);
+        Self { models: models.collect(), problems, local: true }
+    }
+}
+
+impl ModelKeys {
+    fn known(m: &Summary) -> Self {
+        Self {
+            id: m.id.clone(),
+            name: Some(m.name.clone()),
+            model_type: Some(m.model_type.clone()),
+            aliases: Some(m.aliases.clone()),
+            mlx_lm_supported: Some(m.mlx_lm_supported),
+            published_params: m.published_params,
+            active_params: m.active_params,
+            downloads: m.downloads,
+            ..Self::default()
+        }
+    }
+
+    fn local(m: &FoundModel) -> Self {
+        Self {
+            id: m.id.clone(),
+            format: Some(m.format.to_string()),
+            weight_bytes: Some(m.weight_bytes),
+            path: Some(m.path.display().to_string()),
+            revision: m.revision.clone(),
+            ..Self::default()
+        }
+    }
+
+    fn short_name(&self) -> &str {
+        super::words::short(&self.id)
+    }
+}
+
+impl Present for Models {
+    const SCHEMA: &'static str = "mlxplan.models/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        let n = self.models.len();
+        if self.local {
+            d.table(local_table(&self.models));
+            let count = format!("{n} models in the Hugging Face and LM Studio caches");
+            d.notes(std::iter::once(count).chain(self.problems.iter().cloned()).collect());
+        } else {
+            d.table(known_table(&self.models));
+            d.notes(vec![format!(
+                "{n} models, most downloaded first. Any of them takes a quantisation suffix: {}-4bit. Models that are \
+                 not listed: give a folder, a config.json, a .gguf file or hf:org/name.",
+                self.models.first().map_or("qwen3-32b", ModelKeys::short_name)
+            )]);
+        }
+        d
+    }
+}
+
+fn known_table(models: &[ModelKeys]) -> Table {
     let mut table = Table::new(vec![
         Column::text("model"),
         Column::text("family").droppable(1),
@@ -39,57 +142,38 @@ fn catalogue(context: &Context, args: &ModelsArgs) -> Result<Answer> {
         Column::number("active").droppable(2),
         Column::number("downloads").droppable(3),
     ]);
-    for m in &found {
+    for m in models {
         table.row([
             m.id.clone(),
-            m.model_type.clone(),
+            m.model_type.clone().unwrap_or_default(),
             m.published_params.map_or_else(|| "?".to_owned(), billions),
             m.active_params.map(billions).unwrap_or_default(),
             m.downloads.map(|n| n.to_string()).unwrap_or_default(),
         ]);
     }
-    let json: Vec<Value> = found
-        .iter()
-        .map(|m| {
-            json!({
-                "id": m.id, "name": m.name, "model_type": m.model_type, "aliases": m.aliases,
-                "mlx_lm_supported": m.mlx_lm_supported, "published_params": m.published_params,
-                "active_params": m.active_params, "downloads": m.downloads,
-            })
-        })
-        .collect();
-    let mut d = Document::default();
-    d.table(table);
-    d.notes(vec![format!(
-        "{} models, most downloaded first. Any of them takes a quantisation suffix: {}-4bit. Models that are not \
-         listed: give a folder, a config.json, a .gguf file or hf:org/name.",
-        found.len(),
-        found.first().map_or("qwen3-32b", |m| m.short_name())
-    )]);
-    Ok(Answer { document: d, json: json!({ "schema": "mlxplan.models/1", "models": json }) })
+    table
+}
+
+fn local_table(models: &[ModelKeys]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("model"),
+        Column::text("format"),
+        Column::number("weights"),
+        Column::text("folder").droppable(1),
+    ]);
+    for m in models {
+        table.row([
+            m.id.clone(),
+            m.format.clone().unwrap_or_default(),
+            m.weight_bytes.map(|b| Bytes(b).to_string()).unwrap_or_default(),
+            m.path.clone().unwrap_or_default(),
+        ]);
+    }
+    table
 }
 
 fn billions(n: u64) -> String {
     format!("{:.1} B", n as f64 / 1e9)
-}
-
-fn families(args: &ModelsArgs) -> Answer {
-    let mut names: Vec<(&str, Option<&str>)> = FAMILIES
-        .iter()
-        .flat_map(|f| f.model_types.iter().map(|&t| (t, f.not_in_mlx_lm)))
-        .filter(|(t, _)| matches(&args.words, t))
-        .collect();
-    names.sort_unstable();
-    let mut table = Table::new(vec![Column::text("model_type"), Column::text("remark")]);
-    for (name, note) in &names {
-        table.row([(*name).to_owned(), note.unwrap_or_default().to_owned()]);
-    }
-    let json: Vec<Value> =
-        names.iter().map(|(t, n)| json!({ "model_type": t, "remark": n })).collect();
-    let mut d = Document::default();
-    d.table(table);
-    d.notes(vec![format!("{} model types", names.len())]);
-    Answer { document: d, json: json!({ "schema": "mlxplan.families/1", "families": json }) }
 }
 
 /// The models on this machine.
@@ -98,40 +182,47 @@ pub(super) fn cached() -> Discovery {
     discover(&CacheRoots::from_env(&|name| std::env::var_os(name), home.as_deref()))
 }
 
-fn local(args: &ModelsArgs) -> Answer {
-    let found = cached();
-    let models: Vec<_> = found.models.iter().filter(|m| matches(&args.words, &m.id)).collect();
-    let mut table = Table::new(vec![
-        Column::text("model"),
-        Column::text("format"),
-        Column::number("weights"),
-        Column::text("folder").droppable(1),
-    ]);
-    for m in &models {
-        table.row([
-            m.id.clone(),
-            m.format.to_string(),
-            Bytes(m.weight_bytes).to_string(),
-            m.path.display().to_string(),
-        ]);
+/// The object `mlxplan.families/1`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Families {
+    /// The families, by name.
+    families: Vec<FamilyKeys>,
+}
+
+/// A `model_type`.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+struct FamilyKeys {
+    /// Its name.
+    model_type: &'static str,
+    /// What stands in its way in mlx-lm.
+    remark: Option<&'static str>,
+}
+
+impl Families {
+    fn of(words: &[String]) -> Self {
+        let types = FAMILIES.iter().flat_map(|f| {
+            f.model_types
+                .iter()
+                .map(move |&t| FamilyKeys { model_type: t, remark: f.not_in_mlx_lm })
+        });
+        let mut families: Vec<FamilyKeys> =
+            types.filter(|f| contains(words, f.model_type)).collect();
+        families.sort_unstable();
+        Self { families }
     }
-    let json: Vec<Value> = models
-        .iter()
-        .map(|m| {
-            json!({
-                "id": m.id, "format": m.format.to_string(), "weight_bytes": m.weight_bytes,
-                "path": m.path.display().to_string(), "revision": m.revision,
-            })
-        })
-        .collect();
-    let mut d = Document::default();
-    d.table(table);
-    let mut notes =
-        vec![format!("{} models in the Hugging Face and LM Studio caches", models.len())];
-    notes.extend(found.problems.iter().cloned());
-    d.notes(notes);
-    Answer {
-        document: d,
-        json: json!({ "schema": "mlxplan.local_models/1", "models": json, "problems": found.problems }),
+}
+
+impl Present for Families {
+    const SCHEMA: &'static str = "mlxplan.families/1";
+
+    fn document(&self) -> Document {
+        let mut table = Table::new(vec![Column::text("model_type"), Column::text("remark")]);
+        for f in &self.families {
+            table.row([f.model_type, f.remark.unwrap_or_default()]);
+        }
+        let mut d = Document::default();
+        d.table(table);
+        d.notes(vec![format!("{} model types", self.families.len())]);
+        d
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
         }
     };
     let width = if to_file { 100 } else { width() };
-    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() });
+    let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() })?;
     match &global.output {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),

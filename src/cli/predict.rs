@@ -3,13 +3,14 @@
 use super::args::{PredictArgs, RunArgs};
 use super::explain;
 use super::subjects::kv_quantisation;
+use super::tables::changes_table;
 use super::timed::Timing;
+use super::words::{context_text, parts_text, wired_notes};
 use super::{Context, Verdict};
-use crate::estimate::memory::{self, Advice, Bound, Change, Memory};
+use crate::estimate::memory::{self, Memory};
 use crate::estimate::speed::{AtDepth, Decode, Engine};
 use crate::estimate::{Prediction, Request, Settings};
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::Peak;
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -60,7 +61,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
     let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
-    Ok((Answer { json, document }, verdict))
+    Ok((Answer::untyped(json, document), verdict))
 }
 
 /// The settings of a run from the arguments.
@@ -220,68 +221,6 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
             ),
         );
     }
-}
-
-/// The parts of a peak, those that are there.
-pub(super) fn parts_text(p: &Peak) -> String {
-    let parts = [
-        ("weights", p.weights_bytes),
-        ("cache", p.kv_bytes),
-        ("states", p.state_bytes),
-        ("attention scores", p.attention_scratch_bytes),
-        ("run-ahead", p.run_ahead_bytes),
-    ];
-    let texts: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, bytes)| *bytes > 0)
-        .map(|(name, bytes)| format!("{name} {}", Bytes(bytes)))
-        .collect();
-    texts.join(" + ")
-}
-
-/// The longest context in words.
-pub(super) fn context_text(c: memory::MaxContext) -> String {
-    match c.bound {
-        Bound::Model => format!("{} tokens, what the model was made for", c.tokens),
-        Bound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
-        Bound::None => format!("{} tokens or more", c.tokens),
-    }
-}
-
-/// Changes as a table.
-pub(super) fn changes_table(changes: &[Advice]) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("change"),
-        Column::number("gains"),
-        Column::number("max context"),
-        Column::text("fits"),
-    ]);
-    for c in changes {
-        let what = match &c.what {
-            Change::WiredLimit(w) => w.command.clone(),
-            other => other.text(),
-        };
-        table.row([
-            what,
-            c.gains_bytes.to_string(),
-            c.max_context_tokens.to_string(),
-            c.fits.to_string(),
-        ]);
-    }
-    table
-}
-
-/// What to know about raising the GPU limit.
-pub(super) fn wired_notes(changes: &[Advice]) -> Vec<String> {
-    let wired = changes.iter().find_map(|c| match &c.what {
-        Change::WiredLimit(w) => Some(w),
-        _ => None,
-    });
-    wired.map_or_else(Vec::new, |w| {
-        let mut notes = vec![format!("undo the GPU limit with: {}", w.undo)];
-        notes.extend(w.notes.iter().cloned());
-        notes
-    })
 }
 
 /// The schema of a list of predictions.

@@ -3,8 +3,10 @@
 use super::args::ProbeArgs;
 use super::{Context, Verdict};
 use crate::hardware::probe::{self, Probe};
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::{Context as _, Result};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Value;
 use std::io::Read;
 
@@ -30,30 +32,56 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, Verdic
             probe::interpret(&readings, &context.catalogue)?
         }
     };
-    let json = serde_json::to_value(&probe)?;
+    let fields = fields(&probe)?;
     let explain = args.explain || context.global.verbose;
-    Ok((Answer { document: document(&probe, &json, explain), json }, Verdict::Ok))
+    Ok((Answer::of(ProbeAnswer { probe, fields: explain.then_some(fields) }), Verdict::Ok))
 }
 
-fn document(probe: &Probe, json: &Value, explain: bool) -> Document {
-    let mut d = Document::default();
-    d.heading(headline(probe));
-    if explain {
-        let mut table =
-            Table::new(vec![Column::text("field"), Column::text("value"), Column::text("source")]);
-        for (name, value) in json.as_object().into_iter().flatten() {
-            if matches!(name.as_str(), "schema" | "sources" | "notes") || value.is_null() {
-                continue;
-            }
-            let source = probe.sources.get(name.as_str()).cloned().unwrap_or_default();
-            table.row([name.clone(), plain(value), source]);
+/// The object `mlxplan.probe/1`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProbeAnswer {
+    #[serde(flatten)]
+    probe: Probe,
+    /// Every field with its value and source, where they are asked for.
+    #[serde(skip)]
+    fields: Option<Vec<[String; 3]>>,
+}
+
+impl Present for ProbeAnswer {
+    const SCHEMA: &'static str = "mlxplan.probe/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        d.heading(headline(&self.probe));
+        match &self.fields {
+            Some(fields) => d.table(explained(fields)),
+            None => d.pairs(pairs(&self.probe)),
         }
-        d.table(table);
-    } else {
-        d.pairs(pairs(probe));
+        d.notes(self.probe.notes.clone());
+        d
     }
-    d.notes(probe.notes.clone());
-    d
+}
+
+fn explained(fields: &[[String; 3]]) -> Table {
+    let mut table =
+        Table::new(vec![Column::text("field"), Column::text("value"), Column::text("source")]);
+    for field in fields {
+        table.row(field.clone());
+    }
+    table
+}
+
+/// Name, value and source of every field that is known.
+fn fields(probe: &Probe) -> Result<Vec<[String; 3]>> {
+    let mut fields = Vec::new();
+    for (name, value) in serde_json::to_value(probe)?.as_object().into_iter().flatten() {
+        if matches!(name.as_str(), "sources" | "notes") || value.is_null() {
+            continue;
+        }
+        let source = probe.sources.get(name.as_str()).cloned().unwrap_or_default();
+        fields.push([name.clone(), plain(value), source]);
+    }
+    Ok(fields)
 }
 
 fn headline(p: &Probe) -> String {

@@ -43,8 +43,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
         output::write_plot(path, &svg)?;
     }
-    let answer =
-        Answer { json: to_json(&file, &validation), document: document(&file, &validation) };
+    let answer = Answer::untyped(to_json(&file, &validation), document(&file, &validation));
     Ok((answer, Verdict::Ok))
 }
 

@@ -3,9 +3,9 @@
 mod away;
 
 use super::args::{MachineArgs, RecommendArgs};
-use super::predict::{
-    changes_table, context_text, parts_text, request_json, settings, verdict, wired_notes,
-};
+use super::predict::{request_json, settings, verdict};
+use super::tables::changes_table;
+use super::words::{context_text, format_name, gb, parts_text, run_text, short, wired_notes};
 use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, MacChoice, Question, Row, by_size, candidates, macs_for, rows};
@@ -17,7 +17,7 @@ use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::report::{Answer, Column, Document, Table};
 use crate::roofline::Coefficients;
-use crate::units::{Bytes, Seconds, TokensPerSecond};
+use crate::units::{Seconds, TokensPerSecond};
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -174,7 +174,7 @@ fn on_machine(
             "instead": instead, "macs": bigger,
         }))
     })?;
-    Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
+    Ok((Answer::untyped(json, d), best.unwrap_or(Verdict::Ok)))
 }
 
 /// The largest models that do fit.
@@ -213,31 +213,7 @@ fn overview(
             "notes": notes_of_choice,
         }))
     })?;
-    Ok((Answer { json, document: d }, Verdict::Ok))
-}
-
-pub(super) fn run_text(settings: &Settings) -> String {
-    let r = settings.request;
-    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
-    let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
-    format!(
-        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
-        r.context_tokens, r.generate_tokens
-    )
-}
-
-/// A figure in 10^9 bytes, for a column that names the unit.
-fn gb(bytes: u64) -> String {
-    format!("{:.1}", Bytes(bytes).gb())
-}
-
-/// A format as the names of models have it: `4bit`.
-pub(super) fn format_name(quant: &str) -> String {
-    quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
-}
-
-pub(super) fn short(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
+    Ok((Answer::untyped(json, d), Verdict::Ok))
 }
 
 /// A column of the table of choices.

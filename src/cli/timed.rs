@@ -361,7 +361,7 @@ impl Timing {
         d.pairs(pairs);
         let missing = if self.prompt.is_some() { "limits are" } else { "limits and prefill are" };
         d.notes(vec![format!("no Apple Silicon Mac, so memory {missing} not predicted")]);
-        Answer { json, document: d }
+        Answer::untyped(json, d)
     }
 }
 

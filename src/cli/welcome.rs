@@ -1,42 +1,50 @@
 //! Bare `mlxplan`: this machine and what it can run, or what to try where it is no Mac.
 
-use super::args::{MachineArgs, ProbeArgs, RecommendArgs, RunArgs};
-use super::{Context, Verdict, probe, recommend};
-use crate::report::{Answer, Document};
+use crate::report::{Answer, Document, Present};
 use anyhow::Result;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-pub(super) fn run(context: &Context) -> Result<(Answer, Verdict)> {
-    let (this, verdict) = probe::run(context, &ProbeArgs { explain: false, from: None })?;
-    let args = RecommendArgs {
-        model: None,
-        quant: None,
-        limit: 8,
-        machine: MachineArgs::default(),
-        run: RunArgs::default(),
-    };
-    let mut d = this.document;
-    let choices = match recommend::run(context, &args) {
-        Ok((answer, _)) => {
-            d.blocks.extend(answer.document.blocks);
-            answer.json
-        }
-        Err(why) => {
-            d.text(format!("{why}. Name a Mac to plan for it:"));
-            json!(null)
-        }
-    };
-    try_next(&mut d);
-    let json =
-        json!({ "schema": "mlxplan.welcome/1", "this": this.json, "recommendation": choices });
-    Ok((Answer { json, document: d }, verdict))
+/// The object `mlxplan.welcome/1`.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Welcome {
+    /// What `probe` says.
+    this: Answer,
+    /// What `recommend` says; `null` where this machine cannot be planned for.
+    recommendation: Option<Answer>,
+    /// Why it cannot.
+    #[serde(skip)]
+    why: Option<String>,
 }
 
-fn try_next(d: &mut Document) {
-    d.code(
-        "mlxplan recommend --model 32B-4bit --mac m4max-40/128\n\
-         mlxplan predict --model qwen3-32b-4bit --mac m4max-40/64 --context 32768\n\
-         mlxplan inspect qwen3-30b-a3b-4bit\n\
-         mlxplan --help",
-    );
+impl Welcome {
+    /// The answers of `probe` and `recommend` as one.
+    pub fn new(this: Answer, recommendation: Result<Answer>) -> Self {
+        let (recommendation, why) = match recommendation {
+            Ok(answer) => (Some(answer), None),
+            Err(why) => (None, Some(why.to_string())),
+        };
+        Self { this, recommendation, why }
+    }
+}
+
+impl Present for Welcome {
+    const SCHEMA: &'static str = "mlxplan.welcome/1";
+
+    fn document(&self) -> Document {
+        let mut d = self.this.document();
+        if let Some(answer) = &self.recommendation {
+            d.blocks.extend(answer.document().blocks);
+        }
+        if let Some(why) = &self.why {
+            d.text(format!("{why}. Name a Mac to plan for it:"));
+        }
+        d.code(
+            "mlxplan recommend --model 32B-4bit --mac m4max-40/128\n\
+             mlxplan predict --model qwen3-32b-4bit --mac m4max-40/64 --context 32768\n\
+             mlxplan inspect qwen3-30b-a3b-4bit\n\
+             mlxplan --help",
+        );
+        d
+    }
 }

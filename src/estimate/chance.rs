@@ -6,6 +6,7 @@
 
 use crate::estimate::memory::{Limit, Memory};
 use crate::estimate::speed::{Decode, Prefill};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Standard normal quantile of 0.9, the upper end of a central 80 % interval.
@@ -134,7 +135,7 @@ pub fn under(limit: &Limit) -> f64 {
 }
 
 /// What a probability says about a requirement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It holds.

@@ -133,6 +133,16 @@ impl fmt::Debug for Shape {
     }
 }
 
+impl schemars::JsonSchema for Shape {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Shape".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        <Vec<u64>>::json_schema(generator)
+    }
+}
+
 impl Serialize for Shape {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(self.dims())

@@ -5,6 +5,7 @@
 //! predicted from observed values by memory size (`gpu_memory_limits.toml`). The default follows the macOS release:
 //! two rule sets are known and the release between them is not documented, so a prediction is a range.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Basis, LimitEntry, Rule};
@@ -21,7 +22,7 @@ const FIRST_GENERATION_ON_MACOS26: u32 = 5;
 pub const MLX_RESOURCE_LIMIT: u64 = 499_000;
 
 /// How much memory the GPU may keep resident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct GpuLimit {
     /// The limit to plan with.
     pub bytes: Bytes,
@@ -165,7 +166,7 @@ pub const fn max_buffer(default_limit: Bytes) -> Bytes {
 
 /// Limits that MLX's Metal allocator derives from the GPU limit (`mlx/backend/metal/allocator.cpp`, August 2026), and
 /// the warning of mlx-lm (`mlx_lm/generate.py`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct MlxLimits {
     /// Memory limit: the smaller of 1.5 times the GPU limit and 0.95 of memory. Not enforced at allocation.
     pub memory: Bytes,
@@ -211,7 +212,7 @@ pub fn safe_wired_limit(memory: Bytes) -> u64 {
 }
 
 /// A raised GPU limit to recommend, and how to set and undo it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct WiredLimitAdvice {
     /// Value of `iogpu.wired_limit_mb`, in MiB.
     pub mib: u64,

@@ -9,6 +9,7 @@ use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
 use crate::graph::{Call, Gap, Graph};
 use crate::model::{DType, Packing};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A product with a matrix of the model.
@@ -89,7 +90,7 @@ pub struct Traffic {
 }
 
 /// The totals as the conformance vectors name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Totals {
     /// Kernels launched.
     pub dispatches_per_step: u64,

@@ -5,10 +5,11 @@ use crate::graph::Graph;
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::model::DType;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One tensor of the safetensors files that `mlx_lm.convert` writes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Tensor {
     /// Full name.
     pub name: String,
@@ -23,7 +24,7 @@ pub struct Tensor {
 }
 
 /// Sizes of a model's weights. All figures are bytes or counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Weights {
     /// Payload of the safetensors files: the sum of all tensors.
     pub bytes: u64,

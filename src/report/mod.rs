@@ -1,4 +1,5 @@
-//! Presentation: a command's answer as a [`Document`] for people, or as JSON, CSV and Markdown for programs.
+//! Presentation: a command's answer, a value that can [`Present`] itself, as text for people and as JSON, CSV, Markdown
+//! and JUnit for programs.
 //!
 //! Nothing here calculates; everything shown comes in as text or as serialisable values.
 
@@ -7,10 +8,10 @@ mod chart;
 mod csv;
 mod document;
 mod html;
-mod junit;
 mod labels;
 mod markdown;
 mod plot;
+mod present;
 mod raster;
 mod terminal;
 
@@ -18,10 +19,10 @@ pub use chart::{Axis, Chart, Corner, Mark, Shape};
 pub use document::{Align, Bars, Block, Column, Document, Table};
 pub use html::{Cell, Page, Part, Sortable, escape};
 pub use plot::{Scatter, Series};
+pub use present::{Answer, Present, RenderError, Tagged, schema_of};
 pub use raster::png;
 pub use terminal::{Style, width};
 
-use serde_json::Value;
 use std::str::FromStr;
 
 /// How an answer is written.
@@ -53,29 +54,6 @@ impl FromStr for Format {
             other => {
                 Err(format!("unknown format '{other}'; known: table, json, csv, markdown, junit"))
             }
-        }
-    }
-}
-
-/// What a command answers.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The answer as an object with a `schema` key.
-    pub json: Value,
-    /// The answer as text and tables.
-    pub document: Document,
-}
-
-impl Answer {
-    /// The answer in one of the formats, with a line break at the end.
-    #[must_use]
-    pub fn render(&self, format: Format, style: Style) -> String {
-        match format {
-            Format::Table => terminal::render(&self.document, style),
-            Format::Json => format!("{:#}\n", self.json),
-            Format::Csv => csv::render(&self.document),
-            Format::Markdown => markdown::render(&self.document),
-            Format::Junit => junit::render(&self.json).unwrap_or_default(),
         }
     }
 }

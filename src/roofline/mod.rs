@@ -19,6 +19,7 @@ pub use features::StepFeatures;
 pub use prefill::{PrefillLaw, PrefillTime};
 pub use silicon::Silicon;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Program that runs a model, as far as speed depends on it.
@@ -45,7 +46,7 @@ impl Program {
 }
 
 /// What sets the pace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
     /// Bytes on the memory bus.

@@ -15,11 +15,12 @@ use crate::model::catalogue::Catalogue;
 use crate::roofline::interval::{Band, decode_class, prefill_class};
 use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Generated tokens per second.
@@ -46,7 +47,7 @@ impl Metric {
 }
 
 /// A predicted row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Row {
     /// Id of the measured row.
     pub id: String,
@@ -107,7 +108,7 @@ impl Row {
 pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture", "context_class"];
 
 /// Which rows a prediction has not seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Predicted with the shipped coefficients.

@@ -9,6 +9,7 @@ mod predict;
 mod profile;
 mod recommend;
 mod report;
+mod snapshots;
 
 use assert_cmd::Command;
 use serde_json::Value;

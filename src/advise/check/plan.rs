@@ -7,6 +7,7 @@ use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{Entry, Field, Source, whole};
 use crate::hardware::machine::Machine;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use toml::de::DeValue;
 
@@ -36,7 +37,7 @@ impl Plan {
 }
 
 /// Which models are in memory at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resident {
     /// The one that is used.
@@ -70,7 +71,7 @@ pub struct Workload {
 }
 
 /// What must hold for a workload, besides that it fits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize)]
 pub struct Needs {
     /// Tokens per second for each user, at least.
     pub min_tok_s: Option<f64>,

@@ -14,11 +14,12 @@ use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
 /// A change with which a requirement holds that did not hold before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Remedy {
     /// Smaller prefill chunks.

@@ -8,10 +8,11 @@ use crate::estimate::memory::{Limit, LimitKind, Memory};
 use crate::estimate::{Outcome, Spread};
 use crate::hardware::machine::Machine;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Peak memory, headroom and other programs stay under the limits; bytes.
@@ -35,10 +36,21 @@ impl Kind {
             Self::Ttft => "TTFT",
         }
     }
+
+    /// The word in programs' output.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Context => "context",
+            Self::TokS => "tok_s",
+            Self::Ttft => "ttft",
+        }
+    }
 }
 
 /// A requirement and what became of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Requirement {
     /// What must hold.
     pub kind: Kind,

@@ -94,8 +94,7 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<(Answer, Verdic
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
     let verdict = if useful { Verdict::Ok } else { Verdict::No };
-    let answer =
-        Answer { json: serde_json::to_value(&record)?, document: document::document(&record) };
+    let answer = Answer::untyped(serde_json::to_value(&record)?, document::document(&record));
     Ok((answer, verdict))
 }
 

@@ -1,15 +1,12 @@
 //! Which Mac to buy.
 
-use super::{
-    Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text, percent,
-    price_text, rates,
-};
+use super::{Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text};
 use crate::advise::Figures;
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Choice, Needs, Purchase, Run, purchase};
 use crate::cli::plan_args::{CompareArgs, Stock};
 use crate::cli::predict::request_json;
-use crate::cli::recommend::{run_text, short};
+use crate::cli::words::{percent, rates, run_text, short, usd};
 use crate::cli::{Context, Verdict};
 use crate::estimate::Outcome;
 use crate::hardware::catalogue::AS_OF;
@@ -80,7 +77,7 @@ pub(super) fn run(
         Outcome::Uncertain => Verdict::Uncertain,
         Outcome::Fail => Verdict::No,
     };
-    Ok((Answer { json, document: d }, verdict))
+    Ok((Answer::untyped(json, d), verdict))
 }
 
 fn needs_text(needs: &Needs, users: u32) -> String {
@@ -122,7 +119,7 @@ fn summary(found: &Purchase, before: Option<&[Figures]>) -> Vec<(String, String)
             "{} ({}), {} USD: {} tok/s (90 % {interval})",
             name(c),
             c.machine.id,
-            price_text(c.offer.usd_now),
+            usd(c.offer.usd_now),
             TokensPerSecond(c.tok_s)
         )
     };
@@ -190,7 +187,7 @@ fn table(found: &Purchase, before: Option<&[Figures]>, most: usize) -> Table {
         let mut row = vec![
             c.offer.mac.clone(),
             c.offer.memory_gib.to_string(),
-            price_text(c.offer.usd_now),
+            usd(c.offer.usd_now),
             percent(c.probability),
             mark(c, found),
             TokensPerSecond(c.tok_s).to_string(),

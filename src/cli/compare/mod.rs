@@ -15,7 +15,7 @@ use crate::estimate::{Engine, Opened, Settings, Subject};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
-use crate::units::{Bytes, Seconds, TokensPerSecond};
+use crate::units::Bytes;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
@@ -90,20 +90,6 @@ fn mac(context: &Context, spec: &str) -> Result<Machine> {
     context.machine(&MachineArgs { mac: Some(spec.to_owned()), ..MachineArgs::default() })
 }
 
-fn price_text(usd: Option<u32>) -> String {
-    usd.map_or_else(|| "?".to_owned(), |usd| usd.to_string())
-}
-
-fn rates(ends: [f64; 2]) -> String {
-    let [low, high] = ends.map(TokensPerSecond);
-    format!("{low}–{high}")
-}
-
-fn seconds(ends: [f64; 2]) -> String {
-    let [soon, late] = ends.map(Seconds);
-    format!("{soon}–{late}")
-}
-
 fn context_text(c: MaxContext) -> String {
     match c.bound {
         Bound::Memory => format!("{}*", c.tokens),
@@ -155,15 +141,4 @@ fn doubts<'a>(all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
         }
     }
     out
-}
-
-/// A probability; only what cannot be otherwise is rounded to certainty.
-pub(super) fn percent(p: f64) -> String {
-    match p {
-        1.0 => "100 %".to_owned(),
-        0.0 => "0 %".to_owned(),
-        p if p > 0.99 => ">99 %".to_owned(),
-        p if p < 0.01 => "<1 %".to_owned(),
-        p => format!("{:.0} %", 100.0 * p),
-    }
 }

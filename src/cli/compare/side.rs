@@ -1,14 +1,11 @@
 //! Models side by side on several Macs.
 
-use super::{
-    Asked, context_text, doubts, faster, faster_text, figures_json, mac, new_models_text,
-    price_text, rates, seconds,
-};
+use super::{Asked, context_text, doubts, faster, faster_text, figures_json, mac, new_models_text};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::advise::{Figures, Formats, Largest, Offer, Planner, largest, offer_for};
 use crate::cli::plan_args::CompareArgs;
 use crate::cli::predict::request_json;
-use crate::cli::recommend::{run_text, short};
+use crate::cli::words::{rates, run_text, short, times, usd};
 use crate::cli::{Context, Verdict};
 use crate::estimate::memory::{Fits, MaxContext, Verdict as Memory};
 use crate::hardware::catalogue::AS_OF;
@@ -105,7 +102,7 @@ pub(super) fn run(
         Verdict::Uncertain => 1,
         Verdict::No => 2,
     });
-    Ok((Answer { json, document: d }, best.unwrap_or(Verdict::Ok)))
+    Ok((Answer::untyped(json, d), best.unwrap_or(Verdict::Ok)))
 }
 
 fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
@@ -164,7 +161,7 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
         let ttft = f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch);
         row.extend([
             machine.id.clone(),
-            price_text(p.mac.offer.as_ref().and_then(|o| o.usd_now)),
+            usd(p.mac.offer.as_ref().and_then(|o| o.usd_now)),
             format!("{:.0}", machine.bandwidth.value.gbs()),
             format!("{:.1}", machine.gpu_limit.bytes.gb()),
             f.memory.judgement.verdict.to_string(),
@@ -172,7 +169,7 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
             TokensPerSecond(f.decode.tokens_per_s).to_string(),
             rates(f.decode.interval_90),
             Seconds(f.prefill.ttft_s).to_string(),
-            seconds(ttft),
+            times(ttft),
             context_text(p.context),
             largest_text(p.largest),
         ]);

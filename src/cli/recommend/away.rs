@@ -1,8 +1,9 @@
 //! The answer away from a Mac.
 
-use super::{MACS, Wanted, format_name, gb, mac_json, macs_table, run_text, short};
+use super::{MACS, Wanted, mac_json, macs_table};
 use crate::advise::{Candidate, macs_for};
 use crate::cli::predict::request_json;
+use crate::cli::words::{format_name, gb, run_text, short};
 use crate::cli::{Context, Verdict};
 use crate::estimate::{Settings, Subject};
 use crate::hardware::SpecError;
@@ -53,7 +54,7 @@ pub(super) fn answer(
             "macs": macs.iter().map(mac_json).collect::<Vec<_>>(), "notes": notes,
         }))
     })?;
-    Ok((Answer { json, document: d }, Verdict::Ok))
+    Ok((Answer::untyped(json, d), Verdict::Ok))
 }
 
 /// What a model needs on a Mac with a Max chip.

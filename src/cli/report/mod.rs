@@ -7,7 +7,7 @@ use super::args::{MachineArgs, RunArgs};
 use super::plan_args::{Plot, ReportArgs};
 use super::predict::settings;
 use super::progress::Progress;
-use super::recommend::short;
+use super::words::short;
 use super::{Context, Verdict, output};
 use crate::advise::Planner;
 use crate::estimate::{Engine, Settings, Subject};

@@ -6,7 +6,7 @@ use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
 use crate::cli::plan_args::Plot;
 use crate::cli::published;
-use crate::cli::recommend::{format_name, short};
+use crate::cli::words::{format_name, short};
 use crate::estimate::memory::budget;
 use crate::estimate::{Request, gpu};
 use crate::ledger::peak::peak;

@@ -10,10 +10,11 @@ use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A change to the request, the machine's settings or the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
     /// Smaller prefill chunks: less scratch, slower prompts.
@@ -62,7 +63,7 @@ impl Change {
 }
 
 /// A change and what it buys.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Advice {
     /// What to change.
     #[serde(flatten)]

@@ -13,10 +13,11 @@ use crate::ledger::cache::Growth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::weights::Weights;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The longest context, and what ends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct MaxContext {
     /// Tokens of a sequence, prompt and generated ones together; 0 when not even one token fits.
     pub tokens: u32,
@@ -25,7 +26,7 @@ pub struct MaxContext {
 }
 
 /// What ends the context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// The length that the model was made for.

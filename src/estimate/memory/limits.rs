@@ -4,11 +4,12 @@ use super::Process;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
 
 /// What a limit limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitKind {
     /// Metal's working set: more than this and a command buffer fails for want of memory.
@@ -41,7 +42,7 @@ impl LimitKind {
 }
 
 /// Whether a need stays under a limit, both known within a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Even the highest need stays under the lowest limit.
@@ -55,7 +56,7 @@ pub enum Verdict {
 }
 
 /// The verdict as the JSON contract words it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fits {
     /// With room to spare.
@@ -88,7 +89,7 @@ impl fmt::Display for Fits {
 }
 
 /// A need against a limit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Limit {
     /// What is limited.
     pub kind: LimitKind,
@@ -148,7 +149,7 @@ impl Limit {
 }
 
 /// What macOS does when memory is exceeded.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct Swap {
     /// Bytes that do not stay in memory.
     pub excess_bytes: Bytes,
@@ -175,7 +176,7 @@ impl Swap {
 }
 
 /// All limits and what they amount to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Judgement {
     /// Every limit with its need.
     pub limits: Vec<Limit>,

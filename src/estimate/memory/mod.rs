@@ -16,6 +16,7 @@ use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::units::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Memory of a Python process with mlx-lm beside MLX's buffers: interpreter, libraries, tokenizer. An assumption, from
@@ -45,7 +46,7 @@ pub struct Memory {
 }
 
 /// What macOS shows for a process that generates with mlx-lm (`footprint`, Activity Monitor).
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct Process {
     /// MLX's active memory at its peak (`mx.get_peak_memory()`).
     pub mlx_peak_bytes: u64,

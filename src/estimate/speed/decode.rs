@@ -3,10 +3,11 @@
 use super::{Evidence, Speed, SpeedRequest, Term};
 use crate::roofline::interval::decode_class;
 use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A decode speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Decode {
     /// Mean over the generated tokens, of all sequences together.
     pub tokens_per_s: f64,
@@ -31,7 +32,7 @@ pub struct Decode {
 }
 
 /// The speed at one depth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct AtDepth {
     /// Tokens in the cache when decoding starts.
     pub context_tokens: u32,

@@ -4,10 +4,11 @@ use super::Engine;
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
 use crate::roofline::{Coefficients, Silicon};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The measurements behind a prediction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Evidence {
     /// One sentence for people, for example `41 configurations on M4 Max, 310 on its neighbours`.
     pub text: String,

@@ -17,12 +17,13 @@ use crate::hardware::Machine;
 use crate::model::gguf_mix::GgufMix;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Bound, Coefficients, Program, Silicon, StepFeatures};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
 /// Engine that a prediction is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, JsonSchema, Serialize)]
 pub enum Engine {
     /// mlx-lm in process.
     #[default]
@@ -113,7 +114,7 @@ impl Default for SpeedRequest {
 }
 
 /// A part of a time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Term {
     /// What the time goes to.
     pub name: &'static str,

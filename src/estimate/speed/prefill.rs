@@ -4,10 +4,11 @@ use super::{Engine, Evidence, Speed, SpeedRequest, Term};
 use crate::roofline::interval::prefill_class;
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, PrefillTime, Silicon};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A prefill speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Prefill {
     /// Prompt tokens per second, of all sequences together.
     pub tokens_per_s: f64,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Problem, Source, for_each_entry, word_field};
@@ -10,7 +11,7 @@ use crate::hardware::provenance::Confidence;
 use crate::units::{Bytes, GIB};
 
 /// The two known rule sets of the default limit. They follow the macOS release, not the chip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Seen up to macOS 15.
@@ -42,7 +43,7 @@ impl FromStr for Rule {
 word_field!(Rule, "\"older\" or \"macos26\"");
 
 /// How a limit is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
     /// A device or a log printed it.

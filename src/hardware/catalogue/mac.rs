@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chip::Chip;
@@ -10,7 +11,7 @@ use super::document::{Entry, Problem, Source, for_each_entry, word_field};
 use crate::hardware::provenance::Confidence;
 
 /// Whether a Mac can be bought new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Sold by Apple.

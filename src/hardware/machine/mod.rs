@@ -2,6 +2,7 @@
 
 mod custom;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{CatalogueError, Chip, LimitEntry, Mac};
@@ -19,7 +20,7 @@ const FLOP_PER_CORE_CLOCK: f64 = 256.0;
 const MATRIX_FLOP_PER_CORE_CLOCK: f64 = 1024.0;
 
 /// A machine to plan for. Every figure carries its provenance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Machine {
     /// Short id that [`super::spec::resolve`] understands: bin and memory, for example `m4max-40/128`;
     /// `custom` and `unknown` machines have ids of their own.
@@ -63,7 +64,7 @@ pub struct Machine {
 }
 
 /// A product in the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct MacRef {
     /// Id in the catalogue, for example `studio-m4max-40-2025`.
     pub id: String,
@@ -72,7 +73,7 @@ pub struct MacRef {
 }
 
 /// The machine as it stands in the `machine` object of mlxplan's JSON outputs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct MachineSummary {
     /// As [`Machine::id`].
     pub id: String,

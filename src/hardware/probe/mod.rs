@@ -20,6 +20,7 @@ pub mod readings;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::catalogue::{Catalogue, CatalogueError};
@@ -33,14 +34,9 @@ pub use matching::{BinMatch, family_of};
 pub use parse::{MacosVersion, PowerMode};
 pub use readings::{Platform, Readings};
 
-/// Schema of a serialised [`Probe`].
-pub const SCHEMA: &str = "mlxplan.probe/1";
-
 /// What is known of the machine mlxplan runs on. Unknown values are `None` (JSON `null`).
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Probe {
-    /// [`SCHEMA`].
-    pub schema: &'static str,
     /// Operating system.
     pub platform: Platform,
     /// Whether this is a Mac with Apple Silicon running macOS, the only place where MLX has a GPU.
@@ -85,6 +81,7 @@ pub struct Probe {
     pub matrix_units_usable: Option<bool>,
     /// How much memory the GPU may keep resident.
     #[serde(flatten, serialize_with = "flat_limit")]
+    #[schemars(with = "LimitKeys")]
     pub gpu_limit: Option<GpuLimit>,
     /// Largest single Metal buffer.
     pub max_buffer_bytes: Option<Bytes>,
@@ -113,7 +110,7 @@ pub struct Probe {
 }
 
 /// Cores of one speed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct CoreTier {
     /// Apple's name: `Super`, `Performance`, `Efficiency`; `Standard` in a virtual machine.
     pub name: Option<String>,
@@ -124,7 +121,7 @@ pub struct CoreTier {
 }
 
 /// Where power comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PowerSource {
     /// Mains.
@@ -136,7 +133,7 @@ pub enum PowerSource {
 }
 
 /// `NSProcessInfo.thermalState`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ThermalState {
     /// Within limits.
@@ -150,7 +147,7 @@ pub enum ThermalState {
 }
 
 /// `kern.memorystatus_vm_pressure_level`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryPressure {
     /// 1.
@@ -243,14 +240,19 @@ pub fn read() -> Readings {
     linux::read()
 }
 
+/// The keys of a GPU limit.
+#[derive(JsonSchema, Serialize)]
+struct LimitKeys {
+    /// How much memory the GPU may keep resident.
+    gpu_limit_bytes: Option<Bytes>,
+    /// The least and the most that releases of macOS allow.
+    gpu_limit_range_bytes: Option<[Bytes; 2]>,
+    /// A raised limit, in MiB.
+    wired_limit_mib: Option<u64>,
+}
+
 fn flat_limit<S: serde::Serializer>(limit: &Option<GpuLimit>, s: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Flat {
-        gpu_limit_bytes: Option<Bytes>,
-        gpu_limit_range_bytes: Option<[Bytes; 2]>,
-        wired_limit_mib: Option<u64>,
-    }
-    Flat {
+    LimitKeys {
         gpu_limit_bytes: limit.as_ref().map(|limit| limit.bytes),
         gpu_limit_range_bytes: limit.as_ref().map(|limit| limit.range),
         wired_limit_mib: limit.as_ref().and_then(|limit| limit.wired_limit_mib),

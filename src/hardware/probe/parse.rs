@@ -1,6 +1,7 @@
 //! Parsers of what macOS gives: binary properties, `pmset`, `system_profiler`. All take bytes or text that may be
 //! anything, and are tested on recorded output of real machines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -29,7 +30,7 @@ impl MacosVersion {
 }
 
 /// How macOS trades speed for power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PowerMode {
     /// Automatic, the default.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Bytes;
 
 /// Operating system that the readings come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// macOS.
@@ -20,7 +21,7 @@ pub enum Platform {
 }
 
 /// Value of a `sysctl` key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SysctlValue {
     /// An integer of any width.
@@ -30,7 +31,7 @@ pub enum SysctlValue {
 }
 
 /// Raw readings of one machine. They serialise to JSON, so that a bug report can carry them and a test can replay them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readings {
     /// Where they were taken.
@@ -66,7 +67,7 @@ pub struct Readings {
 }
 
 /// Properties of Metal's default device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MetalReading {
     /// `name`.
@@ -80,7 +81,7 @@ pub struct MetalReading {
 }
 
 /// What `system_profiler` said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProfilerReading {
     /// `chip_type`.
@@ -96,7 +97,7 @@ pub struct ProfilerReading {
 }
 
 /// Swap space.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct SwapUsage {
     /// Allocated.
     pub total: Bytes,
@@ -105,7 +106,7 @@ pub struct SwapUsage {
 }
 
 /// What Linux says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinuxReading {
     /// `/proc/cpuinfo`.

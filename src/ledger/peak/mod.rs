@@ -7,6 +7,7 @@ pub use run::{PeakError, Phase, Step, end, full, peak};
 
 use crate::graph::cache::KvQuantisation;
 use crate::ledger::replay::Gpu;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What is generated, and on which GPU.
@@ -27,7 +28,7 @@ pub struct Request {
 }
 
 /// The peak and what it consists of. All figures are bytes of MLX's active memory unless they say otherwise.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Peak {
     /// Most active memory at any time: what `mx.get_peak_memory()` returns.
     pub peak_bytes: u64,

@@ -12,11 +12,12 @@ use crate::graph::{Call, Gap, Graph};
 use crate::ledger::cache::{advance, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Model, Replay};
 use crate::model::DType;
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
 /// Part of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Processing of the prompt.
@@ -28,7 +29,7 @@ pub enum Phase {
 }
 
 /// One replayed step.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
 pub struct Step {
     /// Part of the generation.
     pub phase: Phase,

@@ -100,7 +100,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
         "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
     });
-    Ok((Answer { document: show::document(&rows, &json), json }, Verdict::Ok))
+    Ok((Answer::untyped(json.clone(), show::document(&rows, &json)), Verdict::Ok))
 }
 
 impl Run<'_> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::matching::family_of;
 use super::parse::{self, MacosVersion};
 use super::readings::{Platform, Readings};
-use super::{CoreTier, Probe, ProbeError, SCHEMA, linux};
+use super::{CoreTier, Probe, ProbeError, linux};
 use crate::hardware::catalogue::Catalogue;
 use crate::units::Bytes;
 
@@ -42,7 +42,6 @@ pub fn interpret(readings: &Readings, catalogue: &Catalogue) -> Result<Probe, Pr
 /// A probe in which nothing is known.
 pub(super) fn empty(readings: &Readings) -> Probe {
     Probe {
-        schema: SCHEMA,
         platform: readings.platform,
         apple_silicon: false,
         virtual_machine: None,

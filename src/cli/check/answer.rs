@@ -1,0 +1,363 @@
+//! The answer of `mlxplan check`.
+
+use crate::advise::Offer;
+use crate::advise::check::{
+    Judged, Kind, MacReport, Needs, Plan, Remedy, Report, Requirement, Resident, Workload,
+};
+use crate::cli::keys::{ModelKey, RunKeys};
+use crate::cli::words::percent;
+use crate::estimate::{Engine, Outcome, Settings};
+use crate::hardware::catalogue::AS_OF;
+use crate::hardware::machine::MachineSummary;
+use crate::report::{Column, Document, Present, Table};
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The object `mlxplan.check/1`.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::cli) struct CheckAnswer {
+    /// Name of the plan.
+    plan: String,
+    /// Whether all of it holds on every Mac.
+    outcome: Outcome,
+    /// Whether the models are in memory at once.
+    resident: Resident,
+    /// What was found on each Mac.
+    macs: Vec<MacAnswer>,
+    /// The cheapest Mac on which all of it passes as it is.
+    alternative: Option<Alternative>,
+    /// Remarks.
+    notes: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Alternative {
+    /// What is sold.
+    offer: Offer,
+    /// The machine that it is.
+    machine: MachineSummary,
+}
+
+/// A Mac of the plan.
+#[derive(Serialize, JsonSchema)]
+struct MacAnswer {
+    /// The machine.
+    machine: MachineSummary,
+    /// Memory kept for macOS and other programs.
+    reserve_bytes: Bytes,
+    /// Whether everything holds here.
+    outcome: Outcome,
+    /// Probability that everything holds, as if the errors were independent.
+    probability: f64,
+    /// The memory of all models at once, where they are meant to be.
+    together: Option<Requirement>,
+    /// Changes that make all models fit at once.
+    together_changes: Vec<Remedy>,
+    /// The workloads, in the order of the plan.
+    workloads: Vec<WorkloadAnswer>,
+}
+
+/// A workload on a Mac.
+#[derive(Serialize, JsonSchema)]
+struct WorkloadAnswer {
+    /// Its name.
+    name: String,
+    /// Its model.
+    model: ModelKey,
+    /// The run.
+    request: RunKeys,
+    /// What it asks for.
+    needs: Needs,
+    /// Whether all requirements hold.
+    outcome: Outcome,
+    /// Probability that they do.
+    probability: f64,
+    /// Each requirement.
+    requirements: Vec<Requirement>,
+    /// Changes that make it hold, the smallest first.
+    changes: Vec<Remedy>,
+    /// Predicted memory.
+    memory: PeakKeys,
+    /// Predicted decode speed.
+    decode: RateKeys,
+    /// Predicted prefill speed.
+    prefill: PrefillKeys,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PeakKeys {
+    /// Peak of MLX's memory.
+    peak_bytes: u64,
+    /// Where nine of ten peaks lie.
+    peak_interval_90_bytes: [Bytes; 2],
+}
+
+#[derive(Serialize, JsonSchema)]
+struct RateKeys {
+    /// Tokens per second.
+    tokens_per_s: f64,
+    /// Where nine of ten measurements lie.
+    interval_90: [f64; 2],
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PrefillKeys {
+    /// Tokens per second.
+    tokens_per_s: f64,
+    /// Seconds to the first token.
+    ttft_s: f64,
+    /// Where nine of ten times lie.
+    ttft_interval_90_s: [f64; 2],
+}
+
+impl CheckAnswer {
+    /// What was found for a plan.
+    pub fn of(plan: &Plan, report: Report) -> Self {
+        Self {
+            plan: plan.name.clone(),
+            outcome: report.outcome(),
+            resident: plan.resident,
+            notes: notes(plan, &report),
+            macs: report.macs.into_iter().map(|m| MacAnswer::of(plan, m)).collect(),
+            alternative: report
+                .alternative
+                .map(|(offer, machine)| Alternative { offer, machine: machine.summary() }),
+        }
+    }
+}
+
+impl MacAnswer {
+    fn of(plan: &Plan, mac: MacReport) -> Self {
+        let MacReport { found, changes, together_changes } = mac;
+        let all = plan.workloads.iter().zip(&found.workloads).zip(changes);
+        Self {
+            machine: found.machine.summary(),
+            reserve_bytes: plan.reserve_on(&found.machine),
+            outcome: found.outcome(),
+            probability: found.probability(),
+            workloads: all.map(|((w, judged), c)| WorkloadAnswer::of(w, judged, c)).collect(),
+            together: found.together,
+            together_changes,
+        }
+    }
+
+    /// Each requirement with the name of what asks for it, and what would make it hold.
+    fn requirements(&self) -> impl Iterator<Item = (&str, &Requirement, &[Remedy])> {
+        let together = self.together.iter().map(|r| (TOGETHER, r, &self.together_changes[..]));
+        let each = self
+            .workloads
+            .iter()
+            .flat_map(|w| w.requirements.iter().map(|r| (w.name.as_str(), r, &w.changes[..])));
+        together.chain(each)
+    }
+}
+
+impl WorkloadAnswer {
+    fn of(w: &Workload, judged: &Judged, changes: Vec<Remedy>) -> Self {
+        let settings = Settings { request: w.request, engine: Engine::Mlx, ..Settings::default() };
+        let f = &judged.figures;
+        let ttft =
+            f.prefill.ttft_at(f.prefill.interval_90, w.request.context_tokens, w.request.batch);
+        Self {
+            name: w.name.clone(),
+            model: ModelKey::of(&w.subject),
+            request: RunKeys::of(&settings),
+            needs: w.needs,
+            outcome: judged.outcome(),
+            probability: judged.probability(),
+            requirements: judged.requirements.clone(),
+            changes,
+            memory: PeakKeys {
+                peak_bytes: f.memory.peak.peak_bytes,
+                peak_interval_90_bytes: f.memory.peak_interval_90,
+            },
+            decode: RateKeys {
+                tokens_per_s: f.decode.tokens_per_s,
+                interval_90: f.decode.interval_90,
+            },
+            prefill: PrefillKeys {
+                tokens_per_s: f.prefill.tokens_per_s,
+                ttft_s: f.prefill.ttft_s,
+                ttft_interval_90_s: ttft,
+            },
+        }
+    }
+}
+
+/// What stands for the name of a workload where all models are in memory at once.
+const TOGETHER: &str = "all together";
+
+impl Present for CheckAnswer {
+    const SCHEMA: &'static str = "mlxplan.check/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        let on = match &self.macs[..] {
+            [one] => format!(" on {}", one.machine.id),
+            _ => String::new(),
+        };
+        d.heading(format!("{}: {}{on}", self.plan, self.outcome));
+        if self.resident == Resident::Together {
+            d.text("All models in memory at once, each with the peak of its largest workload; workloads of the same model share a process. Speeds are those of one workload at a time.");
+        }
+        let mut table = Table::new(columns(self.macs.len()));
+        for mac in &self.macs {
+            for (name, requirement, _) in mac.requirements() {
+                table.row(row(&mac.machine.id, name, requirement));
+            }
+        }
+        d.main_table(table);
+        for mac in &self.macs {
+            changes(&mut d, mac);
+        }
+        d.notes(self.notes.clone());
+        d
+    }
+
+    /// A suite for each Mac, a case for each requirement. What is uncertain counts as skipped, because it neither
+    /// passes nor fails.
+    fn junit(&self) -> Option<quick_junit::Report> {
+        let mut report = quick_junit::Report::new(&*self.plan);
+        for mac in &self.macs {
+            let mut suite = TestSuite::new(&*mac.machine.id);
+            for (name, requirement, changes) in mac.requirements() {
+                let mut case = test_case(name, requirement, changes);
+                case.set_classname(format!("{}.{}", self.plan, mac.machine.id));
+                suite.add_test_case(case);
+            }
+            report.add_test_suite(suite);
+        }
+        Some(report)
+    }
+}
+
+fn test_case(workload: &str, r: &Requirement, changes: &[Remedy]) -> TestCase {
+    let [low, high] = r.interval_90;
+    let message = format!(
+        "predicted {:?}, 90 % {low:?} to {high:?}, threshold {:?}, probability {:.3}",
+        r.predicted, r.threshold, r.probability
+    );
+    let name = format!("{workload}: {}", r.kind.key());
+    match r.outcome {
+        Outcome::Pass => {
+            let mut case = TestCase::new(name, TestCaseStatus::success());
+            case.set_system_out(message);
+            case
+        }
+        Outcome::Uncertain => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(format!("uncertain: {message}"));
+            TestCase::new(name, status)
+        }
+        Outcome::Fail => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(message);
+            if let Some(change) = changes.first() {
+                status.set_description(change.text());
+            }
+            TestCase::new(name, status)
+        }
+    }
+}
+
+/// The columns of the table of requirements. On a narrow terminal a single Mac is named above it only.
+fn columns(macs: usize) -> Vec<Column> {
+    let mac = Column::text("Mac");
+    vec![
+        if macs == 1 { mac.droppable(2) } else { mac },
+        Column::text("workload"),
+        Column::text("needs"),
+        Column::text("verdict"),
+        Column::number("asked"),
+        Column::number("expected"),
+        Column::number("90 %").droppable(1),
+        Column::number("chance"),
+    ]
+}
+
+fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
+    let text = |x: f64| value_text(r.kind, x);
+    let sign = if r.kind == Kind::TokS { "≥" } else { "≤" };
+    let interval = match r.kind {
+        Kind::Context => String::new(),
+        _ => format!("{}–{}", text(r.interval_90[0]), text(r.interval_90[1])),
+    };
+    [
+        mac.to_owned(),
+        workload.to_owned(),
+        r.kind.name().to_owned(),
+        r.outcome.to_string(),
+        format!("{sign} {}", text(r.threshold)),
+        text(r.predicted),
+        interval,
+        percent(r.probability),
+    ]
+}
+
+fn value_text(kind: Kind, x: f64) -> String {
+    match kind {
+        Kind::Memory => Bytes(x as u64).to_string(),
+        Kind::Context => format!("{x:.0}"),
+        Kind::TokS => TokensPerSecond(x).to_string(),
+        // In seconds, as plans have it, and short enough for the table to fit 80 columns.
+        Kind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
+        Kind::Ttft => Seconds(x).to_string(),
+    }
+}
+
+fn changes(d: &mut Document, mac: &MacAnswer) {
+    let mut lines = Vec::new();
+    let mut add = |name: &str, outcome: Outcome, changes: &[Remedy]| {
+        if outcome == Outcome::Pass {
+            return;
+        }
+        let texts: Vec<String> = changes.iter().map(Remedy::text).collect();
+        let text = match texts.split_first() {
+            None => "no single change here makes it pass".to_owned(),
+            Some((first, [])) => first.clone(),
+            Some((first, more)) => format!("{first}; or {}", more.join("; or ")),
+        };
+        lines.push((name.to_owned(), text));
+    };
+    if let Some(r) = &mac.together {
+        add(TOGETHER, r.outcome, &mac.together_changes);
+    }
+    for w in &mac.workloads {
+        add(&w.name, w.outcome, &w.changes);
+    }
+    if !lines.is_empty() {
+        d.text(format!("On {} these changes make it pass, the smallest first:", mac.machine.id));
+        d.pairs(lines);
+    }
+}
+
+fn notes(plan: &Plan, report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some((offer, machine)) = &report.alternative {
+        let usd = offer.usd_now.map_or_else(|| "?".to_owned(), |usd| usd.to_string());
+        notes.push(format!(
+            "the cheapest Mac on which all of it passes as it is: {} with {} GB ({}), {usd} USD, list price of {AS_OF}",
+            offer.name, offer.memory_gib, machine.id
+        ));
+    } else if report.outcome() != Outcome::Pass {
+        notes.push("no Mac on sale with a known price passes all of it as it is".to_owned());
+    }
+    notes.push("uncertain: the threshold lies within the 90 % interval, or the memory limit depends on the version of macOS".to_owned());
+    let mut reserve: Vec<String> =
+        plan.macs.iter().map(|m| format!("{} on {}", plan.reserve_on(m), m.id)).collect();
+    reserve.dedup();
+    notes.push(format!("kept for macOS and other programs: {}", reserve.join(", ")));
+    for f in report.macs.iter().flat_map(|m| &m.found.workloads).map(|w| &w.figures) {
+        for text in f.decode.warnings.iter().chain(&f.prefill.warnings) {
+            if !notes.contains(text) {
+                notes.push(text.clone());
+            }
+        }
+    }
+    for w in &plan.workloads {
+        notes.extend(w.subject.warnings.iter().map(|text| format!("{}: {text}", w.name)));
+    }
+    notes
+}

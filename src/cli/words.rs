@@ -1,0 +1,106 @@
+//! Figures and names in the words that every command uses.
+
+use crate::estimate::Settings;
+use crate::estimate::memory::{Advice, Bound, Change, MaxContext};
+use crate::ledger::peak::Peak;
+use crate::model::Scheme;
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+
+/// A probability; only what cannot be otherwise is rounded to certainty.
+pub(super) fn percent(p: f64) -> String {
+    match p {
+        1.0 => "100 %".to_owned(),
+        0.0 => "0 %".to_owned(),
+        p if p > 0.99 => ">99 %".to_owned(),
+        p if p < 0.01 => "<1 %".to_owned(),
+        p => format!("{:.0} %", 100.0 * p),
+    }
+}
+
+/// The run in a sentence.
+pub(super) fn run_text(settings: &Settings) -> String {
+    let r = settings.request;
+    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
+    let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
+    format!(
+        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
+        r.context_tokens, r.generate_tokens
+    )
+}
+
+/// A figure in 10^9 bytes, for a column that names the unit.
+pub(super) fn gb(bytes: u64) -> String {
+    format!("{:.1}", Bytes(bytes).gb())
+}
+
+/// A format as the names of models have it: `4bit`.
+pub(super) fn format_name(quant: &str) -> String {
+    quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
+}
+
+/// The last part of a repository's name.
+pub(super) fn short(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
+}
+
+/// The parts of a peak, those that are there.
+pub(super) fn parts_text(p: &Peak) -> String {
+    let parts = [
+        ("weights", p.weights_bytes),
+        ("cache", p.kv_bytes),
+        ("states", p.state_bytes),
+        ("attention scores", p.attention_scratch_bytes),
+        ("run-ahead", p.run_ahead_bytes),
+    ];
+    let texts: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(name, bytes)| format!("{name} {}", Bytes(bytes)))
+        .collect();
+    texts.join(" + ")
+}
+
+/// The longest context in words.
+pub(super) fn context_text(c: MaxContext) -> String {
+    match c.bound {
+        Bound::Model => format!("{} tokens, what the model was made for", c.tokens),
+        Bound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
+        Bound::None => format!("{} tokens or more", c.tokens),
+    }
+}
+
+/// What to know about raising the GPU limit.
+pub(super) fn wired_notes(changes: &[Advice]) -> Vec<String> {
+    let wired = changes.iter().find_map(|c| match &c.what {
+        Change::WiredLimit(w) => Some(w),
+        _ => None,
+    });
+    wired.map_or_else(Vec::new, |w| {
+        let mut notes = vec![format!("undo the GPU limit with: {}", w.undo)];
+        notes.extend(w.notes.iter().cloned());
+        notes
+    })
+}
+
+/// Both ends of an interval of rates.
+pub(super) fn rates(ends: [f64; 2]) -> String {
+    let [low, high] = ends.map(TokensPerSecond);
+    format!("{low}–{high}")
+}
+
+/// Both ends of an interval of times.
+pub(super) fn times(ends: [f64; 2]) -> String {
+    let [soon, late] = ends.map(Seconds);
+    format!("{soon}–{late}")
+}
+
+/// A price in USD.
+pub(super) fn usd(price: Option<u32>) -> String {
+    price.map_or_else(|| "?".to_owned(), |usd| usd.to_string())
+}
+
+/// Whether a text contains all the words, in any case.
+pub(super) fn contains(words: &[String], text: &str) -> bool {
+    let text = text.to_lowercase();
+    words.iter().all(|w| text.contains(&w.to_lowercase()))
+}

@@ -1,0 +1,234 @@
+//! Answers are typed values: what a program reads and what a person reads are made from the same type.
+
+use super::{Document, Format, Style, csv, markdown, terminal};
+use quick_junit::Report;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// A value that answers a command.
+///
+/// Its fields are the keys of the JSON object; what only people are shown is a field with `#[serde(skip)]`.
+pub trait Present: Serialize + JsonSchema {
+    /// Name and version of the JSON object, its key `schema`: `mlxplan.check/1`. One name, one shape.
+    const SCHEMA: &'static str;
+
+    /// The answer for people: what terminals, Markdown and CSV show.
+    fn document(&self) -> Document;
+
+    /// The answer as test results, where it passes or fails.
+    fn junit(&self) -> Option<Report> {
+        None
+    }
+}
+
+/// A value with its schema's name as the first key.
+#[derive(Clone, Debug)]
+pub struct Tagged<T>(pub T);
+
+#[derive(Serialize)]
+struct WithSchema<'a, T> {
+    schema: &'static str,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+impl<T: Present> Serialize for Tagged<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WithSchema { schema: T::SCHEMA, value: &self.0 }.serialize(serializer)
+    }
+}
+
+impl<T: Present> JsonSchema for Tagged<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::SCHEMA.into()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::SCHEMA.into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = T::json_schema(generator);
+        let object = schema.ensure_object();
+        let name = json!({ "const": T::SCHEMA, "description": "Name and version of this object" });
+        if let Some(keys) = object.entry("properties").or_insert(json!({})).as_object_mut() {
+            keys.shift_insert(0, "schema".to_owned(), name);
+        }
+        if let Some(keys) = object.entry("required").or_insert(json!([])).as_array_mut() {
+            keys.insert(0, "schema".into());
+        }
+        schema
+    }
+}
+
+/// What a command answers: any [`Present`] value, rendered only as it is asked for.
+pub struct Answer(Box<dyn Render>);
+
+/// [`Present`] without its type.
+trait Render {
+    fn document(&self) -> Document;
+    fn json(&self) -> Result<Value, serde_json::Error>;
+    fn junit(&self) -> Option<Report>;
+}
+
+impl<T: Present> Render for Tagged<T> {
+    fn document(&self) -> Document {
+        self.0.document()
+    }
+
+    fn json(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(self)
+    }
+
+    fn junit(&self) -> Option<Report> {
+        self.0.junit()
+    }
+}
+
+/// An answer of a command whose types are not written yet.
+struct Untyped {
+    json: Value,
+    document: Document,
+}
+
+impl Render for Untyped {
+    fn document(&self) -> Document {
+        self.document.clone()
+    }
+
+    fn json(&self) -> Result<Value, serde_json::Error> {
+        Ok(self.json.clone())
+    }
+
+    fn junit(&self) -> Option<Report> {
+        None
+    }
+}
+
+/// Why an answer cannot be written.
+#[derive(Debug, Error)]
+pub enum RenderError {
+    /// A value that JSON does not have, such as a key that is no text.
+    #[error("the answer cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The answer neither passes nor fails.
+    #[error("this answer has no JUnit form; choose table, json, csv or markdown")]
+    NoJunit,
+    /// The results cannot be written as XML.
+    #[error("the answer cannot be written as JUnit XML: {0}")]
+    Junit(#[from] quick_junit::SerializeError),
+}
+
+impl Answer {
+    /// The answer that a value is.
+    #[must_use]
+    pub fn of(value: impl Present + 'static) -> Self {
+        Self(Box::new(Tagged(value)))
+    }
+
+    /// An answer whose object and document were made apart.
+    #[must_use]
+    pub fn untyped(json: Value, document: Document) -> Self {
+        Self(Box::new(Untyped { json, document }))
+    }
+
+    /// The answer for people.
+    #[must_use]
+    pub fn document(&self) -> Document {
+        self.0.document()
+    }
+
+    /// The answer in one of the formats, with a line break at the end.
+    ///
+    /// # Errors
+    /// When the answer has no such form.
+    pub fn render(&self, format: Format, style: Style) -> Result<String, RenderError> {
+        Ok(match format {
+            Format::Table => terminal::render(&self.document(), style),
+            Format::Json => format!("{:#}\n", self.0.json()?),
+            Format::Csv => csv::render(&self.document()),
+            Format::Markdown => markdown::render(&self.document()),
+            Format::Junit => self.0.junit().ok_or(RenderError::NoJunit)?.to_string()?,
+        })
+    }
+}
+
+/// An answer within another one is its object.
+impl Serialize for Answer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.json().map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Answer {
+    fn schema_name() -> Cow<'static, str> {
+        "Answer".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "description": "The answer of another command, by its own schema",
+            "properties": { "schema": { "type": "string" } },
+            "required": ["schema"],
+        })
+    }
+}
+
+/// The JSON schema of an answer, for `docs/schema`.
+#[must_use]
+pub fn schema_of<T: Present>() -> Schema {
+    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<Tagged<T>>();
+    schema.insert("title".to_owned(), T::SCHEMA.into());
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, JsonSchema)]
+    struct Two {
+        /// The first.
+        a: u64,
+        b: Option<f64>,
+        #[serde(skip)]
+        said: &'static str,
+    }
+
+    impl Present for Two {
+        const SCHEMA: &'static str = "mlxplan.two/1";
+
+        fn document(&self) -> Document {
+            let mut d = Document::default();
+            d.text(self.said);
+            d
+        }
+    }
+
+    const STYLE: Style = Style { width: 80, color: false, ascii: false };
+
+    #[test]
+    fn one_type_makes_every_form() {
+        let answer = Answer::of(Two { a: 1, b: None, said: "hello" });
+        let json = answer.render(Format::Json, STYLE).expect("JSON");
+        assert_eq!(json, "{\n  \"schema\": \"mlxplan.two/1\",\n  \"a\": 1,\n  \"b\": null\n}\n");
+        assert_eq!(answer.render(Format::Table, STYLE).expect("text"), "hello\n");
+        assert!(matches!(answer.render(Format::Junit, STYLE), Err(RenderError::NoJunit)));
+    }
+
+    #[test]
+    fn the_schema_names_every_key_that_is_written() {
+        let schema = schema_of::<Two>();
+        let keys: Vec<&String> =
+            schema.get("properties").and_then(Value::as_object).expect("keys").keys().collect();
+        assert_eq!(keys, ["schema", "a", "b"]);
+        assert_eq!(schema.get("required"), Some(&json!(["schema", "a", "b"])));
+    }
+}
