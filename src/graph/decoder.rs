@@ -6,7 +6,7 @@
 use super::cache::{Cache, CacheKind};
 use super::masks::MaskRule;
 use super::nn::{Embedding, Head, Norm};
-use super::sample::LayerUse;
+use super::pattern::LayerUse;
 use super::tape::{Mask, Stage, Tape, Var};
 use super::{Built, Experts, Network, QuantOverride};
 
@@ -139,7 +139,7 @@ impl Opening<'_> {
     /// Position of the first new token.
     #[must_use]
     pub fn offset(&self) -> u32 {
-        self.caches.first().map_or(0, Cache::offset)
+        self.caches.first().map_or(0, |c| c.offset())
     }
 }
 
@@ -304,7 +304,7 @@ impl<S> Network for Decoder<S> {
         let masks = self.masks(t, t.dim(tokens, 1), caches);
         let (mut h, mut shared) =
             (self.start)(t, Opening { tokens, embedded, caches: &mut *caches });
-        let mut none = Cache::List(Vec::new());
+        let mut none = Cache::none();
         for (i, (place, index)) in self.places.iter().zip(self.cache_indices()).enumerate() {
             let layer = i % self.layer_count();
             if t.skips(layer) {

@@ -161,7 +161,7 @@ impl Model<'_> {
                 };
                 Ok(Place::new(rule, layer))
             },
-            move |_, call| (call.embedded, call.caches.get(first_global).map_or(0, Cache::offset)),
+            move |_, call| (call.embedded, call.caches.get(first_global).map_or(0, |c| c.offset())),
         )?;
         let experts = moe.map(|m| m.experts);
         Ok(decoder.with_quant_override(quant).with_experts(experts).built())

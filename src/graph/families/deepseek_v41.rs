@@ -63,7 +63,7 @@ struct Carried {
 /// The embedding as the first of all streams.
 fn start(t: &Tape<'_>, call: Opening<'_>, window: u32, count: u32) -> (Var, Carried) {
     let tokens = call.tokens;
-    let (start, previous) = match call.caches.first_mut().and_then(Cache::compressed) {
+    let (start, previous) = match call.caches.first_mut().and_then(|c| c.compressed()) {
         Some(c) => (c.offset(), c.window_rows()),
         None => (0, 0),
     };
