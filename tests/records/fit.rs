@@ -9,8 +9,8 @@ use mlxplan::validation::evaluate::held_out_rates;
 use mlxplan::validation::fitting::{self, LawKind, Problem};
 use mlxplan::validation::read;
 
-const MEASUREMENTS: &str = include_str!("../data/measurements.csv");
-const HELD_OUT: &str = include_str!("../data/cross_validation.csv");
+const MEASUREMENTS: &str = include_str!("../../data/measurements.csv");
+const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
 
 fn values(fit: &LawFit) -> Vec<f64> {
     fit.parameters.iter().map(|p| p.value).collect()
