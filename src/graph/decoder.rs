@@ -236,11 +236,15 @@ impl<S> Decoder<S> {
     }
 
     /// The mask of every place. Places with the same rule share the mask that the cache of the first of them makes.
-    fn masks(&self, t: &Tape<'_>, n: u32, caches: &mut [Cache]) -> Vec<Mask> {
+    fn masks(
+        &self,
+        t: &Tape<'_>,
+        n: u32,
+        indices: &[Option<(usize, bool)>],
+        caches: &mut [Cache],
+    ) -> Vec<Mask> {
         let mut made: Vec<(MaskRule, Mask)> = Vec::new();
-        let indices = self.cache_indices();
-        let places = self.places.iter().zip(indices);
-        let mask = |(place, index): (&Place<S>, Option<(usize, bool)>)| {
+        let mask = |(place, index): (&Place<S>, &Option<(usize, bool)>)| {
             if let Some(&(_, mask)) = made.iter().find(|(rule, _)| *rule == place.rule) {
                 return mask;
             }
@@ -251,7 +255,7 @@ impl<S> Decoder<S> {
             made.push((place.rule, mask));
             mask
         };
-        places.map(mask).collect()
+        self.places.iter().zip(indices).map(mask).collect()
     }
 }
 
@@ -301,12 +305,13 @@ impl<S> Network for Decoder<S> {
                 cache.trim_front(t);
             }
         }
-        let masks = self.masks(t, t.dim(tokens, 1), caches);
+        let (layers, indices) = (self.layer_count(), self.cache_indices());
+        let masks = self.masks(t, t.dim(tokens, 1), &indices, caches);
         let (mut h, mut shared) =
             (self.start)(t, Opening { tokens, embedded, caches: &mut *caches });
         let mut none = Cache::none();
-        for (i, (place, index)) in self.places.iter().zip(self.cache_indices()).enumerate() {
-            let layer = i % self.layer_count();
+        for (i, (place, index)) in self.places.iter().zip(indices).enumerate() {
+            let layer = i % layers;
             if t.skips(layer) {
                 continue;
             }
