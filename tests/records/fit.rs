@@ -2,22 +2,18 @@
 
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::model::catalogue::Catalogue;
-use mlxplan::roofline::Coefficients;
-use mlxplan::roofline::parameters::LawFit;
+use mlxplan::roofline::coefficients::CoefficientsFile;
+use mlxplan::roofline::{Coefficients, LawKind};
 use mlxplan::validation::dataset::Dataset;
-use mlxplan::validation::evaluate::held_out_rates;
-use mlxplan::validation::fitting::{self, LawKind, Problem};
+use mlxplan::validation::fitting::{self, fit_all};
+use mlxplan::validation::held_out::{self, HeldOutRates};
 use mlxplan::validation::read;
 
+const COEFFICIENTS: &str = include_str!("../../data/coefficients.json");
 const MEASUREMENTS: &str = include_str!("../../data/measurements.csv");
 const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
 
-fn values(fit: &LawFit) -> Vec<f64> {
-    fit.parameters.iter().map(|p| p.value).collect()
-}
-
-/// Repeats the fits of all rows. `cargo xtask test` repeats everything, cross-validation and text of the files
-/// included, optimised (`cargo xtask fit --check`).
+/// Repeats all fits and the cross-validation, and compares the text of both files.
 #[test]
 fn committed_coefficients_are_the_fit_of_the_committed_rows() {
     let file = Coefficients::embedded().expect("built in").file();
@@ -27,34 +23,31 @@ fn committed_coefficients_are_the_fit_of_the_committed_rows() {
     let models = Catalogue::built_in().expect("a good catalogue");
     let chips = Chips::embedded();
     let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
-    let held_out = held_out_rates(HELD_OUT);
-    let mut predicted = 0;
-    for which in LawKind::ALL {
-        let fit = match which {
-            LawKind::Mlx => &file.decode_mlx,
-            LawKind::Gguf => &file.decode_gguf,
-            LawKind::Prefill => &file.prefill_mlx,
+    let (fitted, held_out) = fit_all(&data, fitting::hash(MEASUREMENTS));
+    for law in LawKind::ALL {
+        let fit = |file: &CoefficientsFile| match law {
+            LawKind::Mlx => file.decode_mlx.clone(),
+            LawKind::Gguf => file.decode_gguf.clone(),
+            LawKind::Prefill => file.prefill_mlx.clone(),
         };
-        let mlx = values(&file.decode_mlx);
-        let problem = Problem::new(&data, which, Some(&mlx));
-        assert_eq!(fit.rows as usize, problem.rows.len(), "{}", which.name());
-        let solution = problem.regression().solve(&problem.observations);
-        for (parameter, value) in fit.parameters.iter().zip(&solution.values) {
-            let same = (parameter.value - value).abs() <= 1e-3 * value.abs();
+        for (old, new) in fit(file).parameters.iter().zip(&fit(&fitted).parameters) {
+            let same = (old.value - new.value).abs() <= 1e-3 * new.value.abs();
             assert!(
-                same,
-                "{} of {} is {}, and the fit of the committed rows gives {value}; run cargo xtask fit",
-                parameter.name,
-                which.name(),
-                parameter.value
+                same && old.name == new.name,
+                "{} of {} is {}, and the fit of the committed rows gives {}; run cargo xtask fit",
+                old.name,
+                law.name(),
+                old.value,
+                new.value
             );
         }
-        for row in &problem.rows {
-            assert!(held_out.contains_key(&(row.row.id.clone(), which.name())), "{}", row.row.id);
-            predicted += 1;
-        }
     }
-    assert_eq!(held_out.len(), predicted, "cross_validation.csv holds other rows");
+    let other = "is not what the committed rows give; run cargo xtask fit";
+    let text = fitting::coefficients_text(&fitted).expect("JSON");
+    assert!(text == COEFFICIENTS, "data/coefficients.json {other}");
+    let text = held_out::text(&held_out).expect("CSV");
+    assert!(text == HELD_OUT.as_bytes(), "data/cross_validation.csv {other}");
+    assert_eq!(HeldOutRates::read(HELD_OUT).expect("rates").len(), held_out.len());
 }
 
 /// Every joined row is either predicted or skipped with a reason, and most are predicted.

@@ -3,9 +3,8 @@
 //! The file holds one JSON object a line. A line is written in one call, and lines that cannot be read are left out, so
 //! that an interrupted run loses nothing but the row it was at.
 
-use crate::calibration::Host;
+use super::{Fidelity, Host};
 use crate::data_dir;
-use crate::estimate::Fidelity;
 use crate::files;
 use crate::stats::{Z80, Z90, median, quantile};
 use schemars::JsonSchema;
@@ -202,7 +201,8 @@ pub fn append(path: &Path, row: &Comparison) -> io::Result<()> {
     }
     line.push_str(&serde_json::to_string(row)?);
     line.push('\n');
-    file.write_all(line.as_bytes())
+    file.write_all(line.as_bytes())?;
+    file.sync_data()
 }
 
 /// Whether the last line of a file is complete.
