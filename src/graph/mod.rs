@@ -5,7 +5,9 @@
 //! execution. Nothing outside `families` knows the name of a model family.
 
 pub mod cache;
+mod decoder;
 pub mod families;
+mod masks;
 pub mod nn;
 pub mod op;
 pub mod params;
