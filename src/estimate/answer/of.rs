@@ -1,0 +1,280 @@
+//! Answers made of predictions.
+
+use super::{
+    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, MemoryAnswer, ModelAnswer, PartAnswer,
+    PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+};
+use crate::calibration::Fidelity;
+use crate::estimate::basis::Timed;
+use crate::estimate::memory::{Fit, Memory};
+use crate::estimate::speed::AtDepth;
+use crate::estimate::{Named, Prediction, TimedAlone};
+use crate::run::{Program, Run};
+use crate::versions::{MLX_LM, MLX_RULES};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use std::borrow::Cow;
+
+impl From<&Named> for ModelAnswer {
+    fn from(named: &Named) -> Self {
+        Self {
+            id: named.id.clone(),
+            family: named.family.clone(),
+            quant: named.quant.clone(),
+            parameters: named.weights.parameters,
+            active_parameters: named.weights.active_parameters,
+        }
+    }
+}
+
+impl FormatAnswer {
+    fn of(named: &Named, run: &Run, bytes: Option<u64>) -> Self {
+        Self {
+            id: named.quant.clone(),
+            origin: run.file.origin,
+            weights_interval_bytes: bytes.map(|b| [b, b]),
+        }
+    }
+}
+
+impl EngineAnswer {
+    /// The engine of a run; `matrix_units` where the machine has such, and is known.
+    #[must_use]
+    pub fn of(run: &Run, matrix_units: Option<bool>) -> Self {
+        let program = run.engine.program;
+        let mlx = !program.runs_gguf();
+        Self {
+            program,
+            version: (program == Program::MlxLm).then_some(MLX_LM),
+            mlx: mlx.then_some(MLX_RULES),
+            macos: None,
+            // Whether macOS and MLX use those that are there is not known.
+            nax: if mlx && matrix_units == Some(false) { "off" } else { "unknown" },
+            prefill_step: run.engine.prefill_step,
+            kv_type: run.engine.kv_type(),
+        }
+    }
+}
+
+impl RunKeys {
+    /// The keys of a run.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        Self {
+            context_tokens: run.work.context_tokens,
+            generate_tokens: run.work.generate_tokens,
+            batch: run.work.batch,
+            kv_bits: run.engine.kv.map(|q| q.packing.bits),
+            prefill_step: run.engine.prefill_step,
+            engine: run.engine.program,
+            reserve_bytes: run.engine.reserve,
+        }
+    }
+}
+
+impl MemoryAnswer {
+    fn of(p: &Prediction) -> Self {
+        let Some(memory) = &p.memory else { return Self::at_least(p) };
+        let peak = &memory.peak;
+        Self {
+            weights_bytes: Some(p.model.weights.bytes),
+            weights_active_bytes: Some(peak.weights_bytes),
+            kv_bytes: Some(peak.kv_bytes),
+            state_bytes: Some(peak.state_bytes),
+            run_ahead_bytes: Some(peak.run_ahead_bytes),
+            parts: parts(memory),
+            peak_bytes: Some(peak.peak_bytes),
+            peak_interval_90_bytes: Some(memory.peak_interval_90),
+            peak_phase: Some(peak.phase),
+            peak_context_tokens: Some(peak.context_tokens),
+            largest_buffer_bytes: Some(peak.largest_buffer_bytes),
+            process: Some(memory.process),
+            footprint_interval_bytes: Some(memory.process.footprint_bytes),
+            fits: Some(memory.judgement.verdict),
+            limits: memory.judgement.limits.clone(),
+            swap: memory.judgement.swap,
+            max_context_tokens: p.context.map(|c| c.safe.tokens),
+            max_context_at_most_tokens: p.context.map(|c| c.at_most.tokens),
+            max_context_bound: p.context.map(|c| c.at_most.bound),
+            changes: p.changes.clone(),
+        }
+    }
+
+    /// Weights and cache of a program whose memory is not simulated.
+    fn at_least(p: &Prediction) -> Self {
+        let Some(least) = p.at_least else { return Self::default() };
+        Self {
+            weights_bytes: Some(least.weights_bytes),
+            kv_bytes: Some(least.kv_bytes),
+            parts: vec![
+                PartAnswer { part: "weights", bytes: least.weights_bytes },
+                PartAnswer { part: "kv", bytes: least.kv_bytes },
+            ],
+            fits: least.exceeds(&p.machine).then_some(Fit::No),
+            ..Self::default()
+        }
+    }
+}
+
+fn parts(memory: &Memory) -> Vec<PartAnswer> {
+    let p = &memory.peak;
+    [
+        ("weights", p.weights_bytes),
+        ("kv", p.kv_bytes),
+        ("state", p.state_bytes),
+        ("scores", p.attention_scratch_bytes),
+        ("run_ahead", p.run_ahead_bytes),
+    ]
+    .map(|(part, bytes)| PartAnswer { part, bytes })
+    .to_vec()
+}
+
+impl From<AtDepth> for DepthAnswer {
+    fn from(at: AtDepth) -> Self {
+        Self { context_tokens: at.context_tokens, tokens_per_s: at.tokens_per_s, interval_90: None }
+    }
+}
+
+impl From<&Prediction> for PredictionAnswer {
+    fn from(p: &Prediction) -> Self {
+        let (d, f) = (&p.decode, &p.prefill);
+        let bytes = p.at_least.map_or(p.model.weights.bytes, |a| a.weights_bytes);
+        let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
+        let timed_prompt = p.runs_here.prefill.is_some();
+        Self {
+            model: (&p.model).into(),
+            format: FormatAnswer::of(&p.model, &p.run, Some(bytes)),
+            engine: EngineAnswer::of(&p.run, Some(p.machine.matrix_units.value)),
+            machine: Some(p.machine.summary()),
+            request: RunKeys::of(&p.run.with_reserve(reserve)),
+            memory: MemoryAnswer::of(p),
+            decode: DecodeAnswer {
+                tokens_per_s: d.tokens_per_s,
+                interval_80: d.interval_80,
+                interval_90: d.interval_90,
+                seconds_per_token: d.seconds_per_token,
+                bytes_per_token: Some(d.bytes_per_token),
+                dispatches_per_token: Some(d.dispatches_per_token),
+                bound: Some(d.bound),
+                terms: d.terms.clone(),
+                evidence: Some(d.evidence.clone()),
+                at_depth: p.at_depth.iter().copied().map(DepthAnswer::from).collect(),
+                runs_here: p.runs_here.decode.clone(),
+            },
+            prefill: Some(PrefillAnswer {
+                tokens_per_s: f.tokens_per_s,
+                ttft_s: f.ttft_s,
+                interval_80: f.interval_80,
+                interval_90: f.interval_90,
+                ttft_interval_90_s: p.ttft_interval_90_s(),
+                terms: f.terms.clone(),
+                evidence: Some(f.evidence.clone()),
+                fidelity: if timed_prompt { Fidelity::Calibrated } else { Fidelity::Spec },
+                runs_here: p.runs_here.prefill.clone().flatten(),
+            }),
+            fidelity: p.fidelity,
+            not_modeled: p.not_modeled(),
+            widenings: p.widenings().cloned().collect(),
+            provenance: sources(p.sources()),
+            warnings: p.warnings.clone(),
+            explain: p.explanation.clone(),
+        }
+    }
+}
+
+impl From<&TimedAlone> for PredictionAnswer {
+    fn from(p: &TimedAlone) -> Self {
+        let rates = p.timing.decode.rates(1.0);
+        let at_depth = |(tokens, timed): &(u32, Timed)| {
+            let rates = timed.rates(1.0);
+            DepthAnswer {
+                context_tokens: *tokens,
+                tokens_per_s: rates.rate,
+                interval_90: Some(rates.interval_90),
+            }
+        };
+        let weights = p.model.weights.bytes;
+        let part = PartAnswer { part: "weights", bytes: weights };
+        Self {
+            model: (&p.model).into(),
+            format: FormatAnswer::of(&p.model, &p.run, Some(weights)),
+            engine: EngineAnswer::of(&p.run, None),
+            machine: None,
+            request: RunKeys::of(&p.run),
+            memory: MemoryAnswer {
+                weights_bytes: Some(weights),
+                parts: vec![part],
+                ..MemoryAnswer::default()
+            },
+            decode: DecodeAnswer {
+                tokens_per_s: rates.rate,
+                interval_80: rates.interval_80,
+                interval_90: rates.interval_90,
+                seconds_per_token: p.timing.decode.seconds,
+                bytes_per_token: None,
+                dispatches_per_token: None,
+                bound: None,
+                terms: Vec::new(),
+                evidence: None,
+                at_depth: p.timing.at_depth.iter().map(at_depth).collect(),
+                runs_here: p.timing.quality.clone(),
+            },
+            prefill: p.timing.prompt.as_ref().map(|prompt| {
+                let (rates, (ttft_s, ttft_interval_90_s)) = (prompt.rates(), prompt.ttft());
+                PrefillAnswer {
+                    tokens_per_s: rates.rate,
+                    ttft_s,
+                    interval_80: rates.interval_80,
+                    interval_90: rates.interval_90,
+                    ttft_interval_90_s,
+                    terms: Vec::new(),
+                    evidence: None,
+                    fidelity: Fidelity::Calibrated,
+                    runs_here: prompt.quality.clone(),
+                }
+            }),
+            fidelity: p.timing.fidelity,
+            not_modeled: vec!["memory limits: this machine is no Apple Silicon Mac".to_owned()],
+            widenings: Vec::new(),
+            provenance: sources(p.sources()),
+            warnings: p.warnings.clone(),
+            explain: None,
+        }
+    }
+}
+
+fn sources(all: Vec<(&'static str, String)>) -> Vec<SourceAnswer> {
+    all.into_iter().map(|(input, from)| SourceAnswer { input, from }).collect()
+}
+
+impl Serialize for Prediction {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PredictionAnswer::from(self).serialize(serializer)
+    }
+}
+
+impl Serialize for TimedAlone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        PredictionAnswer::from(self).serialize(serializer)
+    }
+}
+
+impl JsonSchema for Prediction {
+    fn schema_name() -> Cow<'static, str> {
+        PredictionAnswer::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PredictionAnswer::json_schema(generator)
+    }
+}
+
+impl JsonSchema for TimedAlone {
+    fn schema_name() -> Cow<'static, str> {
+        PredictionAnswer::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PredictionAnswer::json_schema(generator)
+    }
+}
