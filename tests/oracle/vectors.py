@@ -3,6 +3,7 @@
     python vectors.py sample              a few rows of every file, made anew and compared
     python vectors.py all [TEXT]          every row (of models with TEXT in their names); hours
     python vectors.py small NAME CONFIG.json     a row of small_families.json
+    python vectors.py family NAME CONFIG.json    the same with peaks
     python vectors.py golden ID CONFIG.json      a row of golden_sizes.json
     python vectors.py peaks ID CONFIG.json       rows of peaks.json
     python vectors.py shrink CONFIG.json         a configuration small enough to run, of the same type
@@ -38,6 +39,7 @@ PEAKS = [
     ("bf16", 5000, 2048, "d", False),
     ("affine_4_g64", 3000, 2048, "s", True),
 ]
+PEAK_KEYS = ["scheme", "prompt", "prefill_step", "arch_class", "matrix_units", "peak_bytes"]
 #: Rows that `sample` makes anew: quick ones, of different kinds of attention, cache and experts.
 SAMPLE = {
     "small_families.json": ["phi3_1", "gemma4_text_1", "olmo2_1", "qwen2_random0"],
@@ -100,9 +102,14 @@ def peak(id: str, config: dict[str, Any], case: tuple) -> dict[str, Any]:
     }
 
 
+def family(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """A row of small_families.json with peaks, for a model that is not in the catalogue."""
+    peaks = [peak(name, config, case) for case in PEAKS]
+    return small(name, config) | {"peaks": [{k: p[k] for k in PEAK_KEYS} for p in peaks]}
+
+
 def case_of(row: dict[str, Any]) -> tuple:
-    keys = ("scheme", "prompt", "prefill_step", "arch_class", "matrix_units")
-    return tuple(row[key] for key in keys)
+    return tuple(row[key] for key in PEAK_KEYS[:-1])
 
 
 # ------------------------------------------------------------------------- a small configuration
@@ -163,7 +170,8 @@ def stored(wanted: dict[str, list[str]] | None, text: str) -> Iterator[tuple[str
 
     for row in read(DATA / "small_families.json")["models"]:
         if chosen("small_families.json", row["name"]):
-            yield row["name"], row, lambda r=row: small(r["name"], r["config"])
+            make = family if "peaks" in row else small
+            yield row["name"], row, lambda r=row, make=make: make(r["name"], r["config"])
     for row in read(DATA / "golden_sizes.json")["models"]:
         if chosen("golden_sizes.json", row["id"]):
             yield row["id"], row, lambda r=row: golden(r["id"], models[r["id"]])
@@ -212,6 +220,8 @@ def main() -> int:
             return compare(None, text)
         case ["small", name, path]:
             row = small(name, sizes.read_config(path))
+        case ["family", name, path]:
+            row = family(name, sizes.read_config(path))
         case ["golden", id, path]:
             row = golden(id, sizes.read_config(path))
         case ["peaks", id, path]:

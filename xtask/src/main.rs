@@ -2,6 +2,7 @@
 
 mod check_macos;
 mod docs;
+mod family;
 mod figures;
 mod fit;
 mod oracle;
@@ -63,6 +64,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Add a model family: skeleton, registration, vectors from the oracle, and the tests that concern it
+    Family(family::Request),
     /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
     Docs,
     /// Fit the speed laws on data/measurements.csv; writes data/coefficients.json and data/cross_validation.csv
@@ -100,6 +103,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Conformance => tiers::conformance(&project),
         Task::Test { complete } => tiers::test(&project, complete),
         Task::Full => tiers::full(&project),
+        Task::Family(request) => family::run(&project, &request),
         Task::Docs => docs::run(&project),
         Task::CheckMacos => {
             setup::libraries(&project)?;

@@ -7,6 +7,7 @@ use crate::setup::python;
 use crate::setup::step::once;
 use crate::versions::{MLX_LM, MLX_ORACLE, MLX_VLM};
 use anyhow::{Context, Result, ensure};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -38,6 +39,14 @@ pub fn run(project: &Project, arguments: &[String]) -> Result<()> {
     let status = command(project, "oracle.py")?.args(arguments).status()?;
     ensure!(status.success(), "tests/oracle/oracle.py: {status}");
     Ok(())
+}
+
+/// Runs `tests/oracle/vectors.py` and returns what it prints.
+pub fn vectors(project: &Project, arguments: &[&OsStr]) -> Result<String> {
+    let output = command(project, "vectors.py")?.args(arguments).output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Makes a few rows of every vector file anew and compares; returns how many are as they are stored.
