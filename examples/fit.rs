@@ -5,6 +5,7 @@
 use mlxplan::hardware::Catalogue;
 use mlxplan::validation::dataset::Dataset;
 use mlxplan::validation::fitting::{self, fit_all};
+use mlxplan::validation::held_out;
 use mlxplan::validation::read;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +17,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows = read("data/measurements.csv", &text)?;
     let models = mlxplan::model::catalogue::Catalogue::built_in()?;
     let hardware = Catalogue::embedded();
+    let started = std::time::Instant::now();
     let dataset = Dataset::build(&rows, &models, hardware.chips()?);
+    eprintln!(
+        "features of {} rows in {:.1} s",
+        dataset.rows.len(),
+        started.elapsed().as_secs_f64()
+    );
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, reason) in &dataset.skipped {
         *reasons.entry(reason).or_default() += 1;
@@ -25,16 +32,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (reason, n) in reasons {
         eprintln!("{n:6}  {reason}");
     }
+    let started = std::time::Instant::now();
     let (file, held_out) = fit_all(&dataset, fitting::hash(&text));
+    eprintln!("fits in {:.1} s", started.elapsed().as_secs_f64());
     let files = [
-        ("coefficients.json", fitting::coefficients_text(&file)?),
-        ("cross_validation.csv", fitting::held_out_text(&held_out)),
+        ("coefficients.json", fitting::coefficients_text(&file)?.into_bytes()),
+        ("cross_validation.csv", held_out::text(&held_out)?),
     ];
     let mut same = true;
     for (name, text) in files {
         let path = data.join(name);
         if check {
-            let old = std::fs::read_to_string(&path).unwrap_or_default();
+            let old = std::fs::read(&path).unwrap_or_default();
             if old != text {
                 same = false;
                 eprintln!("{name} is not what this program writes; run cargo xtask fit");

@@ -32,6 +32,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     use super::local;
     use crate::engine::mlx::{Progress, backend, calibrate, version};
     use crate::model::{DType, Packing};
+    use std::ops::ControlFlow;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     let probe = context.here()?;
@@ -48,16 +49,18 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     }
     let limit = Duration::from_secs(if args.quick { 18 } else { 55 });
     let quiet = context.global.quiet;
+    let stop = super::signals::stop(quiet)?;
     let said = std::cell::Cell::new(0.0);
     let progress = |p: Progress| {
         // Not more often than every two seconds.
         if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
             said.set(p.elapsed_s);
-            eprintln!(
+            super::output::say(&format!(
                 "pass {}: {} of {} kernels known to 1 %, {:.0} s",
                 p.passes, p.tight, p.kernels, p.elapsed_s
-            );
+            ));
         }
+        if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let start = std::time::Instant::now();
     let dtype = if backend() == "metal" { DType::BF16 } else { DType::F32 };
@@ -85,7 +88,9 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
     document.text(format!("Stored as {}.", path.display()));
     let mut json = to_json(&profile)?;
     json["path"] = json!(path);
-    Ok((Answer::untyped(json, document), Verdict::Ok))
+    // What was timed until then is a profile as good as its passes.
+    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
+    Ok((Answer::untyped(json, document), verdict))
 }
 
 #[cfg(mlx)]

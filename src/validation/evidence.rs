@@ -5,8 +5,9 @@
 
 use crate::calibration::Host;
 use crate::data_dir;
-use crate::engine::stats::{median, quantile};
 use crate::estimate::Fidelity;
+use crate::files;
+use crate::stats::{Z80, Z90, median, quantile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -17,10 +18,6 @@ use std::path::{Path, PathBuf};
 pub const VERSION: u32 = 1;
 /// Longest file that is read, bytes: some 50 000 rows.
 const MAX_BYTES: u64 = 32 << 20;
-/// Normal quantile of the ends of a central 90 % interval.
-const Z90: f64 = 1.645;
-/// Normal quantile of the ends of a central 80 % interval.
-const Z80: f64 = 1.282;
 
 /// What was predicted and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -134,9 +131,6 @@ impl Quality {
     /// Of some comparisons; `None` of nothing.
     #[must_use]
     pub fn of(rows: &[&Comparison]) -> Option<Self> {
-        if rows.is_empty() {
-            return None;
-        }
         let n = rows.len();
         let all =
             |f: &dyn Fn(&Comparison) -> f64| -> Vec<f64> { rows.iter().map(|r| f(r)).collect() };
@@ -151,14 +145,14 @@ impl Quality {
         };
         Some(Self {
             n,
-            median_abs_error: median(&errors),
-            p90_abs_error: quantile(&errors, 0.9),
+            median_abs_error: median(&errors)?,
+            p90_abs_error: quantile(&errors, 0.9)?,
             mean_abs_error: errors.iter().sum::<f64>() / n as f64,
-            bias: median(&all(&|r| r.error)),
+            bias: median(&all(&|r| r.error))?,
             coverage_80: share(&|r| r.interval_80),
             coverage_90: share(&|r| r.interval_90),
-            noise_floor: median(&noise),
-            noise_p90: quantile(&noise, 0.9),
+            noise_floor: median(&noise)?,
+            noise_p90: quantile(&noise, 0.9)?,
         })
     }
 
@@ -179,15 +173,12 @@ impl Quality {
 /// The standard deviation that, added to what the timings explain, makes 90 % intervals hold 90 % of these rows.
 #[must_use]
 pub fn unexplained(rows: &[&Comparison]) -> Option<f64> {
-    if rows.is_empty() {
-        return None;
-    }
     // What each row needs for its own interval to just hold.
     let needed = |r: &&Comparison| {
         let z = (r.predicted / r.measured).ln().abs() / Z90;
         (z * z - r.timing_log_error * r.timing_log_error).max(0.0).sqrt()
     };
-    Some(quantile(&rows.iter().map(needed).collect::<Vec<_>>(), 0.9))
+    quantile(&rows.iter().map(needed).collect::<Vec<_>>(), 0.9)
 }
 
 /// The user's file of comparisons.
@@ -211,7 +202,8 @@ pub fn append(path: &Path, row: &Comparison) -> io::Result<()> {
     }
     line.push_str(&serde_json::to_string(row)?);
     line.push('\n');
-    file.write_all(line.as_bytes())
+    file.write_all(line.as_bytes())?;
+    file.sync_data()
 }
 
 /// Whether the last line of a file is complete.
@@ -230,18 +222,14 @@ fn ends_whole(file: &mut File) -> io::Result<bool> {
 /// # Errors
 /// When the file is there but cannot be read, or is far too long.
 pub fn read(path: &Path) -> io::Result<(Vec<Comparison>, usize)> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        Err(e) => return Err(e),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        let limit = MAX_BYTES >> 20;
-        return Err(io::Error::other(format!("longer than {limit} MiB; move it away")));
+    match files::bytes(path, MAX_BYTES) {
+        Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), 0)),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            Err(io::Error::new(e.kind(), format!("{e}; move it away")))
+        }
+        Err(e) => Err(e),
     }
-    Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// The rows of a text, and the number of lines that are none.

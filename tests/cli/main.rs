@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod errors;
+mod files;
 mod inspect;
 mod output;
 mod predict;
@@ -10,6 +11,7 @@ mod profile;
 mod recommend;
 mod report;
 mod snapshots;
+mod streams;
 
 use assert_cmd::Command;
 use serde_json::Value;

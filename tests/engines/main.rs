@@ -5,13 +5,8 @@
 mod cli;
 mod fake;
 mod hostile;
+mod interrupted;
+// Real engines need what `cargo xtask setup` brings, as does the feature.
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;
-
-/// Real engines need what `cargo xtask setup` brings, so they belong to the tests with the feature `mlx`.
-#[cfg(not(feature = "mlx"))]
-#[test]
-fn real_engines_are_tested_by_cargo_xtask_test() {
-    eprintln!("mlx_lm.server, llama.cpp and mlx_lm.benchmark: cargo xtask test");
-}

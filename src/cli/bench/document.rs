@@ -1,10 +1,11 @@
 //! A run for people.
 
+use super::cells::{dash, figure};
 use crate::bench::record::Record;
-use crate::bench::stats::Summary;
 use crate::bench::summary::{CaseSummary, Comparison, Metric};
 use crate::bench::{Flag, Trial};
 use crate::report::{Column, Document, Table};
+use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ pub(super) fn progress(t: &Trial) -> String {
 
 pub(super) fn document(record: &Record) -> Document {
     let mut d = Document::default();
-    d.heading(format!("Measured: {}", record.scenario.name()));
+    let ended = if record.incomplete { " (incomplete)" } else { "" };
+    d.heading(format!("Measured: {}{ended}", record.scenario.name()));
     d.pairs(context(record));
     d.main_table(results(record));
     if !record.comparison.is_empty() {
@@ -127,19 +129,6 @@ fn results(record: &Record) -> Table {
     table
 }
 
-fn dash() -> String {
-    "–".to_owned()
-}
-
-/// A median with its interval.
-pub(super) fn figure(summary: Option<&Summary>, show: impl Fn(f64) -> String) -> String {
-    let Some(s) = summary else { return dash() };
-    match s.interval_95 {
-        Some([low, high]) => format!("{} ({}–{})", show(s.median), show(low), show(high)),
-        None => show(s.median),
-    }
-}
-
 fn memory(s: &CaseSummary) -> String {
     let of =
         |m: Metric, name: &str| s.metric(m).map(|v| format!("{} {name}", Bytes(v.median as u64)));
@@ -176,6 +165,8 @@ const fn short(flag: Flag) -> &'static str {
         Flag::EndedEarly => "ended early",
         Flag::TruncatedPrompt => "prompt cut off",
         Flag::NotStreamed => "not streamed",
+        Flag::Burst => "held back",
+        Flag::AboveBound => "above the bound",
     }
 }
 
@@ -188,7 +179,7 @@ fn comparison(rows: &[Comparison]) -> Table {
         Column::number("resident memory").droppable(2),
         Column::number("rounds"),
     ]);
-    let ratio = |s: &Option<Summary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
+    let ratio = |s: &Option<TrialSummary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
     for c in rows {
         let rounds = [&c.decode_ratio, &c.ttft_ratio].into_iter().flatten().map(|s| s.n).max();
         table.row([

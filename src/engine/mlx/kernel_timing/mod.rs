@@ -15,11 +15,12 @@ use super::weights::random_array;
 use crate::calibration::profile::Stopping;
 use crate::calibration::work::Class;
 use crate::calibration::{KernelFit, TimedKernel};
-use crate::engine::stats::{median, spread_of};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
+use crate::stats::{Z90, median, spread_of};
 use products::Pool;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -27,8 +28,6 @@ type Chain = Box<dyn Fn(&Ops) -> Result<()>>;
 
 /// Half of the 90 % interval of a median, relative to it, at which a kernel needs no further pass.
 const TIGHT: f64 = 0.01;
-/// Normal quantile of the ends of a 90 % interval.
-const Z90: f64 = 1.645;
 /// Passes that every kernel gets, if there is time.
 const PASSES: u32 = 7;
 
@@ -96,7 +95,8 @@ pub struct Progress {
     pub elapsed_s: f64,
 }
 
-/// Times all kernels for at most `limit` and fits their classes.
+/// Times all kernels for at most `limit` and fits their classes; ends earlier when `progress` says so, as soon as there
+/// are enough passes for a fit.
 ///
 /// # Errors
 /// When MLX fails.
@@ -104,7 +104,7 @@ pub fn calibrate(
     packings: &[Packing],
     dtype: DType,
     limit: Duration,
-    progress: &dyn Fn(Progress),
+    progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<(BTreeMap<String, KernelFit>, Stopping)> {
     let start = Instant::now();
     let ops = Ops::new();
@@ -129,9 +129,9 @@ pub fn calibrate(
         let tight = kernels.iter().filter(|k| k.tight()).count();
         let elapsed = start.elapsed();
         let (all, elapsed_s) = (kernels.len(), elapsed.as_secs_f64());
-        progress(Progress { passes, tight, kernels: all, elapsed_s });
+        let ended = progress(Progress { passes, tight, kernels: all, elapsed_s }).is_break();
         // Another pass must fit into the time.
-        if tight == all || (passes >= 3 && elapsed + pass > limit) {
+        if tight == all || (passes >= 3 && (ended || elapsed + pass > limit)) {
             break;
         }
     }
@@ -161,12 +161,13 @@ pub fn calibrate(
 
 /// Takes out what whole passes have in common: how fast the machine was just then, relative to the middle of all passes.
 fn polish(kernels: &mut [Kernel]) {
-    let middles: Vec<f64> = kernels.iter().map(|k| median(&k.seconds)).collect();
+    let middles: Vec<f64> =
+        kernels.iter().map(|k| median(&k.seconds).unwrap_or_default()).collect();
     let passes = kernels.iter().map(|k| k.seconds.len()).min().unwrap_or(0);
     let pace: Vec<f64> = (0..passes)
         .map(|p| {
             let relative = kernels.iter().zip(&middles).map(|(k, m)| k.seconds[p] / m);
-            median(&relative.collect::<Vec<_>>())
+            median(&relative.collect::<Vec<_>>()).unwrap_or(1.0)
         })
         .collect();
     for kernel in kernels {

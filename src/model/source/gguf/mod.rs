@@ -15,10 +15,10 @@ pub use types::{GgmlType, file_type_name};
 pub use values::{Metadata, Value};
 
 use super::error::SourceError;
+use crate::files;
 use crate::model::config::Config;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -277,7 +277,7 @@ fn sort_tensors(tensors: &mut [GgufTensor]) -> Result<(), GgufError> {
 }
 
 fn open_one(path: &Path) -> Result<GgufInfo, SourceError> {
-    let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
+    let file = files::open(path).map_err(|e| SourceError::io(path, e))?;
     let bytes = file.metadata().map_err(|e| SourceError::io(path, e))?.len();
     let mut info = GgufInfo::parse_header(BufReader::new(file), Some(bytes))
         .map_err(|error| SourceError::Gguf { path: path.to_owned(), error })?;
