@@ -25,6 +25,7 @@ mod published;
 mod recommend;
 pub mod reference;
 mod report;
+pub mod schemas;
 mod subjects;
 mod tables;
 mod timed;

@@ -9,6 +9,7 @@ mod predict;
 mod profile;
 mod recommend;
 mod report;
+mod schemas;
 mod snapshots;
 
 use assert_cmd::Command;

@@ -1,22 +1,21 @@
 //! Models side by side on several Macs.
 
-use super::{Asked, context_text, doubts, faster, faster_text, figures_json, mac, new_models_text};
+pub(in crate::cli) mod answer;
+
+use super::{Asked, doubts, faster, mac, new_models_text};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::advise::{Figures, Formats, Largest, Offer, Planner, largest, offer_for};
 use crate::cli::plan_args::CompareArgs;
-use crate::cli::predict::request_json;
-use crate::cli::words::{rates, run_text, short, times, usd};
 use crate::cli::{Context, Verdict};
 use crate::estimate::memory::{Fits, MaxContext, Verdict as Memory};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::Answer;
 use crate::roofline::Coefficients;
-use crate::units::{Seconds, TokensPerSecond};
+use answer::SideBySide;
 use anyhow::Result;
 use rayon::prelude::*;
-use serde_json::{Value, json};
 
 /// One model on one Mac.
 struct Pair<'a> {
@@ -72,25 +71,6 @@ pub(super) fn run(
         .map(|t| Ok((t, asked.new_models(context, &t.machine)?)))
         .collect::<Result<_>>()?;
     let notes = notes(asked, &pairs, &new);
-    let json = json!({
-        "schema": "mlxplan.comparison/1", "kind": "side_by_side", "models": asked.models_json(),
-        "request": request_json(&asked.settings),
-        "from": asked.from.as_ref().map(Machine::summary),
-        "rows": pairs.iter().map(|p| pair_json(p, asked)).collect::<Vec<_>>(),
-        "new_models": new.iter().map(|(t, found)| json!({ "machine": t.machine.id, "models": found })).collect::<Vec<_>>(),
-        "prices_as_of": AS_OF, "notes": notes,
-    });
-    let mut d = Document::default();
-    let title: Vec<String> =
-        asked.subjects.iter().map(|s| format!("{} {}", short(&s.id), s.quant)).collect();
-    let macs = match targets.as_slice() {
-        [one] => one.machine.id.clone(),
-        several => format!("{} Macs", several.len()),
-    };
-    d.heading(format!("{} on {macs}", title.join(", ")));
-    d.text(run_text(&asked.settings));
-    d.main_table(table(&pairs, asked));
-    d.notes(notes);
     let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
         Memory::No => Verdict::No,
         Memory::Uncertain => Verdict::Uncertain,
@@ -102,7 +82,8 @@ pub(super) fn run(
         Verdict::Uncertain => 1,
         Verdict::No => 2,
     });
-    Ok((Answer::untyped(json, d), best.unwrap_or(Verdict::Ok)))
+    let best = best.unwrap_or(Verdict::Ok);
+    Ok((Answer::of(SideBySide::of(asked, &pairs, new, notes)), best))
 }
 
 fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
@@ -111,77 +92,6 @@ fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
         Ok(Target { offer: offer_for(&context.catalogue, &machine)?, machine })
     };
     args.mac.iter().map(target).collect()
-}
-
-fn largest_text(largest: Largest) -> String {
-    match largest {
-        Largest::Fits(scheme) => scheme.suffix(),
-        Largest::None => "none".to_owned(),
-        Largest::Unknown => "?".to_owned(),
-    }
-}
-
-fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
-    let several = asked.subjects.len() > 1;
-    let mut columns = Vec::new();
-    if several {
-        columns.push(Column::text("model"));
-    }
-    columns.extend([
-        Column::text("Mac"),
-        Column::number("USD now").droppable(3),
-        Column::number("GB/s").droppable(3),
-        Column::number("limit GB").droppable(5),
-        Column::text("fits"),
-        Column::number("peak GB").droppable(2),
-        Column::number("tok/s"),
-        Column::number("90 %"),
-        Column::number("TTFT"),
-        Column::number("TTFT 90 %").droppable(4),
-        Column::number("context").droppable(1),
-        Column::text("largest that fits").droppable(3),
-    ]);
-    let powered = pairs.iter().any(|p| p.mac.machine.decode_gpu_w.is_some());
-    if powered {
-        columns.push(Column::number("GPU watts").droppable(6));
-    }
-    if asked.from.is_some() {
-        columns.push(Column::number("decode, times"));
-    }
-    let r = asked.settings.request;
-    let mut table = Table::new(columns);
-    for p in pairs {
-        let (f, machine) = (&p.figures, &p.mac.machine);
-        let mut row = Vec::new();
-        if several {
-            row.push(
-                asked.subjects.get(p.model).map(|s| short(&s.id).to_owned()).unwrap_or_default(),
-            );
-        }
-        let ttft = f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch);
-        row.extend([
-            machine.id.clone(),
-            usd(p.mac.offer.as_ref().and_then(|o| o.usd_now)),
-            format!("{:.0}", machine.bandwidth.value.gbs()),
-            format!("{:.1}", machine.gpu_limit.bytes.gb()),
-            f.memory.judgement.verdict.to_string(),
-            format!("{:.1}", f.memory.peak.peak_bytes as f64 / 1e9),
-            TokensPerSecond(f.decode.tokens_per_s).to_string(),
-            rates(f.decode.interval_90),
-            Seconds(f.prefill.ttft_s).to_string(),
-            times(ttft),
-            context_text(p.context),
-            largest_text(p.largest),
-        ]);
-        if powered {
-            let watts = machine.decode_gpu_w.as_ref();
-            row.push(watts.map_or_else(|| "?".to_owned(), |w| format!("{w:.0}")));
-        }
-        row.extend(p.faster.as_ref().map(faster_text));
-        table.row(row);
-    }
-    table.bars(pairs.iter().map(|p| Some(p.figures.decode.tokens_per_s)).collect(), 4);
-    table
 }
 
 fn notes(asked: &Asked, pairs: &[Pair<'_>], new: &[(&Target, Vec<NewModel>)]) -> Vec<String> {
@@ -215,20 +125,4 @@ fn notes(asked: &Asked, pairs: &[Pair<'_>], new: &[(&Target, Vec<NewModel>)]) ->
     );
     notes.extend(doubts(pairs.iter().map(|p| &p.figures)));
     notes
-}
-
-fn pair_json(p: &Pair<'_>, asked: &Asked) -> Value {
-    let subject = asked.subjects.get(p.model);
-    let mut json = figures_json(&p.figures, asked, Some(p.context));
-    json["model"] = json!({ "id": subject.map(|s| &s.id), "quant": subject.map(|s| &s.quant) });
-    json["machine"] = json!(p.mac.machine.summary());
-    json["price"] = json!(p.mac.offer);
-    json["decode_gpu_w"] = json!(p.mac.machine.decode_gpu_w);
-    json["largest_quant_that_fits"] = match p.largest {
-        Largest::Fits(scheme) => json!(scheme.to_string()),
-        Largest::None => json!("none"),
-        Largest::Unknown => Value::Null,
-    };
-    json["faster_than_from"] = json!(p.faster);
-    json
 }
