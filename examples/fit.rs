@@ -16,7 +16,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows = read("data/measurements.csv", &text)?;
     let models = mlxplan::model::catalogue::Catalogue::built_in()?;
     let hardware = Catalogue::embedded();
+    let started = std::time::Instant::now();
     let dataset = Dataset::build(&rows, &models, hardware.chips()?);
+    eprintln!(
+        "features of {} rows in {:.1} s",
+        dataset.rows.len(),
+        started.elapsed().as_secs_f64()
+    );
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, reason) in &dataset.skipped {
         *reasons.entry(reason).or_default() += 1;
@@ -25,7 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (reason, n) in reasons {
         eprintln!("{n:6}  {reason}");
     }
+    let started = std::time::Instant::now();
     let (file, held_out) = fit_all(&dataset, fitting::hash(&text));
+    eprintln!("fits in {:.1} s", started.elapsed().as_secs_f64());
     let files = [
         ("coefficients.json", fitting::coefficients_text(&file)?),
         ("cross_validation.csv", fitting::held_out_text(&held_out)),

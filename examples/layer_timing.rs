@@ -3,9 +3,9 @@
 #[cfg(mlx)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use mlxplan::engine::mlx::{LayerTimer, Model, Weights};
-    use mlxplan::engine::stats::spread_of;
     use mlxplan::graph::Graph;
     use mlxplan::model::{Config, DType};
+    use mlxplan::stats::spread_of;
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [config, scheme, depth, rounds] = args.as_slice() else {
         return Err("usage: layer_timing CONFIG.json SCHEME DEPTH ROUNDS".into());

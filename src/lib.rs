@@ -17,5 +17,7 @@ pub mod ledger;
 pub mod model;
 pub mod report;
 pub mod roofline;
+pub mod stats;
 pub mod units;
 pub mod validation;
+pub mod versions;

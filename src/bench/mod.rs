@@ -21,7 +21,6 @@ pub mod record;
 pub mod resident;
 pub mod run;
 pub mod scenario;
-pub mod stats;
 pub mod summary;
 pub mod tokenizer;
 pub mod trial;

@@ -1,8 +1,8 @@
 //! A run as pictures, one for each thing that there is to see.
 
 use super::record::Record;
-use super::stats::{Summary, median};
 use super::summary::{CaseSummary, Metric};
+use crate::stats::{TrialSummary, median};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::collections::BTreeSet;
@@ -199,7 +199,7 @@ fn grouped(
     all
 }
 
-fn ends(s: &Summary) -> [f64; 2] {
+fn ends(s: &TrialSummary) -> [f64; 2] {
     s.interval_95.unwrap_or([s.median, s.median])
 }
 
@@ -361,8 +361,8 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
                 .iter()
                 .enumerate()
                 .filter_map(|(i, case)| figure(case, &engine.label).map(|m| (i as f64 + left, m)));
-            let found: Vec<(f64, &Summary)> = found.collect();
-            let bar = |(x, m): &(f64, &Summary)| {
+            let found: Vec<(f64, &TrialSummary)> = found.collect();
+            let bar = |(x, m): &(f64, &TrialSummary)| {
                 Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], colour.mix(0.7).filled())
             };
             chart
@@ -372,7 +372,7 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
                 });
-            let whisker = |(x, m): &(f64, &Summary)| {
+            let whisker = |(x, m): &(f64, &TrialSummary)| {
                 let [low, high] = ends(m);
                 PathElement::new([(x + 0.16, low), (x + 0.16, high)], BLACK.stroke_width(2))
             };

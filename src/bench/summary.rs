@@ -1,7 +1,7 @@
 //! From trials to figures: one line for each engine and case, and ratios between two engines.
 
-use super::stats::Summary;
 use super::trial::{FailureKind, Flag, Trial};
+use crate::stats::TrialSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -110,13 +110,13 @@ pub struct CaseSummary {
     /// Trials with each flag.
     pub flags: BTreeMap<Flag, usize>,
     /// The figures; those that no trial has are absent.
-    pub metrics: BTreeMap<Metric, Summary>,
+    pub metrics: BTreeMap<Metric, TrialSummary>,
 }
 
 impl CaseSummary {
     /// One figure.
     #[must_use]
-    pub fn metric(&self, metric: Metric) -> Option<&Summary> {
+    pub fn metric(&self, metric: Metric) -> Option<&TrialSummary> {
         self.metrics.get(&metric)
     }
 
@@ -167,7 +167,7 @@ fn one(trials: &[Trial], case: &str, engine: &str) -> CaseSummary {
     }
     let metric = |m: Metric| {
         let values: Vec<f64> = mine.iter().filter(|t| t.counts()).filter_map(|t| m.of(t)).collect();
-        Summary::of(&values).map(|s| (m, s))
+        TrialSummary::of(&values).map(|s| (m, s))
     };
     CaseSummary {
         engine: engine.to_owned(),
@@ -191,13 +191,13 @@ pub struct Comparison {
     /// Label of the second engine.
     pub second: String,
     /// First over second: decode rates of the same rounds.
-    pub decode_ratio: Option<Summary>,
+    pub decode_ratio: Option<TrialSummary>,
     /// First over second: prefill rates of the same rounds.
-    pub prefill_ratio: Option<Summary>,
+    pub prefill_ratio: Option<TrialSummary>,
     /// Second over first: times to first token of the same rounds.
-    pub ttft_ratio: Option<Summary>,
+    pub ttft_ratio: Option<TrialSummary>,
     /// Second over first: resident memory. Mapped and allocated weights are counted differently; see the notes.
-    pub resident_ratio: Option<Summary>,
+    pub resident_ratio: Option<TrialSummary>,
 }
 
 /// Compares the engines `first` and `second` case by case, trial against trial of the same round.
@@ -221,10 +221,10 @@ pub fn compare(trials: &[Trial], first: &str, second: &str) -> Vec<Comparison> {
             case: (*case).to_owned(),
             first: first.to_owned(),
             second: second.to_owned(),
-            decode_ratio: Summary::of_ratios(&paired(case, Metric::DecodeTokensPerS)),
-            prefill_ratio: Summary::of_ratios(&paired(case, Metric::PrefillTokensPerS)),
-            ttft_ratio: Summary::of_ratios(&swapped(paired(case, Metric::TtftS))),
-            resident_ratio: Summary::of_ratios(&swapped(paired(case, Metric::ResidentBytes))),
+            decode_ratio: TrialSummary::of_ratios(&paired(case, Metric::DecodeTokensPerS)),
+            prefill_ratio: TrialSummary::of_ratios(&paired(case, Metric::PrefillTokensPerS)),
+            ttft_ratio: TrialSummary::of_ratios(&swapped(paired(case, Metric::TtftS))),
+            resident_ratio: TrialSummary::of_ratios(&swapped(paired(case, Metric::ResidentBytes))),
         })
         .collect()
 }

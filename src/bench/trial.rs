@@ -3,7 +3,7 @@
 use super::energy::Power;
 use super::generation::{CountSource, Generation, OwnTimings};
 use super::memory::MemoryReading;
-use super::stats;
+use crate::stats;
 use serde::{Deserialize, Serialize};
 
 /// Why a trial failed.

@@ -1,5 +1,6 @@
 //! Linear fits of kernel times, with covariance.
 
+use nalgebra::{Cholesky, DMatrix, DVector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ pub struct KernelFit {
 
 /// Relative error of a timed kernel below which the law, not the clock, decides.
 const FLOOR: f64 = 0.02;
+/// Pivot of a matrix with a diagonal of ones below which the points do not determine the coefficients.
+const SINGULAR: f64 = 1e-12;
 
 impl KernelFit {
     /// Least squares of relative deviations, with coefficients that are not negative. `None` when the points do not
@@ -64,7 +67,7 @@ impl KernelFit {
             for (i, &a) in active.iter().enumerate() {
                 coefficients[a] = values[i];
                 for (j, &b) in active.iter().enumerate() {
-                    covariance[a][b] = inverse[i][j];
+                    covariance[a][b] = inverse[(i, j)];
                 }
             }
             let squares: f64 = points
@@ -97,53 +100,30 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Weighted least squares for the chosen counts: coefficients and their covariance.
-fn solve(points: &[TimedKernel], active: &[usize]) -> Option<(Vec<f64>, Vec<Vec<f64>>)> {
-    let n = active.len();
-    let mut normal = vec![vec![0.0; n]; n];
-    let mut right = vec![0.0; n];
+fn solve(points: &[TimedKernel], active: &[usize]) -> Option<(DVector<f64>, DMatrix<f64>)> {
+    let mut normal = DMatrix::zeros(active.len(), active.len());
+    let mut right = DVector::zeros(active.len());
     for p in points {
         let sigma = p.error.max(FLOOR * p.seconds);
-        let row: Vec<f64> = active.iter().map(|&a| p.counts[a] / sigma).collect();
-        for i in 0..n {
-            right[i] += row[i] * p.seconds / sigma;
-            for j in 0..n {
-                normal[i][j] += row[i] * row[j];
-            }
-        }
+        let row = DVector::from_iterator(active.len(), active.iter().map(|&a| p.counts[a] / sigma));
+        right += &row * (p.seconds / sigma);
+        normal += &row * row.transpose();
     }
     let inverse = inverted(normal)?;
-    let values = inverse.iter().map(|row| dot(row, &right)).collect();
-    Some((values, inverse))
+    Some((&inverse * right, inverse))
 }
 
-/// Gauss-Jordan with scaling; `None` for a singular matrix.
-fn inverted(m: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
-    let n = m.len();
-    let scale: Vec<f64> = (0..n).map(|i| m[i][i].sqrt()).collect();
+/// The inverse of a normal matrix, which is scaled to a diagonal of ones first, because counts differ by many orders of
+/// magnitude; `None` for a singular one.
+fn inverted(normal: DMatrix<f64>) -> Option<DMatrix<f64>> {
+    let scale = normal.diagonal().map(f64::sqrt);
     if scale.iter().any(|s| !s.is_finite() || *s <= 0.0) {
         return None;
     }
-    let mut a: Vec<Vec<f64>> = (0..n)
-        .map(|i| {
-            let left = (0..n).map(|j| m[i][j] / (scale[i] * scale[j]));
-            left.chain((0..n).map(|j| f64::from(u8::from(i == j)))).collect()
-        })
-        .collect();
-    for i in 0..n {
-        let pivot = (i..n).max_by(|&x, &y| a[x][i].abs().total_cmp(&a[y][i].abs()))?;
-        a.swap(i, pivot);
-        if a[i][i].abs() < 1e-12 {
-            return None;
-        }
-        let p = a[i][i];
-        a[i].iter_mut().for_each(|x| *x /= p);
-        for r in (0..n).filter(|&r| r != i) {
-            let f = a[r][i];
-            let row = a[i].clone();
-            a[r].iter_mut().zip(&row).for_each(|(x, y)| *x -= f * y);
-        }
-    }
-    Some((0..n).map(|i| (0..n).map(|j| a[i][n + j] / (scale[i] * scale[j])).collect()).collect())
+    let scales = &scale * scale.transpose();
+    let factor = Cholesky::new(normal.component_div(&scales))?;
+    let determined = factor.l_dirty().diagonal().iter().all(|pivot| pivot * pivot >= SINGULAR);
+    determined.then(|| factor.inverse().component_div(&scales))
 }
 
 #[cfg(test)]

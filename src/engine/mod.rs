@@ -4,5 +4,4 @@
 
 #[cfg(mlx)]
 pub mod mlx;
-pub mod stats;
 pub mod text;

@@ -11,6 +11,7 @@ use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::units::Bytes;
+use crate::versions::{MLX_LM, MLX_RULES};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -293,8 +294,9 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let rules = "simulation of mlx-lm 0.32.2 by the allocation rules of MLX 0.32";
-            all.push(("peak", rules.to_owned()));
+            let rules =
+                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+            all.push(("peak", rules));
             all.push(("peak_interval", super::memory::PEAK_INTERVAL_SOURCE.to_owned()));
         }
         all

@@ -4,6 +4,7 @@
 //! Huber's loss. Gauss–Newton with Levenberg's damping and numeric derivatives finds the mode. Nothing is random.
 
 use super::parameters::Spec;
+use nalgebra::{Cholesky, DMatrix, DVector};
 
 /// A measured time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub struct Solution {
     /// Values in the order of the parameters.
     pub values: Vec<f64>,
     /// Covariance of the logarithms of the parameters; zero where a parameter is not fitted.
-    pub covariance: Vec<Vec<f64>>,
+    pub covariance: DMatrix<f64>,
     /// For every parameter, the rows whose time changes noticeably with it.
     pub informed_by: Vec<Vec<usize>>,
 }
@@ -65,7 +66,7 @@ impl Regression<'_> {
             self.hold_at_bounds(&values, &mut system);
             let before = cost;
             loop {
-                let next = system.step(damping).map(|step| self.moved(&values, &step));
+                let next = system.step(damping).map(|step| self.moved(&values, step.as_slice()));
                 if let Some(next) = next {
                     let times = self.law.log_times(&next, &rows);
                     let new = self.cost(&next, &times, observations, &rows);
@@ -102,11 +103,9 @@ impl Regression<'_> {
             let below = values[i] <= spec.low.max(1e-6) && system.gradient[k] > 0.0;
             if above || below {
                 system.gradient[k] = 0.0;
-                for j in 0..system.matrix.len() {
-                    system.matrix[k][j] = 0.0;
-                    system.matrix[j][k] = 0.0;
-                }
-                system.matrix[k][k] = 1.0;
+                system.matrix.row_mut(k).fill(0.0);
+                system.matrix.column_mut(k).fill(0.0);
+                system.matrix[(k, k)] = 1.0;
             }
         }
     }
@@ -142,8 +141,8 @@ impl Regression<'_> {
             })
             .collect();
         let n = free.len();
-        let mut matrix = vec![vec![0.0; n]; n];
-        let mut gradient = vec![0.0; n];
+        let mut matrix = DMatrix::zeros(n, n);
+        let mut gradient = DVector::zeros(n);
         let mut weights = Vec::with_capacity(rows.len());
         for (&i, t) in rows.iter().zip(times) {
             let r = t - o[i].log_time;
@@ -154,28 +153,25 @@ impl Regression<'_> {
             for b in 0..=a {
                 let products = jacobian[a].iter().zip(&jacobian[b]).zip(&weights);
                 let sum: f64 = products.map(|((x, y), (w, _))| x * y * w).sum();
-                matrix[a][b] = sum;
-                matrix[b][a] = sum;
+                matrix[(a, b)] = sum;
+                matrix[(b, a)] = sum;
             }
             gradient[a] = jacobian[a].iter().zip(&weights).map(|(x, (w, r))| x * w * r).sum();
             let (i, spec) = free[a];
             let precision = spec.prior_sd.powi(-2);
-            matrix[a][a] += precision;
+            matrix[(a, a)] += precision;
             gradient[a] += precision * (values[i] / spec.prior).ln();
         }
         System { matrix, gradient, jacobian }
     }
 
-    fn full_covariance(&self, system: &System) -> Vec<Vec<f64>> {
-        let n = self.specs.len();
-        let mut out = vec![vec![0.0; n]; n];
-        let free: Vec<usize> = self.free().map(|(i, _)| i).collect();
-        let Some(factor) = cholesky(&system.matrix) else { return out };
-        for (column, &j) in free.iter().enumerate() {
-            let mut unit = vec![0.0; free.len()];
-            unit[column] = 1.0;
-            for (&i, value) in free.iter().zip(solve(&factor, &unit)) {
-                out[i][j] = value;
+    fn full_covariance(&self, system: &System) -> DMatrix<f64> {
+        let mut out = DMatrix::zeros(self.specs.len(), self.specs.len());
+        let Some(factor) = Cholesky::new(system.matrix.clone()) else { return out };
+        let inverse = factor.inverse();
+        for (column, (j, _)) in self.free().enumerate() {
+            for (row, (i, _)) in self.free().enumerate() {
+                out[(i, j)] = inverse[(row, column)];
             }
         }
         out
@@ -192,56 +188,20 @@ impl Regression<'_> {
 }
 
 struct System {
-    matrix: Vec<Vec<f64>>,
-    gradient: Vec<f64>,
+    matrix: DMatrix<f64>,
+    gradient: DVector<f64>,
     /// One column per free parameter.
     jacobian: Vec<Vec<f64>>,
 }
 
 impl System {
-    fn step(&self, damping: f64) -> Option<Vec<f64>> {
+    fn step(&self, damping: f64) -> Option<DVector<f64>> {
         let mut damped = self.matrix.clone();
-        for (i, row) in damped.iter_mut().enumerate() {
-            row[i] *= 1.0 + damping;
+        for i in 0..damped.nrows() {
+            damped[(i, i)] *= 1.0 + damping;
         }
-        cholesky(&damped).map(|factor| solve(&factor, &self.gradient))
+        Cholesky::new(damped).map(|factor| factor.solve(&self.gradient))
     }
-}
-
-/// Lower triangular factor of a symmetric positive definite matrix.
-fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-    let n = matrix.len();
-    let mut l = vec![vec![0.0; n]; n];
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| l[i][k] * l[j][k]).sum();
-            let rest = matrix[i][j] - dot;
-            if i == j {
-                if rest <= 0.0 || !rest.is_finite() {
-                    return None;
-                }
-                l[i][i] = rest.sqrt();
-            } else {
-                l[i][j] = rest / l[j][j];
-            }
-        }
-    }
-    Some(l)
-}
-
-/// Solves `L Lᵀ x = b`.
-fn solve(l: &[Vec<f64>], b: &[f64]) -> Vec<f64> {
-    let n = b.len();
-    let mut x = b.to_vec();
-    for i in 0..n {
-        let dot: f64 = (0..i).map(|k| l[i][k] * x[k]).sum();
-        x[i] = (x[i] - dot) / l[i][i];
-    }
-    for i in (0..n).rev() {
-        let dot: f64 = (i + 1..n).map(|k| l[k][i] * x[k]).sum();
-        x[i] = (x[i] - dot) / l[i][i];
-    }
-    x
 }
 
 #[cfg(test)]
@@ -274,7 +234,7 @@ mod tests {
         assert!((found.values[0] - 0.3).abs() < 0.01, "{:?}", found.values);
         assert!((found.values[1] - 3.0).abs() < 0.05, "{:?}", found.values);
         assert_eq!(found.values[2], 0.5);
-        assert_eq!(found.covariance[2], [0.0; 3]);
-        assert!(found.covariance[0][0] > 0.0);
+        assert!(found.covariance.row(2).iter().all(|c| *c == 0.0));
+        assert!(found.covariance[(0, 0)] > 0.0);
     }
 }

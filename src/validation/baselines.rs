@@ -1,8 +1,8 @@
 //! Simpler predictors of decode speed, on the same rows: what a better model has to beat.
 
 use super::dataset::{Dataset, Observed};
-use super::score::weighted_quantile;
 use crate::roofline::features::MatrixRole;
+use crate::stats::weighted_quantile;
 
 /// A predictor and its rates, in the order of the rows.
 pub struct Baseline {

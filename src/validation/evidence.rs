@@ -5,8 +5,8 @@
 
 use crate::calibration::Host;
 use crate::data_dir;
-use crate::engine::stats::{median, quantile};
 use crate::estimate::Fidelity;
+use crate::stats::{Z80, Z90, median, quantile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -17,10 +17,6 @@ use std::path::{Path, PathBuf};
 pub const VERSION: u32 = 1;
 /// Longest file that is read, bytes: some 50 000 rows.
 const MAX_BYTES: u64 = 32 << 20;
-/// Normal quantile of the ends of a central 90 % interval.
-const Z90: f64 = 1.645;
-/// Normal quantile of the ends of a central 80 % interval.
-const Z80: f64 = 1.282;
 
 /// What was predicted and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -134,9 +130,6 @@ impl Quality {
     /// Of some comparisons; `None` of nothing.
     #[must_use]
     pub fn of(rows: &[&Comparison]) -> Option<Self> {
-        if rows.is_empty() {
-            return None;
-        }
         let n = rows.len();
         let all =
             |f: &dyn Fn(&Comparison) -> f64| -> Vec<f64> { rows.iter().map(|r| f(r)).collect() };
@@ -151,14 +144,14 @@ impl Quality {
         };
         Some(Self {
             n,
-            median_abs_error: median(&errors),
-            p90_abs_error: quantile(&errors, 0.9),
+            median_abs_error: median(&errors)?,
+            p90_abs_error: quantile(&errors, 0.9)?,
             mean_abs_error: errors.iter().sum::<f64>() / n as f64,
-            bias: median(&all(&|r| r.error)),
+            bias: median(&all(&|r| r.error))?,
             coverage_80: share(&|r| r.interval_80),
             coverage_90: share(&|r| r.interval_90),
-            noise_floor: median(&noise),
-            noise_p90: quantile(&noise, 0.9),
+            noise_floor: median(&noise)?,
+            noise_p90: quantile(&noise, 0.9)?,
         })
     }
 
@@ -179,15 +172,12 @@ impl Quality {
 /// The standard deviation that, added to what the timings explain, makes 90 % intervals hold 90 % of these rows.
 #[must_use]
 pub fn unexplained(rows: &[&Comparison]) -> Option<f64> {
-    if rows.is_empty() {
-        return None;
-    }
     // What each row needs for its own interval to just hold.
     let needed = |r: &&Comparison| {
         let z = (r.predicted / r.measured).ln().abs() / Z90;
         (z * z - r.timing_log_error * r.timing_log_error).max(0.0).sqrt()
     };
-    Some(quantile(&rows.iter().map(needed).collect::<Vec<_>>(), 0.9))
+    quantile(&rows.iter().map(needed).collect::<Vec<_>>(), 0.9)
 }
 
 /// The user's file of comparisons.

@@ -1,7 +1,7 @@
 //! Fitting the laws on measured rows, and predicting every row from a fit that has not seen its owner or its chip.
 
 use super::dataset::{Dataset, Observed};
-use super::score::{balance, weighted_quantile};
+use super::score::balance;
 use crate::hardware::Tier;
 use crate::roofline::coefficients::{ChipEvidence, CoefficientsFile, PerLaw};
 use crate::roofline::decode::{self, DecodeLaw};
@@ -9,6 +9,7 @@ use crate::roofline::fit::{Law, Observation, Regression, Solution};
 use crate::roofline::interval::{Band, ClassBand, decode_class, prefill_class};
 use crate::roofline::parameters::{LawFit, Parameter, Spec};
 use crate::roofline::prefill::{self, PrefillLaw};
+use crate::stats::{few_clusters, weighted_quantile};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,7 +170,7 @@ impl<'d, 'a> Problem<'d, 'a> {
             .map(|(i, spec)| Parameter {
                 name: spec.name.to_owned(),
                 value: rounded(solution.values[i]),
-                sd: rounded(solution.covariance[i][i].sqrt()),
+                sd: rounded(solution.covariance[(i, i)].sqrt()),
                 rows: solution.informed_by[i].len() as u32,
                 clusters: clusters(&solution.informed_by[i]),
             })
@@ -182,11 +183,8 @@ impl<'d, 'a> Problem<'d, 'a> {
             configurations: distinct(&|r| r.configuration.clone()),
             owners: distinct(&|r| r.row.owner().to_owned()),
             parameters,
-            covariance: solution
-                .covariance
-                .iter()
-                .enumerate()
-                .map(|(i, row)| row.iter().take(i + 1).map(|&x| digits(x, 2)).collect())
+            covariance: (0..self.specs.len())
+                .map(|i| (0..=i).map(|j| digits(solution.covariance[(i, j)], 2)).collect())
                 .collect(),
         }
     }
@@ -284,16 +282,6 @@ impl<'d, 'a> Problem<'d, 'a> {
 /// Quantiles of the normal distribution at the upper ends of 80 % and 90 % intervals.
 const Z_80: f64 = 1.2816;
 const Z_90: f64 = 1.6449;
-
-/// Factor on a logarithmic width that was learnt from few clusters (owner and chip): the quantile of Student's t over
-/// that of the normal distribution, with one degree of freedom less than clusters, but at least three (Abramowitz and
-/// Stegun 26.7.5).
-fn few_clusters(z: f64, clusters: usize) -> f64 {
-    let freedom = clusters.saturating_sub(1).max(3) as f64;
-    let first = (z.powi(3) + z) / (4.0 * freedom);
-    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * freedom.powi(2));
-    (z + first + second) / z
-}
 
 /// Factors that are tried on the width of intervals for a chip without rows, in hundredths.
 const UNSEEN_WIDTHS: std::ops::RangeInclusive<u32> = 110..=300;

@@ -1,9 +1,10 @@
-//! Simulated peaks against those of `mlx_oracle`, which replays the real mlx-lm's graph.
+//! Simulated peaks against those of the oracle, which replays the real mlx-lm's graph.
 
 use mlxplan::graph::Graph;
 use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::ledger::peak::{Request, full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
+use mlxplan::model::Config;
 use mlxplan::model::catalogue::Catalogue;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -20,12 +21,12 @@ fn families(vectors: &[Value]) -> usize {
     vectors.iter().filter_map(|v| v["model_type"].as_str()).collect::<HashSet<_>>().len()
 }
 
-fn difference(models: &Catalogue, v: &Value) -> Option<String> {
+/// What is wrong with the peak of a model of this configuration, if anything.
+pub fn difference(config: &Config, v: &Value) -> Option<String> {
     let text = |key: &str| v[key].as_str().expect("a text");
     let number = |key: &str| v[key].as_u64().expect("a number") as u32;
-    let entry = models.get(text("model")).expect("in the catalogue").entry().expect("a good entry");
     let scheme = text("scheme").replace('_', "-").parse().expect("a scheme");
-    let graph = Graph::quantised(&entry.config, scheme).expect("a graph");
+    let graph = Graph::quantised(config, scheme).expect("a graph");
     let class = match text("arch_class") {
         "g" => ArchClass::Base,
         "d" => ArchClass::Ultra,
@@ -60,7 +61,11 @@ fn difference(models: &Catalogue, v: &Value) -> Option<String> {
 
 fn check(vectors: &[Value]) {
     let models = Catalogue::built_in().expect("a good catalogue");
-    let wrong: Vec<String> = vectors.iter().filter_map(|v| difference(&models, v)).collect();
+    let config = |v: &Value| {
+        let id = v["model"].as_str().expect("a text");
+        models.get(id).expect("in the catalogue").entry().expect("a good entry").config.clone()
+    };
+    let wrong: Vec<String> = vectors.iter().filter_map(|v| difference(&config(v), v)).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), vectors.len(), wrong.join("\n"));
 }
 

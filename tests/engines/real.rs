@@ -6,6 +6,7 @@ use crate::cli::{bench, json, stderr, stdout};
 use mlxplan::bench::http::{Address, Limits, Server};
 use mlxplan::bench::tokenizer::LocalTokenizer;
 use mlxplan::bench::{Counts, Generation, Prompt};
+use mlxplan::versions::MLX_LM;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -117,7 +118,7 @@ fn mlx_and_gguf_are_compared_over_real_servers() {
     ]);
     let engines = &report["engines"];
     assert_eq!(engines[0]["server"]["kind"], "mlx-lm");
-    assert!(engines[0]["server"]["version"].as_str().unwrap().starts_with("0.32.2"), "{engines}");
+    assert!(engines[0]["server"]["version"].as_str().unwrap().starts_with(MLX_LM), "{engines}");
     assert_eq!(engines[1]["server"]["kind"], "llama-cpp");
     assert_eq!(engines[1]["server"]["model"]["quant"], "Q4_1");
     assert_eq!(engines[1]["server"]["model"]["context_tokens"], 2048);

@@ -13,9 +13,16 @@ use std::path::Path;
 /// Tokens of the calls.
 const CALLS: [u32; 4] = [40, 5, 1, 1];
 
+/// The configurations of `engine_cases.json`; of one family where `cargo xtask family` asks for it.
 fn cases() -> Vec<Value> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/engine_cases.json");
-    serde_json::from_str(&fs::read_to_string(file).expect("readable")).expect("valid JSON")
+    let text = fs::read_to_string(file).expect("readable");
+    let mut cases: Vec<Value> = serde_json::from_str(&text).expect("valid JSON");
+    if let Ok(only) = std::env::var("MLXPLAN_FAMILY") {
+        cases.retain(|case| case["name"] == only);
+        assert_eq!(cases.len(), 1, "{only} has one case");
+    }
+    cases
 }
 
 fn graph(case: &Value) -> Graph {

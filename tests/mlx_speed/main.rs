@@ -8,7 +8,7 @@ mod reference;
 
 use mlxplan::engine::mlx::clock::Instant;
 use mlxplan::engine::mlx::{Model, Request, Weights};
-use mlxplan::engine::stats::{Spread, spread_of};
+use mlxplan::stats::{TimingSpread, spread_of};
 use reference::{model_folder, script, subject};
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
@@ -79,7 +79,7 @@ fn ours(model: &Model<'_>) -> [f64; 2] {
 }
 
 /// Middle and spread of the logarithms of ratios.
-fn ratios(of: &[f64], to: &[f64]) -> Spread {
+fn ratios(of: &[f64], to: &[f64]) -> TimingSpread {
     let logarithms: Vec<f64> = of.iter().zip(to).map(|(a, b)| (a / b).ln()).collect();
     spread_of(&logarithms).expect("rounds")
 }

@@ -1,10 +1,10 @@
 """Peaks of batches and of quantised KV caches, as vectors for `tests/conformance/peaks.rs`.
 
-    python peaks_kv_batch.py ORACLE_DIR MODELS.json OUT.json [FILTER]
+    python peaks_kv_batch.py MODELS.json OUT.json [FILTER]
 
-ORACLE_DIR holds the modules of `mlx_oracle`, whose `peak` command knows neither. This script drives its process with
-more than one sequence, and does after every model call what `generate_step` of mlx-lm does for `--kv-bits`: it runs
-mlx-lm's own `maybe_quantize_kv_cache`. FILTER keeps the cases whose model contains it.
+The oracle's command `peak` knows neither. This script drives its process with more than one sequence, and does after
+every model call what `generate_step` of mlx-lm does for `--kv-bits`: it runs mlx-lm's own `maybe_quantize_kv_cache`.
+FILTER keeps the cases whose model contains it.
 
 One rule is added to those of the oracle: `Quantize` copies an input that is not row contiguous first, as
 `quantize_impl` of mlx/backend/metal/quantized.cpp does (values come transposed out of their projection).
@@ -13,8 +13,6 @@ One rule is added to those of the oracle: `Quantize` copies an input that is not
 import json
 import sys
 import time
-
-sys.path.insert(0, sys.argv[1])
 
 import simulate  # noqa: E402  (before mlx_lm: it replaces functions of mlx.core)
 import sizes  # noqa: E402
@@ -195,7 +193,7 @@ def _view(tokens, batch, n):
 
 
 def main():
-    _, _, models, out, *wanted = sys.argv
+    _, models, out, *wanted = sys.argv
     with open(models, encoding="utf-8") as f:
         configs = {m["id"]: m["config"] for m in json.load(f)["models"]}
     vectors = []

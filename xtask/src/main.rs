@@ -1,17 +1,22 @@
 //! Developer tasks: `cargo xtask <task>`.
 
-mod apt;
 mod check_macos;
 mod docs;
+mod family;
 mod figures;
 mod fit;
+mod oracle;
+mod packages;
 mod project;
 mod run;
 mod setup;
-mod test;
+mod tiers;
+#[allow(dead_code, reason = "set-up needs some of them")]
+#[path = "../../src/versions.rs"]
+mod versions;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use project::Project;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,8 +24,17 @@ use std::process::ExitCode;
 /// Developer tasks of mlxplan
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+    /// Install no Debian packages, though this is root; what needs them is left out
+    #[arg(long, global = true, env = "MLXPLAN_NO_SYSTEM_PACKAGES")]
+    no_system_packages: bool,
+}
+
+#[derive(Subcommand)]
 enum Task {
-    /// Bring what MLX needs on this machine; cached under target/mlx
+    /// Bring what MLX and the tests of the report's page need on this machine; cached under target/mlx
     Setup,
     /// Run mlxplan with MLX in process, optimised
     Run {
@@ -28,12 +42,30 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build mlxplan as releases have it: optimised, with MLX in process
+    /// Build mlxplan as releases have it: optimised over all units, with MLX in process
     Build,
-    /// Run every check: format, lints, macOS types, documentation, all tests, with real MLX
-    Test,
+    /// Minutes, needs Rust alone: format, lints, unit tests and those of the command line, without MLX
+    Check,
+    /// Needs Python: the test vectors against mlxplan, and a sample of them against the oracle
+    Conformance,
+    /// What has to pass before a change lands, in CI too: lints, macOS types, documentation, the fit, all tests, with real MLX
+    Test {
+        /// Fail when this machine lacks something that a check needs, instead of naming what was left out
+        #[arg(long)]
+        complete: bool,
+    },
+    /// Hours: `test`, then everything without MLX too, every vector made anew, long property tests, a ladder of models
+    Full,
     /// Type-check the macOS code from Linux
     CheckMacos,
+    /// Run the oracle of the tests (tests/oracle); without arguments only bring it
+    Oracle {
+        /// Arguments for tests/oracle/oracle.py
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Add a model family: skeleton, registration, vectors from the oracle, and the tests that concern it
+    Family(family::Request),
     /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
     Docs,
     /// Fit the speed laws on data/measurements.csv; writes data/coefficients.json and data/cross_validation.csv
@@ -52,7 +84,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run_task(Task::parse()) {
+    match run_task(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -61,15 +93,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_task(task: Task) -> Result<()> {
-    let project = Project::open()?;
-    match task {
+fn run_task(arguments: Arguments) -> Result<()> {
+    let project = Project::open(!arguments.no_system_packages)?;
+    match arguments.task {
         Task::Setup => setup::run(&project),
         Task::Run { args } => run::run(&project, &args),
         Task::Build => run::build(&project),
-        Task::Test => test::run(&project),
+        Task::Check => tiers::check(&project),
+        Task::Conformance => tiers::conformance(&project),
+        Task::Test { complete } => tiers::test(&project, complete),
+        Task::Full => tiers::full(&project),
+        Task::Family(request) => family::run(&project, &request),
         Task::Docs => docs::run(&project),
-        Task::CheckMacos => check_macos::run(&project),
+        Task::CheckMacos => {
+            setup::libraries(&project)?;
+            check_macos::run(&project, true)
+        }
+        Task::Oracle { args } if args.is_empty() => oracle::environment(&project).map(|_| ()),
+        Task::Oracle { args } => oracle::run(&project, &args),
         Task::Fit { check } => fit::run(&project, check),
         Task::Figures { base, new } => figures::run(&base, &new),
     }
@@ -77,7 +118,7 @@ fn run_task(task: Task) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::Task;
+    use super::Arguments;
     use clap::Parser;
 
     #[test]
@@ -88,7 +129,7 @@ mod tests {
         assert!(!tasks.is_empty());
         for task in tasks {
             let words = task.split('#').next().unwrap_or_default().split_whitespace();
-            let parsed = Task::try_parse_from(["xtask"].into_iter().chain(words));
+            let parsed = Arguments::try_parse_from(["xtask"].into_iter().chain(words));
             assert!(parsed.is_ok(), "cargo xtask {task}");
         }
     }

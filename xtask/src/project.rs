@@ -11,13 +11,15 @@ pub struct Project {
     pub shell: Shell,
     /// Cargo's target folder, absolute.
     pub target: PathBuf,
+    /// Whether root on Debian may install packages.
+    pub system_packages: bool,
     /// What `setup` brings: libmlx, the C wrapper, bindings, the Python environment, models.
     pub mlx: PathBuf,
 }
 
 impl Project {
     /// Finds the workspace that this program was built from.
-    pub fn open() -> Result<Self> {
+    pub fn open(system_packages: bool) -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("xtask's folder has no parent")?;
@@ -28,7 +30,7 @@ impl Project {
             None => root.join("target"),
         };
         let mlx = target.join("mlx");
-        Ok(Self { shell, target, mlx })
+        Ok(Self { shell, target, mlx, system_packages })
     }
 
     /// The Cargo configuration that links MLX on Linux; pass it as `cargo build --config <file>`.

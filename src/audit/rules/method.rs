@@ -2,7 +2,7 @@
 
 use crate::audit::claim::Workload;
 use crate::audit::{Case, Judged, Rule, Severity};
-use crate::bench::stats::MIN_POINTS;
+use crate::stats::MIN_POINTS;
 
 pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
     let claim = &case.claim;

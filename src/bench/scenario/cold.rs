@@ -2,8 +2,8 @@
 
 use crate::bench::memory::end_family;
 use crate::bench::run::Run;
-use crate::bench::stats::Summary;
 use crate::bench::trial::Trial;
+use crate::stats::TrialSummary;
 use serde::{Deserialize, Serialize};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,15 +59,15 @@ pub struct Cold {
     /// Label of the engine.
     pub engine: String,
     /// From the start of the process until it answers, seconds; absent for a server that was only told to unload.
-    pub ready_s: Option<Summary>,
+    pub ready_s: Option<TrialSummary>,
     /// Time to first token of the first request, seconds.
-    pub first_ttft_s: Option<Summary>,
+    pub first_ttft_s: Option<TrialSummary>,
     /// Time to first token of the second request, of equal length, seconds.
-    pub second_ttft_s: Option<Summary>,
+    pub second_ttft_s: Option<TrialSummary>,
     /// Load time: until the server answers, plus what the first request took longer than the second; seconds.
-    pub load_s: Option<Summary>,
+    pub load_s: Option<TrialSummary>,
     /// Load time in the engine's own words, seconds.
-    pub own_load_s: Option<Summary>,
+    pub own_load_s: Option<TrialSummary>,
 }
 
 /// A process that ends with its children when it is dropped.
@@ -151,7 +151,7 @@ fn summarise(engine: String, trials: &[Trial], ready: &[f64]) -> Cold {
     };
     let all = |case: &str, of: &dyn Fn(&Trial) -> Option<f64>| {
         let mine = trials.iter().filter(|t| t.counts() && t.case == case);
-        Summary::of(&mine.filter_map(of).collect::<Vec<_>>())
+        TrialSummary::of(&mine.filter_map(of).collect::<Vec<_>>())
     };
     let loads: Vec<f64> = ready
         .iter()
@@ -164,10 +164,10 @@ fn summarise(engine: String, trials: &[Trial], ready: &[f64]) -> Cold {
         .collect();
     Cold {
         engine,
-        ready_s: Summary::of(ready),
+        ready_s: TrialSummary::of(ready),
         first_ttft_s: all(FIRST, &|t| t.ttft_s),
         second_ttft_s: all(SECOND, &|t| t.ttft_s),
-        load_s: Summary::of(&loads),
+        load_s: TrialSummary::of(&loads),
         own_load_s: all(FIRST, &|t| t.own.load_s),
     }
 }

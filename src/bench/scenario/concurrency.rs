@@ -2,8 +2,8 @@
 
 use crate::bench::memory::{MemoryReading, highest_during};
 use crate::bench::run::{Run, one};
-use crate::bench::stats::{Summary, quantile};
 use crate::bench::trial::Trial;
+use crate::stats::{TrialSummary, quantile};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub struct Load {
     /// Tokens of all answers over `wall_s`.
     pub total_tokens_per_s: Option<f64>,
     /// Decode rates of single requests.
-    pub user_decode_tokens_per_s: Option<Summary>,
+    pub user_decode_tokens_per_s: Option<TrialSummary>,
     /// Quantiles of the time to first token, seconds: 50, 90, 95 and 99 %.
     pub ttft_quantiles_s: Option<[f64; 4]>,
     /// The promise.
@@ -140,7 +140,7 @@ fn summarise(
         total_tokens_per_s: tokens
             .filter(|_| !good.is_empty())
             .map(|n| n as f64 / wall_s.max(1e-9)),
-        user_decode_tokens_per_s: Summary::of(&rates),
+        user_decode_tokens_per_s: TrialSummary::of(&rates),
         ttft_quantiles_s: at(0.5)
             .zip(at(0.9))
             .zip(at(0.95).zip(at(0.99)))

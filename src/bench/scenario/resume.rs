@@ -7,8 +7,8 @@
 use crate::bench::generation::{Prompt, Role};
 use crate::bench::run::Run;
 use crate::bench::scenario::depth::{DepthError, Lengths, learn};
-use crate::bench::stats::{Summary, median};
 use crate::bench::trial::Trial;
+use crate::stats::{TrialSummary, median};
 use serde::{Deserialize, Serialize};
 
 /// A conversation that was resumed, on one engine, at one length.
@@ -19,15 +19,15 @@ pub struct Resume {
     /// Length of the first prompt that was asked for, tokens.
     pub tokens: u32,
     /// Time to first token of the first turns, seconds.
-    pub first_ttft_s: Option<Summary>,
+    pub first_ttft_s: Option<TrialSummary>,
     /// Time to first token of the second turns, seconds.
-    pub second_ttft_s: Option<Summary>,
+    pub second_ttft_s: Option<TrialSummary>,
     /// Cached tokens of the second turns, as the engine counts them; `None` when it does not say.
     pub cached_tokens: Option<f64>,
     /// First over second time to first token, turn by turn.
-    pub speed_up: Option<Summary>,
+    pub speed_up: Option<TrialSummary>,
     /// Seconds saved, turn by turn.
-    pub saved_s: Option<Summary>,
+    pub saved_s: Option<TrialSummary>,
     /// Seconds that the cached tokens should save: their number over the prompt speed of the first turns.
     pub predicted_saving_s: Option<f64>,
 }
@@ -89,11 +89,11 @@ fn summarise(trials: &[Trial], engine: &str, tokens: u32) -> Resume {
     Resume {
         engine: engine.to_owned(),
         tokens,
-        first_ttft_s: Summary::of(&ttft(&first)),
-        second_ttft_s: Summary::of(&ttft(&second)),
+        first_ttft_s: TrialSummary::of(&ttft(&first)),
+        second_ttft_s: TrialSummary::of(&ttft(&second)),
         cached_tokens,
-        speed_up: Summary::of_ratios(&pairs),
-        saved_s: Summary::of(&pairs.iter().map(|(a, b)| a - b).collect::<Vec<_>>()),
+        speed_up: TrialSummary::of_ratios(&pairs),
+        saved_s: TrialSummary::of(&pairs.iter().map(|(a, b)| a - b).collect::<Vec<_>>()),
         predicted_saving_s: cached_tokens.zip(median(&rates)).map(|(n, rate)| n / rate),
     }
 }

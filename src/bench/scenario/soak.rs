@@ -1,9 +1,9 @@
 //! Many turns in a row: does memory grow, and does the speed decline with heat.
 
 use crate::bench::run::Run;
-use crate::bench::stats::{Slope, leak_slope, median};
 use crate::bench::summary::Metric;
 use crate::bench::trial::Trial;
+use crate::stats::{Slope, leak_slope, median};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ fn summarise(engine: &str, trials: &[Trial]) -> Soak {
 mod tests {
     use super::*;
     use crate::bench::memory::MemoryReading;
-    use crate::bench::stats::Verdict;
+    use crate::stats::Trend;
 
     #[test]
     fn growth_and_decline_are_seen() {
@@ -119,10 +119,10 @@ mod tests {
         let soak = summarise("A", &trials);
         assert_eq!((soak.turns, soak.growth.len()), (300, 1));
         let slope = &soak.growth[0].slope;
-        assert_eq!((slope.verdict, slope.settling_turns), (Verdict::Leak, 30));
+        assert_eq!((slope.verdict, slope.settling_turns), (Trend::Leak, 30));
         assert!((slope.per_turn.unwrap() - 400_000.0).abs() < 100.0);
         let [first, last] = soak.decode_first_last.unwrap();
         assert!(first > 49.0 && last < 36.0);
-        assert_eq!(soak.decode_slope.verdict, Verdict::Shrinking);
+        assert_eq!(soak.decode_slope.verdict, Trend::Shrinking);
     }
 }

@@ -1,10 +1,10 @@
 //! A run for people.
 
 use crate::bench::record::Record;
-use crate::bench::stats::Summary;
 use crate::bench::summary::{CaseSummary, Comparison, Metric};
 use crate::bench::{Flag, Trial};
 use crate::report::{Column, Document, Table};
+use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use std::collections::BTreeMap;
 
@@ -132,7 +132,7 @@ fn dash() -> String {
 }
 
 /// A median with its interval.
-pub(super) fn figure(summary: Option<&Summary>, show: impl Fn(f64) -> String) -> String {
+pub(super) fn figure(summary: Option<&TrialSummary>, show: impl Fn(f64) -> String) -> String {
     let Some(s) = summary else { return dash() };
     match s.interval_95 {
         Some([low, high]) => format!("{} ({}–{})", show(s.median), show(low), show(high)),
@@ -188,7 +188,7 @@ fn comparison(rows: &[Comparison]) -> Table {
         Column::number("resident memory").droppable(2),
         Column::number("rounds"),
     ]);
-    let ratio = |s: &Option<Summary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
+    let ratio = |s: &Option<TrialSummary>| figure(s.as_ref(), |v| format!("{v:.2}×"));
     for c in rows {
         let rounds = [&c.decode_ratio, &c.ttft_ratio].into_iter().flatten().map(|s| s.n).max();
         table.row([

@@ -5,9 +5,9 @@ use crate::bench::MemoryReading;
 use crate::bench::predicted::Predicted;
 use crate::bench::record::Record;
 use crate::bench::scenario::{Cold, Load, Resume, Soak};
-use crate::bench::stats::{Slope, Verdict};
 use crate::bench::summary::Metric;
 use crate::report::{Column, Document, Table};
+use crate::stats::{Slope, Trend};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 
 /// Adds what the record has.
@@ -217,9 +217,9 @@ fn leak(slope: &Slope) -> String {
     let range = slope.interval_95.map(|[low, high]| format!("{}…{} MB a turn", mb(low), mb(high)));
     let over = format!("{} turns after {} to settle", slope.turns, slope.settling_turns);
     match (slope.verdict, range) {
-        (Verdict::Leak, Some(range)) => format!("leak: {range} ({over})"),
-        (Verdict::NoLeakSeen, Some(range)) => format!("no leak seen: {range} ({over})"),
-        (Verdict::Shrinking, Some(range)) => {
+        (Trend::Leak, Some(range)) => format!("leak: {range} ({over})"),
+        (Trend::NoLeakSeen, Some(range)) => format!("no leak seen: {range} ({over})"),
+        (Trend::Shrinking, Some(range)) => {
             format!("memory was given back: {range} ({over}); a longer run tells about leaks")
         }
         _ => format!("too few turns to say anything about a leak ({over})"),
@@ -228,9 +228,9 @@ fn leak(slope: &Slope) -> String {
 
 fn decline(slope: &Slope) -> &'static str {
     match slope.verdict {
-        Verdict::Shrinking => "it declines, as with heat",
-        Verdict::Leak => "it rises",
-        Verdict::NoLeakSeen => "no decline seen",
-        Verdict::TooFewTurns => "too few turns to say whether it declines",
+        Trend::Shrinking => "it declines, as with heat",
+        Trend::Leak => "it rises",
+        Trend::NoLeakSeen => "no decline seen",
+        Trend::TooFewTurns => "too few turns to say whether it declines",
     }
 }

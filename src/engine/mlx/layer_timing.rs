@@ -6,9 +6,9 @@
 
 use super::error::EngineError;
 use super::sampled::{Kind, Sampled};
-use crate::engine::stats::{median, spread_of};
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
+use crate::stats::{median, spread_of};
 use serde::Serialize;
 
 /// Bytes of copies that no cache holds: twice the largest system-level cache of an Apple chip (96 MB).
@@ -119,7 +119,7 @@ impl<'g> LayerTimer<'g> {
     /// The estimate after the rounds so far; `None` before the first.
     #[must_use]
     pub fn estimate(&self) -> Option<LayerEstimate> {
-        let middles: Vec<f64> = self.rounds.iter().map(|r| median(r)).collect();
+        let middles = self.rounds.iter().map(|r| median(r)).collect::<Option<Vec<f64>>>()?;
         let base = *middles.first()?;
         let mut layers = Vec::new();
         let mut around = base;

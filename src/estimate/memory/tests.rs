@@ -56,8 +56,8 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     assert_ne!(judged.fits, Fits::No, "{judged:?}");
 }
 
-/// `HARDWARE.md` b5: on a 256 GB M5 Ultra a model of 172.9 GB ran a prompt of 200k tokens, and died at 227k to 234k tokens
-/// of a growing history. The report does not name the model. This one has as many bytes, and a cache of 283 kB a token,
+/// Somebody reported of a 256 GB M5 Ultra that a model of 172.9 GB ran a prompt of 200k tokens, and died at 227k to 234k
+/// tokens of a growing history. The report does not name the model. This one has as many bytes, and a cache of 283 kB a token,
 /// the middle of what those lengths leave under the limit: the longest context must come out between them, and it is the
 /// peak at its end that decides, not the average of the session.
 #[test]

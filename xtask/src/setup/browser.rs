@@ -1,6 +1,6 @@
 //! A browser for the tests of the report's page.
 
-use crate::apt;
+use crate::packages::{self, Missing};
 use crate::project::Project;
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -20,12 +20,12 @@ pub fn install(project: &Project) -> Result<()> {
         return Ok(());
     }
     if cfg!(target_os = "macos") {
-        bail!(
-            "the tests of the report's page need Chrome or Chromium in /Applications, or CHROMIUM with the path of one"
-        );
+        return Err(Missing::error(
+            "Chrome or Chromium",
+            "put it into /Applications, or name one in CHROMIUM",
+        ));
     }
-    eprintln!("Chromium: from Debian's packages");
-    apt::install(project, "Chromium (or CHROMIUM with the path of one)", &["chromium"])?;
+    packages::install(project, "Chromium (or CHROMIUM with the path of one)", &["chromium"])?;
     if !there(project) {
         bail!("Debian's package chromium did not bring the program");
     }

@@ -1,5 +1,6 @@
 //! What building MLX takes on macOS.
 
+use crate::packages::Missing;
 use crate::project::Project;
 use anyhow::{Result, bail};
 use xshell::cmd;
@@ -21,7 +22,7 @@ pub fn libraries(project: &Project) -> Result<()> {
         );
     }
     if !missing.is_empty() {
-        bail!("building with MLX needs\n  {}", missing.join("\n  "));
+        return Err(Missing::error("what MLX is built with", missing.join("; ")));
     }
     eprintln!("cmake and the Metal compiler are there");
     Ok(())

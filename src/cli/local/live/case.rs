@@ -5,9 +5,9 @@ use crate::calibration::profile::{KernelEstimate, Profile};
 use crate::calibration::{decode_work, prefill_work};
 use crate::engine::mlx::clock::Instant;
 use crate::engine::mlx::{LayerTimer, Memory, Model, Session, Weights, reset_peak};
-use crate::engine::stats::{median, spread_of};
 use crate::estimate::Fidelity;
 use crate::graph::Graph;
+use crate::stats::{median, spread_of};
 use crate::validation::evidence::Metric;
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -116,8 +116,8 @@ fn decode(
             break;
         }
     }
-    let seconds = median(&measured);
-    let noise = median(&logarithms(&sides[0].rounds, &sides[1].rounds)).abs();
+    let seconds = median(&measured).unwrap_or_default();
+    let noise = median(&logarithms(&sides[0].rounds, &sides[1].rounds)).unwrap_or_default().abs();
     let wall: Vec<f64> = sides.iter().flat_map(|s| s.wall.clone()).collect();
     let mut estimates: Vec<Estimate> = calibrated.iter().map(Estimate::calibrated).collect();
     // Rounds of both sides stand next to each other, so their ratios are free of what the machine does meanwhile.
@@ -130,7 +130,7 @@ fn decode(
         });
     }
     let mlx_peak_bytes = Memory::now().map(|m| m.peak_bytes);
-    let wall_seconds = median(&wall);
+    let wall_seconds = median(&wall).unwrap_or_default();
     Ok((estimates, Measured { seconds, wall_seconds, noise, rounds, mlx_peak_bytes }))
 }
 
@@ -201,13 +201,15 @@ fn prefill(
             break;
         }
     }
-    let half = |odd: usize| -> Vec<f64> {
-        times.iter().enumerate().filter(|(i, _)| i % 2 == odd).map(|(_, t)| *t).collect()
+    let half = |odd: usize| {
+        let times: Vec<f64> =
+            times.iter().enumerate().filter(|(i, _)| i % 2 == odd).map(|(_, t)| *t).collect();
+        median(&times).unwrap_or_default()
     };
     let measured = Measured {
-        seconds: median(&times),
-        wall_seconds: median(&wall),
-        noise: (median(&half(0)) / median(&half(1))).ln().abs(),
+        seconds: median(&times).unwrap_or_default(),
+        wall_seconds: median(&wall).unwrap_or_default(),
+        noise: (half(0) / half(1)).ln().abs(),
         rounds: rounds - 1,
         mlx_peak_bytes: Memory::now().map(|m| m.peak_bytes),
     };

@@ -15,9 +15,9 @@ use super::weights::random_array;
 use crate::calibration::profile::Stopping;
 use crate::calibration::work::Class;
 use crate::calibration::{KernelFit, TimedKernel};
-use crate::engine::stats::{median, spread_of};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
+use crate::stats::{Z90, median, spread_of};
 use products::Pool;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,8 +27,6 @@ type Chain = Box<dyn Fn(&Ops) -> Result<()>>;
 
 /// Half of the 90 % interval of a median, relative to it, at which a kernel needs no further pass.
 const TIGHT: f64 = 0.01;
-/// Normal quantile of the ends of a 90 % interval.
-const Z90: f64 = 1.645;
 /// Passes that every kernel gets, if there is time.
 const PASSES: u32 = 7;
 
@@ -161,12 +159,13 @@ pub fn calibrate(
 
 /// Takes out what whole passes have in common: how fast the machine was just then, relative to the middle of all passes.
 fn polish(kernels: &mut [Kernel]) {
-    let middles: Vec<f64> = kernels.iter().map(|k| median(&k.seconds)).collect();
+    let middles: Vec<f64> =
+        kernels.iter().map(|k| median(&k.seconds).unwrap_or_default()).collect();
     let passes = kernels.iter().map(|k| k.seconds.len()).min().unwrap_or(0);
     let pace: Vec<f64> = (0..passes)
         .map(|p| {
             let relative = kernels.iter().zip(&middles).map(|(k, m)| k.seconds[p] / m);
-            median(&relative.collect::<Vec<_>>())
+            median(&relative.collect::<Vec<_>>()).unwrap_or(1.0)
         })
         .collect();
     for kernel in kernels {

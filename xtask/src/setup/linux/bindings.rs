@@ -1,10 +1,10 @@
 //! Rust declarations of the C wrapper, where `mlx-sys` includes them from.
 
-use super::super::MLX;
 use super::super::step::{fingerprint, once};
 use super::libmlx;
 use super::mlx_sys::Source;
 use crate::project::Project;
+use crate::versions::MLX_LINKED;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use xshell::cmd;
@@ -16,7 +16,7 @@ const HALF_TYPES: &str = include_str!("../../../assets/half_types.rs");
 pub fn generate(project: &Project, sys: &Source) -> Result<()> {
     let sh = &project.shell;
     let inputs = format!(
-        "mlx-sys {}\nMLX {MLX}\n{}\nhalf types {}",
+        "mlx-sys {}\nMLX {MLX_LINKED}\n{}\nhalf types {}",
         sys.version,
         sys.host,
         fingerprint(HALF_TYPES)

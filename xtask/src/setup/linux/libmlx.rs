@@ -1,9 +1,9 @@
 //! libmlx for Linux and libclang, from their Python wheels.
 
-use super::super::MLX;
 use super::super::python;
 use super::super::step::once;
 use crate::project::Project;
+use crate::versions::MLX_LINKED;
 use anyhow::Result;
 use std::path::PathBuf;
 
@@ -11,9 +11,9 @@ const LIBCLANG: &str = "libclang==18.1.1";
 
 /// Unpacks the wheel `mlx-cpu`, which holds the library, its headers and its BLAS, and `libclang` for the bindings.
 pub fn install(project: &Project) -> Result<()> {
-    let libmlx = format!("mlx-cpu=={MLX}");
-    once(project, "libmlx", &format!("{libmlx}\n{LIBCLANG}"), &wheels(project), || {
-        python::unpack(project, &[&libmlx, LIBCLANG], &wheels(project))
+    let packages = [format!("mlx-cpu=={MLX_LINKED}"), LIBCLANG.to_owned()];
+    once(project, "libmlx", &packages.join("\n"), &wheels(project), || {
+        python::unpack(project, &packages, &wheels(project))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The sources of the crate `mlx-sys` in the version that mlxplan depends on.
 
-use super::super::MLX;
 use crate::project::Project;
+use crate::versions::MLX_LINKED;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -50,8 +50,8 @@ impl Source {
         let version = text("version")?;
         let pinned = pinned_mlx(&cmake).context("mlx-c's CMakeLists.txt pins no MLX version")?;
         ensure!(
-            pinned == MLX,
-            "mlx-sys {version} wraps MLX {pinned}, but set-up brings {MLX}; change MLX in xtask/src/setup/mod.rs"
+            pinned == MLX_LINKED,
+            "mlx-sys {version} wraps MLX {pinned}, but set-up brings {MLX_LINKED}; change src/versions.rs"
         );
         Ok(Self { version: version.to_owned(), wrapper, host })
     }

@@ -17,7 +17,7 @@ use anyhow::Result;
 /// Brings what mlxplan links against with the feature `mlx`.
 pub fn libraries(project: &Project) -> Result<()> {
     let sys = mlx_sys::Source::find(project)?;
-    python::environment(project)?;
+    python::environment(project, "python", &project.mlx.join("venv"))?;
     libmlx::install(project)?;
     wrapper::build(project, &sys)?;
     bindings::generate(project, &sys)?;

@@ -1,10 +1,11 @@
 //! The C wrapper of MLX, compiled from the sources inside `mlx-sys`.
 
-use super::super::MLX;
 use super::super::step::{fingerprint, once};
 use super::libmlx;
 use super::mlx_sys::Source;
+use crate::packages::Missing;
 use crate::project::Project;
+use crate::versions::MLX_LINKED;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use xshell::cmd;
@@ -15,13 +16,13 @@ const FORMAT_SHIM: &str = include_str!("../../../assets/format_shim.hpp");
 /// Compiles `libmlxc.a`.
 pub fn build(project: &Project, sys: &Source) -> Result<()> {
     let sh = &project.shell;
-    let compiler = cmd!(sh, "c++ --version")
-        .quiet()
-        .read()
-        .context("no C++ compiler; install one with C++20 (Debian: apt-get install g++)")?;
+    let compiler =
+        cmd!(sh, "c++ --version").quiet().ignore_stderr().read().map_err(|_| {
+            Missing::error("a C++ compiler", "install one with C++20 (Debian: g++)")
+        })?;
     let compiler = compiler.lines().next().unwrap_or_default();
     let inputs = format!(
-        "mlx-sys {}\nMLX {MLX}\n{compiler}\nformat shim {}",
+        "mlx-sys {}\nMLX {MLX_LINKED}\n{compiler}\nformat shim {}",
         sys.version,
         fingerprint(FORMAT_SHIM)
     );

@@ -1,6 +1,7 @@
 //! Growth per turn of a long session, robust against single jumps.
 
-use super::{SEED, median_of, quantile_of_sorted};
+use super::order::quantile_of_sorted;
+use super::{SEED, median, median_in_place};
 use serde::{Deserialize, Serialize};
 
 /// Points after settling below which nothing is said about a leak. Ten turns, as are often used, tell nothing: a
@@ -15,7 +16,7 @@ const BLOCK: usize = 10;
 /// What a growth says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Trend {
     /// The interval lies above zero.
     Leak,
     /// The interval contains zero.
@@ -38,7 +39,7 @@ pub struct Slope {
     /// Turns left out at the beginning.
     pub settling_turns: usize,
     /// Whether memory grows.
-    pub verdict: Verdict,
+    pub verdict: Trend,
 }
 
 /// The growth of values that were read after each turn, without the first `settling` of them.
@@ -56,15 +57,17 @@ pub fn leak_slope(values: &[f64], settling: usize) -> Slope {
         interval_95: None,
         turns: used.len(),
         settling_turns: settling,
-        verdict: Verdict::TooFewTurns,
+        verdict: Trend::TooFewTurns,
     };
-    let Some(per_turn) = slope.per_turn.filter(|_| used.len() >= MIN_POINTS) else { return slope };
-    let [low, high] = interval(&points, per_turn);
+    let per_turn = slope.per_turn.filter(|_| used.len() >= MIN_POINTS);
+    let Some([low, high]) = per_turn.and_then(|slope| interval(&points, slope)) else {
+        return slope;
+    };
     slope.interval_95 = Some([low, high]);
     slope.verdict = match () {
-        () if low > 0.0 => Verdict::Leak,
-        () if high < 0.0 => Verdict::Shrinking,
-        () => Verdict::NoLeakSeen,
+        () if low > 0.0 => Trend::Leak,
+        () if high < 0.0 => Trend::Shrinking,
+        () => Trend::NoLeakSeen,
     };
     slope
 }
@@ -73,9 +76,9 @@ pub fn leak_slope(values: &[f64], settling: usize) -> Slope {
 fn binned(values: &[f64]) -> Vec<(f64, f64)> {
     let size = values.len().div_ceil(MAX_BINS).max(1);
     let group = |(i, chunk): (usize, &[f64])| {
-        ((i * size) as f64 + (chunk.len() - 1) as f64 / 2.0, median_of(chunk))
+        Some(((i * size) as f64 + (chunk.len() - 1) as f64 / 2.0, median(chunk)?))
     };
-    values.chunks(size).enumerate().map(group).collect()
+    values.chunks(size).enumerate().filter_map(group).collect()
 }
 
 fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
@@ -83,28 +86,13 @@ fn theil_sen(points: &[(f64, f64)]) -> Option<f64> {
     for (i, (x1, y1)) in points.iter().enumerate() {
         slopes.extend(points[i + 1..].iter().map(|(x2, y2)| (y2 - y1) / (x2 - x1)));
     }
-    middle(&mut slopes)
-}
-
-/// The median by selection, which is much faster than sorting thousands of slopes; `None` without values.
-fn middle(values: &mut [f64]) -> Option<f64> {
-    let half = values.len() / 2;
-    if values.is_empty() {
-        return None;
-    }
-    let odd = values.len() % 2 == 1;
-    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    let upper = *upper;
-    match odd {
-        true => Some(upper),
-        false => below.iter().copied().max_by(f64::total_cmp).map(|lower| (lower + upper) / 2.0),
-    }
+    median_in_place(&mut slopes)
 }
 
 /// `points` has at least [`BLOCK`] entries, because [`MIN_POINTS`] turns give at least half as many groups.
-fn interval(points: &[(f64, f64)], slope: f64) -> [f64; 2] {
+fn interval(points: &[(f64, f64)], slope: f64) -> Option<[f64; 2]> {
     let offsets: Vec<f64> = points.iter().map(|(x, y)| y - slope * x).collect();
-    let middle = median_of(&offsets);
+    let middle = median(&offsets)?;
     let residuals: Vec<f64> = offsets.iter().map(|o| o - middle).collect();
     let mut rng = fastrand::Rng::with_seed(SEED);
     let mut slopes: Vec<f64> = (0..RESAMPLES)
@@ -119,7 +107,7 @@ fn interval(points: &[(f64, f64)], slope: f64) -> [f64; 2] {
         })
         .collect();
     slopes.sort_by(f64::total_cmp);
-    [quantile_of_sorted(&slopes, 0.025), quantile_of_sorted(&slopes, 0.975)]
+    Some([quantile_of_sorted(&slopes, 0.025)?, quantile_of_sorted(&slopes, 0.975)?])
 }
 
 #[cfg(test)]
@@ -135,36 +123,29 @@ mod tests {
     #[test]
     fn a_leak_is_seen_and_its_size_is_right() {
         let s = leak_slope(&series(500, 0.4, 1), 20);
-        assert_eq!((s.verdict, s.turns, s.settling_turns), (Verdict::Leak, 480, 20));
+        assert_eq!((s.verdict, s.turns, s.settling_turns), (Trend::Leak, 480, 20));
         let [low, high] = s.interval_95.unwrap();
         assert!(low < 0.4 && 0.4 < high && high - low < 0.02, "{low} {high}");
     }
 
     #[test]
     fn a_plateau_is_no_leak_about_as_often_as_the_interval_says() {
-        let calm = |seed| leak_slope(&series(200, 0.0, seed), 10).verdict == Verdict::NoLeakSeen;
+        let calm = |seed| leak_slope(&series(200, 0.0, seed), 10).verdict == Trend::NoLeakSeen;
         let seen = (0..20).filter(|&seed| calm(seed)).count();
         assert!(seen >= 16, "{seen} of 20");
-    }
-
-    #[test]
-    fn selection_gives_the_median() {
-        assert_eq!(middle(&mut []), None);
-        assert_eq!(middle(&mut [3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(middle(&mut [4.0, 1.0, 3.0, 2.0]), Some(2.5));
     }
 
     #[test]
     fn one_jump_is_not_a_leak() {
         let mut values = series(400, 0.0, 3);
         values[..30].iter_mut().for_each(|v| *v -= 300.0);
-        assert_eq!(leak_slope(&values, 20).verdict, Verdict::NoLeakSeen);
+        assert_eq!(leak_slope(&values, 20).verdict, Trend::NoLeakSeen);
     }
 
     #[test]
     fn ten_turns_tell_nothing() {
         let s = leak_slope(&series(10, 64.4, 4), 0);
-        assert_eq!((s.verdict, s.interval_95), (Verdict::TooFewTurns, None));
+        assert_eq!((s.verdict, s.interval_95), (Trend::TooFewTurns, None));
         assert!(s.per_turn.is_some());
         assert_eq!(leak_slope(&[], 5).per_turn, None);
         assert_eq!(leak_slope(&[1.0; 8], 20).turns, 0);
@@ -172,8 +153,8 @@ mod tests {
 
     #[test]
     fn memory_that_is_given_back_is_no_negative_leak() {
-        assert_eq!(leak_slope(&series(300, -0.5, 5), 0).verdict, Verdict::Shrinking);
+        assert_eq!(leak_slope(&series(300, -0.5, 5), 0).verdict, Trend::Shrinking);
         let flat = leak_slope(&[5.0; 150], 0);
-        assert_eq!((flat.verdict, flat.interval_95), (Verdict::NoLeakSeen, Some([0.0, 0.0])));
+        assert_eq!((flat.verdict, flat.interval_95), (Trend::NoLeakSeen, Some([0.0, 0.0])));
     }
 }

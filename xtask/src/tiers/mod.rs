@@ -1,0 +1,142 @@
+//! The tiers of checks, from minutes to hours. Each ends by saying what passed and what this machine left out.
+//!
+//! What both builds of mlxplan share is tested once, with MLX where the machine has it. Without MLX only the program
+//! differs, so only the lints of its library and its command-line tests run for both.
+
+mod cargo_test;
+mod steps;
+
+use crate::project::Project;
+use crate::{check_macos, fit, oracle, setup};
+use anyhow::Result;
+use std::ffi::OsString;
+use steps::Steps;
+use xshell::cmd;
+
+/// Format, lints, unit tests and those of the command line, without MLX: needs Rust alone.
+pub fn check(project: &Project) -> Result<()> {
+    let mut steps = Steps::default();
+    format(&mut steps, project)?;
+    lints_without_mlx(&mut steps, project, &["--workspace", "--all-targets"])?;
+    steps.run("tests", || {
+        cargo_test::run(project, &[], &["--workspace", "--lib", "--bins", "--test", "cli"])
+    })?;
+    steps.finish(false)
+}
+
+/// The test vectors: against mlxplan, and a sample of them against the oracle that made them.
+pub fn conformance(project: &Project) -> Result<()> {
+    let mut steps = Steps::default();
+    steps.run("vectors", || cargo_test::run(project, &[], &["--test", "conformance"]))?;
+    steps.run_if_there("oracle", || oracle::sample(project))?;
+    steps.finish(false)
+}
+
+/// What has to pass before a change lands; CI runs it with `complete`, which allows nothing to be left out.
+pub fn test(project: &Project, complete: bool) -> Result<()> {
+    let mut steps = Steps::default();
+    whole(&mut steps, project)?;
+    steps.run_if_there("oracle", || oracle::sample(project))?;
+    steps.finish(complete)
+}
+
+/// All of `test`, then what takes hours: everything without MLX too, every vector made anew, long property tests, a
+/// ladder of models, the benchmarks.
+pub fn full(project: &Project) -> Result<()> {
+    let mut steps = Steps::default();
+    let features = whole(&mut steps, project)?;
+    steps.run("all tests, without MLX", || cargo_test::run(project, &[], &["--workspace"]))?;
+    steps.run("property tests, 20,000 cases", || {
+        // Counted above, with fewer cases.
+        cmd!(project.shell, "cargo test --lib").env("PROPTEST_CASES", "20000").run()?;
+        Ok(0)
+    })?;
+    steps.run_if_there("every vector made anew", || oracle::all(project))?;
+    if features.contains(&"mlx") {
+        steps.run("a ladder of models", || {
+            let config = &setup::cargo_arguments(project);
+            cmd!(project.shell, "cargo run {config...} --release --features mlx -- calibrate")
+                .run()?;
+            cmd!(
+                project.shell,
+                "cargo run {config...} --release --features mlx -- validate --suite"
+            )
+            .run()?;
+            Ok(0)
+        })?;
+    }
+    steps.run("benchmarks", || Ok(cmd!(project.shell, "cargo bench").run().map(|()| 0)?))?;
+    steps.finish(false)
+}
+
+/// Set-up, lints, types, documentation, the fit and all tests; returns the features that could be tested.
+fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
+    format(steps, project)?;
+    let features = set_up(steps, project)?;
+    let mlx = features.contains(&"mlx");
+    let mut config = if mlx { setup::cargo_arguments(project) } else { Vec::new() };
+    if !features.is_empty() {
+        config.extend(["--features".into(), OsString::from(features.join(","))]);
+    }
+    let (sh, config) = (&project.shell, &config);
+    steps.run("lints", || {
+        cmd!(sh, "cargo clippy {config...} --workspace --all-targets -- -D warnings").run()?;
+        Ok(0)
+    })?;
+    if mlx {
+        lints_without_mlx(steps, project, &["--lib", "--bins"])?;
+    }
+    if cfg!(target_os = "linux") {
+        steps.run_if_there("macOS types", || check_macos::run(project, mlx).map(|()| 0))?;
+    }
+    steps.run("documentation", || {
+        cmd!(sh, "cargo doc {config...} --workspace --no-deps")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()?;
+        Ok(0)
+    })?;
+    steps.run("fit", || fit::run(project, true).map(|()| 0))?;
+    let name = format!("tests, features {features:?}");
+    // Examples are type-checked by the lints; linking them would prove nothing more.
+    steps.run(&name, || {
+        let targets = ["--workspace", "--lib", "--bins", "--tests"];
+        Ok(cargo_test::run(project, config, &targets)?
+            + cargo_test::run(project, config, &["--doc"])?)
+    })?;
+    if mlx {
+        steps.run("tests of the command line, without MLX", || {
+            cargo_test::run(project, &[], &["--test", "cli"])
+        })?;
+    }
+    Ok(features)
+}
+
+/// Brings what the tests need; returns the features for which it is there.
+fn set_up(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
+    let mut features = Vec::new();
+    if steps.run_if_there("set-up of MLX", || setup::mlx(project).map(|()| 0))? {
+        features.push("mlx");
+    } else {
+        steps.leave_out("tests with MLX in process and with real engines", "set-up of MLX was");
+    }
+    if steps.run_if_there("set-up of a browser", || setup::browser(project).map(|()| 0))? {
+        features.push("browser");
+    } else {
+        steps.leave_out("tests of the report's page", "set-up of a browser was");
+    }
+    Ok(features)
+}
+
+fn format(steps: &mut Steps, project: &Project) -> Result<()> {
+    steps.run("format", || {
+        cmd!(project.shell, "cargo fmt --all --check").run()?;
+        Ok(0)
+    })
+}
+
+fn lints_without_mlx(steps: &mut Steps, project: &Project, targets: &[&str]) -> Result<()> {
+    steps.run("lints, without MLX", || {
+        cmd!(project.shell, "cargo clippy {targets...} -- -D warnings").run()?;
+        Ok(0)
+    })
+}
