@@ -89,7 +89,7 @@ mod sizes {
 mod step {
     use super::{GPU, config, sized};
     use divan::Bencher;
-    use mlxplan::graph::{Call, Gap, tape::Routing};
+    use mlxplan::graph::{Call, SkippedLayers, tape::Routing};
     use mlxplan::ledger::traffic;
 
     /// The operations of one decode step on an empty cache.
@@ -105,7 +105,9 @@ mod step {
     #[divan::bench(args = [0, 4096, 32768])]
     fn traffic(bencher: Bencher<'_, '_>, context: u32) {
         let graph = sized(&config());
-        bencher.bench_local(|| traffic::decode_step(&graph, context, 1, GPU, None, Gap::NONE));
+        bencher.bench_local(|| {
+            traffic::decode_step(&graph, context, 1, GPU, None, SkippedLayers::NONE)
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example ledger`
 
-use mlxplan::graph::{Gap, Graph};
+use mlxplan::graph::{Graph, SkippedLayers};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::ledger::{cache, peak, traffic, weights::Weights};
 use mlxplan::model::{Config, Scheme};
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         println!("cache after {tokens} tokens: {bytes} bytes");
     }
-    let step = traffic::decode_step(&graph, 4096, 1, gpu, None, Gap::NONE)?;
+    let step = traffic::decode_step(&graph, 4096, 1, gpu, None, SkippedLayers::NONE)?;
     println!(
         "a decode step launches {} kernels and reads {} bytes of weights",
         step.dispatches, step.weight_bytes

@@ -4,18 +4,22 @@
 //! (macOS `~/Library/Application Support/mlxplan`, elsewhere `$XDG_CONFIG_HOME/mlxplan` or `~/.config/mlxplan`).
 //! A file in the first wins over the same file in the second, and both win over the embedded data.
 
+use crate::files;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Largest data file that is read, in bytes (16 MiB). The embedded files stay under 1 MiB.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
+/// Environment variable that stands for `--data-dir`.
+pub const VARIABLE: &str = "MLXPLAN_DATA_DIR";
+
 /// Folders with data files, the one with the highest precedence first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataDirs {
     dirs: Vec<PathBuf>,
+    notes: Vec<String>,
 }
 
 /// One data file that was found in a [`DataDirs`].
@@ -31,10 +35,10 @@ pub struct DataFile {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// The folder given with `--data-dir` is not there.
-    #[error("the data folder {} does not exist; create it or correct --data-dir", .0.display())]
+    #[error("the data folder {} does not exist; create it, or correct --data-dir ({VARIABLE})", .0.display())]
     Missing(PathBuf),
     /// The path given with `--data-dir` is something else than a folder.
-    #[error("--data-dir {} is not a folder", .0.display())]
+    #[error("--data-dir {} ({VARIABLE}) is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// The file exists but cannot be read as text.
     #[error("cannot read {}: {source}", path.display())]
@@ -53,22 +57,26 @@ impl DataDirs {
     /// No folders: only the embedded data.
     #[must_use]
     pub const fn none() -> Self {
-        Self { dirs: Vec::new() }
+        Self { dirs: Vec::new(), notes: Vec::new() }
     }
 
     /// These folders, the one with the highest precedence first.
     #[must_use]
     pub const fn new(dirs: Vec<PathBuf>) -> Self {
-        Self { dirs }
+        Self { dirs, notes: Vec::new() }
     }
 
     /// The folder of `--data-dir`, if given, then the configuration folder of this platform.
     ///
     /// # Errors
-    /// When the folder of `--data-dir` does not exist. The configuration folder need not exist.
+    /// When the folder of `--data-dir` does not exist. The configuration folder need not exist; where it cannot be
+    /// used, a note says so. An empty `--data-dir`, as of a variable that is set to nothing, is none.
     pub fn discover(data_dir: Option<&Path>) -> Result<Self, DataDirError> {
         let mut dirs = Vec::new();
-        if let Some(dir) = data_dir {
+        let mut notes = Vec::new();
+        if data_dir.is_some_and(|dir| dir.as_os_str().is_empty()) {
+            notes.push(format!("--data-dir ({VARIABLE}) is empty: no folder is read for it"));
+        } else if let Some(dir) = data_dir {
             if !dir.exists() {
                 return Err(DataDirError::Missing(dir.to_owned()));
             }
@@ -77,8 +85,19 @@ impl DataDirs {
             }
             dirs.push(dir.to_owned());
         }
-        dirs.extend(config_dir());
-        Ok(Self { dirs })
+        if let Some(base) = base_for(cfg!(target_os = "macos"), &var) {
+            match unusable(&base) {
+                None => dirs.push(base.config()),
+                Some(note) => notes.push(note),
+            }
+        }
+        Ok(Self { dirs, notes })
+    }
+
+    /// What is wrong with the surroundings, in whole sentences.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The folders, the one with the highest precedence first.
@@ -107,33 +126,71 @@ impl DataDirs {
 /// The text of a file, or `None` when there is no such file.
 fn read_optional(path: &Path) -> Result<Option<String>, DataDirError> {
     let unreadable = |source| DataDirError::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable(e)),
-    };
-    let mut text = String::new();
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if read as u64 > MAX_FILE_BYTES {
-        return Err(DataDirError::TooLarge(path.to_owned()));
+    match files::text(path, MAX_FILE_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            Err(DataDirError::TooLarge(path.to_owned()))
+        }
+        Err(e) => Err(unreadable(e)),
     }
-    Ok(Some(text))
 }
 
 /// mlxplan's configuration folder on this platform; `None` when the environment names no home folder.
 #[must_use]
 pub fn config_dir() -> Option<PathBuf> {
-    config_dir_for(cfg!(target_os = "macos"), |name| std::env::var_os(name))
+    config_dir_for(cfg!(target_os = "macos"), &var)
 }
 
-fn config_dir_for(macos: bool, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = if macos {
-        folder("HOME")?.join("Library").join("Application Support")
-    } else {
-        folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))?
+fn config_dir_for(macos: bool, var: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    base_for(macos, var).map(|base| base.config())
+}
+
+fn var(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The folder under which the configuration folder lies.
+struct Base {
+    /// The variable that names it.
+    variable: &'static str,
+    /// Its value.
+    folder: PathBuf,
+    /// From there to the folders of all programs.
+    below: &'static str,
+}
+
+impl Base {
+    fn config(&self) -> PathBuf {
+        self.folder.join(self.below).join("mlxplan")
+    }
+}
+
+fn base_for(macos: bool, var: &dyn Fn(&str) -> Option<OsString>) -> Option<Base> {
+    let named = |variable, below| {
+        let folder = var(variable).map(PathBuf::from).filter(|path| path.is_absolute())?;
+        Some(Base { variable, folder, below })
     };
-    Some(base.join("mlxplan"))
+    match macos {
+        true => named("HOME", "Library/Application Support"),
+        false => named("XDG_CONFIG_HOME", "").or_else(|| named("HOME", ".config")),
+    }
+}
+
+/// Why the configuration folder cannot be read, if that is so. One that is not there is simply empty.
+fn unusable(base: &Base) -> Option<String> {
+    let config = base.config();
+    let problem = match std::fs::read_dir(&config).map(|_| ()) {
+        Ok(()) => return None,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Err(e) => e,
+    };
+    Some(format!(
+        "your own data is not read: {} cannot be ({problem}); {} is {}",
+        config.display(),
+        base.variable,
+        base.folder.display(),
+    ))
 }
 
 #[cfg(test)]
@@ -148,14 +205,14 @@ mod tests {
             "XDG_CONFIG_HOME" => Some("/cfg".into()),
             _ => None,
         };
-        assert_eq!(config_dir_for(false, home), Some("/home/a/.config/mlxplan".into()));
-        assert_eq!(config_dir_for(false, xdg), Some("/cfg/mlxplan".into()));
+        assert_eq!(config_dir_for(false, &home), Some("/home/a/.config/mlxplan".into()));
+        assert_eq!(config_dir_for(false, &xdg), Some("/cfg/mlxplan".into()));
         assert_eq!(
-            config_dir_for(true, xdg),
+            config_dir_for(true, &xdg),
             Some("/home/a/Library/Application Support/mlxplan".into())
         );
-        assert_eq!(config_dir_for(false, |_| None), None);
-        assert_eq!(config_dir_for(false, |_| Some("relative".into())), None);
+        assert_eq!(config_dir_for(false, &|_| None), None);
+        assert_eq!(config_dir_for(false, &|_| Some("relative".into())), None);
     }
 
     #[test]
@@ -181,6 +238,17 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         assert!(matches!(DataDirs::discover(Some(&file)), Err(DataDirError::NotAFolder(_))));
         assert_eq!(DataDirs::discover(Some(root.path())).unwrap().dirs()[0], root.path());
+    }
+
+    #[test]
+    fn surroundings_that_cannot_be_read_are_noted() {
+        let none = DataDirs::discover(Some(Path::new(""))).unwrap();
+        assert!(none.notes()[0].contains(VARIABLE), "{none:?}");
+        let base =
+            |folder: &str| Base { variable: "HOME", folder: folder.into(), below: ".config" };
+        let note = unusable(&base("/dev/null")).unwrap();
+        assert!(note.contains("HOME is /dev/null"), "{note}");
+        assert_eq!(unusable(&base("/nowhere")), None);
     }
 
     #[test]

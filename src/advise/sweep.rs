@@ -294,7 +294,7 @@ impl Kind {
             let weights = Weights::of(&graph).bytes;
             let quantised = !matches!(scheme, Scheme::Float(_));
             let graph =
-                graph.with_fp16_activations(quantised.then_some(fp16)).with_classes_of(base);
+                graph.with_fp16_activations(quantised.then_some(fp16)).with_layer_plan_of(base);
             let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
                 .map_err(SweepError::of(model))?;
             let requests = axes

@@ -216,6 +216,9 @@ pub struct Claim {
     pub turns: Option<u32>,
     /// Whether outliers were removed.
     pub outliers_removed: bool,
+    /// Trials whose answers were held back or faster than possible, and all trials; from results of `mlxplan bench`.
+    #[serde(skip)]
+    pub held_back: Option<(usize, usize)>,
 }
 
 impl Claim {

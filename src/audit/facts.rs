@@ -51,6 +51,29 @@ pub struct Known {
 }
 
 impl Known {
+    /// Bytes that one decode step reads for so many sequences: weights, and keys and values of the middle of the
+    /// generation.
+    pub(super) fn step_bytes(&self, context: u32, generated: u32, batch: f64) -> (f64, f64) {
+        let f = self.speed.features();
+        let tokens = f64::from(context) + f64::from(generated) / 2.0;
+        (f.weight_bytes_per_step_of(batch), batch * (f.kv_bytes(tokens) + f.state_bytes))
+    }
+
+    /// The decode rate of all sequences, tokens per second, at which the bus of a machine carries nothing but what a
+    /// step must read. Only several tokens a step (speculative decoding) get above it.
+    #[must_use]
+    pub fn fastest_decode(
+        &self,
+        hardware: &Hardware,
+        context: u32,
+        generated: u32,
+        batch: u32,
+    ) -> f64 {
+        let batch = f64::from(batch.max(1));
+        let (weights, cache) = self.step_bytes(context, generated, batch);
+        batch * hardware.target.bandwidth / (weights + cache)
+    }
+
     /// Bytes of weights, and the least that a cache of so many tokens takes; `None` when mlx-lm could not run the
     /// model. mlx-lm's caches grow in steps of 256 tokens; the last step is left out, since others allocate exactly.
     pub(super) fn bytes(&self, tokens: u32, batch: u32) -> Option<(f64, f64)> {

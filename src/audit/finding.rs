@@ -57,6 +57,8 @@ pub enum Rule {
     NegativeLeak,
     /// Outliers are shown, not removed.
     OutliersRemoved,
+    /// The times at which tokens arrived support the rate.
+    ArrivalTimes,
     /// Training throughput is not generation speed.
     TrainingSpeed,
     /// Expected and measured figures do not stand in one table without a label.
@@ -83,6 +85,7 @@ impl Rule {
             Self::LeakTooFewTurns => "leak-too-few-turns",
             Self::NegativeLeak => "negative-leak",
             Self::OutliersRemoved => "outliers-removed",
+            Self::ArrivalTimes => "arrival-times",
             Self::TrainingSpeed => "training-speed",
             Self::TheoryNextToMeasurement => "theory-next-to-measurement",
             Self::UnequalPeers => "unequal-peers",

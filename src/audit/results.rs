@@ -1,8 +1,10 @@
 //! Results of `mlxplan bench` as claims.
 
 use super::claim::{Claim, Kind, MemoryMetric, Range};
+use crate::bench::arrivals::support_a_rate;
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::{CaseSummary, Metric};
+use crate::bench::{Flag, Trial};
 
 /// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalogue; speeds are
 /// left out where it was on no Mac at all, because the bounds are those of Macs.
@@ -17,10 +19,29 @@ pub fn claims(record: &Record) -> Vec<Claim> {
         .iter()
         .filter_map(|s| {
             let engine = record.engines.iter().find(|e| e.label == s.engine)?;
-            let claim = claim(s, engine, machine.clone());
+            let claim =
+                Claim { held_back: held_back(record, s), ..claim(s, engine, machine.clone()) };
             Some(if mac == Some(false) { without_speeds(claim) } else { claim })
         })
         .collect()
+}
+
+/// Trials of a case whose arrival times support no rate, and all that succeeded. Results of older versions have rates
+/// from such trials.
+fn held_back(record: &Record, s: &CaseSummary) -> Option<(usize, usize)> {
+    let mine = |t: &&Trial| t.counts() && t.engine == s.engine && t.case == s.case;
+    let trials: Vec<&Trial> = record.trials.iter().filter(mine).collect();
+    let flagged = |t: &Trial| t.flags.contains(&Flag::Burst) || t.flags.contains(&Flag::AboveBound);
+    let unsupported = |t: &Trial| {
+        let (Some(_), Some(generated), Some(total)) =
+            (t.decode_tokens_per_s, t.generated_tokens, t.total_s)
+        else {
+            return false;
+        };
+        !t.token_times_s.is_empty() && !support_a_rate(&t.token_times_s, generated, total)
+    };
+    let n = trials.iter().filter(|t| flagged(t) || unsupported(t)).count();
+    (!trials.is_empty()).then_some((n, trials.len()))
 }
 
 fn without_speeds(claim: Claim) -> Claim {

@@ -1,10 +1,12 @@
 //! MLX in this process: prompts of random tokens, as `mlx_lm.benchmark` makes them, with token times and MLX's own
 //! memory counters.
 
+use super::failure::FailureKind;
 use super::generation::CountSource;
 use super::memory::MemoryReading;
 use super::run::Protocol;
-use super::trial::{FailureKind, Trial, case_name};
+use super::stop::Stop;
+use super::trial::{Trial, case_name};
 use crate::engine::mlx::{
     EngineError, Generation, Memory, Model, Request, clear_cache, reset_peak,
 };
@@ -25,13 +27,14 @@ pub struct Loads<'l> {
 }
 
 /// Measures decode and prefill after prompts of the given lengths and batches; stop tokens do not stop it. `observe`
-/// is told of every trial.
+/// is told of every trial; `stop` ends it early.
 pub fn sweep(
     model: &Model<'_>,
     engine: &str,
     loads: Loads<'_>,
     protocol: &Protocol,
     observe: &dyn Fn(&Trial),
+    stop: &Stop,
 ) -> Vec<Trial> {
     let clock = Instant::now();
     let vocabulary = vocabulary(model);
@@ -40,7 +43,10 @@ pub fn sweep(
     let cases = loads.lengths.iter().flat_map(|&l| loads.batches.iter().map(move |&b| (l, b)));
     for (length, batch) in cases {
         for n in 0..protocol.warm_up.saturating_add(protocol.trials) {
-            std::thread::sleep(Duration::from_secs_f64(protocol.cool_down_s.clamp(0.0, 3600.0)));
+            stop.sleep(Duration::from_secs_f64(protocol.cool_down_s.clamp(0.0, 3600.0)));
+            if stop.requested() {
+                return trials;
+            }
             let (length, batch) = (length.max(1), batch.max(1));
             let count = length as usize * batch as usize;
             let prompt: Vec<u32> = (0..count).map(|_| rng.u32(..vocabulary)).collect();

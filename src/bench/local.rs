@@ -1,11 +1,11 @@
 //! A server on this machine, whose memory can be read.
 
+use super::failure::Failure;
 use super::generation::{Generation, Prompt};
+use super::generator::Generator;
 use super::http::Server;
 use super::memory::{MemoryReading, ServerProcess};
-use super::run::Target;
 use super::tokenizer::LocalTokenizer;
-use super::trial::Failure;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -42,7 +42,7 @@ impl Watched {
     }
 }
 
-impl Target for Watched {
+impl Generator for Watched {
     fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure> {
         Ok(self.server.generate(prompt)?)
     }

@@ -1,6 +1,5 @@
 //! Memory by the name of its metric. Figures of different metrics are never compared or added.
 
-use super::run::Target;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,7 +154,7 @@ fn footprint(_pid: u32) -> Option<u64> {
 
 /// Runs `work` and returns the highest memory while it ran, read ten times a second.
 pub(super) fn highest_during<T>(
-    target: &dyn Target,
+    read: &(dyn Fn() -> Option<MemoryReading> + Sync),
     work: impl FnOnce() -> T,
 ) -> (T, Option<MemoryReading>) {
     let over = AtomicBool::new(false);
@@ -163,7 +162,7 @@ pub(super) fn highest_during<T>(
         let sampler = scope.spawn(|| {
             let mut highest: Option<MemoryReading> = None;
             while !over.load(Ordering::Relaxed) {
-                let Some(now) = target.memory() else { break };
+                let Some(now) = read() else { break };
                 highest = Some(highest.map_or(now, |h| h.max(now)));
                 std::thread::sleep(SAMPLING);
             }

@@ -5,11 +5,15 @@
 //! request; failures counted and shown; token counts from the engine, never from the pieces of a stream; all raw
 //! trials kept.
 
+pub mod arrivals;
 pub mod energy;
+pub mod failure;
 pub mod generation;
+pub mod generator;
 pub mod http;
 #[cfg(mlx)]
 pub mod in_process;
+pub mod journal;
 pub mod local;
 pub mod memory;
 pub mod mlx_lm;
@@ -21,10 +25,14 @@ pub mod record;
 pub mod resident;
 pub mod run;
 pub mod scenario;
+pub mod stop;
 pub mod summary;
 pub mod tokenizer;
 pub mod trial;
 
+pub use failure::{Failure, FailureKind};
 pub use generation::{CountSource, Counts, Generation, OwnTimings, Prompt, Role};
+pub use generator::Generator;
 pub use memory::MemoryReading;
-pub use trial::{Failure, FailureKind, Flag, Trial};
+pub use stop::Stop;
+pub use trial::{Flag, Trial};

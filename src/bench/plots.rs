@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use super::summary::{CaseSummary, Metric};
+use crate::files;
 use crate::stats::{TrialSummary, median};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -86,15 +87,12 @@ pub fn write(
         move |source| PlotError::Io { path: path.clone(), source }
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
+    let stem = record.stem();
     let mut paths = Vec::new();
     for (name, svg) in draw(record)? {
         let content = (encoding.encode)(&svg).map_err(PlotError::Draw)?;
         let path = folder.join(format!("{stem}-{name}.{}", encoding.extension));
-        let temporary = folder.join(format!(".{stem}-{name}.{}.tmp", std::process::id()));
-        std::fs::write(&temporary, content)
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(io(&path))?;
+        files::write(&path, &content).map_err(io(&path))?;
         paths.push(path);
     }
     Ok(paths)

@@ -6,6 +6,8 @@ use super::run::Protocol;
 use super::scenario::{Cold, Load, Resume, Scenario, Soak};
 use super::summary::{CaseSummary, Comparison};
 use super::trial::Trial;
+use crate::clean::{clean, no_formula};
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -89,8 +91,19 @@ pub struct Record {
     /// Scenario `cold`.
     #[serde(default)]
     pub cold: Vec<Cold>,
+    /// Whether the run was ended before it had measured everything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// What a reader must know.
     pub notes: Vec<String>,
+}
+
+impl Record {
+    /// The beginning of the names of its files: when it began and what it measured.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        format!("{}-{}", self.started.replace(':', ""), self.scenario.name())
+    }
 }
 
 /// A result file that cannot be read or written.
@@ -127,11 +140,7 @@ pub fn utc(time: SystemTime) -> String {
 pub fn read(path: &Path) -> Result<Record, RecordError> {
     let io = |source| RecordError::Io { path: path.to_owned(), source };
     let content = |problem: String| RecordError::Content { path: path.to_owned(), problem };
-    let length = std::fs::metadata(path).map_err(io)?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(content(format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(io)?;
+    let text = files::text(path, MAX_FILE_BYTES).map_err(io)?;
     parse(&text).map_err(content)
 }
 
@@ -162,33 +171,12 @@ pub fn store(folder: &Path, record: &Record) -> Result<PathBuf, RecordError> {
         move |source| RecordError::Io { path: path.clone(), source }
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let stem = format!("{}-{}", record.started.replace(':', ""), record.scenario.name());
+    let stem = record.stem();
     let text = serde_json::to_string(record)
         .map_err(|e| RecordError::Content { path: folder.to_owned(), problem: e.to_string() })?;
-    let temporary = folder.join(format!(".{stem}.{}.tmp", std::process::id()));
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-        .map_err(io(&temporary))
-        .and_then(|()| claim(&temporary, folder, &stem));
-    // The name that counts is a link to the same file by now.
-    let _ = std::fs::remove_file(&temporary);
-    let path = written?;
+    let path = files::write_new(folder, &stem, "json", text.as_bytes()).map_err(io(folder))?;
     append(&folder.join("trials.csv"), record)?;
     Ok(path)
-}
-
-/// Gives a complete file a name that nothing has yet.
-fn claim(temporary: &Path, folder: &Path, stem: &str) -> Result<PathBuf, RecordError> {
-    let mut n = 1;
-    loop {
-        let suffix = if n == 1 { String::new() } else { format!("-{n}") };
-        let path = folder.join(format!("{stem}{suffix}.json"));
-        match std::fs::hard_link(temporary, &path) {
-            Ok(()) => return Ok(path),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && n < 1000 => n += 1,
-            Err(source) => return Err(RecordError::Io { path, source }),
-        }
-    }
 }
 
 /// Columns of `trials.csv`.
@@ -234,7 +222,7 @@ fn lines(record: &Record, header: bool) -> Vec<u8> {
         let engine = record.engines.iter().find(|e| e.label == t.engine);
         let server = engine.and_then(|e| e.server.as_ref());
         let flags: Vec<String> = t.flags.iter().filter_map(name).collect();
-        let _ = writer.write_record([
+        let cells: [String; 19] = [
             record.started.clone(),
             record.scenario.name().to_owned(),
             t.engine.clone(),
@@ -254,7 +242,8 @@ fn lines(record: &Record, header: bool) -> Vec<u8> {
             number(t.decode_tokens_per_s),
             number(t.prefill_tokens_per_s),
             number(t.end_to_end_tokens_per_s),
-        ]);
+        ];
+        let _ = writer.write_record(cells.map(|c| no_formula(&clean(&c)).into_owned()));
     }
     writer.into_inner().unwrap_or_default()
 }
@@ -265,11 +254,11 @@ fn name(value: &impl Serialize) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::bench::trial::{FailureKind, Flag};
+    use crate::bench::{FailureKind, Flag};
 
-    fn record() -> Record {
+    pub fn record() -> Record {
         let failed = Trial::failed(FailureKind::CutOff, "after 3 pieces".to_owned());
         let good = Trial {
             engine: "A".to_owned(),
@@ -294,6 +283,7 @@ mod tests {
             soak: Vec::new(),
             resume: Vec::new(),
             cold: Vec::new(),
+            incomplete: false,
             notes: Vec::new(),
         }
     }

@@ -3,11 +3,11 @@
 //! The model lives in a thread of its own, because MLX's streams belong to the thread that makes them; requests wait
 //! their turn there, and the wait is part of their time to first token.
 
+use super::failure::{Failure, FailureKind};
 use super::generation::{CountSource, Counts, Generation, Prompt, Role};
+use super::generator::Generator;
 use super::in_process::memory;
 use super::memory::{MemoryReading, ServerProcess};
-use super::run::Target;
-use super::trial::{Failure, FailureKind};
 use crate::engine::mlx::{EngineError, Finish, Model, Request, Weights};
 use crate::engine::text::{Text, TextError};
 use crate::graph::Graph;
@@ -101,7 +101,7 @@ fn work(
     }
 }
 
-impl Target for Resident {
+impl Generator for Resident {
     fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure> {
         let sent = Instant::now();
         let request = self.request(prompt)?;

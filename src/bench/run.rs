@@ -1,61 +1,13 @@
 //! The measuring protocol that all scenarios share.
 
 use super::energy::Meter;
-use super::generation::{CountSource, Generation, Prompt};
-use super::http::{HttpError, Server};
-use super::memory::MemoryReading;
+use super::generation::Prompt;
+use super::generator::Generator;
 use super::prompts::{Kind, Prompts};
-use super::trial::{Failure, Flag, Trial};
+use super::stop::Stop;
+use super::trial::{Flag, Trial};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
-
-/// Something that generates text and can be timed.
-pub trait Target: Sync {
-    /// Generates once. Must not repeat a request.
-    ///
-    /// # Errors
-    /// When the generation failed.
-    fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure>;
-
-    /// Counts the tokens of a generation whose counts are missing, where anything else can tell.
-    fn count(&self, _prompt: &Prompt, _generation: &mut Generation) {}
-
-    /// Memory now, as far as it can be read.
-    fn memory(&self) -> Option<MemoryReading> {
-        None
-    }
-
-    /// Removes the model from memory; `false` when the engine has no call for that.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    fn unload(&self) -> Result<bool, Failure> {
-        Ok(false)
-    }
-}
-
-impl From<HttpError> for Failure {
-    fn from(e: HttpError) -> Self {
-        Self { kind: e.kind(), message: e.to_string() }
-    }
-}
-
-impl Target for Server {
-    fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure> {
-        Ok(Self::generate(self, prompt)?)
-    }
-
-    fn count(&self, _: &Prompt, generation: &mut Generation) {
-        if let Some(n) = self.count_tokens(&generation.text) {
-            generation.counts.generated = Some(n);
-            generation.counts.source = Some(CountSource::ServerTokenizer);
-        }
-    }
-
-    fn unload(&self) -> Result<bool, Failure> {
-        Ok(Self::unload(self)?)
-    }
-}
 
 /// How often and in what way is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,12 +43,15 @@ impl Default for Protocol {
     }
 }
 
+/// Labels of the engines of a run, in the order in which they are named.
+pub const LABELS: [&str; 2] = ["A", "B"];
+
 /// An engine in a run.
 pub struct Contender<'r> {
     /// `A`, `B`.
     pub label: String,
     /// What generates.
-    pub target: &'r dyn Target,
+    pub generator: &'r dyn Generator,
 }
 
 /// A run in progress: engines, protocol, and everything measured so far.
@@ -111,6 +66,8 @@ pub struct Run<'r> {
     pub trials: Vec<Trial>,
     /// Told of every trial when it is over.
     pub observe: &'r dyn Fn(&Trial),
+    /// Asked before every trial: the run ends early when it says so, with the trials that are there.
+    pub stop: Stop,
     clock: Instant,
     meter: Option<Meter>,
     /// Short prompts made so far.
@@ -125,6 +82,7 @@ impl<'r> Run<'r> {
         protocol: Protocol,
         prompts: Prompts,
         observe: &'r dyn Fn(&Trial),
+        stop: Stop,
     ) -> Self {
         let clock = Instant::now();
         Self {
@@ -133,6 +91,7 @@ impl<'r> Run<'r> {
             prompts,
             trials: Vec::new(),
             observe,
+            stop,
             clock,
             meter: Meter::start(),
             asked: 0,
@@ -164,19 +123,22 @@ impl<'r> Run<'r> {
         self.clock.elapsed().as_secs_f64()
     }
 
-    /// Measures one generation of one engine, after the pause.
+    /// Measures one generation of one engine, after the pause; `None` when the run is to end.
     pub fn measure(
         &mut self,
         who: usize,
         case: &str,
         round: Option<u32>,
         prompt: &Prompt,
-    ) -> &Trial {
-        std::thread::sleep(Duration::from_secs_f64(self.protocol.cool_down_s.clamp(0.0, 3600.0)));
+    ) -> Option<&Trial> {
+        self.pause();
+        if self.stop.requested() {
+            return None;
+        }
         let started_s = self.elapsed_s();
         let contender = &self.contenders[who];
         let from = Instant::now();
-        let trial = one(contender.target, prompt);
+        let trial = one(contender.generator, prompt);
         let power = self
             .meter
             .as_ref()
@@ -188,10 +150,15 @@ impl<'r> Run<'r> {
             round: round.unwrap_or(0),
             warm_up: round.is_none(),
             started_s,
-            memory: contender.target.memory(),
+            memory: contender.generator.memory(),
             ..trial
         };
-        self.record(trial)
+        Some(self.record(trial))
+    }
+
+    /// The pause before a trial.
+    pub fn pause(&self) {
+        self.stop.sleep(Duration::from_secs_f64(self.protocol.cool_down_s.clamp(0.0, 3600.0)));
     }
 
     /// Adds a trial.
@@ -215,7 +182,9 @@ impl<'r> Run<'r> {
         for _ in 0..self.protocol.warm_up {
             let prompt = make(self, first);
             for who in 0..self.contenders.len() {
-                self.measure(who, first_name, None, &prompt);
+                if self.measure(who, first_name, None, &prompt).is_none() {
+                    return;
+                }
             }
         }
         let mut failed_rounds = vec![0_u32; cases.len()];
@@ -231,7 +200,7 @@ impl<'r> Run<'r> {
                 }
                 let mut failures = 0;
                 for &who in &order {
-                    let trial = self.measure(who, name, Some(round), &prompt);
+                    let Some(trial) = self.measure(who, name, Some(round), &prompt) else { return };
                     failures += usize::from(trial.failure.is_some());
                 }
                 *failed_rounds =
@@ -242,7 +211,7 @@ impl<'r> Run<'r> {
 }
 
 /// One generation as a trial, without its place in a run.
-pub(super) fn one(target: &dyn Target, prompt: &Prompt) -> Trial {
+pub(super) fn one(target: &dyn Generator, prompt: &Prompt) -> Trial {
     match target.generate(prompt) {
         Err(failure) => Trial { failure: Some(failure), ..Trial::default() },
         Ok(mut generation) => {

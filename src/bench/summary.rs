@@ -1,6 +1,7 @@
 //! From trials to figures: one line for each engine and case, and ratios between two engines.
 
-use super::trial::{FailureKind, Flag, Trial};
+use super::failure::FailureKind;
+use super::trial::{Flag, Trial};
 use crate::stats::TrialSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,61 +1,12 @@
 //! A trial: what one request measured, raw and complete. Failed trials are trials too.
 
+use super::arrivals;
 use super::energy::Power;
+use super::failure::{Failure, FailureKind};
 use super::generation::{CountSource, Generation, OwnTimings};
 use super::memory::MemoryReading;
 use crate::stats;
 use serde::{Deserialize, Serialize};
-
-/// Why a trial failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// No connection.
-    Connection,
-    /// Nothing, or not everything, arrived in time.
-    Timeout,
-    /// The answer ended early.
-    CutOff,
-    /// HTTP 429.
-    RateLimited,
-    /// Another HTTP error.
-    Status,
-    /// The server reported an error within its answer.
-    Reported,
-    /// The answer does not follow the protocol.
-    Protocol,
-    /// The answer exceeds a limit.
-    TooLong,
-    /// The engine in this process, or a program that was started, failed.
-    Engine,
-}
-
-impl FailureKind {
-    /// Name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connection => "no connection",
-            Self::Timeout => "timeout",
-            Self::CutOff => "cut off",
-            Self::RateLimited => "rate limited",
-            Self::Status => "HTTP error",
-            Self::Reported => "reported error",
-            Self::Protocol => "wrong answer",
-            Self::TooLong => "too long",
-            Self::Engine => "engine failed",
-        }
-    }
-}
-
-/// A failure with its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Class of the failure.
-    pub kind: FailureKind,
-    /// What happened.
-    pub message: String,
-}
 
 /// Name of a case: prompt tokens, and sequences if there are several.
 #[must_use]
@@ -86,6 +37,10 @@ pub enum Flag {
     TruncatedPrompt,
     /// Tokens came all at once: nothing was streamed.
     NotStreamed,
+    /// The answer was handed over in a few pieces, so that its arrival times support no rate.
+    Burst,
+    /// Faster than the machine can read the model's weights: no rate.
+    AboveBound,
 }
 
 impl Flag {
@@ -107,6 +62,14 @@ impl Flag {
             Self::EndedEarly => "the model ended its answer before the limit",
             Self::TruncatedPrompt => "the engine saw fewer prompt tokens than were sent",
             Self::NotStreamed => "nothing was streamed, so there is no time to first token",
+            Self::Burst => {
+                "the answer was held back and handed over in a few pieces (a proxy, a buffer), so its arrival times \
+                 support no rate and no time to first token"
+            }
+            Self::AboveBound => {
+                "faster than the machine can read the model's weights, so there is no rate: another model or machine, \
+                 or an answer that was held back"
+            }
         }
     }
 }
@@ -236,6 +199,11 @@ impl Trial {
         }
         self.end_to_end_tokens_per_s = rate(Some(generated), Some(g.total_s));
         let Some((first, last)) = span(g).filter(|_| streamed) else { return };
+        if !arrivals::support_a_rate(&g.arrivals_s, generated, g.total_s) {
+            self.flags.push(Flag::Burst);
+            self.ttft_s = None;
+            return;
+        }
         self.decode_tokens_per_s = rate_between(Some(generated), Some(last - first));
         self.prefill_tokens_per_s =
             rate(g.counts.prompt.map(|p| p.saturating_sub(cached)), Some(first));
@@ -251,6 +219,15 @@ impl Trial {
         let usual = stats::median(&gaps).unwrap_or(0.0);
         if gaps.len() >= 8 && longest > STALL_LEAST_S && longest > STALL_FACTOR * usual {
             self.flags.push(Flag::Stall);
+        }
+    }
+
+    /// Takes the decode rate away from a trial that is faster than `bound`, tokens per second, and flags it.
+    pub fn bound_by(&mut self, bound: f64) {
+        if self.decode_tokens_per_s.is_some_and(|rate| rate > bound) {
+            self.decode_tokens_per_s = None;
+            self.flags.push(Flag::AboveBound);
+            self.flags.sort_unstable();
         }
     }
 
@@ -388,6 +365,27 @@ mod tests {
         assert_eq!((t.ttft_s, t.decode_tokens_per_s), (None, None));
         assert_eq!(t.flags, [Flag::NotStreamed]);
         close(t.end_to_end_tokens_per_s, 64.0 / 1.05);
+    }
+
+    #[test]
+    fn an_answer_that_was_held_back_has_no_rate() {
+        let mut g = generation(128);
+        g.total_s = 12.0;
+        g.arrivals_s = (0..128).map(|i| 11.9 + 2e-6 * f64::from(i)).collect();
+        let t = Trial::of(&g, 128);
+        assert_eq!(t.flags, [Flag::Burst]);
+        let figures = (t.ttft_s, t.decode_tokens_per_s, t.prefill_tokens_per_s);
+        assert_eq!(figures, (None, None, None));
+        close(t.end_to_end_tokens_per_s, 128.0 / 12.0);
+    }
+
+    #[test]
+    fn what_memory_cannot_deliver_is_no_rate() {
+        let mut t = Trial::of(&generation(11), 11);
+        t.bound_by(11.0);
+        assert!(t.flags.is_empty() && t.decode_tokens_per_s.is_some());
+        t.bound_by(9.0);
+        assert_eq!((&t.flags[..], t.decode_tokens_per_s), (&[Flag::AboveBound][..], None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::fit::KernelFit;
 use super::widths;
 use super::work::Work;
+use crate::files;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -183,10 +184,7 @@ impl Profile {
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
         let io = |source| ProfileError::Io { path: path.to_owned(), source };
         let wrong = |reason: String| ProfileError::Format { path: path.to_owned(), reason };
-        if std::fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
-            return Err(wrong("it is far too long".to_owned()));
-        }
-        let text = std::fs::read_to_string(path).map_err(io)?;
+        let text = files::text(path, MAX_BYTES).map_err(io)?;
         let table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         let version = table.get("version").and_then(toml::Value::as_integer).unwrap_or(0);
         if version != i64::from(VERSION) {
@@ -200,7 +198,7 @@ impl Profile {
         }
     }
 
-    /// Writes the profile to a folder, to a temporary file first; returns its path.
+    /// Writes the profile to a folder, whole or not at all; returns its path.
     ///
     /// # Errors
     /// When the folder cannot be written to.
@@ -210,13 +208,7 @@ impl Profile {
         let text = toml::to_string(self)
             .map_err(|e| ProfileError::Format { path: path.clone(), reason: e.to_string() })?;
         std::fs::create_dir_all(folder).map_err(io)?;
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .inspect_err(|_| {
-                let _ = std::fs::remove_file(&temporary);
-            })
-            .map_err(io)?;
+        files::write(&path, text.as_bytes()).map_err(io)?;
         Ok(path)
     }
 

@@ -1,9 +1,9 @@
 //! The operations of a step as kernels of known classes.
 
-use crate::graph::cache::{Cache, KvQuantisation};
-use crate::graph::op::{Binary, Op, Unary};
+use crate::graph::cache::KvQuantisation;
+use crate::graph::op::Op;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Node, Routing, Trace, TraceError, Var};
+use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, Var};
 use crate::graph::{Call, Graph};
 use crate::model::{DType, Mode, Packing};
 use std::collections::BTreeMap;
@@ -135,15 +135,7 @@ pub fn decode_work(
     depth: u32,
     kv: Option<KvQuantisation>,
 ) -> Result<Work, TraceError> {
-    let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
-    let call = Call { kv, ..Call::decode() };
-    let slots = |caches: &[Cache]| caches.iter().flat_map(Cache::slots).collect::<Vec<_>>();
-    let before = slots(&caches);
-    let mut trace = graph.trace(&mut caches, call, Routing::default())?;
-    if slots(&caches) != before {
-        // A step in which caches grow is rare.
-        trace = graph.trace(&mut caches, call, Routing::default())?;
-    }
+    let trace = crate::ledger::cache::steady_decode(graph, depth, kv)?;
     let mut work = Work::default();
     for node in trace.nodes() {
         count(&trace, node, false, &mut work);
@@ -183,6 +175,7 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
     let touched = bytes(inputs) + bytes(outputs);
     let out = outputs.first().map(|&v| *trace.value(v));
     let Some(out) = out else { return };
+    let macs = || products(trace, inputs[0], out.shape);
     match &node.op {
         Op::Reshape
         | Op::Flatten
@@ -194,48 +187,29 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
         | Op::Slice(_)
         | Op::Split(..)
         | Op::Depends => work.add(Class::View, &[1.0]),
-        Op::Compiled(body) => {
-            let body = trace.body(*body);
-            let members = body.nodes.iter().filter(|n| n.op != Op::Broadcast);
-            for member in members {
-                let arrays = member.inputs.len() as f64 + 1.0;
-                let bytes = arrays * (member.shape.elements() * member.dtype.bytes()) as f64;
-                work.add(elementwise(&member.op), &[1.0, bytes]);
-            }
-        }
+        Op::Compiled(body) => chain(trace.body(*body), work),
         Op::QuantizedMatmul { packing, .. } => {
             let class = PackedClass::of(*packing, out.dtype);
             let class = match rows(trace, inputs[0]) {
                 1 => Class::Packed(class),
                 _ => Class::PackedPrompt(class),
             };
-            work.add(class, &PackedClass::counts(*packing, products(trace, inputs[0], out.shape)));
+            work.add(class, &PackedClass::counts(*packing, macs()));
         }
         Op::GatherQmm { packing, .. } => {
             let class = PackedClass::of(*packing, out.dtype);
-            let class = match prompt {
-                false => Class::Experts(class),
-                true => Class::ExpertsPrompt(class),
-            };
-            work.add(class, &PackedClass::counts(*packing, products(trace, inputs[0], out.shape)));
+            let class = if prompt { Class::ExpertsPrompt(class) } else { Class::Experts(class) };
+            work.add(class, &PackedClass::counts(*packing, macs()));
         }
+        Op::GatherMm { .. } if prompt => work.add(Class::DensePrompt(out.dtype), &[1.0, macs()]),
         Op::GatherMm { .. } => {
-            let macs = products(trace, inputs[0], out.shape);
-            match prompt {
-                false => {
-                    work.add(Class::Dense(out.dtype), &[1.0, macs * out.dtype.bytes() as f64]);
-                }
-                true => work.add(Class::DensePrompt(out.dtype), &[1.0, macs]),
-            }
+            work.add(Class::Dense(out.dtype), &[1.0, macs() * out.dtype.bytes() as f64]);
         }
         Op::Matmul | Op::AddMm if node.scores => attention(trace, node, work),
         Op::Matmul | Op::AddMm if out.shape.dim(-2) <= 1 => {
             work.add(Class::Dense(out.dtype), &[1.0, bytes(&inputs[1..2])]);
         }
-        Op::Matmul | Op::AddMm => {
-            let macs = products(trace, inputs[0], out.shape);
-            work.add(Class::DensePrompt(out.dtype), &[1.0, macs]);
-        }
+        Op::Matmul | Op::AddMm => work.add(Class::DensePrompt(out.dtype), &[1.0, macs()]),
         Op::Attention { .. } => attention(trace, node, work),
         Op::Rope(_) => work.add(Class::Rope, &[1.0, touched]),
         Op::RmsNorm { .. } | Op::LayerNorm { .. } => work.add(Class::Norm, &[1.0, touched]),
@@ -255,28 +229,40 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
         Op::SliceUpdate(_) | Op::SliceMultiply(_) => {
             work.add(Class::Elementwise, &[1.0, 2.0 * bytes(&inputs[1..])]);
         }
-        op => work.add(elementwise(op), &[1.0, touched]),
+        op @ (Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::AsType
+        | Op::ConvertFp8 { .. }
+        | Op::Contiguous
+        | Op::Concatenate { .. }
+        | Op::Pad(_)
+        | Op::Scatter(_)
+        | Op::ScatterAxis { .. }
+        | Op::Full
+        | Op::Arange { .. }
+        | Op::Hadamard { .. }
+        | Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::Convolution { .. }
+        | Op::Custom(_)) => work.add(elementwise(op), &[1.0, touched]),
+    }
+}
+
+/// The members of a fused chain, each as if it were alone.
+fn chain(body: &Body, work: &mut Work) {
+    for member in body.nodes.iter().filter(|n| n.op != Op::Broadcast) {
+        let arrays = member.inputs.len() as f64 + 1.0;
+        let bytes = arrays * (member.shape.elements() * member.dtype.bytes()) as f64;
+        work.add(elementwise(&member.op), &[1.0, bytes]);
     }
 }
 
 /// The class of an element-wise operation, by what it computes.
 fn elementwise(op: &Op) -> Class {
-    match op {
-        Op::Unary(
-            Unary::Cos
-            | Unary::Erf
-            | Unary::Exp
-            | Unary::Expm1
-            | Unary::Log
-            | Unary::Log1p
-            | Unary::Log2
-            | Unary::Sigmoid
-            | Unary::Sin
-            | Unary::Tanh,
-        )
-        | Op::Binary(Binary::LogAddExp | Binary::Power) => Class::Transcendental,
-        _ => Class::Elementwise,
-    }
+    let slow = matches!(op, Op::Unary(op) if op.is_transcendental())
+        || matches!(op, Op::Binary(op) if op.is_transcendental());
+    if slow { Class::Transcendental } else { Class::Elementwise }
 }
 
 fn attention(trace: &Trace, node: &Node, work: &mut Work) {
@@ -308,4 +294,24 @@ fn rows(trace: &Trace, x: Var) -> u64 {
 /// Multiplications of a product.
 fn products(trace: &Trace, x: Var, out: Shape) -> f64 {
     out.elements() as f64 * f64::from(trace.value(x).shape.dim(-1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tape::every;
+
+    /// A view is a call; everything else is at least one kernel of a class.
+    #[test]
+    fn every_operation_is_counted() {
+        let trace = every::trace();
+        for node in trace.nodes() {
+            for prompt in [false, true] {
+                let mut work = Work::default();
+                count(&trace, node, prompt, &mut work);
+                let kernels: f64 = work.0.values().map(|counts| counts[0]).sum();
+                assert!(kernels >= 1.0, "{}", trace.name(node));
+            }
+        }
+    }
 }

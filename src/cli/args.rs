@@ -1,7 +1,9 @@
 //! What the user typed: names, flags and help of every command.
 
 pub use super::bench::args::BenchArgs;
+use crate::data_dir;
 use crate::report::Format;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;
@@ -63,7 +65,13 @@ pub struct Global {
     pub profile: Option<PathBuf>,
 
     /// A folder with chips.toml, macs.toml, prices.toml or models.json that add to or override the built-in data
-    #[arg(long, global = true, value_name = "DIR", env = "MLXPLAN_DATA_DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = data_dir::VARIABLE,
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     pub data_dir: Option<PathBuf>,
 }
 

@@ -5,12 +5,13 @@ use super::{Context, Verdict};
 use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
 use crate::bench::record;
 use crate::estimate::Engine;
+use crate::files;
 use crate::hardware::{Chip, spec};
 use crate::model::names::key;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::join::weights as row_weights;
 use crate::validation::{Measurement, read};
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,10 +99,7 @@ fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<Case>> {
 }
 
 fn text(path: &Path) -> Result<String> {
-    let problem = || format!("cannot read {}", path.display());
-    let length = std::fs::metadata(path).with_context(problem)?.len();
-    ensure!(length <= MAX_FILE_BYTES, "{} is longer than 256 MiB", path.display());
-    std::fs::read_to_string(path).with_context(problem)
+    files::text(path, MAX_FILE_BYTES).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Models that were opened, so that each is read once.

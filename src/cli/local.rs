@@ -8,6 +8,7 @@ use crate::graph::Graph;
 use crate::hardware::probe::Probe;
 use crate::model::DType;
 use anyhow::{Context as _, Result, anyhow};
+use sysinfo::{MemoryRefreshKind, System};
 
 /// Its state now, with what may disturb a timing.
 pub(super) fn conditions(probe: &Probe) -> Conditions {
@@ -54,9 +55,9 @@ pub(super) fn memory_limit(probe: &Probe) -> Option<u64> {
     if let Some(limit) = &probe.gpu_limit {
         return Some(limit.bytes.0);
     }
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    Some(system.available_memory()).filter(|bytes| *bytes > 0)
 }
 
 /// The bytes that may be used, or none at all with `--force`.

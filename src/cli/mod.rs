@@ -26,6 +26,7 @@ mod recommend;
 pub mod reference;
 mod report;
 pub mod schemas;
+mod signals;
 mod subjects;
 mod tables;
 mod timed;
@@ -53,6 +54,8 @@ pub enum Verdict {
     No = 1,
     /// The interval straddles the limit.
     Uncertain = 3,
+    /// A signal ended it early; the answer holds what there was.
+    Interrupted = 130,
 }
 
 /// Said by commands that need MLX in a build without it.
@@ -82,7 +85,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            let _ = e.print();
+            output::say_of_arguments(&e);
             let help = !e.use_stderr();
             return ExitCode::from(if help { 0 } else { ERROR });
         }
@@ -91,7 +94,7 @@ pub fn main() -> ExitCode {
         Ok(verdict) => ExitCode::from(verdict as u8),
         Err(e) if output::is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", output::error_text(&e));
+            output::say(&format!("error: {}", output::error_text(&e)));
             ExitCode::from(ERROR)
         }
     }
@@ -104,6 +107,7 @@ fn run(cli: Cli) -> Result<Verdict> {
     let data = DataDirs::discover(cli.global.data_dir.as_deref())?;
     let catalogue = Catalogue::new(data.clone());
     let context = Context { global: cli.global, data, catalogue, models: OnceLock::new() };
+    context.data.notes().iter().for_each(|note| context.hint(note));
     if matches!(cli.command, Some(Command::Recommend(_) | Command::Predict(_))) {
         compute_here();
     }
@@ -114,7 +118,7 @@ fn run(cli: Cli) -> Result<Verdict> {
         Some(Command::Validate(a)) => context.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => context.answer(macs::run(&context, &a)?),
         Some(Command::Audit(a)) => context.answer(audit::run(&context, &a)?),
-        Some(Command::Bench(a)) => context.answer(bench::run(&context, &a)?),
+        Some(Command::Bench(a)) => bench::run(&context, &a),
         Some(Command::Calibrate(a)) => context.answer(calibrate::run(&context, &a)?),
         Some(Command::Doctor) => context.answer(doctor::run(&context)?),
         Some(Command::Completions(a)) => completions::run(&context, &a),
@@ -158,7 +162,7 @@ impl Context {
     /// Says something on standard error, unless the user wants quiet.
     pub fn hint(&self, text: &str) {
         if !self.global.quiet {
-            eprintln!("hint: {text}");
+            output::say(&format!("hint: {text}"));
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Writing answers and errors.
 
 use super::args::{Color, Global};
+use crate::clean::clean;
+use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
 use anyhow::{Context as _, Result, bail};
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
@@ -27,6 +30,22 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
     }
 }
 
+/// Says a line on standard error, the only way in which anything is said there. Texts of others do nothing to the
+/// terminal, and where nobody can be told, nothing is: the answer and the exit code matter more than talk.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", clean(line));
+}
+
+/// Prints what the parser of arguments says: its help or an error. An error repeats what was typed.
+pub(super) fn say_of_arguments(error: &clap::Error) {
+    let text = error.render().to_string();
+    match clean(&text) {
+        // Nobody can be told where this fails.
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(text) => say(text.trim_end()),
+    }
+}
+
 /// Writes to standard output; a closed pipe ends the program quietly.
 pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -35,18 +54,9 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a whole file or nothing: to a temporary file beside it, which then takes its name.
+/// Writes a whole file or nothing; what is no regular file is written through.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written =
-        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written
-        .inspect_err(|_| {
-            let _ = std::fs::remove_file(&temporary);
-        })
-        .with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether the locale can show more than ASCII. Where nothing is set, as on servers and in CI, it is taken to.
@@ -81,9 +91,9 @@ impl Picture {
     /// The bytes of a file.
     pub fn encode(self, svg: &str) -> Result<Vec<u8>> {
         match self {
-            Self::Svg => Ok(svg.as_bytes().to_vec()),
+            Self::Svg => Ok(clean(svg).as_bytes().to_vec()),
             Self::Png => {
-                png(svg).map_err(anyhow::Error::msg).context("cannot draw the plot as PNG")
+                png(&clean(svg)).map_err(anyhow::Error::msg).context("cannot draw the plot as PNG")
             }
         }
     }

@@ -2,13 +2,15 @@
 
 use super::args::ProbeArgs;
 use super::{Context, Verdict};
+use crate::files;
 use crate::hardware::probe::{self, Probe};
 use crate::report::{Answer, Column, Document, Present, Table};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Read;
+use std::path::Path;
 
 /// Longest recording that is read, bytes.
 const MAX_RECORDING: u64 = 64 << 20;
@@ -17,24 +19,27 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, Verdic
     let probe = match &args.from {
         None => probe::probe(&context.catalogue)?,
         Some(path) => {
-            let mut text = Vec::new();
-            let stream: Box<dyn Read> = if path.as_os_str() == "-" {
-                Box::new(std::io::stdin())
-            } else {
-                let file = std::fs::File::open(path);
-                Box::new(file.with_context(|| format!("cannot read {}", path.display()))?)
-            };
-            stream
-                .take(MAX_RECORDING)
-                .read_to_end(&mut text)
-                .context("cannot read the recording")?;
-            let readings = probe::dump::parse(&String::from_utf8_lossy(&text));
+            let bytes = recording(path)?;
+            let readings = probe::dump::parse(&String::from_utf8_lossy(&bytes));
             probe::interpret(&readings, &context.catalogue)?
         }
     };
     let fields = fields(&probe)?;
     let explain = args.explain || context.global.verbose;
     Ok((Answer::of(ProbeAnswer { probe, fields: explain.then_some(fields) }), Verdict::Ok))
+}
+
+/// A recording from a file, or from standard input for `-`.
+fn recording(path: &Path) -> Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return files::bytes(path, MAX_RECORDING)
+            .with_context(|| format!("cannot read {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    let input = std::io::stdin().take(MAX_RECORDING + 1);
+    { input }.read_to_end(&mut bytes).context("cannot read the recording")?;
+    ensure!(bytes.len() as u64 <= MAX_RECORDING, "the recording is longer than 64 MiB");
+    Ok(bytes)
 }
 
 /// The object `mlxplan.probe/1`.

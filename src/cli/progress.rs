@@ -1,5 +1,6 @@
 //! Progress of anything slow: a bar on standard error, on a terminal only, and never with `--quiet`.
 
+use crate::clean::clean;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -37,7 +38,7 @@ impl Progress {
             };
             bar.set_style(style);
         }
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(clean(what).into_owned());
         bar.enable_steady_tick(FRAME);
         Self(bar)
     }
@@ -55,12 +56,12 @@ impl Progress {
 
     /// What is being done now.
     pub fn say(&self, message: impl Into<String>) {
-        self.0.set_message(message.into());
+        self.0.set_message(clean(&message.into()).into_owned());
     }
 
     /// A line that stays, above the bar; also without a terminal.
     pub fn line(&self, text: &str) {
-        self.0.suspend(|| eprintln!("{text}"));
+        self.0.suspend(|| super::output::say(text));
     }
 }
 

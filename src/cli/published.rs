@@ -2,6 +2,7 @@
 
 use super::args::ValidateArgs;
 use super::{Context, Verdict, output};
+use crate::files;
 use crate::report::{Answer, Column, Document, Scatter, Series, Table};
 use crate::roofline::Coefficients;
 use crate::validation::evaluate::{Basis, GROUPINGS, HeldOutRates, Metric, Row, held_out_rates};
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 
 const SHIPPED: &str = include_str!("../../data/measurements.csv");
 const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
+/// Longest file of measurements that is read, bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Configurations that are listed as worst.
 const WORST: usize = 10;
 
@@ -22,7 +25,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
     let tools = Tools { models, hardware: &context.catalogue, coefficients };
     let (file, text, basis, held_out) = match &args.against {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let text = files::text(path, MAX_FILE_BYTES)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             (path.display().to_string(), text, Basis::Shipped, HeldOutRates::new())
         }

@@ -164,7 +164,7 @@ fn on_machine(
     let best = rows.iter().map(|r| verdict(r.prediction.memory.as_ref())).min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
-        Verdict::No => 2,
+        Verdict::No | Verdict::Interrupted => 2,
     });
     let json = context.json(|| {
         Ok(json!({

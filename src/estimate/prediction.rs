@@ -169,7 +169,7 @@ impl Prediction {
             Ok((Some(memory), Some(context)))
         };
         // Both need the classes of layers: read once, before.
-        graph.classes()?;
+        graph.layer_plan()?;
         let (memory, speed) = rayon::join(memory, || Speed::of(graph, &speed_request));
         let ((memory, context), speed) = (memory?, speed?);
         let target = Silicon::of(machine);

@@ -1,5 +1,6 @@
 //! The model a question is about: its source, its graph, and how it is quantised.
 
+use crate::graph::families;
 use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
 use crate::model::catalogue::{Catalogue, CatalogueError};
@@ -256,13 +257,10 @@ fn packed_by_block(packing: Option<Packing>, module: &Module) -> Option<Packing>
     packing.filter(|p| module.shape.dim(-1) % p.group.max(1) == 0)
 }
 
-/// The scheme of an upstream checkpoint that was asked for without one.
+/// The scheme of an upstream checkpoint that was asked for without one: its family's own, else the type of its tensors.
 fn upstream(config: &Config, stored: DType) -> Scheme {
-    // gpt-oss is published in mxfp4; mlx-lm keeps that for the experts.
-    match config.model_type() {
-        Ok("gpt_oss") => Scheme::Mxfp4Q8,
-        _ => Scheme::Float(stored),
-    }
+    let family = config.model_type().ok().and_then(|t| families::find(t).ok());
+    family.and_then(|f| f.native_scheme).unwrap_or(Scheme::Float(stored))
 }
 
 /// Type of most floating-point tensors that are not float32, or float32 when all are.

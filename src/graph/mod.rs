@@ -10,20 +10,20 @@ pub mod nn;
 pub mod op;
 pub mod params;
 mod parts;
+pub mod pattern;
 mod prelude;
 pub mod quantise;
-pub mod sample;
 pub mod shape;
 pub mod tape;
 
-pub use sample::Gap;
+pub use pattern::SkippedLayers;
 
 use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
 use params::{ModuleKind, ParamBuilder, Parameters};
+use pattern::{LayerPlan, LayerUse};
 use quantise::QuantiseError;
 use rustc_hash::FxHasher;
-use sample::{Classes, LayerUse};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
@@ -74,7 +74,7 @@ pub struct Built {
 }
 
 /// Routed experts of a mixture-of-experts model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Experts {
     /// Experts per layer.
     pub total: u64,
@@ -92,7 +92,7 @@ pub struct Graph {
     model_type: String,
     /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
     fp16_activations: Option<bool>,
-    classes: OnceLock<Result<Arc<Classes>, TraceError>>,
+    layer_plan: OnceLock<Result<Arc<LayerPlan>, TraceError>>,
     fingerprint: OnceLock<Result<u64, TraceError>>,
 }
 
@@ -117,21 +117,21 @@ pub struct Call {
     pub sample: bool,
     /// Whether the cache is quantised after the call.
     pub kv: Option<KvQuantisation>,
-    /// Layers that are left out.
-    pub gap: Gap,
+    /// Layers that are not run.
+    pub skipped: SkippedLayers,
 }
 
 impl Call {
     /// A prefill call of one sequence.
     #[must_use]
     pub const fn prefill(tokens: u32) -> Self {
-        Self { batch: 1, tokens, sample: false, kv: None, gap: Gap::NONE }
+        Self { batch: 1, tokens, sample: false, kv: None, skipped: SkippedLayers::NONE }
     }
 
     /// A decode step of one sequence.
     #[must_use]
     pub const fn decode() -> Self {
-        Self { batch: 1, tokens: 1, sample: true, kv: None, gap: Gap::NONE }
+        Self { batch: 1, tokens: 1, sample: true, kv: None, skipped: SkippedLayers::NONE }
     }
 }
 
@@ -158,7 +158,7 @@ impl Graph {
             scheme,
             model_type,
             fp16_activations: None,
-            classes: OnceLock::new(),
+            layer_plan: OnceLock::new(),
             fingerprint: OnceLock::new(),
         })
     }
@@ -340,18 +340,18 @@ impl Graph {
         routing: Routing,
         results: impl FnOnce(&Tape<'_>, Var) -> Vec<Var>,
     ) -> Result<Trace, TraceError> {
-        let t = Tape::new(&self.params, routing, call.gap);
+        let t = Tape::new(&self.params, routing, call.skipped);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
-        cache::enter(caches, &t, call.gap);
+        cache::enter(caches, &t, call.skipped);
         let logits = self.built.network.forward(&t, tokens, caches);
         if let Some(kv) = call.kv {
-            cache::quantise(caches, &t, kv, call.gap);
+            cache::quantise(caches, &t, kv, call.skipped);
         }
         let results = results(&t, logits);
-        let state = cache::leave(caches, call.gap);
-        call.gap.follow(caches);
+        let state = cache::leave(caches, call.skipped);
+        call.skipped.follow(caches);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
     }
@@ -386,29 +386,29 @@ impl Graph {
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn classes(&self) -> Result<&Classes, TraceError> {
-        self.read(&self.classes).as_deref().map_err(Clone::clone)
+    pub fn layer_plan(&self) -> Result<&LayerPlan, TraceError> {
+        self.read(&self.layer_plan).as_deref().map_err(Clone::clone)
     }
 
     /// Takes over which layers do the same from a graph of the same model in another format, provided that both formats
     /// pack the matrices of all layers alike.
     #[must_use]
-    pub fn with_classes_of(mut self, other: &Self) -> Self {
-        self.classes.clone_from(&other.classes);
+    pub fn with_layer_plan_of(mut self, other: &Self) -> Self {
+        self.layer_plan.clone_from(&other.layer_plan);
         self
     }
 
-    /// The largest gap of which counts can be read off a call: every kind of layer is run, the first and the last
-    /// ones are.
+    /// The layers that a call may skip whose operations are only counted. Those that it runs are the first layer, the
+    /// last two, and at least one of every kind, so that counts of the skipped ones can be read off those like them.
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn counting_gap(&self) -> Result<Gap, TraceError> {
-        Ok(self.classes()?.gap(1, 2))
+    pub fn skipped_for_counts(&self) -> Result<SkippedLayers, TraceError> {
+        Ok(self.layer_plan()?.skipping(1, 2))
     }
 
     fn forget(&mut self) {
-        self.classes = OnceLock::new();
+        self.layer_plan = OnceLock::new();
         self.fingerprint = OnceLock::new();
     }
 
@@ -421,15 +421,13 @@ impl Graph {
             let trace = self.trace(&mut self.make_cache(), Call::decode(), Routing::default());
             let print = trace.as_ref().map(|t| self.print_of(t)).map_err(Clone::clone);
             let _ = self.fingerprint.set(print);
-            let _ = self.classes.set(trace.map(|t| Arc::new(self.classes_of(&t))));
+            let _ = self.layer_plan.set(trace.map(|t| Arc::new(self.plan_of(&t))));
         }
         wanted.wait()
     }
 
-    fn classes_of(&self, trace: &Trace) -> Classes {
-        let kinds: Vec<u64> = self.built.caches.iter().map(hash_of_debug).collect();
-        let kind = |cache: usize| kinds.get(cache).copied().unwrap_or(0);
-        Classes::of(trace, &self.params, self.built.network.layers(), kind)
+    fn plan_of(&self, trace: &Trace) -> LayerPlan {
+        LayerPlan::of(trace, &self.params, self.built.network.layers(), &self.built.caches)
     }
 
     fn print_of(&self, trace: &Trace) -> u64 {
@@ -445,15 +443,9 @@ impl Graph {
             }
         }
         (self.model_type(), self.fp16_activations).hash(&mut h);
-        hash_of_debug(&(&self.built.caches, self.built.experts)).hash(&mut h);
+        (&self.built.caches, self.built.experts).hash(&mut h);
         h.finish()
     }
-}
-
-fn hash_of_debug(value: &impl std::fmt::Debug) -> u64 {
-    let mut h = FxHasher::default();
-    format!("{value:?}").hash(&mut h);
-    h.finish()
 }
 
 /// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.

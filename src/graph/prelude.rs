@@ -9,7 +9,7 @@ pub use crate::graph::nn::{
 };
 pub use crate::graph::op::{Binary, Kernel, Reduction, Unary};
 pub use crate::graph::params::{ModuleId, ModuleKind, ParamBuilder, Part};
-pub use crate::graph::sample::LayerUse;
+pub use crate::graph::pattern::LayerUse;
 pub use crate::graph::shape::Shape;
 pub use crate::graph::tape::{Derived, FrequencyTable, Mask, Stage, Tape, Var};
 pub use crate::graph::{Built, Experts, Network, QuantOverride};

@@ -1,7 +1,7 @@
 //! Exact bytes of the prompt cache after a number of tokens.
 
 use crate::graph::cache::{Cache, CacheKind, KvQuantisation, quantise_shapes};
-use crate::graph::tape::{Routing, TraceError};
+use crate::graph::tape::{Routing, Trace, TraceError};
 use crate::graph::{Call, Graph};
 
 /// Tokens that `mlx_lm.generate` processes at once in prefill, unless told otherwise.
@@ -23,8 +23,8 @@ pub fn after_prompt(
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
     // One traced call fixes the shapes; the rest is counting.
     if let Some(first) = chunks.next() {
-        let gap = graph.counting_gap()?;
-        let call = Call { batch, kv, gap, ..Call::prefill(telling(graph, first)) };
+        let skipped = graph.skipped_for_counts()?;
+        let call = Call { batch, kv, skipped, ..Call::prefill(telling(graph, first)) };
         graph.trace(&mut caches, call, Routing::default())?;
     }
     let chunks: Vec<u32> = chunks.collect();
@@ -50,6 +50,27 @@ pub fn prefill_chunks(tokens: u32, step: u32) -> impl Iterator<Item = u32> {
     let rest = tokens.saturating_sub(1);
     std::iter::repeat_n(step, (rest / step) as usize)
         .chain((rest % step > 0).then_some(rest % step))
+}
+
+/// A decode step with `depth` tokens in the cache in which no cache grows: the first one, or the second where caches grow
+/// in the first, which is rare.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn steady_decode(
+    graph: &Graph,
+    depth: u32,
+    kv: Option<KvQuantisation>,
+) -> Result<Trace, TraceError> {
+    let mut caches = after_prompt(graph, depth.max(1), PREFILL_STEP, 1, kv)?;
+    let call = Call { kv, ..Call::decode() };
+    let slots = |caches: &[Cache]| caches.iter().flat_map(|c| c.slots()).collect::<Vec<_>>();
+    let before = slots(&caches);
+    let trace = graph.trace(&mut caches, call, Routing::default())?;
+    if slots(&caches) == before {
+        return Ok(trace);
+    }
+    graph.trace(&mut caches, call, Routing::default())
 }
 
 /// Moves all caches on by calls of the given lengths, with `--kv-bits` if given. Equal caches are counted once.
@@ -94,8 +115,8 @@ impl<'g> Growth<'g> {
     ) -> Result<Self, TraceError> {
         let step = step.max(1);
         let mut caches = graph.make_cache();
-        let gap = graph.counting_gap()?;
-        let call = Call { batch, kv, gap, ..Call::prefill(telling(graph, step)) };
+        let skipped = graph.skipped_for_counts()?;
+        let call = Call { batch, kv, skipped, ..Call::prefill(telling(graph, step)) };
         graph.trace(&mut caches, call, Routing::default())?;
         let mut first: Vec<(Cache, u64)> = Vec::new();
         for cache in caches {
@@ -130,7 +151,7 @@ impl<'g> Growth<'g> {
 /// Bytes of all caches.
 #[must_use]
 pub fn bytes(caches: &[Cache]) -> u64 {
-    caches.iter().map(Cache::bytes).sum()
+    caches.iter().map(|c| c.bytes()).sum()
 }
 
 /// Bytes of the cache after each of the given numbers of tokens (batch 1, default prefill step).

@@ -4,10 +4,10 @@ use super::cache::{PREFILL_STEP, after_prompt};
 use super::replay::{Encoded, Gpu, Origin, Replay};
 use crate::graph::cache::KvQuantisation;
 use crate::graph::cache::held_slots;
-use crate::graph::op::Op;
+use crate::graph::op::{Op, OpKind};
 use crate::graph::params::{ModuleId, ModuleKind};
 use crate::graph::tape::{Source, Stage, Trace, TraceError, Value};
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::model::{DType, Packing};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -124,11 +124,11 @@ impl Traffic {
     }
 
     /// Adds an operation for its layer and for those left out that are like it.
-    fn add(&mut self, graph: &Graph, keys: &[bool], gap: Gap, e: &Encoded<'_>) {
+    fn add(&mut self, graph: &Graph, keys: &[bool], skipped: SkippedLayers, e: &Encoded<'_>) {
         let node = &e.trace.nodes()[e.node];
         let dispatches = u64::from(e.dispatches);
         let times = match node.stage {
-            Stage::Layer(layer) => gap.stands_for(layer),
+            Stage::Layer(layer) => skipped.stands_for(layer),
             Stage::Embed | Stage::Head => 1,
         };
         self.dispatches += times * dispatches;
@@ -148,7 +148,7 @@ impl Traffic {
                     matrix = matrix.or(Some(module));
                 }
                 Origin::Cache(slot) if keys.get(slot as usize) == Some(&true) => {
-                    if !matches!(node.op, Op::SliceUpdate(_) | Op::Concatenate { .. }) {
+                    if !stores(&node.op) {
                         kv += read.bytes;
                     }
                 }
@@ -203,7 +203,8 @@ impl Traffic {
     fn note_attention(&mut self, e: &Encoded<'_>, kv: u64, times: u64) {
         let node = &e.trace.nodes()[e.node];
         let inputs = e.trace.inputs(node);
-        let fused = matches!(node.op, Op::Attention { .. });
+        let kind = node.op.kind();
+        let fused = kind == OpKind::Attention;
         if fused {
             let [q, k] = [e.trace.value(inputs[0]).shape, e.trace.value(inputs[1]).shape];
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
@@ -225,7 +226,7 @@ impl Traffic {
                 fused,
                 times,
             });
-        } else if kv > 0 && matches!(node.op, Op::Matmul | Op::QuantizedMatmul { .. }) {
+        } else if kv > 0 && kind == OpKind::Product {
             let out = e.trace.value(e.trace.outputs(node)[0]).shape;
             let k = e.trace.value(inputs[1]).shape;
             let kv_heads = if k.rank() >= 4 { k.dim(1) } else { 1 };
@@ -265,24 +266,37 @@ fn node_op<'a>(e: &Encoded<'a>) -> &'a Op {
     &e.trace.nodes()[e.node].op
 }
 
-/// Cache bytes copied by an operation.
+/// Whether an operation reads a cache only to store into it.
+const fn stores(op: &Op) -> bool {
+    matches!(op.kind(), OpKind::Write | OpKind::Join)
+}
+
+/// Cache bytes copied by an operation: all of a cache that is joined with new rows, and what of one that is written in
+/// place must be kept as it was.
 fn copied(op: &Op, e: &Encoded<'_>) -> u64 {
     let cached = |r: &&super::replay::Read| matches!(r.origin, Origin::Cache(_));
-    match op {
-        Op::Concatenate { .. } => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
-        Op::SliceUpdate(_) if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,
-        _ => 0,
+    match op.kind() {
+        OpKind::Join => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
+        OpKind::Write if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,
+        OpKind::Write
+        | OpKind::View
+        | OpKind::Elementwise
+        | OpKind::RowWise
+        | OpKind::Lookup
+        | OpKind::Fill
+        | OpKind::Product
+        | OpKind::ExpertProduct
+        | OpKind::Attention
+        | OpKind::Custom => 0,
     }
 }
 
 /// Bytes of a tensor that an operation reads: chosen rows of a table, chosen experts, or all of it.
 fn weight_bytes(e: &Encoded<'_>, position: usize, bytes: u64) -> u64 {
     let node = &e.trace.nodes()[e.node];
-    match &node.op {
-        Op::Gather(_) | Op::GatherAxis { .. } if position == 0 => {
-            e.trace.value(e.trace.outputs(node)[0]).bytes()
-        }
-        Op::GatherQmm { .. } | Op::GatherMm { .. } => {
+    match node.op.kind() {
+        OpKind::Lookup if position == 0 => e.trace.value(e.trace.outputs(node)[0]).bytes(),
+        OpKind::ExpertProduct => {
             let inputs = e.trace.inputs(node);
             let shape = e.trace.value(inputs[position]).shape;
             if shape.rank() != 3 {
@@ -290,7 +304,16 @@ fn weight_bytes(e: &Encoded<'_>, position: usize, bytes: u64) -> u64 {
             }
             bytes * expert_reads(e, u64::from(shape.dim(0))) / u64::from(shape.dim(0)).max(1)
         }
-        _ => bytes,
+        OpKind::Lookup
+        | OpKind::View
+        | OpKind::Elementwise
+        | OpKind::RowWise
+        | OpKind::Write
+        | OpKind::Join
+        | OpKind::Fill
+        | OpKind::Product
+        | OpKind::Attention
+        | OpKind::Custom => bytes,
     }
 }
 
@@ -313,15 +336,7 @@ fn pairs(trace: &Trace, inputs: &[crate::graph::tape::Var]) -> u64 {
 fn product_shape(trace: &Trace, node: usize) -> Option<(u64, u64, u64)> {
     let node = &trace.nodes()[node];
     let inputs = trace.inputs(node);
-    let product = matches!(
-        node.op,
-        Op::Matmul
-            | Op::AddMm
-            | Op::QuantizedMatmul { .. }
-            | Op::GatherQmm { .. }
-            | Op::GatherMm { .. }
-    );
-    if !product {
+    if !matches!(node.op.kind(), OpKind::Product | OpKind::ExpertProduct) {
         return None;
     }
     let out = trace.value(trace.outputs(node)[0]).shape;
@@ -338,7 +353,7 @@ fn packed_weights(e: &Encoded<'_>, p: Packing) -> u64 {
 }
 
 /// Traffic of one decode step with `context` tokens in the cache, the new one included, for `batch` sequences of
-/// equal length. Layers of the gap are not run: what they do is counted with the layers like them, all but command
+/// equal length. Skipped layers are not run: what they do is counted with the layers like them, all but command
 /// buffers, which then are those of the layers that are run.
 ///
 /// # Errors
@@ -349,14 +364,14 @@ pub fn decode_step(
     batch: u32,
     gpu: Gpu,
     kv: Option<KvQuantisation>,
-    gap: Gap,
+    skipped: SkippedLayers,
 ) -> Result<Traffic, TraceError> {
     let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
-    let call = Call { batch, kv, gap, ..Call::decode() };
+    let call = Call { batch, kv, skipped, ..Call::decode() };
     step(graph, &mut caches, call, gpu)
 }
 
-/// Traffic of one call over the given caches; of its gap as [`decode_step`] says.
+/// Traffic of one call over the given caches; of skipped layers as [`decode_step`] says.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
@@ -370,7 +385,7 @@ pub fn step(
     let mut traffic = Traffic::default();
     let mut replay = Replay::new(graph, gpu);
     let mut state = Vec::new();
-    for (i, s) in held_slots(caches, call.gap) {
+    for (i, s) in held_slots(caches, call.skipped) {
         let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(i) };
         state.push((i, replay.held(value)));
     }
@@ -380,10 +395,52 @@ pub fn step(
     let (mut wanted, held) = replay.load(trace, tokens, &state);
     state.iter().for_each(|&(_, a)| replay.release(a));
     wanted.extend(held.iter().map(|&(_, a)| a));
-    replay.observe(|e| traffic.add(graph, &keys, call.gap, &e));
+    replay.observe(|e| traffic.add(graph, &keys, call.skipped, &e));
     replay.evaluate(&wanted, true);
     let buffers = replay.command_buffers();
     drop(replay);
     traffic.command_buffers = buffers;
     Ok(traffic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::tape::every;
+    use crate::ledger::replay::ArchClass;
+    use crate::model::{Config, Scheme};
+
+    fn some_graph() -> Graph {
+        let config = Config::parse(
+            r#"{"model_type":"llama","hidden_size":64,"num_hidden_layers":1,"num_attention_heads":1,
+                "intermediate_size":64,"vocab_size":64,"rms_norm_eps":1e-5}"#,
+        );
+        Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+    }
+
+    /// Every operation is replayed once, and its traffic read.
+    #[test]
+    fn every_operation_is_replayed() {
+        let (graph, trace) = (some_graph(), every::trace());
+        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+        let (mut seen, mut traffic) = (0, Traffic::default());
+        let keys = vec![true; trace.values().len()];
+        let mut replay = Replay::new(&graph, gpu);
+        let inputs = trace.values().iter().filter_map(|v| match v.source {
+            Source::Cache(slot) => Some((slot, *v)),
+            _ => None,
+        });
+        let state: Vec<_> = inputs.map(|(slot, v)| (slot, replay.held(v))).collect();
+        let tokens = state[0].1;
+        let expected = trace.nodes().len();
+        let (wanted, _) = replay.load(trace, tokens, &state);
+        replay.observe(|e| {
+            seen += 1;
+            traffic.add(&graph, &keys, SkippedLayers::NONE, &e);
+        });
+        replay.evaluate(&wanted, true);
+        drop(replay);
+        assert_eq!(seen, expected);
+        assert!(traffic.dispatches > 0 && traffic.kv_bytes > 0 && traffic.flops > 0.0);
+    }
 }

@@ -241,19 +241,6 @@ impl Scheme {
         }
     }
 
-    /// Bits per weight in the name of the scheme: 4 for `4bit` and `mxfp4`, 16 for `bf16`.
-    #[must_use]
-    pub const fn nominal_bits(self) -> u32 {
-        match self {
-            Self::Float(DType::F32) => 32,
-            Self::Float(_) => 16,
-            Self::Affine { bits, .. } => bits,
-            Self::Mxfp4 | Self::Nvfp4 | Self::Mxfp4Q8 => 4,
-            Self::Mxfp8 => 8,
-            Self::Mixed(recipe, _) => recipe.low,
-        }
-    }
-
     /// The suffix that hub repositories use: `4bit`, `4bit-g32`, `mxfp4`, `bf16`, `mixed_3_6`.
     #[must_use]
     pub fn suffix(self) -> String {

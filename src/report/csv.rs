@@ -1,6 +1,7 @@
 //! Comma-separated values: the main part of a document, which is one table.
 
 use super::{Block, Document};
+use crate::clean::no_formula;
 
 pub(super) fn render(document: &Document) -> String {
     match document.main() {
@@ -20,8 +21,9 @@ pub(super) fn render(document: &Document) -> String {
 fn write<'a>(rows: impl Iterator<Item = Vec<&'a str>>) -> String {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     for row in rows {
+        let cells = row.iter().map(|cell| no_formula(cell).into_owned());
         // Writing to memory cannot fail.
-        let _ = writer.write_record(row);
+        let _ = writer.write_record(cells.collect::<Vec<_>>());
     }
     let bytes = writer.into_inner().unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()

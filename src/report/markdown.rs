@@ -9,12 +9,12 @@ pub(super) fn render(document: &Document) -> String {
 
 fn block(block: &Block) -> String {
     match block {
-        Block::Heading(text) => format!("## {text}"),
+        Block::Heading(text) => format!("## {}", cell(text)),
         Block::Text(text) => escape(text),
         Block::Pairs(pairs) => {
             let line = |(n, v): &(String, String)| match n.as_str() {
-                "" => format!("| | {} |", escape(v)),
-                _ => format!("| **{}** | {} |", escape(n), escape(v)),
+                "" => format!("| | {} |", cell(v)),
+                _ => format!("| **{}** | {} |", cell(n), cell(v)),
             };
             let lines: Vec<String> = pairs.iter().map(line).collect();
             format!("| | |\n| --- | --- |\n{}", lines.join("\n"))
@@ -23,7 +23,7 @@ fn block(block: &Block) -> String {
             let lines: Vec<String> = notes.iter().map(|n| format!("- {}", escape(n))).collect();
             lines.join("\n")
         }
-        Block::Code(text) => format!("```\n{}\n```", text.trim_end()),
+        Block::Code(text) => code(text.trim_end()),
         Block::Table(t) => table(t),
     }
 }
@@ -33,16 +33,55 @@ fn table(table: &Table) -> String {
         format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
     };
     let mut lines = vec![
-        row(&mut table.columns.iter().map(|c| escape(&c.title))),
+        row(&mut table.columns.iter().map(|c| cell(&c.title))),
         row(&mut table.columns.iter().map(|c| match c.align {
             Align::Left => "---".to_owned(),
             Align::Right => "---:".to_owned(),
         })),
     ];
-    lines.extend(table.rows.iter().map(|r| row(&mut r.iter().map(|c| escape(c)))));
+    lines.extend(table.rows.iter().map(|r| row(&mut r.iter().map(|c| cell(c)))));
     lines.join("\n")
 }
 
+/// A block of code, between fences that it does not contain.
+fn code(text: &str) -> String {
+    let mut fence = "```".to_owned();
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}\n{text}\n{fence}")
+}
+
+/// A text whose own signs mean nothing: no links, images, HTML, emphasis, headings or quotations.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
+    let mut out = String::with_capacity(text.len());
+    let mut at_start = true;
+    for c in text.chars() {
+        match c {
+            '\\' | '|' | '*' | '[' | ']' => out.extend(['\\', c]),
+            '#' | '>' if at_start => out.extend(['\\', c]),
+            '<' => out.push_str("&lt;"),
+            _ => out.push(c),
+        }
+        at_start = c == '\n' || (at_start && c.is_whitespace());
+    }
+    out
+}
+
+/// A text on one line.
+fn cell(text: &str) -> String {
+    escape(text).replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_are_only_texts() {
+        assert_eq!(escape("![x](javascript:a)\n # b"), "!\\[x\\](javascript:a)\n \\# b");
+        assert_eq!(escape("a # <b> c > d"), "a # &lt;b> c > d");
+        assert_eq!(cell("a\n| b"), "a \\| b");
+        assert_eq!(code("x\n```\ny"), "````\nx\n```\ny\n````");
+    }
 }

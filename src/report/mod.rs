@@ -5,6 +5,7 @@
 
 mod bars;
 mod chart;
+mod cleaned;
 mod csv;
 mod document;
 mod html;
@@ -12,6 +13,7 @@ mod labels;
 mod markdown;
 mod plot;
 mod present;
+#[cfg_attr(not(feature = "png"), path = "no_raster.rs")]
 mod raster;
 mod terminal;
 

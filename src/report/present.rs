@@ -1,6 +1,8 @@
 //! Answers are typed values: what a program reads and what a person reads are made from the same type.
 
+use super::cleaned::cleaned;
 use super::{Document, Format, Style, csv, markdown, terminal};
+use crate::clean::{clean, clean_json};
 use quick_junit::Report;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -141,17 +143,19 @@ impl Answer {
         self.0.document()
     }
 
-    /// The answer in one of the formats, with a line break at the end.
+    /// The answer in one of the formats, with a line break at the end; nothing in it acts on a terminal but the style.
     ///
     /// # Errors
     /// When the answer has no such form.
     pub fn render(&self, format: Format, style: Style) -> Result<String, RenderError> {
         Ok(match format {
-            Format::Table => terminal::render(&self.document(), style),
-            Format::Json => format!("{:#}\n", self.0.json()?),
-            Format::Csv => csv::render(&self.document()),
-            Format::Markdown => markdown::render(&self.document()),
-            Format::Junit => self.0.junit().ok_or(RenderError::NoJunit)?.to_string()?,
+            Format::Table => terminal::render(&cleaned(&self.document()), style),
+            Format::Json => clean_json(&format!("{:#}\n", self.0.json()?)).into_owned(),
+            Format::Csv => csv::render(&cleaned(&self.document())),
+            Format::Markdown => markdown::render(&cleaned(&self.document())),
+            Format::Junit => {
+                clean(&self.0.junit().ok_or(RenderError::NoJunit)?.to_string()?).into_owned()
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 use crate::calibration::Host;
 use crate::data_dir;
 use crate::estimate::Fidelity;
+use crate::files;
 use crate::stats::{Z80, Z90, median, quantile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -220,18 +221,14 @@ fn ends_whole(file: &mut File) -> io::Result<bool> {
 /// # Errors
 /// When the file is there but cannot be read, or is far too long.
 pub fn read(path: &Path) -> io::Result<(Vec<Comparison>, usize)> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        Err(e) => return Err(e),
-    };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        let limit = MAX_BYTES >> 20;
-        return Err(io::Error::other(format!("longer than {limit} MiB; move it away")));
+    match files::bytes(path, MAX_BYTES) {
+        Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), 0)),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            Err(io::Error::new(e.kind(), format!("{e}; move it away")))
+        }
+        Err(e) => Err(e),
     }
-    Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// The rows of a text, and the number of lines that are none.

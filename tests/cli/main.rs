@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod errors;
+mod files;
 mod inspect;
 mod output;
 mod predict;
@@ -11,6 +12,7 @@ mod recommend;
 mod report;
 mod schemas;
 mod snapshots;
+mod streams;
 
 use assert_cmd::Command;
 use serde_json::Value;

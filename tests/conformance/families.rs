@@ -1,7 +1,7 @@
 //! Small made-up models of the dense types: weights, cache and decode step as mlx-lm has them.
 
 use crate::peaks;
-use mlxplan::graph::{Gap, Graph};
+use mlxplan::graph::{Graph, SkippedLayers};
 use mlxplan::ledger::cache::bytes_after;
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::ledger::traffic::decode_step;
@@ -78,7 +78,7 @@ fn decode(
 ) -> Result<serde_json::Map<String, Value>, Box<dyn std::error::Error>> {
     let graph = Graph::quantised(config, scheme.parse()?)?;
     let gpu = Gpu { class: ArchClass::Max, generation: 15, nax: false };
-    let totals = decode_step(&graph, context, 1, gpu, None, Gap::NONE)?.totals();
+    let totals = decode_step(&graph, context, 1, gpu, None, SkippedLayers::NONE)?.totals();
     match serde_json::to_value(totals)? {
         Value::Object(map) => Ok(map),
         _ => Err("totals are no object".into()),

@@ -155,18 +155,17 @@ fn overrides(graph: &Graph) -> Value {
 /// Shapes as the vectors list them: `[keys, values, dtype]`, or `[shape, dtype]` per state.
 fn shapes(cache: &Cache) -> Value {
     let dtype = |s: &Slot| format!("mlx.core.{}", s.dtype);
-    match cache {
-        Cache::List(parts) => parts.iter().map(shapes).collect(),
-        Cache::Arrays(_) => cache
-            .slots()
-            .iter()
-            .map(|slot| slot.as_ref().map(|s| json!([s.shape, dtype(s)])))
-            .map(|v| v.unwrap_or(Value::Null))
-            .collect(),
-        _ => match &cache.slots()[..] {
-            [Some(k), Some(v)] => json!([k.shape, v.shape, dtype(k)]),
-            _ => Value::Null,
-        },
+    if !cache.parts().is_empty() {
+        return cache.parts().iter().map(shapes).collect();
+    }
+    let slots = cache.slots();
+    if cache.class() == "ArraysCache" {
+        let state = |s: &Option<Slot>| s.as_ref().map(|s| json!([s.shape, dtype(s)]));
+        return slots.iter().map(|s| state(s).unwrap_or(Value::Null)).collect();
+    }
+    match &slots[..] {
+        [Some(k), Some(v)] => json!([k.shape, v.shape, dtype(k)]),
+        _ => Value::Null,
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Conduct {
     NeverStreams,
     /// The answer repeats the request's `Authorization` header.
     RepeatsKey,
+    /// Held back for so long, then handed over at once.
+    HeldBack(Duration),
 }
 
 /// A request line and its `Authorization` header.
@@ -273,6 +275,13 @@ impl Reply<'_> {
 
     fn tokens(&self) -> std::io::Result<()> {
         let wanted = self.wanted();
+        if let Conduct::HeldBack(time) = self.conduct {
+            std::thread::sleep(time);
+            let piece = format!("data: {}\n\n", self.piece("word "));
+            let mut stream = self.stream;
+            stream.write_all(piece.repeat(wanted as usize).as_bytes())?;
+            return self.end();
+        }
         let mut i = 0;
         while i < wanted || self.conduct == Conduct::Endless {
             // Every model takes some time for a token.

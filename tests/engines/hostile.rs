@@ -216,3 +216,12 @@ fn a_server_that_is_not_there_is_named() {
     assert_eq!(e.kind(), FailureKind::Connection);
     assert!(e.to_string().contains("127.0.0.1:9"), "{e}");
 }
+
+#[test]
+fn an_answer_that_was_held_back_has_no_rate() {
+    let t = run(Program::OpenAi, Conduct::HeldBack(Duration::from_millis(300))).unwrap();
+    assert_eq!(t.flags, [Flag::Burst]);
+    let figures = (t.ttft_s, t.decode_tokens_per_s, t.prefill_tokens_per_s);
+    assert_eq!(figures, (None, None, None));
+    assert!(t.end_to_end_tokens_per_s.is_some());
+}

@@ -5,6 +5,7 @@
 mod cli;
 mod fake;
 mod hostile;
+mod interrupted;
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;

@@ -34,6 +34,18 @@ pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
         let numbers = "outliers were removed before averaging".to_owned();
         out.find(&claim.id, Rule::OutliersRemoved, Severity::Misleading, numbers, cause);
     }
+    match claim.held_back {
+        None => {}
+        Some((0, _)) => out.pass(&claim.id, Rule::ArrivalTimes),
+        Some((n, all)) => {
+            let numbers = format!(
+                "in {n} of {all} trials the tokens arrived in a few pieces, or faster than the machine can make them"
+            );
+            let cause = "a proxy or a buffer held the answers back; their arrival times are not the engine's, on any \
+                         machine";
+            out.find(&claim.id, Rule::ArrivalTimes, Severity::Misleading, numbers, cause);
+        }
+    }
     if claim.workload == Workload::Training
         && let Some(rate) = claim.decode_tokens_per_s
     {

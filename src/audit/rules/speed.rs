@@ -32,11 +32,9 @@ pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
 
 /// Bytes that one decode step reads: weights, and keys and values of the middle of the generation.
 fn step_bytes(claim: &Claim, known: &Known) -> (f64, f64) {
-    let f = known.speed.features();
     let batch = f64::from(claim.batch.unwrap_or(1).max(1));
-    let tokens = f64::from(claim.context().unwrap_or(0))
-        + f64::from(claim.generated_tokens.unwrap_or(0)) / 2.0;
-    (f.weight_bytes_per_step_of(batch), batch * (f.kv_bytes(tokens) + f.state_bytes))
+    let generated = claim.generated_tokens.unwrap_or(0);
+    known.step_bytes(claim.context().unwrap_or(0), generated, batch)
 }
 
 fn implied_bandwidth(claim: &Claim, facts: &Facts, out: &mut Judged) {

@@ -3,7 +3,6 @@
 use super::error::HttpError;
 use reqwest::Url;
 use std::fmt;
-use std::net::IpAddr;
 
 /// Scheme, host and port of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +46,7 @@ impl Address {
     /// Whether the server runs on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let host = self.host();
-        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        crate::http::is_loopback(&self.base)
     }
 
     /// Whether a key may be sent there: encrypted, or not leaving this machine.

@@ -2,11 +2,11 @@
 
 use super::address::Address;
 use super::error::{HttpError, message, shorten};
+use crate::http::{self, ReadProblem, chain};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client as Http, Response};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, LOCATION, SERVER};
 use serde_json::Value;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 /// Bounds on what a server may do.
@@ -107,18 +107,8 @@ impl Client {
         if key.is_some() && !address.is_private() {
             return Err(HttpError::PlainKey(address.host().to_owned()));
         }
-        // Only the first call in a process installs the provider; later ones report that there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Http::builder()
-            .user_agent(concat!("mlxplan/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(limits.connect)
-            .timeout(limits.silence)
-            .tcp_nodelay(true);
-        if address.is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|e| HttpError::Setup(chain(&e)))?;
+        let builder = http::client(limits.connect, limits.silence, address.is_loopback());
+        let http = builder.tcp_nodelay(true).build().map_err(|e| HttpError::Setup(chain(&e)))?;
         Ok(Self { http, address, key, limits })
     }
 
@@ -173,7 +163,8 @@ impl Client {
         let status = response.status();
         if status.is_redirection() {
             let target = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
-            return Err(HttpError::Redirect(shorten(target.unwrap_or("an unknown place"))));
+            let target = target.map_or_else(|| "an unknown place".to_owned(), http::shown);
+            return Err(HttpError::Redirect(shorten(&target)));
         }
         let lines = Lines::new(response, started, self.key.clone(), self.limits);
         if status.is_success() {
@@ -284,10 +275,8 @@ impl Lines {
 
     fn fill(&mut self) -> Result<(), HttpError> {
         let mut space = [0_u8; 16 * 1024];
-        if self.started.elapsed() > self.limits.total {
-            return Err(HttpError::Deadline(self.limits.total));
-        }
-        match self.response.read(&mut space) {
+        let deadline = self.started + self.limits.total;
+        match http::read(&mut self.response, &mut space, deadline) {
             Ok(0) => self.ended = true,
             Ok(n) => {
                 self.at = Instant::now();
@@ -298,15 +287,9 @@ impl Lines {
                     return Err(HttpError::TooLong { what: "the answer", limit });
                 }
             }
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => {
-                let text = chain(&e);
-                let late = e.kind() == std::io::ErrorKind::TimedOut || text.contains("timed out");
-                return Err(match late {
-                    true => HttpError::Silent(self.limits.silence),
-                    false => HttpError::Cut(text),
-                });
-            }
+            Err(ReadProblem::Deadline) => return Err(HttpError::Deadline(self.limits.total)),
+            Err(ReadProblem::Silent) => return Err(HttpError::Silent(self.limits.silence)),
+            Err(ReadProblem::Broken(text)) => return Err(HttpError::Cut(text)),
         }
         Ok(())
     }
@@ -317,18 +300,4 @@ fn hide(text: String, key: Option<&ApiKey>) -> String {
         Some(key) => text.replace(&key.0, "…"),
         None => text,
     }
-}
-
-/// The innermost causes of an error, which are the telling ones.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(inner) = source {
-        texts.push(inner.to_string());
-        source = inner.source();
-    }
-    let last = texts.len().saturating_sub(2);
-    let mut shown: Vec<String> = texts.drain(last..).collect();
-    shown.dedup();
-    shown.join(": ")
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a server.
 
-use crate::bench::trial::FailureKind;
+use crate::bench::failure::{Failure, FailureKind};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -77,6 +77,12 @@ pub enum HttpError {
     /// The model is not served.
     #[error("{0}")]
     Model(String),
+}
+
+impl From<HttpError> for Failure {
+    fn from(e: HttpError) -> Self {
+        Self { kind: e.kind(), message: e.to_string() }
+    }
 }
 
 impl HttpError {

@@ -13,7 +13,9 @@ pub use client::{ApiKey, Limits};
 pub use discover::{Loaded, ServerInfo, ServerKind};
 pub use error::HttpError;
 
-use super::generation::{Generation, Prompt};
+use super::failure::Failure;
+use super::generation::{CountSource, Generation, Prompt};
+use super::generator::Generator;
 use client::Client;
 use std::sync::OnceLock;
 
@@ -81,5 +83,22 @@ impl Server {
     /// Tokens of a text by the server's own tokenizer, where it has a call for that.
     pub fn count_tokens(&self, text: &str) -> Option<u32> {
         discover::tokenize(&self.client, &self.info, text)
+    }
+}
+
+impl Generator for Server {
+    fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure> {
+        Ok(Self::generate(self, prompt)?)
+    }
+
+    fn count(&self, _: &Prompt, generation: &mut Generation) {
+        if let Some(n) = self.count_tokens(&generation.text) {
+            generation.counts.generated = Some(n);
+            generation.counts.source = Some(CountSource::ServerTokenizer);
+        }
+    }
+
+    fn unload(&self) -> Result<bool, Failure> {
+        Ok(Self::unload(self)?)
     }
 }

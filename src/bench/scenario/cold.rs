@@ -88,14 +88,23 @@ impl Drop for Started {
 pub fn cold(run: &mut Run<'_>, launcher: Option<&Launcher<'_>>) -> Result<Cold, ColdError> {
     let mut ready = Vec::new();
     for round in 0..run.protocol.trials {
+        if run.stop.requested() {
+            break;
+        }
         let started = match launcher {
             Some(launcher) => {
-                let (process, seconds) = start(launcher)?;
-                ready.push(seconds);
-                Some(process)
+                match start(launcher) {
+                    Ok((process, seconds)) => {
+                        ready.push(seconds);
+                        Some(process)
+                    }
+                    // The signal that ends the run reaches the server that was being started, too.
+                    Err(_) if run.stop.requested() => break,
+                    Err(e) => return Err(e),
+                }
             }
             None => {
-                let unloaded = run.contenders.first().map(|c| c.target.unload());
+                let unloaded = run.contenders.first().map(|c| c.generator.unload());
                 if !matches!(unloaded, Some(Ok(true))) {
                     return Err(ColdError::NoUnload);
                 }

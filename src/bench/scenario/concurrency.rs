@@ -5,7 +5,7 @@ use crate::bench::run::{Run, one};
 use crate::bench::trial::Trial;
 use crate::stats::{TrialSummary, quantile};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a user is promised. A request that keeps it counts for goodput.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub fn concurrency(run: &mut Run<'_>, users: &[u32], requests: u32, promise: Pro
     let mut loads = Vec::new();
     for &n in users {
         for who in 0..run.contenders.len() {
+            if run.stop.requested() {
+                return loads;
+            }
             loads.push(load(run, who, n, requests, promise));
         }
     }
@@ -75,27 +78,30 @@ pub fn concurrency(run: &mut Run<'_>, users: &[u32], requests: u32, promise: Pro
 }
 
 fn load(run: &mut Run<'_>, who: usize, users: u32, requests: u32, promise: Promise) -> Load {
-    std::thread::sleep(Duration::from_secs_f64(run.protocol.cool_down_s.clamp(0.0, 3600.0)));
+    run.pause();
     let contender = &run.contenders[who];
-    let (label, target) = (contender.label.clone(), contender.target);
+    let (label, target) = (contender.label.clone(), contender.generator);
     let prompts: Vec<Vec<_>> =
         (0..users).map(|_| (0..requests).map(|_| run.unique_prompt()).collect()).collect();
     let before = target.memory();
+    let stop = run.stop.clone();
     let begin_s = run.elapsed_s();
     let begin = Instant::now();
     let work = || {
         std::thread::scope(|scope| {
             let user = |mine| {
+                let stop = &stop;
                 move || -> Vec<(f64, Trial)> {
                     let mine: &Vec<_> = mine;
-                    mine.iter().map(|p| (begin.elapsed().as_secs_f64(), one(target, p))).collect()
+                    let wanted = mine.iter().take_while(|_| !stop.requested());
+                    wanted.map(|p| (begin.elapsed().as_secs_f64(), one(target, p))).collect()
                 }
             };
             let users: Vec<_> = prompts.iter().map(|mine| scope.spawn(user(mine))).collect();
             users.into_iter().flat_map(|u| u.join().unwrap_or_default()).collect::<Vec<_>>()
         })
     };
-    let (mut done, highest) = highest_during(target, work);
+    let (mut done, highest) = highest_during(&|| target.memory(), work);
     let wall_s = begin.elapsed().as_secs_f64();
     done.sort_by(|a, b| a.0.total_cmp(&b.0));
     let case = format!("{users} user{}", if users == 1 { "" } else { "s" });
@@ -157,7 +163,7 @@ fn summarise(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::trial::FailureKind;
+    use crate::bench::FailureKind;
 
     #[test]
     fn goodput_counts_kept_promises_only() {

@@ -43,7 +43,11 @@ fn name(tokens: u32) -> String {
 /// # Errors
 /// When no engine counts prompt tokens.
 pub fn depth(run: &mut Run<'_>, depths: &[u32]) -> Result<(), DepthError> {
-    let lengths = learn(run)?;
+    let lengths = match learn(run) {
+        // There is nothing to be told about a run that was ended.
+        Err(_) if run.stop.requested() => return Ok(()),
+        lengths => lengths?,
+    };
     let cases: Vec<(String, u32)> = depths.iter().map(|&d| (name(d), d)).collect();
     let before = run.trials.len();
     run.interleaved(&cases, |run, &tokens| {
@@ -68,7 +72,9 @@ pub(super) fn learn(run: &mut Run<'_>) -> Result<Lengths, DepthError> {
             let text = run.prompts.long(words);
             let mut prompt = run.prompt(text);
             prompt.max_tokens = 2;
-            let trial = run.measure(who, "length of the filler", None, &prompt);
+            let Some(trial) = run.measure(who, "length of the filler", None, &prompt) else {
+                return Err(DepthError::NoCounts("the run was ended".to_owned()));
+            };
             match (trial.prompt_tokens, &trial.failure) {
                 (Some(n), None) => *count = f64::from(n),
                 (_, Some(failure)) => problem.clone_from(&failure.message),

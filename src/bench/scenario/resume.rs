@@ -42,31 +42,39 @@ fn names(tokens: u32) -> [String; 2] {
 /// # Errors
 /// When no engine counts prompt tokens, so that prompts of a wanted length cannot be made.
 pub fn resume(run: &mut Run<'_>, lengths: &[u32]) -> Result<Vec<Resume>, DepthError> {
-    let filler = learn(run)?;
+    let filler = match learn(run) {
+        // There is nothing to be told about a run that was ended.
+        Err(_) if run.stop.requested() => return Ok(Vec::new()),
+        filler => filler?,
+    };
     for &tokens in lengths {
         for round in 0..run.protocol.trials {
             for who in 0..run.contenders.len() {
-                turns(run, who, tokens, round, &filler);
+                if turns(run, who, tokens, round, &filler).is_none() {
+                    return Ok(summaries(run, lengths));
+                }
             }
         }
     }
-    let labels: Vec<String> = run.contenders.iter().map(|c| c.label.clone()).collect();
-    Ok(lengths
-        .iter()
-        .flat_map(|&tokens| labels.iter().map(move |label| (tokens, label)))
-        .map(|(tokens, label)| summarise(&run.trials, label, tokens))
-        .collect())
+    Ok(summaries(run, lengths))
 }
 
-fn turns(run: &mut Run<'_>, who: usize, tokens: u32, round: u32, filler: &Lengths) {
+fn summaries(run: &Run<'_>, lengths: &[u32]) -> Vec<Resume> {
+    let labels = || run.contenders.iter().map(|c| c.label.as_str());
+    let pairs = lengths.iter().flat_map(|&tokens| labels().map(move |label| (tokens, label)));
+    pairs.map(|(tokens, label)| summarise(&run.trials, label, tokens)).collect()
+}
+
+/// Both turns of one conversation; `None` when the run is to end.
+fn turns(run: &mut Run<'_>, who: usize, tokens: u32, round: u32, filler: &Lengths) -> Option<()> {
     let [first, second] = names(tokens);
     let text = run.prompts.long(filler.words(tokens));
     let opening = run.prompt(text);
-    run.measure(who, &first, Some(round), &opening);
+    run.measure(who, &first, Some(round), &opening)?;
     let mut messages = opening.messages.clone();
     messages.push((Role::Assistant, "Noted.".to_owned()));
     messages.push((Role::User, "Now continue the list with ten more words.".to_owned()));
-    run.measure(who, &second, Some(round), &Prompt { messages, ..opening });
+    run.measure(who, &second, Some(round), &Prompt { messages, ..opening }).map(|_| ())
 }
 
 fn summarise(trials: &[Trial], engine: &str, tokens: u32) -> Resume {

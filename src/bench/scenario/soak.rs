@@ -53,16 +53,19 @@ pub fn soak(run: &mut Run<'_>, length: Length) -> Vec<Soak> {
     let begun = run.trials.len();
     let mut round = 0;
     loop {
-        let over = match length {
-            Length::Turns(n) => round >= n,
-            Length::Time(time) => begin.elapsed() >= time,
-        };
+        let over = run.stop.requested()
+            || match length {
+                Length::Turns(n) => round >= n,
+                Length::Time(time) => begin.elapsed() >= time,
+            };
         if over {
             break;
         }
         let prompt = run.unique_prompt();
         for who in 0..run.contenders.len() {
-            run.measure(who, CASE, Some(round), &prompt);
+            if run.measure(who, CASE, Some(round), &prompt).is_none() {
+                break;
+            }
         }
         round += 1;
     }

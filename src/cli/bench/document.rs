@@ -1,5 +1,6 @@
 //! A run for people.
 
+use super::cells::{dash, figure};
 use crate::bench::record::Record;
 use crate::bench::summary::{CaseSummary, Comparison, Metric};
 use crate::bench::{Flag, Trial};
@@ -26,7 +27,8 @@ pub(super) fn progress(t: &Trial) -> String {
 
 pub(super) fn document(record: &Record) -> Document {
     let mut d = Document::default();
-    d.heading(format!("Measured: {}", record.scenario.name()));
+    let ended = if record.incomplete { " (incomplete)" } else { "" };
+    d.heading(format!("Measured: {}{ended}", record.scenario.name()));
     d.pairs(context(record));
     d.main_table(results(record));
     if !record.comparison.is_empty() {
@@ -127,19 +129,6 @@ fn results(record: &Record) -> Table {
     table
 }
 
-fn dash() -> String {
-    "–".to_owned()
-}
-
-/// A median with its interval.
-pub(super) fn figure(summary: Option<&TrialSummary>, show: impl Fn(f64) -> String) -> String {
-    let Some(s) = summary else { return dash() };
-    match s.interval_95 {
-        Some([low, high]) => format!("{} ({}–{})", show(s.median), show(low), show(high)),
-        None => show(s.median),
-    }
-}
-
 fn memory(s: &CaseSummary) -> String {
     let of =
         |m: Metric, name: &str| s.metric(m).map(|v| format!("{} {name}", Bytes(v.median as u64)));
@@ -176,6 +165,8 @@ const fn short(flag: Flag) -> &'static str {
         Flag::EndedEarly => "ended early",
         Flag::TruncatedPrompt => "prompt cut off",
         Flag::NotStreamed => "not streamed",
+        Flag::Burst => "held back",
+        Flag::AboveBound => "above the bound",
     }
 }
 

@@ -6,30 +6,26 @@ use crate::bench::http::{Address, ApiKey, Limits, Server, ServerInfo};
 use crate::bench::local::Watched;
 use crate::bench::memory::MemoryReading;
 use crate::bench::record::EngineRecord;
-use crate::bench::run::Target;
 use crate::bench::tokenizer::{self, LocalTokenizer};
-use crate::bench::{Failure, FailureKind, Generation, Prompt};
+use crate::bench::{Failure, FailureKind, Generation, Generator, Prompt};
 use crate::cli::{Context, models};
 use anyhow::{Context as _, Result, bail};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Labels of the engines, in the order in which they are named.
-pub(super) const LABELS: [&str; 2] = ["A", "B"];
 
 /// An engine that answers.
 pub(super) enum Connected {
     /// A server.
     Server(Box<Watched>),
     /// MLX in this process, with the name of the model.
-    InProcess(Box<dyn Target>, String),
+    InProcess(Box<dyn Generator>, String),
 }
 
 impl Connected {
-    pub fn target(&self) -> &dyn Target {
+    pub fn generator(&self) -> &dyn Generator {
         match self {
             Self::Server(watched) => watched.as_ref(),
-            Self::InProcess(target, _) => target.as_ref(),
+            Self::InProcess(generator, _) => generator.as_ref(),
         }
     }
 
@@ -193,7 +189,7 @@ impl<'a> Late<'a> {
     }
 }
 
-impl Target for Late<'_> {
+impl Generator for Late<'_> {
     fn generate(&self, prompt: &Prompt) -> Result<Generation, Failure> {
         match self.current().as_ref() {
             Some(watched) => watched.generate(prompt),

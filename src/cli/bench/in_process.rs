@@ -1,6 +1,7 @@
 //! MLX in this process: `mlxplan bench --engine mlx`, and `mlx:MODEL` in `--compare`.
 
 use super::args::BenchArgs;
+use super::watch::Watch;
 use crate::bench::record::Record;
 use crate::cli::Context;
 use anyhow::Result;
@@ -12,13 +13,13 @@ const NO_MLX: &str = "this mlxplan was built without MLX; in the sources, 'cargo
 
 /// This build cannot.
 #[cfg(not(mlx))]
-pub(super) fn run(_: &Context, _: &BenchArgs, _: &mut Record) -> Result<()> {
+pub(super) fn run(_: &Context, _: &BenchArgs, _: &Watch, _: &mut Record) -> Result<()> {
     anyhow::bail!(NO_MLX)
 }
 
 /// This build cannot.
 #[cfg(not(mlx))]
-pub(super) fn load(_: &Context, _: &str) -> Result<Box<dyn crate::bench::run::Target>> {
+pub(super) fn load(_: &Context, _: &str) -> Result<Box<dyn crate::bench::Generator>> {
     anyhow::bail!(NO_MLX)
 }
 
@@ -28,12 +29,12 @@ pub(super) use with_mlx::{load, run};
 #[cfg(mlx)]
 mod with_mlx {
     use super::super::args::ProtocolArgs;
-    use super::super::engines::LABELS;
-    use super::{BenchArgs, Context, Record, Result};
+    use super::{BenchArgs, Context, Record, Result, Watch};
+    use crate::bench::Generator;
     use crate::bench::in_process::{Loads, sweep};
     use crate::bench::record::EngineRecord;
     use crate::bench::resident::Resident;
-    use crate::bench::run::Target;
+    use crate::bench::run::LABELS;
     use crate::cli::models;
     use crate::engine::mlx::{Model, Weights};
     use anyhow::{Context as _, anyhow, ensure};
@@ -55,7 +56,7 @@ mod with_mlx {
     }
 
     /// A model that answers prompts in this process.
-    pub fn load(context: &Context, name: &str) -> Result<Box<dyn Target>> {
+    pub fn load(context: &Context, name: &str) -> Result<Box<dyn Generator>> {
         let folder = folder(name)?;
         let text = folder.to_string_lossy().into_owned();
         let subject = context.one_model(&text, None, None)?;
@@ -64,7 +65,12 @@ mod with_mlx {
     }
 
     /// Measures every prompt length with every batch.
-    pub fn run(context: &Context, args: &BenchArgs, record: &mut Record) -> Result<()> {
+    pub fn run(
+        context: &Context,
+        args: &BenchArgs,
+        watch: &Watch,
+        record: &mut Record,
+    ) -> Result<()> {
         let name = args.model.clone().unwrap_or_default();
         let loads = Loads { lengths: &lengths(&args.protocol), batches: &args.load.batches };
         ensure!(
@@ -91,8 +97,8 @@ mod with_mlx {
         let model = Model::new(&graph, weights)?;
         let warm_up = record.protocol.warm_up.saturating_add(record.protocol.trials) as usize;
         let total = loads.lengths.len() * loads.batches.len() * warm_up;
-        let observe = super::super::observer(context, Some(total));
-        record.trials = sweep(&model, LABELS[0], loads, &record.protocol, &observe);
+        let observe = watch.observer(Some(total));
+        record.trials = sweep(&model, LABELS[0], loads, &record.protocol, &observe, &watch.stop);
         record.engines.push(EngineRecord {
             label: LABELS[0].to_owned(),
             via: "mlx".to_owned(),

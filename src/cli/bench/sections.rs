@@ -1,6 +1,6 @@
 //! The parts of a run's document that belong to one scenario.
 
-use super::document::figure;
+use super::cells::{dash, figure};
 use crate::bench::MemoryReading;
 use crate::bench::predicted::Predicted;
 use crate::bench::record::Record;
@@ -32,10 +32,6 @@ pub(super) fn add(d: &mut Document, record: &Record) {
         d.heading(format!("Engine {} over {} turns", s.engine, s.turns));
         d.pairs(soak(s));
     }
-}
-
-fn dash() -> String {
-    "–".to_owned()
 }
 
 fn predicted(rows: &[Predicted]) -> Table {

@@ -39,10 +39,10 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
         // Not more often than every two seconds.
         if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
             said.set(p.elapsed_s);
-            eprintln!(
+            crate::cli::output::say(&format!(
                 "pass {}: {} of {} kernels known to 1 %, {:.0} s",
                 p.passes, p.tight, p.kernels, p.elapsed_s
-            );
+            ));
         }
     };
     let start = std::time::Instant::now();

@@ -7,17 +7,15 @@ use super::plan_args::CheckArgs;
 use super::{Context, Verdict};
 use crate::advise::check::{LONGEST, Lookup, check, read};
 use crate::estimate::Outcome;
+use crate::files;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use answer::CheckAnswer;
 use anyhow::{Context as _, Result, bail};
-use std::io::Read as _;
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, Verdict)> {
     let name = args.plan.display().to_string();
-    let mut text = String::new();
-    std::fs::File::open(&args.plan)
-        .and_then(|file| file.take(LONGEST as u64 + 1).read_to_string(&mut text))
+    let text = files::text(&args.plan, LONGEST as u64)
         .with_context(|| format!("cannot read the plan {name}"))?;
     let lookup = Lookup {
         model: &|model, quant| context.one_model(model, quant, None).map_err(|e| format!("{e:#}")),

@@ -8,7 +8,7 @@ use super::subjects::kv_quantisation;
 use super::{Context, Verdict};
 use crate::estimate::{Request, Subject};
 use crate::graph::cache::KvQuantisation;
-use crate::graph::{Call, Gap};
+use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
 use crate::ledger::peak::{self, Peak};
 use crate::ledger::replay::{ArchClass, Gpu};
@@ -59,7 +59,8 @@ impl Sizes {
                 None => classes.push((c.class(), 1)),
             }
         }
-        let step = traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, Gap::NONE)?;
+        let step =
+            traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let run = Request { context_tokens: STEP_CONTEXT, kv, ..Request::default() };

@@ -184,3 +184,50 @@ pub(super) fn load(trace: &Trace, var: Var, inputs: &mut Inputs<'_>) -> Result<A
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ops::eval;
+    use super::super::weights::{dtype_of, random_array};
+    use super::*;
+    use crate::graph::params::Parameters;
+    use crate::graph::tape::every;
+
+    /// MLX makes of every operation what the tape says it makes.
+    #[test]
+    fn every_operation_runs() {
+        let (ops, trace, params) = (Ops::new(), every::trace(), Parameters::default());
+        let mut cache = Vec::new();
+        for value in trace.values().iter().filter(|v| matches!(v.source, Source::Cache(_))) {
+            let array = match value.dtype {
+                // The first index always exists.
+                DType::U32 => {
+                    let zeros = vec![0.0; value.shape.elements() as usize];
+                    ops.numbers(&zeros, &value.shape, DType::U32)
+                }
+                dtype => random_array(&ops, &value.shape, dtype, 1),
+            };
+            cache.push(Some(array.expect("an array")));
+        }
+        let tokens = ops.numbers(&[0.0], &Shape::SCALAR, DType::I32).expect("an array");
+        let inputs = Inputs {
+            ops: &ops,
+            weights: &Weights::empty(&params),
+            memo: &mut Memo::default(),
+            tokens: &tokens,
+            cache: &cache,
+        };
+        let made = execute(&trace, inputs).expect("runs").results;
+        assert_eq!(made.len(), trace.results.len());
+        for node in trace.nodes() {
+            for &var in trace.outputs(node) {
+                let place = trace.results.iter().position(|&r| r == var).expect("a result");
+                let (name, value) = (trace.name(node), trace.value(var));
+                eval(&[&made[place]]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let shape = super::super::kernels::shape_of(&made[place]);
+                let dtype = dtype_of(&made[place]).expect("a known type");
+                assert_eq!((shape, dtype), (value.shape, value.dtype), "{name}");
+            }
+        }
+    }
+}

@@ -129,7 +129,30 @@ pub(super) fn run(
         (Kernel::ResidualMix, &[raw, inverse, sum, query, eps, _]) => {
             vec![residual_mix(&m, [raw, inverse, sum, query, eps])?]
         }
-        (other, _) => return Err(EngineError::Unsupported(format!("the kernel {other:?}"))),
+        (
+            Kernel::GatedDelta
+            | Kernel::SsmUpdate
+            | Kernel::Wkv7
+            | Kernel::Sinkhorn { .. }
+            | Kernel::HyperCollapse { .. }
+            | Kernel::ResidualMix,
+            _,
+        ) => {
+            let n = inputs.len();
+            return Err(EngineError::Unsupported(format!("the kernel {kernel:?} of {n} inputs")));
+        }
+        // Not spelled out here.
+        (
+            Kernel::BitLinear
+            | Kernel::QkNorm
+            | Kernel::QkNormRope
+            | Kernel::NormGate
+            | Kernel::ExpertRouting
+            | Kernel::NormAddNorm
+            | Kernel::NormAdd
+            | Kernel::ExpertCombine,
+            _,
+        ) => return Err(EngineError::Unsupported(format!("the kernel {kernel:?}"))),
     };
     outputs
         .iter()

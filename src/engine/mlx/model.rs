@@ -9,7 +9,7 @@ use crate::graph::cache::{Cache, KvQuantisation};
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Routing;
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::model::DType;
 use std::cell::RefCell;
 
@@ -70,7 +70,7 @@ impl<'g> Model<'g> {
     pub fn session_at(&self, depth: u32, kv: Option<KvQuantisation>) -> Result<Session<'_, 'g>> {
         let caches = crate::ledger::cache::after_prompt(self.graph, depth.max(1), 2048, 1, kv)?;
         let mut arrays = Vec::new();
-        for (i, slot) in caches.iter().flat_map(Cache::slots).enumerate() {
+        for (i, slot) in caches.iter().flat_map(|c| c.slots()).enumerate() {
             arrays.push(match slot {
                 None => None,
                 Some(s) => {
@@ -113,7 +113,7 @@ pub struct Session<'m, 'g> {
 impl Session<'_, '_> {
     fn call(&self, tokens: &Array, sample: bool) -> Call {
         let n = tokens.shape().get(1).copied().unwrap_or(0).unsigned_abs();
-        Call { batch: self.batch, tokens: n, sample, kv: self.kv, gap: Gap::NONE }
+        Call { batch: self.batch, tokens: n, sample, kv: self.kv, skipped: SkippedLayers::NONE }
     }
 
     fn run(&mut self, tokens: &Array, call: Call, logits: bool) -> Result<Vec<Array>> {
@@ -222,6 +222,6 @@ impl Session<'_, '_> {
     /// Tokens in the cache.
     #[must_use]
     pub fn offset(&self) -> u32 {
-        self.caches.iter().map(Cache::offset).max().unwrap_or(0)
+        self.caches.iter().map(|c| c.offset()).max().unwrap_or(0)
     }
 }

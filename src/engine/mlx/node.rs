@@ -3,7 +3,7 @@
 use super::error::EngineError;
 use super::kernels;
 use super::ops::{Array, AttentionMask, BinaryFn, Ops, PackedRef, UnaryFn};
-use crate::graph::op::{Binary, Op, Unary};
+use crate::graph::op::{Binary, Op, Rope, Unary};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
 
@@ -71,142 +71,189 @@ pub(super) fn binary_fn(op: Binary) -> BinaryFn {
     }
 }
 
-fn wrong(op: &Op, inputs: usize) -> EngineError {
-    EngineError::Unsupported(format!("{} of {inputs} inputs", op.name()))
+/// The arrays that an operation reads.
+struct Inputs<'a> {
+    op: &'a Op,
+    arrays: &'a [&'a Array],
 }
 
-/// Executes an operation that has one output of the given shape and type, or several of the given types.
+impl<'a> Inputs<'a> {
+    fn wrong(&self) -> EngineError {
+        EngineError::Unsupported(format!("{} of {} inputs", self.op.name(), self.arrays.len()))
+    }
+
+    /// Exactly `N` arrays.
+    fn all<const N: usize>(&self) -> Result<[&'a Array; N]> {
+        self.arrays.try_into().map_err(|_| self.wrong())
+    }
+
+    /// The only array.
+    fn only(&self) -> Result<&'a Array> {
+        self.all().map(|[x]| x)
+    }
+
+    /// The first array and those after it.
+    fn first(&self) -> Result<(&'a Array, &'a [&'a Array])> {
+        match self.arrays {
+            [x, rest @ ..] => Ok((x, rest)),
+            [] => Err(self.wrong()),
+        }
+    }
+
+    /// A packed matrix among the arrays from `skip` on, and what comes after it.
+    fn packed(&self, skip: usize, packing: Packing) -> Result<(PackedRef<'a>, &'a [&'a Array])> {
+        let parts = self.arrays.get(skip..).unwrap_or_default();
+        let (weight, scales, biases, rest) = match parts {
+            [weight, scales, biases, rest @ ..] if packing.has_biases() => {
+                (*weight, *scales, Some(*biases), rest)
+            }
+            [weight, scales, rest @ ..] if !packing.has_biases() => (*weight, *scales, None, rest),
+            _ => return Err(self.wrong()),
+        };
+        Ok((PackedRef { weight, scales, biases, packing }, rest))
+    }
+}
+
+/// Executes an operation whose outputs have the given shapes and types.
 pub(super) fn run(
     ops: &Ops,
     op: &Op,
     inputs: &[&Array],
     out: &[(Shape, DType)],
 ) -> Result<Vec<Array>> {
-    match op {
-        Op::Split(axis, at) => match inputs {
-            [x] => ops.split(x, at, *axis),
-            _ => Err(wrong(op, inputs.len())),
-        },
-        Op::Quantize(packing) => match inputs {
-            [x] => ops.quantize(x, *packing),
-            _ => Err(wrong(op, inputs.len())),
-        },
-        Op::Custom(kernel) => kernels::run(ops, *kernel, inputs, out),
-        _ => match out {
-            [(shape, dtype)] => Ok(vec![single(ops, op, inputs, shape, *dtype)?]),
-            _ => Err(wrong(op, inputs.len())),
-        },
-    }
-}
-
-/// Executes an operation with one output.
-pub(super) fn single(
-    ops: &Ops,
-    op: &Op,
-    inputs: &[&Array],
-    shape: &Shape,
-    dtype: DType,
-) -> Result<Array> {
-    match (op, inputs) {
-        (Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_), [x]) => {
-            ops.reshape(x, shape)
+    let read = Inputs { op, arrays: inputs };
+    let &[(shape, dtype), ..] = out else { return Err(read.wrong()) };
+    let made = match op {
+        Op::Split(axis, at) => return ops.split(read.only()?, at, *axis),
+        Op::Quantize(packing) => return ops.quantize(read.only()?, *packing),
+        Op::Custom(kernel) => return kernels::run(ops, *kernel, inputs, out),
+        // Its members stand in the trace, so the trace's walker runs it.
+        Op::Compiled(_) => Err(read.wrong()),
+        Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_) => {
+            ops.reshape(read.only()?, &shape)
         }
-        (Op::Transpose(order), [x]) => ops.transpose(x, order),
-        (Op::Broadcast, [x, ..]) => ops.broadcast(x, shape),
-        (Op::Slice(spec), [x]) => ops.slice(x, &spec.0, &spec.1, shape),
-        (Op::Unary(u), [x]) => ops.unary(op.name(), unary_fn(*u), x),
-        (Op::Binary(b), [x, y]) => ops.binary(op.name(), binary_fn(*b), x, y),
-        (Op::Select, [c, a, b]) => ops.select(c, a, b),
-        (Op::AsType, [x]) => ops.as_type(x, dtype),
-        (Op::Softmax { precise }, [x]) => ops.softmax(x, *precise),
-        (Op::LogSumExp, [x]) => ops.logsumexp(x),
-        (Op::ArgReduce { axis, max }, [x]) => ops.arg_reduce(x, *axis, *max),
-        (Op::Reduce(how, axes), [x]) => ops.reduce(*how, x, axes),
-        (Op::Scan { axis }, [x]) => ops.cumsum(x, *axis),
-        (Op::Sort { axis }, [x]) => ops.sort(x, *axis, false),
-        (Op::ArgSort { axis }, [x]) => ops.sort(x, *axis, true),
-        (Op::Partition { axis, kth }, [x]) => ops.partition(x, *axis, *kth, false),
-        (Op::ArgPartition { axis, kth }, [x]) => ops.partition(x, *axis, *kth, true),
-        (Op::Contiguous, [x]) => ops.contiguous(x),
-        (Op::Depends, [x, others @ ..]) => ops.depends(x, others),
-        (Op::Full, [x]) => ops.full(shape, x, dtype),
-        (Op::Arange { start, step }, []) => ops.arange(*start, *step, shape.dim(0), dtype),
-        (Op::Hadamard { scale }, [x]) => ops.hadamard(x, *scale),
-        (Op::ConvertFp8 { to: true }, [x]) => ops.to_fp8(x),
-        (Op::ConvertFp8 { to: false }, [x]) => ops.fp8_to(x, dtype),
-        _ => indexed(ops, op, inputs, shape, dtype),
-    }
-}
-
-fn indexed(ops: &Ops, op: &Op, inputs: &[&Array], shape: &Shape, dtype: DType) -> Result<Array> {
-    match (op, inputs) {
-        (Op::Gather(spec), [x, indices @ ..]) => ops.gather(x, indices, &spec.0, &spec.1),
-        (Op::GatherAxis { axis }, [x, i]) => ops.gather_axis(x, i, *axis),
-        (Op::ScatterAxis { axis, add }, [x, i, v]) => ops.scatter_axis(x, i, v, *axis, *add),
-        (Op::Scatter(axes), [x, indices @ .., new]) => ops.scatter(x, indices, new, axes),
-        (Op::Concatenate { axis }, parts) => ops.concatenate(parts, *axis),
-        (Op::SliceUpdate(start), [x, new]) => {
-            ops.slice_update(x, new, start, &kernels::shape_of(new), false)
+        Op::Transpose(order) => ops.transpose(read.only()?, order),
+        Op::Broadcast => ops.broadcast(read.first()?.0, &shape),
+        Op::Slice(spec) => ops.slice(read.only()?, &spec.0, &spec.1, &shape),
+        Op::Unary(u) => ops.unary(op.name(), unary_fn(*u), read.only()?),
+        Op::Binary(b) => {
+            let [x, y] = read.all()?;
+            ops.binary(op.name(), binary_fn(*b), x, y)
         }
-        (Op::SliceMultiply(start), [x, new]) => {
-            ops.slice_update(x, new, start, &kernels::shape_of(new), true)
+        Op::Select => {
+            let [condition, a, b] = read.all()?;
+            ops.select(condition, a, b)
         }
-        (Op::Pad(low), [x, filling]) => ops.pad(x, filling, low, shape),
-        _ => product(ops, op, inputs, dtype),
-    }
-}
-
-/// A packed matrix from the inputs that hold it; the rest of the inputs.
-fn packed<'a>(
-    inputs: &'a [&'a Array],
-    packing: Packing,
-) -> Option<(PackedRef<'a>, &'a [&'a Array])> {
-    let (weight, scales) = (*inputs.first()?, *inputs.get(1)?);
-    let biases = if packing.has_biases() { Some(*inputs.get(2)?) } else { None };
-    let rest = inputs.get(if biases.is_some() { 3 } else { 2 }..)?;
-    Some((PackedRef { weight, scales, biases, packing }, rest))
-}
-
-fn product(ops: &Ops, op: &Op, inputs: &[&Array], dtype: DType) -> Result<Array> {
-    let fail = || wrong(op, inputs.len());
-    match (op, inputs) {
-        (Op::RmsNorm { eps }, [x]) => ops.rms_norm(x, None, *eps),
-        (Op::RmsNorm { eps }, [x, w]) => ops.rms_norm(x, Some(w), *eps),
-        (Op::LayerNorm { eps }, [x, rest @ ..]) => {
+        Op::AsType => ops.as_type(read.only()?, dtype),
+        Op::RmsNorm { eps } => {
+            let (x, rest) = read.first()?;
+            ops.rms_norm(x, rest.first().copied(), *eps)
+        }
+        Op::LayerNorm { eps } => {
+            let (x, rest) = read.first()?;
             ops.layer_norm(x, rest.first().copied(), rest.get(1).copied(), *eps)
         }
-        (Op::Matmul, [a, b]) => ops.matmul(a, b),
-        (Op::AddMm, [a, b, c]) => ops.addmm(c, a, b),
-        (Op::QuantizedMatmul { packing, transpose }, [x, rest @ ..]) => {
-            let (w, _) = packed(rest, *packing).ok_or_else(fail)?;
-            ops.quantized_matmul(x, w, *transpose)
+        Op::Softmax { precise } => ops.softmax(read.only()?, *precise),
+        Op::LogSumExp => ops.logsumexp(read.only()?),
+        Op::ArgReduce { axis, max } => ops.arg_reduce(read.only()?, *axis, *max),
+        Op::Reduce(how, axes) => ops.reduce(*how, read.only()?, axes),
+        Op::Scan { axis } => ops.cumsum(read.only()?, *axis),
+        Op::Sort { axis } => ops.sort(read.only()?, *axis, false),
+        Op::ArgSort { axis } => ops.sort(read.only()?, *axis, true),
+        Op::Partition { axis, kth } => ops.partition(read.only()?, *axis, *kth, false),
+        Op::ArgPartition { axis, kth } => ops.partition(read.only()?, *axis, *kth, true),
+        Op::Gather(spec) => {
+            let (x, indices) = read.first()?;
+            ops.gather(x, indices, &spec.0, &spec.1)
         }
-        (Op::GatherMm { sorted }, [x, w, left, right]) => ops.gather_mm(x, w, left, right, *sorted),
-        (Op::GatherQmm { packing, transpose, sorted }, [x, rest @ ..]) => {
-            let (w, rest) = packed(rest, *packing).ok_or_else(fail)?;
-            let &[left, right] = rest else { return Err(fail()) };
-            ops.gather_qmm(x, w, (left, right), *transpose, *sorted)
+        Op::GatherAxis { axis } => {
+            let [x, indices] = read.all()?;
+            ops.gather_axis(x, indices, *axis)
         }
-        (Op::Dequantize(packing), inputs) => {
-            let (w, _) = packed(inputs, *packing).ok_or_else(fail)?;
-            ops.dequantize(w, dtype)
+        Op::ScatterAxis { axis, add } => {
+            let [x, indices, new] = read.all()?;
+            ops.scatter_axis(x, indices, new, *axis, *add)
         }
-        (Op::Convolution { groups }, [x, w]) => ops.conv1d(x, w, *groups),
-        (Op::Rope(rope), [x, rest @ ..]) => {
-            let table = usize::from(rope.base.is_none());
-            let position = if rest.len() > table { rest.first().copied() } else { None };
-            let freqs = if table == 1 { rest.last().copied() } else { None };
-            ops.rope(x, rope, position, freqs)
+        Op::Scatter(axes) => match inputs {
+            [x, indices @ .., new] => ops.scatter(x, indices, new, axes),
+            _ => Err(read.wrong()),
+        },
+        Op::Concatenate { axis } => ops.concatenate(inputs, *axis),
+        Op::SliceUpdate(start) => slice_update(ops, &read, start, false),
+        Op::SliceMultiply(start) => slice_update(ops, &read, start, true),
+        Op::Pad(low) => {
+            let [x, filling] = read.all()?;
+            ops.pad(x, filling, low, &shape)
         }
-        (Op::Attention { scale, causal, mask, sinks }, [q, k, v, rest @ ..]) => {
-            let m = match (mask, causal, rest.first()) {
-                (true, _, Some(m)) => AttentionMask::Array(m),
-                (_, true, _) => AttentionMask::Causal,
-                _ => AttentionMask::None,
-            };
-            let s = if *sinks { rest.last().copied() } else { None };
-            ops.attention([q, k, v], *scale, &m, s)
+        Op::Contiguous => ops.contiguous(read.only()?),
+        Op::Depends => {
+            let (x, others) = read.first()?;
+            ops.depends(x, others)
         }
-        _ => Err(fail()),
-    }
+        Op::Full => ops.full(&shape, read.only()?, dtype),
+        Op::Arange { start, step } => {
+            let [] = read.all()?;
+            ops.arange(*start, *step, shape.dim(0), dtype)
+        }
+        Op::Hadamard { scale } => ops.hadamard(read.only()?, *scale),
+        Op::ConvertFp8 { to: true } => ops.to_fp8(read.only()?),
+        Op::ConvertFp8 { to: false } => ops.fp8_to(read.only()?, dtype),
+        Op::Matmul => {
+            let [a, b] = read.all()?;
+            ops.matmul(a, b)
+        }
+        Op::AddMm => {
+            let [a, b, c] = read.all()?;
+            ops.addmm(c, a, b)
+        }
+        Op::QuantizedMatmul { packing, transpose } => {
+            let (w, _) = read.packed(1, *packing)?;
+            ops.quantized_matmul(read.first()?.0, w, *transpose)
+        }
+        Op::GatherMm { sorted } => {
+            let [x, w, left, right] = read.all()?;
+            ops.gather_mm(x, w, left, right, *sorted)
+        }
+        Op::GatherQmm { packing, transpose, sorted } => {
+            let (w, rest) = read.packed(1, *packing)?;
+            let &[left, right] = rest else { return Err(read.wrong()) };
+            ops.gather_qmm(read.first()?.0, w, (left, right), *transpose, *sorted)
+        }
+        Op::Dequantize(packing) => ops.dequantize(read.packed(0, *packing)?.0, dtype),
+        Op::Convolution { groups } => {
+            let [x, w] = read.all()?;
+            ops.conv1d(x, w, *groups)
+        }
+        Op::Rope(spec) => rope(ops, &read, spec),
+        Op::Attention { .. } => attention(ops, &read),
+    };
+    Ok(vec![made?])
+}
+
+fn slice_update(ops: &Ops, read: &Inputs<'_>, start: &Shape, multiply: bool) -> Result<Array> {
+    let [x, new] = read.all()?;
+    ops.slice_update(x, new, start, &kernels::shape_of(new), multiply)
+}
+
+fn rope(ops: &Ops, read: &Inputs<'_>, spec: &Rope) -> Result<Array> {
+    let (x, rest) = read.first()?;
+    let table = usize::from(spec.base.is_none());
+    let position = if rest.len() > table { rest.first().copied() } else { None };
+    let freqs = if table == 1 { rest.last().copied() } else { None };
+    ops.rope(x, spec, position, freqs)
+}
+
+fn attention(ops: &Ops, read: &Inputs<'_>) -> Result<Array> {
+    let (&Op::Attention { scale, causal, mask, sinks }, [q, k, v, rest @ ..]) =
+        (read.op, read.arrays)
+    else {
+        return Err(read.wrong());
+    };
+    let m = match (mask, causal, rest.first()) {
+        (true, _, Some(m)) => AttentionMask::Array(m),
+        (_, true, _) => AttentionMask::Causal,
+        _ => AttentionMask::None,
+    };
+    let s = if sinks { rest.last().copied() } else { None };
+    ops.attention([q, k, v], scale, &m, s)
 }

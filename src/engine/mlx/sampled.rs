@@ -8,15 +8,15 @@ use super::error::EngineError;
 use super::execute::{Inputs, Memo, load, run_node};
 use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::Weights;
-use crate::graph::Call;
 use crate::graph::Graph;
-use crate::graph::cache::{Cache, KvQuantisation};
+use crate::graph::cache::KvQuantisation;
+use crate::graph::pattern::LayerKind;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Node, Routing, Source, Stage, Trace, Var};
+use crate::graph::tape::{Node, Source, Stage, Trace, Var};
+use crate::ledger::cache::steady_decode;
 use crate::model::DType;
 use std::collections::HashMap;
-use std::collections::hash_map::{DefaultHasher, Entry};
-use std::hash::{Hash, Hasher};
+use std::collections::hash_map::Entry;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -63,7 +63,7 @@ impl<'g> Sampled<'g> {
     /// When the model cannot run or MLX has no memory.
     pub fn new(graph: &'g Graph, depth: u32, kv: Option<KvQuantisation>) -> Result<Self> {
         let ops = Ops::new();
-        let trace = decode_trace(graph, depth, kv)?;
+        let trace = steady_decode(graph, depth, kv)?;
         if trace.host_decision {
             return Err(EngineError::Unsupported(format!("{} models", graph.model_type())));
         }
@@ -72,7 +72,7 @@ impl<'g> Sampled<'g> {
             stages.entry(node.stage).or_default().push(i);
         }
         let exported = exported(&trace);
-        let kinds = kinds(graph, &trace, &stages);
+        let kinds = kinds(graph, &trace, &stages)?;
         let token = ops.numbers(&[1.0], &Shape::new(&[1, 1]), DType::I32)?;
         let mut out = Self {
             graph,
@@ -267,21 +267,6 @@ impl Part<'_> {
     }
 }
 
-/// A decode step at a depth, or a few tokens later, in which no cache grows.
-fn decode_trace(graph: &Graph, depth: u32, kv: Option<KvQuantisation>) -> Result<Trace> {
-    let mut caches = crate::ledger::cache::after_prompt(graph, depth.max(1), 2048, 1, kv)?;
-    let call = Call { kv, ..Call::decode() };
-    let slots = |caches: &[Cache]| caches.iter().flat_map(Cache::slots).collect::<Vec<_>>();
-    for _ in 0..4 {
-        let before = slots(&caches);
-        let trace = graph.trace(&mut caches, call, Routing::default())?;
-        if slots(&caches) == before {
-            return Ok(trace);
-        }
-    }
-    Ok(graph.trace(&mut caches, call, Routing::default())?)
-}
-
 fn exported(trace: &Trace) -> Vec<bool> {
     let mut made: Vec<Option<Stage>> = vec![None; trace.values().len()];
     let mut out = vec![false; trace.values().len()];
@@ -298,44 +283,14 @@ fn exported(trace: &Trace) -> Vec<bool> {
     out
 }
 
-/// Groups layers by what they do.
-fn kinds(graph: &Graph, trace: &Trace, stages: &HashMap<Stage, Vec<usize>>) -> Vec<Kind> {
-    let mut layers: Vec<u16> = stages
-        .keys()
-        .filter_map(|s| if let Stage::Layer(i) = s { Some(*i) } else { None })
-        .collect();
-    layers.sort_unstable();
-    let mut known: Vec<(u64, Kind)> = Vec::new();
-    for layer in layers {
-        let nodes: Vec<&Node> =
-            stages[&Stage::Layer(layer)].iter().map(|&n| &trace.nodes()[n]).collect();
-        let signature = signature(trace, &nodes);
-        match known.iter_mut().find(|(s, _)| *s == signature) {
-            Some((_, kind)) => kind.count += 1,
-            None => {
-                let bytes = bytes(graph, trace, &nodes);
-                known.push((signature, Kind { layer, count: 1, bytes }));
-            }
-        }
-    }
-    known.into_iter().map(|(_, kind)| kind).collect()
-}
-
-fn signature(trace: &Trace, nodes: &[&Node]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for node in nodes {
-        trace.name(node).hash(&mut hasher);
-        for &var in trace.inputs(node).iter().chain(trace.outputs(node)) {
-            let value = trace.value(var);
-            (value.shape, value.dtype).hash(&mut hasher);
-        }
-        if let crate::graph::op::Op::QuantizedMatmul { packing, .. }
-        | crate::graph::op::Op::GatherQmm { packing, .. } = node.op
-        {
-            packing.hash(&mut hasher);
-        }
-    }
-    hasher.finish()
+/// The kinds of layers that the graph's plan tells apart, with the bytes of their tensors.
+fn kinds(graph: &Graph, trace: &Trace, stages: &HashMap<Stage, Vec<usize>>) -> Result<Vec<Kind>> {
+    let of_plan = |LayerKind { layer, count }| {
+        let nodes = stages.get(&Stage::Layer(layer)).into_iter().flatten();
+        let nodes: Vec<&Node> = nodes.map(|&n| &trace.nodes()[n]).collect();
+        Kind { layer, count, bytes: bytes(graph, trace, &nodes) }
+    };
+    Ok(graph.layer_plan()?.kinds().into_iter().map(of_plan).collect())
 }
 
 fn bytes(graph: &Graph, trace: &Trace, nodes: &[&Node]) -> u64 {

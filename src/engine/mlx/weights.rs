@@ -64,7 +64,7 @@ struct TensorSpec<'p> {
 }
 
 /// The element type of an array.
-fn dtype_of(array: &Array) -> Result<DType> {
+pub(super) fn dtype_of(array: &Array) -> Result<DType> {
     Ok(match array.dtype() {
         Dtype::Bool => DType::Bool,
         Dtype::Uint8 => DType::U8,

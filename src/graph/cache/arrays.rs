@@ -1,15 +1,54 @@
 //! `ArraysCache`: states of constant size.
 
-use super::Slot;
+use super::{LayerCache, Slot};
+use crate::graph::tape::{Tape, Var};
 
 /// Recurrent or convolution states of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArraysCache {
-    pub(super) slots: Vec<Option<Slot>>,
+pub(super) struct ArraysCache {
+    slots: Vec<Option<Slot>>,
 }
 
 impl ArraysCache {
-    pub(super) fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         Self { slots: vec![None; count] }
+    }
+}
+
+impl LayerCache for ArraysCache {
+    fn class(&self) -> String {
+        "ArraysCache".to_owned()
+    }
+
+    /// States do not know how many tokens they have seen.
+    fn offset(&self) -> u32 {
+        0
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        self.slots.clone()
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.slots.iter_mut().collect()
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![false; self.slots.len()]
+    }
+
+    fn advance(&mut self, _tokens: u32) {}
+
+    fn state(&self, i: usize) -> Option<Var> {
+        self.slots.get(i).copied().flatten().map(|s| s.var)
+    }
+
+    fn set_state(&mut self, t: &Tape<'_>, i: usize, value: Var) {
+        match self.slots.get_mut(i) {
+            Some(slot) => *slot = Some(Slot::of(t, value)),
+            None => {
+                t.fail("this cache holds no states");
+            }
+        }
     }
 }

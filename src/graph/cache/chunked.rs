@@ -1,32 +1,70 @@
 //! `ChunkedKVCache`: keys and values of chunked local attention.
 
-use super::Slot;
 use super::kv::{grown, growth};
+use super::slot::dense;
+use super::{KvArray, LayerCache, Slot};
 use crate::graph::tape::{Tape, Var};
 
 /// The keys and values of at most `chunk_size` past positions; trimmed at the front when asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkedKvCache {
-    pub(super) keys: Option<Slot>,
-    pub(super) values: Option<Slot>,
-    pub(super) offset: u32,
+pub(super) struct ChunkedKvCache {
+    keys: Option<Slot>,
+    values: Option<Slot>,
+    offset: u32,
     chunk_size: u32,
     start: u32,
 }
 
 impl ChunkedKvCache {
-    pub(super) fn new(chunk_size: u32) -> Self {
+    pub fn new(chunk_size: u32) -> Self {
         Self { keys: None, values: None, offset: 0, chunk_size, start: 0 }
     }
+}
 
-    /// Position of the first token that is still stored.
-    #[must_use]
-    pub fn start_position(&self) -> u32 {
+impl LayerCache for ChunkedKvCache {
+    fn class(&self) -> String {
+        "ChunkedKVCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        vec![self.keys, self.values]
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        vec![&mut self.keys, &mut self.values]
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![true; 2]
+    }
+
+    /// One call of a model that trims the front before it appends.
+    fn advance(&mut self, new: u32) {
+        let valid = self.offset - self.start;
+        let mut capacity = self.keys.map_or(0, |s| s.shape.dim(2));
+        if valid > self.chunk_size {
+            self.start += valid - self.chunk_size;
+            capacity = self.chunk_size;
+        }
+        let used = self.offset - self.start;
+        if let Some(g) = growth(Some(capacity), used, new) {
+            capacity = g.keep.saturating_add(g.append);
+        }
+        self.keys = self.keys.map(|s| s.resized(capacity));
+        self.values = self.values.map(|s| s.resized(capacity));
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    fn start_position(&self) -> u32 {
         self.start
     }
 
     /// `maybe_trim_front`: drops what is further back than the chunk size.
-    pub fn trim_front(&mut self, t: &Tape<'_>) {
+    fn trim_front(&mut self, t: &Tape<'_>) {
         let valid = self.offset - self.start;
         let (Some(k), Some(v)) = (self.keys, self.values) else {
             return;
@@ -40,7 +78,7 @@ impl ChunkedKvCache {
         }
     }
 
-    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
         let new = t.dim(keys, 2);
         let used = self.offset - self.start;
         let capacity = self.keys.map(|s| s.shape.dim(2));
@@ -57,23 +95,6 @@ impl ChunkedKvCache {
         v = t.slice_update(v, values, 2, used);
         self.keys = Some(Slot::of(t, k));
         self.values = Some(Slot::of(t, v));
-        (t.slice(k, 2, 0, end), t.slice(v, 2, 0, end))
-    }
-
-    /// One call of a model that trims the front before it appends.
-    pub(super) fn advance(&mut self, new: u32) {
-        let valid = self.offset - self.start;
-        let mut capacity = self.keys.map_or(0, |s| s.shape.dim(2));
-        if valid > self.chunk_size {
-            self.start += valid - self.chunk_size;
-            capacity = self.chunk_size;
-        }
-        let used = self.offset - self.start;
-        if let Some(g) = growth(Some(capacity), used, new) {
-            capacity = g.keep.saturating_add(g.append);
-        }
-        self.keys = self.keys.map(|s| s.resized(capacity));
-        self.values = self.values.map(|s| s.resized(capacity));
-        self.offset = self.offset.saturating_add(new);
+        dense((t.slice(k, 2, 0, end), t.slice(v, 2, 0, end)))
     }
 }

@@ -1,13 +1,13 @@
 //! Cache of compressed attention: a window of recent rows, rows that stand for closed groups of tokens, and the
 //! rows of the group that is still open.
 
-use super::Slot;
+use super::{LayerCache, Slot};
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Tape, Var};
 use crate::model::DType;
 
 /// What a [`CompressedCache`] keeps. All arrays are `[batch, rows, width]` and grow by exactly the rows they need.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CompressedSpec {
     /// Rows of the window, if there is one.
     pub window: Option<u32>,
@@ -21,8 +21,8 @@ pub struct CompressedSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompressedCache {
     spec: CompressedSpec,
-    pub(super) offset: u32,
-    pub(super) slots: Vec<Option<Slot>>,
+    offset: u32,
+    slots: Vec<Option<Slot>>,
 }
 
 impl CompressedCache {
@@ -50,11 +50,6 @@ impl CompressedCache {
         if let Some(s) = self.slots.get_mut(slot) {
             *s = Some(Slot::of(t, value));
         }
-    }
-
-    /// The window and the closed groups are keys and values; the open group is a state.
-    pub(super) fn holds_keys(&self) -> Vec<bool> {
-        (0..self.slots.len()).map(|i| i <= self.spec.closed.len()).collect()
     }
 
     /// Tokens seen so far.
@@ -106,8 +101,31 @@ impl CompressedCache {
     pub fn set_pending(&mut self, t: &Tape<'_>, i: usize, value: Var) {
         self.set(t, self.pending_slot(i), value);
     }
+}
 
-    pub(super) fn advance(&mut self, tokens: u32) {
+impl LayerCache for CompressedCache {
+    fn class(&self) -> String {
+        "LayerCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        self.slots.clone()
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.slots.iter_mut().collect()
+    }
+
+    /// The window and the closed groups are keys and values; the open group is a state.
+    fn holds_keys(&self) -> Vec<bool> {
+        (0..self.slots.len()).map(|i| i <= self.spec.closed.len()).collect()
+    }
+
+    fn advance(&mut self, tokens: u32) {
         self.offset = self.offset.saturating_add(tokens);
         if let (Some(slot), Some(limit)) = (&mut self.slots[0], self.spec.window) {
             let rows = slot.shape.dim(1).saturating_add(tokens).min(limit);
@@ -130,59 +148,15 @@ impl CompressedCache {
             }
         }
     }
+
+    fn compressed(&mut self) -> Option<&mut CompressedCache> {
+        Some(self)
+    }
 }
 
 fn append(t: &Tape<'_>, old: Option<Var>, new: Var) -> Var {
     match old {
         None => new,
         Some(old) => t.concat(&[old, new], 1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::graph::cache::Cache;
-    use crate::graph::tape::Routing;
-    use crate::graph::{Call, Graph};
-    use crate::model::{Config, DType};
-
-    const V41: &str = r#"{"model_type": "deepseek_v41", "vocab_size": 100, "hidden_size": 64,
-        "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "q_lora_rank": 32, "qk_rope_head_dim": 16,
-        "o_groups": 2, "o_lora_rank": 16, "moe_intermediate_size": 32, "n_routed_experts": 4,
-        "num_experts_per_tok": 2, "sliding_window": 24, "compress_ratios": [0, 4, 1],
-        "kv_source_layer_ids": [1, 2], "index_source_layer_ids": [1], "index_n_heads": 2, "index_head_dim": 32,
-        "index_topk": 8}"#;
-    const V4: &str = r#"{"model_type": "deepseek_v4", "vocab_size": 100, "hidden_size": 64,
-        "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 32, "q_lora_rank": 32, "qk_rope_head_dim": 16,
-        "o_groups": 2, "o_lora_rank": 16, "moe_intermediate_size": 32, "n_routed_experts": 4,
-        "num_experts_per_tok": 2, "sliding_window": 24, "compress_ratios": [0, 4, 128], "num_hash_layers": 1,
-        "index_n_heads": 2, "index_head_dim": 32, "index_topk": 8}"#;
-
-    fn shapes(caches: &[Cache]) -> Vec<Option<(Vec<u32>, DType)>> {
-        let slots = caches.iter().flat_map(Cache::slots);
-        slots.map(|s| s.map(|s| (s.shape.dims().to_vec(), s.dtype))).collect()
-    }
-
-    /// Counting the growth of caches gives the shapes that the traced calls give.
-    #[test]
-    fn counted_growth_is_traced_growth() {
-        for config in [V41, V4] {
-            let config = Config::parse(config).expect("valid JSON");
-            let graph = Graph::new(&config, DType::BF16).expect("a small valid model");
-            for first in [1, 3, 9, 130] {
-                let trace = |caches: &mut Vec<Cache>, n| {
-                    let call = Call::prefill(n);
-                    graph.trace(caches, call, Routing::default()).expect("a model that runs");
-                };
-                let mut traced = graph.make_cache();
-                trace(&mut traced, first);
-                let mut counted = traced.clone();
-                for n in [1, 2, 1, 5, 300, 1, 1, 1] {
-                    trace(&mut traced, n);
-                    counted.iter_mut().for_each(|c| c.advance(n));
-                    assert_eq!(shapes(&counted), shapes(&traced), "{first} tokens, then {n}");
-                }
-            }
-        }
     }
 }

@@ -1,14 +1,18 @@
 //! `KVCache`: all keys and values of a layer.
 
-use super::{STEP, Slot};
-use crate::graph::tape::{Tape, Var};
+use super::layer::nothing;
+use super::mask::offset_mask;
+use super::quantised::QuantisedKvCache;
+use super::slot::{dense, read};
+use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot};
+use crate::graph::tape::{Mask, Tape, Var};
 
 /// All keys and values, in buffers that grow by whole steps of 256 tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KvCache {
-    pub(super) keys: Option<Slot>,
-    pub(super) values: Option<Slot>,
-    pub(super) offset: u32,
+pub(super) struct KvCache {
+    pub keys: Option<Slot>,
+    pub values: Option<Slot>,
+    pub offset: u32,
 }
 
 /// How the buffers change before new tokens are written.
@@ -44,11 +48,42 @@ pub(super) fn grown(t: &Tape<'_>, old: Option<Slot>, like: Var, growth: &Growth)
 }
 
 impl KvCache {
-    pub(super) fn capacity(&self) -> Option<u32> {
+    fn capacity(&self) -> Option<u32> {
         self.keys.map(|s| s.shape.dim(2))
     }
+}
 
-    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
+impl LayerCache for KvCache {
+    fn class(&self) -> String {
+        "KVCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        vec![self.keys, self.values]
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        vec![&mut self.keys, &mut self.values]
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![true; 2]
+    }
+
+    fn advance(&mut self, new: u32) {
+        if let Some(g) = growth(self.capacity(), self.offset, new) {
+            let capacity = g.keep.saturating_add(g.append);
+            self.keys = self.keys.map(|s| s.resized(capacity));
+            self.values = self.values.map(|s| s.resized(capacity));
+        }
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
         let new = t.dim(keys, 2);
         let start = self.offset;
         let (mut k, mut v) = match growth(self.capacity(), start, new) {
@@ -63,15 +98,35 @@ impl KvCache {
         v = t.slice_update(v, values, 2, start);
         self.keys = Some(Slot::of(t, k));
         self.values = Some(Slot::of(t, v));
-        (t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset))
+        dense((t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset)))
     }
 
-    pub(super) fn advance(&mut self, new: u32) {
-        if let Some(g) = growth(self.capacity(), self.offset, new) {
-            let capacity = g.keep.saturating_add(g.append);
-            self.keys = self.keys.map(|s| s.resized(capacity));
-            self.values = self.values.map(|s| s.resized(capacity));
-        }
-        self.offset = self.offset.saturating_add(new);
+    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+        read(t, self.keys, self.values, self.offset).unwrap_or_else(|| nothing(t))
+    }
+
+    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+        offset_mask(t, n, self.offset, window, as_array)
+    }
+
+    fn growing_capacity(&self) -> Option<u32> {
+        self.capacity()
+    }
+
+    fn stored(&self) -> Option<(Var, Var)> {
+        self.keys.zip(self.values).map(|(k, v)| (k.var, v.var))
+    }
+
+    fn store(&mut self, t: &Tape<'_>, keys: Var, values: Var) {
+        self.keys = Some(Slot::of(t, keys));
+        self.values = Some(Slot::of(t, values));
+    }
+
+    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
+        (self.offset >= q.start).then(|| Cache::of(QuantisedKvCache::from_kv(t, self, q.packing)))
+    }
+
+    fn quantised_by_shape(&self, q: KvQuantisation) -> Option<Cache> {
+        (self.offset >= q.start).then(|| Cache::of(QuantisedKvCache::by_shape(self, q.packing)))
     }
 }

@@ -1,6 +1,6 @@
 //! Cache of pooled tokens: one row per full group, and buffers for the group that is still open.
 
-use super::Slot;
+use super::{LayerCache, Slot};
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Tape, Var};
 
@@ -12,7 +12,7 @@ pub struct PoolCache {
     /// Tokens in the buffers.
     open: u32,
     /// Buffers of keys and gates, then the pooled rows.
-    pub(super) slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Slot>>,
 }
 
 impl PoolCache {
@@ -99,8 +99,31 @@ impl PoolCache {
         self.set(t, 2, all);
         Some(all)
     }
+}
 
-    pub(super) fn advance(&mut self, tokens: u32) {
+impl LayerCache for PoolCache {
+    fn class(&self) -> String {
+        "PoolingCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.rows()
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        self.slots.clone()
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.slots.iter_mut().collect()
+    }
+
+    /// The pooled rows are keys; the buffers of the open group are states.
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![false, false, true]
+    }
+
+    fn advance(&mut self, tokens: u32) {
         let total = tokens.saturating_add(self.open);
         let rows = self.rows() + total / self.ratio;
         self.open = total % self.ratio;
@@ -108,5 +131,9 @@ impl PoolCache {
             let shape = Shape::new(&[buffer.shape.dim(0), rows, self.width]);
             self.slots[2] = Some(Slot { shape, ..buffer });
         }
+    }
+
+    fn pool(&mut self) -> Option<&mut PoolCache> {
+        Some(self)
     }
 }

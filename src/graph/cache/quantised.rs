@@ -1,17 +1,36 @@
 //! `QuantizedKVCache`: keys and values packed in groups along the head.
 
-use super::Slot;
 use super::kv::{Growth, KvCache, growth};
+use super::layer::nothing;
+use super::mask::offset_mask;
+use super::{KvArray, LayerCache, Slot};
 use crate::graph::tape::linalg::Packed;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Mask, Tape, Var};
 use crate::model::{DType, Packing};
+
+/// How `--kv-bits` quantises a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvQuantisation {
+    /// Packing of keys and values: affine, 4 or 8 bits usually.
+    pub packing: Packing,
+    /// Tokens from which a cache is quantised (`--quantized-kv-start`).
+    pub start: u32,
+}
+
+impl KvQuantisation {
+    /// mlx-lm's defaults: group size 64, from 5000 tokens on.
+    #[must_use]
+    pub const fn bits(bits: u32) -> Self {
+        Self { packing: Packing::affine(bits, 64), start: 5000 }
+    }
+}
 
 /// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuantisedKvCache {
+pub(super) struct QuantisedKvCache {
     arrays: [Option<Slot>; 6],
     packing: Packing,
-    pub(super) offset: u32,
+    offset: u32,
 }
 
 impl QuantisedKvCache {
@@ -27,47 +46,21 @@ impl QuantisedKvCache {
         Self { arrays, packing, offset: cache.offset }
     }
 
-    /// How keys and values are packed.
-    #[must_use]
-    pub fn packing(&self) -> Packing {
-        self.packing
-    }
-
-    pub(super) fn slots(&self) -> [Option<Slot>; 6] {
-        self.arrays
-    }
-
-    pub(super) fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        self.arrays.iter_mut().collect()
-    }
-
-    pub(super) fn capacity(&self) -> Option<u32> {
+    fn capacity(&self) -> Option<u32> {
         self.arrays[0].map(|s| s.shape.dim(2))
     }
 
-    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Packed, Packed) {
-        let new = t.dim(keys, 2);
-        let start = self.offset;
-        if let Some(g) = growth(self.capacity(), start, new) {
-            self.grow(t, &g);
-        }
-        self.offset = start.saturating_add(new);
-        let k = self.write(t, 0, keys, start);
-        let v = self.write(t, 3, values, start);
-        (k, v)
-    }
-
     /// All stored keys and values.
-    pub(super) fn stored(&self, t: &Tape<'_>) -> Option<(Packed, Packed)> {
-        let read = |i: usize| {
+    fn read(&self, t: &Tape<'_>) -> Option<(Packed, Packed)> {
+        let array = |i: usize| {
             let slot = self.arrays.get(i).copied().flatten()?;
             Some(t.slice(slot.var, 2, 0, self.offset))
         };
         let packed = |first: usize| {
             Some(Packed {
-                weight: read(first)?,
-                scales: read(first + 1)?,
-                biases: read(first + 2),
+                weight: array(first)?,
+                scales: array(first + 1)?,
+                biases: array(first + 2),
                 packing: self.packing,
             })
         };
@@ -103,18 +96,7 @@ impl QuantisedKvCache {
         }
     }
 
-    pub(super) fn advance(&mut self, new: u32) {
-        if let Some(g) = growth(self.capacity(), self.offset, new) {
-            let capacity = g.keep.saturating_add(g.append);
-            for slot in self.arrays.iter_mut().flatten() {
-                *slot = slot.resized(capacity);
-            }
-        }
-        self.offset = self.offset.saturating_add(new);
-    }
-
     /// The cache that `from_kv` would give, by shapes alone.
-    #[must_use]
     pub fn by_shape(cache: &KvCache, packing: Packing) -> Self {
         let mut arrays = [None; 6];
         for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
@@ -128,6 +110,65 @@ impl QuantisedKvCache {
             arrays[3 * i + 2] = packing.has_biases().then_some(scales);
         }
         Self { arrays, packing, offset: cache.offset }
+    }
+}
+
+impl LayerCache for QuantisedKvCache {
+    fn class(&self) -> String {
+        "QuantizedKVCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        self.arrays.to_vec()
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.arrays.iter_mut().collect()
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![true; 6]
+    }
+
+    fn advance(&mut self, new: u32) {
+        if let Some(g) = growth(self.capacity(), self.offset, new) {
+            let capacity = g.keep.saturating_add(g.append);
+            for slot in self.arrays.iter_mut().flatten() {
+                *slot = slot.resized(capacity);
+            }
+        }
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
+        let new = t.dim(keys, 2);
+        let start = self.offset;
+        if let Some(g) = growth(self.capacity(), start, new) {
+            self.grow(t, &g);
+        }
+        self.offset = start.saturating_add(new);
+        let k = self.write(t, 0, keys, start);
+        let v = self.write(t, 3, values, start);
+        (KvArray::Packed(k), KvArray::Packed(v))
+    }
+
+    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+        match self.read(t) {
+            Some((k, v)) => (KvArray::Packed(k), KvArray::Packed(v)),
+            None => nothing(t),
+        }
+    }
+
+    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+        offset_mask(t, n, self.offset, window, as_array)
+    }
+
+    fn growing_capacity(&self) -> Option<u32> {
+        self.capacity()
     }
 }
 

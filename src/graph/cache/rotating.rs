@@ -1,15 +1,17 @@
 //! `RotatingKVCache`: the keys and values of a sliding window.
 
-use super::{STEP, Slot, causal_mask};
+use super::layer::nothing;
+use super::slot::{dense, read};
+use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
 use crate::graph::op::Binary;
 use crate::graph::tape::{Mask, Tape, Var};
 
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RotatingKvCache {
-    pub(super) keys: Option<Slot>,
-    pub(super) values: Option<Slot>,
-    pub(super) offset: u32,
+pub(super) struct RotatingKvCache {
+    keys: Option<Slot>,
+    values: Option<Slot>,
+    offset: u32,
     max_size: u32,
     keep: u32,
     /// Where the next token is written.
@@ -17,26 +19,12 @@ pub struct RotatingKvCache {
 }
 
 impl RotatingKvCache {
-    pub(super) fn new(max_size: u32, keep: u32) -> Self {
+    pub fn new(max_size: u32, keep: u32) -> Self {
         Self { keys: None, values: None, offset: 0, max_size, keep, index: 0 }
-    }
-
-    /// Tokens that the window holds at most.
-    #[must_use]
-    pub fn max_size(&self) -> u32 {
-        self.max_size
     }
 
     fn stored(&self) -> u32 {
         self.keys.map_or(0, |s| s.shape.dim(2))
-    }
-
-    pub(super) fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
-        if t.dim(keys, 2) == 1 {
-            self.update_in_place(t, keys, values)
-        } else {
-            self.append(t, keys, values)
-        }
     }
 
     /// `_update_concat`, for prompts.
@@ -118,36 +106,6 @@ impl RotatingKvCache {
         }
     }
 
-    pub(super) fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
-        if n > 1 {
-            let window = window.unwrap_or(self.max_size);
-            let offset = self.offset.min(self.max_size.saturating_sub(1));
-            return if offset.saturating_add(n) > window || as_array {
-                Mask::Array(causal_mask(t, n, offset, Some(window)))
-            } else {
-                Mask::Causal
-            };
-        }
-        match window {
-            Some(window) if self.offset >= window && self.max_size > window => {
-                let index = if self.index >= self.max_size { 0 } else { self.index };
-                let size =
-                    if self.offset < self.max_size { self.offset + 1 } else { self.max_size };
-                let positions = t.arange(0, size);
-                let mask = t.binary(Binary::GreaterEqual, positions, i64::from(size - window));
-                Mask::Array(t.roll(mask, i64::from(index) + 1, 0))
-            }
-            _ => Mask::None,
-        }
-    }
-
-    pub(super) fn advance(&mut self, new: u32) {
-        let stored = if new == 1 { self.advance_in_place() } else { self.advance_append(new) };
-        self.keys = self.keys.map(|s| s.resized(stored));
-        self.values = self.values.map(|s| s.resized(stored));
-        self.offset = self.offset.saturating_add(new);
-    }
-
     fn advance_append(&mut self, new: u32) -> u32 {
         let stored = self.stored();
         let ordered =
@@ -172,6 +130,78 @@ impl RotatingKvCache {
         }
         self.index += 1;
         stored
+    }
+}
+
+impl LayerCache for RotatingKvCache {
+    fn class(&self) -> String {
+        "RotatingKVCache".to_owned()
+    }
+
+    fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        vec![self.keys, self.values]
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        vec![&mut self.keys, &mut self.values]
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        vec![true; 2]
+    }
+
+    fn advance(&mut self, new: u32) {
+        let stored = if new == 1 { self.advance_in_place() } else { self.advance_append(new) };
+        self.keys = self.keys.map(|s| s.resized(stored));
+        self.values = self.values.map(|s| s.resized(stored));
+        self.offset = self.offset.saturating_add(new);
+    }
+
+    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
+        dense(if t.dim(keys, 2) == 1 {
+            self.update_in_place(t, keys, values)
+        } else {
+            self.append(t, keys, values)
+        })
+    }
+
+    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+        read(t, self.keys, self.values, self.offset).unwrap_or_else(|| nothing(t))
+    }
+
+    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+        if n > 1 {
+            let window = window.unwrap_or(self.max_size);
+            let offset = self.offset.min(self.max_size.saturating_sub(1));
+            return if offset.saturating_add(n) > window || as_array {
+                Mask::Array(causal_mask(t, n, offset, Some(window)))
+            } else {
+                Mask::Causal
+            };
+        }
+        match window {
+            Some(window) if self.offset >= window && self.max_size > window => {
+                let index = if self.index >= self.max_size { 0 } else { self.index };
+                let size =
+                    if self.offset < self.max_size { self.offset + 1 } else { self.max_size };
+                let positions = t.arange(0, size);
+                let mask = t.binary(Binary::GreaterEqual, positions, i64::from(size - window));
+                Mask::Array(t.roll(mask, i64::from(index) + 1, 0))
+            }
+            _ => Mask::None,
+        }
+    }
+
+    /// mlx-lm has no such cache in packed form, and stops.
+    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
+        if self.offset >= q.start {
+            t.fail("mlx-lm cannot quantise the cache of sliding-window layers");
+        }
+        None
     }
 }
 

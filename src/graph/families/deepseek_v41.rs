@@ -70,7 +70,7 @@ impl Network for DeepSeekV41 {
     fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let h = self.embed.forward(t, tokens);
         let n = t.dim(tokens, 1);
-        let (start, previous) = match caches.first_mut().and_then(Cache::compressed) {
+        let (start, previous) = match caches.first_mut().and_then(|c| c.compressed()) {
             Some(c) => (c.offset(), c.window_rows()),
             None => (0, 0),
         };

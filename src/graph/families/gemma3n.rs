@@ -235,7 +235,7 @@ impl Network for Gemma {
         copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
         let h = t.stack(&copies, 0);
         let mut h = self.level(t, h, target);
-        let offset = caches.first().map_or(0, Cache::offset);
+        let offset = caches.first().map_or(0, |c| c.offset());
         for (i, layer) in self.layers.iter().enumerate() {
             t.layer(i);
             let source = self.sources[i];

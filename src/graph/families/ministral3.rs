@@ -112,7 +112,7 @@ impl Network for Ministral {
         let n = t.dim(tokens, 1);
         let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
         let masks = MaskRule::build_all(t, n, &rules, &*caches);
-        let offset = caches.first().map_or(0, Cache::offset);
+        let offset = caches.first().map_or(0, |c| c.offset());
         let scale = self.query_scale.factors(t, n, offset);
         let scale = t.astype(scale, t.dtype(h));
         let layers = self.layers.iter().zip(masks).zip(caches);

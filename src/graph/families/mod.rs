@@ -96,7 +96,7 @@ mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
-use crate::model::{Config, ConfigError};
+use crate::model::{Config, ConfigError, Scheme};
 
 /// A family: the `model_type`s it implements and how it is built.
 pub struct Family {
@@ -106,6 +106,8 @@ pub struct Family {
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
     /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
     pub not_in_mlx_lm: Option<&'static str>,
+    /// The scheme that the original checkpoints are published in, where that is no plain float.
+    pub native_scheme: Option<Scheme>,
 }
 
 impl Family {
@@ -113,7 +115,7 @@ impl Family {
         model_types: &'static [&'static str],
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: None }
+        Self { model_types, build, not_in_mlx_lm: None, native_scheme: None }
     }
 
     const fn beyond(
@@ -121,7 +123,7 @@ impl Family {
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
         why: &'static str,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: Some(why) }
+        Self { model_types, build, not_in_mlx_lm: Some(why), native_scheme: None }
     }
 }
 
@@ -151,6 +153,7 @@ pub const FAMILIES: &[Family] = &[
         model_types: &["deepseek_v4"],
         build: deepseek_v4::build,
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
+        native_scheme: None,
     },
     Family::of(&["jamba"], jamba::build),
     Family::of(&["olmo_hybrid"], olmo_hybrid::build),
@@ -168,7 +171,11 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mixtral"], mixtral::build),
     Family::of(&["phimoe"], phimoe::build),
     Family::of(&["olmoe"], olmoe::build),
-    Family::of(&["gpt_oss"], gpt_oss::build),
+    Family {
+        // Experts in mxfp4, which mlx-lm keeps.
+        native_scheme: Some(Scheme::Mxfp4Q8),
+        ..Family::of(&["gpt_oss"], gpt_oss::build)
+    },
     Family::of(&["glm4_moe"], glm4_moe::build),
     Family::of(&["solar_open"], glm4_moe::build_solar),
     Family::of(&["dots1"], dots1::build),

@@ -395,7 +395,7 @@ impl Network for Decoder {
     fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
         let mut h = self.embed.forward(t, tokens);
         if let Some(add) = &self.positions {
-            h = add(t, h, caches.first().map_or(0, Cache::offset));
+            h = add(t, h, caches.first().map_or(0, |c| c.offset()));
         }
         if let Some(hook) = &self.on_embedding {
             h = hook(t, h);
@@ -411,7 +411,7 @@ impl Network for Decoder {
         let masks = MaskRule::build_all(t, n, &rules, parts);
         let mut caches = caches.iter_mut();
         for (i, ((rule, block), mask)) in self.layers.iter().zip(masks).enumerate() {
-            let mut none = Cache::List(Vec::new());
+            let mut none = Cache::none();
             let own = if *rule == MaskRule::Stateless { None } else { caches.next() };
             if t.skips(i) {
                 continue;

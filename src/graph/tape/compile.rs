@@ -285,7 +285,7 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[Var], end: Var) -> Ve
 mod tests {
     use crate::graph::op::{Binary, Op};
     use crate::graph::params::Parameters;
-    use crate::graph::sample::Gap;
+    use crate::graph::pattern::SkippedLayers;
     use crate::graph::tape::{Routing, Source, Tape};
     use crate::model::DType;
 
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn equal_scalars_are_one_input() {
         let params = Parameters::default();
-        let t = Tape::new(&params, Routing::default(), Gap::NONE);
+        let t = Tape::new(&params, Routing::default(), SkippedLayers::NONE);
         let x = t.input([2, 3].into(), DType::F32, Source::Tokens);
         let [y] = t.compiled(|t| {
             let y = t.binary(Binary::LogAddExp, x, 0i64);

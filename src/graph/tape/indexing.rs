@@ -28,26 +28,6 @@ impl Tape<'_> {
         self.take(x, index)
     }
 
-    /// `x[a, b]` with two integer arrays on the first two axes.
-    pub fn take_pairs(&self, x: Var, a: Var, b: Var) -> Var {
-        let from = self.shape(x);
-        let Some(index) = self.shape(a).broadcast(&self.shape(b)) else {
-            return self.fail("indices do not fit each other");
-        };
-        let (a, b) = (self.broadcast_to(a, index), self.broadcast_to(b, index));
-        let sizes = from.with(0, 1).with(1, 1);
-        if from.rank() < 2 || index.rank() + from.rank() > MAX_RANK {
-            return self.fail(format!("take: two indices {index:?} into {from:?}"));
-        }
-        let mut shape = index;
-        sizes.dims().iter().for_each(|&n| shape.push(n));
-        let dtype = self.dtype(x);
-        let op = Op::Gather(Box::new((Axes::new([0, 1]), sizes)));
-        let rows = self.push(op, &[x, a, b], shape, dtype);
-        let at = index.rank() as i32;
-        self.squeeze(rows, &[at, at + 1])
-    }
-
     /// `mx.take_along_axis`.
     pub fn take_along_axis(&self, x: Var, indices: Var, axis: i32) -> Var {
         let i = self.axis(x, axis, "take_along_axis");

@@ -10,6 +10,8 @@
 mod attention;
 mod compile;
 pub mod elementwise;
+#[cfg(test)]
+pub(crate) mod every;
 mod indexing;
 pub mod linalg;
 mod prune;
@@ -23,7 +25,7 @@ pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
-use super::sample::Gap;
+use super::pattern::SkippedLayers;
 use super::shape::Shape;
 use crate::model::DType;
 use std::cell::{Cell, RefCell};
@@ -263,7 +265,7 @@ pub struct Tape<'p> {
     trace: RefCell<Trace>,
     params: &'p Parameters,
     routing: Routing,
-    gap: Gap,
+    skipped: SkippedLayers,
     stage: Cell<Stage>,
     /// Whether the model has not been called before.
     first_call: Cell<bool>,
@@ -281,8 +283,8 @@ const NOT_LOADED: Var = Var(u32::MAX);
 impl<'p> Tape<'p> {
     /// An empty tape over the tensors of a model.
     #[must_use]
-    pub fn new(params: &'p Parameters, routing: Routing, gap: Gap) -> Self {
-        let layers_left_out = usize::from(gap.to - gap.from);
+    pub fn new(params: &'p Parameters, routing: Routing, skipped: SkippedLayers) -> Self {
+        let layers_left_out = usize::from(skipped.to - skipped.from);
         let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
         let mut trace = Trace::new();
         trace.values.reserve(2 * expected);
@@ -292,7 +294,7 @@ impl<'p> Tape<'p> {
             trace: RefCell::new(trace),
             params,
             routing,
-            gap,
+            skipped,
             stage: Cell::new(Stage::Embed),
             first_call: Cell::new(false),
             region: Cell::new(0),
@@ -332,13 +334,13 @@ impl<'p> Tape<'p> {
     /// Whether the call leaves out layer `index`.
     #[must_use]
     pub const fn skips(&self, index: usize) -> bool {
-        self.gap.skips(index)
+        self.skipped.skips(index)
     }
 
     /// Whether the call leaves out the layer of a cache.
     #[must_use]
     pub const fn skips_cache(&self, index: usize) -> bool {
-        self.gap.skips_cache(index)
+        self.skipped.skips_cache(index)
     }
 
     /// Later operations belong to layer `index`.

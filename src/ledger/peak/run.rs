@@ -8,9 +8,9 @@ use super::sampling::{self, LeftOut, OUTSTANDING};
 use super::{Peak, Request};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::ledger::cache::{advance, prefill_chunks};
-use crate::ledger::replay::{ArrayId, Model, Replay};
+use crate::ledger::replay::{ArrayId, Original, Replay};
 use crate::model::DType;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -140,16 +140,16 @@ fn generation(
     if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
-    let run = |gap, rest| replayed(graph, request, chunks, (tokens, chosen), gap, rest);
+    let run = |skipped, rest| replayed(graph, request, chunks, (tokens, chosen), skipped, rest);
     let found = if sampling::puts_off_states(graph) {
-        sampling::extended(graph, |gap| Ok(run(gap, LeftOut::Missing)?.0))?
+        sampling::extended(graph, |skipped| Ok(run(skipped, LeftOut::Missing)?.0))?
     } else {
-        let (peak, doubtful) = run(sampling::gap(graph, request)?, LeftOut::Doubled)?;
+        let (peak, doubtful) = run(sampling::skipped(graph, request)?, LeftOut::Doubled)?;
         (!doubtful).then_some(peak)
     };
     match found {
         Some(peak) => Ok(peak),
-        None => Ok(run(Gap::NONE, LeftOut::Missing)?.0),
+        None => Ok(run(SkippedLayers::NONE, LeftOut::Missing)?.0),
     }
 }
 
@@ -159,10 +159,10 @@ pub(super) fn replayed(
     request: &Request,
     chunks: &[u32],
     (tokens, chosen): (Tokens, Chosen<'_>),
-    gap: Gap,
+    skipped: SkippedLayers,
     left_out: LeftOut,
 ) -> Result<(Peak, bool), PeakError> {
-    let mut process = Process::new(graph, *request, gap, left_out);
+    let mut process = Process::new(graph, *request, skipped, left_out);
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
         if chosen(&process, i) {
@@ -202,9 +202,9 @@ pub(super) fn replayed(
 pub(super) struct Process<'g> {
     graph: &'g Graph,
     request: Request,
-    gap: Gap,
-    /// Whether the caches of layers left out are there.
-    doubles: bool,
+    skipped: SkippedLayers,
+    /// Whether there are stand-ins for the caches of skipped layers.
+    stand_ins: bool,
     /// Whether a layer left out could have had a part in the peak.
     doubtful: bool,
     replay: Replay<'static>,
@@ -224,7 +224,7 @@ pub(super) struct Process<'g> {
 }
 
 impl<'g> Process<'g> {
-    fn new(graph: &'g Graph, request: Request, gap: Gap, left_out: LeftOut) -> Self {
+    fn new(graph: &'g Graph, request: Request, skipped: SkippedLayers, left_out: LeftOut) -> Self {
         let mut replay = Replay::new(graph, request.gpu);
         let weights = replay.active_bytes();
         replay.follow_recycled();
@@ -233,8 +233,8 @@ impl<'g> Process<'g> {
         Self {
             graph,
             request,
-            gap,
-            doubles: left_out == LeftOut::Doubled && !gap.is_empty(),
+            skipped,
+            stand_ins: left_out == LeftOut::Doubled && !skipped.is_empty(),
             doubtful: false,
             replay,
             caches: graph.make_cache(),
@@ -252,44 +252,45 @@ impl<'g> Process<'g> {
 
     fn call(&mut self, tokens: u32, sample: bool) -> Result<Vec<ArrayId>, TraceError> {
         let Request { batch, kv, .. } = self.request;
-        let call = Call { batch, tokens, sample, kv, gap: self.gap };
+        let call = Call { batch, tokens, sample, kv, skipped: self.skipped };
         let routing = self.request.gpu.routing();
         let trace = self.graph.trace(&mut self.caches, call, routing)?;
         let (results, state) = self.replay.load(trace, self.tokens, &self.state);
         for (_, old) in std::mem::replace(&mut self.state, state) {
             self.replay.release(old);
         }
-        if self.doubles {
-            let models = self.models();
-            self.replay.double(self.gap.to, models);
+        if self.stand_ins {
+            let originals = self.originals();
+            self.replay.stand_in(self.skipped.to, originals);
         }
         self.context += tokens;
         Ok(results)
     }
 
-    /// The arrays that caches of layers left out are like.
-    fn models(&self) -> Vec<Model> {
+    /// The arrays of caches that skipped layers have one like.
+    fn originals(&self) -> Vec<Original> {
         let mut of_slot = Vec::new();
         for (i, cache) in self.caches.iter().enumerate() {
             of_slot.extend(std::iter::repeat_n(i, cache.slots().len()));
         }
         let mut times = vec![0; self.caches.len()];
         for i in 0..self.caches.len() {
-            if self.gap.skips_cache(i) {
-                times[self.gap.cache_like(i)] += 1;
+            if self.skipped.skips_cache(i) {
+                times[self.skipped.cache_like(i)] += 1;
             }
         }
-        let model = |&(slot, array): &(u32, ArrayId)| {
+        let original = |&(slot, array): &(u32, ArrayId)| {
             let times = of_slot.get(slot as usize).map_or(0, |&i| times[i]);
-            (times > 0).then_some(Model { array, slot, times })
+            (times > 0).then_some(Original { array, slot, times })
         };
-        self.state.iter().filter_map(model).collect()
+        self.state.iter().filter_map(original).collect()
     }
 
-    /// Notes whether the layers behind the gap committed as many command buffers as can be outstanding.
+    /// Notes whether the layers behind the skipped ones committed fewer command buffers than can be outstanding, so
+    /// that some that are still outstanding would belong to skipped layers.
     fn doubt(&mut self) {
-        let since = self.replay.command_buffers_since_gap();
-        self.doubtful |= self.doubles && since.is_none_or(|n| n < OUTSTANDING);
+        let since = self.replay.command_buffers_since_skipped();
+        self.doubtful |= self.stand_ins && since.is_none_or(|n| n < OUTSTANDING);
     }
 
     fn prefill(&mut self, tokens: u32) -> Result<(), TraceError> {
@@ -315,8 +316,8 @@ impl<'g> Process<'g> {
         if self.context == 0 {
             // A traced call fixes the shapes.
             let Request { batch, kv, .. } = self.request;
-            let gap = self.graph.counting_gap()?;
-            let call = Call { batch, kv, gap, ..Call::prefill(first) };
+            let skipped = self.graph.skipped_for_counts()?;
+            let call = Call { batch, kv, skipped, ..Call::prefill(first) };
             self.graph.trace(&mut self.caches, call, self.request.gpu.routing())?;
             self.context = first;
             calls = &calls[1..];
@@ -326,13 +327,13 @@ impl<'g> Process<'g> {
         for (_, old) in std::mem::take(&mut self.state) {
             self.replay.release(old);
         }
-        for (slot, s) in held_slots(&self.caches, self.gap) {
+        for (slot, s) in held_slots(&self.caches, self.skipped) {
             let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(slot) };
             self.state.push((slot, self.replay.held(value)));
         }
-        if self.doubles {
-            let models = self.models();
-            self.replay.double_now(models);
+        if self.stand_ins {
+            let originals = self.originals();
+            self.replay.stand_in_now(originals);
         }
         self.replay.clear_recycled();
         Ok(())
@@ -356,7 +357,7 @@ impl<'g> Process<'g> {
 
     /// How many of the coming decode steps there are until the last one within `steps` in which a cache grows.
     fn last_growth(&self, steps: u32) -> Option<u32> {
-        let capacity = self.caches.iter().find_map(Cache::growing_capacity)?;
+        let capacity = self.caches.iter().find_map(|c| c.growing_capacity())?;
         let first = capacity.saturating_sub(self.context) + 1;
         (first <= steps).then(|| first + (steps - first) / STEP * STEP)
     }
@@ -399,10 +400,10 @@ impl<'g> Process<'g> {
 
     /// Bytes of the cache slots that hold keys and values, or of the others.
     fn slot_bytes(&self, keys: bool) -> u64 {
-        let holds: Vec<bool> = self.caches.iter().flat_map(Cache::holds_keys).collect();
+        let holds: Vec<bool> = self.caches.iter().flat_map(|c| c.holds_keys()).collect();
         let wanted = |slot: u32| holds.get(slot as usize) == Some(&keys);
         let arrays = self.state.iter().filter(|(slot, _)| wanted(*slot));
-        self.replay.bytes_of(arrays.map(|&(_, a)| a)) + self.replay.bytes_of_doubles(wanted)
+        self.replay.bytes_of(arrays.map(|&(_, a)| a)) + self.replay.bytes_of_stand_ins(wanted)
     }
 
     fn finish(self) -> Peak {

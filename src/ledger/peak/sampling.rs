@@ -1,14 +1,14 @@
 //! Peaks from some of the layers.
 //!
 //! Most models repeat one layer dozens of times. Replaying all of them tells nothing that the first ones and the last
-//! ones do not: at any time only a dozen command buffers are outstanding ([`gap`]). Where MLX puts off work of every
+//! ones do not: at any time only a dozen command buffers are outstanding ([`skipped`]). Where MLX puts off work of every
 //! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
 
 use super::run::{PeakError, Phase, Step};
 use super::{Peak, Request};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
-use crate::graph::{Gap, Graph};
+use crate::graph::{Graph, SkippedLayers};
 use crate::ledger::cache::states_only;
 
 /// What is assumed of layers that are left out.
@@ -20,26 +20,27 @@ pub(super) enum LeftOut {
     Missing,
 }
 
-/// Command buffers that must be committed behind the gap, for none of those outstanding to belong to a layer left out.
+/// Command buffers that must be committed behind the skipped layers, so that none of those outstanding would belong to
+/// one of them.
 pub(super) const OUTSTANDING: u32 = 12;
 /// Layers that are always replayed at the start, and at the end where what is live grows with the layers.
 const FIRST: usize = 2;
 const LAST: usize = 3;
 
 /// Layers that need not be replayed, by an estimate of the command buffers of a layer.
-pub(super) fn gap(graph: &Graph, request: &Request) -> Result<Gap, TraceError> {
-    let classes = graph.classes()?;
+pub(super) fn skipped(graph: &Graph, request: &Request) -> Result<SkippedLayers, TraceError> {
+    let plan = graph.layer_plan()?;
     let (kernels, elements) = request.gpu.limits();
-    let (operations, bound) = classes.mean_layer();
+    let (operations, bound) = plan.mean_layer();
     // About six of ten operations launch a kernel; the others are views.
     let by_kernels = 0.6 * operations / f64::from(kernels);
     let by_elements = bound / f64::from(1 << 20) / elements as f64;
     // A command buffer that is full by its kernels overshoots little, one that is full by its elements by a matrix.
     let per_layer = by_kernels.max(by_elements / 1.5).min(6.0);
     let last = (f64::from(OUTSTANDING) / per_layer).ceil().min(1e6) as usize + 2;
-    let gap = classes.gap(FIRST, last);
-    let worthwhile = usize::from(gap.to - gap.from) * 5 >= classes.len();
-    Ok(if worthwhile { gap } else { Gap::NONE })
+    let skipped = plan.skipping(FIRST, last);
+    let worthwhile = usize::from(skipped.to - skipped.from) * 5 >= plan.len();
+    Ok(if worthwhile { skipped } else { SkippedLayers::NONE })
 }
 
 /// Whether MLX puts off work to the end of a call: recurrent states, which only the next call needs.
@@ -60,34 +61,34 @@ fn states_alone(graph: &Graph) -> bool {
 /// are run as fast.
 pub(super) fn extended(
     graph: &Graph,
-    run: impl Fn(Gap) -> Result<Peak, PeakError> + Sync,
+    run: impl Fn(SkippedLayers) -> Result<Peak, PeakError> + Sync,
 ) -> Result<Option<Peak>, PeakError> {
     if !states_alone(graph) {
         return Ok(None);
     }
-    let classes = graph.classes()?;
+    let plan = graph.layer_plan()?;
     if states_only(graph)
-        && let Some((found, least)) = extrapolated(classes.gap(1, 1), graph.layers(), &run)?
+        && let Some((found, least)) = extrapolated(plan.skipping(1, 1), graph.layers(), &run)?
         && least >= OUTSTANDING
     {
         return Ok(Some(found));
     }
-    Ok(extrapolated(classes.gap(FIRST, LAST), graph.layers(), &run)?.map(|(found, _)| found))
+    Ok(extrapolated(plan.skipping(FIRST, LAST), graph.layers(), &run)?.map(|(found, _)| found))
 }
 
 /// The peak as three runs with ever fewer layers left out have it, and the fewest command buffers of a pattern in a call
 /// of the prefill.
 fn extrapolated(
-    gap: Gap,
+    skipped: SkippedLayers,
     layers: u64,
-    run: &(impl Fn(Gap) -> Result<Peak, PeakError> + Sync),
+    run: &(impl Fn(SkippedLayers) -> Result<Peak, PeakError> + Sync),
 ) -> Result<Option<(Peak, u32)>, PeakError> {
-    let gaps = [0, 1, 2].map(|patterns| gap.shortened(patterns));
-    let cost: u64 = gaps.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
-    if gap.patterns() <= 2 || cost >= layers {
+    let all_skipped = [0, 1, 2].map(|patterns| skipped.shortened(patterns));
+    let cost: u64 = all_skipped.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
+    if skipped.patterns() <= 2 || cost >= layers {
         return Ok(None);
     }
-    let [first, second, third] = gaps;
+    let [first, second, third] = all_skipped;
     let ((first, second), third) =
         rayon::join(|| rayon::join(|| run(first), || run(second)), || run(third));
     let (first, second, third) = (first?, second?, third?);
@@ -103,7 +104,7 @@ fn extrapolated(
     }
     let pairs = second.steps.iter().zip(&third.steps).filter(|(s, _)| s.phase == Phase::Prefill);
     let least = pairs.map(|(s, t)| t.command_buffers.saturating_sub(s.command_buffers)).min();
-    let patterns = f64::from(gap.patterns());
+    let patterns = f64::from(skipped.patterns());
     Ok(second.extended(&third, patterns - 1.0).map(|found| (found, least.unwrap_or(0))))
 }
 
@@ -217,7 +218,7 @@ mod tests {
 
     /// Layers left out change next to nothing, in a model of every type.
     #[test]
-    fn a_gap_changes_no_peak() {
+    fn skipped_layers_change_no_peak() {
         let catalogue = Catalogue::built_in().expect("built in");
         let mut types = BTreeMap::new();
         for model in catalogue.models() {
@@ -245,19 +246,19 @@ mod tests {
                 };
                 let chunks = [2048, 2048, 103];
                 let whole = |_: &Process<'_>, _| true;
-                let run = |gap, rest| {
-                    run::replayed(&graph, &request, &chunks, (Tokens::All, &whole), gap, rest)
+                let run = |skipped, rest| {
+                    run::replayed(&graph, &request, &chunks, (Tokens::All, &whole), skipped, rest)
                 };
-                let gap = gap(&graph, &request).expect("runs");
+                let skipped = skipped(&graph, &request).expect("runs");
                 let some = if puts_off_states(&graph) {
-                    let run = |gap| Ok(run(gap, LeftOut::Missing)?.0);
+                    let run = |skipped| Ok(run(skipped, LeftOut::Missing)?.0);
                     extended(&graph, run).expect("runs")
                 } else {
-                    let (peak, doubtful) = run(gap, LeftOut::Doubled).expect("runs");
-                    (!doubtful && !gap.is_empty()).then_some(peak)
+                    let (peak, doubtful) = run(skipped, LeftOut::Doubled).expect("runs");
+                    (!doubtful && !skipped.is_empty()).then_some(peak)
                 };
                 let Some(some) = some else { return false };
-                let (whole, _) = run(Gap::NONE, LeftOut::Missing).expect("runs");
+                let (whole, _) = run(SkippedLayers::NONE, LeftOut::Missing).expect("runs");
                 let off = |a: u64, b: u64| a.abs_diff(b) as f64 / b as f64;
                 assert!(off(some.peak_bytes, whole.peak_bytes) <= 1e-4, "{name} on {gpu:?}");
                 assert!(off(some.resident_bytes, whole.resident_bytes) <= 5e-4, "{name}");

@@ -14,23 +14,22 @@
 
 mod commands;
 mod copies;
-mod doubles;
 mod elementwise;
 mod gpu;
 mod layout;
 mod matrix;
 mod memory;
 mod order;
+mod stand_ins;
 mod views;
 
-pub use doubles::Model;
 pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, Origin};
+pub use stand_ins::Original;
 
 use crate::graph::Graph;
-use crate::graph::op::Op;
+use crate::graph::op::{Binary, Op};
 use crate::graph::tape::{Source, Trace};
-use crate::ledger::pages;
 use commands::CommandBuffers;
 use memory::{Array, BufferId, NodeId, Users};
 use std::cell::RefCell;
@@ -76,7 +75,7 @@ pub struct Replay<'o> {
     /// Buffers of the model's tensors, four per module.
     params: Vec<[BufferId; 4]>,
     observer: Option<Observer<'o>>,
-    doubles: doubles::Doubles,
+    stand_ins: stand_ins::StandIns,
     /// The operation being encoded.
     current: Cost,
     reads: Vec<Read>,
@@ -150,7 +149,7 @@ impl<'o> Replay<'o> {
             links,
             params,
             observer: None,
-            doubles: doubles::Doubles::default(),
+            stand_ins: stand_ins::StandIns::default(),
             current: Cost::default(),
             reads: Vec::new(),
         };
@@ -344,7 +343,7 @@ impl<'o> Replay<'o> {
         for node in self.order(outputs) {
             self.run(node);
         }
-        self.renew_doubles();
+        self.renew_stand_ins();
         self.commit(false);
         if wait {
             self.wait_until(0);
@@ -395,7 +394,7 @@ impl<'o> Replay<'o> {
         let pending = self.nodes[id.index()];
         let trace = Rc::clone(&self.traces[pending.trace as usize]);
         let node = &trace.nodes()[pending.node as usize];
-        self.renew_doubles_at(node.stage);
+        self.renew_stand_ins_at(node.stage);
         self.buffers.allocating_scores = node.scores;
         self.encode(&node.op, inputs.clone(), outputs.clone());
         self.buffers.allocating_scores = false;
@@ -441,10 +440,6 @@ impl<'o> Replay<'o> {
             Op::Slice(spec) => self.slice(ins[0], out, &spec.1),
             Op::Split(..) => self.split(ins[0], &outs),
             Op::Unary(_) | Op::AsType | Op::ConvertFp8 { .. } => self.unary(ins[0], out),
-            Op::Binary(b) if op.fusable() => {
-                let _ = b;
-                self.binary(ins[0], ins[1], out);
-            }
             Op::Select => self.select(&ins, out),
             Op::Compiled(_) => self.compiled(&ins, &outs),
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => self.rowwise(&ins, out, true),
@@ -473,8 +468,10 @@ impl<'o> Replay<'o> {
             | Op::ArgPartition { axis, .. } => self.sort(ins[0], out, usize::from(*axis)),
             Op::Pad(_) => self.pad(&ins, out),
             Op::Scatter(_) | Op::ScatterAxis { .. } => self.scatter(&ins, out),
-            Op::Binary(_)
-            | Op::ArgReduce { .. }
+            // A primitive of its own that never takes over the buffer of an input.
+            Op::Binary(Binary::FloorDivide) => self.plain(&ins, &outs),
+            Op::Binary(_) => self.binary(ins[0], ins[1], out),
+            Op::ArgReduce { .. }
             | Op::Gather(_)
             | Op::GatherAxis { .. }
             | Op::GatherMm { .. }
@@ -486,11 +483,5 @@ impl<'o> Replay<'o> {
     fn plain(&mut self, ins: &[ArrayId], outs: &[ArrayId]) {
         outs.iter().for_each(|&o| self.allocate(o));
         self.dispatch(ins, outs, 1);
-    }
-
-    /// Bytes that MLX's allocator takes for an array.
-    #[must_use]
-    pub fn page_rounded(bytes: u64) -> u64 {
-        pages::round(bytes)
     }
 }

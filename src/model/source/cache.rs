@@ -7,9 +7,9 @@ use super::folder::CONFIG_FILE;
 use super::quant_block::WeightFormat;
 use super::safetensors::read_header;
 use super::{read_config, read_text};
+use crate::files;
 use crate::model::names::key;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -233,7 +233,7 @@ fn is_mlx_config(path: &Path) -> bool {
 }
 
 fn is_mlx_file(path: &Path, bytes: u64) -> bool {
-    let header = File::open(path).map(|file| read_header(BufReader::new(file), bytes));
+    let header = files::open(path).map(|file| read_header(BufReader::new(file), bytes));
     matches!(header, Ok(Ok(header)) if header.format.as_deref() == Some("mlx"))
 }
 

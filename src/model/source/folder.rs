@@ -9,8 +9,8 @@ use super::shards::{
 };
 use super::tensors::{TensorFile, TensorIndex};
 use super::{ModelSource, Origin, display_name, read_config, read_text};
+use crate::files;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -105,7 +105,7 @@ fn read_headers(path: &Path, weights: &Weights) -> Result<TensorIndex, SourceErr
     let mut headers = Vec::new();
     for name in &weights.names {
         let place = path.join(name);
-        let file = File::open(&place).map_err(|e| SourceError::io(&place, e))?;
+        let file = files::open(&place).map_err(|e| SourceError::io(&place, e))?;
         let bytes = file.metadata().map_err(|e| SourceError::io(&place, e))?.len();
         let header = read_header(BufReader::new(file), bytes)
             .map_err(|error| SourceError::Header { file: place.display().to_string(), error })?;

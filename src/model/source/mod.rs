@@ -27,11 +27,11 @@ pub use parts::{Part, PartBytes, part_of};
 pub use quant_block::{QuantBlock, WeightFormat};
 pub use tensors::{TensorFile, TensorIndex, TensorInfo};
 
+use crate::files;
 use crate::model::catalogue::Entry;
 use crate::model::config::{Config, ConfigError};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Longest `config.json` that is read, in bytes. Per-module quantisation of a large model takes about 1 MB.
@@ -245,12 +245,8 @@ pub(crate) fn read_text(
     limit: u64,
     what: &'static str,
 ) -> Result<String, SourceError> {
-    let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
-    let mut text = String::new();
-    let read = file.take(limit + 1).read_to_string(&mut text);
-    read.map_err(|e| SourceError::io(path, e))?;
-    match text.len() as u64 > limit {
-        true => Err(SourceError::TooLong { path: path.to_owned(), what, limit }),
-        false => Ok(text),
-    }
+    files::text(path, limit).map_err(|e| match e.kind() {
+        ErrorKind::FileTooLarge => SourceError::TooLong { path: path.to_owned(), what, limit },
+        _ => SourceError::io(path, e),
+    })
 }

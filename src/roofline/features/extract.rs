@@ -5,7 +5,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::graph::op::{Kernel, Op};
 use crate::graph::params::ModuleKind;
 use crate::graph::tape::{Stage, TraceError};
-use crate::graph::{Call, Gap, Graph};
+use crate::graph::{Call, Graph, SkippedLayers};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, AttentionRead, Product, Traffic};
 use crate::ledger::weights::Weights;
@@ -31,19 +31,19 @@ impl StepFeatures {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn of(graph: &Graph, kv: Option<KvQuantisation>) -> Result<Self, FeatureError> {
-        Self::read(graph, kv, graph.counting_gap()?, &|product| matrices(graph, product))
+        Self::read(graph, kv, graph.skipped_for_counts()?, &|product| matrices(graph, product))
     }
 
-    /// The same with matrices as `stored` describes them, which for layers of the gap must be as in those like them.
+    /// The same with matrices as `stored` describes them, which for skipped layers must be as in those like them.
     pub(super) fn read(
         graph: &Graph,
         kv: Option<KvQuantisation>,
-        gap: Gap,
+        skipped: SkippedLayers,
         stored: &dyn Fn(&Product) -> Matrices,
     ) -> Result<Self, FeatureError> {
-        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv, gap)?;
-        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv, gap)?;
-        let call = Call { gap, ..Call::prefill(CHUNK) };
+        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv, skipped)?;
+        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv, skipped)?;
+        let call = Call { skipped, ..Call::prefill(CHUNK) };
         let prompt = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let weights = Weights::of(graph);
         let recurrent = RecurrentLayers::of(graph)?;
@@ -200,7 +200,7 @@ impl RecurrentLayers {
         if layers == 0 {
             return Ok(Self { layers, gated_delta: false });
         }
-        let call = Call { gap: graph.counting_gap()?, ..Call::decode() };
+        let call = Call { skipped: graph.skipped_for_counts()?, ..Call::decode() };
         let trace = graph.trace(&mut graph.make_cache(), call, REFERENCE_GPU.routing())?;
         let gated_delta = trace.nodes().iter().any(|n| n.op == Op::Custom(Kernel::GatedDelta));
         Ok(Self { layers, gated_delta })
@@ -217,7 +217,7 @@ mod tests {
 
     /// Layers left out change nothing that is counted, in a model of every type.
     #[test]
-    fn a_gap_changes_no_count() {
+    fn skipped_layers_change_no_count() {
         let catalogue = Catalogue::built_in().expect("built in");
         let mut types = BTreeMap::new();
         for model in catalogue.models() {
@@ -229,12 +229,13 @@ mod tests {
             .par_iter()
             .map(|(name, config)| {
                 let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
-                let gap = graph.counting_gap().expect("runs");
+                let skipped = graph.skipped_for_counts().expect("runs");
                 let stored = |p: &Product| matrices(&graph, p);
-                let sampled = StepFeatures::read(&graph, None, gap, &stored).expect("runs");
-                let whole = StepFeatures::read(&graph, None, Gap::NONE, &stored).expect("runs");
+                let sampled = StepFeatures::read(&graph, None, skipped, &stored).expect("runs");
+                let whole =
+                    StepFeatures::read(&graph, None, SkippedLayers::NONE, &stored).expect("runs");
                 assert_same(name, &sampled, &whole);
-                !gap.is_empty()
+                !skipped.is_empty()
             })
             .collect();
         let some = left_out.iter().filter(|x| **x).count();

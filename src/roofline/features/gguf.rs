@@ -3,7 +3,7 @@
 use super::extract::matrices;
 use super::{Coding, FeatureError, Matrices, MatrixRole, StepFeatures};
 use crate::graph::tape::Stage;
-use crate::graph::{Gap, Graph};
+use crate::graph::{Graph, SkippedLayers};
 use crate::ledger::traffic::Product;
 use crate::model::gguf_mix::{GgmlType, GgufMix, Role};
 
@@ -15,7 +15,8 @@ impl StepFeatures {
     /// When mlx-lm could not run the model.
     pub fn of_gguf(graph: &Graph, mix: GgufMix) -> Result<Self, FeatureError> {
         // A mixture stores equal layers in different formats, so all of them are read.
-        let mut features = Self::read(graph, None, Gap::NONE, &|p| stored(graph, p, mix))?;
+        let mut features =
+            Self::read(graph, None, SkippedLayers::NONE, &|p| stored(graph, p, mix))?;
         features.weight_bytes = file_bytes(graph, mix);
         features.fp16 = true;
         let p = &mut features.prefill;

@@ -80,7 +80,7 @@ pub(super) fn run(
     let best = worst.min_by_key(|v| match v {
         Verdict::Ok => 0,
         Verdict::Uncertain => 1,
-        Verdict::No => 2,
+        Verdict::No | Verdict::Interrupted => 2,
     });
     let best = best.unwrap_or(Verdict::Ok);
     Ok((Answer::of(SideBySide::of(asked, &pairs, new, notes)), best))

@@ -9,7 +9,7 @@ use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
 use crate::cli::timed::machine;
-use crate::cli::{Context, Verdict};
+use crate::cli::{Context, Verdict, output};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
 use crate::estimate::{Fidelity, Subject};
 use crate::graph::params::Module;
@@ -231,7 +231,7 @@ impl Run<'_> {
     fn keep(&self, rows: &[Comparison]) -> Result<()> {
         for row in rows {
             if !self.context.global.quiet {
-                eprintln!("{}", show::line(row, self.start.elapsed().as_secs_f64()));
+                output::say(&show::line(row, self.start.elapsed().as_secs_f64()));
             }
             if let Some(path) = &self.store {
                 evidence::append(path, row).with_context(|| path.display().to_string())?;

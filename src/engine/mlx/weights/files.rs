@@ -4,11 +4,11 @@ use super::{Result, TensorSpec, Weights, dtype_of};
 use crate::engine::mlx::error::{EngineError, last};
 use crate::engine::mlx::ops::{Array, Ops};
 use crate::engine::mlx::rs::Stream;
+use crate::files;
 use crate::graph::params::Parameters;
 use crate::model::source::safetensors::read_header;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -131,7 +131,7 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads the header of a file and compares it with the file's length.
 fn check(file: &Path) -> std::result::Result<(), String> {
-    let open = File::open(file).map_err(|e| e.to_string())?;
+    let open = files::open(file).map_err(|e| e.to_string())?;
     let bytes = open.metadata().map_err(|e| e.to_string())?.len();
     read_header(BufReader::new(open), bytes).map(|_| ()).map_err(|e| e.to_string())
 }

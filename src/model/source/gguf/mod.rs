@@ -1,5 +1,6 @@
 //! GGUF files: sizes, quantisation and, for well-known architectures, a configuration.
 
+mod architectures;
 mod config;
 mod reader;
 mod types;
@@ -10,15 +11,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::MAPPED_ARCHITECTURES;
 pub use types::{GgmlType, file_type_name};
 pub use values::{Metadata, Value};
 
 use super::error::SourceError;
+use crate::files;
 use crate::model::config::Config;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -256,7 +256,7 @@ impl GgufInfo {
         self.total_bytes() as f64 * 8.0 / (self.parameters().max(1)) as f64
     }
 
-    /// The configuration that the metadata amounts to, for the [`MAPPED_ARCHITECTURES`].
+    /// The configuration that the metadata amounts to, for the architectures of llama.cpp that are known here.
     ///
     /// # Errors
     /// A text that says which key is absent, or that the architecture is not mapped.
@@ -277,7 +277,7 @@ fn sort_tensors(tensors: &mut [GgufTensor]) -> Result<(), GgufError> {
 }
 
 fn open_one(path: &Path) -> Result<GgufInfo, SourceError> {
-    let file = File::open(path).map_err(|e| SourceError::io(path, e))?;
+    let file = files::open(path).map_err(|e| SourceError::io(path, e))?;
     let bytes = file.metadata().map_err(|e| SourceError::io(path, e))?.len();
     let mut info = GgufInfo::parse_header(BufReader::new(file), Some(bytes))
         .map_err(|error| SourceError::Gguf { path: path.to_owned(), error })?;

@@ -5,12 +5,12 @@
 
 use super::error::HubError;
 use super::options::HubOptions;
+use crate::http::{ReadProblem, chain, client, is_local, is_loopback, read, shown};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::{StatusCode, Url};
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 const MAX_REDIRECTS: usize = 5;
@@ -39,21 +39,12 @@ pub(super) struct Answer {
 
 impl Http {
     pub fn new(options: &HubOptions) -> Result<Self, HubError> {
-        let bad = || HubError::BadEndpoint(options.endpoint.clone());
+        let bad = || HubError::BadEndpoint(shown(&options.endpoint));
         let endpoint = Url::parse(&options.endpoint).map_err(|_| bad())?;
         if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
             return Err(bad());
         }
-        // Only the first call in a process installs the provider; later ones report that there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .user_agent(concat!("mlxplan/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.read_timeout);
-        if is_loopback(&endpoint) {
-            builder = builder.no_proxy();
-        }
+        let builder = client(options.connect_timeout, options.read_timeout, is_loopback(&endpoint));
         let client = builder.build().map_err(|e| HubError::Setup(chain(&e)))?;
         Ok(Self { client, endpoint, options: options.clone() })
     }
@@ -73,16 +64,17 @@ impl Http {
     }
 
     /// Requests a file, or a range of it (first and last byte). Repeats at most twice when the server is busy or in
-    /// trouble. `what` names the file in errors.
+    /// trouble; redirects, repetitions and the body have one deadline together. `what` names the file in errors.
     pub fn get(
         &self,
         url: &Url,
         range: Option<(u64, u64)>,
         what: &str,
     ) -> Result<Answer, HubError> {
+        let deadline = Instant::now() + self.options.file_timeout;
         let mut attempt = 0;
         loop {
-            let answer = self.follow(url, range, what)?;
+            let answer = self.follow(url, range, what, deadline)?;
             let status = answer.status;
             let busy = status == StatusCode::TOO_MANY_REQUESTS;
             if !busy && !status.is_server_error() {
@@ -98,7 +90,11 @@ impl Http {
                     }
                 });
             }
-            std::thread::sleep(asked.max(self.options.backoff * 2_u32.pow(attempt)));
+            let pause = asked.max(self.options.backoff * 2_u32.pow(attempt));
+            if pause >= deadline.saturating_duration_since(Instant::now()) {
+                return Err(answer.timeout());
+            }
+            std::thread::sleep(pause);
             attempt += 1;
         }
     }
@@ -108,8 +104,8 @@ impl Http {
         start: &Url,
         range: Option<(u64, u64)>,
         what: &str,
+        deadline: Instant,
     ) -> Result<Answer, HubError> {
-        let deadline = Instant::now() + self.options.file_timeout;
         let mut url = start.clone();
         let mut commit = None;
         for _ in 0..=MAX_REDIRECTS {
@@ -120,6 +116,13 @@ impl Http {
             }
             if let Some(token) = self.options.token.as_ref().filter(|_| self.is_trusted(&url)) {
                 request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(HubError::Timeout { host: host(&url), what: what.to_owned() });
+            }
+            if left < self.options.read_timeout {
+                request = request.timeout(left);
             }
             let response = request.send().map_err(|e| classify(&e, &url, what))?;
             commit = commit.or_else(|| header(&response, "x-repo-commit").filter(|c| is_commit(c)));
@@ -145,10 +148,21 @@ impl Http {
             if downgrade || !matches!(target.scheme(), "http" | "https") {
                 return Err(wrong(format!("to {}, which is not safe", host(&target))));
             }
+            if !self.may_lead_to(&target) {
+                return Err(wrong(format!(
+                    "to {}, which is on this machine or its own network",
+                    host(&target)
+                )));
+            }
             url = target;
         }
         let problem = format!("more than {MAX_REDIRECTS} times");
         Err(HubError::Redirect { host: host(start), what: what.to_owned(), problem })
+    }
+
+    /// Whether a redirect may lead to an address: not to this machine and its network, unless the endpoint is there.
+    fn may_lead_to(&self, target: &Url) -> bool {
+        target.origin() == self.endpoint.origin() || !is_local(target) || is_local(&self.endpoint)
     }
 
     /// Whether the token may be sent to an address.
@@ -177,24 +191,14 @@ impl Answer {
             let Some(space) = buffer.get_mut(..missing as usize).filter(|s| !s.is_empty()) else {
                 return Ok(());
             };
-            if Instant::now() > self.deadline {
-                return Err(self.timeout());
-            }
-            match self.response.read(space) {
+            match read(&mut self.response, space, self.deadline) {
                 Ok(0) => return Ok(()),
                 Ok(n) => bytes.extend(space.iter().take(n)),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    let text = chain(&e);
-                    let timed_out =
-                        e.kind() == std::io::ErrorKind::TimedOut || text.contains("timed out");
-                    return Err(match timed_out {
-                        true => self.timeout(),
-                        false => HubError::Connection {
-                            host: host(self.response.url()),
-                            problem: format!("it broke while {} was read ({text})", self.what),
-                        },
-                    });
+                Err(ReadProblem::Deadline | ReadProblem::Silent) => return Err(self.timeout()),
+                Err(ReadProblem::Broken(text)) => {
+                    let host = host(self.response.url());
+                    let problem = format!("it broke while {} was read ({text})", self.what);
+                    return Err(HubError::Connection { host, problem });
                 }
             }
         }
@@ -242,10 +246,6 @@ fn host(url: &Url) -> String {
     url.host_str().unwrap_or("the server").to_owned()
 }
 
-fn is_loopback(url: &Url) -> bool {
-    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
-}
-
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -259,20 +259,6 @@ fn classify(error: &reqwest::Error, url: &Url, what: &str) -> HubError {
     } else {
         HubError::Connection { host: host(url), problem: text }
     }
-}
-
-/// The innermost causes of an error, which are the telling ones.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(inner) = source {
-        texts.push(inner.to_string());
-        source = inner.source();
-    }
-    let last = texts.len().saturating_sub(2);
-    let mut shown: Vec<String> = texts.drain(last..).collect();
-    shown.dedup();
-    shown.join(": ")
 }
 
 #[cfg(test)]
@@ -299,6 +285,26 @@ mod tests {
         }
         assert_eq!(trusted("http://mirror.example", "http://mirror.example/a"), Ok(false));
         assert_eq!(trusted("http://localhost:80", "http://localhost/a"), Ok(true));
+    }
+
+    #[test]
+    fn redirects_leave_the_own_network_alone() {
+        let leads = |endpoint: &str, url: &str| {
+            let options = HubOptions { endpoint: endpoint.to_owned(), ..HubOptions::default() };
+            let url = Url::parse(url).expect("a valid address");
+            Http::new(&options).map(|http| http.may_lead_to(&url))
+        };
+        let public = "https://1.1.1.1";
+        for url in [
+            "http://169.254.169.254/latest",
+            "http://127.0.0.1:80/",
+            "https://10.0.0.1/",
+            "http://[::1]/",
+        ] {
+            assert_eq!(leads(public, url), Ok(false), "{url}");
+        }
+        assert_eq!(leads(public, "https://1.0.0.1/"), Ok(true));
+        assert_eq!(leads("http://192.168.1.2:8080", "http://192.168.1.3/"), Ok(true));
     }
 
     #[test]

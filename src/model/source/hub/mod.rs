@@ -25,6 +25,7 @@ use super::safetensors::{Header, HeaderError, header_length, parse_header};
 use super::shards::{ShardIndex, assemble, parse_shard_index};
 use super::tensors::{TensorFile, TensorIndex};
 use super::{MAX_CONFIG_BYTES, ModelSource, Origin};
+use crate::http::shown;
 use crate::model::config::Config;
 use http::{Answer, Http};
 use reqwest::StatusCode;
@@ -71,7 +72,7 @@ pub fn open(
         token: options.token.is_some(),
     };
     let config = remote.config()?;
-    let url = remote.http.url(&[repo.organisation(), repo.name()]).to_string();
+    let url = shown(remote.http.url(&[repo.organisation(), repo.name()]).as_str());
     let origin = |files| Origin::Hub { url: url.clone(), revision: remote.revision.clone(), files };
     let source = |files| {
         ModelSource::bare(repo.id(), origin(files), config)

@@ -2,6 +2,7 @@
 
 use super::super::cache::hugging_face_home;
 use super::super::read_text;
+use crate::http::shown;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
@@ -13,7 +14,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 /// How the hub is reached. `Debug` hides the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubOptions {
-    /// Address of the hub or a mirror.
+    /// Address of the hub or a mirror. It may hold a password, which is shown nowhere.
     pub endpoint: String,
     /// Access token. It is sent to the endpoint's own host only, and only over HTTPS or to this machine.
     pub token: Option<String>,
@@ -46,7 +47,7 @@ impl Default for HubOptions {
 impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &shown(&self.endpoint))
             .field("token", &self.token.as_ref().map(|_| "hidden"))
             .field("offline", &self.offline)
             .finish_non_exhaustive()
@@ -104,5 +105,7 @@ mod tests {
         assert!(with(&[("HF_HUB_OFFLINE", "1")]).offline);
         assert!(!with(&[("HF_HUB_OFFLINE", "0")]).offline);
         assert!(!format!("{:?}", with(&[])).contains("hf_file"));
+        let secret = with(&[("HF_ENDPOINT", "https://user:secret@mirror.example")]);
+        assert!(!format!("{secret:?}").contains("secret"));
     }
 }

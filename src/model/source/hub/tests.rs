@@ -384,3 +384,30 @@ fn endpoints_must_be_addresses() {
     let text = open(&repo, &options, &|_| {}).unwrap_err().to_string();
     assert!(text.starts_with("no connection to 127.0.0.1"), "{text}");
 }
+
+#[test]
+fn a_password_in_the_endpoint_is_not_shown() {
+    let server = hub("none", |_| Reply::status(500));
+    let endpoint = server.address.replace("http://", "http://user:verysecret@");
+    let repo = RepoRef::parse("org/name").expect("a valid name");
+    let with = |endpoint: String| HubOptions { endpoint, ..options(&server) };
+    let source = open(&repo, &with(endpoint), &|_| {}).unwrap();
+    let shown = format!("{:?} {}", source.origin, source.origin);
+    assert!(shown.contains("org/name") && !shown.contains("verysecret"), "{shown}");
+    let error = open(&repo, &with("ftp://user:verysecret@host".to_owned()), &|_| {}).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("verysecret"), "{error}");
+}
+
+#[test]
+fn a_chain_of_redirects_has_one_deadline() {
+    let server = Server::start(|request| {
+        std::thread::sleep(Duration::from_millis(250));
+        Reply::redirect(&format!("{}x", request.path))
+    });
+    let repo = RepoRef::parse("org/name").expect("a valid name");
+    let limited = HubOptions { file_timeout: Duration::from_millis(400), ..options(&server) };
+    let begin = Instant::now();
+    let error = open(&repo, &limited, &|_| {}).unwrap_err().to_string();
+    assert!(error.contains("did not answer in time"), "{error}");
+    assert!(begin.elapsed() < Duration::from_millis(1200), "{:?}", begin.elapsed());
+}

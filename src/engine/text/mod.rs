@@ -1,9 +1,17 @@
 //! Text to tokens and back: the tokenizer, the chat template and the stop tokens of a model folder.
 
-use minijinja::{Environment, context};
+#[cfg(not(feature = "tokenizer"))]
+mod absent;
+#[cfg(feature = "tokenizer")]
+mod codec;
+
+use crate::files;
+#[cfg(not(feature = "tokenizer"))]
+use absent::Absent as Codec;
+#[cfg(feature = "tokenizer")]
+use codec::Codec;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use tokenizers::Tokenizer;
 
 /// Longest tokenizer or template file that is read, in bytes. Those of vocabularies with 260 000 tokens take 35 MB.
 const MAX_FILE_BYTES: u64 = 256_000_000;
@@ -28,11 +36,14 @@ pub enum TextError {
     /// The chat template fails.
     #[error("the chat template of this model fails: {0}")]
     Template(String),
+    /// This program cannot read tokenizers.
+    #[error("this mlxplan was built without tokenizers, the feature `tokenizer`")]
+    LeftOut,
 }
 
 /// A model's tokenizer with all that surrounds it.
 pub struct Text {
-    tokenizer: Tokenizer,
+    codec: Codec,
     template: Option<String>,
     stop: Vec<u32>,
     bos: String,
@@ -52,8 +63,7 @@ impl Text {
                 .to_owned();
             return Err(TextError::File { path, reason });
         };
-        let tokenizer = Tokenizer::from_bytes(&bytes)
-            .map_err(|e| TextError::File { path, reason: format!("no known tokenizer: {e}") })?;
+        let codec = Codec::read(&bytes, path)?;
         let settings = json(&folder.join("tokenizer_config.json"))?;
         let config = json(&folder.join("config.json"))?;
         let generation = json(&folder.join("generation_config.json"))?;
@@ -64,26 +74,20 @@ impl Text {
             let list = ids.as_array().into_iter().flatten();
             stop.extend(list.filter_map(Value::as_u64).filter_map(|n| u32::try_from(n).ok()));
         }
-        stop.extend(tokenizer.token_to_id(&token("eos_token")));
+        stop.extend(codec.token(&token("eos_token")));
         stop.sort_unstable();
         stop.dedup();
         let template = match read(&folder.join("chat_template.jinja"))? {
             Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             None => template_text(&settings["chat_template"]),
         };
-        Ok(Self { tokenizer, template, stop, bos: token("bos_token"), eos: token("eos_token") })
+        Ok(Self { codec, template, stop, bos: token("bos_token"), eos: token("eos_token") })
     }
 
     /// Tokens that end a text.
     #[must_use]
     pub fn stop_tokens(&self) -> &[u32] {
         &self.stop
-    }
-
-    /// Whether the model has a chat template.
-    #[must_use]
-    pub fn chats(&self) -> bool {
-        self.template.is_some()
     }
 
     /// The tokens of a text, with the special tokens that the tokenizer puts around it unless the text starts with
@@ -93,8 +97,7 @@ impl Text {
     /// When the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
         let special = self.bos.is_empty() || !text.starts_with(&self.bos);
-        let encoding = self.tokenizer.encode(text, special);
-        Ok(encoding.map_err(|e| TextError::Encode(e.to_string()))?.get_ids().to_vec())
+        self.codec.encode(text, special)
     }
 
     /// The text of tokens, without special tokens.
@@ -102,7 +105,7 @@ impl Text {
     /// # Errors
     /// When a token is unknown.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
-        self.tokenizer.decode(tokens, true).map_err(|e| TextError::Decode(e.to_string()))
+        self.codec.decode(tokens)
     }
 
     /// The prompt for an answer to `message`: the chat template where the model has one, the bare text otherwise.
@@ -113,38 +116,18 @@ impl Text {
         let Some(template) = &self.template else {
             return Ok(message.to_owned());
         };
-        let failed = |e: minijinja::Error| TextError::Template(format!("{e:#}"));
-        let mut env = Environment::new();
-        env.set_trim_blocks(true);
-        env.set_lstrip_blocks(true);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.add_function("raise_exception", |text: String| -> Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, text))
-        });
-        env.add_template("chat", template).map_err(failed)?;
-        let chat = env.get_template("chat").map_err(failed)?;
-        chat.render(context! {
-            messages => [context! { role => "user", content => message }],
-            add_generation_prompt => true,
-            bos_token => self.bos,
-            eos_token => self.eos,
-        })
-        .map_err(failed)
+        self.codec.chat(template, message, [&self.bos, &self.eos])
     }
 }
 
 /// A file's bytes; `None` when there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
     let wrong = |reason: String| TextError::File { path: path.to_owned(), reason };
-    let length = match std::fs::metadata(path) {
-        Ok(data) => data.len(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(wrong(e.to_string())),
-    };
-    if length > MAX_FILE_BYTES {
-        return Err(wrong(format!("{length} bytes are more than any such file has")));
+    match files::bytes(path, MAX_FILE_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(wrong(e.to_string())),
     }
-    std::fs::read(path).map(Some).map_err(|e| wrong(e.to_string()))
 }
 
 /// A JSON file; null when there is none.
@@ -168,7 +151,7 @@ fn template_text(value: &Value) -> Option<String> {
     value.as_str().or(named).map(str::to_owned)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tokenizer"))]
 mod tests {
     use super::*;
     use std::fs;

@@ -1,0 +1,56 @@
+//! What a traced call does with all caches.
+
+use super::{Cache, KvQuantisation, Slot};
+use crate::graph::pattern::SkippedLayers;
+use crate::graph::tape::{Source, Tape, Var};
+
+/// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
+pub fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, skipped: SkippedLayers) {
+    for (i, cache) in caches.iter_mut().enumerate() {
+        if skipped.skips_cache(i) {
+            continue;
+        }
+        if let Some(quantised) = cache.quantised(t, q) {
+            *cache = quantised;
+        }
+    }
+}
+
+/// `maybe_quantize_kv_cache` by shapes alone.
+pub fn quantise_shapes(caches: &mut [Cache], q: KvQuantisation) {
+    for cache in caches {
+        if let Some(quantised) = cache.quantised_by_shape(q) {
+            *cache = quantised;
+        }
+    }
+}
+
+/// Gives every stored array of the layers that are run a value on the tape.
+pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: SkippedLayers) {
+    let mut number = 0;
+    for (i, cache) in caches.iter_mut().enumerate() {
+        for slot in cache.slots_mut() {
+            if let Some(s) = slot.as_mut().filter(|_| !skipped.skips_cache(i)) {
+                s.var = t.input(s.shape, s.dtype, Source::Cache(number));
+            }
+            number += 1;
+        }
+    }
+}
+
+/// The values that the cache slots of the layers that were run hold after a call.
+pub fn leave(caches: &[Cache], skipped: SkippedLayers) -> Vec<(u32, Var)> {
+    held_slots(caches, skipped).map(|(number, slot)| (number, slot.var)).collect()
+}
+
+/// The arrays of the layers that are run, with their slots counted over all layers.
+pub fn held_slots(caches: &[Cache], skipped: SkippedLayers) -> impl Iterator<Item = (u32, Slot)> {
+    let slots = caches
+        .iter()
+        .enumerate()
+        .flat_map(move |(i, cache)| cache.slots().into_iter().map(move |slot| (i, slot)));
+    slots
+        .zip(0..)
+        .filter(move |((i, _), _)| !skipped.skips_cache(*i))
+        .filter_map(|((_, slot), number)| slot.map(|s| (number, s)))
+}

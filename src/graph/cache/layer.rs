@@ -1,0 +1,163 @@
+//! What a class of caches does.
+
+use super::slot::dense;
+use super::{Cache, CompressedCache, KvArray, KvQuantisation, PoolCache, Slot, plain_mask};
+use crate::graph::tape::{Mask, Tape, Var};
+use std::any::Any;
+use std::fmt::Debug;
+
+/// The cache of one layer. What a class does not say it does as caches do that hold nothing: it has no keys, no states
+/// and no parts, and attention over it is that of a first call. A model that asks it for what it does not have fails as
+/// in mlx-lm: the tape records the failure.
+pub trait LayerCache: AnyClass + Debug + Send + Sync {
+    /// mlx-lm's name of the class.
+    fn class(&self) -> String;
+
+    /// Tokens seen so far.
+    fn offset(&self) -> u32;
+
+    /// The arrays, absent ones included.
+    fn slots(&self) -> Vec<Option<Slot>>;
+
+    /// The arrays to be replaced, in the order of [`LayerCache::slots`].
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>>;
+
+    /// For every slot of [`LayerCache::slots`], whether it holds keys or values (and not a state).
+    fn holds_keys(&self) -> Vec<bool>;
+
+    /// Moves the cache on by one call of `tokens` tokens without recording operations. The cache must have been
+    /// through a traced call, which fixes the shapes of its arrays.
+    fn advance(&mut self, tokens: u32);
+
+    /// Bytes of all arrays.
+    fn bytes(&self) -> u64 {
+        self.slots().iter().flatten().map(Slot::bytes).sum()
+    }
+
+    /// `update_and_fetch`: stores new keys and values `[batch, heads, tokens, width]` and returns all that
+    /// attention reads.
+    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
+        let _ = (keys, values);
+        nothing(t)
+    }
+
+    /// `keys_and_values`: all stored keys and values, as attention reads them.
+    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+        nothing(t)
+    }
+
+    /// `create_attention_mask` of `mlx_lm/models/base.py` for `n` new tokens.
+    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+        plain_mask(t, n, window, as_array)
+    }
+
+    /// Tokens that fit before a cache that keeps all tokens grows.
+    fn growing_capacity(&self) -> Option<u32> {
+        None
+    }
+
+    /// Position of the first token that is still stored; only a chunked cache drops any by position.
+    fn start_position(&self) -> u32 {
+        0
+    }
+
+    /// Drops what a chunked cache no longer needs, before a call.
+    fn trim_front(&mut self, t: &Tape<'_>) {
+        let _ = t;
+    }
+
+    /// The whole buffers of keys and values of a `KVCache`, if they are set.
+    fn stored(&self) -> Option<(Var, Var)> {
+        None
+    }
+
+    /// Replaces the buffers of keys and values of a `KVCache`.
+    fn store(&mut self, t: &Tape<'_>, keys: Var, values: Var) {
+        let _ = (keys, values);
+        t.fail("this cache has no buffers of keys and values");
+    }
+
+    /// State `i` of an `ArraysCache`, if it is set.
+    fn state(&self, i: usize) -> Option<Var> {
+        let _ = i;
+        None
+    }
+
+    /// Sets state `i` of an `ArraysCache`.
+    fn set_state(&mut self, t: &Tape<'_>, i: usize, value: Var) {
+        let _ = (i, value);
+        t.fail("this cache holds no states");
+    }
+
+    /// The cache of compressed attention, if it is one.
+    fn compressed(&mut self) -> Option<&mut CompressedCache> {
+        None
+    }
+
+    /// The cache of pooled tokens, if it is one.
+    fn pool(&mut self) -> Option<&mut PoolCache> {
+        None
+    }
+
+    /// The caches of a `CacheList`.
+    fn parts(&self) -> &[Cache] {
+        &[]
+    }
+
+    /// The caches of a `CacheList`, to be changed.
+    fn parts_mut(&mut self) -> &mut [Cache] {
+        &mut []
+    }
+
+    /// What `maybe_quantize_kv_cache` puts in the place of this cache after a call, recorded on the tape; `None` where
+    /// it stays.
+    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
+        let _ = (t, q);
+        None
+    }
+
+    /// The same by shapes alone.
+    fn quantised_by_shape(&self, q: KvQuantisation) -> Option<Cache> {
+        let _ = q;
+        None
+    }
+}
+
+/// The answer of a cache that is asked for keys and values and has none.
+pub(super) fn nothing(t: &Tape<'_>) -> (KvArray, KvArray) {
+    let failed = t.fail("this cache holds no keys and values");
+    dense((failed, failed))
+}
+
+/// Copies and comparisons of caches whose class is not known; every class that can be copied and compared has them.
+pub trait AnyClass: Any {
+    /// A copy.
+    fn copied(&self) -> Box<dyn LayerCache>;
+
+    /// Whether the other cache is of the same class and equal.
+    fn equals(&self, other: &dyn LayerCache) -> bool;
+}
+
+impl<T: LayerCache + Clone + PartialEq> AnyClass for T {
+    fn copied(&self) -> Box<dyn LayerCache> {
+        Box::new(self.clone())
+    }
+
+    fn equals(&self, other: &dyn LayerCache) -> bool {
+        (other as &dyn Any).downcast_ref::<T>().is_some_and(|other| self == other)
+    }
+}
+
+impl Clone for Box<dyn LayerCache> {
+    fn clone(&self) -> Self {
+        (**self).copied()
+    }
+}
+
+impl PartialEq for dyn LayerCache {
+    fn eq(&self, other: &Self) -> bool {
+        self.equals(other)
+    }
+}
+
+impl Eq for dyn LayerCache {}

@@ -1,0 +1,62 @@
+//! `CacheList`: several caches of one layer.
+
+use super::{Cache, CacheKind, LayerCache, Slot, plain_mask};
+use crate::graph::tape::{Mask, Tape};
+
+/// Several caches of one layer, the first of which knows the position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CacheList {
+    parts: Vec<Cache>,
+}
+
+impl CacheList {
+    pub fn new(kinds: &[CacheKind]) -> Self {
+        Self { parts: kinds.iter().map(Cache::new).collect() }
+    }
+}
+
+impl LayerCache for CacheList {
+    fn class(&self) -> String {
+        let inner: Vec<String> = self.parts.iter().map(|c| c.class()).collect();
+        format!("CacheList({})", inner.join(","))
+    }
+
+    fn offset(&self) -> u32 {
+        self.parts.first().map_or(0, |c| c.offset())
+    }
+
+    fn slots(&self) -> Vec<Option<Slot>> {
+        self.parts.iter().flat_map(|c| c.slots()).collect()
+    }
+
+    fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
+        self.parts.iter_mut().flat_map(|c| c.slots_mut()).collect()
+    }
+
+    fn holds_keys(&self) -> Vec<bool> {
+        self.parts.iter().flat_map(|c| c.holds_keys()).collect()
+    }
+
+    fn advance(&mut self, tokens: u32) {
+        self.parts.iter_mut().for_each(|c| c.advance(tokens));
+    }
+
+    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+        match self.parts.first() {
+            Some(c) => c.mask(t, n, window, as_array),
+            None => plain_mask(t, n, window, as_array),
+        }
+    }
+
+    fn growing_capacity(&self) -> Option<u32> {
+        self.parts.iter().find_map(|c| c.growing_capacity())
+    }
+
+    fn parts(&self) -> &[Cache] {
+        &self.parts
+    }
+
+    fn parts_mut(&mut self) -> &mut [Cache] {
+        &mut self.parts
+    }
+}

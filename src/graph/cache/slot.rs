@@ -1,0 +1,75 @@
+//! Arrays of a cache, and keys and values as attention reads them.
+
+use crate::graph::shape::Shape;
+use crate::graph::tape::linalg::Packed;
+use crate::graph::tape::{Tape, Var};
+use crate::model::DType;
+
+/// One array of a cache between or during calls. Two are equal when they have the same shape and type.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Dimensions.
+    pub shape: Shape,
+    /// Element type.
+    pub dtype: DType,
+    pub(in crate::graph) var: Var,
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.dtype == other.dtype
+    }
+}
+
+impl Eq for Slot {}
+
+impl Slot {
+    pub(in crate::graph) fn of(t: &Tape<'_>, var: Var) -> Self {
+        Self { shape: t.shape(var), dtype: t.dtype(var), var }
+    }
+
+    /// Bytes of the array.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() * self.dtype.bytes()
+    }
+
+    pub(super) fn resized(self, tokens: u32) -> Self {
+        Self { shape: self.shape.with(2, tokens), ..self }
+    }
+}
+
+/// Keys or values as attention reads them.
+#[derive(Clone, Copy, Debug)]
+pub enum KvArray {
+    /// A plain array `[batch, heads, tokens, width]`.
+    Dense(Var),
+    /// A quantised one.
+    Packed(Packed),
+}
+
+impl KvArray {
+    /// The plain array; records a failure for a quantised one, which the calling family cannot read.
+    pub fn dense(self, t: &Tape<'_>) -> Var {
+        match self {
+            Self::Dense(v) => v,
+            Self::Packed(_) => t.fail("this model's attention cannot read a quantised KV cache"),
+        }
+    }
+}
+
+/// Keys and values that are plain arrays.
+pub(super) fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {
+    (KvArray::Dense(k), KvArray::Dense(v))
+}
+
+/// The first `tokens` tokens of buffers of keys and values; `None` where they are not set.
+pub(super) fn read(
+    t: &Tape<'_>,
+    keys: Option<Slot>,
+    values: Option<Slot>,
+    tokens: u32,
+) -> Option<(KvArray, KvArray)> {
+    let (k, v) = keys.zip(values)?;
+    Some(dense((t.slice(k.var, 2, 0, tokens), t.slice(v.var, 2, 0, tokens))))
+}

@@ -1,0 +1,88 @@
+//! Files that users name: what is written keeps its meaning, what is read has bounds.
+
+use crate::mlxplan;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A command with a long answer that is soon there.
+const ANSWER: &str = "macs m4max --json";
+
+fn writes(to: &Path) {
+    mlxplan(ANSWER).arg("-o").arg(to).assert().code(0).stdout("");
+}
+
+fn expected() -> String {
+    String::from_utf8(mlxplan(ANSWER).output().unwrap().stdout).unwrap()
+}
+
+/// Runs a script in which `$MLXPLAN` is the binary.
+fn bash(script: &str, folder: &Path) -> std::process::Output {
+    Command::new("bash")
+        .args(["-c", script])
+        .env("MLXPLAN", assert_cmd::cargo::cargo_bin("mlxplan"))
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_output_file_keeps_its_mode_and_a_link_stays_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    std::fs::write(&file, "before").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("file", &link).unwrap();
+    writes(&link);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), expected());
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
+    writes(&folder.path().join("n".repeat(250)));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn devices_pipes_and_open_files_are_written_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let through = |script: &str| {
+        let output = bash(&script.replace("ANSWER", ANSWER), folder.path());
+        assert_eq!(output.status.code(), Some(0), "{script}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    writes(Path::new("/dev/null"));
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    assert_eq!(through("$MLXPLAN ANSWER -o /dev/stdout | cat"), expected());
+    assert_eq!(through("exec 3>&1; $MLXPLAN ANSWER -o >(cat >&3); wait $!"), expected());
+    assert_eq!(
+        through("mkfifo p; (cat p >&1) & $MLXPLAN ANSWER -o p; wait; test -p p"),
+        expected()
+    );
+    through("echo first > log; $MLXPLAN ANSWER -o /dev/stdout >> log");
+    assert_eq!(through("cat log"), format!("first\n{}", expected()));
+    let full = bash(&format!("$MLXPLAN {ANSWER} -o /dev/full"), folder.path());
+    assert_eq!(full.status.code(), Some(2), "{full:?}");
+}
+
+#[test]
+fn only_regular_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path().join("p.toml")).status().unwrap().success());
+    for (command, name) in [
+        ("predict --model qwen3-4b-4bit --mac m4max-40/64 --profile", "/dev/zero"),
+        ("audit", "p.toml"),
+        ("check", "p.toml"),
+        ("validate --against", "/dev/zero"),
+        ("calibrate --compare p.toml", "p.toml"),
+        ("probe --from", "p.toml"),
+        ("inspect", "/dev/zero"),
+    ] {
+        let mut run = mlxplan(command);
+        run.arg(name).current_dir(folder.path()).timeout(Duration::from_secs(20));
+        let output = run.output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command} {name}: {err}");
+        assert!(err.contains("regular") || err.contains("device"), "{command} {name}: {err}");
+    }
+}
