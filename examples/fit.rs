@@ -5,6 +5,7 @@
 use mlxplan::hardware::Catalogue;
 use mlxplan::validation::dataset::Dataset;
 use mlxplan::validation::fitting::{self, fit_all};
+use mlxplan::validation::held_out;
 use mlxplan::validation::read;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,14 +36,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (file, held_out) = fit_all(&dataset, fitting::hash(&text));
     eprintln!("fits in {:.1} s", started.elapsed().as_secs_f64());
     let files = [
-        ("coefficients.json", fitting::coefficients_text(&file)?),
-        ("cross_validation.csv", fitting::held_out_text(&held_out)),
+        ("coefficients.json", fitting::coefficients_text(&file)?.into_bytes()),
+        ("cross_validation.csv", held_out::text(&held_out)?),
     ];
     let mut same = true;
     for (name, text) in files {
         let path = data.join(name);
         if check {
-            let old = std::fs::read_to_string(&path).unwrap_or_default();
+            let old = std::fs::read(&path).unwrap_or_default();
             if old != text {
                 same = false;
                 eprintln!("{name} is not what this program writes; run cargo xtask fit");

@@ -16,6 +16,7 @@
 
 use crate::estimate::Engine;
 use serde::{Deserialize, Deserializer};
+use std::collections::HashSet;
 use thiserror::Error;
 
 /// Claims in a file at most.
@@ -295,6 +296,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Claim>, ClaimError> {
         _ => {}
     }
     let mut claims: Vec<Claim> = Vec::new();
+    let mut ids: HashSet<String> = HashSet::new();
     for (i, table) in read.claim.into_iter().enumerate() {
         let bad =
             |problem: String| ClaimError::Id { file: file.to_owned(), position: i + 1, problem };
@@ -305,7 +307,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Claim>, ClaimError> {
         if claim.id.is_empty() {
             return Err(bad("it has no id".to_owned()));
         }
-        if claims.iter().any(|c| c.id == claim.id) {
+        if !ids.insert(claim.id.clone()) {
             return Err(bad(format!("another claim has the id '{}'", claim.id)));
         }
         claims.push(claim);

@@ -16,6 +16,8 @@ pub use claim::{Claim, ClaimError};
 pub use facts::{Facts, Hardware, Known};
 pub use finding::{Finding, Judged, Rule, Severity, Skipped};
 
+use std::collections::HashMap;
+
 /// A claim with what is known about its model and machine.
 #[derive(Debug)]
 pub struct Case {
@@ -35,9 +37,8 @@ pub fn judge(cases: &[Case]) -> Judged {
         rules::method::check(case, &mut judged);
     }
     rules::group::check(cases, &mut judged);
-    judged.findings.sort_by_key(|f| {
-        let position = cases.iter().position(|c| c.claim.id == f.claim);
-        (f.severity, position, f.rule)
-    });
+    let positions: HashMap<&str, usize> =
+        cases.iter().enumerate().rev().map(|(i, c)| (c.claim.id.as_str(), i)).collect();
+    judged.findings.sort_by_key(|f| (f.severity, positions.get(f.claim.as_str()).copied(), f.rule));
     judged
 }

@@ -5,7 +5,8 @@ use super::{Context, Verdict, output};
 use crate::files;
 use crate::report::{Answer, Column, Document, Scatter, Series, Table};
 use crate::roofline::Coefficients;
-use crate::validation::evaluate::{Basis, GROUPINGS, HeldOutRates, Metric, Row, held_out_rates};
+use crate::validation::evaluate::{Basis, GROUPINGS, Metric, Row};
+use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::Score;
 use crate::validation::{Tools, Validation, read};
 use anyhow::{Context as _, Result};
@@ -27,7 +28,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
         Some(path) => {
             let text = files::text(path, MAX_FILE_BYTES)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text, Basis::Shipped, HeldOutRates::new())
+            (path.display().to_string(), text, Basis::Shipped, HeldOutRates::none())
         }
         None => {
             let basis = if args.by_chip { Basis::ChipLeftOut } else { Basis::OwnerLeftOut };
@@ -35,7 +36,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
                 "data/measurements.csv".to_owned(),
                 SHIPPED.to_owned(),
                 basis,
-                held_out_rates(HELD_OUT),
+                HeldOutRates::read(HELD_OUT)?,
             )
         }
     };
@@ -296,7 +297,7 @@ pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
     let coefficients = Coefficients::embedded()?;
     let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
     let measurements = read("data/measurements.csv", SHIPPED)?;
-    let held_out = held_out_rates(HELD_OUT);
+    let held_out = HeldOutRates::read(HELD_OUT)?;
     Ok(scatter(&Validation::of(&measurements, &tools, Basis::OwnerLeftOut, &held_out)?))
 }
 

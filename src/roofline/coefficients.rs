@@ -1,8 +1,10 @@
 //! The fitted coefficients (`data/coefficients.json`, written by `cargo xtask fit`).
 
-use super::decode::{self, DecodeLaw};
-use super::interval::{Band, ClassBand};
-use super::parameters::LawFit;
+use super::decode::DecodeLaw;
+use super::decode::parameters;
+use super::interval::{Band, ClassBand, IntervalClass};
+use super::law::{LawKind, PerLaw};
+use super::parameters::{LawFit, Spec};
 use super::prefill::{self, PrefillLaw};
 use super::{Program, Silicon};
 use crate::hardware::Tier;
@@ -19,8 +21,8 @@ pub struct CoefficientsError(String);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChipEvidence {
-    /// `mlx`, `gguf`, or `prefill`.
-    pub law: String,
+    /// The law of the rows.
+    pub law: LawKind,
     /// Family number.
     pub generation: u32,
     /// Tier.
@@ -29,32 +31,8 @@ pub struct ChipEvidence {
     pub rows: u32,
     /// Configurations: owner, chip, model, format.
     pub configurations: u32,
-    /// Classes of predictions ([`super::interval`]) among them.
-    pub classes: Vec<String>,
-}
-
-/// A figure for every law.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PerLaw {
-    /// Decode with MLX.
-    pub mlx: f64,
-    /// Decode of GGUF files.
-    pub gguf: f64,
-    /// Prefill.
-    pub prefill: f64,
-}
-
-impl PerLaw {
-    /// The figure of a law: `mlx`, `gguf` or `prefill`.
-    #[must_use]
-    pub fn of(&self, law: &str) -> f64 {
-        match law {
-            "gguf" => self.gguf,
-            "prefill" => self.prefill,
-            _ => self.mlx,
-        }
-    }
+    /// Classes of predictions among them.
+    pub classes: Vec<IntervalClass>,
 }
 
 /// What the file holds.
@@ -72,7 +50,7 @@ pub struct CoefficientsFile {
     /// Model types among the rows.
     pub architectures: Vec<String>,
     /// Factors on the logarithmic width of intervals for a chip without rows.
-    pub unseen_chip: PerLaw,
+    pub unseen_chip: PerLaw<f64>,
     /// Rows by chip.
     pub chips: Vec<ChipEvidence>,
     /// Intervals of decode, by class.
@@ -132,13 +110,16 @@ impl Coefficients {
     pub fn new(file: CoefficientsFile) -> Result<Self, CoefficientsError> {
         let wrong =
             |law: &str| CoefficientsError(format!("{law} has a wrong number of parameters"));
-        let values = |law, fit: &LawFit, specs| fit.values(law, specs).map_err(CoefficientsError);
-        let mlx = DecodeLaw::new(values("decode_mlx", &file.decode_mlx, decode::MLX)?)
+        let values =
+            |law, fit: &LawFit, specs: &[Spec]| fit.values(law, specs).map_err(CoefficientsError);
+        let mlx = DecodeLaw::new(&values("decode_mlx", &file.decode_mlx, &parameters::mlx())?)
             .ok_or_else(|| wrong("decode_mlx"))?;
-        let gguf = DecodeLaw::new(values("decode_gguf", &file.decode_gguf, decode::GGUF)?)
-            .ok_or_else(|| wrong("decode_gguf"))?;
-        let prefill = PrefillLaw::new(values("prefill_mlx", &file.prefill_mlx, prefill::SPECS)?)
-            .ok_or_else(|| wrong("prefill_mlx"))?;
+        let gguf =
+            DecodeLaw::new(&values("decode_gguf", &file.decode_gguf, &parameters::gguf(None))?)
+                .ok_or_else(|| wrong("decode_gguf"))?;
+        let prefill =
+            PrefillLaw::new(&values("prefill_mlx", &file.prefill_mlx, &prefill::specs())?)
+                .ok_or_else(|| wrong("prefill_mlx"))?;
         Ok(Self { file, mlx, gguf, prefill })
     }
 
@@ -162,18 +143,18 @@ impl Coefficients {
 
     /// Rows and configurations on chips of a generation and tier.
     #[must_use]
-    pub fn evidence(&self, law: &str, target: &Silicon) -> Option<&ChipEvidence> {
+    pub fn evidence(&self, law: LawKind, silicon: &Silicon) -> Option<&ChipEvidence> {
         self.file
             .chips
             .iter()
-            .find(|c| c.law == law && c.generation == target.generation && c.tier == target.tier)
+            .find(|c| c.law == law && c.generation == silicon.generation && c.tier == silicon.tier)
     }
 
     /// Factor on the logarithmic width of an interval for a chip: 1 where predictions of this class were measured on it.
     #[must_use]
-    pub fn chip_width(&self, law: &str, target: &Silicon, class: &str) -> f64 {
-        let seen = self.evidence(law, target).is_some_and(|c| c.classes.iter().any(|k| k == class));
-        if seen { 1.0 } else { self.file.unseen_chip.of(law) }
+    pub fn chip_width(&self, law: LawKind, silicon: &Silicon, class: IntervalClass) -> f64 {
+        let seen = self.evidence(law, silicon).is_some_and(|c| c.classes.contains(&class));
+        if seen { 1.0 } else { *self.file.unseen_chip.of(law) }
     }
 
     /// The same for a context of `tokens` tokens: 1 where contexts were measured.
@@ -197,13 +178,13 @@ impl Coefficients {
 
     /// The band of a class.
     #[must_use]
-    pub fn decode_band(&self, class: &str) -> Band {
+    pub fn decode_band(&self, class: IntervalClass) -> Band {
         band(&self.file.decode_bands, class)
     }
 
     /// The band of a class of prefill.
     #[must_use]
-    pub fn prefill_band(&self, class: &str) -> Band {
+    pub fn prefill_band(&self, class: IntervalClass) -> Band {
         band(&self.file.prefill_bands, class)
     }
 }
@@ -217,7 +198,7 @@ fn beyond(tokens: f64, measured: u32) -> f64 {
     1.0 + 0.5 * (tokens / f64::from(measured.max(1))).ln().max(0.0)
 }
 
-fn band(bands: &[ClassBand], class: &str) -> Band {
+fn band(bands: &[ClassBand], class: IntervalClass) -> Band {
     // A class without a band of its own gets the widest one.
     let own = bands.iter().find(|b| b.class == class);
     let widest = || bands.iter().max_by(|a, b| a.band.p90[1].total_cmp(&b.band.p90[1]));

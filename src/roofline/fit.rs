@@ -16,7 +16,7 @@ pub struct Observation {
 }
 
 /// A law evaluated on a set of rows.
-pub trait Law {
+pub trait Law: Sync {
     /// Natural logarithms of the predicted times of the given rows.
     fn log_times(&self, values: &[f64], rows: &[usize]) -> Vec<f64>;
 }
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     const fn spec(prior: f64, prior_sd: f64) -> Spec {
-        Spec { name: "p", prior, prior_sd, low: 1e-3, high: 1e3, meaning: "" }
+        Spec::new("p", [prior, prior_sd], [1e-3, 1e3])
     }
 
     /// t = a·x + b, with x = 1, 2, … of the row.

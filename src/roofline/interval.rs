@@ -28,34 +28,72 @@ impl Band {
     }
 }
 
+/// A class of predictions that share an interval, named as in `coefficients.json` and in the order of that file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum IntervalClass {
+    /// Decode with llama.cpp.
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// Decode with MLX, 1 to 3 GB a step.
+    #[serde(rename = "mlx-1-to-3gb")]
+    MlxOneToThreeGb,
+    /// Decode with MLX, less than 1 GB a step.
+    #[serde(rename = "mlx-below-1gb")]
+    MlxBelowOneGb,
+    /// Decode with MLX of a model with routed experts.
+    #[serde(rename = "mlx-experts")]
+    MlxExperts,
+    /// Decode with MLX, 3 GB a step and more.
+    #[serde(rename = "mlx-from-3gb")]
+    MlxFromThreeGb,
+    /// Decode with Ollama.
+    #[serde(rename = "ollama")]
+    Ollama,
+    /// Prefill on a GPU with matrix units.
+    #[serde(rename = "matrix-units")]
+    MatrixUnits,
+    /// Prefill on a GPU without.
+    #[serde(rename = "shaders")]
+    Shaders,
+}
+
+impl IntervalClass {
+    /// Class of a decode prediction: by program and by the bytes that a step reads.
+    #[must_use]
+    pub fn of_decode(program: Program, bytes_per_step: f64, experts: bool) -> Self {
+        match program {
+            Program::LlamaCpp => Self::LlamaCpp,
+            Program::Ollama => Self::Ollama,
+            Program::MlxLm | Program::MlxSwift | Program::MlxServer => {
+                if experts {
+                    Self::MlxExperts
+                } else if bytes_per_step < 1e9 {
+                    Self::MlxBelowOneGb
+                } else if bytes_per_step < 3e9 {
+                    Self::MlxOneToThreeGb
+                } else {
+                    Self::MlxFromThreeGb
+                }
+            }
+        }
+    }
+
+    /// Class of a prefill prediction.
+    #[must_use]
+    pub const fn of_prefill(matrix_units: bool) -> Self {
+        if matrix_units { Self::MatrixUnits } else { Self::Shaders }
+    }
+}
+
 /// The band of a class of predictions, with the left-out configurations it was taken from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassBand {
-    /// Name of the class.
-    pub class: String,
+    /// The class.
+    pub class: IntervalClass,
     /// Configurations in it.
     pub configurations: u32,
     /// The band.
     #[serde(flatten)]
     pub band: Band,
-}
-
-/// Class of a decode prediction: by program and by the bytes that a step reads.
-#[must_use]
-pub fn decode_class(program: Program, bytes_per_step: f64, experts: bool) -> &'static str {
-    match program {
-        Program::LlamaCpp => "llama.cpp",
-        Program::Ollama => "ollama",
-        _ if experts => "mlx-experts",
-        _ if bytes_per_step < 1e9 => "mlx-below-1gb",
-        _ if bytes_per_step < 3e9 => "mlx-1-to-3gb",
-        _ => "mlx-from-3gb",
-    }
-}
-
-/// Class of a prefill prediction.
-#[must_use]
-pub const fn prefill_class(matrix_units: bool) -> &'static str {
-    if matrix_units { "matrix-units" } else { "shaders" }
 }

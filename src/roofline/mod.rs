@@ -9,6 +9,7 @@ pub mod decode;
 pub mod features;
 pub mod fit;
 pub mod interval;
+pub mod law;
 pub mod parameters;
 pub mod prefill;
 mod silicon;
@@ -16,6 +17,8 @@ mod silicon;
 pub use coefficients::{Coefficients, CoefficientsError};
 pub use decode::{DecodeLaw, DecodeStep, StepTime};
 pub use features::StepFeatures;
+pub use interval::IntervalClass;
+pub use law::{LawKind, PerLaw};
 pub use prefill::{PrefillLaw, PrefillTime};
 pub use silicon::Silicon;
 

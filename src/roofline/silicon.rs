@@ -2,6 +2,7 @@
 
 use crate::hardware::Machine;
 use crate::hardware::catalogue::Chip;
+use crate::hardware::machine::{FLOP_PER_CORE_CLOCK, MATRIX_FLOP_PER_CORE_CLOCK};
 use crate::hardware::tier::Tier;
 
 /// A GPU and its memory, reduced to what speed depends on.
@@ -59,10 +60,30 @@ impl Silicon {
         self.cores * self.ghz
     }
 
-    /// Half-precision peak in operations per second: of the matrix units where there are any, else of the shaders
-    /// (1024 and 256 operations per core and clock, [`crate::hardware::Machine::matrix_flops`]).
+    /// Half-precision peak in operations per second: of the matrix units where there are any, else of the shaders, where
+    /// it is that of single precision too.
     #[must_use]
     pub fn peak_flops(&self) -> f64 {
-        self.core_ghz() * 1e9 * if self.matrix_units { 1024.0 } else { 256.0 }
+        let per_core_clock =
+            if self.matrix_units { MATRIX_FLOP_PER_CORE_CLOCK } else { FLOP_PER_CORE_CLOCK };
+        self.core_ghz() * 1e9 * per_core_clock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::Catalogue;
+
+    #[test]
+    fn peaks_follow_cores_and_clock() {
+        let catalogue = Catalogue::embedded();
+        let chip = |name| catalogue.chip(name).expect("readable").expect("known");
+        let m4 = Silicon::of_chip(chip("m4max-40"), Some(128));
+        assert!(!m4.matrix_units);
+        assert!((m4.peak_flops() / 1e12 - 16.16).abs() < 0.01);
+        let m6 = Silicon::of_chip(chip("m6-12"), Some(32));
+        assert!(m6.matrix_units);
+        assert!((m6.peak_flops() / 1e12 - 21.3).abs() < 0.05);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
-use super::fitting::LawKind;
+use super::held_out::HeldOutRates;
 use super::join::{MeasuredFormat, join};
 use super::measurement::{Engine, Measurement};
 use super::score::{Outcome, Score, balance};
@@ -12,8 +12,8 @@ use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
 use crate::ledger::peak;
 use crate::model::catalogue::Catalogue;
-use crate::roofline::interval::{Band, decode_class, prefill_class};
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::interval::Band;
+use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -142,22 +142,6 @@ pub struct Tools<'a> {
     pub coefficients: &'a Coefficients,
 }
 
-/// Rates of the shipped rows from fits that have not seen them: row and law to owner left out, chip left out.
-pub type HeldOutRates = HashMap<(String, &'static str), [f64; 2]>;
-
-/// Reads `cross_validation.csv`, as `cargo xtask fit` writes it.
-#[must_use]
-pub fn held_out_rates(text: &str) -> HeldOutRates {
-    let line = |line: &str| {
-        let mut cells = line.split(',');
-        let (id, law) = (cells.next()?, cells.next()?);
-        let law = LawKind::ALL.iter().find(|w| w.name() == law)?.name();
-        let rates = [cells.next()?.parse().ok()?, cells.next()?.parse().ok()?];
-        Some(((id.to_owned(), law), rates))
-    };
-    text.lines().skip(1).filter_map(line).collect()
-}
-
 impl Validation {
     /// Predicts the rows of a file: with the shipped coefficients, or for shipped rows with held-out rates.
     ///
@@ -266,22 +250,22 @@ struct Rates<'r, 'a> {
 }
 
 impl Rates<'_, '_> {
-    fn held(&self, which: LawKind) -> Option<f64> {
-        let [owner, chip] = *self.held_out.get(&(self.observed.row.id.clone(), which.name()))?;
+    fn held(&self, law: LawKind) -> Option<f64> {
+        let rates = self.held_out.get(&self.observed.row.id, law)?;
         match self.basis {
             Basis::Shipped => None,
-            Basis::OwnerLeftOut => Some(owner),
-            Basis::ChipLeftOut => Some(chip),
+            Basis::OwnerLeftOut => Some(rates.owner_out),
+            Basis::ChipLeftOut => Some(rates.chip_out),
         }
     }
 
     /// Factor on the width of the interval for the chip.
-    fn chip_width(&self, which: LawKind, class: &str) -> f64 {
+    fn chip_width(&self, law: LawKind, class: IntervalClass) -> f64 {
         let c = self.tools.coefficients;
         if self.basis == Basis::ChipLeftOut {
-            return c.file().unseen_chip.of(which.name());
+            return *c.file().unseen_chip.of(law);
         }
-        let width = |t: &Silicon| c.chip_width(which.name(), t, class);
+        let width = |t: &Silicon| c.chip_width(law, t, class);
         self.observed.targets.iter().map(width).fold(1.0, f64::max)
     }
 
@@ -289,10 +273,14 @@ impl Rates<'_, '_> {
         let measured = self.observed.decode_rate()?;
         let c = self.tools.coefficients;
         let f = self.data.features_of(self.observed);
-        let which = if self.observed.program.runs_gguf() { LawKind::Gguf } else { LawKind::Mlx };
-        let predicted = self.held(which).unwrap_or_else(|| self.observed.predicted_decode(c, f));
-        let class = decode_class(self.observed.program, f.weight_bytes_per_step(), f.has_experts());
-        let width = self.chip_width(which, class)
+        let law = LawKind::of_decode(self.observed.program);
+        let predicted = self.held(law).unwrap_or_else(|| self.observed.predicted_decode(c, f));
+        let class = IntervalClass::of_decode(
+            self.observed.program,
+            f.weight_bytes_per_step(),
+            f.has_experts(),
+        );
+        let width = self.chip_width(law, class)
             * c.depth_width(self.observed.step().tokens)
             * c.architecture_width(&self.observed.architecture);
         let band = c.decode_band(class).widened(width);
@@ -308,7 +296,7 @@ impl Rates<'_, '_> {
             Some(rate) => rate,
             None => self.observed.predicted_prefill(c, f)?,
         };
-        let class = prefill_class(self.observed.targets.iter().any(|t| t.matrix_units));
+        let class = IntervalClass::of_prefill(self.observed.targets.iter().any(|t| t.matrix_units));
         let width = self.chip_width(LawKind::Prefill, class)
             * c.prompt_width(prompt.tokens)
             * c.architecture_width(&self.observed.architecture);

@@ -202,7 +202,8 @@ pub fn append(path: &Path, row: &Comparison) -> io::Result<()> {
     }
     line.push_str(&serde_json::to_string(row)?);
     line.push('\n');
-    file.write_all(line.as_bytes())
+    file.write_all(line.as_bytes())?;
+    file.sync_data()
 }
 
 /// Whether the last line of a file is complete.

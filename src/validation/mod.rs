@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod evidence;
 pub mod fitting;
+pub mod held_out;
 pub mod join;
 pub mod measurement;
 pub mod score;

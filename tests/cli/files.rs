@@ -86,3 +86,37 @@ fn only_regular_files_are_read() {
         assert!(err.contains("regular") || err.contains("device"), "{command} {name}: {err}");
     }
 }
+
+#[test]
+fn large_files_take_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let many = |n: usize, of: &dyn Fn(usize) -> String| (0..n).map(of).collect::<String>();
+    let claims = many(50_000, &|i| format!("[[claim]]\nid = \"c{i}\"\nleak_mb_per_turn = -1\n"));
+    std::fs::write(path("claims.toml"), claims).unwrap();
+    let within = |mut run: assert_cmd::Command, code: i32| {
+        let output = run.timeout(Duration::from_secs(100)).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{run:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let mut audit = mlxplan("audit claims.toml");
+    audit.current_dir(folder.path());
+    within(audit, 3);
+    let data = path("data");
+    std::fs::create_dir(&data).unwrap();
+    let chips = many(30_000, &|i| format!("[[chip]]\nid = \"x{i}\"\n"));
+    std::fs::write(data.join("chips.toml"), chips).unwrap();
+    let mut macs = mlxplan("macs --data-dir");
+    macs.arg(&data);
+    let problems = within(macs, 2);
+    assert!(problems.contains("chips.toml:59999:1: chip x29999"), "no last line");
+    let model = |i: usize| {
+        let comma = if i == 0 { "" } else { ",\n" };
+        format!("{comma}{{\"id\":\"a/m{i}\",\"config\":{{\"model_type\":\"llama\"}}}}")
+    };
+    std::fs::remove_file(data.join("chips.toml")).unwrap();
+    std::fs::write(data.join("models.json"), format!("[{}]", many(60_000, &model))).unwrap();
+    let mut models = mlxplan("models m59999 --data-dir");
+    models.arg(&data);
+    within(models, 0);
+}

@@ -110,7 +110,7 @@ const WORKLOAD_KEYS: [&str; 11] = [
 /// # Errors
 /// All problems of the file, each with its place.
 pub fn read(name: &str, text: &str, lookup: &Lookup<'_>) -> Result<Plan, Vec<Problem>> {
-    let source = Source { name: name.to_owned(), text: text.to_owned().into(), embedded: false };
+    let source = Source::new(name.to_owned(), text.to_owned().into(), false);
     let mut problems = Vec::new();
     if text.len() > LONGEST {
         return Err(vec![source.problem(0, "plan", format!("is longer than {LONGEST} bytes"))]);

@@ -18,6 +18,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
     use super::answer::ProfileAnswer;
     use crate::engine::mlx::{Progress, backend, calibrate, version};
     use crate::model::{DType, Packing};
+    use std::ops::ControlFlow;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     let probe = context.here()?;
@@ -34,6 +35,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
     }
     let limit = Duration::from_secs(if args.quick { 18 } else { 55 });
     let quiet = context.global.quiet;
+    let stop = crate::cli::signals::stop(quiet)?;
     let said = std::cell::Cell::new(0.0);
     let progress = |p: Progress| {
         // Not more often than every two seconds.
@@ -44,6 +46,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
                 p.passes, p.tight, p.kernels, p.elapsed_s
             ));
         }
+        if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let start = std::time::Instant::now();
     let dtype = if backend() == "metal" { DType::BF16 } else { DType::F32 };
@@ -67,5 +70,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
         }
     };
     let path = profile.store(&folder)?;
-    Ok((Answer::of(ProfileAnswer { profile, path }), Verdict::Ok))
+    // What was timed until then is a profile as good as its passes.
+    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
+    Ok((Answer::of(ProfileAnswer { profile, path }), verdict))
 }

@@ -1,8 +1,7 @@
 //! Decode predictions.
 
 use super::{Evidence, Speed, SpeedRequest, Term};
-use crate::roofline::interval::decode_class;
-use crate::roofline::{Bound, Coefficients, DecodeStep, Silicon, StepTime};
+use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -78,7 +77,8 @@ impl Speed {
         let rate = step.batch / seconds;
         let f = &self.features;
         let read = f.weight_bytes_per_step_of(step.batch);
-        let class = decode_class(step.program, f.weight_bytes_per_step(), f.has_experts());
+        let class =
+            IntervalClass::of_decode(step.program, f.weight_bytes_per_step(), f.has_experts());
         let band = coefficients.decode_band(class);
         let evidence = Evidence::of_decode(coefficients, target, self.engine);
         let mut warnings = self.remarks.clone();
@@ -121,12 +121,12 @@ impl Speed {
         coefficients: &Coefficients,
         target: &Silicon,
         request: &SpeedRequest,
-        class: &str,
+        class: IntervalClass,
         evidence: &Evidence,
         warnings: &mut Vec<String>,
     ) -> f64 {
         let file = coefficients.file();
-        let law = if self.engine.program().runs_gguf() { "gguf" } else { "mlx" };
+        let law = LawKind::of_decode(self.engine.program());
         let mut width = coefficients.chip_width(law, target, class);
         evidence.chip_doubt(target, warnings);
         let end = request.context_tokens.saturating_add(request.generate_tokens);

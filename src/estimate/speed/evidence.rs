@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::{Coefficients, LawKind, Silicon};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -34,15 +34,14 @@ fn chip_name(generation: u32, tier: Tier) -> String {
 
 impl Evidence {
     pub(super) fn of_decode(coefficients: &Coefficients, target: &Silicon, engine: Engine) -> Self {
-        let law = if engine.program().runs_gguf() { "gguf" } else { "mlx" };
-        Self::of(coefficients, target, law)
+        Self::of(coefficients, target, LawKind::of_decode(engine.program()))
     }
 
     pub(super) fn of_prefill(coefficients: &Coefficients, target: &Silicon) -> Self {
-        Self::of(coefficients, target, "prefill")
+        Self::of(coefficients, target, LawKind::Prefill)
     }
 
-    fn of(coefficients: &Coefficients, target: &Silicon, law: &str) -> Self {
+    fn of(coefficients: &Coefficients, target: &Silicon, law: LawKind) -> Self {
         let own = coefficients.evidence(law, target);
         let is_neighbour = |c: &&ChipEvidence| {
             let (generation, tier) = (c.generation == target.generation, c.tier == target.tier);

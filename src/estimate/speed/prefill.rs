@@ -1,9 +1,8 @@
 //! Prefill predictions.
 
 use super::{Engine, Evidence, Speed, SpeedRequest, Term};
-use crate::roofline::interval::prefill_class;
 use crate::roofline::prefill::PrefillPrompt;
-use crate::roofline::{Coefficients, PrefillTime, Silicon};
+use crate::roofline::{Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -62,8 +61,8 @@ impl Speed {
         let evidence = Evidence::of_prefill(coefficients, target);
         let mut warnings = self.remarks.clone();
         evidence.chip_doubt(target, &mut warnings);
-        let class = prefill_class(target.matrix_units);
-        let mut width = coefficients.chip_width("prefill", target, class)
+        let class = IntervalClass::of_prefill(target.matrix_units);
+        let mut width = coefficients.chip_width(LawKind::Prefill, target, class)
             * coefficients.architecture_width(&self.model_type);
         if self.engine != Engine::Mlx {
             width *= 1.5;

@@ -186,15 +186,16 @@ fn terms_add_up_to_the_step() {
 /// Every parameter lies in its plausible range, and none at its end unless the data do not bind it.
 #[test]
 fn parameters_are_plausible() {
-    use crate::roofline::{decode, prefill};
+    use crate::roofline::decode::parameters;
+    use crate::roofline::prefill;
     let file = coefficients().file();
     let laws = [
-        (&file.decode_mlx, decode::MLX),
-        (&file.decode_gguf, decode::GGUF),
-        (&file.prefill_mlx, prefill::SPECS),
+        (&file.decode_mlx, parameters::mlx()),
+        (&file.decode_gguf, parameters::gguf(None)),
+        (&file.prefill_mlx, prefill::specs()),
     ];
     for (fit, specs) in laws {
-        for (p, spec) in fit.parameters.iter().zip(specs) {
+        for (p, spec) in fit.parameters.iter().zip(&specs) {
             assert_eq!(p.name, spec.name);
             assert!(spec.low <= p.value && p.value <= spec.high, "{} = {}", p.name, p.value);
             assert!(p.sd >= 0.0 && p.sd < 1.5, "{}: sd {}", p.name, p.sd);

@@ -1,6 +1,6 @@
 //! Apple Silicon chips, one entry per bin of GPU cores and bandwidth (`chips.toml`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::document::{Entry, Problem, Source, for_each_entry};
@@ -137,18 +137,17 @@ const KEYS: &[&str] = &[
 pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Chip> {
     let mut chips: Vec<Chip> = Vec::new();
     for source in sources {
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
         for_each_entry(source, problems, "chip", &["as_of"], |entry| {
             let Some(id) = entry.required::<String>("id", None) else {
                 return;
             };
             entry.set_label(format!("chip {id}"));
             entry.only(KEYS);
-            if seen.contains(&id) {
+            if !seen.insert(id.clone()) {
                 entry.wrong("id", "stands twice in this file");
                 return;
             }
-            seen.push(id.clone());
             let index = chips.iter().position(|chip| chip.id == id);
             let Some(chip) = read_chip(entry, id, index.and_then(|i| chips.get(i))) else {
                 return;

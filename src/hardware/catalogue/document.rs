@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -64,9 +64,16 @@ pub(crate) struct Source {
     pub text: Cow<'static, str>,
     /// Whether the file ships with mlxplan.
     pub embedded: bool,
+    /// Where each line begins; counted when the first problem is placed.
+    lines: OnceLock<Vec<usize>>,
 }
 
 impl Source {
+    /// A file by its name and text.
+    pub fn new(name: String, text: Cow<'static, str>, embedded: bool) -> Self {
+        Self { name, text, embedded, lines: OnceLock::new() }
+    }
+
     /// A problem at a byte offset of the file.
     pub fn problem(
         &self,
@@ -74,14 +81,17 @@ impl Source {
         key: impl Into<String>,
         message: impl Into<String>,
     ) -> Problem {
-        let before = self.text.get(..offset).unwrap_or_default();
-        let (lines, last) = before.rsplit_once('\n').map_or((0, before), |(head, last)| {
-            (head.bytes().filter(|byte| *byte == b'\n').count() + 1, last)
+        let lines = self.lines.get_or_init(|| {
+            let breaks = self.text.match_indices('\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(breaks).collect()
         });
+        let line = lines.partition_point(|&start| start <= offset);
+        let start = lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
         Problem {
             file: self.name.clone(),
-            line: lines + 1,
-            column: last.chars().count() + 1,
+            line,
+            column: before.chars().count() + 1,
             key: key.into(),
             message: message.into(),
         }
@@ -96,11 +106,11 @@ pub(crate) fn sources(
 ) -> Result<Vec<Source>, DataDirError> {
     let mut sources = Vec::new();
     if let Some(text) = embedded {
-        sources.push(Source { name: name.to_owned(), text: text.into(), embedded: true });
+        sources.push(Source::new(name.to_owned(), text.into(), true));
     }
     for file in dirs.read(name)? {
         let name = file.path.display().to_string();
-        sources.push(Source { name, text: file.text.into(), embedded: false });
+        sources.push(Source::new(name, file.text.into(), false));
     }
     Ok(sources)
 }

@@ -1,5 +1,6 @@
 //! Macs: product, chip, memory options and US list prices (`macs.toml`, `prices.toml`).
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -137,18 +138,17 @@ const CONFIG_KEYS: &[&str] =
 pub(super) fn read(sources: &[Source], chips: &[Chip], problems: &mut Vec<Problem>) -> Vec<Mac> {
     let mut macs: Vec<Mac> = Vec::new();
     for source in sources {
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
         for_each_entry(source, problems, "mac", &["as_of"], |entry| {
             let Some(id) = entry.required::<String>("id", None) else {
                 return;
             };
             entry.set_label(format!("mac {id}"));
             entry.only(KEYS);
-            if seen.contains(&id) {
+            if !seen.insert(id.clone()) {
                 entry.wrong("id", "stands twice in this file");
                 return;
             }
-            seen.push(id.clone());
             let index = macs.iter().position(|mac| mac.id == id);
             let Some(mac) = read_mac(entry, id, index.and_then(|i| macs.get(i))) else {
                 return;

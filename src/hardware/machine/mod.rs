@@ -13,11 +13,11 @@ use crate::units::{Bytes, BytesPerSecond};
 
 pub use custom::CustomMachine;
 
-/// ALUs of one GPU core, each doing a fused multiply-add (two operations) per clock.
-const FLOP_PER_CORE_CLOCK: f64 = 256.0;
+/// Operations of one GPU core per clock, of single and of half precision: 128 ALUs, each doing a fused multiply-add.
+pub const FLOP_PER_CORE_CLOCK: f64 = 256.0;
 /// Half-precision operations of one GPU core's matrix unit per clock
 /// (github.com/kavanaghpatrick/gpu-forge/issues/15; an M6 measures 0.88 of it).
-const MATRIX_FLOP_PER_CORE_CLOCK: f64 = 1024.0;
+pub const MATRIX_FLOP_PER_CORE_CLOCK: f64 = 1024.0;
 
 /// A machine to plan for. Every figure carries its provenance.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
@@ -165,22 +165,6 @@ impl Machine {
         self
     }
 
-    /// Shader peak in operations per second. Half precision runs at the same rate on every chip here.
-    #[must_use]
-    pub fn shader_flops(&self) -> f64 {
-        self.core_clocks() * FLOP_PER_CORE_CLOCK
-    }
-
-    /// Half-precision peak of the matrix units in operations per second, where there are any.
-    #[must_use]
-    pub fn matrix_flops(&self) -> Option<f64> {
-        self.matrix_units.value.then(|| self.core_clocks() * MATRIX_FLOP_PER_CORE_CLOCK)
-    }
-
-    fn core_clocks(&self) -> f64 {
-        f64::from(self.gpu_cores.value) * f64::from(self.gpu_clock_mhz.value) * 1e6
-    }
-
     /// Class letter of the Metal architecture, which MLX chooses kernels by: `g`, `s`, `d` or `p`.
     #[must_use]
     pub fn arch_class(&self) -> char {
@@ -242,15 +226,6 @@ mod tests {
         let catalogue = Catalogue::embedded();
         let chip = catalogue.chip(chip).unwrap().unwrap();
         Machine::from_chip(chip, gib, catalogue.limits().unwrap())
-    }
-
-    #[test]
-    fn peaks_follow_cores_and_clock() {
-        let m4 = machine("m4max-40", 128);
-        assert!((m4.shader_flops() / 1e12 - 16.16).abs() < 0.01);
-        assert_eq!(m4.matrix_flops(), None);
-        let m6 = machine("m6-12", 32);
-        assert!((m6.matrix_flops().unwrap() / 1e12 - 21.3).abs() < 0.05);
     }
 
     #[test]

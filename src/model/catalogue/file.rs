@@ -19,6 +19,12 @@ struct Whole<'a> {
     models: Vec<&'a RawValue>,
 }
 
+/// What follows the beginning of `part` in `text`, of which it is a slice.
+fn behind<'t>(text: &'t str, part: &str) -> &'t str {
+    let distance = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    text.get(distance..).unwrap_or_default()
+}
+
 /// Parses and checks a file.
 pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
     let shared: Arc<Path> = Arc::from(file.path.as_path());
@@ -38,8 +44,12 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
     })?;
     let mut models = Vec::new();
     let mut taken: HashMap<String, String> = HashMap::new();
+    // Entries come in their order, so that each line is counted once.
+    let (mut line, mut rest) = (1, text.as_ref());
     for value in raw {
-        let place = at(1 + line_offset(&text, value.get()));
+        line += line_offset(rest, value.get());
+        rest = behind(rest, value.get());
+        let place = at(line);
         let entry = Entry::parse(value.get(), &place)?;
         for (kind, name) in std::iter::once(("id", &entry.id))
             .chain(entry.aliases.iter().map(|alias| ("aliases", alias)))

@@ -11,6 +11,7 @@ pub use entry::{Confidence, Entry};
 use crate::data_dir::{DataDirError, DataDirs};
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -177,18 +178,30 @@ impl Catalogue {
     pub fn load(folders: &DataDirs) -> Result<Self, CatalogueError> {
         let mut catalogue = Self::built_in()?;
         for file in folders.read(FILE_NAME)? {
-            for model in file::parse(&file)? {
-                match catalogue.models.iter_mut().find(|m| m.id == model.id) {
-                    Some(slot) => *slot = model,
-                    None => {
-                        let before = |m: &Summary| m.id.to_lowercase() < model.id.to_lowercase();
-                        let at = catalogue.models.partition_point(before);
-                        catalogue.models.insert(at, model);
-                    }
-                }
-            }
+            catalogue.add(file::parse(&file)?);
         }
         Ok(catalogue)
+    }
+
+    /// Adds models, each in the place of the one with the same id if there is one.
+    fn add(&mut self, models: Vec<Summary>) {
+        let positions: HashMap<String, usize> =
+            self.models.iter().enumerate().map(|(i, m)| (m.id.clone(), i)).collect();
+        let mut added = Vec::new();
+        for model in models {
+            match positions.get(&model.id).and_then(|&i| self.models.get_mut(i)) {
+                Some(slot) => *slot = model,
+                None => added.push(model),
+            }
+        }
+        if added.is_empty() {
+            return;
+        }
+        // Of names that differ in case only, the last one added stands first.
+        added.reverse();
+        added.append(&mut self.models);
+        added.sort_by_cached_key(|m| m.id.to_lowercase());
+        self.models = added;
     }
 
     /// All models, sorted by id without regard to case.

@@ -9,10 +9,10 @@
 //! query head, so that attention is bound by the bus or by the cores. A Mac without a fan slows down in a long run.
 
 mod batch;
-mod parameters;
+pub mod parameters;
 mod rates;
 
-pub use parameters::{GGUF, MLX, P, shared};
+pub use parameters::DecodeParameters;
 pub use rates::Rates;
 
 use super::features::{AttentionReads, Matrices, MatrixRole, StepFeatures};
@@ -90,27 +90,23 @@ impl StepTime {
     }
 }
 
-/// The decode law with its parameters, in the order of [`MLX`] and [`GGUF`].
-#[derive(Clone, Debug, PartialEq)]
+/// The decode law with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeLaw {
-    values: Vec<f64>,
+    p: DecodeParameters,
 }
 
 impl DecodeLaw {
-    /// The law with these parameters; `None` unless there are as many as [`MLX`] lists.
+    /// The law with these values of its parameters, in the order of the file; `None` unless there are as many.
     #[must_use]
-    pub fn new(values: Vec<f64>) -> Option<Self> {
-        (values.len() == MLX.len()).then_some(Self { values })
-    }
-
-    fn p(&self, p: P) -> f64 {
-        self.values[p as usize]
+    pub fn new(values: &[f64]) -> Option<Self> {
+        DecodeParameters::of(values).map(|p| Self { p })
     }
 
     /// Time of a step.
     #[must_use]
-    pub fn time(&self, f: &StepFeatures, target: &Silicon, step: DecodeStep) -> StepTime {
-        let rates = self.rates(f, target, step);
+    pub fn time(&self, f: &StepFeatures, silicon: &Silicon, step: DecodeStep) -> StepTime {
+        let rates = self.rates(f, silicon, step);
         let mut t = StepTime::default();
         let (mut matrices, mut expert_launches) = (0.0, 0.0);
         for m in &f.matrices {
@@ -125,32 +121,32 @@ impl DecodeLaw {
                 MatrixRole::Expert => {
                     t.experts += seconds;
                     let chosen = m.chosen.max(1) as f64 / 8.0;
-                    expert_launches += m.launches * chosen.powf(self.p(P::ExpertChosen));
+                    expert_launches += m.launches * chosen.powf(self.p.expert_chosen);
                 }
             }
         }
         t.other = f.other_bytes / rates.stream;
         let others = (f.dispatches_at(step.tokens) - matrices).max(0.0);
         t.launches = rates.launch * others;
-        t.experts += rates.launch * self.p(P::Expert) * expert_launches;
+        t.experts += rates.launch * self.p.expert_launch * expert_launches;
         let latent = f.latent();
         for a in &f.attention {
-            let (seconds, compute) = self.attention_seconds(a, latent, target, &rates, step);
+            let (seconds, compute) = self.attention_seconds(a, latent, silicon, &rates, step);
             t.kv += seconds;
             if compute {
                 t.compute += seconds;
             }
         }
-        t.states = step.batch * 2.0 * f.state_bytes * self.p(P::States) / rates.stream;
+        t.states = step.batch * 2.0 * f.state_bytes * self.p.states / rates.stream;
         if step.program == Program::Ollama {
-            t.program = t.total() * (self.p(P::Ollama) - 1.0) + self.p(P::OllamaMs) * 1e-3;
+            t.program = t.total() * (self.p.ollama - 1.0) + self.p.ollama_ms * 1e-3;
         } else if step.program == Program::MlxServer {
-            t.program = self.p(P::ServerMs) * 1e-3;
+            t.program = self.p.server_ms * 1e-3;
         }
-        if target.fanless {
+        if silicon.fanless {
             let run = t.total() * step.generated;
-            let heat = run / (run + self.p(P::FanlessSeconds));
-            t.heat = t.total() * (self.p(P::Fanless) - 1.0) * heat;
+            let heat = run / (run + self.p.fanless_seconds);
+            t.heat = t.total() * (self.p.fanless - 1.0) * heat;
         }
         t
     }
@@ -160,25 +156,25 @@ impl DecodeLaw {
         &self,
         a: &AttentionReads,
         latent: bool,
-        target: &Silicon,
+        silicon: &Silicon,
         rates: &Rates,
         step: DecodeStep,
     ) -> (f64, bool) {
         let bytes = step.batch * a.bytes(step.tokens);
         if latent {
-            return (bytes * self.p(P::KvLatent) / target.bandwidth, false);
+            return (bytes * self.p.kv.latent / silicon.bandwidth, false);
         }
         let group = a.heads as f64 / a.kv_heads.max(1) as f64;
         let mut rate = rates.kv;
         rate *= match a.key_dim {
-            256.. => self.p(P::KvWide),
-            0..=64 => self.p(P::KvNarrow),
+            256.. => self.p.kv.wide,
+            0..=64 => self.p.kv.narrow,
             _ => 1.0,
         };
         if !a.fused {
-            rate *= self.p(P::KvUnfused);
+            rate *= self.p.kv.unfused;
         }
-        let bus = bytes * self.p(P::Kv) / rates.stream;
+        let bus = bytes * self.p.kv.byte / rates.stream;
         // Two bytes an element: a quantised cache is unpacked before it is taken in.
         let cores = step.batch * a.elements(step.tokens) * group / rate;
         (bus.max(cores), cores > bus)

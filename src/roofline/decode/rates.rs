@@ -1,7 +1,6 @@
 //! What the parameters mean on one machine.
 
-use super::{DecodeLaw, DecodeStep, P};
-use crate::hardware::Tier;
+use super::{DecodeLaw, DecodeStep};
 use crate::roofline::features::StepFeatures;
 use crate::roofline::{Program, Silicon};
 
@@ -32,47 +31,43 @@ const MANY_ROWS: f64 = 0.7;
 impl DecodeLaw {
     /// Rates of a machine for a model in a program.
     #[must_use]
-    pub fn rates(&self, f: &StepFeatures, target: &Silicon, step: DecodeStep) -> Rates {
-        let generation = target.generation.clamp(1, NEWEST);
-        let by_generation = |first: P| self.values[first as usize + generation as usize - 1];
-        let by_tier = |first: P| match target.tier {
-            Tier::Phone | Tier::Base => 1.0,
-            Tier::Pro => self.values[first as usize],
-            Tier::Max => self.values[first as usize + 1],
-            Tier::Ultra => self.values[first as usize + 2],
-        };
+    pub fn rates(&self, f: &StepFeatures, silicon: &Silicon, step: DecodeStep) -> Rates {
+        let p = &self.p;
+        let generation = silicon.generation.clamp(1, NEWEST);
         let mut launch = 1e-6
-            * self.p(P::Launch)
-            * self.p(P::Trend).powi(generation as i32 - 3)
-            * by_generation(P::LaunchM1)
-            * by_tier(P::LaunchPro);
+            * p.launch.base_us
+            * p.launch.trend.powi(generation as i32 - 3)
+            * p.launch.by_generation.of(generation)
+            * p.launch.by_tier.of(silicon.tier);
         if f.gated_delta {
-            launch *= self.p(P::GatedDelta);
+            launch *= p.gated_delta;
         } else if f.recurrent_layers > 0 {
-            launch *= self.p(P::Recurrent);
+            launch *= p.recurrent;
         }
         if step.program == Program::MlxSwift {
-            launch *= self.p(P::Swift);
+            launch *= p.swift;
         }
-        let stream = self.p(P::Stream) * by_generation(P::StreamM1) * by_tier(P::StreamPro);
-        let mut unpack = by_generation(P::DecodeM1);
+        let stream = p.stream.base
+            * p.stream.by_generation.of(generation)
+            * p.stream.by_tier.of(silicon.tier);
+        let mut unpack = p.unpack.by_generation.of(generation);
         if step.fp16 && generation <= 2 {
-            unpack *= self.p(P::DecodeFp16);
+            unpack *= p.unpack.fp16;
         }
-        unpack *= (32.0 / target.cores.max(1.0)).powf(self.p(P::DecodeSize));
+        unpack *= (32.0 / silicon.cores.max(1.0)).powf(p.unpack.size);
         if step.old_build {
-            launch *= self.p(P::OldLaunch);
-            unpack *= self.p(P::OldDecode);
+            launch *= p.old_launch;
+            unpack *= p.old_unpack;
         }
-        let unpack = unpack * 1e9 * target.core_ghz();
+        let unpack = unpack * 1e9 * silicon.core_ghz();
         Rates {
             launch,
-            latency: launch * self.p(P::Matrix),
-            stream: stream.min(1.0) * target.bandwidth,
+            latency: launch * p.matrix_launch,
+            stream: stream.min(1.0) * silicon.bandwidth,
             unpack,
-            unpack_simple: unpack * self.p(P::DecodeSimple),
-            kv: self.p(P::KvRate) * 1e9 * target.core_ghz(),
-            flops: MANY_ROWS * target.peak_flops(),
+            unpack_simple: unpack * p.unpack.simple,
+            kv: p.kv.rate * 1e9 * silicon.core_ghz(),
+            flops: MANY_ROWS * silicon.peak_flops(),
         }
     }
 }

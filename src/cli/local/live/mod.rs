@@ -9,7 +9,7 @@ use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
 use crate::cli::timed::machine;
-use crate::cli::{Context, Verdict, output};
+use crate::cli::{Context, Verdict, output, signals};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
 use crate::estimate::{Fidelity, Subject};
 use crate::graph::params::Module;
@@ -65,8 +65,13 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         None if args.depths.is_empty() => run.rarest_first(ladder::cases(args.fitted_on)),
         None => run.at_depths(ladder::cases(args.fitted_on)),
     };
+    let stop = signals::stop(context.global.quiet)?;
     let (mut rows, mut skipped, mut done) = (Vec::new(), Vec::new(), Vec::new());
     for (n, case) in cases.iter().enumerate() {
+        if stop.requested() {
+            skipped.push(run.skipped(case, "a signal ended the run before"));
+            continue;
+        }
         let left = run.time.mul_f64(CASES).saturating_sub(run.start.elapsed());
         if args.suite && left.is_zero() {
             skipped.push(run.skipped(case, "time was up; --minutes gives more"));
@@ -88,9 +93,10 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         let reasons: Vec<&str> = skipped.iter().filter_map(|s| s["reason"].as_str()).collect();
         bail!("nothing could be compared: {}", reasons.first().unwrap_or(&"no prediction"));
     }
-    if args.suite {
+    if args.suite && !stop.requested() {
         rows.extend(run.again(done)?);
     }
+    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
     let json = json!({
         "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
         "clock": clock::name(), "machine": run.machine, "ladder": run.set(),
@@ -100,7 +106,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
         "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
     });
-    Ok((Answer::untyped(json.clone(), show::document(&rows, &json)), Verdict::Ok))
+    Ok((Answer::untyped(json.clone(), show::document(&rows, &json)), verdict))
 }
 
 impl Run<'_> {

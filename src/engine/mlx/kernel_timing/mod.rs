@@ -20,6 +20,7 @@ use crate::model::{DType, Packing};
 use crate::stats::{Z90, median, spread_of};
 use products::Pool;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -94,7 +95,8 @@ pub struct Progress {
     pub elapsed_s: f64,
 }
 
-/// Times all kernels for at most `limit` and fits their classes.
+/// Times all kernels for at most `limit` and fits their classes; ends earlier when `progress` says so, as soon as there
+/// are enough passes for a fit.
 ///
 /// # Errors
 /// When MLX fails.
@@ -102,7 +104,7 @@ pub fn calibrate(
     packings: &[Packing],
     dtype: DType,
     limit: Duration,
-    progress: &dyn Fn(Progress),
+    progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<(BTreeMap<String, KernelFit>, Stopping)> {
     let start = Instant::now();
     let ops = Ops::new();
@@ -127,9 +129,9 @@ pub fn calibrate(
         let tight = kernels.iter().filter(|k| k.tight()).count();
         let elapsed = start.elapsed();
         let (all, elapsed_s) = (kernels.len(), elapsed.as_secs_f64());
-        progress(Progress { passes, tight, kernels: all, elapsed_s });
+        let ended = progress(Progress { passes, tight, kernels: all, elapsed_s }).is_break();
         // Another pass must fit into the time.
-        if tight == all || (passes >= 3 && elapsed + pass > limit) {
+        if tight == all || (passes >= 3 && (ended || elapsed + pass > limit)) {
             break;
         }
     }

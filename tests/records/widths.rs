@@ -5,7 +5,7 @@ use mlxplan::estimate::Fidelity;
 use mlxplan::validation::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
 
 fn rows() -> Vec<Comparison> {
-    let (rows, damaged) = parse(include_str!("../data/live_runs.jsonl"));
+    let (rows, damaged) = parse(include_str!("../../data/live_runs.jsonl"));
     assert_eq!(damaged, 0);
     rows
 }

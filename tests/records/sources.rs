@@ -7,9 +7,9 @@ use mlxplan::model::{Catalogue, ModelSource, Packing, parse_model_spec, resolve}
 use std::fs::File;
 use std::path::Path;
 
-const GGUF_HEADER: &[u8] = include_bytes!("fixtures/smollm2-135m-instruct-q4_1.gguf-header");
-const MLX_HEADER: &[u8] = include_bytes!("fixtures/mlx-lm-mxfp4.safetensors-header");
-const MLX_CONFIG: &[u8] = include_bytes!("fixtures/mlx-lm-mxfp4.config.json");
+const GGUF_HEADER: &[u8] = include_bytes!("../fixtures/smollm2-135m-instruct-q4_1.gguf-header");
+const MLX_HEADER: &[u8] = include_bytes!("../fixtures/mlx-lm-mxfp4.safetensors-header");
+const MLX_CONFIG: &[u8] = include_bytes!("../fixtures/mlx-lm-mxfp4.config.json");
 
 /// Writes a header and lets the file be as long as its data would make it, without storing the data.
 fn sparse(path: &Path, header: &[u8], bytes: u64) {

@@ -1,0 +1,157 @@
+//! Time of prefill.
+//!
+//! ```text
+//! t = (n + n0·chunks)·2·dense/F + n·2·experts/(x·F) + n·recurrent·G/F + attention/(a·F)
+//!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
+//! ```
+//! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
+//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values.
+
+mod parameters;
+
+pub use parameters::{ByUnit, PrefillParameters, specs};
+
+use super::features::StepFeatures;
+use super::{Bound, Program, Silicon};
+
+/// A prompt: where it is processed and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrefillPrompt {
+    /// Program that runs the model.
+    pub program: Program,
+    /// Whether activations are IEEE half precision rather than bfloat16.
+    pub fp16: bool,
+    /// Tokens of each sequence.
+    pub tokens: f64,
+    /// Tokens of a chunk.
+    pub chunk: f64,
+    /// Sequences.
+    pub batch: f64,
+}
+
+/// Seconds of prefill by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PrefillTime {
+    /// Products with matrices that every token uses.
+    pub dense: f64,
+    /// Products with routed experts.
+    pub experts: f64,
+    /// Recurrent layers.
+    pub recurrent: f64,
+    /// Attention.
+    pub attention: f64,
+    /// Reading the weights.
+    pub weights: f64,
+    /// Kernel launches and start.
+    pub launches: f64,
+    /// The program around the model.
+    pub program: f64,
+    /// Slow-down of a Mac without a fan.
+    pub heat: f64,
+}
+
+impl PrefillTime {
+    /// Seconds of the whole.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.dense
+            + self.experts
+            + self.recurrent
+            + self.attention
+            + self.weights
+            + self.launches
+            + self.program
+            + self.heat
+    }
+
+    /// Terms with what bounds each.
+    #[must_use]
+    pub fn terms(&self) -> [(&'static str, f64, Bound); 8] {
+        [
+            ("dense", self.dense, Bound::Compute),
+            ("experts", self.experts, Bound::Compute),
+            ("recurrent", self.recurrent, Bound::Compute),
+            ("attention", self.attention, Bound::Compute),
+            ("weights", self.weights, Bound::Bandwidth),
+            ("launches", self.launches, Bound::Overhead),
+            ("program", self.program, Bound::Overhead),
+            ("heat", self.heat, Bound::Compute),
+        ]
+    }
+}
+
+/// The prefill law with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrefillLaw {
+    p: PrefillParameters,
+}
+
+impl PrefillLaw {
+    /// The law with these values of its parameters, in the order of [`specs`]; `None` unless there are as many.
+    #[must_use]
+    pub fn new(values: &[f64]) -> Option<Self> {
+        PrefillParameters::of(values).map(|p| Self { p })
+    }
+
+    /// Operations per second of a dense product of many rows.
+    #[must_use]
+    pub fn flops(&self, f: &StepFeatures, silicon: &Silicon, fp16: bool) -> f64 {
+        let p = &self.p.gflops;
+        let mut rate = match silicon.matrix_units {
+            true => p.by_generation.m5,
+            // An M5 without its matrix units would be like an M4.
+            false => p.by_generation.of(silicon.generation.min(4)),
+        };
+        rate *= p.by_tier.of(silicon.tier);
+        if fp16 && silicon.generation <= 2 {
+            rate *= p.fp16;
+        }
+        if f.plain() {
+            rate *= p.plain;
+        }
+        (rate * 1e9 * silicon.core_ghz()).min(silicon.peak_flops())
+    }
+
+    /// Time to process a prompt.
+    #[must_use]
+    pub fn time(&self, f: &StepFeatures, silicon: &Silicon, prompt: PrefillPrompt) -> PrefillTime {
+        let flops = self.flops(f, silicon, prompt.fp16);
+        let peak = silicon.peak_flops();
+        let own = &self.p;
+        let with = |pair: ByUnit| if silicon.matrix_units { pair.matrix } else { pair.shader };
+        let p = &f.prefill;
+        let (tokens, batch) = (prompt.tokens, prompt.batch);
+        let chunks = (tokens / prompt.chunk.max(1.0)).ceil().max(1.0);
+        let rows = tokens * batch;
+        let fixed = with(own.fixed_tokens) * chunks;
+        let in_chunk = (rows / chunks).min(prompt.chunk * batch);
+        let read = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
+        let expert_rate = with(own.experts) * flops;
+        let expert_stream = with(own.expert_bytes).min(1.0) * silicon.bandwidth;
+        let window = 2.0 * tokens * (tokens / 2.0).min(p.window_tokens) * p.window_attention
+            / p.window_tokens.max(1.0);
+        let attention = batch * (tokens * tokens * p.full_attention + window);
+        let mut t = PrefillTime {
+            dense: (rows + fixed) * 2.0 * p.dense_weights / flops,
+            experts: rows * 2.0 * p.expert_weights / expert_rate.min(peak)
+                + chunks * read * p.expert_bytes / expert_stream,
+            recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
+            attention: attention / (own.attention * flops).min(peak),
+            weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
+            launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
+            ..PrefillTime::default()
+        };
+        t.program = match prompt.program {
+            Program::MlxSwift => t.total() * (own.swift - 1.0),
+            Program::MlxServer => own.server_ms * 1e-3,
+            _ => 0.0,
+        };
+        if silicon.fanless {
+            t.heat = t.total() * (own.fanless - 1.0);
+        }
+        t
+    }
+}
+
+/// Fraction of the bus at which prefill reads the weights once, from the pilot fit.
+const WEIGHTS: f64 = 0.85;

@@ -1,3 +1,0 @@
-//! Predictions against published measurements (`data/measurements.csv`).
-
-mod peaks;

@@ -1,0 +1,9 @@
+//! Recorded and published facts, replayed: readings of Macs, files of models, measurements, claims, runs on this machine.
+
+mod audit;
+mod fit;
+mod probe;
+mod published;
+mod sources;
+mod validate;
+mod widths;
