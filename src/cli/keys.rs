@@ -1,9 +1,9 @@
 //! Objects that the answers of several commands share.
 
-use crate::advise::Figures;
-use crate::estimate::memory::{Bound, Fits, MaxContext, Verdict};
+use crate::estimate::memory::{ContextBound, Fit, Fits, MaxContext};
 use crate::estimate::speed::Evidence;
-use crate::estimate::{Engine, Request, Settings, Subject};
+use crate::estimate::{Figures, OpenedModel};
+use crate::run::Work;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,40 +19,8 @@ pub(super) struct ModelKey {
 
 impl ModelKey {
     /// The keys of an opened model.
-    pub fn of(subject: &Subject) -> Self {
+    pub fn of(subject: &OpenedModel) -> Self {
         Self { id: subject.id.clone(), quant: subject.quant.clone() }
-    }
-}
-
-/// The run that was asked for.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct RunKeys {
-    /// Tokens in the cache when generation starts.
-    pub context_tokens: u32,
-    /// Tokens generated.
-    pub generate_tokens: u32,
-    /// Sequences processed together.
-    pub batch: u32,
-    /// Bits of a quantised KV cache.
-    pub kv_bits: Option<u32>,
-    /// Tokens of a prefill chunk.
-    pub prefill_step: u32,
-    /// The engine.
-    pub engine: Engine,
-}
-
-impl RunKeys {
-    /// The keys of a run.
-    pub fn of(settings: &Settings) -> Self {
-        let r = settings.request;
-        Self {
-            context_tokens: r.context_tokens,
-            generate_tokens: r.generate_tokens,
-            batch: r.batch,
-            kv_bits: r.kv.map(|q| q.packing.bits),
-            prefill_step: r.prefill_step,
-            engine: settings.engine,
-        }
     }
 }
 
@@ -77,11 +45,11 @@ pub(super) struct MemoryKeys {
     /// Whether it fits, in three words.
     pub fits: Fits,
     /// Whether it fits, uncertain where the limit depends on the version of macOS.
-    pub verdict: Verdict,
+    pub verdict: Fit,
     /// Longest context that fits.
     pub max_context_tokens: Option<u32>,
     /// What ends it.
-    pub max_context_bound: Option<Bound>,
+    pub max_context_bound: Option<ContextBound>,
 }
 
 /// Decode speed of a run.
@@ -112,7 +80,7 @@ pub(super) struct PrefillKeys {
 
 impl FigureKeys {
     /// The keys of figures for a run, with the longest context where it is known.
-    pub fn of(f: &Figures, run: &Request, context: Option<MaxContext>) -> Self {
+    pub fn of(f: &Figures, run: &Work, context: Option<MaxContext>) -> Self {
         let ttft = |rates| f.prefill.ttft_at(rates, run.context_tokens, run.batch);
         Self {
             memory: MemoryKeys {
@@ -141,7 +109,8 @@ impl FigureKeys {
     /// The longest context for a table; marked where memory ends it.
     pub fn context_text(&self) -> Option<String> {
         let tokens = self.memory.max_context_tokens?;
-        let mark = if self.memory.max_context_bound == Some(Bound::Memory) { "*" } else { "" };
+        let mark =
+            if self.memory.max_context_bound == Some(ContextBound::Memory) { "*" } else { "" };
         Some(format!("{tokens}{mark}"))
     }
 }

@@ -1,6 +1,10 @@
 //! The JSON schemas of all answers, for `docs/schema`.
 
-use super::{audit, calibrate, check, compare, doctor, inspect, macs, models, probe, welcome};
+use super::{
+    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, published, recommend,
+    welcome,
+};
+use crate::estimate::Prediction;
 use crate::report::{Present, schema_of};
 use schemars::Schema;
 
@@ -21,6 +25,10 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<compare::side::answer::SideBySide>(),
         of::<doctor::Doctor>(),
         of::<inspect::answer::InspectAnswer>(),
+        of::<Prediction>(),
+        of::<published::ValidationAnswer>(),
+        of::<recommend::answer::Recommendation>(),
+        of::<recommend::which_mac::WhichMac>(),
         of::<macs::Chips>(),
         of::<macs::Macs>(),
         of::<models::Families>(),

@@ -6,13 +6,9 @@
 
 use crate::estimate::memory::{Limit, Memory};
 use crate::estimate::speed::{Decode, Prefill};
+use crate::stats::{Z80, Z90};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-/// Standard normal quantile of 0.9, the upper end of a central 80 % interval.
-const Z80: f64 = 1.281_551_565_544_600_4;
-/// Standard normal quantile of 0.95, the upper end of a central 90 % interval.
-const Z90: f64 = 1.644_853_626_951_472_2;
 
 /// A requirement is called met from this probability on, and failed up to one minus it: the threshold lies outside the
 /// 90 % interval.

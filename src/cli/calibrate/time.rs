@@ -58,7 +58,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
         duration_s: start.elapsed().as_secs_f64(),
         quick: args.quick,
         mlx: version(),
-        machine: super::super::timed::machine(&probe, backend()),
+        machine: crate::cli::basis::host(&probe, backend()),
         conditions,
         stopping,
         classes,

@@ -3,7 +3,7 @@
 use super::operations::{self, Operation};
 use super::{STEP_CONTEXT, Sizes};
 use crate::cli::words::parts_text;
-use crate::estimate::Subject;
+use crate::estimate::OpenedModel;
 use crate::ledger::peak::Peak;
 use crate::ledger::weights::{Tensor, Weights};
 use crate::report::{Column, Document, Present, Table};
@@ -160,7 +160,7 @@ fn in_order<S: Serializer>(pairs: &[(String, u64)], s: S) -> Result<S::Ok, S::Er
 impl InspectAnswer {
     /// What a model's sizes are.
     pub(super) fn of(
-        subject: &Subject,
+        subject: &OpenedModel,
         sizes: Sizes,
         tensor_list: Option<Vec<Tensor>>,
         ops: Option<Vec<Operation>>,

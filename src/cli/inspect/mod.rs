@@ -4,9 +4,9 @@ pub(super) mod answer;
 mod operations;
 
 use super::args::InspectArgs;
-use super::subjects::kv_quantisation;
+use super::run_args::kv_quantisation;
 use super::{Context, Verdict};
-use crate::estimate::{Request, Subject};
+use crate::estimate::OpenedModel;
 use crate::graph::cache::KvQuantisation;
 use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
@@ -15,6 +15,7 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
 use crate::report::Answer;
+use crate::run::Run;
 use answer::InspectAnswer;
 use anyhow::Result;
 
@@ -45,7 +46,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(subject: &Subject, tokens: &[u32], kv: Option<KvQuantisation>) -> Result<Self> {
+    fn of(subject: &OpenedModel, tokens: &[u32], kv: Option<KvQuantisation>) -> Result<Self> {
         let graph = &subject.graph;
         let after = |n: u32| -> Result<u64> {
             let caches = cache::after_prompt(graph, n, PREFILL_STEP, 1, kv)?;
@@ -63,9 +64,9 @@ impl Sizes {
             traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
-        let run = Request { context_tokens: STEP_CONTEXT, kv, ..Request::default() };
+        let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
         Ok(Self {
-            peak: peak::peak(graph, &run.on(REFERENCE_GPU))?,
+            peak: peak::peak(graph, &run, REFERENCE_GPU)?,
             weights: Weights::of(graph),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
             kv_per_token: slope,

@@ -1,16 +1,17 @@
 //! The answer of `mlxplan compare --buy`.
 
+use crate::advise::Offer;
 use crate::advise::money::{Costs, Economics};
-use crate::advise::purchase::{Chances, Choice, Needs, Purchase, Run};
+use crate::advise::purchase::{Chances, Choice, ModelOnMac, Needs, Purchase};
 use crate::advise::upgrade::{Faster, NewModel};
-use crate::advise::{Figures, Offer};
 use crate::cli::compare::{Asked, faster, faster_text};
-use crate::cli::keys::{FigureKeys, ModelKey, RunKeys};
+use crate::cli::keys::{FigureKeys, ModelKey};
 use crate::cli::words::{percent, rates, run_text, short, usd};
-use crate::estimate::{Outcome, Request, Subject};
+use crate::estimate::{Figures, OpenedModel, Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
+use crate::run::Work;
 use crate::units::{Seconds, TokensPerSecond};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -128,7 +129,7 @@ impl PurchaseAnswer {
         Self {
             kind: "purchase",
             models: asked.models(),
-            request: RunKeys::of(&asked.settings),
+            request: RunKeys::of(&asked.run),
             needs,
             economics: money,
             from: asked.from.as_ref().map(Machine::summary),
@@ -141,7 +142,7 @@ impl PurchaseAnswer {
             new_models: new,
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&asked.settings),
+            run: run_text(&asked.run),
             limit,
         }
     }
@@ -159,7 +160,7 @@ impl Place {
 
 impl ChoiceKeys {
     fn of(c: &Choice, asked: &Asked, before: Option<&[Figures]>) -> Self {
-        let request = &asked.settings.request;
+        let request = &asked.run.work;
         let runs = c.runs.iter().zip(&asked.subjects).enumerate();
         let run = |(i, (run, subject))| {
             ModelRun::of(run, subject, request, before.and_then(|b| b.get(i)))
@@ -216,7 +217,12 @@ impl ChoiceKeys {
 }
 
 impl ModelRun {
-    fn of(run: &Run, subject: &Subject, request: &Request, before: Option<&Figures>) -> Self {
+    fn of(
+        run: &ModelOnMac,
+        subject: &OpenedModel,
+        request: &Work,
+        before: Option<&Figures>,
+    ) -> Self {
         Self {
             figures: FigureKeys::of(&run.figures, request, run.max_context),
             model: ModelKey::of(subject),

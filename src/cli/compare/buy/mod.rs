@@ -31,9 +31,9 @@ pub(super) fn run(
         tokens_per_day: args.money.tokens_per_day,
         api_usd_per_million_tokens: args.money.api_usd_per_mtok,
     };
-    let planners = asked.planners(Coefficients::embedded()?)?;
-    let before = asked.before(&planners)?;
-    let found = purchase(&context.catalogue, &planners, &needs, &money)?;
+    let estimators = asked.estimators(Coefficients::embedded()?);
+    let before = asked.before(&estimators)?;
+    let found = purchase(&context.catalogue, &estimators, &needs, &money)?;
     let best = found.smallest().or(found.choices.first());
     let new = match best {
         Some(best) => asked.new_models(context, &best.machine)?,

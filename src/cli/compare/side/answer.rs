@@ -4,8 +4,9 @@ use super::{Pair, Target};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::advise::{Largest, Offer};
 use crate::cli::compare::{Asked, faster_text};
-use crate::cli::keys::{FigureKeys, ModelKey, RunKeys};
+use crate::cli::keys::{FigureKeys, ModelKey};
 use crate::cli::words::{rates, run_text, short, times, usd};
+use crate::estimate::RunKeys;
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
@@ -83,14 +84,14 @@ impl SideBySide {
         Self {
             kind: "side_by_side",
             models: asked.models(),
-            request: RunKeys::of(&asked.settings),
+            request: RunKeys::of(&asked.run),
             from: asked.from.as_ref().map(Machine::summary),
             rows: pairs.iter().filter_map(|p| RowKeys::of(p, asked)).collect(),
             macs: new.iter().map(|(t, _)| t.machine.id.clone()).collect(),
             new_models: new.into_iter().map(on).collect(),
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&asked.settings),
+            run: run_text(&asked.run),
         }
     }
 }
@@ -99,7 +100,7 @@ impl RowKeys {
     fn of(p: &Pair<'_>, asked: &Asked) -> Option<Self> {
         let machine = &p.mac.machine;
         Some(Self {
-            figures: FigureKeys::of(&p.figures, &asked.settings.request, Some(p.context)),
+            figures: FigureKeys::of(&p.figures, &asked.run.work, Some(p.context)),
             model: ModelKey::of(asked.subjects.get(p.model)?),
             machine: machine.summary(),
             price: p.mac.offer.clone(),

@@ -4,10 +4,11 @@ pub(in crate::cli) mod answer;
 
 use super::{Asked, doubts, faster, mac, new_models_text};
 use crate::advise::upgrade::{Faster, NewModel};
-use crate::advise::{Figures, Formats, Largest, Offer, Planner, largest, offer_for};
+use crate::advise::{Formats, Largest, Offer, largest, offer_for};
 use crate::cli::plan_args::CompareArgs;
 use crate::cli::{Context, Verdict};
-use crate::estimate::memory::{Fits, MaxContext, Verdict as Memory};
+use crate::estimate::memory::{Fit, Fits, MaxContext};
+use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
@@ -40,26 +41,23 @@ pub(super) fn run(
 ) -> Result<(Answer, Verdict)> {
     let coefficients = Coefficients::embedded()?;
     let targets = targets(context, args)?;
-    let planners = asked.planners(coefficients)?;
-    let before = asked.before(&planners)?;
-    let (request, reserve) = (asked.settings.request, asked.settings.reserve);
+    let estimators = asked.estimators(coefficients);
+    let before = asked.before(&estimators)?;
     let formats: Vec<Formats> = asked.subjects.par_iter().map(Formats::of).collect();
-    let ladders: Vec<Vec<(Scheme, Planner<'_>)>> = formats
-        .iter()
-        .map(|f| f.planners(coefficients, request, reserve))
-        .collect::<Result<_, _>>()?;
+    let ladders: Vec<Vec<(Scheme, Estimator<'_>)>> =
+        formats.iter().map(|f| f.estimators(coefficients, asked.run)).collect();
     let cells: Vec<(usize, &Target)> =
-        (0..planners.len()).flat_map(|m| targets.iter().map(move |t| (m, t))).collect();
+        (0..estimators.len()).flat_map(|m| targets.iter().map(move |t| (m, t))).collect();
     let pairs: Vec<Pair<'_>> = cells
         .into_par_iter()
-        .filter_map(|(model, mac)| Some((model, mac, planners.get(model)?, ladders.get(model)?)))
-        .map(|(model, mac, planner, ladder)| {
-            let figures = planner.on(&mac.machine)?;
+        .filter_map(|(model, mac)| Some((model, mac, estimators.get(model)?, ladders.get(model)?)))
+        .map(|(model, mac, estimator, ladder)| {
+            let figures = estimator.on(&mac.machine)?;
             let old = before.as_ref().and_then(|b| b.get(model));
             Ok(Pair {
                 model,
                 mac,
-                context: planner.max_context(&mac.machine)?,
+                context: estimator.max_context(&mac.machine)?,
                 largest: largest(ladder, &mac.machine)?,
                 faster: old.map(|old| faster(old, &figures)),
                 figures,
@@ -72,8 +70,8 @@ pub(super) fn run(
         .collect::<Result<_>>()?;
     let notes = notes(asked, &pairs, &new);
     let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
-        Memory::No => Verdict::No,
-        Memory::Uncertain => Verdict::Uncertain,
+        Fit::No => Verdict::No,
+        Fit::Uncertain => Verdict::Uncertain,
         _ => Verdict::Ok,
     });
     // As `recommend`: there is an answer as soon as something fits.
