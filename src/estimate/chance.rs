@@ -6,22 +6,13 @@
 
 use crate::estimate::memory::{Limit, Memory};
 use crate::estimate::speed::{Decode, Prefill};
+use crate::stats::{Z80, Z90, normal_share};
 use schemars::JsonSchema;
 use serde::Serialize;
-
-/// Standard normal quantile of 0.9, the upper end of a central 80 % interval.
-const Z80: f64 = 1.281_551_565_544_600_4;
-/// Standard normal quantile of 0.95, the upper end of a central 90 % interval.
-const Z90: f64 = 1.644_853_626_951_472_2;
 
 /// A requirement is called met from this probability on, and failed up to one minus it: the threshold lies outside the
 /// 90 % interval.
 pub const SURE: f64 = 0.95;
-
-/// Standard normal cumulative distribution.
-fn normal(z: f64) -> f64 {
-    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
-}
 
 /// Where a positive quantity will lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,7 +67,7 @@ impl Spread {
                 _ => last.0,
             }
         };
-        normal(z)
+        normal_share(z)
     }
 
     /// Probability that the quantity is at least `x`.
@@ -129,7 +120,7 @@ pub fn under(limit: &Limit) -> f64 {
     let side = if allowed < need { need - low } else { high - need };
     let sigma = side / Z90;
     match sigma > 0.0 {
-        true => normal((allowed - need) / sigma),
+        true => normal_share((allowed - need) / sigma),
         false => f64::from(u8::from(need <= allowed)),
     }
 }

@@ -3,7 +3,7 @@
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak;
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 
 /// A generation to plan for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,12 +51,7 @@ impl Request {
 #[must_use]
 pub fn gpu(machine: &Machine) -> Gpu {
     Gpu {
-        class: match machine.arch_class() {
-            'p' => ArchClass::Phone,
-            'g' => ArchClass::Base,
-            'd' => ArchClass::Ultra,
-            _ => ArchClass::Max,
-        },
+        class: machine.arch_class(),
         generation: machine.arch_generation(),
         nax: machine.matrix_units.value,
     }
