@@ -3,9 +3,9 @@
 //! Figures depend on the machine and on what else it does; compare those of one run, such as `peak` with `full`.
 
 use mlxplan::graph::Graph;
-use mlxplan::ledger::peak::Request;
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::{Catalogue, Config};
+use mlxplan::run::Run;
 
 const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
 const GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
@@ -30,8 +30,8 @@ fn sized(config: &Config) -> Graph {
 }
 
 /// A prompt of 32768 tokens with mlx-lm's defaults.
-fn request() -> Request {
-    Request { gpu: GPU, prompt: 32768, generate: 3, batch: 1, prefill_step: 2048, kv: None }
+fn long_run() -> Run {
+    Run::default().with_context(32768).with_generated(3)
 }
 
 mod catalogue {
@@ -112,7 +112,7 @@ mod step {
 }
 
 mod peak_memory {
-    use super::{config, request, sized};
+    use super::{GPU, config, long_run, sized};
     use divan::Bencher;
     use mlxplan::ledger::peak;
 
@@ -120,14 +120,14 @@ mod peak_memory {
     #[divan::bench]
     fn sampled(bencher: Bencher<'_, '_>) {
         let graph = sized(&config());
-        bencher.bench_local(|| peak::peak(&graph, &request()));
+        bencher.bench_local(|| peak::peak(&graph, &long_run(), GPU));
     }
 
     /// Every chunk replayed.
     #[divan::bench]
     fn full(bencher: Bencher<'_, '_>) {
         let graph = sized(&config());
-        bencher.bench_local(|| peak::full(&graph, &request()));
+        bencher.bench_local(|| peak::full(&graph, &long_run(), GPU));
     }
 }
 

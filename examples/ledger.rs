@@ -6,6 +6,7 @@ use mlxplan::graph::{Graph, SkippedLayers};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::ledger::{cache, peak, traffic, weights::Weights};
 use mlxplan::model::{Config, Scheme};
+use mlxplan::run::Run;
 
 const CONFIG: &str = r#"{
     "model_type": "qwen3", "hidden_size": 2048, "num_hidden_layers": 28, "intermediate_size": 6144,
@@ -29,9 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "a decode step launches {} kernels and reads {} bytes of weights",
         step.dispatches, step.weight_bytes
     );
-    let request =
-        peak::Request { gpu, prompt: 4096, generate: 256, batch: 1, prefill_step: 2048, kv: None };
-    let peak = peak::peak(&graph, &request)?;
+    let peak = peak::peak(&graph, &Run::default(), gpu)?;
     println!(
         "peak {} bytes, of which {} run ahead of the GPU",
         peak.peak_bytes, peak.run_ahead_bytes

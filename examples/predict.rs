@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example predict -- qwen3-32b m4max-40/64`
 
-use mlxplan::estimate::{Opened, Prediction, Settings, Sources, Subject};
+use mlxplan::estimate::{Basis, Estimator, Opened, OpenedModel, Run, Sources};
 use mlxplan::hardware::{self, spec};
 use mlxplan::model::catalogue::Catalogue;
 use mlxplan::model::source::hub::HubOptions;
@@ -20,10 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let coefficients = Coefficients::embedded()?;
     println!("{model} on {}", machine.name);
     for quant in ["bf16", "8bit", "6bit", "4bit", "3bit"] {
-        let Opened::Model(subject) = Subject::open(&model, Some(quant), &sources)? else {
+        let Opened::Model(opened) = OpenedModel::open(&model, Some(quant), &sources)? else {
             return Err(format!("{model} is a size class; name one model").into());
         };
-        let p = Prediction::of(coefficients, &subject, &machine, &Settings::default())?;
+        let p = Estimator::new(coefficients, &opened, Run::default(), Basis::Spec).at(&machine)?;
         let Some(memory) = &p.memory else { continue };
         let [low, high] = p.decode.interval_90;
         println!(

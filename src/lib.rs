@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod model;
 pub mod report;
 pub mod roofline;
+pub mod run;
 pub mod stats;
 pub mod units;
 pub mod validation;

@@ -3,8 +3,16 @@
 //! Messages and provenance name them, and `cargo xtask` installs them: it includes this very file. The version of an
 //! engine that a user runs is another matter and is not listed here.
 
+/// The text of [`MLX_LM`], for sentences that are put together when they are compiled.
+macro_rules! mlx_lm {
+    () => {
+        "0.32.2"
+    };
+}
+pub(crate) use mlx_lm;
+
 /// mlx-lm whose rules the graphs, the caches and all test vectors follow; it is also the engine of comparisons.
-pub const MLX_LM: &str = "0.32.2";
+pub const MLX_LM: &str = mlx_lm!();
 
 /// MLX whose rules of evaluation, allocation and encoding the simulation of memory follows.
 pub const MLX_RULES: &str = "0.32.2";

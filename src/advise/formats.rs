@@ -1,15 +1,13 @@
 //! The formats of a model: which is the most precise that fits.
 
-use super::planner::Planner;
 use super::recommend::LADDER;
 use crate::estimate::memory::Fits;
-use crate::estimate::{PredictError, Request, Subject};
+use crate::estimate::{EstimateError, Estimator, OpenedModel, Run};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::model::source::WeightFormat;
 use crate::model::{DType, Scheme};
 use crate::roofline::Coefficients;
-use crate::units::Bytes;
 
 /// A model in every usual format, the most precise first. Empty for files that are quantised already, because what
 /// they were before is not known.
@@ -31,7 +29,7 @@ pub enum Largest {
 impl Formats {
     /// Builds the formats of a model: bf16, and 8, 6, 5, 4 and 3 bits.
     #[must_use]
-    pub fn of(subject: &Subject) -> Self {
+    pub fn of(subject: &OpenedModel) -> Self {
         let quantised =
             subject.source.gguf.is_some() || matches!(subject.source.format, WeightFormat::Mlx(_));
         let config = subject.source.config.as_ref().filter(|_| !quantised);
@@ -40,20 +38,17 @@ impl Formats {
         Self { graphs: schemes.filter_map(graph).collect() }
     }
 
-    /// Planners of all formats.
-    ///
-    /// # Errors
-    /// When mlx-lm could not run the model.
-    pub fn planners<'a>(
+    /// Estimators of all formats.
+    #[must_use]
+    pub fn estimators<'a>(
         &'a self,
         coefficients: &'a Coefficients,
-        request: Request,
-        reserve: Option<Bytes>,
-    ) -> Result<Vec<(Scheme, Planner<'a>)>, PredictError> {
-        let planner = |(scheme, graph): &'a (Scheme, Graph)| {
-            Ok((*scheme, Planner::new(coefficients, graph, request, reserve)?))
+        run: Run,
+    ) -> Vec<(Scheme, Estimator<'a>)> {
+        let estimator = |(scheme, graph): &'a (Scheme, Graph)| {
+            (*scheme, Estimator::of_graph(coefficients, graph, run))
         };
-        self.graphs.iter().map(planner).collect()
+        self.graphs.iter().map(estimator).collect()
     }
 }
 
@@ -62,18 +57,18 @@ impl Formats {
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn largest(
-    planners: &[(Scheme, Planner<'_>)],
+    estimators: &[(Scheme, Estimator<'_>)],
     machine: &Machine,
-) -> Result<Largest, PredictError> {
-    if planners.is_empty() {
+) -> Result<Largest, EstimateError> {
+    if estimators.is_empty() {
         return Ok(Largest::Unknown);
     }
-    for (scheme, planner) in planners {
+    for (scheme, estimator) in estimators {
         // What the weights alone exceed needs no simulation.
-        if crate::ledger::weights::Weights::of(planner.graph()).bytes > machine.memory.value.0 {
+        if crate::ledger::weights::Weights::of(estimator.graph()).bytes > machine.memory.value.0 {
             continue;
         }
-        if planner.memory(machine)?.judgement.fits != Fits::No {
+        if estimator.memory(machine)?.judgement.fits != Fits::No {
             return Ok(Largest::Fits(*scheme));
         }
     }

@@ -1,18 +1,17 @@
 //! Which Macs run a model.
 
 use super::recommend::AdviseError;
-use crate::estimate::memory::{Memory, Verdict};
-use crate::estimate::speed::{Decode, Prefill, Speed};
-use crate::estimate::{Settings, Subject, gpu};
-use crate::hardware::catalogue::{Catalogue, Mac, Status};
+use crate::estimate::memory::Fit;
+use crate::estimate::{Basis, Decode, Estimator, Memory, OpenedModel, Prefill, Run, gpu};
+use crate::hardware::catalogue::{Catalogue, Mac, MacConfig, Status};
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::{Peak, PeakError, peak};
+use crate::ledger::peak::PeakError;
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
-use crate::roofline::{Coefficients, Silicon};
+use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A Mac that runs the model.
 #[derive(Clone, Debug)]
@@ -41,17 +40,16 @@ pub struct MacChoice {
 pub fn macs_for(
     catalogue: &Catalogue,
     coefficients: &Coefficients,
-    subject: &Subject,
-    settings: &Settings,
+    model: &OpenedModel,
+    run: &Run,
 ) -> Result<Vec<MacChoice>, AdviseError> {
-    let predict = |error| AdviseError::Predict { model: subject.id.clone(), error };
+    let predict = |error| AdviseError::Predict { model: model.id.clone(), error };
     let hardware = AdviseError::Hardware;
-    let request = settings.request.speed(settings.engine);
-    let speed = Speed::of(&subject.graph, &request).map_err(|e| predict(e.into()))?;
+    let estimator = Estimator::new(coefficients, model, *run, Basis::Spec);
     let mut machines = Vec::new();
     let limits = catalogue.limits().map_err(hardware)?;
     // What the weights alone exceed needs no simulation.
-    let weights = Bytes(Weights::of(&subject.graph).active_bytes);
+    let weights = Bytes(Weights::of(&model.graph).active_bytes);
     for (mac, chip_id) in catalogue.macs().map_err(hardware)?.iter().flat_map(chips_of) {
         let Some(chip) = catalogue.chip(chip_id).map_err(hardware)? else { continue };
         for config in &mac.configs {
@@ -67,22 +65,17 @@ pub fn macs_for(
             }
         }
     }
-    let gpus: HashSet<Gpu> = machines.iter().map(|(_, _, m)| gpu(m).alike()).collect();
-    let simulated = |gpu: Gpu| Ok((gpu, peak(&subject.graph, &settings.request.on(gpu))?));
-    let peaks: Result<HashMap<Gpu, Peak>, PeakError> =
-        gpus.into_iter().collect::<Vec<Gpu>>().into_par_iter().map(simulated).collect();
-    let peaks = peaks.map_err(|e| predict(e.into()))?;
+    simulate(&estimator, &machines).map_err(|e| predict(e.into()))?;
     let mut out: Vec<MacChoice> = Vec::new();
     for (mac, config, machine) in machines {
-        let Some(peak) = peaks.get(&gpu(&machine).alike()) else { continue };
-        let memory = Memory::judge(peak.clone(), &machine, settings.reserve);
-        if memory.judgement.verdict > Verdict::Tight {
+        let memory = estimator.memory(&machine).map_err(|e| predict(e.into()))?;
+        if memory.judgement.verdict > Fit::Tight {
             continue;
         }
-        let target = Silicon::of(&machine);
+        let (decode, prefill) = estimator.speeds(&machine).map_err(predict)?;
         out.push(MacChoice {
-            decode: speed.decode(coefficients, &target, &request),
-            prefill: speed.prefill(coefficients, &target, &request),
+            decode,
+            prefill,
             mac: mac.id.clone(),
             usd_now: config.usd_now,
             usd_launch: config.usd_launch,
@@ -94,6 +87,17 @@ pub fn macs_for(
     let mut seen = HashSet::new();
     out.retain(|c| seen.insert(c.machine.id.clone()));
     Ok(out)
+}
+
+/// Simulates the peak on every kind of GPU, on all cores.
+fn simulate<T: Sync>(
+    estimator: &Estimator<'_>,
+    machines: &[(T, &MacConfig, Machine)],
+) -> Result<(), PeakError> {
+    let mut seen: HashSet<Gpu> = HashSet::new();
+    let kinds: Vec<&Machine> =
+        machines.iter().map(|(_, _, m)| m).filter(|m| seen.insert(gpu(m).alike())).collect();
+    kinds.into_par_iter().try_for_each(|machine| estimator.memory(machine).map(drop))
 }
 
 fn chips_of(mac: &Mac) -> impl Iterator<Item = (&Mac, &str)> {

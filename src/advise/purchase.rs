@@ -2,13 +2,12 @@
 
 use super::money::{Costs, Economics};
 use super::offers::{Offer, offers};
-use super::planner::{Figures, Planner};
 use crate::estimate::chance::{self, Outcome};
-use crate::estimate::memory::{MaxContext, Verdict};
+use crate::estimate::memory::{Fit, MaxContext};
+use crate::estimate::{EstimateError, Estimator, Figures};
 use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::{Catalogue, Status};
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::PeakError;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -59,7 +58,7 @@ impl Chances {
 
 /// One model on one Mac.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ModelOnMac {
     /// Memory and speeds.
     pub figures: Figures,
     /// The longest context; only searched for choices that may meet the needs.
@@ -76,7 +75,7 @@ pub struct Choice {
     /// The machine.
     pub machine: Machine,
     /// Every model, in the order asked.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ModelOnMac>,
     /// Probability that it meets all needs, as if they were independent.
     pub probability: f64,
     /// What that amounts to; uncertain as well where the memory limit depends on the version of macOS.
@@ -108,9 +107,9 @@ pub enum PurchaseError {
     /// The catalogue of Macs has problems.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
-    /// A model cannot be simulated.
+    /// A model cannot be estimated.
     #[error(transparent)]
-    Peak(#[from] PeakError),
+    Estimate(#[from] EstimateError),
 }
 
 /// Ranks every configuration of the catalogue for a set of models.
@@ -119,7 +118,7 @@ pub enum PurchaseError {
 /// When the catalogue has problems or a model cannot be simulated.
 pub fn purchase(
     catalogue: &Catalogue,
-    planners: &[Planner<'_>],
+    estimators: &[Estimator<'_>],
     needs: &Needs,
     economics: &Economics,
 ) -> Result<Purchase, PurchaseError> {
@@ -131,8 +130,8 @@ pub fn purchase(
     let over_budget = considered - all.len();
     let judged: Vec<Option<Choice>> = all
         .into_par_iter()
-        .map(|(offer, machine)| judge(offer, machine, planners, needs, economics))
-        .collect::<Result<_, PeakError>>()?;
+        .map(|(offer, machine)| judge(offer, machine, estimators, needs, economics))
+        .collect::<Result<_, EstimateError>>()?;
     let mut choices: Vec<Choice> = judged.into_iter().flatten().collect();
     let failed = considered - over_budget - choices.len();
     choices.sort_by(|a, b| {
@@ -146,27 +145,27 @@ pub fn purchase(
 fn judge(
     offer: Offer,
     machine: Machine,
-    planners: &[Planner<'_>],
+    estimators: &[Estimator<'_>],
     needs: &Needs,
     economics: &Economics,
-) -> Result<Option<Choice>, PeakError> {
+) -> Result<Option<Choice>, EstimateError> {
     let mut runs = Vec::new();
     let mut probability = 1.0;
     let mut outcome = Outcome::Pass;
-    for planner in planners {
-        let figures = planner.on(&machine)?;
-        let request = planner.request();
-        let chances = Chances::of(&figures, needs, request.context_tokens, request.batch);
+    for estimator in estimators {
+        let figures = estimator.on(&machine)?;
+        let work = estimator.run().work;
+        let chances = Chances::of(&figures, needs, work.context_tokens, work.batch);
         probability *= chances.joint();
         outcome = outcome.max(of_memory(figures.memory.judgement.verdict));
-        runs.push(Run { figures, max_context: None, chances });
+        runs.push(ModelOnMac { figures, max_context: None, chances });
     }
     outcome = outcome.max(Outcome::of(probability));
     if outcome == Outcome::Fail {
         return Ok(None);
     }
-    for (run, planner) in runs.iter_mut().zip(planners) {
-        run.max_context = Some(planner.max_context(&machine)?);
+    for (run, estimator) in runs.iter_mut().zip(estimators) {
+        run.max_context = Some(estimator.max_context(&machine).map_err(EstimateError::from)?);
     }
     let tok_s = runs.iter().map(|r| r.figures.decode.tokens_per_s).fold(f64::INFINITY, f64::min);
     let costs = Costs::of(economics, offer.usd_now, tok_s, machine.decode_gpu_w);
@@ -175,11 +174,11 @@ fn judge(
 
 /// What a verdict on memory means for a need.
 #[must_use]
-pub fn of_memory(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Yes | Verdict::Tight => Outcome::Pass,
-        Verdict::Uncertain => Outcome::Uncertain,
-        Verdict::No => Outcome::Fail,
+pub fn of_memory(fit: Fit) -> Outcome {
+    match fit {
+        Fit::Yes | Fit::Tight => Outcome::Pass,
+        Fit::Uncertain => Outcome::Uncertain,
+        Fit::No => Outcome::Fail,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Which models and formats to run on a machine.
 
-use crate::estimate::memory::{Advice, Fits, Verdict, advise};
-use crate::estimate::{PredictError, Prediction, Settings, Sources, Subject, SubjectError};
+use crate::estimate::memory::{Fit, Fits};
+use crate::estimate::{
+    Basis, EstimateError, Estimator, OpenError, OpenedModel, Prediction, Run, Sources,
+};
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
@@ -16,19 +18,10 @@ use thiserror::Error;
 #[derive(Debug)]
 pub struct Candidate {
     /// The model.
-    pub subject: Subject,
+    pub model: OpenedModel,
 }
 
-/// A prediction and what would improve it.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The prediction.
-    pub prediction: Prediction,
-    /// Changes that make it fit or lengthen its context, the cheapest first; only looked for where it does not fit.
-    pub changes: Vec<Advice>,
-}
-
-/// What predictions need besides model and settings.
+/// What predictions need besides the model.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The machine.
@@ -36,7 +29,7 @@ pub struct Question<'a> {
     /// The speed model.
     pub coefficients: &'a Coefficients,
     /// The run.
-    pub settings: &'a Settings,
+    pub run: &'a Run,
 }
 
 /// Why there is no recommendation.
@@ -44,14 +37,14 @@ pub struct Question<'a> {
 pub enum AdviseError {
     /// A model cannot be opened.
     #[error(transparent)]
-    Subject(#[from] SubjectError),
+    OpenedModel(#[from] OpenError),
     /// A model cannot be predicted.
     #[error("{model}: {error}")]
     Predict {
         /// The model.
         model: String,
         /// Why.
-        error: PredictError,
+        error: EstimateError,
     },
     /// The catalogue of models has problems.
     #[error(transparent)]
@@ -75,8 +68,8 @@ fn open(
     scheme: Option<Scheme>,
     sources: &Sources<'_, '_>,
 ) -> Result<Candidate, AdviseError> {
-    let source = ModelSource::from_entry(&model.entry()?).map_err(SubjectError::from)?;
-    Ok(Candidate { subject: Subject::from_source(source, scheme, sources)? })
+    let source = ModelSource::from_entry(&model.entry()?).map_err(OpenError::from)?;
+    Ok(Candidate { model: OpenedModel::from_source(source, scheme, sources)? })
 }
 
 /// The models of a size class in the format asked for, the most popular first, at most `limit`.
@@ -94,7 +87,7 @@ pub fn candidates(
     let opened = |m: &&Summary| {
         let candidate = open(m, scheme, sources)?;
         // Needed of every candidate, and kept by the graph: while the cores are at work.
-        let _ = candidate.subject.graph.fingerprint();
+        let _ = candidate.model.graph.fingerprint();
         Ok(candidate)
     };
     members.par_iter().map(opened).collect()
@@ -107,55 +100,45 @@ type Likeness<'a> = (u64, Option<u64>, &'a [String]);
 ///
 /// # Errors
 /// When a model cannot be predicted.
-pub fn rows(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Row>, AdviseError> {
-    let likeness = |c: &Candidate| c.subject.graph.fingerprint().ok();
+pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Prediction>, AdviseError> {
+    let likeness = |c: &Candidate| c.model.graph.fingerprint().ok();
     let prints: Vec<Option<u64>> = all.par_iter().map(likeness).collect();
     let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
     let mut which = Vec::new();
     for (c, print) in all.iter().zip(prints) {
-        let subject = &c.subject;
-        let key = print.map(|print| (print, subject.graph.max_context(), &subject.warnings[..]));
+        let model = &c.model;
+        let key = print.map(|print| (print, model.graph.max_context(), &model.warnings[..]));
         let known = different.iter().position(|(k, _)| k.is_some() && *k == key);
         which.push(known.unwrap_or(different.len()));
         if known.is_none() {
             different.push((key, c));
         }
     }
-    let predict = |(_, c): &(_, &Candidate)| row(q, &c.subject);
-    let found = different.par_iter().map(predict).collect::<Result<Vec<Row>, AdviseError>>()?;
-    let named = |(c, i): (&Candidate, usize)| found.get(i).map(|row| row.named(&c.subject));
+    let predict = |(_, c): &(_, &Candidate)| with_changes(q, &c.model);
+    let found: Vec<Prediction> =
+        different.par_iter().map(predict).collect::<Result<_, AdviseError>>()?;
+    let named = |(c, i): (&Candidate, usize)| {
+        let mut prediction = found.get(i)?.clone();
+        prediction.model.id.clone_from(&c.model.id);
+        prediction.model.quant.clone_from(&c.model.quant);
+        Some(prediction)
+    };
     Ok(all.iter().zip(which).filter_map(named).collect())
 }
 
-impl Row {
-    /// The row of another model that does the same.
-    fn named(&self, subject: &Subject) -> Self {
-        let mut row = self.clone();
-        row.prediction.model.clone_from(&subject.id);
-        row.prediction.quant.clone_from(&subject.quant);
-        row
+/// Predicts one model, with changes that help where it does not fit.
+fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, AdviseError> {
+    let mut prediction = predicted(q, model)?;
+    if prediction.memory.as_ref().is_some_and(|m| m.judgement.verdict > Fit::Tight) {
+        prediction.look_for_changes(model);
     }
+    Ok(prediction)
 }
 
-/// Predicts one model.
-///
-/// # Errors
-/// When it cannot be predicted.
-pub fn row(q: Question<'_>, subject: &Subject) -> Result<Row, AdviseError> {
-    let prediction = predicted(q, subject)?;
-    let changes = match (&prediction.memory, prediction.max_context) {
-        (Some(memory), Some(context)) if memory.judgement.verdict > Verdict::Tight => {
-            let s = q.settings;
-            advise(subject, q.machine, &s.request, s.reserve, (memory, context))
-        }
-        _ => Vec::new(),
-    };
-    Ok(Row { prediction, changes })
-}
-
-fn predicted(q: Question<'_>, subject: &Subject) -> Result<Prediction, AdviseError> {
-    Prediction::of(q.coefficients, subject, q.machine, q.settings)
-        .map_err(|error| AdviseError::Predict { model: subject.id.clone(), error })
+fn predicted(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, AdviseError> {
+    Estimator::new(q.coefficients, model, *q.run, Basis::Spec)
+        .at(q.machine)
+        .map_err(|error| AdviseError::Predict { model: model.id.clone(), error })
 }
 
 /// Upper ends of the size classes in 10^9 parameters, for an overview of what a machine can run.
@@ -169,7 +152,7 @@ pub fn by_size(
     q: Question<'_>,
     catalogue: &Catalogue,
     sources: &Sources<'_, '_>,
-) -> Result<Vec<Row>, AdviseError> {
+) -> Result<Vec<Prediction>, AdviseError> {
     let mut popular: Vec<&Summary> =
         catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
@@ -190,7 +173,7 @@ fn most_precise(
     q: Question<'_>,
     model: &Summary,
     sources: &Sources<'_, '_>,
-) -> Result<Option<Row>, AdviseError> {
+) -> Result<Option<Prediction>, AdviseError> {
     let parameters = model.published_params.unwrap_or(0) as f64;
     for scheme in LADDER {
         let Scheme::Affine { bits, .. } = scheme else { continue };
@@ -199,12 +182,12 @@ fn most_precise(
             continue;
         }
         let candidate = open(model, Some(scheme), sources)?;
-        if Weights::of(&candidate.subject.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
+        if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;
         }
-        let prediction = predicted(q, &candidate.subject)?;
+        let prediction = predicted(q, &candidate.model)?;
         if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
-            return Ok(Some(Row { prediction, changes: Vec::new() }));
+            return Ok(Some(prediction));
         }
     }
     Ok(None)

@@ -5,12 +5,11 @@
 //! Speeds are those of [`crate::estimate::Prediction`], computed once for equal models, formats and GPUs. The peak is
 //! `weights + cache + rest`: weights and cache are exact; what comes on top is simulated once for each model, at the end
 //! of the run on one GPU at 4 bits, because it hardly depends on the format of the weights. [`Sweep::get`] says `close` where that does
-//! not decide; then [`super::Planner`] simulates.
+//! not decide; then [`Estimator::memory`] simulates.
 
 use super::offers::Offer;
 use crate::estimate::memory::{RUNTIME_BYTES, budget};
-use crate::estimate::speed::Speed;
-use crate::estimate::{Engine, Request};
+use crate::estimate::{Estimator, Run};
 use crate::graph::Graph;
 use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::Catalogue as Macs;
@@ -21,6 +20,7 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
 use crate::model::{DType, Scheme};
+use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -36,7 +36,7 @@ pub struct Axes {
     /// Prompt lengths in tokens.
     pub contexts: Vec<u32>,
     /// Everything else of the run.
-    pub request: Request,
+    pub run: Run,
 }
 
 /// One prediction.
@@ -140,7 +140,8 @@ impl SweepError {
 
 /// The GPU on which what comes on top of weights and cache is simulated.
 const REFERENCE: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
-/// How far the estimated peak may lie from the simulated one: a part of what comes on top, and bytes.
+/// How far the estimated peak may lie from the simulated one: a part of what comes on top, and bytes. An
+/// assumption, which a test compares with simulations.
 const MARGIN: (f64, u64) = (1.0, 300_000_000);
 
 impl Axes {
@@ -159,7 +160,7 @@ impl Axes {
             Scheme::Mxfp8,
         ];
         let contexts = vec![1024, 4096, 8192, 16_384, 32_768, 131_072];
-        Self { schemes, contexts, request: Request::default() }
+        Self { schemes, contexts, run: Run::default() }
     }
 }
 
@@ -295,17 +296,16 @@ impl Kind {
             let quantised = !matches!(scheme, Scheme::Float(_));
             let graph =
                 graph.with_fp16_activations(quantised.then_some(fp16)).with_layer_plan_of(base);
-            let speed = Speed::of(&graph, &axes.request.speed(Engine::Mlx))
-                .map_err(SweepError::of(model))?;
-            let requests = axes
-                .contexts
-                .iter()
-                .map(|&context_tokens| Request { context_tokens, ..axes.request });
-            let of_request = |r: Request| targets.iter().map(move |t| (t, r)).collect::<Vec<_>>();
-            let cells = requests
-                .flat_map(of_request)
-                .map(|(target, request)| Cell::of(&speed, coefficients, target, request));
-            Ok((Some(weights), cells.collect()))
+            let estimator = Estimator::of_graph(coefficients, &graph, axes.run);
+            estimator.speed().map_err(SweepError::of(model))?;
+            let mut cells = Vec::with_capacity(axes.contexts.len() * targets.len());
+            for &context in &axes.contexts {
+                let estimator = estimator.with_run(axes.run.with_context(context));
+                for target in targets {
+                    cells.push(Cell::of(&estimator, target).map_err(SweepError::of(model))?);
+                }
+            }
+            Ok((Some(weights), cells))
         };
         // The simulation of some models takes as long as all else: it must not be left to one core at the end.
         let (on_top, by_scheme) = rayon::join(
@@ -320,21 +320,21 @@ impl Kind {
 }
 
 fn on_top(graph: &Graph, axes: &Axes) -> Result<Vec<OnTop>, PeakError> {
-    let r = axes.request;
-    let growth = Growth::of(graph, r.prefill_step, r.batch, r.kv)?;
+    let r = axes.run;
+    let growth = Growth::of(graph, r.engine.prefill_step, r.work.batch, r.engine.kv)?;
     let mut out: Vec<OnTop> = Vec::new();
     let mut fused = None;
     for &context_tokens in &axes.contexts {
-        let request = Request { context_tokens, ..r };
-        let cache = growth.bytes(request.total_tokens())?;
-        let whole_chunk = context_tokens > r.prefill_step;
+        let run = r.with_context(context_tokens);
+        let cache = growth.bytes(run.total_tokens())?;
+        let whole_chunk = context_tokens > r.engine.prefill_step;
         let rest = match fused {
             // Where attention is fused, nothing but the cache grows with the context.
             Some(rest) if whole_chunk => rest,
             _ => {
-                let found = end(graph, &request.on(REFERENCE))?;
+                let found = end(graph, &run, REFERENCE)?;
                 let rest = found.peak_bytes.saturating_sub(found.weights_bytes + cache);
-                if whole_chunk && found.attention_scratch_bytes == 0 && r.kv.is_none() {
+                if whole_chunk && found.attention_scratch_bytes == 0 && r.engine.kv.is_none() {
                     fused = Some(rest);
                 }
                 rest
@@ -353,17 +353,16 @@ impl Cell {
         ttft_interval_90_s: [f32::NAN; 2],
     };
 
-    fn of(speed: &Speed, coefficients: &Coefficients, target: &Silicon, request: Request) -> Self {
-        let asked = request.speed(Engine::Mlx);
-        let decode = speed.decode(coefficients, target, &asked);
-        let prefill = speed.prefill(coefficients, target, &asked);
-        let ttft = prefill.ttft_at(prefill.interval_90, request.context_tokens, request.batch);
-        Self {
+    fn of(estimator: &Estimator<'_>, silicon: &Silicon) -> Result<Self, FeatureError> {
+        let (decode, prefill) = estimator.rates(silicon)?;
+        let work = estimator.run().work;
+        let ttft = prefill.ttft_at(prefill.interval_90, work.context_tokens, work.batch);
+        Ok(Self {
             tok_s: decode.tokens_per_s as f32,
             tok_s_interval_90: decode.interval_90.map(|x| x as f32),
             ttft_s: prefill.ttft_s as f32,
             ttft_interval_90_s: ttft.map(|x| x as f32),
-        }
+        })
     }
 }
 
@@ -371,7 +370,6 @@ impl Cell {
 mod tests {
     use super::*;
     use crate::estimate::memory::Memory;
-    use crate::estimate::speed;
 
     /// The sweep says what single predictions say, and its estimate of the peak lies within its margin.
     #[test]
@@ -384,7 +382,7 @@ mod tests {
         let axes = Axes {
             schemes: vec![Scheme::Float(DType::BF16), Scheme::Affine { bits: 6, group: 64 }],
             contexts: vec![1000, 20_000],
-            request: Request::default(),
+            run: Run::default(),
         };
         let sweep = Sweep::run(&models, &Macs::embedded(), coefficients, &axes).expect("swept");
         assert!(sweep.configs.len() >= 178 && sweep.distinct().0 == 2, "{:?}", sweep.distinct());
@@ -395,15 +393,15 @@ mod tests {
                 let entry = models[m].entry().expect("readable");
                 let graph =
                     Graph::quantised(&entry.config, axes.schemes[s]).expect("a known family");
-                let request = Request { context_tokens: axes.contexts[c], ..axes.request };
-                let asked = request.speed(Engine::Mlx);
-                let d = speed::decode(coefficients, &graph, machine, &asked).expect("runs");
+                let run = axes.run.with_context(axes.contexts[c]);
+                let single = Estimator::of_graph(coefficients, &graph, run);
+                let (d, _) = single.speeds(machine).expect("runs");
                 assert_eq!(
                     found.speeds.tok_s, d.tokens_per_s as f32,
                     "{} {}",
                     models[m].id, machine.id
                 );
-                let memory = Memory::of(&graph, machine, &request, None).expect("runs");
+                let memory = Memory::of(&graph, machine, &run).expect("runs");
                 let peak = memory.peak.peak_bytes;
                 let top = sweep.kinds[sweep.kind_of_model[m]].on_top[c];
                 let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;

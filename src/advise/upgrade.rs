@@ -1,8 +1,7 @@
 //! What changes between the Mac one has and another.
 
-use super::planner::Figures;
 use crate::estimate::memory::{Fits, Memory};
-use crate::estimate::{PredictError, Request, Sources, Subject, SubjectError};
+use crate::estimate::{EstimateError, Figures, OpenError, OpenedModel, Run, Sources};
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::model::catalogue::Catalogue;
@@ -53,10 +52,10 @@ pub struct NewModel {
 pub enum UpgradeError {
     /// A model cannot be opened.
     #[error(transparent)]
-    Subject(#[from] SubjectError),
+    OpenedModel(#[from] OpenError),
     /// A model cannot be predicted.
     #[error(transparent)]
-    Predict(#[from] PredictError),
+    Predict(#[from] EstimateError),
 }
 
 /// The most popular models of the catalogue that fit the new machine and not the old one, at 4 bits, or as they are
@@ -68,8 +67,7 @@ pub fn new_models(
     catalogue: &Catalogue,
     sources: &Sources<'_, '_>,
     (from, to): (&Machine, &Machine),
-    request: &Request,
-    reserve: Option<Bytes>,
+    run: &Run,
     most: usize,
 ) -> Result<Vec<NewModel>, UpgradeError> {
     let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
@@ -85,19 +83,17 @@ pub fn new_models(
         {
             continue;
         }
-        let entry = model.entry().map_err(SubjectError::from)?;
+        let entry = model.entry().map_err(OpenError::from)?;
         let open = |scheme| {
-            let source = ModelSource::from_entry(&entry).map_err(SubjectError::from)?;
-            Subject::from_source(source, scheme, sources)
+            let source = ModelSource::from_entry(&entry).map_err(OpenError::from)?;
+            OpenedModel::from_source(source, scheme, sources)
         };
         // Some are published in few bits, as gpt-oss in mxfp4, and run so.
         let mut subject = open(None)?;
         if matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_))) {
             subject = open(Some(Scheme::DEFAULT))?;
         }
-        let on = |machine| {
-            Memory::of(&subject.graph, machine, request, reserve).map_err(PredictError::from)
-        };
+        let on = |machine| Memory::of(&subject.graph, machine, run).map_err(EstimateError::from);
         let (before, after) = (on(from)?, on(to)?);
         if before.judgement.fits == Fits::No && after.judgement.fits != Fits::No {
             let peak_bytes = Bytes(after.peak.peak_bytes);

@@ -14,7 +14,7 @@
 //! decode_tokens_per_s = 94
 //! ```
 
-use crate::estimate::Engine;
+use crate::run::Program;
 use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
 use thiserror::Error;
@@ -172,7 +172,7 @@ pub struct Claim {
     pub quant: Option<String>,
     /// `mlx`, `llama.cpp` or `ollama`.
     #[serde(deserialize_with = "engine")]
-    pub engine: Option<Engine>,
+    pub engine: Option<Program>,
     /// The machine, as on the command line of `predict`.
     pub machine: Option<String>,
     /// How the figures came about.
@@ -230,7 +230,7 @@ impl Claim {
     }
 }
 
-fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Engine>, D::Error> {
+fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Program>, D::Error> {
     let text = Option::<String>::deserialize(d)?;
     text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
 }
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(claims[0].decode_tokens_per_s, Some(Range { low: 15.0, high: 20.5 }));
         assert_eq!(claims[0].max_context_tokens, Some(ContextClaim::Unlimited));
         assert_eq!(claims[1].machine.as_deref(), Some("m4-10/16"));
-        assert_eq!((claims[1].kind, claims[1].engine), (Kind::Expected, Some(Engine::Mlx)));
+        assert_eq!((claims[1].kind, claims[1].engine), (Kind::Expected, Some(Program::MlxLm)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What is known about the model and the machine of a claim, and the bounds that follow.
 
-use crate::estimate::{Engine, Speed, SpeedRequest};
+use crate::estimate::Speed;
 use crate::graph::Graph;
 use crate::hardware::Machine;
 use crate::hardware::catalogue::Chip;
 use crate::ledger::cache;
 use crate::roofline::{Coefficients, Silicon};
+use crate::run::{Program, Run};
 use std::rc::Rc;
 
 /// A machine that a claim may be about.
@@ -134,22 +135,20 @@ impl Facts {
     pub(super) fn slowest_decode(
         &self,
         known: &Known,
-        engine: Engine,
+        engine: Program,
         tokens: u32,
         batch: u32,
     ) -> Option<f64> {
         let coefficients = Coefficients::embedded().ok()?;
-        let request = SpeedRequest {
-            context_tokens: tokens,
-            generate_tokens: 0,
-            batch,
-            engine,
-            ..SpeedRequest::default()
-        };
+        let run = Run::default()
+            .with_program(engine)
+            .with_context(tokens)
+            .with_generated(0)
+            .with_batch(batch);
         let rates = self
             .candidates()
             .iter()
-            .map(|h| known.speed.decode(coefficients, &h.target, &request).interval_90[0]);
+            .map(|h| known.speed.decode(coefficients, &h.target, &run).interval_90[0]);
         rates.min_by(f64::total_cmp)
     }
 }

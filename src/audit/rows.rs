@@ -1,7 +1,6 @@
 //! Rows of a measurement file as claims.
 
 use super::claim::{Claim, Kind, MemoryMetric, Range};
-use crate::estimate::Engine;
 use crate::validation::Measurement;
 
 /// A row as a claim. Its model and machine are joined by [`crate::validation::join()`].
@@ -16,7 +15,7 @@ pub fn claim(row: &Measurement) -> Claim {
         id: row.id.clone(),
         model: (!row.model_id.is_empty()).then(|| row.model_id.clone()),
         quant: Some(row.quant.clone()),
-        engine: Some(Engine::from(row.engine.kind())),
+        engine: Some(row.engine.kind()),
         kind: Kind::Measured,
         prompt_tokens: row.prompt_tokens,
         context_tokens: row.context_tokens,

@@ -1,8 +1,9 @@
 //! Predictions next to what was measured.
 
 use super::summary::{CaseSummary, Metric};
-use crate::estimate::{Engine, Speed, SpeedRequest};
+use crate::estimate::Speed;
 use crate::roofline::{Coefficients, Silicon};
+use crate::run::{Program, Run};
 use serde::{Deserialize, Serialize};
 
 /// One measured figure with its prediction.
@@ -33,20 +34,19 @@ pub fn predict(
     summary: &[CaseSummary],
     label: &str,
     speed: &Speed,
-    engine: Engine,
+    engine: Program,
     coefficients: &Coefficients,
     target: &Silicon,
 ) -> Vec<Predicted> {
     let mut out = Vec::new();
     for s in summary.iter().filter(|s| s.engine == label && s.users <= 1) {
         let tokens = |m: Metric| s.metric(m).map_or(0, |v| v.median.round() as u32);
-        let request = SpeedRequest {
-            context_tokens: tokens(Metric::PromptTokens),
-            generate_tokens: tokens(Metric::GeneratedTokens),
-            engine,
-            batch: s.batch.unwrap_or(1),
-            ..SpeedRequest::default()
-        };
+        let run = Run::default()
+            .with_program(engine)
+            .with_context(tokens(Metric::PromptTokens))
+            .with_generated(tokens(Metric::GeneratedTokens))
+            .with_batch(s.batch.unwrap_or(1));
+        let work = run.work;
         let mut add = |metric: Metric, rate: f64, interval_80, interval_90| {
             let Some(measured) = s.metric(metric).map(|m| m.median).filter(|m| *m > 0.0) else {
                 return;
@@ -62,13 +62,13 @@ pub fn predict(
                 error: rate / measured - 1.0,
             });
         };
-        let d = speed.decode(coefficients, target, &request);
+        let d = speed.decode(coefficients, target, &run);
         add(Metric::DecodeTokensPerS, d.tokens_per_s, d.interval_80, d.interval_90);
         let cached = tokens(Metric::CachedTokens);
-        if request.context_tokens >= 256 && cached < request.context_tokens / 10 {
-            let p = speed.prefill(coefficients, target, &request);
+        if work.context_tokens >= 256 && cached < work.context_tokens / 10 {
+            let p = speed.prefill(coefficients, target, &run);
             add(Metric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
-            let wait = |ends| p.ttft_at(ends, request.context_tokens, request.batch);
+            let wait = |ends| p.ttft_at(ends, work.context_tokens, work.batch);
             add(Metric::TtftS, p.ttft_s, wait(p.interval_80), wait(p.interval_90));
         }
     }

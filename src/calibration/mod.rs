@@ -4,12 +4,15 @@
 //! few counts. Calibration times each class over sizes and fits its coefficients; the time of any model's step is then
 //! the sum over its trace.
 
+pub mod evidence;
+pub mod fidelity;
 pub mod fit;
 pub mod profile;
 pub mod transfer;
 pub mod widths;
 pub mod work;
 
+pub use fidelity::Fidelity;
 pub use fit::{KernelFit, TimedKernel};
 pub use profile::{Host, Profile, ProfileError};
 pub use work::{Class, Work, decode_work, prefill_work};

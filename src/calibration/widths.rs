@@ -2,7 +2,7 @@
 //!
 //! Each is the standard deviation of the logarithm of a time with which 90 % intervals held 90 % of the runs in
 //! `data/live_runs.jsonl` whose `set` is `fitted_on` (`validate --suite --fitted-on`), rounded up to a thousandth:
-//! [`crate::validation::evidence::unexplained`]. The test `tests/records/widths.rs` repeats that, and says how many of the held-out
+//! [`crate::calibration::evidence::unexplained`]. The test `tests/records/widths.rs` repeats that, and says how many of the held-out
 //! runs the intervals held. All runs so far are of one machine, a Linux virtual machine with MLX's CPU backend; no Mac has
 //! been calibrated.
 

@@ -262,13 +262,13 @@ pub struct RunArgs {
 
 impl Default for RunArgs {
     fn default() -> Self {
-        let run = crate::estimate::Request::default();
+        let run = crate::run::Run::default();
         Self {
-            context: run.context_tokens,
-            generate: run.generate_tokens,
-            batch: run.batch,
+            context: run.work.context_tokens,
+            generate: run.work.generate_tokens,
+            batch: run.work.batch,
             kv_bits: None,
-            prefill_step: run.prefill_step,
+            prefill_step: run.engine.prefill_step,
             reserve: None,
         }
     }

@@ -4,11 +4,11 @@ use super::args::AuditArgs;
 use super::{Context, Verdict};
 use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
 use crate::bench::record;
-use crate::estimate::Engine;
 use crate::files;
 use crate::hardware::{Chip, spec};
 use crate::model::names::key;
 use crate::report::{Answer, Column, Document, Present, Table};
+use crate::run::Program;
 use crate::validation::join::weights as row_weights;
 use crate::validation::{Measurement, read};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -154,7 +154,7 @@ fn everything(context: &Context) -> Result<Vec<Hardware>> {
 /// The model of a claim, at its quantisation; a reason where that is not known.
 fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Known>, String> {
     let name = claim.model.as_deref().ok_or("the model is not stated")?;
-    let engine = claim.engine.unwrap_or(Engine::Mlx);
+    let engine = claim.engine.unwrap_or(Program::MlxLm);
     let quant = claim.quant.as_deref();
     let id = (key(name), quant.unwrap_or_default().to_owned(), engine.name());
     let open = || context.known(name, quant, engine).map(Rc::new);

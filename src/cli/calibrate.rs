@@ -72,7 +72,7 @@ fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
         duration_s: start.elapsed().as_secs_f64(),
         quick: args.quick,
         mlx: version(),
-        machine: super::timed::machine(&probe, backend()),
+        machine: super::basis::host(&probe, backend()),
         conditions,
         stopping,
         classes,

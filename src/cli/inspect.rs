@@ -1,10 +1,10 @@
 //! `mlxplan inspect`: exact sizes of a model and the traffic of a decode step.
 
 use super::args::InspectArgs;
-use super::subjects::kv_quantisation;
+use super::run_args::kv_quantisation;
 use super::words::parts_text;
 use super::{Context, Verdict};
-use crate::estimate::{Request, Subject};
+use crate::estimate::OpenedModel;
 use crate::graph::tape::Stage;
 use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
@@ -13,6 +13,7 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
 use crate::report::{Answer, Column, Document, Table};
+use crate::run::Run;
 use crate::units::Bytes;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -65,7 +66,7 @@ struct Sizes {
 
 impl Sizes {
     fn of(
-        subject: &Subject,
+        subject: &OpenedModel,
         tokens: &[u32],
         kv: Option<crate::graph::cache::KvQuantisation>,
     ) -> Result<Self> {
@@ -86,9 +87,9 @@ impl Sizes {
             traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
-        let run = Request { context_tokens: STEP_CONTEXT, kv, ..Request::default() };
+        let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
         Ok(Self {
-            peak: peak::peak(graph, &run.on(REFERENCE_GPU))?,
+            peak: peak::peak(graph, &run, REFERENCE_GPU)?,
             weights: Weights::of(graph),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
             kv_per_token: slope,
@@ -98,7 +99,7 @@ impl Sizes {
         })
     }
 
-    fn json(&self, subject: &Subject) -> Value {
+    fn json(&self, subject: &OpenedModel) -> Value {
         let w = &self.weights;
         let cache: Map<String, Value> =
             self.cache.iter().map(|(n, b)| (n.to_string(), json!(b))).collect();
@@ -141,7 +142,7 @@ impl Sizes {
         })
     }
 
-    fn document(&self, subject: &Subject) -> Document {
+    fn document(&self, subject: &OpenedModel) -> Document {
         let w = &self.weights;
         let mut d = Document::default();
         d.heading(format!("{}  {}", subject.id, subject.quant));
@@ -219,7 +220,7 @@ impl Sizes {
     }
 }
 
-fn parameters(w: &Weights, subject: &Subject) -> String {
+fn parameters(w: &Weights, subject: &OpenedModel) -> String {
     match subject.graph.experts() {
         Some(e) => format!(
             "{} ({} active: {} of {} experts)",
@@ -251,7 +252,7 @@ fn whole(x: f64) -> Value {
 }
 
 /// Every operation of a decode step.
-fn operations(subject: &Subject) -> Result<(Table, Vec<Value>)> {
+fn operations(subject: &OpenedModel) -> Result<(Table, Vec<Value>)> {
     let graph = &subject.graph;
     let mut caches = cache::after_prompt(graph, STEP_CONTEXT - 1, PREFILL_STEP, 1, None)?;
     let trace = graph.trace(&mut caches, Call::decode(), REFERENCE_GPU.routing())?;

@@ -2,10 +2,11 @@
 
 use super::Context;
 use crate::audit::Known;
-use crate::estimate::{Engine, Opened, Speed, SpeedRequest, Subject};
+use crate::estimate::{Opened, OpenedModel, Speed};
 use crate::model::Scheme;
 use crate::model::gguf_mix::GgufMix;
 use crate::model::names::key;
+use crate::run::{ModelFile, Program, Run};
 use crate::validation::join::{MeasuredFormat, weights as row_weights};
 
 impl Context {
@@ -15,9 +16,9 @@ impl Context {
         &self,
         name: &str,
         quant: Option<&str>,
-        engine: Engine,
+        engine: Program,
     ) -> Result<Known, String> {
-        let runs_gguf = engine.program().runs_gguf();
+        let runs_gguf = engine.runs_gguf();
         let gguf = quant.and_then(|q| gguf_format(q, runs_gguf));
         // A GGUF format sizes the matrices of the model without MLX's quantisation.
         let scheme = match (gguf, quant) {
@@ -32,10 +33,11 @@ impl Context {
         if runs_gguf && gguf.is_none() && scheme.is_none() {
             return Err(format!("the GGUF format of '{name}' is not stated"));
         }
-        let engine = if gguf.is_some() && !runs_gguf { Engine::LlamaCpp } else { engine };
-        let request = SpeedRequest { engine, gguf, ..SpeedRequest::default() };
+        let engine = if gguf.is_some() && !runs_gguf { Program::LlamaCpp } else { engine };
+        let file = ModelFile { gguf, ..ModelFile::default() };
+        let run = Run::default().with_program(engine).with_file(file);
         let graph = subject.graph;
-        let speed = Speed::of(&graph, &request).map_err(|e| e.to_string())?;
+        let speed = Speed::of(&graph, &run).map_err(|e| e.to_string())?;
         Ok(Known { graph, speed })
     }
 }
@@ -63,7 +65,7 @@ fn is_quantised(name: &str) -> bool {
     words.split('-').any(|w| suffix.iter().any(|s| w.ends_with(s) || w.starts_with(s)))
 }
 
-fn one(context: &Context, name: &str, scheme: Option<Scheme>) -> Result<Subject, String> {
+fn one(context: &Context, name: &str, scheme: Option<Scheme>) -> Result<OpenedModel, String> {
     let quant = scheme.map(|s| s.to_string());
     let opened = context.open(name, quant.as_deref(), None);
     match opened.map_err(|e| super::output::error_text(&e))? {

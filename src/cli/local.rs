@@ -1,9 +1,8 @@
 //! What the commands that run MLX here share: this machine, its profiles, models with the activations it runs best.
 
-use super::subjects::with_activations;
 use crate::calibration::profile::Conditions;
 use crate::engine::mlx::backend;
-use crate::estimate::Subject;
+use crate::estimate::OpenedModel;
 use crate::graph::Graph;
 use crate::hardware::probe::Probe;
 use crate::model::DType;
@@ -46,8 +45,8 @@ pub(super) fn activations(graph: &Graph) -> DType {
 }
 
 /// The model with activations of the type that this machine runs best.
-pub(super) fn runnable(subject: &Subject) -> Result<Graph> {
-    with_activations(subject, activations(&subject.graph))
+pub(super) fn runnable(subject: &OpenedModel) -> Result<Graph> {
+    Ok(subject.with_activations(activations(&subject.graph))?)
 }
 
 /// Bytes that may be used: what Metal recommends for the GPU, or on Linux what the system calls available.

@@ -2,13 +2,13 @@
 
 pub mod args;
 mod audit;
+mod basis;
 mod bench;
 mod calibrate;
 mod check;
 mod compare;
 mod completions;
 mod doctor;
-mod explain;
 mod inspect;
 mod keys;
 mod known;
@@ -25,10 +25,10 @@ mod published;
 mod recommend;
 pub mod reference;
 mod report;
+mod run_args;
 mod signals;
 mod subjects;
 mod tables;
-mod timed;
 mod validate;
 mod welcome;
 mod words;
@@ -40,7 +40,6 @@ use anyhow::{Result, bail};
 use args::{Cli, Command, Global, ProbeArgs, RecommendArgs};
 use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
-use serde_json::Value;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -150,12 +149,6 @@ impl Context {
     fn answer(&self, (answer, verdict): (Answer, Verdict)) -> Result<Verdict> {
         output::write(&self.global, &answer)?;
         Ok(verdict)
-    }
-
-    /// The object of an answer, made only where it is asked for.
-    fn json(&self, object: impl FnOnce() -> Result<Value>) -> Result<Value> {
-        let wanted = self.global.json || self.global.format == Format::Json;
-        if wanted { object() } else { Ok(Value::Null) }
     }
 
     /// Says something on standard error, unless the user wants quiet.

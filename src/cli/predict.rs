@@ -1,110 +1,94 @@
 //! `mlxplan predict`: one prediction in full.
 
-use super::args::{PredictArgs, RunArgs};
-use super::explain;
-use super::subjects::kv_quantisation;
+mod alone;
+mod explain;
+
+use super::args::PredictArgs;
 use super::tables::changes_table;
-use super::timed::Timing;
-use super::words::{context_text, parts_text, wired_notes};
+use super::words::{context_text, parts_text, status, wired_notes};
 use super::{Context, Verdict};
-use crate::estimate::memory::{self, Memory};
-use crate::estimate::speed::{AtDepth, Decode, Engine};
-use crate::estimate::{Prediction, Request, Settings};
+use crate::estimate::memory::{Fit, Memory};
+use crate::estimate::speed::{AtDepth, Decode};
+use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
 use crate::hardware::machine::Machine;
-use crate::report::{Answer, Column, Document, Table};
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
-use anyhow::{Result, anyhow, bail};
-use serde_json::json;
+use anyhow::{Result, anyhow};
 
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
-    let engine: Engine = args.engine.parse().map_err(|e: String| anyhow!("--engine: {e}"))?;
+    let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
     let (machine, models) = rayon::join(|| context.machine(&args.machine), || context.models());
     if !args.machine.is_here() {
         // A wrong name is said before the model is read.
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
-    let subject = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
-    let settings = Settings { depths: args.depths.clone(), ..settings(&args.run, engine)? };
-    let timing = Timing::of(context, args, &subject, &settings)?;
-    let machine = match (machine, &timing) {
-        (Ok(machine), _) => machine,
-        (Err(_), Some(timing)) => return Ok((timing.alone(&subject, &settings), Verdict::Ok)),
-        (Err(e), None) => return Err(e),
+    let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
+    let run = args.run.run(program)?;
+    let basis = context.basis(args, &model, &run)?;
+    let estimator =
+        Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
+    let machine = match machine {
+        Ok(machine) => machine,
+        Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), Verdict::Ok)),
     };
-    let coefficients = Coefficients::embedded()?;
-    let mut prediction = Prediction::of(coefficients, &subject, &machine, &settings)?;
-    if let Some(timing) = &timing {
-        timing.apply(&mut prediction);
-    }
-    let changes = match (&prediction.memory, prediction.max_context) {
-        (Some(m), Some(c)) if args.explain || m.judgement.verdict > memory::Verdict::Tight => {
-            memory::advise(&subject, &machine, &settings.request, settings.reserve, (m, c))
-        }
-        _ => Vec::new(),
-    };
-    let mut document = document(&prediction);
-    if !changes.is_empty() {
-        document.text("Changes that help, the cheapest first:");
-        document.table(changes_table(&changes));
-        document.notes(wired_notes(&changes));
-    }
-    let mut json = prediction.json();
-    json["memory"]["changes"] = serde_json::to_value(&changes)?;
-    if let Some(timing) = &timing {
-        timing.cite(&mut json);
+    let mut prediction = estimator.at(&machine)?;
+    let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
+    if args.explain || fit > Some(Fit::Tight) {
+        prediction.look_for_changes(&model);
     }
     if args.explain {
-        json["explain"] = explain::add(&mut document, &prediction, &subject)?;
+        prediction.explanation = Some(Explanation::of(&prediction, &model)?);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
-    let verdict = if too_big { Verdict::No } else { verdict(prediction.memory.as_ref()) };
-    Ok((Answer::untyped(json, document), verdict))
+    let verdict = if too_big { Verdict::No } else { status(prediction.memory.as_ref()) };
+    Ok((Answer::of(prediction), verdict))
 }
 
-/// The settings of a run from the arguments.
-pub(super) fn settings(run: &RunArgs, engine: Engine) -> Result<Settings> {
-    let reserve = match run.reserve {
-        Some(gb) if !gb.is_finite() || gb < 0.0 => {
-            bail!("--reserve {gb}: a number of GB of at least 0")
+/// Name of the object that a prediction is.
+const SCHEMA: &str = "mlxplan.prediction/2";
+
+impl Present for Prediction {
+    const SCHEMA: &'static str = SCHEMA;
+
+    fn document(&self) -> Document {
+        let mut d = document(self);
+        if !self.changes.is_empty() {
+            d.text("Changes that help, the cheapest first:");
+            d.table(changes_table(&self.changes));
+            d.notes(wired_notes(&self.changes));
         }
-        gb => gb.map(Bytes::from_gb),
-    };
-    let request = Request {
-        context_tokens: run.context,
-        generate_tokens: run.generate,
-        batch: run.batch,
-        prefill_step: run.prefill_step,
-        kv: kv_quantisation(run.kv_bits)?,
-    };
-    Ok(Settings { request, engine, reserve, depths: Vec::new() })
+        if let Some(explanation) = &self.explanation {
+            explain::add(&mut d, self, explanation);
+        }
+        d
+    }
 }
 
-/// The exit code of a memory verdict.
-pub(super) fn verdict(memory: Option<&Memory>) -> Verdict {
-    match memory.map(|m| m.judgement.verdict) {
-        Some(memory::Verdict::No) => Verdict::No,
-        Some(memory::Verdict::Uncertain) => Verdict::Uncertain,
-        _ => Verdict::Ok,
+impl Present for TimedAlone {
+    const SCHEMA: &'static str = SCHEMA;
+
+    fn document(&self) -> Document {
+        alone::document(self)
     }
 }
 
 fn document(p: &Prediction) -> Document {
     let mut d = Document::default();
-    d.heading(format!("{}  {}  on  {}", p.model, p.quant, p.machine.name));
+    d.heading(format!("{}  {}  on  {}", p.model.id, p.model.quant, p.machine.name));
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, text: String| pairs.push((name.to_owned(), text));
-    let r = p.settings.request;
-    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
+    let (work, engine) = (p.run.work, p.run.engine);
+    let kv = engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch =
-        if r.batch > 1 { format!(", {} sequences at once", r.batch) } else { String::new() };
+        if work.batch > 1 { format!(", {} sequences at once", work.batch) } else { String::new() };
     add(
         "run",
         format!(
             "{}-token prompt, {} tokens generated{batch}{kv}, engine {}",
-            r.context_tokens, r.generate_tokens, p.settings.engine
+            work.context_tokens, work.generate_tokens, engine.program
         ),
     );
     add("decode", speed_text(&p.decode));
@@ -133,7 +117,7 @@ fn document(p: &Prediction) -> Document {
         let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
         add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
     }
-    if let Some(c) = p.max_context {
+    if let Some(c) = p.context.map(|c| c.at_most) {
         add("max context", context_text(c));
     }
     add(
@@ -149,7 +133,7 @@ fn document(p: &Prediction) -> Document {
     if !p.at_depth.is_empty() {
         d.table(depths(&p.at_depth));
     }
-    d.notes(p.warnings.clone());
+    d.notes(p.warnings.iter().map(ToString::to_string).collect());
     d
 }
 
@@ -200,7 +184,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
         format!(" ({}–{} by macOS version)", limit.range[0], limit.range[1])
     };
     add("GPU limit", format!("{}{range}; fits: {}", limit.bytes, m.judgement.verdict));
-    for l in m.judgement.limits.iter().filter(|l| l.verdict > memory::Verdict::Yes) {
+    for l in m.judgement.limits.iter().filter(|l| l.verdict > Fit::Yes) {
         add(
             "",
             format!(
@@ -221,13 +205,4 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
             ),
         );
     }
-}
-
-/// The schema of a list of predictions.
-pub(super) fn request_json(settings: &Settings) -> serde_json::Value {
-    let r = settings.request;
-    json!({
-        "context_tokens": r.context_tokens, "generate_tokens": r.generate_tokens, "batch": r.batch,
-        "kv_bits": r.kv.map(|q| q.packing.bits), "prefill_step": r.prefill_step, "engine": settings.engine,
-    })
 }

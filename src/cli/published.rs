@@ -3,14 +3,15 @@
 use super::args::ValidateArgs;
 use super::{Context, Verdict, output};
 use crate::files;
-use crate::report::{Answer, Column, Document, Scatter, Series, Table};
+use crate::report::{Answer, Column, Document, Present, Scatter, Series, Table};
 use crate::roofline::Coefficients;
-use crate::validation::evaluate::{Basis, GROUPINGS, Metric, Row};
+use crate::validation::evaluate::{FitBasis, GROUPINGS, Metric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::Score;
 use crate::validation::{Tools, Validation, read};
 use anyhow::{Context as _, Result};
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 const SHIPPED: &str = include_str!("../../data/measurements.csv");
@@ -28,10 +29,10 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
         Some(path) => {
             let text = files::text(path, MAX_FILE_BYTES)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text, Basis::Shipped, HeldOutRates::none())
+            (path.display().to_string(), text, FitBasis::Shipped, HeldOutRates::none())
         }
         None => {
-            let basis = if args.by_chip { Basis::ChipLeftOut } else { Basis::OwnerLeftOut };
+            let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
             (
                 "data/measurements.csv".to_owned(),
                 SHIPPED.to_owned(),
@@ -47,75 +48,169 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Ver
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
         output::write_plot(path, &svg)?;
     }
-    let answer = Answer::untyped(to_json(&file, &validation), document(&file, &validation));
-    Ok((answer, Verdict::Ok))
+    Ok((Answer::of(ValidationAnswer::new(file, validation)), Verdict::Ok))
 }
 
 /// How the predictions were made, in one sentence.
-const fn said(basis: Basis) -> &'static str {
+const fn said(basis: FitBasis) -> &'static str {
     match basis {
-        Basis::Shipped => "predicted with the shipped coefficients",
-        Basis::OwnerLeftOut => {
+        FitBasis::Shipped => "predicted with the shipped coefficients",
+        FitBasis::OwnerLeftOut => {
             "cross-validation: every speed is predicted by a fit that has not seen any row of its owner; peaks are \
              simulated, not fitted"
         }
-        Basis::ChipLeftOut => {
+        FitBasis::ChipLeftOut => {
             "cross-validation: every speed is predicted by a fit that has not seen any row of its chip; peaks are \
              simulated, not fitted"
         }
     }
 }
 
-fn to_json(file: &str, v: &Validation) -> Value {
-    let mut summary = Map::new();
-    for metric in Metric::ALL {
-        let Some([by_row, by_configuration]) = v.score(metric, |_| true) else { continue };
-        let mut object = score_json(by_row, by_configuration);
-        for grouping in GROUPINGS {
-            let groups: Map<String, Value> = v
-                .groups(metric, grouping)
-                .into_iter()
-                .map(|(name, [row, configuration])| (name, score_json(row, configuration)))
-                .collect();
-            object[grouping] = Value::Object(groups);
+/// Predictions against published measurements.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ValidationAnswer {
+    /// The measurement file.
+    file: String,
+    /// How the speeds were predicted.
+    basis: FitBasis,
+    /// The same in a sentence.
+    method: &'static str,
+    /// Predicted rows.
+    rows: Vec<Row>,
+    /// Rows without a prediction.
+    skipped: Vec<SkippedRow>,
+    /// How good the predictions are.
+    summary: Summary,
+    /// Simpler predictors of decode speed on the same rows.
+    baselines: Vec<Baseline>,
+    #[serde(skip)]
+    validation: Validation,
+}
+
+/// A row without a prediction.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SkippedRow {
+    id: String,
+    reason: String,
+}
+
+/// How good the predictions are, by metric; `null` where no row has it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Summary {
+    decode: Option<MetricSummary>,
+    prefill: Option<MetricSummary>,
+    peak_memory: Option<MetricSummary>,
+}
+
+/// How good the predictions of a metric are.
+#[derive(Debug, Serialize, JsonSchema)]
+struct MetricSummary {
+    /// Of all rows.
+    #[serde(flatten)]
+    all: Scores,
+    engine: BTreeMap<String, Scores>,
+    chip: BTreeMap<String, Scores>,
+    size_class: BTreeMap<String, Scores>,
+    architecture: BTreeMap<String, Scores>,
+    context_class: BTreeMap<String, Scores>,
+}
+
+/// Scores in which every row counts once, and every configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Scores {
+    #[serde(flatten)]
+    by_row: Score,
+    by_configuration: Score,
+}
+
+/// A simpler predictor. It has no intervals.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Baseline {
+    name: &'static str,
+    #[serde(flatten)]
+    by_row: PointScore,
+    by_configuration: PointScore,
+}
+
+/// A score without intervals.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PointScore {
+    n: usize,
+    median_abs_error: f64,
+    mean_abs_error: f64,
+    p90_abs_error: f64,
+    bias: f64,
+    coverage_80: Option<f64>,
+    coverage_90: Option<f64>,
+}
+
+impl From<Score> for PointScore {
+    fn from(s: Score) -> Self {
+        Self {
+            n: s.n,
+            median_abs_error: s.median_abs_error,
+            mean_abs_error: s.mean_abs_error,
+            p90_abs_error: s.p90_abs_error,
+            bias: s.bias,
+            coverage_80: None,
+            coverage_90: None,
         }
-        summary.insert(metric.name().to_owned(), object);
     }
-    let skipped: Vec<Value> =
-        v.skipped.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect();
-    let baselines: Vec<Value> = v
-        .baselines
-        .iter()
-        .map(|(name, configuration, row)| {
-            let mut object = score_json(*row, *configuration);
-            object["name"] = json!(name);
-            forget_coverage(&mut object);
-            object
+}
+
+impl From<[Score; 2]> for Scores {
+    fn from([by_row, by_configuration]: [Score; 2]) -> Self {
+        Self { by_row, by_configuration }
+    }
+}
+
+impl MetricSummary {
+    fn of(v: &Validation, metric: Metric) -> Option<Self> {
+        let groups = |grouping: &str| {
+            v.groups(metric, grouping).into_iter().map(|(name, s)| (name, s.into())).collect()
+        };
+        Some(Self {
+            all: v.score(metric, |_| true)?.into(),
+            engine: groups("engine"),
+            chip: groups("chip"),
+            size_class: groups("size_class"),
+            architecture: groups("architecture"),
+            context_class: groups("context_class"),
         })
-        .collect();
-    json!({
-        "schema": "mlxplan.validation/1",
-        "file": file,
-        "basis": v.basis,
-        "method": said(v.basis),
-        "rows": v.rows,
-        "skipped": skipped,
-        "summary": summary,
-        "baselines": baselines,
-    })
+    }
 }
 
-fn score_json(by_row: Score, by_configuration: Score) -> Value {
-    let mut object = json!(by_row);
-    object["by_configuration"] = json!(by_configuration);
-    object
+impl ValidationAnswer {
+    fn new(file: String, v: Validation) -> Self {
+        let skipped =
+            |(id, reason): &(String, String)| SkippedRow { id: id.clone(), reason: reason.clone() };
+        let baseline = |(name, by_configuration, by_row): &(&'static str, Score, Score)| Baseline {
+            name,
+            by_row: (*by_row).into(),
+            by_configuration: (*by_configuration).into(),
+        };
+        Self {
+            file,
+            basis: v.basis,
+            method: said(v.basis),
+            rows: v.rows.clone(),
+            skipped: v.skipped.iter().map(skipped).collect(),
+            summary: Summary {
+                decode: MetricSummary::of(&v, Metric::Decode),
+                prefill: MetricSummary::of(&v, Metric::Prefill),
+                peak_memory: MetricSummary::of(&v, Metric::PeakMemory),
+            },
+            baselines: v.baselines.iter().map(baseline).collect(),
+            validation: v,
+        }
+    }
 }
 
-/// Baselines have no intervals.
-fn forget_coverage(object: &mut Value) {
-    for key in ["coverage_80", "coverage_90"] {
-        object[key] = Value::Null;
-        object["by_configuration"][key] = Value::Null;
+impl Present for ValidationAnswer {
+    const SCHEMA: &'static str = "mlxplan.validation/1";
+
+    fn document(&self) -> Document {
+        document(&self.file, &self.validation)
     }
 }
 
@@ -298,7 +393,7 @@ pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
     let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
     let measurements = read("data/measurements.csv", SHIPPED)?;
     let held_out = HeldOutRates::read(HELD_OUT)?;
-    Ok(scatter(&Validation::of(&measurements, &tools, Basis::OwnerLeftOut, &held_out)?))
+    Ok(scatter(&Validation::of(&measurements, &tools, FitBasis::OwnerLeftOut, &held_out)?))
 }
 
 fn scatter(v: &Validation) -> Scatter {

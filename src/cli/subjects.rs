@@ -3,16 +3,12 @@
 use super::Context;
 use super::args::MachineArgs;
 use super::progress::Progress;
-use crate::estimate::{Opened, Sources, Subject};
-use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::estimate::{Opened, OpenedModel, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
 use crate::model::catalogue::Catalogue;
 use crate::model::source::hub::{HubOptions, Progress as HubProgress};
-use crate::model::{DType, Packing};
 use anyhow::{Result, anyhow, bail};
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 impl Context {
@@ -42,7 +38,7 @@ impl Context {
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
-        Subject::open(model, quant, &self.sources(assume)?).map_err(|e| {
+        OpenedModel::open(model, quant, &self.sources(assume)?).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
             let error = anyhow::Error::from(e);
             match hint {
@@ -58,7 +54,7 @@ impl Context {
         model: &str,
         quant: Option<&str>,
         assume: Option<&str>,
-    ) -> Result<Subject> {
+    ) -> Result<OpenedModel> {
         match self.open(model, quant, assume)? {
             Opened::Model(subject) => Ok(*subject),
             Opened::Class(class) => {
@@ -109,31 +105,3 @@ fn say(p: HubProgress) {
 }
 
 fn silent(_: HubProgress) {}
-
-/// The `--kv-bits` option.
-pub(super) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
-    match bits {
-        None => Ok(None),
-        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
-        Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
-    }
-}
-
-/// The model with the same packing and activations of another type.
-pub(super) fn with_activations(subject: &Subject, dtype: DType) -> Result<Graph> {
-    let config = subject.source.config.as_ref();
-    let config = config.ok_or_else(|| anyhow!("{} has no configuration", subject.id))?;
-    let mut graph = Graph::new(config, dtype)?;
-    let known: HashMap<&str, Option<Packing>> =
-        subject.graph.params().modules().iter().map(|m| (m.path.as_str(), m.packing)).collect();
-    graph.pack(|module| known.get(module.path.as_str()).copied());
-    Ok(graph)
-}
-
-/// The model with float32 activations; `None` when it has them already.
-pub(super) fn in_float32(subject: &Subject) -> Result<Option<Graph>> {
-    if subject.graph.dtype() == DType::F32 {
-        return Ok(None);
-    }
-    with_activations(subject, DType::F32).map(Some)
-}

@@ -1,7 +1,8 @@
 //! Figures and names in the words that every command uses.
 
-use crate::estimate::Settings;
-use crate::estimate::memory::{Advice, Bound, Change, MaxContext};
+use super::Verdict;
+use crate::estimate::Run;
+use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -18,9 +19,9 @@ pub(super) fn percent(p: f64) -> String {
 }
 
 /// The run in a sentence.
-pub(super) fn run_text(settings: &Settings) -> String {
-    let r = settings.request;
-    let kv = r.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
+pub(super) fn run_text(run: &Run) -> String {
+    let r = run.work;
+    let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
     format!(
         "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
@@ -63,9 +64,18 @@ pub(super) fn parts_text(p: &Peak) -> String {
 /// The longest context in words.
 pub(super) fn context_text(c: MaxContext) -> String {
     match c.bound {
-        Bound::Model => format!("{} tokens, what the model was made for", c.tokens),
-        Bound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
-        Bound::None => format!("{} tokens or more", c.tokens),
+        ContextBound::Model => format!("{} tokens, what the model was made for", c.tokens),
+        ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
+        ContextBound::None => format!("{} tokens or more", c.tokens),
+    }
+}
+
+/// The exit code of what memory says.
+pub(super) fn status(memory: Option<&Memory>) -> Verdict {
+    match memory.map(|m| m.judgement.verdict) {
+        Some(Fit::No) => Verdict::No,
+        Some(Fit::Uncertain) => Verdict::Uncertain,
+        _ => Verdict::Ok,
     }
 }
 

@@ -4,4 +4,5 @@
 
 #[cfg(mlx)]
 pub mod mlx;
+pub mod programs;
 pub mod text;

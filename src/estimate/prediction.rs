@@ -1,84 +1,37 @@
 //! Everything mlxplan can say about a model on a machine.
 
-use super::memory::{MaxContext, Memory, max_context};
-use super::request::Request;
-use super::speed::{AtDepth, Decode, Engine, Prefill, Speed, SpeedRequest};
-use super::subject::Subject;
+use super::basis::{Modelled, Timing};
+use super::estimator::{EstimateError, Estimator};
+use super::explain::Explanation;
+use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
+use super::opened::OpenedModel;
+use super::speed::{AtDepth, Decode, Prefill};
+use super::warning::{self, Warning};
+use super::widening::Widening;
+use crate::calibration::Fidelity;
+use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
-use crate::roofline::features::FeatureError;
-use crate::roofline::{Coefficients, Silicon};
-use crate::units::Bytes;
+use crate::roofline::Silicon;
+use crate::run::{Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use thiserror::Error;
 
-/// How close the basis of a prediction is to the run itself.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Fidelity {
-    /// Specifications and published measurements.
-    Spec,
-    /// Kernels timed on this machine.
-    Calibrated,
-    /// This model's own layers timed on this machine.
-    LayerTimed,
-    /// A real generation.
-    Measured,
-}
-
-impl Fidelity {
-    /// The word in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Spec => "spec",
-            Self::Calibrated => "calibrated",
-            Self::LayerTimed => "layer_timed",
-            Self::Measured => "measured",
-        }
-    }
-}
-
-/// What is to be predicted besides model and machine.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The run.
-    pub request: Request,
-    /// The engine.
-    pub engine: Engine,
-    /// Memory kept for macOS and other programs; `None` for the default.
-    pub reserve: Option<Bytes>,
-    /// Cache lengths at which the decode speed is wanted as well.
-    pub depths: Vec<u32>,
-}
-
-/// A prediction.
+/// A prediction for a Mac.
 #[derive(Clone, Debug)]
 pub struct Prediction {
-    /// Name of the model.
-    pub model: String,
-    /// `model_type` of its configuration.
-    pub family: String,
-    /// Format of its weights.
-    pub quant: String,
-    /// Sizes of its weights.
-    pub weights: Weights,
+    /// The model.
+    pub model: Named,
     /// The machine.
     pub machine: Machine,
     /// What was asked.
-    pub settings: Settings,
-    /// Peak memory, process and limits, of mlx-lm. `None` for engines whose memory is not modelled.
+    pub run: Run,
+    /// Peak memory, process and limits, of mlx-lm. `None` for programs whose memory is not simulated.
     pub memory: Option<Memory>,
     /// Longest context, of mlx-lm.
-    pub max_context: Option<MaxContext>,
-    /// What an engine whose memory is not modelled needs at the least.
+    pub context: Option<Longest>,
+    /// What a program whose memory is not simulated needs at the least.
     pub at_least: Option<AtLeast>,
     /// Decode speed.
     pub decode: Decode,
@@ -86,16 +39,66 @@ pub struct Prediction {
     pub at_depth: Vec<AtDepth>,
     /// Prefill speed and time to first token.
     pub prefill: Prefill,
-    /// Basis of the speeds.
+    /// Basis of the decode speed.
     pub fidelity: Fidelity,
+    /// How good such predictions were here, where any were checked.
+    pub runs_here: RunsHere,
     /// Doubts.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+    /// Changes that help, the cheapest first, where they were looked for.
+    pub changes: Vec<Advice>,
+    /// Every byte with its rule, where that was asked for.
+    pub explanation: Option<Explanation>,
+}
+
+/// A prediction for this machine where it is no Mac: speeds that were timed here, and nothing else.
+#[derive(Clone, Debug)]
+pub struct TimedAlone {
+    /// The model.
+    pub model: Named,
+    /// What was asked.
+    pub run: Run,
+    /// The times.
+    pub timing: Timing,
+    /// Doubts.
+    pub warnings: Vec<Warning>,
+}
+
+/// A model as answers name it.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Name: a repository, a folder, a file.
+    pub id: String,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// Format of its weights.
+    pub quant: String,
+    /// Sizes of its weights.
+    pub weights: Weights,
+}
+
+/// The longest context, on two assumptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Longest {
+    /// By the expected peak and limit.
+    pub at_most: MaxContext,
+    /// By the upper end of the interval of the peak and the lowest limit.
+    pub safe: MaxContext,
+}
+
+/// How good timed predictions were on this machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunsHere {
+    /// Of decode.
+    pub decode: Option<Quality>,
+    /// Of prefill, where that rests on timings.
+    pub prefill: Option<Option<Quality>>,
 }
 
 /// The memory that weights and cache alone take, without buffers for computation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtLeast {
-    /// The weights, in the format of the engine.
+    /// The weights, in the format of the program.
     pub weights_bytes: u64,
     /// Keys, values and states of all tokens, at 16 bits.
     pub kv_bytes: u64,
@@ -109,180 +112,133 @@ impl AtLeast {
     }
 }
 
-/// Why there is no prediction.
-#[derive(Debug, Error)]
-pub enum PredictError {
-    /// The run cannot be simulated.
-    #[error(transparent)]
-    Peak(#[from] PeakError),
-    /// The step cannot be traced.
-    #[error(transparent)]
-    Features(#[from] FeatureError),
-}
-
-impl Request {
-    /// The same run as the speed model takes it.
-    #[must_use]
-    pub fn speed(&self, engine: Engine) -> SpeedRequest {
-        SpeedRequest {
-            context_tokens: self.context_tokens,
-            generate_tokens: self.generate_tokens,
-            batch: self.batch,
-            prefill_step: self.prefill_step,
-            kv: self.kv,
-            engine,
-            gguf: None,
-            fp16_activations: None,
-        }
-    }
-}
-
-impl Prediction {
-    /// Predicts.
+impl Estimator<'_> {
+    /// Predicts everything on a machine.
     ///
     /// # Errors
-    /// When mlx-lm could not run the model, or the request is empty.
-    pub fn of(
-        coefficients: &Coefficients,
-        subject: &Subject,
-        machine: &Machine,
-        settings: &Settings,
-    ) -> Result<Self, PredictError> {
-        let mut settings = settings.clone();
-        let mut warnings = subject.warnings.clone();
-        if subject.source.gguf.is_some() && settings.engine == Engine::Mlx {
-            settings.engine = Engine::LlamaCpp;
-            warnings.push(
-                "MLX does not run this GGUF file as it is; predicted for llama.cpp".to_owned(),
-            );
-        }
-        let (graph, request) = (&subject.graph, &settings.request);
-        let simulated = settings.engine == Engine::Mlx;
-        let speed_request =
-            SpeedRequest { gguf: subject.gguf_mix(), ..request.speed(settings.engine) };
-        let memory = || -> Result<_, PredictError> {
+    /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
+    pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
+        let simulated = self.run.engine.program == Program::MlxLm;
+        let memory = || -> Result<_, PeakError> {
             if !simulated {
                 return Ok((None, None));
             }
-            let memory = Memory::of(graph, machine, request, settings.reserve)?;
-            let context = max_context(graph, machine, request, settings.reserve, &memory.peak)?;
-            Ok((Some(memory), Some(context)))
+            let memory = self.memory(machine)?;
+            let at_most = self.max_context(machine)?;
+            let safe = self.safe_context(machine)?;
+            Ok((Some(memory), Some(Longest { at_most, safe })))
         };
         // Both need the classes of layers: read once, before.
-        graph.layer_plan()?;
-        let (memory, speed) = rayon::join(memory, || Speed::of(graph, &speed_request));
-        let ((memory, context), speed) = (memory?, speed?);
-        let target = Silicon::of(machine);
-        let decode = speed.decode(coefficients, &target, &speed_request);
-        let prefill = speed.prefill(coefficients, &target, &speed_request);
-        let at_depth = speed.decode_at(coefficients, &target, &speed_request, &settings.depths);
-        warnings.extend(beyond_the_model(subject, request));
-        for text in decode.warnings.iter().chain(&prefill.warnings) {
-            if !warnings.contains(text) {
-                warnings.push(text.clone());
-            }
+        self.graph().layer_plan().map_err(PeakError::from)?;
+        let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
+        let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
+        let mut at_depth = self.at_depths(&Silicon::of(machine))?;
+        for at in &mut at_depth {
+            at.take(timing.as_ref());
         }
-        let at_least = if simulated {
-            None
-        } else {
-            warnings.push(format!(
-                "the memory of {} is not simulated: weights and cache are counted, buffers are not",
-                settings.engine
-            ));
-            let Request { prefill_step, batch, .. } = *request;
-            let growth = Growth::of(graph, prefill_step, batch, None).map_err(PeakError::from)?;
-            let kv_bytes = growth.bytes(request.total_tokens()).map_err(PeakError::from)?;
-            let stored = subject.source.gguf.as_ref().map(|g| g.total_bytes());
-            let weights_bytes = stored.unwrap_or(speed.features().weight_bytes as u64);
-            Some(AtLeast { weights_bytes, kv_bytes })
-        };
-        Ok(Self {
-            model: subject.id.clone(),
-            family: graph.model_type().to_owned(),
-            quant: subject.quant.clone(),
-            weights: Weights::of(graph),
+        let mut warnings = self.doubts.clone();
+        warnings.extend(self.beyond_the_model());
+        warning::join(&mut warnings, &decode.warnings);
+        warning::join(&mut warnings, &prefill.warnings);
+        let at_least = if simulated { None } else { Some(self.at_least()?) };
+        if !simulated {
+            warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));
+        }
+        Ok(Prediction {
+            model: self.named(),
             machine: machine.clone(),
-            settings,
+            run: self.run,
             memory,
-            max_context: context,
+            context,
             at_least,
             decode,
             at_depth,
             prefill,
-            fidelity: Fidelity::Spec,
+            fidelity: timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            runs_here: timing.map(RunsHere::of).unwrap_or_default(),
             warnings,
+            changes: Vec::new(),
+            explanation: None,
         })
     }
 
+    /// What can be said of this machine where it is no Mac: speeds that were timed here; `None` where there are none.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model, or the timings were made elsewhere.
+    pub fn alone(&self) -> Result<Option<TimedAlone>, EstimateError> {
+        let alone = |timing| TimedAlone {
+            model: self.named(),
+            run: self.run,
+            timing,
+            warnings: self.doubts.clone(),
+        };
+        Ok(self.timing(None)?.map(alone))
+    }
+
+    fn named(&self) -> Named {
+        let graph = self.graph();
+        let (id, quant) = match self.model {
+            Modelled::Opened(model) => (model.id.clone(), model.quant.clone()),
+            Modelled::Graph(graph) => (
+                graph.model_type().to_owned(),
+                graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
+            ),
+        };
+        Named { id, quant, family: graph.model_type().to_owned(), weights: Weights::of(graph) }
+    }
+
+    fn at_least(&self) -> Result<AtLeast, EstimateError> {
+        let run = &self.run;
+        let growth = Growth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
+            .map_err(PeakError::from)?;
+        let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
+        let in_steps = self.speed()?.features().weight_bytes as u64;
+        Ok(AtLeast { weights_bytes: run.file.stored_bytes.unwrap_or(in_steps), kv_bytes })
+    }
+
+    /// A doubt when the run is longer than the model was made for.
+    fn beyond_the_model(&self) -> Option<Warning> {
+        let (tokens, made_for) = (self.run.total_tokens(), self.graph().max_context()?);
+        (u64::from(tokens) > made_for).then_some(Warning::BeyondTheModel { tokens, made_for })
+    }
+}
+
+impl RunsHere {
+    fn of(timing: Timing) -> Self {
+        Self { decode: timing.quality, prefill: timing.prompt.map(|p| p.quality) }
+    }
+}
+
+impl Prediction {
     /// Time to first token at both ends of the 90 % interval of the prefill speed, in seconds.
     #[must_use]
     pub fn ttft_interval_90_s(&self) -> [f64; 2] {
-        let r = &self.settings.request;
-        self.prefill.ttft_at(self.prefill.interval_90, r.context_tokens, r.batch)
+        let work = self.run.work;
+        self.prefill.ttft_at(self.prefill.interval_90, work.context_tokens, work.batch)
     }
 
-    /// The object `mlxplan.prediction/1`.
+    /// Looks for changes that help.
+    pub fn look_for_changes(&mut self, model: &OpenedModel) {
+        if let (Some(memory), Some(context)) = (&self.memory, self.context) {
+            self.changes = advise(model, &self.machine, &self.run, (memory, context.at_most));
+        }
+    }
+
+    /// What the prediction leaves out.
     #[must_use]
-    pub fn json(&self) -> Value {
-        let Request { context_tokens, generate_tokens, batch, prefill_step, kv } =
-            self.settings.request;
-        let (w, d, p) = (&self.weights, &self.decode, &self.prefill);
-        json!({
-            "schema": "mlxplan.prediction/1",
-            "model": {
-                "id": self.model, "family": self.family, "quant": self.quant,
-                "parameters": w.parameters, "active_parameters": w.active_parameters,
-            },
-            "machine": self.machine.summary(),
-            "request": {
-                "context_tokens": context_tokens, "generate_tokens": generate_tokens, "batch": batch,
-                "kv_bits": kv.map(|q| q.packing.bits), "prefill_step": prefill_step,
-                "engine": self.settings.engine,
-                "reserve_bytes": self.memory.as_ref().map(|m| m.reserve),
-            },
-            "memory": self.memory_json(),
-            "decode": {
-                "tokens_per_s": d.tokens_per_s, "interval_80": d.interval_80, "interval_90": d.interval_90,
-                "seconds_per_token": d.seconds_per_token, "bytes_per_token": d.bytes_per_token,
-                "dispatches_per_token": d.dispatches_per_token, "bound": d.bound, "terms": d.terms,
-                "evidence": d.evidence, "at_depth": self.at_depth,
-            },
-            "prefill": {
-                "tokens_per_s": p.tokens_per_s, "ttft_s": p.ttft_s,
-                "interval_80": p.interval_80, "interval_90": p.interval_90,
-                "ttft_interval_90_s": self.ttft_interval_90_s(),
-                "terms": p.terms, "evidence": p.evidence,
-            },
-            "fidelity": self.fidelity,
-            "provenance": self.provenance(),
-            "warnings": self.warnings,
-        })
+    pub fn not_modeled(&self) -> Vec<String> {
+        let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        if self.memory.is_none() {
+            let program = self.run.engine.program;
+            all.push(format!("buffers for computation and the footprint of {program}"));
+        }
+        all
     }
 
-    fn memory_json(&self) -> Value {
-        let (Some(m), Some(context)) = (&self.memory, &self.max_context) else {
-            let no = self.at_least.is_some_and(|a| a.exceeds(&self.machine));
-            return json!({
-                "weights_bytes": self.at_least.map(|a| a.weights_bytes),
-                "kv_bytes": self.at_least.map(|a| a.kv_bytes), "state_bytes": null,
-                "run_ahead_bytes": null, "peak_bytes": null, "peak_interval_90_bytes": null,
-                "fits": no.then_some("no"), "max_context_tokens": null,
-            });
-        };
-        let peak = &m.peak;
-        json!({
-            "weights_bytes": self.weights.bytes, "weights_active_bytes": peak.weights_bytes,
-            "kv_bytes": peak.kv_bytes, "state_bytes": peak.state_bytes,
-            "attention_scratch_bytes": peak.attention_scratch_bytes,
-            "run_ahead_bytes": peak.run_ahead_bytes, "peak_bytes": peak.peak_bytes,
-            "peak_interval_90_bytes": m.peak_interval_90,
-            "peak_phase": peak.phase, "peak_context_tokens": peak.context_tokens,
-            "largest_buffer_bytes": peak.largest_buffer_bytes,
-            "process": m.process,
-            "fits": m.judgement.fits, "verdict": m.judgement.verdict,
-            "limits": m.judgement.limits, "swap": m.judgement.swap,
-            "max_context_tokens": context.tokens, "max_context_bound": context.bound,
-        })
+    /// Why the intervals are wider than their classes of measurements say.
+    pub fn widenings(&self) -> impl Iterator<Item = &Widening> {
+        self.decode.widenings.iter().chain(&self.prefill.widenings)
     }
 
     /// Every input and where it comes from, in words.
@@ -297,24 +253,18 @@ impl Prediction {
             let rules =
                 format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
             all.push(("peak", rules));
-            all.push(("peak_interval", super::memory::PEAK_INTERVAL_SOURCE.to_owned()));
+            all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }
         all
     }
-
-    fn provenance(&self) -> Vec<Value> {
-        let entry = |(input, from): (&str, String)| json!({ "input": input, "from": from });
-        self.sources().into_iter().map(entry).collect()
-    }
 }
 
-/// A remark when the run is longer than the model was made for.
-fn beyond_the_model(subject: &Subject, request: &Request) -> Option<String> {
-    let made_for = subject.graph.max_context()?;
-    (u64::from(request.total_tokens()) > made_for).then(|| {
-        format!(
-            "{} tokens are more than the {made_for} that the model was made for",
-            request.total_tokens()
-        )
-    })
+impl TimedAlone {
+    /// What the speeds rest on, in words.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("decode", self.timing.text())];
+        all.extend(self.timing.prompt.as_ref().map(|p| ("prefill", p.text())));
+        all
+    }
 }

@@ -5,7 +5,9 @@
 //! execution. Nothing outside `families` knows the name of a model family.
 
 pub mod cache;
+mod decoder;
 pub mod families;
+mod masks;
 pub mod nn;
 pub mod op;
 pub mod params;
@@ -243,7 +245,7 @@ impl Graph {
         bytes as f64 * 8.0 / weights.max(1) as f64
     }
 
-    /// Why mlx-lm 0.32 cannot run this model type, if it cannot.
+    /// Why mlx-lm cannot run this model type, if it cannot.
     #[must_use]
     pub fn not_in_mlx_lm(&self) -> Option<&'static str> {
         families::find(&self.model_type).ok().and_then(|f| f.not_in_mlx_lm)

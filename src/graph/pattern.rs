@@ -113,6 +113,8 @@ pub struct LayerPlan {
     layers: Vec<PlannedLayer>,
     /// Whether the network can skip layers.
     can_skip: bool,
+    /// Caches before those of the layers, as that of an embedding.
+    leading: usize,
 }
 
 /// One layer of a plan.
@@ -184,7 +186,8 @@ impl LayerPlan {
             (mask, &of_layer[i]).hash(&mut h);
             layer.class = h.finish();
         }
-        Self { layers, can_skip }
+        let leading = uses.iter().flatten().find_map(|layer| layer.cache).unwrap_or(0);
+        Self { layers, can_skip, leading }
     }
 
     /// As many layers as a call can skip, but none of the first `first` and the last `last`.
@@ -215,7 +218,7 @@ impl LayerPlan {
 
     fn skipped(&self, from: usize, to: usize, period: usize) -> Option<SkippedLayers> {
         let caches = |layers: &[PlannedLayer]| layers.iter().filter(|l| l.cached).count();
-        let before = caches(&self.layers[..from]);
+        let before = self.leading + caches(&self.layers[..from]);
         let inside = caches(&self.layers[from..to]);
         Some(SkippedLayers {
             from: from.try_into().ok()?,
@@ -312,7 +315,7 @@ mod tests {
 
     fn plan(pattern: &[u64]) -> LayerPlan {
         let layer = |&class| PlannedLayer { class, cached: true, operations: 1, elements: 1 };
-        LayerPlan { layers: pattern.iter().map(layer).collect(), can_skip: true }
+        LayerPlan { layers: pattern.iter().map(layer).collect(), can_skip: true, leading: 0 }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use crate::graph::cache::{Cache, CacheKind, KvQuantisation, quantise_shapes};
 use crate::graph::tape::{Routing, Trace, TraceError};
 use crate::graph::{Call, Graph};
 
-/// Tokens that `mlx_lm.generate` processes at once in prefill, unless told otherwise.
-pub const PREFILL_STEP: u32 = 2048;
+pub use crate::run::PREFILL_STEP;
 
 /// The caches of a model after its prompt has been processed as `mlx_lm.generate` does it: all tokens but the last
 /// in chunks of `step`, then the last one.

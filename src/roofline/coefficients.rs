@@ -1,13 +1,14 @@
 //! The fitted coefficients (`data/coefficients.json`, written by `cargo xtask fit`).
 
+use super::Silicon;
 use super::decode::DecodeLaw;
 use super::decode::parameters;
 use super::interval::{Band, ClassBand, IntervalClass};
 use super::law::{LawKind, PerLaw};
 use super::parameters::{LawFit, Spec};
 use super::prefill::{self, PrefillLaw};
-use super::{Program, Silicon};
 use crate::hardware::Tier;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use thiserror::Error;

@@ -1,6 +1,6 @@
 //! Multiplicative prediction intervals from left-out clusters.
 
-use super::Program;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 
 /// Factors on a predicted rate: the lower and upper ends of the interval are `rate * low` and `rate * high`.
@@ -62,9 +62,9 @@ impl IntervalClass {
     #[must_use]
     pub fn of_decode(program: Program, bytes_per_step: f64, experts: bool) -> Self {
         match program {
-            Program::LlamaCpp => Self::LlamaCpp,
+            Program::LlamaCpp | Program::LmStudioGguf => Self::LlamaCpp,
             Program::Ollama => Self::Ollama,
-            Program::MlxLm | Program::MlxSwift | Program::MlxServer => {
+            Program::MlxLm | Program::MlxSwift | Program::LmStudio | Program::MlxServer => {
                 if experts {
                     Self::MlxExperts
                 } else if bytes_per_step < 1e9 {
@@ -75,6 +75,21 @@ impl IntervalClass {
                     Self::MlxFromThreeGb
                 }
             }
+        }
+    }
+
+    /// Name in `coefficients.json`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::MlxOneToThreeGb => "mlx-1-to-3gb",
+            Self::MlxBelowOneGb => "mlx-below-1gb",
+            Self::MlxExperts => "mlx-experts",
+            Self::MlxFromThreeGb => "mlx-from-3gb",
+            Self::Ollama => "ollama",
+            Self::MatrixUnits => "matrix-units",
+            Self::Shaders => "shaders",
         }
     }
 

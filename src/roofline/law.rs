@@ -1,6 +1,6 @@
 //! The fitted laws, and figures that exist once for each.
 
-use super::Program;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 
 /// A fitted law of speed.

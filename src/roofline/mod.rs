@@ -25,29 +25,6 @@ pub use silicon::Silicon;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Program that runs a model, as far as speed depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Program {
-    /// mlx-lm in process.
-    MlxLm,
-    /// Programs on MLX Swift.
-    MlxSwift,
-    /// An HTTP server on MLX.
-    MlxServer,
-    /// llama.cpp.
-    LlamaCpp,
-    /// Ollama.
-    Ollama,
-}
-
-impl Program {
-    /// Whether it runs GGUF files rather than MLX weights.
-    #[must_use]
-    pub const fn runs_gguf(self) -> bool {
-        matches!(self, Self::LlamaCpp | Self::Ollama)
-    }
-}
-
 /// What sets the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,14 +1,14 @@
 //! Measured rows with everything a prediction needs.
 
 use super::join::{MeasuredFormat, join};
-use super::measurement::{Engine, EngineKind, Measurement};
+use super::measurement::Measurement;
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
-use crate::ledger::cache::PREFILL_STEP;
 use crate::model::catalogue::{Catalogue, Entry};
 use crate::model::{DType, Scheme};
 use crate::roofline::prefill::PrefillPrompt;
-use crate::roofline::{Coefficients, DecodeStep, Program, Silicon, StepFeatures};
+use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
+use crate::run::{PREFILL_STEP, Program};
 use std::collections::HashMap;
 
 /// Tokens in the cache and tokens generated where the source does not say.
@@ -147,13 +147,12 @@ impl<'a> Dataset<'a> {
     }
 }
 
-fn program(engine: Engine, weights: MeasuredFormat) -> Program {
-    match (engine.kind(), weights, engine) {
-        (EngineKind::Mlx, MeasuredFormat::Gguf(_), _) => Program::LlamaCpp,
-        (EngineKind::Mlx, _, Engine::MlxLm) => Program::MlxLm,
-        (EngineKind::Mlx, _, Engine::MlxSwift) => Program::MlxSwift,
-        (EngineKind::LlamaCpp, MeasuredFormat::Gguf(_), _) => Program::LlamaCpp,
-        (EngineKind::Ollama, MeasuredFormat::Gguf(_), _) => Program::Ollama,
+/// The program whose speed a row shows: servers on MLX are alike, and what runs a GGUF file is llama.cpp, or Ollama.
+fn program(measured: Program, weights: MeasuredFormat) -> Program {
+    match (measured, weights) {
+        (Program::Ollama, MeasuredFormat::Gguf(_)) => Program::Ollama,
+        (_, MeasuredFormat::Gguf(_)) => Program::LlamaCpp,
+        (Program::MlxLm | Program::MlxSwift, _) => measured,
         // Servers, and Ollama and others where they run MLX weights.
         _ => Program::MlxServer,
     }

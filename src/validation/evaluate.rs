@@ -4,16 +4,18 @@ use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
 use super::join::{MeasuredFormat, join};
-use super::measurement::{Engine, Measurement};
+use super::measurement::{Measurement, column_name};
 use super::score::{Outcome, Score, balance};
-use crate::estimate::{Request, gpu, memory};
+use crate::estimate::widening::{self, Chips, Doubtful};
+use crate::estimate::{gpu, memory};
 use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
 use crate::ledger::peak;
 use crate::model::catalogue::Catalogue;
 use crate::roofline::interval::Band;
-use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
+use crate::roofline::{Coefficients, IntervalClass, LawKind};
+use crate::run::{PREFILL_STEP, Program, Run};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -110,7 +112,7 @@ pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture"
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Basis {
+pub enum FitBasis {
     /// Predicted with the shipped coefficients.
     Shipped,
     /// Predicted from fits that have not seen the owner of the row.
@@ -123,7 +125,7 @@ pub enum Basis {
 #[derive(Clone, Debug)]
 pub struct Validation {
     /// How the speeds were predicted.
-    pub basis: Basis,
+    pub basis: FitBasis,
     /// Predicted rows.
     pub rows: Vec<Row>,
     /// Rows without a prediction: id and reason.
@@ -150,7 +152,7 @@ impl Validation {
     pub fn of(
         measurements: &[Measurement],
         tools: &Tools<'_>,
-        basis: Basis,
+        basis: FitBasis,
         held_out: &HeldOutRates,
     ) -> Result<Self, CatalogueError> {
         let chips = tools.hardware.chips()?;
@@ -245,7 +247,7 @@ struct Rates<'r, 'a> {
     data: &'r Dataset<'a>,
     observed: &'r Observed<'a>,
     tools: &'r Tools<'r>,
-    basis: Basis,
+    basis: FitBasis,
     held_out: &'r HeldOutRates,
 }
 
@@ -253,20 +255,30 @@ impl Rates<'_, '_> {
     fn held(&self, law: LawKind) -> Option<f64> {
         let rates = self.held_out.get(&self.observed.row.id, law)?;
         match self.basis {
-            Basis::Shipped => None,
-            Basis::OwnerLeftOut => Some(rates.owner_out),
-            Basis::ChipLeftOut => Some(rates.chip_out),
+            FitBasis::Shipped => None,
+            FitBasis::OwnerLeftOut => Some(rates.owner_out),
+            FitBasis::ChipLeftOut => Some(rates.chip_out),
         }
     }
 
-    /// Factor on the width of the interval for the chip.
-    fn chip_width(&self, law: LawKind, class: IntervalClass) -> f64 {
-        let c = self.tools.coefficients;
-        if self.basis == Basis::ChipLeftOut {
-            return *c.file().unseen_chip.of(law);
+    /// What the width of an interval of a law depends on.
+    fn doubtful(&self, law: LawKind, class: IntervalClass, tokens: f64) -> Doubtful<'_> {
+        let left_out = self.basis == FitBasis::ChipLeftOut;
+        let row = self.observed.row;
+        Doubtful {
+            chips: if left_out {
+                Chips::LeftOut
+            } else {
+                Chips::Candidates(&self.observed.targets)
+            },
+            law,
+            class,
+            model_type: &self.observed.architecture,
+            program: self.observed.program,
+            tokens,
+            batch: row.batch,
+            quantised_cache: !matches!(row.kv_quant.as_str(), "" | "none"),
         }
-        let width = |t: &Silicon| c.chip_width(law, t, class);
-        self.observed.targets.iter().map(width).fold(1.0, f64::max)
     }
 
     fn decode(&self) -> Option<Row> {
@@ -280,10 +292,9 @@ impl Rates<'_, '_> {
             f.weight_bytes_per_step(),
             f.has_experts(),
         );
-        let width = self.chip_width(law, class)
-            * c.depth_width(self.observed.step().tokens)
-            * c.architecture_width(&self.observed.architecture);
-        let band = c.decode_band(class).widened(width);
+        let doubtful = self.doubtful(law, class, self.observed.step().tokens);
+        let factor = widening::factor(&widening::decode(c, &doubtful));
+        let band = c.decode_band(class).widened(factor);
         Some(self.row(Metric::Decode, measured, predicted, band))
     }
 
@@ -297,10 +308,9 @@ impl Rates<'_, '_> {
             None => self.observed.predicted_prefill(c, f)?,
         };
         let class = IntervalClass::of_prefill(self.observed.targets.iter().any(|t| t.matrix_units));
-        let width = self.chip_width(LawKind::Prefill, class)
-            * c.prompt_width(prompt.tokens)
-            * c.architecture_width(&self.observed.architecture);
-        let band = c.prefill_band(class).widened(width);
+        let doubtful = self.doubtful(LawKind::Prefill, class, prompt.tokens);
+        let factor = widening::factor(&widening::prefill(c, &doubtful));
+        let band = c.prefill_band(class).widened(factor);
         Some(self.row(Metric::Prefill, measured, predicted, band))
     }
 
@@ -328,7 +338,7 @@ impl Rates<'_, '_> {
             interval_80,
             interval_90,
             error,
-            engine: o.row.engine.name(),
+            engine: column_name(o.row.engine),
             chip: o.chip.clone(),
             size_class: size_class(self.data.features_of(o).weight_bytes),
             architecture: o.architecture.clone(),
@@ -355,7 +365,7 @@ impl Rates<'_, '_> {
             }
             _ if o.targets.len() > 1 => "the source does not state the bin",
             _ if o.row.is_fanless() && error > 0.0 => "a Mac without a fan, throttled",
-            Metric::Decode if error > 0.0 && o.row.engine == Engine::MlxSwift => {
+            Metric::Decode if error > 0.0 && o.row.engine == Program::MlxSwift => {
                 "a fork of MLX Swift of its own speed"
             }
             Metric::Prefill if o.targets.iter().any(|t| t.matrix_units) => {
@@ -391,7 +401,7 @@ impl<'a> Peaks<'a> {
     fn row(&mut self, rates: &Rates<'_, '_>, chips: &[Chip]) -> Option<Row> {
         let row = rates.observed.row;
         let measured = row.peak_memory_gb.filter(|&gb| gb > 0.0)? * 1e9;
-        if row.engine != Engine::MlxLm || row.counts_process_memory() {
+        if row.engine != Program::MlxLm || row.counts_process_memory() {
             return None;
         }
         let predicted = self.simulate(row, chips)?;
@@ -412,14 +422,12 @@ impl<'a> Peaks<'a> {
         let joined = join(row, self.tools.models, chips).ok()?;
         let MeasuredFormat::Mlx(scheme) = joined.weights else { return None };
         let chip = *joined.chips.first()?;
-        let request = Request {
-            context_tokens: row.prompt_tokens.max(row.context_tokens)?.max(1),
-            generate_tokens: row.gen_tokens.unwrap_or(128),
-            batch: row.batch,
-            prefill_step: row.prefill_step().unwrap_or(crate::ledger::cache::PREFILL_STEP),
-            kv: None,
-        };
-        let key = format!("{} {scheme} {} {request:?}", joined.model, chip.id);
+        let run = Run::default()
+            .with_context(row.prompt_tokens.max(row.context_tokens)?.max(1))
+            .with_generated(row.gen_tokens.unwrap_or(UNSTATED_OUTPUT))
+            .with_batch(row.batch)
+            .with_prefill_step(row.prefill_step().unwrap_or(PREFILL_STEP));
+        let key = format!("{} {scheme} {} {run:?}", joined.model, chip.id);
         if let Some(known) = self.known.get(&key) {
             return *known;
         }
@@ -427,7 +435,7 @@ impl<'a> Peaks<'a> {
             let entry = self.tools.models.get(joined.model)?.entry().ok()?;
             let graph = Graph::quantised(&entry.config, scheme).ok()?;
             let machine = Machine::from_chip(chip, row.memory_gib.unwrap_or(64), self.limits);
-            peak::peak(&graph, &request.on(gpu(&machine))).ok().map(|p| p.peak_bytes)
+            peak::peak(&graph, &run, gpu(&machine)).ok().map(|p| p.peak_bytes)
         };
         let found = simulated();
         self.known.insert(key, found);
@@ -437,6 +445,9 @@ impl<'a> Peaks<'a> {
 
 /// Half-width of the 80 % interval of a peak in units of that of the 90 % interval.
 const PEAK_80: f64 = 0.7;
+
+/// Tokens generated where a row with a peak does not say.
+const UNSTATED_OUTPUT: u32 = 128;
 
 fn size_class(weight_bytes: f64) -> &'static str {
     match weight_bytes / 1e9 {

@@ -1,84 +1,25 @@
 //! Rows of a measurement file (`data/measurements.csv`, whose README documents the columns).
 
+use crate::run::Program;
 use std::collections::HashMap;
 use thiserror::Error;
 
-/// Family of an inference engine: what decides which speed model applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EngineKind {
-    /// MLX, in whatever program.
-    Mlx,
-    /// llama.cpp.
-    LlamaCpp,
-    /// Ollama.
-    Ollama,
+/// The program that a measurement file names.
+fn program(text: &str) -> Option<Program> {
+    Program::ALL.into_iter().find(|p| column_name(*p) == text)
 }
 
-impl From<EngineKind> for crate::estimate::Engine {
-    fn from(kind: EngineKind) -> Self {
-        match kind {
-            EngineKind::Mlx => Self::Mlx,
-            EngineKind::LlamaCpp => Self::LlamaCpp,
-            EngineKind::Ollama => Self::Ollama,
-        }
-    }
-}
-
-/// The program that was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Engine {
-    /// mlx-lm.
-    MlxLm,
-    /// Programs on MLX Swift.
-    MlxSwift,
-    /// LM Studio's MLX runtime.
-    LmStudioMlx,
-    /// Servers, mostly built on MLX.
-    Other,
-    /// llama.cpp.
-    LlamaCpp,
-    /// Ollama.
-    Ollama,
-    /// LM Studio's llama.cpp runtime.
-    LmStudioGguf,
-}
-
-impl Engine {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "mlx-lm" => Self::MlxLm,
-            "mlx" => Self::MlxSwift,
-            "lmstudio-mlx" => Self::LmStudioMlx,
-            "other" => Self::Other,
-            "llama.cpp" => Self::LlamaCpp,
-            "ollama" => Self::Ollama,
-            "lmstudio-gguf" => Self::LmStudioGguf,
-            _ => return None,
-        })
-    }
-
-    /// The engine's name in measurement files.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MlxLm => "mlx-lm",
-            Self::MlxSwift => "mlx",
-            Self::LmStudioMlx => "lmstudio-mlx",
-            Self::Other => "other",
-            Self::LlamaCpp => "llama.cpp",
-            Self::Ollama => "ollama",
-            Self::LmStudioGguf => "lmstudio-gguf",
-        }
-    }
-
-    /// The family of the engine.
-    #[must_use]
-    pub const fn kind(self) -> EngineKind {
-        match self {
-            Self::MlxLm | Self::MlxSwift | Self::LmStudioMlx | Self::Other => EngineKind::Mlx,
-            Self::LlamaCpp | Self::LmStudioGguf => EngineKind::LlamaCpp,
-            Self::Ollama => EngineKind::Ollama,
-        }
+/// A program's name in measurement files.
+#[must_use]
+pub const fn column_name(program: Program) -> &'static str {
+    match program {
+        Program::MlxLm => "mlx-lm",
+        Program::MlxSwift => "mlx",
+        Program::LmStudio => "lmstudio-mlx",
+        Program::MlxServer => "other",
+        Program::LlamaCpp => "llama.cpp",
+        Program::Ollama => "ollama",
+        Program::LmStudioGguf => "lmstudio-gguf",
     }
 }
 
@@ -105,7 +46,7 @@ pub struct Measurement {
     /// Memory of the machine in GiB.
     pub memory_gib: Option<u64>,
     /// Program.
-    pub engine: Engine,
+    pub engine: Program,
     /// Version of the program, as published.
     pub engine_version: String,
     /// Catalogue id of the model, or empty.
@@ -332,7 +273,7 @@ impl Row<'_> {
             chips,
             machine: self.text("machine").to_owned(),
             memory_gib: self.number("memory_gib")?.map(|x| x as u64),
-            engine: Engine::parse(engine)
+            engine: program(engine)
                 .ok_or_else(|| self.error("engine", format!("unknown engine '{engine}'")))?,
             engine_version: self.text("engine_version").to_owned(),
             model_id: self.text("model_id").to_owned(),

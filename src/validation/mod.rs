@@ -3,13 +3,12 @@
 pub mod baselines;
 pub mod dataset;
 pub mod evaluate;
-pub mod evidence;
 pub mod fitting;
 pub mod held_out;
 pub mod join;
 pub mod measurement;
 pub mod score;
 
-pub use evaluate::{Basis, Metric, Tools, Validation};
+pub use evaluate::{FitBasis, Metric, Tools, Validation};
 pub use join::{Joined, Reason, join};
-pub use measurement::{Engine, EngineKind, Measurement, ReadError, read};
+pub use measurement::{Measurement, ReadError, read};

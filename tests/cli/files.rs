@@ -68,7 +68,9 @@ fn devices_pipes_and_open_files_are_written_through() {
 #[test]
 fn only_regular_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(Command::new("mkfifo").arg(folder.path().join("p.toml")).status().unwrap().success());
+    for name in ["p.toml", "p.json"] {
+        assert!(Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap().success());
+    }
     for (command, name) in [
         ("predict --model qwen3-4b-4bit --mac m4max-40/64 --profile", "/dev/zero"),
         ("audit", "p.toml"),
@@ -76,7 +78,7 @@ fn only_regular_files_are_read() {
         ("validate --against", "/dev/zero"),
         ("calibrate --compare p.toml", "p.toml"),
         ("probe --from", "p.toml"),
-        ("inspect", "/dev/zero"),
+        ("inspect", "p.json"),
     ] {
         let mut run = mlxplan(command);
         run.arg(name).current_dir(folder.path()).timeout(Duration::from_secs(20));

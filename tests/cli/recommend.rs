@@ -34,7 +34,7 @@ fn away_from_a_mac_it_names_macs() {
     }
     let (code, v) = json("recommend --model 32B-4bit");
     assert_eq!(code, 0);
-    assert!(v["machine"].is_null());
+    assert_eq!(v["schema"], "mlxplan.which_mac/1");
     let macs = v["macs"].as_array().expect("a list");
     assert!(macs.len() > 3, "{macs:?}");
     let prices: Vec<u64> = macs.iter().filter_map(|m| m["usd_now"].as_u64()).collect();

@@ -2,10 +2,11 @@
 
 use mlxplan::graph::Graph;
 use mlxplan::graph::cache::KvQuantisation;
-use mlxplan::ledger::peak::{Request, full, peak};
+use mlxplan::ledger::peak::{full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::Config;
 use mlxplan::model::catalogue::Catalogue;
+use mlxplan::run::Run;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -37,15 +38,14 @@ pub fn difference(config: &Config, v: &Value) -> Option<String> {
         start: number("kv_start"),
         ..KvQuantisation::bits(bits as u32)
     });
-    let request = Request {
-        gpu: Gpu { class, generation: if nax { 17 } else { 16 }, nax },
-        prompt: number("prompt"),
-        generate: 2,
-        batch: v["batch"].as_u64().unwrap_or(1) as u32,
-        prefill_step: number("prefill_step"),
-        kv,
-    };
-    let found = (full(&graph, &request), peak(&graph, &request));
+    let gpu = Gpu { class, generation: if nax { 17 } else { 16 }, nax };
+    let run = Run::default()
+        .with_context(number("prompt"))
+        .with_generated(2)
+        .with_batch(v["batch"].as_u64().unwrap_or(1) as u32)
+        .with_prefill_step(number("prefill_step"))
+        .with_kv(kv);
+    let found = (full(&graph, &run, gpu), peak(&graph, &run, gpu));
     let (Ok(whole), Ok(sampled)) = found else {
         let refused = v["peak_bytes"].is_null() && found.0.is_err() && found.1.is_err();
         return (!refused).then(|| format!("{v}: {found:?}"));

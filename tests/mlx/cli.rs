@@ -1,6 +1,6 @@
 //! The commands that run MLX, as users run them.
 
-use mlxplan::validation::evidence;
+use mlxplan::calibration::evidence;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};

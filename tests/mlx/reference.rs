@@ -1,7 +1,7 @@
 //! mlx-lm in a subprocess, and the real model that both run.
 
 use mlxplan::data_dir::DataDirs;
-use mlxplan::estimate::{Sources, Subject};
+use mlxplan::estimate::{OpenedModel, Sources};
 use mlxplan::model::Catalogue;
 use mlxplan::model::source::folder;
 use mlxplan::model::source::hub::HubOptions;
@@ -37,11 +37,11 @@ pub fn model_folder() -> PathBuf {
 }
 
 /// The same model with the tensors of its folder.
-pub fn subject() -> Subject {
+pub fn subject() -> OpenedModel {
     let source = folder::load(&model_folder()).expect("a model folder");
     let data = DataDirs::discover(None).expect("data folders");
     let catalogue = Catalogue::load(&data).expect("the catalogue");
     let hub = HubOptions::from_env(&|_| None, None);
     let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None };
-    Subject::from_source(source, None, &sources).expect("a model that mlxplan knows")
+    OpenedModel::from_source(source, None, &sources).expect("a model that mlxplan knows")
 }

@@ -116,9 +116,11 @@ def case_of(row: dict[str, Any]) -> tuple:
 
 #: Largest values of the keys that only make a model large.
 LIMITS = {
-    "num_hidden_layers": 4, "num_layers": 4, "n_layer": 4, "n_layers": 4, "vocab_size": 300,
-    "num_experts": 6, "num_local_experts": 6, "n_routed_experts": 6, "moe_intermediate_size": 64,
-    "intermediate_size": 192, "shared_expert_intermediate_size": 64,
+    "num_hidden_layers": 8, "num_layers": 8, "n_layer": 8, "n_layers": 8, "vocab_size": 300,
+    "num_experts": 16, "num_local_experts": 16, "n_routed_experts": 16, "moe_num_experts": 16,
+    "num_experts_per_tok": 4, "num_experts_per_token": 4, "top_k_experts": 4, "moe_k": 4,
+    "moe_top_k": 4, "moe_topk": 4, "intermediate_size": 192, "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 64,
 }  # fmt: skip
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KV_HEADS = ("num_key_value_heads", "n_kv_heads", "num_kv_heads")

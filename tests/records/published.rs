@@ -1,15 +1,16 @@
 //! Simulated peaks against the peaks that mlx-lm printed on real Macs.
 
-use mlxplan::estimate::{Request, gpu, memory};
+use mlxplan::estimate::{gpu, memory};
 use mlxplan::graph::Graph;
 use mlxplan::hardware::Catalogue as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::catalogue::Catalogue;
+use mlxplan::run::{PREFILL_STEP, Program, Run};
 use mlxplan::stats::{median, quantile};
 use mlxplan::units::Bytes;
 use mlxplan::validation::join::{Joined, MeasuredFormat, join};
-use mlxplan::validation::measurement::{Engine, Measurement, Trust, read};
+use mlxplan::validation::measurement::{Measurement, Trust, read};
 use std::collections::HashMap;
 
 struct Row {
@@ -22,15 +23,14 @@ struct Row {
 }
 
 /// The row's run, if it says what was run.
-fn request(row: &Measurement) -> Option<Request> {
+fn run(row: &Measurement) -> Option<Run> {
     let prompt = row.prompt_tokens.max(row.context_tokens)?;
-    Some(Request {
-        context_tokens: prompt.max(1),
-        generate_tokens: row.gen_tokens.unwrap_or(128),
-        batch: row.batch,
-        prefill_step: row.prefill_step().unwrap_or(2048),
-        kv: None,
-    })
+    let run = Run::default()
+        .with_context(prompt.max(1))
+        .with_generated(row.gen_tokens.unwrap_or(128))
+        .with_batch(row.batch)
+        .with_prefill_step(row.prefill_step().unwrap_or(PREFILL_STEP));
+    Some(run)
 }
 
 fn simulate(row: &Joined<'_>, models: &Catalogue, chips: &Chips) -> Option<u64> {
@@ -39,7 +39,7 @@ fn simulate(row: &Joined<'_>, models: &Catalogue, chips: &Chips) -> Option<u64> 
     let graph = Graph::quantised(&entry.config, scheme).ok()?;
     let memory = row.row.memory_gib.unwrap_or(64);
     let machine = Machine::from_chip(row.chips.first()?, memory, chips.limits().expect("limits"));
-    let peak = peak::peak(&graph, &request(row.row)?.on(gpu(&machine))).ok()?;
+    let peak = peak::peak(&graph, &run(row.row)?, gpu(&machine)).ok()?;
     Some(peak.peak_bytes)
 }
 
@@ -51,11 +51,11 @@ fn rows() -> Vec<Row> {
     let chips = Chips::embedded();
     let mut known: HashMap<String, Option<u64>> = HashMap::new();
     let mut out = Vec::new();
-    for row in all.iter().filter(|r| r.engine == Engine::MlxLm && r.is_plain()) {
+    for row in all.iter().filter(|r| r.engine == Program::MlxLm && r.is_plain()) {
         let Some(gb) = row.peak_memory_gb else { continue };
         let Ok(joined) = join(row, &models, chips.chips().expect("chips")) else { continue };
         let chip = joined.chips[0].id.clone();
-        let key = format!("{} {} {chip} {:?}", joined.model, row.quant, request(row));
+        let key = format!("{} {} {chip} {:?}", joined.model, row.quant, run(row));
         let Some(peak) = *known.entry(key).or_insert_with(|| simulate(&joined, &models, &chips))
         else {
             continue;

@@ -1,8 +1,8 @@
 //! The widths of live intervals follow from the stored runs.
 
+use mlxplan::calibration::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
 use mlxplan::calibration::widths;
 use mlxplan::estimate::Fidelity;
-use mlxplan::validation::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
 
 fn rows() -> Vec<Comparison> {
     let (rows, damaged) = parse(include_str!("../../data/live_runs.jsonl"));

@@ -11,7 +11,7 @@ mod project;
 mod run;
 mod setup;
 mod tiers;
-#[allow(dead_code, reason = "set-up needs some of them")]
+#[allow(dead_code, unused_imports, reason = "set-up needs some of them")]
 #[path = "../../src/versions.rs"]
 mod versions;
 
@@ -48,7 +48,7 @@ enum Task {
     Check,
     /// Needs Python: the test vectors against mlxplan, and a sample of them against the oracle
     Conformance,
-    /// What has to pass before a change lands, in CI too: lints, macOS types, documentation, the fit, all tests, with real MLX
+    /// What has to pass before a change lands, in CI too: lints, macOS types, documentation, all tests, with real MLX
     Test {
         /// Fail when this machine lacks something that a check needs, instead of naming what was left out
         #[arg(long)]

@@ -2,9 +2,8 @@
 
 use super::plan::{Needs, Plan, Resident};
 use super::requirement::Requirement;
-use crate::advise::planner::{Figures, Planner};
 use crate::estimate::memory::Memory;
-use crate::estimate::{Outcome, PredictError, Request};
+use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
@@ -15,37 +14,33 @@ pub(super) struct Case<'a> {
     /// What the workload's process holds: workloads of the same model in the same format share one.
     pub process: (&'a str, &'a str),
     pub graph: &'a Graph,
-    pub request: Request,
+    pub run: Run,
     pub needs: Needs,
 }
 
-/// A case with its planner.
+/// A case with its estimator.
 pub(super) struct Planned<'a> {
     pub case: Case<'a>,
-    pub planner: Planner<'a>,
+    pub estimator: Estimator<'a>,
 }
 
 impl<'a> Planned<'a> {
-    pub fn new(coefficients: &'a Coefficients, case: Case<'a>) -> Result<Self, PredictError> {
-        let planner = Planner::new(coefficients, case.graph, case.request, None)?;
-        Ok(Self { case, planner })
+    pub fn new(coefficients: &'a Coefficients, case: Case<'a>) -> Self {
+        Self { case, estimator: Estimator::of_graph(coefficients, case.graph, case.run) }
     }
 
     /// The same with another run whose cache is quantised alike.
-    pub fn with_request(&self, request: Request) -> Self {
-        Self { case: Case { request, ..self.case }, planner: self.planner.with_request(request) }
+    pub fn with_run(&self, run: Run) -> Self {
+        Self { case: Case { run, ..self.case }, estimator: self.estimator.with_run(run) }
     }
 }
 
 /// The cases of a plan.
-pub(super) fn cases<'a>(
-    plan: &'a Plan,
-    coefficients: &'a Coefficients,
-) -> Result<Vec<Planned<'a>>, PredictError> {
+pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<Planned<'a>> {
     let case = |w: &'a super::plan::Workload| Case {
         process: (&w.subject.id, &w.subject.quant),
         graph: &w.subject.graph,
-        request: w.request,
+        run: w.run,
         needs: w.needs,
     };
     plan.workloads.iter().map(|w| Planned::new(coefficients, case(w))).collect()
@@ -106,8 +101,8 @@ pub(super) fn alone(
     plan: &Plan,
     planned: &Planned<'_>,
     machine: &Machine,
-) -> Result<Judged, PredictError> {
-    let figures = planned.planner.on(machine)?;
+) -> Result<Judged, EstimateError> {
+    let figures = planned.estimator.on(machine)?;
     let case = &planned.case;
     let mut requirements = Vec::new();
     if plan.resident == Resident::OneAtATime {
@@ -149,7 +144,7 @@ pub(super) fn on(
     plan: &Plan,
     cases: &[Planned<'_>],
     machine: &Machine,
-) -> Result<OnMac, PredictError> {
+) -> Result<OnMac, EstimateError> {
     let workloads: Vec<Judged> =
         cases.iter().map(|c| alone(plan, c, machine)).collect::<Result<_, _>>()?;
     let all = cases.iter().zip(&workloads).map(|(c, j)| (c.case, j.figures.memory.clone()));

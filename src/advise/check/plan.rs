@@ -1,7 +1,7 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
 use crate::estimate::memory::default_reserve;
-use crate::estimate::{Request, Subject};
+use crate::estimate::{OpenedModel, Run};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{Entry, Field, Source, whole};
@@ -63,9 +63,9 @@ pub struct Workload {
     /// Name, unique in the plan.
     pub name: String,
     /// The model.
-    pub subject: Subject,
+    pub subject: OpenedModel,
     /// The run; its batch is the number of users at once.
-    pub request: Request,
+    pub run: Run,
     /// What must hold.
     pub needs: Needs,
 }
@@ -82,7 +82,7 @@ pub struct Needs {
 }
 
 /// Opens a model by its name and the quantisation asked for.
-pub type OpenModel<'a> = dyn Fn(&str, Option<&str>) -> Result<Subject, String> + 'a;
+pub type OpenModel<'a> = dyn Fn(&str, Option<&str>) -> Result<OpenedModel, String> + 'a;
 
 /// How names in a plan are looked up; an error is what to tell the user.
 pub struct Lookup<'a> {
@@ -179,11 +179,13 @@ fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> O
     if let Some(name) = &name {
         entry.set_label(format!("workload \"{name}\""));
     }
-    let standard = Request::default();
-    let context_tokens = entry.within("context", Some(standard.context_tokens), 1..=16_777_216);
-    let generate_tokens = entry.within("generate", Some(standard.generate_tokens), 1..=1_048_576);
+    let standard = Run::default();
+    let context_tokens =
+        entry.within("context", Some(standard.work.context_tokens), 1..=16_777_216);
+    let generate_tokens =
+        entry.within("generate", Some(standard.work.generate_tokens), 1..=1_048_576);
     let batch = entry.within("users", Some(1), 1..=512);
-    let prefill_step = entry.within("prefill_step", Some(standard.prefill_step), 1..=65_536);
+    let prefill_step = entry.within("prefill_step", Some(standard.engine.prefill_step), 1..=65_536);
     let kv = read_kv(entry);
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
@@ -201,13 +203,12 @@ fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> O
     Some(Workload {
         name: name.unwrap_or_else(|| format!("{number}: {}", subject.id)),
         subject,
-        request: Request {
-            context_tokens: context_tokens?,
-            generate_tokens: generate_tokens?,
-            batch: batch?,
-            prefill_step: prefill_step?,
-            kv,
-        },
+        run: standard
+            .with_context(context_tokens?)
+            .with_generated(generate_tokens?)
+            .with_batch(batch?)
+            .with_prefill_step(prefill_step?)
+            .with_kv(kv),
         needs: Needs { min_tok_s, max_ttft_s, headroom },
     })
 }

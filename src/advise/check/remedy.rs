@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::requirement::{Kind, Requirement};
 use crate::advise::offers::{Offer, offers};
 use crate::advise::recommend::LADDER;
-use crate::estimate::{Outcome, PredictError, Request};
+use crate::estimate::{EstimateError, Outcome};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::CatalogueError;
 use crate::hardware::catalogue::{Catalogue, Status};
@@ -96,7 +96,7 @@ pub enum RemedyError {
     Catalogue(#[from] CatalogueError),
     /// A model cannot be predicted.
     #[error(transparent)]
-    Predict(#[from] PredictError),
+    Predict(#[from] EstimateError),
 }
 
 /// Chunk lengths that are tried.
@@ -114,7 +114,7 @@ pub(super) struct Search<'a> {
 
 impl Search<'_> {
     /// Changes that make every requirement of one workload hold, the smallest first, one of each kind.
-    pub fn for_workload(&self, index: usize) -> Result<Vec<Remedy>, PredictError> {
+    pub fn for_workload(&self, index: usize) -> Result<Vec<Remedy>, EstimateError> {
         let (Some(case), Some(judged)) = (self.cases.get(index), self.found.workloads.get(index))
         else {
             return Ok(Vec::new());
@@ -122,12 +122,12 @@ impl Search<'_> {
         if judged.outcome() == Outcome::Pass {
             return Ok(Vec::new());
         }
-        let r = case.case.request;
+        let r = case.case.run;
         let mut out = Vec::new();
         let memory = judged.requirements.iter().find(|x| x.kind == Kind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
-            for tokens in STEPS.into_iter().filter(|&n| n < r.prefill_step) {
-                if self.passes(&case.with_request(Request { prefill_step: tokens, ..r }))? {
+            for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
+                if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
                 }
@@ -137,14 +137,12 @@ impl Search<'_> {
             {
                 out.push(remedy);
             }
-            if r.kv.is_none() {
+            if r.engine.kv.is_none() {
                 for bits in [8, 4] {
-                    let prefill_step = r.prefill_step.min(GRID);
-                    let request =
-                        Request { kv: Some(KvQuantisation::bits(bits)), prefill_step, ..r };
-                    if self
-                        .passes(&Planned::new(self.coefficients, Case { request, ..case.case })?)?
-                    {
+                    let prefill_step = r.engine.prefill_step.min(GRID);
+                    let kv = Some(KvQuantisation::bits(bits));
+                    let run = r.with_kv(kv).with_prefill_step(prefill_step);
+                    if self.passes(&Planned::new(self.coefficients, Case { run, ..case.case }))? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
@@ -152,25 +150,22 @@ impl Search<'_> {
             }
         }
         for quant in self.smaller(index) {
-            if self
-                .passes(&Planned::new(self.coefficients, Case { graph: &quant.1, ..case.case })?)?
-            {
+            let smaller = Case { graph: &quant.1, ..case.case };
+            if self.passes(&Planned::new(self.coefficients, smaller))? {
                 out.push(Remedy::Quantisation { quant: quant.0, workload: None });
                 break;
             }
         }
-        let fewer = |batch| self.passes(&case.with_request(Request { batch, ..r }));
-        out.extend(most_that(1, r.batch, &fewer)?.map(|users| Remedy::Users { users }));
-        let shorter = |chunks: u32| {
-            self.passes(&case.with_request(Request { context_tokens: chunks * GRID, ..r }))
-        };
-        let longest = most_that(1, r.context_tokens.div_ceil(GRID), &shorter)?;
+        let fewer = |batch| self.passes(&case.with_run(r.with_batch(batch)));
+        out.extend(most_that(1, r.work.batch, &fewer)?.map(|users| Remedy::Users { users }));
+        let shorter = |chunks: u32| self.passes(&case.with_run(r.with_context(chunks * GRID)));
+        let longest = most_that(1, r.work.context_tokens.div_ceil(GRID), &shorter)?;
         out.extend(longest.map(|chunks| Remedy::Context { tokens: chunks * GRID }));
         Ok(out)
     }
 
     /// Changes that make all models fit at once, the smallest first.
-    pub fn for_all(&self) -> Result<Vec<Remedy>, PredictError> {
+    pub fn for_all(&self) -> Result<Vec<Remedy>, EstimateError> {
         let Some(memory) = self.found.together.as_ref().filter(|r| r.outcome != Outcome::Pass)
         else {
             return Ok(Vec::new());
@@ -188,7 +183,7 @@ impl Search<'_> {
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
             for (quant, graph) in self.smaller(index) {
-                let smaller = Planned::new(self.coefficients, Case { graph: &graph, ..case.case })?;
+                let smaller = Planned::new(self.coefficients, Case { graph: &graph, ..case.case });
                 if self.fit_with(index, Some(&smaller))? {
                     out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
@@ -207,21 +202,23 @@ impl Search<'_> {
     }
 
     /// Whether everything fits at once with one case replaced or left out.
-    fn fit_with(&self, index: usize, by: Option<&Planned<'_>>) -> Result<bool, PredictError> {
+    fn fit_with(&self, index: usize, by: Option<&Planned<'_>>) -> Result<bool, EstimateError> {
         let machine = &self.found.machine;
         let mut memories = Vec::new();
         for (i, case) in self.cases.iter().enumerate() {
             match (i == index, by) {
-                (true, Some(other)) => memories.push((other.case, other.planner.memory(machine)?)),
+                (true, Some(other)) => {
+                    memories.push((other.case, other.estimator.memory(machine)?))
+                }
                 (true, None) => {}
-                (false, _) => memories.push((case.case, case.planner.memory(machine)?)),
+                (false, _) => memories.push((case.case, case.estimator.memory(machine)?)),
             }
         }
         let found = together(self.plan, memories.into_iter(), machine);
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
     }
 
-    fn passes(&self, planned: &Planned<'_>) -> Result<bool, PredictError> {
+    fn passes(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
         Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
     }
 
@@ -250,8 +247,8 @@ impl Search<'_> {
 fn most_that(
     low: u32,
     high: u32,
-    holds: &dyn Fn(u32) -> Result<bool, PredictError>,
-) -> Result<Option<u32>, PredictError> {
+    holds: &dyn Fn(u32) -> Result<bool, EstimateError>,
+) -> Result<Option<u32>, EstimateError> {
     if high <= low || !holds(low)? {
         return Ok(None);
     }
@@ -277,7 +274,7 @@ pub(super) fn cheapest_mac(
     let passing: Vec<(Offer, Machine)> = all
         .into_par_iter()
         .map(|(o, m)| Ok((on(plan, cases, &m)?.outcome() == Outcome::Pass).then_some((o, m))))
-        .collect::<Result<Vec<_>, PredictError>>()?
+        .collect::<Result<Vec<_>, EstimateError>>()?
         .into_iter()
         .flatten()
         .collect();

@@ -1,11 +1,10 @@
 //! One thing that must hold, what is predicted, and how probable it is that it does.
 
 use super::judge::Case;
-use crate::advise::planner::Figures;
 use crate::advise::purchase::of_memory;
 use crate::estimate::chance;
 use crate::estimate::memory::{Limit, LimitKind, Memory};
-use crate::estimate::{Outcome, Spread};
+use crate::estimate::{Figures, Outcome, Spread};
 use crate::hardware::machine::Machine;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -87,7 +86,7 @@ impl Requirement {
 
     /// The speeds that a workload asks for.
     pub(super) fn of_speed(case: &Case<'_>, figures: &Figures) -> Vec<Self> {
-        let (r, n) = (case.request, case.needs);
+        let (r, n) = (case.run.work, case.needs);
         let users = f64::from(r.batch.max(1));
         let d = &figures.decode;
         let rate = n.min_tok_s.map(|least| {
@@ -108,7 +107,7 @@ impl Requirement {
     /// Whether the model was made for so many tokens, where that is known.
     pub(super) fn of_context(case: &Case<'_>) -> Option<Self> {
         let made_for = case.graph.max_context()? as f64;
-        let total = f64::from(case.request.total_tokens());
+        let total = f64::from(case.run.total_tokens());
         let holds = total <= made_for;
         Some(Self {
             kind: Kind::Context,

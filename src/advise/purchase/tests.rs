@@ -1,9 +1,9 @@
 use super::*;
 use crate::data_dir::DataDirs;
-use crate::estimate::Request;
 use crate::graph::Graph;
 use crate::model::catalogue::Catalogue as Models;
 use crate::roofline::Coefficients;
+use crate::run::Run;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -14,14 +14,14 @@ fn graph(id: &str) -> Graph {
 }
 
 static QWEN: LazyLock<Graph> = LazyLock::new(|| graph("Qwen/Qwen3-32B"));
-static PLANNERS: LazyLock<[Planner<'static>; 1]> = LazyLock::new(|| {
+static ESTIMATORS: LazyLock<[Estimator<'static>; 1]> = LazyLock::new(|| {
     let coefficients = Coefficients::embedded().expect("built in");
-    [Planner::new(coefficients, &QWEN, Request::default(), None).expect("runs")]
+    [Estimator::of_graph(coefficients, &QWEN, Run::default())]
 });
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
 
 fn ask(needs: &Needs) -> Purchase {
-    purchase(&CATALOGUE, &PLANNERS[..], needs, &Economics::default()).expect("answered")
+    purchase(&CATALOGUE, &ESTIMATORS[..], needs, &Economics::default()).expect("answered")
 }
 
 fn ids(p: &Purchase) -> Vec<String> {
@@ -58,7 +58,7 @@ fn a_missing_price_is_missing_and_its_own_price_counts() {
     let price = "[[price]]\nmac = \"mbp14-m5max-40-2026\"\nmemory_gib = 128\nusd_now = 4000\n";
     std::fs::write(dir.path().join("prices.toml"), price).expect("written");
     let catalogue = Catalogue::new(DataDirs::discover(Some(dir.path())).expect("a folder"));
-    let p = purchase(&catalogue, &PLANNERS[..], &needs, &Economics::default()).expect("answered");
+    let p = purchase(&catalogue, &ESTIMATORS[..], &needs, &Economics::default()).expect("answered");
     let own = p
         .choices
         .iter()

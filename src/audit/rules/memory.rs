@@ -2,7 +2,7 @@
 
 use crate::audit::claim::{ContextClaim, MemoryMetric, Workload};
 use crate::audit::{Case, Claim, Facts, Judged, Rule, Severity};
-use crate::estimate::Engine;
+use crate::run::Program;
 use crate::units::Bytes;
 
 /// A figure may be rounded, and a runtime may count a little less than the files hold.
@@ -48,7 +48,7 @@ fn amount(claim: &Claim, facts: &Facts, out: &mut Judged) {
     if high < ROUNDING * needed {
         let numbers = format!("{} claimed, {against}", Bytes(high as u64));
         // llama.cpp maps the file; what is not touched, or lies in the GPU's wired memory, is not resident.
-        let mapped = matches!(claim.engine, Some(Engine::LlamaCpp | Engine::Ollama))
+        let mapped = matches!(claim.engine, Some(Program::LlamaCpp | Program::Ollama))
             || claim.memory_metric == Some(MemoryMetric::Rss);
         let (severity, cause) = if high * GIB_PER_GB >= ROUNDING * needed {
             (Severity::Doubtful, "the figure fits if it is GiB and was called GB")

@@ -2,7 +2,7 @@
 
 use crate::audit::claim::{Limiter, Workload};
 use crate::audit::{Case, Claim, Facts, Judged, Known, Rule, Severity};
-use crate::estimate::Engine;
+use crate::run::Program;
 use crate::units::{BytesPerSecond, TokensPerSecond};
 
 /// Share of the bus that no measured stream reaches; between this and the bus a claim is doubtful. The best published
@@ -76,7 +76,7 @@ fn cpu_speed(claim: &Claim, facts: &Facts, out: &mut Judged) {
     let rule = Rule::CpuSpeed;
     let Ok(known) = &facts.model else { return };
     let Some(rate) = claim.decode_tokens_per_s else { return };
-    let engine = claim.engine.unwrap_or(Engine::Mlx);
+    let engine = claim.engine.unwrap_or(Program::MlxLm);
     let (context, batch) = (claim.context().unwrap_or(0), claim.batch.unwrap_or(1));
     let Some(slowest) = facts.slowest_decode(known, engine, context, batch) else {
         return out.skip(&claim.id, rule, "the coefficients of the speed model cannot be read");

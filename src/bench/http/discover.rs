@@ -3,8 +3,8 @@
 use super::client::Client;
 use super::error::{HttpError, shorten};
 use crate::bench::generation::Generation;
-use crate::estimate::Engine;
 use crate::model::names::key;
+use crate::run::Program;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -93,11 +93,11 @@ impl ServerInfo {
 
     /// The speed model that applies, where the answer is known.
     #[must_use]
-    pub fn engine(&self) -> Option<Engine> {
+    pub fn engine(&self) -> Option<Program> {
         match (self.kind, self.model.format.as_deref()) {
-            (ServerKind::Ollama, _) => Some(Engine::Ollama),
-            (ServerKind::LlamaCpp, _) | (_, Some("gguf")) => Some(Engine::LlamaCpp),
-            (ServerKind::MlxLm | ServerKind::Omlx, _) | (_, Some("mlx")) => Some(Engine::Mlx),
+            (ServerKind::Ollama, _) => Some(Program::Ollama),
+            (ServerKind::LlamaCpp, _) | (_, Some("gguf")) => Some(Program::LlamaCpp),
+            (ServerKind::MlxLm | ServerKind::Omlx, _) | (_, Some("mlx")) => Some(Program::MlxLm),
             _ => None,
         }
     }

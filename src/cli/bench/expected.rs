@@ -8,15 +8,15 @@ use crate::bench::predicted::{self, Predicted};
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::CaseSummary;
 use crate::cli::Context;
-use crate::estimate::Engine;
 use crate::hardware::spec;
 use crate::roofline::Coefficients;
+use crate::run::Program;
 
 /// The model of an engine, and the machine that it runs on.
 pub(super) struct Expected {
     label: String,
     known: Known,
-    engine: Engine,
+    engine: Program,
     hardware: Hardware,
     coefficients: &'static Coefficients,
     /// Whether it is certain that the engine runs on that machine.
@@ -62,16 +62,16 @@ pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -
     all
 }
 
-fn open(context: &Context, args: &BenchArgs, e: &EngineRecord) -> Result<(Known, Engine), String> {
+fn open(context: &Context, args: &BenchArgs, e: &EngineRecord) -> Result<(Known, Program), String> {
     let server = e.server.as_ref();
-    let engine = server.and_then(|s| s.engine()).unwrap_or(Engine::Mlx);
+    let engine = server.and_then(|s| s.engine()).unwrap_or(Program::MlxLm);
     let named = server.map(|s| s.model.id.as_str()).or(e.model.as_deref());
     let name = args.model_as.as_deref().or(named).filter(|n| !n.is_empty()).ok_or_else(|| {
         format!("no predictions for {}: its model is not known; --as names it", e.label)
     })?;
     // A name given with --as says how the model is quantised; GGUF formats come from the server.
     let quant = server.and_then(|s| s.model.quant.as_deref());
-    let quant = quant.filter(|_| args.model_as.is_none() || engine.program().runs_gguf());
+    let quant = quant.filter(|_| args.model_as.is_none() || engine.runs_gguf());
     let known = context.known(name, quant, engine).map_err(|reason| {
         format!("no predictions for {}: {reason}; --as names the model (qwen3-8b-4bit)", e.label)
     })?;

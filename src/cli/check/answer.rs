@@ -4,9 +4,9 @@ use crate::advise::Offer;
 use crate::advise::check::{
     Judged, Kind, MacReport, Needs, Plan, Remedy, Report, Requirement, Resident, Workload,
 };
-use crate::cli::keys::{ModelKey, RunKeys};
+use crate::cli::keys::ModelKey;
 use crate::cli::words::percent;
-use crate::estimate::{Engine, Outcome, Settings};
+use crate::estimate::{Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::MachineSummary;
 use crate::report::{Column, Document, Present, Table};
@@ -156,14 +156,13 @@ impl MacAnswer {
 
 impl WorkloadAnswer {
     fn of(w: &Workload, judged: &Judged, changes: Vec<Remedy>) -> Self {
-        let settings = Settings { request: w.request, engine: Engine::Mlx, ..Settings::default() };
         let f = &judged.figures;
         let ttft =
-            f.prefill.ttft_at(f.prefill.interval_90, w.request.context_tokens, w.request.batch);
+            f.prefill.ttft_at(f.prefill.interval_90, w.run.work.context_tokens, w.run.work.batch);
         Self {
             name: w.name.clone(),
             model: ModelKey::of(&w.subject),
-            request: RunKeys::of(&settings),
+            request: RunKeys::of(&w.run),
             needs: w.needs,
             outcome: judged.outcome(),
             probability: judged.probability(),
@@ -351,8 +350,9 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
     notes.push(format!("kept for macOS and other programs: {}", reserve.join(", ")));
     for f in report.macs.iter().flat_map(|m| &m.found.workloads).map(|w| &w.figures) {
         for text in f.decode.warnings.iter().chain(&f.prefill.warnings) {
-            if !notes.contains(text) {
-                notes.push(text.clone());
+            let text = text.to_string();
+            if !notes.contains(&text) {
+                notes.push(text);
             }
         }
     }

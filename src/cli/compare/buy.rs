@@ -1,14 +1,12 @@
 //! Which Mac to buy.
 
 use super::{Asked, context_text, doubts, faster, faster_text, figures_json, new_models_text};
-use crate::advise::Figures;
 use crate::advise::money::Economics;
-use crate::advise::purchase::{Choice, Needs, Purchase, Run, purchase};
+use crate::advise::purchase::{Choice, ModelOnMac, Needs, Purchase, purchase};
 use crate::cli::plan_args::{CompareArgs, Stock};
-use crate::cli::predict::request_json;
 use crate::cli::words::{percent, rates, run_text, short, usd};
 use crate::cli::{Context, Verdict};
-use crate::estimate::Outcome;
+use crate::estimate::{Figures, Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::report::{Answer, Column, Document, Table};
@@ -34,9 +32,9 @@ pub(super) fn run(
         tokens_per_day: args.money.tokens_per_day,
         api_usd_per_million_tokens: args.money.api_usd_per_mtok,
     };
-    let planners = asked.planners(Coefficients::embedded()?)?;
-    let before = asked.before(&planners)?;
-    let found = purchase(&context.catalogue, &planners, &needs, &money)?;
+    let estimators = asked.estimators(Coefficients::embedded()?);
+    let before = asked.before(&estimators)?;
+    let found = purchase(&context.catalogue, &estimators, &needs, &money)?;
     let best = found.smallest().or(found.choices.first());
     let new = match best {
         Some(best) => asked.new_models(context, &best.machine)?,
@@ -49,7 +47,7 @@ pub(super) fn run(
     let place = |c: &Choice| json!({ "mac": c.offer.mac, "memory_gib": c.offer.memory_gib });
     let json = json!({
         "schema": "mlxplan.comparison/1", "kind": "purchase", "models": asked.models_json(),
-        "request": request_json(&asked.settings), "needs": needs, "economics": money,
+        "request": RunKeys::of(&asked.run), "needs": needs, "economics": money,
         "from": asked.from.as_ref().map(Machine::summary),
         "choices": found.choices.iter().map(|c| choice_json(c, asked, before.as_deref())).collect::<Vec<_>>(),
         "smallest": found.smallest().map(place), "step_up": found.step_up().map(place),
@@ -60,11 +58,7 @@ pub(super) fn run(
     let models: Vec<String> =
         asked.subjects.iter().map(|s| format!("{} {}", short(&s.id), s.quant)).collect();
     d.heading(format!("Which Mac for {}?", models.join(" and ")));
-    d.text(format!(
-        "{} {}",
-        run_text(&asked.settings),
-        needs_text(&needs, asked.settings.request.batch)
-    ));
+    d.text(format!("{} {}", run_text(&asked.run), needs_text(&needs, asked.run.work.batch)));
     if found.choices.is_empty() {
         d.text(nothing_text(&found));
     } else {
@@ -106,8 +100,8 @@ fn name(c: &Choice) -> String {
     format!("{} {} GB", c.offer.name, c.offer.memory_gib)
 }
 
-fn slowest(c: &Choice) -> Option<&Run> {
-    let rate = |r: &&Run| r.figures.decode.tokens_per_s;
+fn slowest(c: &Choice) -> Option<&ModelOnMac> {
+    let rate = |r: &&ModelOnMac| r.figures.decode.tokens_per_s;
     c.runs.iter().min_by(|a, b| rate(a).total_cmp(&rate(b)))
 }
 

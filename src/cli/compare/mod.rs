@@ -5,38 +5,35 @@ mod side;
 
 use super::args::{MachineArgs, RunArgs};
 use super::plan_args::CompareArgs;
-use super::predict::settings;
 use super::{Context, Verdict};
 use crate::advise::candidates;
-use crate::advise::planner::{Figures, Planner};
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
-use crate::estimate::memory::{Bound, MaxContext};
-use crate::estimate::{Engine, Opened, Settings, Subject};
+use crate::estimate::memory::{ContextBound, MaxContext};
+use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verdict)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
-    let settings = settings(&run, Engine::Mlx)?;
-    let asked = Asked::open(context, args, settings)?;
+    let asked = Asked::open(context, args, run.run(Program::MlxLm)?)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
 }
 
 /// What was asked, opened.
 struct Asked {
-    subjects: Vec<Subject>,
-    settings: Settings,
+    subjects: Vec<OpenedModel>,
+    run: Run,
     from: Option<Machine>,
     notes: Vec<String>,
 }
 
 impl Asked {
-    fn open(context: &Context, args: &CompareArgs, settings: Settings) -> Result<Self> {
-        let mut asked = Self { subjects: Vec::new(), settings, from: None, notes: Vec::new() };
+    fn open(context: &Context, args: &CompareArgs, run: Run) -> Result<Self> {
+        let mut asked = Self { subjects: Vec::new(), run, from: None, notes: Vec::new() };
         for model in &args.model {
             let opened = context.open(model, args.quant.as_deref(), None)?;
             asked.subjects.push(match opened {
@@ -48,9 +45,9 @@ impl Asked {
                     };
                     asked.notes.push(format!(
                         "{model} is a size class: its most popular model, {}, stands for it",
-                        first.subject.id
+                        first.model.id
                     ));
-                    first.subject
+                    first.model
                 }
             });
         }
@@ -58,26 +55,22 @@ impl Asked {
         Ok(asked)
     }
 
-    fn planners<'a>(&'a self, coefficients: &'a Coefficients) -> Result<Vec<Planner<'a>>> {
-        let planner = |s: &'a Subject| {
-            Planner::new(coefficients, &s.graph, self.settings.request, self.settings.reserve)
-                .with_context(|| s.id.clone())
-        };
-        self.subjects.iter().map(planner).collect()
+    fn estimators<'a>(&'a self, coefficients: &'a Coefficients) -> Vec<Estimator<'a>> {
+        let estimator = |s: &'a OpenedModel| Estimator::of_graph(coefficients, &s.graph, self.run);
+        self.subjects.iter().map(estimator).collect()
     }
 
     /// Figures of every model on the present Mac.
-    fn before(&self, planners: &[Planner<'_>]) -> Result<Option<Vec<Figures>>> {
+    fn before(&self, estimators: &[Estimator<'_>]) -> Result<Option<Vec<Figures>>> {
         let Some(from) = &self.from else { return Ok(None) };
-        Ok(Some(planners.iter().map(|p| p.on(from)).collect::<Result<_, _>>()?))
+        Ok(Some(estimators.iter().map(|p| p.on(from)).collect::<Result<_, _>>()?))
     }
 
     /// Popular models that fit a machine but not the present one.
     fn new_models(&self, context: &Context, to: &Machine) -> Result<Vec<NewModel>> {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
-        let s = &self.settings;
         let sources = context.sources(None)?;
-        Ok(new_models(context.models()?, &sources, (from, to), &s.request, s.reserve, 5)?)
+        Ok(new_models(context.models()?, &sources, (from, to), &self.run, 5)?)
     }
 
     fn models_json(&self) -> Value {
@@ -92,7 +85,7 @@ fn mac(context: &Context, spec: &str) -> Result<Machine> {
 
 fn context_text(c: MaxContext) -> String {
     match c.bound {
-        Bound::Memory => format!("{}*", c.tokens),
+        ContextBound::Memory => format!("{}*", c.tokens),
         _ => c.tokens.to_string(),
     }
 }
@@ -104,7 +97,7 @@ fn faster_text(f: &Faster) -> String {
 
 /// Memory, speeds and longest context as JSON.
 fn figures_json(f: &Figures, asked: &Asked, context: Option<MaxContext>) -> Value {
-    let r = asked.settings.request;
+    let r = asked.run.work;
     let ttft = |rates| f.prefill.ttft_at(rates, r.context_tokens, r.batch);
     json!({
         "memory": {
@@ -136,8 +129,9 @@ fn new_models_text(found: &[NewModel], to: &Machine) -> String {
 fn doubts<'a>(all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for text in all.flat_map(|f| f.decode.warnings.iter().chain(&f.prefill.warnings)) {
-        if !out.contains(text) {
-            out.push(text.clone());
+        let text = text.to_string();
+        if !out.contains(&text) {
+            out.push(text);
         }
     }
     out

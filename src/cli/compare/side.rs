@@ -2,12 +2,12 @@
 
 use super::{Asked, context_text, doubts, faster, faster_text, figures_json, mac, new_models_text};
 use crate::advise::upgrade::{Faster, NewModel};
-use crate::advise::{Figures, Formats, Largest, Offer, Planner, largest, offer_for};
+use crate::advise::{Formats, Largest, Offer, largest, offer_for};
 use crate::cli::plan_args::CompareArgs;
-use crate::cli::predict::request_json;
 use crate::cli::words::{rates, run_text, short, times, usd};
 use crate::cli::{Context, Verdict};
-use crate::estimate::memory::{Fits, MaxContext, Verdict as Memory};
+use crate::estimate::memory::{Fit, Fits, MaxContext};
+use crate::estimate::{Estimator, Figures, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
@@ -41,26 +41,23 @@ pub(super) fn run(
 ) -> Result<(Answer, Verdict)> {
     let coefficients = Coefficients::embedded()?;
     let targets = targets(context, args)?;
-    let planners = asked.planners(coefficients)?;
-    let before = asked.before(&planners)?;
-    let (request, reserve) = (asked.settings.request, asked.settings.reserve);
+    let estimators = asked.estimators(coefficients);
+    let before = asked.before(&estimators)?;
     let formats: Vec<Formats> = asked.subjects.par_iter().map(Formats::of).collect();
-    let ladders: Vec<Vec<(Scheme, Planner<'_>)>> = formats
-        .iter()
-        .map(|f| f.planners(coefficients, request, reserve))
-        .collect::<Result<_, _>>()?;
+    let ladders: Vec<Vec<(Scheme, Estimator<'_>)>> =
+        formats.iter().map(|f| f.estimators(coefficients, asked.run)).collect();
     let cells: Vec<(usize, &Target)> =
-        (0..planners.len()).flat_map(|m| targets.iter().map(move |t| (m, t))).collect();
+        (0..estimators.len()).flat_map(|m| targets.iter().map(move |t| (m, t))).collect();
     let pairs: Vec<Pair<'_>> = cells
         .into_par_iter()
-        .filter_map(|(model, mac)| Some((model, mac, planners.get(model)?, ladders.get(model)?)))
-        .map(|(model, mac, planner, ladder)| {
-            let figures = planner.on(&mac.machine)?;
+        .filter_map(|(model, mac)| Some((model, mac, estimators.get(model)?, ladders.get(model)?)))
+        .map(|(model, mac, estimator, ladder)| {
+            let figures = estimator.on(&mac.machine)?;
             let old = before.as_ref().and_then(|b| b.get(model));
             Ok(Pair {
                 model,
                 mac,
-                context: planner.max_context(&mac.machine)?,
+                context: estimator.max_context(&mac.machine)?,
                 largest: largest(ladder, &mac.machine)?,
                 faster: old.map(|old| faster(old, &figures)),
                 figures,
@@ -74,7 +71,7 @@ pub(super) fn run(
     let notes = notes(asked, &pairs, &new);
     let json = json!({
         "schema": "mlxplan.comparison/1", "kind": "side_by_side", "models": asked.models_json(),
-        "request": request_json(&asked.settings),
+        "request": RunKeys::of(&asked.run),
         "from": asked.from.as_ref().map(Machine::summary),
         "rows": pairs.iter().map(|p| pair_json(p, asked)).collect::<Vec<_>>(),
         "new_models": new.iter().map(|(t, found)| json!({ "machine": t.machine.id, "models": found })).collect::<Vec<_>>(),
@@ -88,12 +85,12 @@ pub(super) fn run(
         several => format!("{} Macs", several.len()),
     };
     d.heading(format!("{} on {macs}", title.join(", ")));
-    d.text(run_text(&asked.settings));
+    d.text(run_text(&asked.run));
     d.main_table(table(&pairs, asked));
     d.notes(notes);
     let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
-        Memory::No => Verdict::No,
-        Memory::Uncertain => Verdict::Uncertain,
+        Fit::No => Verdict::No,
+        Fit::Uncertain => Verdict::Uncertain,
         _ => Verdict::Ok,
     });
     // As `recommend`: there is an answer as soon as something fits.
@@ -148,7 +145,7 @@ fn table(pairs: &[Pair<'_>], asked: &Asked) -> Table {
     if asked.from.is_some() {
         columns.push(Column::number("decode, times"));
     }
-    let r = asked.settings.request;
+    let r = asked.run.work;
     let mut table = Table::new(columns);
     for p in pairs {
         let (f, machine) = (&p.figures, &p.mac.machine);

@@ -5,15 +5,13 @@ mod plots;
 
 use super::args::{MachineArgs, RunArgs};
 use super::plan_args::{Plot, ReportArgs};
-use super::predict::settings;
 use super::progress::Progress;
 use super::words::short;
 use super::{Context, Verdict, output};
-use crate::advise::Planner;
-use crate::estimate::{Engine, Settings, Subject};
+use crate::estimate::{Estimator, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<Verdict> {
@@ -59,9 +57,9 @@ fn fits_content(path: &Path, plot: bool) -> Result<()> {
 
 /// What the report is about.
 struct Case {
-    subjects: Vec<Subject>,
+    subjects: Vec<OpenedModel>,
     machines: Vec<Machine>,
-    settings: Settings,
+    run: Run,
 }
 
 impl Case {
@@ -79,16 +77,13 @@ impl Case {
         Ok(Self {
             subjects: args.model.iter().map(open).collect::<Result<_>>()?,
             machines: specs.iter().map(machine).collect::<Result<_>>()?,
-            settings: settings(&run, Engine::Mlx)?,
+            run: run.run(Program::MlxLm)?,
         })
     }
 
-    fn planners<'a>(&'a self, coefficients: &'a Coefficients) -> Result<Vec<Planner<'a>>> {
-        let planner = |s: &'a Subject| {
-            Planner::new(coefficients, &s.graph, self.settings.request, self.settings.reserve)
-                .with_context(|| s.id.clone())
-        };
-        self.subjects.iter().map(planner).collect()
+    fn estimators<'a>(&'a self, coefficients: &'a Coefficients) -> Vec<Estimator<'a>> {
+        let estimator = |s: &'a OpenedModel| Estimator::of_graph(coefficients, &s.graph, self.run);
+        self.subjects.iter().map(estimator).collect()
     }
 
     /// A model on a machine in a few words.

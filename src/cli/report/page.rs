@@ -3,13 +3,13 @@
 use super::{Case, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
-use crate::advise::planner::{Figures, Planner};
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::Context;
 use crate::cli::plan_args::Plot;
 use crate::cli::progress::Progress;
 use crate::cli::words::{format_name, percent, run_text, short};
 use crate::estimate::memory::MaxContext;
+use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::report::{Cell, Page, Part, Sortable};
@@ -18,7 +18,7 @@ use crate::units::{Seconds, TokensPerSecond};
 use anyhow::Result;
 
 pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Result<String> {
-    let planners = case.planners(Coefficients::embedded()?)?;
+    let estimators = case.estimators(Coefficients::embedded()?);
     let models: Vec<String> = case
         .subjects
         .iter()
@@ -26,7 +26,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
         .collect();
     let mut parts = vec![Part::Heading("Side by side".to_owned())];
     progress.say("side by side");
-    let (table, mut notes) = side_by_side(context, case, &planners)?;
+    let (table, mut notes) = side_by_side(context, case, &estimators)?;
     parts.push(Part::Table(table));
     parts.push(Part::Notes(std::mem::take(&mut notes)));
     progress.say("speed by context");
@@ -38,7 +38,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
     parts.push(Part::Figure(plots::chart(context, case, Plot::Memory)?));
     progress.say("every Mac on sale");
     parts.push(Part::Heading("What to buy".to_owned()));
-    parts.push(Part::Table(choices(context, &planners)?));
+    parts.push(Part::Table(choices(context, &estimators)?));
     parts.push(Part::Figure(plots::chart(context, case, Plot::Price)?));
     parts.push(Part::Text(format!(
         "US list prices, state {AS_OF}; ? where none is known. Each Mac with its smallest storage."
@@ -52,7 +52,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
     });
     let page = Page {
         title: format!("{} on Apple Silicon", models.join(", ")),
-        lead: run_text(&case.settings),
+        lead: run_text(&case.run),
         parts,
     };
     page.render().map_err(anyhow::Error::msg)
@@ -61,7 +61,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
 fn side_by_side(
     context: &Context,
     case: &Case,
-    planners: &[Planner<'_>],
+    estimators: &[Estimator<'_>],
 ) -> Result<(Sortable, Vec<String>)> {
     let columns = [
         "model",
@@ -84,13 +84,13 @@ fn side_by_side(
         rows: Vec::new(),
     };
     let mut notes: Vec<String> = Vec::new();
-    for (planner, subject) in planners.iter().zip(&case.subjects) {
+    for (estimator, subject) in estimators.iter().zip(&case.subjects) {
         for machine in &case.machines {
-            let figures = planner.on(machine)?;
+            let figures = estimator.on(machine)?;
             let usd = offer_for(&context.catalogue, machine)?.and_then(|o| o.usd_now);
             let mut row =
                 vec![Cell::text(short(&subject.id)), Cell::text(format_name(&subject.quant))];
-            row.extend(cells(&figures, machine, usd, planner.max_context(machine)?, planner));
+            row.extend(cells(&figures, machine, usd, estimator.max_context(machine)?, estimator));
             table.rows.push(row);
             let doubts = figures.decode.warnings.iter().chain(&figures.prefill.warnings);
             for text in doubts.map(|t| format!("{}: {t}", machine.id)) {
@@ -109,9 +109,9 @@ fn cells(
     machine: &Machine,
     usd: Option<u32>,
     context: MaxContext,
-    planner: &Planner<'_>,
+    estimator: &Estimator<'_>,
 ) -> Vec<Cell> {
-    let r = planner.request();
+    let r = estimator.run().work;
     let ends = f.decode.interval_90.map(TokensPerSecond);
     let [soon, late] =
         f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch).map(Seconds);
@@ -134,8 +134,8 @@ fn cells(
     ]
 }
 
-fn choices(context: &Context, planners: &[Planner<'_>]) -> Result<Sortable> {
-    let found = purchase(&context.catalogue, planners, &Needs::default(), &Economics::default())?;
+fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> {
+    let found = purchase(&context.catalogue, estimators, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
         "chip",

@@ -7,8 +7,8 @@ use crate::cli::Context;
 use crate::cli::plan_args::Plot;
 use crate::cli::published;
 use crate::cli::words::{format_name, short};
+use crate::estimate::gpu;
 use crate::estimate::memory::budget;
-use crate::estimate::{Request, gpu};
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
@@ -49,14 +49,14 @@ fn contexts(made_for: Option<u64>) -> Vec<u32> {
 
 fn speed_by_context(case: &Case) -> Result<Chart> {
     let coefficients = Coefficients::embedded()?;
-    let planners = case.planners(coefficients)?;
+    let estimators = case.estimators(coefficients);
     let mut marks = Vec::new();
-    for (i, planner) in planners.iter().enumerate() {
+    for (i, estimator) in estimators.iter().enumerate() {
         for machine in &case.machines {
             let (mut points, mut band) = (Vec::new(), Vec::new());
-            for context_tokens in contexts(planner.graph().max_context()) {
-                let request = Request { context_tokens, ..case.settings.request };
-                let (decode, _) = planner.with_request(request).speeds(machine);
+            for context_tokens in contexts(estimator.graph().max_context()) {
+                let run = case.run.with_context(context_tokens);
+                let (decode, _) = estimator.with_run(run).speeds(machine)?;
                 let x = f64::from(context_tokens);
                 points.push((x, decode.tokens_per_s));
                 band.push((x, decode.interval_90[0], decode.interval_90[1]));
@@ -90,8 +90,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
     };
     let gpu = gpu(machine);
     let at = |context_tokens: u32| {
-        let request = Request { context_tokens, ..case.settings.request };
-        let p = peak(&subject.graph, &request.on(gpu))?;
+        let p = peak(&subject.graph, &case.run.with_context(context_tokens), gpu)?;
         let gb = |bytes: u64| bytes as f64 / 1e9;
         let cached = gb(p.weights_bytes + p.kv_bytes + p.state_bytes);
         Ok(Stack {
@@ -114,7 +113,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
     ];
     let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
     marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));
-    let most = budget(machine, case.settings.reserve);
+    let most = budget(machine, case.run.engine.reserve);
     if most < machine.gpu_limit.bytes {
         marks.push(level("memory less macOS and Python", most.gb()));
     }
@@ -135,9 +134,9 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
 }
 
 fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
-    let planners = case.planners(Coefficients::embedded()?)?;
+    let estimators = case.estimators(Coefficients::embedded()?);
     let needs = Needs { any_status: true, ..Needs::default() };
-    let found = purchase(&context.catalogue, &planners, &needs, &Economics::default())?;
+    let found = purchase(&context.catalogue, &estimators, &needs, &Economics::default())?;
     let (mut front, mut rest) = (Vec::new(), Vec::new());
     for c in &found.choices {
         let Some(usd) = c.offer.usd_now else { continue };
@@ -173,17 +172,18 @@ fn roofline(case: &Case) -> Result<Chart> {
     let ridge = target.peak_flops() / target.bandwidth;
     let roof: Vec<(f64, f64)> =
         [0.5, ridge, 1e5].map(|x| (x, (x * target.bandwidth).min(target.peak_flops()))).to_vec();
-    let planners = case.planners(Coefficients::embedded()?)?;
+    let estimators = case.estimators(Coefficients::embedded()?);
     let (mut decode, mut prefill) = (Vec::new(), Vec::new());
-    for (planner, subject) in planners.iter().zip(&case.subjects) {
+    for (estimator, subject) in estimators.iter().zip(&case.subjects) {
         let w = Weights::of(&subject.graph);
-        let (d, p) = planner.speeds(machine);
+        let (d, p) = estimator.speeds(machine)?;
         let name = Some(short(&subject.id).to_owned());
         let per_token = 2.0 * w.active_parameters as f64;
-        let users = f64::from(planner.request().batch.max(1));
+        let users = f64::from(estimator.run().work.batch.max(1));
         let read = d.bytes_per_token as f64;
         decode.push((per_token * users / read, per_token * d.tokens_per_s, name.clone()));
-        let chunk = f64::from(planner.request().prefill_step.min(planner.request().context_tokens));
+        let chunk =
+            f64::from(estimator.run().engine.prefill_step.min(estimator.run().work.context_tokens));
         let intensity = per_token * chunk * users / w.bytes as f64;
         prefill.push((intensity, per_token * p.tokens_per_s, name));
     }

@@ -1,14 +1,15 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
-use super::context::{MaxContext, max_context};
+use super::context::{MaxContext, budget, within};
 use super::{Fits, Memory};
-use crate::estimate::request::Request;
-use crate::estimate::subject::Subject;
+use crate::estimate::gpu::gpu;
+use crate::estimate::opened::OpenedModel;
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
+use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -104,34 +105,33 @@ const WORTH_TOKENS: u32 = 1024;
 /// left out.
 #[must_use]
 pub fn advise(
-    subject: &Subject,
+    model: &OpenedModel,
     machine: &Machine,
-    request: &Request,
-    reserve: Option<Bytes>,
+    run: &Run,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = Case { machine, request: *request, reserve, now };
-    let graph = &subject.graph;
+    let case = Case { machine, run: *run, now };
+    let graph = &model.graph;
     let mut out = Vec::new();
-    for tokens in STEPS.into_iter().filter(|&n| n < request.prefill_step) {
-        let request = Request { prefill_step: tokens, ..*request };
-        out.extend(case.tried(Change::PrefillStep { tokens }, graph, machine, request));
+    for tokens in STEPS.into_iter().filter(|&n| n < run.engine.prefill_step) {
+        let smaller = run.with_prefill_step(tokens);
+        out.extend(case.tried(Change::PrefillStep { tokens }, graph, machine, smaller));
     }
-    if request.kv.is_none() {
+    if run.engine.kv.is_none() {
         for bits in KV_BITS {
-            let prefill_step = request.prefill_step.min(KV_BITS_STEP);
+            let prefill_step = run.engine.prefill_step.min(KV_BITS_STEP);
             let kv = Some(KvQuantisation::bits(bits));
-            let request = Request { kv, prefill_step, ..*request };
+            let quantised = run.with_kv(kv).with_prefill_step(prefill_step);
             let change = Change::KvBits { bits, prefill_step };
-            out.extend(case.tried(change, graph, machine, request));
+            out.extend(case.tried(change, graph, machine, quantised));
         }
     }
     out.extend(case.cache_limit());
     out.extend(case.wired_limit(graph));
     out.extend(LADDER.into_iter().filter_map(|scheme| {
-        let smaller = subject.requantised(scheme)?;
+        let smaller = model.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller, machine, *request)
+        case.tried(change, &smaller, machine, *run)
     }));
     one_per_kind(out)
 }
@@ -156,22 +156,16 @@ fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
 
 struct Case<'a> {
     machine: &'a Machine,
-    request: Request,
-    reserve: Option<Bytes>,
+    run: Run,
     now: (&'a Memory, MaxContext),
 }
 
 impl Case<'_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
-    fn tried(
-        &self,
-        what: Change,
-        graph: &Graph,
-        machine: &Machine,
-        request: Request,
-    ) -> Option<Advice> {
-        let memory = Memory::of(graph, machine, &request, self.reserve).ok()?;
-        let context = max_context(graph, machine, &request, self.reserve, &memory.peak).ok()?;
+    fn tried(&self, what: Change, graph: &Graph, machine: &Machine, run: Run) -> Option<Advice> {
+        let memory = Memory::of(graph, machine, &run).ok()?;
+        let budget = budget(machine, run.engine.reserve);
+        let context = within(graph, &run, gpu(machine), budget, Some(&memory.peak)).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {
@@ -217,6 +211,6 @@ impl Case<'_> {
         }?;
         let mut raised = self.machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
-        self.tried(Change::WiredLimit(advice), graph, &raised, self.request)
+        self.tried(Change::WiredLimit(advice), graph, &raised, self.run)
     }
 }

@@ -5,13 +5,14 @@
 //! more memory then never gives less context.
 
 use super::default_reserve;
-use crate::estimate::request::{Request, gpu};
 use crate::graph::Graph;
 use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
+use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,13 +23,13 @@ pub struct MaxContext {
     /// Tokens of a sequence, prompt and generated ones together; 0 when not even one token fits.
     pub tokens: u32,
     /// What ends it.
-    pub bound: Bound,
+    pub bound: ContextBound,
 }
 
 /// What ends the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bound {
+pub enum ContextBound {
     /// The length that the model was made for.
     Model,
     /// Memory.
@@ -52,19 +53,14 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
     machine.gpu_limit.bytes.min(rest)
 }
 
-/// The longest context of a model on a machine, for a request whose prompt is as long as memory and model allow.
-/// `known` is the peak of the request itself.
-///
-/// # Errors
-/// When mlx-lm could not run the model.
-pub fn max_context(
-    graph: &Graph,
-    machine: &Machine,
-    request: &Request,
-    reserve: Option<Bytes>,
-    known: &Peak,
-) -> Result<MaxContext, PeakError> {
-    within(graph, machine, request, budget(machine, reserve), Some(known))
+/// Bytes that the expected peak may reach for the whole interval around it to stay under the lowest limit.
+#[must_use]
+pub fn safe_budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
+    let memory = machine.memory.value;
+    let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
+    let [_, high] = super::RUNTIME_BYTES;
+    let rest = memory.saturating_sub(reserve).saturating_sub(Bytes(high));
+    super::interval::peak_below(machine.gpu_limit.range[0].min(rest))
 }
 
 /// The longest context whose peak stays within a number of bytes. `known` is the peak of the request itself, where it
@@ -74,23 +70,17 @@ pub fn max_context(
 /// When mlx-lm could not run the model.
 pub fn within(
     graph: &Graph,
-    machine: &Machine,
-    request: &Request,
+    run: &Run,
+    gpu: Gpu,
     budget: Bytes,
     known: Option<&Peak>,
 ) -> Result<MaxContext, PeakError> {
     let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
     let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
-    let search = Search {
-        graph,
-        machine,
-        request: *request,
-        budget: budget.0,
-        growth: Growth::of(graph, request.prefill_step, request.batch, request.kv)?,
-    };
+    let search = Search::new(graph, run, gpu, budget)?;
     let whole = MaxContext {
         tokens: top,
-        bound: if made_for.is_some() { Bound::Model } else { Bound::None },
+        bound: if made_for.is_some() { ContextBound::Model } else { ContextBound::None },
     };
     if let Some(peak) = known
         && search.surely_fits(peak, top)?
@@ -104,13 +94,35 @@ pub fn within(
     if at_top.peak <= search.budget && search.whole_fits(top, at_top)? {
         return Ok(whole);
     }
-    Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: Bound::Memory })
+    Ok(MaxContext { tokens: search.run(top, at_top, known)?, bound: ContextBound::Memory })
+}
+
+/// The longest context whose peak stays within `budget`, given the longest one within a larger budget. The search starts
+/// below that one, so that it simulates little.
+///
+/// # Errors
+/// When mlx-lm could not run the model.
+pub fn within_less(
+    graph: &Graph,
+    run: &Run,
+    gpu: Gpu,
+    budget: Bytes,
+    (known, longer, larger): (&Peak, MaxContext, Bytes),
+) -> Result<MaxContext, PeakError> {
+    if longer.bound != ContextBound::Memory || larger <= budget {
+        return within(graph, run, gpu, budget, Some(known));
+    }
+    let search = Search::new(graph, run, gpu, budget)?;
+    // The next length does not even fit the larger budget.
+    let at_next = Probe { peak: larger.0.saturating_add(1), beyond: 0, builds_scores: false };
+    let tokens = search.run(length(cell(longer.tokens) + 1), at_next, Some(known))?;
+    Ok(MaxContext { tokens, bound: ContextBound::Memory })
 }
 
 struct Search<'a> {
     graph: &'a Graph,
-    machine: &'a Machine,
-    request: Request,
+    gpu: Gpu,
+    asked: Run,
     budget: u64,
     growth: Growth<'a>,
 }
@@ -126,20 +138,25 @@ struct Probe {
     builds_scores: bool,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph, run: &Run, gpu: Gpu, budget: Bytes) -> Result<Self, PeakError> {
+        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        Ok(Self { graph, gpu, asked: *run, budget: budget.0, growth })
+    }
+
     /// Peak of a generation that ends at `total` tokens. The last whole chunk is simulated as well as what comes after
     /// it, so that a longer context never needs less.
     fn peak(&self, total: u32) -> Result<Probe, PeakError> {
-        let end = peak::end(self.graph, &self.ending_at(total).on(gpu(self.machine)))?;
+        let end = peak::end(self.graph, &self.ending_at(total), self.gpu)?;
         let beyond = end.attention_scratch_bytes + end.run_ahead_bytes;
         Ok(Probe { peak: end.peak_bytes, beyond, builds_scores: end.attention_scratch_bytes > 0 })
     }
 
     /// The request with a prompt that makes it end at `total` tokens.
-    fn ending_at(&self, total: u32) -> Request {
-        let generate = self.request.generate_tokens.min(total.saturating_sub(1)).max(1);
+    fn ending_at(&self, total: u32) -> Run {
+        let generate = self.asked.work.generate_tokens.min(total.saturating_sub(1)).max(1);
         let prompt = total.saturating_sub(generate).max(1);
-        Request { context_tokens: prompt, generate_tokens: generate, ..self.request }
+        self.asked.with_context(prompt).with_generated(generate)
     }
 
     /// Whether `total` tokens fit by a bound that needs no simulation: a cache is copied when it grows, so that it may
@@ -147,13 +164,13 @@ impl Search<'_> {
     /// builds scores, grows with it. Twice that leaves room for the rest.
     fn surely_fits(&self, known: &Peak, total: u32) -> Result<bool, PeakError> {
         let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
-        let longer = f64::from(total) / f64::from(self.request.context_tokens.max(1));
+        let longer = f64::from(total) / f64::from(self.asked.work.context_tokens.max(1));
         let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
         let cache = self.growth.bytes(total)? as f64;
         let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
         // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
-        let telling =
-            self.request.kv.is_none() && self.request.context_tokens > self.request.prefill_step;
+        let telling = self.asked.engine.kv.is_none()
+            && self.asked.work.context_tokens > self.asked.engine.prefill_step;
         Ok(telling && most <= self.budget as f64)
     }
 
@@ -173,8 +190,7 @@ impl Search<'_> {
         if !end.builds_scores || end.peak + end.beyond <= self.budget {
             return Ok(true);
         }
-        let request = self.ending_at(total).on(gpu(self.machine));
-        Ok(peak::peak(self.graph, &request)?.peak_bytes <= self.budget)
+        Ok(peak::peak(self.graph, &self.ending_at(total), self.gpu)?.peak_bytes <= self.budget)
     }
 
     /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
@@ -193,14 +209,14 @@ impl Search<'_> {
 
     /// Whole chunks of a prompt that ends at the length of a cell.
     fn whole_chunks(&self, c: u32) -> u32 {
-        let prompt = self.ending_at(length(c)).context_tokens;
-        prompt.saturating_sub(1) / self.request.prefill_step.max(1)
+        let prompt = self.ending_at(length(c)).work.context_tokens;
+        prompt.saturating_sub(1) / self.asked.engine.prefill_step.max(1)
     }
 
     /// The first cell with `chunks` whole chunks or more.
     fn first_with(&self, chunks: u32) -> u32 {
-        let prompt = chunks.saturating_mul(self.request.prefill_step).saturating_add(1);
-        cell(prompt.saturating_add(self.request.generate_tokens).saturating_sub(1)) + 1
+        let prompt = chunks.saturating_mul(self.asked.engine.prefill_step).saturating_add(1);
+        cell(prompt.saturating_add(self.asked.work.generate_tokens).saturating_sub(1)) + 1
     }
 
     /// The first cell after `c` with more whole chunks.
@@ -220,7 +236,7 @@ impl Search<'_> {
         // What was asked for fits, whatever lies before it.
         let mut least = 0;
         if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
-            let total = self.request.total_tokens().min(top - 1);
+            let total = self.asked.total_tokens().min(top - 1);
             least = cell(total);
             let first = self.first_with(self.whole_chunks(least)).min(least);
             low = (first, total, known.peak_bytes);

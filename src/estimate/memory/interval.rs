@@ -18,3 +18,10 @@ pub fn interval_90(peak: Bytes) -> [Bytes; 2] {
     let part = |(bytes, share): (f64, f64)| Bytes((bytes + share * peak.0 as f64) as u64);
     [peak.saturating_sub(part(BELOW)), peak + part(ABOVE)]
 }
+
+/// The highest expected peak whose interval ends at `limit` or below.
+pub(super) fn peak_below(limit: Bytes) -> Bytes {
+    let (bytes, share) = ABOVE;
+    let peak = Bytes(((limit.0 as f64 - bytes).max(0.0) / (1.0 + share)) as u64);
+    if interval_90(peak)[1] > limit { peak.saturating_sub(Bytes(1)) } else { peak }
+}

@@ -44,7 +44,7 @@ impl LimitKind {
 /// Whether a need stays under a limit, both known within a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Fit {
     /// Even the highest need stays under the lowest limit.
     Yes,
     /// It fits, but a soft limit is exceeded or a hard one is near.
@@ -67,7 +67,7 @@ pub enum Fits {
     No,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Yes => "yes",
@@ -102,7 +102,8 @@ pub struct Limit {
     /// Lowest and highest value of the limit.
     pub limit_range_bytes: [Bytes; 2],
     /// Whether the need stays under it.
-    pub verdict: Verdict,
+    #[serde(rename = "fits")]
+    pub verdict: Fit,
     /// The rule behind need and limit.
     pub rule: &'static str,
 }
@@ -120,15 +121,15 @@ impl Limit {
         rule: &'static str,
     ) -> Self {
         let verdict = if need_range[0] > limit_range[1] {
-            if kind.is_hard() { Verdict::No } else { Verdict::Tight }
+            if kind.is_hard() { Fit::No } else { Fit::Tight }
         } else if !kind.is_hard() {
-            if need > limit { Verdict::Tight } else { Verdict::Yes }
+            if need > limit { Fit::Tight } else { Fit::Yes }
         } else if need_range[1] > limit_range[0] {
-            Verdict::Uncertain
+            Fit::Uncertain
         } else if need_range[1].0 as f64 > TIGHT * limit_range[0].0 as f64 {
-            Verdict::Tight
+            Fit::Tight
         } else {
-            Verdict::Yes
+            Fit::Yes
         };
         Self {
             kind,
@@ -181,7 +182,7 @@ pub struct Judgement {
     /// Every limit with its need.
     pub limits: Vec<Limit>,
     /// The worst verdict.
-    pub verdict: Verdict,
+    pub verdict: Fit,
     /// The same as the JSON contract words it.
     pub fits: Fits,
     /// What swapping would cost, when memory does not suffice.
@@ -228,13 +229,13 @@ impl Judgement {
                 "mlx-lm warns when the weights exceed 0.9 of the GPU limit",
             ),
         ];
-        let verdict = limits.iter().map(|l| l.verdict).max().unwrap_or(Verdict::Yes);
+        let verdict = limits.iter().map(|l| l.verdict).max().unwrap_or(Fit::Yes);
         let over = limits.iter().any(|l| l.kind.is_hard() && l.headroom_bytes() < 0);
         let fits = match verdict {
-            Verdict::Yes => Fits::Yes,
-            Verdict::No => Fits::No,
-            Verdict::Uncertain if over => Fits::No,
-            Verdict::Tight | Verdict::Uncertain => Fits::Tight,
+            Fit::Yes => Fits::Yes,
+            Fit::No => Fits::No,
+            Fit::Uncertain if over => Fits::No,
+            Fit::Tight | Fit::Uncertain => Fits::Tight,
         };
         let excess = (need + middle).saturating_sub(memory);
         let swap = (excess > Bytes::ZERO).then(|| {

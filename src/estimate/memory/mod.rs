@@ -6,15 +6,16 @@ mod interval;
 mod limits;
 
 pub use advice::{Advice, Change, advise};
-pub use context::{Bound, MaxContext, budget, max_context};
+pub use context::{ContextBound, MaxContext, budget, safe_budget, within, within_less};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
-pub use limits::{Fits, Judgement, Limit, LimitKind, Swap, Verdict};
+pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 
-use super::request::{Request, gpu};
+use super::gpu::gpu;
 use crate::graph::Graph;
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
+use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -63,14 +64,9 @@ impl Memory {
     ///
     /// # Errors
     /// When mlx-lm could not run the model, or the request is empty.
-    pub fn of(
-        graph: &Graph,
-        machine: &Machine,
-        request: &Request,
-        reserve: Option<Bytes>,
-    ) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, &request.on(gpu(machine)))?;
-        Ok(Self::judge(peak, machine, reserve))
+    pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
+        let peak = peak::peak(graph, run, gpu(machine))?;
+        Ok(Self::judge(peak, machine, run.engine.reserve))
     }
 
     /// Judges a peak that has been simulated.

@@ -47,7 +47,7 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     let process = Process::of(&peak, &stock);
     let exact = [Bytes(need); 2];
     let judged = Judgement::of(&peak, exact, &process, &stock, default_reserve(stock.memory.value));
-    assert_eq!((judged.verdict, judged.fits), (Verdict::No, Fits::No));
+    assert_eq!((judged.verdict, judged.fits), (Fit::No, Fits::No));
 
     let mut raised = stock.clone();
     raised.gpu_limit = raised.gpu_limit.with_wired_limit(112 * 1024);
@@ -74,14 +74,14 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
     assert!((weights as f64 / 1e9 - 172.9).abs() < 1.0, "{weights}");
     let mac = machine("m5ultra-80/256");
     let at = |context_tokens| {
-        let request = Request { context_tokens, ..Request::default() };
-        Memory::of(&graph, &mac, &request, None).expect("runs").judgement.fits
+        let run = Run::default().with_context(context_tokens);
+        Memory::of(&graph, &mac, &run).expect("runs").judgement.fits
     };
     assert_ne!(at(200_000), Fits::No);
     assert_eq!(at(115_000), Fits::Yes, "the average of the session");
     assert_eq!(at(234_000), Fits::No);
     let longest =
-        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None);
+        context::within(&graph, &Run::default(), gpu(&mac), context::budget(&mac, None), None);
     let tokens = longest.expect("runs").tokens;
     assert!((200_000..234_000).contains(&tokens), "{tokens}");
 }
@@ -91,14 +91,14 @@ fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     let mac = machine("m5max-40/128");
     let limit = mac.gpu_limit.bytes.0;
     let verdict = |peak: u64| Memory::judge(stated(peak), &mac, None).judgement.verdict;
-    assert_eq!(verdict(limit - 200_000_000), Verdict::Uncertain);
-    assert_eq!(verdict(limit / 2), Verdict::Yes);
-    assert_eq!(verdict(limit - limit / 40), Verdict::Tight);
-    assert_eq!(verdict(limit + 2_000_000_000), Verdict::No);
+    assert_eq!(verdict(limit - 200_000_000), Fit::Uncertain);
+    assert_eq!(verdict(limit / 2), Fit::Yes);
+    assert_eq!(verdict(limit - limit / 40), Fit::Tight);
+    assert_eq!(verdict(limit + 2_000_000_000), Fit::No);
     // Before macOS 26 the limit of this size was lower: a Mac that may run either is uncertain in between.
     let m4 = machine("m4max-40/128");
     let between = (m4.gpu_limit.range[0].0 + m4.gpu_limit.range[1].0) / 2;
-    assert_eq!(Memory::judge(stated(between), &m4, None).judgement.verdict, Verdict::Uncertain);
+    assert_eq!(Memory::judge(stated(between), &m4, None).judgement.verdict, Fit::Uncertain);
 }
 
 #[test]
@@ -114,14 +114,14 @@ fn swapping_is_a_no_that_says_how_slow() {
 fn the_longest_context_fits_and_a_longer_one_does_not() {
     let graph = qwen3(36, 4096);
     let mac = machine("m3-10/16");
-    let request = Request::default();
+    let asked = Run::default();
     let budget = context::budget(&mac, None);
-    let found =
-        context::within(&graph, &mac, &request, context::budget(&mac, None), None).expect("runs");
-    assert_eq!(found.bound, Bound::Memory);
+    let found = context::within(&graph, &asked, gpu(&mac), context::budget(&mac, None), None)
+        .expect("runs");
+    assert_eq!(found.bound, ContextBound::Memory);
     let peak_at = |total: u32| {
-        let request = Request { context_tokens: total - request.generate_tokens, ..request };
-        peak::full(&graph, &request.on(gpu(&mac))).expect("runs").peak_bytes
+        let run = asked.with_context(total - asked.work.generate_tokens);
+        peak::full(&graph, &run, gpu(&mac)).expect("runs").peak_bytes
     };
     assert!(peak_at(found.tokens) <= budget.0, "{found:?}");
     assert!(peak_at(found.tokens + 1024) > budget.0, "{found:?}");
@@ -132,7 +132,7 @@ fn a_model_that_cannot_be_loaded_has_no_context() {
     let graph = qwen3(80, 8192);
     let found = {
         let mac = machine("m3-10/16");
-        context::within(&graph, &mac, &Request::default(), context::budget(&mac, None), None)
+        context::within(&graph, &Run::default(), gpu(&mac), context::budget(&mac, None), None)
     }
     .expect("runs");
     assert_eq!(found.tokens, 0);
@@ -145,8 +145,8 @@ proptest! {
     fn more_memory_never_holds_less_context(gb in 4.0f64..40.0, more in 0.0f64..0.2, layers in 2u32..12, step in 0usize..3) {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
-        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
-        let at = |gb: f64| context::within(&graph, &mac, &request, Bytes::from_gb(gb), None).unwrap().tokens;
+        let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
+        let at = |gb: f64| context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), None).unwrap().tokens;
         let (less, same, more) = (at(gb), at(gb + more), at(gb + 20.0 * more));
         prop_assert!(less <= same && same <= more, "{less} {same} {more}");
     }
@@ -155,15 +155,15 @@ proptest! {
     fn no_longer_length_fits(gb in 4.0f64..12.0, layers in 2u32..12, step in 0usize..3) {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
-        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
-        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
+        let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
+        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
         let budget = Bytes::from_gb(gb);
-        let found = context::within(&graph, &mac, &request, budget, Some(&known)).unwrap();
+        let found = context::within(&graph, &asked, gpu(&mac), budget, Some(&known)).unwrap();
         let end_at = |total: u32| {
-            let request = Request { context_tokens: total - request.generate_tokens, ..request };
-            peak::end(&graph, &request.on(gpu(&mac))).unwrap().peak_bytes
+            let run = asked.with_context(total - asked.work.generate_tokens);
+            peak::end(&graph, &run, gpu(&mac)).unwrap().peak_bytes
         };
-        if found.bound == Bound::Memory && found.tokens > 512 {
+        if found.bound == ContextBound::Memory && found.tokens > 512 {
             prop_assert!(end_at(found.tokens) <= budget.0, "{:?}", found);
             // Lengths that are tried lie 256 apart, and further beyond 32768.
             let next = found.tokens + (256 << (found.tokens / 32_768).max(1).ilog2());
@@ -175,10 +175,10 @@ proptest! {
     fn what_was_asked_for_lies_within_the_longest_context(cells in 2u32..100, spare in 0u64..50_000_000, step in 0usize..3) {
         let graph = qwen3(8, 2048);
         let mac = machine("m4max-40/64");
-        let request = Request { prefill_step: [256, 512, 2048][step], ..Request::default() };
-        let request = Request { context_tokens: 256 * cells - request.generate_tokens, ..request };
-        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
-        let found = context::within(&graph, &mac, &request, Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
+        let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
+        let asked = asked.with_context(256 * cells - asked.work.generate_tokens);
+        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
+        let found = context::within(&graph, &asked, gpu(&mac), Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
         prop_assert!(found.tokens >= 256 * cells, "{:?}", found);
     }
 
@@ -187,9 +187,9 @@ proptest! {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
         let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
-        let request = Request { kv, prefill_step: 512, ..Request::default() };
-        let peak = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
-        let at = |known| context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        let asked = Run::default().with_kv(kv).with_prefill_step(512);
+        let peak = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
+        let at = |known| context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), known).unwrap();
         prop_assert_eq!(at(None), at(Some(&peak)));
     }
 
@@ -197,29 +197,50 @@ proptest! {
     fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
         let graph = qwen3(layers, 4096);
         let mac = machine("m3-10/16");
-        let at = |request: Request| context::within(&graph, &mac, &request, context::budget(&mac, None), None).unwrap().tokens;
-        let plain = at(Request::default());
+        let at = |run: Run| context::within(&graph, &run, gpu(&mac), context::budget(&mac, None), None).unwrap().tokens;
+        let plain = at(Run::default());
         // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
         // the scores of a chunk against a long context take more room than the bits save.
         let kv = |bits| Some(crate::graph::cache::KvQuantisation::bits(bits));
-        let small = Request { prefill_step: 128, ..Request::default() };
-        let eight = at(Request { kv: kv(8), ..small });
-        let four = at(Request { kv: kv(4), ..small });
+        let small = Run::default().with_prefill_step(128);
+        let eight = at(small.with_kv(kv(8)));
+        let four = at(small.with_kv(kv(4)));
         prop_assert!(eight <= four, "{eight} {four}");
-        let four_users = at(Request { batch: 4, ..Request::default() });
+        let four_users = at(Run::default().with_batch(4));
         prop_assert!(four_users <= plain, "{four_users} {plain}");
-        let small_chunks = at(Request { prefill_step: 512, ..Request::default() });
+        let small_chunks = at(Run::default().with_prefill_step(512));
         prop_assert!(small_chunks >= plain, "{small_chunks} {plain}");
     }
 
     #[test]
-    fn the_search_ends_for_any_batch(batch in 1u32..2048, generate in 1u32..4096, gb in 0.5f64..64.0, asked in 0usize..2) {
+    fn the_search_ends_for_any_batch(batch in 1u32..2048, generate in 1u32..4096, gb in 0.5f64..64.0, told in 0usize..2) {
         let graph = qwen3(2, 512);
         let mac = machine("m4max-40/64");
-        let request = Request { batch, generate_tokens: generate, ..Request::default() };
-        let known = peak::peak(&graph, &request.on(gpu(&mac))).unwrap();
-        let known = [None, Some(&known)][asked];
-        let found = context::within(&graph, &mac, &request, Bytes::from_gb(gb), known).unwrap();
+        let asked = Run::default().with_batch(batch).with_generated(generate);
+        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
+        let known = [None, Some(&known)][told];
+        let found = context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), known).unwrap();
         prop_assert!(found.tokens <= 131_072, "{:?}", found);
+    }
+}
+
+/// The safe context fits at the upper end of the interval of the peak and under the lowest limit.
+#[test]
+fn the_safe_context_is_safe() {
+    let graph = qwen3(36, 4096);
+    let asked = Run::default();
+    for text in ["m3-10/16", "m4max-40/36"] {
+        let mac = machine(text);
+        let at = |budget| context::within(&graph, &asked, gpu(&mac), budget, None).expect("runs");
+        let (most, less) = (context::budget(&mac, None), context::safe_budget(&mac, None));
+        let safe = at(less);
+        let known = peak::peak(&graph, &asked, gpu(&mac)).expect("runs");
+        let quick = context::within_less(&graph, &asked, gpu(&mac), less, (&known, at(most), most));
+        assert_eq!(quick.expect("runs"), safe, "the search that starts from the longer context");
+        assert!(safe.tokens < at(context::budget(&mac, None)).tokens, "{safe:?}");
+        assert_eq!(safe.bound, ContextBound::Memory);
+        let run = asked.with_context(safe.tokens - asked.work.generate_tokens);
+        let memory = Memory::of(&graph, &mac, &run).expect("runs");
+        assert!(memory.judgement.verdict <= Fit::Tight, "{:?}", memory.judgement);
     }
 }

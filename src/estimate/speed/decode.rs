@@ -1,12 +1,14 @@
 //! Decode predictions.
 
-use super::{Evidence, Speed, SpeedRequest, Term};
+use super::{Evidence, Speed, Term};
+use crate::estimate::basis::Timing;
+use crate::estimate::warning::Warning;
+use crate::estimate::widening::{self, Widening};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
-use schemars::JsonSchema;
-use serde::Serialize;
+use crate::run::Run;
 
 /// A decode speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decode {
     /// Mean over the generated tokens, of all sequences together.
     pub tokens_per_s: f64,
@@ -26,12 +28,14 @@ pub struct Decode {
     pub terms: Vec<Term>,
     /// What the prediction rests on.
     pub evidence: Evidence,
+    /// Why its interval is wider than its class of measurements says.
+    pub widenings: Vec<Widening>,
     /// Doubts.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The speed at one depth.
-#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AtDepth {
     /// Tokens in the cache when decoding starts.
     pub context_tokens: u32,
@@ -39,15 +43,39 @@ pub struct AtDepth {
     pub tokens_per_s: f64,
 }
 
+impl Decode {
+    /// Takes what was timed instead of what the laws say.
+    pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
+        let rates = timing.decode.rates(1.0);
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.seconds_per_token = timing.decode.seconds;
+        self.evidence.text = timing.text();
+        self.widenings.clear();
+    }
+}
+
+impl AtDepth {
+    /// Takes what was timed at this depth, if anything was.
+    pub(in crate::estimate) fn take(&mut self, timing: Option<&Timing>) {
+        let timed = timing.and_then(|t| t.at_depth.iter().find(|(d, _)| *d == self.context_tokens));
+        if let Some((_, timed)) = timed {
+            self.tokens_per_s = timed.rates(1.0).rate;
+        }
+    }
+}
+
 impl Speed {
-    fn step(&self, request: &SpeedRequest) -> DecodeStep {
+    fn step(&self, run: &Run) -> DecodeStep {
+        let work = run.work;
         DecodeStep {
-            program: self.engine.program(),
+            program: self.program,
             old_build: false,
-            fp16: request.fp16_activations.unwrap_or(self.features.fp16),
-            generated: f64::from(request.generate_tokens),
-            tokens: f64::from(request.context_tokens) + f64::from(request.generate_tokens) / 2.0,
-            batch: f64::from(request.batch.max(1)),
+            fp16: self.features.fp16,
+            generated: f64::from(work.generate_tokens),
+            tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
+            batch: f64::from(work.batch.max(1)),
         }
     }
 
@@ -57,22 +85,17 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Silicon,
-        request: &SpeedRequest,
+        run: &Run,
     ) -> StepTime {
-        let step = self.step(request);
+        let step = self.step(run);
         coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
     /// Decode speed on a machine.
     #[must_use]
-    pub fn decode(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        request: &SpeedRequest,
-    ) -> Decode {
-        let step = self.step(request);
-        let time = self.decode_seconds(coefficients, target, request);
+    pub fn decode(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Decode {
+        let step = self.step(run);
+        let time = self.decode_seconds(coefficients, target, run);
         let seconds = time.total();
         let rate = step.batch / seconds;
         let f = &self.features;
@@ -80,10 +103,13 @@ impl Speed {
         let class =
             IntervalClass::of_decode(step.program, f.weight_bytes_per_step(), f.has_experts());
         let band = coefficients.decode_band(class);
-        let evidence = Evidence::of_decode(coefficients, target, self.engine);
+        let law = LawKind::of_decode(self.program);
+        let evidence = Evidence::of(coefficients, target, law);
+        let doubtful = self.doubtful(target, run, (law, class), run.total_tokens());
+        let widenings = widening::decode(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
-        let width = self.doubts(coefficients, target, request, class, &evidence, &mut warnings);
-        let (interval_80, interval_90) = band.widened(width).around(rate);
+        warnings.extend(widening::warnings(&widenings));
+        let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);
         Decode {
             tokens_per_s: rate,
             interval_80,
@@ -94,6 +120,7 @@ impl Speed {
             bound: time.bound(),
             terms: terms(&time),
             evidence,
+            widenings,
             warnings,
         }
     }
@@ -104,61 +131,15 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Silicon,
-        request: &SpeedRequest,
+        run: &Run,
         depths: &[u32],
     ) -> Vec<AtDepth> {
         let at = |&context_tokens: &u32| {
-            let request = SpeedRequest { context_tokens, ..*request };
-            let seconds = self.decode_seconds(coefficients, target, &request).total();
-            AtDepth { context_tokens, tokens_per_s: f64::from(request.batch.max(1)) / seconds }
+            let run = run.with_context(context_tokens);
+            let seconds = self.decode_seconds(coefficients, target, &run).total();
+            AtDepth { context_tokens, tokens_per_s: f64::from(run.work.batch.max(1)) / seconds }
         };
         depths.iter().map(at).collect()
-    }
-
-    /// Doubts about a decode prediction, and by how much they widen the logarithmic interval.
-    fn doubts(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        request: &SpeedRequest,
-        class: IntervalClass,
-        evidence: &Evidence,
-        warnings: &mut Vec<String>,
-    ) -> f64 {
-        let file = coefficients.file();
-        let law = LawKind::of_decode(self.engine.program());
-        let mut width = coefficients.chip_width(law, target, class);
-        evidence.chip_doubt(target, warnings);
-        let end = request.context_tokens.saturating_add(request.generate_tokens);
-        let depth = coefficients.depth_width(f64::from(end));
-        if depth > 1.0 {
-            warnings.push(format!(
-                "no measurement reaches {end} tokens (deepest: {}); the interval is widened",
-                file.deepest_tokens
-            ));
-        }
-        let architecture = coefficients.architecture_width(&self.model_type);
-        if architecture > 1.0 {
-            warnings.push(format!(
-                "no measurement of the model type '{}'; the interval is widened",
-                self.model_type
-            ));
-        }
-        width *= depth * architecture;
-        if request.batch > 1 {
-            width *= 1.5;
-            warnings.push(
-                "batch speeds rest on the physics of the kernels, not on measurements; the interval is widened".to_owned(),
-            );
-        }
-        if self.kv_quantised {
-            width *= 1.2;
-            warnings.push(
-                "no measurement with this quantised cache was fitted; the interval is widened"
-                    .to_owned(),
-            );
-        }
-        width
     }
 }
 

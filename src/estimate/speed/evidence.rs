@@ -1,6 +1,5 @@
 //! What a speed rests on.
 
-use super::Engine;
 use crate::hardware::Tier;
 use crate::roofline::coefficients::ChipEvidence;
 use crate::roofline::{Coefficients, LawKind, Silicon};
@@ -21,27 +20,19 @@ pub struct Evidence {
 }
 
 /// Name of a chip family: `M4 Max`.
-fn chip_name(generation: u32, tier: Tier) -> String {
-    let word = match tier {
+pub(in crate::estimate) fn chip_name(target: &Silicon) -> String {
+    let word = match target.tier {
         Tier::Phone => " (phone)",
         Tier::Base => "",
         Tier::Pro => " Pro",
         Tier::Max => " Max",
         Tier::Ultra => " Ultra",
     };
-    format!("M{generation}{word}")
+    format!("M{}{word}", target.generation)
 }
 
 impl Evidence {
-    pub(super) fn of_decode(coefficients: &Coefficients, target: &Silicon, engine: Engine) -> Self {
-        Self::of(coefficients, target, LawKind::of_decode(engine.program()))
-    }
-
-    pub(super) fn of_prefill(coefficients: &Coefficients, target: &Silicon) -> Self {
-        Self::of(coefficients, target, LawKind::Prefill)
-    }
-
-    fn of(coefficients: &Coefficients, target: &Silicon, law: LawKind) -> Self {
+    pub(super) fn of(coefficients: &Coefficients, target: &Silicon, law: LawKind) -> Self {
         let own = coefficients.evidence(law, target);
         let is_neighbour = |c: &&ChipEvidence| {
             let (generation, tier) = (c.generation == target.generation, c.tier == target.tier);
@@ -50,7 +41,7 @@ impl Evidence {
         let chips = &coefficients.file().chips;
         let neighbours = chips.iter().filter(is_neighbour).map(|c| c.configurations).sum();
         let (configurations, rows) = own.map_or((0, 0), |c| (c.configurations, c.rows));
-        let name = chip_name(target.generation, target.tier);
+        let name = chip_name(target);
         let text = if configurations == 0 {
             format!("no measurement on {name}; from {neighbours} configurations on its neighbours")
         } else {
@@ -59,15 +50,5 @@ impl Evidence {
             )
         };
         Self { text, configurations, rows, neighbour_configurations: neighbours }
-    }
-
-    /// Says so when the chip was not measured.
-    pub(super) fn chip_doubt(&self, target: &Silicon, warnings: &mut Vec<String>) {
-        if self.configurations == 0 {
-            let name = chip_name(target.generation, target.tier);
-            warnings.push(format!(
-                "no measurement on {name}; the prediction follows its neighbours and the interval is widened"
-            ));
-        }
     }
 }

@@ -1,13 +1,15 @@
 //! Prefill predictions.
 
-use super::{Engine, Evidence, Speed, SpeedRequest, Term};
+use super::{Evidence, Speed, Term};
+use crate::estimate::basis::Timing;
+use crate::estimate::warning::Warning;
+use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
-use schemars::JsonSchema;
-use serde::Serialize;
+use crate::run::Run;
 
 /// A prefill speed with everything that explains it.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prefill {
     /// Prompt tokens per second, of all sequences together.
     pub tokens_per_s: f64,
@@ -21,8 +23,24 @@ pub struct Prefill {
     pub terms: Vec<Term>,
     /// What the prediction rests on.
     pub evidence: Evidence,
+    /// Why its interval is wider than its class of measurements says.
+    pub widenings: Vec<Widening>,
     /// Doubts.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+impl Prefill {
+    /// Takes what was timed instead of what the law says, if prompts were.
+    pub(in crate::estimate) fn take(&mut self, timing: &Timing) {
+        let Some(prompt) = &timing.prompt else { return };
+        let rates = prompt.rates();
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.ttft_s = prompt.ttft().0;
+        self.evidence.text = prompt.text();
+        self.widenings.clear();
+    }
 }
 
 impl Speed {
@@ -32,62 +50,39 @@ impl Speed {
         &self,
         coefficients: &Coefficients,
         target: &Silicon,
-        request: &SpeedRequest,
+        run: &Run,
     ) -> PrefillTime {
         let prompt = PrefillPrompt {
-            program: self.engine.program(),
-            fp16: request.fp16_activations.unwrap_or(self.features.fp16),
-            tokens: f64::from(request.context_tokens.max(1)),
-            chunk: f64::from(request.prefill_step.max(1)),
-            batch: f64::from(request.batch.max(1)),
+            program: self.program,
+            fp16: self.features.fp16,
+            tokens: f64::from(run.work.context_tokens.max(1)),
+            chunk: f64::from(run.engine.prefill_step.max(1)),
+            batch: f64::from(run.work.batch.max(1)),
         };
         coefficients.prefill_law().time(&self.features, target, prompt)
     }
 
     /// Prefill speed on a machine.
     #[must_use]
-    pub fn prefill(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        request: &SpeedRequest,
-    ) -> Prefill {
-        let time = self.prefill_seconds(coefficients, target, request);
-        let tokens = f64::from(request.context_tokens.max(1)) * f64::from(request.batch.max(1));
+    pub fn prefill(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Prefill {
+        let time = self.prefill_seconds(coefficients, target, run);
+        let tokens = f64::from(run.work.context_tokens.max(1)) * f64::from(run.work.batch.max(1));
         let rate = tokens / time.total();
-        let first = SpeedRequest { generate_tokens: 0, ..*request };
+        let first = run.with_generated(0);
         let step = self.decode_seconds(coefficients, target, &first).total();
-        let file = coefficients.file();
-        let evidence = Evidence::of_prefill(coefficients, target);
-        let mut warnings = self.remarks.clone();
-        evidence.chip_doubt(target, &mut warnings);
+        let evidence = Evidence::of(coefficients, target, LawKind::Prefill);
         let class = IntervalClass::of_prefill(target.matrix_units);
-        let mut width = coefficients.chip_width(LawKind::Prefill, target, class)
-            * coefficients.architecture_width(&self.model_type);
-        if self.engine != Engine::Mlx {
-            width *= 1.5;
-            warnings.push(format!(
-                "prefill with {} is taken to be like MLX's; the interval is widened",
-                self.engine
-            ));
-        }
-        let length = coefficients.prompt_width(f64::from(request.context_tokens));
-        if length > 1.0 {
-            width *= length;
-            warnings.push(format!(
-                "no measured prompt is as long as {} tokens (longest: {}); the interval is widened",
-                request.context_tokens, file.longest_prompt
-            ));
-        }
+        let doubtful =
+            self.doubtful(target, run, (LawKind::Prefill, class), run.work.context_tokens);
+        let widenings = widening::prefill(coefficients, &doubtful);
+        let mut warnings = self.remarks.clone();
+        warnings.extend(widening::warnings(&widenings));
         if target.matrix_units {
-            warnings.push(
-                "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
-                 widely, and the interval covers both"
-                    .to_owned(),
-            );
+            warnings.push(Warning::MatrixUnits);
         }
+        let factor = widening::factor(&widenings);
         let (interval_80, interval_90) =
-            coefficients.prefill_band(class).widened(width).around(rate);
+            coefficients.prefill_band(class).widened(factor).around(rate);
         let terms = time
             .terms()
             .into_iter()
@@ -101,6 +96,7 @@ impl Speed {
             interval_90,
             terms,
             evidence,
+            widenings,
             warnings,
         }
     }

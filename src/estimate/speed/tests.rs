@@ -2,6 +2,7 @@ use super::*;
 use crate::hardware::spec::resolve;
 use crate::hardware::{Catalogue, CustomMachine};
 use crate::model::Scheme;
+use crate::roofline::Coefficients;
 
 fn coefficients() -> &'static Coefficients {
     Coefficients::embedded().expect("built in")
@@ -15,7 +16,7 @@ fn graph(id: &str, scheme: &str) -> Graph {
 }
 
 fn speed(id: &str, scheme: &str) -> Speed {
-    Speed::of(&graph(id, scheme), &SpeedRequest::default()).expect("runs")
+    Speed::of(&graph(id, scheme), &Run::default()).expect("runs")
 }
 
 fn target(spec: &str) -> Silicon {
@@ -33,7 +34,7 @@ const MODELS: [&str; 4] = [DENSE, EXPERTS, HYBRID, WINDOWS];
 #[test]
 fn the_field_report_of_m4_max_lies_within_their_intervals() {
     let m4_max = target("m4max-40/128");
-    let request = SpeedRequest::default();
+    let request = Run::default();
     let mut outside = Vec::new();
     for (id, measured) in [
         ("Qwen/Qwen2.5-0.5B-Instruct", 385.0),
@@ -59,7 +60,7 @@ fn decode_is_never_faster_than_the_bus() {
         for chip in catalogue.chips().expect("chips") {
             let t = Silicon::of_chip(chip, None);
             for context_tokens in [0, 4096, 131_072] {
-                let request = SpeedRequest { context_tokens, ..Default::default() };
+                let request = Run::default().with_context(context_tokens);
                 let time = s.decode_seconds(coefficients(), &t, &request).total();
                 let f = s.features();
                 let bytes = f.weight_bytes_per_step() + f.kv_bytes(f64::from(context_tokens));
@@ -77,7 +78,7 @@ fn prefill_never_exceeds_the_arithmetic_peak() {
         for chip in catalogue.chips().expect("chips") {
             let t = Silicon::of_chip(chip, None);
             for context_tokens in [64, 2048, 32_768] {
-                let request = SpeedRequest { context_tokens, ..Default::default() };
+                let request = Run::default().with_context(context_tokens);
                 let time = s.prefill_seconds(coefficients(), &t, &request).total();
                 let p = &s.features().prefill;
                 let n = f64::from(context_tokens);
@@ -92,9 +93,8 @@ fn prefill_never_exceeds_the_arithmetic_peak() {
 #[test]
 fn more_bandwidth_fewer_bytes_and_a_shorter_context_are_never_slower() {
     let t = target("m3max-40/64");
-    let request = SpeedRequest::default();
-    let time =
-        |s: &Speed, t: &Silicon, r: &SpeedRequest| s.decode_seconds(coefficients(), t, r).total();
+    let request = Run::default();
+    let time = |s: &Speed, t: &Silicon, r: &Run| s.decode_seconds(coefficients(), t, r).total();
     for id in MODELS {
         let s = speed(id, "4bit");
         let mut before = f64::INFINITY;
@@ -105,7 +105,7 @@ fn more_bandwidth_fewer_bytes_and_a_shorter_context_are_never_slower() {
         }
         let mut before = 0.0;
         for context_tokens in (0..40).map(|i| 1 << (i / 2) | (i % 2) << (i / 2) >> 1) {
-            let now = time(&s, &t, &SpeedRequest { context_tokens, ..request });
+            let now = time(&s, &t, &request.with_context(context_tokens));
             assert!(now >= before, "{id} at {context_tokens} tokens");
             before = f64::max(before, now);
         }
@@ -127,7 +127,7 @@ fn a_larger_batch_takes_longer_and_yields_more() {
             let s = speed(id, "4bit");
             let (mut step, mut rate) = (0.0, 0.0);
             for batch in [1, 2, 3, 4, 8, 16, 32, 64] {
-                let request = SpeedRequest { batch, context_tokens: 512, ..Default::default() };
+                let request = Run::default().with_batch(batch).with_context(512);
                 let seconds = s.decode_seconds(coefficients(), &t, &request).total();
                 let total = f64::from(batch) / seconds;
                 assert!(seconds >= step, "{id} on {spec}, batch {batch}: {seconds} s");
@@ -143,7 +143,7 @@ fn doubts_are_said_and_widen_the_interval() {
     let s = speed(DENSE, "4bit");
     let known = target("m4max-40/128");
     let width = |d: &Decode| (d.interval_90[1] / d.interval_90[0]).ln();
-    let plain = s.decode(coefficients(), &known, &SpeedRequest::default());
+    let plain = s.decode(coefficients(), &known, &Run::default());
     assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
     assert!(plain.evidence.text.contains("configurations on M4 Max"), "{}", plain.evidence.text);
     let new = CustomMachine {
@@ -157,23 +157,19 @@ fn doubts_are_said_and_widen_the_interval() {
         Ok(machine) => Silicon::of(&machine),
         Err(_) => Silicon { generation: 6, ..known },
     };
-    let unseen = s.decode(coefficients(), &unseen, &SpeedRequest::default());
+    let unseen = s.decode(coefficients(), &unseen, &Run::default());
     assert!(width(&unseen) > width(&plain));
-    assert!(unseen.warnings.iter().any(|w| w.contains("no measurement on M6 Max")));
-    let deep = SpeedRequest { context_tokens: 1_000_000, ..Default::default() };
+    assert!(unseen.warnings.iter().any(|w| w.to_string().contains("no measurement on M6 Max")));
+    let deep = Run::default().with_context(1_000_000);
     let deep = s.decode(coefficients(), &known, &deep);
     assert!(width(&deep) > width(&plain));
-    assert!(deep.warnings.iter().any(|w| w.contains("deepest")), "{:?}", deep.warnings);
+    assert!(deep.warnings.iter().any(|w| w.to_string().contains("deepest")), "{:?}", deep.warnings);
 }
 
 #[test]
 fn terms_add_up_to_the_step() {
     for id in MODELS {
-        let d = speed(id, "4bit").decode(
-            coefficients(),
-            &target("m2max-38/96"),
-            &SpeedRequest::default(),
-        );
+        let d = speed(id, "4bit").decode(coefficients(), &target("m2max-38/96"), &Run::default());
         let sum: f64 = d.terms.iter().map(|t| t.seconds).sum();
         assert!((sum - d.seconds_per_token).abs() < 1e-12, "{id}: {:?}", d.terms);
         assert!((d.tokens_per_s * d.seconds_per_token - 1.0).abs() < 1e-9);
@@ -218,11 +214,16 @@ fn engines_differ_and_take_gguf_formats() {
     let graph = graph(DENSE, "4bit");
     let t = target("m2max-38/96");
     let rate = |engine| {
-        let request = SpeedRequest { engine, ..Default::default() };
+        let request = Run::default().with_program(engine);
         Speed::of(&graph, &request).expect("runs").decode(coefficients(), &t, &request)
     };
-    let (mlx, llama, ollama) = (rate(Engine::Mlx), rate(Engine::LlamaCpp), rate(Engine::Ollama));
+    let (mlx, llama, ollama) =
+        (rate(Program::MlxLm), rate(Program::LlamaCpp), rate(Program::Ollama));
     assert!(mlx.tokens_per_s > llama.tokens_per_s);
     assert!((ollama.tokens_per_s / llama.tokens_per_s - 1.0).abs() < 0.15);
-    assert!(llama.warnings.iter().any(|w| w.contains("q4_k_m")), "{:?}", llama.warnings);
+    assert!(
+        llama.warnings.iter().any(|w| w.to_string().contains("q4_k_m")),
+        "{:?}",
+        llama.warnings
+    );
 }

@@ -13,9 +13,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("num_heads", "a divisor of hidden_dim"));
     }
     let vocabulary = c.positive("vocab_size")?;
-    let all = crate::graph::parts::common::layer_count(
-        &c.clone().with("num_hidden_layers", c.positive("num_layers")?),
-    )?;
+    let all = layer_count(&c.clone().with("num_hidden_layers", c.positive("num_layers")?))?;
     let reusing = c.dim("num_kv_reuse_layers")?;
     let Some(own) = all.checked_sub(reusing).filter(|n| *n > 0) else {
         return Err(c.invalid("num_kv_reuse_layers", format!("less than num_layers ({all})")));
@@ -24,30 +22,29 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 50_000.0)?);
     let parts = Parts { width, hidden: hidden as u64, heads, eps, rope };
-    let network = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embedding", vocabulary, width);
-        let layers = (0..own).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let kv = KvSource::Own(OwnKv::new(p, &parts));
-                Layer::new(p, &parts, kv)
-            })
-        });
-        let mut layers: Vec<Layer> = layers.collect();
-        layers.extend((0..reusing).map(|i| {
+    let last = own as usize - 1;
+    let names = Names { embed: "embedding", norm: "output_norm", ..Names::LLAMA };
+    let o = Outline { head: HeadKind::Tied, eps, names, ..Outline::new(width, own, vocabulary) };
+    let mut decoder = o.decoder(p, |p, i| {
+        let kv = KvSource::Own(OwnKv::new(p, &parts));
+        let layer = AfmLayer::new(p, &parts, kv);
+        Ok(Place::new(MaskRule::Full, layer).source(i as usize == last))
+    })?;
+    p.scope("model", |p| {
+        decoder.places.extend((0..reusing).map(|i| {
             p.scope(&format!("kv_reuse_layers.{i}"), |p| {
                 let q = Linear::new(p, "self_attn.q_proj", width, width, false);
-                Layer::new(p, &parts, KvSource::Reused(q))
+                let layer = AfmLayer::new(p, &parts, KvSource::Reused(q));
+                Place::new(MaskRule::Full, layer).reading(last)
             })
         }));
-        Afm { embed, layers, norm: RmsNorm::new(p, "output_norm", width, eps) }
     });
-    Ok(Built {
-        layers: all,
-        network: Box::new(network),
-        caches: vec![CacheKind::Kv; own as usize],
-        experts: None,
-        max_context: None,
-    })
+    // The fused projection cannot be packed.
+    let decoder = decoder.with_quant_override(|path| {
+        let fused = path.ends_with("qkv_proj");
+        if fused { QuantOverride::Impossible } else { QuantOverride::Default }
+    });
+    Ok(decoder.built())
 }
 
 /// What the layers are built from.
@@ -83,7 +80,7 @@ impl OwnKv {
     }
 }
 
-struct Layer {
+struct AfmLayer {
     kv: KvSource,
     q_norm: RmsNorm,
     out: Linear,
@@ -94,7 +91,7 @@ struct Layer {
     heads: Heads,
 }
 
-impl Layer {
+impl AfmLayer {
     fn new(p: &mut ParamBuilder, parts: &Parts, kv: KvSource) -> Self {
         let Parts { width, hidden, heads, eps, .. } = *parts;
         Self {
@@ -109,19 +106,6 @@ impl Layer {
         }
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.input_norm.norm(t, x);
-        let y = match &self.kv {
-            KvSource::Own(own) => self.attend(t, r, mask, own, cache),
-            KvSource::Reused(q) => self.attend_again(t, r, mask, q, cache),
-        };
-        let r = self.out.forward(t, y);
-        let h = t.add(x, r);
-        let r = self.post_norm.norm(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
-    }
-
     fn scale(&self) -> f64 {
         (self.heads.dim as f64).powf(-0.5)
     }
@@ -131,10 +115,8 @@ impl Layer {
         let [q, k, v] = own.qkv.forward(t, x, self.heads);
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
         let offset = cache.offset();
-        let q = self.rope.forward(t, q, offset);
-        let q = self.q_norm.norm(t, q);
-        let k = self.rope.forward(t, k, offset);
-        let k = own.k_norm.norm(t, k);
+        let q = self.q_norm.forward(t, self.rope.forward(t, q, offset));
+        let k = own.k_norm.forward(t, self.rope.forward(t, k, offset));
         let (k, v) = (rounded(t, k, own.key_scale), rounded(t, v, own.value_scale));
         attend_cached(t, [q, k, v], self.scale(), mask, cache)
     }
@@ -144,12 +126,8 @@ impl Layer {
         let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
         let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
-        let q = q.forward(t, x);
-        let q = Heads::split(t, q, self.heads.query);
-        let q = self.rope.forward(t, q, offset);
-        let q = self.q_norm.norm(t, q);
-        let y = t.attention(q, k, v, self.scale(), mask, None);
-        Heads::join(t, y)
+        let q = self.rope.forward(t, Heads::split(t, q.forward(t, x), self.heads.query), offset);
+        Heads::join(t, t.attention(self.q_norm.forward(t, q), k, v, self.scale(), mask, None))
     }
 }
 
@@ -160,41 +138,21 @@ fn rounded(t: &Tape<'_>, x: Var, scale: ModuleId) -> Var {
     let [y] = t.compiled(|t| {
         let x = t.astype(x, DType::F32);
         let scale = t.astype(scale, DType::F32);
-        let steps = t.div(x, scale);
-        let steps = t.unary(Unary::Round, steps);
-        let steps = t.clip(steps, -128i64, 127i64);
+        let steps = t.clip(t.unary(Unary::Round, t.div(x, scale)), -128i64, 127i64);
         let y = t.mul(steps, scale);
         [t.astype(y, dtype)]
     });
     y
 }
 
-struct Afm {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-}
-
-impl Network for Afm {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
-        let last = caches.len().saturating_sub(1);
-        for (i, layer) in self.layers.iter().enumerate() {
-            t.layer(i);
-            let Some(cache) = caches.get_mut(i.min(last)) else {
-                return t.fail("a model without any cache");
-            };
-            h = layer.forward(t, h, mask, cache);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.norm(t, h);
-        self.embed.as_linear(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        let fused = path.ends_with("qkv_proj");
-        if fused { QuantOverride::Impossible } else { QuantOverride::Default }
+impl Block for AfmLayer {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let y = match &self.kv {
+            KvSource::Own(own) => self.attend(t, r, mask, own, cache),
+            KvSource::Reused(q) => self.attend_again(t, r, mask, q, cache),
+        };
+        let h = t.add(x, self.out.forward(t, y));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }

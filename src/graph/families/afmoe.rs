@@ -2,7 +2,6 @@
 //! routing with shared experts.
 
 use crate::graph::parts::prelude::*;
-use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types"])?;
@@ -11,25 +10,17 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("layer_types", "at most 4096 kinds, among them 'full_attention'"));
     }
     let o = Outline {
-        width: c.dim_or("hidden_size", 2048)?,
-        layers: types.len() as u64,
-        vocabulary: c.dim_or("vocab_size", 200_192)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
+        ..Outline::new(
+            c.dim_or("hidden_size", 2048)?,
+            types.len() as u64,
+            c.dim_or("vocab_size", 200_192)?,
+        )
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 32)?,
-        kv: c.dim_or("num_key_value_heads", 4)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let heads = Heads::read_or(c, [32, 4, 64])?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let window = c.dim_or("sliding_window", 2048)? as u32;
     let hidden = c.dim_or("intermediate_size", 6144)?;
     let dense = c.dim_or("num_dense_layers", 2)?;
@@ -38,36 +29,32 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let local = types.get(i as usize).is_some_and(|t| t == "sliding_attention");
         let rope = local.then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let attention = p.scope("self_attn", |p| {
-            let query = RmsNorm::new(p, "q_norm", heads.dim, o.eps);
-            let key = RmsNorm::new(p, "k_norm", heads.dim, o.eps);
-            let gate = Linear::new(p, "gate_proj", o.width, heads.query * heads.dim, false);
-            attention.with_norms(query, key, NormPlace::Heads).with_gate(OutputGate::Features(gate))
-        });
+        let gate = Linear::new(p, "self_attn.gate_proj", o.width, heads.query * heads.dim, false);
+        let attention = attention
+            .with_usual_norms(p, NormPlace::Heads, o.eps)
+            .with_gate(OutputGate::Features(gate));
         let mlp: Box<dyn FeedForward> = if i < dense {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         } else {
             Box::new(moe.layer(p, o.width))
         };
-        let mut norm = |name| Box::new(RmsNorm::new(p, name, o.width, o.eps));
-        let block = Sandwich {
-            pre_mixer: norm("input_layernorm"),
-            mixer: Box::new(attention),
-            post_mixer: norm("post_attention_layernorm"),
-            pre_mlp: norm("pre_mlp_layernorm"),
+        let mut norm = |name| RmsNorm::new(p, name, o.width, o.eps);
+        let block = Sandwich::new(
+            attention,
+            Norms::around(norm("input_layernorm"), norm("post_attention_layernorm")),
             mlp,
-            post_mlp: norm("post_mlp_layernorm"),
-        };
+            Norms::around(norm("pre_mlp_layernorm"), norm("post_mlp_layernorm")),
+        );
         Ok((if local { MaskRule::Window(window) } else { MaskRule::Full }, block))
     })?;
     if c.bool_or("mup_enabled", true)? {
         let root = (o.width as f64).sqrt();
-        decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, root)));
+        decoder = decoder.with_embedding(move |t, h| t.mul(h, root));
     }
     let decoder = decoder.with_quant_override(|path| {
         if path.contains("router.gate") { QuantOverride::EightBit } else { QuantOverride::Default }
     });
-    Ok(o.built(decoder, Some(moe.experts)))
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// Settings of the routed layers.

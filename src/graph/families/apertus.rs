@@ -7,29 +7,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let heads = d.heads(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
-        let (query, key) = p.scope("self_attn", |p| {
-            (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
-        });
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             norm(p, "attention_layernorm"),
-            attention.with_norms(query, key, NormPlace::Rows),
+            attention.with_usual_norms(p, NormPlace::Rows, eps),
             norm(p, "feedforward_layernorm"),
             p.scope("mlp", |p| XieluMlp::new(p, d.width, d.hidden, bias)),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// `down(xielu(up(x)))`; the four numbers of the activation are tensors.
@@ -66,17 +57,10 @@ impl FeedForward for XieluMlp {
 
 fn xielu(t: &Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
     let positive = t.binary(Binary::Greater, x, 0i64);
-    let alpha_p = activations::softplus(t, alpha_p);
-    let square = t.unary(Unary::Square, x);
-    let square = t.mul(alpha_p, square);
+    let square = t.mul(activations::softplus(t, alpha_p), t.unary(Unary::Square, x));
     let linear = t.mul(beta, x);
     let above = t.add(square, linear);
-    let low = t.binary(Binary::Minimum, x, eps);
-    let curve = t.unary(Unary::Expm1, low);
-    let curve = t.sub(curve, x);
-    let alpha_n = activations::softplus(t, alpha_n);
-    let alpha_n = t.add(beta, alpha_n);
-    let curve = t.mul(curve, alpha_n);
-    let below = t.add(curve, linear);
-    t.select(positive, above, below)
+    let curve = t.sub(t.unary(Unary::Expm1, t.binary(Binary::Minimum, x, eps)), x);
+    let curve = t.mul(curve, t.add(beta, activations::softplus(t, alpha_n)));
+    t.select(positive, above, t.add(curve, linear))
 }

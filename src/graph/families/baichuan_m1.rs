@@ -25,13 +25,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     if listed.first().is_some_and(|i| *i >= d.layers as u64) {
         return Err(c.invalid("sliding_window_layers", format!("layers below {}", d.layers)));
     }
-    let rule = |i: usize| if listed.contains(&(i as u64)) { window } else { MaskRule::Full };
-    let rules: Vec<MaskRule> = (0..d.layers).map(rule).collect();
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let head = if tied { HeadKind::Tied } else { HeadKind::Own };
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
-        let heads = if rule(i) == MaskRule::Full { heads } else { local };
+    let mut decoder = d.outline(head, eps).decoder(p, |p, i| {
+        let rule = if listed.contains(&i) { window } else { MaskRule::Full };
+        let heads = if rule == MaskRule::Full { heads } else { local };
         let attention = p.scope("self_attn", |p| MixedAttention {
             qkv: Projections::fused(p, "W_pack", d.width, heads, false),
             o: Linear::new(p, "o_proj", heads.query * heads.dim, d.width, false),
@@ -41,17 +39,17 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             heads,
         });
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
-    });
+        let caches = [Some(CacheKind::Arrays(2)), rule.cache()].into_iter().flatten().collect();
+        let block = Sandwich::pre_norm(p, d.width, eps, attention, mlp);
+        Ok((rule, CacheKind::List(caches), block))
+    })?;
     decoder.mask_cache = 1;
     if tied {
         decoder.on_logits = Some(Box::new(|t, _| {
             t.fail("mlx-lm has no output head for this model with 'tie_word_embeddings'")
         }));
     }
-    let caches =
-        rules.iter().filter_map(|r| Some(CacheKind::List(vec![CacheKind::Arrays(2), r.cache()?])));
-    Ok(Built { caches: caches.collect(), ..decoder.built(d.max_context) })
+    Ok(decoder.built())
 }
 
 fn checked_heads(c: &Config, d: &Dims, heads: Heads, key: &str) -> Result<Heads, ConfigError> {
@@ -87,8 +85,7 @@ impl Mixer for MixedAttention {
         cache.part(0).set_state(t, 0, last_k);
         cache.part(0).set_state(t, 1, last_v);
         let scale = (dim as f64).powf(-0.5);
-        let y = attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1));
-        self.o.forward(t, y)
+        self.o.forward(t, attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1)))
     }
 }
 
@@ -99,8 +96,7 @@ impl Convolution {
     fn forward(&self, t: &Tape<'_>, x: Var, last: Option<Var>) -> Var {
         let shape = t.shape(x);
         let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
-        let w = t.weight(self.0);
-        let w = t.reshape(w, &[1, heads, 2, 1, 1]);
+        let w = t.reshape(t.weight(self.0), &[1, heads, 2, 1, 1]);
         let (before, own) = (t.at(w, 2, 0), t.at(w, 2, 1));
         let dtype = t.dtype(x);
         let last = last.unwrap_or_else(|| t.full(shape.with(2, 1), 0.0, dtype));
@@ -110,8 +106,6 @@ impl Convolution {
         } else {
             last
         };
-        let a = t.mul(previous, before);
-        let b = t.mul(x, own);
-        t.add(a, b)
+        t.add(t.mul(previous, before), t.mul(x, own))
     }
 }

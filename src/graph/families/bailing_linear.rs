@@ -1,11 +1,11 @@
 //! Ling Linear (`bailing_moe_linear`) and the first Ling 2.5 (`bailing_hybrid`): lightning attention, a recurrence with a
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
-use super::bailing_moe::{AttentionSettings, MoeSettings, attention_bias, quant_override};
-use super::bailing_v3;
+use super::bailing_moe::{
+    AttentionSettings, Groups, MoeSettings, WORD_EMBEDDINGS, attention_bias, quant_override,
+};
 use crate::graph::parts::lightning::{LightningAttention, LightningSettings, Recurrence};
 use crate::graph::parts::prelude::*;
-use serde_json::Value;
 
 /// `bailing_moe_linear`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -32,14 +32,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })
 }
 
-/// `bailing_hybrid`, which mlx-lm tells from Ling 3 by the architecture that the configuration names.
+/// Ling 2.5 (`bailing_hybrid`).
 pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let is_v3 = |v: &Value| v.as_str() == Some(bailing_v3::ARCHITECTURE);
-    match c.get("architectures") {
-        Some(Value::Array(list)) if list.iter().any(is_v3) => return bailing_v3::build(c, p),
-        Some(name) if is_v3(name) => return bailing_v3::build(c, p),
-        _ => {}
-    }
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: query, dim: head_dim(c, o.width, query)? };
@@ -52,7 +46,7 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let rope = RopeModule::new(rotated, theta, false, scaling.as_ref(), o.max_context)?;
     let norms = c.bool_or("use_qk_norm", true)?;
     let settings = LightningSettings::read(c, heads, norms, rope, Recurrence::Chunks)?;
-    let dims = mla_dims(c, o.width)?;
+    let dims = MlaDims::required(c, o.width)?;
     let interleaved = c.bool_or("rope_interleave", true)?;
     let latent = LatentSettings {
         bias: c.bool_or("use_qkv_bias", false)?,
@@ -73,19 +67,6 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let model = Model { o: &o, groups, first_global, as_array: true };
     model.build(c, p, moe, &settings, hybrid_quant_override, |p| {
         Box::new(LatentAttention::named(p, ["attention", "dense"], dims, latent.clone()))
-    })
-}
-
-/// The dimensions of latent attention, all of which are required.
-pub(super) fn mla_dims(c: &Config, width: u64) -> Result<MlaDims, ConfigError> {
-    Ok(MlaDims {
-        width,
-        heads: c.positive("num_attention_heads")?,
-        q_rank: c.opt_dim("q_lora_rank")?,
-        kv_rank: c.positive("kv_lora_rank")?,
-        nope: c.positive("qk_nope_head_dim")?,
-        rope: c.positive("qk_rope_head_dim")?,
-        value: c.positive("v_head_dim")?,
     })
 }
 
@@ -132,30 +113,11 @@ fn hybrid_quant_override(path: &str) -> QuantOverride {
     }
 }
 
-/// Which layers are full ones: the last of every group, and those behind the last whole group.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Groups {
-    pub(super) size: u64,
-    layers: u64,
-}
-
-impl Groups {
-    /// Reads `layer_group_size`.
-    pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
-        Ok(Self { size: c.positive("layer_group_size")?, layers })
-    }
-
-    /// Whether layer `i` is a full one.
-    pub(super) fn is_global(&self, i: u64) -> bool {
-        (i + 1) % self.size == 0 || i >= self.layers / self.size * self.size
-    }
-}
-
 /// How the layers are put together.
 struct Model<'a> {
     o: &'a Outline,
     groups: Groups,
-    /// The layer whose cache gives mask and position.
+    /// The layer whose cache gives the position.
     first_global: u64,
     /// Whether the mask is an array.
     as_array: bool,
@@ -171,50 +133,38 @@ impl Model<'_> {
         quant: fn(&str) -> QuantOverride,
         global: impl Fn(&mut ParamBuilder) -> Box<dyn Mixer>,
     ) -> Result<Built, ConfigError> {
-        let o = self.o;
         let hidden = c.positive("intermediate_size")?;
         let bias = attention_bias(c)?;
-        let (embed, layers, norm) = p.scope("model", |p| {
-            let embed = Embedding::new(p, "word_embeddings", o.vocabulary, o.width);
-            let layers = (0..o.layers).map(|i| {
-                p.scope(&format!("layers.{i}"), |p| Layer {
-                    mixer: if self.groups.is_global(i) {
-                        LayerMixer::Global(global(p))
-                    } else {
-                        LayerMixer::Lightning(Box::new(LightningAttention::new(p, o, lightning, i)))
+        let o = Outline { names: WORD_EMBEDDINGS, ..self.o.clone() };
+        let first_global = self.first_global as usize;
+        let decoder = o.sharing(
+            p,
+            |p, i| {
+                let rule = match (self.groups.is_global(i), self.as_array) {
+                    (false, _) => MaskRule::Recurrent(1),
+                    (true, false) => MaskRule::Full,
+                    (true, true) => MaskRule::FullArray,
+                };
+                let layer = HybridLayer {
+                    mixer: match rule {
+                        MaskRule::Recurrent(_) => LayerMixer::Lightning(Box::new(
+                            LightningAttention::new(p, &o, lightning, i),
+                        )),
+                        _ => LayerMixer::Global(global(p)),
                     },
                     mlp: match &moe {
                         Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, false)),
-                        _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias))
-                            as Box<dyn FeedForward>,
+                        _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias)),
                     },
                     input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
                     post_norm: RmsNorm::new(p, "post_attention_layernorm", o.width, o.eps),
-                })
-            });
-            let layers: Vec<Layer> = layers.collect();
-            (embed, layers, RmsNorm::new(p, "norm", o.width, o.eps))
-        });
-        let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
-        let cache = |i| {
-            if self.groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(1) }
-        };
-        let network = Hybrid {
-            embed,
-            layers,
-            norm,
-            head,
-            first_global: self.first_global as usize,
-            as_array: self.as_array,
-            quant,
-        };
-        Ok(Built {
-            network: Box::new(network),
-            caches: (0..o.layers).map(cache).collect(),
-            layers: o.layers,
-            experts: moe.map(|m| m.experts),
-            max_context: o.max_context,
-        })
+                };
+                Ok(Place::new(rule, layer))
+            },
+            move |_, call| (call.embedded, call.caches.get(first_global).map_or(0, |c| c.offset())),
+        )?;
+        let experts = moe.map(|m| m.experts);
+        Ok(decoder.with_quant_override(quant).with_experts(experts).built())
     }
 }
 
@@ -223,50 +173,23 @@ enum LayerMixer {
     Lightning(Box<LightningAttention>),
 }
 
-struct Layer {
+/// A layer that shares the position of the first new token, which only the cache of a full layer knows: the recurrent
+/// layers rotate by it.
+struct HybridLayer {
     mixer: LayerMixer,
     mlp: Box<dyn FeedForward>,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
 }
 
-/// A decoder whose recurrent layers rotate by the position that the cache of a full layer knows.
-struct Hybrid {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    first_global: usize,
-    as_array: bool,
-    quant: fn(&str) -> QuantOverride,
-}
-
-impl Network for Hybrid {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let Some(global) = caches.get(self.first_global) else {
-            return t.fail("no cache of a full layer");
+impl Layer<u32> for HybridLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, u32>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let r = match &self.mixer {
+            LayerMixer::Global(mixer) => mixer.mix(t, r, at.mask, at.cache),
+            LayerMixer::Lightning(mixer) => mixer.forward(t, r, at.cache, *at.shared),
         };
-        let (mask, offset) = (global.mask(t, n, None, self.as_array), global.offset());
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            let r = layer.input_norm.forward(t, h);
-            let r = match &layer.mixer {
-                LayerMixer::Global(mixer) => mixer.mix(t, r, mask, cache),
-                LayerMixer::Lightning(mixer) => mixer.forward(t, r, cache, offset),
-            };
-            h = t.add(h, r);
-            let r = layer.post_norm.forward(t, h);
-            let r = layer.mlp.apply(t, r);
-            h = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        (self.quant)(path)
+        let h = t.add(x, r);
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }

@@ -4,10 +4,13 @@ use crate::graph::parts::fused::{FusedAttention, Projections};
 use crate::graph::parts::prelude::*;
 
 /// The modules around the layers of the Bailing models.
-pub(super) const AROUND: Around = Around::named(["model", "word_embeddings", "norm"]);
+pub(super) const WORD_EMBEDDINGS: Names = Names { embed: "word_embeddings", ..Names::LLAMA };
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
+    let o = Outline {
+        names: WORD_EMBEDDINGS,
+        ..Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?
+    };
     let query = c.positive("num_attention_heads")?;
     let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: o.width / query };
     let rotated = match c.opt_dim("rotary_dim")? {
@@ -17,16 +20,16 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let attention = AttentionSettings::read(c, heads, rotated, false)?;
     let hidden = c.positive("intermediate_size")?;
     let moe = MoeSettings::read(c, Order::Ascending, 1e-20)?;
-    let decoder = o.decoder_around(p, AROUND, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let attention = attention.declare(p, o.width, o.eps);
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if i >= moe.first => Box::new(moe.layer(p, o.width, true)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, attention_bias(c)?)),
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(quant_override);
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// `use_bias`, which holds for output projections and MLPs.
@@ -153,49 +156,40 @@ impl MoeSettings {
     }
 
     /// Declares a routed layer `mlp`.
-    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64, compiled: bool) -> Moe {
+    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64, compiled: bool) -> RoutedMlp {
         let n = self.experts.total;
         p.scope("mlp", |p| {
             let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, self.bias);
             let gate = Gate::Linear(Linear::new(p, "gate.gate_proj", width, n, false));
             let bias = self.expert_bias.then(|| p.raw_f32("gate.expert_bias", &[n]));
             let router = ScoreRouter::new(gate, bias, self.routing).with_narrow_scores();
-            Moe {
-                router: if compiled { router.compiled() } else { router },
-                experts,
-                shared: self
-                    .shared
-                    .map(|n| GatedMlp::new(p, "shared_experts", width, n, self.bias)),
-                compiled,
+            let shared = self.shared;
+            let shared = shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, self.bias));
+            if compiled {
+                RoutedMlp::new(router.compiled(), experts).combined(Combine::Compiled)
+            } else {
+                RoutedMlp::new(router, experts).combined(Combine::Wide)
             }
+            .with_shared(shared)
         })
     }
 }
 
-/// Routed and shared experts, whose weighted sum may be a compiled function.
-pub(super) struct Moe {
-    router: ScoreRouter,
-    experts: SwitchGlu,
-    shared: Option<GatedMlp>,
-    compiled: bool,
+/// Which layers are full ones: the last of every group, and those behind the last whole group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Groups {
+    pub(super) size: u64,
+    layers: u64,
 }
 
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = if self.compiled {
-            let [y] = t.compiled(|t| [crate::graph::parts::moe::combine(t, y, scores)]);
-            y
-        } else {
-            weighted_sum(t, y, scores)
-        };
-        match &self.shared {
-            None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
-        }
+impl Groups {
+    /// Reads `layer_group_size`.
+    pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
+        Ok(Self { size: c.positive("layer_group_size")?, layers })
+    }
+
+    /// Whether layer `i` is a full one.
+    pub(super) fn is_global(&self, i: u64) -> bool {
+        (i + 1) % self.size == 0 || i >= self.layers / self.size * self.size
     }
 }

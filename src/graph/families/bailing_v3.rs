@@ -1,8 +1,7 @@
 //! Ling 3 (`BailingMoeV3ForCausalLM`): Kimi Delta Attention with whole projections, every few layers latent attention
 //! with a gate per head; grouped sigmoid routing with the router in float32.
 
-use super::bailing_linear::{Groups, mla_dims};
-use super::bailing_moe::AROUND;
+use super::bailing_moe::{Groups, WORD_EMBEDDINGS};
 use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
@@ -41,16 +40,19 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         }
     }
     let o = Outline {
-        width: c.positive("hidden_size")?,
-        layers: layer_count_or(c, 24)?,
-        vocabulary: c.dim_or("vocab_size", 157_184)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
+        names: WORD_EMBEDDINGS,
+        ..Outline::new(
+            c.positive("hidden_size")?,
+            layer_count_or(c, 24)?,
+            c.dim_or("vocab_size", 157_184)?,
+        )
     };
     let groups = Groups::read(c, o.layers)?;
     let delta = DeltaSettings::read(c)?;
-    let dims = mla_dims(c, o.width)?;
+    let dims = MlaDims::required(c, o.width)?;
     let scaling = RopeScaling::read(c, "rope_scaling")?;
     let theta = c.number_or("rope_theta", 6e6)?;
     let latent = LatentSettings {
@@ -63,7 +65,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let moe = MoeSettings::read(c)?;
     let first = c.dim("first_k_dense_replace")?;
     let hidden = c.positive("intermediate_size")?;
-    let decoder = o.decoder_around(p, AROUND, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let global = groups.is_global(i);
         let mixer: Box<dyn Mixer> = if global {
             let attention = LatentAttention::named(p, ["attention", "dense"], dims, latent.clone());
@@ -73,17 +75,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Box::new(WholeDelta::new(p, o.width, o.eps, delta))
         };
         let mlp: Box<dyn FeedForward> = if i >= first {
-            Box::new(Moe::new(p, o.width, &moe))
+            Box::new(moe.layer(p, o.width))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        let rule = if global { MaskRule::FullArray } else { MaskRule::None };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, mixer, mlp)))
+        let rule = if global { MaskRule::FullArray } else { MaskRule::Recurrent(4) };
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, mixer, mlp)))
     })?;
     let decoder = decoder.with_quant_override(move |path| quant_override(path, &groups));
-    let cache = |i| if groups.is_global(i) { CacheKind::Kv } else { CacheKind::Arrays(4) };
-    let caches = (0..o.layers).map(cache).collect();
-    Ok(Built { caches, ..o.built(decoder, Some(moe.experts)) })
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// Embedding, head, the small matrices of latent attention and all of its gates stay as they are.
@@ -166,11 +166,8 @@ impl WholeDelta {
             None => t.full(t.shape(x).with(1, keep), 0.0, t.dtype(x)),
         };
         let input = t.concat(&[past, x], 1);
-        let tail = t.last(input, 1, keep);
-        let tail = t.contiguous(tail);
-        cache.set_state(t, i, tail);
-        let y = conv.forward(t, input);
-        activations::silu(t, y)
+        cache.set_state(t, i, t.contiguous(t.last(input, 1, keep)));
+        activations::silu(t, conv.forward(t, input))
     }
 }
 
@@ -179,31 +176,18 @@ impl Mixer for WholeDelta {
         let s = &self.settings;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
-        let [q, k, v] = [0, 1, 2].map(|i| {
-            let y = self.convolved(t, x, cache, i);
-            t.reshape(y, &heads)
-        });
+        let [q, k, v] = [0, 1, 2].map(|i| t.reshape(self.convolved(t, x, cache, i), &heads));
         let (q, k) = normalise_keys(t, q, k);
-        let step = self.f.forward(t, x);
-        let step = t.reshape(step, &heads);
-        let beta = self.beta.forward(t, x);
-        let beta = t.astype(beta, DType::F32);
-        let beta = t.sigmoid(beta);
-        let a_log = t.weight(self.a_log);
-        let a_log = t.reshape(a_log, &[heads[2], 1]);
-        let dt_bias = t.weight(self.dt_bias);
-        let dt_bias = t.reshape(dt_bias, &heads[2..]);
+        let step = t.reshape(self.f.forward(t, x), &heads);
+        let beta = t.sigmoid(t.astype(self.beta.forward(t, x), DType::F32));
+        let a_log = t.reshape(t.weight(self.a_log), &[heads[2], 1]);
+        let dt_bias = t.reshape(t.weight(self.dt_bias), &heads[2..]);
         let g = bounded_decay(t, a_log, step, dt_bias, s.bound);
         let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
-        let gate = self.gate.forward(t, x);
-        let gate = t.reshape(gate, &heads);
+        let gate = t.reshape(self.gate.forward(t, x), &heads);
         let y = self.norm.forward(t, y);
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.sigmoid(gate);
-        let gate = t.astype(gate, t.dtype(y));
-        let y = t.mul(y, gate);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        let gate = t.astype(t.sigmoid(t.astype(gate, DType::F32)), t.dtype(y));
+        self.out.forward(t, t.reshape(t.mul(y, gate), &[b, n, -1]))
     }
 }
 
@@ -230,48 +214,17 @@ impl MoeSettings {
             routing,
         })
     }
-}
 
-/// Routed experts with a bare router matrix, and shared ones.
-struct Moe {
-    gate: ModuleId,
-    bias: ModuleId,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    routing: ScoreRouting,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
-        let n = s.experts.total;
-        p.scope("mlp", |p| Self {
-            gate: p.raw("gate.weight", &[n, width]),
-            bias: p.raw("gate.expert_bias", &[n]),
-            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-            shared: GatedMlp::new(p, "shared_experts", width, s.shared, false),
-            routing: s.routing,
+    /// Routed experts with a bare router matrix, and shared ones.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let gate = Gate::Wide(p.raw("gate.weight", &[n, width]));
+            let bias = p.raw("gate.expert_bias", &[n]);
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let shared = GatedMlp::new(p, "shared_experts", width, self.shared, false);
+            RoutedMlp::new(ScoreRouter::new(gate, Some(bias), self.routing), mlp)
+                .with_shared(Some(shared))
         })
-    }
-}
-
-impl Router for Moe {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let x = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.astype(w, DType::F32);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
-        let bias = t.weight(self.bias);
-        self.routing.select(t, logits, Some(bias))
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = crate::graph::parts::moe::combine(t, y, scores);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
     }
 }

@@ -9,16 +9,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("attention_bias", false)?;
     let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
             Attention {
@@ -36,9 +30,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             down: BitLinear::new(p, "down_proj", d.hidden, d.width, mlp_bias),
             norm: RmsNorm::new(p, "ffn_sub_norm", d.hidden, eps),
         });
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// A matrix of the values -1, 0 and 1 with one scale; four rows share a row of bytes.
@@ -75,10 +69,7 @@ impl BitLinear {
         let y = t.reshape(y, &to);
         match self.bias {
             None => y,
-            Some(bias) => {
-                let bias = t.weight(bias);
-                t.add(y, bias)
-            }
+            Some(bias) => t.add(y, t.weight(bias)),
         }
     }
 }
@@ -99,8 +90,7 @@ impl Mixer for Attention {
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
-        let y = self.norm.forward(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, self.norm.forward(t, y))
     }
 }
 
@@ -113,11 +103,7 @@ struct Mlp {
 
 impl FeedForward for Mlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gate = self.gate.forward(t, x);
-        let gate = activations::relu2(t, gate);
-        let up = self.up.forward(t, x);
-        let hidden = t.mul(gate, up);
-        let hidden = self.norm.forward(t, hidden);
-        self.down.forward(t, hidden)
+        let hidden = t.mul(activations::relu2(t, self.gate.forward(t, x)), self.up.forward(t, x));
+        self.down.forward(t, self.norm.forward(t, hidden))
     }
 }

@@ -36,14 +36,15 @@ impl Settings {
         let norm = |p: &mut ParamBuilder, name: &str| {
             LayerNorm::new(p, name, d.width, self.eps, self.norm_bias)
         };
-        let mut decoder = d.shell(HeadKind::Tied).decoder(p, rules, norm, |p, i| {
+        let norm_kind = NormKind::Layer { bias: self.norm_bias };
+        let o = Outline { norm: norm_kind, ..d.outline(HeadKind::Tied, self.eps) };
+        let decoder = o.layered(p, rules, |p, i| {
             let attention = attention(p, i);
             let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
             Parallel::new(norm(p, "input_layernorm"), attention, mlp)
         });
         let scale = self.logit_scale;
-        decoder.on_logits = Some(Box::new(move |t, logits| t.mul(logits, scale)));
-        decoder
+        decoder.with_logits(move |t, logits| t.mul(logits, scale))
     }
 }
 
@@ -74,7 +75,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         attention.with_norms(query, key, NormPlace::Rows)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// `cohere2`.
@@ -109,7 +110,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         Attention::new(p, "self_attn", d.width, heads, s.biases, rope)
             .with_precision(Precision::Half)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Layer norm over each head, with one weight matrix for all heads.
@@ -125,9 +126,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = t.layer_norm(x, None, None, self.eps);
-        let w = t.weight(self.weight);
-        t.mul(w, x)
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        t.mul(t.weight(self.weight), t.layer_norm(x, None, None, self.eps))
     }
 }

@@ -10,13 +10,16 @@ use crate::graph::parts::prelude::*;
 const MAX_EXPERT_CALLS: u64 = 1 << 20;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let kind = NormKind::Layer { bias: false };
     let o = Outline {
-        width: c.positive("d_model")?,
-        layers: layer_count_at(c, "n_layers")?,
-        vocabulary: c.positive("vocab_size")?,
-        tied: true, // the head is declared below
-        eps: 1e-5,
         max_context: c.opt_dim("max_seq_len")?,
+        names: Names { model: "transformer", embed: "wte", layers: "blocks", norm: "norm_f" },
+        norm: kind,
+        ..Outline::new(
+            c.positive("d_model")?,
+            layer_count_at(c, "n_layers")?,
+            c.positive("vocab_size")?,
+        )
     };
     let attn = c.object("attn_config")?;
     let ffn = c.object("ffn_config")?;
@@ -28,11 +31,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(heads.dim, false, attn.number_or("rope_theta", 10_000.0)?);
     let hidden = ffn.positive("ffn_hidden_size")?;
     let experts = experts(&ffn, "moe_num_experts", "moe_top_k")?;
-    let kind = NormKind::Layer { bias: false };
-    let around =
-        Around { model: "transformer", embedding: "wte", layers: "blocks", norm: "norm_f", kind };
     let names = Projections { qkv: ("Wqkv", false), out: ("out_proj", false) };
-    let mut decoder = o.decoder_around(p, around, |p, _| {
+    let decoder = o.decoder(p, |p, _| {
         let ffn = p.scope("ffn", |p| HostMoe {
             router: Linear::new(p, "router.layer", o.width, experts.total, false),
             experts: (0..experts.total)
@@ -59,8 +59,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         Ok((MaskRule::Full, layer))
     })?;
-    decoder.head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, false));
-    Ok(o.built(decoder, None))
+    Ok(decoder.built())
 }
 
 struct Layer {
@@ -72,12 +71,8 @@ struct Layer {
 
 impl Block for Layer {
     fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.norm_1.norm(t, x);
-        let h = self.attention.mix(t, h, mask, cache);
-        let r = t.add(h, x);
-        let h = self.norm_2.norm(t, r);
-        let h = self.ffn.apply(t, h);
-        t.add(h, r)
+        let r = t.add(self.attention.mix(t, self.norm_1.forward(t, x), mask, cache), x);
+        t.add(self.ffn.apply(t, self.norm_2.forward(t, r)), r)
     }
 }
 
@@ -99,10 +94,7 @@ impl HostMoe {
             .filter_map(|j| self.experts.get((first + j) % self.experts.len().max(1)))
             .map(|expert| expert.apply(t, row))
             .collect();
-        let stacked = t.stack(&outputs, -1);
-        let score = t.expand_dims(score, &[1]);
-        let weighted = t.mul(stacked, score);
-        t.sum(weighted, -1, false)
+        t.sum(t.mul(t.stack(&outputs, -1), t.expand_dims(score, &[1])), -1, false)
     }
 }
 
@@ -110,14 +102,9 @@ impl FeedForward for HostMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
-        let gates = self.router.forward(t, x);
-        let gates = t.astype(gates, DType::F32);
-        let gates = t.softmax(gates, false);
-        let indices = best(t, gates, self.chosen, Order::Descending);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let size = t.unary(Unary::Abs, scores);
-        let total = t.sum(size, -1, true);
-        let scores = t.div(scores, total);
+        let gates = t.softmax(t.astype(self.router.forward(t, x), DType::F32), false);
+        let scores = t.take_along_axis(gates, best(t, gates, self.chosen, Order::Descending), -1);
+        let scores = t.div(scores, t.sum(t.unary(Unary::Abs, scores), -1, true));
         let scores = t.astype(scores, t.dtype(x));
         let tokens = t.dim(x, 0);
         let calls = u64::from(tokens).saturating_mul(self.chosen).saturating_mul(self.layers);
@@ -129,7 +116,6 @@ impl FeedForward for HostMoe {
         }
         t.decide_on_host();
         let rows: Vec<Var> = (0..tokens).map(|i| self.token(t, x, scores, i)).collect();
-        let y = t.concat(&rows, 0);
-        t.reshape(y, &dims)
+        t.reshape(t.concat(&rows, 0), &dims)
     }
 }

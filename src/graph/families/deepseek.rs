@@ -1,16 +1,16 @@
 //! DeepSeek MoE (the first one): Llama's attention, softmax-routed experts with a bare router matrix, shared experts.
 
-use super::qwen2_moe::SoftmaxRouter;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 4096)?,
-        layers: layer_count_or(c, 30)?,
-        vocabulary: c.dim_or("vocab_size", 102_400)?,
-        tied: false,
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
+        ..Outline::new(
+            c.dim_or("hidden_size", 4096)?,
+            layer_count_or(c, 30)?,
+            c.dim_or("vocab_size", 102_400)?,
+        )
     };
     let query = c.dim_or("num_attention_heads", 32)?.max(1);
     if o.width % query != 0 {
@@ -29,9 +29,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Some(moe) if i >= moe.first && i % moe.every == 0 => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// Plain, or with linear scaling; other kinds of scaling are ignored.
@@ -84,7 +84,7 @@ impl Moe {
             let experts = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
             let gate = Gate::Raw(p.raw("gate.weight", &[n, width]));
             let shared = self.shared.map(|h| GatedMlp::new(p, "shared_experts", width, h, false));
-            let router = SoftmaxRouter { gate, chosen: self.experts.chosen };
+            let router = SoftmaxRouter::new(gate, self.experts.chosen);
             RoutedMlp::new(router, experts).with_shared(shared)
         })
     }

@@ -13,19 +13,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = outline.decoder(p, |p, i| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp: Box<dyn FeedForward> = match &moe {
-            Some(m) if m.layers.at(i) => Box::new(Moe::new(p, dims.width, m)),
+            Some(m) if m.layers.at(i) => Box::new(m.layer(p, dims.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", dims.width, hidden, false)),
         };
-        let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
+        let block = Sandwich::pre_norm(p, dims.width, outline.eps, mixer, mlp);
         Ok((MaskRule::Full, Box::new(block)))
     })?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; outline.layers as usize],
-        experts: moe.map(|m| m.experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The rotary embedding is always YaRN here, whatever type the block names.
@@ -79,41 +73,40 @@ impl Routing {
             groups,
         }))
     }
+
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let router = GroupSoftmax {
+                gate: p.raw("gate.weight", &[n, width]),
+                chosen: self.experts.chosen,
+                scale: self.scale,
+                groups: self.groups,
+            };
+            let shared = self.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+            RoutedMlp::new(router, mlp).combined(Combine::Wide).with_shared(shared)
+        })
+    }
 }
 
-/// Softmax-routed experts with a raw gate matrix, and shared experts.
+/// Softmax routing with a raw gate matrix.
 #[derive(Debug)]
-struct Moe {
-    experts: SwitchGlu,
+struct GroupSoftmax {
     gate: ModuleId,
-    shared: Option<GatedMlp>,
     chosen: u64,
     scale: f64,
     groups: Option<(u64, u64)>,
 }
 
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
-        p.scope("mlp", |p| Self {
-            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
-            gate: p.raw("gate.weight", &[r.experts.total, width]),
-            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
-            chosen: r.experts.chosen,
-            scale: r.scale,
-            groups: r.groups,
-        })
-    }
-
+impl Router for GroupSoftmax {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let gates = t.matmul(x, w);
+        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
         let mut scores = t.softmax(gates, true);
         if let Some((groups, chosen)) = self.groups {
             scores = drop_groups(t, scores, groups, groups - chosen);
         }
-        let negative = t.neg(scores);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
+        let order = t.argpartition(t.neg(scores), self.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.chosen as u32);
         let scores = t.take_along_axis(scores, indices, -1);
         (indices, t.mul(scores, self.scale))
@@ -124,25 +117,8 @@ impl Moe {
 fn drop_groups(t: &Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
     let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
     let scores = t.reshape(scores, &[b, n, groups as i64, -1]);
-    let best = t.reduce(Reduction::Max, scores, -1, true);
-    let order = t.argpartition(best, dropped as i64 - 1, -2);
+    let order = t.argpartition(t.reduce(Reduction::Max, scores, -1, true), dropped as i64 - 1, -2);
     let worst = t.slice(order, -2, 0, dropped as u32);
-    let zero = t.scalar(0.0, t.dtype(scores));
-    let scores = t.put_along_axis(scores, worst, zero, -2, false);
+    let scores = t.put_along_axis(scores, worst, t.scalar(0.0, t.dtype(scores)), -2, false);
     t.reshape(scores, &[b, n, -1])
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        match &self.shared {
-            None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
-        }
-    }
 }

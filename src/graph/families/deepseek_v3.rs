@@ -63,30 +63,25 @@ fn build_layers<M: Mixer + 'static>(
     let decoder = outline.decoder(p, |p, i| {
         let mixer = attention(p, dims)?;
         let mlp = moe.layer(p, i, dims.width, hidden);
-        let block = PreNorm::new(p, dims.width, outline.eps, mixer, mlp);
-        Ok((MaskRule::FullArray, block))
+        let block = Sandwich::pre_norm(p, dims.width, outline.eps, mixer, mlp);
+        Ok((MaskRule::FullArray, cache.clone(), block))
     })?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![cache; outline.layers as usize],
-        experts: moe.experts,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// The sizes around the layers, with the defaults of the DeepSeek generation. The head is never tied.
 pub(super) fn outline(c: &Config) -> Result<Outline, ConfigError> {
     Ok(Outline {
-        layers: match c.opt_dim("num_hidden_layers")? {
-            Some(_) => layer_count(c)?,
-            None => 30,
-        },
-        width: c.dim_or("hidden_size", 4096)?,
-        vocabulary: c.dim_or("vocab_size", 102_400)?,
         eps: c.number_or("rms_norm_eps", 1e-6)?,
-        tied: false,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(
+            c.dim_or("hidden_size", 4096)?,
+            match c.opt_dim("num_hidden_layers")? {
+                Some(_) => layer_count(c)?,
+                None => 30,
+            },
+            c.dim_or("vocab_size", 102_400)?,
+        )
     })
 }
 
@@ -148,7 +143,7 @@ impl Moe {
     fn layer(&self, p: &mut ParamBuilder, i: u64, width: u64, hidden: u64) -> Box<dyn FeedForward> {
         match self.experts {
             Some(experts) if self.layers.at(i) => {
-                Box::new(GroupMoe::new(p, width, self.hidden, experts, self.shared, self.routing))
+                Box::new(grouped_experts(p, width, self.hidden, experts, self.shared, self.routing))
             }
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
         }

@@ -88,11 +88,9 @@ impl Indexer {
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
     fn choose(&self, t: &Tape<'_>, x: Var, low: Var, mask: Mask, cache: &mut Cache) -> Option<Var> {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.wq_b.forward(t, low);
-        let q = t.reshape(q, &[b, n, self.heads as i64, self.dim as i64]);
+        let q = t.reshape(self.wq_b.forward(t, low), &[b, n, self.heads as i64, self.dim as i64]);
         let q = t.swapaxes(q, 1, 2);
-        let k = self.wk.forward(t, x);
-        let k = self.k_norm.forward(t, k);
+        let k = self.k_norm.forward(t, self.wk.forward(t, x));
         let k = t.reshape(k, &[b, 1, n, self.dim as i64]);
         let offset = cache.offset();
         let q = self.rope.forward(t, q, offset);
@@ -100,20 +98,15 @@ impl Indexer {
         let (k, _) = cache.update(t, k, k);
         let k = k.dense(t);
         if let Some((keys, _)) = cache.stored() {
-            let zeros = t.zeros_like(keys);
-            cache.store(t, keys, zeros);
+            cache.store(t, keys, t.zeros_like(keys));
         }
         if t.dim(k, 2) <= self.chosen {
             return None;
         }
-        let keys = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, keys);
-        let scores = t.binary(Binary::Maximum, scores, 0i64);
+        let scores = t.binary(Binary::Maximum, t.matmul(q, t.swapaxes(k, -1, -2)), 0i64);
         let weights = self.weights.forward(t, x);
         let factor = (self.heads as f64).powf(-0.5) * (self.dim as f64).powf(-0.5);
-        let weights = t.mul(weights, factor);
-        let weights = t.swapaxes(weights, -1, -2);
-        let weights = t.expand_dims(weights, &[-1]);
+        let weights = t.expand_dims(t.swapaxes(t.mul(weights, factor), -1, -2), &[-1]);
         let scores = t.mul(scores, weights);
         let mut scores = if n > 1 { sum_heads(t, scores) } else { t.sum(scores, 1, true) };
         if let Mask::Array(m) = mask {
@@ -126,11 +119,9 @@ impl Indexer {
 
 /// Python's `sum` over the heads, one after the other.
 fn sum_heads(t: &Tape<'_>, scores: Var) -> Var {
-    let first = t.slice(scores, 1, 0, 1);
-    let mut total = t.add(first, 0i64);
+    let mut total = t.add(t.slice(scores, 1, 0, 1), 0i64);
     for h in 1..t.dim(scores, 1) {
-        let head = t.slice(scores, 1, h, h + 1);
-        total = t.add(total, head);
+        total = t.add(total, t.slice(scores, 1, h, h + 1));
     }
     total
 }
@@ -187,14 +178,12 @@ impl Mixer for SparseAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let low = self.q_a.forward(t, x);
-        let low = self.q_norm.forward(t, low);
+        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
         let q = self.q_b.forward(t, low);
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let kv = self.kv_a.forward(t, x);
-        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
         let latent = self.kv_norm.forward(t, latent);
@@ -230,8 +219,7 @@ impl Mixer for SparseAttention {
         if n == 1 {
             y = self.unembed.forward(t, y, true);
         }
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -240,26 +228,21 @@ fn tie(t: &Tape<'_>, cache: &mut Cache) {
     let index = cache.part(1).stored();
     let own = cache.part(0);
     if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(), index) {
-        let keys = t.depends(keys, &[index_keys, index_values]);
-        own.store(t, keys, values);
+        own.store(t, t.depends(keys, &[index_keys, index_values]), values);
     }
 }
 
 /// The rows `indices` of `x [batch, 1, tokens, width]`.
 fn pick(t: &Tape<'_>, x: Var, indices: Var) -> Var {
-    let rows = t.at(indices, 2, 0);
-    let rows = t.expand_dims(rows, &[-1]);
-    let wide = t.shape(rows).with(-1, t.dim(x, -1));
-    let rows = t.broadcast_to(rows, wide);
+    let rows = t.expand_dims(t.at(indices, 2, 0), &[-1]);
+    let rows = t.broadcast_to(rows, t.shape(rows).with(-1, t.dim(x, -1)));
     t.take_along_axis(x, rows, 2)
 }
 
 /// True where a query may see one of its chosen keys.
 fn sparse_mask(t: &Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
-    let shape = t.shape(indices).with(-1, keys);
-    let nothing = t.full(shape, 0.0, DType::Bool);
-    let yes = t.scalar(1.0, DType::Bool);
-    let chosen = t.put_along_axis(nothing, indices, yes, -1, false);
+    let nothing = t.full(t.shape(indices).with(-1, keys), 0.0, DType::Bool);
+    let chosen = t.put_along_axis(nothing, indices, t.scalar(1.0, DType::Bool), -1, false);
     match mask {
         Mask::Array(m) => t.binary(Binary::BitwiseAnd, chosen, m),
         Mask::None | Mask::Causal => chosen,

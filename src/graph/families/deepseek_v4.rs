@@ -7,10 +7,15 @@
 use crate::graph::parts::deepseek_v4_attention::{Attention, AttentionSettings};
 use crate::graph::parts::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
 use crate::graph::parts::prelude::*;
+use crate::versions::mlx_lm;
 
 /// Why the runtime the plan is made for cannot run these models.
-pub(super) const NOT_IN_MLX_LM: &str = "mlx-lm 0.32.2 cannot load deepseek_v4; tensor shapes are exact, caches and \
-     operations follow pull request 1192 of ml-explore/mlx-lm (commit 5c105381), which is not released";
+pub(super) const NOT_IN_MLX_LM: &str = concat!(
+    "mlx-lm ",
+    mlx_lm!(),
+    " cannot load deepseek_v4; tensor shapes are exact, caches and operations follow pull request 1192 of \
+     ml-explore/mlx-lm (commit 5c105381), which is not released"
+);
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[
@@ -28,87 +33,55 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("hc_mult", "4, the only number of streams its kernel is written for"));
     }
     let routing = Routing::read(c, width, vocabulary)?;
-    let (embed, layers, norm, stream_head) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        eps,
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+        ..Outline::new(width, count, vocabulary)
+    };
+    let window = MaskRule::WindowArray(attention.window());
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = HyperLayer {
                 attention: Attention::new(p, &attention, i),
                 mlp: Moe::new(p, &routing, i),
                 input_norm: RmsNorm::new(p, "attn_norm", width, eps),
                 post_norm: RmsNorm::new(p, "ffn_norm", width, eps),
                 attention_mix: HyperConnection::new(p, "attn_hc", hyper),
                 mlp_mix: HyperConnection::new(p, "ffn_hc", hyper),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let norm = RmsNorm::new(p, "norm", width, eps);
-        (embed, layers, norm, HyperHead::new(p, "hc_head", hyper))
-    });
-    let head = Head::new(p, embed, false, width, vocabulary);
-    let window = attention.window();
-    let caches: Vec<CacheKind> = (0..count).map(|i| attention.cache(i)).collect();
-    Ok(Built {
-        layers: count,
-        network: Box::new(DeepSeekV4 { embed, layers, norm, stream_head, head, window }),
-        caches,
-        experts: Some(routing.experts),
-        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-    })
+            };
+            Ok(Place::new(window, layer).caching(attention.cache(i)))
+        },
+        |t, call| {
+            let h = t.expand_dims(call.embedded, &[2]);
+            let streams = t.broadcast_to(h, t.shape(h).with(2, 4));
+            (t.contiguous(streams), call.tokens)
+        },
+    )?;
+    let stream_head = p.scope("model", |p| HyperHead::new(p, "hc_head", hyper));
+    decoder.end = Some(Box::new(move |t, streams, _| stream_head.forward(t, streams)));
+    Ok(decoder.with_experts(routing.experts).built())
 }
 
-struct DeepSeekV4 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    stream_head: HyperHead,
-    head: Head,
-    window: u32,
-}
-
-impl Network for DeepSeekV4 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let h = self.embed.forward(t, tokens);
-        let h = t.expand_dims(h, &[2]);
-        let wide = t.shape(h).with(2, 4);
-        let h = t.broadcast_to(h, wide);
-        let mut streams = t.contiguous(h);
-        let n = t.dim(tokens, 1);
-        let mask = match caches.first() {
-            Some(cache) => cache.mask(t, n, Some(self.window), true),
-            None => Mask::None,
-        };
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            let (x, post, between) = layer.attention_mix.collapse_fused(t, streams);
-            let x = layer.input_norm.forward(t, x);
-            let x = layer.attention.forward(t, x, mask, cache);
-            streams = expand_fused(t, x, streams, (post, between));
-            let (x, post, between) = layer.mlp_mix.collapse_fused(t, streams);
-            let x = layer.post_norm.forward(t, x);
-            let x = layer.mlp.forward(t, x, tokens);
-            streams = expand_fused(t, x, streams, (post, between));
-        }
-        t.set_stage(Stage::Head);
-        let h = self.stream_head.forward(t, streams);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
-    }
-}
-
-struct Layer {
+/// A layer between hyper-connections; layers share the tokens, by which the first ones choose their experts.
+struct HyperLayer {
     attention: Attention,
     mlp: Moe,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
     attention_mix: HyperConnection,
     mlp_mix: HyperConnection,
+}
+
+impl Layer<Var> for HyperLayer {
+    fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Var>) -> Var {
+        let (x, post, between) = self.attention_mix.collapse_fused(t, streams);
+        let x = self.attention.forward(t, self.input_norm.forward(t, x), at.mask, at.cache);
+        let streams = expand_fused(t, x, streams, (post, between));
+        let (x, post, between) = self.mlp_mix.collapse_fused(t, streams);
+        let x = self.mlp.forward(t, self.post_norm.forward(t, x), *at.shared);
+        expand_fused(t, x, streams, (post, between))
+    }
 }
 
 /// How logits become scores.
@@ -204,9 +177,7 @@ impl Moe {
 
     /// Chosen experts and their weights: one compiled function.
     fn route(&self, t: &Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
-        let w = t.weight(self.weight);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
+        let logits = t.matmul(x, t.transpose(t.weight(self.weight), &[1, 0]));
         let table = match self.gate {
             Gate::Scores(id) | Gate::Table(id) => t.weight(id),
         };
@@ -216,25 +187,18 @@ impl Moe {
             let scores = match self.choice.scores {
                 Scores::Softmax => t.softmax(logits, true),
                 Scores::Sigmoid => t.sigmoid(logits),
-                Scores::SqrtSoftplus => {
-                    let s = activations::softplus(t, logits);
-                    t.unary(Unary::Sqrt, s)
-                }
+                Scores::SqrtSoftplus => t.unary(Unary::Sqrt, activations::softplus(t, logits)),
             };
             let chosen = match self.gate {
                 Gate::Table(_) => t.take(table, tokens),
                 Gate::Scores(_) => {
-                    let biased = t.add(scores, table);
-                    let negative = t.neg(biased);
-                    let order = t.argpartition(negative, k as i64 - 1, -1);
+                    let order = t.argpartition(t.neg(t.add(scores, table)), k as i64 - 1, -1);
                     t.slice(order, -1, 0, k as u32)
                 }
             };
             let mut weights = t.take_along_axis(scores, chosen, -1);
             if self.choice.normalise {
-                let total = t.sum(weights, -1, true);
-                let total = t.add(total, 1e-20);
-                weights = t.div(weights, total);
+                weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
             }
             [chosen, t.mul(weights, self.choice.scale)]
         });
@@ -247,12 +211,8 @@ impl Moe {
         let y = self
             .experts
             .forward(t, x, chosen, |t, gate, up| activations::limited_swiglu(t, gate, up, limit));
-        let weights = t.expand_dims(weights, &[-1]);
-        let weights = t.astype(weights, t.dtype(y));
-        let y = t.mul(y, weights);
-        let y = t.sum(y, -2, false);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
+        let y = t.mul(y, t.astype(t.expand_dims(weights, &[-1]), t.dtype(y)));
+        t.add(t.sum(y, -2, false), self.shared.apply(t, x))
     }
 }
 

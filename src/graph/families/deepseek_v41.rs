@@ -28,96 +28,70 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let attention = AttentionSettings::read(c, width, eps)?;
     let hyper = HyperSettings::read(c, width, eps)?;
     let routing = Routing::read(c, width)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| {
-                Ok(Layer {
-                    attention: Attention::new(p, &attention, i)?,
-                    mlp: Moe::new(p, &routing),
-                    input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
-                    post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
-                    attention_mix: HyperConnection::new(p, "attn_hc", hyper),
-                    mlp_mix: HyperConnection::new(p, "ffn_hc", hyper),
-                })
-            })
-        });
-        let layers = layers.collect::<Result<Vec<_>, ConfigError>>()?;
-        Ok::<_, ConfigError>((embed, layers, RmsNorm::new(p, "norm", width, eps)))
-    })?;
-    let head = Head::new(p, embed, false, width, vocabulary);
-    let caches = (0..count).map(|i| CacheKind::Compressed(attention.cache(i))).collect();
-    let window = attention.window();
-    Ok(Built {
-        layers: count,
-        network: Box::new(DeepSeekV41 { embed, layers, norm, head, window, hyper }),
-        caches,
-        experts: Some(routing.experts),
+    let o = Outline {
+        eps,
         max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-    })
+        ..Outline::new(width, count, vocabulary)
+    };
+    let (window, streams) = (attention.window(), hyper.streams as u32);
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = HyperLayer {
+                attention: Attention::new(p, &attention, i)?,
+                mlp: Moe::new(p, &routing),
+                input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+                attention_mix: HyperConnection::new(p, "attn_hc", hyper),
+                mlp_mix: HyperConnection::new(p, "ffn_hc", hyper),
+            };
+            let cache = CacheKind::Compressed(attention.cache(i));
+            Ok(Place::new(MaskRule::Stateless, layer).caching(cache))
+        },
+        move |t, call| start(t, call, window, streams),
+    )?;
+    decoder.end = Some(Box::new(|t, streams, s| collapse(t, streams, s.weights)));
+    Ok(decoder.with_experts(routing.experts).built())
 }
 
-struct DeepSeekV41 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    window: u32,
-    hyper: HyperSettings,
+/// What the layers share: the weights with which the next one reads the streams, and what indexers choose.
+struct Carried {
+    weights: Var,
+    indices: Shared,
 }
 
-impl Network for DeepSeekV41 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let (start, previous) = match caches.first_mut().and_then(|c| c.compressed()) {
-            Some(c) => (c.offset(), c.window_rows()),
-            None => (0, 0),
-        };
-        let window = window_indices(t, previous, n, self.window);
-        let mut wide = t.shape(window);
-        wide.insert(0, t.dim(tokens, 0));
-        let window = t.broadcast_to(window, wide);
-        let h = t.expand_dims(h, &[2]);
-        let count = self.hyper.streams as u32;
-        let wide = t.shape(h).with(2, count);
-        let mut streams = t.broadcast_to(h, wide);
-        let mut shape = t.shape(tokens);
-        shape.push(count);
-        let zeros = t.full(shape, 0.0, DType::F32);
-        let one = t.scalar(1.0, DType::F32);
-        let first = t.broadcast_to(one, shape.with(-1, 1));
-        let mut weights = t.slice_update(zeros, first, -1, 0);
-        let mut shared = Shared::new(start, window);
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            (streams, weights) = layer.forward(t, streams, weights, cache, &mut shared);
-        }
-        t.set_stage(Stage::Head);
-        let h = collapse(t, streams, weights);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
+/// The embedding as the first of all streams.
+fn start(t: &Tape<'_>, call: Opening<'_>, window: u32, count: u32) -> (Var, Carried) {
+    let tokens = call.tokens;
+    let (start, previous) = match call.caches.first_mut().and_then(|c| c.compressed()) {
+        Some(c) => (c.offset(), c.window_rows()),
+        None => (0, 0),
+    };
+    let window = window_indices(t, previous, t.dim(tokens, 1), window);
+    let mut wide = t.shape(window);
+    wide.insert(0, t.dim(tokens, 0));
+    let window = t.broadcast_to(window, wide);
+    let h = t.expand_dims(call.embedded, &[2]);
+    let streams = t.broadcast_to(h, t.shape(h).with(2, count));
+    let mut shape = t.shape(tokens);
+    shape.push(count);
+    let zeros = t.full(shape, 0.0, DType::F32);
+    let first = t.broadcast_to(t.scalar(1.0, DType::F32), shape.with(-1, 1));
+    let weights = t.slice_update(zeros, first, -1, 0);
+    (streams, Carried { weights, indices: Shared::new(start, window) })
 }
 
 /// Rows of the window that each query sees, -1 for none; the window holds `previous` rows, then the new ones.
 fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
     let width = window.min(previous.saturating_add(new));
-    let end = t.arange(0, new);
-    let end = t.add(end, i64::from(previous));
-    let start = t.sub(end, i64::from(window));
-    let start = t.add(start, 1i64);
-    let start = t.binary(Binary::Maximum, start, 0i64);
-    let start = t.expand_dims(start, &[1]);
-    let columns = t.arange(0, width);
-    let columns = t.expand_dims(columns, &[0]);
-    let indices = t.add(start, columns);
-    let end = t.expand_dims(end, &[1]);
-    let late = t.binary(Binary::Greater, indices, end);
-    t.select(late, -1i64, indices)
+    let end = t.add(t.arange(0, new), i64::from(previous));
+    let start = t.add(t.sub(end, i64::from(window)), 1i64);
+    let start = t.expand_dims(t.binary(Binary::Maximum, start, 0i64), &[1]);
+    let indices = t.add(start, t.expand_dims(t.arange(0, width), &[0]));
+    t.select(t.binary(Binary::Greater, indices, t.expand_dims(end, &[1])), -1i64, indices)
 }
 
-struct Layer {
+struct HyperLayer {
     attention: Attention,
     mlp: Moe,
     input_norm: RmsNorm,
@@ -126,26 +100,16 @@ struct Layer {
     mlp_mix: HyperConnection,
 }
 
-impl Layer {
-    /// The streams after the layer, and the weights with which the next one reads them.
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        streams: Var,
-        weights: Var,
-        cache: &mut Cache,
-        shared: &mut Shared,
-    ) -> (Var, Var) {
+impl Layer<Carried> for HyperLayer {
+    fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Carried>) -> Var {
         let mixes = self.attention_mix.mixes(t, streams);
-        let h = collapse(t, streams, weights);
-        let h = self.input_norm.forward(t, h);
-        let h = self.attention.forward(t, h, cache, shared);
+        let h = self.input_norm.forward(t, collapse(t, streams, at.shared.weights));
+        let h = self.attention.forward(t, h, at.cache, &mut at.shared.indices);
         let streams = expand(t, h, streams, &mixes);
         let next = self.mlp_mix.mixes(t, streams);
-        let h = collapse(t, streams, mixes.pre);
-        let h = self.post_norm.forward(t, h);
-        let h = self.mlp.forward(t, h);
-        (expand(t, h, streams, &next), next.pre)
+        let h = self.mlp.forward(t, self.post_norm.forward(t, collapse(t, streams, mixes.pre)));
+        at.shared.weights = next.pre;
+        expand(t, h, streams, &next)
     }
 }
 
@@ -222,11 +186,8 @@ impl Moe {
     /// Chosen experts and their weights, for `x [tokens, width]`.
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
         let x = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.astype(w, DType::F32);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(x, w);
-        let logits = t.div(logits, self.temperature);
+        let w = t.transpose(t.astype(t.weight(self.gate), DType::F32), &[1, 0]);
+        let logits = t.div(t.matmul(x, w), self.temperature);
         let scores = match self.scores {
             Scores::Sigmoid => t.sigmoid(logits),
             Scores::Softmax => t.softmax(logits, false),
@@ -235,17 +196,13 @@ impl Moe {
                 t.unary(Unary::Sqrt, s)
             }
         };
-        let bias = t.weight(self.bias);
-        let biased = t.add(scores, bias);
-        let negative = t.neg(biased);
+        let negative = t.neg(t.add(scores, t.weight(self.bias)));
         let k = self.chosen;
         let order = t.argpartition(negative, k as i64 - 1, -1);
         let chosen = t.slice(order, -1, 0, k as u32);
         let mut weights = t.take_along_axis(scores, chosen, -1);
         if self.normalise && k > 1 {
-            let total = t.sum(weights, -1, true);
-            let total = t.add(total, 1e-20);
-            weights = t.div(weights, total);
+            weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
         }
         (chosen, t.mul(weights, self.scale))
     }
@@ -255,15 +212,9 @@ impl Moe {
         let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
         let (chosen, weights) = self.route(t, flat);
         let y = self.experts.forward(t, flat, chosen, |t, gate, up| self.clamp.apply(t, gate, up));
-        let y = t.astype(y, DType::F32);
-        let weights = t.expand_dims(weights, &[-1]);
-        let y = t.mul(y, weights);
-        let y = t.sum(y, 1, false);
-        let shared = self.shared.apply(t, flat);
-        let shared = t.astype(shared, DType::F32);
-        let y = t.add(y, shared);
+        let y = t.sum(t.mul(t.astype(y, DType::F32), t.expand_dims(weights, &[-1])), 1, false);
+        let y = t.add(y, t.astype(self.shared.apply(t, flat), DType::F32));
         let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
-        let y = t.reshape(y, &dims);
-        t.astype(y, dtype)
+        t.astype(t.reshape(y, &dims), dtype)
     }
 }

@@ -8,13 +8,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query = c.positive("num_attention_heads")?;
     let kv = c.positive("num_key_value_heads")?;
     let heads = Heads { query, kv, dim: head_dim(c, o.width, query)? };
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let hidden = c.positive("intermediate_size")?;
     let bias = c.bool_or("mlp_bias", false)?;
     let first = c.dim("first_k_dense_replace")?;
@@ -44,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 RoutedMlp::new(router, mlp).with_shared(Some(shared))
             }))
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }

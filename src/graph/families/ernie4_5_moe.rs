@@ -46,9 +46,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias))
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// A layer index, or the outermost of a list of them.

@@ -9,17 +9,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("layer_norm_epsilon", 1e-5)?;
     let bias = c.bool_or("attention_bias", false)?;
     let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let shell = Shell { names: Names::GPT, ..d.shell(head) };
+    let o = Outline { names: Names::GPT, ..d.outline(head, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("attn.attention", |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             let qkv = Projections::separate(p, names, d.width, heads, bias);
@@ -30,7 +24,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let names = ["c_fc_0", "c_fc_1", "c_proj"];
             GatedMlp::named(p, names, d.width, d.hidden, mlp_bias)
         });
-        PreNorm::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
+        Sandwich::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

@@ -7,28 +7,23 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let d = Dims::read(c)?;
     let heads = Heads { dim: c.positive("head_dim")?, ..d.heads(c)? };
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let theta = c.number_or("rope_theta", 10_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, d.max_context)?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
     let pattern = c.opt_str("sliding_window_pattern")?.filter(|text| !text.is_empty());
     let rules = rules(c, pattern, d.layers)?;
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+    let decoder = d.outline(head, eps).layered(p, &rules, |p, i| {
         let rotary = pattern.is_none() || rules[i] != MaskRule::Full;
         let rope = rotary.then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", d.width, heads, Biases::default(), rope);
-        let (query, key) = p.scope("self_attn", |p| {
-            (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
-        });
         Sandwich::new(
-            attention.with_norms(query, key, NormPlace::Rows),
+            attention.with_usual_norms(p, NormPlace::Rows, eps),
             Norms::after(norm(p, "post_attention_layernorm")),
             GatedMlp::new(p, "mlp", d.width, d.hidden, false),
             Norms::after(norm(p, "post_feedforward_layernorm")),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// The masks of a pattern like `LLLG`, repeated over the layers: local or global attention.

@@ -1,18 +1,13 @@
 //! EXAONE MoE: window layers that rotate and full layers that do not, grouped sigmoid routing.
 
 use super::glm4_moe::GroupMoeSettings;
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "is_moe_layer", "num_shared_experts"])?;
     let o = Outline::read(c, c.bool_or("tie_word_embeddings", false)?)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let types = c.opt_strings("layer_types")?.unwrap_or_default();
     if (types.len() as u64) < o.layers {
         return Err(c.invalid("layer_types", format!("a kind for each of {} layers", o.layers)));
@@ -27,15 +22,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let rope = (all_rotate || sliding(i)).then(|| rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if routed.get(i as usize) == Some(&true) => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
         let rule = if sliding(i) { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The settings under the names of DeepSeek-V3.

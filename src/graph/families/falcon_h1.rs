@@ -5,19 +5,9 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 36.into())]);
     let width = c.dim_or("hidden_size", 1024)?;
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 8)?,
-        kv: c.dim_or("num_key_value_heads", 2)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
+    let heads = Heads::read_or(c, [8, 2, 64])?;
     let max = c.dim_or("max_position_embeddings", 131_072)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 1e11)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max),
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 1e11, Some(max))?;
     let (dims, settings) = mamba(c, width)?;
     let normed = c.bool_or("mamba_rms_norm", false)?;
     let before = c.bool_or("mamba_norm_before_gate", false)?;
@@ -25,16 +15,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let hidden = c.dim_or("intermediate_size", 2048)?;
     let outline = Outline {
-        layers: layer_count(c)?,
-        width,
-        vocabulary: c.dim_or("vocab_size", 32_784)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: Some(max),
+        names: Names { norm: "final_layernorm", ..Names::LLAMA },
+        ..Outline::new(width, layer_count(c)?, c.dim_or("vocab_size", 32_784)?)
     };
     let eps = outline.eps;
-    let names = ["model", "embed_tokens", "final_layernorm"];
-    let mut decoder = outline.decoder_around(p, Around::named(names), |p, _| {
+    let mut decoder = outline.decoder(p, |p, _| {
         let norm = |p: &mut ParamBuilder| {
             if !normed {
                 return GatedNorm::None;
@@ -49,21 +37,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
             mlp_norm: RmsNorm::new(p, "pre_ff_layernorm", width, eps),
         };
-        Ok((MaskRule::Full, block))
+        let cache = CacheKind::List(vec![CacheKind::Arrays(2), CacheKind::Kv]);
+        Ok((MaskRule::Full, cache, block))
     })?;
-    if outline.tied {
+    if outline.head == HeadKind::Tied {
         let embedding = c.number_or("embedding_multiplier", 5.656_854_249_492_381)?;
         let factor = c.number_or("lm_head_multiplier", 0.039_062_5)? / embedding;
         decoder.on_logits = Some(Box::new(move |t, x| t.mul(x, factor)));
     }
-    let cache = CacheKind::List(vec![CacheKind::Arrays(2), CacheKind::Kv]);
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![cache; outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }
 
 fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {
@@ -103,10 +85,7 @@ impl Block for Parallel {
         let h = self.input_norm.forward(t, x);
         let recurrent = self.mamba.mix(t, h, Mask::None, cache.part(0));
         let attended = self.attention.mix(t, h, mask, cache.part(1));
-        let h = t.add(x, recurrent);
-        let h = t.add(h, attended);
-        let r = self.mlp_norm.forward(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
+        let h = t.add(t.add(x, recurrent), attended);
+        t.add(h, self.mlp.apply(t, self.mlp_norm.forward(t, h)))
     }
 }

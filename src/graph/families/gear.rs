@@ -2,7 +2,6 @@
 //! both halves of a layer.
 
 use crate::graph::parts::prelude::*;
-use crate::graph::parts::sandwich::Sandwich;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["layer_types", "num_key_value_heads"])?;
@@ -20,46 +19,34 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let window = c.dim_or("sliding_window", 512)? as u32;
     let activation = activation(c)?;
-    let around = Around { kind: NormKind::Gemma, ..Around::default() };
-    let mut decoder = o.decoder_around(p, around, |p, i| {
+    let o = Outline { norm: NormKind::Gemma, ..o };
+    let mut decoder = o.decoder(p, |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Full);
         let mixer: Box<dyn Mixer> = match kind {
             Kind::Conv => Box::new(ConvMixer::new(p, o.width, &s)),
             _ => Box::new(GearAttention::new(p, o.width, &s, kind)),
         };
-        let mlp =
-            GatedMlp::new(p, "mlp", o.width, hidden, false).with_activation(move |t, gate, x| {
-                let gate = activation(t, gate);
-                t.mul(gate, x)
-            });
-        let mut norm = |name| Box::new(GemmaNorm::new(p, name, o.width, o.eps));
-        let block = Sandwich {
-            pre_mixer: norm("input_layernorm"),
+        let mlp = GatedMlp::new(p, "mlp", o.width, hidden, false)
+            .with_activation(move |t, gate, x| t.mul(activation(t, gate), x));
+        let mut norm = |name| GemmaNorm::new(p, name, o.width, o.eps);
+        let block = Sandwich::new(
             mixer,
-            post_mixer: norm("post_attention_layernorm"),
-            pre_mlp: norm("pre_feedforward_layernorm"),
-            mlp: Box::new(mlp),
-            post_mlp: norm("post_feedforward_layernorm"),
-        };
+            Norms::around(norm("input_layernorm"), norm("post_attention_layernorm")),
+            mlp,
+            Norms::around(norm("pre_feedforward_layernorm"), norm("post_feedforward_layernorm")),
+        );
         let rule = match kind {
-            Kind::Conv => MaskRule::None,
+            Kind::Conv => MaskRule::Recurrent(2),
             Kind::Window => MaskRule::Window(window),
             Kind::Full => MaskRule::Full,
         };
         Ok((rule, block))
     })?;
-    let root = (o.width as f64).sqrt();
-    decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, root)));
+    decoder = decoder.with_embedding_scale((o.width as f64).sqrt());
     if let Some(cap) = c.opt_number("final_logit_softcapping")?.filter(|&cap| cap != 0.0) {
         decoder.on_logits = Some(Box::new(move |t, x| cap_scores(t, x, cap)));
     }
-    let cache = |kind: &Kind| match kind {
-        Kind::Conv => CacheKind::Arrays(2),
-        Kind::Window => CacheKind::Rotating { max_size: window, keep: 0 },
-        Kind::Full => CacheKind::Kv,
-    };
-    let caches = kinds.iter().map(cache).collect();
-    Ok(Built { caches, ..o.built(decoder, None) })
+    Ok(decoder.built())
 }
 
 /// Kinds of layers.
@@ -99,9 +86,7 @@ fn activation(c: &Config) -> Result<fn(&Tape<'_>, Var) -> Var, ConfigError> {
 
 /// `tanh(x / cap) * cap`, not compiled.
 fn cap_scores(t: &Tape<'_>, x: Var, cap: f64) -> Var {
-    let scaled = t.div(x, cap);
-    let capped = t.unary(Unary::Tanh, scaled);
-    t.mul(capped, cap)
+    t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap)
 }
 
 /// What the mixers read from the configuration.
@@ -125,11 +110,11 @@ impl Settings {
             bias: c.bool_or("attention_bias", false)?,
             scale: c.number_or("query_pre_attn_scalar", heads.dim as f64)?.powf(-0.5),
             cap: c.opt_number("attn_logit_softcapping")?.filter(|&cap| cap != 0.0),
-            full_rope: RopeModule::new(
+            full_rope: RopeModule::read_as(
+                c,
                 heads.dim,
-                c.number_or("rope_theta", 1e6)?,
+                1e6,
                 false,
-                RopeScaling::read(c, "rope_scaling")?.as_ref(),
                 c.opt_dim("max_position_embeddings")?,
             )?,
             window_rope: RopeModule::plain(heads.dim, false, local),
@@ -177,10 +162,7 @@ impl GearAttention {
     fn capped(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, cap: f64) -> Var {
         let repeats = (self.heads.query / self.heads.kv.max(1)) as u32;
         let (k, v) = (repeat_heads(t, k, repeats), repeat_heads(t, v, repeats));
-        let q = t.mul(q, self.scale);
-        let k = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, k);
-        let mut scores = cap_scores(t, scores, cap);
+        let mut scores = cap_scores(t, t.matmul(t.mul(q, self.scale), t.swapaxes(k, -1, -2)), cap);
         let mask = match mask {
             Mask::None => None,
             Mask::Array(m) => Some(m),
@@ -189,8 +171,7 @@ impl GearAttention {
                 let rows = t.arange(keys.saturating_sub(queries), keys);
                 let columns = t.arange(0, keys);
                 let rows = t.expand_dims(rows, &[1]);
-                let columns = t.expand_dims(columns, &[0]);
-                Some(t.binary(Binary::GreaterEqual, rows, columns))
+                Some(t.binary(Binary::GreaterEqual, rows, t.expand_dims(columns, &[0])))
             }
         };
         if let Some(m) = mask {
@@ -200,8 +181,7 @@ impl GearAttention {
                 t.add(scores, m)
             };
         }
-        let weights = t.softmax(scores, true);
-        t.matmul(weights, v)
+        t.matmul(t.softmax(scores, true), v)
     }
 }
 
@@ -234,8 +214,7 @@ impl Mixer for GearAttention {
                 self.capped(t, [q, k, v], mask, cap)
             }
         };
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -280,8 +259,7 @@ impl ConvMixer {
         };
         let input = t.concat(&[past, x], 1);
         let tail = if keep > 0 {
-            let tail = t.last(input, 1, keep);
-            t.contiguous(tail)
+            t.contiguous(t.last(input, 1, keep))
         } else {
             t.full(shape.with(1, 0), 0.0, dtype)
         };
@@ -305,18 +283,12 @@ impl Mixer for ConvMixer {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = Heads::rows(t, q, self.heads.query);
-        let q = self.q_norm.forward(t, q);
-        let q = t.reshape(q, &[b, n, -1]);
-        let k = Heads::rows(t, k, self.heads.kv);
-        let k = self.k_norm.forward(t, k);
-        let k = t.reshape(k, &[b, n, -1]);
+        let q = t.reshape(self.q_norm.forward(t, Heads::rows(t, q, self.heads.query)), &[b, n, -1]);
+        let k = t.reshape(self.k_norm.forward(t, Heads::rows(t, k, self.heads.kv)), &[b, n, -1]);
         let k = self.convolve(t, k, &self.key_conv, cache, 0);
         let v = self.convolve(t, v, &self.value_conv, cache, 1);
         let (k, v) = (self.expand(t, k), self.expand(t, v));
-        let gate = t.mul(q, k);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(gate, v);
+        let y = t.mul(t.sigmoid(t.mul(q, k)), v);
         self.o.forward(t, y)
     }
 }

@@ -28,6 +28,10 @@ impl Settings {
         GatedMlp::new(p, "mlp", self.dims.width, self.dims.hidden, false)
     }
 
+    fn outline(&self) -> Outline {
+        Outline { norm: NormKind::Gemma, ..self.dims.outline(HeadKind::Tied, self.eps) }
+    }
+
     fn embedding_scale(&self) -> f64 {
         (self.dims.width as f64).sqrt()
     }
@@ -37,22 +41,20 @@ impl Settings {
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;
     let d = s.dims;
-    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let decoder = d.shell(HeadKind::Tied).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = s.outline().layered(p, &d.full(), |p, _| {
         let (biases, rope) = (Biases::default(), Some(s.rope.clone()));
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             s.norm(p, "input_layernorm"),
             Attention::new(p, "self_attn", d.width, s.heads, biases, rope),
             s.norm(p, "post_attention_layernorm"),
             s.mlp(p).with_activation(exact_gelu_gate),
         )
     });
-    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
 fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::gelu(t, gate);
-    t.mul(g, x)
+    t.mul(activations::gelu(t, gate), x)
 }
 
 /// `gemma2`.
@@ -63,8 +65,7 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     let cap = c.number_or("attn_logit_softcapping", 50.0)?;
     let logit_cap = c.number_or("final_logit_softcapping", 30.0)?;
     let rules = vec![MaskRule::FullArray; d.layers];
-    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let mut decoder = d.shell(HeadKind::Tied).decoder(p, &rules, norm, |p, _| {
+    let mut decoder = s.outline().layered(p, &rules, |p, _| {
         let attention = p.scope("self_attn", |p| CappedAttention {
             qkv: Projections::separate(p, ["q_proj", "k_proj", "v_proj"], d.width, s.heads, false),
             o: Linear::new(p, "o_proj", s.heads.query * s.heads.dim, d.width, false),
@@ -83,14 +84,12 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
     });
     decoder.on_logits = Some(Box::new(move |t, logits| soft_cap(t, logits, logit_cap)));
-    Ok(decoder.with_embedding_scale(s.embedding_scale()).built(d.max_context))
+    Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
 /// `cap * tanh(x / cap)` in three kernels.
 pub(super) fn soft_cap(t: &Tape<'_>, x: Var, cap: f64) -> Var {
-    let x = t.div(x, cap);
-    let x = t.unary(Unary::Tanh, x);
-    t.mul(x, cap)
+    t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap)
 }
 
 /// Attention in elementary steps, with scores limited by `tanh`.
@@ -120,23 +119,18 @@ impl Mixer for CappedAttention {
             k = t.expand_dims(k, &[2]);
             v = t.expand_dims(v, &[2]);
         }
-        let keys = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, keys);
-        let mut scores = soft_cap(t, scores, self.cap);
+        let mut scores = soft_cap(t, t.matmul(q, t.swapaxes(k, -1, -2)), self.cap);
         if let Mask::Array(m) = mask {
             scores = if t.dtype(m) == DType::Bool {
-                let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
-                t.select(m, scores, low)
+                t.select(m, scores, t.scalar(t.dtype(scores).lowest(), t.dtype(scores)))
             } else {
                 t.add(scores, m)
             };
         }
-        let weights = t.softmax(scores, true);
-        let mut y = t.matmul(weights, v);
+        let mut y = t.matmul(t.softmax(scores, true), v);
         if repeats > 1 {
             y = t.reshape(y, &[b, query as i64, n, dim as i64]);
         }
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }

@@ -1,7 +1,6 @@
 //! Gemma 3: five sliding-window layers to one full layer, norms with `1 + weight` around both halves of a layer,
 //! GELU, a tied head. The multimodal configuration (`gemma3`) wraps the text model and decides the vocabulary.
 
-use crate::graph::parts::blocks::Residual;
 use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
@@ -24,11 +23,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(_) => layer_count(c)?,
         None => 26,
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 4)?,
-        kv: c.dim_or("num_key_value_heads", 1)?,
-        dim: c.dim_or("head_dim", 256)?,
-    };
+    let heads = Heads::read_or(c, [4, 1, 256])?;
     let hidden = c.dim_or("intermediate_size", 6912)?;
     let vocabulary = c.dim_or("vocab_size", 262_144)?;
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
@@ -39,81 +34,54 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     }
     let max_context = c.dim_or("max_position_embeddings", 32_768)?;
     let scale = c.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
-    let full_rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 1_000_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max_context),
-    )?;
+    let full_rope = RopeModule::read_as(c, heads.dim, 1_000_000.0, false, Some(max_context))?;
     let local = c.number_or("rope_local_base_freq", 10_000.0)?;
     let local_rope = RopeModule::plain(heads.dim, false, local);
     let rule = |i: u64| {
         if (i + 1) % pattern == 0 { MaskRule::Full } else { MaskRule::Window(window) }
     };
 
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            let rope = if rule(i) == MaskRule::Full { &full_rope } else { &local_rope };
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let rope = Some(rope.clone());
-                let biases = Biases::default();
-                let attention =
-                    Attention::new(p, "self_attn", width, heads, biases, rope).with_scale(scale);
-                let (query, key) = p.scope("self_attn", |p| {
-                    let query = GemmaNorm::new(p, "q_norm", heads.dim, eps);
-                    (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
-                });
-                let attention = attention.with_norms(query, key, NormPlace::Heads);
-                let norm = |p: &mut ParamBuilder, name: &str| GemmaNorm::new(p, name, width, eps);
-                let around = |p: &mut ParamBuilder, before: &str, after: &str| {
-                    Norms::around(norm(p, before), norm(p, after))
-                };
-                let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
-                Sandwich::new(
-                    attention,
-                    around(p, "input_layernorm", "post_attention_layernorm"),
-                    mlp.with_activation(gelu_gate),
-                    around(p, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
-                )
-                .with_residuals(Residual::Own(clip_residual), Residual::Own(clip_residual))
-            });
-            (rule(i), Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, GemmaNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::Tied(embed);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
-    let root = (width as f64).sqrt();
-    decoder.on_embedding = Some(Box::new(move |t, h| scale_embedding(t, h, root)));
-    let caches = (0..count)
-        .map(|i| match rule(i) {
-            MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
-            _ => CacheKind::Kv,
-        })
-        .collect();
-    Ok(Built {
-        layers: count,
-        network: Box::new(decoder),
-        caches,
-        experts: None,
+    let o = Outline {
+        head: HeadKind::Tied,
+        eps,
         max_context: Some(max_context),
-    })
+        norm: NormKind::Gemma,
+        ..Outline::new(width, count, vocabulary)
+    };
+    let decoder = o.decoder(p, |p, i| {
+        let rope = if rule(i) == MaskRule::Full { &full_rope } else { &local_rope };
+        let attention =
+            Attention::new(p, "self_attn", width, heads, Biases::default(), Some(rope.clone()));
+        let (query, key) = p.scope("self_attn", |p| {
+            let query = GemmaNorm::new(p, "q_norm", heads.dim, eps);
+            (query, GemmaNorm::new(p, "k_norm", heads.dim, eps))
+        });
+        let norm = |p: &mut ParamBuilder, name: &str| GemmaNorm::new(p, name, width, eps);
+        let around = |p: &mut ParamBuilder, before: &str, after: &str| {
+            Norms::around(norm(p, before), norm(p, after))
+        };
+        let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
+        let block = Sandwich::new(
+            attention.with_scale(scale).with_norms(query, key, NormPlace::Heads),
+            around(p, "input_layernorm", "post_attention_layernorm"),
+            mlp.with_activation(gelu_gate),
+            around(p, "pre_feedforward_layernorm", "post_feedforward_layernorm"),
+        );
+        let residual = Residual::Own(clip_residual);
+        Ok((rule(i), block.with_residuals(residual, residual)))
+    })?;
+    let root = (width as f64).sqrt();
+    Ok(decoder.with_embedding(move |t, h| scale_embedding(t, h, root)).built())
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
 pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
-    let factor = t.scalar(root, DType::BF16);
-    let factor = t.astype(factor, t.dtype(h));
-    t.mul(h, factor)
+    t.mul(h, t.astype(t.scalar(root, DType::BF16), t.dtype(h)))
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
 pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::gelu_approx(t, gate);
-    t.mul(g, x)
+    t.mul(activations::gelu_approx(t, gate), x)
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
@@ -123,8 +91,7 @@ pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
             return [t.add(x, y)];
         }
         let (x, y) = (t.astype(x, DType::F32), t.astype(y, DType::F32));
-        let sum = t.binary(Binary::Add, x, y);
-        let clipped = t.clip(sum, -65_504.0, 65_504.0);
+        let clipped = t.clip(t.binary(Binary::Add, x, y), -65_504.0, 65_504.0);
         [t.astype(clipped, DType::F16)]
     });
     sum

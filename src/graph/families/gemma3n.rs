@@ -6,7 +6,8 @@ mod altup;
 mod layer;
 
 use crate::graph::parts::prelude::*;
-use layer::{Call, Layer};
+use layer::{Carried, Layer3n};
+use std::sync::Arc;
 
 /// What the layers are built from.
 struct Settings {
@@ -33,7 +34,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let layers = crate::graph::parts::common::layer_count(c)? as usize;
+        let layers = layer_count(c)? as usize;
         let Some(shared_from) = layers.checked_sub(c.dim("num_kv_shared_layers")? as usize) else {
             return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}")));
         };
@@ -123,52 +124,41 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let vocabulary = c.positive("vocab_size")?;
     let extra_vocabulary = c.positive("vocab_size_per_layer_input")?;
     let cap = c.opt_number("final_logit_softcapping")?;
-    let network = p.scope("model.language_model", |p| {
-        let all = s.layers as u64 * s.per_layer;
-        let projections = |p: &mut ParamBuilder, name: &str| -> Vec<Linear> {
-            (1..s.copies)
-                .map(|i| Linear::new(p, &format!("{name}.{}", i - 1), s.width, s.width, false))
-                .collect()
-        };
-        Gemma {
-            embed: Embedding::new(p, "embed_tokens", vocabulary, s.width),
-            layers: (0..s.layers)
-                .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &s, i)))
-                .collect(),
-            extra_table: Embedding::new(p, "embed_tokens_per_layer", extra_vocabulary, all),
-            extra_projection: Linear::new(p, "per_layer_model_projection", s.width, all, false),
-            extra_norm: RmsNorm::new(p, "per_layer_projection_norm", s.per_layer, s.eps),
-            spread: projections(p, "altup_projections"),
-            gather: projections(p, "altup_unembed_projections"),
-            norm: RmsNorm::new(p, "norm", s.width, s.eps),
-            sources: sources(&s),
-            rules: s.rules.clone(),
-            width: s.width,
-            per_layer: s.per_layer,
-            extra_vocabulary,
-            cap,
-        }
-    });
-    Ok(Built {
-        layers: s.layers as u64,
-        network: Box::new(network),
-        caches: s.rules[..s.shared_from].iter().filter_map(|rule| rule.cache()).collect(),
-        experts: None,
+    let o = Outline {
+        head: HeadKind::Tied,
+        eps: s.eps,
         max_context: c.opt_dim("max_position_embeddings")?,
-    })
-}
-
-/// The layer whose cache each layer uses: its own, or the last one of its kind.
-fn sources(s: &Settings) -> Vec<usize> {
+        names: Names { model: "model.language_model", ..Names::LLAMA },
+        ..Outline::new(s.width, s.layers as u64, vocabulary)
+    };
+    let ends = Arc::new(p.scope("model.language_model", |p| Ends::new(p, &s, extra_vocabulary)));
+    let start = Arc::clone(&ends);
     let own = &s.rules[..s.shared_from];
     let last = |rule: &MaskRule| own.iter().rposition(|r| r == rule).unwrap_or(0);
-    let pick = |(i, rule)| if i < s.shared_from { i } else { last(rule) };
-    s.rules.iter().enumerate().map(pick).collect()
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let i = i as usize;
+            let rule = s.rules[i];
+            let place = Place::new(rule, Layer3n::new(p, &s, i));
+            // The last layer of each kind with keys and values is the source of the later ones.
+            Ok(if i < s.shared_from {
+                place.source(s.shared_from < s.layers && i == last(&rule))
+            } else {
+                place.reading(last(&rule))
+            })
+        },
+        move |t, call| start.begin(t, &call),
+    )?;
+    decoder.end = Some(Box::new(move |t, h, _| ends.gathered(t, h)));
+    if let Some(cap) = cap {
+        decoder = decoder.with_logits(move |t, logits| activations::softcap(t, cap, logits));
+    }
+    Ok(decoder.built())
 }
 
-struct Gemma {
-    embed: Embedding,
-    layers: Vec<Layer>,
+/// What stands between embedding and layers, and between layers and final norm.
+struct Ends {
     extra_table: Embedding,
     extra_projection: Linear,
     extra_norm: RmsNorm,
@@ -176,92 +166,76 @@ struct Gemma {
     spread: Vec<Linear>,
     /// Projections of the copies before they are averaged.
     gather: Vec<Linear>,
-    norm: RmsNorm,
-    rules: Vec<MaskRule>,
-    sources: Vec<usize>,
     width: u64,
+    layers: usize,
     per_layer: u64,
     extra_vocabulary: u64,
-    cap: Option<f64>,
 }
 
-impl Gemma {
+impl Ends {
+    fn new(p: &mut ParamBuilder, s: &Settings, extra_vocabulary: u64) -> Self {
+        let all = s.layers as u64 * s.per_layer;
+        let projections = |p: &mut ParamBuilder, name: &str| -> Vec<Linear> {
+            (1..s.copies)
+                .map(|i| Linear::new(p, &format!("{name}.{}", i - 1), s.width, s.width, false))
+                .collect()
+        };
+        Self {
+            extra_table: Embedding::new(p, "embed_tokens_per_layer", extra_vocabulary, all),
+            extra_projection: Linear::new(p, "per_layer_model_projection", s.width, all, false),
+            extra_norm: RmsNorm::new(p, "per_layer_projection_norm", s.per_layer, s.eps),
+            spread: projections(p, "altup_projections"),
+            gather: projections(p, "altup_unembed_projections"),
+            width: s.width,
+            layers: s.layers,
+            per_layer: s.per_layer,
+            extra_vocabulary,
+        }
+    }
+
+    /// All copies of the hidden state, and what the layers share.
+    fn begin(&self, t: &Tape<'_>, call: &Opening<'_>) -> (Var, Carried) {
+        let h0 = t.mul(call.embedded, (self.width as f64).sqrt());
+        let extra = self.extra(t, call.tokens, h0);
+        let target = magnitude(t, h0);
+        let mut copies = vec![h0];
+        copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
+        let h = level(t, t.stack(&copies, 0), target);
+        (h, Carried { extra, offset: call.offset() })
+    }
+
+    /// The mean of all copies.
+    fn gathered(&self, t: &Tape<'_>, mut h: Var) -> Var {
+        let target = magnitude(t, t.row(h, 0));
+        for (i, linear) in self.gather.iter().enumerate() {
+            let copy = linear.forward(t, t.row(h, i as u32 + 1));
+            h = t.slice_update(h, t.broadcast_to(copy, t.shape(h).with(0, 1)), 0, i as u32 + 1);
+        }
+        t.mean(level(t, h, target), 0, false)
+    }
+
     /// The extra inputs `[batch, tokens, layers, size]`.
     fn extra(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let (b, n) = (i64::from(t.dim(tokens, 0)), i64::from(t.dim(tokens, 1)));
-        let dims = [b, n, self.layers.len() as i64, self.per_layer as i64];
+        let dims = [b, n, self.layers as i64, self.per_layer as i64];
         let known = t.binary(Binary::Less, tokens, self.extra_vocabulary as i64);
-        let zeros = t.zeros_like(tokens);
-        let tokens = t.select(known, tokens, zeros);
-        let rows = self.extra_table.forward(t, tokens);
+        let rows = self.extra_table.forward(t, t.select(known, tokens, t.zeros_like(tokens)));
         let rows = t.mul(rows, (self.per_layer as f64).sqrt());
         let rows = t.reshape(rows, &dims);
-        let projected = self.extra_projection.forward(t, h);
-        let projected = t.mul(projected, (self.width as f64).powf(-0.5));
-        let projected = t.reshape(projected, &dims);
-        let projected = self.extra_norm.forward(t, projected);
-        let sum = t.add(projected, rows);
+        let projected = t.mul(self.extra_projection.forward(t, h), (self.width as f64).powf(-0.5));
+        let sum = t.add(self.extra_norm.forward(t, t.reshape(projected, &dims)), rows);
         t.mul(sum, 2f64.powf(-0.5))
     }
+}
 
-    /// All copies but the first scaled to the magnitude `target`.
-    fn level(&self, t: &Tape<'_>, h: Var, target: Var) -> Var {
-        let rest = t.slice(h, 0, 1, u32::MAX);
-        let size = magnitude(t, rest);
-        let low = t.dtype(h).lowest();
-        let size = t.binary(Binary::Maximum, size, low);
-        let ratio = t.div(target, size);
-        let rest = t.mul(rest, ratio);
-        t.slice_update(h, rest, 0, 1)
-    }
+/// All copies but the first scaled to the magnitude `target`.
+fn level(t: &Tape<'_>, h: Var, target: Var) -> Var {
+    let rest = t.slice(h, 0, 1, u32::MAX);
+    let ratio = t.div(target, t.binary(Binary::Maximum, magnitude(t, rest), t.dtype(h).lowest()));
+    t.slice_update(h, t.mul(rest, ratio), 0, 1)
 }
 
 /// `mean(x ** 2, axis=-1, keepdims=True) ** 0.5`.
 fn magnitude(t: &Tape<'_>, x: Var) -> Var {
-    let square = t.binary(Binary::Power, x, 2i64);
-    let mean = t.mean(square, -1, true);
-    t.binary(Binary::Power, mean, 0.5)
-}
-
-impl Network for Gemma {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let h0 = self.embed.forward(t, tokens);
-        let h0 = t.mul(h0, (self.width as f64).sqrt());
-        let extra = self.extra(t, tokens, h0);
-        let n = t.dim(tokens, 1);
-        let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
-        let target = magnitude(t, h0);
-        let mut copies = vec![h0];
-        copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
-        let h = t.stack(&copies, 0);
-        let mut h = self.level(t, h, target);
-        let offset = caches.first().map_or(0, |c| c.offset());
-        for (i, layer) in self.layers.iter().enumerate() {
-            t.layer(i);
-            let source = self.sources[i];
-            let (Some(&mask), Some(cache)) = (masks.get(source), caches.get_mut(source)) else {
-                return t.fail("a layer without keys and values to attend to");
-            };
-            let extra = t.at(extra, 2, i as u32);
-            h = layer.forward(t, h, Call { mask, extra, offset }, cache);
-        }
-        t.set_stage(Stage::Head);
-        let first = t.row(h, 0);
-        let target = magnitude(t, first);
-        for (i, linear) in self.gather.iter().enumerate() {
-            let copy = t.row(h, i as u32 + 1);
-            let copy = linear.forward(t, copy);
-            let one = t.shape(h).with(0, 1);
-            let copy = t.broadcast_to(copy, one);
-            h = t.slice_update(h, copy, 0, i as u32 + 1);
-        }
-        let h = self.level(t, h, target);
-        let h = t.mean(h, 0, false);
-        let h = self.norm.forward(t, h);
-        let logits = self.embed.as_linear(t, h);
-        match self.cap {
-            Some(cap) => activations::softcap(t, cap, logits),
-            None => logits,
-        }
-    }
+    t.binary(Binary::Power, t.mean(t.binary(Binary::Power, x, 2i64), -1, true), 0.5)
 }

@@ -4,9 +4,8 @@
 
 mod layer;
 
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
-use layer::{Layer, Stored};
+use layer::{Carried, Layer4};
 
 /// `gemma4`, `gemma4_unified`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -40,7 +39,7 @@ struct Settings {
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let c = &c.clone().with_sizes(&[("num_hidden_layers", 35)]);
-        let layers = crate::graph::parts::common::layer_count(c)? as usize;
+        let layers = layer_count(c)? as usize;
         let head = c.dim_or("head_dim", 256)?;
         let full_head = match c.has("global_head_dim") {
             true => c.opt_dim("global_head_dim")?.filter(|n| *n > 0).unwrap_or(head),
@@ -51,7 +50,7 @@ impl Settings {
             return Err(c.invalid("num_kv_shared_layers", format!("at most {layers}, all layers")));
         };
         let routed = if c.bool_or("enable_moe_block", false)? {
-            let experts = moe::experts(c, "num_experts", "top_k_experts")?;
+            let experts = experts(c, "num_experts", "top_k_experts")?;
             Some((experts, c.positive("moe_intermediate_size")?))
         } else {
             None
@@ -141,36 +140,42 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(30.0)
     };
     let extra_vocabulary = c.dim_or("vocab_size_per_layer_input", 262_144)?;
-    let (embed, layers, norm, extra) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
-        let layers: Vec<Layer> = (0..s.layers)
-            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &s, i)))
-            .collect();
-        let norm = RmsNorm::new(p, "norm", s.width, s.eps);
-        let extra = (s.per_layer > 0).then(|| ExtraInput::new(p, &s, extra_vocabulary));
-        (embed, layers, norm, extra)
-    });
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    let sources = (0..s.layers)
-        .map(|i| if i < s.shared_from { i } else { source(&s.rules[..s.shared_from], s.rules[i]) })
-        .collect();
-    Ok(Built {
-        layers: s.layers as u64,
-        caches: s.rules[..s.shared_from].iter().filter_map(|rule| rule.cache()).collect(),
-        experts: s.routed.map(|(experts, _)| experts),
+    let extra =
+        (s.per_layer > 0).then(|| p.scope("model", |p| ExtraInput::new(p, &s, extra_vocabulary)));
+    let o = Outline {
+        head: HeadKind::tied(tied),
+        eps: s.eps,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
-        network: Box::new(Gemma {
-            embed,
-            scale: (s.width as f64).sqrt(),
-            layers,
-            rules: s.rules,
-            sources,
-            norm,
-            extra,
-            head,
-            cap,
-        }),
-    })
+        ..Outline::new(s.width, s.layers as u64, vocabulary)
+    };
+    let own = &s.rules[..s.shared_from];
+    let sources: Vec<usize> = s.rules[s.shared_from..].iter().map(|r| source(own, *r)).collect();
+    let scale = (s.width as f64).sqrt();
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let i = i as usize;
+            let from = i.checked_sub(s.shared_from).map(|shared| sources[shared]);
+            let place = Place::new(s.rules[i], Layer4::new(p, &s, i, from));
+            Ok(match from {
+                Some(from) => place.reading(from),
+                None => place.source(sources.contains(&i)),
+            })
+        },
+        move |t, call| {
+            let h = t.mul(call.embedded, scale);
+            let extra = extra.as_ref().map(|e| e.forward(t, call.tokens, h));
+            (h, Carried { extra, stored: Vec::new() })
+        },
+    )?;
+    if let Some(cap) = cap {
+        decoder = decoder.with_logits(move |t, logits| activations::softcap(t, cap, logits));
+    }
+    let decoder = decoder.with_quant_override(|path| {
+        let router = path.ends_with("router.proj");
+        if router { QuantOverride::EightBit } else { QuantOverride::Default }
+    });
+    Ok(decoder.with_experts(s.routed.map(|(experts, _)| experts)).built())
 }
 
 /// The last layer of a kind that has keys and values of its own.
@@ -204,68 +209,10 @@ impl ExtraInput {
     /// The inputs `[batch, tokens, layers, size]`.
     fn forward(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
         let parts = [self.layers as i64, self.size as i64];
-        let rows = self.table.forward(t, tokens);
-        let rows = t.mul(rows, (self.size as f64).sqrt());
+        let rows = t.mul(self.table.forward(t, tokens), (self.size as f64).sqrt());
         let rows = t.unflatten(rows, -1, &parts);
-        let projected = self.projection.forward(t, h);
-        let projected = t.mul(projected, (self.width as f64).powf(-0.5));
-        let projected = t.unflatten(projected, -1, &parts);
-        let projected = self.norm.forward(t, projected);
-        let sum = t.add(projected, rows);
+        let projected = t.mul(self.projection.forward(t, h), (self.width as f64).powf(-0.5));
+        let sum = t.add(self.norm.forward(t, t.unflatten(projected, -1, &parts)), rows);
         t.mul(sum, 2f64.powf(-0.5))
-    }
-}
-
-struct Gemma {
-    embed: Embedding,
-    scale: f64,
-    layers: Vec<Layer>,
-    rules: Vec<MaskRule>,
-    /// The layer whose keys and values each layer attends to.
-    sources: Vec<usize>,
-    norm: RmsNorm,
-    extra: Option<ExtraInput>,
-    head: Head,
-    cap: Option<f64>,
-}
-
-impl Network for Gemma {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let h = self.embed.forward(t, tokens);
-        let mut h = t.mul(h, self.scale);
-        let extra = self.extra.as_ref().map(|e| e.forward(t, tokens, h));
-        let n = t.dim(tokens, 1);
-        let masks = MaskRule::build_all(t, n, &self.rules, &*caches);
-        let mut stored: Vec<Stored> = Vec::with_capacity(self.layers.len());
-        for (i, (layer, mask)) in self.layers.iter().zip(masks).enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            let extra = extra.map(|e| t.at(e, 2, i as u32));
-            let shared = stored.get(self.sources[i]).copied();
-            let (out, kv) = layer.forward(t, h, mask, caches.get_mut(i), shared, extra);
-            h = out;
-            stored.push(kv);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        let logits = self.head.forward(t, h);
-        match self.cap {
-            Some(cap) => activations::softcap(t, cap, logits),
-            None => logits,
-        }
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        let router = path.ends_with("router.proj");
-        if router { QuantOverride::EightBit } else { QuantOverride::Default }
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        let own_keys = self.sources.iter().enumerate().all(|(i, &source)| i == source);
-        let layer =
-            |(i, rule): (usize, &MaskRule)| LayerUse { cache: Some(i), mask: rule.number() };
-        own_keys.then(|| self.rules.iter().enumerate().map(layer).collect())
     }
 }

@@ -1,7 +1,6 @@
 //! GLM-4 (`glm4`, with norms behind attention and MLP too) and its predecessor (`glm`): gate and up projections in one
 //! matrix, adjacent pairs of features rotated.
 
-use crate::graph::parts::blocks::Residual;
 use crate::graph::parts::prelude::*;
 
 struct Settings {
@@ -49,7 +48,9 @@ pub(super) fn build_4(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     let s = Settings::read(c, heads, rope)?;
     let d = s.dims;
     let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let decoder = d.shell(HeadKind::Own).decoder(p, &d.full(), norm, |p, _| {
+    let max_context = Some(c.dim_or("max_position_embeddings", 32_768)?);
+    let o = Outline { max_context, ..d.outline(HeadKind::Own, s.eps) };
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention_norms =
             Norms::around(norm(p, "input_layernorm"), norm(p, "post_self_attn_layernorm"));
         let mlp_norms =
@@ -58,7 +59,7 @@ pub(super) fn build_4(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
             .with_residuals(Residual::Plain, Residual::Swapped)
     });
-    Ok(decoder.built(Some(c.dim_or("max_position_embeddings", 32_768)?)))
+    Ok(decoder.built())
 }
 
 /// `glm`.
@@ -71,10 +72,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let s = Settings::read(c, heads, rope)?;
     let d = s.dims;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| s.norm(p, name);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, s.eps).layered(p, &d.full(), |p, _| {
         let (attention, mlp) = (s.attention(p), s.mlp(p));
-        PreNorm::new(p, d.width, s.eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, s.eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

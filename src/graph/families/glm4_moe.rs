@@ -1,7 +1,6 @@
 //! GLM-4.5 to 4.7 and Solar Open: grouped-query attention with partial rotation, grouped sigmoid routing, dense first
 //! layers.
 
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 
 /// `glm4_moe`.
@@ -18,11 +17,7 @@ pub(super) fn build_solar(c: &Config, p: &mut ParamBuilder) -> Result<Built, Con
 
 fn build_with(c: &Config, p: &mut ParamBuilder, norms: bool) -> Result<Built, ConfigError> {
     let o = Outline::read(c, false)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let part = c.number_or("partial_rotary_factor", 0.5)?;
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::plain((heads.dim as f64 * part) as u64, false, theta);
@@ -34,15 +29,15 @@ fn build_with(c: &Config, p: &mut ParamBuilder, norms: bool) -> Result<Built, Co
         let mut attention =
             Attention::new(p, "self_attn", o.width, heads, biases, Some(rope.clone()));
         if norms {
-            attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+            attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         }
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if i >= first => Box::new(moe.layer(p, o.width)),
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// Settings of the routed layers with the keys of DeepSeek-V3, for models with its router.
@@ -81,7 +76,7 @@ impl GroupMoeSettings {
     }
 
     /// Declares a routed layer `mlp`.
-    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64) -> GroupMoe {
-        GroupMoe::new(p, width, self.hidden, self.experts, self.shared, self.routing)
+    pub(super) fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        grouped_experts(p, width, self.hidden, self.experts, self.shared, self.routing)
     }
 }

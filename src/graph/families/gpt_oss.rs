@@ -1,27 +1,21 @@
 //! gpt-oss: alternating window and full attention with sinks, experts with biases and a clipped SwiGLU.
 
-use super::mixtral::LogitRouter;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 2880)?,
-        layers: layer_count_or(c, 36)?,
-        vocabulary: c.dim_or("vocab_size", 201_088)?,
-        tied: false,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(
+            c.dim_or("hidden_size", 2880)?,
+            layer_count_or(c, 36)?,
+            c.dim_or("vocab_size", 201_088)?,
+        )
     };
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 64)?,
-        kv: c.dim_or("num_key_value_heads", 8)?,
-        dim: c.dim_or("head_dim", 64)?,
-    };
+    let heads = Heads::read_or(c, [64, 8, 64])?;
     let hidden = c.dim_or("intermediate_size", 2880)?;
     let experts = experts_or(c, ("num_local_experts", 128), ("num_experts_per_tok", 4))?;
-    let theta = c.number_or("rope_theta", 150_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), None)?;
+    let rope = RopeModule::read_as(c, heads.dim, 150_000.0, false, None)?;
     let rules = mask_rules(c, o.layers)?;
     let decoder = o.decoder(p, |p, i| {
         let rope = Some(rope.clone());
@@ -30,17 +24,17 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let moe = p.scope("mlp", |p| {
             let mlp = SwitchGlu::new(p, "experts", o.width, hidden, experts.total, true);
             let gate = Linear::new(p, "router", o.width, experts.total, true);
-            let router = LogitRouter { gate, chosen: experts.chosen, order: Order::Ascending };
+            let router = LogitRouter::new(gate, experts.chosen, Order::Ascending);
             RoutedMlp::new(router, mlp)
                 .with_activation(|t, gate, x| activations::swiglu_oai(t, gate, x, 1.702, 7.0))
         });
         let rule = rules.get(i as usize).copied().unwrap_or(MaskRule::Full);
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("router") { QuantOverride::EightBit } else { QuantOverride::Default }
     });
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// The masks of the layers; without `layer_types` window and full attention alternate.

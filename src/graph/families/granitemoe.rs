@@ -13,28 +13,23 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let residual = c.number_or("residual_multiplier", 1.0)?;
     let embedding = c.number_or("embedding_multiplier", 1.0)?;
     let logits = c.number_or("logits_scaling", 1.0)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        o.max_context,
-    )?;
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, o.max_context)?;
     let mut decoder = o.decoder(p, |p, _| {
         let rope = Some(rope.clone());
         let attention =
             Attention::new(p, "self_attn", o.width, heads, biases, rope).with_scale(scale);
-        let moe = p.scope("block_sparse_moe", |p| Moe {
-            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
-            router: Linear::new(p, "router.layer", o.width, experts.total, false),
-            chosen: experts.chosen,
+        let moe = p.scope("block_sparse_moe", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
+            let gate = Linear::new(p, "router.layer", o.width, experts.total, false);
+            let router = LogitRouter::new(gate, experts.chosen, Order::Ascending);
+            RoutedMlp::new(LogitRouter { wide: true, ..router }, mlp)
         });
-        let block = PreNorm::new(p, o.width, o.eps, attention, moe);
+        let block = Sandwich::pre_norm(p, o.width, o.eps, attention, moe);
         Ok((MaskRule::Full, block.with_residual_scale(residual)))
     })?;
-    decoder.on_embedding = Some(Box::new(move |t, h| t.mul(h, embedding)));
+    decoder = decoder.with_embedding(move |t, h| t.mul(h, embedding));
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits)));
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 fn quant_override(path: &str) -> QuantOverride {
@@ -43,23 +38,5 @@ fn quant_override(path: &str) -> QuantOverride {
         QuantOverride::EightBit
     } else {
         QuantOverride::Default
-    }
-}
-
-struct Moe {
-    experts: SwitchGlu,
-    router: Linear,
-    chosen: u64,
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.router.forward(t, x);
-        let indices = best(t, logits, self.chosen, Order::Ascending);
-        let scores = t.take_along_axis(logits, indices, -1);
-        let scores = t.astype(scores, DType::F32);
-        let scores = t.softmax(scores, false);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        combine(t, y, scores)
     }
 }

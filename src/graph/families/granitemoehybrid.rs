@@ -27,12 +27,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let residual = c.number_or("residual_multiplier", 1.0)?;
     let outline = Outline {
-        layers: mamba_layers.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, mamba_layers.len() as u64, c.positive("vocab_size")?)
     };
     let mut decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match (mamba_layers.get(i as usize), mamba) {
@@ -40,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 let norm = |p: &mut ParamBuilder| {
                     GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
                 };
-                (MaskRule::None, Box::new(Mamba2::new(p, "mamba", dims, settings, norm)))
+                (MaskRule::Recurrent(2), Box::new(Mamba2::new(p, "mamba", dims, settings, norm)))
             }
             _ => {
                 let rope = rope.clone();
@@ -49,27 +47,21 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             }
         };
         let mlp: Box<dyn FeedForward> = match moe {
-            Some((experts, shared)) => Box::new(Moe::new(p, width, hidden, experts, shared)),
+            Some((experts, shared)) => Box::new(routed(p, width, hidden, experts, shared)),
             None => Box::new(GatedMlp::new(p, "mlp", width, hidden, mlp_bias)),
         };
-        let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
+        let block =
+            Sandwich::pre_norm(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
         Ok((rule, block))
     })?;
     let embedding_scale = c.number_or("embedding_multiplier", 1.0)?;
-    decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
+    decoder = decoder.with_embedding(move |t, x| t.mul(x, embedding_scale));
     let logits_divisor = c.number_or("logits_scaling", 1.0)?;
     decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits_divisor)));
-    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
     if moe.is_some() {
         decoder = decoder.with_quant_override(quant_override);
     }
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: mamba_layers.iter().map(cache).collect(),
-        experts: moe.map(|m| m.0),
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.0)).built())
 }
 
 /// Routers are packed at 8 bits.
@@ -126,42 +118,20 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
 }
 
 /// Experts chosen by the highest logits, and a shared MLP.
-#[derive(Debug)]
-struct Moe {
-    shared_in: Linear,
-    shared_out: Linear,
-    experts: SwitchGlu,
-    router: Linear,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts, shared: u64) -> Self {
-        let (shared_in, shared_out) = p.scope("shared_mlp", |p| {
-            let input = Linear::new(p, "input_linear", width, 2 * shared, false);
-            (input, Linear::new(p, "output_linear", shared, width, false))
-        });
-        p.scope("block_sparse_moe", |p| Self {
-            shared_in,
-            shared_out,
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-            router: Linear::new(p, "router.layer", width, experts.total, false),
-            chosen: experts.chosen,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.router.forward(t, x);
-        let (indices, logits) = top_k(t, logits, self.chosen);
-        let gates = t.softmax(logits, true);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, gates);
-        let shared = self.shared_in.forward(t, x);
-        let [gate, up] = t.split_equal(shared, -1);
-        let shared = activations::swiglu(t, gate, up);
-        let shared = self.shared_out.forward(t, shared);
-        t.add(y, shared)
-    }
+fn routed(
+    p: &mut ParamBuilder,
+    width: u64,
+    hidden: u64,
+    experts: Experts,
+    shared: u64,
+) -> RoutedMlp {
+    let names = ["input_linear", "output_linear"];
+    let shared = p.scope("shared_mlp", |p| FusedMlp::new(p, names, width, shared));
+    p.scope("block_sparse_moe", |p| {
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        let gate = Linear::new(p, "router.layer", width, experts.total, false);
+        RoutedMlp::new(LogitRouter::new(gate, experts.chosen, Order::Ascending), mlp)
+            .combined(Combine::Wide)
+            .with_shared(Some(shared))
+    })
 }

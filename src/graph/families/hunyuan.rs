@@ -5,7 +5,6 @@
 //! transformers: the tensors of the 80 393 183 232 published parameters. mlx-lm 0.32.2 lacks it. Its scores are divided by
 //! their sum, which the operations of mlx-lm's `hunyuan` do not do.
 
-use super::qwen2_moe::SoftmaxRouter;
 use crate::graph::parts::prelude::*;
 
 /// `hunyuan`.
@@ -38,23 +37,12 @@ pub(super) fn build_v1(c: &Config, p: &mut ParamBuilder) -> Result<Built, Config
 }
 
 fn build_with(c: &Config, p: &mut ParamBuilder, s: &Settings) -> Result<Built, ConfigError> {
-    let o = &s.outline;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", o.vocabulary, o.width);
-        let layers = (0..o.layers)
-            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(c, p, s, i)))
-            .collect::<Result<Vec<_>, ConfigError>>()?;
-        let norm = RmsNorm::new(p, "norm", o.width, o.eps);
-        Ok((embed, layers, norm))
-    })?;
-    let head = Head::new(p, embed, o.tied, o.width, o.vocabulary);
-    Ok(Built {
-        network: Box::new(SharedKeys { embed, layers, norm, head }),
-        caches: vec![CacheKind::Kv; o.layers as usize],
-        layers: o.layers,
-        experts: s.experts,
-        max_context: o.max_context,
-    })
+    let decoder = s.outline.sharing(
+        p,
+        |p, i| Ok(Place::new(MaskRule::Full, SharingLayer::new(c, p, s, i)?)),
+        |_, call| (call.embedded, (call.embedded, call.embedded)),
+    )?;
+    Ok(decoder.with_experts(s.experts).built())
 }
 
 struct Settings {
@@ -122,31 +110,8 @@ fn layer_experts(c: &Config, i: u64) -> Result<Experts, ConfigError> {
     experts(&c.clone().with("moe_topk", chosen), "num_experts", "moe_topk")
 }
 
-/// A decoder in which some layers use the key and value projections of an earlier one.
-struct SharedKeys {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-}
-
-impl Network for SharedKeys {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
-        let mut shared = (h, h);
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            h = layer.forward(t, h, mask, cache, &mut shared);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-}
-
-struct Layer {
+/// A layer with key and value projections of its own, or the keys and values of the nearest one before that has any.
+struct SharingLayer {
     input_norm: RmsNorm,
     q: Linear,
     /// Key and value projections, in the first layer of a group.
@@ -159,13 +124,13 @@ struct Layer {
     mlp: Box<dyn FeedForward>,
 }
 
-impl Layer {
+impl SharingLayer {
     fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
         let (o, h) = (&s.outline, s.heads);
         let (wide, kv) = (h.query * h.dim, h.kv * h.dim);
         let mlp: Box<dyn FeedForward> = match s.experts {
             None => Box::new(GatedMlp::new(p, "mlp", o.width, s.hidden, false)),
-            Some(_) => Box::new(Moe::new(c, p, s, i)?),
+            Some(_) => Box::new(routed(c, p, s, i)?),
         };
         Ok(Self {
             input_norm: RmsNorm::new(p, "input_layernorm", o.width, o.eps),
@@ -186,22 +151,6 @@ impl Layer {
         })
     }
 
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: &mut Cache,
-        shared: &mut (Var, Var),
-    ) -> Var {
-        let r = self.input_norm.norm(t, x);
-        let r = self.attention(t, r, mask, cache, shared);
-        let h = t.add(x, r);
-        let r = self.post_norm.norm(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
-    }
-
     fn attention(
         &self,
         t: &Tape<'_>,
@@ -220,60 +169,43 @@ impl Layer {
         let offset = cache.offset();
         let (mut q, mut k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(t, Heads::join(t, y))
+    }
+}
+
+impl Layer<(Var, Var)> for SharingLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, (Var, Var)>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let h = t.add(x, self.attention(t, r, at.mask, at.cache, at.shared));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }
 
 /// Softmax-routed experts, summed in float32, and shared ones.
-struct Moe {
-    router: SoftmaxRouter,
-    experts: SwitchGlu,
-    shared: Option<GatedMlp>,
-}
-
-impl Moe {
-    fn new(c: &Config, p: &mut ParamBuilder, s: &Settings, i: u64) -> Result<Self, ConfigError> {
-        let width = s.outline.width;
-        let experts = layer_experts(c, i)?;
-        let hidden = match c.get("moe_intermediate_size") {
-            None => s.hidden,
-            Some(_) => per_layer(c, "moe_intermediate_size", i)?,
-        };
-        let shared = if s.mixed { Some(per_layer(c, "num_shared_expert", i)?) } else { None };
-        Ok(p.scope("mlp", |p| Self {
-            shared: shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false)),
-            router: SoftmaxRouter {
-                gate: Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false)),
-                chosen: experts.chosen,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-        }))
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let dtype = t.dtype(y);
-        let scores = t.expand_dims(scores, &[-1]);
-        let scores = t.astype(scores, DType::F32);
-        let y = t.mul(y, scores);
-        let y = t.sum(y, -2, false);
-        let y = t.astype(y, dtype);
-        match &self.shared {
-            None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
-        }
-    }
+fn routed(
+    c: &Config,
+    p: &mut ParamBuilder,
+    s: &Settings,
+    i: u64,
+) -> Result<RoutedMlp, ConfigError> {
+    let width = s.outline.width;
+    let experts = layer_experts(c, i)?;
+    let hidden = match c.get("moe_intermediate_size") {
+        None => s.hidden,
+        Some(_) => per_layer(c, "moe_intermediate_size", i)?,
+    };
+    let shared = if s.mixed { Some(per_layer(c, "num_shared_expert", i)?) } else { None };
+    Ok(p.scope("mlp", |p| {
+        let shared = shared.map(|n| GatedMlp::new(p, "shared_mlp", width, n * s.hidden, false));
+        let gate = Gate::Linear(Linear::new(p, "gate.wg", width, experts.total, false));
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        RoutedMlp::new(SoftmaxRouter::new(gate, experts.chosen), mlp)
+            .combined(Combine::Precise)
+            .with_shared(shared)
+    }))
 }
 
 #[cfg(test)]

@@ -8,25 +8,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let d = Dims { max_context: Some(max), ..Dims::read(c)? };
     let heads = d.sized_heads(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let head_norms = c.bool_or("use_qk_norm", true)?;
-    let rope = rope(c, heads.dim)?;
+    let names = ["self_attn.query_layernorm", "self_attn.key_layernorm"];
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
-        let rope = Some(rope.clone());
-        let mut attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
-        if head_norms {
-            let (query, key) = p.scope("self_attn", |p| {
-                let query = RmsNorm::new(p, "query_layernorm", heads.dim, eps);
-                (query, RmsNorm::new(p, "key_layernorm", heads.dim, eps))
-            });
-            attention = attention.with_norms(query, key, NormPlace::Rotated);
-        }
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
-    });
-    Ok(decoder.built(d.max_context))
+    let dense = Dense {
+        biases: Biases::all(c.bool_or("attention_bias", false)?),
+        norms: head_norms.then_some((names, NormPlace::Rotated)),
+        ..Dense::new(&d, heads, rope(c, heads.dim)?, head, eps)
+    };
+    Ok(dense.decoder(p).built())
 }
 
 fn rope(c: &Config, dim: u64) -> Result<RopeModule, ConfigError> {

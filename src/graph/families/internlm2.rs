@@ -1,6 +1,5 @@
 //! InternLM 2: Llama's block with one matrix for queries, keys and values, ordered by key head.
 
-use super::gqa::check_scaling;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -11,18 +10,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let bias = c.bool_or("bias", true)?;
     check_scaling(c, "type")?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let names = Names { embed: "tok_embeddings", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::Tied) };
+    let o = Outline { names, ..d.outline(HeadKind::Tied, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let mut decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("attention", |p| {
             let rows = (heads.query + 2 * heads.kv) * heads.dim;
             GroupedAttention {
@@ -35,12 +28,27 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mlp = p.scope("feed_forward", |p| {
             GatedMlp::named(p, ["w1", "w3", "w2"], d.width, d.hidden, false)
         });
-        PreNorm::with_norms(norm(p, "attention_norm"), attention, norm(p, "ffn_norm"), mlp)
+        Sandwich::with_norms(norm(p, "attention_norm"), attention, norm(p, "ffn_norm"), mlp)
     });
     if !tied {
         decoder.head = Head::Own(Linear::new(p, "output", d.width, d.vocabulary, false));
     }
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
+}
+
+/// What the InternLM classes demand of `rope_scaling`, which names its kind under `kind_key`.
+pub(super) fn check_scaling(c: &Config, kind_key: &str) -> Result<(), ConfigError> {
+    let Some(scaling) = c.opt_object("rope_scaling")? else {
+        return Ok(());
+    };
+    match scaling.opt_str(kind_key)? {
+        _ if scaling.values().is_empty() => Ok(()),
+        Some("linear" | "dynamic") if scaling.has("factor") => Ok(()),
+        _ => Err(c.invalid(
+            "rope_scaling",
+            format!("the keys 'factor' and '{kind_key}', which is 'linear' or 'dynamic'"),
+        )),
+    }
 }
 
 /// Attention whose matrix holds, per key head, its query heads, the key and the value.
@@ -56,10 +64,8 @@ impl Mixer for GroupedAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let (group, dim) = ((query / kv) as u32, dim as i64);
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, -1, 2 + i64::from(group), dim]);
-        let q = t.slice(all, 3, 0, group);
-        let q = t.reshape(q, &[b, n, -1, dim]);
+        let all = t.reshape(self.qkv.forward(t, x), &[b, n, -1, 2 + i64::from(group), dim]);
+        let q = t.reshape(t.slice(all, 3, 0, group), &[b, n, -1, dim]);
         let (k, v) = (t.at(all, 3, group), t.at(all, 3, group + 1));
         let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
         let offset = cache.offset();

@@ -2,6 +2,7 @@
 //! round and to a window of its own are mixed by a gate per head.
 
 use crate::graph::parts::prelude::*;
+use std::sync::Arc;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let max = c.dim_or("max_position_embeddings", 131_072)?;
@@ -18,40 +19,39 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
-    let theta = c.number_or("rope_theta", 500_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", d.vocabulary, d.width);
-        let layers = (0..d.layers).map(|i| {
-            let gate = p.scope(&format!("gate_projections.{i}"), |p| Gate {
-                weight: p.raw("weight", &[heads.query, heads.dim]),
-                bias: p.raw("bias", &[heads.query]),
+    let rope = RopeModule::read_as(c, heads.dim, 500_000.0, false, d.max_context)?;
+    let mut layers = Vec::with_capacity(d.layers);
+    let o = d.outline(HeadKind::tied(tied), eps);
+    let mut decoder = o.sharing(
+        p,
+        |p, _| {
+            let layer = Arc::new(LoopLayer {
+                attention: Attention::new(
+                    p,
+                    "self_attn",
+                    d.width,
+                    heads,
+                    biases,
+                    Some(rope.clone()),
+                ),
+                mlp: GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias),
+                input_norm: RmsNorm::new(p, "input_layernorm", d.width, eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", d.width, eps),
             });
-            p.scope(&format!("layers.{i}"), |p| {
-                let rope = Some(rope.clone());
-                Layer {
-                    attention: Attention::new(p, "self_attn", d.width, heads, biases, rope),
-                    mlp: GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias),
-                    input_norm: RmsNorm::new(p, "input_layernorm", d.width, eps),
-                    post_norm: RmsNorm::new(p, "post_attention_layernorm", d.width, eps),
-                    gate,
-                }
-            })
+            layers.push(Arc::clone(&layer));
+            Ok(Place::new(MaskRule::Full, First(layer)))
+        },
+        |_, call| (call.embedded, Round::default()),
+    )?;
+    decoder.places.extend(layers.into_iter().enumerate().map(|(index, layer)| {
+        let gate = p.scope(&format!("model.gate_projections.{index}"), |p| Gate {
+            weight: p.raw("weight", &[heads.query, heads.dim]),
+            bias: p.raw("bias", &[heads.query]),
         });
-        let layers: Vec<Layer> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", d.width, eps))
-    });
-    let head = Head::new(p, embed, tied, d.width, d.vocabulary);
-    let mut caches = vec![CacheKind::Kv; d.layers];
-    caches.resize(2 * d.layers, CacheKind::Rotating { max_size: window, keep: 0 });
-    Ok(Built {
-        layers: d.layers as u64,
-        network: Box::new(Looped { embed, layers, norm, head, window }),
-        caches,
-        experts: None,
-        max_context: d.max_context,
-    })
+        Place::new(MaskRule::Window(window), Second { layer, gate, index })
+    }));
+    decoder.rounds = 2;
+    Ok(decoder.built())
 }
 
 /// The share of global attention per head and token.
@@ -64,109 +64,75 @@ impl Gate {
     fn forward(&self, t: &Tape<'_>, q: Var) -> Var {
         let (w, b) = (t.weight(self.weight), t.weight(self.bias));
         let [gate] = t.compiled(|t| {
-            let w = t.expand_dims(w, &[1]);
-            let w = t.swapaxes(w, -1, -2);
-            let logits = t.matmul(q, w);
-            let b = t.expand_dims(b, &[-1, -2]);
-            let logits = t.add(logits, b);
+            let logits = t.matmul(q, t.swapaxes(t.expand_dims(w, &[1]), -1, -2));
+            let logits = t.add(logits, t.expand_dims(b, &[-1, -2]));
             [t.sigmoid(logits)]
         });
         gate
     }
 }
 
-struct Layer {
+struct LoopLayer {
     attention: Attention,
     mlp: GatedMlp,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
-    gate: Gate,
 }
 
-impl Layer {
+impl LoopLayer {
     fn finish(&self, t: &Tape<'_>, h: Var, y: Var) -> Var {
-        let y = Heads::join(t, y);
-        let r = self.attention.project(t, y);
-        let h = t.add(h, r);
-        let r = self.post_norm.forward(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
+        let h = t.add(h, self.attention.project(t, Heads::join(t, y)));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
+}
 
-    /// The first round; returns the hidden state and the keys and values attended to.
-    fn first(
-        &self,
-        t: &Tape<'_>,
-        h: Var,
-        mask: Mask,
-        cache: &mut Cache,
-    ) -> (Var, (KvArray, KvArray)) {
-        let x = self.input_norm.forward(t, h);
-        let [q, k, v] = self.attention.prepared(t, x, cache.offset());
-        let kv = cache.update(t, k, v);
-        let y = self.attention.attend(t, q, kv, mask);
-        (self.finish(t, h, y), kv)
+/// What the first round leaves for the second: its mask, and the keys and values that each layer attended to.
+#[derive(Default)]
+struct Round {
+    mask: Option<Mask>,
+    stored: Vec<(KvArray, KvArray)>,
+}
+
+/// A layer in the first round.
+struct First(Arc<LoopLayer>);
+
+impl Layer<Round> for First {
+    fn run(&self, t: &Tape<'_>, h: Var, at: At<'_, Round>) -> Var {
+        let layer = &self.0;
+        let x = layer.input_norm.forward(t, h);
+        let [q, k, v] = layer.attention.prepared(t, x, at.cache.offset());
+        let kv = at.cache.update(t, k, v);
+        at.shared.mask = Some(at.mask);
+        at.shared.stored.push(kv);
+        layer.finish(t, h, layer.attention.attend(t, q, kv, at.mask))
     }
+}
 
-    /// The second round, over the keys and values of the first as well.
-    fn second(
-        &self,
-        t: &Tape<'_>,
-        h: Var,
-        masks: [Mask; 2],
-        first: (KvArray, KvArray),
-        cache: &mut Cache,
-    ) -> Var {
-        let x = self.input_norm.forward(t, h);
-        let [q, k, v] = self.attention.prepared(t, x, cache.offset());
+/// The layer `index` in the second round, which attends to the keys and values of the first as well.
+struct Second {
+    layer: Arc<LoopLayer>,
+    gate: Gate,
+    index: usize,
+}
+
+impl Layer<Round> for Second {
+    fn run(&self, t: &Tape<'_>, h: Var, at: At<'_, Round>) -> Var {
+        let attention = &self.layer.attention;
+        let x = self.layer.input_norm.forward(t, h);
+        let [q, k, v] = attention.prepared(t, x, at.cache.offset());
         let gate = self.gate.forward(t, q);
-        let (all_k, all_v) = (first.0.dense(t), first.1.dense(t));
-        let all = (KvArray::Dense(all_k), KvArray::Dense(all_v));
-        let global = self.attention.attend(t, q, all, masks[0]);
-        let near = cache.update(t, k, v);
-        let local = self.attention.attend(t, q, near, masks[1]);
+        let (Some(mask), Some(first)) = (at.shared.mask, at.shared.stored.get(self.index)) else {
+            return t.fail("a second round without a first");
+        };
+        let all = (KvArray::Dense(first.0.dense(t)), KvArray::Dense(first.1.dense(t)));
+        let global = attention.attend(t, q, all, mask);
+        let local = attention.attend(t, q, at.cache.update(t, k, v), at.mask);
         let [mixed] = t.compiled(|t| {
             let global = t.mul(gate, global);
-            let one = t.scalar(1.0, t.dtype(gate));
-            let rest = t.binary(Binary::Subtract, one, gate);
+            let rest = t.binary(Binary::Subtract, t.scalar(1.0, t.dtype(gate)), gate);
             let local = t.mul(rest, local);
             [t.add(global, local)]
         });
-        self.finish(t, h, mixed)
-    }
-}
-
-struct Looped {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    window: u32,
-}
-
-impl Network for Looped {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let Some((first, second)) = caches.split_at_mut_checked(self.layers.len()) else {
-            return t.fail("fewer caches than layers");
-        };
-        let mask = first.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
-        let window = Some(self.window);
-        let near = second.first().map_or(Mask::None, |c| c.mask(t, n, window, false));
-        let mut stored = Vec::with_capacity(self.layers.len());
-        for (i, (layer, cache)) in self.layers.iter().zip(first).enumerate() {
-            t.layer(i);
-            let (out, kv) = layer.first(t, h, mask, cache);
-            h = out;
-            stored.push(kv);
-        }
-        for (i, ((layer, cache), kv)) in self.layers.iter().zip(second).zip(stored).enumerate() {
-            t.layer(i);
-            h = layer.second(t, h, [mask, near], kv, cache);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
+        self.layer.finish(t, h, mixed)
     }
 }

@@ -11,12 +11,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let heads = Heads { query, kv: c.positive("num_key_value_heads")?, dim: width / query };
     let hidden = c.positive("intermediate_size")?;
     let outline = Outline {
-        layers: attention_layers.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { norm: "final_layernorm", ..Names::LLAMA },
+        ..Outline::new(width, attention_layers.len() as u64, c.positive("vocab_size")?)
     };
     let mamba = sizes(c, width)?;
     let moe = match c.dim("num_experts")? {
@@ -28,34 +27,26 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         return Err(c.invalid("expert_layer_period", "a whole number of at least 1"));
     }
     let eps = outline.eps;
-    let around = Around::named(["model", "embed_tokens", "final_layernorm"]);
-    let decoder = outline.decoder_around(p, around, |p, i| {
+    let decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match attention_layers.get(i as usize) {
             Some(true) => {
                 let biases = Biases::default();
                 let mixer = Attention::new(p, "self_attn", width, heads, biases, None);
                 (MaskRule::Full, Box::new(mixer))
             }
-            _ => (MaskRule::None, Box::new(Mamba::new(p, mamba, eps))),
+            _ => (MaskRule::Recurrent(2), Box::new(Mamba::new(p, mamba, eps))),
         };
         let mlp: Box<dyn FeedForward> = match moe {
             Some(experts) if (i + offset) % period == 0 => {
-                Box::new(Moe::new(p, width, hidden, experts))
+                Box::new(routed(p, width, hidden, experts))
             }
             _ => Box::new(GatedMlp::new(p, "feed_forward", width, hidden, false)),
         };
         let input = RmsNorm::new(p, "input_layernorm", width, eps);
         let post = RmsNorm::new(p, "pre_ff_layernorm", width, eps);
-        Ok((rule, Box::new(PreNorm::with_norms(input, mixer, post, mlp))))
+        Ok((rule, Box::new(Sandwich::with_norms(input, mixer, post, mlp))))
     })?;
-    let cache = |&full: &bool| if full { CacheKind::Kv } else { CacheKind::Arrays(2) };
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder.with_quant_override(quant_override)),
-        caches: attention_layers.iter().map(cache).collect(),
-        experts: moe,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_quant_override(quant_override).with_experts(moe).built())
 }
 
 /// Routers are packed at 8 bits.
@@ -127,13 +118,8 @@ impl Mamba {
         let parts = self.layer.parts(t, x);
         let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
         let delta = self.layer.step(t, delta);
-        let input = t.mul(delta, x);
-        let input = t.expand_dims(input, &[-1]);
-        let b = t.expand_dims(b, &[-2]);
-        let mut states = t.mul(input, b);
-        let step = t.expand_dims(delta, &[-1]);
-        let step = t.mul(step, a);
-        let decay = t.exp(step);
+        let mut states = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[-2]));
+        let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
         let n = t.dim(x, 1);
         for i in 0..n {
             if let Some(before) = state {
@@ -143,17 +129,12 @@ impl Mamba {
                     let kept = t.mul(before, decay);
                     [t.add(kept, new)]
                 });
-                let next = t.expand_dims(next, &[1]);
-                states = t.slice_update(states, next, 1, i);
+                states = t.slice_update(states, t.expand_dims(next, &[1]), 1, i);
             }
             state = Some(t.at(states, 1, i));
         }
-        let c = t.expand_dims(c, &[-1]);
-        let y = t.matmul(states, c);
-        let y = t.squeeze(y, &[-1]);
-        let d = self.layer.skip(t);
-        let skip = t.mul(d, x);
-        let y = t.add(y, skip);
+        let y = t.squeeze(t.matmul(states, t.expand_dims(c, &[-1])), &[-1]);
+        let y = t.add(y, t.mul(self.layer.skip(t), x));
         (y, t.at(states, 1, n.saturating_sub(1)))
     }
 }
@@ -168,32 +149,11 @@ impl Mixer for Mamba {
 }
 
 /// Experts chosen by the highest gates.
-#[derive(Debug)]
-struct Moe {
-    router: Linear,
-    experts: SwitchGlu,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> Self {
-        p.scope("feed_forward", |p| Self {
-            router: Linear::new(p, "router", width, experts.total, false),
-            experts: SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false),
-            chosen: experts.chosen,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.router.forward(t, x);
-        let negative = t.neg(gates);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = t.softmax(scores, true);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        weighted_sum(t, y, scores)
-    }
+fn routed(p: &mut ParamBuilder, width: u64, hidden: u64, experts: Experts) -> RoutedMlp {
+    p.scope("feed_forward", |p| {
+        let gate = Linear::new(p, "router", width, experts.total, false);
+        let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
+        RoutedMlp::new(LogitRouter::new(gate, experts.chosen, Order::Descending), mlp)
+            .combined(Combine::Wide)
+    })
 }

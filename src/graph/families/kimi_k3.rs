@@ -6,7 +6,9 @@
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::nn::activations::Situ;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::kimi_moe::{
+    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
+};
 use crate::graph::parts::prelude::*;
 
 /// The text model stands under `language_model`; its settings are in `text_config` or at the top.
@@ -38,10 +40,17 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let hidden = c.dim_or("intermediate_size", 33_792)?;
     let vocabulary = c.dim_or("vocab_size", 163_840)?;
 
-    let (embed, layers, norm, output_mix) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
-        let layers = is_delta.iter().enumerate().map(|(i, &delta_layer)| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: s.eps,
+        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+        ..Outline::new(s.width, count, vocabulary)
+    };
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let delta_layer = is_delta[i as usize];
+            let layer = K3Layer {
                 mixer: if delta_layer {
                     let layer = KimiDelta::joined(p, delta, s.eps, full_gate, bound);
                     LayerMixer::Delta(layer)
@@ -49,7 +58,7 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                     LayerMixer::Latent(LatentAttention::with_settings(p, dims, latent.clone()))
                 },
                 mlp: match routing {
-                    Some(r) if routed.at(i as u64) => Box::new(KimiMoe::new(p, s.width, r)),
+                    Some(r) if routed.at(i) => Box::new(kimi_experts(p, s.width, r)),
                     _ => {
                         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
                         let situ = s.situ;
@@ -59,29 +68,22 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                 input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", s.width, s.eps),
                 residual: s.block.map(|block| LayerResidual {
-                    starts_block: i as u64 % block == 0,
+                    starts_block: i % block == 0,
                     attention: ResidualMix::new(p, "self_attention_res", &s),
                     mlp: ResidualMix::new(p, "mlp_res", &s),
                 }),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let norm = RmsNorm::new(p, "norm", s.width, s.eps);
-        (embed, layers, norm, s.block.map(|_| ResidualMix::new(p, "output_attn_res", &s)))
-    });
-    let tied = c.bool_or("tie_word_embeddings", false)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    let cache = |&delta: &bool| match delta {
-        true => CacheKind::Arrays(KimiDelta::JOINED_STATES),
-        false => CacheKind::Kv,
-    };
-    Ok(Built {
-        layers: count,
-        network: Box::new(KimiK3 { embed, layers, norm, output_mix, head }),
-        caches: is_delta.iter().map(cache).collect(),
-        experts: routing.map(|r| r.experts),
-        max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
-    })
+            };
+            let states = MaskRule::Recurrent(KimiDelta::JOINED_STATES);
+            Ok(Place::new(if delta_layer { states } else { MaskRule::FullArray }, layer))
+        },
+        |_, call| (call.embedded, Blocks { raw: None }),
+    )?;
+    if s.block.is_some() {
+        let mix = p.scope("model", |p| ResidualMix::new(p, "output_attn_res", &s));
+        decoder.end = Some(Box::new(move |t, h, blocks| mix.apply(t, &blocks, h)));
+    }
+    let experts = routing.map(|r| r.experts);
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 struct Settings {
@@ -146,41 +148,6 @@ fn routing(c: &Config, s: &Settings) -> Result<Option<KimiRouting>, ConfigError>
     }))
 }
 
-struct KimiK3 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    output_mix: Option<ResidualMix>,
-    head: Head,
-}
-
-impl Network for KimiK3 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let latent = self.layers.iter().position(|l| matches!(l.mixer, LayerMixer::Latent(_)));
-        let mask = match latent.and_then(|i| caches.get(i)) {
-            Some(cache) => cache.mask(t, n, None, true),
-            None => Mask::None,
-        };
-        let mut blocks = Blocks { raw: None };
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            h = layer.forward(t, h, mask, cache, &mut blocks);
-        }
-        t.set_stage(Stage::Head);
-        if let Some(mix) = &self.output_mix {
-            h = mix.apply(t, &blocks, h);
-        }
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        quant_override(path)
-    }
-}
-
 enum LayerMixer {
     Delta(KimiDelta),
     Latent(LatentAttention),
@@ -202,7 +169,7 @@ impl LayerMixer {
     }
 }
 
-struct Layer {
+struct K3Layer {
     input_norm: RmsNorm,
     mixer: LayerMixer,
     post_norm: RmsNorm,
@@ -217,15 +184,9 @@ struct LayerResidual {
     mlp: ResidualMix,
 }
 
-impl Layer {
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: &mut Cache,
-        blocks: &mut Blocks,
-    ) -> Var {
+impl Layer<Blocks> for K3Layer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Blocks>) -> Var {
+        let blocks = at.shared;
         let mut h = x;
         let mut sum = Some(x);
         if let Some(r) = &self.residual {
@@ -235,8 +196,7 @@ impl Layer {
                 sum = None;
             }
         }
-        let y = self.input_norm.forward(t, h);
-        let y = self.mixer.mix(t, y, mask, cache);
+        let y = self.mixer.mix(t, self.input_norm.forward(t, h), at.mask, at.cache);
         let sum = match sum {
             Some(sum) => t.add(sum, y),
             None => y,
@@ -245,9 +205,7 @@ impl Layer {
             Some(r) => r.mlp.apply(t, blocks, sum),
             None => sum,
         };
-        let y = self.post_norm.forward(t, h);
-        let y = self.mlp.apply(t, y);
-        t.add(sum, y)
+        t.add(sum, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }
 
@@ -260,11 +218,8 @@ struct Blocks {
 impl Blocks {
     fn append(&mut self, t: &Tape<'_>, x: Var, eps: f64) {
         let wide = t.astype(x, DType::F32);
-        let square = t.mul(wide, wide);
-        let mean = t.mean(square, -1, false);
-        let mean = t.add(mean, eps);
-        let inverse = t.unary(Unary::Rsqrt, mean);
-        let inverse = t.expand_dims(inverse, &[0]);
+        let mean = t.add(t.mean(t.mul(wide, wide), -1, false), eps);
+        let inverse = t.expand_dims(t.unary(Unary::Rsqrt, mean), &[0]);
         let x = t.expand_dims(x, &[0]);
         self.raw = Some(match self.raw {
             None => (x, inverse),
@@ -294,19 +249,15 @@ impl ResidualMix {
         if !t.is_first_call() {
             return t.derived(Derived::ScaledRow { norm: self.norm, row: self.projection });
         }
-        let norm = t.weight(self.norm);
-        let norm = t.astype(norm, DType::F32);
-        let row = t.param(self.projection, Part::Weight);
-        let row = t.reshape(row, &[-1]);
-        t.mul(norm, row)
+        let norm = t.astype(t.weight(self.norm), DType::F32);
+        t.mul(norm, t.reshape(t.param(self.projection, Part::Weight), &[-1]))
     }
 
     fn apply(&self, t: &Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
         let Some((raw, inverse)) = blocks.raw else { return sum };
         let query = self.query(t);
         let eps = t.scalar(self.eps, DType::F32);
-        let rows = f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1));
-        let rows = t.scalar(rows, DType::I32);
+        let rows = t.scalar(f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1)), DType::I32);
         let (shape, dtype) = (t.shape(sum), t.dtype(sum));
         t.kernel_one(Kernel::ResidualMix, &[raw, inverse, sum, query, eps, rows], shape, dtype)
     }

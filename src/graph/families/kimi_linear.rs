@@ -3,7 +3,9 @@
 
 use super::deepseek_v3::RoutedLayers;
 use crate::graph::parts::kimi_delta::{KimiDelta, KimiDeltaDims};
-use crate::graph::parts::kimi_moe::{KimiMoe, KimiRouting, Scores, delta_layers, quant_override};
+use crate::graph::parts::kimi_moe::{
+    KimiRouting, Scores, delta_layers, kimi_experts, quant_override,
+};
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -11,12 +13,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let max = c.opt_dim("model_max_length")?;
     let outline = Outline {
-        layers: layer_count(c)?,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps,
-        tied: c.bool_or("tie_word_embeddings", false)?,
         max_context: if max.is_some() { max } else { c.opt_dim("max_position_embeddings")? },
+        ..Outline::new(width, layer_count(c)?, c.positive("vocab_size")?)
     };
     let linear = c.object("linear_attn_config")?;
     let delta = KimiDeltaDims::read(&linear, width, Some(4))?;
@@ -33,28 +33,21 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let decoder = outline.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = if is_delta.get(i as usize) == Some(&true) {
-            (MaskRule::None, Box::new(KimiDelta::separate(p, delta, eps)))
+            (
+                MaskRule::Recurrent(KimiDelta::SEPARATE_STATES),
+                Box::new(KimiDelta::separate(p, delta, eps)),
+            )
         } else {
             let attention = LatentAttention::with_settings(p, dims, latent.clone());
             (MaskRule::FullArray, Box::new(attention))
         };
         let mlp: Box<dyn FeedForward> = match routing {
-            Some(r) if routed.at(i) => Box::new(KimiMoe::new(p, width, r)),
+            Some(r) if routed.at(i) => Box::new(kimi_experts(p, width, r)),
             _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
         };
-        Ok((rule, PreNorm::new(p, width, eps, mixer, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, width, eps, mixer, mlp)))
     })?;
-    let cache = |&delta: &bool| match delta {
-        true => CacheKind::Arrays(KimiDelta::SEPARATE_STATES),
-        false => CacheKind::Kv,
-    };
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder.with_quant_override(quant_override)),
-        caches: is_delta.iter().map(cache).collect(),
-        experts: routing.map(|r| r.experts),
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_quant_override(quant_override).with_experts(routing.map(|r| r.experts)).built())
 }
 
 fn latent_attention(

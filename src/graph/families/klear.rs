@@ -1,6 +1,5 @@
 //! Klear: Qwen3 attention, sigmoid-routed experts blended with shared experts by a learnt pair of coefficients.
 
-use super::qwen3;
 use super::qwen3_moe::{Routed, quant_override};
 use crate::graph::parts::prelude::*;
 
@@ -20,15 +19,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
-        let attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         let mlp: Box<dyn FeedForward> = if routed.at(i) {
             Box::new(Blend::new(p, o.width, expert_hidden, shared, experts, divisor))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 struct Blend {
@@ -64,25 +63,15 @@ impl Blend {
 
 impl FeedForward for Blend {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weights = self.gate.forward(t, x);
-        let weights = t.astype(weights, DType::F32);
-        let weights = t.sigmoid(weights);
-        let bias = t.weight(self.bias);
-        let bias = t.reshape(bias, &[1, 1, -1]);
-        let ranked = t.add(weights, bias);
+        let weights = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
+        let ranked = t.add(weights, t.reshape(t.weight(self.bias), &[1, 1, -1]));
         let indices = best(t, ranked, self.chosen, Order::Descending);
-        let scores = t.take_along_axis(weights, indices, -1);
-        let scores = self.divisor.apply(t, scores);
+        let scores = self.divisor.apply(t, t.take_along_axis(weights, indices, -1));
         let scores = t.astype(scores, t.dtype(x));
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        let coefficients = self.coefficient.forward(t, x);
-        let coefficients = t.softmax(coefficients, true);
+        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
+        let coefficients = t.softmax(self.coefficient.forward(t, x), true);
         let shared = self.shared.apply(t, x);
-        let first = t.slice(coefficients, -1, 0, 1);
-        let y = t.mul(y, first);
-        let second = t.slice(coefficients, -1, 1, 2);
-        let shared = t.mul(shared, second);
-        t.add(y, shared)
+        let y = t.mul(y, t.slice(coefficients, -1, 0, 1));
+        t.add(y, t.mul(shared, t.slice(coefficients, -1, 1, 2)))
     }
 }

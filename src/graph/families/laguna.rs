@@ -5,12 +5,14 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 2048)?,
-        layers: layer_count_or(c, 40)?,
-        vocabulary: c.dim_or("vocab_size", 100_352)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 262_144)?),
+        ..Outline::new(
+            c.dim_or("hidden_size", 2048)?,
+            layer_count_or(c, 40)?,
+            c.dim_or("vocab_size", 100_352)?,
+        )
     };
     let kinds = per_layer(c, "layer_types", o.layers)?;
     if kinds.as_ref().is_some_and(|k| !k.iter().any(|k| k == "full_attention")) {
@@ -38,11 +40,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let attention = GatedHeads::new(c, p, &o, query, kind)?;
         let sparse = mlps.as_ref().map_or(i > 0, |m| m[i as usize] == "sparse");
         let mlp: Box<dyn FeedForward> = if sparse {
-            Box::new(Moe::new(p, o.width, &moe))
+            Box::new(moe.layer(p, o.width))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("mlp.gate.proj") {
@@ -51,7 +53,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, Some(moe.experts)))
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// A list of names, one for each layer; `None` when absent.
@@ -132,18 +134,15 @@ impl Mixer for GatedHeads {
         let v = Heads::split(t, v, h.kv);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
         let mut y = Heads::join(t, y);
         if let Some(gate) = &self.gate {
-            let gate = gate.forward(t, x);
-            let gate = t.astype(gate, DType::F32);
+            let gate = t.astype(gate.forward(t, x), DType::F32);
             let [gate] = t.compiled(|t| [activations::softplus(t, gate)]);
             let gate = t.astype(gate, t.dtype(y));
             let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
             y = t.reshape(y, &[b, n, h.query as i64, h.dim as i64]);
-            let gate = t.expand_dims(gate, &[-1]);
-            y = t.mul(y, gate);
+            y = t.mul(y, t.expand_dims(gate, &[-1]));
             y = t.reshape(y, &[b, n, -1]);
         }
         self.o.forward(t, y)
@@ -185,47 +184,26 @@ impl MoeSettings {
             },
         })
     }
-}
 
-struct Moe {
-    router: LogitRouter,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    scale: f64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, s: &MoeSettings) -> Self {
-        let n = s.experts.total;
-        p.scope("mlp", |p| Self {
-            router: LogitRouter {
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let router = CappedRouter {
                 gate: Linear::new(p, "gate.proj", width, n, false),
                 bias: p.raw_f32("gate.e_score_correction_bias", &[n]),
-                chosen: s.experts.chosen,
-                softcap: s.softcap,
-                score: s.score,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-            shared: GatedMlp::new(p, "shared_expert", width, s.shared, false),
-            scale: s.scale,
+                chosen: self.experts.chosen,
+                softcap: self.softcap,
+                score: self.score,
+            };
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let shared = GatedMlp::new(p, "shared_expert", width, self.shared, false);
+            RoutedMlp::new(router, mlp).scaled(self.scale).with_shared(Some(shared))
         })
     }
 }
 
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let shared = self.shared.apply(t, x);
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        let y = t.astype(y, t.dtype(x));
-        let y = t.mul(y, self.scale);
-        t.add(y, shared)
-    }
-}
-
 #[derive(Debug)]
-struct LogitRouter {
+struct CappedRouter {
     gate: Linear,
     bias: ModuleId,
     chosen: u64,
@@ -233,14 +211,11 @@ struct LogitRouter {
     score: ScoreFunction,
 }
 
-impl Router for LogitRouter {
+impl Router for CappedRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let logits = self.gate.forward(t, x);
-        let mut logits = t.astype(logits, DType::F32);
+        let mut logits = t.astype(self.gate.forward(t, x), DType::F32);
         if self.softcap > 0.0 {
-            let scaled = t.div(logits, self.softcap);
-            let capped = t.unary(Unary::Tanh, scaled);
-            logits = t.mul(capped, self.softcap);
+            logits = t.mul(t.unary(Unary::Tanh, t.div(logits, self.softcap)), self.softcap);
         }
         let scores = match self.score {
             ScoreFunction::Sigmoid => t.sigmoid(logits),
@@ -249,9 +224,7 @@ impl Router for LogitRouter {
                 t.unary(Unary::Sqrt, s)
             }
         };
-        let bias = t.weight(self.bias);
-        let ranked = t.add(scores, bias);
-        let indices = best(t, ranked, self.chosen, Order::Descending);
+        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Descending);
         let chosen = t.take_along_axis(scores, indices, -1);
         (indices, Divisor::Sum.apply(t, chosen))
     }

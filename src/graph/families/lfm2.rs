@@ -83,6 +83,7 @@ impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let mut outline = Outline::read(c, true)?;
         outline.eps = c.number_or("norm_eps", 1e-5)?;
+        outline.names = Names { norm: "embedding_norm", ..Names::LLAMA };
         let query = c.positive("num_attention_heads")?;
         c.require(&["num_key_value_heads"])?;
         let heads = Heads { query, kv: kv_heads(c, query)?, dim: outline.width / query };
@@ -113,8 +114,7 @@ impl Settings {
         mut mlp: impl FnMut(&mut ParamBuilder, u64) -> Box<dyn FeedForward>,
     ) -> Result<Built, ConfigError> {
         let o = &self.outline;
-        let around = Around { norm: "embedding_norm", ..Around::default() };
-        let decoder = o.decoder_around(p, around, |p, i| {
+        let decoder = o.decoder(p, |p, i| {
             let attention = self.attention.get(i as usize).copied().unwrap_or(false);
             let mixer: Box<dyn Mixer> = if attention {
                 Box::new(self.attention(p))
@@ -124,12 +124,9 @@ impl Settings {
             let mlp = mlp(p, i);
             let input_norm = RmsNorm::new(p, "operator_norm", o.width, o.eps);
             let post_norm = RmsNorm::new(p, "ffn_norm", o.width, o.eps);
-            let rule = if attention { MaskRule::Full } else { MaskRule::None };
-            Ok((rule, PreNorm::with_norms(input_norm, mixer, post_norm, mlp)))
+            let rule = if attention { MaskRule::Full } else { MaskRule::Recurrent(1) };
+            Ok((rule, Sandwich::with_norms(input_norm, mixer, post_norm, mlp)))
         })?;
-        let cache =
-            |attention: &bool| if *attention { CacheKind::Kv } else { CacheKind::Arrays(1) };
-        let caches = self.attention.iter().map(cache).collect();
         let decoder = decoder.with_quant_override(|path| {
             if path.ends_with("feed_forward.gate") {
                 QuantOverride::EightBit
@@ -137,7 +134,7 @@ impl Settings {
                 QuantOverride::Default
             }
         });
-        Ok(Built { caches, ..o.built(decoder, experts) })
+        Ok(decoder.with_experts(experts).built())
     }
 
     fn attention(&self, p: &mut ParamBuilder) -> Attention {
@@ -145,11 +142,8 @@ impl Settings {
         let rope = Some(self.rope.clone());
         let attention =
             Attention::named(p, "self_attn", "out_proj", o.width, h, Biases::default(), rope);
-        let (query, key) = p.scope("self_attn", |p| {
-            let query = RmsNorm::new(p, "q_layernorm", h.dim, o.eps);
-            (query, RmsNorm::new(p, "k_layernorm", h.dim, o.eps))
-        });
-        attention.with_norms(query, key, NormPlace::Rows)
+        let names = ["self_attn.q_layernorm", "self_attn.k_layernorm"];
+        attention.with_rms_norms(p, names, NormPlace::Rows, o.eps)
     }
 }
 
@@ -194,23 +188,18 @@ impl ShortConv {
 impl Mixer for ShortConv {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let keep = self.kernel as u32 - 1;
-        let projected = self.input.forward(t, x);
-        let [b, c, x] = t.split_equal(projected, -1);
+        let [b, c, x] = t.split_equal(self.input.forward(t, x), -1);
         let x = t.mul(b, x);
         let past = match cache.state(0) {
             Some(state) => state,
             None => {
                 let shape = Shape::new(&[t.dim(x, 0), keep, self.width as u32]);
-                let dtype = t.dtype(x);
-                t.full(shape, 0.0, dtype)
+                t.full(shape, 0.0, t.dtype(x))
             }
         };
         let x = t.concat(&[past, x], 1);
-        let tail = t.last(x, 1, keep);
-        cache.set_state(t, 0, tail);
-        let y = self.conv.forward(t, x);
-        let y = t.mul(c, y);
-        self.output.forward(t, y)
+        cache.set_state(t, 0, t.last(x, 1, keep));
+        self.output.forward(t, t.mul(c, self.conv.forward(t, x)))
     }
 }
 
@@ -226,17 +215,13 @@ struct SigmoidRouter {
 
 impl Router for SigmoidRouter {
     fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let gates = t.sigmoid(gates);
+        let gates = t.sigmoid(self.gate.forward(t, x));
         let mut ranked = gates;
         if let Some(bias) = self.bias {
-            let wide = t.astype(gates, DType::F32);
-            let bias = t.weight(bias);
-            ranked = t.add(wide, bias);
+            ranked = t.add(t.astype(gates, DType::F32), t.weight(bias));
         }
         let indices = best(t, ranked, self.chosen, Order::Ascending);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = self.divisor.apply(t, scores);
+        let scores = self.divisor.apply(t, t.take_along_axis(gates, indices, -1));
         let scores = t.mul(scores, self.scale);
         let dtype = t.dtype(x);
         (indices, t.astype(scores, dtype))

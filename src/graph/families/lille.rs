@@ -11,12 +11,16 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(heads.dim, true, c.number_or("rope_theta", 10_000.0)?);
     // 256 times Python's round(), which rounds halves to even.
     let hidden = 256 * ((8 * width / 3) as f64 / 256.0).round_ties_even() as u64;
-    let layers = c.clone().with("num_hidden_layers", c.positive("n_layer")?);
-    let rules = Shell::full(&layers)?;
     let names = Names { model: "transformer", embed: "tok_embeddings", ..Names::LLAMA };
-    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
+    let o = Outline {
+        head: HeadKind::Tied,
+        eps,
+        max_context: c.opt_dim("block_size")?,
+        names,
+        ..Outline::new(width, layer_count_at(c, "n_layer")?, vocabulary)
+    };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, width, eps);
-    let decoder = shell.decoder(p, &rules, norm, |p, _| {
+    let decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("attention", |p| {
             let qkv = Projections::fused(p, "qkv_proj", width, heads, false);
             let out = Linear::new(p, "out_proj", heads.query * heads.dim, width, false);
@@ -24,7 +28,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         let mlp = GatedMlp::new(p, "feed_forward", width, hidden, false);
         let (first, second) = (norm(p, "attention.norm"), norm(p, "feed_forward.norm"));
-        PreNorm::with_norms(first, attention, second, mlp)
+        Sandwich::with_norms(first, attention, second, mlp)
     });
-    Ok(decoder.built(c.opt_dim("block_size")?))
+    Ok(decoder.built())
 }

@@ -4,41 +4,28 @@
 //! Layers may be full or sliding-window attention (`layer_types`); a `sliding_window` without `layer_types` is
 //! ignored, as mlx-lm does.
 
-use super::{ministral3, mistral4};
 use crate::graph::parts::prelude::*;
-use crate::graph::parts::shell;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     build_with(c, p, |_| true)
 }
 
 /// A Llama model whose layer `i` has a rotary embedding if `rotary(i)`.
-fn build_with(
+pub(super) fn build_with(
     c: &Config,
     p: &mut ParamBuilder,
     rotary: impl Fn(usize) -> bool,
 ) -> Result<Built, ConfigError> {
     let (d, rules) = dims_and_rules(c)?;
     let heads = d.optional_heads(c)?;
-    let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let biases = Biases::all(c.bool_or("attention_bias", false)?);
-    let mlp_bias = c.bool_or("mlp_bias", false)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
-        let rope = rotary(i).then(|| rope.clone());
-        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
-        PreNorm::new(p, d.width, eps, attention, mlp)
-    });
-    Ok(decoder.built(d.max_context))
+    let dense = Dense {
+        biases: Biases::all(c.bool_or("attention_bias", false)?),
+        mlp_bias: c.bool_or("mlp_bias", false)?,
+        ..Dense::new(&d, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
+    };
+    Ok(dense.masked(p, &rules, rotary).built())
 }
 
 /// Sizes and masks. `layer_types` counts the layers if it is there.
@@ -60,51 +47,8 @@ pub(super) fn dims_and_rules(c: &Config) -> Result<(Dims, Vec<MaskRule>), Config
     Ok((d, rules))
 }
 
-/// `smollm3`.
-pub(super) fn build_smollm3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let layers = dims_and_rules(c)?.0.layers;
-    let interval = c.dim_or("no_rope_layer_interval", 4)? as usize;
-    let listed = c.opt_dims("no_rope_layers")?;
-    match &listed {
-        Some(list) if list.len() != layers => {
-            return Err(c.invalid("no_rope_layers", format!("{layers} entries, one per layer")));
-        }
-        None if interval == 0 => {
-            return Err(c.invalid("no_rope_layer_interval", "a whole number of at least 1"));
-        }
-        _ => {}
-    }
-    let built = build_with(c, p, |i| match &listed {
-        Some(list) => list.get(i) != Some(&0),
-        None => (i + 1) % interval != 0,
-    })?;
-    Ok(plain_caches(built))
-}
-
-/// `mistral3`: a Llama, Ministral 3 or Mistral 4 text model under `language_model`.
-pub(super) fn build_mistral3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let mut text = text_config(c)?;
-    if !text.has("tie_word_embeddings") {
-        text = text.with("tie_word_embeddings", false);
-    }
-    let built = p.scope("language_model", |p| match text.opt_str("model_type")? {
-        Some("ministral3") => ministral3::build(&text, p),
-        Some("mistral4") => mistral4::build(&text, p),
-        _ => build(&text, p),
-    })?;
-    Ok(plain_caches(built))
-}
-
-/// `pixtral`: a Llama text model with a head of its own under `language_model`.
-pub(super) fn build_pixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let text = shell::text_config(c)?.with("tie_word_embeddings", false);
-    let heads = text.dim_or("num_attention_heads", 32)?;
-    let text = text.with("num_attention_heads", heads);
-    Ok(plain_caches(p.scope("language_model", |p| build(&text, p))?))
-}
-
 /// The caches of a model class without `make_cache`: a plain one per layer, sliding layers included.
-fn plain_caches(mut built: Built) -> Built {
+pub(super) fn plain_caches(mut built: Built) -> Built {
     built.caches = vec![CacheKind::Kv; built.layers as usize];
     built
 }

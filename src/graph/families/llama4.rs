@@ -20,13 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         heads: Heads { query, kv, dim: head_dim(c, o.width, query)? },
         bias: c.bool_or("attention_bias", false)?,
         norms: c.bool("use_qk_norm")?,
-        rope: RopeModule::new(
-            head_dim(c, o.width, query)?,
-            c.number_or("rope_theta", 10_000.0)?,
-            true,
-            RopeScaling::read(c, "rope_scaling")?.as_ref(),
-            o.max_context,
-        )?,
+        rope: RopeModule::read_as(c, head_dim(c, o.width, query)?, 10_000.0, true, o.max_context)?,
         temperature: Temperature::read(c)?,
     };
     let chunk = c.positive("attention_chunk_size")? as u32;
@@ -47,22 +41,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 Box::new(GatedMlp::new(p, "feed_forward", o.width, dense, false))
             };
             let rule = if full { MaskRule::Full } else { MaskRule::Chunk(chunk) };
-            Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+            Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
         })?;
-        Ok(o.built(decoder, Some(experts)))
+        Ok(decoder.with_experts(experts).built())
     })
 }
 
 /// `llama4_text`: the dense text model, all of whose layers attend to everything.
 pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let o = Outline::read(c, true)?;
+    let o = Outline { head: HeadKind::TiedUnpacked, ..Outline::read(c, true)? };
     let tied = c.bool("tie_word_embeddings")?;
     c.positive("intermediate_size")?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let hidden = c.positive("intermediate_size_mlp")?;
     let norms = c.bool("use_qk_norm")?;
     let rotated = rotated_layers(c, o.layers)?;
@@ -75,14 +65,12 @@ pub(super) fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
             attention = attention.with_norms(norm, norm, NormPlace::Rows);
         }
         let mlp = GatedMlp::new(p, "feed_forward", o.width, hidden, false);
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    decoder.head = if tied {
-        Head::TiedUnpacked(decoder.embed)
-    } else {
-        Head::Own(Linear::new(p, "output", o.width, o.vocabulary, false))
-    };
-    Ok(o.built(decoder, None))
+    if !tied {
+        decoder.head = Head::Own(Linear::new(p, "output", o.width, o.vocabulary, false));
+    }
+    Ok(decoder.built())
 }
 
 /// `no_rope_layers`, whose entries are true (or not 0) for layers that do rotate.
@@ -131,15 +119,10 @@ impl Temperature {
         } else {
             t.div(positions, self.floor_scale)
         };
-        let x = t.unary(Unary::Floor, x);
-        let x = t.add(x, 1.0);
-        let x = t.unary(Unary::Log, x);
-        let x = t.mul(x, self.scale);
-        let x = t.add(x, 1.0);
-        let x = t.expand_dims(x, &[1]);
+        let x = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, x), 1.0));
+        let x = t.expand_dims(t.add(t.mul(x, self.scale), 1.0), &[1]);
         let dtype: DType = t.dtype(q);
-        let q = t.mul(q, x);
-        t.astype(q, dtype)
+        t.astype(t.mul(q, x), dtype)
     }
 }
 
@@ -190,9 +173,7 @@ impl Mixer for ChunkAttention {
         }
         let kv = cache.update(t, k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, None)))
     }
 }
 
@@ -216,17 +197,10 @@ impl Moe {
 impl FeedForward for Moe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         let logits = self.router.forward(t, x);
-        let negative = t.neg(logits);
-        let order = t.argpartition(negative, 0, -1);
-        let index = t.slice(order, -1, 0, 1);
-        let score = t.take_along_axis(logits, index, -1);
-        let score = t.astype(score, DType::F32);
-        let score = t.sigmoid(score);
-        let score = t.astype(score, t.dtype(x));
-        let scaled = t.mul(x, score);
-        let y = self.experts.forward(t, scaled, index, activations::swiglu);
-        let y = t.squeeze(y, &[2]);
-        let shared = self.shared.apply(t, x);
-        t.add(y, shared)
+        let index = t.slice(t.argpartition(t.neg(logits), 0, -1), -1, 0, 1);
+        let score = t.sigmoid(t.astype(t.take_along_axis(logits, index, -1), DType::F32));
+        let scaled = t.mul(x, t.astype(score, t.dtype(x)));
+        let y = t.squeeze(self.experts.forward(t, scaled, index, activations::swiglu), &[2]);
+        t.add(y, self.shared.apply(t, x))
     }
 }

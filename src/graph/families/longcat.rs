@@ -3,54 +3,45 @@
 
 use crate::graph::parts::ngram::NgramEmbedding;
 use crate::graph::parts::prelude::*;
+use crate::versions::MLX_LM;
 
 /// `longcat_flash`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     c.require(&["attention_method", "zero_expert_type"])?;
-    build_with(c, p, |p, o| {
-        Ok(Embed::Plain(Embedding::new(p, "embed_tokens", o.vocabulary, o.width)))
-    })
+    Ok(decoder(c, p, "embed_tokens")?.built())
 }
 
 /// `longcat_flash_ngram`.
 pub(super) fn build_ngram(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    build_with(c, p, |p, o| Ok(Embed::Ngram(NgramEmbedding::new(c, p, o.vocabulary, o.width)?)))
+    let mut decoder = decoder(c, p, "ngram_embeddings.word_embeddings")?;
+    let (vocabulary, width) = (c.positive("vocab_size")?, c.positive("hidden_size")?);
+    let words = decoder.embed;
+    let embed = p.scope("model", |p| NgramEmbedding::new(c, p, words, vocabulary, width))?;
+    decoder.embed = Box::new(embed);
+    Ok(decoder.built())
 }
 
-fn build_with(
-    c: &Config,
-    p: &mut ParamBuilder,
-    embed: impl FnOnce(&mut ParamBuilder, &Outline) -> Result<Embed, ConfigError>,
-) -> Result<Built, ConfigError> {
+/// The decoder with the word embedding `embed`.
+fn decoder(c: &Config, p: &mut ParamBuilder, embed: &'static str) -> Result<Decoder, ConfigError> {
     let o = Outline {
-        width: c.positive("hidden_size")?,
-        layers: layer_count_at(c, "num_layers")?,
-        vocabulary: c.positive("vocab_size")?,
-        tied: false,
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { embed, ..Names::LLAMA },
+        ..Outline::new(
+            c.positive("hidden_size")?,
+            layer_count_at(c, "num_layers")?,
+            c.positive("vocab_size")?,
+        )
     };
     let s = Settings::read(c, o.width)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = embed(p, &o)?;
-        let layers = (0..o.layers)
-            .map(|i| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &o, &s)))
-            .collect();
-        Ok((embed, layers, RmsNorm::new(p, "norm", o.width, o.eps)))
-    })?;
-    let head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, false));
     let pair = CacheKind::List(vec![CacheKind::Kv; 2]);
-    let mut caches = vec![pair; o.layers as usize];
-    if matches!(embed, Embed::Ngram(_)) {
-        caches.insert(0, CacheKind::Arrays(1));
-    }
-    Ok(Built {
-        network: Box::new(Longcat { embed, layers, norm, head }),
-        caches,
-        layers: o.layers,
-        experts: Some(s.experts),
-        max_context: o.max_context,
-    })
+    let decoder = o.decoder(p, |p, _| {
+        Ok(Place::new(MaskRule::FullArray, LongcatLayer::new(p, &o, &s)).caching(pair.clone()))
+    })?;
+    let decoder = decoder.with_quant_override(|path| {
+        if path.ends_with("classifier") { QuantOverride::EightBit } else { QuantOverride::Default }
+    });
+    Ok(decoder.with_experts(s.experts))
 }
 
 /// What all layers share.
@@ -74,7 +65,7 @@ impl Settings {
         }
         for key in ["mla_scale_q_lora", "mla_scale_kv_lora"] {
             if !c.bool(key)? {
-                return Err(c.invalid(key, "true; mlx-lm 0.32.2 fails without it"));
+                return Err(c.invalid(key, format!("true; mlx-lm {MLX_LM} fails without it")));
             }
         }
         let dims = MlaDims {
@@ -115,61 +106,24 @@ impl Settings {
     }
 }
 
-/// The embedding, with or without n-grams. The n-gram one has a cache of its own, before those of the layers.
-enum Embed {
-    Plain(Embedding),
-    Ngram(NgramEmbedding),
-}
-
-struct Longcat {
-    embed: Embed,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-}
-
-impl Network for Longcat {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let (mut h, caches) = match (&self.embed, caches) {
-            (Embed::Plain(embed), caches) => (embed.forward(t, tokens), caches),
-            (Embed::Ngram(embed), [own, rest @ ..]) => (embed.forward(t, tokens, own), rest),
-            (Embed::Ngram(_), []) => return t.fail("no cache for the n-gram embedding"),
-        };
-        let n = t.dim(tokens, 1);
-        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, true));
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            h = layer.forward(t, h, mask, cache);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        if path.ends_with("classifier") { QuantOverride::EightBit } else { QuantOverride::Default }
-    }
-}
-
-/// Half a layer.
-struct Half {
+struct LongcatHalf {
     input_norm: RmsNorm,
     attention: LatentAttention,
     post_norm: RmsNorm,
     mlp: GatedMlp,
 }
 
-struct Layer {
-    halves: [Half; 2],
+struct LongcatLayer {
+    halves: [LongcatHalf; 2],
     moe: ShortcutMoe,
 }
 
-impl Layer {
+impl LongcatLayer {
     fn new(p: &mut ParamBuilder, o: &Outline, s: &Settings) -> Self {
         let halves = [0, 1].map(|i| {
             let names = [&*format!("self_attn.{i}"), "o_proj"];
             let attention = LatentAttention::named(p, names, s.dims, s.latent.clone());
-            Half {
+            LongcatHalf {
                 input_norm: RmsNorm::new(p, &format!("input_layernorm.{i}"), o.width, o.eps),
                 attention: attention.with_factors(s.factors.0, s.factors.1),
                 post_norm: RmsNorm::new(
@@ -183,20 +137,19 @@ impl Layer {
         });
         Self { halves, moe: ShortcutMoe::new(p, o.width, s) }
     }
+}
 
+impl Block for LongcatLayer {
     fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let mut h = x;
         let mut shortcut = None;
         for (i, half) in self.halves.iter().enumerate() {
-            let r = half.input_norm.forward(t, h);
-            let r = half.attention.mix(t, r, mask, cache.part(i));
-            h = t.add(h, r);
+            h = t.add(h, half.attention.mix(t, half.input_norm.forward(t, h), mask, cache.part(i)));
             let r = half.post_norm.forward(t, h);
             if i == 0 {
                 shortcut = Some(self.moe.apply(t, r));
             }
-            let r = half.mlp.apply(t, r);
-            h = t.add(h, r);
+            h = t.add(h, half.mlp.apply(t, r));
         }
         match shortcut {
             None => h,
@@ -234,26 +187,17 @@ impl ShortcutMoe {
 
 impl FeedForward for ShortcutMoe {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.classifier.forward(t, x);
-        let scores = t.softmax(logits, false);
-        let bias = t.weight(self.bias);
-        let ranked = t.add(scores, bias);
-        let indices = best(t, ranked, self.chosen, Order::Ascending);
-        let weights = t.take_along_axis(scores, indices, -1);
-        let weights = self.divisor.apply(t, weights);
-        let weights = t.mul(weights, self.scale);
-        let weights = t.astype(weights, t.dtype(x));
+        let scores = t.softmax(self.classifier.forward(t, x), false);
+        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Ascending);
+        let weights = self.divisor.apply(t, t.take_along_axis(scores, indices, -1));
+        let weights = t.astype(t.mul(weights, self.scale), t.dtype(x));
 
         let identity = t.binary(Binary::GreaterEqual, indices, self.routed as i64);
         let indices = t.select(identity, 0i64, indices);
         let routed = t.select(identity, 0.0, weights);
         let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let routed = t.expand_dims(routed, &[-1]);
-        let y = t.mul(y, routed);
-        let y = t.sum(y, -2, false);
-        let passed = t.select(identity, weights, 0.0);
-        let passed = t.sum(passed, -1, true);
-        let passed = t.mul(x, passed);
+        let y = t.sum(t.mul(y, t.expand_dims(routed, &[-1])), -2, false);
+        let passed = t.mul(x, t.sum(t.select(identity, weights, 0.0), -1, true));
         t.add(y, passed)
     }
 }

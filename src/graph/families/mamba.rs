@@ -1,35 +1,23 @@
 //! Mamba and Falcon-Mamba: a causal convolution and a selective recurrence that runs token by token, in Python.
 
-use crate::graph::parts::frame::Residual;
 use crate::graph::parts::prelude::*;
 use crate::graph::parts::selective::{Selective, SelectiveSizes};
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings::read(c)?;
     let outline = Outline {
-        layers: layer_count(c)?,
-        width: s.sizes.width,
-        vocabulary: c.positive("vocab_size")?,
-        eps: 1e-5,
-        tied: c.bool_or("tie_word_embeddings", true)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names::BACKBONE,
+        ..Outline::new(s.sizes.width, layer_count(c)?, c.positive("vocab_size")?)
     };
-    let decoder = outline.decoder_around(
-        p,
-        Around::named(["backbone", "embeddings", "norm_f"]),
-        |p, _| {
-            let mixer = MambaBlock::new(p, s);
-            let block = Residual::new(p, "norm", s.sizes.width, 1e-5, mixer).swapped();
-            Ok((MaskRule::None, block))
-        },
-    )?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Arrays(2); outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    let decoder = outline.decoder(p, |p, _| {
+        let mixer = MambaBlock::new(p, s);
+        let block = Half::mixer(Norms::before(RmsNorm::new(p, "norm", s.sizes.width, 1e-5)), mixer)
+            .with_residual(Residual::Swapped);
+        Ok((MaskRule::Recurrent(2), block))
+    })?;
+    Ok(decoder.built())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,20 +74,12 @@ impl MambaBlock {
         }
         let [delta, b, c] = parts;
         let delta = self.layer.step(t, delta);
-        let input = t.mul(delta, x);
-        let input = t.expand_dims(input, &[-1]);
-        let b = t.expand_dims(b, &[1]);
-        let mut next = t.mul(input, b);
+        let mut next = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[1]));
         if let Some(state) = state {
-            let step = t.expand_dims(delta, &[-1]);
-            let decay = t.mul(step, a);
-            let decay = t.exp(decay);
-            let kept = t.mul(state, decay);
-            next = t.add(next, kept);
+            let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
+            next = t.add(next, t.mul(state, decay));
         }
-        let c = t.expand_dims(c, &[-1]);
-        let y = t.matmul(next, c);
-        let y = t.squeeze(y, &[2]);
+        let y = t.squeeze(t.matmul(next, t.expand_dims(c, &[-1])), &[2]);
         let skip = t.mul(d, x);
         (t.add(y, skip), next)
     }
@@ -111,8 +91,7 @@ impl Mixer for MambaBlock {
             let a = self.layer.rates(t);
             let mut outputs = Vec::new();
             for i in 0..t.dim(x, 1) {
-                let token = t.at(x, 1, i);
-                let (y, next) = self.step(t, token, a, state);
+                let (y, next) = self.step(t, t.at(x, 1, i), a, state);
                 outputs.push(y);
                 state = Some(next);
             }

@@ -1,6 +1,5 @@
 //! Mamba-2 models without attention.
 
-use crate::graph::parts::frame::Residual;
 use crate::graph::parts::mamba2_mixer::time_limit;
 use crate::graph::parts::prelude::*;
 
@@ -34,30 +33,20 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         limit: time_limit(c, "time_step_limit", [0.0; 2])?,
     };
     let outline = Outline {
-        layers: layer_count(c)?,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool("tie_word_embeddings")?),
         eps: c.number_or("layer_norm_epsilon", 1e-5)?,
-        tied: c.bool("tie_word_embeddings")?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names::BACKBONE,
+        ..Outline::new(width, layer_count(c)?, c.positive("vocab_size")?)
     };
-    let decoder = outline.decoder_around(
-        p,
-        Around::named(["backbone", "embeddings", "norm_f"]),
-        |p, _| {
-            let norm = |p: &mut ParamBuilder| {
-                GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
-            };
-            let mixer = Mamba2::new(p, "mixer", dims, settings, norm);
-            let block = Residual::new(p, "norm", width, 1e-5, mixer).swapped();
-            Ok((MaskRule::None, block))
-        },
-    )?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Arrays(2); outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    let decoder = outline.decoder(p, |p, _| {
+        let norm = |p: &mut ParamBuilder| {
+            GatedNorm::After(p.raw("norm.weight", &[dims.inner]), outline.eps)
+        };
+        let mixer = Mamba2::new(p, "mixer", dims, settings, norm);
+        let block = Half::mixer(Norms::before(RmsNorm::new(p, "norm", width, 1e-5)), mixer)
+            .with_residual(Residual::Swapped);
+        Ok((MaskRule::Recurrent(2), block))
+    })?;
+    Ok(decoder.built())
 }

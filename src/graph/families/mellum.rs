@@ -12,11 +12,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let expected = format!("a kind for each of {} layers, one 'full_attention'", o.layers);
         return Err(c.invalid("layer_types", expected));
     }
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     c.positive("intermediate_size")?;
     let hidden = c.positive("moe_intermediate_size")?;
     let window = c.positive("sliding_window")? as u32;
@@ -26,12 +22,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let kind = types.get(i as usize).map_or("full_attention", String::as_str);
         let rope = rope(c, kind, heads.dim)?;
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
-        let moe = SoftmaxMoe::new(p, "mlp", o.width, hidden, experts, normalise);
+        let moe = softmax_experts(p, "mlp", o.width, hidden, experts, normalise);
         let full = kind == "full_attention";
         let rule = if full { MaskRule::Full } else { MaskRule::Window(window) };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder.with_quant_override(quant_override), Some(experts)))
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 
 /// The rotation of a kind of layer, under `rope_parameters`.

@@ -31,9 +31,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
         };
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
-    Ok(o.built(decoder, moe.map(|m| m.experts)))
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// A list of 0 and 1, one for each layer.
@@ -115,8 +115,6 @@ impl Mixer for SinkAttention {
         let kv = cache.update(t, k, v);
         let sinks = self.sinks.map(|s| t.weight(s));
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, sinks);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, sinks)))
     }
 }

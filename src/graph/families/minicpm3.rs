@@ -22,35 +22,28 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         spread: Spread::Broadcast,
     };
     let outline = Outline {
-        layers: layer_count(c)?,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
         max_context: Some(max),
+        ..Outline::new(width, layer_count(c)?, c.positive("vocab_size")?)
     };
     let hidden = c.positive("intermediate_size")?;
     let residual = c.number("scale_depth")? / (outline.layers as f64).sqrt();
     let mut decoder = outline.decoder(p, |p, _| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
-        let block = PreNorm::new(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
+        let block =
+            Sandwich::pre_norm(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
         Ok((MaskRule::Full, block))
     })?;
     let embedding_scale = c.number("scale_emb")?;
-    decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, embedding_scale)));
+    decoder = decoder.with_embedding(move |t, x| t.mul(x, embedding_scale));
     let base_width = c.positive("dim_model_base")?;
-    if !outline.tied {
+    if outline.head == HeadKind::Own {
         let divisor = width as f64 / base_width as f64;
         decoder.norm = Box::new(DividedNorm { norm: decoder.norm, divisor });
     }
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }
 
 fn rope(c: &Config, d: &MlaDims, max: u64) -> Result<RopeModule, ConfigError> {

@@ -21,11 +21,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let biases = Biases::default();
         let mut attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
         if norms {
-            let (q_norm, k_norm) = p.scope("self_attn", |p| {
-                let q_norm = RmsNorm::new(p, "q_norm", heads.query * heads.dim, o.eps);
-                (q_norm, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, o.eps))
-            });
-            attention = attention.with_norms(q_norm, k_norm, NormPlace::Projection);
+            attention = attention.with_usual_norms(p, NormPlace::Projection, o.eps);
         }
         let moe = p.scope("block_sparse_moe", |p| {
             let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
@@ -35,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 ScoreRouter::new(gate, Some(bias), routing).with_wide_input().with_narrow_scores();
             RoutedMlp::new(router, mlp)
         });
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder.with_quant_override(gate_at_8_bits), Some(experts)))
+    Ok(decoder.with_quant_override(gate_at_8_bits).with_experts(experts).built())
 }

@@ -10,30 +10,29 @@ use serde_json::Value;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.object("text_config")?;
     let s = Settings::read(c)?;
-    let o = &s.outline;
+    let o = Outline { norm: s.norm, ..s.outline.clone() };
     let sparse = (0..o.layers).map(|i| s.is_sparse(c, i)).collect::<Result<Vec<_>, _>>()?;
     p.scope("language_model", |p| {
-        let around = Around { kind: s.norm, ..Around::default() };
-        let decoder = o.decoder_around(p, around, |p, i| {
+        let decoder = o.decoder(p, |p, i| {
             let index = s.index.filter(|_| sparse.get(i as usize) == Some(&true));
             let attention = SparseAttention::new(p, &s, index);
             let (alpha, limit) = s.swiglu;
             let activation =
                 move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
             let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
-                Box::new(Moe::new(p, &s))
+                Box::new(routed(p, &s))
             } else {
                 let mlp = GatedMlp::new(p, "mlp", o.width, s.dense_hidden, false);
                 Box::new(mlp.with_activation(activation))
             };
             let input_norm = s.norm.declare(p, "input_layernorm", o.width, o.eps);
             let post_norm = s.norm.declare(p, "post_attention_layernorm", o.width, o.eps);
-            Ok((MaskRule::Full, PreNorm::with_norms(input_norm, attention, post_norm, mlp)))
+            let block = Sandwich::with_norms(input_norm, attention, post_norm, mlp);
+            let caches = 1 + usize::from(sparse[i as usize]);
+            Ok((MaskRule::Full, CacheKind::List(vec![CacheKind::Kv; caches]), block))
         })?;
-        let cache = |sparse: &bool| CacheKind::List(vec![CacheKind::Kv; 1 + usize::from(*sparse)]);
-        let caches = sparse.iter().map(cache).collect();
         let decoder = decoder.with_quant_override(gate_at_8_bits);
-        Ok(Built { caches, ..o.built(decoder, Some(s.experts)) })
+        Ok(decoder.with_experts(s.experts).built())
     })
 }
 
@@ -56,18 +55,16 @@ struct Settings {
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
         let outline = Outline {
-            width: c.dim_or("hidden_size", 6144)?,
-            layers: layer_count_or(c, 60)?,
-            vocabulary: c.dim_or("vocab_size", 200_064)?,
-            tied: c.bool_or("tie_word_embeddings", false)?,
+            head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
             eps: c.number_or("rms_norm_eps", 1e-6)?,
             max_context: Some(c.dim_or("max_position_embeddings", 1_048_576)?),
+            ..Outline::new(
+                c.dim_or("hidden_size", 6144)?,
+                layer_count_or(c, 60)?,
+                c.dim_or("vocab_size", 200_064)?,
+            )
         };
-        let heads = Heads {
-            query: c.dim_or("num_attention_heads", 64)?,
-            kv: c.dim_or("num_key_value_heads", 4)?,
-            dim: c.dim_or("head_dim", 128)?,
-        };
+        let heads = Heads::read_or(c, [64, 4, 128])?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let part = |key, default| match scaling.as_ref().map(|s| s.values().opt_number(key)) {
             Some(value) => Ok(value?.unwrap_or(default)),
@@ -177,7 +174,7 @@ impl Mixer for SparseAttention {
         let mut k = Heads::split(t, k, self.heads.kv);
         let v = Heads::split(t, v, self.heads.kv);
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         let offset = cache.part(0).offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
@@ -194,51 +191,23 @@ impl Mixer for SparseAttention {
             cache.part(0).store(t, keys, values);
         }
         let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
 /// Routed experts and a shared one over the tokens of all sequences in one row.
-struct Moe {
-    router: ScoreRouter,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    swiglu: (f64, f64),
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
-        let (width, n) = (s.outline.width, s.experts.total);
-        let (alpha, limit) = s.swiglu;
-        p.scope("block_sparse_moe", |p| {
-            let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
-            let bias = p.raw_f32("e_score_correction_bias", &[n]);
-            let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
-            Self {
-                router: ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores(),
-                experts: SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false),
-                shared: shared.with_activation(move |t, gate, x| {
-                    activations::swiglu_oai(t, gate, x, alpha, limit)
-                }),
-                swiglu: s.swiglu,
-            }
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let shape = t.shape(x);
-        let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
-        let shared = self.shared.apply(t, flat);
-        let (indices, scores) = self.router.route(t, flat);
-        let (alpha, limit) = self.swiglu;
-        let y = self.experts.forward(t, flat, indices, |t, gate, x| {
-            activations::swiglu_oai(t, gate, x, alpha, limit)
-        });
-        let y = combine(t, y, scores);
-        let y = t.add(y, shared);
-        t.reshape(y, &[i64::from(shape.dim(0)), i64::from(shape.dim(1)), -1])
-    }
+fn routed(p: &mut ParamBuilder, s: &Settings) -> RoutedMlp {
+    let (width, n) = (s.outline.width, s.experts.total);
+    let (alpha, limit) = s.swiglu;
+    let activation = move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
+    p.scope("block_sparse_moe", |p| {
+        let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
+        let bias = p.raw_f32("e_score_correction_bias", &[n]);
+        let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
+        let router = ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores();
+        RoutedMlp::new(router, SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false))
+            .with_activation(activation)
+            .with_shared(Some(shared.with_activation(activation)))
+            .flat()
+    })
 }

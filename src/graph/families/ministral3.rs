@@ -23,21 +23,21 @@ impl QueryScale {
         })
     }
 
+    /// The factors of the tokens of a call, in the type of the embedding.
+    pub(super) fn at(&self, t: &Tape<'_>, call: &Opening<'_>) -> Var {
+        t.astype(self.factors(t, t.dim(call.tokens, 1), call.offset()), t.dtype(call.embedded))
+    }
+
     /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
-    pub(super) fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
-        let positions = t.arange(0, n);
-        let positions = t.add(positions, i64::from(offset));
+    fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
+        let positions = t.add(t.arange(0, n), i64::from(offset));
         let turns = if self.original.fract() == 0.0 {
             t.binary(Binary::Divide, positions, self.original as i64)
         } else {
             t.div(positions, self.original)
         };
-        let turns = t.unary(Unary::Floor, turns);
-        let turns = t.add(turns, 1.0);
-        let growth = t.unary(Unary::Log, turns);
-        let growth = t.mul(growth, self.beta);
-        let scale = t.add(growth, 1.0);
-        t.expand_dims(scale, &[1])
+        let growth = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, turns), 1.0));
+        t.expand_dims(t.add(t.mul(growth, self.beta), 1.0), &[1])
     }
 }
 
@@ -51,88 +51,38 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query_scale = QueryScale::read(scaling.values())?;
     let theta = scaling.values().number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::new(heads.dim, theta, false, Some(&scaling), d.max_context)?;
-
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", d.vocabulary, d.width);
-        let layers = rules.iter().enumerate().map(|(i, rule)| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let (biases, rope) = (Biases::default(), Some(rope.clone()));
-                let layer = Layer {
-                    attention: Attention::new(p, "self_attn", d.width, heads, biases, rope),
-                    mlp: GatedMlp::new(p, "mlp", d.width, d.hidden, false),
-                    input_norm: RmsNorm::new(p, "input_layernorm", d.width, eps),
-                    post_norm: RmsNorm::new(p, "post_attention_layernorm", d.width, eps),
-                };
-                (*rule, layer)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", d.width, eps))
-    });
-    let head = Head::new(p, embed, tied, d.width, d.vocabulary);
-    Ok(Built {
-        layers: rules.len() as u64,
-        network: Box::new(Ministral { embed, layers, norm, head, query_scale }),
-        caches: rules.iter().filter_map(|rule| rule.cache()).collect(),
-        experts: None,
-        max_context: d.max_context,
-    })
+    let o = d.outline(HeadKind::tied(tied), eps);
+    let start = move |t: &Tape<'_>, call: Opening<'_>| (call.embedded, query_scale.at(t, &call));
+    let decoder = (Outline { layers: rules.len() as u64, ..o }).sharing(
+        p,
+        |p, i| {
+            let (biases, rope) = (Biases::default(), Some(rope.clone()));
+            let layer = ScaledLayer {
+                attention: Attention::new(p, "self_attn", d.width, heads, biases, rope),
+                mlp: GatedMlp::new(p, "mlp", d.width, d.hidden, false),
+                input_norm: RmsNorm::new(p, "input_layernorm", d.width, eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", d.width, eps),
+            };
+            Ok(Place::new(rules[i as usize], layer))
+        },
+        start,
+    )?;
+    Ok(decoder.built())
 }
 
-struct Layer {
+/// Llama's layer with factors on the queries.
+struct ScaledLayer {
     attention: Attention,
     mlp: GatedMlp,
     input_norm: RmsNorm,
     post_norm: RmsNorm,
 }
 
-impl Layer {
-    fn forward(&self, t: &Tape<'_>, x: Var, scale: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.input_norm.norm(t, x);
-        let r = self.attention.heads(t, r, mask, cache, Some(scale));
-        let r = self.attention.project(t, r);
-        let h = t.add(x, r);
-        let r = self.post_norm.norm(t, h);
-        let r = self.mlp.apply(t, r);
-        t.add(h, r)
-    }
-}
-
-struct Ministral {
-    embed: Embedding,
-    layers: Vec<(MaskRule, Layer)>,
-    norm: RmsNorm,
-    head: Head,
-    query_scale: QueryScale,
-}
-
-impl Network for Ministral {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let rules: Vec<MaskRule> = self.layers.iter().map(|l| l.0).collect();
-        let masks = MaskRule::build_all(t, n, &rules, &*caches);
-        let offset = caches.first().map_or(0, |c| c.offset());
-        let scale = self.query_scale.factors(t, n, offset);
-        let scale = t.astype(scale, t.dtype(h));
-        let layers = self.layers.iter().zip(masks).zip(caches);
-        for (i, (((_, layer), mask), cache)) in layers.enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            h = layer.forward(t, h, scale, mask, cache);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        let layer = |(i, (rule, _)): (usize, &(MaskRule, _))| LayerUse {
-            cache: Some(i),
-            mask: rule.number(),
-        };
-        Some(self.layers.iter().enumerate().map(layer).collect())
+impl Layer<Var> for ScaledLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let r = self.attention.heads(t, r, at.mask, at.cache, Some(*at.shared));
+        let h = t.add(x, self.attention.project(t, r));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
     }
 }

@@ -2,7 +2,6 @@
 //! optional groups, shared experts. Prompts attend over joined plain and rotated parts with a causal kernel.
 
 use super::ministral3::QueryScale;
-use crate::graph::parts::moe::mask_groups;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -10,34 +9,33 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let moe = Routing::read(c)?;
     let count = layer_count(c)?;
     let first = c.dim("first_k_dense_replace")?;
-    let (width, eps) = (settings.dims.width, c.number_or("rms_norm_eps", 1e-5)?);
+    let width = settings.dims.width;
     let hidden = c.positive("intermediate_size")?;
-    let vocabulary = c.positive("vocab_size")?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
-                input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, count, c.positive("vocab_size")?)
+    };
+    let query_scale = settings.position_scale;
+    let start = move |t: &Tape<'_>, call: Opening<'_>| (call.embedded, query_scale.at(t, &call));
+    let decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = ScaledLayer {
+                input_norm: RmsNorm::new(p, "input_layernorm", width, o.eps),
                 attention: Attention::new(p, &settings),
-                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
+                post_norm: RmsNorm::new(p, "post_attention_layernorm", width, o.eps),
                 mlp: match &moe {
-                    Some(m) if i >= first => Box::new(Moe::new(p, width, m)),
+                    Some(m) if i >= first => Box::new(m.layer(p, width)),
                     _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
                 },
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::new(p, embed, c.bool_or("tie_word_embeddings", false)?, width, vocabulary);
-    let scale = settings.position_scale;
-    Ok(Built {
-        layers: count,
-        network: Box::new(Mistral4 { embed, layers, norm, head, scale }),
-        caches: vec![CacheKind::Kv; count as usize],
-        experts: moe.map(|m| m.experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+            };
+            Ok(Place::new(MaskRule::Full, layer))
+        },
+        start,
+    )?;
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// Settings of the attention layers.
@@ -51,15 +49,7 @@ struct Settings {
 
 impl Settings {
     fn read(c: &Config) -> Result<Self, ConfigError> {
-        let dims = MlaDims {
-            width: c.positive("hidden_size")?,
-            heads: c.positive("num_attention_heads")?,
-            q_rank: c.opt_dim("q_lora_rank")?,
-            kv_rank: c.positive("kv_lora_rank")?,
-            nope: c.positive("qk_nope_head_dim")?,
-            rope: c.positive("qk_rope_head_dim")?,
-            value: c.positive("v_head_dim")?,
-        };
+        let dims = MlaDims::required(c, c.positive("hidden_size")?)?;
         let block = c.object("rope_parameters")?;
         let scaling = RopeScaling::read(c, "rope_parameters")?;
         let base = block.number_or("rope_theta", 100_000.0)?;
@@ -76,52 +66,20 @@ impl Settings {
     }
 }
 
-struct Mistral4 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    scale: QueryScale,
-}
-
-impl Network for Mistral4 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let (offset, mask) = match caches.first() {
-            Some(c) => (c.offset(), c.mask(t, n, None, false)),
-            None => (0, Mask::None),
-        };
-        let factors = self.scale.factors(t, n, offset);
-        let dtype = t.dtype(h);
-        let factors = t.astype(factors, dtype);
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            if t.skips(i) {
-                continue;
-            }
-            t.layer(i);
-            let r = layer.input_norm.forward(t, h);
-            let r = layer.attention.mix(t, r, factors, mask, cache);
-            h = t.add(h, r);
-            let r = layer.post_norm.forward(t, h);
-            let r = layer.mlp.apply(t, r);
-            h = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
-    }
-
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        Some((0..self.layers.len()).map(|i| LayerUse { cache: Some(i), mask: 0 }).collect())
-    }
-}
-
-struct Layer {
+/// Llama's layer with factors on the queries.
+struct ScaledLayer {
     input_norm: RmsNorm,
     attention: Attention,
     post_norm: RmsNorm,
     mlp: Box<dyn FeedForward>,
+}
+
+impl Layer<Var> for ScaledLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
+        let r = self.input_norm.forward(t, x);
+        let h = t.add(x, self.attention.mix(t, r, *at.shared, at.mask, at.cache));
+        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+    }
 }
 
 struct Attention {
@@ -159,12 +117,10 @@ impl Attention {
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let q = t.transpose(q, &[0, 2, 1, 3]);
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let kv = self.kv_a.forward(t, x);
-        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
-        let latent = t.expand_dims(latent, &[1]);
+        let latent = t.expand_dims(self.kv_norm.forward(t, latent), &[1]);
         let offset = cache.offset();
         let q_pe = self.rope.forward(t, q_pe, offset);
         let k_pe = self.rope.forward(t, k_pe, offset);
@@ -183,11 +139,9 @@ impl Attention {
             let wide = t.shape(k_pe).with(1, d.heads as u32);
             let k_pe = t.broadcast_to(k_pe, wide);
             let q = t.concat(&[q_nope, q_pe], -1);
-            let k = t.concat(&[k_nope, k_pe], -1);
-            t.attention(q, k, v, self.scale, mask, None)
+            t.attention(q, t.concat(&[k_nope, k_pe], -1), v, self.scale, mask, None)
         };
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -196,10 +150,7 @@ struct Routing {
     experts: Experts,
     hidden: u64,
     shared: Option<u64>,
-    groups: u64,
-    chosen_groups: u64,
-    normalise: bool,
-    scale: f64,
+    routing: ScoreRouting,
 }
 
 impl Routing {
@@ -208,80 +159,28 @@ impl Routing {
             return Ok(None);
         }
         let hidden = c.positive("moe_intermediate_size")?;
-        Ok(Some(Self {
-            experts: experts(c, "n_routed_experts", "num_experts_per_tok")?,
-            hidden,
-            shared: c.opt_dim("n_shared_experts")?.map(|n| n * hidden),
-            groups: c.dim("n_group")?,
-            chosen_groups: c.dim("topk_group")?,
-            normalise: c.bool("norm_topk_prob")?,
-            scale: c.number_or("routed_scaling_factor", 1.0)?,
-        }))
-    }
-}
-
-struct Moe {
-    experts: SwitchGlu,
-    gate: Linear,
-    shared: Option<GatedMlp>,
-    chosen: u64,
-    groups: u64,
-    chosen_groups: u64,
-    normalise: bool,
-    scale: f64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, r: &Routing) -> Self {
-        p.scope("mlp", |p| Self {
-            experts: SwitchGlu::new(p, "switch_mlp", width, r.hidden, r.experts.total, false),
-            gate: Linear::new(p, "gate", width, r.experts.total, false),
-            shared: r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false)),
-            chosen: r.experts.chosen,
-            groups: r.groups,
-            chosen_groups: r.chosen_groups,
-            normalise: r.normalise,
-            scale: r.scale,
-        })
-    }
-
-    /// `mistral4_expert_select`: one compiled function.
-    fn select(&self, t: &Tape<'_>, gates: Var) -> (Var, Var) {
-        let [indices, scores] = t.compiled(|t| {
-            let gates = t.astype(gates, DType::F32);
-            let scores = t.softmax(gates, false);
-            let choice = if self.groups > 1 {
-                mask_groups(t, scores, self.groups, self.chosen_groups)
-            } else {
-                scores
-            };
-            let negative = t.neg(choice);
-            let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
-            let indices = t.slice(order, -1, 0, self.chosen as u32);
-            let mut chosen = t.take_along_axis(scores, indices, -1);
-            if self.normalise {
-                let total = t.sum(chosen, -1, true);
-                let total = t.add(total, 1e-20);
-                chosen = t.div(chosen, total);
-            }
-            [indices, t.mul(chosen, self.scale)]
-        });
-        (indices, scores)
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.gate.forward(t, x);
-        let (indices, scores) = self.select(t, gates);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = combine(t, y, scores);
-        match &self.shared {
-            None => y,
-            Some(shared) => {
-                let s = shared.apply(t, x);
-                t.add(y, s)
-            }
+        let experts = experts(c, "n_routed_experts", "num_experts_per_tok")?;
+        let mut routing = ScoreRouting::new(experts.chosen)
+            .softmax()
+            .divided(Divisor::sum_plus(c.bool("norm_topk_prob")?, 1e-20))
+            .scaled(c.number_or("routed_scaling_factor", 1.0)?);
+        let (groups, kept) = (c.dim("n_group")?, c.dim("topk_group")?);
+        if groups > 1 {
+            routing = routing.grouped(groups, kept, 0.0);
         }
+        let shared = c.opt_dim("n_shared_experts")?.map(|n| n * hidden);
+        Ok(Some(Self { experts, hidden, shared, routing }))
+    }
+
+    /// Routed experts whose choice is one compiled function (`mistral4_expert_select`), and shared ones.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let n = self.experts.total;
+        p.scope("mlp", |p| {
+            let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
+            let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
+            let shared = self.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+            RoutedMlp::new(ScoreRouter::new(gate, None, self.routing).compiled(), mlp)
+                .with_shared(shared)
+        })
     }
 }

@@ -4,12 +4,14 @@ use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let o = Outline {
-        width: c.dim_or("hidden_size", 4096)?,
-        layers: layer_count_or(c, 32)?,
-        vocabulary: c.dim_or("vocab_size", 32_000)?,
-        tied: c.bool_or("tie_word_embeddings", false)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(
+            c.dim_or("hidden_size", 4096)?,
+            layer_count_or(c, 32)?,
+            c.dim_or("vocab_size", 32_000)?,
+        )
     };
     let query = c.dim_or("num_attention_heads", 32)?;
     let kv = if c.has("num_key_value_heads") { kv_heads(c, query)? } else { 8 };
@@ -25,29 +27,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let gate = Linear::new(p, "gate", o.width, experts.total, false);
             let experts_mlp =
                 SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
-            let order = Order::Descending;
-            RoutedMlp::new(LogitRouter { gate, chosen: experts.chosen, order }, experts_mlp)
+            let router = LogitRouter::new(gate, experts.chosen, Order::Descending);
+            RoutedMlp::new(router, experts_mlp)
         });
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder, Some(experts)))
-}
-
-/// Chooses by the router's outputs and takes the softmax over the chosen ones.
-#[derive(Debug)]
-pub(super) struct LogitRouter {
-    pub(super) gate: Linear,
-    pub(super) chosen: u64,
-    pub(super) order: Order,
-}
-
-impl Router for LogitRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let indices = best(t, gates, self.chosen, self.order);
-        let scores = t.take_along_axis(gates, indices, -1);
-        (indices, t.softmax(scores, true))
-    }
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// A router named `block_sparse_moe.gate` that is packed at 8 bits.

@@ -4,6 +4,7 @@ mod afm7;
 mod afmoe;
 mod apertus;
 mod baichuan_m1;
+mod bailing_hybrid;
 mod bailing_linear;
 mod bailing_moe;
 mod bailing_v3;
@@ -17,6 +18,7 @@ mod deepseek_v32;
 mod deepseek_v4;
 mod deepseek_v41;
 mod dots1;
+mod ernie4_5;
 mod ernie4_5_moe;
 mod exaone;
 mod exaone4;
@@ -29,22 +31,25 @@ mod gemma3n;
 mod gemma4;
 mod glm4;
 mod glm4_moe;
-mod gpt;
+mod gpt2;
+mod gpt_bigcode;
+mod gpt_neox;
 mod gpt_oss;
-mod gqa;
+mod gptj;
 mod granite;
 mod granitemoe;
 mod granitemoehybrid;
+mod helium;
 mod hunyuan;
 mod hunyuan_dense;
 mod internlm2;
+mod internlm3;
 mod iquestloop;
 mod jamba;
 mod kimi_k3;
 mod kimi_linear;
 mod klear;
 mod laguna;
-mod layernorm;
 mod lfm2;
 mod lille;
 mod llama;
@@ -58,6 +63,7 @@ mod minicpm3;
 mod minimax;
 mod minimax_m3;
 mod ministral3;
+mod mistral3;
 mod mistral4;
 mod mixtral;
 mod muse_glimmer;
@@ -76,6 +82,7 @@ mod phi;
 mod phi3;
 mod phi3small;
 mod phimoe;
+mod pixtral;
 mod plamo;
 mod plamo2;
 mod plamo3;
@@ -88,15 +95,21 @@ mod qwen3_moe;
 mod qwen3_next;
 mod recurrent_gemma;
 mod rwkv7;
+mod seed_oss;
+mod smollm3;
 mod spark2_5;
+mod stablelm;
+mod starcoder2;
 mod step3p5;
 mod step3p7;
 mod talkie;
+mod telechat3;
 mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
 use crate::model::{Config, ConfigError, Scheme};
+use crate::versions::mlx_lm;
 
 /// A family: the `model_type`s it implements and how it is built.
 pub struct Family {
@@ -104,7 +117,7 @@ pub struct Family {
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
     pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
-    /// For types that mlx-lm 0.32 cannot run: one sentence that says so and what the graph is built on.
+    /// For types that mlx-lm cannot run: one sentence that says so and what the graph is built on.
     pub not_in_mlx_lm: Option<&'static str>,
     /// The scheme that the original checkpoints are published in, where that is no plain float.
     pub native_scheme: Option<Scheme>,
@@ -184,7 +197,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["granitemoe"], granitemoe::build),
     Family::of(&["bailing_moe"], bailing_moe::build),
     Family::of(&["bailing_moe_linear"], bailing_linear::build),
-    Family::of(&["bailing_hybrid"], bailing_linear::build_hybrid),
+    Family::of(&["bailing_hybrid"], bailing_hybrid::build),
     Family::of(&["bailing_moe_v3"], bailing_v3::build),
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
@@ -210,16 +223,24 @@ pub const FAMILIES: &[Family] = &[
     Family::beyond(
         &["step3p7"],
         step3p7::build,
-        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's step3p5",
+        concat!(
+            "mlx-lm ",
+            mlx_lm!(),
+            " cannot run this type; the figures are those of its tensors under mlx-lm's step3p5"
+        ),
     ),
     Family::beyond(
         &["hunyuan_v1_moe"],
         hunyuan::build_v1,
-        "mlx-lm 0.32 cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan",
+        concat!(
+            "mlx-lm ",
+            mlx_lm!(),
+            " cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan"
+        ),
     ),
-    Family::of(&["smollm3"], llama::build_smollm3),
-    Family::of(&["mistral3", "llava"], llama::build_mistral3),
-    Family::of(&["pixtral"], llama::build_pixtral),
+    Family::of(&["smollm3"], smollm3::build),
+    Family::of(&["mistral3", "llava"], mistral3::build),
+    Family::of(&["pixtral"], pixtral::build),
     Family::of(&["ministral3"], ministral3::build),
     Family::of(&["qwen"], qwen::build),
     Family::of(&["qwen2"], qwen2::build),
@@ -241,15 +262,15 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["granite"], granite::build),
     Family::of(&["glm"], glm4::build),
     Family::of(&["glm4"], glm4::build_4),
-    Family::of(&["seed_oss"], gqa::build_seed_oss),
-    Family::of(&["internlm3"], gqa::build_internlm3),
-    Family::of(&["ernie4_5"], gqa::build_ernie),
-    Family::of(&["helium"], gqa::build_helium),
-    Family::of(&["telechat3"], gqa::build_telechat3),
+    Family::of(&["seed_oss"], seed_oss::build),
+    Family::of(&["internlm3"], internlm3::build),
+    Family::of(&["ernie4_5"], ernie4_5::build),
+    Family::of(&["helium"], helium::build),
+    Family::of(&["telechat3"], telechat3::build),
     Family::of(&["exaone4"], exaone4::build),
     Family::of(&["apertus"], apertus::build),
-    Family::of(&["starcoder2"], layernorm::build_starcoder2),
-    Family::of(&["stablelm"], layernorm::build_stablelm),
+    Family::of(&["starcoder2"], starcoder2::build),
+    Family::of(&["stablelm"], stablelm::build),
     Family::of(&["cohere"], cohere::build),
     Family::of(&["cohere2"], cohere::build_2),
     Family::of(&["hunyuan_v1_dense"], hunyuan_dense::build),
@@ -259,10 +280,10 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["minicpm"], granite::build_minicpm),
     Family::of(&["exaone"], exaone::build),
     Family::of(&["internlm2"], internlm2::build),
-    Family::of(&["gpt2"], gpt::build_2),
-    Family::of(&["gpt_bigcode"], gpt::build_bigcode),
-    Family::of(&["gpt_neox"], gpt::build_neox),
-    Family::of(&["gptj"], gpt::build_j),
+    Family::of(&["gpt2"], gpt2::build),
+    Family::of(&["gpt_bigcode"], gpt_bigcode::build),
+    Family::of(&["gpt_neox"], gpt_neox::build),
+    Family::of(&["gptj"], gptj::build),
     Family::of(&["openelm"], openelm::build),
     Family::of(&["nanochat"], nanochat::build),
     Family::of(&["plamo"], plamo::build),

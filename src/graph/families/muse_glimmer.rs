@@ -25,8 +25,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let factor = c.number_or("qk_scale_factor", 3.87)?;
     let (rules, ropes) = layers(c, d.layers, heads.dim)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let final_norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let mut decoder = d.shell(head).decoder(p, &rules, final_norm, |p, i| {
+    let mut decoder = d.outline(head, eps).layered(p, &rules, |p, i| {
         let attention =
             Attention::new(p, "self_attn", d.width, heads, Biases::default(), ropes[i].clone());
         let query = ScaledNorm(UnitNorm::new(eps), factor);
@@ -52,12 +51,10 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     });
     let multiplier = c.number_or("output_multiplier", 0.196_116_135_138_184_04)?;
     let cap = c.number_or("final_logit_softcapping", 20.0)?;
-    decoder.on_embedding = Some(Box::new(move |t, h| t.rms_norm(h, None, eps)));
-    decoder.on_logits = Some(Box::new(move |t, logits| {
-        let logits = t.mul(logits, multiplier);
-        soft_cap(t, logits, cap)
-    }));
-    Ok(decoder.built(d.max_context))
+    decoder = decoder.with_embedding(move |t, h| t.rms_norm(h, None, eps));
+    decoder.on_logits =
+        Some(Box::new(move |t, logits| soft_cap(t, t.mul(logits, multiplier), cap)));
+    Ok(decoder.built())
 }
 
 /// The configuration with the keys of `text_config` on top and the family's sizes where there are none.
@@ -116,9 +113,8 @@ fn layers(
 struct ScaledNorm(UnitNorm, f64);
 
 impl Norm for ScaledNorm {
-    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.0.forward(t, x);
-        t.mul(x, self.1)
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        t.mul(self.0.forward(t, x), self.1)
     }
 }
 
@@ -131,9 +127,7 @@ struct GatedAttention {
 impl Mixer for GatedAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let y = self.inner.heads(t, x, mask, cache, None);
-        let gate = self.gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
+        let y = t.mul(y, t.sigmoid(self.gate.forward(t, x)));
         self.inner.project(t, y)
     }
 }

@@ -3,39 +3,72 @@
 
 use crate::graph::parts::prelude::*;
 use crate::graph::parts::vision_tower;
+use std::sync::Arc;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let text = c.object("text_config")?;
     let s = Settings::read(&text)?;
     let vision = c.opt_object("vision_config")?.filter(|v| !v.values().is_empty());
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let parts = p.scope("language_model", |p| {
-            let embed = Embedding::new(p, "embed_tokens", s.vocabulary, s.width);
-            let layers = s.layers.iter().enumerate();
-            let layers: Vec<Layer> = layers
-                .map(|(i, kind)| p.scope(&format!("layers.{i}"), |p| Layer::new(p, &s, *kind)))
-                .collect();
-            (embed, layers, RmsNorm::new(p, "norm", s.width, s.eps))
-        });
-        if let Some(vision) = &vision {
-            vision_tower::declare(c, vision, p, s.width)?;
-        }
-        Ok(parts)
-    })?;
-    let head = Head::Own(Linear::new(p, "lm_head", s.width, s.vocabulary, false));
-    let cache = |kind: &LayerKind| match kind.rule {
-        MaskRule::Window(max_size) => CacheKind::Rotating { max_size, keep: 0 },
-        _ => CacheKind::Kv,
-    };
-    let caches = s.layers.iter().map(cache).collect();
-    let (count, chosen) = (s.layers.len() as u64, s.experts);
-    Ok(Built {
-        network: Box::new(MuseSpark { embed, layers, norm, head, settings: s }),
-        caches,
-        layers: count,
-        experts: Some(chosen),
+    let o = Outline {
+        eps: s.eps,
         max_context: text.opt_dim("max_position_embeddings")?,
-    })
+        names: Names { model: "model.language_model", ..Names::LLAMA },
+        ..Outline::new(s.width, s.layers.len() as u64, s.vocabulary)
+    };
+    // The norm of a layer's input is part of the kernel at the end of the layer before.
+    let norms = (0..o.layers).map(|i| {
+        let name = format!("model.language_model.layers.{i}.input_layernorm");
+        RmsNorm::new(p, &name, s.width, s.eps)
+    });
+    let norms: Vec<RmsNorm> = norms.collect();
+    let s = Arc::new(s);
+    let settings = Arc::clone(&s);
+    let mut decoder = o.sharing(
+        p,
+        |p, i| {
+            let i = i as usize;
+            let layer = SparkLayer::new(p, &s, i, [norms.get(i), norms.get(i + 1)]);
+            Ok(Place::new(s.layers[i].rule, layer))
+        },
+        move |t, call| {
+            let h = t.rms_norm(call.embedded, None, settings.eps);
+            (t.astype(h, DType::F32), None)
+        },
+    )?;
+    if let Some(vision) = &vision {
+        p.scope("model", |p| vision_tower::declare(c, vision, p, s.width))?;
+    }
+    decoder.norm = Box::new(NarrowNorm(decoder.norm));
+    let (multiplier, cap, count) = (s.multiplier, s.cap, s.count);
+    let decoder = decoder
+        .with_logits(move |t, logits| {
+            let logits = t.mul(t.astype(logits, DType::F32), multiplier);
+            t.mul(t.unary(Unary::Tanh, t.div(logits, cap)), cap)
+        })
+        .with_quant_override(move |path| quant_override(path, count));
+    Ok(decoder.with_experts(s.experts).built())
+}
+
+/// Only the experts between the first and the last layer are packed.
+fn quant_override(path: &str, count: u64) -> QuantOverride {
+    let layer = path
+        .strip_prefix("model.language_model.layers.")
+        .and_then(|rest| rest.split_once(".mlp.experts."))
+        .filter(|(_, name)| ["gate_proj", "up_proj", "down_proj"].contains(name))
+        .and_then(|(number, _)| number.parse::<u64>().ok());
+    match layer {
+        Some(i) if i != 0 && i + 1 != count => QuantOverride::Default,
+        _ => QuantOverride::Keep,
+    }
+}
+
+/// A norm whose result returns to bfloat16.
+struct NarrowNorm(Box<dyn Norm>);
+
+impl Norm for NarrowNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        t.astype(self.0.forward(t, x), DType::BF16)
+    }
 }
 
 /// What differs between the layers.
@@ -73,11 +106,7 @@ impl Settings {
         }
         Ok(Self {
             width: c.positive("hidden_size")?,
-            heads: Heads {
-                query: c.positive("num_attention_heads")?,
-                kv: c.positive("num_key_value_heads")?,
-                dim: c.positive("head_dim")?,
-            },
+            heads: Heads::read(c)?,
             vocabulary: c.positive("vocab_size")?,
             eps: c.number_or("rms_norm_eps", 1e-5)?,
             post_eps: c.number("post_norm_eps")?,
@@ -110,61 +139,6 @@ fn layers(c: &Config) -> Result<Vec<LayerKind>, ConfigError> {
         rotates: *base != 0.0,
     };
     Ok(types.iter().zip(&bases).map(kind).collect())
-}
-
-struct MuseSpark {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-    settings: Settings,
-}
-
-impl Network for MuseSpark {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let s = &self.settings;
-        let h = self.embed.forward(t, tokens);
-        let h = t.rms_norm(h, None, s.eps);
-        let mut h = t.astype(h, DType::F32);
-        let n = t.dim(tokens, 1);
-        let rules: Vec<MaskRule> = self.layers.iter().map(|layer| layer.kind.rule).collect();
-        let masks = MaskRule::build_all(t, n, &rules, caches.iter());
-        let mut input = None;
-        for (i, ((layer, mask), cache)) in self.layers.iter().zip(masks).zip(caches).enumerate() {
-            t.layer(i);
-            let own = match input {
-                Some(input) => input,
-                None => {
-                    let x = layer.input_norm.forward(t, h);
-                    t.astype(x, DType::BF16)
-                }
-            };
-            let next = self.layers.get(i + 1).map(|l| &l.input_norm);
-            (h, input) = layer.forward(t, s, [h, own], mask, cache, next);
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        let h = t.astype(h, DType::BF16);
-        let logits = self.head.forward(t, h);
-        let logits = t.astype(logits, DType::F32);
-        let logits = t.mul(logits, s.multiplier);
-        let scaled = t.div(logits, s.cap);
-        let capped = t.unary(Unary::Tanh, scaled);
-        t.mul(capped, s.cap)
-    }
-
-    /// Only the experts between the first and the last layer are packed.
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        let layer = path
-            .strip_prefix("model.language_model.layers.")
-            .and_then(|rest| rest.split_once(".mlp.experts."))
-            .filter(|(_, name)| ["gate_proj", "up_proj", "down_proj"].contains(name))
-            .and_then(|(number, _)| number.parse::<u64>().ok());
-        match layer {
-            Some(i) if i != 0 && i + 1 != self.settings.count => QuantOverride::Default,
-            _ => QuantOverride::Keep,
-        }
-    }
 }
 
 /// The weights of stream and branch in a gated sum, which stay float32.
@@ -206,46 +180,59 @@ impl SumGate {
     }
 }
 
-struct Layer {
-    kind: LayerKind,
-    input_norm: RmsNorm,
+struct SparkLayer {
+    settings: Arc<Settings>,
+    rotates: bool,
+    input_norm: Option<RmsNorm>,
     attention: Attention,
     pre_norm: RmsNorm,
     moe: Moe,
     post_norm: ModuleId,
     attention_gate: SumGate,
     moe_gate: SumGate,
+    /// The input norm of the next layer.
+    next: Option<RmsNorm>,
 }
 
-impl Layer {
-    fn new(p: &mut ParamBuilder, s: &Settings, kind: LayerKind) -> Self {
+impl SparkLayer {
+    fn new(
+        p: &mut ParamBuilder,
+        s: &Arc<Settings>,
+        i: usize,
+        [input_norm, next]: [Option<&RmsNorm>; 2],
+    ) -> Self {
         Self {
-            kind,
-            input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
+            rotates: s.layers[i].rotates,
+            input_norm: input_norm.copied(),
             attention: Attention::new(p, s),
             pre_norm: RmsNorm::new(p, "pre_feedforward_layernorm", s.width, s.eps),
             moe: Moe::new(p, s),
             post_norm: p.raw("post_feedforward_layernorm.weight", &[s.width]),
             attention_gate: SumGate::new(p, "add_attn", s.width),
             moe_gate: SumGate::new(p, "add_ffn", s.width),
+            next: next.copied(),
+            settings: Arc::clone(s),
         }
     }
+}
 
-    /// The stream behind the layer and the normed input of the next one.
-    fn forward(
-        &self,
-        t: &Tape<'_>,
-        s: &Settings,
-        [stream, input]: [Var; 2],
-        mask: Mask,
-        cache: &mut Cache,
-        next: Option<&RmsNorm>,
-    ) -> (Var, Option<Var>) {
-        let r = self.attention.mix(t, s, input, mask, cache, self.kind.rotates);
+/// A layer leaves the normed input of the next one.
+impl Layer<Option<Var>> for SparkLayer {
+    fn run(&self, t: &Tape<'_>, stream: Var, at: At<'_, Option<Var>>) -> Var {
+        let s = &*self.settings;
+        let input = match (at.shared.take(), &self.input_norm) {
+            (Some(input), _) => input,
+            (None, Some(norm)) => t.astype(norm.forward(t, stream), DType::BF16),
+            (None, None) => stream,
+        };
+        let r = self.attention.mix(t, s, input, at.mask, at.cache, self.rotates);
         let (h, input) =
             self.attention_gate.add(t, [r, stream], None, s.post_eps, Some(&self.pre_norm));
         let r = self.moe.apply(t, s, input.unwrap_or(h));
-        self.moe_gate.add(t, [r, h], Some(self.post_norm), s.post_eps, next)
+        let (h, next) =
+            self.moe_gate.add(t, [r, h], Some(self.post_norm), s.post_eps, self.next.as_ref());
+        *at.shared = next;
+        h
     }
 }
 
@@ -295,15 +282,12 @@ impl Attention {
         let v = t.slice(qkvg, -1, v_at, gate_at);
         let gate = t.slice(qkvg, -1, gate_at, u32::MAX);
         let q = t.transpose(q, &[0, 2, 1, 3]);
-        let k = t.transpose(k, &[0, 2, 1, 3]);
-        let v = Heads::split(t, v, h.kv);
-        let kv = cache.update(t, k, v);
+        let kv = cache.update(t, t.transpose(k, &[0, 2, 1, 3]), Heads::split(t, v, h.kv));
         let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
         let eps = t.scalar(s.eps, DType::F32);
         let dtype = t.dtype(y);
         let joined = Shape::new(&[b, n, q_dim]);
-        let y = t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype);
-        self.out.forward(t, y)
+        self.out.forward(t, t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype))
     }
 }
 
@@ -336,10 +320,7 @@ impl Moe {
     }
 
     fn apply(&self, t: &Tape<'_>, s: &Settings, x: Var) -> Var {
-        let wide = t.astype(x, DType::F32);
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let logits = t.matmul(wide, w);
+        let logits = t.matmul(t.astype(x, DType::F32), t.transpose(t.weight(self.gate), &[1, 0]));
         let bias = t.weight(self.bias);
         let constants = [s.multiplier, SCORE_EPS, s.route_scale].map(|x| t.scalar(x, DType::F32));
         let shape = t.shape(logits).with(-1, s.experts.chosen as u32);
@@ -348,8 +329,7 @@ impl Moe {
         let kernel = Kernel::ExpertRouting;
         let (indices, weights) =
             t.kernel(kernel, &inputs, (shape, DType::U32), (shape, DType::F32));
-        let h = self.before.forward(t, x);
-        let h = self.norm.forward(t, h);
+        let h = self.norm.forward(t, self.before.forward(t, x));
         let y = self
             .experts
             .forward(t, h, indices, |t, gate, up| activations::precise_swiglu(t, up, gate, up));

@@ -1,6 +1,7 @@
 //! Nanbeige 4: Llama's layers, run several times over, each time with caches of their own.
 
 use crate::graph::parts::prelude::*;
+use std::sync::Arc;
 
 /// More passes through a layer than any real model has; bounds the work on a hostile configuration.
 const MAX_PASSES: u64 = 8192;
@@ -25,65 +26,48 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
-    let theta = c.number_or("rope_theta", 10_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", d.vocabulary, d.width);
-        let layers = (0..d.layers).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let rope = Some(rope.clone());
-                let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
-                let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
-                PreNorm::new(p, d.width, eps, attention, mlp)
-            })
-        });
-        let layers: Vec<PreNorm> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", d.width, eps))
+    let rope = RopeModule::read_as(c, heads.dim, 10_000.0, false, d.max_context)?;
+    let norm_once = c.bool_or("skip_loop_final_norm", false)?;
+    let o = d.outline(HeadKind::tied(tied), eps);
+    let mut layers = Vec::with_capacity(d.layers);
+    let mut decoder = o.layered(p, &d.full(), |p, _| {
+        let rope = Some(rope.clone());
+        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
+        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, mlp_bias);
+        let layer = Arc::new(Sandwich::pre_norm(p, d.width, eps, attention, mlp));
+        layers.push(Arc::clone(&layer));
+        Passage { layer, norm: None }
     });
-    let network = Looped {
-        embed,
-        layers,
-        norm,
-        head: Head::new(p, embed, tied, d.width, d.vocabulary),
-        norm_once: c.bool_or("skip_loop_final_norm", false)?,
-    };
-    Ok(Built {
-        layers: d.layers as u64,
-        network: Box::new(network),
-        caches: vec![CacheKind::Kv; d.layers * loops as usize],
-        experts: None,
-        max_context: d.max_context,
-    })
+    let norm: Arc<dyn Norm> = Arc::from(decoder.norm);
+    let passages = (0..loops).flat_map(|_| layers.iter().enumerate()).map(|(i, layer)| {
+        let ends = !norm_once && i + 1 == layers.len();
+        let norm = ends.then(|| Arc::clone(&norm));
+        Place::new(MaskRule::Full, Passage { layer: Arc::clone(layer), norm })
+    });
+    decoder.places = passages.collect();
+    decoder.rounds = loops as usize;
+    decoder.norm = if norm_once { Box::new(norm) } else { Box::new(NoNorm) };
+    Ok(decoder.built())
 }
 
-struct Looped {
-    embed: Embedding,
-    layers: Vec<PreNorm>,
-    norm: RmsNorm,
-    head: Head,
-    /// The final norm is applied once instead of after every round.
-    norm_once: bool,
+/// One passage through a layer; the last of a round may end with the final norm.
+struct Passage {
+    layer: Arc<Sandwich>,
+    norm: Option<Arc<dyn Norm>>,
 }
 
-impl Network for Looped {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let mask = caches.first().map_or(Mask::None, |c| c.mask(t, n, None, false));
-        for round in caches.chunks_mut(self.layers.len()) {
-            for (i, (layer, cache)) in self.layers.iter().zip(round).enumerate() {
-                t.layer(i);
-                h = layer.forward(t, h, mask, cache);
-            }
-            if !self.norm_once {
-                h = self.norm.forward(t, h);
-            }
-        }
-        t.set_stage(Stage::Head);
-        if self.norm_once {
-            h = self.norm.forward(t, h);
-        }
-        self.head.forward(t, h)
+impl Block for Passage {
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+        let h = self.layer.forward(t, x, mask, cache);
+        self.norm.as_ref().map_or(h, |norm| norm.forward(t, h))
+    }
+}
+
+/// Where every round has ended with the norm already.
+struct NoNorm;
+
+impl Norm for NoNorm {
+    fn forward(&self, _: &Tape<'_>, x: Var) -> Var {
+        x
     }
 }

@@ -26,29 +26,25 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let dims = u32::try_from(heads.dim).unwrap_or(0);
     let table = FrequencyTable::Plain { dims, base, negative: true };
     let rope = RopeModule::with_table(heads.dim, table);
-    let shell = Shell { names: Names::GPT, ..d.shell(HeadKind::Own) };
-    let mut decoder = shell.decoder(
-        p,
-        &d.full(),
-        |_, _| NORM,
-        |p, _| {
-            let attention = p.scope("attn", |p| {
-                let qkv = Projections::separate(p, ["c_q", "c_k", "c_v"], d.width, heads, false);
-                let o = Linear::new(p, "c_proj", d.width, d.width, false);
-                Attention::of(qkv, o, heads, Some(rope.clone())).with_norms(
-                    NORM,
-                    NORM,
-                    NormPlace::Rotated,
-                )
-            });
-            let mlp = p.scope("mlp", |p| {
-                let names = ["c_fc", "c_proj"];
-                PlainMlp::new(p, names, d.width, d.hidden, false, activations::relu2)
-            });
-            PreNorm::with_norms(NORM, attention, NORM, mlp)
-        },
-    );
-    decoder.on_embedding = Some(Box::new(|t, h| NORM.forward(t, h)));
-    decoder.on_logits = Some(Box::new(|t, logits| activations::softcap(t, 15.0, logits)));
-    Ok(decoder.built(d.max_context))
+    let o = Outline { names: Names::GPT, norm: NormKind::Unit, ..d.outline(HeadKind::Own, 1e-5) };
+    let decoder = o.layered(p, &d.full(), |p, _| {
+        let attention = p.scope("attn", |p| {
+            let qkv = Projections::separate(p, ["c_q", "c_k", "c_v"], d.width, heads, false);
+            let o = Linear::new(p, "c_proj", d.width, d.width, false);
+            Attention::of(qkv, o, heads, Some(rope.clone())).with_norms(
+                NORM,
+                NORM,
+                NormPlace::Rotated,
+            )
+        });
+        let mlp = p.scope("mlp", |p| {
+            let names = ["c_fc", "c_proj"];
+            PlainMlp::new(p, names, d.width, d.hidden, false, activations::relu2)
+        });
+        Sandwich::with_norms(NORM, attention, NORM, mlp)
+    });
+    let decoder = decoder
+        .with_embedding(|t, h| NORM.forward(t, h))
+        .with_logits(|t, logits| activations::softcap(t, 15.0, logits));
+    Ok(decoder.built())
 }

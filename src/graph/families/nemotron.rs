@@ -18,10 +18,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::new(dims, theta, false, scaling.as_ref(), None)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
+    let own = NormKind::Own(|p, name, width, eps| Box::new(ShiftedNorm::new(p, name, width, eps)));
+    let o = d.outline(head, eps).with_norm(own);
     let norm = |p: &mut ParamBuilder, name: &str| ShiftedNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let rope = Some(rope.clone());
-        PreNorm::with_norms(
+        Sandwich::with_norms(
             norm(p, "input_layernorm"),
             Attention::new(p, "self_attn", d.width, heads, biases, rope),
             norm(p, "post_attention_layernorm"),
@@ -31,7 +33,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             }),
         )
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// A layer norm whose scale is `1 + weight`.
@@ -49,9 +51,8 @@ impl ShiftedNorm {
 }
 
 impl Norm for ShiftedNorm {
-    fn norm(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weight = t.weight(self.weight);
-        let weight = t.add(weight, 1i64);
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        let weight = t.add(t.weight(self.weight), 1i64);
         let bias = t.weight(self.bias);
         t.layer_norm(x, Some(weight), Some(bias), self.eps)
     }

@@ -1,7 +1,6 @@
 //! Nemotron-H and Nemotron 3: every layer is one of Mamba-2, attention without rotation, MLP or routed experts, the
 //! last optionally in a smaller latent space.
 
-use crate::graph::parts::frame::Residual;
 use crate::graph::parts::mamba2_mixer::time_limit;
 use crate::graph::parts::prelude::*;
 
@@ -27,55 +26,41 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let hidden = c.positive("intermediate_size")?;
     let outline = Outline {
-        layers: kinds.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
         eps: c.number_or("layer_norm_epsilon", 1e-5)?,
-        tied: false,
         max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names::BACKBONE,
+        ..Outline::new(width, kinds.len() as u64, c.positive("vocab_size")?)
     };
     let (dims, mamba) = mamba(c, width)?;
     let moe = match kinds.contains(&Kind::Experts) {
         true => Some(Routing::read(c, width, hidden, mlp_bias)?),
         false => None,
     };
-    let names = ["backbone", "embeddings", "norm_f"];
-    let decoder = outline.decoder_around(p, Around::named(names), |p, i| {
+    let decoder = outline.decoder(p, |p, i| {
         let kind = kinds.get(i as usize).copied().unwrap_or(Kind::Mlp);
-        let (rule, mixer): (_, Box<dyn crate::graph::parts::frame::Mixer>) = match (kind, &moe) {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match (kind, &moe) {
             (Kind::Mamba, _) => {
                 let norm = |p: &mut ParamBuilder| {
                     let group = dims.inner / dims.groups;
                     GatedNorm::Grouped(p.raw("norm.weight", &[dims.inner]), outline.eps, group)
                 };
-                (MaskRule::None, Box::new(Mamba2::new(p, "mixer", dims, mamba, norm)))
+                (MaskRule::Recurrent(2), Box::new(Mamba2::new(p, "mixer", dims, mamba, norm)))
             }
             (Kind::Attention, _) => {
                 let mixer = Attention::new(p, "mixer", width, heads, biases, None);
                 (MaskRule::Full, Box::new(mixer))
             }
             (Kind::Experts, Some(m)) => {
-                (MaskRule::Stateless, Box::new(Pointwise(Moe::new(p, "mixer", m))))
+                (MaskRule::Stateless, Box::new(Pointwise(routed(p, "mixer", m))))
             }
             _ => {
-                let mlp = Mlp::new(p, "mixer", width, hidden, mlp_bias);
+                let mlp = mlp(p, "mixer", width, hidden, mlp_bias);
                 (MaskRule::Stateless, Box::new(Pointwise(mlp)))
             }
         };
-        Ok((rule, Box::new(Residual::new(p, "norm", width, outline.eps, mixer))))
+        Ok((rule, Half::mixer(Norms::before(RmsNorm::new(p, "norm", width, outline.eps)), mixer)))
     })?;
-    let caches = kinds.iter().filter_map(|kind| match kind {
-        Kind::Mamba => Some(CacheKind::Arrays(2)),
-        Kind::Attention => Some(CacheKind::Kv),
-        Kind::Mlp | Kind::Experts => None,
-    });
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: caches.collect(),
-        experts: moe.map(|m| m.experts),
-        max_context: outline.max_context,
-    })
+    Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
 
 /// The kinds of the layers, from a pattern of letters or a list of names.
@@ -131,27 +116,9 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
 }
 
 /// `down(relu(up(x))^2)`.
-#[derive(Debug)]
-struct Mlp {
-    up: Linear,
-    down: Linear,
-}
-
-impl Mlp {
-    fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
-        p.scope(name, |p| Self {
-            up: Linear::new(p, "up_proj", width, hidden, bias),
-            down: Linear::new(p, "down_proj", hidden, width, bias),
-        })
-    }
-}
-
-impl FeedForward for Mlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let h = self.up.forward(t, x);
-        let h = activations::relu2(t, h);
-        self.down.forward(t, h)
-    }
+fn mlp(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> PlainMlp {
+    let names = ["up_proj", "down_proj"];
+    p.scope(name, |p| PlainMlp::new(p, names, width, hidden, bias, activations::relu2))
 }
 
 /// Settings of the routed layers.
@@ -198,54 +165,21 @@ impl Routing {
 }
 
 /// Routed experts with two matrices each, in a latent space if the model has one, and a shared MLP.
-#[derive(Debug)]
-struct Moe {
-    gate: ModuleId,
-    bias: ModuleId,
-    experts: SwitchMlp,
-    shared: Option<Mlp>,
-    latent: Option<(Linear, Linear)>,
-    routing: GroupRouting,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, name: &str, r: &Routing) -> Self {
-        let (width, total) = (r.width, r.experts.total);
-        let inner = r.latent.unwrap_or(width);
-        p.scope(name, |p| Self {
-            experts: SwitchMlp::new(p, "switch_mlp", inner, r.hidden, total, false),
-            gate: p.raw("gate.weight", &[total, width]),
-            bias: p.raw_f32("gate.e_score_correction_bias", &[total]),
-            shared: r.shared.map(|n| Mlp::new(p, "shared_experts", width, n, r.bias)),
-            latent: r.latent.map(|n| {
-                let down = Linear::new(p, "fc1_latent_proj", width, n, r.bias);
-                (down, Linear::new(p, "fc2_latent_proj", n, width, r.bias))
-            }),
-            routing: r.routing,
-        })
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.gate);
-        let w = t.transpose(w, &[1, 0]);
-        let gates = t.matmul(x, w);
-        let bias = t.weight(self.bias);
-        let (indices, scores) = self.routing.select(t, gates, bias);
-        let input = match &self.latent {
-            Some((down, _)) => down.forward(t, x),
-            None => x,
-        };
-        let y = self.experts.forward(t, input, indices, activations::relu2);
-        let mut y = combine(t, y, scores);
-        if let Some((_, up)) = &self.latent {
-            y = up.forward(t, y);
-        }
-        if let Some(shared) = &self.shared {
-            let s = shared.apply(t, x);
-            y = t.add(y, s);
-        }
-        y
-    }
+fn routed(p: &mut ParamBuilder, name: &str, r: &Routing) -> RoutedMlp {
+    let (width, total) = (r.width, r.experts.total);
+    let inner = r.latent.unwrap_or(width);
+    p.scope(name, |p| {
+        let experts = SwitchMlp::new(p, "switch_mlp", inner, r.hidden, total, false);
+        let gate = p.raw("gate.weight", &[total, width]);
+        let bias = p.raw_f32("gate.e_score_correction_bias", &[total]);
+        let shared = r.shared.map(|n| mlp(p, "shared_experts", width, n, r.bias));
+        let latent = r.latent.map(|n| Latent {
+            down: Linear::new(p, "fc1_latent_proj", width, n, r.bias),
+            norm: None,
+            up: Linear::new(p, "fc2_latent_proj", n, width, r.bias),
+        });
+        RoutedMlp::plain(r.routing.router(gate, bias), experts, activations::relu2)
+            .within(latent)
+            .with_shared(shared)
+    })
 }

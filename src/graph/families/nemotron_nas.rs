@@ -5,7 +5,7 @@ use crate::graph::parts::prelude::*;
 
 /// What stands in one half of a block; the number is `n_heads_in_group` or the hidden size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
+enum Kept {
     Nothing,
     Matrix,
     Full(u64),
@@ -24,53 +24,49 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let tied = c.bool_or("tie_word_embeddings", false)?;
     let max_context = c.dim_or("max_position_embeddings", 131_072)?;
-    let theta = c.number_or("rope_theta", 500_000.0)?;
-    let scaling = RopeScaling::read(c, "rope_scaling")?;
-    let rope = RopeModule::new(dim, theta, false, scaling.as_ref(), Some(max_context))?;
+    let rope = RopeModule::read_as(c, dim, 500_000.0, false, Some(max_context))?;
     let activation = activation(c)?;
     let blocks = blocks(c, width, query)?;
-
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = blocks.iter().enumerate().map(|(i, block)| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, width, eps);
-                let mixer: Option<Box<dyn Mixer>> = match block[0] {
-                    Half::Nothing => None,
-                    Half::Matrix => Some(Box::new(Matrix::new(p, "self_attn", width, bias))),
-                    Half::Full(group) => {
-                        let heads = Heads { query, kv: query / group, dim };
-                        let (biases, rope) = (Biases::all(bias), Some(rope.clone()));
-                        let name = "self_attn";
-                        Some(Box::new(Attention::new(p, name, width, heads, biases, rope)))
-                    }
-                };
-                let mlp: Option<Box<dyn FeedForward>> = match block[1] {
-                    Half::Nothing => None,
-                    Half::Matrix => Some(Box::new(Matrix::new(p, "mlp", width, mlp_bias))),
-                    Half::Full(hidden) => {
-                        let mlp = GatedMlp::new(p, "mlp", width, hidden, mlp_bias);
-                        Some(Box::new(mlp.with_activation(activation)))
-                    }
-                };
-                Layer {
-                    mixer: mixer.map(|m| (norm(p, "input_layernorm"), m)),
-                    mlp: mlp.map(|m| (norm(p, "post_attention_layernorm"), m)),
-                }
-            })
-        });
-        let layers: Vec<Layer> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let cached = layers.iter().filter(|l| l.mixer.is_some()).count();
-    Ok(Built {
-        layers: layers.len() as u64,
-        network: Box::new(Searched { embed, layers, norm, head }),
-        caches: vec![CacheKind::Kv; cached],
-        experts: None,
+    let o = Outline {
+        head: HeadKind::tied(tied),
+        eps,
         max_context: Some(max_context),
-    })
+        ..Outline::new(width, blocks.len() as u64, vocabulary)
+    };
+    let rules: Vec<MaskRule> = blocks.iter().map(rule).collect();
+    let mut decoder = o.layered(p, &rules, |p, i| {
+        let norm = |p: &mut ParamBuilder, name| Norms::before(RmsNorm::new(p, name, width, eps));
+        let mut halves = Vec::new();
+        let mixer: Option<Box<dyn Mixer>> = match blocks[i][0] {
+            Kept::Nothing => None,
+            Kept::Matrix => Some(Box::new(Matrix::new(p, "self_attn", width, bias))),
+            Kept::Full(group) => {
+                let heads = Heads { query, kv: query / group, dim };
+                let (biases, rope) = (Biases::all(bias), Some(rope.clone()));
+                Some(Box::new(Attention::new(p, "self_attn", width, heads, biases, rope)))
+            }
+        };
+        halves.extend(mixer.map(|m| Half::mixer(norm(p, "input_layernorm"), m)));
+        let mlp: Option<Box<dyn FeedForward>> = match blocks[i][1] {
+            Kept::Nothing => None,
+            Kept::Matrix => Some(Box::new(Matrix::new(p, "mlp", width, mlp_bias))),
+            Kept::Full(hidden) => {
+                let mlp = GatedMlp::new(p, "mlp", width, hidden, mlp_bias);
+                Some(Box::new(mlp.with_activation(activation)))
+            }
+        };
+        halves.extend(mlp.map(|m| Half::mlp(norm(p, "post_attention_layernorm"), m)));
+        halves
+    });
+    if rules.iter().all(|rule| *rule == MaskRule::Stateless) {
+        decoder = decoder.with_logits(|t, _| t.fail("a model without any attention layer"));
+    }
+    Ok(decoder.built())
+}
+
+/// A layer has a cache, unused by a single matrix, wherever something stands in the place of attention.
+fn rule(block: &[Kept; 2]) -> MaskRule {
+    if block[0] == Kept::Nothing { MaskRule::Stateless } else { MaskRule::Full }
 }
 
 /// `act(gate) * x`, not fused.
@@ -78,8 +74,7 @@ type GatedFn = fn(&Tape<'_>, Var, Var) -> Var;
 
 fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
     fn gate(t: &Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
-        let g = activation(t, gate);
-        t.mul(g, x)
+        t.mul(activation(t, gate), x)
     }
     Ok(match c.opt_str("hidden_act")?.unwrap_or("silu") {
         "silu" => |t, g, x| gate(t, g, x, activations::silu),
@@ -91,7 +86,7 @@ fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
 }
 
 /// Attention and MLP of every block of `block_configs`.
-fn blocks(c: &Config, width: u64, query: u64) -> Result<Vec<[Half; 2]>, ConfigError> {
+fn blocks(c: &Config, width: u64, query: u64) -> Result<Vec<[Kept; 2]>, ConfigError> {
     let layers = c.dim_or("num_hidden_layers", 80)?;
     let listed = c.opt_objects("block_configs")?.unwrap_or_default();
     if listed.len() as u64 != layers {
@@ -100,17 +95,17 @@ fn blocks(c: &Config, width: u64, query: u64) -> Result<Vec<[Half; 2]>, ConfigEr
     listed.iter().map(|block| Ok([mixer(block, query)?, mlp(block, width)?])).collect()
 }
 
-fn replaced(half: &Config) -> Result<Option<Half>, ConfigError> {
+fn replaced(half: &Config) -> Result<Option<Kept>, ConfigError> {
     Ok(if half.bool_or("no_op", false)? {
-        Some(Half::Nothing)
+        Some(Kept::Nothing)
     } else if half.bool_or("replace_with_linear", false)? {
-        Some(Half::Matrix)
+        Some(Kept::Matrix)
     } else {
         None
     })
 }
 
-fn mixer(block: &Config, query: u64) -> Result<Half, ConfigError> {
+fn mixer(block: &Config, query: u64) -> Result<Kept, ConfigError> {
     let half =
         block.opt_object("attention")?.ok_or_else(|| block.invalid("attention", "an object"))?;
     if let Some(half) = replaced(&half)? {
@@ -120,10 +115,10 @@ fn mixer(block: &Config, query: u64) -> Result<Half, ConfigError> {
     if query % group != 0 {
         return Err(half.invalid("n_heads_in_group", format!("a divisor of the {query} heads")));
     }
-    Ok(Half::Full(group))
+    Ok(Kept::Full(group))
 }
 
-fn mlp(block: &Config, width: u64) -> Result<Half, ConfigError> {
+fn mlp(block: &Config, width: u64) -> Result<Kept, ConfigError> {
     let half = block.opt_object("ffn")?.ok_or_else(|| block.invalid("ffn", "an object"))?;
     if let Some(half) = replaced(&half)? {
         return Ok(half);
@@ -133,7 +128,7 @@ fn mlp(block: &Config, width: u64) -> Result<Half, ConfigError> {
     // Rounded to six decimals first, like Python's round().
     let multiplier: f64 = format!("{multiplier:.6}").parse().map_err(|_| wrong())?;
     let hidden = (2.0 * multiplier * width as f64 / 3.0) as u64;
-    Ok(Half::Full(hidden.checked_next_multiple_of(256).ok_or_else(wrong)?))
+    Ok(Kept::Full(hidden.checked_next_multiple_of(256).ok_or_else(wrong)?))
 }
 
 /// One matrix in place of attention or MLP.
@@ -154,47 +149,5 @@ impl Mixer for Matrix {
 impl FeedForward for Matrix {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
         self.0.forward(t, x)
-    }
-}
-
-struct Layer {
-    mixer: Option<(RmsNorm, Box<dyn Mixer>)>,
-    mlp: Option<(RmsNorm, Box<dyn FeedForward>)>,
-}
-
-struct Searched {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Head,
-}
-
-impl Network for Searched {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut h = self.embed.forward(t, tokens);
-        let n = t.dim(tokens, 1);
-        let mask = match caches.first() {
-            Some(cache) => cache.mask(t, n, None, false),
-            None => return t.fail("a model without any attention layer"),
-        };
-        let mut caches = caches.iter_mut();
-        for (i, layer) in self.layers.iter().enumerate() {
-            t.layer(i);
-            if let Some((norm, mixer)) = &layer.mixer
-                && let Some(cache) = caches.next()
-            {
-                let r = norm.norm(t, h);
-                let r = mixer.mix(t, r, mask, cache);
-                h = t.add(h, r);
-            }
-            if let Some((norm, mlp)) = &layer.mlp {
-                let r = norm.norm(t, h);
-                let r = mlp.apply(t, r);
-                h = t.add(h, r);
-            }
-        }
-        t.set_stage(Stage::Head);
-        let h = self.norm.forward(t, h);
-        self.head.forward(t, h)
     }
 }

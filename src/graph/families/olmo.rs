@@ -26,25 +26,24 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
     let tied = c.bool_or("weight_tying", false)?;
-    let layers = c.clone().with("num_hidden_layers", c.positive("n_layers")?);
-    let rules = Shell::full(&layers)?;
     let names = Names { model: "model.transformer", embed: "wte", layers: "blocks", norm: "" };
-    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
-    let mut decoder = shell.decoder(
-        p,
-        &rules,
-        |_, _| NORM,
-        |p, _| {
-            let attention = StepwiseAttention {
-                qkv: Projections::fused(p, "att_proj", width, heads, false),
-                out: Linear::new(p, "attn_out", width, width, false),
-                rope: rope.clone(),
-                heads,
-            };
-            let mlp = FusedMlp::new(p, ["ff_proj", "ff_out"], width, rows / 2).gate_last();
-            PreNorm::with_norms(NORM, attention, NORM, mlp)
-        },
-    );
+    let o = Outline {
+        head: HeadKind::Tied,
+        max_context: c.opt_dim("max_sequence_length")?,
+        names,
+        norm: NormKind::PlainLayer,
+        ..Outline::new(width, layer_count_at(c, "n_layers")?, vocabulary)
+    };
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
+        let attention = StepwiseAttention {
+            qkv: Projections::fused(p, "att_proj", width, heads, false),
+            out: Linear::new(p, "attn_out", width, width, false),
+            rope: rope.clone(),
+            heads,
+        };
+        let mlp = FusedMlp::new(p, ["ff_proj", "ff_out"], width, rows / 2).gate_last();
+        Sandwich::with_norms(NORM, attention, NORM, mlp)
+    });
     if tied {
         decoder.on_logits = Some(Box::new(|t, _| {
             t.fail("mlx-lm returns no logits for an OLMo model with 'weight_tying'")
@@ -52,9 +51,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     } else {
         let scope = "model.transformer";
         let head = p.scope(scope, |p| Linear::new(p, "ff_out", width, vocabulary, false));
-        decoder.head = crate::graph::parts::common::Head::Own(head);
+        decoder.head = Head::Own(head);
     }
-    Ok(decoder.built(c.opt_dim("max_sequence_length")?))
+    Ok(decoder.built())
 }
 
 /// Attention in elementary steps, with the softmax in float32.
@@ -74,18 +73,13 @@ impl Mixer for StepwiseAttention {
         let (k, v) = cache.update(t, k, v);
         let (k, v) = (k.dense(t), v.dense(t));
         let q = t.mul(q, (self.heads.dim as f64).powf(-0.5));
-        let keys = t.transpose(k, &[0, 1, 3, 2]);
-        let scores = t.matmul(q, keys);
+        let scores = t.matmul(q, t.transpose(k, &[0, 1, 3, 2]));
         if mask != Mask::None {
             return t
                 .fail("mlx-lm cannot process more than one token at a time with an OLMo model");
         }
         let dtype = t.dtype(scores);
-        let weights = t.astype(scores, DType::F32);
-        let weights = t.softmax(weights, false);
-        let weights = t.astype(weights, dtype);
-        let y = t.matmul(weights, v);
-        let y = Heads::join(t, y);
-        self.out.forward(t, y)
+        let weights = t.astype(t.softmax(t.astype(scores, DType::F32), false), dtype);
+        self.out.forward(t, Heads::join(t, t.matmul(weights, v)))
     }
 }

@@ -26,12 +26,8 @@ impl Settings {
         let (width, heads, eps) = (self.dims.width, self.heads, self.eps);
         let biases = Biases::all(self.bias);
         let attention = Attention::new(p, "self_attn", width, heads, biases, Some(rope.clone()));
-        let (query, key) = p.scope("self_attn", |p| {
-            let query = RmsNorm::new(p, "q_norm", heads.query * heads.dim, eps);
-            (query, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, eps))
-        });
         Sandwich::new(
-            attention.with_norms(query, key, NormPlace::Projection),
+            attention.with_usual_norms(p, NormPlace::Projection, eps),
             Norms::after(RmsNorm::new(p, "post_attention_layernorm", width, eps)),
             GatedMlp::new(p, "mlp", width, self.dims.hidden, self.mlp_bias),
             Norms::after(RmsNorm::new(p, "post_feedforward_layernorm", width, eps)),
@@ -43,17 +39,10 @@ impl Settings {
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let s = Settings { mlp_bias: c.bool_or("mlp_bias", false)?, ..Settings::read(c)? };
     let d = s.dims;
-    let rope = RopeModule::new(
-        s.heads.dim,
-        c.number_or("rope_theta", 10_000.0)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, s.heads.dim, 10_000.0, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", true)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, s.eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| s.block(p, &rope));
-    Ok(decoder.built(d.max_context))
+    let decoder = d.outline(head, s.eps).layered(p, &d.full(), |p, _| s.block(p, &rope));
+    Ok(decoder.built())
 }
 
 /// `olmo3`: every fourth layer is full attention unless `layer_types` says otherwise; only those have scaled ropes.
@@ -79,10 +68,9 @@ pub(super) fn build_3(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
     let scaling = RopeScaling::read(c, "rope_scaling")?;
     let full = RopeModule::new(s.heads.dim, theta, false, scaling.as_ref(), d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, s.eps);
-    let decoder = d.shell(head).decoder(p, &rules, norm, |p, i| {
+    let decoder = d.outline(head, s.eps).layered(p, &rules, |p, i| {
         let rope = if types[i] == "full_attention" { &full } else { &local };
         s.block(p, rope)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

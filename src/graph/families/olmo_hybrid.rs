@@ -10,7 +10,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let query = c.positive("num_attention_heads")?;
     let heads = Heads {
         query,
-        kv: crate::graph::parts::common::kv_heads(c, query)?,
+        kv: kv_heads(c, query)?,
         dim: c.opt_dim("head_dim")?.unwrap_or(width / query),
     };
     let rope = rope(c, heads.dim)?;
@@ -18,42 +18,28 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let delta = Delta::read(c, width)?;
     let outline = Outline {
-        layers: linear.len() as u64,
-        width,
-        vocabulary: c.positive("vocab_size")?,
+        head: HeadKind::tied(c.bool("tie_word_embeddings")?),
         eps: c.number_or("rms_norm_eps", 1e-5)?,
-        tied: c.bool("tie_word_embeddings")?,
         max_context: c.opt_dim("max_position_embeddings")?,
+        ..Outline::new(width, linear.len() as u64, c.positive("vocab_size")?)
     };
     let eps = outline.eps;
     let decoder = outline.decoder(p, |p, i| {
         let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
             let mixer = DeltaNet::new(p, delta);
-            let block: Box<dyn Block> = Box::new(PreNorm::new(p, width, eps, mixer, mlp));
-            return Ok((MaskRule::None, block));
+            return Ok((MaskRule::Recurrent(4), Sandwich::pre_norm(p, width, eps, mixer, mlp)));
         }
         let attention = Attention::new(p, "self_attn", width, heads, biases, rope.clone());
-        let (q, k) = p.scope("self_attn", |p| {
-            let q = RmsNorm::new(p, "q_norm", heads.query * heads.dim, eps);
-            (q, RmsNorm::new(p, "k_norm", heads.kv * heads.dim, eps))
-        });
-        let block = PostNorm {
-            attention: attention.with_norms(q, k, NormPlace::Projection),
+        let block = Sandwich::new(
+            attention.with_usual_norms(p, NormPlace::Projection, eps),
+            Norms::after(RmsNorm::new(p, "post_attention_layernorm", width, eps)),
             mlp,
-            attention_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
-            mlp_norm: RmsNorm::new(p, "post_feedforward_layernorm", width, eps),
-        };
-        Ok((MaskRule::Full, Box::new(block)))
+            Norms::after(RmsNorm::new(p, "post_feedforward_layernorm", width, eps)),
+        );
+        Ok((MaskRule::Full, block))
     })?;
-    let cache = |&linear: &bool| if linear { CacheKind::Arrays(4) } else { CacheKind::Kv };
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: linear.iter().map(cache).collect(),
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }
 
 /// Which layers are gated delta layers.
@@ -81,27 +67,7 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 
 /// `silu(gate) * x` in two kernels.
 fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = activations::silu(t, gate);
-    t.mul(g, x)
-}
-
-/// `h = x + norm(attention(x))`, `h + norm(mlp(h))`.
-struct PostNorm {
-    attention: Attention,
-    mlp: GatedMlp,
-    attention_norm: RmsNorm,
-    mlp_norm: RmsNorm,
-}
-
-impl Block for PostNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.attention.mix(t, x, mask, cache);
-        let r = self.attention_norm.forward(t, r);
-        let h = t.add(x, r);
-        let r = self.mlp.apply(t, h);
-        let r = self.mlp_norm.forward(t, r);
-        t.add(h, r)
-    }
+    t.mul(activations::silu(t, gate), x)
 }
 
 /// Settings of a gated delta layer.
@@ -195,8 +161,7 @@ impl Mixer for DeltaNet {
         });
         let (q, k) = normalise_keys(t, q, k);
         let a = self.a.forward(t, x);
-        let beta = self.b.forward(t, x);
-        let mut beta = t.sigmoid(beta);
+        let mut beta = t.sigmoid(self.b.forward(t, x));
         if s.negative {
             beta = t.mul(beta, 2.0);
         }
@@ -206,9 +171,7 @@ impl Mixer for DeltaNet {
         let gate = self.gate.forward(t, x);
         let y = t.reshape(y, &[-1, s.value_dim as i64]);
         let gate = t.reshape(gate, &[-1, s.value_dim as i64]);
-        let normed = self.norm.forward(t, y);
-        let y = activations::precise_swiglu(t, y, gate, normed);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        let y = activations::precise_swiglu(t, y, gate, self.norm.forward(t, y));
+        self.out.forward(t, t.reshape(y, &[b, n, -1]))
     }
 }

@@ -9,14 +9,19 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let rope = RopeModule::plain(dim, false, c.number_or("rope_freq_constant", 10_000.0)?);
     let head_norms = c.bool_or("normalize_qk_projections", true)?;
-    let layers = c.clone().with("num_hidden_layers", c.positive("num_transformer_layers")?);
-    let rules = Shell::full(&layers)?;
-    let (heads, hidden) = sizes(c, rules.len(), width, dim)?;
+    let layers = layer_count_at(c, "num_transformer_layers")?;
+    let (heads, hidden) = sizes(c, layers as usize, width, dim)?;
     let head = HeadKind::tied(c.bool_or("share_input_output_layers", true)?);
     let names = Names { model: "transformer", embed: "token_embeddings", ..Names::LLAMA };
-    let shell = Shell { names, width, vocabulary, head };
+    let o = Outline {
+        head,
+        eps,
+        max_context: c.opt_dim("max_context_length")?,
+        names,
+        ..Outline::new(width, layers, vocabulary)
+    };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, width, eps);
-    let decoder = shell.decoder(p, &rules, norm, |p, i| {
+    let decoder = o.layered(p, &o.full(), |p, i| {
         let heads = heads[i];
         let attention = p.scope("attn", |p| {
             let rows = (heads.query + 2 * heads.kv) * dim;
@@ -30,9 +35,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             }
         });
         let mlp = p.scope("ffn", |p| FusedMlp::new(p, ["proj_1", "proj_2"], width, hidden[i]));
-        PreNorm::with_norms(norm(p, "attn_norm"), attention, norm(p, "ffn_norm"), mlp)
+        Sandwich::with_norms(norm(p, "attn_norm"), attention, norm(p, "ffn_norm"), mlp)
     });
-    Ok(decoder.built(c.opt_dim("max_context_length")?))
+    Ok(decoder.built())
 }
 
 /// Heads and MLP size of every layer.
@@ -88,8 +93,7 @@ impl Mixer for SplitAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, (query + 2 * kv) as i64, dim as i64]);
+        let all = t.reshape(self.qkv.forward(t, x), &[b, n, (query + 2 * kv) as i64, dim as i64]);
         let all = t.transpose(all, &[0, 2, 1, 3]);
         let [mut q, mut k, v] = t.split(all, &[query as u32, (query + kv) as u32], 1);
         if let Some([query, key]) = &self.norms {

@@ -1,7 +1,6 @@
 //! Phi-1, Phi-1.5 and Phi-2 (`phi`), and Phixtral, which has routed experts in place of the MLP: attention in float32
 //! and MLP side by side behind one layer norm.
 
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
 
 const PHI: [(&str, u64); 6] = [
@@ -28,8 +27,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(rotated as u64, false, c.number_or("rope_theta", 10_000.0)?);
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
     let names = Names { norm: "final_layernorm", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::OwnWithBias) };
-    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let o = Outline { names, norm: NormKind::LAYER, ..d.outline(HeadKind::OwnWithBias, eps) };
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             let qkv = Projections::separate(p, names, d.width, heads, true);
@@ -41,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         Parallel::new(norm(p, "input_layernorm"), attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 fn wide(attention: Attention, heads: Heads) -> Attention {
@@ -64,53 +63,31 @@ pub(super) fn build_phixtral(c: &Config, p: &mut ParamBuilder) -> Result<Built, 
         None => c.clone(),
     };
     let c = &c.with_sizes(&counts);
-    let experts = moe::experts(c, "num_local_experts", "num_experts_per_tok")?;
-    let rules = Shell::full(c)?;
+    let experts = experts(c, "num_local_experts", "num_experts_per_tok")?;
     let names = Names { model: "transformer", embed: "embd.wte", layers: "h", norm: "" };
-    let shell = Shell { names, width, vocabulary, head: HeadKind::Tied };
-    let no_norm = |_: &mut ParamBuilder, _: &str| LayerNorm::plain(0.0);
-    let mut decoder = shell.decoder(p, &rules, no_norm, |p, _| {
+    let o = Outline {
+        head: HeadKind::Tied,
+        names,
+        norm: NormKind::PlainLayer,
+        ..Outline::new(width, layer_count(c)?, vocabulary)
+    };
+    let mut decoder = o.layered(p, &o.full(), |p, _| {
         let attention = p.scope("mixer", |p| {
             let qkv = Projections::fused(p, "Wqkv", width, heads, true);
             let o = Linear::new(p, "out_proj", width, width, true);
             wide(Attention::of(qkv, o, heads, Some(rope.clone())), heads)
         });
-        let moe = p.scope("moe", |p| Moe::new(p, width, experts));
+        let moe = p.scope("moe", |p| {
+            let gate = Linear::new(p, "gate", width, experts.total, false);
+            let mlp = SwitchMlp::new(p, "switch_mlp", width, 4 * width, experts.total, true);
+            let router = LogitRouter::new(gate, experts.chosen, Order::Descending);
+            RoutedMlp::plain(router, mlp, activations::gelu_approx).combined(Combine::Wide)
+        });
         Parallel::new(LayerNorm::new(p, "ln", width, 1e-5, true), attention, moe)
     });
     (decoder.norm, decoder.head) = p.scope("lm_head", |p| {
         let norm = LayerNorm::new(p, "ln", width, 1e-5, true);
         (Box::new(norm) as _, Head::Own(Linear::new(p, "linear", width, vocabulary, true)))
     });
-    Ok(Built { experts: Some(experts), ..decoder.built(None) })
-}
-
-/// Experts chosen by the largest gates, which a softmax then weighs.
-struct Moe {
-    gate: Linear,
-    experts: SwitchMlp,
-    chosen: u64,
-}
-
-impl Moe {
-    fn new(p: &mut ParamBuilder, width: u64, experts: Experts) -> Self {
-        Self {
-            gate: Linear::new(p, "gate", width, experts.total, false),
-            experts: SwitchMlp::new(p, "switch_mlp", width, 4 * width, experts.total, true),
-            chosen: experts.chosen,
-        }
-    }
-}
-
-impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.gate.forward(t, x);
-        let negative = t.neg(gates);
-        let order = t.argpartition(negative, self.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.take_along_axis(gates, indices, -1);
-        let scores = t.softmax(scores, true);
-        let y = self.experts.forward(t, x, indices, activations::gelu_approx);
-        moe::weighted_sum(t, y, scores)
-    }
+    Ok(decoder.with_experts(experts).built())
 }

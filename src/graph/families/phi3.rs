@@ -10,8 +10,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-5)?;
     let rope = rope(c, heads.dim, max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", false)?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
+    let decoder = d.outline(head, eps).layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let qkv = Projections::fused(p, "qkv_proj", d.width, heads, false);
             let o = Linear::new(p, "o_proj", heads.query * heads.dim, d.width, false);
@@ -19,9 +18,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         let names = ["gate_up_proj", "down_proj"];
         let mlp = p.scope("mlp", |p| FusedMlp::new(p, names, d.width, d.hidden));
-        PreNorm::new(p, d.width, eps, attention, mlp)
+        Sandwich::pre_norm(p, d.width, eps, attention, mlp)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 fn rope(c: &Config, head: u64, max_context: u64) -> Result<RopeModule, ConfigError> {

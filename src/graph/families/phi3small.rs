@@ -22,9 +22,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let limit = c.number_or("gegelu_limit", 20.0)?;
     let rules = vec![MaskRule::FullArray; d.layers];
     let names = Names { norm: "final_layernorm", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::Tied) };
+    let o = Outline { names, norm: NormKind::LAYER, ..d.outline(HeadKind::Tied, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| LayerNorm::new(p, name, d.width, eps, true);
-    let mut decoder = shell.decoder(p, &rules, norm, |p, i| {
+    let mut decoder = o.layered(p, &rules, |p, i| {
         let attention = p.scope("self_attn", |p| {
             let rows = (heads.query + 2 * heads.kv) * heads.dim;
             SparseAttention {
@@ -42,7 +42,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             limit,
         });
         let (first, second) = (norm(p, "input_layernorm"), norm(p, "post_attention_layernorm"));
-        PreNorm::with_norms(first, attention, second, mlp)
+        Sandwich::with_norms(first, attention, second, mlp)
     });
     let embedding = c.number_or("mup_embedding_multiplier", 10.0)?;
     if embedding != 0.0 {
@@ -53,10 +53,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let logits = if divisor == 0.0 { logits } else { t.div(logits, divisor) };
         let unused = [100_256, 100_258, 100_259, 100_260, 100_264, 100_265];
         let unused = unused.into_iter().chain(100_267..100_352).collect();
-        let unused = t.integers(unused, DType::I32);
-        t.put_last(logits, unused, f64::NEG_INFINITY)
+        t.put_last(logits, t.integers(unused, DType::I32), f64::NEG_INFINITY)
     }));
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Which blocks of keys a block of queries sees: the nearest ones, and every `stride`-th, shifted head by head.
@@ -86,28 +85,20 @@ impl Blocks {
     /// The mask `[kv heads, query heads per kv head, queries, keys]`.
     fn mask(self, t: &Tape<'_>, heads: Heads, queries: u32, keys: u32) -> Var {
         let (q_blocks, k_blocks) = (queries.div_ceil(self.size), keys.div_ceil(self.size));
-        let rows = t.arange(k_blocks.saturating_sub(q_blocks), k_blocks);
-        let rows = t.expand_dims(rows, &[0, 2]);
-        let columns = t.arange(0, k_blocks);
-        let columns = t.expand_dims(columns, &[0, 1]);
-        let steps = t.arange(0, k_blocks);
-        let steps = t.expand_dims(steps, &[0]);
+        let rows = t.expand_dims(t.arange(k_blocks.saturating_sub(q_blocks), k_blocks), &[0, 2]);
+        let columns = t.expand_dims(t.arange(0, k_blocks), &[0, 1]);
+        let steps = t.expand_dims(t.arange(0, k_blocks), &[0]);
         let shifts = t.arange(1, u32::try_from(heads.query).unwrap_or(u32::MAX - 1) + 1);
-        let shifts = t.expand_dims(shifts, &[1]);
-        let steps = t.add(steps, shifts);
+        let steps = t.add(steps, t.expand_dims(shifts, &[1]));
         let steps = t.binary(Binary::Remainder, steps, i64::from(self.stride));
-        let strided = t.binary(Binary::Equal, steps, 0i64);
-        let strided = t.expand_dims(strided, &[1]);
+        let strided = t.expand_dims(t.binary(Binary::Equal, steps, 0i64), &[1]);
         let past = t.binary(Binary::GreaterEqual, rows, columns);
-        let distance = t.sub(rows, columns);
-        let near = t.binary(Binary::Less, distance, i64::from(self.local));
-        let seen = t.binary(Binary::BitwiseOr, near, strided);
-        let blocks = t.binary(Binary::BitwiseAnd, past, seen);
+        let near = t.binary(Binary::Less, t.sub(rows, columns), i64::from(self.local));
+        let blocks = t.binary(Binary::BitwiseAnd, past, t.binary(Binary::BitwiseOr, near, strided));
         let group = (heads.query / heads.kv) as i64;
         let (rows, columns) = (i64::from(q_blocks), i64::from(k_blocks));
         let blocks = t.reshape(blocks, &[heads.kv as i64, group, rows, columns]);
-        let wide = t.repeat(blocks, self.size, -1);
-        let dense = t.repeat(wide, self.size, -2);
+        let dense = t.repeat(t.repeat(blocks, self.size, -1), self.size, -2);
         let first = t.dim(dense, 2).saturating_sub(queries);
         t.slice_axes(dense, &[(2, first, u32::MAX), (3, 0, keys)])
     }
@@ -130,21 +121,15 @@ impl SparseAttention {
         let q = t.mul(q, self.scale);
         let q = t.reshape(q, &[b, kv as i64, (query / kv) as i64, i64::from(n), -1]);
         let (k, v) = (t.expand_dims(k, &[2]), t.expand_dims(v, &[2]));
-        let keys = t.dim(k, -2);
-        let allowed = blocks.mask(t, self.heads, n, keys);
-        let transposed = t.swapaxes(k, -1, -2);
-        let mut scores = t.matmul(q, transposed);
+        let allowed = blocks.mask(t, self.heads, n, t.dim(k, -2));
+        let mut scores = t.matmul(q, t.swapaxes(k, -1, -2));
         if let Mask::Array(m) = mask {
             // mlx-lm adds the causal mask as numbers here.
             scores = t.add(scores, m);
         }
         let dtype = t.dtype(scores);
-        let open = t.scalar(0.0, dtype);
-        let closed = t.scalar(f64::NEG_INFINITY, dtype);
-        let bias = t.select(allowed, open, closed);
-        let scores = t.add(scores, bias);
-        let weights = t.softmax(scores, true);
-        let y = t.matmul(weights, v);
+        let bias = t.select(allowed, t.scalar(0.0, dtype), t.scalar(f64::NEG_INFINITY, dtype));
+        let y = t.matmul(t.softmax(t.add(scores, bias), true), v);
         t.reshape(y, &[b, query as i64, i64::from(n), -1])
     }
 }
@@ -154,10 +139,8 @@ impl Mixer for SparseAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let Heads { query, kv, dim } = self.heads;
         let group = (query / kv) as u32;
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, -1, i64::from(group) + 2, dim as i64]);
-        let q = t.slice(all, 3, 0, group);
-        let q = t.flatten(q, -3, -2);
+        let all = t.reshape(self.qkv.forward(t, x), &[b, n, -1, i64::from(group) + 2, dim as i64]);
+        let q = t.flatten(t.slice(all, 3, 0, group), -3, -2);
         let parts = [q, t.at(all, 3, group), t.at(all, 3, group + 1)];
         let [q, k, v] = parts.map(|part| t.transpose(part, &[0, 2, 1, 3]));
         let offset = cache.offset();
@@ -167,8 +150,7 @@ impl Mixer for SparseAttention {
             Some(blocks) => {
                 let (k, v) = cache.update(t, k, v);
                 let (k, v) = (k.dense(t), v.dense(t));
-                let y = self.block_sparse(t, [q, k, v], mask, blocks);
-                Heads::join(t, y)
+                Heads::join(t, self.block_sparse(t, [q, k, v], mask, blocks))
             }
         };
         self.dense.forward(t, y)
@@ -193,22 +175,14 @@ impl FeedForward for GegeluMlp {
 
 /// `gate * sigmoid(1.702 * gate) * (linear + 1)` with both inputs limited unless they are infinite.
 fn gegelu(t: &Tape<'_>, gate: Var, linear: Var, limit: f64) -> Var {
-    let infinite = is_infinite(t, gate);
-    let limited = t.binary(Binary::Minimum, gate, limit);
-    let gate = t.select(infinite, gate, limited);
-    let scaled = t.mul(gate, 1.702);
-    let share = t.sigmoid(scaled);
-    let gate = t.mul(gate, share);
-    let infinite = is_infinite(t, linear);
-    let limited = t.clip(linear, -limit, limit);
-    let linear = t.select(infinite, linear, limited);
-    let linear = t.add(linear, 1.0);
-    t.mul(gate, linear)
+    let gate = t.select(is_infinite(t, gate), gate, t.binary(Binary::Minimum, gate, limit));
+    let gate = t.mul(gate, t.sigmoid(t.mul(gate, 1.702)));
+    let linear = t.select(is_infinite(t, linear), linear, t.clip(linear, -limit, limit));
+    t.mul(gate, t.add(linear, 1.0))
 }
 
 /// `mx.isinf`.
 fn is_infinite(t: &Tape<'_>, x: Var) -> Var {
     let above = t.binary(Binary::Equal, x, f64::INFINITY);
-    let below = t.binary(Binary::Equal, x, f64::NEG_INFINITY);
-    t.binary(Binary::LogicalOr, above, below)
+    t.binary(Binary::LogicalOr, above, t.binary(Binary::Equal, x, f64::NEG_INFINITY))
 }

@@ -3,13 +3,17 @@
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let kind = NormKind::Layer { bias: true };
     let o = Outline {
-        width: c.dim_or("hidden_size", 4096)?,
-        layers: layer_count_or(c, 32)?,
-        vocabulary: c.dim_or("vocab_size", 32_064)?,
-        tied: true, // the head has a bias and is declared below
+        head: HeadKind::OwnWithBias,
         eps: c.number_or("rms_norm_eps", 1e-6)?,
         max_context: Some(c.dim_or("max_position_embeddings", 131_072)?),
+        norm: kind,
+        ..Outline::new(
+            c.dim_or("hidden_size", 4096)?,
+            layer_count_or(c, 32)?,
+            c.dim_or("vocab_size", 32_064)?,
+        )
     };
     let query = c.dim_or("num_attention_heads", 32)?;
     let kv = c.dim_or("num_key_value_heads", 8)?;
@@ -19,9 +23,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let jitter = c.number_or("router_jitter_noise", 0.01)?;
     let rope = rope(c, heads.dim, o.max_context)?;
 
-    let kind = NormKind::Layer { bias: true };
-    let around = Around { kind, ..Around::default() };
-    let mut decoder = o.decoder_around(p, around, |p, _| {
+    let decoder = o.decoder(p, |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::all(true), rope);
         let moe = p.scope("block_sparse_moe", |p| {
@@ -31,10 +33,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         let input_norm = kind.declare(p, "input_layernorm", o.width, o.eps);
         let post_norm = kind.declare(p, "post_attention_layernorm", o.width, o.eps);
-        Ok((MaskRule::Full, PreNorm::with_norms(input_norm, attention, post_norm, moe)))
+        Ok((MaskRule::Full, Sandwich::with_norms(input_norm, attention, post_norm, moe)))
     })?;
-    decoder.head = Head::Own(Linear::new(p, "lm_head", o.width, o.vocabulary, true));
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// Plain, or LongRoPE whose long factors and scale mlx-lm uses at every length.
@@ -79,13 +80,10 @@ impl Router for SparseMixer {
         for _ in 0..self.chosen {
             let top = t.reduce(Reduction::Max, masked, -1, true);
             let index = t.argmax_keep(masked);
-            let size = t.unary(Unary::Abs, gates);
-            let factor = t.binary(Binary::Maximum, size, top);
-            let below = t.sub(top, gates);
-            let below = t.div(below, factor);
+            let factor = t.binary(Binary::Maximum, t.unary(Unary::Abs, gates), top);
+            let below = t.div(t.sub(top, gates), factor);
             let outside = t.binary(Binary::Greater, below, 2.0 * self.jitter);
-            let band = t.select(outside, f64::NEG_INFINITY, masked);
-            let band = t.softmax(band, true);
+            let band = t.softmax(t.select(outside, f64::NEG_INFINITY, masked), true);
             scores.push(t.take_along_axis(band, index, -1));
             indices.push(index);
             let low = t.scalar(f64::NEG_INFINITY, t.dtype(masked));

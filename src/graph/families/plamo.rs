@@ -14,9 +14,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::plain(heads.dim, c.bool_or("rope_traditional", false)?, theta);
     let names = Names { layers: "layers.layers", ..Names::LLAMA };
-    let shell = Shell { names, ..d.shell(HeadKind::Own) };
+    let o = Outline { names, ..d.outline(HeadKind::Own, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("self_attn", |p| {
             let names = ["q_proj", "k_proj", "v_proj"];
             TiledAttention {
@@ -30,7 +30,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
         Parallel::new(norm(p, "norm"), attention, mlp).input_first()
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }
 
 /// Attention that copies keys and values for every query head of a group.
@@ -53,7 +53,6 @@ impl Mixer for TiledAttention {
         let (k, v) = (k.dense(t), v.dense(t));
         let (k, v) = (t.tile(k, self.copies, 1), t.tile(v, self.copies, 1));
         let y = t.attention(q, k, v, (dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, y))
     }
 }

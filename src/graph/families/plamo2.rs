@@ -1,7 +1,7 @@
 //! PLaMo 2: Mamba-2 with separate projections for B, C and the time step, alternating with attention.
 
 use crate::graph::parts::mamba2_mixer::{Recurrence, causal_conv};
-use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::plamo_sandwich::plamo_sandwich;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -11,31 +11,22 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mamba = mamba_layers(c, count)?;
     let hidden = c.dim_or("intermediate_size", 13_312)?;
     let vocabulary = c.dim_or("vocab_size", 32_000)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, s.width);
-        let layers = mamba.iter().enumerate().map(|(i, &mamba)| {
-            p.scope(&format!("layers.layers.{i}"), |p| {
-                let (rule, mixer): (_, Box<dyn Mixer>) = match mamba {
-                    true => (MaskRule::None, Box::new(Mamba::new(p, &s))),
-                    false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
-                };
-                let block = Sandwich::new(p, s.width, hidden, s.eps, false, mixer);
-                (rule, Box::new(block) as Box<dyn Block>)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, OffsetNorm::new(p, "norm", s.width, s.eps, 1.0))
-    });
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    let cache = |&mamba: &bool| if mamba { CacheKind::Arrays(2) } else { CacheKind::Kv };
-    Ok(Built {
-        layers: count,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches: mamba.iter().map(cache).collect(),
-        experts: None,
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        eps: s.eps,
         max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
-    })
+        names: Names { layers: "layers.layers", ..Names::LLAMA },
+        norm: NormKind::Offset { kept: false },
+        ..Outline::new(s.width, count, vocabulary)
+    };
+    let decoder = o.decoder(p, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match mamba[i as usize] {
+            true => (MaskRule::Recurrent(2), Box::new(Mamba::new(p, &s))),
+            false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
+        };
+        Ok((rule, plamo_sandwich(p, s.width, hidden, s.eps, false, mixer)))
+    })?;
+    Ok(decoder.built())
 }
 
 /// Which layers are Mamba: all but one in every `mamba_step`.
@@ -122,24 +113,19 @@ impl Mixer for Mamba {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
         let d = &self.dims;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let zx = self.input.forward(t, x);
-        let zx = t.reshape(zx, &[b, n, d.heads as i64, -1]);
+        let zx = t.reshape(self.input.forward(t, x), &[b, n, d.heads as i64, -1]);
         let [z, x] = t.split(zx, &[d.head_dim as u32], -1);
         let x = t.reshape(x, &[b, -1, d.inner as i64]);
         let x = causal_conv(t, &self.conv, x, d.kernel, cache);
         let projected = self.bcdt.forward(t, x);
         let state = d.state as u32;
         let [in_b, in_c, dt] = t.split(projected, &[state, 2 * state], -1);
-        let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)].map(|(v, i)| {
-            let w = t.weight(self.norms[i]);
-            t.rms_norm(v, Some(w), self.eps)
-        });
+        let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)]
+            .map(|(v, i)| t.rms_norm(v, Some(t.weight(self.norms[i])), self.eps));
         let dt = self.dt.forward(t, dt);
         let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
         let y = t.reshape(y, &[b, n, d.inner as i64]);
-        let z = t.flatten(z, -2, -1);
-        let y = activations::swiglu(t, z, y);
-        self.out.forward(t, y)
+        self.out.forward(t, activations::swiglu(t, t.flatten(z, -2, -1), y))
     }
 }
 
@@ -180,17 +166,13 @@ impl Mixer for Attention {
         });
         let offset = cache.offset();
         let [q, k] = [(q, self.q_weight), (k, self.k_weight)].map(|(v, weight)| {
-            let v = t.rms_norm(v, None, 1e-6);
-            let w = t.weight(weight);
-            let w = t.expand_dims(w, &[1]);
-            let v = t.mul(v, w);
+            let v = t.mul(t.rms_norm(v, None, 1e-6), t.expand_dims(t.weight(weight), &[1]));
             self.rope.forward(t, v, offset)
         });
         let (k, v) = cache.update(t, k, v);
         let (k, v) = (k.dense(t), v.dense(t));
         let y = t.attention(q, k, v, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.reshape(y, &[b, n, (h.query * h.dim) as i64]);
+        let y = t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, (h.query * h.dim) as i64]);
         self.o.forward(t, y)
     }
 }

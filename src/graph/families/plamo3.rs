@@ -1,17 +1,13 @@
 //! PLaMo 3: attention over a window with full attention every few layers, norms around mixer and MLP.
 
-use crate::graph::parts::plamo_sandwich::Sandwich;
+use crate::graph::parts::plamo_sandwich::plamo_sandwich;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let c = &c.clone().with_defaults(&[("num_hidden_layers", 32.into())]);
     let count = layer_count(c)?;
     let width = c.dim_or("hidden_size", 4096)?;
-    let heads = Heads {
-        query: c.dim_or("num_attention_heads", 32)?,
-        kv: c.dim_or("num_key_value_heads", 4)?,
-        dim: c.dim_or("head_dim", 128)?,
-    };
+    let heads = Heads::read_or(c, [32, 4, 128])?;
     if heads.kv == 0 || heads.query % heads.kv != 0 {
         return Err(c.invalid("num_key_value_heads", "a divisor of num_attention_heads"));
     }
@@ -27,38 +23,28 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let key = if pattern == 0 { "sliding_window_pattern" } else { "sliding_window" };
         return Err(c.invalid(key, "a whole number of at least 1"));
     }
-    let full = |i: u64| (i + 1) % pattern == 0;
     let global = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 1e6)?);
     let local = RopeModule::plain(heads.dim, false, c.number_or("rope_local_theta", 1e4)?);
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.layers.{i}"), |p| {
-                let (rule, rope) = match full(i) {
-                    true => (MaskRule::Full, &global),
-                    false => (MaskRule::Window(window as u32 + 1), &local),
-                };
-                let mixer = Attention::new(p, width, heads, eps, rope.clone());
-                let block = Sandwich::new(p, width, hidden, eps, true, mixer);
-                (rule, Box::new(block) as Box<dyn Block>)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, OffsetNorm::new(p, "norm", width, eps, 1.0).kept())
-    });
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let cache = |i| match full(i) {
-        true => CacheKind::Kv,
-        false => CacheKind::Rotating { max_size: window as u32, keep: 0 },
-    };
-    Ok(Built {
-        layers: count,
-        network: Box::new(Decoder::new(embed, layers, norm, head)),
-        caches: (0..count).map(cache).collect(),
-        experts: None,
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        eps,
         max_context: Some(c.dim_or("max_position_embeddings", 2048)?),
-    })
+        names: Names { layers: "layers.layers", ..Names::LLAMA },
+        norm: NormKind::Offset { kept: true },
+        ..Outline::new(width, count, vocabulary)
+    };
+    let window = window as u32;
+    let decoder = o.decoder(p, |p, i| {
+        let (rule, cache, rope) = if (i + 1) % pattern == 0 {
+            (MaskRule::Full, CacheKind::Kv, &global)
+        } else {
+            let cache = CacheKind::Rotating { max_size: window, keep: 0 };
+            (MaskRule::Window(window + 1), cache, &local)
+        };
+        let mixer = Attention::new(p, width, heads, eps, rope.clone());
+        Ok((rule, cache, plamo_sandwich(p, width, hidden, eps, true, mixer)))
+    })?;
+    Ok(decoder.built())
 }
 
 struct Attention {
@@ -99,10 +85,8 @@ impl Mixer for Attention {
         let k = self.k_norm.forward(t, k);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.reshape(y, &[b, n, (h.query * h.dim) as i64]);
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let y = t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, (h.query * h.dim) as i64]);
         self.o.forward(t, y)
     }
 }

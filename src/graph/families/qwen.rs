@@ -1,6 +1,5 @@
 //! Qwen 1 (`qwen`): one matrix for queries, keys and values, attention as wide as `kv_channels` times the heads.
 
-use crate::graph::parts::blocks::Residual;
 use crate::graph::parts::prelude::*;
 
 const DEFAULTS: [(&str, u64); 7] = [
@@ -23,9 +22,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let per_head = d.width / query;
     let rope = RopeModule::plain(per_head, false, 10_000.0);
     let head = if bias { HeadKind::OwnWithBias } else { HeadKind::Own };
-    let shell = Shell { names: Names::GPT, ..d.shell(head) };
+    let o = Outline { names: Names::GPT, ..d.outline(head, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = shell.decoder(p, &d.full(), norm, |p, _| {
+    let decoder = o.layered(p, &d.full(), |p, _| {
         let attention = p.scope("attn", |p| {
             let qkv = Projections::fused(p, "c_attn", d.width, heads, true);
             let o = Linear::new(p, "c_proj", d.width, heads.query * heads.dim, bias);
@@ -40,5 +39,5 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Sandwich::new(attention, first, mlp, second)
             .with_residuals(Residual::Swapped, Residual::Swapped)
     });
-    Ok(decoder.built(d.max_context))
+    Ok(decoder.built())
 }

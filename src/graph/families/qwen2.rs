@@ -23,22 +23,11 @@ fn dense(c: &Config, p: &mut ParamBuilder, theta: f64, tied: bool) -> Result<Bui
     let d =
         Dims { max_context: Some(c.dim_or("max_position_embeddings", 32_768)?), ..Dims::read(c)? };
     let heads = d.heads(c)?;
-    let eps = c.number_or("rms_norm_eps", 1e-5)?;
-    let rope = RopeModule::new(
-        heads.dim,
-        c.number_or("rope_theta", theta)?,
-        c.bool_or("rope_traditional", false)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        d.max_context,
-    )?;
+    let rope = RopeModule::read(c, heads.dim, theta, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", tied)?);
-    let biases = Biases { qkv: true, output: false };
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
-        let rope = Some(rope.clone());
-        let attention = Attention::new(p, "self_attn", d.width, heads, biases, rope);
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
-    });
-    Ok(decoder.built(d.max_context))
+    let dense = Dense {
+        biases: Biases { qkv: true, output: false },
+        ..Dense::new(&d, heads, rope, head, c.number_or("rms_norm_eps", 1e-5)?)
+    };
+    Ok(dense.decoder(p).built())
 }

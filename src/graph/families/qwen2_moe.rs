@@ -17,18 +17,15 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, _| {
         let rope = Some(rope.clone());
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope);
-        let moe = p.scope("mlp", |p| SharedMoe {
-            router: SoftmaxRouter {
-                gate: Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false)),
-                chosen: experts.chosen,
-            },
-            experts: SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false),
-            shared: GatedMlp::new(p, "shared_expert", o.width, shared, false),
-            shared_gate: Linear::new(p, "shared_expert_gate", o.width, 1, false),
+        let moe = p.scope("mlp", |p| {
+            let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
+            let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, false);
+            let routed = RoutedMlp::new(SoftmaxRouter::new(gate, experts.chosen), mlp);
+            with_gated_shared(p, routed, o.width, shared)
         });
-        Ok((MaskRule::Full, PreNorm::new(p, o.width, o.eps, attention, moe)))
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))
     })?;
-    Ok(o.built(decoder, Some(experts)))
+    Ok(decoder.with_experts(experts).built())
 }
 
 /// mlx-lm accepts linear scaling only, and then does not use it.
@@ -41,40 +38,4 @@ fn check_rope_scaling(c: &Config) -> Result<(), ConfigError> {
         return Ok(());
     }
     Err(c.invalid("rope_scaling", "null or the type 'linear' with a factor"))
-}
-
-/// Softmax over all experts; the scores of the chosen ones are used as they are.
-#[derive(Debug)]
-pub(super) struct SoftmaxRouter {
-    pub(super) gate: Gate,
-    pub(super) chosen: u64,
-}
-
-impl Router for SoftmaxRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.apply(t, x);
-        let gates = t.softmax(gates, true);
-        let indices = best(t, gates, self.chosen, Order::Descending);
-        (indices, t.take_along_axis(gates, indices, -1))
-    }
-}
-
-struct SharedMoe {
-    router: SoftmaxRouter,
-    experts: SwitchGlu,
-    shared: GatedMlp,
-    shared_gate: Linear,
-}
-
-impl FeedForward for SharedMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = weighted_sum(t, y, scores);
-        let shared = self.shared.apply(t, x);
-        let gate = self.shared_gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let shared = t.mul(gate, shared);
-        t.add(y, shared)
-    }
 }

@@ -8,13 +8,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let rope = rope(c, heads.dim, d.max_context)?;
     let head = HeadKind::tied(c.bool("tie_word_embeddings")?);
-    let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
-    let decoder = d.shell(head).decoder(p, &d.full(), norm, |p, _| {
-        let attention = attention(p, d.width, heads, eps, &rope);
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
-        PreNorm::new(p, d.width, eps, attention, mlp)
-    });
-    Ok(decoder.built(d.max_context))
+    let norms = Some((["self_attn.q_norm", "self_attn.k_norm"], NormPlace::Rows));
+    let dense = Dense { norms, ..Dense::new(&d, heads, rope, head, eps) };
+    Ok(dense.decoder(p).built())
 }
 
 /// `qwen3_vl`: the text model under `language_model`.
@@ -33,20 +29,7 @@ pub(super) fn attention(
 ) -> Attention {
     let attention =
         Attention::new(p, "self_attn", width, heads, Biases::default(), Some(rope.clone()));
-    with_head_norms(p, attention, heads, eps)
-}
-
-/// Adds the norms `q_norm` and `k_norm` over each head to the attention layer `self_attn`.
-pub(super) fn with_head_norms(
-    p: &mut ParamBuilder,
-    attention: Attention,
-    heads: Heads,
-    eps: f64,
-) -> Attention {
-    let (query, key) = p.scope("self_attn", |p| {
-        (RmsNorm::new(p, "q_norm", heads.dim, eps), RmsNorm::new(p, "k_norm", heads.dim, eps))
-    });
-    attention.with_norms(query, key, NormPlace::Rows)
+    attention.with_usual_norms(p, NormPlace::Rows, eps)
 }
 
 /// The rope of the Qwen3 generation: `rope_theta` and `rope_scaling`, or both within `rope_parameters`.

@@ -44,47 +44,25 @@ pub(super) fn build_vision(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
 }
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let width = c.positive("hidden_size")?;
-    let count = layer_count(c)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
+    let o = Outline {
+        eps: c.number_or("rms_norm_eps", 1e-6)?,
+        ..Outline::read(c, c.bool("tie_word_embeddings")?)?
     };
-    let eps = c.number_or("rms_norm_eps", 1e-6)?;
-    let vocabulary = c.positive("vocab_size")?;
-    let tied = c.bool("tie_word_embeddings")?;
+    let heads = Heads::read(c)?;
     let hidden = c.positive("intermediate_size")?;
     let expert_hidden = c.positive("moe_intermediate_size")?;
     let experts: Experts = experts(c, "num_experts", "num_experts_per_tok")?;
     let normalise = c.bool("norm_topk_prob")?;
     let routed = Routed::read(c, experts.total)?;
     let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 10_000.0)?);
-
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = (0..count).map(|i| {
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let attention = qwen3::attention(p, width, heads, eps, &rope);
-                let mlp: Box<dyn FeedForward> = if routed.at(i) {
-                    Box::new(SoftmaxMoe::new(p, "mlp", width, expert_hidden, experts, normalise))
-                } else {
-                    Box::new(GatedMlp::new(p, "mlp", width, hidden, false))
-                };
-                PreNorm::new(p, width, eps, attention, mlp)
-            });
-            (MaskRule::Full, Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", width, eps))
-    });
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let decoder = Decoder::new(embed, layers, norm, head).with_quant_override(quant_override);
-    Ok(Built {
-        layers: count,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; count as usize],
-        experts: Some(experts),
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+    let decoder = o.decoder(p, |p, i| {
+        let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
+        let mlp: Box<dyn FeedForward> = if routed.at(i) {
+            Box::new(softmax_experts(p, "mlp", o.width, expert_hidden, experts, normalise))
+        } else {
+            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
+        };
+        Ok((MaskRule::Full, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
+    })?;
+    Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }

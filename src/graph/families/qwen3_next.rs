@@ -33,6 +33,12 @@ struct MoeSettings {
 }
 
 impl MoeSettings {
+    /// Softmax-routed experts and a shared expert with a gate of its own.
+    fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
+        let routed = softmax_experts(p, "mlp", width, self.hidden, self.experts, self.normalise);
+        p.scope("mlp", |p| with_gated_shared(p, routed, width, self.shared))
+    }
+
     fn at(&self, i: u64) -> bool {
         self.routed.as_ref().is_none_or(|r| r.at(i))
     }
@@ -40,11 +46,7 @@ impl MoeSettings {
 
 /// `qwen3_next`.
 pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     let width = c.positive("hidden_size")?;
     let delta = DeltaDims {
         width,
@@ -56,13 +58,8 @@ pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
     };
     let part = c.number_or("partial_rotary_factor", 0.5)?;
     let max_context = c.opt_dim("max_position_embeddings")?;
-    let rope = RopeModule::new(
-        (heads.dim as f64 * part) as u64,
-        c.number_or("rope_theta", 10_000.0)?,
-        false,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        max_context,
-    )?;
+    let rope =
+        RopeModule::read_as(c, (heads.dim as f64 * part) as u64, 10_000.0, false, max_context)?;
     let experts = experts(c, "num_experts", "num_experts_per_tok")?;
     build(
         &Settings {
@@ -154,43 +151,30 @@ pub(super) fn build_5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
 }
 
 fn build(s: &Settings, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let linear = |i: u64| (i + 1) % s.interval != 0;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", s.vocabulary, s.width);
-        let layers = (0..s.count).map(|i| {
-            let rule = if linear(i) { MaskRule::None } else { MaskRule::Full };
-            let block = p.scope(&format!("layers.{i}"), |p| {
-                let mixer: Box<dyn Mixer> = match (linear(i), s.separate) {
-                    (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
-                    (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
-                    (false, _) => Box::new(GatedAttention::new(p, s)),
-                };
-                let mlp: Box<dyn FeedForward> = match &s.moe {
-                    Some(m) if m.at(i) => Box::new(SharedMoe::new(p, s.width, m)),
-                    _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
-                };
-                PreNorm::new(p, s.width, s.eps, mixer, mlp)
-            });
-            (rule, Box::new(block) as Box<dyn Block>)
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, RmsNorm::new(p, "norm", s.width, s.eps))
-    });
-    let head = Head::new(p, embed, s.tied, s.width, s.vocabulary);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
-    if s.moe.is_some() {
-        decoder = decoder.with_quant_override(quant_override);
-    }
-    let cache = |i| {
-        if linear(i) { CacheKind::Arrays(2) } else { CacheKind::Kv }
-    };
-    Ok(Built {
-        layers: s.count,
-        network: Box::new(decoder),
-        caches: (0..s.count).map(cache).collect(),
-        experts: s.moe.as_ref().map(|m| m.experts),
+    let o = Outline {
+        head: HeadKind::tied(s.tied),
+        eps: s.eps,
         max_context: s.max_context,
-    })
+        ..Outline::new(s.width, s.count, s.vocabulary)
+    };
+    let mut decoder = o.decoder(p, |p, i| {
+        let linear = (i + 1) % s.interval != 0;
+        let mixer: Box<dyn Mixer> = match (linear, s.separate) {
+            (true, true) => Box::new(GatedDeltaNet::separate(p, s.delta, s.eps)),
+            (true, false) => Box::new(GatedDeltaNet::fused(p, s.delta, s.eps)),
+            (false, _) => Box::new(GatedAttention::new(p, s)),
+        };
+        let mlp: Box<dyn FeedForward> = match &s.moe {
+            Some(m) if m.at(i) => Box::new(m.layer(p, s.width)),
+            _ => Box::new(GatedMlp::new(p, "mlp", s.width, s.hidden, false)),
+        };
+        let rule = if linear { MaskRule::Recurrent(2) } else { MaskRule::Full };
+        Ok((rule, Sandwich::pre_norm(p, s.width, s.eps, mixer, mlp)))
+    })?;
+    if let Some(moe) = &s.moe {
+        decoder = decoder.with_quant_override(quant_override).with_experts(moe.experts);
+    }
+    Ok(decoder.built())
 }
 
 /// Attention whose output is gated by a second half of the query projection.
@@ -225,54 +209,17 @@ impl GatedAttention {
 impl Mixer for GatedAttention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.q.forward(t, x);
-        let q = Heads::rows(t, q, self.heads.query);
-        let [q, gate] = t.split_equal(q, -1);
+        let [q, gate] = t.split_equal(Heads::rows(t, self.q.forward(t, x), self.heads.query), -1);
         let gate = t.reshape(gate, &[b, n, -1]);
         let (k, v) = (self.k.forward(t, x), self.v.forward(t, x));
-        let q = self.q_norm.forward(t, q);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let q = t.transpose(self.q_norm.forward(t, q), &[0, 2, 1, 3]);
         let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
         let v = Heads::split(t, v, self.heads.kv);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
         let kv = cache.update(t, k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = attend(t, q, kv, scale, mask, None);
-        let y = Heads::join(t, y);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
+        let y = t.mul(Heads::join(t, attend(t, q, kv, scale, mask, None)), t.sigmoid(gate));
         self.o.forward(t, y)
-    }
-}
-
-/// Softmax-routed experts and a shared expert with a gate of its own.
-struct SharedMoe {
-    routed: SoftmaxMoe,
-    shared: GatedMlp,
-    shared_gate: Linear,
-}
-
-impl SharedMoe {
-    fn new(p: &mut ParamBuilder, width: u64, m: &MoeSettings) -> Self {
-        let routed = SoftmaxMoe::new(p, "mlp", width, m.hidden, m.experts, m.normalise);
-        p.scope("mlp", |p| Self {
-            routed,
-            shared: GatedMlp::new(p, "shared_expert", width, m.shared, false),
-            shared_gate: Linear::new(p, "shared_expert_gate", width, 1, false),
-        })
-    }
-}
-
-impl FeedForward for SharedMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.routed.route(t, x);
-        let y = self.routed.run(t, x, indices);
-        let y = weighted_sum(t, y, scores);
-        let shared = self.shared.apply(t, x);
-        let gate = self.shared_gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let shared = t.mul(gate, shared);
-        t.add(y, shared)
     }
 }

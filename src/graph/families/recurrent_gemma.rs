@@ -20,53 +20,34 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let vocabulary = c.positive("vocab_size")?;
     let window = c.positive("attention_window_size")? as u32;
     let recurrent = recurrent_layers(c, count)?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embed_tokens", vocabulary, width);
-        let layers = recurrent.iter().enumerate().map(|(i, &recurrent)| {
-            p.scope(&format!("layers.{i}"), |p| {
-                let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent {
-                    true => (MaskRule::None, Box::new(Recurrent::new(p, width, heads))),
-                    false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
-                };
-                let block = Layer {
-                    mixer,
-                    mlp: Mlp::new(p, width, hidden),
-                    mixer_norm: GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5),
-                    mlp_norm: GemmaNorm::new(p, "channel_pre_norm", width, 1e-5),
-                };
-                (rule, Box::new(block) as Box<dyn Block>)
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        let eps = c.number_or("rms_norm_eps", 1e-5)?;
-        Ok::<_, ConfigError>((embed, layers, GemmaNorm::new(p, "final_norm", width, eps)))
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        eps: c.number_or("rms_norm_eps", 1e-5)?,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { norm: "final_norm", ..Names::LLAMA },
+        norm: NormKind::Gemma,
+        ..Outline::new(width, count, vocabulary)
+    };
+    let mut decoder = o.decoder(p, |p, i| {
+        let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent[i as usize] {
+            true => (MaskRule::Recurrent(2), Box::new(Recurrent::new(p, width, heads))),
+            false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
+        };
+        let mlp = GatedMlp::new(p, "mlp_block", width, hidden, true).with_activation(gelu_gate);
+        let mixer_norm = GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5);
+        let mlp_norm = GemmaNorm::new(p, "channel_pre_norm", width, 1e-5);
+        let block = Sandwich::with_norms(mixer_norm, mixer, mlp_norm, mlp)
+            .with_residuals(Residual::Swapped, Residual::Swapped);
+        Ok((rule, block))
     })?;
-    let tied = c.bool_or("tie_word_embeddings", true)?;
-    let head = Head::new(p, embed, tied, width, vocabulary);
-    let mut decoder = Decoder::new(embed, layers, norm, head);
     if c.bool_or("embeddings_scale_by_sqrt_dim", true)? {
-        let root = (width as f64).sqrt();
-        decoder.on_embedding = Some(Box::new(move |t, x| t.mul(x, root)));
+        decoder = decoder.with_embedding_scale((width as f64).sqrt());
     }
     let cap = c.number("logits_soft_cap")?;
     if cap != 0.0 {
-        decoder.on_logits = Some(Box::new(move |t, x| {
-            let x = t.div(x, cap);
-            let x = t.unary(Unary::Tanh, x);
-            t.mul(x, cap)
-        }));
+        decoder = decoder.with_logits(move |t, x| t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap));
     }
-    let cache = |&recurrent: &bool| match recurrent {
-        true => CacheKind::Arrays(2),
-        false => CacheKind::Rotating { max_size: window, keep: 0 },
-    };
-    Ok(Built {
-        layers: count,
-        network: Box::new(decoder),
-        caches: recurrent.iter().map(cache).collect(),
-        experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+    Ok(decoder.built())
 }
 
 /// Which layers are recurrent, by the repeated pattern `block_types` (`_block_types` in some files).
@@ -78,47 +59,6 @@ fn recurrent_layers(c: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
         return Err(c.invalid(key, "a pattern with 'attention' among the layers"));
     }
     Ok(pattern.iter().cycle().take(count as usize).map(|name| name == "recurrent").collect())
-}
-
-struct Layer {
-    mixer: Box<dyn Mixer>,
-    mlp: Mlp,
-    mixer_norm: GemmaNorm,
-    mlp_norm: GemmaNorm,
-}
-
-impl Block for Layer {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.mixer_norm.forward(t, x);
-        let r = self.mixer.mix(t, r, mask, cache);
-        let h = t.add(r, x);
-        let r = self.mlp_norm.forward(t, h);
-        let r = self.mlp.forward(t, r);
-        t.add(r, h)
-    }
-}
-
-struct Mlp {
-    up: Linear,
-    gate: Linear,
-    down: Linear,
-}
-
-impl Mlp {
-    fn new(p: &mut ParamBuilder, width: u64, hidden: u64) -> Self {
-        p.scope("mlp_block", |p| Self {
-            up: Linear::new(p, "up_proj", width, hidden, true),
-            gate: Linear::new(p, "gate_proj", width, hidden, true),
-            down: Linear::new(p, "down_proj", hidden, width, true),
-        })
-    }
-
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gate = self.gate.forward(t, x);
-        let x = self.up.forward(t, x);
-        let x = gelu_gate(t, gate, x);
-        self.down.forward(t, x)
-    }
 }
 
 /// Attention over a window with one key and value head; half of the features turn.
@@ -153,10 +93,8 @@ impl Mixer for Local {
         let v = Heads::split(t, v, 1);
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(t, Heads::join(t, y))
     }
 }
 
@@ -190,25 +128,18 @@ impl Recurrent {
             Some(past) => t.concat(&[past, x], 1),
             None => t.pad(x, 1, keep, 0),
         };
-        let w = t.weight(self.conv_weight);
-        let y = t.conv1d(input, w, self.width as u32);
-        let b = t.weight(self.conv_bias);
-        let y = t.add(y, b);
-        let tail = t.last(input, 1, keep);
-        cache.set_state(t, 0, tail);
+        let y = t.conv1d(input, t.weight(self.conv_weight), self.width as u32);
+        let y = t.add(y, t.weight(self.conv_bias));
+        cache.set_state(t, 0, t.last(input, 1, keep));
         y
     }
 }
 
 impl Mixer for Recurrent {
     fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        let gate = self.linear_y.forward(t, x);
-        let gate = activations::gelu_approx(t, gate);
-        let x = self.linear_x.forward(t, x);
-        let x = self.convolve(t, x, cache);
-        let x = self.recurrence.run(t, x, cache);
-        let x = t.mul(x, gate);
-        self.out.forward(t, x)
+        let gate = activations::gelu_approx(t, self.linear_y.forward(t, x));
+        let x = self.convolve(t, self.linear_x.forward(t, x), cache);
+        self.out.forward(t, t.mul(self.recurrence.run(t, x, cache), gate))
     }
 }
 
@@ -241,13 +172,8 @@ impl Recurrence {
     fn gate(&self, t: &Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let x = t.reshape(x, &[b, n, self.heads as i64, self.dim as i64]);
-        let x = t.swapaxes(x, 1, 2);
-        let w = t.weight(weight);
-        let y = t.matmul(x, w);
-        let y = t.swapaxes(y, 1, 2);
-        let bias = t.weight(bias);
-        let y = t.add(y, bias);
-        let y = t.flatten(y, 2, 3);
+        let y = t.swapaxes(t.matmul(t.swapaxes(x, 1, 2), t.weight(weight)), 1, 2);
+        let y = t.flatten(t.add(y, t.weight(bias)), 2, 3);
         t.sigmoid(y)
     }
 
@@ -260,19 +186,15 @@ impl Recurrence {
         let [rate] = t.compiled(|t| [activations::softplus(t, param)]);
         let log_a = t.mul(log_a, rate);
         let a = t.exp(log_a);
-        let twice = t.mul(log_a, 2i64);
-        let square = t.exp(twice);
+        let square = t.exp(t.mul(log_a, 2i64));
         let gated = t.mul(x, gate_x);
         let rest = t.binary(crate::graph::op::Binary::Subtract, 1i64, square);
         let mut factor = t.unary(Unary::Sqrt, rest);
         if before.is_none() {
-            let one = t.scalar(1.0, t.dtype(factor));
-            let first = t.shape(factor).with(1, 1);
-            let one = t.broadcast_to(one, first);
+            let one = t.broadcast_to(t.scalar(1.0, t.dtype(factor)), t.shape(factor).with(1, 1));
             factor = t.slice_update(factor, one, 1, 0);
         }
-        let factor = t.astype(factor, t.dtype(x));
-        let input = t.mul(gated, factor);
+        let input = t.mul(gated, t.astype(factor, t.dtype(x)));
         let (y, last) = scan(t, input, a, before);
         cache.set_state(t, 1, last);
         y
@@ -285,11 +207,7 @@ fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
     if n == 1 {
         let y = match before {
             None => x,
-            Some(h) => {
-                let h = t.expand_dims(h, &[1]);
-                let kept = t.mul(a, h);
-                t.add(kept, x)
-            }
+            Some(h) => t.add(t.mul(a, t.expand_dims(h, &[1])), x),
         };
         return (y, t.at(y, 1, 0));
     }
@@ -300,12 +218,8 @@ fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
     });
     let mut y = t.zeros_like(x);
     for i in 0..n {
-        let decay = t.at(a, 1, i);
-        let kept = t.mul(decay, h);
-        let new = t.at(x, 1, i);
-        h = t.add(kept, new);
-        let row = t.expand_dims(h, &[1]);
-        y = t.slice_update(y, row, 1, i);
+        h = t.add(t.mul(t.at(a, 1, i), h), t.at(x, 1, i));
+        y = t.slice_update(y, t.expand_dims(h, &[1]), 1, i);
     }
     (y, h)
 }

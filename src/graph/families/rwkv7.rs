@@ -5,30 +5,38 @@ use crate::graph::parts::prelude::*;
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
     let count = layer_count(c)?;
     let s = Settings::read(c)?;
-    let vocabulary = c.positive("vocab_size")?;
-    let (embed, layers, norm) = p.scope("model", |p| {
-        let embed = Embedding::new(p, "embeddings", vocabulary, s.width);
-        let layers = (0..count).map(|i| {
-            p.scope(&format!("layers.{i}"), |p| Layer {
+    let o = Outline {
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),
+        eps: s.eps,
+        max_context: c.opt_dim("max_position_embeddings")?,
+        names: Names { embed: "embeddings", ..Names::LLAMA },
+        norm: NormKind::Layer { bias: true },
+        ..Outline::new(s.width, count, c.positive("vocab_size")?)
+    };
+    let decoder = o.sharing(
+        p,
+        |p, i| {
+            let layer = RwkvLayer {
                 pre_norm: (i == 0).then(|| LayerNorm::new(p, "pre_norm", s.width, s.eps, true)),
                 attention_norm: LayerNorm::new(p, "attn_norm", s.width, s.eps, true),
                 time: TimeMix::new(p, &s, i == 0),
                 mlp_norm: LayerNorm::new(p, "ffn_norm", s.width, s.eps, true),
                 channel: ChannelMix::new(p, &s),
-            })
-        });
-        let layers: Vec<_> = layers.collect();
-        (embed, layers, LayerNorm::new(p, "norm", s.width, s.eps, true))
-    });
-    let tied = c.bool_or("tie_word_embeddings", false)?;
-    let head = Head::new(p, embed, tied, s.width, vocabulary);
-    Ok(Built {
-        layers: count,
-        network: Box::new(Rwkv7 { embed, layers, norm, head }),
-        caches: vec![CacheKind::Arrays(3); count as usize],
-        experts: None,
-        max_context: c.opt_dim("max_position_embeddings")?,
-    })
+            };
+            Ok(Place::new(MaskRule::Recurrent(3), layer))
+        },
+        |_, call| (call.embedded, None),
+    )?;
+    Ok(decoder.with_quant_override(quant_override).built())
+}
+
+/// Embedding and second matrices of the low-rank pairs are packed at 8 bits.
+fn quant_override(path: &str) -> QuantOverride {
+    if path.contains("lora.2") || path.contains("embeddings") {
+        QuantOverride::EightBit
+    } else {
+        QuantOverride::Default
+    }
 }
 
 struct Settings {
@@ -63,50 +71,27 @@ impl Settings {
     }
 }
 
-struct Rwkv7 {
-    embed: Embedding,
-    layers: Vec<Layer>,
-    norm: LayerNorm,
-    head: Head,
-}
-
-impl Network for Rwkv7 {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
-        let mut x = self.embed.forward(t, tokens);
-        let mut first = None;
-        for (i, (layer, cache)) in self.layers.iter().zip(caches).enumerate() {
-            t.layer(i);
-            if let Some(norm) = &layer.pre_norm {
-                x = norm.forward(t, x);
-            }
-            let r = layer.attention_norm.forward(t, x);
-            let (r, value) = layer.time.forward(t, r, first, cache);
-            first = Some(value);
-            let h = t.add(x, r);
-            let r = layer.mlp_norm.forward(t, h);
-            let r = layer.channel.forward(t, r, cache);
-            x = t.add(h, r);
-        }
-        t.set_stage(Stage::Head);
-        let x = self.norm.forward(t, x);
-        self.head.forward(t, x)
-    }
-
-    fn quant_override(&self, path: &str) -> QuantOverride {
-        if path.contains("lora.2") || path.contains("embeddings") {
-            QuantOverride::EightBit
-        } else {
-            QuantOverride::Default
-        }
-    }
-}
-
-struct Layer {
+struct RwkvLayer {
     pre_norm: Option<LayerNorm>,
     attention_norm: LayerNorm,
     time: TimeMix,
     mlp_norm: LayerNorm,
     channel: ChannelMix,
+}
+
+/// Layers share the values of the first one.
+impl Layer<Option<Var>> for RwkvLayer {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Option<Var>>) -> Var {
+        let x = match &self.pre_norm {
+            Some(norm) => norm.forward(t, x),
+            None => x,
+        };
+        let r = self.attention_norm.forward(t, x);
+        let (r, value) = self.time.forward(t, r, *at.shared, at.cache);
+        *at.shared = Some(value);
+        let h = t.add(x, r);
+        t.add(h, self.channel.forward(t, self.mlp_norm.forward(t, h), at.cache))
+    }
 }
 
 /// `x + y * z`, one kernel.
@@ -217,60 +202,35 @@ impl TimeMix {
 
     /// The output, and the values of the first layer that later ones mix in.
     fn forward(&self, t: &Tape<'_>, x: Var, first: Option<Var>, cache: &mut Cache) -> (Var, Var) {
-        let before = shifted(t, x, cache, 0);
-        let change = t.sub(before, x);
-        let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| {
-            let w = t.weight(id);
-            addcmul(t, x, change, w)
-        });
-        let key = self.k.forward(t, xk);
-        let key = self.split(t, key);
-        let value = self.v.forward(t, xv);
-        let mut value = self.split(t, value);
-        let r = self.r.forward(t, xr);
-        let r = self.split(t, r);
-        let rate = self.a_low.forward(t, xa);
-        let rate = t.sigmoid(rate);
-        let rate = self.split(t, rate);
+        let change = t.sub(shifted(t, x, cache, 0), x);
+        let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| addcmul(t, x, change, t.weight(id)));
+        let key = self.split(t, self.k.forward(t, xk));
+        let mut value = self.split(t, self.v.forward(t, xv));
+        let r = self.split(t, self.r.forward(t, xr));
+        let rate = self.split(t, t.sigmoid(self.a_low.forward(t, xa)));
         let gate = self.g_low.forward(t, xg);
         let mut kept = value;
         if let (Some(low), Some(first)) = (&self.v_low, first) {
-            let mix = low.forward(t, xv);
-            let mix = t.sigmoid(mix);
-            let mix = self.split(t, mix);
-            let difference = t.sub(first, value);
-            value = addcmul(t, value, difference, mix);
+            let mix = self.split(t, t.sigmoid(low.forward(t, xv)));
+            value = addcmul(t, value, t.sub(first, value), mix);
             kept = first;
         }
-        let decay = self.w_low.forward(t, xw);
-        let decay = self.split(t, decay);
-        let decay = t.sigmoid(decay);
-        let decay = t.astype(decay, DType::F32);
-        let decay = t.mul(decay, -0.606_531);
-        let decay = t.exp(decay);
+        let decay = t.sigmoid(self.split(t, self.w_low.forward(t, xw)));
+        let decay = t.exp(t.mul(t.astype(decay, DType::F32), -0.606_531));
         let decay = t.astype(decay, t.dtype(r));
-        let k_k = t.weight(self.k_k);
-        let unit = t.mul(key, k_k);
-        let unit = unit_length(t, unit);
+        let unit = unit_length(t, t.mul(key, t.weight(self.k_k)));
         let k_a = t.weight(self.k_a);
-        let scale = t.sub(rate, 1i64);
-        let scale = t.mul(scale, k_a);
-        let scale = t.add(scale, 1i64);
+        let scale = t.add(t.mul(t.sub(rate, 1i64), k_a), 1i64);
         let key = t.mul(key, scale);
         let a = t.neg(unit);
         let b = t.mul(unit, rate);
-        let y = self.recur(t, [r, decay, key, value, a, b], cache);
-        let y = self.normalise(t, y);
+        let y = self.normalise(t, self.recur(t, [r, decay, key, value, a, b], cache));
         let r_k = t.weight(self.r_k);
-        let bonus = t.mul(r, key);
-        let bonus = t.mul(bonus, r_k);
-        let bonus = t.reduce(Reduction::Sum, bonus, -1, true);
-        let bonus = t.mul(bonus, value);
-        let y = t.add(y, bonus);
+        let bonus = t.reduce(Reduction::Sum, t.mul(t.mul(r, key), r_k), -1, true);
+        let y = t.add(y, t.mul(bonus, value));
         let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
         let y = t.reshape(y, &dims);
-        let last = t.last(x, 1, 1);
-        cache.set_state(t, 0, last);
+        cache.set_state(t, 0, t.last(x, 1, 1));
         let y = t.mul(y, gate);
         (self.o.forward(t, y), kept)
     }
@@ -294,17 +254,14 @@ impl TimeMix {
     fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
         let y = t.layer_norm(y, None, None, 64e-5);
         let (w, b) = (t.weight(self.norm_weight), t.weight(self.norm_bias));
-        let y = t.mul(w, y);
-        t.add(y, b)
+        t.add(t.mul(w, y), b)
     }
 }
 
 /// `l2_norm`: one compiled function.
 fn unit_length(t: &Tape<'_>, x: Var) -> Var {
     let [y] = t.compiled(|t| {
-        let square = t.unary(Unary::Square, x);
-        let sum = t.sum(square, -1, true);
-        let length = t.unary(Unary::Sqrt, sum);
+        let length = t.unary(Unary::Sqrt, t.sum(t.unary(Unary::Square, x), -1, true));
         let length = t.binary(Binary::Maximum, length, 1e-7);
         [t.div(x, length)]
     });
@@ -328,14 +285,8 @@ impl ChannelMix {
     }
 
     fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
-        let before = shifted(t, x, cache, 2);
-        let change = t.sub(before, x);
-        let w = t.weight(self.shift);
-        let mixed = addcmul(t, x, change, w);
-        let last = t.last(x, 1, 1);
-        cache.set_state(t, 2, last);
-        let h = self.key.forward(t, mixed);
-        let h = activations::relu2(t, h);
-        self.value.forward(t, h)
+        let mixed = addcmul(t, x, t.sub(shifted(t, x, cache, 2), x), t.weight(self.shift));
+        cache.set_state(t, 2, t.last(x, 1, 1));
+        self.value.forward(t, activations::relu2(t, self.key.forward(t, mixed)))
     }
 }

@@ -7,12 +7,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mut o = Outline::read(c, c.bool_or("tie_word_embeddings", true)?)?;
     o.eps = c.number_or("rms_norm_eps", 1e-6)?;
     o.max_context = Some(c.dim_or("max_position_embeddings", 8192)?);
+    o.names = Names { embed: "embedding", ..Names::LLAMA };
     check(c)?;
-    let heads = Heads {
-        query: c.positive("num_attention_heads")?,
-        kv: c.positive("num_key_value_heads")?,
-        dim: c.positive("head_dim")?,
-    };
+    let heads = Heads::read(c)?;
     if heads.query % heads.kv != 0 {
         return Err(c.invalid("num_attention_heads", "a multiple of num_key_value_heads"));
     }
@@ -22,14 +19,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let kinds = kinds(c, o.layers)?;
     let ropes = c.object("rope_parameters")?;
-    let around = Around { embedding: "embedding", ..Around::default() };
-    let decoder = o.decoder_around(p, around, |p, i| {
+    let decoder = o.decoder(p, |p, i| {
         let sliding = kinds.get(i as usize) == Some(&true);
         let kind = if sliding { "sliding_attention" } else { "full_attention" };
         let attention = CopiedAttention::new(p, o.width, heads, bias, rope(&ropes, kind, heads)?);
         let mlp = GatedMlp::new(p, "mlp", o.width, hidden, mlp_bias).with_activation(gelu_gate);
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.ends_with("self_attn.g_proj") {
@@ -38,7 +34,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, None))
+    Ok(decoder.built())
 }
 
 /// Refuses the settings that mlx-lm refuses.
@@ -81,8 +77,7 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
 
 /// `gelu(gate) * x`: the product is a kernel of its own.
 fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let gate = activations::gelu(t, gate);
-    t.mul(gate, x)
+    t.mul(activations::gelu(t, gate), x)
 }
 
 struct CopiedAttention {
@@ -112,25 +107,16 @@ impl Mixer for CopiedAttention {
         let qkv = self.qkv.forward(t, x);
         let (q, kv) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);
         let parts: [Var; 3] = t.split(qkv, &[q, q.saturating_add(kv)], -1);
-        let [q, k, v] =
-            [(parts[0], h.query), (parts[1], h.kv), (parts[2], h.kv)].map(|(part, heads)| {
-                let part = Heads::split(t, part, heads);
-                t.contiguous(part)
-            });
+        let [q, k, v] = [(parts[0], h.query), (parts[1], h.kv), (parts[2], h.kv)]
+            .map(|(part, heads)| t.contiguous(Heads::split(t, part, heads)));
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.contiguous(y);
-        let gate = self.gate.forward(t, x);
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.sigmoid(gate);
-        let gate = t.astype(gate, t.dtype(y));
-        let gate = t.expand_dims(gate, &[-1]);
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let y = t.contiguous(t.transpose(y, &[0, 2, 1, 3]));
+        let gate = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
+        let gate = t.expand_dims(t.astype(gate, t.dtype(y)), &[-1]);
         let y = t.mul(y, gate);
         let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        self.out.forward(t, t.reshape(y, &[b, n, -1]))
     }
 }

@@ -1,7 +1,6 @@
 //! Step 3.5 Flash: window and full attention with different heads and rotations, a gate per head, sigmoid routing with a
 //! shared expert and clamped activations.
 
-use super::qwen3;
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let heads = heads(c, sliding)?;
         let rope = Some(rope(c, i, kind, heads.dim)?);
         let attention = Attention::new(p, "self_attn", o.width, heads, Biases::default(), rope);
-        let mut attention = qwen3::with_head_norms(p, attention, heads, o.eps);
+        let mut attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         if gate {
             let gate = Linear::new(p, "self_attn.g_proj", o.width, heads.query, false);
             attention = attention.with_gate(OutputGate::Heads(gate));
@@ -32,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Box::new(clamped_mlp(p, "mlp", o.width, hidden, limit(&moe.shared_limits, i)))
         };
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
-        Ok((rule, PreNorm::new(p, o.width, o.eps, attention, mlp)))
+        Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;
     let decoder = decoder.with_quant_override(|path| {
         if path.contains("mlp.gate.gate") {
@@ -41,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             QuantOverride::Default
         }
     });
-    Ok(o.built(decoder, Some(moe.experts)))
+    Ok(decoder.with_experts(moe.experts).built())
 }
 
 /// Heads of a layer; window layers may have their own.

@@ -11,13 +11,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let dims = MlaDims::read(c)?;
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let max = c.dim_or("max_position_embeddings", 131_072)?;
-    let rope = RopeModule::new(
-        dims.rope,
-        c.number_or("rope_theta", 1.6e6)?,
-        c.bool_or("rope_traditional", true)?,
-        RopeScaling::read(c, "rope_scaling")?.as_ref(),
-        Some(max),
-    )?;
+    let rope =
+        RopeModule::read_as(c, dims.rope, 1.6e6, c.bool_or("rope_traditional", true)?, Some(max))?;
     let attention = ExpandedSettings {
         bias: c.bool_or("attention_bias", false)?,
         eps,
@@ -26,26 +21,18 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         spread: Spread::Repeat,
     };
     let outline = Outline {
-        layers: layer_count(c)?,
-        width: dims.width,
-        vocabulary: c.dim_or("vocab_size", 128_256)?,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps,
-        tied: c.bool_or("tie_word_embeddings", true)?,
         max_context: Some(max),
+        ..Outline::new(dims.width, layer_count(c)?, c.dim_or("vocab_size", 128_256)?)
     };
     let hidden = c.dim_or("intermediate_size", 6144)?;
     let bias = c.bool_or("mlp_bias", false)?;
     let decoder = outline.decoder(p, |p, _| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
         let mlp = GatedMlp::new(p, "mlp", dims.width, hidden, bias);
-        let block = PreNorm::new(p, dims.width, eps, mixer, mlp);
+        let block = Sandwich::pre_norm(p, dims.width, eps, mixer, mlp);
         Ok((MaskRule::Full, block))
     })?;
-    Ok(Built {
-        layers: outline.layers,
-        network: Box::new(decoder),
-        caches: vec![CacheKind::Kv; outline.layers as usize],
-        experts: None,
-        max_context: outline.max_context,
-    })
+    Ok(decoder.built())
 }

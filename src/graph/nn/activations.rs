@@ -6,8 +6,7 @@ use crate::model::DType;
 
 /// `x * sigmoid(x)`, not fused by itself.
 fn silu_steps(t: &Tape<'_>, x: Var) -> Var {
-    let s = t.sigmoid(x);
-    t.mul(x, s)
+    t.mul(x, t.sigmoid(x))
 }
 
 /// `nn.silu`, one kernel.
@@ -27,8 +26,7 @@ pub fn swiglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
 
 /// `nn.silu(gate) * x`, in two kernels.
 pub fn silu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let g = silu(t, gate);
-    t.mul(g, x)
+    t.mul(silu(t, gate), x)
 }
 
 /// `nn.relu`.
@@ -47,11 +45,8 @@ pub fn relu2(t: &Tape<'_>, x: Var) -> Var {
 }
 
 fn gelu_steps(t: &Tape<'_>, x: Var) -> Var {
-    let scaled = t.div(x, std::f64::consts::SQRT_2);
-    let e = t.unary(Unary::Erf, scaled);
-    let sum = t.add(e, 1.0);
-    let product = t.mul(x, sum);
-    t.div(product, 2.0)
+    let sum = t.add(t.unary(Unary::Erf, t.div(x, std::f64::consts::SQRT_2)), 1.0);
+    t.div(t.mul(x, sum), 2.0)
 }
 
 /// `nn.gelu`, the exact form.
@@ -62,13 +57,9 @@ pub fn gelu(t: &Tape<'_>, x: Var) -> Var {
 
 fn gelu_approx_steps(t: &Tape<'_>, x: Var) -> Var {
     let half = t.mul(x, 0.5);
-    let cube = t.binary(Binary::Power, x, 3i64);
-    let cube = t.mul(cube, 0.044_715);
-    let inner = t.add(x, cube);
-    let inner = t.mul(inner, (2.0 / std::f64::consts::PI).sqrt());
-    let tanh = t.unary(Unary::Tanh, inner);
-    let sum = t.add(tanh, 1.0);
-    t.mul(half, sum)
+    let inner = t.add(x, t.mul(t.binary(Binary::Power, x, 3i64), 0.044_715));
+    let tanh = t.unary(Unary::Tanh, t.mul(inner, (2.0 / std::f64::consts::PI).sqrt()));
+    t.mul(half, t.add(tanh, 1.0))
 }
 
 /// `nn.gelu_approx`, the tanh form.
@@ -90,10 +81,7 @@ pub fn geglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
 pub fn precise_swiglu(t: &Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
     let dtype = t.dtype(h);
     let [y] = t.compiled(|t| {
-        let gate = t.astype(gate, DType::F32);
-        let gate = silu_steps(t, gate);
-        let x = t.astype(x, DType::F32);
-        let y = t.mul(gate, x);
+        let y = t.mul(silu_steps(t, t.astype(gate, DType::F32)), t.astype(x, DType::F32));
         [t.astype(y, dtype)]
     });
     y
@@ -114,9 +102,7 @@ impl Situ {
         let dtype = t.dtype(x);
         let [y] = t.compiled(|t| {
             let gate = t.astype(gate, DType::F32);
-            let bounded = bound(t, gate, self.beta);
-            let s = t.sigmoid(gate);
-            let a = t.mul(bounded, s);
+            let a = t.mul(bound(t, gate, self.beta), t.sigmoid(gate));
             let x = t.astype(x, DType::F32);
             let x = match self.linear_beta {
                 Some(b) => bound(t, x, b),
@@ -158,16 +144,13 @@ impl Clamp {
             gate = t.binary(Binary::Minimum, gate, self.limit);
             x = t.clip(x, -self.limit, self.limit);
         }
-        let y = swiglu(t, gate, x);
-        t.astype(y, dtype)
+        t.astype(swiglu(t, gate, x), dtype)
     }
 }
 
 /// `limit * tanh(x / limit)`.
 fn bound(t: &Tape<'_>, x: Var, limit: f64) -> Var {
-    let scaled = t.div(x, limit);
-    let tanh = t.unary(Unary::Tanh, scaled);
-    t.mul(tanh, limit)
+    t.mul(t.unary(Unary::Tanh, t.div(x, limit)), limit)
 }
 
 /// `nn.softplus`: `logaddexp(x, 0)`; called inside compiled functions.
@@ -184,12 +167,9 @@ pub fn softcap(t: &Tape<'_>, cap: f64, x: Var) -> Var {
 /// `swiglu_oai` of gpt-oss: `(clip(x, ±limit) + 1) * g * sigmoid(alpha * g)` with `g = min(gate, limit)`, in one kernel.
 pub fn swiglu_oai(t: &Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Var {
     let [y] = t.compiled(|t| {
-        let x = t.clip(x, -limit, limit);
-        let x = t.add(x, 1.0);
+        let x = t.add(t.clip(x, -limit, limit), 1.0);
         let gate = t.binary(Binary::Minimum, gate, limit);
-        let scaled = t.mul(gate, alpha);
-        let sigmoid = t.sigmoid(scaled);
-        let gated = t.mul(gate, sigmoid);
+        let gated = t.mul(gate, t.sigmoid(t.mul(gate, alpha)));
         [t.mul(x, gated)]
     });
     y
@@ -198,8 +178,7 @@ pub fn swiglu_oai(t: &Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Va
 /// `clamped_swiglu` of Step 3.5: `min(silu(gate), limit) * clip(x, ±limit)` in one kernel.
 pub fn clamped_swiglu(t: &Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
     let [y] = t.compiled(|t| {
-        let gate = silu_steps(t, gate);
-        let gate = t.binary(Binary::Minimum, gate, limit);
+        let gate = t.binary(Binary::Minimum, silu_steps(t, gate), limit);
         let x = t.clip(x, -limit, limit);
         [t.mul(gate, x)]
     });

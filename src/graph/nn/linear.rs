@@ -26,8 +26,7 @@ fn rotated(t: &Tape<'_>, id: ModuleId, x: Var, inverse: bool) -> Var {
     if !inverse {
         x = t.mul(x, signs);
     }
-    let x = t.reshape(x, &[-1, i64::from(block)]);
-    let x = t.hadamard(x, f64::from(block).powf(-0.5));
+    let x = t.hadamard(t.reshape(x, &[-1, i64::from(block)]), f64::from(block).powf(-0.5));
     let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
     let mut x = t.reshape(x, &dims);
     if inverse {
@@ -57,22 +56,14 @@ impl Linear {
     /// `x W^T (+ b)`.
     pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         if let Some(w) = packed(t, self.id) {
-            let x = rotated(t, self.id, x, false);
-            let y = t.quantized_matmul(x, w, true);
+            let y = t.quantized_matmul(rotated(t, self.id, x, false), w, true);
             if !self.bias {
                 return y;
             }
-            let b = t.param(self.id, Part::Bias);
-            return t.add(y, b);
+            return t.add(y, t.param(self.id, Part::Bias));
         }
-        let w = t.param(self.id, Part::Weight);
-        let w = t.transpose(w, &[1, 0]);
-        if self.bias {
-            let b = t.param(self.id, Part::Bias);
-            t.addmm(b, x, w)
-        } else {
-            t.matmul(x, w)
-        }
+        let w = t.transpose(t.param(self.id, Part::Weight), &[1, 0]);
+        if self.bias { t.addmm(t.param(self.id, Part::Bias), x, w) } else { t.matmul(x, w) }
     }
 }
 
@@ -97,10 +88,7 @@ impl Embedding {
     /// The rows of the token ids.
     pub fn forward(&self, t: &Tape<'_>, ids: Var) -> Var {
         match packed(t, self.id) {
-            None => {
-                let w = t.param(self.id, Part::Weight);
-                t.take(w, ids)
-            }
+            None => t.take(t.param(self.id, Part::Weight), ids),
             Some(w) if t.params().module(self.id).prepacked.is_some() => {
                 self.unpacked_rows(t, ids, w)
             }
@@ -127,24 +115,15 @@ impl Embedding {
             biases: w.biases.map(|b| t.take(b, ids)),
             packing: w.packing,
         };
-        let rows = t.dequantize(rows);
-        let rows = t.reshape(rows, &dims);
-        let rows = t.astype(rows, DType::F16);
+        let rows = t.astype(t.reshape(t.dequantize(rows), &dims), DType::F16);
         rotated(t, self.id, rows, true)
     }
 
     /// The table as an output head.
     pub fn as_linear(&self, t: &Tape<'_>, x: Var) -> Var {
         match packed(t, self.id) {
-            Some(w) => {
-                let x = rotated(t, self.id, x, false);
-                t.quantized_matmul(x, w, true)
-            }
-            None => {
-                let w = t.param(self.id, Part::Weight);
-                let w = t.transpose(w, &[1, 0]);
-                t.matmul(x, w)
-            }
+            Some(w) => t.quantized_matmul(rotated(t, self.id, x, false), w, true),
+            None => t.matmul(x, t.transpose(t.param(self.id, Part::Weight), &[1, 0])),
         }
     }
 }
@@ -196,14 +175,10 @@ impl Conv1d {
 
     /// The convolution of `x [batch, length, channels]`.
     pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.weight);
-        let y = t.conv1d(x, w, self.groups);
+        let y = t.conv1d(x, t.weight(self.weight), self.groups);
         match self.bias {
             None => y,
-            Some(b) => {
-                let b = t.weight(b);
-                t.add(y, b)
-            }
+            Some(b) => t.add(y, t.weight(b)),
         }
     }
 }

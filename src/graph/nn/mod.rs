@@ -2,14 +2,16 @@
 
 pub mod activations;
 pub mod fake_quant;
+mod head;
 mod linear;
 mod norm;
 mod rope;
 mod sdpa;
 mod switch;
 
+pub use head::Head;
 pub use linear::{Conv1d, Embedding, Linear, MultiLinear};
-pub use norm::{GemmaNorm, LayerNorm, OffsetNorm, RmsNorm, UnitNorm};
+pub use norm::{GemmaNorm, LayerNorm, Norm, OffsetNorm, RmsNorm, UnitNorm};
 pub use rope::{RopeModule, RopeScaling, yarn_attention_scale};
 pub use sdpa::attend;
 pub use switch::{SwitchGlu, SwitchLinear, SwitchMlp};

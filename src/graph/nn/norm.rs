@@ -2,6 +2,25 @@
 
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Derived, Tape, Var};
+use std::sync::Arc;
+
+/// A normalisation of the last axis.
+pub trait Norm: Send + Sync {
+    /// The normalised `x`.
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var;
+}
+
+impl<T: Norm + ?Sized> Norm for Box<T> {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        (**self).forward(t, x)
+    }
+}
+
+impl<T: Norm + ?Sized> Norm for Arc<T> {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        (**self).forward(t, x)
+    }
+}
 
 /// `nn.RMSNorm`.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +50,11 @@ impl RmsNorm {
     pub fn new_f32(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
         Self { weight: p.raw_f32(&format!("{name}.weight"), &[width]), eps }
     }
+}
 
-    /// The normalised `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.weight);
-        t.rms_norm(x, Some(w), self.eps)
+impl Norm for RmsNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        t.rms_norm(x, Some(t.weight(self.weight)), self.eps)
     }
 }
 
@@ -51,9 +70,10 @@ impl UnitNorm {
     pub const fn new(eps: f64) -> Self {
         Self { eps }
     }
+}
 
-    /// The normalised `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+impl Norm for UnitNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         t.rms_norm(x, None, self.eps)
     }
 }
@@ -70,11 +90,11 @@ impl GemmaNorm {
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, eps: f64) -> Self {
         Self { weight: p.raw(&format!("{name}.weight"), &[width]), eps }
     }
+}
 
-    /// The normalised `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let w = t.weight(self.weight);
-        let scale = t.add(w, 1.0);
+impl Norm for GemmaNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        let scale = t.add(t.weight(self.weight), 1.0);
         t.rms_norm(x, Some(scale), self.eps)
     }
 }
@@ -102,14 +122,14 @@ impl OffsetNorm {
         self.kept = true;
         self
     }
+}
 
-    /// The normalised `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+impl Norm for OffsetNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let scale = if self.kept && !t.is_first_call() {
             t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
         } else {
-            let w = t.weight(self.weight);
-            t.add(w, self.offset)
+            t.add(t.weight(self.weight), self.offset)
         };
         t.rms_norm(x, Some(scale), self.eps)
     }
@@ -136,9 +156,10 @@ impl LayerNorm {
     pub const fn plain(eps: f64) -> Self {
         Self { weight: None, bias: None, eps }
     }
+}
 
-    /// The normalised `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+impl Norm for LayerNorm {
+    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         let w = self.weight.map(|w| t.weight(w));
         let b = self.bias.map(|b| t.weight(b));
         t.layer_norm(x, w, b, self.eps)

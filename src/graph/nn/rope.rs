@@ -160,6 +160,31 @@ impl RopeModule {
         Ok(rope)
     }
 
+    /// The rotation that `rope_theta`, `rope_traditional` and `rope_scaling` describe.
+    ///
+    /// # Errors
+    /// As [`RopeModule::new`].
+    pub fn read(c: &Config, dims: u64, theta: f64, max: Option<u64>) -> Result<Self, ConfigError> {
+        Self::read_as(c, dims, theta, c.bool_or("rope_traditional", false)?, max)
+    }
+
+    /// The rotation that `rope_theta` and `rope_scaling` describe, of a family that does not choose which features
+    /// are paired.
+    ///
+    /// # Errors
+    /// As [`RopeModule::new`].
+    pub fn read_as(
+        c: &Config,
+        dims: u64,
+        theta: f64,
+        traditional: bool,
+        max: Option<u64>,
+    ) -> Result<Self, ConfigError> {
+        let theta = c.number_or("rope_theta", theta)?;
+        let scaling = RopeScaling::read(c, "rope_scaling")?;
+        Self::new(dims, theta, traditional, scaling.as_ref(), max)
+    }
+
     /// `initialize_rope`: the variant that a scaling block asks for.
     ///
     /// # Errors

@@ -48,8 +48,7 @@ fn quantised(t: &Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: Mask)
             let rows = t.arange(keys.saturating_sub(queries), keys);
             let columns = t.arange(0, keys);
             let rows = t.expand_dims(rows, &[1]);
-            let columns = t.expand_dims(columns, &[0]);
-            Some(t.binary(Binary::GreaterEqual, rows, columns))
+            Some(t.binary(Binary::GreaterEqual, rows, t.expand_dims(columns, &[0])))
         }
         Mask::Array(m) if repeats > 1 && t.shape(m).rank() > 3 => Some(t.expand_dims(m, &[-3])),
         Mask::Array(m) => Some(m),
@@ -61,8 +60,7 @@ fn quantised(t: &Tape<'_>, q: Var, k: Packed, v: Packed, scale: f64, mask: Mask)
             t.add(scores, m)
         };
     }
-    let weights = t.softmax(scores, true);
-    let out = t.quantized_matmul(weights, v, false);
+    let out = t.quantized_matmul(t.softmax(scores, true), v, false);
     if repeats > 1 {
         t.reshape(out, &dims[..3].iter().copied().chain([-1]).collect::<Vec<_>>())
     } else {

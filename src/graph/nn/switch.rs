@@ -49,17 +49,13 @@ impl SwitchLinear {
                 t.gather_qmm(x, w, indices, sorted)
             }
             None => {
-                let w = t.param(self.id, Part::Weight);
-                let w = t.swapaxes(w, -1, -2);
-                t.gather_mm(x, w, indices, sorted)
+                t.gather_mm(x, t.swapaxes(t.param(self.id, Part::Weight), -1, -2), indices, sorted)
             }
         };
         if !self.bias {
             return y;
         }
-        let b = t.param(self.id, Part::Bias);
-        let b = t.take(b, indices);
-        let b = t.expand_dims(b, &[-2]);
+        let b = t.expand_dims(t.take(t.param(self.id, Part::Bias), indices), &[-2]);
         t.add(y, b)
     }
 }
@@ -81,9 +77,7 @@ fn route(t: &Tape<'_>, x: Var, indices: Var) -> Routed {
     let flat = t.flatten(indices, 0, -1);
     let order = t.argsort(flat, -1);
     let inverse = t.argsort(order, -1);
-    let rows = t.flatten(x, 0, -3);
-    let token = t.binary(Binary::FloorDivide, order, i64::from(chosen));
-    let x = t.take(rows, token);
+    let x = t.take(t.flatten(x, 0, -3), t.binary(Binary::FloorDivide, order, i64::from(chosen)));
     let indices = t.take(flat, order);
     Routed { x, indices, inverse: Some(inverse) }
 }
@@ -136,10 +130,8 @@ impl SwitchGlu {
         let routed = route(t, x, indices);
         let sorted = routed.inverse.is_some();
         let up = self.up.forward(t, routed.x, routed.indices, sorted);
-        let gate = self.gate.forward(t, routed.x, routed.indices, sorted);
-        let hidden = activation(t, gate, up);
-        let y = self.down.forward(t, hidden, routed.indices, sorted);
-        unroute(t, y, routed.inverse, indices)
+        let hidden = activation(t, self.gate.forward(t, routed.x, routed.indices, sorted), up);
+        unroute(t, self.down.forward(t, hidden, routed.indices, sorted), routed.inverse, indices)
     }
 }
 
@@ -176,9 +168,7 @@ impl SwitchMlp {
     ) -> Var {
         let routed = route(t, x, indices);
         let sorted = routed.inverse.is_some();
-        let hidden = self.fc1.forward(t, routed.x, routed.indices, sorted);
-        let hidden = activation(t, hidden);
-        let y = self.fc2.forward(t, hidden, routed.indices, sorted);
-        unroute(t, y, routed.inverse, indices)
+        let hidden = activation(t, self.fc1.forward(t, routed.x, routed.indices, sorted));
+        unroute(t, self.fc2.forward(t, hidden, routed.indices, sorted), routed.inverse, indices)
     }
 }

@@ -1,6 +1,6 @@
 //! Grouped-query attention with a rotary embedding, as most families have it.
 
-use super::frame::{Mixer, Norm};
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Heads of an attention layer.
@@ -15,10 +15,33 @@ pub struct Heads {
 }
 
 impl Heads {
+    /// `num_attention_heads`, `num_key_value_heads` and `head_dim`, all of them required.
+    ///
+    /// # Errors
+    /// When a key is missing or out of range.
+    pub fn read(c: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            query: c.positive("num_attention_heads")?,
+            kv: c.positive("num_key_value_heads")?,
+            dim: c.positive("head_dim")?,
+        })
+    }
+
+    /// The same keys with the family's defaults.
+    ///
+    /// # Errors
+    /// When a value is out of range.
+    pub fn read_or(c: &Config, [query, kv, dim]: [u64; 3]) -> Result<Self, ConfigError> {
+        Ok(Self {
+            query: c.dim_or("num_attention_heads", query)?,
+            kv: c.dim_or("num_key_value_heads", kv)?,
+            dim: c.dim_or("head_dim", dim)?,
+        })
+    }
+
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
     pub fn split(t: &Tape<'_>, x: Var, heads: u64) -> Var {
-        let x = Self::rows(t, x, heads);
-        t.transpose(x, &[0, 2, 1, 3])
+        t.transpose(Self::rows(t, x, heads), &[0, 2, 1, 3])
     }
 
     /// Splits a projection into `[batch, tokens, heads, dim]`.
@@ -30,8 +53,7 @@ impl Heads {
     /// Joins `[batch, heads, tokens, dim]` to `[batch, tokens, heads * dim]`.
     pub fn join(t: &Tape<'_>, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 2)));
-        let x = t.transpose(x, &[0, 2, 1, 3]);
-        t.reshape(x, &[b, n, -1])
+        t.reshape(t.transpose(x, &[0, 2, 1, 3]), &[b, n, -1])
     }
 }
 
@@ -215,6 +237,31 @@ impl Attention {
         self
     }
 
+    /// RMS norms `names` (query, key), declared in the current scope.
+    #[must_use]
+    pub fn with_rms_norms(
+        self,
+        p: &mut ParamBuilder,
+        names: [&str; 2],
+        place: NormPlace,
+        eps: f64,
+    ) -> Self {
+        let Heads { query, kv, dim } = self.heads;
+        let [q, k] = match place {
+            NormPlace::Projection => [query * dim, kv * dim],
+            NormPlace::Rows | NormPlace::Heads | NormPlace::Rotated => [dim, dim],
+        };
+        let query = RmsNorm::new(p, names[0], q, eps);
+        let key = RmsNorm::new(p, names[1], k, eps);
+        self.with_norms(query, key, place)
+    }
+
+    /// The usual norms `self_attn.q_norm` and `self_attn.k_norm`.
+    #[must_use]
+    pub fn with_usual_norms(self, p: &mut ParamBuilder, place: NormPlace, eps: f64) -> Self {
+        self.with_rms_norms(p, ["self_attn.q_norm", "self_attn.k_norm"], place, eps)
+    }
+
     /// Another attention scale than `dim^-0.5`.
     #[must_use]
     pub fn with_scale(mut self, scale: f64) -> Self {
@@ -262,7 +309,7 @@ impl Attention {
             (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
         }
         if let Some(HeadNorms { query, key, place: NormPlace::Rotated }) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         [q, k, v]
     }
@@ -281,8 +328,7 @@ impl Attention {
         if let Some(scale) = query_scale {
             q = t.mul(q, scale);
         }
-        let kv = cache.update(t, k, v);
-        let y = self.attend(t, q, kv, mask);
+        let y = self.attend(t, q, cache.update(t, k, v), mask);
         match self.gate {
             None => Heads::join(t, y),
             Some(gate) => gate.join(t, y, x),
@@ -297,16 +343,14 @@ impl Attention {
             Precision::Same => attend(t, q, kv, self.scale, mask, sinks),
             Precision::Half => {
                 let q = if before == DType::F16 { t.astype(q, wide) } else { q };
-                let y = attend(t, q, kv, self.scale, mask, sinks);
-                t.astype(y, before)
+                t.astype(attend(t, q, kv, self.scale, mask, sinks), before)
             }
             Precision::Queries | Precision::QueriesAndKeys => {
                 let (k, v) = (kv.0.dense(t), kv.1.dense(t));
                 let q = t.astype(q, wide);
                 let keys = self.precision == Precision::QueriesAndKeys;
                 let k = if keys { t.astype(k, wide) } else { k };
-                let y = t.attention(q, k, v, self.scale, mask, sinks);
-                t.astype(y, t.dtype(v))
+                t.astype(t.attention(q, k, v, self.scale, mask, sinks), t.dtype(v))
             }
         }
     }
@@ -314,8 +358,7 @@ impl Attention {
 
 impl Mixer for Attention {
     fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let y = self.heads(t, x, mask, cache, None);
-        self.project(t, y)
+        self.project(t, self.heads(t, x, mask, cache, None))
     }
 }
 
@@ -327,26 +370,17 @@ pub fn attend_cached(
     mask: Mask,
     cache: &mut Cache,
 ) -> Var {
-    let kv = cache.update(t, k, v);
-    let y = attend(t, q, kv, scale, mask, None);
-    Heads::join(t, y)
+    Heads::join(t, attend(t, q, cache.update(t, k, v), scale, mask, None))
 }
 
 impl OutputGate {
     /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
     fn join(self, t: &Tape<'_>, y: Var, x: Var) -> Var {
         match self {
-            Self::Features(linear) => {
-                let y = Heads::join(t, y);
-                let gate = linear.forward(t, x);
-                let gate = t.sigmoid(gate);
-                t.mul(y, gate)
-            }
+            Self::Features(linear) => t.mul(Heads::join(t, y), t.sigmoid(linear.forward(t, x))),
             Self::Heads(linear) => {
                 let y = t.transpose(y, &[0, 2, 1, 3]);
-                let gate = linear.forward(t, x);
-                let gate = t.sigmoid(gate);
-                let gate = t.expand_dims(gate, &[-1]);
+                let gate = t.expand_dims(t.sigmoid(linear.forward(t, x)), &[-1]);
                 let y = t.mul(y, gate);
                 let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
                 t.reshape(y, &[b, n, -1])
@@ -359,15 +393,15 @@ impl OutputGate {
 pub fn prepare(t: &Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
     let mut x = x;
     if let Some((norm, NormPlace::Projection)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x = Heads::rows(t, x, heads);
     if let Some((norm, NormPlace::Rows)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x = t.transpose(x, &[0, 2, 1, 3]);
     if let Some((norm, NormPlace::Heads)) = norm {
-        x = norm.norm(t, x);
+        x = norm.forward(t, x);
     }
     x
 }

@@ -196,8 +196,7 @@ impl Compressor {
         let rows = t.dim(parts[0], 1);
         let full = rows - rows % self.ratio;
         for (i, part) in parts.iter().enumerate() {
-            let rest = t.slice(*part, 1, full, rows);
-            cache.set_pending(t, i, rest);
+            cache.set_pending(t, i, t.slice(*part, 1, full, rows));
         }
         let first = start.saturating_sub(open) / self.ratio;
         if full == 0 {
@@ -208,9 +207,7 @@ impl Compressor {
             let (b, width) = (i64::from(t.dim(part, 0)), i64::from(t.dim(part, 2)));
             t.reshape(part, &[b, -1, i64::from(self.ratio), width])
         });
-        let weights = t.softmax_over(gate, 2, false);
-        let pooled = t.mul(kv, weights);
-        let pooled = t.sum(pooled, 2, false);
+        let pooled = t.sum(t.mul(kv, t.softmax_over(gate, 2, false)), 2, false);
         let pooled = t.astype(pooled, dtype);
         (Some(self.norm.forward(t, pooled)), first)
     }
@@ -277,15 +274,12 @@ impl Attention {
             return t.fail("this attention needs the cache of compressed attention");
         };
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let low = self.q_a.forward(t, x);
-        let low = self.q_norm.forward(t, low);
+        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
         let q = self.q_b.forward(t, low);
         let q = t.reshape(q, &[b, n, self.heads as i64, self.head_dim as i64]);
         let q = self.rotate(t, q, s.start, 1.0, false);
-        let kv = self.kv.forward(t, x);
-        let kv = self.kv_norm.forward(t, kv);
-        let kv = self.rotate(t, kv, s.start, 1.0, false);
-        let kv = round_fp8(t, kv);
+        let kv = self.kv_norm.forward(t, self.kv.forward(t, x));
+        let kv = round_fp8(t, self.rotate(t, kv, s.start, 1.0, false));
         let mut rows = vec![(cache.update_window(t, kv), s.window)];
         if self.ratio > 0 {
             self.compress(t, x, cache, s);
@@ -305,8 +299,7 @@ impl Attention {
                 rows.push((kv, chosen));
             }
         }
-        let y = self.attend(t, q, &rows);
-        let y = self.rotate(t, y, s.start, 1.0, true);
+        let y = self.rotate(t, self.attend(t, q, &rows), s.start, 1.0, true);
         let tokens = b * n;
         let y = t.reshape(y, &[tokens, self.o_groups as i64, 1, -1]);
         let groups = FrequencyTable::Given {
@@ -314,9 +307,7 @@ impl Attention {
             dtype: DType::I32,
         };
         let groups = t.table_shaped(&groups, Shape::new(&[1, self.o_groups as u32]));
-        let y = self.o_a.forward(t, y, groups, false);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.o_b.forward(t, y)
+        self.o_b.forward(t, t.reshape(self.o_a.forward(t, y, groups, false), &[b, n, -1]))
     }
 
     /// Rotates the last features of `x [batch, tokens, (heads,) width]`.
@@ -330,14 +321,11 @@ impl Attention {
         let (pooled, first) = compressor.forward(t, x, s.start, cache);
         let scale = self.ratio as f64;
         if let Some(pooled) = pooled {
-            let kv = self.rotate(t, pooled, first, scale, false);
-            let kv = round_fp4(t, kv, 16, Fp4Scale::E4m3);
+            let kv = round_fp4(t, self.rotate(t, pooled, first, scale, false), 16, Fp4Scale::E4m3);
             cache.close(t, 0, kv);
             if let Some(indexer) = &self.indexer {
-                let k = indexer.keys(t, pooled);
-                let k = self.rotate(t, k, first, scale, false);
-                let k = round_fp4(t, k, 32, Fp4Scale::Power);
-                cache.close(t, 1, k);
+                let k = self.rotate(t, indexer.keys(t, pooled), first, scale, false);
+                cache.close(t, 1, round_fp4(t, k, 32, Fp4Scale::Power));
             }
         }
         s.compressed = cache.closed(0);
@@ -353,21 +341,16 @@ impl Attention {
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
         let dtype = t.dtype(q);
         let gathered: Vec<Var> = rows.iter().map(|&(kv, i)| gather_rows(t, kv, i)).collect();
-        let keys = t.concat(&gathered, 2);
-        let keys = t.reshape(keys, &[tokens, 1, -1, dim]);
-        let keys = t.astype(keys, DType::F32);
+        let keys = t.astype(t.reshape(t.concat(&gathered, 2), &[tokens, 1, -1, dim]), DType::F32);
         let indices: Vec<Var> = rows.iter().map(|r| r.1).collect();
-        let indices = t.concat(&indices, -1);
-        let mask = t.binary(Binary::GreaterEqual, indices, 0i64);
+        let mask = t.binary(Binary::GreaterEqual, t.concat(&indices, -1), 0i64);
         let mask = t.reshape(mask, &[tokens, 1, 1, -1]);
-        let q = t.reshape(q, &[tokens, heads, 1, dim]);
-        let q = t.astype(q, DType::F32);
+        let q = t.astype(t.reshape(q, &[tokens, heads, 1, dim]), DType::F32);
         let sinks = t.weight(self.sinks);
         let scale = (dim as f64).powf(-0.5);
         let y = t.attention(q, keys, keys, scale, Mask::Array(mask), Some(sinks));
         let dims: Vec<i64> = shape.dims().iter().map(|&d| i64::from(d)).collect();
-        let y = t.reshape(y, &dims);
-        t.astype(y, dtype)
+        t.astype(t.reshape(y, &dims), dtype)
     }
 }
 
@@ -383,8 +366,7 @@ pub(crate) fn rotate_tail(
     let (width, dtype) = (t.dim(x, -1), t.dtype(x));
     let at = width.saturating_sub(dims as u32);
     let head = t.slice(x, -1, 0, at);
-    let tail = t.slice(x, -1, at, width);
-    let mut tail = t.astype(tail, DType::F32);
+    let mut tail = t.astype(t.slice(x, -1, at, width), DType::F32);
     let heads = t.shape(x).rank() == 4;
     if heads {
         tail = t.transpose(tail, &[0, 2, 1, 3]);
@@ -402,13 +384,9 @@ fn gather_rows(t: &Tape<'_>, values: Var, indices: Var) -> Var {
     let (shape, wanted) = (t.shape(values), t.shape(indices));
     let (batch, rows) = (shape.dim(0), i64::from(shape.dim(1)));
     let safe = t.binary(Binary::Maximum, indices, 0i64);
-    let base = t.arange(0, batch);
-    let base = t.mul(base, rows);
-    let base = t.reshape(base, &[i64::from(batch), 1, 1]);
+    let base = t.reshape(t.mul(t.arange(0, batch), rows), &[i64::from(batch), 1, 1]);
     let flat = t.reshape(values, &[i64::from(batch) * rows, i64::from(shape.dim(2))]);
-    let place = t.add(safe, base);
-    let place = t.reshape(place, &[-1]);
-    let picked = t.take(flat, place);
+    let picked = t.take(flat, t.reshape(t.add(safe, base), &[-1]));
     let mut dims: Vec<i64> = wanted.dims().iter().map(|&d| i64::from(d)).collect();
     dims.push(i64::from(shape.dim(2)));
     t.reshape(picked, &dims)

@@ -57,10 +57,7 @@ impl Indexer {
     /// Keys of pooled rows, before the rotation.
     pub fn keys(&self, t: &Tape<'_>, pooled: Var) -> Var {
         match &self.keys {
-            Some((k, norm)) => {
-                let k = k.forward(t, pooled);
-                norm.forward(t, k)
-            }
+            Some((k, norm)) => norm.forward(t, k.forward(t, pooled)),
             None => t.fail("an indexer without keys of its own"),
         }
     }
@@ -81,15 +78,10 @@ impl Indexer {
         };
         let rows = t.dim(keys, 1);
         let mut scores = self.scores(t, x, low, keys, rotate);
-        let ends = t.arange(0, n);
-        let ends = t.add(ends, i64::from(start) + 1);
-        let ends = t.binary(Binary::FloorDivide, ends, self.ratio);
-        let ends = t.expand_dims(ends, &[1]);
-        let columns = t.arange(0, rows);
-        let columns = t.expand_dims(columns, &[0]);
-        let visible = t.binary(Binary::Less, columns, ends);
-        let visible = t.expand_dims(visible, &[0]);
-        scores = t.select(visible, scores, f64::NEG_INFINITY);
+        let ends = t.add(t.arange(0, n), i64::from(start) + 1);
+        let ends = t.expand_dims(t.binary(Binary::FloorDivide, ends, self.ratio), &[1]);
+        let visible = t.binary(Binary::Less, t.expand_dims(t.arange(0, rows), &[0]), ends);
+        scores = t.select(t.expand_dims(visible, &[0]), scores, f64::NEG_INFINITY);
         let mut candidates = candidates;
         if let Some((blocks, size)) = self.candidates {
             candidates = Some(candidate_rows(t, scores, ends, blocks, size));
@@ -97,12 +89,9 @@ impl Indexer {
             scores = t.select(allowed, scores, f64::NEG_INFINITY);
         }
         let k = self.topk.min(rows);
-        let negative = t.neg(scores);
-        let order = t.argpartition(negative, i64::from(k) - 1, -1);
-        let chosen = t.slice(order, -1, 0, k);
+        let chosen = t.slice(t.argpartition(t.neg(scores), i64::from(k) - 1, -1), -1, 0, k);
         let chosen = t.astype(chosen, DType::I32);
-        let ends = t.expand_dims(ends, &[0]);
-        let closed = t.binary(Binary::Less, chosen, ends);
+        let closed = t.binary(Binary::Less, chosen, t.expand_dims(ends, &[0]));
         Chosen { indices: t.select(closed, chosen, -1i64), candidates }
     }
 
@@ -116,23 +105,15 @@ impl Indexer {
         rotate: impl FnOnce(&Tape<'_>, Var) -> Var,
     ) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.q_b.forward(t, low);
-        let q = t.reshape(q, &[b, n, self.heads as i64, self.dim as i64]);
-        let q = rotate(t, q);
-        let q = round_fp4(t, q, 32, Fp4Scale::Power);
+        let q = t.reshape(self.q_b.forward(t, low), &[b, n, self.heads as i64, self.dim as i64]);
+        let q = round_fp4(t, rotate(t, q), 32, Fp4Scale::Power);
         let keys = t.astype(keys, DType::F32);
-        let weights = self.weights.forward(t, x);
-        let weights = t.astype(weights, DType::F32);
+        let weights = t.astype(self.weights.forward(t, x), DType::F32);
         let weights = t.mul(weights, (self.heads as f64).powf(-0.5));
         let q = t.astype(q, DType::F32);
-        let keys = t.expand_dims(keys, &[1]);
-        let keys = t.swapaxes(keys, -1, -2);
-        let scores = t.matmul(q, keys);
-        let scores = t.binary(Binary::Maximum, scores, 0.0);
-        let scores = t.mul(scores, (self.dim as f64).powf(-0.5));
-        let weights = t.expand_dims(weights, &[-1]);
-        let scores = t.mul(scores, weights);
-        t.sum(scores, 2, false)
+        let scores = t.matmul(q, t.swapaxes(t.expand_dims(keys, &[1]), -1, -2));
+        let scores = t.mul(t.binary(Binary::Maximum, scores, 0.0), (self.dim as f64).powf(-0.5));
+        t.sum(t.mul(scores, t.expand_dims(weights, &[-1])), 2, false)
     }
 }
 
@@ -142,24 +123,16 @@ fn candidate_rows(t: &Tape<'_>, scores: Var, ends: Var, blocks: u32, size: u32) 
     let rows = t.dim(scores, -1);
     let missing = rows.div_ceil(size) * size - rows;
     let padded = t.pad_with(scores, -1, (0, missing), f64::NEG_INFINITY);
-    let padded = t.reshape(padded, &[b, n, -1, i64::from(size)]);
-    let best = t.reduce(Reduction::Max, padded, -1, false);
+    let best = t.reduce(Reduction::Max, t.reshape(padded, &[b, n, -1, i64::from(size)]), -1, false);
     let any = t.binary(Binary::Greater, ends, 0i64);
-    let newest = t.sub(ends, 1i64);
-    let newest = t.binary(Binary::FloorDivide, newest, i64::from(size));
+    let newest = t.binary(Binary::FloorDivide, t.sub(ends, 1i64), i64::from(size));
     let newest = t.select(any, newest, -1i64);
     let count = t.dim(best, -1);
-    let numbers = t.arange(0, count);
-    let is_newest = t.binary(Binary::Equal, numbers, newest);
-    let best = t.select(is_newest, f64::INFINITY, best);
+    let best = t.select(t.binary(Binary::Equal, t.arange(0, count), newest), f64::INFINITY, best);
     let k = blocks.min(count);
-    let negative = t.neg(best);
-    let order = t.argpartition(negative, i64::from(k) - 1, -1);
-    let chosen = t.slice(order, -1, 0, k);
+    let chosen = t.slice(t.argpartition(t.neg(best), i64::from(k) - 1, -1), -1, 0, k);
     let reachable = t.take_along_axis(best, chosen, -1);
     let reachable = t.binary(Binary::Greater, reachable, f64::NEG_INFINITY);
     let none = t.full(t.shape(best), 0.0, DType::Bool);
-    let marked = t.put_along_axis(none, chosen, reachable, -1, false);
-    let marked = t.repeat(marked, size, -1);
-    t.slice(marked, -1, 0, rows)
+    t.slice(t.repeat(t.put_along_axis(none, chosen, reachable, -1, false), size, -1), -1, 0, rows)
 }

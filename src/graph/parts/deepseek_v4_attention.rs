@@ -183,16 +183,11 @@ impl Attention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
         let offset = cache.part(0).offset();
-        let low = self.q_a.forward(t, x);
-        let low = self.q_norm.forward(t, low);
-        let q = self.q_b.forward(t, low);
-        let q = t.reshape(q, &[b, n, heads, dim]);
-        let q = t.rms_norm(q, None, self.eps);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
+        let q = t.reshape(self.q_b.forward(t, low), &[b, n, heads, dim]);
+        let q = t.transpose(t.rms_norm(q, None, self.eps), &[0, 2, 1, 3]);
         let q = self.rope.forward(t, q, offset, false);
-        let kv = self.kv.forward(t, x);
-        let kv = self.kv_norm.forward(t, kv);
-        let kv = t.reshape(kv, &[b, 1, n, dim]);
+        let kv = t.reshape(self.kv_norm.forward(t, self.kv.forward(t, x)), &[b, 1, n, dim]);
         let kv = self.rope.forward(t, kv, offset, false);
         let nothing = t.full(t.shape(kv).with(3, 0), 0.0, DType::F32);
         let (kv, _) = cache.part(0).update(t, kv, nothing);
@@ -200,12 +195,8 @@ impl Attention {
         let y = self.attend(t, (x, low), (q, kv), offset, mask, cache);
         let y = self.rope.forward(t, y, offset, true);
         let y = t.reshape(y, &[b, self.o_groups as i64, -1, n, dim]);
-        let y = t.transpose(y, &[0, 1, 3, 2, 4]);
-        let y = t.flatten(y, -2, -1);
-        let y = self.o_a.forward(t, y, true);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.flatten(y, -2, -1);
-        self.o_b.forward(t, y)
+        let y = self.o_a.forward(t, t.flatten(t.transpose(y, &[0, 1, 3, 2, 4]), -2, -1), true);
+        self.o_b.forward(t, t.flatten(t.transpose(y, &[0, 2, 1, 3]), -2, -1))
     }
 
     fn attend(
@@ -230,8 +221,7 @@ impl Attention {
             chosen = indexer.choose(t, (x, low), &self.rope, offset, pool);
             limit = indexer.topk;
         }
-        let sinks = t.weight(self.sinks);
-        let sinks = t.astype(sinks, t.dtype(q));
+        let sinks = t.astype(t.weight(self.sinks), t.dtype(q));
         match (pooled, chosen) {
             (None, _) => {
                 let plain = self.compressor.is_none() || self.indexer.is_some();
@@ -241,17 +231,14 @@ impl Attention {
             }
             (Some(pooled), Some(chosen)) if t.dim(pooled, 1) > limit => {
                 let visible = visible.map(|v| {
-                    let v = t.expand_dims(v, &[0]);
-                    let v = t.take_along_axis(v, chosen, 2);
-                    t.expand_dims(v, &[1])
+                    t.expand_dims(t.take_along_axis(t.expand_dims(v, &[0]), chosen, 2), &[1])
                 });
                 sparse_attention(t, (q, kv), (pooled, chosen), (mask, visible), scale, sinks)
             }
             (Some(pooled), _) => {
                 let rows = t.expand_dims(pooled, &[1]);
                 let kv = t.concat(&[kv, rows], 2);
-                let mask = extended(t, mask, visible, t.dim(kv, 2));
-                t.attention(q, kv, kv, scale, mask, Some(sinks))
+                t.attention(q, kv, kv, scale, extended(t, mask, visible, t.dim(kv, 2)), Some(sinks))
             }
         }
     }
@@ -283,40 +270,28 @@ fn sparse_attention(
     let rows = t.expand_dims(pooled, &[1, 2]);
     let wide = Shape::new(&[shape.dim(0), 1, shape.dim(2), t.dim(pooled, 1), shape.dim(3)]);
     let rows = t.broadcast_to(rows, wide);
-    let wide = t.shape(index).with(-1, shape.dim(3));
-    let index = t.broadcast_to(index, wide);
+    let index = t.broadcast_to(index, t.shape(index).with(-1, shape.dim(3)));
     let rows = t.take_along_axis(rows, index, 3);
 
     let q = t.mul(q, scale);
-    let keys = t.swapaxes(kv, -1, -2);
-    let near = t.matmul(q, keys);
+    let near = t.matmul(q, t.swapaxes(kv, -1, -2));
     let near = match mask {
         Mask::Array(m) => masked(t, near, Some(m)),
         Mask::None | Mask::Causal => near,
     };
     let total = t.logsumexp(near);
     let rows = t.squeeze(rows, &[1]);
-    let by_token = t.transpose(q, &[0, 2, 1, 3]);
-    let keys = t.swapaxes(rows, -1, -2);
-    let far = t.matmul(by_token, keys);
-    let far = t.transpose(far, &[0, 2, 1, 3]);
-    let far = masked(t, far, visible);
-    let far_total = t.logsumexp(far);
-    let total = t.binary(Binary::LogAddExp, total, far_total);
+    let far = t.matmul(t.transpose(q, &[0, 2, 1, 3]), t.swapaxes(rows, -1, -2));
+    let far = masked(t, t.transpose(far, &[0, 2, 1, 3]), visible);
+    let total = t.binary(Binary::LogAddExp, total, t.logsumexp(far));
     let sinks = t.expand_dims(sinks, &[0, 2, 3]);
     let [near, far] = t.compiled(|t| {
         let total = t.binary(Binary::LogAddExp, total, sinks);
-        [near, far].map(|scores| {
-            let scores = t.sub(scores, total);
-            t.exp(scores)
-        })
+        [near, far].map(|scores| t.exp(t.sub(scores, total)))
     });
     let y = t.matmul(near, kv);
-    let far = t.transpose(far, &[0, 2, 1, 3]);
-    let far = t.matmul(far, rows);
-    let far = t.transpose(far, &[0, 2, 1, 3]);
-    let y = t.add(y, far);
-    t.astype(y, dtype)
+    let far = t.transpose(t.matmul(t.transpose(far, &[0, 2, 1, 3]), rows), &[0, 2, 1, 3]);
+    t.astype(t.add(y, far), dtype)
 }
 
 /// Scores with the lowest value where the mask is false.

@@ -67,8 +67,7 @@ impl Compressor {
             } else {
                 pool(t, kv, gate, ape)
             };
-            let pooled = self.norm.forward(t, pooled);
-            let pooled = t.expand_dims(pooled, &[1]);
+            let pooled = t.expand_dims(self.norm.forward(t, pooled), &[1]);
             let pooled = self.rope.forward(t, pooled, base / self.ratio as u32, false);
             t.squeeze(pooled, &[1])
         });
@@ -79,11 +78,8 @@ impl Compressor {
 /// `_simple_compress_kv`: one compiled function over `[batch, groups, tokens, width]`.
 fn pool(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
     let [y] = t.compiled(|t| {
-        let gate = t.astype(gate, DType::F32);
-        let gate = t.add(gate, ape);
-        let weights = t.softmax_over(gate, -2, false);
-        let weights = t.astype(weights, t.dtype(kv));
-        let y = t.mul(kv, weights);
+        let weights = t.softmax_over(t.add(t.astype(gate, DType::F32), ape), -2, false);
+        let y = t.mul(kv, t.astype(weights, t.dtype(kv)));
         [t.sum(y, -2, false)]
     });
     y
@@ -92,12 +88,9 @@ fn pool(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
 /// `_overlap_compress_kv`: the first half of the features comes from the group before.
 fn pool_overlapping(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
     let [y] = t.compiled(|t| {
-        let ape = t.astype(ape, t.dtype(gate));
-        let gate = t.add(gate, ape);
+        let gate = t.add(gate, t.astype(ape, t.dtype(gate)));
         let kv = shifted(t, kv, 0.0);
-        let gate = shifted(t, gate, f64::NEG_INFINITY);
-        let weights = t.softmax_over(gate, -2, true);
-        let y = t.mul(kv, weights);
+        let y = t.mul(kv, t.softmax_over(shifted(t, gate, f64::NEG_INFINITY), -2, true));
         [t.sum(y, -2, false)]
     });
     y
@@ -151,29 +144,19 @@ impl Indexer {
         let pooled = self.compressor.forward(t, x, offset, cache)?;
         let q = self.q.forward(t, low);
         let q = t.reshape(q, &[b, i64::from(n), self.heads as i64, self.dim as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let q = rope.forward(t, q, offset, false);
-        let q = t.astype(q, DType::F32);
-        let keys = t.expand_dims(pooled, &[1]);
-        let keys = t.swapaxes(keys, -1, -2);
-        let keys = t.astype(keys, DType::F32);
-        let scores = t.matmul(q, keys);
-        let scores = t.binary(Binary::Maximum, scores, 0i64);
+        let q = t.astype(rope.forward(t, t.transpose(q, &[0, 2, 1, 3]), offset, false), DType::F32);
+        let keys = t.astype(t.swapaxes(t.expand_dims(pooled, &[1]), -1, -2), DType::F32);
+        let scores = t.binary(Binary::Maximum, t.matmul(q, keys), 0i64);
         let scores = t.mul(scores, (self.dim as f64).powf(-0.5));
-        let weights = self.weights.forward(t, x);
-        let weights = t.astype(weights, DType::F32);
+        let weights = t.astype(self.weights.forward(t, x), DType::F32);
         let weights = t.mul(weights, (self.heads as f64).powf(-0.5));
-        let weights = t.swapaxes(weights, -1, -2);
-        let weights = t.expand_dims(weights, &[-1]);
-        let scores = t.mul(scores, weights);
+        let scores = t.mul(scores, t.expand_dims(t.swapaxes(weights, -1, -2), &[-1]));
         let mut scores = t.sum(scores, 1, false);
         if let Some(mask) = pool_mask(t, n, offset, pooled, SPARSE_RATIO) {
-            let mask = t.expand_dims(mask, &[0]);
-            scores = t.select(mask, scores, f64::from(f32::MIN));
+            scores = t.select(t.expand_dims(mask, &[0]), scores, f64::from(f32::MIN));
         }
         let k = self.topk.min(t.dim(pooled, 1));
-        let negative = t.neg(scores);
-        let order = t.argpartition(negative, i64::from(k) - 1, -1);
+        let order = t.argpartition(t.neg(scores), i64::from(k) - 1, -1);
         Some(t.slice(order, -1, 0, k))
     }
 }
@@ -185,7 +168,6 @@ pub fn pool_mask(t: &Tape<'_>, n: u32, offset: u32, pooled: Var, ratio: u64) -> 
     }
     let rows = t.arange(0, t.dim(pooled, 1));
     let queries = t.arange(offset.saturating_add(1), offset.saturating_add(n).saturating_add(1));
-    let queries = t.expand_dims(queries, &[1]);
-    let closed = t.binary(Binary::FloorDivide, queries, ratio as i64);
+    let closed = t.binary(Binary::FloorDivide, t.expand_dims(queries, &[1]), ratio as i64);
     Some(t.binary(Binary::Less, rows, closed))
 }

@@ -1,7 +1,7 @@
 //! Attention with one matrix for queries, keys and values.
 
 use super::attention::Heads;
-use super::frame::{Mixer, Norm};
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Grouped-query attention with a fused input projection.
@@ -72,13 +72,11 @@ impl Mixer for FusedAttention {
         let mut k = Heads::split(t, k, h.kv);
         let v = Heads::split(t, v, h.kv);
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.norm(t, q), key.norm(t, k));
+            (q, k) = (query.forward(t, q), key.forward(t, k));
         }
         let offset = cache.offset();
         let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
-        let y = Heads::join(t, y);
-        self.out.forward(t, y)
+        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
+        self.out.forward(t, Heads::join(t, y))
     }
 }

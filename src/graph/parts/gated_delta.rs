@@ -1,6 +1,6 @@
 //! The gated delta rule of Qwen3-Next and Qwen3.5: a convolution and a recurrence instead of attention.
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Dimensions of a gated delta layer.
@@ -166,8 +166,7 @@ impl GatedDeltaNet {
 /// `normalize_qk`: queries and keys of length 1, the readout scale folded into the queries.
 pub fn normalise_keys(t: &Tape<'_>, q: Var, k: Var) -> (Var, Var) {
     let inverse = f64::from(t.dim(k, -1)).powf(-0.5);
-    let q = t.rms_norm(q, None, 1e-6 * inverse * inverse);
-    let q = t.mul(q, inverse * inverse);
+    let q = t.mul(t.rms_norm(q, None, 1e-6 * inverse * inverse), inverse * inverse);
     let k = t.rms_norm(k, None, 1e-6 * inverse * inverse);
     (q, t.mul(k, inverse))
 }
@@ -191,12 +190,8 @@ pub fn delta_rule(
 /// `compute_g`: the decay, one kernel.
 pub fn decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
     let [g] = t.compiled(|t| {
-        let rate = t.astype(a_log, DType::F32);
-        let rate = t.exp(rate);
-        let rate = t.neg(rate);
-        let step = t.add(a, dt_bias);
-        let step = activations::softplus(t, step);
-        let product = t.mul(rate, step);
+        let rate = t.neg(t.exp(t.astype(a_log, DType::F32)));
+        let product = t.mul(rate, activations::softplus(t, t.add(a, dt_bias)));
         [t.exp(product)]
     });
     g
@@ -205,13 +200,9 @@ pub fn decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
 /// `compute_lower_bound_g`: the decay that does not fall below `exp(bound)`, one kernel.
 pub fn bounded_decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: f64) -> Var {
     let [g] = t.compiled(|t| {
-        let rate = t.astype(a_log, DType::F32);
-        let rate = t.exp(rate);
-        let step = t.astype(a, DType::F32);
-        let step = t.add(step, dt_bias);
-        let product = t.mul(rate, step);
-        let gate = t.sigmoid(product);
-        let scaled = t.mul(gate, bound);
+        let rate = t.exp(t.astype(a_log, DType::F32));
+        let product = t.mul(rate, t.add(t.astype(a, DType::F32), dt_bias));
+        let scaled = t.mul(t.sigmoid(product), bound);
         [t.exp(scaled)]
     });
     g
@@ -231,11 +222,8 @@ impl Mixer for GatedDeltaNet {
             }
         };
         let input = t.concat(&[past, p.mixed], 1);
-        let tail = t.last(input, 1, keep);
-        let tail = t.contiguous(tail);
-        cache.set_state(t, 0, tail);
-        let y = self.conv.forward(t, input);
-        let y = activations::silu(t, y);
+        cache.set_state(t, 0, t.contiguous(t.last(input, 1, keep)));
+        let y = activations::silu(t, self.conv.forward(t, input));
         let at = [d.keys() as u32, 2 * d.keys() as u32];
         let [q, k, v] = t.split(y, &at, -1);
         let (b, n) = (i64::from(rows), i64::from(n));
@@ -243,9 +231,7 @@ impl Mixer for GatedDeltaNet {
         let k = t.reshape(k, &[b, n, d.key_heads as i64, d.key_dim as i64]);
         let v = t.reshape(v, &[b, n, d.value_heads as i64, d.value_dim as i64]);
         let y = self.recur(t, [q, k, v], &p, cache);
-        let normed = self.norm.forward(t, y);
-        let y = activations::precise_swiglu(t, y, p.z, normed);
-        let y = t.reshape(y, &[b, n, -1]);
-        self.out.forward(t, y)
+        let y = activations::precise_swiglu(t, y, p.z, self.norm.forward(t, y));
+        self.out.forward(t, t.reshape(y, &[b, n, -1]))
     }
 }

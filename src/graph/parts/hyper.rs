@@ -77,27 +77,18 @@ impl HyperConnection {
         let s = &self.settings;
         let n = s.streams;
         let (rows, tokens) = (i64::from(t.dim(streams, 0)), i64::from(t.dim(streams, 1)));
-        let flat = t.reshape(streams, &[rows, tokens, -1]);
-        let flat = t.astype(flat, DType::F32);
+        let flat = t.astype(t.reshape(streams, &[rows, tokens, -1]), DType::F32);
         let flat = t.rms_norm(flat, None, s.norm_eps);
-        let w = t.weight(self.weight);
-        let w = t.transpose(w, &[1, 0]);
-        let mix = t.matmul(flat, w);
+        let mix = t.matmul(flat, t.transpose(t.weight(self.weight), &[1, 0]));
         let scale = t.weight(self.scale);
         let values = (0..s.columns()).map(|i| (i / n).min(2) as f64).collect();
         let ids = t.table(&FrequencyTable::Given { values, dtype: DType::I32 });
-        let scale = t.take(scale, ids);
-        let mix = t.mul(mix, scale);
-        let base = t.weight(self.base);
-        let mix = t.add(mix, base);
+        let mix = t.add(t.mul(mix, t.take(scale, ids)), t.weight(self.base));
         let [pre, post, between] = t.split(mix, &[n as u32, 2 * n as u32], -1);
-        let pre = t.sigmoid(pre);
-        let pre = t.add(pre, s.eps);
-        let post = t.sigmoid(post);
-        let post = t.mul(post, 2.0);
+        let pre = t.add(t.sigmoid(pre), s.eps);
+        let post = t.mul(t.sigmoid(post), 2.0);
         let between = t.reshape(between, &[rows, tokens, n as i64, n as i64]);
-        let between = t.softmax(between, false);
-        let between = t.add(between, s.eps);
+        let between = t.add(t.softmax(between, false), s.eps);
         Mixes { pre, post, between: self.sinkhorn(t, between) }
     }
 
@@ -106,8 +97,7 @@ impl HyperConnection {
     pub fn collapse_fused(&self, t: &Tape<'_>, streams: Var) -> (Var, Var, Var) {
         let s = &self.settings;
         let shape = t.shape(streams);
-        let wide = t.astype(streams, DType::F32);
-        let logits = logits(t, wide, self.weight, s.norm_eps);
+        let logits = logits(t, t.astype(streams, DType::F32), self.weight, s.norm_eps);
         let (scale, base) = (t.weight(self.scale), t.weight(self.base));
         let kernel = Kernel::HyperCollapse {
             rounds: s.rounds as u32,
@@ -138,56 +128,38 @@ impl HyperConnection {
         let eps = t.table(&FrequencyTable::Given { values, dtype: DType::F32 });
         let shape = t.shape(flat);
         let kernel = Kernel::Sinkhorn { rounds: self.settings.rounds as u32 };
-        let out = t.kernel_one(kernel, &[flat, eps], shape, DType::F32);
-        t.reshape(out, &dims)
+        t.reshape(t.kernel_one(kernel, &[flat, eps], shape, DType::F32), &dims)
     }
 }
 
 /// The weighted sum of the streams, `[batch, tokens, width]`.
 pub fn collapse(t: &Tape<'_>, streams: Var, weights: Var) -> Var {
     let dtype = t.dtype(streams);
-    let weights = t.expand_dims(weights, &[-1]);
-    let wide = t.astype(streams, DType::F32);
-    let product = t.mul(weights, wide);
-    let sum = t.sum(product, 2, false);
+    let sum = t.sum(t.mul(t.expand_dims(weights, &[-1]), t.astype(streams, DType::F32)), 2, false);
     t.astype(sum, dtype)
 }
 
 /// The streams after a sub-layer with output `x`.
 pub fn expand(t: &Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
     let dtype = t.dtype(streams);
-    let between = t.expand_dims(mixes.between, &[-1]);
-    let old = t.expand_dims(streams, &[-2]);
-    let mixed = t.mul(between, old);
+    let mixed = t.mul(t.expand_dims(mixes.between, &[-1]), t.expand_dims(streams, &[-2]));
     let mixed = t.sum(mixed, 2, false);
-    let post = t.expand_dims(mixes.post, &[-1]);
-    let x = t.expand_dims(x, &[-2]);
-    let new = t.mul(post, x);
-    let out = t.add(new, mixed);
+    let out = t.add(t.mul(t.expand_dims(mixes.post, &[-1]), t.expand_dims(x, &[-2])), mixed);
     t.astype(out, dtype)
 }
 
 /// The normalised float32 streams times a matrix.
 fn logits(t: &Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
-    let flat = t.flatten(streams, -2, -1);
-    let flat = t.rms_norm(flat, None, eps);
-    let w = t.weight(weight);
-    let w = t.transpose(w, &[1, 0]);
-    t.matmul(flat, w)
+    let flat = t.rms_norm(t.flatten(streams, -2, -1), None, eps);
+    t.matmul(flat, t.transpose(t.weight(weight), &[1, 0]))
 }
 
 /// The streams after a sub-layer with output `x`, as one compiled function: DeepSeek-V4's form.
 pub fn expand_fused(t: &Tape<'_>, x: Var, streams: Var, (post, between): (Var, Var)) -> Var {
     let dtype = t.dtype(x);
     let [out] = t.compiled(|t| {
-        let post = t.expand_dims(post, &[-1]);
-        let x = t.expand_dims(x, &[2]);
-        let x = t.astype(x, DType::F32);
-        let new = t.mul(post, x);
-        let between = t.swapaxes(between, -1, -2);
-        let old = t.astype(streams, DType::F32);
-        let mixed = t.matmul(between, old);
-        let out = t.add(new, mixed);
+        let new = t.mul(t.expand_dims(post, &[-1]), t.astype(t.expand_dims(x, &[2]), DType::F32));
+        let out = t.add(new, t.matmul(t.swapaxes(between, -1, -2), t.astype(streams, DType::F32)));
         [t.astype(out, dtype)]
     });
     out
@@ -219,13 +191,8 @@ impl HyperHead {
         let wide = t.astype(streams, DType::F32);
         let mixes = logits(t, wide, self.weight, self.settings.norm_eps);
         let (scale, base) = (t.weight(self.scale), t.weight(self.base));
-        let mixes = t.mul(mixes, scale);
-        let mixes = t.add(mixes, base);
-        let weights = t.sigmoid(mixes);
-        let weights = t.add(weights, self.settings.eps);
-        let weights = t.expand_dims(weights, &[-1]);
-        let product = t.mul(weights, wide);
-        let sum = t.sum(product, 2, false);
-        t.astype(sum, dtype)
+        let weights = t.sigmoid(t.add(t.mul(mixes, scale), base));
+        let product = t.mul(t.expand_dims(t.add(weights, self.settings.eps), &[-1]), wide);
+        t.astype(t.sum(product, 2, false), dtype)
     }
 }

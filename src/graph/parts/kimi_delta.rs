@@ -1,6 +1,6 @@
 //! Kimi Delta Attention: a short convolution and a gated delta rule with one decay per feature.
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
 use crate::graph::prelude::*;
 
@@ -177,16 +177,10 @@ impl Mixer for KimiDelta {
         let heads = [b, n, d.heads as i64, d.dim as i64];
         let [q, k, v] = self.project(t, x, cache).map(|y| t.reshape(y, &heads));
         let (q, k) = normalise_keys(t, q, k);
-        let a = self.f_a.forward(t, x);
-        let a = self.f_b.forward(t, a);
-        let a = t.reshape(a, &heads);
-        let beta = self.beta.forward(t, x);
-        let beta = t.reshape(beta, &heads[..3]);
-        let beta = t.sigmoid(beta);
-        let a_log = t.weight(self.a_log);
-        let a_log = t.reshape(a_log, &[d.heads as i64, 1]);
-        let dt_bias = t.weight(self.dt_bias);
-        let dt_bias = t.reshape(dt_bias, &[d.heads as i64, d.dim as i64]);
+        let a = t.reshape(self.f_b.forward(t, self.f_a.forward(t, x)), &heads);
+        let beta = t.sigmoid(t.reshape(self.beta.forward(t, x), &heads[..3]));
+        let a_log = t.reshape(t.weight(self.a_log), &[d.heads as i64, 1]);
+        let dt_bias = t.reshape(t.weight(self.dt_bias), &[d.heads as i64, d.dim as i64]);
         let g = match self.bound {
             Some(bound) => bounded_decay(t, a_log, a, dt_bias, bound),
             None => decay(t, a_log, a, dt_bias),
@@ -194,16 +188,10 @@ impl Mixer for KimiDelta {
         let y = delta_rule(t, [q, k, v, g, beta], cache, self.state_slot());
         let gate = match &self.gate {
             Gate::Full(g) => g.forward(t, x),
-            Gate::Low(a, b) => {
-                let low = a.forward(t, x);
-                b.forward(t, low)
-            }
+            Gate::Low(a, b) => b.forward(t, a.forward(t, x)),
         };
         let gate = t.reshape(gate, &heads);
-        let y = self.norm.forward(t, y);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
-        let y = t.reshape(y, &[b, n, -1]);
+        let y = t.reshape(t.mul(self.norm.forward(t, y), t.sigmoid(gate)), &[b, n, -1]);
         self.out.forward(t, y)
     }
 }
@@ -224,10 +212,7 @@ pub fn short_conv(
     (cache, slot): (&mut Cache, usize),
 ) -> Var {
     let input = t.concat(&[past, x], 1);
-    let y = conv.forward(t, input);
-    let y = activations::silu(t, y);
-    let tail = t.last(input, 1, keep);
-    let tail = t.contiguous(tail);
-    cache.set_state(t, slot, tail);
+    let y = activations::silu(t, conv.forward(t, input));
+    cache.set_state(t, slot, t.contiguous(t.last(input, 1, keep)));
     y
 }

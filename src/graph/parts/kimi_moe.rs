@@ -1,9 +1,9 @@
 //! Routed experts of Kimi Linear and Kimi K3: sigmoid or softmax routing with a correction bias, shared experts,
 //! and in K3 experts in a smaller latent space.
 
-use super::common::GatedMlp;
-use super::frame::FeedForward;
-use super::moe::{mask_groups, weighted_sum};
+use super::mlp::GatedMlp;
+use super::routed::{Combine, Latent, RoutedMlp, Router};
+use super::scores::mask_groups;
 use crate::graph::nn::activations::Situ;
 use crate::graph::prelude::*;
 
@@ -69,24 +69,17 @@ impl KimiRouting {
             let original = match self.scores {
                 Scores::Sigmoid => t.sigmoid(gates),
                 Scores::Softmax => t.softmax(gates, true),
-                Scores::PreciseSigmoid => {
-                    let gates = t.astype(gates, DType::F32);
-                    t.sigmoid(gates)
-                }
+                Scores::PreciseSigmoid => t.sigmoid(t.astype(gates, DType::F32)),
             };
-            let bias = t.astype(bias, t.dtype(original));
-            let mut scores = t.add(original, bias);
+            let mut scores = t.add(original, t.astype(bias, t.dtype(original)));
             if self.groups.0 > 1 {
                 scores = mask_groups(t, scores, self.groups.0, self.groups.1);
             }
-            let negative = t.neg(scores);
-            let order = t.argpartition(negative, k as i64 - 1, -1);
+            let order = t.argpartition(t.neg(scores), k as i64 - 1, -1);
             let indices = t.slice(order, -1, 0, k as u32);
             let mut scores = t.take_along_axis(original, indices, -1);
             if k > 1 && self.normalise {
-                let total = t.sum(scores, -1, true);
-                let total = t.add(total, 1e-20);
-                scores = t.div(scores, total);
+                scores = t.div(scores, t.add(t.sum(scores, -1, true), 1e-20));
             }
             let scores = t.mul(scores, self.scale);
             [indices, t.astype(scores, dtype)]
@@ -95,77 +88,46 @@ impl KimiRouting {
     }
 }
 
-/// The way into the latent space of the experts and back.
+/// `gate` with a correction bias.
 #[derive(Debug)]
-struct Latent {
-    down: Linear,
-    up: Linear,
-    norm: Option<RmsNorm>,
-}
-
-/// Routed experts, `mlp`.
-#[derive(Debug)]
-pub struct KimiMoe {
+struct KimiRouter {
     gate: Linear,
     bias: ModuleId,
-    experts: SwitchGlu,
-    latent: Option<Latent>,
-    shared: Option<GatedMlp>,
     routing: KimiRouting,
 }
 
-impl KimiMoe {
-    /// Declares the tensors under `mlp`.
-    pub fn new(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> Self {
-        let total = r.experts.total;
-        let inner = r.latent.map_or(width, |(n, _)| n);
-        p.scope("mlp", |p| Self {
-            gate: Linear::new(p, "gate", width, total, false),
-            experts: SwitchGlu::new(p, "switch_mlp", inner, r.hidden, total, false),
-            bias: p.raw_f32("e_score_correction_bias", &[total]),
-            latent: r.latent.map(|(n, eps)| Latent {
-                down: Linear::new(p, "routed_expert_down_proj", width, n, false),
-                up: Linear::new(p, "routed_expert_up_proj", n, width, false),
-                norm: eps.map(|eps| RmsNorm::new(p, "routed_expert_norm", n, eps)),
-            }),
-            shared: r.shared.map(|n| {
-                let mlp = GatedMlp::new(p, "shared_experts", width, n, false);
-                match r.situ {
-                    Some(situ) => mlp.with_activation(move |t, gate, x| situ.apply(t, gate, x)),
-                    None => mlp,
-                }
-            }),
-            routing: r,
-        })
+impl Router for KimiRouter {
+    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
+        self.routing.select(t, self.gate.forward(t, x), t.weight(self.bias))
     }
 }
 
-impl FeedForward for KimiMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gates = self.gate.forward(t, x);
-        let bias = t.weight(self.bias);
-        let (indices, scores) = self.routing.select(t, gates, bias);
-        let input = match &self.latent {
-            Some(latent) => latent.down.forward(t, x),
-            None => x,
-        };
-        let y = self.experts.forward(t, input, indices, |t, gate, up| match self.routing.situ {
-            Some(situ) => situ.apply(t, gate, up),
-            None => activations::swiglu(t, gate, up),
+/// Declares routed experts under `mlp`.
+pub fn kimi_experts(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> RoutedMlp {
+    let total = r.experts.total;
+    let inner = r.latent.map_or(width, |(n, _)| n);
+    p.scope("mlp", |p| {
+        let gate = Linear::new(p, "gate", width, total, false);
+        let mlp = SwitchGlu::new(p, "switch_mlp", inner, r.hidden, total, false);
+        let bias = p.raw_f32("e_score_correction_bias", &[total]);
+        let latent = r.latent.map(|(n, eps)| Latent {
+            down: Linear::new(p, "routed_expert_down_proj", width, n, false),
+            up: Linear::new(p, "routed_expert_up_proj", n, width, false),
+            norm: eps.map(|eps| RmsNorm::new(p, "routed_expert_norm", n, eps)),
         });
-        let mut y = weighted_sum(t, y, scores);
-        if let Some(latent) = &self.latent {
-            if let Some(norm) = &latent.norm {
-                y = norm.forward(t, y);
+        let shared = r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+        let routed = RoutedMlp::new(KimiRouter { gate, bias, routing: r }, mlp)
+            .combined(Combine::Wide)
+            .within(latent);
+        match r.situ {
+            None => routed.with_shared(shared),
+            Some(situ) => {
+                let activation = move |t: &Tape<'_>, gate, x| situ.apply(t, gate, x);
+                let shared = shared.map(|mlp| mlp.with_activation(activation));
+                routed.with_activation(activation).with_shared(shared)
             }
-            y = latent.up.forward(t, y);
         }
-        if let Some(shared) = &self.shared {
-            let s = shared.apply(t, x);
-            y = t.add(y, s);
-        }
-        y
-    }
+    })
 }
 
 /// Routers are packed at 8 bits, the projections of the residual mix not at all.

@@ -96,8 +96,7 @@ impl LightningAttention {
     pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, offset: u32) -> Var {
         let h = self.settings.heads;
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let qkv = self.qkv.forward(t, x);
-        let qkv = t.reshape(qkv, &[b, n, 3 * h.query as i64, h.dim as i64]);
+        let qkv = t.reshape(self.qkv.forward(t, x), &[b, n, 3 * h.query as i64, h.dim as i64]);
         let at = [h.query as u32, 2 * h.query as u32];
         let [q, k, v] = t.split(qkv, &at, 2);
         let [mut q, mut k, v] = [q, k, v].map(|x| t.transpose(x, &[0, 2, 1, 3]));
@@ -114,12 +113,8 @@ impl LightningAttention {
             Recurrence::Chunks => self.chunks(t, [q, k, v], g, state),
         };
         cache.set_state(t, 0, state);
-        let y = t.transpose(y, &[0, 2, 1, 3]);
-        let y = t.reshape(y, &[b, n, -1]);
-        let y = self.normalise(t, y);
-        let gate = self.gate.forward(t, x);
-        let gate = t.sigmoid(gate);
-        let y = t.mul(y, gate);
+        let y = self.normalise(t, t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, -1]));
+        let y = t.mul(y, t.sigmoid(self.gate.forward(t, x)));
         self.out.forward(t, y)
     }
 
@@ -130,10 +125,7 @@ impl LightningAttention {
     /// `GroupRMSNorm`: a norm over groups of features.
     fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
         let y = t.unflatten(y, -1, &[self.settings.norm_groups as i64, -1]);
-        let y = t.rms_norm(y, None, self.eps);
-        let y = t.flatten(y, -2, -1);
-        let w = t.weight(self.out_norm);
-        t.mul(w, y)
+        t.mul(t.weight(self.out_norm), t.flatten(t.rms_norm(y, None, self.eps), -2, -1))
     }
 
     /// Token by token.
@@ -147,22 +139,16 @@ impl LightningAttention {
             ));
             return (failed, failed);
         }
-        let decay = t.exp(g);
-        let decay = t.expand_dims(decay, &[1, 2]);
-        let decay = t.astype(decay, t.dtype(q));
+        let decay = t.astype(t.expand_dims(t.exp(g), &[1, 2]), t.dtype(q));
         let q = t.mul(q, self.scale());
         let mut state = state;
         let mut outputs = Vec::new();
         for i in 0..tokens {
             let [qi, ki, vi] = [q, k, v].map(|x| t.slice(x, 2, i, i + 1));
-            let kt = t.transpose(ki, &[0, 1, 3, 2]);
-            let update = t.matmul(kt, vi);
+            let update = t.matmul(t.transpose(ki, &[0, 1, 3, 2]), vi);
             let next = match state {
                 None => update,
-                Some(h) => {
-                    let h = t.mul(h, decay);
-                    t.add(h, update)
-                }
+                Some(h) => t.add(t.mul(h, decay), update),
             };
             outputs.push(t.matmul(qi, next));
             state = Some(next);
@@ -187,15 +173,11 @@ impl LightningAttention {
         state: Option<Var>,
     ) -> (Var, Var) {
         let state = self.state(t, q, v, state);
-        let decay = t.exp(g);
-        let decay = t.expand_dims(decay, &[1, 2]);
+        let decay = t.expand_dims(t.exp(g), &[1, 2]);
         let q = t.mul(q, self.scale());
         let dtype = t.dtype(q);
         let [y, next] = t.compiled(|t| {
-            let kept = t.mul(state, decay);
-            let kt = t.transpose(k, &[0, 1, 3, 2]);
-            let update = t.matmul(kt, v);
-            let next = t.add(kept, update);
+            let next = t.add(t.mul(state, decay), t.matmul(t.transpose(k, &[0, 1, 3, 2]), v));
             let y = t.matmul(q, next);
             [t.astype(y, dtype), next]
         });
@@ -210,65 +192,41 @@ impl LightningAttention {
         let chunk = CHUNK.min(length).max(1);
         let count = length.div_ceil(chunk);
         let total = count.saturating_mul(chunk);
-        let positions = t.arange(0, total);
-        let valid = t.binary(Binary::Less, positions, i64::from(length));
-        let valid = t.astype(valid, DType::F32);
-        let valid = t.expand_dims(valid, &[0]);
+        let valid = t.binary(Binary::Less, t.arange(0, total), i64::from(length));
+        let valid = t.expand_dims(t.astype(valid, DType::F32), &[0]);
         let parts = [i64::from(count), i64::from(chunk)];
         let [q, k, v] = [q, k, v].map(|x| {
             let x = if total > length { t.pad(x, 2, 0, total - length) } else { x };
             t.unflatten(x, 2, &parts)
         });
         let v = t.astype(v, DType::F32);
-        let valid = t.unflatten(valid, 1, &parts);
-        let valid = t.expand_dims(valid, &[1]);
+        let valid = t.expand_dims(t.unflatten(valid, 1, &parts), &[1]);
         let rank = t.cumsum(valid, -1);
         let whole = t.last(rank, -1, 1);
         let gh = t.reshape(g, &[1, i64::from(heads), 1, 1]);
         let centre = 0.5 * f64::from(chunk);
 
-        let e = t.sub(rank, centre);
-        let e = t.mul(gh, e);
-        let grown = t.exp(e);
-        let grown = t.mul(grown, self.scale());
-        let grown = t.mul(grown, valid);
-        let shrunk = t.neg(e);
-        let shrunk = t.exp(shrunk);
-        let shrunk = t.mul(shrunk, valid);
-        let grown = t.expand_dims(grown, &[-1]);
-        let q = t.mul(q, grown);
-        let shrunk = t.expand_dims(shrunk, &[-1]);
-        let k = t.mul(k, shrunk);
-        let kt = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, kt);
-        let scores = t.tril(scores, 0);
+        let e = t.mul(gh, t.sub(rank, centre));
+        let grown = t.mul(t.mul(t.exp(e), self.scale()), valid);
+        let shrunk = t.mul(t.exp(t.neg(e)), valid);
+        let q = t.mul(q, t.expand_dims(grown, &[-1]));
+        let k = t.mul(k, t.expand_dims(shrunk, &[-1]));
+        let scores = t.tril(t.matmul(q, t.swapaxes(k, -1, -2)), 0);
         let intra = t.matmul(scores, v);
-        let kt = t.swapaxes(k, -1, -2);
-        let carry = t.matmul(kt, v);
-        let decay = t.sub(whole, centre);
-        let decay = t.mul(gh, decay);
-        let decay = t.exp(decay);
+        let carry = t.matmul(t.swapaxes(k, -1, -2), v);
+        let decay = t.exp(t.mul(gh, t.sub(whole, centre)));
         let decay = t.expand_dims(decay, &[-1]);
-        let kept = t.mul(gh, whole);
-        let kept = t.exp(kept);
-        let kept = t.expand_dims(kept, &[-1]);
+        let kept = t.expand_dims(t.exp(t.mul(gh, whole)), &[-1]);
         let mut cross = Vec::new();
         for i in 0..count {
-            let qi = t.at(q, 2, i);
-            cross.push(t.matmul(qi, state));
+            cross.push(t.matmul(t.at(q, 2, i), state));
             let (kept, carry) = (t.at(kept, 2, i), t.at(carry, 2, i));
             let decay = t.at(decay, 2, i);
-            let old = t.mul(kept, state);
-            let new = t.mul(carry, decay);
-            state = t.add(old, new);
+            state = t.add(t.mul(kept, state), t.mul(carry, decay));
         }
         let cross = t.stack(&cross, 2);
-        let scale = t.mul(g, centre);
-        let scale = t.exp(scale);
-        let scale = t.reshape(scale, &[1, i64::from(heads), 1, 1, 1]);
-        let cross = t.mul(cross, scale);
-        let y = t.add(intra, cross);
-        let y = t.astype(y, dtype);
+        let scale = t.reshape(t.exp(t.mul(g, centre)), &[1, i64::from(heads), 1, 1, 1]);
+        let y = t.astype(t.add(intra, t.mul(cross, scale)), dtype);
         let y = t.flatten(y, 2, 3);
         (t.slice(y, 2, 0, length), state)
     }

@@ -3,7 +3,7 @@
 //! Single tokens take one custom kernel; prompts run in chunks of 256 tokens as matrix products
 //! (`mlx_lm/models/ssm.py`).
 
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Tokens of a prompt that are processed together.
@@ -79,22 +79,15 @@ impl GatedNorm {
         match self {
             Self::None => activations::swiglu(t, gate, y),
             Self::Before(weight, eps) => {
-                let w = t.weight(weight);
-                let y = t.rms_norm(y, Some(w), eps);
+                let y = t.rms_norm(y, Some(t.weight(weight)), eps);
                 activations::swiglu(t, gate, y)
             }
             Self::After(weight, eps) => {
-                let y = activations::swiglu(t, gate, y);
-                let w = t.weight(weight);
-                t.rms_norm(y, Some(w), eps)
+                t.rms_norm(activations::swiglu(t, gate, y), Some(t.weight(weight)), eps)
             }
             Self::Grouped(weight, eps, group) => {
-                let y = activations::swiglu(t, gate, y);
-                let y = t.unflatten(y, -1, &[-1, group as i64]);
-                let y = t.rms_norm(y, None, eps);
-                let y = t.flatten(y, -2, -1);
-                let w = t.weight(weight);
-                t.mul(w, y)
+                let y = t.unflatten(activations::swiglu(t, gate, y), -1, &[-1, group as i64]);
+                t.mul(t.weight(weight), t.flatten(t.rms_norm(y, None, eps), -2, -1))
             }
         }
     }
@@ -158,8 +151,7 @@ impl Mixer for Mamba2 {
         let [x, in_b, in_c] = t.split(x, &at, -1);
         let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
         let y = t.reshape(y, &[b, n, d.inner as i64]);
-        let y = self.norm.forward(t, y, gate);
-        self.out.forward(t, y)
+        self.out.forward(t, self.norm.forward(t, y, gate))
     }
 }
 
@@ -171,10 +163,8 @@ pub fn causal_conv(t: &Tape<'_>, conv: &Conv1d, x: Var, kernel: u64, cache: &mut
         t.full(shape, 0.0, dtype)
     });
     let input = t.concat(&[past, x], 1);
-    let tail = t.last(input, 1, keep);
-    cache.set_state(t, 0, tail);
-    let y = conv.forward(t, input);
-    activations::silu(t, y)
+    cache.set_state(t, 0, t.last(input, 1, keep));
+    activations::silu(t, conv.forward(t, input))
 }
 
 /// The selective state-space recurrence: `ssm_update`.
@@ -215,8 +205,7 @@ impl Recurrence {
             Some(state) if n == 1 => {
                 let (shape, state_type) = (t.shape(x), (t.shape(state), t.dtype(state)));
                 let inputs = [x, a_log, b, c, skip, dt, state];
-                let y = (shape, t.dtype(x));
-                t.kernel(Kernel::SsmUpdate, &inputs, y, state_type)
+                t.kernel(Kernel::SsmUpdate, &inputs, (shape, t.dtype(x)), state_type)
             }
             _ => self.chunks(t, [x, b, c, dt], a_log, skip, state),
         };
@@ -229,9 +218,7 @@ impl Recurrence {
         let bias = t.weight(self.dt_bias);
         let [low, high] = self.limit;
         let [dt] = t.compiled(|t| {
-            let dt = t.astype(dt, DType::F32);
-            let dt = t.add(dt, bias);
-            let dt = activations::softplus(t, dt);
+            let dt = activations::softplus(t, t.add(t.astype(dt, DType::F32), bias));
             [t.clip(dt, low, high)]
         });
         dt
@@ -248,13 +235,9 @@ impl Recurrence {
     ) -> (Var, Var) {
         let heads = self.dims.heads as i64;
         let (rows, n) = (i64::from(t.dim(x, 0)), t.dim(x, 1));
-        let a = t.exp(a_log);
-        let a = t.astype(a, DType::F32);
-        let a = t.neg(a);
-        let a = t.reshape(a, &[1, 1, -1]);
-        let dta = t.mul(dt, a);
-        let dt = t.reshape(dt, &[rows, i64::from(n), heads, 1]);
-        let dtx = t.mul(dt, x);
+        let a = t.neg(t.astype(t.exp(a_log), DType::F32));
+        let dta = t.mul(dt, t.reshape(a, &[1, 1, -1]));
+        let dtx = t.mul(t.reshape(dt, &[rows, i64::from(n), heads, 1]), x);
         let mut parts = Vec::new();
         let mut start = 0;
         while start < n {
@@ -266,8 +249,7 @@ impl Recurrence {
             start = end;
         }
         let y = t.concat(&parts, 1);
-        let skip = t.reshape(skip, &[1, 1, heads, 1]);
-        let skip = t.mul(x, skip);
+        let skip = t.mul(x, t.reshape(skip, &[1, 1, heads, 1]));
         (t.add(y, skip), state.unwrap_or(y))
     }
 
@@ -275,38 +257,22 @@ impl Recurrence {
     fn chunk(&self, t: &Tape<'_>, [dtx, dta, b, c]: [Var; 4], state: Option<Var>) -> (Var, Var) {
         let repeats = (self.dims.heads / self.dims.groups) as u32;
         let b = t.transpose(b, &[0, 2, 3, 1]);
-        let ct = t.swapaxes(c, 1, 2);
-        let cb = t.matmul(ct, b);
-        let cb = t.repeat(cb, repeats, 1);
-        let steps = t.swapaxes(dta, 1, 2);
-        let decay = segment_sums(t, steps);
-        let decay = t.exp(decay);
-        let weights = t.mul(cb, decay);
-        let weights = t.tril(weights, 0);
-        let values = t.swapaxes(dtx, 1, 2);
-        let y = t.matmul(weights, values);
+        let cb = t.repeat(t.matmul(t.swapaxes(c, 1, 2), b), repeats, 1);
+        let decay = t.exp(segment_sums(t, t.swapaxes(dta, 1, 2)));
+        let y = t.matmul(t.tril(t.mul(cb, decay), 0), t.swapaxes(dtx, 1, 2));
         let mut y = t.swapaxes(y, 1, 2);
 
-        let decay = t.last(decay, 2, 1);
-        let decay = t.transpose(decay, &[0, 3, 1, 2]);
-        let b = t.repeat(b, repeats, 1);
-        let b = t.swapaxes(b, 2, 3);
-        let decayed = t.mul(dtx, decay);
-        let decayed = t.swapaxes(decayed, 1, 2);
-        let decayed = t.swapaxes(decayed, 2, 3);
+        let decay = t.transpose(t.last(decay, 2, 1), &[0, 3, 1, 2]);
+        let b = t.swapaxes(t.repeat(b, repeats, 1), 2, 3);
+        let decayed = t.swapaxes(t.swapaxes(t.mul(dtx, decay), 1, 2), 2, 3);
         let mut next = t.matmul(decayed, b);
         if let Some(state) = state {
-            let total = t.cumsum(dta, -2);
-            let total = t.exp(total);
+            let total = t.exp(t.cumsum(dta, -2));
             let n = t.dim(total, 1);
-            let last = t.at(total, 1, n.saturating_sub(1));
-            let last = t.expand_dims(last, &[-2, -1]);
-            let kept = t.mul(last, state);
-            next = t.add(next, kept);
+            let last = t.expand_dims(t.at(total, 1, n.saturating_sub(1)), &[-2, -1]);
+            next = t.add(next, t.mul(last, state));
             let past = self.carried(t, c, state);
-            let total = t.expand_dims(total, &[-1]);
-            let past = t.mul(total, past);
-            y = t.add(y, past);
+            y = t.add(y, t.mul(t.expand_dims(total, &[-1]), past));
         }
         (y, next)
     }
@@ -319,17 +285,13 @@ impl Recurrence {
         let repeats = (d.heads / d.groups) as i64;
         let c = t.reshape(c, &[rows, n, groups, 1, size, 1]);
         let state = t.reshape(state, &[rows, 1, groups, repeats, d.head_dim as i64, size]);
-        let y = t.matmul(state, c);
-        let y = t.squeeze(y, &[-1]);
-        t.flatten(y, 2, 3)
+        t.flatten(t.squeeze(t.matmul(state, c), &[-1]), 2, 3)
     }
 }
 
 /// `segsum`: sums of the steps between every pair of tokens, `[…, n, n]`.
 fn segment_sums(t: &Tape<'_>, steps: Var) -> Var {
     let n = t.dim(steps, -1);
-    let x = t.expand_dims(steps, &[-1]);
-    let x = t.repeat(x, n, -1);
-    let x = t.tril(x, -1);
+    let x = t.tril(t.repeat(t.expand_dims(steps, &[-1]), n, -1), -1);
     t.cumsum(x, -2)
 }

@@ -1,7 +1,6 @@
 //! The indexer of MiniMax M3: which blocks of keys a query attends to.
 
 use super::attention::Heads;
-use super::frame::Norm;
 use super::outline::NormKind;
 use crate::graph::prelude::*;
 
@@ -95,37 +94,25 @@ impl BlockIndex {
     ) -> Mask {
         let d = &self.dims;
         let (b, n) = (t.dim(x, 0), t.dim(x, 1));
-        let k = self.k.forward(t, x);
-        let k = t.reshape(k, &[i64::from(b), i64::from(n), 1, d.dim as i64]);
-        let k = self.k_norm.norm(t, k);
-        let k = t.transpose(k, &[0, 2, 1, 3]);
-        let k = self.rope.forward(t, k, offset);
+        let k = t.reshape(self.k.forward(t, x), &[i64::from(b), i64::from(n), 1, d.dim as i64]);
+        let k = self.rope.forward(t, t.transpose(self.k_norm.forward(t, k), &[0, 2, 1, 3]), offset);
         let dtype = t.dtype(k);
-        let nothing = t.full(Shape::new(&[b, 1, n, 0]), 0.0, dtype);
-        let (k, _) = cache.update(t, k, nothing);
+        let (k, _) = cache.update(t, k, t.full(Shape::new(&[b, 1, n, 0]), 0.0, dtype));
         let k = k.dense(t);
         let keys = t.dim(k, 2);
         let block = u32::try_from(d.block).unwrap_or(u32::MAX).max(1);
         if d.chosen >= u64::from(keys.div_ceil(block)) {
             return mask;
         }
-        let q = self.q.forward(t, x);
-        let q = Heads::rows(t, q, d.heads);
-        let q = self.q_norm.norm(t, q);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let q = self.rope.forward(t, q, offset);
+        let q = self.q_norm.forward(t, Heads::rows(t, self.q.forward(t, x), d.heads));
+        let q = self.rope.forward(t, t.transpose(q, &[0, 2, 1, 3]), offset);
 
         let positions = t.arange(keys.saturating_sub(n), keys);
         let seen = self.seen(t, mask, positions, keys);
         let (q, k) = (t.astype(q, DType::F32), t.astype(k, DType::F32));
-        let k = t.swapaxes(k, -1, -2);
-        let scores = t.matmul(q, k);
-        let scores = t.select(seen, scores, f64::NEG_INFINITY);
-        let scores = block_maxima(t, scores, block);
-        let scores = self.favour_local(t, scores, positions, block);
-        let keep = self.choose(t, scores);
-        let keep = t.repeat(keep, block, -1);
-        let keep = t.slice(keep, -1, 0, keys);
+        let scores = t.select(seen, t.matmul(q, t.swapaxes(k, -1, -2)), f64::NEG_INFINITY);
+        let scores = self.favour_local(t, block_maxima(t, scores, block), positions, block);
+        let keep = t.slice(t.repeat(self.choose(t, scores), block, -1), -1, 0, keys);
         let keep = t.binary(Binary::BitwiseAnd, keep, seen);
         Mask::Array(t.repeat(keep, (query_heads / d.heads.max(1)) as u32, 1))
     }
@@ -135,10 +122,8 @@ impl BlockIndex {
         if let Mask::Array(mask) = mask {
             return mask;
         }
-        let all = t.arange(0, keys);
-        let all = t.expand_dims(all, &[0]);
-        let own = t.expand_dims(positions, &[1]);
-        t.binary(Binary::LessEqual, all, own)
+        let all = t.expand_dims(t.arange(0, keys), &[0]);
+        t.binary(Binary::LessEqual, all, t.expand_dims(positions, &[1]))
     }
 
     /// Gives the blocks at and just before the query's own the highest score.
@@ -146,25 +131,20 @@ impl BlockIndex {
         if self.dims.local == 0 {
             return scores;
         }
-        let own = t.binary(Binary::FloorDivide, positions, i64::from(block));
-        let own = t.expand_dims(own, &[1]);
-        let blocks = t.dim(scores, -1);
-        let ids = t.arange(0, blocks);
+        let own = t.expand_dims(t.binary(Binary::FloorDivide, positions, i64::from(block)), &[1]);
+        let ids = t.arange(0, t.dim(scores, -1));
         let not_after = t.binary(Binary::LessEqual, ids, own);
         let first = t.sub(own, self.dims.local as i64);
-        let near = t.binary(Binary::Greater, ids, first);
-        let local = t.binary(Binary::BitwiseAnd, not_after, near);
+        let local = t.binary(Binary::BitwiseAnd, not_after, t.binary(Binary::Greater, ids, first));
         t.select(local, f64::INFINITY, scores)
     }
 
     /// True for the blocks with the highest scores.
     fn choose(&self, t: &Tape<'_>, scores: Var) -> Var {
-        let negative = t.neg(scores);
-        let order = t.argpartition(negative, self.dims.chosen as i64 - 1, -1);
+        let order = t.argpartition(t.neg(scores), self.dims.chosen as i64 - 1, -1);
         let indices = t.slice(order, -1, 0, self.dims.chosen as u32);
         let none = t.full(t.shape(scores), 0.0, DType::Bool);
-        let one = t.scalar(1.0, DType::Bool);
-        t.put_along_axis(none, indices, one, -1, false)
+        t.put_along_axis(none, indices, t.scalar(1.0, DType::Bool), -1, false)
     }
 }
 
@@ -175,12 +155,10 @@ fn block_maxima(t: &Tape<'_>, scores: Var, block: u32) -> Var {
     let whole = keys / block;
     let front = t.slice(scores, -1, 0, whole * block);
     let dims = [shape.dim(0), shape.dim(1), shape.dim(2), whole, block].map(i64::from);
-    let front = t.reshape(front, &dims);
-    let maxima = t.reduce(Reduction::Max, front, -1, false);
+    let maxima = t.reduce(Reduction::Max, t.reshape(front, &dims), -1, false);
     if keys % block == 0 {
         return maxima;
     }
-    let tail = t.slice(scores, -1, whole * block, keys);
-    let tail = t.reduce(Reduction::Max, tail, -1, true);
+    let tail = t.reduce(Reduction::Max, t.slice(scores, -1, whole * block, keys), -1, true);
     t.concat(&[maxima, tail], -1)
 }

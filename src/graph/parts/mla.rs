@@ -4,7 +4,7 @@
 //! values; single tokens attend in the latent space and expand the result.
 
 use super::attention::Heads;
-use super::frame::Mixer;
+use super::block::Mixer;
 use crate::graph::prelude::*;
 
 /// Dimensions of a latent attention layer.
@@ -42,6 +42,22 @@ impl MlaDims {
             nope: c.dim_or("qk_nope_head_dim", 128)?,
             rope: c.dim_or("qk_rope_head_dim", 64)?,
             value: c.dim_or("v_head_dim", 128)?,
+        })
+    }
+
+    /// Reads the same keys, all of which are required but `q_lora_rank`.
+    ///
+    /// # Errors
+    /// When a key is missing or out of range.
+    pub fn required(c: &Config, width: u64) -> Result<Self, ConfigError> {
+        Ok(Self {
+            width,
+            heads: c.positive("num_attention_heads")?,
+            q_rank: c.opt_dim("q_lora_rank")?,
+            kv_rank: c.positive("kv_lora_rank")?,
+            nope: c.positive("qk_nope_head_dim")?,
+            rope: c.positive("qk_rope_head_dim")?,
+            value: c.positive("v_head_dim")?,
         })
     }
 
@@ -88,11 +104,7 @@ impl Query {
     pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
         match self {
             Self::Single(q) => q.forward(t, x),
-            Self::Low(a, norm, b) => {
-                let q = a.forward(t, x);
-                let q = norm.forward(t, q);
-                b.forward(t, q)
-            }
+            Self::Low(a, norm, b) => b.forward(t, norm.forward(t, a.forward(t, x))),
         }
     }
 }
@@ -201,11 +213,8 @@ impl LatentAttention {
     fn join(&self, t: &Tape<'_>, y: Var, x: Var) -> Var {
         if let Some(gate) = &self.head_gate {
             let y = t.transpose(y, &[0, 2, 1, 3]);
-            let gate = gate.forward(t, x);
-            let gate = t.astype(gate, DType::F32);
-            let gate = t.sigmoid(gate);
-            let gate = t.astype(gate, t.dtype(y));
-            let gate = t.expand_dims(gate, &[-1]);
+            let gate = t.sigmoid(t.astype(gate.forward(t, x), DType::F32));
+            let gate = t.expand_dims(t.astype(gate, t.dtype(y)), &[-1]);
             let y = t.mul(y, gate);
             let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
             return t.reshape(y, &[b, n, -1]);
@@ -213,11 +222,7 @@ impl LatentAttention {
         let y = Heads::join(t, y);
         match &self.gate {
             None => y,
-            Some(gate) => {
-                let g = gate.forward(t, x);
-                let g = t.sigmoid(g);
-                t.mul(y, g)
-            }
+            Some(gate) => t.mul(y, t.sigmoid(gate.forward(t, x))),
         }
     }
 }
@@ -233,8 +238,7 @@ impl Mixer for LatentAttention {
             q = t.mul(q, factor);
         }
         let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let kv = self.kv_a.forward(t, x);
-        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
         let mut latent = self.kv_norm.forward(t, latent);
@@ -246,8 +250,7 @@ impl Mixer for LatentAttention {
             Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
             None => (q_pe, k_pe),
         };
-        let latent = t.expand_dims(latent, &[1]);
-        let (latent, k_pe) = cache.update(t, latent, k_pe);
+        let (latent, k_pe) = cache.update(t, t.expand_dims(latent, &[1]), k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
 
         let scale = self.settings.scale;
@@ -263,8 +266,7 @@ impl Mixer for LatentAttention {
         if single {
             y = self.unembed.forward(t, y, true);
         }
-        let y = self.join(t, y, x);
-        self.o.forward(t, y)
+        self.o.forward(t, self.join(t, y, x))
     }
 }
 
@@ -274,14 +276,9 @@ pub fn position_scores(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mas
 }
 
 fn position_score_steps(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
-    let q_pe = t.mul(q_pe, scale);
-    let keys = t.swapaxes(k_pe, -1, -2);
-    let scores = t.matmul(q_pe, keys);
+    let scores = t.matmul(t.mul(q_pe, scale), t.swapaxes(k_pe, -1, -2));
     match mask {
-        Mask::Array(m) => {
-            let low = t.scalar(t.dtype(scores).lowest(), t.dtype(scores));
-            t.select(m, scores, low)
-        }
+        Mask::Array(m) => t.select(m, scores, t.scalar(t.dtype(scores).lowest(), t.dtype(scores))),
         Mask::None | Mask::Causal => scores,
     }
 }

@@ -4,7 +4,7 @@
 //! head per query head.
 
 use super::attention::Heads;
-use super::frame::Mixer;
+use super::block::Mixer;
 use super::mla::{MlaDims, Query};
 use crate::graph::prelude::*;
 
@@ -65,15 +65,11 @@ impl Mixer for ExpandedAttention {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
         let q = self.query.forward(t, x);
         let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let kv = self.kv_a.forward(t, x);
-        let [latent, k_pe] = t.split(kv, &[d.kv_rank as u32], -1);
+        let [q_nope, q_pe] = t.split(t.transpose(q, &[0, 2, 1, 3]), &[d.nope as u32], -1);
+        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
         let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
         let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
-        let kv = self.kv_b.forward(t, latent);
-        let kv = Heads::split(t, kv, d.heads);
+        let kv = Heads::split(t, self.kv_b.forward(t, self.kv_norm.forward(t, latent)), d.heads);
         let [k_nope, v] = t.split(kv, &[d.nope as u32], -1);
         let offset = cache.offset();
         let q_pe = s.rope.forward(t, q_pe, offset);
@@ -87,9 +83,7 @@ impl Mixer for ExpandedAttention {
         };
         let k = t.concat(&[k_nope, k_pe], -1);
         let q = t.concat(&[q_nope, q_pe], -1);
-        let kv = cache.update(t, k, v);
-        let y = attend(t, q, kv, s.scale, mask, None);
-        let y = Heads::join(t, y);
+        let y = Heads::join(t, attend(t, q, cache.update(t, k, v), s.scale, mask, None));
         self.o.forward(t, y)
     }
 }

@@ -1,7 +1,74 @@
-//! MLPs beside the gated one with three matrices: fused and ungated ones.
+//! MLPs: the gated one with three matrices, fused and ungated ones.
 
-use super::frame::FeedForward;
+use super::block::FeedForward;
+use crate::graph::nn::activations::Clamp;
 use crate::graph::prelude::*;
+use std::fmt;
+
+/// The gated MLP `down(act(gate(x)) * up(x))`.
+pub struct GatedMlp {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    activation: Gated,
+}
+
+/// A gated activation of (gate, x), for example `act(gate) * x`.
+pub type Gated = Box<dyn Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync>;
+
+impl GatedMlp {
+    /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
+    pub fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
+        let names = ["gate_proj", "up_proj", "down_proj"];
+        p.scope(name, |p| Self::named(p, names, width, hidden, bias))
+    }
+
+    /// Declares the matrices under other names (gate, up, down).
+    pub fn named(
+        p: &mut ParamBuilder,
+        names: [&str; 3],
+        width: u64,
+        hidden: u64,
+        bias: bool,
+    ) -> Self {
+        Self {
+            gate: Linear::new(p, names[0], width, hidden, bias),
+            up: Linear::new(p, names[1], width, hidden, bias),
+            down: Linear::new(p, names[2], hidden, width, bias),
+            activation: Box::new(activations::swiglu),
+        }
+    }
+
+    /// Another activation.
+    #[must_use]
+    pub fn with_activation(
+        mut self,
+        activation: impl Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+    ) -> Self {
+        self.activation = Box::new(activation);
+        self
+    }
+
+    /// The clamped SwiGLU activation.
+    #[must_use]
+    pub fn with_clamp(self, clamp: Clamp) -> Self {
+        self.with_activation(move |t, gate, x| clamp.apply(t, gate, x))
+    }
+}
+
+impl fmt::Debug for GatedMlp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedMlp").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+impl FeedForward for GatedMlp {
+    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
+        let (gate, up) = (self.gate.forward(t, x), self.up.forward(t, x));
+        let hidden = (self.activation)(t, gate, up);
+        self.down.forward(t, hidden)
+    }
+}
 
 /// A gated MLP whose gate and up projections are one matrix.
 #[derive(Debug)]
@@ -31,11 +98,9 @@ impl FusedMlp {
 
 impl FeedForward for FusedMlp {
     fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let both = self.gate_up.forward(t, x);
-        let [a, b] = t.split_equal(both, -1);
+        let [a, b] = t.split_equal(self.gate_up.forward(t, x), -1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
-        let hidden = activations::swiglu(t, gate, up);
-        self.down.forward(t, hidden)
+        self.down.forward(t, activations::swiglu(t, gate, up))
     }
 }
 

@@ -1,16 +1,17 @@
 //! What families are made of: attention, experts, recurrent mixers, blocks and what stands around the layers.
 
 pub mod attention;
-pub mod blocks;
-pub mod common;
+pub mod block;
 pub mod deepseek_v41_attention;
 pub mod deepseek_v41_indexer;
 pub mod deepseek_v4_attention;
 pub mod deepseek_v4_pool;
-pub mod frame;
+pub mod dense;
+pub mod dims;
 pub mod fused;
 pub mod gated_delta;
 pub mod hyper;
+pub mod keys;
 pub mod kimi_delta;
 pub mod kimi_moe;
 pub mod lightning;
@@ -19,14 +20,12 @@ pub mod minimax_index;
 pub mod mla;
 pub mod mla_expanded;
 pub mod mlp;
-pub mod moe;
 pub mod ngram;
 pub mod outline;
 pub mod plamo_sandwich;
 pub mod prelude;
 pub mod routed;
-pub mod sandwich;
+pub mod routers;
 pub mod scores;
 pub mod selective;
-pub mod shell;
 pub mod vision_tower;

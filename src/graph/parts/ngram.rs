@@ -16,22 +16,22 @@ struct Table {
 }
 
 /// `model.ngram_embeddings`.
-#[derive(Debug)]
 pub struct NgramEmbedding {
-    words: Embedding,
+    words: Box<dyn Embed>,
     tables: Vec<Table>,
     /// Tokens that are hashed together at most.
     longest: u32,
 }
 
 impl NgramEmbedding {
-    /// Declares the tables.
+    /// Declares the tables beside that of the words.
     ///
     /// # Errors
     /// When a value is out of range.
     pub fn new(
         c: &Config,
         p: &mut ParamBuilder,
+        words: Box<dyn Embed>,
         vocabulary: u64,
         width: u64,
     ) -> Result<Self, ConfigError> {
@@ -47,7 +47,6 @@ impl NgramEmbedding {
         let count = splits * (longest - 1);
         let features = width / count;
         Ok(p.scope("ngram_embeddings", |p| {
-            let words = Embedding::new(p, "word_embeddings", vocabulary, width);
             let tables = (0..count).map(|i| {
                 let rows = base.saturating_add(2 * i + 1);
                 let ngram = 2 + i / splits;
@@ -63,9 +62,14 @@ impl NgramEmbedding {
             Self { words, tables, longest: longest as u32 }
         }))
     }
+}
 
-    /// The embedding of `tokens`; the cache keeps the last tokens of earlier calls.
-    pub fn forward(&self, t: &Tape<'_>, tokens: Var, cache: &mut Cache) -> Var {
+impl Embed for NgramEmbedding {
+    /// The cache keeps the last tokens of earlier calls.
+    fn embed(&self, t: &Tape<'_>, tokens: Var, cache: Option<&mut Cache>) -> Var {
+        let Some(cache) = cache else {
+            return t.fail("no cache for the n-gram embedding");
+        };
         let length = t.dim(tokens, -1);
         let ids = t.astype(tokens, DType::I64);
         let context = match cache.state(0) {
@@ -75,15 +79,16 @@ impl NgramEmbedding {
         let kept = t.last(context, -1, (self.longest - 1).min(t.dim(context, -1)));
         cache.set_state(t, 0, kept);
         let shifted: Vec<Var> = (1..self.longest).map(|n| shift_right(t, context, n)).collect();
-        let mut x = self.words.forward(t, ids);
+        let mut x = self.words.embed(t, ids, None);
         for table in &self.tables {
-            let hash = table.hash(t, context, &shifted);
-            let hash = t.last(hash, -1, length);
-            let rows = table.embedding.forward(t, hash);
-            let rows = table.projection.forward(t, rows);
-            x = t.add(x, rows);
+            let hash = t.last(table.hash(t, context, &shifted), -1, length);
+            x = t.add(x, table.projection.forward(t, table.embedding.forward(t, hash)));
         }
         t.div(x, 1 + self.tables.len() as i64)
+    }
+
+    fn cache(&self) -> Option<CacheKind> {
+        Some(CacheKind::Arrays(1))
     }
 }
 

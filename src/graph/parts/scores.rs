@@ -144,8 +144,7 @@ impl ScoreRouting {
             scores = groups.mask(t, scores);
         }
         let indices = best(t, scores, self.chosen, self.order);
-        let scores = t.take_along_axis(original, indices, -1);
-        let mut scores = self.divisor.apply(t, scores);
+        let mut scores = self.divisor.apply(t, t.take_along_axis(original, indices, -1));
         if let Some(scale) = self.scale {
             scores = t.mul(scores, scale);
         }
@@ -157,8 +156,7 @@ impl ScoreRouting {
 pub fn best(t: &Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
     match order {
         Order::Descending => {
-            let negative = t.neg(scores);
-            let order = t.argpartition(negative, k as i64 - 1, -1);
+            let order = t.argpartition(t.neg(scores), k as i64 - 1, -1);
             t.slice(order, -1, 0, k as u32)
         }
         Order::Ascending => {
@@ -172,13 +170,11 @@ impl Groups {
     /// Overwrites the scores of all but the best groups; a group counts by the sum of its best two.
     pub fn mask(&self, t: &Tape<'_>, scores: Var) -> Var {
         let scores = t.unflatten(scores, -1, &[self.total as i64, -1]);
-        let best = t.topk(scores, 2);
-        let best = t.reduce(Reduction::Sum, best, -1, true);
+        let best = t.reduce(Reduction::Sum, t.topk(scores, 2), -1, true);
         let order = t.argpartition(best, self.dropped as i64 - 1, -2);
         let groups = t.slice(order, -2, 0, self.dropped as u32);
         let fill = t.scalar(self.fill, t.dtype(scores));
-        let scores = t.put_along_axis(scores, groups, fill, -2, false);
-        t.flatten(scores, -2, -1)
+        t.flatten(t.put_along_axis(scores, groups, fill, -2, false), -2, -1)
     }
 }
 
@@ -237,4 +233,18 @@ impl Router for ScoreRouter {
         };
         (indices, scores)
     }
+}
+
+/// The `k` experts with the highest scores: `argpartition(scores, kth=-k)[..., -k:]` and their scores.
+pub fn top_k(t: &Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
+    let order = t.argpartition(scores, -(k as i64), -1);
+    let indices = t.last(order, -1, k as u32);
+    let chosen = t.take_along_axis(scores, indices, -1);
+    (indices, chosen)
+}
+
+/// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
+pub fn mask_groups(t: &Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+    let dropped = groups.saturating_sub(chosen);
+    Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
 }

@@ -59,16 +59,14 @@ impl Selective {
         recur: impl FnOnce(&Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
     ) -> Var {
         let keep = (self.sizes.kernel - 1) as u32;
-        let xz = self.input.forward(t, x);
-        let [x, z] = t.split_equal(xz, -1);
+        let [x, z] = t.split_equal(self.input.forward(t, x), -1);
         let input = match cache.state(0) {
             Some(past) => t.concat(&[past, x], 1),
             None => t.pad(x, 1, keep, 0),
         };
         let y = self.conv.forward(t, input);
         let tail = t.last(input, 1, keep);
-        let x = activations::silu(t, y);
-        let (y, state) = recur(t, x, cache.state(1));
+        let (y, state) = recur(t, activations::silu(t, y), cache.state(1));
         let y = activations::swiglu(t, z, y);
         cache.set_state(t, 0, tail);
         if let Some(state) = state {
@@ -79,16 +77,13 @@ impl Selective {
 
     /// The rates of decay, `-exp(A_log)`.
     pub fn rates(&self, t: &Tape<'_>) -> Var {
-        let a = t.weight(self.a_log);
-        let a = t.exp(a);
-        t.neg(a)
+        t.neg(t.exp(t.weight(self.a_log)))
     }
 
     /// The step before its projection, B and C.
     pub fn parts(&self, t: &Tape<'_>, x: Var) -> [Var; 3] {
         let s = &self.sizes;
-        let projected = self.x_proj.forward(t, x);
-        t.split(projected, &[s.rank as u32, (s.rank + s.state) as u32], -1)
+        t.split(self.x_proj.forward(t, x), &[s.rank as u32, (s.rank + s.state) as u32], -1)
     }
 
     /// The size of the step.

@@ -5,26 +5,16 @@ mod sampling;
 
 pub use run::{PeakError, Phase, Step, end, full, peak};
 
-use crate::graph::cache::KvQuantisation;
 use crate::ledger::replay::Gpu;
+use crate::run::Run;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What is generated, and on which GPU.
+/// A run on a GPU: what a replay follows.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// The GPU.
-    pub gpu: Gpu,
-    /// Tokens of the prompt.
-    pub prompt: u32,
-    /// Tokens generated after the prompt.
-    pub generate: u32,
-    /// Sequences processed together.
-    pub batch: u32,
-    /// Tokens of a prefill chunk.
-    pub prefill_step: u32,
-    /// Whether and how the cache is quantised.
-    pub kv: Option<KvQuantisation>,
+struct OnGpu {
+    run: Run,
+    gpu: Gpu,
 }
 
 /// The peak and what it consists of. All figures are bytes of MLX's active memory unless they say otherwise.

@@ -5,13 +5,14 @@
 //! (`generate_step` of `mlx_lm/generate.py`).
 
 use super::sampling::{self, LeftOut, OUTSTANDING};
-use super::{Peak, Request};
+use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
 use crate::graph::{Call, Graph, SkippedLayers};
 use crate::ledger::cache::{advance, prefill_chunks};
-use crate::ledger::replay::{ArrayId, Original, Replay};
+use crate::ledger::replay::{ArrayId, Gpu, Original, Replay};
 use crate::model::DType;
+use crate::run::{Run, Work};
 use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
@@ -26,6 +27,18 @@ pub enum Phase {
     FirstToken,
     /// A later token.
     Decode,
+}
+
+impl Phase {
+    /// The part in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::FirstToken => "first token",
+            Self::Decode => "decode",
+        }
+    }
 }
 
 /// One replayed step.
@@ -86,10 +99,11 @@ pub(super) enum Tokens {
 ///
 /// # Errors
 /// When the request is empty or mlx-lm could not run the model.
-pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
-    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    let quantised = request.kv.is_some();
-    let mut found = generation(graph, request, &chunks, Tokens::Higher, &|process, next| {
+pub fn peak(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
+    let chunks = chunks(run);
+    let quantised = run.engine.kv.is_some();
+    let asked = OnGpu { run: *run, gpu };
+    let mut found = generation(graph, &asked, &chunks, Tokens::Higher, &|process, next| {
         let n = chunks.len();
         let scores = quantised || process.replay.scores_at_peak() > 0;
         let between = if scores { BETWEEN } else { 1 };
@@ -102,7 +116,7 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
             break;
         }
         let among = |_: &Process<'_>, i| more.contains(&i);
-        found = found.joined(generation(graph, request, &chunks, Tokens::No, &among)?);
+        found = found.joined(generation(graph, &asked, &chunks, Tokens::No, &among)?);
     }
     Ok(found)
 }
@@ -112,18 +126,25 @@ pub fn peak(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
 ///
 /// # Errors
 /// As [`peak`].
-pub fn end(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
-    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, Tokens::Higher, &|_, next| next + 2 >= chunks.len())
+pub fn end(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
+    let chunks = chunks(run);
+    let asked = OnGpu { run: *run, gpu };
+    generation(graph, &asked, &chunks, Tokens::Higher, &|_, next| next + 2 >= chunks.len())
 }
 
 /// The peak of a generation, with every prefill chunk and the tokens around the growth of a cache replayed.
 ///
 /// # Errors
 /// As [`peak`].
-pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
-    let chunks: Vec<u32> = prefill_chunks(request.prompt, request.prefill_step).collect();
-    generation(graph, request, &chunks, Tokens::All, &|_, _| true)
+pub fn full(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
+    let chunks = chunks(run);
+    let asked = OnGpu { run: *run, gpu };
+    generation(graph, &asked, &chunks, Tokens::All, &|_, _| true)
+}
+
+/// Tokens of the chunks in which the prompt is read.
+fn chunks(run: &Run) -> Vec<u32> {
+    prefill_chunks(run.work.context_tokens, run.engine.prefill_step).collect()
 }
 
 /// Replays the chunks that `chosen` picks when their turn comes, and the first tokens.
@@ -132,19 +153,20 @@ pub fn full(graph: &Graph, request: &Request) -> Result<Peak, PeakError> {
 /// any time belongs to layers that are replayed. What is live at the highest point is then the same as with all layers.
 fn generation(
     graph: &Graph,
-    request: &Request,
+    asked: &OnGpu,
     chunks: &[u32],
     tokens: Tokens,
     chosen: Chosen<'_>,
 ) -> Result<Peak, PeakError> {
-    if request.prompt == 0 || request.prefill_step == 0 || request.batch == 0 {
+    let (work, step) = (asked.run.work, asked.run.engine.prefill_step);
+    if work.context_tokens == 0 || step == 0 || work.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
-    let run = |skipped, rest| replayed(graph, request, chunks, (tokens, chosen), skipped, rest);
+    let run = |skipped, rest| replayed(graph, asked, chunks, (tokens, chosen), skipped, rest);
     let found = if sampling::puts_off_states(graph) {
         sampling::extended(graph, |skipped| Ok(run(skipped, LeftOut::Missing)?.0))?
     } else {
-        let (peak, doubtful) = run(sampling::skipped(graph, request)?, LeftOut::Doubled)?;
+        let (peak, doubtful) = run(sampling::skipped(graph, asked.gpu)?, LeftOut::Doubled)?;
         (!doubtful).then_some(peak)
     };
     match found {
@@ -156,13 +178,13 @@ fn generation(
 /// The peak with some layers left out, and whether they could have had a part in it.
 pub(super) fn replayed(
     graph: &Graph,
-    request: &Request,
+    asked: &OnGpu,
     chunks: &[u32],
     (tokens, chosen): (Tokens, Chosen<'_>),
     skipped: SkippedLayers,
     left_out: LeftOut,
 ) -> Result<(Peak, bool), PeakError> {
-    let mut process = Process::new(graph, *request, skipped, left_out);
+    let mut process = Process::new(graph, *asked, skipped, left_out);
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
         if chosen(&process, i) {
@@ -179,7 +201,7 @@ pub(super) fn replayed(
         return Ok((process.finish(), doubtful));
     }
     // mlx-lm issues the step after the last token before it yields that token (`generate_step`).
-    let steps = request.generate.saturating_add(1);
+    let steps = asked.run.work.generate_tokens.saturating_add(1);
     for i in 0..steps.min(3) {
         if i == 0 || tokens == Tokens::All || process.may_peak_later(steps) {
             process.decode(i)?;
@@ -201,7 +223,7 @@ pub(super) fn replayed(
 /// A process that has loaded a model and calls it step by step.
 pub(super) struct Process<'g> {
     graph: &'g Graph,
-    request: Request,
+    asked: OnGpu,
     skipped: SkippedLayers,
     /// Whether there are stand-ins for the caches of skipped layers.
     stand_ins: bool,
@@ -224,15 +246,16 @@ pub(super) struct Process<'g> {
 }
 
 impl<'g> Process<'g> {
-    fn new(graph: &'g Graph, request: Request, skipped: SkippedLayers, left_out: LeftOut) -> Self {
-        let mut replay = Replay::new(graph, request.gpu);
+    fn new(graph: &'g Graph, asked: OnGpu, skipped: SkippedLayers, left_out: LeftOut) -> Self {
+        let mut replay = Replay::new(graph, asked.gpu);
         let weights = replay.active_bytes();
         replay.follow_recycled();
-        let shape = [request.batch, request.prompt].into();
+        let Work { batch, context_tokens, .. } = asked.run.work;
+        let shape = [batch, context_tokens].into();
         let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
         Self {
             graph,
-            request,
+            asked,
             skipped,
             stand_ins: left_out == LeftOut::Doubled && !skipped.is_empty(),
             doubtful: false,
@@ -251,9 +274,9 @@ impl<'g> Process<'g> {
     }
 
     fn call(&mut self, tokens: u32, sample: bool) -> Result<Vec<ArrayId>, TraceError> {
-        let Request { batch, kv, .. } = self.request;
+        let (batch, kv) = (self.asked.run.work.batch, self.asked.run.engine.kv);
         let call = Call { batch, tokens, sample, kv, skipped: self.skipped };
-        let routing = self.request.gpu.routing();
+        let routing = self.asked.gpu.routing();
         let trace = self.graph.trace(&mut self.caches, call, routing)?;
         let (results, state) = self.replay.load(trace, self.tokens, &self.state);
         for (_, old) in std::mem::replace(&mut self.state, state) {
@@ -315,14 +338,14 @@ impl<'g> Process<'g> {
         let Some(&first) = calls.first() else { return Ok(()) };
         if self.context == 0 {
             // A traced call fixes the shapes.
-            let Request { batch, kv, .. } = self.request;
+            let (batch, kv) = (self.asked.run.work.batch, self.asked.run.engine.kv);
             let skipped = self.graph.skipped_for_counts()?;
             let call = Call { batch, kv, skipped, ..Call::prefill(first) };
-            self.graph.trace(&mut self.caches, call, self.request.gpu.routing())?;
+            self.graph.trace(&mut self.caches, call, self.asked.gpu.routing())?;
             self.context = first;
             calls = &calls[1..];
         }
-        advance(&mut self.caches, calls, self.request.kv);
+        advance(&mut self.caches, calls, self.asked.run.engine.kv);
         self.context += calls.iter().sum::<u32>();
         for (_, old) in std::mem::take(&mut self.state) {
             self.replay.release(old);

@@ -4,12 +4,13 @@
 //! ones do not: at any time only a dozen command buffers are outstanding ([`skipped`]). Where MLX puts off work of every
 //! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
 
+use super::Peak;
 use super::run::{PeakError, Phase, Step};
-use super::{Peak, Request};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
 use crate::graph::{Graph, SkippedLayers};
 use crate::ledger::cache::states_only;
+use crate::ledger::replay::Gpu;
 
 /// What is assumed of layers that are left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,9 +29,9 @@ const FIRST: usize = 2;
 const LAST: usize = 3;
 
 /// Layers that need not be replayed, by an estimate of the command buffers of a layer.
-pub(super) fn skipped(graph: &Graph, request: &Request) -> Result<SkippedLayers, TraceError> {
+pub(super) fn skipped(graph: &Graph, gpu: Gpu) -> Result<SkippedLayers, TraceError> {
     let plan = graph.layer_plan()?;
-    let (kernels, elements) = request.gpu.limits();
+    let (kernels, elements) = gpu.limits();
     let (operations, bound) = plan.mean_layer();
     // About six of ten operations launch a kernel; the others are views.
     let by_kernels = 0.6 * operations / f64::from(kernels);
@@ -188,10 +189,12 @@ impl Peak {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::peak::OnGpu;
     use crate::ledger::peak::run::{self, Process, Tokens};
-    use crate::ledger::replay::{ArchClass, Gpu};
+    use crate::ledger::replay::ArchClass;
     use crate::model::Scheme;
     use crate::model::catalogue::Catalogue;
+    use crate::run::Run;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
 
@@ -236,20 +239,13 @@ mod tests {
             .par_iter()
             .map(|((name, config), gpu)| {
                 let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
-                let request = Request {
-                    gpu: *gpu,
-                    prompt: 4200,
-                    generate: 256,
-                    batch: 1,
-                    prefill_step: 2048,
-                    kv: None,
-                };
+                let asked = OnGpu { run: Run::default().with_context(4200), gpu: *gpu };
                 let chunks = [2048, 2048, 103];
                 let whole = |_: &Process<'_>, _| true;
                 let run = |skipped, rest| {
-                    run::replayed(&graph, &request, &chunks, (Tokens::All, &whole), skipped, rest)
+                    run::replayed(&graph, &asked, &chunks, (Tokens::All, &whole), skipped, rest)
                 };
-                let skipped = skipped(&graph, &request).expect("runs");
+                let skipped = skipped(&graph, *gpu).expect("runs");
                 let some = if puts_off_states(&graph) {
                     let run = |skipped| Ok(run(skipped, LeftOut::Missing)?.0);
                     extended(&graph, run).expect("runs")

@@ -16,7 +16,8 @@ pub use parameters::DecodeParameters;
 pub use rates::Rates;
 
 use super::features::{AttentionReads, Matrices, MatrixRole, StepFeatures};
-use super::{Bound, Program, Silicon};
+use super::{Bound, Silicon};
+use crate::run::Program;
 
 /// A decode step: where it happens and in which state.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -140,7 +141,7 @@ impl DecodeLaw {
         t.states = step.batch * 2.0 * f.state_bytes * self.p.states / rates.stream;
         if step.program == Program::Ollama {
             t.program = t.total() * (self.p.ollama - 1.0) + self.p.ollama_ms * 1e-3;
-        } else if step.program == Program::MlxServer {
+        } else if matches!(step.program, Program::MlxServer | Program::LmStudio) {
             t.program = self.p.server_ms * 1e-3;
         }
         if silicon.fanless {

@@ -1,8 +1,9 @@
 //! What the parameters mean on one machine.
 
 use super::{DecodeLaw, DecodeStep};
+use crate::roofline::Silicon;
 use crate::roofline::features::StepFeatures;
-use crate::roofline::{Program, Silicon};
+use crate::run::Program;
 
 /// Rates of a machine for one model and program.
 #[derive(Clone, Copy, Debug, PartialEq)]

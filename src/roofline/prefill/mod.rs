@@ -12,7 +12,8 @@ mod parameters;
 pub use parameters::{ByUnit, PrefillParameters, specs};
 
 use super::features::StepFeatures;
-use super::{Bound, Program, Silicon};
+use super::{Bound, Silicon};
+use crate::run::Program;
 
 /// A prompt: where it is processed and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,7 +144,7 @@ impl PrefillLaw {
         };
         t.program = match prompt.program {
             Program::MlxSwift => t.total() * (own.swift - 1.0),
-            Program::MlxServer => own.server_ms * 1e-3,
+            Program::MlxServer | Program::LmStudio => own.server_ms * 1e-3,
             _ => 0.0,
         };
         if silicon.fanless {

@@ -60,7 +60,7 @@ fn declared(text: &str, name: &str) -> Option<String> {
             Some(format!("{}{new}\n{}", &text[..at], &text[at..]))
         }
         None => {
-            let last = text.lines().filter(is_module).next_back()?;
+            let last = text.lines().rfind(is_module)?;
             let at = text.find(&format!("{last}\n"))? + last.len() + 1;
             Some(format!("{}{new}\n{}", &text[..at], &text[at..]))
         }

@@ -7,7 +7,7 @@ mod cargo_test;
 mod steps;
 
 use crate::project::Project;
-use crate::{check_macos, fit, oracle, setup};
+use crate::{check_macos, oracle, setup};
 use anyhow::Result;
 use std::ffi::OsString;
 use steps::Steps;
@@ -69,7 +69,7 @@ pub fn full(project: &Project) -> Result<()> {
     steps.finish(false)
 }
 
-/// Set-up, lints, types, documentation, the fit and all tests; returns the features that could be tested.
+/// Set-up, lints, types, documentation and all tests; returns the features that could be tested.
 fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
     format(steps, project)?;
     let features = set_up(steps, project)?;
@@ -95,7 +95,6 @@ fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
             .run()?;
         Ok(0)
     })?;
-    steps.run("fit", || fit::run(project, true).map(|()| 0))?;
     let name = format!("tests, features {features:?}");
     // Examples are type-checked by the lints; linking them would prove nothing more.
     steps.run(&name, || {

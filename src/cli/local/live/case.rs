@@ -1,6 +1,7 @@
 //! One case: predicted by every means at hand, run, and compared.
 
 use super::ladder::Case;
+use crate::calibration::evidence::Metric;
 use crate::calibration::profile::{KernelEstimate, Profile};
 use crate::calibration::{decode_work, prefill_work};
 use crate::engine::mlx::clock::Instant;
@@ -8,7 +9,6 @@ use crate::engine::mlx::{LayerTimer, Memory, Model, Session, Weights, reset_peak
 use crate::estimate::Fidelity;
 use crate::graph::Graph;
 use crate::stats::{median, spread_of};
-use crate::validation::evidence::Metric;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The models of `validate --suite`.
 
-use crate::validation::evidence::Metric;
+use crate::calibration::evidence::Metric;
 
 /// A model in a format, and what is measured of it.
 #[derive(Clone, Debug)]

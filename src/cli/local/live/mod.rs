@@ -5,21 +5,21 @@ mod ladder;
 mod show;
 
 use super::{allowed, runnable};
+use crate::calibration::evidence::{self, Comparison, Metric, Predicted};
 use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
 use crate::cli::args::LiveArgs;
-use crate::cli::timed::machine;
+use crate::cli::basis::host;
 use crate::cli::{Context, Verdict, output, signals};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
-use crate::estimate::{Fidelity, Subject};
+use crate::estimate::{Fidelity, OpenedModel};
 use crate::graph::params::Module;
 use crate::model::Scheme;
 use crate::report::Answer;
-use crate::validation::evidence::{self, Comparison, Metric, Predicted};
 use anyhow::{Context as _, Result, bail};
 use case::{Estimate, Measured, Tensors};
 use ladder::Case;
-use serde_json::{Value, json};
+use show::{LiveSummary, LiveValidation, SkippedCase};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ const CASES: f64 = 0.88;
 const AGAIN: usize = 2;
 
 /// What all cases share.
-struct Run<'a> {
+struct LiveRun<'a> {
     context: &'a Context,
     args: &'a LiveArgs,
     profile: Option<Profile>,
@@ -50,11 +50,11 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     if profile.is_none() {
         context.hint("no calibration of this machine; `mlxplan calibrate` makes one");
     }
-    let run = Run {
+    let run = LiveRun {
         context,
         args,
         profile,
-        machine: machine(&probe, backend()),
+        machine: host(&probe, backend()),
         memory_limit: allowed(&probe, args.force)?,
         store: evidence::file(),
         start: Instant::now(),
@@ -90,26 +90,36 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         clear_cache();
     }
     if rows.is_empty() {
-        let reasons: Vec<&str> = skipped.iter().filter_map(|s| s["reason"].as_str()).collect();
+        let reasons: Vec<&str> = skipped.iter().map(|s: &SkippedCase| s.reason.as_str()).collect();
         bail!("nothing could be compared: {}", reasons.first().unwrap_or(&"no prediction"));
     }
     if args.suite && !stop.requested() {
         rows.extend(run.again(done)?);
     }
     let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
-    let json = json!({
-        "schema": "mlxplan.validation/1", "basis": "live", "backend": backend(), "mlx": version(),
-        "clock": clock::name(), "machine": run.machine, "ladder": run.set(),
-        "method": "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
-                   whole model take turns; noise is the difference of two measurements of the same whose rounds take turns; \
-                   rows of fidelity measured compare a measurement with the same one minutes earlier",
-        "stored_in": run.store, "seconds": run.start.elapsed().as_secs_f64(),
-        "rows": rows, "skipped": skipped, "summary": show::summary(&rows),
-    });
-    Ok((Answer::untyped(json.clone(), show::document(&rows, &json)), verdict))
+    let answer = LiveValidation {
+        basis: "live",
+        backend: backend().to_owned(),
+        mlx: version(),
+        clock: clock::name(),
+        ladder: run.set(),
+        method: METHOD,
+        stored_in: run.store.clone(),
+        seconds: run.start.elapsed().as_secs_f64(),
+        summary: LiveSummary::of(&rows),
+        machine: run.machine,
+        rows,
+        skipped,
+    };
+    Ok((Answer::of(answer), verdict))
 }
 
-impl Run<'_> {
+/// How the comparisons are made, in words.
+const METHOD: &str = "a cache of made-up keys and values; medians of rounds in which the layers of the prediction and the \
+                      whole model take turns; noise is the difference of two measurements of the same whose rounds take \
+                      turns; rows of fidelity measured compare a measurement with the same one minutes earlier";
+
+impl LiveRun<'_> {
     /// Which cases these are, in stored rows.
     fn set(&self) -> &'static str {
         match (&self.args.model, self.args.fitted_on) {
@@ -128,9 +138,9 @@ impl Run<'_> {
         format!("{} {quant} {what}", case.model)
     }
 
-    fn skipped(&self, case: &Case, reason: &str) -> Value {
+    fn skipped(&self, case: &Case, reason: &str) -> SkippedCase {
         self.context.hint(&format!("{}: {reason}", self.name(case)));
-        json!({ "id": self.name(case), "reason": reason })
+        SkippedCase { id: self.name(case), reason: reason.to_owned() }
     }
 
     /// One model at the chosen depths, and a prompt.
@@ -174,7 +184,7 @@ impl Run<'_> {
         decode.flat_map(at).collect()
     }
 
-    fn subject(&self, case: &Case) -> Result<Subject> {
+    fn subject(&self, case: &Case) -> Result<OpenedModel> {
         self.context.one_model(&case.model, case.quant.as_deref(), None)
     }
 

@@ -1,9 +1,13 @@
-//! Comparisons as text and JSON.
+//! Comparisons as an answer.
 
+use crate::calibration::Host;
+use crate::calibration::evidence::{Comparison, Metric, Quality};
 use crate::estimate::Fidelity;
-use crate::report::{Column, Document, Table};
-use crate::validation::evidence::{Comparison, Metric, Quality};
-use serde_json::{Value, json};
+use crate::report::{Column, Document, Present, Table};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 const METRICS: [(Metric, &str); 2] = [(Metric::Decode, "decode"), (Metric::Prefill, "prefill")];
 
@@ -27,27 +31,85 @@ pub(super) fn line(r: &Comparison, elapsed_s: f64) -> String {
     )
 }
 
-/// How good the predictions were, by metric and fidelity.
-pub(super) fn summary(rows: &[Comparison]) -> Value {
-    let mut all = serde_json::Map::new();
-    for (metric, name) in METRICS {
-        let mut of_metric = serde_json::Map::new();
-        for fidelity in [Fidelity::Calibrated, Fidelity::LayerTimed, Fidelity::Measured] {
-            let of = |r: &&Comparison| r.metric == metric && r.fidelity == fidelity;
-            let rows: Vec<&Comparison> = rows.iter().filter(of).collect();
-            if let Some(quality) = Quality::of(&rows) {
-                of_metric.insert(fidelity.name().to_owned(), json!(quality));
-            }
-        }
-        if !of_metric.is_empty() {
-            all.insert(name.to_owned(), json!({ "fidelity": of_metric }));
-        }
+/// Models run here, against what was predicted for them.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LiveValidation {
+    /// `live`.
+    pub basis: &'static str,
+    /// MLX's backend.
+    pub backend: String,
+    /// Version of MLX.
+    pub mlx: String,
+    /// Clock of the measurements.
+    pub clock: &'static str,
+    /// The machine.
+    pub machine: Host,
+    /// Which cases these are.
+    pub ladder: &'static str,
+    /// How the comparisons are made, in words.
+    pub method: &'static str,
+    /// Where the rows are stored.
+    pub stored_in: Option<PathBuf>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// The comparisons.
+    pub rows: Vec<Comparison>,
+    /// Cases without one.
+    pub skipped: Vec<SkippedCase>,
+    /// How good the predictions were.
+    pub summary: LiveSummary,
+}
+
+/// A case without a comparison.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SkippedCase {
+    /// The case in words.
+    pub id: String,
+    /// Why there is none.
+    pub reason: String,
+}
+
+/// How good the predictions were, by metric; `null` where there is none.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct LiveSummary {
+    decode: Option<OfMetric>,
+    prefill: Option<OfMetric>,
+}
+
+/// How good the predictions of a metric were.
+#[derive(Debug, Serialize, JsonSchema)]
+struct OfMetric {
+    /// By fidelity.
+    fidelity: BTreeMap<&'static str, Quality>,
+}
+
+impl LiveSummary {
+    /// Of some comparisons.
+    pub(super) fn of(rows: &[Comparison]) -> Self {
+        let of = |metric: Metric| {
+            let quality = |fidelity: Fidelity| {
+                let of = |r: &&Comparison| r.metric == metric && r.fidelity == fidelity;
+                let rows: Vec<&Comparison> = rows.iter().filter(of).collect();
+                Some((fidelity.name(), Quality::of(&rows)?))
+            };
+            let all = [Fidelity::Calibrated, Fidelity::LayerTimed, Fidelity::Measured];
+            let fidelity: BTreeMap<&str, Quality> = all.into_iter().filter_map(quality).collect();
+            (!fidelity.is_empty()).then_some(OfMetric { fidelity })
+        };
+        Self { decode: of(Metric::Decode), prefill: of(Metric::Prefill) }
     }
-    Value::Object(all)
+}
+
+impl Present for LiveValidation {
+    const SCHEMA: &'static str = "mlxplan.live_validation/1";
+
+    fn document(&self) -> Document {
+        document(&self.rows, &self.summary)
+    }
 }
 
 /// Everything as a table.
-pub(super) fn document(rows: &[Comparison], json: &Value) -> Document {
+fn document(rows: &[Comparison], summary: &LiveSummary) -> Document {
     let mut d = Document::default();
     d.heading("Predicted and measured speed on this machine");
     let mut table = Table::new(vec![
@@ -81,19 +143,17 @@ pub(super) fn document(rows: &[Comparison], json: &Value) -> Document {
         ]);
     }
     d.table(table);
-    for (_, metric) in METRICS {
-        let all = json["summary"][metric]["fidelity"].as_object().into_iter().flatten();
-        for (name, s) in all {
-            let p = |key: &str| 100.0 * s[key].as_f64().unwrap_or(f64::NAN);
+    for (metric, of) in [("decode", &summary.decode), ("prefill", &summary.prefill)] {
+        for (name, q) in of.iter().flat_map(|of| &of.fidelity) {
             d.text(format!(
                 "{metric}, {name}: {} cases, error median {:.1} %, p90 {:.1} %, bias {:+.1} %; 90 % interval held {:.0} %; \
                  the same measured twice differs by {:.1} % (median)",
-                s["n"],
-                p("median_abs_error"),
-                p("p90_abs_error"),
-                p("bias"),
-                p("coverage_90"),
-                p("noise_floor")
+                q.n,
+                100.0 * q.median_abs_error,
+                100.0 * q.p90_abs_error,
+                100.0 * q.bias,
+                100.0 * q.coverage_90,
+                100.0 * q.noise_floor
             ));
         }
     }

@@ -32,11 +32,8 @@ impl AltUp {
     }
 
     fn modalities(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.router_norm.forward(t, x);
-        let x = t.mul(x, 1.0 / self.width as f64);
-        let routed = self.router.forward(t, x);
-        let routed = t.astype(routed, DType::F32);
-        t.unary(Unary::Tanh, routed)
+        let x = t.mul(self.router_norm.forward(t, x), 1.0 / self.width as f64);
+        t.unary(Unary::Tanh, t.astype(self.router.forward(t, x), DType::F32))
     }
 
     /// `modalities W^T` in float32. mlx-lm replaces the weight by its clipped float32 value at every call, so it is
@@ -46,34 +43,26 @@ impl AltUp {
             return t.fail("mlx-lm cannot run this model with quantised AltUp coefficients");
         }
         let mut w = if first_call {
-            let w = t.param(id, Part::Weight);
-            t.astype(w, DType::F32)
+            t.astype(t.param(id, Part::Weight), DType::F32)
         } else {
             t.param_as(id, Part::Weight, DType::F32)
         };
         if let Some(clip) = self.clip {
             w = t.clip(w, -clip, clip);
         }
-        let w = t.transpose(w, &[1, 0]);
-        t.matmul(x, w)
+        t.matmul(x, t.transpose(w, &[1, 0]))
     }
 
     /// Predicted copies from the copies `x [copies, batch, tokens, width]`.
     pub(super) fn predict(&self, t: &Tape<'_>, x: Var, first_call: bool) -> Var {
-        let active = t.row(x, self.active);
-        let modalities = self.modalities(t, active);
+        let modalities = self.modalities(t, t.row(x, self.active));
         let all = self.coefficients(t, self.prediction, modalities, first_call);
         let (b, n) = (i64::from(t.dim(all, 0)), i64::from(t.dim(all, 1)));
         let copies = self.copies as i64;
-        let all = t.reshape(all, &[b, n, copies, copies]);
-        let all = t.transpose(all, &[0, 1, 3, 2]);
+        let all = t.transpose(t.reshape(all, &[b, n, copies, copies]), &[0, 1, 3, 2]);
         let wide = t.astype(x, DType::F32);
-        let permuted = t.transpose(wide, &[1, 2, 3, 0]);
-        let predictions = t.matmul(permuted, all);
-        let predictions = t.transpose(predictions, &[3, 0, 1, 2]);
-        let predictions = t.add(predictions, wide);
-        let dtype = t.dtype(x);
-        t.astype(predictions, dtype)
+        let predictions = t.matmul(t.transpose(wide, &[1, 2, 3, 0]), all);
+        t.astype(t.add(t.transpose(predictions, &[3, 0, 1, 2]), wide), t.dtype(x))
     }
 
     /// The predictions corrected by what the layer computed for the active copy.
@@ -84,17 +73,11 @@ impl AltUp {
         activated: Var,
         first_call: bool,
     ) -> Var {
-        let modalities = self.modalities(t, activated);
-        let all = self.coefficients(t, self.correction, modalities, first_call);
+        let all = self.coefficients(t, self.correction, self.modalities(t, activated), first_call);
         let all = t.add(all, 1.0);
-        let active = t.row(predictions, self.active);
-        let innovation = t.sub(activated, active);
+        let innovation = t.sub(activated, t.row(predictions, self.active));
         let all = t.transpose(all, &[2, 0, 1]);
-        let innovation = t.expand_dims(innovation, &[0]);
-        let all = t.expand_dims(all, &[-1]);
-        let corrected = t.mul(innovation, all);
-        let corrected = t.add(corrected, predictions);
-        let dtype = t.dtype(activated);
-        t.astype(corrected, dtype)
+        let corrected = t.mul(t.expand_dims(innovation, &[0]), t.expand_dims(all, &[-1]));
+        t.astype(t.add(corrected, predictions), t.dtype(activated))
     }
 }

@@ -6,15 +6,15 @@ use super::altup::AltUp;
 use crate::graph::parts::prelude::*;
 use crate::stats::normal_quantile;
 
-/// What a layer gets besides the hidden state.
+/// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Call {
-    pub(super) mask: Mask,
+pub(super) struct Carried {
     pub(super) extra: Var,
     pub(super) offset: u32,
 }
 
-pub(super) struct Layer {
+pub(super) struct Layer3n {
+    index: usize,
     attention: Attention,
     mlp: Mlp,
     input_norm: RmsNorm,
@@ -29,10 +29,11 @@ pub(super) struct Layer {
     correct_scale: bool,
 }
 
-impl Layer {
+impl Layer3n {
     pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
         let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
         Self {
+            index: i,
             attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
             mlp: p.scope("mlp", |p| Mlp::new(p, s, i)),
             input_norm: norm(p, "input_layernorm"),
@@ -52,41 +53,34 @@ impl Layer {
         }
     }
 
-    /// All copies `[copies, batch, tokens, width]` after the layer.
-    pub(super) fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
-        let first_call = call.offset == 0;
-        let predictions = self.altup.predict(t, x, first_call);
-        let active = t.row(predictions, self.altup.active);
-        let normed = self.input_norm.forward(t, active);
-        let laurel = self.laurel.forward(t, normed);
-        let r = self.attention.forward(t, normed, call, cache);
-        let r = self.post_attention_norm.forward(t, r);
-        let h = t.add(active, r);
-        let h = t.add(h, laurel);
-        let h = t.mul(h, 2f64.powf(-0.5));
-        let r = self.pre_mlp_norm.forward(t, h);
-        let r = self.mlp.forward(t, r);
-        let r = self.post_mlp_norm.forward(t, r);
-        let h = t.add(h, r);
-        let corrected = self.altup.correct(t, predictions, h, first_call);
-        let r = self.extra(t, corrected, call.extra);
-        let rest = t.slice(corrected, 0, 1, u32::MAX);
-        let rest = t.add(rest, r);
-        t.slice_update(corrected, rest, 0, 1)
-    }
-
     /// What the extra input adds to the inactive copies.
     fn extra(&self, t: &Tape<'_>, corrected: Var, extra: Var) -> Var {
         let mut x = t.row(corrected, self.altup.active);
         if self.correct_scale {
-            let scale = t.weight(self.altup.correct_output_scale);
-            x = t.mul(x, scale);
+            x = t.mul(x, t.weight(self.altup.correct_output_scale));
         }
-        let gate = self.extra_gate.forward(t, x);
-        let gate = activations::gelu_approx(t, gate);
-        let gated = t.mul(gate, extra);
-        let y = self.extra_projection.forward(t, gated);
-        self.extra_norm.forward(t, y)
+        let gated = t.mul(activations::gelu_approx(t, self.extra_gate.forward(t, x)), extra);
+        self.extra_norm.forward(t, self.extra_projection.forward(t, gated))
+    }
+}
+
+impl Layer<Carried> for Layer3n {
+    /// All copies `[copies, batch, tokens, width]` after the layer.
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
+        let Carried { extra, offset } = *at.shared;
+        let first_call = offset == 0;
+        let extra = t.at(extra, 2, self.index as u32);
+        let predictions = self.altup.predict(t, x, first_call);
+        let active = t.row(predictions, self.altup.active);
+        let normed = self.input_norm.forward(t, active);
+        let laurel = self.laurel.forward(t, normed);
+        let r = self.attention.forward(t, normed, at.mask, offset, at.cache);
+        let h = t.add(t.add(active, self.post_attention_norm.forward(t, r)), laurel);
+        let h = t.mul(h, 2f64.powf(-0.5));
+        let r = self.post_mlp_norm.forward(t, self.mlp.forward(t, self.pre_mlp_norm.forward(t, h)));
+        let corrected = self.altup.correct(t, predictions, t.add(h, r), first_call);
+        let r = self.extra(t, corrected, extra);
+        t.slice_update(corrected, t.add(t.slice(corrected, 0, 1, u32::MAX), r), 0, 1)
     }
 }
 
@@ -99,9 +93,7 @@ struct Laurel {
 
 impl Laurel {
     fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let y = self.left.forward(t, x);
-        let y = self.right.forward(t, y);
-        let y = self.norm.forward(t, y);
+        let y = self.norm.forward(t, self.right.forward(t, self.left.forward(t, x)));
         t.add(x, y)
     }
 }
@@ -141,30 +133,21 @@ impl Attention {
 
     fn rows(&self, t: &Tape<'_>, linear: &Linear, x: Var) -> Var {
         let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let x = linear.forward(t, x);
-        t.reshape(x, &[b, n, -1, self.dim])
+        t.reshape(linear.forward(t, x), &[b, n, -1, self.dim])
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, call: Call, cache: &mut Cache) -> Var {
-        let q = self.rows(t, &self.q, x);
-        let q = self.q_norm.forward(t, q);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let q = self.rope.forward(t, q, call.offset);
+    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, offset: u32, cache: &mut Cache) -> Var {
+        let q = t.transpose(self.q_norm.forward(t, self.rows(t, &self.q, x)), &[0, 2, 1, 3]);
+        let q = self.rope.forward(t, q, offset);
         let kv = if self.shared {
             cache.keys_and_values(t)
         } else {
-            let k = self.rows(t, &self.k, x);
-            let k = self.k_norm.forward(t, k);
-            let k = t.transpose(k, &[0, 2, 1, 3]);
-            let k = self.rope.forward(t, k, call.offset);
-            let v = self.rows(t, &self.v, x);
-            let v = self.v_norm.forward(t, v);
-            let v = t.transpose(v, &[0, 2, 1, 3]);
+            let k = t.transpose(self.k_norm.forward(t, self.rows(t, &self.k, x)), &[0, 2, 1, 3]);
+            let k = self.rope.forward(t, k, offset);
+            let v = t.transpose(self.v_norm.forward(t, self.rows(t, &self.v, x)), &[0, 2, 1, 3]);
             cache.update(t, k, v)
         };
-        let y = attend(t, q, kv, 1.0, call.mask, None);
-        let y = Heads::join(t, y);
-        self.o.forward(t, y)
+        self.o.forward(t, Heads::join(t, attend(t, q, kv, 1.0, mask, None)))
     }
 }
 
@@ -198,24 +181,17 @@ impl Mlp {
             }
             None => activations::gelu_approx(t, gate),
         };
-        let up = self.up.forward(t, x);
-        let hidden = t.mul(gate, up);
-        self.down.forward(t, hidden)
+        self.down.forward(t, t.mul(gate, self.up.forward(t, x)))
     }
 }
 
 /// GELU of what exceeds the mean by `cutoff` standard deviations.
 fn sparse_gelu(t: &Tape<'_>, x: Var, cutoff: Var) -> Var {
     let mean = t.mean(x, -1, true);
-    let deviation = t.sub(x, mean);
-    let square = t.unary(Unary::Square, deviation);
-    let variance = t.mean(square, -1, true);
+    let variance = t.mean(t.unary(Unary::Square, t.sub(x, mean)), -1, true);
     let deviation = t.unary(Unary::Sqrt, variance);
-    let cutoff = t.astype(cutoff, t.dtype(deviation));
-    let cutoff = t.mul(deviation, cutoff);
-    let cutoff = t.add(mean, cutoff);
-    let above = t.sub(x, cutoff);
-    let zero = t.scalar(0.0, t.dtype(above));
-    let above = t.binary(Binary::Maximum, zero, above);
+    let cutoff = t.mul(deviation, t.astype(cutoff, t.dtype(deviation)));
+    let above = t.sub(x, t.add(mean, cutoff));
+    let above = t.binary(Binary::Maximum, t.scalar(0.0, t.dtype(above)), above);
     activations::gelu_approx(t, above)
 }

@@ -1,7 +1,6 @@
 //! One layer of Gemma 4.
 
 use super::Settings;
-use crate::graph::parts::moe;
 use crate::graph::parts::prelude::*;
 
 /// The keys and values that a layer attended to, and the position of the first new token.
@@ -12,7 +11,16 @@ pub(super) struct Stored {
     offset_array: Var,
 }
 
-pub(super) struct Layer {
+/// What the layers share: the extra inputs, and by layer what those with keys and values of their own attended to.
+pub(super) struct Carried {
+    pub(super) extra: Option<Var>,
+    pub(super) stored: Vec<(usize, Stored)>,
+}
+
+pub(super) struct Layer4 {
+    index: usize,
+    /// The layer whose keys and values this one attends to, if it has none of its own.
+    from: Option<usize>,
     attention: Attention,
     mlp: GatedMlp,
     input_norm: RmsNorm,
@@ -24,13 +32,15 @@ pub(super) struct Layer {
     scalar: ModuleId,
 }
 
-impl Layer {
-    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize) -> Self {
+impl Layer4 {
+    pub(super) fn new(p: &mut ParamBuilder, s: &Settings, i: usize, from: Option<usize>) -> Self {
         let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
         let shared = i >= s.shared_from && s.shared_from > 0;
         let hidden = if shared && s.wide_shared { 2 * s.hidden } else { s.hidden };
         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
         Self {
+            index: i,
+            from,
             attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
             mlp: mlp.with_activation(activations::geglu),
             input_norm: norm(p, "input_layernorm"),
@@ -46,34 +56,29 @@ impl Layer {
             scalar: p.raw("layer_scalar", &[1]),
         }
     }
+}
 
-    /// The hidden state after the layer, and what the layer attended to.
-    pub(super) fn forward(
-        &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
-        cache: Option<&mut Cache>,
-        shared: Option<Stored>,
-        extra: Option<Var>,
-    ) -> (Var, Stored) {
+impl Layer<Carried> for Layer4 {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
+        let Carried { extra, stored } = at.shared;
         let r = self.input_norm.forward(t, x);
-        let (r, stored) = self.attention.forward(t, r, mask, cache, shared);
-        let r = self.post_attention_norm.forward(t, r);
-        let h = t.add(x, r);
-        let r = self.pre_mlp_norm.forward(t, h);
-        let mut r = self.mlp.apply(t, r);
+        let from = self.from.and_then(|from| stored.iter().find(|s| s.0 == from));
+        let shared = from.map(|&(_, shared)| shared);
+        let (r, own) = self.attention.forward(t, r, at.mask, at.cache, shared);
+        if self.from.is_none() {
+            stored.push((self.index, own));
+        }
+        let h = t.add(x, self.post_attention_norm.forward(t, r));
+        let mut r = self.mlp.apply(t, self.pre_mlp_norm.forward(t, h));
         if let Some(routed) = &self.routed {
             r = routed.join(t, h, r);
         }
-        let r = self.post_mlp_norm.forward(t, r);
-        let mut h = t.add(h, r);
-        if let (Some(block), Some(extra)) = (&self.extra, extra) {
-            let r = block.forward(t, h, extra);
-            h = t.add(h, r);
+        let mut h = t.add(h, self.post_mlp_norm.forward(t, r));
+        if let (Some(block), Some(extra)) = (&self.extra, *extra) {
+            let extra = t.at(extra, 2, self.index as u32);
+            h = t.add(h, block.forward(t, h, extra));
         }
-        let scalar = t.weight(self.scalar);
-        (t.mul(h, scalar), stored)
+        t.mul(h, t.weight(self.scalar))
     }
 }
 
@@ -86,11 +91,8 @@ struct Extra {
 
 impl Extra {
     fn forward(&self, t: &Tape<'_>, h: Var, extra: Var) -> Var {
-        let gate = self.gate.forward(t, h);
-        let gate = activations::gelu_approx(t, gate);
-        let gated = t.mul(gate, extra);
-        let y = self.projection.forward(t, gated);
-        self.norm.forward(t, y)
+        let gated = t.mul(activations::gelu_approx(t, self.gate.forward(t, h)), extra);
+        self.norm.forward(t, self.projection.forward(t, gated))
     }
 }
 
@@ -140,28 +142,25 @@ impl Attention {
         t: &Tape<'_>,
         x: Var,
         mask: Mask,
-        cache: Option<&mut Cache>,
+        cache: &mut Cache,
         shared: Option<Stored>,
     ) -> (Var, Stored) {
-        let q = self.q.forward(t, x);
-        let q = self.rows(t, q, self.heads.query);
-        let q = self.q_norm.forward(t, q);
+        let q = self.q_norm.forward(t, self.rows(t, self.q.forward(t, x), self.heads.query));
         let q = t.transpose(q, &[0, 2, 1, 3]);
-        let (stored, q) = match (&self.kv, cache, shared) {
-            (Some(own), Some(cache), _) => self.store(t, own, x, q, cache),
-            (None, _, Some(stored)) => {
+        let (stored, q) = match (&self.kv, shared) {
+            (Some(own), _) => self.store(t, own, x, q, cache),
+            (None, Some(stored)) => {
                 let q = self.rope.forward_at(t, q, stored.offset, stored.offset_array);
                 let kv = (stored.kv.0.dense(t), stored.kv.1.dense(t));
                 (Stored { kv: (KvArray::Dense(kv.0), KvArray::Dense(kv.1)), ..stored }, q)
             }
-            _ => {
+            (None, None) => {
                 let failed = t.fail("a layer without keys and values to attend to");
                 let kv = (KvArray::Dense(failed), KvArray::Dense(failed));
                 (Stored { kv, offset: 0, offset_array: failed }, failed)
             }
         };
-        let y = attend(t, q, stored.kv, 1.0, mask, None);
-        let y = Heads::join(t, y);
+        let y = Heads::join(t, attend(t, q, stored.kv, 1.0, mask, None));
         (self.o.forward(t, y), stored)
     }
 
@@ -172,22 +171,16 @@ impl Attention {
 
     /// Stores keys and values of the layer; rotates the queries as well.
     fn store(&self, t: &Tape<'_>, own: &OwnKv, x: Var, q: Var, cache: &mut Cache) -> (Stored, Var) {
-        let k = own.k.forward(t, x);
-        let k = self.rows(t, k, self.heads.kv);
+        let k = self.rows(t, own.k.forward(t, x), self.heads.kv);
         let v = match &own.v {
             None => k,
-            Some(v) => {
-                let v = v.forward(t, x);
-                self.rows(t, v, self.heads.kv)
-            }
+            Some(v) => self.rows(t, v.forward(t, x), self.heads.kv),
         };
         let offset = cache.offset();
         let offset_array = t.scalar(f64::from(offset), DType::I32);
-        let k = own.k_norm.forward(t, k);
-        let k = t.transpose(k, &[0, 2, 1, 3]);
+        let k = t.transpose(own.k_norm.forward(t, k), &[0, 2, 1, 3]);
         let k = self.rope.forward_at(t, k, offset, offset_array);
-        let v = own.v_norm.forward(t, v);
-        let v = t.transpose(v, &[0, 2, 1, 3]);
+        let v = t.transpose(own.v_norm.forward(t, v), &[0, 2, 1, 3]);
         let q = self.rope.forward_at(t, q, offset, offset_array);
         let kv = cache.update(t, k, v);
         (Stored { kv, offset, offset_array }, q)
@@ -231,22 +224,16 @@ impl Routed {
         let (indices, weights) = self.route(t, h);
         let x = self.input_norm.forward(t, h);
         let weights = t.expand_dims(weights, &[-1]);
-        let y = self.experts.forward(t, x, indices, activations::geglu);
-        let y = t.mul(weights, y);
-        let y = t.sum(y, -2, false);
-        let y = self.experts_norm.forward(t, y);
-        t.add(mlp, y)
+        let y = t.mul(weights, self.experts.forward(t, x, indices, activations::geglu));
+        t.add(mlp, self.experts_norm.forward(t, t.sum(y, -2, false)))
     }
 
     fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
-        let scale = t.weight(self.router_scale);
-        let scale = t.mul(scale, self.root);
-        let x = t.rms_norm(h, Some(scale), self.eps);
-        let scores = self.router.forward(t, x);
-        let (indices, scores) = moe::top_k(t, scores, self.chosen);
+        let scale = t.mul(t.weight(self.router_scale), self.root);
+        let scores = self.router.forward(t, t.rms_norm(h, Some(scale), self.eps));
+        let (indices, scores) = top_k(t, scores, self.chosen);
         let weights = t.softmax(scores, false);
-        let scales = t.weight(self.expert_scale);
-        let scales = t.take(scales, indices);
+        let scales = t.take(t.weight(self.expert_scale), indices);
         (indices, t.mul(weights, scales))
     }
 }

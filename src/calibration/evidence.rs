@@ -3,9 +3,8 @@
 //! The file holds one JSON object a line. A line is written in one call, and lines that cannot be read are left out, so
 //! that an interrupted run loses nothing but the row it was at.
 
-use crate::calibration::Host;
+use super::{Fidelity, Host};
 use crate::data_dir;
-use crate::estimate::Fidelity;
 use crate::files;
 use crate::stats::{Z80, Z90, median, quantile};
 use schemars::JsonSchema;

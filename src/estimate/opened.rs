@@ -10,6 +10,8 @@ use crate::model::source::hub::{self, HubOptions, Progress};
 use crate::model::source::safetensors::StorageType;
 use crate::model::source::{ModelSource, SourceError, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, Packing, Scheme};
+use crate::run::{FormatOrigin, ModelFile};
+use std::collections::HashMap;
 use thiserror::Error;
 
 /// Where models are looked up.
@@ -27,14 +29,14 @@ pub struct Sources<'c, 'p> {
 /// What a model argument stands for.
 pub enum Opened<'c> {
     /// One model.
-    Model(Box<Subject>),
+    Model(Box<OpenedModel>),
     /// All models of a size.
     Class(ClassMatch<'c>),
 }
 
 /// A model with its graph.
 #[derive(Debug)]
-pub struct Subject {
+pub struct OpenedModel {
     /// Name to show: a repository, a folder, a file.
     pub id: String,
     /// Where everything came from.
@@ -43,6 +45,8 @@ pub struct Subject {
     pub graph: Graph,
     /// Quantisation: a scheme's id, `files` with the bits per weight where layers differ, or a GGUF type.
     pub quant: String,
+    /// What decided the format of its weights.
+    pub origin: FormatOrigin,
     /// Remarks that do not put a figure in doubt.
     pub notes: Vec<String>,
     /// Remarks that do.
@@ -51,7 +55,7 @@ pub struct Subject {
 
 /// Why a model cannot be opened.
 #[derive(Debug, Error)]
-pub enum SubjectError {
+pub enum OpenError {
     /// The name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -94,7 +98,7 @@ pub enum SubjectError {
     },
 }
 
-impl SubjectError {
+impl OpenError {
     /// What the user can do about it, where more can be said than the error itself does.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
@@ -105,7 +109,7 @@ impl SubjectError {
     }
 }
 
-impl Subject {
+impl OpenedModel {
     /// Opens what a model argument names. `quant` is the `--quant` option.
     ///
     /// # Errors
@@ -114,7 +118,7 @@ impl Subject {
         text: &str,
         quant: Option<&str>,
         sources: &Sources<'c, '_>,
-    ) -> Result<Opened<'c>, SubjectError> {
+    ) -> Result<Opened<'c>, OpenError> {
         let scheme: Option<Scheme> = quant.map(str::parse).transpose()?;
         let source = match names::parse_model_spec(text)? {
             ModelSpec::Name(name) => {
@@ -122,11 +126,11 @@ impl Subject {
                     Resolution::Class(class) => return Ok(Opened::Class(class)),
                     Resolution::One(found) => {
                         let source = ModelSource::from_entry(&found.model.entry()?)?;
-                        let mut subject = Self::from_source(source, found.scheme, sources)?;
+                        let mut model = Self::from_source(source, found.scheme, sources)?;
                         for note in &found.notes {
-                            subject.remark(note.is_warning(), note.to_string());
+                            model.remark(note.is_warning(), note.to_string());
                         }
-                        return Ok(Opened::Model(Box::new(subject)));
+                        return Ok(Opened::Model(Box::new(model)));
                     }
                 }
             }
@@ -146,12 +150,12 @@ impl Subject {
         source: ModelSource,
         scheme: Option<Scheme>,
         sources: &Sources<'_, '_>,
-    ) -> Result<Self, SubjectError> {
+    ) -> Result<Self, OpenError> {
         let name = source.name.clone();
         let Some(config) = source.config.clone() else {
             let reason =
                 source.notes.first().map_or("no configuration".into(), ToString::to_string);
-            return Err(SubjectError::NoConfiguration { name, reason });
+            return Err(OpenError::NoConfiguration { name, reason });
         };
         let config = match &sources.assume {
             Some(model_type) => assumed(config, model_type),
@@ -162,31 +166,37 @@ impl Subject {
         } else {
             Self::graph(&source, &config, scheme)?
         };
-        let (graph, unmatched) = built.map_err(|error| SubjectError::Graph {
+        let (graph, unmatched) = built.map_err(|error| OpenError::Graph {
             hint: plain_decoder_hint(&config, &error),
             name: name.clone(),
             error,
         })?;
         let quant = label(&source, &graph);
+        let origin = origin(&source, &config, scheme);
         let float = matches!(graph.uniform_scheme(), Some(Scheme::Float(_)));
         let graph = graph.with_fp16_activations(source.hub_fp16.filter(|_| !float));
-        let mut subject =
-            Self { id: name, source, graph, quant, notes: Vec::new(), warnings: Vec::new() };
-        for note in subject.source.notes.clone() {
-            subject.remark(note.is_warning(), note.to_string());
+        let mut model = Self {
+            id: name,
+            source,
+            graph,
+            quant,
+            origin,
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for note in model.source.notes.clone() {
+            model.remark(note.is_warning(), note.to_string());
         }
         if let Some(note) = unmatched {
-            subject.warnings.push(note);
+            model.warnings.push(note);
         }
         if let Some(model_type) = &sources.assume {
-            subject
-                .warnings
-                .push(format!("read as if its model_type were '{model_type}', as asked"));
+            model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
         }
-        if let Some(reason) = subject.graph.not_in_mlx_lm() {
-            subject.warnings.push(reason.to_owned());
+        if let Some(reason) = model.graph.not_in_mlx_lm() {
+            model.warnings.push(reason.to_owned());
         }
-        Ok(subject)
+        Ok(model)
     }
 
     /// The graph, and a remark when the files do not fit it.
@@ -195,7 +205,7 @@ impl Subject {
         source: &ModelSource,
         config: &Config,
         scheme: Option<Scheme>,
-    ) -> Result<Result<(Graph, Option<String>), GraphError>, SubjectError> {
+    ) -> Result<Result<(Graph, Option<String>), GraphError>, OpenError> {
         let stored = stored_dtype(source).or_else(|| config_dtype(config)).unwrap_or(DType::BF16);
         let WeightFormat::Mlx(block) = &source.format else {
             let scheme = scheme.unwrap_or_else(|| upstream(config, stored));
@@ -204,7 +214,7 @@ impl Subject {
         if let Some(asked) = scheme {
             let found =
                 source.packings.as_ref().and_then(|p| p.dominant()).unwrap_or(block.default);
-            return Err(SubjectError::AlreadyQuantised {
+            return Err(OpenError::AlreadyQuantised {
                 name: source.name.clone(),
                 found: describe(found),
                 asked,
@@ -225,6 +235,47 @@ impl Subject {
             });
             (graph, note)
         }))
+    }
+
+    /// The file, as far as the graph does not say it.
+    #[must_use]
+    pub fn file(&self) -> ModelFile {
+        let stored_bytes = self.source.gguf.as_ref().map(|g| g.total_bytes());
+        ModelFile { gguf: self.gguf_mix(), stored_bytes, origin: self.origin }
+    }
+
+    /// The model with the same packing and activations of another type.
+    ///
+    /// # Errors
+    /// When the source has no configuration, or it does not fit the type.
+    pub fn with_activations(&self, dtype: DType) -> Result<Graph, OpenError> {
+        let Some(config) = self.source.config.as_ref() else {
+            let reason = "it has no configuration".to_owned();
+            return Err(OpenError::NoConfiguration { name: self.id.clone(), reason });
+        };
+        let failed = |error| OpenError::Graph { name: self.id.clone(), error, hint: None };
+        self.repacked(config, dtype).map_err(failed)
+    }
+
+    /// The model with float32 activations; `None` when it has them already or when its configuration is not known.
+    ///
+    /// # Errors
+    /// When the configuration does not fit the type.
+    pub fn in_float32(&self) -> Result<Option<Graph>, GraphError> {
+        match &self.source.config {
+            Some(config) if self.graph.dtype() != DType::F32 => {
+                self.repacked(config, DType::F32).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn repacked(&self, config: &Config, dtype: DType) -> Result<Graph, GraphError> {
+        let mut graph = Graph::new(config, dtype)?;
+        let known: HashMap<&str, Option<Packing>> =
+            self.graph.params().modules().iter().map(|m| (m.path.as_str(), m.packing)).collect();
+        graph.pack(|module| known.get(module.path.as_str()).copied());
+        Ok(graph)
     }
 
     /// The mixture of formats of a GGUF file: the one it names, else the one closest to its bits per weight.
@@ -255,6 +306,19 @@ impl Subject {
 /// A module as a configuration's quantisation block packs it: only if the group divides its columns.
 fn packed_by_block(packing: Option<Packing>, module: &Module) -> Option<Packing> {
     packing.filter(|p| module.shape.dim(-1) % p.group.max(1) == 0)
+}
+
+/// What decided the format of the weights of a source, of which `scheme` was asked.
+fn origin(source: &ModelSource, config: &Config, scheme: Option<Scheme>) -> FormatOrigin {
+    let stored = source.gguf.is_some()
+        || source.tensors.is_some()
+        || matches!(source.format, WeightFormat::Mlx(_));
+    match scheme {
+        Some(_) => FormatOrigin::Name,
+        None if stored => FormatOrigin::File,
+        None if config_dtype(config).is_some() => FormatOrigin::Native,
+        None => FormatOrigin::Assumed,
+    }
 }
 
 /// The scheme of an upstream checkpoint that was asked for without one: its family's own, else the type of its tensors.

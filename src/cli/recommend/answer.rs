@@ -1,0 +1,246 @@
+//! What to run on a Mac, as an answer.
+
+use super::macs::{MacAnswer, macs_table};
+use crate::advise::MacChoice;
+use crate::cli::tables::changes_table;
+use crate::cli::words::{context_text, format_name, gb, parts_text, run_text, short, wired_notes};
+use crate::estimate::memory::{ContextBound, Memory};
+use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
+use crate::hardware::machine::{Machine, MachineSummary};
+use crate::report::{Column, Document, Present, Table, Tagged};
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What to run on a Mac.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Recommendation {
+    /// The machine.
+    machine: MachineSummary,
+    /// The run.
+    request: RunKeys,
+    /// The models and formats that match, as predicted.
+    choices: Vec<Tagged<Prediction>>,
+    /// How the choices were found.
+    notes: Vec<String>,
+    /// Popular models that fit, where none of the choices does.
+    instead: Vec<Tagged<Prediction>>,
+    /// Macs that run the smallest choice, where none of the choices fits.
+    macs: Vec<MacAnswer>,
+    /// What only people are shown.
+    #[serde(skip)]
+    shown: Shown,
+}
+
+/// What only people are shown.
+#[derive(Debug)]
+struct Shown {
+    title: String,
+    run: Run,
+    /// The GPU memory limit, its lowest and highest value.
+    limit: (Bytes, [Bytes; 2]),
+    /// Whether details of a single choice, and what would help, are shown.
+    in_full: bool,
+    /// The smallest choice, which the Macs run.
+    smallest: String,
+}
+
+impl Recommendation {
+    /// Choices that were asked for.
+    pub(super) fn new(
+        machine: &Machine,
+        run: &Run,
+        title: String,
+        choices: Vec<Prediction>,
+        notes: Vec<String>,
+    ) -> Self {
+        let limit = (machine.gpu_limit.bytes, machine.gpu_limit.range);
+        let shown = Shown { title, run: *run, limit, in_full: true, smallest: String::new() };
+        Self {
+            machine: machine.summary(),
+            request: RunKeys::of(run),
+            choices: choices.into_iter().map(Tagged).collect(),
+            notes,
+            instead: Vec::new(),
+            macs: Vec::new(),
+            shown,
+        }
+    }
+
+    /// The best choices of a machine.
+    pub(super) fn overview(
+        machine: &Machine,
+        run: &Run,
+        title: String,
+        choices: Vec<Prediction>,
+        note: &str,
+    ) -> Self {
+        let mut all = Self::new(machine, run, title, choices, vec![note.to_owned()]);
+        all.shown.in_full = false;
+        all
+    }
+
+    /// Offers models that fit.
+    pub(super) fn offer(&mut self, instead: Vec<Prediction>) {
+        self.instead = instead.into_iter().map(Tagged).collect();
+    }
+
+    /// Offers Macs that run the smallest choice.
+    pub(super) fn offer_macs<'m>(
+        &mut self,
+        smallest: &OpenedModel,
+        macs: impl Iterator<Item = &'m MacChoice>,
+    ) {
+        self.shown.smallest = format!("{} {}", short(&smallest.id), format_name(&smallest.quant));
+        self.macs = macs.map(MacAnswer::from).collect();
+    }
+}
+
+impl Present for Recommendation {
+    const SCHEMA: &'static str = "mlxplan.recommendation/1";
+
+    fn document(&self) -> Document {
+        let rows: Vec<&Prediction> = self.choices.iter().map(|t| &t.0).collect();
+        let mut d = Document::default();
+        d.heading(self.shown.title.clone());
+        d.text(run_text(&self.shown.run));
+        d.table(table(&rows));
+        if let ([row], true) = (&rows[..], self.shown.in_full) {
+            d.pairs(details(row));
+        }
+        d.notes(notes(&self.notes, &rows, self.shown.limit));
+        if self.shown.in_full {
+            changes(&mut d, &rows);
+        }
+        if !self.instead.is_empty() {
+            d.heading("Popular models that fit instead, the largest first");
+            d.table(table(&self.instead.iter().map(|t| &t.0).collect::<Vec<_>>()));
+        }
+        if !self.shown.smallest.is_empty() {
+            d.heading(format!("Macs that run {}, cheapest first", self.shown.smallest));
+            d.table(macs_table(&self.macs));
+        }
+        d
+    }
+}
+
+/// A column of the table of choices.
+type Cell = fn(&Prediction) -> String;
+
+fn table(rows: &[&Prediction]) -> Table {
+    let first = rows.first().map(|r| r.model.id.as_str());
+    let one_model = rows.iter().all(|r| Some(r.model.id.as_str()) == first);
+    let format = Column::text("format");
+    let mut columns: Vec<(Column, Cell)> = if one_model {
+        vec![(format, |p| format_name(&p.model.quant))]
+    } else {
+        vec![
+            (Column::text("model"), |p| short(&p.model.id).to_owned()),
+            (format.droppable(2), |p| format_name(&p.model.quant)),
+        ]
+    };
+    columns
+        .extend(FIGURES.map(|(title, drop, cell)| (Column::number(title).droppable(drop), cell)));
+    let (columns, cells): (Vec<Column>, Vec<Cell>) = columns.into_iter().unzip();
+    let mut table = Table::new(columns);
+    for row in rows {
+        table.row(cells.iter().map(|cell| cell(row)));
+    }
+    table
+}
+
+/// The figures of a choice: title, in which order the column is dropped, text.
+const FIGURES: [(&str, u8, Cell); 7] = [
+    ("fits", 0, |p| memory_text(p, |m| m.judgement.verdict.to_string())),
+    ("tok/s", 0, |p| TokensPerSecond(p.decode.tokens_per_s).to_string()),
+    ("90 %", 0, |p| {
+        let [low, high] = p.decode.interval_90.map(TokensPerSecond);
+        format!("{low}–{high}")
+    }),
+    ("TTFT", 0, |p| Seconds(p.prefill.ttft_s).to_string()),
+    ("TTFT 90 %", 3, |p| {
+        let [soon, late] = p.ttft_interval_90_s().map(Seconds);
+        format!("{soon}–{late}")
+    }),
+    ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
+    ("context", 1, |p| match p.context.map(|c| c.at_most) {
+        Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
+        Some(c) => c.tokens.to_string(),
+        None => "?".to_owned(),
+    }),
+];
+
+fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
+    p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
+}
+
+fn details(p: &Prediction) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    if let Some(m) = &p.memory {
+        pairs.push(("peak".to_owned(), parts_text(&m.peak)));
+        let [low, high] = m.peak_interval_90;
+        pairs.push((
+            String::new(),
+            format!("90 % {low}–{high}; GPU limit {}", p.machine.gpu_limit.bytes),
+        ));
+    }
+    if let Some(c) = p.context.map(|c| c.at_most) {
+        pairs.push(("max context".to_owned(), context_text(c)));
+    }
+    pairs.push(("basis".to_owned(), p.decode.evidence.text.clone()));
+    pairs
+}
+
+fn notes(
+    own: &[String],
+    rows: &[&Prediction],
+    (limit, [low, high]): (Bytes, [Bytes; 2]),
+) -> Vec<String> {
+    let mut notes = own.to_vec();
+    let range =
+        if low == high { String::new() } else { format!(", {low}–{high} by macOS version") };
+    notes.push(format!("GPU memory limit {limit}{range}"));
+    if rows.iter().any(|r| r.context.is_some_and(|c| c.at_most.bound == ContextBound::Memory)) {
+        notes.push(
+            "context: the longest that fits; * ended by memory, others by the model".to_owned(),
+        );
+    }
+    notes.extend(warnings(rows));
+    notes
+}
+
+/// The doubts of all rows; those of some rows only say which.
+fn warnings(rows: &[&Prediction]) -> Vec<String> {
+    let mut seen: Vec<(&Warning, Vec<&str>)> = Vec::new();
+    for row in rows {
+        for text in &row.warnings {
+            match seen.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, models)) => models.push(short(&row.model.id)),
+                None => seen.push((text, vec![short(&row.model.id)])),
+            }
+        }
+    }
+    let of_all = |models: &[&str]| models.len() == rows.len();
+    seen.into_iter()
+        .map(|(text, models)| {
+            if of_all(&models) {
+                text.to_string()
+            } else {
+                format!("{}: {text}", models.join(", "))
+            }
+        })
+        .collect()
+}
+
+/// The changes that help the rows that do not fit.
+fn changes(d: &mut Document, rows: &[&Prediction]) {
+    for p in rows.iter().filter(|p| !p.changes.is_empty()) {
+        d.text(format!(
+            "What would help {} {}, the cheapest first:",
+            short(&p.model.id),
+            format_name(&p.model.quant)
+        ));
+        d.table(changes_table(&p.changes));
+        d.notes(wired_notes(&p.changes));
+    }
+}

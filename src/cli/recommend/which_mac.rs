@@ -1,0 +1,186 @@
+//! The answer away from a Mac.
+
+use super::Wanted;
+use super::macs::{MacAnswer, macs_table};
+use crate::advise::{Candidate, macs_for};
+use crate::cli::keys::ModelKey;
+use crate::cli::words::{format_name, gb, run_text, short};
+use crate::cli::{Context, Verdict};
+use crate::estimate::{OpenedModel, Run, RunKeys};
+use crate::hardware::SpecError;
+use crate::hardware::catalogue::AS_OF;
+use crate::ledger::cache::Growth;
+use crate::ledger::peak::peak;
+use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::weights::Weights;
+use crate::report::{Answer, Column, Document, Present, Table};
+use crate::roofline::Coefficients;
+use anyhow::Result;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What the models need, and the Macs that run the most popular of them.
+pub(super) fn answer(
+    context: &Context,
+    wanted: Wanted,
+    why: &SpecError,
+    run: &Run,
+) -> Result<(Answer, Verdict)> {
+    let coefficients = Coefficients::embedded()?;
+    let Some(first) = wanted.candidates.first() else {
+        anyhow::bail!("no model of this size is supported by mlx-lm")
+    };
+    let catalogue = &context.catalogue;
+    let (macs, needs) = rayon::join(
+        || macs_for(catalogue, coefficients, &first.model, run),
+        || needs(&wanted.candidates, run),
+    );
+    let (macs, needs) = (macs?, needs?);
+    let mut notes = wanted.notes;
+    if macs.len() > MACS {
+        notes.push(format!("the {MACS} cheapest of {}; --mac asks about any other", macs.len()));
+    }
+    notes.push(format!("list prices in USD, state {AS_OF}; the smallest memory and SSD of each"));
+    let answer = WhichMac {
+        request: RunKeys::of(run),
+        needs: needs.iter().map(NeedAnswer::from).collect(),
+        macs: macs.iter().map(MacAnswer::from).collect(),
+        notes,
+        title: format!("{}: which Mac?", wanted.title),
+        why: why.to_string(),
+        run: *run,
+    };
+    Ok((Answer::of(answer), Verdict::Ok))
+}
+
+/// Macs listed at most.
+const MACS: usize = 12;
+
+/// What models need, and the Macs that run the most popular of them.
+#[derive(Debug, Serialize, JsonSchema)]
+struct WhichMac {
+    /// The run.
+    request: RunKeys,
+    /// What the models need, the most popular first.
+    needs: Vec<NeedAnswer>,
+    /// The Macs, the cheapest first.
+    macs: Vec<MacAnswer>,
+    /// How models and Macs were found.
+    notes: Vec<String>,
+    #[serde(skip)]
+    title: String,
+    /// Why this machine is not the one that is planned for.
+    #[serde(skip)]
+    why: String,
+    #[serde(skip)]
+    run: Run,
+}
+
+/// What a model needs.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NeedAnswer {
+    model: ModelKey,
+    weights_bytes: u64,
+    peak_bytes: u64,
+    kv_bytes_per_token: f64,
+    model_max_context_tokens: Option<u64>,
+}
+
+impl From<&Need> for NeedAnswer {
+    fn from(n: &Need) -> Self {
+        Self {
+            model: ModelKey { id: n.id.clone(), quant: n.quant.clone() },
+            weights_bytes: n.weights,
+            peak_bytes: n.peak,
+            kv_bytes_per_token: n.kv_per_token,
+            model_max_context_tokens: n.made_for,
+        }
+    }
+}
+
+impl Present for WhichMac {
+    const SCHEMA: &'static str = "mlxplan.which_mac/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        d.heading(self.title.clone());
+        let run = run_text(&self.run);
+        d.text(format!("{}. So these are the Macs on sale that run it. {run}", self.why));
+        d.table(needs_table(&self.needs));
+        let first = self.needs.first().map(|n| short(&n.model.id)).unwrap_or_default();
+        d.heading(format!("Macs that run {first}, cheapest first"));
+        d.table(macs_table(self.macs.get(..MACS).unwrap_or(&self.macs)));
+        d.notes(self.notes.clone());
+        d
+    }
+}
+
+/// What a model needs on a Mac with a Max chip.
+#[derive(Clone)]
+struct Need {
+    id: String,
+    quant: String,
+    weights: u64,
+    peak: u64,
+    kv_per_token: f64,
+    made_for: Option<u64>,
+}
+
+/// What every candidate needs. Models that do the same are simulated once.
+fn needs(all: &[Candidate], run: &Run) -> Result<Vec<Need>> {
+    let prints: Vec<Option<u64>> =
+        all.par_iter().map(|c| c.model.graph.fingerprint().ok()).collect();
+    let like = |i: usize| prints[..i].iter().position(|p| p.is_some() && *p == prints[i]);
+    let own = (0..all.len()).into_par_iter().map(|i| match like(i) {
+        Some(_) => Ok(None),
+        None => Need::of(&all[i].model, run).map(Some),
+    });
+    let own: Vec<Option<Need>> = own.collect::<Result<_>>()?;
+    let need = |(i, c): (usize, &Candidate)| {
+        let need = own[like(i).unwrap_or(i)].clone()?;
+        let OpenedModel { id, quant, graph, .. } = &c.model;
+        let (id, quant) = (id.clone(), quant.clone());
+        Some(Need { id, quant, made_for: graph.max_context(), ..need })
+    };
+    Ok(all.iter().enumerate().filter_map(need).collect())
+}
+
+impl Need {
+    fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
+        let graph = &model.graph;
+        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
+        Ok(Self {
+            id: model.id.clone(),
+            quant: model.quant.clone(),
+            weights: Weights::of(graph).bytes,
+            peak: peak(graph, run, gpu)?.peak_bytes,
+            kv_per_token: per_token,
+            made_for: graph.max_context(),
+        })
+    }
+}
+
+fn needs_table(needs: &[NeedAnswer]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("model"),
+        Column::text("format").droppable(2),
+        Column::number("weights GB"),
+        Column::number("peak GB"),
+        Column::number("kB a token").droppable(1),
+        Column::number("made for"),
+    ]);
+    for n in needs {
+        table.row([
+            short(&n.model.id).to_owned(),
+            format_name(&n.model.quant),
+            gb(n.weights_bytes),
+            gb(n.peak_bytes),
+            format!("{:.1}", n.kv_bytes_per_token.max(0.0) / 1e3),
+            n.model_max_context_tokens.map_or_else(|| "?".to_owned(), |t| t.to_string()),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,276 @@
+//! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
+
+use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
+use super::gpu::gpu;
+use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
+use super::opened::OpenedModel;
+use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::warning::Warning;
+use crate::graph::Graph;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::replay::Gpu;
+use crate::roofline::features::FeatureError;
+use crate::roofline::{Coefficients, Silicon};
+use crate::run::{Program, Run};
+use crate::units::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use thiserror::Error;
+
+/// A model with a run, ready to be estimated on machines. What does not depend on the machine is computed once, what
+/// depends on the kind of GPU once per kind.
+pub struct Estimator<'a> {
+    pub(super) model: Modelled<'a>,
+    pub(super) run: Run,
+    pub(super) depths: Vec<u32>,
+    pub(super) doubts: Vec<Warning>,
+    basis: Basis,
+    coefficients: &'a Coefficients,
+    speed: OnceLock<Arc<Speed>>,
+    peaks: Mutex<HashMap<Gpu, Arc<Peak>>>,
+    contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
+}
+
+/// Memory and speeds on one machine.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Peak memory and verdict.
+    pub memory: Memory,
+    /// Decode speed.
+    pub decode: Decode,
+    /// Prefill speed and time to first token.
+    pub prefill: Prefill,
+}
+
+/// Why there is no estimate.
+#[derive(Debug, Error)]
+pub enum EstimateError {
+    /// The run cannot be simulated.
+    #[error(transparent)]
+    Peak(#[from] PeakError),
+    /// The step cannot be traced.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The timings say nothing about the machine.
+    #[error(transparent)]
+    Basis(#[from] BasisError),
+}
+
+impl<'a> Estimator<'a> {
+    /// A run of an opened model. A GGUF file is taken to be run by llama.cpp where MLX was asked for.
+    #[must_use]
+    pub fn new(
+        coefficients: &'a Coefficients,
+        model: &'a OpenedModel,
+        run: Run,
+        basis: Basis,
+    ) -> Self {
+        let mut doubts: Vec<Warning> = model.warnings.iter().cloned().map(Warning::Model).collect();
+        let mut run = run.with_file(model.file());
+        if model.source.gguf.is_some() && !run.engine.program.runs_gguf() {
+            run = run.with_program(Program::LlamaCpp);
+            doubts.push(Warning::GgufWithMlx);
+        }
+        Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
+    }
+
+    /// A run of a graph, from specifications and published measurements.
+    #[must_use]
+    pub fn of_graph(coefficients: &'a Coefficients, graph: &'a Graph, run: Run) -> Self {
+        Self::empty(coefficients, Modelled::Graph(graph), run)
+    }
+
+    fn empty(coefficients: &'a Coefficients, model: Modelled<'a>, run: Run) -> Self {
+        Self {
+            model,
+            run,
+            depths: Vec::new(),
+            doubts: Vec::new(),
+            basis: Basis::Spec,
+            coefficients,
+            speed: OnceLock::new(),
+            peaks: Mutex::default(),
+            contexts: Mutex::default(),
+        }
+    }
+
+    /// The same, with the decode speed at other tokens in the cache as well.
+    #[must_use]
+    pub fn with_depths(self, depths: &[u32]) -> Self {
+        Self { depths: depths.to_vec(), ..self }
+    }
+
+    /// The same model with another run of the same program, file and cache.
+    #[must_use]
+    pub fn with_run(&self, run: Run) -> Self {
+        let alike = run.engine.kv == self.run.engine.kv
+            && run.engine.program == self.run.engine.program
+            && run.file == self.run.file;
+        Self {
+            run,
+            depths: self.depths.clone(),
+            doubts: self.doubts.clone(),
+            basis: self.basis.clone(),
+            // What a step does hangs on these alone.
+            speed: if alike { self.speed.clone() } else { OnceLock::new() },
+            peaks: Mutex::default(),
+            contexts: Mutex::default(),
+            ..*self
+        }
+    }
+
+    /// The run.
+    #[must_use]
+    pub const fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The graph of the model.
+    #[must_use]
+    pub const fn graph(&self) -> &'a Graph {
+        self.model.graph()
+    }
+
+    /// What a step of the model does, whatever the machine. Traced once.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn speed(&self) -> Result<&Speed, FeatureError> {
+        if let Some(known) = self.speed.get() {
+            return Ok(known);
+        }
+        let speed = Arc::new(Speed::of(self.graph(), &self.run)?);
+        Ok(self.speed.get_or_init(|| speed))
+    }
+
+    /// Decode and prefill speed of a GPU by the laws, in microseconds.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn rates(&self, silicon: &Silicon) -> Result<(Decode, Prefill), FeatureError> {
+        let speed = self.speed()?;
+        let decode = speed.decode(self.coefficients, silicon, &self.run);
+        Ok((decode, speed.prefill(self.coefficients, silicon, &self.run)))
+    }
+
+    /// Decode and prefill speed on a machine, by the basis of the estimate.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model, or the timings say nothing about the machine.
+    pub fn speeds(&self, machine: &Machine) -> Result<(Decode, Prefill), EstimateError> {
+        let (speeds, _) = self.speeds_and_timing(machine)?;
+        Ok(speeds)
+    }
+
+    /// The speeds on a machine, and the times that they rest on, if any.
+    pub(super) fn speeds_and_timing(
+        &self,
+        machine: &Machine,
+    ) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
+        let (mut decode, mut prefill) = self.rates(&Silicon::of(machine))?;
+        let timing = self.timing(Some(machine))?;
+        if let Some(timing) = &timing {
+            decode.take(timing);
+            prefill.take(timing);
+        }
+        Ok(((decode, prefill), timing))
+    }
+
+    /// Decode speeds of a GPU by the laws at the depths that were asked for.
+    pub(super) fn at_depths(&self, silicon: &Silicon) -> Result<Vec<AtDepth>, FeatureError> {
+        Ok(self.speed()?.decode_at(self.coefficients, silicon, &self.run, &self.depths))
+    }
+
+    /// Times of the run by the basis of the estimate, on a machine, or on this one where that is no Mac.
+    pub(super) fn timing(&self, machine: Option<&Machine>) -> Result<Option<Timing>, BasisError> {
+        if self.run.engine.program != Program::MlxLm || self.run.work.batch != 1 {
+            return Ok(None);
+        }
+        let of = |kernels: &Kernels| kernels.timing(&self.model, &self.run, &self.depths, machine);
+        match &self.basis {
+            Basis::Spec => Ok(None),
+            Basis::Kernels(kernels) => of(kernels),
+            Basis::Layers(layers, kernels) => {
+                let kernels = kernels.as_deref().map(|k| of(k)).transpose()?.flatten();
+                let prompt = kernels.and_then(|k| k.prompt);
+                Ok(Some(Timing { prompt, ..layers.as_ref().clone() }))
+            }
+        }
+    }
+
+    /// Memory of the run on a machine. Simulated once per kind of GPU.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
+        let peak = self.peak(gpu(machine))?;
+        Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
+    }
+
+    /// Everything but the longest context.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn on(&self, machine: &Machine) -> Result<Figures, EstimateError> {
+        let (decode, prefill) = self.speeds(machine)?;
+        Ok(Figures { memory: self.memory(machine)?, decode, prefill })
+    }
+
+    /// The longest context on a machine, by the expected peak. Searched once per kind of GPU and memory.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let most = budget(machine, self.run.engine.reserve);
+        self.remembered(gpu(machine), most, |gpu, peak| {
+            within(self.graph(), &self.run, gpu, most, Some(peak))
+        })
+    }
+
+    /// The longest context that fits a machine even at the upper end of the interval of the peak and under the lowest
+    /// limit.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let less = safe_budget(machine, self.run.engine.reserve);
+        let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
+        self.remembered(gpu(machine), less, |gpu, peak| {
+            within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
+        })
+    }
+
+    /// A context that is searched once per kind of GPU and budget.
+    fn remembered(
+        &self,
+        gpu: Gpu,
+        budget: Bytes,
+        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+    ) -> Result<MaxContext, PeakError> {
+        let key = (gpu.alike(), budget);
+        if let Some(known) = lock(&self.contexts).get(&key) {
+            return Ok(*known);
+        }
+        let peak = self.peak(gpu)?;
+        let found = search(gpu, &peak)?;
+        lock(&self.contexts).insert(key, found);
+        Ok(found)
+    }
+
+    /// The peak of the run on a kind of GPU.
+    fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
+        let key = gpu.alike();
+        if let Some(known) = lock(&self.peaks).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        // Two threads may simulate the same; neither waits for the other.
+        let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
+        Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
+    }
+}
+
+/// A panic elsewhere leaves these maps whole, because entries are only ever added.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

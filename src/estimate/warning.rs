@@ -1,0 +1,89 @@
+//! Doubts about a prediction. The text of each names the option that settles it, where there is one.
+
+use super::widening::Cause;
+use crate::model::gguf_mix::GgufMix;
+use crate::run::Program;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+
+/// A doubt about a prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Warning {
+    /// A remark of the model's name, files or configuration.
+    Model(String),
+    /// MLX was asked for, but does not run the file.
+    GgufWithMlx,
+    /// The run is longer than the model was made for.
+    BeyondTheModel {
+        /// Tokens of the run.
+        tokens: u32,
+        /// Tokens that the model was made for.
+        made_for: u64,
+    },
+    /// The memory of the program is not simulated.
+    MemoryNotSimulated(Program),
+    /// The format of the GGUF file was not said.
+    GgufMixAssumed(GgufMix),
+    /// What a quantised cache does to the speed of the program is not known.
+    KvNotModeled(Program),
+    /// Whether the matrix units are used decides the speed of prompts.
+    MatrixUnits,
+    /// An interval was widened.
+    Widened(Cause),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(text) => f.write_str(text),
+            Self::GgufWithMlx => {
+                f.write_str("MLX does not run this GGUF file as it is; predicted for llama.cpp")
+            }
+            Self::BeyondTheModel { tokens, made_for } => {
+                write!(f, "{tokens} tokens are more than the {made_for} that the model was made for")
+            }
+            Self::MemoryNotSimulated(program) => write!(
+                f,
+                "the memory of {program} is not simulated: weights and cache are counted, buffers are not"
+            ),
+            Self::GgufMixAssumed(mix) => {
+                write!(f, "the weights are taken as a GGUF file of format {mix}")
+            }
+            Self::KvNotModeled(program) => {
+                write!(f, "the effect of a quantised cache on {program} is not modelled")
+            }
+            Self::MatrixUnits => f.write_str(
+                "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
+                 widely, and the interval covers both",
+            ),
+            Self::Widened(cause) => write!(f, "{}", cause.warning()),
+        }
+    }
+}
+
+impl Serialize for Warning {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Warning {
+    fn schema_name() -> Cow<'static, str> {
+        "Warning".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+/// Adds the doubts that are not among the known ones.
+pub(super) fn join(known: &mut Vec<Warning>, more: &[Warning]) {
+    for warning in more {
+        if !known.contains(warning) {
+            known.push(warning.clone());
+        }
+    }
+}

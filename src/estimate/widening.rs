@@ -1,0 +1,294 @@
+//! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
+//! made here, multiplied once, shown by `predict --explain` and used by `validate`.
+
+use super::warning::Warning;
+use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
+use crate::run::Program;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Factor for a batch. An assumption: speeds of batches follow the physics of the kernels, and no measured batch was
+/// fitted.
+pub const BATCH: f64 = 1.5;
+/// Factor for a quantised cache. An assumption: no measurement with one was fitted.
+pub const QUANTISED_CACHE: f64 = 1.2;
+/// Factor for prompts of programs that are not MLX. An assumption: their prefill is taken to be like MLX's.
+pub const OTHER_PREFILL: f64 = 1.5;
+
+/// One reason why an interval is wider.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+pub struct Widening {
+    /// Which speed.
+    pub of: Of,
+    /// Why.
+    pub cause: Cause,
+    /// Factor on the width of the interval of the logarithm.
+    pub factor: f64,
+    /// Where the factor comes from.
+    pub source: &'static str,
+}
+
+/// The speed whose interval is widened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// Generated tokens per second.
+    Decode,
+    /// Prompt tokens per second.
+    Prefill,
+}
+
+impl Of {
+    /// The word in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+        }
+    }
+}
+
+/// Why an interval is wider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// No measurement on the chip.
+    Chip(String),
+    /// Measurements on the chip, but none of this class of models.
+    ClassOnChip {
+        /// The chip.
+        chip: String,
+        /// The class.
+        class: IntervalClass,
+    },
+    /// More tokens in the cache than in any measurement.
+    Depth {
+        /// Tokens in the cache at the end of the run.
+        tokens: u32,
+        /// The most that were measured.
+        deepest: u32,
+    },
+    /// A longer prompt than in any measurement.
+    Prompt {
+        /// Tokens of the prompt.
+        tokens: u32,
+        /// The longest that was measured.
+        longest: u32,
+    },
+    /// No measurement of the model type.
+    Architecture(String),
+    /// Several sequences at once.
+    Batch,
+    /// A quantised cache.
+    QuantisedCache,
+    /// Prefill of a program that is not MLX.
+    OtherProgram(Program),
+}
+
+impl Cause {
+    /// The doubt in words; empty where the widening is no doubt of its own.
+    pub(super) fn warning(&self) -> String {
+        match self {
+            Self::Chip(chip) => format!(
+                "no measurement on {chip}; the prediction follows its neighbours and the interval is widened"
+            ),
+            Self::Depth { tokens, deepest } => format!(
+                "no measurement reaches {tokens} tokens (deepest: {deepest}); the interval is widened"
+            ),
+            Self::Prompt { tokens, longest } => format!(
+                "no measured prompt is as long as {tokens} tokens (longest: {longest}); the interval is widened"
+            ),
+            Self::Architecture(model_type) => {
+                format!("no measurement of the model type '{model_type}'; the interval is widened")
+            }
+            Self::Batch => {
+                "batch speeds rest on the physics of the kernels, not on measurements; the interval is widened"
+                    .to_owned()
+            }
+            Self::QuantisedCache => {
+                "no measurement with this quantised cache was fitted; the interval is widened".to_owned()
+            }
+            Self::OtherProgram(program) => {
+                format!("prefill with {program} is taken to be like MLX's; the interval is widened")
+            }
+            Self::ClassOnChip { .. } => String::new(),
+        }
+    }
+
+    /// Whether it is worth a warning: that a chip was measured with other models is not.
+    pub(super) const fn is_doubt(&self) -> bool {
+        !matches!(self, Self::ClassOnChip { .. })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chip(chip) => write!(f, "no measurement on {chip}"),
+            Self::ClassOnChip { chip, class } => {
+                write!(f, "no measurement of {} on {chip}", class.name())
+            }
+            Self::Depth { tokens, deepest } => {
+                write!(f, "{tokens} tokens, deepest measured {deepest}")
+            }
+            Self::Prompt { tokens, longest } => {
+                write!(f, "prompt of {tokens} tokens, longest measured {longest}")
+            }
+            Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
+            Self::Batch => f.write_str("several sequences at once"),
+            Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::OtherProgram(program) => write!(f, "prefill with {program}"),
+        }
+    }
+}
+
+impl Serialize for Cause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "Cause".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+/// Where the factors of chips come from.
+const HELD_OUT: &str = "fits that have not seen the chip (cargo xtask fit)";
+/// Where the factors of lengths come from.
+const LENGTH: &str =
+    "assumption: half of the logarithm of how far the length lies beyond what was measured";
+/// Where the factor of model types comes from.
+const ARCHITECTURE: &str = "assumption: unseen model types lie a fifth further off";
+const ASSUMED_BATCH: &str = "assumption: no measured batch was fitted";
+const ASSUMED_CACHE: &str = "assumption: no measurement with a quantised cache was fitted";
+const ASSUMED_PREFILL: &str = "assumption: no prompt of this program was fitted";
+
+/// What of a chip is known to a fit.
+#[derive(Clone, Copy, Debug)]
+pub enum Chips<'a> {
+    /// The fit has seen what was measured on the chips that the machine may have.
+    Candidates(&'a [Silicon]),
+    /// The fit has not seen the chip.
+    LeftOut,
+}
+
+/// What the width of an interval depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubtful<'a> {
+    /// The chips that the machine may have.
+    pub chips: Chips<'a>,
+    /// The law of the speed.
+    pub law: LawKind,
+    /// The class of the interval.
+    pub class: IntervalClass,
+    /// `model_type` of the model.
+    pub model_type: &'a str,
+    /// The program.
+    pub program: Program,
+    /// Tokens: in the cache (decode), or of the prompt.
+    pub tokens: f64,
+    /// Sequences at once.
+    pub batch: u32,
+    /// Whether the cache is quantised.
+    pub quantised_cache: bool,
+}
+
+/// Why the interval of a decode speed is wider than its class says.
+#[must_use]
+pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
+    let mut all = Causes { of: Of::Decode, found: chips(coefficients, d, Of::Decode) };
+    let deepest = coefficients.file().deepest_tokens;
+    let depth = Cause::Depth { tokens: d.tokens as u32, deepest };
+    all.add(depth, coefficients.depth_width(d.tokens), LENGTH);
+    all.architecture(coefficients, d);
+    if d.batch > 1 {
+        all.add(Cause::Batch, BATCH, ASSUMED_BATCH);
+    }
+    if d.quantised_cache {
+        all.add(Cause::QuantisedCache, QUANTISED_CACHE, ASSUMED_CACHE);
+    }
+    all.found
+}
+
+/// Why the interval of a prefill speed is wider than its class says.
+#[must_use]
+pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
+    let mut all = Causes { of: Of::Prefill, found: chips(coefficients, d, Of::Prefill) };
+    all.architecture(coefficients, d);
+    if d.program.runs_gguf() {
+        all.add(Cause::OtherProgram(d.program), OTHER_PREFILL, ASSUMED_PREFILL);
+    }
+    let longest = coefficients.file().longest_prompt;
+    let prompt = Cause::Prompt { tokens: d.tokens as u32, longest };
+    all.add(prompt, coefficients.prompt_width(d.tokens), LENGTH);
+    all.found
+}
+
+/// The factor of all widenings together.
+#[must_use]
+pub fn factor(all: &[Widening]) -> f64 {
+    all.iter().map(|w| w.factor).product()
+}
+
+/// The doubts that widenings stand for.
+pub(super) fn warnings(all: &[Widening]) -> impl Iterator<Item = Warning> {
+    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
+}
+
+struct Causes {
+    of: Of,
+    found: Vec<Widening>,
+}
+
+impl Causes {
+    /// Adds a cause that has an effect.
+    fn add(&mut self, cause: Cause, factor: f64, source: &'static str) {
+        if factor > 1.0 {
+            self.found.push(Widening { of: self.of, cause, factor, source });
+        }
+    }
+
+    fn architecture(&mut self, coefficients: &Coefficients, d: &Doubtful<'_>) {
+        let cause = Cause::Architecture(d.model_type.to_owned());
+        self.add(cause, coefficients.architecture_width(d.model_type), ARCHITECTURE);
+    }
+}
+
+/// The widening for the chip: of several that the machine may have, the largest.
+fn chips(coefficients: &Coefficients, d: &Doubtful<'_>, of: Of) -> Vec<Widening> {
+    let widening = |cause, factor| Widening { of, cause, factor, source: HELD_OUT };
+    let candidates = match d.chips {
+        Chips::Candidates(candidates) => candidates,
+        Chips::LeftOut => {
+            let factor = *coefficients.file().unseen_chip.of(d.law);
+            return vec![widening(Cause::Chip("this chip".to_owned()), factor)];
+        }
+    };
+    let one = |target: &Silicon| {
+        let factor = coefficients.chip_width(d.law, target, d.class);
+        let measured = coefficients.evidence(d.law, target).is_some_and(|c| c.configurations > 0);
+        (factor > 1.0 || !measured).then(|| {
+            let chip = super::speed::chip_name(target);
+            let cause = if measured {
+                Cause::ClassOnChip { chip, class: d.class }
+            } else {
+                Cause::Chip(chip)
+            };
+            widening(cause, factor)
+        })
+    };
+    candidates
+        .iter()
+        .filter_map(one)
+        .max_by(|a, b| a.factor.total_cmp(&b.factor))
+        .into_iter()
+        .collect()
+}

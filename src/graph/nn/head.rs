@@ -1,0 +1,36 @@
+//! The output head.
+
+use super::{Embedding, Linear};
+use crate::graph::params::ModuleId;
+use crate::graph::tape::{Stage, Tape, Var};
+
+/// The output head: its own matrix, or the embedding again.
+#[derive(Debug)]
+pub enum Head {
+    /// `lm_head`.
+    Own(Linear),
+    /// A bare matrix `[vocabulary, width]`, which is never packed.
+    Raw(ModuleId),
+    /// Tied to the embedding.
+    Tied(Embedding),
+    /// Tied to the embedding, by a product that fails when the embedding is packed.
+    TiedUnpacked(Embedding),
+}
+
+impl Head {
+    /// The logits of `x`.
+    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+        t.set_stage(Stage::Head);
+        match self {
+            Self::Own(linear) => linear.forward(t, x),
+            Self::Raw(weight) => {
+                t.matmul(x, t.transpose(t.weight(*weight), &[1, 0]))
+            }
+            Self::Tied(embedding) => embedding.as_linear(t, x),
+            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail(
+                "mlx-lm multiplies with the tied embedding of this model as if it were not quantised",
+            ),
+            Self::TiedUnpacked(embedding) => embedding.as_linear(t, x),
+        }
+    }
+}

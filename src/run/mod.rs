@@ -1,0 +1,92 @@
+//! What decides an answer besides the machine: the file that is run, the engine with its settings, and the work.
+//!
+//! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
+
+mod engine;
+mod file;
+mod program;
+mod version;
+mod work;
+
+pub use engine::{EngineSetup, PREFILL_STEP};
+pub use file::{FormatOrigin, ModelFile};
+pub use program::{Program, UnknownProgram};
+pub use version::{Version, VersionError};
+pub use work::Work;
+
+use crate::graph::cache::KvQuantisation;
+use crate::units::Bytes;
+
+/// A generation to plan for: everything that decides the answer besides model and machine. The default is what
+/// `mlx_lm.generate` does with a prompt of 4096 tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Run {
+    /// The file that is run.
+    pub file: ModelFile,
+    /// The program that runs it, and its settings.
+    pub engine: EngineSetup,
+    /// Prompt, output and sequences.
+    pub work: Work,
+}
+
+impl Run {
+    /// All tokens of a sequence at the end of the generation.
+    #[must_use]
+    pub const fn total_tokens(&self) -> u32 {
+        self.work.context_tokens.saturating_add(self.work.generate_tokens)
+    }
+
+    /// Tokens in the cache in the middle of the generation.
+    #[must_use]
+    pub const fn middle_tokens(&self) -> u32 {
+        self.work.context_tokens.saturating_add(self.work.generate_tokens / 2)
+    }
+
+    /// The same run of another file.
+    #[must_use]
+    pub const fn with_file(self, file: ModelFile) -> Self {
+        Self { file, ..self }
+    }
+
+    /// The same run with another program.
+    #[must_use]
+    pub const fn with_program(self, program: Program) -> Self {
+        Self { engine: EngineSetup { program, ..self.engine }, ..self }
+    }
+
+    /// The same run with prefill chunks of `prefill_step` tokens.
+    #[must_use]
+    pub const fn with_prefill_step(self, prefill_step: u32) -> Self {
+        Self { engine: EngineSetup { prefill_step, ..self.engine }, ..self }
+    }
+
+    /// The same run with another format of the cache.
+    #[must_use]
+    pub const fn with_kv(self, kv: Option<KvQuantisation>) -> Self {
+        Self { engine: EngineSetup { kv, ..self.engine }, ..self }
+    }
+
+    /// The same run with memory kept for macOS and other programs; `None` for the default.
+    #[must_use]
+    pub const fn with_reserve(self, reserve: Option<Bytes>) -> Self {
+        Self { engine: EngineSetup { reserve, ..self.engine }, ..self }
+    }
+
+    /// The same run with a prompt of `context_tokens`.
+    #[must_use]
+    pub const fn with_context(self, context_tokens: u32) -> Self {
+        Self { work: Work { context_tokens, ..self.work }, ..self }
+    }
+
+    /// The same run that generates `generate_tokens`.
+    #[must_use]
+    pub const fn with_generated(self, generate_tokens: u32) -> Self {
+        Self { work: Work { generate_tokens, ..self.work }, ..self }
+    }
+
+    /// The same run of `batch` sequences at once.
+    #[must_use]
+    pub const fn with_batch(self, batch: u32) -> Self {
+        Self { work: Work { batch, ..self.work }, ..self }
+    }
+}
