@@ -1,0 +1,240 @@
+//! A prediction as programs read it: the one shape of `mlxplan.prediction/2`.
+
+mod of;
+
+use super::explain::Explanation;
+use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap};
+use super::speed::{Evidence, Term};
+use super::warning::Warning;
+use super::widening::Widening;
+use crate::calibration::Fidelity;
+use crate::calibration::evidence::Quality;
+use crate::hardware::machine::MachineSummary;
+use crate::ledger::peak::Phase;
+use crate::roofline::Bound;
+use crate::run::{FormatOrigin, Program};
+use crate::units::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// `mlxplan.prediction/2`. What is not known is `null`.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct PredictionAnswer {
+    /// The model.
+    pub model: ModelAnswer,
+    /// The format of its weights.
+    pub format: FormatAnswer,
+    /// The engine.
+    pub engine: EngineAnswer,
+    /// The machine, where it is a Mac.
+    pub machine: Option<MachineSummary>,
+    /// The run.
+    pub request: RunKeys,
+    /// Memory.
+    pub memory: MemoryAnswer,
+    /// Decode speed.
+    pub decode: DecodeAnswer,
+    /// Prefill speed; `null` where nothing is known of it.
+    pub prefill: Option<PrefillAnswer>,
+    /// Basis of the decode speed.
+    pub fidelity: Fidelity,
+    /// What the prediction leaves out.
+    pub not_modeled: Vec<String>,
+    /// Why intervals are wider than their classes of measurements say.
+    pub widenings: Vec<Widening>,
+    /// Every input and where it comes from.
+    pub provenance: Vec<SourceAnswer>,
+    /// Doubts.
+    pub warnings: Vec<Warning>,
+    /// Every term and byte, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explanation>,
+}
+
+/// A model.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct ModelAnswer {
+    /// Its name.
+    pub id: String,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// The format of its weights.
+    pub quant: String,
+    /// Parameters.
+    pub parameters: u64,
+    /// Parameters that a token uses.
+    pub active_parameters: u64,
+}
+
+/// The format of the weights.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct FormatAnswer {
+    /// Its name.
+    pub id: String,
+    /// What decided it.
+    pub origin: FormatOrigin,
+    /// Least and most bytes of the weights.
+    pub weights_interval_bytes: Option<[u64; 2]>,
+}
+
+/// An engine.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct EngineAnswer {
+    /// The program.
+    pub program: Program,
+    /// Its version.
+    pub version: Option<&'static str>,
+    /// The version of MLX.
+    pub mlx: Option<&'static str>,
+    /// The version of macOS.
+    pub macos: Option<String>,
+    /// Whether MLX uses the matrix units: `on`, `off` or `unknown`.
+    pub nax: &'static str,
+    /// Tokens of a prefill chunk.
+    pub prefill_step: u32,
+    /// Type of the cache.
+    pub kv_type: String,
+}
+
+/// A run.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct RunKeys {
+    /// Tokens of the prompt.
+    pub context_tokens: u32,
+    /// Tokens generated.
+    pub generate_tokens: u32,
+    /// Sequences at once.
+    pub batch: u32,
+    /// Bits of a quantised cache.
+    pub kv_bits: Option<u32>,
+    /// Tokens of a prefill chunk.
+    pub prefill_step: u32,
+    /// The program.
+    pub engine: Program,
+    /// Memory kept for macOS and other programs, where it is known for which machine.
+    pub reserve_bytes: Option<Bytes>,
+}
+
+/// Memory.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
+pub struct MemoryAnswer {
+    /// Weights as stored.
+    pub weights_bytes: Option<u64>,
+    /// Weights after loading, page rounded.
+    pub weights_active_bytes: Option<u64>,
+    /// Keys and values.
+    pub kv_bytes: Option<u64>,
+    /// Recurrent and convolution states.
+    pub state_bytes: Option<u64>,
+    /// Intermediates that wait for the GPU.
+    pub run_ahead_bytes: Option<u64>,
+    /// What the peak consists of.
+    pub parts: Vec<PartAnswer>,
+    /// Most active memory of MLX.
+    pub peak_bytes: Option<u64>,
+    /// Where the measured peak will be nine times out of ten.
+    pub peak_interval_90_bytes: Option<[Bytes; 2]>,
+    /// Where the peak occurs.
+    pub peak_phase: Option<Phase>,
+    /// Tokens in the cache there.
+    pub peak_context_tokens: Option<u32>,
+    /// The largest single buffer.
+    pub largest_buffer_bytes: Option<u64>,
+    /// What macOS shows for the process.
+    pub process: Option<Process>,
+    /// Lowest and highest footprint of the process.
+    pub footprint_interval_bytes: Option<[u64; 2]>,
+    /// Whether it fits.
+    pub fits: Option<Fit>,
+    /// Every limit with its need.
+    pub limits: Vec<Limit>,
+    /// What swapping would cost, where memory does not suffice.
+    pub swap: Option<Swap>,
+    /// The longest context that fits even at the upper end of the interval of the peak and under the lowest limit.
+    pub max_context_tokens: Option<u32>,
+    /// The longest context that fits by the expected peak.
+    pub max_context_at_most_tokens: Option<u32>,
+    /// What ends the context.
+    pub max_context_bound: Option<ContextBound>,
+    /// Changes that help, the cheapest first.
+    pub changes: Vec<Advice>,
+}
+
+/// A part of the peak.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct PartAnswer {
+    /// Its name.
+    pub part: &'static str,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// Decode speed.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct DecodeAnswer {
+    /// Mean over the generated tokens, of all sequences together.
+    pub tokens_per_s: f64,
+    /// Interval that holds 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    pub interval_90: [f64; 2],
+    /// Seconds from one token of a sequence to the next.
+    pub seconds_per_token: f64,
+    /// Bytes read per step.
+    pub bytes_per_token: Option<u64>,
+    /// Kernels launched per step.
+    pub dispatches_per_token: Option<u64>,
+    /// What takes most of the time.
+    pub bound: Option<Bound>,
+    /// Where the time goes.
+    pub terms: Vec<Term>,
+    /// The measurements behind it.
+    pub evidence: Option<Evidence>,
+    /// Speed at other depths.
+    pub at_depth: Vec<DepthAnswer>,
+    /// How good timed predictions were here.
+    pub runs_here: Option<Quality>,
+}
+
+/// Decode speed at a depth.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct DepthAnswer {
+    /// Tokens in the cache.
+    pub context_tokens: u32,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// Interval that holds 90 % of measurements, where it was timed.
+    pub interval_90: Option<[f64; 2]>,
+}
+
+/// Prefill speed.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct PrefillAnswer {
+    /// Prompt tokens per second.
+    pub tokens_per_s: f64,
+    /// Time to first token.
+    pub ttft_s: f64,
+    /// Interval that holds 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    pub interval_90: [f64; 2],
+    /// Time to first token at both ends of the 90 % interval.
+    pub ttft_interval_90_s: [f64; 2],
+    /// Where the time goes.
+    pub terms: Vec<Term>,
+    /// The measurements behind it.
+    pub evidence: Option<Evidence>,
+    /// Basis of the prefill speed.
+    pub fidelity: Fidelity,
+    /// How good timed predictions were here.
+    pub runs_here: Option<Quality>,
+}
+
+/// An input and where it comes from.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct SourceAnswer {
+    /// The input.
+    pub input: &'static str,
+    /// Its source.
+    pub from: String,
+}
