@@ -192,7 +192,7 @@ impl<'a> Estimator<'a> {
             Basis::Spec => Ok(None),
             Basis::Kernels(kernels) => of(kernels),
             Basis::Layers(layers, kernels) => {
-                let kernels = kernels.as_deref().map(|k| of(k)).transpose()?.flatten();
+                let kernels = kernels.as_deref().map(of).transpose()?.flatten();
                 let prompt = kernels.and_then(|k| k.prompt);
                 Ok(Some(Timing { prompt, ..layers.as_ref().clone() }))
             }

@@ -341,10 +341,10 @@ impl<S> Network for Decoder<S> {
     fn layers(&self) -> Option<Vec<LayerUse>> {
         let leading = usize::from(self.embed.cache().is_some());
         let uses = self.places.iter().zip(self.cache_indices()).enumerate();
-        let layer = |(i, (place, index)): (usize, (&Place<S>, Option<(usize, bool)>))| LayerUse {
+        let layers = uses.map(|(i, (place, index))| LayerUse {
             cache: index.and_then(|(index, own)| own.then_some(leading + index)),
             mask: place.rule.number(place.source.then_some(i)),
-        };
-        (self.rounds == 1).then(|| uses.map(layer).collect())
+        });
+        (self.rounds == 1).then(|| layers.collect())
     }
 }
