@@ -26,6 +26,7 @@ mod recommend;
 pub mod reference;
 mod report;
 mod run_args;
+pub mod schemas;
 mod signals;
 mod subjects;
 mod tables;

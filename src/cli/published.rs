@@ -68,7 +68,7 @@ const fn said(basis: FitBasis) -> &'static str {
 
 /// Predictions against published measurements.
 #[derive(Debug, Serialize, JsonSchema)]
-struct ValidationAnswer {
+pub(super) struct ValidationAnswer {
     /// The measurement file.
     file: String,
     /// How the speeds were predicted.

@@ -1,8 +1,8 @@
 //! `mlxplan recommend`: what fits, how fast, and which Mac does it.
 
-mod answer;
+pub(super) mod answer;
 mod macs;
-mod which_mac;
+pub(super) mod which_mac;
 
 use answer::Recommendation;
 

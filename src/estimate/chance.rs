@@ -6,18 +6,13 @@
 
 use crate::estimate::memory::{Limit, Memory};
 use crate::estimate::speed::{Decode, Prefill};
-use crate::stats::{Z80, Z90};
+use crate::stats::{Z80, Z90, normal_share};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A requirement is called met from this probability on, and failed up to one minus it: the threshold lies outside the
 /// 90 % interval.
 pub const SURE: f64 = 0.95;
-
-/// Standard normal cumulative distribution.
-fn normal(z: f64) -> f64 {
-    0.5 * libm::erfc(-z / std::f64::consts::SQRT_2)
-}
 
 /// Where a positive quantity will lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +67,7 @@ impl Spread {
                 _ => last.0,
             }
         };
-        normal(z)
+        normal_share(z)
     }
 
     /// Probability that the quantity is at least `x`.
@@ -125,7 +120,7 @@ pub fn under(limit: &Limit) -> f64 {
     let side = if allowed < need { need - low } else { high - need };
     let sigma = side / Z90;
     match sigma > 0.0 {
-        true => normal((allowed - need) / sigma),
+        true => normal_share((allowed - need) / sigma),
         false => f64::from(u8::from(need <= allowed)),
     }
 }

@@ -29,4 +29,4 @@ pub use machine::{CustomMachine, Machine, MachineError};
 pub use probe::{Probe, ProbeError};
 pub use provenance::{Confidence, Provenance, Sourced};
 pub use spec::SpecError;
-pub use tier::Tier;
+pub use tier::{ArchClass, Tier};

@@ -35,16 +35,53 @@ impl Tier {
         }
     }
 
-    /// Last letter of the Metal architecture name, which MLX reads as the class of the GPU
-    /// (`mlx/backend/metal/device.cpp`). Real hosts report `g` on base chips, `s` on Pro and Max, `d` on Ultra and `p`
-    /// on phone chips.
+    /// Class of the GPU, where its Metal architecture has not been observed.
     #[must_use]
-    pub const fn arch_class(self) -> char {
+    pub const fn arch_class(self) -> ArchClass {
+        match self {
+            Self::Phone => ArchClass::Phone,
+            Self::Base => ArchClass::Base,
+            Self::Pro | Self::Max => ArchClass::Max,
+            Self::Ultra => ArchClass::Ultra,
+        }
+    }
+}
+
+/// Class of a GPU: the last letter of its Metal architecture name, which MLX chooses kernels by
+/// (`mlx/backend/metal/device.cpp`; `architecture` in `mx.device_info()`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArchClass {
+    /// `p`: chips of phones, as in the MacBook Neo.
+    Phone,
+    /// `g`: base chips, and Pro chips up to M2.
+    Base,
+    /// `s`: Max chips, and Pro chips from M3 on.
+    Max,
+    /// `d`: Ultra chips.
+    Ultra,
+}
+
+impl ArchClass {
+    /// The letter in the name of the architecture.
+    #[must_use]
+    pub const fn letter(self) -> char {
         match self {
             Self::Phone => 'p',
             Self::Base => 'g',
-            Self::Pro | Self::Max => 's',
+            Self::Max => 's',
             Self::Ultra => 'd',
+        }
+    }
+
+    /// The class that a letter stands for; letters of other classes than these have not been seen.
+    #[must_use]
+    pub const fn of_letter(letter: char) -> Option<Self> {
+        match letter {
+            'p' => Some(Self::Phone),
+            'g' => Some(Self::Base),
+            's' => Some(Self::Max),
+            'd' => Some(Self::Ultra),
+            _ => None,
         }
     }
 }
@@ -79,16 +116,17 @@ impl FromStr for Tier {
 /// (`applegpu_g16s` is an M4 Pro or M4 Max).
 #[must_use]
 pub fn default_metal_arch(generation: u32, tier: Tier) -> String {
-    format!("applegpu_g{}{}", generation.saturating_add(12), tier.arch_class())
+    format!("applegpu_g{}{}", generation.saturating_add(12), tier.arch_class().letter())
 }
 
-/// Generation number and class letter of a Metal architecture name: `applegpu_g17s` is `(17, 's')`.
+/// Generation number and class of a Metal architecture name: `applegpu_g17s` is 17 and [`ArchClass::Max`]. The class is
+/// `None` for an unknown letter.
 #[must_use]
-pub fn split_metal_arch(arch: &str) -> Option<(u32, char)> {
+pub fn split_metal_arch(arch: &str) -> Option<(u32, Option<ArchClass>)> {
     let rest = arch.strip_prefix("applegpu_g")?;
-    let class = rest.chars().next_back().filter(char::is_ascii_lowercase)?;
-    let digits = rest.strip_suffix(class)?;
-    Some((digits.parse().ok()?, class))
+    let letter = rest.chars().next_back().filter(char::is_ascii_lowercase)?;
+    let digits = rest.strip_suffix(letter)?;
+    Some((digits.parse().ok()?, ArchClass::of_letter(letter)))
 }
 
 #[cfg(test)]
@@ -97,8 +135,12 @@ mod tests {
 
     #[test]
     fn architecture_names_split_into_generation_and_class() {
-        assert_eq!(split_metal_arch("applegpu_g17s"), Some((17, 's')));
-        assert_eq!(split_metal_arch("applegpu_g13g"), Some((13, 'g')));
+        assert_eq!(split_metal_arch("applegpu_g17s"), Some((17, Some(ArchClass::Max))));
+        assert_eq!(split_metal_arch("applegpu_g13g"), Some((13, Some(ArchClass::Base))));
+        assert_eq!(split_metal_arch("applegpu_g19z"), Some((19, None)));
+        for class in [ArchClass::Phone, ArchClass::Base, ArchClass::Max, ArchClass::Ultra] {
+            assert_eq!(ArchClass::of_letter(class.letter()), Some(class));
+        }
         for bad in
             ["", "applegpu_g", "applegpu_g17", "applegpu_gs", "apple_paravirt", "applegpu_g1é"]
         {

@@ -1,7 +1,9 @@
 //! One HTML file with everything in it: no network, light and dark, printable, sortable tables, inline SVG.
 
 use super::chart::Chart;
-use std::fmt::Write as _;
+use minijinja::{AutoEscape, Environment};
+use serde::{Serialize, Serializer};
+use thiserror::Error;
 
 /// A page.
 #[derive(Clone, Debug)]
@@ -37,7 +39,7 @@ pub enum Part {
 }
 
 /// A table that can be sorted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Sortable {
     /// What it shows.
     pub caption: String,
@@ -48,11 +50,12 @@ pub struct Sortable {
 }
 
 /// A cell: its text, and the number that it is sorted by, if it is one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Cell {
     /// What is shown.
     pub text: String,
     /// What sorts it.
+    #[serde(serialize_with = "as_text")]
     pub key: Option<f64>,
     /// Whether it stands in a column of numbers.
     pub number: bool,
@@ -79,115 +82,93 @@ impl Cell {
     }
 }
 
-/// Text in HTML, in content and in attributes.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
+const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
+/// A page as the template takes it.
+#[derive(Serialize)]
+struct View<'a> {
+    title: &'a str,
+    lead: &'a str,
+    parts: Vec<PartView<'a>>,
+    version: &'static str,
+    style: &'static str,
+    script: &'static str,
+}
+
+/// A part as the template takes it.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum PartView<'a> {
+    Heading { text: &'a str },
+    Text { text: &'a str },
+    Notes { notes: &'a [String] },
+    Table { table: &'a Sortable },
+    Figure { svg: String, description: String },
+}
+
+/// Why a page cannot be made.
+#[derive(Debug, Error)]
+pub enum PageError {
+    /// The plotting library fails.
+    #[error("{0}")]
+    Chart(String),
+    /// The template fails.
+    #[error("the page cannot be made: {0:#}")]
+    Template(#[from] minijinja::Error),
+}
+
 impl Page {
-    /// The file.
+    /// The file. Whatever the names in it are, they stay text.
     ///
     /// # Errors
-    /// When the plotting library fails; the text says how.
-    pub fn render(&self) -> Result<String, String> {
-        let mut body = String::new();
-        for part in &self.parts {
-            part.render(&mut body)?;
-        }
-        let (title, lead) = (escape(&self.title), escape(&self.lead));
-        Ok(format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n\
-             <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-             <header>\n<h1>{title}</h1>\n<p>{lead}</p>\n</header>\n<main>\n{body}</main>\n\
-             <footer><p>Made by mlxplan {}.</p></footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-            env!("CARGO_PKG_VERSION")
-        ))
+    /// When a plot cannot be drawn.
+    pub fn render(&self) -> Result<String, PageError> {
+        let parts = self.parts.iter().filter_map(|part| part.view().transpose());
+        let view = View {
+            title: &self.title,
+            lead: &self.lead,
+            parts: parts.collect::<Result<_, _>>()?,
+            version: env!("CARGO_PKG_VERSION"),
+            style: STYLE,
+            script: SCRIPT,
+        };
+        let mut environment = Environment::empty();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.add_filter("safe", minijinja::filters::safe);
+        environment.set_keep_trailing_newline(true);
+        Ok(environment.render_str(TEMPLATE, view)?)
     }
 }
 
 impl Part {
-    fn render(&self, out: &mut String) -> Result<(), String> {
-        // Writing to a string cannot fail.
-        match self {
-            Self::Heading(text) => _ = writeln!(out, "<h2>{}</h2>", escape(text)),
-            Self::Text(text) => _ = writeln!(out, "<p>{}</p>", escape(text)),
-            Self::Notes(notes) => {
-                out.push_str("<ul class=\"notes\">\n");
-                for note in notes {
-                    _ = writeln!(out, "<li>{}</li>", escape(note));
-                }
-                out.push_str("</ul>\n");
-            }
-            Self::Table(table) => table.render(out),
+    /// What the template takes; `None` for a plot with nothing in it.
+    fn view(&self) -> Result<Option<PartView<'_>>, PageError> {
+        let figure = |svg: String, description: String| {
+            (!svg.is_empty()).then_some(PartView::Figure { svg, description })
+        };
+        Ok(match self {
+            Self::Heading(text) => Some(PartView::Heading { text }),
+            Self::Text(text) => Some(PartView::Text { text }),
+            Self::Notes(notes) => Some(PartView::Notes { notes }),
+            Self::Table(table) => Some(PartView::Table { table }),
             Self::Figure(chart) => {
-                let description = format!("{}. {}", chart.title, chart.description);
-                figure(out, &chart.inline_svg()?, &description);
+                let svg = chart.inline_svg().map_err(PageError::Chart)?;
+                figure(svg, format!("{}. {}", chart.title, chart.description))
             }
             Self::Svg { svg, description } => {
                 let svg = svg.replace("\"#000000\"", "\"currentColor\"");
                 let svg = svg.replace("fill=\"#FFFFFF\"", "fill=\"none\"");
-                figure(out, &svg, description);
+                figure(svg, description.clone())
             }
-        }
-        Ok(())
+        })
     }
 }
 
-fn figure(out: &mut String, svg: &str, description: &str) {
-    if svg.is_empty() {
-        return;
-    }
-    let text = escape(description);
-    _ = writeln!(
-        out,
-        "<figure>\n<div role=\"img\" aria-label=\"{text}\">\n{svg}</div>\n<figcaption>{text}</figcaption>\n</figure>"
-    );
-}
-
-impl Sortable {
-    fn render(&self, out: &mut String) {
-        _ = writeln!(
-            out,
-            "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\">",
-            escape(&self.caption)
-        );
-        _ = writeln!(out, "<table>\n<caption>{}</caption>\n<thead><tr>", escape(&self.caption));
-        for column in &self.columns {
-            _ = writeln!(
-                out,
-                "<th scope=\"col\"><button type=\"button\">{}</button></th>",
-                escape(column)
-            );
-        }
-        out.push_str("</tr></thead>\n<tbody>\n");
-        for row in &self.rows {
-            out.push_str("<tr>");
-            for cell in row {
-                let class = if cell.number { " class=\"number\"" } else { "" };
-                let key = cell.key.map(|k| format!(" data-key=\"{k}\"")).unwrap_or_default();
-                _ = write!(out, "<td{class}{key}>{}</td>", escape(&cell.text));
-            }
-            out.push_str("</tr>\n");
-        }
-        out.push_str("</tbody>\n</table>\n</div>\n");
-    }
+/// The number by which a cell is sorted, as text: a whole one without a point.
+fn as_text<S: Serializer>(key: &Option<f64>, s: S) -> Result<S::Ok, S::Error> {
+    key.map(|k| k.to_string()).serialize(s)
 }
 
 #[cfg(test)]
@@ -213,7 +194,7 @@ mod tests {
         };
         let html = page.render().expect("rendered");
         assert!(!html.contains("<img"), "{html}");
-        assert_eq!(html.matches("&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;").count(), 10);
+        assert_eq!(html.matches("&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;").count(), 10);
     }
 
     #[test]

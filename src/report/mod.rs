@@ -19,7 +19,7 @@ mod terminal;
 
 pub use chart::{Axis, Chart, Corner, Mark, Shape};
 pub use document::{Align, Bars, Block, Column, Document, Table};
-pub use html::{Cell, Page, Part, Sortable, escape};
+pub use html::{Cell, Page, PageError, Part, Sortable};
 pub use plot::{Scatter, Series};
 pub use present::{Answer, Present, RenderError, Tagged, schema_of};
 pub use raster::png;

@@ -13,10 +13,11 @@ pub fn normal_share(z: f64) -> f64 {
     Normal::standard().cdf(z)
 }
 
-/// Quantile of the standard normal distribution; `p` is held to 0 and 1, whose quantiles are infinite.
+/// Quantile of the standard normal distribution; `p` is held to 0 and 1, whose quantiles are infinite. No number for no
+/// number.
 #[must_use]
 pub fn normal_quantile(p: f64) -> f64 {
-    Normal::standard().inverse_cdf(p.clamp(0.0, 1.0))
+    if p.is_nan() { p } else { Normal::standard().inverse_cdf(p.clamp(0.0, 1.0)) }
 }
 
 /// Factor on a logarithmic width that was learned from few clusters (owner and chip): the quantile of Student's t over
@@ -45,6 +46,7 @@ mod tests {
         }
         assert!((normal_quantile(0.9999) - 3.719_016_485_455_68).abs() < 1e-12);
         assert!(normal_quantile(1.0 - 1e-16).is_finite());
+        assert!(normal_quantile(f64::NAN).is_nan());
     }
 
     #[test]

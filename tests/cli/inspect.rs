@@ -60,7 +60,7 @@ fn bare_configurations_of_six_families_have_sizes() {
 #[test]
 fn the_tensors_of_a_list_add_up_to_the_weights() {
     let (_, v) = json("inspect smollm2-135m-4bit --tensors");
-    let tensors = v["tensors"].as_array().expect("a list");
+    let tensors = v["tensor_list"].as_array().expect("a list");
     let sum: u64 = tensors.iter().map(|t| t["bytes"].as_u64().expect("bytes")).sum();
     assert_eq!(sum, v["weights_bytes"].as_u64().expect("bytes"));
     assert_eq!(tensors.len() as u64, v["tensor_count"].as_u64().expect("a count"));

@@ -10,6 +10,7 @@ mod predict;
 mod profile;
 mod recommend;
 mod report;
+mod schemas;
 mod snapshots;
 mod streams;
 

@@ -26,12 +26,10 @@ fn recommend_and_predict_say_the_same() {
     assert_eq!(v["choices"][0]["decode"]["tokens_per_s"], p["decode"]["tokens_per_s"]);
 }
 
+/// On a Mac, the machine itself is planned for.
+#[cfg(not(target_os = "macos"))]
 #[test]
 fn away_from_a_mac_it_names_macs() {
-    if cfg!(target_os = "macos") {
-        // There, the machine itself is planned for; `--mac` is tested above.
-        return;
-    }
     let (code, v) = json("recommend --model 32B-4bit");
     assert_eq!(code, 0);
     assert_eq!(v["schema"], "mlxplan.which_mac/1");

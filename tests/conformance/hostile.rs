@@ -53,25 +53,53 @@ fn spoiled(config: &Map<String, Value>) -> Vec<Map<String, Value>> {
     out
 }
 
-fn try_out(config: &Config) {
+/// Builds a configuration and runs two calls; whether it is a model that runs.
+fn runs(config: &Config) -> bool {
     let Ok(graph) = Graph::quantised(config, Scheme::DEFAULT) else {
-        return;
+        return false;
     };
     let mut caches = graph.make_cache();
-    for tokens in [3, 1] {
+    [3, 1].into_iter().all(|tokens| {
         let call = Call { sample: tokens == 1, ..Call::prefill(tokens) };
-        if graph.trace(&mut caches, call, Routing::default()).is_err() {
-            return;
-        }
-    }
+        graph.trace(&mut caches, call, Routing::default()).is_ok()
+    })
 }
 
 #[test]
-fn wrong_values_are_errors() {
+fn wrong_values_never_panic() {
     for model in models() {
         let right = config(&model);
-        for values in spoiled(right.values()) {
-            try_out(&Config::new(values));
+        assert!(runs(&right), "{}: the right configuration does not run", model["name"]);
+        let spoiled = spoiled(right.values()).into_iter();
+        let refused = spoiled.filter(|values| !runs(&Config::new(values.clone()))).count();
+        assert!(refused > 0, "{}: whatever is wrong, it is taken", model["name"]);
+    }
+}
+
+/// `config` with one value replaced.
+fn with(config: &Map<String, Value>, key: &str, value: Value) -> Config {
+    let mut copy = config.clone();
+    copy.insert(key.to_owned(), value);
+    Config::new(copy)
+}
+
+#[test]
+fn what_a_model_cannot_do_without_must_be_of_the_right_type() {
+    let mut tried = 0;
+    for model in models() {
+        let right = config(&model);
+        for (key, value) in right.values() {
+            let mut without = right.values().clone();
+            without.shift_remove(key);
+            if key == "model_type" || !value.is_number() || runs(&Config::new(without)) {
+                continue;
+            }
+            for wrong in [json!("x"), json!({}), json!([]), json!(-1)] {
+                tried += 1;
+                let spoiled = with(right.values(), key, wrong.clone());
+                assert!(!runs(&spoiled), "{}: {key} = {wrong} is taken", model["name"]);
+            }
         }
     }
+    assert!(tried > 0, "nothing was tried");
 }

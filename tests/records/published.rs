@@ -7,6 +7,7 @@ use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::catalogue::Catalogue;
 use mlxplan::run::{PREFILL_STEP, Program, Run};
+use mlxplan::stats::{median, quantile};
 use mlxplan::units::Bytes;
 use mlxplan::validation::join::{Joined, MeasuredFormat, join};
 use mlxplan::validation::measurement::{Measurement, Trust, read};
@@ -75,20 +76,13 @@ fn rows() -> Vec<Row> {
     out
 }
 
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = q * (values.len() - 1) as f64;
-    let (low, high) = (values[at.floor() as usize], values[at.ceil() as usize]);
-    low + (high - low) * at.fract()
-}
-
 #[test]
 fn simulated_peaks_are_the_published_ones() {
     let rows = rows();
     let errors: Vec<f64> =
         rows.iter().filter(|r| r.high).map(|r| (r.predicted / r.measured - 1.0).abs()).collect();
     assert!(errors.len() >= 45, "only {} rows were joined", errors.len());
-    let (median, p90) = (quantile(errors.clone(), 0.5), quantile(errors.clone(), 0.9));
+    let (median, p90) = (median(&errors).expect("rows"), quantile(&errors, 0.9).expect("rows"));
     println!("{} rows: median {:.2} %, p90 {:.2} %", errors.len(), 100.0 * median, 100.0 * p90);
     let worst: Vec<String> = rows
         .iter()

@@ -37,9 +37,13 @@ fn widths_are_those_of_the_runs_they_were_fitted_on() {
     }
 }
 
+/// How good predictions of the ladder held out are at least: runs, median and 90th percentile of the absolute errors.
+const HELD_OUT: [(usize, f64, f64); 4] =
+    [(12, 0.06, 0.15), (5, 0.06, 0.08), (12, 0.03, 0.08), (9, 0.03, 0.08)];
+
 #[test]
 fn intervals_hold_the_runs_held_out() {
-    for (fidelity, metric, width) in WIDTHS {
+    for ((fidelity, metric, width), (least, median, p90)) in WIDTHS.into_iter().zip(HELD_OUT) {
         let mut rows = of(&rows(), "held_out", fidelity, metric);
         for row in &mut rows {
             let p = Predicted::new(row.predicted, row.timing_log_error.hypot(width));
@@ -48,12 +52,14 @@ fn intervals_hold_the_runs_held_out() {
         }
         let quality = Quality::of(&rows.iter().collect::<Vec<_>>()).expect("runs");
         println!("{fidelity:?} {metric:?}: {quality:#?}");
-        if metric == Metric::Decode && fidelity != Fidelity::Measured {
-            assert!((0.8..=0.98).contains(&quality.coverage_90), "{quality:?}");
-            let (median, p90) =
-                if fidelity == Fidelity::LayerTimed { (0.03, 0.08) } else { (0.06, 0.15) };
-            assert!(quality.n >= 12 && quality.median_abs_error <= median, "{quality:?}");
-            assert!(quality.p90_abs_error <= p90, "{quality:?}");
-        }
+        assert!(quality.n >= least, "{fidelity:?} {metric:?}: {quality:?}");
+        // Of five runs an interval of 90 % holds all or misses one.
+        let most = if quality.n < 10 { 1.0 } else { 0.98 };
+        assert!(
+            (0.8..=most).contains(&quality.coverage_90),
+            "{fidelity:?} {metric:?}: {quality:?}"
+        );
+        assert!(quality.median_abs_error <= median, "{fidelity:?} {metric:?}: {quality:?}");
+        assert!(quality.p90_abs_error <= p90, "{fidelity:?} {metric:?}: {quality:?}");
     }
 }

@@ -83,7 +83,7 @@ struct WorkloadAnswer {
     /// Predicted decode speed.
     decode: RateKeys,
     /// Predicted prefill speed.
-    prefill: PrefillKeys,
+    prefill: TtftKeys,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -103,7 +103,7 @@ struct RateKeys {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct PrefillKeys {
+struct TtftKeys {
     /// Tokens per second.
     tokens_per_s: f64,
     /// Seconds to the first token.
@@ -176,7 +176,7 @@ impl WorkloadAnswer {
                 tokens_per_s: f.decode.tokens_per_s,
                 interval_90: f.decode.interval_90,
             },
-            prefill: PrefillKeys {
+            prefill: TtftKeys {
                 tokens_per_s: f.prefill.tokens_per_s,
                 ttft_s: f.prefill.ttft_s,
                 ttft_interval_90_s: ttft,

@@ -1,21 +1,20 @@
 //! `mlxplan compare`: models side by side on several Macs, or which Mac to buy for them.
 
-mod buy;
-mod side;
+pub(super) mod buy;
+pub(super) mod side;
 
 use super::args::{MachineArgs, RunArgs};
+use super::keys::ModelKey;
 use super::plan_args::CompareArgs;
 use super::{Context, Verdict};
 use crate::advise::candidates;
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
-use crate::estimate::memory::{ContextBound, MaxContext};
 use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verdict)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
@@ -24,7 +23,7 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verd
 }
 
 /// What was asked, opened.
-struct Asked {
+pub(super) struct Asked {
     subjects: Vec<OpenedModel>,
     run: Run,
     from: Option<Machine>,
@@ -73,8 +72,8 @@ impl Asked {
         Ok(new_models(context.models()?, &sources, (from, to), &self.run, 5)?)
     }
 
-    fn models_json(&self) -> Value {
-        self.subjects.iter().map(|s| json!({ "id": s.id, "quant": s.quant })).collect()
+    fn models(&self) -> Vec<ModelKey> {
+        self.subjects.iter().map(ModelKey::of).collect()
     }
 }
 
@@ -83,37 +82,9 @@ fn mac(context: &Context, spec: &str) -> Result<Machine> {
     context.machine(&MachineArgs { mac: Some(spec.to_owned()), ..MachineArgs::default() })
 }
 
-fn context_text(c: MaxContext) -> String {
-    match c.bound {
-        ContextBound::Memory => format!("{}*", c.tokens),
-        _ => c.tokens.to_string(),
-    }
-}
-
 fn faster_text(f: &Faster) -> String {
     let [low, high] = f.decode_interval_90;
     format!("{:.1}x ({low:.1}–{high:.1})", f.decode)
-}
-
-/// Memory, speeds and longest context as JSON.
-fn figures_json(f: &Figures, asked: &Asked, context: Option<MaxContext>) -> Value {
-    let r = asked.run.work;
-    let ttft = |rates| f.prefill.ttft_at(rates, r.context_tokens, r.batch);
-    json!({
-        "memory": {
-            "peak_bytes": f.memory.peak.peak_bytes, "peak_interval_90_bytes": f.memory.peak_interval_90,
-            "fits": f.memory.judgement.fits, "verdict": f.memory.judgement.verdict,
-            "max_context_tokens": context.map(|c| c.tokens), "max_context_bound": context.map(|c| c.bound),
-        },
-        "decode": {
-            "tokens_per_s": f.decode.tokens_per_s, "interval_80": f.decode.interval_80,
-            "interval_90": f.decode.interval_90, "evidence": f.decode.evidence,
-        },
-        "prefill": {
-            "tokens_per_s": f.prefill.tokens_per_s, "ttft_s": f.prefill.ttft_s,
-            "ttft_interval_80_s": ttft(f.prefill.interval_80), "ttft_interval_90_s": ttft(f.prefill.interval_90),
-        },
-    })
 }
 
 /// What the models that become possible are, in a sentence.

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 /// What to run on a Mac.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Recommendation {
+pub(in crate::cli) struct Recommendation {
     /// The machine.
     machine: MachineSummary,
     /// The run.

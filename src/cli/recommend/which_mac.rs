@@ -59,7 +59,7 @@ const MACS: usize = 12;
 
 /// What models need, and the Macs that run the most popular of them.
 #[derive(Debug, Serialize, JsonSchema)]
-struct WhichMac {
+pub(in crate::cli) struct WhichMac {
     /// The run.
     request: RunKeys,
     /// What the models need, the most popular first.

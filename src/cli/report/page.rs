@@ -55,7 +55,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
         lead: run_text(&case.run),
         parts,
     };
-    page.render().map_err(anyhow::Error::msg)
+    Ok(page.render()?)
 }
 
 fn side_by_side(

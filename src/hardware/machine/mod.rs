@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::catalogue::{CatalogueError, Chip, LimitEntry, Mac};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
-use super::tier::{Tier, split_metal_arch};
+use super::tier::{ArchClass, Tier, split_metal_arch};
 use crate::units::{Bytes, BytesPerSecond};
 
 pub use custom::CustomMachine;
@@ -165,11 +165,11 @@ impl Machine {
         self
     }
 
-    /// Class letter of the Metal architecture, which MLX chooses kernels by: `g`, `s`, `d` or `p`.
+    /// Class of the Metal architecture, which MLX chooses kernels by.
     #[must_use]
-    pub fn arch_class(&self) -> char {
-        split_metal_arch(&self.metal_arch.value)
-            .map_or_else(|| self.tier.value.arch_class(), |(_, class)| class)
+    pub fn arch_class(&self) -> ArchClass {
+        let observed = split_metal_arch(&self.metal_arch.value).and_then(|(_, class)| class);
+        observed.unwrap_or_else(|| self.tier.value.arch_class())
     }
 
     /// Generation number of the Metal architecture: 16 for `applegpu_g16s`.
@@ -230,12 +230,12 @@ mod tests {
 
     #[test]
     fn architecture_class_is_as_observed_or_by_tier() {
-        assert_eq!(machine("m3pro-18", 36).arch_class(), 's');
-        assert_eq!(machine("m2pro-19", 32).arch_class(), 's'); // not observed
-        assert_eq!(machine("m4-10", 16).arch_class(), 'g');
-        assert_eq!(machine("m5ultra-80", 256).arch_class(), 'd');
+        assert_eq!(machine("m3pro-18", 36).arch_class(), ArchClass::Max);
+        assert_eq!(machine("m2pro-19", 32).arch_class(), ArchClass::Max); // not observed
+        assert_eq!(machine("m4-10", 16).arch_class(), ArchClass::Base);
+        assert_eq!(machine("m5ultra-80", 256).arch_class(), ArchClass::Ultra);
         let neo = machine("a18pro-5", 8);
-        assert_eq!((neo.arch_class(), neo.arch_generation()), ('p', 17));
+        assert_eq!((neo.arch_class(), neo.arch_generation()), (ArchClass::Phone, 17));
     }
 
     #[test]

@@ -1,19 +1,7 @@
 //! What about a GPU decides how MLX encodes work for it.
 
 use crate::graph::tape::Routing;
-
-/// Class of a GPU: the last letter of `architecture` in `mx.device_info()`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ArchClass {
-    /// `p`: chips of phones, as in the MacBook Neo.
-    Phone,
-    /// `g`: base chips, and Pro chips up to M2.
-    Base,
-    /// `s`: Max chips, and Pro chips from M3 on.
-    Max,
-    /// `d`: Ultra chips.
-    Ultra,
-}
+pub use crate::hardware::ArchClass;
 
 /// A GPU as MLX sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

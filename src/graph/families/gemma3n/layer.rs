@@ -4,6 +4,7 @@ use super::Settings;
 use super::altup::AltUp;
 
 use crate::graph::parts::prelude::*;
+use crate::stats::normal_quantile;
 
 /// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
@@ -193,47 +194,4 @@ fn sparse_gelu(t: &Tape<'_>, x: Var, cutoff: Var) -> Var {
     let above = t.sub(x, t.add(mean, cutoff));
     let above = t.binary(Binary::Maximum, t.scalar(0.0, t.dtype(above)), above);
     activations::gelu_approx(t, above)
-}
-
-/// The quantile of the standard normal distribution: `sqrt(2) * erfinv(2 p - 1)`, by Newton's method.
-fn normal_quantile(p: f64) -> f64 {
-    let mut x = 0.0_f64;
-    for _ in 0..60 {
-        let density = (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt();
-        let step = ((normal_share(x) - p) / density).clamp(-0.5, 0.5);
-        x -= step;
-        if step.abs() < 1e-14 {
-            break;
-        }
-    }
-    x
-}
-
-/// The share of the standard normal distribution below `x`, by the series of the error function.
-fn normal_share(x: f64) -> f64 {
-    let mut term = x;
-    let mut sum = x;
-    for n in 1..400 {
-        term *= x * x / f64::from(2 * n + 1);
-        sum += term;
-        if term.abs() < 1e-17 * sum.abs() {
-            break;
-        }
-    }
-    0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_of_the_normal_distribution() {
-        // Table values of the standard normal distribution.
-        for (p, x) in [(0.5, 0.0), (0.95, 1.644_853_626_951_472), (0.05, -1.644_853_626_951_472)] {
-            assert!((normal_quantile(p) - x).abs() < 1e-12, "{p}: {}", normal_quantile(p));
-        }
-        assert!((normal_quantile(0.9999) - 3.719_016_485_455_68).abs() < 1e-9);
-        assert!(normal_quantile(1.0 - 1e-16).is_finite());
-    }
 }

@@ -5,7 +5,7 @@ use crate::hardware::machine::MacRef;
 use crate::hardware::probe::Probe;
 use crate::hardware::probe::matching::{BinMatch, family_of};
 use crate::hardware::probe::parse::MacosVersion;
-use crate::hardware::tier::split_metal_arch;
+use crate::hardware::tier::{ArchClass, split_metal_arch};
 use crate::units::GIB;
 
 /// First macOS release on which MLX uses the GPU's matrix units.
@@ -59,8 +59,9 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), Catal
     let arch = probe.metal_arch.as_deref().and_then(split_metal_arch);
     let macos = probe.macos.as_deref().and_then(MacosVersion::parse);
     // The gate of MLX (mlx/backend/metal/device.cpp): macOS 26.2, GPU generation 17, or 18 on phone chips.
-    let has_units =
-        arch.map(|(generation, class)| generation >= if class == 'p' { 18 } else { 17 });
+    let has_units = arch.map(|(generation, class)| {
+        generation >= if class == Some(ArchClass::Phone) { 18 } else { 17 }
+    });
     probe.matrix_units = probe.matrix_units.or(has_units);
     probe.matrix_units_usable = match (probe.matrix_units, macos) {
         (Some(false), _) => Some(false),

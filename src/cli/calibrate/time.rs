@@ -1,0 +1,76 @@
+//! Timing the kernels of this machine.
+
+#[cfg(mlx)]
+use crate::calibration::profile::{self, Profile};
+use crate::cli::args::CalibrateArgs;
+use crate::cli::{Context, Verdict};
+use crate::report::Answer;
+use anyhow::{Result, anyhow};
+
+#[cfg(not(mlx))]
+pub(super) fn time(_: &Context, _: &CalibrateArgs) -> Result<(Answer, Verdict)> {
+    Err(anyhow!("{}", super::super::NO_MLX))
+}
+
+#[cfg(mlx)]
+pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
+    use super::super::local;
+    use super::answer::ProfileAnswer;
+    use crate::engine::mlx::{Progress, backend, calibrate, version};
+    use crate::model::{DType, Packing};
+    use std::ops::ControlFlow;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    let probe = context.here()?;
+    let conditions = local::conditions(&probe);
+    for warning in &conditions.warnings {
+        context.hint(warning);
+    }
+    // Two group sizes per number of bits tell what a weight and what a group costs.
+    let bits: &[u32] = if args.quick { &[4, 8] } else { &[2, 3, 4, 5, 6, 8] };
+    let mut packings: Vec<Packing> =
+        bits.iter().flat_map(|&b| [Packing::affine(b, 64), Packing::affine(b, 32)]).collect();
+    if !args.quick {
+        packings.extend([Packing::MXFP4, Packing::NVFP4, Packing::MXFP8]);
+    }
+    let limit = Duration::from_secs(if args.quick { 18 } else { 55 });
+    let quiet = context.global.quiet;
+    let stop = crate::cli::signals::stop(quiet)?;
+    let said = std::cell::Cell::new(0.0);
+    let progress = |p: Progress| {
+        // Not more often than every two seconds.
+        if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
+            said.set(p.elapsed_s);
+            crate::cli::output::say(&format!(
+                "pass {}: {} of {} kernels known to 1 %, {:.0} s",
+                p.passes, p.tight, p.kernels, p.elapsed_s
+            ));
+        }
+        if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let start = std::time::Instant::now();
+    let dtype = if backend() == "metal" { DType::BF16 } else { DType::F32 };
+    let (classes, stopping) = calibrate(&packings, dtype, limit, &progress)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let profile = Profile {
+        version: profile::VERSION,
+        created_unix_s: now.as_secs(),
+        duration_s: start.elapsed().as_secs_f64(),
+        quick: args.quick,
+        mlx: version(),
+        machine: crate::cli::basis::host(&probe, backend()),
+        conditions,
+        stopping,
+        classes,
+    };
+    let folder = match &args.to {
+        Some(folder) => folder.clone(),
+        None => {
+            profile::folder().ok_or_else(|| anyhow!("no home folder to store it in; use --to"))?
+        }
+    };
+    let path = profile.store(&folder)?;
+    // What was timed until then is a profile as good as its passes.
+    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
+    Ok((Answer::of(ProfileAnswer { profile, path }), verdict))
+}

@@ -1,0 +1,78 @@
+//! `mlxplan inspect`: exact sizes of a model and the traffic of a decode step.
+
+pub(super) mod answer;
+mod operations;
+
+use super::args::InspectArgs;
+use super::run_args::kv_quantisation;
+use super::{Context, Verdict};
+use crate::estimate::OpenedModel;
+use crate::graph::cache::KvQuantisation;
+use crate::graph::{Call, SkippedLayers};
+use crate::ledger::cache::{self, PREFILL_STEP};
+use crate::ledger::peak::{self, Peak};
+use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::traffic::{self, Traffic};
+use crate::ledger::weights::{self, Weights};
+use crate::report::Answer;
+use crate::run::Run;
+use answer::InspectAnswer;
+use anyhow::Result;
+
+/// Tokens in the cache at the decode step whose traffic is shown.
+const STEP_CONTEXT: u32 = 4096;
+/// The GPU whose launch rules count kernels: a Max chip without matrix units.
+const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+
+pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Verdict)> {
+    let quant = args.quant.as_deref();
+    let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
+    let kv = kv_quantisation(args.kv_bits)?;
+    let sizes = Sizes::of(&subject, &args.tokens, kv)?;
+    let tensors = args.tensors.then(|| weights::tensors(&subject.graph));
+    let ops = args.ops.then(|| operations::of(&subject.graph)).transpose()?;
+    Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), Verdict::Ok))
+}
+
+struct Sizes {
+    weights: Weights,
+    /// Tokens and the bytes of the cache after them.
+    cache: Vec<(u32, u64)>,
+    kv_per_token: f64,
+    classes: Vec<(String, usize)>,
+    step: Traffic,
+    flops_per_prefill_token: f64,
+    peak: Peak,
+}
+
+impl Sizes {
+    fn of(subject: &OpenedModel, tokens: &[u32], kv: Option<KvQuantisation>) -> Result<Self> {
+        let graph = &subject.graph;
+        let after = |n: u32| -> Result<u64> {
+            let caches = cache::after_prompt(graph, n, PREFILL_STEP, 1, kv)?;
+            Ok(cache::bytes(&caches))
+        };
+        let slope = (after(8192)? as f64 - after(4096)? as f64) / 4096.0;
+        let mut classes: Vec<(String, usize)> = Vec::new();
+        for c in cache::after_prompt(graph, 8192, PREFILL_STEP, 1, kv)? {
+            match classes.iter_mut().find(|(name, _)| *name == c.class()) {
+                Some((_, n)) => *n += 1,
+                None => classes.push((c.class(), 1)),
+            }
+        }
+        let step =
+            traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
+        let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
+        let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
+        let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
+        Ok(Self {
+            peak: peak::peak(graph, &run, REFERENCE_GPU)?,
+            weights: Weights::of(graph),
+            cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
+            kv_per_token: slope,
+            classes,
+            step,
+            flops_per_prefill_token: prefill.flops / f64::from(PREFILL_STEP),
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! The JSON schemas of all answers, for `docs/schema`.
+
+use super::{
+    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, published, recommend,
+    welcome,
+};
+use crate::estimate::Prediction;
+use crate::report::{Present, schema_of};
+use schemars::Schema;
+
+fn of<T: Present>() -> (&'static str, Schema) {
+    (T::SCHEMA, schema_of::<T>())
+}
+
+/// Every schema with its name, `mlxplan.check/1`, by name.
+#[must_use]
+pub fn all() -> Vec<(&'static str, Schema)> {
+    let mut all = vec![
+        of::<audit::AuditAnswer>(),
+        of::<calibrate::answer::ProfileAnswer>(),
+        of::<calibrate::answer::ProfileComparison>(),
+        of::<calibrate::answer::Profiles>(),
+        of::<check::answer::CheckAnswer>(),
+        of::<compare::buy::answer::PurchaseAnswer>(),
+        of::<compare::side::answer::SideBySide>(),
+        of::<doctor::Doctor>(),
+        of::<inspect::answer::InspectAnswer>(),
+        of::<Prediction>(),
+        of::<published::ValidationAnswer>(),
+        of::<recommend::answer::Recommendation>(),
+        of::<recommend::which_mac::WhichMac>(),
+        of::<macs::Chips>(),
+        of::<macs::Macs>(),
+        of::<models::Families>(),
+        of::<models::Models>(),
+        of::<probe::ProbeAnswer>(),
+        of::<welcome::Welcome>(),
+    ];
+    all.sort_by_key(|(name, _)| *name);
+    all
+}
+
+/// The name of a schema's file in `docs/schema`: `check-1.json` of `mlxplan.check/1`.
+#[must_use]
+pub fn file_name(schema: &str) -> String {
+    format!("{}.json", schema.trim_start_matches("mlxplan.").replace('/', "-"))
+}
+
+/// The text of a schema's file.
+#[must_use]
+pub fn text(schema: &Schema) -> String {
+    format!("{:#}\n", schema.as_value())
+}
