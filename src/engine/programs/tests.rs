@@ -9,7 +9,7 @@ fn embedded() -> &'static Engines {
 #[test]
 fn the_whole_file_is_read() {
     let all = embedded();
-    assert_eq!(all.engines.len(), 16);
+    assert_eq!(all.engines.len(), 15);
     assert_eq!((all.mlx_versions.len(), all.mlx_lm_versions.len()), (37, 35));
     assert!(all.mlx_rule.len() >= 10 && all.mlx_flag.len() >= 15);
     let names: Vec<&str> = all.engines.iter().map(|e| e.name.as_str()).collect();
