@@ -78,31 +78,14 @@ fn render_pairs(pairs: &[(String, String)], style: Style) -> String {
     out
 }
 
-/// Breaks text at spaces; continued lines start with `indent`.
+/// Breaks text at spaces; continued lines start with `indent`, which does not count to the width.
 fn wrap(text: &str, width: u16, indent: &str) -> String {
-    let width = usize::from(width.max(10));
-    let mut out = String::new();
-    for (i, paragraph) in text.split('\n').enumerate() {
-        if i > 0 {
-            out.push_str(indent);
-        }
-        let mut column = 0;
-        for word in paragraph.split(' ') {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > width {
-                out.push('\n');
-                out.push_str(indent);
-                column = 0;
-            } else if column > 0 {
-                out.push(' ');
-                column += 1;
-            }
-            out.push_str(word);
-            column += length;
-        }
-        out.push('\n');
-    }
-    out
+    let options = textwrap::Options::new(usize::from(width.max(10)))
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::wrap(text, options).join(&format!("\n{indent}")) + "\n"
 }
 
 fn render_table(table: &Table, style: Style) -> String {

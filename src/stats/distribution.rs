@@ -42,7 +42,8 @@ mod tests {
     fn the_constants_are_the_quantiles() {
         for (p, z) in [(0.9, Z80), (0.95, Z90), (0.05, -Z90), (0.5, 0.0)] {
             assert!((normal_quantile(p) - z).abs() < 1e-14, "{p}: {}", normal_quantile(p));
-            assert!((normal_share(z) - p).abs() < 1e-14, "{z}: {}", normal_share(z));
+            // As close as the error function of `statrs` is.
+            assert!((normal_share(z) - p).abs() < 1e-11, "{z}: {}", normal_share(z));
         }
         assert!((normal_quantile(0.9999) - 3.719_016_485_455_68).abs() < 1e-12);
         assert!(normal_quantile(1.0 - 1e-16).is_finite());

@@ -1,8 +1,25 @@
-//! What commands print is what the JSON schemas of their types say.
+//! The JSON schemas in `docs/schema` are those of the types, and what commands print is what they say.
 
 use crate::json;
 use mlxplan::cli::schemas;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema")
+}
+
+#[test]
+fn the_files_are_what_the_types_say() {
+    let all = schemas::all();
+    for (name, schema) in &all {
+        let path = folder().join(schemas::file_name(name));
+        let stored = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(stored, schemas::text(schema), "{}: run cargo xtask docs", path.display());
+    }
+    let files = std::fs::read_dir(folder()).expect("docs/schema").count();
+    assert_eq!(files, all.len(), "docs/schema has files of schemas that are gone");
+}
 
 #[test]
 fn names_are_used_once() {
@@ -11,7 +28,7 @@ fn names_are_used_once() {
 }
 
 /// A command for every schema that can be had without MLX, and a second one where an answer has optional parts.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 26] = [
     "probe --from tests/fixtures/probe/m4pro-20-64gb.txt",
     "probe --from tests/fixtures/probe/vm-github-m1.txt",
     "models qwen3",
@@ -30,6 +47,13 @@ const COMMANDS: [&str; 19] = [
     "audit tests/fixtures/cli/measurements.csv",
     "calibrate --list",
     "doctor",
+    "predict --model qwen3-32b-4bit --mac m4max-40/64 --context 32768 --depths 0,4096 --explain",
+    "predict --model llama-3.3-70b-4bit --mac m4max-40/64 --context 130000",
+    "predict --model qwen3-8b-4bit --mac m4-10/32 --engine llama.cpp",
+    "recommend --model 32B-4bit --mac m4max-40/128",
+    "recommend --mac m4-10/32",
+    "recommend --model 32B-4bit",
+    "validate",
     "",
 ];
 
