@@ -2,8 +2,8 @@
 
 use crate::cli::{bench, stderr, stdout};
 use crate::fake::{Conduct, Fake, Program};
+use crate::signals::with_default_signals;
 use serde_json::Value;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -18,19 +18,6 @@ fn soak(fake: &Fake, results: &Path) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     with_default_signals(&mut command).spawn().unwrap()
-}
-
-/// Whoever started the tests may ignore signals (`nohup`, a job in the background), which programs inherit and respect.
-fn with_default_signals(command: &mut Command) -> &mut Command {
-    // SAFETY: `signal` may be called between fork and exec.
-    unsafe {
-        command.pre_exec(|| {
-            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-            Ok(())
-        })
-    }
 }
 
 fn signal(child: &Child, name: &str) {

@@ -10,3 +10,5 @@ mod interrupted;
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;
+#[path = "../common/signals.rs"]
+mod signals;

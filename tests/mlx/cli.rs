@@ -1,5 +1,6 @@
 //! The commands that run MLX, as users run them.
 
+use crate::signals::with_default_signals;
 use mlxplan::calibration::evidence;
 use serde_json::Value;
 use std::fs;
@@ -145,12 +146,9 @@ fn an_interrupt_loses_nothing_stored() {
     let depths: Vec<String> = (1..200).map(|d| d.to_string()).collect();
     let words =
         format!("validate --model MODEL --random-weights --rounds 4 --depths {}", depths.join(","));
-    let mut child = place
-        .command(&words)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it runs");
+    let mut command = place.command(&words);
+    command.stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = with_default_signals(&mut command).spawn().expect("it runs");
     let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let rows = lines.map_while(Result::ok).filter(|l| l.contains("tok/s"));
     assert_eq!(rows.take(3).count(), 3, "it ended by itself");

@@ -5,4 +5,6 @@ mod cli;
 mod families;
 mod files;
 mod reference;
+#[path = "../common/signals.rs"]
+mod signals;
 mod smollm2;
