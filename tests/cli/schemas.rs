@@ -2,7 +2,7 @@
 
 use crate::json;
 use mlxplan::cli::schemas;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -85,6 +85,12 @@ impl Checker<'_> {
                 None => problems.push(format!("{path}: {reference} is not there")),
             };
         }
+        if let (Some(choices), Value::Object(own)) = (schema["oneOf"].as_array(), schema) {
+            let whole = choices.iter().map(|choice| self.beside(own, choice));
+            if own.contains_key("properties") {
+                return self.check_one_of(whole.collect(), value, path, problems);
+            }
+        }
         for kind in ["anyOf", "oneOf"] {
             if let Some(choices) = schema[kind].as_array() {
                 let fits = |choice: &&Value| {
@@ -110,6 +116,37 @@ impl Checker<'_> {
         }
         self.check_items(schema, value, path, problems);
         self.check_keys(schema, value, path, problems);
+    }
+
+    /// A choice whose keys stand beside those of an object: a flattened enum.
+    fn beside(&self, own: &Map<String, Value>, choice: &Value) -> Value {
+        let reference = choice["$ref"].as_str().map(|r| r.trim_start_matches('#'));
+        let target = reference.and_then(|r| self.root.pointer(r));
+        let mut whole = own.clone();
+        whole.remove("oneOf");
+        let keys = |of: &Value| of["properties"].as_object().cloned().unwrap_or_default();
+        if let Some(all) = whole["properties"].as_object_mut() {
+            all.extend(target.map(keys).unwrap_or_default());
+            all.extend(keys(choice));
+        }
+        Value::Object(whole)
+    }
+
+    fn check_one_of(
+        &self,
+        choices: Vec<Value>,
+        value: &Value,
+        path: &str,
+        problems: &mut Vec<String>,
+    ) {
+        let fits = |choice: &Value| {
+            let mut found = Vec::new();
+            self.check(choice, value, path, &mut found);
+            found.is_empty()
+        };
+        if !choices.iter().any(fits) {
+            problems.push(format!("{path}: {value} is none of the choices"));
+        }
     }
 
     fn check_items(&self, schema: &Value, value: &Value, path: &str, problems: &mut Vec<String>) {

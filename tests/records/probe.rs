@@ -263,7 +263,6 @@ fn every_mac_is_recognised_by_model_bin_and_memory_synthesised() {
 #[test]
 fn json_has_integer_bytes_and_null_for_what_is_unknown() {
     let json = serde_json::to_value(recorded("m5-10-24gb")).unwrap();
-    assert_eq!(json["schema"], "mlxplan.probe/1");
     assert_eq!(json["memory_bytes"], 25_769_803_776_u64);
     assert_eq!(json["gpu_limit_bytes"], 19_069_665_280_u64);
     assert_eq!(json["gpu_limit_range_bytes"][0], 19_069_665_280_u64);
