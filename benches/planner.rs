@@ -8,7 +8,7 @@ use mlxplan::model::{Catalogue, Config};
 use mlxplan::run::Run;
 
 const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
-const GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const GPU: Gpu = Gpu::REFERENCE;
 
 fn main() {
     divan::main();

@@ -3,6 +3,7 @@
 pub use super::bench::args::BenchArgs;
 use crate::data_dir;
 use crate::report::Format;
+use crate::run::{EngineName, Version};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -250,14 +251,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
 
-    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size)
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub prefill_step: u32,
+    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size) [default: the engine's; 2048 for mlx-lm]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub prefill_step: Option<u32>,
 
     /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
     /// no more than a quarter)
     #[arg(long, value_name = "GB")]
     pub reserve: Option<f64>,
+
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 impl Default for RunArgs {
@@ -268,10 +273,46 @@ impl Default for RunArgs {
             generate: run.work.generate_tokens,
             batch: run.work.batch,
             kv_bits: None,
-            prefill_step: run.engine.prefill_step,
+            prefill_step: None,
             reserve: None,
+            engine: EngineArgs::default(),
         }
     }
+}
+
+/// The engine that runs the model.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// The program, and its version if it is not the newest: mlx-lm, mlx-lm-server, mlx-vlm, mlx-swift, lm-studio,
+    /// lm-studio-gguf, omlx, vllm-mlx, vllm-metal, rapid-mlx, vmlx, mtplx, exo, llama.cpp, ollama, ollama-mlx
+    /// (mlx-lm@0.31.3, llama.cpp@b9452, lm-studio@2026-06-11) [default: mlx-lm]
+    #[arg(add = ArgValueCompleter::new(super::completions::engines), long, value_name = "PROGRAM[@VERSION]")]
+    pub engine: Option<EngineName>,
+
+    /// Version of MLX that the program runs on [default: that of the program's version]
+    #[arg(long, value_name = "VERSION")]
+    pub mlx: Option<Version>,
+
+    /// Version of macOS
+    #[arg(long, value_name = "VERSION")]
+    pub macos: Option<Version>,
+
+    /// Whether MLX uses the matrix units of M5 and later: auto is where MLX and macOS are recent enough
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Nax::Auto, hide_default_value = true)]
+    pub nax: Nax,
+}
+
+/// Whether MLX uses the matrix units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Nax {
+    /// Where MLX and macOS are recent enough.
+    #[default]
+    Auto,
+    /// It does.
+    On,
+    /// It does not, as with wheels for macOS 14 and 15.
+    Off,
 }
 
 /// Models that `recommend` lists, unless told otherwise.
@@ -324,10 +365,6 @@ pub struct PredictArgs {
     /// Quantisation, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
-
-    /// Engine: mlx, llama.cpp or ollama
-    #[arg(long, value_name = "ENGINE", default_value = "mlx")]
-    pub engine: String,
 
     /// Also the speed at these cache lengths, comma separated
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]

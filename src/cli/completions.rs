@@ -5,6 +5,7 @@ use super::args::CompletionsArgs;
 use super::{Context, Verdict, output};
 use crate::hardware::Catalogue as Macs;
 use crate::model::{Catalogue, Scheme};
+use crate::run::Program;
 use anyhow::{Result, anyhow};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
@@ -55,6 +56,12 @@ pub(super) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
         [(format!("{name}-{suffix}"), m.name.clone()), (name, m.name.clone())]
     });
     matching(current, names)
+}
+
+/// Programs that run models.
+pub(super) fn engines(current: &OsStr) -> Vec<CompletionCandidate> {
+    let about = |p: &Program| if p.runs_gguf() { "runs GGUF files" } else { "runs MLX weights" };
+    matching(current, Program::ALL.iter().map(|p| (p.to_string(), about(p).to_owned())))
 }
 
 /// Chip bins with memory, product ids with memory, and `this`.

@@ -5,11 +5,11 @@ mod explain;
 
 use super::args::PredictArgs;
 use super::tables::changes_table;
-use super::words::{context_text, parts_text, status, wired_notes};
+use super::words::{context_text, engine_text, parts_text, status, wired_notes};
 use super::{Context, Verdict};
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
-use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
+use crate::estimate::{Estimator, Explanation, Prediction, TimedAlone};
 use crate::hardware::machine::Machine;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
@@ -18,7 +18,6 @@ use anyhow::{Result, anyhow};
 
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
-    let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
     let (machine, models) = rayon::join(|| context.machine(&args.machine), || context.models());
     if !args.machine.is_here() {
         // A wrong name is said before the model is read.
@@ -26,7 +25,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     }
     models?;
     let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
-    let run = args.run.run(program)?;
+    let run = args.run.run()?;
     let basis = context.basis(args, &model, &run)?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
@@ -87,10 +86,11 @@ fn document(p: &Prediction) -> Document {
     add(
         "run",
         format!(
-            "{}-token prompt, {} tokens generated{batch}{kv}, engine {}",
-            work.context_tokens, work.generate_tokens, engine.program
+            "{}-token prompt, {} tokens generated{batch}{kv}",
+            work.context_tokens, work.generate_tokens
         ),
     );
+    add("engine", engine_text(&p.run, Some(&p.machine)));
     add("decode", speed_text(&p.decode));
     add("", bound_text(&p.decode));
     let pf = &p.prefill;

@@ -12,7 +12,7 @@ use super::{Context, Verdict};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
 use crate::estimate::memory::Fits;
-use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
+use crate::estimate::{Opened, OpenedModel, Prediction, Run};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
@@ -27,7 +27,7 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
     Coefficients::prepare();
-    let run = args.run.run(Program::MlxLm)?;
+    let run = args.run.run()?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {

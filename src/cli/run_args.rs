@@ -1,14 +1,15 @@
 //! The run that arguments describe: the one conversion of what was typed.
 
-use super::args::RunArgs;
+use super::args::{EngineArgs, Nax, RunArgs};
+use crate::engine::programs::AskedEngine;
 use crate::graph::cache::KvQuantisation;
-use crate::run::{Program, Run};
+use crate::run::{MatrixUnits, Run};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
 
 impl RunArgs {
-    /// The run of a program.
-    pub(super) fn run(&self, program: Program) -> Result<Run> {
+    /// The run.
+    pub(super) fn run(&self) -> Result<Run> {
         let reserve = match self.reserve {
             Some(gb) if !gb.is_finite() || gb < 0.0 => {
                 bail!("--reserve {gb}: a number of GB of at least 0")
@@ -16,13 +17,23 @@ impl RunArgs {
             gb => gb.map(Bytes::from_gb),
         };
         Ok(Run::default()
-            .with_program(program)
+            .with_engine(self.asked_engine().setup()?)
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)
-            .with_prefill_step(self.prefill_step)
             .with_kv(kv_quantisation(self.kv_bits)?)
             .with_reserve(reserve))
+    }
+
+    /// The engine as it was asked for.
+    fn asked_engine(&self) -> AskedEngine {
+        let EngineArgs { engine, mlx, macos, nax } = self.engine;
+        let matrix_units = match nax {
+            Nax::Auto => MatrixUnits::Auto,
+            Nax::On => MatrixUnits::On,
+            Nax::Off => MatrixUnits::Off,
+        };
+        AskedEngine { engine, mlx, macos, matrix_units, prefill_step: self.prefill_step }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Figures and names in the words that every command uses.
 
 use super::Verdict;
-use crate::estimate::Run;
+use crate::estimate::{EngineAnswer, Run};
 use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
+use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -24,9 +25,33 @@ pub(super) fn run_text(run: &Run) -> String {
     let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
     format!(
-        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
-        r.context_tokens, r.generate_tokens
+        "With {}, a prompt of {} tokens and {} generated{batch}{kv}.",
+        engine_text(run, None),
+        r.context_tokens,
+        r.generate_tokens
     )
+}
+
+/// A chunk that no prompt fills: the program reads prompts at once.
+const WHOLE: u32 = 1 << 20;
+
+/// The engine in one line: program, version, MLX, matrix units of a machine that has them, and chunk.
+pub(super) fn engine_text(run: &Run, machine: Option<&Machine>) -> String {
+    let engine = &run.engine;
+    if engine.program.runs_gguf() {
+        return engine.name();
+    }
+    let with_units = machine.filter(|m| m.matrix_units.value);
+    let units = match with_units.map(|m| EngineAnswer::of(run, Some(m)).nax) {
+        None => String::new(),
+        Some("unknown") => ", matrix units taken as used".to_owned(),
+        Some(state) => format!(", matrix units {state}"),
+    };
+    let chunk = match engine.prefill_step {
+        WHOLE.. => "prompts in one chunk".to_owned(),
+        step => format!("chunks of {step}"),
+    };
+    format!("{}{units}, {chunk}", engine.name())
 }
 
 /// A figure in 10^9 bytes, for a column that names the unit.

@@ -1,7 +1,7 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
-use super::gpu::gpu;
+use super::gpu::{gpu, uses_matrix_units};
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
@@ -12,7 +12,7 @@ use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{Program, Run};
+use crate::run::{EngineSetup, Program, Run};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -68,10 +68,14 @@ impl<'a> Estimator<'a> {
     ) -> Self {
         let mut doubts: Vec<Warning> = model.warnings.iter().cloned().map(Warning::Model).collect();
         let mut run = run.with_file(model.file());
+        if model.source.gguf.is_some() {
+            run.engine.program = run.engine.program.running(true);
+        }
         if model.source.gguf.is_some() && !run.engine.program.runs_gguf() {
             run = run.with_program(Program::LlamaCpp);
             doubts.push(Warning::GgufWithMlx);
         }
+        doubts.extend(of_engine(&run.engine));
         Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
     }
 
@@ -168,13 +172,26 @@ impl<'a> Estimator<'a> {
         &self,
         machine: &Machine,
     ) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
-        let (mut decode, mut prefill) = self.rates(&Silicon::of(machine))?;
+        let (mut decode, mut prefill) = self.rates(&self.silicon(machine))?;
         let timing = self.timing(Some(machine))?;
         if let Some(timing) = &timing {
             decode.take(timing);
             prefill.take(timing);
         }
         Ok(((decode, prefill), timing))
+    }
+
+    /// The GPU of a machine as the MLX of the run sees it.
+    fn gpu(&self, machine: &Machine) -> Gpu {
+        gpu(machine, &self.run.engine)
+    }
+
+    /// The silicon of a machine, without matrix units where the engine of the run does not use them.
+    pub(super) fn silicon(&self, machine: &Machine) -> Silicon {
+        let engine = &self.run.engine;
+        let silicon = Silicon::of(machine);
+        let used = engine.program.runs_gguf() || uses_matrix_units(machine, engine, engine.mlx.taken);
+        Silicon { matrix_units: silicon.matrix_units && used, ..silicon }
     }
 
     /// Decode speeds of a GPU by the laws at the depths that were asked for.
@@ -204,7 +221,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
-        let peak = self.peak(gpu(machine))?;
+        let peak = self.peak(self.gpu(machine))?;
         Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
     }
 
@@ -223,7 +240,7 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let most = budget(machine, self.run.engine.reserve);
-        self.remembered(gpu(machine), most, |gpu, peak| {
+        self.remembered(self.gpu(machine), most, |gpu, peak| {
             within(self.graph(), &self.run, gpu, most, Some(peak))
         })
     }
@@ -236,7 +253,7 @@ impl<'a> Estimator<'a> {
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let less = safe_budget(machine, self.run.engine.reserve);
         let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
-        self.remembered(gpu(machine), less, |gpu, peak| {
+        self.remembered(self.gpu(machine), less, |gpu, peak| {
             within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
         })
     }
@@ -268,6 +285,18 @@ impl<'a> Estimator<'a> {
         let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
+}
+
+/// Doubts about an engine itself.
+fn of_engine(engine: &EngineSetup) -> Vec<Warning> {
+    let mut doubts = Vec::new();
+    if matches!(engine.program, Program::Other(_)) {
+        doubts.push(Warning::UnlistedProgram(engine.program));
+    }
+    if !engine.program.runs_gguf() && !engine.mlx.is_known() {
+        doubts.push(Warning::MlxVersion(*engine));
+    }
+    doubts
 }
 
 /// A panic elsewhere leaves these maps whole, because entries are only ever added.

@@ -38,7 +38,7 @@ impl Explanation {
     /// When mlx-lm could not run the model.
     pub fn of(p: &Prediction, model: &OpenedModel) -> Result<Self, PeakError> {
         let steps = match &p.memory {
-            Some(_) => Some(full(&model.graph, &p.run, gpu(&p.machine))?.steps),
+            Some(_) => Some(full(&model.graph, &p.run, gpu(&p.machine, &p.run.engine))?.steps),
             None => None,
         };
         Ok(Self { weights: weights(model), peak: p.memory.as_ref().map(peak), steps })

@@ -20,7 +20,7 @@ pub use basis::{Basis, Kernels, Timed, Timing};
 pub use chance::{Outcome, Spread};
 pub use estimator::{EstimateError, Estimator, Figures};
 pub use explain::Explanation;
-pub use gpu::gpu;
+pub use gpu::{gpu, uses_matrix_units};
 pub use memory::Memory;
 pub use opened::{OpenError, Opened, OpenedModel, Sources};
 pub use prediction::{AtLeast, Longest, Named, Prediction, RunsHere, TimedAlone};

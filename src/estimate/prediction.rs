@@ -14,8 +14,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
-use crate::roofline::Silicon;
-use crate::run::{Program, Run};
+use crate::run::Run;
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -118,7 +117,7 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
-        let simulated = self.run.engine.program == Program::MlxLm;
+        let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
             if !simulated {
                 return Ok((None, None));
@@ -132,7 +131,7 @@ impl Estimator<'_> {
         self.graph().layer_plan().map_err(PeakError::from)?;
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
-        let mut at_depth = self.at_depths(&Silicon::of(machine))?;
+        let mut at_depth = self.at_depths(&self.silicon(machine))?;
         for at in &mut at_depth {
             at.take(timing.as_ref());
         }
@@ -250,8 +249,11 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let rules =
-                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+            let rules = format!(
+                "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
+                 MLX {}",
+                self.run.engine.mlx.taken
+            );
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }

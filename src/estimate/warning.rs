@@ -2,7 +2,7 @@
 
 use super::widening::Cause;
 use crate::model::gguf_mix::GgufMix;
-use crate::run::Program;
+use crate::run::{EngineSetup, Program};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -22,6 +22,10 @@ pub enum Warning {
         /// Tokens that the model was made for.
         made_for: u64,
     },
+    /// Nothing is known of the program but its name.
+    UnlistedProgram(Program),
+    /// Which MLX the program runs on is not known.
+    MlxVersion(EngineSetup),
     /// The memory of the program is not simulated.
     MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
@@ -43,6 +47,24 @@ impl fmt::Display for Warning {
             }
             Self::BeyondTheModel { tokens, made_for } => {
                 write!(f, "{tokens} tokens are more than the {made_for} that the model was made for")
+            }
+            Self::UnlistedProgram(program) => {
+                let like = if program.runs_gguf() { "llama.cpp" } else { "a server on MLX" };
+                write!(
+                    f,
+                    "nothing is known of the program '{program}' (--engine): taken as {like}, with wide intervals"
+                )
+            }
+            Self::MlxVersion(engine) => {
+                let [oldest, newest] = engine.mlx.range;
+                write!(
+                    f,
+                    "which MLX {}{} runs on is not known: predicted for {}, and the intervals of memory cover {oldest} \
+                     to {newest} (--mlx settles it)",
+                    engine.program,
+                    engine.version.map_or_else(String::new, |v| format!(" {v}")),
+                    engine.mlx.taken
+                )
             }
             Self::MemoryNotSimulated(program) => write!(
                 f,

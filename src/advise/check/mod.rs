@@ -1,6 +1,7 @@
 //! Whether workloads will hold on one Mac or several: a plan file, a verdict with its probability for everything that
 //! must hold, and the smallest changes that turn a fail into a pass.
 
+mod engine;
 mod judge;
 mod plan;
 mod remedy;

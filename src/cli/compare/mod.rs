@@ -9,7 +9,7 @@ use super::plan_args::CompareArgs;
 use super::{Context, Verdict};
 use crate::advise::candidates;
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
-use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Program, Run};
+use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verdict)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
-    let asked = Asked::open(context, args, run.run(Program::MlxLm)?)?;
+    let asked = Asked::open(context, args, run.run()?)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
 }
 

@@ -8,7 +8,7 @@ use super::plan_args::{Plot, ReportArgs};
 use super::progress::Progress;
 use super::words::short;
 use super::{Context, Verdict, output};
-use crate::estimate::{Estimator, OpenedModel, Program, Run};
+use crate::estimate::{Estimator, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use anyhow::{Result, bail};
@@ -77,7 +77,7 @@ impl Case {
         Ok(Self {
             subjects: args.model.iter().map(open).collect::<Result<_>>()?,
             machines: specs.iter().map(machine).collect::<Result<_>>()?,
-            run: run.run(Program::MlxLm)?,
+            run: run.run()?,
         })
     }
 

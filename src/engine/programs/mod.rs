@@ -6,8 +6,12 @@
 mod engine;
 mod gguf;
 mod mlx;
+mod resolve;
+mod routing;
 
 pub use engine::{Change, Engine, Family, Guard, Setting, Since, Value};
+pub use resolve::AskedEngine;
+pub use routing::{VECTOR_LIMITS_RAISED, changes, has, may_use_matrix_units, routing, since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use mlx::{
     Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Mask, Nax, SteppedValue,

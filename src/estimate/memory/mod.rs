@@ -65,7 +65,7 @@ impl Memory {
     /// # Errors
     /// When mlx-lm could not run the model, or the request is empty.
     pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, run, gpu(machine))?;
+        let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
         Ok(Self::judge(peak, machine, run.engine.reserve))
     }
 

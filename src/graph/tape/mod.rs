@@ -8,6 +8,7 @@
 //! A call that MLX would refuse (shapes that do not fit) records an error; the trace then fails as a whole.
 
 mod attention;
+mod routing;
 mod compile;
 pub mod elementwise;
 #[cfg(test)]
@@ -19,7 +20,8 @@ mod reduce;
 mod tables;
 mod views;
 
-pub use attention::{Mask, Routing};
+pub use attention::Mask;
+pub use routing::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
 pub use compile::{Body, BodyNode, BodyRef};
 pub use tables::{Derived, FrequencyTable};
 
