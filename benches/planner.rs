@@ -3,7 +3,7 @@
 //! Figures depend on the machine and on what else it does; compare those of one run, such as `peak` with `full`.
 
 use mlxplan::graph::Graph;
-use mlxplan::ledger::replay::{ArchClass, Gpu};
+use mlxplan::ledger::replay::Gpu;
 use mlxplan::model::{Catalogue, Config};
 use mlxplan::run::Run;
 
