@@ -115,7 +115,7 @@ fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) 
     let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
         None => Err("the machine is not stated".to_owned()),
         Some(text) => match spec::resolve(text, &context.catalogue) {
-            Ok(machine) => Ok(vec![Hardware::of(&machine)]),
+            Ok(machine) => Ok(machine.possible_bins().iter().map(Hardware::of).collect()),
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
     };
@@ -141,7 +141,10 @@ fn row_case(
     let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
     let machines = match (found.is_empty(), &args.mac) {
         (false, _) => Ok(found),
-        (true, Some(text)) => Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogue)?)]),
+        (true, Some(text)) => {
+            let machine = spec::resolve(text, &context.catalogue)?;
+            Ok(machine.possible_bins().iter().map(Hardware::of).collect())
+        }
         (true, None) => Err("the chip is not known".to_owned()),
     };
     Ok(Case { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
