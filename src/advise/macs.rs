@@ -97,8 +97,7 @@ fn simulate<T: Sync>(
     let mut seen: HashSet<Gpu> = HashSet::new();
     let engine = &estimator.run().engine;
     let mut new = |machine: &Machine| seen.insert(gpu(machine, engine).alike());
-    let kinds: Vec<&Machine> =
-        machines.iter().map(|(_, _, m)| m).filter(|m| new(m)).collect();
+    let kinds: Vec<&Machine> = machines.iter().map(|(_, _, m)| m).filter(|m| new(m)).collect();
     kinds.into_par_iter().try_for_each(|machine| estimator.memory(machine).map(drop))
 }
 

@@ -234,7 +234,8 @@ fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Program>, D::Error> 
     let text = Option::<String>::deserialize(d)?;
     let read = |text: String| match text.parse() {
         Ok(Program::Other(_)) => {
-            let known: Vec<&str> = Program::ALL.into_iter().filter_map(Program::listed_name).collect();
+            let known: Vec<&str> =
+                Program::ALL.into_iter().filter_map(Program::listed_name).collect();
             Err(serde::de::Error::custom(format!(
                 "unknown engine '{text}'; known: {}",
                 known.join(", ")

@@ -90,6 +90,8 @@ pub enum Cause {
     OtherProgram(Program),
     /// A program that nothing is known of.
     UnlistedProgram(Program),
+    /// The machine may have any of several bins.
+    Bins(String),
 }
 
 impl Cause {
@@ -117,6 +119,9 @@ impl Cause {
             }
             Self::OtherProgram(program) => {
                 format!("prefill with {program} is taken to be like MLX's; the interval is widened")
+            }
+            Self::Bins(bins) => {
+                format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
             // The program itself is a doubt already.
             Self::ClassOnChip { .. } | Self::UnlistedProgram(_) => String::new(),
@@ -147,6 +152,7 @@ impl fmt::Display for Cause {
             Self::QuantisedCache => f.write_str("quantised cache"),
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
+            Self::Bins(bins) => write!(f, "bin not known: {bins}"),
         }
     }
 }

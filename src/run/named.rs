@@ -44,7 +44,10 @@ mod tests {
     fn a_version_stands_behind_the_program() {
         let read = |text: &str| text.parse::<EngineName>().map(|e| (e.program, e.version));
         assert_eq!(read("mlx-lm@0.31.3"), Ok((Program::MlxLm, Some(Version::new(0, 31, 3)))));
-        assert_eq!(read("llama.cpp@b9452"), Ok((Program::LlamaCpp, Some(Version::new(9452, 0, 0)))));
+        assert_eq!(
+            read("llama.cpp@b9452"),
+            Ok((Program::LlamaCpp, Some(Version::new(9452, 0, 0))))
+        );
         assert_eq!(read("LM_Studio"), Ok((Program::LmStudio, None)));
         for text in ["mlx-lm@", "@0.31.3", "mlx-lm@newest", ""] {
             assert!(read(text).is_err(), "{text}");

@@ -56,7 +56,10 @@ mod tests {
         let text = "mlx-lm 0.31.3 / mlx 0.32.0";
         assert_eq!(version_of(text, "mlx-lm"), Some(Version::new(0, 31, 3)));
         assert_eq!(version_of(text, "mlx"), Some(Version::new(0, 32, 0)));
-        assert_eq!(version_of("oMLX 0.6.3rc2".to_lowercase().as_str(), "omlx"), Some(Version::new(0, 6, 3)));
+        assert_eq!(
+            version_of("oMLX 0.6.3rc2".to_lowercase().as_str(), "omlx"),
+            Some(Version::new(0, 6, 3))
+        );
         assert_eq!(version_of("mlx-lm main / mlx 0.32.1", "mlx-lm"), None);
         assert_eq!(named("omlx 0.6.3rc2"), Some(Program::Omlx));
         assert_eq!(named("rapid-mlx/vllm-mlx"), Some(Program::VllmMlx));

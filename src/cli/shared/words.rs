@@ -1,8 +1,8 @@
 //! Figures and names in the words that every command uses.
 
 use super::exit::ExitStatus;
-use crate::estimate::{EngineAnswer, Run};
 use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
+use crate::estimate::{EngineAnswer, Run};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;

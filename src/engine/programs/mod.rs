@@ -10,13 +10,13 @@ mod resolve;
 mod routing;
 
 pub use engine::{Change, Engine, Family, Guard, Setting, Since, Value};
-pub use resolve::AskedEngine;
-pub use routing::{VECTOR_LIMITS_RAISED, changes, has, may_use_matrix_units, routing, since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use mlx::{
     Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Mask, Nax, SteppedValue,
     VectorRule,
 };
+pub use resolve::AskedEngine;
+pub use routing::{VECTOR_LIMITS_RAISED, changes, has, may_use_matrix_units, routing, since};
 
 use crate::hardware::provenance::Confidence;
 use crate::run::Version;

@@ -154,9 +154,10 @@ impl Engines {
                 _ => WHOLE_PROMPT,
             };
         }
-        let day = row.prefill_step_by_date.iter().rev().find(|s| {
-            version.is_day() && s.0.parse::<Version>().is_ok_and(|from| from <= version)
-        });
+        let day =
+            row.prefill_step_by_date.iter().rev().find(|s| {
+                version.is_day() && s.0.parse::<Version>().is_ok_and(|from| from <= version)
+            });
         match day {
             Some(Since(_, Value::Number(tokens))) => u32::try_from(*tokens).unwrap_or(usual),
             _ => usual,

@@ -53,7 +53,11 @@ pub fn since(mlx: Version) -> Version {
 /// The versions of MLX within a range at which something about attention with heads of these sizes changes, and the ends
 /// of the range themselves.
 #[must_use]
-pub fn changes([oldest, newest]: [Version; 2], matrix_units: bool, heads: &[[u32; 2]]) -> Vec<Version> {
+pub fn changes(
+    [oldest, newest]: [Version; 2],
+    matrix_units: bool,
+    heads: &[[u32; 2]],
+) -> Vec<Version> {
     let of = |version| {
         let kernels = routing(version, matrix_units).kernels();
         let prompt = kernels.prompt.iter().filter(|k| heads.contains(&k.heads));
@@ -75,8 +79,7 @@ impl Engines {
         let prompt = self.mlx_rule.iter().map(|r| r.from);
         let vector = self.mlx_vector.iter().map(|r| r.from);
         let flags = [SINKS_FUSED, VECTOR_LIMITS_RAISED].into_iter().filter_map(|f| self.flag(f));
-        let mut versions: Vec<Release> =
-            prompt.chain(vector).chain(flags).collect();
+        let mut versions: Vec<Release> = prompt.chain(vector).chain(flags).collect();
         versions.sort_unstable();
         versions.dedup();
         let since = |from: Release| Since {
@@ -93,9 +96,10 @@ impl Engines {
 
     fn kernels(&self, version: Release, matrix_units: bool) -> Kernels {
         let sinks = self.flag(SINKS_FUSED).is_some_and(|from| from <= version);
-        let prompt = self.mlx_rule.iter().filter(|r| {
-            r.from <= version && r.nax.is_none_or(|only| only == matrix_units)
-        });
+        let prompt = self
+            .mlx_rule
+            .iter()
+            .filter(|r| r.from <= version && r.nax.is_none_or(|only| only == matrix_units));
         let vector = self.mlx_vector.iter().filter(|r| r.from <= version);
         Kernels {
             prompt: prompt.flat_map(|r| r.kernels(sinks)).collect(),

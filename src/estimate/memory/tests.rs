@@ -1,7 +1,7 @@
 use super::*;
-use crate::run::EngineSetup;
 use crate::hardware::{Catalogue, spec};
 use crate::model::{Config, Scheme};
+use crate::run::EngineSetup;
 use proptest::prelude::*;
 
 fn qwen3(layers: u32, hidden: u32) -> Graph {
@@ -81,8 +81,13 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
     assert_ne!(at(200_000), Fits::No);
     assert_eq!(at(115_000), Fits::Yes, "the average of the session");
     assert_eq!(at(234_000), Fits::No);
-    let longest =
-        context::within(&graph, &Run::default(), gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None);
+    let longest = context::within(
+        &graph,
+        &Run::default(),
+        gpu(&mac, &EngineSetup::default()),
+        context::budget(&mac, None),
+        None,
+    );
     let tokens = longest.expect("runs").tokens;
     assert!((200_000..234_000).contains(&tokens), "{tokens}");
 }
@@ -117,8 +122,14 @@ fn the_longest_context_fits_and_a_longer_one_does_not() {
     let mac = machine("m3-10/16");
     let asked = Run::default();
     let budget = context::budget(&mac, None);
-    let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None)
-        .expect("runs");
+    let found = context::within(
+        &graph,
+        &asked,
+        gpu(&mac, &EngineSetup::default()),
+        context::budget(&mac, None),
+        None,
+    )
+    .expect("runs");
     assert_eq!(found.bound, ContextBound::Memory);
     let peak_at = |total: u32| {
         let run = asked.with_context(total - asked.work.generate_tokens);
@@ -133,7 +144,13 @@ fn a_model_that_cannot_be_loaded_has_no_context() {
     let graph = qwen3(80, 8192);
     let found = {
         let mac = machine("m3-10/16");
-        context::within(&graph, &Run::default(), gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None)
+        context::within(
+            &graph,
+            &Run::default(),
+            gpu(&mac, &EngineSetup::default()),
+            context::budget(&mac, None),
+            None,
+        )
     }
     .expect("runs");
     assert_eq!(found.tokens, 0);
@@ -234,11 +251,16 @@ fn the_safe_context_is_safe() {
     for text in ["m3-10/16", "m2-10/24"] {
         let mac = machine(text);
         let (most, less) = (context::budget(&mac, None), context::safe_budget(&mac, None));
-        let at = |budget| context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, None).expect("runs");
+        let at = |budget| {
+            context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, None)
+                .expect("runs")
+        };
         let longest = at(most);
         let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).expect("runs");
         let below = (&known, longest, most);
-        let quick = context::within_less(&graph, &asked, gpu(&mac, &EngineSetup::default()), less, below).expect("runs");
+        let quick =
+            context::within_less(&graph, &asked, gpu(&mac, &EngineSetup::default()), less, below)
+                .expect("runs");
         for safe in [at(less), quick] {
             assert_eq!(safe.bound, ContextBound::Memory);
             assert!(safe.tokens < longest.tokens, "{safe:?} {longest:?}");

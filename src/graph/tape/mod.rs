@@ -8,7 +8,6 @@
 //! A call that MLX would refuse (shapes that do not fit) records an error; the trace then fails as a whole.
 
 mod attention;
-mod routing;
 mod compile;
 pub mod elementwise;
 #[cfg(test)]
@@ -17,12 +16,13 @@ mod indexing;
 pub mod linalg;
 mod prune;
 mod reduce;
+mod routing;
 mod tables;
 mod views;
 
 pub use attention::Mask;
-pub use routing::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
 pub use compile::{Body, BodyNode, BodyRef};
+pub use routing::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
 pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
