@@ -2,18 +2,22 @@
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
 use super::bins;
-use super::gpu::{gpu, uses_matrix_units};
-use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
+use super::gpu::{gpu, on_mlx, uses_matrix_units};
+use super::memory::{
+    MaxContext, Memory, Room, below, budget, roomy, safe_budget, within, within_less,
+};
 use super::opened::OpenedModel;
+use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::warning::Warning;
+use crate::engine::programs;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{EngineSetup, Program, Run};
+use crate::run::{EngineSetup, Program, Run, Version};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -56,6 +60,9 @@ pub enum EstimateError {
     /// The timings say nothing about the machine.
     #[error(transparent)]
     Basis(#[from] BasisError),
+    /// The engine or the model cannot do what was asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl<'a> Estimator<'a> {
@@ -248,7 +255,41 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
         let peak = self.peak(self.gpu(machine))?;
-        Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
+        let others = self.gpus(machine, self.run.engine.mlx.range)?;
+        let others: Vec<u64> = others
+            .into_iter()
+            .map(|gpu| Ok(self.peak(gpu)?.peak_bytes))
+            .collect::<Result<_, PeakError>>()?;
+        let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
+        let high = others.into_iter().fold(peak.peak_bytes, u64::max);
+        let reserve = self.run.engine.reserve;
+        let between = [low, high].map(Bytes);
+        Ok(Memory::judge_between(peak.as_ref().clone(), between, machine, reserve))
+    }
+
+    /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model
+    /// differently; none where the range is one version.
+    pub(super) fn gpus(
+        &self,
+        machine: &Machine,
+        range: [Version; 2],
+    ) -> Result<Vec<Gpu>, PeakError> {
+        if range[0] == range[1] || self.run.engine.program.runs_gguf() {
+            return Ok(Vec::new());
+        }
+        let heads = self.graph().attention_heads()?;
+        let engine = &self.run.engine;
+        let units = uses_matrix_units(machine, engine, range[1]);
+        let versions = programs::changes(range, units, heads);
+        Ok(versions.into_iter().map(|mlx| on_mlx(machine, engine, mlx)).collect())
+    }
+
+    /// Says what the engine or the model cannot do.
+    ///
+    /// # Errors
+    /// When it cannot do what was asked.
+    pub fn possible(&self) -> Result<(), Refusal> {
+        Refusal::of(self.graph(), &self.run).map_or(Ok(()), Err)
     }
 
     /// Everything but the longest context.
@@ -256,6 +297,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn on(&self, machine: &Machine) -> Result<Figures, EstimateError> {
+        self.possible()?;
         let (decode, prefill) = self.speeds(machine)?;
         Ok(Figures { memory: self.memory(machine)?, decode, prefill })
     }
@@ -265,9 +307,15 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
-        let most = budget(machine, self.run.engine.reserve);
-        self.remembered(self.gpu(machine), most, |gpu, peak| {
-            within(self.graph(), &self.run, gpu, most, Some(peak))
+        self.longest(self.gpu(machine), machine)
+    }
+
+    fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let peak = budget(machine, self.run.engine.reserve);
+        let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
+        self.remembered(gpu, peak, |gpu, known| {
+            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
+            below(self.graph(), &self.run, gpu, room, found)
         })
     }
 
@@ -277,10 +325,24 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let mut gpus = self.gpus(machine, self.run.engine.mlx.range)?;
+        gpus.push(self.gpu(machine));
+        let all: Vec<MaxContext> = gpus
+            .into_iter()
+            .map(|gpu| self.safe(gpu, machine))
+            .collect::<Result<_, PeakError>>()?;
+        let shortest = all.into_iter().min_by_key(|c| c.tokens);
+        shortest.map_or_else(|| self.max_context(machine), Ok)
+    }
+
+    fn safe(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let less = safe_budget(machine, self.run.engine.reserve);
-        let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
-        self.remembered(self.gpu(machine), less, |gpu, peak| {
-            within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
+        let longer = self.longest(gpu, machine)?;
+        let most = budget(machine, self.run.engine.reserve);
+        let buffer = roomy(machine.gpu_limit.max_buffer());
+        self.remembered(gpu, less, |gpu, peak| {
+            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
+            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
         })
     }
 
@@ -302,7 +364,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// The peak of the run on a kind of GPU.
-    fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
+    pub(super) fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
         let key = gpu.alike();
         if let Some(known) = lock(&self.peaks).get(&key) {
             return Ok(Arc::clone(known));

@@ -10,7 +10,9 @@ mod gpu;
 pub mod memory;
 pub mod opened;
 mod prediction;
+mod refusal;
 pub mod speed;
+mod versions;
 mod warning;
 pub mod widening;
 
@@ -25,6 +27,7 @@ pub use gpu::{gpu, uses_matrix_units};
 pub use memory::Memory;
 pub use opened::{OpenError, Opened, OpenedModel, Sources};
 pub use prediction::{AtLeast, Longest, Named, Prediction, RunsHere, TimedAlone};
+pub use refusal::Refusal;
 pub use speed::{Decode, Prefill, Speed};
 pub use warning::Warning;
 pub use widening::Widening;

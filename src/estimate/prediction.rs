@@ -117,6 +117,7 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
+        self.possible()?;
         let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
             if !simulated {
@@ -136,6 +137,9 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
+        if let Some(memory) = &memory {
+            warnings.extend(self.other_versions(machine, memory)?);
+        }
         let at_least = if simulated { None } else { Some(self.at_least()?) };
         if !simulated {
             warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));

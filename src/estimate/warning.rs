@@ -2,7 +2,8 @@
 
 use super::widening::Cause;
 use crate::model::gguf_mix::GgufMix;
-use crate::run::{EngineSetup, Program};
+use crate::run::{EngineSetup, Program, Version};
+use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -26,6 +27,15 @@ pub enum Warning {
     UnlistedProgram(Program),
     /// Which MLX the program runs on is not known.
     MlxVersion(EngineSetup),
+    /// Another version of MLX that the program supports needs another peak, beyond the interval.
+    OtherMlx {
+        /// The version.
+        mlx: Version,
+        /// Its peak.
+        peak: Bytes,
+    },
+    /// Without matrix units the peak is another, beyond the interval.
+    WithoutMatrixUnits(Bytes),
     /// The memory of the program is not simulated.
     MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
@@ -66,6 +76,15 @@ impl fmt::Display for Warning {
                     engine.mlx.taken
                 )
             }
+            Self::OtherMlx { mlx, peak } => write!(
+                f,
+                "with MLX {mlx}, which is met too, the peak is {peak} (--mlx {mlx}): its attention is another"
+            ),
+            Self::WithoutMatrixUnits(peak) => write!(
+                f,
+                "where MLX does not use the matrix units (a wheel for macOS 14 or 15, or macOS before 26.2), the peak is \
+                 {peak} (--nax off, or --macos VERSION)"
+            ),
             Self::MemoryNotSimulated(program) => write!(
                 f,
                 "the memory of {program} is not simulated: weights and cache are counted, buffers are not"

@@ -2,6 +2,7 @@
 
 pub(super) mod args;
 pub(super) mod buy;
+pub(super) mod engines;
 pub(super) mod side;
 
 use super::shared::context::Context;
@@ -22,6 +23,9 @@ use args::CompareArgs;
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
     let asked = Asked::open(context, args, run.run()?)?;
+    if !args.engines.is_empty() {
+        return engines::run(context, args, &asked);
+    }
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
 }
 

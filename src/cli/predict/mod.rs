@@ -8,7 +8,7 @@ mod explain;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::changes_table;
-use super::shared::words::{context_text, engine_text, parts_text, status, wired_notes};
+use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{Estimator, Explanation, Prediction, TimedAlone};
@@ -121,8 +121,8 @@ fn document(p: &Prediction) -> Document {
         let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
         add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
     }
-    if let Some(c) = p.context.map(|c| c.at_most) {
-        add("max context", context_text(c));
+    if let Some(c) = p.context {
+        add("max context", contexts_text(c));
     }
     add(
         "basis",

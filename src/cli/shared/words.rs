@@ -2,7 +2,7 @@
 
 use super::exit::ExitStatus;
 use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
-use crate::estimate::{EngineAnswer, Run};
+use crate::estimate::{EngineAnswer, Longest, Run};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
@@ -93,6 +93,14 @@ pub(in crate::cli) fn context_text(c: MaxContext) -> String {
         ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
         ContextBound::None => format!("{} tokens or more", c.tokens),
     }
+}
+
+/// The longest context that is safe, and the longest that fits by the expected peak where that is another.
+pub(in crate::cli) fn contexts_text(c: Longest) -> String {
+    if c.safe == c.at_most {
+        return context_text(c.safe);
+    }
+    format!("{} tokens are safe; at most {}", c.safe.tokens, context_text(c.at_most))
 }
 
 /// The exit code of what memory says.

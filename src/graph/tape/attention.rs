@@ -61,6 +61,7 @@ impl Tape<'_> {
             Mask::None | Mask::Causal => None,
         };
         let causal = mask == Mask::Causal;
+        self.note_heads([sq.dim(3), sv.dim(3)]);
         let asked = Asked {
             queries: &sq,
             keys: &sk,

@@ -131,6 +131,8 @@ pub struct Trace {
     pub results: Vec<Var>,
     /// Cache slots and the values they hold after the call.
     pub cache: Vec<(u32, Var)>,
+    /// Sizes of the heads of queries and values of every attention, each once.
+    pub heads: Vec<[u32; 2]>,
     /// Whether the model reads values back and decides by them what to run next, so that this trace stands for one
     /// of many courses and its results mean nothing.
     pub host_decision: bool,
@@ -321,6 +323,14 @@ impl<'p> Tape<'p> {
     #[must_use]
     pub fn is_first_call(&self) -> bool {
         self.first_call.get()
+    }
+
+    /// Notes the sizes of the heads of an attention.
+    fn note_heads(&self, heads: [u32; 2]) {
+        let known = &mut self.trace.borrow_mut().heads;
+        if !known.contains(&heads) {
+            known.push(heads);
+        }
     }
 
     /// Says that what follows depends on values that the model reads back.
