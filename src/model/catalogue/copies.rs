@@ -12,7 +12,7 @@ const FILE: &str = include_str!("../../../data/model_copies.csv");
 
 /// A repository with the configuration of a model of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Copy {
+pub struct ModelCopy {
     /// Its name on the hub.
     pub repo: String,
     /// Id of the model whose configuration it has.
@@ -30,14 +30,14 @@ pub struct Copy {
 }
 
 /// All copies. A test reads every line, so that none is left out here.
-static COPIES: LazyLock<Vec<Copy>> = LazyLock::new(|| {
+static COPIES: LazyLock<Vec<ModelCopy>> = LazyLock::new(|| {
     let mut reader = csv::Reader::from_reader(FILE.as_bytes());
     reader.deserialize().filter_map(Result::ok).collect()
 });
 
 /// Where a name leads: one copy, or several of unlike models.
-static BY_NAME: LazyLock<HashMap<String, Option<&'static Copy>>> = LazyLock::new(|| {
-    let mut names: HashMap<String, Option<&'static Copy>> = HashMap::new();
+static BY_NAME: LazyLock<HashMap<String, Option<&'static ModelCopy>>> = LazyLock::new(|| {
+    let mut names: HashMap<String, Option<&'static ModelCopy>> = HashMap::new();
     for copy in COPIES.iter() {
         if let Some((_, short)) = copy.repo.rsplit_once('/') {
             names
@@ -54,7 +54,7 @@ static BY_NAME: LazyLock<HashMap<String, Option<&'static Copy>>> = LazyLock::new
 
 /// The copy of that name, with or without its organisation. A short name that repositories of unlike models share
 /// finds none.
-pub(super) fn find(name: &str) -> Option<&'static Copy> {
+pub(super) fn find(name: &str) -> Option<&'static ModelCopy> {
     let full = BY_NAME.get(&key(name));
     let short = || BY_NAME.get(&key(name.rsplit_once('/')?.1));
     full.or_else(short).copied().flatten()

@@ -7,7 +7,7 @@ mod copies;
 mod entry;
 mod file;
 
-pub use copies::Copy;
+pub use copies::ModelCopy;
 pub use entry::{Confidence, Entry};
 
 use crate::data_dir::{DataDirError, DataDirs};
@@ -222,7 +222,7 @@ impl Catalogue {
 
     /// The repository called `name` that shares the configuration of a built-in model, with that model.
     #[must_use]
-    pub fn copy(&self, name: &str) -> Option<(&'static Copy, &Summary)> {
+    pub fn copy(&self, name: &str) -> Option<(&'static ModelCopy, &Summary)> {
         let copy = copies::find(name)?;
         Some((copy, self.get(&copy.of)?))
     }
