@@ -3,7 +3,7 @@
 
 use mlxplan::graph::Graph;
 use mlxplan::ledger::weights::Weights;
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::model::{Config, DType};
 
 /// Whether `more` numbers beyond the parameters are what the source line says the files also hold: for each layer a mask
@@ -20,7 +20,7 @@ fn beyond(source: &str, config: &Config, more: u64) -> bool {
 
 #[test]
 fn assembled_configurations_have_the_published_parameter_count() {
-    let catalogue = Catalogue::built_in().expect("the built-in catalogue");
+    let catalogue = Models::built_in().expect("the built-in catalogue");
     let (mut checked, mut wrong) = (0, Vec::new());
     for summary in catalogue.models() {
         let entry = summary.entry().expect("an entry");

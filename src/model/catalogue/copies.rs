@@ -63,12 +63,12 @@ pub(super) fn find(name: &str) -> Option<&'static ModelCopy> {
 #[cfg(test)]
 mod tests {
     use super::{COPIES, FILE, find};
-    use crate::model::catalogue::Catalogue;
+    use crate::model::catalogue::Models;
 
     #[test]
     fn every_line_is_read_and_names_a_model_of_the_catalogue() {
         assert_eq!(COPIES.len(), FILE.lines().count() - 1);
-        let catalogue = Catalogue::built_in().unwrap();
+        let catalogue = Models::built_in().unwrap();
         for copy in COPIES.iter() {
             assert!(catalogue.get(&copy.of).is_some(), "{} as {}", copy.repo, copy.of);
             assert!(catalogue.get(&copy.repo).is_none(), "{} is in the catalogue", copy.repo);
