@@ -7,7 +7,7 @@ use crate::estimate::{
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
-use crate::model::catalogue::{Catalogue, CatalogueError, Summary};
+use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
@@ -50,10 +50,10 @@ pub enum AdviseError {
     },
     /// The catalogue of models has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] ModelsError),
     /// The catalogue of Macs has problems.
     #[error(transparent)]
-    Hardware(crate::hardware::CatalogueError),
+    Hardware(crate::hardware::MacsError),
 }
 
 /// Formats that people publish, the most precise first.
@@ -186,11 +186,10 @@ const TRIED: usize = 4;
 /// When an entry of the catalogue is wrong.
 pub fn by_size(
     q: Question<'_>,
-    catalogue: &Catalogue,
+    catalogue: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Predicted, AdviseError> {
-    let mut popular: Vec<&Summary> =
-        catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    let mut popular: Vec<&Summary> = catalogue.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let lows = [0.0].into_iter().chain(CLASSES);
     let first = |(low, high): (f64, f64)| {

@@ -1,17 +1,18 @@
 //! One generation as it was observed, before anything is computed from it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who said a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ChatRole {
     /// The person.
     User,
     /// The model.
     Assistant,
 }
 
-impl Role {
+impl ChatRole {
     /// As protocols spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -26,7 +27,7 @@ impl Role {
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// The conversation.
-    pub messages: Vec<(Role, String)>,
+    pub messages: Vec<(ChatRole, String)>,
     /// Tokens to generate at most.
     pub max_tokens: u32,
     /// Sampling temperature.
@@ -44,7 +45,7 @@ impl Prompt {
     #[must_use]
     pub fn user(text: impl Into<String>, max_tokens: u32) -> Self {
         Self {
-            messages: vec![(Role::User, text.into())],
+            messages: vec![(ChatRole::User, text.into())],
             max_tokens,
             temperature: 0.0,
             stream: true,
@@ -55,7 +56,7 @@ impl Prompt {
 }
 
 /// Who counted the tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountSource {
     /// The `usage` object of an OpenAI-compatible answer.
@@ -88,7 +89,7 @@ pub struct Counts {
 }
 
 /// What the engine itself says about its speed. Its definitions differ from mlxplan's and are kept apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct OwnTimings {
     /// Time to load the model for this request, seconds.
     pub load_s: Option<f64>,

@@ -4,14 +4,14 @@
 use mlxplan::engine::programs::AskedEngine;
 use mlxplan::estimate::{Estimator, Memory};
 use mlxplan::graph::Graph;
-use mlxplan::hardware::{Catalogue as Macs, spec};
+use mlxplan::hardware::{Macs, spec};
 use mlxplan::model::Scheme;
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::roofline::Coefficients;
 use mlxplan::run::Run;
 
 fn graph(model: &str, quant: &str) -> Graph {
-    let models = Catalogue::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalogue");
     let entry = models.get(model).expect("in the catalogue").entry().expect("a good entry");
     let scheme: Scheme = quant.parse().expect("a scheme");
     Graph::quantised(&entry.config, scheme).expect("a graph")

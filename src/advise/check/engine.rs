@@ -1,14 +1,14 @@
 //! The engine of a workload in a plan, by the same words as on the command line.
 
 use crate::engine::programs::AskedEngine;
-use crate::hardware::catalogue::document::{Entry, Field};
+use crate::hardware::catalogue::document::{DataEntry, Field};
 use crate::run::{EngineSetup, MatrixUnits};
 use std::fmt::Display;
 use std::str::FromStr;
 use toml::de::DeValue;
 
 /// Reads the keys `engine`, `mlx`, `macos`, `nax` and `prefill_step`.
-pub(super) fn read(entry: &mut Entry<'_>) -> Option<EngineSetup> {
+pub(super) fn read(entry: &mut DataEntry<'_>) -> Option<EngineSetup> {
     let chunk = entry.has("prefill_step");
     let asked = AskedEngine {
         engine: parsed(entry, "engine"),
@@ -27,7 +27,7 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<EngineSetup> {
 }
 
 /// A text that is read further.
-fn parsed<T: FromStr<Err: Display>>(entry: &mut Entry<'_>, key: &str) -> Option<T> {
+fn parsed<T: FromStr<Err: Display>>(entry: &mut DataEntry<'_>, key: &str) -> Option<T> {
     let text: String = entry.optional(key)?;
     match text.parse() {
         Ok(value) => Some(value),

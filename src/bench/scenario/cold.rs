@@ -1,9 +1,10 @@
 //! The first answer after a start, with the time to load apart.
 
 use crate::bench::memory::end_family;
-use crate::bench::run::Run;
+use crate::bench::run::BenchRun;
 use crate::bench::trial::Trial;
 use crate::stats::TrialSummary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub struct Launcher<'l> {
 }
 
 /// Starts of one engine. File caches of the system may be warm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Cold {
     /// Label of the engine.
     pub engine: String,
@@ -85,7 +86,7 @@ impl Drop for Started {
 ///
 /// # Errors
 /// When the engine does not start, or cannot be told to unload.
-pub fn cold(run: &mut Run<'_>, launcher: Option<&Launcher<'_>>) -> Result<Cold, ColdError> {
+pub fn cold(run: &mut BenchRun<'_>, launcher: Option<&Launcher<'_>>) -> Result<Cold, ColdError> {
     let mut ready = Vec::new();
     for round in 0..run.protocol.trials {
         if run.stop.requested() {

@@ -9,15 +9,16 @@ mod soak;
 
 pub use cold::{Cold, ColdError, Launcher, cold};
 pub use concurrency::{Load, Promise, concurrency};
-pub use decode::{Work, decode};
+pub use decode::{PromptWork, decode};
 pub use depth::{DepthError, depth, doubling};
 pub use resume::{Resume, resume};
-pub use soak::{Growth, Length, Soak, soak};
+pub use soak::{Length, MemoryGrowth, Soak, soak};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The scenarios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// Decode rate and time to first token over kinds of prompts.

@@ -15,9 +15,9 @@ use super::shared::exit::ExitStatus;
 use super::shared::output::{Picture, error_text};
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
-use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
-use crate::bench::run::{Contender, LABELS, Protocol, Run};
-use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
+use crate::bench::record::{self, EngineRecord, Record};
+use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
+use crate::bench::scenario::{self, Launcher, Length, Promise, PromptWork, Scenario};
 use crate::bench::summary::{compare, summarise};
 use crate::bench::{Trial, plots};
 use crate::files;
@@ -58,24 +58,22 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<ExitStatus> {
     }
     record.predicted = expected::predict(&known, &record.summary);
     store(context, args, &record)?;
-    let answer = Answer::untyped(serde_json::to_value(&record)?, document::document(&record));
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
-    let verdict = match (record.incomplete, useful) {
+    let status = match (record.incomplete, useful) {
         (true, _) => ExitStatus::Interrupted,
         (false, true) => ExitStatus::Ok,
         (false, false) => ExitStatus::No,
     };
-    let verdict = context.printer.answer((answer, verdict))?;
+    let status = context.printer.answer((Answer::of(record), status))?;
     watch.done();
-    Ok(verdict)
+    Ok(status)
 }
 
 /// A record without trials.
 fn begin(context: &Context, args: &BenchArgs, started: SystemTime) -> Result<Record> {
     let scenario = Scenario::from(args.scenario);
     Ok(Record {
-        schema: SCHEMA.to_owned(),
         mlxplan: env!("CARGO_PKG_VERSION").to_owned(),
         scenario,
         started: record::utc(started),
@@ -177,7 +175,7 @@ fn servers(context: &Context, args: &BenchArgs, watch: &Watch, record: &mut Reco
         let room = (longest / 8).max(512).saturating_add(args.protocol.generate);
         record.protocol.context_tokens = Some(longest.saturating_add(room));
     }
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         contenders.collect(),
         record.protocol.clone(),
         Prompts::unique(),
@@ -228,7 +226,7 @@ fn launched(args: &BenchArgs, watch: &Watch, record: &mut Record) -> Result<()> 
     };
     let observe = watch.observer(trials(args, record.scenario, 1, 0));
     let contender = Contender { label: LABELS[0].to_owned(), generator: &late };
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         vec![contender],
         record.protocol.clone(),
         Prompts::unique(),
@@ -279,19 +277,24 @@ fn length(args: &BenchArgs) -> Result<Length> {
     }
 }
 
-fn work(args: &ProtocolArgs) -> Result<Vec<Work>> {
+fn work(args: &ProtocolArgs) -> Result<Vec<PromptWork>> {
     if args.prompt_file.is_empty() {
-        return Ok(args.kinds().map_err(|e| anyhow!(e))?.into_iter().map(Work::Kind).collect());
+        return Ok(args
+            .kinds()
+            .map_err(|e| anyhow!(e))?
+            .into_iter()
+            .map(PromptWork::Kind)
+            .collect());
     }
     args.prompt_file.iter().map(|path| given(path)).collect()
 }
 
-fn given(path: &Path) -> Result<Work> {
+fn given(path: &Path) -> Result<PromptWork> {
     let text = files::text(path, MAX_PROMPT_BYTES)
         .with_context(|| format!("cannot read the prompt {}", path.display()))?;
     ensure!(!text.trim().is_empty(), "{} is empty", path.display());
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Work::Given(name, text))
+    Ok(PromptWork::Given(name, text))
 }
 
 /// The depths that were asked for, or all that the smaller context holds.

@@ -9,10 +9,10 @@ mod mlx;
 mod resolve;
 mod routing;
 
-pub use engine::{Change, Engine, Family, Guard, Setting, Since, Value};
+pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use mlx::{
-    Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Mask, Nax, SteppedValue,
+    Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Nax, RuleMask, SteppedValue,
     VectorRule,
 };
 pub use resolve::AskedEngine;

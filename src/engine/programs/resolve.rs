@@ -1,7 +1,7 @@
 //! From an engine as it was named to the settings that decide its memory and speed: an explicit input wins, then the
 //! rules of the version, then the defaults of the program.
 
-use super::{Engine, Engines, EnginesError, Release, Since, Value};
+use super::{Engine, Engines, EnginesError, Release, SettingValue, Since};
 use crate::run::{EngineName, EngineSetup, MatrixUnits, MlxRelease, Program, Version};
 
 /// An engine as it was asked for; what is `None` was not said.
@@ -150,7 +150,7 @@ impl Engines {
         }
         if row.prefill_step_from.is_some_and(|from| version < from.0) {
             return match row.prefill_step_before {
-                Some(Value::Number(tokens)) => u32::try_from(tokens).unwrap_or(WHOLE_PROMPT),
+                Some(SettingValue::Number(tokens)) => u32::try_from(tokens).unwrap_or(WHOLE_PROMPT),
                 _ => WHOLE_PROMPT,
             };
         }
@@ -159,7 +159,7 @@ impl Engines {
                 version.is_day() && s.0.parse::<Version>().is_ok_and(|from| from <= version)
             });
         match day {
-            Some(Since(_, Value::Number(tokens))) => u32::try_from(*tokens).unwrap_or(usual),
+            Some(Since(_, SettingValue::Number(tokens))) => u32::try_from(*tokens).unwrap_or(usual),
             _ => usual,
         }
     }
@@ -180,8 +180,8 @@ fn nearest(all: &[Since], version: Option<Version>) -> Option<&str> {
         _ => true,
     };
     match all.iter().rev().find(until).or_else(|| all.first())? {
-        Since(_, Value::Words(text)) => Some(text),
-        Since(_, Value::Number(_)) => None,
+        Since(_, SettingValue::Words(text)) => Some(text),
+        Since(_, SettingValue::Number(_)) => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The fused kernels of attention by version of MLX, read off the rules of the file.
 
-use super::{AttentionRule, Engines, Mask, Release, VectorRule};
+use super::{AttentionRule, Engines, Release, RuleMask, VectorRule};
 use crate::graph::tape::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
 use crate::run::Version;
 use std::sync::LazyLock;
@@ -113,9 +113,9 @@ impl AttentionRule {
         sizes(&self.dims, self.pair).map(move |heads| PromptKernel {
             heads,
             masks: match self.mask {
-                Mask::None => Masks::None,
-                Mask::Causal => Masks::Causal,
-                Mask::CausalOrArray => Masks::Any,
+                RuleMask::None => Masks::None,
+                RuleMask::Causal => Masks::Causal,
+                RuleMask::CausalOrArray => Masks::Any,
             },
             min_rows: self.min_l.unwrap_or(0),
             min_work: self.min_work.unwrap_or(0).into(),
@@ -134,7 +134,7 @@ impl VectorRule {
             max_rows: self.max_l,
             repeats: self.gqa.clone(),
             min_keys: self.min_n.unwrap_or(0),
-            array_mask: self.mask != Some(Mask::None),
+            array_mask: self.mask != Some(RuleMask::None),
         })
     }
 }

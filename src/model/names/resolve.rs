@@ -5,7 +5,7 @@ use super::key::{fine_words, key};
 use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
 use super::suffix::{Suffix, SuffixKind};
-use crate::model::catalogue::{Catalogue, Summary};
+use crate::model::catalogue::{Models, Summary};
 use crate::model::quant::Scheme;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -32,7 +32,7 @@ pub struct Match<'c> {
     /// The scheme of the suffix or the option; `None` when neither was given.
     pub scheme: Option<Scheme>,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// The models of a size class, most downloads first.
@@ -48,7 +48,7 @@ pub struct ClassMatch<'c> {
     /// For a plain class with dense members: the mixtures of experts with that total, which are a class of their own.
     pub related: Vec<ClassMember<'c>>,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// A model of a size class.
@@ -62,13 +62,22 @@ pub struct ClassMember<'c> {
 
 /// A remark about how a name was read. Displays as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum NameNote {
     /// The name is not in the catalogue as it stands.
     ReadAs {
         /// What was asked for.
         name: String,
         /// The model that was taken.
         id: String,
+    },
+    /// The repository has the configuration of another one.
+    SameConfiguration {
+        /// The repository.
+        repo: String,
+        /// The model that was taken.
+        id: String,
+        /// The longest context that the repository's own configuration states, where it differs.
+        context: Option<u64>,
     },
     /// The suffix names a scheme, but bits vary by layer.
     MixedBits {
@@ -86,18 +95,35 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl NameNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
-        matches!(self, Self::MixedBits { .. } | Self::NotSupported { .. })
+        matches!(
+            self,
+            Self::MixedBits { .. }
+                | Self::NotSupported { .. }
+                | Self::SameConfiguration { context: Some(_), .. }
+        )
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for NameNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadAs { name, id } => write!(f, "'{name}' is read as {id}"),
+            Self::SameConfiguration { repo, id, context } => {
+                write!(
+                    f,
+                    "{repo} is read as {id}: the same model type and exactly the same number of parameters"
+                )?;
+                match context {
+                    Some(tokens) => {
+                        write!(f, ", but its own configuration ends at {tokens} tokens")
+                    }
+                    None => Ok(()),
+                }
+            }
             Self::MixedBits { suffix, assumed } => write!(
                 f,
                 "'{suffix}' conversions vary bits by layer; sizes are those of plain {}. Exact ones come from the \
@@ -116,17 +142,17 @@ impl fmt::Display for Note {
 /// # Errors
 /// As [`Resolver::resolve`].
 pub fn resolve<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     name: &NameSpec,
     option: Option<Scheme>,
 ) -> Result<Resolution<'c>, NameError> {
     Resolver::new(catalogue).resolve(name, option)
 }
 
-fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<Note>) -> Resolution<'_> {
+fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<NameNote>) -> Resolution<'_> {
     if !model.mlx_lm_supported {
         let (id, model_type) = (model.id.clone(), model.model_type.clone());
-        notes.push(Note::NotSupported { id, model_type });
+        notes.push(NameNote::NotSupported { id, model_type });
     }
     Resolution::One(Match { model, scheme, notes })
 }
@@ -134,13 +160,13 @@ fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<Note>) -> Resolut
 fn suffix_scheme(
     name: &NameSpec,
     suffix: &Suffix,
-    notes: &mut Vec<Note>,
+    notes: &mut Vec<NameNote>,
 ) -> Result<Option<Scheme>, NameError> {
     let (text, suffix_text) = (name.text.clone(), suffix.text.clone());
     match &suffix.kind {
         SuffixKind::Scheme(scheme) => Ok(Some(*scheme)),
         SuffixKind::Mixed(scheme) => {
-            notes.push(Note::MixedBits { suffix: suffix_text, assumed: *scheme });
+            notes.push(NameNote::MixedBits { suffix: suffix_text, assumed: *scheme });
             Ok(Some(*scheme))
         }
         SuffixKind::HeadersOnly => {
@@ -155,7 +181,7 @@ fn suffix_scheme(
 /// Finds names in a catalogue.
 #[derive(Clone, Debug)]
 pub struct Resolver<'c> {
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     /// Models by the key of each of their names.
     exact: HashMap<String, &'c Summary>,
     /// All names of all models, for comparisons that are not exact.
@@ -174,7 +200,7 @@ struct Spelling<'c> {
 impl<'c> Resolver<'c> {
     /// Lists the names of all models.
     #[must_use]
-    pub fn new(catalogue: &'c Catalogue) -> Self {
+    pub fn new(catalogue: &'c Models) -> Self {
         let all = catalogue.models();
         let spelling =
             |name: &str, is_full, model| Spelling { words: fine_words(name), is_full, model };
@@ -220,8 +246,14 @@ impl<'c> Resolver<'c> {
         };
         let scheme = agreed(suffix, option)?;
         let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
-        let exact = with_organisation.and_then(|full| self.exact(&full));
+        let exact = with_organisation.as_deref().and_then(|full| self.exact(full));
         if let Some(model) = exact.or_else(|| self.exact(&name.stem)) {
+            return Ok(one(model, scheme, notes));
+        }
+        let full = with_organisation.as_deref().unwrap_or(&name.stem);
+        if let Some((copy, model)) = self.catalogue.copy(full) {
+            let (repo, id) = (copy.repo.clone(), model.id.clone());
+            notes.push(NameNote::SameConfiguration { repo, id, context: copy.context });
             return Ok(one(model, scheme, notes));
         }
         if let Some(class) = name.class {
@@ -230,7 +262,7 @@ impl<'c> Resolver<'c> {
         }
         match self.loose(&name.stem).as_slice() {
             [model] => {
-                notes.push(Note::ReadAs { name: name.text.clone(), id: model.id.clone() });
+                notes.push(NameNote::ReadAs { name: name.text.clone(), id: model.id.clone() });
                 Ok(one(model, scheme, notes))
             }
             [] => Err(self.unknown(&name.text, &name.stem)),
@@ -285,7 +317,7 @@ impl<'c> Resolver<'c> {
     /// The error for a name that matches nothing: the models that contain all its words, or else similar names.
     fn unknown(&self, name: &str, stem: &str) -> NameError {
         let wanted = without_generic(&fine_words(stem));
-        let full = self.spellings.iter().filter(|s| s.is_full);
+        let full = self.spellings.iter().filter(|s| s.is_full && s.model.listed);
         let containing = full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model);
         let containing = distinct(containing);
         if !containing.is_empty() && !wanted.is_empty() {
@@ -369,15 +401,15 @@ fn contains_in_order(words: &[String], wanted: &[String]) -> bool {
 }
 
 fn class_members<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     class: SizeClass,
     scheme: Option<Scheme>,
-    notes: Vec<Note>,
+    notes: Vec<NameNote>,
 ) -> Result<ClassMatch<'c>, NameError> {
     let mut models: Vec<&Summary> = catalogue
         .models()
         .iter()
-        .filter(|m| class.holds(&NamedSize::of(m.short_name()), m.published_params))
+        .filter(|m| m.listed && class.holds(&NamedSize::of(m.short_name()), m.published_params))
         .collect();
     if models.is_empty() {
         let near = nearest_classes(catalogue, class);
@@ -400,10 +432,11 @@ fn class_members<'c>(
 }
 
 /// The classes with models whose size is nearest.
-fn nearest_classes(catalogue: &Catalogue, class: SizeClass) -> Vec<String> {
+fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
     let mut classes: Vec<SizeClass> = catalogue
         .models()
         .iter()
+        .filter(|m| m.listed)
         .filter_map(|m| {
             let named = NamedSize::of(m.short_name());
             let (kind, millions) = named.total?;
