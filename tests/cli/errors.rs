@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 14] = [
+const WRONG: [(&str, &[&str]); 15] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),

@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     }
     models?;
     let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
-    let run = args.run.run()?;
+    let run = args.run.run_on(args.machine.is_here())?;
     let basis = basis::best(context, args, &model, &run)?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);

@@ -30,7 +30,7 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
-    let run = args.run.run()?;
+    let run = args.run.run_on(args.machine.is_here())?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {

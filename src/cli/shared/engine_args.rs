@@ -1,8 +1,10 @@
 //! The engine that runs the model, as it is typed.
 
 use super::names;
+use crate::engine::installed::{Installed, Places, find};
 use crate::engine::programs::AskedEngine;
-use crate::run::{EngineName, MatrixUnits, Version};
+use crate::run::{EngineName, EngineSetup, MatrixUnits, Program, Version};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
@@ -41,7 +43,29 @@ pub enum Nax {
     Off,
 }
 
+/// The newest mlx-lm that is installed, for a run on this machine of which no engine is said.
+fn installed() -> Option<Installed> {
+    if !cfg!(target_os = "macos") {
+        return None;
+    }
+    let all = find(&Places::here()?).ok()?;
+    all.into_iter().find(|i| i.program == Program::MlxLm)
+}
+
 impl EngineArgs {
+    /// The settings of the engine; on this machine those of what is installed, where nothing else is said.
+    pub(in crate::cli) fn setup(
+        &self,
+        prefill_step: Option<u32>,
+        here: bool,
+    ) -> Result<EngineSetup> {
+        let asked = self.asked(prefill_step);
+        let here = here && self.engine.is_none() && self.mlx.is_none();
+        let Some(found) = here.then(installed).flatten() else { return Ok(asked.setup()?) };
+        let engine = EngineName { program: found.program, version: found.version };
+        Ok(found.applied(AskedEngine { engine: Some(engine), ..asked }.setup()?))
+    }
+
     /// The engine as it was asked for, with the chunk.
     pub(in crate::cli) fn asked(&self, prefill_step: Option<u32>) -> AskedEngine {
         let Self { engine, mlx, macos, nax } = *self;

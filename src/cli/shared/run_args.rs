@@ -59,6 +59,11 @@ impl Default for RunArgs {
 impl RunArgs {
     /// The run.
     pub(in crate::cli) fn run(&self) -> Result<Run> {
+        self.run_on(false)
+    }
+
+    /// The run, on this machine (`here`) with the engine that is installed, where none is said.
+    pub(in crate::cli) fn run_on(&self, here: bool) -> Result<Run> {
         let reserve = match self.reserve {
             Some(gb) if !gb.is_finite() || gb < 0.0 => {
                 bail!("--reserve {gb}: a number of GB of at least 0")
@@ -66,7 +71,7 @@ impl RunArgs {
             gb => gb.map(Bytes::from_gb),
         };
         Ok(Run::default()
-            .with_engine(self.engine.asked(self.prefill_step).setup()?)
+            .with_engine(self.engine.setup(self.prefill_step, here)?)
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)

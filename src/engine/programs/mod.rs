@@ -16,7 +16,9 @@ pub use mlx::{
     VectorRule,
 };
 pub use resolve::AskedEngine;
-pub use routing::{VECTOR_LIMITS_RAISED, changes, has, may_use_matrix_units, routing, since};
+pub use routing::{
+    VECTOR_LIMITS_RAISED, changes, fused_since, has, may_use_matrix_units, routing, since,
+};
 
 use crate::hardware::provenance::Confidence;
 use crate::run::Version;

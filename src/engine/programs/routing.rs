@@ -74,6 +74,21 @@ pub fn changes(
     all
 }
 
+/// Sizes of heads whose attention of prompts is fused in a version and was not, or not in as many cases, in an older one,
+/// on some GPU.
+#[must_use]
+pub fn fused_since(older: Version, newer: Version) -> Vec<u32> {
+    let mut gained = Vec::new();
+    for units in [false, true] {
+        let known = &routing(older, units).kernels().prompt;
+        let now = routing(newer, units).kernels().prompt.iter();
+        gained.extend(now.filter(|k| !known.contains(k)).map(|k| k.heads[0]));
+    }
+    gained.sort_unstable();
+    gained.dedup();
+    gained
+}
+
 impl Engines {
     fn tables(&self) -> Vec<Since> {
         let prompt = self.mlx_rule.iter().map(|r| r.from);
