@@ -4,3 +4,4 @@ mod families;
 mod golden;
 mod hostile;
 mod peaks;
+mod vision;
