@@ -30,6 +30,7 @@ use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
+use towers::images::{ImageCall, ImageSize, ImageTokens};
 use towers::{Loader, VisionModel};
 
 /// The forward pass of a model family.
@@ -215,11 +216,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::loaded`], and when the library cannot convert this model to the scheme.
-    pub fn converted(
-        config: &Config,
-        scheme: Scheme,
-        loader: Loader,
-    ) -> Result<Self, GraphError> {
+    pub fn converted(config: &Config, scheme: Scheme, loader: Loader) -> Result<Self, GraphError> {
         let dtype = match scheme {
             Scheme::Float(dtype) => dtype,
             _ => DType::BF16,
@@ -318,6 +315,22 @@ impl Graph {
     #[must_use]
     pub fn has_towers(&self) -> bool {
         families::find(&self.model_type).is_ok_and(|f| f.seen.is_some())
+    }
+
+    /// How many tokens an image of a size becomes under mlx-vlm; `config` is that of the graph, `preprocessor` the
+    /// content of `preprocessor_config.json` where it is known. `None` where the processor's rule is not known.
+    ///
+    /// # Errors
+    /// When a value is out of range or the processor refuses the image.
+    pub fn image_tokens(
+        &self,
+        config: &Config,
+        preprocessor: Option<&Config>,
+        size: ImageSize,
+    ) -> Result<Option<ImageTokens>, ConfigError> {
+        let seen = families::find(&self.model_type)?.seen;
+        let Some(rule) = seen.and_then(|seen| seen.images) else { return Ok(None) };
+        rule(&ImageCall::new(config, preprocessor, size)?).map(Some)
     }
 
     /// The tensors.

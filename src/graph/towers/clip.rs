@@ -1,11 +1,11 @@
 //! CLIP towers: LLaVA and LLaVA-NeXT, which take SigLIP in the same frame.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, divisor, nested, norm, patch_count, text_width};
 use super::siglip::encoder;
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static LLAVA: VisionModel = VisionModel::new(llava);
+pub(in crate::graph) static LLAVA: VisionModel = VisionModel::new(llava).with_images(images::llava);
 pub(in crate::graph) static LLAVA_NEXT: VisionModel = VisionModel::new(llava_next);
 
 /// The sizes that mlx-vlm takes where a configuration names none.

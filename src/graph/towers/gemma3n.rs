@@ -2,10 +2,11 @@
 
 use super::conformer::{ConformerNames, ConformerSizes, subsampling};
 use super::keys::{check_kind, convolution, depth, nested, norm, text_width};
-use super::{VisionModel, conformer};
+use super::{VisionModel, conformer, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static GEMMA3N: VisionModel = VisionModel::new(gemma3n);
+pub(in crate::graph) static GEMMA3N: VisionModel =
+    VisionModel::new(gemma3n).with_images(images::gemma3n);
 
 /// Blocks of MobileNet V5, which no configuration changes.
 enum MobileBlock {

@@ -1,11 +1,11 @@
 //! The tower of GLM-4.1V: blocks with gated MLPs, a convolution that joins patches, and a gated merger.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, nested, norm, patch_count};
 use super::vit::{MlpNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static GLM4V: VisionModel = VisionModel::new(glm4v);
+pub(in crate::graph) static GLM4V: VisionModel = VisionModel::new(glm4v).with_images(images::glm4v);
 
 fn glm4v(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?;

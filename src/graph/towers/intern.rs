@@ -1,11 +1,12 @@
 //! InternViT, with InternVL's projector over joined patches.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, divisor, nested, norm, side, text_width};
 use super::vit::{VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static INTERNVL_CHAT: VisionModel = VisionModel::new(internvl_chat);
+pub(in crate::graph) static INTERNVL_CHAT: VisionModel =
+    VisionModel::new(internvl_chat).with_images(images::internvl);
 
 fn internvl_chat(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?.with_sizes(&[

@@ -1,12 +1,14 @@
 //! The towers of Llama 3.2 Vision and Llama 4.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, divisor, nested, norm, patch_count, text_width};
 use super::vit::{VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static LLAMA4: VisionModel = VisionModel::new(llama4);
-pub(in crate::graph) static MLLAMA: VisionModel = VisionModel::new(mllama);
+pub(in crate::graph) static LLAMA4: VisionModel =
+    VisionModel::new(llama4).with_images(images::llama4);
+pub(in crate::graph) static MLLAMA: VisionModel =
+    VisionModel::new(mllama).with_images(images::mllama);
 
 fn llama4(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?;

@@ -1,12 +1,12 @@
 //! The tower of MiniMax M3, a CLIP without positions, with a projector before and one behind the joining of patches.
 
-use super::VisionModel;
 use super::keys::{depth, nested, norm, text_width};
 use super::vit::{VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static MINIMAX_M3: VisionModel =
-    VisionModel::new(minimax_m3).with_f32(|path| {
+    VisionModel::new(minimax_m3).with_images(images::minimax_m3).with_f32(|path| {
         path.contains("e_score_correction_bias") || path.ends_with("block_sparse_moe.gate")
     });
 

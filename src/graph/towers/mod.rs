@@ -10,6 +10,7 @@ mod deepseek_ocr;
 mod gemma3n;
 mod gemma4;
 mod glm;
+pub mod images;
 mod intern;
 mod keys;
 mod llama;
@@ -47,6 +48,7 @@ pub(in crate::graph) use step::STEP3P7;
 use super::params::ParamBuilder;
 use super::{Built, QuantOverride};
 use crate::model::{Config, ConfigError};
+use images::ImageRule;
 
 /// Whose model code an engine runs, which decides what it loads of a model with towers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,12 +73,14 @@ pub struct VisionModel {
     pub(in crate::graph) rule: Option<fn(&str) -> QuantOverride>,
     /// Tensors that stay float32 in a 16-bit model (`cast_predicate`).
     pub(in crate::graph) keeps_f32: fn(&str) -> bool,
+    /// How many tokens an image becomes, where the rule of the processor is known.
+    pub(in crate::graph) images: Option<ImageRule>,
 }
 
 impl VisionModel {
     /// Towers beside a text model that both libraries build alike.
     const fn new(towers: fn(&Config, &mut ParamBuilder) -> Result<(), ConfigError>) -> Self {
-        Self { towers, text: None, rule: None, keeps_f32: |_| false }
+        Self { towers, text: None, rule: None, keeps_f32: |_| false, images: None }
     }
 
     /// With mlx-vlm's own text model.
@@ -87,6 +91,11 @@ impl VisionModel {
     /// With mlx-vlm's own `quant_predicate`.
     const fn with_rule(self, rule: fn(&str) -> QuantOverride) -> Self {
         Self { rule: Some(rule), ..self }
+    }
+
+    /// With the rule of its image processor.
+    const fn with_images(self, rule: ImageRule) -> Self {
+        Self { images: Some(rule), ..self }
     }
 
     /// With tensors that stay float32.

@@ -1,11 +1,12 @@
 //! The tower of Molmo 2: attention pools patches, from features of two layers, into tokens.
 
-use super::VisionModel;
 use super::keys::{depth, nested};
 use super::vit::{MlpNames, QkvNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static MOLMO2: VisionModel = VisionModel::new(molmo2);
+pub(in crate::graph) static MOLMO2: VisionModel =
+    VisionModel::new(molmo2).with_images(images::molmo2);
 
 /// Layers of the tower that checkpoints hold, though configurations name more.
 const MOST_LAYERS: u64 = 25;

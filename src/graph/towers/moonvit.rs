@@ -1,15 +1,17 @@
 //! MoonViT, the tower of Kimi: images at their own size, positions interpolated from a grid.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, nested, norm, text_width};
 use super::vit::{MlpNames, QkvNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static KIMI_VL: VisionModel = VisionModel::new(kimi_vl);
-pub(in crate::graph) static KIMI_K25: VisionModel = VisionModel::new(kimi_k25);
+pub(in crate::graph) static KIMI_VL: VisionModel =
+    VisionModel::new(kimi_vl).with_images(images::kimi_vl);
+pub(in crate::graph) static KIMI_K25: VisionModel =
+    VisionModel::new(kimi_k25).with_images(images::kimi_k25);
 /// mlx-vlm casts everything to 16 bits and packs every matrix.
 pub(in crate::graph) static KIMI_K3: VisionModel =
-    VisionModel::new(kimi_k3).with_rule(|_| QuantOverride::Default);
+    VisionModel::new(kimi_k3).with_images(images::kimi_k3).with_rule(|_| QuantOverride::Default);
 
 const STYLE: VitStyle = VitStyle {
     norms: ["norm0", "norm1"],

@@ -1,11 +1,12 @@
 //! The tower of Muse Glimmer, with an adapter over joined patches and a projection.
 
-use super::VisionModel;
 use super::keys::{depth, nested, norm, text_width};
 use super::vit::{QkvNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static MUSE_GLIMMER: VisionModel = VisionModel::new(muse_glimmer);
+pub(in crate::graph) static MUSE_GLIMMER: VisionModel =
+    VisionModel::new(muse_glimmer).with_images(images::muse);
 
 fn muse_glimmer(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?.with_sizes(&[

@@ -1,12 +1,13 @@
 //! Phi-3.5 Vision (CLIP within the text model) and Phi-4 multimodal (SigLIP 2 and a conformer).
 
-use super::VisionModel;
 use super::keys::{convolution, depth, divisor, nested};
 use super::siglip::{encoder, patch_matrix};
+use super::{VisionModel, images};
 use super::{clip, conformer};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static PHI3_V: VisionModel = VisionModel::new(phi3_v);
+pub(in crate::graph) static PHI3_V: VisionModel =
+    VisionModel::new(phi3_v).with_images(images::phi3_v);
 /// Its own predicate keeps what the general one does not name.
 pub(in crate::graph) static PHI4_MM: VisionModel =
     VisionModel::new(phi4_mm).with_rule(conformer::phi4_rule);

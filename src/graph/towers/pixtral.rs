@@ -1,21 +1,23 @@
 //! Pixtral's tower, with the projectors of Pixtral and of Mistral Small 3.1 and later.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, nested, norm, text_width};
 use super::vit::{MlpNames, QkvNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static PIXTRAL: VisionModel = VisionModel::new(pixtral);
+pub(in crate::graph) static PIXTRAL: VisionModel =
+    VisionModel::new(pixtral).with_images(images::pixtral);
 /// mlx-vlm leaves the head unpacked, and packs the routers of Mistral Small 4 in 8 bits.
-pub(in crate::graph) static MISTRAL3: VisionModel = VisionModel::new(mistral3).with_rule(|path| {
-    if path.contains("lm_head") {
-        QuantOverride::Keep
-    } else if path.ends_with("mlp.gate") {
-        QuantOverride::EightBit
-    } else {
-        QuantOverride::Default
-    }
-});
+pub(in crate::graph) static MISTRAL3: VisionModel =
+    VisionModel::new(mistral3).with_images(images::mistral3).with_rule(|path| {
+        if path.contains("lm_head") {
+            QuantOverride::Keep
+        } else if path.ends_with("mlp.gate") {
+            QuantOverride::EightBit
+        } else {
+            QuantOverride::Default
+        }
+    });
 
 const STYLE: VitStyle = VitStyle {
     norms: ["attention_norm", "ffn_norm"],

@@ -1,19 +1,22 @@
 //! The towers of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5: patches over two frames, blocks, and a merger that joins
 //! neighbors into one token.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, nested, norm};
 use super::vit::{MlpNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static QWEN2_VL: VisionModel = VisionModel::new(qwen2_vl);
-pub(in crate::graph) static QWEN2_5_VL: VisionModel = VisionModel::new(qwen2_5_vl);
-pub(in crate::graph) static QWEN3_VL: VisionModel = VisionModel::new(qwen3_vl);
+pub(in crate::graph) static QWEN2_VL: VisionModel =
+    VisionModel::new(qwen2_vl).with_images(images::qwen2);
+pub(in crate::graph) static QWEN2_5_VL: VisionModel =
+    VisionModel::new(qwen2_5_vl).with_images(images::qwen2);
+pub(in crate::graph) static QWEN3_VL: VisionModel =
+    VisionModel::new(qwen3_vl).with_images(images::qwen3);
 /// mlx-vlm packs the routers like all other matrices.
 pub(in crate::graph) static QWEN3_VL_MOE: VisionModel =
-    VisionModel::new(qwen3_vl).with_rule(|_| QuantOverride::Default);
+    VisionModel::new(qwen3_vl).with_images(images::qwen3).with_rule(|_| QuantOverride::Default);
 pub(in crate::graph) static QWEN3_5: VisionModel =
-    VisionModel::new(qwen3_5).with_f32(|path| path.ends_with("A_log"));
+    VisionModel::new(qwen3_5).with_images(images::qwen3).with_f32(|path| path.ends_with("A_log"));
 
 /// Patches that the mergers of Qwen2 join, whatever the configuration says.
 const JOINED: u64 = 4;

@@ -1,18 +1,22 @@
 //! SigLIP towers: Gemma 3, PaliGemma, Idefics3, SmolVLM and LFM2-VL, each with its projector.
 
-use super::VisionModel;
 use super::keys::{check_kind, convolution, depth, divisor, nested, norm, patch_count, text_width};
 use super::vit::{VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::families;
 use crate::graph::prelude::*;
 
 /// mlx-vlm gives the text part an output head of its own.
 pub(in crate::graph) static GEMMA3: VisionModel =
-    VisionModel::new(gemma3).with_text(families::gemma3_with_head);
-pub(in crate::graph) static PALIGEMMA: VisionModel = VisionModel::new(paligemma);
-pub(in crate::graph) static IDEFICS3: VisionModel = VisionModel::new(idefics3);
-pub(in crate::graph) static SMOLVLM: VisionModel = VisionModel::new(smolvlm);
-pub(in crate::graph) static LFM2_VL: VisionModel = VisionModel::new(lfm2_vl);
+    VisionModel::new(gemma3).with_text(families::gemma3_with_head).with_images(images::gemma3);
+pub(in crate::graph) static PALIGEMMA: VisionModel =
+    VisionModel::new(paligemma).with_images(images::paligemma);
+pub(in crate::graph) static IDEFICS3: VisionModel =
+    VisionModel::new(idefics3).with_images(images::idefics3);
+pub(in crate::graph) static SMOLVLM: VisionModel =
+    VisionModel::new(smolvlm).with_images(images::idefics3);
+pub(in crate::graph) static LFM2_VL: VisionModel =
+    VisionModel::new(lfm2_vl).with_images(images::lfm2_vl);
 
 fn gemma3(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?;

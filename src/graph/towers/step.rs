@@ -1,13 +1,14 @@
 //! The perception encoder of Step 3.7, with convolutions that quarter the patches twice.
 
-use super::VisionModel;
 use super::keys::{convolution, depth, divisor, nested, norm};
 use super::vit::{MlpNames, QkvNames, VitSizes, VitStyle};
+use super::{VisionModel, images};
 use crate::graph::families;
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static STEP3P7: VisionModel =
-    VisionModel::new(step3p7).with_text(families::step3p7_under_mlx_vlm);
+pub(in crate::graph) static STEP3P7: VisionModel = VisionModel::new(step3p7)
+    .with_images(images::step3p7)
+    .with_text(families::step3p7_under_mlx_vlm);
 
 const STYLE: VitStyle = VitStyle {
     norms: ["ln_1", "ln_2"],
