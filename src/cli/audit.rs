@@ -132,7 +132,7 @@ fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) 
     let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
         None => Err("the machine is not stated".to_owned()),
         Some(text) => match spec::resolve(text, &context.catalogues.macs) {
-            Ok(machine) => Ok(vec![Hardware::of(&machine)]),
+            Ok(machine) => Ok(machine.possible_bins().iter().map(Hardware::of).collect()),
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
     };
@@ -159,7 +159,8 @@ fn row_case(
     let machines = match (found.is_empty(), &args.mac) {
         (false, _) => Ok(found),
         (true, Some(text)) => {
-            Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogues.macs)?)])
+            let machine = spec::resolve(text, &context.catalogues.macs)?;
+            Ok(machine.possible_bins().iter().map(Hardware::of).collect())
         }
         (true, None) => Err("the chip is not known".to_owned()),
     };

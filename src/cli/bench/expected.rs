@@ -27,7 +27,13 @@ pub(super) struct Expected {
 pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -> Vec<Expected> {
     let machine =
         match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogues.macs) {
-            Ok(machine) => machine,
+            Ok(machine) if machine.bins.is_empty() => machine,
+            Ok(machine) => {
+                let bins: Vec<&str> = machine.bins.iter().map(|b| b.id.as_str()).collect();
+                let (id, bins) = (&machine.id, bins.join(" or "));
+                record.notes.push(format!("no predictions: {id} has several bins; name {bins}"));
+                return Vec::new();
+            }
             Err(e) => {
                 let hint = if args.mac.is_none() {
                     "; --mac names the Mac that the engine runs on"

@@ -104,6 +104,16 @@ fn side_by_side(
     Ok((table, notes))
 }
 
+/// Advertised bandwidth, as a range where the bin is not known.
+fn bandwidth(machine: &Machine) -> Cell {
+    let mut all: Vec<f64> =
+        machine.possible_bins().iter().map(|b| b.bandwidth.value.gbs()).collect();
+    all.sort_by(f64::total_cmp);
+    all.dedup();
+    let text: Vec<String> = all.iter().map(|gbs| format!("{gbs:.0}")).collect();
+    Cell::number(text.join(" or "), machine.bandwidth.value.gbs())
+}
+
 fn cells(
     f: &Figures,
     machine: &Machine,
@@ -119,10 +129,7 @@ fn cells(
     vec![
         Cell::text(&*machine.id),
         Cell::known(usd.map(f64::from), |x| format!("{x:.0}")),
-        Cell::number(
-            format!("{:.0}", machine.bandwidth.value.gbs()),
-            machine.bandwidth.value.gbs(),
-        ),
+        bandwidth(machine),
         gb(machine.gpu_limit.bytes.0 as f64),
         Cell::text(f.memory.judgement.verdict.to_string()),
         gb(f.memory.peak.peak_bytes as f64),

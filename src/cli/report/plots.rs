@@ -168,7 +168,8 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
 
 /// Operations per second against operations per byte: what the machine allows, and what decode and prefill reach.
 fn roofline(case: &Case) -> Result<Chart> {
-    let Some(machine) = case.machines.first() else { return Err(anyhow!("a Mac is needed")) };
+    let bin = case.machines.first().and_then(|m| m.possible_bins().first());
+    let Some(machine) = bin else { return Err(anyhow!("a Mac is needed")) };
     let target = Silicon::of(machine);
     let ridge = target.peak_flops() / target.bandwidth;
     let roof: Vec<(f64, f64)> =
