@@ -311,10 +311,12 @@ impl Graph {
         if self.seen.is_some() { Loader::MlxVlm } else { Loader::MlxLm }
     }
 
-    /// Whether mlx-vlm builds this model type with towers.
+    /// Whether the configuration is that of a model with towers, which mlx-vlm builds.
     #[must_use]
-    pub fn has_towers(&self) -> bool {
-        families::find(&self.model_type).is_ok_and(|f| f.seen.is_some())
+    pub fn states_towers(&self, config: &Config) -> bool {
+        let seen = families::find(&self.model_type).ok().and_then(|f| f.seen);
+        let stated = |key| config.get(key).is_some();
+        seen.is_some_and(|seen| seen.implied || stated("vision_config") || stated("audio_config"))
     }
 
     /// How many tokens an image of a size becomes under mlx-vlm; `config` is that of the graph, `preprocessor` the

@@ -86,17 +86,24 @@ pub struct PartSize {
     pub part: ModelPart,
     /// Payload of its tensors, in bytes.
     pub bytes: u64,
+    /// The same in memory: every tensor above 16 KiB rounded up to whole pages.
+    #[serde(skip)]
+    pub active_bytes: u64,
 }
 
 impl PartSize {
     /// The parts of a graph that have tensors; their sum is [`Weights::bytes`].
     #[must_use]
     pub fn of(graph: &Graph) -> Vec<Self> {
-        let mut sizes = ModelPart::ALL.map(|part| Self { part, bytes: 0 });
+        let mut sizes = ModelPart::ALL.map(|part| Self { part, bytes: 0, active_bytes: 0 });
         for module in graph.params().modules() {
             let part = ModelPart::of(&module.path);
             if let Some(size) = sizes.iter_mut().find(|size| size.part == part) {
-                size.bytes += module.bytes();
+                for (_, shape, dtype) in module.tensors() {
+                    let bytes = shape.elements() * dtype.bytes();
+                    size.bytes += bytes;
+                    size.active_bytes += pages::round(bytes);
+                }
             }
         }
         sizes.into_iter().filter(|size| size.bytes > 0).collect()

@@ -73,6 +73,8 @@ pub struct VisionModel {
     pub(in crate::graph) rule: Option<fn(&str) -> QuantOverride>,
     /// Tensors that stay float32 in a 16-bit model (`cast_predicate`).
     pub(in crate::graph) keeps_f32: fn(&str) -> bool,
+    /// Whether every model of the type has the towers, though its configuration does not name them.
+    pub(in crate::graph) implied: bool,
     /// How many tokens an image becomes, where the rule of the processor is known.
     pub(in crate::graph) images: Option<ImageRule>,
 }
@@ -80,7 +82,7 @@ pub struct VisionModel {
 impl VisionModel {
     /// Towers beside a text model that both libraries build alike.
     const fn new(towers: fn(&Config, &mut ParamBuilder) -> Result<(), ConfigError>) -> Self {
-        Self { towers, text: None, rule: None, keeps_f32: |_| false, images: None }
+        Self { towers, text: None, rule: None, keeps_f32: |_| false, implied: false, images: None }
     }
 
     /// With mlx-vlm's own text model.
@@ -91,6 +93,11 @@ impl VisionModel {
     /// With mlx-vlm's own `quant_predicate`.
     const fn with_rule(self, rule: fn(&str) -> QuantOverride) -> Self {
         Self { rule: Some(rule), ..self }
+    }
+
+    /// With towers that the configuration need not name.
+    const fn implied(self) -> Self {
+        Self { implied: true, ..self }
     }
 
     /// With the rule of its image processor.

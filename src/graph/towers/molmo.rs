@@ -6,7 +6,7 @@ use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static MOLMO2: VisionModel =
-    VisionModel::new(molmo2).with_images(images::molmo2);
+    VisionModel::new(molmo2).implied().with_images(images::molmo2);
 
 /// Layers of the tower that checkpoints hold, though configurations name more.
 const MOST_LAYERS: u64 = 25;

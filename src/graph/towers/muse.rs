@@ -6,7 +6,7 @@ use super::{VisionModel, images};
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static MUSE_GLIMMER: VisionModel =
-    VisionModel::new(muse_glimmer).with_images(images::muse);
+    VisionModel::new(muse_glimmer).implied().with_images(images::muse);
 
 fn muse_glimmer(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?.with_sizes(&[

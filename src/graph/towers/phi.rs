@@ -7,10 +7,10 @@ use super::{clip, conformer};
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static PHI3_V: VisionModel =
-    VisionModel::new(phi3_v).with_images(images::phi3_v);
+    VisionModel::new(phi3_v).implied().with_images(images::phi3_v);
 /// Its own predicate keeps what the general one does not name.
 pub(in crate::graph) static PHI4_MM: VisionModel =
-    VisionModel::new(phi4_mm).with_rule(conformer::phi4_rule);
+    VisionModel::new(phi4_mm).implied().with_rule(conformer::phi4_rule);
 
 /// Features of the large CLIP, and of the four patches that are joined.
 const CLIP: u64 = 1024;

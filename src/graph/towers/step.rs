@@ -7,6 +7,7 @@ use crate::graph::families;
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static STEP3P7: VisionModel = VisionModel::new(step3p7)
+    .implied()
     .with_images(images::step3p7)
     .with_text(families::step3p7_under_mlx_vlm);
 
