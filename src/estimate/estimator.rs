@@ -9,6 +9,7 @@ use super::memory::{
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::towers::counting_images;
 use super::warning::Warning;
 use crate::engine::programs;
 use crate::graph::Graph;
@@ -84,6 +85,10 @@ impl<'a> Estimator<'a> {
             doubts.push(Warning::GgufWithMlx);
         }
         doubts.extend(of_engine(&run.engine));
+        let run = counting_images(model, run).unwrap_or_else(|doubt| {
+            doubts.push(doubt);
+            run.with_images(None)
+        });
         Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
     }
 

@@ -12,6 +12,7 @@ pub mod opened;
 mod prediction;
 mod refusal;
 pub mod speed;
+mod towers;
 mod versions;
 mod warning;
 pub mod widening;
