@@ -77,3 +77,29 @@ fn a_ladder_of_contexts_on_mlx_0_32_0() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// ml-explore/mlx#4505: one chunk of 16384 tokens on an M4 Pro, before and after heads of 256 were fused where the chunk is
+/// all there is to see.
+#[test]
+fn a_prompt_in_one_chunk_is_fused_since_0_32_3() {
+    let model = graph("Qwen/Qwen3.8-27B", "nvfp4");
+    let mut wrong = Vec::new();
+    for (mlx, published) in [("0.32.2", 46.92), ("0.32.3", 35.46)] {
+        let engine = format!("mlx-lm mlx={mlx} chunk=16384");
+        wrong.extend(differs(&model, "m4pro-20/64", run(&engine, 16_384, 128), published, 0.02));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// mlx-lm before 0.27.0 computed the logits of all that the chunks left of a prompt.
+#[test]
+fn logits_of_the_last_chunk_before_0_27_0() {
+    let model = graph("Qwen/Qwen3-4B", "4bit");
+    let peak = |engine: &str| {
+        let run = run(&format!("{engine} mlx=0.26.3"), 2048, 128);
+        memory(&model, "m4max-40/128", run).peak.peak_bytes as f64
+    };
+    let logits = 2048.0 * 151_936.0 * 2.0;
+    let more = (peak("mlx-lm@0.26.4") - peak("mlx-lm@0.27.0")) / logits;
+    assert!((0.7..=1.5).contains(&more), "{more} times the logits");
+}

@@ -116,9 +116,15 @@ impl Engines {
             .iter()
             .filter(|r| r.from <= version && r.nax.is_none_or(|only| only == matrix_units));
         let vector = self.mlx_vector.iter().filter(|r| r.from <= version);
+        let prompt: Vec<PromptKernel> = prompt.flat_map(|r| r.kernels(sinks)).collect();
+        let vector: Vec<VectorKernel> = vector.flat_map(VectorRule::kernels).collect();
         Kernels {
-            prompt: prompt.flat_map(|r| r.kernels(sinks)).collect(),
-            vector: vector.flat_map(VectorRule::kernels).collect(),
+            prompt: needed(&prompt, |k| PromptKernel {
+                sinks,
+                heads: k.heads,
+                ..PromptKernel::any(k.heads[0])
+            }),
+            vector: needed(&vector, |k| VectorKernel::any(k.heads)),
         }
     }
 }
@@ -152,6 +158,13 @@ impl VectorRule {
             array_mask: self.mask != Some(RuleMask::None),
         })
     }
+}
+
+/// Those of some kernels that are not superseded by a later one that takes everything.
+fn needed<K: Clone + PartialEq>(all: &[K], everything: impl Fn(&K) -> K) -> Vec<K> {
+    let superseded = |(i, k): (usize, &K)| all[i + 1..].contains(&everything(k));
+    let kept = all.iter().enumerate().filter(|&one| !superseded(one));
+    kept.map(|(_, k)| k.clone()).collect()
 }
 
 fn sizes(dims: &[u32], pair: Option<[u32; 2]>) -> impl Iterator<Item = [u32; 2]> {
