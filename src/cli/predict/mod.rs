@@ -44,7 +44,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         prediction.look_for_changes(&model);
     }
     if args.explain {
-        prediction.explanation = Some(Explanation::of(&prediction, &model)?);
+        let p = &prediction;
+        let explanation = Explanation::of(&model, &p.machine, &p.run, p.memory.as_ref())?;
+        prediction.explanation = Some(explanation);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
     let verdict = if too_big { ExitStatus::No } else { status(prediction.memory.as_ref()) };

@@ -54,3 +54,10 @@ pub fn held_slots(caches: &[Cache], skipped: SkippedLayers) -> impl Iterator<Ite
         .filter(move |((i, _), _)| !skipped.skips_cache(*i))
         .filter_map(|((_, slot), number)| slot.map(|s| (number, s)))
 }
+
+/// The caches of skipped layers become those of the layers like them.
+pub fn follow(caches: &mut [Cache], skipped: SkippedLayers) {
+    for i in usize::from(skipped.caches.0)..usize::from(skipped.caches.1) {
+        caches[i] = caches[skipped.cache_like(i)].clone();
+    }
+}

@@ -6,7 +6,7 @@ mod altup;
 mod layer;
 
 use crate::graph::parts::prelude::*;
-use layer::{Carried, Layer3n};
+use layer::{Gemma3nCarried, Layer3n};
 use std::sync::Arc;
 
 /// What the layers are built from.

@@ -5,7 +5,7 @@
 mod layer;
 
 use crate::graph::parts::prelude::*;
-use layer::{Carried, Layer4};
+use layer::{Gemma4Carried, Layer4};
 
 /// `gemma4`, `gemma4_unified`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {

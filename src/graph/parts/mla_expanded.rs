@@ -10,7 +10,7 @@ use crate::graph::prelude::*;
 
 /// How the rotated key part, which all heads share, gets one copy per head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spread {
+pub enum RotaryCopies {
     /// `mx.repeat`.
     Repeat,
     /// `mx.broadcast_to`.
@@ -29,7 +29,7 @@ pub struct ExpandedSettings {
     /// Attention scale.
     pub scale: f64,
     /// How the rotated key part is spread over the heads.
-    pub spread: Spread,
+    pub spread: RotaryCopies,
 }
 
 /// A latent attention layer with an expanded cache.

@@ -303,7 +303,6 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[ValueId], end: ValueI
 mod tests {
     use crate::graph::op::Op;
     use crate::graph::params::Parameters;
-    use crate::graph::pattern::SkippedLayers;
     use crate::graph::tape::{Routing, Source, Tape};
     use crate::model::DType;
 

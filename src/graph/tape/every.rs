@@ -3,7 +3,6 @@
 use super::{Routing, Source, Tape, Trace, Var, concat};
 use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
 use crate::graph::params::Parameters;
-use crate::graph::pattern::SkippedLayers;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Mask;
 use crate::model::{DType, Packing};

@@ -29,8 +29,8 @@ pub use value::Var;
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
-use super::pattern::SkippedLayers;
 use super::shape::Shape;
+use super::skipped::SkippedLayers;
 use crate::model::DType;
 use std::cell::{Cell, RefCell};
 
