@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn speeds_span_the_bins_and_memory_does_not() {
-        let models =
-            crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
+        let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
         let entry = models.get("Qwen/Qwen3-0.6B").expect("known").entry().expect("readable");
         let graph = crate::graph::Graph::quantised(&entry.config, Scheme::DEFAULT).expect("known");
         let coefficients = Coefficients::embedded().expect("built in");

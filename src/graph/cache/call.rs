@@ -1,7 +1,7 @@
 //! What a traced call does with all caches.
 
 use super::{Cache, KvQuantisation, Slot};
-use crate::graph::pattern::SkippedLayers;
+use crate::graph::SkippedLayers;
 use crate::graph::tape::{Source, Tape, ValueId};
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.

@@ -194,14 +194,14 @@ impl Ends {
     }
 
     /// All copies of the hidden state, and what the layers share.
-    fn begin<'t>(&self, call: &Opening<'_, 't>) -> (Var<'t>, Carried<'t>) {
+    fn begin<'t>(&self, call: &Opening<'_, 't>) -> (Var<'t>, Gemma3nCarried<'t>) {
         let h0 = call.embedded * (self.width as f64).sqrt();
         let extra = self.extra(call.tokens, h0);
         let target = magnitude(h0);
         let mut copies = vec![h0];
         copies.extend(self.spread.iter().map(|linear| linear.forward(h0)));
         let h = level(call.embedded.tape().stack(&copies, 0), target);
-        (h, Carried { extra, offset: call.offset() })
+        (h, Gemma3nCarried { extra, offset: call.offset() })
     }
 
     /// The mean of all copies.

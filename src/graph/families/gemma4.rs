@@ -165,7 +165,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         move |call| {
             let h = call.embedded * scale;
             let extra = extra.as_ref().map(|e| e.forward(call.tokens, h));
-            (h, Carried { extra, stored: Vec::new() })
+            (h, Gemma4Carried { extra, stored: Vec::new() })
         },
     )?;
     if let Some(cap) = cap {

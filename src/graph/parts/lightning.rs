@@ -109,9 +109,9 @@ impl LightningAttention {
         let g = x.tape().table(&self.decay);
         let state = cache.state(x.tape(), 0);
         let (y, state) = match self.settings.recurrence {
-            Recurrence::Steps => self.steps([q, k, v], g, state),
-            Recurrence::Chunks if n == 1 => self.one_step([q, k, v], g, state),
-            Recurrence::Chunks => self.chunks([q, k, v], g, state),
+            LightningRecurrence::Steps => self.steps([q, k, v], g, state),
+            LightningRecurrence::Chunks if n == 1 => self.one_step([q, k, v], g, state),
+            LightningRecurrence::Chunks => self.chunks([q, k, v], g, state),
         };
         cache.set_state(0, state);
         let y = self.normalise(y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, -1]));

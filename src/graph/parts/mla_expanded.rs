@@ -75,8 +75,8 @@ impl Mixer for ExpandedAttention {
         let q_pe = s.rope.forward(q_pe, offset);
         let k_pe = s.rope.forward(k_pe, offset);
         let k_pe = match s.spread {
-            Spread::Repeat => k_pe.repeat(d.heads as u32, 1),
-            Spread::Broadcast => {
+            RotaryCopies::Repeat => k_pe.repeat(d.heads as u32, 1),
+            RotaryCopies::Broadcast => {
                 let wide = k_pe.shape().with(1, d.heads as u32);
                 k_pe.broadcast_to(wide)
             }

@@ -301,6 +301,7 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[ValueId], end: ValueI
 
 #[cfg(test)]
 mod tests {
+    use crate::graph::SkippedLayers;
     use crate::graph::op::Op;
     use crate::graph::params::Parameters;
     use crate::graph::tape::{Routing, Source, Tape};

@@ -1,6 +1,7 @@
 //! A trace with every operation, for tests of what reads traces.
 
 use super::{Routing, Source, Tape, Trace, Var, concat};
+use crate::graph::SkippedLayers;
 use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
 use crate::graph::params::Parameters;
 use crate::graph::shape::Shape;

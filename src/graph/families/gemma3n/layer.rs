@@ -8,13 +8,13 @@ use crate::stats::normal_quantile;
 
 /// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Carried<'t> {
+pub(super) struct Gemma3nCarried<'t> {
     pub(super) extra: Var<'t>,
     pub(super) offset: u32,
 }
 
-impl Carry for Carried<'static> {
-    type On<'t> = Carried<'t>;
+impl Carry for Gemma3nCarried<'static> {
+    type On<'t> = Gemma3nCarried<'t>;
 }
 
 pub(super) struct Layer3n {
@@ -68,10 +68,10 @@ impl Layer3n {
     }
 }
 
-impl Layer<Carried<'static>> for Layer3n {
+impl Layer<Gemma3nCarried<'static>> for Layer3n {
     /// All copies `[copies, batch, tokens, width]` after the layer.
-    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Carried<'static>>) -> Var<'t> {
-        let Carried { extra, offset } = *at.shared;
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Gemma3nCarried<'static>>) -> Var<'t> {
+        let Gemma3nCarried { extra, offset } = *at.shared;
         let first_call = offset == 0;
         let extra = extra.at(2, self.index as u32);
         let predictions = self.altup.predict(x, first_call);

@@ -12,13 +12,13 @@ pub(super) struct Stored<'t> {
 }
 
 /// What the layers share: the extra inputs, and by layer what those with keys and values of their own attended to.
-pub(super) struct Carried<'t> {
+pub(super) struct Gemma4Carried<'t> {
     pub(super) extra: Option<Var<'t>>,
     pub(super) stored: Vec<(usize, Stored<'t>)>,
 }
 
-impl Carry for Carried<'static> {
-    type On<'t> = Carried<'t>;
+impl Carry for Gemma4Carried<'static> {
+    type On<'t> = Gemma4Carried<'t>;
 }
 
 pub(super) struct Layer4 {
@@ -62,9 +62,9 @@ impl Layer4 {
     }
 }
 
-impl Layer<Carried<'static>> for Layer4 {
-    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Carried<'static>>) -> Var<'t> {
-        let Carried { extra, stored } = at.shared;
+impl Layer<Gemma4Carried<'static>> for Layer4 {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Gemma4Carried<'static>>) -> Var<'t> {
+        let Gemma4Carried { extra, stored } = at.shared;
         let r = self.input_norm.forward(x);
         let from = self.from.and_then(|from| stored.iter().find(|s| s.0 == from));
         let shared = from.map(|&(_, shared)| shared);
