@@ -10,6 +10,7 @@ pub mod memory;
 pub mod opened;
 mod prediction;
 pub mod speed;
+mod stored;
 mod warning;
 pub mod widening;
 
@@ -25,5 +26,6 @@ pub use memory::Memory;
 pub use opened::{OpenError, Opened, OpenedModel, Sources};
 pub use prediction::{AtLeast, Longest, Named, Prediction, RunsHere, TimedAlone};
 pub use speed::{Decode, Prefill, Speed};
+pub use stored::StoredWeights;
 pub use warning::Warning;
 pub use widening::Widening;

@@ -4,7 +4,7 @@
 //! that was written for a big-endian machine is recognised and refused. Lengths are never trusted: memory grows with
 //! the data that is really there, and the header as a whole is bounded.
 
-use super::types::GgmlType;
+use super::GgmlType;
 use super::values::{Metadata, Value};
 use super::{GgufError, GgufTensor, KEPT_ITEMS};
 use std::io::Read;
