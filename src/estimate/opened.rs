@@ -4,12 +4,12 @@ use crate::graph::families;
 use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::{Catalogue, CatalogueError};
+use crate::model::catalogue::{Models, ModelsError};
 use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
-use crate::model::source::hub::{self, HubOptions, Progress};
+use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
-use crate::model::source::{ModelSource, Note, SourceError, WeightFormat, folder};
+use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, Format, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile};
 use std::collections::HashMap;
@@ -18,11 +18,11 @@ use thiserror::Error;
 /// Where models are looked up.
 pub struct Sources<'c, 'p> {
     /// The catalogue.
-    pub catalogue: &'c Catalogue,
+    pub catalogue: &'c Models,
     /// Settings of the hub.
     pub hub: HubOptions,
     /// Called while a repository is read.
-    pub progress: &'p (dyn Fn(Progress) + Sync),
+    pub progress: &'p (dyn Fn(HubProgress) + Sync),
     /// Read an unknown `model_type` as if it were this one.
     pub assume: Option<String>,
 }
@@ -64,7 +64,7 @@ pub enum OpenError {
     Name(#[from] NameError),
     /// The catalogue.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] ModelsError),
     /// The files or the repository.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -281,7 +281,7 @@ impl OpenedModel {
     #[must_use]
     pub fn file(&self) -> ModelFile {
         let stored = self.source.gguf.as_ref().map(|g| g.loaded());
-        let stand_in = self.source.notes.iter().any(|n| matches!(n, Note::GgufStandIn(_)));
+        let stand_in = self.source.notes.iter().any(|n| matches!(n, SourceNote::GgufStandIn(_)));
         ModelFile { gguf: self.gguf_mix(), stored, origin: self.origin, stand_in }
     }
 

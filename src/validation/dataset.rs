@@ -4,7 +4,7 @@ use super::join::join;
 use super::measurement::Measurement;
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
-use crate::model::catalogue::{Catalogue, Entry};
+use crate::model::catalogue::{ModelEntry, Models};
 use crate::model::{DType, Format, Scheme};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
@@ -53,7 +53,7 @@ type Built = Result<(usize, String, bool), String>;
 impl<'a> Dataset<'a> {
     /// Joins rows to models and chips and reads the models' features.
     #[must_use]
-    pub fn build(rows: &'a [Measurement], models: &Catalogue, chips: &[Chip]) -> Self {
+    pub fn build(rows: &'a [Measurement], models: &Models, chips: &[Chip]) -> Self {
         let mut out = Self::default();
         let mut built: HashMap<(String, Format), Built> = HashMap::new();
         for row in rows {
@@ -68,7 +68,7 @@ impl<'a> Dataset<'a> {
     fn observe(
         &mut self,
         row: &'a Measurement,
-        models: &Catalogue,
+        models: &Models,
         chips: &[Chip],
         built: &mut HashMap<(String, Format), Built>,
     ) -> Result<Observed<'a>, String> {
@@ -101,8 +101,8 @@ impl<'a> Dataset<'a> {
         })
     }
 
-    fn build_features(&mut self, model: &str, weights: Format, models: &Catalogue) -> Built {
-        let entry: Entry = models
+    fn build_features(&mut self, model: &str, weights: Format, models: &Models) -> Built {
+        let entry: ModelEntry = models
             .get(model)
             .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
             .entry()

@@ -3,7 +3,7 @@
 use super::measurement::Measurement;
 use crate::hardware::catalogue::Chip;
 use crate::model::Format;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use std::fmt;
 
 /// A row with what it measured.
@@ -54,7 +54,7 @@ impl fmt::Display for Reason {
 /// Says why the row cannot be joined.
 pub fn join<'a>(
     row: &'a Measurement,
-    models: &'a Catalogue,
+    models: &'a Models,
     chips: &'a [Chip],
 ) -> Result<Joined<'a>, Reason> {
     if row.model_id.is_empty() {

@@ -10,13 +10,14 @@ mod mlx_lm;
 mod sections;
 mod watch;
 
-use super::output::{Picture, error_text};
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::output::{Picture, error_text};
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
-use crate::bench::run::{Contender, LABELS, Protocol, Run};
-use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
+use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
+use crate::bench::scenario::{self, Launcher, Length, Promise, PromptWork, Scenario};
 use crate::bench::summary::{compare, summarise};
 use crate::bench::{Trial, plots};
 use crate::files;
@@ -33,7 +34,7 @@ use watch::Watch;
 const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
 /// Measures, prints and stores; the trials stay on disk until their result stands somewhere else.
-pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<Verdict> {
+pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<ExitStatus> {
     let started = SystemTime::now();
     let mut record = begin(context, args, started)?;
     let watch = Watch::begin(context, args, &record)?;
@@ -61,11 +62,11 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<Verdict> {
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
     let verdict = match (record.incomplete, useful) {
-        (true, _) => Verdict::Interrupted,
-        (false, true) => Verdict::Ok,
-        (false, false) => Verdict::No,
+        (true, _) => ExitStatus::Interrupted,
+        (false, true) => ExitStatus::Ok,
+        (false, false) => ExitStatus::No,
     };
-    let verdict = context.answer((answer, verdict))?;
+    let verdict = context.printer.answer((answer, verdict))?;
     watch.done();
     Ok(verdict)
 }
@@ -79,7 +80,7 @@ fn begin(context: &Context, args: &BenchArgs, started: SystemTime) -> Result<Rec
         scenario,
         started: record::utc(started),
         duration_s: 0.0,
-        machine: serde_json::to_value(probe::probe(&context.catalogue)?)?,
+        machine: serde_json::to_value(probe::probe(&context.catalogues.macs)?)?,
         engines: Vec::new(),
         protocol: protocol_of(&args.protocol, scenario)?,
         trials: Vec::new(),
@@ -121,7 +122,7 @@ fn measure(context: &Context, args: &BenchArgs, watch: &Watch, record: &mut Reco
 fn store(context: &Context, args: &BenchArgs, record: &Record) -> Result<()> {
     if let Some(folder) = &args.results {
         let path = record::store(folder, record)?;
-        context.hint(&format!("stored as {}", path.display()));
+        context.printer.hint(&format!("stored as {}", path.display()));
     }
     if let Some(folder) = &args.plots {
         let (extension, picture) = match args.plot_format {
@@ -130,7 +131,7 @@ fn store(context: &Context, args: &BenchArgs, record: &Record) -> Result<()> {
         };
         let encode = |svg: &str| picture.encode(svg).map_err(|e| error_text(&e));
         for path in plots::write(folder, record, &Encoding { extension, encode: &encode })? {
-            context.hint(&format!("drawn as {}", path.display()));
+            context.printer.hint(&format!("drawn as {}", path.display()));
         }
     }
     Ok(())
@@ -176,7 +177,7 @@ fn servers(context: &Context, args: &BenchArgs, watch: &Watch, record: &mut Reco
         let room = (longest / 8).max(512).saturating_add(args.protocol.generate);
         record.protocol.context_tokens = Some(longest.saturating_add(room));
     }
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         contenders.collect(),
         record.protocol.clone(),
         Prompts::unique(),
@@ -227,7 +228,7 @@ fn launched(args: &BenchArgs, watch: &Watch, record: &mut Record) -> Result<()> 
     };
     let observe = watch.observer(trials(args, record.scenario, 1, 0));
     let contender = Contender { label: LABELS[0].to_owned(), generator: &late };
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         vec![contender],
         record.protocol.clone(),
         Prompts::unique(),
@@ -278,19 +279,24 @@ fn length(args: &BenchArgs) -> Result<Length> {
     }
 }
 
-fn work(args: &ProtocolArgs) -> Result<Vec<Work>> {
+fn work(args: &ProtocolArgs) -> Result<Vec<PromptWork>> {
     if args.prompt_file.is_empty() {
-        return Ok(args.kinds().map_err(|e| anyhow!(e))?.into_iter().map(Work::Kind).collect());
+        return Ok(args
+            .kinds()
+            .map_err(|e| anyhow!(e))?
+            .into_iter()
+            .map(PromptWork::Kind)
+            .collect());
     }
     args.prompt_file.iter().map(|path| given(path)).collect()
 }
 
-fn given(path: &Path) -> Result<Work> {
+fn given(path: &Path) -> Result<PromptWork> {
     let text = files::text(path, MAX_PROMPT_BYTES)
         .with_context(|| format!("cannot read the prompt {}", path.display()))?;
     ensure!(!text.trim().is_empty(), "{} is empty", path.display());
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Work::Given(name, text))
+    Ok(PromptWork::Given(name, text))
 }
 
 /// The depths that were asked for, or all that the smaller context holds.

@@ -3,13 +3,14 @@
 use super::Wanted;
 use super::macs::{MacAnswer, macs_table};
 use crate::advise::{Candidate, macs_for};
-use crate::cli::keys::ModelKey;
-use crate::cli::words::{format_name, gb, run_text, short};
-use crate::cli::{Context, Verdict};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::keys::ModelKey;
+use crate::cli::shared::words::{format_name, gb, run_text, short};
 use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::peak;
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
@@ -26,12 +27,12 @@ pub(super) fn answer(
     wanted: Wanted,
     why: &SpecError,
     run: &Run,
-) -> Result<(Answer, Verdict)> {
+) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let Some(first) = wanted.candidates.first() else {
         anyhow::bail!("no model of this size is supported by mlx-lm")
     };
-    let catalogue = &context.catalogue;
+    let catalogue = &context.catalogues.macs;
     let (macs, needs) = rayon::join(
         || macs_for(catalogue, coefficients, &first.model, run),
         || needs(&wanted.candidates, run),
@@ -51,7 +52,7 @@ pub(super) fn answer(
         why: why.to_string(),
         run: *run,
     };
-    Ok((Answer::of(answer), Verdict::Ok))
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// Macs listed at most.
@@ -150,7 +151,8 @@ impl Need {
     fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
         let graph = &model.graph;
         let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
-        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        let growth =
+            CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
         Ok(Self {
             id: model.id.clone(),

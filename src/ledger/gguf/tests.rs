@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::DType;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use serde_json::Value;
 
 fn vectors() -> Vec<Value> {
@@ -12,7 +12,7 @@ fn vectors() -> Vec<Value> {
 }
 
 /// The model of a row, where the catalogue has it.
-fn graph(catalogue: &Catalogue, v: &Value) -> Option<Graph> {
+fn graph(catalogue: &Models, v: &Value) -> Option<Graph> {
     let id = v["model"].as_str().expect("a model");
     let entry = catalogue.get(id).or_else(|| catalogue.get(&format!("{id}-Instruct")))?;
     let entry = entry.entry().expect("readable");
@@ -40,7 +40,7 @@ fn published(v: &Value) -> (f64, f64) {
 
 #[test]
 fn files_of_llama_quantize_are_sized_by_its_rules() {
-    let catalogue = Catalogue::built_in().expect("built in");
+    let catalogue = Models::built_in().expect("built in");
     let mut compared = 0;
     for v in vectors() {
         let Some(graph) = graph(&catalogue, &v) else { continue };
@@ -77,7 +77,7 @@ fn files_of_llama_quantize_are_sized_by_its_rules() {
 
 #[test]
 fn a_name_without_a_publisher_covers_all_of_them() {
-    let catalogue = Catalogue::built_in().expect("built in");
+    let catalogue = Models::built_in().expect("built in");
     for v in vectors() {
         let Some(graph) = graph(&catalogue, &v) else { continue };
         let name = v["file"].as_str().expect("a name");

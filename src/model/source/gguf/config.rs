@@ -7,7 +7,7 @@
 
 use super::GgufInfo;
 use super::architectures::{MAPPINGS, Mapping, NO_GENERATION, STAND_IN};
-use super::values::Value as Stored;
+use super::values::GgufValue as Stored;
 use crate::model::config::Config;
 use serde_json::{Map, Value, json};
 
@@ -37,7 +37,7 @@ pub(super) fn no_generation(info: &GgufInfo) -> Option<&'static str> {
 }
 
 fn map(info: &GgufInfo, architecture: &str, mapping: &Mapping) -> Result<Config, String> {
-    let source = Source { info, architecture };
+    let source = GgufMetadata { info, architecture };
     let mut values = source.common()?;
     let model_type = (mapping.own_keys)(&source, &mut Keys(&mut values))?;
     values.insert("model_type".to_owned(), json!(model_type));
@@ -45,12 +45,12 @@ fn map(info: &GgufInfo, architecture: &str, mapping: &Mapping) -> Result<Config,
 }
 
 /// The metadata of a file, read by the keys of its architecture.
-pub(super) struct Source<'a> {
+pub(super) struct GgufMetadata<'a> {
     pub(super) info: &'a GgufInfo,
     architecture: &'a str,
 }
 
-impl Source<'_> {
+impl GgufMetadata<'_> {
     pub(super) fn opt(&self, key: &str) -> Option<u64> {
         self.info.architecture_value(key)
     }

@@ -11,7 +11,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use crate::model::gguf::{GgmlType, file_type_name};
-pub use values::{Metadata, Value};
+pub use values::{GgufValue, Metadata};
 
 use super::error::SourceError;
 use crate::files;

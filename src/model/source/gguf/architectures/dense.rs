@@ -1,31 +1,31 @@
 //! Decoders without experts and states.
 
-use super::{Keys, Mapped, Source, partial_rotary, q_bias};
+use super::{GgufMetadata, Keys, Mapped, partial_rotary, q_bias};
 use serde_json::{Value, json};
 
 /// Keys of LayerNorm families, whose epsilon stands under another key.
-fn layer_norm(file: &Source<'_>, keys: &mut Keys<'_>, name: &str) {
+fn layer_norm(file: &GgufMetadata<'_>, keys: &mut Keys<'_>, name: &str) {
     keys.set(name, json!(file.decimal("attention.layer_norm_epsilon").unwrap_or(1e-5)));
 }
 
-pub(super) fn gemma(_: &Source<'_>, _: &mut Keys<'_>) -> Mapped {
+pub(super) fn gemma(_: &GgufMetadata<'_>, _: &mut Keys<'_>) -> Mapped {
     Ok("gemma")
 }
 
-pub(super) fn phi(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn phi(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "layer_norm_eps");
     partial_rotary(file, keys)?;
     Ok("phi")
 }
 
-pub(super) fn cohere(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn cohere(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "layer_norm_eps");
     keys.set("use_qk_norm", json!(file.has_tensor("blk.0.attn_q_norm.weight")));
     keys.set("logit_scale", json!(file.decimal("logit_scale").unwrap_or(0.0625)));
     Ok("cohere")
 }
 
-pub(super) fn cohere2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn cohere2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "layer_norm_eps");
     keys.set("logit_scale", json!(file.decimal("logit_scale").unwrap_or(0.0625)));
     keys.set("sliding_window", json!(file.need("attention.sliding_window")?));
@@ -35,7 +35,7 @@ pub(super) fn cohere2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 /// The multipliers of Granite.
-pub(super) fn granite_scales(file: &Source<'_>, keys: &mut Keys<'_>) {
+pub(super) fn granite_scales(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) {
     for (key, own) in [
         ("embedding_multiplier", "embedding_scale"),
         ("attention_multiplier", "attention.scale"),
@@ -48,12 +48,12 @@ pub(super) fn granite_scales(file: &Source<'_>, keys: &mut Keys<'_>) {
     keys.set("mlp_bias", json!(file.has_tensor("blk.0.ffn_down.bias")));
 }
 
-pub(super) fn granite(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn granite(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     granite_scales(file, keys);
     Ok("granite")
 }
 
-pub(super) fn nemotron(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn nemotron(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "norm_eps");
     keys.set("attention_bias", json!(q_bias(file)));
     keys.set("mlp_bias", json!(file.has_tensor("blk.0.ffn_down.bias")));
@@ -62,13 +62,13 @@ pub(super) fn nemotron(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("nemotron")
 }
 
-pub(super) fn exaone(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn exaone(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_layers", json!(file.layers()?));
     keys.set("layer_norm_epsilon", json!(file.rms_epsilon()));
     Ok("exaone")
 }
 
-pub(super) fn exaone4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn exaone4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let window = file.opt("attention.sliding_window").filter(|n| *n > 0);
     keys.set("sliding_window", json!(window));
     // The 32B has three sliding layers and a full one, the 1.2B has full ones only.
@@ -76,7 +76,7 @@ pub(super) fn exaone4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("exaone4")
 }
 
-pub(super) fn olmo(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn olmo(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("d_model", json!(file.need("embedding_length")?));
     keys.set("n_layers", json!(file.layers()?));
     keys.set("n_heads", json!(file.need("attention.head_count")?));
@@ -88,7 +88,7 @@ pub(super) fn olmo(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 /// OLMo 2, and with sliding windows OLMo 3, whose every fourth layer is full.
-pub(super) fn olmo2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn olmo2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let Some(window) = file.opt("attention.sliding_window").filter(|n| *n > 0) else {
         return Ok("olmo2");
     };
@@ -97,24 +97,24 @@ pub(super) fn olmo2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("olmo3")
 }
 
-pub(super) fn apertus(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn apertus(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("mlp_bias", json!(file.has_tensor("blk.0.ffn_down.bias")));
     keys.set("post_norm", json!(false));
     keys.set("qk_norm", json!(true));
     Ok("apertus")
 }
 
-pub(super) fn internlm2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn internlm2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("bias", json!(q_bias(file)));
     Ok("internlm2")
 }
 
-pub(super) fn minicpm(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn minicpm(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     scales_of_minicpm(file, keys)?;
     Ok("minicpm")
 }
 
-fn scales_of_minicpm(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn scales_of_minicpm(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     keys.set("scale_emb", json!(file.decimal("embedding_scale").unwrap_or(12.0)));
     let depth = file.decimal("residual_scale").unwrap_or(0.25);
     keys.set("scale_depth", json!(depth * (file.layers()? as f64).sqrt()));
@@ -122,7 +122,7 @@ fn scales_of_minicpm(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), Strin
     Ok(())
 }
 
-pub(super) fn minicpm3(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn minicpm3(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     scales_of_minicpm(file, keys)?;
     let rope = file.need("rope.dimension_count")?;
     let key = file.need("attention.key_length")?;
@@ -134,13 +134,13 @@ pub(super) fn minicpm3(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("minicpm3")
 }
 
-pub(super) fn starcoder2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn starcoder2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "norm_epsilon");
     Ok("starcoder2")
 }
 
 /// The key names that GPT-2's family has.
-fn gpt_keys(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn gpt_keys(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     layer_norm(file, keys, "layer_norm_epsilon");
     keys.set("n_embd", json!(file.need("embedding_length")?));
     keys.set("n_layer", json!(file.layers()?));
@@ -151,18 +151,18 @@ fn gpt_keys(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn gpt2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn gpt2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     gpt_keys(file, keys)?;
     Ok("gpt2")
 }
 
-pub(super) fn gpt_bigcode(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn gpt_bigcode(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     gpt_keys(file, keys)?;
     keys.set("multi_query", json!(file.opt("attention.head_count_kv") == Some(1)));
     Ok("gpt_bigcode")
 }
 
-pub(super) fn gpt_neox(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn gpt_neox(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "layer_norm_eps");
     let head = file.head_dim()?;
     let rotated = file.opt("rope.dimension_count").unwrap_or(head);
@@ -172,7 +172,7 @@ pub(super) fn gpt_neox(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("gpt_neox")
 }
 
-pub(super) fn stablelm(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn stablelm(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     layer_norm(file, keys, "layer_norm_eps");
     keys.set("use_qkv_bias", json!(q_bias(file)));
     keys.set("qk_layernorm", json!(file.has_tensor("blk.0.attn_q_norm.weight")));
@@ -182,26 +182,26 @@ pub(super) fn stablelm(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("stablelm")
 }
 
-pub(super) fn ernie(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn ernie(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("use_bias", json!(q_bias(file)));
     Ok("ernie4_5")
 }
 
-pub(super) fn hunyuan(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn hunyuan(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("attention_bias", json!(q_bias(file)));
     keys.set("use_qk_norm", json!(file.has_tensor("blk.0.attn_q_norm.weight")));
     Ok("hunyuan_v1_dense")
 }
 
 /// Llama-Nemotron: heads and widths by layer, 0 where the search removed a part.
-pub(super) fn deci(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn deci(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("block_configs", super::stand_in::blocks(file)?);
     keys.set("hidden_act", json!("silu"));
     Ok("nemotron-nas")
 }
 
 /// Gemma 4: windows, wide full heads and shared keys by layer.
-pub(super) fn gemma4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn gemma4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let sliding = file.array("attention.sliding_window_pattern")?;
     let layers = file.layers()? as usize;
     if sliding.len() < layers {
@@ -244,7 +244,7 @@ pub(super) fn gemma4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 /// Gemma 3n: a shared embedding by layer, low-rank residuals and four copies of the stream.
-pub(super) fn gemma3n(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn gemma3n(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let layers = file.layers()? as usize;
     let sliding = file.array("attention.sliding_window_pattern")?;
     let kinds: Vec<&str> = (0..layers)

@@ -1,15 +1,15 @@
 //! Decoders with routed experts.
 
 use super::{
-    Keys, Mapped, Source, dense, latent, partial_rotary, q_bias, routed, routed_and_shared,
+    GgufMetadata, Keys, Mapped, dense, latent, partial_rotary, q_bias, routed, routed_and_shared,
 };
 use serde_json::json;
 
-fn scaling_factor(file: &Source<'_>) -> f64 {
+fn scaling_factor(file: &GgufMetadata<'_>) -> f64 {
     file.decimal("expert_weights_scale").unwrap_or(1.0)
 }
 
-pub(super) fn llama4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn llama4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let step = file.need("interleave_moe_layer_step")?;
     let layers = file.layers()? as usize;
     keys.set("num_local_experts", json!(file.need("expert_count")?));
@@ -27,7 +27,7 @@ pub(super) fn llama4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("llama4")
 }
 
-pub(super) fn phimoe(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn phimoe(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_local_experts", json!(file.need("expert_count")?));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
     let width = file.opt("expert_feed_forward_length");
@@ -38,13 +38,13 @@ pub(super) fn phimoe(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("phimoe")
 }
 
-pub(super) fn olmoe(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn olmoe(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_experts", json!(file.need("expert_count")?));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
     Ok("olmoe")
 }
 
-pub(super) fn granite_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn granite_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     if file.opt("expert_shared_feed_forward_length").is_some_and(|n| n > 0) {
         return Err("Granite with a shared expert and no states is not mapped".to_owned());
     }
@@ -54,20 +54,20 @@ pub(super) fn granite_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped 
     Ok("granitemoe")
 }
 
-pub(super) fn deepseek(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn deepseek(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed_and_shared(file, keys)?;
     keys.set("attention_bias", json!(q_bias(file)));
     Ok("deepseek")
 }
 
-pub(super) fn dots1(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn dots1(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed_and_shared(file, keys)?;
     keys.set("attention_bias", json!(q_bias(file)));
     Ok("dots1")
 }
 
 /// DeepSeek V3.2 and GLM-5: latent attention with an indexer.
-fn indexed(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn indexed(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     latent(file, keys)?;
     keys.set("index_n_heads", json!(file.need("attention.indexer.head_count")?));
     keys.set("index_head_dim", json!(file.need("attention.indexer.key_length")?));
@@ -75,19 +75,19 @@ fn indexed(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn deepseek_v32(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn deepseek_v32(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     indexed(file, keys)?;
     Ok("deepseek_v32")
 }
 
-pub(super) fn glm_moe_dsa(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn glm_moe_dsa(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     indexed(file, keys)?;
     let theta = file.decimal("rope.freq_base").unwrap_or(1_000_000.0);
     keys.set("rope_parameters", json!({ "rope_theta": theta, "rope_type": "default" }));
     Ok("glm_moe_dsa")
 }
 
-pub(super) fn mistral4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn mistral4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     latent(file, keys)?;
     let mut rope = file.rope_scaling().unwrap_or_default();
     rope.insert("rope_theta".into(), json!(file.decimal("rope.freq_base").unwrap_or(10_000.0)));
@@ -100,7 +100,7 @@ pub(super) fn mistral4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("mistral4")
 }
 
-pub(super) fn minimax(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn minimax(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_local_experts", json!(file.need("expert_count")?));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
     let width = file.opt("expert_feed_forward_length");
@@ -114,7 +114,7 @@ pub(super) fn minimax(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("minimax_m2")
 }
 
-pub(super) fn ernie_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn ernie_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("moe_num_experts", json!(file.need("expert_count")?));
     keys.set("moe_k", json!(file.need("expert_used_count")?));
     keys.set("moe_intermediate_size", json!(file.need("expert_feed_forward_length")?));
@@ -125,7 +125,7 @@ pub(super) fn ernie_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("ernie4_5_moe")
 }
 
-pub(super) fn hunyuan_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn hunyuan_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_experts", json!(file.need("expert_count")?));
     keys.set("moe_topk", json!(file.need("expert_used_count")?));
     keys.set("num_shared_expert", json!(file.opt("expert_shared_count").unwrap_or(1)));
@@ -139,7 +139,7 @@ pub(super) fn hunyuan_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped 
     Ok("hunyuan_v1_moe")
 }
 
-pub(super) fn bailing(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn bailing(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     keys.set("num_shared_experts", json!(file.opt("expert_shared_count").unwrap_or(0)));
     keys.set("first_k_dense_replace", json!(file.opt("leading_dense_block_count").unwrap_or(0)));
@@ -154,7 +154,7 @@ pub(super) fn bailing(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("bailing_moe")
 }
 
-pub(super) fn afmoe(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn afmoe(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     keys.set("num_shared_experts", json!(file.opt("expert_shared_count").unwrap_or(1)));
     keys.set("num_dense_layers", json!(file.opt("leading_dense_block_count").unwrap_or(0)));
@@ -164,7 +164,7 @@ pub(super) fn afmoe(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("afmoe")
 }
 
-pub(super) fn exaone_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn exaone_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     let dense = file.opt("leading_dense_block_count").unwrap_or(0);
     let layers = file.layers()?;
@@ -179,7 +179,7 @@ pub(super) fn exaone_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("exaone_moe")
 }
 
-pub(super) fn mimo2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn mimo2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let layers = file.layers()? as usize;
     let sliding = file.array("attention.sliding_window_pattern")?;
     let kv = file.per_layer("attention.head_count_kv", layers)?;
@@ -223,7 +223,7 @@ pub(super) fn mimo2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("mimo_v2_flash")
 }
 
-pub(super) fn mellum(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn mellum(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     keys.set("norm_topk_prob", json!(true));
     let window = file.opt("attention.sliding_window").unwrap_or(0);

@@ -1,10 +1,10 @@
 //! Decoders with recurrent or convolution states.
 
-use super::{Keys, Mapped, Source, dense, experts, latent};
+use super::{GgufMetadata, Keys, Mapped, dense, experts, latent};
 use serde_json::{Value, json};
 
 /// Gated delta layers, as Qwen3-Next and Qwen3.5 have them.
-fn delta(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn delta(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     let values = file.need("ssm.time_step_rank")?;
     let inner = file.need("ssm.inner_size")?;
     let value = inner.checked_div(values).ok_or("ssm.time_step_rank is 0")?;
@@ -27,12 +27,12 @@ fn delta(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     super::partial_rotary(file, keys)
 }
 
-pub(super) fn qwen3_next(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn qwen3_next(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     delta(file, keys)?;
     Ok("qwen3_next")
 }
 
-pub(super) fn qwen35(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn qwen35(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     delta(file, keys)?;
     let theta = file.decimal("rope.freq_base").unwrap_or(10_000_000.0);
     let head = file.head_dim()?.max(1);
@@ -46,14 +46,14 @@ pub(super) fn qwen35(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 /// Layers that have attention: those with key heads.
-fn attention_layers(file: &Source<'_>) -> Result<Vec<u64>, String> {
+fn attention_layers(file: &GgufMetadata<'_>) -> Result<Vec<u64>, String> {
     let layers = file.layers()? as usize;
     let heads = file.per_layer("attention.head_count_kv", layers)?;
     let with = heads.iter().enumerate().filter(|(_, n)| **n > 0);
     Ok(with.map(|(i, _)| i as u64).collect())
 }
 
-fn short_convolutions(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn short_convolutions(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     keys.set("full_attn_idxs", json!(attention_layers(file)?));
     keys.set("conv_L_cache", json!(file.need("shortconv.l_cache")?));
     keys.set("conv_bias", json!(file.has_tensor("blk.0.shortconv.conv.bias")));
@@ -61,7 +61,7 @@ fn short_convolutions(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), Stri
     Ok(())
 }
 
-pub(super) fn lfm2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn lfm2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     short_convolutions(file, keys)?;
     let width = file.widest("feed_forward_length")?;
     keys.set("block_dim", json!(file.need("embedding_length")?));
@@ -72,7 +72,7 @@ pub(super) fn lfm2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("lfm2")
 }
 
-pub(super) fn lfm2_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn lfm2_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     short_convolutions(file, keys)?;
     super::routed(file, keys)?;
     keys.set("num_dense_layers", json!(file.opt("leading_dense_block_count").unwrap_or(0)));
@@ -90,7 +90,7 @@ struct Mamba2 {
     kernel: u64,
 }
 
-fn mamba2_sizes(file: &Source<'_>) -> Result<Mamba2, String> {
+fn mamba2_sizes(file: &GgufMetadata<'_>) -> Result<Mamba2, String> {
     let heads = file.need("ssm.time_step_rank")?;
     let inner = file.need("ssm.inner_size")?;
     Ok(Mamba2 {
@@ -103,7 +103,7 @@ fn mamba2_sizes(file: &Source<'_>) -> Result<Mamba2, String> {
 }
 
 /// The keys of Granite 4 and Falcon H1.
-fn mamba_keys(file: &Source<'_>, keys: &mut Keys<'_>, layer: u64) -> Result<Mamba2, String> {
+fn mamba_keys(file: &GgufMetadata<'_>, keys: &mut Keys<'_>, layer: u64) -> Result<Mamba2, String> {
     let m = mamba2_sizes(file)?;
     keys.set("mamba_n_heads", json!(m.heads));
     keys.set("mamba_d_head", json!(m.head));
@@ -116,7 +116,7 @@ fn mamba_keys(file: &Source<'_>, keys: &mut Keys<'_>, layer: u64) -> Result<Mamb
     Ok(m)
 }
 
-pub(super) fn granite_hybrid(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn granite_hybrid(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let attention = attention_layers(file)?;
     let layers = file.layers()?;
     let first = (0..layers).find(|i| !attention.contains(i)).unwrap_or(0);
@@ -143,7 +143,7 @@ pub(super) fn granite_hybrid(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("granitemoehybrid")
 }
 
-pub(super) fn nemotron_h(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn nemotron_h(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let layers = file.layers()? as usize;
     let kv = file.per_layer("attention.head_count_kv", layers)?;
     let widths = file.per_layer("feed_forward_length", layers)?;
@@ -188,7 +188,7 @@ pub(super) fn nemotron_h(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("nemotron_h")
 }
 
-pub(super) fn mamba(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn mamba(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("intermediate_size", json!(file.need("ssm.inner_size")?));
     keys.set("state_size", json!(file.need("ssm.state_size")?));
     keys.set("conv_kernel", json!(file.need("ssm.conv_kernel")?));
@@ -196,12 +196,12 @@ pub(super) fn mamba(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("use_conv_bias", json!(file.has_tensor("blk.0.ssm_conv1d.bias")));
     keys.set("use_bias", json!(file.has_tensor("blk.0.ssm_in.bias")));
     let norms = file.info.metadata.get(&format!("{}.ssm.dt_b_c_rms", file.architecture()));
-    let norms = matches!(norms, Some(super::super::values::Value::Bool(true)));
+    let norms = matches!(norms, Some(super::super::values::GgufValue::Bool(true)));
     keys.set("use_bcdt_rms", json!(norms));
     Ok("mamba")
 }
 
-pub(super) fn mamba2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn mamba2(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let m = mamba2_sizes(file)?;
     keys.set("intermediate_size", json!(m.heads * m.head));
     keys.set("num_heads", json!(m.heads));
@@ -215,7 +215,7 @@ pub(super) fn mamba2(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("mamba2")
 }
 
-pub(super) fn falcon_h1(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn falcon_h1(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let m = mamba_keys(file, keys, 0)?;
     keys.set("mamba_d_ssm", json!(m.heads * m.head));
     keys.set("mamba_rms_norm", json!(file.has_tensor("blk.0.ssm_norm.weight")));
@@ -223,7 +223,7 @@ pub(super) fn falcon_h1(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("falcon_h1")
 }
 
-pub(super) fn jamba(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn jamba(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let attention = attention_layers(file)?;
     let layers = file.layers()?;
     let kind = |i| if attention.contains(&i) { "attention" } else { "mamba" };
@@ -245,7 +245,7 @@ pub(super) fn jamba(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("jamba")
 }
 
-pub(super) fn rwkv7(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn rwkv7(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("head_dim", json!(file.need("wkv.head_size")?));
     for (key, own) in [
         ("a_low_rank_dim", "attention.iclr_lora_rank"),
@@ -259,7 +259,7 @@ pub(super) fn rwkv7(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("rwkv7")
 }
 
-pub(super) fn kimi_linear(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn kimi_linear(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     latent(file, keys)?;
     let attention = attention_layers(file)?;
     let layers = file.layers()?;

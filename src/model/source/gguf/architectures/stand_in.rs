@@ -3,7 +3,7 @@
 //! It has the layers, heads and widths that the metadata states, so that the cache follows from the keys; bytes come
 //! from the file itself. What the architecture computes besides is left out, which every answer says.
 
-use super::{Keys, Mapped, Source, experts};
+use super::{GgufMetadata, Keys, Mapped, experts};
 use serde_json::{Value, json};
 
 /// Architectures that are no language model to generate with, and what they are.
@@ -31,7 +31,7 @@ pub(in super::super) const NO_GENERATION: [(&str, &str); 20] = [
 ];
 
 /// The keys of a plain decoder of the same shape.
-pub(super) fn decoder(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+pub(super) fn decoder(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     if file.layers()? == 0 || file.widest("attention.head_count")? == 0 {
         return Err("its layers have no attention heads".to_owned());
     }
@@ -58,7 +58,7 @@ pub(super) fn decoder(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 /// Attention and MLP by layer, as Llama-Nemotron's configuration lists them.
-pub(super) fn blocks(file: &Source<'_>) -> Result<Value, String> {
+pub(super) fn blocks(file: &GgufMetadata<'_>) -> Result<Value, String> {
     let layers = file.layers()? as usize;
     let width = file.need("embedding_length")?;
     let heads = file.widest("attention.head_count")?;

@@ -6,7 +6,7 @@ use super::MAPPINGS;
 use crate::graph::Graph;
 use crate::ledger::cache;
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use crate::model::{Config, DType};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ struct Written {
 impl Written {
     /// The keys that all architectures have, from a model of the catalogue.
     fn of(id: &str, architecture: &'static str) -> Self {
-        let catalogue = Catalogue::built_in().expect("built in");
+        let catalogue = Models::built_in().expect("built in");
         let entry = catalogue.get(id).unwrap_or_else(|| panic!("{id}")).entry().expect("readable");
         let top = Value::Object(entry.config.values().clone());
         let config = if top["text_config"].is_object() { top["text_config"].clone() } else { top };
@@ -80,7 +80,7 @@ impl Written {
 
     /// Compares the graph of the mapped file with that of the model.
     fn same(self, id: &str) {
-        let catalogue = Catalogue::built_in().expect("built in");
+        let catalogue = Models::built_in().expect("built in");
         let entry = catalogue.get(id).expect("known").entry().expect("readable");
         let header = self.file.header();
         let info = GgufInfo::parse_header(header.as_slice(), None).expect("a header");
@@ -256,7 +256,7 @@ fn an_unknown_architecture_is_read_as_a_plain_decoder_of_its_shape() {
     let info = GgufInfo::parse_header(w.file.header().as_slice(), None).expect("a header");
     assert!(info.to_config().is_err());
     let config = info.stand_in().expect("a decoder");
-    let catalogue = Catalogue::built_in().expect("built in");
+    let catalogue = Models::built_in().expect("built in");
     let entry = catalogue.get("Qwen/Qwen3-8B").expect("known").entry().expect("readable");
     assert_eq!(sizes(&config, "brand-new"), sizes(&entry.config, "Qwen3-8B"));
     // Keys and values of the layers that have attention only.

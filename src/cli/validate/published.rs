@@ -1,54 +1,52 @@
 //! `mlxplan validate --against`: predictions against published measurements.
 
 use super::args::ValidateArgs;
-use super::{Context, Verdict, output};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::{output, shipped};
 use crate::files;
-use crate::report::{Answer, Column, Document, Present, Scatter, Series, Table};
-use crate::roofline::Coefficients;
-use crate::validation::evaluate::{FitBasis, GROUPINGS, Metric, Row};
+use crate::report::{Answer, Column, Document, Present, Table};
+use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
-use crate::validation::score::Score;
-use crate::validation::{Tools, Validation, read};
+use crate::validation::score::ErrorScore;
+use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
-const SHIPPED: &str = include_str!("../../data/measurements.csv");
-const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
 /// Longest file of measurements that is read, bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Configurations that are listed as worst.
 const WORST: usize = 10;
 
-pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Verdict)> {
-    let coefficients = Coefficients::embedded()?;
-    let models = context.models()?;
-    let tools = Tools { models, hardware: &context.catalogue, coefficients };
-    let (file, text, basis, held_out) = match &args.against {
-        Some(path) => {
-            let text = files::text(path, MAX_FILE_BYTES)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text, FitBasis::Shipped, HeldOutRates::none())
-        }
+pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    let (file, validation) = match &args.against {
+        Some(path) => against(context, path)?,
         None => {
             let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
-            (
-                "data/measurements.csv".to_owned(),
-                SHIPPED.to_owned(),
-                basis,
-                HeldOutRates::read(HELD_OUT)?,
-            )
+            (shipped::FILE.to_owned(), context.shipped(basis)?)
         }
     };
-    let measurements = read(&file, &text)?;
-    let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
     if let Some(path) = &args.plot {
-        let svg = scatter(&validation).svg().map_err(anyhow::Error::msg)?;
+        let svg = shipped::scatter(&validation).svg().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
         output::write_plot(path, &svg)?;
     }
-    Ok((Answer::of(ValidationAnswer::new(file, validation)), Verdict::Ok))
+    Ok((Answer::of(ValidationAnswer::new(file, validation)), ExitStatus::Ok))
+}
+
+/// Measurements of a file, predicted with the shipped coefficients.
+fn against(context: &Context, path: &Path) -> Result<(String, Validation)> {
+    let text = files::text(path, MAX_FILE_BYTES)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let file = path.display().to_string();
+    let measurements = read(&file, &text)?;
+    let tools = context.tools()?;
+    let held_out = HeldOutRates::none();
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    Ok((file, validation))
 }
 
 /// How the predictions were made, in one sentence.
@@ -68,7 +66,7 @@ const fn said(basis: FitBasis) -> &'static str {
 
 /// Predictions against published measurements.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ValidationAnswer {
+pub(in crate::cli) struct ValidationAnswer {
     /// The measurement file.
     file: String,
     /// How the speeds were predicted.
@@ -119,8 +117,8 @@ struct MetricSummary {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Scores {
     #[serde(flatten)]
-    by_row: Score,
-    by_configuration: Score,
+    by_row: ErrorScore,
+    by_configuration: ErrorScore,
 }
 
 /// A simpler predictor. It has no intervals.
@@ -144,8 +142,8 @@ struct PointScore {
     coverage_90: Option<f64>,
 }
 
-impl From<Score> for PointScore {
-    fn from(s: Score) -> Self {
+impl From<ErrorScore> for PointScore {
+    fn from(s: ErrorScore) -> Self {
         Self {
             n: s.n,
             median_abs_error: s.median_abs_error,
@@ -158,14 +156,14 @@ impl From<Score> for PointScore {
     }
 }
 
-impl From<[Score; 2]> for Scores {
-    fn from([by_row, by_configuration]: [Score; 2]) -> Self {
+impl From<[ErrorScore; 2]> for Scores {
+    fn from([by_row, by_configuration]: [ErrorScore; 2]) -> Self {
         Self { by_row, by_configuration }
     }
 }
 
 impl MetricSummary {
-    fn of(v: &Validation, metric: Metric) -> Option<Self> {
+    fn of(v: &Validation, metric: MeasuredMetric) -> Option<Self> {
         let groups = |grouping: &str| {
             v.groups(metric, grouping).into_iter().map(|(name, s)| (name, s.into())).collect()
         };
@@ -184,11 +182,12 @@ impl ValidationAnswer {
     fn new(file: String, v: Validation) -> Self {
         let skipped =
             |(id, reason): &(String, String)| SkippedRow { id: id.clone(), reason: reason.clone() };
-        let baseline = |(name, by_configuration, by_row): &(&'static str, Score, Score)| Baseline {
-            name,
-            by_row: (*by_row).into(),
-            by_configuration: (*by_configuration).into(),
-        };
+        let baseline =
+            |(name, by_configuration, by_row): &(&'static str, ErrorScore, ErrorScore)| Baseline {
+                name,
+                by_row: (*by_row).into(),
+                by_configuration: (*by_configuration).into(),
+            };
         Self {
             file,
             basis: v.basis,
@@ -196,9 +195,9 @@ impl ValidationAnswer {
             rows: v.rows.clone(),
             skipped: v.skipped.iter().map(skipped).collect(),
             summary: Summary {
-                decode: MetricSummary::of(&v, Metric::Decode),
-                prefill: MetricSummary::of(&v, Metric::Prefill),
-                peak_memory: MetricSummary::of(&v, Metric::PeakMemory),
+                decode: MetricSummary::of(&v, MeasuredMetric::Decode),
+                prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
+                peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             validation: v,
@@ -227,7 +226,7 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
-    for metric in Metric::ALL {
+    for metric in MeasuredMetric::ALL {
         if v.score(metric, |_| true).is_none() {
             continue;
         }
@@ -239,7 +238,7 @@ fn document(file: &str, v: &Validation) -> Document {
         d.table(baselines(v));
         d.text("Their constants are fitted on these very rows, which favours them.");
     }
-    for metric in Metric::ALL {
+    for metric in MeasuredMetric::ALL {
         let worst = v.worst(metric, WORST);
         if !worst.is_empty() {
             d.heading(format!("{}: configurations with the largest errors", title(metric)));
@@ -251,11 +250,11 @@ fn document(file: &str, v: &Validation) -> Document {
     d
 }
 
-const fn title(metric: Metric) -> &'static str {
+const fn title(metric: MeasuredMetric) -> &'static str {
     match metric {
-        Metric::Decode => "Decode",
-        Metric::Prefill => "Prefill",
-        Metric::PeakMemory => "Peak memory",
+        MeasuredMetric::Decode => "Decode",
+        MeasuredMetric::Prefill => "Prefill",
+        MeasuredMetric::PeakMemory => "Peak memory",
     }
 }
 
@@ -274,7 +273,7 @@ fn score_columns(first: &[&str]) -> Table {
 }
 
 /// The cells of a score, balanced by configuration.
-fn score_cells(row: &Score, c: &Score) -> [String; 8] {
+fn score_cells(row: &ErrorScore, c: &ErrorScore) -> [String; 8] {
     [
         c.n.to_string(),
         row.n.to_string(),
@@ -290,7 +289,7 @@ fn score_cells(row: &Score, c: &Score) -> [String; 8] {
 /// What README shows: the metrics and the subsets that have a bar of their own.
 fn accuracy(v: &Validation) -> Table {
     let mut table = score_columns(&["what"]);
-    let mut add = |name: &str, metric: Metric, keep: &dyn Fn(&Row) -> bool| {
+    let mut add = |name: &str, metric: MeasuredMetric, keep: &dyn Fn(&Row) -> bool| {
         if let Some([row, c]) = v.score(metric, keep) {
             table.row(std::iter::once(name.to_owned()).chain(score_cells(&row, &c)));
         }
@@ -298,18 +297,18 @@ fn accuracy(v: &Validation) -> Table {
     let mlx = |r: &Row| !["llama.cpp", "ollama", "lmstudio-gguf"].contains(&r.engine);
     let small = |r: &Row| ["below 1 GB", "1 to 3 GB"].contains(&r.size_class);
     let matrix = |r: &Row| r.chip.starts_with("m5");
-    add("decode, MLX", Metric::Decode, &mlx);
-    add("decode, MLX, models of 3 GB and more", Metric::Decode, &|r| mlx(r) && !small(r));
-    add("decode, mlx-lm alone", Metric::Decode, &|r| r.engine == "mlx-lm");
-    add("decode, llama.cpp", Metric::Decode, &|r| r.engine == "llama.cpp");
-    add("decode, Ollama", Metric::Decode, &|r| r.engine == "ollama");
-    add("prefill, MLX, before M5", Metric::Prefill, &|r| !matrix(r));
-    add("prefill, MLX, M5", Metric::Prefill, &matrix);
-    add("peak memory, mlx-lm", Metric::PeakMemory, &|_| true);
+    add("decode, MLX", MeasuredMetric::Decode, &mlx);
+    add("decode, MLX, models of 3 GB and more", MeasuredMetric::Decode, &|r| mlx(r) && !small(r));
+    add("decode, mlx-lm alone", MeasuredMetric::Decode, &|r| r.engine == "mlx-lm");
+    add("decode, llama.cpp", MeasuredMetric::Decode, &|r| r.engine == "llama.cpp");
+    add("decode, Ollama", MeasuredMetric::Decode, &|r| r.engine == "ollama");
+    add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
+    add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
+    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
     table
 }
 
-fn groups(v: &Validation, metric: Metric) -> Table {
+fn groups(v: &Validation, metric: MeasuredMetric) -> Table {
     let mut table = score_columns(&["group", "value"]);
     for grouping in GROUPINGS {
         for (name, [row, c]) in v.groups(metric, grouping) {
@@ -327,7 +326,7 @@ fn baselines(v: &Validation) -> Table {
         Column::number("mean"),
         Column::number("p90"),
     ]);
-    let cells = |name: &str, c: &Score| {
+    let cells = |name: &str, c: &ErrorScore| {
         [
             name.to_owned(),
             percent(c.median_abs_error),
@@ -336,7 +335,7 @@ fn baselines(v: &Validation) -> Table {
         ]
     };
     let gguf = ["llama.cpp", "ollama", "lmstudio-gguf"];
-    if let Some([_, own]) = v.score(Metric::Decode, |r| !gguf.contains(&r.engine)) {
+    if let Some([_, own]) = v.score(MeasuredMetric::Decode, |r| !gguf.contains(&r.engine)) {
         table.row(cells("mlxplan", &own));
     }
     for (name, c, _) in &v.baselines {
@@ -345,7 +344,7 @@ fn baselines(v: &Validation) -> Table {
     table
 }
 
-fn worst_table(metric: Metric, rows: &[&Row]) -> Table {
+fn worst_table(metric: MeasuredMetric, rows: &[&Row]) -> Table {
     let mut table = Table::new(vec![
         Column::text("row"),
         Column::text("engine").droppable(2),
@@ -357,7 +356,7 @@ fn worst_table(metric: Metric, rows: &[&Row]) -> Table {
         Column::text("guess at the cause").droppable(1),
     ]);
     let value = |x: f64| match metric {
-        Metric::PeakMemory => format!("{:.2} GB", x / 1e9),
+        MeasuredMetric::PeakMemory => format!("{:.2} GB", x / 1e9),
         _ => format!("{x:.1} tok/s"),
     };
     for r in rows {
@@ -385,29 +384,4 @@ fn skipped(v: &Validation) -> Table {
         table.row([n.to_string(), reason.to_owned()]);
     }
     table
-}
-
-/// The plot of the shipped measurements, every one predicted by a fit that has not seen its owner.
-pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
-    let coefficients = Coefficients::embedded()?;
-    let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
-    let measurements = read("data/measurements.csv", SHIPPED)?;
-    let held_out = HeldOutRates::read(HELD_OUT)?;
-    Ok(scatter(&Validation::of(&measurements, &tools, FitBasis::OwnerLeftOut, &held_out)?))
-}
-
-fn scatter(v: &Validation) -> Scatter {
-    let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {
-        series.entry(r.engine).or_default().push((r.measured, r.predicted));
-    }
-    Scatter {
-        title: "Decode speed".to_owned(),
-        x: "measured, tok/s".to_owned(),
-        y: "predicted, tok/s".to_owned(),
-        series: series
-            .into_iter()
-            .map(|(name, points)| Series { name: name.to_owned(), points })
-            .collect(),
-    }
 }
