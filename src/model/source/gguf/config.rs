@@ -164,7 +164,11 @@ impl GgufMetadata<'_> {
             None => Ok(None),
             Some(_) => self.widest(key).map(Some),
         };
-        let heads = stated("attention.head_count")?.unwrap_or(0);
+        let recurrent = ["ssm.conv_kernel", "wkv.head_size"].iter().any(|k| self.opt(k).is_some());
+        let heads = match stated("attention.head_count")? {
+            None if !recurrent => self.need("attention.head_count")?,
+            heads => heads.unwrap_or(0),
+        };
         let kv_heads = stated("attention.head_count_kv")?.unwrap_or(heads);
         let Some(vocabulary) = self.info.vocabulary() else {
             return Err("the file has neither an embedding nor a list of tokens".to_owned());
