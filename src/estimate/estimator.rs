@@ -7,6 +7,7 @@ use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::stored::assumed_gguf;
+use super::towers::counting_images;
 use super::warning::Warning;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
@@ -80,6 +81,10 @@ impl<'a> Estimator<'a> {
             run = run.with_file(file);
             doubts.push(doubt);
         }
+        let run = counting_images(model, run).unwrap_or_else(|doubt| {
+            doubts.push(doubt);
+            run.with_images(None)
+        });
         Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
     }
 

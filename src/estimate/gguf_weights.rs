@@ -48,8 +48,11 @@ impl GgufWeights {
             }
         };
         let idle = of_graph.parameters - of_graph.active_parameters;
-        let embedding_is_head =
-            !graph.params().modules().iter().any(|m| m.kind == ModuleKind::Linear && is_head(&m.path));
+        let embedding_is_head = !graph
+            .params()
+            .modules()
+            .iter()
+            .any(|m| m.kind == ModuleKind::Linear && is_head(&m.path));
         let weights = Weights {
             bytes: parts.total(),
             // llama.cpp maps or allocates all tensors in one buffer.

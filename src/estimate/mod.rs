@@ -13,6 +13,7 @@ pub mod opened;
 mod prediction;
 pub mod speed;
 mod stored;
+mod towers;
 mod warning;
 pub mod widening;
 

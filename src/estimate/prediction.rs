@@ -14,7 +14,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
-use crate::ledger::weights::Weights;
+use crate::ledger::weights::{PartSize, Weights};
 use crate::run::{FormatOrigin, Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -77,6 +77,8 @@ pub struct Named {
     pub weights: Weights,
     /// The weights as the engine of the run stores them.
     pub stored: StoredWeights,
+    /// The same by part of the model.
+    pub parts: Vec<PartSize>,
 }
 
 /// The longest context, on two assumptions.
@@ -195,7 +197,8 @@ impl Estimator<'_> {
             _ => quant,
         };
         let family = graph.model_type().to_owned();
-        Named { id, quant, family, weights: Weights::of(graph), stored }
+        let weights = Weights::of(graph);
+        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
@@ -238,6 +241,9 @@ impl Prediction {
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
         let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        if self.run.work.images.is_some() {
+            all.push("the run of the vision tower: its time and its buffers".to_owned());
+        }
         if self.memory.is_none() {
             let program = self.run.engine.program;
             all.push(format!("buffers for computation and the footprint of {program}"));

@@ -115,8 +115,7 @@ fn a_gguf_file_is_predicted_for_llama_cpp_with_its_own_sizes() {
     assert_eq!((code, v["stored_bytes"].as_u64()), (0, Some(96_576_768)));
     assert_eq!(v["weights_bytes"].as_u64(), Some(96_576_768));
     assert!(v["peak"].is_null());
-    let (code, v) =
-        json(&format!("recommend --model {} --mac m4max-40/64", path.display()));
+    let (code, v) = json(&format!("recommend --model {} --mac m4max-40/64", path.display()));
     assert_eq!((code, v["choices"].as_array().map(Vec::len)), (0, Some(1)), "{v:#}");
 }
 
@@ -131,7 +130,10 @@ fn a_gguf_format_by_name_has_the_sizes_of_its_rules() {
         assert_eq!(code, 0, "{v:#}");
         assert_eq!(v["request"]["engine"], "llama.cpp");
         let exact = serde_json::json!([2_491_323_904_u64, 2_491_323_904_u64]);
-        assert_eq!((&v["format"]["origin"], &v["format"]["weights_interval_bytes"]), (&"name".into(), &exact));
+        assert_eq!(
+            (&v["format"]["origin"], &v["format"]["weights_interval_bytes"]),
+            (&"name".into(), &exact)
+        );
     }
     // Without a format these programs run their default, not bf16.
     let (code, v) = json("predict --model qwen3-4b --engine ollama --mac m4max-40/64");

@@ -5,8 +5,10 @@ use super::{STEP_CONTEXT, Sizes};
 use crate::cli::shared::words::parts_text;
 use crate::estimate::OpenedModel;
 use crate::ledger::peak::Peak;
-use crate::ledger::weights::{Tensor, Weights};
+use crate::ledger::weights::{PartSize, Tensor, Weights};
+use crate::model::source::parts::ModelPart;
 use crate::report::{Column, Document, Present, Table};
+use crate::run::Program;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -17,8 +19,12 @@ use std::collections::HashMap;
 pub(in crate::cli) struct InspectAnswer {
     /// The model.
     model: Inspected,
+    /// The program that loads it.
+    engine: Program,
     /// Bytes of its weights.
     weights_bytes: u64,
+    /// The same by part of the model.
+    parts: Vec<PartSize>,
     /// Number of its tensors; as `tensor_count`.
     tensors: u64,
     /// Number of its tensors.
@@ -163,6 +169,7 @@ impl InspectAnswer {
     /// What a model's sizes are.
     pub(super) fn of(
         subject: &OpenedModel,
+        engine: Program,
         sizes: Sizes,
         tensor_list: Option<Vec<Tensor>>,
         ops: Option<Vec<Operation>>,
@@ -187,7 +194,16 @@ impl InspectAnswer {
                 family: graph.model_type().to_owned(),
                 quant: subject.quant.clone(),
             },
+            engine,
             weights_bytes: weights.bytes,
+            parts: match &gguf {
+                Some(_) => vec![PartSize {
+                    part: ModelPart::Language,
+                    bytes: weights.bytes,
+                    active_bytes: weights.active_bytes,
+                }],
+                None => PartSize::of(graph),
+            },
             tensors,
             tensor_count: tensors,
             parameters: weights.parameters,
@@ -269,6 +285,9 @@ impl InspectAnswer {
         if low < high {
             add("", format!("{} to {}, as publishers differ", Bytes(low), Bytes(high)));
         }
+        for size in self.parts.iter().filter(|_| self.parts.len() > 1) {
+            add("", format!("{} of it {}", Bytes(size.bytes), size.part));
+        }
         if let Some(bytes) = self.routed_expert_bytes.filter(|bytes| *bytes > 0) {
             add("", format!("{} of it routed experts", Bytes(bytes)));
         }
@@ -291,7 +310,10 @@ impl InspectAnswer {
         add("prefill", format!("{:.1} GFLOP a token", self.flops_per_prefill_token / 1e9));
         if let Some(keys) = &self.peak {
             let peak = Bytes(keys.peak_bytes);
-            add("peak memory", format!("{peak} for a prompt of {STEP_CONTEXT} tokens on a Max chip:"));
+            add(
+                "peak memory",
+                format!("{peak} for a prompt of {STEP_CONTEXT} tokens on a Max chip:"),
+            );
             add("", self.peak_parts.clone());
         }
         pairs
