@@ -11,7 +11,7 @@ mod version;
 mod work;
 
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
-pub use file::{FormatOrigin, ModelFile};
+pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use label::Label;
 pub use named::{EngineName, EngineNameError};
 pub use program::{BadProgramName, Program, Unlisted};
