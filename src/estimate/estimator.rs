@@ -1,19 +1,22 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
-use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
+use super::basis::{Anchor, Basis, BasisError, Kernels, Modelled, OwnRuns, Timing};
 use super::bins;
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
+use super::prediction::OwnRunsUsed;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::warning::Warning;
+use super::widening::Of;
+use crate::calibration::evidence::PredictedRate;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{Program, Run};
+use crate::run::{Program, Run, Work};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -190,7 +193,56 @@ impl<'a> Estimator<'a> {
             decode.take(timing);
             prefill.take(timing);
         }
+        if let Basis::Measured(own) = &self.basis {
+            let [of_decode, of_prefill] = self.anchors(own, &Silicon::of(bin), &self.run)?;
+            if let Some(anchor) = of_decode {
+                decode.anchor(&anchor);
+            }
+            if let Some(anchor) = of_prefill {
+                let work = self.run.work;
+                prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
+            }
+        }
         Ok(((decode, prefill), timing))
+    }
+
+    /// What own runs make of the rates of decode and prefill of a run.
+    fn anchors(
+        &self,
+        own: &OwnRuns,
+        silicon: &Silicon,
+        run: &Run,
+    ) -> Result<[Option<Anchor>; 2], FeatureError> {
+        let (speed, coefficients) = (self.speed()?, self.coefficients);
+        let of = |work: &Work| Run { work: *work, ..*run };
+        let decode = own.anchor(Of::Decode, &run.work, |work| {
+            let seconds = speed.decode_seconds(coefficients, silicon, &of(work)).total();
+            f64::from(work.batch.max(1)) / seconds
+        });
+        let prefill = own.anchor(Of::Prefill, &run.work, |work| {
+            let seconds = speed.prefill_seconds(coefficients, silicon, &of(work)).total();
+            f64::from(work.context_tokens.max(1)) * f64::from(work.batch.max(1)) / seconds
+        });
+        Ok([decode, prefill])
+    }
+
+    /// The own runs behind a prediction, with the rates as they are without them; `None` where there are none.
+    pub(super) fn own_runs_used(
+        &self,
+        machine: &Machine,
+    ) -> Result<Option<OwnRunsUsed>, EstimateError> {
+        let Basis::Measured(own) = &self.basis else { return Ok(None) };
+        let silicon = Silicon::of(machine);
+        let [decode, prefill] = self.anchors(own, &silicon, &self.run)?;
+        let ids = [&decode, &prefill].into_iter().flatten().flat_map(|a| a.ids.clone()).collect();
+        let (d, p) = self.rates(&silicon)?;
+        let rate =
+            |rate, interval_80, interval_90| PredictedRate { rate, interval_80, interval_90 };
+        Ok(Some(OwnRunsUsed {
+            ids,
+            decode: decode.map(|_| rate(d.tokens_per_s, d.interval_80, d.interval_90)),
+            prefill: prefill.map(|_| rate(p.tokens_per_s, p.interval_80, p.interval_90)),
+        }))
     }
 
     /// Decode speeds of a machine at the depths that were asked for, by the basis of the estimate.
@@ -202,6 +254,14 @@ impl<'a> Estimator<'a> {
             let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
             let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
             depths.iter_mut().for_each(|at| at.take(timing.as_ref()));
+            if let Basis::Measured(own) = &self.basis {
+                for at in &mut depths {
+                    let run = self.run.with_context(at.context_tokens);
+                    if let [Some(anchor), _] = self.anchors(own, &silicon, &run)? {
+                        at.tokens_per_s *= anchor.ratio;
+                    }
+                }
+            }
             all.push(depths);
         }
         Ok(bins::at_depths(&all))
@@ -214,7 +274,7 @@ impl<'a> Estimator<'a> {
         }
         let of = |kernels: &Kernels| kernels.timing(&self.model, &self.run, &self.depths, machine);
         match &self.basis {
-            Basis::Spec => Ok(None),
+            Basis::Spec | Basis::Measured(_) => Ok(None),
             Basis::Kernels(kernels) => of(kernels),
             Basis::Layers(layers, kernels) => {
                 let kernels = kernels.as_deref().map(of).transpose()?.flatten();

@@ -9,7 +9,7 @@ use super::speed::{AtDepth, Decode, Prefill};
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
-use crate::calibration::evidence::Quality;
+use crate::calibration::evidence::{PredictedRate, Quality};
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
@@ -42,6 +42,8 @@ pub struct Prediction {
     pub fidelity: Fidelity,
     /// How good such predictions were here, where any were checked.
     pub runs_here: RunsHere,
+    /// The own runs that shifted it.
+    pub own_runs: Option<OwnRunsUsed>,
     /// Doubts.
     pub warnings: Vec<Warning>,
     /// Changes that help, the cheapest first, where they were looked for.
@@ -94,6 +96,17 @@ pub struct RunsHere {
     pub prefill: Option<Option<Quality>>,
 }
 
+/// Runs of the very model, program and machine behind a prediction, and the prediction without them.
+#[derive(Clone, Debug)]
+pub struct OwnRunsUsed {
+    /// The runs.
+    pub ids: Vec<String>,
+    /// Decode without them, where they shifted it.
+    pub decode: Option<PredictedRate>,
+    /// Prefill without them, where they shifted it.
+    pub prefill: Option<PredictedRate>,
+}
+
 /// The memory that weights and cache alone take, without buffers for computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtLeast {
@@ -132,6 +145,7 @@ impl Estimator<'_> {
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let at_depth = self.at_depths(machine)?;
+        let own_runs = self.own_runs_used(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
@@ -150,8 +164,12 @@ impl Estimator<'_> {
             decode,
             at_depth,
             prefill,
-            fidelity: timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            fidelity: match &own_runs {
+                Some(own) if own.decode.is_some() => Fidelity::Measured,
+                _ => timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            },
             runs_here: timing.map(RunsHere::of).unwrap_or_default(),
+            own_runs,
             warnings,
             changes: Vec::new(),
             explanation: None,

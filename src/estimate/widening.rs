@@ -84,6 +84,15 @@ pub enum Cause {
     QuantisedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
+    /// Another session than the one that was measured.
+    Session,
+    /// Another length than the nearest that was measured.
+    Carried {
+        /// Tokens of the run.
+        tokens: u32,
+        /// Tokens that were measured.
+        measured: u32,
+    },
     /// The machine may have any of several bins.
     Bins(String),
 }
@@ -117,13 +126,13 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
-            Self::ClassOnChip { .. } => String::new(),
+            Self::ClassOnChip { .. } | Self::Session | Self::Carried { .. } => String::new(),
         }
     }
 
     /// Whether it is worth a warning: that a chip was measured with other models is not.
     pub(super) const fn is_doubt(&self) -> bool {
-        !matches!(self, Self::ClassOnChip { .. })
+        !matches!(self, Self::ClassOnChip { .. } | Self::Session | Self::Carried { .. })
     }
 }
 
@@ -143,6 +152,10 @@ impl fmt::Display for Cause {
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::Session => f.write_str("another session than the measured one"),
+            Self::Carried { tokens, measured } => {
+                write!(f, "{tokens} tokens, nearest measured {measured}")
+            }
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
         }

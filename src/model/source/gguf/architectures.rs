@@ -3,7 +3,9 @@
 //! This is the vocabulary of a file format, as its converter wrote it; families are looked up by the model type that
 //! comes out. The keys are those that the family reads in mlx-lm.
 
+use super::GgufInfo;
 use super::config::{GgufMetadata, Keys, short_decimal};
+use crate::model::config::Config;
 use serde_json::{Value, json};
 
 /// How the files of one architecture become a configuration.
@@ -12,6 +14,28 @@ pub(super) struct Mapping {
     pub architecture: &'static str,
     /// Sets what the common keys leave out and returns the `model_type`.
     pub own_keys: fn(&GgufMetadata<'_>, &mut Keys<'_>) -> Result<&'static str, String>,
+}
+
+/// Maps the metadata of a well-known architecture.
+pub(super) fn to_config(info: &GgufInfo) -> Result<Config, String> {
+    let Some(architecture) = info.architecture() else {
+        return Err("the file has no key general.architecture".to_owned());
+    };
+    let Some(mapping) = MAPPINGS.iter().find(|m| m.architecture == architecture) else {
+        let known: Vec<&str> = MAPPINGS.iter().map(|m| m.architecture).collect();
+        return Err(format!(
+            "speed cannot be predicted for the GGUF architecture '{architecture}', only sizes are exact; known: {}",
+            known.join(" ")
+        ));
+    };
+    let source = GgufMetadata { info, architecture };
+    let mut values = source.common()?;
+    let model_type = (mapping.own_keys)(&source, &mut Keys(&mut values))?;
+    values.insert("model_type".to_owned(), json!(model_type));
+    if !values.contains_key("intermediate_size") {
+        source.need("feed_forward_length")?;
+    }
+    Ok(Config::new(values))
 }
 
 /// All architectures that have a mapping.

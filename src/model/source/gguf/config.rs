@@ -6,36 +6,12 @@
 //! result is a configuration as mlx-lm 0.32.2 reads it. Keys without influence on sizes and speed are left out.
 
 use super::GgufInfo;
-use super::architectures::MAPPINGS;
-use crate::model::config::Config;
 use serde_json::{Map, Value, json};
-
-/// Maps the metadata of a well-known architecture.
-pub(super) fn to_config(info: &GgufInfo) -> Result<Config, String> {
-    let Some(architecture) = info.architecture() else {
-        return Err("the file has no key general.architecture".to_owned());
-    };
-    let Some(mapping) = MAPPINGS.iter().find(|m| m.architecture == architecture) else {
-        let known: Vec<&str> = MAPPINGS.iter().map(|m| m.architecture).collect();
-        return Err(format!(
-            "speed cannot be predicted for the GGUF architecture '{architecture}', only sizes are exact; known: {}",
-            known.join(" ")
-        ));
-    };
-    let source = GgufMetadata { info, architecture };
-    let mut values = source.common()?;
-    let model_type = (mapping.own_keys)(&source, &mut Keys(&mut values))?;
-    values.insert("model_type".to_owned(), json!(model_type));
-    if !values.contains_key("intermediate_size") {
-        source.need("feed_forward_length")?;
-    }
-    Ok(Config::new(values))
-}
 
 /// The metadata of a file, read by the keys of its architecture.
 pub(super) struct GgufMetadata<'a> {
     pub(super) info: &'a GgufInfo,
-    architecture: &'a str,
+    pub(super) architecture: &'a str,
 }
 
 impl GgufMetadata<'_> {
@@ -79,7 +55,7 @@ impl GgufMetadata<'_> {
     }
 
     /// What all families share.
-    fn common(&self) -> Result<Map<String, Value>, String> {
+    pub(super) fn common(&self) -> Result<Map<String, Value>, String> {
         let heads = self.need("attention.head_count")?;
         let kv_key = "attention.head_count_kv";
         let kv_heads = match self.info.metadata.get(&format!("{}.{kv_key}", self.architecture)) {
@@ -142,7 +118,7 @@ impl GgufMetadata<'_> {
 }
 
 /// The keys of a configuration being written.
-pub(super) struct Keys<'a>(&'a mut Map<String, Value>);
+pub(super) struct Keys<'a>(pub(super) &'a mut Map<String, Value>);
 
 impl Keys<'_> {
     pub(super) fn set(&mut self, key: &str, value: Value) {
