@@ -190,6 +190,7 @@ impl Found {
             context_tokens: tokens(TrialMetric::PromptTokens),
             generate_tokens: tokens(TrialMetric::GeneratedTokens),
             batch: s.batch.unwrap_or(1),
+            ..Work::default()
         };
         let cached = tokens(TrialMetric::CachedTokens);
         if let Some(rate) = s.metric(TrialMetric::DecodeTokensPerS) {
@@ -214,7 +215,7 @@ impl Found {
     }
 
     fn add_comparison(&mut self, r: &LiveComparison) {
-        let work = Work { context_tokens: r.context_tokens, generate_tokens: 0, batch: 1 };
+        let work = Work { context_tokens: r.context_tokens, generate_tokens: 0, ..Work::default() };
         let of = match r.metric {
             EvidenceMetric::Decode => Of::Decode,
             EvidenceMetric::Prefill => Of::Prefill,

@@ -142,9 +142,10 @@ impl Source {
 fn outward(path: &[String], inner: usize) -> Vec<String> {
     let above = path.iter().take_while(|s| *s == "super").count().min(inner);
     let rest = &path[above..];
-    match rest.first() {
-        Some(first) if above > 0 && first != "super" => [&["self".to_owned()], rest].concat(),
-        _ => rest.to_vec(),
+    if above > 0 && rest.first().is_none_or(|first| first != "super") {
+        [&["self".to_owned()], rest].concat()
+    } else {
+        rest.to_vec()
     }
 }
 
