@@ -3,7 +3,7 @@
 
 mod own_runs;
 
-pub(super) use own_runs::Anchor;
+pub(super) use own_runs::RunAnchor;
 pub use own_runs::{OwnRun, OwnRuns};
 
 use super::opened::OpenedModel;

@@ -1,6 +1,6 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
-use super::basis::{Anchor, Basis, BasisError, Kernels, Modelled, OwnRuns, Timing};
+use super::basis::{RunAnchor, Basis, BasisError, Kernels, Modelled, OwnRuns, Timing};
 use super::bins;
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
@@ -217,7 +217,7 @@ impl<'a> Estimator<'a> {
         own: &OwnRuns,
         silicon: &Silicon,
         run: &Run,
-    ) -> Result<[Option<Anchor>; 2], FeatureError> {
+    ) -> Result<[Option<RunAnchor>; 2], FeatureError> {
         let (speed, coefficients) = (self.speed()?, self.coefficients);
         let of = |work: &Work| Run { work: *work, ..*run };
         let decode = own.anchor(Of::Decode, &run.work, |work| {

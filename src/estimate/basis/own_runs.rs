@@ -43,7 +43,7 @@ pub struct OwnRuns(Vec<OwnRun>);
 
 /// What own runs make of a predicted rate.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::estimate) struct Anchor {
+pub(in crate::estimate) struct RunAnchor {
     /// Measured over predicted rate.
     pub ratio: f64,
     /// Standard deviation of the logarithm by the trials alone.
@@ -83,7 +83,7 @@ impl OwnRuns {
         of: Of,
         asked: &Work,
         predicted: impl Fn(&Work) -> f64,
-    ) -> Option<Anchor> {
+    ) -> Option<RunAnchor> {
         let mine: Vec<&OwnRun> =
             self.0.iter().filter(|r| r.of == of && r.work.batch == asked.batch).collect();
         let points = by_length(of, &mine, &predicted);
@@ -104,11 +104,11 @@ impl OwnRuns {
             sd = wider;
         }
         let ids = mine.iter().map(|r| r.id.clone()).collect();
-        Some(Anchor { ratio: log_ratio.exp(), log_error, widenings, ids })
+        Some(RunAnchor { ratio: log_ratio.exp(), log_error, widenings, ids })
     }
 }
 
-impl Anchor {
+impl RunAnchor {
     /// The rate in the place of a predicted one.
     pub fn rate(&self, predicted: f64) -> PredictedRate {
         PredictedRate::new(predicted * self.ratio, self.log_error * factor(&self.widenings))
@@ -187,7 +187,7 @@ mod tests {
         (0.01 + 1e-6 * f64::from(w.context_tokens)).recip()
     }
 
-    fn width(anchor: &Anchor) -> f64 {
+    fn width(anchor: &RunAnchor) -> f64 {
         let [low, high] = anchor.rate(100.0).interval_90;
         high / low
     }

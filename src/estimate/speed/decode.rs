@@ -1,7 +1,7 @@
 //! Decode predictions.
 
 use super::{Evidence, Speed, Term};
-use crate::estimate::basis::{Anchor, Timing};
+use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
@@ -58,7 +58,7 @@ impl Decode {
 
 impl Decode {
     /// Takes what own runs make of the rate.
-    pub(in crate::estimate) fn anchor(&mut self, anchor: &Anchor) {
+    pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor) {
         let rates = anchor.rate(self.tokens_per_s);
         self.tokens_per_s = rates.rate;
         self.interval_80 = rates.interval_80;

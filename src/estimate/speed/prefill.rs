@@ -1,7 +1,7 @@
 //! Prefill predictions.
 
 use super::{Evidence, Speed, Term};
-use crate::estimate::basis::{Anchor, Timing};
+use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
@@ -45,7 +45,7 @@ impl Prefill {
 
 impl Prefill {
     /// Takes what own runs make of the rate; `tokens` are those of all prompts.
-    pub(in crate::estimate) fn anchor(&mut self, anchor: &Anchor, tokens: f64) {
+    pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor, tokens: f64) {
         let rates = anchor.rate(self.tokens_per_s);
         self.ttft_s += tokens / rates.rate - tokens / self.tokens_per_s;
         self.tokens_per_s = rates.rate;
