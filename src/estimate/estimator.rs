@@ -1,6 +1,6 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
-use super::basis::{RunAnchor, Basis, BasisError, Kernels, Modelled, OwnRuns, Timing};
+use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, RunAnchor, Timing};
 use super::bins;
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
