@@ -4,7 +4,7 @@
 mod own_runs;
 
 pub(super) use own_runs::RunAnchor;
-pub use own_runs::{OwnRun, OwnRuns};
+pub use own_runs::{OwnRun, OwnRuns, OwnRunsUsed};
 
 use super::opened::OpenedModel;
 use crate::calibration::evidence::{self, EvidenceMetric, PredictedRate, Quality};

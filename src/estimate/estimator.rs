@@ -1,11 +1,10 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
-use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, RunAnchor, Timing};
+use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
-use super::prediction::OwnRunsUsed;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::towers::counting_images;
 use super::warning::Warning;

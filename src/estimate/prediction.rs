@@ -1,6 +1,6 @@
 //! Everything mlxplan can say about a model on a machine.
 
-use super::basis::{Modelled, Timing};
+use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
@@ -9,7 +9,7 @@ use super::speed::{AtDepth, Decode, Prefill};
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
-use crate::calibration::evidence::{PredictedRate, Quality};
+use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
@@ -96,17 +96,6 @@ pub struct RunsHere {
     pub decode: Option<Quality>,
     /// Of prefill, where that rests on timings.
     pub prefill: Option<Option<Quality>>,
-}
-
-/// Runs of the very model, program and machine behind a prediction, and the prediction without them.
-#[derive(Clone, Debug)]
-pub struct OwnRunsUsed {
-    /// The runs.
-    pub ids: Vec<String>,
-    /// Decode without them, where they shifted it.
-    pub decode: Option<PredictedRate>,
-    /// Prefill without them, where they shifted it.
-    pub prefill: Option<PredictedRate>,
 }
 
 /// The memory that weights and cache alone take, without buffers for computation.

@@ -54,6 +54,17 @@ pub(in crate::estimate) struct RunAnchor {
     pub ids: Vec<String>,
 }
 
+/// Runs of the very model, program and machine behind a prediction, and the prediction without them.
+#[derive(Clone, Debug)]
+pub struct OwnRunsUsed {
+    /// The runs.
+    pub ids: Vec<String>,
+    /// Decode without them, where they shifted it.
+    pub decode: Option<PredictedRate>,
+    /// Prefill without them, where they shifted it.
+    pub prefill: Option<PredictedRate>,
+}
+
 /// The runs of one length.
 struct Measured {
     length: f64,
