@@ -27,7 +27,7 @@ pub enum Reason {
     /// The catalogue lacks the id.
     UnknownModel(String),
     /// The format of the weights does not tell their size.
-    NamedFormat(String),
+    Format(String),
     /// The chip is not known.
     NoChip,
     /// The chip is not in the catalogue.
