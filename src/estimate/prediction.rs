@@ -15,7 +15,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
-use crate::run::{FormatOrigin, Program, Run};
+use crate::run::{FormatOrigin, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -124,7 +124,8 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
-        let simulated = self.run.engine.program == Program::MlxLm;
+        self.possible()?;
+        let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
             if !simulated {
                 return Ok((None, None));
@@ -144,6 +145,9 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
+        if let Some(memory) = &memory {
+            warnings.extend(self.other_versions(machine, memory)?);
+        }
         let at_least = if simulated { None } else { Some(self.at_least()?) };
         if !simulated {
             warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));
@@ -272,8 +276,11 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let rules =
-                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+            let rules = format!(
+                "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
+                 MLX {}",
+                self.run.engine.mlx.taken
+            );
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }
