@@ -3,6 +3,7 @@
 pub use super::bench::args::BenchArgs;
 use crate::data_dir;
 use crate::report::Format;
+use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
@@ -258,6 +259,14 @@ pub struct RunArgs {
     /// no more than a quarter)
     #[arg(long, value_name = "GB")]
     pub reserve: Option<f64>,
+
+    /// A GPU memory limit that was set: 60GB, 58GiB, 49152MiB (default: the one of the Mac; this Mac's is read)
+    #[arg(long, value_name = "SIZE")]
+    pub gpu_limit: Option<Bytes>,
+
+    /// Memory meant for this, of all that the Mac has: 24GB
+    #[arg(long, value_name = "SIZE")]
+    pub budget_memory: Option<Bytes>,
 }
 
 impl Default for RunArgs {
@@ -270,6 +279,8 @@ impl Default for RunArgs {
             kv_bits: None,
             prefill_step: run.engine.prefill_step,
             reserve: None,
+            gpu_limit: None,
+            budget_memory: None,
         }
     }
 }

@@ -31,7 +31,9 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ve
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {
-            let machine = machine_or_none(context, &args.machine);
+            let machine = machine_or_none(context, &args.machine).map(|found| {
+                found.map(|m| m.granted(run.engine.gpu_limit, run.engine.budget).into_owned())
+            });
             if matches!(machine, Ok(Err(_))) {
                 // Read beside the models; whoever needs the Macs reports what is wrong with them.
                 let _ = context.catalogue.macs();

@@ -22,8 +22,18 @@ impl RunArgs {
             .with_batch(self.batch)
             .with_prefill_step(self.prefill_step)
             .with_kv(kv_quantisation(self.kv_bits)?)
-            .with_reserve(reserve))
+            .with_reserve(reserve)
+            .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
+            .with_budget(above_zero("--budget-memory", self.budget_memory)?))
     }
+}
+
+/// A size that is not nothing.
+fn above_zero(flag: &str, size: Option<Bytes>) -> Result<Option<Bytes>> {
+    if size == Some(Bytes::ZERO) {
+        bail!("{flag} 0: leave it out for the default");
+    }
+    Ok(size)
 }
 
 /// The `--kv-bits` option.

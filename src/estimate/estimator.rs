@@ -14,6 +14,7 @@ use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{Program, Run};
 use crate::units::Bytes;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
@@ -126,6 +127,11 @@ impl<'a> Estimator<'a> {
         &self.run
     }
 
+    /// A machine as the run finds it: with the limits that were given.
+    pub(super) fn granted<'m>(&self, machine: &'m Machine) -> Cow<'m, Machine> {
+        machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
+    }
+
     /// The graph of the model.
     #[must_use]
     pub const fn graph(&self) -> &'a Graph {
@@ -204,6 +210,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
+        let machine = &*self.granted(machine);
         let peak = self.peak(gpu(machine))?;
         Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
     }
@@ -222,6 +229,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
         let most = budget(machine, self.run.engine.reserve);
         self.remembered(gpu(machine), most, |gpu, peak| {
             within(self.graph(), &self.run, gpu, most, Some(peak))
@@ -234,6 +242,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
         let less = safe_budget(machine, self.run.engine.reserve);
         let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
         self.remembered(gpu(machine), less, |gpu, peak| {

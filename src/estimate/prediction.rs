@@ -118,6 +118,7 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
+        let machine = &*self.granted(machine);
         let simulated = self.run.engine.program == Program::MlxLm;
         let memory = || -> Result<_, PeakError> {
             if !simulated {
@@ -138,6 +139,7 @@ impl Estimator<'_> {
         }
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
+        warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
         let at_least = if simulated { None } else { Some(self.at_least()?) };
@@ -195,6 +197,12 @@ impl Estimator<'_> {
         let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
         let in_steps = self.speed()?.features().weight_bytes as u64;
         Ok(AtLeast { weights_bytes: run.file.stored_bytes.unwrap_or(in_steps), kv_bytes })
+    }
+
+    /// A doubt when more of the memory was given to the GPU than there is.
+    fn beyond_the_memory(&self, machine: &Machine) -> Option<Warning> {
+        let (given, memory) = (self.run.engine.gpu_limit?, machine.memory.value);
+        (given > memory).then_some(Warning::LimitBeyondMemory { given, memory })
     }
 
     /// A doubt when the run is longer than the model was made for.

@@ -3,6 +3,7 @@
 use super::widening::Cause;
 use crate::model::gguf_mix::GgufMix;
 use crate::run::Program;
+use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -30,6 +31,13 @@ pub enum Warning {
     KvNotModeled(Program),
     /// Whether the matrix units are used decides the speed of prompts.
     MatrixUnits,
+    /// The GPU limit that was given is more than the memory.
+    LimitBeyondMemory {
+        /// What was given.
+        given: Bytes,
+        /// The memory.
+        memory: Bytes,
+    },
     /// An interval was widened.
     Widened(Cause),
 }
@@ -57,6 +65,11 @@ impl fmt::Display for Warning {
             Self::MatrixUnits => f.write_str(
                 "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
                  widely, and the interval covers both",
+            ),
+            Self::LimitBeyondMemory { given, memory } => write!(
+                f,
+                "--gpu-limit {given} is more than the {:.0} GiB of this Mac, which are taken instead",
+                memory.gib()
             ),
             Self::Widened(cause) => write!(f, "{}", cause.warning()),
         }

@@ -18,11 +18,22 @@ pub struct EngineSetup {
     pub kv: Option<KvQuantisation>,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
     pub reserve: Option<Bytes>,
+    /// GPU memory limit that was set (`iogpu.wired_limit_mb`); `None` for the limit of the machine.
+    pub gpu_limit: Option<Bytes>,
+    /// How much of the memory the process may take; `None` for all that the limits allow.
+    pub budget: Option<Bytes>,
 }
 
 impl Default for EngineSetup {
     fn default() -> Self {
-        Self { program: Program::MlxLm, prefill_step: PREFILL_STEP, kv: None, reserve: None }
+        Self {
+            program: Program::MlxLm,
+            prefill_step: PREFILL_STEP,
+            kv: None,
+            reserve: None,
+            gpu_limit: None,
+            budget: None,
+        }
     }
 }
 

@@ -113,6 +113,10 @@ pub struct RunKeys {
     pub engine: Program,
     /// Memory kept for macOS and other programs, where it is known for which machine.
     pub reserve_bytes: Option<Bytes>,
+    /// GPU memory limit that was given.
+    pub gpu_limit_bytes: Option<Bytes>,
+    /// Memory meant for the run.
+    pub budget_memory_bytes: Option<Bytes>,
 }
 
 /// Memory.

@@ -68,6 +68,8 @@ impl RunKeys {
             prefill_step: run.engine.prefill_step,
             engine: run.engine.program,
             reserve_bytes: run.engine.reserve,
+            gpu_limit_bytes: run.engine.gpu_limit,
+            budget_memory_bytes: run.engine.budget,
         }
     }
 }
