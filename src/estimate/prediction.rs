@@ -14,7 +14,6 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::Growth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
-use crate::roofline::Silicon;
 use crate::run::{Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -133,10 +132,7 @@ impl Estimator<'_> {
         self.graph().layer_plan().map_err(PeakError::from)?;
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
-        let mut at_depth = self.at_depths(&Silicon::of(machine))?;
-        for at in &mut at_depth {
-            at.take(timing.as_ref());
-        }
+        let at_depth = self.at_depths(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warnings.extend(self.beyond_the_memory(machine));

@@ -85,6 +85,8 @@ pub enum Cause {
     QuantisedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
+    /// The machine may have any of several bins.
+    Bins(String),
 }
 
 impl Cause {
@@ -113,6 +115,9 @@ impl Cause {
             Self::OtherProgram(program) => {
                 format!("prefill with {program} is taken to be like MLX's; the interval is widened")
             }
+            Self::Bins(bins) => {
+                format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
+            }
             Self::ClassOnChip { .. } => String::new(),
         }
     }
@@ -140,6 +145,7 @@ impl fmt::Display for Cause {
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
+            Self::Bins(bins) => write!(f, "bin not known: {bins}"),
         }
     }
 }

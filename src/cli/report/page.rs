@@ -1,13 +1,13 @@
 //! The page of a report.
 
+use super::args::Plot;
 use super::{Case, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
-use crate::cli::Context;
-use crate::cli::plan_args::Plot;
-use crate::cli::progress::Progress;
-use crate::cli::words::{format_name, percent, run_text, short};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::progress::Progress;
+use crate::cli::shared::words::{format_name, percent, run_text, short};
 use crate::estimate::memory::MaxContext;
 use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
@@ -87,7 +87,7 @@ fn side_by_side(
     for (estimator, subject) in estimators.iter().zip(&case.subjects) {
         for machine in &case.machines {
             let figures = estimator.on(machine)?;
-            let usd = offer_for(&context.catalogue, machine)?.and_then(|o| o.usd_now);
+            let usd = offer_for(&context.catalogues.macs, machine)?.and_then(|o| o.usd_now);
             let mut row =
                 vec![Cell::text(short(&subject.id)), Cell::text(format_name(&subject.quant))];
             row.extend(cells(&figures, machine, usd, estimator.max_context(machine)?, estimator));
@@ -102,6 +102,16 @@ fn side_by_side(
         notes.extend(subject.warnings.iter().map(|w| format!("{}: {w}", short(&subject.id))));
     }
     Ok((table, notes))
+}
+
+/// Advertised bandwidth, as a range where the bin is not known.
+fn bandwidth(machine: &Machine) -> Cell {
+    let mut all: Vec<f64> =
+        machine.possible_bins().iter().map(|b| b.bandwidth.value.gbs()).collect();
+    all.sort_by(f64::total_cmp);
+    all.dedup();
+    let text: Vec<String> = all.iter().map(|gbs| format!("{gbs:.0}")).collect();
+    Cell::number(text.join(" or "), machine.bandwidth.value.gbs())
 }
 
 fn cells(
@@ -119,10 +129,7 @@ fn cells(
     vec![
         Cell::text(&*machine.id),
         Cell::known(usd.map(f64::from), |x| format!("{x:.0}")),
-        Cell::number(
-            format!("{:.0}", machine.bandwidth.value.gbs()),
-            machine.bandwidth.value.gbs(),
-        ),
+        bandwidth(machine),
         gb(machine.gpu_limit.bytes.0 as f64),
         Cell::text(f.memory.judgement.verdict.to_string()),
         gb(f.memory.peak.peak_bytes as f64),
@@ -135,7 +142,8 @@ fn cells(
 }
 
 fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> {
-    let found = purchase(&context.catalogue, estimators, &Needs::default(), &Economics::default())?;
+    let found =
+        purchase(&context.catalogues.macs, estimators, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
         "chip",

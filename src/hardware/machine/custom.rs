@@ -87,6 +87,7 @@ impl CustomMachine {
             slc_mb: None,
             thunderbolt: None,
             decode_gpu_w: None,
+            bins: Vec::new(),
             notes: vec![format!(
                 "not in the catalogue: generation, GPU clock and matrix units are taken from {}",
                 model.name

@@ -1,8 +1,9 @@
 //! Machine specifications as users write them: `this`, `m4max-40/128`, `studio-m4max-40-2025/128`, `Mac16,9/128`,
 //! `"M4 Max 40-core 128GB"`, `"MacBook Pro 16 M4 Max 64GB"`. Upper and lower case and separators are alike.
 //!
-//! A specification names exactly one bin with one memory size, or it is an error that lists the choices, each of which
-//! is a specification that resolves.
+//! A specification names one memory size of one chip, or it is an error that lists the choices, each of which is a
+//! specification that resolves. A chip without its bin ("M1 Max 32GB", `m1max/32`) stands for all its bins with that
+//! memory, because memory, limits and the longest context do not depend on the bin.
 
 mod candidates;
 mod words;
@@ -166,13 +167,34 @@ pub fn resolve_with(
     };
     let same_bin = fitting.iter().all(|other| other.chip.id == first.chip.id);
     let same_memory = fitting.iter().all(|other| other.memory_gib == first.memory_gib);
+    let family = first.chip.family_id();
+    let same_family = fitting.iter().all(|other| other.chip.family_id() == family);
     let spec = spec.to_owned();
     let choices = choices(&mut fitting.iter().copied());
     match (same_bin, same_memory) {
         (true, true) => machine(&fitting, catalogue),
+        (false, true) if same_family => all_bins(&fitting, catalogue),
         (true, false) => Err(SpecError::MemoryMissing { spec, choices }),
         (false, _) => Err(SpecError::Ambiguous { spec, choices }),
     }
+}
+
+/// The machine that may be any of candidates that share chip and memory.
+fn all_bins(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Machine, SpecError> {
+    let mut bins: Vec<Vec<&Candidate<'_>>> = Vec::new();
+    for candidate in candidates {
+        match bins.iter_mut().find(|bin| bin.iter().all(|c| c.chip.id == candidate.chip.id)) {
+            Some(bin) => bin.push(candidate),
+            None => bins.push(vec![candidate]),
+        }
+    }
+    let chip = candidates.first().map(|c| c.chip).ok_or(SpecError::Empty)?;
+    let mut bins: Vec<Machine> =
+        bins.iter().map(|bin| machine(bin, catalogue)).collect::<Result<_, _>>()?;
+    for bin in &mut bins {
+        bin.notes.clear();
+    }
+    Machine::of_bins(chip.family_id(), &chip.brand_string, bins).ok_or(SpecError::Empty)
 }
 
 /// The machine of candidates that share bin and memory. The product is kept when there is only one.

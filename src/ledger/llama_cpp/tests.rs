@@ -44,8 +44,8 @@ impl Logged {
 }
 
 fn layout_of(model: &str) -> std::sync::Arc<Layout> {
-    let catalogue = Catalogue::embedded().expect("built in");
-    let entry = catalogue.models().iter().find(|m| m.id == model).expect(model);
+    let catalogue = Catalogue::built_in().expect("built in");
+    let entry = catalogue.get(model).expect(model);
     let entry = entry.entry().expect("an entry");
     let graph = Graph::new(&entry.config, DType::F16).expect("a family");
     Layout::of(&graph).expect("runs")
