@@ -62,7 +62,7 @@ pub(super) fn decode(machine: &Machine, all: &[Decode]) -> Decode {
     one.interval_90 = span(all.iter().map(|d| d.interval_90));
     let each = all.iter().map(|d| d.interval_90);
     one.widenings.push(widening(machine, Of::Decode, one.interval_90, each));
-    one.warnings.extend(super::widening::warnings(&one.widenings[one.widenings.len() - 1..]));
+    one.warnings.extend(super::warning::of_widenings(&one.widenings[one.widenings.len() - 1..]));
     one
 }
 
@@ -93,21 +93,20 @@ pub(super) fn at_depths(all: &[Vec<AtDepth>]) -> Vec<AtDepth> {
 #[cfg(test)]
 mod tests {
     use crate::estimate::Estimator;
-    use crate::hardware::{Catalogue, spec};
+    use crate::hardware::{Macs, spec};
     use crate::model::Scheme;
     use crate::roofline::Coefficients;
     use crate::run::Run;
 
     #[test]
     fn speeds_span_the_bins_and_memory_does_not() {
-        let models =
-            crate::model::catalogue::Catalogue::built_in().expect("the built-in catalogue");
+        let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
         let entry = models.get("Qwen/Qwen3-0.6B").expect("known").entry().expect("readable");
         let graph = crate::graph::Graph::quantised(&entry.config, Scheme::DEFAULT).expect("known");
         let coefficients = Coefficients::embedded().expect("built in");
         let run = Run::default().with_context(512);
         let estimator = Estimator::of_graph(coefficients, &graph, run).with_depths(&[0, 1024]);
-        let macs = Catalogue::embedded();
+        let macs = Macs::embedded();
         let at = |text: &str| {
             let machine = spec::resolve(text, &macs).expect("a Mac");
             estimator.at(&machine).expect("a prediction")

@@ -3,11 +3,12 @@
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
 use super::bins;
 use super::gpu::gpu;
-use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
+use super::memory::{LlamaModel, MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::warning::Warning;
 use crate::graph::Graph;
+use crate::graph::tape::TraceError;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
@@ -32,6 +33,7 @@ pub struct Estimator<'a> {
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<Gpu, Arc<Peak>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
+    llama: OnceLock<Arc<LlamaModel>>,
 }
 
 /// Memory and speeds on one machine.
@@ -94,6 +96,7 @@ impl<'a> Estimator<'a> {
             speed: OnceLock::new(),
             peaks: Mutex::default(),
             contexts: Mutex::default(),
+            llama: OnceLock::new(),
         }
     }
 
@@ -118,6 +121,7 @@ impl<'a> Estimator<'a> {
             speed: if alike { self.speed.clone() } else { OnceLock::new() },
             peaks: Mutex::default(),
             contexts: Mutex::default(),
+            llama: if alike { self.llama.clone() } else { OnceLock::new() },
             ..*self
         }
     }
@@ -236,6 +240,9 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
         let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.memory(machine, &self.run);
+        }
         let peak = self.peak(gpu(machine))?;
         Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
     }
@@ -255,6 +262,9 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, false);
+        }
         let most = budget(machine, self.run.engine.reserve);
         self.remembered(gpu(machine), most, |gpu, peak| {
             within(self.graph(), &self.run, gpu, most, Some(peak))
@@ -268,11 +278,26 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, true);
+        }
         let less = safe_budget(machine, self.run.engine.reserve);
         let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
         self.remembered(gpu(machine), less, |gpu, peak| {
             within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
         })
+    }
+
+    /// The model as llama.cpp loads it. Traced once.
+    fn llama(&self) -> Result<Arc<LlamaModel>, PeakError> {
+        if let Some(known) = self.llama.get() {
+            return Ok(Arc::clone(known));
+        }
+        let in_steps = || self.speed().map(|s| s.features().weight_bytes as u64);
+        let weights = self.run.file.stored_bytes.map_or_else(in_steps, Ok);
+        let weights = weights.map_err(|e| PeakError::Trace(TraceError(e.to_string())))?;
+        let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
+        Ok(Arc::clone(self.llama.get_or_init(|| model)))
     }
 
     /// A context that is searched once per kind of GPU and budget.

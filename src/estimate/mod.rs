@@ -24,7 +24,7 @@ pub use explain::Explanation;
 pub use gpu::gpu;
 pub use memory::Memory;
 pub use opened::{OpenError, Opened, OpenedModel, Sources};
-pub use prediction::{AtLeast, Longest, Named, Prediction, RunsHere, TimedAlone};
+pub use prediction::{Longest, Named, Prediction, RunsHere, TimedAlone};
 pub use speed::{Decode, Prefill, Speed};
 pub use warning::Warning;
 pub use widening::Widening;

@@ -1,6 +1,6 @@
 //! Doubts about a prediction. The text of each names the option that settles it, where there is one.
 
-use super::widening::Cause;
+use super::widening::{Cause, Widening};
 use crate::model::gguf_mix::GgufMix;
 use crate::run::Program;
 use crate::units::Bytes;
@@ -23,8 +23,6 @@ pub enum Warning {
         /// Tokens that the model was made for.
         made_for: u64,
     },
-    /// The memory of the program is not simulated.
-    MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
     GgufMixAssumed(GgufMix),
     /// What a quantised cache does to the speed of the program is not known.
@@ -52,10 +50,6 @@ impl fmt::Display for Warning {
             Self::BeyondTheModel { tokens, made_for } => {
                 write!(f, "{tokens} tokens are more than the {made_for} that the model was made for")
             }
-            Self::MemoryNotSimulated(program) => write!(
-                f,
-                "the memory of {program} is not simulated: weights and cache are counted, buffers are not"
-            ),
             Self::GgufMixAssumed(mix) => {
                 write!(f, "the weights are taken as a GGUF file of format {mix}")
             }
@@ -99,4 +93,9 @@ pub(super) fn join(known: &mut Vec<Warning>, more: &[Warning]) {
             known.push(warning.clone());
         }
     }
+}
+
+/// The doubts that widenings stand for.
+pub(super) fn of_widenings(all: &[Widening]) -> impl Iterator<Item = Warning> {
+    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
 }

@@ -1,7 +1,6 @@
 //! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
-use super::warning::Warning;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -242,11 +241,6 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
 #[must_use]
 pub fn factor(all: &[Widening]) -> f64 {
     all.iter().map(|w| w.factor).product()
-}
-
-/// The doubts that widenings stand for.
-pub(super) fn warnings(all: &[Widening]) -> impl Iterator<Item = Warning> {
-    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
 }
 
 struct Causes {

@@ -22,6 +22,8 @@ pub struct EngineSetup {
     pub gpu_limit: Option<Bytes>,
     /// How much of the memory the process may take; `None` for all that the limits allow.
     pub budget: Option<Bytes>,
+    /// Sequences that the program keeps room for; `None` for its own default.
+    pub parallel: Option<u32>,
 }
 
 impl Default for EngineSetup {
@@ -33,6 +35,7 @@ impl Default for EngineSetup {
             reserve: None,
             gpu_limit: None,
             budget: None,
+            parallel: None,
         }
     }
 }

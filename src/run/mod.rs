@@ -84,6 +84,12 @@ impl Run {
         Self { engine: EngineSetup { budget, ..self.engine }, ..self }
     }
 
+    /// The same run with room for so many sequences; `None` for the program's own default.
+    #[must_use]
+    pub const fn with_parallel(self, parallel: Option<u32>) -> Self {
+        Self { engine: EngineSetup { parallel, ..self.engine }, ..self }
+    }
+
     /// The same run with a prompt of `context_tokens`.
     #[must_use]
     pub const fn with_context(self, context_tokens: u32) -> Self {

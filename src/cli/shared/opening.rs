@@ -6,7 +6,7 @@ use super::progress::Progress;
 use crate::estimate::{Opened, OpenedModel, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
-use crate::model::source::hub::{HubOptions, Progress as HubProgress};
+use crate::model::source::hub::{HubOptions, HubProgress};
 use anyhow::{Result, anyhow, bail};
 use std::sync::{Mutex, PoisonError};
 

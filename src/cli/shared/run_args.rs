@@ -1,6 +1,7 @@
 //! The run that arguments describe, and the one conversion of what was typed.
 
 use crate::graph::cache::KvQuantisation;
+use crate::ledger::llama_cpp::KvType;
 use crate::run::{Program, Run};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
@@ -25,6 +26,14 @@ pub struct RunArgs {
     /// Bits of a quantised KV cache: 4 or 8 (also 2, 3, 5, 6)
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
+
+    /// Type of the KV cache, as llama.cpp names it: f16, q8_0, q4_0 (the same as --kv-bits 8 and 4)
+    #[arg(long, value_name = "TYPE", conflicts_with = "kv_bits")]
+    pub kv_type: Option<KvType>,
+
+    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub parallel: Option<u32>,
 
     /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size)
     #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
@@ -52,6 +61,8 @@ impl Default for RunArgs {
             generate: run.work.generate_tokens,
             batch: run.work.batch,
             kv_bits: None,
+            kv_type: None,
+            parallel: None,
             prefill_step: run.engine.prefill_step,
             reserve: None,
             gpu_limit: None,
@@ -75,10 +86,25 @@ impl RunArgs {
             .with_generated(self.generate)
             .with_batch(self.batch)
             .with_prefill_step(self.prefill_step)
-            .with_kv(kv_quantisation(self.kv_bits)?)
+            .with_kv(kv_quantisation(self.cache_bits()?)?)
+            .with_parallel(self.parallel)
             .with_reserve(reserve)
             .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
             .with_budget(above_zero("--budget-memory", self.budget_memory)?))
+    }
+}
+
+impl RunArgs {
+    /// Bits of the cache, by either option.
+    fn cache_bits(&self) -> Result<Option<u32>> {
+        match self.kv_type {
+            None => Ok(self.kv_bits),
+            Some(KvType::F16 | KvType::Bf16) => Ok(None),
+            Some(KvType::Q8_0) => Ok(Some(8)),
+            Some(KvType::Q5_0) => Ok(Some(5)),
+            Some(KvType::Q4_0) => Ok(Some(4)),
+            Some(other) => bail!("--kv-type {other}: choose f16, q8_0, q5_0 or q4_0"),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Answers made of predictions.
 
 use super::{
-    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, MemoryAnswer, ModelAnswer, PartAnswer,
-    PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, LlamaAnswer, MemoryAnswer, ModelAnswer,
+    PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
 };
 use crate::calibration::Fidelity;
 use crate::estimate::basis::Timed;
-use crate::estimate::memory::{Fit, Memory};
+use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::AtDepth;
 use crate::estimate::{Named, Prediction, TimedAlone};
 use crate::run::{Program, Run};
@@ -76,21 +76,23 @@ impl RunKeys {
 
 impl MemoryAnswer {
     fn of(p: &Prediction) -> Self {
-        let Some(memory) = &p.memory else { return Self::at_least(p) };
+        let Some(memory) = &p.memory else { return Self::default() };
         let peak = &memory.peak;
+        let on_mlx = memory.llama.is_none();
         Self {
-            weights_bytes: Some(p.model.weights.bytes),
-            weights_active_bytes: Some(peak.weights_bytes),
+            weights_bytes: Some(stored(p)),
+            weights_active_bytes: Some(peak.weights_bytes).filter(|_| on_mlx),
             kv_bytes: Some(peak.kv_bytes),
             state_bytes: Some(peak.state_bytes),
-            run_ahead_bytes: Some(peak.run_ahead_bytes),
+            run_ahead_bytes: Some(peak.run_ahead_bytes).filter(|_| on_mlx),
             parts: parts(memory),
             peak_bytes: Some(peak.peak_bytes),
             peak_interval_90_bytes: Some(memory.peak_interval_90),
             peak_phase: Some(peak.phase),
             peak_context_tokens: Some(peak.context_tokens),
             largest_buffer_bytes: Some(peak.largest_buffer_bytes),
-            process: Some(memory.process),
+            process: Some(memory.process).filter(|_| on_mlx),
+            llama_cpp: memory.llama.map(LlamaAnswer::from),
             footprint_interval_bytes: Some(memory.process.footprint_bytes),
             fits: Some(memory.judgement.verdict),
             limits: memory.judgement.limits.clone(),
@@ -101,34 +103,38 @@ impl MemoryAnswer {
             changes: p.changes.clone(),
         }
     }
+}
 
-    /// Weights and cache of a program whose memory is not simulated.
-    fn at_least(p: &Prediction) -> Self {
-        let Some(least) = p.at_least else { return Self::default() };
-        Self {
-            weights_bytes: Some(least.weights_bytes),
-            kv_bytes: Some(least.kv_bytes),
-            parts: vec![
-                PartAnswer { part: "weights", bytes: least.weights_bytes },
-                PartAnswer { part: "kv", bytes: least.kv_bytes },
-            ],
-            fits: least.exceeds(&p.machine).then_some(Fit::No),
-            ..Self::default()
-        }
-    }
+/// Bytes of the weights as stored.
+fn stored(p: &Prediction) -> u64 {
+    let llama = p.memory.as_ref().and_then(|m| m.llama);
+    llama.map_or(p.model.weights.bytes, |l| l.buffers.weights_bytes)
 }
 
 fn parts(memory: &Memory) -> Vec<PartAnswer> {
     let p = &memory.peak;
-    [
-        ("weights", p.weights_bytes),
-        ("kv", p.kv_bytes),
-        ("state", p.state_bytes),
-        ("scores", p.attention_scratch_bytes),
-        ("run_ahead", p.run_ahead_bytes),
-    ]
-    .map(|(part, bytes)| PartAnswer { part, bytes })
-    .to_vec()
+    let mut all = vec![("weights", p.weights_bytes), ("kv", p.kv_bytes), ("state", p.state_bytes)];
+    if memory.llama.is_some() {
+        all.push(("compute", p.run_ahead_bytes));
+    } else {
+        all.push(("scores", p.attention_scratch_bytes));
+        all.push(("run_ahead", p.run_ahead_bytes));
+    }
+    all.into_iter().map(|(part, bytes)| PartAnswer { part, bytes }).collect()
+}
+
+impl From<LlamaMemory> for LlamaAnswer {
+    fn from(memory: LlamaMemory) -> Self {
+        let s = memory.settings;
+        Self {
+            context_tokens: s.context,
+            slots: s.slots,
+            unified: s.unified,
+            micro_batch: s.micro_batch,
+            flash_attention: s.flash,
+            buffers: memory.buffers,
+        }
+    }
 }
 
 impl From<AtDepth> for DepthAnswer {
@@ -140,7 +146,7 @@ impl From<AtDepth> for DepthAnswer {
 impl From<&Prediction> for PredictionAnswer {
     fn from(p: &Prediction) -> Self {
         let (d, f) = (&p.decode, &p.prefill);
-        let bytes = p.at_least.map_or(p.model.weights.bytes, |a| a.weights_bytes);
+        let bytes = stored(p);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
         Self {

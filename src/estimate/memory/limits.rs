@@ -238,6 +238,17 @@ impl Judgement {
                 "MLX's peak and the Python process must stay within the memory meant for them";
             Limit::new(LimitKind::Budget, occupied, exact(budget), rule)
         }));
+        let excess = (need + middle).saturating_sub(memory);
+        let read = (peak.weights_bytes + peak.kv_bytes) as f64;
+        Self::of_limits(limits, (excess, read), machine)
+    }
+
+    /// What limits amount to; beside them the bytes that do not stay in memory, and those that a token reads.
+    pub(super) fn of_limits(
+        limits: Vec<Limit>,
+        (excess, read): (Bytes, f64),
+        machine: &Machine,
+    ) -> Self {
         let verdict = limits.iter().map(|l| l.verdict).max().unwrap_or(Fit::Yes);
         let over = limits.iter().any(|l| l.kind.is_hard() && l.headroom_bytes() < 0);
         let fits = match verdict {
@@ -246,11 +257,8 @@ impl Judgement {
             Fit::Uncertain if over => Fits::No,
             Fit::Tight | Fit::Uncertain => Fits::Tight,
         };
-        let excess = (need + middle).saturating_sub(memory);
-        let swap = (excess > Bytes::ZERO).then(|| {
-            let read = peak.weights_bytes + peak.kv_bytes;
-            Swap::of(excess, read as f64, machine.bandwidth.value.0)
-        });
+        let swap =
+            (excess > Bytes::ZERO).then(|| Swap::of(excess, read, machine.bandwidth.value.0));
         Self { limits, verdict, fits, swap }
     }
 

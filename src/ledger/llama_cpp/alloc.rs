@@ -13,7 +13,7 @@ pub(super) type TensorId = usize;
 
 /// What a tensor is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum TensorOrigin {
     /// Written before the graph runs.
     Input,
     /// Computed into memory of its own.
@@ -24,9 +24,9 @@ enum Origin {
     View(TensorId),
 }
 
-struct Planned {
+struct PlannedTensor {
     bytes: u64,
-    origin: Origin,
+    origin: TensorOrigin,
     sources: Vec<TensorId>,
     kept: bool,
 }
@@ -35,7 +35,7 @@ struct Planned {
 /// own, are not among them.
 #[derive(Default)]
 pub(super) struct ComputeGraph {
-    tensors: Vec<Planned>,
+    tensors: Vec<PlannedTensor>,
     /// Whether inputs stay where they are until the graph ends.
     inputs_stay: bool,
 }
@@ -46,25 +46,25 @@ impl ComputeGraph {
         Self { tensors: Vec::new(), inputs_stay }
     }
 
-    fn add(&mut self, bytes: u64, origin: Origin, sources: &[TensorId]) -> TensorId {
+    fn add(&mut self, bytes: u64, origin: TensorOrigin, sources: &[TensorId]) -> TensorId {
         let bytes = bytes.div_ceil(ALIGNMENT) * ALIGNMENT;
-        self.tensors.push(Planned { bytes, origin, sources: sources.to_vec(), kept: false });
+        self.tensors.push(PlannedTensor { bytes, origin, sources: sources.to_vec(), kept: false });
         self.tensors.len() - 1
     }
 
     /// An input.
     pub fn input(&mut self, bytes: u64) -> TensorId {
-        self.add(bytes, Origin::Input, &[])
+        self.add(bytes, TensorOrigin::Input, &[])
     }
 
     /// The output of an operation.
     pub fn computed(&mut self, bytes: u64, sources: &[TensorId]) -> TensorId {
-        self.add(bytes, Origin::Computed, sources)
+        self.add(bytes, TensorOrigin::Computed, sources)
     }
 
     /// The output of an operation that may take the place of a source: sums, products, norms, rotations, softmax.
     pub fn in_place(&mut self, bytes: u64, sources: &[TensorId]) -> TensorId {
-        self.add(bytes, Origin::InPlace, sources)
+        self.add(bytes, TensorOrigin::InPlace, sources)
     }
 
     /// A tensor in another shape.
@@ -76,12 +76,12 @@ impl ComputeGraph {
     /// A part of a tensor.
     pub fn part(&mut self, of: TensorId, bytes: u64) -> TensorId {
         let root = self.root(of);
-        self.add(bytes, Origin::View(root), &[of])
+        self.add(bytes, TensorOrigin::View(root), &[of])
     }
 
     /// What is written into a cache: it holds no memory of its own.
     pub fn store(&mut self, sources: &[TensorId]) {
-        self.add(0, Origin::Computed, sources);
+        self.add(0, TensorOrigin::Computed, sources);
     }
 
     /// Keeps a result for after the graph.
@@ -93,21 +93,21 @@ impl ComputeGraph {
 
     fn root(&self, tensor: TensorId) -> TensorId {
         match self.tensors.get(tensor).map(|t| t.origin) {
-            Some(Origin::View(root)) => root,
+            Some(TensorOrigin::View(root)) => root,
             _ => tensor,
         }
     }
 
     /// Bytes of the buffer that the graph needs.
     pub fn buffer_bytes(&self) -> u64 {
-        let mut run = Run::of(self);
+        let mut run = Allocation::of(self);
         for id in 0..self.tensors.len() {
-            if self.tensors[id].origin == Origin::Input {
+            if self.tensors[id].origin == TensorOrigin::Input {
                 run.place(id);
             }
         }
         for id in 0..self.tensors.len() {
-            if self.tensors[id].origin != Origin::Input {
+            if self.tensors[id].origin != TensorOrigin::Input {
                 run.place(id);
             }
             for &source in &self.tensors[id].sources {
@@ -119,7 +119,7 @@ impl ComputeGraph {
 }
 
 /// An execution of a graph: where its tensors lie.
-struct Run<'g> {
+struct Allocation<'g> {
     graph: &'g ComputeGraph,
     readers: Vec<u32>,
     views: Vec<u32>,
@@ -127,13 +127,13 @@ struct Run<'g> {
     blocks: FreeBlocks,
 }
 
-impl<'g> Run<'g> {
+impl<'g> Allocation<'g> {
     fn of(graph: &'g ComputeGraph) -> Self {
         let n = graph.tensors.len();
         let (mut readers, mut views) = (vec![0; n], vec![0; n]);
         for t in &graph.tensors {
             t.sources.iter().for_each(|&s| readers[s] += 1);
-            if let Origin::View(root) = t.origin {
+            if let TensorOrigin::View(root) = t.origin {
                 views[root] += 1;
             }
         }
@@ -143,8 +143,8 @@ impl<'g> Run<'g> {
     fn place(&mut self, id: TensorId) {
         let t = &self.graph.tensors[id];
         match t.origin {
-            Origin::View(_) => return,
-            Origin::InPlace if self.takes_over(id) => return,
+            TensorOrigin::View(_) => return,
+            TensorOrigin::InPlace if self.takes_over(id) => return,
             _ => {}
         }
         self.offsets[id] = Some(self.blocks.take(t.bytes));
@@ -189,7 +189,7 @@ impl<'g> Run<'g> {
             }
         }
         let t = &self.graph.tensors[root];
-        if t.kept || (t.origin == Origin::Input && self.graph.inputs_stay) {
+        if t.kept || (t.origin == TensorOrigin::Input && self.graph.inputs_stay) {
             return;
         }
         if let Some(offset) = self.offsets[root].take() {

@@ -1,7 +1,7 @@
 //! The compute graph of a batch of a prompt as llama.cpp builds it (`src/llama-graph.cpp`, `src/models`), of which the
 //! buffers for intermediate results are as large as its tensors need.
 
-use super::Settings;
+use super::LlamaSettings;
 use super::alloc::{ComputeGraph, TensorId};
 use super::layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout};
 
@@ -10,7 +10,7 @@ const F32: u64 = 4;
 
 /// Where the layers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ComputePlace {
     /// On the GPU, to which the inputs are copied.
     Gpu,
     /// On the CPU, embedding and all.
@@ -18,20 +18,20 @@ pub enum Place {
 }
 
 /// Bytes of the buffer for intermediate results of the layers.
-pub(super) fn layers(layout: &Layout, settings: &Settings, place: Place) -> u64 {
-    Builder::new(layout, settings, place).build()
+pub(super) fn layers(layout: &Layout, settings: &LlamaSettings, place: ComputePlace) -> u64 {
+    BatchGraph::new(layout, settings, place).build()
 }
 
 /// Bytes of the CPU's buffer where the layers run on the GPU: what the GPU's inputs are copied from. Since 2026 the
 /// embeddings that a caller may pass have a place of their own.
-pub(super) fn inputs(layout: &Layout, settings: &Settings) -> u64 {
+pub(super) fn inputs(layout: &Layout, settings: &LlamaSettings) -> u64 {
     let embeddings = if settings.release.mixed_inputs { 2 } else { 1 };
     let n = settings.batch();
     masks(layout, settings).sum::<u64>() + embeddings * F32 * layout.width * n + 24 * n
 }
 
 /// Bytes of the masks that the layers need: one of all tokens, one of each window.
-fn masks<'a>(layout: &'a Layout, settings: &'a Settings) -> impl Iterator<Item = u64> + 'a {
+fn masks<'a>(layout: &'a Layout, settings: &'a LlamaSettings) -> impl Iterator<Item = u64> + 'a {
     let bytes = if settings.flash && settings.release.half_masks { 2 } else { F32 };
     kinds(layout)
         .into_iter()
@@ -49,30 +49,30 @@ fn kinds(layout: &Layout) -> Vec<Option<u32>> {
     all
 }
 
-struct Builder<'a> {
+struct BatchGraph<'a> {
     g: ComputeGraph,
     layout: &'a Layout,
-    settings: &'a Settings,
-    place: Place,
+    settings: &'a LlamaSettings,
+    place: ComputePlace,
     /// Tokens of the batch.
     n: u64,
     positions: TensorId,
     rows: TensorId,
     /// Masks and places to write to, by window.
-    attention: Vec<(Option<u32>, Inputs)>,
+    attention: Vec<(Option<u32>, CacheInputs)>,
 }
 
 /// Inputs of attention over a cache.
 #[derive(Clone, Copy)]
-struct Inputs {
+struct CacheInputs {
     mask: TensorId,
     keys_at: TensorId,
     values_at: TensorId,
 }
 
-impl<'a> Builder<'a> {
-    fn new(layout: &'a Layout, settings: &'a Settings, place: Place) -> Self {
-        let mut g = ComputeGraph::new(place == Place::Cpu);
+impl<'a> BatchGraph<'a> {
+    fn new(layout: &'a Layout, settings: &'a LlamaSettings, place: ComputePlace) -> Self {
+        let mut g = ComputeGraph::new(place == ComputePlace::Cpu);
         let n = settings.batch();
         let positions = g.input(4 * n);
         let rows = g.input(4 * settings.output_rows());
@@ -105,7 +105,7 @@ impl<'a> Builder<'a> {
     /// The embeddings of the tokens.
     fn embedded(&mut self) -> TensorId {
         let bytes = self.row_bytes(self.layout.width);
-        if self.place == Place::Gpu {
+        if self.place == ComputePlace::Gpu {
             return self.g.input(bytes);
         }
         let tokens = self.g.input(4 * self.n);
@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
         x
     }
 
-    fn attention_inputs(&mut self, window: Option<u32>, bytes: u64) -> Inputs {
+    fn attention_inputs(&mut self, window: Option<u32>, bytes: u64) -> CacheInputs {
         let mask = self.g.input(bytes);
         let mask = if self.settings.flash && !self.settings.release.half_masks {
             self.g.computed(bytes / 2, &[mask])
@@ -135,7 +135,7 @@ impl<'a> Builder<'a> {
         // Without flash attention values are stored across, element by element.
         let values_at =
             self.g.input(8 * self.n * if self.settings.flash { 1 } else { stored.max(1) });
-        Inputs { mask, keys_at, values_at }
+        CacheInputs { mask, keys_at, values_at }
     }
 
     fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
@@ -203,8 +203,8 @@ impl<'a> Builder<'a> {
         let out = self.row_bytes(a.heads * a.value);
         if self.settings.flash {
             let extra = match self.place {
-                Place::Gpu => self.scratch(layer, a),
-                Place::Cpu => 0,
+                ComputePlace::Gpu => self.scratch(layer, a),
+                ComputePlace::Cpu => 0,
             };
             let attended = self.g.computed(out + extra, &[q, inputs.mask]);
             return self.g.view(attended);

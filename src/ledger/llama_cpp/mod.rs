@@ -10,7 +10,7 @@ mod kv_type;
 mod layout;
 mod release;
 
-pub use compute::Place;
+pub use compute::ComputePlace;
 pub use kv_type::{KvType, UnknownKvType};
 pub use layout::{AttentionLayout, ExpertLayout, LayerLayout, Layout};
 pub use release::LlamaRelease;
@@ -23,7 +23,7 @@ const CELLS: u64 = 256;
 
 /// What llama.cpp is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LlamaSettings {
     /// Tokens of all slots together (`-c`).
     pub context: u64,
     /// Sequences at once (`-np`).
@@ -43,7 +43,7 @@ pub struct Settings {
     pub release: LlamaRelease,
 }
 
-impl Settings {
+impl LlamaSettings {
     /// Caches that keys and values are kept in: one, or one for each slot.
     fn streams(&self) -> u64 {
         if self.unified { 1 } else { self.slots.max(1) }
@@ -82,7 +82,7 @@ impl Settings {
 
 /// What llama.cpp allocates, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct Buffers {
+pub struct LlamaBuffers {
     /// Tensors of the file.
     pub weights_bytes: u64,
     /// Keys and values.
@@ -99,17 +99,17 @@ pub struct Buffers {
     pub largest_bytes: u64,
 }
 
-impl Buffers {
+impl LlamaBuffers {
     /// What a model with a file of weights allocates.
     #[must_use]
-    pub fn of(layout: &Layout, weights_bytes: u64, settings: &Settings) -> Self {
+    pub fn of(layout: &Layout, weights_bytes: u64, settings: &LlamaSettings) -> Self {
         let keys = |l: &LayerLayout| {
             let [k, v] = settings.kv;
             let cells = settings.cells(l.window);
             [k.bytes(l.stored[0] * cells), v.bytes(l.stored[1] * cells)]
         };
         let kv: Vec<[u64; 2]> = layout.layers.iter().map(keys).collect();
-        let compute_bytes = compute::layers(layout, settings, Place::Gpu);
+        let compute_bytes = compute::layers(layout, settings, ComputePlace::Gpu);
         Self {
             weights_bytes,
             kv_bytes: kv.iter().flatten().sum(),
@@ -136,8 +136,8 @@ impl Buffers {
 
 /// Bytes of the buffer for intermediate results where everything runs on the CPU.
 #[must_use]
-pub fn cpu_compute_bytes(layout: &Layout, settings: &Settings) -> u64 {
-    compute::layers(layout, settings, Place::Cpu)
+pub fn cpu_compute_bytes(layout: &Layout, settings: &LlamaSettings) -> u64 {
+    compute::layers(layout, settings, ComputePlace::Cpu)
 }
 
 #[cfg(test)]

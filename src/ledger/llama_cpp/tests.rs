@@ -29,8 +29,8 @@ struct Logged {
 }
 
 impl Logged {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> LlamaSettings {
+        LlamaSettings {
             context: self.context,
             slots: self.slots,
             unified: self.unified,
@@ -60,7 +60,7 @@ fn buffers_are_those_of_published_logs() {
     let mut wrong = Vec::new();
     for log in &logs {
         let layout = layout_of(&log.model);
-        let found = Buffers::of(&layout, 0, &log.settings());
+        let found = LlamaBuffers::of(&layout, 0, &log.settings());
         let mut near = |what: &str, bytes: u64, logged: Option<f64>, share: f64| {
             let Some(logged) = logged else { return };
             let mib = bytes as f64 / MIB;
@@ -91,7 +91,7 @@ fn a_small_model_on_the_cpu_is_exact() {
     let graph = Graph::new(&config.expect("valid JSON"), DType::F16).expect("a known family");
     let layout = Layout::of(&graph).expect("runs");
     assert!(layout.followed);
-    let usual = Settings {
+    let usual = LlamaSettings {
         context: 2048,
         slots: 2,
         unified: true,
@@ -103,16 +103,16 @@ fn a_small_model_on_the_cpu_is_exact() {
     };
     let cases = [
         (usual, 45.0, 16.64),
-        (Settings { context: 4096, ..usual }, 90.0, 18.64),
-        (Settings { micro_batch: 256, ..usual }, 45.0, 8.32),
-        (Settings { unified: false, ..usual }, 45.0, 15.64),
-        (Settings { slots: 1, kv: [KvType::Q8_0; 2], ..usual }, 23.91, 16.67),
-        (Settings { context: 8192, slots: 1, ..usual }, 180.0, 22.64),
-        (Settings { flash: false, ..usual }, 45.0, 47.51),
-        (Settings { flash: false, context: 512, slots: 1, ..usual }, 11.25, 17.51),
+        (LlamaSettings { context: 4096, ..usual }, 90.0, 18.64),
+        (LlamaSettings { micro_batch: 256, ..usual }, 45.0, 8.32),
+        (LlamaSettings { unified: false, ..usual }, 45.0, 15.64),
+        (LlamaSettings { slots: 1, kv: [KvType::Q8_0; 2], ..usual }, 23.91, 16.67),
+        (LlamaSettings { context: 8192, slots: 1, ..usual }, 180.0, 22.64),
+        (LlamaSettings { flash: false, ..usual }, 45.0, 47.51),
+        (LlamaSettings { flash: false, context: 512, slots: 1, ..usual }, 11.25, 17.51),
     ];
     for (settings, kv, compute) in cases {
-        let cache = Buffers::of(&layout, 0, &settings).kv_bytes as f64 / MIB;
+        let cache = LlamaBuffers::of(&layout, 0, &settings).kv_bytes as f64 / MIB;
         assert!((cache - kv).abs() < 0.006, "{settings:?}: {cache}");
         let found = cpu_compute_bytes(&layout, &settings) as f64 / MIB;
         let share = if settings.flash { 0.005 } else { 0.07 };
