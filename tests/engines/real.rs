@@ -155,6 +155,19 @@ fn mlx_and_gguf_are_compared_over_real_servers() {
     assert!((0.5..2.0).contains(&(own / ours)), "{own} {ours}");
 }
 
+/// The real server takes the options that `recommend --for mlx-lm-server` names.
+#[test]
+fn mlx_lm_server_takes_the_settings_that_are_recommended() {
+    let _alone = alone();
+    let port = free_port();
+    let options = "--prefill-step-size 2048 --decode-concurrency 1 --prompt-concurrency 1 \
+                   --prompt-cache-bytes 4000000000 --kv-bits 8 --kv-group-size 64 --quantized-kv-start 0";
+    let mut command = vec![brought("venv/bin/mlx_lm.server"), "--model".to_owned(), mlx_model()];
+    command.extend(["--port".to_owned(), port.to_string()]);
+    command.extend(options.split_whitespace().map(str::to_owned));
+    drop(serve(&command, port));
+}
+
 /// What llama.cpp prints of its buffers is what is predicted of them, within 2 %.
 #[test]
 fn llama_cpps_buffers_are_as_predicted() {

@@ -13,7 +13,9 @@ use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
 use crate::advise::recommend::LADDER;
-use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
+use crate::advise::{
+    Candidate, EngineSettings, Question, by_size, candidates, macs_for, predictions,
+};
 use crate::estimate::memory::Fits;
 use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
 use crate::hardware::SpecError;
@@ -30,7 +32,8 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
-    let run = args.run.run(Program::MlxLm)?;
+    let program = args.engine_for.filter(|p| p.runs_gguf()).unwrap_or(Program::MlxLm);
+    let run = args.run.run(program)?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {
@@ -47,7 +50,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     let (machine, wanted) = (machine?, wanted?);
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {
-            let answer = on_machine(context, &wanted, &machine, &run);
+            let answer = on_machine(context, &wanted, &machine, (&run, args.engine_for));
             // Freed beside the printing.
             rayon::spawn(|| drop(wanted));
             answer
@@ -131,7 +134,7 @@ fn on_machine(
     context: &Context,
     wanted: &Wanted,
     machine: &Machine,
-    run: &Run,
+    (run, engine): (&Run, Option<Program>),
 ) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
@@ -144,7 +147,11 @@ fn on_machine(
     let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
     let nothing = rows.iter().all(no);
     let title = format!("{}  on  {}", wanted.title, machine.name);
+    // The most precise choice that fits, else the first.
+    let fitting = rows.iter().find(|r| !no(r)).or(rows.first());
+    let settings = engine.and_then(|engine| EngineSettings::of(fitting?, engine));
     let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
+    answer.set_up(settings);
     if nothing {
         let mut instead = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
         instead.reverse();

@@ -268,11 +268,11 @@ fn judge(
 mod tests {
     use super::*;
     use crate::graph::cache::KvQuantisation;
-    use crate::hardware::{Catalogue, spec};
+    use crate::hardware::{Macs, spec};
     use crate::model::{Config, DType};
 
     fn machine(text: &str) -> Machine {
-        spec::resolve(text, &Catalogue::embedded()).expect("a Mac")
+        spec::resolve(text, &Macs::embedded()).expect("a Mac")
     }
 
     /// Qwen3-14B, in a file of so many 10^9 bytes.
