@@ -14,7 +14,7 @@ use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
-use crate::ledger::weights::Weights;
+use crate::ledger::weights::{PartSize, Weights};
 use crate::run::Run;
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -73,6 +73,8 @@ pub struct Named {
     pub quant: String,
     /// Sizes of its weights.
     pub weights: Weights,
+    /// The same by part of the model.
+    pub parts: Vec<PartSize>,
 }
 
 /// The longest context, on two assumptions.
@@ -156,7 +158,13 @@ impl Estimator<'_> {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
             ),
         };
-        Named { id, quant, family: graph.model_type().to_owned(), weights: Weights::of(graph) }
+        Named {
+            id,
+            quant,
+            family: graph.model_type().to_owned(),
+            weights: Weights::of(graph),
+            parts: PartSize::of(graph),
+        }
     }
 
     /// A doubt when more of the memory was given to the GPU than there is.
@@ -200,6 +208,9 @@ impl Prediction {
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
         let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        if self.run.work.images.is_some() {
+            all.push("the run of the vision tower: its time and its buffers".to_owned());
+        }
         if self.memory.as_ref().is_some_and(|m| m.llama.is_some()) {
             all.push(
                 "prompts that the server keeps in memory (llama.cpp's --cache-ram, 8192 MiB unless it is set to 0), \

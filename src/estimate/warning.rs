@@ -36,6 +36,10 @@ pub enum Warning {
         /// The memory.
         memory: Bytes,
     },
+    /// Images were asked for, but the program loads no tower of the model.
+    ImagesUnseen(Program),
+    /// How many tokens the images become is not known.
+    ImagesNotCounted(String),
     /// An interval was widened.
     Widened(Cause),
 }
@@ -65,6 +69,14 @@ impl fmt::Display for Warning {
                 "--gpu-limit {given} is more than the {:.0} GiB of this Mac, which are taken instead",
                 memory.gib()
             ),
+            Self::ImagesUnseen(program) => write!(
+                f,
+                "the images are left out: {program} runs this model without a vision tower; --engine mlx-vlm loads \
+                 those of models that have one"
+            ),
+            Self::ImagesNotCounted(reason) => {
+                write!(f, "the images are left out: {reason}; add their tokens to --context")
+            }
             Self::Widened(cause) => write!(f, "{}", cause.warning()),
         }
     }

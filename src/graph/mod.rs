@@ -18,6 +18,7 @@ pub mod quantise;
 pub mod shape;
 mod skipped;
 pub mod tape;
+pub mod towers;
 
 pub use skipped::SkippedLayers;
 
@@ -30,6 +31,8 @@ use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
+use towers::images::{ImageCall, ImageSize, ImageTokens};
+use towers::{Loader, VisionModel};
 
 /// The forward pass of a model family.
 pub trait Network: Send + Sync {
@@ -58,6 +61,8 @@ pub enum QuantOverride {
     EightBit,
     /// Stays unquantised.
     Keep,
+    /// Stays unquantised in every recipe, because it is no part of the language model.
+    Skipped,
     /// mlx-lm fails on this module, whatever the scheme.
     Impossible,
 }
@@ -93,6 +98,8 @@ pub struct Graph {
     /// The scheme that was applied; `None` when files decided.
     scheme: Option<Scheme>,
     model_type: String,
+    /// How mlx-vlm builds the model, where it does.
+    seen: Option<&'static VisionModel>,
     /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
     fp16_activations: Option<bool>,
     layer_plan: OnceLock<Result<Arc<LayerPlan>, TraceError>>,
@@ -138,16 +145,46 @@ impl Call {
     }
 }
 
+/// How a module is treated by a plain conversion of mlx-lm or, where the model is `seen`, of mlx-vlm.
+fn quant_rule(
+    network: &dyn Network,
+    seen: Option<&'static VisionModel>,
+    path: &str,
+) -> QuantOverride {
+    match seen {
+        Some(_) if towers::stays_unpacked(path) => QuantOverride::Skipped,
+        Some(VisionModel { rule: Some(rule), .. }) => rule(path),
+        _ => network.quant_override(path),
+    }
+}
+
 impl Graph {
     /// The unquantised model of a configuration, with weights of type `dtype`.
     ///
     /// # Errors
     /// When the family is unknown, a key is missing or wrong, or the values do not fit together.
     pub fn new(config: &Config, dtype: DType) -> Result<Self, ConfigError> {
+        Self::loaded(config, dtype, Loader::MlxLm)
+    }
+
+    /// The unquantised model of a configuration as a library builds it: mlx-vlm adds towers and projectors.
+    ///
+    /// # Errors
+    /// As [`Graph::new`], and when mlx-vlm refuses a tower.
+    pub fn loaded(config: &Config, dtype: DType, loader: Loader) -> Result<Self, ConfigError> {
         let model_type = config.model_type()?.to_owned();
         let family = families::find(&model_type)?;
+        let seen = family.seen.filter(|_| loader == Loader::MlxVlm);
         let mut builder = ParamBuilder::new(dtype);
-        let built = (family.build)(config, &mut builder)?;
+        let built = match seen {
+            None => (family.build)(config, &mut builder)?,
+            Some(seen) => {
+                builder = builder.with_f32(seen.keeps_f32);
+                let built = seen.text.unwrap_or(family.build)(config, &mut builder)?;
+                (seen.towers)(config, &mut builder)?;
+                built
+            }
+        };
         let params = builder.finish().map_err(|reason| {
             ConfigError::Unsupported(format!(
                 "the configuration asks for an impossible model: {reason}"
@@ -160,6 +197,7 @@ impl Graph {
             dtype,
             scheme,
             model_type,
+            seen,
             fp16_activations: None,
             layer_plan: OnceLock::new(),
             fingerprint: OnceLock::new(),
@@ -172,11 +210,19 @@ impl Graph {
     /// # Errors
     /// As [`Graph::new`], and when mlx-lm cannot convert this model to the scheme.
     pub fn quantised(config: &Config, scheme: Scheme) -> Result<Self, GraphError> {
+        Self::converted(config, scheme, Loader::MlxLm)
+    }
+
+    /// The model after a conversion with the given scheme by the library whose model code loads it.
+    ///
+    /// # Errors
+    /// As [`Graph::loaded`], and when the library cannot convert this model to the scheme.
+    pub fn converted(config: &Config, scheme: Scheme, loader: Loader) -> Result<Self, GraphError> {
         let dtype = match scheme {
             Scheme::Float(dtype) => dtype,
             _ => DType::BF16,
         };
-        let mut graph = Self::new(config, dtype)?;
+        let mut graph = Self::loaded(config, dtype, loader)?;
         graph.quantise(scheme)?;
         Ok(graph)
     }
@@ -186,7 +232,9 @@ impl Graph {
     /// # Errors
     /// When mlx-lm cannot convert this model to the scheme.
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
-        quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
+        let (network, seen) = (&*self.built.network, self.seen);
+        let rule = |path: &str| quant_rule(network, seen, path);
+        quantise::apply(&mut self.params, rule, self.built.layers, scheme)?;
         self.scheme = Some(scheme);
         self.forget();
         Ok(())
@@ -227,8 +275,8 @@ impl Graph {
         candidates.into_iter().find(|&scheme| {
             let mut plain = self.params.clone();
             plain.modules_mut().iter_mut().for_each(|m| m.packing = None);
-            let network = &*self.built.network;
-            quantise::apply(&mut plain, network, self.built.layers, scheme).is_ok()
+            let rule = |path: &str| self.quant_override(path);
+            quantise::apply(&mut plain, rule, self.built.layers, scheme).is_ok()
                 && plain
                     .modules()
                     .iter()
@@ -255,7 +303,37 @@ impl Graph {
     /// How the family's `quant_predicate` treats a module.
     #[must_use]
     pub fn quant_override(&self, path: &str) -> QuantOverride {
-        self.built.network.quant_override(path)
+        quant_rule(&*self.built.network, self.seen, path)
+    }
+
+    /// Whose model code the graph follows: mlx-vlm's where the model has towers and they are loaded.
+    #[must_use]
+    pub const fn loader(&self) -> Loader {
+        if self.seen.is_some() { Loader::MlxVlm } else { Loader::MlxLm }
+    }
+
+    /// Whether the configuration is that of a model with towers, which mlx-vlm builds.
+    #[must_use]
+    pub fn states_towers(&self, config: &Config) -> bool {
+        let seen = families::find(&self.model_type).ok().and_then(|f| f.seen);
+        let stated = |key| config.get(key).is_some();
+        seen.is_some_and(|seen| seen.implied || stated("vision_config") || stated("audio_config"))
+    }
+
+    /// How many tokens an image of a size becomes under mlx-vlm; `config` is that of the graph, `preprocessor` the
+    /// content of `preprocessor_config.json` where it is known. `None` where the processor's rule is not known.
+    ///
+    /// # Errors
+    /// When a value is out of range or the processor refuses the image.
+    pub fn image_tokens(
+        &self,
+        config: &Config,
+        preprocessor: Option<&Config>,
+        size: ImageSize,
+    ) -> Result<Option<ImageTokens>, ConfigError> {
+        let seen = families::find(&self.model_type)?.seen;
+        let Some(rule) = seen.and_then(|seen| seen.images) else { return Ok(None) };
+        rule(&ImageCall::new(config, preprocessor, size)?).map(Some)
     }
 
     /// The tensors.

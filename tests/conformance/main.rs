@@ -5,3 +5,4 @@ mod families;
 mod golden;
 mod hostile;
 mod peaks;
+mod vision;

@@ -1,15 +1,16 @@
 //! Answers made of predictions.
 
 use super::{
-    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, LlamaAnswer, MemoryAnswer, ModelAnswer,
-    PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, LlamaAnswer, MemoryAnswer,
+    ModelAnswer, PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
 };
 use crate::calibration::Fidelity;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::AtDepth;
 use crate::estimate::{Named, Prediction, TimedAlone};
-use crate::run::{Program, Run};
+use crate::graph::towers::ModelPart;
+use crate::run::{Images, Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -70,7 +71,15 @@ impl RunKeys {
             reserve_bytes: run.engine.reserve,
             gpu_limit_bytes: run.engine.gpu_limit,
             budget_memory_bytes: run.engine.budget,
+            images: run.work.images.map(ImagesAnswer::from),
         }
+    }
+}
+
+impl From<Images> for ImagesAnswer {
+    fn from(images: Images) -> Self {
+        let Images { count, width, height, tokens_each } = images;
+        Self { count, width, height, tokens_each }
     }
 }
 
@@ -85,7 +94,7 @@ impl MemoryAnswer {
             kv_bytes: Some(peak.kv_bytes),
             state_bytes: Some(peak.state_bytes),
             run_ahead_bytes: Some(peak.run_ahead_bytes).filter(|_| on_mlx),
-            parts: parts(memory),
+            parts: parts(memory, &p.model),
             peak_bytes: Some(peak.peak_bytes),
             peak_interval_90_bytes: Some(memory.peak_interval_90),
             peak_phase: Some(peak.phase),
@@ -111,16 +120,31 @@ fn stored(p: &Prediction) -> u64 {
     llama.map_or(p.model.weights.bytes, |l| l.buffers.weights_bytes)
 }
 
-fn parts(memory: &Memory) -> Vec<PartAnswer> {
+fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     let p = &memory.peak;
-    let mut all = vec![("weights", p.weights_bytes), ("kv", p.kv_bytes), ("state", p.state_bytes)];
+    let answer = |(part, bytes)| PartAnswer { part, bytes };
     if memory.llama.is_some() {
-        all.push(("compute", p.run_ahead_bytes));
-    } else {
-        all.push(("scores", p.attention_scratch_bytes));
-        all.push(("run_ahead", p.run_ahead_bytes));
+        let all = [
+            ("weights", p.weights_bytes),
+            ("kv", p.kv_bytes),
+            ("state", p.state_bytes),
+            ("compute", p.run_ahead_bytes),
+        ];
+        return all.map(answer).to_vec();
     }
-    all.into_iter().map(|(part, bytes)| PartAnswer { part, bytes }).collect()
+    let towers = model.parts.iter().filter(|size| size.part != ModelPart::Language);
+    let towers: Vec<PartAnswer> = towers
+        .map(|size| PartAnswer { part: size.part.name(), bytes: size.active_bytes })
+        .collect();
+    let beside: u64 = towers.iter().map(|part| part.bytes).sum();
+    let language = ("weights", p.weights_bytes.saturating_sub(beside));
+    let rest = [
+        ("kv", p.kv_bytes),
+        ("state", p.state_bytes),
+        ("scores", p.attention_scratch_bytes),
+        ("run_ahead", p.run_ahead_bytes),
+    ];
+    std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
 }
 
 impl From<LlamaMemory> for LlamaAnswer {

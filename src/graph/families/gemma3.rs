@@ -5,19 +5,44 @@ use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = wrapped_text(c)?;
+    p.scope("language_model", |p| build(&text, p))
+}
+
+/// `gemma3` under mlx-vlm, which gives the text model an output head of its own and other defaults.
+pub(in crate::graph) fn build_with_head(
+    c: &Config,
+    p: &mut ParamBuilder,
+) -> Result<Built, ConfigError> {
+    let text = c.object("text_config")?;
+    let sizes = [
+        ("num_attention_heads", 8),
+        ("num_key_value_heads", 4),
+        ("vocab_size", 262_208),
+        ("sliding_window", 1024),
+        ("max_position_embeddings", 4096),
+    ];
+    p.scope("language_model", |p| build_headed(&text.with_sizes(&sizes), p, HeadKind::Own))
+}
+
+/// The text configuration of `gemma3`, with the outer vocabulary.
+fn wrapped_text(c: &Config) -> Result<Config, ConfigError> {
     let text = c.opt_object("text_config")?.ok_or_else(|| c.invalid("text_config", "an object"))?;
     let vocabulary = c.dim_or("vocab_size", 262_208)?;
     let heads = text.dim_or("num_attention_heads", 8)?;
     let kv = text.dim_or("num_key_value_heads", 4)?;
-    let text = text
+    Ok(text
         .with("vocab_size", vocabulary)
         .with("num_attention_heads", heads)
-        .with("num_key_value_heads", kv);
-    p.scope("language_model", |p| build(&text, p))
+        .with("num_key_value_heads", kv))
 }
 
 /// `gemma3_text`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    build_headed(c, p, HeadKind::Tied)
+}
+
+fn build_headed(c: &Config, p: &mut ParamBuilder, head: HeadKind) -> Result<Built, ConfigError> {
     let width = c.dim_or("hidden_size", 1152)?;
     let count = match c.opt_dim("num_hidden_layers")? {
         Some(_) => layer_count(c)?,
@@ -42,7 +67,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
 
     let o = Outline {
-        head: HeadKind::Tied,
+        head,
         eps,
         max_context: Some(max_context),
         norm: NormKind::Gemma,

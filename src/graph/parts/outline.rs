@@ -106,6 +106,8 @@ pub struct Outline {
     pub layers: u64,
     /// Rows of the embedding.
     pub vocabulary: u64,
+    /// Rows of the embedding that the output head does not have.
+    pub spare_rows: u64,
     /// Output head.
     pub head: HeadKind,
     /// Epsilon of the norms.
@@ -126,6 +128,7 @@ impl Outline {
             width,
             layers,
             vocabulary,
+            spare_rows: 0,
             head: HeadKind::Own,
             eps: 1e-5,
             max_context: None,
@@ -211,7 +214,8 @@ impl Outline {
     ) -> Result<Decoder<S>, E> {
         let names = self.names;
         let (embed, places, norm) = p.scope(names.model, |p| {
-            let embed = Embedding::new(p, names.embed, self.vocabulary, self.width);
+            let rows = self.vocabulary.saturating_add(self.spare_rows);
+            let embed = Embedding::new(p, names.embed, rows, self.width);
             let places = (0..self.layers)
                 .map(|i| p.scope(&format!("{}.{i}", names.layers), |p| layer(p, i)))
                 .collect::<Result<Vec<_>, E>>()?;
