@@ -27,7 +27,18 @@ pub(super) fn layers(layout: &Layout, settings: &LlamaSettings, place: ComputePl
 pub(super) fn inputs(layout: &Layout, settings: &LlamaSettings) -> u64 {
     let embeddings = if settings.release.mixed_inputs { 2 } else { 1 };
     let n = settings.batch();
-    masks(layout, settings).sum::<u64>() + embeddings * F32 * layout.width * n + 24 * n
+    let rotations: u64 = kinds(layout).iter().map(|w| rotation(layout, settings, *w)).sum();
+    masks(layout, settings).sum::<u64>() + embeddings * F32 * layout.width * n + rotations + 24 * n
+}
+
+/// Bytes of the matrices that rotate keys and values before they are quantized: one as wide as a key, one of 64.
+fn rotation(layout: &Layout, settings: &LlamaSettings, window: Option<u32>) -> u64 {
+    let of_window = |l: &&LayerLayout| l.window == window && l.attention.is_some();
+    let attention = layout.layers.iter().find(of_window).and_then(|l| l.attention);
+    let rotates = settings.release.rotations && settings.is_quantized();
+    attention
+        .filter(|a| rotates && a.key.is_power_of_two())
+        .map_or(0, |a| F32 * (a.key * a.key + 64 * 64))
 }
 
 /// Bytes of the masks that the layers need: one of all tokens, one of each window.
@@ -123,6 +134,10 @@ impl<'a> BatchGraph<'a> {
     }
 
     fn attention_inputs(&mut self, window: Option<u32>, bytes: u64) -> CacheInputs {
+        let rotation = rotation(self.layout, self.settings, window);
+        if rotation > 0 {
+            self.g.input(rotation);
+        }
         let mask = self.g.input(bytes);
         let mask = if self.settings.flash && !self.settings.release.half_masks {
             self.g.computed(bytes / 2, &[mask])

@@ -18,7 +18,7 @@ pub struct Layout {
     /// The layers, in their order.
     pub layers: Vec<LayerLayout>,
     /// Whether every layer is one of those whose compute graph is followed operation by operation: attention with keys
-    /// and values of its own, and dense or routed feed-forward parts.
+    /// and values of its own, plain norms, and dense or routed feed-forward parts.
     pub followed: bool,
 }
 
@@ -39,6 +39,8 @@ pub struct LayerLayout {
     pub dense: Option<u64>,
     /// Its routed experts.
     pub experts: Option<ExpertLayout>,
+    /// Norms over a whole token.
+    pub norms: u32,
 }
 
 /// Heads of an attention.
@@ -103,6 +105,13 @@ impl Layout {
             let Stage::Layer(i) = product.stage else { continue };
             if let Some(layer) = layers.get_mut(i as usize) {
                 layer.take(graph, product, width);
+            }
+        }
+        for module in graph.params().modules().iter().filter(|m| m.kind == ModuleKind::Raw) {
+            let whole = u64::from(module.shape.dim(-1)) == width && module.path.contains("norm");
+            let i = module.path.split('.').find_map(|word| word.parse::<usize>().ok());
+            if let Some(layer) = i.filter(|_| whole).and_then(|i| layers.get_mut(i)) {
+                layer.norms += 1;
             }
         }
         let kinds = graph.cache_kinds();
@@ -184,7 +193,9 @@ impl LayerLayout {
     }
 
     fn is_followed(&self) -> bool {
+        // Projections of queries, keys, values and output, each by itself, and a norm before either part.
+        let plain = self.mixed.len() >= 4 && self.norms <= 2;
         let attends = self.attention.is_some() && self.state == 0;
-        attends && (self.dense.is_some() || self.experts.is_some())
+        plain && attends && (self.dense.is_some() || self.experts.is_some())
     }
 }

@@ -18,9 +18,6 @@ pub use release::LlamaRelease;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Cells of a cache come in multiples of this.
-const CELLS: u64 = 256;
-
 /// What llama.cpp is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LlamaSettings {
@@ -53,13 +50,13 @@ impl LlamaSettings {
     #[must_use]
     pub fn cells(&self, window: Option<u32>) -> u64 {
         let streams = self.streams();
-        let own = (self.context / streams).div_ceil(CELLS) * CELLS;
+        let own = (self.context / streams).next_multiple_of(self.release.cells);
         let own = match window {
             None => own,
             Some(tokens) => {
                 let sequences = if self.unified { self.slots.max(1) } else { 1 };
                 let within = u64::from(tokens) * sequences + self.micro_batch;
-                own.min(within.div_ceil(CELLS) * CELLS)
+                own.min(within.next_multiple_of(self.release.cells))
             }
         };
         own * streams

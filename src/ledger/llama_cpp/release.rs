@@ -11,6 +11,10 @@ pub struct LlamaRelease {
     pub half_caches: bool,
     /// Whether llama-server makes logits only of the tokens that it samples (pull request 23861).
     pub few_logits: bool,
+    /// Whether quantized keys and values are rotated first, by matrices that are inputs.
+    pub rotations: bool,
+    /// Cells of a cache come in multiples of this.
+    pub cells: u64,
     /// Whether flash attention is used unless it is switched off (pull request 15434).
     pub auto_flash: bool,
 }
@@ -20,6 +24,8 @@ pub struct LlamaRelease {
 const HALF_MASKS: u32 = 9_500;
 const MIXED_INPUTS: u32 = 8_500;
 const HALF_CACHES: u32 = 10_500;
+const ROTATIONS: u32 = 9_000;
+const CELLS_OF_256: u32 = 6_800;
 const FEW_LOGITS: u32 = 9_450;
 const AUTO_FLASH: u32 = 6_300;
 
@@ -35,6 +41,8 @@ impl LlamaRelease {
             mixed_inputs: build >= MIXED_INPUTS,
             half_caches: build >= HALF_CACHES,
             few_logits: build >= FEW_LOGITS,
+            rotations: build >= ROTATIONS,
+            cells: if build >= CELLS_OF_256 { 256 } else { 32 },
             auto_flash: build >= AUTO_FLASH,
         }
     }
