@@ -37,7 +37,7 @@ use towers::{Loader, VisionModel};
 /// The forward pass of a model family.
 pub trait Network: Send + Sync {
     /// Records one call: token ids `[batch, length]` in, logits `[batch, length, vocabulary]` out.
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var;
+    fn forward<'t>(&self, tokens: Var<'t>, caches: &mut [Cache]) -> Var<'t>;
 
     /// How the family's `quant_predicate` treats a module in a plain conversion.
     fn quant_override(&self, path: &str) -> QuantOverride {
@@ -395,10 +395,14 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
-        let sampled = |t: &Tape<'_>, logits| {
-            if call.sample { sample(t, logits) } else { Vec::new() }
-        };
-        self.record(caches, call, routing, sampled)
+        self.record(
+            caches,
+            call,
+            routing,
+            |logits| {
+                if call.sample { sample(logits) } else { Vec::new() }
+            },
+        )
     }
 
     /// As [`Graph::trace`], with the logits `[batch, tokens, vocabulary]` as the only result.
@@ -411,7 +415,7 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
-        self.record(caches, call, routing, |_, logits| vec![logits])
+        self.record(caches, call, routing, |logits| vec![logits])
     }
 
     fn record(
@@ -419,18 +423,18 @@ impl Graph {
         caches: &mut [Cache],
         call: Call,
         routing: Routing,
-        results: impl FnOnce(&Tape<'_>, Var) -> Vec<Var>,
+        results: impl FnOnce(Var<'_>) -> Vec<Var<'_>>,
     ) -> Result<Trace, TraceError> {
         let t = Tape::new(&self.params, routing, call.skipped);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
         cache::enter(caches, &t, call.skipped);
-        let logits = self.built.network.forward(&t, tokens, caches);
+        let logits = self.built.network.forward(tokens, caches);
         if let Some(kv) = call.kv {
             cache::quantise(caches, &t, kv, call.skipped);
         }
-        let results = results(&t, logits);
+        let results = results(logits);
         let state = cache::leave(caches, call.skipped);
         cache::follow(caches, call.skipped);
         t.set_outputs(&results, state);
@@ -530,14 +534,14 @@ impl Graph {
 }
 
 /// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.
-fn sample(t: &Tape<'_>, logits: Var) -> Vec<Var> {
-    t.set_stage(Stage::Head);
-    let n = t.dim(logits, 1);
-    let row = t.at(logits, 1, n.saturating_sub(1));
-    let total = t.logsumexp(row);
-    let log_probs = t.sub(row, total);
-    let token = t.argmax(log_probs);
-    let log_probs = if t.dim(row, 0) == 1 { t.squeeze(log_probs, &[0]) } else { log_probs };
+fn sample(logits: Var<'_>) -> Vec<Var<'_>> {
+    logits.tape().set_stage(Stage::Head);
+    let n = logits.dim(1);
+    let row = logits.at(1, n.saturating_sub(1));
+    let total = row.logsumexp();
+    let log_probs = row - total;
+    let token = log_probs.argmax();
+    let log_probs = if row.dim(0) == 1 { log_probs.squeeze(&[0]) } else { log_probs };
     vec![token, log_probs]
 }
 

@@ -96,28 +96,27 @@ fn build_headed(c: &Config, p: &mut ParamBuilder, head: HeadKind) -> Result<Buil
         Ok((rule(i), block.with_residuals(residual, residual)))
     })?;
     let root = (width as f64).sqrt();
-    Ok(decoder.with_embedding(move |t, h| scale_embedding(t, h, root)).built())
+    Ok(decoder.with_embedding(move |h| scale_embedding(h, root)).built())
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
-pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
-    t.mul(h, t.astype(t.scalar(root, DType::BF16), t.dtype(h)))
+pub(super) fn scale_embedding(h: Var<'_>, root: f64) -> Var<'_> {
+    h * h.tape().scalar(root, DType::BF16).astype(h.dtype())
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
-pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(activations::gelu_approx(t, gate), x)
+pub(super) fn gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    activations::gelu_approx(gate) * x
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
-pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
-    let [sum] = t.compiled(|t| {
-        if t.dtype(x) != DType::F16 {
-            return [t.add(x, y)];
+pub(super) fn clip_residual<'t>(x: Var<'t>, y: Var<'t>) -> Var<'t> {
+    x.compiled(|x| {
+        if x.dtype() != DType::F16 {
+            return x + y;
         }
-        let (x, y) = (t.astype(x, DType::F32), t.astype(y, DType::F32));
-        let clipped = t.clip(t.binary(Binary::Add, x, y), -65_504.0, 65_504.0);
-        [t.astype(clipped, DType::F16)]
-    });
-    sum
+        let (x, y) = (x.astype(DType::F32), y.astype(DType::F32));
+        let clipped = (x + y).clip(-65_504.0, 65_504.0);
+        clipped.astype(DType::F16)
+    })
 }
