@@ -17,9 +17,6 @@ pub struct Layout {
     pub vocabulary: u64,
     /// The layers, in their order.
     pub layers: Vec<LayerLayout>,
-    /// Whether every layer is one of those whose compute graph is followed operation by operation: attention with keys
-    /// and values of its own, plain norms, and dense or routed feed-forward parts.
-    pub followed: bool,
 }
 
 /// The widths of a layer.
@@ -39,8 +36,6 @@ pub struct LayerLayout {
     pub dense: Option<u64>,
     /// Its routed experts.
     pub experts: Option<ExpertLayout>,
-    /// Norms over a whole token.
-    pub norms: u32,
 }
 
 /// Heads of an attention.
@@ -100,36 +95,24 @@ impl Layout {
         let count = usize::try_from(graph.layers()).unwrap_or(0);
         let mut layers = vec![LayerLayout::default(); count];
         let [vocabulary, width] = embedding(graph);
-        let mut layout = Self { width, vocabulary, layers: Vec::new(), followed: true };
+        let mut layout = Self { width, vocabulary, layers: Vec::new() };
         for product in &traffic.products {
             let Stage::Layer(i) = product.stage else { continue };
             if let Some(layer) = layers.get_mut(i as usize) {
                 layer.take(graph, product, width);
             }
         }
-        for module in graph.params().modules().iter().filter(|m| m.kind == ModuleKind::Raw) {
-            let whole = u64::from(module.shape.dim(-1)) == width && module.path.contains("norm");
-            let i = module.path.split('.').find_map(|word| word.parse::<usize>().ok());
-            if let Some(layer) = i.filter(|_| whole).and_then(|i| layers.get_mut(i)) {
-                layer.norms += 1;
-            }
-        }
         let kinds = graph.cache_kinds();
-        layout.followed &= kinds.len() == count;
         for ((layer, cache), kind) in layers.iter_mut().zip(&caches).zip(kinds) {
-            layout.followed &= layer.hold(cache, kind);
+            layer.hold(cache, kind);
         }
         for read in &traffic.attention {
             let Stage::Layer(i) = read.stage else { continue };
             let Some(layer) = layers.get_mut(i as usize) else { continue };
-            let key_heads = read.kv_heads.max(1);
-            let [k, v] = layer.stored;
-            let (key, value) =
-                if k > 0 { (k / key_heads, v / key_heads) } else { (read.key_dim, read.key_dim) };
-            let known = AttentionLayout { heads: read.heads, key_heads, key, value };
-            layer.attention.get_or_insert(known);
+            if let Some(attention) = &mut layer.attention {
+                attention.heads = read.heads;
+            }
         }
-        layout.followed &= layers.iter().all(LayerLayout::is_followed);
         layout.layers = layers;
         Ok(Arc::new(layout))
     }
@@ -168,34 +151,33 @@ impl LayerLayout {
         }
     }
 
-    /// Notes what a cache of the layer holds after one token; false where it is of a kind that llama.cpp keeps in another
-    /// way.
-    fn hold(&mut self, cache: &Cache, kind: &CacheKind) -> bool {
-        let mut keys = Vec::new();
+    /// Notes what a cache of the layer holds after one token.
+    fn hold(&mut self, cache: &Cache, kind: &CacheKind) {
+        let mut keys: Vec<[u64; 2]> = Vec::new();
         for (slot, holds_keys) in cache.slots().iter().zip(cache.holds_keys()) {
             let Some(slot) = slot else { continue };
             if holds_keys {
-                keys.push(u64::from(slot.shape.dim(1)) * u64::from(slot.shape.dim(-1)));
+                keys.push([slot.shape.dim(1), slot.shape.dim(-1)].map(u64::from));
             } else {
                 self.state += slot.shape.elements();
             }
         }
-        if let [k, rest @ ..] = keys.as_slice() {
-            self.stored = [*k, rest.iter().sum()];
+        if let [[key_heads, key], rest @ ..] = keys.as_slice() {
+            let value = rest.first().map_or(0, |[_, width]| *width);
+            self.stored = [key_heads * key, rest.iter().map(|[heads, width]| heads * width).sum()];
+            let queries = self.mixed.first().copied().unwrap_or(0);
+            let (key_heads, key) = (*key_heads, *key);
+            let heads = queries / key.max(1);
+            self.attention = Some(AttentionLayout { heads, key_heads, key, value });
         }
         match kind {
             CacheKind::Rotating { max_size, .. } => self.window = Some(*max_size),
             CacheKind::Chunked { chunk_size } => self.window = Some(*chunk_size),
-            CacheKind::Kv | CacheKind::Arrays(_) => {}
-            CacheKind::Compressed(_) | CacheKind::Pool { .. } | CacheKind::List(_) => return false,
+            CacheKind::Kv
+            | CacheKind::Arrays(_)
+            | CacheKind::Compressed(_)
+            | CacheKind::Pool { .. }
+            | CacheKind::List(_) => {}
         }
-        true
-    }
-
-    fn is_followed(&self) -> bool {
-        // Projections of queries, keys, values and output, each by itself, and a norm before either part.
-        let plain = self.mixed.len() >= 4 && self.norms <= 2;
-        let attends = self.attention.is_some() && self.state == 0;
-        plain && attends && (self.dense.is_some() || self.experts.is_some())
     }
 }
