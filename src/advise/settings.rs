@@ -69,7 +69,7 @@ impl EngineSettings {
                         .to_owned(),
                 );
             }
-            Program::MlxSwift => return None,
+            _ => return None,
         }
         Some(settings)
     }

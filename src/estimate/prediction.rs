@@ -8,6 +8,7 @@ use super::memory::{
 };
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill};
+use super::stored::StoredWeights;
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
@@ -15,7 +16,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
-use crate::run::Run;
+use crate::run::{FormatOrigin, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -73,6 +74,8 @@ pub struct Named {
     pub quant: String,
     /// Sizes of its weights.
     pub weights: Weights,
+    /// The weights as the engine of the run stores them.
+    pub stored: StoredWeights,
     /// The same by part of the model.
     pub parts: Vec<PartSize>,
 }
@@ -102,6 +105,7 @@ impl Estimator<'_> {
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
         let machine = &*self.granted(machine);
+        self.possible()?;
         let memory = || -> Result<_, PeakError> {
             let memory = self.memory(machine)?;
             let at_most = self.max_context(machine)?;
@@ -118,6 +122,9 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
+        if let Some(memory) = &memory {
+            warnings.extend(self.other_versions(machine, memory)?);
+        }
         Ok(Prediction {
             model: self.named(),
             machine: machine.clone(),
@@ -158,13 +165,19 @@ impl Estimator<'_> {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
             ),
         };
-        Named {
-            id,
-            quant,
-            family: graph.model_type().to_owned(),
-            weights: Weights::of(graph),
-            parts: PartSize::of(graph),
-        }
+        let stored = StoredWeights::of(graph, &self.run.file);
+        let quant = match (self.run.file.origin, self.run.file.gguf) {
+            (
+                FormatOrigin::EngineDefault | FormatOrigin::Native | FormatOrigin::Assumed,
+                Some(mix),
+            ) => {
+                format!("gguf-{mix}")
+            }
+            _ => quant,
+        };
+        let family = graph.model_type().to_owned();
+        let weights = Weights::of(graph);
+        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
     /// A doubt when more of the memory was given to the GPU than there is.
@@ -238,9 +251,12 @@ impl Prediction {
             let rules = "llama.cpp's own rules for caches and compute buffers, b11549".to_owned();
             all.push(("peak", rules));
             all.push(("peak_interval", BUFFERS_INTERVAL_SOURCE.to_owned()));
-        } else if self.memory.is_some() {
-            let rules =
-                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+        } else         if self.memory.is_some() {
+            let rules = format!(
+                "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
+                 MLX {}",
+                self.run.engine.mlx.taken
+            );
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }

@@ -10,11 +10,20 @@ use clap_complete::engine::ArgValueCompleter;
 /// Models that `recommend` lists, unless told otherwise.
 const MODELS: u32 = 8;
 
+/// Programs whose settings are known.
+const SET_UP: [Program; 6] = [
+    Program::MlxLm,
+    Program::MlxServer,
+    Program::LmStudio,
+    Program::LmStudioGguf,
+    Program::LlamaCpp,
+    Program::Ollama,
+];
+
 /// A program whose settings are known.
 fn engine(text: &str) -> Result<Program, String> {
-    let known = || Program::ALL.into_iter().filter(|p| *p != Program::MlxSwift);
-    known().find(|p| p.name() == text).ok_or_else(|| {
-        let names: Vec<&str> = known().map(Program::name).collect();
+    SET_UP.into_iter().find(|p| p.to_string() == text).ok_or_else(|| {
+        let names: Vec<String> = SET_UP.iter().map(ToString::to_string).collect();
         format!("choose from {}", names.join(", "))
     })
 }
