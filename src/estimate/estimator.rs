@@ -9,12 +9,11 @@ use super::memory::{
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
-use super::stored::assumed_gguf;
+use super::stored::{StoredWeights, assumed_gguf};
 use super::towers::counting_images;
 use super::warning::Warning;
 use crate::engine::programs;
 use crate::graph::Graph;
-use crate::graph::tape::TraceError;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
@@ -385,9 +384,7 @@ impl<'a> Estimator<'a> {
         if let Some(known) = self.llama.get() {
             return Ok(Arc::clone(known));
         }
-        let in_steps = || self.speed().map(|s| s.features().weight_bytes as u64);
-        let weights = self.run.file.stored_bytes.map_or_else(in_steps, Ok);
-        let weights = weights.map_err(|e| PeakError::Trace(TraceError(e.to_string())))?;
+        let weights = StoredWeights::of(self.graph(), &self.run.file);
         let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
         Ok(Arc::clone(self.llama.get_or_init(|| model)))
     }

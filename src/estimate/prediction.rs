@@ -251,7 +251,7 @@ impl Prediction {
             let rules = "llama.cpp's own rules for caches and compute buffers, b11549".to_owned();
             all.push(("peak", rules));
             all.push(("peak_interval", BUFFERS_INTERVAL_SOURCE.to_owned()));
-        } else         if self.memory.is_some() {
+        } else if self.memory.is_some() {
             let rules = format!(
                 "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
                  MLX {}",

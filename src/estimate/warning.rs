@@ -36,8 +36,6 @@ pub enum Warning {
     },
     /// Without matrix units the peak is another, beyond the interval.
     WithoutMatrixUnits(Bytes),
-    /// The memory of the program is not simulated.
-    MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
     GgufMixAssumed(GgufMix),
     /// What a quantised cache does to the speed of the program is not known.
@@ -95,10 +93,6 @@ impl fmt::Display for Warning {
                 f,
                 "where MLX does not use the matrix units (a wheel for macOS 14 or 15, or macOS before 26.2), the peak is \
                  {peak} (--nax off, or --macos VERSION)"
-            ),
-            Self::MemoryNotSimulated(program) => write!(
-                f,
-                "the memory of {program} is not simulated: weights and cache are counted, buffers are not"
             ),
             Self::GgufMixAssumed(mix) => {
                 write!(f, "the weights are taken as a GGUF file of format {mix}")

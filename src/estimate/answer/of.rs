@@ -182,7 +182,6 @@ impl From<AtDepth> for DepthAnswer {
 impl From<&Prediction> for PredictionAnswer {
     fn from(p: &Prediction) -> Self {
         let (d, f) = (&p.decode, &p.prefill);
-        let bytes = stored(p);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
         Self {

@@ -4,6 +4,7 @@
 use super::context::{ContextBound, MaxContext, budget, safe_budget};
 use super::limits::{Judgement, LimitKind};
 use super::{Limit, Memory, Process, default_reserve};
+use crate::estimate::StoredWeights;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::{KvType, Layout, LlamaBuffers, LlamaRelease, LlamaSettings};
@@ -36,7 +37,7 @@ const OLLAMA_ROOM: f64 = 0.80;
 #[derive(Clone, Debug)]
 pub struct LlamaModel {
     layout: Arc<Layout>,
-    weights_bytes: u64,
+    weights: StoredWeights,
     made_for: Option<u64>,
 }
 
@@ -50,12 +51,12 @@ pub struct LlamaMemory {
 }
 
 impl LlamaModel {
-    /// A model of a file with so many bytes of tensors.
+    /// A model with the weights of its file.
     ///
     /// # Errors
     /// When the model cannot be traced.
-    pub fn of(graph: &Graph, weights_bytes: u64) -> Result<Self, PeakError> {
-        Ok(Self { layout: Layout::of(graph)?, weights_bytes, made_for: graph.max_context() })
+    pub fn of(graph: &Graph, weights: StoredWeights) -> Result<Self, PeakError> {
+        Ok(Self { layout: Layout::of(graph)?, weights, made_for: graph.max_context() })
     }
 
     /// Memory of a run.
@@ -64,7 +65,7 @@ impl LlamaModel {
     /// When the cache is asked for in a type that llama.cpp does not have.
     pub fn memory(&self, machine: &Machine, run: &Run) -> Result<Memory, PeakError> {
         let settings = self.settings(machine, run)?;
-        let buffers = LlamaBuffers::of(&self.layout, self.weights_bytes, &settings);
+        let buffers = LlamaBuffers::of(&self.layout, self.weights.bytes, &settings);
         let interval = self.interval(&buffers);
         let total = buffers.total();
         let [low, high] = RUNTIME;
@@ -137,7 +138,7 @@ impl LlamaModel {
             _ => 2048,
         };
         let larger = LlamaSettings { micro_batch, ..settings };
-        let need = LlamaBuffers::of(&self.layout, self.weights_bytes, &larger).total();
+        let need = LlamaBuffers::of(&self.layout, self.weights.bytes, &larger).total();
         if need as f64 <= OLLAMA_ROOM * machine.gpu_limit.bytes.0 as f64 {
             larger
         } else {
@@ -151,7 +152,9 @@ impl LlamaModel {
         // Tensors that only the CPU reads are not under the GPU's limit.
         let host = buffers.host_compute_bytes + buffers.output_bytes;
         let total = buffers.total();
-        [Bytes(total - host - doubt), Bytes(total + doubt)]
+        let [least, most] = self.weights.interval;
+        let rest = total - self.weights.bytes;
+        [Bytes((least + rest).saturating_sub(host + doubt)), Bytes(most + rest + doubt)]
     }
 
     /// The longest context under which all is allocated within a budget: the expected memory, or the upper end of the
@@ -177,7 +180,7 @@ impl LlamaModel {
                 context: u64::from(tokens) * u64::from(run.work.batch.max(1)),
                 ..self.settings(machine, &run)?
             };
-            let buffers = LlamaBuffers::of(&self.layout, self.weights_bytes, &settings);
+            let buffers = LlamaBuffers::of(&self.layout, self.weights.bytes, &settings);
             let need = if safe { self.interval(&buffers)[1].0 } else { buffers.total() };
             Ok(need <= most.0)
         };
@@ -281,7 +284,8 @@ mod tests {
                 "max_position_embeddings":131072,"rms_norm_eps":1e-6,"rope_theta":1e6,"tie_word_embeddings":false}"#,
         );
         let graph = Graph::new(&config.expect("valid JSON"), DType::F16).expect("a known family");
-        LlamaModel::of(&graph, (gb * 1e9) as u64).expect("runs")
+        let bytes = (gb * 1e9) as u64;
+        LlamaModel::of(&graph, StoredWeights { bytes, interval: [bytes; 2] }).expect("runs")
     }
 
     fn llama(context: u32) -> Run {
