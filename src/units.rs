@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
+use std::str::FromStr;
+use thiserror::Error;
 
 /// Bytes in one gibibyte.
 pub const GIB: u64 = 1 << 30;
@@ -62,6 +64,45 @@ impl Bytes {
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
+    }
+}
+
+/// A text that is no size.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "'{0}' is no size; write a number with its unit: 60GB (10^9 bytes), 58GiB (2^30), 49152MiB"
+)]
+pub struct SizeError(pub String);
+
+impl FromStr for Bytes {
+    type Err = SizeError;
+
+    /// Reads a number with a unit, in any case: `60GB`, `58 GiB`, `49152MiB`, `0.5 TB`. A number without a unit could be
+    /// either kind of gigabyte, so it is none.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let wrong = || SizeError(text.to_owned());
+        let text = text.trim();
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(unit_at);
+        let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
+        let unit: f64 = match unit.to_ascii_lowercase().as_str() {
+            "b" => 1.0,
+            "kb" => 1e3,
+            "mb" => 1e6,
+            "gb" => 1e9,
+            "tb" => 1e12,
+            "kib" => 1024.0,
+            "mib" => 1_048_576.0,
+            "gib" => GIB as f64,
+            "tib" => 1024.0 * GIB as f64,
+            _ => return Err(wrong()),
+        };
+        let bytes = (number * unit).round();
+        if number.is_finite() && (0.0..1e18).contains(&bytes) {
+            Ok(Self(bytes as u64))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -205,6 +246,20 @@ mod tests {
         assert_eq!(Bytes(404_400_000_000).to_string(), "404.4 GB");
         assert_eq!(Bytes::from_gib(64).gib(), 64.0);
         assert_eq!(format!("{:>10}", Bytes(512)), "     512 B");
+    }
+
+    #[test]
+    fn a_size_says_which_gigabyte() {
+        let read = |text: &str| text.parse::<Bytes>().map(|b| b.0);
+        assert_eq!(read("60GB"), Ok(60_000_000_000));
+        assert_eq!(read(" 58 gib "), Ok(58 * GIB));
+        assert_eq!(read("49152MiB"), Ok(48 * GIB));
+        assert_eq!(read("0.5TB"), Ok(500_000_000_000));
+        assert_eq!(read("92000MB"), Ok(92_000_000_000));
+        for wrong in ["60", "GB", "-1GB", "1e99GB", "nanGB", "60 G", "", "1 2GB"] {
+            let error = wrong.parse::<Bytes>().expect_err(wrong).to_string();
+            assert!(error.contains("49152MiB"), "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod money;
 pub mod offers;
 pub mod purchase;
 pub mod recommend;
+pub mod settings;
 pub mod sweep;
 pub mod upgrade;
 
@@ -14,3 +15,4 @@ pub use formats::{Formats, Largest, largest};
 pub use macs::{MacChoice, macs_for};
 pub use offers::{Offer, offer_for, offers};
 pub use recommend::{Candidate, CannotRun, Predicted, Question, by_size, candidates, predictions};
+pub use settings::EngineSettings;

@@ -4,12 +4,12 @@ use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, R
 use super::bins;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
 use super::memory::{
-    MaxContext, Memory, Room, below, budget, roomy, safe_budget, within, within_less,
+    LlamaModel, MaxContext, Memory, Room, below, budget, roomy, safe_budget, within, within_less,
 };
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
-use super::stored::assumed_gguf;
+use super::stored::{StoredWeights, assumed_gguf};
 use super::towers::counting_images;
 use super::warning::Warning;
 use super::widening::Of;
@@ -23,6 +23,7 @@ use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{EngineSetup, Program, Run, Version, Work};
 use crate::units::Bytes;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
@@ -39,6 +40,7 @@ pub struct Estimator<'a> {
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<Gpu, Arc<Peak>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
+    llama: OnceLock<Arc<LlamaModel>>,
 }
 
 /// Memory and speeds on one machine.
@@ -118,6 +120,7 @@ impl<'a> Estimator<'a> {
             speed: OnceLock::new(),
             peaks: Mutex::default(),
             contexts: Mutex::default(),
+            llama: OnceLock::new(),
         }
     }
 
@@ -142,6 +145,7 @@ impl<'a> Estimator<'a> {
             speed: if alike { self.speed.clone() } else { OnceLock::new() },
             peaks: Mutex::default(),
             contexts: Mutex::default(),
+            llama: if alike { self.llama.clone() } else { OnceLock::new() },
             ..*self
         }
     }
@@ -150,6 +154,11 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub const fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// A machine as the run finds it: with the limits that were given.
+    pub(super) fn granted<'m>(&self, machine: &'m Machine) -> Cow<'m, Machine> {
+        machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
     }
 
     /// The graph of the model.
@@ -325,6 +334,10 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
+        let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.memory(machine, &self.run);
+        }
         let peak = self.peak(self.gpu(machine))?;
         let others = self.gpus(machine, self.run.engine.mlx.range)?;
         let others: Vec<u64> = others
@@ -378,6 +391,10 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, false);
+        }
         self.longest(self.gpu(machine), machine)
     }
 
@@ -396,6 +413,10 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, true);
+        }
         let mut gpus = self.gpus(machine, self.run.engine.mlx.range)?;
         gpus.push(self.gpu(machine));
         let all: Vec<MaxContext> = gpus
@@ -415,6 +436,16 @@ impl<'a> Estimator<'a> {
             let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
             below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
         })
+    }
+
+    /// The model as llama.cpp loads it. Traced once.
+    fn llama(&self) -> Result<Arc<LlamaModel>, PeakError> {
+        if let Some(known) = self.llama.get() {
+            return Ok(Arc::clone(known));
+        }
+        let weights = StoredWeights::of(self.graph(), &self.run.file);
+        let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
+        Ok(Arc::clone(self.llama.get_or_init(|| model)))
     }
 
     /// A context that is searched once per kind of GPU and budget.

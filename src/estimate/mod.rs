@@ -30,7 +30,7 @@ pub use gguf_weights::GgufWeights;
 pub use gpu::{gpu, uses_matrix_units};
 pub use memory::Memory;
 pub use opened::{OpenError, Opened, OpenedModel, Sources};
-pub use prediction::{AtLeast, Longest, Named, Prediction, RunsHere, TimedAlone};
+pub use prediction::{Longest, Named, Prediction, RunsHere, TimedAlone};
 pub use refusal::Refusal;
 pub use speed::{Decode, Prefill, Speed};
 pub use stored::StoredWeights;

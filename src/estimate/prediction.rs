@@ -3,7 +3,9 @@
 use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
-use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
+use super::memory::{
+    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise,
+};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
@@ -12,7 +14,6 @@ use super::widening::Widening;
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
 use crate::run::{FormatOrigin, Run};
@@ -27,12 +28,10 @@ pub struct Prediction {
     pub machine: Machine,
     /// What was asked.
     pub run: Run,
-    /// Peak memory, process and limits, of mlx-lm. `None` for programs whose memory is not simulated.
+    /// Peak memory, process and limits.
     pub memory: Option<Memory>,
-    /// Longest context, of mlx-lm.
+    /// Longest context.
     pub context: Option<Longest>,
-    /// What a program whose memory is not simulated needs at the least.
-    pub at_least: Option<AtLeast>,
     /// Decode speed.
     pub decode: Decode,
     /// Decode speed at other depths.
@@ -101,35 +100,15 @@ pub struct RunsHere {
     pub prefill: Option<Option<Quality>>,
 }
 
-/// The memory that weights and cache alone take, without buffers for computation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtLeast {
-    /// The weights, in the format of the program.
-    pub weights_bytes: u64,
-    /// Keys, values and states of all tokens, at 16 bits.
-    pub kv_bytes: u64,
-}
-
-impl AtLeast {
-    /// Whether even this is more than the GPU may use. That it is less does not mean that the run fits.
-    #[must_use]
-    pub fn exceeds(&self, machine: &Machine) -> bool {
-        self.weights_bytes + self.kv_bytes > machine.gpu_limit.range[1].0
-    }
-}
-
 impl Estimator<'_> {
     /// Predicts everything on a machine.
     ///
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
+        let machine = &*self.granted(machine);
         self.possible()?;
-        let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
-            if !simulated {
-                return Ok((None, None));
-            }
             let memory = self.memory(machine)?;
             let at_most = self.max_context(machine)?;
             let safe = self.safe_context(machine)?;
@@ -143,14 +122,11 @@ impl Estimator<'_> {
         let own_runs = self.own_runs_used(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
+        warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
         if let Some(memory) = &memory {
             warnings.extend(self.other_versions(machine, memory)?);
-        }
-        let at_least = if simulated { None } else { Some(self.at_least()?) };
-        if !simulated {
-            warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));
         }
         Ok(Prediction {
             model: self.named(),
@@ -158,7 +134,6 @@ impl Estimator<'_> {
             run: self.run,
             memory,
             context,
-            at_least,
             decode,
             at_depth,
             prefill,
@@ -212,12 +187,10 @@ impl Estimator<'_> {
         Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
-    fn at_least(&self) -> Result<AtLeast, EstimateError> {
-        let run = &self.run;
-        let growth = CacheGrowth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
-            .map_err(PeakError::from)?;
-        let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
-        Ok(AtLeast { weights_bytes: StoredWeights::of(self.graph(), &run.file).bytes, kv_bytes })
+    /// A doubt when more of the memory was given to the GPU than there is.
+    fn beyond_the_memory(&self, machine: &Machine) -> Option<Warning> {
+        let (given, memory) = (self.run.engine.gpu_limit?, machine.memory.value);
+        (given > memory).then_some(Warning::LimitBeyondMemory { given, memory })
     }
 
     /// A doubt when the run is longer than the model was made for.
@@ -243,7 +216,10 @@ impl Prediction {
 
     /// Looks for changes that help.
     pub fn look_for_changes(&mut self, model: &OpenedModel) {
-        if let (Some(memory), Some(context)) = (&self.memory, self.context) {
+        // What helps llama.cpp is not what helps MLX.
+        if let (Some(memory), Some(context)) = (&self.memory, self.context)
+            && memory.llama.is_none()
+        {
             self.changes = advise(model, &self.machine, &self.run, (memory, context.at_most));
         }
     }
@@ -255,9 +231,12 @@ impl Prediction {
         if self.run.work.images.is_some() {
             all.push("the run of the vision tower: its time and its buffers".to_owned());
         }
-        if self.memory.is_none() {
-            let program = self.run.engine.program;
-            all.push(format!("buffers for computation and the footprint of {program}"));
+        if self.memory.as_ref().is_some_and(|m| m.llama.is_some()) {
+            all.push(
+                "prompts that the server keeps in memory (llama.cpp's --cache-ram, 8192 MiB unless it is set to 0), \
+                 projectors, drafts"
+                    .to_owned(),
+            );
         }
         all
     }
@@ -275,7 +254,11 @@ impl Prediction {
             machine.into_iter().map(|(name, from)| (name, from.to_string())).collect();
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
-        if self.memory.is_some() {
+        if self.memory.as_ref().is_some_and(|m| m.llama.is_some()) {
+            let rules = "llama.cpp's own rules for caches and compute buffers, b11549".to_owned();
+            all.push(("peak", rules));
+            all.push(("peak_interval", BUFFERS_INTERVAL_SOURCE.to_owned()));
+        } else if self.memory.is_some() {
             let rules = format!(
                 "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
                  MLX {}",

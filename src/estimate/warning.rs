@@ -36,14 +36,19 @@ pub enum Warning {
     },
     /// Without matrix units the peak is another, beyond the interval.
     WithoutMatrixUnits(Bytes),
-    /// The memory of the program is not simulated.
-    MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
     GgufMixAssumed(GgufMix),
     /// What a quantised cache does to the speed of the program is not known.
     KvNotModeled(Program),
     /// Whether the matrix units are used decides the speed of prompts.
     MatrixUnits,
+    /// The GPU limit that was given is more than the memory.
+    LimitBeyondMemory {
+        /// What was given.
+        given: Bytes,
+        /// The memory.
+        memory: Bytes,
+    },
     /// Images were asked for, but the program loads no tower of the model.
     ImagesUnseen(Program),
     /// How many tokens the images become is not known.
@@ -89,10 +94,6 @@ impl fmt::Display for Warning {
                 "where MLX does not use the matrix units (a wheel for macOS 14 or 15, or macOS before 26.2), the peak is \
                  {peak} (--nax off, or --macos VERSION)"
             ),
-            Self::MemoryNotSimulated(program) => write!(
-                f,
-                "the memory of {program} is not simulated: weights and cache are counted, buffers are not"
-            ),
             Self::GgufMixAssumed(mix) => {
                 write!(f, "the weights are taken as a GGUF file of format {mix}")
             }
@@ -102,6 +103,11 @@ impl fmt::Display for Warning {
             Self::MatrixUnits => f.write_str(
                 "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
                  widely, and the interval covers both",
+            ),
+            Self::LimitBeyondMemory { given, memory } => write!(
+                f,
+                "--gpu-limit {given} is more than the {:.0} GiB of this Mac, which are taken instead",
+                memory.gib()
             ),
             Self::ImagesUnseen(program) => write!(
                 f,

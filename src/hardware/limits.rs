@@ -81,12 +81,17 @@ impl GpuLimit {
                 ..self.clone()
             };
         }
-        let bytes = Bytes(mib.saturating_mul(MIB));
+        self.with_bytes(Bytes(mib.saturating_mul(MIB)))
+    }
+
+    /// The same machine with this limit in force, however it was set.
+    #[must_use]
+    pub fn with_bytes(&self, bytes: Bytes) -> Self {
         Self {
             bytes,
             range: [bytes; 2],
             default: self.default,
-            wired_limit_mib: Some(mib),
+            wired_limit_mib: Some(bytes.0 / MIB),
             provenance: Provenance::UserGiven,
         }
     }
@@ -242,6 +247,13 @@ impl WiredLimitAdvice {
         let mib = needed.0.div_ceil(GIB).saturating_mul(GIB / MIB).min(highest.mib);
         let fits = mib.saturating_mul(MIB) >= needed.0;
         (fits && needed > default).then(|| Self::new(memory, mib))
+    }
+
+    /// The same advice for a machine whose limit was raised before: undoing it goes back to that.
+    #[must_use]
+    pub fn from(self, raised_to_mib: Option<u64>) -> Self {
+        let undo = raised_to_mib.map(|mib| format!("sudo sysctl iogpu.wired_limit_mb={mib}"));
+        Self { undo: undo.unwrap_or(self.undo), ..self }
     }
 
     fn new(memory: Bytes, mib: u64) -> Self {

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod gguf;
+pub mod llama_cpp;
 pub mod pages;
 pub mod peak;
 pub mod replay;

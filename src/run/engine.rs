@@ -31,6 +31,12 @@ pub struct EngineSetup {
     pub kv: Option<KvQuantisation>,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
     pub reserve: Option<Bytes>,
+    /// GPU memory limit that was set (`iogpu.wired_limit_mb`); `None` for the limit of the machine.
+    pub gpu_limit: Option<Bytes>,
+    /// How much of the memory the process may take; `None` for all that the limits allow.
+    pub budget: Option<Bytes>,
+    /// Sequences that the program keeps room for; `None` for its own default.
+    pub parallel: Option<u32>,
 }
 
 /// A version of MLX, or several that a program may run on.
@@ -81,6 +87,9 @@ impl Default for EngineSetup {
             whole_logits: false,
             kv: None,
             reserve: None,
+            gpu_limit: None,
+            budget: None,
+            parallel: None,
         }
     }
 }

@@ -89,6 +89,24 @@ impl Run {
         Self { engine: EngineSetup { reserve, ..self.engine }, ..self }
     }
 
+    /// The same run under a GPU memory limit that was set; `None` for the limit of the machine.
+    #[must_use]
+    pub const fn with_gpu_limit(self, gpu_limit: Option<Bytes>) -> Self {
+        Self { engine: EngineSetup { gpu_limit, ..self.engine }, ..self }
+    }
+
+    /// The same run with so much memory meant for it; `None` for all that the limits allow.
+    #[must_use]
+    pub const fn with_budget(self, budget: Option<Bytes>) -> Self {
+        Self { engine: EngineSetup { budget, ..self.engine }, ..self }
+    }
+
+    /// The same run with room for so many sequences; `None` for the program's own default.
+    #[must_use]
+    pub const fn with_parallel(self, parallel: Option<u32>) -> Self {
+        Self { engine: EngineSetup { parallel, ..self.engine }, ..self }
+    }
+
     /// The same run with a prompt of `context_tokens`.
     #[must_use]
     pub const fn with_context(self, context_tokens: u32) -> Self {

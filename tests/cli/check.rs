@@ -116,6 +116,28 @@ fn all_mistakes_are_reported_at_once_with_their_places() {
     assert!(code == 2 && err.contains("cannot read the plan"), "{err}");
 }
 
+/// M3, M13: a limit that was raised, and memory that is meant for the plan, decide.
+#[test]
+fn a_plan_takes_a_gpu_limit_and_a_budget() {
+    let with = |keys: &str| {
+        plan(&format!(
+            "macs = [\"m4pro-20/48\"]\n{keys}[[workload]]\nmodel = \"qwen3-32b-8bit\"\ncontext = 16384\n"
+        ))
+    };
+    let (stock, v) = with("");
+    assert_eq!(stock, 3, "{v:#}");
+    let (raised, v) = with("gpu_limit = \"42GiB\"\nreserve_gb = 4\n");
+    assert_eq!(raised, 0, "{v:#}");
+    let (short, v) = with("gpu_limit = \"42GiB\"\nbudget_memory = \"24GB\"\nreserve_gb = 4\n");
+    assert_eq!(short, 1, "{v:#}");
+    assert_eq!(v["macs"][0]["workloads"][0]["requirements"][0]["limit"], "budget");
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("plan.toml");
+    std::fs::write(&path, "macs = [\"m4pro-20/48\"]\ngpu_limit = \"60\"\n").expect("written");
+    let (code, _, err) = run(&format!("check {}", path.display()));
+    assert!(code == 2 && err.contains("gpu_limit: '60' is no size"), "{err}");
+}
+
 #[test]
 fn junit_counts_what_fails_and_what_is_uncertain() {
     let (code, xml, _) = run(&format!("{} --format junit", example("chat-server")));

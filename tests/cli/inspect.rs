@@ -110,7 +110,21 @@ fn a_gguf_file_is_predicted_for_llama_cpp_with_its_own_sizes() {
     assert_eq!(code, 0, "{v:#}");
     assert_eq!(v["request"]["engine"], "llama.cpp");
     assert_eq!(v["memory"]["weights_bytes"], 96_576_768);
-    assert!(v["memory"]["peak_bytes"].is_null());
+    let llama = &v["memory"]["llama_cpp"];
+    assert_eq!(llama["weights_bytes"], 96_576_768);
+    // 4352 tokens of 30 layers with 3 heads of 64, keys and values in 16 bits.
+    assert_eq!((&llama["context_tokens"], &llama["kv_bytes"]), (&4352.into(), &100_270_080.into()));
+    let sum: u64 = ["weights", "kv", "state", "compute", "host_compute", "output"]
+        .iter()
+        .map(|part| llama[format!("{part}_bytes")].as_u64().expect(part))
+        .sum();
+    assert_eq!(v["memory"]["peak_bytes"].as_u64(), Some(sum));
+    assert_eq!(v["memory"]["fits"], "yes");
+    let model = path.display();
+    let (_, eight) = json(&format!("predict --model {model} --mac m4max-40/64 --kv-type q8_0"));
+    assert_eq!(eight["memory"]["llama_cpp"]["kv_bytes"], 100_270_080 / 64 * 34);
+    let ollama = format!("predict --model {model} --mac m4max-40/64 --engine ollama");
+    assert_eq!(json(&ollama).1["memory"]["llama_cpp"]["context_tokens"], 8192, "the model's own");
     let (code, v) = json(&format!("inspect {}", path.display()));
     assert_eq!((code, v["stored_bytes"].as_u64()), (0, Some(96_576_768)));
     assert_eq!(v["weights_bytes"].as_u64(), Some(96_576_768));

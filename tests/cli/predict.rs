@@ -219,3 +219,57 @@ fn own_runs_shift_a_prediction_and_say_so() {
     let (code, _, text) = run(&format!("{} --evidence {file}", at(4096).replace("8b", "14b")));
     assert!(code == 2 && text.contains("no run of"), "{text}");
 }
+
+/// M13: a limit that was raised is an input, and advice starts from it.
+#[test]
+fn a_raised_gpu_limit_is_where_judgement_and_advice_start() {
+    let at = |rest: &str| {
+        json(&format!("predict --model qwen3-32b-8bit --mac m4pro-20/48 --context 20000 {rest}"))
+    };
+    let (code, stock) = at("");
+    assert_eq!(code, 1, "{stock:#}");
+    let (_, raised) = at("--gpu-limit 40GiB --explain");
+    let limit = number(&raised, "/machine/gpu_limit_bytes");
+    assert_eq!(limit, (40_u64 << 30) as f64);
+    assert_eq!(raised["request"]["gpu_limit_bytes"], raised["machine"]["gpu_limit_bytes"]);
+    let longer = number(&raised, "/memory/max_context_tokens")
+        > number(&stock, "/memory/max_context_tokens");
+    assert!(longer, "{raised:#}");
+    let (_, much) = at("--gpu-limit 60GB");
+    assert_eq!(number(&much, "/machine/gpu_limit_bytes"), (48_u64 << 30) as f64);
+    assert!(
+        much["warnings"].to_string().contains("--gpu-limit 60.00 GB is more than the 48 GiB"),
+        "{much:#}"
+    );
+    let (_, low) = at("--gpu-limit 34GiB --explain");
+    let wired = low["memory"]["changes"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|c| c["change"] == "wired_limit");
+    let wired = wired.unwrap_or_else(|| panic!("{low:#}"));
+    assert_eq!(wired["undo"], "sudo sysctl iogpu.wired_limit_mb=34816");
+    let (code, _, err) = run("predict --model qwen3-8b-4bit --mac m4pro-20/48 --gpu-limit 58");
+    assert!(code == 2 && err.contains("'58' is no size"), "{err}");
+}
+
+/// "Only 24 GB of my 64 are for this": a limit of its own, which the longest context respects.
+#[test]
+fn memory_meant_for_the_run_is_a_limit() {
+    let at = |rest: &str| {
+        json(&format!("predict --model qwen3-32b-4bit --mac m4max-40/64 --context 8192 {rest}"))
+    };
+    let (_, all) = at("");
+    let (_, some) = at("--budget-memory 24GB");
+    let most = number(&some, "/memory/max_context_tokens");
+    assert!(most < number(&all, "/memory/max_context_tokens"), "{some:#}");
+    let (code, _) = json(&format!(
+        "predict --model qwen3-32b-4bit --mac m4max-40/64 --generate 256 --context {} --budget-memory 24GB",
+        most as u64 - 256
+    ));
+    assert_eq!(code, 0);
+    let (code, little) = at("--budget-memory 16GB");
+    assert_eq!(code, 1);
+    let limits = little["memory"]["limits"].as_array().expect("a list");
+    assert!(limits.iter().any(|l| l["kind"] == "budget" && l["fits"] == "no"), "{little:#}");
+}

@@ -69,3 +69,32 @@ fn without_a_model_every_size_that_fits_is_shown() {
     assert!(sizes.is_sorted(), "{sizes:?}");
     assert!(choices.iter().all(|c| c["memory"]["fits"] != "no"));
 }
+
+/// `--for` ends with the command that starts the engine with what was predicted.
+#[test]
+fn an_engine_is_started_with_what_was_predicted() {
+    let at = |engine: &str| {
+        let (_, v) = json(&format!(
+            "recommend --model qwen3-8b-4bit --mac m4-10/16 --context 8192 --kv-bits 8 --for {engine}"
+        ));
+        v["settings"].clone()
+    };
+    let server = at("mlx-lm-server");
+    let command = server["commands"][0].as_str().expect("a command");
+    assert!(
+        command.starts_with("mlx_lm.server --model ") && command.contains("--kv-bits 8"),
+        "{server}"
+    );
+    let bytes = server["prompt_cache_bytes"].as_u64().expect("bytes");
+    assert!(command.contains(&format!("--prompt-cache-bytes {bytes}")), "{server}");
+    let llama = at("llama.cpp");
+    let command = llama["commands"][0].as_str().expect("a command");
+    let declared = format!("--ctx-size {} --parallel 4 --kv-unified", llama["context_tokens"]);
+    assert!(command.contains(&declared) && command.contains("--cache-type-v q8_0"), "{llama}");
+    assert_eq!(llama["context_tokens"], 8448);
+    let ollama = at("ollama");
+    let command = ollama["commands"][0].as_str().expect("a command");
+    assert!(command.starts_with("OLLAMA_CONTEXT_LENGTH=8448 "), "{ollama}");
+    let (code, _, err) = run("recommend --model qwen3-8b-4bit --mac m4-10/16 --for vllm");
+    assert!(code == 2 && err.contains("llama.cpp"), "{err}");
+}

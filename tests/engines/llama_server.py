@@ -1,4 +1,4 @@
-"""llama.cpp's HTTP server, from the wheel of xllamacpp: MODEL PORT CONTEXT."""
+"""llama.cpp's HTTP server, from the wheel of xllamacpp: MODEL PORT CONTEXT [VERBOSITY]."""
 
 import sys
 import time
@@ -14,6 +14,8 @@ params.n_ctx = int(context)
 params.n_parallel = 2
 params.kv_unified = True
 params.cpuparams.n_threads = 2
+if len(sys.argv) > 4:
+    params.verbosity = int(sys.argv[4])
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 while True:

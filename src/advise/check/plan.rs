@@ -6,7 +6,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
-use crate::units::Bytes;
+use crate::units::{Bytes, SizeError};
 use schemars::JsonSchema;
 use serde::Serialize;
 use toml::de::DeValue;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub reserve: Option<Bytes>,
     /// Memory of other programs beside macOS.
     pub other_programs: Bytes,
+    /// Memory meant for the workloads; `None` for all that the limits allow.
+    pub budget: Option<Bytes>,
     /// The workloads.
     pub workloads: Vec<PlannedWorkload>,
 }
@@ -97,8 +99,10 @@ pub const LONGEST: usize = 1 << 20;
 /// Most workloads and most Macs of a plan.
 const MOST: usize = 64;
 
-const KEYS: [&str; 7] =
-    ["schema", "name", "macs", "resident", "reserve_gb", "other_programs_gb", "workload"];
+#[rustfmt::skip]
+const KEYS: [&str; 9] = [
+    "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
+];
 #[rustfmt::skip]
 const WORKLOAD_KEYS: [&str; 15] = [
     "name", "model", "quant", "context", "generate", "users", "engine", "mlx", "macos", "nax", "kv_bits",
@@ -133,7 +137,9 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
     let resident = entry.optional("resident").unwrap_or(ResidentModels::OneAtATime);
     let reserve = gigabytes(entry, "reserve_gb");
     let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
-    let macs = read_macs(entry, lookup);
+    let (gpu_limit, budget) = (size(entry, "gpu_limit"), size(entry, "budget_memory"));
+    let macs = read_macs(entry, lookup)
+        .map(|macs| macs.iter().map(|mac| mac.granted(gpu_limit, budget).into_owned()).collect());
     let mut workloads: Vec<PlannedWorkload> = Vec::new();
     let mut found = 0;
     let given = entry.tables("workload", &mut |w| {
@@ -155,7 +161,7 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         entry.wrong("workload", "is missing; a plan needs at least one [[workload]]");
     }
     let name = name.unwrap_or_else(|| file.to_owned());
-    Some(Plan { name, macs: macs?, resident, reserve, other_programs, workloads })
+    Some(Plan { name, macs: macs?, resident, reserve, other_programs, budget, workloads })
 }
 
 fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
@@ -233,6 +239,12 @@ fn above_zero(entry: &mut DataEntry<'_>, key: &str) -> Option<f64> {
     }
     entry.wrong(key, format!("must be above 0, found {value}"));
     None
+}
+
+/// A size with its unit.
+fn size(entry: &mut DataEntry<'_>, key: &str) -> Option<Bytes> {
+    let text: String = entry.optional(key)?;
+    text.parse().map_err(|e: SizeError| entry.wrong(key, e.to_string())).ok()
 }
 
 fn gigabytes(entry: &mut DataEntry<'_>, key: &str) -> Option<Bytes> {

@@ -231,7 +231,8 @@ impl Search<'_> {
         let machine = &self.found.machine;
         let need = Bytes(memory.interval_90[1] as u64) + headroom;
         let advice =
-            WiredLimitAdvice::for_need(machine.memory.value, machine.gpu_limit.bytes, need)?;
+            WiredLimitAdvice::for_need(machine.memory.value, machine.gpu_limit.bytes, need)?
+                .from(machine.gpu_limit.wired_limit_mib);
         let mut raised = machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
         Some((raised, Remedy::WiredLimit { command: advice.command, undo: advice.undo }))
@@ -277,6 +278,10 @@ pub(super) fn cheapest_mac(
     all.retain(|(o, _)| o.status == Status::OnSale && o.usd_now.is_some());
     let passing: Vec<(Offer, Machine)> = all
         .into_par_iter()
+        .map(|(o, mut m)| {
+            m.budget = plan.budget;
+            (o, m)
+        })
         .map(|(o, m)| Ok((on(plan, cases, &m)?.outcome() == Outcome::Pass).then_some((o, m))))
         .collect::<Result<Vec<_>, EstimateError>>()?
         .into_iter()

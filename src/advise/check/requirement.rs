@@ -139,7 +139,8 @@ impl Requirement {
             (Bytes(need + middle), [Bytes(ends[0] + low), Bytes(ends[1] + high)])
         };
         let memory = free(machine.memory.value.saturating_sub(reserve));
-        let limits = [
+        let occupied = with((runtime[0] + runtime[1]) / 2, runtime);
+        let mut limits = vec![
             Limit::new(
                 LimitKind::GpuLimit,
                 with(0, [0; 2]),
@@ -152,13 +153,11 @@ impl Requirement {
                 (gpu.max_buffer(), [gpu.max_buffer(); 2]),
                 "as predict",
             ),
-            Limit::new(
-                LimitKind::Memory,
-                with((runtime[0] + runtime[1]) / 2, runtime),
-                (memory, [memory; 2]),
-                "as predict",
-            ),
+            Limit::new(LimitKind::Memory, occupied, (memory, [memory; 2]), "as predict"),
         ];
+        limits.extend(machine.budget.map(free).map(|budget| {
+            Limit::new(LimitKind::Budget, occupied, (budget, [budget; 2]), "as predict")
+        }));
         let used = |l: &Limit| l.need_bytes.0 as f64 / l.limit_bytes.0.max(1) as f64;
         let tightest = limits
             .iter()

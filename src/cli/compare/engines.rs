@@ -158,12 +158,11 @@ impl Variant {
         };
         let memory = p.as_ref().and_then(|p| p.memory.as_ref());
         let context = p.as_ref().and_then(|p| p.context);
-        let least = p.as_ref().and_then(|p| p.at_least.filter(|a| a.exceeds(&p.machine)));
         Self {
             name,
             engine,
             reason,
-            fits: memory.map(|m| m.judgement.verdict).or_else(|| least.map(|_| Fit::No)),
+            fits: memory.map(|m| m.judgement.verdict),
             peak_bytes: memory.map(|m| m.peak.peak_bytes),
             peak_interval_90_bytes: memory.map(|m| m.peak_interval_90),
             max_context_tokens: context.map(|c| c.safe.tokens),

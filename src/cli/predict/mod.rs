@@ -10,7 +10,7 @@ use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::changes_table;
 use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
-use crate::estimate::memory::{Fit, Memory};
+use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{Estimator, Explanation, Prediction, TimedAlone};
 use crate::hardware::machine::Machine;
@@ -49,8 +49,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         let explanation = Explanation::of(&model, &p.machine, &p.run, p.memory.as_ref())?;
         prediction.explanation = Some(explanation);
     }
-    let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
-    let verdict = if too_big { ExitStatus::No } else { status(prediction.memory.as_ref()) };
+    let verdict = status(prediction.memory.as_ref());
     Ok((Answer::of(prediction), verdict))
 }
 
@@ -120,12 +119,6 @@ fn document(p: &Prediction) -> Document {
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
     }
-    if let Some(a) = p.at_least {
-        let [weights, kv] = [a.weights_bytes, a.kv_bytes].map(Bytes);
-        add("memory", format!("at least {}: weights {weights} + cache {kv}", weights + kv));
-        let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
-        add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
-    }
     if let Some(c) = p.context {
         add("max context", contexts_text(c));
     }
@@ -189,12 +182,20 @@ fn bound_text(d: &Decode) -> String {
 
 fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machine) {
     let [low, high] = m.peak_interval_90;
-    add(
-        "peak memory",
-        format!("{} (MLX), 90 % {low}–{high}; {}", Bytes(m.peak.peak_bytes), parts_text(&m.peak)),
-    );
-    let [low, high] = m.process.footprint_bytes.map(Bytes);
-    add("footprint", format!("{low}–{high} of the process as macOS shows it, with Python"));
+    if let Some(llama) = m.llama {
+        llama_pairs(add, m, &llama);
+    } else {
+        add(
+            "peak memory",
+            format!(
+                "{} (MLX), 90 % {low}–{high}; {}",
+                Bytes(m.peak.peak_bytes),
+                parts_text(&m.peak)
+            ),
+        );
+        let [low, high] = m.process.footprint_bytes.map(Bytes);
+        add("footprint", format!("{low}–{high} of the process as macOS shows it, with Python"));
+    }
     let limit = &machine.gpu_limit;
     let range = if limit.range[0] == limit.range[1] {
         String::new()
@@ -223,4 +224,34 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
             ),
         );
     }
+}
+
+/// What llama.cpp allocates, and for what.
+fn llama_pairs(add: &mut impl FnMut(&str, String), m: &Memory, llama: &LlamaMemory) {
+    let (s, b) = (llama.settings, llama.buffers);
+    let states = if b.state_bytes > 0 {
+        format!(" + states {}", Bytes(b.state_bytes))
+    } else {
+        String::new()
+    };
+    let [low, high] = m.peak_interval_90;
+    add(
+        "memory",
+        format!(
+            "{}, 90 % {low}–{high}; weights {} + cache {}{states} + buffers {}",
+            Bytes(b.total()),
+            Bytes(b.weights_bytes),
+            Bytes(b.kv_bytes),
+            Bytes(b.beyond())
+        ),
+    );
+    let shared = if s.unified { "one cache for all" } else { "a cache each" };
+    let flash = if s.flash { "on" } else { "off" };
+    add(
+        "allocated for",
+        format!(
+            "{} tokens declared, {} slots with {shared}, batches of {}, flash attention {flash}, cache {}",
+            s.context, s.slots, s.micro_batch, s.kv[0]
+        ),
+    );
 }

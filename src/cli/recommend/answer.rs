@@ -1,7 +1,7 @@
 //! What to run on a Mac, as an answer.
 
 use super::macs::{MacAnswer, macs_table};
-use crate::advise::{CannotRun, MacChoice};
+use crate::advise::{CannotRun, EngineSettings, MacChoice};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
     contexts_text, format_name, gb, parts_text, run_text, short, wired_notes,
@@ -31,6 +31,9 @@ pub(in crate::cli) struct Recommendation {
     instead: Vec<Tagged<Prediction>>,
     /// Macs that run the smallest choice, where none of the choices fits.
     macs: Vec<MacAnswer>,
+    /// How to start the engine that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<EngineSettings>,
     /// What only people are shown.
     #[serde(skip)]
     shown: Shown,
@@ -68,6 +71,7 @@ impl Recommendation {
             notes,
             instead: Vec::new(),
             macs: Vec::new(),
+            settings: None,
             shown,
         }
     }
@@ -83,6 +87,11 @@ impl Recommendation {
         let mut all = Self::new(machine, run, title, choices, vec![note.to_owned()]);
         all.shown.in_full = false;
         all
+    }
+
+    /// Ends with the settings of an engine.
+    pub(super) fn set_up(&mut self, settings: Option<EngineSettings>) {
+        self.settings = settings;
     }
 
     /// Lists what cannot run as asked.
@@ -133,6 +142,18 @@ impl Present for Recommendation {
         if !self.shown.smallest.is_empty() {
             d.heading(format!("Macs that run {}, cheapest first", self.shown.smallest));
             d.table(macs_table(&self.macs));
+        }
+        if let Some(settings) = &self.settings {
+            d.heading(format!("Settings for {}", settings.engine));
+            settings.commands.iter().for_each(|command| d.text(command.clone()));
+            let mut notes = settings.notes.clone();
+            notes.extend(
+                settings
+                    .wired_limit
+                    .iter()
+                    .map(|w| format!("to let more fit: {} (undo: {})", w.command, w.undo)),
+            );
+            d.notes(notes);
         }
         d
     }

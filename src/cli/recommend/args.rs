@@ -3,11 +3,30 @@
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
+use crate::run::Program;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
 /// Models that `recommend` lists, unless told otherwise.
 const MODELS: u32 = 8;
+
+/// Programs whose settings are known.
+const SET_UP: [Program; 6] = [
+    Program::MlxLm,
+    Program::MlxServer,
+    Program::LmStudio,
+    Program::LmStudioGguf,
+    Program::LlamaCpp,
+    Program::Ollama,
+];
+
+/// A program whose settings are known.
+fn engine(text: &str) -> Result<Program, String> {
+    SET_UP.into_iter().find(|p| p.to_string() == text).ok_or_else(|| {
+        let names: Vec<String> = SET_UP.iter().map(ToString::to_string).collect();
+        format!("choose from {}", names.join(", "))
+    })
+}
 
 /// Arguments of `recommend`.
 #[derive(Debug, Args)]
@@ -20,6 +39,11 @@ pub struct RecommendArgs {
     /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
+
+    /// End with the settings of this engine, as the command that starts it: mlx-lm, mlx-lm-server, lm-studio,
+    /// lm-studio-gguf, llama.cpp, ollama
+    #[arg(long = "for", value_name = "ENGINE", value_parser = engine)]
+    pub engine_for: Option<Program>,
 
     /// Models listed at most
     #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
@@ -39,6 +63,7 @@ impl Default for RecommendArgs {
         Self {
             model: None,
             quant: None,
+            engine_for: None,
             limit: MODELS,
             machine: MachineArgs::default(),
             run: RunArgs::default(),

@@ -13,9 +13,11 @@ use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
 use crate::advise::recommend::LADDER;
-use crate::advise::{Candidate, Predicted, Question, by_size, candidates, macs_for, predictions};
+use crate::advise::{
+    Candidate, EngineSettings, Predicted, Question, by_size, candidates, macs_for, predictions,
+};
 use crate::estimate::memory::Fits;
-use crate::estimate::{Opened, OpenedModel, Prediction, Run};
+use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
@@ -31,10 +33,13 @@ const FEW_MODELS: usize = 3;
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
     let run = args.run.run_on(args.machine.is_here())?;
+    let run = for_engine(run, args.engine_for);
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {
-            let machine = machine_or_none(context, &args.machine);
+            let machine = machine_or_none(context, &args.machine).map(|found| {
+                found.map(|m| m.granted(run.engine.gpu_limit, run.engine.budget).into_owned())
+            });
             if matches!(machine, Ok(Err(_))) {
                 // Read beside the models; whoever needs the Macs reports what is wrong with them.
                 let _ = context.catalogues.macs.macs();
@@ -45,7 +50,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     let (machine, wanted) = (machine?, wanted?);
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {
-            let answer = on_machine(context, &wanted, &machine, &run);
+            let answer = on_machine(context, &wanted, &machine, (&run, args.engine_for));
             // Freed beside the printing.
             rayon::spawn(|| drop(wanted));
             answer
@@ -131,7 +136,7 @@ fn on_machine(
     context: &Context,
     wanted: &Wanted,
     machine: &Machine,
-    run: &Run,
+    (run, engine): (&Run, Option<Program>),
 ) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
@@ -145,8 +150,12 @@ fn on_machine(
     let nothing = rows.iter().all(no);
     let title = format!("{}  on  {}", wanted.title, machine.name);
     let none_runs = rows.is_empty();
+    // The most precise choice that fits, else the first.
+    let fitting = rows.iter().find(|r| !no(r)).or(rows.first());
+    let settings = engine.and_then(|engine| EngineSettings::of(fitting?, engine));
     let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
     answer.cannot_run(cannot);
+    answer.set_up(settings);
     if nothing {
         let found = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
         let mut instead = found.rows;
@@ -172,4 +181,12 @@ fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, 
     let mut answer = Recommendation::overview(machine, run, title, rows, note);
     answer.cannot_run(cannot);
     Ok((Answer::of(answer), ExitStatus::Ok))
+}
+
+/// The run by the engine whose settings are asked for, unless another one was named.
+fn for_engine(run: Run, engine: Option<Program>) -> Run {
+    match engine {
+        Some(engine) if engine.runs_gguf() => run.with_program(engine),
+        _ => run,
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use crate::graph::cache::KvQuantisation;
+use crate::ledger::llama_cpp::KvType;
 use crate::run::{Images, Run};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
@@ -31,6 +32,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
 
+    /// Type of the KV cache, as llama.cpp names it: f16, q8_0, q4_0 (the same as --kv-bits 8 and 4)
+    #[arg(long, value_name = "TYPE", conflicts_with = "kv_bits")]
+    pub kv_type: Option<KvType>,
+
+    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub parallel: Option<u32>,
+
     /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size) [default: the engine's; 2048 for mlx-lm]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub prefill_step: Option<u32>,
@@ -39,6 +48,14 @@ pub struct RunArgs {
     /// no more than a quarter)
     #[arg(long, value_name = "GB")]
     pub reserve: Option<f64>,
+
+    /// A GPU memory limit that was set: 60GB, 58GiB, 49152MiB (default: the one of the Mac; this Mac's is read)
+    #[arg(long, value_name = "SIZE")]
+    pub gpu_limit: Option<Bytes>,
+
+    /// Memory meant for this, of all that the Mac has: 24GB
+    #[arg(long, value_name = "SIZE")]
+    pub budget_memory: Option<Bytes>,
 
     /// The engine.
     #[command(flatten)]
@@ -54,8 +71,12 @@ impl Default for RunArgs {
             batch: run.work.batch,
             images: run.work.images,
             kv_bits: None,
+            kv_type: None,
+            parallel: None,
             prefill_step: None,
             reserve: None,
+            gpu_limit: None,
+            budget_memory: None,
             engine: EngineArgs::default(),
         }
     }
@@ -81,9 +102,34 @@ impl RunArgs {
             .with_generated(self.generate)
             .with_batch(self.batch)
             .with_images(self.images)
-            .with_kv(kv_quantisation(self.kv_bits)?)
-            .with_reserve(reserve))
+            .with_kv(kv_quantisation(self.cache_bits()?)?)
+            .with_parallel(self.parallel)
+            .with_reserve(reserve)
+            .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
+            .with_budget(above_zero("--budget-memory", self.budget_memory)?))
     }
+}
+
+impl RunArgs {
+    /// Bits of the cache, by either option.
+    fn cache_bits(&self) -> Result<Option<u32>> {
+        match self.kv_type {
+            None => Ok(self.kv_bits),
+            Some(KvType::F16 | KvType::Bf16) => Ok(None),
+            Some(KvType::Q8_0) => Ok(Some(8)),
+            Some(KvType::Q5_0) => Ok(Some(5)),
+            Some(KvType::Q4_0) => Ok(Some(4)),
+            Some(other) => bail!("--kv-type {other}: choose f16, q8_0, q5_0 or q4_0"),
+        }
+    }
+}
+
+/// A size that is not nothing.
+fn above_zero(flag: &str, size: Option<Bytes>) -> Result<Option<Bytes>> {
+    if size == Some(Bytes::ZERO) {
+        bail!("{flag} 0: leave it out for the default");
+    }
+    Ok(size)
 }
 
 /// The `--kv-bits` option.

@@ -10,6 +10,7 @@ use super::widening::Widening;
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
+use crate::ledger::llama_cpp::LlamaBuffers;
 use crate::ledger::peak::Phase;
 use crate::roofline::Bound;
 use crate::run::{FormatOrigin, Program, Version};
@@ -144,6 +145,10 @@ pub struct RunKeys {
     pub mlx: Option<Version>,
     /// Memory kept for macOS and other programs, where it is known for which machine.
     pub reserve_bytes: Option<Bytes>,
+    /// GPU memory limit that was given.
+    pub gpu_limit_bytes: Option<Bytes>,
+    /// Memory meant for the run.
+    pub budget_memory_bytes: Option<Bytes>,
     /// Images in the prompt, whose tokens are among those of `context_tokens`.
     pub images: Option<ImagesAnswer>,
 }
@@ -188,6 +193,9 @@ pub struct MemoryAnswer {
     pub largest_buffer_bytes: Option<u64>,
     /// What macOS shows for the process.
     pub process: Option<Process>,
+    /// What llama.cpp is started with and allocates, where it runs the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llama_cpp: Option<LlamaAnswer>,
     /// Lowest and highest footprint of the process.
     pub footprint_interval_bytes: Option<[u64; 2]>,
     /// Whether it fits.
@@ -204,6 +212,24 @@ pub struct MemoryAnswer {
     pub max_context_bound: Option<ContextBound>,
     /// Changes that help, the cheapest first.
     pub changes: Vec<Advice>,
+}
+
+/// What llama.cpp is started with and allocates.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct LlamaAnswer {
+    /// Tokens of all slots together, declared at the start.
+    pub context_tokens: u64,
+    /// Sequences at once.
+    pub slots: u64,
+    /// Whether all slots share one cache.
+    pub unified: bool,
+    /// Tokens of a batch.
+    pub micro_batch: u64,
+    /// Whether attention is flash attention.
+    pub flash_attention: bool,
+    /// What is allocated.
+    #[serde(flatten)]
+    pub buffers: LlamaBuffers,
 }
 
 /// A part of the peak.

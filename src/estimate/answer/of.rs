@@ -1,14 +1,14 @@
 //! Answers made of predictions.
 
 use super::{
-    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, MemoryAnswer, ModelAnswer,
-    PartAnswer, PredictionAnswer, PrefillAnswer, RateAnswer, RunKeys, SourceAnswer,
+    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, LlamaAnswer, MemoryAnswer,
+    ModelAnswer, PartAnswer, PredictionAnswer, PrefillAnswer, RateAnswer, RunKeys, SourceAnswer,
     WithoutEvidence,
 };
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
-use crate::estimate::memory::{Fit, Memory};
+use crate::estimate::memory::{LlamaMemory, Memory};
 use crate::estimate::speed::AtDepth;
 use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
@@ -83,6 +83,8 @@ impl RunKeys {
             engine_version: run.engine.version,
             mlx: (!run.engine.program.runs_gguf()).then_some(run.engine.mlx.taken),
             reserve_bytes: run.engine.reserve,
+            gpu_limit_bytes: run.engine.gpu_limit,
+            budget_memory_bytes: run.engine.budget,
             images: run.work.images.map(ImagesAnswer::from),
         }
     }
@@ -97,21 +99,23 @@ impl From<Images> for ImagesAnswer {
 
 impl MemoryAnswer {
     fn of(p: &Prediction) -> Self {
-        let Some(memory) = &p.memory else { return Self::at_least(p) };
+        let Some(memory) = &p.memory else { return Self::default() };
         let peak = &memory.peak;
+        let on_mlx = memory.llama.is_none();
         Self {
-            weights_bytes: Some(p.model.weights.bytes),
-            weights_active_bytes: Some(peak.weights_bytes),
+            weights_bytes: Some(stored(p)),
+            weights_active_bytes: Some(peak.weights_bytes).filter(|_| on_mlx),
             kv_bytes: Some(peak.kv_bytes),
             state_bytes: Some(peak.state_bytes),
-            run_ahead_bytes: Some(peak.run_ahead_bytes),
+            run_ahead_bytes: Some(peak.run_ahead_bytes).filter(|_| on_mlx),
             parts: parts(memory, &p.model),
             peak_bytes: Some(peak.peak_bytes),
             peak_interval_90_bytes: Some(memory.peak_interval_90),
             peak_phase: Some(peak.phase),
             peak_context_tokens: Some(peak.context_tokens),
             largest_buffer_bytes: Some(peak.largest_buffer_bytes),
-            process: Some(memory.process),
+            process: Some(memory.process).filter(|_| on_mlx),
+            llama_cpp: memory.llama.map(LlamaAnswer::from),
             footprint_interval_bytes: Some(memory.process.footprint_bytes),
             fits: Some(memory.judgement.verdict),
             limits: memory.judgement.limits.clone(),
@@ -122,25 +126,26 @@ impl MemoryAnswer {
             changes: p.changes.clone(),
         }
     }
+}
 
-    /// Weights and cache of a program whose memory is not simulated.
-    fn at_least(p: &Prediction) -> Self {
-        let Some(least) = p.at_least else { return Self::default() };
-        Self {
-            weights_bytes: Some(least.weights_bytes),
-            kv_bytes: Some(least.kv_bytes),
-            parts: vec![
-                PartAnswer { part: "weights", bytes: least.weights_bytes },
-                PartAnswer { part: "kv", bytes: least.kv_bytes },
-            ],
-            fits: least.exceeds(&p.machine).then_some(Fit::No),
-            ..Self::default()
-        }
-    }
+/// Bytes of the weights as stored.
+fn stored(p: &Prediction) -> u64 {
+    let llama = p.memory.as_ref().and_then(|m| m.llama);
+    llama.map_or(p.model.weights.bytes, |l| l.buffers.weights_bytes)
 }
 
 fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     let p = &memory.peak;
+    let answer = |(part, bytes)| PartAnswer { part, bytes };
+    if memory.llama.is_some() {
+        let all = [
+            ("weights", p.weights_bytes),
+            ("kv", p.kv_bytes),
+            ("state", p.state_bytes),
+            ("compute", p.run_ahead_bytes),
+        ];
+        return all.map(answer).to_vec();
+    }
     let towers = model.parts.iter().filter(|size| size.part != ModelPart::Language);
     let towers: Vec<PartAnswer> = towers
         .map(|size| PartAnswer { part: size.part.name(), bytes: size.active_bytes })
@@ -153,13 +158,26 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
         ("scores", p.attention_scratch_bytes),
         ("run_ahead", p.run_ahead_bytes),
     ];
-    let answer = |(part, bytes)| PartAnswer { part, bytes };
     std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
 }
 
 impl From<PredictedRate> for RateAnswer {
     fn from(p: PredictedRate) -> Self {
         Self { tokens_per_s: p.rate, interval_80: p.interval_80, interval_90: p.interval_90 }
+    }
+}
+
+impl From<LlamaMemory> for LlamaAnswer {
+    fn from(memory: LlamaMemory) -> Self {
+        let s = memory.settings;
+        Self {
+            context_tokens: s.context,
+            slots: s.slots,
+            unified: s.unified,
+            micro_batch: s.micro_batch,
+            flash_attention: s.flash,
+            buffers: memory.buffers,
+        }
     }
 }
 

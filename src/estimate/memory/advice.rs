@@ -209,7 +209,8 @@ impl Case<'_> {
         } else {
             WiredLimitAdvice::for_need(installed, default, memory.peak_interval_90[1])
                 .or_else(|| WiredLimitAdvice::highest(installed, default))
-        }?;
+        }?
+        .from(self.machine.gpu_limit.wired_limit_mib);
         let mut raised = self.machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
         self.tried(Change::WiredLimit(advice), graph, &raised, self.run)

@@ -49,8 +49,14 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
     let memory = machine.memory.value;
     let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
     let [low, high] = super::RUNTIME_BYTES;
-    let rest = memory.saturating_sub(reserve).saturating_sub(Bytes((low + high) / 2));
+    let rest = process_budget(machine, memory.saturating_sub(reserve));
+    let rest = rest.saturating_sub(Bytes((low + high) / 2));
     machine.gpu_limit.bytes.min(rest)
+}
+
+/// Bytes that the process may take, of those that are free.
+fn process_budget(machine: &Machine, free: Bytes) -> Bytes {
+    machine.budget.map_or(free, |budget| budget.min(free))
 }
 
 /// What of a limit may be needed without being called tight.
@@ -66,7 +72,8 @@ pub fn safe_budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
     let memory = machine.memory.value;
     let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
     let [_, high] = super::RUNTIME_BYTES;
-    let rest = roomy(memory.saturating_sub(reserve)).saturating_sub(Bytes(high));
+    let rest = roomy(process_budget(machine, memory.saturating_sub(reserve)));
+    let rest = rest.saturating_sub(Bytes(high));
     super::interval::peak_below(roomy(machine.gpu_limit.range[0]).min(rest))
 }
 

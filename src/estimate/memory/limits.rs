@@ -18,6 +18,8 @@ pub enum LimitKind {
     LargestBuffer,
     /// Memory less what macOS and other programs keep: more than this and macOS swaps.
     Memory,
+    /// Memory that the user means for this run.
+    Budget,
     /// 0.9 of the working set: from there mlx-lm warns that a model of this size is slow.
     MlxLmWarning,
 }
@@ -30,6 +32,7 @@ impl LimitKind {
             Self::GpuLimit => "GPU memory limit",
             Self::LargestBuffer => "largest buffer",
             Self::Memory => "memory less reserve",
+            Self::Budget => "memory meant for it",
             Self::MlxLmWarning => "mlx-lm's warning",
         }
     }
@@ -203,7 +206,8 @@ impl Judgement {
         let [low, high] = process.runtime_bytes.map(Bytes);
         let need = Bytes(peak.peak_bytes);
         let middle = Bytes((low.0 + high.0) / 2);
-        let limits = vec![
+        let occupied = (need + middle, [interval[0] + low, interval[1] + high]);
+        let mut limits = vec![
             Limit::new(
                 LimitKind::GpuLimit,
                 (need, interval),
@@ -218,7 +222,7 @@ impl Judgement {
             ),
             Limit::new(
                 LimitKind::Memory,
-                (need + middle, [interval[0] + low, interval[1] + high]),
+                occupied,
                 exact(memory),
                 "MLX's peak, the Python process and the reserve must fit into memory; otherwise macOS swaps",
             ),
@@ -229,6 +233,22 @@ impl Judgement {
                 "mlx-lm warns when the weights exceed 0.9 of the GPU limit",
             ),
         ];
+        limits.extend(machine.budget.map(|budget| {
+            let rule =
+                "MLX's peak and the Python process must stay within the memory meant for them";
+            Limit::new(LimitKind::Budget, occupied, exact(budget), rule)
+        }));
+        let excess = (need + middle).saturating_sub(memory);
+        let read = (peak.weights_bytes + peak.kv_bytes) as f64;
+        Self::of_limits(limits, (excess, read), machine)
+    }
+
+    /// What limits amount to; beside them the bytes that do not stay in memory, and those that a token reads.
+    pub(super) fn of_limits(
+        limits: Vec<Limit>,
+        (excess, read): (Bytes, f64),
+        machine: &Machine,
+    ) -> Self {
         let verdict = limits.iter().map(|l| l.verdict).max().unwrap_or(Fit::Yes);
         let over = limits.iter().any(|l| l.kind.is_hard() && l.headroom_bytes() < 0);
         let fits = match verdict {
@@ -237,11 +257,8 @@ impl Judgement {
             Fit::Uncertain if over => Fits::No,
             Fit::Tight | Fit::Uncertain => Fits::Tight,
         };
-        let excess = (need + middle).saturating_sub(memory);
-        let swap = (excess > Bytes::ZERO).then(|| {
-            let read = peak.weights_bytes + peak.kv_bytes;
-            Swap::of(excess, read as f64, machine.bandwidth.value.0)
-        });
+        let swap =
+            (excess > Bytes::ZERO).then(|| Swap::of(excess, read, machine.bandwidth.value.0));
         Self { limits, verdict, fits, swap }
     }
 

@@ -5,12 +5,14 @@ mod below;
 mod context;
 mod interval;
 mod limits;
+mod llama;
 
 pub use advice::{Advice, Change, advise};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
+pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 
 use super::gpu::gpu;
 use crate::graph::Graph;
@@ -46,6 +48,8 @@ pub struct Memory {
     pub judgement: Judgement,
     /// Memory kept for macOS and other programs.
     pub reserve: Bytes,
+    /// What is allocated and for what, where llama.cpp runs the model.
+    pub llama: Option<LlamaMemory>,
 }
 
 /// What macOS shows for a process that generates with mlx-lm (`footprint`, Activity Monitor).
@@ -90,7 +94,7 @@ impl Memory {
         let process = Process::of(&peak, machine);
         let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
-        Self { peak, peak_interval_90, process, judgement, reserve }
+        Self { peak, peak_interval_90, process, judgement, reserve, llama: None }
     }
 }
 

@@ -81,6 +81,7 @@ impl CustomMachine {
             matrix_units: Sourced::new(model.matrix_units, like()),
             metal_arch: Sourced::new(default_metal_arch(generation.value, tier), like()),
             gpu_limit: GpuLimit::predicted(catalogue.limits()?, memory, generation.value),
+            budget: None,
             generation,
             fanless: None,
             slc_mb: None,

@@ -5,6 +5,7 @@ mod custom;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::borrow::Cow;
 
 use super::catalogue::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
@@ -52,6 +53,8 @@ pub struct Machine {
     pub metal_arch: Sourced<String>,
     /// How much memory the GPU may keep resident.
     pub gpu_limit: GpuLimit,
+    /// How much of the memory is meant for what is planned; `None` for all that the limits allow.
+    pub budget: Option<Bytes>,
     /// Cooled without a fan; `None` when the product is not known.
     pub fanless: Option<bool>,
     /// System-level cache in MB, where published.
@@ -170,6 +173,7 @@ impl Machine {
             matrix_units: Sourced::new(chip.matrix_units, chip.provenance("matrix_units")),
             metal_arch: chip.metal_arch(),
             gpu_limit: GpuLimit::predicted(limits, memory, chip.generation),
+            budget: None,
             fanless: None,
             slc_mb: chip.slc_mb,
             thunderbolt: chip.thunderbolt,
@@ -185,6 +189,21 @@ impl Machine {
         self.mac = Some(MacRef { id: mac.id.clone(), name: mac.name() });
         self.fanless = Some(mac.fanless);
         self
+    }
+
+    /// The same machine as a run finds it: with a GPU limit that was set, which is no more than there is memory, and
+    /// memory that is meant for the run.
+    #[must_use]
+    pub fn granted(&self, gpu_limit: Option<Bytes>, budget: Option<Bytes>) -> Cow<'_, Self> {
+        if gpu_limit.is_none() && budget.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut machine = self.clone();
+        if let Some(bytes) = gpu_limit {
+            machine.gpu_limit = machine.gpu_limit.with_bytes(bytes.min(self.memory.value));
+        }
+        machine.budget = budget.or(machine.budget);
+        Cow::Owned(machine)
     }
 
     /// Class of the Metal architecture, which MLX chooses kernels by.
