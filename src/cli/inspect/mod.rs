@@ -34,10 +34,24 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Verd
     Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), Verdict::Ok))
 }
 
+/// The tokens between which the growth of the cache is read off. A quantised cache is packed at some length, so that
+/// both lie behind that one.
+const fn growth_span(kv: Option<KvQuantisation>) -> [u32; 2] {
+    match kv {
+        Some(q) if q.start > 4096 => {
+            let from = q.start.div_ceil(4096).saturating_mul(4096);
+            [from, from.saturating_add(4096)]
+        }
+        _ => [4096, 8192],
+    }
+}
+
 struct Sizes {
     weights: Weights,
     /// Tokens and the bytes of the cache after them.
     cache: Vec<(u32, u64)>,
+    /// How the cache is quantised, if it is.
+    kv: Option<KvQuantisation>,
     kv_per_token: f64,
     classes: Vec<(String, usize)>,
     step: Traffic,
@@ -52,7 +66,8 @@ impl Sizes {
             let caches = cache::after_prompt(graph, n, PREFILL_STEP, 1, kv)?;
             Ok(cache::bytes(&caches))
         };
-        let slope = (after(8192)? as f64 - after(4096)? as f64) / 4096.0;
+        let [from, to] = growth_span(kv);
+        let slope = (after(to)? as f64 - after(from)? as f64) / f64::from(to - from);
         let mut classes: Vec<(String, usize)> = Vec::new();
         for c in cache::after_prompt(graph, 8192, PREFILL_STEP, 1, kv)? {
             match classes.iter_mut().find(|(name, _)| *name == c.class()) {
@@ -62,13 +77,16 @@ impl Sizes {
         }
         let step =
             traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
-        let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
+        // Some models process a prompt token by token; a few of their layers tell the arithmetic of all.
+        let skipped = graph.skipped_for_counts()?;
+        let call = Call { kv, skipped, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
         Ok(Self {
             peak: peak::peak(graph, &run, REFERENCE_GPU)?,
             weights: Weights::of(graph),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
+            kv,
             kv_per_token: slope,
             classes,
             step,
