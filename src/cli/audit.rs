@@ -1,7 +1,8 @@
 //! `mlxplan audit`: judges claimed measurements.
 
-use super::args::AuditArgs;
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::names;
 use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
 use crate::bench::record;
 use crate::files;
@@ -12,24 +13,40 @@ use crate::run::Program;
 use crate::validation::join::weights as row_weights;
 use crate::validation::{Measurement, read};
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// A claims file (.toml, see examples/), a result of mlxplan bench (.json), or measurements with the columns of
+    /// data/measurements.csv (.csv)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The machine of claims that name none
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC")]
+    pub mac: Option<String>,
+}
 
 /// Longest file that is read, bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Findings in the table at most; JSON has them all.
 const SHOWN: usize = 60;
 
-pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, ExitStatus)> {
     let cases = cases(context, args)?;
     let judged = audit::judge(&cases);
     let verdict = match (judged.impossible(), judged.findings.is_empty()) {
-        (true, _) => Verdict::No,
-        (false, true) => Verdict::Ok,
-        (false, false) => Verdict::Uncertain,
+        (true, _) => ExitStatus::No,
+        (false, true) => ExitStatus::Ok,
+        (false, false) => ExitStatus::Uncertain,
     };
     let passed = judged.passed.into_iter().map(|(claim, rule)| Passed { claim, rule });
     let answer = AuditAnswer {
@@ -38,7 +55,7 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, Verdic
         findings: judged.findings,
         skipped: judged.skipped,
         passed: passed.collect(),
-        verbose: context.global.verbose,
+        verbose: context.printer.verbose,
     };
     Ok((Answer::of(answer), verdict))
 }
@@ -114,7 +131,7 @@ fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) 
     let catalogue = everything(context)?;
     let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
         None => Err("the machine is not stated".to_owned()),
-        Some(text) => match spec::resolve(text, &context.catalogue) {
+        Some(text) => match spec::resolve(text, &context.catalogues.macs) {
             Ok(machine) => Ok(vec![Hardware::of(&machine)]),
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
@@ -135,20 +152,22 @@ fn row_case(
         Some(_) if row.model_id.is_empty() => Err("the model is not in the catalogue".to_owned()),
         Some(_) => known(context, &claim, models),
     };
-    let chips = context.catalogue.chips()?;
+    let chips = context.catalogues.macs.chips()?;
     let find = |id: &String| chips.iter().find(|c| c.id == *id);
     let of = |c: &Chip| Hardware::of_chip(c, row.memory_gib);
     let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
     let machines = match (found.is_empty(), &args.mac) {
         (false, _) => Ok(found),
-        (true, Some(text)) => Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogue)?)]),
+        (true, Some(text)) => {
+            Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogues.macs)?)])
+        }
         (true, None) => Err("the chip is not known".to_owned()),
     };
     Ok(Case { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
 }
 
 fn everything(context: &Context) -> Result<Vec<Hardware>> {
-    Ok(context.catalogue.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
+    Ok(context.catalogues.macs.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
 }
 
 /// The model of a claim, at its quantisation; a reason where that is not known.

@@ -1,75 +1,32 @@
 //! `mlxplan completions SHELL`: a script with which the shell asks mlxplan itself, so that it completes the names of
 //! models and Macs.
 
-use super::args::CompletionsArgs;
-use super::{Context, Verdict, output};
-use crate::hardware::Catalogue as Macs;
-use crate::model::{Catalogue, Scheme};
+use super::shared::context::Printer;
+use super::shared::exit::ExitStatus;
+use super::shared::output;
 use anyhow::{Result, anyhow};
-use clap_complete::engine::CompletionCandidate;
+use clap::Args;
 use clap_complete::env::Shells;
-use std::ffi::OsStr;
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
 
 /// Environment variable by which the shell asks; its value is the shell.
 pub(super) const VARIABLE: &str = "MLXPLAN_COMPLETE";
 
-pub(super) fn run(context: &Context, args: &CompletionsArgs) -> Result<Verdict> {
+pub(super) fn run(printer: &Printer, args: &CompletionsArgs) -> Result<ExitStatus> {
     let name = args.shell.to_string();
     let shells = Shells::builtins();
     let shell = shells.completer(&name).ok_or_else(|| anyhow!("no completions for {name}"))?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "mlxplan", "mlxplan", "mlxplan", &mut script)?;
-    match &context.global.output {
+    match &printer.output {
         Some(path) => output::write_file(path, &script)?,
         None => output::write_stdout(&script)?,
     }
-    Ok(Verdict::Ok)
-}
-
-/// Most names that are offered.
-const MOST: usize = 60;
-
-fn matching(
-    current: &OsStr,
-    all: impl Iterator<Item = (String, String)>,
-) -> Vec<CompletionCandidate> {
-    let Some(current) = current.to_str().map(str::to_lowercase) else { return Vec::new() };
-    let starts = |(name, _): &(String, String)| name.to_lowercase().starts_with(&current);
-    all.filter(starts)
-        .take(MOST)
-        .map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into())))
-        .collect()
-}
-
-/// Models of the catalogue, by their shortest alias, with the usual format; and by repository when there is a slash.
-pub(super) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Ok(catalogue) = Catalogue::built_in() else { return Vec::new() };
-    let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
-    let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
-    let suffix = Scheme::DEFAULT.suffix();
-    let names = popular.into_iter().flat_map(|m| {
-        let short =
-            m.aliases.iter().min_by_key(|a| a.len()).cloned().unwrap_or_else(|| m.id.clone());
-        let name = if by_repository { m.id.clone() } else { short };
-        [(format!("{name}-{suffix}"), m.name.clone()), (name, m.name.clone())]
-    });
-    matching(current, names)
-}
-
-/// Chip bins with memory, product ids with memory, and `this`.
-pub(super) fn macs(current: &OsStr) -> Vec<CompletionCandidate> {
-    let catalogue = Macs::embedded();
-    let (Ok(chips), Ok(macs)) = (catalogue.chips(), catalogue.macs()) else { return Vec::new() };
-    let bins = chips.iter().rev().flat_map(|c| {
-        c.memory_gib
-            .iter()
-            .map(move |gib| (format!("{}/{gib}", c.id), format!("{}, {gib} GB", c.name)))
-    });
-    let products = macs.iter().flat_map(|m| {
-        let sizes = m.memory_options().into_iter();
-        sizes.map(move |gib| (format!("{}/{gib}", m.id), format!("{}, {gib} GB", m.name())))
-    });
-    let this = std::iter::once(("this".to_owned(), "the machine mlxplan runs on".to_owned()));
-    matching(current, this.chain(bins).chain(products))
+    Ok(ExitStatus::Ok)
 }

@@ -1,6 +1,7 @@
 //! `mlxplan doctor`: what a bug report needs.
 
-use super::{Context, Verdict};
+use super::shared::context::Catalogues;
+use super::shared::exit::ExitStatus;
 use crate::data_dir;
 use crate::graph::families::FAMILIES;
 use crate::hardware::catalogue::AS_OF;
@@ -42,12 +43,12 @@ pub(super) struct Doctor {
     readings_text: String,
 }
 
-pub(super) fn run(context: &Context) -> Result<(Answer, Verdict)> {
+pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
     let readings = probe::read();
     let mut problems = Vec::new();
-    let chips = note(&mut problems, context.catalogue.chips().map(<[_]>::len));
-    let macs = note(&mut problems, context.catalogue.macs().map(<[_]>::len));
-    let machine = match probe::probe(&context.catalogue) {
+    let chips = note(&mut problems, catalogues.macs.chips().map(<[_]>::len));
+    let macs = note(&mut problems, catalogues.macs.macs().map(<[_]>::len));
+    let machine = match probe::probe(&catalogues.macs) {
         Ok(p) => {
             problems.extend(p.notes.iter().cloned());
             p.chip.or(p.brand).unwrap_or_else(|| "unknown".to_owned())
@@ -67,12 +68,12 @@ pub(super) fn run(context: &Context) -> Result<(Answer, Verdict)> {
         model_types: FAMILIES.iter().map(|f| f.model_types.len()).sum(),
         as_of: AS_OF,
         config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
-        data_dirs: context.data.dirs().iter().map(|d| d.display().to_string()).collect(),
+        data_dirs: catalogues.data.dirs().iter().map(|d| d.display().to_string()).collect(),
         problems,
         readings_text: serde_json::to_string_pretty(&readings)?,
         readings,
     };
-    Ok((Answer::of(answer), Verdict::Ok))
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 impl Present for Doctor {

@@ -1,24 +1,37 @@
 //! `mlxplan macs`: the catalogues of Macs and chips.
 
-use super::args::MacsArgs;
-use super::words::{contains, usd};
-use super::{Context, Verdict};
+use super::shared::context::Catalogues;
+use super::shared::exit::ExitStatus;
+use super::shared::words::{contains, usd};
 use crate::hardware::catalogue::{AS_OF, Chip, Mac, Status};
 use crate::hardware::provenance::Confidence;
 use crate::hardware::tier::Tier;
 use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::Result;
+use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-pub(super) fn run(context: &Context, args: &MacsArgs) -> Result<(Answer, Verdict)> {
+/// Arguments of `macs`.
+#[derive(Debug, Args)]
+pub struct MacsArgs {
+    /// Words that the product, chip or identifier must contain
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+
+    /// List the chip bins instead of the products
+    #[arg(long)]
+    pub chips: bool,
+}
+
+pub(super) fn run(catalogues: &Catalogues, args: &MacsArgs) -> Result<(Answer, ExitStatus)> {
     let answer = if args.chips {
-        Answer::of(Chips::of(context, &args.words)?)
+        Answer::of(Chips::of(catalogues, &args.words)?)
     } else {
-        Answer::of(Macs::of(context, &args.words)?)
+        Answer::of(Macs::of(catalogues, &args.words)?)
     };
-    Ok((answer, Verdict::Ok))
+    Ok((answer, ExitStatus::Ok))
 }
 
 /// The object `mlxplan.chips/1`.
@@ -133,9 +146,9 @@ struct ConfigKeys {
 }
 
 impl Chips {
-    fn of(context: &Context, words: &[String]) -> Result<Self> {
+    fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let wanted = |c: &&Chip| contains(words, &format!("{} {}", c.id, c.name));
-        let chips = context.catalogue.chips()?.iter().filter(wanted).map(ChipKeys::of).collect();
+        let chips = catalogues.macs.chips()?.iter().filter(wanted).map(ChipKeys::of).collect();
         Ok(Self { as_of: AS_OF, chips })
     }
 }
@@ -191,11 +204,11 @@ impl Present for Chips {
 }
 
 impl Macs {
-    fn of(context: &Context, words: &[String]) -> Result<Self> {
-        let chips = context.catalogue.chips()?;
+    fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
+        let chips = catalogues.macs.chips()?;
         let keys = |m: &Mac| MacKeys::of(m, chips.iter().find(|c| c.id == m.chip));
         let text = |m: &Mac| format!("{} {} {} {}", m.id, m.name(), m.chip, m.hw_model.join(" "));
-        let all = context.catalogue.macs()?.iter().filter(|m| contains(words, &text(m)));
+        let all = catalogues.macs.macs()?.iter().filter(|m| contains(words, &text(m)));
         Ok(Self { as_of: AS_OF, macs: all.map(keys).collect() })
     }
 }

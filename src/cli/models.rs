@@ -1,26 +1,44 @@
 //! `mlxplan models`: the catalogue of models, the families, and what is on this disk.
 
-use super::args::ModelsArgs;
-use super::words::contains;
-use super::{Context, Verdict};
+use super::shared::caches::cached;
+use super::shared::context::Catalogues;
+use super::shared::exit::ExitStatus;
+use super::shared::words::contains;
 use crate::graph::families::FAMILIES;
 use crate::model::catalogue::Summary;
-use crate::model::source::cache::{CacheRoots, Discovery, FoundModel, discover};
+use crate::model::source::cache::{Discovery, FoundModel};
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::units::Bytes;
 use anyhow::Result;
+use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub(super) fn run(context: &Context, args: &ModelsArgs) -> Result<(Answer, Verdict)> {
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Words that the name, family or size class must contain
+    #[arg(value_name = "WORDS")]
+    pub words: Vec<String>,
+
+    /// List the model families (model_type) instead
+    #[arg(long)]
+    pub families: bool,
+
+    /// List the models found in the Hugging Face and LM Studio caches instead
+    #[arg(long, conflicts_with = "families")]
+    pub local: bool,
+}
+
+pub(super) fn run(catalogues: &Catalogues, args: &ModelsArgs) -> Result<(Answer, ExitStatus)> {
     let answer = if args.families {
         Answer::of(Families::of(&args.words))
     } else if args.local {
         Answer::of(Models::local(&args.words))
     } else {
-        Answer::of(Models::known(context, &args.words)?)
+        Answer::of(Models::known(catalogues, &args.words)?)
     };
-    Ok((answer, Verdict::Ok))
+    Ok((answer, ExitStatus::Ok))
 }
 
 /// The object `mlxplan.models/1`: models of the catalogue, or those on this machine.
@@ -65,9 +83,9 @@ struct ModelKeys {
 }
 
 impl Models {
-    fn known(context: &Context, words: &[String]) -> Result<Self> {
+    fn known(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
-        let all = context.models()?.models().iter();
+        let all = catalogues.models()?.models().iter();
         let mut found: Vec<&Summary> = all.filter(|m| contains(words, &text(m))).collect();
         found.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
         let models = found.into_iter().map(ModelKeys::known).collect();
@@ -108,7 +126,7 @@ impl ModelKeys {
     }
 
     fn short_name(&self) -> &str {
-        super::words::short(&self.id)
+        super::shared::words::short(&self.id)
     }
 }
 
@@ -174,12 +192,6 @@ fn local_table(models: &[ModelKeys]) -> Table {
 
 fn billions(n: u64) -> String {
     format!("{:.1} B", n as f64 / 1e9)
-}
-
-/// The models on this machine.
-pub(super) fn cached() -> Discovery {
-    let home = std::env::home_dir();
-    discover(&CacheRoots::from_env(&|name| std::env::var_os(name), home.as_deref()))
 }
 
 /// The object `mlxplan.families/1`.

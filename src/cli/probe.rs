@@ -1,32 +1,47 @@
 //! `mlxplan probe`: this machine, or one whose readings were recorded.
 
-use super::args::ProbeArgs;
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
 use crate::files;
 use crate::hardware::probe::{self, Probe};
 use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
+use std::path::PathBuf;
+
+/// Arguments of `probe`.
+#[derive(Debug, Default, Args)]
+pub struct ProbeArgs {
+    /// Show where each value comes from
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Interpret the recorded output of sysctl, ioreg, system_profiler, pmset or mx.device_info in a file ("-" for
+    /// standard input) instead of reading this machine
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
 
 /// Longest recording that is read, bytes.
 const MAX_RECORDING: u64 = 64 << 20;
 
-pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitStatus)> {
     let probe = match &args.from {
-        None => probe::probe(&context.catalogue)?,
+        None => probe::probe(&context.catalogues.macs)?,
         Some(path) => {
             let bytes = recording(path)?;
             let readings = probe::dump::parse(&String::from_utf8_lossy(&bytes));
-            probe::interpret(&readings, &context.catalogue)?
+            probe::interpret(&readings, &context.catalogues.macs)?
         }
     };
     let fields = fields(&probe)?;
-    let explain = args.explain || context.global.verbose;
-    Ok((Answer::of(ProbeAnswer { probe, fields: explain.then_some(fields) }), Verdict::Ok))
+    let explain = args.explain || context.printer.verbose;
+    Ok((Answer::of(ProbeAnswer { probe, fields: explain.then_some(fields) }), ExitStatus::Ok))
 }
 
 /// A recording from a file, or from standard input for `-`.

@@ -1,7 +1,7 @@
 //! The JSON schemas of all answers, for `docs/schema`.
 
 use super::{
-    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, published, recommend,
+    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, validate,
     welcome,
 };
 use crate::estimate::Prediction;
@@ -26,7 +26,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<doctor::Doctor>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
-        of::<published::ValidationAnswer>(),
+        of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),
         of::<recommend::which_mac::WhichMac>(),
         of::<macs::Chips>(),

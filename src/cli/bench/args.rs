@@ -2,7 +2,7 @@
 
 use crate::bench::prompts::Kind;
 use crate::bench::scenario::Scenario;
-use crate::cli::completions::{macs, models};
+use crate::cli::shared::names::{macs, models};
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCompleter;
 use std::path::PathBuf;

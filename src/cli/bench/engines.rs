@@ -8,7 +8,8 @@ use crate::bench::memory::MemoryReading;
 use crate::bench::record::EngineRecord;
 use crate::bench::tokenizer::{self, LocalTokenizer};
 use crate::bench::{Failure, FailureKind, Generation, Generator, Prompt};
-use crate::cli::{Context, models};
+use crate::cli::shared::caches::cached;
+use crate::cli::shared::context::Context;
 use anyhow::{Context as _, Result, bail};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,7 +95,7 @@ fn watched(context: &Context, args: &BenchArgs, server: Server) -> Watched {
         let originals: Vec<String> = originals.map(|s| s.id).collect();
         names.extend(originals);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        tokenizer::find(&names, &models::cached())
+        tokenizer::find(&names, &cached())
     });
     Watched::new(server, folder)
 }

@@ -7,7 +7,7 @@ use crate::bench::http::Address;
 use crate::bench::predicted::{self, Predicted};
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::CaseSummary;
-use crate::cli::Context;
+use crate::cli::shared::context::Context;
 use crate::hardware::spec;
 use crate::roofline::Coefficients;
 use crate::run::Program;
@@ -25,18 +25,19 @@ pub(super) struct Expected {
 
 /// Opens the models of the engines; where one is not known, a note says why.
 pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -> Vec<Expected> {
-    let machine = match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogue) {
-        Ok(machine) => machine,
-        Err(e) => {
-            let hint = if args.mac.is_none() {
-                "; --mac names the Mac that the engine runs on"
-            } else {
-                ""
-            };
-            record.notes.push(format!("no predictions: {e}{hint}"));
-            return Vec::new();
-        }
-    };
+    let machine =
+        match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogues.macs) {
+            Ok(machine) => machine,
+            Err(e) => {
+                let hint = if args.mac.is_none() {
+                    "; --mac names the Mac that the engine runs on"
+                } else {
+                    ""
+                };
+                record.notes.push(format!("no predictions: {e}{hint}"));
+                return Vec::new();
+            }
+        };
     let coefficients = match Coefficients::embedded() {
         Ok(coefficients) => coefficients,
         Err(e) => {

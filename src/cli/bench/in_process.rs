@@ -3,7 +3,7 @@
 use super::args::BenchArgs;
 use super::watch::Watch;
 use crate::bench::record::Record;
-use crate::cli::Context;
+use crate::cli::shared::context::Context;
 use anyhow::Result;
 
 /// What a build without MLX says.
@@ -35,7 +35,7 @@ mod with_mlx {
     use crate::bench::record::EngineRecord;
     use crate::bench::resident::Resident;
     use crate::bench::run::LABELS;
-    use crate::cli::models;
+    use crate::cli::shared::caches::cached;
     use crate::engine::mlx::{Model, Weights};
     use anyhow::{Context as _, anyhow, ensure};
     use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ mod with_mlx {
         if Path::new(name).is_dir() {
             return Ok(name.into());
         }
-        let cached = models::cached();
+        let cached = cached();
         let found = cached.find(name).into_iter().find(|m| m.path.is_dir());
         found.map(|m| m.path.clone()).ok_or_else(|| {
             anyhow!(
@@ -87,7 +87,7 @@ mod with_mlx {
         let subject = context.one_model(&spec, None, None)?;
         // With random weights the type of the activations is free: the one that predictions for this backend assume.
         let graph = match &weights {
-            None => crate::cli::local::runnable(&subject)?,
+            None => crate::cli::shared::here::runnable(&subject)?,
             Some(_) => subject.graph,
         };
         let weights = match &weights {

@@ -10,8 +10,9 @@ mod mlx_lm;
 mod sections;
 mod watch;
 
-use super::output::{Picture, error_text};
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::output::{Picture, error_text};
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
@@ -33,7 +34,7 @@ use watch::Watch;
 const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
 /// Measures, prints and stores; the trials stay on disk until their result stands somewhere else.
-pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<Verdict> {
+pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<ExitStatus> {
     let started = SystemTime::now();
     let mut record = begin(context, args, started)?;
     let watch = Watch::begin(context, args, &record)?;
@@ -61,11 +62,11 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<Verdict> {
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
     let verdict = match (record.incomplete, useful) {
-        (true, _) => Verdict::Interrupted,
-        (false, true) => Verdict::Ok,
-        (false, false) => Verdict::No,
+        (true, _) => ExitStatus::Interrupted,
+        (false, true) => ExitStatus::Ok,
+        (false, false) => ExitStatus::No,
     };
-    let verdict = context.answer((answer, verdict))?;
+    let verdict = context.printer.answer((answer, verdict))?;
     watch.done();
     Ok(verdict)
 }
@@ -79,7 +80,7 @@ fn begin(context: &Context, args: &BenchArgs, started: SystemTime) -> Result<Rec
         scenario,
         started: record::utc(started),
         duration_s: 0.0,
-        machine: serde_json::to_value(probe::probe(&context.catalogue)?)?,
+        machine: serde_json::to_value(probe::probe(&context.catalogues.macs)?)?,
         engines: Vec::new(),
         protocol: protocol_of(&args.protocol, scenario)?,
         trials: Vec::new(),
@@ -121,7 +122,7 @@ fn measure(context: &Context, args: &BenchArgs, watch: &Watch, record: &mut Reco
 fn store(context: &Context, args: &BenchArgs, record: &Record) -> Result<()> {
     if let Some(folder) = &args.results {
         let path = record::store(folder, record)?;
-        context.hint(&format!("stored as {}", path.display()));
+        context.printer.hint(&format!("stored as {}", path.display()));
     }
     if let Some(folder) = &args.plots {
         let (extension, picture) = match args.plot_format {
@@ -130,7 +131,7 @@ fn store(context: &Context, args: &BenchArgs, record: &Record) -> Result<()> {
         };
         let encode = |svg: &str| picture.encode(svg).map_err(|e| error_text(&e));
         for path in plots::write(folder, record, &Encoding { extension, encode: &encode })? {
-            context.hint(&format!("drawn as {}", path.display()));
+            context.printer.hint(&format!("drawn as {}", path.display()));
         }
     }
     Ok(())

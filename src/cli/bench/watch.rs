@@ -5,8 +5,9 @@ use super::document;
 use crate::bench::journal::Journal;
 use crate::bench::record::Record;
 use crate::bench::{Stop, Trial};
-use crate::cli::progress::Progress;
-use crate::cli::{Context, signals};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::progress::Progress;
+use crate::cli::shared::signals;
 use crate::data_dir::config_dir;
 use anyhow::Result;
 use std::cell::Cell;
@@ -23,11 +24,11 @@ pub(super) struct Watch {
 impl Watch {
     /// Listens for signals and begins to write trials down, where there is a place for them.
     pub fn begin(context: &Context, args: &BenchArgs, record: &Record) -> Result<Self> {
-        let quiet = context.global.quiet;
+        let quiet = context.printer.quiet;
         let journal = match journal_folder(context, args).map(|f| Journal::begin(&f, record)) {
             Some(Ok(journal)) => Some(journal),
             Some(Err(e)) => {
-                context.hint(&format!("trials are not written down as they happen: {e}"));
+                context.printer.hint(&format!("trials are not written down as they happen: {e}"));
                 None
             }
             None => None,
@@ -69,6 +70,7 @@ impl Watch {
         match journal.trials() {
             0 => journal.remove(),
             n => context
+                .printer
                 .hint(&format!("the {n} trials until then are in {}", journal.path().display())),
         }
     }
@@ -84,7 +86,7 @@ fn journal_folder(context: &Context, args: &BenchArgs) -> Option<PathBuf> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         (!special).then(|| folder.unwrap_or(Path::new(".")).to_owned())
     };
-    context.global.output.as_ref().and_then(beside).or_else(|| {
+    context.printer.output.as_ref().and_then(beside).or_else(|| {
         let own = config_dir()?;
         own.parent().is_some_and(Path::is_dir).then(|| own.join("runs"))
     })

@@ -1,30 +1,31 @@
 //! Timing the kernels of this machine.
 
+use super::args::CalibrateArgs;
 #[cfg(mlx)]
 use crate::calibration::profile::{self, Profile};
-use crate::cli::args::CalibrateArgs;
-use crate::cli::{Context, Verdict};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
 use crate::report::Answer;
 use anyhow::{Result, anyhow};
 
 #[cfg(not(mlx))]
-pub(super) fn time(_: &Context, _: &CalibrateArgs) -> Result<(Answer, Verdict)> {
-    Err(anyhow!("{}", super::super::NO_MLX))
+pub(super) fn time(_: &Context, _: &CalibrateArgs) -> Result<(Answer, ExitStatus)> {
+    Err(anyhow!("{}", crate::cli::shared::exit::NO_MLX))
 }
 
 #[cfg(mlx)]
-pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Verdict)> {
-    use super::super::local;
+pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, ExitStatus)> {
     use super::answer::ProfileAnswer;
+    use crate::cli::shared::{here, output, profiles, signals};
     use crate::engine::mlx::{Progress, backend, calibrate, version};
     use crate::model::{DType, Packing};
     use std::ops::ControlFlow;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     let probe = context.here()?;
-    let conditions = local::conditions(&probe);
+    let conditions = here::conditions(&probe);
     for warning in &conditions.warnings {
-        context.hint(warning);
+        context.printer.hint(warning);
     }
     // Two group sizes per number of bits tell what a weight and what a group costs.
     let bits: &[u32] = if args.quick { &[4, 8] } else { &[2, 3, 4, 5, 6, 8] };
@@ -34,14 +35,14 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
         packings.extend([Packing::MXFP4, Packing::NVFP4, Packing::MXFP8]);
     }
     let limit = Duration::from_secs(if args.quick { 18 } else { 55 });
-    let quiet = context.global.quiet;
-    let stop = crate::cli::signals::stop(quiet)?;
+    let quiet = context.printer.quiet;
+    let stop = signals::stop(quiet)?;
     let said = std::cell::Cell::new(0.0);
     let progress = |p: Progress| {
         // Not more often than every two seconds.
         if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
             said.set(p.elapsed_s);
-            crate::cli::output::say(&format!(
+            output::say(&format!(
                 "pass {}: {} of {} kernels known to 1 %, {:.0} s",
                 p.passes, p.tight, p.kernels, p.elapsed_s
             ));
@@ -58,7 +59,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
         duration_s: start.elapsed().as_secs_f64(),
         quick: args.quick,
         mlx: version(),
-        machine: crate::cli::basis::host(&probe, backend()),
+        machine: profiles::host(&probe, backend()),
         conditions,
         stopping,
         classes,
@@ -71,6 +72,6 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, V
     };
     let path = profile.store(&folder)?;
     // What was timed until then is a profile as good as its passes.
-    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
+    let verdict = if stop.requested() { ExitStatus::Interrupted } else { ExitStatus::Ok };
     Ok((Answer::of(ProfileAnswer { profile, path }), verdict))
 }

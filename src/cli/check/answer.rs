@@ -4,8 +4,8 @@ use crate::advise::Offer;
 use crate::advise::check::{
     Judged, Kind, MacReport, Needs, Plan, Remedy, Report, Requirement, Resident, Workload,
 };
-use crate::cli::keys::ModelKey;
-use crate::cli::words::percent;
+use crate::cli::shared::keys::ModelKey;
+use crate::cli::shared::words::percent;
 use crate::estimate::{Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::MachineSummary;

@@ -2,9 +2,9 @@
 
 pub(super) mod answer;
 
-use super::args::MachineArgs;
-use super::plan_args::CheckArgs;
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::machine_args::MachineArgs;
 use crate::advise::check::{LONGEST, Lookup, check, read};
 use crate::estimate::Outcome;
 use crate::files;
@@ -12,8 +12,18 @@ use crate::report::Answer;
 use crate::roofline::Coefficients;
 use answer::CheckAnswer;
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use std::path::PathBuf;
 
-pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, Verdict)> {
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plan: Macs, workloads and what must hold, in TOML (examples/*.toml)
+    #[arg(value_name = "PLAN.toml")]
+    pub plan: PathBuf,
+}
+
+pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, ExitStatus)> {
     let name = args.plan.display().to_string();
     let text = files::text(&args.plan, LONGEST as u64)
         .with_context(|| format!("cannot read the plan {name}"))?;
@@ -31,11 +41,11 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, Verdic
             bail!("the plan has mistakes:\n{}", lines.join("\n"))
         }
     };
-    let report = check(&plan, &context.catalogue, Coefficients::embedded()?)?;
+    let report = check(&plan, &context.catalogues.macs, Coefficients::embedded()?)?;
     let verdict = match report.outcome() {
-        Outcome::Pass => Verdict::Ok,
-        Outcome::Uncertain => Verdict::Uncertain,
-        Outcome::Fail => Verdict::No,
+        Outcome::Pass => ExitStatus::Ok,
+        Outcome::Uncertain => ExitStatus::Uncertain,
+        Outcome::Fail => ExitStatus::No,
     };
     Ok((Answer::of(CheckAnswer::of(&plan, report)), verdict))
 }

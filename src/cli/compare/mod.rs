@@ -1,12 +1,14 @@
 //! `mlxplan compare`: models side by side on several Macs, or which Mac to buy for them.
 
+pub(super) mod args;
 pub(super) mod buy;
 pub(super) mod side;
 
-use super::args::{MachineArgs, RunArgs};
-use super::keys::ModelKey;
-use super::plan_args::CompareArgs;
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::keys::ModelKey;
+use super::shared::machine_args::MachineArgs;
+use super::shared::run_args::RunArgs;
 use crate::advise::candidates;
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
 use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Program, Run};
@@ -15,8 +17,9 @@ use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use anyhow::{Result, bail};
+use args::CompareArgs;
 
-pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
     let asked = Asked::open(context, args, run.run(Program::MlxLm)?)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
@@ -69,7 +72,7 @@ impl Asked {
     fn new_models(&self, context: &Context, to: &Machine) -> Result<Vec<NewModel>> {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
         let sources = context.sources(None)?;
-        Ok(new_models(context.models()?, &sources, (from, to), &self.run, 5)?)
+        Ok(new_models(context.catalogues.models()?, &sources, (from, to), &self.run, 5)?)
     }
 
     fn models(&self) -> Vec<ModelKey> {

@@ -2,7 +2,7 @@
 
 use super::operations::{self, Operation};
 use super::{STEP_CONTEXT, Sizes, growth_span};
-use crate::cli::words::parts_text;
+use crate::cli::shared::words::parts_text;
 use crate::estimate::OpenedModel;
 use crate::ledger::peak::Peak;
 use crate::ledger::weights::{Tensor, Weights};

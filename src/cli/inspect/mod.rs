@@ -1,11 +1,12 @@
 //! `mlxplan inspect`: exact sizes of a model and the traffic of a decode step.
 
 pub(super) mod answer;
+pub(super) mod args;
 mod operations;
 
-use super::args::InspectArgs;
-use super::run_args::kv_quantisation;
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::run_args::kv_quantisation;
 use crate::estimate::OpenedModel;
 use crate::graph::cache::KvQuantisation;
 use crate::graph::{Call, SkippedLayers};
@@ -18,20 +19,21 @@ use crate::report::Answer;
 use crate::run::Run;
 use answer::InspectAnswer;
 use anyhow::Result;
+use args::InspectArgs;
 
 /// Tokens in the cache at the decode step whose traffic is shown.
 const STEP_CONTEXT: u32 = 4096;
 /// The GPU whose launch rules count kernels: a Max chip without matrix units.
 const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
 
-pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, ExitStatus)> {
     let quant = args.quant.as_deref();
     let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
     let kv = kv_quantisation(args.kv_bits)?;
     let sizes = Sizes::of(&subject, &args.tokens, kv)?;
     let tensors = args.tensors.then(|| weights::tensors(&subject.graph));
     let ops = args.ops.then(|| operations::of(&subject.graph)).transpose()?;
-    Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), Verdict::Ok))
+    Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), ExitStatus::Ok))
 }
 
 /// The tokens between which the growth of the cache is read off. A quantised cache is packed at some length, so that

@@ -2,8 +2,10 @@
 
 use super::macs::{MacAnswer, macs_table};
 use crate::advise::MacChoice;
-use crate::cli::tables::changes_table;
-use crate::cli::words::{context_text, format_name, gb, parts_text, run_text, short, wired_notes};
+use crate::cli::shared::tables::changes_table;
+use crate::cli::shared::words::{
+    context_text, format_name, gb, parts_text, run_text, short, wired_notes,
+};
 use crate::estimate::memory::{ContextBound, Memory};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};

@@ -1,7 +1,7 @@
 //! Macs that run a model.
 
 use crate::advise::MacChoice;
-use crate::cli::words::{rates, usd};
+use crate::cli::shared::words::{rates, usd};
 use crate::estimate::memory::Fit;
 use crate::hardware::machine::MachineSummary;
 use crate::report::{Column, Table};

@@ -3,9 +3,10 @@
 use super::Wanted;
 use super::macs::{MacAnswer, macs_table};
 use crate::advise::{Candidate, macs_for};
-use crate::cli::keys::ModelKey;
-use crate::cli::words::{format_name, gb, run_text, short};
-use crate::cli::{Context, Verdict};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::keys::ModelKey;
+use crate::cli::shared::words::{format_name, gb, run_text, short};
 use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
@@ -26,12 +27,12 @@ pub(super) fn answer(
     wanted: Wanted,
     why: &SpecError,
     run: &Run,
-) -> Result<(Answer, Verdict)> {
+) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let Some(first) = wanted.candidates.first() else {
         anyhow::bail!("no model of this size is supported by mlx-lm")
     };
-    let catalogue = &context.catalogue;
+    let catalogue = &context.catalogues.macs;
     let (macs, needs) = rayon::join(
         || macs_for(catalogue, coefficients, &first.model, run),
         || needs(&wanted.candidates, run),
@@ -51,7 +52,7 @@ pub(super) fn answer(
         why: why.to_string(),
         run: *run,
     };
-    Ok((Answer::of(answer), Verdict::Ok))
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// Macs listed at most.

@@ -1,24 +1,28 @@
 //! `mlxplan report`: a page with tables and plots, or one plot.
 
+pub(super) mod args;
 mod page;
 mod plots;
 
-use super::args::{MachineArgs, RunArgs};
-use super::plan_args::{Plot, ReportArgs};
-use super::progress::Progress;
-use super::words::short;
-use super::{Context, Verdict, output};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::machine_args::MachineArgs;
+use super::shared::output;
+use super::shared::progress::Progress;
+use super::shared::run_args::RunArgs;
+use super::shared::words::short;
 use crate::estimate::{Estimator, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use anyhow::{Result, bail};
+use args::{Plot, ReportArgs};
 use std::path::Path;
 
-pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<Verdict> {
-    if let Some(path) = &context.global.output {
+pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus> {
+    if let Some(path) = &context.printer.output {
         fits_content(path, args.plot.is_some())?;
     }
-    let progress = Progress::unknown(context.global.quiet, "predicting");
+    let progress = Progress::unknown(context.printer.quiet, "predicting");
     let text = match args.plot {
         Some(Plot::Measured) => plots::measured(context)?.svg().map_err(anyhow::Error::msg)?,
         Some(kind) => {
@@ -31,12 +35,12 @@ pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<Verdict> {
     if text.is_empty() {
         bail!("there is nothing to plot");
     }
-    match &context.global.output {
+    match &context.printer.output {
         Some(path) if args.plot.is_some() => output::write_plot(path, &text)?,
         Some(path) => output::write_file(path, text.as_bytes())?,
         None => output::write_stdout(text.as_bytes())?,
     }
-    Ok(Verdict::Ok)
+    Ok(ExitStatus::Ok)
 }
 
 /// The name of a file must not promise what is not written to it.

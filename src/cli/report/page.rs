@@ -1,13 +1,13 @@
 //! The page of a report.
 
+use super::args::Plot;
 use super::{Case, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
-use crate::cli::Context;
-use crate::cli::plan_args::Plot;
-use crate::cli::progress::Progress;
-use crate::cli::words::{format_name, percent, run_text, short};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::progress::Progress;
+use crate::cli::shared::words::{format_name, percent, run_text, short};
 use crate::estimate::memory::MaxContext;
 use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
@@ -87,7 +87,7 @@ fn side_by_side(
     for (estimator, subject) in estimators.iter().zip(&case.subjects) {
         for machine in &case.machines {
             let figures = estimator.on(machine)?;
-            let usd = offer_for(&context.catalogue, machine)?.and_then(|o| o.usd_now);
+            let usd = offer_for(&context.catalogues.macs, machine)?.and_then(|o| o.usd_now);
             let mut row =
                 vec![Cell::text(short(&subject.id)), Cell::text(format_name(&subject.quant))];
             row.extend(cells(&figures, machine, usd, estimator.max_context(machine)?, estimator));
@@ -135,7 +135,8 @@ fn cells(
 }
 
 fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> {
-    let found = purchase(&context.catalogue, estimators, &Needs::default(), &Economics::default())?;
+    let found =
+        purchase(&context.catalogues.macs, estimators, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
         "chip",

@@ -1,18 +1,19 @@
 //! The plots of a report.
 
 use super::Case;
+use super::args::Plot;
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
-use crate::cli::Context;
-use crate::cli::plan_args::Plot;
-use crate::cli::published;
-use crate::cli::words::{format_name, short};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::shipped;
+use crate::cli::shared::words::{format_name, short};
 use crate::estimate::gpu;
 use crate::estimate::memory::budget;
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
 use crate::roofline::{Coefficients, Silicon};
+use crate::validation::evaluate::FitBasis;
 use anyhow::{Result, anyhow};
 use rayon::prelude::*;
 
@@ -37,7 +38,7 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
 pub(super) fn measured(context: &Context) -> Result<Scatter> {
-    published::shipped_plot(context)
+    Ok(shipped::scatter(&context.shipped(FitBasis::OwnerLeftOut)?))
 }
 
 /// Contexts from 256 tokens to what the model was made for, evenly on the logarithm.
@@ -136,7 +137,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
 fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
     let estimators = case.estimators(Coefficients::embedded()?);
     let needs = Needs { any_status: true, ..Needs::default() };
-    let found = purchase(&context.catalogue, &estimators, &needs, &Economics::default())?;
+    let found = purchase(&context.catalogues.macs, &estimators, &needs, &Economics::default())?;
     let (mut front, mut rest) = (Vec::new(), Vec::new());
     for c in &found.choices {
         let Some(usd) = c.offer.usd_now else { continue };

@@ -5,8 +5,9 @@ pub(in crate::cli) mod answer;
 use super::{Asked, doubts, new_models_text};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, Purchase, purchase};
-use crate::cli::plan_args::{CompareArgs, Stock};
-use crate::cli::{Context, Verdict};
+use crate::cli::compare::args::{CompareArgs, Stock};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
 use crate::estimate::Outcome;
 use crate::hardware::catalogue::AS_OF;
 use crate::report::Answer;
@@ -18,7 +19,7 @@ pub(super) fn run(
     context: &Context,
     args: &CompareArgs,
     asked: &Asked,
-) -> Result<(Answer, Verdict)> {
+) -> Result<(Answer, ExitStatus)> {
     let needs = Needs {
         min_tok_s: args.needs.min_tok_s,
         max_ttft_s: args.needs.max_ttft,
@@ -33,7 +34,7 @@ pub(super) fn run(
     };
     let estimators = asked.estimators(Coefficients::embedded()?);
     let before = asked.before(&estimators)?;
-    let found = purchase(&context.catalogue, &estimators, &needs, &money)?;
+    let found = purchase(&context.catalogues.macs, &estimators, &needs, &money)?;
     let best = found.smallest().or(found.choices.first());
     let new = match best {
         Some(best) => asked.new_models(context, &best.machine)?,
@@ -44,9 +45,9 @@ pub(super) fn run(
         notes.push(new_models_text(&new, &best.machine));
     }
     let verdict = match found.outcome() {
-        Outcome::Pass => Verdict::Ok,
-        Outcome::Uncertain => Verdict::Uncertain,
-        Outcome::Fail => Verdict::No,
+        Outcome::Pass => ExitStatus::Ok,
+        Outcome::Uncertain => ExitStatus::Uncertain,
+        Outcome::Fail => ExitStatus::No,
     };
     let asking = Asking { asked, needs, money, before, limit: args.needs.limit as usize };
     Ok((Answer::of(PurchaseAnswer::of(asking, &found, new, notes)), verdict))

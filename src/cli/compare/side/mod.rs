@@ -5,8 +5,9 @@ pub(in crate::cli) mod answer;
 use super::{Asked, doubts, faster, mac, new_models_text};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::advise::{Formats, Largest, Offer, largest, offer_for};
-use crate::cli::plan_args::CompareArgs;
-use crate::cli::{Context, Verdict};
+use crate::cli::compare::args::CompareArgs;
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
 use crate::estimate::memory::{Fit, Fits, MaxContext};
 use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
@@ -38,7 +39,7 @@ pub(super) fn run(
     context: &Context,
     args: &CompareArgs,
     asked: &Asked,
-) -> Result<(Answer, Verdict)> {
+) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let targets = targets(context, args)?;
     let estimators = asked.estimators(coefficients);
@@ -70,24 +71,24 @@ pub(super) fn run(
         .collect::<Result<_>>()?;
     let notes = notes(asked, &pairs, &new);
     let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
-        Fit::No => Verdict::No,
-        Fit::Uncertain => Verdict::Uncertain,
-        _ => Verdict::Ok,
+        Fit::No => ExitStatus::No,
+        Fit::Uncertain => ExitStatus::Uncertain,
+        _ => ExitStatus::Ok,
     });
     // As `recommend`: there is an answer as soon as something fits.
     let best = worst.min_by_key(|v| match v {
-        Verdict::Ok => 0,
-        Verdict::Uncertain => 1,
-        Verdict::No | Verdict::Interrupted => 2,
+        ExitStatus::Ok => 0,
+        ExitStatus::Uncertain => 1,
+        ExitStatus::No | ExitStatus::Interrupted => 2,
     });
-    let best = best.unwrap_or(Verdict::Ok);
+    let best = best.unwrap_or(ExitStatus::Ok);
     Ok((Answer::of(SideBySide::of(asked, &pairs, new, notes)), best))
 }
 
 fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
     let target = |spec: &String| {
         let machine = mac(context, spec)?;
-        Ok(Target { offer: offer_for(&context.catalogue, &machine)?, machine })
+        Ok(Target { offer: offer_for(&context.catalogues.macs, &machine)?, machine })
     };
     args.mac.iter().map(target).collect()
 }

@@ -1,4 +1,4 @@
-//! What the commands that run MLX here share: this machine, its profiles, models with the activations it runs best.
+//! Running MLX here: the state of this machine, what fits on it, models with the activations it runs best.
 
 use crate::calibration::profile::Conditions;
 use crate::engine::mlx::backend;
@@ -10,10 +10,9 @@ use anyhow::{Context as _, Result, anyhow};
 use sysinfo::{MemoryRefreshKind, System};
 
 /// Its state now, with what may disturb a timing.
-pub(super) fn conditions(probe: &Probe) -> Conditions {
+pub(in crate::cli) fn conditions(probe: &Probe) -> Conditions {
     use crate::hardware::probe::{MemoryPressure, PowerSource, ThermalState};
     let mut warnings = Vec::new();
-    let text = |x: Option<String>| x;
     if probe.power_mode.is_some_and(|m| m.to_string().to_lowercase().contains("low")) {
         warnings.push("low power mode is on: the GPU runs slower than it can".to_owned());
     }
@@ -29,28 +28,28 @@ pub(super) fn conditions(probe: &Probe) -> Conditions {
     warnings.extend(probe.notes.iter().filter(|n| n.contains("virtual machine")).cloned());
     Conditions {
         macos: probe.macos.clone(),
-        power_mode: text(probe.power_mode.map(|x| x.to_string())),
-        power_source: text(probe.power_source.map(|x| x.to_string())),
+        power_mode: probe.power_mode.map(|x| x.to_string()),
+        power_source: probe.power_source.map(|x| x.to_string()),
         battery_percent: probe.battery_percent,
-        thermal_state: text(probe.thermal_state.map(|x| x.to_string())),
-        memory_pressure: text(probe.memory_pressure.map(|x| x.to_string())),
+        thermal_state: probe.thermal_state.map(|x| x.to_string()),
+        memory_pressure: probe.memory_pressure.map(|x| x.to_string()),
         warnings,
     }
 }
 
 /// The type of activations in which this machine runs models: that of the model on Metal; float32 on the CPU, whose
 /// 16-bit kernels are many times slower.
-pub(super) fn activations(graph: &Graph) -> DType {
+pub(in crate::cli) fn activations(graph: &Graph) -> DType {
     if backend() == "metal" { graph.dtype() } else { DType::F32 }
 }
 
 /// The model with activations of the type that this machine runs best.
-pub(super) fn runnable(subject: &OpenedModel) -> Result<Graph> {
+pub(in crate::cli) fn runnable(subject: &OpenedModel) -> Result<Graph> {
     Ok(subject.with_activations(activations(&subject.graph))?)
 }
 
 /// Bytes that may be used: what Metal recommends for the GPU, or on Linux what the system calls available.
-pub(super) fn memory_limit(probe: &Probe) -> Option<u64> {
+pub(in crate::cli) fn memory_limit(probe: &Probe) -> Option<u64> {
     if let Some(limit) = &probe.gpu_limit {
         return Some(limit.bytes.0);
     }
@@ -60,7 +59,7 @@ pub(super) fn memory_limit(probe: &Probe) -> Option<u64> {
 }
 
 /// The bytes that may be used, or none at all with `--force`.
-pub(super) fn allowed(probe: &Probe, force: bool) -> Result<u64> {
+pub(in crate::cli) fn allowed(probe: &Probe, force: bool) -> Result<u64> {
     match (memory_limit(probe), force) {
         (_, true) => Ok(u64::MAX),
         (Some(bytes), false) => Ok(bytes),
@@ -68,7 +67,3 @@ pub(super) fn allowed(probe: &Probe, force: bool) -> Result<u64> {
             .context("cannot tell whether the model fits"),
     }
 }
-
-mod live;
-
-pub(super) use live::validate;

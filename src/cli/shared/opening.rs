@@ -1,38 +1,33 @@
 //! Opening the models and Macs that arguments name.
 
-use super::Context;
-use super::args::MachineArgs;
+use super::context::Context;
+use super::machine_args::MachineArgs;
 use super::progress::Progress;
 use crate::estimate::{Opened, OpenedModel, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
-use crate::model::catalogue::Catalogue;
 use crate::model::source::hub::{HubOptions, Progress as HubProgress};
 use anyhow::{Result, anyhow, bail};
 use std::sync::{Mutex, PoisonError};
 
 impl Context {
-    /// The model catalogue, read on first use.
-    pub(super) fn models(&self) -> Result<&Catalogue> {
-        if let Some(known) = self.models.get() {
-            return Ok(known);
-        }
-        let loaded = Catalogue::load(&self.data)?;
-        Ok(self.models.get_or_init(|| loaded))
-    }
-
     /// Where models are looked up.
-    pub(super) fn sources(&self, assume: Option<&str>) -> Result<Sources<'_, 'static>> {
+    pub(in crate::cli) fn sources(&self, assume: Option<&str>) -> Result<Sources<'_, 'static>> {
         let home = std::env::home_dir();
         let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
-        hub.offline |= self.global.offline;
+        hub.offline |= self.offline;
         let progress =
-            if self.global.quiet { &silent } else { &say as &(dyn Fn(HubProgress) + Sync) };
-        Ok(Sources { catalogue: self.models()?, hub, progress, assume: assume.map(str::to_owned) })
+            if self.printer.quiet { &silent } else { &say as &(dyn Fn(HubProgress) + Sync) };
+        Ok(Sources {
+            catalogue: self.catalogues.models()?,
+            hub,
+            progress,
+            assume: assume.map(str::to_owned),
+        })
     }
 
     /// Opens a model argument.
-    pub(super) fn open(
+    pub(in crate::cli) fn open(
         &self,
         model: &str,
         quant: Option<&str>,
@@ -49,7 +44,7 @@ impl Context {
     }
 
     /// Opens a model argument that must name one model.
-    pub(super) fn one_model(
+    pub(in crate::cli) fn one_model(
         &self,
         model: &str,
         quant: Option<&str>,
@@ -75,7 +70,7 @@ impl Context {
     }
 
     /// The machine that the arguments describe, or the one mlxplan runs on.
-    pub(super) fn machine(&self, args: &MachineArgs) -> Result<Machine> {
+    pub(in crate::cli) fn machine(&self, args: &MachineArgs) -> Result<Machine> {
         if let (Some(bandwidth_gbs), Some(gpu_cores), Some(memory_gib)) =
             (args.bandwidth, args.gpu_cores, args.memory)
         {
@@ -86,9 +81,9 @@ impl Context {
                 generation: None,
                 tier: None,
             };
-            return Ok(custom.resolve(&self.catalogue)?);
+            return Ok(custom.resolve(&self.catalogues.macs)?);
         }
-        Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogue)?)
+        Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Figures and names in the words that every command uses.
 
-use super::Verdict;
+use super::exit::ExitStatus;
 use crate::estimate::Run;
 use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
 use crate::ledger::peak::Peak;
@@ -8,7 +8,7 @@ use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 
 /// A probability; only what cannot be otherwise is rounded to certainty.
-pub(super) fn percent(p: f64) -> String {
+pub(in crate::cli) fn percent(p: f64) -> String {
     match p {
         1.0 => "100 %".to_owned(),
         0.0 => "0 %".to_owned(),
@@ -19,7 +19,7 @@ pub(super) fn percent(p: f64) -> String {
 }
 
 /// The run in a sentence.
-pub(super) fn run_text(run: &Run) -> String {
+pub(in crate::cli) fn run_text(run: &Run) -> String {
     let r = run.work;
     let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
@@ -30,22 +30,22 @@ pub(super) fn run_text(run: &Run) -> String {
 }
 
 /// A figure in 10^9 bytes, for a column that names the unit.
-pub(super) fn gb(bytes: u64) -> String {
+pub(in crate::cli) fn gb(bytes: u64) -> String {
     format!("{:.1}", Bytes(bytes).gb())
 }
 
 /// A format as the names of models have it: `4bit`.
-pub(super) fn format_name(quant: &str) -> String {
+pub(in crate::cli) fn format_name(quant: &str) -> String {
     quant.parse().map_or_else(|_| quant.to_owned(), Scheme::suffix)
 }
 
 /// The last part of a repository's name.
-pub(super) fn short(id: &str) -> &str {
+pub(in crate::cli) fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
 /// The parts of a peak, those that are there.
-pub(super) fn parts_text(p: &Peak) -> String {
+pub(in crate::cli) fn parts_text(p: &Peak) -> String {
     let parts = [
         ("weights", p.weights_bytes),
         ("cache", p.kv_bytes),
@@ -62,7 +62,7 @@ pub(super) fn parts_text(p: &Peak) -> String {
 }
 
 /// The longest context in words.
-pub(super) fn context_text(c: MaxContext) -> String {
+pub(in crate::cli) fn context_text(c: MaxContext) -> String {
     match c.bound {
         ContextBound::Model => format!("{} tokens, what the model was made for", c.tokens),
         ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
@@ -71,16 +71,16 @@ pub(super) fn context_text(c: MaxContext) -> String {
 }
 
 /// The exit code of what memory says.
-pub(super) fn status(memory: Option<&Memory>) -> Verdict {
+pub(in crate::cli) fn status(memory: Option<&Memory>) -> ExitStatus {
     match memory.map(|m| m.judgement.verdict) {
-        Some(Fit::No) => Verdict::No,
-        Some(Fit::Uncertain) => Verdict::Uncertain,
-        _ => Verdict::Ok,
+        Some(Fit::No) => ExitStatus::No,
+        Some(Fit::Uncertain) => ExitStatus::Uncertain,
+        _ => ExitStatus::Ok,
     }
 }
 
 /// What to know about raising the GPU limit.
-pub(super) fn wired_notes(changes: &[Advice]) -> Vec<String> {
+pub(in crate::cli) fn wired_notes(changes: &[Advice]) -> Vec<String> {
     let wired = changes.iter().find_map(|c| match &c.what {
         Change::WiredLimit(w) => Some(w),
         _ => None,
@@ -93,24 +93,24 @@ pub(super) fn wired_notes(changes: &[Advice]) -> Vec<String> {
 }
 
 /// Both ends of an interval of rates.
-pub(super) fn rates(ends: [f64; 2]) -> String {
+pub(in crate::cli) fn rates(ends: [f64; 2]) -> String {
     let [low, high] = ends.map(TokensPerSecond);
     format!("{low}–{high}")
 }
 
 /// Both ends of an interval of times.
-pub(super) fn times(ends: [f64; 2]) -> String {
+pub(in crate::cli) fn times(ends: [f64; 2]) -> String {
     let [soon, late] = ends.map(Seconds);
     format!("{soon}–{late}")
 }
 
 /// A price in USD.
-pub(super) fn usd(price: Option<u32>) -> String {
+pub(in crate::cli) fn usd(price: Option<u32>) -> String {
     price.map_or_else(|| "?".to_owned(), |usd| usd.to_string())
 }
 
 /// Whether a text contains all the words, in any case.
-pub(super) fn contains(words: &[String], text: &str) -> bool {
+pub(in crate::cli) fn contains(words: &[String], text: &str) -> bool {
     let text = text.to_lowercase();
     words.iter().all(|w| text.contains(&w.to_lowercase()))
 }

@@ -4,7 +4,7 @@ use crate::estimate::memory::{Advice, Change};
 use crate::report::{Column, Table};
 
 /// Changes as a table.
-pub(super) fn changes_table(changes: &[Advice]) -> Table {
+pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
     let mut table = Table::new(vec![
         Column::text("change"),
         Column::number("gains"),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A model in an answer.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct ModelKey {
+pub(in crate::cli) struct ModelKey {
     /// Name of the model.
     pub id: String,
     /// Format of its weights.
@@ -26,7 +26,7 @@ impl ModelKey {
 
 /// Memory, speeds and longest context of a model on a Mac.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct FigureKeys {
+pub(in crate::cli) struct FigureKeys {
     /// Memory and longest context.
     pub memory: MemoryKeys,
     /// Decode speed.
@@ -37,7 +37,7 @@ pub(super) struct FigureKeys {
 
 /// Memory of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct MemoryKeys {
+pub(in crate::cli) struct MemoryKeys {
     /// Peak of MLX's memory.
     pub peak_bytes: u64,
     /// Where nine of ten peaks lie.
@@ -54,7 +54,7 @@ pub(super) struct MemoryKeys {
 
 /// Decode speed of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct DecodeKeys {
+pub(in crate::cli) struct DecodeKeys {
     /// Tokens per second, of all sequences.
     pub tokens_per_s: f64,
     /// Where eight of ten measurements lie.
@@ -67,7 +67,7 @@ pub(super) struct DecodeKeys {
 
 /// Prefill speed of a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct PrefillKeys {
+pub(in crate::cli) struct PrefillKeys {
     /// Tokens per second.
     pub tokens_per_s: f64,
     /// Seconds to the first token.

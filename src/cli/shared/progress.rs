@@ -10,7 +10,7 @@ const FRAME: Duration = Duration::from_millis(120);
 
 /// How far something is. Without a terminal it shows nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Progress(ProgressBar);
+pub(in crate::cli) struct Progress(ProgressBar);
 
 impl Progress {
     /// So many steps, with the time that is left; `what` stands in front.

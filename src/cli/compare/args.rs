@@ -1,20 +1,20 @@
-//! Arguments of the commands that plan: `compare`, `check`.
+//! Arguments of `compare`.
 
-use super::args::RunArgs;
+use crate::cli::shared::names;
+use crate::cli::shared::run_args::RunArgs;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
-use std::path::PathBuf;
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name; of a size class (32B-4bit) the most
     /// popular model
-    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", num_args = 1.., required = true)]
+    #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", num_args = 1.., required = true)]
     pub model: Vec<String>,
 
     /// Macs to compare: m4max-40/128, "M4 Max 40-core 128GB", product ids, "this"
-    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
     pub mac: Vec<String>,
 
     /// Rank every configuration that can be bought instead
@@ -26,7 +26,7 @@ pub struct CompareArgs {
     pub quant: Option<String>,
 
     /// The Mac you have: what changes and how many times faster the others are
-    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC")]
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC")]
     pub from: Option<String>,
 
     /// What the Mac must do.
@@ -40,53 +40,6 @@ pub struct CompareArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// Arguments of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// The plan: Macs, workloads and what must hold, in TOML (examples/*.toml)
-    #[arg(value_name = "PLAN.toml")]
-    pub plan: PathBuf,
-}
-
-/// Arguments of `report`.
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
-    #[arg(add = ArgValueCompleter::new(super::completions::models), long, value_name = "MODEL", num_args = 1..)]
-    pub model: Vec<String>,
-
-    /// Macs: m4max-40/128, "M4 Max 40-core 128GB", product ids; without it, this machine
-    #[arg(add = ArgValueCompleter::new(super::completions::macs), long, value_name = "MAC", num_args = 1..)]
-    pub mac: Vec<String>,
-
-    /// Quantisation, where the names do not say
-    #[arg(long, value_name = "QUANT")]
-    pub quant: Option<String>,
-
-    /// One plot instead of the page, as SVG or, with --output x.png, as PNG
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub plot: Option<Plot>,
-
-    /// The run.
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-/// The plots of `report`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Plot {
-    /// Operations per second against operations per byte
-    Roofline,
-    /// Decode tokens per second against context, with bands
-    Context,
-    /// The parts of memory against context, with the limits
-    Memory,
-    /// Price against speed, with the Pareto front
-    Price,
-    /// Predicted against measured decode speed
-    Measured,
 }
 
 /// What a Mac that is bought must do.

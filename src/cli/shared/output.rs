@@ -1,6 +1,6 @@
 //! Writing answers and errors.
 
-use super::args::{Color, Global};
+use super::global::{Color, Global};
 use crate::clean::clean;
 use crate::files;
 use crate::report::{Answer, Format, Style, png, width};
@@ -9,11 +9,30 @@ use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
+/// The form of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct AnswerStyle {
+    format: Format,
+    color: Color,
+}
+
+impl AnswerStyle {
+    /// What the flags ask for.
+    pub fn of(global: &Global) -> Self {
+        let format = if global.json { Format::Json } else { global.format };
+        Self { format, color: global.color }
+    }
+}
+
 /// Writes an answer to standard output or to a file.
-pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
-    let format = if global.json { Format::Json } else { global.format };
-    let to_file = global.output.is_some();
-    let color = match global.color {
+pub(in crate::cli) fn write(
+    style: AnswerStyle,
+    file: Option<&Path>,
+    answer: &Answer,
+) -> Result<()> {
+    let AnswerStyle { format, color } = style;
+    let to_file = file.is_some();
+    let color = match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => {
@@ -24,7 +43,7 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
     };
     let width = if to_file { 100 } else { width() };
     let text = answer.render(format, Style { width, color, ascii: !to_file && !is_utf8() })?;
-    match &global.output {
+    match file {
         Some(path) => write_file(path, text.as_bytes()),
         None => write_stdout(text.as_bytes()),
     }
@@ -32,12 +51,12 @@ pub(super) fn write(global: &Global, answer: &Answer) -> Result<()> {
 
 /// Says a line on standard error, the only way in which anything is said there. Texts of others do nothing to the
 /// terminal, and where nobody can be told, nothing is: the answer and the exit code matter more than talk.
-pub(super) fn say(line: &str) {
+pub(in crate::cli) fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", clean(line));
 }
 
 /// Prints what the parser of arguments says: its help or an error. An error repeats what was typed.
-pub(super) fn say_of_arguments(error: &clap::Error) {
+pub(in crate::cli) fn say_of_arguments(error: &clap::Error) {
     let text = error.render().to_string();
     match clean(&text) {
         // Nobody can be told where this fails.
@@ -47,7 +66,7 @@ pub(super) fn say_of_arguments(error: &clap::Error) {
 }
 
 /// Writes to standard output; a closed pipe ends the program quietly.
-pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
+pub(in crate::cli) fn write_stdout(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;
@@ -55,12 +74,12 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes a whole file or nothing; what is no regular file is written through.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(in crate::cli) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     files::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether the locale can show more than ASCII. Where nothing is set, as on servers and in CI, it is taken to.
-pub(super) fn is_utf8() -> bool {
+pub(in crate::cli) fn is_utf8() -> bool {
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
     locale.is_none_or(|l| {
@@ -71,7 +90,7 @@ pub(super) fn is_utf8() -> bool {
 
 /// How a plot is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Picture {
+pub(in crate::cli) enum Picture {
     /// As it was drawn.
     Svg,
     /// As pixels.
@@ -100,18 +119,18 @@ impl Picture {
 }
 
 /// Writes a plot as the name of its file says.
-pub(super) fn write_plot(path: &Path, svg: &str) -> Result<()> {
+pub(in crate::cli) fn write_plot(path: &Path, svg: &str) -> Result<()> {
     write_file(path, &Picture::of(path)?.encode(svg)?)
 }
 
 /// Whether an error only says that nobody reads the output any more.
-pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+pub(in crate::cli) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let broken = |e: &std::io::Error| e.kind() == ErrorKind::BrokenPipe;
     error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(broken)
 }
 
 /// The text of an error with its causes, none said twice.
-pub(super) fn error_text(error: &anyhow::Error) -> String {
+pub(in crate::cli) fn error_text(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.contains(&cause) {

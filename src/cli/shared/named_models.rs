@@ -1,6 +1,6 @@
 //! Models as claims and servers name them: a name, and a quantisation in MLX's or llama.cpp's words.
 
-use super::Context;
+use super::context::Context;
 use crate::audit::Known;
 use crate::estimate::{Opened, OpenedModel, Speed};
 use crate::model::Scheme;
@@ -12,7 +12,7 @@ use crate::validation::join::{MeasuredFormat, weights as row_weights};
 impl Context {
     /// The model with this name at this quantisation, ready for bounds and predictions; a reason where either is not
     /// known.
-    pub(super) fn known(
+    pub(in crate::cli) fn known(
         &self,
         name: &str,
         quant: Option<&str>,

@@ -1,12 +1,14 @@
 //! `mlxplan predict`: one prediction in full.
 
 mod alone;
+pub(super) mod args;
+mod basis;
 mod explain;
 
-use super::args::PredictArgs;
-use super::tables::changes_table;
-use super::words::{context_text, parts_text, status, wired_notes};
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::tables::changes_table;
+use super::shared::words::{context_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
@@ -15,11 +17,13 @@ use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::{Result, anyhow};
+use args::PredictArgs;
 
-pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
     let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
-    let (machine, models) = rayon::join(|| context.machine(&args.machine), || context.models());
+    let (machine, models) =
+        rayon::join(|| context.machine(&args.machine), || context.catalogues.models());
     if !args.machine.is_here() {
         // A wrong name is said before the model is read.
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
@@ -27,12 +31,12 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
     models?;
     let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
     let run = args.run.run(program)?;
-    let basis = context.basis(args, &model, &run)?;
+    let basis = basis::best(context, args, &model, &run)?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
     let machine = match machine {
         Ok(machine) => machine,
-        Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), Verdict::Ok)),
+        Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
     let mut prediction = estimator.at(&machine)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
@@ -43,7 +47,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Verd
         prediction.explanation = Some(Explanation::of(&prediction, &model)?);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
-    let verdict = if too_big { Verdict::No } else { status(prediction.memory.as_ref()) };
+    let verdict = if too_big { ExitStatus::No } else { status(prediction.memory.as_ref()) };
     Ok((Answer::of(prediction), verdict))
 }
 

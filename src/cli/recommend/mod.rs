@@ -1,14 +1,17 @@
 //! `mlxplan recommend`: what fits, how fast, and which Mac does it.
 
 pub(super) mod answer;
+pub(super) mod args;
 mod macs;
 pub(super) mod which_mac;
 
 use answer::Recommendation;
+use args::RecommendArgs;
 
-use super::args::{MachineArgs, RecommendArgs};
-use super::words::{format_name, status};
-use super::{Context, Verdict};
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use super::shared::machine_args::MachineArgs;
+use super::shared::words::{format_name, status};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
 use crate::estimate::memory::Fits;
@@ -25,7 +28,7 @@ const FEW_MACS: usize = 4;
 /// Models listed at most beside an answer about another one.
 const FEW_MODELS: usize = 3;
 
-pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Verdict)> {
+pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
     let run = args.run.run(Program::MlxLm)?;
     let (wanted, machine) = rayon::join(
@@ -34,7 +37,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ve
             let machine = machine_or_none(context, &args.machine);
             if matches!(machine, Ok(Err(_))) {
                 // Read beside the models; whoever needs the Macs reports what is wrong with them.
-                let _ = context.catalogue.macs();
+                let _ = context.catalogues.macs.macs();
             }
             machine
         },
@@ -127,38 +130,38 @@ fn on_machine(
     wanted: &Wanted,
     machine: &Machine,
     run: &Run,
-) -> Result<(Answer, Verdict)> {
+) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
     let rows = predictions(question, &wanted.candidates)?;
     let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
-        Verdict::Ok => 0,
-        Verdict::Uncertain => 1,
-        Verdict::No | Verdict::Interrupted => 2,
+        ExitStatus::Ok => 0,
+        ExitStatus::Uncertain => 1,
+        ExitStatus::No | ExitStatus::Interrupted => 2,
     });
     let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
     let nothing = rows.iter().all(no);
     let title = format!("{}  on  {}", wanted.title, machine.name);
     let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
     if nothing {
-        let mut instead = by_size(question, context.models()?, &context.sources(None)?)?;
+        let mut instead = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
         instead.reverse();
         instead.truncate(FEW_MODELS);
         answer.offer(instead);
         if let Some(smallest) = wanted.candidates.last() {
-            let macs = macs_for(&context.catalogue, coefficients, &smallest.model, run)?;
+            let macs = macs_for(&context.catalogues.macs, coefficients, &smallest.model, run)?;
             answer.offer_macs(&smallest.model, macs.iter().take(FEW_MACS));
         }
     }
-    Ok((Answer::of(answer), best.unwrap_or(Verdict::Ok)))
+    Ok((Answer::of(answer), best.unwrap_or(ExitStatus::Ok)))
 }
 
-fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, Verdict)> {
+fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, ExitStatus)> {
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
-    let rows = by_size(question, context.models()?, &context.sources(None)?)?;
+    let rows = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
     let title = format!("By size, the most popular models on  {}", machine.name);
     let note = "of each size class the most downloaded model, in the most precise format that fits \
                 (8, 6, 5, 4, 3 bit); --model names any other";
     let answer = Recommendation::overview(machine, run, title, rows, note);
-    Ok((Answer::of(answer), Verdict::Ok))
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }

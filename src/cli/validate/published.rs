@@ -1,54 +1,52 @@
 //! `mlxplan validate --against`: predictions against published measurements.
 
 use super::args::ValidateArgs;
-use super::{Context, Verdict, output};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::{output, shipped};
 use crate::files;
-use crate::report::{Answer, Column, Document, Present, Scatter, Series, Table};
-use crate::roofline::Coefficients;
+use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::evaluate::{FitBasis, GROUPINGS, Metric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::Score;
-use crate::validation::{Tools, Validation, read};
+use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 
-const SHIPPED: &str = include_str!("../../data/measurements.csv");
-const HELD_OUT: &str = include_str!("../../data/cross_validation.csv");
 /// Longest file of measurements that is read, bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Configurations that are listed as worst.
 const WORST: usize = 10;
 
-pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Verdict)> {
-    let coefficients = Coefficients::embedded()?;
-    let models = context.models()?;
-    let tools = Tools { models, hardware: &context.catalogue, coefficients };
-    let (file, text, basis, held_out) = match &args.against {
-        Some(path) => {
-            let text = files::text(path, MAX_FILE_BYTES)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), text, FitBasis::Shipped, HeldOutRates::none())
-        }
+pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    let (file, validation) = match &args.against {
+        Some(path) => against(context, path)?,
         None => {
             let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
-            (
-                "data/measurements.csv".to_owned(),
-                SHIPPED.to_owned(),
-                basis,
-                HeldOutRates::read(HELD_OUT)?,
-            )
+            (shipped::FILE.to_owned(), context.shipped(basis)?)
         }
     };
-    let measurements = read(&file, &text)?;
-    let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
     if let Some(path) = &args.plot {
-        let svg = scatter(&validation).svg().map_err(anyhow::Error::msg)?;
+        let svg = shipped::scatter(&validation).svg().map_err(anyhow::Error::msg)?;
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
         output::write_plot(path, &svg)?;
     }
-    Ok((Answer::of(ValidationAnswer::new(file, validation)), Verdict::Ok))
+    Ok((Answer::of(ValidationAnswer::new(file, validation)), ExitStatus::Ok))
+}
+
+/// Measurements of a file, predicted with the shipped coefficients.
+fn against(context: &Context, path: &Path) -> Result<(String, Validation)> {
+    let text = files::text(path, MAX_FILE_BYTES)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let file = path.display().to_string();
+    let measurements = read(&file, &text)?;
+    let tools = context.tools()?;
+    let held_out = HeldOutRates::none();
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    Ok((file, validation))
 }
 
 /// How the predictions were made, in one sentence.
@@ -68,7 +66,7 @@ const fn said(basis: FitBasis) -> &'static str {
 
 /// Predictions against published measurements.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ValidationAnswer {
+pub(in crate::cli) struct ValidationAnswer {
     /// The measurement file.
     file: String,
     /// How the speeds were predicted.
@@ -385,29 +383,4 @@ fn skipped(v: &Validation) -> Table {
         table.row([n.to_string(), reason.to_owned()]);
     }
     table
-}
-
-/// The plot of the shipped measurements, every one predicted by a fit that has not seen its owner.
-pub(super) fn shipped_plot(context: &Context) -> Result<Scatter> {
-    let coefficients = Coefficients::embedded()?;
-    let tools = Tools { models: context.models()?, hardware: &context.catalogue, coefficients };
-    let measurements = read("data/measurements.csv", SHIPPED)?;
-    let held_out = HeldOutRates::read(HELD_OUT)?;
-    Ok(scatter(&Validation::of(&measurements, &tools, FitBasis::OwnerLeftOut, &held_out)?))
-}
-
-fn scatter(v: &Validation) -> Scatter {
-    let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {
-        series.entry(r.engine).or_default().push((r.measured, r.predicted));
-    }
-    Scatter {
-        title: "Decode speed".to_owned(),
-        x: "measured, tok/s".to_owned(),
-        y: "predicted, tok/s".to_owned(),
-        series: series
-            .into_iter()
-            .map(|(name, points)| Series { name: name.to_owned(), points })
-            .collect(),
-    }
 }

@@ -12,7 +12,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// From now on SIGINT, SIGTERM and SIGHUP ask a run to end with what it has; a second one ends the process with 128
 /// plus its number. A signal that is ignored, as `nohup` does with SIGHUP, stays ignored.
-pub(super) fn stop(quiet: bool) -> Result<Stop> {
+pub(in crate::cli) fn stop(quiet: bool) -> Result<Stop> {
     let stop = Stop::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         if is_ignored(signal) {

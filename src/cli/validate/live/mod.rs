@@ -4,13 +4,15 @@ mod case;
 mod ladder;
 mod show;
 
-use super::{allowed, runnable};
+use super::args::LiveArgs;
 use crate::calibration::evidence::{self, Comparison, Metric, Predicted};
 use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
-use crate::cli::args::LiveArgs;
-use crate::cli::basis::host;
-use crate::cli::{Context, Verdict, output, signals};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::here::{allowed, runnable};
+use crate::cli::shared::profiles::host;
+use crate::cli::shared::{output, signals};
 use crate::engine::mlx::{EngineError, backend, clear_cache, clock, version};
 use crate::estimate::{Fidelity, OpenedModel};
 use crate::graph::params::Module;
@@ -44,11 +46,11 @@ struct LiveRun<'a> {
 }
 
 /// Runs what was asked and compares.
-pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(Answer, Verdict)> {
+pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(Answer, ExitStatus)> {
     let probe = context.here()?;
     let profile = context.profile(&probe)?;
     if profile.is_none() {
-        context.hint("no calibration of this machine; `mlxplan calibrate` makes one");
+        context.printer.hint("no calibration of this machine; `mlxplan calibrate` makes one");
     }
     let run = LiveRun {
         context,
@@ -65,7 +67,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
         None if args.depths.is_empty() => run.rarest_first(ladder::cases(args.fitted_on)),
         None => run.at_depths(ladder::cases(args.fitted_on)),
     };
-    let stop = signals::stop(context.global.quiet)?;
+    let stop = signals::stop(context.printer.quiet)?;
     let (mut rows, mut skipped, mut done) = (Vec::new(), Vec::new(), Vec::new());
     for (n, case) in cases.iter().enumerate() {
         if stop.requested() {
@@ -96,7 +98,7 @@ pub(in crate::cli) fn validate(context: &Context, args: &LiveArgs) -> Result<(An
     if args.suite && !stop.requested() {
         rows.extend(run.again(done)?);
     }
-    let verdict = if stop.requested() { Verdict::Interrupted } else { Verdict::Ok };
+    let verdict = if stop.requested() { ExitStatus::Interrupted } else { ExitStatus::Ok };
     let answer = LiveValidation {
         basis: "live",
         backend: backend().to_owned(),
@@ -139,7 +141,7 @@ impl LiveRun<'_> {
     }
 
     fn skipped(&self, case: &Case, reason: &str) -> SkippedCase {
-        self.context.hint(&format!("{}: {reason}", self.name(case)));
+        self.context.printer.hint(&format!("{}: {reason}", self.name(case)));
         SkippedCase { id: self.name(case), reason: reason.to_owned() }
     }
 
@@ -246,7 +248,7 @@ impl LiveRun<'_> {
     /// Shows and stores rows.
     fn keep(&self, rows: &[Comparison]) -> Result<()> {
         for row in rows {
-            if !self.context.global.quiet {
+            if !self.context.printer.quiet {
                 output::say(&show::line(row, self.start.elapsed().as_secs_f64()));
             }
             if let Some(path) = &self.store {

@@ -1,0 +1,37 @@
+//! Arguments of `inspect`.
+
+use crate::cli::shared::names;
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model: catalogue name, folder, config.json, .gguf file, hf:org/name
+    #[arg(add = ArgValueCompleter::new(names::models), value_name = "MODEL")]
+    pub model: String,
+
+    /// Quantisation, where the name or the files do not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// Cache sizes after these numbers of tokens, comma separated
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub tokens: Vec<u32>,
+
+    /// Bits of a quantised KV cache
+    #[arg(long, value_name = "BITS")]
+    pub kv_bits: Option<u32>,
+
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+
+    /// List every operation of one decode step
+    #[arg(long)]
+    pub ops: bool,
+
+    /// Read an unknown model_type as if it were this one
+    #[arg(long, value_name = "MODEL_TYPE")]
+    pub assume: Option<String>,
+}

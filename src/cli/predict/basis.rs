@@ -1,0 +1,104 @@
+//! What `predict` rests on: a stored profile of kernels, or the model's own layers, timed now.
+
+use super::args::PredictArgs;
+use crate::cli::shared::context::Context;
+use crate::cli::shared::profiles::host;
+use crate::estimate::{Basis, Kernels, OpenedModel, Program, Run};
+use anyhow::{Result, ensure};
+
+/// The kernel times to predict with on this machine, or `elsewhere` (with `--profile` alone).
+fn kernels(context: &Context, elsewhere: bool) -> Result<Option<Kernels>> {
+    if elsewhere && context.profile.is_none() {
+        return Ok(None);
+    }
+    let probe = context.here()?;
+    let Some(profile) = context.profile(&probe)? else { return Ok(None) };
+    let here = !elsewhere && profile.machine == host(&probe, &profile.machine.backend);
+    Ok(Some(match here {
+        true => Kernels::here(profile),
+        false => Kernels::elsewhere(profile, &context.catalogues.macs),
+    }))
+}
+
+/// The best basis at hand for a run.
+pub(super) fn best(
+    context: &Context,
+    args: &PredictArgs,
+    model: &OpenedModel,
+    run: &Run,
+) -> Result<Basis> {
+    let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
+    let single = run.work.batch == 1;
+    if args.time_layers {
+        let here = args.machine.is_here() && run.engine.program == Program::MlxLm;
+        ensure!(here, "--time-layers times MLX on this machine; leave --mac and --engine out");
+        ensure!(single, "--time-layers times single sequences; leave --batch out");
+    }
+    let elsewhere = !args.machine.is_here();
+    let kernels = if mlx && single { kernels(context, elsewhere)? } else { None };
+    let kernels = kernels.map(Box::new);
+    if args.time_layers {
+        let timing = layers(context, args, model, run)?;
+        return Ok(Basis::Layers(Box::new(timing), kernels));
+    }
+    Ok(kernels.map_or(Basis::Spec, Basis::Kernels))
+}
+
+#[cfg(not(mlx))]
+fn layers(
+    _: &Context,
+    _: &PredictArgs,
+    _: &OpenedModel,
+    _: &Run,
+) -> Result<crate::estimate::Timing> {
+    anyhow::bail!("{}", crate::cli::shared::exit::NO_MLX)
+}
+
+/// Times the model's own layers.
+#[cfg(mlx)]
+fn layers(
+    context: &Context,
+    args: &PredictArgs,
+    model: &OpenedModel,
+    run: &Run,
+) -> Result<crate::estimate::Timing> {
+    use crate::calibration::evidence::{self, Metric};
+    use crate::calibration::{Fidelity, widths};
+    use crate::cli::shared::here::{allowed, runnable};
+    use crate::engine::mlx::LayerTimer;
+    use crate::estimate::{Timed, Timing};
+    use std::time::Instant;
+
+    /// Seconds per depth, and the relative error at which less time is enough.
+    const LIMIT_S: f64 = 8.0;
+    const TIGHT: f64 = 0.01;
+
+    let limit = allowed(&context.here()?, args.force)?;
+    let graph = runnable(model)?;
+    let mut kinds = 0;
+    let mut at = |depth: u32| -> Result<Timed> {
+        context.printer.hint(&format!("timing layers at {depth} tokens"));
+        let start = Instant::now();
+        let mut timer = LayerTimer::new(&graph, depth, run.engine.kv, limit)?;
+        loop {
+            timer.round(3)?;
+            let Some(e) = timer.estimate() else { continue };
+            let spent = start.elapsed().as_secs_f64() > LIMIT_S;
+            if e.rounds >= 3 && (spent || (e.rounds >= 5 && e.log_error < TIGHT)) {
+                kinds = e.layers.len();
+                // The run will be later than the timing.
+                let log_error = e.log_error.hypot(widths::LAYERS).hypot(widths::PACE);
+                return Ok(Timed { seconds: e.seconds_per_token, log_error });
+            }
+        }
+    };
+    let decode = at(run.middle_tokens())?;
+    let mut at_depth = Vec::new();
+    for &depth in &args.depths {
+        at_depth.push((depth, at(depth)?));
+    }
+    let basis = format!("{kinds} kinds of this model's layers timed here with random weights");
+    let machine = host(&context.here()?, crate::engine::mlx::backend());
+    let quality = evidence::here(&machine, Fidelity::LayerTimed, Metric::Decode);
+    Ok(Timing { fidelity: Fidelity::LayerTimed, decode, at_depth, prompt: None, basis, quality })
+}

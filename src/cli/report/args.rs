@@ -1,0 +1,45 @@
+//! Arguments of `report`.
+
+use crate::cli::shared::names;
+use crate::cli::shared::run_args::RunArgs;
+use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
+    #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", num_args = 1..)]
+    pub model: Vec<String>,
+
+    /// Macs: m4max-40/128, "M4 Max 40-core 128GB", product ids; without it, this machine
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", num_args = 1..)]
+    pub mac: Vec<String>,
+
+    /// Quantisation, where the names do not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// One plot instead of the page, as SVG or, with --output x.png, as PNG
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub plot: Option<Plot>,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The plots of `report`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Plot {
+    /// Operations per second against operations per byte
+    Roofline,
+    /// Decode tokens per second against context, with bands
+    Context,
+    /// The parts of memory against context, with the limits
+    Memory,
+    /// Price against speed, with the Pareto front
+    Price,
+    /// Predicted against measured decode speed
+    Measured,
+}

@@ -1,0 +1,21 @@
+//! What commands share: flags, words and tables, and opening what arguments name. Nothing here knows a command.
+
+pub(in crate::cli) mod caches;
+pub(in crate::cli) mod context;
+pub(in crate::cli) mod exit;
+pub mod global;
+#[cfg(mlx)]
+pub(in crate::cli) mod here;
+pub(in crate::cli) mod keys;
+pub mod machine_args;
+mod named_models;
+pub(in crate::cli) mod names;
+mod opening;
+pub(in crate::cli) mod output;
+pub(in crate::cli) mod profiles;
+pub(in crate::cli) mod progress;
+pub mod run_args;
+pub(in crate::cli) mod shipped;
+pub(in crate::cli) mod signals;
+pub(in crate::cli) mod tables;
+pub(in crate::cli) mod words;

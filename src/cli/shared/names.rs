@@ -1,0 +1,54 @@
+//! Names of models and Macs that the shell completes arguments with.
+
+use crate::hardware::Catalogue as Macs;
+use crate::model::{Catalogue, Scheme};
+use clap_complete::engine::CompletionCandidate;
+use std::ffi::OsStr;
+
+/// Most names that are offered.
+const MOST: usize = 60;
+
+fn matching(
+    current: &OsStr,
+    all: impl Iterator<Item = (String, String)>,
+) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str().map(str::to_lowercase) else { return Vec::new() };
+    let starts = |(name, _): &(String, String)| name.to_lowercase().starts_with(&current);
+    all.filter(starts)
+        .take(MOST)
+        .map(|(name, help)| CompletionCandidate::new(name).help(Some(help.into())))
+        .collect()
+}
+
+/// Models of the catalogue, by their shortest alias, with the usual format; and by repository when there is a slash.
+pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Ok(catalogue) = Catalogue::built_in() else { return Vec::new() };
+    let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
+    let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let suffix = Scheme::DEFAULT.suffix();
+    let names = popular.into_iter().flat_map(|m| {
+        let short =
+            m.aliases.iter().min_by_key(|a| a.len()).cloned().unwrap_or_else(|| m.id.clone());
+        let name = if by_repository { m.id.clone() } else { short };
+        [(format!("{name}-{suffix}"), m.name.clone()), (name, m.name.clone())]
+    });
+    matching(current, names)
+}
+
+/// Chip bins with memory, product ids with memory, and `this`.
+pub(in crate::cli) fn macs(current: &OsStr) -> Vec<CompletionCandidate> {
+    let catalogue = Macs::embedded();
+    let (Ok(chips), Ok(macs)) = (catalogue.chips(), catalogue.macs()) else { return Vec::new() };
+    let bins = chips.iter().rev().flat_map(|c| {
+        c.memory_gib
+            .iter()
+            .map(move |gib| (format!("{}/{gib}", c.id), format!("{}, {gib} GB", c.name)))
+    });
+    let products = macs.iter().flat_map(|m| {
+        let sizes = m.memory_options().into_iter();
+        sizes.map(move |gib| (format!("{}/{gib}", m.id), format!("{}, {gib} GB", m.name())))
+    });
+    let this = std::iter::once(("this".to_owned(), "the machine mlxplan runs on".to_owned()));
+    matching(current, this.chain(bins).chain(products))
+}

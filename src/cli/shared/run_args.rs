@@ -1,0 +1,80 @@
+//! The run that arguments describe, and the one conversion of what was typed.
+
+use crate::graph::cache::KvQuantisation;
+use crate::run::{Program, Run};
+use crate::units::Bytes;
+use anyhow::{Result, bail};
+use clap::Args;
+
+/// The run to plan for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Tokens in the cache when generation starts (the prompt)
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub context: u32,
+
+    /// Tokens generated
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub generate: u32,
+
+    /// Sequences processed together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub batch: u32,
+
+    /// Bits of a quantised KV cache: 4 or 8 (also 2, 3, 5, 6)
+    #[arg(long, value_name = "BITS")]
+    pub kv_bits: Option<u32>,
+
+    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size)
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub prefill_step: u32,
+
+    /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
+    /// no more than a quarter)
+    #[arg(long, value_name = "GB")]
+    pub reserve: Option<f64>,
+}
+
+impl Default for RunArgs {
+    fn default() -> Self {
+        let run = crate::run::Run::default();
+        Self {
+            context: run.work.context_tokens,
+            generate: run.work.generate_tokens,
+            batch: run.work.batch,
+            kv_bits: None,
+            prefill_step: run.engine.prefill_step,
+            reserve: None,
+        }
+    }
+}
+
+impl RunArgs {
+    /// The run of a program.
+    pub(in crate::cli) fn run(&self, program: Program) -> Result<Run> {
+        let reserve = match self.reserve {
+            Some(gb) if !gb.is_finite() || gb < 0.0 => {
+                bail!("--reserve {gb}: a number of GB of at least 0")
+            }
+            gb => gb.map(Bytes::from_gb),
+        };
+        Ok(Run::default()
+            .with_program(program)
+            .with_context(self.context)
+            .with_generated(self.generate)
+            .with_batch(self.batch)
+            .with_prefill_step(self.prefill_step)
+            .with_kv(kv_quantisation(self.kv_bits)?)
+            .with_reserve(reserve))
+    }
+}
+
+/// The `--kv-bits` option.
+pub(in crate::cli) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
+    match bits {
+        None => Ok(None),
+        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
+        Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+    }
+}

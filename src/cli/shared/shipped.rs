@@ -1,0 +1,51 @@
+//! The published measurements that are shipped, against what a fit without their owner says of them.
+
+use super::context::Context;
+use crate::report::{Scatter, Series};
+use crate::roofline::Coefficients;
+use crate::validation::evaluate::{FitBasis, Metric};
+use crate::validation::held_out::HeldOutRates;
+use crate::validation::{Tools, Validation, read};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// The file that the measurements are from.
+pub(in crate::cli) const FILE: &str = "data/measurements.csv";
+const SHIPPED: &str = include_str!("../../../data/measurements.csv");
+const HELD_OUT: &str = include_str!("../../../data/cross_validation.csv");
+
+impl Context {
+    /// The shipped measurements in cross-validation.
+    pub(in crate::cli) fn shipped(&self, basis: FitBasis) -> Result<Validation> {
+        let tools = self.tools()?;
+        let measurements = read(FILE, SHIPPED)?;
+        Ok(Validation::of(&measurements, &tools, basis, &HeldOutRates::read(HELD_OUT)?)?)
+    }
+
+    /// What measurements are judged with.
+    pub(in crate::cli) fn tools(&self) -> Result<Tools<'_>> {
+        let coefficients = Coefficients::embedded()?;
+        Ok(Tools {
+            models: self.catalogues.models()?,
+            hardware: &self.catalogues.macs,
+            coefficients,
+        })
+    }
+}
+
+/// Predicted against measured decode rates, one series for each engine.
+pub(in crate::cli) fn scatter(v: &Validation) -> Scatter {
+    let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {
+        series.entry(r.engine).or_default().push((r.measured, r.predicted));
+    }
+    Scatter {
+        title: "Decode speed".to_owned(),
+        x: "measured, tok/s".to_owned(),
+        y: "predicted, tok/s".to_owned(),
+        series: series
+            .into_iter()
+            .map(|(name, points)| Series { name: name.to_owned(), points })
+            .collect(),
+    }
+}

@@ -1,0 +1,29 @@
+//! `mlxplan validate`: predictions against runs.
+
+pub(super) mod args;
+#[cfg(mlx)]
+mod live;
+pub(super) mod published;
+
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use crate::report::Answer;
+use anyhow::Result;
+use args::ValidateArgs;
+
+pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    if args.live.suite || args.live.model.is_some() {
+        return live(context, args);
+    }
+    published::run(context, args)
+}
+
+#[cfg(not(mlx))]
+fn live(_: &Context, _: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    anyhow::bail!("{}", crate::cli::shared::exit::NO_MLX)
+}
+
+#[cfg(mlx)]
+fn live(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    live::validate(context, &args.live)
+}
