@@ -191,7 +191,8 @@ impl Profile {
             let found = u32::try_from(version).unwrap_or(0);
             return Err(ProfileError::Version { path: path.to_owned(), found });
         }
-        let profile: Self = table.try_into().map_err(|e| wrong(e.to_string()))?;
+        // Read again from the text, so that errors name line and key.
+        let profile: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         match profile.classes.iter().find(|(_, fit)| !sound(fit)) {
             Some((name, _)) => Err(wrong(format!("the fit of {name} is damaged"))),
             None => Ok(profile),

@@ -4,7 +4,7 @@ use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
-use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
 use super::warning::Warning;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
@@ -55,6 +55,9 @@ pub enum EstimateError {
     /// The timings say nothing about the machine.
     #[error(transparent)]
     Basis(#[from] BasisError),
+    /// A law gives a time that cannot be.
+    #[error(transparent)]
+    Unsound(#[from] UnsoundTime),
 }
 
 impl<'a> Estimator<'a> {
@@ -147,11 +150,13 @@ impl<'a> Estimator<'a> {
     /// Decode and prefill speed of a GPU by the laws, in microseconds.
     ///
     /// # Errors
-    /// When mlx-lm could not run the model.
-    pub fn rates(&self, silicon: &Silicon) -> Result<(Decode, Prefill), FeatureError> {
+    /// When mlx-lm could not run the model, or the laws give a time that cannot be.
+    pub fn rates(&self, silicon: &Silicon) -> Result<(Decode, Prefill), EstimateError> {
         let speed = self.speed()?;
         let decode = speed.decode(self.coefficients, silicon, &self.run);
-        Ok((decode, speed.prefill(self.coefficients, silicon, &self.run)))
+        let prefill = speed.prefill(self.coefficients, silicon, &self.run);
+        sound(&decode, &prefill)?;
+        Ok((decode, prefill))
     }
 
     /// Decode and prefill speed on a machine, by the basis of the estimate.
@@ -178,8 +183,10 @@ impl<'a> Estimator<'a> {
     }
 
     /// Decode speeds of a GPU by the laws at the depths that were asked for.
-    pub(super) fn at_depths(&self, silicon: &Silicon) -> Result<Vec<AtDepth>, FeatureError> {
-        Ok(self.speed()?.decode_at(self.coefficients, silicon, &self.run, &self.depths))
+    pub(super) fn at_depths(&self, silicon: &Silicon) -> Result<Vec<AtDepth>, EstimateError> {
+        let depths = self.speed()?.decode_at(self.coefficients, silicon, &self.run, &self.depths);
+        sound_depths(&depths)?;
+        Ok(depths)
     }
 
     /// Times of the run by the basis of the estimate, on a machine, or on this one where that is no Mac.

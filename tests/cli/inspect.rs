@@ -61,7 +61,8 @@ fn bare_configurations_of_six_families_have_sizes() {
 #[test]
 fn a_quantised_cache_grows_by_what_a_packed_token_takes() {
     for (bits, bytes) in [(3, 32_256.0), (4, 41_472.0), (8, 78_336.0)] {
-        let (code, v) = json(&format!("inspect qwen3-8b-4bit --kv-bits {bits} --tokens 8192,12288"));
+        let (code, v) =
+            json(&format!("inspect qwen3-8b-4bit --kv-bits {bits} --tokens 8192,12288"));
         assert_eq!(code, 0);
         let found = v["kv_bytes_per_token"].as_f64().expect("a number");
         let of = |n: &str| v["cache_bytes"][n].as_f64().expect("bytes");

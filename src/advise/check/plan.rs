@@ -166,6 +166,8 @@ fn read_macs(entry: &mut Entry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>>
     let mut macs: Vec<Machine> = Vec::new();
     for spec in specs.iter().take(MOST) {
         match (lookup.mac)(spec) {
+            // A Mac that stands twice has one answer.
+            Ok(machine) if macs.contains(&machine) => {}
             Ok(machine) => macs.push(machine),
             Err(message) => entry.wrong("macs", message),
         }
@@ -224,10 +226,10 @@ fn read_kv(entry: &mut Entry<'_>) -> Option<KvQuantisation> {
 
 fn above_zero(entry: &mut Entry<'_>, key: &str) -> Option<f64> {
     let value: f64 = entry.optional(key)?;
-    if value > 0.0 {
+    if value > 0.0 && value <= 1e9 {
         return Some(value);
     }
-    entry.wrong(key, format!("must be above 0, found {value}"));
+    entry.wrong(key, format!("must be above 0 and at most 1e9, found {value}"));
     None
 }
 
