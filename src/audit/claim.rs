@@ -123,8 +123,8 @@ impl<'de> Deserialize<'de> for Range {
             Written::One(v) => Self::from(v),
             Written::Two([low, high]) => Self { low, high },
         };
-        if ![range.low, range.high].iter().all(|x| x.is_finite() && *x >= 0.0) {
-            return Err(serde::de::Error::custom("a figure is a finite number of at least 0"));
+        if ![range.low, range.high].iter().all(|x| (0.0..=1e12).contains(x)) {
+            return Err(serde::de::Error::custom("a figure lies from 0 to 1e12"));
         }
         match range.low <= range.high {
             true => Ok(range),

@@ -178,6 +178,7 @@ impl<'a> Estimator<'a> {
         if let Some(timing) = &timing {
             decode.take(timing);
             prefill.take(timing);
+            sound(&decode, &prefill)?;
         }
         Ok(((decode, prefill), timing))
     }

@@ -69,7 +69,7 @@ fn bold(text: &str, style: Style) -> String {
 fn render_pairs(pairs: &[(String, String)], style: Style) -> String {
     let name_width = pairs.iter().map(|(n, _)| n.chars().count()).max().unwrap_or(0);
     let indent = " ".repeat(name_width + 2);
-    let room = style.width.saturating_sub(name_width as u16 + 2).max(20);
+    let room = style.width.saturating_sub(name_width as u16 + 2).max(12);
     let mut out = String::new();
     for (name, value) in pairs {
         let pad = " ".repeat(name_width - name.chars().count() + 2);
