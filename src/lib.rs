@@ -102,11 +102,11 @@ pub use estimate::{
     OpenedModel, Prediction, Prefill, Sources, Timing, Warning, Widening,
 };
 pub use graph::{Graph, GraphError};
-pub use hardware::Catalogue as Macs;
+pub use hardware::Macs;
 pub use hardware::machine::Machine;
 pub use hardware::spec::resolve as resolve_mac;
 pub use ledger::weights::Weights;
-pub use model::catalogue::Catalogue as Models;
+pub use model::catalogue::Models;
 pub use model::source::hub::HubOptions;
 pub use model::{Config, ConfigError, DType, Scheme};
 pub use roofline::Coefficients;

@@ -3,7 +3,7 @@
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::names;
-use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
+use crate::audit::{self, AuditCase, AuditRule, Claim, Facts, Finding, Hardware, Known, Skipped};
 use crate::bench::record;
 use crate::files;
 use crate::hardware::{Chip, spec};
@@ -84,11 +84,11 @@ struct Passed {
     /// Id of the claim.
     claim: String,
     /// The rule.
-    rule: Rule,
+    rule: AuditRule,
 }
 
 /// Reads the file, by its kind.
-fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<Case>> {
+fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<AuditCase>> {
     let path = &args.file;
     let text = text(path)?;
     let name = path.display().to_string();
@@ -126,17 +126,22 @@ struct Models {
 }
 
 /// A claim of a file, with its model and machine.
-fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) -> Result<Case> {
+fn case(
+    context: &Context,
+    claim: Claim,
+    args: &AuditArgs,
+    models: &mut Models,
+) -> Result<AuditCase> {
     let model = known(context, &claim, models);
     let catalogue = everything(context)?;
     let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
         None => Err("the machine is not stated".to_owned()),
         Some(text) => match spec::resolve(text, &context.catalogues.macs) {
-            Ok(machine) => Ok(vec![Hardware::of(&machine)]),
+            Ok(machine) => Ok(machine.possible_bins().iter().map(Hardware::of).collect()),
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
     };
-    Ok(Case { claim, facts: Facts { model, machines, catalogue } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue } })
 }
 
 /// A row of a measurement file, with its model and the bins it may be from.
@@ -145,7 +150,7 @@ fn row_case(
     row: &Measurement,
     args: &AuditArgs,
     models: &mut Models,
-) -> Result<Case> {
+) -> Result<AuditCase> {
     let claim = audit::rows::claim(row);
     let model = match row_weights(&row.quant) {
         None => Err(format!("the weight format '{}' does not tell the size", row.quant)),
@@ -159,11 +164,12 @@ fn row_case(
     let machines = match (found.is_empty(), &args.mac) {
         (false, _) => Ok(found),
         (true, Some(text)) => {
-            Ok(vec![Hardware::of(&spec::resolve(text, &context.catalogues.macs)?)])
+            let machine = spec::resolve(text, &context.catalogues.macs)?;
+            Ok(machine.possible_bins().iter().map(Hardware::of).collect())
         }
         (true, None) => Err("the chip is not known".to_owned()),
     };
-    Ok(Case { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
 }
 
 fn everything(context: &Context) -> Result<Vec<Hardware>> {

@@ -1,6 +1,7 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
+use super::bins;
 use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
@@ -168,13 +169,28 @@ impl<'a> Estimator<'a> {
         Ok(speeds)
     }
 
-    /// The speeds on a machine, and the times that they rest on, if any.
+    /// The speeds on a machine, and the times that they rest on, if any: those of its first bin where it may have several.
     pub(super) fn speeds_and_timing(
         &self,
         machine: &Machine,
     ) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
-        let (mut decode, mut prefill) = self.rates(&Silicon::of(machine))?;
-        let timing = self.timing(Some(machine))?;
+        let (first, rest) = machine.possible_bins().split_first().unwrap_or((machine, &[]));
+        let (speeds, timing) = self.of_bin(first)?;
+        if rest.is_empty() {
+            return Ok((speeds, timing));
+        }
+        let (mut decodes, mut prefills) = (vec![speeds.0], vec![speeds.1]);
+        for bin in rest {
+            let ((decode, prefill), _) = self.of_bin(bin)?;
+            decodes.push(decode);
+            prefills.push(prefill);
+        }
+        Ok(((bins::decode(machine, &decodes), bins::prefill(machine, &prefills)), timing))
+    }
+
+    fn of_bin(&self, bin: &Machine) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
+        let (mut decode, mut prefill) = self.rates(&Silicon::of(bin))?;
+        let timing = self.timing(Some(bin))?;
         if let Some(timing) = &timing {
             decode.take(timing);
             prefill.take(timing);
@@ -183,11 +199,19 @@ impl<'a> Estimator<'a> {
         Ok(((decode, prefill), timing))
     }
 
-    /// Decode speeds of a GPU by the laws at the depths that were asked for.
-    pub(super) fn at_depths(&self, silicon: &Silicon) -> Result<Vec<AtDepth>, EstimateError> {
-        let depths = self.speed()?.decode_at(self.coefficients, silicon, &self.run, &self.depths);
-        sound_depths(&depths)?;
-        Ok(depths)
+    /// Decode speeds of a machine at the depths that were asked for, by the basis of the estimate.
+    pub(super) fn at_depths(&self, machine: &Machine) -> Result<Vec<AtDepth>, EstimateError> {
+        let mut all = Vec::new();
+        for bin in machine.possible_bins() {
+            let silicon = Silicon::of(bin);
+            let speed = self.speed()?;
+            let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
+            let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
+            depths.iter_mut().for_each(|at| at.take(timing.as_ref()));
+            sound_depths(&depths)?;
+            all.push(depths);
+        }
+        Ok(bins::at_depths(&all))
     }
 
     /// Times of the run by the basis of the estimate, on a machine, or on this one where that is no Mac.

@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod basis;
+mod bins;
 pub mod chance;
 mod estimator;
 pub mod explain;

@@ -3,10 +3,10 @@
 use crate::graph::families;
 use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
-use crate::model::catalogue::{Catalogue, CatalogueError};
+use crate::model::catalogue::{Models, ModelsError};
 use crate::model::gguf_mix::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
-use crate::model::source::hub::{self, HubOptions, Progress};
+use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
 use crate::model::source::{ModelSource, SourceError, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, Packing, Scheme};
@@ -17,11 +17,11 @@ use thiserror::Error;
 /// Where models are looked up.
 pub struct Sources<'c, 'p> {
     /// The catalogue.
-    pub catalogue: &'c Catalogue,
+    pub catalogue: &'c Models,
     /// Settings of the hub.
     pub hub: HubOptions,
     /// Called while a repository is read.
-    pub progress: &'p (dyn Fn(Progress) + Sync),
+    pub progress: &'p (dyn Fn(HubProgress) + Sync),
     /// Read an unknown `model_type` as if it were this one.
     pub assume: Option<String>,
 }
@@ -61,7 +61,7 @@ pub enum OpenError {
     Name(#[from] NameError),
     /// The catalogue.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] ModelsError),
     /// The files or the repository.
     #[error(transparent)]
     Source(#[from] SourceError),

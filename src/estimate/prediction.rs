@@ -11,10 +11,9 @@ use super::widening::Widening;
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
-use crate::roofline::Silicon;
 use crate::run::{Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -132,10 +131,7 @@ impl Estimator<'_> {
         self.graph().layer_plan().map_err(PeakError::from)?;
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
-        let mut at_depth = self.at_depths(&Silicon::of(machine))?;
-        for at in &mut at_depth {
-            at.take(timing.as_ref());
-        }
+        let at_depth = self.at_depths(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
@@ -190,7 +186,7 @@ impl Estimator<'_> {
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
         let run = &self.run;
-        let growth = Growth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
+        let growth = CacheGrowth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
             .map_err(PeakError::from)?;
         let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
         let in_steps = self.speed()?.features().weight_bytes as u64;

@@ -1,7 +1,6 @@
 //! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
-use super::warning::Warning;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -85,6 +84,8 @@ pub enum Cause {
     QuantisedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
+    /// The machine may have any of several bins.
+    Bins(String),
 }
 
 impl Cause {
@@ -113,6 +114,9 @@ impl Cause {
             Self::OtherProgram(program) => {
                 format!("prefill with {program} is taken to be like MLX's; the interval is widened")
             }
+            Self::Bins(bins) => {
+                format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
+            }
             Self::ClassOnChip { .. } => String::new(),
         }
     }
@@ -140,6 +144,7 @@ impl fmt::Display for Cause {
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
+            Self::Bins(bins) => write!(f, "bin not known: {bins}"),
         }
     }
 }
@@ -236,11 +241,6 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
 #[must_use]
 pub fn factor(all: &[Widening]) -> f64 {
     all.iter().map(|w| w.factor).product()
-}
-
-/// The doubts that widenings stand for.
-pub(super) fn warnings(all: &[Widening]) -> impl Iterator<Item = Warning> {
-    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
 }
 
 struct Causes {

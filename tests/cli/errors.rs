@@ -7,7 +7,7 @@ const WRONG: [(&str, &[&str]); 14] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
-    ("predict --model qwen3-32b-4bit --mac m3/16", &["m3-8/16", "m3-10/16"]),
+    ("predict --model qwen3-32b-4bit --mac m3", &["m3-8/16", "m3-10/16"]),
     ("predict --model qwen3-32b-4bit --mac pentium/64", &["pentium"]),
     ("predict --model qwen3-32b-7bit --mac m4max-40/64", &["7bit"]),
     ("predict --model qwen3-32b --quant 9bit --mac m4max-40/64", &["9bit"]),

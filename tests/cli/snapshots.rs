@@ -251,7 +251,7 @@ fn completions() {
 #[test]
 fn mistakes() {
     at_80("mistake-class", "predict --model 32B-4bit --mac m4max-40/128");
-    at_80("mistake-mac", "predict --model qwen3-32b-4bit --mac m3/16");
+    at_80("mistake-mac", "predict --model qwen3-32b-4bit --mac m3");
     at_80("mistake-model", "inspect qwen3-23b-4bit");
     at_80("mistake-flag", "recomend --model 32B-4bit");
     at_80("mistake-junit", "macs --format junit");

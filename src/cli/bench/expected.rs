@@ -4,7 +4,7 @@ use super::args::BenchArgs;
 use crate::audit::{Hardware, Known};
 use crate::bench::Trial;
 use crate::bench::http::Address;
-use crate::bench::predicted::{self, Predicted};
+use crate::bench::predicted::{self, PredictedFigure};
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::CaseSummary;
 use crate::cli::shared::context::Context;
@@ -27,7 +27,13 @@ pub(super) struct Expected {
 pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -> Vec<Expected> {
     let machine =
         match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogues.macs) {
-            Ok(machine) => machine,
+            Ok(machine) if machine.bins.is_empty() => machine,
+            Ok(machine) => {
+                let bins: Vec<&str> = machine.bins.iter().map(|b| b.id.as_str()).collect();
+                let (id, bins) = (&machine.id, bins.join(" or "));
+                record.notes.push(format!("no predictions: {id} has several bins; name {bins}"));
+                return Vec::new();
+            }
             Err(e) => {
                 let hint = if args.mac.is_none() {
                     "; --mac names the Mac that the engine runs on"
@@ -94,7 +100,7 @@ pub(super) fn bound(all: &[Expected], trials: &mut [Trial]) {
 }
 
 /// Predictions next to the figures that were measured.
-pub(super) fn predict(all: &[Expected], summary: &[CaseSummary]) -> Vec<Predicted> {
+pub(super) fn predict(all: &[Expected], summary: &[CaseSummary]) -> Vec<PredictedFigure> {
     let of = |e: &Expected| {
         let (speed, target) = (&e.known.speed, &e.hardware.target);
         predicted::predict(summary, &e.label, speed, e.engine, e.coefficients, target)

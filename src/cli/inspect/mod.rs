@@ -6,6 +6,7 @@ mod operations;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::opening::About;
 use super::shared::run_args::kv_quantisation;
 use crate::estimate::OpenedModel;
 use crate::graph::cache::KvQuantisation;
@@ -30,7 +31,7 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     let quant = args.quant.as_deref();
     let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
     let kv = kv_quantisation(args.kv_bits)?;
-    let sizes = Sizes::of(&subject, &args.tokens, kv)?;
+    let sizes = Sizes::of(&subject, &args.tokens, kv).about(&subject)?;
     let tensors = args.tensors.then(|| weights::tensors(&subject.graph));
     let ops = args.ops.then(|| operations::of(&subject.graph)).transpose()?;
     Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), ExitStatus::Ok))

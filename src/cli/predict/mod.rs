@@ -7,6 +7,7 @@ mod explain;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::opening::About;
 use super::shared::tables::changes_table;
 use super::shared::words::{context_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, Memory};
@@ -38,13 +39,15 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         Ok(machine) => machine,
         Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
-    let mut prediction = estimator.at(&machine)?;
+    let mut prediction = estimator.at(&machine).about(&model)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
     if args.explain || fit > Some(Fit::Tight) {
         prediction.look_for_changes(&model);
     }
     if args.explain {
-        prediction.explanation = Some(Explanation::of(&prediction, &model)?);
+        let p = &prediction;
+        let explanation = Explanation::of(&model, &p.machine, &p.run, p.memory.as_ref())?;
+        prediction.explanation = Some(explanation);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
     let verdict = if too_big { ExitStatus::No } else { status(prediction.memory.as_ref()) };

@@ -11,6 +11,7 @@ use args::RecommendArgs;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
+use super::shared::opening::About;
 use super::shared::words::{format_name, status};
 use crate::advise::recommend::LADDER;
 use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
@@ -133,7 +134,11 @@ fn on_machine(
 ) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
-    let rows = predictions(question, &wanted.candidates)?;
+    let rows = predictions(question, &wanted.candidates);
+    let rows = match &wanted.candidates[..] {
+        [one] => rows.about(&one.model)?,
+        _ => rows?,
+    };
     let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
         ExitStatus::Ok => 0,
         ExitStatus::Uncertain => 1,

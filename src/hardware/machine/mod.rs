@@ -1,11 +1,12 @@
 //! A resolved target: a bin of a chip with its memory, and everything the planner needs to know of it.
 
+mod bins;
 mod custom;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::catalogue::{CatalogueError, Chip, LimitEntry, Mac};
+use super::catalogue::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
 use super::tier::{ArchClass, Tier, split_metal_arch};
@@ -59,6 +60,10 @@ pub struct Machine {
     pub thunderbolt: Option<u32>,
     /// Watts of the GPU rail during decode, where measured.
     pub decode_gpu_w: Option<f64>,
+    /// The bins that it may have, where only chip and memory are known; empty where the bin is known. Figures that differ
+    /// between bins are those of the first, the one with the fewest GPU cores.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<Self>,
     /// What a reader should know about how the machine was resolved.
     pub notes: Vec<String>,
 }
@@ -77,13 +82,16 @@ pub struct MacRef {
 pub struct MachineSummary {
     /// As [`Machine::id`].
     pub id: String,
-    /// As [`Machine::chip`]; `null` for a machine that is not in the catalogue.
+    /// As [`Machine::chip`]; `null` for a machine that is not in the catalogue, or whose bin is not known.
     pub chip: Option<String>,
-    /// GPU cores.
-    pub gpu_cores: u32,
-    /// Advertised bandwidth, 10^9 bytes per second.
-    #[serde(serialize_with = "plain_number")]
-    pub bandwidth_gbs: f64,
+    /// GPU cores; `null` where the bin is not known.
+    pub gpu_cores: Option<u32>,
+    /// Advertised bandwidth, 10^9 bytes per second; `null` where the bin is not known.
+    #[serde(serialize_with = "plain_number_or_null")]
+    pub bandwidth_gbs: Option<f64>,
+    /// Ids of the bins that it may have, where the bin is not known. Speeds span them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<String>,
     /// Unified memory in GiB.
     #[serde(serialize_with = "plain_number")]
     pub memory_gib: f64,
@@ -99,12 +107,25 @@ fn plain_number<S: serde::Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S
     if whole { serializer.serialize_u64(*x as u64) } else { serializer.serialize_f64(*x) }
 }
 
+/// As [`plain_number`], of a number that may be unknown.
+// `serialize_with` hands over a reference to the field.
+#[allow(clippy::ref_option)]
+fn plain_number_or_null<S: serde::Serializer>(
+    x: &Option<f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match x {
+        Some(x) => plain_number(x, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// A machine that cannot be made from the figures given.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MachineError {
     /// The catalogue has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// A figure is out of range.
     #[error("{what} must be from {low} to {high}, got {value}")]
     OutOfRange {
@@ -153,6 +174,7 @@ impl Machine {
             slc_mb: chip.slc_mb,
             thunderbolt: chip.thunderbolt,
             decode_gpu_w: chip.decode_gpu_w,
+            bins: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -188,11 +210,13 @@ impl Machine {
     /// The keys of the `machine` object in JSON outputs.
     #[must_use]
     pub fn summary(&self) -> MachineSummary {
+        let known = self.bins.is_empty();
         MachineSummary {
             id: self.id.clone(),
             chip: self.chip.clone(),
-            gpu_cores: self.gpu_cores.value,
-            bandwidth_gbs: self.bandwidth.value.gbs(),
+            gpu_cores: known.then_some(self.gpu_cores.value),
+            bandwidth_gbs: known.then(|| self.bandwidth.value.gbs()),
+            bins: self.bins.iter().filter_map(|bin| bin.chip.clone()).collect(),
             memory_gib: self.memory.value.gib(),
             gpu_limit_bytes: self.gpu_limit.bytes,
             gpu_limit_range_bytes: self.gpu_limit.range,
@@ -220,10 +244,10 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::{Catalogue, Confidence};
+    use crate::hardware::{Confidence, Macs};
 
     fn machine(chip: &str, gib: u64) -> Machine {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         let chip = catalogue.chip(chip).unwrap().unwrap();
         Machine::from_chip(chip, gib, catalogue.limits().unwrap())
     }

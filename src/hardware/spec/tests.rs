@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
+static CATALOGUE: LazyLock<Macs> = LazyLock::new(Macs::embedded);
 
 fn named(spec: &str) -> Result<Machine, SpecError> {
     resolve_with(spec, &CATALOGUE, || Err(ProbeError::Incomplete("anything")))
@@ -86,21 +86,54 @@ fn memory_may_be_left_out_only_when_there_is_one_size() {
     );
 }
 
+/// The bins that a specification stands for.
+fn bins(spec: &str) -> Vec<String> {
+    let machine = named(spec).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    machine.summary().bins
+}
+
 #[test]
-fn ambiguous_bins_list_what_to_write() {
-    assert_eq!(
-        message("m1pro/16"),
-        "\"m1pro/16\" is ambiguous; choose from m1pro-14/16, m1pro-16/16"
-    );
-    assert_eq!(
-        message("M2 Ultra 64GB"),
-        "\"M2 Ultra 64GB\" is ambiguous; choose from m2ultra-60/64, m2ultra-76/64"
-    );
+fn chip_and_memory_stand_for_all_bins() {
+    for spec in
+        ["m1max/32", "M1 Max 32GB", "m1max 32GB", "MacBook Pro M1 Max 32GB", "Apple M1 Max, 32 GB"]
+    {
+        assert_eq!(bins(spec), ["m1max-24", "m1max-32"], "{spec}");
+        assert_eq!(id(spec), "m1max/32", "{spec}");
+    }
+    assert_eq!(bins("M2 Ultra 64GB"), ["m2ultra-60", "m2ultra-76"]);
+    assert_eq!(bins("M3 Ultra 256GB"), ["m3ultra-60", "m3ultra-80"]);
+    assert_eq!(bins("m1pro/16"), ["m1pro-14", "m1pro-16"]);
+    assert_eq!(bins("M4 16GB"), ["m4-8", "m4-10"]);
+    assert_eq!(bins("MacBook Pro M5 Pro 48GB"), ["m5pro-16", "m5pro-20"]);
     // One model identifier, two bins with the same memory.
-    assert_eq!(
-        message("Mac14,2/16"),
-        "\"Mac14,2/16\" is ambiguous; choose from air13-m2-2022/16, m2-10/16"
-    );
+    assert_eq!(bins("Mac14,2/16"), ["m2-8", "m2-10"]);
+    let machine = named("M1 Max 32GB").unwrap();
+    assert_eq!(machine.name, "Apple M1 Max (24- or 32-core GPU), 32 GB");
+    let summary = machine.summary();
+    assert_eq!((summary.chip, summary.gpu_cores, summary.bandwidth_gbs), (None, None, None));
+    // A single bin with that memory is that bin.
+    assert!(bins("M1 Max 64GB").len() == 2 && bins("m4max/64").is_empty());
+}
+
+#[test]
+fn memory_and_limits_are_the_same_for_all_bins() {
+    for chip in CATALOGUE.chips().unwrap() {
+        for gib in &chip.memory_gib {
+            let machine = named(&format!("{}/{gib}", chip.family_id())).unwrap();
+            for bin in machine.possible_bins() {
+                assert_eq!(bin.memory.value, machine.memory.value, "{}", machine.id);
+                assert_eq!(bin.gpu_limit.bytes, machine.gpu_limit.bytes, "{}", machine.id);
+                assert_eq!(bin.arch_class(), machine.arch_class(), "{}", machine.id);
+                assert_eq!(bin.matrix_units.value, machine.matrix_units.value, "{}", machine.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn several_chips_list_what_to_write() {
+    let all = named("MacBook Pro 32GB").unwrap_err();
+    assert!(matches!(all, SpecError::Ambiguous { .. }), "{all}");
     let all = named("Mac Studio").unwrap_err();
     assert!(all.to_string().contains(" and "), "{all}");
 }

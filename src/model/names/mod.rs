@@ -19,7 +19,7 @@ mod suffix;
 
 pub use error::NameError;
 pub use key::{MAX_NAME_BYTES, key};
-pub use resolve::{ClassMatch, ClassMember, Match, Note, Resolution, Resolver, resolve};
+pub use resolve::{ClassMatch, ClassMember, Match, NameNote, Resolution, Resolver, resolve};
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
 pub use suffix::{Suffix, SuffixKind};

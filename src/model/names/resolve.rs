@@ -5,7 +5,7 @@ use super::key::{fine_words, key};
 use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
 use super::suffix::{Suffix, SuffixKind};
-use crate::model::catalogue::{Catalogue, Summary};
+use crate::model::catalogue::{Models, Summary};
 use crate::model::quant::Scheme;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -32,7 +32,7 @@ pub struct Match<'c> {
     /// The scheme of the suffix or the option; `None` when neither was given.
     pub scheme: Option<Scheme>,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// The models of a size class, most downloads first.
@@ -48,7 +48,7 @@ pub struct ClassMatch<'c> {
     /// For a plain class with dense members: the mixtures of experts with that total, which are a class of their own.
     pub related: Vec<ClassMember<'c>>,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// A model of a size class.
@@ -62,7 +62,7 @@ pub struct ClassMember<'c> {
 
 /// A remark about how a name was read. Displays as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum NameNote {
     /// The name is not in the catalogue as it stands.
     ReadAs {
         /// What was asked for.
@@ -86,7 +86,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl NameNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
@@ -94,7 +94,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for NameNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadAs { name, id } => write!(f, "'{name}' is read as {id}"),
@@ -116,17 +116,17 @@ impl fmt::Display for Note {
 /// # Errors
 /// As [`Resolver::resolve`].
 pub fn resolve<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     name: &NameSpec,
     option: Option<Scheme>,
 ) -> Result<Resolution<'c>, NameError> {
     Resolver::new(catalogue).resolve(name, option)
 }
 
-fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<Note>) -> Resolution<'_> {
+fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<NameNote>) -> Resolution<'_> {
     if !model.mlx_lm_supported {
         let (id, model_type) = (model.id.clone(), model.model_type.clone());
-        notes.push(Note::NotSupported { id, model_type });
+        notes.push(NameNote::NotSupported { id, model_type });
     }
     Resolution::One(Match { model, scheme, notes })
 }
@@ -134,13 +134,13 @@ fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<Note>) -> Resolut
 fn suffix_scheme(
     name: &NameSpec,
     suffix: &Suffix,
-    notes: &mut Vec<Note>,
+    notes: &mut Vec<NameNote>,
 ) -> Result<Option<Scheme>, NameError> {
     let (text, suffix_text) = (name.text.clone(), suffix.text.clone());
     match &suffix.kind {
         SuffixKind::Scheme(scheme) => Ok(Some(*scheme)),
         SuffixKind::Mixed(scheme) => {
-            notes.push(Note::MixedBits { suffix: suffix_text, assumed: *scheme });
+            notes.push(NameNote::MixedBits { suffix: suffix_text, assumed: *scheme });
             Ok(Some(*scheme))
         }
         SuffixKind::HeadersOnly => {
@@ -155,7 +155,7 @@ fn suffix_scheme(
 /// Finds names in a catalogue.
 #[derive(Clone, Debug)]
 pub struct Resolver<'c> {
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     /// Models by the key of each of their names.
     exact: HashMap<String, &'c Summary>,
     /// All names of all models, for comparisons that are not exact.
@@ -174,7 +174,7 @@ struct Spelling<'c> {
 impl<'c> Resolver<'c> {
     /// Lists the names of all models.
     #[must_use]
-    pub fn new(catalogue: &'c Catalogue) -> Self {
+    pub fn new(catalogue: &'c Models) -> Self {
         let all = catalogue.models();
         let spelling =
             |name: &str, is_full, model| Spelling { words: fine_words(name), is_full, model };
@@ -230,7 +230,7 @@ impl<'c> Resolver<'c> {
         }
         match self.loose(&name.stem).as_slice() {
             [model] => {
-                notes.push(Note::ReadAs { name: name.text.clone(), id: model.id.clone() });
+                notes.push(NameNote::ReadAs { name: name.text.clone(), id: model.id.clone() });
                 Ok(one(model, scheme, notes))
             }
             [] => Err(self.unknown(&name.text, &name.stem)),
@@ -369,10 +369,10 @@ fn contains_in_order(words: &[String], wanted: &[String]) -> bool {
 }
 
 fn class_members<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     class: SizeClass,
     scheme: Option<Scheme>,
-    notes: Vec<Note>,
+    notes: Vec<NameNote>,
 ) -> Result<ClassMatch<'c>, NameError> {
     let mut models: Vec<&Summary> = catalogue
         .models()
@@ -400,7 +400,7 @@ fn class_members<'c>(
 }
 
 /// The classes with models whose size is nearest.
-fn nearest_classes(catalogue: &Catalogue, class: SizeClass) -> Vec<String> {
+fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
     let mut classes: Vec<SizeClass> = catalogue
         .models()
         .iter()

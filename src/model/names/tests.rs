@@ -1,14 +1,14 @@
 use super::*;
 use crate::data_dir::DataDirs;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use crate::model::quant::Scheme;
 use proptest::prelude::*;
 use std::fs;
 use std::sync::LazyLock;
 use tempfile::tempdir;
 
-static CATALOGUE: LazyLock<Catalogue> =
-    LazyLock::new(|| Catalogue::built_in().expect("the built-in catalogue parses"));
+static CATALOGUE: LazyLock<Models> =
+    LazyLock::new(|| Models::built_in().expect("the built-in catalogue parses"));
 
 static RESOLVER: LazyLock<Resolver<'static>> = LazyLock::new(|| Resolver::new(&CATALOGUE));
 
@@ -117,7 +117,7 @@ fn words_that_do_not_change_the_architecture_may_be_left_out_or_added() {
         match find(name, None) {
             Ok(Resolution::One(found)) => {
                 assert_eq!(found.model.id, id, "{name}");
-                let expected = Note::ReadAs { name: name.to_owned(), id: id.to_owned() };
+                let expected = NameNote::ReadAs { name: name.to_owned(), id: id.to_owned() };
                 assert_eq!(found.notes, [expected], "{name}");
             }
             other => panic!("{name}: {other:?}"),
@@ -169,7 +169,9 @@ fn suffixes_without_sizes_say_what_to_do() {
 #[test]
 fn models_that_mlx_lm_does_not_implement_are_marked() {
     match find("deepseek-v4-pro", None) {
-        Ok(Resolution::One(found)) => assert!(matches!(found.notes[0], Note::NotSupported { .. })),
+        Ok(Resolution::One(found)) => {
+            assert!(matches!(found.notes[0], NameNote::NotSupported { .. }))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -327,7 +329,7 @@ fn a_users_model_wins_over_a_built_in_name() {
     let dir = tempdir().unwrap();
     let text = r#"[{"id":"me/tuned","aliases":["qwen3-32b"],"config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
+    let catalogue = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
     let id = |name: &str| match resolve(&catalogue, &NameSpec::parse(name), None) {
         Ok(Resolution::One(found)) => found.model.id.clone(),
         other => panic!("{other:?}"),
@@ -337,7 +339,7 @@ fn a_users_model_wins_over_a_built_in_name() {
     // A converted model of the user, whose own name says how.
     let text = r#"[{"id":"me/tuned-4bit","config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
+    let catalogue = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
     let with = |option| match resolve(&catalogue, &NameSpec::parse("me/tuned-4bit"), option) {
         Ok(Resolution::One(found)) => found.scheme.map(|s| s.suffix()).unwrap_or_default(),
         other => format!("{:?}", other.map(|_| ()).map_err(|e| e.to_string())),

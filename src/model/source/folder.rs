@@ -1,7 +1,8 @@
 //! A local model folder: `config.json`, safetensors files, tokenizer.
 
 use super::error::SourceError;
-use super::note::Note;
+use super::layout::{CONFIG_FILE, INDEX_FILE};
+use super::note::SourceNote;
 use super::quant_block::WeightFormat;
 use super::safetensors::read_header;
 use super::shards::{
@@ -14,10 +15,6 @@ use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
 
-/// Name of the configuration file.
-pub const CONFIG_FILE: &str = "config.json";
-/// Name of the list of shards.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Any of these is a tokenizer.
 const TOKENIZERS: [&str; 5] =
     ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tekken.json", "tiktoken.model"];
@@ -45,16 +42,16 @@ pub fn load(path: &Path) -> Result<ModelSource, SourceError> {
     // NVIDIA ModelOpt keeps its settings in a file of their own (mlx-lm, `load_model`).
     if source.format == WeightFormat::Plain && names.contains("hf_quant_config.json") {
         source.format = WeightFormat::Foreign("modelopt".to_owned());
-        source.notes.push(Note::ForeignFormat("modelopt".to_owned()));
+        source.notes.push(SourceNote::ForeignFormat("modelopt".to_owned()));
     }
     if !weights.unlisted.is_empty() {
-        source.notes.push(Note::Unlisted(weights.unlisted.clone()));
+        source.notes.push(SourceNote::Unlisted(weights.unlisted.clone()));
     }
     if !TOKENIZERS.iter().any(|name| names.contains(*name)) {
-        source.notes.push(Note::NoTokenizer);
+        source.notes.push(SourceNote::NoTokenizer);
     }
     if weights.names.is_empty() {
-        source.notes.push(Note::NoWeights);
+        source.notes.push(SourceNote::NoWeights);
         return Ok(source);
     }
     let tensors = read_headers(path, &weights)?;

@@ -9,6 +9,7 @@ mod error;
 pub mod folder;
 pub mod gguf;
 pub mod hub;
+pub mod layout;
 mod note;
 pub mod packings;
 pub mod parts;
@@ -21,14 +22,14 @@ pub(crate) mod testing;
 
 pub use error::SourceError;
 pub use gguf::GgufInfo;
-pub use note::Note;
+pub use note::SourceNote;
 pub use packings::{ModulePacking, ModulePackings};
-pub use parts::{Part, PartBytes, part_of};
+pub use parts::{ModelPart, PartBytes, part_of};
 pub use quant_block::{QuantBlock, WeightFormat};
 pub use tensors::{TensorFile, TensorIndex, TensorInfo};
 
 use crate::files;
-use crate::model::catalogue::Entry;
+use crate::model::catalogue::ModelEntry;
 use crate::model::config::{Config, ConfigError};
 use std::fmt;
 use std::io::ErrorKind;
@@ -59,7 +60,7 @@ pub struct ModelSource {
     /// Whether quantised conversions on the hub compute in IEEE half precision, where the catalogue tells.
     pub hub_fp16: Option<bool>,
     /// Everything the user should know about it.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SourceNote>,
 }
 
 /// Where a model's data came from. Displays as a line of provenance.
@@ -128,7 +129,7 @@ impl ModelSource {
     fn bare(name: String, origin: Origin, config: Config) -> Result<Self, ConfigError> {
         let format = WeightFormat::of(&config)?;
         let notes = match &format {
-            WeightFormat::Foreign(method) => vec![Note::ForeignFormat(method.clone())],
+            WeightFormat::Foreign(method) => vec![SourceNote::ForeignFormat(method.clone())],
             WeightFormat::Plain | WeightFormat::Mlx(_) => Vec::new(),
         };
         Ok(Self {
@@ -149,7 +150,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// When the entry's configuration has a quantisation block that MLX does not know.
-    pub fn from_entry(entry: &Entry) -> Result<Self, SourceError> {
+    pub fn from_entry(entry: &ModelEntry) -> Result<Self, SourceError> {
         let origin = Origin::Catalogue { id: entry.id.clone(), sources: entry.sources.clone() };
         let source = Self::bare(entry.id.clone(), origin, entry.config.clone())
             .map_err(|error| SourceError::Config { file: entry.id.clone(), error })?;
@@ -176,7 +177,7 @@ impl ModelSource {
         let info = GgufInfo::open(path)?;
         let (config, notes) = match info.to_config() {
             Ok(config) => (Some(config), Vec::new()),
-            Err(problem) => (None, vec![Note::GgufWithoutConfig(problem)]),
+            Err(problem) => (None, vec![SourceNote::GgufWithoutConfig(problem)]),
         };
         Ok(Self {
             name: info.name().map_or_else(|| display_name(path), str::to_owned),

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A remark about a model's files. Displays as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum SourceNote {
     /// There is a configuration but no weights; sizes are computed.
     NoWeights,
     /// The weights are quantised by something else than MLX.
@@ -45,7 +45,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl SourceNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
@@ -62,7 +62,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for SourceNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWeights => f.write_str("no weights found; sizes are computed from config.json"),
@@ -130,7 +130,7 @@ pub(super) fn about_weights(
     block: Option<&QuantBlock>,
     packings: &ModulePackings,
     parts: &PartBytes,
-) -> Vec<Note> {
+) -> Vec<SourceNote> {
     let mut notes = Vec::new();
     let found = packings.dominant();
     if let Some(block) = block {
@@ -139,15 +139,15 @@ pub(super) fn about_weights(
             .values()
             .any(|o| matches!(o, super::quant_block::Override::Packed(p) if Some(*p) == found));
         if found != Some(block.default) && !mentioned {
-            notes.push(Note::BlockDisagrees { stated: block.default, found });
+            notes.push(SourceNote::BlockDisagrees { stated: block.default, found });
         }
     }
     let mut open = packings.modules().iter().filter(|(_, m)| m.ambiguous).map(|(path, _)| path);
     if let Some(example) = open.next() {
-        notes.push(Note::Ambiguous { example: example.clone(), count: 1 + open.count() });
+        notes.push(SourceNote::Ambiguous { example: example.clone(), count: 1 + open.count() });
     }
     if parts.dropped() > 0 {
-        notes.push(Note::Dropped(*parts));
+        notes.push(SourceNote::Dropped(*parts));
     }
     notes
 }

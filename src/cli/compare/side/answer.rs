@@ -157,7 +157,9 @@ impl SideBySide {
             row.extend([
                 r.machine.id.clone(),
                 usd(r.price.as_ref().and_then(|o| o.usd_now)),
-                format!("{:.0}", r.machine.bandwidth_gbs),
+                r.machine
+                    .bandwidth_gbs
+                    .map_or_else(|| "by bin".to_owned(), |gbs| format!("{gbs:.0}")),
                 format!("{:.1}", r.machine.gpu_limit_bytes.gb()),
                 f.memory.verdict.to_string(),
                 format!("{:.1}", f.memory.peak_bytes as f64 / 1e9),
