@@ -215,7 +215,7 @@ mod tests {
     /// Every class of caches, from many states on, quantised and not.
     #[test]
     fn single_tokens_at_once_leave_what_they_leave_one_by_one() {
-        let catalogue = crate::model::catalogue::Catalogue::built_in().expect("built in");
+        let catalogue = crate::model::catalogue::Models::built_in().expect("built in");
         let mut classes: Vec<CacheKind> = Vec::new();
         for model in catalogue.models() {
             let entry = model.entry().expect("readable");

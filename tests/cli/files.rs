@@ -122,3 +122,54 @@ fn large_files_take_seconds() {
     models.arg(&data);
     within(models, 0);
 }
+
+/// The most memory that a run took, in 10^6 bytes, and its exit code.
+fn memory(mut command: Command) -> (f64, i32) {
+    use std::os::unix::process::ExitStatusExt;
+    let quiet = std::process::Stdio::null;
+    let child = command.stdout(quiet()).stderr(quiet()).spawn().unwrap();
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: both places are there, and the child is not waited for elsewhere.
+    let usage = unsafe {
+        assert!(libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr()) > 0);
+        usage.assume_init()
+    };
+    let unit = if cfg!(target_os = "macos") { 1.0 } else { 1024.0 };
+    let code = std::process::ExitStatus::from_raw(status).code().expect("no signal");
+    (usage.ru_maxrss as f64 * unit / 1e6, code)
+}
+
+/// Most that inspecting anything may take, in 10^6 bytes.
+const MOST_MEMORY: f64 = 300.0;
+
+#[test]
+fn no_configuration_takes_much_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let with = |key: &str| {
+        let text = format!(
+            r#"{{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
+            "intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5,"x":{key}}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+    };
+    let inspect = |model: &std::ffi::OsStr| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("mlxplan"));
+        command.arg("inspect").arg(model).env("XDG_CONFIG_HOME", "/nonexistent");
+        memory(command)
+    };
+    let keys: String = (0..480_000).map(|i| format!("\"k{i}\":0,")).collect();
+    for (key, expected) in [
+        (format!("[{}0]", "[],".repeat(10_000_000)), 2),
+        (format!("\"{}\"", "x".repeat(30_000_000)), 0),
+        (format!("{{{keys}\"y\":1}}"), 0),
+    ] {
+        with(&key);
+        let (megabytes, code) = inspect(path.as_os_str());
+        assert_eq!(code, expected, "{}", &key[..10]);
+        assert!(megabytes < MOST_MEMORY, "{}: {megabytes:.0} MB", &key[..10]);
+    }
+    // Its prompt is processed token by token, which makes many operations.
+    let (megabytes, code) = inspect("mamba-2.8b-hf".as_ref());
+    assert!(code == 0 && megabytes < MOST_MEMORY, "{code}, {megabytes:.0} MB");
+}

@@ -9,7 +9,7 @@ use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::hardware::Chip;
 use mlxplan::ledger::peak::{full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::roofline::Silicon;
 use mlxplan::{Coefficients, Graph, Macs, Run, Scheme};
 use rayon::prelude::*;
@@ -25,7 +25,7 @@ const SAMPLE: [&str; 6] = [
 ];
 
 fn graphs() -> Vec<(String, Graph)> {
-    let catalogue = Catalogue::built_in().expect("built in");
+    let catalogue = Models::built_in().expect("built in");
     let whole = std::env::var_os("MLXPLAN_WHOLE_CATALOGUE").is_some();
     let chosen = catalogue
         .models()
