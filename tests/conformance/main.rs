@@ -1,5 +1,6 @@
 //! Sizes and counts against vectors computed with the real mlx-lm (see tests/data/README.md).
 
+mod assembled;
 mod common_sense;
 mod families;
 mod golden;

@@ -70,6 +70,15 @@ pub enum NameNote {
         /// The model that was taken.
         id: String,
     },
+    /// The repository has the configuration of another one.
+    SameConfiguration {
+        /// The repository.
+        repo: String,
+        /// The model that was taken.
+        id: String,
+        /// The longest context that the repository's own configuration states, where it differs.
+        context: Option<u64>,
+    },
     /// The suffix names a scheme, but bits vary by layer.
     MixedBits {
         /// The suffix.
@@ -90,7 +99,12 @@ impl NameNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
-        matches!(self, Self::MixedBits { .. } | Self::NotSupported { .. })
+        matches!(
+            self,
+            Self::MixedBits { .. }
+                | Self::NotSupported { .. }
+                | Self::SameConfiguration { context: Some(_), .. }
+        )
     }
 }
 
@@ -98,6 +112,18 @@ impl fmt::Display for NameNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadAs { name, id } => write!(f, "'{name}' is read as {id}"),
+            Self::SameConfiguration { repo, id, context } => {
+                write!(
+                    f,
+                    "{repo} is read as {id}: the same model type and exactly the same number of parameters"
+                )?;
+                match context {
+                    Some(tokens) => {
+                        write!(f, ", but its own configuration ends at {tokens} tokens")
+                    }
+                    None => Ok(()),
+                }
+            }
             Self::MixedBits { suffix, assumed } => write!(
                 f,
                 "'{suffix}' conversions vary bits by layer; sizes are those of plain {}. Exact ones come from the \
@@ -220,8 +246,14 @@ impl<'c> Resolver<'c> {
         };
         let scheme = agreed(suffix, option)?;
         let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
-        let exact = with_organisation.and_then(|full| self.exact(&full));
+        let exact = with_organisation.as_deref().and_then(|full| self.exact(full));
         if let Some(model) = exact.or_else(|| self.exact(&name.stem)) {
+            return Ok(one(model, scheme, notes));
+        }
+        let full = with_organisation.as_deref().unwrap_or(&name.stem);
+        if let Some((copy, model)) = self.catalogue.copy(full) {
+            let (repo, id) = (copy.repo.clone(), model.id.clone());
+            notes.push(NameNote::SameConfiguration { repo, id, context: copy.context });
             return Ok(one(model, scheme, notes));
         }
         if let Some(class) = name.class {
@@ -285,7 +317,7 @@ impl<'c> Resolver<'c> {
     /// The error for a name that matches nothing: the models that contain all its words, or else similar names.
     fn unknown(&self, name: &str, stem: &str) -> NameError {
         let wanted = without_generic(&fine_words(stem));
-        let full = self.spellings.iter().filter(|s| s.is_full);
+        let full = self.spellings.iter().filter(|s| s.is_full && s.model.listed);
         let containing = full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model);
         let containing = distinct(containing);
         if !containing.is_empty() && !wanted.is_empty() {
@@ -377,7 +409,7 @@ fn class_members<'c>(
     let mut models: Vec<&Summary> = catalogue
         .models()
         .iter()
-        .filter(|m| class.holds(&NamedSize::of(m.short_name()), m.published_params))
+        .filter(|m| m.listed && class.holds(&NamedSize::of(m.short_name()), m.published_params))
         .collect();
     if models.is_empty() {
         let near = nearest_classes(catalogue, class);
@@ -404,6 +436,7 @@ fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
     let mut classes: Vec<SizeClass> = catalogue
         .models()
         .iter()
+        .filter(|m| m.listed)
         .filter_map(|m| {
             let named = NamedSize::of(m.short_name());
             let (kind, millions) = named.total?;
