@@ -69,7 +69,7 @@ fn a_quantised_cache_grows_by_what_a_packed_token_takes() {
         assert_eq!(found, (of("12288") - of("8192")) / 4096.0, "{bits}");
         assert_eq!(found, bytes, "{bits}");
         assert_eq!(v["kv_growth_tokens"], serde_json::json!([8192, 12288]));
-        assert_eq!(v["kv_quantised_from_tokens"], 5000);
+        assert_eq!(v["kv_quantized_from_tokens"], 5000);
         let text = run(&format!("inspect qwen3-8b-4bit --kv-bits {bits}")).1;
         assert!(text.contains("from 8192 to 12288 tokens"), "{text}");
         assert!(text.contains("quantized from token 5000 on"), "{text}");

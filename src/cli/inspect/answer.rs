@@ -51,7 +51,7 @@ pub(in crate::cli) struct InspectAnswer {
     /// Tokens between which that growth is read off.
     kv_growth_tokens: [u32; 2],
     /// Tokens from which the cache is quantised, where it is.
-    kv_quantised_from_tokens: Option<u32>,
+    kv_quantized_from_tokens: Option<u32>,
     /// Bytes of the cache after so many tokens.
     #[serde(serialize_with = "in_order")]
     #[schemars(with = "HashMap<String, u64>")]
@@ -205,7 +205,7 @@ impl InspectAnswer {
             max_context_tokens: graph.max_context(),
             kv_bytes_per_token: kv_per_token,
             kv_growth_tokens: growth_span(kv),
-            kv_quantised_from_tokens: kv.map(|q| q.start),
+            kv_quantized_from_tokens: kv.map(|q| q.start),
             cache_bytes: cache.into_iter().map(|(n, bytes)| (n.to_string(), bytes)).collect(),
             cache_classes: classes.into_iter().map(|(c, n)| (c, n as u64)).collect(),
             decode_step_context_tokens: STEP_CONTEXT,
@@ -285,7 +285,7 @@ impl InspectAnswer {
         let growth = Bytes(self.kv_bytes_per_token.max(0.0).round() as u64);
         let [from, to] = self.kv_growth_tokens;
         add("", format!("{growth} a token (from {from} to {to} tokens)"));
-        if let Some(start) = self.kv_quantised_from_tokens {
+        if let Some(start) = self.kv_quantized_from_tokens {
             add("", format!("quantized from token {start} on, as mlx-lm does it; 16 bits before"));
         }
         let read = Bytes(self.bytes_per_decode_token);
