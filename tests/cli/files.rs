@@ -156,6 +156,8 @@ fn no_configuration_takes_much_memory() {
     let inspect = |model: &std::ffi::OsStr| {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("mlxplan"));
         command.arg("inspect").arg(model).env("XDG_CONFIG_HOME", "/nonexistent");
+        // Simulations that run side by side each take their own.
+        command.env("RAYON_NUM_THREADS", "2");
         memory(command)
     };
     let keys: String = (0..480_000).map(|i| format!("\"k{i}\":0,")).collect();
