@@ -6,3 +6,4 @@ mod families;
 mod golden;
 mod hostile;
 mod peaks;
+mod vision;

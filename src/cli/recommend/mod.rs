@@ -103,8 +103,9 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
             let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
             let mut candidates = vec![];
-            let mut notes = Vec::new();
             let subject = *subject;
+            let mut notes: Vec<String> =
+                subject.towers_note(crate::estimate::Program::MlxLm).into_iter().collect();
             if !named && float {
                 notes.push("no format was given: the usual ones".to_owned());
                 for scheme in LADDER {
