@@ -72,6 +72,12 @@ fn render_pairs(pairs: &[(String, String)], style: Style) -> String {
     let room = style.width.saturating_sub(name_width as u16 + 2).max(12);
     let mut out = String::new();
     for (name, value) in pairs {
+        let longest = value.split(' ').map(|w| w.chars().count()).max().unwrap_or(0);
+        if style.width < 60 && longest > usize::from(room) {
+            let value = wrap(value, style.width - 2, "  ");
+            out.push_str(&format!("{}\n  {value}", bold(name, style)));
+            continue;
+        }
         let pad = " ".repeat(name_width - name.chars().count() + 2);
         out.push_str(&format!("{}{pad}{}", bold(name, style), wrap(value, room, &indent)));
     }
