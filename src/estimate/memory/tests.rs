@@ -248,10 +248,12 @@ fn the_longest_context_of_a_very_long_output_is_found() {
     let graph = qwen3(2, 512);
     let mac = machine("m4max-40/64");
     let asked = Run::default().with_context(1).with_generated(1_048_576);
-    let within = |gb| context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), None).unwrap();
+    let within = |gb| {
+        context::within(&graph, &asked, gpu(&mac, &asked.engine), Bytes::from_gb(gb), None).unwrap()
+    };
     let at = |tokens: u32| {
         let run = asked.with_generated(tokens - 1);
-        peak::end(&graph, &run, gpu(&mac)).unwrap().peak_bytes
+        peak::end(&graph, &run, gpu(&mac, &asked.engine)).unwrap().peak_bytes
     };
     for gb in [0.2, 0.4, 0.8] {
         let found = within(gb);
