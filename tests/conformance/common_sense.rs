@@ -52,7 +52,7 @@ fn fail_on(found: Vec<String>) {
     assert!(found.is_empty(), "{} against common sense:\n{}", found.len(), found.join("\n"));
 }
 
-const GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const GPU: Gpu = Gpu::new(ArchClass::Max, 16, false);
 
 /// MLX commits what it has encoded when a command buffer is full, by kernels or by bytes. A few tokens more can fill one
 /// sooner, so that less waits for the GPU at once.
@@ -130,7 +130,10 @@ fn a_longer_context_is_never_faster() {
 /// By how much a chip that is better in all that counts may come out slower, at decode and at the first token: each
 /// generation has factors of its own, fitted on what was measured on it, and where that is little they are off.
 const BETTER: [Allowed; 2] = [
-    Allowed { most: 0.10, why: "coefficients by generation and tier" },
+    Allowed {
+        most: 0.36,
+        why: "launches by tier: a Pro after a base chip, on a model of 135 million parameters",
+    },
     Allowed { most: 0.30, why: "coefficients of arithmetic by generation" },
 ];
 
