@@ -33,6 +33,16 @@ pub(super) fn growth(capacity: Option<u32>, used: u32, new: u32) -> Option<Growt
     }
 }
 
+/// Calls that leave a buffer of `capacity` tokens, of which `used` are taken, as `calls` calls of one token do: what
+/// fits, then whole steps, then the first token of a new step and the rest of it.
+pub(super) fn in_steps(capacity: Option<u32>, used: u32, calls: u32) -> impl Iterator<Item = u32> {
+    let fits = capacity.unwrap_or(0).saturating_sub(used).min(calls);
+    let rest = calls - fits;
+    let whole = rest - rest % STEP;
+    let first = (rest % STEP).min(1);
+    [fits, whole, first, (rest % STEP) - first].into_iter().filter(|n| *n > 0)
+}
+
 /// The buffer after `growth`, recorded on the tape.
 pub(super) fn grown<'t>(old: Option<Slot>, like: Var<'t>, growth: &Growth) -> Var<'t> {
     let shape = like.shape().with(2, growth.append);
@@ -81,6 +91,11 @@ impl LayerCache for KvCache {
             self.values = self.values.map(|s| s.resized(capacity));
         }
         self.offset = self.offset.saturating_add(new);
+    }
+
+    /// A buffer that is full grows by one step, so that a call of whole steps grows it by as much as single tokens do.
+    fn advance_singly(&mut self, calls: u32) {
+        in_steps(self.capacity(), self.offset, calls).for_each(|n| self.advance(n));
     }
 
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {

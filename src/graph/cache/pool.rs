@@ -132,6 +132,13 @@ impl LayerCache for PoolCache {
         }
     }
 
+    /// Groups close by positions, however many tokens a call has.
+    fn advance_singly(&mut self, calls: u32) {
+        if calls > 0 {
+            self.advance(calls);
+        }
+    }
+
     fn pool(&mut self) -> Option<&mut PoolCache> {
         Some(self)
     }

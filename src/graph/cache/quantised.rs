@@ -144,6 +144,11 @@ impl LayerCache for QuantisedKvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
+    /// A buffer that is full grows by one step, so that a call of whole steps grows it by as much as single tokens do.
+    fn advance_singly(&mut self, calls: u32) {
+        super::kv::in_steps(self.capacity(), self.offset, calls).for_each(|n| self.advance(n));
+    }
+
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
         let new = keys.dim(2);
         let start = self.offset;

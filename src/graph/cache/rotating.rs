@@ -160,6 +160,17 @@ impl LayerCache for RotatingKvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
+    /// A full window stays as it is but for the place of the next token, which goes round.
+    fn advance_singly(&mut self, mut calls: u32) {
+        while calls > 0 && (self.stored() != self.max_size || self.offset < self.max_size) {
+            self.advance(1);
+            calls -= 1;
+        }
+        let round = self.max_size.saturating_sub(self.keep).max(1);
+        self.offset = self.offset.saturating_add(calls - calls % round);
+        (0..calls % round).for_each(|_| self.advance(1));
+    }
+
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
         dense(if keys.dim(2) == 1 {
             self.update_in_place(keys, values)

@@ -10,7 +10,7 @@ use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
 use crate::graph::{Call, Graph, SkippedLayers};
-use crate::ledger::cache::{advance, prefill_chunks};
+use crate::ledger::cache::{advance, advance_singly, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Gpu, Original, Replay};
 use crate::model::DType;
 use crate::run::{Run, Work};
@@ -169,7 +169,7 @@ pub(super) fn replayed(
         && (tokens == Tokens::All || process.may_peak_later(steps))
     {
         process.settle();
-        process.skip(&vec![1; until.saturating_sub(1) as usize])?;
+        process.skip_singly(until.saturating_sub(1));
         for _ in 0..3 {
             process.decode(3)?;
         }
@@ -304,7 +304,21 @@ impl<'g> ReplayedProcess<'g> {
             calls = &calls[1..];
         }
         advance(&mut self.caches, calls, self.asked.run.engine.kv);
-        self.context += calls.iter().sum::<u32>();
+        self.moved_on(calls.iter().sum());
+        Ok(())
+    }
+
+    /// Moves the cache of a process that has been called on by calls of one token that are not replayed.
+    fn skip_singly(&mut self, calls: u32) {
+        if calls > 0 {
+            advance_singly(&mut self.caches, calls, self.asked.run.engine.kv);
+            self.moved_on(calls);
+        }
+    }
+
+    /// Gives caches that were moved on new dense arrays.
+    fn moved_on(&mut self, tokens: u32) {
+        self.context += tokens;
         for (_, old) in std::mem::take(&mut self.state) {
             self.replay.release(old);
         }
@@ -317,7 +331,6 @@ impl<'g> ReplayedProcess<'g> {
             self.replay.stand_in_now(originals);
         }
         self.replay.clear_recycled();
-        Ok(())
     }
 
     /// Whether the steps still to come could reach a higher point. All they can hold is the weights, every cache
