@@ -11,6 +11,7 @@ use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
+use crate::run::ModelFile;
 use rayon::prelude::*;
 use thiserror::Error;
 
@@ -93,8 +94,9 @@ pub fn candidates(
     members.par_iter().map(opened).collect()
 }
 
-/// What candidates with the same prediction share: what a step does, the longest context, doubts about the source.
-type Likeness<'a> = (u64, Option<u64>, &'a [String]);
+/// What candidates with the same prediction share: what a step does, the longest context, doubts about the source, the
+/// file.
+type Likeness<'a> = (u64, Option<u64>, &'a [String], ModelFile);
 
 /// Predicts every candidate, on all cores. Models that do the same are predicted once.
 ///
@@ -107,7 +109,8 @@ pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Prediction>
     let mut which = Vec::new();
     for (c, print) in all.iter().zip(prints) {
         let model = &c.model;
-        let key = print.map(|print| (print, model.graph.max_context(), &model.warnings[..]));
+        let doubts = &model.warnings[..];
+        let key = print.map(|print| (print, model.graph.max_context(), doubts, model.file()));
         let known = different.iter().position(|(k, _)| k.is_some() && *k == key);
         which.push(known.unwrap_or(different.len()));
         if known.is_none() {

@@ -6,6 +6,7 @@ use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::stored::assumed_gguf;
 use super::towers::counting_images;
 use super::warning::Warning;
 use crate::graph::Graph;
@@ -60,7 +61,8 @@ pub enum EstimateError {
 }
 
 impl<'a> Estimator<'a> {
-    /// A run of an opened model. A GGUF file is taken to be run by llama.cpp where MLX was asked for.
+    /// A run of an opened model. A GGUF file is taken to be run by llama.cpp where MLX was asked for, and a program on
+    /// llama.cpp to run the usual GGUF file of a model.
     #[must_use]
     pub fn new(
         coefficients: &'a Coefficients,
@@ -70,9 +72,14 @@ impl<'a> Estimator<'a> {
     ) -> Self {
         let mut doubts: Vec<Warning> = model.warnings.iter().cloned().map(Warning::Model).collect();
         let mut run = run.with_file(model.file());
-        if model.source.gguf.is_some() && !run.engine.program.runs_gguf() {
+        let runs_gguf = run.engine.program.runs_gguf();
+        if run.file.gguf.is_some() && !runs_gguf {
             run = run.with_program(Program::LlamaCpp);
             doubts.push(Warning::GgufWithMlx);
+        } else if run.file.gguf.is_none() && runs_gguf {
+            let (file, doubt) = assumed_gguf(model);
+            run = run.with_file(file);
+            doubts.push(doubt);
         }
         let run = counting_images(model, run).unwrap_or_else(|doubt| {
             doubts.push(doubt);

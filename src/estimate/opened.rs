@@ -3,13 +3,14 @@
 use crate::graph::families;
 use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
+use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Models, ModelsError};
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
-use crate::model::source::{ModelSource, SourceError, WeightFormat, folder};
-use crate::model::{Config, ConfigError, DType, Packing, Scheme};
+use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
+use crate::model::{Config, ConfigError, DType, Format, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile};
 use std::collections::HashMap;
 use thiserror::Error;
@@ -47,6 +48,8 @@ pub struct OpenedModel {
     pub quant: String,
     /// What decided the format of its weights.
     pub origin: FormatOrigin,
+    /// The GGUF format that was asked for of a model that is no GGUF file.
+    pub asked_gguf: Option<GgufMix>,
     /// Remarks that do not put a figure in doubt.
     pub notes: Vec<String>,
     /// Remarks that do.
@@ -67,7 +70,7 @@ pub enum OpenError {
     Source(#[from] SourceError),
     /// The quantisation that was asked for is unknown.
     #[error(transparent)]
-    Scheme(#[from] crate::model::quant::UnknownScheme),
+    Format(#[from] UnknownFormat),
     /// The configuration or the conversion.
     #[error("{name}: {error}")]
     Graph {
@@ -86,7 +89,7 @@ pub enum OpenError {
         /// As the files say.
         found: String,
         /// As was asked.
-        asked: Scheme,
+        asked: Format,
     },
     /// A GGUF file without a configuration.
     #[error("{name}: {reason}")]
@@ -119,7 +122,12 @@ impl OpenedModel {
         quant: Option<&str>,
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
-        let scheme: Option<Scheme> = quant.map(str::parse).transpose()?;
+        let format: Option<Format> = quant.map(str::parse).transpose()?;
+        let (scheme, mix) = match format {
+            Some(Format::Mlx(scheme)) => (Some(scheme), None),
+            Some(Format::Gguf(mix)) => (None, Some(mix)),
+            None => (None, None),
+        };
         let source = match names::parse_model_spec(text)? {
             ModelSpec::Name(name) => {
                 match Resolver::new(sources.catalogue).resolve(&name, scheme)? {
@@ -127,6 +135,9 @@ impl OpenedModel {
                     Resolution::One(found) => {
                         let source = ModelSource::from_entry(&found.model.entry()?)?;
                         let mut model = Self::from_source(source, found.scheme, sources)?;
+                        if let Some(mix) = mix {
+                            model = model.in_gguf(mix)?;
+                        }
                         for note in &found.notes {
                             model.remark(note.is_warning(), note.to_string());
                         }
@@ -139,7 +150,29 @@ impl OpenedModel {
             ModelSpec::ConfigFile(path) => ModelSource::from_config_file(&path)?,
             ModelSpec::Hub(repo) => hub::open(&repo, &sources.hub, sources.progress)?,
         };
-        Ok(Opened::Model(Box::new(Self::from_source(source, scheme, sources)?)))
+        let model = Self::from_source(source, scheme, sources)?;
+        let model = match mix {
+            Some(mix) => model.in_gguf(mix)?,
+            None => model,
+        };
+        Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// The same model as a GGUF file of format `mix`, which was not read.
+    ///
+    /// # Errors
+    /// When its files are quantized already.
+    pub fn in_gguf(mut self, mix: GgufMix) -> Result<Self, OpenError> {
+        let quantised =
+            self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_));
+        if quantised {
+            let (name, found) = (self.id, self.quant);
+            return Err(OpenError::AlreadyQuantised { name, found, asked: Format::Gguf(mix) });
+        }
+        self.quant = format!("gguf-{mix}");
+        self.asked_gguf = Some(mix);
+        self.origin = FormatOrigin::Name;
+        Ok(self)
     }
 
     /// Builds the graph of a source. `scheme` is what the user asked for.
@@ -161,7 +194,12 @@ impl OpenedModel {
             Some(model_type) => assumed(config, model_type),
             None => config,
         };
-        let built = if source.gguf.is_some() {
+        let built = if let Some(gguf) = &source.gguf {
+            if let Some(asked) = scheme {
+                let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
+                let asked = Format::Mlx(asked);
+                return Err(OpenError::AlreadyQuantised { name, found, asked });
+            }
             Graph::new(&config, DType::F16).map(|g| (g, None)).map_err(GraphError::from)
         } else {
             Self::graph(&source, &config, scheme)?
@@ -181,6 +219,7 @@ impl OpenedModel {
             graph,
             quant,
             origin,
+            asked_gguf: None,
             notes: Vec::new(),
             warnings: Vec::new(),
         };
@@ -190,6 +229,7 @@ impl OpenedModel {
         if let Some(note) = unmatched {
             model.warnings.push(note);
         }
+        model.warnings.extend(unlike_the_file(&model));
         if let Some(model_type) = &sources.assume {
             model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
         }
@@ -217,7 +257,7 @@ impl OpenedModel {
             return Err(OpenError::AlreadyQuantised {
                 name: source.name.clone(),
                 found: describe(found),
-                asked,
+                asked: Format::Mlx(asked),
             });
         }
         Ok(Graph::new(config, stored).map_err(GraphError::from).map(|mut graph| {
@@ -240,8 +280,9 @@ impl OpenedModel {
     /// The file, as far as the graph does not say it.
     #[must_use]
     pub fn file(&self) -> ModelFile {
-        let stored_bytes = self.source.gguf.as_ref().map(|g| g.total_bytes());
-        ModelFile { gguf: self.gguf_mix(), stored_bytes, origin: self.origin }
+        let stored = self.source.gguf.as_ref().map(|g| g.loaded());
+        let stand_in = self.source.notes.iter().any(|n| matches!(n, SourceNote::GgufStandIn(_)));
+        ModelFile { gguf: self.gguf_mix(), stored, origin: self.origin, stand_in }
     }
 
     /// The model with the same packing and activations of another type.
@@ -278,10 +319,11 @@ impl OpenedModel {
         Ok(graph)
     }
 
-    /// The mixture of formats of a GGUF file: the one it names, else the one closest to its bits per weight.
+    /// The mixture of formats of a GGUF file: the one that was asked for, the one it names, else the one closest to
+    /// its bits per weight.
     #[must_use]
     pub fn gguf_mix(&self) -> Option<GgufMix> {
-        let gguf = self.source.gguf.as_ref()?;
+        let Some(gguf) = self.source.gguf.as_ref() else { return self.asked_gguf };
         let named = gguf.quantisation().and_then(|q| q.to_lowercase().parse().ok());
         Some(named.unwrap_or_else(|| GgufMix::nearest(gguf.bits_per_weight())))
     }
@@ -290,7 +332,7 @@ impl OpenedModel {
     /// smaller than the present one.
     #[must_use]
     pub fn requantised(&self, scheme: Scheme) -> Option<Graph> {
-        if self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
+        if self.gguf_mix().is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
             return None;
         }
         let smaller = Graph::quantised(self.source.config.as_ref()?, scheme).ok()?;
@@ -301,6 +343,23 @@ impl OpenedModel {
     fn remark(&mut self, warning: bool, text: String) {
         if warning { self.warnings.push(text) } else { self.notes.push(text) }
     }
+}
+
+/// A doubt where the graph of a GGUF file and the file differ by more than 2 % of their parameters.
+fn unlike_the_file(model: &OpenedModel) -> Option<String> {
+    let gguf = model.source.gguf.as_ref()?;
+    if model.file().stand_in {
+        return None;
+    }
+    let stored = gguf.loaded_parameters();
+    let graph = Weights::of(&model.graph).parameters;
+    let apart = (graph as f64 / stored.max(1) as f64 - 1.0).abs();
+    (apart > 0.02).then(|| {
+        format!(
+            "the file holds {stored} parameters and the model it is taken for {graph}; weights are the file's, cache \
+             and speed are rough"
+        )
+    })
 }
 
 /// A module as a configuration's quantisation block packs it: only if the group divides its columns.

@@ -6,6 +6,7 @@ use super::explain::Explanation;
 use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill};
+use super::stored::StoredWeights;
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
@@ -14,7 +15,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
-use crate::run::{Program, Run};
+use crate::run::{FormatOrigin, Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -74,6 +75,8 @@ pub struct Named {
     pub quant: String,
     /// Sizes of its weights.
     pub weights: Weights,
+    /// The weights as the engine of the run stores them.
+    pub stored: StoredWeights,
     /// The same by part of the model.
     pub parts: Vec<PartSize>,
 }
@@ -183,13 +186,19 @@ impl Estimator<'_> {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
             ),
         };
-        Named {
-            id,
-            quant,
-            family: graph.model_type().to_owned(),
-            weights: Weights::of(graph),
-            parts: PartSize::of(graph),
-        }
+        let stored = StoredWeights::of(graph, &self.run.file);
+        let quant = match (self.run.file.origin, self.run.file.gguf) {
+            (
+                FormatOrigin::EngineDefault | FormatOrigin::Native | FormatOrigin::Assumed,
+                Some(mix),
+            ) => {
+                format!("gguf-{mix}")
+            }
+            _ => quant,
+        };
+        let family = graph.model_type().to_owned();
+        let weights = Weights::of(graph);
+        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
@@ -197,8 +206,7 @@ impl Estimator<'_> {
         let growth = CacheGrowth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
             .map_err(PeakError::from)?;
         let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
-        let in_steps = self.speed()?.features().weight_bytes as u64;
-        Ok(AtLeast { weights_bytes: run.file.stored_bytes.unwrap_or(in_steps), kv_bytes })
+        Ok(AtLeast { weights_bytes: StoredWeights::of(self.graph(), &run.file).bytes, kv_bytes })
     }
 
     /// A doubt when the run is longer than the model was made for.

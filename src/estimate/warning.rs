@@ -1,7 +1,7 @@
 //! Doubts about a prediction. The text of each names the option that settles it, where there is one.
 
 use super::widening::{Cause, Widening};
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -43,7 +43,7 @@ impl fmt::Display for Warning {
         match self {
             Self::Model(text) => f.write_str(text),
             Self::GgufWithMlx => {
-                f.write_str("MLX does not run this GGUF file as it is; predicted for llama.cpp")
+                f.write_str("MLX does not run GGUF files as they are; predicted for llama.cpp (--engine names another program)")
             }
             Self::BeyondTheModel { tokens, made_for } => {
                 write!(f, "{tokens} tokens are more than the {made_for} that the model was made for")

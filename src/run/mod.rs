@@ -9,7 +9,7 @@ mod version;
 mod work;
 
 pub use engine::{EngineSetup, PREFILL_STEP};
-pub use file::{FormatOrigin, ModelFile};
+pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use program::{Program, UnknownProgram};
 pub use version::{Version, VersionError};
 pub use work::{Images, ImagesError, Work};

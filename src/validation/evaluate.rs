@@ -3,7 +3,7 @@
 use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
-use super::join::{MeasuredFormat, join};
+use super::join::join;
 use super::measurement::{Measurement, column_name};
 use super::score::{ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
 use crate::ledger::peak;
+use crate::model::Format;
 use crate::model::catalogue::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
@@ -434,7 +435,7 @@ impl<'a> Peaks<'a> {
 
     fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
         let joined = join(row, self.tools.models, chips).ok()?;
-        let MeasuredFormat::Mlx(scheme) = joined.weights else { return None };
+        let Format::Mlx(scheme) = joined.weights else { return None };
         let chip = *joined.chips.first()?;
         let run = Run::default()
             .with_context(row.prompt_tokens.max(row.context_tokens)?.max(1))

@@ -99,7 +99,8 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
         }
         Opened::Model(subject) => {
             let title = format!("{}  {}", subject.id, format_name(&subject.quant));
-            let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
+            let is_gguf = subject.gguf_mix().is_some();
+            let named = args.quant.is_some() || is_gguf || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
             let mut candidates = vec![];
             let subject = *subject;

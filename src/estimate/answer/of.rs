@@ -29,11 +29,11 @@ impl From<&Named> for ModelAnswer {
 }
 
 impl FormatAnswer {
-    fn of(named: &Named, run: &Run, bytes: Option<u64>) -> Self {
+    fn of(named: &Named, run: &Run) -> Self {
         Self {
             id: named.quant.clone(),
             origin: run.file.origin,
-            weights_interval_bytes: bytes.map(|b| [b, b]),
+            weights_interval_bytes: Some(named.stored.interval),
         }
     }
 }
@@ -152,12 +152,11 @@ impl From<AtDepth> for DepthAnswer {
 impl From<&Prediction> for PredictionAnswer {
     fn from(p: &Prediction) -> Self {
         let (d, f) = (&p.decode, &p.prefill);
-        let bytes = p.at_least.map_or(p.model.weights.bytes, |a| a.weights_bytes);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
         Self {
             model: (&p.model).into(),
-            format: FormatAnswer::of(&p.model, &p.run, Some(bytes)),
+            format: FormatAnswer::of(&p.model, &p.run),
             engine: EngineAnswer::of(&p.run, Some(p.machine.matrix_units.value)),
             machine: Some(p.machine.summary()),
             request: RunKeys::of(&p.run.with_reserve(reserve)),
@@ -211,7 +210,7 @@ impl From<&TimedAlone> for PredictionAnswer {
         let part = PartAnswer { part: "weights", bytes: weights };
         Self {
             model: (&p.model).into(),
-            format: FormatAnswer::of(&p.model, &p.run, Some(weights)),
+            format: FormatAnswer::of(&p.model, &p.run),
             engine: EngineAnswer::of(&p.run, None),
             machine: None,
             request: RunKeys::of(&p.run),
