@@ -10,7 +10,7 @@ use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Re
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
 use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
-use crate::model::{Config, ConfigError, DType, Format, Packing, Scheme, UnknownFormat};
+use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile};
 use std::collections::HashMap;
 use thiserror::Error;
@@ -89,7 +89,7 @@ pub enum OpenError {
         /// As the files say.
         found: String,
         /// As was asked.
-        asked: Format,
+        asked: NamedFormat,
     },
     /// A GGUF file without a configuration.
     #[error("{name}: {reason}")]
@@ -122,10 +122,10 @@ impl OpenedModel {
         quant: Option<&str>,
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
-        let format: Option<Format> = quant.map(str::parse).transpose()?;
+        let format: Option<NamedFormat> = quant.map(str::parse).transpose()?;
         let (scheme, mix) = match format {
-            Some(Format::Mlx(scheme)) => (Some(scheme), None),
-            Some(Format::Gguf(mix)) => (None, Some(mix)),
+            Some(NamedFormat::Mlx(scheme)) => (Some(scheme), None),
+            Some(NamedFormat::Gguf(mix)) => (None, Some(mix)),
             None => (None, None),
         };
         let source = match names::parse_model_spec(text)? {
@@ -167,7 +167,7 @@ impl OpenedModel {
             self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_));
         if quantised {
             let (name, found) = (self.id, self.quant);
-            return Err(OpenError::AlreadyQuantised { name, found, asked: Format::Gguf(mix) });
+            return Err(OpenError::AlreadyQuantised { name, found, asked: NamedFormat::Gguf(mix) });
         }
         self.quant = format!("gguf-{mix}");
         self.asked_gguf = Some(mix);
@@ -197,7 +197,7 @@ impl OpenedModel {
         let built = if let Some(gguf) = &source.gguf {
             if let Some(asked) = scheme {
                 let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
-                let asked = Format::Mlx(asked);
+                let asked = NamedFormat::Mlx(asked);
                 return Err(OpenError::AlreadyQuantised { name, found, asked });
             }
             Graph::new(&config, DType::F16).map(|g| (g, None)).map_err(GraphError::from)
@@ -257,7 +257,7 @@ impl OpenedModel {
             return Err(OpenError::AlreadyQuantised {
                 name: source.name.clone(),
                 found: describe(found),
-                asked: Format::Mlx(asked),
+                asked: NamedFormat::Mlx(asked),
             });
         }
         Ok(Graph::new(config, stored).map_err(GraphError::from).map(|mut graph| {

@@ -1,6 +1,6 @@
 //! Everything mlxplan can say about a model on a machine.
 
-use super::basis::{Modelled, Timing};
+use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
@@ -15,7 +15,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
-use crate::run::{FormatOrigin, Program, Run};
+use crate::run::{FormatOrigin, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -43,6 +43,8 @@ pub struct Prediction {
     pub fidelity: Fidelity,
     /// How good such predictions were here, where any were checked.
     pub runs_here: RunsHere,
+    /// The own runs that shifted it.
+    pub own_runs: Option<OwnRunsUsed>,
     /// Doubts.
     pub warnings: Vec<Warning>,
     /// Changes that help, the cheapest first, where they were looked for.
@@ -122,7 +124,8 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
-        let simulated = self.run.engine.program == Program::MlxLm;
+        self.possible()?;
+        let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
             if !simulated {
                 return Ok((None, None));
@@ -137,10 +140,14 @@ impl Estimator<'_> {
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let at_depth = self.at_depths(machine)?;
+        let own_runs = self.own_runs_used(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
+        if let Some(memory) = &memory {
+            warnings.extend(self.other_versions(machine, memory)?);
+        }
         let at_least = if simulated { None } else { Some(self.at_least()?) };
         if !simulated {
             warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));
@@ -155,8 +162,12 @@ impl Estimator<'_> {
             decode,
             at_depth,
             prefill,
-            fidelity: timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            fidelity: match &own_runs {
+                Some(own) if own.decode.is_some() => Fidelity::Measured,
+                _ => timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            },
             runs_here: timing.map(RunsHere::of).unwrap_or_default(),
+            own_runs,
             warnings,
             changes: Vec::new(),
             explanation: None,
@@ -265,8 +276,11 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let rules =
-                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+            let rules = format!(
+                "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
+                 MLX {}",
+                self.run.engine.mlx.taken
+            );
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }

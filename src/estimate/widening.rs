@@ -16,6 +16,9 @@ pub const QUANTISED_CACHE: f64 = 1.2;
 /// Factor for prompts of programs that are not MLX. An assumption: their prefill is taken to be like MLX's.
 pub const OTHER_PREFILL: f64 = 1.5;
 
+/// Factor for a program that is not listed. An assumption: those that are listed differ by as much.
+pub const UNLISTED_PROGRAM: f64 = 2.0;
+
 /// One reason why an interval is wider.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Widening {
@@ -84,6 +87,17 @@ pub enum Cause {
     QuantisedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
+    /// A program that nothing is known of.
+    UnlistedProgram(Program),
+    /// Another session than the one that was measured.
+    Session,
+    /// Another length than the nearest that was measured.
+    Carried {
+        /// Tokens of the run.
+        tokens: u32,
+        /// Tokens that were measured.
+        measured: u32,
+    },
     /// The machine may have any of several bins.
     Bins(String),
 }
@@ -117,13 +131,23 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
-            Self::ClassOnChip { .. } => String::new(),
+            // The program itself is a doubt already.
+            Self::ClassOnChip { .. }
+            | Self::UnlistedProgram(_)
+            | Self::Session
+            | Self::Carried { .. } => String::new(),
         }
     }
 
     /// Whether it is worth a warning: that a chip was measured with other models is not.
     pub(super) const fn is_doubt(&self) -> bool {
-        !matches!(self, Self::ClassOnChip { .. })
+        !matches!(
+            self,
+            Self::ClassOnChip { .. }
+                | Self::UnlistedProgram(_)
+                | Self::Session
+                | Self::Carried { .. }
+        )
     }
 }
 
@@ -143,7 +167,12 @@ impl fmt::Display for Cause {
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::Session => f.write_str("another session than the measured one"),
+            Self::Carried { tokens, measured } => {
+                write!(f, "{tokens} tokens, nearest measured {measured}")
+            }
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
+            Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
         }
     }
@@ -174,6 +203,7 @@ const LENGTH: &str =
 const ARCHITECTURE: &str = "assumption: unseen model types lie a fifth further off";
 const ASSUMED_BATCH: &str = "assumption: no measured batch was fitted";
 const ASSUMED_CACHE: &str = "assumption: no measurement with a quantised cache was fitted";
+const ASSUMED_PROGRAM: &str = "assumption: nothing is known of the program";
 const ASSUMED_PREFILL: &str = "assumption: no prompt of this program was fitted";
 
 /// What of a chip is known to a fit.
@@ -217,6 +247,7 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     if d.batch > 1 {
         all.add(Cause::Batch, BATCH, ASSUMED_BATCH);
     }
+    all.program(d);
     if d.quantised_cache {
         all.add(Cause::QuantisedCache, QUANTISED_CACHE, ASSUMED_CACHE);
     }
@@ -228,6 +259,7 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
 pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let mut all = Causes { of: Of::Prefill, found: chips(coefficients, d, Of::Prefill) };
     all.architecture(coefficients, d);
+    all.program(d);
     if d.program.runs_gguf() {
         all.add(Cause::OtherProgram(d.program), OTHER_PREFILL, ASSUMED_PREFILL);
     }
@@ -253,6 +285,12 @@ impl Causes {
     fn add(&mut self, cause: Cause, factor: f64, source: &'static str) {
         if factor > 1.0 {
             self.found.push(Widening { of: self.of, cause, factor, source });
+        }
+    }
+
+    fn program(&mut self, d: &Doubtful<'_>) {
+        if matches!(d.program, Program::Other(_)) {
+            self.add(Cause::UnlistedProgram(d.program), UNLISTED_PROGRAM, ASSUMED_PROGRAM);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
 use crate::ledger::peak::{self, Peak};
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
 use crate::report::Answer;
@@ -24,7 +24,7 @@ use args::InspectArgs;
 /// Tokens in the cache at the decode step whose traffic is shown.
 const STEP_CONTEXT: u32 = 4096;
 /// The GPU whose launch rules count kernels: a Max chip without matrix units.
-const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const REFERENCE_GPU: Gpu = Gpu::REFERENCE;
 
 pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, ExitStatus)> {
     let quant = args.quant.as_deref();

@@ -5,6 +5,7 @@ use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use std::path::PathBuf;
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -16,10 +17,6 @@ pub struct PredictArgs {
     /// Quantisation, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
-
-    /// Engine: mlx, llama.cpp or ollama
-    #[arg(long, value_name = "ENGINE", default_value = "mlx")]
-    pub engine: String,
 
     /// Also the speed at these cache lengths, comma separated
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
@@ -36,6 +33,10 @@ pub struct PredictArgs {
     /// With --time-layers, time them even when they need more memory than there is
     #[arg(long, requires = "time_layers")]
     pub force: bool,
+
+    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
+    #[arg(long, value_name = "FILE", conflicts_with = "time_layers")]
+    pub evidence: Option<PathBuf>,
 
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]

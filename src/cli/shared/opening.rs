@@ -33,14 +33,18 @@ impl Context {
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
-        OpenedModel::open(model, quant, &self.sources(assume)?).map_err(|e| {
+        let opened = OpenedModel::open(model, quant, &self.sources(assume)?).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
             let error = anyhow::Error::from(e);
             match hint {
                 Some(hint) => anyhow!("{error}\nhint: {hint}"),
                 None => error,
             }
-        })
+        })?;
+        if let Opened::Model(m) = &opened {
+            self.printer.detail(&format!("{} {}: {}", m.id, m.quant, m.source.origin));
+        }
+        Ok(opened)
     }
 
     /// Opens a model argument that must name one model.
@@ -83,7 +87,11 @@ impl Context {
             };
             return Ok(custom.resolve(&self.catalogues.macs)?);
         }
-        Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?)
+        let machine = spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?;
+        for (figure, from) in machine.provenance() {
+            self.printer.detail(&format!("{} {figure}: {from}", machine.id));
+        }
+        Ok(machine)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
 use crate::ledger::peak::Phase;
 use crate::roofline::Bound;
-use crate::run::{FormatOrigin, Program};
+use crate::run::{FormatOrigin, Program, Version};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,6 +38,11 @@ pub struct PredictionAnswer {
     pub prefill: Option<PrefillAnswer>,
     /// Basis of the decode speed.
     pub fidelity: Fidelity,
+    /// Own runs of this very model, program and machine that shifted it.
+    pub evidence: Vec<String>,
+    /// The speeds without those runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_evidence: Option<WithoutEvidence>,
     /// What the prediction leaves out.
     pub not_modeled: Vec<String>,
     /// Why intervals are wider than their classes of measurements say.
@@ -49,6 +54,26 @@ pub struct PredictionAnswer {
     /// Every term and byte, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<Explanation>,
+}
+
+/// The speeds without own runs, where those shifted them.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct WithoutEvidence {
+    /// Decode speed.
+    pub decode: Option<RateAnswer>,
+    /// Prefill speed.
+    pub prefill: Option<RateAnswer>,
+}
+
+/// A rate.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct RateAnswer {
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// Interval that holds 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    pub interval_90: [f64; 2],
 }
 
 /// A model.
@@ -82,12 +107,14 @@ pub struct FormatAnswer {
 pub struct EngineAnswer {
     /// The program.
     pub program: Program,
-    /// Its version.
-    pub version: Option<&'static str>,
-    /// The version of MLX.
-    pub mlx: Option<&'static str>,
-    /// The version of macOS.
-    pub macos: Option<String>,
+    /// Its version, where it is known.
+    pub version: Option<Version>,
+    /// The version of MLX that is predicted; `null` where the program does not run on it.
+    pub mlx: Option<Version>,
+    /// The oldest and the newest MLX that it may be, which the intervals of memory cover.
+    pub mlx_interval: Option<[Version; 2]>,
+    /// The version of macOS, where it is known.
+    pub macos: Option<Version>,
     /// Whether MLX uses the matrix units: `on`, `off` or `unknown`.
     pub nax: &'static str,
     /// Tokens of a prefill chunk.
@@ -111,6 +138,10 @@ pub struct RunKeys {
     pub prefill_step: u32,
     /// The program.
     pub engine: Program,
+    /// Its version, where it is known.
+    pub engine_version: Option<Version>,
+    /// The version of MLX that is predicted; `null` where the program does not run on it.
+    pub mlx: Option<Version>,
     /// Memory kept for macOS and other programs, where it is known for which machine.
     pub reserve_bytes: Option<Bytes>,
     /// Images in the prompt, whose tokens are among those of `context_tokens`.

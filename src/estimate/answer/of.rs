@@ -2,16 +2,18 @@
 
 use super::{
     DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, MemoryAnswer, ModelAnswer,
-    PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+    PartAnswer, PredictionAnswer, PrefillAnswer, RateAnswer, RunKeys, SourceAnswer,
+    WithoutEvidence,
 };
 use crate::calibration::Fidelity;
+use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::AtDepth;
-use crate::estimate::{Named, Prediction, TimedAlone};
+use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
-use crate::run::{Images, Program, Run};
-use crate::versions::{MLX_LM, MLX_RULES};
+use crate::hardware::machine::Machine;
+use crate::run::{EngineSetup, Images, MatrixUnits, Run};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -39,21 +41,31 @@ impl FormatAnswer {
 }
 
 impl EngineAnswer {
-    /// The engine of a run; `matrix_units` where the machine has such, and is known.
+    /// The engine of a run, on a machine where that is a Mac.
     #[must_use]
-    pub fn of(run: &Run, matrix_units: Option<bool>) -> Self {
-        let program = run.engine.program;
-        let mlx = !program.runs_gguf();
+    pub fn of(run: &Run, machine: Option<&Machine>) -> Self {
+        let engine = &run.engine;
+        let mlx = (!engine.program.runs_gguf()).then_some(engine.mlx);
         Self {
-            program,
-            version: (program == Program::MlxLm).then_some(MLX_LM),
-            mlx: mlx.then_some(MLX_RULES),
-            macos: None,
-            // Whether macOS and MLX use those that are there is not known.
-            nax: if mlx && matrix_units == Some(false) { "off" } else { "unknown" },
-            prefill_step: run.engine.prefill_step,
-            kv_type: run.engine.kv_type(),
+            program: engine.program,
+            version: engine.version,
+            mlx: mlx.map(|m| m.taken),
+            mlx_interval: mlx.map(|m| m.range),
+            macos: engine.macos,
+            nax: machine.filter(|_| mlx.is_some()).map_or("unknown", |m| nax(m, engine)),
+            prefill_step: engine.prefill_step,
+            kv_type: engine.kv_type(),
         }
+    }
+}
+
+/// Whether MLX uses the matrix units of a machine.
+fn nax(machine: &Machine, engine: &EngineSetup) -> &'static str {
+    let assumed = engine.matrix_units == MatrixUnits::Auto && engine.macos.is_none();
+    match uses_matrix_units(machine, engine, engine.mlx.taken) {
+        false => "off",
+        true if assumed => "unknown",
+        true => "on",
     }
 }
 
@@ -68,6 +80,8 @@ impl RunKeys {
             kv_bits: run.engine.kv.map(|q| q.packing.bits),
             prefill_step: run.engine.prefill_step,
             engine: run.engine.program,
+            engine_version: run.engine.version,
+            mlx: (!run.engine.program.runs_gguf()).then_some(run.engine.mlx.taken),
             reserve_bytes: run.engine.reserve,
             images: run.work.images.map(ImagesAnswer::from),
         }
@@ -143,6 +157,12 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
 }
 
+impl From<PredictedRate> for RateAnswer {
+    fn from(p: PredictedRate) -> Self {
+        Self { tokens_per_s: p.rate, interval_80: p.interval_80, interval_90: p.interval_90 }
+    }
+}
+
 impl From<AtDepth> for DepthAnswer {
     fn from(at: AtDepth) -> Self {
         Self { context_tokens: at.context_tokens, tokens_per_s: at.tokens_per_s, interval_90: None }
@@ -154,10 +174,11 @@ impl From<&Prediction> for PredictionAnswer {
         let (d, f) = (&p.decode, &p.prefill);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
+        let measured_prompt = p.own_runs.as_ref().is_some_and(|own| own.prefill.is_some());
         Self {
             model: (&p.model).into(),
             format: FormatAnswer::of(&p.model, &p.run),
-            engine: EngineAnswer::of(&p.run, Some(p.machine.matrix_units.value)),
+            engine: EngineAnswer::of(&p.run, Some(&p.machine)),
             machine: Some(p.machine.summary()),
             request: RunKeys::of(&p.run.with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
@@ -182,10 +203,19 @@ impl From<&Prediction> for PredictionAnswer {
                 ttft_interval_90_s: p.ttft_interval_90_s(),
                 terms: f.terms.clone(),
                 evidence: Some(f.evidence.clone()),
-                fidelity: if timed_prompt { Fidelity::Calibrated } else { Fidelity::Spec },
+                fidelity: match (measured_prompt, timed_prompt) {
+                    (true, _) => Fidelity::Measured,
+                    (false, true) => Fidelity::Calibrated,
+                    (false, false) => Fidelity::Spec,
+                },
                 runs_here: p.runs_here.prefill.clone().flatten(),
             }),
             fidelity: p.fidelity,
+            evidence: p.own_runs.as_ref().map(|own| own.ids.clone()).unwrap_or_default(),
+            without_evidence: p.own_runs.as_ref().map(|own| WithoutEvidence {
+                decode: own.decode.map(RateAnswer::from),
+                prefill: own.prefill.map(RateAnswer::from),
+            }),
             not_modeled: p.not_modeled(),
             widenings: p.widenings().cloned().collect(),
             provenance: sources(p.sources()),
@@ -247,6 +277,8 @@ impl From<&TimedAlone> for PredictionAnswer {
                 }
             }),
             fidelity: p.timing.fidelity,
+            evidence: Vec::new(),
+            without_evidence: None,
             not_modeled: vec!["memory limits: this machine is no Apple Silicon Mac".to_owned()],
             widenings: Vec::new(),
             provenance: sources(p.sources()),

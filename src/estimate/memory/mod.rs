@@ -1,12 +1,14 @@
 //! Whether a generation fits: its peak, what the process will occupy, and the limits of the machine.
 
 mod advice;
+mod below;
 mod context;
 mod interval;
 mod limits;
 
 pub use advice::{Advice, Change, advise};
-pub use context::{ContextBound, MaxContext, budget, safe_budget, within, within_less};
+pub use below::{Room, below};
+pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 
@@ -65,14 +67,26 @@ impl Memory {
     /// # Errors
     /// When mlx-lm could not run the model, or the request is empty.
     pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, run, gpu(machine))?;
+        let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
         Ok(Self::judge(peak, machine, run.engine.reserve))
     }
 
     /// Judges a peak that has been simulated.
     #[must_use]
     pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {
-        let peak_interval_90 = interval_90(Bytes(peak.peak_bytes));
+        let expected = Bytes(peak.peak_bytes);
+        Self::judge_between(peak, [expected; 2], machine, reserve)
+    }
+
+    /// Judges a peak that has been simulated, where others may be meant whose peaks lie between two.
+    #[must_use]
+    pub fn judge_between(
+        peak: Peak,
+        [low, high]: [Bytes; 2],
+        machine: &Machine,
+        reserve: Option<Bytes>,
+    ) -> Self {
+        let peak_interval_90 = [interval_90(low)[0], interval_90(high)[1]];
         let process = Process::of(&peak, machine);
         let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
