@@ -1,6 +1,6 @@
 //! `KVCache`: all keys and values of a layer.
 
-use super::buffers::{Buffers, in_steps};
+use super::buffers::Buffers;
 use super::layer::nothing;
 use super::mask::offset_mask;
 use super::quantised::QuantisedKvCache;
@@ -42,7 +42,8 @@ impl LayerCache for KvCache {
 
     /// A buffer that is full grows by one step, so that a call of whole steps grows it by as much as single tokens do.
     fn advance_singly(&mut self, calls: u32) {
-        in_steps(self.buffers.capacity(), self.offset, calls).for_each(|n| self.advance(n));
+        super::buffers::in_steps(self.buffers.capacity(), self.offset, calls)
+            .for_each(|n| self.advance(n));
     }
 
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
