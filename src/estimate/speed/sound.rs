@@ -21,7 +21,7 @@ pub struct UnsoundTime {
     pub seconds: f64,
 }
 
-/// Checks that both times and their parts are positive and finite, and that the parts make up the whole.
+/// Checks that both times are positive and finite, and that none of their parts is negative or endless.
 pub(in crate::estimate) fn sound(decode: &Decode, prefill: &Prefill) -> Result<(), UnsoundTime> {
     let step = parts("time of a token", &decode.terms, decode.seconds_per_token)?;
     whole("time of a token", step)?;
@@ -35,7 +35,7 @@ pub(in crate::estimate) fn sound_depths(depths: &[AtDepth]) -> Result<(), Unsoun
     depths.iter().try_for_each(|at| whole("time of a token at that depth", 1.0 / at.tokens_per_s))
 }
 
-/// The whole, where every part can be and no part exceeds it.
+/// The whole, where every part can be.
 fn parts(what: &'static str, terms: &[Term], whole: f64) -> Result<f64, UnsoundTime> {
     let wrong = |t: &&Term| !(t.seconds >= 0.0 && t.seconds.is_finite());
     match terms.iter().find(wrong) {
