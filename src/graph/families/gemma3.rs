@@ -42,7 +42,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
 
     let o = Outline {
-        head: HeadKind::Tied,
+        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
         eps,
         max_context: Some(max_context),
         norm: NormKind::Gemma,

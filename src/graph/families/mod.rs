@@ -121,6 +121,25 @@ pub struct Family {
     pub not_in_mlx_lm: Option<&'static str>,
     /// The scheme that the original checkpoints are published in, where that is no plain float.
     pub native_scheme: Option<Scheme>,
+    /// Formats of originals that the family's `sanitize` reads, besides plain floats.
+    pub reads: &'static [Reads],
+    /// Whether the model has a head of its own just when the files hold one, whatever the configuration says.
+    pub head_by_files: bool,
+}
+
+/// A format of originals that mlx-lm's `sanitize` of some families reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// 8-bit floats with scales per block or matrix, which become bfloat16.
+    Fp8,
+    /// Integers of compressed-tensors, which stay packed.
+    Int4,
+    /// Microscaling 4-bit floats, which stay packed.
+    Mxfp4,
+    /// Microscaling 8-bit floats, which stay packed.
+    Mxfp8,
+    /// NVIDIA's 4-bit floats, which stay packed.
+    Nvfp4,
 }
 
 impl Family {
@@ -128,7 +147,14 @@ impl Family {
         model_types: &'static [&'static str],
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: None, native_scheme: None }
+        Self {
+            model_types,
+            build,
+            not_in_mlx_lm: None,
+            native_scheme: None,
+            reads: &[],
+            head_by_files: false,
+        }
     }
 
     const fn beyond(
@@ -136,7 +162,11 @@ impl Family {
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
         why: &'static str,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: Some(why), native_scheme: None }
+        Self { not_in_mlx_lm: Some(why), ..Self::of(model_types, build) }
+    }
+
+    const fn reading(self, reads: &'static [Reads]) -> Self {
+        Self { reads, ..self }
     }
 }
 
@@ -147,26 +177,26 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["qwen3_moe"], qwen3_moe::build),
     Family::of(&["qwen3_next"], qwen3_next::build_next),
     Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
-    Family::of(&["gemma3"], gemma3::build_multimodal),
-    Family::of(&["gemma3_text"], gemma3::build),
-    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family { head_by_files: true, ..Family::of(&["gemma3"], gemma3::build_multimodal) },
+    Family { head_by_files: true, ..Family::of(&["gemma3_text"], gemma3::build) },
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
+        .reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
-    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped),
-    Family::of(&["deepseek_v32"], deepseek_v32::build),
-    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped)
+        .reading(&[Reads::Fp8, Reads::Int4]),
+    Family::of(&["deepseek_v32"], deepseek_v32::build).reading(&[Reads::Fp8]),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm).reading(&[Reads::Fp8]),
     Family::of(&["nemotron_h"], nemotron_h::build),
     Family::of(&["granitemoehybrid"], granitemoehybrid::build),
     Family::of(&["mamba2"], mamba2::build),
     Family::of(&["mamba", "falcon_mamba"], mamba::build),
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build),
-    Family::of(&["kimi_k3"], kimi_k3::build),
+    Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]),
     Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
     Family {
-        model_types: &["deepseek_v4"],
-        build: deepseek_v4::build,
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
-        native_scheme: None,
+        ..Family::of(&["deepseek_v4"], deepseek_v4::build)
     },
     Family::of(&["jamba"], jamba::build),
     Family::of(&["olmo_hybrid"], olmo_hybrid::build),
@@ -175,7 +205,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["rwkv7"], rwkv7::build),
     Family::of(&["recurrent_gemma"], recurrent_gemma::build),
     Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
-    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["mistral4"], mistral4::build).reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
@@ -187,12 +217,12 @@ pub const FAMILIES: &[Family] = &[
     Family {
         // Experts in mxfp4, which mlx-lm keeps.
         native_scheme: Some(Scheme::Mxfp4Q8),
-        ..Family::of(&["gpt_oss"], gpt_oss::build)
+        ..Family::of(&["gpt_oss"], gpt_oss::build).reading(&[Reads::Mxfp4])
     },
     Family::of(&["glm4_moe"], glm4_moe::build),
     Family::of(&["solar_open"], glm4_moe::build_solar),
     Family::of(&["dots1"], dots1::build),
-    Family::of(&["minimax", "minimax_m2"], minimax::build),
+    Family::of(&["minimax", "minimax_m2"], minimax::build).reading(&[Reads::Fp8]),
     Family::of(&["ernie4_5_moe"], ernie4_5_moe::build),
     Family::of(&["granitemoe"], granitemoe::build),
     Family::of(&["bailing_moe"], bailing_moe::build),
@@ -201,11 +231,11 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["bailing_moe_v3"], bailing_v3::build),
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
-    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build),
+    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
     Family::of(&["lfm2"], lfm2::build),
     Family::of(&["lfm2_moe"], lfm2::build_moe),
     Family::of(&["lfm2-vl"], lfm2::build_vision),
-    Family::of(&["minimax_m3_vl"], minimax_m3::build),
+    Family::of(&["minimax_m3_vl"], minimax_m3::build).reading(&[Reads::Mxfp8]),
     Family::of(&["step3p5"], step3p5::build),
     Family::of(&["hunyuan"], hunyuan::build),
     Family::of(&["deepseek"], deepseek::build),
@@ -215,7 +245,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["spark2_5"], spark2_5::build),
     Family::of(&["dbrx"], dbrx::build),
     Family::of(&["gear"], gear::build),
-    Family::of(&["muse_spark"], muse_spark::build),
+    Family::of(&["muse_spark"], muse_spark::build).reading(&[Reads::Nvfp4]),
     Family::of(&["longcat_flash"], longcat::build),
     Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
     Family::of(&["llama4"], llama4::build),
@@ -241,7 +271,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["smollm3"], smollm3::build),
     Family::of(&["mistral3", "llava"], mistral3::build),
     Family::of(&["pixtral"], pixtral::build),
-    Family::of(&["ministral3"], ministral3::build),
+    Family::of(&["ministral3"], ministral3::build).reading(&[Reads::Fp8]),
     Family::of(&["qwen"], qwen::build),
     Family::of(&["qwen2"], qwen2::build),
     Family::of(&["qwen2_vl", "qwen2_5_vl"], qwen2::build_vl),
@@ -305,6 +335,25 @@ pub fn find(model_type: &str) -> Result<&'static Family, ConfigError> {
         .iter()
         .find(|f| f.model_types.contains(&model_type))
         .ok_or_else(|| ConfigError::UnknownFamily(unknown(model_type)))
+}
+
+/// The family of the language model of a configuration: the inner one where a wrapper names one.
+fn of_text(config: &Config) -> Option<&'static Family> {
+    let text = config.opt_object("text_config").ok().flatten();
+    let inner = text.as_ref().and_then(|t| t.model_type().ok()).and_then(|t| find(t).ok());
+    inner.or_else(|| find(config.model_type().ok()?).ok())
+}
+
+/// Formats of originals that the family of a configuration reads.
+#[must_use]
+pub fn reads(config: &Config) -> &'static [Reads] {
+    of_text(config).map_or(&[], |family| family.reads)
+}
+
+/// Whether the family of a configuration has a head of its own just when the files hold one.
+#[must_use]
+pub fn takes_stored_head(config: &Config) -> bool {
+    of_text(config).is_some_and(|family| family.head_by_files)
 }
 
 fn unknown(model_type: &str) -> String {
