@@ -4,7 +4,7 @@
 
 use mlxplan::graph::Graph;
 use mlxplan::ledger::replay::{ArchClass, Gpu};
-use mlxplan::model::{Catalogue, Config};
+use mlxplan::model::{Config, Models};
 use mlxplan::run::Run;
 
 const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
@@ -14,8 +14,8 @@ fn main() {
     divan::main();
 }
 
-fn built_in() -> Catalogue {
-    Catalogue::built_in().expect("the catalogue is read")
+fn built_in() -> Models {
+    Models::built_in().expect("the catalogue is read")
 }
 
 fn config() -> Config {
@@ -135,8 +135,8 @@ mod sweep {
     use super::built_in;
     use divan::Bencher;
     use divan::counter::ItemsCount;
-    use mlxplan::advise::sweep::{Axes, Sweep, supported};
-    use mlxplan::hardware::Catalogue as Macs;
+    use mlxplan::advise::sweep::{Sweep, SweepAxes, supported};
+    use mlxplan::hardware::Macs;
     use mlxplan::roofline::Coefficients;
 
     /// The whole catalogue in eight formats on every configuration at six contexts; items are predictions.
@@ -149,6 +149,6 @@ mod sweep {
         let predictions = models.len() * 8 * configs * 6;
         bencher
             .counter(ItemsCount::new(predictions))
-            .bench_local(|| Sweep::run(&models, &macs, coefficients, &Axes::usual()));
+            .bench_local(|| Sweep::run(&models, &macs, coefficients, &SweepAxes::usual()));
     }
 }

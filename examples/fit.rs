@@ -2,7 +2,7 @@
 //!
 //! Writes `data/coefficients.json` and `data/cross_validation.csv`, or says whether they are what it would write.
 
-use mlxplan::hardware::Catalogue;
+use mlxplan::hardware::Macs;
 use mlxplan::validation::dataset::Dataset;
 use mlxplan::validation::fitting::{self, fit_all};
 use mlxplan::validation::held_out;
@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let text = std::fs::read_to_string(data.join("measurements.csv"))?;
     let rows = read("data/measurements.csv", &text)?;
-    let models = mlxplan::model::catalogue::Catalogue::built_in()?;
-    let hardware = Catalogue::embedded();
+    let models = mlxplan::model::catalogue::Models::built_in()?;
+    let hardware = Macs::embedded();
     let started = std::time::Instant::now();
     let dataset = Dataset::build(&rows, &models, hardware.chips()?);
     eprintln!(

@@ -2,7 +2,7 @@
 
 #[cfg(mlx)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    use mlxplan::engine::mlx::{LayerTimer, Model, Weights};
+    use mlxplan::engine::mlx::{LayerTimer, LoadedWeights, Model};
     use mlxplan::graph::Graph;
     use mlxplan::model::{Config, DType};
     use mlxplan::stats::spread_of;
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = std::time::Instant::now();
     let mut timer = LayerTimer::new(&graph, depth, None, 4_000_000_000)?;
     println!("prepared in {:.1} s", start.elapsed().as_secs_f64());
-    let weights = Weights::random(graph.params(), 1)?;
+    let weights = LoadedWeights::random(graph.params(), 1)?;
     let model = Model::new(&graph, weights)?;
     let mut whole = Vec::new();
     model.session_at(depth, None)?.time_steps(2)?;

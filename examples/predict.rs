@@ -4,7 +4,7 @@
 
 use mlxplan::estimate::{Basis, Estimator, Opened, OpenedModel, Run, Sources};
 use mlxplan::hardware::{self, spec};
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::model::source::hub::HubOptions;
 use mlxplan::roofline::Coefficients;
 
@@ -13,10 +13,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = arguments.next().unwrap_or_else(|| "qwen3-32b".to_owned());
     let mac = arguments.next().unwrap_or_else(|| "m4max-40/64".to_owned());
 
-    let catalogue = Catalogue::built_in()?;
+    let catalogue = Models::built_in()?;
     let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
-    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| (), assume: None };
-    let machine = spec::resolve(&mac, &hardware::Catalogue::embedded())?;
+    let sources = Sources {
+        catalogue: &catalogue,
+        hub,
+        progress: &|_| (),
+        assume: None,
+        program: mlxplan::run::Program::MlxLm,
+    };
+    let machine = spec::resolve(&mac, &hardware::Macs::embedded())?;
     let coefficients = Coefficients::embedded()?;
     println!("{model} on {}", machine.name);
     for quant in ["bf16", "8bit", "6bit", "4bit", "3bit"] {

@@ -1,15 +1,15 @@
 //! Every model in eight formats on every configuration at six contexts: how long it takes, and what comes out.
 
-use mlxplan::advise::sweep::{Axes, Fit, Sweep, supported};
-use mlxplan::hardware::Catalogue as Macs;
-use mlxplan::model::Catalogue;
+use mlxplan::advise::sweep::{Sweep, SweepAxes, SweepFit, supported};
+use mlxplan::hardware::Macs;
+use mlxplan::model::Models;
 use mlxplan::roofline::Coefficients;
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let axes = Axes::usual();
-    let catalogue = Catalogue::built_in()?;
+    let axes = SweepAxes::usual();
+    let catalogue = Models::built_in()?;
     let sweep =
         Sweep::run(&supported(&catalogue), &Macs::embedded(), Coefficients::embedded()?, &axes)?;
     let computed = start.elapsed();
@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     let Some(a) = sweep.get(model, scheme, config, context) else { continue };
                     fits[a.fit as usize] += 1;
                     let tok_s = a.speeds.tok_s;
-                    if a.fit == Fit::Yes && fastest.as_ref().is_none_or(|(best, _)| tok_s > *best) {
+                    if a.fit == SweepFit::Yes
+                        && fastest.as_ref().is_none_or(|(best, _)| tok_s > *best)
+                    {
                         let text =
                             format!("{} {}", sweep.models[model], sweep.configs[config].0.mac);
                         fastest = Some((tok_s, text));

@@ -19,7 +19,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let models = Models::built_in()?;
 //! let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
-//! let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None };
+//! let program = mlxplan::run::Program::MlxLm;
+//! let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None, program };
 //! let Opened::Model(model) = OpenedModel::open("qwen3-8b", Some("4bit"), &sources)? else {
 //!     return Err("a size class, not a model".into());
 //! };
@@ -102,11 +103,11 @@ pub use estimate::{
     OpenedModel, Prediction, Prefill, Sources, Timing, Warning, Widening,
 };
 pub use graph::{Graph, GraphError};
-pub use hardware::Catalogue as Macs;
+pub use hardware::Macs;
 pub use hardware::machine::Machine;
 pub use hardware::spec::resolve as resolve_mac;
 pub use ledger::weights::Weights;
-pub use model::catalogue::Catalogue as Models;
+pub use model::catalogue::Models;
 pub use model::source::hub::HubOptions;
 pub use model::{Config, ConfigError, DType, Scheme};
 pub use roofline::Coefficients;

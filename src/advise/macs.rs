@@ -3,7 +3,7 @@
 use super::recommend::AdviseError;
 use crate::estimate::memory::Fit;
 use crate::estimate::{Basis, Decode, Estimator, Memory, OpenedModel, Prefill, Run, gpu};
-use crate::hardware::catalogue::{Catalogue, Mac, MacConfig, Status};
+use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::replay::Gpu;
@@ -38,7 +38,7 @@ pub struct MacChoice {
 /// # Errors
 /// When the catalogue has problems or the model cannot be predicted.
 pub fn macs_for(
-    catalogue: &Catalogue,
+    catalogue: &Macs,
     coefficients: &Coefficients,
     model: &OpenedModel,
     run: &Run,

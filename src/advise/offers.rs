@@ -1,7 +1,7 @@
 //! What can be bought: every configuration of the catalogue with its prices.
 
-use crate::hardware::CatalogueError;
-use crate::hardware::catalogue::{Catalogue, Mac, MacConfig, Status};
+use crate::hardware::MacsError;
+use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::hardware::provenance::Confidence;
 use schemars::JsonSchema;
@@ -61,7 +61,7 @@ impl Offer {
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn every_config(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, CatalogueError> {
+pub fn every_config(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
     let limits = catalogue.limits()?;
     let mut all = Vec::new();
     for mac in catalogue.macs()? {
@@ -79,7 +79,7 @@ pub fn every_config(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, Cata
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn offers(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, CatalogueError> {
+pub fn offers(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
     let mut all: Vec<(Offer, Machine)> = Vec::new();
     for (offer, machine) in every_config(catalogue)? {
         let same =
@@ -105,10 +105,7 @@ pub fn offers(catalogue: &Catalogue) -> Result<Vec<(Offer, Machine)>, CatalogueE
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn offer_for(
-    catalogue: &Catalogue,
-    machine: &Machine,
-) -> Result<Option<Offer>, CatalogueError> {
+pub fn offer_for(catalogue: &Macs, machine: &Machine) -> Result<Option<Offer>, MacsError> {
     let product = machine.mac.as_ref().map(|m| m.id.as_str());
     let fits = |o: &Offer, m: &Machine| match product {
         Some(id) => o.mac == id && m.id == machine.id,

@@ -5,8 +5,8 @@ use super::offers::{Offer, offers};
 use crate::estimate::chance::{self, Outcome};
 use crate::estimate::memory::{Fit, MaxContext};
 use crate::estimate::{EstimateError, Estimator, Figures};
-use crate::hardware::CatalogueError;
-use crate::hardware::catalogue::{Catalogue, Status};
+use crate::hardware::MacsError;
+use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::machine::Machine;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -106,7 +106,7 @@ pub struct Purchase {
 pub enum PurchaseError {
     /// The catalogue of Macs has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// A model cannot be estimated.
     #[error(transparent)]
     Estimate(#[from] EstimateError),
@@ -117,7 +117,7 @@ pub enum PurchaseError {
 /// # Errors
 /// When the catalogue has problems or a model cannot be simulated.
 pub fn purchase(
-    catalogue: &Catalogue,
+    catalogue: &Macs,
     estimators: &[Estimator<'_>],
     needs: &Needs,
     economics: &Economics,

@@ -7,7 +7,7 @@ use crate::estimate::{
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
-use crate::model::catalogue::{Catalogue, CatalogueError, Summary};
+use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
@@ -48,10 +48,10 @@ pub enum AdviseError {
     },
     /// The catalogue of models has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] ModelsError),
     /// The catalogue of Macs has problems.
     #[error(transparent)]
-    Hardware(crate::hardware::CatalogueError),
+    Hardware(crate::hardware::MacsError),
 }
 
 /// Formats that people publish, the most precise first.
@@ -150,7 +150,7 @@ const CLASSES: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 400.0, f64::
 /// When an entry of the catalogue is wrong or a model cannot be predicted.
 pub fn by_size(
     q: Question<'_>,
-    catalogue: &Catalogue,
+    catalogue: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Vec<Prediction>, AdviseError> {
     let mut popular: Vec<&Summary> =

@@ -11,14 +11,14 @@ use super::offers::Offer;
 use crate::estimate::memory::{RUNTIME_BYTES, budget};
 use crate::estimate::{Estimator, Run};
 use crate::graph::Graph;
-use crate::hardware::CatalogueError;
-use crate::hardware::catalogue::Catalogue as Macs;
+use crate::hardware::MacsError;
+use crate::hardware::catalogue::Macs;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{PeakError, end};
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::{Catalogue, CatalogueError as ModelError, Summary};
+use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::{DType, Scheme};
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
@@ -30,7 +30,7 @@ use thiserror::Error;
 
 /// What is swept.
 #[derive(Clone, Debug)]
-pub struct Axes {
+pub struct SweepAxes {
     /// Formats.
     pub schemes: Vec<Scheme>,
     /// Prompt lengths in tokens.
@@ -41,7 +41,7 @@ pub struct Axes {
 
 /// One prediction.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct Cell {
+pub struct SweepCell {
     /// Decode rate, tokens per second.
     pub tok_s: f32,
     /// Its 90 % interval.
@@ -55,7 +55,7 @@ pub struct Cell {
 /// Whether a peak stays under the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fit {
+pub enum SweepFit {
     /// Also if the estimate is too low by its margin.
     Yes,
     /// The margin decides: simulate.
@@ -66,14 +66,14 @@ pub enum Fit {
 
 /// A prediction with its memory.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct Answer {
+pub struct SweepAnswer {
     /// Speeds.
     #[serde(flatten)]
-    pub speeds: Cell,
+    pub speeds: SweepCell,
     /// Estimated peak in bytes.
     pub peak_bytes: u64,
     /// Whether it fits.
-    pub fit: Fit,
+    pub fit: SweepFit,
 }
 
 /// All predictions, those that are alike stored once.
@@ -99,7 +99,7 @@ pub struct Sweep {
 /// A distinct model in all formats.
 struct Kind {
     /// By format, then context, then target.
-    cells: Vec<Cell>,
+    cells: Vec<SweepCell>,
     /// Weights by format, `None` where the model has no such format.
     weights: Vec<Option<u64>>,
     /// Cache and what else comes on top of weights, by context.
@@ -117,10 +117,10 @@ struct OnTop {
 pub enum SweepError {
     /// The catalogue of Macs has problems.
     #[error(transparent)]
-    Hardware(#[from] CatalogueError),
+    Hardware(#[from] MacsError),
     /// The catalogue of models has problems.
     #[error(transparent)]
-    Models(#[from] ModelError),
+    Catalogue(#[from] ModelsError),
     /// A model cannot be predicted.
     #[error("{model}: {reason}")]
     Predict {
@@ -144,7 +144,7 @@ const REFERENCE: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false }
 /// assumption, which a test compares with simulations.
 const MARGIN: (f64, u64) = (1.0, 300_000_000);
 
-impl Axes {
+impl SweepAxes {
     /// Eight formats from bf16 to 3 bits, and six contexts from 1024 to 131072 tokens.
     #[must_use]
     pub fn usual() -> Self {
@@ -173,7 +173,7 @@ impl Sweep {
         models: &[&Summary],
         macs: &Macs,
         coefficients: &Coefficients,
-        axes: &Axes,
+        axes: &SweepAxes,
     ) -> Result<Self, SweepError> {
         let configs = super::offers::every_config(macs)?;
         let mut targets: Vec<Silicon> = Vec::new();
@@ -243,7 +243,7 @@ impl Sweep {
         scheme: usize,
         config: usize,
         context: usize,
-    ) -> Option<Answer> {
+    ) -> Option<SweepAnswer> {
         let kind = self.kinds.get(*self.kind_of_model.get(model)?)?;
         let target = *self.target_of_config.get(config)?;
         let weights = (*kind.weights.get(scheme)?)?;
@@ -253,19 +253,19 @@ impl Sweep {
         let margin = (MARGIN.0 * top.rest as f64) as u64 + MARGIN.1;
         let most = *self.budgets.get(config)?;
         let fit = if peak + margin <= most {
-            Fit::Yes
+            SweepFit::Yes
         } else if weights > most || peak.saturating_sub(margin) > most + RUNTIME_BYTES[1] {
-            Fit::No
+            SweepFit::No
         } else {
-            Fit::Close
+            SweepFit::Close
         };
-        Some(Answer { speeds: *kind.cells.get(cell)?, peak_bytes: peak, fit })
+        Some(SweepAnswer { speeds: *kind.cells.get(cell)?, peak_bytes: peak, fit })
     }
 }
 
 /// The models of a catalogue that mlx-lm runs.
 #[must_use]
-pub fn supported(catalogue: &Catalogue) -> Vec<&Summary> {
+pub fn supported(catalogue: &Models) -> Vec<&Summary> {
     catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect()
 }
 
@@ -284,13 +284,13 @@ impl Kind {
         base: &Graph,
         targets: &[Silicon],
         coefficients: &Coefficients,
-        axes: &Axes,
+        axes: &SweepAxes,
     ) -> Result<Self, SweepError> {
         let entry = model.entry()?;
         let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
-        let speeds = |&scheme: &Scheme| -> Result<(Option<u64>, Vec<Cell>), SweepError> {
+        let speeds = |&scheme: &Scheme| -> Result<(Option<u64>, Vec<SweepCell>), SweepError> {
             let Ok(graph) = Graph::quantised(config, scheme) else {
-                return Ok((None, vec![Cell::NONE; axes.contexts.len() * targets.len()]));
+                return Ok((None, vec![SweepCell::NONE; axes.contexts.len() * targets.len()]));
             };
             let weights = Weights::of(&graph).bytes;
             let quantised = !matches!(scheme, Scheme::Float(_));
@@ -302,7 +302,7 @@ impl Kind {
             for &context in &axes.contexts {
                 let estimator = estimator.with_run(axes.run.with_context(context));
                 for target in targets {
-                    cells.push(Cell::of(&estimator, target).map_err(SweepError::of(model))?);
+                    cells.push(SweepCell::of(&estimator, target).map_err(SweepError::of(model))?);
                 }
             }
             Ok((Some(weights), cells))
@@ -319,9 +319,9 @@ impl Kind {
     }
 }
 
-fn on_top(graph: &Graph, axes: &Axes) -> Result<Vec<OnTop>, PeakError> {
+fn on_top(graph: &Graph, axes: &SweepAxes) -> Result<Vec<OnTop>, PeakError> {
     let r = axes.run;
-    let growth = Growth::of(graph, r.engine.prefill_step, r.work.batch, r.engine.kv)?;
+    let growth = CacheGrowth::of(graph, r.engine.prefill_step, r.work.batch, r.engine.kv)?;
     let mut out: Vec<OnTop> = Vec::new();
     let mut fused = None;
     for &context_tokens in &axes.contexts {
@@ -345,7 +345,7 @@ fn on_top(graph: &Graph, axes: &Axes) -> Result<Vec<OnTop>, PeakError> {
     Ok(out)
 }
 
-impl Cell {
+impl SweepCell {
     const NONE: Self = Self {
         tok_s: f32::NAN,
         tok_s_interval_90: [f32::NAN; 2],
@@ -374,12 +374,12 @@ mod tests {
     /// The sweep says what single predictions say, and its estimate of the peak lies within its margin.
     #[test]
     fn a_sweep_agrees_with_single_predictions() {
-        let catalogue = Catalogue::built_in().expect("built in");
+        let catalogue = Models::built_in().expect("built in");
         let ids = ["Qwen/Qwen3-8B", "openai/gpt-oss-20b", "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B"];
         let models: Vec<&Summary> =
             ids.iter().map(|id| catalogue.get(id).expect("known")).collect();
         let coefficients = Coefficients::embedded().expect("built in");
-        let axes = Axes {
+        let axes = SweepAxes {
             schemes: vec![Scheme::Float(DType::BF16), Scheme::Affine { bits: 6, group: 64 }],
             contexts: vec![1000, 20_000],
             run: Run::default(),

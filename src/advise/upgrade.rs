@@ -4,7 +4,7 @@ use crate::estimate::memory::{Fits, Memory};
 use crate::estimate::{EstimateError, Figures, OpenError, OpenedModel, Run, Sources};
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use crate::model::source::ModelSource;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -64,7 +64,7 @@ pub enum UpgradeError {
 /// # Errors
 /// When an entry of the catalogue is wrong.
 pub fn new_models(
-    catalogue: &Catalogue,
+    catalogue: &Models,
     sources: &Sources<'_, '_>,
     (from, to): (&Machine, &Machine),
     run: &Run,

@@ -25,7 +25,7 @@ const MAX_CLAIMS: usize = 100_000;
 /// How a figure came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ClaimKind {
     /// A run was timed.
     #[default]
     Measured,
@@ -35,7 +35,7 @@ pub enum Kind {
     Simulated,
 }
 
-impl Kind {
+impl ClaimKind {
     /// Name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -50,7 +50,7 @@ impl Kind {
 /// What ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Workload {
+pub enum ClaimedWork {
     /// Text was generated.
     #[default]
     Generation,
@@ -176,9 +176,9 @@ pub struct Claim {
     /// The machine, as on the command line of `predict`.
     pub machine: Option<String>,
     /// How the figures came about.
-    pub kind: Kind,
+    pub kind: ClaimKind,
     /// What ran.
-    pub workload: Workload,
+    pub workload: ClaimedWork,
     /// Claims of one group stand in one table and are compared.
     pub group: Option<String>,
     /// Tokens of the prompt.
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(claims[0].decode_tokens_per_s, Some(Range { low: 15.0, high: 20.5 }));
         assert_eq!(claims[0].max_context_tokens, Some(ContextClaim::Unlimited));
         assert_eq!(claims[1].machine.as_deref(), Some("m4-10/16"));
-        assert_eq!((claims[1].kind, claims[1].engine), (Kind::Expected, Some(Program::MlxLm)));
+        assert_eq!((claims[1].kind, claims[1].engine), (ClaimKind::Expected, Some(Program::MlxLm)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Severity {
 /// The rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum AuditRule {
     /// Decode rate times bytes per token may not exceed the bandwidth of the memory bus.
     ImpliedBandwidth,
     /// Prompt speed times operations per token may not exceed the arithmetic peak of the GPU.
@@ -67,7 +67,7 @@ pub enum Rule {
     UnequalPeers,
 }
 
-impl Rule {
+impl AuditRule {
     /// Name on the command line and in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -99,7 +99,7 @@ pub struct Finding {
     /// Id of the claim.
     pub claim: String,
     /// The rule.
-    pub rule: Rule,
+    pub rule: AuditRule,
     /// How bad it is.
     pub severity: Severity,
     /// The numbers: what is claimed, and what it is held against.
@@ -114,41 +114,41 @@ pub struct Skipped {
     /// Id of the claim.
     pub claim: String,
     /// The rule.
-    pub rule: Rule,
+    pub rule: AuditRule,
     /// What is missing.
     pub reason: String,
 }
 
 /// The result of an audit.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize)]
-pub struct Judged {
+pub struct JudgedClaims {
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
     /// Rules that held, as pairs of claim and rule.
-    pub passed: Vec<(String, Rule)>,
+    pub passed: Vec<(String, AuditRule)>,
     /// Rules that could not be applied although the claim has figures for them.
     pub skipped: Vec<Skipped>,
 }
 
-impl Judged {
+impl JudgedClaims {
     /// Whether something is impossible.
     #[must_use]
     pub fn impossible(&self) -> bool {
         self.findings.iter().any(|f| f.severity == Severity::Impossible)
     }
 
-    pub(super) fn pass(&mut self, claim: &str, rule: Rule) {
+    pub(super) fn pass(&mut self, claim: &str, rule: AuditRule) {
         self.passed.push((claim.to_owned(), rule));
     }
 
-    pub(super) fn skip(&mut self, claim: &str, rule: Rule, reason: impl Into<String>) {
+    pub(super) fn skip(&mut self, claim: &str, rule: AuditRule, reason: impl Into<String>) {
         self.skipped.push(Skipped { claim: claim.to_owned(), rule, reason: reason.into() });
     }
 
     pub(super) fn find(
         &mut self,
         claim: &str,
-        rule: Rule,
+        rule: AuditRule,
         severity: Severity,
         numbers: String,
         cause: impl Into<String>,

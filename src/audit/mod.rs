@@ -2,7 +2,7 @@
 //!
 //! A [`Claim`] is what somebody says: a model on a machine, and figures. It comes from a claims file
 //! ([`claim::parse`]), from a result of `mlxplan bench` ([`results::claims`]) or from a row of a measurement file
-//! ([`rows::claim`]). [`judge`] applies every [`Rule`] for which the claim says enough, and lists those that could not
+//! ([`rows::claim`]). [`judge`] applies every [`AuditRule`] for which the claim says enough, and lists those that could not
 //! be applied, with the reason: silence never means that something was checked.
 
 pub mod claim;
@@ -14,13 +14,13 @@ mod rules;
 
 pub use claim::{Claim, ClaimError};
 pub use facts::{Facts, Hardware, Known};
-pub use finding::{Finding, Judged, Rule, Severity, Skipped};
+pub use finding::{AuditRule, Finding, JudgedClaims, Severity, Skipped};
 
 use std::collections::HashMap;
 
 /// A claim with what is known about its model and machine.
 #[derive(Debug)]
-pub struct Case {
+pub struct AuditCase {
     /// What is claimed.
     pub claim: Claim,
     /// What is known.
@@ -29,8 +29,8 @@ pub struct Case {
 
 /// Judges claims, each by itself and next to the others of its group.
 #[must_use]
-pub fn judge(cases: &[Case]) -> Judged {
-    let mut judged = Judged::default();
+pub fn judge(cases: &[AuditCase]) -> JudgedClaims {
+    let mut judged = JudgedClaims::default();
     for case in cases {
         rules::speed::check(case, &mut judged);
         rules::memory::check(case, &mut judged);

@@ -1,10 +1,10 @@
 //! Results of `mlxplan bench` as claims.
 
-use super::claim::{Claim, Kind, MemoryMetric, Range};
+use super::claim::{Claim, ClaimKind, MemoryMetric, Range};
 use crate::bench::arrivals::support_a_rate;
 use crate::bench::record::{EngineRecord, Record};
-use crate::bench::summary::{CaseSummary, Metric};
-use crate::bench::{Flag, Trial};
+use crate::bench::summary::{CaseSummary, TrialMetric};
+use crate::bench::{Trial, TrialFlag};
 
 /// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalogue; speeds are
 /// left out where it was on no Mac at all, because the bounds are those of Macs.
@@ -31,7 +31,8 @@ pub fn claims(record: &Record) -> Vec<Claim> {
 fn held_back(record: &Record, s: &CaseSummary) -> Option<(usize, usize)> {
     let mine = |t: &&Trial| t.counts() && t.engine == s.engine && t.case == s.case;
     let trials: Vec<&Trial> = record.trials.iter().filter(mine).collect();
-    let flagged = |t: &Trial| t.flags.contains(&Flag::Burst) || t.flags.contains(&Flag::AboveBound);
+    let flagged =
+        |t: &Trial| t.flags.contains(&TrialFlag::Burst) || t.flags.contains(&TrialFlag::AboveBound);
     let unsupported = |t: &Trial| {
         let (Some(_), Some(generated), Some(total)) =
             (t.decode_tokens_per_s, t.generated_tokens, t.total_s)
@@ -50,26 +51,26 @@ fn without_speeds(claim: Claim) -> Claim {
 
 fn claim(s: &CaseSummary, engine: &EngineRecord, machine: Option<String>) -> Claim {
     let server = engine.server.as_ref();
-    let range = |m: Metric| {
+    let range = |m: TrialMetric| {
         let summary = s.metric(m)?;
         let [low, high] = summary.interval_95.unwrap_or([summary.median, summary.median]);
         Some(Range { low, high })
     };
-    let count = |m: Metric| Some(s.metric(m)?.median.round() as u32);
-    let footprint = range(Metric::FootprintBytes);
+    let count = |m: TrialMetric| Some(s.metric(m)?.median.round() as u32);
+    let footprint = range(TrialMetric::FootprintBytes);
     Claim {
         id: format!("{} {}", s.engine, s.case),
         model: server.map(|i| i.model.id.clone()).filter(|id| !id.is_empty()),
         quant: server.and_then(|i| i.model.quant.clone()),
         engine: server.and_then(|i| i.engine()),
         machine,
-        kind: Kind::Measured,
-        prompt_tokens: count(Metric::PromptTokens),
-        generated_tokens: count(Metric::GeneratedTokens),
-        cached_prefix: count(Metric::CachedTokens).is_some_and(|n| n > 0),
-        decode_tokens_per_s: range(Metric::DecodeTokensPerS),
-        prefill_tokens_per_s: range(Metric::PrefillTokensPerS),
-        ttft_s: range(Metric::TtftS),
+        kind: ClaimKind::Measured,
+        prompt_tokens: count(TrialMetric::PromptTokens),
+        generated_tokens: count(TrialMetric::GeneratedTokens),
+        cached_prefix: count(TrialMetric::CachedTokens).is_some_and(|n| n > 0),
+        decode_tokens_per_s: range(TrialMetric::DecodeTokensPerS),
+        prefill_tokens_per_s: range(TrialMetric::PrefillTokensPerS),
+        ttft_s: range(TrialMetric::TtftS),
         memory_gb: footprint.map(|r| Range { low: r.low / 1e9, high: r.high / 1e9 }),
         memory_metric: footprint.map(|_| MemoryMetric::Footprint),
         ..Claim::default()

@@ -1,6 +1,6 @@
 //! Rows of a measurement file as claims.
 
-use super::claim::{Claim, Kind, MemoryMetric, Range};
+use super::claim::{Claim, ClaimKind, MemoryMetric, Range};
 use crate::validation::Measurement;
 
 /// A row as a claim. Its model and machine are joined by [`crate::validation::join()`].
@@ -16,7 +16,7 @@ pub fn claim(row: &Measurement) -> Claim {
         model: (!row.model_id.is_empty()).then(|| row.model_id.clone()),
         quant: Some(row.quant.clone()),
         engine: Some(row.engine.kind()),
-        kind: Kind::Measured,
+        kind: ClaimKind::Measured,
         prompt_tokens: row.prompt_tokens,
         context_tokens: row.context_tokens,
         generated_tokens: row.gen_tokens,

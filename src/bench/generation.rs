@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 /// Who said a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ChatRole {
     /// The person.
     User,
     /// The model.
     Assistant,
 }
 
-impl Role {
+impl ChatRole {
     /// As protocols spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -26,7 +26,7 @@ impl Role {
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// The conversation.
-    pub messages: Vec<(Role, String)>,
+    pub messages: Vec<(ChatRole, String)>,
     /// Tokens to generate at most.
     pub max_tokens: u32,
     /// Sampling temperature.
@@ -44,7 +44,7 @@ impl Prompt {
     #[must_use]
     pub fn user(text: impl Into<String>, max_tokens: u32) -> Self {
         Self {
-            messages: vec![(Role::User, text.into())],
+            messages: vec![(ChatRole::User, text.into())],
             max_tokens,
             temperature: 0.0,
             stream: true,

@@ -8,7 +8,7 @@ use super::run::Protocol;
 use super::stop::Stop;
 use super::trial::{Trial, case_name};
 use crate::engine::mlx::{
-    EngineError, Generation, Memory, Model, Request, clear_cache, reset_peak,
+    EngineError, GenerationRequest, MlxGeneration, MlxMemory, Model, clear_cache, reset_peak,
 };
 use crate::graph::params::ModuleKind;
 use std::ops::ControlFlow;
@@ -77,10 +77,10 @@ fn single(
     model: &Model<'_>,
     prompt: Vec<u32>,
     protocol: &Protocol,
-) -> Result<Generation, EngineError> {
-    let request = Request {
+) -> Result<MlxGeneration, EngineError> {
+    let request = GenerationRequest {
         temperature: protocol.temperature,
-        ..Request::greedy(prompt, protocol.max_tokens)
+        ..GenerationRequest::greedy(prompt, protocol.max_tokens)
     };
     model.generate(&request, &mut |_| ControlFlow::Continue(()))
 }
@@ -168,7 +168,7 @@ fn trial(times_s: Result<Vec<f64>, EngineError>, prompt: u32, batch: u32) -> Tri
 
 /// A reading with MLX's own counters.
 pub(super) fn memory(reading: MemoryReading) -> MemoryReading {
-    let now = Memory::now();
+    let now = MlxMemory::now();
     MemoryReading {
         mlx_active_bytes: now.map(|m| m.active_bytes),
         mlx_cache_bytes: now.map(|m| m.cache_bytes),

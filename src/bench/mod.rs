@@ -31,8 +31,8 @@ pub mod tokenizer;
 pub mod trial;
 
 pub use failure::{Failure, FailureKind};
-pub use generation::{CountSource, Counts, Generation, OwnTimings, Prompt, Role};
+pub use generation::{ChatRole, CountSource, Counts, Generation, OwnTimings, Prompt};
 pub use generator::Generator;
 pub use memory::MemoryReading;
 pub use stop::Stop;
-pub use trial::{Flag, Trial};
+pub use trial::{Trial, TrialFlag};

@@ -1,7 +1,7 @@
 //! A run as pictures, one for each thing that there is to see.
 
 use super::record::Record;
-use super::summary::{CaseSummary, Metric};
+use super::summary::{CaseSummary, TrialMetric};
 use crate::files;
 use crate::stats::{TrialSummary, median};
 use plotters::prelude::*;
@@ -105,8 +105,8 @@ pub fn write(
 pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
     let mut pictures = Vec::new();
     let over_tokens = [
-        ("decode-by-depth", Metric::DecodeTokensPerS, "decode tokens per second"),
-        ("ttft-by-prompt", Metric::TtftS, "seconds to first token"),
+        ("decode-by-depth", TrialMetric::DecodeTokensPerS, "decode tokens per second"),
+        ("ttft-by-prompt", TrialMetric::TtftS, "seconds to first token"),
     ];
     for (name, metric, title) in over_tokens {
         let series = by_tokens(record, metric);
@@ -139,17 +139,17 @@ pub fn draw(record: &Record) -> Result<Vec<(String, String)>, PlotError> {
     Ok(pictures)
 }
 
-const fn name_of(metric: Metric) -> &'static str {
+const fn name_of(metric: TrialMetric) -> &'static str {
     match metric {
-        Metric::FootprintBytes => "footprint",
-        Metric::ResidentBytes => "resident",
+        TrialMetric::FootprintBytes => "footprint",
+        TrialMetric::ResidentBytes => "resident",
         _ => "mlx-active",
     }
 }
 
 /// Medians of a figure against the prompt's length, for each engine and batch.
-fn by_tokens(record: &Record, metric: Metric) -> Vec<Series> {
-    let tokens = |s: &CaseSummary| Some(s.metric(Metric::PromptTokens)?.median);
+fn by_tokens(record: &Record, metric: TrialMetric) -> Vec<Series> {
+    let tokens = |s: &CaseSummary| Some(s.metric(TrialMetric::PromptTokens)?.median);
     grouped(
         record,
         |s| s.batch.unwrap_or(1),
@@ -164,12 +164,13 @@ fn by_tokens(record: &Record, metric: Metric) -> Vec<Series> {
 
 /// Rates of all sequences against their number, for each engine and prompt length.
 fn by_batch(record: &Record) -> Vec<Series> {
-    let length = |s: &CaseSummary| s.metric(Metric::PromptTokens).map_or(0, |m| m.median as u32);
+    let length =
+        |s: &CaseSummary| s.metric(TrialMetric::PromptTokens).map_or(0, |m| m.median as u32);
     let batch = |s: &CaseSummary| Some(f64::from(s.batch.unwrap_or(1)));
     if record.summary.iter().all(|s| s.batch.is_none()) {
         return Vec::new();
     }
-    grouped(record, length, batch, Metric::DecodeTokensPerS, |n| format!(", {n} tokens"))
+    grouped(record, length, batch, TrialMetric::DecodeTokensPerS, |n| format!(", {n} tokens"))
 }
 
 /// Series of medians for each engine and key, from left to right.
@@ -177,7 +178,7 @@ fn grouped(
     record: &Record,
     key: impl Fn(&CaseSummary) -> u32,
     x: impl Fn(&CaseSummary) -> Option<f64>,
-    metric: Metric,
+    metric: TrialMetric,
     name: impl Fn(u32) -> String,
 ) -> Vec<Series> {
     let point = |s: &CaseSummary| {
@@ -323,9 +324,9 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
     }
     let figure = |case: &str, engine: &str| {
         let found = record.summary.iter().find(|s| s.case == case && s.engine == engine);
-        found.and_then(|s| s.metric(Metric::DecodeTokensPerS))
+        found.and_then(|s| s.metric(TrialMetric::DecodeTokensPerS))
     };
-    let metrics = record.summary.iter().filter_map(|s| s.metric(Metric::DecodeTokensPerS));
+    let metrics = record.summary.iter().filter_map(|s| s.metric(TrialMetric::DecodeTokensPerS));
     let top = metrics.map(|m| ends(m)[1]).fold(1e-9, f64::max) * HEADROOM;
     let mut svg = String::new();
     {

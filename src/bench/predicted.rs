@@ -1,6 +1,6 @@
 //! Predictions next to what was measured.
 
-use super::summary::{CaseSummary, Metric};
+use super::summary::{CaseSummary, TrialMetric};
 use crate::estimate::Speed;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{Program, Run};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// One measured figure with its prediction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Predicted {
+pub struct PredictedFigure {
     /// Label of the engine.
     pub engine: String,
     /// The case.
     pub case: String,
     /// The figure.
-    pub metric: Metric,
+    pub metric: TrialMetric,
     /// Median of the trials.
     pub measured: f64,
     /// The prediction.
@@ -37,21 +37,21 @@ pub fn predict(
     engine: Program,
     coefficients: &Coefficients,
     target: &Silicon,
-) -> Vec<Predicted> {
+) -> Vec<PredictedFigure> {
     let mut out = Vec::new();
     for s in summary.iter().filter(|s| s.engine == label && s.users <= 1) {
-        let tokens = |m: Metric| s.metric(m).map_or(0, |v| v.median.round() as u32);
+        let tokens = |m: TrialMetric| s.metric(m).map_or(0, |v| v.median.round() as u32);
         let run = Run::default()
             .with_program(engine)
-            .with_context(tokens(Metric::PromptTokens))
-            .with_generated(tokens(Metric::GeneratedTokens))
+            .with_context(tokens(TrialMetric::PromptTokens))
+            .with_generated(tokens(TrialMetric::GeneratedTokens))
             .with_batch(s.batch.unwrap_or(1));
         let work = run.work;
-        let mut add = |metric: Metric, rate: f64, interval_80, interval_90| {
+        let mut add = |metric: TrialMetric, rate: f64, interval_80, interval_90| {
             let Some(measured) = s.metric(metric).map(|m| m.median).filter(|m| *m > 0.0) else {
                 return;
             };
-            out.push(Predicted {
+            out.push(PredictedFigure {
                 engine: label.to_owned(),
                 case: s.case.clone(),
                 metric,
@@ -63,13 +63,13 @@ pub fn predict(
             });
         };
         let d = speed.decode(coefficients, target, &run);
-        add(Metric::DecodeTokensPerS, d.tokens_per_s, d.interval_80, d.interval_90);
-        let cached = tokens(Metric::CachedTokens);
+        add(TrialMetric::DecodeTokensPerS, d.tokens_per_s, d.interval_80, d.interval_90);
+        let cached = tokens(TrialMetric::CachedTokens);
         if work.context_tokens >= 256 && cached < work.context_tokens / 10 {
             let p = speed.prefill(coefficients, target, &run);
-            add(Metric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
+            add(TrialMetric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
             let wait = |ends| p.ttft_at(ends, work.context_tokens, work.batch);
-            add(Metric::TtftS, p.ttft_s, wait(p.interval_80), wait(p.interval_90));
+            add(TrialMetric::TtftS, p.ttft_s, wait(p.interval_80), wait(p.interval_90));
         }
     }
     out

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum PromptKind {
     /// A short question.
     Question,
     /// An explanation.
@@ -32,7 +32,7 @@ pub enum Kind {
     Plan,
 }
 
-impl Kind {
+impl PromptKind {
     /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Question,
@@ -108,7 +108,7 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for PromptKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -157,7 +157,7 @@ impl Prompts {
     }
 
     /// A prompt of a kind.
-    pub fn of_kind(&mut self, kind: Kind) -> String {
+    pub fn of_kind(&mut self, kind: PromptKind) -> String {
         self.made_unique(kind.text())
     }
 
@@ -187,8 +187,9 @@ mod tests {
     #[test]
     fn no_two_prompts_begin_alike() {
         let mut prompts = Prompts::with_seed(1);
-        let beginnings: BTreeSet<String> =
-            (0..500).map(|_| prompts.of_kind(Kind::Code).chars().take(18).collect()).collect();
+        let beginnings: BTreeSet<String> = (0..500)
+            .map(|_| prompts.of_kind(PromptKind::Code).chars().take(18).collect())
+            .collect();
         assert!(beginnings.len() > 495, "{}", beginnings.len());
         assert_ne!(Prompts::unique().long(5), Prompts::unique().long(5));
     }
@@ -202,9 +203,9 @@ mod tests {
 
     #[test]
     fn kinds_have_names() {
-        for kind in Kind::ALL {
+        for kind in PromptKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
-        assert!("poem".parse::<Kind>().unwrap_err().contains("story"));
+        assert!("poem".parse::<PromptKind>().unwrap_err().contains("story"));
     }
 }

@@ -1,10 +1,10 @@
 //! A whole run as it is printed and stored (`mlxplan.bench/1`).
 
 use super::http::ServerInfo;
-use super::predicted::Predicted;
+use super::predicted::PredictedFigure;
 use super::run::Protocol;
 use super::scenario::{Cold, Load, Resume, Scenario, Soak};
-use super::summary::{CaseSummary, Comparison};
+use super::summary::{CaseSummary, EngineComparison};
 use super::trial::Trial;
 use crate::clean::{clean, no_formula};
 use crate::files;
@@ -75,10 +75,10 @@ pub struct Record {
     /// Figures for each engine and case.
     pub summary: Vec<CaseSummary>,
     /// Ratios between the first engine and the second, if there are two.
-    pub comparison: Vec<Comparison>,
+    pub comparison: Vec<EngineComparison>,
     /// Predictions next to measured figures, where model and machine are known.
     #[serde(default)]
-    pub predicted: Vec<Predicted>,
+    pub predicted: Vec<PredictedFigure>,
     /// Scenario `concurrency`: each engine under each number of users.
     #[serde(default)]
     pub load: Vec<Load>,
@@ -256,14 +256,14 @@ fn name(value: &impl Serialize) -> Option<String> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::bench::{FailureKind, Flag};
+    use crate::bench::{FailureKind, TrialFlag};
 
     pub fn record() -> Record {
         let failed = Trial::failed(FailureKind::CutOff, "after 3 pieces".to_owned());
         let good = Trial {
             engine: "A".to_owned(),
             decode_tokens_per_s: Some(12.5),
-            flags: vec![Flag::Stall, Flag::EndedEarly],
+            flags: vec![TrialFlag::Stall, TrialFlag::EndedEarly],
             ..Trial::default()
         };
         Record {

@@ -4,11 +4,11 @@
 //! their turn there, and the wait is part of their time to first token.
 
 use super::failure::{Failure, FailureKind};
-use super::generation::{CountSource, Counts, Generation, Prompt, Role};
+use super::generation::{ChatRole, CountSource, Counts, Generation, Prompt};
 use super::generator::Generator;
 use super::in_process::memory;
 use super::memory::{MemoryReading, ServerProcess};
-use crate::engine::mlx::{EngineError, Finish, Model, Request, Weights};
+use crate::engine::mlx::{EngineError, Finish, GenerationRequest, LoadedWeights, Model};
 use crate::engine::text::{Text, TextError};
 use crate::graph::Graph;
 use std::ops::ControlFlow;
@@ -34,8 +34,8 @@ pub enum ResidentError {
 
 /// A request on its way to the thread.
 struct Job {
-    request: Request,
-    reply: Sender<Result<crate::engine::mlx::Generation, EngineError>>,
+    request: GenerationRequest,
+    reply: Sender<Result<crate::engine::mlx::MlxGeneration, EngineError>>,
 }
 
 /// A model in this process.
@@ -60,17 +60,17 @@ impl Resident {
         Ok(Self { jobs: Mutex::new(jobs), text, process: ServerProcess::own() })
     }
 
-    fn request(&self, prompt: &Prompt) -> Result<Request, Failure> {
-        let [(Role::User, message)] = prompt.messages.as_slice() else {
+    fn request(&self, prompt: &Prompt) -> Result<GenerationRequest, Failure> {
+        let [(ChatRole::User, message)] = prompt.messages.as_slice() else {
             return Err(failure(&"in process, a prompt is a single question"));
         };
         let text = self.text.prompt(message).map_err(|e| failure(&e))?;
         let tokens = self.text.encode(&text).map_err(|e| failure(&e))?;
         let stop = if prompt.ignore_eos { Vec::new() } else { self.text.stop_tokens().to_vec() };
-        Ok(Request {
+        Ok(GenerationRequest {
             stop,
             temperature: prompt.temperature,
-            ..Request::greedy(tokens, prompt.max_tokens)
+            ..GenerationRequest::greedy(tokens, prompt.max_tokens)
         })
     }
 }
@@ -86,7 +86,7 @@ fn work(
     tell: &Sender<Result<(), EngineError>>,
     queue: &Receiver<Job>,
 ) {
-    let loaded = Weights::load(graph.params(), folder).and_then(|w| Model::new(graph, w));
+    let loaded = LoadedWeights::load(graph.params(), folder).and_then(|w| Model::new(graph, w));
     let model = match loaded {
         Ok(model) => model,
         Err(e) => return drop(tell.send(Err(e))),

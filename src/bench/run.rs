@@ -3,9 +3,9 @@
 use super::energy::Meter;
 use super::generation::Prompt;
 use super::generator::Generator;
-use super::prompts::{Kind, Prompts};
+use super::prompts::{PromptKind, Prompts};
 use super::stop::Stop;
-use super::trial::{Flag, Trial};
+use super::trial::{Trial, TrialFlag};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub struct Contender<'r> {
 }
 
 /// A run in progress: engines, protocol, and everything measured so far.
-pub struct Run<'r> {
+pub struct BenchRun<'r> {
     /// The engines, in the order in which they were given.
     pub contenders: Vec<Contender<'r>>,
     /// The protocol.
@@ -74,7 +74,7 @@ pub struct Run<'r> {
     asked: usize,
 }
 
-impl<'r> Run<'r> {
+impl<'r> BenchRun<'r> {
     /// A run that has not begun.
     #[must_use]
     pub fn new(
@@ -111,7 +111,7 @@ impl<'r> Run<'r> {
 
     /// A short prompt that no cache has seen; the kinds take turns.
     pub fn unique_prompt(&mut self) -> Prompt {
-        let kind = Kind::ALL[self.asked % Kind::ALL.len()];
+        let kind = PromptKind::ALL[self.asked % PromptKind::ALL.len()];
         self.asked = self.asked.wrapping_add(1);
         let text = self.prompts.of_kind(kind);
         self.prompt(text)
@@ -227,6 +227,6 @@ pub(super) fn one(target: &dyn Generator, prompt: &Prompt) -> Trial {
 pub(super) fn mark_truncated(trial: &mut Trial, sent: u32) {
     let seen = trial.prompt_tokens.map(f64::from);
     if seen.is_some_and(|n| n < 0.9 * f64::from(sent)) {
-        trial.flags.push(Flag::TruncatedPrompt);
+        trial.flags.push(TrialFlag::TruncatedPrompt);
     }
 }

@@ -1,7 +1,7 @@
 //! From trials to figures: one line for each engine and case, and ratios between two engines.
 
 use super::failure::FailureKind;
-use super::trial::{Flag, Trial};
+use super::trial::{Trial, TrialFlag};
 use crate::stats::TrialSummary;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A figure of a trial that is summarised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Metric {
+pub enum TrialMetric {
     /// Time to first token, seconds.
     TtftS,
     /// Decode rate, tokens per second.
@@ -44,7 +44,7 @@ pub enum Metric {
     MlxPeakBytes,
 }
 
-impl Metric {
+impl TrialMetric {
     /// All of them.
     pub const ALL: [Self; 16] = [
         Self::TtftS,
@@ -109,15 +109,15 @@ pub struct CaseSummary {
     /// Those that failed, by kind.
     pub failures: BTreeMap<FailureKind, usize>,
     /// Trials with each flag.
-    pub flags: BTreeMap<Flag, usize>,
+    pub flags: BTreeMap<TrialFlag, usize>,
     /// The figures; those that no trial has are absent.
-    pub metrics: BTreeMap<Metric, TrialSummary>,
+    pub metrics: BTreeMap<TrialMetric, TrialSummary>,
 }
 
 impl CaseSummary {
     /// One figure.
     #[must_use]
-    pub fn metric(&self, metric: Metric) -> Option<&TrialSummary> {
+    pub fn metric(&self, metric: TrialMetric) -> Option<&TrialSummary> {
         self.metrics.get(&metric)
     }
 
@@ -166,7 +166,7 @@ fn one(trials: &[Trial], case: &str, engine: &str) -> CaseSummary {
             *flags.entry(*flag).or_insert(0) += 1;
         }
     }
-    let metric = |m: Metric| {
+    let metric = |m: TrialMetric| {
         let values: Vec<f64> = mine.iter().filter(|t| t.counts()).filter_map(|t| m.of(t)).collect();
         TrialSummary::of(&values).map(|s| (m, s))
     };
@@ -178,13 +178,13 @@ fn one(trials: &[Trial], case: &str, engine: &str) -> CaseSummary {
         trials: mine.len(),
         failures,
         flags,
-        metrics: Metric::ALL.into_iter().filter_map(metric).collect(),
+        metrics: TrialMetric::ALL.into_iter().filter_map(metric).collect(),
     }
 }
 
 /// Two engines on one case. A ratio above 1 says that the first is better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct EngineComparison {
     /// The case.
     pub case: String,
     /// Label of the first engine.
@@ -203,10 +203,10 @@ pub struct Comparison {
 
 /// Compares the engines `first` and `second` case by case, trial against trial of the same round.
 #[must_use]
-pub fn compare(trials: &[Trial], first: &str, second: &str) -> Vec<Comparison> {
+pub fn compare(trials: &[Trial], first: &str, second: &str) -> Vec<EngineComparison> {
     let counted: Vec<&Trial> = trials.iter().filter(|t| t.counts()).collect();
     let cases = distinct(counted.iter().map(|t| t.case.as_str()));
-    let paired = |case: &str, metric: Metric| -> Vec<(f64, f64)> {
+    let paired = |case: &str, metric: TrialMetric| -> Vec<(f64, f64)> {
         let of = |engine: &str, round: u32| {
             let same = |t: &&&Trial| t.engine == engine && t.case == case && t.round == round;
             counted.iter().find(same).and_then(|t| metric.of(t)).filter(|v| *v > 0.0)
@@ -218,14 +218,17 @@ pub fn compare(trials: &[Trial], first: &str, second: &str) -> Vec<Comparison> {
         |pairs: Vec<(f64, f64)>| pairs.into_iter().map(|(a, b)| (b, a)).collect::<Vec<_>>();
     cases
         .iter()
-        .map(|case| Comparison {
+        .map(|case| EngineComparison {
             case: (*case).to_owned(),
             first: first.to_owned(),
             second: second.to_owned(),
-            decode_ratio: TrialSummary::of_ratios(&paired(case, Metric::DecodeTokensPerS)),
-            prefill_ratio: TrialSummary::of_ratios(&paired(case, Metric::PrefillTokensPerS)),
-            ttft_ratio: TrialSummary::of_ratios(&swapped(paired(case, Metric::TtftS))),
-            resident_ratio: TrialSummary::of_ratios(&swapped(paired(case, Metric::ResidentBytes))),
+            decode_ratio: TrialSummary::of_ratios(&paired(case, TrialMetric::DecodeTokensPerS)),
+            prefill_ratio: TrialSummary::of_ratios(&paired(case, TrialMetric::PrefillTokensPerS)),
+            ttft_ratio: TrialSummary::of_ratios(&swapped(paired(case, TrialMetric::TtftS))),
+            resident_ratio: TrialSummary::of_ratios(&swapped(paired(
+                case,
+                TrialMetric::ResidentBytes,
+            ))),
         })
         .collect()
 }
@@ -255,9 +258,9 @@ mod tests {
         let trials = [warm, trial("A", 0, 10.0), failed, trial("A", 2, 12.0)];
         let s = summarise(&trials);
         assert_eq!((s.len(), s[0].trials, s[0].failed()), (1, 3, 1));
-        let decode = s[0].metric(Metric::DecodeTokensPerS).unwrap();
+        let decode = s[0].metric(TrialMetric::DecodeTokensPerS).unwrap();
         assert_eq!((decode.n, decode.median), (2, 11.0));
-        assert_eq!(s[0].metric(Metric::TtftS), None);
+        assert_eq!(s[0].metric(TrialMetric::TtftS), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn case_name(tokens: u32, batch: u32) -> String {
 /// What is odd about a trial. Flagged trials stay in; figures that a flag makes meaningless are absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Flag {
+pub enum TrialFlag {
     /// The engine gave no token count, and nothing else could count: no rates.
     NoTokenCount,
     /// The engine's counts contradict each other, the limit or the number of pieces: no rates.
@@ -43,7 +43,7 @@ pub enum Flag {
     AboveBound,
 }
 
-impl Flag {
+impl TrialFlag {
     /// What it means, for people.
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -92,7 +92,7 @@ pub struct Trial {
     /// Why it failed; all figures are then absent.
     pub failure: Option<Failure>,
     /// Oddities.
-    pub flags: Vec<Flag>,
+    pub flags: Vec<TrialFlag>,
     /// From the request to the first piece of text, seconds.
     pub ttft_s: Option<f64>,
     /// From the request to the end of the answer, seconds.
@@ -173,7 +173,7 @@ impl Trial {
             trial.ttft_s = g.arrivals_s.first().copied();
             trial.gaps();
         } else {
-            trial.flags.push(Flag::NotStreamed);
+            trial.flags.push(TrialFlag::NotStreamed);
         }
         trial.rates(g, limit, streamed);
         trial.flags.sort_unstable();
@@ -182,25 +182,25 @@ impl Trial {
 
     fn rates(&mut self, g: &Generation, limit: u32, streamed: bool) {
         let Some(generated) = g.counts.generated else {
-            self.flags.push(Flag::NoTokenCount);
+            self.flags.push(TrialFlag::NoTokenCount);
             return;
         };
         if disagree(g, generated, limit) {
-            self.flags.push(Flag::CountsDisagree);
+            self.flags.push(TrialFlag::CountsDisagree);
             return;
         }
         if generated < limit {
-            self.flags.push(Flag::EndedEarly);
+            self.flags.push(TrialFlag::EndedEarly);
         }
         let cached = g.counts.cached.unwrap_or(0);
         let prompt = g.counts.prompt.unwrap_or(0);
         if cached > TEMPLATE_TOKENS && f64::from(cached) > 0.1 * f64::from(prompt) {
-            self.flags.push(Flag::CachedPrefix);
+            self.flags.push(TrialFlag::CachedPrefix);
         }
         self.end_to_end_tokens_per_s = rate(Some(generated), Some(g.total_s));
         let Some((first, last)) = span(g).filter(|_| streamed) else { return };
         if !arrivals::support_a_rate(&g.arrivals_s, generated, g.total_s) {
-            self.flags.push(Flag::Burst);
+            self.flags.push(TrialFlag::Burst);
             self.ttft_s = None;
             return;
         }
@@ -208,7 +208,7 @@ impl Trial {
         self.prefill_tokens_per_s =
             rate(g.counts.prompt.map(|p| p.saturating_sub(cached)), Some(first));
         if (g.arrivals_s.len() as f64) < BUNDLED_SHARE * f64::from(generated) {
-            self.flags.push(Flag::BundledTokens);
+            self.flags.push(TrialFlag::BundledTokens);
         }
     }
 
@@ -218,7 +218,7 @@ impl Trial {
         self.longest_gap_s = Some(longest);
         let usual = stats::median(&gaps).unwrap_or(0.0);
         if gaps.len() >= 8 && longest > STALL_LEAST_S && longest > STALL_FACTOR * usual {
-            self.flags.push(Flag::Stall);
+            self.flags.push(TrialFlag::Stall);
         }
     }
 
@@ -226,7 +226,7 @@ impl Trial {
     pub fn bound_by(&mut self, bound: f64) {
         if self.decode_tokens_per_s.is_some_and(|rate| rate > bound) {
             self.decode_tokens_per_s = None;
-            self.flags.push(Flag::AboveBound);
+            self.flags.push(TrialFlag::AboveBound);
             self.flags.sort_unstable();
         }
     }
@@ -309,7 +309,7 @@ mod tests {
         g.counts.generated = Some(21);
         let t = Trial::of(&g, 21);
         close(t.decode_tokens_per_s, 20.0);
-        assert_eq!(t.flags, [Flag::BundledTokens]);
+        assert_eq!(t.flags, [TrialFlag::BundledTokens]);
     }
 
     #[test]
@@ -319,14 +319,14 @@ mod tests {
             g.counts.generated = Some(generated);
             g.other_generated = other;
             let t = Trial::of(&g, limit);
-            assert!(t.flags.contains(&Flag::CountsDisagree), "{generated} {limit}");
+            assert!(t.flags.contains(&TrialFlag::CountsDisagree), "{generated} {limit}");
             assert_eq!((t.decode_tokens_per_s, t.end_to_end_tokens_per_s), (None, None));
             assert!(t.ttft_s.is_some());
         }
         let mut g = generation(20);
         g.counts = Counts::default();
         let t = Trial::of(&g, 20);
-        assert_eq!((t.decode_tokens_per_s, &t.flags[..]), (None, &[Flag::NoTokenCount][..]));
+        assert_eq!((t.decode_tokens_per_s, &t.flags[..]), (None, &[TrialFlag::NoTokenCount][..]));
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
         g.counts.cached = Some(400);
         let t = Trial::of(&g, 11);
         close(t.prefill_tokens_per_s, 100.0);
-        assert_eq!(t.flags, [Flag::CachedPrefix]);
+        assert_eq!(t.flags, [TrialFlag::CachedPrefix]);
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
         let mut g = generation(20);
         g.arrivals_s.iter_mut().skip(10).for_each(|t| *t += 5.0);
         let t = Trial::of(&g, 20);
-        assert_eq!(t.flags, [Flag::Stall]);
+        assert_eq!(t.flags, [TrialFlag::Stall]);
         close(t.longest_gap_s, 5.1);
         close(t.decode_tokens_per_s, 19.0 / 6.9);
     }
@@ -363,7 +363,7 @@ mod tests {
         g.counts.generated = Some(64);
         let t = Trial::of(&g, 64);
         assert_eq!((t.ttft_s, t.decode_tokens_per_s), (None, None));
-        assert_eq!(t.flags, [Flag::NotStreamed]);
+        assert_eq!(t.flags, [TrialFlag::NotStreamed]);
         close(t.end_to_end_tokens_per_s, 64.0 / 1.05);
     }
 
@@ -373,7 +373,7 @@ mod tests {
         g.total_s = 12.0;
         g.arrivals_s = (0..128).map(|i| 11.9 + 2e-6 * f64::from(i)).collect();
         let t = Trial::of(&g, 128);
-        assert_eq!(t.flags, [Flag::Burst]);
+        assert_eq!(t.flags, [TrialFlag::Burst]);
         let figures = (t.ttft_s, t.decode_tokens_per_s, t.prefill_tokens_per_s);
         assert_eq!(figures, (None, None, None));
         close(t.end_to_end_tokens_per_s, 128.0 / 12.0);
@@ -385,7 +385,7 @@ mod tests {
         t.bound_by(11.0);
         assert!(t.flags.is_empty() && t.decode_tokens_per_s.is_some());
         t.bound_by(9.0);
-        assert_eq!((&t.flags[..], t.decode_tokens_per_s), (&[Flag::AboveBound][..], None));
+        assert_eq!((&t.flags[..], t.decode_tokens_per_s), (&[TrialFlag::AboveBound][..], None));
     }
 
     #[test]

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 32 << 20;
 /// What was predicted and measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Metric {
+pub enum EvidenceMetric {
     /// Tokens per second of single steps.
     Decode,
     /// Tokens per second of a prompt.
@@ -30,7 +30,7 @@ pub enum Metric {
 
 /// A prediction and the run that followed.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct LiveComparison {
     /// See [`VERSION`].
     pub version: u32,
     /// Seconds since 1970.
@@ -52,7 +52,7 @@ pub struct Comparison {
     /// Tokens in the cache (decode), or of the prompt (prefill).
     pub context_tokens: u32,
     /// What was measured.
-    pub metric: Metric,
+    pub metric: EvidenceMetric,
     /// How it was predicted.
     pub fidelity: Fidelity,
     /// Predicted tokens per second.
@@ -85,7 +85,7 @@ pub struct Comparison {
 
 /// A predicted rate with its intervals.
 #[derive(Clone, Copy, Debug)]
-pub struct Predicted {
+pub struct PredictedRate {
     /// Tokens per second.
     pub rate: f64,
     /// 80 % interval.
@@ -94,7 +94,7 @@ pub struct Predicted {
     pub interval_90: [f64; 2],
 }
 
-impl Predicted {
+impl PredictedRate {
     /// From a rate and the standard deviation of its logarithm.
     #[must_use]
     pub fn new(rate: f64, log_error: f64) -> Self {
@@ -129,13 +129,14 @@ pub struct Quality {
 impl Quality {
     /// Of some comparisons; `None` of nothing.
     #[must_use]
-    pub fn of(rows: &[&Comparison]) -> Option<Self> {
+    pub fn of(rows: &[&LiveComparison]) -> Option<Self> {
         let n = rows.len();
-        let all =
-            |f: &dyn Fn(&Comparison) -> f64| -> Vec<f64> { rows.iter().map(|r| f(r)).collect() };
+        let all = |f: &dyn Fn(&LiveComparison) -> f64| -> Vec<f64> {
+            rows.iter().map(|r| f(r)).collect()
+        };
         let errors = all(&|r| r.error.abs());
         let noise = all(&|r| r.noise);
-        let share = |within: &dyn Fn(&Comparison) -> [f64; 2]| {
+        let share = |within: &dyn Fn(&LiveComparison) -> [f64; 2]| {
             let held = rows.iter().filter(|r| {
                 let [low, high] = within(r);
                 (low..=high).contains(&r.measured)
@@ -171,9 +172,9 @@ impl Quality {
 
 /// The standard deviation that, added to what the timings explain, makes 90 % intervals hold 90 % of these rows.
 #[must_use]
-pub fn unexplained(rows: &[&Comparison]) -> Option<f64> {
+pub fn unexplained(rows: &[&LiveComparison]) -> Option<f64> {
     // What each row needs for its own interval to just hold.
-    let needed = |r: &&Comparison| {
+    let needed = |r: &&LiveComparison| {
         let z = (r.predicted / r.measured).ln().abs() / Z90;
         (z * z - r.timing_log_error * r.timing_log_error).max(0.0).sqrt()
     };
@@ -190,7 +191,7 @@ pub fn file() -> Option<PathBuf> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn append(path: &Path, row: &Comparison) -> io::Result<()> {
+pub fn append(path: &Path, row: &LiveComparison) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -220,7 +221,7 @@ fn ends_whole(file: &mut File) -> io::Result<bool> {
 ///
 /// # Errors
 /// When the file is there but cannot be read, or is far too long.
-pub fn read(path: &Path) -> io::Result<(Vec<Comparison>, usize)> {
+pub fn read(path: &Path) -> io::Result<(Vec<LiveComparison>, usize)> {
     match files::bytes(path, MAX_BYTES) {
         Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), 0)),
@@ -233,13 +234,13 @@ pub fn read(path: &Path) -> io::Result<(Vec<Comparison>, usize)> {
 
 /// The rows of a text, and the number of lines that are none.
 #[must_use]
-pub fn parse(text: &str) -> (Vec<Comparison>, usize) {
+pub fn parse(text: &str) -> (Vec<LiveComparison>, usize) {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    let sound = |r: &Comparison| {
+    let sound = |r: &LiveComparison| {
         let numbers = [r.predicted, r.measured, r.interval_90[0], r.interval_90[1]];
         r.version == VERSION && numbers.iter().all(|x| x.is_finite() && *x > 0.0)
     };
-    let rows: Vec<Comparison> =
+    let rows: Vec<LiveComparison> =
         lines.iter().filter_map(|l| serde_json::from_str(l).ok()).filter(sound).collect();
     let damaged = lines.len() - rows.len();
     (rows, damaged)
@@ -247,10 +248,10 @@ pub fn parse(text: &str) -> (Vec<Comparison>, usize) {
 
 /// How good decode predictions of a fidelity were on a machine, by the user's file; `None` without any.
 #[must_use]
-pub fn here(machine: &Host, fidelity: Fidelity, metric: Metric) -> Option<Quality> {
+pub fn here(machine: &Host, fidelity: Fidelity, metric: EvidenceMetric) -> Option<Quality> {
     let (rows, _) = read(&file()?).ok()?;
     let fits =
-        |r: &&Comparison| r.machine == *machine && r.fidelity == fidelity && r.metric == metric;
+        |r: &&LiveComparison| r.machine == *machine && r.fidelity == fidelity && r.metric == metric;
     Quality::of(&rows.iter().filter(fits).collect::<Vec<_>>())
 }
 
@@ -258,9 +259,9 @@ pub fn here(machine: &Host, fidelity: Fidelity, metric: Metric) -> Option<Qualit
 mod tests {
     use super::*;
 
-    fn row(predicted: f64, measured: f64) -> Comparison {
-        let p = Predicted::new(predicted, 0.05);
-        Comparison {
+    fn row(predicted: f64, measured: f64) -> LiveComparison {
+        let p = PredictedRate::new(predicted, 0.05);
+        LiveComparison {
             version: VERSION,
             unix_s: 1_800_000_000,
             machine: Host {
@@ -278,7 +279,7 @@ mod tests {
             quant: "affine-4-g64".to_owned(),
             random_weights: true,
             context_tokens: 512,
-            metric: Metric::Decode,
+            metric: EvidenceMetric::Decode,
             fidelity: Fidelity::Calibrated,
             predicted,
             timing_log_error: 0.01,
@@ -322,9 +323,9 @@ mod tests {
 
     #[test]
     fn intervals_with_the_unexplained_part_hold_nine_of_ten() {
-        let rows: Vec<Comparison> =
+        let rows: Vec<LiveComparison> =
             (1..=100).map(|i| row(10.0 + f64::from(i) * 0.02, 10.0)).collect();
-        let rows: Vec<&Comparison> = rows.iter().collect();
+        let rows: Vec<&LiveComparison> = rows.iter().collect();
         let sigma = unexplained(&rows).expect("rows").hypot(0.01);
         let held = rows.iter().filter(|r| (r.predicted / r.measured).ln() <= 1.645 * sigma).count();
         assert!((88..=92).contains(&held), "{held}");

@@ -2,7 +2,7 @@
 
 use super::fit::KernelFit;
 use super::widths;
-use super::work::Work;
+use super::work::KernelWork;
 use crate::files;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ impl Profile {
     ///
     /// # Errors
     /// Lists classes that the profile lacks.
-    pub fn time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+    pub fn time(&self, work: &KernelWork) -> Result<KernelEstimate, Vec<String>> {
         self.with_law_error(work, widths::DECODE_LAW)
     }
 
@@ -150,11 +150,11 @@ impl Profile {
     ///
     /// # Errors
     /// Lists classes that the profile lacks.
-    pub fn prompt_time(&self, work: &Work) -> Result<KernelEstimate, Vec<String>> {
+    pub fn prompt_time(&self, work: &KernelWork) -> Result<KernelEstimate, Vec<String>> {
         self.with_law_error(work, widths::PROMPT_LAW)
     }
 
-    fn with_law_error(&self, work: &Work, law: f64) -> Result<KernelEstimate, Vec<String>> {
+    fn with_law_error(&self, work: &KernelWork, law: f64) -> Result<KernelEstimate, Vec<String>> {
         let mut by_class = BTreeMap::new();
         let mut missing = Vec::new();
         let mut variance = 0.0;

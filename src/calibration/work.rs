@@ -117,9 +117,9 @@ impl fmt::Display for Class {
 
 /// Counts per class, summed over a step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Work(pub BTreeMap<Class, Vec<f64>>);
+pub struct KernelWork(pub BTreeMap<Class, Vec<f64>>);
 
-impl Work {
+impl KernelWork {
     fn add(&mut self, class: Class, counts: &[f64]) {
         let sum = self.0.entry(class).or_insert_with(|| vec![0.0; counts.len()]);
         sum.iter_mut().zip(counts).for_each(|(s, c)| *s += c);
@@ -134,9 +134,9 @@ pub fn decode_work(
     graph: &Graph,
     depth: u32,
     kv: Option<KvQuantisation>,
-) -> Result<Work, TraceError> {
+) -> Result<KernelWork, TraceError> {
     let trace = crate::ledger::cache::steady_decode(graph, depth, kv)?;
-    let mut work = Work::default();
+    let mut work = KernelWork::default();
     for node in trace.nodes() {
         count(&trace, node, false, &mut work);
     }
@@ -152,9 +152,9 @@ pub fn prefill_work(
     tokens: u32,
     step: u32,
     kv: Option<KvQuantisation>,
-) -> Result<Work, TraceError> {
+) -> Result<KernelWork, TraceError> {
     let mut caches = graph.make_cache();
-    let mut work = Work::default();
+    let mut work = KernelWork::default();
     let mut left = tokens.saturating_sub(1);
     while left > 0 {
         let tokens = left.min(step.max(1));
@@ -168,7 +168,7 @@ pub fn prefill_work(
     Ok(work)
 }
 
-fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
+fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
     let bytes = |vars: &[Var]| -> f64 { vars.iter().map(|&v| trace.value(v).bytes() as f64).sum() };
@@ -250,7 +250,7 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut Work) {
 }
 
 /// The members of a fused chain, each as if it were alone.
-fn chain(body: &Body, work: &mut Work) {
+fn chain(body: &Body, work: &mut KernelWork) {
     for member in body.nodes.iter().filter(|n| n.op != Op::Broadcast) {
         let arrays = member.inputs.len() as f64 + 1.0;
         let bytes = arrays * (member.shape.elements() * member.dtype.bytes()) as f64;
@@ -265,7 +265,7 @@ fn elementwise(op: &Op) -> Class {
     if slow { Class::Transcendental } else { Class::Elementwise }
 }
 
-fn attention(trace: &Trace, node: &Node, work: &mut Work) {
+fn attention(trace: &Trace, node: &Node, work: &mut KernelWork) {
     let inputs = trace.inputs(node);
     let out = *trace.value(trace.outputs(node)[0]);
     let (q, k) = (trace.value(inputs[0]).shape, trace.value(inputs[1]).shape);
@@ -307,7 +307,7 @@ mod tests {
         let trace = every::trace();
         for node in trace.nodes() {
             for prompt in [false, true] {
-                let mut work = Work::default();
+                let mut work = KernelWork::default();
                 count(&trace, node, prompt, &mut work);
                 let kernels: f64 = work.0.values().map(|counts| counts[0]).sum();
                 assert!(kernels >= 1.0, "{}", trace.name(node));

@@ -3,7 +3,7 @@
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::names;
-use crate::audit::{self, Case, Claim, Facts, Finding, Hardware, Known, Rule, Skipped};
+use crate::audit::{self, AuditCase, AuditRule, Claim, Facts, Finding, Hardware, Known, Skipped};
 use crate::bench::record;
 use crate::files;
 use crate::hardware::{Chip, spec};
@@ -84,11 +84,11 @@ struct Passed {
     /// Id of the claim.
     claim: String,
     /// The rule.
-    rule: Rule,
+    rule: AuditRule,
 }
 
 /// Reads the file, by its kind.
-fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<Case>> {
+fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<AuditCase>> {
     let path = &args.file;
     let text = text(path)?;
     let name = path.display().to_string();
@@ -126,7 +126,12 @@ struct Models {
 }
 
 /// A claim of a file, with its model and machine.
-fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) -> Result<Case> {
+fn case(
+    context: &Context,
+    claim: Claim,
+    args: &AuditArgs,
+    models: &mut Models,
+) -> Result<AuditCase> {
     let model = known(context, &claim, models);
     let catalogue = everything(context)?;
     let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
@@ -136,7 +141,7 @@ fn case(context: &Context, claim: Claim, args: &AuditArgs, models: &mut Models) 
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
     };
-    Ok(Case { claim, facts: Facts { model, machines, catalogue } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue } })
 }
 
 /// A row of a measurement file, with its model and the bins it may be from.
@@ -145,7 +150,7 @@ fn row_case(
     row: &Measurement,
     args: &AuditArgs,
     models: &mut Models,
-) -> Result<Case> {
+) -> Result<AuditCase> {
     let claim = audit::rows::claim(row);
     let model = match row_weights(&row.quant) {
         None => Err(format!("the weight format '{}' does not tell the size", row.quant)),
@@ -164,7 +169,7 @@ fn row_case(
         }
         (true, None) => Err("the chip is not known".to_owned()),
     };
-    Ok(Case { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
 }
 
 fn everything(context: &Context) -> Result<Vec<Hardware>> {

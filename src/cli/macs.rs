@@ -27,16 +27,16 @@ pub struct MacsArgs {
 
 pub(super) fn run(catalogues: &Catalogues, args: &MacsArgs) -> Result<(Answer, ExitStatus)> {
     let answer = if args.chips {
-        Answer::of(Chips::of(catalogues, &args.words)?)
+        Answer::of(ChipsAnswer::of(catalogues, &args.words)?)
     } else {
-        Answer::of(Macs::of(catalogues, &args.words)?)
+        Answer::of(MacsAnswer::of(catalogues, &args.words)?)
     };
     Ok((answer, ExitStatus::Ok))
 }
 
 /// The object `mlxplan.chips/1`.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Chips {
+pub(super) struct ChipsAnswer {
     /// State of public knowledge.
     as_of: &'static str,
     /// The chips, in the order of the catalogue.
@@ -80,7 +80,7 @@ struct ChipKeys {
 
 /// The object `mlxplan.macs/1`.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Macs {
+pub(super) struct MacsAnswer {
     /// State of public knowledge.
     as_of: &'static str,
     /// The Macs, in the order of the catalogue.
@@ -145,7 +145,7 @@ struct ConfigKeys {
     status: Status,
 }
 
-impl Chips {
+impl ChipsAnswer {
     fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let wanted = |c: &&Chip| contains(words, &format!("{} {}", c.id, c.name));
         let chips = catalogues.macs.chips()?.iter().filter(wanted).map(ChipKeys::of).collect();
@@ -175,7 +175,7 @@ impl ChipKeys {
     }
 }
 
-impl Present for Chips {
+impl Present for ChipsAnswer {
     const SCHEMA: &'static str = "mlxplan.chips/1";
 
     fn document(&self) -> Document {
@@ -203,7 +203,7 @@ impl Present for Chips {
     }
 }
 
-impl Macs {
+impl MacsAnswer {
     fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let chips = catalogues.macs.chips()?;
         let keys = |m: &Mac| MacKeys::of(m, chips.iter().find(|c| c.id == m.chip));
@@ -255,7 +255,7 @@ impl MacKeys {
     }
 }
 
-impl Present for Macs {
+impl Present for MacsAnswer {
     const SCHEMA: &'static str = "mlxplan.macs/1";
 
     fn document(&self) -> Document {

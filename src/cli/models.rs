@@ -32,18 +32,18 @@ pub struct ModelsArgs {
 
 pub(super) fn run(catalogues: &Catalogues, args: &ModelsArgs) -> Result<(Answer, ExitStatus)> {
     let answer = if args.families {
-        Answer::of(Families::of(&args.words))
+        Answer::of(FamiliesAnswer::of(&args.words))
     } else if args.local {
-        Answer::of(Models::local(&args.words))
+        Answer::of(ModelsAnswer::local(&args.words))
     } else {
-        Answer::of(Models::known(catalogues, &args.words)?)
+        Answer::of(ModelsAnswer::known(catalogues, &args.words)?)
     };
     Ok((answer, ExitStatus::Ok))
 }
 
 /// The object `mlxplan.models/1`: models of the catalogue, or those on this machine.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Models {
+pub(super) struct ModelsAnswer {
     /// The models.
     models: Vec<ModelKeys>,
     /// What could not be read.
@@ -82,7 +82,7 @@ struct ModelKeys {
     revision: Option<String>,
 }
 
-impl Models {
+impl ModelsAnswer {
     fn known(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
         let all = catalogues.models()?.models().iter();
@@ -130,7 +130,7 @@ impl ModelKeys {
     }
 }
 
-impl Present for Models {
+impl Present for ModelsAnswer {
     const SCHEMA: &'static str = "mlxplan.models/1";
 
     fn document(&self) -> Document {
@@ -196,7 +196,7 @@ fn billions(n: u64) -> String {
 
 /// The object `mlxplan.families/1`.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Families {
+pub(super) struct FamiliesAnswer {
     /// The families, by name.
     families: Vec<FamilyKeys>,
 }
@@ -210,7 +210,7 @@ struct FamilyKeys {
     remark: Option<&'static str>,
 }
 
-impl Families {
+impl FamiliesAnswer {
     fn of(words: &[String]) -> Self {
         let types = FAMILIES.iter().flat_map(|f| {
             f.model_types
@@ -224,7 +224,7 @@ impl Families {
     }
 }
 
-impl Present for Families {
+impl Present for FamiliesAnswer {
     const SCHEMA: &'static str = "mlxplan.families/1";
 
     fn document(&self) -> Document {

@@ -2,14 +2,14 @@
 //! timed on it.
 
 use super::opened::OpenedModel;
-use crate::calibration::evidence::{self, Metric, Predicted, Quality};
+use crate::calibration::evidence::{self, EvidenceMetric, PredictedRate, Quality};
 use crate::calibration::profile::KernelEstimate;
 use crate::calibration::transfer::Bin;
 use crate::calibration::{Fidelity, Profile, decode_work, prefill_work};
 use crate::graph::tape::TraceError;
 use crate::graph::{Graph, GraphError};
 use crate::hardware::machine::Machine;
-use crate::hardware::{Catalogue, spec};
+use crate::hardware::{Macs, spec};
 use crate::roofline::Silicon;
 use crate::run::Run;
 use thiserror::Error;
@@ -39,8 +39,8 @@ pub struct Timed {
 impl Timed {
     /// `tokens` per second, with intervals.
     #[must_use]
-    pub fn rates(self, tokens: f64) -> Predicted {
-        Predicted::new(tokens / self.seconds, self.log_error)
+    pub fn rates(self, tokens: f64) -> PredictedRate {
+        PredictedRate::new(tokens / self.seconds, self.log_error)
     }
 
     fn of(e: &KernelEstimate, added: f64) -> Self {
@@ -66,7 +66,7 @@ pub struct PromptTiming {
 impl PromptTiming {
     /// Prompt tokens per second.
     #[must_use]
-    pub fn rates(&self) -> Predicted {
+    pub fn rates(&self) -> PredictedRate {
         self.prompt.rates(f64::from(self.tokens))
     }
 
@@ -169,7 +169,7 @@ impl Kernels {
 
     /// The times of a profile that was made on another machine: they are scaled to each machine that is predicted.
     #[must_use]
-    pub fn elsewhere(profile: Profile, macs: &Catalogue) -> Self {
+    pub fn elsewhere(profile: Profile, macs: &Macs) -> Self {
         let bin = bin_of(&profile, macs);
         Self { profile, made_on: MadeOn::Bin(bin) }
     }
@@ -216,10 +216,10 @@ impl Kernels {
                 first_step,
                 tokens,
                 basis: basis.clone(),
-                quality: quality(Metric::Prefill),
+                quality: quality(EvidenceMetric::Prefill),
             });
         }
-        let (fidelity, quality) = (Fidelity::Calibrated, quality(Metric::Decode));
+        let (fidelity, quality) = (Fidelity::Calibrated, quality(EvidenceMetric::Decode));
         Ok(Some(Timing { fidelity, decode, at_depth, prompt, basis, quality }))
     }
 
@@ -245,7 +245,7 @@ impl Kernels {
 }
 
 /// The bin that a profile was made on.
-fn bin_of(profile: &Profile, macs: &Catalogue) -> Option<Bin> {
+fn bin_of(profile: &Profile, macs: &Macs) -> Option<Bin> {
     let made_on = &profile.machine;
     let chip = made_on.chip.strip_prefix("Apple ")?.to_lowercase().replace(' ', "");
     let (cores, memory) = (made_on.gpu_cores?, made_on.memory_bytes? >> 30);

@@ -62,7 +62,7 @@ pub(super) fn decode(machine: &Machine, all: &[Decode]) -> Decode {
     one.interval_90 = span(all.iter().map(|d| d.interval_90));
     let each = all.iter().map(|d| d.interval_90);
     one.widenings.push(widening(machine, Of::Decode, one.interval_90, each));
-    one.warnings.extend(super::widening::warnings(&one.widenings[one.widenings.len() - 1..]));
+    one.warnings.extend(super::warning::of_widenings(&one.widenings[one.widenings.len() - 1..]));
     one
 }
 
@@ -80,6 +80,18 @@ pub(super) fn prefill(machine: &Machine, all: &[Prefill]) -> Prefill {
     one
 }
 
+/// Spans the decode speeds of all files whose weights are in a range of those that were traced: a step reads them.
+pub(super) fn over_files(decode: &mut Decode, range: [f64; 2]) {
+    let before = decode.interval_90;
+    let wider = |[low, high]: [f64; 2]| [low / range[1].max(1.0), high / range[0].min(1.0)];
+    decode.interval_80 = wider(decode.interval_80);
+    decode.interval_90 = wider(decode.interval_90);
+    let width = |[low, high]: [f64; 2]| (high / low).ln().max(f64::MIN_POSITIVE);
+    let factor = width(decode.interval_90) / width(before);
+    let source = "bytes of published files of the kind";
+    decode.widenings.push(Widening { of: Of::Decode, cause: Cause::Weights, factor, source });
+}
+
 /// The speeds at depths of a machine by those of its bins: of each bin in the same order.
 pub(super) fn at_depths(all: &[Vec<AtDepth>]) -> Vec<AtDepth> {
     let Some(first) = all.first() else { return Vec::new() };
@@ -93,21 +105,20 @@ pub(super) fn at_depths(all: &[Vec<AtDepth>]) -> Vec<AtDepth> {
 #[cfg(test)]
 mod tests {
     use crate::estimate::Estimator;
-    use crate::hardware::{Catalogue, spec};
+    use crate::hardware::{Macs, spec};
     use crate::model::Scheme;
     use crate::roofline::Coefficients;
     use crate::run::Run;
 
     #[test]
     fn speeds_span_the_bins_and_memory_does_not() {
-        let models =
-            crate::model::catalogue::Catalogue::built_in().expect("the built-in catalogue");
+        let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
         let entry = models.get("Qwen/Qwen3-0.6B").expect("known").entry().expect("readable");
         let graph = crate::graph::Graph::quantised(&entry.config, Scheme::DEFAULT).expect("known");
         let coefficients = Coefficients::embedded().expect("built in");
         let run = Run::default().with_context(512);
         let estimator = Estimator::of_graph(coefficients, &graph, run).with_depths(&[0, 1024]);
-        let macs = Catalogue::embedded();
+        let macs = Macs::embedded();
         let at = |text: &str| {
             let machine = spec::resolve(text, &macs).expect("a Mac");
             estimator.at(&machine).expect("a prediction")

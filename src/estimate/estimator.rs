@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
+use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{Program, Run};
@@ -190,6 +191,9 @@ impl<'a> Estimator<'a> {
             decode.take(timing);
             prefill.take(timing);
         }
+        if let Some(range) = self.run.file.weights_range {
+            bins::over_files(&mut decode, range);
+        }
         Ok(((decode, prefill), timing))
     }
 
@@ -230,7 +234,8 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
         let peak = self.peak(gpu(machine))?;
-        Ok(Memory::judge(peak.as_ref().clone(), machine, self.run.engine.reserve))
+        let (peak, range) = (peak.as_ref().clone(), self.run.file.weights_range);
+        Ok(Memory::judge_file(peak, machine, self.run.engine.reserve, range))
     }
 
     /// Everything but the longest context.
@@ -259,7 +264,9 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
-        let less = safe_budget(machine, self.run.engine.reserve);
+        let more = self.run.file.weights_range.map_or(0.0, |[_, high]| (high - 1.0).max(0.0));
+        let more = Bytes((Weights::of(self.graph()).active_bytes as f64 * more) as u64);
+        let less = safe_budget(machine, self.run.engine.reserve).saturating_sub(more);
         let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
         self.remembered(gpu(machine), less, |gpu, peak| {
             within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))

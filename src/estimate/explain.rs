@@ -3,15 +3,16 @@
 use super::gpu::gpu;
 use super::memory::Memory;
 use super::opened::OpenedModel;
-use super::prediction::Prediction;
 use crate::graph::params::ModuleKind;
+use crate::hardware::machine::Machine;
 use crate::ledger::peak::{PeakError, Step, full};
+use crate::run::Run;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A line of a ledger.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
-pub struct Line {
+pub struct ExplanationLine {
     /// What it is.
     pub part: String,
     /// Its bytes.
@@ -24,29 +25,35 @@ pub struct Line {
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Explanation {
     /// Weights by kind of module.
-    pub weights: Vec<Line>,
+    pub weights: Vec<ExplanationLine>,
     /// What the peak consists of; `null` where memory is not simulated.
-    pub peak: Option<Vec<Line>>,
+    pub peak: Option<Vec<ExplanationLine>>,
     /// Every simulated step; `null` where memory is not simulated.
     pub steps: Option<Vec<Step>>,
 }
 
 impl Explanation {
-    /// Explains the bytes of a prediction. This simulates every chunk and many tokens.
+    /// Explains the bytes of a run with the memory that was predicted, if it was. This simulates every chunk and many
+    /// tokens.
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn of(p: &Prediction, model: &OpenedModel) -> Result<Self, PeakError> {
-        let steps = match &p.memory {
-            Some(_) => Some(full(&model.graph, &p.run, gpu(&p.machine))?.steps),
+    pub fn of(
+        model: &OpenedModel,
+        machine: &Machine,
+        run: &Run,
+        memory: Option<&Memory>,
+    ) -> Result<Self, PeakError> {
+        let steps = match memory {
+            Some(_) => Some(full(&model.graph, run, gpu(machine))?.steps),
             None => None,
         };
-        Ok(Self { weights: weights(model), peak: p.memory.as_ref().map(peak), steps })
+        Ok(Self { weights: weights(model), peak: memory.map(peak), steps })
     }
 }
 
-fn weights(model: &OpenedModel) -> Vec<Line> {
-    let mut out: Vec<Line> = Vec::new();
+fn weights(model: &OpenedModel) -> Vec<ExplanationLine> {
+    let mut out: Vec<ExplanationLine> = Vec::new();
     for module in model.graph.params().modules() {
         let (name, rule) = kind(module.kind);
         let packing = match module.packing {
@@ -57,7 +64,7 @@ fn weights(model: &OpenedModel) -> Vec<Line> {
         let bytes: u64 = module.tensors().map(|(_, s, t)| s.elements() * t.bytes()).sum();
         match out.iter_mut().find(|known| known.part == part) {
             Some(line) => line.bytes += bytes,
-            None => out.push(Line { part, bytes, rule }),
+            None => out.push(ExplanationLine { part, bytes, rule }),
         }
     }
     out
@@ -77,9 +84,9 @@ fn kind(kind: ModuleKind) -> (&'static str, &'static str) {
     }
 }
 
-fn peak(memory: &Memory) -> Vec<Line> {
+fn peak(memory: &Memory) -> Vec<ExplanationLine> {
     let (p, process) = (&memory.peak, &memory.process);
-    let line = |part: &str, bytes, rule| Line { part: part.to_owned(), bytes, rule };
+    let line = |part: &str, bytes, rule| ExplanationLine { part: part.to_owned(), bytes, rule };
     vec![
         line("weights", p.weights_bytes, "every tensor rounded up to whole pages of 16 KiB"),
         line("cache", p.kv_bytes, "keys and values, grown 256 tokens at a time"),

@@ -11,7 +11,7 @@ use super::widening::Widening;
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::Weights;
 use crate::run::{Program, Run};
@@ -186,7 +186,7 @@ impl Estimator<'_> {
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
         let run = &self.run;
-        let growth = Growth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
+        let growth = CacheGrowth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
             .map_err(PeakError::from)?;
         let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
         let in_steps = self.speed()?.features().weight_bytes as u64;

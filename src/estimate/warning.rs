@@ -1,6 +1,6 @@
 //! Doubts about a prediction. The text of each names the option that settles it, where there is one.
 
-use super::widening::Cause;
+use super::widening::{Cause, Widening};
 use crate::model::gguf_mix::GgufMix;
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -86,4 +86,9 @@ pub(super) fn join(known: &mut Vec<Warning>, more: &[Warning]) {
             known.push(warning.clone());
         }
     }
+}
+
+/// The doubts that widenings stand for.
+pub(super) fn of_widenings(all: &[Widening]) -> impl Iterator<Item = Warning> {
+    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
 }

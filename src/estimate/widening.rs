@@ -1,7 +1,6 @@
 //! Why an interval is wider than its class of measurements says: every cause with its factor and source. All of them are
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
-use super::warning::Warning;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -87,6 +86,8 @@ pub enum Cause {
     OtherProgram(Program),
     /// The machine may have any of several bins.
     Bins(String),
+    /// Only the file tells the bytes of its weights.
+    Weights,
 }
 
 impl Cause {
@@ -118,13 +119,13 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
-            Self::ClassOnChip { .. } => String::new(),
+            Self::Weights | Self::ClassOnChip { .. } => String::new(),
         }
     }
 
     /// Whether it is worth a warning: that a chip was measured with other models is not.
     pub(super) const fn is_doubt(&self) -> bool {
-        !matches!(self, Self::ClassOnChip { .. })
+        !matches!(self, Self::ClassOnChip { .. } | Self::Weights)
     }
 }
 
@@ -146,6 +147,7 @@ impl fmt::Display for Cause {
             Self::QuantisedCache => f.write_str("quantised cache"),
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
+            Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),
         }
     }
 }
@@ -242,11 +244,6 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
 #[must_use]
 pub fn factor(all: &[Widening]) -> f64 {
     all.iter().map(|w| w.factor).product()
-}
-
-/// The doubts that widenings stand for.
-pub(super) fn warnings(all: &[Widening]) -> impl Iterator<Item = Warning> {
-    all.iter().filter(|w| w.cause.is_doubt()).map(|w| Warning::Widened(w.cause.clone()))
 }
 
 struct Causes {

@@ -16,9 +16,10 @@ pub mod pattern;
 mod prelude;
 pub mod quantise;
 pub mod shape;
+mod skipped;
 pub mod tape;
 
-pub use pattern::SkippedLayers;
+pub use skipped::SkippedLayers;
 
 use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind, KvQuantisation};
@@ -372,7 +373,7 @@ impl Graph {
         }
         let results = results(&t, logits);
         let state = cache::leave(caches, call.skipped);
-        call.skipped.follow(caches);
+        cache::follow(caches, call.skipped);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
     }

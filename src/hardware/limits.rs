@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Basis, LimitEntry, Rule};
+use super::catalogue::{LimitBasis, LimitEntry, LimitRule};
 use super::provenance::Provenance;
 use crate::units::{Bytes, GIB};
 
@@ -58,8 +58,8 @@ impl GpuLimit {
     /// reported for them (24 GB on 26.1, then 16, 48, 64 and 128 GB) follows the newer rules.
     #[must_use]
     pub fn predicted(limits: &[LimitEntry], memory: Bytes, generation: u32) -> Self {
-        let newer = default_limit(limits, memory, Rule::Macos26);
-        let older = default_limit(limits, memory, Rule::Older);
+        let newer = default_limit(limits, memory, LimitRule::Macos26);
+        let older = default_limit(limits, memory, LimitRule::Older);
         let low = if generation >= FIRST_GENERATION_ON_MACOS26 { newer.low } else { older.low };
         Self {
             bytes: newer.low,
@@ -116,8 +116,8 @@ pub struct DefaultLimit {
 /// largest the limit lies between the largest's ratio and memory minus 48 GiB, the difference seen on 256 and 512 GiB.
 /// These are inferences from observations; Apple documents no rule.
 #[must_use]
-pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: Rule) -> DefaultLimit {
-    let observed = || limits.iter().filter(|e| e.rule == rule && e.basis != Basis::Inferred);
+pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: LimitRule) -> DefaultLimit {
+    let observed = || limits.iter().filter(|e| e.rule == rule && e.basis != LimitBasis::Inferred);
     let size = |entry: &LimitEntry| entry.memory_gib.saturating_mul(GIB);
     if let Some(entry) = observed().find(|entry| size(entry) == memory.0) {
         return DefaultLimit {
@@ -267,11 +267,11 @@ impl WiredLimitAdvice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::Catalogue;
+    use crate::hardware::Macs;
     use proptest::prelude::*;
 
     fn limits() -> Vec<LimitEntry> {
-        Catalogue::embedded().limits().unwrap().to_vec()
+        Macs::embedded().limits().unwrap().to_vec()
     }
 
     #[test]
@@ -302,17 +302,17 @@ mod tests {
 
     #[test]
     fn a_size_that_was_not_observed_lies_between_its_neighbours_ratios() {
-        let newer = default_limit(&limits(), Bytes::from_gib(192), Rule::Macos26);
+        let newer = default_limit(&limits(), Bytes::from_gib(192), LimitRule::Macos26);
         assert!((newer.low.gib() - 0.84 * 192.0).abs() < 0.01, "{}", newer.low.gib());
         assert!((newer.high.gib() - 0.87 * 192.0).abs() < 0.01, "{}", newer.high.gib());
         assert!(matches!(newer.provenance, Provenance::Assumed { .. }));
-        let huge = default_limit(&limits(), Bytes::from_gib(1024), Rule::Macos26);
+        let huge = default_limit(&limits(), Bytes::from_gib(1024), LimitRule::Macos26);
         assert_eq!(huge.high, Bytes::from_gib(1024 - 48));
     }
 
     #[test]
     fn entries_marked_inferred_agree_with_the_rule_for_unobserved_sizes() {
-        for entry in limits().iter().filter(|entry| entry.basis == Basis::Inferred) {
+        for entry in limits().iter().filter(|entry| entry.basis == LimitBasis::Inferred) {
             let span = default_limit(&limits(), Bytes::from_gib(entry.memory_gib), entry.rule);
             let slack = 2 * PAGE;
             assert!(entry.limit.0 + slack >= span.low.0, "{entry:?} {span:?}");
@@ -348,7 +348,7 @@ mod tests {
     fn a_raise_is_recommended_only_where_it_leaves_enough_to_macos() {
         let advice = |gib: u64| {
             let memory = Bytes::from_gib(gib);
-            let default = default_limit(&limits(), memory, Rule::Macos26).high;
+            let default = default_limit(&limits(), memory, LimitRule::Macos26).high;
             WiredLimitAdvice::highest(memory, default).map(|advice| advice.mib)
         };
         for gib in [8, 16, 18, 24, 32, 36] {
@@ -382,7 +382,7 @@ mod tests {
 
         #[test]
         fn more_memory_never_lowers_the_highest_limit(gib in 1_u64..2048) {
-            let at = |gib| default_limit(&limits(), Bytes::from_gib(gib), Rule::Macos26).low;
+            let at = |gib| default_limit(&limits(), Bytes::from_gib(gib), LimitRule::Macos26).low;
             prop_assert!(at(gib) <= at(gib + 1));
         }
     }

@@ -23,7 +23,7 @@ pub mod provenance;
 pub mod spec;
 pub mod tier;
 
-pub use catalogue::{Catalogue, CatalogueError, Chip, Mac, MacConfig};
+pub use catalogue::{Chip, Mac, MacConfig, Macs, MacsError};
 pub use limits::{GpuLimit, MlxLimits};
 pub use machine::{CustomMachine, Machine, MachineError};
 pub use probe::{Probe, ProbeError};

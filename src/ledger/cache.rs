@@ -92,7 +92,7 @@ pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) 
 }
 
 /// Cache sizes of one model for many prompt lengths: what they share is traced once.
-pub struct Growth<'g> {
+pub struct CacheGrowth<'g> {
     graph: &'g Graph,
     step: u32,
     batch: u32,
@@ -101,7 +101,7 @@ pub struct Growth<'g> {
     first: Vec<(Cache, u64)>,
 }
 
-impl<'g> Growth<'g> {
+impl<'g> CacheGrowth<'g> {
     /// The caches of prompts processed in chunks of `step`, `batch` of them at once.
     ///
     /// # Errors
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn growth_counts_what_the_calls_would_leave() {
         let graph = qwen3_4b();
-        let growth = Growth::of(&graph, 512, 2, None).expect("runs");
+        let growth = CacheGrowth::of(&graph, 512, 2, None).expect("runs");
         for tokens in [1, 300, 512, 513, 514, 2000, 9000] {
             let caches = after_prompt(&graph, tokens, 512, 2, None).expect("runs");
             assert_eq!(growth.bytes(tokens).expect("runs"), bytes(&caches), "{tokens} tokens");

@@ -1,7 +1,7 @@
 //! What one step reads and launches: bytes of weights, cache and states, kernels, arithmetic.
 
 use super::cache::{PREFILL_STEP, after_prompt};
-use super::replay::{Encoded, Gpu, Origin, Replay};
+use super::replay::{ArrayOrigin, Encoded, Gpu, Replay};
 use crate::graph::cache::KvQuantisation;
 use crate::graph::cache::held_slots;
 use crate::graph::op::{Op, OpKind};
@@ -143,17 +143,17 @@ impl Traffic {
         let mut matrix = None;
         for (position, read) in e.reads.iter().enumerate() {
             match read.origin {
-                Origin::Param(module, _) => {
+                ArrayOrigin::Param(module, _) => {
                     weights += weight_bytes(e, position, read.bytes);
                     matrix = matrix.or(Some(module));
                 }
-                Origin::Cache(slot) if keys.get(slot as usize) == Some(&true) => {
+                ArrayOrigin::Cache(slot) if keys.get(slot as usize) == Some(&true) => {
                     if !stores(&node.op) {
                         kv += read.bytes;
                     }
                 }
-                Origin::Cache(_) => self.state_bytes += times * read.bytes,
-                Origin::None => {}
+                ArrayOrigin::Cache(_) => self.state_bytes += times * read.bytes,
+                ArrayOrigin::None => {}
             }
         }
         self.weight_bytes += times * weights;
@@ -253,7 +253,7 @@ impl Traffic {
 fn cached_elements(e: &Encoded<'_>) -> u64 {
     let node = &e.trace.nodes()[e.node];
     let inputs = e.trace.inputs(node);
-    let cached = e.reads.iter().position(|r| matches!(r.origin, Origin::Cache(_)));
+    let cached = e.reads.iter().position(|r| matches!(r.origin, ArrayOrigin::Cache(_)));
     let Some((position, read)) = cached.map(|i| (i, e.reads[i])) else { return 0 };
     match (&node.op, inputs.get(position)) {
         (Op::QuantizedMatmul { packing, .. }, _) => read.bytes * 8 / u64::from(packing.bits.max(1)),
@@ -274,7 +274,7 @@ const fn stores(op: &Op) -> bool {
 /// Cache bytes copied by an operation: all of a cache that is joined with new rows, and what of one that is written in
 /// place must be kept as it was.
 fn copied(op: &Op, e: &Encoded<'_>) -> u64 {
-    let cached = |r: &&super::replay::Read| matches!(r.origin, Origin::Cache(_));
+    let cached = |r: &&super::replay::Read| matches!(r.origin, ArrayOrigin::Cache(_));
     match op.kind() {
         OpKind::Join => e.reads.iter().filter(cached).map(|r| r.bytes).sum(),
         OpKind::Write if e.reads.iter().any(|r| cached(&r)) => e.copied_bytes,

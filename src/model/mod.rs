@@ -8,7 +8,7 @@ mod python_json;
 pub mod quant;
 pub mod source;
 
-pub use catalogue::{Catalogue, CatalogueError, Entry, Summary};
+pub use catalogue::{ModelEntry, Models, ModelsError, Summary};
 pub use config::{Config, ConfigError};
 pub use names::{ModelSpec, NameError, Resolution, parse_model_spec, resolve};
 pub use quant::{DType, Mode, Packing, Scheme};

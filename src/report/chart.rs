@@ -1,6 +1,6 @@
 //! Charts of curves, bands, areas and points as SVG.
 
-use super::labels::{Anchor, places};
+use super::labels::{Anchor, LABEL_SIZE, places};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::error::Error;
@@ -31,12 +31,12 @@ pub struct Mark {
     /// Name in the legend; without one, it is not in it.
     pub name: String,
     /// What it is.
-    pub shape: Shape,
+    pub shape: ChartShape,
 }
 
 /// What is drawn.
 #[derive(Clone, Debug)]
-pub enum Shape {
+pub enum ChartShape {
     /// A curve, with its band of lower and upper values if it has one.
     Curve {
         /// Points from left to right.
@@ -84,8 +84,6 @@ pub(super) const COLORS: [RGBColor; 7] = [
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (900, 560);
 const FONT: &str = "sans-serif";
-/// Height of the names of points, in pixels.
-pub(super) const LABEL_SIZE: i32 = 12;
 
 impl Chart {
     /// The chart as the text of an SVG file on white; empty when there is nothing to draw.
@@ -126,19 +124,21 @@ impl Chart {
         let mut all = Vec::new();
         for mark in &self.marks {
             match &mark.shape {
-                Shape::Curve { points, band } => {
+                ChartShape::Curve { points, band } => {
                     all.extend(points.iter().map(|&(x, y)| pick(x, y)));
                     all.extend(
                         band.iter().flat_map(|&(x, low, high)| [pick(x, low), pick(x, high)]),
                     );
                 }
-                Shape::Area(points) => {
+                ChartShape::Area(points) => {
                     all.extend(
                         points.iter().flat_map(|&(x, low, high)| [pick(x, low), pick(x, high)]),
                     );
                 }
-                Shape::Level(y) => all.extend((axis == 1).then_some(*y)),
-                Shape::Points(points) => all.extend(points.iter().map(|(x, y, _)| pick(*x, *y))),
+                ChartShape::Level(y) => all.extend((axis == 1).then_some(*y)),
+                ChartShape::Points(points) => {
+                    all.extend(points.iter().map(|(x, y, _)| pick(*x, *y)))
+                }
             }
         }
         all
@@ -206,7 +206,7 @@ impl Chart {
                 up.chain(back).collect::<Vec<_>>()
             };
             match &mark.shape {
-                Shape::Curve { points, band } => {
+                ChartShape::Curve { points, band } => {
                     if !band.is_empty() {
                         chart.draw_series([Polygon::new(outline(band), color.mix(0.15))])?;
                     }
@@ -220,7 +220,7 @@ impl Chart {
                         });
                     }
                 }
-                Shape::Area(points) => {
+                ChartShape::Area(points) => {
                     chart
                         .draw_series([Polygon::new(outline(points), color.mix(0.55))])?
                         .label(&mark.name)
@@ -228,7 +228,7 @@ impl Chart {
                             Rectangle::new([(x, y - 5), (x + 18, y + 5)], color.mix(0.55).filled())
                         });
                 }
-                Shape::Level(y) => {
+                ChartShape::Level(y) => {
                     let line = [(ends.start, *y), (ends.end, *y)];
                     chart
                         .draw_series(LineSeries::new(line, color.stroke_width(2)))?
@@ -237,7 +237,7 @@ impl Chart {
                             PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
                         });
                 }
-                Shape::Points(points) => {
+                ChartShape::Points(points) => {
                     let dots =
                         points.iter().map(|(x, y, _)| Circle::new((*x, *y), 4, color.filled()));
                     chart
@@ -248,7 +248,7 @@ impl Chart {
             }
         }
         let points = |mark: &Mark| match &mark.shape {
-            Shape::Points(points) => points.clone(),
+            ChartShape::Points(points) => points.clone(),
             _ => Vec::new(),
         };
         let points: Vec<_> = self.marks.iter().flat_map(points).collect();
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn names_are_escaped_and_numbers_short() {
         let points =
-            Shape::Points(vec![(1.0, 2.0, Some("<script>".to_owned())), (100.0, 3.0, None)]);
+            ChartShape::Points(vec![(1.0, 2.0, Some("<script>".to_owned())), (100.0, 3.0, None)]);
         let svg = chart(vec![Mark { name: "a<b".to_owned(), shape: points }]).svg().expect("drawn");
         assert!(
             svg.contains("&lt;script&gt;") && svg.contains("a&lt;b") && !svg.contains("<script"),
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_page_gives_text_its_own_colour() {
-        let curve = Shape::Curve {
+        let curve = ChartShape::Curve {
             points: vec![(1.0, 1.0), (9.0, 2.0)],
             band: vec![(1.0, 0.5, 1.5), (9.0, 1.0, 3.0)],
         };
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn nothing_to_draw_is_nothing() {
         assert_eq!(chart(Vec::new()).svg(), Ok(String::new()));
-        let nan = Shape::Points(vec![(f64::NAN, f64::NAN, None)]);
+        let nan = ChartShape::Points(vec![(f64::NAN, f64::NAN, None)]);
         assert_eq!(chart(vec![Mark { name: String::new(), shape: nan }]).svg(), Ok(String::new()));
     }
 }

@@ -1,20 +1,20 @@
 //! Answers whose texts do nothing to a terminal.
 
-use super::{Block, Document, Table};
+use super::{Document, DocumentBlock, Table};
 use crate::clean::clean;
 
 /// A document in whose texts nothing acts.
 pub(super) fn cleaned(document: &Document) -> Document {
     let text = |t: &String| clean(t).into_owned();
-    let block = |block: &Block| match block {
-        Block::Heading(t) => Block::Heading(text(t)),
-        Block::Text(t) => Block::Text(text(t)),
-        Block::Code(t) => Block::Code(text(t)),
-        Block::Notes(notes) => Block::Notes(notes.iter().map(text).collect()),
-        Block::Pairs(pairs) => {
-            Block::Pairs(pairs.iter().map(|(n, v)| (text(n), text(v))).collect())
+    let block = |block: &DocumentBlock| match block {
+        DocumentBlock::Heading(t) => DocumentBlock::Heading(text(t)),
+        DocumentBlock::Text(t) => DocumentBlock::Text(text(t)),
+        DocumentBlock::Code(t) => DocumentBlock::Code(text(t)),
+        DocumentBlock::Notes(notes) => DocumentBlock::Notes(notes.iter().map(text).collect()),
+        DocumentBlock::Pairs(pairs) => {
+            DocumentBlock::Pairs(pairs.iter().map(|(n, v)| (text(n), text(v))).collect())
         }
-        Block::Table(table) => Block::Table(Table {
+        DocumentBlock::Table(table) => DocumentBlock::Table(Table {
             rows: table.rows.iter().map(|row| row.iter().map(text).collect()).collect(),
             ..table.clone()
         }),

@@ -1,16 +1,16 @@
 //! Comma-separated values: the main part of a document, which is one table.
 
-use super::{Block, Document};
+use super::{Document, DocumentBlock};
 use crate::clean::no_formula;
 
 pub(super) fn render(document: &Document) -> String {
     match document.main() {
-        Some(Block::Table(t)) => {
+        Some(DocumentBlock::Table(t)) => {
             let header: Vec<&str> = t.columns.iter().map(|c| c.title.as_str()).collect();
             let rows = t.rows.iter().map(|r| r.iter().map(String::as_str).collect());
             write(std::iter::once(header).chain(rows))
         }
-        Some(Block::Pairs(pairs)) => {
+        Some(DocumentBlock::Pairs(pairs)) => {
             let rows = pairs.iter().map(|(name, value)| vec![name.as_str(), value.as_str()]);
             write(std::iter::once(vec!["name", "value"]).chain(rows))
         }

@@ -4,14 +4,14 @@
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     /// The parts.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<DocumentBlock>,
     /// Which of them is the answer itself, where that is not the first table or list of pairs.
     pub main: Option<usize>,
 }
 
 /// A part of a document.
 #[derive(Clone, Debug)]
-pub enum Block {
+pub enum DocumentBlock {
     /// A heading.
     Heading(String),
     /// A paragraph.
@@ -108,17 +108,17 @@ impl Table {
 impl Document {
     /// Appends a heading.
     pub fn heading(&mut self, text: impl Into<String>) {
-        self.blocks.push(Block::Heading(text.into()));
+        self.blocks.push(DocumentBlock::Heading(text.into()));
     }
 
     /// Appends a paragraph.
     pub fn text(&mut self, text: impl Into<String>) {
-        self.blocks.push(Block::Text(text.into()));
+        self.blocks.push(DocumentBlock::Text(text.into()));
     }
 
     /// Appends a table.
     pub fn table(&mut self, table: Table) {
-        self.blocks.push(Block::Table(table));
+        self.blocks.push(DocumentBlock::Table(table));
     }
 
     /// Appends the table that is the answer itself.
@@ -129,8 +129,9 @@ impl Document {
 
     /// The part that is the answer itself: the one said to be, else the first table or list of pairs.
     #[must_use]
-    pub fn main(&self) -> Option<&Block> {
-        let data = |b: &&Block| matches!(b, Block::Table(_) | Block::Pairs(_));
+    pub fn main(&self) -> Option<&DocumentBlock> {
+        let data =
+            |b: &&DocumentBlock| matches!(b, DocumentBlock::Table(_) | DocumentBlock::Pairs(_));
         match self.main {
             Some(index) => self.blocks.get(index),
             None => self.blocks.iter().find(data),
@@ -139,18 +140,18 @@ impl Document {
 
     /// Appends pairs of names and values.
     pub fn pairs(&mut self, pairs: Vec<(String, String)>) {
-        self.blocks.push(Block::Pairs(pairs));
+        self.blocks.push(DocumentBlock::Pairs(pairs));
     }
 
     /// Appends remarks, if there are any.
     pub fn notes(&mut self, notes: Vec<String>) {
         if !notes.is_empty() {
-            self.blocks.push(Block::Notes(notes));
+            self.blocks.push(DocumentBlock::Notes(notes));
         }
     }
 
     /// Appends commands or file contents.
     pub fn code(&mut self, text: impl Into<String>) {
-        self.blocks.push(Block::Code(text.into()));
+        self.blocks.push(DocumentBlock::Code(text.into()));
     }
 }

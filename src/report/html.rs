@@ -13,12 +13,12 @@ pub struct Page {
     /// What was asked, under the title.
     pub lead: String,
     /// The parts in reading order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PagePart>,
 }
 
 /// A part of a page.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub enum PagePart {
     /// A heading.
     Heading(String),
     /// A paragraph.
@@ -46,12 +46,12 @@ pub struct Sortable {
     /// Headings, with units.
     pub columns: Vec<String>,
     /// Cells, row by row.
-    pub rows: Vec<Vec<Cell>>,
+    pub rows: Vec<Vec<PageCell>>,
 }
 
 /// A cell: its text, and the number that it is sorted by, if it is one.
 #[derive(Clone, Debug, Serialize)]
-pub struct Cell {
+pub struct PageCell {
     /// What is shown.
     pub text: String,
     /// What sorts it.
@@ -61,7 +61,7 @@ pub struct Cell {
     pub number: bool,
 }
 
-impl Cell {
+impl PageCell {
     /// A text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
@@ -142,7 +142,7 @@ impl Page {
     }
 }
 
-impl Part {
+impl PagePart {
     /// What the template takes; `None` for a plot with nothing in it.
     fn view(&self) -> Result<Option<PartView<'_>>, PageError> {
         let figure = |svg: String, description: String| {
@@ -182,13 +182,13 @@ mod tests {
             title: evil.to_owned(),
             lead: evil.to_owned(),
             parts: vec![
-                Part::Heading(evil.to_owned()),
-                Part::Text(evil.to_owned()),
-                Part::Notes(vec![evil.to_owned()]),
-                Part::Table(Sortable {
+                PagePart::Heading(evil.to_owned()),
+                PagePart::Text(evil.to_owned()),
+                PagePart::Notes(vec![evil.to_owned()]),
+                PagePart::Table(Sortable {
                     caption: evil.to_owned(),
                     columns: vec![evil.to_owned()],
-                    rows: vec![vec![Cell::text(evil)]],
+                    rows: vec![vec![PageCell::text(evil)]],
                 }),
             ],
         };

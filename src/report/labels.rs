@@ -1,7 +1,7 @@
 //! Where the names of points stand, so that none covers another or a point.
 
-use super::chart::LABEL_SIZE;
-
+/// Height of the names of points, in pixels.
+pub(super) const LABEL_SIZE: i32 = 12;
 /// Width of a letter over the height of a line, generously.
 const LETTER: f64 = 0.5;
 /// Pixels between a point and its name.

@@ -1,17 +1,17 @@
 //! Markdown.
 
-use super::{Align, Block, Document, Table};
+use super::{Align, Document, DocumentBlock, Table};
 
 pub(super) fn render(document: &Document) -> String {
     let parts: Vec<String> = document.blocks.iter().map(block).collect();
     parts.join("\n\n") + "\n"
 }
 
-fn block(block: &Block) -> String {
+fn block(block: &DocumentBlock) -> String {
     match block {
-        Block::Heading(text) => format!("## {}", cell(text)),
-        Block::Text(text) => escape(text),
-        Block::Pairs(pairs) => {
+        DocumentBlock::Heading(text) => format!("## {}", cell(text)),
+        DocumentBlock::Text(text) => escape(text),
+        DocumentBlock::Pairs(pairs) => {
             let line = |(n, v): &(String, String)| match n.as_str() {
                 "" => format!("| | {} |", cell(v)),
                 _ => format!("| **{}** | {} |", cell(n), cell(v)),
@@ -19,12 +19,12 @@ fn block(block: &Block) -> String {
             let lines: Vec<String> = pairs.iter().map(line).collect();
             format!("| | |\n| --- | --- |\n{}", lines.join("\n"))
         }
-        Block::Notes(notes) => {
+        DocumentBlock::Notes(notes) => {
             let lines: Vec<String> = notes.iter().map(|n| format!("- {}", escape(n))).collect();
             lines.join("\n")
         }
-        Block::Code(text) => code(text.trim_end()),
-        Block::Table(t) => table(t),
+        DocumentBlock::Code(text) => code(text.trim_end()),
+        DocumentBlock::Table(t) => table(t),
     }
 }
 

@@ -17,9 +17,9 @@ mod present;
 mod raster;
 mod terminal;
 
-pub use chart::{Axis, Chart, Corner, Mark, Shape};
-pub use document::{Align, Bars, Block, Column, Document, Table};
-pub use html::{Cell, Page, PageError, Part, Sortable};
+pub use chart::{Axis, Chart, ChartShape, Corner, Mark};
+pub use document::{Align, Bars, Column, Document, DocumentBlock, Table};
+pub use html::{Page, PageCell, PageError, PagePart, Sortable};
 pub use plot::{Scatter, Series};
 pub use present::{Answer, Present, RenderError, Tagged, schema_of};
 pub use raster::png;

@@ -1,6 +1,6 @@
 //! Text for a terminal: wrapped to its width, readable without colour.
 
-use super::{Align, Block, Document, Table};
+use super::{Align, Document, DocumentBlock, Table};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Width, presets};
 
 /// Width and colour of the output.
@@ -43,18 +43,18 @@ const fn plain(c: char) -> char {
     }
 }
 
-fn render_block(block: &Block, style: Style) -> String {
+fn render_block(block: &DocumentBlock, style: Style) -> String {
     match block {
-        Block::Heading(text) => {
+        DocumentBlock::Heading(text) => {
             wrap(text, style.width, "  ").lines().map(|l| format!("{}\n", bold(l, style))).collect()
         }
-        Block::Text(text) => wrap(text, style.width, ""),
-        Block::Pairs(pairs) => render_pairs(pairs, style),
-        Block::Notes(notes) => {
+        DocumentBlock::Text(text) => wrap(text, style.width, ""),
+        DocumentBlock::Pairs(pairs) => render_pairs(pairs, style),
+        DocumentBlock::Notes(notes) => {
             notes.iter().map(|n| format!("- {}", &wrap(n, style.width - 2, "  ")[..])).collect()
         }
-        Block::Code(text) => text.lines().map(|l| format!("    {l}\n")).collect(),
-        Block::Table(table) => render_table(table, style),
+        DocumentBlock::Code(text) => text.lines().map(|l| format!("    {l}\n")).collect(),
+        DocumentBlock::Table(table) => render_table(table, style),
     }
 }
 

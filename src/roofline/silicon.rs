@@ -73,11 +73,11 @@ impl Silicon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::Catalogue;
+    use crate::hardware::Macs;
 
     #[test]
     fn peaks_follow_cores_and_clock() {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         let chip = |name| catalogue.chip(name).expect("readable").expect("known");
         let m4 = Silicon::of_chip(chip("m4max-40"), Some(128));
         assert!(!m4.matrix_units);

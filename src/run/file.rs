@@ -30,4 +30,6 @@ pub struct ModelFile {
     pub stored_bytes: Option<u64>,
     /// What decided the format.
     pub origin: FormatOrigin,
+    /// Lowest and highest bytes of the weights over those of the graph, where only the file tells them.
+    pub weights_range: Option<[f64; 2]>,
 }

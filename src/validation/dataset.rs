@@ -4,7 +4,7 @@ use super::join::{MeasuredFormat, join};
 use super::measurement::Measurement;
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
-use crate::model::catalogue::{Catalogue, Entry};
+use crate::model::catalogue::{ModelEntry, Models};
 use crate::model::{DType, Scheme};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
@@ -53,7 +53,7 @@ type Built = Result<(usize, String, bool), String>;
 impl<'a> Dataset<'a> {
     /// Joins rows to models and chips and reads the models' features.
     #[must_use]
-    pub fn build(rows: &'a [Measurement], models: &Catalogue, chips: &[Chip]) -> Self {
+    pub fn build(rows: &'a [Measurement], models: &Models, chips: &[Chip]) -> Self {
         let mut out = Self::default();
         let mut built: HashMap<(String, MeasuredFormat), Built> = HashMap::new();
         for row in rows {
@@ -68,7 +68,7 @@ impl<'a> Dataset<'a> {
     fn observe(
         &mut self,
         row: &'a Measurement,
-        models: &Catalogue,
+        models: &Models,
         chips: &[Chip],
         built: &mut HashMap<(String, MeasuredFormat), Built>,
     ) -> Result<Observed<'a>, String> {
@@ -102,13 +102,8 @@ impl<'a> Dataset<'a> {
         })
     }
 
-    fn build_features(
-        &mut self,
-        model: &str,
-        weights: MeasuredFormat,
-        models: &Catalogue,
-    ) -> Built {
-        let entry: Entry = models
+    fn build_features(&mut self, model: &str, weights: MeasuredFormat, models: &Models) -> Built {
+        let entry: ModelEntry = models
             .get(model)
             .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
             .entry()

@@ -5,14 +5,14 @@ use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
 use super::join::{MeasuredFormat, join};
 use super::measurement::{Measurement, column_name};
-use super::score::{Outcome, Score, balance};
+use super::score::{ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::estimate::{gpu, memory};
 use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
-use crate::hardware::{Catalogue as Hardware, CatalogueError, Chip, Machine};
+use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
 use crate::ledger::peak;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
 use crate::run::{PREFILL_STEP, Program, Run};
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Metric {
+pub enum MeasuredMetric {
     /// Generated tokens per second.
     Decode,
     /// Prompt tokens per second.
@@ -33,7 +33,7 @@ pub enum Metric {
     PeakMemory,
 }
 
-impl Metric {
+impl MeasuredMetric {
     /// All metrics.
     pub const ALL: [Self; 3] = [Self::Decode, Self::Prefill, Self::PeakMemory];
 
@@ -54,7 +54,7 @@ pub struct Row {
     /// Id of the measured row.
     pub id: String,
     /// What was measured.
-    pub metric: Metric,
+    pub metric: MeasuredMetric,
     /// Measured value: tokens per second, or bytes.
     pub measured: f64,
     /// Predicted value.
@@ -84,9 +84,9 @@ pub struct Row {
 }
 
 impl Row {
-    fn outcome(&self) -> Outcome<'_> {
+    fn outcome(&self) -> ScoredPrediction<'_> {
         let inside = |[low, high]: [f64; 2]| low <= self.measured && self.measured <= high;
-        Outcome {
+        ScoredPrediction {
             error: self.error,
             inside: [inside(self.interval_80), inside(self.interval_90)],
             configuration: &self.configuration,
@@ -131,13 +131,13 @@ pub struct Validation {
     /// Rows without a prediction: id and reason.
     pub skipped: Vec<(String, String)>,
     /// Scores of simpler predictors of decode speed on the same rows: name, by configuration, by row.
-    pub baselines: Vec<(&'static str, Score, Score)>,
+    pub baselines: Vec<(&'static str, ErrorScore, ErrorScore)>,
 }
 
 /// What predictions are made with.
 pub struct Tools<'a> {
     /// Models.
-    pub models: &'a Catalogue,
+    pub models: &'a Models,
     /// Chips and limits.
     pub hardware: &'a Hardware,
     /// Fitted coefficients.
@@ -154,7 +154,7 @@ impl Validation {
         tools: &Tools<'_>,
         basis: FitBasis,
         held_out: &HeldOutRates,
-    ) -> Result<Self, CatalogueError> {
+    ) -> Result<Self, MacsError> {
         let chips = tools.hardware.chips()?;
         let data = Dataset::build(measurements, tools.models, chips);
         let mut rows = Vec::new();
@@ -178,21 +178,33 @@ impl Validation {
     }
 
     /// Rows of a metric that pass a test.
-    fn outcomes(&self, metric: Metric, keep: impl Fn(&Row) -> bool) -> Vec<Outcome<'_>> {
+    fn outcomes(
+        &self,
+        metric: MeasuredMetric,
+        keep: impl Fn(&Row) -> bool,
+    ) -> Vec<ScoredPrediction<'_>> {
         let rows = self.rows.iter().filter(|r| r.metric == metric && keep(r));
         rows.map(Row::outcome).collect()
     }
 
     /// Scores by row and by configuration of the rows of a metric that pass a test.
     #[must_use]
-    pub fn score(&self, metric: Metric, keep: impl Fn(&Row) -> bool) -> Option<[Score; 2]> {
+    pub fn score(
+        &self,
+        metric: MeasuredMetric,
+        keep: impl Fn(&Row) -> bool,
+    ) -> Option<[ErrorScore; 2]> {
         let outcomes = self.outcomes(metric, keep);
-        Some([Score::by_row(&outcomes)?, Score::by_configuration(&outcomes)?])
+        Some([ErrorScore::by_row(&outcomes)?, ErrorScore::by_configuration(&outcomes)?])
     }
 
     /// Scores of a metric by the values of a grouping.
     #[must_use]
-    pub fn groups(&self, metric: Metric, grouping: &str) -> BTreeMap<String, [Score; 2]> {
+    pub fn groups(
+        &self,
+        metric: MeasuredMetric,
+        grouping: &str,
+    ) -> BTreeMap<String, [ErrorScore; 2]> {
         let values: std::collections::BTreeSet<&str> =
             self.rows.iter().filter(|r| r.metric == metric).map(|r| r.group(grouping)).collect();
         let score = |v: &str| Some((v.to_owned(), self.score(metric, |r| r.group(grouping) == v)?));
@@ -201,7 +213,7 @@ impl Validation {
 
     /// The configurations with the largest errors of a metric: their worst rows.
     #[must_use]
-    pub fn worst(&self, metric: Metric, n: usize) -> Vec<&Row> {
+    pub fn worst(&self, metric: MeasuredMetric, n: usize) -> Vec<&Row> {
         let mut worst: BTreeMap<&str, &Row> = BTreeMap::new();
         for row in self.rows.iter().filter(|r| r.metric == metric) {
             let entry = worst.entry(&row.configuration).or_insert(row);
@@ -216,7 +228,7 @@ impl Validation {
     }
 }
 
-fn baseline_scores(data: &Dataset<'_>) -> Vec<(&'static str, Score, Score)> {
+fn baseline_scores(data: &Dataset<'_>) -> Vec<(&'static str, ErrorScore, ErrorScore)> {
     let rated: Vec<(&Observed<'_>, f64)> = data
         .rows
         .iter()
@@ -225,16 +237,16 @@ fn baseline_scores(data: &Dataset<'_>) -> Vec<(&'static str, Score, Score)> {
         .collect();
     let weights = balance(rated.iter().map(|(r, _)| r.configuration.as_str()));
     let score = |rates: &[f64]| {
-        let outcomes: Vec<Outcome<'_>> = rated
+        let outcomes: Vec<ScoredPrediction<'_>> = rated
             .iter()
             .zip(rates)
-            .map(|((row, measured), rate)| Outcome {
+            .map(|((row, measured), rate)| ScoredPrediction {
                 error: rate / measured - 1.0,
                 inside: [false; 2],
                 configuration: &row.configuration,
             })
             .collect();
-        Some((Score::by_configuration(&outcomes)?, Score::by_row(&outcomes)?))
+        Some((ErrorScore::by_configuration(&outcomes)?, ErrorScore::by_row(&outcomes)?))
     };
     baselines::all(data, &rated, &weights)
         .into_iter()
@@ -295,7 +307,7 @@ impl Rates<'_, '_> {
         let doubtful = self.doubtful(law, class, self.observed.step().tokens);
         let factor = widening::factor(&widening::decode(c, &doubtful));
         let band = c.decode_band(class).widened(factor);
-        Some(self.row(Metric::Decode, measured, predicted, band))
+        Some(self.row(MeasuredMetric::Decode, measured, predicted, band))
     }
 
     fn prefill(&self) -> Option<Row> {
@@ -311,17 +323,17 @@ impl Rates<'_, '_> {
         let doubtful = self.doubtful(LawKind::Prefill, class, prompt.tokens);
         let factor = widening::factor(&widening::prefill(c, &doubtful));
         let band = c.prefill_band(class).widened(factor);
-        Some(self.row(Metric::Prefill, measured, predicted, band))
+        Some(self.row(MeasuredMetric::Prefill, measured, predicted, band))
     }
 
-    fn row(&self, metric: Metric, measured: f64, predicted: f64, band: Band) -> Row {
+    fn row(&self, metric: MeasuredMetric, measured: f64, predicted: f64, band: Band) -> Row {
         let (interval_80, interval_90) = band.around(predicted);
         self.with_intervals(metric, measured, predicted, interval_80, interval_90)
     }
 
     fn with_intervals(
         &self,
-        metric: Metric,
+        metric: MeasuredMetric,
         measured: f64,
         predicted: f64,
         interval_80: [f64; 2],
@@ -350,37 +362,39 @@ impl Rates<'_, '_> {
     }
 
     /// A guess at why a prediction misses.
-    fn cause(&self, metric: Metric, measured: f64, error: f64) -> String {
+    fn cause(&self, metric: MeasuredMetric, measured: f64, error: f64) -> String {
         let o = self.observed;
         let f = self.data.features_of(o);
         let fastest = o.targets.iter().map(|t| t.bandwidth).fold(0.0, f64::max);
         let bus = fastest / f.weight_bytes_per_step().max(1.0);
         let published = o.row.model_published.to_lowercase();
         let text = match metric {
-            Metric::Decode if measured > bus => {
+            MeasuredMetric::Decode if measured > bus => {
                 "faster than the bus: speculative, another format, or a typing error"
             }
-            Metric::Decode if published.contains("qat") || published.contains("optiq") => {
+            MeasuredMetric::Decode if published.contains("qat") || published.contains("optiq") => {
                 "the conversion may keep tensors at more bits than its name says"
             }
             _ if o.targets.len() > 1 => "the source does not state the bin",
             _ if o.row.is_fanless() && error > 0.0 => "a Mac without a fan, throttled",
-            Metric::Decode if error > 0.0 && o.row.engine == Program::MlxSwift => {
+            MeasuredMetric::Decode if error > 0.0 && o.row.engine == Program::MlxSwift => {
                 "a fork of MLX Swift of its own speed"
             }
-            Metric::Prefill if o.targets.iter().any(|t| t.matrix_units) => {
+            MeasuredMetric::Prefill if o.targets.iter().any(|t| t.matrix_units) => {
                 "whether macOS and MLX use the matrix units is not stated"
             }
-            Metric::Decode if error > 0.0 => {
+            MeasuredMetric::Decode if error > 0.0 => {
                 "heavier than its label, throttled, or timed end to end"
             }
-            Metric::Decode => "lighter than its label, or a faster build",
-            Metric::Prefill if error > 0.0 => "timed with the server's overhead or a cold start",
-            Metric::Prefill => "part of the prompt came from a cache, or a faster build",
-            Metric::PeakMemory if error < 0.0 => {
+            MeasuredMetric::Decode => "lighter than its label, or a faster build",
+            MeasuredMetric::Prefill if error > 0.0 => {
+                "timed with the server's overhead or a cold start"
+            }
+            MeasuredMetric::Prefill => "part of the prompt came from a cache, or a faster build",
+            MeasuredMetric::PeakMemory if error < 0.0 => {
                 "the process kept something else: a vision tower, a cache of prompts"
             }
-            Metric::PeakMemory => "another version of MLX, or another memory metric",
+            MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
         };
         text.to_owned()
     }
@@ -410,7 +424,7 @@ impl<'a> Peaks<'a> {
         let predicted = predicted as f64;
         let interval_80 = interval_90.map(|end| predicted + PEAK_80 * (end - predicted));
         Some(rates.with_intervals(
-            Metric::PeakMemory,
+            MeasuredMetric::PeakMemory,
             measured,
             predicted,
             interval_80,

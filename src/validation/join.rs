@@ -3,7 +3,7 @@
 use super::measurement::Measurement;
 use crate::hardware::catalogue::Chip;
 use crate::model::Scheme;
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::Models;
 use crate::model::gguf_mix::GgufMix;
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl fmt::Display for Reason {
 /// Says why the row cannot be joined.
 pub fn join<'a>(
     row: &'a Measurement,
-    models: &'a Catalogue,
+    models: &'a Models,
     chips: &'a [Chip],
 ) -> Result<Joined<'a>, Reason> {
     if row.model_id.is_empty() {

@@ -9,6 +9,6 @@ pub mod join;
 pub mod measurement;
 pub mod score;
 
-pub use evaluate::{FitBasis, Metric, Tools, Validation};
+pub use evaluate::{FitBasis, MeasuredMetric, Tools, Validation};
 pub use join::{Joined, Reason, join};
 pub use measurement::{Measurement, ReadError, read};

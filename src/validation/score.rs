@@ -14,7 +14,7 @@ pub fn balance<'a>(configurations: impl Iterator<Item = &'a str> + Clone) -> Vec
 
 /// A predicted value as the statistics see it.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
+pub struct ScoredPrediction<'a> {
     /// Predicted over measured, less 1.
     pub error: f64,
     /// Whether the measured value lies in the 80 % and in the 90 % interval.
@@ -25,7 +25,7 @@ pub struct Outcome<'a> {
 
 /// Errors and coverage of a set of predictions.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct Score {
+pub struct ErrorScore {
     /// Rows, or configurations where each counts once.
     pub n: usize,
     /// Median of the absolute error.
@@ -42,27 +42,27 @@ pub struct Score {
     pub coverage_90: f64,
 }
 
-impl Score {
+impl ErrorScore {
     /// Every row counts once. `None` for no rows.
     #[must_use]
-    pub fn by_row(outcomes: &[Outcome<'_>]) -> Option<Self> {
+    pub fn by_row(outcomes: &[ScoredPrediction<'_>]) -> Option<Self> {
         Self::weighted(outcomes, &vec![1.0; outcomes.len()], outcomes.len())
     }
 
     /// Every configuration counts once. `None` for no rows.
     #[must_use]
-    pub fn by_configuration(outcomes: &[Outcome<'_>]) -> Option<Self> {
+    pub fn by_configuration(outcomes: &[ScoredPrediction<'_>]) -> Option<Self> {
         let weights = balance(outcomes.iter().map(|o| o.configuration));
         let n = weights.iter().sum::<f64>().round() as usize;
         Self::weighted(outcomes, &weights, n)
     }
 
-    fn weighted(outcomes: &[Outcome<'_>], weights: &[f64], n: usize) -> Option<Self> {
+    fn weighted(outcomes: &[ScoredPrediction<'_>], weights: &[f64], n: usize) -> Option<Self> {
         let total: f64 = weights.iter().sum();
         if total <= 0.0 {
             return None;
         }
-        let sample = |value: &dyn Fn(&Outcome<'_>) -> f64| -> Vec<(f64, f64)> {
+        let sample = |value: &dyn Fn(&ScoredPrediction<'_>) -> f64| -> Vec<(f64, f64)> {
             outcomes.iter().zip(weights).map(|(o, &w)| (value(o), w)).collect()
         };
         let mean = |sample: &[(f64, f64)]| sample.iter().map(|(x, w)| x * w).sum::<f64>() / total;
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn repeats_of_a_configuration_count_once() {
-        let outcome = |error, configuration| Outcome {
+        let outcome = |error, configuration| ScoredPrediction {
             error,
             inside: [error < 0.1, error < 0.2],
             configuration,
         };
         let rows = [outcome(0.5, "a"), outcome(0.5, "a"), outcome(0.5, "a"), outcome(0.0, "b")];
-        let by_row = Score::by_row(&rows).expect("rows");
+        let by_row = ErrorScore::by_row(&rows).expect("rows");
         assert_eq!((by_row.n, by_row.mean_abs_error, by_row.coverage_80), (4, 0.375, 0.25));
-        let balanced = Score::by_configuration(&rows).expect("rows");
+        let balanced = ErrorScore::by_configuration(&rows).expect("rows");
         assert_eq!((balanced.n, balanced.mean_abs_error), (2, 0.25));
         assert!((balanced.coverage_90 - 0.5).abs() < 1e-12);
-        assert_eq!(Score::by_row(&[]), None);
+        assert_eq!(ErrorScore::by_row(&[]), None);
     }
 }

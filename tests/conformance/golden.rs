@@ -5,7 +5,7 @@ use mlxplan::graph::params::{ModuleKind, Part};
 use mlxplan::graph::{Graph, QuantOverride};
 use mlxplan::ledger::cache::{PREFILL_STEP, after_prompt, bytes};
 use mlxplan::ledger::weights::{Weights, tensors};
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::model::{Config, DType, Scheme};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,7 +173,7 @@ fn shapes(cache: &Cache) -> Value {
 fn every_model_of_the_catalogue_has_mlx_lms_sizes() {
     let text = include_str!("../data/golden_sizes.json");
     let golden: Value = serde_json::from_str(text).expect("valid JSON");
-    let catalogue = Catalogue::built_in().expect("a valid catalogue");
+    let catalogue = Models::built_in().expect("a valid catalogue");
     let mut wrong = Vec::new();
     let models = golden["models"].as_array().expect("a list");
     for want in models {

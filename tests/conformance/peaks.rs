@@ -5,7 +5,7 @@ use mlxplan::graph::cache::KvQuantisation;
 use mlxplan::ledger::peak::{full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::Config;
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::run::Run;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -60,7 +60,7 @@ pub fn difference(config: &Config, v: &Value) -> Option<String> {
 }
 
 fn check(vectors: &[Value]) {
-    let models = Catalogue::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalogue");
     let config = |v: &Value| {
         let id = v["model"].as_str().expect("a text");
         models.get(id).expect("in the catalogue").entry().expect("a good entry").config.clone()

@@ -2,7 +2,7 @@
 
 use crate::fake::{Conduct, Fake, MODEL, Program};
 use mlxplan::bench::http::{Address, ApiKey, HttpError, Limits, Server, ServerKind};
-use mlxplan::bench::{CountSource, FailureKind, Flag, Prompt, Trial};
+use mlxplan::bench::{CountSource, FailureKind, Prompt, Trial, TrialFlag};
 use std::time::{Duration, Instant};
 
 /// Limits that a test can wait for.
@@ -31,8 +31,8 @@ fn run(program: Program, conduct: Conduct) -> Result<Trial, HttpError> {
 }
 
 /// Flags other than a stall, which a busy test machine can cause.
-fn odd(trial: &Trial) -> Vec<Flag> {
-    trial.flags.iter().copied().filter(|f| *f != Flag::Stall).collect()
+fn odd(trial: &Trial) -> Vec<TrialFlag> {
+    trial.flags.iter().copied().filter(|f| *f != TrialFlag::Stall).collect()
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_slow_server_is_slow_and_nothing_else() {
 #[test]
 fn a_short_stall_is_flagged_and_a_long_one_ends_the_trial() {
     let t = run(Program::OpenAi, Conduct::Stall(10, Duration::from_millis(400))).unwrap();
-    assert_eq!(t.flags, [Flag::Stall]);
+    assert_eq!(t.flags, [TrialFlag::Stall]);
     // The token before may have been read late.
     assert!(t.longest_gap_s.unwrap() >= 0.3);
     let started = Instant::now();
@@ -141,19 +141,19 @@ fn pieces_are_never_counted_as_tokens() {
     for program in [Program::OpenAi, Program::Ollama] {
         let t = run(program, Conduct::NoUsage).unwrap();
         assert_eq!((t.generated_tokens, t.decode_tokens_per_s), (None, None), "{program:?}");
-        assert!(t.flags.contains(&Flag::NoTokenCount));
+        assert!(t.flags.contains(&TrialFlag::NoTokenCount));
         assert!(t.ttft_s.is_some());
     }
     let bundled = run(Program::OpenAi, Conduct::Bundled(4)).unwrap();
     assert_eq!((bundled.generated_tokens, bundled.token_times_s.len()), (Some(20), 5));
-    assert_eq!(bundled.flags, [Flag::BundledTokens]);
+    assert_eq!(bundled.flags, [TrialFlag::BundledTokens]);
 }
 
 #[test]
 fn wrong_counts_give_no_rates() {
     for (prompt, generated) in [(10, 4000), (10, 2)] {
         let t = run(Program::OpenAi, Conduct::WrongCounts(prompt, generated)).unwrap();
-        assert!(t.flags.contains(&Flag::CountsDisagree), "{generated}: {:?}", t.flags);
+        assert!(t.flags.contains(&TrialFlag::CountsDisagree), "{generated}: {:?}", t.flags);
         assert_eq!((t.decode_tokens_per_s, t.end_to_end_tokens_per_s), (None, None));
     }
 }
@@ -172,7 +172,7 @@ fn an_answer_without_streaming_has_no_decode_rate() {
     let fake = Fake::start(Program::OpenAi, Conduct::Good);
     let g = connect(&fake).generate(&Prompt { stream: false, ..prompt() }).unwrap();
     let t = Trial::of(&g, 20);
-    assert_eq!(t.flags, [Flag::NotStreamed]);
+    assert_eq!(t.flags, [TrialFlag::NotStreamed]);
     assert_eq!((t.ttft_s, t.decode_tokens_per_s), (None, None));
     assert!(t.end_to_end_tokens_per_s.is_some());
 }
@@ -180,7 +180,7 @@ fn an_answer_without_streaming_has_no_decode_rate() {
 #[test]
 fn a_server_that_does_not_stream_is_still_measured_end_to_end() {
     let t = run(Program::OpenAi, Conduct::NeverStreams).unwrap();
-    assert_eq!((t.flags, t.generated_tokens), (vec![Flag::NotStreamed], Some(20)));
+    assert_eq!((t.flags, t.generated_tokens), (vec![TrialFlag::NotStreamed], Some(20)));
     assert!(t.end_to_end_tokens_per_s.is_some() && t.ttft_s.is_none());
     // LM Studio answers some errors with 200 and one object.
     let said = Conduct::Status(200, "{\"error\":{\"message\":\"no model loaded\"}}");
@@ -220,7 +220,7 @@ fn a_server_that_is_not_there_is_named() {
 #[test]
 fn an_answer_that_was_held_back_has_no_rate() {
     let t = run(Program::OpenAi, Conduct::HeldBack(Duration::from_millis(300))).unwrap();
-    assert_eq!(t.flags, [Flag::Burst]);
+    assert_eq!(t.flags, [TrialFlag::Burst]);
     let figures = (t.ttft_s, t.decode_tokens_per_s, t.prefill_tokens_per_s);
     assert_eq!(figures, (None, None, None));
     assert!(t.end_to_end_tokens_per_s.is_some());

@@ -3,7 +3,7 @@
 //! The calls are a prompt, a further chunk and two single tokens, so masks, cache growth and states are all in use.
 
 use crate::reference::python;
-use mlxplan::engine::mlx::{EngineError, Model, Weights};
+use mlxplan::engine::mlx::{EngineError, LoadedWeights, Model};
 use mlxplan::graph::Graph;
 use mlxplan::model::{Config, DType, Scheme};
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn run(case: &Value, folder: &Path) -> Result<Vec<f32>, EngineError> {
     let write = |name: &str, text: String| fs::write(folder.join(name), text).expect("writable");
     write("config.json", case["config"].to_string());
     write("scheme.txt", case["scheme"].as_str().unwrap_or_default().to_owned());
-    let weights = Weights::random(graph.params(), 1)?;
+    let weights = LoadedWeights::random(graph.params(), 1)?;
     weights.save(graph.params(), &folder.join("model.safetensors"))?;
     let (config, text) = (&case["config"], &case["config"]["text_config"]);
     let mut vocabulary =

@@ -1,6 +1,6 @@
 //! Weight files that are not as they should be: errors that say what is wrong, and no crash.
 
-use mlxplan::engine::mlx::{EngineError, LayerTimer, Model, Weights};
+use mlxplan::engine::mlx::{EngineError, LayerTimer, LoadedWeights, Model};
 use mlxplan::graph::Graph;
 use mlxplan::model::{Config, DType};
 use std::fs;
@@ -17,16 +17,20 @@ fn graph(layers: u32, hidden: u32) -> Graph {
 }
 
 /// Stores random weights of `of` and loads them for `into`.
-fn load(of: &Graph, into: &Graph, change: impl FnOnce(&Path)) -> Result<Weights, EngineError> {
+fn load(
+    of: &Graph,
+    into: &Graph,
+    change: impl FnOnce(&Path),
+) -> Result<LoadedWeights, EngineError> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("model.safetensors");
-    let weights = Weights::random(of.params(), 1).expect("weights");
+    let weights = LoadedWeights::random(of.params(), 1).expect("weights");
     weights.save(of.params(), &file).expect("written");
     change(&file);
-    Weights::load(into.params(), folder.path())
+    LoadedWeights::load(into.params(), folder.path())
 }
 
-fn message(outcome: Result<Weights, EngineError>) -> String {
+fn message(outcome: Result<LoadedWeights, EngineError>) -> String {
     outcome.err().expect("an error").to_string()
 }
 
@@ -34,7 +38,7 @@ fn message(outcome: Result<Weights, EngineError>) -> String {
 fn whole_files_load() {
     let graph = graph(2, 64);
     let loaded = load(&graph, &graph, |_| {}).expect("weights");
-    let random = Weights::random(graph.params(), 1).expect("weights");
+    let random = LoadedWeights::random(graph.params(), 1).expect("weights");
     assert_eq!(loaded.bytes(), random.bytes());
 }
 
@@ -79,7 +83,7 @@ fn layers_are_timed_within_the_memory_they_may_use() {
 #[test]
 fn tokens_beyond_the_vocabulary_are_refused() {
     let graph = graph(1, 64);
-    let weights = Weights::random(graph.params(), 1).expect("weights");
+    let weights = LoadedWeights::random(graph.params(), 1).expect("weights");
     let model = Model::new(&graph, weights).expect("a model");
     assert!(model.tokens(&[0, 63], 1).is_ok());
     let error = model.tokens(&[1, 64], 1).expect_err("an error").to_string();

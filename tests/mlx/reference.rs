@@ -2,7 +2,7 @@
 
 use mlxplan::data_dir::DataDirs;
 use mlxplan::estimate::{OpenedModel, Sources};
-use mlxplan::model::Catalogue;
+use mlxplan::model::Models;
 use mlxplan::model::source::folder;
 use mlxplan::model::source::hub::HubOptions;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub fn model_folder() -> PathBuf {
 pub fn subject() -> OpenedModel {
     let source = folder::load(&model_folder()).expect("a model folder");
     let data = DataDirs::discover(None).expect("data folders");
-    let catalogue = Catalogue::load(&data).expect("the catalogue");
+    let catalogue = Models::load(&data).expect("the catalogue");
     let hub = HubOptions::from_env(&|_| None, None);
     let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None };
     OpenedModel::from_source(source, None, &sources).expect("a model that mlxplan knows")

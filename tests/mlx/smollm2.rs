@@ -1,7 +1,7 @@
 //! SmolLM2-135M-Instruct, a real model, token by token like mlx-lm.
 
 use crate::reference::{model_folder, python, subject};
-use mlxplan::engine::mlx::{Finish, Model, Request, Weights};
+use mlxplan::engine::mlx::{Finish, GenerationRequest, LoadedWeights, Model};
 use mlxplan::engine::text::Text;
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ const PROMPTS: [&str; 3] = [
 #[test]
 fn greedy_tokens_are_those_of_mlx_lm() {
     let subject = subject();
-    let weights = Weights::load(subject.graph.params(), &model_folder()).expect("weights");
+    let weights = LoadedWeights::load(subject.graph.params(), &model_folder()).expect("weights");
     let model = Model::new(&subject.graph, weights).expect("a model");
     let text = Text::load(&model_folder()).expect("a tokenizer");
     let prompts: Vec<Vec<u32>> = PROMPTS
@@ -24,7 +24,7 @@ fn greedy_tokens_are_those_of_mlx_lm() {
     let ours: Vec<Vec<u32>> = prompts
         .iter()
         .map(|prompt| {
-            let request = Request::greedy(prompt.clone(), 64);
+            let request = GenerationRequest::greedy(prompt.clone(), 64);
             let out = model.generate(&request, &mut |_| ControlFlow::Continue(()));
             let out = out.expect("a generation");
             assert_eq!((out.finish, out.times_s.len()), (Finish::Length, 64));

@@ -7,7 +7,7 @@
 mod reference;
 
 use mlxplan::engine::mlx::clock::Instant;
-use mlxplan::engine::mlx::{Model, Request, Weights};
+use mlxplan::engine::mlx::{GenerationRequest, LoadedWeights, Model};
 use mlxplan::stats::{TimingSpread, spread_of};
 use reference::{model_folder, script, subject};
 use std::io::{BufRead, BufReader, Write};
@@ -68,7 +68,7 @@ impl Drop for MlxLm {
 fn ours(model: &Model<'_>) -> [f64; 2] {
     let prompt: Vec<u32> = (0..PROMPT).map(|i| i % 64 + 1).collect();
     let (mut begin, mut cpu) = (None, 0.0);
-    let out = model.generate(&Request::greedy(prompt, TOKENS + 1), &mut |_| {
+    let out = model.generate(&GenerationRequest::greedy(prompt, TOKENS + 1), &mut |_| {
         cpu = begin.get_or_insert_with(Instant::now).seconds();
         ControlFlow::Continue(())
     });
@@ -87,7 +87,7 @@ fn ratios(of: &[f64], to: &[f64]) -> TimingSpread {
 #[test]
 fn decode_is_at_least_as_fast_as_in_mlx_lm() {
     let subject = subject();
-    let weights = Weights::load(subject.graph.params(), &model_folder()).expect("weights");
+    let weights = LoadedWeights::load(subject.graph.params(), &model_folder()).expect("weights");
     let model = Model::new(&subject.graph, weights).expect("a model");
     let mut mlx_lm = MlxLm::start();
     ours(&model);

@@ -1,13 +1,13 @@
 //! Recorded and synthesised readings of Macs, replayed: every bin of the catalogue must be recognised.
 
 use mlxplan::hardware::probe::{Probe, ProbeError, dump, interpret};
-use mlxplan::hardware::{Catalogue, Chip, Provenance, Tier};
+use mlxplan::hardware::{Chip, Macs, Provenance, Tier};
 use mlxplan::units::{Bytes, GIB};
 
 fn recorded(name: &str) -> Probe {
     let path = format!("{}/tests/fixtures/probe/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap();
-    interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap()
+    interpret(&dump::parse(&text), &Macs::embedded()).unwrap()
 }
 
 fn tiers(probe: &Probe) -> Vec<(Option<&str>, u32)> {
@@ -40,7 +40,7 @@ fn recorded_macs_are_recognised() {
         assert_eq!(probe.memory_bytes, Some(Bytes::from_gib(gib)), "{name}");
         assert_eq!(probe.mac.as_ref().map(|mac| mac.id.as_str()), mac, "{name}");
         assert_ne!(probe.virtual_machine, Some(true), "{name}");
-        let machine = probe.machine(&Catalogue::embedded()).unwrap();
+        let machine = probe.machine(&Macs::embedded()).unwrap();
         assert_eq!(machine.id, format!("{chip}/{gib}"), "{name}");
         assert!(matches!(machine.memory.provenance, Provenance::Measured { .. }), "{name}");
     }
@@ -81,7 +81,7 @@ fn a_release_between_the_rule_sets_gives_a_range() {
         let text = format!(
             "machdep.cpu.brand_string: Apple M4\nhw.memsize: {memory}\nkern.osproductversion: {macos}\n"
         );
-        interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap().gpu_limit.unwrap().range
+        interpret(&dump::parse(&text), &Macs::embedded()).unwrap().gpu_limit.unwrap().range
     };
     let (older, newer) = (Bytes(11_453_251_584), Bytes(12_713_115_648));
     assert_eq!(limit("15.7.5", 16), [older; 2]);
@@ -104,10 +104,10 @@ fn a_bin_that_cannot_be_told_is_not_guessed() {
     let probe = recorded("m2ultra-64gb"); // 60 and 76 GPU cores are both sold with 64 GB
     assert_eq!((probe.chip.as_deref(), probe.gpu_cores), (None, None));
     assert_eq!((probe.generation, probe.tier), (Some(2), Some(Tier::Ultra)));
-    let error = probe.machine(&Catalogue::embedded()).unwrap_err().to_string();
+    let error = probe.machine(&Macs::embedded()).unwrap_err().to_string();
     assert!(error.starts_with("Apple M2 Ultra and 64 GB is not in the catalogue"), "{error}");
     assert!(matches!(
-        probe.machine_with_bandwidth(&Catalogue::embedded(), 800.0),
+        probe.machine_with_bandwidth(&Macs::embedded(), 800.0),
         Err(ProbeError::Incomplete("the number of GPU cores"))
     ));
 }
@@ -116,10 +116,7 @@ fn a_bin_that_cannot_be_told_is_not_guessed() {
 fn a_registry_alone_tells_chip_and_cores() {
     let probe = recorded("m3pro-14-ioreg");
     assert_eq!((probe.brand.as_deref(), probe.gpu_cores), (Some("Apple M3 Pro"), Some(14)));
-    assert!(matches!(
-        probe.machine(&Catalogue::embedded()),
-        Err(ProbeError::Incomplete("the memory"))
-    ));
+    assert!(matches!(probe.machine(&Macs::embedded()), Err(ProbeError::Incomplete("the memory"))));
 }
 
 #[test]
@@ -129,7 +126,7 @@ fn a_virtual_machine_is_never_a_bin() {
     assert_eq!((probe.brand.as_deref(), probe.chip), (Some("Apple M1"), None));
     let probe = recorded("vm-github-m1");
     assert!(matches!(
-        probe.machine(&Catalogue::embedded()),
+        probe.machine(&Macs::embedded()),
         Err(ProbeError::VirtualMachine(brand)) if brand == "Apple M1"
     ));
     // Each sign alone is enough, also under Parallels, which keeps the host's chip in the brand string.
@@ -139,7 +136,7 @@ fn a_virtual_machine_is_never_a_bin() {
         "machdep.cpu.brand_string: Apple M4\nkern.hv_vmm_present: 1",
     ] {
         let text = format!("{sign}\nhw.memsize: 17179869184\n\"gpu-core-count\" = 10\n");
-        let probe = interpret(&dump::parse(&text), &Catalogue::embedded()).unwrap();
+        let probe = interpret(&dump::parse(&text), &Macs::embedded()).unwrap();
         assert_eq!((probe.virtual_machine, probe.chip), (Some(true), None), "{sign}");
     }
 }
@@ -151,7 +148,7 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
                 \"gpu-core-count\" = 44\nkern.osproductversion: 28.1\n\"voltage-states9\" = <0000000000000000\
                 00a3e11100000000>\n{'device_name': 'Apple M7 Max', 'architecture': 'applegpu_g19s', \
                 'max_recommended_working_set_size': 83494174720, 'max_buffer_length': 62620631040}\n";
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     let probe = interpret(&dump::parse(text), &catalogue).unwrap();
     assert_eq!(
         (probe.generation, probe.tier, probe.chip.as_deref()),
@@ -182,7 +179,7 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
 #[test]
 fn an_intel_mac_is_said_to_be_one() {
     let text = "machdep.cpu.brand_string: Intel(R) Core(TM) i9-9980HK CPU @ 2.40GHz\nhw.memsize: 34359738368\n";
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     let probe = interpret(&dump::parse(text), &catalogue).unwrap();
     assert!(!probe.apple_silicon && probe.gpu_limit.is_none());
     assert!(matches!(probe.machine(&catalogue), Err(ProbeError::NotAppleSilicon(_))));
@@ -190,7 +187,7 @@ fn an_intel_mac_is_said_to_be_one() {
 
 #[test]
 fn readings_that_say_nothing_are_an_error() {
-    let error = interpret(&dump::parse("no such thing"), &Catalogue::embedded()).unwrap_err();
+    let error = interpret(&dump::parse("no such thing"), &Macs::embedded()).unwrap_err();
     assert!(matches!(error, ProbeError::Unreadable(_)));
 }
 
@@ -229,7 +226,7 @@ fn synthesised(chip: &Chip, gib: u64, model: Option<&str>) -> String {
 
 #[test]
 fn every_bin_with_every_memory_is_recognised_synthesised() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     for chip in catalogue.chips().unwrap() {
         for &gib in &chip.memory_gib {
             let probe = interpret(&dump::parse(&synthesised(chip, gib, None)), &catalogue).unwrap();
@@ -247,7 +244,7 @@ fn every_bin_with_every_memory_is_recognised_synthesised() {
 
 #[test]
 fn every_mac_is_recognised_by_model_bin_and_memory_synthesised() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     for mac in catalogue.macs().unwrap() {
         let chip = catalogue.chip(&mac.chip).unwrap().unwrap();
         for model in &mac.hw_model {
@@ -272,7 +269,7 @@ fn json_has_integer_bytes_and_null_for_what_is_unknown() {
     assert_eq!(json["sources"]["metal_arch"], "chips.toml m5-10 metal_arch");
     let intel = interpret(
         &dump::parse("machdep.cpu.brand_string: Intel(R) Xeon(R)\nhw.memsize: 1024\n"),
-        &Catalogue::embedded(),
+        &Macs::embedded(),
     );
     assert!(serde_json::to_value(intel.unwrap()).unwrap()["gpu_limit_bytes"].is_null());
 }

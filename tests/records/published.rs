@@ -2,10 +2,10 @@
 
 use mlxplan::estimate::{gpu, memory};
 use mlxplan::graph::Graph;
-use mlxplan::hardware::Catalogue as Chips;
+use mlxplan::hardware::Macs as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
-use mlxplan::model::catalogue::Catalogue;
+use mlxplan::model::catalogue::Models;
 use mlxplan::run::{PREFILL_STEP, Program, Run};
 use mlxplan::stats::{median, quantile};
 use mlxplan::units::Bytes;
@@ -33,7 +33,7 @@ fn run(row: &Measurement) -> Option<Run> {
     Some(run)
 }
 
-fn simulate(row: &Joined<'_>, models: &Catalogue, chips: &Chips) -> Option<u64> {
+fn simulate(row: &Joined<'_>, models: &Models, chips: &Chips) -> Option<u64> {
     let MeasuredFormat::Mlx(scheme) = row.weights else { return None };
     let entry = models.get(row.model)?.entry().expect("a good catalogue");
     let graph = Graph::quantised(&entry.config, scheme).ok()?;
@@ -47,7 +47,7 @@ fn simulate(row: &Joined<'_>, models: &Catalogue, chips: &Chips) -> Option<u64> 
 fn rows() -> Vec<Row> {
     let text = include_str!("../../data/measurements.csv");
     let all = read("measurements.csv", text).expect("a good file");
-    let models = Catalogue::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalogue");
     let chips = Chips::embedded();
     let mut known: HashMap<String, Option<u64>> = HashMap::new();
     let mut out = Vec::new();

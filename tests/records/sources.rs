@@ -3,7 +3,7 @@
 use mlxplan::data_dir::DataDirs;
 use mlxplan::model::names::ModelSpec;
 use mlxplan::model::source::{folder, gguf::GgufInfo};
-use mlxplan::model::{Catalogue, ModelSource, Packing, parse_model_spec, resolve};
+use mlxplan::model::{ModelSource, Models, Packing, parse_model_spec, resolve};
 use std::fs::File;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn a_gguf_file_of_llama_cpp_gives_sizes_and_configuration() {
 
 #[test]
 fn every_catalogue_model_becomes_a_source() {
-    let catalogue = Catalogue::load(&DataDirs::none()).unwrap();
+    let catalogue = Models::load(&DataDirs::none()).unwrap();
     for model in catalogue.models() {
         let source = ModelSource::from_entry(&model.entry().unwrap()).unwrap();
         assert_eq!(source.name, model.id);

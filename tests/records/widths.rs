@@ -1,29 +1,36 @@
 //! The widths of live intervals follow from the stored runs.
 
-use mlxplan::calibration::evidence::{Comparison, Metric, Predicted, Quality, parse, unexplained};
+use mlxplan::calibration::evidence::{
+    EvidenceMetric, LiveComparison, PredictedRate, Quality, parse, unexplained,
+};
 use mlxplan::calibration::widths;
 use mlxplan::estimate::Fidelity;
 
-fn rows() -> Vec<Comparison> {
+fn rows() -> Vec<LiveComparison> {
     let (rows, damaged) = parse(include_str!("../../data/live_runs.jsonl"));
     assert_eq!(damaged, 0);
     rows
 }
 
 /// Rows of a ladder; the same measured again says nothing of models, so there both ladders count.
-fn of(rows: &[Comparison], set: &str, fidelity: Fidelity, metric: Metric) -> Vec<Comparison> {
-    let counts = |r: &&Comparison| {
+fn of(
+    rows: &[LiveComparison],
+    set: &str,
+    fidelity: Fidelity,
+    metric: EvidenceMetric,
+) -> Vec<LiveComparison> {
+    let counts = |r: &&LiveComparison| {
         (r.set == set || fidelity == Fidelity::Measured)
             && (r.fidelity, r.metric) == (fidelity, metric)
     };
     rows.iter().filter(counts).cloned().collect()
 }
 
-const WIDTHS: [(Fidelity, Metric, f64); 4] = [
-    (Fidelity::Calibrated, Metric::Decode, widths::DECODE_LAW),
-    (Fidelity::Calibrated, Metric::Prefill, widths::PROMPT_LAW),
-    (Fidelity::LayerTimed, Metric::Decode, widths::LAYERS),
-    (Fidelity::Measured, Metric::Decode, widths::PACE),
+const WIDTHS: [(Fidelity, EvidenceMetric, f64); 4] = [
+    (Fidelity::Calibrated, EvidenceMetric::Decode, widths::DECODE_LAW),
+    (Fidelity::Calibrated, EvidenceMetric::Prefill, widths::PROMPT_LAW),
+    (Fidelity::LayerTimed, EvidenceMetric::Decode, widths::LAYERS),
+    (Fidelity::Measured, EvidenceMetric::Decode, widths::PACE),
 ];
 
 #[test]
@@ -46,7 +53,7 @@ fn intervals_hold_the_runs_held_out() {
     for ((fidelity, metric, width), (least, median, p90)) in WIDTHS.into_iter().zip(HELD_OUT) {
         let mut rows = of(&rows(), "held_out", fidelity, metric);
         for row in &mut rows {
-            let p = Predicted::new(row.predicted, row.timing_log_error.hypot(width));
+            let p = PredictedRate::new(row.predicted, row.timing_log_error.hypot(width));
             row.interval_80 = p.interval_80;
             row.interval_90 = p.interval_90;
         }

@@ -1,43 +1,33 @@
 //! A plan on one machine.
 
-use super::plan::{Needs, Plan, Resident};
+use super::case::CheckCase;
+use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
 use crate::estimate::memory::Memory;
 use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run};
-use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 
-/// A workload reduced to what is judged.
-#[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
-    /// What the workload's process holds: workloads of the same model in the same format share one.
-    pub process: (&'a str, &'a str),
-    pub graph: &'a Graph,
-    pub run: Run,
-    pub needs: Needs,
-}
-
 /// A case with its estimator.
 pub(super) struct Planned<'a> {
-    pub case: Case<'a>,
+    pub case: CheckCase<'a>,
     pub estimator: Estimator<'a>,
 }
 
 impl<'a> Planned<'a> {
-    pub fn new(coefficients: &'a Coefficients, case: Case<'a>) -> Self {
+    pub fn new(coefficients: &'a Coefficients, case: CheckCase<'a>) -> Self {
         Self { case, estimator: Estimator::of_graph(coefficients, case.graph, case.run) }
     }
 
     /// The same with another run whose cache is quantised alike.
     pub fn with_run(&self, run: Run) -> Self {
-        Self { case: Case { run, ..self.case }, estimator: self.estimator.with_run(run) }
+        Self { case: CheckCase { run, ..self.case }, estimator: self.estimator.with_run(run) }
     }
 }
 
 /// The cases of a plan.
 pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<Planned<'a>> {
-    let case = |w: &'a super::plan::Workload| Case {
+    let case = |w: &'a super::plan::PlannedWorkload| CheckCase {
         process: (&w.subject.id, &w.subject.quant),
         graph: &w.subject.graph,
         run: w.run,
@@ -48,14 +38,14 @@ pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<P
 
 /// A workload on a machine.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct JudgedWorkload {
     /// Memory and speeds.
     pub figures: Figures,
     /// What must hold.
     pub requirements: Vec<Requirement>,
 }
 
-impl Judged {
+impl JudgedWorkload {
     /// The worst outcome.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
@@ -75,7 +65,7 @@ pub struct OnMac {
     /// The machine.
     pub machine: Machine,
     /// The workloads in the order of the plan.
-    pub workloads: Vec<Judged>,
+    pub workloads: Vec<JudgedWorkload>,
     /// Whether all models fit at once, if they are to.
     pub together: Option<Requirement>,
 }
@@ -85,14 +75,19 @@ impl OnMac {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let together = self.together.iter().map(|r| r.outcome);
-        self.workloads.iter().map(Judged::outcome).chain(together).max().unwrap_or(Outcome::Pass)
+        self.workloads
+            .iter()
+            .map(JudgedWorkload::outcome)
+            .chain(together)
+            .max()
+            .unwrap_or(Outcome::Pass)
     }
 
     /// Probability of everything together, as if all were independent.
     #[must_use]
     pub fn probability(&self) -> f64 {
         let together = self.together.as_ref().map_or(1.0, |r| r.probability);
-        self.workloads.iter().map(Judged::probability).product::<f64>() * together
+        self.workloads.iter().map(JudgedWorkload::probability).product::<f64>() * together
     }
 }
 
@@ -101,11 +96,11 @@ pub(super) fn alone(
     plan: &Plan,
     planned: &Planned<'_>,
     machine: &Machine,
-) -> Result<Judged, EstimateError> {
+) -> Result<JudgedWorkload, EstimateError> {
     let figures = planned.estimator.on(machine)?;
     let case = &planned.case;
     let mut requirements = Vec::new();
-    if plan.resident == Resident::OneAtATime {
+    if plan.resident == ResidentModels::OneAtATime {
         let reserve = plan.reserve_on(machine);
         requirements.extend(Requirement::of_memory(
             &[&figures.memory],
@@ -116,13 +111,13 @@ pub(super) fn alone(
     }
     requirements.extend(Requirement::of_context(case));
     requirements.extend(Requirement::of_speed(case, &figures));
-    Ok(Judged { figures, requirements })
+    Ok(JudgedWorkload { figures, requirements })
 }
 
 /// Judges whether the models fit at once: every process at the peak of its largest workload.
 pub(super) fn together<'a>(
     plan: &Plan,
-    memories: impl Iterator<Item = (Case<'a>, Memory)>,
+    memories: impl Iterator<Item = (CheckCase<'a>, Memory)>,
     machine: &Machine,
 ) -> Option<Requirement> {
     let mut processes: Vec<((&str, &str), Memory)> = Vec::new();
@@ -145,12 +140,12 @@ pub(super) fn on(
     cases: &[Planned<'_>],
     machine: &Machine,
 ) -> Result<OnMac, EstimateError> {
-    let workloads: Vec<Judged> =
+    let workloads: Vec<JudgedWorkload> =
         cases.iter().map(|c| alone(plan, c, machine)).collect::<Result<_, _>>()?;
     let all = cases.iter().zip(&workloads).map(|(c, j)| (c.case, j.figures.memory.clone()));
     let together = match plan.resident {
-        Resident::Together => together(plan, all, machine),
-        Resident::OneAtATime => None,
+        ResidentModels::Together => together(plan, all, machine),
+        ResidentModels::OneAtATime => None,
     };
     Ok(OnMac { machine: machine.clone(), workloads, together })
 }

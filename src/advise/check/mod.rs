@@ -1,19 +1,20 @@
 //! Whether workloads will hold on one Mac or several: a plan file, a verdict with its probability for everything that
 //! must hold, and the smallest changes that turn a fail into a pass.
 
+mod case;
 mod judge;
 mod plan;
 mod remedy;
 mod requirement;
 
-pub use judge::{Judged, OnMac};
-pub use plan::{LONGEST, Lookup, Needs, Plan, Resident, Workload, read};
+pub use judge::{JudgedWorkload, OnMac};
+pub use plan::{LONGEST, Lookup, Plan, PlannedWorkload, ResidentModels, WorkloadNeeds, read};
 pub use remedy::{Remedy, RemedyError};
-pub use requirement::{Kind, Requirement};
+pub use requirement::{Requirement, RequirementKind};
 
 use crate::advise::offers::Offer;
 use crate::estimate::Outcome;
-use crate::hardware::catalogue::Catalogue;
+use crate::hardware::catalogue::Macs;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use rayon::prelude::*;
@@ -52,7 +53,7 @@ impl Report {
 /// When the catalogue has problems or mlx-lm could not run a model.
 pub fn check(
     plan: &Plan,
-    catalogue: &Catalogue,
+    catalogue: &Macs,
     coefficients: &Coefficients,
 ) -> Result<Report, RemedyError> {
     let cases = judge::cases(plan, coefficients);

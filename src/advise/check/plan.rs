@@ -4,7 +4,7 @@ use crate::estimate::memory::default_reserve;
 use crate::estimate::{OpenedModel, Run};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
-use crate::hardware::catalogue::document::{Entry, Field, Source, whole};
+use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -19,13 +19,13 @@ pub struct Plan {
     /// The Macs; the plan must hold on each.
     pub macs: Vec<Machine>,
     /// Which models are in memory.
-    pub resident: Resident,
+    pub resident: ResidentModels,
     /// Memory kept for macOS; `None` for the default.
     pub reserve: Option<Bytes>,
     /// Memory of other programs beside macOS.
     pub other_programs: Bytes,
     /// The workloads.
-    pub workloads: Vec<Workload>,
+    pub workloads: Vec<PlannedWorkload>,
 }
 
 impl Plan {
@@ -39,14 +39,14 @@ impl Plan {
 /// Which models are in memory at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Resident {
+pub enum ResidentModels {
     /// The one that is used.
     OneAtATime,
     /// All of them.
     Together,
 }
 
-impl Field for Resident {
+impl Field for ResidentModels {
     const EXPECTED: &'static str = "\"one at a time\" or \"together\"";
     fn read(value: &DeValue<'_>) -> Option<Self> {
         match value.as_str()? {
@@ -59,7 +59,7 @@ impl Field for Resident {
 
 /// A model at work and what is asked of it.
 #[derive(Debug)]
-pub struct Workload {
+pub struct PlannedWorkload {
     /// Name, unique in the plan.
     pub name: String,
     /// The model.
@@ -67,12 +67,12 @@ pub struct Workload {
     /// The run; its batch is the number of users at once.
     pub run: Run,
     /// What must hold.
-    pub needs: Needs,
+    pub needs: WorkloadNeeds,
 }
 
 /// What must hold for a workload, besides that it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize)]
-pub struct Needs {
+pub struct WorkloadNeeds {
     /// Tokens per second for each user, at least.
     pub min_tok_s: Option<f64>,
     /// Time to first token, at most.
@@ -110,7 +110,7 @@ const WORKLOAD_KEYS: [&str; 11] = [
 /// # Errors
 /// All problems of the file, each with its place.
 pub fn read(name: &str, text: &str, lookup: &Lookup<'_>) -> Result<Plan, Vec<Problem>> {
-    let source = Source::new(name.to_owned(), text.to_owned().into(), false);
+    let source = TomlFile::new(name.to_owned(), text.to_owned().into(), false);
     let mut problems = Vec::new();
     if text.len() > LONGEST {
         return Err(vec![source.problem(0, "plan", format!("is longer than {LONGEST} bytes"))]);
@@ -124,17 +124,17 @@ pub fn read(name: &str, text: &str, lookup: &Lookup<'_>) -> Result<Plan, Vec<Pro
     }
 }
 
-fn read_plan(entry: &mut Entry<'_>, file: &str, lookup: &Lookup<'_>) -> Option<Plan> {
+fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Option<Plan> {
     entry.only(&KEYS);
     if entry.has("schema") {
         entry.within("schema", None, 1..=1u64);
     }
     let name: Option<String> = entry.optional("name");
-    let resident = entry.optional("resident").unwrap_or(Resident::OneAtATime);
+    let resident = entry.optional("resident").unwrap_or(ResidentModels::OneAtATime);
     let reserve = gigabytes(entry, "reserve_gb");
     let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
     let macs = read_macs(entry, lookup);
-    let mut workloads: Vec<Workload> = Vec::new();
+    let mut workloads: Vec<PlannedWorkload> = Vec::new();
     let mut found = 0;
     let given = entry.tables("workload", &mut |w| {
         found += 1;
@@ -158,7 +158,7 @@ fn read_plan(entry: &mut Entry<'_>, file: &str, lookup: &Lookup<'_>) -> Option<P
     Some(Plan { name, macs: macs?, resident, reserve, other_programs, workloads })
 }
 
-fn read_macs(entry: &mut Entry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
+fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
     let specs: Vec<String> = entry.required("macs", None)?;
     if specs.is_empty() || specs.len() > MOST {
         entry.wrong("macs", format!("must name from 1 to {MOST} Macs"));
@@ -173,7 +173,11 @@ fn read_macs(entry: &mut Entry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>>
     Some(macs)
 }
 
-fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> Option<Workload> {
+fn read_workload(
+    entry: &mut DataEntry<'_>,
+    number: usize,
+    lookup: &Lookup<'_>,
+) -> Option<PlannedWorkload> {
     entry.only(&WORKLOAD_KEYS);
     let name: Option<String> = entry.optional("name");
     if let Some(name) = &name {
@@ -200,7 +204,7 @@ fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> O
             return None;
         }
     };
-    Some(Workload {
+    Some(PlannedWorkload {
         name: name.unwrap_or_else(|| format!("{number}: {}", subject.id)),
         subject,
         run: standard
@@ -209,11 +213,11 @@ fn read_workload(entry: &mut Entry<'_>, number: usize, lookup: &Lookup<'_>) -> O
             .with_batch(batch?)
             .with_prefill_step(prefill_step?)
             .with_kv(kv),
-        needs: Needs { min_tok_s, max_ttft_s, headroom },
+        needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
     })
 }
 
-fn read_kv(entry: &mut Entry<'_>) -> Option<KvQuantisation> {
+fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
     let bits: u32 = entry.optional("kv_bits")?;
     if matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
         return Some(KvQuantisation::bits(bits));
@@ -222,7 +226,7 @@ fn read_kv(entry: &mut Entry<'_>) -> Option<KvQuantisation> {
     None
 }
 
-fn above_zero(entry: &mut Entry<'_>, key: &str) -> Option<f64> {
+fn above_zero(entry: &mut DataEntry<'_>, key: &str) -> Option<f64> {
     let value: f64 = entry.optional(key)?;
     if value > 0.0 {
         return Some(value);
@@ -231,6 +235,6 @@ fn above_zero(entry: &mut Entry<'_>, key: &str) -> Option<f64> {
     None
 }
 
-fn gigabytes(entry: &mut Entry<'_>, key: &str) -> Option<Bytes> {
+fn gigabytes(entry: &mut DataEntry<'_>, key: &str) -> Option<Bytes> {
     entry.has(key).then(|| entry.within(key, None, 0.0..=100_000.0))?.map(Bytes::from_gb)
 }

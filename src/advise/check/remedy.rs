@@ -1,14 +1,15 @@
 //! The smallest changes that make a plan hold.
 
-use super::judge::{Case, OnMac, Planned, alone, on, together};
+use super::case::CheckCase;
+use super::judge::{OnMac, Planned, alone, on, together};
 use super::plan::Plan;
-use super::requirement::{Kind, Requirement};
+use super::requirement::{Requirement, RequirementKind};
 use crate::advise::offers::{Offer, offers};
 use crate::advise::recommend::LADDER;
 use crate::estimate::{EstimateError, Outcome};
 use crate::graph::cache::KvQuantisation;
-use crate::hardware::CatalogueError;
-use crate::hardware::catalogue::{Catalogue, Status};
+use crate::hardware::MacsError;
+use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
@@ -93,7 +94,7 @@ impl Remedy {
 pub enum RemedyError {
     /// The catalogue of Macs has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// A model cannot be predicted.
     #[error(transparent)]
     Predict(#[from] EstimateError),
@@ -124,7 +125,7 @@ impl Search<'_> {
         }
         let r = case.case.run;
         let mut out = Vec::new();
-        let memory = judged.requirements.iter().find(|x| x.kind == Kind::Memory);
+        let memory = judged.requirements.iter().find(|x| x.kind == RequirementKind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
             for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
                 if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
@@ -142,7 +143,9 @@ impl Search<'_> {
                     let prefill_step = r.engine.prefill_step.min(GRID);
                     let kv = Some(KvQuantisation::bits(bits));
                     let run = r.with_kv(kv).with_prefill_step(prefill_step);
-                    if self.passes(&Planned::new(self.coefficients, Case { run, ..case.case }))? {
+                    if self
+                        .passes(&Planned::new(self.coefficients, CheckCase { run, ..case.case }))?
+                    {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
@@ -150,7 +153,7 @@ impl Search<'_> {
             }
         }
         for quant in self.smaller(index) {
-            let smaller = Case { graph: &quant.1, ..case.case };
+            let smaller = CheckCase { graph: &quant.1, ..case.case };
             if self.passes(&Planned::new(self.coefficients, smaller))? {
                 out.push(Remedy::Quantisation { quant: quant.0, workload: None });
                 break;
@@ -183,7 +186,8 @@ impl Search<'_> {
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
             for (quant, graph) in self.smaller(index) {
-                let smaller = Planned::new(self.coefficients, Case { graph: &graph, ..case.case });
+                let smaller =
+                    Planned::new(self.coefficients, CheckCase { graph: &graph, ..case.case });
                 if self.fit_with(index, Some(&smaller))? {
                     out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
@@ -267,7 +271,7 @@ fn most_that(
 pub(super) fn cheapest_mac(
     plan: &Plan,
     cases: &[Planned<'_>],
-    catalogue: &Catalogue,
+    catalogue: &Macs,
 ) -> Result<Option<(Offer, Machine)>, RemedyError> {
     let mut all = offers(catalogue)?;
     all.retain(|(o, _)| o.status == Status::OnSale && o.usd_now.is_some());

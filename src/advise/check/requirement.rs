@@ -1,6 +1,6 @@
 //! One thing that must hold, what is predicted, and how probable it is that it does.
 
-use super::judge::Case;
+use super::case::CheckCase;
 use crate::advise::purchase::of_memory;
 use crate::estimate::chance;
 use crate::estimate::memory::{Limit, LimitKind, Memory};
@@ -13,7 +13,7 @@ use serde::Serialize;
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RequirementKind {
     /// Peak memory, headroom and other programs stay under the limits; bytes.
     Memory,
     /// The prompt and the answer are no longer than the model was made for; tokens.
@@ -24,7 +24,7 @@ pub enum Kind {
     Ttft,
 }
 
-impl Kind {
+impl RequirementKind {
     /// The word in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -52,7 +52,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Requirement {
     /// What must hold.
-    pub kind: Kind,
+    pub kind: RequirementKind,
     /// The threshold: a maximum for memory, context and TTFT, a minimum for tok/s.
     pub threshold: f64,
     /// What is predicted, in the same unit.
@@ -70,14 +70,14 @@ pub struct Requirement {
 impl Requirement {
     /// A requirement on a quantity with a spread: at least the threshold for rates, at most for times.
     fn of_spread(
-        kind: Kind,
+        kind: RequirementKind,
         threshold: f64,
         predicted: f64,
         interval_90: [f64; 2],
         spread: Spread,
     ) -> Self {
         let probability = match kind {
-            Kind::TokS => spread.at_least(threshold),
+            RequirementKind::TokS => spread.at_least(threshold),
             _ => spread.at_most(threshold),
         };
         let outcome = Outcome::of(probability);
@@ -85,7 +85,7 @@ impl Requirement {
     }
 
     /// The speeds that a workload asks for.
-    pub(super) fn of_speed(case: &Case<'_>, figures: &Figures) -> Vec<Self> {
+    pub(super) fn of_speed(case: &CheckCase<'_>, figures: &Figures) -> Vec<Self> {
         let (r, n) = (case.run.work, case.needs);
         let users = f64::from(r.batch.max(1));
         let d = &figures.decode;
@@ -93,24 +93,24 @@ impl Requirement {
             let [low, high] = d.interval_80.map(|x| x / users);
             let ninety = d.interval_90.map(|x| x / users);
             let spread = Spread::new(d.tokens_per_s / users, [low, high], ninety);
-            Self::of_spread(Kind::TokS, least, d.tokens_per_s / users, ninety, spread)
+            Self::of_spread(RequirementKind::TokS, least, d.tokens_per_s / users, ninety, spread)
         });
         let p = &figures.prefill;
         let ttft = n.max_ttft_s.map(|most| {
             let ninety = p.ttft_at(p.interval_90, r.context_tokens, r.batch);
             let spread = p.ttft_spread(r.context_tokens, r.batch);
-            Self::of_spread(Kind::Ttft, most, p.ttft_s, ninety, spread)
+            Self::of_spread(RequirementKind::Ttft, most, p.ttft_s, ninety, spread)
         });
         [rate, ttft].into_iter().flatten().collect()
     }
 
     /// Whether the model was made for so many tokens, where that is known.
-    pub(super) fn of_context(case: &Case<'_>) -> Option<Self> {
+    pub(super) fn of_context(case: &CheckCase<'_>) -> Option<Self> {
         let made_for = case.graph.max_context()? as f64;
         let total = f64::from(case.run.total_tokens());
         let holds = total <= made_for;
         Some(Self {
-            kind: Kind::Context,
+            kind: RequirementKind::Context,
             threshold: made_for,
             predicted: total,
             interval_90: [total; 2],
@@ -166,7 +166,7 @@ impl Requirement {
         let probability = limits.iter().map(chance::under).fold(1.0, f64::min);
         let worst = limits.iter().map(|l| of_memory(l.verdict)).max().unwrap_or(Outcome::Pass);
         Some(Self {
-            kind: Kind::Memory,
+            kind: RequirementKind::Memory,
             threshold: tightest.limit_bytes.0 as f64,
             predicted: tightest.need_bytes.0 as f64,
             interval_90: tightest.need_range_bytes.map(|b| b.0 as f64),

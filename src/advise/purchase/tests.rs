@@ -1,7 +1,7 @@
 use super::*;
 use crate::data_dir::DataDirs;
 use crate::graph::Graph;
-use crate::model::catalogue::Catalogue as Models;
+use crate::model::catalogue::Models;
 use crate::roofline::Coefficients;
 use crate::run::Run;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ static ESTIMATORS: LazyLock<[Estimator<'static>; 1]> = LazyLock::new(|| {
     let coefficients = Coefficients::embedded().expect("built in");
     [Estimator::of_graph(coefficients, &QWEN, Run::default())]
 });
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
+static CATALOGUE: LazyLock<Macs> = LazyLock::new(Macs::embedded);
 
 fn ask(needs: &Needs) -> Purchase {
     purchase(&CATALOGUE, &ESTIMATORS[..], needs, &Economics::default()).expect("answered")
@@ -57,7 +57,7 @@ fn a_missing_price_is_missing_and_its_own_price_counts() {
     let dir = tempfile::tempdir().expect("a folder");
     let price = "[[price]]\nmac = \"mbp14-m5max-40-2026\"\nmemory_gib = 128\nusd_now = 4000\n";
     std::fs::write(dir.path().join("prices.toml"), price).expect("written");
-    let catalogue = Catalogue::new(DataDirs::discover(Some(dir.path())).expect("a folder"));
+    let catalogue = Macs::new(DataDirs::discover(Some(dir.path())).expect("a folder"));
     let p = purchase(&catalogue, &ESTIMATORS[..], &needs, &Economics::default()).expect("answered");
     let own = p
         .choices

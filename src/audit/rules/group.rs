@@ -1,15 +1,15 @@
 //! Claims next to each other.
 
-use crate::audit::claim::Kind;
-use crate::audit::{Case, Judged, Rule, Severity};
+use crate::audit::claim::ClaimKind;
+use crate::audit::{AuditCase, AuditRule, JudgedClaims, Severity};
 use crate::model::names::key;
 use std::collections::BTreeMap;
 
 /// Memory of two engines on one model at one quantisation differs by less than this.
 const UNEQUAL: f64 = 1.25;
 
-pub(in crate::audit) fn check(cases: &[Case], out: &mut Judged) {
-    let mut groups: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+pub(in crate::audit) fn check(cases: &[AuditCase], out: &mut JudgedClaims) {
+    let mut groups: BTreeMap<&str, Vec<&AuditCase>> = BTreeMap::new();
     for case in cases {
         if let Some(group) = &case.claim.group {
             groups.entry(group).or_default().push(case);
@@ -21,12 +21,12 @@ pub(in crate::audit) fn check(cases: &[Case], out: &mut Judged) {
     }
 }
 
-fn theory(group: &str, cases: &[&Case], out: &mut Judged) {
-    let rule = Rule::TheoryNextToMeasurement;
-    let measured = cases.iter().filter(|c| c.claim.kind == Kind::Measured).count();
+fn theory(group: &str, cases: &[&AuditCase], out: &mut JudgedClaims) {
+    let rule = AuditRule::TheoryNextToMeasurement;
+    let measured = cases.iter().filter(|c| c.claim.kind == ClaimKind::Measured).count();
     for case in cases {
         let claim = &case.claim;
-        if claim.kind == Kind::Measured || measured == 0 {
+        if claim.kind == ClaimKind::Measured || measured == 0 {
             out.pass(&claim.id, rule);
             continue;
         }
@@ -41,19 +41,20 @@ fn theory(group: &str, cases: &[&Case], out: &mut Judged) {
 }
 
 /// Engines that run the same model with very different memory do not run the same quantisation.
-fn peers(cases: &[&Case], out: &mut Judged) {
-    let rule = Rule::UnequalPeers;
-    let mut models: BTreeMap<String, Vec<&Case>> = BTreeMap::new();
+fn peers(cases: &[&AuditCase], out: &mut JudgedClaims) {
+    let rule = AuditRule::UnequalPeers;
+    let mut models: BTreeMap<String, Vec<&AuditCase>> = BTreeMap::new();
     for case in cases {
         let claim = &case.claim;
-        if let (Some(model), Some(_), Kind::Measured) = (&claim.model, claim.memory_gb, claim.kind)
+        if let (Some(model), Some(_), ClaimKind::Measured) =
+            (&claim.model, claim.memory_gb, claim.kind)
         {
             let context = claim.context().unwrap_or(0);
             models.entry(format!("{} at {context}", key(model))).or_default().push(case);
         }
     }
     for cases in models.values().filter(|c| c.len() > 1) {
-        let memory = |c: &&&Case| c.claim.memory_gb.map_or(0.0, |m| m.high);
+        let memory = |c: &&&AuditCase| c.claim.memory_gb.map_or(0.0, |m| m.high);
         let largest = cases.iter().max_by(|a, b| memory(a).total_cmp(&memory(b)));
         let smallest = cases.iter().min_by(|a, b| memory(a).total_cmp(&memory(b)));
         let (Some(largest), Some(smallest)) = (largest, smallest) else { continue };

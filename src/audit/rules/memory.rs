@@ -1,7 +1,7 @@
 //! Memory against weights and cache.
 
-use crate::audit::claim::{ContextClaim, MemoryMetric, Workload};
-use crate::audit::{Case, Claim, Facts, Judged, Rule, Severity};
+use crate::audit::claim::{ClaimedWork, ContextClaim, MemoryMetric};
+use crate::audit::{AuditCase, AuditRule, Claim, Facts, JudgedClaims, Severity};
 use crate::run::Program;
 use crate::units::Bytes;
 
@@ -13,9 +13,9 @@ const GIB_PER_GB: f64 = 1.073_741_824;
 const FAR_ABOVE: f64 = 1.5;
 const OTHER_BYTES: f64 = 6e9;
 
-pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
+pub(in crate::audit) fn check(case: &AuditCase, out: &mut JudgedClaims) {
     let claim = &case.claim;
-    if claim.workload == Workload::Training {
+    if claim.workload == ClaimedWork::Training {
         return;
     }
     if claim.memory_gb.is_some() {
@@ -27,8 +27,8 @@ pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
     }
 }
 
-fn amount(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let (below, above) = (Rule::MemoryBelowModel, Rule::MemoryAboveModel);
+fn amount(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let (below, above) = (AuditRule::MemoryBelowModel, AuditRule::MemoryAboveModel);
     let Some(memory) = claim.memory_gb else { return };
     let known = match &facts.model {
         Ok(known) => known,
@@ -76,18 +76,18 @@ fn amount(claim: &Claim, facts: &Facts, out: &mut Judged) {
     out.pass(&claim.id, above);
 }
 
-fn metric(claim: &Claim, out: &mut Judged) {
+fn metric(claim: &Claim, out: &mut JudgedClaims) {
     if claim.memory_metric != Some(MemoryMetric::Rss) {
         return;
     }
     let numbers = format!("{} GB of resident memory", claim.memory_gb.map_or(0.0, |m| m.high));
     let cause = "the resident set is not unified-memory use: it leaves out buffers that only the GPU maps and counts \
                  touched pages of the weight file; use the footprint, or MLX's active and peak memory";
-    out.find(&claim.id, Rule::MemoryMetric, Severity::Misleading, numbers, cause);
+    out.find(&claim.id, AuditRule::MemoryMetric, Severity::Misleading, numbers, cause);
 }
 
-fn context_limit(claim: &Claim, context: ContextClaim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::ContextLimit;
+fn context_limit(claim: &Claim, context: ContextClaim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::ContextLimit;
     let known = match &facts.model {
         Ok(known) => known,
         Err(reason) => return out.skip(&claim.id, rule, reason),

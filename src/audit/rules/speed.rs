@@ -1,7 +1,7 @@
 //! Speeds against what memory and arithmetic allow.
 
-use crate::audit::claim::{Limiter, Workload};
-use crate::audit::{Case, Claim, Facts, Judged, Known, Rule, Severity};
+use crate::audit::claim::{ClaimedWork, Limiter};
+use crate::audit::{AuditCase, AuditRule, Claim, Facts, JudgedClaims, Known, Severity};
 use crate::run::Program;
 use crate::units::{BytesPerSecond, TokensPerSecond};
 
@@ -13,9 +13,9 @@ const CPU_FACTOR: f64 = 4.0;
 /// Agreement of a rate with tokens over total time that shows where it comes from.
 const SAME: f64 = 0.01;
 
-pub(in crate::audit) fn check(case: &Case, out: &mut Judged) {
+pub(in crate::audit) fn check(case: &AuditCase, out: &mut JudgedClaims) {
     let claim = &case.claim;
-    if claim.workload == Workload::Training {
+    if claim.workload == ClaimedWork::Training {
         return;
     }
     if claim.decode_tokens_per_s.is_some() {
@@ -37,8 +37,8 @@ fn step_bytes(claim: &Claim, known: &Known) -> (f64, f64) {
     known.step_bytes(claim.context().unwrap_or(0), generated, batch)
 }
 
-fn implied_bandwidth(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::ImpliedBandwidth;
+fn implied_bandwidth(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::ImpliedBandwidth;
     if claim.speculative {
         return out.skip(&claim.id, rule, "speculative decoding yields several tokens a step");
     }
@@ -72,8 +72,8 @@ fn implied_bandwidth(claim: &Claim, facts: &Facts, out: &mut Judged) {
     }
 }
 
-fn cpu_speed(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::CpuSpeed;
+fn cpu_speed(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::CpuSpeed;
     let Ok(known) = &facts.model else { return };
     let Some(rate) = claim.decode_tokens_per_s else { return };
     let engine = claim.engine.unwrap_or(Program::MlxLm);
@@ -98,8 +98,8 @@ fn cpu_speed(claim: &Claim, facts: &Facts, out: &mut Judged) {
     out.find(&claim.id, rule, Severity::Misleading, numbers, cause);
 }
 
-fn end_to_end(claim: &Claim, out: &mut Judged) {
-    let rule = Rule::EndToEnd;
+fn end_to_end(claim: &Claim, out: &mut JudgedClaims) {
+    let rule = AuditRule::EndToEnd;
     let (Some(rate), Some(tokens), Some(total)) =
         (claim.decode_tokens_per_s, claim.generated_tokens, claim.total_s)
     else {
@@ -120,8 +120,8 @@ fn end_to_end(claim: &Claim, out: &mut Judged) {
 }
 
 /// Prompt speed, as stated or as prompt tokens over the time to first token.
-fn prefill(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::PrefillAbovePeak;
+fn prefill(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::PrefillAbovePeak;
     let known = match &facts.model {
         Ok(known) => known,
         Err(reason) => return out.skip(&claim.id, rule, reason),
@@ -156,8 +156,8 @@ fn prefill(claim: &Claim, facts: &Facts, out: &mut Judged) {
     out.find(&claim.id, rule, Severity::Impossible, numbers, cause);
 }
 
-fn bandwidth_figure(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::BandwidthFigure;
+fn bandwidth_figure(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::BandwidthFigure;
     let Some(claimed) = claim.bandwidth_gbs else { return };
     let Ok(machines) = &facts.machines else {
         return out.skip(&claim.id, rule, "the machine is not known");
@@ -174,8 +174,8 @@ fn bandwidth_figure(claim: &Claim, facts: &Facts, out: &mut Judged) {
     out.find(&claim.id, rule, Severity::Impossible, numbers, cause);
 }
 
-fn explanation(claim: &Claim, facts: &Facts, out: &mut Judged) {
-    let rule = Rule::Explanation;
+fn explanation(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
+    let rule = AuditRule::Explanation;
     let (Some(limiter), Some(rate)) = (claim.limited_by, claim.decode_tokens_per_s) else { return };
     let known = match &facts.model {
         Ok(known) => known,

@@ -73,7 +73,7 @@ pub(super) struct Client {
 
 /// Answer to a small question.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct BriefReply {
     pub json: Value,
     /// The `Server` header.
     pub server: Option<String>,
@@ -81,7 +81,7 @@ pub(super) struct Reply {
 
 /// A line of an answer.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct StreamLine {
     pub text: String,
     /// When its last byte was read.
     pub at: Instant,
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Asks for a small JSON document. `None` when the server has no such path or answers with something else.
-    pub fn question(&self, path: &str) -> Result<Option<Reply>, HttpError> {
+    pub fn question(&self, path: &str) -> Result<Option<BriefReply>, HttpError> {
         let request = self.http.get(self.address.join(path));
         self.small(request)
     }
@@ -131,7 +131,7 @@ impl Client {
     fn small(
         &self,
         request: reqwest::blocking::RequestBuilder,
-    ) -> Result<Option<Reply>, HttpError> {
+    ) -> Result<Option<BriefReply>, HttpError> {
         let started = Instant::now();
         let request = self.with_headers(request).timeout(self.limits.question);
         let response = request.send().map_err(|e| self.classify(&e, started))?;
@@ -150,7 +150,7 @@ impl Client {
         };
         let server = response.headers().get(SERVER).and_then(|s| s.to_str().ok()).map(shorten);
         let body = Lines::new(response, started, self.key.clone(), limits).rest()?;
-        Ok(serde_json::from_slice(&body).ok().map(|json| Reply { json, server }))
+        Ok(serde_json::from_slice(&body).ok().map(|json| BriefReply { json, server }))
     }
 
     /// Sends a request whose answer is timed.
@@ -221,7 +221,7 @@ impl Lines {
     }
 
     /// The next line without its line break; `None` at the end.
-    pub fn next_line(&mut self) -> Result<Option<Line>, HttpError> {
+    pub fn next_line(&mut self) -> Result<Option<StreamLine>, HttpError> {
         loop {
             let found = self.buffer.iter().skip(self.searched).position(|&b| b == b'\n');
             if let Some(offset) = found {
@@ -266,11 +266,11 @@ impl Lines {
         hide(text, self.key.as_ref())
     }
 
-    fn line(&self, mut bytes: Vec<u8>) -> Line {
+    fn line(&self, mut bytes: Vec<u8>) -> StreamLine {
         while matches!(bytes.last(), Some(b'\n' | b'\r')) {
             bytes.pop();
         }
-        Line { text: String::from_utf8_lossy(&bytes).into_owned(), at: self.at }
+        StreamLine { text: String::from_utf8_lossy(&bytes).into_owned(), at: self.at }
     }
 
     fn fill(&mut self) -> Result<(), HttpError> {

@@ -91,7 +91,7 @@ impl Content {
 
 /// The request body for a server of this kind.
 fn body(info: &ServerInfo, prompt: &Prompt) -> Value {
-    let message = |(role, text): &(crate::bench::generation::Role, String)| json!({ "role": role.name(), "content": text });
+    let message = |(role, text): &(crate::bench::generation::ChatRole, String)| json!({ "role": role.name(), "content": text });
     let mut body = Map::new();
     if let Some(model) = &info.model.request_name {
         body.insert("model".to_owned(), json!(model));

@@ -1,6 +1,6 @@
 //! Server-sent events (WHATWG HTML, section 9.2), as far as engines use them, and forgiving where they deviate.
 
-use super::client::{Line, Lines};
+use super::client::{Lines, StreamLine};
 use super::error::HttpError;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ struct Pending {
 
 impl Pending {
     /// Takes a line; an empty one completes the event.
-    fn line(&mut self, line: Line) -> Option<Event> {
+    fn line(&mut self, line: StreamLine) -> Option<Event> {
         if line.text.is_empty() {
             return self.complete();
         }
@@ -84,7 +84,7 @@ mod tests {
     fn events(text: &str) -> Vec<(String, bool)> {
         let mut pending = Pending::default();
         let at = Instant::now();
-        let lines = text.lines().map(|l| Line { text: l.to_owned(), at });
+        let lines = text.lines().map(|l| StreamLine { text: l.to_owned(), at });
         let mut found: Vec<Event> = lines.filter_map(|l| pending.line(l)).collect();
         found.extend(pending.complete());
         found.into_iter().map(|e| (e.data, e.is_error)).collect()

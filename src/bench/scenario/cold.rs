@@ -1,7 +1,7 @@
 //! The first answer after a start, with the time to load apart.
 
 use crate::bench::memory::end_family;
-use crate::bench::run::Run;
+use crate::bench::run::BenchRun;
 use crate::bench::trial::Trial;
 use crate::stats::TrialSummary;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Drop for Started {
 ///
 /// # Errors
 /// When the engine does not start, or cannot be told to unload.
-pub fn cold(run: &mut Run<'_>, launcher: Option<&Launcher<'_>>) -> Result<Cold, ColdError> {
+pub fn cold(run: &mut BenchRun<'_>, launcher: Option<&Launcher<'_>>) -> Result<Cold, ColdError> {
     let mut ready = Vec::new();
     for round in 0..run.protocol.trials {
         if run.stop.requested() {

@@ -1,7 +1,7 @@
 //! Several users at once: total and per-user rates, the tail of the time to first token, and goodput.
 
 use crate::bench::memory::{MemoryReading, highest_during};
-use crate::bench::run::{Run, one};
+use crate::bench::run::{BenchRun, one};
 use crate::bench::trial::Trial;
 use crate::stats::{TrialSummary, quantile};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,12 @@ pub struct Load {
 }
 
 /// Puts every engine under every number of users; each user sends `requests` requests, one after the other.
-pub fn concurrency(run: &mut Run<'_>, users: &[u32], requests: u32, promise: Promise) -> Vec<Load> {
+pub fn concurrency(
+    run: &mut BenchRun<'_>,
+    users: &[u32],
+    requests: u32,
+    promise: Promise,
+) -> Vec<Load> {
     for who in 0..run.contenders.len() {
         for _ in 0..run.protocol.warm_up {
             let prompt = run.unique_prompt();
@@ -77,7 +82,7 @@ pub fn concurrency(run: &mut Run<'_>, users: &[u32], requests: u32, promise: Pro
     loads
 }
 
-fn load(run: &mut Run<'_>, who: usize, users: u32, requests: u32, promise: Promise) -> Load {
+fn load(run: &mut BenchRun<'_>, who: usize, users: u32, requests: u32, promise: Promise) -> Load {
     run.pause();
     let contender = &run.contenders[who];
     let (label, target) = (contender.label.clone(), contender.generator);

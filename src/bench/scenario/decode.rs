@@ -1,18 +1,18 @@
 //! Decode rate and time to first token over kinds of prompts.
 
-use crate::bench::prompts::Kind;
-use crate::bench::run::Run;
+use crate::bench::prompts::PromptKind;
+use crate::bench::run::BenchRun;
 
 /// A prompt to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
+pub enum PromptWork {
     /// One of the nine kinds.
-    Kind(Kind),
+    Kind(PromptKind),
     /// A text of the user, with a name.
     Given(String, String),
 }
 
-impl Work {
+impl PromptWork {
     fn name(&self) -> String {
         match self {
             Self::Kind(kind) => kind.name().to_owned(),
@@ -22,12 +22,12 @@ impl Work {
 }
 
 /// Measures the prompts on every engine.
-pub fn decode(run: &mut Run<'_>, work: &[Work]) {
-    let cases: Vec<(String, &Work)> = work.iter().map(|w| (w.name(), w)).collect();
+pub fn decode(run: &mut BenchRun<'_>, work: &[PromptWork]) {
+    let cases: Vec<(String, &PromptWork)> = work.iter().map(|w| (w.name(), w)).collect();
     run.interleaved(&cases, |run, work| {
         let text = match work {
-            Work::Kind(kind) => run.prompts.of_kind(*kind),
-            Work::Given(_, text) => run.prompts.made_unique(text),
+            PromptWork::Kind(kind) => run.prompts.of_kind(*kind),
+            PromptWork::Given(_, text) => run.prompts.made_unique(text),
         };
         run.prompt(text)
     });

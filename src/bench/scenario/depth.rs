@@ -4,7 +4,7 @@
 //! how many the template adds; the prompts of the sweep are made from that, and the engine's count of each is compared
 //! with what was sent: a context that is cut off silently shows.
 
-use crate::bench::run::{Run, mark_truncated};
+use crate::bench::run::{BenchRun, mark_truncated};
 use thiserror::Error;
 
 /// Filler words of the two prompts that tell the length of a word.
@@ -42,7 +42,7 @@ fn name(tokens: u32) -> String {
 ///
 /// # Errors
 /// When no engine counts prompt tokens.
-pub fn depth(run: &mut Run<'_>, depths: &[u32]) -> Result<(), DepthError> {
+pub fn depth(run: &mut BenchRun<'_>, depths: &[u32]) -> Result<(), DepthError> {
     let lengths = match learn(run) {
         // There is nothing to be told about a run that was ended.
         Err(_) if run.stop.requested() => return Ok(()),
@@ -64,7 +64,7 @@ pub fn depth(run: &mut Run<'_>, depths: &[u32]) -> Result<(), DepthError> {
 }
 
 /// Learns the length of filler words from the first engine that counts.
-pub(super) fn learn(run: &mut Run<'_>) -> Result<Lengths, DepthError> {
+pub(super) fn learn(run: &mut BenchRun<'_>) -> Result<Lengths, DepthError> {
     let mut problem = "none was asked".to_owned();
     for who in 0..run.contenders.len() {
         let mut counted = [0.0; 2];

@@ -9,10 +9,10 @@ mod soak;
 
 pub use cold::{Cold, ColdError, Launcher, cold};
 pub use concurrency::{Load, Promise, concurrency};
-pub use decode::{Work, decode};
+pub use decode::{PromptWork, decode};
 pub use depth::{DepthError, depth, doubling};
 pub use resume::{Resume, resume};
-pub use soak::{Growth, Length, Soak, soak};
+pub use soak::{Length, MemoryGrowth, Soak, soak};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@
 //! that keeps its cache needs to process the new tokens only. What should be saved is predicted from the first turn's
 //! own prompt speed: cached tokens over tokens per second.
 
-use crate::bench::generation::{Prompt, Role};
-use crate::bench::run::Run;
+use crate::bench::generation::{ChatRole, Prompt};
+use crate::bench::run::BenchRun;
 use crate::bench::scenario::depth::{DepthError, Lengths, learn};
 use crate::bench::trial::Trial;
 use crate::stats::{TrialSummary, median};
@@ -41,7 +41,7 @@ fn names(tokens: u32) -> [String; 2] {
 ///
 /// # Errors
 /// When no engine counts prompt tokens, so that prompts of a wanted length cannot be made.
-pub fn resume(run: &mut Run<'_>, lengths: &[u32]) -> Result<Vec<Resume>, DepthError> {
+pub fn resume(run: &mut BenchRun<'_>, lengths: &[u32]) -> Result<Vec<Resume>, DepthError> {
     let filler = match learn(run) {
         // There is nothing to be told about a run that was ended.
         Err(_) if run.stop.requested() => return Ok(Vec::new()),
@@ -59,21 +59,27 @@ pub fn resume(run: &mut Run<'_>, lengths: &[u32]) -> Result<Vec<Resume>, DepthEr
     Ok(summaries(run, lengths))
 }
 
-fn summaries(run: &Run<'_>, lengths: &[u32]) -> Vec<Resume> {
+fn summaries(run: &BenchRun<'_>, lengths: &[u32]) -> Vec<Resume> {
     let labels = || run.contenders.iter().map(|c| c.label.as_str());
     let pairs = lengths.iter().flat_map(|&tokens| labels().map(move |label| (tokens, label)));
     pairs.map(|(tokens, label)| summarise(&run.trials, label, tokens)).collect()
 }
 
 /// Both turns of one conversation; `None` when the run is to end.
-fn turns(run: &mut Run<'_>, who: usize, tokens: u32, round: u32, filler: &Lengths) -> Option<()> {
+fn turns(
+    run: &mut BenchRun<'_>,
+    who: usize,
+    tokens: u32,
+    round: u32,
+    filler: &Lengths,
+) -> Option<()> {
     let [first, second] = names(tokens);
     let text = run.prompts.long(filler.words(tokens));
     let opening = run.prompt(text);
     run.measure(who, &first, Some(round), &opening)?;
     let mut messages = opening.messages.clone();
-    messages.push((Role::Assistant, "Noted.".to_owned()));
-    messages.push((Role::User, "Now continue the list with ten more words.".to_owned()));
+    messages.push((ChatRole::Assistant, "Noted.".to_owned()));
+    messages.push((ChatRole::User, "Now continue the list with ten more words.".to_owned()));
     run.measure(who, &second, Some(round), &Prompt { messages, ..opening }).map(|_| ())
 }
 

@@ -1,7 +1,7 @@
 //! Many turns in a row: does memory grow, and does the speed decline with heat.
 
-use crate::bench::run::Run;
-use crate::bench::summary::Metric;
+use crate::bench::run::BenchRun;
+use crate::bench::summary::TrialMetric;
 use crate::bench::trial::Trial;
 use crate::stats::{Slope, leak_slope, median};
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,9 @@ pub enum Length {
 
 /// A memory metric over the turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Growth {
+pub struct MemoryGrowth {
     /// The metric.
-    pub metric: Metric,
+    pub metric: TrialMetric,
     /// Bytes a turn, with interval and verdict.
     pub slope: Slope,
 }
@@ -40,7 +40,7 @@ pub struct Soak {
     /// Turns that failed.
     pub failed: usize,
     /// Growth of each memory metric that could be read.
-    pub growth: Vec<Growth>,
+    pub growth: Vec<MemoryGrowth>,
     /// Decode rate: median of the first and of the last tenth of the turns, tokens per second.
     pub decode_first_last: Option<[f64; 2]>,
     /// Change of the decode rate a turn, tokens per second, with its interval.
@@ -48,7 +48,7 @@ pub struct Soak {
 }
 
 /// Runs all engines in turn until the length is reached.
-pub fn soak(run: &mut Run<'_>, length: Length) -> Vec<Soak> {
+pub fn soak(run: &mut BenchRun<'_>, length: Length) -> Vec<Soak> {
     let begin = Instant::now();
     let begun = run.trials.len();
     let mut round = 0;
@@ -77,15 +77,17 @@ fn summarise(engine: &str, trials: &[Trial]) -> Soak {
     let mine: Vec<&Trial> = trials.iter().filter(|t| t.engine == engine).collect();
     let good: Vec<&Trial> = mine.iter().copied().filter(|t| t.failure.is_none()).collect();
     let settling = SETTLING.max(good.len() / 10);
-    let values = |m: Metric| -> Vec<f64> { good.iter().filter_map(|t| m.of(t)).collect() };
-    let growth = [Metric::FootprintBytes, Metric::ResidentBytes, Metric::MlxActiveBytes]
-        .into_iter()
-        .filter_map(|metric| {
-            let values = values(metric);
-            (!values.is_empty()).then(|| Growth { metric, slope: leak_slope(&values, settling) })
-        })
-        .collect();
-    let rates = values(Metric::DecodeTokensPerS);
+    let values = |m: TrialMetric| -> Vec<f64> { good.iter().filter_map(|t| m.of(t)).collect() };
+    let growth =
+        [TrialMetric::FootprintBytes, TrialMetric::ResidentBytes, TrialMetric::MlxActiveBytes]
+            .into_iter()
+            .filter_map(|metric| {
+                let values = values(metric);
+                (!values.is_empty())
+                    .then(|| MemoryGrowth { metric, slope: leak_slope(&values, settling) })
+            })
+            .collect();
+    let rates = values(TrialMetric::DecodeTokensPerS);
     let tenth = (rates.len() / 10).max(1);
     let first = median(rates.get(..tenth).unwrap_or_default());
     let last = median(rates.get(rates.len().saturating_sub(tenth)..).unwrap_or_default());

@@ -1,6 +1,6 @@
 //! Arguments of `bench`.
 
-use crate::bench::prompts::Kind;
+use crate::bench::prompts::PromptKind;
 use crate::bench::scenario::Scenario;
 use crate::cli::shared::names::{macs, models};
 use clap::{Args, ValueEnum, ValueHint};
@@ -228,9 +228,9 @@ impl From<ScenarioArg> for Scenario {
 
 impl ProtocolArgs {
     /// The kinds of prompts that were asked for.
-    pub(super) fn kinds(&self) -> Result<Vec<Kind>, String> {
+    pub(super) fn kinds(&self) -> Result<Vec<PromptKind>, String> {
         if self.prompts.iter().any(|p| p == "all") {
-            return Ok(Kind::ALL.to_vec());
+            return Ok(PromptKind::ALL.to_vec());
         }
         self.prompts.iter().map(|p| p.trim().parse()).collect()
     }

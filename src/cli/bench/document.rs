@@ -2,8 +2,8 @@
 
 use super::cells::{dash, figure};
 use crate::bench::record::Record;
-use crate::bench::summary::{CaseSummary, Comparison, Metric};
-use crate::bench::{Flag, Trial};
+use crate::bench::summary::{CaseSummary, EngineComparison, TrialMetric};
+use crate::bench::{Trial, TrialFlag};
 use crate::report::{Column, Document, Table};
 use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -95,7 +95,7 @@ fn results(record: &Record) -> Table {
         Column::number("end to end tok/s").droppable(4),
         Column::number("memory after").droppable(3),
     ]);
-    let powered = record.summary.iter().any(|s| s.metric(Metric::PackageW).is_some());
+    let powered = record.summary.iter().any(|s| s.metric(TrialMetric::PackageW).is_some());
     if powered {
         columns.push(Column::number("package").droppable(5));
         columns.push(Column::number("J/token").droppable(5));
@@ -108,32 +108,33 @@ fn results(record: &Record) -> Table {
             row.push(s.engine.clone());
         }
         row.extend([
-            s.metric(Metric::PromptTokens).map_or_else(dash, |m| format!("{:.0}", m.median)),
-            figure(s.metric(Metric::TtftS), |v| Seconds(v).to_string()),
-            figure(s.metric(Metric::DecodeTokensPerS), |v| TokensPerSecond(v).to_string()),
-            figure(s.metric(Metric::PrefillTokensPerS), |v| TokensPerSecond(v).to_string()),
-            figure(s.metric(Metric::EndToEndTokensPerS), |v| TokensPerSecond(v).to_string()),
+            s.metric(TrialMetric::PromptTokens).map_or_else(dash, |m| format!("{:.0}", m.median)),
+            figure(s.metric(TrialMetric::TtftS), |v| Seconds(v).to_string()),
+            figure(s.metric(TrialMetric::DecodeTokensPerS), |v| TokensPerSecond(v).to_string()),
+            figure(s.metric(TrialMetric::PrefillTokensPerS), |v| TokensPerSecond(v).to_string()),
+            figure(s.metric(TrialMetric::EndToEndTokensPerS), |v| TokensPerSecond(v).to_string()),
             memory(s),
         ]);
         if powered {
-            row.push(figure(s.metric(Metric::PackageW), |w| format!("{w:.1} W")));
-            row.push(figure(s.metric(Metric::JoulesPerToken), |j| format!("{j:.2}")));
+            row.push(figure(s.metric(TrialMetric::PackageW), |w| format!("{w:.1} W")));
+            row.push(figure(s.metric(TrialMetric::JoulesPerToken), |j| format!("{j:.2}")));
         }
         row.extend([trials(s), remarks(s)]);
         table.row(row);
     }
     if record.summary.len() > 1 {
-        let rate = |s: &CaseSummary| Some(s.metric(Metric::DecodeTokensPerS)?.median);
+        let rate = |s: &CaseSummary| Some(s.metric(TrialMetric::DecodeTokensPerS)?.median);
         table.bars(record.summary.iter().map(rate).collect(), 5);
     }
     table
 }
 
 fn memory(s: &CaseSummary) -> String {
-    let of =
-        |m: Metric, name: &str| s.metric(m).map(|v| format!("{} {name}", Bytes(v.median as u64)));
-    of(Metric::FootprintBytes, "footprint")
-        .or_else(|| of(Metric::ResidentBytes, "resident"))
+    let of = |m: TrialMetric, name: &str| {
+        s.metric(m).map(|v| format!("{} {name}", Bytes(v.median as u64)))
+    };
+    of(TrialMetric::FootprintBytes, "footprint")
+        .or_else(|| of(TrialMetric::ResidentBytes, "resident"))
         .unwrap_or_else(dash)
 }
 
@@ -147,7 +148,7 @@ fn trials(s: &CaseSummary) -> String {
 fn remarks(s: &CaseSummary) -> String {
     let mut parts: Vec<String> =
         s.failures.iter().map(|(kind, n)| format!("{n} × {}", kind.name())).collect();
-    let outliers = s.metric(Metric::DecodeTokensPerS).map_or(0, |m| m.outliers.len());
+    let outliers = s.metric(TrialMetric::DecodeTokensPerS).map_or(0, |m| m.outliers.len());
     if outliers > 0 {
         parts.push(format!("{outliers} outlier{}", if outliers == 1 { "" } else { "s" }));
     }
@@ -155,22 +156,22 @@ fn remarks(s: &CaseSummary) -> String {
     parts.join(", ")
 }
 
-const fn short(flag: Flag) -> &'static str {
+const fn short(flag: TrialFlag) -> &'static str {
     match flag {
-        Flag::NoTokenCount => "no token count",
-        Flag::CountsDisagree => "counts disagree",
-        Flag::BundledTokens => "bundled tokens",
-        Flag::Stall => "stall",
-        Flag::CachedPrefix => "cached prefix",
-        Flag::EndedEarly => "ended early",
-        Flag::TruncatedPrompt => "prompt cut off",
-        Flag::NotStreamed => "not streamed",
-        Flag::Burst => "held back",
-        Flag::AboveBound => "above the bound",
+        TrialFlag::NoTokenCount => "no token count",
+        TrialFlag::CountsDisagree => "counts disagree",
+        TrialFlag::BundledTokens => "bundled tokens",
+        TrialFlag::Stall => "stall",
+        TrialFlag::CachedPrefix => "cached prefix",
+        TrialFlag::EndedEarly => "ended early",
+        TrialFlag::TruncatedPrompt => "prompt cut off",
+        TrialFlag::NotStreamed => "not streamed",
+        TrialFlag::Burst => "held back",
+        TrialFlag::AboveBound => "above the bound",
     }
 }
 
-fn comparison(rows: &[Comparison]) -> Table {
+fn comparison(rows: &[EngineComparison]) -> Table {
     let mut table = Table::new(vec![
         Column::text("case"),
         Column::number("decode"),
@@ -200,7 +201,7 @@ fn notes(record: &Record) -> Vec<String> {
          after the first over the time they took; end to end includes the prompt and is not a decode speed"
             .to_owned(),
     ];
-    let mut flags: BTreeMap<Flag, ()> = BTreeMap::new();
+    let mut flags: BTreeMap<TrialFlag, ()> = BTreeMap::new();
     record.summary.iter().flat_map(|s| s.flags.keys()).for_each(|f| {
         flags.insert(*f, ());
     });

@@ -4,7 +4,7 @@ use super::args::BenchArgs;
 use crate::audit::{Hardware, Known};
 use crate::bench::Trial;
 use crate::bench::http::Address;
-use crate::bench::predicted::{self, Predicted};
+use crate::bench::predicted::{self, PredictedFigure};
 use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::CaseSummary;
 use crate::cli::shared::context::Context;
@@ -100,7 +100,7 @@ pub(super) fn bound(all: &[Expected], trials: &mut [Trial]) {
 }
 
 /// Predictions next to the figures that were measured.
-pub(super) fn predict(all: &[Expected], summary: &[CaseSummary]) -> Vec<Predicted> {
+pub(super) fn predict(all: &[Expected], summary: &[CaseSummary]) -> Vec<PredictedFigure> {
     let of = |e: &Expected| {
         let (speed, target) = (&e.known.speed, &e.hardware.target);
         predicted::predict(summary, &e.label, speed, e.engine, e.coefficients, target)

@@ -36,7 +36,7 @@ mod with_mlx {
     use crate::bench::resident::Resident;
     use crate::bench::run::LABELS;
     use crate::cli::shared::caches::cached;
-    use crate::engine::mlx::{Model, Weights};
+    use crate::engine::mlx::{LoadedWeights, Model};
     use anyhow::{Context as _, anyhow, ensure};
     use std::path::{Path, PathBuf};
 
@@ -91,8 +91,8 @@ mod with_mlx {
             Some(_) => subject.graph,
         };
         let weights = match &weights {
-            None => Weights::random(graph.params(), 0)?,
-            Some(folder) => Weights::load(graph.params(), folder)?,
+            None => LoadedWeights::random(graph.params(), 0)?,
+            Some(folder) => LoadedWeights::load(graph.params(), folder)?,
         };
         let model = Model::new(&graph, weights)?;
         let warm_up = record.protocol.warm_up.saturating_add(record.protocol.trials) as usize;

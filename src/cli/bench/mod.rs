@@ -16,8 +16,8 @@ use super::shared::output::{Picture, error_text};
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
-use crate::bench::run::{Contender, LABELS, Protocol, Run};
-use crate::bench::scenario::{self, Launcher, Length, Promise, Scenario, Work};
+use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
+use crate::bench::scenario::{self, Launcher, Length, Promise, PromptWork, Scenario};
 use crate::bench::summary::{compare, summarise};
 use crate::bench::{Trial, plots};
 use crate::files;
@@ -177,7 +177,7 @@ fn servers(context: &Context, args: &BenchArgs, watch: &Watch, record: &mut Reco
         let room = (longest / 8).max(512).saturating_add(args.protocol.generate);
         record.protocol.context_tokens = Some(longest.saturating_add(room));
     }
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         contenders.collect(),
         record.protocol.clone(),
         Prompts::unique(),
@@ -228,7 +228,7 @@ fn launched(args: &BenchArgs, watch: &Watch, record: &mut Record) -> Result<()> 
     };
     let observe = watch.observer(trials(args, record.scenario, 1, 0));
     let contender = Contender { label: LABELS[0].to_owned(), generator: &late };
-    let mut run = Run::new(
+    let mut run = BenchRun::new(
         vec![contender],
         record.protocol.clone(),
         Prompts::unique(),
@@ -279,19 +279,24 @@ fn length(args: &BenchArgs) -> Result<Length> {
     }
 }
 
-fn work(args: &ProtocolArgs) -> Result<Vec<Work>> {
+fn work(args: &ProtocolArgs) -> Result<Vec<PromptWork>> {
     if args.prompt_file.is_empty() {
-        return Ok(args.kinds().map_err(|e| anyhow!(e))?.into_iter().map(Work::Kind).collect());
+        return Ok(args
+            .kinds()
+            .map_err(|e| anyhow!(e))?
+            .into_iter()
+            .map(PromptWork::Kind)
+            .collect());
     }
     args.prompt_file.iter().map(|path| given(path)).collect()
 }
 
-fn given(path: &Path) -> Result<Work> {
+fn given(path: &Path) -> Result<PromptWork> {
     let text = files::text(path, MAX_PROMPT_BYTES)
         .with_context(|| format!("cannot read the prompt {}", path.display()))?;
     ensure!(!text.trim().is_empty(), "{} is empty", path.display());
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Work::Given(name, text))
+    Ok(PromptWork::Given(name, text))
 }
 
 /// The depths that were asked for, or all that the smaller context holds.

@@ -2,10 +2,10 @@
 
 use super::cells::{dash, figure};
 use crate::bench::MemoryReading;
-use crate::bench::predicted::Predicted;
+use crate::bench::predicted::PredictedFigure;
 use crate::bench::record::Record;
 use crate::bench::scenario::{Cold, Load, Resume, Soak};
-use crate::bench::summary::Metric;
+use crate::bench::summary::TrialMetric;
 use crate::report::{Column, Document, Table};
 use crate::stats::{Slope, Trend};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -34,7 +34,7 @@ pub(super) fn add(d: &mut Document, record: &Record) {
     }
 }
 
-fn predicted(rows: &[Predicted]) -> Table {
+fn predicted(rows: &[PredictedFigure]) -> Table {
     let mut table = Table::new(vec![
         Column::text("engine"),
         Column::text("case"),
@@ -46,13 +46,13 @@ fn predicted(rows: &[Predicted]) -> Table {
     ]);
     for p in rows {
         let name = match p.metric {
-            Metric::DecodeTokensPerS => "decode",
-            Metric::TtftS => "TTFT",
+            TrialMetric::DecodeTokensPerS => "decode",
+            TrialMetric::TtftS => "TTFT",
             _ => "prefill",
         };
         let [low, high] = p.interval_90;
         let show = |v: f64| match p.metric {
-            Metric::TtftS => Seconds(v).to_string(),
+            TrialMetric::TtftS => Seconds(v).to_string(),
             _ => format!("{} tok/s", TokensPerSecond(v)),
         };
         table.row([
@@ -62,7 +62,7 @@ fn predicted(rows: &[Predicted]) -> Table {
             show(p.measured),
             show(p.predicted),
             match p.metric {
-                Metric::TtftS => format!("{}–{}", Seconds(low), Seconds(high)),
+                TrialMetric::TtftS => format!("{}–{}", Seconds(low), Seconds(high)),
                 _ => format!("{}–{}", TokensPerSecond(low), TokensPerSecond(high)),
             },
             format!("{:+.0} %", p.error * 100.0),
@@ -180,8 +180,8 @@ fn soak(s: &Soak) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for g in &s.growth {
         let name = match g.metric {
-            Metric::FootprintBytes => "footprint",
-            Metric::ResidentBytes => "resident memory",
+            TrialMetric::FootprintBytes => "footprint",
+            TrialMetric::ResidentBytes => "resident memory",
             _ => "MLX active memory",
         };
         pairs.push((name.to_owned(), leak(&g.slope)));

@@ -17,7 +17,7 @@ pub(super) fn time(_: &Context, _: &CalibrateArgs) -> Result<(Answer, ExitStatus
 pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, ExitStatus)> {
     use super::answer::ProfileAnswer;
     use crate::cli::shared::{here, output, profiles, signals};
-    use crate::engine::mlx::{Progress, backend, calibrate, version};
+    use crate::engine::mlx::{TimingProgress, backend, calibrate, version};
     use crate::model::{DType, Packing};
     use std::ops::ControlFlow;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,7 +38,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, E
     let quiet = context.printer.quiet;
     let stop = signals::stop(quiet)?;
     let said = std::cell::Cell::new(0.0);
-    let progress = |p: Progress| {
+    let progress = |p: TimingProgress| {
         // Not more often than every two seconds.
         if !quiet && (p.elapsed_s > said.get() + 2.0 || p.tight == p.kernels) {
             said.set(p.elapsed_s);

@@ -2,7 +2,8 @@
 
 use crate::advise::Offer;
 use crate::advise::check::{
-    Judged, Kind, MacReport, Needs, Plan, Remedy, Report, Requirement, Resident, Workload,
+    JudgedWorkload, MacReport, Plan, PlannedWorkload, Remedy, Report, Requirement, RequirementKind,
+    ResidentModels, WorkloadNeeds,
 };
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::percent;
@@ -23,7 +24,7 @@ pub(in crate::cli) struct CheckAnswer {
     /// Whether all of it holds on every Mac.
     outcome: Outcome,
     /// Whether the models are in memory at once.
-    resident: Resident,
+    resident: ResidentModels,
     /// What was found on each Mac.
     macs: Vec<MacAnswer>,
     /// The cheapest Mac on which all of it passes as it is.
@@ -69,7 +70,7 @@ struct WorkloadAnswer {
     /// The run.
     request: RunKeys,
     /// What it asks for.
-    needs: Needs,
+    needs: WorkloadNeeds,
     /// Whether all requirements hold.
     outcome: Outcome,
     /// Probability that they do.
@@ -155,7 +156,7 @@ impl MacAnswer {
 }
 
 impl WorkloadAnswer {
-    fn of(w: &Workload, judged: &Judged, changes: Vec<Remedy>) -> Self {
+    fn of(w: &PlannedWorkload, judged: &JudgedWorkload, changes: Vec<Remedy>) -> Self {
         let f = &judged.figures;
         let ttft =
             f.prefill.ttft_at(f.prefill.interval_90, w.run.work.context_tokens, w.run.work.batch);
@@ -198,7 +199,7 @@ impl Present for CheckAnswer {
             _ => String::new(),
         };
         d.heading(format!("{}: {}{on}", self.plan, self.outcome));
-        if self.resident == Resident::Together {
+        if self.resident == ResidentModels::Together {
             d.text("All models in memory at once, each with the peak of its largest workload; workloads of the same model share a process. Speeds are those of one workload at a time.");
         }
         let mut table = Table::new(columns(self.macs.len()));
@@ -278,9 +279,9 @@ fn columns(macs: usize) -> Vec<Column> {
 
 fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     let text = |x: f64| value_text(r.kind, x);
-    let sign = if r.kind == Kind::TokS { "≥" } else { "≤" };
+    let sign = if r.kind == RequirementKind::TokS { "≥" } else { "≤" };
     let interval = match r.kind {
-        Kind::Context => String::new(),
+        RequirementKind::Context => String::new(),
         _ => format!("{}–{}", text(r.interval_90[0]), text(r.interval_90[1])),
     };
     [
@@ -295,14 +296,14 @@ fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     ]
 }
 
-fn value_text(kind: Kind, x: f64) -> String {
+fn value_text(kind: RequirementKind, x: f64) -> String {
     match kind {
-        Kind::Memory => Bytes(x as u64).to_string(),
-        Kind::Context => format!("{x:.0}"),
-        Kind::TokS => TokensPerSecond(x).to_string(),
+        RequirementKind::Memory => Bytes(x as u64).to_string(),
+        RequirementKind::Context => format!("{x:.0}"),
+        RequirementKind::TokS => TokensPerSecond(x).to_string(),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
-        Kind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
-        Kind::Ttft => Seconds(x).to_string(),
+        RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
+        RequirementKind::Ttft => Seconds(x).to_string(),
     }
 }
 
@@ -341,7 +342,7 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
             offer.name, offer.memory_gib, machine.id
         ));
     } else if report.outcome() != Outcome::Pass {
-        notes.push("no Mac on sale with a known price passes all of it as it is".to_owned());
+        notes.push("no Mac on sale with a known price passes all of it is".to_owned());
     }
     notes.push("uncertain: the threshold lies within the 90 % interval, or the memory limit depends on the version of macOS".to_owned());
     let mut reserve: Vec<String> =

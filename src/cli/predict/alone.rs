@@ -1,6 +1,6 @@
 //! A prediction for this machine, which is no Mac, for people.
 
-use crate::calibration::evidence::Predicted;
+use crate::calibration::evidence::PredictedRate;
 use crate::estimate::TimedAlone;
 use crate::report::Document;
 use crate::units::{Seconds, TokensPerSecond};
@@ -9,7 +9,7 @@ use crate::units::{Seconds, TokensPerSecond};
 pub(super) fn document(p: &TimedAlone) -> Document {
     let mut d = Document::default();
     d.heading(format!("{}  {}  on  this machine", p.model.id, p.model.quant));
-    let speed = |p: Predicted| {
+    let speed = |p: PredictedRate| {
         let (r, [low, high]) = (TokensPerSecond, p.interval_90);
         format!("{} tok/s, 90 % {}–{}", r(p.rate), r(low), r(high))
     };

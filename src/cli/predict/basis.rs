@@ -62,7 +62,7 @@ fn layers(
     model: &OpenedModel,
     run: &Run,
 ) -> Result<crate::estimate::Timing> {
-    use crate::calibration::evidence::{self, Metric};
+    use crate::calibration::evidence::{self, EvidenceMetric};
     use crate::calibration::{Fidelity, widths};
     use crate::cli::shared::here::{allowed, runnable};
     use crate::engine::mlx::LayerTimer;
@@ -99,6 +99,6 @@ fn layers(
     }
     let basis = format!("{kinds} kinds of this model's layers timed here with random weights");
     let machine = host(&context.here()?, crate::engine::mlx::backend());
-    let quality = evidence::here(&machine, Fidelity::LayerTimed, Metric::Decode);
+    let quality = evidence::here(&machine, Fidelity::LayerTimed, EvidenceMetric::Decode);
     Ok(Timing { fidelity: Fidelity::LayerTimed, decode, at_depth, prompt: None, basis, quality })
 }

@@ -1,6 +1,6 @@
 //! `--explain`: every term and byte of a prediction, with the rule behind it.
 
-use crate::estimate::explain::Line;
+use crate::estimate::explain::ExplanationLine;
 use crate::estimate::memory::Memory;
 use crate::estimate::speed::Term;
 use crate::estimate::{Explanation, Prediction, Widening};
@@ -55,14 +55,14 @@ fn widenings(all: &[&Widening]) -> Table {
     table
 }
 
-fn ledger(lines: &[Line]) -> Table {
+fn ledger(lines: &[ExplanationLine]) -> Table {
     let mut table = Table::new(vec![
         Column::text("part"),
         Column::number("bytes"),
         Column::number(""),
         Column::text("rule"),
     ]);
-    for Line { part, bytes, rule } in lines {
+    for ExplanationLine { part, bytes, rule } in lines {
         table.row([part.clone(), bytes.to_string(), Bytes(*bytes).to_string(), (*rule).to_owned()]);
     }
     table

@@ -29,7 +29,8 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
-    let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
+    let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
+    let model = context.one_model_for(program, &args.model, quant, assume)?;
     let run = args.run.run(program)?;
     let basis = basis::best(context, args, &model, &run)?;
     let estimator =
@@ -44,7 +45,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         prediction.look_for_changes(&model);
     }
     if args.explain {
-        prediction.explanation = Some(Explanation::of(&prediction, &model)?);
+        let p = &prediction;
+        let explanation = Explanation::of(&model, &p.machine, &p.run, p.memory.as_ref())?;
+        prediction.explanation = Some(explanation);
     }
     let too_big = prediction.at_least.is_some_and(|a| a.exceeds(&machine));
     let verdict = if too_big { ExitStatus::No } else { status(prediction.memory.as_ref()) };

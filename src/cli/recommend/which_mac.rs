@@ -10,7 +10,7 @@ use crate::cli::shared::words::{format_name, gb, run_text, short};
 use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::peak;
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::weights::Weights;
@@ -151,7 +151,8 @@ impl Need {
     fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
         let graph = &model.graph;
         let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
-        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        let growth =
+            CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
         Ok(Self {
             id: model.id.clone(),

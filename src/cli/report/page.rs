@@ -12,7 +12,7 @@ use crate::estimate::memory::MaxContext;
 use crate::estimate::{Estimator, Figures};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::Machine;
-use crate::report::{Cell, Page, Part, Sortable};
+use crate::report::{Page, PageCell, PagePart, Sortable};
 use crate::roofline::Coefficients;
 use crate::units::{Seconds, TokensPerSecond};
 use anyhow::Result;
@@ -24,27 +24,27 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
         .iter()
         .map(|s| format!("{} {}", short(&s.id), format_name(&s.quant)))
         .collect();
-    let mut parts = vec![Part::Heading("Side by side".to_owned())];
+    let mut parts = vec![PagePart::Heading("Side by side".to_owned())];
     progress.say("side by side");
     let (table, mut notes) = side_by_side(context, case, &estimators)?;
-    parts.push(Part::Table(table));
-    parts.push(Part::Notes(std::mem::take(&mut notes)));
+    parts.push(PagePart::Table(table));
+    parts.push(PagePart::Notes(std::mem::take(&mut notes)));
     progress.say("speed by context");
-    parts.push(Part::Heading("Speed".to_owned()));
-    parts.push(Part::Figure(plots::chart(context, case, Plot::Context)?));
-    parts.push(Part::Figure(plots::chart(context, case, Plot::Roofline)?));
+    parts.push(PagePart::Heading("Speed".to_owned()));
+    parts.push(PagePart::Figure(plots::chart(context, case, Plot::Context)?));
+    parts.push(PagePart::Figure(plots::chart(context, case, Plot::Roofline)?));
     progress.say("memory by context");
-    parts.push(Part::Heading("Memory".to_owned()));
-    parts.push(Part::Figure(plots::chart(context, case, Plot::Memory)?));
+    parts.push(PagePart::Heading("Memory".to_owned()));
+    parts.push(PagePart::Figure(plots::chart(context, case, Plot::Memory)?));
     progress.say("every Mac on sale");
-    parts.push(Part::Heading("What to buy".to_owned()));
-    parts.push(Part::Table(choices(context, &estimators)?));
-    parts.push(Part::Figure(plots::chart(context, case, Plot::Price)?));
-    parts.push(Part::Text(format!(
+    parts.push(PagePart::Heading("What to buy".to_owned()));
+    parts.push(PagePart::Table(choices(context, &estimators)?));
+    parts.push(PagePart::Figure(plots::chart(context, case, Plot::Price)?));
+    parts.push(PagePart::Text(format!(
         "US list prices, state {AS_OF}; ? where none is known. Each Mac with its smallest storage."
     )));
-    parts.push(Part::Heading("How good the predictions are".to_owned()));
-    parts.push(Part::Svg {
+    parts.push(PagePart::Heading("How good the predictions are".to_owned()));
+    parts.push(PagePart::Svg {
         svg: plots::measured(context)?.svg().map_err(anyhow::Error::msg)?,
         description: "Predicted against measured decode speed of published runs, each predicted by a fit that has not \
                       seen any row of its owner; `mlxplan validate` has the figures"
@@ -88,8 +88,10 @@ fn side_by_side(
         for machine in &case.machines {
             let figures = estimator.on(machine)?;
             let usd = offer_for(&context.catalogues.macs, machine)?.and_then(|o| o.usd_now);
-            let mut row =
-                vec![Cell::text(short(&subject.id)), Cell::text(format_name(&subject.quant))];
+            let mut row = vec![
+                PageCell::text(short(&subject.id)),
+                PageCell::text(format_name(&subject.quant)),
+            ];
             row.extend(cells(&figures, machine, usd, estimator.max_context(machine)?, estimator));
             table.rows.push(row);
             let doubts = figures.decode.warnings.iter().chain(&figures.prefill.warnings);
@@ -105,13 +107,13 @@ fn side_by_side(
 }
 
 /// Advertised bandwidth, as a range where the bin is not known.
-fn bandwidth(machine: &Machine) -> Cell {
+fn bandwidth(machine: &Machine) -> PageCell {
     let mut all: Vec<f64> =
         machine.possible_bins().iter().map(|b| b.bandwidth.value.gbs()).collect();
     all.sort_by(f64::total_cmp);
     all.dedup();
     let text: Vec<String> = all.iter().map(|gbs| format!("{gbs:.0}")).collect();
-    Cell::number(text.join(" or "), machine.bandwidth.value.gbs())
+    PageCell::number(text.join(" or "), machine.bandwidth.value.gbs())
 }
 
 fn cells(
@@ -120,24 +122,24 @@ fn cells(
     usd: Option<u32>,
     context: MaxContext,
     estimator: &Estimator<'_>,
-) -> Vec<Cell> {
+) -> Vec<PageCell> {
     let r = estimator.run().work;
     let ends = f.decode.interval_90.map(TokensPerSecond);
     let [soon, late] =
         f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch).map(Seconds);
-    let gb = |bytes: f64| Cell::number(format!("{:.1}", bytes / 1e9), bytes);
+    let gb = |bytes: f64| PageCell::number(format!("{:.1}", bytes / 1e9), bytes);
     vec![
-        Cell::text(&*machine.id),
-        Cell::known(usd.map(f64::from), |x| format!("{x:.0}")),
+        PageCell::text(&*machine.id),
+        PageCell::known(usd.map(f64::from), |x| format!("{x:.0}")),
         bandwidth(machine),
         gb(machine.gpu_limit.bytes.0 as f64),
-        Cell::text(f.memory.judgement.verdict.to_string()),
+        PageCell::text(f.memory.judgement.verdict.to_string()),
         gb(f.memory.peak.peak_bytes as f64),
-        Cell::number(TokensPerSecond(f.decode.tokens_per_s).to_string(), f.decode.tokens_per_s),
-        Cell::number(format!("{}–{}", ends[0], ends[1]), f.decode.interval_90[0]),
-        Cell::number(Seconds(f.prefill.ttft_s).to_string(), f.prefill.ttft_s),
-        Cell::number(format!("{soon}–{late}"), soon.0),
-        Cell::number(context.tokens.to_string(), f64::from(context.tokens)),
+        PageCell::number(TokensPerSecond(f.decode.tokens_per_s).to_string(), f.decode.tokens_per_s),
+        PageCell::number(format!("{}–{}", ends[0], ends[1]), f.decode.interval_90[0]),
+        PageCell::number(Seconds(f.prefill.ttft_s).to_string(), f.prefill.ttft_s),
+        PageCell::number(format!("{soon}–{late}"), soon.0),
+        PageCell::number(context.tokens.to_string(), f64::from(context.tokens)),
     ]
 }
 
@@ -159,16 +161,16 @@ fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> 
     let row = |c: &crate::advise::purchase::Choice| {
         let ttft = c.runs.iter().map(|r| r.figures.prefill.ttft_s).fold(0.0, f64::max);
         vec![
-            Cell::text(&*c.offer.name),
-            Cell::text(c.machine.chip.clone().unwrap_or_default()),
-            Cell::number(c.offer.memory_gib.to_string(), c.offer.memory_gib as f64),
-            Cell::known(c.offer.usd_now.map(f64::from), |x| format!("{x:.0}")),
-            Cell::text(c.outcome.name()),
-            Cell::number(percent(c.probability), c.probability),
-            Cell::number(TokensPerSecond(c.tok_s).to_string(), c.tok_s),
-            Cell::number(Seconds(ttft).to_string(), ttft),
-            Cell::known(c.costs.usd_per_tok_s, |x| format!("{x:.0}")),
-            Cell::text(if c.pareto { "yes" } else { "" }),
+            PageCell::text(&*c.offer.name),
+            PageCell::text(c.machine.chip.clone().unwrap_or_default()),
+            PageCell::number(c.offer.memory_gib.to_string(), c.offer.memory_gib as f64),
+            PageCell::known(c.offer.usd_now.map(f64::from), |x| format!("{x:.0}")),
+            PageCell::text(c.outcome.name()),
+            PageCell::number(percent(c.probability), c.probability),
+            PageCell::number(TokensPerSecond(c.tok_s).to_string(), c.tok_s),
+            PageCell::number(Seconds(ttft).to_string(), ttft),
+            PageCell::known(c.costs.usd_per_tok_s, |x| format!("{x:.0}")),
+            PageCell::text(if c.pareto { "yes" } else { "" }),
         ]
     };
     Ok(Sortable {

@@ -11,7 +11,7 @@ use crate::estimate::gpu;
 use crate::estimate::memory::budget;
 use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
-use crate::report::{Axis, Chart, Corner, Mark, Scatter, Shape};
+use crate::report::{Axis, Chart, ChartShape, Corner, Mark, Scatter};
 use crate::roofline::{Coefficients, Silicon};
 use crate::validation::evaluate::FitBasis;
 use anyhow::{Result, anyhow};
@@ -62,7 +62,10 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
                 points.push((x, decode.tokens_per_s));
                 band.push((x, decode.interval_90[0], decode.interval_90[1]));
             }
-            marks.push(Mark { name: case.name(i, machine), shape: Shape::Curve { points, band } });
+            marks.push(Mark {
+                name: case.name(i, machine),
+                shape: ChartShape::Curve { points, band },
+            });
         }
     }
     marks.truncate(CURVES);
@@ -105,14 +108,14 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
     let area = |name: &str, of: fn(&Stack) -> [f64; 2]| Mark {
         name: name.to_owned(),
-        shape: Shape::Area(found.iter().map(|p| (p.tokens, of(p)[0], of(p)[1])).collect()),
+        shape: ChartShape::Area(found.iter().map(|p| (p.tokens, of(p)[0], of(p)[1])).collect()),
     };
     let mut marks = vec![
         area("weights", |p| [0.0, p.weights]),
         area("cache and states", |p| [p.weights, p.cached]),
         area("everything else at the peak", |p| [p.cached, p.peak]),
     ];
-    let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: Shape::Level(gb) };
+    let level = |name: &str, gb: f64| Mark { name: name.to_owned(), shape: ChartShape::Level(gb) };
     marks.push(level("GPU limit", machine.gpu_limit.bytes.gb()));
     let most = budget(machine, case.run.engine.reserve);
     if most < machine.gpu_limit.bytes {
@@ -146,7 +149,8 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         if c.pareto { front.push(place) } else { rest.push(place) }
     }
     let line = front.iter().map(|(x, y, _)| (*x, *y)).collect();
-    let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
+    let points =
+        |name: &str, points| Mark { name: name.to_owned(), shape: ChartShape::Points(points) };
     let models: Vec<String> = case
         .subjects
         .iter()
@@ -161,7 +165,7 @@ fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
         marks: vec![
             points("others", rest),
             points("the front", front),
-            Mark { name: String::new(), shape: Shape::Curve { points: line, band: Vec::new() } },
+            Mark { name: String::new(), shape: ChartShape::Curve { points: line, band: Vec::new() } },
         ],
     })
 }
@@ -189,7 +193,8 @@ fn roofline(case: &Case) -> Result<Chart> {
         let intensity = per_token * chunk * users / w.bytes as f64;
         prefill.push((intensity, per_token * p.tokens_per_s, name));
     }
-    let points = |name: &str, points| Mark { name: name.to_owned(), shape: Shape::Points(points) };
+    let points =
+        |name: &str, points| Mark { name: name.to_owned(), shape: ChartShape::Points(points) };
     Ok(Chart {
         legend: Corner::LowerRight,
         title: format!("Roofline of {}", machine.id),
@@ -197,7 +202,7 @@ fn roofline(case: &Case) -> Result<Chart> {
         x: axis("operations per byte", true),
         y: axis("operations per second", true),
         marks: vec![
-            Mark { name: "the machine".to_owned(), shape: Shape::Curve { points: roof, band: Vec::new() } },
+            Mark { name: "the machine".to_owned(), shape: ChartShape::Curve { points: roof, band: Vec::new() } },
             points("decode, predicted", decode),
             points("prefill, predicted", prefill),
         ],

@@ -1,7 +1,7 @@
 //! Names of models and Macs that the shell completes arguments with.
 
-use crate::hardware::Catalogue as Macs;
-use crate::model::{Catalogue, Scheme};
+use crate::hardware::Macs;
+use crate::model::{Models, Scheme};
 use clap_complete::engine::CompletionCandidate;
 use std::ffi::OsStr;
 
@@ -22,7 +22,7 @@ fn matching(
 
 /// Models of the catalogue, by their shortest alias, with the usual format; and by repository when there is a slash.
 pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Ok(catalogue) = Catalogue::built_in() else { return Vec::new() };
+    let Ok(catalogue) = Models::built_in() else { return Vec::new() };
     let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
     let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));

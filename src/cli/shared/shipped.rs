@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::report::{Scatter, Series};
 use crate::roofline::Coefficients;
-use crate::validation::evaluate::{FitBasis, Metric};
+use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::{Tools, Validation, read};
 use anyhow::Result;
@@ -36,7 +36,7 @@ impl Context {
 /// Predicted against measured decode rates, one series for each engine.
 pub(in crate::cli) fn scatter(v: &Validation) -> Scatter {
     let mut series: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for r in v.rows.iter().filter(|r| r.metric == Metric::Decode) {
+    for r in v.rows.iter().filter(|r| r.metric == MeasuredMetric::Decode) {
         series.entry(r.engine).or_default().push((r.measured, r.predicted));
     }
     Scatter {

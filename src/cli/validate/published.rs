@@ -6,9 +6,9 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
-use crate::validation::evaluate::{FitBasis, GROUPINGS, Metric, Row};
+use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
-use crate::validation::score::Score;
+use crate::validation::score::ErrorScore;
 use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
@@ -117,8 +117,8 @@ struct MetricSummary {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Scores {
     #[serde(flatten)]
-    by_row: Score,
-    by_configuration: Score,
+    by_row: ErrorScore,
+    by_configuration: ErrorScore,
 }
 
 /// A simpler predictor. It has no intervals.
@@ -142,8 +142,8 @@ struct PointScore {
     coverage_90: Option<f64>,
 }
 
-impl From<Score> for PointScore {
-    fn from(s: Score) -> Self {
+impl From<ErrorScore> for PointScore {
+    fn from(s: ErrorScore) -> Self {
         Self {
             n: s.n,
             median_abs_error: s.median_abs_error,
@@ -156,14 +156,14 @@ impl From<Score> for PointScore {
     }
 }
 
-impl From<[Score; 2]> for Scores {
-    fn from([by_row, by_configuration]: [Score; 2]) -> Self {
+impl From<[ErrorScore; 2]> for Scores {
+    fn from([by_row, by_configuration]: [ErrorScore; 2]) -> Self {
         Self { by_row, by_configuration }
     }
 }
 
 impl MetricSummary {
-    fn of(v: &Validation, metric: Metric) -> Option<Self> {
+    fn of(v: &Validation, metric: MeasuredMetric) -> Option<Self> {
         let groups = |grouping: &str| {
             v.groups(metric, grouping).into_iter().map(|(name, s)| (name, s.into())).collect()
         };
@@ -182,11 +182,12 @@ impl ValidationAnswer {
     fn new(file: String, v: Validation) -> Self {
         let skipped =
             |(id, reason): &(String, String)| SkippedRow { id: id.clone(), reason: reason.clone() };
-        let baseline = |(name, by_configuration, by_row): &(&'static str, Score, Score)| Baseline {
-            name,
-            by_row: (*by_row).into(),
-            by_configuration: (*by_configuration).into(),
-        };
+        let baseline =
+            |(name, by_configuration, by_row): &(&'static str, ErrorScore, ErrorScore)| Baseline {
+                name,
+                by_row: (*by_row).into(),
+                by_configuration: (*by_configuration).into(),
+            };
         Self {
             file,
             basis: v.basis,
@@ -194,9 +195,9 @@ impl ValidationAnswer {
             rows: v.rows.clone(),
             skipped: v.skipped.iter().map(skipped).collect(),
             summary: Summary {
-                decode: MetricSummary::of(&v, Metric::Decode),
-                prefill: MetricSummary::of(&v, Metric::Prefill),
-                peak_memory: MetricSummary::of(&v, Metric::PeakMemory),
+                decode: MetricSummary::of(&v, MeasuredMetric::Decode),
+                prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
+                peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             validation: v,
@@ -225,7 +226,7 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
-    for metric in Metric::ALL {
+    for metric in MeasuredMetric::ALL {
         if v.score(metric, |_| true).is_none() {
             continue;
         }
@@ -237,7 +238,7 @@ fn document(file: &str, v: &Validation) -> Document {
         d.table(baselines(v));
         d.text("Their constants are fitted on these very rows, which favours them.");
     }
-    for metric in Metric::ALL {
+    for metric in MeasuredMetric::ALL {
         let worst = v.worst(metric, WORST);
         if !worst.is_empty() {
             d.heading(format!("{}: configurations with the largest errors", title(metric)));
@@ -249,11 +250,11 @@ fn document(file: &str, v: &Validation) -> Document {
     d
 }
 
-const fn title(metric: Metric) -> &'static str {
+const fn title(metric: MeasuredMetric) -> &'static str {
     match metric {
-        Metric::Decode => "Decode",
-        Metric::Prefill => "Prefill",
-        Metric::PeakMemory => "Peak memory",
+        MeasuredMetric::Decode => "Decode",
+        MeasuredMetric::Prefill => "Prefill",
+        MeasuredMetric::PeakMemory => "Peak memory",
     }
 }
 
@@ -272,7 +273,7 @@ fn score_columns(first: &[&str]) -> Table {
 }
 
 /// The cells of a score, balanced by configuration.
-fn score_cells(row: &Score, c: &Score) -> [String; 8] {
+fn score_cells(row: &ErrorScore, c: &ErrorScore) -> [String; 8] {
     [
         c.n.to_string(),
         row.n.to_string(),
@@ -288,7 +289,7 @@ fn score_cells(row: &Score, c: &Score) -> [String; 8] {
 /// What README shows: the metrics and the subsets that have a bar of their own.
 fn accuracy(v: &Validation) -> Table {
     let mut table = score_columns(&["what"]);
-    let mut add = |name: &str, metric: Metric, keep: &dyn Fn(&Row) -> bool| {
+    let mut add = |name: &str, metric: MeasuredMetric, keep: &dyn Fn(&Row) -> bool| {
         if let Some([row, c]) = v.score(metric, keep) {
             table.row(std::iter::once(name.to_owned()).chain(score_cells(&row, &c)));
         }
@@ -296,18 +297,18 @@ fn accuracy(v: &Validation) -> Table {
     let mlx = |r: &Row| !["llama.cpp", "ollama", "lmstudio-gguf"].contains(&r.engine);
     let small = |r: &Row| ["below 1 GB", "1 to 3 GB"].contains(&r.size_class);
     let matrix = |r: &Row| r.chip.starts_with("m5");
-    add("decode, MLX", Metric::Decode, &mlx);
-    add("decode, MLX, models of 3 GB and more", Metric::Decode, &|r| mlx(r) && !small(r));
-    add("decode, mlx-lm alone", Metric::Decode, &|r| r.engine == "mlx-lm");
-    add("decode, llama.cpp", Metric::Decode, &|r| r.engine == "llama.cpp");
-    add("decode, Ollama", Metric::Decode, &|r| r.engine == "ollama");
-    add("prefill, MLX, before M5", Metric::Prefill, &|r| !matrix(r));
-    add("prefill, MLX, M5", Metric::Prefill, &matrix);
-    add("peak memory, mlx-lm", Metric::PeakMemory, &|_| true);
+    add("decode, MLX", MeasuredMetric::Decode, &mlx);
+    add("decode, MLX, models of 3 GB and more", MeasuredMetric::Decode, &|r| mlx(r) && !small(r));
+    add("decode, mlx-lm alone", MeasuredMetric::Decode, &|r| r.engine == "mlx-lm");
+    add("decode, llama.cpp", MeasuredMetric::Decode, &|r| r.engine == "llama.cpp");
+    add("decode, Ollama", MeasuredMetric::Decode, &|r| r.engine == "ollama");
+    add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
+    add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
+    add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
     table
 }
 
-fn groups(v: &Validation, metric: Metric) -> Table {
+fn groups(v: &Validation, metric: MeasuredMetric) -> Table {
     let mut table = score_columns(&["group", "value"]);
     for grouping in GROUPINGS {
         for (name, [row, c]) in v.groups(metric, grouping) {
@@ -325,7 +326,7 @@ fn baselines(v: &Validation) -> Table {
         Column::number("mean"),
         Column::number("p90"),
     ]);
-    let cells = |name: &str, c: &Score| {
+    let cells = |name: &str, c: &ErrorScore| {
         [
             name.to_owned(),
             percent(c.median_abs_error),
@@ -334,7 +335,7 @@ fn baselines(v: &Validation) -> Table {
         ]
     };
     let gguf = ["llama.cpp", "ollama", "lmstudio-gguf"];
-    if let Some([_, own]) = v.score(Metric::Decode, |r| !gguf.contains(&r.engine)) {
+    if let Some([_, own]) = v.score(MeasuredMetric::Decode, |r| !gguf.contains(&r.engine)) {
         table.row(cells("mlxplan", &own));
     }
     for (name, c, _) in &v.baselines {
@@ -343,7 +344,7 @@ fn baselines(v: &Validation) -> Table {
     table
 }
 
-fn worst_table(metric: Metric, rows: &[&Row]) -> Table {
+fn worst_table(metric: MeasuredMetric, rows: &[&Row]) -> Table {
     let mut table = Table::new(vec![
         Column::text("row"),
         Column::text("engine").droppable(2),
@@ -355,7 +356,7 @@ fn worst_table(metric: Metric, rows: &[&Row]) -> Table {
         Column::text("guess at the cause").droppable(1),
     ]);
     let value = |x: f64| match metric {
-        Metric::PeakMemory => format!("{:.2} GB", x / 1e9),
+        MeasuredMetric::PeakMemory => format!("{:.2} GB", x / 1e9),
         _ => format!("{x:.1} tok/s"),
     };
     for r in rows {

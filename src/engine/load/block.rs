@@ -38,7 +38,7 @@ impl Block {
                     return Err(refused(&format!("KeyError: '{key}'"), why));
                 }
             }
-            if own.opt_bool("quantize_activations").ok().flatten() == Some(true)
+            if config.opt_bool("quantize_activations").ok().flatten() == Some(true)
                 && !matches!(own.opt_str("mode")?, Some("nvfp4" | "mxfp8"))
             {
                 let why = "quantize_activations needs the mode nvfp4 or mxfp8";

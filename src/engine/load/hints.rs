@@ -45,7 +45,7 @@ impl Hints {
         let own = parts(path);
         let on_the_hub = path.replace(".switch_mlp.", ".experts.0.");
         self.patterns.iter().any(|pattern| match pattern {
-            Pattern::Regex(regex) => regex.is_match(path) || regex.is_match(&on_the_hub),
+            Pattern::Regex(regex) => regex.is_match(&on_the_hub),
             Pattern::Parts(wanted) if wanted.is_empty() => false,
             Pattern::Parts(wanted) => own
                 .windows(wanted.len())

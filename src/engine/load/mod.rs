@@ -16,6 +16,7 @@ use crate::graph::params::{Module, ModuleKind};
 use crate::graph::{Graph, GraphError, QuantOverride};
 use crate::model::source::{ModulePackings, TensorIndex};
 use crate::model::{Config, ConfigError, DType, Packing};
+use crate::run::Program;
 use block::Block;
 use hints::Hints;
 use std::fmt;
@@ -31,6 +32,12 @@ pub enum Loader {
 }
 
 impl Loader {
+    /// The loader of a program.
+    #[must_use]
+    pub fn of(program: Program) -> Self {
+        if program.name() == "mlx-vlm" { Self::MlxVlm } else { Self::MlxLm }
+    }
+
     /// The name of the program.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -216,17 +223,23 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
     let mut loaded = match rule {
         Rule::Mlx => by_mlx_block(c, &block, graph, loader).map_err(|w| refuse(w, None))?,
         Rule::Float { note } => {
-            if let Some(words) = strict::left_over(c, &graph) {
+            // What becomes 16 bit has scales that its family takes in.
+            let left = strict::left_over(c, &graph).filter(|_| note.is_none());
+            if let Some(words) = left {
                 return Err(refuse(words, None));
             }
             Loaded { graph, format: None, notes: note.into_iter().collect(), missing: Vec::new() }
         }
         Rule::Packed { packing, which, global_scales, format } => {
+            let mlx = c.packings.map(stored::Modules::new);
             graph.pack(|m| {
-                let stored = facts.stored.as_ref().and_then(|s| s.packing(&m.path, packing));
-                let packed = match &facts.stored {
-                    Some(s) if s.has_markers() => stored,
-                    _ => hinted(m, &hints, which, packing, &|path| graph_rule(c, path)),
+                let packed = match (&facts.stored, &mlx) {
+                    (Some(s), _) if s.has_markers() => s.packing(&m.path, packing),
+                    // Tensors of MLX under the block of another tool.
+                    (Some(s), Some(mlx)) if s.any(".scales").is_some() => {
+                        mlx.get(&m.path).and_then(|p| p.packing)
+                    }
+                    _ => hinted(m, &hints, which, packing),
                 };
                 Some(packed.filter(|p| m.shape.dim(-1) % p.group.max(1) == 0))
             });
@@ -250,28 +263,15 @@ pub fn instead(c: &Checkpoint<'_>, refused: Loader) -> Option<(Loader, u64)> {
     Some((other, crate::ledger::weights::Weights::of(&loaded.graph).bytes))
 }
 
-/// How a family's own rule treats a module, asked where a block has no hint.
-fn graph_rule(c: &Checkpoint<'_>, path: &str) -> QuantOverride {
-    // Routers are what converters of other tools leave out as well.
-    let router = ["gate", "router", "shared_expert_gate"];
-    let last = path.rsplit('.').next().unwrap_or_default();
-    let _ = c;
-    if router.contains(&last) { QuantOverride::Keep } else { QuantOverride::Default }
-}
-
 /// How a matrix is packed by the hints of the block alone.
-fn hinted(
-    module: &Module,
-    hints: &Hints,
-    which: Which,
-    packing: Packing,
-    own: &dyn Fn(&str) -> QuantOverride,
-) -> Option<Packing> {
+fn hinted(module: &Module, hints: &Hints, which: Which, packing: Packing) -> Option<Packing> {
+    // Converters of other tools leave out routers too.
+    let router = [".gate", ".router", ".shared_expert_gate"];
     let wanted = match (which, module.kind) {
         (Which::Experts, kind) => kind == ModuleKind::SwitchLinear,
         (Which::Linear, ModuleKind::Embedding | ModuleKind::Raw) => false,
         (Which::Linear, _) => {
-            !module.path.ends_with("lm_head") && own(&module.path) != QuantOverride::Keep
+            !module.path.ends_with("lm_head") && !router.iter().any(|r| module.path.ends_with(r))
         }
     };
     (wanted && !hints.leave_out(&module.path)).then_some(packing)
@@ -288,11 +288,7 @@ fn packed_matrices(graph: &Graph, facts: &Facts<'_>, hints: &Hints, experts_only
         // Latent attention stores two of its matrices as one.
         let one = !m.path.ends_with("unembed_out");
         let expert = m.kind == ModuleKind::SwitchLinear;
-        let none = |_: &str| {
-            let router = m.path.ends_with(".gate") || m.path.ends_with(".router");
-            if router { QuantOverride::Keep } else { QuantOverride::Default }
-        };
-        let packed = hinted(m, hints, Which::Linear, Packing::MXFP8, &none).is_some();
+        let packed = hinted(m, hints, Which::Linear, Packing::MXFP8).is_some();
         one && packed && (expert || !experts_only)
     });
     modules
@@ -328,8 +324,9 @@ fn by_mlx_block(
     let Some(mlx) = block.mlx() else {
         return Ok(Loaded { graph, format: None, notes: Vec::new(), missing: Vec::new() });
     };
-    if let Some(packings) = c.packings {
-        strict::contradiction(c, mlx, packings, loader, &graph).map_or(Ok(()), Err)?;
+    let modules = c.packings.map(stored::Modules::new);
+    if let Some(modules) = &modules {
+        strict::contradiction(c, mlx, modules, loader, &graph).map_or(Ok(()), Err)?;
     }
     let keeps: Vec<String> = graph
         .params()
@@ -338,8 +335,8 @@ fn by_mlx_block(
         .filter(|m| graph.quant_override(&m.path) == QuantOverride::Keep)
         .map(|m| m.path.clone())
         .collect();
-    let missing = graph.pack(|m| match c.packings {
-        Some(packings) => stored::module(packings, &m.path).map(|p| p.packing),
+    let missing = graph.pack(|m| match &modules {
+        Some(modules) => modules.get(&m.path).map(|p| p.packing),
         // The converter writes no entry for a module that the family refuses.
         None if !mlx.overrides.contains_key(&m.path) && keeps.contains(&m.path) => Some(None),
         None => {

@@ -2,7 +2,7 @@
 
 use crate::model::source::{ModulePacking, ModulePackings, TensorIndex};
 use crate::model::{Mode, Packing};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Tensors that only a packed matrix has, by the tool that packs it.
 const MARKERS: [&str; 9] = [
@@ -113,12 +113,23 @@ fn group(tensors: &TensorIndex, path: &str) -> Option<u32> {
     quotient(weight.shape.last()? * 8, *scales.shape.last()?)
 }
 
-/// A module of an MLX checkpoint, also where latent attention is stored as one matrix.
-pub(super) fn module<'p>(packings: &'p ModulePackings, path: &str) -> Option<&'p ModulePacking> {
-    packings.get(path).or_else(|| {
-        let front = path.strip_suffix("embed_q").or_else(|| path.strip_suffix("unembed_out"))?;
-        packings.get(&format!("{front}kv_b_proj"))
-    })
+/// The modules of an MLX checkpoint, also under the names that the hub uses: experts one by one, latent attention as
+/// one matrix.
+pub(super) struct Modules<'p> {
+    packings: &'p ModulePackings,
+    by_canonical: HashMap<String, &'p ModulePacking>,
+}
+
+impl<'p> Modules<'p> {
+    pub fn new(packings: &'p ModulePackings) -> Self {
+        let by_canonical =
+            packings.modules().iter().map(|(path, module)| (canonical(path), module)).collect();
+        Self { packings, by_canonical }
+    }
+
+    pub fn get(&self, path: &str) -> Option<&'p ModulePacking> {
+        self.packings.get(path).or_else(|| self.by_canonical.get(&canonical(path)).copied())
+    }
 }
 
 /// The path of a module without wrappers in front, with routed experts under one name and the matrices of latent

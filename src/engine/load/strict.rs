@@ -1,9 +1,10 @@
 //! `load_weights(strict=True)`: every stored tensor must have a parameter, every parameter a tensor of its shape.
 
-use super::{Checkpoint, Loader, stored};
+use super::stored::Modules;
+use super::{Checkpoint, Loader};
 use crate::graph::Graph;
 use crate::model::source::quant_block::Override;
-use crate::model::source::{ModulePackings, Part, QuantBlock, part_of};
+use crate::model::source::{ModelPart, ModulePackings, QuantBlock, part_of};
 use std::collections::HashSet;
 
 /// What MLX says of tensors without a parameter.
@@ -34,7 +35,7 @@ pub(super) fn left_over(c: &Checkpoint<'_>, graph: &Graph) -> Option<String> {
         (tied && name == "lm_head.weight")
             || name.ends_with(".global_scale")
             || DROPPED.iter().any(|end| name.ends_with(end))
-            || part_of(name, layers) != Part::Text
+            || part_of(name, layers) != ModelPart::Text
     };
     let extra = tensors.tensors().iter().filter(|t| !names.contains(&t.name) && !dropped(&t.name));
     match extra.count() as u64 {
@@ -47,7 +48,7 @@ pub(super) fn left_over(c: &Checkpoint<'_>, graph: &Graph) -> Option<String> {
 pub(super) fn contradiction(
     c: &Checkpoint<'_>,
     block: &QuantBlock,
-    packings: &ModulePackings,
+    modules: &Modules<'_>,
     loader: Loader,
     graph: &Graph,
 ) -> Option<String> {
@@ -60,7 +61,7 @@ pub(super) fn contradiction(
             None | Some(Override::Default) if loader == Loader::MlxVlm => block.default,
             _ => continue,
         };
-        let Some(found) = stored::module(packings, &module.path).and_then(|m| m.packing) else {
+        let Some(found) = modules.get(&module.path).and_then(|m| m.packing) else {
             continue;
         };
         if entry.has_biases() && !found.has_biases() {

@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 use super::ops::{Array, Ops};
-use super::weights::Weights;
+use super::weights::LoadedWeights;
 use super::{fused, node};
 use crate::graph::op::Op;
 use crate::graph::params::Part;
@@ -47,7 +47,7 @@ impl Memo {
         Ok(array)
     }
 
-    fn derived(&mut self, ops: &Ops, weights: &Weights, derived: Derived) -> Result<Array> {
+    fn derived(&mut self, ops: &Ops, weights: &LoadedWeights, derived: Derived) -> Result<Array> {
         if let Some(known) = self.derived.iter().find(|(d, _)| *d == derived) {
             return Ok(known.1.clone());
         }
@@ -74,7 +74,7 @@ impl Memo {
 /// Everything a call reads besides its trace.
 pub(super) struct Inputs<'a> {
     pub ops: &'a Ops,
-    pub weights: &'a Weights,
+    pub weights: &'a LoadedWeights,
     pub memo: &'a mut Memo,
     pub tokens: &'a Array,
     /// Arrays of the cache slots.
@@ -212,7 +212,7 @@ mod tests {
         let tokens = ops.numbers(&[0.0], &Shape::SCALAR, DType::I32).expect("an array");
         let inputs = Inputs {
             ops: &ops,
-            weights: &Weights::empty(&params),
+            weights: &LoadedWeights::empty(&params),
             memo: &mut Memo::default(),
             tokens: &tokens,
             cache: &cache,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// What to generate.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct GenerationRequest {
     /// Token ids of the prompt; at least one.
     pub prompt: Vec<u32>,
     /// Most tokens to generate.
@@ -27,7 +27,7 @@ pub struct Request {
     pub kv: Option<KvQuantisation>,
 }
 
-impl Request {
+impl GenerationRequest {
     /// Greedy generation with mlx-lm's defaults.
     #[must_use]
     pub fn greedy(prompt: Vec<u32>, max_tokens: u32) -> Self {
@@ -49,7 +49,7 @@ pub enum Finish {
 
 /// A finished generation with its times, in seconds since its start.
 #[derive(Clone, Debug)]
-pub struct Generation {
+pub struct MlxGeneration {
     /// Generated tokens; a stop token is not among them.
     pub tokens: Vec<u32>,
     /// When each token, a final stop token included, was there.
@@ -58,7 +58,7 @@ pub struct Generation {
     pub finish: Finish,
 }
 
-impl Generation {
+impl MlxGeneration {
     /// Seconds to the first token.
     #[must_use]
     pub fn ttft_s(&self) -> Option<f64> {
@@ -81,9 +81,9 @@ impl Model<'_> {
     /// When the prompt is empty, the model cannot run, or MLX fails.
     pub fn generate(
         &self,
-        request: &Request,
+        request: &GenerationRequest,
         each: &mut dyn FnMut(u32) -> ControlFlow<()>,
-    ) -> Result<Generation, EngineError> {
+    ) -> Result<MlxGeneration, EngineError> {
         let mut session = self.session(1, request.kv);
         let start = Instant::now();
         let _wired = super::memory::Wired::recommended();
@@ -111,12 +111,12 @@ pub(super) fn prefill(
 fn decode(
     session: &mut Session<'_, '_>,
     last: &Array,
-    request: &Request,
+    request: &GenerationRequest,
     start: Instant,
     each: &mut dyn FnMut(u32) -> ControlFlow<()>,
-) -> Result<Generation, EngineError> {
+) -> Result<MlxGeneration, EngineError> {
     let mut sampler = Sampler::new(request.temperature, request.seed)?;
-    let mut out = Generation { tokens: Vec::new(), times_s: Vec::new(), finish: Finish::Length };
+    let mut out = MlxGeneration { tokens: Vec::new(), times_s: Vec::new(), finish: Finish::Length };
     let mut step = |session: &mut Session<'_, '_>, input: &Array| {
         let made = session.step(input)?;
         let step = StepOutput { token: sampler.token(&made)?, ..made };

@@ -5,7 +5,7 @@
 //! model is. Plans take turns round by round, so that a change of the machine's speed meets all of them.
 
 use super::error::EngineError;
-use super::sampled::{Kind, Sampled};
+use super::sampled::{LikeLayers, Sampled};
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::stats::{median, spread_of};
@@ -141,14 +141,14 @@ impl<'g> LayerTimer<'g> {
 }
 
 /// The smaller plan, and one larger plan per kind of layer. Models with few layers are run whole.
-fn plans(kinds: &[Kind]) -> Vec<Plan> {
+fn plans(kinds: &[LikeLayers]) -> Vec<Plan> {
     let total: u64 = kinds.iter().map(|k| k.bytes).sum::<u64>().max(1);
     let needed = u32::try_from(BEYOND_CACHES / total).unwrap_or(u32::MAX);
-    let copies = |k: &Kind| {
+    let copies = |k: &LikeLayers| {
         let fit = u32::try_from(ROOM / k.bytes.max(1)).unwrap_or(u32::MAX);
         fit.clamp(COPIES[1], COPIES[0])
     };
-    let few = |k: &Kind| FEW.min(copies(k) / 4).min(k.count.saturating_sub(1)).max(1);
+    let few = |k: &LikeLayers| FEW.min(copies(k) / 4).min(k.count.saturating_sub(1)).max(1);
     let small: Plan = kinds.iter().map(few).collect();
     let mut all = vec![small.clone()];
     for (k, kind) in kinds.iter().enumerate() {

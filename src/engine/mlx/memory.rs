@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Bytes by MLX's own counters.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Memory {
+pub struct MlxMemory {
     /// In use by arrays.
     pub active_bytes: u64,
     /// Freed, but kept for reuse.
@@ -14,7 +14,7 @@ pub struct Memory {
     pub peak_bytes: u64,
 }
 
-impl Memory {
+impl MlxMemory {
     /// The counters now; `None` where MLX has none.
     #[must_use]
     pub fn now() -> Option<Self> {

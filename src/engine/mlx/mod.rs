@@ -22,11 +22,11 @@ mod weights;
 use mlx_rs as rs;
 
 pub use error::EngineError;
-pub use generate::{Finish, Generation, Request};
-pub use kernel_timing::{Progress, calibrate};
+pub use generate::{Finish, GenerationRequest, MlxGeneration};
+pub use kernel_timing::{TimingProgress, calibrate};
 pub use layer_timing::{LayerEstimate, LayerTimer};
-pub use memory::{Memory, backend, clear_cache, process_bytes, reset_peak, version};
+pub use memory::{MlxMemory, backend, clear_cache, process_bytes, reset_peak, version};
 pub use model::{Model, Session, StepOutput};
 pub use ops::Array;
-pub use sampled::{Kind, Sampled};
-pub use weights::Weights;
+pub use sampled::{LikeLayers, Sampled};
+pub use weights::LoadedWeights;

@@ -4,7 +4,7 @@ use super::clock::Instant;
 use super::error::EngineError;
 use super::execute::{Inputs, Memo, execute};
 use super::ops::{Array, Ops, async_eval, eval};
-use super::weights::Weights;
+use super::weights::LoadedWeights;
 use crate::graph::cache::{Cache, KvQuantisation};
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, EngineError>;
 /// A model in memory.
 pub struct Model<'g> {
     graph: &'g Graph,
-    weights: Weights,
+    weights: LoadedWeights,
     ops: Ops,
     memo: RefCell<Memo>,
     routing: Routing,
@@ -37,7 +37,7 @@ impl<'g> Model<'g> {
     ///
     /// # Errors
     /// When MLX cannot hold the tensors.
-    pub fn new(graph: &'g Graph, weights: Weights) -> Result<Self> {
+    pub fn new(graph: &'g Graph, weights: LoadedWeights) -> Result<Self> {
         let ops = Ops::new();
         let all: Vec<&Array> = weights.all().collect();
         eval(&all)?;
@@ -52,7 +52,7 @@ impl<'g> Model<'g> {
 
     /// The tensors.
     #[must_use]
-    pub fn weights(&self) -> &Weights {
+    pub fn weights(&self) -> &LoadedWeights {
         &self.weights
     }
 

@@ -7,7 +7,7 @@ use super::clock::Instant;
 use super::error::EngineError;
 use super::execute::{Inputs, Memo, load, run_node};
 use super::ops::{Array, Ops, async_eval, eval};
-use super::weights::Weights;
+use super::weights::LoadedWeights;
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::graph::pattern::LayerKind;
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, EngineError>;
 
 /// Layers that do the same.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct LikeLayers {
     /// The layer that stands for them.
     pub layer: u16,
     /// How many there are.
@@ -33,7 +33,7 @@ pub struct Kind {
 
 /// The parts of a step that share tensors and cache.
 struct Copy {
-    weights: Weights,
+    weights: LoadedWeights,
     memo: Memo,
     cache: HashMap<u32, Array>,
 }
@@ -43,7 +43,7 @@ pub struct Sampled<'g> {
     graph: &'g Graph,
     trace: Trace,
     ops: Ops,
-    kinds: Vec<Kind>,
+    kinds: Vec<LikeLayers>,
     /// Nodes of each stage.
     stages: HashMap<Stage, Vec<usize>>,
     /// Values that other stages or the caller read.
@@ -82,7 +82,7 @@ impl<'g> Sampled<'g> {
             stages,
             exported,
             around: Copy {
-                weights: Weights::empty(graph.params()),
+                weights: LoadedWeights::empty(graph.params()),
                 memo: Memo::default(),
                 cache: HashMap::new(),
             },
@@ -97,7 +97,7 @@ impl<'g> Sampled<'g> {
 
     /// The kinds of layers.
     #[must_use]
-    pub fn kinds(&self) -> &[Kind] {
+    pub fn kinds(&self) -> &[LikeLayers] {
         &self.kinds
     }
 
@@ -139,7 +139,7 @@ impl<'g> Sampled<'g> {
                 }
             }
         }
-        let weights = Weights::random_of(self.graph.params(), &modules, self.seed)?;
+        let weights = LoadedWeights::random_of(self.graph.params(), &modules, self.seed)?;
         let mut cache = HashMap::new();
         for (slot, var) in slots {
             let value = self.trace.value(var);
@@ -284,11 +284,15 @@ fn exported(trace: &Trace) -> Vec<bool> {
 }
 
 /// The kinds of layers that the graph's plan tells apart, with the bytes of their tensors.
-fn kinds(graph: &Graph, trace: &Trace, stages: &HashMap<Stage, Vec<usize>>) -> Result<Vec<Kind>> {
+fn kinds(
+    graph: &Graph,
+    trace: &Trace,
+    stages: &HashMap<Stage, Vec<usize>>,
+) -> Result<Vec<LikeLayers>> {
     let of_plan = |LayerKind { layer, count }| {
         let nodes = stages.get(&Stage::Layer(layer)).into_iter().flatten();
         let nodes: Vec<&Node> = nodes.map(|&n| &trace.nodes()[n]).collect();
-        Kind { layer, count, bytes: bytes(graph, trace, &nodes) }
+        LikeLayers { layer, count, bytes: bytes(graph, trace, &nodes) }
     };
     Ok(graph.layer_plan()?.kinds().into_iter().map(of_plan).collect())
 }

@@ -12,11 +12,11 @@ use crate::model::DType;
 type Result<T> = std::result::Result<T, EngineError>;
 
 /// All tensors of a model, by module and part.
-pub struct Weights {
+pub struct LoadedWeights {
     tensors: Vec<[Option<Array>; 4]>,
 }
 
-impl Weights {
+impl LoadedWeights {
     fn build(
         params: &Parameters,
         mut tensor: impl FnMut(&TensorSpec<'_>) -> Result<Array>,
@@ -78,7 +78,7 @@ pub(super) fn dtype_of(array: &Array) -> Result<DType> {
     })
 }
 
-impl Weights {
+impl LoadedWeights {
     /// Random tensors of the shapes and types of a model; the same seed gives the same tensors.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// What a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Family {
+pub enum ProgramFamily {
     /// MLX weights.
     Mlx,
     /// GGUF files.
@@ -22,14 +22,14 @@ pub enum Setting<T> {
     /// The same in all versions.
     Fixed(T),
     /// What it was from when on.
-    Changed(Vec<Change>),
+    Changed(Vec<SettingChange>),
 }
 
 /// What a setting was in some versions.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the keys of the file, which explains them")]
-pub struct Change {
+pub struct SettingChange {
     /// First version or day.
     pub from: Option<String>,
     pub from_mlx: Option<String>,
@@ -37,7 +37,7 @@ pub struct Change {
     pub date: Option<String>,
     pub by: Option<String>,
     /// The value: a number, or words.
-    pub value: Option<Value>,
+    pub value: Option<SettingValue>,
     pub kv: Option<String>,
     pub models: Vec<String>,
     pub rule: Option<String>,
@@ -55,7 +55,7 @@ pub struct Change {
 /// A number or words.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Value {
+pub enum SettingValue {
     /// A number.
     Number(u64),
     /// Words.
@@ -64,7 +64,7 @@ pub enum Value {
 
 /// A value from a day or version on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Since(pub String, pub Value);
+pub struct Since(pub String, pub SettingValue);
 
 /// Shares of memory at which a guard acts.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -83,7 +83,7 @@ pub struct Guard {
 #[expect(missing_docs, reason = "the keys of the file, which explains them")]
 pub struct Engine {
     pub name: String,
-    pub family: Family,
+    pub family: ProgramFamily,
     pub source: String,
     pub confidence: Confidence,
     pub basis: Option<KnownBy>,
@@ -117,7 +117,7 @@ pub struct Engine {
     pub prefill_step_vlm: Option<u32>,
     pub prefill_step_recurrent: Option<u32>,
     pub prefill_step_from: Option<Release>,
-    pub prefill_step_before: Option<Value>,
+    pub prefill_step_before: Option<SettingValue>,
     pub prefill_step_rule: Option<String>,
     pub prefill_step_settable: Option<bool>,
     #[serde(default)]
@@ -142,7 +142,7 @@ pub struct Engine {
     pub gpu_layers: Option<String>,
     pub flash_attention: Option<Setting<String>>,
     #[serde(default)]
-    pub d256_forced_fused: Vec<Change>,
+    pub d256_forced_fused: Vec<SettingChange>,
     pub d256_env: Option<String>,
 
     // The cache.
@@ -160,7 +160,7 @@ pub struct Engine {
     pub prompt_cache: Option<String>,
     pub prompt_cache_entries: Option<u32>,
     pub prompt_cache_entries_hybrid: Option<u32>,
-    pub prompt_cache_bytes: Option<Value>,
+    pub prompt_cache_bytes: Option<SettingValue>,
     pub prompt_cache_bytes_rule: Option<String>,
     pub prompt_cache_fraction: Option<f64>,
     pub prompt_cache_ram: Option<u64>,
@@ -174,7 +174,7 @@ pub struct Engine {
     pub vision_tower_from: Option<String>,
     pub wires: Option<String>,
     #[serde(default)]
-    pub wired: Vec<Change>,
+    pub wired: Vec<SettingChange>,
     pub memory_fraction: Option<f64>,
     pub memory_guard: Option<Guard>,
     pub buffer_cache_rule: Option<String>,

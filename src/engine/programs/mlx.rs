@@ -43,7 +43,7 @@ pub struct AttentionRule {
     /// Only with (`true`) or without (`false`) matrix units.
     pub nax: Option<bool>,
     /// The masks that it takes: `none`, `causal` or `causal_or_array`.
-    pub mask: Mask,
+    pub mask: RuleMask,
     /// Fewest rows of a chunk.
     pub min_l: Option<u32>,
     /// Least `batch * heads * rows / 32`.
@@ -69,7 +69,7 @@ pub struct AttentionRule {
 /// The masks of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mask {
+pub enum RuleMask {
     /// No mask.
     None,
     /// The causal mask, or none.
@@ -97,7 +97,7 @@ pub struct VectorRule {
     /// Fewest keys.
     pub min_n: Option<u32>,
     /// The masks that it takes, where not all.
-    pub mask: Option<Mask>,
+    pub mask: Option<RuleMask>,
     /// Where this comes from.
     pub source: String,
     /// How it is known.
@@ -120,7 +120,7 @@ pub struct GqaShare {
     /// Fewest keys.
     pub min_n: Option<u32>,
     /// The masks that it takes, where not all.
-    pub mask: Option<Mask>,
+    pub mask: Option<RuleMask>,
     /// Rate of the cache before, 10^9 bytes per second, by case.
     #[serde(default)]
     pub before_gbps: BTreeMap<String, f64>,

@@ -7,10 +7,10 @@ mod engine;
 mod gguf;
 mod mlx;
 
-pub use engine::{Change, Engine, Family, Guard, Setting, Since, Value};
+pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use mlx::{
-    Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Mask, Nax, SteppedValue,
+    Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Nax, RuleMask, SteppedValue,
     VectorRule,
 };
 

@@ -32,7 +32,7 @@ fn defaults_are_those_of_the_file() {
     assert_eq!(row.prefill_step, Some(setup.prefill_step));
     assert_eq!(all.default.prefill_step, setup.prefill_step);
     assert_eq!(row.kv_type.as_deref(), Some(setup.kv_type().as_str()));
-    assert_eq!(row.family, Family::Mlx);
+    assert_eq!(row.family, ProgramFamily::Mlx);
     let release = |text: &str| Release(text.parse().expect("a version"));
     assert!(all.mlx_versions.contains_key(&release(MLX_RULES)));
     assert!(all.mlx_lm_versions.contains_key(&release(MLX_LM)));
@@ -43,7 +43,7 @@ fn defaults_are_those_of_the_file() {
 fn predicted_programs_have_a_row() {
     for program in Program::PREDICTED {
         let row = embedded().get(program.name()).expect("a row");
-        assert_eq!(row.family == Family::Gguf, program.runs_gguf(), "{program}");
+        assert_eq!(row.family == ProgramFamily::Gguf, program.runs_gguf(), "{program}");
     }
 }
 

@@ -32,7 +32,9 @@ impl FormatAnswer {
         Self {
             id: named.quant.clone(),
             origin: run.file.origin,
-            weights_interval_bytes: bytes.map(|b| [b, b]),
+            weights_interval_bytes: bytes.map(|b| {
+                run.file.weights_range.unwrap_or([1.0; 2]).map(|over| (b as f64 * over) as u64)
+            }),
         }
     }
 }

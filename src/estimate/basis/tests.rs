@@ -2,15 +2,21 @@ use super::*;
 use crate::calibration::profile::{Conditions, Stopping, VERSION};
 use crate::calibration::{Host, KernelFit, TimedKernel};
 use crate::estimate::{Estimator, Opened, Sources};
-use crate::hardware::Catalogue as Macs;
-use crate::model::Catalogue;
+use crate::hardware::Macs;
+use crate::model::Models;
 use crate::model::source::hub::HubOptions;
 use crate::roofline::Coefficients;
 use std::collections::BTreeMap;
 
-fn opened(models: &Catalogue) -> OpenedModel {
+fn opened(models: &Models) -> OpenedModel {
     let hub = HubOptions::from_env(&|_| None, None);
-    let sources = Sources { catalogue: models, hub, progress: &|_| (), assume: None };
+    let sources = Sources {
+        catalogue: models,
+        hub,
+        progress: &|_| (),
+        assume: None,
+        program: crate::run::Program::MlxLm,
+    };
     match OpenedModel::open("qwen3-0.6b", Some("bf16"), &sources).expect("in the catalogue") {
         Opened::Model(model) => *model,
         Opened::Class(class) => panic!("a size class: {class:?}"),
@@ -61,7 +67,7 @@ fn profile(model: &OpenedModel, run: &Run) -> Profile {
 /// A user of the library gets a calibrated prediction, and one scaled to another bin of the generation.
 #[test]
 fn kernel_times_serve_their_bin_and_others_of_its_generation() {
-    let (models, macs) = (Catalogue::built_in().expect("built in"), Macs::embedded());
+    let (models, macs) = (Models::built_in().expect("built in"), Macs::embedded());
     let coefficients = Coefficients::embedded().expect("built in");
     let model = opened(&models);
     let run = Run::default().with_context(512);
@@ -91,7 +97,7 @@ fn kernel_times_serve_their_bin_and_others_of_its_generation() {
 /// Timings made on this machine give speeds where it is no Mac; those of another say nothing of it.
 #[test]
 fn timings_alone_give_speeds() {
-    let (models, macs) = (Catalogue::built_in().expect("built in"), Macs::embedded());
+    let (models, macs) = (Models::built_in().expect("built in"), Macs::embedded());
     let coefficients = Coefficients::embedded().expect("built in");
     let model = opened(&models);
     let run = Run::default().with_context(512);

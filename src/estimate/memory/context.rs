@@ -8,7 +8,7 @@ use super::default_reserve;
 use crate::graph::Graph;
 use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::Growth;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
@@ -124,7 +124,7 @@ struct Search<'a> {
     gpu: Gpu,
     asked: Run,
     budget: u64,
-    growth: Growth<'a>,
+    growth: CacheGrowth<'a>,
 }
 
 /// What one simulated length shows.
@@ -140,7 +140,8 @@ struct Probe {
 
 impl<'a> Search<'a> {
     fn new(graph: &'a Graph, run: &Run, gpu: Gpu, budget: Bytes) -> Result<Self, PeakError> {
-        let growth = Growth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
+        let growth =
+            CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         Ok(Self { graph, gpu, asked: *run, budget: budget.0, growth })
     }
 

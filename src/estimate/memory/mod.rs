@@ -72,7 +72,24 @@ impl Memory {
     /// Judges a peak that has been simulated.
     #[must_use]
     pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {
-        let peak_interval_90 = interval_90(Bytes(peak.peak_bytes));
+        Self::judge_file(peak, machine, reserve, None)
+    }
+
+    /// The same of a file whose weights are only known within a range of those that were simulated.
+    #[must_use]
+    pub fn judge_file(
+        peak: Peak,
+        machine: &Machine,
+        reserve: Option<Bytes>,
+        weights_range: Option<[f64; 2]>,
+    ) -> Self {
+        let [low, high] = interval_90(Bytes(peak.peak_bytes));
+        let [less, more] = weights_range.unwrap_or([1.0; 2]);
+        let weights = peak.weights_bytes as f64;
+        let peak_interval_90 = [
+            Bytes(low.0.saturating_sub((weights * (1.0 - less).max(0.0)) as u64)),
+            high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
+        ];
         let process = Process::of(&peak, machine);
         let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);

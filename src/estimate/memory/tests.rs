@@ -1,5 +1,5 @@
 use super::*;
-use crate::hardware::{Catalogue, spec};
+use crate::hardware::{Macs, spec};
 use crate::model::{Config, Scheme};
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn qwen3(layers: u32, hidden: u32) -> Graph {
 }
 
 fn machine(text: &str) -> Machine {
-    spec::resolve(text, &Catalogue::embedded()).expect("a known Mac")
+    spec::resolve(text, &Macs::embedded()).expect("a known Mac")
 }
 
 /// A peak of the given size and nothing else that could matter.

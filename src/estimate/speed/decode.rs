@@ -2,7 +2,7 @@
 
 use super::{Evidence, Speed, Term};
 use crate::estimate::basis::Timing;
-use crate::estimate::warning::Warning;
+use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use crate::run::Run;
@@ -108,7 +108,7 @@ impl Speed {
         let doubtful = self.doubtful(target, run, (law, class), run.total_tokens());
         let widenings = widening::decode(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
-        warnings.extend(widening::warnings(&widenings));
+        warnings.extend(warning::of_widenings(&widenings));
         let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);
         Decode {
             tokens_per_s: rate,

@@ -2,7 +2,7 @@
 
 use super::{Evidence, Speed, Term};
 use crate::estimate::basis::Timing;
-use crate::estimate::warning::Warning;
+use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, PrefillTime, Silicon};
@@ -76,7 +76,7 @@ impl Speed {
             self.doubtful(target, run, (LawKind::Prefill, class), run.work.context_tokens);
         let widenings = widening::prefill(coefficients, &doubtful);
         let mut warnings = self.remarks.clone();
-        warnings.extend(widening::warnings(&widenings));
+        warnings.extend(warning::of_widenings(&widenings));
         if target.matrix_units {
             warnings.push(Warning::MatrixUnits);
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::hardware::spec::resolve;
-use crate::hardware::{Catalogue, CustomMachine};
+use crate::hardware::{CustomMachine, Macs};
 use crate::model::Scheme;
 use crate::roofline::Coefficients;
 
@@ -9,7 +9,7 @@ fn coefficients() -> &'static Coefficients {
 }
 
 fn graph(id: &str, scheme: &str) -> Graph {
-    let models = crate::model::catalogue::Catalogue::built_in().expect("the built-in catalogue");
+    let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
     let entry = models.get(id).expect("in the catalogue").entry().expect("readable");
     let scheme: Scheme = scheme.parse().expect("a scheme");
     Graph::quantised(&entry.config, scheme).expect("a known family")
@@ -20,7 +20,7 @@ fn speed(id: &str, scheme: &str) -> Speed {
 }
 
 fn target(spec: &str) -> Silicon {
-    Silicon::of(&resolve(spec, &Catalogue::embedded()).expect("a Mac"))
+    Silicon::of(&resolve(spec, &Macs::embedded()).expect("a Mac"))
 }
 
 const DENSE: &str = "Qwen/Qwen2.5-7B-Instruct";
@@ -54,7 +54,7 @@ fn the_field_report_of_m4_max_lies_within_their_intervals() {
 
 #[test]
 fn decode_is_never_faster_than_the_bus() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     for id in MODELS {
         let s = speed(id, "4bit");
         for chip in catalogue.chips().expect("chips") {
@@ -72,7 +72,7 @@ fn decode_is_never_faster_than_the_bus() {
 
 #[test]
 fn prefill_never_exceeds_the_arithmetic_peak() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     for id in MODELS {
         let s = speed(id, "4bit");
         for chip in catalogue.chips().expect("chips") {
@@ -153,7 +153,7 @@ fn doubts_are_said_and_widen_the_interval() {
         generation: Some(6),
         tier: Some(crate::hardware::Tier::Max),
     };
-    let unseen = match new.resolve(&Catalogue::embedded()) {
+    let unseen = match new.resolve(&Macs::embedded()) {
         Ok(machine) => Silicon::of(&machine),
         Err(_) => Silicon { generation: 6, ..known },
     };

@@ -1,7 +1,7 @@
 //! What a traced call does with all caches.
 
 use super::{Cache, KvQuantisation, Slot};
-use crate::graph::pattern::SkippedLayers;
+use crate::graph::SkippedLayers;
 use crate::graph::tape::{Source, Tape, Var};
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
@@ -53,4 +53,11 @@ pub fn held_slots(caches: &[Cache], skipped: SkippedLayers) -> impl Iterator<Ite
         .zip(0..)
         .filter(move |((i, _), _)| !skipped.skips_cache(*i))
         .filter_map(|((_, slot), number)| slot.map(|s| (number, s)))
+}
+
+/// The caches of skipped layers become those of the layers like them.
+pub fn follow(caches: &mut [Cache], skipped: SkippedLayers) {
+    for i in usize::from(skipped.caches.0)..usize::from(skipped.caches.1) {
+        caches[i] = caches[skipped.cache_like(i)].clone();
+    }
 }

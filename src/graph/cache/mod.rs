@@ -19,7 +19,7 @@ mod slot;
 mod tests;
 
 pub(super) use call::{enter, leave, quantise};
-pub use call::{held_slots, quantise_shapes};
+pub use call::{follow, held_slots, quantise_shapes};
 pub use compressed::{CompressedCache, CompressedSpec};
 pub use layer::LayerCache;
 pub use mask::{causal_mask, plain_mask};

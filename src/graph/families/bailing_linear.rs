@@ -2,9 +2,10 @@
 //! constant decay per head, and every few layers full or latent attention; Bailing's routed experts.
 
 use super::bailing_moe::{
-    AttentionSettings, Groups, MoeSettings, WORD_EMBEDDINGS, attention_bias, quant_override,
+    BailingAttentionSettings, LayerGroups, MoeSettings, WORD_EMBEDDINGS, attention_bias,
+    quant_override,
 };
-use crate::graph::parts::lightning::{LightningAttention, LightningSettings, Recurrence};
+use crate::graph::parts::lightning::{LightningAttention, LightningRecurrence, LightningSettings};
 use crate::graph::parts::prelude::*;
 
 /// `bailing_moe_linear`.
@@ -17,12 +18,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let part = c.number_or("partial_rotary_factor", 1.0)?;
     let traditional = c.bool_or("rope_traditional", false)?;
     let rotated = |h: Heads| (h.dim as f64 * part) as u64;
-    let attention = AttentionSettings::read(c, full, rotated(full), traditional)?;
+    let attention = BailingAttentionSettings::read(c, full, rotated(full), traditional)?;
     let norms = c.bool_or("use_qk_norm", false)?;
-    let rope = AttentionSettings::read(c, linear, rotated(linear), traditional)?.rope;
-    let settings = LightningSettings::read(c, linear, norms, rope, Recurrence::Steps)?;
+    let rope = BailingAttentionSettings::read(c, linear, rotated(linear), traditional)?.rope;
+    let settings = LightningSettings::read(c, linear, norms, rope, LightningRecurrence::Steps)?;
     let moe = MoeSettings::read(c, Order::Descending, 0.0)?;
-    let groups = Groups::read(c, o.layers)?;
+    let groups = LayerGroups::read(c, o.layers)?;
     if groups.size > o.layers {
         return Err(c.invalid("layer_group_size", "at most num_hidden_layers, as mlx-lm needs"));
     }
@@ -45,7 +46,7 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
     let theta = c.number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::new(rotated, theta, false, scaling.as_ref(), o.max_context)?;
     let norms = c.bool_or("use_qk_norm", true)?;
-    let settings = LightningSettings::read(c, heads, norms, rope, Recurrence::Chunks)?;
+    let settings = LightningSettings::read(c, heads, norms, rope, LightningRecurrence::Chunks)?;
     let dims = MlaDims::required(c, o.width)?;
     let interleaved = c.bool_or("rope_interleave", true)?;
     let latent = LatentSettings {
@@ -62,7 +63,7 @@ pub(super) fn build_hybrid(c: &Config, p: &mut ParamBuilder) -> Result<Built, Co
         gated: false,
     };
     let moe = hybrid_moe(c)?;
-    let groups = Groups::read(c, o.layers)?;
+    let groups = LayerGroups::read(c, o.layers)?;
     let first_global = (0..o.layers).find(|&i| groups.is_global(i)).unwrap_or(0);
     let model = Model { o: &o, groups, first_global, as_array: true };
     model.build(c, p, moe, &settings, hybrid_quant_override, |p| {
@@ -116,7 +117,7 @@ fn hybrid_quant_override(path: &str) -> QuantOverride {
 /// How the layers are put together.
 struct Model<'a> {
     o: &'a Outline,
-    groups: Groups,
+    groups: LayerGroups,
     /// The layer whose cache gives the position.
     first_global: u64,
     /// Whether the mask is an array.

@@ -1,6 +1,6 @@
 //! Ling and Ring (Bailing MoE): fused attention, softmax or sigmoid routing in one compiled function, shared experts.
 
-use crate::graph::parts::fused::{FusedAttention, Projections};
+use crate::graph::parts::fused::{FusedAttention, FusedProjections};
 use crate::graph::parts::prelude::*;
 
 /// The modules around the layers of the Bailing models.
@@ -17,7 +17,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Some(n) => n,
         None => (heads.dim as f64 * c.number_or("partial_rotary_factor", 1.0)?) as u64,
     };
-    let attention = AttentionSettings::read(c, heads, rotated, false)?;
+    let attention = BailingAttentionSettings::read(c, heads, rotated, false)?;
     let hidden = c.positive("intermediate_size")?;
     let moe = MoeSettings::read(c, Order::Ascending, 1e-20)?;
     let decoder = o.decoder(p, |p, i| {
@@ -48,14 +48,14 @@ pub(super) fn quant_override(path: &str) -> QuantOverride {
 
 /// Settings of the full attention layers.
 #[derive(Debug)]
-pub(super) struct AttentionSettings {
+pub(super) struct BailingAttentionSettings {
     heads: Heads,
-    names: Projections,
+    names: FusedProjections,
     norms: bool,
     pub(super) rope: RopeModule,
 }
 
-impl AttentionSettings {
+impl BailingAttentionSettings {
     pub(super) fn read(
         c: &Config,
         heads: Heads,
@@ -64,7 +64,7 @@ impl AttentionSettings {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             heads,
-            names: Projections {
+            names: FusedProjections {
                 qkv: ("query_key_value", c.bool_or("use_qkv_bias", false)?),
                 out: ("dense", attention_bias(c)?),
             },
@@ -177,12 +177,12 @@ impl MoeSettings {
 
 /// Which layers are full ones: the last of every group, and those behind the last whole group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Groups {
+pub(super) struct LayerGroups {
     pub(super) size: u64,
     layers: u64,
 }
 
-impl Groups {
+impl LayerGroups {
     /// Reads `layer_group_size`.
     pub(super) fn read(c: &Config, layers: u64) -> Result<Self, ConfigError> {
         Ok(Self { size: c.positive("layer_group_size")?, layers })

@@ -1,7 +1,7 @@
 //! Ling 3 (`BailingMoeV3ForCausalLM`): Kimi Delta Attention with whole projections, every few layers latent attention
 //! with a gate per head; grouped sigmoid routing with the router in float32.
 
-use super::bailing_moe::{Groups, WORD_EMBEDDINGS};
+use super::bailing_moe::{LayerGroups, WORD_EMBEDDINGS};
 use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             c.dim_or("vocab_size", 157_184)?,
         )
     };
-    let groups = Groups::read(c, o.layers)?;
+    let groups = LayerGroups::read(c, o.layers)?;
     let delta = DeltaSettings::read(c)?;
     let dims = MlaDims::required(c, o.width)?;
     let scaling = RopeScaling::read(c, "rope_scaling")?;
@@ -87,7 +87,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 }
 
 /// Embedding, head, the small matrices of latent attention and all of its gates stay as they are.
-fn quant_override(path: &str, groups: &Groups) -> QuantOverride {
+fn quant_override(path: &str, groups: &LayerGroups) -> QuantOverride {
     let whole = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "embed_q", "unembed_out", "b_proj"];
     let Some((start, name)) = path.rsplit_once("attention.") else {
         return match path {

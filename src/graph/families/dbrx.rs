@@ -3,7 +3,7 @@
 //! mlx-lm reads the chosen experts back to the host and runs every expert on one token at a time, in each layer. A trace
 //! stands for that with as many expert calls of one row each; which experts they are does not change their cost.
 
-use crate::graph::parts::fused::{FusedAttention, Projections};
+use crate::graph::parts::fused::{FusedAttention, FusedProjections};
 use crate::graph::parts::prelude::*;
 
 /// Expert calls in one traced call; more would only cost memory here.
@@ -31,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let rope = RopeModule::plain(heads.dim, false, attn.number_or("rope_theta", 10_000.0)?);
     let hidden = ffn.positive("ffn_hidden_size")?;
     let experts = experts(&ffn, "moe_num_experts", "moe_top_k")?;
-    let names = Projections { qkv: ("Wqkv", false), out: ("out_proj", false) };
+    let names = FusedProjections { qkv: ("Wqkv", false), out: ("out_proj", false) };
     let decoder = o.decoder(p, |p, _| {
         let ffn = p.scope("ffn", |p| HostMoe {
             router: Linear::new(p, "router.layer", o.width, experts.total, false),

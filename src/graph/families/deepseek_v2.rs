@@ -33,7 +33,7 @@ fn attention(c: &Config, d: &MlaDims) -> Result<ExpandedSettings, ConfigError> {
         eps: 1e-6,
         rope: RopeModule::yarn(d.rope, base, true, &scaling)?,
         scale: d.scale(Some(&scaling))?,
-        spread: Spread::Repeat,
+        spread: RotaryCopies::Repeat,
     })
 }
 

@@ -4,7 +4,9 @@
 //! the published parameter counts of V4-Flash and V4-Pro exactly. Caches and operations follow pull request 1192 of
 //! ml-explore/mlx-lm (commit 5c105381, not released).
 
-use crate::graph::parts::deepseek_v4_attention::{Attention, AttentionSettings};
+use crate::graph::parts::deepseek_v4_attention::{
+    DeepseekV4Attention, DeepseekV4AttentionSettings,
+};
 use crate::graph::parts::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
 use crate::graph::parts::prelude::*;
 use crate::versions::mlx_lm;
@@ -27,7 +29,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let width = c.dim_or("hidden_size", 4096)?;
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let vocabulary = c.dim_or("vocab_size", 129_280)?;
-    let attention = AttentionSettings::read(c, width, eps, count)?;
+    let attention = DeepseekV4AttentionSettings::read(c, width, eps, count)?;
     let hyper = HyperSettings::read(c, width, eps)?;
     if hyper.streams != 4 {
         return Err(c.invalid("hc_mult", "4, the only number of streams its kernel is written for"));
@@ -43,7 +45,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         p,
         |p, i| {
             let layer = HyperLayer {
-                attention: Attention::new(p, &attention, i),
+                attention: DeepseekV4Attention::new(p, &attention, i),
                 mlp: Moe::new(p, &routing, i),
                 input_norm: RmsNorm::new(p, "attn_norm", width, eps),
                 post_norm: RmsNorm::new(p, "ffn_norm", width, eps),
@@ -65,7 +67,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 
 /// A layer between hyper-connections; layers share the tokens, by which the first ones choose their experts.
 struct HyperLayer {
-    attention: Attention,
+    attention: DeepseekV4Attention,
     mlp: Moe,
     input_norm: RmsNorm,
     post_norm: RmsNorm,

@@ -2,7 +2,9 @@
 //! hyper-connections instead of residuals; routed experts in every layer.
 
 use crate::graph::nn::activations::Clamp;
-use crate::graph::parts::deepseek_v41_attention::{Attention, AttentionSettings, Shared};
+use crate::graph::parts::deepseek_v41_attention::{
+    DeepseekV41Attention, DeepseekV41AttentionSettings, Shared,
+};
 use crate::graph::parts::hyper::{HyperConnection, HyperSettings, collapse, expand};
 use crate::graph::parts::prelude::*;
 
@@ -25,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let width = c.dim_or("hidden_size", 5120)?;
     let eps = c.number_or("rms_norm_eps", 1e-20)?;
     let vocabulary = c.dim_or("vocab_size", 129_280)?;
-    let attention = AttentionSettings::read(c, width, eps)?;
+    let attention = DeepseekV41AttentionSettings::read(c, width, eps)?;
     let hyper = HyperSettings::read(c, width, eps)?;
     let routing = Routing::read(c, width)?;
     let o = Outline {
@@ -38,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         p,
         |p, i| {
             let layer = HyperLayer {
-                attention: Attention::new(p, &attention, i)?,
+                attention: DeepseekV41Attention::new(p, &attention, i)?,
                 mlp: Moe::new(p, &routing),
                 input_norm: RmsNorm::new(p, "input_layernorm", width, eps),
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", width, eps),
@@ -92,7 +94,7 @@ fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
 }
 
 struct HyperLayer {
-    attention: Attention,
+    attention: DeepseekV41Attention,
     mlp: Moe,
     input_norm: RmsNorm,
     post_norm: RmsNorm,

@@ -6,7 +6,7 @@ mod altup;
 mod layer;
 
 use crate::graph::parts::prelude::*;
-use layer::{Carried, Layer3n};
+use layer::{Gemma3nCarried, Layer3n};
 use std::sync::Arc;
 
 /// What the layers are built from.
@@ -194,14 +194,14 @@ impl Ends {
     }
 
     /// All copies of the hidden state, and what the layers share.
-    fn begin(&self, t: &Tape<'_>, call: &Opening<'_>) -> (Var, Carried) {
+    fn begin(&self, t: &Tape<'_>, call: &Opening<'_>) -> (Var, Gemma3nCarried) {
         let h0 = t.mul(call.embedded, (self.width as f64).sqrt());
         let extra = self.extra(t, call.tokens, h0);
         let target = magnitude(t, h0);
         let mut copies = vec![h0];
         copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
         let h = level(t, t.stack(&copies, 0), target);
-        (h, Carried { extra, offset: call.offset() })
+        (h, Gemma3nCarried { extra, offset: call.offset() })
     }
 
     /// The mean of all copies.

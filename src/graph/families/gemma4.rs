@@ -5,7 +5,7 @@
 mod layer;
 
 use crate::graph::parts::prelude::*;
-use layer::{Carried, Layer4};
+use layer::{Gemma4Carried, Layer4};
 
 /// `gemma4`, `gemma4_unified`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
@@ -165,7 +165,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         move |t, call| {
             let h = t.mul(call.embedded, scale);
             let extra = extra.as_ref().map(|e| e.forward(t, call.tokens, h));
-            (h, Carried { extra, stored: Vec::new() })
+            (h, Gemma4Carried { extra, stored: Vec::new() })
         },
     )?;
     if let Some(cap) = cap {

@@ -19,7 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         eps: 1e-5,
         rope: rope(c, &dims, max)?,
         scale: dims.scale(None)?,
-        spread: Spread::Broadcast,
+        spread: RotaryCopies::Broadcast,
     };
     let outline = Outline {
         head: HeadKind::tied(c.bool_or("tie_word_embeddings", false)?),

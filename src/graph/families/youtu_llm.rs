@@ -18,7 +18,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         eps,
         rope,
         scale: dims.scale(None)?,
-        spread: Spread::Repeat,
+        spread: RotaryCopies::Repeat,
     };
     let outline = Outline {
         head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),

@@ -1,13 +1,13 @@
 //! Attention of DeepSeek-V4.1: every query gathers its own rows of the window and of the compressed tokens.
 
-use super::deepseek_v41_indexer::{Chosen, Indexer};
+use super::deepseek_v41_indexer::{Chosen, DeepseekV41Indexer};
 use crate::graph::cache::{CompressedCache, CompressedSpec};
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4, round_fp8};
 use crate::graph::prelude::*;
 
 /// Settings of the attention layers.
 #[derive(Debug)]
-pub struct AttentionSettings {
+pub struct DeepseekV41AttentionSettings {
     pub(crate) width: u64,
     pub(crate) heads: u64,
     pub(crate) head_dim: u64,
@@ -31,7 +31,7 @@ pub struct AttentionSettings {
     compressed_rope: RopeModule,
 }
 
-impl AttentionSettings {
+impl DeepseekV41AttentionSettings {
     /// Reads the keys of the attention layers.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ struct Compressor {
 }
 
 impl Compressor {
-    fn new(p: &mut ParamBuilder, s: &AttentionSettings, ratio: u64) -> Self {
+    fn new(p: &mut ParamBuilder, s: &DeepseekV41AttentionSettings, ratio: u64) -> Self {
         p.scope("compressor", |p| Self {
             ratio: ratio as u32,
             kv: Linear::new_f32(p, "kv_proj", s.width, s.head_dim),
@@ -215,7 +215,7 @@ impl Compressor {
 
 /// An attention layer.
 #[derive(Debug)]
-pub struct Attention {
+pub struct DeepseekV41Attention {
     heads: u64,
     head_dim: u64,
     rope_dim: u64,
@@ -230,16 +230,20 @@ pub struct Attention {
     o_b: Linear,
     sinks: ModuleId,
     compressor: Option<Compressor>,
-    indexer: Option<Indexer>,
+    indexer: Option<DeepseekV41Indexer>,
     rope: RopeModule,
 }
 
-impl Attention {
+impl DeepseekV41Attention {
     /// Declares the tensors of layer `i` under `self_attn`.
     ///
     /// # Errors
     /// When an indexer or a compressor stands in a layer without compression.
-    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, i: u64) -> Result<Self, ConfigError> {
+    pub fn new(
+        p: &mut ParamBuilder,
+        s: &DeepseekV41AttentionSettings,
+        i: u64,
+    ) -> Result<Self, ConfigError> {
         let ratio = s.ratio(i);
         let (source, indexed) = (s.is_kv_source(i), s.index_sources.contains(&i));
         if ratio == 0 && (source || indexed) {
@@ -263,7 +267,7 @@ impl Attention {
             o_b: Linear::new(p, "o_b_proj", s.o_groups * s.o_rank, s.width, false),
             sinks: p.raw_f32("sinks", &[s.heads]),
             compressor: source.then(|| Compressor::new(p, s, ratio)),
-            indexer: indexed.then(|| Indexer::new(p, s, i)),
+            indexer: indexed.then(|| DeepseekV41Indexer::new(p, s, i)),
             rope: if ratio > 0 { s.compressed_rope.clone() } else { s.plain_rope.clone() },
         }))
     }

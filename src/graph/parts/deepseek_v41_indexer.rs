@@ -1,12 +1,12 @@
 //! The indexer of DeepSeek-V4.1: chooses the compressed rows that each query reads.
 
-use super::deepseek_v41_attention::AttentionSettings;
+use super::deepseek_v41_attention::DeepseekV41AttentionSettings;
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4};
 use crate::graph::prelude::*;
 
 /// Small heads that score the compressed rows.
 #[derive(Debug)]
-pub struct Indexer {
+pub struct DeepseekV41Indexer {
     heads: u64,
     dim: u64,
     topk: u32,
@@ -28,9 +28,9 @@ pub struct Chosen {
     pub candidates: Option<Var>,
 }
 
-impl Indexer {
+impl DeepseekV41Indexer {
     /// Declares the tensors of layer `i` under `indexer`.
-    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, i: u64) -> Self {
+    pub fn new(p: &mut ParamBuilder, s: &DeepseekV41AttentionSettings, i: u64) -> Self {
         let is_source = s.candidate_source == Some(i);
         p.scope("indexer", |p| Self {
             heads: s.index_heads,

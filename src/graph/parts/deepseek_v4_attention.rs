@@ -1,7 +1,7 @@
 //! Attention of DeepSeek-V4: a sliding window, and in compressed layers pooled rows of all older tokens, of which an
 //! indexer chooses some once there are many.
 
-use super::deepseek_v4_pool::{Compressor, Indexer, TailRope, pool_mask};
+use super::deepseek_v4_pool::{Compressor, PoolIndexer, TailRope, pool_mask};
 use crate::graph::prelude::*;
 
 /// Tokens of a group in layers with an indexer.
@@ -9,7 +9,7 @@ pub const SPARSE_RATIO: u64 = 4;
 
 /// Settings of the attention layers.
 #[derive(Debug)]
-pub struct AttentionSettings {
+pub struct DeepseekV4AttentionSettings {
     pub(crate) width: u64,
     heads: u64,
     head_dim: u64,
@@ -27,7 +27,7 @@ pub struct AttentionSettings {
     pub(crate) compressed: Vec<f64>,
 }
 
-impl AttentionSettings {
+impl DeepseekV4AttentionSettings {
     /// Reads the keys of the attention layers.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ fn frequencies(
 
 /// An attention layer.
 #[derive(Debug)]
-pub struct Attention {
+pub struct DeepseekV4Attention {
     heads: u64,
     head_dim: u64,
     o_groups: u64,
@@ -150,12 +150,12 @@ pub struct Attention {
     sinks: ModuleId,
     rope: TailRope,
     compressor: Option<Compressor>,
-    indexer: Option<Indexer>,
+    indexer: Option<PoolIndexer>,
 }
 
-impl Attention {
+impl DeepseekV4Attention {
     /// Declares the tensors of layer `i` under `attn`.
-    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, i: u64) -> Self {
+    pub fn new(p: &mut ParamBuilder, s: &DeepseekV4AttentionSettings, i: u64) -> Self {
         let ratio = s.ratio(i);
         let values = s.heads * s.head_dim;
         p.scope("attn", |p| Self {
@@ -174,7 +174,7 @@ impl Attention {
             sinks: p.raw_f32("attn_sink", &[s.heads]),
             rope: TailRope::new(if ratio == 0 { &s.plain } else { &s.compressed }, 1),
             compressor: (ratio > 0).then(|| Compressor::new(p, s, ratio, s.head_dim)),
-            indexer: (ratio == SPARSE_RATIO).then(|| Indexer::new(p, s)),
+            indexer: (ratio == SPARSE_RATIO).then(|| PoolIndexer::new(p, s)),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Pooled rows of DeepSeek-V4: one row per group of tokens, and the indexer that chooses among them.
 
-use super::deepseek_v4_attention::{AttentionSettings, SPARSE_RATIO};
+use super::deepseek_v4_attention::{DeepseekV4AttentionSettings, SPARSE_RATIO};
 use crate::graph::cache::PoolCache;
 use crate::graph::op::Rope;
 use crate::graph::prelude::*;
@@ -44,7 +44,12 @@ pub struct Compressor {
 
 impl Compressor {
     /// Declares the tensors under `compressor`, for rows of `width` features.
-    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings, ratio: u64, width: u64) -> Self {
+    pub fn new(
+        p: &mut ParamBuilder,
+        s: &DeepseekV4AttentionSettings,
+        ratio: u64,
+        width: u64,
+    ) -> Self {
         let inner = if ratio == SPARSE_RATIO { 2 * width } else { width };
         p.scope("compressor", |p| Self {
             ratio,
@@ -108,7 +113,7 @@ fn shifted(t: &Tape<'_>, x: Var, filling: f64) -> Var {
 
 /// Chooses pooled rows.
 #[derive(Debug)]
-pub struct Indexer {
+pub struct PoolIndexer {
     heads: u64,
     dim: u64,
     /// Rows that a query may choose.
@@ -118,9 +123,9 @@ pub struct Indexer {
     compressor: Compressor,
 }
 
-impl Indexer {
+impl PoolIndexer {
     /// Declares the tensors under `indexer`.
-    pub fn new(p: &mut ParamBuilder, s: &AttentionSettings) -> Self {
+    pub fn new(p: &mut ParamBuilder, s: &DeepseekV4AttentionSettings) -> Self {
         p.scope("indexer", |p| Self {
             heads: s.index_heads,
             dim: s.index_dim,

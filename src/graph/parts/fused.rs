@@ -16,7 +16,7 @@ pub struct FusedAttention {
 
 /// Names and biases of the two projections.
 #[derive(Clone, Copy, Debug)]
-pub struct Projections {
+pub struct FusedProjections {
     /// Name of the input projection and whether it has a bias.
     pub qkv: (&'static str, bool),
     /// Name of the output projection and whether it has a bias.
@@ -29,7 +29,7 @@ impl FusedAttention {
         p: &mut ParamBuilder,
         width: u64,
         heads: Heads,
-        names: Projections,
+        names: FusedProjections,
         rope: RopeModule,
     ) -> Self {
         let all = heads.query.saturating_add(heads.kv.saturating_mul(2));

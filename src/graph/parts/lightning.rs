@@ -4,14 +4,14 @@ use super::attention::Heads;
 use super::outline::Outline;
 use crate::graph::prelude::*;
 
-/// Steps of the recurrence in one traced call of [`Recurrence::Steps`]; more would only cost memory here.
+/// Steps of the recurrence in one traced call of [`LightningRecurrence::Steps`]; more would only cost memory here.
 const MAX_STEPS: u64 = 1 << 19;
-/// Tokens that [`Recurrence::Chunks`] handles at once.
+/// Tokens that [`LightningRecurrence::Chunks`] handles at once.
 const CHUNK: u32 = 128;
 
 /// How the recurrence is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recurrence {
+pub enum LightningRecurrence {
     /// Token by token, with the state in the type of the activations (`bailing_moe_linear`).
     Steps,
     /// In chunks of up to 128 tokens, with the state in float32 (`bailing_hybrid`).
@@ -27,7 +27,7 @@ pub struct LightningSettings {
     norms: bool,
     norm_groups: u64,
     rope: RopeModule,
-    recurrence: Recurrence,
+    recurrence: LightningRecurrence,
 }
 
 impl LightningSettings {
@@ -40,7 +40,7 @@ impl LightningSettings {
         heads: Heads,
         norms: bool,
         rope: RopeModule,
-        recurrence: Recurrence,
+        recurrence: LightningRecurrence,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             heads,
@@ -74,7 +74,8 @@ impl LightningAttention {
         let h = s.heads;
         let features = h.query * h.dim;
         // The two generations count the layers differently.
-        let place = if s.recurrence == Recurrence::Steps { i.saturating_sub(1) } else { i };
+        let place =
+            if s.recurrence == LightningRecurrence::Steps { i.saturating_sub(1) } else { i };
         let factor = 1.0 - place as f64 / (o.layers.saturating_sub(1).max(1)) as f64 + 1e-5;
         p.scope("attention", |p| Self {
             qkv: Linear::new(p, "query_key_value", o.width, 3 * features, s.qkv_bias),
@@ -108,9 +109,9 @@ impl LightningAttention {
         let g = t.table(&self.decay);
         let state = cache.state(0);
         let (y, state) = match self.settings.recurrence {
-            Recurrence::Steps => self.steps(t, [q, k, v], g, state),
-            Recurrence::Chunks if n == 1 => self.one_step(t, [q, k, v], g, state),
-            Recurrence::Chunks => self.chunks(t, [q, k, v], g, state),
+            LightningRecurrence::Steps => self.steps(t, [q, k, v], g, state),
+            LightningRecurrence::Chunks if n == 1 => self.one_step(t, [q, k, v], g, state),
+            LightningRecurrence::Chunks => self.chunks(t, [q, k, v], g, state),
         };
         cache.set_state(t, 0, state);
         let y = self.normalise(t, t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, -1]));

@@ -10,7 +10,7 @@ use crate::graph::prelude::*;
 
 /// How the rotated key part, which all heads share, gets one copy per head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spread {
+pub enum RotaryCopies {
     /// `mx.repeat`.
     Repeat,
     /// `mx.broadcast_to`.
@@ -29,7 +29,7 @@ pub struct ExpandedSettings {
     /// Attention scale.
     pub scale: f64,
     /// How the rotated key part is spread over the heads.
-    pub spread: Spread,
+    pub spread: RotaryCopies,
 }
 
 /// A latent attention layer with an expanded cache.
@@ -75,8 +75,8 @@ impl Mixer for ExpandedAttention {
         let q_pe = s.rope.forward(t, q_pe, offset);
         let k_pe = s.rope.forward(t, k_pe, offset);
         let k_pe = match s.spread {
-            Spread::Repeat => t.repeat(k_pe, d.heads as u32, 1),
-            Spread::Broadcast => {
+            RotaryCopies::Repeat => t.repeat(k_pe, d.heads as u32, 1),
+            RotaryCopies::Broadcast => {
                 let wide = t.shape(k_pe).with(1, d.heads as u32);
                 t.broadcast_to(k_pe, wide)
             }

@@ -283,9 +283,9 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[Var], end: Var) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use crate::graph::SkippedLayers;
     use crate::graph::op::{Binary, Op};
     use crate::graph::params::Parameters;
-    use crate::graph::pattern::SkippedLayers;
     use crate::graph::tape::{Routing, Source, Tape};
     use crate::model::DType;
 

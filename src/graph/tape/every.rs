@@ -1,9 +1,9 @@
 //! A trace with every operation, for tests of what reads traces.
 
 use super::{Routing, Source, Tape, Trace, Var};
+use crate::graph::SkippedLayers;
 use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
 use crate::graph::params::Parameters;
-use crate::graph::pattern::SkippedLayers;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Mask;
 use crate::model::{DType, Packing};

@@ -25,8 +25,8 @@ pub use tables::{Derived, FrequencyTable};
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
-use super::pattern::SkippedLayers;
 use super::shape::Shape;
+use super::skipped::SkippedLayers;
 use crate::model::DType;
 use std::cell::{Cell, RefCell};
 

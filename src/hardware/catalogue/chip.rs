@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
-use super::document::{Entry, Problem, Source, for_each_entry};
+use super::document::{DataEntry, Problem, TomlFile, for_each_entry};
 use crate::hardware::provenance::{Confidence, Provenance, Sourced};
 use crate::hardware::tier::{Tier, default_metal_arch};
 use crate::units::BytesPerSecond;
@@ -134,7 +134,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Reads the chips of all files; a later file adds chips or overrides keys of earlier ones.
-pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Chip> {
+pub(super) fn read(sources: &[TomlFile], problems: &mut Vec<Problem>) -> Vec<Chip> {
     let mut chips: Vec<Chip> = Vec::new();
     for source in sources {
         let mut seen: HashSet<String> = HashSet::new();
@@ -167,7 +167,7 @@ pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Chip>
     chips
 }
 
-fn read_chip(entry: &mut Entry<'_>, id: String, base: Option<&Chip>) -> Option<Chip> {
+fn read_chip(entry: &mut DataEntry<'_>, id: String, base: Option<&Chip>) -> Option<Chip> {
     // Everything is read before anything is given up, so that all problems of an entry are found.
     let family = entry.required("family", base.map(|b| b.family.clone()));
     let generation = entry.within("generation", base.map(|b| b.generation), 1..=99);
@@ -232,13 +232,13 @@ fn read_chip(entry: &mut Entry<'_>, id: String, base: Option<&Chip>) -> Option<C
 }
 
 /// What the overridden entry could not verify and this one does not state anew.
-fn still_unverified(entry: &Entry<'_>, base: Option<&Chip>) -> Vec<String> {
+fn still_unverified(entry: &DataEntry<'_>, base: Option<&Chip>) -> Vec<String> {
     let keys = base.into_iter().flat_map(|b| &b.unverified);
     keys.filter(|key| !entry.has(key)).cloned().collect()
 }
 
 /// The sources of the entry, after those of the entry it overrides and with its file unless that is ours.
-fn all_sources(entry: &Entry<'_>, base: Option<&Chip>, own: Vec<String>) -> Vec<String> {
+fn all_sources(entry: &DataEntry<'_>, base: Option<&Chip>, own: Vec<String>) -> Vec<String> {
     let mut sources = base.map_or_else(Vec::new, |b| b.sources.clone());
     sources.extend(own);
     if !entry.embedded() {
@@ -255,7 +255,7 @@ fn is_twin(a: &Chip, b: &Chip) -> bool {
         && a.memory_gib.iter().any(|gib| b.memory_gib.contains(gib))
 }
 
-fn check(entry: &mut Entry<'_>, chip: &Chip) -> bool {
+fn check(entry: &mut DataEntry<'_>, chip: &Chip) -> bool {
     let valid_id =
         chip.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !valid_id {

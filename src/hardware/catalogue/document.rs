@@ -15,7 +15,7 @@ use crate::hardware::tier::Tier;
 
 /// A catalogue that cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum CatalogueError {
+pub enum MacsError {
     /// A data folder or file cannot be read.
     #[error("{0}")]
     Unreadable(Arc<DataDirError>),
@@ -24,7 +24,7 @@ pub enum CatalogueError {
     Invalid(Arc<[Problem]>),
 }
 
-impl From<DataDirError> for CatalogueError {
+impl From<DataDirError> for MacsError {
     fn from(error: DataDirError) -> Self {
         Self::Unreadable(Arc::new(error))
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
 
 /// One data file: where it is and what it says.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct TomlFile {
     pub name: String,
     pub text: Cow<'static, str>,
     /// Whether the file ships with mlxplan.
@@ -68,7 +68,7 @@ pub(crate) struct Source {
     lines: OnceLock<Vec<usize>>,
 }
 
-impl Source {
+impl TomlFile {
     /// A file by its name and text.
     pub fn new(name: String, text: Cow<'static, str>, embedded: bool) -> Self {
         Self { name, text, embedded, lines: OnceLock::new() }
@@ -103,24 +103,24 @@ pub(crate) fn sources(
     name: &str,
     embedded: Option<&'static str>,
     dirs: &DataDirs,
-) -> Result<Vec<Source>, DataDirError> {
+) -> Result<Vec<TomlFile>, DataDirError> {
     let mut sources = Vec::new();
     if let Some(text) = embedded {
-        sources.push(Source::new(name.to_owned(), text.into(), true));
+        sources.push(TomlFile::new(name.to_owned(), text.into(), true));
     }
     for file in dirs.read(name)? {
         let name = file.path.display().to_string();
-        sources.push(Source::new(name, file.text.into(), false));
+        sources.push(TomlFile::new(name, file.text.into(), false));
     }
     Ok(sources)
 }
 
 /// Parses a file and hands its top level to `read` as one entry.
 pub(crate) fn whole(
-    source: &Source,
+    source: &TomlFile,
     problems: &mut Vec<Problem>,
     label: &str,
-    read: impl FnOnce(&mut Entry<'_>),
+    read: impl FnOnce(&mut DataEntry<'_>),
 ) {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
     for error in errors {
@@ -128,16 +128,16 @@ pub(crate) fn whole(
         problems.push(source.problem(offset, "syntax", error.message().trim()));
     }
     let (table, label) = (document.get_ref(), label.to_owned());
-    read(&mut Entry { source, problems, table, offset: 0, label });
+    read(&mut DataEntry { source, problems, table, offset: 0, label });
 }
 
 /// Parses a file and hands every `[[kind]]` table to `read`. Other top-level keys are allowed if they stand in `headers`.
 pub(crate) fn for_each_entry(
-    source: &Source,
+    source: &TomlFile,
     problems: &mut Vec<Problem>,
     kind: &str,
     headers: &[&str],
-    mut read: impl FnMut(&mut Entry<'_>),
+    mut read: impl FnMut(&mut DataEntry<'_>),
 ) {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
     for error in errors {
@@ -161,11 +161,11 @@ pub(crate) fn for_each_entry(
 }
 
 fn for_each_table(
-    source: &Source,
+    source: &TomlFile,
     problems: &mut Vec<Problem>,
     label: &str,
     value: &Spanned<DeValue<'_>>,
-    read: &mut dyn FnMut(&mut Entry<'_>),
+    read: &mut dyn FnMut(&mut DataEntry<'_>),
 ) {
     let Some(array) = value.get_ref().as_array() else {
         problems.push(source.problem(value.span().start, label, "must be a list of tables"));
@@ -176,7 +176,7 @@ fn for_each_table(
         match item.get_ref().as_table() {
             Some(table) => {
                 let label = label.to_owned();
-                read(&mut Entry { source, problems, table, offset, label });
+                read(&mut DataEntry { source, problems, table, offset, label });
             }
             None => problems.push(source.problem(offset, label, "must be a table")),
         }
@@ -194,15 +194,15 @@ pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> S
 }
 
 /// One table of a data file. Reading a key that is missing or wrong notes a problem and goes on.
-pub(crate) struct Entry<'e> {
-    source: &'e Source,
+pub(crate) struct DataEntry<'e> {
+    source: &'e TomlFile,
     problems: &'e mut Vec<Problem>,
     table: &'e DeTable<'e>,
     offset: usize,
     label: String,
 }
 
-impl Entry<'_> {
+impl DataEntry<'_> {
     /// Whether the table ships with mlxplan.
     pub fn embedded(&self) -> bool {
         self.source.embedded
@@ -272,7 +272,7 @@ impl Entry<'_> {
     }
 
     /// Hands every table in the list `key` to `read`; false when there is no such key.
-    pub fn tables(&mut self, key: &str, read: &mut dyn FnMut(&mut Entry<'_>)) -> bool {
+    pub fn tables(&mut self, key: &str, read: &mut dyn FnMut(&mut DataEntry<'_>)) -> bool {
         let Some(value) = self.table.get(key) else {
             return false;
         };

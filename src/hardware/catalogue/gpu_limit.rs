@@ -6,21 +6,21 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Problem, Source, for_each_entry, word_field};
+use super::document::{Problem, TomlFile, for_each_entry, word_field};
 use crate::hardware::provenance::Confidence;
 use crate::units::{Bytes, GIB};
 
 /// The two known rule sets of the default limit. They follow the macOS release, not the chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Rule {
+pub enum LimitRule {
     /// Seen up to macOS 15.
     Older,
     /// Seen on macOS 26 and 27.
     Macos26,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for LimitRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Older => "older macOS",
@@ -29,7 +29,7 @@ impl fmt::Display for Rule {
     }
 }
 
-impl FromStr for Rule {
+impl FromStr for LimitRule {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
@@ -40,12 +40,12 @@ impl FromStr for Rule {
     }
 }
 
-word_field!(Rule, "\"older\" or \"macos26\"");
+word_field!(LimitRule, "\"older\" or \"macos26\"");
 
 /// How a limit is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Basis {
+pub enum LimitBasis {
     /// A device or a log printed it.
     Measured,
     /// It stands in a published table.
@@ -54,7 +54,7 @@ pub enum Basis {
     Inferred,
 }
 
-impl FromStr for Basis {
+impl FromStr for LimitBasis {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
@@ -66,7 +66,7 @@ impl FromStr for Basis {
     }
 }
 
-word_field!(Basis, "\"measured\", \"published\" or \"inferred\"");
+word_field!(LimitBasis, "\"measured\", \"published\" or \"inferred\"");
 
 /// The default limit on one memory size under one rule set.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +74,11 @@ pub struct LimitEntry {
     /// Installed memory in GiB.
     pub memory_gib: u64,
     /// Rule set.
-    pub rule: Rule,
+    pub rule: LimitRule,
     /// The limit.
     pub limit: Bytes,
     /// How it is known.
-    pub basis: Basis,
+    pub basis: LimitBasis,
     /// macOS releases of the observation, where stated.
     pub os_seen: Option<String>,
     /// Public references, and data files that override this entry.
@@ -95,7 +95,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Reads the limits of all files; a later file adds limits or overrides earlier ones of the same size and rule.
-pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<LimitEntry> {
+pub(super) fn read(sources: &[TomlFile], problems: &mut Vec<Problem>) -> Vec<LimitEntry> {
     let mut limits: Vec<LimitEntry> = Vec::new();
     for source in sources {
         let mut seen = Vec::new();
@@ -132,7 +132,7 @@ pub(super) fn read(sources: &[Source], problems: &mut Vec<Problem>) -> Vec<Limit
                 memory_gib,
                 rule,
                 limit: Bytes(bytes),
-                basis: basis.unwrap_or(Basis::Measured),
+                basis: basis.unwrap_or(LimitBasis::Measured),
                 os_seen,
                 sources,
                 confidence: confidence.unwrap_or(Confidence::Medium),

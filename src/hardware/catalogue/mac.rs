@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chip::Chip;
-use super::document::{Entry, Problem, Source, for_each_entry, word_field};
+use super::document::{DataEntry, Problem, TomlFile, for_each_entry, word_field};
 use crate::hardware::provenance::Confidence;
 
 /// Whether a Mac can be bought new.
@@ -135,7 +135,7 @@ const CONFIG_KEYS: &[&str] =
     &["memory_gib", "ssd_gb", "usd_launch", "usd_now", "price_confidence", "price_source", "status"];
 
 /// Reads the Macs of all files; a later file adds Macs or overrides keys of earlier ones.
-pub(super) fn read(sources: &[Source], chips: &[Chip], problems: &mut Vec<Problem>) -> Vec<Mac> {
+pub(super) fn read(sources: &[TomlFile], chips: &[Chip], problems: &mut Vec<Problem>) -> Vec<Mac> {
     let mut macs: Vec<Mac> = Vec::new();
     for source in sources {
         let mut seen: HashSet<String> = HashSet::new();
@@ -165,7 +165,7 @@ pub(super) fn read(sources: &[Source], chips: &[Chip], problems: &mut Vec<Proble
     macs
 }
 
-fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac> {
+fn read_mac(entry: &mut DataEntry<'_>, id: String, base: Option<&Mac>) -> Option<Mac> {
     let product = entry.required("product", base.map(|b| b.product.clone()));
     let size_in = entry.optional("size_in");
     let year = entry.within("year", base.map(|b| b.year), 2020..=2099);
@@ -213,7 +213,7 @@ fn read_mac(entry: &mut Entry<'_>, id: String, base: Option<&Mac>) -> Option<Mac
     })
 }
 
-fn read_config(entry: &mut Entry<'_>) -> Option<MacConfig> {
+fn read_config(entry: &mut DataEntry<'_>) -> Option<MacConfig> {
     entry.only(CONFIG_KEYS);
     let memory_gib = entry.within("memory_gib", None, 1..=65_536);
     let ssd_gb = entry.within("ssd_gb", None, 1..=1_000_000);
@@ -234,7 +234,7 @@ fn read_config(entry: &mut Entry<'_>) -> Option<MacConfig> {
     })
 }
 
-fn check(entry: &mut Entry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
+fn check(entry: &mut DataEntry<'_>, mac: &Mac, chips: &[Chip]) -> bool {
     let mut good = true;
     let mut wrong = |key: &str, message: String| {
         entry.wrong(key, message);

@@ -24,11 +24,11 @@ mod price;
 use std::sync::OnceLock;
 
 use crate::data_dir::DataDirs;
-use document::{Source, sources};
+use document::{TomlFile, sources};
 
 pub use chip::Chip;
-pub use document::{CatalogueError, Problem};
-pub use gpu_limit::{Basis, LimitEntry, Rule};
+pub use document::{MacsError, Problem};
+pub use gpu_limit::{LimitBasis, LimitEntry, LimitRule};
 pub use mac::{Mac, MacConfig, Status};
 
 const CHIPS: &str = include_str!("../../../data/chips.toml");
@@ -38,18 +38,18 @@ const LIMITS: &str = include_str!("../../../data/gpu_memory_limits.toml");
 /// Date of the public knowledge in the embedded catalogues.
 pub const AS_OF: &str = "2026-10-10";
 
-type Lazy<T> = OnceLock<Result<Vec<T>, CatalogueError>>;
+type Lazy<T> = OnceLock<Result<Vec<T>, MacsError>>;
 
 /// The hardware catalogues. Cheap to make; each catalogue is parsed on first use.
 #[derive(Debug, Default)]
-pub struct Catalogue {
+pub struct Macs {
     dirs: DataDirs,
     chips: Lazy<Chip>,
     macs: Lazy<Mac>,
     limits: Lazy<LimitEntry>,
 }
 
-impl Catalogue {
+impl Macs {
     /// Only the embedded data.
     #[must_use]
     pub fn embedded() -> Self {
@@ -66,7 +66,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When a data file cannot be read or has problems; all problems of the file are listed.
-    pub fn chips(&self) -> Result<&[Chip], CatalogueError> {
+    pub fn chips(&self) -> Result<&[Chip], MacsError> {
         lazily(&self.chips, |problems| {
             Ok(chip::read(&self.sources("chips.toml", CHIPS)?, problems))
         })
@@ -75,8 +75,8 @@ impl Catalogue {
     /// All Macs, in the order of the files, with the prices of `prices.toml` laid over them.
     ///
     /// # Errors
-    /// As [`Catalogue::chips`].
-    pub fn macs(&self) -> Result<&[Mac], CatalogueError> {
+    /// As [`Macs::chips`].
+    pub fn macs(&self) -> Result<&[Mac], MacsError> {
         lazily(&self.macs, |problems| {
             let chips = self.chips()?;
             let mut macs = mac::read(&self.sources("macs.toml", MACS)?, chips, problems);
@@ -88,8 +88,8 @@ impl Catalogue {
     /// The observed default GPU memory limits, by ascending memory size.
     ///
     /// # Errors
-    /// As [`Catalogue::chips`].
-    pub fn limits(&self) -> Result<&[LimitEntry], CatalogueError> {
+    /// As [`Macs::chips`].
+    pub fn limits(&self) -> Result<&[LimitEntry], MacsError> {
         lazily(&self.limits, |problems| {
             Ok(gpu_limit::read(&self.sources("gpu_memory_limits.toml", LIMITS)?, problems))
         })
@@ -98,36 +98,32 @@ impl Catalogue {
     /// The chip with this id.
     ///
     /// # Errors
-    /// As [`Catalogue::chips`].
-    pub fn chip(&self, id: &str) -> Result<Option<&Chip>, CatalogueError> {
+    /// As [`Macs::chips`].
+    pub fn chip(&self, id: &str) -> Result<Option<&Chip>, MacsError> {
         Ok(self.chips()?.iter().find(|chip| chip.id == id))
     }
 
     /// The Mac with this id.
     ///
     /// # Errors
-    /// As [`Catalogue::chips`].
-    pub fn mac(&self, id: &str) -> Result<Option<&Mac>, CatalogueError> {
+    /// As [`Macs::chips`].
+    pub fn mac(&self, id: &str) -> Result<Option<&Mac>, MacsError> {
         Ok(self.macs()?.iter().find(|mac| mac.id == id))
     }
 
-    fn sources(&self, name: &str, text: &'static str) -> Result<Vec<Source>, CatalogueError> {
+    fn sources(&self, name: &str, text: &'static str) -> Result<Vec<TomlFile>, MacsError> {
         Ok(sources(name, Some(text), &self.dirs)?)
     }
 }
 
 fn lazily<T>(
     cell: &Lazy<T>,
-    read: impl FnOnce(&mut Vec<Problem>) -> Result<Vec<T>, CatalogueError>,
-) -> Result<&[T], CatalogueError> {
+    read: impl FnOnce(&mut Vec<Problem>) -> Result<Vec<T>, MacsError>,
+) -> Result<&[T], MacsError> {
     let result = cell.get_or_init(|| {
         let mut problems = Vec::new();
         let entries = read(&mut problems)?;
-        if problems.is_empty() {
-            Ok(entries)
-        } else {
-            Err(CatalogueError::Invalid(problems.into()))
-        }
+        if problems.is_empty() { Ok(entries) } else { Err(MacsError::Invalid(problems.into())) }
     });
     result.as_deref().map_err(Clone::clone)
 }

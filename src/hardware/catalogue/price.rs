@@ -1,13 +1,13 @@
 //! The user's own prices (`prices.toml`), laid over those of `macs.toml`.
 
-use super::document::{Entry, Problem, Source, closest, for_each_entry};
+use super::document::{DataEntry, Problem, TomlFile, closest, for_each_entry};
 use super::mac::{Mac, MacConfig};
 use crate::hardware::provenance::Confidence;
 
 const KEYS: &[&str] = &["mac", "memory_gib", "ssd_gb", "usd_now", "source"];
 
 /// Lays the prices of all files over the Macs. A configuration that a Mac does not have yet is added to it.
-pub(super) fn apply(sources: &[Source], macs: &mut [Mac], problems: &mut Vec<Problem>) {
+pub(super) fn apply(sources: &[TomlFile], macs: &mut [Mac], problems: &mut Vec<Problem>) {
     for source in sources {
         for_each_entry(source, problems, "price", &["as_of"], |entry| {
             entry.only(KEYS);
@@ -42,7 +42,7 @@ pub(super) fn apply(sources: &[Source], macs: &mut [Mac], problems: &mut Vec<Pro
 
 /// The configuration that a price is for.
 fn config<'m>(
-    entry: &mut Entry<'_>,
+    entry: &mut DataEntry<'_>,
     mac: &'m mut Mac,
     memory_gib: u64,
     ssd_gb: Option<u64>,

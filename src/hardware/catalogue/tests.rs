@@ -1,16 +1,16 @@
 use super::*;
 use std::path::Path;
 
-fn with_file(name: &str, text: &str) -> (tempfile::TempDir, Catalogue) {
+fn with_file(name: &str, text: &str) -> (tempfile::TempDir, Macs) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(name), text).unwrap();
-    let catalogue = Catalogue::new(DataDirs::new(vec![dir.path().to_owned()]));
+    let catalogue = Macs::new(DataDirs::new(vec![dir.path().to_owned()]));
     (dir, catalogue)
 }
 
-fn problems(result: Result<impl Sized, CatalogueError>, dir: &Path) -> Vec<String> {
+fn problems(result: Result<impl Sized, MacsError>, dir: &Path) -> Vec<String> {
     match result {
-        Err(CatalogueError::Invalid(problems)) => {
+        Err(MacsError::Invalid(problems)) => {
             let prefix = format!("{}/", dir.display());
             problems.iter().map(|p| p.to_string().replace(&prefix, "")).collect()
         }
@@ -21,7 +21,7 @@ fn problems(result: Result<impl Sized, CatalogueError>, dir: &Path) -> Vec<Strin
 
 #[test]
 fn embedded_catalogues_are_valid_and_complete() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     assert_eq!(catalogue.chips().unwrap().len(), 40);
     assert_eq!(catalogue.macs().unwrap().len(), 74);
     assert_eq!(catalogue.limits().unwrap().len(), 26);
@@ -31,7 +31,7 @@ fn embedded_catalogues_are_valid_and_complete() {
 
 #[test]
 fn bandwidth_belongs_to_bin_and_memory() {
-    let catalogue = Catalogue::embedded();
+    let catalogue = Macs::embedded();
     let gbs = |id: &str, gib| catalogue.chip(id).unwrap().unwrap().bandwidth(gib).gbs();
     assert_eq!(gbs("m3max-30", 96), 300.0);
     assert_eq!(gbs("m3max-40", 128), 400.0);
@@ -47,7 +47,7 @@ fn bandwidth_belongs_to_bin_and_memory() {
 
 #[test]
 fn chip_ids_are_family_tier_and_cores() {
-    for chip in Catalogue::embedded().chips().unwrap() {
+    for chip in Macs::embedded().chips().unwrap() {
         let family = chip.family.to_lowercase();
         assert_eq!(chip.id, format!("{family}{}-{}", chip.tier.word(), chip.gpu_cores));
         assert!(chip.memory_gib.iter().all(|gib| chip.bandwidth(*gib).gbs() >= 60.0));
@@ -198,6 +198,7 @@ fn limits_can_be_added() {
     );
     let limits = catalogue.limits().unwrap();
     assert_eq!(limits.len(), 26);
-    let limit = limits.iter().find(|l| l.memory_gib == 192 && l.rule == Rule::Macos26).unwrap();
-    assert_eq!((limit.limit.0, limit.basis), (175_000_000_000, Basis::Measured));
+    let limit =
+        limits.iter().find(|l| l.memory_gib == 192 && l.rule == LimitRule::Macos26).unwrap();
+    assert_eq!((limit.limit.0, limit.basis), (175_000_000_000, LimitBasis::Measured));
 }

@@ -1,7 +1,7 @@
 //! Machines that are not in the catalogue, from figures the user gives.
 
 use super::{Machine, MachineError};
-use crate::hardware::catalogue::{Catalogue, Chip};
+use crate::hardware::catalogue::{Chip, Macs};
 use crate::hardware::limits::GpuLimit;
 use crate::hardware::provenance::{Provenance, Sourced};
 use crate::hardware::tier::{Tier, default_metal_arch};
@@ -32,7 +32,7 @@ impl CustomMachine {
     ///
     /// # Errors
     /// When a figure is out of range, or the catalogue has problems or no chip of the generation and tier given.
-    pub fn resolve(&self, catalogue: &Catalogue) -> Result<Machine, MachineError> {
+    pub fn resolve(&self, catalogue: &Macs) -> Result<Machine, MachineError> {
         within("--bandwidth", self.bandwidth_gbs, 1.0, 100_000.0)?;
         within("--gpu-cores", f64::from(self.gpu_cores), 1.0, 1024.0)?;
         within("--memory", self.memory_gib as f64, 1.0, 65_536.0)?;
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_figures_of_a_catalogue_chip_find_its_generation_and_tier() {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         for chip in catalogue.chips().unwrap().iter().filter(|chip| chip.tier != Tier::Phone) {
             let machine =
                 custom(chip.bandwidth_gbs, chip.gpu_cores, 16).resolve(&catalogue).unwrap();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_was_not_given_is_marked_as_assumed() {
-        let machine = custom(546.0, 40, 128).resolve(&Catalogue::embedded()).unwrap();
+        let machine = custom(546.0, 40, 128).resolve(&Macs::embedded()).unwrap();
         assert_eq!(machine.bandwidth.provenance, Provenance::UserGiven);
         assert_eq!(machine.id, "custom-546gbs-40c/128");
         assert_eq!(machine.metal_arch.value, "applegpu_g16s");
@@ -157,19 +157,19 @@ mod tests {
     fn what_was_given_is_kept() {
         let given =
             CustomMachine { generation: Some(6), tier: Some(Tier::Base), ..custom(300.0, 16, 48) };
-        let machine = given.resolve(&Catalogue::embedded()).unwrap();
+        let machine = given.resolve(&Macs::embedded()).unwrap();
         assert_eq!((machine.generation.value, machine.tier.value), (6, Tier::Base));
         assert!(machine.matrix_units.value);
         let missing = CustomMachine { generation: Some(6), tier: Some(Tier::Max), ..given };
         assert_eq!(
-            missing.resolve(&Catalogue::embedded()).unwrap_err().to_string(),
+            missing.resolve(&Macs::embedded()).unwrap_err().to_string(),
             "no chip of generation 6 in the catalogue has the tier max; leave one of them out"
         );
     }
 
     #[test]
     fn figures_out_of_range_are_errors() {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         for bad in [
             custom(0.0, 40, 128),
             custom(f64::NAN, 40, 128),

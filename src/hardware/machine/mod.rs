@@ -6,7 +6,7 @@ mod custom;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::catalogue::{CatalogueError, Chip, LimitEntry, Mac};
+use super::catalogue::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
 use super::tier::{ArchClass, Tier, split_metal_arch};
@@ -125,7 +125,7 @@ fn plain_number_or_null<S: serde::Serializer>(
 pub enum MachineError {
     /// The catalogue has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// A figure is out of range.
     #[error("{what} must be from {low} to {high}, got {value}")]
     OutOfRange {
@@ -244,10 +244,10 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::{Catalogue, Confidence};
+    use crate::hardware::{Confidence, Macs};
 
     fn machine(chip: &str, gib: u64) -> Machine {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         let chip = catalogue.chip(chip).unwrap().unwrap();
         Machine::from_chip(chip, gib, catalogue.limits().unwrap())
     }

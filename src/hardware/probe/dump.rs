@@ -224,7 +224,7 @@ mod tests {
         ) {
             let text: Vec<String> = lines.iter().map(|(key, value)| format!("{key}: {value}")).collect();
             let readings = parse(&text.join("\n"));
-            let _ = super::super::interpret(&readings, &crate::hardware::Catalogue::embedded());
+            let _ = super::super::interpret(&readings, &crate::hardware::Macs::embedded());
         }
     }
 }

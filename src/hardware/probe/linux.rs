@@ -1,6 +1,6 @@
 //! Linux: no MLX GPU here, but everything about other machines works.
 
-use super::interpret::empty;
+use super::empty::empty;
 #[cfg(not(target_os = "macos"))]
 use super::readings::{LinuxReading, Platform};
 use super::{Probe, ProbeError, Readings};

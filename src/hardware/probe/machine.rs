@@ -1,7 +1,7 @@
 //! From a probe to a machine to plan for.
 
 use super::{Probe, ProbeError};
-use crate::hardware::catalogue::{AS_OF, Catalogue};
+use crate::hardware::catalogue::{AS_OF, Macs};
 use crate::hardware::machine::{CustomMachine, Machine, MachineError};
 use crate::hardware::provenance::{Provenance, Sourced};
 use crate::units::GIB;
@@ -12,7 +12,7 @@ impl Probe {
     /// # Errors
     /// When it is not an Apple Silicon Mac, is a virtual machine, or is not in the catalogue; the error says what to
     /// give instead.
-    pub fn machine(&self, catalogue: &Catalogue) -> Result<Machine, ProbeError> {
+    pub fn machine(&self, catalogue: &Macs) -> Result<Machine, ProbeError> {
         let (brand, memory_gib) = self.require_mac()?;
         let chip = match &self.chip {
             Some(id) => catalogue.chip(id)?,
@@ -40,7 +40,7 @@ impl Probe {
     /// As [`Probe::machine`], except for a chip that is not in the catalogue; and when the bandwidth is out of range.
     pub fn machine_with_bandwidth(
         &self,
-        catalogue: &Catalogue,
+        catalogue: &Macs,
         bandwidth_gbs: f64,
     ) -> Result<Machine, ProbeError> {
         let (brand, memory_gib) = self.require_mac()?;

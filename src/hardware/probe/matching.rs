@@ -74,11 +74,11 @@ pub fn family_of(brand: &str) -> Option<(u32, Tier)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::Catalogue;
+    use crate::hardware::Macs;
 
     #[test]
     fn bins_are_told_apart_by_cores_then_memory() {
-        let catalogue = Catalogue::embedded();
+        let catalogue = Macs::embedded();
         let chips = catalogue.chips().unwrap();
         let find = |brand, cores, gib| BinMatch::find(chips, brand, cores, gib);
         let id = |found: BinMatch<'_>| found.chip().map(|chip| chip.id.clone());

@@ -8,6 +8,7 @@
 #[cfg(any(target_os = "macos", test))]
 mod command;
 pub mod dump;
+mod empty;
 mod interpret;
 mod linux;
 mod machine;
@@ -23,7 +24,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::catalogue::{Catalogue, CatalogueError};
+use super::catalogue::{Macs, MacsError};
 use super::limits::GpuLimit;
 use super::machine::MacRef;
 use super::tier::Tier;
@@ -179,7 +180,7 @@ display_words!(MemoryPressure { Normal => "normal", Warn => "warning", Critical 
 pub enum ProbeError {
     /// The catalogue has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// Nothing could be read.
     #[error("this machine could not be read: {0}")]
     Unreadable(String),
@@ -227,7 +228,7 @@ pub enum ProbeError {
 /// # Errors
 /// When the catalogue has problems, or nothing at all could be read. Readings that are missing are `None` in the
 /// result and named in its notes.
-pub fn probe(catalogue: &Catalogue) -> Result<Probe, ProbeError> {
+pub fn probe(catalogue: &Macs) -> Result<Probe, ProbeError> {
     interpret(&read(), catalogue)
 }
 

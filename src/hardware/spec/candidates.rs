@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use super::SpecError;
 use super::words::{Words, key};
-use crate::hardware::catalogue::{Catalogue, CatalogueError, Chip, Mac};
+use crate::hardware::catalogue::{Chip, Mac, Macs, MacsError};
 
 /// A bin with a memory size, perhaps as a product.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'c> {
+pub(super) struct MacCandidate<'c> {
     pub chip: &'c Chip,
     pub memory_gib: u64,
     pub mac: Option<&'c Mac>,
 }
 
-impl Candidate<'_> {
+impl MacCandidate<'_> {
     /// The shortest specification that resolves to it.
     pub fn spec(&self) -> String {
         match self.mac {
@@ -32,11 +32,11 @@ pub(super) struct Found<'c> {
     /// Memory asked for, in GiB.
     pub memory_gib: Option<u64>,
     /// All machines it can be, with every memory size; never empty.
-    pub candidates: Vec<Candidate<'c>>,
+    pub candidates: Vec<MacCandidate<'c>>,
 }
 
 /// Finds the machines that `spec` can mean.
-pub(super) fn find<'c>(spec: &str, catalogue: &'c Catalogue) -> Result<Found<'c>, SpecError> {
+pub(super) fn find<'c>(spec: &str, catalogue: &'c Macs) -> Result<Found<'c>, SpecError> {
     let (head, memory_gib) = split_memory(spec);
     if let Some(found) = by_id(head, memory_gib, catalogue)? {
         return Ok(found);
@@ -67,11 +67,11 @@ fn split_memory(spec: &str) -> (&str, Option<u64>) {
 fn by_id<'c>(
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &'c Catalogue,
-) -> Result<Option<Found<'c>>, CatalogueError> {
+    catalogue: &'c Macs,
+) -> Result<Option<Found<'c>>, MacsError> {
     let key = key(head);
     let chips = catalogue.chips()?;
-    let found = |name: String, candidates: Vec<Candidate<'c>>| {
+    let found = |name: String, candidates: Vec<MacCandidate<'c>>| {
         Some(Found { name, memory_gib, candidates }).filter(|found| !found.candidates.is_empty())
     };
     if let Some(chip) = chips.iter().find(|chip| super::words::key(&chip.id) == key) {
@@ -95,19 +95,19 @@ fn by_id<'c>(
 }
 
 /// A chip with every memory size.
-fn bins(chip: &Chip) -> Vec<Candidate<'_>> {
-    let candidate = |&memory_gib| Candidate { chip, memory_gib, mac: None };
+fn bins(chip: &Chip) -> Vec<MacCandidate<'_>> {
+    let candidate = |&memory_gib| MacCandidate { chip, memory_gib, mac: None };
     chip.memory_gib.iter().map(candidate).collect()
 }
 
 /// A product with every memory size that was sold with this bin.
-fn configurations<'c>(mac: &'c Mac, chip: &'c Chip) -> Vec<Candidate<'c>> {
+fn configurations<'c>(mac: &'c Mac, chip: &'c Chip) -> Vec<MacCandidate<'c>> {
     let sizes = if mac.chip == chip.id { mac.memory_options() } else { chip.memory_gib.clone() };
-    sizes.into_iter().map(|memory_gib| Candidate { chip, memory_gib, mac: Some(mac) }).collect()
+    sizes.into_iter().map(|memory_gib| MacCandidate { chip, memory_gib, mac: Some(mac) }).collect()
 }
 
 /// A product with all its bins and memory sizes.
-fn products<'c>(mac: &'c Mac, chips: &'c [Chip]) -> Vec<Candidate<'c>> {
+fn products<'c>(mac: &'c Mac, chips: &'c [Chip]) -> Vec<MacCandidate<'c>> {
     let bins = chips.iter().filter(|chip| mac.has_chip(&chip.id));
     bins.flat_map(|chip| configurations(mac, chip)).collect()
 }
@@ -116,7 +116,7 @@ fn by_words<'c>(
     spec: &str,
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &'c Catalogue,
+    catalogue: &'c Macs,
 ) -> Result<Found<'c>, SpecError> {
     let punctuated = head.contains(|c: char| c.is_ascii_punctuation());
     let macs = if punctuated { catalogue.macs()? } else { &[] };
@@ -137,9 +137,9 @@ fn by_words<'c>(
         return unknown(None);
     }
     let readings = readings(&words, memory_gib);
-    let mut best: Vec<Candidate<'c>> = Vec::new();
+    let mut best: Vec<MacCandidate<'c>> = Vec::new();
     let mut best_memory = None;
-    let mut without_memory: Vec<(Option<u64>, Vec<Candidate<'c>>)> = Vec::new();
+    let mut without_memory: Vec<(Option<u64>, Vec<MacCandidate<'c>>)> = Vec::new();
     for reading in readings {
         let all = reading.candidates(&words, catalogue)?;
         let offers = |gib: &u64| all.iter().any(|candidate| candidate.memory_gib == *gib);
@@ -212,8 +212,8 @@ impl Reading {
     fn candidates<'c>(
         &self,
         words: &Words,
-        catalogue: &'c Catalogue,
-    ) -> Result<Vec<Candidate<'c>>, CatalogueError> {
+        catalogue: &'c Macs,
+    ) -> Result<Vec<MacCandidate<'c>>, MacsError> {
         let chips = catalogue.chips()?;
         let fits = |chip: &Chip| {
             words.family.as_ref().is_none_or(|family| chip.family.eq_ignore_ascii_case(family))
@@ -247,7 +247,7 @@ fn cpu_cores_fit(chip: &Chip, cores: u32) -> bool {
 }
 
 /// What the candidates have in common, for messages.
-fn name(words: &Words, candidates: &[Candidate<'_>]) -> String {
+fn name(words: &Words, candidates: &[MacCandidate<'_>]) -> String {
     let brand = candidates.first().map(|candidate| candidate.chip.brand_string.clone());
     let product =
         candidates.first().and_then(|candidate| candidate.mac).map(|mac| mac.product.clone());
@@ -260,8 +260,8 @@ fn name(words: &Words, candidates: &[Candidate<'_>]) -> String {
 fn suggestions(
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &Catalogue,
-) -> Result<Vec<String>, CatalogueError> {
+    catalogue: &Macs,
+) -> Result<Vec<String>, MacsError> {
     /// Similarity (Jaro-Winkler) from which an id is worth suggesting.
     const SIMILAR: f64 = 0.85;
     let head = key(head);

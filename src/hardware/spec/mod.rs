@@ -8,10 +8,10 @@
 mod candidates;
 mod words;
 
-use super::catalogue::{Catalogue, CatalogueError};
+use super::catalogue::{Macs, MacsError};
 use super::machine::Machine;
 use super::probe::{self, ProbeError};
-use candidates::{Candidate, Found};
+use candidates::{Found, MacCandidate};
 
 /// Longest specification that is looked at, in bytes.
 const MAX_LENGTH: usize = 200;
@@ -23,7 +23,7 @@ const MAX_CHOICES: usize = 12;
 pub enum SpecError {
     /// The catalogue has problems.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] MacsError),
     /// `this` was asked for, and this machine cannot be planned for.
     #[error(transparent)]
     This(#[from] ProbeError),
@@ -121,7 +121,7 @@ fn did_you_mean(suggestions: &[String]) -> String {
 ///
 /// # Errors
 /// When it does not name exactly one machine; the error lists the choices or says what is not understood.
-pub fn resolve(spec: &str, catalogue: &Catalogue) -> Result<Machine, SpecError> {
+pub fn resolve(spec: &str, catalogue: &Macs) -> Result<Machine, SpecError> {
     resolve_with(spec, catalogue, || probe::probe(catalogue)?.machine(catalogue))
 }
 
@@ -131,7 +131,7 @@ pub fn resolve(spec: &str, catalogue: &Catalogue) -> Result<Machine, SpecError> 
 /// As [`resolve`].
 pub fn resolve_with(
     spec: &str,
-    catalogue: &Catalogue,
+    catalogue: &Macs,
     this: impl FnOnce() -> Result<Machine, ProbeError>,
 ) -> Result<Machine, SpecError> {
     let spec = spec.trim();
@@ -145,13 +145,13 @@ pub fn resolve_with(
         return Ok(this()?);
     }
     let Found { name, memory_gib, candidates } = candidates::find(spec, catalogue)?;
-    let fitting: Vec<&Candidate<'_>> = candidates
+    let fitting: Vec<&MacCandidate<'_>> = candidates
         .iter()
         .filter(|candidate| memory_gib.is_none_or(|gib| candidate.memory_gib == gib))
         .collect();
-    let choices = |candidates: &mut dyn Iterator<Item = &Candidate<'_>>| {
+    let choices = |candidates: &mut dyn Iterator<Item = &MacCandidate<'_>>| {
         let mut choices: Vec<String> = Vec::new();
-        for choice in candidates.map(Candidate::spec) {
+        for choice in candidates.map(MacCandidate::spec) {
             if !choices.contains(&choice) {
                 choices.push(choice);
             }
@@ -180,8 +180,8 @@ pub fn resolve_with(
 }
 
 /// The machine that may be any of candidates that share chip and memory.
-fn all_bins(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Machine, SpecError> {
-    let mut bins: Vec<Vec<&Candidate<'_>>> = Vec::new();
+fn all_bins(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machine, SpecError> {
+    let mut bins: Vec<Vec<&MacCandidate<'_>>> = Vec::new();
     for candidate in candidates {
         match bins.iter_mut().find(|bin| bin.iter().all(|c| c.chip.id == candidate.chip.id)) {
             Some(bin) => bin.push(candidate),
@@ -198,12 +198,12 @@ fn all_bins(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Mach
 }
 
 /// The machine of candidates that share bin and memory. The product is kept when there is only one.
-fn machine(candidates: &[&Candidate<'_>], catalogue: &Catalogue) -> Result<Machine, SpecError> {
+fn machine(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machine, SpecError> {
     let Some(first) = candidates.first() else {
         return Err(SpecError::Empty);
     };
     let mut machine = Machine::from_chip(first.chip, first.memory_gib, catalogue.limits()?);
-    let same_mac = |other: &&Candidate<'_>| {
+    let same_mac = |other: &&MacCandidate<'_>| {
         other.mac.map(|mac| mac.id.as_str()) == first.mac.map(|mac| mac.id.as_str())
     };
     if let Some(mac) = first.mac.filter(|_| candidates.iter().all(same_mac)) {

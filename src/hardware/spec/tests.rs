@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
+static CATALOGUE: LazyLock<Macs> = LazyLock::new(Macs::embedded);
 
 fn named(spec: &str) -> Result<Machine, SpecError> {
     resolve_with(spec, &CATALOGUE, || Err(ProbeError::Incomplete("anything")))

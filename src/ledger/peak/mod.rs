@@ -2,8 +2,10 @@
 
 mod run;
 mod sampling;
+mod step;
 
-pub use run::{PeakError, Phase, Step, end, full, peak};
+pub use run::{end, full, peak};
+pub use step::{PeakError, Phase, Step};
 
 use crate::ledger::replay::Gpu;
 use crate::run::Run;

@@ -5,6 +5,7 @@
 //! (`generate_step` of `mlx_lm/generate.py`).
 
 use super::sampling::{self, LeftOut, OUTSTANDING};
+use super::step::{PeakError, Phase, Step};
 use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
@@ -13,65 +14,6 @@ use crate::ledger::cache::{advance, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Gpu, Original, Replay};
 use crate::model::DType;
 use crate::run::{Run, Work};
-use schemars::JsonSchema;
-use serde::Serialize;
-use thiserror::Error;
-
-/// Part of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Processing of the prompt.
-    Prefill,
-    /// The step that processes the last prompt token.
-    FirstToken,
-    /// A later token.
-    Decode,
-}
-
-impl Phase {
-    /// The part in words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Prefill => "prefill",
-            Self::FirstToken => "first token",
-            Self::Decode => "decode",
-        }
-    }
-}
-
-/// One replayed step.
-#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
-pub struct Step {
-    /// Part of the generation.
-    pub phase: Phase,
-    /// Tokens processed.
-    pub tokens: u32,
-    /// Tokens in the cache after the step.
-    pub context_tokens: u32,
-    /// Most active memory up to the end of the step, bytes.
-    pub peak_bytes: u64,
-    /// Keys and values after the step, bytes, page rounded.
-    pub kv_bytes: u64,
-    /// Recurrent and convolution states after the step, bytes, page rounded.
-    pub state_bytes: u64,
-    /// Attention scores and masks at the highest point so far, bytes.
-    pub scores_bytes: u64,
-    /// Command buffers committed in the step.
-    pub command_buffers: u32,
-}
-
-/// Why a peak could not be computed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum PeakError {
-    /// The request makes no sense.
-    #[error("{0}")]
-    Request(&'static str),
-    /// mlx-lm could not run the model.
-    #[error(transparent)]
-    Trace(#[from] TraceError),
-}
 
 /// Prompts of up to this many chunks are replayed whole.
 const WHOLE: usize = 8;
@@ -80,7 +22,7 @@ const WHOLE: usize = 8;
 const BETWEEN: usize = 10;
 
 /// Which of the chunks is replayed, decided when its turn comes.
-pub(super) type Chosen<'a> = &'a (dyn Fn(&Process<'_>, usize) -> bool + Sync);
+pub(super) type ChosenChunks<'a> = &'a (dyn Fn(&ReplayedProcess<'_>, usize) -> bool + Sync);
 
 /// Tokens that are replayed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,7 +57,7 @@ pub fn peak(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
         if more.is_empty() {
             break;
         }
-        let among = |_: &Process<'_>, i| more.contains(&i);
+        let among = |_: &ReplayedProcess<'_>, i| more.contains(&i);
         found = found.joined(generation(graph, &asked, &chunks, Tokens::No, &among)?);
     }
     Ok(found)
@@ -156,7 +98,7 @@ fn generation(
     asked: &OnGpu,
     chunks: &[u32],
     tokens: Tokens,
-    chosen: Chosen<'_>,
+    chosen: ChosenChunks<'_>,
 ) -> Result<Peak, PeakError> {
     let (work, step) = (asked.run.work, asked.run.engine.prefill_step);
     if work.context_tokens == 0 || step == 0 || work.batch == 0 {
@@ -180,11 +122,11 @@ pub(super) fn replayed(
     graph: &Graph,
     asked: &OnGpu,
     chunks: &[u32],
-    (tokens, chosen): (Tokens, Chosen<'_>),
+    (tokens, chosen): (Tokens, ChosenChunks<'_>),
     skipped: SkippedLayers,
     left_out: LeftOut,
 ) -> Result<(Peak, bool), PeakError> {
-    let mut process = Process::new(graph, *asked, skipped, left_out);
+    let mut process = ReplayedProcess::new(graph, *asked, skipped, left_out);
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
         if chosen(&process, i) {
@@ -221,7 +163,7 @@ pub(super) fn replayed(
 }
 
 /// A process that has loaded a model and calls it step by step.
-pub(super) struct Process<'g> {
+pub(super) struct ReplayedProcess<'g> {
     graph: &'g Graph,
     asked: OnGpu,
     skipped: SkippedLayers,
@@ -245,7 +187,7 @@ pub(super) struct Process<'g> {
     worst: Option<Step>,
 }
 
-impl<'g> Process<'g> {
+impl<'g> ReplayedProcess<'g> {
     fn new(graph: &'g Graph, asked: OnGpu, skipped: SkippedLayers, left_out: LeftOut) -> Self {
         let mut replay = Replay::new(graph, asked.gpu);
         let weights = replay.active_bytes();

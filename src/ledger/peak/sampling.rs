@@ -5,7 +5,7 @@
 //! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
 
 use super::Peak;
-use super::run::{PeakError, Phase, Step};
+use super::step::{PeakError, Phase, Step};
 use crate::graph::cache::CacheKind;
 use crate::graph::tape::TraceError;
 use crate::graph::{Graph, SkippedLayers};
@@ -190,10 +190,10 @@ impl Peak {
 mod tests {
     use super::*;
     use crate::ledger::peak::OnGpu;
-    use crate::ledger::peak::run::{self, Process, Tokens};
+    use crate::ledger::peak::run::{self, ReplayedProcess, Tokens};
     use crate::ledger::replay::ArchClass;
     use crate::model::Scheme;
-    use crate::model::catalogue::Catalogue;
+    use crate::model::catalogue::Models;
     use crate::run::Run;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
@@ -222,7 +222,7 @@ mod tests {
     /// Layers left out change next to nothing, in a model of every type.
     #[test]
     fn skipped_layers_change_no_peak() {
-        let catalogue = Catalogue::built_in().expect("built in");
+        let catalogue = Models::built_in().expect("built in");
         let mut types = BTreeMap::new();
         for model in catalogue.models() {
             let entry = model.entry().expect("readable");
@@ -241,7 +241,7 @@ mod tests {
                 let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
                 let asked = OnGpu { run: Run::default().with_context(4200), gpu: *gpu };
                 let chunks = [2048, 2048, 103];
-                let whole = |_: &Process<'_>, _| true;
+                let whole = |_: &ReplayedProcess<'_>, _| true;
                 let run = |skipped, rest| {
                     run::replayed(&graph, &asked, &chunks, (Tokens::All, &whole), skipped, rest)
                 };

@@ -1,6 +1,6 @@
 //! Element-wise operations and row-wise kernels: when an output takes over an input's buffer.
 
-use super::memory::{ArrayId, Origin};
+use super::memory::{ArrayId, ArrayOrigin};
 use super::{Replay, layout};
 
 impl Replay<'_> {
@@ -38,7 +38,7 @@ impl Replay<'_> {
             }
             self.take_over(out, &same[..n], None);
         }
-        self.arrays[out.index()].origin = Origin::None;
+        self.arrays[out.index()].origin = ArrayOrigin::None;
         self.dispatch(&[a, b], &[out], 1);
     }
 

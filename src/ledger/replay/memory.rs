@@ -51,7 +51,7 @@ impl NodeId {
 
 /// Where the data of an array comes from; views keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ArrayOrigin {
     /// An intermediate result.
     None,
     /// A tensor of the model.
@@ -81,7 +81,7 @@ impl Users {
 
 /// An array: shape, layout, buffer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Array {
+pub(super) struct ReplayArray {
     pub shape: Shape,
     pub dtype: DType,
     pub buffer: BufferId,
@@ -89,10 +89,10 @@ pub(super) struct Array {
     /// Elements of the buffer that the array spans.
     pub data_size: u64,
     pub flags: layout::Flags,
-    pub origin: Origin,
+    pub origin: ArrayOrigin,
 }
 
-impl Array {
+impl ReplayArray {
     pub fn new(shape: Shape, dtype: DType) -> Self {
         Self {
             shape,
@@ -101,7 +101,7 @@ impl Array {
             strides: [0; MAX_RANK],
             data_size: 0,
             flags: layout::Flags::DENSE,
-            origin: Origin::None,
+            origin: ArrayOrigin::None,
         }
     }
 
@@ -357,7 +357,7 @@ impl Replay<'_> {
     /// An array that nobody refers to yet.
     pub(super) fn array(&mut self, shape: Shape, dtype: DType) -> ArrayId {
         let id = ArrayId::new(self.arrays.len());
-        self.arrays.push(Array::new(shape, dtype));
+        self.arrays.push(ReplayArray::new(shape, dtype));
         self.users.push(Users::NONE);
         id
     }

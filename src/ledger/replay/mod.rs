@@ -24,14 +24,14 @@ mod stand_ins;
 mod views;
 
 pub use gpu::{ArchClass, Gpu};
-pub use memory::{ArrayId, Origin};
+pub use memory::{ArrayId, ArrayOrigin};
 pub use stand_ins::Original;
 
 use crate::graph::Graph;
 use crate::graph::op::{Binary, Op};
 use crate::graph::tape::{Source, Trace};
 use commands::CommandBuffers;
-use memory::{Array, BufferId, NodeId, Users};
+use memory::{BufferId, NodeId, ReplayArray, Users};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -54,7 +54,7 @@ pub struct Encoded<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
     /// Where the data comes from.
-    pub origin: Origin,
+    pub origin: ArrayOrigin,
     /// Distinct bytes; broadcast axes count once.
     pub bytes: u64,
 }
@@ -64,7 +64,7 @@ type Observer<'o> = Box<dyn FnMut(Encoded<'_>) + 'o>;
 /// Memory and command buffers of one process that uses MLX on one GPU.
 pub struct Replay<'o> {
     gpu: Gpu,
-    arrays: Vec<Array>,
+    arrays: Vec<ReplayArray>,
     /// By array.
     users: Vec<Users>,
     buffers: memory::Buffers,
@@ -103,7 +103,7 @@ struct Cost {
 /// The allocations of a replay that has ended, for the next one on the same thread.
 #[derive(Default)]
 struct Spare {
-    arrays: Vec<Array>,
+    arrays: Vec<ReplayArray>,
     users: Vec<Users>,
     nodes: Vec<Pending>,
     links: Vec<ArrayId>,
@@ -290,7 +290,7 @@ impl<'o> Replay<'o> {
             Source::Tokens => return tokens,
             Source::Cache(slot) => {
                 if let Some(&(_, a)) = cache.iter().find(|(s, _)| *s == slot) {
-                    self.arrays[a.index()].origin = Origin::Cache(slot);
+                    self.arrays[a.index()].origin = ArrayOrigin::Cache(slot);
                     return a;
                 }
             }
@@ -303,7 +303,7 @@ impl<'o> Replay<'o> {
                 self.buffers.hold(buffer);
                 let a = &mut self.arrays[id.index()];
                 a.buffer = buffer;
-                a.origin = Origin::Param(module, part);
+                a.origin = ArrayOrigin::Param(module, part);
                 a.set_dense();
                 self.users[id.index()].handles = 1;
             }
@@ -326,8 +326,8 @@ impl<'o> Replay<'o> {
         self.allocate(id);
         self.users[id.index()].handles = 1;
         self.arrays[id.index()].origin = match value.source {
-            Source::Cache(slot) => Origin::Cache(slot),
-            _ => Origin::None,
+            Source::Cache(slot) => ArrayOrigin::Cache(slot),
+            _ => ArrayOrigin::None,
         };
         id
     }
@@ -360,7 +360,7 @@ impl<'o> Replay<'o> {
     /// Forgets everything that has been evaluated but the given arrays, which become the first ones. Only sound when
     /// nothing is outstanding.
     pub fn compact(&mut self, keep: &mut [ArrayId]) {
-        let kept: Vec<Array> = keep.iter().map(|a| self.arrays[a.index()]).collect();
+        let kept: Vec<ReplayArray> = keep.iter().map(|a| self.arrays[a.index()]).collect();
         let users: Vec<Users> = keep.iter().map(|a| self.users[a.index()]).collect();
         self.arrays.clear();
         self.arrays.extend(kept);

@@ -1,6 +1,6 @@
 //! One full entry of the catalogue.
 
-use super::{CatalogueError, Place};
+use super::{CatalogueLine, ModelsError};
 use crate::model::config::Config;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -11,7 +11,7 @@ use std::fmt;
 /// How far an entry's configuration is to be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Confidence {
+pub enum EntryConfidence {
     /// At least one value has no public source.
     Low,
     /// Assembled from library defaults, or with an inferred value.
@@ -20,7 +20,7 @@ pub enum Confidence {
     High,
 }
 
-impl fmt::Display for Confidence {
+impl fmt::Display for EntryConfidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Low => "low",
@@ -32,7 +32,7 @@ impl fmt::Display for Confidence {
 
 /// A model of the catalogue with its configuration.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ModelEntry {
     /// Hugging Face repository of the original checkpoint.
     pub id: String,
     /// Name to show.
@@ -58,14 +58,14 @@ pub struct Entry {
     /// Public origin of the configuration.
     pub sources: Vec<String>,
     /// How far to trust it. A user's entry that does not say is trusted fully.
-    pub confidence: Confidence,
+    pub confidence: EntryConfidence,
 }
 
 /// Keys that name the number of experts in `config.json`, over all families of mlx-lm.
 const EXPERT_KEYS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
-impl Entry {
+impl ModelEntry {
     /// Whether quantised conversions of this model on the hub usually compute in IEEE half precision.
     ///
     /// Until early 2025 `mlx_lm.convert` cast to float16 unless told otherwise (github.com/ml-explore/mlx-examples/pull/186);
@@ -87,7 +87,7 @@ impl Entry {
     }
 
     /// Parses an entry. `place` is where its text begins.
-    pub(super) fn parse(text: &str, place: &Place) -> Result<Self, CatalogueError> {
+    pub(super) fn parse(text: &str, place: &CatalogueLine) -> Result<Self, ModelsError> {
         let keys = Keys::parse(text, place)?;
         let id: String = keys.need("id")?;
         if id.trim().is_empty() || id.len() > 200 || id.chars().any(char::is_control) {
@@ -120,7 +120,7 @@ impl Entry {
                 Some(sources) => sources,
                 None => vec![place.to_string()],
             },
-            confidence: keys.get("confidence")?.unwrap_or(Confidence::High),
+            confidence: keys.get("confidence")?.unwrap_or(EntryConfidence::High),
             config,
             id,
         })
@@ -147,14 +147,17 @@ const KEYS: [&str; 13] = [
 /// An entry's keys with their unparsed values, so that an error can name key and line.
 struct Keys<'a> {
     text: &'a str,
-    place: &'a Place,
+    place: &'a CatalogueLine,
     values: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Keys<'a> {
-    fn parse(text: &'a str, place: &'a Place) -> Result<Self, CatalogueError> {
-        let Object(values) = serde_json::from_str(text).map_err(|e| CatalogueError::Json {
-            place: Place { file: place.file.clone(), line: place.line + e.line().max(1) - 1 },
+    fn parse(text: &'a str, place: &'a CatalogueLine) -> Result<Self, ModelsError> {
+        let Object(values) = serde_json::from_str(text).map_err(|e| ModelsError::Json {
+            place: CatalogueLine {
+                file: place.file.clone(),
+                line: place.line + e.line().max(1) - 1,
+            },
             problem: format!("no catalogue entry: {e}"),
         })?;
         let keys = Self { text, place, values };
@@ -176,7 +179,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A value; `null` and an absent key are `None`.
-    fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CatalogueError> {
+    fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ModelsError> {
         match self.raw(key) {
             None => Ok(None),
             Some(raw) => serde_json::from_str(raw.get()).map_err(|e| {
@@ -189,15 +192,15 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn need<T: DeserializeOwned>(&self, key: &str) -> Result<T, CatalogueError> {
+    fn need<T: DeserializeOwned>(&self, key: &str) -> Result<T, ModelsError> {
         self.get(key)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
 
-    fn wrong(&self, key: &str, problem: impl Into<String>) -> CatalogueError {
+    fn wrong(&self, key: &str, problem: impl Into<String>) -> ModelsError {
         let line = self.raw(key).map_or(0, |raw| line_offset(self.text, raw.get()));
-        let place = Place { file: self.place.file.clone(), line: self.place.line + line };
+        let place = CatalogueLine { file: self.place.file.clone(), line: self.place.line + line };
         let key: String = key.chars().take(60).collect();
-        CatalogueError::Key { place, key, problem: problem.into() }
+        ModelsError::Key { place, key, problem: problem.into() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A user's `models.json`: the format of the built-in file, or a plain JSON array of entries.
 
 use super::entry::line_offset;
-use super::{CatalogueError, Entry, Place, Summary};
+use super::{CatalogueLine, ModelEntry, ModelsError, Summary};
 use crate::data_dir::DataFile;
 use crate::model::names::key;
 use crate::model::python_json::quoted;
@@ -26,9 +26,9 @@ fn behind<'t>(text: &'t str, part: &str) -> &'t str {
 }
 
 /// Parses and checks a file.
-pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
+pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, ModelsError> {
     let shared: Arc<Path> = Arc::from(file.path.as_path());
-    let at = |line| Place { file: Some(shared.clone()), line };
+    let at = |line| CatalogueLine { file: Some(shared.clone()), line };
     // The replacement has no line breaks, so lines stay where they were.
     let text = quoted(&file.text);
     let raw: Vec<&RawValue> = if text.trim_start().starts_with('[') {
@@ -36,7 +36,7 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
     } else {
         serde_json::from_str::<Whole<'_>>(&text).map(|whole| whole.models)
     }
-    .map_err(|e| CatalogueError::Json {
+    .map_err(|e| ModelsError::Json {
         place: at(e.line()),
         problem: format!(
             "no model catalogue (an array of entries, or an object with 'models'): {e}"
@@ -50,14 +50,14 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, CatalogueError> {
         line += line_offset(rest, value.get());
         rest = behind(rest, value.get());
         let place = at(line);
-        let entry = Entry::parse(value.get(), &place)?;
+        let entry = ModelEntry::parse(value.get(), &place)?;
         for (kind, name) in std::iter::once(("id", &entry.id))
             .chain(entry.aliases.iter().map(|alias| ("aliases", alias)))
         {
             let twice = taken.insert(key(name), entry.id.clone()).filter(|_| !key(name).is_empty());
             // An alias that only spells the entry's own id again does no harm.
             if let Some(other) = twice.filter(|other| *other != entry.id || kind == "id") {
-                return Err(CatalogueError::Key {
+                return Err(ModelsError::Key {
                     place,
                     key: kind.to_owned(),
                     problem: format!("'{name}' is the same name as one of {other} in this file"),

@@ -6,7 +6,7 @@
 mod entry;
 mod file;
 
-pub use entry::{Confidence, Entry};
+pub use entry::{EntryConfidence, ModelEntry};
 
 use crate::data_dir::{DataDirError, DataDirs};
 use serde::Deserialize;
@@ -24,7 +24,7 @@ static BUILT_IN: &str = include_str!("../../../data/models.json");
 
 /// A problem with a catalogue file. The text names file, line and key.
 #[derive(Debug, Error)]
-pub enum CatalogueError {
+pub enum ModelsError {
     /// A file of the user cannot be read.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -32,7 +32,7 @@ pub enum CatalogueError {
     #[error("{place}: {problem}")]
     Json {
         /// File and line.
-        place: Place,
+        place: CatalogueLine,
         /// What the parser says.
         problem: String,
     },
@@ -40,7 +40,7 @@ pub enum CatalogueError {
     #[error("{place}: key '{key}' {problem}")]
     Key {
         /// File and line.
-        place: Place,
+        place: CatalogueLine,
         /// The key.
         key: String,
         /// What is wrong with it.
@@ -50,14 +50,14 @@ pub enum CatalogueError {
 
 /// A line of a catalogue file. Displays as `models.json line 7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CatalogueLine {
     /// The file; `None` for the built-in catalogue.
     pub file: Option<Arc<Path>>,
     /// Line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CatalogueLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(path) => write!(f, "{} line {}", path.display(), self.line),
@@ -86,7 +86,7 @@ pub struct Summary {
     /// Downloads from Hugging Face, a measure of popularity.
     pub downloads: Option<u64>,
     /// Where the entry stands.
-    pub place: Place,
+    pub place: CatalogueLine,
     text: Cow<'static, str>,
 }
 
@@ -101,8 +101,8 @@ impl Summary {
     ///
     /// # Errors
     /// When a key is absent or wrong; the text names it.
-    pub fn entry(&self) -> Result<Entry, CatalogueError> {
-        Entry::parse(&self.text, &self.place)
+    pub fn entry(&self) -> Result<ModelEntry, ModelsError> {
+        ModelEntry::parse(&self.text, &self.place)
     }
 
     /// The name without organisation.
@@ -120,7 +120,7 @@ impl Summary {
 
 /// All models, sorted by id without regard to case.
 #[derive(Clone, Debug)]
-pub struct Catalogue {
+pub struct Models {
     models: Vec<Summary>,
 }
 
@@ -137,19 +137,19 @@ struct Row {
     downloads: Option<u64>,
 }
 
-impl Catalogue {
+impl Models {
     /// The built-in catalogue alone.
     ///
     /// # Errors
     /// Never for the file that was built in; a test parses all of it.
-    pub fn built_in() -> Result<Self, CatalogueError> {
+    pub fn built_in() -> Result<Self, ModelsError> {
         let lines = BUILT_IN.lines().enumerate();
         let models = lines
             .filter(|(_, line)| line.starts_with("{\"id\":"))
             .map(|(at, line)| {
                 let text = line.strip_suffix(',').unwrap_or(line);
-                let place = Place { file: None, line: at + 1 };
-                let row: Row = serde_json::from_str(text).map_err(|e| CatalogueError::Json {
+                let place = CatalogueLine { file: None, line: at + 1 };
+                let row: Row = serde_json::from_str(text).map_err(|e| ModelsError::Json {
                     place: place.clone(),
                     problem: e.to_string(),
                 })?;
@@ -166,7 +166,7 @@ impl Catalogue {
                     text: Cow::Borrowed(text),
                 })
             })
-            .collect::<Result<Vec<_>, CatalogueError>>()?;
+            .collect::<Result<Vec<_>, ModelsError>>()?;
         Ok(Self { models })
     }
 
@@ -175,7 +175,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
-    pub fn load(folders: &DataDirs) -> Result<Self, CatalogueError> {
+    pub fn load(folders: &DataDirs) -> Result<Self, ModelsError> {
         let mut catalogue = Self::built_in()?;
         for file in folders.read(FILE_NAME)? {
             catalogue.add(file::parse(&file)?);

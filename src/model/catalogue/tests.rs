@@ -3,10 +3,10 @@ use crate::model::names::key;
 use std::collections::HashMap;
 use tempfile::{TempDir, tempdir};
 
-fn users(text: &str) -> (TempDir, Result<Catalogue, CatalogueError>) {
+fn users(text: &str) -> (TempDir, Result<Models, ModelsError>) {
     let dir = tempdir().unwrap();
     std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
-    let loaded = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()]));
+    let loaded = Models::load(&DataDirs::new(vec![dir.path().to_owned()]));
     (dir, loaded)
 }
 
@@ -18,7 +18,7 @@ fn error(text: &str) -> String {
 
 #[test]
 fn every_built_in_entry_parses_and_agrees_with_the_index() {
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     assert_eq!(catalogue.models().len(), 155);
     for summary in catalogue.models() {
         let entry = summary.entry().unwrap();
@@ -34,7 +34,7 @@ fn every_built_in_entry_parses_and_agrees_with_the_index() {
 
 #[test]
 fn names_are_unique_whatever_the_spelling() {
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     let mut seen: HashMap<String, &str> = HashMap::new();
     for model in catalogue.models() {
         let names = model.aliases.iter().map(String::as_str);
@@ -48,7 +48,7 @@ fn names_are_unique_whatever_the_spelling() {
 
 #[test]
 fn mixtures_of_experts_are_told_from_dense_models() {
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     let is = |id: &str| catalogue.get(id).unwrap().entry().unwrap().is_mixture_of_experts();
     for id in [
         "Qwen/Qwen3-30B-A3B",
@@ -79,7 +79,7 @@ fn a_users_entry_needs_little_and_is_found() {
         assert_eq!(catalogue.models().len(), 156);
         let entry = catalogue.get("me/mine-7b").unwrap().entry().unwrap();
         assert_eq!(entry.name, "mine-7b");
-        assert_eq!(entry.confidence, Confidence::High);
+        assert_eq!(entry.confidence, EntryConfidence::High);
         let place = format!("{} line 1", dir.path().join(FILE_NAME).display());
         assert_eq!(entry.sources, [place]);
         assert!(entry.mlx_lm_supported && entry.downloads.is_none());
@@ -96,12 +96,12 @@ fn a_users_entry_replaces_a_built_in_one_and_the_first_folder_wins() {
     assert_eq!(loaded.unwrap().get("Qwen/Qwen3-32B").unwrap().name, "first");
     let (second, _) = users(&one("second"));
     let folders = DataDirs::new(vec![first.path().to_owned(), second.path().to_owned()]);
-    let both = Catalogue::load(&folders).unwrap();
+    let both = Models::load(&folders).unwrap();
     assert_eq!(both.models().len(), 155);
     assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().name, "first");
     assert!(both.get("Qwen/Qwen3-32B").unwrap().is_users());
     let absent = DataDirs::new(vec![first.path().join("absent")]);
-    assert!(Catalogue::load(&absent).is_ok());
+    assert!(Models::load(&absent).is_ok());
 }
 
 #[test]
@@ -145,8 +145,7 @@ fn errors_name_file_line_and_key() {
 fn a_folder_named_models_json_is_an_error() {
     let dir = tempdir().unwrap();
     std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
-    let error =
-        Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap_err().to_string();
+    let error = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap_err().to_string();
     assert!(error.starts_with("cannot read "), "{error}");
 }
 
@@ -158,6 +157,6 @@ proptest::proptest! {
         bytes[at % length] = byte;
         let dir = tempdir().unwrap();
         std::fs::write(dir.path().join(FILE_NAME), bytes).unwrap();
-        let _ = Catalogue::load(&DataDirs::new(vec![dir.path().to_owned()]));
+        let _ = Models::load(&DataDirs::new(vec![dir.path().to_owned()]));
     }
 }

@@ -1,6 +1,6 @@
 //! Why a model name was not understood.
 
-use crate::model::catalogue::CatalogueError;
+use crate::model::catalogue::ModelsError;
 use crate::model::quant::{Scheme, UnknownScheme};
 use crate::model::source::hub::HubError;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ pub enum NameError {
     },
     /// A catalogue file is wrong.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Catalogue(#[from] ModelsError),
 }
 
 /// How a repository that is not known here is read.

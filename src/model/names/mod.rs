@@ -27,7 +27,9 @@ pub use foreign::Foreign;
 pub use key::{MAX_NAME_BYTES, key};
 pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
 pub use mixed::Mixed;
-pub use resolve::{ClassMatch, ClassMember, Match, Note, Resolution, Resolver, Stated, resolve};
+pub use resolve::{
+    ClassMatch, ClassMember, Match, NameNote, Resolution, Resolver, Stated, resolve,
+};
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
 pub use suffix::{Suffix, SuffixKind};

@@ -8,7 +8,7 @@ use super::ollama;
 use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
 use super::suffix::SuffixKind;
-use crate::model::catalogue::{Catalogue, Summary};
+use crate::model::catalogue::{Models, Summary};
 use crate::model::quant::{DType, Scheme};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -39,7 +39,7 @@ pub struct Match<'c> {
     /// Whether the name is the repository of the original, letter for letter.
     pub is_repository: bool,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// The format that a name states.
@@ -83,7 +83,7 @@ pub struct ClassMatch<'c> {
     /// For a plain class with dense members: the mixtures of experts with that total, which are a class of their own.
     pub related: Vec<ClassMember<'c>>,
     /// What the user should know about how the name was read.
-    pub notes: Vec<Note>,
+    pub notes: Vec<NameNote>,
 }
 
 /// A model of a size class.
@@ -97,7 +97,7 @@ pub struct ClassMember<'c> {
 
 /// A remark about how a name was read. Displays as one line.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Note {
+pub enum NameNote {
     /// The name is not in the catalogue as it stands.
     ReadAs {
         /// What was asked for.
@@ -121,7 +121,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl NameNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
@@ -129,7 +129,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for NameNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadAs { name, id } => write!(
@@ -157,7 +157,7 @@ impl fmt::Display for Note {
 /// # Errors
 /// As [`Resolver::resolve`].
 pub fn resolve<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     name: &NameSpec,
     option: Option<Scheme>,
 ) -> Result<Resolution<'c>, NameError> {
@@ -168,11 +168,11 @@ fn one<'c>(
     model: &'c Summary,
     name: &NameSpec,
     (stated, scheme): (Stated, Option<Scheme>),
-    mut notes: Vec<Note>,
+    mut notes: Vec<NameNote>,
 ) -> Resolution<'c> {
     if !model.mlx_lm_supported {
         let (id, model_type) = (model.id.clone(), model.model_type.clone());
-        notes.push(Note::NotSupported { id, model_type });
+        notes.push(NameNote::NotSupported { id, model_type });
     }
     // Training for 4 bit left far more of these in 8 bits than the name says.
     let trained = name.suffix.as_ref().is_some_and(|s| s.text.split('-').any(|w| w == "qat"));
@@ -184,7 +184,7 @@ fn one<'c>(
         stated => stated,
     };
     if let (Stated::Mixed(assumed), Some(suffix)) = (&stated, &name.suffix) {
-        notes.push(Note::MixedBits { suffix: suffix.text.clone(), assumed: *assumed });
+        notes.push(NameNote::MixedBits { suffix: suffix.text.clone(), assumed: *assumed });
     }
     let is_repository = name.repository() == model.id;
     Resolution::One(Match { model, scheme, stated, is_repository, notes })
@@ -226,7 +226,7 @@ fn stated(name: &NameSpec) -> Result<Stated, NameError> {
 /// Finds names in a catalogue.
 #[derive(Clone, Debug)]
 pub struct Resolver<'c> {
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     /// Models by the key of each of their names.
     exact: HashMap<String, &'c Summary>,
     /// All names of all models, for comparisons that are not exact.
@@ -245,7 +245,7 @@ struct Spelling<'c> {
 impl<'c> Resolver<'c> {
     /// Lists the names of all models.
     #[must_use]
-    pub fn new(catalogue: &'c Catalogue) -> Self {
+    pub fn new(catalogue: &'c Models) -> Self {
         let all = catalogue.models();
         let spelling =
             |name: &str, is_full, model| Spelling { words: fine_words(name), is_full, model };
@@ -305,7 +305,7 @@ impl<'c> Resolver<'c> {
             return found.map(Resolution::Class);
         }
         let read_as = |model: &'c Summary| {
-            let note = Note::ReadAs { name: name.text.clone(), id: model.id.clone() };
+            let note = NameNote::ReadAs { name: name.text.clone(), id: model.id.clone() };
             Ok(found(model, vec![note]))
         };
         match self.loose(&name.stem).as_slice() {
@@ -427,7 +427,7 @@ const ORGANISATIONS: [&str; 4] = [
 ];
 
 /// Words that do not change the architecture: kinds of training, and what finetunes call themselves.
-const GENERIC: [&str; 14] = [
+const GENERIC: [&str; 15] = [
     "instruct",
     "it",
     "chat",
@@ -440,6 +440,7 @@ const GENERIC: [&str; 14] = [
     "uncensored",
     "heretic",
     "derestricted",
+    "qat",
     "text",
     "unsloth",
 ];
@@ -482,10 +483,10 @@ fn contains_in_order(words: &[String], wanted: &[String]) -> bool {
 }
 
 fn class_members<'c>(
-    catalogue: &'c Catalogue,
+    catalogue: &'c Models,
     class: SizeClass,
     scheme: Option<Scheme>,
-    notes: Vec<Note>,
+    notes: Vec<NameNote>,
 ) -> Result<ClassMatch<'c>, NameError> {
     let mut models: Vec<&Summary> = catalogue
         .models()
@@ -513,7 +514,7 @@ fn class_members<'c>(
 }
 
 /// The classes with models whose size is nearest.
-fn nearest_classes(catalogue: &Catalogue, class: SizeClass) -> Vec<String> {
+fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
     let mut classes: Vec<SizeClass> = catalogue
         .models()
         .iter()

@@ -5,8 +5,8 @@ use super::key::{MAX_NAME_BYTES, key, words};
 use super::ollama;
 use super::size::SizeClass;
 use super::suffix::{Suffix, split};
-use crate::model::source::folder::CONFIG_FILE;
 use crate::model::source::hub::RepoRef;
+use crate::model::source::layout::CONFIG_FILE;
 use std::path::{Path, PathBuf};
 
 /// What the user named.

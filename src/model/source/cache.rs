@@ -3,7 +3,7 @@
 //! Layouts: `hub/models--ORG--NAME/snapshots/COMMIT/` with `refs/main` naming the commit
 //! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), and `models/ORG/NAME/` of LM Studio.
 
-use super::folder::CONFIG_FILE;
+use super::layout::CONFIG_FILE;
 use super::quant_block::WeightFormat;
 use super::safetensors::read_header;
 use super::{read_config, read_text};

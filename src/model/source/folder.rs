@@ -1,23 +1,19 @@
 //! A local model folder: `config.json`, safetensors files, tokenizer.
 
 use super::error::SourceError;
-use super::note::Note;
-use super::quant_block::WeightFormat;
+use super::layout::{CONFIG_FILE, INDEX_FILE};
+use super::note::SourceNote;
 use super::safetensors::read_header;
 use super::shards::{
     MAX_INDEX_BYTES, MAX_SHARDS, ShardIndex, assemble, missing_by_number, parse_shard_index,
 };
 use super::tensors::{TensorFile, TensorIndex};
-use super::{ModelSource, Origin, display_name, read_config, read_text};
+use super::{ModelSource, Origin, display_name, read_beside, read_config, read_text};
 use crate::files;
 use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::path::Path;
 
-/// Name of the configuration file.
-pub const CONFIG_FILE: &str = "config.json";
-/// Name of the list of shards.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Any of these is a tokenizer.
 const TOKENIZERS: [&str; 5] =
     ["tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tekken.json", "tiktoken.model"];
@@ -42,19 +38,15 @@ pub fn load(path: &Path) -> Result<ModelSource, SourceError> {
     let mut source = ModelSource::bare(folder_name(path), origin, config).map_err(|error| {
         SourceError::Config { file: path.join(CONFIG_FILE).display().to_string(), error }
     })?;
-    // NVIDIA ModelOpt keeps its settings in a file of their own (mlx-lm, `load_model`).
-    if source.format == WeightFormat::Plain && names.contains("hf_quant_config.json") {
-        source.format = WeightFormat::Foreign("modelopt".to_owned());
-        source.notes.push(Note::ForeignFormat("modelopt".to_owned()));
-    }
+    source.beside = read_beside(path)?;
     if !weights.unlisted.is_empty() {
-        source.notes.push(Note::Unlisted(weights.unlisted.clone()));
+        source.notes.push(SourceNote::Unlisted(weights.unlisted.clone()));
     }
     if !TOKENIZERS.iter().any(|name| names.contains(*name)) {
-        source.notes.push(Note::NoTokenizer);
+        source.notes.push(SourceNote::NoTokenizer);
     }
     if weights.names.is_empty() {
-        source.notes.push(Note::NoWeights);
+        source.notes.push(SourceNote::NoWeights);
         return Ok(source);
     }
     let tensors = read_headers(path, &weights)?;

@@ -9,6 +9,7 @@ mod error;
 pub mod folder;
 pub mod gguf;
 pub mod hub;
+pub mod layout;
 mod note;
 pub mod packings;
 pub mod parts;
@@ -21,14 +22,14 @@ pub(crate) mod testing;
 
 pub use error::SourceError;
 pub use gguf::GgufInfo;
-pub use note::Note;
+pub use note::SourceNote;
 pub use packings::{ModulePacking, ModulePackings};
-pub use parts::{Part, PartBytes, part_of};
+pub use parts::{ModelPart, PartBytes, part_of};
 pub use quant_block::{QuantBlock, WeightFormat};
 pub use tensors::{TensorFile, TensorIndex, TensorInfo};
 
 use crate::files;
-use crate::model::catalogue::Entry;
+use crate::model::catalogue::ModelEntry;
 use crate::model::config::{Config, ConfigError};
 use std::fmt;
 use std::io::ErrorKind;
@@ -48,6 +49,8 @@ pub struct ModelSource {
     pub config: Option<Config>,
     /// Whether and by what the weights are quantised, as the configuration says.
     pub format: WeightFormat,
+    /// `hf_quant_config.json` beside the configuration, which NVIDIA ModelOpt writes.
+    pub beside: Option<Config>,
     /// Tensors by the safetensors headers, where there are any.
     pub tensors: Option<TensorIndex>,
     /// How each module is packed, where there are safetensors headers.
@@ -59,7 +62,7 @@ pub struct ModelSource {
     /// Whether quantised conversions on the hub compute in IEEE half precision, where the catalogue tells.
     pub hub_fp16: Option<bool>,
     /// Everything the user should know about it.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SourceNote>,
 }
 
 /// Where a model's data came from. Displays as a line of provenance.
@@ -128,14 +131,14 @@ impl ModelSource {
     fn bare(name: String, origin: Origin, config: Config) -> Result<Self, ConfigError> {
         let format = WeightFormat::of(&config)?;
         let notes = match &format {
-            WeightFormat::Foreign(method) => vec![Note::ForeignFormat(method.clone())],
-            WeightFormat::Plain | WeightFormat::Mlx(_) => Vec::new(),
+            WeightFormat::Foreign(_) | WeightFormat::Plain | WeightFormat::Mlx(_) => Vec::new(),
         };
         Ok(Self {
             name,
             origin,
             config: Some(config),
             format,
+            beside: None,
             tensors: None,
             packings: None,
             parts: None,
@@ -149,7 +152,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// When the entry's configuration has a quantisation block that MLX does not know.
-    pub fn from_entry(entry: &Entry) -> Result<Self, SourceError> {
+    pub fn from_entry(entry: &ModelEntry) -> Result<Self, SourceError> {
         let origin = Origin::Catalogue { id: entry.id.clone(), sources: entry.sources.clone() };
         let source = Self::bare(entry.id.clone(), origin, entry.config.clone())
             .map_err(|error| SourceError::Config { file: entry.id.clone(), error })?;
@@ -164,8 +167,10 @@ impl ModelSource {
         let config = read_config(path)?;
         let folder = path.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
         let name = folder.as_deref().map_or_else(|| display_name(path), display_name);
-        Self::bare(name, Origin::ConfigFile(path.to_owned()), config)
-            .map_err(|error| SourceError::Config { file: path.display().to_string(), error })
+        let source = Self::bare(name, Origin::ConfigFile(path.to_owned()), config)
+            .map_err(|error| SourceError::Config { file: path.display().to_string(), error })?;
+        let beside = path.parent().map(read_beside).transpose()?.flatten();
+        Ok(Self { beside, ..source })
     }
 
     /// The model of a GGUF file. Without a mapping for its architecture only sizes are known, which a note says.
@@ -176,13 +181,14 @@ impl ModelSource {
         let info = GgufInfo::open(path)?;
         let (config, notes) = match info.to_config() {
             Ok(config) => (Some(config), Vec::new()),
-            Err(problem) => (None, vec![Note::GgufWithoutConfig(problem)]),
+            Err(problem) => (None, vec![SourceNote::GgufWithoutConfig(problem)]),
         };
         Ok(Self {
             name: info.name().map_or_else(|| display_name(path), str::to_owned),
             origin: Origin::Gguf(path.to_owned()),
             config,
             format: WeightFormat::Foreign("gguf".to_owned()),
+            beside: None,
             tensors: None,
             packings: None,
             parts: None,
@@ -231,6 +237,12 @@ fn layers(config: &Config) -> Option<u64> {
 
 fn display_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// What NVIDIA ModelOpt keeps in a file of its own beside the configuration (mlx-lm, `load_model`).
+fn read_beside(folder: &Path) -> Result<Option<Config>, SourceError> {
+    let path = folder.join("hf_quant_config.json");
+    if path.is_file() { read_config(&path).map(Some) } else { Ok(None) }
 }
 
 fn read_config(path: &Path) -> Result<Config, SourceError> {

@@ -9,11 +9,9 @@ use std::fmt;
 
 /// A remark about a model's files. Displays as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum SourceNote {
     /// There is a configuration but no weights; sizes are computed.
     NoWeights,
-    /// The weights are quantised by something else than MLX.
-    ForeignFormat(String),
     /// The configuration says another packing than most of the weights have.
     BlockDisagrees {
         /// Packing by `config.json`.
@@ -45,13 +43,12 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl SourceNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::ForeignFormat(_)
-            | Self::BlockDisagrees { .. }
+            Self::BlockDisagrees { .. }
             | Self::Ambiguous { .. }
             | Self::Unlisted(_)
             | Self::GgufWithoutConfig(_) => true,
@@ -62,14 +59,10 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for SourceNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWeights => f.write_str("no weights found; sizes are computed from config.json"),
-            Self::ForeignFormat(method) => write!(
-                f,
-                "the weights are in the format '{method}', not one of MLX; choose the MLX format with --quant"
-            ),
             Self::BlockDisagrees { stated, found } => write!(
                 f,
                 "config.json says {}, but most weights are {}; the file headers count",
@@ -130,7 +123,7 @@ pub(super) fn about_weights(
     block: Option<&QuantBlock>,
     packings: &ModulePackings,
     parts: &PartBytes,
-) -> Vec<Note> {
+) -> Vec<SourceNote> {
     let mut notes = Vec::new();
     let found = packings.dominant();
     if let Some(block) = block {
@@ -139,15 +132,15 @@ pub(super) fn about_weights(
             .values()
             .any(|o| matches!(o, super::quant_block::Override::Packed(p) if Some(*p) == found));
         if found != Some(block.default) && !mentioned {
-            notes.push(Note::BlockDisagrees { stated: block.default, found });
+            notes.push(SourceNote::BlockDisagrees { stated: block.default, found });
         }
     }
     let mut open = packings.modules().iter().filter(|(_, m)| m.ambiguous).map(|(path, _)| path);
     if let Some(example) = open.next() {
-        notes.push(Note::Ambiguous { example: example.clone(), count: 1 + open.count() });
+        notes.push(SourceNote::Ambiguous { example: example.clone(), count: 1 + open.count() });
     }
     if parts.dropped() > 0 {
-        notes.push(Note::Dropped(*parts));
+        notes.push(SourceNote::Dropped(*parts));
     }
     notes
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Name, type and shape.
-pub type Entry<'a> = (&'a str, &'a str, &'a [u64]);
+pub type TensorEntry<'a> = (&'a str, &'a str, &'a [u64]);
 
 /// A quantised layer with an 8-bit router, a norm and a bit of a vision tower.
-pub const ONE_LAYER: [Entry<'static>; 8] = [
+pub const ONE_LAYER: [TensorEntry<'static>; 8] = [
     ("model.layers.0.mlp.up_proj.weight", "U32", &[64, 16]),
     ("model.layers.0.mlp.up_proj.scales", "BF16", &[64, 2]),
     ("model.layers.0.mlp.up_proj.biases", "BF16", &[64, 2]),
@@ -21,7 +21,7 @@ pub const ONE_LAYER: [Entry<'static>; 8] = [
 ];
 
 /// The bytes of a safetensors file with zeros as data.
-pub fn safetensors(entries: &[Entry<'_>]) -> Vec<u8> {
+pub fn safetensors(entries: &[TensorEntry<'_>]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), serde_json::json!({"format": "mlx"}));
     let mut end = 0_u64;

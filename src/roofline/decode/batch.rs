@@ -1,6 +1,6 @@
 //! Time of products with matrices for one sequence or several.
 
-use super::{Rates, distinct_experts};
+use super::Rates;
 use crate::roofline::features::{Coding, Matrices, MatrixRole};
 
 /// Seconds of all launches of a group of equal products for `batch` rows, and whether arithmetic sets the pace.
@@ -9,7 +9,7 @@ use crate::roofline::features::{Coding, Matrices, MatrixRole};
 /// for every row, until a matrix kernel, bound by arithmetic, is faster. Experts are read once per distinct expert.
 pub(super) fn matrix_seconds(m: &Matrices, rates: &Rates, batch: f64) -> (f64, bool) {
     let distinct = match m.part {
-        MatrixRole::Expert => distinct_experts(m, batch) / m.chosen.max(1) as f64,
+        MatrixRole::Expert => m.distinct_experts(batch) / m.chosen.max(1) as f64,
         MatrixRole::Layer | MatrixRole::Head => 1.0,
     };
     let bus = distinct * m.bytes / rates.stream;

@@ -15,7 +15,7 @@ mod rates;
 pub use parameters::DecodeParameters;
 pub use rates::Rates;
 
-use super::features::{AttentionReads, Matrices, MatrixRole, StepFeatures};
+use super::features::{AttentionReads, MatrixRole, StepFeatures};
 use super::{Bound, Silicon};
 use crate::run::Program;
 
@@ -180,11 +180,4 @@ impl DecodeLaw {
         let cores = step.batch * a.elements(step.tokens) * group / rate;
         (bus.max(cores), cores > bus)
     }
-}
-
-/// Expected number of different experts that `batch` tokens use, each `chosen` of `experts`, chosen evenly.
-#[must_use]
-pub fn distinct_experts(m: &Matrices, batch: f64) -> f64 {
-    let (all, chosen) = (m.experts as f64, m.chosen as f64);
-    if all <= chosen { all } else { all * (1.0 - (1.0 - chosen / all).powf(batch)) }
 }

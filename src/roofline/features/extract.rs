@@ -211,14 +211,14 @@ impl RecurrentLayers {
 mod tests {
     use super::*;
     use crate::model::Scheme;
-    use crate::model::catalogue::Catalogue;
+    use crate::model::catalogue::Models;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
 
     /// Layers left out change nothing that is counted, in a model of every type.
     #[test]
     fn skipped_layers_change_no_count() {
-        let catalogue = Catalogue::built_in().expect("built in");
+        let catalogue = Models::built_in().expect("built in");
         let mut types = BTreeMap::new();
         for model in catalogue.models() {
             let entry = model.entry().expect("readable");

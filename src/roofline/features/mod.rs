@@ -37,7 +37,7 @@ pub enum Coding {
 /// Equal products with matrices in one decode step of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Matrices {
-    /// MatrixRole of the model.
+    /// What it is for.
     pub part: MatrixRole,
     /// How the weights are stored.
     pub coding: Coding,
@@ -55,6 +55,15 @@ pub struct Matrices {
     pub experts: u64,
     /// Experts that a token uses; 1 for other matrices.
     pub chosen: u64,
+}
+
+impl Matrices {
+    /// Expected number of different experts that `batch` tokens use, each `chosen` of `experts`, chosen evenly.
+    #[must_use]
+    pub fn distinct_experts(&self, batch: f64) -> f64 {
+        let (all, chosen) = (self.experts as f64, self.chosen as f64);
+        if all <= chosen { all } else { all * (1.0 - (1.0 - chosen / all).powf(batch)) }
+    }
 }
 
 /// Equal reads of keys and values in one decode step of one sequence.
@@ -164,9 +173,7 @@ impl StepFeatures {
     #[must_use]
     pub fn weight_bytes_per_step_of(&self, batch: f64) -> f64 {
         let bytes = |m: &Matrices| match m.part {
-            MatrixRole::Expert => {
-                m.bytes * super::decode::distinct_experts(m, batch) / m.chosen.max(1) as f64
-            }
+            MatrixRole::Expert => m.bytes * m.distinct_experts(batch) / m.chosen.max(1) as f64,
             MatrixRole::Layer | MatrixRole::Head => m.bytes,
         };
         self.matrices.iter().map(|m| m.launches * bytes(m)).sum::<f64>() + self.other_bytes

@@ -1,11 +1,11 @@
 //! One case: predicted by every means at hand, run, and compared.
 
-use super::ladder::Case;
-use crate::calibration::evidence::Metric;
+use super::ladder::LadderCase;
+use crate::calibration::evidence::EvidenceMetric;
 use crate::calibration::profile::{KernelEstimate, Profile};
 use crate::calibration::{decode_work, prefill_work};
 use crate::engine::mlx::clock::Instant;
-use crate::engine::mlx::{LayerTimer, Memory, Model, Session, Weights, reset_peak};
+use crate::engine::mlx::{LayerTimer, LoadedWeights, MlxMemory, Model, Session, reset_peak};
 use crate::estimate::Fidelity;
 use crate::graph::Graph;
 use crate::stats::{median, spread_of};
@@ -30,10 +30,10 @@ pub(super) enum Tensors<'a> {
 }
 
 impl Tensors<'_> {
-    pub(super) fn of(self, graph: &Graph) -> Result<Weights> {
+    pub(super) fn of(self, graph: &Graph) -> Result<LoadedWeights> {
         Ok(match self {
-            Self::Random => Weights::random(graph.params(), 1)?,
-            Self::Folder(folder) => Weights::load(graph.params(), folder)?,
+            Self::Random => LoadedWeights::random(graph.params(), 1)?,
+            Self::Folder(folder) => LoadedWeights::load(graph.params(), folder)?,
         })
     }
 }
@@ -71,17 +71,17 @@ impl Estimate {
 /// Runs a case for about as long as it may take.
 pub(super) fn run(
     graph: &Graph,
-    case: &Case,
+    case: &LadderCase,
     tensors: Tensors<'_>,
     profile: Option<&Profile>,
     (rounds, time): (u32, Duration),
     memory_limit: u64,
 ) -> Result<(Vec<Estimate>, Measured)> {
     match case.metric {
-        Metric::Decode => {
+        EvidenceMetric::Decode => {
             decode(graph, case.tokens, tensors, profile, (rounds, time), memory_limit)
         }
-        Metric::Prefill => prefill(graph, case.tokens, tensors, profile, (rounds, time)),
+        EvidenceMetric::Prefill => prefill(graph, case.tokens, tensors, profile, (rounds, time)),
     }
 }
 
@@ -129,7 +129,7 @@ fn decode(
             timing_log_error: ratio.median_error,
         });
     }
-    let mlx_peak_bytes = Memory::now().map(|m| m.peak_bytes);
+    let mlx_peak_bytes = MlxMemory::now().map(|m| m.peak_bytes);
     let wall_seconds = median(&wall).unwrap_or_default();
     Ok((estimates, Measured { seconds, wall_seconds, noise, rounds, mlx_peak_bytes }))
 }
@@ -211,7 +211,7 @@ fn prefill(
         wall_seconds: median(&wall).unwrap_or_default(),
         noise: (half(0) / half(1)).ln().abs(),
         rounds: rounds - 1,
-        mlx_peak_bytes: Memory::now().map(|m| m.peak_bytes),
+        mlx_peak_bytes: MlxMemory::now().map(|m| m.peak_bytes),
     };
     Ok((calibrated.iter().map(Estimate::calibrated).collect(), measured))
 }

@@ -1,15 +1,15 @@
 //! The models of `validate --suite`.
 
-use crate::calibration::evidence::Metric;
+use crate::calibration::evidence::EvidenceMetric;
 
 /// A model in a format, and what is measured of it.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
+pub(super) struct LadderCase {
     pub model: String,
     pub quant: Option<String>,
     /// Tokens in the cache (decode), or of the prompt (prefill).
     pub tokens: u32,
-    pub metric: Metric,
+    pub metric: EvidenceMetric,
 }
 
 type Rung = (&'static str, &'static str, u32);
@@ -78,9 +78,9 @@ const FITTED_ON_PROMPTS: [Rung; 3] =
     [(SMOLLM2_135M, "4bit", 65), (LFM2_350M, "mxfp4", 33), (SMOLLM2_135M, "bf16", 129)];
 
 /// The cases of a ladder.
-pub(super) fn cases(fitted_on: bool) -> Vec<Case> {
+pub(super) fn cases(fitted_on: bool) -> Vec<LadderCase> {
     let case = |metric| {
-        move |&(model, quant, tokens): &Rung| Case {
+        move |&(model, quant, tokens): &Rung| LadderCase {
             model: model.to_owned(),
             quant: Some(quant.to_owned()),
             tokens,
@@ -91,9 +91,9 @@ pub(super) fn cases(fitted_on: bool) -> Vec<Case> {
         true => (&FITTED_ON, &FITTED_ON_PROMPTS),
         false => (&HELD_OUT, &HELD_OUT_PROMPTS),
     };
-    let mut all: Vec<Case> = decode.iter().map(case(Metric::Decode)).collect();
+    let mut all: Vec<LadderCase> = decode.iter().map(case(EvidenceMetric::Decode)).collect();
     // Prompts stand between the others, lest they are what time is never left for.
-    for (i, prompt) in prompts.iter().map(case(Metric::Prefill)).enumerate() {
+    for (i, prompt) in prompts.iter().map(case(EvidenceMetric::Prefill)).enumerate() {
         all.insert((4 * i + 3).min(all.len()), prompt);
     }
     all
@@ -108,13 +108,13 @@ mod tests {
         let held_out = cases(false);
         let fitted = cases(true);
         assert!(fitted.iter().all(|f| held_out.iter().all(|h| h.model != f.model)));
-        let decode = || held_out.iter().filter(|c| c.metric == Metric::Decode);
+        let decode = || held_out.iter().filter(|c| c.metric == EvidenceMetric::Decode);
         let mut models: Vec<&str> = decode().map(|c| c.model.as_str()).collect();
         models.sort_unstable();
         models.dedup();
         assert!(models.len() >= 6);
         // Formats that no calibration times.
-        let new = |c: &&Case| c.quant.as_deref().is_some_and(|q| q.ends_with("-g128"));
+        let new = |c: &&LadderCase| c.quant.as_deref().is_some_and(|q| q.ends_with("-g128"));
         let mut formats: Vec<_> = decode().filter(new).map(|c| c.quant.clone()).collect();
         formats.sort_unstable();
         formats.dedup();

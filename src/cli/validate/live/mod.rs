@@ -5,7 +5,7 @@ mod ladder;
 mod show;
 
 use super::args::LiveArgs;
-use crate::calibration::evidence::{self, Comparison, Metric, Predicted};
+use crate::calibration::evidence::{self, EvidenceMetric, LiveComparison, PredictedRate};
 use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
 use crate::cli::shared::context::Context;
@@ -20,7 +20,7 @@ use crate::model::Scheme;
 use crate::report::Answer;
 use anyhow::{Context as _, Result, bail};
 use case::{Estimate, Measured, Tensors};
-use ladder::Case;
+use ladder::LadderCase;
 use show::{LiveSummary, LiveValidation, SkippedCase};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -131,42 +131,43 @@ impl LiveRun<'_> {
         }
     }
 
-    fn name(&self, case: &Case) -> String {
+    fn name(&self, case: &LadderCase) -> String {
         let quant = case.quant.as_deref().unwrap_or_default();
         let what = match case.metric {
-            Metric::Decode => format!("at {} tokens", case.tokens),
-            Metric::Prefill => format!("prompt of {} tokens", case.tokens),
+            EvidenceMetric::Decode => format!("at {} tokens", case.tokens),
+            EvidenceMetric::Prefill => format!("prompt of {} tokens", case.tokens),
         };
         format!("{} {quant} {what}", case.model)
     }
 
-    fn skipped(&self, case: &Case, reason: &str) -> SkippedCase {
+    fn skipped(&self, case: &LadderCase, reason: &str) -> SkippedCase {
         self.context.printer.hint(&format!("{}: {reason}", self.name(case)));
         SkippedCase { id: self.name(case), reason: reason.to_owned() }
     }
 
     /// One model at the chosen depths, and a prompt.
-    fn cases_of(&self, model: &str) -> Vec<Case> {
+    fn cases_of(&self, model: &str) -> Vec<LadderCase> {
         let given = self.args.depths.as_slice();
         let depths = if given.is_empty() { &[0, 512, 2048] } else { given };
-        let case = |tokens, metric| Case {
+        let case = |tokens, metric| LadderCase {
             model: model.to_owned(),
             quant: self.args.quant.clone(),
             tokens,
             metric,
         };
-        let mut all: Vec<Case> = depths.iter().map(|&d| case(d, Metric::Decode)).collect();
-        all.push(case(PROMPT[usize::from(backend() == "cpu")], Metric::Prefill));
+        let mut all: Vec<LadderCase> =
+            depths.iter().map(|&d| case(d, EvidenceMetric::Decode)).collect();
+        all.push(case(PROMPT[usize::from(backend() == "cpu")], EvidenceMetric::Prefill));
         all
     }
 
     /// First the cases that this machine has fewest stored runs of, so that short suites add up to a whole one.
-    fn rarest_first(&self, mut cases: Vec<Case>) -> Vec<Case> {
+    fn rarest_first(&self, mut cases: Vec<LadderCase>) -> Vec<LadderCase> {
         let stored = self.store.as_deref().and_then(|path| evidence::read(path).ok());
         let (rows, _) = stored.unwrap_or_default();
         let scheme = |text: &str| text.parse::<Scheme>().ok();
-        let runs = |case: &Case| {
-            let same = |r: &&Comparison| {
+        let runs = |case: &LadderCase| {
+            let same = |r: &&LiveComparison| {
                 (&r.machine, r.set.as_str(), &r.model) == (&self.machine, self.set(), &case.model)
                     && (r.clock.as_str(), r.mlx.as_str()) == (clock::name(), version().as_str())
                     && (r.context_tokens, r.metric) == (case.tokens, case.metric)
@@ -180,18 +181,24 @@ impl LiveRun<'_> {
     }
 
     /// Every model and format of a ladder at the chosen depths.
-    fn at_depths(&self, cases: Vec<Case>) -> Vec<Case> {
-        let decode = cases.into_iter().filter(|c| c.metric == Metric::Decode);
-        let at = |c: Case| self.args.depths.iter().map(move |&tokens| Case { tokens, ..c.clone() });
+    fn at_depths(&self, cases: Vec<LadderCase>) -> Vec<LadderCase> {
+        let decode = cases.into_iter().filter(|c| c.metric == EvidenceMetric::Decode);
+        let at = |c: LadderCase| {
+            self.args.depths.iter().map(move |&tokens| LadderCase { tokens, ..c.clone() })
+        };
         decode.flat_map(at).collect()
     }
 
-    fn subject(&self, case: &Case) -> Result<OpenedModel> {
+    fn subject(&self, case: &LadderCase) -> Result<OpenedModel> {
         self.context.one_model(&case.model, case.quant.as_deref(), None)
     }
 
     /// Runs a case; its predictions in seconds and what was measured.
-    fn measure(&self, case: &Case, time: Duration) -> Result<(Vec<Estimate>, Measured, String)> {
+    fn measure(
+        &self,
+        case: &LadderCase,
+        time: Duration,
+    ) -> Result<(Vec<Estimate>, Measured, String)> {
         let subject = self.subject(case)?;
         let folder = Path::new(&case.model);
         let tensors = match (self.args.random_weights || self.args.suite, folder.is_dir()) {
@@ -217,17 +224,17 @@ impl LiveRun<'_> {
     }
 
     /// Runs a case, shows and stores its rows.
-    fn case(&self, case: &Case, time: Duration) -> Result<(Vec<Comparison>, Measured)> {
+    fn case(&self, case: &LadderCase, time: Duration) -> Result<(Vec<LiveComparison>, Measured)> {
         let (estimates, measured, quant) = self.measure(case, time)?;
-        let rows: Vec<Comparison> =
+        let rows: Vec<LiveComparison> =
             estimates.iter().map(|e| self.row(case, &quant, e, &measured)).collect();
         self.keep(&rows)?;
         Ok((rows, measured))
     }
 
     /// The cheapest decode cases once more: what an earlier measurement is worth as a prediction of a later one.
-    fn again(&self, mut done: Vec<(&Case, Measured)>) -> Result<Vec<Comparison>> {
-        done.retain(|(case, _)| case.metric == Metric::Decode);
+    fn again(&self, mut done: Vec<(&LadderCase, Measured)>) -> Result<Vec<LiveComparison>> {
+        done.retain(|(case, _)| case.metric == EvidenceMetric::Decode);
         done.sort_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds));
         let mut rows = Vec::new();
         for (case, before) in done.iter().take(AGAIN) {
@@ -246,7 +253,7 @@ impl LiveRun<'_> {
     }
 
     /// Shows and stores rows.
-    fn keep(&self, rows: &[Comparison]) -> Result<()> {
+    fn keep(&self, rows: &[LiveComparison]) -> Result<()> {
         for row in rows {
             if !self.context.printer.quiet {
                 output::say(&show::line(row, self.start.elapsed().as_secs_f64()));
@@ -258,16 +265,16 @@ impl LiveRun<'_> {
         Ok(())
     }
 
-    fn row(&self, case: &Case, quant: &str, e: &Estimate, m: &Measured) -> Comparison {
+    fn row(&self, case: &LadderCase, quant: &str, e: &Estimate, m: &Measured) -> LiveComparison {
         let tokens = match case.metric {
-            Metric::Decode => 1.0,
-            Metric::Prefill => f64::from(case.tokens.saturating_sub(1)),
+            EvidenceMetric::Decode => 1.0,
+            EvidenceMetric::Prefill => f64::from(case.tokens.saturating_sub(1)),
         };
-        let p = Predicted::new(tokens / e.seconds, e.log_error);
+        let p = PredictedRate::new(tokens / e.seconds, e.log_error);
         let measured = tokens / m.seconds;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let calibrated = e.fidelity == Fidelity::Calibrated;
-        Comparison {
+        LiveComparison {
             version: evidence::VERSION,
             unix_s: now.as_secs(),
             machine: self.machine.clone(),

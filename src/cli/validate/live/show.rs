@@ -1,7 +1,7 @@
 //! Comparisons as an answer.
 
 use crate::calibration::Host;
-use crate::calibration::evidence::{Comparison, Metric, Quality};
+use crate::calibration::evidence::{EvidenceMetric, LiveComparison, Quality};
 use crate::estimate::Fidelity;
 use crate::report::{Column, Document, Present, Table};
 use schemars::JsonSchema;
@@ -9,13 +9,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-const METRICS: [(Metric, &str); 2] = [(Metric::Decode, "decode"), (Metric::Prefill, "prefill")];
+const METRICS: [(EvidenceMetric, &str); 2] =
+    [(EvidenceMetric::Decode, "decode"), (EvidenceMetric::Prefill, "prefill")];
 
 /// One comparison, as soon as it is there.
-pub(super) fn line(r: &Comparison, elapsed_s: f64) -> String {
+pub(super) fn line(r: &LiveComparison, elapsed_s: f64) -> String {
     let what = match r.metric {
-        Metric::Decode => "at",
-        Metric::Prefill => "prompt",
+        EvidenceMetric::Decode => "at",
+        EvidenceMetric::Prefill => "prompt",
     };
     format!(
         "{elapsed_s:4.0} s  {} {} {what} {}: {} {:.2} tok/s, measured {:.2} ({:+.1} %, noise {:.1} %, {} rounds)",
@@ -53,7 +54,7 @@ pub(super) struct LiveValidation {
     /// Seconds that it took.
     pub seconds: f64,
     /// The comparisons.
-    pub rows: Vec<Comparison>,
+    pub rows: Vec<LiveComparison>,
     /// Cases without one.
     pub skipped: Vec<SkippedCase>,
     /// How good the predictions were.
@@ -85,18 +86,18 @@ struct OfMetric {
 
 impl LiveSummary {
     /// Of some comparisons.
-    pub(super) fn of(rows: &[Comparison]) -> Self {
-        let of = |metric: Metric| {
+    pub(super) fn of(rows: &[LiveComparison]) -> Self {
+        let of = |metric: EvidenceMetric| {
             let quality = |fidelity: Fidelity| {
-                let of = |r: &&Comparison| r.metric == metric && r.fidelity == fidelity;
-                let rows: Vec<&Comparison> = rows.iter().filter(of).collect();
+                let of = |r: &&LiveComparison| r.metric == metric && r.fidelity == fidelity;
+                let rows: Vec<&LiveComparison> = rows.iter().filter(of).collect();
                 Some((fidelity.name(), Quality::of(&rows)?))
             };
             let all = [Fidelity::Calibrated, Fidelity::LayerTimed, Fidelity::Measured];
             let fidelity: BTreeMap<&str, Quality> = all.into_iter().filter_map(quality).collect();
             (!fidelity.is_empty()).then_some(OfMetric { fidelity })
         };
-        Self { decode: of(Metric::Decode), prefill: of(Metric::Prefill) }
+        Self { decode: of(EvidenceMetric::Decode), prefill: of(EvidenceMetric::Prefill) }
     }
 }
 
@@ -109,7 +110,7 @@ impl Present for LiveValidation {
 }
 
 /// Everything as a table.
-fn document(rows: &[Comparison], summary: &LiveSummary) -> Document {
+fn document(rows: &[LiveComparison], summary: &LiveSummary) -> Document {
     let mut d = Document::default();
     d.heading("Predicted and measured speed on this machine");
     let mut table = Table::new(vec![

@@ -84,7 +84,7 @@ impl Scale {
 
 /// How far calibration has come.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct TimingProgress {
     /// Passes over all kernels.
     pub passes: u32,
     /// Kernels whose median is known well enough.
@@ -104,7 +104,7 @@ pub fn calibrate(
     packings: &[Packing],
     dtype: DType,
     limit: Duration,
-    progress: &dyn Fn(Progress) -> ControlFlow<()>,
+    progress: &dyn Fn(TimingProgress) -> ControlFlow<()>,
 ) -> Result<(BTreeMap<String, KernelFit>, Stopping)> {
     let start = Instant::now();
     let ops = Ops::new();
@@ -129,7 +129,7 @@ pub fn calibrate(
         let tight = kernels.iter().filter(|k| k.tight()).count();
         let elapsed = start.elapsed();
         let (all, elapsed_s) = (kernels.len(), elapsed.as_secs_f64());
-        let ended = progress(Progress { passes, tight, kernels: all, elapsed_s }).is_break();
+        let ended = progress(TimingProgress { passes, tight, kernels: all, elapsed_s }).is_break();
         // Another pass must fit into the time.
         if tight == all || (passes >= 3 && (ended || elapsed + pass > limit)) {
             break;

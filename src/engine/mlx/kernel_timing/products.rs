@@ -2,7 +2,7 @@
 
 use super::super::error::EngineError;
 use super::super::ops::{PackedRef, eval};
-use super::super::weights::Weights;
+use super::super::weights::LoadedWeights;
 use super::{Array, Class, DType, Kernel, Ops, Result, Scale, Shape, held, random_array};
 use crate::calibration::work::PackedClass;
 use crate::graph::params::{ParamBuilder, Part};
@@ -40,7 +40,7 @@ impl Pool {
         let id = p.linear("pool", COLUMNS, rows, false);
         let mut params = p.finish().map_err(EngineError::Tensor)?;
         params.modules_mut().iter_mut().for_each(|m| m.packing = packing);
-        let weights = Weights::random_of(&params, &[id], 3)?;
+        let weights = LoadedWeights::random_of(&params, &[id], 3)?;
         let part = |part| weights.get(id, part).cloned();
         let biased = packing.is_some_and(|p| p.has_biases());
         Ok(Self {

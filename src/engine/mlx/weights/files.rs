@@ -1,6 +1,6 @@
 //! Tensors from safetensors files.
 
-use super::{Result, TensorSpec, Weights, dtype_of};
+use super::{LoadedWeights, Result, TensorSpec, dtype_of};
 use crate::engine::mlx::error::{EngineError, last};
 use crate::engine::mlx::ops::{Array, Ops};
 use crate::engine::mlx::rs::Stream;
@@ -12,7 +12,7 @@ use std::ffi::{CStr, CString};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-impl Weights {
+impl LoadedWeights {
     /// Reads the tensors of a model from all safetensors files of a folder. Tensors that the model does not have are
     /// ignored, as mlx-lm's families drop them too.
     ///

@@ -8,7 +8,7 @@ use crate::stats::normal_quantile;
 
 /// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Carried {
+pub(super) struct Gemma3nCarried {
     pub(super) extra: Var,
     pub(super) offset: u32,
 }
@@ -64,10 +64,10 @@ impl Layer3n {
     }
 }
 
-impl Layer<Carried> for Layer3n {
+impl Layer<Gemma3nCarried> for Layer3n {
     /// All copies `[copies, batch, tokens, width]` after the layer.
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
-        let Carried { extra, offset } = *at.shared;
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Gemma3nCarried>) -> Var {
+        let Gemma3nCarried { extra, offset } = *at.shared;
         let first_call = offset == 0;
         let extra = t.at(extra, 2, self.index as u32);
         let predictions = self.altup.predict(t, x, first_call);

@@ -12,7 +12,7 @@ pub(super) struct Stored {
 }
 
 /// What the layers share: the extra inputs, and by layer what those with keys and values of their own attended to.
-pub(super) struct Carried {
+pub(super) struct Gemma4Carried {
     pub(super) extra: Option<Var>,
     pub(super) stored: Vec<(usize, Stored)>,
 }
@@ -58,9 +58,9 @@ impl Layer4 {
     }
 }
 
-impl Layer<Carried> for Layer4 {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Carried>) -> Var {
-        let Carried { extra, stored } = at.shared;
+impl Layer<Gemma4Carried> for Layer4 {
+    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Gemma4Carried>) -> Var {
+        let Gemma4Carried { extra, stored } = at.shared;
         let r = self.input_norm.forward(t, x);
         let from = self.from.and_then(|from| stored.iter().find(|s| s.0 == from));
         let shared = from.map(|&(_, shared)| shared);

@@ -1,6 +1,6 @@
 //! Which bin and product the readings are of, and what the catalogue adds.
 
-use crate::hardware::catalogue::{Catalogue, CatalogueError, Chip};
+use crate::hardware::catalogue::{Chip, Macs, MacsError};
 use crate::hardware::machine::MacRef;
 use crate::hardware::probe::Probe;
 use crate::hardware::probe::matching::{BinMatch, family_of};
@@ -12,7 +12,7 @@ use crate::units::GIB;
 const MATRIX_UNITS_FROM: MacosVersion = MacosVersion { major: 26, minor: 2 };
 
 /// Finds the bin and fills in what only the catalogue knows.
-pub(super) fn find(probe: &mut Probe, catalogue: &Catalogue) -> Result<(), CatalogueError> {
+pub(super) fn find(probe: &mut Probe, catalogue: &Macs) -> Result<(), MacsError> {
     let Some(brand) = probe.brand.clone() else {
         return Ok(());
     };
@@ -97,7 +97,7 @@ fn from_catalogue(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
     }
 }
 
-fn product(probe: &mut Probe, chip: &Chip, catalogue: &Catalogue) -> Result<(), CatalogueError> {
+fn product(probe: &mut Probe, chip: &Chip, catalogue: &Macs) -> Result<(), MacsError> {
     let Some(model) = probe.model_identifier.clone() else {
         return Ok(());
     };

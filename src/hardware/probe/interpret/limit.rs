@@ -1,6 +1,6 @@
 //! The GPU memory limit: as Metal reports it, as it was set, or as it is by default.
 
-use crate::hardware::catalogue::{Catalogue, CatalogueError, Rule};
+use crate::hardware::catalogue::{LimitRule, Macs, MacsError};
 use crate::hardware::limits::{GpuLimit, MIB, default_limit};
 use crate::hardware::probe::parse::MacosVersion;
 use crate::hardware::probe::{Probe, Readings};
@@ -15,8 +15,8 @@ const NEWER_LIMIT_FROM: MacosVersion = MacosVersion { major: 26, minor: 1 };
 pub(super) fn read(
     probe: &mut Probe,
     readings: &Readings,
-    catalogue: &Catalogue,
-) -> Result<(), CatalogueError> {
+    catalogue: &Macs,
+) -> Result<(), MacsError> {
     let Some(memory) = probe.memory_bytes.filter(|_| probe.apple_silicon) else {
         return Ok(());
     };
@@ -57,15 +57,15 @@ pub(super) fn read(
 
 /// The default limit, by the rule set of this macOS release where it is known.
 fn default_on(
-    catalogue: &Catalogue,
+    catalogue: &Macs,
     memory: Bytes,
     generation: Option<u32>,
     macos: Option<MacosVersion>,
-) -> Result<GpuLimit, CatalogueError> {
+) -> Result<GpuLimit, MacsError> {
     let limits = catalogue.limits()?;
     let rule = match macos {
-        Some(macos) if macos < OLDER_LIMIT_BEFORE => Rule::Older,
-        Some(macos) if macos >= NEWER_LIMIT_FROM => Rule::Macos26,
+        Some(macos) if macos < OLDER_LIMIT_BEFORE => LimitRule::Older,
+        Some(macos) if macos >= NEWER_LIMIT_FROM => LimitRule::Macos26,
         _ => return Ok(GpuLimit::predicted(limits, memory, generation.unwrap_or(1))),
     };
     let limit = default_limit(limits, memory, rule);

@@ -4,13 +4,12 @@ mod bin;
 mod limit;
 mod state;
 
-use std::collections::BTreeMap;
-
+use super::empty::empty;
 use super::matching::family_of;
 use super::parse::{self, MacosVersion};
 use super::readings::{Platform, Readings};
 use super::{CoreTier, Probe, ProbeError, linux};
-use crate::hardware::catalogue::Catalogue;
+use crate::hardware::catalogue::Macs;
 use crate::units::Bytes;
 
 /// Name of Metal's device in Apple's virtual machines.
@@ -20,7 +19,7 @@ const PARAVIRTUAL: &str = "Apple Paravirtual device";
 ///
 /// # Errors
 /// When the catalogue has problems, or the readings hold nothing at all.
-pub fn interpret(readings: &Readings, catalogue: &Catalogue) -> Result<Probe, ProbeError> {
+pub fn interpret(readings: &Readings, catalogue: &Macs) -> Result<Probe, ProbeError> {
     if readings.platform == Platform::Linux {
         return linux::interpret(readings);
     }
@@ -37,46 +36,6 @@ pub fn interpret(readings: &Readings, catalogue: &Catalogue) -> Result<Probe, Pr
     limit::read(&mut probe, readings, catalogue)?;
     state::read(&mut probe, readings);
     Ok(probe)
-}
-
-/// A probe in which nothing is known.
-pub(super) fn empty(readings: &Readings) -> Probe {
-    Probe {
-        platform: readings.platform,
-        apple_silicon: false,
-        virtual_machine: None,
-        brand: None,
-        generation: None,
-        tier: None,
-        chip: None,
-        model_identifier: None,
-        mac: None,
-        fanless: None,
-        memory_bytes: None,
-        cpu_cores: None,
-        core_tiers: Vec::new(),
-        gpu_cores: None,
-        gpu_clock_mhz: None,
-        bandwidth_gbs: None,
-        bandwidth_bus_gbs: None,
-        metal_device: None,
-        metal_arch: None,
-        matrix_units: None,
-        matrix_units_usable: None,
-        gpu_limit: None,
-        max_buffer_bytes: None,
-        macos: None,
-        power_mode: None,
-        power_source: None,
-        battery_percent: None,
-        thermal_state: None,
-        memory_pressure: None,
-        memory_free_percent: None,
-        swap_used_bytes: None,
-        swap_total_bytes: None,
-        sources: BTreeMap::new(),
-        notes: readings.failures.clone(),
-    }
 }
 
 impl Probe {

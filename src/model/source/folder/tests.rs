@@ -38,7 +38,7 @@ fn a_quantised_folder_gives_exact_tensors_and_packings() {
     let tensors = source.tensors.unwrap();
     assert_eq!(parts.text + 64, tensors.total_bytes());
     assert!(tensors.is_mlx_format());
-    assert_eq!(source.notes, [Note::Dropped(parts)]);
+    assert_eq!(source.notes, [SourceNote::Dropped(parts)]);
     assert_eq!(source.notes[0].to_string(), "mlx-lm does not load the vision tower (64 B)");
 }
 
@@ -47,11 +47,11 @@ fn headers_are_optional_and_said_to_be() {
     let dir = tempdir().unwrap();
     write(dir.path(), "config.json", br#"{"model_type":"llama"}"#);
     let source = load(dir.path()).unwrap();
-    assert_eq!(source.notes, [Note::NoTokenizer, Note::NoWeights]);
+    assert_eq!(source.notes, [SourceNote::NoTokenizer, SourceNote::NoWeights]);
     assert!(source.tensors.is_none() && source.stored_bytes().is_none());
     // The small files of a repository, without any shard.
     write(dir.path(), INDEX_FILE, br#"{"weight_map":{"a":"model-00001-of-00001.safetensors"}}"#);
-    assert!(load(dir.path()).unwrap().notes.contains(&Note::NoWeights));
+    assert!(load(dir.path()).unwrap().notes.contains(&SourceNote::NoWeights));
 }
 
 #[test]
@@ -74,7 +74,9 @@ fn files_that_the_index_does_not_list_are_loaded_with_a_warning() {
     let extra = [("extra", "BF16", &[2_u64][..])];
     write(folder.path(), "model-extra.safetensors", &safetensors(&extra));
     let source = load(folder.path()).unwrap();
-    assert!(source.notes.contains(&Note::Unlisted(vec!["model-extra.safetensors".to_owned()])));
+    assert!(
+        source.notes.contains(&SourceNote::Unlisted(vec!["model-extra.safetensors".to_owned()]))
+    );
     assert!(source.tensors.unwrap().get("extra").is_some());
 }
 
@@ -103,7 +105,7 @@ fn a_block_that_disagrees_with_the_headers_is_a_warning() {
     write(dir.path(), "model.safetensors", &safetensors(&entries));
     let source = load(dir.path()).unwrap();
     let warnings: Vec<String> =
-        source.notes.iter().filter(|n| n.is_warning()).map(Note::to_string).collect();
+        source.notes.iter().filter(|n| n.is_warning()).map(SourceNote::to_string).collect();
     assert!(
         warnings[0].starts_with(
             "config.json says affine 8-bit in groups of 64, but most weights are affine 4-bit in groups of 64"
@@ -117,5 +119,5 @@ fn modelopt_settings_beside_the_config_are_seen() {
     let dir = tempdir().unwrap();
     write(dir.path(), "config.json", b"{}");
     write(dir.path(), "hf_quant_config.json", b"{}");
-    assert_eq!(load(dir.path()).unwrap().format, WeightFormat::Foreign("modelopt".to_owned()));
+    assert!(load(dir.path()).unwrap().beside.is_some());
 }

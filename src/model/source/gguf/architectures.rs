@@ -3,7 +3,7 @@
 //! This is the vocabulary of a file format, as its converter wrote it; families are looked up by the model type that
 //! comes out. The keys are those that the family reads in mlx-lm.
 
-use super::config::{Keys, Source, short_decimal};
+use super::config::{GgufMetadata, Keys, short_decimal};
 use serde_json::{Value, json};
 
 /// How the files of one architecture become a configuration.
@@ -11,7 +11,7 @@ pub(super) struct Mapping {
     /// Value of `general.architecture`.
     pub architecture: &'static str,
     /// Sets what the common keys leave out and returns the `model_type`.
-    pub own_keys: fn(&Source<'_>, &mut Keys<'_>) -> Result<&'static str, String>,
+    pub own_keys: fn(&GgufMetadata<'_>, &mut Keys<'_>) -> Result<&'static str, String>,
 }
 
 /// All architectures that have a mapping.
@@ -39,15 +39,15 @@ pub(super) const MAPPINGS: &[Mapping] = &[
 type Mapped = Result<&'static str, String>;
 
 /// Whether the queries are shifted after their projection.
-fn q_bias(file: &Source<'_>) -> bool {
+fn q_bias(file: &GgufMetadata<'_>) -> bool {
     file.has_tensor("blk.0.attn_q.bias")
 }
 
-fn experts(file: &Source<'_>) -> Option<u64> {
+fn experts(file: &GgufMetadata<'_>) -> Option<u64> {
     file.opt("expert_count").filter(|n| *n > 0)
 }
 
-fn llama(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn llama(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     if let Some(experts) = experts(file) {
         keys.set("num_local_experts", json!(experts));
         keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
@@ -58,7 +58,7 @@ fn llama(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("llama")
 }
 
-fn mistral(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn mistral(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     if experts(file).is_some() {
         return Err("Mistral models with experts are not mapped from GGUF".to_owned());
     }
@@ -74,14 +74,14 @@ fn mistral(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("ministral3")
 }
 
-fn qwen2_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn qwen2_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     let shared = file.need("expert_shared_feed_forward_length")?;
     keys.set("shared_expert_intermediate_size", json!(shared));
     Ok("qwen2_moe")
 }
 
-fn qwen3_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn qwen3_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed(file, keys)?;
     keys.set("decoder_sparse_step", json!(1));
     keys.set("mlp_only_layers", json!([]));
@@ -89,19 +89,19 @@ fn qwen3_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("qwen3_moe")
 }
 
-fn gemma3(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn gemma3(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("sliding_window", json!(file.need("attention.sliding_window")?));
     // Five sliding layers and a full one in all sizes; llama.cpp has it built in as well.
     keys.set("sliding_window_pattern", json!(6));
     Ok("gemma3_text")
 }
 
-fn phi3(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn phi3(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     partial_rotary(file, keys)?;
     Ok("phi3")
 }
 
-fn gpt_oss(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn gpt_oss(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("num_local_experts", json!(file.need("expert_count")?));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
     keys.set("intermediate_size", json!(file.need("expert_feed_forward_length")?));
@@ -109,13 +109,13 @@ fn gpt_oss(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("gpt_oss")
 }
 
-fn glm4(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn glm4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("attention_bias", json!(q_bias(file)));
     partial_rotary(file, keys)?;
     Ok("glm4")
 }
 
-fn glm4_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn glm4_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed_and_shared(file, keys)?;
     keys.set("attention_bias", json!(q_bias(file)));
     keys.set("use_qk_norm", json!(file.has_tensor("blk.0.attn_q_norm.weight")));
@@ -124,14 +124,14 @@ fn glm4_experts(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok("glm4_moe")
 }
 
-fn seed_oss(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn seed_oss(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("attention_bias", json!(q_bias(file)));
     keys.set("attention_out_bias", json!(file.has_tensor("blk.0.attn_output.bias")));
     Ok("seed_oss")
 }
 
 /// Routed experts as Qwen names them.
-fn routed(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn routed(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     keys.set("num_experts", json!(file.need("expert_count")?));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
     keys.set("moe_intermediate_size", json!(file.need("expert_feed_forward_length")?));
@@ -139,7 +139,7 @@ fn routed(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
 }
 
 /// Routed and shared experts behind leading dense layers, as DeepSeek and GLM have them.
-fn routed_and_shared(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn routed_and_shared(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     keys.set("n_routed_experts", json!(file.need("expert_count")?));
     keys.set("n_shared_experts", json!(file.opt("expert_shared_count").filter(|n| *n > 0)));
     keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
@@ -155,7 +155,7 @@ fn routed_and_shared(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), Strin
 }
 
 /// Multi-head latent attention. Files from before llama.cpp had the compressed cache lack the `_mla` keys.
-fn latent_attention(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
+fn latent_attention(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     routed_and_shared(file, keys)?;
     let rope = file.need("rope.dimension_count")?;
     let length =
@@ -175,7 +175,7 @@ fn latent_attention(file: &Source<'_>, keys: &mut Keys<'_>) -> Mapped {
     Ok(if file.opt("expert_gating_func") == Some(2) { "deepseek_v3" } else { "deepseek_v2" })
 }
 
-fn partial_rotary(file: &Source<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+fn partial_rotary(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     let head = file.head_dim()?;
     let rotated = file.opt("rope.dimension_count").unwrap_or(head);
     keys.set("partial_rotary_factor", json!(rotated as f64 / head.max(1) as f64));

@@ -22,7 +22,7 @@ pub(super) fn to_config(info: &GgufInfo) -> Result<Config, String> {
             known.join(" ")
         ));
     };
-    let source = Source { info, architecture };
+    let source = GgufMetadata { info, architecture };
     let mut values = source.common()?;
     let model_type = (mapping.own_keys)(&source, &mut Keys(&mut values))?;
     values.insert("model_type".to_owned(), json!(model_type));
@@ -33,12 +33,12 @@ pub(super) fn to_config(info: &GgufInfo) -> Result<Config, String> {
 }
 
 /// The metadata of a file, read by the keys of its architecture.
-pub(super) struct Source<'a> {
+pub(super) struct GgufMetadata<'a> {
     pub(super) info: &'a GgufInfo,
     architecture: &'a str,
 }
 
-impl Source<'_> {
+impl GgufMetadata<'_> {
     pub(super) fn opt(&self, key: &str) -> Option<u64> {
         self.info.architecture_value(key)
     }

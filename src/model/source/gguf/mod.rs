@@ -11,8 +11,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use types::{GgmlType, file_type_name};
-pub use values::{Metadata, Value};
+pub use types::{GgmlTypeCode, file_type_name};
+pub use values::{GgufValue, Metadata};
 
 use super::error::SourceError;
 use crate::files;
@@ -79,7 +79,7 @@ pub struct GgufTensor {
     /// Dimensions in ggml's order: the contiguous one first, so a matrix is `[columns, rows]`.
     pub dims: Vec<u64>,
     /// Type.
-    pub kind: GgmlType,
+    pub kind: GgmlTypeCode,
     /// Number of weights.
     pub weights: u64,
     /// Size in bytes, by the type's block size.
@@ -92,7 +92,7 @@ pub struct GgufTensor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeShare {
     /// The type.
-    pub kind: GgmlType,
+    pub kind: GgmlTypeCode,
     /// Bytes of all tensors of the type.
     pub bytes: u64,
     /// Number of tensors.

@@ -4,8 +4,8 @@
 //! that was written for a big-endian machine is recognised and refused. Lengths are never trusted: memory grows with
 //! the data that is really there, and the header as a whole is bounded.
 
-use super::types::GgmlType;
-use super::values::{Metadata, Value};
+use super::types::GgmlTypeCode;
+use super::values::{GgufValue, Metadata};
 use super::{GgufError, GgufTensor, KEPT_ITEMS};
 use std::io::Read;
 
@@ -148,28 +148,28 @@ impl<R: Read> Cursor<R> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn value(&mut self, key: &str, kind: u32, depth: u32) -> Result<Value, GgufError> {
+    fn value(&mut self, key: &str, kind: u32, depth: u32) -> Result<GgufValue, GgufError> {
         Ok(match kind {
-            0 => Value::Unsigned(u64::from(u8::from_le_bytes(self.bytes(key)?))),
-            1 => Value::Signed(i64::from(i8::from_le_bytes(self.bytes(key)?))),
-            2 => Value::Unsigned(u64::from(u16::from_le_bytes(self.bytes(key)?))),
-            3 => Value::Signed(i64::from(i16::from_le_bytes(self.bytes(key)?))),
-            4 => Value::Unsigned(u64::from(self.u32(key)?)),
-            5 => Value::Signed(i64::from(i32::from_le_bytes(self.bytes(key)?))),
-            6 => Value::Float(f64::from(f32::from_le_bytes(self.bytes(key)?))),
+            0 => GgufValue::Unsigned(u64::from(u8::from_le_bytes(self.bytes(key)?))),
+            1 => GgufValue::Signed(i64::from(i8::from_le_bytes(self.bytes(key)?))),
+            2 => GgufValue::Unsigned(u64::from(u16::from_le_bytes(self.bytes(key)?))),
+            3 => GgufValue::Signed(i64::from(i16::from_le_bytes(self.bytes(key)?))),
+            4 => GgufValue::Unsigned(u64::from(self.u32(key)?)),
+            5 => GgufValue::Signed(i64::from(i32::from_le_bytes(self.bytes(key)?))),
+            6 => GgufValue::Float(f64::from(f32::from_le_bytes(self.bytes(key)?))),
             7 => match self.bytes::<1>(key)? {
-                [0] => Value::Bool(false),
-                [1] => Value::Bool(true),
+                [0] => GgufValue::Bool(false),
+                [1] => GgufValue::Bool(true),
                 [n] => {
                     let text = format!("{} is a truth value of {n}", shorten(key));
                     return Err(GgufError::wrong(text));
                 }
             },
-            8 => Value::Text(self.text(key, MAX_TEXT_BYTES)?),
+            8 => GgufValue::Text(self.text(key, MAX_TEXT_BYTES)?),
             9 => self.array(key, depth + 1)?,
-            10 => Value::Unsigned(self.u64(key)?),
-            11 => Value::Signed(i64::from_le_bytes(self.bytes(key)?)),
-            12 => Value::Float(f64::from_le_bytes(self.bytes(key)?)),
+            10 => GgufValue::Unsigned(self.u64(key)?),
+            11 => GgufValue::Signed(i64::from_le_bytes(self.bytes(key)?)),
+            12 => GgufValue::Float(f64::from_le_bytes(self.bytes(key)?)),
             n => {
                 let text = format!("{} has a value of the unknown type {n}", shorten(key));
                 return Err(GgufError::wrong(text));
@@ -177,7 +177,7 @@ impl<R: Read> Cursor<R> {
         })
     }
 
-    fn array(&mut self, key: &str, depth: u32) -> Result<Value, GgufError> {
+    fn array(&mut self, key: &str, depth: u32) -> Result<GgufValue, GgufError> {
         if depth > MAX_ARRAY_DEPTH {
             let text = format!("{} nests arrays deeper than {MAX_ARRAY_DEPTH}", shorten(key));
             return Err(GgufError::wrong(text));
@@ -207,7 +207,7 @@ impl<R: Read> Cursor<R> {
                 }
             }
         }
-        Ok(Value::Array { length, items })
+        Ok(GgufValue::Array { length, items })
     }
 
     fn tensor(&mut self) -> Result<GgufTensor, GgufError> {
@@ -223,7 +223,7 @@ impl<R: Read> Cursor<R> {
         }
         let number = self.u32(&name)?;
         let offset = self.u64(&name)?;
-        let Some(kind) = GgmlType::from_number(number) else {
+        let Some(kind) = GgmlTypeCode::from_number(number) else {
             return fail(&format!(
                 "type {number} is none that ggml has; a fork of llama.cpp may have made the file"
             ));

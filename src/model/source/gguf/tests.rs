@@ -1,7 +1,7 @@
 use super::testing::Builder;
 use super::*;
-use crate::model::catalogue::Catalogue;
-use crate::model::source::{ModelSource, Note, WeightFormat};
+use crate::model::catalogue::Models;
+use crate::model::source::{ModelSource, SourceNote, WeightFormat};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tempfile::tempdir;
@@ -47,7 +47,7 @@ fn a_real_header_gives_the_listing_of_gguf_dump() {
 fn a_real_header_gives_the_configuration_of_the_catalogue() {
     let info = GgufInfo::parse_header(SMOLLM2, None).unwrap();
     let config = info.to_config().unwrap();
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     let entry = catalogue.get("HuggingFaceTB/SmolLM2-135M-Instruct").unwrap().entry().unwrap();
     for key in [
         "model_type",
@@ -131,7 +131,7 @@ fn all_value_types_are_read() {
     assert_eq!(whole, expected);
     let numbers = ["i8", "i16", "i32", "i64", "f32", "f64"].map(|key| m.number(key));
     assert_eq!(numbers, [-1.0, -2.0, -3.0, -9.0, 1.5, 2.5].map(Some));
-    assert_eq!(m.get("bool"), Some(&Value::Bool(true)));
+    assert_eq!(m.get("bool"), Some(&GgufValue::Bool(true)));
     assert_eq!((m.text("text"), m.array_length("texts")), (Some("hallo"), Some(2)));
     assert_eq!(m.array_length("nested"), Some(1));
 }
@@ -208,7 +208,7 @@ fn an_unknown_architecture_still_has_sizes() {
     assert_eq!((source.name.as_str(), source.stored_bytes()), ("x.gguf", Some(32)));
     assert!(source.config.is_none());
     assert_eq!(source.format, WeightFormat::Foreign("gguf".to_owned()));
-    assert!(matches!(&source.notes[..], [Note::GgufWithoutConfig(text)]
+    assert!(matches!(&source.notes[..], [SourceNote::GgufWithoutConfig(text)]
         if text.starts_with("speed cannot be predicted for the GGUF architecture 'rwkv7'")));
 }
 
@@ -241,7 +241,7 @@ fn converted(architecture: &str, config: &Json, pairs: &[(&str, &str)]) -> Build
 
 /// Maps a catalogue model to GGUF and back, and compares the keys.
 fn round_trip(id: &str, architecture: &str, pairs: &[(&str, &str)], keys: &[&str]) {
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     let entry = catalogue.get(id).unwrap().entry().unwrap();
     let top = Json::Object(entry.config.values().clone());
     let config = if top["text_config"].is_object() { &top["text_config"] } else { &top };
@@ -351,7 +351,7 @@ fn latent_attention_is_mapped_from_old_and_new_files() {
         .number("deepseek2.attention.head_count_kv", 128)
         .number("deepseek2.attention.key_length", 192)
         .number("deepseek2.attention.value_length", 128);
-    let catalogue = Catalogue::built_in().unwrap();
+    let catalogue = Models::built_in().unwrap();
     let entry = catalogue.get("deepseek-ai/DeepSeek-R1").unwrap().entry().unwrap();
     for file in [new, old] {
         let info = GgufInfo::parse_header(file.header().as_slice(), None).unwrap();

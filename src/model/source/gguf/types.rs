@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A tensor type of ggml.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GgmlType(u32);
+pub struct GgmlTypeCode(u32);
 
 /// `(number, name, weights per block, bytes per block)`
 const TYPES: [(u32, &str, u64, u64); 35] = [
@@ -50,7 +50,7 @@ const TYPES: [(u32, &str, u64, u64); 35] = [
     (42, "Q2_0", 64, 18),
 ];
 
-impl GgmlType {
+impl GgmlTypeCode {
     /// The type with that number, if ggml has it.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
@@ -86,7 +86,7 @@ impl GgmlType {
     }
 }
 
-impl fmt::Display for GgmlType {
+impl fmt::Display for GgmlTypeCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -149,7 +149,7 @@ mod tests {
     fn block_sizes_give_the_known_bits_per_weight() {
         let bits = |name: &str| {
             let row = TYPES.iter().find(|t| t.1 == name).expect("a known type");
-            GgmlType::from_number(row.0).expect("a known number").bits_per_weight()
+            GgmlTypeCode::from_number(row.0).expect("a known number").bits_per_weight()
         };
         // Published figures of llama.cpp's `quantize` tool and of the types' definitions.
         for (name, expected) in [
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn removed_and_unknown_numbers_are_no_types() {
         for number in [4, 5, 31, 32, 33, 36, 37, 38, 43, u32::MAX] {
-            assert_eq!(GgmlType::from_number(number), None, "{number}");
+            assert_eq!(GgmlTypeCode::from_number(number), None, "{number}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// A metadata value. Integers and floating-point numbers of all widths share a variant.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum GgufValue {
     /// An unsigned integer.
     Unsigned(u64),
     /// A signed integer.
@@ -20,11 +20,11 @@ pub enum Value {
         /// Number of items.
         length: u64,
         /// The items, or nothing when there were more than [`super::KEPT_ITEMS`].
-        items: Vec<Value>,
+        items: Vec<GgufValue>,
     },
 }
 
-impl Value {
+impl GgufValue {
     /// The value as a whole number of at least zero.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
@@ -38,17 +38,17 @@ impl Value {
 
 /// All metadata of a file, by key.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metadata(pub(super) BTreeMap<String, Value>);
+pub struct Metadata(pub(super) BTreeMap<String, GgufValue>);
 
 impl Metadata {
     /// The value of a key.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&GgufValue> {
         self.0.get(key)
     }
 
     /// All keys and values, sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &GgufValue)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value))
     }
 
@@ -56,7 +56,7 @@ impl Metadata {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key) {
-            Some(Value::Text(text)) => Some(text),
+            Some(GgufValue::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -65,7 +65,7 @@ impl Metadata {
     #[must_use]
     pub fn whole(&self, key: &str) -> Option<u64> {
         match self.get(key)? {
-            Value::Array { items, .. } => {
+            GgufValue::Array { items, .. } => {
                 let first = items.first()?.as_u64()?;
                 items.iter().all(|item| item.as_u64() == Some(first)).then_some(first)
             }
@@ -77,10 +77,10 @@ impl Metadata {
     #[must_use]
     pub fn number(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
-            Value::Float(x) => Some(*x),
-            Value::Unsigned(n) => Some(*n as f64),
-            Value::Signed(n) => Some(*n as f64),
-            Value::Bool(_) | Value::Text(_) | Value::Array { .. } => None,
+            GgufValue::Float(x) => Some(*x),
+            GgufValue::Unsigned(n) => Some(*n as f64),
+            GgufValue::Signed(n) => Some(*n as f64),
+            GgufValue::Bool(_) | GgufValue::Text(_) | GgufValue::Array { .. } => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl Metadata {
     #[must_use]
     pub fn array_length(&self, key: &str) -> Option<u64> {
         match self.get(key) {
-            Some(Value::Array { length, .. }) => Some(*length),
+            Some(GgufValue::Array { length, .. }) => Some(*length),
             _ => None,
         }
     }

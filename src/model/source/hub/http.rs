@@ -26,7 +26,7 @@ pub(super) struct Http {
 }
 
 /// An answer whose body has not been read.
-pub(super) struct Answer {
+pub(super) struct HubAnswer {
     pub status: StatusCode,
     /// `X-Repo-Commit` of the first hop that had it.
     pub commit: Option<String>,
@@ -70,7 +70,7 @@ impl Http {
         url: &Url,
         range: Option<(u64, u64)>,
         what: &str,
-    ) -> Result<Answer, HubError> {
+    ) -> Result<HubAnswer, HubError> {
         let deadline = Instant::now() + self.options.file_timeout;
         let mut attempt = 0;
         loop {
@@ -105,7 +105,7 @@ impl Http {
         range: Option<(u64, u64)>,
         what: &str,
         deadline: Instant,
-    ) -> Result<Answer, HubError> {
+    ) -> Result<HubAnswer, HubError> {
         let mut url = start.clone();
         let mut commit = None;
         for _ in 0..=MAX_REDIRECTS {
@@ -127,7 +127,7 @@ impl Http {
             let response = request.send().map_err(|e| classify(&e, &url, what))?;
             commit = commit.or_else(|| header(&response, "x-repo-commit").filter(|c| is_commit(c)));
             if !response.status().is_redirection() {
-                return Ok(Answer {
+                return Ok(HubAnswer {
                     status: response.status(),
                     commit,
                     error_code: header(&response, "x-error-code"),
@@ -171,7 +171,7 @@ impl Http {
     }
 }
 
-impl Answer {
+impl HubAnswer {
     /// Reads the whole body, of at most `limit` bytes.
     pub fn body(mut self, limit: u64) -> Result<Vec<u8>, HubError> {
         let mut bytes = Vec::new();

@@ -19,15 +19,15 @@ pub use options::{DEFAULT_ENDPOINT, HubOptions};
 pub use repo::RepoRef;
 
 use super::error::SourceError;
-use super::folder::{CONFIG_FILE, INDEX_FILE};
-use super::note::Note;
+use super::layout::{CONFIG_FILE, INDEX_FILE};
+use super::note::SourceNote;
 use super::safetensors::{Header, HeaderError, header_length, parse_header};
 use super::shards::{ShardIndex, assemble, parse_shard_index};
 use super::tensors::{TensorFile, TensorIndex};
 use super::{MAX_CONFIG_BYTES, ModelSource, Origin};
 use crate::http::shown;
 use crate::model::config::Config;
-use http::{Answer, Http};
+use http::{Http, HubAnswer};
 use reqwest::StatusCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ const FIRST_PIECE: u64 = 256 * 1024;
 
 /// How far reading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct HubProgress {
     /// Headers that have been read.
     pub done: usize,
     /// Headers in all.
@@ -60,7 +60,7 @@ pub struct Progress {
 pub fn open(
     repo: &RepoRef,
     options: &HubOptions,
-    progress: &(dyn Fn(Progress) + Sync),
+    progress: &(dyn Fn(HubProgress) + Sync),
 ) -> Result<ModelSource, SourceError> {
     if options.offline {
         return Err(HubError::Offline(repo.to_string()).into());
@@ -85,14 +85,14 @@ pub fn open(
     if names.len() > MAX_REMOTE_SHARDS {
         let mut source = source(0)?;
         let total_bytes = index.and_then(|i| i.total_bytes);
-        source.notes.push(Note::IndexOnly { files: names.len(), total_bytes });
+        source.notes.push(SourceNote::IndexOnly { files: names.len(), total_bytes });
         return Ok(source);
     }
     match remote.headers(&names, index.as_ref(), progress)? {
         Some(tensors) => source(names.len())?.with_tensors(tensors, &remote.place("")),
         None => {
             let mut source = source(0)?;
-            source.notes.push(Note::NoWeights);
+            source.notes.push(SourceNote::NoWeights);
             Ok(source)
         }
     }
@@ -116,7 +116,7 @@ impl Remote<'_> {
     }
 
     /// Requests a file; `None` when the repository does not have it.
-    fn get(&self, file: &str, range: Option<(u64, u64)>) -> Result<Option<Answer>, HubError> {
+    fn get(&self, file: &str, range: Option<(u64, u64)>) -> Result<Option<HubAnswer>, HubError> {
         let repo = self.repo;
         let segments = [repo.organisation(), repo.name(), "resolve", &self.revision, file];
         let answer = self.http.get(&self.http.url(&segments), range, &self.place(file))?;
@@ -175,14 +175,14 @@ impl Remote<'_> {
         &self,
         names: &[String],
         index: Option<&ShardIndex>,
-        progress: &(dyn Fn(Progress) + Sync),
+        progress: &(dyn Fn(HubProgress) + Sync),
     ) -> Result<Option<TensorIndex>, SourceError> {
         let next = AtomicUsize::new(0);
         let done = AtomicUsize::new(0);
         type Outcome = Result<Option<(TensorFile, Header)>, SourceError>;
         let results: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::new());
         let total = names.len();
-        progress(Progress { done: 0, total });
+        progress(HubProgress { done: 0, total });
         std::thread::scope(|scope| {
             for _ in 0..PARALLEL.min(total) {
                 scope.spawn(|| {
@@ -197,7 +197,7 @@ impl Remote<'_> {
                         }
                         results.lock().unwrap_or_else(|e| e.into_inner()).push((at, outcome));
                         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                        progress(Progress { done, total });
+                        progress(HubProgress { done, total });
                     }
                 });
             }
@@ -276,7 +276,7 @@ impl Remote<'_> {
 
 /// The beginning of a file, or a part of it.
 struct Piece {
-    answer: Answer,
+    answer: HubAnswer,
     /// Length of the whole file.
     total: Option<u64>,
     is_range: bool,
@@ -296,7 +296,7 @@ impl Piece {
     }
 }
 
-fn utf8(answer: Answer, limit: u64) -> Result<String, HubError> {
+fn utf8(answer: HubAnswer, limit: u64) -> Result<String, HubError> {
     let wrong = answer.wrong("it is no text");
     String::from_utf8(answer.body(limit)?).map_err(|_| wrong)
 }

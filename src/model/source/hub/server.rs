@@ -9,12 +9,12 @@ use std::time::Duration;
 
 /// A request as it arrived. Header names are in lower case.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct TestRequest {
     pub path: String,
     pub headers: HashMap<String, String>,
 }
 
-impl Request {
+impl TestRequest {
     /// First and last byte of the range that was asked for.
     pub fn range(&self) -> Option<(usize, usize)> {
         let (first, last) = self.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
@@ -24,7 +24,7 @@ impl Request {
 
 /// What the server does with a request.
 #[derive(Clone, Debug)]
-pub enum Reply {
+pub enum TestReply {
     /// An answer with a body; the length is added.
     Send(u16, Vec<(String, String)>, Vec<u8>),
     /// Exactly these bytes, then the end.
@@ -37,7 +37,7 @@ pub enum Reply {
     Hang(Duration),
 }
 
-impl Reply {
+impl TestReply {
     pub fn status(status: u16) -> Self {
         Self::Send(status, Vec::new(), Vec::new())
     }
@@ -66,7 +66,7 @@ impl Reply {
     }
 
     /// A file, or the range of it that was asked for.
-    pub fn file(request: &Request, bytes: &[u8]) -> Self {
+    pub fn file(request: &TestRequest, bytes: &[u8]) -> Self {
         match request.range() {
             None => Self::body(bytes),
             Some((first, _)) if first >= bytes.len() => Self::status(416),
@@ -81,16 +81,16 @@ impl Reply {
 }
 
 /// A running server. It lives until the test process ends.
-pub struct Server {
+pub struct TestServer {
     pub address: String,
-    pub requests: Arc<Mutex<Vec<Request>>>,
+    pub requests: Arc<Mutex<Vec<TestRequest>>>,
     /// Bytes of bodies that were handed to the network.
     pub sent: Arc<AtomicU64>,
 }
 
-impl Server {
+impl TestServer {
     /// Starts a server that answers with `reply`.
-    pub fn start(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn start(reply: impl Fn(&TestRequest) -> TestReply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let server = Self { address, requests: Arc::default(), sent: Arc::default() };
@@ -117,12 +117,12 @@ impl Server {
     }
 
     /// All requests so far.
-    pub fn all(&self) -> Vec<Request> {
+    pub fn all(&self) -> Vec<TestRequest> {
         self.requests.lock().expect("no panic while locked").clone()
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &TcpStream) -> Option<TestRequest> {
     let mut lines = BufReader::new(stream).lines();
     let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
     let mut headers = HashMap::new();
@@ -131,12 +131,12 @@ fn read(stream: &TcpStream) -> Option<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    Some(Request { path, headers })
+    Some(TestRequest { path, headers })
 }
 
-fn answer(mut stream: &TcpStream, reply: Reply, sent: &AtomicU64) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, reply: TestReply, sent: &AtomicU64) -> std::io::Result<()> {
     match reply {
-        Reply::Send(status, headers, body) => {
+        TestReply::Send(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
             for (name, value) in headers {
                 head.push_str(&format!("{name}: {value}\r\n"));
@@ -146,21 +146,21 @@ fn answer(mut stream: &TcpStream, reply: Reply, sent: &AtomicU64) -> std::io::Re
             stream.write_all(&body)?;
             sent.fetch_add(body.len() as u64, Ordering::Relaxed);
         }
-        Reply::Raw(bytes) => stream.write_all(&bytes)?,
-        Reply::Endless(head) => {
+        TestReply::Raw(bytes) => stream.write_all(&bytes)?,
+        TestReply::Endless(head) => {
             stream.write_all(head.as_bytes())?;
             loop {
                 stream.write_all(&[0; 8192])?;
                 sent.fetch_add(8192, Ordering::Relaxed);
             }
         }
-        Reply::Drip(bytes, pause) => {
+        TestReply::Drip(bytes, pause) => {
             for byte in bytes {
                 stream.write_all(&[byte])?;
                 std::thread::sleep(pause);
             }
         }
-        Reply::Hang(time) => std::thread::sleep(time),
+        TestReply::Hang(time) => std::thread::sleep(time),
     }
     Ok(())
 }

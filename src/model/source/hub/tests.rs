@@ -1,7 +1,7 @@
-use super::server::{Reply, Request, Server};
+use super::server::{TestReply, TestRequest, TestServer};
 use super::*;
 use crate::model::source::WeightFormat;
-use crate::model::source::testing::{Entry, ONE_LAYER, safetensors};
+use crate::model::source::testing::{ONE_LAYER, TensorEntry, safetensors};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CONFIG: &str =
     r#"{"model_type":"llama","num_hidden_layers":1,"quantization":{"bits":4,"group_size":64}}"#;
 
-fn options(server: &Server) -> HubOptions {
+fn options(server: &TestServer) -> HubOptions {
     HubOptions {
         endpoint: server.address.clone(),
         token: Some("hf_secret".to_owned()),
@@ -21,41 +21,45 @@ fn options(server: &Server) -> HubOptions {
     }
 }
 
-fn read(server: &Server) -> Result<ModelSource, SourceError> {
+fn read(server: &TestServer) -> Result<ModelSource, SourceError> {
     let repo = RepoRef::parse("org/name").expect("a valid name");
     open(&repo, &options(server), &|_| {})
 }
 
-fn error(server: &Server) -> String {
+fn error(server: &TestServer) -> String {
     let message = read(server).expect_err("an error").to_string();
     message.replace(server.address.trim_start_matches("http://"), "HOST")
 }
 
 /// A hub with a model in one file, whose requests for `file` are answered by `special`.
-fn hub(file: &'static str, special: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
+fn hub(
+    file: &'static str,
+    special: impl Fn(&TestRequest) -> TestReply + Send + Sync + 'static,
+) -> TestServer {
     let weights = safetensors(&ONE_LAYER);
-    Server::start(move |request| {
+    TestServer::start(move |request| {
         let name = request.path.rsplit('/').next().unwrap_or_default();
         match name {
             name if name == file => special(request),
-            "config.json" => Reply::body(CONFIG).with("X-Repo-Commit", COMMIT),
-            "model.safetensors" => Reply::file(request, &weights),
-            _ => Reply::error(404, "EntryNotFound"),
+            "config.json" => TestReply::body(CONFIG).with("X-Repo-Commit", COMMIT),
+            "model.safetensors" => TestReply::file(request, &weights),
+            _ => TestReply::error(404, "EntryNotFound"),
         }
     })
 }
 
 /// A hub whose weight file is `bytes`.
-fn with_weights(bytes: Vec<u8>) -> Server {
-    hub("model.safetensors", move |request| Reply::file(request, &bytes))
+fn with_weights(bytes: Vec<u8>) -> TestServer {
+    hub("model.safetensors", move |request| TestReply::file(request, &bytes))
 }
 
 #[test]
 fn a_model_in_one_file_is_read_at_the_pinned_commit() {
-    let server = hub("none", |_| Reply::status(500));
+    let server = hub("none", |_| TestReply::status(500));
     let last = AtomicU32::new(0);
     let repo = RepoRef::parse("org/name@v1/x").unwrap();
-    let progress = |p: Progress| last.store(p.done as u32 * 10 + p.total as u32, Ordering::Relaxed);
+    let progress =
+        |p: HubProgress| last.store(p.done as u32 * 10 + p.total as u32, Ordering::Relaxed);
     let source = open(&repo, &options(&server), &progress).unwrap();
     let file = safetensors(&ONE_LAYER);
     let tensors = source.tensors.as_ref().unwrap();
@@ -78,7 +82,7 @@ fn a_model_in_one_file_is_read_at_the_pinned_commit() {
             pinned("model.safetensors"),
         ]
     );
-    let authorised = |r: &Request| {
+    let authorised = |r: &TestRequest| {
         r.headers.get("authorization").map(String::as_str) == Some("Bearer hf_secret")
     };
     assert!(server.all().iter().all(authorised));
@@ -88,26 +92,26 @@ fn a_model_in_one_file_is_read_at_the_pinned_commit() {
 fn a_header_longer_than_the_first_piece_is_read_with_a_second_request() {
     let names: Vec<String> =
         (0..6000).map(|i| format!("model.layers.{i}.a_rather_long_name_for_a_tensor")).collect();
-    let entries: Vec<Entry<'_>> =
+    let entries: Vec<TensorEntry<'_>> =
         names.iter().map(|n| (n.as_str(), "BF16", &[1_u64][..])).collect();
     let file = safetensors(&entries);
     assert!(file.len() > 2 * FIRST_PIECE as usize);
     let server = with_weights(file.clone());
     assert_eq!(read(&server).unwrap().tensors.unwrap().tensors().len(), 6000);
-    let ranges: Vec<_> = server.all().iter().filter_map(Request::range).collect();
+    let ranges: Vec<_> = server.all().iter().filter_map(TestRequest::range).collect();
     let header_end = file.len() - 2 * 6000;
     assert_eq!(ranges, [(0, 262_143), (262_144, header_end - 1)]);
     // The same from a server that ignores ranges at the second request.
     let server = hub("model.safetensors", move |request| match request.range() {
-        Some((0, _)) => Reply::file(request, &file),
-        _ => Reply::body(file.clone()),
+        Some((0, _)) => TestReply::file(request, &file),
+        _ => TestReply::body(file.clone()),
     });
     assert_eq!(read(&server).unwrap().tensors.unwrap().tensors().len(), 6000);
 }
 
 #[test]
 fn a_server_that_ignores_ranges_is_not_downloaded() {
-    let entries: Vec<Entry<'_>> = vec![("w", "U8", &[400_000_000_000])];
+    let entries: Vec<TensorEntry<'_>> = vec![("w", "U8", &[400_000_000_000])];
     let header = {
         let json = r#"{"w":{"dtype":"U8","shape":[400000000000],"data_offsets":[0,400000000000]}}"#;
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
@@ -117,7 +121,7 @@ fn a_server_that_ignores_ranges_is_not_downloaded() {
     let total = header.len() as u64 + 400_000_000_000;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n")
         + std::str::from_utf8(&header).expect("zeros and JSON are UTF-8");
-    let server = hub("model.safetensors", move |_| Reply::Endless(head.clone()));
+    let server = hub("model.safetensors", move |_| TestReply::Endless(head.clone()));
     let source = read(&server).unwrap();
     assert_eq!(source.stored_bytes(), entries[0].2.first().copied());
     // What the buffers of both sides swallow, and no more.
@@ -133,18 +137,20 @@ fn shards_are_read_in_parallel_and_must_all_be_there() {
     let map: Vec<String> =
         names.iter().enumerate().map(|(i, n)| format!("\"t{i}\":\"{n}\"")).collect();
     let index = format!(r#"{{"metadata":{{"total_size":36}},"weight_map":{{{}}}}}"#, map.join(","));
-    let server = Server::start(move |request| {
+    let server = TestServer::start(move |request| {
         let file = request.path.rsplit('/').next().unwrap_or_default();
         let shard = names.iter().position(|n| n == file);
         match (file, shard) {
-            ("config.json", _) => Reply::body("{}"),
-            ("model.safetensors.index.json", _) => Reply::body(index.clone()),
-            (_, Some(6)) if flag.load(Ordering::Relaxed) == 0 => Reply::error(404, "EntryNotFound"),
+            ("config.json", _) => TestReply::body("{}"),
+            ("model.safetensors.index.json", _) => TestReply::body(index.clone()),
+            (_, Some(6)) if flag.load(Ordering::Relaxed) == 0 => {
+                TestReply::error(404, "EntryNotFound")
+            }
             (_, Some(i)) => {
                 let name = format!("t{i}");
-                Reply::file(request, &safetensors(&[(name.as_str(), "F32", &[1])]))
+                TestReply::file(request, &safetensors(&[(name.as_str(), "F32", &[1])]))
             }
-            _ => Reply::status(404),
+            _ => TestReply::status(404),
         }
     });
     let source = read(&server).unwrap();
@@ -163,34 +169,34 @@ fn very_many_shards_are_not_read_one_by_one() {
     let map: Vec<String> =
         (0..301).map(|i| format!("\"t{i}\":\"model-{i}.safetensors\"")).collect();
     let index = format!(r#"{{"metadata":{{"total_size":5}},"weight_map":{{{}}}}}"#, map.join(","));
-    let server = hub("model.safetensors.index.json", move |_| Reply::body(index.clone()));
+    let server = hub("model.safetensors.index.json", move |_| TestReply::body(index.clone()));
     let source = read(&server).unwrap();
     assert!(source.tensors.is_none());
-    assert_eq!(source.notes, [Note::IndexOnly { files: 301, total_bytes: Some(5) }]);
+    assert_eq!(source.notes, [SourceNote::IndexOnly { files: 301, total_bytes: Some(5) }]);
     assert_eq!(server.paths().len(), 2);
 }
 
 #[test]
 fn a_repository_without_weights_still_has_a_configuration() {
-    let server = hub("model.safetensors", |_| Reply::error(404, "EntryNotFound"));
+    let server = hub("model.safetensors", |_| TestReply::error(404, "EntryNotFound"));
     let source = read(&server).unwrap();
-    assert_eq!(source.notes, [Note::NoWeights]);
+    assert_eq!(source.notes, [SourceNote::NoWeights]);
 }
 
 #[test]
 fn redirects_keep_the_range_but_not_the_token() {
-    let files = Server::start(|request| Reply::file(request, &safetensors(&ONE_LAYER)));
+    let files = TestServer::start(|request| TestReply::file(request, &safetensors(&ONE_LAYER)));
     let target = format!("{}/cdn/file", files.address);
-    let server = hub("model.safetensors", move |_| Reply::redirect(&target));
+    let server = hub("model.safetensors", move |_| TestReply::redirect(&target));
     assert!(read(&server).unwrap().tensors.is_some());
     let seen = &files.all()[0];
     assert_eq!(seen.range(), Some((0, 262_143)));
     assert!(!seen.headers.contains_key("authorization"));
     // A redirect on the same host, as for a renamed repository, keeps the token.
-    let server = Server::start(|request| match request.path.strip_prefix("/org/name/") {
-        Some(rest) => Reply::redirect(&format!("/new/home/{rest}")),
-        None if request.path.ends_with("config.json") => Reply::body("{}"),
-        None => Reply::error(404, "EntryNotFound"),
+    let server = TestServer::start(|request| match request.path.strip_prefix("/org/name/") {
+        Some(rest) => TestReply::redirect(&format!("/new/home/{rest}")),
+        None if request.path.ends_with("config.json") => TestReply::body("{}"),
+        None => TestReply::error(404, "EntryNotFound"),
     });
     read(&server).unwrap();
     assert!(server.all().iter().all(|r| r.headers.contains_key("authorization")));
@@ -198,14 +204,14 @@ fn redirects_keep_the_range_but_not_the_token() {
 
 #[test]
 fn redirects_that_lead_nowhere_are_errors() {
-    let reply = |reply: fn() -> Reply| hub("config.json", move |_| reply());
-    let lost = reply(|| Reply::redirect("/org/name/resolve/main/config.json"));
+    let reply = |reply: fn() -> TestReply| hub("config.json", move |_| reply());
+    let lost = reply(|| TestReply::redirect("/org/name/resolve/main/config.json"));
     assert!(error(&lost).contains("redirects hf:org/name config.json wrongly: more than 5 times"));
     assert_eq!(lost.paths().len(), 6);
-    let silent = reply(|| Reply::status(302));
+    let silent = reply(|| TestReply::status(302));
     assert!(error(&silent).contains("the new address is missing or invalid"));
     for target in ["file:///etc/passwd", "ftp://example.com/x"] {
-        let server = hub("config.json", move |_| Reply::redirect(target));
+        let server = hub("config.json", move |_| TestReply::redirect(target));
         assert!(error(&server).contains("which is not safe"), "{target}");
     }
 }
@@ -213,20 +219,20 @@ fn redirects_that_lead_nowhere_are_errors() {
 #[test]
 fn refusals_say_what_to_do() {
     for (reply, expected) in [
-        (Reply::error(401, "GatedRepo"), "org/name is gated: accept its licence"),
-        (Reply::error(403, "GatedRepo"), "org/name is gated"),
-        (Reply::status(403), "org/name is gated"),
+        (TestReply::error(401, "GatedRepo"), "org/name is gated: accept its licence"),
+        (TestReply::error(403, "GatedRepo"), "org/name is gated"),
+        (TestReply::status(403), "org/name is gated"),
         (
-            Reply::status(401),
+            TestReply::status(401),
             "org/name does not exist or is private; check the spelling, or whether the access token",
         ),
-        (Reply::error(404, "RepoNotFound"), "org/name does not exist or is private"),
-        (Reply::error(404, "RevisionNotFound"), "org/name has no revision 'main'"),
+        (TestReply::error(404, "RepoNotFound"), "org/name does not exist or is private"),
+        (TestReply::error(404, "RevisionNotFound"), "org/name has no revision 'main'"),
         (
-            Reply::error(404, "EntryNotFound"),
+            TestReply::error(404, "EntryNotFound"),
             "org/name at main has no config.json; check the spelling. A repository of GGUF",
         ),
-        (Reply::status(418), "answers 418"),
+        (TestReply::status(418), "answers 418"),
     ] {
         let shown = format!("{reply:?}");
         let server = hub("config.json", move |_| reply.clone());
@@ -234,7 +240,7 @@ fn refusals_say_what_to_do() {
         assert!(text.contains(expected), "{shown}: {text}");
         assert_eq!(server.paths().len(), 1, "{shown}: no repetition");
     }
-    let server = hub("config.json", |_| Reply::status(401));
+    let server = hub("config.json", |_| TestReply::status(401));
     let repo = RepoRef::parse("org/name").unwrap();
     let without = HubOptions { token: None, ..options(&server) };
     let text = open(&repo, &without, &|_| {}).unwrap_err().to_string();
@@ -243,20 +249,20 @@ fn refusals_say_what_to_do() {
 
 #[test]
 fn busy_servers_are_asked_three_times() {
-    let busy = hub("config.json", |_| Reply::status(429));
+    let busy = hub("config.json", |_| TestReply::status(429));
     assert!(error(&busy).contains("limits the number of requests"));
     assert_eq!(busy.paths().len(), 3);
-    let down = hub("config.json", |_| Reply::status(503));
+    let down = hub("config.json", |_| TestReply::status(503));
     assert!(error(&down).contains("answers 503 to hf:org/name config.json; try again later"));
     assert_eq!(down.paths().len(), 3);
     let count = AtomicU32::new(0);
     let recovering = hub("config.json", move |_| match count.fetch_add(1, Ordering::Relaxed) {
-        0 => Reply::status(502),
-        1 => Reply::status(429).with("Retry-After", "0"),
-        _ => Reply::body(CONFIG),
+        0 => TestReply::status(502),
+        1 => TestReply::status(429).with("Retry-After", "0"),
+        _ => TestReply::body(CONFIG),
     });
     assert!(read(&recovering).is_ok());
-    let patient = hub("config.json", |_| Reply::status(429).with("Retry-After", "3600"));
+    let patient = hub("config.json", |_| TestReply::status(429).with("Retry-After", "3600"));
     assert!(error(&patient).contains("wait a few minutes"));
     assert_eq!(patient.paths().len(), 1);
 }
@@ -264,7 +270,7 @@ fn busy_servers_are_asked_three_times() {
 #[test]
 fn slow_servers_are_given_up() {
     let start = Instant::now();
-    let silent = hub("config.json", |_| Reply::Hang(Duration::from_secs(60)));
+    let silent = hub("config.json", |_| TestReply::Hang(Duration::from_secs(60)));
     assert!(
         error(&silent).contains("did not answer in time while hf:org/name config.json was read")
     );
@@ -272,7 +278,7 @@ fn slow_servers_are_given_up() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".to_vec();
     let dripping = hub("config.json", move |_| {
         let body = [head.clone(), vec![b' '; 1000]].concat();
-        Reply::Drip(body, Duration::from_millis(20))
+        TestReply::Drip(body, Duration::from_millis(20))
     });
     assert!(error(&dripping).contains("did not answer in time"));
     assert!(start.elapsed() < Duration::from_secs(30));
@@ -280,24 +286,24 @@ fn slow_servers_are_given_up() {
 
 #[test]
 fn broken_transfers_are_errors() {
-    let raw = |text: &'static str| hub("config.json", move |_| Reply::Raw(text.into()));
+    let raw = |text: &'static str| hub("config.json", move |_| TestReply::Raw(text.into()));
     let short = raw("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"model");
     assert!(error(&short).contains("it broke while hf:org/name config.json was read"));
     let nothing = raw("");
     assert!(error(&nothing).starts_with("no connection to 127.0.0.1"));
     let nonsense = raw("220 ftp ready\r\n");
     assert!(error(&nonsense).starts_with("no connection to 127.0.0.1"));
-    let page = hub("config.json", |_| Reply::body("<html>login</html>"));
+    let page = hub("config.json", |_| TestReply::body("<html>login</html>"));
     assert!(error(&page).contains("hf:org/name config.json: not a model configuration"));
-    let binary = hub("config.json", |_| Reply::body(vec![0xff, 0xfe]));
+    let binary = hub("config.json", |_| TestReply::body(vec![0xff, 0xfe]));
     assert!(error(&binary).contains("it is no text"));
     let endless = hub("config.json", |_| {
-        Reply::Endless("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned())
+        TestReply::Endless("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_owned())
     });
     let text = error(&endless);
     assert!(text.contains("is longer than 32000000 bytes") || text.contains("in time"), "{text}");
     let index = hub("model.safetensors.index.json", |_| {
-        Reply::body(r#"{"weight_map":{"a":"../../x.safetensors"}}"#)
+        TestReply::body(r#"{"weight_map":{"a":"../../x.safetensors"}}"#)
     });
     assert!(error(&index).contains("is no plain name"));
 }
@@ -317,7 +323,7 @@ fn lies_about_lengths_are_found() {
     // A header of 50 MB in a file that claims to be large enough.
     let huge = with_length(50_000_000);
     let server = hub("model.safetensors", move |_| {
-        Reply::Send(206, Vec::new(), huge.clone())
+        TestReply::Send(206, Vec::new(), huge.clone())
             .with("Content-Range", "bytes 0-262143/99999999999")
     });
     assert!(
@@ -329,7 +335,7 @@ fn lies_about_lengths_are_found() {
     for range in ["bytes 8-262143/999", "bytes */999", "x"] {
         let bytes = file.clone();
         let server = hub("model.safetensors", move |_| {
-            Reply::Send(206, Vec::new(), bytes.clone()).with("Content-Range", range)
+            TestReply::Send(206, Vec::new(), bytes.clone()).with("Content-Range", range)
         });
         assert!(error(&server).contains("is not the one that was asked for"), "{range}");
     }
@@ -342,7 +348,7 @@ fn lies_about_lengths_are_found() {
         if first == 0 {
             bytes[..8].copy_from_slice(&long);
         }
-        Reply::Send(206, Vec::new(), bytes)
+        TestReply::Send(206, Vec::new(), bytes)
             .with("Content-Range", &format!("bytes {first}-{last}/{total}"))
     });
     assert!(error(&server).contains("the file's length changed between two requests"));
@@ -352,7 +358,7 @@ fn lies_about_lengths_are_found() {
 fn a_server_that_does_not_tell_the_length_is_accepted() {
     let bytes = safetensors(&ONE_LAYER);
     let server = hub("model.safetensors", move |_| {
-        Reply::Send(206, Vec::new(), bytes.clone()).with("Content-Range", "bytes 0-262143/*")
+        TestReply::Send(206, Vec::new(), bytes.clone()).with("Content-Range", "bytes 0-262143/*")
     });
     let tensors = read(&server).unwrap().tensors.unwrap();
     assert_eq!(tensors.files()[0].bytes, None);
@@ -360,7 +366,7 @@ fn a_server_that_does_not_tell_the_length_is_accepted() {
 
 #[test]
 fn an_offline_run_asks_nobody() {
-    let server = hub("none", |_| Reply::status(500));
+    let server = hub("none", |_| TestReply::status(500));
     let repo = RepoRef::parse("org/name").unwrap();
     let offline = HubOptions { offline: true, ..options(&server) };
     let text = open(&repo, &offline, &|_| {}).unwrap_err().to_string();
@@ -387,7 +393,7 @@ fn endpoints_must_be_addresses() {
 
 #[test]
 fn a_password_in_the_endpoint_is_not_shown() {
-    let server = hub("none", |_| Reply::status(500));
+    let server = hub("none", |_| TestReply::status(500));
     let endpoint = server.address.replace("http://", "http://user:verysecret@");
     let repo = RepoRef::parse("org/name").expect("a valid name");
     let with = |endpoint: String| HubOptions { endpoint, ..options(&server) };
@@ -400,9 +406,9 @@ fn a_password_in_the_endpoint_is_not_shown() {
 
 #[test]
 fn a_chain_of_redirects_has_one_deadline() {
-    let server = Server::start(|request| {
+    let server = TestServer::start(|request| {
         std::thread::sleep(Duration::from_millis(250));
-        Reply::redirect(&format!("{}x", request.path))
+        TestReply::redirect(&format!("{}x", request.path))
     });
     let repo = RepoRef::parse("org/name").expect("a valid name");
     let limited = HubOptions { file_timeout: Duration::from_millis(400), ..options(&server) };

@@ -1,0 +1,15 @@
+//! A workload as it is judged.
+
+use super::plan::WorkloadNeeds;
+use crate::estimate::Run;
+use crate::graph::Graph;
+
+/// A workload reduced to what is judged.
+#[derive(Clone, Copy)]
+pub(super) struct CheckCase<'a> {
+    /// What the workload's process holds: workloads of the same model in the same format share one.
+    pub process: (&'a str, &'a str),
+    pub graph: &'a Graph,
+    pub run: Run,
+    pub needs: WorkloadNeeds,
+}

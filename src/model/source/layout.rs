@@ -1,0 +1,6 @@
+//! Names of the files of a checkpoint.
+
+/// Name of the configuration file.
+pub const CONFIG_FILE: &str = "config.json";
+/// Name of the list of shards.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
