@@ -4,7 +4,7 @@ use super::stored::Modules;
 use super::{Checkpoint, Loader};
 use crate::graph::Graph;
 use crate::model::source::quant_block::Override;
-use crate::model::source::{ModelPart, ModulePackings, QuantBlock, part_of};
+use crate::model::source::{ModelPart, QuantBlock, part_of};
 use std::collections::HashSet;
 
 /// What MLX says of tensors without a parameter.

@@ -37,9 +37,7 @@ impl Foreign {
     pub(super) fn parse(words: &[&str]) -> Option<Self> {
         let bits_after = |w: &str| w.strip_prefix("int").and_then(|d| d.parse::<u32>().ok());
         Some(match words {
-            ["awq"] | ["awq", "int4" | "4bit" | "w4a16"] | ["int4" | "4bit" | "w4a16", "awq"] => {
-                Self::Awq
-            }
+            ["awq"] | ["awq", "int4" | "4bit" | "w4a16"] => Self::Awq,
             ["gptq"] => Self::Gptq { bits: 4 },
             ["gptq", b] | [b, "gptq"] if bits_after(b).is_some() => {
                 Self::Gptq { bits: bits_after(b)? }

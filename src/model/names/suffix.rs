@@ -68,6 +68,9 @@ fn parse(words: &[String]) -> Option<SuffixKind> {
     if let Some(kind) = special(&list).or_else(|| super::gguf::parse(&list)) {
         return Some(kind);
     }
+    if let Some(foreign) = Foreign::parse(&list) {
+        return Some(SuffixKind::Foreign(foreign));
+    }
     let mut rest = list.as_slice();
     let mut recipe_words: Vec<&str> = Vec::new();
     while let Some((first, tail)) = rest.split_first() {
@@ -102,6 +105,7 @@ fn parse(words: &[String]) -> Option<SuffixKind> {
         }
     }
     Some(match (name.parse::<Scheme>(), recipe_words.first()) {
+        (Ok(scheme @ Scheme::Float(_)), _) => SuffixKind::Scheme(scheme),
         (Ok(scheme), Some(recipe)) => SuffixKind::Mixed(Mixed::of(recipe, scheme)),
         (Ok(scheme), None) => SuffixKind::Scheme(scheme),
         (Err(unknown), _) => match decimal(&name) {
