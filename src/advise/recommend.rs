@@ -153,8 +153,7 @@ pub fn by_size(
     catalogue: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Vec<Prediction>, AdviseError> {
-    let mut popular: Vec<&Summary> =
-        catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    let mut popular: Vec<&Summary> = catalogue.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let lows = [0.0].into_iter().chain(CLASSES);
     let first = |(low, high): (f64, f64)| {

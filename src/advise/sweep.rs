@@ -266,7 +266,7 @@ impl Sweep {
 /// The models of a catalogue that mlx-lm runs.
 #[must_use]
 pub fn supported(catalogue: &Models) -> Vec<&Summary> {
-    catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect()
+    catalogue.offered().collect()
 }
 
 /// The graph of a model at 4 bits, and what models share that do the same.

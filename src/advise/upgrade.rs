@@ -70,7 +70,7 @@ pub fn new_models(
     run: &Run,
     most: usize,
 ) -> Result<Vec<NewModel>, UpgradeError> {
-    let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    let mut popular: Vec<_> = catalogue.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let mut out = Vec::new();
     for model in popular {

@@ -1,9 +1,12 @@
 //! Why a request failed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a trial failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// No connection.
@@ -45,7 +48,7 @@ impl FailureKind {
 }
 
 /// A failure with its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Failure {
     /// Class of the failure.
     pub kind: FailureKind,

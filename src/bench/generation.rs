@@ -1,5 +1,6 @@
 //! One generation as it was observed, before anything is computed from it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who said a message.
@@ -55,7 +56,7 @@ impl Prompt {
 }
 
 /// Who counted the tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CountSource {
     /// The `usage` object of an OpenAI-compatible answer.
@@ -88,7 +89,7 @@ pub struct Counts {
 }
 
 /// What the engine itself says about its speed. Its definitions differ from mlxplan's and are kept apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct OwnTimings {
     /// Time to load the model for this request, seconds.
     pub load_s: Option<f64>,

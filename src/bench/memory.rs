@@ -1,5 +1,6 @@
 //! Memory by the name of its metric. Figures of different metrics are never compared or added.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 const SAMPLING: Duration = Duration::from_millis(100);
 
 /// Memory at one moment, in bytes. What could not be read is absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct MemoryReading {
     /// macOS: physical footprint of the server and its child processes, GPU memory included (what Activity Monitor
     /// shows).

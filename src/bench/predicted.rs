@@ -4,10 +4,11 @@ use super::summary::{CaseSummary, TrialMetric};
 use crate::estimate::Speed;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{Program, Run};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One measured figure with its prediction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct PredictedFigure {
     /// Label of the engine.
     pub engine: String,

@@ -8,19 +8,20 @@ use super::summary::{CaseSummary, EngineComparison};
 use super::trial::Trial;
 use crate::clean::{clean, no_formula};
 use crate::files;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use thiserror::Error;
 
-/// Schema of a [`Record`].
+/// Name and version of the object that a [`Record`] is written as.
 pub const SCHEMA: &str = "mlxplan.bench/1";
 /// Longest result file that is read, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// An engine of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct EngineRecord {
     /// Label in the trials.
     pub label: String,
@@ -51,10 +52,8 @@ impl EngineRecord {
 }
 
 /// A run with its full context and every raw trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Record {
-    /// [`SCHEMA`].
-    pub schema: String,
     /// Version of mlxplan.
     pub mlxplan: String,
     /// What was measured.
@@ -160,6 +159,14 @@ pub fn parse(text: &str) -> Result<Record, String> {
     serde_json::from_str(text).map_err(|e| e.to_string())
 }
 
+/// A record as files hold it: with its schema.
+#[derive(Serialize)]
+struct StoredRecord<'r> {
+    schema: &'static str,
+    #[serde(flatten)]
+    record: &'r Record,
+}
+
 /// Adds a run to a folder of results: the record as a JSON file of its own, and a line for each trial in `trials.csv`.
 /// Nothing that is there is changed; a file is complete or absent. Returns the path of the JSON file.
 ///
@@ -172,7 +179,7 @@ pub fn store(folder: &Path, record: &Record) -> Result<PathBuf, RecordError> {
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
     let stem = record.stem();
-    let text = serde_json::to_string(record)
+    let text = serde_json::to_string(&StoredRecord { schema: SCHEMA, record })
         .map_err(|e| RecordError::Content { path: folder.to_owned(), problem: e.to_string() })?;
     let path = files::write_new(folder, &stem, "json", text.as_bytes()).map_err(io(folder))?;
     append(&folder.join("trials.csv"), record)?;
@@ -267,7 +274,6 @@ pub(super) mod tests {
             ..Trial::default()
         };
         Record {
-            schema: SCHEMA.to_owned(),
             mlxplan: "0".to_owned(),
             scenario: Scenario::Decode,
             started: "2026-11-21T07:30:00Z".to_owned(),

@@ -6,11 +6,12 @@ use super::generator::Generator;
 use super::prompts::{PromptKind, Prompts};
 use super::stop::Stop;
 use super::trial::{Trial, TrialFlag};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// How often and in what way is measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Protocol {
     /// Timed trials of each case.
     pub trials: u32,

@@ -3,11 +3,14 @@
 use super::failure::FailureKind;
 use super::trial::{Trial, TrialFlag};
 use crate::stats::TrialSummary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A figure of a trial that is summarised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialMetric {
     /// Time to first token, seconds.
@@ -92,7 +95,7 @@ impl TrialMetric {
 }
 
 /// The trials of one engine and case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct CaseSummary {
     /// Label of the engine.
     pub engine: String,
@@ -183,7 +186,7 @@ fn one(trials: &[Trial], case: &str, engine: &str) -> CaseSummary {
 }
 
 /// Two engines on one case. A ratio above 1 says that the first is better.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct EngineComparison {
     /// The case.
     pub case: String,

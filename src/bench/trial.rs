@@ -6,6 +6,7 @@ use super::failure::{Failure, FailureKind};
 use super::generation::{CountSource, Generation, OwnTimings};
 use super::memory::MemoryReading;
 use crate::stats;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Name of a case: prompt tokens, and sequences if there are several.
@@ -18,7 +19,9 @@ pub fn case_name(tokens: u32, batch: u32) -> String {
 }
 
 /// What is odd about a trial. Flagged trials stay in; figures that a flag makes meaningless are absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialFlag {
     /// The engine gave no token count, and nothing else could count: no rates.
@@ -75,7 +78,7 @@ impl TrialFlag {
 }
 
 /// One request or in-process generation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Trial {
     /// Label of the engine within the run: `A`, `B`.
     pub engine: String,

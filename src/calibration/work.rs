@@ -3,7 +3,7 @@
 use crate::graph::cache::KvQuantisation;
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, Var};
+use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, ValueId};
 use crate::graph::{Call, Graph};
 use crate::model::{DType, Mode, Packing};
 use std::collections::BTreeMap;
@@ -171,7 +171,8 @@ pub fn prefill_work(
 fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
     let inputs = trace.inputs(node);
     let outputs = trace.outputs(node);
-    let bytes = |vars: &[Var]| -> f64 { vars.iter().map(|&v| trace.value(v).bytes() as f64).sum() };
+    let bytes =
+        |vars: &[ValueId]| -> f64 { vars.iter().map(|&v| trace.value(v).bytes() as f64).sum() };
     let touched = bytes(inputs) + bytes(outputs);
     let out = outputs.first().map(|&v| *trace.value(v));
     let Some(out) = out else { return };
@@ -286,13 +287,13 @@ fn attention(trace: &Trace, node: &Node, work: &mut KernelWork) {
 }
 
 /// Rows of a matrix that is multiplied.
-fn rows(trace: &Trace, x: Var) -> u64 {
+fn rows(trace: &Trace, x: ValueId) -> u64 {
     let shape = trace.value(x).shape;
     shape.elements() / u64::from(shape.dim(-1)).max(1)
 }
 
 /// Multiplications of a product.
-fn products(trace: &Trace, x: Var, out: Shape) -> f64 {
+fn products(trace: &Trace, x: ValueId, out: Shape) -> f64 {
     out.elements() as f64 * f64::from(trace.value(x).shape.dim(-1))
 }
 

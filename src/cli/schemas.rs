@@ -4,6 +4,7 @@ use super::{
     audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, validate,
     welcome,
 };
+use crate::bench::record::Record;
 use crate::estimate::Prediction;
 use crate::report::{Present, schema_of};
 use schemars::Schema;
@@ -17,6 +18,7 @@ fn of<T: Present>() -> (&'static str, Schema) {
 pub fn all() -> Vec<(&'static str, Schema)> {
     let mut all = vec![
         of::<audit::AuditAnswer>(),
+        of::<Record>(),
         of::<calibrate::answer::ProfileAnswer>(),
         of::<calibrate::answer::ProfileComparison>(),
         of::<calibrate::answer::Profiles>(),
@@ -26,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<doctor::Doctor>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
+        of::<validate::live_answer::LiveValidation>(),
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),
         of::<recommend::which_mac::WhichMac>(),

@@ -6,6 +6,7 @@ use super::gpu::gpu;
 use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::towers::counting_images;
 use super::warning::Warning;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
@@ -74,6 +75,10 @@ impl<'a> Estimator<'a> {
             run = run.with_program(Program::LlamaCpp);
             doubts.push(Warning::GgufWithMlx);
         }
+        let run = counting_images(model, run).unwrap_or_else(|doubt| {
+            doubts.push(doubt);
+            run.with_images(None)
+        });
         Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
     }
 

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod opened;
 mod prediction;
 pub mod speed;
+mod towers;
 mod warning;
 pub mod widening;
 

@@ -2,7 +2,7 @@
 
 mod stated;
 
-use crate::engine::load::{self, Checkpoint, LoadError, Loader};
+use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::model::catalogue::{Models, ModelsError};
@@ -330,12 +330,12 @@ impl OpenedModel {
             packings: source.packings.as_ref(),
             dtype: stored,
         };
-        let loader = Loader::of(program);
+        let loader = load::loader_of(program);
         let loaded = load::load(&checkpoint, loader).map_err(|error| match error {
             LoadError::Graph(error) => failed(error),
             LoadError::Refused(refusal) => {
                 let instead = load::instead(&checkpoint, loader)
-                    .map(|(other, bytes)| format!("{} would hold {}", other.name(), Bytes(bytes)));
+                    .map(|(other, bytes)| format!("{other} would hold {}", Bytes(bytes)));
                 OpenError::Refused { name: source.name.clone(), refusal, instead }
             }
         })?;

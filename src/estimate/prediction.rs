@@ -13,7 +13,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
-use crate::ledger::weights::Weights;
+use crate::ledger::weights::{PartSize, Weights};
 use crate::run::{Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -74,6 +74,8 @@ pub struct Named {
     pub quant: String,
     /// Sizes of its weights.
     pub weights: Weights,
+    /// The same by part of the model.
+    pub parts: Vec<PartSize>,
 }
 
 /// The longest context, on two assumptions.
@@ -181,7 +183,13 @@ impl Estimator<'_> {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
             ),
         };
-        Named { id, quant, family: graph.model_type().to_owned(), weights: Weights::of(graph) }
+        Named {
+            id,
+            quant,
+            family: graph.model_type().to_owned(),
+            weights: Weights::of(graph),
+            parts: PartSize::of(graph),
+        }
     }
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
@@ -225,6 +233,9 @@ impl Prediction {
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
         let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        if self.run.work.images.is_some() {
+            all.push("the run of the vision tower: its time and its buffers".to_owned());
+        }
         if self.memory.is_none() {
             let program = self.run.engine.program;
             all.push(format!("buffers for computation and the footprint of {program}"));

@@ -30,6 +30,10 @@ pub enum Warning {
     KvNotModeled(Program),
     /// Whether the matrix units are used decides the speed of prompts.
     MatrixUnits,
+    /// Images were asked for, but the program loads no tower of the model.
+    ImagesUnseen(Program),
+    /// How many tokens the images become is not known.
+    ImagesNotCounted(String),
     /// An interval was widened.
     Widened(Cause),
 }
@@ -58,6 +62,14 @@ impl fmt::Display for Warning {
                 "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
                  widely, and the interval covers both",
             ),
+            Self::ImagesUnseen(program) => write!(
+                f,
+                "the images are left out: {program} runs this model without a vision tower; --engine mlx-vlm loads \
+                 those of models that have one"
+            ),
+            Self::ImagesNotCounted(reason) => {
+                write!(f, "the images are left out: {reason}; add their tokens to --context")
+            }
             Self::Widened(cause) => write!(f, "{}", cause.warning()),
         }
     }

@@ -10,41 +10,68 @@ use super::pattern::LayerUse;
 use super::tape::{Mask, Stage, Tape, Var};
 use super::{Built, Experts, Network, QuantOverride};
 
+/// What layers share, apart from the call it belongs to: `Var<'static>` names what is a `Var<'t>` in a call with the
+/// values `'t`.
+pub trait Carry: 'static {
+    /// What the layers of one call share.
+    type On<'t>;
+}
+
+impl Carry for () {
+    type On<'t> = ();
+}
+
+impl Carry for u32 {
+    type On<'t> = Self;
+}
+
+impl Carry for Var<'static> {
+    type On<'t> = Var<'t>;
+}
+
+impl<C: Carry> Carry for Option<C> {
+    type On<'t> = Option<C::On<'t>>;
+}
+
+impl<A: Carry, B: Carry> Carry for (A, B) {
+    type On<'t> = (A::On<'t>, B::On<'t>);
+}
+
 /// One layer of a decoder. `S` is what the layers of the family share besides the hidden state.
 ///
 /// A layer may leave something in `shared` for those behind it. That is sound in a call that leaves layers out where
 /// later layers read what the nearest one of a kind has left; a layer to whose values others come back by its place is
 /// a [`Place::source`].
-pub trait Layer<S>: Send + Sync {
+pub trait Layer<S: Carry>: Send + Sync {
     /// The hidden state after the layer.
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, S>) -> Var;
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, S>) -> Var<'t>;
 }
 
 /// What a layer gets besides the hidden state.
-pub struct At<'a, S> {
+pub struct At<'a, 't, S: Carry> {
     /// The mask of its rule.
-    pub mask: Mask,
+    pub mask: Mask<'t>,
     /// Its cache, or the one it reads; an empty list where it has none.
     pub cache: &'a mut Cache,
     /// What the layers share.
-    pub shared: &'a mut S,
+    pub shared: &'a mut S::On<'t>,
 }
 
 /// A layer that shares nothing with others but the hidden state.
 pub trait Block: Send + Sync {
     /// The hidden state after the layer.
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t>;
 }
 
-impl<S, T: Block + ?Sized> Layer<S> for T {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, S>) -> Var {
-        Block::forward(self, t, x, at.mask, at.cache)
+impl<S: Carry, T: Block + ?Sized> Layer<S> for T {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, S>) -> Var<'t> {
+        Block::forward(self, x, at.mask, at.cache)
     }
 }
 
 impl<T: Block + ?Sized> Block for Box<T> {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        (**self).forward(t, x, mask, cache)
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        (**self).forward(x, mask, cache)
     }
 }
 
@@ -60,14 +87,14 @@ enum CacheUse {
 }
 
 /// A layer in its place: its mask and its cache.
-pub struct Place<S> {
+pub struct Place<S: Carry> {
     rule: MaskRule,
     cache: CacheUse,
     source: bool,
     layer: Box<dyn Layer<S>>,
 }
 
-impl<S> Place<S> {
+impl<S: Carry> Place<S> {
     /// A layer with a mask and the cache that attention with this mask has, if any.
     pub fn new(rule: MaskRule, layer: impl Layer<S> + 'static) -> Self {
         let cache = rule.cache().map_or(CacheUse::Nothing, CacheUse::Own);
@@ -96,13 +123,13 @@ impl<S> Place<S> {
     }
 }
 
-impl<S, B: Block + 'static> From<(MaskRule, B)> for Place<S> {
+impl<S: Carry, B: Block + 'static> From<(MaskRule, B)> for Place<S> {
     fn from((rule, block): (MaskRule, B)) -> Self {
         Self::new(rule, block)
     }
 }
 
-impl<S, B: Block + 'static> From<(MaskRule, CacheKind, B)> for Place<S> {
+impl<S: Carry, B: Block + 'static> From<(MaskRule, CacheKind, B)> for Place<S> {
     fn from((rule, kind, block): (MaskRule, CacheKind, B)) -> Self {
         Self::new(rule, block).caching(kind)
     }
@@ -111,7 +138,7 @@ impl<S, B: Block + 'static> From<(MaskRule, CacheKind, B)> for Place<S> {
 /// Token ids to the first hidden state.
 pub trait Embed: Send + Sync {
     /// The rows of the tokens `[batch, tokens, width]`; `cache` is its own if it has one.
-    fn embed(&self, t: &Tape<'_>, tokens: Var, cache: Option<&mut Cache>) -> Var;
+    fn embed<'t>(&self, tokens: Var<'t>, cache: Option<&mut Cache>) -> Var<'t>;
 
     /// The class of its cache, which stands before those of the layers.
     fn cache(&self) -> Option<CacheKind> {
@@ -120,22 +147,22 @@ pub trait Embed: Send + Sync {
 }
 
 impl Embed for Embedding {
-    fn embed(&self, t: &Tape<'_>, tokens: Var, _: Option<&mut Cache>) -> Var {
-        self.forward(t, tokens)
+    fn embed<'t>(&self, tokens: Var<'t>, _: Option<&mut Cache>) -> Var<'t> {
+        self.forward(tokens)
     }
 }
 
 /// What a call starts from: tokens, their embedding, and the caches of the layers.
-pub struct Opening<'a> {
+pub struct Opening<'a, 't> {
     /// Token ids `[batch, tokens]`.
-    pub tokens: Var,
+    pub tokens: Var<'t>,
     /// Their embedding.
-    pub embedded: Var,
+    pub embedded: Var<'t>,
     /// The caches of the layers.
     pub caches: &'a mut [Cache],
 }
 
-impl Opening<'_> {
+impl Opening<'_, '_> {
     /// Position of the first new token.
     #[must_use]
     pub fn offset(&self) -> u32 {
@@ -144,19 +171,20 @@ impl Opening<'_> {
 }
 
 /// Makes the first hidden state and what layers share.
-pub type Start<S> = Box<dyn Fn(&Tape<'_>, Opening<'_>) -> (Var, S) + Send + Sync>;
+pub type Start<S> =
+    Box<dyn for<'t> Fn(Opening<'_, 't>) -> (Var<'t>, <S as Carry>::On<'t>) + Send + Sync>;
 
 /// Makes the last hidden state from that of the last layer and what layers have shared.
-pub type End<S> = Box<dyn Fn(&Tape<'_>, Var, S) -> Var + Send + Sync>;
+pub type End<S> = Box<dyn for<'t> Fn(Var<'t>, <S as Carry>::On<'t>) -> Var<'t> + Send + Sync>;
 
 /// Changes a value: a scaling of the embedding or of the logits.
-pub type Hook = Box<dyn Fn(&Tape<'_>, Var) -> Var + Send + Sync>;
+pub type Hook = Box<dyn Fn(Var<'_>) -> Var<'_> + Send + Sync>;
 
 /// How a module is packed, by its path.
 pub type QuantRule = Box<dyn Fn(&str) -> QuantOverride + Send + Sync>;
 
 /// A decoder: layers that follow one another between an embedding and a head.
-pub struct Decoder<S = ()> {
+pub struct Decoder<S: Carry = ()> {
     /// Token embedding.
     pub embed: Box<dyn Embed>,
     /// What happens between the embedding and the first layer.
@@ -183,7 +211,7 @@ pub struct Decoder<S = ()> {
     pub rounds: usize,
 }
 
-impl<S> Decoder<S> {
+impl<S: Carry> Decoder<S> {
     /// Sets the family's `quant_predicate`.
     #[must_use]
     pub fn with_quant_override(
@@ -205,7 +233,7 @@ impl<S> Decoder<S> {
     #[must_use]
     pub fn with_logits(
         mut self,
-        hook: impl Fn(&Tape<'_>, Var) -> Var + Send + Sync + 'static,
+        hook: impl Fn(Var<'_>) -> Var<'_> + Send + Sync + 'static,
     ) -> Self {
         self.on_logits = Some(Box::new(hook));
         self
@@ -236,14 +264,14 @@ impl<S> Decoder<S> {
     }
 
     /// The mask of every place. Places with the same rule share the mask that the cache of the first of them makes.
-    fn masks(
+    fn masks<'t>(
         &self,
-        t: &Tape<'_>,
+        t: &'t Tape<'t>,
         n: u32,
         indices: &[Option<(usize, bool)>],
         caches: &mut [Cache],
-    ) -> Vec<Mask> {
-        let mut made: Vec<(MaskRule, Mask)> = Vec::new();
+    ) -> Vec<Mask<'t>> {
+        let mut made: Vec<(MaskRule, Mask<'_>)> = Vec::new();
         let mask = |(place, index): (&Place<S>, &Option<(usize, bool)>)| {
             if let Some(&(_, mask)) = made.iter().find(|(rule, _)| *rule == place.rule) {
                 return mask;
@@ -259,7 +287,7 @@ impl<S> Decoder<S> {
     }
 }
 
-impl<S: 'static> Decoder<S> {
+impl<S: Carry> Decoder<S> {
     /// The finished model.
     #[must_use]
     pub fn built(self) -> Built {
@@ -282,33 +310,33 @@ impl Decoder {
     #[must_use]
     pub fn with_embedding(
         mut self,
-        hook: impl Fn(&Tape<'_>, Var) -> Var + Send + Sync + 'static,
+        hook: impl Fn(Var<'_>) -> Var<'_> + Send + Sync + 'static,
     ) -> Self {
-        self.start = Box::new(move |t, call| (hook(t, call.embedded), ()));
+        self.start = Box::new(move |call| (hook(call.embedded), ()));
         self
     }
 
     /// Multiplies the embedding by a number.
     #[must_use]
     pub fn with_embedding_scale(self, factor: f64) -> Self {
-        self.with_embedding(move |t, h| t.mul(h, factor))
+        self.with_embedding(move |h| h * factor)
     }
 }
 
-impl<S> Network for Decoder<S> {
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var {
+impl<S: Carry> Network for Decoder<S> {
+    fn forward<'t>(&self, tokens: Var<'t>, caches: &mut [Cache]) -> Var<'t> {
+        let t = tokens.tape();
         let leading = usize::from(self.embed.cache().is_some()).min(caches.len());
         let (own, caches) = caches.split_at_mut(leading);
-        let embedded = self.embed.embed(t, tokens, own.first_mut());
+        let embedded = self.embed.embed(tokens, own.first_mut());
         for (i, cache) in caches.iter_mut().enumerate() {
             if !t.skips_cache(leading + i) {
                 cache.trim_front(t);
             }
         }
         let (layers, indices) = (self.layer_count(), self.cache_indices());
-        let masks = self.masks(t, t.dim(tokens, 1), &indices, caches);
-        let (mut h, mut shared) =
-            (self.start)(t, Opening { tokens, embedded, caches: &mut *caches });
+        let masks = self.masks(t, tokens.dim(1), &indices, caches);
+        let (mut h, mut shared) = (self.start)(Opening { tokens, embedded, caches: &mut *caches });
         let mut none = Cache::none();
         for (i, (place, index)) in self.places.iter().zip(indices).enumerate() {
             let layer = i % layers;
@@ -321,15 +349,15 @@ impl<S> Network for Decoder<S> {
                 None => &mut none,
             };
             let at = At { mask: masks[i], cache, shared: &mut shared };
-            h = place.layer.run(t, h, at);
+            h = place.layer.run(h, at);
         }
         t.set_stage(Stage::Head);
         if let Some(end) = &self.end {
-            h = end(t, h, shared);
+            h = end(h, shared);
         }
-        let logits = self.head.forward(t, self.norm.forward(t, h));
+        let logits = self.head.forward(self.norm.forward(h));
         match &self.on_logits {
-            Some(hook) => hook(t, logits),
+            Some(hook) => hook(logits),
             None => logits,
         }
     }

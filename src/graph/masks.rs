@@ -1,7 +1,6 @@
 //! The masks of attention layers: one rule a layer, one array for all layers with the same rule.
 
 use super::cache::{Cache, CacheKind};
-use super::op::{Binary, Unary};
 use super::tape::{Mask, Tape, Var};
 use std::hash::{Hash, Hasher};
 
@@ -48,7 +47,7 @@ impl MaskRule {
     }
 
     /// The mask for `n` new tokens behind those of `cache`.
-    pub fn build(self, t: &Tape<'_>, n: u32, cache: &Cache) -> Mask {
+    pub fn build<'t>(self, t: &'t Tape<'t>, n: u32, cache: &Cache) -> Mask<'t> {
         match self {
             Self::Full => cache.mask(t, n, None, false),
             Self::Window(w) => cache.mask(t, n, Some(w), false),
@@ -62,17 +61,17 @@ impl MaskRule {
 
 /// The mask of chunked attention: `[n, stored + n]`, true where a key lies in the chunk of the query and not behind
 /// it.
-fn chunk_mask(t: &Tape<'_>, n: u32, size: u32, cache: &Cache) -> Var {
+fn chunk_mask<'t>(t: &'t Tape<'t>, n: u32, size: u32, cache: &Cache) -> Var<'t> {
     let (first, offset) = (cache.start_position(), cache.offset());
     let end = offset.saturating_add(n);
     let keys = t.arange(first, end);
     let queries = t.arange(offset, end);
-    let queries = t.expand_dims(queries, &[1]);
-    let key_chunk = t.binary(Binary::FloorDivide, keys, i64::from(size));
-    let query_chunk = t.binary(Binary::FloorDivide, queries, i64::from(size));
-    let distance = t.sub(key_chunk, query_chunk);
-    let distance = t.unary(Unary::Abs, distance);
-    let same = t.binary(Binary::Equal, distance, 0i64);
-    let causal = t.binary(Binary::LessEqual, keys, queries);
-    t.binary(Binary::BitwiseAnd, same, causal)
+    let queries = queries.expand_dims(&[1]);
+    let key_chunk = keys.floor_divide(i64::from(size));
+    let query_chunk = queries.floor_divide(i64::from(size));
+    let distance = key_chunk - query_chunk;
+    let distance = distance.abs();
+    let same = distance.equal(0i64);
+    let causal = keys.less_equal(queries);
+    same & causal
 }

@@ -18,6 +18,7 @@ pub mod quantise;
 pub mod shape;
 mod skipped;
 pub mod tape;
+pub mod towers;
 
 pub use skipped::SkippedLayers;
 
@@ -30,11 +31,13 @@ use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 use tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
+use towers::images::{ImageCall, ImageSize, ImageTokens};
+use towers::{Loader, VisionModel};
 
 /// The forward pass of a model family.
 pub trait Network: Send + Sync {
     /// Records one call: token ids `[batch, length]` in, logits `[batch, length, vocabulary]` out.
-    fn forward(&self, t: &Tape<'_>, tokens: Var, caches: &mut [Cache]) -> Var;
+    fn forward<'t>(&self, tokens: Var<'t>, caches: &mut [Cache]) -> Var<'t>;
 
     /// How the family's `quant_predicate` treats a module in a plain conversion.
     fn quant_override(&self, path: &str) -> QuantOverride {
@@ -58,6 +61,8 @@ pub enum QuantOverride {
     EightBit,
     /// Stays unquantised.
     Keep,
+    /// Stays unquantised in every recipe, because it is no part of the language model.
+    Skipped,
     /// mlx-lm fails on this module, whatever the scheme.
     Impossible,
 }
@@ -93,6 +98,8 @@ pub struct Graph {
     /// The scheme that was applied; `None` when files decided.
     scheme: Option<Scheme>,
     model_type: String,
+    /// How mlx-vlm builds the model, where it does.
+    seen: Option<&'static VisionModel>,
     /// Whether activations are IEEE half precision, where that is known better than by the tensors' type.
     fp16_activations: Option<bool>,
     layer_plan: OnceLock<Result<Arc<LayerPlan>, TraceError>>,
@@ -138,16 +145,46 @@ impl Call {
     }
 }
 
+/// How a module is treated by a plain conversion of mlx-lm or, where the model is `seen`, of mlx-vlm.
+fn quant_rule(
+    network: &dyn Network,
+    seen: Option<&'static VisionModel>,
+    path: &str,
+) -> QuantOverride {
+    match seen {
+        Some(_) if towers::stays_unpacked(path) => QuantOverride::Skipped,
+        Some(VisionModel { rule: Some(rule), .. }) => rule(path),
+        _ => network.quant_override(path),
+    }
+}
+
 impl Graph {
     /// The unquantised model of a configuration, with weights of type `dtype`.
     ///
     /// # Errors
     /// When the family is unknown, a key is missing or wrong, or the values do not fit together.
     pub fn new(config: &Config, dtype: DType) -> Result<Self, ConfigError> {
+        Self::loaded(config, dtype, Loader::MlxLm)
+    }
+
+    /// The unquantised model of a configuration as a library builds it: mlx-vlm adds towers and projectors.
+    ///
+    /// # Errors
+    /// As [`Graph::new`], and when mlx-vlm refuses a tower.
+    pub fn loaded(config: &Config, dtype: DType, loader: Loader) -> Result<Self, ConfigError> {
         let model_type = config.model_type()?.to_owned();
         let family = families::find(&model_type)?;
+        let seen = family.seen.filter(|_| loader == Loader::MlxVlm);
         let mut builder = ParamBuilder::new(dtype);
-        let built = (family.build)(config, &mut builder)?;
+        let built = match seen {
+            None => (family.build)(config, &mut builder)?,
+            Some(seen) => {
+                builder = builder.with_f32(seen.keeps_f32);
+                let built = seen.text.unwrap_or(family.build)(config, &mut builder)?;
+                (seen.towers)(config, &mut builder)?;
+                built
+            }
+        };
         let params = builder.finish().map_err(|reason| {
             ConfigError::Unsupported(format!(
                 "the configuration asks for an impossible model: {reason}"
@@ -160,6 +197,7 @@ impl Graph {
             dtype,
             scheme,
             model_type,
+            seen,
             fp16_activations: None,
             layer_plan: OnceLock::new(),
             fingerprint: OnceLock::new(),
@@ -172,11 +210,19 @@ impl Graph {
     /// # Errors
     /// As [`Graph::new`], and when mlx-lm cannot convert this model to the scheme.
     pub fn quantised(config: &Config, scheme: Scheme) -> Result<Self, GraphError> {
+        Self::converted(config, scheme, Loader::MlxLm)
+    }
+
+    /// The model after a conversion with the given scheme by the library whose model code loads it.
+    ///
+    /// # Errors
+    /// As [`Graph::loaded`], and when the library cannot convert this model to the scheme.
+    pub fn converted(config: &Config, scheme: Scheme, loader: Loader) -> Result<Self, GraphError> {
         let dtype = match scheme {
             Scheme::Float(dtype) => dtype,
             _ => DType::BF16,
         };
-        let mut graph = Self::new(config, dtype)?;
+        let mut graph = Self::loaded(config, dtype, loader)?;
         graph.quantise(scheme)?;
         Ok(graph)
     }
@@ -186,7 +232,9 @@ impl Graph {
     /// # Errors
     /// When mlx-lm cannot convert this model to the scheme.
     pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
-        quantise::apply(&mut self.params, &*self.built.network, self.built.layers, scheme)?;
+        let (network, seen) = (&*self.built.network, self.seen);
+        let rule = |path: &str| quant_rule(network, seen, path);
+        quantise::apply(&mut self.params, rule, self.built.layers, scheme)?;
         self.scheme = Some(scheme);
         self.forget();
         Ok(())
@@ -246,8 +294,8 @@ impl Graph {
         candidates.into_iter().find(|&scheme| {
             let mut plain = self.params.clone();
             plain.modules_mut().iter_mut().for_each(|m| m.packing = None);
-            let network = &*self.built.network;
-            quantise::apply(&mut plain, network, self.built.layers, scheme).is_ok()
+            let rule = |path: &str| self.quant_override(path);
+            quantise::apply(&mut plain, rule, self.built.layers, scheme).is_ok()
                 && plain
                     .modules()
                     .iter()
@@ -274,7 +322,37 @@ impl Graph {
     /// How the family's `quant_predicate` treats a module.
     #[must_use]
     pub fn quant_override(&self, path: &str) -> QuantOverride {
-        self.built.network.quant_override(path)
+        quant_rule(&*self.built.network, self.seen, path)
+    }
+
+    /// Whose model code the graph follows: mlx-vlm's where the model has towers and they are loaded.
+    #[must_use]
+    pub const fn loader(&self) -> Loader {
+        if self.seen.is_some() { Loader::MlxVlm } else { Loader::MlxLm }
+    }
+
+    /// Whether the configuration is that of a model with towers, which mlx-vlm builds.
+    #[must_use]
+    pub fn states_towers(&self, config: &Config) -> bool {
+        let seen = families::find(&self.model_type).ok().and_then(|f| f.seen);
+        let stated = |key| config.get(key).is_some();
+        seen.is_some_and(|seen| seen.implied || stated("vision_config") || stated("audio_config"))
+    }
+
+    /// How many tokens an image of a size becomes under mlx-vlm; `config` is that of the graph, `preprocessor` the
+    /// content of `preprocessor_config.json` where it is known. `None` where the processor's rule is not known.
+    ///
+    /// # Errors
+    /// When a value is out of range or the processor refuses the image.
+    pub fn image_tokens(
+        &self,
+        config: &Config,
+        preprocessor: Option<&Config>,
+        size: ImageSize,
+    ) -> Result<Option<ImageTokens>, ConfigError> {
+        let seen = families::find(&self.model_type)?.seen;
+        let Some(rule) = seen.and_then(|seen| seen.images) else { return Ok(None) };
+        rule(&ImageCall::new(config, preprocessor, size)?).map(Some)
     }
 
     /// The tensors.
@@ -336,10 +414,14 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
-        let sampled = |t: &Tape<'_>, logits| {
-            if call.sample { sample(t, logits) } else { Vec::new() }
-        };
-        self.record(caches, call, routing, sampled)
+        self.record(
+            caches,
+            call,
+            routing,
+            |logits| {
+                if call.sample { sample(logits) } else { Vec::new() }
+            },
+        )
     }
 
     /// As [`Graph::trace`], with the logits `[batch, tokens, vocabulary]` as the only result.
@@ -352,7 +434,7 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
-        self.record(caches, call, routing, |_, logits| vec![logits])
+        self.record(caches, call, routing, |logits| vec![logits])
     }
 
     fn record(
@@ -360,18 +442,18 @@ impl Graph {
         caches: &mut [Cache],
         call: Call,
         routing: Routing,
-        results: impl FnOnce(&Tape<'_>, Var) -> Vec<Var>,
+        results: impl FnOnce(Var<'_>) -> Vec<Var<'_>>,
     ) -> Result<Trace, TraceError> {
         let t = Tape::new(&self.params, routing, call.skipped);
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
         cache::enter(caches, &t, call.skipped);
-        let logits = self.built.network.forward(&t, tokens, caches);
+        let logits = self.built.network.forward(tokens, caches);
         if let Some(kv) = call.kv {
             cache::quantise(caches, &t, kv, call.skipped);
         }
-        let results = results(&t, logits);
+        let results = results(logits);
         let state = cache::leave(caches, call.skipped);
         cache::follow(caches, call.skipped);
         t.set_outputs(&results, state);
@@ -471,14 +553,14 @@ impl Graph {
 }
 
 /// Greedy sampling as `mlx_lm.generate` does it: the next token and the log-probabilities.
-fn sample(t: &Tape<'_>, logits: Var) -> Vec<Var> {
-    t.set_stage(Stage::Head);
-    let n = t.dim(logits, 1);
-    let row = t.at(logits, 1, n.saturating_sub(1));
-    let total = t.logsumexp(row);
-    let log_probs = t.sub(row, total);
-    let token = t.argmax(log_probs);
-    let log_probs = if t.dim(row, 0) == 1 { t.squeeze(log_probs, &[0]) } else { log_probs };
+fn sample(logits: Var<'_>) -> Vec<Var<'_>> {
+    logits.tape().set_stage(Stage::Head);
+    let n = logits.dim(1);
+    let row = logits.at(1, n.saturating_sub(1));
+    let total = row.logsumexp();
+    let log_probs = row - total;
+    let token = log_probs.argmax();
+    let log_probs = if row.dim(0) == 1 { log_probs.squeeze(&[0]) } else { log_probs };
     vec![token, log_probs]
 }
 

@@ -175,6 +175,8 @@ pub struct ParamBuilder {
     dtype: DType,
     prefix: String,
     overflow: Option<String>,
+    /// Which tensors stay float32, where that is not for each declaration to say.
+    keeps_f32: Option<fn(&str) -> bool>,
 }
 
 /// More elements than any real tensor; keeps every later product within 64 bits.
@@ -189,7 +191,24 @@ impl ParamBuilder {
     #[must_use]
     pub fn new(dtype: DType) -> Self {
         let params = Parameters { modules: Vec::with_capacity(EXPECTED_MODULES) };
-        Self { params, dtype, prefix: String::new(), overflow: None }
+        Self { params, dtype, prefix: String::new(), overflow: None, keeps_f32: None }
+    }
+
+    /// With a rule, by the name, for what stays float32 in a 16-bit model; declarations that say so no longer count.
+    #[must_use]
+    pub fn with_f32(mut self, keeps: fn(&str) -> bool) -> Self {
+        self.keeps_f32 = Some(keeps);
+        self
+    }
+
+    /// Declares everything that `build` declares, with `from` in the paths replaced by `to`.
+    pub fn renamed<T>(&mut self, from: &str, to: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+        let first = self.params.modules.len();
+        let out = build(self);
+        for module in self.params.modules.iter_mut().skip(first) {
+            module.path = module.path.replacen(from, to, 1);
+        }
+        out
     }
 
     /// The finished list of tensors.
@@ -260,6 +279,7 @@ impl ParamBuilder {
             self.overflow.get_or_insert_with(|| format!("more than {MAX_MODULES} modules"));
             return ModuleId(0);
         }
+        let keeps_f32 = self.keeps_f32.map_or(keeps_f32, |keeps| keeps(&path));
         let dtype = if keeps_f32 { DType::F32 } else { self.dtype };
         let module = Module {
             path,

@@ -3,8 +3,8 @@
 //! Rules: `quantize_model` of `mlx_lm/utils.py`, `mixed_quant_predicate_builder` of `mlx_lm/convert.py`, the
 //! families' own `quant_predicate`, and the layout of the published gpt-oss conversions for `mxfp4_q8`.
 
+use super::QuantOverride;
 use super::params::{Module, ModuleKind, Parameters};
-use super::{Network, QuantOverride};
 use crate::model::quant::Recipe;
 use crate::model::{Packing, Scheme};
 use thiserror::Error;
@@ -44,10 +44,10 @@ pub enum QuantiseError {
     },
 }
 
-/// Packs the matrices of a model.
+/// Packs the matrices of a model; `rule` says how the model's own predicate treats a module.
 pub(super) fn apply(
     params: &mut Parameters,
-    network: &dyn Network,
+    rule: impl Fn(&str) -> QuantOverride,
     layers: u64,
     scheme: Scheme,
 ) -> Result<(), QuantiseError> {
@@ -62,17 +62,20 @@ pub(super) fn apply(
         if !module.packable() || module.shape.dim(-1) % global.group != 0 {
             continue;
         }
-        let rule = network.quant_override(&module.path);
+        let rule = rule(&module.path);
         if rule == QuantOverride::Impossible {
             return Err(QuantiseError::Impossible { scheme, path: module.path.clone() });
         }
         let packing = match &recipe {
+            Some(_) if rule == QuantOverride::Skipped => None,
             Some(mixed) => Some(mixed.packing(&module.path)?),
-            None if scheme == Scheme::Mxfp4Q8 => Some(gpt_oss_packing(module)),
+            None if scheme == Scheme::Mxfp4Q8 && rule != QuantOverride::Skipped => {
+                Some(gpt_oss_packing(module))
+            }
             None => match rule {
                 QuantOverride::Default => Some(global),
                 QuantOverride::EightBit => Some(Packing::affine(8, 64)),
-                QuantOverride::Keep | QuantOverride::Impossible => None,
+                QuantOverride::Keep | QuantOverride::Skipped | QuantOverride::Impossible => None,
             },
         };
         if let Some(p) = packing

@@ -328,7 +328,7 @@ fn expert_reads(e: &Encoded<'_>, experts: u64) -> u64 {
     if sorted && pairs >= 16 && pairs / experts.max(1) >= 4 { pairs.min(experts) } else { pairs }
 }
 
-fn pairs(trace: &Trace, inputs: &[crate::graph::tape::Var]) -> u64 {
+fn pairs(trace: &Trace, inputs: &[crate::graph::tape::ValueId]) -> u64 {
     inputs[inputs.len() - 2..].iter().map(|&v| trace.value(v).shape.elements()).max().unwrap_or(0)
 }
 

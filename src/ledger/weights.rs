@@ -4,6 +4,7 @@ use super::pages;
 use crate::graph::Graph;
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
+use crate::graph::towers::ModelPart;
 use crate::model::DType;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -81,6 +82,37 @@ impl Weights {
             out.active_parameters -= u64::try_from(idle).unwrap_or(out.active_parameters);
         }
         out
+    }
+}
+
+/// Bytes of a part of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct PartSize {
+    /// The part.
+    pub part: ModelPart,
+    /// Payload of its tensors, in bytes.
+    pub bytes: u64,
+    /// The same in memory: every tensor above 16 KiB rounded up to whole pages.
+    #[serde(skip)]
+    pub active_bytes: u64,
+}
+
+impl PartSize {
+    /// The parts of a graph that have tensors; their sum is [`Weights::bytes`].
+    #[must_use]
+    pub fn of(graph: &Graph) -> Vec<Self> {
+        let mut sizes = ModelPart::ALL.map(|part| Self { part, bytes: 0, active_bytes: 0 });
+        for module in graph.params().modules() {
+            let part = ModelPart::of(&module.path);
+            if let Some(size) = sizes.iter_mut().find(|size| size.part == part) {
+                for (_, shape, dtype) in module.tensors() {
+                    let bytes = shape.elements() * dtype.bytes();
+                    size.bytes += bytes;
+                    size.active_bytes += pages::round(bytes);
+                }
+            }
+        }
+        sizes.into_iter().filter(|size| size.bytes > 0).collect()
     }
 }
 

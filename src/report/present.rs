@@ -90,26 +90,6 @@ impl<T: Present> Render for Tagged<T> {
     }
 }
 
-/// An answer of a command whose types are not written yet.
-struct Untyped {
-    json: Value,
-    document: Document,
-}
-
-impl Render for Untyped {
-    fn document(&self) -> Document {
-        self.document.clone()
-    }
-
-    fn json(&self) -> Result<Value, serde_json::Error> {
-        Ok(self.json.clone())
-    }
-
-    fn junit(&self) -> Option<Report> {
-        None
-    }
-}
-
 /// Why an answer cannot be written.
 #[derive(Debug, Error)]
 pub enum RenderError {
@@ -129,12 +109,6 @@ impl Answer {
     #[must_use]
     pub fn of(value: impl Present + 'static) -> Self {
         Self(Box::new(Tagged(value)))
-    }
-
-    /// An answer whose object and document were made apart.
-    #[must_use]
-    pub fn untyped(json: Value, document: Document) -> Self {
-        Self(Box::new(Untyped { json, document }))
     }
 
     /// The answer for people.

@@ -12,7 +12,7 @@ pub use engine::{EngineSetup, PREFILL_STEP};
 pub use file::{FormatOrigin, ModelFile};
 pub use program::{Program, UnknownProgram};
 pub use version::{Version, VersionError};
-pub use work::Work;
+pub use work::{Images, ImagesError, Work};
 
 use crate::graph::cache::KvQuantisation;
 use crate::units::Bytes;
@@ -82,6 +82,12 @@ impl Run {
     #[must_use]
     pub const fn with_generated(self, generate_tokens: u32) -> Self {
         Self { work: Work { generate_tokens, ..self.work }, ..self }
+    }
+
+    /// The same run with images in the prompt.
+    #[must_use]
+    pub const fn with_images(self, images: Option<Images>) -> Self {
+        Self { work: Work { images, ..self.work }, ..self }
     }
 
     /// The same run of `batch` sequences at once.

@@ -2,6 +2,7 @@
 
 use super::order::quantile_of_sorted;
 use super::{SEED, median, median_in_place};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Points after settling below which nothing is said about a leak. Ten turns, as are often used, tell nothing: a
@@ -14,7 +15,7 @@ const RESAMPLES: usize = 500;
 const BLOCK: usize = 10;
 
 /// What a growth says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trend {
     /// The interval lies above zero.
@@ -28,7 +29,7 @@ pub enum Trend {
 }
 
 /// Growth per turn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Slope {
     /// Theil–Sen slope, in the unit of the values a turn; `None` for fewer than two turns.
     pub per_turn: Option<f64>,

@@ -3,6 +3,7 @@
 use super::order::quantile_of_sorted;
 use super::spread::MAD_SCALE;
 use super::{SEED, median, median_in_place};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Resamples of a bootstrap.
@@ -12,7 +13,7 @@ const RESAMPLES: usize = 2000;
 const OUTLIER_Z: f64 = 3.5;
 
 /// Middle and spread of a set of trials.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct TrialSummary {
     /// Number of values.
     pub n: usize,

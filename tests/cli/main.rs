@@ -10,6 +10,8 @@ mod predict;
 mod profile;
 mod recommend;
 mod report;
+#[path = "../common/schema.rs"]
+mod schema;
 mod schemas;
 mod snapshots;
 mod streams;

@@ -22,7 +22,10 @@ pub fn bench(arguments: &[&str]) -> Output {
 pub fn json(arguments: &[&str]) -> Value {
     let output = bench(&[arguments, &["--json"]].concat());
     assert!(output.status.code().is_some_and(|c| c < 2), "{}", stderr(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let answer = serde_json::from_slice(&output.stdout).unwrap();
+    let problems = crate::schema::problems(&answer);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    answer
 }
 
 pub fn stderr(output: &Output) -> String {

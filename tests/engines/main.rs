@@ -10,5 +10,7 @@ mod interrupted;
 #[cfg(feature = "mlx")]
 mod real;
 mod scenarios;
+#[path = "../common/schema.rs"]
+mod schema;
 #[path = "../common/signals.rs"]
 mod signals;

@@ -46,7 +46,10 @@ impl Place {
         let out = self.run(&format!("--json {words}"));
         let error = String::from_utf8_lossy(&out.stderr);
         assert!(out.status.success(), "{words}: {error}");
-        serde_json::from_slice(&out.stdout).expect("JSON")
+        let answer = serde_json::from_slice(&out.stdout).expect("JSON");
+        let problems = crate::schema::problems(&answer);
+        assert!(problems.is_empty(), "{words}:\n{}", problems.join("\n"));
+        answer
     }
 
     fn error(&self, words: &str) -> String {

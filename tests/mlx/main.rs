@@ -5,6 +5,8 @@ mod cli;
 mod families;
 mod files;
 mod reference;
+#[path = "../common/schema.rs"]
+mod schema;
 #[path = "../common/signals.rs"]
 mod signals;
 mod smollm2;

@@ -5,11 +5,12 @@ use super::error::{HttpError, shorten};
 use crate::bench::generation::Generation;
 use crate::model::names::key;
 use crate::run::Program;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Program behind an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServerKind {
     /// llama.cpp's `llama-server`, also inside other programs.
@@ -45,7 +46,7 @@ impl ServerKind {
 }
 
 /// The model that is measured, as the server describes it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Loaded {
     /// The server's name of the model.
     pub id: String,
@@ -64,7 +65,7 @@ pub struct Loaded {
 }
 
 /// A server and its model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// The program.
     pub kind: ServerKind,

@@ -4,6 +4,7 @@ use crate::bench::memory::end_family;
 use crate::bench::run::BenchRun;
 use crate::bench::trial::Trial;
 use crate::stats::TrialSummary;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub struct Launcher<'l> {
 }
 
 /// Starts of one engine. File caches of the system may be warm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Cold {
     /// Label of the engine.
     pub engine: String,

@@ -4,11 +4,12 @@ use crate::bench::memory::{MemoryReading, highest_during};
 use crate::bench::run::{BenchRun, one};
 use crate::bench::trial::Trial;
 use crate::stats::{TrialSummary, quantile};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// What a user is promised. A request that keeps it counts for goodput.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Promise {
     /// Longest time to first token, seconds.
     pub ttft_s: f64,
@@ -25,7 +26,7 @@ impl Promise {
 }
 
 /// One engine under so many users.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Load {
     /// Label of the engine.
     pub engine: String,

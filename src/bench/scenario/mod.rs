@@ -14,10 +14,11 @@ pub use depth::{DepthError, depth, doubling};
 pub use resume::{Resume, resume};
 pub use soak::{Length, MemoryGrowth, Soak, soak};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The scenarios.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// Decode rate and time to first token over kinds of prompts.

@@ -9,10 +9,11 @@ use crate::bench::run::BenchRun;
 use crate::bench::scenario::depth::{DepthError, Lengths, learn};
 use crate::bench::trial::Trial;
 use crate::stats::{TrialSummary, median};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A conversation that was resumed, on one engine, at one length.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Resume {
     /// Label of the engine.
     pub engine: String,

@@ -4,6 +4,7 @@ use crate::bench::run::BenchRun;
 use crate::bench::summary::TrialMetric;
 use crate::bench::trial::Trial;
 use crate::stats::{Slope, leak_slope, median};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub enum Length {
 }
 
 /// A memory metric over the turns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct MemoryGrowth {
     /// The metric.
     pub metric: TrialMetric,
@@ -31,7 +32,7 @@ pub struct MemoryGrowth {
 }
 
 /// One engine over all turns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Soak {
     /// Label of the engine.
     pub engine: String,

@@ -1,10 +1,10 @@
 //! A run for people.
 
 use super::cells::{dash, figure};
-use crate::bench::record::Record;
+use crate::bench::record::{Record, SCHEMA};
 use crate::bench::summary::{CaseSummary, EngineComparison, TrialMetric};
 use crate::bench::{Trial, TrialFlag};
-use crate::report::{Column, Document, Table};
+use crate::report::{Column, Document, Present, Table};
 use crate::stats::TrialSummary;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use std::collections::BTreeMap;
@@ -25,7 +25,15 @@ pub(super) fn progress(t: &Trial) -> String {
     format!("{} {what}: {result}", t.engine)
 }
 
-pub(super) fn document(record: &Record) -> Document {
+impl Present for Record {
+    const SCHEMA: &'static str = SCHEMA;
+
+    fn document(&self) -> Document {
+        document(self)
+    }
+}
+
+fn document(record: &Record) -> Document {
     let mut d = Document::default();
     let ended = if record.incomplete { " (incomplete)" } else { "" };
     d.heading(format!("Measured: {}{ended}", record.scenario.name()));

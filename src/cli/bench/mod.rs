@@ -15,7 +15,7 @@ use super::shared::exit::ExitStatus;
 use super::shared::output::{Picture, error_text};
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
-use crate::bench::record::{self, EngineRecord, Record, SCHEMA};
+use crate::bench::record::{self, EngineRecord, Record};
 use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
 use crate::bench::scenario::{self, Launcher, Length, Promise, PromptWork, Scenario};
 use crate::bench::summary::{compare, summarise};
@@ -58,24 +58,22 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<ExitStatus> {
     }
     record.predicted = expected::predict(&known, &record.summary);
     store(context, args, &record)?;
-    let answer = Answer::untyped(serde_json::to_value(&record)?, document::document(&record));
     // A run in which nothing succeeded answers nothing.
     let useful = record.trials.iter().any(Trial::counts);
-    let verdict = match (record.incomplete, useful) {
+    let status = match (record.incomplete, useful) {
         (true, _) => ExitStatus::Interrupted,
         (false, true) => ExitStatus::Ok,
         (false, false) => ExitStatus::No,
     };
-    let verdict = context.printer.answer((answer, verdict))?;
+    let status = context.printer.answer((Answer::of(record), status))?;
     watch.done();
-    Ok(verdict)
+    Ok(status)
 }
 
 /// A record without trials.
 fn begin(context: &Context, args: &BenchArgs, started: SystemTime) -> Result<Record> {
     let scenario = Scenario::from(args.scenario);
     Ok(Record {
-        schema: SCHEMA.to_owned(),
         mlxplan: env!("CARGO_PKG_VERSION").to_owned(),
         scenario,
         started: record::utc(started),

@@ -39,7 +39,7 @@ impl Asked {
         for model in &args.model {
             let opened = context.open(model, args.quant.as_deref(), None)?;
             asked.subjects.push(match opened {
-                Opened::Model(subject) => *subject,
+                Opened::Model(subject) => subject.loaded_by(run.engine.program)?,
                 Opened::Class(class) => {
                     let found = candidates(&class, 1, &context.sources(None)?)?;
                     let Some(first) = found.into_iter().next() else {

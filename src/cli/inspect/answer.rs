@@ -5,8 +5,9 @@ use super::{STEP_CONTEXT, Sizes};
 use crate::cli::shared::words::parts_text;
 use crate::estimate::OpenedModel;
 use crate::ledger::peak::Peak;
-use crate::ledger::weights::{Tensor, Weights};
+use crate::ledger::weights::{PartSize, Tensor, Weights};
 use crate::report::{Column, Document, Present, Table};
+use crate::run::Program;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -17,8 +18,12 @@ use std::collections::HashMap;
 pub(in crate::cli) struct InspectAnswer {
     /// The model.
     model: Inspected,
+    /// The program that loads it.
+    engine: Program,
     /// Bytes of its weights.
     weights_bytes: u64,
+    /// The same by part of the model.
+    parts: Vec<PartSize>,
     /// Number of its tensors; as `tensor_count`.
     tensors: u64,
     /// Number of its tensors.
@@ -161,6 +166,7 @@ impl InspectAnswer {
     /// What a model's sizes are.
     pub(super) fn of(
         subject: &OpenedModel,
+        engine: Program,
         sizes: Sizes,
         tensor_list: Option<Vec<Tensor>>,
         ops: Option<Vec<Operation>>,
@@ -177,7 +183,9 @@ impl InspectAnswer {
                 family: graph.model_type().to_owned(),
                 quant: subject.quant.clone(),
             },
+            engine,
             weights_bytes: weights.bytes,
+            parts: PartSize::of(graph),
             tensors,
             tensor_count: tensors,
             parameters: weights.parameters,
@@ -254,6 +262,9 @@ impl InspectAnswer {
         add("parameters", self.parameters_text());
         add("weights", format!("{} in {} tensors", exact(self.weights_bytes), self.tensor_count));
         add("", format!("{:.3} bits per weight", self.bits_per_weight));
+        for size in self.parts.iter().filter(|_| self.parts.len() > 1) {
+            add("", format!("{} of it {}", Bytes(size.bytes), size.part));
+        }
         if let Some(bytes) = self.routed_expert_bytes.filter(|bytes| *bytes > 0) {
             add("", format!("{} of it routed experts", Bytes(bytes)));
         }

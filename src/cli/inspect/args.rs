@@ -15,6 +15,10 @@ pub struct InspectArgs {
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
+    /// The program that loads it, which decides whether towers are loaded
+    #[arg(long, value_name = "ENGINE", default_value = "mlx-lm")]
+    pub engine: String,
+
     /// Cache sizes after these numbers of tokens, comma separated
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub tokens: Vec<u32>,

@@ -16,9 +16,9 @@ use crate::ledger::replay::{ArchClass, Gpu};
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
 use crate::report::Answer;
-use crate::run::Run;
+use crate::run::{Program, Run};
 use answer::InspectAnswer;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use args::InspectArgs;
 
 /// Tokens in the cache at the decode step whose traffic is shown.
@@ -28,12 +28,14 @@ const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: fal
 
 pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, ExitStatus)> {
     let quant = args.quant.as_deref();
+    let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
     let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
+    let subject = subject.loaded_by(program)?;
     let kv = kv_quantisation(args.kv_bits)?;
     let sizes = Sizes::of(&subject, &args.tokens, kv)?;
     let tensors = args.tensors.then(|| weights::tensors(&subject.graph));
     let ops = args.ops.then(|| operations::of(&subject.graph)).transpose()?;
-    Ok((Answer::of(InspectAnswer::of(&subject, sizes, tensors, ops)), ExitStatus::Ok))
+    Ok((Answer::of(InspectAnswer::of(&subject, program, sizes, tensors, ops)), ExitStatus::Ok))
 }
 
 struct Sizes {

@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     models?;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
     let model = context.one_model_for(program, &args.model, quant, assume)?;
+    let model = model.loaded_by(program)?;
     let run = args.run.run(program)?;
     let basis = basis::best(context, args, &model, &run)?;
     let estimator =
@@ -91,10 +92,11 @@ fn document(p: &Prediction) -> Document {
     let kv = engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch =
         if work.batch > 1 { format!(", {} sequences at once", work.batch) } else { String::new() };
+    let images = work.images.map_or(String::new(), |images| format!(" with {images}"));
     add(
         "run",
         format!(
-            "{}-token prompt, {} tokens generated{batch}{kv}, engine {}",
+            "{}-token prompt{images}, {} tokens generated{batch}{kv}, engine {}",
             work.context_tokens, work.generate_tokens, engine.program
         ),
     );

@@ -106,9 +106,10 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
             let chosen =
                 subject.origin == FormatOrigin::EngineDefault && subject.asked_gguf.is_none();
             let mut candidates = vec![];
-            let mut notes = Vec::new();
             let whole = chosen.then(|| in_format(&subject, Scheme::Float(DType::BF16), &sources));
             let subject = whole.flatten().map_or(*subject, |c| c.model);
+            let mut notes: Vec<String> =
+                subject.towers_note(crate::estimate::Program::MlxLm).into_iter().collect();
             if !named && (float || chosen) {
                 notes.push("no format was given: the usual ones".to_owned());
                 for scheme in LADDER {

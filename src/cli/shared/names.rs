@@ -24,7 +24,7 @@ fn matching(
 pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(catalogue) = Models::built_in() else { return Vec::new() };
     let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
-    let mut popular: Vec<_> = catalogue.models().iter().filter(|m| m.mlx_lm_supported).collect();
+    let mut popular: Vec<_> = catalogue.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let suffix = Scheme::DEFAULT.suffix();
     let names = popular.into_iter().flat_map(|m| {

@@ -1,7 +1,7 @@
 //! The run that arguments describe, and the one conversion of what was typed.
 
 use crate::graph::cache::KvQuantisation;
-use crate::run::{Program, Run};
+use crate::run::{Images, Program, Run};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -21,6 +21,10 @@ pub struct RunArgs {
     /// Sequences processed together
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub batch: u32,
+
+    /// Images in the prompt beside the tokens of --context, as many as N, each of W by H pixels (default: 1024x1024)
+    #[arg(long, value_name = "N[@WxH]")]
+    pub images: Option<Images>,
 
     /// Bits of a quantised KV cache: 4 or 8 (also 2, 3, 5, 6)
     #[arg(long, value_name = "BITS")]
@@ -43,6 +47,7 @@ impl Default for RunArgs {
             context: run.work.context_tokens,
             generate: run.work.generate_tokens,
             batch: run.work.batch,
+            images: run.work.images,
             kv_bits: None,
             prefill_step: run.engine.prefill_step,
             reserve: None,
@@ -64,6 +69,7 @@ impl RunArgs {
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)
+            .with_images(self.images)
             .with_prefill_step(self.prefill_step)
             .with_kv(kv_quantisation(self.kv_bits)?)
             .with_reserve(reserve))

@@ -3,6 +3,7 @@
 pub(super) mod args;
 #[cfg(mlx)]
 mod live;
+pub(super) mod live_answer;
 pub(super) mod published;
 
 use super::shared::context::Context;

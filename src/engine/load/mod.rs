@@ -13,6 +13,7 @@ mod vlm;
 
 use crate::graph::families::{self, Reads};
 use crate::graph::params::{Module, ModuleKind};
+use crate::graph::towers::Loader;
 use crate::graph::{Graph, GraphError, QuantOverride};
 use crate::model::source::{ModulePackings, TensorIndex};
 use crate::model::{Config, ConfigError, DType, Packing};
@@ -22,43 +23,17 @@ use hints::Hints;
 use std::fmt;
 use stored::Stored;
 
-/// An engine's loader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loader {
-    /// mlx-lm, and the programs that load with it.
-    MlxLm,
-    /// mlx-vlm, and the programs that load with it.
-    MlxVlm,
+/// The loader of a program.
+#[must_use]
+pub fn loader_of(program: Program) -> Loader {
+    if program.name() == "mlx-vlm" { Loader::MlxVlm } else { Loader::MlxLm }
 }
 
-impl Loader {
-    /// The loader of a program.
-    #[must_use]
-    pub fn of(program: Program) -> Self {
-        if program.name() == "mlx-vlm" { Self::MlxVlm } else { Self::MlxLm }
-    }
-
-    /// The name of the program.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MlxLm => "mlx-lm",
-            Self::MlxVlm => "mlx-vlm",
-        }
-    }
-
-    const fn version(self) -> &'static str {
-        match self {
-            Self::MlxLm => crate::versions::MLX_LM,
-            Self::MlxVlm => crate::versions::MLX_VLM,
-        }
-    }
-
-    const fn other(self) -> Self {
-        match self {
-            Self::MlxLm => Self::MlxVlm,
-            Self::MlxVlm => Self::MlxLm,
-        }
+/// The program that a loader belongs to, and its version.
+const fn program(loader: Loader) -> (&'static str, &'static str) {
+    match loader {
+        Loader::MlxLm => ("mlx-lm", crate::versions::MLX_LM),
+        Loader::MlxVlm => ("mlx-vlm", crate::versions::MLX_VLM),
     }
 }
 
@@ -103,7 +78,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, version) = (self.loader.name(), self.loader.version());
+        let (name, version) = program(self.loader);
         write!(f, "{name} {version} does not load it: {}", self.words.trim_end())?;
         self.why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
     }
@@ -257,10 +232,13 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
 
 /// The other engine's answer where one refuses: its name and what it would hold.
 #[must_use]
-pub fn instead(c: &Checkpoint<'_>, refused: Loader) -> Option<(Loader, u64)> {
-    let other = refused.other();
+pub fn instead(c: &Checkpoint<'_>, refused: Loader) -> Option<(&'static str, u64)> {
+    let other = match refused {
+        Loader::MlxLm => Loader::MlxVlm,
+        Loader::MlxVlm => Loader::MlxLm,
+    };
     let loaded = load(c, other).ok()?;
-    Some((other, crate::ledger::weights::Weights::of(&loaded.graph).bytes))
+    Some((program(other).0, crate::ledger::weights::Weights::of(&loaded.graph).bytes))
 }
 
 /// How a matrix is packed by the hints of the block alone.

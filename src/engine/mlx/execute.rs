@@ -7,7 +7,7 @@ use super::{fused, node};
 use crate::graph::op::Op;
 use crate::graph::params::Part;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Derived, FrequencyTable, Node, Source, Trace, Var};
+use crate::graph::tape::{Derived, FrequencyTable, Node, Source, Trace, ValueId};
 use crate::model::DType;
 use std::collections::HashMap;
 
@@ -109,7 +109,7 @@ pub(super) fn execute(trace: &Trace, mut inputs: Inputs<'_>) -> Result<Outputs> 
             values[var.index()] = Some(array);
         }
     }
-    let mut take = |var: Var| match &values[var.index()] {
+    let mut take = |var: ValueId| match &values[var.index()] {
         Some(array) => Ok(array.clone()),
         None => load(trace, var, &mut inputs),
     };
@@ -143,7 +143,7 @@ pub(super) fn run_node(
 }
 
 /// The array of a value that no operation of the trace makes.
-pub(super) fn load(trace: &Trace, var: Var, inputs: &mut Inputs<'_>) -> Result<Array> {
+pub(super) fn load(trace: &Trace, var: ValueId, inputs: &mut Inputs<'_>) -> Result<Array> {
     let value = trace.value(var);
     let ops = inputs.ops;
     match value.source {

@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::graph::pattern::LayerKind;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Node, Source, Stage, Trace, Var};
+use crate::graph::tape::{Node, Source, Stage, Trace, ValueId};
 use crate::ledger::cache::steady_decode;
 use crate::model::DType;
 use std::collections::HashMap;
@@ -214,7 +214,7 @@ impl Part<'_> {
         for (slot, array) in copy.cache.drain() {
             cache[slot as usize] = Some(array);
         }
-        let mut values: HashMap<Var, Array> = HashMap::new();
+        let mut values: HashMap<ValueId, Array> = HashMap::new();
         for &n in nodes.into_iter().flatten() {
             let node = &self.trace.nodes()[n];
             for &var in self.trace.inputs(node) {
@@ -244,7 +244,7 @@ impl Part<'_> {
         Ok(self.trace.results.iter().filter_map(|v| values.get(v).cloned()).collect())
     }
 
-    fn input(&mut self, var: Var, copy: &mut Copy, cache: &[Option<Array>]) -> Result<Array> {
+    fn input(&mut self, var: ValueId, copy: &mut Copy, cache: &[Option<Array>]) -> Result<Array> {
         let value = self.trace.value(var);
         if value.source == Source::Node {
             let key = (value.shape, value.dtype);

@@ -113,6 +113,21 @@ pub struct RunKeys {
     pub engine: Program,
     /// Memory kept for macOS and other programs, where it is known for which machine.
     pub reserve_bytes: Option<Bytes>,
+    /// Images in the prompt, whose tokens are among those of `context_tokens`.
+    pub images: Option<ImagesAnswer>,
+}
+
+/// Images of one size in a prompt.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct ImagesAnswer {
+    /// Number of images.
+    pub count: u32,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Tokens that each becomes, with the markers around it.
+    pub tokens_each: Option<u32>,
 }
 
 /// Memory.

@@ -1,15 +1,16 @@
 //! Answers made of predictions.
 
 use super::{
-    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, MemoryAnswer, ModelAnswer, PartAnswer,
-    PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+    DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, MemoryAnswer, ModelAnswer,
+    PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
 };
 use crate::calibration::Fidelity;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::AtDepth;
 use crate::estimate::{Named, Prediction, TimedAlone};
-use crate::run::{Program, Run};
+use crate::graph::towers::ModelPart;
+use crate::run::{Images, Program, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
@@ -70,7 +71,15 @@ impl RunKeys {
             prefill_step: run.engine.prefill_step,
             engine: run.engine.program,
             reserve_bytes: run.engine.reserve,
+            images: run.work.images.map(ImagesAnswer::from),
         }
+    }
+}
+
+impl From<Images> for ImagesAnswer {
+    fn from(images: Images) -> Self {
+        let Images { count, width, height, tokens_each } = images;
+        Self { count, width, height, tokens_each }
     }
 }
 
@@ -84,7 +93,7 @@ impl MemoryAnswer {
             kv_bytes: Some(peak.kv_bytes),
             state_bytes: Some(peak.state_bytes),
             run_ahead_bytes: Some(peak.run_ahead_bytes),
-            parts: parts(memory),
+            parts: parts(memory, &p.model),
             peak_bytes: Some(peak.peak_bytes),
             peak_interval_90_bytes: Some(memory.peak_interval_90),
             peak_phase: Some(peak.phase),
@@ -118,17 +127,22 @@ impl MemoryAnswer {
     }
 }
 
-fn parts(memory: &Memory) -> Vec<PartAnswer> {
+fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     let p = &memory.peak;
-    [
-        ("weights", p.weights_bytes),
+    let towers = model.parts.iter().filter(|size| size.part != ModelPart::Language);
+    let towers: Vec<PartAnswer> = towers
+        .map(|size| PartAnswer { part: size.part.name(), bytes: size.active_bytes })
+        .collect();
+    let beside: u64 = towers.iter().map(|part| part.bytes).sum();
+    let language = ("weights", p.weights_bytes.saturating_sub(beside));
+    let rest = [
         ("kv", p.kv_bytes),
         ("state", p.state_bytes),
         ("scores", p.attention_scratch_bytes),
         ("run_ahead", p.run_ahead_bytes),
-    ]
-    .map(|(part, bytes)| PartAnswer { part, bytes })
-    .to_vec()
+    ];
+    let answer = |(part, bytes)| PartAnswer { part, bytes };
+    std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
 }
 
 impl From<AtDepth> for DepthAnswer {

@@ -39,15 +39,15 @@ impl LayerCache for ArraysCache {
 
     fn advance(&mut self, _tokens: u32) {}
 
-    fn state(&self, i: usize) -> Option<Var> {
-        self.slots.get(i).copied().flatten().map(|s| s.var)
+    fn state<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
+        self.slots.get(i).copied().flatten().map(|s| s.var(t))
     }
 
-    fn set_state(&mut self, t: &Tape<'_>, i: usize, value: Var) {
+    fn set_state(&mut self, i: usize, value: Var<'_>) {
         match self.slots.get_mut(i) {
-            Some(slot) => *slot = Some(Slot::of(t, value)),
+            Some(slot) => *slot = Some(Slot::of(value)),
             None => {
-                t.fail("this cache holds no states");
+                value.tape().fail("this cache holds no states");
             }
         }
     }

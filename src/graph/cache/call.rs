@@ -2,7 +2,7 @@
 
 use super::{Cache, KvQuantisation, Slot};
 use crate::graph::SkippedLayers;
-use crate::graph::tape::{Source, Tape, Var};
+use crate::graph::tape::{Source, Tape, ValueId};
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
 pub fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, skipped: SkippedLayers) {
@@ -31,7 +31,7 @@ pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: SkippedLayers) {
     for (i, cache) in caches.iter_mut().enumerate() {
         for slot in cache.slots_mut() {
             if let Some(s) = slot.as_mut().filter(|_| !skipped.skips_cache(i)) {
-                s.var = t.input(s.shape, s.dtype, Source::Cache(number));
+                *s = Slot::of(t.input(s.shape, s.dtype, Source::Cache(number)));
             }
             number += 1;
         }
@@ -39,8 +39,8 @@ pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: SkippedLayers) {
 }
 
 /// The values that the cache slots of the layers that were run hold after a call.
-pub fn leave(caches: &[Cache], skipped: SkippedLayers) -> Vec<(u32, Var)> {
-    held_slots(caches, skipped).map(|(number, slot)| (number, slot.var)).collect()
+pub fn leave(caches: &[Cache], skipped: SkippedLayers) -> Vec<(u32, ValueId)> {
+    held_slots(caches, skipped).map(|(number, slot)| (number, slot.value)).collect()
 }
 
 /// The arrays of the layers that are run, with their slots counted over all layers.

@@ -72,29 +72,29 @@ impl LayerCache for ChunkedKvCache {
         if valid > self.chunk_size {
             let trim = valid - self.chunk_size;
             self.start += trim;
-            let (k, v) = (t.slice(k.var, 2, trim, valid), t.slice(v.var, 2, trim, valid));
-            self.keys = Some(Slot::of(t, k));
-            self.values = Some(Slot::of(t, v));
+            let (k, v) = (k.var(t).slice(2, trim, valid), v.var(t).slice(2, trim, valid));
+            self.keys = Some(Slot::of(k));
+            self.values = Some(Slot::of(v));
         }
     }
 
-    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
-        let new = t.dim(keys, 2);
+    fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
+        let (t, new) = (keys.tape(), keys.dim(2));
         let used = self.offset - self.start;
         let capacity = self.keys.map(|s| s.shape.dim(2));
         let (mut k, mut v) = match growth(capacity, used, new) {
-            Some(g) => (grown(t, self.keys, keys, &g), grown(t, self.values, values, &g)),
+            Some(g) => (grown(self.keys, keys, &g), grown(self.values, values, &g)),
             None => match (self.keys, self.values) {
-                (Some(k), Some(v)) => (k.var, v.var),
+                (Some(k), Some(v)) => (k.var(t), v.var(t)),
                 _ => (keys, values),
             },
         };
         self.offset = self.offset.saturating_add(new);
         let end = self.offset - self.start;
-        k = t.slice_update(k, keys, 2, used);
-        v = t.slice_update(v, values, 2, used);
-        self.keys = Some(Slot::of(t, k));
-        self.values = Some(Slot::of(t, v));
-        dense((t.slice(k, 2, 0, end), t.slice(v, 2, 0, end)))
+        k = k.slice_update(keys, 2, used);
+        v = v.slice_update(values, 2, used);
+        self.keys = Some(Slot::of(k));
+        self.values = Some(Slot::of(v));
+        dense((k.slice(2, 0, end), v.slice(2, 0, end)))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{LayerCache, Slot};
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Tape, Var, concat};
 use crate::model::DType;
 
 /// What a [`CompressedCache`] keeps. All arrays are `[batch, rows, width]` and grow by exactly the rows they need.
@@ -42,13 +42,13 @@ impl CompressedCache {
         1 + self.spec.closed.len() + i.min(1)
     }
 
-    fn var(&self, slot: usize) -> Option<Var> {
-        self.slots.get(slot).copied().flatten().map(|s| s.var)
+    fn var<'t>(&self, t: &'t Tape<'t>, slot: usize) -> Option<Var<'t>> {
+        self.slots.get(slot).copied().flatten().map(|s| s.var(t))
     }
 
-    fn set(&mut self, t: &Tape<'_>, slot: usize, value: Var) {
+    fn set(&mut self, slot: usize, value: Var<'_>) {
         if let Some(s) = self.slots.get_mut(slot) {
-            *s = Some(Slot::of(t, value));
+            *s = Some(Slot::of(value));
         }
     }
 
@@ -65,11 +65,11 @@ impl CompressedCache {
     }
 
     /// Appends rows to the window, keeps its last rows and returns all.
-    pub fn update_window(&mut self, t: &Tape<'_>, rows: Var) -> Var {
-        let window = append(t, self.var(0), rows);
-        let kept = t.last(window, 1, self.spec.window.unwrap_or(u32::MAX));
-        self.set(t, 0, kept);
-        self.offset = self.offset.saturating_add(t.dim(rows, 1));
+    pub fn update_window<'t>(&mut self, rows: Var<'t>) -> Var<'t> {
+        let window = append(self.var(rows.tape(), 0), rows);
+        let kept = window.last(1, self.spec.window.unwrap_or(u32::MAX));
+        self.set(0, kept);
+        self.offset = self.offset.saturating_add(rows.dim(1));
         window
     }
 
@@ -80,26 +80,26 @@ impl CompressedCache {
 
     /// The rows of the closed groups in array `i`, if a group has been closed.
     #[must_use]
-    pub fn closed(&self, i: usize) -> Option<Var> {
-        self.var(self.closed_slot(i))
+    pub fn closed<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
+        self.var(t, self.closed_slot(i))
     }
 
     /// Appends rows of closed groups to array `i` and returns all.
-    pub fn close(&mut self, t: &Tape<'_>, i: usize, rows: Var) -> Var {
-        let all = append(t, self.closed(i), rows);
-        self.set(t, self.closed_slot(i), all);
+    pub fn close<'t>(&mut self, i: usize, rows: Var<'t>) -> Var<'t> {
+        let all = append(self.closed(rows.tape(), i), rows);
+        self.set(self.closed_slot(i), all);
         all
     }
 
     /// Array `i` (0 or 1) of the open group.
     #[must_use]
-    pub fn pending(&self, i: usize) -> Option<Var> {
-        self.var(self.pending_slot(i))
+    pub fn pending<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
+        self.var(t, self.pending_slot(i))
     }
 
     /// Sets array `i` of the open group.
-    pub fn set_pending(&mut self, t: &Tape<'_>, i: usize, value: Var) {
-        self.set(t, self.pending_slot(i), value);
+    pub fn set_pending(&mut self, i: usize, value: Var<'_>) {
+        self.set(self.pending_slot(i), value);
     }
 }
 
@@ -137,7 +137,7 @@ impl LayerCache for CompressedCache {
         for (i, &(width, dtype)) in self.spec.closed.iter().enumerate() {
             if closed > 0 {
                 let shape = Shape::new(&[first.shape.dim(0), closed, width]);
-                self.slots[1 + i] = Some(Slot { shape, dtype, var: first.var });
+                self.slots[1 + i] = Some(Slot { shape, dtype, ..first });
             }
         }
         if ratio > 1 {
@@ -154,9 +154,9 @@ impl LayerCache for CompressedCache {
     }
 }
 
-fn append(t: &Tape<'_>, old: Option<Var>, new: Var) -> Var {
+fn append<'t>(old: Option<Var<'t>>, new: Var<'t>) -> Var<'t> {
     match old {
         None => new,
-        Some(old) => t.concat(&[old, new], 1),
+        Some(old) => concat([old, new], 1),
     }
 }

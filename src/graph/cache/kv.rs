@@ -5,7 +5,7 @@ use super::mask::offset_mask;
 use super::quantised::QuantisedKvCache;
 use super::slot::{dense, read};
 use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot};
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::tape::{Mask, Tape, Var, concat};
 
 /// All keys and values, in buffers that grow by whole steps of 256 tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,15 +34,15 @@ pub(super) fn growth(capacity: Option<u32>, used: u32, new: u32) -> Option<Growt
 }
 
 /// The buffer after `growth`, recorded on the tape.
-pub(super) fn grown(t: &Tape<'_>, old: Option<Slot>, like: Var, growth: &Growth) -> Var {
-    let shape = t.shape(like).with(2, growth.append);
-    let dtype = t.dtype(like);
-    let zeros = t.full(shape, 0.0, dtype);
+pub(super) fn grown<'t>(old: Option<Slot>, like: Var<'t>, growth: &Growth) -> Var<'t> {
+    let shape = like.shape().with(2, growth.append);
+    let dtype = like.dtype();
+    let zeros = like.tape().full(shape, 0.0, dtype);
     match old {
         None => zeros,
         Some(slot) => {
-            let kept = t.slice(slot.var, 2, 0, growth.keep);
-            t.concat(&[kept, zeros], 2)
+            let kept = slot.var(like.tape()).slice(2, 0, growth.keep);
+            concat([kept, zeros], 2)
         }
     }
 }
@@ -83,29 +83,29 @@ impl LayerCache for KvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
-    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
-        let new = t.dim(keys, 2);
+    fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
+        let (t, new) = (keys.tape(), keys.dim(2));
         let start = self.offset;
         let (mut k, mut v) = match growth(self.capacity(), start, new) {
-            Some(g) => (grown(t, self.keys, keys, &g), grown(t, self.values, values, &g)),
+            Some(g) => (grown(self.keys, keys, &g), grown(self.values, values, &g)),
             None => match (self.keys, self.values) {
-                (Some(k), Some(v)) => (k.var, v.var),
+                (Some(k), Some(v)) => (k.var(t), v.var(t)),
                 _ => (keys, values),
             },
         };
         self.offset = start.saturating_add(new);
-        k = t.slice_update(k, keys, 2, start);
-        v = t.slice_update(v, values, 2, start);
-        self.keys = Some(Slot::of(t, k));
-        self.values = Some(Slot::of(t, v));
-        dense((t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset)))
+        k = k.slice_update(keys, 2, start);
+        v = v.slice_update(values, 2, start);
+        self.keys = Some(Slot::of(k));
+        self.values = Some(Slot::of(v));
+        dense((k.slice(2, 0, self.offset), v.slice(2, 0, self.offset)))
     }
 
-    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+    fn keys_and_values<'t>(&self, t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
         read(t, self.keys, self.values, self.offset).unwrap_or_else(|| nothing(t))
     }
 
-    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         offset_mask(t, n, self.offset, window, as_array)
     }
 
@@ -113,13 +113,13 @@ impl LayerCache for KvCache {
         self.capacity()
     }
 
-    fn stored(&self) -> Option<(Var, Var)> {
-        self.keys.zip(self.values).map(|(k, v)| (k.var, v.var))
+    fn stored<'t>(&self, t: &'t Tape<'t>) -> Option<(Var<'t>, Var<'t>)> {
+        self.keys.zip(self.values).map(|(k, v)| (k.var(t), v.var(t)))
     }
 
-    fn store(&mut self, t: &Tape<'_>, keys: Var, values: Var) {
-        self.keys = Some(Slot::of(t, keys));
-        self.values = Some(Slot::of(t, values));
+    fn store(&mut self, keys: Var<'_>, values: Var<'_>) {
+        self.keys = Some(Slot::of(keys));
+        self.values = Some(Slot::of(values));
     }
 
     fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {

@@ -36,18 +36,18 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
 
     /// `update_and_fetch`: stores new keys and values `[batch, heads, tokens, width]` and returns all that
     /// attention reads.
-    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
+    fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
         let _ = (keys, values);
-        nothing(t)
+        nothing(keys.tape())
     }
 
     /// `keys_and_values`: all stored keys and values, as attention reads them.
-    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+    fn keys_and_values<'t>(&self, t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
         nothing(t)
     }
 
     /// `create_attention_mask` of `mlx_lm/models/base.py` for `n` new tokens.
-    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         plain_mask(t, n, window, as_array)
     }
 
@@ -67,26 +67,27 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
     }
 
     /// The whole buffers of keys and values of a `KVCache`, if they are set.
-    fn stored(&self) -> Option<(Var, Var)> {
+    fn stored<'t>(&self, t: &'t Tape<'t>) -> Option<(Var<'t>, Var<'t>)> {
+        let _ = t;
         None
     }
 
     /// Replaces the buffers of keys and values of a `KVCache`.
-    fn store(&mut self, t: &Tape<'_>, keys: Var, values: Var) {
+    fn store(&mut self, keys: Var<'_>, values: Var<'_>) {
         let _ = (keys, values);
-        t.fail("this cache has no buffers of keys and values");
+        keys.tape().fail("this cache has no buffers of keys and values");
     }
 
     /// State `i` of an `ArraysCache`, if it is set.
-    fn state(&self, i: usize) -> Option<Var> {
-        let _ = i;
+    fn state<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
+        let _ = (t, i);
         None
     }
 
     /// Sets state `i` of an `ArraysCache`.
-    fn set_state(&mut self, t: &Tape<'_>, i: usize, value: Var) {
+    fn set_state(&mut self, i: usize, value: Var<'_>) {
         let _ = (i, value);
-        t.fail("this cache holds no states");
+        value.tape().fail("this cache holds no states");
     }
 
     /// The cache of compressed attention, if it is one.
@@ -124,7 +125,7 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
 }
 
 /// The answer of a cache that is asked for keys and values and has none.
-pub(super) fn nothing(t: &Tape<'_>) -> (KvArray, KvArray) {
+pub(super) fn nothing<'t>(t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
     let failed = t.fail("this cache holds no keys and values");
     dense((failed, failed))
 }

@@ -41,7 +41,7 @@ impl LayerCache for CacheList {
         self.parts.iter_mut().for_each(|c| c.advance(tokens));
     }
 
-    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         match self.parts.first() {
             Some(c) => c.mask(t, n, window, as_array),
             None => plain_mask(t, n, window, as_array),

@@ -1,10 +1,9 @@
 //! Masks of attention as mlx-lm builds them.
 
-use crate::graph::op::Binary;
 use crate::graph::tape::{Mask, Tape, Var};
 
 /// `create_attention_mask` for a cache that has no mask of its own.
-pub fn plain_mask(t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+pub fn plain_mask<'t>(t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
     if n == 1 {
         Mask::None
     } else if as_array || window.is_some_and(|w| n > w) {
@@ -15,13 +14,13 @@ pub fn plain_mask(t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> 
 }
 
 /// The mask of a cache that holds `offset` tokens.
-pub(super) fn offset_mask(
-    t: &Tape<'_>,
+pub(super) fn offset_mask<'t>(
+    t: &'t Tape<'t>,
     n: u32,
     offset: u32,
     window: Option<u32>,
     as_array: bool,
-) -> Mask {
+) -> Mask<'t> {
     if window.is_some() || (n > 1 && as_array) {
         Mask::Array(causal_mask(t, n, offset, window))
     } else if n == 1 {
@@ -32,22 +31,22 @@ pub(super) fn offset_mask(
 }
 
 /// `create_causal_mask`: `[n, offset + n]`, true where a query may see a key.
-pub fn causal_mask(t: &Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
-    t.scores(|t| causal_mask_steps(t, n, offset, window))
+pub fn causal_mask<'t>(t: &'t Tape<'t>, n: u32, offset: u32, window: Option<u32>) -> Var<'t> {
+    t.scores(|| causal_mask_steps(t, n, offset, window))
 }
 
-fn causal_mask_steps(t: &Tape<'_>, n: u32, offset: u32, window: Option<u32>) -> Var {
+fn causal_mask_steps<'t>(t: &'t Tape<'t>, n: u32, offset: u32, window: Option<u32>) -> Var<'t> {
     let keys = t.arange(0, offset.saturating_add(n));
     let queries = if offset > 0 { t.arange(offset, offset.saturating_add(n)) } else { keys };
-    let queries = t.expand_dims(queries, &[1]);
-    let keys = t.expand_dims(keys, &[0]);
-    let mask = t.binary(Binary::GreaterEqual, queries, keys);
+    let queries = queries.expand_dims(&[1]);
+    let keys = keys.expand_dims(&[0]);
+    let mask = queries.greater_equal(keys);
     match window {
         None => mask,
         Some(w) => {
-            let end = t.add(keys, i64::from(w));
-            let near = t.binary(Binary::Less, queries, end);
-            t.binary(Binary::BitwiseAnd, mask, near)
+            let end = keys + i64::from(w);
+            let near = queries.less(end);
+            mask & near
         }
     }
 }

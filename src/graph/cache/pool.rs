@@ -2,7 +2,7 @@
 
 use super::{LayerCache, Slot};
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Tape, Var, concat};
 
 /// Pooled rows of a layer. The buffers have the size of a group; the pooled rows grow by exactly what they need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +20,13 @@ impl PoolCache {
         Self { ratio: ratio.max(1), width, open: 0, slots: vec![None; 3] }
     }
 
-    fn var(&self, slot: usize) -> Option<Var> {
-        self.slots.get(slot).copied().flatten().map(|s| s.var)
+    fn var<'t>(&self, t: &'t Tape<'t>, slot: usize) -> Option<Var<'t>> {
+        self.slots.get(slot).copied().flatten().map(|s| s.var(t))
     }
 
-    fn set(&mut self, t: &Tape<'_>, slot: usize, value: Var) {
+    fn set(&mut self, slot: usize, value: Var<'_>) {
         if let Some(s) = self.slots.get_mut(slot) {
-            *s = Some(Slot::of(t, value));
+            *s = Some(Slot::of(value));
         }
     }
 
@@ -38,27 +38,26 @@ impl PoolCache {
 
     /// Takes new keys and gates `[batch, tokens, width]`, the first at position `offset`. Returns the tokens of the
     /// groups that are full now and the position of the first of them, or `None`.
-    pub fn accumulate(
+    pub fn accumulate<'t>(
         &mut self,
-        t: &Tape<'_>,
-        new: [Var; 2],
+        new: [Var<'t>; 2],
         offset: u32,
-    ) -> Option<([Var; 2], u32)> {
-        let n = t.dim(new[0], 1);
+    ) -> Option<([Var<'t>; 2], u32)> {
+        let (t, n) = (new[0].tape(), new[0].dim(1));
         for (i, &x) in new.iter().enumerate() {
             if self.slots[i].is_none() {
-                let (shape, dtype) = (t.shape(x).with(1, self.ratio), t.dtype(x));
+                let (shape, dtype) = (x.shape().with(1, self.ratio), x.dtype());
                 let zeros = t.full(shape, 0.0, dtype);
-                self.set(t, i, zeros);
+                self.set(i, zeros);
             }
         }
         let (before, total) = (self.open, n.saturating_add(self.open));
         self.open = total % self.ratio;
         if n == 1 {
             for (i, &x) in new.iter().enumerate() {
-                self.write(t, i, x, before);
+                self.write(i, x, before);
             }
-            let whole = [self.var(0).unwrap_or(new[0]), self.var(1).unwrap_or(new[1])];
+            let whole = [self.var(t, 0).unwrap_or(new[0]), self.var(t, 1).unwrap_or(new[1])];
             return (self.open == 0)
                 .then(|| (whole, (offset.saturating_add(1)).saturating_sub(self.ratio)));
         }
@@ -67,36 +66,36 @@ impl PoolCache {
         let mut start = before;
         if usable > 0 {
             for (i, x) in ready.iter_mut().enumerate() {
-                let old = self.var(i).unwrap_or(*x);
-                let old = t.slice(old, 1, 0, before);
-                let fresh = t.slice(*x, 1, 0, usable - before);
-                *x = t.concat(&[old, fresh], 1);
+                let old = self.var(t, i).unwrap_or(*x);
+                let old = old.slice(1, 0, before);
+                let fresh = (*x).slice(1, 0, usable - before);
+                *x = concat([old, fresh], 1);
             }
             start = 0;
         }
         if self.open > 0 {
             for (i, &x) in new.iter().enumerate() {
-                let rest = t.last(x, 1, self.open.min(n));
-                self.write(t, i, rest, start);
+                let rest = x.last(1, self.open.min(n));
+                self.write(i, rest, start);
             }
         }
         (usable > 0).then(|| (ready, offset.saturating_sub(before)))
     }
 
-    fn write(&mut self, t: &Tape<'_>, i: usize, rows: Var, at: u32) {
-        let buffer = self.var(i).unwrap_or(rows);
-        let buffer = t.slice_update(buffer, rows, 1, at);
-        self.set(t, i, buffer);
+    fn write(&mut self, i: usize, rows: Var<'_>, at: u32) {
+        let buffer = self.var(rows.tape(), i).unwrap_or(rows);
+        let buffer = buffer.slice_update(rows, 1, at);
+        self.set(i, buffer);
     }
 
     /// Appends pooled rows, if there are new ones, and returns all.
-    pub fn append(&mut self, t: &Tape<'_>, rows: Option<Var>) -> Option<Var> {
-        let all = match (self.var(2), rows) {
+    pub fn append<'t>(&mut self, t: &'t Tape<'t>, rows: Option<Var<'t>>) -> Option<Var<'t>> {
+        let all = match (self.var(t, 2), rows) {
             (old, None) => return old,
             (None, Some(new)) => new,
-            (Some(old), Some(new)) => t.concat(&[old, new], 1),
+            (Some(old), Some(new)) => concat([old, new], 1),
         };
-        self.set(t, 2, all);
+        self.set(2, all);
         Some(all)
     }
 }

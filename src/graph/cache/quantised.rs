@@ -5,7 +5,7 @@ use super::layer::nothing;
 use super::mask::offset_mask;
 use super::{KvArray, LayerCache, Slot};
 use crate::graph::tape::linalg::Packed;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::tape::{Mask, Tape, Var, concat};
 use crate::model::{DType, Packing};
 
 /// How `--kv-bits` quantises a cache.
@@ -39,8 +39,8 @@ impl QuantisedKvCache {
         let mut arrays = [None; 6];
         for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
             if let Some(s) = slot {
-                let packed = t.quantize(s.var, packing);
-                store(t, &mut arrays[3 * i..3 * i + 3], packed);
+                let packed = s.var(t).quantize(packing);
+                store(&mut arrays[3 * i..3 * i + 3], packed);
             }
         }
         Self { arrays, packing, offset: cache.offset }
@@ -51,10 +51,10 @@ impl QuantisedKvCache {
     }
 
     /// All stored keys and values.
-    fn read(&self, t: &Tape<'_>) -> Option<(Packed, Packed)> {
+    fn read<'t>(&self, t: &'t Tape<'t>) -> Option<(Packed<'t>, Packed<'t>)> {
         let array = |i: usize| {
             let slot = self.arrays.get(i).copied().flatten()?;
-            Some(t.slice(slot.var, 2, 0, self.offset))
+            Some(slot.var(t).slice(2, 0, self.offset))
         };
         let packed = |first: usize| {
             Some(Packed {
@@ -69,24 +69,24 @@ impl QuantisedKvCache {
 
     fn grow(&mut self, t: &Tape<'_>, g: &Growth) {
         for slot in self.arrays.iter_mut().flatten() {
-            let kept = t.slice(slot.var, 2, 0, g.keep);
+            let kept = slot.var(t).slice(2, 0, g.keep);
             let zeros = t.full(slot.shape.with(2, g.append), 0.0, slot.dtype);
-            let wide = t.concat(&[kept, zeros], 2);
-            *slot = Slot::of(t, wide);
+            let wide = concat([kept, zeros], 2);
+            *slot = Slot::of(wide);
         }
     }
 
-    fn write(&mut self, t: &Tape<'_>, first: usize, new: Var, start: u32) -> Packed {
-        let packed = t.quantize(new, self.packing);
+    fn write<'t>(&mut self, first: usize, new: Var<'t>, start: u32) -> Packed<'t> {
+        let packed = new.quantize(self.packing);
         let parts = [Some(packed.weight), Some(packed.scales), packed.biases];
         let mut read = [packed.weight; 3];
         for (i, part) in parts.into_iter().enumerate() {
             let (Some(part), Some(slot)) = (part, self.arrays[first + i]) else {
                 continue;
             };
-            let whole = t.slice_update(slot.var, part, 2, start);
-            self.arrays[first + i] = Some(Slot::of(t, whole));
-            read[i] = t.slice(whole, 2, 0, self.offset);
+            let whole = slot.var(new.tape()).slice_update(part, 2, start);
+            self.arrays[first + i] = Some(Slot::of(whole));
+            read[i] = whole.slice(2, 0, self.offset);
         }
         Packed {
             weight: read[0],
@@ -144,26 +144,26 @@ impl LayerCache for QuantisedKvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
-    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
-        let new = t.dim(keys, 2);
+    fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
+        let new = keys.dim(2);
         let start = self.offset;
         if let Some(g) = growth(self.capacity(), start, new) {
-            self.grow(t, &g);
+            self.grow(keys.tape(), &g);
         }
         self.offset = start.saturating_add(new);
-        let k = self.write(t, 0, keys, start);
-        let v = self.write(t, 3, values, start);
+        let k = self.write(0, keys, start);
+        let v = self.write(3, values, start);
         (KvArray::Packed(k), KvArray::Packed(v))
     }
 
-    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+    fn keys_and_values<'t>(&self, t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
         match self.read(t) {
             Some((k, v)) => (KvArray::Packed(k), KvArray::Packed(v)),
             None => nothing(t),
         }
     }
 
-    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         offset_mask(t, n, self.offset, window, as_array)
     }
 
@@ -172,9 +172,9 @@ impl LayerCache for QuantisedKvCache {
     }
 }
 
-fn store(t: &Tape<'_>, slots: &mut [Option<Slot>], packed: Packed) {
+fn store(slots: &mut [Option<Slot>], packed: Packed<'_>) {
     let parts = [Some(packed.weight), Some(packed.scales), packed.biases];
     for (slot, part) in slots.iter_mut().zip(parts) {
-        *slot = part.map(|v| Slot::of(t, v));
+        *slot = part.map(Slot::of);
     }
 }

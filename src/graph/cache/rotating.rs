@@ -3,8 +3,7 @@
 use super::layer::nothing;
 use super::slot::{dense, read};
 use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
-use crate::graph::op::Binary;
-use crate::graph::tape::{Mask, Tape, Var};
+use crate::graph::tape::{Mask, Tape, Var, concat};
 
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,79 +27,79 @@ impl RotatingKvCache {
     }
 
     /// `_update_concat`, for prompts.
-    fn append(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
-        let new = t.dim(keys, 2);
+    fn append<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let new = keys.dim(2);
         let (k, v) = match (self.keys, self.values) {
             (Some(k), Some(v)) => {
-                let k = self.temporal_order(t, k.var);
-                let v = self.temporal_order(t, v.var);
-                self.index = t.dim(k, 2);
+                let k = self.temporal_order(k.var(keys.tape()));
+                let v = self.temporal_order(v.var(keys.tape()));
+                self.index = k.dim(2);
                 let trim = (self.index + 1).saturating_sub(self.max_size);
-                (self.trimmed(t, trim, k, Some(keys)), self.trimmed(t, trim, v, Some(values)))
+                (self.trimmed(trim, k, Some(keys)), self.trimmed(trim, v, Some(values)))
             }
             _ => (keys, values),
         };
         self.offset = self.offset.saturating_add(new);
-        self.index = t.dim(k, 2);
-        self.keys = Some(Slot::of(t, k));
-        self.values = Some(Slot::of(t, v));
+        self.index = k.dim(2);
+        self.keys = Some(Slot::of(k));
+        self.values = Some(Slot::of(v));
         (k, v)
     }
 
-    fn temporal_order(&self, t: &Tape<'_>, x: Var) -> Var {
-        let n = t.dim(x, 2);
+    fn temporal_order<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let n = x.dim(2);
         if self.index == n {
             x
         } else if self.index < self.offset {
-            let kept = t.slice(x, 2, 0, self.keep);
-            let older = t.slice(x, 2, self.index, n);
-            let newer = t.slice(x, 2, self.keep, self.index);
-            t.concat(&[kept, older, newer], 2)
+            let kept = x.slice(2, 0, self.keep);
+            let older = x.slice(2, self.index, n);
+            let newer = x.slice(2, self.keep, self.index);
+            concat([kept, older, newer], 2)
         } else {
-            t.slice(x, 2, 0, self.index)
+            x.slice(2, 0, self.index)
         }
     }
 
-    fn trimmed(&self, t: &Tape<'_>, trim: u32, x: Var, append: Option<Var>) -> Var {
+    fn trimmed<'t>(&self, trim: u32, x: Var<'t>, append: Option<Var<'t>>) -> Var<'t> {
         let mut parts = if trim > 0 {
-            let n = t.dim(x, 2);
-            vec![t.slice(x, 2, 0, self.keep), t.slice(x, 2, trim + self.keep, n)]
+            let n = x.dim(2);
+            vec![x.slice(2, 0, self.keep), x.slice(2, trim + self.keep, n)]
         } else {
             vec![x]
         };
         parts.extend(append);
-        t.concat(&parts, 2)
+        x.tape().concat(&parts, 2)
     }
 
     /// `_update_in_place`, for single tokens.
-    fn update_in_place(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (Var, Var) {
-        let before = self.offset;
+    fn update_in_place<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let (t, before) = (keys.tape(), self.offset);
         let stored = self.stored();
-        let (mut k, mut v) = (self.keys.map(|s| s.var), self.values.map(|s| s.var));
+        let (mut k, mut v) = (self.keys.map(|s| s.var(t)), self.values.map(|s| s.var(t)));
         if k.is_none() || (before >= stored && stored < self.max_size) {
             let room = STEP.min(self.max_size.saturating_sub(before));
-            k = Some(appended(t, k, keys, room));
-            v = Some(appended(t, v, values, room));
+            k = Some(appended(k, keys, room));
+            v = Some(appended(v, values, room));
             self.index = before;
         }
         let (mut k, mut v) = (k.unwrap_or(keys), v.unwrap_or(values));
-        let trim = t.dim(k, 2).saturating_sub(self.max_size);
+        let trim = k.dim(2).saturating_sub(self.max_size);
         if trim > 0 {
-            k = self.trimmed(t, trim, k, None);
-            v = self.trimmed(t, trim, v, None);
+            k = self.trimmed(trim, k, None);
+            v = self.trimmed(trim, v, None);
             self.index = self.max_size;
         }
         if self.index == self.max_size {
             self.index = self.keep;
         }
-        k = t.slice_update(k, keys, 2, self.index);
-        v = t.slice_update(v, values, 2, self.index);
+        k = k.slice_update(keys, 2, self.index);
+        v = v.slice_update(values, 2, self.index);
         self.offset = before.saturating_add(1);
         self.index += 1;
-        self.keys = Some(Slot::of(t, k));
-        self.values = Some(Slot::of(t, v));
-        if self.offset < t.dim(k, 2) {
-            (t.slice(k, 2, 0, self.offset), t.slice(v, 2, 0, self.offset))
+        self.keys = Some(Slot::of(k));
+        self.values = Some(Slot::of(v));
+        if self.offset < k.dim(2) {
+            (k.slice(2, 0, self.offset), v.slice(2, 0, self.offset))
         } else {
             (k, v)
         }
@@ -161,19 +160,19 @@ impl LayerCache for RotatingKvCache {
         self.offset = self.offset.saturating_add(new);
     }
 
-    fn update(&mut self, t: &Tape<'_>, keys: Var, values: Var) -> (KvArray, KvArray) {
-        dense(if t.dim(keys, 2) == 1 {
-            self.update_in_place(t, keys, values)
+    fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
+        dense(if keys.dim(2) == 1 {
+            self.update_in_place(keys, values)
         } else {
-            self.append(t, keys, values)
+            self.append(keys, values)
         })
     }
 
-    fn keys_and_values(&self, t: &Tape<'_>) -> (KvArray, KvArray) {
+    fn keys_and_values<'t>(&self, t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
         read(t, self.keys, self.values, self.offset).unwrap_or_else(|| nothing(t))
     }
 
-    fn mask(&self, t: &Tape<'_>, n: u32, window: Option<u32>, as_array: bool) -> Mask {
+    fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         if n > 1 {
             let window = window.unwrap_or(self.max_size);
             let offset = self.offset.min(self.max_size.saturating_sub(1));
@@ -189,8 +188,8 @@ impl LayerCache for RotatingKvCache {
                 let size =
                     if self.offset < self.max_size { self.offset + 1 } else { self.max_size };
                 let positions = t.arange(0, size);
-                let mask = t.binary(Binary::GreaterEqual, positions, i64::from(size - window));
-                Mask::Array(t.roll(mask, i64::from(index) + 1, 0))
+                let mask = positions.greater_equal(i64::from(size - window));
+                Mask::Array(mask.roll(i64::from(index) + 1, 0))
             }
             _ => Mask::None,
         }
@@ -205,12 +204,12 @@ impl LayerCache for RotatingKvCache {
     }
 }
 
-fn appended(t: &Tape<'_>, old: Option<Var>, like: Var, room: u32) -> Var {
-    let shape = t.shape(like).with(2, room);
-    let dtype = t.dtype(like);
-    let zeros = t.full(shape, 0.0, dtype);
+fn appended<'t>(old: Option<Var<'t>>, like: Var<'t>, room: u32) -> Var<'t> {
+    let shape = like.shape().with(2, room);
+    let dtype = like.dtype();
+    let zeros = like.tape().full(shape, 0.0, dtype);
     match old {
         None => zeros,
-        Some(x) => t.concat(&[x, zeros], 2),
+        Some(x) => concat([x, zeros], 2),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::shape::Shape;
 use crate::graph::tape::linalg::Packed;
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::{Tape, ValueId, Var};
 use crate::model::DType;
 
 /// One array of a cache between or during calls. Two are equal when they have the same shape and type.
@@ -12,7 +12,7 @@ pub struct Slot {
     pub shape: Shape,
     /// Element type.
     pub dtype: DType,
-    pub(in crate::graph) var: Var,
+    pub(super) value: ValueId,
 }
 
 impl PartialEq for Slot {
@@ -24,8 +24,13 @@ impl PartialEq for Slot {
 impl Eq for Slot {}
 
 impl Slot {
-    pub(in crate::graph) fn of(t: &Tape<'_>, var: Var) -> Self {
-        Self { shape: t.shape(var), dtype: t.dtype(var), var }
+    pub(in crate::graph) fn of(var: Var<'_>) -> Self {
+        Self { shape: var.shape(), dtype: var.dtype(), value: var.id() }
+    }
+
+    /// The array on the tape of the call that is being recorded.
+    pub(in crate::graph) fn var<'t>(&self, t: &'t Tape<'t>) -> Var<'t> {
+        t.var(self.value)
     }
 
     /// Bytes of the array.
@@ -41,16 +46,16 @@ impl Slot {
 
 /// Keys or values as attention reads them.
 #[derive(Clone, Copy, Debug)]
-pub enum KvArray {
+pub enum KvArray<'t> {
     /// A plain array `[batch, heads, tokens, width]`.
-    Dense(Var),
+    Dense(Var<'t>),
     /// A quantised one.
-    Packed(Packed),
+    Packed(Packed<'t>),
 }
 
-impl KvArray {
+impl<'t> KvArray<'t> {
     /// The plain array; records a failure for a quantised one, which the calling family cannot read.
-    pub fn dense(self, t: &Tape<'_>) -> Var {
+    pub fn dense(self, t: &'t Tape<'t>) -> Var<'t> {
         match self {
             Self::Dense(v) => v,
             Self::Packed(_) => t.fail("this model's attention cannot read a quantised KV cache"),
@@ -59,17 +64,17 @@ impl KvArray {
 }
 
 /// Keys and values that are plain arrays.
-pub(super) fn dense((k, v): (Var, Var)) -> (KvArray, KvArray) {
+pub(super) fn dense<'t>((k, v): (Var<'t>, Var<'t>)) -> (KvArray<'t>, KvArray<'t>) {
     (KvArray::Dense(k), KvArray::Dense(v))
 }
 
 /// The first `tokens` tokens of buffers of keys and values; `None` where they are not set.
-pub(super) fn read(
-    t: &Tape<'_>,
+pub(super) fn read<'t>(
+    t: &'t Tape<'t>,
     keys: Option<Slot>,
     values: Option<Slot>,
     tokens: u32,
-) -> Option<(KvArray, KvArray)> {
+) -> Option<(KvArray<'t>, KvArray<'t>)> {
     let (k, v) = keys.zip(values)?;
-    Some(dense((t.slice(k.var, 2, 0, tokens), t.slice(v.var, 2, 0, tokens))))
+    Some(dense((k.var(t).slice(2, 0, tokens), v.var(t).slice(2, 0, tokens))))
 }

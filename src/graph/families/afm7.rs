@@ -110,49 +110,49 @@ impl AfmLayer {
         (self.heads.dim as f64).powf(-0.5)
     }
 
-    fn attend(&self, t: &Tape<'_>, x: Var, mask: Mask, own: &OwnKv, cache: &mut Cache) -> Var {
+    fn attend<'t>(&self, x: Var<'t>, mask: Mask<'t>, own: &OwnKv, cache: &mut Cache) -> Var<'t> {
         let Heads { query, kv, .. } = self.heads;
-        let [q, k, v] = own.qkv.forward(t, x, self.heads);
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let [q, k, v] = own.qkv.forward(x, self.heads);
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let offset = cache.offset();
-        let q = self.q_norm.forward(t, self.rope.forward(t, q, offset));
-        let k = own.k_norm.forward(t, self.rope.forward(t, k, offset));
-        let (k, v) = (rounded(t, k, own.key_scale), rounded(t, v, own.value_scale));
-        attend_cached(t, [q, k, v], self.scale(), mask, cache)
+        let q = self.q_norm.forward(self.rope.forward(q, offset));
+        let k = own.k_norm.forward(self.rope.forward(k, offset));
+        let (k, v) = (rounded(k, own.key_scale), rounded(v, own.value_scale));
+        attend_cached([q, k, v], self.scale(), mask, cache)
     }
 
     /// Attention to keys and values that the cache of an earlier layer holds, the new tokens included.
-    fn attend_again(&self, t: &Tape<'_>, x: Var, mask: Mask, q: &Linear, cache: &Cache) -> Var {
+    fn attend_again<'t>(&self, x: Var<'t>, mask: Mask<'t>, q: &Linear, cache: &Cache) -> Var<'t> {
+        let t = x.tape();
         let (k, v) = cache.keys_and_values(t);
         let (k, v) = (k.dense(t), v.dense(t));
-        let offset = t.dim(k, 2).saturating_sub(t.dim(x, 1));
-        let q = self.rope.forward(t, Heads::split(t, q.forward(t, x), self.heads.query), offset);
-        Heads::join(t, t.attention(self.q_norm.forward(t, q), k, v, self.scale(), mask, None))
+        let offset = k.dim(2).saturating_sub(x.dim(1));
+        let q = self.rope.forward(Heads::split(q.forward(x), self.heads.query), offset);
+        Heads::join(self.q_norm.forward(q).attention(k, v, self.scale(), mask, None))
     }
 }
 
 /// `x` rounded to 8-bit integers times a scale.
-fn rounded(t: &Tape<'_>, x: Var, scale: ModuleId) -> Var {
-    let scale = t.weight(scale);
-    let dtype = t.dtype(x);
-    let [y] = t.compiled(|t| {
-        let x = t.astype(x, DType::F32);
-        let scale = t.astype(scale, DType::F32);
-        let steps = t.clip(t.unary(Unary::Round, t.div(x, scale)), -128i64, 127i64);
-        let y = t.mul(steps, scale);
-        [t.astype(y, dtype)]
-    });
-    y
+fn rounded(x: Var<'_>, scale: ModuleId) -> Var<'_> {
+    let scale = x.tape().weight(scale);
+    let dtype = x.dtype();
+    x.compiled(|x| {
+        let x = x.astype(DType::F32);
+        let scale = scale.astype(DType::F32);
+        let steps = (x / scale).round().clip(-128i64, 127i64);
+        let y = steps * scale;
+        y.astype(dtype)
+    })
 }
 
 impl Block for AfmLayer {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = self.input_norm.forward(t, x);
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let r = self.input_norm.forward(x);
         let y = match &self.kv {
-            KvSource::Own(own) => self.attend(t, r, mask, own, cache),
-            KvSource::Reused(q) => self.attend_again(t, r, mask, q, cache),
+            KvSource::Own(own) => self.attend(r, mask, own, cache),
+            KvSource::Reused(q) => self.attend_again(r, mask, q, cache),
         };
-        let h = t.add(x, self.out.forward(t, y));
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+        let h = x + self.out.forward(y);
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })?;
     if c.bool_or("mup_enabled", true)? {
         let root = (o.width as f64).sqrt();
-        decoder = decoder.with_embedding(move |t, h| t.mul(h, root));
+        decoder = decoder.with_embedding(move |h| h * root);
     }
     let decoder = decoder.with_quant_override(|path| {
         if path.contains("router.gate") { QuantOverride::EightBit } else { QuantOverride::Default }

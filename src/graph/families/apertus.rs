@@ -47,20 +47,21 @@ impl XieluMlp {
 }
 
 impl FeedForward for XieluMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.up.forward(t, x);
-        let numbers = [self.alpha_p, self.alpha_n, self.beta, self.eps].map(|id| t.weight(id));
-        let [y] = t.compiled(|t| [xielu(t, x, numbers)]);
-        self.down.forward(t, y)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let x = self.up.forward(x);
+        let numbers =
+            [self.alpha_p, self.alpha_n, self.beta, self.eps].map(|id| x.tape().weight(id));
+        let y = x.compiled(|x| xielu(x, numbers));
+        self.down.forward(y)
     }
 }
 
-fn xielu(t: &Tape<'_>, x: Var, [alpha_p, alpha_n, beta, eps]: [Var; 4]) -> Var {
-    let positive = t.binary(Binary::Greater, x, 0i64);
-    let square = t.mul(activations::softplus(t, alpha_p), t.unary(Unary::Square, x));
-    let linear = t.mul(beta, x);
-    let above = t.add(square, linear);
-    let curve = t.sub(t.unary(Unary::Expm1, t.binary(Binary::Minimum, x, eps)), x);
-    let curve = t.mul(curve, t.add(beta, activations::softplus(t, alpha_n)));
-    t.select(positive, above, t.add(curve, linear))
+fn xielu<'t>(x: Var<'t>, [alpha_p, alpha_n, beta, eps]: [Var<'t>; 4]) -> Var<'t> {
+    let positive = x.greater(0i64);
+    let square = activations::softplus(alpha_p) * x.square();
+    let linear = beta * x;
+    let above = square + linear;
+    let curve = x.minimum(eps).expm1() - x;
+    let curve = curve * (beta + activations::softplus(alpha_n));
+    positive.select(above, curve + linear)
 }

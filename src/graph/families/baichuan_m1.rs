@@ -45,8 +45,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })?;
     decoder.mask_cache = 1;
     if tied {
-        decoder.on_logits = Some(Box::new(|t, _| {
-            t.fail("mlx-lm has no output head for this model with 'tie_word_embeddings'")
+        decoder.on_logits = Some(Box::new(|x| {
+            x.tape().fail("mlx-lm has no output head for this model with 'tie_word_embeddings'")
         }));
     }
     Ok(decoder.built())
@@ -70,22 +70,22 @@ struct MixedAttention {
 }
 
 impl Mixer for MixedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let Heads { query, kv, dim } = self.heads;
-        let [q, k, v] = self.qkv.forward(t, x, self.heads);
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let [q, k, v] = self.qkv.forward(x, self.heads);
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let states = cache.part(0);
-        let (last_k, last_v) = (states.state(0), states.state(1));
+        let (last_k, last_v) = (states.state(x.tape(), 0), states.state(x.tape(), 1));
         let offset = cache.part(1).offset();
-        let mixed_k = self.keys.forward(t, k, last_k);
-        let mixed_v = self.values.forward(t, v, last_v);
-        let q = self.rope.forward(t, q, offset);
-        let mixed_k = self.rope.forward(t, mixed_k, offset);
-        let (last_k, last_v) = (t.last(k, 2, 1), t.last(v, 2, 1));
-        cache.part(0).set_state(t, 0, last_k);
-        cache.part(0).set_state(t, 1, last_v);
+        let mixed_k = self.keys.forward(k, last_k);
+        let mixed_v = self.values.forward(v, last_v);
+        let q = self.rope.forward(q, offset);
+        let mixed_k = self.rope.forward(mixed_k, offset);
+        let (last_k, last_v) = (k.last(2, 1), v.last(2, 1));
+        cache.part(0).set_state(0, last_k);
+        cache.part(0).set_state(1, last_v);
         let scale = (dim as f64).powf(-0.5);
-        self.o.forward(t, attend_cached(t, [q, mixed_k, mixed_v], scale, mask, cache.part(1)))
+        self.o.forward(attend_cached([q, mixed_k, mixed_v], scale, mask, cache.part(1)))
     }
 }
 
@@ -93,19 +93,20 @@ impl Mixer for MixedAttention {
 struct Convolution(ModuleId);
 
 impl Convolution {
-    fn forward(&self, t: &Tape<'_>, x: Var, last: Option<Var>) -> Var {
-        let shape = t.shape(x);
+    fn forward<'t>(&self, x: Var<'t>, last: Option<Var<'t>>) -> Var<'t> {
+        let t = x.tape();
+        let shape = x.shape();
         let (heads, n) = (i64::from(shape.dim(1)), shape.dim(2));
-        let w = t.reshape(t.weight(self.0), &[1, heads, 2, 1, 1]);
-        let (before, own) = (t.at(w, 2, 0), t.at(w, 2, 1));
-        let dtype = t.dtype(x);
+        let w = t.weight(self.0).reshape(&[1, heads, 2, 1, 1]);
+        let (before, own) = (w.at(2, 0), w.at(2, 1));
+        let dtype = x.dtype();
         let last = last.unwrap_or_else(|| t.full(shape.with(2, 1), 0.0, dtype));
         let previous = if n > 1 {
-            let rest = t.slice(x, 2, 0, n - 1);
-            t.concat(&[last, rest], 2)
+            let rest = x.slice(2, 0, n - 1);
+            concat([last, rest], 2)
         } else {
             last
         };
-        t.add(t.mul(previous, before), t.mul(x, own))
+        previous * before + x * own
     }
 }

@@ -162,7 +162,7 @@ impl Model<'_> {
                 };
                 Ok(Place::new(rule, layer))
             },
-            move |_, call| (call.embedded, call.caches.get(first_global).map_or(0, |c| c.offset())),
+            move |call| (call.embedded, call.caches.get(first_global).map_or(0, |c| c.offset())),
         )?;
         let experts = moe.map(|m| m.experts);
         Ok(decoder.with_quant_override(quant).with_experts(experts).built())
@@ -184,13 +184,13 @@ struct HybridLayer {
 }
 
 impl Layer<u32> for HybridLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, u32>) -> Var {
-        let r = self.input_norm.forward(t, x);
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, u32>) -> Var<'t> {
+        let r = self.input_norm.forward(x);
         let r = match &self.mixer {
-            LayerMixer::Global(mixer) => mixer.mix(t, r, at.mask, at.cache),
-            LayerMixer::Lightning(mixer) => mixer.forward(t, r, at.cache, *at.shared),
+            LayerMixer::Global(mixer) => mixer.mix(r, at.mask, at.cache),
+            LayerMixer::Lightning(mixer) => mixer.forward(r, at.cache, *at.shared),
         };
-        let h = t.add(x, r);
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+        let h = x + r;
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }

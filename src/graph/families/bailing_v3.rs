@@ -157,37 +157,38 @@ impl WholeDelta {
     }
 
     /// The convolved projection `i`, whose last inputs are state `i` of the cache.
-    fn convolved(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, i: usize) -> Var {
+    fn convolved<'t>(&self, x: Var<'t>, cache: &mut Cache, i: usize) -> Var<'t> {
         let keep = self.settings.kernel as u32 - 1;
         let (linear, conv) = &self.parts[i];
-        let x = linear.forward(t, x);
-        let past = match cache.state(i) {
+        let x = linear.forward(x);
+        let past = match cache.state(x.tape(), i) {
             Some(past) => past,
-            None => t.full(t.shape(x).with(1, keep), 0.0, t.dtype(x)),
+            None => x.tape().full(x.shape().with(1, keep), 0.0, x.dtype()),
         };
-        let input = t.concat(&[past, x], 1);
-        cache.set_state(t, i, t.contiguous(t.last(input, 1, keep)));
-        activations::silu(t, conv.forward(t, input))
+        let input = concat([past, x], 1);
+        cache.set_state(i, input.last(1, keep).contiguous());
+        activations::silu(conv.forward(input))
     }
 }
 
 impl Mixer for WholeDelta {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let s = &self.settings;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
-        let [q, k, v] = [0, 1, 2].map(|i| t.reshape(self.convolved(t, x, cache, i), &heads));
-        let (q, k) = normalise_keys(t, q, k);
-        let step = t.reshape(self.f.forward(t, x), &heads);
-        let beta = t.sigmoid(t.astype(self.beta.forward(t, x), DType::F32));
-        let a_log = t.reshape(t.weight(self.a_log), &[heads[2], 1]);
-        let dt_bias = t.reshape(t.weight(self.dt_bias), &heads[2..]);
-        let g = bounded_decay(t, a_log, step, dt_bias, s.bound);
-        let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
-        let gate = t.reshape(self.gate.forward(t, x), &heads);
-        let y = self.norm.forward(t, y);
-        let gate = t.astype(t.sigmoid(t.astype(gate, DType::F32)), t.dtype(y));
-        self.out.forward(t, t.reshape(t.mul(y, gate), &[b, n, -1]))
+        let [q, k, v] = [0, 1, 2].map(|i| self.convolved(x, cache, i).reshape(&heads));
+        let (q, k) = normalise_keys(q, k);
+        let step = self.f.forward(x).reshape(&heads);
+        let beta = self.beta.forward(x).astype(DType::F32).sigmoid();
+        let a_log = t.weight(self.a_log).reshape(&[heads[2], 1]);
+        let dt_bias = t.weight(self.dt_bias).reshape(&heads[2..]);
+        let g = bounded_decay(a_log, step, dt_bias, s.bound);
+        let y = delta_rule([q, k, v, g, beta], cache, 3);
+        let gate = self.gate.forward(x).reshape(&heads);
+        let y = self.norm.forward(y);
+        let gate = gate.astype(DType::F32).sigmoid().astype(y.dtype());
+        self.out.forward((y * gate).reshape(&[b, n, -1]))
     }
 }
 

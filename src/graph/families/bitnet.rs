@@ -55,21 +55,22 @@ impl BitLinear {
         })
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let from = t.shape(x);
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let from = x.shape();
         if u64::from(from.dim(-1)) != self.inputs {
             return t.fail(format!("product of {from:?} with a matrix of {} columns", self.inputs));
         }
         let outputs = self.outputs as u32;
-        let rows = t.reshape(x, &[-1, self.inputs as i64]);
+        let rows = x.reshape(&[-1, self.inputs as i64]);
         let (weight, scale) = (t.weight(self.weight), t.weight(self.scale));
-        let (shape, dtype) = (Shape::new(&[t.dim(rows, 0), outputs]), t.dtype(scale));
+        let (shape, dtype) = (Shape::new(&[rows.dim(0), outputs]), scale.dtype());
         let y = t.kernel_one(Kernel::BitLinear, &[rows, weight, scale], shape, dtype);
         let to: Vec<i64> = from.with(-1, outputs).dims().iter().map(|&n| i64::from(n)).collect();
-        let y = t.reshape(y, &to);
+        let y = y.reshape(&to);
         match self.bias {
             None => y,
-            Some(bias) => t.add(y, t.weight(bias)),
+            Some(bias) => y + t.weight(bias),
         }
     }
 }
@@ -83,14 +84,14 @@ struct Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let Heads { query, kv, dim } = self.heads;
-        let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward(t, x));
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let [q, k, v] = self.qkv.each_ref().map(|linear| linear.forward(x));
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
-        self.o.forward(t, self.norm.forward(t, y))
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend_cached([q, k, v], (dim as f64).powf(-0.5), mask, cache);
+        self.o.forward(self.norm.forward(y))
     }
 }
 
@@ -102,8 +103,8 @@ struct Mlp {
 }
 
 impl FeedForward for Mlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let hidden = t.mul(activations::relu2(t, self.gate.forward(t, x)), self.up.forward(t, x));
-        self.down.forward(t, self.norm.forward(t, hidden))
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let hidden = activations::relu2(self.gate.forward(x)) * self.up.forward(x);
+        self.down.forward(self.norm.forward(hidden))
     }
 }

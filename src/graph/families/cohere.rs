@@ -44,7 +44,7 @@ impl Settings {
             Parallel::new(norm(p, "input_layernorm"), attention, mlp)
         });
         let scale = self.logit_scale;
-        decoder.with_logits(move |t, logits| t.mul(logits, scale))
+        decoder.with_logits(move |logits| logits * scale)
     }
 }
 
@@ -126,7 +126,7 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.mul(t.weight(self.weight), t.layer_norm(x, None, None, self.eps))
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        x.tape().weight(self.weight) * x.layer_norm(None, None, self.eps)
     }
 }

@@ -70,9 +70,9 @@ struct Layer {
 }
 
 impl Block for Layer {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = t.add(self.attention.mix(t, self.norm_1.forward(t, x), mask, cache), x);
-        t.add(self.ffn.apply(t, self.norm_2.forward(t, r)), r)
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let r = self.attention.mix(self.norm_1.forward(x), mask, cache) + x;
+        self.ffn.apply(self.norm_2.forward(r)) + r
     }
 }
 
@@ -86,27 +86,28 @@ struct HostMoe {
 
 impl HostMoe {
     /// The weighted outputs of the experts of token `i`, a row `[1, width]`.
-    fn token(&self, t: &Tape<'_>, x: Var, scores: Var, i: u32) -> Var {
-        let row = t.slice(x, 0, i, i + 1);
-        let score = t.slice(scores, 0, i, i + 1);
+    fn token<'t>(&self, x: Var<'t>, scores: Var<'t>, i: u32) -> Var<'t> {
+        let row = x.slice(0, i, i + 1);
+        let score = scores.slice(0, i, i + 1);
         let first = i as usize * self.chosen as usize;
-        let outputs: Vec<Var> = (0..self.chosen as usize)
+        let outputs: Vec<Var<'_>> = (0..self.chosen as usize)
             .filter_map(|j| self.experts.get((first + j) % self.experts.len().max(1)))
-            .map(|expert| expert.apply(t, row))
+            .map(|expert| expert.apply(row))
             .collect();
-        t.sum(t.mul(t.stack(&outputs, -1), t.expand_dims(score, &[1])), -1, false)
+        (x.tape().stack(&outputs, -1) * score.expand_dims(&[1])).sum(-1, false)
     }
 }
 
 impl FeedForward for HostMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
-        let x = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
-        let gates = t.softmax(t.astype(self.router.forward(t, x), DType::F32), false);
-        let scores = t.take_along_axis(gates, best(t, gates, self.chosen, Order::Descending), -1);
-        let scores = t.div(scores, t.sum(t.unary(Unary::Abs, scores), -1, true));
-        let scores = t.astype(scores, t.dtype(x));
-        let tokens = t.dim(x, 0);
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let x = x.reshape(&[-1, i64::from(x.dim(-1))]);
+        let gates = self.router.forward(x).astype(DType::F32).softmax(false);
+        let scores = gates.take_along_axis(best(gates, self.chosen, Order::Descending), -1);
+        let scores = scores / scores.abs().sum(-1, true);
+        let scores = scores.astype(x.dtype());
+        let tokens = x.dim(0);
         let calls = u64::from(tokens).saturating_mul(self.chosen).saturating_mul(self.layers);
         if calls > MAX_EXPERT_CALLS {
             return t.fail(format!(
@@ -115,7 +116,7 @@ impl FeedForward for HostMoe {
             ));
         }
         t.decide_on_host();
-        let rows: Vec<Var> = (0..tokens).map(|i| self.token(t, x, scores, i)).collect();
-        t.reshape(t.concat(&rows, 0), &dims)
+        let rows: Vec<Var<'_>> = (0..tokens).map(|i| self.token(x, scores, i)).collect();
+        t.concat(&rows, 0).reshape(&dims)
     }
 }

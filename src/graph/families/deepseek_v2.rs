@@ -100,25 +100,25 @@ struct GroupSoftmax {
 }
 
 impl Router for GroupSoftmax {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = t.matmul(x, t.transpose(t.weight(self.gate), &[1, 0]));
-        let mut scores = t.softmax(gates, true);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let gates = x.matmul(x.tape().weight(self.gate).transpose(&[1, 0]));
+        let mut scores = gates.softmax(true);
         if let Some((groups, chosen)) = self.groups {
-            scores = drop_groups(t, scores, groups, groups - chosen);
+            scores = drop_groups(scores, groups, groups - chosen);
         }
-        let order = t.argpartition(t.neg(scores), self.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.chosen as u32);
-        let scores = t.take_along_axis(scores, indices, -1);
-        (indices, t.mul(scores, self.scale))
+        let order = (-scores).argpartition(self.chosen as i64 - 1, -1);
+        let indices = order.slice(-1, 0, self.chosen as u32);
+        let scores = scores.take_along_axis(indices, -1);
+        (indices, scores * self.scale)
     }
 }
 
 /// Zeroes the scores of the `dropped` worst groups; a group counts by its best expert.
-fn drop_groups(t: &Tape<'_>, scores: Var, groups: u64, dropped: u64) -> Var {
-    let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
-    let scores = t.reshape(scores, &[b, n, groups as i64, -1]);
-    let order = t.argpartition(t.reduce(Reduction::Max, scores, -1, true), dropped as i64 - 1, -2);
-    let worst = t.slice(order, -2, 0, dropped as u32);
-    let scores = t.put_along_axis(scores, worst, t.scalar(0.0, t.dtype(scores)), -2, false);
-    t.reshape(scores, &[b, n, -1])
+fn drop_groups(scores: Var<'_>, groups: u64, dropped: u64) -> Var<'_> {
+    let (b, n) = (i64::from(scores.dim(0)), i64::from(scores.dim(1)));
+    let scores = scores.reshape(&[b, n, groups as i64, -1]);
+    let order = scores.reduce(Reduction::Max, -1, true).argpartition(dropped as i64 - 1, -2);
+    let worst = order.slice(-2, 0, dropped as u32);
+    let scores = scores.put_along_axis(worst, scores.tape().scalar(0.0, scores.dtype()), -2, false);
+    scores.reshape(&[b, n, -1])
 }

@@ -86,42 +86,48 @@ impl Indexer {
     }
 
     /// Indices of the chosen tokens `[batch, 1, tokens, chosen]`, or `None` while all tokens are read.
-    fn choose(&self, t: &Tape<'_>, x: Var, low: Var, mask: Mask, cache: &mut Cache) -> Option<Var> {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = t.reshape(self.wq_b.forward(t, low), &[b, n, self.heads as i64, self.dim as i64]);
-        let q = t.swapaxes(q, 1, 2);
-        let k = self.k_norm.forward(t, self.wk.forward(t, x));
-        let k = t.reshape(k, &[b, 1, n, self.dim as i64]);
+    fn choose<'t>(
+        &self,
+        x: Var<'t>,
+        low: Var<'t>,
+        mask: Mask<'t>,
+        cache: &mut Cache,
+    ) -> Option<Var<'t>> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let q = self.wq_b.forward(low).reshape(&[b, n, self.heads as i64, self.dim as i64]);
+        let q = q.swapaxes(1, 2);
+        let k = self.k_norm.forward(self.wk.forward(x));
+        let k = k.reshape(&[b, 1, n, self.dim as i64]);
         let offset = cache.offset();
-        let q = self.rope.forward(t, q, offset);
-        let k = self.rope.forward(t, k, offset);
-        let (k, _) = cache.update(t, k, k);
-        let k = k.dense(t);
-        if let Some((keys, _)) = cache.stored() {
-            cache.store(t, keys, t.zeros_like(keys));
+        let q = self.rope.forward(q, offset);
+        let k = self.rope.forward(k, offset);
+        let (k, _) = cache.update(k, k);
+        let k = k.dense(x.tape());
+        if let Some((keys, _)) = cache.stored(x.tape()) {
+            cache.store(keys, keys.zeros_like());
         }
-        if t.dim(k, 2) <= self.chosen {
+        if k.dim(2) <= self.chosen {
             return None;
         }
-        let scores = t.binary(Binary::Maximum, t.matmul(q, t.swapaxes(k, -1, -2)), 0i64);
-        let weights = self.weights.forward(t, x);
+        let scores = q.matmul(k.swapaxes(-1, -2)).maximum(0i64);
+        let weights = self.weights.forward(x);
         let factor = (self.heads as f64).powf(-0.5) * (self.dim as f64).powf(-0.5);
-        let weights = t.expand_dims(t.swapaxes(t.mul(weights, factor), -1, -2), &[-1]);
-        let scores = t.mul(scores, weights);
-        let mut scores = if n > 1 { sum_heads(t, scores) } else { t.sum(scores, 1, true) };
+        let weights = (weights * factor).swapaxes(-1, -2).expand_dims(&[-1]);
+        let scores = scores * weights;
+        let mut scores = if n > 1 { sum_heads(scores) } else { scores.sum(1, true) };
         if let Mask::Array(m) = mask {
-            scores = t.select(m, scores, f64::NEG_INFINITY);
+            scores = m.select(scores, f64::NEG_INFINITY);
         }
-        let order = t.argpartition(scores, -i64::from(self.chosen), -1);
-        Some(t.last(order, -1, self.chosen))
+        let order = scores.argpartition(-i64::from(self.chosen), -1);
+        Some(order.last(-1, self.chosen))
     }
 }
 
 /// Python's `sum` over the heads, one after the other.
-fn sum_heads(t: &Tape<'_>, scores: Var) -> Var {
-    let mut total = t.add(t.slice(scores, 1, 0, 1), 0i64);
-    for h in 1..t.dim(scores, 1) {
-        total = t.add(total, t.slice(scores, 1, h, h + 1));
+fn sum_heads(scores: Var<'_>) -> Var<'_> {
+    let mut total = scores.slice(1, 0, 1) + 0i64;
+    for h in 1..scores.dim(1) {
+        total = total + scores.slice(1, h, h + 1);
     }
     total
 }
@@ -175,76 +181,78 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
-        let q = self.q_b.forward(t, low);
-        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
-        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
-        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = self.kv_norm.forward(t, latent);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let low = self.q_norm.forward(self.q_a.forward(x));
+        let q = self.q_b.forward(low);
+        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = q.transpose(&[0, 2, 1, 3]);
+        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
+        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
+        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let latent = self.kv_norm.forward(latent);
         let offset = cache.offset();
-        let q_pe = self.rope.forward(t, q_pe, offset);
-        let k_pe = self.rope.forward(t, k_pe, offset);
-        let latent = t.expand_dims(latent, &[1]);
-        let (latent, k_pe) = cache.part(0).update(t, latent, k_pe);
+        let q_pe = self.rope.forward(q_pe, offset);
+        let k_pe = self.rope.forward(k_pe, offset);
+        let latent = latent.expand_dims(&[1]);
+        let (latent, k_pe) = cache.part(0).update(latent, k_pe);
         let (mut latent, mut k_pe) = (latent.dense(t), k_pe.dense(t));
-        let chosen = self.indexer.choose(t, x, low, mask, cache.part(1));
+        let chosen = self.indexer.choose(x, low, mask, cache.part(1));
         tie(t, cache);
 
         let mut mask = mask;
         match chosen {
             Some(indices) if n == 1 => {
-                latent = pick(t, latent, indices);
-                k_pe = pick(t, k_pe, indices);
+                latent = pick(latent, indices);
+                k_pe = pick(k_pe, indices);
                 if let Mask::Array(m) = mask {
-                    mask = Mask::Array(t.take_along_axis(m, indices, -1));
+                    mask = Mask::Array(m.take_along_axis(indices, -1));
                 }
             }
-            Some(indices) => mask = Mask::Array(sparse_mask(t, indices, t.dim(latent, 2), mask)),
+            Some(indices) => mask = Mask::Array(sparse_mask(indices, latent.dim(2), mask)),
             None => {}
         }
-        let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
+        let scores = position_scores(q_pe, k_pe, self.scale, mask);
         let (q, k, v) = if n == 1 {
-            (self.embed_q.forward(t, q_nope, true), latent, latent)
+            (self.embed_q.forward(q_nope, true), latent, latent)
         } else {
-            let k = self.embed_q.forward(t, latent, false);
-            (q_nope, k, self.unembed.forward(t, latent, true))
+            let k = self.embed_q.forward(latent, false);
+            (q_nope, k, self.unembed.forward(latent, true))
         };
-        let mut y = t.attention(q, k, v, self.scale, Mask::Array(scores), None);
+        let mut y = q.attention(k, v, self.scale, Mask::Array(scores), None);
         if n == 1 {
-            y = self.unembed.forward(t, y, true);
+            y = self.unembed.forward(y, true);
         }
-        self.o.forward(t, Heads::join(t, y))
+        self.o.forward(Heads::join(y))
     }
 }
 
 /// Makes the first cache depend on the indexer's, so that both are evaluated in steps that do not read them.
 fn tie(t: &Tape<'_>, cache: &mut Cache) {
-    let index = cache.part(1).stored();
+    let index = cache.part(1).stored(t);
     let own = cache.part(0);
-    if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(), index) {
-        own.store(t, t.depends(keys, &[index_keys, index_values]), values);
+    if let (Some((keys, values)), Some((index_keys, index_values))) = (own.stored(t), index) {
+        own.store(keys.depends(&[index_keys, index_values]), values);
     }
 }
 
 /// The rows `indices` of `x [batch, 1, tokens, width]`.
-fn pick(t: &Tape<'_>, x: Var, indices: Var) -> Var {
-    let rows = t.expand_dims(t.at(indices, 2, 0), &[-1]);
-    let rows = t.broadcast_to(rows, t.shape(rows).with(-1, t.dim(x, -1)));
-    t.take_along_axis(x, rows, 2)
+fn pick<'t>(x: Var<'t>, indices: Var<'t>) -> Var<'t> {
+    let rows = indices.at(2, 0).expand_dims(&[-1]);
+    let rows = rows.broadcast_to(rows.shape().with(-1, x.dim(-1)));
+    x.take_along_axis(rows, 2)
 }
 
 /// True where a query may see one of its chosen keys.
-fn sparse_mask(t: &Tape<'_>, indices: Var, keys: u32, mask: Mask) -> Var {
-    let nothing = t.full(t.shape(indices).with(-1, keys), 0.0, DType::Bool);
-    let chosen = t.put_along_axis(nothing, indices, t.scalar(1.0, DType::Bool), -1, false);
+fn sparse_mask<'t>(indices: Var<'t>, keys: u32, mask: Mask<'t>) -> Var<'t> {
+    let t = indices.tape();
+    let nothing = t.full(indices.shape().with(-1, keys), 0.0, DType::Bool);
+    let chosen = nothing.put_along_axis(indices, t.scalar(1.0, DType::Bool), -1, false);
     match mask {
-        Mask::Array(m) => t.binary(Binary::BitwiseAnd, chosen, m),
+        Mask::Array(m) => chosen & m,
         Mask::None | Mask::Causal => chosen,
     }
 }

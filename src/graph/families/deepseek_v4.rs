@@ -54,14 +54,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             };
             Ok(Place::new(window, layer).caching(attention.cache(i)))
         },
-        |t, call| {
-            let h = t.expand_dims(call.embedded, &[2]);
-            let streams = t.broadcast_to(h, t.shape(h).with(2, 4));
-            (t.contiguous(streams), call.tokens)
+        |call| {
+            let h = call.embedded.expand_dims(&[2]);
+            let streams = h.broadcast_to(h.shape().with(2, 4));
+            (streams.contiguous(), call.tokens)
         },
     )?;
     let stream_head = p.scope("model", |p| HyperHead::new(p, "hc_head", hyper));
-    decoder.end = Some(Box::new(move |t, streams, _| stream_head.forward(t, streams)));
+    decoder.end = Some(Box::new(move |streams, _| stream_head.forward(streams)));
     Ok(decoder.with_experts(routing.experts).built())
 }
 
@@ -75,14 +75,14 @@ struct HyperLayer {
     mlp_mix: HyperConnection,
 }
 
-impl Layer<Var> for HyperLayer {
-    fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Var>) -> Var {
-        let (x, post, between) = self.attention_mix.collapse_fused(t, streams);
-        let x = self.attention.forward(t, self.input_norm.forward(t, x), at.mask, at.cache);
-        let streams = expand_fused(t, x, streams, (post, between));
-        let (x, post, between) = self.mlp_mix.collapse_fused(t, streams);
-        let x = self.mlp.forward(t, self.post_norm.forward(t, x), *at.shared);
-        expand_fused(t, x, streams, (post, between))
+impl Layer<Var<'static>> for HyperLayer {
+    fn run<'t>(&self, streams: Var<'t>, at: At<'_, 't, Var<'static>>) -> Var<'t> {
+        let (x, post, between) = self.attention_mix.collapse_fused(streams);
+        let x = self.attention.forward(self.input_norm.forward(x), at.mask, at.cache);
+        let streams = expand_fused(x, streams, (post, between));
+        let (x, post, between) = self.mlp_mix.collapse_fused(streams);
+        let x = self.mlp.forward(self.post_norm.forward(x), *at.shared);
+        expand_fused(x, streams, (post, between))
     }
 }
 
@@ -178,43 +178,44 @@ impl Moe {
     }
 
     /// Chosen experts and their weights: one compiled function.
-    fn route(&self, t: &Tape<'_>, x: Var, tokens: Var) -> (Var, Var) {
-        let logits = t.matmul(x, t.transpose(t.weight(self.weight), &[1, 0]));
+    fn route<'t>(&self, x: Var<'t>, tokens: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let logits = x.matmul(t.weight(self.weight).transpose(&[1, 0]));
         let table = match self.gate {
             Gate::Scores(id) | Gate::Table(id) => t.weight(id),
         };
         let k = self.choice.chosen;
-        let [chosen, weights] = t.compiled(|t| {
-            let logits = t.astype(logits, DType::F32);
+        let [chosen, weights] = tokens.compiled(|tokens| {
+            let logits = logits.astype(DType::F32);
             let scores = match self.choice.scores {
-                Scores::Softmax => t.softmax(logits, true),
-                Scores::Sigmoid => t.sigmoid(logits),
-                Scores::SqrtSoftplus => t.unary(Unary::Sqrt, activations::softplus(t, logits)),
+                Scores::Softmax => logits.softmax(true),
+                Scores::Sigmoid => logits.sigmoid(),
+                Scores::SqrtSoftplus => activations::softplus(logits).sqrt(),
             };
             let chosen = match self.gate {
-                Gate::Table(_) => t.take(table, tokens),
+                Gate::Table(_) => table.take(tokens),
                 Gate::Scores(_) => {
-                    let order = t.argpartition(t.neg(t.add(scores, table)), k as i64 - 1, -1);
-                    t.slice(order, -1, 0, k as u32)
+                    let order = (-(scores + table)).argpartition(k as i64 - 1, -1);
+                    order.slice(-1, 0, k as u32)
                 }
             };
-            let mut weights = t.take_along_axis(scores, chosen, -1);
+            let mut weights = scores.take_along_axis(chosen, -1);
             if self.choice.normalise {
-                weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
+                weights = weights / (weights.sum(-1, true) + 1e-20);
             }
-            [chosen, t.mul(weights, self.choice.scale)]
+            [chosen, weights * self.choice.scale]
         });
         (chosen, weights)
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, tokens: Var) -> Var {
-        let (chosen, weights) = self.route(t, x, tokens);
+    fn forward<'t>(&self, x: Var<'t>, tokens: Var<'t>) -> Var<'t> {
+        let (chosen, weights) = self.route(x, tokens);
         let limit = self.limit;
         let y = self
             .experts
-            .forward(t, x, chosen, |t, gate, up| activations::limited_swiglu(t, gate, up, limit));
-        let y = t.mul(y, t.astype(t.expand_dims(weights, &[-1]), t.dtype(y)));
-        t.add(t.sum(y, -2, false), self.shared.apply(t, x))
+            .forward(x, chosen, |gate, up| activations::limited_swiglu(gate, up, limit));
+        let y = y * weights.expand_dims(&[-1]).astype(y.dtype());
+        y.sum(-2, false) + self.shared.apply(x)
     }
 }
 

@@ -50,47 +50,52 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let cache = CacheKind::Compressed(attention.cache(i));
             Ok(Place::new(MaskRule::Stateless, layer).caching(cache))
         },
-        move |t, call| start(t, call, window, streams),
+        move |call| start(call, window, streams),
     )?;
-    decoder.end = Some(Box::new(|t, streams, s| collapse(t, streams, s.weights)));
+    decoder.end = Some(Box::new(|streams, s| collapse(streams, s.weights)));
     Ok(decoder.with_experts(routing.experts).built())
 }
 
 /// What the layers share: the weights with which the next one reads the streams, and what indexers choose.
-struct Carried {
-    weights: Var,
-    indices: Shared,
+struct Carried<'t> {
+    weights: Var<'t>,
+    indices: Shared<'t>,
+}
+
+impl Carry for Carried<'static> {
+    type On<'t> = Carried<'t>;
 }
 
 /// The embedding as the first of all streams.
-fn start(t: &Tape<'_>, call: Opening<'_>, window: u32, count: u32) -> (Var, Carried) {
+fn start<'t>(call: Opening<'_, 't>, window: u32, count: u32) -> (Var<'t>, Carried<'t>) {
+    let t = call.embedded.tape();
     let tokens = call.tokens;
     let (start, previous) = match call.caches.first_mut().and_then(|c| c.compressed()) {
         Some(c) => (c.offset(), c.window_rows()),
         None => (0, 0),
     };
-    let window = window_indices(t, previous, t.dim(tokens, 1), window);
-    let mut wide = t.shape(window);
-    wide.insert(0, t.dim(tokens, 0));
-    let window = t.broadcast_to(window, wide);
-    let h = t.expand_dims(call.embedded, &[2]);
-    let streams = t.broadcast_to(h, t.shape(h).with(2, count));
-    let mut shape = t.shape(tokens);
+    let window = window_indices(t, previous, tokens.dim(1), window);
+    let mut wide = window.shape();
+    wide.insert(0, tokens.dim(0));
+    let window = window.broadcast_to(wide);
+    let h = call.embedded.expand_dims(&[2]);
+    let streams = h.broadcast_to(h.shape().with(2, count));
+    let mut shape = tokens.shape();
     shape.push(count);
     let zeros = t.full(shape, 0.0, DType::F32);
-    let first = t.broadcast_to(t.scalar(1.0, DType::F32), shape.with(-1, 1));
-    let weights = t.slice_update(zeros, first, -1, 0);
+    let first = t.scalar(1.0, DType::F32).broadcast_to(shape.with(-1, 1));
+    let weights = zeros.slice_update(first, -1, 0);
     (streams, Carried { weights, indices: Shared::new(start, window) })
 }
 
 /// Rows of the window that each query sees, -1 for none; the window holds `previous` rows, then the new ones.
-fn window_indices(t: &Tape<'_>, previous: u32, new: u32, window: u32) -> Var {
+fn window_indices<'t>(t: &'t Tape<'t>, previous: u32, new: u32, window: u32) -> Var<'t> {
     let width = window.min(previous.saturating_add(new));
-    let end = t.add(t.arange(0, new), i64::from(previous));
-    let start = t.add(t.sub(end, i64::from(window)), 1i64);
-    let start = t.expand_dims(t.binary(Binary::Maximum, start, 0i64), &[1]);
-    let indices = t.add(start, t.expand_dims(t.arange(0, width), &[0]));
-    t.select(t.binary(Binary::Greater, indices, t.expand_dims(end, &[1])), -1i64, indices)
+    let end = t.arange(0, new) + i64::from(previous);
+    let start = end - i64::from(window) + 1i64;
+    let start = start.maximum(0i64).expand_dims(&[1]);
+    let indices = start + t.arange(0, width).expand_dims(&[0]);
+    indices.greater(end.expand_dims(&[1])).select(-1i64, indices)
 }
 
 struct HyperLayer {
@@ -102,16 +107,16 @@ struct HyperLayer {
     mlp_mix: HyperConnection,
 }
 
-impl Layer<Carried> for HyperLayer {
-    fn run(&self, t: &Tape<'_>, streams: Var, at: At<'_, Carried>) -> Var {
-        let mixes = self.attention_mix.mixes(t, streams);
-        let h = self.input_norm.forward(t, collapse(t, streams, at.shared.weights));
-        let h = self.attention.forward(t, h, at.cache, &mut at.shared.indices);
-        let streams = expand(t, h, streams, &mixes);
-        let next = self.mlp_mix.mixes(t, streams);
-        let h = self.mlp.forward(t, self.post_norm.forward(t, collapse(t, streams, mixes.pre)));
+impl Layer<Carried<'static>> for HyperLayer {
+    fn run<'t>(&self, streams: Var<'t>, at: At<'_, 't, Carried<'static>>) -> Var<'t> {
+        let mixes = self.attention_mix.mixes(streams);
+        let h = self.input_norm.forward(collapse(streams, at.shared.weights));
+        let h = self.attention.forward(h, at.cache, &mut at.shared.indices);
+        let streams = expand(h, streams, &mixes);
+        let next = self.mlp_mix.mixes(streams);
+        let h = self.mlp.forward(self.post_norm.forward(collapse(streams, mixes.pre)));
         at.shared.weights = next.pre;
-        expand(t, h, streams, &next)
+        expand(h, streams, &next)
     }
 }
 
@@ -186,37 +191,38 @@ impl Moe {
     }
 
     /// Chosen experts and their weights, for `x [tokens, width]`.
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let x = t.astype(x, DType::F32);
-        let w = t.transpose(t.astype(t.weight(self.gate), DType::F32), &[1, 0]);
-        let logits = t.div(t.matmul(x, w), self.temperature);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let x = x.astype(DType::F32);
+        let w = t.weight(self.gate).astype(DType::F32).transpose(&[1, 0]);
+        let logits = x.matmul(w) / self.temperature;
         let scores = match self.scores {
-            Scores::Sigmoid => t.sigmoid(logits),
-            Scores::Softmax => t.softmax(logits, false),
+            Scores::Sigmoid => logits.sigmoid(),
+            Scores::Softmax => logits.softmax(false),
             Scores::SqrtSoftplus => {
-                let [s] = t.compiled(|t| [activations::softplus(t, logits)]);
-                t.unary(Unary::Sqrt, s)
+                let s = logits.compiled(activations::softplus);
+                s.sqrt()
             }
         };
-        let negative = t.neg(t.add(scores, t.weight(self.bias)));
+        let negative = -(scores + t.weight(self.bias));
         let k = self.chosen;
-        let order = t.argpartition(negative, k as i64 - 1, -1);
-        let chosen = t.slice(order, -1, 0, k as u32);
-        let mut weights = t.take_along_axis(scores, chosen, -1);
+        let order = negative.argpartition(k as i64 - 1, -1);
+        let chosen = order.slice(-1, 0, k as u32);
+        let mut weights = scores.take_along_axis(chosen, -1);
         if self.normalise && k > 1 {
-            weights = t.div(weights, t.add(t.sum(weights, -1, true), 1e-20));
+            weights = weights / (weights.sum(-1, true) + 1e-20);
         }
-        (chosen, t.mul(weights, self.scale))
+        (chosen, weights * self.scale)
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (shape, dtype) = (t.shape(x), t.dtype(x));
-        let flat = t.reshape(x, &[-1, i64::from(shape.dim(-1))]);
-        let (chosen, weights) = self.route(t, flat);
-        let y = self.experts.forward(t, flat, chosen, |t, gate, up| self.clamp.apply(t, gate, up));
-        let y = t.sum(t.mul(t.astype(y, DType::F32), t.expand_dims(weights, &[-1])), 1, false);
-        let y = t.add(y, t.astype(self.shared.apply(t, flat), DType::F32));
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let (shape, dtype) = (x.shape(), x.dtype());
+        let flat = x.reshape(&[-1, i64::from(shape.dim(-1))]);
+        let (chosen, weights) = self.route(flat);
+        let y = self.experts.forward(flat, chosen, |gate, up| self.clamp.apply(gate, up));
+        let y = (y.astype(DType::F32) * weights.expand_dims(&[-1])).sum(1, false);
+        let y = y + self.shared.apply(flat).astype(DType::F32);
         let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
-        t.astype(t.reshape(y, &dims), dtype)
+        y.reshape(&dims).astype(dtype)
     }
 }

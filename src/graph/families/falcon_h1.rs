@@ -43,7 +43,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     if outline.head == HeadKind::Tied {
         let embedding = c.number_or("embedding_multiplier", 5.656_854_249_492_381)?;
         let factor = c.number_or("lm_head_multiplier", 0.039_062_5)? / embedding;
-        decoder.on_logits = Some(Box::new(move |t, x| t.mul(x, factor)));
+        decoder.on_logits = Some(Box::new(move |x| x * factor));
     }
     Ok(decoder.built())
 }
@@ -81,11 +81,11 @@ struct Parallel {
 }
 
 impl Block for Parallel {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.input_norm.forward(t, x);
-        let recurrent = self.mamba.mix(t, h, Mask::None, cache.part(0));
-        let attended = self.attention.mix(t, h, mask, cache.part(1));
-        let h = t.add(t.add(x, recurrent), attended);
-        t.add(h, self.mlp.apply(t, self.mlp_norm.forward(t, h)))
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let h = self.input_norm.forward(x);
+        let recurrent = self.mamba.mix(h, Mask::None, cache.part(0));
+        let attended = self.attention.mix(h, mask, cache.part(1));
+        let h = x + recurrent + attended;
+        h + self.mlp.apply(self.mlp_norm.forward(h))
     }
 }

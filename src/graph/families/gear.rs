@@ -27,7 +27,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             _ => Box::new(GearAttention::new(p, o.width, &s, kind)),
         };
         let mlp = GatedMlp::new(p, "mlp", o.width, hidden, false)
-            .with_activation(move |t, gate, x| t.mul(activation(t, gate), x));
+            .with_activation(move |gate, x| activation(gate) * x);
         let mut norm = |name| GemmaNorm::new(p, name, o.width, o.eps);
         let block = Sandwich::new(
             mixer,
@@ -44,7 +44,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     })?;
     decoder = decoder.with_embedding_scale((o.width as f64).sqrt());
     if let Some(cap) = c.opt_number("final_logit_softcapping")?.filter(|&cap| cap != 0.0) {
-        decoder.on_logits = Some(Box::new(move |t, x| cap_scores(t, x, cap)));
+        decoder.on_logits = Some(Box::new(move |x| cap_scores(x, cap)));
     }
     Ok(decoder.built())
 }
@@ -75,7 +75,7 @@ fn kinds(c: &Config, layers: u64) -> Result<Vec<Kind>, ConfigError> {
 }
 
 /// The activation of the MLPs; the product with the other half is a kernel of its own.
-fn activation(c: &Config) -> Result<fn(&Tape<'_>, Var) -> Var, ConfigError> {
+fn activation(c: &Config) -> Result<Activation, ConfigError> {
     match c.opt_str("hidden_activation")?.unwrap_or("gelu_pytorch_tanh") {
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(activations::gelu_approx),
         "gelu" => Ok(activations::gelu),
@@ -85,8 +85,8 @@ fn activation(c: &Config) -> Result<fn(&Tape<'_>, Var) -> Var, ConfigError> {
 }
 
 /// `tanh(x / cap) * cap`, not compiled.
-fn cap_scores(t: &Tape<'_>, x: Var, cap: f64) -> Var {
-    t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap)
+fn cap_scores(x: Var<'_>, cap: f64) -> Var<'_> {
+    (x / cap).tanh() * cap
 }
 
 /// What the mixers read from the configuration.
@@ -159,62 +159,64 @@ impl GearAttention {
     }
 
     /// Unfused attention with capped scores.
-    fn capped(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, cap: f64) -> Var {
+    fn capped<'t>(&self, [q, k, v]: [Var<'t>; 3], mask: Mask<'t>, cap: f64) -> Var<'t> {
+        let t = q.tape();
         let repeats = (self.heads.query / self.heads.kv.max(1)) as u32;
-        let (k, v) = (repeat_heads(t, k, repeats), repeat_heads(t, v, repeats));
-        let mut scores = cap_scores(t, t.matmul(t.mul(q, self.scale), t.swapaxes(k, -1, -2)), cap);
+        let (k, v) = (repeat_heads(k, repeats), repeat_heads(v, repeats));
+        let mut scores = cap_scores((q * self.scale).matmul(k.swapaxes(-1, -2)), cap);
         let mask = match mask {
             Mask::None => None,
             Mask::Array(m) => Some(m),
             Mask::Causal => {
-                let (queries, keys) = (t.dim(scores, -2), t.dim(scores, -1));
+                let (queries, keys) = (scores.dim(-2), scores.dim(-1));
                 let rows = t.arange(keys.saturating_sub(queries), keys);
                 let columns = t.arange(0, keys);
-                let rows = t.expand_dims(rows, &[1]);
-                Some(t.binary(Binary::GreaterEqual, rows, t.expand_dims(columns, &[0])))
+                let rows = rows.expand_dims(&[1]);
+                Some(rows.greater_equal(columns.expand_dims(&[0])))
             }
         };
         if let Some(m) = mask {
-            scores = if t.dtype(m) == DType::Bool {
-                t.select(m, scores, f64::from(f32::MIN))
+            scores = if m.dtype() == DType::Bool {
+                m.select(scores, f64::from(f32::MIN))
             } else {
-                t.add(scores, m)
+                scores + m
             };
         }
-        t.matmul(t.softmax(scores, true), v)
+        scores.softmax(true).matmul(v)
     }
 }
 
 /// Repeats each head `repeats` times.
-fn repeat_heads(t: &Tape<'_>, x: Var, repeats: u32) -> Var {
+fn repeat_heads(x: Var<'_>, repeats: u32) -> Var<'_> {
     if repeats == 1 {
         return x;
     }
-    let s = t.shape(x);
-    let x = t.expand_dims(x, &[2]);
+    let s = x.shape();
+    let x = x.expand_dims(&[2]);
     let wide = [s.dim(0), s.dim(1), repeats, s.dim(2), s.dim(3)];
-    let x = t.broadcast_to(x, wide.into());
+    let x = x.broadcast_to(wide.into());
     let heads = i64::from(s.dim(1)) * i64::from(repeats);
-    t.reshape(x, &[i64::from(s.dim(0)), heads, i64::from(s.dim(2)), i64::from(s.dim(3))])
+    x.reshape(&[i64::from(s.dim(0)), heads, i64::from(s.dim(2)), i64::from(s.dim(3))])
 }
 
 impl Mixer for GearAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = prepare(t, q, self.heads.query, Some((&self.q_norm, NormPlace::Rows)));
-        let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(t, v, self.heads.kv);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let q = prepare(q, self.heads.query, Some((&self.q_norm, NormPlace::Rows)));
+        let k = prepare(k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
+        let v = Heads::split(v, self.heads.kv);
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let kv = cache.update(k, v);
         let y = match self.cap {
-            None => attend(t, q, kv, self.scale, mask, None),
+            None => attend(q, kv, self.scale, mask, None),
             Some(cap) => {
                 let (k, v) = (kv.0.dense(t), kv.1.dense(t));
-                self.capped(t, [q, k, v], mask, cap)
+                self.capped([q, k, v], mask, cap)
             }
         };
-        self.o.forward(t, Heads::join(t, y))
+        self.o.forward(Heads::join(y))
     }
 }
 
@@ -250,45 +252,46 @@ impl ConvMixer {
         })
     }
 
-    fn convolve(&self, t: &Tape<'_>, x: Var, conv: &Conv1d, cache: &mut Cache, i: usize) -> Var {
+    fn convolve<'t>(&self, x: Var<'t>, conv: &Conv1d, cache: &mut Cache, i: usize) -> Var<'t> {
+        let t = x.tape();
         let keep = self.kernel as u32 - 1;
-        let (shape, dtype) = (t.shape(x), t.dtype(x));
-        let past = match cache.state(i) {
+        let (shape, dtype) = (x.shape(), x.dtype());
+        let past = match cache.state(t, i) {
             Some(state) => state,
             None => t.full(shape.with(1, keep), 0.0, dtype),
         };
-        let input = t.concat(&[past, x], 1);
+        let input = concat([past, x], 1);
         let tail = if keep > 0 {
-            t.contiguous(t.last(input, 1, keep))
+            input.last(1, keep).contiguous()
         } else {
             t.full(shape.with(1, 0), 0.0, dtype)
         };
-        cache.set_state(t, i, tail);
-        conv.forward(t, input)
+        cache.set_state(i, tail);
+        conv.forward(input)
     }
 
     /// Repeats each key or value head for the query heads it belongs to.
-    fn expand(&self, t: &Tape<'_>, x: Var) -> Var {
+    fn expand<'t>(&self, x: Var<'t>) -> Var<'t> {
         let h = self.heads;
-        let (b, n) = (t.dim(x, 0), t.dim(x, 1));
+        let (b, n) = (x.dim(0), x.dim(1));
         let groups = (h.query / h.kv.max(1)) as u32;
-        let x = t.reshape(x, &[i64::from(b), i64::from(n), h.kv as i64, h.dim as i64]);
-        let x = t.expand_dims(x, &[3]);
-        let x = t.broadcast_to(x, Shape::new(&[b, n, h.kv as u32, groups, h.dim as u32]));
-        t.reshape(x, &[i64::from(b), i64::from(n), (h.query * h.dim) as i64])
+        let x = x.reshape(&[i64::from(b), i64::from(n), h.kv as i64, h.dim as i64]);
+        let x = x.expand_dims(&[3]);
+        let x = x.broadcast_to(Shape::new(&[b, n, h.kv as u32, groups, h.dim as u32]));
+        x.reshape(&[i64::from(b), i64::from(n), (h.query * h.dim) as i64])
     }
 }
 
 impl Mixer for ConvMixer {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = t.reshape(self.q_norm.forward(t, Heads::rows(t, q, self.heads.query)), &[b, n, -1]);
-        let k = t.reshape(self.k_norm.forward(t, Heads::rows(t, k, self.heads.kv)), &[b, n, -1]);
-        let k = self.convolve(t, k, &self.key_conv, cache, 0);
-        let v = self.convolve(t, v, &self.value_conv, cache, 1);
-        let (k, v) = (self.expand(t, k), self.expand(t, v));
-        let y = t.mul(t.sigmoid(t.mul(q, k)), v);
-        self.o.forward(t, y)
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let q = self.q_norm.forward(Heads::rows(q, self.heads.query)).reshape(&[b, n, -1]);
+        let k = self.k_norm.forward(Heads::rows(k, self.heads.kv)).reshape(&[b, n, -1]);
+        let k = self.convolve(k, &self.key_conv, cache, 0);
+        let v = self.convolve(v, &self.value_conv, cache, 1);
+        let (k, v) = (self.expand(k), self.expand(v));
+        let y = (q * k).sigmoid() * v;
+        self.o.forward(y)
     }
 }

@@ -53,8 +53,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
-fn exact_gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(activations::gelu(t, gate), x)
+fn exact_gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    activations::gelu(gate) * x
 }
 
 /// `gemma2`.
@@ -83,13 +83,13 @@ pub(super) fn build_2(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
         let mlp = s.mlp(p).with_activation(gelu_gate);
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
     });
-    decoder.on_logits = Some(Box::new(move |t, logits| soft_cap(t, logits, logit_cap)));
+    decoder.on_logits = Some(Box::new(move |logits| soft_cap(logits, logit_cap)));
     Ok(decoder.with_embedding_scale(s.embedding_scale()).built())
 }
 
 /// `cap * tanh(x / cap)` in three kernels.
-pub(super) fn soft_cap(t: &Tape<'_>, x: Var, cap: f64) -> Var {
-    t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap)
+pub(super) fn soft_cap(x: Var<'_>, cap: f64) -> Var<'_> {
+    (x / cap).tanh() * cap
 }
 
 /// Attention in elementary steps, with scores limited by `tanh`.
@@ -103,34 +103,35 @@ struct CappedAttention {
 }
 
 impl Mixer for CappedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let Heads { query, kv, dim } = self.heads;
-        let [q, k, v] = self.qkv.forward(t, x, self.heads);
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let [q, k, v] = self.qkv.forward(x, self.heads);
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let (k, v) = cache.update(t, k, v);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let (k, v) = cache.update(k, v);
         let (mut k, mut v) = (k.dense(t), v.dense(t));
-        let mut q = t.mul(q, self.scale);
+        let mut q = q * self.scale;
         let repeats = query / kv;
         if repeats > 1 {
-            q = t.reshape(q, &[b, kv as i64, repeats as i64, n, dim as i64]);
-            k = t.expand_dims(k, &[2]);
-            v = t.expand_dims(v, &[2]);
+            q = q.reshape(&[b, kv as i64, repeats as i64, n, dim as i64]);
+            k = k.expand_dims(&[2]);
+            v = v.expand_dims(&[2]);
         }
-        let mut scores = soft_cap(t, t.matmul(q, t.swapaxes(k, -1, -2)), self.cap);
+        let mut scores = soft_cap(q.matmul(k.swapaxes(-1, -2)), self.cap);
         if let Mask::Array(m) = mask {
-            scores = if t.dtype(m) == DType::Bool {
-                t.select(m, scores, t.scalar(t.dtype(scores).lowest(), t.dtype(scores)))
+            scores = if m.dtype() == DType::Bool {
+                m.select(scores, t.scalar(scores.dtype().lowest(), scores.dtype()))
             } else {
-                t.add(scores, m)
+                scores + m
             };
         }
-        let mut y = t.matmul(t.softmax(scores, true), v);
+        let mut y = scores.softmax(true).matmul(v);
         if repeats > 1 {
-            y = t.reshape(y, &[b, query as i64, n, dim as i64]);
+            y = y.reshape(&[b, query as i64, n, dim as i64]);
         }
-        self.o.forward(t, Heads::join(t, y))
+        self.o.forward(Heads::join(y))
     }
 }

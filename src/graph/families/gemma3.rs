@@ -5,19 +5,45 @@ use crate::graph::parts::prelude::*;
 
 /// `gemma3`: the text model under `language_model`, with the outer vocabulary.
 pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    let text = wrapped_text(c)?;
+    p.scope("language_model", |p| build(&text, p))
+}
+
+/// `gemma3` under mlx-vlm, which gives the text model an output head of its own and other defaults.
+pub(in crate::graph) fn build_with_head(
+    c: &Config,
+    p: &mut ParamBuilder,
+) -> Result<Built, ConfigError> {
+    let text = c.object("text_config")?;
+    let sizes = [
+        ("num_attention_heads", 8),
+        ("num_key_value_heads", 4),
+        ("vocab_size", 262_208),
+        ("sliding_window", 1024),
+        ("max_position_embeddings", 4096),
+    ];
+    p.scope("language_model", |p| build_headed(&text.with_sizes(&sizes), p, HeadKind::Own))
+}
+
+/// The text configuration of `gemma3`, with the outer vocabulary.
+fn wrapped_text(c: &Config) -> Result<Config, ConfigError> {
     let text = c.opt_object("text_config")?.ok_or_else(|| c.invalid("text_config", "an object"))?;
     let vocabulary = c.dim_or("vocab_size", 262_208)?;
     let heads = text.dim_or("num_attention_heads", 8)?;
     let kv = text.dim_or("num_key_value_heads", 4)?;
-    let text = text
+    Ok(text
         .with("vocab_size", vocabulary)
         .with("num_attention_heads", heads)
-        .with("num_key_value_heads", kv);
-    p.scope("language_model", |p| build(&text, p))
+        .with("num_key_value_heads", kv))
 }
 
 /// `gemma3_text`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    // The files decide: mlx-lm keeps a head of its own where they hold one.
+    build_headed(c, p, HeadKind::tied(c.bool_or("tie_word_embeddings", true)?))
+}
+
+fn build_headed(c: &Config, p: &mut ParamBuilder, head: HeadKind) -> Result<Built, ConfigError> {
     let width = c.dim_or("hidden_size", 1152)?;
     let count = match c.opt_dim("num_hidden_layers")? {
         Some(_) => layer_count(c)?,
@@ -39,7 +65,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
 
     let o = Outline {
-        head: HeadKind::tied(c.bool_or("tie_word_embeddings", true)?),
+        head,
         eps,
         max_context: Some(max_context),
         norm: NormKind::Gemma,
@@ -68,28 +94,27 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Ok((rule(i), block.with_residuals(residual, residual)))
     })?;
     let root = (width as f64).sqrt();
-    Ok(decoder.with_embedding(move |t, h| scale_embedding(t, h, root)).built())
+    Ok(decoder.with_embedding(move |h| scale_embedding(h, root)).built())
 }
 
 /// `h * sqrt(width)`, where the factor has been rounded to bfloat16.
-pub(super) fn scale_embedding(t: &Tape<'_>, h: Var, root: f64) -> Var {
-    t.mul(h, t.astype(t.scalar(root, DType::BF16), t.dtype(h)))
+pub(super) fn scale_embedding(h: Var<'_>, root: f64) -> Var<'_> {
+    h * h.tape().scalar(root, DType::BF16).astype(h.dtype())
 }
 
 /// `gelu_approx(gate) * x`: the product is a kernel of its own here.
-pub(super) fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(activations::gelu_approx(t, gate), x)
+pub(super) fn gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    activations::gelu_approx(gate) * x
 }
 
 /// The residual addition; with float16 it is done in float32 and clipped, in one kernel.
-pub(super) fn clip_residual(t: &Tape<'_>, x: Var, y: Var) -> Var {
-    let [sum] = t.compiled(|t| {
-        if t.dtype(x) != DType::F16 {
-            return [t.add(x, y)];
+pub(super) fn clip_residual<'t>(x: Var<'t>, y: Var<'t>) -> Var<'t> {
+    x.compiled(|x| {
+        if x.dtype() != DType::F16 {
+            return x + y;
         }
-        let (x, y) = (t.astype(x, DType::F32), t.astype(y, DType::F32));
-        let clipped = t.clip(t.binary(Binary::Add, x, y), -65_504.0, 65_504.0);
-        [t.astype(clipped, DType::F16)]
-    });
-    sum
+        let (x, y) = (x.astype(DType::F32), y.astype(DType::F32));
+        let clipped = (x + y).clip(-65_504.0, 65_504.0);
+        clipped.astype(DType::F16)
+    })
 }

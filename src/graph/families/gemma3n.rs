@@ -148,11 +148,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 place.reading(last(&rule))
             })
         },
-        move |t, call| start.begin(t, &call),
+        move |call| start.begin(&call),
     )?;
-    decoder.end = Some(Box::new(move |t, h, _| ends.gathered(t, h)));
+    decoder.end = Some(Box::new(move |h, _| ends.gathered(h)));
     if let Some(cap) = cap {
-        decoder = decoder.with_logits(move |t, logits| activations::softcap(t, cap, logits));
+        decoder = decoder.with_logits(move |logits| activations::softcap(cap, logits));
     }
     Ok(decoder.built())
 }
@@ -194,48 +194,48 @@ impl Ends {
     }
 
     /// All copies of the hidden state, and what the layers share.
-    fn begin(&self, t: &Tape<'_>, call: &Opening<'_>) -> (Var, Gemma3nCarried) {
-        let h0 = t.mul(call.embedded, (self.width as f64).sqrt());
-        let extra = self.extra(t, call.tokens, h0);
-        let target = magnitude(t, h0);
+    fn begin<'t>(&self, call: &Opening<'_, 't>) -> (Var<'t>, Gemma3nCarried<'t>) {
+        let h0 = call.embedded * (self.width as f64).sqrt();
+        let extra = self.extra(call.tokens, h0);
+        let target = magnitude(h0);
         let mut copies = vec![h0];
-        copies.extend(self.spread.iter().map(|linear| linear.forward(t, h0)));
-        let h = level(t, t.stack(&copies, 0), target);
+        copies.extend(self.spread.iter().map(|linear| linear.forward(h0)));
+        let h = level(call.embedded.tape().stack(&copies, 0), target);
         (h, Gemma3nCarried { extra, offset: call.offset() })
     }
 
     /// The mean of all copies.
-    fn gathered(&self, t: &Tape<'_>, mut h: Var) -> Var {
-        let target = magnitude(t, t.row(h, 0));
+    fn gathered<'t>(&self, mut h: Var<'t>) -> Var<'t> {
+        let target = magnitude(h.row(0));
         for (i, linear) in self.gather.iter().enumerate() {
-            let copy = linear.forward(t, t.row(h, i as u32 + 1));
-            h = t.slice_update(h, t.broadcast_to(copy, t.shape(h).with(0, 1)), 0, i as u32 + 1);
+            let copy = linear.forward(h.row(i as u32 + 1));
+            h = h.slice_update(copy.broadcast_to(h.shape().with(0, 1)), 0, i as u32 + 1);
         }
-        t.mean(level(t, h, target), 0, false)
+        level(h, target).mean(0, false)
     }
 
     /// The extra inputs `[batch, tokens, layers, size]`.
-    fn extra(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
-        let (b, n) = (i64::from(t.dim(tokens, 0)), i64::from(t.dim(tokens, 1)));
+    fn extra<'t>(&self, tokens: Var<'t>, h: Var<'t>) -> Var<'t> {
+        let (b, n) = (i64::from(tokens.dim(0)), i64::from(tokens.dim(1)));
         let dims = [b, n, self.layers as i64, self.per_layer as i64];
-        let known = t.binary(Binary::Less, tokens, self.extra_vocabulary as i64);
-        let rows = self.extra_table.forward(t, t.select(known, tokens, t.zeros_like(tokens)));
-        let rows = t.mul(rows, (self.per_layer as f64).sqrt());
-        let rows = t.reshape(rows, &dims);
-        let projected = t.mul(self.extra_projection.forward(t, h), (self.width as f64).powf(-0.5));
-        let sum = t.add(self.extra_norm.forward(t, t.reshape(projected, &dims)), rows);
-        t.mul(sum, 2f64.powf(-0.5))
+        let known = tokens.less(self.extra_vocabulary as i64);
+        let rows = self.extra_table.forward(known.select(tokens, tokens.zeros_like()));
+        let rows = rows * (self.per_layer as f64).sqrt();
+        let rows = rows.reshape(&dims);
+        let projected = self.extra_projection.forward(h) * (self.width as f64).powf(-0.5);
+        let sum = self.extra_norm.forward(projected.reshape(&dims)) + rows;
+        sum * 2f64.powf(-0.5)
     }
 }
 
 /// All copies but the first scaled to the magnitude `target`.
-fn level(t: &Tape<'_>, h: Var, target: Var) -> Var {
-    let rest = t.slice(h, 0, 1, u32::MAX);
-    let ratio = t.div(target, t.binary(Binary::Maximum, magnitude(t, rest), t.dtype(h).lowest()));
-    t.slice_update(h, t.mul(rest, ratio), 0, 1)
+fn level<'t>(h: Var<'t>, target: Var<'t>) -> Var<'t> {
+    let rest = h.slice(0, 1, u32::MAX);
+    let ratio = target / magnitude(rest).maximum(h.dtype().lowest());
+    h.slice_update(rest * ratio, 0, 1)
 }
 
 /// `mean(x ** 2, axis=-1, keepdims=True) ** 0.5`.
-fn magnitude(t: &Tape<'_>, x: Var) -> Var {
-    t.binary(Binary::Power, t.mean(t.binary(Binary::Power, x, 2i64), -1, true), 0.5)
+fn magnitude(x: Var<'_>) -> Var<'_> {
+    x.power(2i64).mean(-1, true).power(0.5)
 }

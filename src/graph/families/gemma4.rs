@@ -162,14 +162,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 None => place.source(sources.contains(&i)),
             })
         },
-        move |t, call| {
-            let h = t.mul(call.embedded, scale);
-            let extra = extra.as_ref().map(|e| e.forward(t, call.tokens, h));
+        move |call| {
+            let h = call.embedded * scale;
+            let extra = extra.as_ref().map(|e| e.forward(call.tokens, h));
             (h, Gemma4Carried { extra, stored: Vec::new() })
         },
     )?;
     if let Some(cap) = cap {
-        decoder = decoder.with_logits(move |t, logits| activations::softcap(t, cap, logits));
+        decoder = decoder.with_logits(move |logits| activations::softcap(cap, logits));
     }
     let decoder = decoder.with_quant_override(|path| {
         let router = path.ends_with("router.proj");
@@ -207,12 +207,12 @@ impl ExtraInput {
     }
 
     /// The inputs `[batch, tokens, layers, size]`.
-    fn forward(&self, t: &Tape<'_>, tokens: Var, h: Var) -> Var {
+    fn forward<'t>(&self, tokens: Var<'t>, h: Var<'t>) -> Var<'t> {
         let parts = [self.layers as i64, self.size as i64];
-        let rows = t.mul(self.table.forward(t, tokens), (self.size as f64).sqrt());
-        let rows = t.unflatten(rows, -1, &parts);
-        let projected = t.mul(self.projection.forward(t, h), (self.width as f64).powf(-0.5));
-        let sum = t.add(self.norm.forward(t, t.unflatten(projected, -1, &parts)), rows);
-        t.mul(sum, 2f64.powf(-0.5))
+        let rows = self.table.forward(tokens) * (self.size as f64).sqrt();
+        let rows = rows.unflatten(-1, &parts);
+        let projected = self.projection.forward(h) * (self.width as f64).powf(-0.5);
+        let sum = self.norm.forward(projected.unflatten(-1, &parts)) + rows;
+        sum * 2f64.powf(-0.5)
     }
 }

@@ -65,11 +65,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Sandwich::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
     });
     let table = p.scope("model", |p| Embedding::new(p, "wpe", s.max_context, s.width));
-    decoder.start = Box::new(move |t, call| {
-        let first = t.scalar(f64::from(call.offset()), DType::I32);
-        let first = t.expand_dims(first, &[0]);
-        let positions = t.add(t.arange(0, t.dim(call.tokens, 1)), first);
-        (t.add(call.embedded, table.forward(t, positions)), ())
+    decoder.start = Box::new(move |call| {
+        let first = call.embedded.tape().scalar(f64::from(call.offset()), DType::I32);
+        let first = first.expand_dims(&[0]);
+        let positions = call.embedded.tape().arange(0, call.tokens.dim(1)) + first;
+        (call.embedded + table.forward(positions), ())
     });
     Ok(decoder.built())
 }

@@ -28,11 +28,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Sandwich::with_norms(norm(p, "ln_1"), attention, norm(p, "ln_2"), mlp)
     });
     let table = p.scope("transformer", |p| Embedding::new(p, "wpe", s.max_context, s.width));
-    decoder.start = Box::new(move |t, call| {
+    decoder.start = Box::new(move |call| {
         let first = i64::from(call.offset());
-        let positions = (first..first + i64::from(t.dim(call.tokens, 1))).collect();
-        let rows = table.forward(t, t.integers(positions, DType::I64));
-        (t.add(call.embedded, rows), ())
+        let positions = (first..first + i64::from(call.tokens.dim(1))).collect();
+        let rows = table.forward(call.embedded.tape().integers(positions, DType::I64));
+        (call.embedded + rows, ())
     });
     Ok(decoder.built())
 }

@@ -61,15 +61,15 @@ struct NeoxAttention {
 }
 
 impl Mixer for NeoxAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let all = self.qkv.forward(t, x);
-        let all = t.reshape(all, &[b, n, self.heads as i64, 3 * self.dim as i64]);
-        let parts: [Var; 3] = t.split_equal(all, -1);
-        let [q, k, v] = parts.map(|part| t.transpose(part, &[0, 2, 1, 3]));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let all = self.qkv.forward(x);
+        let all = all.reshape(&[b, n, self.heads as i64, 3 * self.dim as i64]);
+        let parts: [Var<'_>; 3] = all.split_equal(-1);
+        let [q, k, v] = parts.map(|part| part.transpose(&[0, 2, 1, 3]));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend_cached(t, [q, k, v], (self.dim as f64).powf(-0.5), mask, cache);
-        self.dense.forward(t, y)
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend_cached([q, k, v], (self.dim as f64).powf(-0.5), mask, cache);
+        self.dense.forward(y)
     }
 }

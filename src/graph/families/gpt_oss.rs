@@ -26,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let gate = Linear::new(p, "router", o.width, experts.total, true);
             let router = LogitRouter::new(gate, experts.chosen, Order::Ascending);
             RoutedMlp::new(router, mlp)
-                .with_activation(|t, gate, x| activations::swiglu_oai(t, gate, x, 1.702, 7.0))
+                .with_activation(|gate, x| activations::swiglu_oai(gate, x, 1.702, 7.0))
         });
         let rule = rules.get(i as usize).copied().unwrap_or(MaskRule::Full);
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))

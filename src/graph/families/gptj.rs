@@ -56,20 +56,20 @@ struct SlicedRopeAttention {
 }
 
 impl SlicedRopeAttention {
-    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32) -> Var {
-        let (front, rest) = (t.slice(x, 3, 0, self.rotated), t.slice(x, 3, self.rotated, u32::MAX));
-        let front = self.rope.forward(t, front, offset);
-        t.concat(&[front, rest], -1)
+    fn rotate<'t>(&self, x: Var<'t>, offset: u32) -> Var<'t> {
+        let (front, rest) = (x.slice(3, 0, self.rotated), x.slice(3, self.rotated, u32::MAX));
+        let front = self.rope.forward(front, offset);
+        concat([front, rest], -1)
     }
 }
 
 impl Mixer for SlicedRopeAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let qkv = self.qkv.forward(t, x, self.heads);
-        let [q, k, v] = qkv.map(|part| Heads::split(t, part, self.heads.query));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let qkv = self.qkv.forward(x, self.heads);
+        let [q, k, v] = qkv.map(|part| Heads::split(part, self.heads.query));
         let offset = cache.offset();
-        let (q, k) = (self.rotate(t, q, offset), self.rotate(t, k, offset));
-        let y = attend_cached(t, [q, k, v], (self.heads.dim as f64).powf(-0.5), mask, cache);
-        self.out.forward(t, y)
+        let (q, k) = (self.rotate(q, offset), self.rotate(k, offset));
+        let y = attend_cached([q, k, v], (self.heads.dim as f64).powf(-0.5), mask, cache);
+        self.out.forward(y)
     }
 }

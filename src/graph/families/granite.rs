@@ -19,7 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = dense
         .decoder(p)
         .with_embedding_scale(c.number_or("embedding_multiplier", 1.0)?)
-        .with_logits(move |t, logits| t.div(logits, logits_scaling))
+        .with_logits(move |logits| logits / logits_scaling)
         .with_quant_override(quant_override);
     Ok(decoder.built())
 }

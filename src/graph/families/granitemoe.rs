@@ -27,8 +27,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let block = Sandwich::pre_norm(p, o.width, o.eps, attention, moe);
         Ok((MaskRule::Full, block.with_residual_scale(residual)))
     })?;
-    decoder = decoder.with_embedding(move |t, h| t.mul(h, embedding));
-    decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits)));
+    decoder = decoder.with_embedding(move |h| h * embedding);
+    decoder.on_logits = Some(Box::new(move |x| x / logits));
     Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
 }
 

@@ -55,9 +55,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Ok((rule, block))
     })?;
     let embedding_scale = c.number_or("embedding_multiplier", 1.0)?;
-    decoder = decoder.with_embedding(move |t, x| t.mul(x, embedding_scale));
+    decoder = decoder.with_embedding(move |x| x * embedding_scale);
     let logits_divisor = c.number_or("logits_scaling", 1.0)?;
-    decoder.on_logits = Some(Box::new(move |t, x| t.div(x, logits_divisor)));
+    decoder.on_logits = Some(Box::new(move |x| x / logits_divisor));
     if moe.is_some() {
         decoder = decoder.with_quant_override(quant_override);
     }

@@ -40,7 +40,7 @@ fn build_with(c: &Config, p: &mut ParamBuilder, s: &Settings) -> Result<Built, C
     let decoder = s.outline.sharing(
         p,
         |p, i| Ok(Place::new(MaskRule::Full, SharingLayer::new(c, p, s, i)?)),
-        |_, call| (call.embedded, (call.embedded, call.embedded)),
+        |call| (call.embedded, (call.embedded, call.embedded)),
     )?;
     Ok(decoder.with_experts(s.experts).built())
 }
@@ -151,36 +151,35 @@ impl SharingLayer {
         })
     }
 
-    fn attention(
+    fn attention<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
+        x: Var<'t>,
+        mask: Mask<'t>,
         cache: &mut Cache,
-        shared: &mut (Var, Var),
-    ) -> Var {
-        let q = self.q.forward(t, x);
+        shared: &mut (Var<'t>, Var<'t>),
+    ) -> Var<'t> {
+        let q = self.q.forward(x);
         if let Some((k, v)) = &self.kv {
-            *shared = (k.forward(t, x), v.forward(t, x));
+            *shared = (k.forward(x), v.forward(x));
         }
-        let q = Heads::split(t, q, self.heads.query);
-        let k = Heads::split(t, shared.0, self.heads.kv);
-        let v = Heads::split(t, shared.1, self.heads.kv);
+        let q = Heads::split(q, self.heads.query);
+        let k = Heads::split(shared.0, self.heads.kv);
+        let v = Heads::split(shared.1, self.heads.kv);
         let offset = cache.offset();
-        let (mut q, mut k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (mut q, mut k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
-        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
-        self.o.forward(t, Heads::join(t, y))
+        let y = attend(q, cache.update(k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(Heads::join(y))
     }
 }
 
-impl Layer<(Var, Var)> for SharingLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, (Var, Var)>) -> Var {
-        let r = self.input_norm.forward(t, x);
-        let h = t.add(x, self.attention(t, r, at.mask, at.cache, at.shared));
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+impl Layer<(Var<'static>, Var<'static>)> for SharingLayer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, (Var<'static>, Var<'static>)>) -> Var<'t> {
+        let r = self.input_norm.forward(x);
+        let h = x + self.attention(r, at.mask, at.cache, at.shared);
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }
 

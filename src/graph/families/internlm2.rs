@@ -60,17 +60,17 @@ struct GroupedAttention {
 }
 
 impl Mixer for GroupedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let Heads { query, kv, dim } = self.heads;
         let (group, dim) = ((query / kv) as u32, dim as i64);
-        let all = t.reshape(self.qkv.forward(t, x), &[b, n, -1, 2 + i64::from(group), dim]);
-        let q = t.reshape(t.slice(all, 3, 0, group), &[b, n, -1, dim]);
-        let (k, v) = (t.at(all, 3, group), t.at(all, 3, group + 1));
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let all = self.qkv.forward(x).reshape(&[b, n, -1, 2 + i64::from(group), dim]);
+        let q = all.slice(3, 0, group).reshape(&[b, n, -1, dim]);
+        let (k, v) = (all.at(3, group), all.at(3, group + 1));
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
-        self.o.forward(t, y)
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend_cached([q, k, v], (dim as f64).powf(-0.5), mask, cache);
+        self.o.forward(y)
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             layers.push(Arc::clone(&layer));
             Ok(Place::new(MaskRule::Full, First(layer)))
         },
-        |_, call| (call.embedded, Round::default()),
+        |call| (call.embedded, Round::default()),
     )?;
     decoder.places.extend(layers.into_iter().enumerate().map(|(index, layer)| {
         let gate = p.scope(&format!("model.gate_projections.{index}"), |p| Gate {
@@ -61,14 +61,14 @@ struct Gate {
 }
 
 impl Gate {
-    fn forward(&self, t: &Tape<'_>, q: Var) -> Var {
+    fn forward<'t>(&self, q: Var<'t>) -> Var<'t> {
+        let t = q.tape();
         let (w, b) = (t.weight(self.weight), t.weight(self.bias));
-        let [gate] = t.compiled(|t| {
-            let logits = t.matmul(q, t.swapaxes(t.expand_dims(w, &[1]), -1, -2));
-            let logits = t.add(logits, t.expand_dims(b, &[-1, -2]));
-            [t.sigmoid(logits)]
-        });
-        gate
+        q.compiled(|q| {
+            let logits = q.matmul(w.expand_dims(&[1]).swapaxes(-1, -2));
+            let logits = logits + b.expand_dims(&[-1, -2]);
+            logits.sigmoid()
+        })
     }
 }
 
@@ -80,31 +80,35 @@ struct LoopLayer {
 }
 
 impl LoopLayer {
-    fn finish(&self, t: &Tape<'_>, h: Var, y: Var) -> Var {
-        let h = t.add(h, self.attention.project(t, Heads::join(t, y)));
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+    fn finish<'t>(&self, h: Var<'t>, y: Var<'t>) -> Var<'t> {
+        let h = h + self.attention.project(Heads::join(y));
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }
 
 /// What the first round leaves for the second: its mask, and the keys and values that each layer attended to.
 #[derive(Default)]
-struct Round {
-    mask: Option<Mask>,
-    stored: Vec<(KvArray, KvArray)>,
+struct Round<'t> {
+    mask: Option<Mask<'t>>,
+    stored: Vec<(KvArray<'t>, KvArray<'t>)>,
+}
+
+impl Carry for Round<'static> {
+    type On<'t> = Round<'t>;
 }
 
 /// A layer in the first round.
 struct First(Arc<LoopLayer>);
 
-impl Layer<Round> for First {
-    fn run(&self, t: &Tape<'_>, h: Var, at: At<'_, Round>) -> Var {
+impl Layer<Round<'static>> for First {
+    fn run<'t>(&self, h: Var<'t>, at: At<'_, 't, Round<'static>>) -> Var<'t> {
         let layer = &self.0;
-        let x = layer.input_norm.forward(t, h);
-        let [q, k, v] = layer.attention.prepared(t, x, at.cache.offset());
-        let kv = at.cache.update(t, k, v);
+        let x = layer.input_norm.forward(h);
+        let [q, k, v] = layer.attention.prepared(x, at.cache.offset());
+        let kv = at.cache.update(k, v);
         at.shared.mask = Some(at.mask);
         at.shared.stored.push(kv);
-        layer.finish(t, h, layer.attention.attend(t, q, kv, at.mask))
+        layer.finish(h, layer.attention.attend(q, kv, at.mask))
     }
 }
 
@@ -115,24 +119,23 @@ struct Second {
     index: usize,
 }
 
-impl Layer<Round> for Second {
-    fn run(&self, t: &Tape<'_>, h: Var, at: At<'_, Round>) -> Var {
+impl Layer<Round<'static>> for Second {
+    fn run<'t>(&self, h: Var<'t>, at: At<'_, 't, Round<'static>>) -> Var<'t> {
+        let t = h.tape();
         let attention = &self.layer.attention;
-        let x = self.layer.input_norm.forward(t, h);
-        let [q, k, v] = attention.prepared(t, x, at.cache.offset());
-        let gate = self.gate.forward(t, q);
+        let x = self.layer.input_norm.forward(h);
+        let [q, k, v] = attention.prepared(x, at.cache.offset());
+        let gate = self.gate.forward(q);
         let (Some(mask), Some(first)) = (at.shared.mask, at.shared.stored.get(self.index)) else {
             return t.fail("a second round without a first");
         };
         let all = (KvArray::Dense(first.0.dense(t)), KvArray::Dense(first.1.dense(t)));
-        let global = attention.attend(t, q, all, mask);
-        let local = attention.attend(t, q, at.cache.update(t, k, v), at.mask);
-        let [mixed] = t.compiled(|t| {
-            let global = t.mul(gate, global);
-            let rest = t.binary(Binary::Subtract, t.scalar(1.0, t.dtype(gate)), gate);
-            let local = t.mul(rest, local);
-            [t.add(global, local)]
+        let global = attention.attend(q, all, mask);
+        let local = attention.attend(q, at.cache.update(k, v), at.mask);
+        let mixed = gate.compiled(|gate| {
+            let global = gate * global;
+            global + (t.scalar(1.0, gate.dtype()) - gate) * local
         });
-        self.layer.finish(t, h, mixed)
+        self.layer.finish(h, mixed)
     }
 }

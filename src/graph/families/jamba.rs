@@ -113,36 +113,34 @@ impl Mamba {
     }
 
     /// Outputs for all tokens and the state after the last one.
-    fn recur(&self, t: &Tape<'_>, x: Var, mut state: Option<Var>) -> (Var, Var) {
+    fn recur<'t>(&self, x: Var<'t>, mut state: Option<Var<'t>>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
         let a = self.layer.rates(t);
-        let parts = self.layer.parts(t, x);
-        let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(t, parts[i]));
-        let delta = self.layer.step(t, delta);
-        let mut states = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[-2]));
-        let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
-        let n = t.dim(x, 1);
+        let parts = self.layer.parts(x);
+        let [delta, b, c] = [0, 1, 2].map(|i| self.norms[i].forward(parts[i]));
+        let delta = self.layer.step(delta);
+        let mut states = (delta * x).expand_dims(&[-1]) * b.expand_dims(&[-2]);
+        let decay = (delta.expand_dims(&[-1]) * a).exp();
+        let n = x.dim(1);
         for i in 0..n {
             if let Some(before) = state {
-                let decay = t.at(decay, 1, i);
-                let new = t.at(states, 1, i);
-                let [next] = t.compiled(|t| {
-                    let kept = t.mul(before, decay);
-                    [t.add(kept, new)]
-                });
-                states = t.slice_update(states, t.expand_dims(next, &[1]), 1, i);
+                let decay = decay.at(1, i);
+                let new = states.at(1, i);
+                let next = before.compiled(|before| before * decay + new);
+                states = states.slice_update(next.expand_dims(&[1]), 1, i);
             }
-            state = Some(t.at(states, 1, i));
+            state = Some(states.at(1, i));
         }
-        let y = t.squeeze(t.matmul(states, t.expand_dims(c, &[-1])), &[-1]);
-        let y = t.add(y, t.mul(self.layer.skip(t), x));
-        (y, t.at(states, 1, n.saturating_sub(1)))
+        let y = states.matmul(c.expand_dims(&[-1])).squeeze(&[-1]);
+        let y = y + self.layer.skip(t) * x;
+        (y, states.at(1, n.saturating_sub(1)))
     }
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        self.layer.mix(t, x, cache, |t, x, state| {
-            let (y, state) = self.recur(t, x, state);
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        self.layer.mix(x, cache, |x, state| {
+            let (y, state) = self.recur(x, state);
             (y, Some(state))
         })
     }

@@ -62,7 +62,7 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                     _ => {
                         let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
                         let situ = s.situ;
-                        Box::new(mlp.with_activation(move |t, gate, x| situ.apply(t, gate, x)))
+                        Box::new(mlp.with_activation(move |gate, x| situ.apply(gate, x)))
                     }
                 },
                 input_norm: RmsNorm::new(p, "input_layernorm", s.width, s.eps),
@@ -76,11 +76,11 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
             let states = MaskRule::Recurrent(KimiDelta::JOINED_STATES);
             Ok(Place::new(if delta_layer { states } else { MaskRule::FullArray }, layer))
         },
-        |_, call| (call.embedded, Blocks { raw: None }),
+        |call| (call.embedded, Blocks { raw: None }),
     )?;
     if s.block.is_some() {
         let mix = p.scope("model", |p| ResidualMix::new(p, "output_attn_res", &s));
-        decoder.end = Some(Box::new(move |t, h, blocks| mix.apply(t, &blocks, h)));
+        decoder.end = Some(Box::new(move |h, blocks| mix.apply(&blocks, h)));
     }
     let experts = routing.map(|r| r.experts);
     Ok(decoder.with_quant_override(quant_override).with_experts(experts).built())
@@ -154,17 +154,21 @@ enum LayerMixer {
 }
 
 impl LayerMixer {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         match self {
-            Self::Latent(layer) => layer.mix(t, x, mask, cache),
-            Self::Delta(layer) if t.dim(x, 1) == 1 => {
-                let [y, _, _] = t.compiled(|t| {
-                    let y = layer.mix(t, x, Mask::None, cache);
-                    [y, cache.state(0).unwrap_or(y), cache.state(1).unwrap_or(y)]
+            Self::Latent(layer) => layer.mix(x, mask, cache),
+            Self::Delta(layer) if x.dim(1) == 1 => {
+                let [y, _, _] = x.compiled(|x| {
+                    let y = layer.mix(x, Mask::None, cache);
+                    [
+                        y,
+                        cache.state(x.tape(), 0).unwrap_or(y),
+                        cache.state(x.tape(), 1).unwrap_or(y),
+                    ]
                 });
                 y
             }
-            Self::Delta(layer) => layer.mix(t, x, Mask::None, cache),
+            Self::Delta(layer) => layer.mix(x, Mask::None, cache),
         }
     }
 }
@@ -184,46 +188,50 @@ struct LayerResidual {
     mlp: ResidualMix,
 }
 
-impl Layer<Blocks> for K3Layer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Blocks>) -> Var {
+impl Layer<Blocks<'static>> for K3Layer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Blocks<'static>>) -> Var<'t> {
         let blocks = at.shared;
         let mut h = x;
         let mut sum = Some(x);
         if let Some(r) = &self.residual {
-            h = r.attention.apply(t, blocks, x);
+            h = r.attention.apply(blocks, x);
             if r.starts_block {
-                blocks.append(t, x, r.attention.eps);
+                blocks.append(x, r.attention.eps);
                 sum = None;
             }
         }
-        let y = self.mixer.mix(t, self.input_norm.forward(t, h), at.mask, at.cache);
+        let y = self.mixer.mix(self.input_norm.forward(h), at.mask, at.cache);
         let sum = match sum {
-            Some(sum) => t.add(sum, y),
+            Some(sum) => sum + y,
             None => y,
         };
         h = match &self.residual {
-            Some(r) => r.mlp.apply(t, blocks, sum),
+            Some(r) => r.mlp.apply(blocks, sum),
             None => sum,
         };
-        t.add(sum, self.mlp.apply(t, self.post_norm.forward(t, h)))
+        sum + self.mlp.apply(self.post_norm.forward(h))
     }
 }
 
 /// The sums before each block of layers.
-struct Blocks {
+struct Blocks<'t> {
     /// The sums `[blocks, batch, tokens, width]` and their inverse root mean squares.
-    raw: Option<(Var, Var)>,
+    raw: Option<(Var<'t>, Var<'t>)>,
 }
 
-impl Blocks {
-    fn append(&mut self, t: &Tape<'_>, x: Var, eps: f64) {
-        let wide = t.astype(x, DType::F32);
-        let mean = t.add(t.mean(t.mul(wide, wide), -1, false), eps);
-        let inverse = t.expand_dims(t.unary(Unary::Rsqrt, mean), &[0]);
-        let x = t.expand_dims(x, &[0]);
+impl Carry for Blocks<'static> {
+    type On<'t> = Blocks<'t>;
+}
+
+impl<'t> Blocks<'t> {
+    fn append(&mut self, x: Var<'t>, eps: f64) {
+        let wide = x.astype(DType::F32);
+        let mean = (wide * wide).mean(-1, false) + eps;
+        let inverse = mean.rsqrt().expand_dims(&[0]);
+        let x = x.expand_dims(&[0]);
         self.raw = Some(match self.raw {
             None => (x, inverse),
-            Some((xs, inverses)) => (t.concat(&[xs, x], 0), t.concat(&[inverses, inverse], 0)),
+            Some((xs, inverses)) => (concat([xs, x], 0), concat([inverses, inverse], 0)),
         });
     }
 }
@@ -245,20 +253,21 @@ impl ResidualMix {
     }
 
     /// The query: norm weight times projection, computed in the first call and kept.
-    fn query(&self, t: &Tape<'_>) -> Var {
+    fn query<'t>(&self, t: &'t Tape<'t>) -> Var<'t> {
         if !t.is_first_call() {
             return t.derived(Derived::ScaledRow { norm: self.norm, row: self.projection });
         }
-        let norm = t.astype(t.weight(self.norm), DType::F32);
-        t.mul(norm, t.reshape(t.param(self.projection, Part::Weight), &[-1]))
+        let norm = t.weight(self.norm).astype(DType::F32);
+        norm * t.param(self.projection, Part::Weight).reshape(&[-1])
     }
 
-    fn apply(&self, t: &Tape<'_>, blocks: &Blocks, sum: Var) -> Var {
+    fn apply<'t>(&self, blocks: &Blocks<'t>, sum: Var<'t>) -> Var<'t> {
+        let t = sum.tape();
         let Some((raw, inverse)) = blocks.raw else { return sum };
         let query = self.query(t);
         let eps = t.scalar(self.eps, DType::F32);
-        let rows = t.scalar(f64::from(t.dim(sum, 0)) * f64::from(t.dim(sum, 1)), DType::I32);
-        let (shape, dtype) = (t.shape(sum), t.dtype(sum));
+        let rows = t.scalar(f64::from(sum.dim(0)) * f64::from(sum.dim(1)), DType::I32);
+        let (shape, dtype) = (sum.shape(), sum.dtype());
         t.kernel_one(Kernel::ResidualMix, &[raw, inverse, sum, query, eps, rows], shape, dtype)
     }
 }

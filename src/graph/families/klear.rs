@@ -62,16 +62,16 @@ impl Blend {
 }
 
 impl FeedForward for Blend {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weights = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
-        let ranked = t.add(weights, t.reshape(t.weight(self.bias), &[1, 1, -1]));
-        let indices = best(t, ranked, self.chosen, Order::Descending);
-        let scores = self.divisor.apply(t, t.take_along_axis(weights, indices, -1));
-        let scores = t.astype(scores, t.dtype(x));
-        let y = weighted_sum(t, self.experts.forward(t, x, indices, activations::swiglu), scores);
-        let coefficients = t.softmax(self.coefficient.forward(t, x), true);
-        let shared = self.shared.apply(t, x);
-        let y = t.mul(y, t.slice(coefficients, -1, 0, 1));
-        t.add(y, t.mul(shared, t.slice(coefficients, -1, 1, 2)))
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let weights = self.gate.forward(x).astype(DType::F32).sigmoid();
+        let ranked = weights + x.tape().weight(self.bias).reshape(&[1, 1, -1]);
+        let indices = best(ranked, self.chosen, Order::Descending);
+        let scores = self.divisor.apply(weights.take_along_axis(indices, -1));
+        let scores = scores.astype(x.dtype());
+        let y = weighted_sum(self.experts.forward(x, indices, activations::swiglu), scores);
+        let coefficients = self.coefficient.forward(x).softmax(true);
+        let shared = self.shared.apply(x);
+        let y = y * coefficients.slice(-1, 0, 1);
+        y + shared * coefficients.slice(-1, 1, 2)
     }
 }

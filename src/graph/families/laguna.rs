@@ -126,26 +126,26 @@ impl GatedHeads {
 }
 
 impl Mixer for GatedHeads {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let h = self.heads;
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = prepare(t, q, h.query, Some((&self.q_norm, NormPlace::Rows)));
-        let k = prepare(t, k, h.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(t, v, h.kv);
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let q = prepare(q, h.query, Some((&self.q_norm, NormPlace::Rows)));
+        let k = prepare(k, h.kv, Some((&self.k_norm, NormPlace::Rows)));
+        let v = Heads::split(v, h.kv);
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
-        let mut y = Heads::join(t, y);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let mut y = Heads::join(y);
         if let Some(gate) = &self.gate {
-            let gate = t.astype(gate.forward(t, x), DType::F32);
-            let [gate] = t.compiled(|t| [activations::softplus(t, gate)]);
-            let gate = t.astype(gate, t.dtype(y));
-            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-            y = t.reshape(y, &[b, n, h.query as i64, h.dim as i64]);
-            y = t.mul(y, t.expand_dims(gate, &[-1]));
-            y = t.reshape(y, &[b, n, -1]);
+            let gate = gate.forward(x).astype(DType::F32);
+            let gate = gate.compiled(activations::softplus);
+            let gate = gate.astype(y.dtype());
+            let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
+            y = y.reshape(&[b, n, h.query as i64, h.dim as i64]);
+            y = y * gate.expand_dims(&[-1]);
+            y = y.reshape(&[b, n, -1]);
         }
-        self.o.forward(t, y)
+        self.o.forward(y)
     }
 }
 
@@ -212,20 +212,21 @@ struct CappedRouter {
 }
 
 impl Router for CappedRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let mut logits = t.astype(self.gate.forward(t, x), DType::F32);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let mut logits = self.gate.forward(x).astype(DType::F32);
         if self.softcap > 0.0 {
-            logits = t.mul(t.unary(Unary::Tanh, t.div(logits, self.softcap)), self.softcap);
+            logits = (logits / self.softcap).tanh() * self.softcap;
         }
         let scores = match self.score {
-            ScoreFunction::Sigmoid => t.sigmoid(logits),
+            ScoreFunction::Sigmoid => logits.sigmoid(),
             ScoreFunction::SqrtSoftplus => {
-                let [s] = t.compiled(|t| [activations::softplus(t, logits)]);
-                t.unary(Unary::Sqrt, s)
+                let s = logits.compiled(activations::softplus);
+                s.sqrt()
             }
         };
-        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Descending);
-        let chosen = t.take_along_axis(scores, indices, -1);
-        (indices, Divisor::Sum.apply(t, chosen))
+        let indices = best(scores + t.weight(self.bias), self.chosen, Order::Descending);
+        let chosen = scores.take_along_axis(indices, -1);
+        (indices, Divisor::Sum.apply(chosen))
     }
 }

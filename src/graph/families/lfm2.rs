@@ -186,20 +186,20 @@ impl ShortConv {
 }
 
 impl Mixer for ShortConv {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let keep = self.kernel as u32 - 1;
-        let [b, c, x] = t.split_equal(self.input.forward(t, x), -1);
-        let x = t.mul(b, x);
-        let past = match cache.state(0) {
+        let [b, c, x] = self.input.forward(x).split_equal(-1);
+        let x = b * x;
+        let past = match cache.state(x.tape(), 0) {
             Some(state) => state,
             None => {
-                let shape = Shape::new(&[t.dim(x, 0), keep, self.width as u32]);
-                t.full(shape, 0.0, t.dtype(x))
+                let shape = Shape::new(&[x.dim(0), keep, self.width as u32]);
+                x.tape().full(shape, 0.0, x.dtype())
             }
         };
-        let x = t.concat(&[past, x], 1);
-        cache.set_state(t, 0, t.last(x, 1, keep));
-        self.output.forward(t, t.mul(c, self.conv.forward(t, x)))
+        let x = concat([past, x], 1);
+        cache.set_state(0, x.last(1, keep));
+        self.output.forward(c * self.conv.forward(x))
     }
 }
 
@@ -214,16 +214,16 @@ struct SigmoidRouter {
 }
 
 impl Router for SigmoidRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = t.sigmoid(self.gate.forward(t, x));
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let gates = self.gate.forward(x).sigmoid();
         let mut ranked = gates;
         if let Some(bias) = self.bias {
-            ranked = t.add(t.astype(gates, DType::F32), t.weight(bias));
+            ranked = gates.astype(DType::F32) + x.tape().weight(bias);
         }
-        let indices = best(t, ranked, self.chosen, Order::Ascending);
-        let scores = self.divisor.apply(t, t.take_along_axis(gates, indices, -1));
-        let scores = t.mul(scores, self.scale);
-        let dtype = t.dtype(x);
-        (indices, t.astype(scores, dtype))
+        let indices = best(ranked, self.chosen, Order::Ascending);
+        let scores = self.divisor.apply(gates.take_along_axis(indices, -1));
+        let scores = scores * self.scale;
+        let dtype = x.dtype();
+        (indices, scores.astype(dtype))
     }
 }

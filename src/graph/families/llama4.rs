@@ -111,18 +111,18 @@ impl Temperature {
     }
 
     /// The queries times `log(floor(position / floor_scale) + 1) * scale + 1`; positions count from 1.
-    fn apply(&self, t: &Tape<'_>, q: Var, offset: u32) -> Var {
-        let n = t.dim(q, 2);
-        let positions = t.arange(offset.saturating_add(1), offset.saturating_add(n + 1));
+    fn apply<'t>(&self, q: Var<'t>, offset: u32) -> Var<'t> {
+        let n = q.dim(2);
+        let positions = q.tape().arange(offset.saturating_add(1), offset.saturating_add(n + 1));
         let x = if self.floor_scale.fract() == 0.0 {
-            t.div(positions, self.floor_scale as i64)
+            positions / self.floor_scale as i64
         } else {
-            t.div(positions, self.floor_scale)
+            positions / self.floor_scale
         };
-        let x = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, x), 1.0));
-        let x = t.expand_dims(t.add(t.mul(x, self.scale), 1.0), &[1]);
-        let dtype: DType = t.dtype(q);
-        t.astype(t.mul(q, x), dtype)
+        let x = (x.floor() + 1.0).log();
+        let x = (x * self.scale + 1.0).expand_dims(&[1]);
+        let dtype: DType = q.dtype();
+        (q * x).astype(dtype)
     }
 }
 
@@ -156,24 +156,24 @@ impl ChunkAttention {
 }
 
 impl Mixer for ChunkAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let mut q = Heads::split(t, q, self.heads.query);
-        let mut k = Heads::split(t, k, self.heads.kv);
-        let v = Heads::split(t, v, self.heads.kv);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let mut q = Heads::split(q, self.heads.query);
+        let mut k = Heads::split(k, self.heads.kv);
+        let v = Heads::split(v, self.heads.kv);
         let offset = cache.offset();
         if let Some(rope) = &self.rope {
-            (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
+            (q, k) = (rope.forward(q, offset), rope.forward(k, offset));
         }
         if self.norms {
-            (q, k) = (t.rms_norm(q, None, 1e-6), t.rms_norm(k, None, 1e-6));
+            (q, k) = (q.rms_norm(None, 1e-6), k.rms_norm(None, 1e-6));
         }
         if let Some(temperature) = &self.temperature {
-            q = temperature.apply(t, q, offset);
+            q = temperature.apply(q, offset);
         }
-        let kv = cache.update(t, k, v);
+        let kv = cache.update(k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, None)))
+        self.o.forward(Heads::join(attend(q, kv, scale, mask, None)))
     }
 }
 
@@ -195,12 +195,12 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let logits = self.router.forward(t, x);
-        let index = t.slice(t.argpartition(t.neg(logits), 0, -1), -1, 0, 1);
-        let score = t.sigmoid(t.astype(t.take_along_axis(logits, index, -1), DType::F32));
-        let scaled = t.mul(x, t.astype(score, t.dtype(x)));
-        let y = t.squeeze(self.experts.forward(t, scaled, index, activations::swiglu), &[2]);
-        t.add(y, self.shared.apply(t, x))
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let logits = self.router.forward(x);
+        let index = (-logits).argpartition(0, -1).slice(-1, 0, 1);
+        let score = logits.take_along_axis(index, -1).astype(DType::F32).sigmoid();
+        let scaled = x * score.astype(x.dtype());
+        let y = self.experts.forward(scaled, index, activations::swiglu).squeeze(&[2]);
+        y + self.shared.apply(x)
     }
 }

@@ -140,20 +140,20 @@ impl LongcatLayer {
 }
 
 impl Block for LongcatLayer {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let mut h = x;
         let mut shortcut = None;
         for (i, half) in self.halves.iter().enumerate() {
-            h = t.add(h, half.attention.mix(t, half.input_norm.forward(t, h), mask, cache.part(i)));
-            let r = half.post_norm.forward(t, h);
+            h = h + half.attention.mix(half.input_norm.forward(h), mask, cache.part(i));
+            let r = half.post_norm.forward(h);
             if i == 0 {
-                shortcut = Some(self.moe.apply(t, r));
+                shortcut = Some(self.moe.apply(r));
             }
-            h = t.add(h, half.mlp.apply(t, r));
+            h = h + half.mlp.apply(r);
         }
         match shortcut {
             None => h,
-            Some(shortcut) => t.add(h, shortcut),
+            Some(shortcut) => h + shortcut,
         }
     }
 }
@@ -186,18 +186,18 @@ impl ShortcutMoe {
 }
 
 impl FeedForward for ShortcutMoe {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let scores = t.softmax(self.classifier.forward(t, x), false);
-        let indices = best(t, t.add(scores, t.weight(self.bias)), self.chosen, Order::Ascending);
-        let weights = self.divisor.apply(t, t.take_along_axis(scores, indices, -1));
-        let weights = t.astype(t.mul(weights, self.scale), t.dtype(x));
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let scores = self.classifier.forward(x).softmax(false);
+        let indices = best(scores + x.tape().weight(self.bias), self.chosen, Order::Ascending);
+        let weights = self.divisor.apply(scores.take_along_axis(indices, -1));
+        let weights = (weights * self.scale).astype(x.dtype());
 
-        let identity = t.binary(Binary::GreaterEqual, indices, self.routed as i64);
-        let indices = t.select(identity, 0i64, indices);
-        let routed = t.select(identity, 0.0, weights);
-        let y = self.experts.forward(t, x, indices, activations::swiglu);
-        let y = t.sum(t.mul(y, t.expand_dims(routed, &[-1])), -2, false);
-        let passed = t.mul(x, t.sum(t.select(identity, weights, 0.0), -1, true));
-        t.add(y, passed)
+        let identity = indices.greater_equal(self.routed as i64);
+        let indices = identity.select(0i64, indices);
+        let routed = identity.select(0.0, weights);
+        let y = self.experts.forward(x, indices, activations::swiglu);
+        let y = (y * routed.expand_dims(&[-1])).sum(-2, false);
+        let passed = x * identity.select(weights, 0.0).sum(-1, true);
+        y + passed
     }
 }

@@ -66,36 +66,36 @@ impl MambaBlock {
     }
 
     /// One token `[batch, features]`: its output and the next state.
-    fn step(&self, t: &Tape<'_>, x: Var, a: Var, state: Option<Var>) -> (Var, Var) {
-        let d = self.layer.skip(t);
-        let mut parts = self.layer.parts(t, x);
+    fn step<'t>(&self, x: Var<'t>, a: Var<'t>, state: Option<Var<'t>>) -> (Var<'t>, Var<'t>) {
+        let d = self.layer.skip(x.tape());
+        let mut parts = self.layer.parts(x);
         if let Some(eps) = self.norm_eps {
-            parts = parts.map(|v| t.rms_norm(v, None, eps));
+            parts = parts.map(|v| v.rms_norm(None, eps));
         }
         let [delta, b, c] = parts;
-        let delta = self.layer.step(t, delta);
-        let mut next = t.mul(t.expand_dims(t.mul(delta, x), &[-1]), t.expand_dims(b, &[1]));
+        let delta = self.layer.step(delta);
+        let mut next = (delta * x).expand_dims(&[-1]) * b.expand_dims(&[1]);
         if let Some(state) = state {
-            let decay = t.exp(t.mul(t.expand_dims(delta, &[-1]), a));
-            next = t.add(next, t.mul(state, decay));
+            let decay = (delta.expand_dims(&[-1]) * a).exp();
+            next = next + state * decay;
         }
-        let y = t.squeeze(t.matmul(next, t.expand_dims(c, &[-1])), &[2]);
-        let skip = t.mul(d, x);
-        (t.add(y, skip), next)
+        let y = next.matmul(c.expand_dims(&[-1])).squeeze(&[2]);
+        let skip = d * x;
+        (y + skip, next)
     }
 }
 
 impl Mixer for MambaBlock {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        self.layer.mix(t, x, cache, |t, x, mut state| {
-            let a = self.layer.rates(t);
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        self.layer.mix(x, cache, |x, mut state| {
+            let a = self.layer.rates(x.tape());
             let mut outputs = Vec::new();
-            for i in 0..t.dim(x, 1) {
-                let (y, next) = self.step(t, t.at(x, 1, i), a, state);
+            for i in 0..x.dim(1) {
+                let (y, next) = self.step(x.at(1, i), a, state);
                 outputs.push(y);
                 state = Some(next);
             }
-            (t.stack(&outputs, 1), state)
+            (x.tape().stack(&outputs, 1), state)
         })
     }
 }

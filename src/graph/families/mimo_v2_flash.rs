@@ -102,19 +102,19 @@ impl SinkAttention {
 }
 
 impl Mixer for SinkAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = Heads::split(t, q, self.heads.query);
-        let k = Heads::split(t, k, self.heads.kv);
-        let mut v = Heads::split(t, v, self.heads.kv);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let q = Heads::split(q, self.heads.query);
+        let k = Heads::split(k, self.heads.kv);
+        let mut v = Heads::split(v, self.heads.kv);
         if let Some(scale) = self.value_scale {
-            v = t.mul(v, scale);
+            v = v * scale;
         }
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
-        let sinks = self.sinks.map(|s| t.weight(s));
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let kv = cache.update(k, v);
+        let sinks = self.sinks.map(|s| x.tape().weight(s));
         let scale = (self.heads.dim as f64).powf(-0.5);
-        self.o.forward(t, Heads::join(t, attend(t, q, kv, scale, mask, sinks)))
+        self.o.forward(Heads::join(attend(q, kv, scale, mask, sinks)))
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Ok((MaskRule::Full, block))
     })?;
     let embedding_scale = c.number("scale_emb")?;
-    decoder = decoder.with_embedding(move |t, x| t.mul(x, embedding_scale));
+    decoder = decoder.with_embedding(move |x| x * embedding_scale);
     let base_width = c.positive("dim_model_base")?;
     if outline.head == HeadKind::Own {
         let divisor = width as f64 / base_width as f64;

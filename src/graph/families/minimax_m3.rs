@@ -2,6 +2,7 @@
 //! with a shared expert. Only the text model is used.
 
 use super::mixtral::gate_at_8_bits;
+use crate::graph::nn::activations::swiglu_oai;
 use crate::graph::parts::minimax_index::{BlockIndex, IndexDims};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
@@ -17,13 +18,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let index = s.index.filter(|_| sparse.get(i as usize) == Some(&true));
             let attention = SparseAttention::new(p, &s, index);
             let (alpha, limit) = s.swiglu;
-            let activation =
-                move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
             let mlp: Box<dyn FeedForward> = if is_moe(c, i)? {
                 Box::new(routed(p, &s))
             } else {
                 let mlp = GatedMlp::new(p, "mlp", o.width, s.dense_hidden, false);
-                Box::new(mlp.with_activation(activation))
+                Box::new(mlp.with_activation(move |gate, x| swiglu_oai(gate, x, alpha, limit)))
             };
             let input_norm = s.norm.declare(p, "input_layernorm", o.width, o.eps);
             let post_norm = s.norm.declare(p, "post_attention_layernorm", o.width, o.eps);
@@ -168,30 +167,30 @@ impl SparseAttention {
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let mut q = Heads::split(t, q, self.heads.query);
-        let mut k = Heads::split(t, k, self.heads.kv);
-        let v = Heads::split(t, v, self.heads.kv);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let mut q = Heads::split(q, self.heads.query);
+        let mut k = Heads::split(k, self.heads.kv);
+        let v = Heads::split(v, self.heads.kv);
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
         let offset = cache.part(0).offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
         let mask = match &self.index {
             None => mask,
-            Some(index) => index.mask(t, x, mask, offset, self.heads.query, cache.part(1)),
+            Some(index) => index.mask(x, mask, offset, self.heads.query, cache.part(1)),
         };
-        let kv = cache.part(0).update(t, k, v);
+        let kv = cache.part(0).update(k, v);
         if self.index.is_some()
             && let (Some((keys, values)), Some(index)) =
-                (cache.part(0).stored(), cache.part(1).stored())
+                (cache.part(0).stored(x.tape()), cache.part(1).stored(x.tape()))
         {
-            let keys = t.depends(keys, &[index.0, index.1]);
-            cache.part(0).store(t, keys, values);
+            let keys = keys.depends(&[index.0, index.1]);
+            cache.part(0).store(keys, values);
         }
-        let y = attend(t, q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
-        self.o.forward(t, Heads::join(t, y))
+        let y = attend(q, kv, (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(Heads::join(y))
     }
 }
 
@@ -199,15 +198,15 @@ impl Mixer for SparseAttention {
 fn routed(p: &mut ParamBuilder, s: &Settings) -> RoutedMlp {
     let (width, n) = (s.outline.width, s.experts.total);
     let (alpha, limit) = s.swiglu;
-    let activation = move |t: &Tape<'_>, gate, x| activations::swiglu_oai(t, gate, x, alpha, limit);
     p.scope("block_sparse_moe", |p| {
         let gate = Gate::Linear(Linear::new(p, "gate", width, n, false));
         let bias = p.raw_f32("e_score_correction_bias", &[n]);
-        let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false);
+        let shared = GatedMlp::new(p, "shared_experts", width, s.shared_hidden, false)
+            .with_activation(move |gate, x| swiglu_oai(gate, x, alpha, limit));
         let router = ScoreRouter::new(gate, Some(bias), s.routing).with_narrow_scores();
         RoutedMlp::new(router, SwitchGlu::new(p, "switch_mlp", width, s.hidden, n, false))
-            .with_activation(activation)
-            .with_shared(Some(shared.with_activation(activation)))
+            .with_activation(move |gate, x| swiglu_oai(gate, x, alpha, limit))
+            .with_shared(Some(shared))
             .flat()
     })
 }

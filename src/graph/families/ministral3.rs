@@ -24,20 +24,21 @@ impl QueryScale {
     }
 
     /// The factors of the tokens of a call, in the type of the embedding.
-    pub(super) fn at(&self, t: &Tape<'_>, call: &Opening<'_>) -> Var {
-        t.astype(self.factors(t, t.dim(call.tokens, 1), call.offset()), t.dtype(call.embedded))
+    pub(super) fn at<'t>(&self, call: &Opening<'_, 't>) -> Var<'t> {
+        self.factors(call.embedded.tape(), call.tokens.dim(1), call.offset())
+            .astype(call.embedded.dtype())
     }
 
     /// The factors `[n, 1]` of the tokens from `offset` on, in float32.
-    fn factors(&self, t: &Tape<'_>, n: u32, offset: u32) -> Var {
-        let positions = t.add(t.arange(0, n), i64::from(offset));
+    fn factors<'t>(&self, t: &'t Tape<'t>, n: u32, offset: u32) -> Var<'t> {
+        let positions = t.arange(0, n) + i64::from(offset);
         let turns = if self.original.fract() == 0.0 {
-            t.binary(Binary::Divide, positions, self.original as i64)
+            positions / self.original as i64
         } else {
-            t.div(positions, self.original)
+            positions / self.original
         };
-        let growth = t.unary(Unary::Log, t.add(t.unary(Unary::Floor, turns), 1.0));
-        t.expand_dims(t.add(t.mul(growth, self.beta), 1.0), &[1])
+        let growth = (turns.floor() + 1.0).log();
+        (growth * self.beta + 1.0).expand_dims(&[1])
     }
 }
 
@@ -52,7 +53,6 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let theta = scaling.values().number_or("rope_theta", 10_000.0)?;
     let rope = RopeModule::new(heads.dim, theta, false, Some(&scaling), d.max_context)?;
     let o = d.outline(HeadKind::tied(tied), eps);
-    let start = move |t: &Tape<'_>, call: Opening<'_>| (call.embedded, query_scale.at(t, &call));
     let decoder = (Outline { layers: rules.len() as u64, ..o }).sharing(
         p,
         |p, i| {
@@ -65,7 +65,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             };
             Ok(Place::new(rules[i as usize], layer))
         },
-        start,
+        move |call| (call.embedded, query_scale.at(&call)),
     )?;
     Ok(decoder.built())
 }
@@ -78,11 +78,11 @@ struct ScaledLayer {
     post_norm: RmsNorm,
 }
 
-impl Layer<Var> for ScaledLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
-        let r = self.input_norm.forward(t, x);
-        let r = self.attention.heads(t, r, at.mask, at.cache, Some(*at.shared));
-        let h = t.add(x, self.attention.project(t, r));
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+impl Layer<Var<'static>> for ScaledLayer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Var<'static>>) -> Var<'t> {
+        let r = self.input_norm.forward(x);
+        let r = self.attention.heads(r, at.mask, at.cache, Some(*at.shared));
+        let h = x + self.attention.project(r);
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }

@@ -18,7 +18,6 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         ..Outline::new(width, count, c.positive("vocab_size")?)
     };
     let query_scale = settings.position_scale;
-    let start = move |t: &Tape<'_>, call: Opening<'_>| (call.embedded, query_scale.at(t, &call));
     let decoder = o.sharing(
         p,
         |p, i| {
@@ -33,7 +32,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             };
             Ok(Place::new(MaskRule::Full, layer))
         },
-        start,
+        move |call| (call.embedded, query_scale.at(&call)),
     )?;
     Ok(decoder.with_experts(moe.map(|m| m.experts)).built())
 }
@@ -74,11 +73,11 @@ struct ScaledLayer {
     mlp: Box<dyn FeedForward>,
 }
 
-impl Layer<Var> for ScaledLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
-        let r = self.input_norm.forward(t, x);
-        let h = t.add(x, self.attention.mix(t, r, *at.shared, at.mask, at.cache));
-        t.add(h, self.mlp.apply(t, self.post_norm.forward(t, h)))
+impl Layer<Var<'static>> for ScaledLayer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Var<'static>>) -> Var<'t> {
+        let r = self.input_norm.forward(x);
+        let h = x + self.attention.mix(r, *at.shared, at.mask, at.cache);
+        h + self.mlp.apply(self.post_norm.forward(h))
     }
 }
 
@@ -110,38 +109,39 @@ impl Attention {
         })
     }
 
-    fn mix(&self, t: &Tape<'_>, x: Var, factors: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, factors: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.query.forward(t, x);
-        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
-        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
-        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let latent = t.expand_dims(self.kv_norm.forward(t, latent), &[1]);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let q = self.query.forward(x);
+        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = q.transpose(&[0, 2, 1, 3]);
+        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
+        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
+        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let latent = self.kv_norm.forward(latent).expand_dims(&[1]);
         let offset = cache.offset();
-        let q_pe = self.rope.forward(t, q_pe, offset);
-        let k_pe = self.rope.forward(t, k_pe, offset);
-        let q_nope = t.mul(q_nope, factors);
-        let q_pe = t.mul(q_pe, factors);
-        let (latent, k_pe) = cache.update(t, latent, k_pe);
+        let q_pe = self.rope.forward(q_pe, offset);
+        let k_pe = self.rope.forward(k_pe, offset);
+        let q_nope = q_nope * factors;
+        let q_pe = q_pe * factors;
+        let (latent, k_pe) = cache.update(latent, k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
         let y = if n == 1 {
-            let scores = position_scores(t, q_pe, k_pe, self.scale, mask);
-            let q = self.embed_q.forward(t, q_nope, true);
-            let y = t.attention(q, latent, latent, self.scale, Mask::Array(scores), None);
-            self.unembed.forward(t, y, true)
+            let scores = position_scores(q_pe, k_pe, self.scale, mask);
+            let q = self.embed_q.forward(q_nope, true);
+            let y = q.attention(latent, latent, self.scale, Mask::Array(scores), None);
+            self.unembed.forward(y, true)
         } else {
-            let k_nope = self.embed_q.forward(t, latent, false);
-            let v = self.unembed.forward(t, latent, true);
-            let wide = t.shape(k_pe).with(1, d.heads as u32);
-            let k_pe = t.broadcast_to(k_pe, wide);
-            let q = t.concat(&[q_nope, q_pe], -1);
-            t.attention(q, t.concat(&[k_nope, k_pe], -1), v, self.scale, mask, None)
+            let k_nope = self.embed_q.forward(latent, false);
+            let v = self.unembed.forward(latent, true);
+            let wide = k_pe.shape().with(1, d.heads as u32);
+            let k_pe = k_pe.broadcast_to(wide);
+            let q = concat([q_nope, q_pe], -1);
+            q.attention(concat([k_nope, k_pe], -1), v, self.scale, mask, None)
         };
-        self.o.forward(t, Heads::join(t, y))
+        self.o.forward(Heads::join(y))
     }
 }
 

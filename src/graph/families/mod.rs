@@ -66,6 +66,8 @@ mod ministral3;
 mod mistral3;
 mod mistral4;
 mod mixtral;
+mod mllama;
+mod molmo2;
 mod muse_glimmer;
 mod muse_spark;
 mod nanbeige;
@@ -104,12 +106,17 @@ mod step3p5;
 mod step3p7;
 mod talkie;
 mod telechat3;
+mod vision_text;
 mod youtu_llm;
 
 use super::Built;
 use super::params::ParamBuilder;
+use crate::graph::towers::{self, VisionModel};
 use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
+
+pub(super) use gemma3::build_with_head as gemma3_with_head;
+pub(super) use step3p7::build_under_mlx_vlm as step3p7_under_mlx_vlm;
 
 /// A family: the `model_type`s it implements and how it is built.
 pub struct Family {
@@ -121,6 +128,8 @@ pub struct Family {
     pub not_in_mlx_lm: Option<&'static str>,
     /// The scheme that the original checkpoints are published in, where that is no plain float.
     pub native_scheme: Option<Scheme>,
+    /// How mlx-vlm builds it, where it has towers.
+    pub seen: Option<&'static VisionModel>,
     /// Formats of originals that the family's `sanitize` reads, besides plain floats.
     pub reads: &'static [Reads],
     /// Whether the model has a head of its own just when the files hold one, whatever the configuration says.
@@ -152,6 +161,7 @@ impl Family {
             build,
             not_in_mlx_lm: None,
             native_scheme: None,
+            seen: None,
             reads: &[],
             head_by_files: false,
         }
@@ -165,8 +175,38 @@ impl Family {
         Self { not_in_mlx_lm: Some(why), ..Self::of(model_types, build) }
     }
 
+    /// A type that only mlx-vlm has.
+    const fn of_mlx_vlm(
+        model_types: &'static [&'static str],
+        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+        seen: &'static VisionModel,
+    ) -> Self {
+        Self::beyond(
+            model_types,
+            build,
+            concat!(
+                "mlx-lm ",
+                mlx_lm!(),
+                " cannot run this type, mlx-vlm can; without towers, the figures are \
+                 those of the language model alone"
+            ),
+        )
+        .seen_by(seen)
+    }
+
+    /// With formats of originals that it reads.
     const fn reading(self, reads: &'static [Reads]) -> Self {
         Self { reads, ..self }
+    }
+
+    /// With a head of its own where the files hold one.
+    const fn headed_by_files(self) -> Self {
+        Self { head_by_files: true, ..self }
+    }
+
+    /// With the towers that mlx-vlm adds.
+    const fn seen_by(self, seen: &'static VisionModel) -> Self {
+        Self { seen: Some(seen), ..self }
     }
 }
 
@@ -176,14 +216,18 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["qwen3"], qwen3::build),
     Family::of(&["qwen3_moe"], qwen3_moe::build),
     Family::of(&["qwen3_next"], qwen3_next::build_next),
-    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5),
-    Family { head_by_files: true, ..Family::of(&["gemma3"], gemma3::build_multimodal) },
-    Family { head_by_files: true, ..Family::of(&["gemma3_text"], gemma3::build) },
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5).seen_by(&towers::QWEN3_5),
+    Family::of(&["gemma3"], gemma3::build_multimodal).headed_by_files().seen_by(&towers::GEMMA3),
+    Family::of(&["gemma3_text"], gemma3::build).headed_by_files(),
     Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
         .reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
-    Family::of(&["kimi_k25", "kimi_vl"], deepseek_v3::build_wrapped)
-        .reading(&[Reads::Fp8, Reads::Int4]),
+    Family::of(&["kimi_k25"], deepseek_v3::build_wrapped)
+        .reading(&[Reads::Fp8, Reads::Int4])
+        .seen_by(&towers::KIMI_K25),
+    Family::of(&["kimi_vl"], deepseek_v3::build_wrapped)
+        .reading(&[Reads::Fp8, Reads::Int4])
+        .seen_by(&towers::KIMI_VL),
     Family::of(&["deepseek_v32"], deepseek_v32::build).reading(&[Reads::Fp8]),
     Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm).reading(&[Reads::Fp8]),
     Family::of(&["nemotron_h"], nemotron_h::build),
@@ -192,7 +236,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mamba", "falcon_mamba"], mamba::build),
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build),
-    Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]),
+    Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]).seen_by(&towers::KIMI_K3),
     Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
     Family {
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
@@ -210,7 +254,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
     Family::of(&["qwen2_moe"], qwen2_moe::build),
-    Family::of(&["qwen3_vl_moe"], qwen3_moe::build_vision),
+    Family::of(&["qwen3_vl_moe"], qwen3_moe::build_vision).seen_by(&towers::QWEN3_VL_MOE),
     Family::of(&["mixtral"], mixtral::build),
     Family::of(&["phimoe"], phimoe::build),
     Family::of(&["olmoe"], olmoe::build),
@@ -234,8 +278,10 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
     Family::of(&["lfm2"], lfm2::build),
     Family::of(&["lfm2_moe"], lfm2::build_moe),
-    Family::of(&["lfm2-vl"], lfm2::build_vision),
-    Family::of(&["minimax_m3_vl"], minimax_m3::build).reading(&[Reads::Mxfp8]),
+    Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),
+    Family::of(&["minimax_m3_vl"], minimax_m3::build)
+        .reading(&[Reads::Mxfp8])
+        .seen_by(&towers::MINIMAX_M3),
     Family::of(&["step3p5"], step3p5::build),
     Family::of(&["hunyuan"], hunyuan::build),
     Family::of(&["deepseek"], deepseek::build),
@@ -248,7 +294,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["muse_spark"], muse_spark::build).reading(&[Reads::Nvfp4]),
     Family::of(&["longcat_flash"], longcat::build),
     Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
-    Family::of(&["llama4"], llama4::build),
+    Family::of(&["llama4"], llama4::build).seen_by(&towers::LLAMA4),
     Family::of(&["llama4_text"], llama4::build_text),
     Family::beyond(
         &["step3p7"],
@@ -258,7 +304,8 @@ pub const FAMILIES: &[Family] = &[
             mlx_lm!(),
             " cannot run this type; the figures are those of its tensors under mlx-lm's step3p5"
         ),
-    ),
+    )
+    .seen_by(&towers::STEP3P7),
     Family::beyond(
         &["hunyuan_v1_moe"],
         hunyuan::build_v1,
@@ -269,18 +316,21 @@ pub const FAMILIES: &[Family] = &[
         ),
     ),
     Family::of(&["smollm3"], smollm3::build),
-    Family::of(&["mistral3", "llava"], mistral3::build),
-    Family::of(&["pixtral"], pixtral::build),
+    Family::of(&["mistral3"], mistral3::build).seen_by(&towers::MISTRAL3),
+    Family::of(&["llava"], mistral3::build).seen_by(&towers::LLAVA),
+    Family::of(&["pixtral"], pixtral::build).seen_by(&towers::PIXTRAL),
     Family::of(&["ministral3"], ministral3::build).reading(&[Reads::Fp8]),
     Family::of(&["qwen"], qwen::build),
     Family::of(&["qwen2"], qwen2::build),
-    Family::of(&["qwen2_vl", "qwen2_5_vl"], qwen2::build_vl),
+    Family::of(&["qwen2_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_VL),
+    Family::of(&["qwen2_5_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_5_VL),
     Family::of(&["mimo"], qwen2::build_mimo),
-    Family::of(&["qwen3_vl"], qwen3::build_vl),
+    Family::of(&["qwen3_vl"], qwen3::build_vl).seen_by(&towers::QWEN3_VL),
     Family::of(&["gemma"], gemma::build),
     Family::of(&["gemma2"], gemma::build_2),
-    Family::of(&["gemma3n"], gemma3n::build),
-    Family::of(&["gemma4", "gemma4_unified"], gemma4::build_multimodal),
+    Family::of(&["gemma3n"], gemma3n::build).seen_by(&towers::GEMMA3N),
+    Family::of(&["gemma4"], gemma4::build_multimodal).seen_by(&towers::GEMMA4),
+    Family::of(&["gemma4_unified"], gemma4::build_multimodal).seen_by(&towers::GEMMA4_UNIFIED),
     Family::of(&["gemma4_text"], gemma4::build),
     Family::of(&["phi"], phi::build),
     Family::of(&["phixtral", "phi-msft"], phi::build_phixtral),
@@ -304,7 +354,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["cohere"], cohere::build),
     Family::of(&["cohere2"], cohere::build_2),
     Family::of(&["hunyuan_v1_dense"], hunyuan_dense::build),
-    Family::of(&["muse_glimmer"], muse_glimmer::build),
+    Family::of(&["muse_glimmer"], muse_glimmer::build).seen_by(&towers::MUSE_GLIMMER),
     Family::of(&["nemotron-nas"], nemotron_nas::build),
     Family::of(&["nemotron"], nemotron::build),
     Family::of(&["minicpm"], granite::build_minicpm),
@@ -324,6 +374,17 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["bitnet"], bitnet::build),
     Family::of(&["iquestloopcoder"], iquestloop::build),
     Family::of(&["afm7"], afm7::build),
+    Family::of_mlx_vlm(&["idefics3"], vision_text::idefics3, &towers::IDEFICS3),
+    Family::of_mlx_vlm(&["smolvlm"], vision_text::smolvlm, &towers::SMOLVLM),
+    Family::of_mlx_vlm(&["paligemma"], vision_text::paligemma, &towers::PALIGEMMA),
+    Family::of_mlx_vlm(&["llava_next"], vision_text::llava_next, &towers::LLAVA_NEXT),
+    Family::of_mlx_vlm(&["internvl_chat"], vision_text::internvl, &towers::INTERNVL_CHAT),
+    Family::of_mlx_vlm(&["glm4v"], vision_text::glm4v, &towers::GLM4V),
+    Family::of_mlx_vlm(&["phi3_v"], vision_text::phi3_v, &towers::PHI3_V),
+    Family::of_mlx_vlm(&["phi4mm"], vision_text::phi4mm, &towers::PHI4_MM),
+    Family::of_mlx_vlm(&["unlimited-ocr"], vision_text::unlimited_ocr, &towers::UNLIMITED_OCR),
+    Family::of_mlx_vlm(&["mllama"], mllama::build, &towers::MLLAMA),
+    Family::of_mlx_vlm(&["molmo2"], molmo2::build, &towers::MOLMO2),
 ];
 
 /// The family of a `model_type`.

@@ -51,9 +51,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     });
     let multiplier = c.number_or("output_multiplier", 0.196_116_135_138_184_04)?;
     let cap = c.number_or("final_logit_softcapping", 20.0)?;
-    decoder = decoder.with_embedding(move |t, h| t.rms_norm(h, None, eps));
-    decoder.on_logits =
-        Some(Box::new(move |t, logits| soft_cap(t, t.mul(logits, multiplier), cap)));
+    decoder = decoder.with_embedding(move |h| h.rms_norm(None, eps));
+    decoder.on_logits = Some(Box::new(move |logits| soft_cap(logits * multiplier, cap)));
     Ok(decoder.built())
 }
 
@@ -113,8 +112,8 @@ fn layers(
 struct ScaledNorm(UnitNorm, f64);
 
 impl Norm for ScaledNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.mul(self.0.forward(t, x), self.1)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.0.forward(x) * self.1
     }
 }
 
@@ -125,9 +124,9 @@ struct GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let y = self.inner.heads(t, x, mask, cache, None);
-        let y = t.mul(y, t.sigmoid(self.gate.forward(t, x)));
-        self.inner.project(t, y)
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let y = self.inner.heads(x, mask, cache, None);
+        let y = y * self.gate.forward(x).sigmoid();
+        self.inner.project(y)
     }
 }

@@ -30,9 +30,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let layer = SparkLayer::new(p, &s, i, [norms.get(i), norms.get(i + 1)]);
             Ok(Place::new(s.layers[i].rule, layer))
         },
-        move |t, call| {
-            let h = t.rms_norm(call.embedded, None, settings.eps);
-            (t.astype(h, DType::F32), None)
+        move |call| {
+            let h = call.embedded.rms_norm(None, settings.eps);
+            (h.astype(DType::F32), None)
         },
     )?;
     if let Some(vision) = &vision {
@@ -41,9 +41,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     decoder.norm = Box::new(NarrowNorm(decoder.norm));
     let (multiplier, cap, count) = (s.multiplier, s.cap, s.count);
     let decoder = decoder
-        .with_logits(move |t, logits| {
-            let logits = t.mul(t.astype(logits, DType::F32), multiplier);
-            t.mul(t.unary(Unary::Tanh, t.div(logits, cap)), cap)
+        .with_logits(move |logits| {
+            let logits = logits.astype(DType::F32) * multiplier;
+            (logits / cap).tanh() * cap
         })
         .with_quant_override(move |path| quant_override(path, count));
     Ok(decoder.with_experts(s.experts).built())
@@ -66,8 +66,8 @@ fn quant_override(path: &str, count: u64) -> QuantOverride {
 struct NarrowNorm(Box<dyn Norm>);
 
 impl Norm for NarrowNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.astype(self.0.forward(t, x), DType::BF16)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.0.forward(x).astype(DType::BF16)
     }
 }
 
@@ -156,25 +156,25 @@ impl SumGate {
     }
 
     /// `norm_add_norm`: norms the branch, adds it to the stream, and norms the sum for what comes next.
-    fn add(
+    fn add<'t>(
         &self,
-        t: &Tape<'_>,
-        [branch, stream]: [Var; 2],
+        [branch, stream]: [Var<'t>; 2],
         post: Option<ModuleId>,
         post_eps: f64,
         next: Option<&RmsNorm>,
-    ) -> (Var, Option<Var>) {
+    ) -> (Var<'t>, Option<Var<'t>>) {
+        let t = branch.tape();
         let (alpha, beta) = (t.weight(self.alpha), t.weight(self.beta));
         let post = post.map_or(alpha, |w| t.weight(w));
         let post_eps = t.scalar(post_eps, DType::F32);
         let mut inputs = vec![branch, stream, alpha, beta, post, post_eps];
-        let sum = (t.shape(stream), DType::F32);
+        let sum = (stream.shape(), DType::F32);
         let Some(next) = next else {
             return (t.kernel_one(Kernel::NormAdd, &inputs, sum.0, sum.1), None);
         };
         inputs.push(next.weight(t));
         inputs.push(t.scalar(next.eps(), DType::F32));
-        let normed = (t.shape(branch), t.dtype(branch));
+        let normed = (branch.shape(), branch.dtype());
         let (sum, normed) = t.kernel(Kernel::NormAddNorm, &inputs, sum, normed);
         (sum, Some(normed))
     }
@@ -217,20 +217,20 @@ impl SparkLayer {
 }
 
 /// A layer leaves the normed input of the next one.
-impl Layer<Option<Var>> for SparkLayer {
-    fn run(&self, t: &Tape<'_>, stream: Var, at: At<'_, Option<Var>>) -> Var {
+impl Layer<Option<Var<'static>>> for SparkLayer {
+    fn run<'t>(&self, stream: Var<'t>, at: At<'_, 't, Option<Var<'static>>>) -> Var<'t> {
         let s = &*self.settings;
         let input = match (at.shared.take(), &self.input_norm) {
             (Some(input), _) => input,
-            (None, Some(norm)) => t.astype(norm.forward(t, stream), DType::BF16),
+            (None, Some(norm)) => norm.forward(stream).astype(DType::BF16),
             (None, None) => stream,
         };
-        let r = self.attention.mix(t, s, input, at.mask, at.cache, self.rotates);
+        let r = self.attention.mix(s, input, at.mask, at.cache, self.rotates);
         let (h, input) =
-            self.attention_gate.add(t, [r, stream], None, s.post_eps, Some(&self.pre_norm));
-        let r = self.moe.apply(t, s, input.unwrap_or(h));
+            self.attention_gate.add([r, stream], None, s.post_eps, Some(&self.pre_norm));
+        let r = self.moe.apply(s, input.unwrap_or(h));
         let (h, next) =
-            self.moe_gate.add(t, [r, h], Some(self.post_norm), s.post_eps, self.next.as_ref());
+            self.moe_gate.add([r, h], Some(self.post_norm), s.post_eps, self.next.as_ref());
         *at.shared = next;
         h
     }
@@ -252,18 +252,18 @@ impl Attention {
         })
     }
 
-    fn mix(
+    fn mix<'t>(
         &self,
-        t: &Tape<'_>,
         s: &Settings,
-        x: Var,
-        mask: Mask,
+        x: Var<'t>,
+        mask: Mask<'t>,
         cache: &mut Cache,
         rotates: bool,
-    ) -> Var {
+    ) -> Var<'t> {
+        let t = x.tape();
         let h = s.heads;
-        let (b, n) = (t.dim(x, 0), t.dim(x, 1));
-        let qkvg = self.qkvg.forward(t, x);
+        let (b, n) = (x.dim(0), x.dim(1));
+        let qkvg = self.qkvg.forward(x);
         let mut inputs =
             vec![qkvg, t.scalar(s.query_scale, DType::F32), t.scalar(s.eps, DType::F32)];
         if rotates {
@@ -273,21 +273,21 @@ impl Attention {
             inputs.push(t.scalar(s.theta.log2(), DType::F32));
         }
         let kernel = if rotates { Kernel::QkNormRope } else { Kernel::QkNorm };
-        let dtype = t.dtype(qkvg);
+        let dtype = qkvg.dtype();
         let shape = |heads: u64| Shape::new(&[b, n, heads as u32, h.dim as u32]);
         let (q, k) = t.kernel(kernel, &inputs, (shape(h.query), dtype), (shape(h.kv), dtype));
         let (q_dim, kv_dim) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);
         let v_at = q_dim.saturating_add(kv_dim);
         let gate_at = v_at.saturating_add(kv_dim);
-        let v = t.slice(qkvg, -1, v_at, gate_at);
-        let gate = t.slice(qkvg, -1, gate_at, u32::MAX);
-        let q = t.transpose(q, &[0, 2, 1, 3]);
-        let kv = cache.update(t, t.transpose(k, &[0, 2, 1, 3]), Heads::split(t, v, h.kv));
-        let y = attend(t, q, kv, (h.dim as f64).powf(-0.5), mask, None);
+        let v = qkvg.slice(-1, v_at, gate_at);
+        let gate = qkvg.slice(-1, gate_at, u32::MAX);
+        let q = q.transpose(&[0, 2, 1, 3]);
+        let kv = cache.update(k.transpose(&[0, 2, 1, 3]), Heads::split(v, h.kv));
+        let y = attend(q, kv, (h.dim as f64).powf(-0.5), mask, None);
         let eps = t.scalar(s.eps, DType::F32);
-        let dtype = t.dtype(y);
+        let dtype = y.dtype();
         let joined = Shape::new(&[b, n, q_dim]);
-        self.out.forward(t, t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype))
+        self.out.forward(t.kernel_one(Kernel::NormGate, &[y, gate, eps], joined, dtype))
     }
 }
 
@@ -319,25 +319,25 @@ impl Moe {
         })
     }
 
-    fn apply(&self, t: &Tape<'_>, s: &Settings, x: Var) -> Var {
-        let logits = t.matmul(t.astype(x, DType::F32), t.transpose(t.weight(self.gate), &[1, 0]));
+    fn apply<'t>(&self, s: &Settings, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let logits = x.astype(DType::F32).matmul(t.weight(self.gate).transpose(&[1, 0]));
         let bias = t.weight(self.bias);
         let constants = [s.multiplier, SCORE_EPS, s.route_scale].map(|x| t.scalar(x, DType::F32));
-        let shape = t.shape(logits).with(-1, s.experts.chosen as u32);
+        let shape = logits.shape().with(-1, s.experts.chosen as u32);
         let mut inputs = vec![logits, bias];
         inputs.extend(constants);
         let kernel = Kernel::ExpertRouting;
         let (indices, weights) =
             t.kernel(kernel, &inputs, (shape, DType::U32), (shape, DType::F32));
-        let h = self.norm.forward(t, self.before.forward(t, x));
-        let y = self
-            .experts
-            .forward(t, h, indices, |t, gate, up| activations::precise_swiglu(t, up, gate, up));
+        let h = self.norm.forward(self.before.forward(x));
+        let y =
+            self.experts.forward(h, indices, |gate, up| activations::precise_swiglu(up, gate, up));
         let norm = t.weight(self.expert_norm);
         let eps = t.scalar(s.post_eps, DType::F32);
-        let (dtype, mut shape) = (t.dtype(y), t.shape(y));
+        let (dtype, mut shape) = (y.dtype(), y.shape());
         shape.remove(shape.rank().saturating_sub(2));
         let y = t.kernel_one(Kernel::ExpertCombine, &[y, weights, norm, eps], shape, dtype);
-        self.after.forward(t, y)
+        self.after.forward(y)
     }
 }

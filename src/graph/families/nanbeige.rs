@@ -57,9 +57,9 @@ struct Passage {
 }
 
 impl Block for Passage {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.layer.forward(t, x, mask, cache);
-        self.norm.as_ref().map_or(h, |norm| norm.forward(t, h))
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let h = self.layer.forward(x, mask, cache);
+        self.norm.as_ref().map_or(h, |norm| norm.forward(h))
     }
 }
 
@@ -67,7 +67,7 @@ impl Block for Passage {
 struct NoNorm;
 
 impl Norm for NoNorm {
-    fn forward(&self, _: &Tape<'_>, x: Var) -> Var {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
         x
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Sandwich::with_norms(NORM, attention, NORM, mlp)
     });
     let decoder = decoder
-        .with_embedding(|t, h| NORM.forward(t, h))
-        .with_logits(|t, logits| activations::softcap(t, 15.0, logits));
+        .with_embedding(|h| NORM.forward(h))
+        .with_logits(|logits| activations::softcap(15.0, logits));
     Ok(decoder.built())
 }

@@ -51,9 +51,10 @@ impl ShiftedNorm {
 }
 
 impl Norm for ShiftedNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weight = t.add(t.weight(self.weight), 1i64);
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let weight = t.weight(self.weight) + 1i64;
         let bias = t.weight(self.bias);
-        t.layer_norm(x, Some(weight), Some(bias), self.eps)
+        x.layer_norm(Some(weight), Some(bias), self.eps)
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         halves
     });
     if rules.iter().all(|rule| *rule == MaskRule::Stateless) {
-        decoder = decoder.with_logits(|t, _| t.fail("a model without any attention layer"));
+        decoder = decoder.with_logits(|x| x.tape().fail("a model without any attention layer"));
     }
     Ok(decoder.built())
 }
@@ -70,17 +70,17 @@ fn rule(block: &[Kept; 2]) -> MaskRule {
 }
 
 /// `act(gate) * x`, not fused.
-type GatedFn = fn(&Tape<'_>, Var, Var) -> Var;
+type GatedFn = for<'t> fn(Var<'t>, Var<'t>) -> Var<'t>;
 
 fn activation(c: &Config) -> Result<GatedFn, ConfigError> {
-    fn gate(t: &Tape<'_>, gate: Var, x: Var, activation: Activation) -> Var {
-        t.mul(activation(t, gate), x)
+    fn gate<'t>(gate: Var<'t>, x: Var<'t>, activation: Activation) -> Var<'t> {
+        activation(gate) * x
     }
     Ok(match c.opt_str("hidden_act")?.unwrap_or("silu") {
-        "silu" => |t, g, x| gate(t, g, x, activations::silu),
-        "relu" => |t, g, x| gate(t, g, x, activations::relu),
-        "gelu" => |t, g, x| gate(t, g, x, activations::gelu),
-        "gelu_new" | "gelu_fast" => |t, g, x| gate(t, g, x, activations::gelu_approx),
+        "silu" => |g, x| gate(g, x, activations::silu),
+        "relu" => |g, x| gate(g, x, activations::relu),
+        "gelu" => |g, x| gate(g, x, activations::gelu),
+        "gelu_new" | "gelu_fast" => |g, x| gate(g, x, activations::gelu_approx),
         _ => return Err(c.invalid("hidden_act", "silu, relu, gelu, gelu_new or gelu_fast")),
     })
 }
@@ -141,13 +141,13 @@ impl Matrix {
 }
 
 impl Mixer for Matrix {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
-        self.0.forward(t, x)
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, _: &mut Cache) -> Var<'t> {
+        self.0.forward(x)
     }
 }
 
 impl FeedForward for Matrix {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        self.0.forward(t, x)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.0.forward(x)
     }
 }

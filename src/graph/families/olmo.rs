@@ -45,8 +45,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         Sandwich::with_norms(NORM, attention, NORM, mlp)
     });
     if tied {
-        decoder.on_logits = Some(Box::new(|t, _| {
-            t.fail("mlx-lm returns no logits for an OLMo model with 'weight_tying'")
+        decoder.on_logits = Some(Box::new(|x| {
+            x.tape().fail("mlx-lm returns no logits for an OLMo model with 'weight_tying'")
         }));
     } else {
         let scope = "model.transformer";
@@ -65,21 +65,22 @@ struct StepwiseAttention {
 }
 
 impl Mixer for StepwiseAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let parts = self.qkv.forward(t, x, self.heads);
-        let [q, k, v] = parts.map(|part| Heads::split(t, part, self.heads.query));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let parts = self.qkv.forward(x, self.heads);
+        let [q, k, v] = parts.map(|part| Heads::split(part, self.heads.query));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let (k, v) = cache.update(t, k, v);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let (k, v) = cache.update(k, v);
         let (k, v) = (k.dense(t), v.dense(t));
-        let q = t.mul(q, (self.heads.dim as f64).powf(-0.5));
-        let scores = t.matmul(q, t.transpose(k, &[0, 1, 3, 2]));
+        let q = q * (self.heads.dim as f64).powf(-0.5);
+        let scores = q.matmul(k.transpose(&[0, 1, 3, 2]));
         if mask != Mask::None {
             return t
                 .fail("mlx-lm cannot process more than one token at a time with an OLMo model");
         }
-        let dtype = t.dtype(scores);
-        let weights = t.astype(t.softmax(t.astype(scores, DType::F32), false), dtype);
-        self.out.forward(t, Heads::join(t, t.matmul(weights, v)))
+        let dtype = scores.dtype();
+        let weights = scores.astype(DType::F32).softmax(false).astype(dtype);
+        self.out.forward(Heads::join(weights.matmul(v)))
     }
 }

@@ -66,8 +66,8 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 }
 
 /// `silu(gate) * x` in two kernels.
-fn silu_times(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(activations::silu(t, gate), x)
+fn silu_times<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    activations::silu(gate) * x
 }
 
 /// Settings of a gated delta layer.
@@ -148,30 +148,31 @@ impl DeltaNet {
 }
 
 impl Mixer for DeltaNet {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let s = &self.settings;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let keep = s.kernel as u32 - 1;
         let parts = s.parts();
         let [q, k, v] = [0, 1, 2].map(|i| {
-            let y = self.projections[i].forward(t, x);
-            let past = cache.state(i).unwrap_or_else(|| zeros(t, y, keep));
-            let y = short_conv(t, &self.convolutions[i], y, past, keep, (cache, i));
-            t.reshape(y, &[b, n, parts[i].0 as i64, parts[i].1 as i64])
+            let y = self.projections[i].forward(x);
+            let past = cache.state(t, i).unwrap_or_else(|| zeros(y, keep));
+            let y = short_conv(&self.convolutions[i], y, past, keep, (cache, i));
+            y.reshape(&[b, n, parts[i].0 as i64, parts[i].1 as i64])
         });
-        let (q, k) = normalise_keys(t, q, k);
-        let a = self.a.forward(t, x);
-        let mut beta = t.sigmoid(self.b.forward(t, x));
+        let (q, k) = normalise_keys(q, k);
+        let a = self.a.forward(x);
+        let mut beta = self.b.forward(x).sigmoid();
         if s.negative {
-            beta = t.mul(beta, 2.0);
+            beta = beta * 2.0;
         }
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
-        let g = decay(t, a_log, a, dt_bias);
-        let y = delta_rule(t, [q, k, v, g, beta], cache, 3);
-        let gate = self.gate.forward(t, x);
-        let y = t.reshape(y, &[-1, s.value_dim as i64]);
-        let gate = t.reshape(gate, &[-1, s.value_dim as i64]);
-        let y = activations::precise_swiglu(t, y, gate, self.norm.forward(t, y));
-        self.out.forward(t, t.reshape(y, &[b, n, -1]))
+        let g = decay(a_log, a, dt_bias);
+        let y = delta_rule([q, k, v, g, beta], cache, 3);
+        let gate = self.gate.forward(x);
+        let y = y.reshape(&[-1, s.value_dim as i64]);
+        let gate = gate.reshape(&[-1, s.value_dim as i64]);
+        let y = activations::precise_swiglu(y, gate, self.norm.forward(y));
+        self.out.forward(y.reshape(&[b, n, -1]))
     }
 }

@@ -90,18 +90,18 @@ struct SplitAttention {
 }
 
 impl Mixer for SplitAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let Heads { query, kv, dim } = self.heads;
-        let all = t.reshape(self.qkv.forward(t, x), &[b, n, (query + 2 * kv) as i64, dim as i64]);
-        let all = t.transpose(all, &[0, 2, 1, 3]);
-        let [mut q, mut k, v] = t.split(all, &[query as u32, (query + kv) as u32], 1);
+        let all = self.qkv.forward(x).reshape(&[b, n, (query + 2 * kv) as i64, dim as i64]);
+        let all = all.transpose(&[0, 2, 1, 3]);
+        let [mut q, mut k, v] = all.split(&[query as u32, (query + kv) as u32], 1);
         if let Some([query, key]) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend_cached(t, [q, k, v], (dim as f64).powf(-0.5), mask, cache);
-        self.out.forward(t, y)
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend_cached([q, k, v], (dim as f64).powf(-0.5), mask, cache);
+        self.out.forward(y)
     }
 }

@@ -49,11 +49,11 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         decoder = decoder.with_embedding_scale(embedding);
     }
     let divisor = c.number_or("mup_width_multiplier", 8.0)?;
-    decoder.on_logits = Some(Box::new(move |t, logits| {
-        let logits = if divisor == 0.0 { logits } else { t.div(logits, divisor) };
+    decoder.on_logits = Some(Box::new(move |logits| {
+        let logits = if divisor == 0.0 { logits } else { logits / divisor };
         let unused = [100_256, 100_258, 100_259, 100_260, 100_264, 100_265];
         let unused = unused.into_iter().chain(100_267..100_352).collect();
-        t.put_last(logits, t.integers(unused, DType::I32), f64::NEG_INFINITY)
+        logits.put_last(logits.tape().integers(unused, DType::I32), f64::NEG_INFINITY)
     }));
     Ok(decoder.built())
 }
@@ -83,24 +83,24 @@ impl Blocks {
     }
 
     /// The mask `[kv heads, query heads per kv head, queries, keys]`.
-    fn mask(self, t: &Tape<'_>, heads: Heads, queries: u32, keys: u32) -> Var {
+    fn mask<'t>(self, t: &'t Tape<'t>, heads: Heads, queries: u32, keys: u32) -> Var<'t> {
         let (q_blocks, k_blocks) = (queries.div_ceil(self.size), keys.div_ceil(self.size));
-        let rows = t.expand_dims(t.arange(k_blocks.saturating_sub(q_blocks), k_blocks), &[0, 2]);
-        let columns = t.expand_dims(t.arange(0, k_blocks), &[0, 1]);
-        let steps = t.expand_dims(t.arange(0, k_blocks), &[0]);
+        let rows = t.arange(k_blocks.saturating_sub(q_blocks), k_blocks).expand_dims(&[0, 2]);
+        let columns = t.arange(0, k_blocks).expand_dims(&[0, 1]);
+        let steps = t.arange(0, k_blocks).expand_dims(&[0]);
         let shifts = t.arange(1, u32::try_from(heads.query).unwrap_or(u32::MAX - 1) + 1);
-        let steps = t.add(steps, t.expand_dims(shifts, &[1]));
-        let steps = t.binary(Binary::Remainder, steps, i64::from(self.stride));
-        let strided = t.expand_dims(t.binary(Binary::Equal, steps, 0i64), &[1]);
-        let past = t.binary(Binary::GreaterEqual, rows, columns);
-        let near = t.binary(Binary::Less, t.sub(rows, columns), i64::from(self.local));
-        let blocks = t.binary(Binary::BitwiseAnd, past, t.binary(Binary::BitwiseOr, near, strided));
+        let steps = steps + shifts.expand_dims(&[1]);
+        let steps = steps.remainder(i64::from(self.stride));
+        let strided = steps.equal(0i64).expand_dims(&[1]);
+        let past = rows.greater_equal(columns);
+        let near = (rows - columns).less(i64::from(self.local));
+        let blocks = past & (near | strided);
         let group = (heads.query / heads.kv) as i64;
         let (rows, columns) = (i64::from(q_blocks), i64::from(k_blocks));
-        let blocks = t.reshape(blocks, &[heads.kv as i64, group, rows, columns]);
-        let dense = t.repeat(t.repeat(blocks, self.size, -1), self.size, -2);
-        let first = t.dim(dense, 2).saturating_sub(queries);
-        t.slice_axes(dense, &[(2, first, u32::MAX), (3, 0, keys)])
+        let blocks = blocks.reshape(&[heads.kv as i64, group, rows, columns]);
+        let dense = blocks.repeat(self.size, -1).repeat(self.size, -2);
+        let first = dense.dim(2).saturating_sub(queries);
+        dense.slice_axes(&[(2, first, u32::MAX), (3, 0, keys)])
     }
 }
 
@@ -115,45 +115,47 @@ struct SparseAttention {
 }
 
 impl SparseAttention {
-    fn block_sparse(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], mask: Mask, blocks: Blocks) -> Var {
-        let (b, n) = (i64::from(t.dim(q, 0)), t.dim(q, 2));
+    fn block_sparse<'t>(&self, [q, k, v]: [Var<'t>; 3], mask: Mask<'t>, blocks: Blocks) -> Var<'t> {
+        let t = q.tape();
+        let (b, n) = (i64::from(q.dim(0)), q.dim(2));
         let Heads { query, kv, .. } = self.heads;
-        let q = t.mul(q, self.scale);
-        let q = t.reshape(q, &[b, kv as i64, (query / kv) as i64, i64::from(n), -1]);
-        let (k, v) = (t.expand_dims(k, &[2]), t.expand_dims(v, &[2]));
-        let allowed = blocks.mask(t, self.heads, n, t.dim(k, -2));
-        let mut scores = t.matmul(q, t.swapaxes(k, -1, -2));
+        let q = q * self.scale;
+        let q = q.reshape(&[b, kv as i64, (query / kv) as i64, i64::from(n), -1]);
+        let (k, v) = (k.expand_dims(&[2]), v.expand_dims(&[2]));
+        let allowed = blocks.mask(t, self.heads, n, k.dim(-2));
+        let mut scores = q.matmul(k.swapaxes(-1, -2));
         if let Mask::Array(m) = mask {
             // mlx-lm adds the causal mask as numbers here.
-            scores = t.add(scores, m);
+            scores = scores + m;
         }
-        let dtype = t.dtype(scores);
-        let bias = t.select(allowed, t.scalar(0.0, dtype), t.scalar(f64::NEG_INFINITY, dtype));
-        let y = t.matmul(t.softmax(t.add(scores, bias), true), v);
-        t.reshape(y, &[b, query as i64, i64::from(n), -1])
+        let dtype = scores.dtype();
+        let bias = allowed.select(t.scalar(0.0, dtype), t.scalar(f64::NEG_INFINITY, dtype));
+        let y = (scores + bias).softmax(true).matmul(v);
+        y.reshape(&[b, query as i64, i64::from(n), -1])
     }
 }
 
 impl Mixer for SparseAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let Heads { query, kv, dim } = self.heads;
         let group = (query / kv) as u32;
-        let all = t.reshape(self.qkv.forward(t, x), &[b, n, -1, i64::from(group) + 2, dim as i64]);
-        let q = t.flatten(t.slice(all, 3, 0, group), -3, -2);
-        let parts = [q, t.at(all, 3, group), t.at(all, 3, group + 1)];
-        let [q, k, v] = parts.map(|part| t.transpose(part, &[0, 2, 1, 3]));
+        let all = self.qkv.forward(x).reshape(&[b, n, -1, i64::from(group) + 2, dim as i64]);
+        let q = all.slice(3, 0, group).flatten(-3, -2);
+        let parts = [q, all.at(3, group), all.at(3, group + 1)];
+        let [q, k, v] = parts.map(|part| part.transpose(&[0, 2, 1, 3]));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
         let y = match self.blocks {
-            None => attend_cached(t, [q, k, v], self.scale, mask, cache),
+            None => attend_cached([q, k, v], self.scale, mask, cache),
             Some(blocks) => {
-                let (k, v) = cache.update(t, k, v);
+                let (k, v) = cache.update(k, v);
                 let (k, v) = (k.dense(t), v.dense(t));
-                Heads::join(t, self.block_sparse(t, [q, k, v], mask, blocks))
+                Heads::join(self.block_sparse([q, k, v], mask, blocks))
             }
         };
-        self.dense.forward(t, y)
+        self.dense.forward(y)
     }
 }
 
@@ -165,24 +167,24 @@ struct GegeluMlp {
 }
 
 impl FeedForward for GegeluMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = self.up.forward(t, x);
-        let (gate, linear) = (t.slice_step(x, -1, 0, 2), t.slice_step(x, -1, 1, 2));
-        let [y] = t.compiled(|t| [gegelu(t, gate, linear, self.limit)]);
-        self.down.forward(t, y)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let x = self.up.forward(x);
+        let (gate, linear) = (x.slice_step(-1, 0, 2), x.slice_step(-1, 1, 2));
+        let y = gate.compiled(|gate| gegelu(gate, linear, self.limit));
+        self.down.forward(y)
     }
 }
 
 /// `gate * sigmoid(1.702 * gate) * (linear + 1)` with both inputs limited unless they are infinite.
-fn gegelu(t: &Tape<'_>, gate: Var, linear: Var, limit: f64) -> Var {
-    let gate = t.select(is_infinite(t, gate), gate, t.binary(Binary::Minimum, gate, limit));
-    let gate = t.mul(gate, t.sigmoid(t.mul(gate, 1.702)));
-    let linear = t.select(is_infinite(t, linear), linear, t.clip(linear, -limit, limit));
-    t.mul(gate, t.add(linear, 1.0))
+fn gegelu<'t>(gate: Var<'t>, linear: Var<'t>, limit: f64) -> Var<'t> {
+    let gate = is_infinite(gate).select(gate, gate.minimum(limit));
+    let gate = gate * (gate * 1.702).sigmoid();
+    let linear = is_infinite(linear).select(linear, linear.clip(-limit, limit));
+    gate * (linear + 1.0)
 }
 
 /// `mx.isinf`.
-fn is_infinite(t: &Tape<'_>, x: Var) -> Var {
-    let above = t.binary(Binary::Equal, x, f64::INFINITY);
-    t.binary(Binary::LogicalOr, above, t.binary(Binary::Equal, x, f64::NEG_INFINITY))
+fn is_infinite(x: Var<'_>) -> Var<'_> {
+    let above = x.equal(f64::INFINITY);
+    above.logical_or(x.equal(f64::NEG_INFINITY))
 }

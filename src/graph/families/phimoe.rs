@@ -73,21 +73,22 @@ struct SparseMixer {
 }
 
 impl Router for SparseMixer {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let gates = self.gate.forward(x);
         let mut masked = gates;
         let (mut indices, mut scores) = (Vec::new(), Vec::new());
         for _ in 0..self.chosen {
-            let top = t.reduce(Reduction::Max, masked, -1, true);
-            let index = t.argmax_keep(masked);
-            let factor = t.binary(Binary::Maximum, t.unary(Unary::Abs, gates), top);
-            let below = t.div(t.sub(top, gates), factor);
-            let outside = t.binary(Binary::Greater, below, 2.0 * self.jitter);
-            let band = t.softmax(t.select(outside, f64::NEG_INFINITY, masked), true);
-            scores.push(t.take_along_axis(band, index, -1));
+            let top = masked.reduce(Reduction::Max, -1, true);
+            let index = masked.argmax_keep();
+            let factor = gates.abs().maximum(top);
+            let below = (top - gates) / factor;
+            let outside = below.greater(2.0 * self.jitter);
+            let band = outside.select(f64::NEG_INFINITY, masked).softmax(true);
+            scores.push(band.take_along_axis(index, -1));
             indices.push(index);
-            let low = t.scalar(f64::NEG_INFINITY, t.dtype(masked));
-            masked = t.put_along_axis(masked, index, low, -1, false);
+            let low = t.scalar(f64::NEG_INFINITY, masked.dtype());
+            masked = masked.put_along_axis(index, low, -1, false);
         }
         (t.concat(&indices, -1), t.concat(&scores, -1))
     }

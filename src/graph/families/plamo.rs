@@ -43,16 +43,17 @@ struct TiledAttention {
 }
 
 impl Mixer for TiledAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let Heads { query, kv, dim } = self.heads;
-        let [q, k, v] = self.qkv.forward(t, x, self.heads);
-        let (q, k, v) = (Heads::split(t, q, query), Heads::split(t, k, kv), Heads::split(t, v, kv));
+        let [q, k, v] = self.qkv.forward(x, self.heads);
+        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let (k, v) = cache.update(t, k, v);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let (k, v) = cache.update(k, v);
         let (k, v) = (k.dense(t), v.dense(t));
-        let (k, v) = (t.tile(k, self.copies, 1), t.tile(v, self.copies, 1));
-        let y = t.attention(q, k, v, (dim as f64).powf(-0.5), mask, None);
-        self.o.forward(t, Heads::join(t, y))
+        let (k, v) = (k.tile(self.copies, 1), v.tile(self.copies, 1));
+        let y = q.attention(k, v, (dim as f64).powf(-0.5), mask, None);
+        self.o.forward(Heads::join(y))
     }
 }

@@ -110,22 +110,22 @@ impl Mamba {
 }
 
 impl Mixer for Mamba {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let zx = t.reshape(self.input.forward(t, x), &[b, n, d.heads as i64, -1]);
-        let [z, x] = t.split(zx, &[d.head_dim as u32], -1);
-        let x = t.reshape(x, &[b, -1, d.inner as i64]);
-        let x = causal_conv(t, &self.conv, x, d.kernel, cache);
-        let projected = self.bcdt.forward(t, x);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let zx = self.input.forward(x).reshape(&[b, n, d.heads as i64, -1]);
+        let [z, x] = zx.split(&[d.head_dim as u32], -1);
+        let x = x.reshape(&[b, -1, d.inner as i64]);
+        let x = causal_conv(&self.conv, x, d.kernel, cache);
+        let projected = self.bcdt.forward(x);
         let state = d.state as u32;
-        let [in_b, in_c, dt] = t.split(projected, &[state, 2 * state], -1);
+        let [in_b, in_c, dt] = projected.split(&[state, 2 * state], -1);
         let [dt, in_b, in_c] = [(dt, 0), (in_b, 1), (in_c, 2)]
-            .map(|(v, i)| t.rms_norm(v, Some(t.weight(self.norms[i])), self.eps));
-        let dt = self.dt.forward(t, dt);
-        let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
-        let y = t.reshape(y, &[b, n, d.inner as i64]);
-        self.out.forward(t, activations::swiglu(t, t.flatten(z, -2, -1), y))
+            .map(|(v, i)| v.rms_norm(Some(x.tape().weight(self.norms[i])), self.eps));
+        let dt = self.dt.forward(dt);
+        let y = self.recurrence.run([x, in_b, in_c, dt], cache);
+        let y = y.reshape(&[b, n, d.inner as i64]);
+        self.out.forward(activations::swiglu(z.flatten(-2, -1), y))
     }
 }
 
@@ -153,26 +153,27 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let h = &self.heads;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let qkv = self.qkv.forward(t, x);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let qkv = self.qkv.forward(x);
         let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
-        let parts: [Var; 3] = t.split(qkv, &at, -1);
+        let parts: [Var<'_>; 3] = qkv.split(&at, -1);
         let counts = [h.query, h.kv, h.kv];
         let [q, k, v] = [0, 1, 2].map(|i| {
-            let part = t.reshape(parts[i], &[b, n, counts[i] as i64, h.dim as i64]);
-            t.transpose(part, &[0, 2, 1, 3])
+            let part = parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]);
+            part.transpose(&[0, 2, 1, 3])
         });
         let offset = cache.offset();
         let [q, k] = [(q, self.q_weight), (k, self.k_weight)].map(|(v, weight)| {
-            let v = t.mul(t.rms_norm(v, None, 1e-6), t.expand_dims(t.weight(weight), &[1]));
-            self.rope.forward(t, v, offset)
+            let v = v.rms_norm(None, 1e-6) * t.weight(weight).expand_dims(&[1]);
+            self.rope.forward(v, offset)
         });
-        let (k, v) = cache.update(t, k, v);
+        let (k, v) = cache.update(k, v);
         let (k, v) = (k.dense(t), v.dense(t));
-        let y = t.attention(q, k, v, (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, (h.query * h.dim) as i64]);
-        self.o.forward(t, y)
+        let y = q.attention(k, v, (h.dim as f64).powf(-0.5), mask, None);
+        let y = y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, (h.query * h.dim) as i64]);
+        self.o.forward(y)
     }
 }

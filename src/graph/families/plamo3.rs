@@ -70,23 +70,23 @@ impl Attention {
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let h = &self.heads;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let qkv = self.qkv.forward(t, x);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let qkv = self.qkv.forward(x);
         let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
-        let parts: [Var; 3] = t.split(qkv, &at, -1);
+        let parts: [Var<'_>; 3] = qkv.split(&at, -1);
         let counts = [h.query, h.kv, h.kv];
         let [q, k, v] = [0, 1, 2].map(|i| {
-            let part = t.reshape(parts[i], &[b, n, counts[i] as i64, h.dim as i64]);
-            t.transpose(part, &[0, 2, 1, 3])
+            let part = parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]);
+            part.transpose(&[0, 2, 1, 3])
         });
-        let q = self.q_norm.forward(t, q);
-        let k = self.k_norm.forward(t, k);
+        let q = self.q_norm.forward(q);
+        let k = self.k_norm.forward(k);
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, (h.query * h.dim) as i64]);
-        self.o.forward(t, y)
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let y = y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, (h.query * h.dim) as i64]);
+        self.o.forward(y)
     }
 }

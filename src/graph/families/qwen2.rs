@@ -19,10 +19,25 @@ pub(super) fn build_vl(c: &Config, p: &mut ParamBuilder) -> Result<Built, Config
     p.scope("language_model", |p| build(&text, p))
 }
 
+/// The same with heads of `head_dim` features, which mlx-lm's Qwen 2 does not know.
+pub(super) fn build_sized(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
+    with_heads(c, p, 1_000_000.0, true, Dims::sized_heads)
+}
+
 fn dense(c: &Config, p: &mut ParamBuilder, theta: f64, tied: bool) -> Result<Built, ConfigError> {
+    with_heads(c, p, theta, tied, Dims::heads)
+}
+
+fn with_heads(
+    c: &Config,
+    p: &mut ParamBuilder,
+    theta: f64,
+    tied: bool,
+    heads: fn(&Dims, &Config) -> Result<Heads, ConfigError>,
+) -> Result<Built, ConfigError> {
     let d =
         Dims { max_context: Some(c.dim_or("max_position_embeddings", 32_768)?), ..Dims::read(c)? };
-    let heads = d.heads(c)?;
+    let heads = heads(&d, c)?;
     let rope = RopeModule::read(c, heads.dim, theta, d.max_context)?;
     let head = HeadKind::tied(c.bool_or("tie_word_embeddings", tied)?);
     let dense = Dense {

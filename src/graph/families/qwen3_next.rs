@@ -207,19 +207,19 @@ impl GatedAttention {
 }
 
 impl Mixer for GatedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let [q, gate] = t.split_equal(Heads::rows(t, self.q.forward(t, x), self.heads.query), -1);
-        let gate = t.reshape(gate, &[b, n, -1]);
-        let (k, v) = (self.k.forward(t, x), self.v.forward(t, x));
-        let q = t.transpose(self.q_norm.forward(t, q), &[0, 2, 1, 3]);
-        let k = prepare(t, k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(t, v, self.heads.kv);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let [q, gate] = Heads::rows(self.q.forward(x), self.heads.query).split_equal(-1);
+        let gate = gate.reshape(&[b, n, -1]);
+        let (k, v) = (self.k.forward(x), self.v.forward(x));
+        let q = self.q_norm.forward(q).transpose(&[0, 2, 1, 3]);
+        let k = prepare(k, self.heads.kv, Some((&self.k_norm, NormPlace::Rows)));
+        let v = Heads::split(v, self.heads.kv);
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let kv = cache.update(t, k, v);
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let kv = cache.update(k, v);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let y = t.mul(Heads::join(t, attend(t, q, kv, scale, mask, None)), t.sigmoid(gate));
-        self.o.forward(t, y)
+        let y = Heads::join(attend(q, kv, scale, mask, None)) * gate.sigmoid();
+        self.o.forward(y)
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     }
     let cap = c.number("logits_soft_cap")?;
     if cap != 0.0 {
-        decoder = decoder.with_logits(move |t, x| t.mul(t.unary(Unary::Tanh, t.div(x, cap)), cap));
+        decoder = decoder.with_logits(move |x| (x / cap).tanh() * cap);
     }
     Ok(decoder.built())
 }
@@ -86,15 +86,15 @@ impl Local {
 }
 
 impl Mixer for Local {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (q, k, v) = (self.q.forward(t, x), self.k.forward(t, x), self.v.forward(t, x));
-        let q = Heads::split(t, q, self.heads.query);
-        let k = Heads::split(t, k, 1);
-        let v = Heads::split(t, v, 1);
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
+        let q = Heads::split(q, self.heads.query);
+        let k = Heads::split(k, 1);
+        let v = Heads::split(v, 1);
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend(t, q, cache.update(t, k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
-        self.o.forward(t, Heads::join(t, y))
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend(q, cache.update(k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
+        self.o.forward(Heads::join(y))
     }
 }
 
@@ -122,24 +122,25 @@ impl Recurrent {
         })
     }
 
-    fn convolve(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
+    fn convolve<'t>(&self, x: Var<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let keep = KERNEL as u32 - 1;
-        let input = match cache.state(0) {
-            Some(past) => t.concat(&[past, x], 1),
-            None => t.pad(x, 1, keep, 0),
+        let input = match cache.state(t, 0) {
+            Some(past) => concat([past, x], 1),
+            None => x.pad(1, keep, 0),
         };
-        let y = t.conv1d(input, t.weight(self.conv_weight), self.width as u32);
-        let y = t.add(y, t.weight(self.conv_bias));
-        cache.set_state(t, 0, t.last(input, 1, keep));
+        let y = input.conv1d(t.weight(self.conv_weight), self.width as u32);
+        let y = y + t.weight(self.conv_bias);
+        cache.set_state(0, input.last(1, keep));
         y
     }
 }
 
 impl Mixer for Recurrent {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
-        let gate = activations::gelu_approx(t, self.linear_y.forward(t, x));
-        let x = self.convolve(t, self.linear_x.forward(t, x), cache);
-        self.out.forward(t, t.mul(self.recurrence.run(t, x, cache), gate))
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let gate = activations::gelu_approx(self.linear_y.forward(x));
+        let x = self.convolve(self.linear_x.forward(x), cache);
+        self.out.forward(self.recurrence.run(x, cache) * gate)
     }
 }
 
@@ -169,57 +170,59 @@ impl Recurrence {
     }
 
     /// The sigmoid of a block-diagonal product.
-    fn gate(&self, t: &Tape<'_>, x: Var, weight: ModuleId, bias: ModuleId) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let x = t.reshape(x, &[b, n, self.heads as i64, self.dim as i64]);
-        let y = t.swapaxes(t.matmul(t.swapaxes(x, 1, 2), t.weight(weight)), 1, 2);
-        let y = t.flatten(t.add(y, t.weight(bias)), 2, 3);
-        t.sigmoid(y)
+    fn gate<'t>(&self, x: Var<'t>, weight: ModuleId, bias: ModuleId) -> Var<'t> {
+        let t = x.tape();
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let x = x.reshape(&[b, n, self.heads as i64, self.dim as i64]);
+        let y = x.swapaxes(1, 2).matmul(t.weight(weight)).swapaxes(1, 2);
+        let y = (y + t.weight(bias)).flatten(2, 3);
+        y.sigmoid()
     }
 
-    fn run(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
-        let before = cache.state(1);
-        let gate_x = self.gate(t, x, self.input_weight, self.input_bias);
-        let gate_a = self.gate(t, x, self.gate_weight, self.gate_bias);
+    fn run<'t>(&self, x: Var<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let before = cache.state(t, 1);
+        let gate_x = self.gate(x, self.input_weight, self.input_bias);
+        let gate_a = self.gate(x, self.gate_weight, self.gate_bias);
         let param = t.weight(self.decay);
-        let log_a = t.mul(gate_a, -8.0);
-        let [rate] = t.compiled(|t| [activations::softplus(t, param)]);
-        let log_a = t.mul(log_a, rate);
-        let a = t.exp(log_a);
-        let square = t.exp(t.mul(log_a, 2i64));
-        let gated = t.mul(x, gate_x);
-        let rest = t.binary(crate::graph::op::Binary::Subtract, 1i64, square);
-        let mut factor = t.unary(Unary::Sqrt, rest);
+        let log_a = gate_a * -8.0;
+        let rate = param.compiled(activations::softplus);
+        let log_a = log_a * rate;
+        let a = log_a.exp();
+        let square = (log_a * 2i64).exp();
+        let gated = x * gate_x;
+        let rest = 1i64 - square;
+        let mut factor = rest.sqrt();
         if before.is_none() {
-            let one = t.broadcast_to(t.scalar(1.0, t.dtype(factor)), t.shape(factor).with(1, 1));
-            factor = t.slice_update(factor, one, 1, 0);
+            let one = t.scalar(1.0, factor.dtype()).broadcast_to(factor.shape().with(1, 1));
+            factor = factor.slice_update(one, 1, 0);
         }
-        let input = t.mul(gated, t.astype(factor, t.dtype(x)));
-        let (y, last) = scan(t, input, a, before);
-        cache.set_state(t, 1, last);
+        let input = gated * factor.astype(x.dtype());
+        let (y, last) = scan(input, a, before);
+        cache.set_state(1, last);
         y
     }
 }
 
 /// `h = a * h + x`, token by token; the outputs and the last state.
-fn scan(t: &Tape<'_>, x: Var, a: Var, before: Option<Var>) -> (Var, Var) {
-    let n = t.dim(x, 1);
+fn scan<'t>(x: Var<'t>, a: Var<'t>, before: Option<Var<'t>>) -> (Var<'t>, Var<'t>) {
+    let n = x.dim(1);
     if n == 1 {
         let y = match before {
             None => x,
-            Some(h) => t.add(t.mul(a, t.expand_dims(h, &[1])), x),
+            Some(h) => a * h.expand_dims(&[1]) + x,
         };
-        return (y, t.at(y, 1, 0));
+        return (y, y.at(1, 0));
     }
     let mut h = before.unwrap_or_else(|| {
-        let shape = t.shape(x);
-        let dtype = t.dtype(x);
-        t.full([shape.dim(0), shape.dim(2)].into(), 0.0, dtype)
+        let shape = x.shape();
+        let dtype = x.dtype();
+        x.tape().full([shape.dim(0), shape.dim(2)].into(), 0.0, dtype)
     });
-    let mut y = t.zeros_like(x);
+    let mut y = x.zeros_like();
     for i in 0..n {
-        h = t.add(t.mul(t.at(a, 1, i), h), t.at(x, 1, i));
-        y = t.slice_update(y, t.expand_dims(h, &[1]), 1, i);
+        h = a.at(1, i) * h + x.at(1, i);
+        y = y.slice_update(h.expand_dims(&[1]), 1, i);
     }
     (y, h)
 }

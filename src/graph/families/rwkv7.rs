@@ -25,7 +25,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             };
             Ok(Place::new(MaskRule::Recurrent(3), layer))
         },
-        |_, call| (call.embedded, None),
+        |call| (call.embedded, None),
     )?;
     Ok(decoder.with_quant_override(quant_override).built())
 }
@@ -80,41 +80,40 @@ struct RwkvLayer {
 }
 
 /// Layers share the values of the first one.
-impl Layer<Option<Var>> for RwkvLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Option<Var>>) -> Var {
+impl Layer<Option<Var<'static>>> for RwkvLayer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Option<Var<'static>>>) -> Var<'t> {
         let x = match &self.pre_norm {
-            Some(norm) => norm.forward(t, x),
+            Some(norm) => norm.forward(x),
             None => x,
         };
-        let r = self.attention_norm.forward(t, x);
-        let (r, value) = self.time.forward(t, r, *at.shared, at.cache);
+        let r = self.attention_norm.forward(x);
+        let (r, value) = self.time.forward(r, *at.shared, at.cache);
         *at.shared = Some(value);
-        let h = t.add(x, r);
-        t.add(h, self.channel.forward(t, self.mlp_norm.forward(t, h), at.cache))
+        let h = x + r;
+        h + self.channel.forward(self.mlp_norm.forward(h), at.cache)
     }
 }
 
 /// `x + y * z`, one kernel.
-fn addcmul(t: &Tape<'_>, x: Var, y: Var, z: Var) -> Var {
-    let [out] = t.compiled(|t| {
-        let product = t.mul(y, z);
-        [t.add(x, product)]
-    });
-    out
+fn addcmul<'t>(x: Var<'t>, y: Var<'t>, z: Var<'t>) -> Var<'t> {
+    x.compiled(|x| {
+        let product = y * z;
+        x + product
+    })
 }
 
 /// The token before each token; state `slot` of the cache holds the last one of the call before.
-fn shifted(t: &Tape<'_>, x: Var, cache: &Cache, slot: usize) -> Var {
-    let n = t.dim(x, 1);
-    let last = cache.state(slot).unwrap_or_else(|| {
-        let (shape, dtype) = (t.shape(x).with(1, 1), t.dtype(x));
-        t.full(shape, 0.0, dtype)
+fn shifted<'t>(x: Var<'t>, cache: &Cache, slot: usize) -> Var<'t> {
+    let n = x.dim(1);
+    let last = cache.state(x.tape(), slot).unwrap_or_else(|| {
+        let (shape, dtype) = (x.shape().with(1, 1), x.dtype());
+        x.tape().full(shape, 0.0, dtype)
     });
     if n == 1 {
         return last;
     }
-    let rest = t.slice(x, 1, 0, n.saturating_sub(1));
-    t.concat(&[last, rest], 1)
+    let rest = x.slice(1, 0, n.saturating_sub(1));
+    concat([last, rest], 1)
 }
 
 /// Two small matrices with an activation between them.
@@ -141,12 +140,12 @@ impl LowRank {
         })
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let mut x = self.down.forward(t, x);
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let mut x = self.down.forward(x);
         if let Some(activation) = self.activation {
-            x = t.unary(activation, x);
+            x = x.unary(activation);
         }
-        self.up.forward(t, x)
+        self.up.forward(x)
     }
 }
 
@@ -195,77 +194,84 @@ impl TimeMix {
         })
     }
 
-    fn split(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        t.reshape(x, &[b, n, self.heads as i64, self.dim as i64])
+    fn split<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        x.reshape(&[b, n, self.heads as i64, self.dim as i64])
     }
 
     /// The output, and the values of the first layer that later ones mix in.
-    fn forward(&self, t: &Tape<'_>, x: Var, first: Option<Var>, cache: &mut Cache) -> (Var, Var) {
-        let change = t.sub(shifted(t, x, cache, 0), x);
-        let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| addcmul(t, x, change, t.weight(id)));
-        let key = self.split(t, self.k.forward(t, xk));
-        let mut value = self.split(t, self.v.forward(t, xv));
-        let r = self.split(t, self.r.forward(t, xr));
-        let rate = self.split(t, t.sigmoid(self.a_low.forward(t, xa)));
-        let gate = self.g_low.forward(t, xg);
+    fn forward<'t>(
+        &self,
+        x: Var<'t>,
+        first: Option<Var<'t>>,
+        cache: &mut Cache,
+    ) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let change = shifted(x, cache, 0) - x;
+        let [xr, xw, xk, xv, xa, xg] = self.shifts.map(|id| addcmul(x, change, t.weight(id)));
+        let key = self.split(self.k.forward(xk));
+        let mut value = self.split(self.v.forward(xv));
+        let r = self.split(self.r.forward(xr));
+        let rate = self.split(self.a_low.forward(xa).sigmoid());
+        let gate = self.g_low.forward(xg);
         let mut kept = value;
         if let (Some(low), Some(first)) = (&self.v_low, first) {
-            let mix = self.split(t, t.sigmoid(low.forward(t, xv)));
-            value = addcmul(t, value, t.sub(first, value), mix);
+            let mix = self.split(low.forward(xv).sigmoid());
+            value = addcmul(value, first - value, mix);
             kept = first;
         }
-        let decay = t.sigmoid(self.split(t, self.w_low.forward(t, xw)));
-        let decay = t.exp(t.mul(t.astype(decay, DType::F32), -0.606_531));
-        let decay = t.astype(decay, t.dtype(r));
-        let unit = unit_length(t, t.mul(key, t.weight(self.k_k)));
+        let decay = self.split(self.w_low.forward(xw)).sigmoid();
+        let decay = (decay.astype(DType::F32) * -0.606_531).exp();
+        let decay = decay.astype(r.dtype());
+        let unit = unit_length(key * t.weight(self.k_k));
         let k_a = t.weight(self.k_a);
-        let scale = t.add(t.mul(t.sub(rate, 1i64), k_a), 1i64);
-        let key = t.mul(key, scale);
-        let a = t.neg(unit);
-        let b = t.mul(unit, rate);
-        let y = self.normalise(t, self.recur(t, [r, decay, key, value, a, b], cache));
+        let scale = (rate - 1i64) * k_a + 1i64;
+        let key = key * scale;
+        let a = -unit;
+        let b = unit * rate;
+        let y = self.normalise(self.recur([r, decay, key, value, a, b], cache));
         let r_k = t.weight(self.r_k);
-        let bonus = t.reduce(Reduction::Sum, t.mul(t.mul(r, key), r_k), -1, true);
-        let y = t.add(y, t.mul(bonus, value));
-        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
-        let y = t.reshape(y, &dims);
-        cache.set_state(t, 0, t.last(x, 1, 1));
-        let y = t.mul(y, gate);
-        (self.o.forward(t, y), kept)
+        let bonus = (r * key * r_k).reduce(Reduction::Sum, -1, true);
+        let y = y + bonus * value;
+        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let y = y.reshape(&dims);
+        cache.set_state(0, x.last(1, 1));
+        let y = y * gate;
+        (self.o.forward(y), kept)
     }
 
     /// One kernel over all tokens: r, w, k, v, a and b.
-    fn recur(&self, t: &Tape<'_>, inputs: [Var; 6], cache: &mut Cache) -> Var {
+    fn recur<'t>(&self, inputs: [Var<'t>; 6], cache: &mut Cache) -> Var<'t> {
+        let t = inputs[0].tape();
         let r = inputs[0];
-        let (shape, dtype) = (t.shape(r), t.dtype(r));
+        let (shape, dtype) = (r.shape(), r.dtype());
         let dim = self.dim as u32;
         let state_shape = Shape::new(&[shape.dim(0), self.heads as u32, dim, dim]);
-        let state = cache.state(1).unwrap_or_else(|| t.full(state_shape, 0.0, dtype));
+        let state = cache.state(t, 1).unwrap_or_else(|| t.full(state_shape, 0.0, dtype));
         let tokens = t.scalar(f64::from(shape.dim(1)), DType::I32);
         let mut all = inputs.to_vec();
         all.extend([state, tokens]);
         let (y, state) = t.kernel(Kernel::Wkv7, &all, (shape, dtype), (state_shape, dtype));
-        cache.set_state(t, 1, state);
+        cache.set_state(1, state);
         y
     }
 
     /// A layer norm per head with its own weight and bias.
-    fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
-        let y = t.layer_norm(y, None, None, 64e-5);
+    fn normalise<'t>(&self, y: Var<'t>) -> Var<'t> {
+        let t = y.tape();
+        let y = y.layer_norm(None, None, 64e-5);
         let (w, b) = (t.weight(self.norm_weight), t.weight(self.norm_bias));
-        t.add(t.mul(w, y), b)
+        w * y + b
     }
 }
 
 /// `l2_norm`: one compiled function.
-fn unit_length(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let length = t.unary(Unary::Sqrt, t.sum(t.unary(Unary::Square, x), -1, true));
-        let length = t.binary(Binary::Maximum, length, 1e-7);
-        [t.div(x, length)]
-    });
-    y
+fn unit_length(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| {
+        let length = x.square().sum(-1, true).sqrt();
+        let length = length.maximum(1e-7);
+        x / length
+    })
 }
 
 /// The MLP, `ffn`.
@@ -284,9 +290,9 @@ impl ChannelMix {
         })
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> Var {
-        let mixed = addcmul(t, x, t.sub(shifted(t, x, cache, 2), x), t.weight(self.shift));
-        cache.set_state(t, 2, t.last(x, 1, 1));
-        self.value.forward(t, activations::relu2(t, self.key.forward(t, mixed)))
+    fn forward<'t>(&self, x: Var<'t>, cache: &mut Cache) -> Var<'t> {
+        let mixed = addcmul(x, shifted(x, cache, 2) - x, x.tape().weight(self.shift));
+        cache.set_state(2, x.last(1, 1));
+        self.value.forward(activations::relu2(self.key.forward(mixed)))
     }
 }

@@ -76,8 +76,8 @@ fn rope(ropes: &Config, kind: &str, heads: Heads) -> Result<RopeModule, ConfigEr
 }
 
 /// `gelu(gate) * x`: the product is a kernel of its own.
-fn gelu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(activations::gelu(t, gate), x)
+fn gelu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    activations::gelu(gate) * x
 }
 
 struct CopiedAttention {
@@ -102,21 +102,21 @@ impl CopiedAttention {
 }
 
 impl Mixer for CopiedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let h = self.heads;
-        let qkv = self.qkv.forward(t, x);
+        let qkv = self.qkv.forward(x);
         let (q, kv) = ((h.query * h.dim) as u32, (h.kv * h.dim) as u32);
-        let parts: [Var; 3] = t.split(qkv, &[q, q.saturating_add(kv)], -1);
+        let parts: [Var<'_>; 3] = qkv.split(&[q, q.saturating_add(kv)], -1);
         let [q, k, v] = [(parts[0], h.query), (parts[1], h.kv), (parts[2], h.kv)]
-            .map(|(part, heads)| t.contiguous(Heads::split(t, part, heads)));
+            .map(|(part, heads)| Heads::split(part, heads).contiguous());
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
-        let y = t.contiguous(t.transpose(y, &[0, 2, 1, 3]));
-        let gate = t.sigmoid(t.astype(self.gate.forward(t, x), DType::F32));
-        let gate = t.expand_dims(t.astype(gate, t.dtype(y)), &[-1]);
-        let y = t.mul(y, gate);
-        let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-        self.out.forward(t, t.reshape(y, &[b, n, -1]))
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
+        let y = y.transpose(&[0, 2, 1, 3]).contiguous();
+        let gate = self.gate.forward(x).astype(DType::F32).sigmoid();
+        let gate = gate.astype(y.dtype()).expand_dims(&[-1]);
+        let y = y * gate;
+        let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
+        self.out.forward(y.reshape(&[b, n, -1]))
     }
 }

@@ -65,8 +65,9 @@ impl HeadwiseNorm {
 }
 
 impl Norm for HeadwiseNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let weights: Vec<Var> = self.weights.iter().map(|&w| t.weight(w)).collect();
-        t.mul(t.stack(&weights, 0), t.layer_norm(x, None, None, self.eps))
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let weights: Vec<Var<'_>> = self.weights.iter().map(|&w| t.weight(w)).collect();
+        t.stack(&weights, 0) * x.layer_norm(None, None, self.eps)
     }
 }

@@ -87,7 +87,7 @@ fn clamped_mlp(
     match limit {
         None => mlp,
         Some(limit) => {
-            mlp.with_activation(move |t, gate, x| activations::clamped_swiglu(t, gate, x, limit))
+            mlp.with_activation(move |gate, x| activations::clamped_swiglu(gate, x, limit))
         }
     }
 }
@@ -149,9 +149,9 @@ impl Moe {
             let moe = RoutedMlp::new(router, experts).with_shared(Some(shared));
             match limit(&self.limits, i) {
                 None => moe,
-                Some(limit) => moe.with_activation(move |t, gate, x| {
-                    activations::clamped_swiglu(t, gate, x, limit)
-                }),
+                Some(limit) => {
+                    moe.with_activation(move |gate, x| activations::clamped_swiglu(gate, x, limit))
+                }
             }
         })
     }

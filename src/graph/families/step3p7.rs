@@ -29,6 +29,25 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     }
 }
 
+/// As mlx-vlm builds it: a configuration without `text_config` is that of the sizes which mlx-vlm has as defaults.
+pub(in crate::graph) fn build_under_mlx_vlm(
+    c: &Config,
+    p: &mut ParamBuilder,
+) -> Result<Built, ConfigError> {
+    let text = match c.opt_object("text_config")? {
+        Some(text) => text,
+        None => c.clone().emptied(),
+    };
+    let text = text.with_sizes(&RELEASED).with_sizes(&[
+        ("num_attention_groups", 8),
+        ("vocab_size", 128_896),
+        ("intermediate_size", 11_264),
+        ("max_position_embeddings", 262_144),
+    ]);
+    let text = text.with_defaults(&[("use_head_wise_attn_gate", false.into())]);
+    p.scope("language_model", |p| step3p5::build(&routed_by_default(text)?, p))
+}
+
 /// Translates the usual names to those of `step3p5`.
 fn from_flat(c: &Config) -> Result<Config, ConfigError> {
     let mut out = c.clone();

@@ -42,14 +42,14 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let embedding_gain = p.raw("embed_skip.a_g", &[1]);
             Ok(Place::new(MaskRule::Full, TalkieLayer { halves, embedding_gain }))
         },
-        move |t, call| {
-            let embedding = norm.forward(t, call.embedded);
+        move |call| {
+            let embedding = norm.forward(call.embedded);
             (embedding, embedding)
         },
     )?;
     decoder.head = Head::Raw(p.raw("lm_head", &[d.vocabulary, d.width]));
     let gain = p.raw("lm_head_gain.w_g", &[1]);
-    Ok(decoder.with_logits(move |t, logits| t.mul(logits, t.weight(gain))).built())
+    Ok(decoder.with_logits(move |logits| logits * logits.tape().weight(gain)).built())
 }
 
 fn attention(
@@ -73,8 +73,8 @@ struct GainNorm {
 }
 
 impl Norm for GainNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.mul(self.norm.forward(t, x), t.reshape(t.weight(self.gain), &[1, -1, 1, 1]))
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.norm.forward(x) * x.tape().weight(self.gain).reshape(&[1, -1, 1, 1])
     }
 }
 
@@ -84,9 +84,9 @@ struct TalkieLayer {
     embedding_gain: ModuleId,
 }
 
-impl Layer<Var> for TalkieLayer {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Var>) -> Var {
-        let h = self.halves.forward(t, x, at.mask, at.cache);
-        Residual::Gained(self.embedding_gain).add(t, h, *at.shared)
+impl Layer<Var<'static>> for TalkieLayer {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Var<'static>>) -> Var<'t> {
+        let h = self.halves.forward(x, at.mask, at.cache);
+        Residual::Gained(self.embedding_gain).add(h, *at.shared)
     }
 }

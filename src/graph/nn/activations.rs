@@ -1,90 +1,81 @@
 //! Activation functions, with the borders of `mx.compile` that decide how many kernels they take.
 
-use crate::graph::op::{Binary, Unary};
-use crate::graph::tape::{Tape, Var};
+use crate::graph::tape::Var;
 use crate::model::DType;
 
 /// `x * sigmoid(x)`, not fused by itself.
-fn silu_steps(t: &Tape<'_>, x: Var) -> Var {
-    t.mul(x, t.sigmoid(x))
+fn silu_steps(x: Var<'_>) -> Var<'_> {
+    x * x.sigmoid()
 }
 
 /// `nn.silu`, one kernel.
-pub fn silu(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| [silu_steps(t, x)]);
-    y
+pub fn silu(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| silu_steps(x))
 }
 
 /// `swiglu(gate, x)`: `silu(gate) * x` in one kernel.
-pub fn swiglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let g = silu_steps(t, gate);
-        [t.mul(g, x)]
-    });
-    y
+pub fn swiglu<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    gate.compiled(|gate| {
+        let g = silu_steps(gate);
+        g * x
+    })
 }
 
 /// `nn.silu(gate) * x`, in two kernels.
-pub fn silu_gate(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    t.mul(silu(t, gate), x)
+pub fn silu_gate<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    silu(gate) * x
 }
 
 /// `nn.relu`.
-pub fn relu(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| [t.binary(Binary::Maximum, x, 0i64)]);
-    y
+pub fn relu(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| x.maximum(0i64))
 }
 
 /// `nn.relu2`: the square of `relu`.
-pub fn relu2(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let r = t.binary(Binary::Maximum, x, 0i64);
-        [t.unary(Unary::Square, r)]
-    });
-    y
+pub fn relu2(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| {
+        let r = x.maximum(0i64);
+        r.square()
+    })
 }
 
-fn gelu_steps(t: &Tape<'_>, x: Var) -> Var {
-    let sum = t.add(t.unary(Unary::Erf, t.div(x, std::f64::consts::SQRT_2)), 1.0);
-    t.div(t.mul(x, sum), 2.0)
+fn gelu_steps(x: Var<'_>) -> Var<'_> {
+    let sum = (x / std::f64::consts::SQRT_2).erf() + 1.0;
+    x * sum / 2.0
 }
 
 /// `nn.gelu`, the exact form.
-pub fn gelu(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| [gelu_steps(t, x)]);
-    y
+pub fn gelu(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| gelu_steps(x))
 }
 
-fn gelu_approx_steps(t: &Tape<'_>, x: Var) -> Var {
-    let half = t.mul(x, 0.5);
-    let inner = t.add(x, t.mul(t.binary(Binary::Power, x, 3i64), 0.044_715));
-    let tanh = t.unary(Unary::Tanh, t.mul(inner, (2.0 / std::f64::consts::PI).sqrt()));
-    t.mul(half, t.add(tanh, 1.0))
+fn gelu_approx_steps(x: Var<'_>) -> Var<'_> {
+    let half = x * 0.5;
+    let inner = x + x.power(3i64) * 0.044_715;
+    let tanh = (inner * (2.0 / std::f64::consts::PI).sqrt()).tanh();
+    half * (tanh + 1.0)
 }
 
 /// `nn.gelu_approx`, the tanh form.
-pub fn gelu_approx(t: &Tape<'_>, x: Var) -> Var {
-    let [y] = t.compiled(|t| [gelu_approx_steps(t, x)]);
-    y
+pub fn gelu_approx(x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| gelu_approx_steps(x))
 }
 
 /// `geglu(gate, x)` of the Gemma families: `gelu_approx(gate) * x` in one kernel.
-pub fn geglu(t: &Tape<'_>, gate: Var, x: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let g = gelu_approx_steps(t, gate);
-        [t.mul(g, x)]
-    });
-    y
+pub fn geglu<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    gate.compiled(|gate| {
+        let g = gelu_approx_steps(gate);
+        g * x
+    })
 }
 
 /// `precise_swiglu(h, gate, x)`: in float32, cast back to the type of `h`.
-pub fn precise_swiglu(t: &Tape<'_>, h: Var, gate: Var, x: Var) -> Var {
-    let dtype = t.dtype(h);
-    let [y] = t.compiled(|t| {
-        let y = t.mul(silu_steps(t, t.astype(gate, DType::F32)), t.astype(x, DType::F32));
-        [t.astype(y, dtype)]
-    });
-    y
+pub fn precise_swiglu<'t>(h: Var<'t>, gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+    let dtype = h.dtype();
+    gate.compiled(|gate| {
+        let y = silu_steps(gate.astype(DType::F32)) * x.astype(DType::F32);
+        y.astype(dtype)
+    })
 }
 
 /// The SiTU activation of Kimi K3: a gate and a linear part, both bounded by a tanh.
@@ -98,33 +89,31 @@ pub struct Situ {
 
 impl Situ {
     /// `beta * tanh(gate / beta) * sigmoid(gate) * x`, one kernel in float32.
-    pub fn apply(self, t: &Tape<'_>, gate: Var, x: Var) -> Var {
-        let dtype = t.dtype(x);
-        let [y] = t.compiled(|t| {
-            let gate = t.astype(gate, DType::F32);
-            let a = t.mul(bound(t, gate, self.beta), t.sigmoid(gate));
-            let x = t.astype(x, DType::F32);
+    pub fn apply<'t>(self, gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+        let dtype = x.dtype();
+        gate.compiled(|gate| {
+            let gate = gate.astype(DType::F32);
+            let a = bound(gate, self.beta) * gate.sigmoid();
+            let x = x.astype(DType::F32);
             let x = match self.linear_beta {
-                Some(b) => bound(t, x, b),
+                Some(b) => bound(x, b),
                 None => x,
             };
-            let y = t.mul(a, x);
-            [t.astype(y, dtype)]
-        });
-        y
+            let y = a * x;
+            y.astype(dtype)
+        })
     }
 }
 
 /// The clamped SwiGLU of DeepSeek-V4: `silu(min(gate, limit)) * clip(x, -limit, limit)` in one kernel.
-pub fn limited_swiglu(t: &Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
-    let [y] = t.compiled(|t| {
+pub fn limited_swiglu<'t>(gate: Var<'t>, x: Var<'t>, limit: f64) -> Var<'t> {
+    gate.compiled(|gate| {
         let bounded = limit > 0.0;
-        let gate = if bounded { t.binary(Binary::Minimum, gate, limit) } else { gate };
-        let g = silu_steps(t, gate);
-        let x = if bounded { t.clip(x, -limit, limit) } else { x };
-        [t.mul(g, x)]
-    });
-    y
+        let gate = if bounded { gate.minimum(limit) } else { gate };
+        let g = silu_steps(gate);
+        let x = if bounded { x.clip(-limit, limit) } else { x };
+        g * x
+    })
 }
 
 /// The clamped SwiGLU of DeepSeek-V4.1: both parts are bounded, in float32, before the fused kernel.
@@ -136,51 +125,48 @@ pub struct Clamp {
 
 impl Clamp {
     /// `silu(min(gate, limit)) * clip(x, -limit, limit)`, cast back to the type of `x`.
-    pub fn apply(self, t: &Tape<'_>, gate: Var, x: Var) -> Var {
-        let dtype = t.dtype(x);
-        let mut gate = t.astype(gate, DType::F32);
-        let mut x = t.astype(x, DType::F32);
+    pub fn apply<'t>(self, gate: Var<'t>, x: Var<'t>) -> Var<'t> {
+        let dtype = x.dtype();
+        let mut gate = gate.astype(DType::F32);
+        let mut x = x.astype(DType::F32);
         if self.limit > 0.0 {
-            gate = t.binary(Binary::Minimum, gate, self.limit);
-            x = t.clip(x, -self.limit, self.limit);
+            gate = gate.minimum(self.limit);
+            x = x.clip(-self.limit, self.limit);
         }
-        t.astype(swiglu(t, gate, x), dtype)
+        swiglu(gate, x).astype(dtype)
     }
 }
 
 /// `limit * tanh(x / limit)`.
-fn bound(t: &Tape<'_>, x: Var, limit: f64) -> Var {
-    t.mul(t.unary(Unary::Tanh, t.div(x, limit)), limit)
+fn bound(x: Var<'_>, limit: f64) -> Var<'_> {
+    (x / limit).tanh() * limit
 }
 
 /// `nn.softplus`: `logaddexp(x, 0)`; called inside compiled functions.
-pub fn softplus(t: &Tape<'_>, x: Var) -> Var {
-    t.binary(Binary::LogAddExp, x, 0i64)
+pub fn softplus(x: Var<'_>) -> Var<'_> {
+    x.logaddexp(0i64)
 }
 
 /// `softcap * tanh(x / softcap)` in one kernel.
-pub fn softcap(t: &Tape<'_>, cap: f64, x: Var) -> Var {
-    let [y] = t.compiled(|t| [bound(t, x, cap)]);
-    y
+pub fn softcap(cap: f64, x: Var<'_>) -> Var<'_> {
+    x.compiled(|x| bound(x, cap))
 }
 
 /// `swiglu_oai` of gpt-oss: `(clip(x, ±limit) + 1) * g * sigmoid(alpha * g)` with `g = min(gate, limit)`, in one kernel.
-pub fn swiglu_oai(t: &Tape<'_>, gate: Var, x: Var, alpha: f64, limit: f64) -> Var {
-    let [y] = t.compiled(|t| {
-        let x = t.add(t.clip(x, -limit, limit), 1.0);
-        let gate = t.binary(Binary::Minimum, gate, limit);
-        let gated = t.mul(gate, t.sigmoid(t.mul(gate, alpha)));
-        [t.mul(x, gated)]
-    });
-    y
+pub fn swiglu_oai<'t>(gate: Var<'t>, x: Var<'t>, alpha: f64, limit: f64) -> Var<'t> {
+    gate.compiled(|gate| {
+        let x = x.clip(-limit, limit) + 1.0;
+        let gate = gate.minimum(limit);
+        let gated = gate * (gate * alpha).sigmoid();
+        x * gated
+    })
 }
 
 /// `clamped_swiglu` of Step 3.5: `min(silu(gate), limit) * clip(x, ±limit)` in one kernel.
-pub fn clamped_swiglu(t: &Tape<'_>, gate: Var, x: Var, limit: f64) -> Var {
-    let [y] = t.compiled(|t| {
-        let gate = t.binary(Binary::Minimum, silu_steps(t, gate), limit);
-        let x = t.clip(x, -limit, limit);
-        [t.mul(gate, x)]
-    });
-    y
+pub fn clamped_swiglu<'t>(gate: Var<'t>, x: Var<'t>, limit: f64) -> Var<'t> {
+    gate.compiled(|gate| {
+        let gate = silu_steps(gate).minimum(limit);
+        let x = x.clip(-limit, limit);
+        gate * x
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::{Embedding, Linear};
 use crate::graph::params::ModuleId;
-use crate::graph::tape::{Stage, Tape, Var};
+use crate::graph::tape::{Stage, Var};
 
 /// The output head: its own matrix, or the embedding again.
 #[derive(Debug)]
@@ -19,18 +19,17 @@ pub enum Head {
 
 impl Head {
     /// The logits of `x`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         t.set_stage(Stage::Head);
         match self {
-            Self::Own(linear) => linear.forward(t, x),
+            Self::Own(linear) => linear.forward(x),
             Self::Raw(weight) => {
-                t.matmul(x, t.transpose(t.weight(*weight), &[1, 0]))
+                x.matmul(t.weight(*weight).transpose(&[1, 0]))
             }
-            Self::Tied(embedding) => embedding.as_linear(t, x),
-            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail(
-                "mlx-lm multiplies with the tied embedding of this model as if it were not quantised",
-            ),
-            Self::TiedUnpacked(embedding) => embedding.as_linear(t, x),
+            Self::Tied(embedding) => embedding.as_linear(x),
+            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail("mlx-lm multiplies with the tied embedding of this model as if it were not quantised"),
+            Self::TiedUnpacked(embedding) => embedding.as_linear(x),
         }
     }
 }

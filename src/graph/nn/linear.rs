@@ -6,7 +6,7 @@ use crate::graph::tape::{Tape, Var};
 use crate::model::DType;
 
 /// The packed tensors of a module, or `None` when its weight is plain.
-fn packed(t: &Tape<'_>, id: ModuleId) -> Option<Packed> {
+fn packed<'t>(t: &'t Tape<'t>, id: ModuleId) -> Option<Packed<'t>> {
     let packing = t.params().module(id).packing?;
     Some(Packed {
         weight: t.param(id, Part::Weight),
@@ -17,22 +17,23 @@ fn packed(t: &Tape<'_>, id: ModuleId) -> Option<Packed> {
 }
 
 /// The signed Hadamard rotation of the input of a packed matrix, or its inverse; `x` itself for other matrices.
-fn rotated(t: &Tape<'_>, id: ModuleId, x: Var, inverse: bool) -> Var {
+fn rotated(id: ModuleId, x: Var<'_>, inverse: bool) -> Var<'_> {
+    let t = x.tape();
     let prepacked = t.params().module(id).prepacked;
     let Some((signs, block)) = prepacked.and_then(|p| p.rotation) else { return x };
-    let (shape, dtype) = (t.shape(x), t.dtype(x));
+    let (shape, dtype) = (x.shape(), x.dtype());
     let signs = t.weight(signs);
-    let mut x = t.astype(x, DType::F32);
+    let mut x = x.astype(DType::F32);
     if !inverse {
-        x = t.mul(x, signs);
+        x = x * signs;
     }
-    let x = t.hadamard(t.reshape(x, &[-1, i64::from(block)]), f64::from(block).powf(-0.5));
+    let x = x.reshape(&[-1, i64::from(block)]).hadamard(f64::from(block).powf(-0.5));
     let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
-    let mut x = t.reshape(x, &dims);
+    let mut x = x.reshape(&dims);
     if inverse {
-        x = t.mul(x, signs);
+        x = x * signs;
     }
-    t.astype(x, dtype)
+    x.astype(dtype)
 }
 
 /// `nn.Linear` or, after quantisation, `nn.QuantizedLinear`.
@@ -54,16 +55,17 @@ impl Linear {
     }
 
     /// `x W^T (+ b)`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         if let Some(w) = packed(t, self.id) {
-            let y = t.quantized_matmul(rotated(t, self.id, x, false), w, true);
+            let y = rotated(self.id, x, false).quantized_matmul(w, true);
             if !self.bias {
                 return y;
             }
-            return t.add(y, t.param(self.id, Part::Bias));
+            return y + t.param(self.id, Part::Bias);
         }
-        let w = t.transpose(t.param(self.id, Part::Weight), &[1, 0]);
-        if self.bias { t.addmm(t.param(self.id, Part::Bias), x, w) } else { t.matmul(x, w) }
+        let w = t.param(self.id, Part::Weight).transpose(&[1, 0]);
+        if self.bias { t.param(self.id, Part::Bias).addmm(x, w) } else { x.matmul(w) }
     }
 }
 
@@ -86,17 +88,16 @@ impl Embedding {
     }
 
     /// The rows of the token ids.
-    pub fn forward(&self, t: &Tape<'_>, ids: Var) -> Var {
+    pub fn forward<'t>(&self, ids: Var<'t>) -> Var<'t> {
+        let t = ids.tape();
         match packed(t, self.id) {
-            None => t.take(t.param(self.id, Part::Weight), ids),
-            Some(w) if t.params().module(self.id).prepacked.is_some() => {
-                self.unpacked_rows(t, ids, w)
-            }
+            None => t.param(self.id, Part::Weight).take(ids),
+            Some(w) if t.params().module(self.id).prepacked.is_some() => self.unpacked_rows(ids, w),
             Some(w) => {
                 let rows = Packed {
-                    weight: t.take(w.weight, ids),
-                    scales: t.take(w.scales, ids),
-                    biases: w.biases.map(|b| t.take(b, ids)),
+                    weight: w.weight.take(ids),
+                    scales: w.scales.take(ids),
+                    biases: w.biases.map(|b| b.take(ids)),
                     packing: w.packing,
                 };
                 t.dequantize(rows)
@@ -105,25 +106,26 @@ impl Embedding {
     }
 
     /// The rows of a table that only exists packed, in float16: a flat list of ids, rotated back.
-    fn unpacked_rows(&self, t: &Tape<'_>, ids: Var, w: Packed) -> Var {
-        let mut dims: Vec<i64> = t.shape(ids).dims().iter().map(|&n| i64::from(n)).collect();
+    fn unpacked_rows<'t>(&self, ids: Var<'t>, w: Packed<'t>) -> Var<'t> {
+        let mut dims: Vec<i64> = ids.shape().dims().iter().map(|&n| i64::from(n)).collect();
         dims.push(-1);
-        let ids = t.reshape(ids, &[-1]);
+        let ids = ids.reshape(&[-1]);
         let rows = Packed {
-            weight: t.take(w.weight, ids),
-            scales: t.take(w.scales, ids),
-            biases: w.biases.map(|b| t.take(b, ids)),
+            weight: w.weight.take(ids),
+            scales: w.scales.take(ids),
+            biases: w.biases.map(|b| b.take(ids)),
             packing: w.packing,
         };
-        let rows = t.astype(t.reshape(t.dequantize(rows), &dims), DType::F16);
-        rotated(t, self.id, rows, true)
+        let rows = ids.tape().dequantize(rows).reshape(&dims).astype(DType::F16);
+        rotated(self.id, rows, true)
     }
 
     /// The table as an output head.
-    pub fn as_linear(&self, t: &Tape<'_>, x: Var) -> Var {
+    pub fn as_linear<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         match packed(t, self.id) {
-            Some(w) => t.quantized_matmul(rotated(t, self.id, x, false), w, true),
-            None => t.matmul(x, t.transpose(t.param(self.id, Part::Weight), &[1, 0])),
+            Some(w) => rotated(self.id, x, false).quantized_matmul(w, true),
+            None => x.matmul(t.param(self.id, Part::Weight).transpose(&[1, 0])),
         }
     }
 }
@@ -141,13 +143,14 @@ impl MultiLinear {
     }
 
     /// `x W^T` per head, or `x W` when not `transpose`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, transpose: bool) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>, transpose: bool) -> Var<'t> {
+        let t = x.tape();
         if let Some(w) = packed(t, self.id) {
-            return t.quantized_matmul(x, w, transpose);
+            return x.quantized_matmul(w, transpose);
         }
         let w = t.param(self.id, Part::Weight);
-        let w = if transpose { t.swapaxes(w, -1, -2) } else { w };
-        t.matmul(x, w)
+        let w = if transpose { w.swapaxes(-1, -2) } else { w };
+        x.matmul(w)
     }
 }
 
@@ -174,11 +177,12 @@ impl Conv1d {
     }
 
     /// The convolution of `x [batch, length, channels]`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let y = t.conv1d(x, t.weight(self.weight), self.groups);
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let y = x.conv1d(t.weight(self.weight), self.groups);
         match self.bias {
             None => y,
-            Some(b) => t.add(y, t.weight(b)),
+            Some(b) => y + t.weight(b),
         }
     }
 }

@@ -7,18 +7,18 @@ use std::sync::Arc;
 /// A normalisation of the last axis.
 pub trait Norm: Send + Sync {
     /// The normalised `x`.
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var;
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t>;
 }
 
 impl<T: Norm + ?Sized> Norm for Box<T> {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        (**self).forward(t, x)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        (**self).forward(x)
     }
 }
 
 impl<T: Norm + ?Sized> Norm for Arc<T> {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        (**self).forward(t, x)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        (**self).forward(x)
     }
 }
 
@@ -31,7 +31,7 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// The weight.
-    pub fn weight(&self, t: &Tape<'_>) -> Var {
+    pub fn weight<'t>(&self, t: &'t Tape<'t>) -> Var<'t> {
         t.weight(self.weight)
     }
 
@@ -53,8 +53,8 @@ impl RmsNorm {
 }
 
 impl Norm for RmsNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.rms_norm(x, Some(t.weight(self.weight)), self.eps)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        x.rms_norm(Some(x.tape().weight(self.weight)), self.eps)
     }
 }
 
@@ -73,8 +73,8 @@ impl UnitNorm {
 }
 
 impl Norm for UnitNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.rms_norm(x, None, self.eps)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        x.rms_norm(None, self.eps)
     }
 }
 
@@ -93,9 +93,9 @@ impl GemmaNorm {
 }
 
 impl Norm for GemmaNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let scale = t.add(t.weight(self.weight), 1.0);
-        t.rms_norm(x, Some(scale), self.eps)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let scale = x.tape().weight(self.weight) + 1.0;
+        x.rms_norm(Some(scale), self.eps)
     }
 }
 
@@ -125,13 +125,14 @@ impl OffsetNorm {
 }
 
 impl Norm for OffsetNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         let scale = if self.kept && !t.is_first_call() {
             t.derived(Derived::Shifted { weight: self.weight, by: self.offset })
         } else {
-            t.add(t.weight(self.weight), self.offset)
+            t.weight(self.weight) + self.offset
         };
-        t.rms_norm(x, Some(scale), self.eps)
+        x.rms_norm(Some(scale), self.eps)
     }
 }
 
@@ -159,9 +160,10 @@ impl LayerNorm {
 }
 
 impl Norm for LayerNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         let w = self.weight.map(|w| t.weight(w));
         let b = self.bias.map(|b| t.weight(b));
-        t.layer_norm(x, w, b, self.eps)
+        x.layer_norm(w, b, self.eps)
     }
 }

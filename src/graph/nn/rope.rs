@@ -1,7 +1,7 @@
 //! Rotary position embeddings: `nn.RoPE` and the variants of `mlx_lm/models/rope_utils.py`.
 
 use crate::graph::op::Rope;
-use crate::graph::tape::{FrequencyTable, Tape, Var};
+use crate::graph::tape::{FrequencyTable, Var};
 use crate::model::{Config, ConfigError};
 
 /// The `rope_scaling` (or `rope_parameters`) block of a configuration.
@@ -296,34 +296,35 @@ impl RopeModule {
 
     /// The rotated `x` whose tokens stand at `scale` times their index from `offset` on; with `inverse` the rotation
     /// is undone. Only for a rope with a table and without a factor on its input.
-    pub fn scaled(&self, t: &Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
+    pub fn scaled<'t>(&self, x: Var<'t>, offset: u32, scale: f64, inverse: bool) -> Var<'t> {
+        let t = x.tape();
         let Some(table) = self.table.as_ref().filter(|_| self.input_scale.is_none()) else {
             return t.fail("this rotary embedding cannot be scaled or undone");
         };
         let mut freqs = t.table(table);
         if inverse {
-            freqs = t.neg(freqs);
+            freqs = -freqs;
         }
         let (dims, traditional) = (self.dims, self.traditional);
-        t.rope(x, Rope { dims, traditional, base: None, scale, offset }, None, Some(freqs))
+        x.rope(Rope { dims, traditional, base: None, scale, offset }, None, Some(freqs))
     }
 
     /// The rotated `x [batch, heads, tokens, width]` whose first token stands at `offset`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32) -> Var {
-        self.rotate(t, x, offset, None)
+    pub fn forward<'t>(&self, x: Var<'t>, offset: u32) -> Var<'t> {
+        self.rotate(x, offset, None)
     }
 
     /// As [`RopeModule::forward`], with the position as an array, as a model passes it that calls `mx.array(offset)`.
-    pub fn forward_at(&self, t: &Tape<'_>, x: Var, offset: u32, array: Var) -> Var {
-        self.rotate(t, x, offset, Some(array))
+    pub fn forward_at<'t>(&self, x: Var<'t>, offset: u32, array: Var<'t>) -> Var<'t> {
+        self.rotate(x, offset, Some(array))
     }
 
-    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32, array: Option<Var>) -> Var {
+    fn rotate<'t>(&self, x: Var<'t>, offset: u32, array: Option<Var<'t>>) -> Var<'t> {
         let mut x = x;
         if let Some(factor) = self.input_scale {
-            x = t.multiply_front(x, self.dims, factor);
+            x = x.multiply_front(self.dims, factor);
         }
-        let base = self.base_at(u64::from(offset) + u64::from(t.dim(x, -2)));
+        let base = self.base_at(u64::from(offset) + u64::from(x.dim(-2)));
         let rope = Rope {
             dims: self.dims,
             traditional: self.traditional,
@@ -331,8 +332,8 @@ impl RopeModule {
             scale: self.scale,
             offset,
         };
-        let table = self.table.as_ref().map(|f| t.table(f));
-        t.rope(x, rope, array, table)
+        let table = self.table.as_ref().map(|f| x.tape().table(f));
+        x.rope(rope, array, table)
     }
 
     fn base_at(&self, positions: u64) -> f64 {

@@ -1,9 +1,8 @@
 //! Routed experts: `mlx_lm/models/switch_layers.py`.
 
-use crate::graph::op::Binary;
 use crate::graph::params::{ModuleId, ParamBuilder, Part};
+use crate::graph::tape::Var;
 use crate::graph::tape::linalg::Packed;
-use crate::graph::tape::{Tape, Var};
 
 /// `SwitchLinear`: one matrix per expert, of which each token uses the chosen ones.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +36,8 @@ impl SwitchLinear {
     }
 
     /// The products with the experts `indices`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, indices: Var, sorted: bool) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>, indices: Var<'t>, sorted: bool) -> Var<'t> {
+        let t = x.tape();
         let y = match t.params().module(self.id).packing {
             Some(packing) => {
                 let w = Packed {
@@ -46,52 +46,50 @@ impl SwitchLinear {
                     biases: packing.has_biases().then(|| t.param(self.id, Part::Biases)),
                     packing,
                 };
-                t.gather_qmm(x, w, indices, sorted)
+                x.gather_qmm(w, indices, sorted)
             }
-            None => {
-                t.gather_mm(x, t.swapaxes(t.param(self.id, Part::Weight), -1, -2), indices, sorted)
-            }
+            None => x.gather_mm(t.param(self.id, Part::Weight).swapaxes(-1, -2), indices, sorted),
         };
         if !self.bias {
             return y;
         }
-        let b = t.expand_dims(t.take(t.param(self.id, Part::Bias), indices), &[-2]);
-        t.add(y, b)
+        let b = t.param(self.id, Part::Bias).take(indices).expand_dims(&[-2]);
+        y + b
     }
 }
 
 /// Tokens and indices as the experts get them: in order of expert when there are at least 64 pairs.
-struct Routed {
-    x: Var,
-    indices: Var,
+struct Routed<'t> {
+    x: Var<'t>,
+    indices: Var<'t>,
     /// How to undo the sorting.
-    inverse: Option<Var>,
+    inverse: Option<Var<'t>>,
 }
 
-fn route(t: &Tape<'_>, x: Var, indices: Var) -> Routed {
-    let x = t.expand_dims(x, &[-2, -3]);
-    if t.shape(indices).elements() < 64 {
+fn route<'t>(x: Var<'t>, indices: Var<'t>) -> Routed<'t> {
+    let x = x.expand_dims(&[-2, -3]);
+    if indices.shape().elements() < 64 {
         return Routed { x, indices, inverse: None };
     }
-    let chosen = t.dim(indices, -1);
-    let flat = t.flatten(indices, 0, -1);
-    let order = t.argsort(flat, -1);
-    let inverse = t.argsort(order, -1);
-    let x = t.take(t.flatten(x, 0, -3), t.binary(Binary::FloorDivide, order, i64::from(chosen)));
-    let indices = t.take(flat, order);
+    let chosen = indices.dim(-1);
+    let flat = indices.flatten(0, -1);
+    let order = flat.argsort(-1);
+    let inverse = order.argsort(-1);
+    let x = x.flatten(0, -3).take(order.floor_divide(i64::from(chosen)));
+    let indices = flat.take(order);
     Routed { x, indices, inverse: Some(inverse) }
 }
 
-fn unroute(t: &Tape<'_>, y: Var, inverse: Option<Var>, indices: Var) -> Var {
+fn unroute<'t>(y: Var<'t>, inverse: Option<Var<'t>>, indices: Var<'t>) -> Var<'t> {
     let y = match inverse {
         None => y,
         Some(order) => {
-            let y = t.take(y, order);
-            let dims: Vec<i64> = t.shape(indices).dims().iter().map(|&n| i64::from(n)).collect();
-            t.unflatten(y, 0, &dims)
+            let y = y.take(order);
+            let dims: Vec<i64> = indices.shape().dims().iter().map(|&n| i64::from(n)).collect();
+            y.unflatten(0, &dims)
         }
     };
-    t.squeeze(y, &[-2])
+    y.squeeze(&[-2])
 }
 
 /// `SwitchGLU`: routed experts with a gated activation.
@@ -120,18 +118,17 @@ impl SwitchGlu {
     }
 
     /// The outputs of the chosen experts `[…, chosen, width]`; `activation` gets (gate, up).
-    pub fn forward(
+    pub fn forward<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        indices: Var,
-        activation: impl FnOnce(&Tape<'_>, Var, Var) -> Var,
-    ) -> Var {
-        let routed = route(t, x, indices);
+        x: Var<'t>,
+        indices: Var<'t>,
+        activation: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>,
+    ) -> Var<'t> {
+        let routed = route(x, indices);
         let sorted = routed.inverse.is_some();
-        let up = self.up.forward(t, routed.x, routed.indices, sorted);
-        let hidden = activation(t, self.gate.forward(t, routed.x, routed.indices, sorted), up);
-        unroute(t, self.down.forward(t, hidden, routed.indices, sorted), routed.inverse, indices)
+        let up = self.up.forward(routed.x, routed.indices, sorted);
+        let hidden = activation(self.gate.forward(routed.x, routed.indices, sorted), up);
+        unroute(self.down.forward(hidden, routed.indices, sorted), routed.inverse, indices)
     }
 }
 
@@ -159,16 +156,15 @@ impl SwitchMlp {
     }
 
     /// The outputs of the chosen experts.
-    pub fn forward(
+    pub fn forward<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        indices: Var,
-        activation: impl FnOnce(&Tape<'_>, Var) -> Var,
-    ) -> Var {
-        let routed = route(t, x, indices);
+        x: Var<'t>,
+        indices: Var<'t>,
+        activation: impl FnOnce(Var<'t>) -> Var<'t>,
+    ) -> Var<'t> {
+        let routed = route(x, indices);
         let sorted = routed.inverse.is_some();
-        let hidden = activation(t, self.fc1.forward(t, routed.x, routed.indices, sorted));
-        unroute(t, self.fc2.forward(t, hidden, routed.indices, sorted), routed.inverse, indices)
+        let hidden = activation(self.fc1.forward(routed.x, routed.indices, sorted));
+        unroute(self.fc2.forward(hidden, routed.indices, sorted), routed.inverse, indices)
     }
 }

@@ -40,20 +40,20 @@ impl Heads {
     }
 
     /// Splits a projection `[batch, tokens, heads * dim]` into `[batch, heads, tokens, dim]`.
-    pub fn split(t: &Tape<'_>, x: Var, heads: u64) -> Var {
-        t.transpose(Self::rows(t, x, heads), &[0, 2, 1, 3])
+    pub fn split(x: Var<'_>, heads: u64) -> Var<'_> {
+        Self::rows(x, heads).transpose(&[0, 2, 1, 3])
     }
 
     /// Splits a projection into `[batch, tokens, heads, dim]`.
-    pub fn rows(t: &Tape<'_>, x: Var, heads: u64) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        t.reshape(x, &[b, n, heads as i64, -1])
+    pub fn rows(x: Var<'_>, heads: u64) -> Var<'_> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        x.reshape(&[b, n, heads as i64, -1])
     }
 
     /// Joins `[batch, heads, tokens, dim]` to `[batch, tokens, heads * dim]`.
-    pub fn join(t: &Tape<'_>, x: Var) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 2)));
-        t.reshape(t.transpose(x, &[0, 2, 1, 3]), &[b, n, -1])
+    pub fn join(x: Var<'_>) -> Var<'_> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(2)));
+        x.transpose(&[0, 2, 1, 3]).reshape(&[b, n, -1])
     }
 }
 
@@ -113,13 +113,13 @@ impl Projections {
     }
 
     /// Queries, keys and values `[batch, tokens, heads * dim]`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, heads: Heads) -> [Var; 3] {
+    pub fn forward<'t>(&self, x: Var<'t>, heads: Heads) -> [Var<'t>; 3] {
         match self {
-            Self::Separate(all) => all.map(|linear| linear.forward(t, x)),
+            Self::Separate(all) => all.map(|linear| linear.forward(x)),
             Self::Fused(linear) => {
-                let all = linear.forward(t, x);
+                let all = linear.forward(x);
                 let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
-                t.split(all, &[q as u32, (q + kv) as u32], -1)
+                all.split(&[q as u32, (q + kv) as u32], -1)
             }
         }
     }
@@ -291,117 +291,121 @@ impl Attention {
     }
 
     /// The output projection of [`Attention::heads`].
-    pub fn project(&self, t: &Tape<'_>, y: Var) -> Var {
-        self.o.forward(t, y)
+    pub fn project<'t>(&self, y: Var<'t>) -> Var<'t> {
+        self.o.forward(y)
     }
 
     /// Queries, keys and values `[batch, heads, tokens, dim]`, rotated for tokens from `offset` on.
-    pub fn prepared(&self, t: &Tape<'_>, x: Var, offset: u32) -> [Var; 3] {
-        let [q, k, v] = self.qkv.forward(t, x, self.heads);
+    pub fn prepared<'t>(&self, x: Var<'t>, offset: u32) -> [Var<'t>; 3] {
+        let [q, k, v] = self.qkv.forward(x, self.heads);
         let (query, key) = match &self.norms {
             Some(n) => (Some((&*n.query, n.place)), Some((&*n.key, n.place))),
             None => (None, None),
         };
-        let mut q = prepare(t, q, self.heads.query, query);
-        let mut k = prepare(t, k, self.heads.kv, key);
-        let v = Heads::split(t, v, self.heads.kv);
+        let mut q = prepare(q, self.heads.query, query);
+        let mut k = prepare(k, self.heads.kv, key);
+        let v = Heads::split(v, self.heads.kv);
         if let Some(rope) = &self.rope {
-            (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
+            (q, k) = (rope.forward(q, offset), rope.forward(k, offset));
         }
         if let Some(HeadNorms { query, key, place: NormPlace::Rotated }) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
         [q, k, v]
     }
 
     /// The heads' outputs side by side, `[batch, tokens, heads * dim]`, before the output projection. With
     /// `query_scale` the queries are multiplied by it.
-    pub fn heads(
+    pub fn heads<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
+        x: Var<'t>,
+        mask: Mask<'t>,
         cache: &mut Cache,
-        query_scale: Option<Var>,
-    ) -> Var {
-        let [mut q, k, v] = self.prepared(t, x, cache.offset());
+        query_scale: Option<Var<'t>>,
+    ) -> Var<'t> {
+        let [mut q, k, v] = self.prepared(x, cache.offset());
         if let Some(scale) = query_scale {
-            q = t.mul(q, scale);
+            q = q * scale;
         }
-        let y = self.attend(t, q, cache.update(t, k, v), mask);
+        let y = self.attend(q, cache.update(k, v), mask);
         match self.gate {
-            None => Heads::join(t, y),
-            Some(gate) => gate.join(t, y, x),
+            None => Heads::join(y),
+            Some(gate) => gate.join(y, x),
         }
     }
 
     /// Attention of the prepared queries to keys and values, `[batch, heads, tokens, dim]`.
-    pub fn attend(&self, t: &Tape<'_>, q: Var, kv: (KvArray, KvArray), mask: Mask) -> Var {
+    pub fn attend<'t>(
+        &self,
+        q: Var<'t>,
+        kv: (KvArray<'t>, KvArray<'t>),
+        mask: Mask<'t>,
+    ) -> Var<'t> {
+        let t = q.tape();
         let sinks = self.sinks.map(|s| t.weight(s));
-        let (before, wide) = (t.dtype(q), DType::F32);
+        let (before, wide) = (q.dtype(), DType::F32);
         match self.precision {
-            Precision::Same => attend(t, q, kv, self.scale, mask, sinks),
+            Precision::Same => attend(q, kv, self.scale, mask, sinks),
             Precision::Half => {
-                let q = if before == DType::F16 { t.astype(q, wide) } else { q };
-                t.astype(attend(t, q, kv, self.scale, mask, sinks), before)
+                let q = if before == DType::F16 { q.astype(wide) } else { q };
+                attend(q, kv, self.scale, mask, sinks).astype(before)
             }
             Precision::Queries | Precision::QueriesAndKeys => {
                 let (k, v) = (kv.0.dense(t), kv.1.dense(t));
-                let q = t.astype(q, wide);
+                let q = q.astype(wide);
                 let keys = self.precision == Precision::QueriesAndKeys;
-                let k = if keys { t.astype(k, wide) } else { k };
-                t.astype(t.attention(q, k, v, self.scale, mask, sinks), t.dtype(v))
+                let k = if keys { k.astype(wide) } else { k };
+                q.attention(k, v, self.scale, mask, sinks).astype(v.dtype())
             }
         }
     }
 }
 
 impl Mixer for Attention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        self.project(t, self.heads(t, x, mask, cache, None))
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        self.project(self.heads(x, mask, cache, None))
     }
 }
 
 /// Stores keys and values, lets the queries attend to all there are, and puts the heads' outputs side by side.
-pub fn attend_cached(
-    t: &Tape<'_>,
-    [q, k, v]: [Var; 3],
+pub fn attend_cached<'t>(
+    [q, k, v]: [Var<'t>; 3],
     scale: f64,
-    mask: Mask,
+    mask: Mask<'t>,
     cache: &mut Cache,
-) -> Var {
-    Heads::join(t, attend(t, q, cache.update(t, k, v), scale, mask, None))
+) -> Var<'t> {
+    Heads::join(attend(q, cache.update(k, v), scale, mask, None))
 }
 
 impl OutputGate {
     /// Joins the heads of `y [batch, heads, tokens, dim]` and gates the result.
-    fn join(self, t: &Tape<'_>, y: Var, x: Var) -> Var {
+    fn join<'t>(self, y: Var<'t>, x: Var<'t>) -> Var<'t> {
         match self {
-            Self::Features(linear) => t.mul(Heads::join(t, y), t.sigmoid(linear.forward(t, x))),
+            Self::Features(linear) => Heads::join(y) * linear.forward(x).sigmoid(),
             Self::Heads(linear) => {
-                let y = t.transpose(y, &[0, 2, 1, 3]);
-                let gate = t.expand_dims(t.sigmoid(linear.forward(t, x)), &[-1]);
-                let y = t.mul(y, gate);
-                let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-                t.reshape(y, &[b, n, -1])
+                let y = y.transpose(&[0, 2, 1, 3]);
+                let gate = linear.forward(x).sigmoid().expand_dims(&[-1]);
+                let y = y * gate;
+                let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
+                y.reshape(&[b, n, -1])
             }
         }
     }
 }
 
 /// Splits a projection into heads `[batch, heads, tokens, dim]` and applies its norm.
-pub fn prepare(t: &Tape<'_>, x: Var, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var {
+pub fn prepare<'t>(x: Var<'t>, heads: u64, norm: Option<(&dyn Norm, NormPlace)>) -> Var<'t> {
     let mut x = x;
     if let Some((norm, NormPlace::Projection)) = norm {
-        x = norm.forward(t, x);
+        x = norm.forward(x);
     }
-    x = Heads::rows(t, x, heads);
+    x = Heads::rows(x, heads);
     if let Some((norm, NormPlace::Rows)) = norm {
-        x = norm.forward(t, x);
+        x = norm.forward(x);
     }
-    x = t.transpose(x, &[0, 2, 1, 3]);
+    x = x.transpose(&[0, 2, 1, 3]);
     if let Some((norm, NormPlace::Heads)) = norm {
-        x = norm.forward(t, x);
+        x = norm.forward(x);
     }
     x
 }

@@ -5,24 +5,24 @@ use crate::graph::prelude::*;
 /// Mixes information between positions: attention or a recurrence.
 pub trait Mixer: Send + Sync {
     /// The mixed `x`, before the residual addition.
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var;
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t>;
 }
 
 /// Works on every position by itself: an MLP or a mixture of experts.
 pub trait FeedForward: Send + Sync {
     /// The result, before the residual addition.
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var;
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t>;
 }
 
 impl<T: FeedForward + ?Sized> FeedForward for Box<T> {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        (**self).apply(t, x)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        (**self).apply(x)
     }
 }
 
 impl<T: Mixer + ?Sized> Mixer for Box<T> {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        (**self).mix(t, x, mask, cache)
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        (**self).mix(x, mask, cache)
     }
 }
 
@@ -30,8 +30,8 @@ impl<T: Mixer + ?Sized> Mixer for Box<T> {
 pub struct Pointwise<T>(pub T);
 
 impl<T: FeedForward> Mixer for Pointwise<T> {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
-        self.0.apply(t, x)
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, _: &mut Cache) -> Var<'t> {
+        self.0.apply(x)
     }
 }
 
@@ -47,18 +47,18 @@ pub enum Residual {
     /// `x + r * gain`, the gain being a tensor.
     Gained(ModuleId),
     /// The family's own sum.
-    Own(fn(&Tape<'_>, Var, Var) -> Var),
+    Own(for<'t> fn(Var<'t>, Var<'t>) -> Var<'t>),
 }
 
 impl Residual {
     /// The sum of the input `x` and the result `r`.
-    pub fn add(self, t: &Tape<'_>, x: Var, r: Var) -> Var {
+    pub fn add<'t>(self, x: Var<'t>, r: Var<'t>) -> Var<'t> {
         match self {
-            Self::Plain => t.add(x, r),
-            Self::Swapped => t.add(r, x),
-            Self::Scaled(factor) => t.add(x, t.mul(r, factor)),
-            Self::Gained(gain) => t.add(x, t.mul(r, t.weight(gain))),
-            Self::Own(add) => add(t, x, r),
+            Self::Plain => x + r,
+            Self::Swapped => r + x,
+            Self::Scaled(factor) => x + r * factor,
+            Self::Gained(gain) => x + r * x.tape().weight(gain),
+            Self::Own(add) => add(x, r),
         }
     }
 }
@@ -87,8 +87,8 @@ impl Norms {
     }
 }
 
-fn normed(norm: Option<&dyn Norm>, t: &Tape<'_>, x: Var) -> Var {
-    norm.map_or(x, |n| n.forward(t, x))
+fn normed<'t>(norm: Option<&dyn Norm>, x: Var<'t>) -> Var<'t> {
+    norm.map_or(x, |n| n.forward(x))
 }
 
 /// Half a layer, or a layer of one part: `x + after(mixer(before(x)))`.
@@ -118,18 +118,18 @@ impl Half {
 }
 
 impl Block for Half {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let r = normed(self.norms.before.as_deref(), t, x);
-        let r = self.mixer.mix(t, r, mask, cache);
-        let r = normed(self.norms.after.as_deref(), t, r);
-        self.residual.add(t, x, r)
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let r = normed(self.norms.before.as_deref(), x);
+        let r = self.mixer.mix(r, mask, cache);
+        let r = normed(self.norms.after.as_deref(), r);
+        self.residual.add(x, r)
     }
 }
 
 /// As many halves as a layer has.
 impl Block for Vec<Half> {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        self.iter().fold(x, |h, half| half.forward(t, h, mask, cache))
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        self.iter().fold(x, |h, half| half.forward(h, mask, cache))
     }
 }
 
@@ -190,9 +190,9 @@ impl Sandwich {
 }
 
 impl Block for Sandwich {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.mixer.forward(t, x, mask, cache);
-        self.mlp.forward(t, h, mask, cache)
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let h = self.mixer.forward(x, mask, cache);
+        self.mlp.forward(h, mask, cache)
     }
 }
 
@@ -237,15 +237,15 @@ impl Parallel {
 }
 
 impl Block for Parallel {
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let h = self.norm.forward(t, x);
-        let mixed = self.mixer.mix(t, h, mask, cache);
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let h = self.norm.forward(x);
+        let mixed = self.mixer.mix(h, mask, cache);
         let g = match &self.mlp_norm {
-            Some(norm) => norm.forward(t, x),
+            Some(norm) => norm.forward(x),
             None => h,
         };
-        let mlp = self.mlp.apply(t, g);
-        if self.input_first { t.add(t.add(x, mixed), mlp) } else { t.add(t.add(mixed, mlp), x) }
+        let mlp = self.mlp.apply(g);
+        if self.input_first { x + mixed + mlp } else { mixed + mlp + x }
     }
 }
 
@@ -258,7 +258,7 @@ pub struct DividedNorm {
 }
 
 impl Norm for DividedNorm {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        t.div(self.norm.forward(t, x), self.divisor)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.norm.forward(x) / self.divisor
     }
 }

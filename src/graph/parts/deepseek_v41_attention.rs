@@ -134,21 +134,21 @@ fn yarn(c: &Config, dims: u64, base: f64, scaled: bool) -> Result<RopeModule, Co
 
 /// What layers hand on to later ones.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared {
+pub struct Shared<'t> {
     /// Position of the first new token.
     start: u32,
     /// Rows of the window per query.
-    window: Var,
-    compressed: Option<Var>,
-    index_keys: Option<Var>,
-    chosen: Option<Var>,
-    candidates: Option<Var>,
+    window: Var<'t>,
+    compressed: Option<Var<'t>>,
+    index_keys: Option<Var<'t>>,
+    chosen: Option<Var<'t>>,
+    candidates: Option<Var<'t>>,
 }
 
-impl Shared {
+impl<'t> Shared<'t> {
     /// Nothing but the rows of the window.
     #[must_use]
-    pub fn new(start: u32, window: Var) -> Self {
+    pub fn new(start: u32, window: Var<'t>) -> Self {
         Self { start, window, compressed: None, index_keys: None, chosen: None, candidates: None }
     }
 }
@@ -173,43 +173,42 @@ impl Compressor {
     }
 
     /// The rows of the groups that are full now, if any, and the index of the first of them.
-    fn forward(
+    fn forward<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
+        x: Var<'t>,
         start: u32,
         cache: &mut CompressedCache,
-    ) -> (Option<Var>, u32) {
+    ) -> (Option<Var<'t>>, u32) {
         let Some(gate) = &self.gate else {
-            let rows = self.kv.forward(t, x);
-            return (Some(self.norm.forward(t, rows)), start);
+            let rows = self.kv.forward(x);
+            return (Some(self.norm.forward(rows)), start);
         };
-        let dtype = t.dtype(x);
-        let h = t.astype(x, DType::F32);
-        let open = cache.pending(0).map_or(0, |v| t.dim(v, 1));
-        let mut parts = [self.kv.forward(t, h), gate.forward(t, h)];
+        let dtype = x.dtype();
+        let h = x.astype(DType::F32);
+        let open = cache.pending(x.tape(), 0).map_or(0, |v| v.dim(1));
+        let mut parts = [self.kv.forward(h), gate.forward(h)];
         for (i, part) in parts.iter_mut().enumerate() {
-            if let Some(old) = cache.pending(i) {
-                *part = t.concat(&[old, *part], 1);
+            if let Some(old) = cache.pending(x.tape(), i) {
+                *part = concat([old, *part], 1);
             }
         }
-        let rows = t.dim(parts[0], 1);
+        let rows = parts[0].dim(1);
         let full = rows - rows % self.ratio;
         for (i, part) in parts.iter().enumerate() {
-            cache.set_pending(t, i, t.slice(*part, 1, full, rows));
+            cache.set_pending(i, (*part).slice(1, full, rows));
         }
         let first = start.saturating_sub(open) / self.ratio;
         if full == 0 {
             return (None, first);
         }
         let [kv, gate] = parts.map(|part| {
-            let part = t.slice(part, 1, 0, full);
-            let (b, width) = (i64::from(t.dim(part, 0)), i64::from(t.dim(part, 2)));
-            t.reshape(part, &[b, -1, i64::from(self.ratio), width])
+            let part = part.slice(1, 0, full);
+            let (b, width) = (i64::from(part.dim(0)), i64::from(part.dim(2)));
+            part.reshape(&[b, -1, i64::from(self.ratio), width])
         });
-        let pooled = t.sum(t.mul(kv, t.softmax_over(gate, 2, false)), 2, false);
-        let pooled = t.astype(pooled, dtype);
-        (Some(self.norm.forward(t, pooled)), first)
+        let pooled = (kv * gate.softmax_over(2, false)).sum(2, false);
+        let pooled = pooled.astype(dtype);
+        (Some(self.norm.forward(pooled)), first)
     }
 }
 
@@ -273,24 +272,25 @@ impl DeepseekV41Attention {
     }
 
     /// The output for `x [batch, tokens, width]`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, s: &mut Shared) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>, cache: &mut Cache, s: &mut Shared<'t>) -> Var<'t> {
+        let t = x.tape();
         let Some(cache) = cache.compressed() else {
             return t.fail("this attention needs the cache of compressed attention");
         };
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
-        let q = self.q_b.forward(t, low);
-        let q = t.reshape(q, &[b, n, self.heads as i64, self.head_dim as i64]);
-        let q = self.rotate(t, q, s.start, 1.0, false);
-        let kv = self.kv_norm.forward(t, self.kv.forward(t, x));
-        let kv = round_fp8(t, self.rotate(t, kv, s.start, 1.0, false));
-        let mut rows = vec![(cache.update_window(t, kv), s.window)];
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let low = self.q_norm.forward(self.q_a.forward(x));
+        let q = self.q_b.forward(low);
+        let q = q.reshape(&[b, n, self.heads as i64, self.head_dim as i64]);
+        let q = self.rotate(q, s.start, 1.0, false);
+        let kv = self.kv_norm.forward(self.kv.forward(x));
+        let kv = round_fp8(self.rotate(kv, s.start, 1.0, false));
+        let mut rows = vec![(cache.update_window(kv), s.window)];
         if self.ratio > 0 {
-            self.compress(t, x, cache, s);
+            self.compress(x, cache, s);
             if let Some(indexer) = &self.indexer {
-                let rotate = |t: &Tape<'_>, q: Var| self.rotate(t, q, s.start, 1.0, false);
-                let chosen =
-                    indexer.choose(t, (x, low), (s.index_keys, s.candidates), s.start, rotate);
+                let chosen = indexer.choose((x, low), (s.index_keys, s.candidates), s.start, |q| {
+                    self.rotate(q, s.start, 1.0, false)
+                });
                 let Chosen { indices, candidates } = chosen;
                 s.chosen = Some(indices);
                 if indexer.is_candidate_source() {
@@ -298,100 +298,100 @@ impl DeepseekV41Attention {
                 }
             }
             if let (Some(kv), Some(chosen)) = (s.compressed, s.chosen)
-                && t.dim(chosen, -1) > 0
+                && chosen.dim(-1) > 0
             {
                 rows.push((kv, chosen));
             }
         }
-        let y = self.rotate(t, self.attend(t, q, &rows), s.start, 1.0, true);
+        let y = self.rotate(self.attend(q, &rows), s.start, 1.0, true);
         let tokens = b * n;
-        let y = t.reshape(y, &[tokens, self.o_groups as i64, 1, -1]);
+        let y = y.reshape(&[tokens, self.o_groups as i64, 1, -1]);
         let groups = FrequencyTable::Given {
             values: (0..self.o_groups).map(|g| g as f64).collect(),
             dtype: DType::I32,
         };
         let groups = t.table_shaped(&groups, Shape::new(&[1, self.o_groups as u32]));
-        self.o_b.forward(t, t.reshape(self.o_a.forward(t, y, groups, false), &[b, n, -1]))
+        self.o_b.forward(self.o_a.forward(y, groups, false).reshape(&[b, n, -1]))
     }
 
     /// Rotates the last features of `x [batch, tokens, (heads,) width]`.
-    fn rotate(&self, t: &Tape<'_>, x: Var, offset: u32, scale: f64, inverse: bool) -> Var {
-        rotate_tail(t, &self.rope, self.rope_dim, x, (offset, scale), inverse)
+    fn rotate<'t>(&self, x: Var<'t>, offset: u32, scale: f64, inverse: bool) -> Var<'t> {
+        rotate_tail(&self.rope, self.rope_dim, x, (offset, scale), inverse)
     }
 
     /// Adds the rows of full groups to the cache and hands them on.
-    fn compress(&self, t: &Tape<'_>, x: Var, cache: &mut CompressedCache, s: &mut Shared) {
+    fn compress<'t>(&self, x: Var<'t>, cache: &mut CompressedCache, s: &mut Shared<'t>) {
         let Some(compressor) = &self.compressor else { return };
-        let (pooled, first) = compressor.forward(t, x, s.start, cache);
+        let (pooled, first) = compressor.forward(x, s.start, cache);
         let scale = self.ratio as f64;
         if let Some(pooled) = pooled {
-            let kv = round_fp4(t, self.rotate(t, pooled, first, scale, false), 16, Fp4Scale::E4m3);
-            cache.close(t, 0, kv);
+            let kv = round_fp4(self.rotate(pooled, first, scale, false), 16, Fp4Scale::E4m3);
+            cache.close(0, kv);
             if let Some(indexer) = &self.indexer {
-                let k = self.rotate(t, indexer.keys(t, pooled), first, scale, false);
-                cache.close(t, 1, round_fp4(t, k, 32, Fp4Scale::Power));
+                let k = self.rotate(indexer.keys(pooled), first, scale, false);
+                cache.close(1, round_fp4(k, 32, Fp4Scale::Power));
             }
         }
-        s.compressed = cache.closed(0);
+        s.compressed = cache.closed(x.tape(), 0);
         if self.indexer.is_some() {
-            s.index_keys = cache.closed(1);
+            s.index_keys = cache.closed(x.tape(), 1);
         }
     }
 
     /// Attention of every query over its own rows, in float32: each query is one entry of the batch.
-    fn attend(&self, t: &Tape<'_>, q: Var, rows: &[(Var, Var)]) -> Var {
-        let shape = t.shape(q);
+    fn attend<'t>(&self, q: Var<'t>, rows: &[(Var<'t>, Var<'t>)]) -> Var<'t> {
+        let t = q.tape();
+        let shape = q.shape();
         let tokens = i64::from(shape.dim(0)) * i64::from(shape.dim(1));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
-        let dtype = t.dtype(q);
-        let gathered: Vec<Var> = rows.iter().map(|&(kv, i)| gather_rows(t, kv, i)).collect();
-        let keys = t.astype(t.reshape(t.concat(&gathered, 2), &[tokens, 1, -1, dim]), DType::F32);
-        let indices: Vec<Var> = rows.iter().map(|r| r.1).collect();
-        let mask = t.binary(Binary::GreaterEqual, t.concat(&indices, -1), 0i64);
-        let mask = t.reshape(mask, &[tokens, 1, 1, -1]);
-        let q = t.astype(t.reshape(q, &[tokens, heads, 1, dim]), DType::F32);
+        let dtype = q.dtype();
+        let gathered: Vec<Var<'_>> = rows.iter().map(|&(kv, i)| gather_rows(kv, i)).collect();
+        let keys = t.concat(&gathered, 2).reshape(&[tokens, 1, -1, dim]).astype(DType::F32);
+        let indices: Vec<Var<'_>> = rows.iter().map(|r| r.1).collect();
+        let mask = t.concat(&indices, -1).greater_equal(0i64);
+        let mask = mask.reshape(&[tokens, 1, 1, -1]);
+        let q = q.reshape(&[tokens, heads, 1, dim]).astype(DType::F32);
         let sinks = t.weight(self.sinks);
         let scale = (dim as f64).powf(-0.5);
-        let y = t.attention(q, keys, keys, scale, Mask::Array(mask), Some(sinks));
+        let y = q.attention(keys, keys, scale, Mask::Array(mask), Some(sinks));
         let dims: Vec<i64> = shape.dims().iter().map(|&d| i64::from(d)).collect();
-        t.astype(t.reshape(y, &dims), dtype)
+        y.reshape(&dims).astype(dtype)
     }
 }
 
 /// Rotates the last `dims` features in float32; `(offset, scale)` are those of the positions.
-pub(crate) fn rotate_tail(
-    t: &Tape<'_>,
+pub(crate) fn rotate_tail<'t>(
     rope: &RopeModule,
     dims: u64,
-    x: Var,
+    x: Var<'t>,
     (offset, scale): (u32, f64),
     inverse: bool,
-) -> Var {
-    let (width, dtype) = (t.dim(x, -1), t.dtype(x));
+) -> Var<'t> {
+    let (width, dtype) = (x.dim(-1), x.dtype());
     let at = width.saturating_sub(dims as u32);
-    let head = t.slice(x, -1, 0, at);
-    let mut tail = t.astype(t.slice(x, -1, at, width), DType::F32);
-    let heads = t.shape(x).rank() == 4;
+    let head = x.slice(-1, 0, at);
+    let mut tail = x.slice(-1, at, width).astype(DType::F32);
+    let heads = x.shape().rank() == 4;
     if heads {
-        tail = t.transpose(tail, &[0, 2, 1, 3]);
+        tail = tail.transpose(&[0, 2, 1, 3]);
     }
-    tail = rope.scaled(t, tail, offset, scale, inverse);
+    tail = rope.scaled(tail, offset, scale, inverse);
     if heads {
-        tail = t.transpose(tail, &[0, 2, 1, 3]);
+        tail = tail.transpose(&[0, 2, 1, 3]);
     }
-    let tail = t.astype(tail, dtype);
-    t.concat(&[head, tail], -1)
+    let tail = tail.astype(dtype);
+    concat([head, tail], -1)
 }
 
 /// Rows `indices [batch, tokens, k]` of `values [batch, rows, width]`; the first row where the index is -1.
-fn gather_rows(t: &Tape<'_>, values: Var, indices: Var) -> Var {
-    let (shape, wanted) = (t.shape(values), t.shape(indices));
+fn gather_rows<'t>(values: Var<'t>, indices: Var<'t>) -> Var<'t> {
+    let (shape, wanted) = (values.shape(), indices.shape());
     let (batch, rows) = (shape.dim(0), i64::from(shape.dim(1)));
-    let safe = t.binary(Binary::Maximum, indices, 0i64);
-    let base = t.reshape(t.mul(t.arange(0, batch), rows), &[i64::from(batch), 1, 1]);
-    let flat = t.reshape(values, &[i64::from(batch) * rows, i64::from(shape.dim(2))]);
-    let picked = t.take(flat, t.reshape(t.add(safe, base), &[-1]));
+    let safe = indices.maximum(0i64);
+    let base = (values.tape().arange(0, batch) * rows).reshape(&[i64::from(batch), 1, 1]);
+    let flat = values.reshape(&[i64::from(batch) * rows, i64::from(shape.dim(2))]);
+    let picked = flat.take((safe + base).reshape(&[-1]));
     let mut dims: Vec<i64> = wanted.dims().iter().map(|&d| i64::from(d)).collect();
     dims.push(i64::from(shape.dim(2)));
-    t.reshape(picked, &dims)
+    picked.reshape(&dims)
 }

@@ -21,11 +21,11 @@ pub struct DeepseekV41Indexer {
 
 /// What an indexer chooses.
 #[derive(Clone, Copy, Debug)]
-pub struct Chosen {
+pub struct Chosen<'t> {
     /// Rows per query `[batch, tokens, k]`, -1 for none.
-    pub indices: Var,
+    pub indices: Var<'t>,
     /// Rows that later indexers may choose.
-    pub candidates: Option<Var>,
+    pub candidates: Option<Var<'t>>,
 }
 
 impl DeepseekV41Indexer {
@@ -55,84 +55,84 @@ impl DeepseekV41Indexer {
     }
 
     /// Keys of pooled rows, before the rotation.
-    pub fn keys(&self, t: &Tape<'_>, pooled: Var) -> Var {
+    pub fn keys<'t>(&self, pooled: Var<'t>) -> Var<'t> {
         match &self.keys {
-            Some((k, norm)) => norm.forward(t, k.forward(t, pooled)),
-            None => t.fail("an indexer without keys of its own"),
+            Some((k, norm)) => norm.forward(k.forward(pooled)),
+            None => pooled.tape().fail("an indexer without keys of its own"),
         }
     }
 
     /// Chooses rows by the keys `index_keys [batch, rows, width]`, for the layer input `x` and its low-rank queries.
-    pub fn choose(
+    pub fn choose<'t>(
         &self,
-        t: &Tape<'_>,
-        (x, low): (Var, Var),
-        (index_keys, candidates): (Option<Var>, Option<Var>),
+        (x, low): (Var<'t>, Var<'t>),
+        (index_keys, candidates): (Option<Var<'t>>, Option<Var<'t>>),
         start: u32,
-        rotate: impl FnOnce(&Tape<'_>, Var) -> Var,
-    ) -> Chosen {
-        let (batch, n) = (t.dim(x, 0), t.dim(x, 1));
+        rotate: impl FnOnce(Var<'t>) -> Var<'t>,
+    ) -> Chosen<'t> {
+        let t = x.tape();
+        let (batch, n) = (x.dim(0), x.dim(1));
         let Some(keys) = index_keys else {
             let indices = t.full(Shape::new(&[batch, n, 0]), 0.0, DType::I32);
             return Chosen { indices, candidates };
         };
-        let rows = t.dim(keys, 1);
-        let mut scores = self.scores(t, x, low, keys, rotate);
-        let ends = t.add(t.arange(0, n), i64::from(start) + 1);
-        let ends = t.expand_dims(t.binary(Binary::FloorDivide, ends, self.ratio), &[1]);
-        let visible = t.binary(Binary::Less, t.expand_dims(t.arange(0, rows), &[0]), ends);
-        scores = t.select(t.expand_dims(visible, &[0]), scores, f64::NEG_INFINITY);
+        let rows = keys.dim(1);
+        let mut scores = self.scores(x, low, keys, rotate);
+        let ends = t.arange(0, n) + (i64::from(start) + 1);
+        let ends = ends.floor_divide(self.ratio).expand_dims(&[1]);
+        let visible = t.arange(0, rows).expand_dims(&[0]).less(ends);
+        scores = visible.expand_dims(&[0]).select(scores, f64::NEG_INFINITY);
         let mut candidates = candidates;
         if let Some((blocks, size)) = self.candidates {
-            candidates = Some(candidate_rows(t, scores, ends, blocks, size));
+            candidates = Some(candidate_rows(scores, ends, blocks, size));
         } else if let Some(allowed) = candidates {
-            scores = t.select(allowed, scores, f64::NEG_INFINITY);
+            scores = allowed.select(scores, f64::NEG_INFINITY);
         }
         let k = self.topk.min(rows);
-        let chosen = t.slice(t.argpartition(t.neg(scores), i64::from(k) - 1, -1), -1, 0, k);
-        let chosen = t.astype(chosen, DType::I32);
-        let closed = t.binary(Binary::Less, chosen, t.expand_dims(ends, &[0]));
-        Chosen { indices: t.select(closed, chosen, -1i64), candidates }
+        let chosen = (-scores).argpartition(i64::from(k) - 1, -1).slice(-1, 0, k);
+        let chosen = chosen.astype(DType::I32);
+        let closed = chosen.less(ends.expand_dims(&[0]));
+        Chosen { indices: closed.select(chosen, -1i64), candidates }
     }
 
     /// Scores `[batch, tokens, rows]` in float32.
-    fn scores(
+    fn scores<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        low: Var,
-        keys: Var,
-        rotate: impl FnOnce(&Tape<'_>, Var) -> Var,
-    ) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = t.reshape(self.q_b.forward(t, low), &[b, n, self.heads as i64, self.dim as i64]);
-        let q = round_fp4(t, rotate(t, q), 32, Fp4Scale::Power);
-        let keys = t.astype(keys, DType::F32);
-        let weights = t.astype(self.weights.forward(t, x), DType::F32);
-        let weights = t.mul(weights, (self.heads as f64).powf(-0.5));
-        let q = t.astype(q, DType::F32);
-        let scores = t.matmul(q, t.swapaxes(t.expand_dims(keys, &[1]), -1, -2));
-        let scores = t.mul(t.binary(Binary::Maximum, scores, 0.0), (self.dim as f64).powf(-0.5));
-        t.sum(t.mul(scores, t.expand_dims(weights, &[-1])), 2, false)
+        x: Var<'t>,
+        low: Var<'t>,
+        keys: Var<'t>,
+        rotate: impl FnOnce(Var<'t>) -> Var<'t>,
+    ) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let q = self.q_b.forward(low).reshape(&[b, n, self.heads as i64, self.dim as i64]);
+        let q = round_fp4(rotate(q), 32, Fp4Scale::Power);
+        let keys = keys.astype(DType::F32);
+        let weights = self.weights.forward(x).astype(DType::F32);
+        let weights = weights * (self.heads as f64).powf(-0.5);
+        let q = q.astype(DType::F32);
+        let scores = q.matmul(keys.expand_dims(&[1]).swapaxes(-1, -2));
+        let scores = scores.maximum(0.0) * (self.dim as f64).powf(-0.5);
+        (scores * weights.expand_dims(&[-1])).sum(2, false)
     }
 }
 
 /// The rows of the `blocks` best blocks of `size` rows; the newest block is always one of them.
-fn candidate_rows(t: &Tape<'_>, scores: Var, ends: Var, blocks: u32, size: u32) -> Var {
-    let (b, n) = (i64::from(t.dim(scores, 0)), i64::from(t.dim(scores, 1)));
-    let rows = t.dim(scores, -1);
+fn candidate_rows<'t>(scores: Var<'t>, ends: Var<'t>, blocks: u32, size: u32) -> Var<'t> {
+    let t = scores.tape();
+    let (b, n) = (i64::from(scores.dim(0)), i64::from(scores.dim(1)));
+    let rows = scores.dim(-1);
     let missing = rows.div_ceil(size) * size - rows;
-    let padded = t.pad_with(scores, -1, (0, missing), f64::NEG_INFINITY);
-    let best = t.reduce(Reduction::Max, t.reshape(padded, &[b, n, -1, i64::from(size)]), -1, false);
-    let any = t.binary(Binary::Greater, ends, 0i64);
-    let newest = t.binary(Binary::FloorDivide, t.sub(ends, 1i64), i64::from(size));
-    let newest = t.select(any, newest, -1i64);
-    let count = t.dim(best, -1);
-    let best = t.select(t.binary(Binary::Equal, t.arange(0, count), newest), f64::INFINITY, best);
+    let padded = scores.pad_with(-1, (0, missing), f64::NEG_INFINITY);
+    let best = padded.reshape(&[b, n, -1, i64::from(size)]).reduce(Reduction::Max, -1, false);
+    let any = ends.greater(0i64);
+    let newest = (ends - 1i64).floor_divide(i64::from(size));
+    let newest = any.select(newest, -1i64);
+    let count = best.dim(-1);
+    let best = t.arange(0, count).equal(newest).select(f64::INFINITY, best);
     let k = blocks.min(count);
-    let chosen = t.slice(t.argpartition(t.neg(best), i64::from(k) - 1, -1), -1, 0, k);
-    let reachable = t.take_along_axis(best, chosen, -1);
-    let reachable = t.binary(Binary::Greater, reachable, f64::NEG_INFINITY);
-    let none = t.full(t.shape(best), 0.0, DType::Bool);
-    t.slice(t.repeat(t.put_along_axis(none, chosen, reachable, -1, false), size, -1), -1, 0, rows)
+    let chosen = (-best).argpartition(i64::from(k) - 1, -1).slice(-1, 0, k);
+    let reachable = best.take_along_axis(chosen, -1);
+    let reachable = reachable.greater(f64::NEG_INFINITY);
+    let none = t.full(best.shape(), 0.0, DType::Bool);
+    none.put_along_axis(chosen, reachable, -1, false).repeat(size, -1).slice(-1, 0, rows)
 }

@@ -179,125 +179,124 @@ impl DeepseekV4Attention {
     }
 
     /// The output for `x [batch, tokens, width]`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+    pub fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let (heads, dim) = (self.heads as i64, self.head_dim as i64);
         let offset = cache.part(0).offset();
-        let low = self.q_norm.forward(t, self.q_a.forward(t, x));
-        let q = t.reshape(self.q_b.forward(t, low), &[b, n, heads, dim]);
-        let q = t.transpose(t.rms_norm(q, None, self.eps), &[0, 2, 1, 3]);
-        let q = self.rope.forward(t, q, offset, false);
-        let kv = t.reshape(self.kv_norm.forward(t, self.kv.forward(t, x)), &[b, 1, n, dim]);
-        let kv = self.rope.forward(t, kv, offset, false);
-        let nothing = t.full(t.shape(kv).with(3, 0), 0.0, DType::F32);
-        let (kv, _) = cache.part(0).update(t, kv, nothing);
+        let low = self.q_norm.forward(self.q_a.forward(x));
+        let q = self.q_b.forward(low).reshape(&[b, n, heads, dim]);
+        let q = q.rms_norm(None, self.eps).transpose(&[0, 2, 1, 3]);
+        let q = self.rope.forward(q, offset, false);
+        let kv = self.kv_norm.forward(self.kv.forward(x)).reshape(&[b, 1, n, dim]);
+        let kv = self.rope.forward(kv, offset, false);
+        let nothing = t.full(kv.shape().with(3, 0), 0.0, DType::F32);
+        let (kv, _) = cache.part(0).update(kv, nothing);
         let kv = kv.dense(t);
-        let y = self.attend(t, (x, low), (q, kv), offset, mask, cache);
-        let y = self.rope.forward(t, y, offset, true);
-        let y = t.reshape(y, &[b, self.o_groups as i64, -1, n, dim]);
-        let y = self.o_a.forward(t, t.flatten(t.transpose(y, &[0, 1, 3, 2, 4]), -2, -1), true);
-        self.o_b.forward(t, t.flatten(t.transpose(y, &[0, 2, 1, 3]), -2, -1))
+        let y = self.attend((x, low), (q, kv), offset, mask, cache);
+        let y = self.rope.forward(y, offset, true);
+        let y = y.reshape(&[b, self.o_groups as i64, -1, n, dim]);
+        let y = self.o_a.forward(y.transpose(&[0, 1, 3, 2, 4]).flatten(-2, -1), true);
+        self.o_b.forward(y.transpose(&[0, 2, 1, 3]).flatten(-2, -1))
     }
 
-    fn attend(
+    fn attend<'t>(
         &self,
-        t: &Tape<'_>,
-        (x, low): (Var, Var),
-        (q, kv): (Var, Var),
+        (x, low): (Var<'t>, Var<'t>),
+        (q, kv): (Var<'t>, Var<'t>),
         offset: u32,
-        mask: Mask,
+        mask: Mask<'t>,
         cache: &mut Cache,
-    ) -> Var {
-        let n = t.dim(x, 1);
+    ) -> Var<'t> {
+        let t = x.tape();
+        let n = x.dim(1);
         let scale = (self.head_dim as f64).powf(-0.5);
         let mut pooled = None;
         if let (Some(compressor), Some(pool)) = (&self.compressor, cache.part(1).pool()) {
-            pooled = compressor.forward(t, x, offset, pool);
+            pooled = compressor.forward(x, offset, pool);
         }
-        let visible = pooled.and_then(|p| pool_mask(t, n, offset, p, self.ratio));
+        let visible = pooled.and_then(|p| pool_mask(n, offset, p, self.ratio));
         let mut chosen = None;
         let mut limit = u32::MAX;
         if let (Some(indexer), Some(pool)) = (&self.indexer, cache.part(2).pool()) {
-            chosen = indexer.choose(t, (x, low), &self.rope, offset, pool);
+            chosen = indexer.choose((x, low), &self.rope, offset, pool);
             limit = indexer.topk;
         }
-        let sinks = t.astype(t.weight(self.sinks), t.dtype(q));
+        let sinks = t.weight(self.sinks).astype(q.dtype());
         match (pooled, chosen) {
             (None, _) => {
                 let plain = self.compressor.is_none() || self.indexer.is_some();
-                let keys = t.dim(kv, 2);
+                let keys = kv.dim(2);
                 let mask = if plain { mask } else { extended(t, mask, None, keys) };
-                t.attention(q, kv, kv, scale, mask, Some(sinks))
+                q.attention(kv, kv, scale, mask, Some(sinks))
             }
-            (Some(pooled), Some(chosen)) if t.dim(pooled, 1) > limit => {
-                let visible = visible.map(|v| {
-                    t.expand_dims(t.take_along_axis(t.expand_dims(v, &[0]), chosen, 2), &[1])
-                });
-                sparse_attention(t, (q, kv), (pooled, chosen), (mask, visible), scale, sinks)
+            (Some(pooled), Some(chosen)) if pooled.dim(1) > limit => {
+                let visible = visible
+                    .map(|v| v.expand_dims(&[0]).take_along_axis(chosen, 2).expand_dims(&[1]));
+                sparse_attention((q, kv), (pooled, chosen), (mask, visible), scale, sinks)
             }
             (Some(pooled), _) => {
-                let rows = t.expand_dims(pooled, &[1]);
-                let kv = t.concat(&[kv, rows], 2);
-                t.attention(q, kv, kv, scale, extended(t, mask, visible, t.dim(kv, 2)), Some(sinks))
+                let rows = pooled.expand_dims(&[1]);
+                let kv = concat([kv, rows], 2);
+                q.attention(kv, kv, scale, extended(t, mask, visible, kv.dim(2)), Some(sinks))
             }
         }
     }
 }
 
 /// The mask of the window with that of the pooled rows beside it.
-fn extended(t: &Tape<'_>, mask: Mask, visible: Option<Var>, keys: u32) -> Mask {
+fn extended<'t>(t: &'t Tape<'t>, mask: Mask<'t>, visible: Option<Var<'t>>, keys: u32) -> Mask<'t> {
     let Mask::Array(m) = mask else { return mask };
-    let m = if t.shape(m).rank() == 2 { t.expand_dims(m, &[0, 1]) } else { m };
-    let shape = t.shape(m).with(3, keys.saturating_sub(t.dim(m, 3)));
+    let m = if m.shape().rank() == 2 { m.expand_dims(&[0, 1]) } else { m };
+    let shape = m.shape().with(3, keys.saturating_sub(m.dim(3)));
     let rest = match visible {
-        Some(v) => t.broadcast_to(v, shape),
+        Some(v) => v.broadcast_to(shape),
         None => t.full(shape, 1.0, DType::Bool),
     };
-    Mask::Array(t.concat(&[m, rest], -1))
+    Mask::Array(concat([m, rest], -1))
 }
 
 /// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normaliser.
-fn sparse_attention(
-    t: &Tape<'_>,
-    (q, kv): (Var, Var),
-    (pooled, chosen): (Var, Var),
-    (mask, visible): (Mask, Option<Var>),
+fn sparse_attention<'t>(
+    (q, kv): (Var<'t>, Var<'t>),
+    (pooled, chosen): (Var<'t>, Var<'t>),
+    (mask, visible): (Mask<'t>, Option<Var<'t>>),
     scale: f64,
-    sinks: Var,
-) -> Var {
-    let (shape, dtype) = (t.shape(q), t.dtype(q));
-    let index = t.expand_dims(chosen, &[1, -1]);
-    let rows = t.expand_dims(pooled, &[1, 2]);
-    let wide = Shape::new(&[shape.dim(0), 1, shape.dim(2), t.dim(pooled, 1), shape.dim(3)]);
-    let rows = t.broadcast_to(rows, wide);
-    let index = t.broadcast_to(index, t.shape(index).with(-1, shape.dim(3)));
-    let rows = t.take_along_axis(rows, index, 3);
+    sinks: Var<'t>,
+) -> Var<'t> {
+    let (shape, dtype) = (q.shape(), q.dtype());
+    let index = chosen.expand_dims(&[1, -1]);
+    let rows = pooled.expand_dims(&[1, 2]);
+    let wide = Shape::new(&[shape.dim(0), 1, shape.dim(2), pooled.dim(1), shape.dim(3)]);
+    let rows = rows.broadcast_to(wide);
+    let index = index.broadcast_to(index.shape().with(-1, shape.dim(3)));
+    let rows = rows.take_along_axis(index, 3);
 
-    let q = t.mul(q, scale);
-    let near = t.matmul(q, t.swapaxes(kv, -1, -2));
+    let q = q * scale;
+    let near = q.matmul(kv.swapaxes(-1, -2));
     let near = match mask {
-        Mask::Array(m) => masked(t, near, Some(m)),
+        Mask::Array(m) => masked(near, Some(m)),
         Mask::None | Mask::Causal => near,
     };
-    let total = t.logsumexp(near);
-    let rows = t.squeeze(rows, &[1]);
-    let far = t.matmul(t.transpose(q, &[0, 2, 1, 3]), t.swapaxes(rows, -1, -2));
-    let far = masked(t, t.transpose(far, &[0, 2, 1, 3]), visible);
-    let total = t.binary(Binary::LogAddExp, total, t.logsumexp(far));
-    let sinks = t.expand_dims(sinks, &[0, 2, 3]);
-    let [near, far] = t.compiled(|t| {
-        let total = t.binary(Binary::LogAddExp, total, sinks);
-        [near, far].map(|scores| t.exp(t.sub(scores, total)))
+    let total = near.logsumexp();
+    let rows = rows.squeeze(&[1]);
+    let far = q.transpose(&[0, 2, 1, 3]).matmul(rows.swapaxes(-1, -2));
+    let far = masked(far.transpose(&[0, 2, 1, 3]), visible);
+    let total = total.logaddexp(far.logsumexp());
+    let sinks = sinks.expand_dims(&[0, 2, 3]);
+    let [near, far] = sinks.compiled(|sinks| {
+        let total = total.logaddexp(sinks);
+        [near, far].map(|scores| (scores - total).exp())
     });
-    let y = t.matmul(near, kv);
-    let far = t.transpose(t.matmul(t.transpose(far, &[0, 2, 1, 3]), rows), &[0, 2, 1, 3]);
-    t.astype(t.add(y, far), dtype)
+    let y = near.matmul(kv);
+    let far = far.transpose(&[0, 2, 1, 3]).matmul(rows).transpose(&[0, 2, 1, 3]);
+    (y + far).astype(dtype)
 }
 
 /// Scores with the lowest value where the mask is false.
-fn masked(t: &Tape<'_>, scores: Var, mask: Option<Var>) -> Var {
+fn masked<'t>(scores: Var<'t>, mask: Option<Var<'t>>) -> Var<'t> {
     match mask {
-        Some(m) => t.select(m, scores, f64::from(f32::MIN)),
+        Some(m) => m.select(scores, f64::from(f32::MIN)),
         None => scores,
     }
 }

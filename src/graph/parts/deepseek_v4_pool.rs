@@ -18,16 +18,16 @@ impl TailRope {
     }
 
     /// The rotated `x`, or with `inverse` the rotation undone.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32, inverse: bool) -> Var {
-        let dims = t.dim(x, -1);
+    pub fn forward<'t>(&self, x: Var<'t>, offset: u32, inverse: bool) -> Var<'t> {
+        let dims = x.dim(-1);
         let still = (dims as usize / 2).saturating_sub(self.frequencies.len());
         let sign = if inverse { -1.0 } else { 1.0 };
         let values = std::iter::repeat_n(f64::INFINITY, still)
             .chain(self.frequencies.iter().map(|f| sign * f))
             .collect();
-        let table = t.table(&FrequencyTable::Given { values, dtype: DType::F32 });
+        let table = x.tape().table(&FrequencyTable::Given { values, dtype: DType::F32 });
         let rope = Rope { dims, traditional: true, base: None, scale: 1.0, offset };
-        t.rope(x, rope, None, Some(table))
+        x.rope(rope, None, Some(table))
     }
 }
 
@@ -62,53 +62,52 @@ impl Compressor {
     }
 
     /// All pooled rows `[batch, rows, width]`, if there are any.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, offset: u32, cache: &mut PoolCache) -> Option<Var> {
-        let new = [self.kv.forward(t, x), self.gate.forward(t, x)];
-        let rows = cache.accumulate(t, new, offset).map(|(ready, base)| {
-            let [kv, gate] = ready.map(|v| t.unflatten(v, 1, &[-1, self.ratio as i64]));
+    pub fn forward<'t>(&self, x: Var<'t>, offset: u32, cache: &mut PoolCache) -> Option<Var<'t>> {
+        let t = x.tape();
+        let new = [self.kv.forward(x), self.gate.forward(x)];
+        let rows = cache.accumulate(new, offset).map(|(ready, base)| {
+            let [kv, gate] = ready.map(|v| v.unflatten(1, &[-1, self.ratio as i64]));
             let ape = t.weight(self.ape);
             let pooled = if self.ratio == SPARSE_RATIO {
-                pool_overlapping(t, kv, gate, ape)
+                pool_overlapping(kv, gate, ape)
             } else {
-                pool(t, kv, gate, ape)
+                pool(kv, gate, ape)
             };
-            let pooled = t.expand_dims(self.norm.forward(t, pooled), &[1]);
-            let pooled = self.rope.forward(t, pooled, base / self.ratio as u32, false);
-            t.squeeze(pooled, &[1])
+            let pooled = self.norm.forward(pooled).expand_dims(&[1]);
+            let pooled = self.rope.forward(pooled, base / self.ratio as u32, false);
+            pooled.squeeze(&[1])
         });
         cache.append(t, rows)
     }
 }
 
 /// `_simple_compress_kv`: one compiled function over `[batch, groups, tokens, width]`.
-fn pool(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let weights = t.softmax_over(t.add(t.astype(gate, DType::F32), ape), -2, false);
-        let y = t.mul(kv, t.astype(weights, t.dtype(kv)));
-        [t.sum(y, -2, false)]
-    });
-    y
+fn pool<'t>(kv: Var<'t>, gate: Var<'t>, ape: Var<'t>) -> Var<'t> {
+    kv.compiled(|kv| {
+        let weights = (gate.astype(DType::F32) + ape).softmax_over(-2, false);
+        let y = kv * weights.astype(kv.dtype());
+        y.sum(-2, false)
+    })
 }
 
 /// `_overlap_compress_kv`: the first half of the features comes from the group before.
-fn pool_overlapping(t: &Tape<'_>, kv: Var, gate: Var, ape: Var) -> Var {
-    let [y] = t.compiled(|t| {
-        let gate = t.add(gate, t.astype(ape, t.dtype(gate)));
-        let kv = shifted(t, kv, 0.0);
-        let y = t.mul(kv, t.softmax_over(shifted(t, gate, f64::NEG_INFINITY), -2, true));
-        [t.sum(y, -2, false)]
-    });
-    y
+fn pool_overlapping<'t>(kv: Var<'t>, gate: Var<'t>, ape: Var<'t>) -> Var<'t> {
+    kv.compiled(|kv| {
+        let gate = gate + ape.astype(gate.dtype());
+        let kv = shifted(kv, 0.0);
+        let y = kv * shifted(gate, f64::NEG_INFINITY).softmax_over(-2, true);
+        y.sum(-2, false)
+    })
 }
 
 /// Puts the first half of the features of each group beside the second half of the next one.
-fn shifted(t: &Tape<'_>, x: Var, filling: f64) -> Var {
-    let (shape, dtype) = (t.shape(x), t.dtype(x));
-    let first = t.full(shape.with(1, 1).with(3, shape.dim(3) / 2), filling, dtype);
-    let [a, b] = t.split_equal(x, -1);
-    let a = t.slice(a, 1, 0, shape.dim(1).saturating_sub(1));
-    let a = t.concat(&[first, a], 1);
-    t.concat(&[a, b], 2)
+fn shifted(x: Var<'_>, filling: f64) -> Var<'_> {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let first = x.tape().full(shape.with(1, 1).with(3, shape.dim(3) / 2), filling, dtype);
+    let [a, b] = x.split_equal(-1);
+    let a = a.slice(1, 0, shape.dim(1).saturating_sub(1));
+    let a = concat([first, a], 1);
+    concat([a, b], 2)
 }
 
 /// Chooses pooled rows.
@@ -137,42 +136,42 @@ impl PoolIndexer {
     }
 
     /// Indices of the chosen rows `[batch, tokens, k]`.
-    pub fn choose(
+    pub fn choose<'t>(
         &self,
-        t: &Tape<'_>,
-        (x, low): (Var, Var),
+        (x, low): (Var<'t>, Var<'t>),
         rope: &TailRope,
         offset: u32,
         cache: &mut PoolCache,
-    ) -> Option<Var> {
-        let (b, n) = (i64::from(t.dim(x, 0)), t.dim(x, 1));
-        let pooled = self.compressor.forward(t, x, offset, cache)?;
-        let q = self.q.forward(t, low);
-        let q = t.reshape(q, &[b, i64::from(n), self.heads as i64, self.dim as i64]);
-        let q = t.astype(rope.forward(t, t.transpose(q, &[0, 2, 1, 3]), offset, false), DType::F32);
-        let keys = t.astype(t.swapaxes(t.expand_dims(pooled, &[1]), -1, -2), DType::F32);
-        let scores = t.binary(Binary::Maximum, t.matmul(q, keys), 0i64);
-        let scores = t.mul(scores, (self.dim as f64).powf(-0.5));
-        let weights = t.astype(self.weights.forward(t, x), DType::F32);
-        let weights = t.mul(weights, (self.heads as f64).powf(-0.5));
-        let scores = t.mul(scores, t.expand_dims(t.swapaxes(weights, -1, -2), &[-1]));
-        let mut scores = t.sum(scores, 1, false);
-        if let Some(mask) = pool_mask(t, n, offset, pooled, SPARSE_RATIO) {
-            scores = t.select(t.expand_dims(mask, &[0]), scores, f64::from(f32::MIN));
+    ) -> Option<Var<'t>> {
+        let (b, n) = (i64::from(x.dim(0)), x.dim(1));
+        let pooled = self.compressor.forward(x, offset, cache)?;
+        let q = self.q.forward(low);
+        let q = q.reshape(&[b, i64::from(n), self.heads as i64, self.dim as i64]);
+        let q = rope.forward(q.transpose(&[0, 2, 1, 3]), offset, false).astype(DType::F32);
+        let keys = pooled.expand_dims(&[1]).swapaxes(-1, -2).astype(DType::F32);
+        let scores = q.matmul(keys).maximum(0i64);
+        let scores = scores * (self.dim as f64).powf(-0.5);
+        let weights = self.weights.forward(x).astype(DType::F32);
+        let weights = weights * (self.heads as f64).powf(-0.5);
+        let scores = scores * weights.swapaxes(-1, -2).expand_dims(&[-1]);
+        let mut scores = scores.sum(1, false);
+        if let Some(mask) = pool_mask(n, offset, pooled, SPARSE_RATIO) {
+            scores = mask.expand_dims(&[0]).select(scores, f64::from(f32::MIN));
         }
-        let k = self.topk.min(t.dim(pooled, 1));
-        let order = t.argpartition(t.neg(scores), i64::from(k) - 1, -1);
-        Some(t.slice(order, -1, 0, k))
+        let k = self.topk.min(pooled.dim(1));
+        let order = (-scores).argpartition(i64::from(k) - 1, -1);
+        Some(order.slice(-1, 0, k))
     }
 }
 
 /// `[tokens, rows]`: true where a query may see a pooled row; `None` for single tokens.
-pub fn pool_mask(t: &Tape<'_>, n: u32, offset: u32, pooled: Var, ratio: u64) -> Option<Var> {
+pub fn pool_mask(n: u32, offset: u32, pooled: Var<'_>, ratio: u64) -> Option<Var<'_>> {
+    let t = pooled.tape();
     if n == 1 {
         return None;
     }
-    let rows = t.arange(0, t.dim(pooled, 1));
+    let rows = t.arange(0, pooled.dim(1));
     let queries = t.arange(offset.saturating_add(1), offset.saturating_add(n).saturating_add(1));
-    let closed = t.binary(Binary::FloorDivide, t.expand_dims(queries, &[1]), ratio as i64);
-    Some(t.binary(Binary::Less, rows, closed))
+    let closed = queries.expand_dims(&[1]).floor_divide(ratio as i64);
+    Some(rows.less(closed))
 }

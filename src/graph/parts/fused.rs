@@ -59,24 +59,24 @@ impl FusedAttention {
 }
 
 impl Mixer for FusedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let h = self.heads;
-        let mut qkv = self.qkv.forward(t, x);
+        let mut qkv = self.qkv.forward(x);
         if let Some(limit) = self.clip {
-            qkv = t.clip(qkv, -limit, limit);
+            qkv = qkv.clip(-limit, limit);
         }
         let keys_at = (h.query * h.dim) as u32;
         let at = [keys_at, keys_at.saturating_add((h.kv * h.dim) as u32)];
-        let [q, k, v] = t.split(qkv, &at, -1);
-        let mut q = Heads::split(t, q, h.query);
-        let mut k = Heads::split(t, k, h.kv);
-        let v = Heads::split(t, v, h.kv);
+        let [q, k, v] = qkv.split(&at, -1);
+        let mut q = Heads::split(q, h.query);
+        let mut k = Heads::split(k, h.kv);
+        let v = Heads::split(v, h.kv);
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
         let offset = cache.offset();
-        let (q, k) = (self.rope.forward(t, q, offset), self.rope.forward(t, k, offset));
-        let y = attend(t, q, cache.update(t, k, v), (h.dim as f64).powf(-0.5), mask, None);
-        self.out.forward(t, Heads::join(t, y))
+        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
+        self.out.forward(Heads::join(y))
     }
 }

@@ -70,11 +70,11 @@ pub struct GatedDeltaNet {
 }
 
 /// What the input projections give: the mixed q, k, v for the convolution, the gate z, and b and a per value head.
-struct Projected {
-    mixed: Var,
-    z: Var,
-    b: Var,
-    a: Var,
+struct Projected<'t> {
+    mixed: Var<'t>,
+    z: Var<'t>,
+    b: Var<'t>,
+    a: Var<'t>,
 }
 
 impl GatedDeltaNet {
@@ -123,115 +123,110 @@ impl GatedDeltaNet {
         }
     }
 
-    fn project(&self, t: &Tape<'_>, x: Var) -> Projected {
+    fn project<'t>(&self, x: Var<'t>) -> Projected<'t> {
         let d = &self.dims;
-        let (rows, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let (rows, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         match &self.inputs {
             Inputs::Separate { qkv, z, b, a } => {
-                let mixed = qkv.forward(t, x);
-                let z = z.forward(t, x);
-                let z = t.reshape(z, &[rows, n, d.value_heads as i64, d.value_dim as i64]);
-                Projected { mixed, z, b: b.forward(t, x), a: a.forward(t, x) }
+                let mixed = qkv.forward(x);
+                let z = z.forward(x);
+                let z = z.reshape(&[rows, n, d.value_heads as i64, d.value_dim as i64]);
+                Projected { mixed, z, b: b.forward(x), a: a.forward(x) }
             }
             Inputs::Fused { qkvz, ba } => {
-                let qkvz = qkvz.forward(t, x);
-                let ba = ba.forward(t, x);
+                let qkvz = qkvz.forward(x);
+                let ba = ba.forward(x);
                 let heads = d.key_heads as i64;
-                let qkvz = t.reshape(qkvz, &[rows, n, heads, -1]);
-                let ba = t.reshape(ba, &[rows, n, heads, -1]);
+                let qkvz = qkvz.reshape(&[rows, n, heads, -1]);
+                let ba = ba.reshape(&[rows, n, heads, -1]);
                 let (k, per_key) = (d.key_dim, d.value_heads / d.key_heads);
                 let at = [k, 2 * k, 2 * k + per_key * d.value_dim].map(|n| n as u32);
-                let [q, k, v, z] = t.split(qkvz, &at, -1);
-                let [b, a] = t.split(ba, &[per_key as u32], -1);
-                let v = t.reshape(v, &[rows, n, -1, d.value_dim as i64]);
-                let z = t.reshape(z, &[rows, n, -1, d.value_dim as i64]);
-                let b = t.reshape(b, &[rows, n, d.value_heads as i64]);
-                let a = t.reshape(a, &[rows, n, d.value_heads as i64]);
-                let flat = [q, k, v].map(|x| t.reshape(x, &[rows, n, -1]));
-                Projected { mixed: t.concat(&flat, -1), z, b, a }
+                let [q, k, v, z] = qkvz.split(&at, -1);
+                let [b, a] = ba.split(&[per_key as u32], -1);
+                let v = v.reshape(&[rows, n, -1, d.value_dim as i64]);
+                let z = z.reshape(&[rows, n, -1, d.value_dim as i64]);
+                let b = b.reshape(&[rows, n, d.value_heads as i64]);
+                let a = a.reshape(&[rows, n, d.value_heads as i64]);
+                let flat = [q, k, v].map(|x| x.reshape(&[rows, n, -1]));
+                Projected { mixed: x.tape().concat(&flat, -1), z, b, a }
             }
         }
     }
 
     /// The recurrence over queries, keys and values.
-    fn recur(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], p: &Projected, cache: &mut Cache) -> Var {
-        let (q, k) = normalise_keys(t, q, k);
-        let beta = t.sigmoid(p.b);
+    fn recur<'t>(&self, [q, k, v]: [Var<'t>; 3], p: &Projected<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = q.tape();
+        let (q, k) = normalise_keys(q, k);
+        let beta = p.b.sigmoid();
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
-        let g = decay(t, a_log, p.a, dt_bias);
-        delta_rule(t, [q, k, v, g, beta], cache, 1)
+        let g = decay(a_log, p.a, dt_bias);
+        delta_rule([q, k, v, g, beta], cache, 1)
     }
 }
 
 /// `normalize_qk`: queries and keys of length 1, the readout scale folded into the queries.
-pub fn normalise_keys(t: &Tape<'_>, q: Var, k: Var) -> (Var, Var) {
-    let inverse = f64::from(t.dim(k, -1)).powf(-0.5);
-    let q = t.mul(t.rms_norm(q, None, 1e-6 * inverse * inverse), inverse * inverse);
-    let k = t.rms_norm(k, None, 1e-6 * inverse * inverse);
-    (q, t.mul(k, inverse))
+pub fn normalise_keys<'t>(q: Var<'t>, k: Var<'t>) -> (Var<'t>, Var<'t>) {
+    let inverse = f64::from(k.dim(-1)).powf(-0.5);
+    let q = q.rms_norm(None, 1e-6 * inverse * inverse) * (inverse * inverse);
+    let k = k.rms_norm(None, 1e-6 * inverse * inverse);
+    (q, k * inverse)
 }
 
 /// The gated delta rule over q, k, v, g and beta: one kernel over all tokens. State `slot` of the cache is the
 /// recurrent state.
-pub fn delta_rule(
-    t: &Tape<'_>,
-    [q, k, v, g, beta]: [Var; 5],
-    cache: &mut Cache,
-    slot: usize,
-) -> Var {
-    let shape = Shape::new(&[t.dim(q, 0), t.dim(v, 2), t.dim(v, 3), t.dim(q, 3)]);
-    let state = cache.state(slot).unwrap_or_else(|| t.full(shape, 0.0, DType::F32));
-    let (y_type, state_type) = ((t.shape(v), t.dtype(q)), (shape, t.dtype(state)));
+pub fn delta_rule<'t>([q, k, v, g, beta]: [Var<'t>; 5], cache: &mut Cache, slot: usize) -> Var<'t> {
+    let t = q.tape();
+    let shape = Shape::new(&[q.dim(0), v.dim(2), v.dim(3), q.dim(3)]);
+    let state = cache.state(t, slot).unwrap_or_else(|| t.full(shape, 0.0, DType::F32));
+    let (y_type, state_type) = ((v.shape(), q.dtype()), (shape, state.dtype()));
     let (y, state) = t.kernel(Kernel::GatedDelta, &[q, k, v, g, beta, state], y_type, state_type);
-    cache.set_state(t, slot, state);
+    cache.set_state(slot, state);
     y
 }
 
 /// `compute_g`: the decay, one kernel.
-pub fn decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var) -> Var {
-    let [g] = t.compiled(|t| {
-        let rate = t.neg(t.exp(t.astype(a_log, DType::F32)));
-        let product = t.mul(rate, activations::softplus(t, t.add(a, dt_bias)));
-        [t.exp(product)]
-    });
-    g
+pub fn decay<'t>(a_log: Var<'t>, a: Var<'t>, dt_bias: Var<'t>) -> Var<'t> {
+    a_log.compiled(|a_log| {
+        let rate = -a_log.astype(DType::F32).exp();
+        let product = rate * activations::softplus(a + dt_bias);
+        product.exp()
+    })
 }
 
 /// `compute_lower_bound_g`: the decay that does not fall below `exp(bound)`, one kernel.
-pub fn bounded_decay(t: &Tape<'_>, a_log: Var, a: Var, dt_bias: Var, bound: f64) -> Var {
-    let [g] = t.compiled(|t| {
-        let rate = t.exp(t.astype(a_log, DType::F32));
-        let product = t.mul(rate, t.add(t.astype(a, DType::F32), dt_bias));
-        let scaled = t.mul(t.sigmoid(product), bound);
-        [t.exp(scaled)]
-    });
-    g
+pub fn bounded_decay<'t>(a_log: Var<'t>, a: Var<'t>, dt_bias: Var<'t>, bound: f64) -> Var<'t> {
+    a_log.compiled(|a_log| {
+        let rate = a_log.astype(DType::F32).exp();
+        let product = rate * (a.astype(DType::F32) + dt_bias);
+        let scaled = product.sigmoid() * bound;
+        scaled.exp()
+    })
 }
 
 impl Mixer for GatedDeltaNet {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let d = self.dims;
-        let (rows, n) = (t.dim(x, 0), t.dim(x, 1));
-        let p = self.project(t, x);
+        let (rows, n) = (x.dim(0), x.dim(1));
+        let p = self.project(x);
         let keep = d.kernel as u32 - 1;
-        let past = match cache.state(0) {
+        let past = match cache.state(x.tape(), 0) {
             Some(state) => state,
             None => {
-                let dtype = t.dtype(x);
-                t.full(Shape::new(&[rows, keep, d.channels() as u32]), 0.0, dtype)
+                let dtype = x.dtype();
+                x.tape().full(Shape::new(&[rows, keep, d.channels() as u32]), 0.0, dtype)
             }
         };
-        let input = t.concat(&[past, p.mixed], 1);
-        cache.set_state(t, 0, t.contiguous(t.last(input, 1, keep)));
-        let y = activations::silu(t, self.conv.forward(t, input));
+        let input = concat([past, p.mixed], 1);
+        cache.set_state(0, input.last(1, keep).contiguous());
+        let y = activations::silu(self.conv.forward(input));
         let at = [d.keys() as u32, 2 * d.keys() as u32];
-        let [q, k, v] = t.split(y, &at, -1);
+        let [q, k, v] = y.split(&at, -1);
         let (b, n) = (i64::from(rows), i64::from(n));
-        let q = t.reshape(q, &[b, n, d.key_heads as i64, d.key_dim as i64]);
-        let k = t.reshape(k, &[b, n, d.key_heads as i64, d.key_dim as i64]);
-        let v = t.reshape(v, &[b, n, d.value_heads as i64, d.value_dim as i64]);
-        let y = self.recur(t, [q, k, v], &p, cache);
-        let y = activations::precise_swiglu(t, y, p.z, self.norm.forward(t, y));
-        self.out.forward(t, t.reshape(y, &[b, n, -1]))
+        let q = q.reshape(&[b, n, d.key_heads as i64, d.key_dim as i64]);
+        let k = k.reshape(&[b, n, d.key_heads as i64, d.key_dim as i64]);
+        let v = v.reshape(&[b, n, d.value_heads as i64, d.value_dim as i64]);
+        let y = self.recur([q, k, v], &p, cache);
+        let y = activations::precise_swiglu(y, p.z, self.norm.forward(y));
+        self.out.forward(y.reshape(&[b, n, -1]))
     }
 }

@@ -43,13 +43,13 @@ impl HyperSettings {
 
 /// How a sub-layer reads the streams and writes back.
 #[derive(Clone, Copy, Debug)]
-pub struct Mixes {
+pub struct Mixes<'t> {
     /// Weights of the streams in the input of the sub-layer that follows, `[batch, tokens, streams]`.
-    pub pre: Var,
+    pub pre: Var<'t>,
     /// Weights of the output of this sub-layer in the streams.
-    pub post: Var,
+    pub post: Var<'t>,
     /// Mix between the streams, `[batch, tokens, streams, streams]`.
-    pub between: Var,
+    pub between: Var<'t>,
 }
 
 /// The mixes of one sub-layer.
@@ -73,31 +73,33 @@ impl HyperConnection {
     }
 
     /// The mixes for the streams `[batch, tokens, streams, width]`.
-    pub fn mixes(&self, t: &Tape<'_>, streams: Var) -> Mixes {
+    pub fn mixes<'t>(&self, streams: Var<'t>) -> Mixes<'t> {
+        let t = streams.tape();
         let s = &self.settings;
         let n = s.streams;
-        let (rows, tokens) = (i64::from(t.dim(streams, 0)), i64::from(t.dim(streams, 1)));
-        let flat = t.astype(t.reshape(streams, &[rows, tokens, -1]), DType::F32);
-        let flat = t.rms_norm(flat, None, s.norm_eps);
-        let mix = t.matmul(flat, t.transpose(t.weight(self.weight), &[1, 0]));
+        let (rows, tokens) = (i64::from(streams.dim(0)), i64::from(streams.dim(1)));
+        let flat = streams.reshape(&[rows, tokens, -1]).astype(DType::F32);
+        let flat = flat.rms_norm(None, s.norm_eps);
+        let mix = flat.matmul(t.weight(self.weight).transpose(&[1, 0]));
         let scale = t.weight(self.scale);
         let values = (0..s.columns()).map(|i| (i / n).min(2) as f64).collect();
         let ids = t.table(&FrequencyTable::Given { values, dtype: DType::I32 });
-        let mix = t.add(t.mul(mix, t.take(scale, ids)), t.weight(self.base));
-        let [pre, post, between] = t.split(mix, &[n as u32, 2 * n as u32], -1);
-        let pre = t.add(t.sigmoid(pre), s.eps);
-        let post = t.mul(t.sigmoid(post), 2.0);
-        let between = t.reshape(between, &[rows, tokens, n as i64, n as i64]);
-        let between = t.add(t.softmax(between, false), s.eps);
-        Mixes { pre, post, between: self.sinkhorn(t, between) }
+        let mix = mix * scale.take(ids) + t.weight(self.base);
+        let [pre, post, between] = mix.split(&[n as u32, 2 * n as u32], -1);
+        let pre = pre.sigmoid() + s.eps;
+        let post = post.sigmoid() * 2.0;
+        let between = between.reshape(&[rows, tokens, n as i64, n as i64]);
+        let between = between.softmax(false) + s.eps;
+        Mixes { pre, post, between: self.sinkhorn(between) }
     }
 
     /// The same with one kernel for everything after the product, as DeepSeek-V4 runs it: the collapsed streams
     /// `[batch, tokens, width]` and the mixes of the way back. The kernel is written for four streams.
-    pub fn collapse_fused(&self, t: &Tape<'_>, streams: Var) -> (Var, Var, Var) {
+    pub fn collapse_fused<'t>(&self, streams: Var<'t>) -> (Var<'t>, Var<'t>, Var<'t>) {
+        let t = streams.tape();
         let s = &self.settings;
-        let shape = t.shape(streams);
-        let logits = logits(t, t.astype(streams, DType::F32), self.weight, s.norm_eps);
+        let shape = streams.shape();
+        let logits = logits(streams.astype(DType::F32), self.weight, s.norm_eps);
         let (scale, base) = (t.weight(self.scale), t.weight(self.base));
         let kernel = Kernel::HyperCollapse {
             rounds: s.rounds as u32,
@@ -111,7 +113,7 @@ impl HyperConnection {
         };
         let n = shape.dim(2);
         let outputs = [
-            (out(&[shape.dim(3)]), t.dtype(streams)),
+            (out(&[shape.dim(3)]), streams.dtype()),
             (out(&[n]), DType::F32),
             (out(&[n, n]), DType::F32),
         ];
@@ -120,49 +122,53 @@ impl HyperConnection {
     }
 
     /// One kernel, one thread per matrix.
-    fn sinkhorn(&self, t: &Tape<'_>, matrices: Var) -> Var {
+    fn sinkhorn<'t>(&self, matrices: Var<'t>) -> Var<'t> {
+        let t = matrices.tape();
         let n = self.settings.streams as i64;
-        let dims: Vec<i64> = t.shape(matrices).dims().iter().map(|&d| i64::from(d)).collect();
-        let flat = t.reshape(matrices, &[-1, n, n]);
+        let dims: Vec<i64> = matrices.shape().dims().iter().map(|&d| i64::from(d)).collect();
+        let flat = matrices.reshape(&[-1, n, n]);
         let values = vec![self.settings.eps];
         let eps = t.table(&FrequencyTable::Given { values, dtype: DType::F32 });
-        let shape = t.shape(flat);
+        let shape = flat.shape();
         let kernel = Kernel::Sinkhorn { rounds: self.settings.rounds as u32 };
-        t.reshape(t.kernel_one(kernel, &[flat, eps], shape, DType::F32), &dims)
+        t.kernel_one(kernel, &[flat, eps], shape, DType::F32).reshape(&dims)
     }
 }
 
 /// The weighted sum of the streams, `[batch, tokens, width]`.
-pub fn collapse(t: &Tape<'_>, streams: Var, weights: Var) -> Var {
-    let dtype = t.dtype(streams);
-    let sum = t.sum(t.mul(t.expand_dims(weights, &[-1]), t.astype(streams, DType::F32)), 2, false);
-    t.astype(sum, dtype)
+pub fn collapse<'t>(streams: Var<'t>, weights: Var<'t>) -> Var<'t> {
+    let dtype = streams.dtype();
+    let sum = (weights.expand_dims(&[-1]) * streams.astype(DType::F32)).sum(2, false);
+    sum.astype(dtype)
 }
 
 /// The streams after a sub-layer with output `x`.
-pub fn expand(t: &Tape<'_>, x: Var, streams: Var, mixes: &Mixes) -> Var {
-    let dtype = t.dtype(streams);
-    let mixed = t.mul(t.expand_dims(mixes.between, &[-1]), t.expand_dims(streams, &[-2]));
-    let mixed = t.sum(mixed, 2, false);
-    let out = t.add(t.mul(t.expand_dims(mixes.post, &[-1]), t.expand_dims(x, &[-2])), mixed);
-    t.astype(out, dtype)
+pub fn expand<'t>(x: Var<'t>, streams: Var<'t>, mixes: &Mixes<'t>) -> Var<'t> {
+    let dtype = streams.dtype();
+    let mixed = mixes.between.expand_dims(&[-1]) * streams.expand_dims(&[-2]);
+    let mixed = mixed.sum(2, false);
+    let out = mixes.post.expand_dims(&[-1]) * x.expand_dims(&[-2]) + mixed;
+    out.astype(dtype)
 }
 
 /// The normalised float32 streams times a matrix.
-fn logits(t: &Tape<'_>, streams: Var, weight: ModuleId, eps: f64) -> Var {
-    let flat = t.rms_norm(t.flatten(streams, -2, -1), None, eps);
-    t.matmul(flat, t.transpose(t.weight(weight), &[1, 0]))
+fn logits(streams: Var<'_>, weight: ModuleId, eps: f64) -> Var<'_> {
+    let flat = streams.flatten(-2, -1).rms_norm(None, eps);
+    flat.matmul(streams.tape().weight(weight).transpose(&[1, 0]))
 }
 
 /// The streams after a sub-layer with output `x`, as one compiled function: DeepSeek-V4's form.
-pub fn expand_fused(t: &Tape<'_>, x: Var, streams: Var, (post, between): (Var, Var)) -> Var {
-    let dtype = t.dtype(x);
-    let [out] = t.compiled(|t| {
-        let new = t.mul(t.expand_dims(post, &[-1]), t.astype(t.expand_dims(x, &[2]), DType::F32));
-        let out = t.add(new, t.matmul(t.swapaxes(between, -1, -2), t.astype(streams, DType::F32)));
-        [t.astype(out, dtype)]
-    });
-    out
+pub fn expand_fused<'t>(
+    x: Var<'t>,
+    streams: Var<'t>,
+    (post, between): (Var<'t>, Var<'t>),
+) -> Var<'t> {
+    let dtype = x.dtype();
+    x.compiled(|x| {
+        let new = post.expand_dims(&[-1]) * x.expand_dims(&[2]).astype(DType::F32);
+        let out = new + between.swapaxes(-1, -2).matmul(streams.astype(DType::F32));
+        out.astype(dtype)
+    })
 }
 
 /// The learned weighted sum of the streams before the final norm.
@@ -186,13 +192,14 @@ impl HyperHead {
     }
 
     /// The sum `[batch, tokens, width]`.
-    pub fn forward(&self, t: &Tape<'_>, streams: Var) -> Var {
-        let dtype = t.dtype(streams);
-        let wide = t.astype(streams, DType::F32);
-        let mixes = logits(t, wide, self.weight, self.settings.norm_eps);
+    pub fn forward<'t>(&self, streams: Var<'t>) -> Var<'t> {
+        let t = streams.tape();
+        let dtype = streams.dtype();
+        let wide = streams.astype(DType::F32);
+        let mixes = logits(wide, self.weight, self.settings.norm_eps);
         let (scale, base) = (t.weight(self.scale), t.weight(self.base));
-        let weights = t.sigmoid(t.add(t.mul(mixes, scale), base));
-        let product = t.mul(t.expand_dims(t.add(weights, self.settings.eps), &[-1]), wide);
-        t.astype(t.sum(product, 2, false), dtype)
+        let weights = (mixes * scale + base).sigmoid();
+        let product = (weights + self.settings.eps).expand_dims(&[-1]) * wide;
+        product.sum(2, false).astype(dtype)
     }
 }

@@ -134,24 +134,27 @@ impl KimiDelta {
 
     /// Queries, keys and values `[batch, tokens, features]`. The states of the convolutions are the first of the
     /// cache; the next one is the recurrent state.
-    fn project(&self, t: &Tape<'_>, x: Var, cache: &mut Cache) -> [Var; 3] {
+    fn project<'t>(&self, x: Var<'t>, cache: &mut Cache) -> [Var<'t>; 3] {
         let keep = self.dims.kernel as u32 - 1;
         match &self.inputs {
             Inputs::Joined(qkv, conv) => {
-                let qkv = qkv.forward(t, x);
-                let past = cache.state(0).unwrap_or_else(|| zeros(t, qkv, keep));
-                let qkv = short_conv(t, conv, qkv, past, keep, (cache, 0));
+                let qkv = qkv.forward(x);
+                let past = cache.state(x.tape(), 0).unwrap_or_else(|| zeros(qkv, keep));
+                let qkv = short_conv(conv, qkv, past, keep, (cache, 0));
                 let n = self.dims.features() as u32;
-                [0, 1, 2].map(|i| t.slice(qkv, -1, i * n, (i + 1) * n))
+                [0, 1, 2].map(|i| qkv.slice(-1, i * n, (i + 1) * n))
             }
             Inputs::Separate(parts) => {
-                let projected = [0, 1, 2].map(|i| parts[i].0.forward(t, x));
-                let past = match (cache.state(0), cache.state(1), cache.state(2)) {
+                let projected = [0, 1, 2].map(|i| parts[i].0.forward(x));
+                let past = match (
+                    cache.state(x.tape(), 0),
+                    cache.state(x.tape(), 1),
+                    cache.state(x.tape(), 2),
+                ) {
                     (Some(q), Some(k), Some(v)) => [q, k, v],
-                    _ => [zeros(t, projected[0], keep); 3],
+                    _ => [zeros(projected[0], keep); 3],
                 };
-                [0, 1, 2]
-                    .map(|i| short_conv(t, &parts[i].1, projected[i], past[i], keep, (cache, i)))
+                [0, 1, 2].map(|i| short_conv(&parts[i].1, projected[i], past[i], keep, (cache, i)))
             }
         }
     }
@@ -171,48 +174,48 @@ impl KimiDelta {
 }
 
 impl Mixer for KimiDelta {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let heads = [b, n, d.heads as i64, d.dim as i64];
-        let [q, k, v] = self.project(t, x, cache).map(|y| t.reshape(y, &heads));
-        let (q, k) = normalise_keys(t, q, k);
-        let a = t.reshape(self.f_b.forward(t, self.f_a.forward(t, x)), &heads);
-        let beta = t.sigmoid(t.reshape(self.beta.forward(t, x), &heads[..3]));
-        let a_log = t.reshape(t.weight(self.a_log), &[d.heads as i64, 1]);
-        let dt_bias = t.reshape(t.weight(self.dt_bias), &[d.heads as i64, d.dim as i64]);
+        let [q, k, v] = self.project(x, cache).map(|y| y.reshape(&heads));
+        let (q, k) = normalise_keys(q, k);
+        let a = self.f_b.forward(self.f_a.forward(x)).reshape(&heads);
+        let beta = self.beta.forward(x).reshape(&heads[..3]).sigmoid();
+        let a_log = t.weight(self.a_log).reshape(&[d.heads as i64, 1]);
+        let dt_bias = t.weight(self.dt_bias).reshape(&[d.heads as i64, d.dim as i64]);
         let g = match self.bound {
-            Some(bound) => bounded_decay(t, a_log, a, dt_bias, bound),
-            None => decay(t, a_log, a, dt_bias),
+            Some(bound) => bounded_decay(a_log, a, dt_bias, bound),
+            None => decay(a_log, a, dt_bias),
         };
-        let y = delta_rule(t, [q, k, v, g, beta], cache, self.state_slot());
+        let y = delta_rule([q, k, v, g, beta], cache, self.state_slot());
         let gate = match &self.gate {
-            Gate::Full(g) => g.forward(t, x),
-            Gate::Low(a, b) => b.forward(t, a.forward(t, x)),
+            Gate::Full(g) => g.forward(x),
+            Gate::Low(a, b) => b.forward(a.forward(x)),
         };
-        let gate = t.reshape(gate, &heads);
-        let y = t.reshape(t.mul(self.norm.forward(t, y), t.sigmoid(gate)), &[b, n, -1]);
-        self.out.forward(t, y)
+        let gate = gate.reshape(&heads);
+        let y = (self.norm.forward(y) * gate.sigmoid()).reshape(&[b, n, -1]);
+        self.out.forward(y)
     }
 }
 
 /// The state of a convolution before the first token.
-pub fn zeros(t: &Tape<'_>, like: Var, keep: u32) -> Var {
-    let (shape, dtype) = (t.shape(like).with(1, keep), t.dtype(like));
-    t.full(shape, 0.0, dtype)
+pub fn zeros(like: Var<'_>, keep: u32) -> Var<'_> {
+    let (shape, dtype) = (like.shape().with(1, keep), like.dtype());
+    like.tape().full(shape, 0.0, dtype)
 }
 
 /// `ShortConv1d`: a causal depth-wise convolution and SiLU, with a dense copy of the last inputs as its state.
-pub fn short_conv(
-    t: &Tape<'_>,
+pub fn short_conv<'t>(
     conv: &Conv1d,
-    x: Var,
-    past: Var,
+    x: Var<'t>,
+    past: Var<'t>,
     keep: u32,
     (cache, slot): (&mut Cache, usize),
-) -> Var {
-    let input = t.concat(&[past, x], 1);
-    let y = activations::silu(t, conv.forward(t, input));
-    cache.set_state(t, slot, t.contiguous(t.last(input, 1, keep)));
+) -> Var<'t> {
+    let input = concat([past, x], 1);
+    let y = activations::silu(conv.forward(input));
+    cache.set_state(slot, input.last(1, keep).contiguous());
     y
 }

@@ -62,27 +62,27 @@ impl KimiRouting {
     }
 
     /// `_group_expert_select`: one compiled function. Returns chosen experts and their scores.
-    fn select(&self, t: &Tape<'_>, gates: Var, bias: Var) -> (Var, Var) {
-        let dtype = t.dtype(gates);
+    fn select<'t>(&self, gates: Var<'t>, bias: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let dtype = gates.dtype();
         let k = self.experts.chosen;
-        let [indices, scores] = t.compiled(|t| {
+        let [indices, scores] = gates.compiled(|gates| {
             let original = match self.scores {
-                Scores::Sigmoid => t.sigmoid(gates),
-                Scores::Softmax => t.softmax(gates, true),
-                Scores::PreciseSigmoid => t.sigmoid(t.astype(gates, DType::F32)),
+                Scores::Sigmoid => gates.sigmoid(),
+                Scores::Softmax => gates.softmax(true),
+                Scores::PreciseSigmoid => gates.astype(DType::F32).sigmoid(),
             };
-            let mut scores = t.add(original, t.astype(bias, t.dtype(original)));
+            let mut scores = original + bias.astype(original.dtype());
             if self.groups.0 > 1 {
-                scores = mask_groups(t, scores, self.groups.0, self.groups.1);
+                scores = mask_groups(scores, self.groups.0, self.groups.1);
             }
-            let order = t.argpartition(t.neg(scores), k as i64 - 1, -1);
-            let indices = t.slice(order, -1, 0, k as u32);
-            let mut scores = t.take_along_axis(original, indices, -1);
+            let order = (-scores).argpartition(k as i64 - 1, -1);
+            let indices = order.slice(-1, 0, k as u32);
+            let mut scores = original.take_along_axis(indices, -1);
             if k > 1 && self.normalise {
-                scores = t.div(scores, t.add(t.sum(scores, -1, true), 1e-20));
+                scores = scores / (scores.sum(-1, true) + 1e-20);
             }
-            let scores = t.mul(scores, self.scale);
-            [indices, t.astype(scores, dtype)]
+            let scores = scores * self.scale;
+            [indices, scores.astype(dtype)]
         });
         (indices, scores)
     }
@@ -97,8 +97,8 @@ struct KimiRouter {
 }
 
 impl Router for KimiRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        self.routing.select(t, self.gate.forward(t, x), t.weight(self.bias))
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        self.routing.select(self.gate.forward(x), x.tape().weight(self.bias))
     }
 }
 
@@ -122,9 +122,9 @@ pub fn kimi_experts(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> RoutedM
         match r.situ {
             None => routed.with_shared(shared),
             Some(situ) => {
-                let activation = move |t: &Tape<'_>, gate, x| situ.apply(t, gate, x);
-                let shared = shared.map(|mlp| mlp.with_activation(activation));
-                routed.with_activation(activation).with_shared(shared)
+                let shared =
+                    shared.map(|mlp| mlp.with_activation(move |gate, x| situ.apply(gate, x)));
+                routed.with_activation(move |gate, x| situ.apply(gate, x)).with_shared(shared)
             }
         }
     })

@@ -94,29 +94,29 @@ impl LightningAttention {
     }
 
     /// The output for `x`, whose first token stands at `offset`; state 0 of the cache is that of the recurrence.
-    pub fn forward(&self, t: &Tape<'_>, x: Var, cache: &mut Cache, offset: u32) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>, cache: &mut Cache, offset: u32) -> Var<'t> {
         let h = self.settings.heads;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let qkv = t.reshape(self.qkv.forward(t, x), &[b, n, 3 * h.query as i64, h.dim as i64]);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let qkv = self.qkv.forward(x).reshape(&[b, n, 3 * h.query as i64, h.dim as i64]);
         let at = [h.query as u32, 2 * h.query as u32];
-        let [q, k, v] = t.split(qkv, &at, 2);
-        let [mut q, mut k, v] = [q, k, v].map(|x| t.transpose(x, &[0, 2, 1, 3]));
+        let [q, k, v] = qkv.split(&at, 2);
+        let [mut q, mut k, v] = [q, k, v].map(|x| x.transpose(&[0, 2, 1, 3]));
         if let Some((query, key)) = &self.norms {
-            (q, k) = (query.forward(t, q), key.forward(t, k));
+            (q, k) = (query.forward(q), key.forward(k));
         }
         let rope = &self.settings.rope;
-        let (q, k) = (rope.forward(t, q, offset), rope.forward(t, k, offset));
-        let g = t.table(&self.decay);
-        let state = cache.state(0);
+        let (q, k) = (rope.forward(q, offset), rope.forward(k, offset));
+        let g = x.tape().table(&self.decay);
+        let state = cache.state(x.tape(), 0);
         let (y, state) = match self.settings.recurrence {
-            LightningRecurrence::Steps => self.steps(t, [q, k, v], g, state),
-            LightningRecurrence::Chunks if n == 1 => self.one_step(t, [q, k, v], g, state),
-            LightningRecurrence::Chunks => self.chunks(t, [q, k, v], g, state),
+            LightningRecurrence::Steps => self.steps([q, k, v], g, state),
+            LightningRecurrence::Chunks if n == 1 => self.one_step([q, k, v], g, state),
+            LightningRecurrence::Chunks => self.chunks([q, k, v], g, state),
         };
-        cache.set_state(t, 0, state);
-        let y = self.normalise(t, t.reshape(t.transpose(y, &[0, 2, 1, 3]), &[b, n, -1]));
-        let y = t.mul(y, t.sigmoid(self.gate.forward(t, x)));
-        self.out.forward(t, y)
+        cache.set_state(0, state);
+        let y = self.normalise(y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, -1]));
+        let y = y * self.gate.forward(x).sigmoid();
+        self.out.forward(y)
     }
 
     fn scale(&self) -> f64 {
@@ -124,14 +124,20 @@ impl LightningAttention {
     }
 
     /// `GroupRMSNorm`: a norm over groups of features.
-    fn normalise(&self, t: &Tape<'_>, y: Var) -> Var {
-        let y = t.unflatten(y, -1, &[self.settings.norm_groups as i64, -1]);
-        t.mul(t.weight(self.out_norm), t.flatten(t.rms_norm(y, None, self.eps), -2, -1))
+    fn normalise<'t>(&self, y: Var<'t>) -> Var<'t> {
+        let y = y.unflatten(-1, &[self.settings.norm_groups as i64, -1]);
+        y.tape().weight(self.out_norm) * y.rms_norm(None, self.eps).flatten(-2, -1)
     }
 
     /// Token by token.
-    fn steps(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
-        let tokens = t.dim(q, 2);
+    fn steps<'t>(
+        &self,
+        [q, k, v]: [Var<'t>; 3],
+        g: Var<'t>,
+        state: Option<Var<'t>>,
+    ) -> (Var<'t>, Var<'t>) {
+        let t = q.tape();
+        let tokens = q.dim(2);
         if u64::from(tokens).saturating_mul(self.layers) > MAX_STEPS {
             let failed = t.fail(format!(
                 "mlx-lm runs this model's recurrence token by token; {tokens} tokens in {} layers are more steps \
@@ -140,95 +146,107 @@ impl LightningAttention {
             ));
             return (failed, failed);
         }
-        let decay = t.astype(t.expand_dims(t.exp(g), &[1, 2]), t.dtype(q));
-        let q = t.mul(q, self.scale());
+        let decay = g.exp().expand_dims(&[1, 2]).astype(q.dtype());
+        let q = q * self.scale();
         let mut state = state;
         let mut outputs = Vec::new();
         for i in 0..tokens {
-            let [qi, ki, vi] = [q, k, v].map(|x| t.slice(x, 2, i, i + 1));
-            let update = t.matmul(t.transpose(ki, &[0, 1, 3, 2]), vi);
+            let [qi, ki, vi] = [q, k, v].map(|x| x.slice(2, i, i + 1));
+            let update = ki.transpose(&[0, 1, 3, 2]).matmul(vi);
             let next = match state {
                 None => update,
-                Some(h) => t.add(t.mul(h, decay), update),
+                Some(h) => h * decay + update,
             };
-            outputs.push(t.matmul(qi, next));
+            outputs.push(qi.matmul(next));
             state = Some(next);
         }
         let y = t.concat(&outputs, 2);
         (y, state.unwrap_or(y))
     }
 
-    fn state(&self, t: &Tape<'_>, q: Var, v: Var, state: Option<Var>) -> Var {
+    fn state<'t>(
+        &self,
+        t: &'t Tape<'t>,
+        q: Var<'t>,
+        v: Var<'t>,
+        state: Option<Var<'t>>,
+    ) -> Var<'t> {
         state.unwrap_or_else(|| {
-            let shape = Shape::new(&[t.dim(q, 0), t.dim(q, 1), t.dim(q, 3), t.dim(v, 3)]);
+            let shape = Shape::new(&[q.dim(0), q.dim(1), q.dim(3), v.dim(3)]);
             t.full(shape, 0.0, DType::F32)
         })
     }
 
     /// One token, in one compiled function.
-    fn one_step(
+    fn one_step<'t>(
         &self,
-        t: &Tape<'_>,
-        [q, k, v]: [Var; 3],
-        g: Var,
-        state: Option<Var>,
-    ) -> (Var, Var) {
+        [q, k, v]: [Var<'t>; 3],
+        g: Var<'t>,
+        state: Option<Var<'t>>,
+    ) -> (Var<'t>, Var<'t>) {
+        let t = q.tape();
         let state = self.state(t, q, v, state);
-        let decay = t.expand_dims(t.exp(g), &[1, 2]);
-        let q = t.mul(q, self.scale());
-        let dtype = t.dtype(q);
-        let [y, next] = t.compiled(|t| {
-            let next = t.add(t.mul(state, decay), t.matmul(t.transpose(k, &[0, 1, 3, 2]), v));
-            let y = t.matmul(q, next);
-            [t.astype(y, dtype), next]
+        let decay = g.exp().expand_dims(&[1, 2]);
+        let q = q * self.scale();
+        let dtype = q.dtype();
+        let [y, next] = state.compiled(|state| {
+            let next = state * decay + k.transpose(&[0, 1, 3, 2]).matmul(v);
+            let y = q.matmul(next);
+            [y.astype(dtype), next]
         });
         (y, next)
     }
 
     /// In chunks: attention with decaying weights within a chunk, and the state carried from chunk to chunk.
-    fn chunks(&self, t: &Tape<'_>, [q, k, v]: [Var; 3], g: Var, state: Option<Var>) -> (Var, Var) {
-        let (dtype, length) = (t.dtype(q), t.dim(q, 2));
-        let heads = t.dim(q, 1);
+    fn chunks<'t>(
+        &self,
+        [q, k, v]: [Var<'t>; 3],
+        g: Var<'t>,
+        state: Option<Var<'t>>,
+    ) -> (Var<'t>, Var<'t>) {
+        let t = q.tape();
+        let (dtype, length) = (q.dtype(), q.dim(2));
+        let heads = q.dim(1);
         let mut state = self.state(t, q, v, state);
         let chunk = CHUNK.min(length).max(1);
         let count = length.div_ceil(chunk);
         let total = count.saturating_mul(chunk);
-        let valid = t.binary(Binary::Less, t.arange(0, total), i64::from(length));
-        let valid = t.expand_dims(t.astype(valid, DType::F32), &[0]);
+        let valid = t.arange(0, total).less(i64::from(length));
+        let valid = valid.astype(DType::F32).expand_dims(&[0]);
         let parts = [i64::from(count), i64::from(chunk)];
         let [q, k, v] = [q, k, v].map(|x| {
-            let x = if total > length { t.pad(x, 2, 0, total - length) } else { x };
-            t.unflatten(x, 2, &parts)
+            let x = if total > length { x.pad(2, 0, total - length) } else { x };
+            x.unflatten(2, &parts)
         });
-        let v = t.astype(v, DType::F32);
-        let valid = t.expand_dims(t.unflatten(valid, 1, &parts), &[1]);
-        let rank = t.cumsum(valid, -1);
-        let whole = t.last(rank, -1, 1);
-        let gh = t.reshape(g, &[1, i64::from(heads), 1, 1]);
+        let v = v.astype(DType::F32);
+        let valid = valid.unflatten(1, &parts).expand_dims(&[1]);
+        let rank = valid.cumsum(-1);
+        let whole = rank.last(-1, 1);
+        let gh = g.reshape(&[1, i64::from(heads), 1, 1]);
         let centre = 0.5 * f64::from(chunk);
 
-        let e = t.mul(gh, t.sub(rank, centre));
-        let grown = t.mul(t.mul(t.exp(e), self.scale()), valid);
-        let shrunk = t.mul(t.exp(t.neg(e)), valid);
-        let q = t.mul(q, t.expand_dims(grown, &[-1]));
-        let k = t.mul(k, t.expand_dims(shrunk, &[-1]));
-        let scores = t.tril(t.matmul(q, t.swapaxes(k, -1, -2)), 0);
-        let intra = t.matmul(scores, v);
-        let carry = t.matmul(t.swapaxes(k, -1, -2), v);
-        let decay = t.exp(t.mul(gh, t.sub(whole, centre)));
-        let decay = t.expand_dims(decay, &[-1]);
-        let kept = t.expand_dims(t.exp(t.mul(gh, whole)), &[-1]);
+        let e = gh * (rank - centre);
+        let grown = e.exp() * self.scale() * valid;
+        let shrunk = (-e).exp() * valid;
+        let q = q * grown.expand_dims(&[-1]);
+        let k = k * shrunk.expand_dims(&[-1]);
+        let scores = q.matmul(k.swapaxes(-1, -2)).tril(0);
+        let intra = scores.matmul(v);
+        let carry = k.swapaxes(-1, -2).matmul(v);
+        let decay = (gh * (whole - centre)).exp();
+        let decay = decay.expand_dims(&[-1]);
+        let kept = (gh * whole).exp().expand_dims(&[-1]);
         let mut cross = Vec::new();
         for i in 0..count {
-            cross.push(t.matmul(t.at(q, 2, i), state));
-            let (kept, carry) = (t.at(kept, 2, i), t.at(carry, 2, i));
-            let decay = t.at(decay, 2, i);
-            state = t.add(t.mul(kept, state), t.mul(carry, decay));
+            cross.push(q.at(2, i).matmul(state));
+            let (kept, carry) = (kept.at(2, i), carry.at(2, i));
+            let decay = decay.at(2, i);
+            state = kept * state + carry * decay;
         }
         let cross = t.stack(&cross, 2);
-        let scale = t.reshape(t.exp(t.mul(g, centre)), &[1, i64::from(heads), 1, 1, 1]);
-        let y = t.astype(t.add(intra, t.mul(cross, scale)), dtype);
-        let y = t.flatten(y, 2, 3);
-        (t.slice(y, 2, 0, length), state)
+        let scale = (g * centre).exp().reshape(&[1, i64::from(heads), 1, 1, 1]);
+        let y = (intra + cross * scale).astype(dtype);
+        let y = y.flatten(2, 3);
+        (y.slice(2, 0, length), state)
     }
 }

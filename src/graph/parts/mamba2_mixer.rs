@@ -75,19 +75,20 @@ pub enum GatedNorm {
 }
 
 impl GatedNorm {
-    fn forward(self, t: &Tape<'_>, y: Var, gate: Var) -> Var {
+    fn forward<'t>(self, y: Var<'t>, gate: Var<'t>) -> Var<'t> {
+        let t = y.tape();
         match self {
-            Self::None => activations::swiglu(t, gate, y),
+            Self::None => activations::swiglu(gate, y),
             Self::Before(weight, eps) => {
-                let y = t.rms_norm(y, Some(t.weight(weight)), eps);
-                activations::swiglu(t, gate, y)
+                let y = y.rms_norm(Some(t.weight(weight)), eps);
+                activations::swiglu(gate, y)
             }
             Self::After(weight, eps) => {
-                t.rms_norm(activations::swiglu(t, gate, y), Some(t.weight(weight)), eps)
+                activations::swiglu(gate, y).rms_norm(Some(t.weight(weight)), eps)
             }
             Self::Grouped(weight, eps, group) => {
-                let y = t.unflatten(activations::swiglu(t, gate, y), -1, &[-1, group as i64]);
-                t.mul(t.weight(weight), t.flatten(t.rms_norm(y, None, eps), -2, -1))
+                let y = activations::swiglu(gate, y).unflatten(-1, &[-1, group as i64]);
+                t.weight(weight) * y.rms_norm(None, eps).flatten(-2, -1)
             }
         }
     }
@@ -140,31 +141,31 @@ impl Mamba2 {
 }
 
 impl Mixer for Mamba2 {
-    fn mix(&self, t: &Tape<'_>, x: Var, _: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, _: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let projected = self.input.forward(t, x);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let projected = self.input.forward(x);
         let at = [d.inner as u32, (d.inner + d.channels()) as u32];
-        let [gate, x, dt] = t.split(projected, &at, -1);
-        let x = causal_conv(t, &self.conv, x, d.kernel, cache);
+        let [gate, x, dt] = projected.split(&at, -1);
+        let x = causal_conv(&self.conv, x, d.kernel, cache);
         let at = [d.inner as u32, (d.inner + d.groups * d.state) as u32];
-        let [x, in_b, in_c] = t.split(x, &at, -1);
-        let y = self.recurrence.run(t, [x, in_b, in_c, dt], cache);
-        let y = t.reshape(y, &[b, n, d.inner as i64]);
-        self.out.forward(t, self.norm.forward(t, y, gate))
+        let [x, in_b, in_c] = x.split(&at, -1);
+        let y = self.recurrence.run([x, in_b, in_c, dt], cache);
+        let y = y.reshape(&[b, n, d.inner as i64]);
+        self.out.forward(self.norm.forward(y, gate))
     }
 }
 
 /// A causal depth-wise convolution and SiLU; state 0 of the cache holds the last inputs.
-pub fn causal_conv(t: &Tape<'_>, conv: &Conv1d, x: Var, kernel: u64, cache: &mut Cache) -> Var {
+pub fn causal_conv<'t>(conv: &Conv1d, x: Var<'t>, kernel: u64, cache: &mut Cache) -> Var<'t> {
     let keep = (kernel - 1) as u32;
-    let past = cache.state(0).unwrap_or_else(|| {
-        let (shape, dtype) = (t.shape(x).with(1, keep), t.dtype(x));
-        t.full(shape, 0.0, dtype)
+    let past = cache.state(x.tape(), 0).unwrap_or_else(|| {
+        let (shape, dtype) = (x.shape().with(1, keep), x.dtype());
+        x.tape().full(shape, 0.0, dtype)
     });
-    let input = t.concat(&[past, x], 1);
-    cache.set_state(t, 0, t.last(input, 1, keep));
-    activations::silu(t, conv.forward(t, input))
+    let input = concat([past, x], 1);
+    cache.set_state(0, input.last(1, keep));
+    activations::silu(conv.forward(input))
 }
 
 /// The selective state-space recurrence: `ssm_update`.
@@ -192,106 +193,109 @@ impl Recurrence {
 
     /// Runs over x, B, C and dt `[batch, tokens, …]`; state 1 of the cache is the recurrent state.
     /// Returns `[batch, tokens, heads, features]`.
-    pub fn run(&self, t: &Tape<'_>, [x, b, c, dt]: [Var; 4], cache: &mut Cache) -> Var {
+    pub fn run<'t>(&self, [x, b, c, dt]: [Var<'t>; 4], cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (rows, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let x = t.reshape(x, &[rows, n, d.heads as i64, d.head_dim as i64]);
-        let b = t.reshape(b, &[rows, n, d.groups as i64, d.state as i64]);
-        let c = t.reshape(c, &[rows, n, d.groups as i64, d.state as i64]);
+        let (rows, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let x = x.reshape(&[rows, n, d.heads as i64, d.head_dim as i64]);
+        let b = b.reshape(&[rows, n, d.groups as i64, d.state as i64]);
+        let c = c.reshape(&[rows, n, d.groups as i64, d.state as i64]);
         let (a_log, skip) = (t.weight(self.a_log), t.weight(self.d));
-        let dt = self.time_step(t, dt);
-        let state = cache.state(1);
+        let dt = self.time_step(dt);
+        let state = cache.state(t, 1);
         let (y, state) = match state {
             Some(state) if n == 1 => {
-                let (shape, state_type) = (t.shape(x), (t.shape(state), t.dtype(state)));
+                let (shape, state_type) = (x.shape(), (state.shape(), state.dtype()));
                 let inputs = [x, a_log, b, c, skip, dt, state];
-                t.kernel(Kernel::SsmUpdate, &inputs, (shape, t.dtype(x)), state_type)
+                t.kernel(Kernel::SsmUpdate, &inputs, (shape, x.dtype()), state_type)
             }
-            _ => self.chunks(t, [x, b, c, dt], a_log, skip, state),
+            _ => self.chunks([x, b, c, dt], a_log, skip, state),
         };
-        cache.set_state(t, 1, state);
+        cache.set_state(1, state);
         y
     }
 
     /// `compute_dt`: one compiled function.
-    fn time_step(&self, t: &Tape<'_>, dt: Var) -> Var {
-        let bias = t.weight(self.dt_bias);
+    fn time_step<'t>(&self, dt: Var<'t>) -> Var<'t> {
+        let bias = dt.tape().weight(self.dt_bias);
         let [low, high] = self.limit;
-        let [dt] = t.compiled(|t| {
-            let dt = activations::softplus(t, t.add(t.astype(dt, DType::F32), bias));
-            [t.clip(dt, low, high)]
-        });
-        dt
+        dt.compiled(|dt| {
+            let dt = activations::softplus(dt.astype(DType::F32) + bias);
+            dt.clip(low, high)
+        })
     }
 
     /// `ssm_attn`: the recurrence as matrix products, chunk by chunk.
-    fn chunks(
+    fn chunks<'t>(
         &self,
-        t: &Tape<'_>,
-        [x, b, c, dt]: [Var; 4],
-        a_log: Var,
-        skip: Var,
-        mut state: Option<Var>,
-    ) -> (Var, Var) {
+        [x, b, c, dt]: [Var<'t>; 4],
+        a_log: Var<'t>,
+        skip: Var<'t>,
+        mut state: Option<Var<'t>>,
+    ) -> (Var<'t>, Var<'t>) {
         let heads = self.dims.heads as i64;
-        let (rows, n) = (i64::from(t.dim(x, 0)), t.dim(x, 1));
-        let a = t.neg(t.astype(t.exp(a_log), DType::F32));
-        let dta = t.mul(dt, t.reshape(a, &[1, 1, -1]));
-        let dtx = t.mul(t.reshape(dt, &[rows, i64::from(n), heads, 1]), x);
+        let (rows, n) = (i64::from(x.dim(0)), x.dim(1));
+        let a = -a_log.exp().astype(DType::F32);
+        let dta = dt * a.reshape(&[1, 1, -1]);
+        let dtx = dt.reshape(&[rows, i64::from(n), heads, 1]) * x;
         let mut parts = Vec::new();
         let mut start = 0;
         while start < n {
             let end = start.saturating_add(CHUNK).min(n);
-            let [dtx, dta, b, c] = [dtx, dta, b, c].map(|v| t.slice(v, 1, start, end));
-            let (y, next) = self.chunk(t, [dtx, dta, b, c], state);
-            parts.push(t.astype(y, t.dtype(x)));
+            let [dtx, dta, b, c] = [dtx, dta, b, c].map(|v| v.slice(1, start, end));
+            let (y, next) = self.chunk([dtx, dta, b, c], state);
+            parts.push(y.astype(x.dtype()));
             state = Some(next);
             start = end;
         }
-        let y = t.concat(&parts, 1);
-        let skip = t.mul(x, t.reshape(skip, &[1, 1, heads, 1]));
-        (t.add(y, skip), state.unwrap_or(y))
+        let y = x.tape().concat(&parts, 1);
+        let skip = x * skip.reshape(&[1, 1, heads, 1]);
+        (y + skip, state.unwrap_or(y))
     }
 
     /// One chunk: outputs in float32 and the next state.
-    fn chunk(&self, t: &Tape<'_>, [dtx, dta, b, c]: [Var; 4], state: Option<Var>) -> (Var, Var) {
+    fn chunk<'t>(
+        &self,
+        [dtx, dta, b, c]: [Var<'t>; 4],
+        state: Option<Var<'t>>,
+    ) -> (Var<'t>, Var<'t>) {
         let repeats = (self.dims.heads / self.dims.groups) as u32;
-        let b = t.transpose(b, &[0, 2, 3, 1]);
-        let cb = t.repeat(t.matmul(t.swapaxes(c, 1, 2), b), repeats, 1);
-        let decay = t.exp(segment_sums(t, t.swapaxes(dta, 1, 2)));
-        let y = t.matmul(t.tril(t.mul(cb, decay), 0), t.swapaxes(dtx, 1, 2));
-        let mut y = t.swapaxes(y, 1, 2);
+        let b = b.transpose(&[0, 2, 3, 1]);
+        let cb = c.swapaxes(1, 2).matmul(b).repeat(repeats, 1);
+        let decay = segment_sums(dta.swapaxes(1, 2)).exp();
+        let y = (cb * decay).tril(0).matmul(dtx.swapaxes(1, 2));
+        let mut y = y.swapaxes(1, 2);
 
-        let decay = t.transpose(t.last(decay, 2, 1), &[0, 3, 1, 2]);
-        let b = t.swapaxes(t.repeat(b, repeats, 1), 2, 3);
-        let decayed = t.swapaxes(t.swapaxes(t.mul(dtx, decay), 1, 2), 2, 3);
-        let mut next = t.matmul(decayed, b);
+        let decay = decay.last(2, 1).transpose(&[0, 3, 1, 2]);
+        let b = b.repeat(repeats, 1).swapaxes(2, 3);
+        let decayed = (dtx * decay).swapaxes(1, 2).swapaxes(2, 3);
+        let mut next = decayed.matmul(b);
         if let Some(state) = state {
-            let total = t.exp(t.cumsum(dta, -2));
-            let n = t.dim(total, 1);
-            let last = t.expand_dims(t.at(total, 1, n.saturating_sub(1)), &[-2, -1]);
-            next = t.add(next, t.mul(last, state));
-            let past = self.carried(t, c, state);
-            y = t.add(y, t.mul(t.expand_dims(total, &[-1]), past));
+            let total = dta.cumsum(-2).exp();
+            let n = total.dim(1);
+            let last = total.at(1, n.saturating_sub(1)).expand_dims(&[-2, -1]);
+            next = next + last * state;
+            let past = self.carried(c, state);
+            y = y + total.expand_dims(&[-1]) * past;
         }
         (y, next)
     }
 
     /// What the state before the chunk gives for every token.
-    fn carried(&self, t: &Tape<'_>, c: Var, state: Var) -> Var {
+    fn carried<'t>(&self, c: Var<'t>, state: Var<'t>) -> Var<'t> {
         let d = &self.dims;
-        let (rows, n) = (i64::from(t.dim(c, 0)), i64::from(t.dim(c, 1)));
+        let (rows, n) = (i64::from(c.dim(0)), i64::from(c.dim(1)));
         let (groups, size) = (d.groups as i64, d.state as i64);
         let repeats = (d.heads / d.groups) as i64;
-        let c = t.reshape(c, &[rows, n, groups, 1, size, 1]);
-        let state = t.reshape(state, &[rows, 1, groups, repeats, d.head_dim as i64, size]);
-        t.flatten(t.squeeze(t.matmul(state, c), &[-1]), 2, 3)
+        let c = c.reshape(&[rows, n, groups, 1, size, 1]);
+        let state = state.reshape(&[rows, 1, groups, repeats, d.head_dim as i64, size]);
+        state.matmul(c).squeeze(&[-1]).flatten(2, 3)
     }
 }
 
 /// `segsum`: sums of the steps between every pair of tokens, `[…, n, n]`.
-fn segment_sums(t: &Tape<'_>, steps: Var) -> Var {
-    let n = t.dim(steps, -1);
-    let x = t.tril(t.repeat(t.expand_dims(steps, &[-1]), n, -1), -1);
-    t.cumsum(x, -2)
+fn segment_sums(steps: Var<'_>) -> Var<'_> {
+    let n = steps.dim(-1);
+    let x = steps.expand_dims(&[-1]).repeat(n, -1).tril(-1);
+    x.cumsum(-2)
 }

@@ -83,82 +83,83 @@ impl BlockIndex {
     }
 
     /// Stores the index keys of `x` and returns the mask of attention: the given one while all blocks fit.
-    pub fn mask(
+    pub fn mask<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
+        x: Var<'t>,
+        mask: Mask<'t>,
         offset: u32,
         query_heads: u64,
         cache: &mut Cache,
-    ) -> Mask {
+    ) -> Mask<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (b, n) = (t.dim(x, 0), t.dim(x, 1));
-        let k = t.reshape(self.k.forward(t, x), &[i64::from(b), i64::from(n), 1, d.dim as i64]);
-        let k = self.rope.forward(t, t.transpose(self.k_norm.forward(t, k), &[0, 2, 1, 3]), offset);
-        let dtype = t.dtype(k);
-        let (k, _) = cache.update(t, k, t.full(Shape::new(&[b, 1, n, 0]), 0.0, dtype));
+        let (b, n) = (x.dim(0), x.dim(1));
+        let k = self.k.forward(x).reshape(&[i64::from(b), i64::from(n), 1, d.dim as i64]);
+        let k = self.rope.forward(self.k_norm.forward(k).transpose(&[0, 2, 1, 3]), offset);
+        let dtype = k.dtype();
+        let (k, _) = cache.update(k, t.full(Shape::new(&[b, 1, n, 0]), 0.0, dtype));
         let k = k.dense(t);
-        let keys = t.dim(k, 2);
+        let keys = k.dim(2);
         let block = u32::try_from(d.block).unwrap_or(u32::MAX).max(1);
         if d.chosen >= u64::from(keys.div_ceil(block)) {
             return mask;
         }
-        let q = self.q_norm.forward(t, Heads::rows(t, self.q.forward(t, x), d.heads));
-        let q = self.rope.forward(t, t.transpose(q, &[0, 2, 1, 3]), offset);
+        let q = self.q_norm.forward(Heads::rows(self.q.forward(x), d.heads));
+        let q = self.rope.forward(q.transpose(&[0, 2, 1, 3]), offset);
 
         let positions = t.arange(keys.saturating_sub(n), keys);
-        let seen = self.seen(t, mask, positions, keys);
-        let (q, k) = (t.astype(q, DType::F32), t.astype(k, DType::F32));
-        let scores = t.select(seen, t.matmul(q, t.swapaxes(k, -1, -2)), f64::NEG_INFINITY);
-        let scores = self.favour_local(t, block_maxima(t, scores, block), positions, block);
-        let keep = t.slice(t.repeat(self.choose(t, scores), block, -1), -1, 0, keys);
-        let keep = t.binary(Binary::BitwiseAnd, keep, seen);
-        Mask::Array(t.repeat(keep, (query_heads / d.heads.max(1)) as u32, 1))
+        let seen = self.seen(mask, positions, keys);
+        let (q, k) = (q.astype(DType::F32), k.astype(DType::F32));
+        let scores = seen.select(q.matmul(k.swapaxes(-1, -2)), f64::NEG_INFINITY);
+        let scores = self.favour_local(block_maxima(scores, block), positions, block);
+        let keep = self.choose(scores).repeat(block, -1).slice(-1, 0, keys);
+        let keep = keep & seen;
+        Mask::Array(keep.repeat((query_heads / d.heads.max(1)) as u32, 1))
     }
 
     /// Which keys a query may see: `[queries, keys]`.
-    fn seen(&self, t: &Tape<'_>, mask: Mask, positions: Var, keys: u32) -> Var {
+    fn seen<'t>(&self, mask: Mask<'t>, positions: Var<'t>, keys: u32) -> Var<'t> {
         if let Mask::Array(mask) = mask {
             return mask;
         }
-        let all = t.expand_dims(t.arange(0, keys), &[0]);
-        t.binary(Binary::LessEqual, all, t.expand_dims(positions, &[1]))
+        let all = positions.tape().arange(0, keys).expand_dims(&[0]);
+        all.less_equal(positions.expand_dims(&[1]))
     }
 
     /// Gives the blocks at and just before the query's own the highest score.
-    fn favour_local(&self, t: &Tape<'_>, scores: Var, positions: Var, block: u32) -> Var {
+    fn favour_local<'t>(&self, scores: Var<'t>, positions: Var<'t>, block: u32) -> Var<'t> {
         if self.dims.local == 0 {
             return scores;
         }
-        let own = t.expand_dims(t.binary(Binary::FloorDivide, positions, i64::from(block)), &[1]);
-        let ids = t.arange(0, t.dim(scores, -1));
-        let not_after = t.binary(Binary::LessEqual, ids, own);
-        let first = t.sub(own, self.dims.local as i64);
-        let local = t.binary(Binary::BitwiseAnd, not_after, t.binary(Binary::Greater, ids, first));
-        t.select(local, f64::INFINITY, scores)
+        let own = positions.floor_divide(i64::from(block)).expand_dims(&[1]);
+        let ids = scores.tape().arange(0, scores.dim(-1));
+        let not_after = ids.less_equal(own);
+        let first = own - self.dims.local as i64;
+        let local = not_after & ids.greater(first);
+        local.select(f64::INFINITY, scores)
     }
 
     /// True for the blocks with the highest scores.
-    fn choose(&self, t: &Tape<'_>, scores: Var) -> Var {
-        let order = t.argpartition(t.neg(scores), self.dims.chosen as i64 - 1, -1);
-        let indices = t.slice(order, -1, 0, self.dims.chosen as u32);
-        let none = t.full(t.shape(scores), 0.0, DType::Bool);
-        t.put_along_axis(none, indices, t.scalar(1.0, DType::Bool), -1, false)
+    fn choose<'t>(&self, scores: Var<'t>) -> Var<'t> {
+        let t = scores.tape();
+        let order = (-scores).argpartition(self.dims.chosen as i64 - 1, -1);
+        let indices = order.slice(-1, 0, self.dims.chosen as u32);
+        let none = t.full(scores.shape(), 0.0, DType::Bool);
+        none.put_along_axis(indices, t.scalar(1.0, DType::Bool), -1, false)
     }
 }
 
 /// The highest score of each block of keys, the last one of which may be shorter.
-fn block_maxima(t: &Tape<'_>, scores: Var, block: u32) -> Var {
-    let shape = t.shape(scores);
+fn block_maxima(scores: Var<'_>, block: u32) -> Var<'_> {
+    let shape = scores.shape();
     let keys = shape.dim(-1);
     let whole = keys / block;
-    let front = t.slice(scores, -1, 0, whole * block);
+    let front = scores.slice(-1, 0, whole * block);
     let dims = [shape.dim(0), shape.dim(1), shape.dim(2), whole, block].map(i64::from);
-    let maxima = t.reduce(Reduction::Max, t.reshape(front, &dims), -1, false);
+    let maxima = front.reshape(&dims).reduce(Reduction::Max, -1, false);
     if keys % block == 0 {
         return maxima;
     }
-    let tail = t.reduce(Reduction::Max, t.slice(scores, -1, whole * block, keys), -1, true);
-    t.concat(&[maxima, tail], -1)
+    let tail = scores.slice(-1, whole * block, keys).reduce(Reduction::Max, -1, true);
+    concat([maxima, tail], -1)
 }

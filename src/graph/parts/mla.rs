@@ -101,10 +101,10 @@ impl Query {
     }
 
     /// Queries `[batch, tokens, heads * features]`.
-    pub fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
         match self {
-            Self::Single(q) => q.forward(t, x),
-            Self::Low(a, norm, b) => b.forward(t, norm.forward(t, a.forward(t, x))),
+            Self::Single(q) => q.forward(x),
+            Self::Low(a, norm, b) => b.forward(norm.forward(a.forward(x))),
         }
     }
 }
@@ -210,75 +210,78 @@ impl LatentAttention {
     }
 
     /// Joins the heads of the output and applies a gate.
-    fn join(&self, t: &Tape<'_>, y: Var, x: Var) -> Var {
+    fn join<'t>(&self, y: Var<'t>, x: Var<'t>) -> Var<'t> {
         if let Some(gate) = &self.head_gate {
-            let y = t.transpose(y, &[0, 2, 1, 3]);
-            let gate = t.sigmoid(t.astype(gate.forward(t, x), DType::F32));
-            let gate = t.expand_dims(t.astype(gate, t.dtype(y)), &[-1]);
-            let y = t.mul(y, gate);
-            let (b, n) = (i64::from(t.dim(y, 0)), i64::from(t.dim(y, 1)));
-            return t.reshape(y, &[b, n, -1]);
+            let y = y.transpose(&[0, 2, 1, 3]);
+            let gate = gate.forward(x).astype(DType::F32).sigmoid();
+            let gate = gate.astype(y.dtype()).expand_dims(&[-1]);
+            let y = y * gate;
+            let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
+            return y.reshape(&[b, n, -1]);
         }
-        let y = Heads::join(t, y);
+        let y = Heads::join(y);
         match &self.gate {
             None => y,
-            Some(gate) => t.mul(y, t.sigmoid(gate.forward(t, x))),
+            Some(gate) => y * gate.forward(x).sigmoid(),
         }
     }
 }
 
 impl Mixer for LatentAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
+        let t = x.tape();
         let d = &self.dims;
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.query.forward(t, x);
-        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let mut q = t.transpose(q, &[0, 2, 1, 3]);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let q = self.query.forward(x);
+        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let mut q = q.transpose(&[0, 2, 1, 3]);
         if let Some((factor, _)) = self.factors {
-            q = t.mul(q, factor);
+            q = q * factor;
         }
-        let [q_nope, q_pe] = t.split(q, &[d.nope as u32], -1);
-        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
-        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
-        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let mut latent = self.kv_norm.forward(t, latent);
+        let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
+        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
+        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let mut latent = self.kv_norm.forward(latent);
         if let Some((_, factor)) = self.factors {
-            latent = t.mul(latent, factor);
+            latent = latent * factor;
         }
         let offset = cache.offset();
         let (q_pe, k_pe) = match &self.settings.rope {
-            Some(rope) => (rope.forward(t, q_pe, offset), rope.forward(t, k_pe, offset)),
+            Some(rope) => (rope.forward(q_pe, offset), rope.forward(k_pe, offset)),
             None => (q_pe, k_pe),
         };
-        let (latent, k_pe) = cache.update(t, t.expand_dims(latent, &[1]), k_pe);
+        let (latent, k_pe) = cache.update(latent.expand_dims(&[1]), k_pe);
         let (latent, k_pe) = (latent.dense(t), k_pe.dense(t));
 
         let scale = self.settings.scale;
-        let scores = position_scores(t, q_pe, k_pe, scale, mask);
+        let scores = position_scores(q_pe, k_pe, scale, mask);
         let single = n == 1;
         let (q, k, v) = if single {
-            (self.embed_q.forward(t, q_nope, true), latent, latent)
+            (self.embed_q.forward(q_nope, true), latent, latent)
         } else {
-            let k = self.embed_q.forward(t, latent, false);
-            (q_nope, k, self.unembed.forward(t, latent, true))
+            let k = self.embed_q.forward(latent, false);
+            (q_nope, k, self.unembed.forward(latent, true))
         };
-        let mut y = t.attention(q, k, v, scale, Mask::Array(scores), None);
+        let mut y = q.attention(k, v, scale, Mask::Array(scores), None);
         if single {
-            y = self.unembed.forward(t, y, true);
+            y = self.unembed.forward(y, true);
         }
-        self.o.forward(t, self.join(t, y, x))
+        self.o.forward(self.join(y, x))
     }
 }
 
 /// The scores of the rotated parts, with the mask folded in; attention adds them as a bias.
-pub fn position_scores(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
-    t.scores(|t| position_score_steps(t, q_pe, k_pe, scale, mask))
+pub fn position_scores<'t>(q_pe: Var<'t>, k_pe: Var<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
+    q_pe.tape().scores(|| position_score_steps(q_pe, k_pe, scale, mask))
 }
 
-fn position_score_steps(t: &Tape<'_>, q_pe: Var, k_pe: Var, scale: f64, mask: Mask) -> Var {
-    let scores = t.matmul(t.mul(q_pe, scale), t.swapaxes(k_pe, -1, -2));
+fn position_score_steps<'t>(q_pe: Var<'t>, k_pe: Var<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
+    let scores = (q_pe * scale).matmul(k_pe.swapaxes(-1, -2));
     match mask {
-        Mask::Array(m) => t.select(m, scores, t.scalar(t.dtype(scores).lowest(), t.dtype(scores))),
+        Mask::Array(m) => {
+            m.select(scores, q_pe.tape().scalar(scores.dtype().lowest(), scores.dtype()))
+        }
         Mask::None | Mask::Causal => scores,
     }
 }

@@ -60,30 +60,30 @@ impl ExpandedAttention {
 }
 
 impl Mixer for ExpandedAttention {
-    fn mix(&self, t: &Tape<'_>, x: Var, mask: Mask, cache: &mut Cache) -> Var {
+    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let (d, s) = (&self.dims, &self.settings);
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        let q = self.query.forward(t, x);
-        let q = t.reshape(q, &[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
-        let [q_nope, q_pe] = t.split(t.transpose(q, &[0, 2, 1, 3]), &[d.nope as u32], -1);
-        let [latent, k_pe] = t.split(self.kv_a.forward(t, x), &[d.kv_rank as u32], -1);
-        let k_pe = t.reshape(k_pe, &[b, n, 1, d.rope as i64]);
-        let k_pe = t.transpose(k_pe, &[0, 2, 1, 3]);
-        let kv = Heads::split(t, self.kv_b.forward(t, self.kv_norm.forward(t, latent)), d.heads);
-        let [k_nope, v] = t.split(kv, &[d.nope as u32], -1);
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        let q = self.query.forward(x);
+        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let [q_nope, q_pe] = q.transpose(&[0, 2, 1, 3]).split(&[d.nope as u32], -1);
+        let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
+        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let kv = Heads::split(self.kv_b.forward(self.kv_norm.forward(latent)), d.heads);
+        let [k_nope, v] = kv.split(&[d.nope as u32], -1);
         let offset = cache.offset();
-        let q_pe = s.rope.forward(t, q_pe, offset);
-        let k_pe = s.rope.forward(t, k_pe, offset);
+        let q_pe = s.rope.forward(q_pe, offset);
+        let k_pe = s.rope.forward(k_pe, offset);
         let k_pe = match s.spread {
-            RotaryCopies::Repeat => t.repeat(k_pe, d.heads as u32, 1),
+            RotaryCopies::Repeat => k_pe.repeat(d.heads as u32, 1),
             RotaryCopies::Broadcast => {
-                let wide = t.shape(k_pe).with(1, d.heads as u32);
-                t.broadcast_to(k_pe, wide)
+                let wide = k_pe.shape().with(1, d.heads as u32);
+                k_pe.broadcast_to(wide)
             }
         };
-        let k = t.concat(&[k_nope, k_pe], -1);
-        let q = t.concat(&[q_nope, q_pe], -1);
-        let y = Heads::join(t, attend(t, q, cache.update(t, k, v), s.scale, mask, None));
-        self.o.forward(t, y)
+        let k = concat([k_nope, k_pe], -1);
+        let q = concat([q_nope, q_pe], -1);
+        let y = Heads::join(attend(q, cache.update(k, v), s.scale, mask, None));
+        self.o.forward(y)
     }
 }

@@ -14,7 +14,7 @@ pub struct GatedMlp {
 }
 
 /// A gated activation of (gate, x), for example `act(gate) * x`.
-pub type Gated = Box<dyn Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync>;
+pub type Gated = Box<dyn for<'t> Fn(Var<'t>, Var<'t>) -> Var<'t> + Send + Sync>;
 
 impl GatedMlp {
     /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
@@ -43,7 +43,7 @@ impl GatedMlp {
     #[must_use]
     pub fn with_activation(
         mut self,
-        activation: impl Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+        activation: impl for<'t> Fn(Var<'t>, Var<'t>) -> Var<'t> + Send + Sync + 'static,
     ) -> Self {
         self.activation = Box::new(activation);
         self
@@ -52,7 +52,7 @@ impl GatedMlp {
     /// The clamped SwiGLU activation.
     #[must_use]
     pub fn with_clamp(self, clamp: Clamp) -> Self {
-        self.with_activation(move |t, gate, x| clamp.apply(t, gate, x))
+        self.with_activation(move |gate, x| clamp.apply(gate, x))
     }
 }
 
@@ -63,10 +63,10 @@ impl fmt::Debug for GatedMlp {
 }
 
 impl FeedForward for GatedMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (gate, up) = (self.gate.forward(t, x), self.up.forward(t, x));
-        let hidden = (self.activation)(t, gate, up);
-        self.down.forward(t, hidden)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let (gate, up) = (self.gate.forward(x), self.up.forward(x));
+        let hidden = (self.activation)(gate, up);
+        self.down.forward(hidden)
     }
 }
 
@@ -97,15 +97,15 @@ impl FusedMlp {
 }
 
 impl FeedForward for FusedMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let [a, b] = t.split_equal(self.gate_up.forward(t, x), -1);
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let [a, b] = self.gate_up.forward(x).split_equal(-1);
         let (gate, up) = if self.gate_last { (b, a) } else { (a, b) };
-        self.down.forward(t, activations::swiglu(t, gate, up))
+        self.down.forward(activations::swiglu(gate, up))
     }
 }
 
 /// An activation of one input.
-pub type Activation = fn(&Tape<'_>, Var) -> Var;
+pub type Activation = fn(Var<'_>) -> Var<'_>;
 
 /// The ungated MLP `down(act(up(x)))`.
 #[derive(Debug)]
@@ -134,9 +134,9 @@ impl PlainMlp {
 }
 
 impl FeedForward for PlainMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
-        let hidden = self.up.forward(t, x);
-        let hidden = (self.activation)(t, hidden);
-        self.down.forward(t, hidden)
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let hidden = self.up.forward(x);
+        let hidden = (self.activation)(hidden);
+        self.down.forward(hidden)
     }
 }

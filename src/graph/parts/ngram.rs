@@ -66,25 +66,25 @@ impl NgramEmbedding {
 
 impl Embed for NgramEmbedding {
     /// The cache keeps the last tokens of earlier calls.
-    fn embed(&self, t: &Tape<'_>, tokens: Var, cache: Option<&mut Cache>) -> Var {
+    fn embed<'t>(&self, tokens: Var<'t>, cache: Option<&mut Cache>) -> Var<'t> {
         let Some(cache) = cache else {
-            return t.fail("no cache for the n-gram embedding");
+            return tokens.tape().fail("no cache for the n-gram embedding");
         };
-        let length = t.dim(tokens, -1);
-        let ids = t.astype(tokens, DType::I64);
-        let context = match cache.state(0) {
+        let length = tokens.dim(-1);
+        let ids = tokens.astype(DType::I64);
+        let context = match cache.state(tokens.tape(), 0) {
             None => ids,
-            Some(earlier) => t.concat(&[earlier, ids], -1),
+            Some(earlier) => concat([earlier, ids], -1),
         };
-        let kept = t.last(context, -1, (self.longest - 1).min(t.dim(context, -1)));
-        cache.set_state(t, 0, kept);
-        let shifted: Vec<Var> = (1..self.longest).map(|n| shift_right(t, context, n)).collect();
-        let mut x = self.words.embed(t, ids, None);
+        let kept = context.last(-1, (self.longest - 1).min(context.dim(-1)));
+        cache.set_state(0, kept);
+        let shifted: Vec<Var<'_>> = (1..self.longest).map(|n| shift_right(context, n)).collect();
+        let mut x = self.words.embed(ids, None);
         for table in &self.tables {
-            let hash = t.last(table.hash(t, context, &shifted), -1, length);
-            x = t.add(x, table.projection.forward(t, table.embedding.forward(t, hash)));
+            let hash = table.hash(context, &shifted).last(-1, length);
+            x = x + table.projection.forward(table.embedding.forward(hash));
         }
-        t.div(x, 1 + self.tables.len() as i64)
+        x / (1 + self.tables.len() as i64)
     }
 
     fn cache(&self) -> Option<CacheKind> {
@@ -93,14 +93,14 @@ impl Embed for NgramEmbedding {
 }
 
 impl Table {
-    fn hash(&self, t: &Tape<'_>, context: Var, shifted: &[Var]) -> Var {
+    fn hash<'t>(&self, context: Var<'t>, shifted: &[Var<'t>]) -> Var<'t> {
         let mut ids = context;
         let earlier = shifted.iter().zip(&self.factors).take(self.ngram as usize - 1);
         for (&token, &factor) in earlier {
-            let term = t.mul(token, factor as i64);
-            ids = t.add(ids, term);
+            let term = token * factor as i64;
+            ids = ids + term;
         }
-        t.binary(Binary::Remainder, ids, self.rows as i64)
+        ids.remainder(self.rows as i64)
     }
 }
 
@@ -117,15 +117,15 @@ fn factors(vocabulary: u64, rows: u64, count: u64) -> Vec<u64> {
 }
 
 /// The ids `n` places further right, with zeros in front.
-fn shift_right(t: &Tape<'_>, ids: Var, n: u32) -> Var {
-    let (shape, dtype) = (t.shape(ids), t.dtype(ids));
+fn shift_right(ids: Var<'_>, n: u32) -> Var<'_> {
+    let (shape, dtype) = (ids.shape(), ids.dtype());
     let length = shape.dim(-1);
     if length <= n {
-        return t.zeros_like(ids);
+        return ids.zeros_like();
     }
-    let zeros = t.full(Shape::new(&[shape.dim(0), n]), 0.0, dtype);
-    let front = t.slice(ids, -1, 0, length - n);
-    t.concat(&[zeros, front], -1)
+    let zeros = ids.tape().full(Shape::new(&[shape.dim(0), n]), 0.0, dtype);
+    let front = ids.slice(-1, 0, length - n);
+    concat([zeros, front], -1)
 }
 
 #[cfg(test)]

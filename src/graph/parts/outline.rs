@@ -106,6 +106,8 @@ pub struct Outline {
     pub layers: u64,
     /// Rows of the embedding.
     pub vocabulary: u64,
+    /// Rows of the embedding that the output head does not have.
+    pub spare_rows: u64,
     /// Output head.
     pub head: HeadKind,
     /// Epsilon of the norms.
@@ -126,6 +128,7 @@ impl Outline {
             width,
             layers,
             vocabulary,
+            spare_rows: 0,
             head: HeadKind::Own,
             eps: 1e-5,
             max_context: None,
@@ -171,8 +174,9 @@ impl Outline {
             Ok::<_, Infallible>(Place::new(rules[i as usize], layer(p, i as usize)))
         };
         let layers = rules.len() as u64;
-        let start = |_: &Tape<'_>, call: Opening<'_>| (call.embedded, ());
-        match (Self { layers, ..self.clone() }).declare(p, places, start) {
+        match (Self { layers, ..self.clone() })
+            .declare::<(), _>(p, places, |call| (call.embedded, ()))
+        {
             Ok(decoder) => decoder,
             Err(never) => match never {},
         }
@@ -187,31 +191,32 @@ impl Outline {
         p: &mut ParamBuilder,
         mut layer: impl FnMut(&mut ParamBuilder, u64) -> Result<L, ConfigError>,
     ) -> Result<Decoder, ConfigError> {
-        self.declare(p, |p, i| layer(p, i).map(L::into), |_, call| (call.embedded, ()))
+        self.declare(p, |p, i| layer(p, i).map(L::into), |call| (call.embedded, ()))
     }
 
     /// A decoder whose layers share what `start` makes beside the first hidden state.
     ///
     /// # Errors
     /// When `layer` does.
-    pub fn sharing<S>(
+    pub fn sharing<S: Carry>(
         &self,
         p: &mut ParamBuilder,
         layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Place<S>, ConfigError>,
-        start: impl Fn(&Tape<'_>, Opening<'_>) -> (Var, S) + Send + Sync + 'static,
+        start: impl for<'t> Fn(Opening<'_, 't>) -> (Var<'t>, S::On<'t>) + Send + Sync + 'static,
     ) -> Result<Decoder<S>, ConfigError> {
         self.declare(p, layer, start)
     }
 
-    fn declare<S, E>(
+    fn declare<S: Carry, E>(
         &self,
         p: &mut ParamBuilder,
         mut layer: impl FnMut(&mut ParamBuilder, u64) -> Result<Place<S>, E>,
-        start: impl Fn(&Tape<'_>, Opening<'_>) -> (Var, S) + Send + Sync + 'static,
+        start: impl for<'t> Fn(Opening<'_, 't>) -> (Var<'t>, S::On<'t>) + Send + Sync + 'static,
     ) -> Result<Decoder<S>, E> {
         let names = self.names;
         let (embed, places, norm) = p.scope(names.model, |p| {
-            let embed = Embedding::new(p, names.embed, self.vocabulary, self.width);
+            let rows = self.vocabulary.saturating_add(self.spare_rows);
+            let embed = Embedding::new(p, names.embed, rows, self.width);
             let places = (0..self.layers)
                 .map(|i| p.scope(&format!("{}.{i}", names.layers), |p| layer(p, i)))
                 .collect::<Result<Vec<_>, E>>()?;

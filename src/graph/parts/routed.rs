@@ -7,7 +7,7 @@ use crate::graph::prelude::*;
 /// Chooses the experts of every token.
 pub trait Router: Send + Sync {
     /// The chosen experts `[…, k]` and their scores.
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>);
 }
 
 /// The matrix of a router.
@@ -23,14 +23,15 @@ pub enum Gate {
 
 impl Gate {
     /// `x W^T`.
-    pub fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
+    pub fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
         match self {
-            Self::Linear(linear) => linear.forward(t, x),
-            Self::Raw(weight) => t.matmul(x, t.transpose(t.weight(*weight), &[1, 0])),
+            Self::Linear(linear) => linear.forward(x),
+            Self::Raw(weight) => x.matmul(t.weight(*weight).transpose(&[1, 0])),
             Self::Wide(weight) => {
-                let x = t.astype(x, DType::F32);
-                let w = t.transpose(t.astype(t.weight(*weight), DType::F32), &[1, 0]);
-                t.matmul(x, w)
+                let x = x.astype(DType::F32);
+                let w = t.weight(*weight).astype(DType::F32).transpose(&[1, 0]);
+                x.matmul(w)
             }
         }
     }
@@ -50,37 +51,34 @@ pub enum Combine {
 }
 
 impl Combine {
-    fn apply(self, t: &Tape<'_>, y: Var, scores: Var) -> Var {
+    fn apply<'t>(self, y: Var<'t>, scores: Var<'t>) -> Var<'t> {
         match self {
-            Self::Narrow => combine(t, y, scores),
-            Self::Compiled => {
-                let [y] = t.compiled(|t| [combine(t, y, scores)]);
-                y
-            }
-            Self::Wide => weighted_sum(t, y, scores),
+            Self::Narrow => combine(y, scores),
+            Self::Compiled => y.compiled(|y| combine(y, scores)),
+            Self::Wide => weighted_sum(y, scores),
             Self::Precise => {
-                let dtype = t.dtype(y);
-                let y = t.mul(y, t.astype(t.expand_dims(scores, &[-1]), DType::F32));
-                t.astype(t.sum(y, -2, false), dtype)
+                let dtype = y.dtype();
+                let y = y * scores.expand_dims(&[-1]).astype(DType::F32);
+                y.sum(-2, false).astype(dtype)
             }
         }
     }
 }
 
 /// Divides the scores of a token by their sum.
-pub fn normalise(t: &Tape<'_>, scores: Var) -> Var {
-    t.div(scores, t.sum(scores, -1, true))
+pub fn normalise(scores: Var<'_>) -> Var<'_> {
+    scores / scores.sum(-1, true)
 }
 
 /// The sum of the experts' outputs `[…, k, width]` weighted by their scores, in the type of the outputs.
-fn combine(t: &Tape<'_>, y: Var, scores: Var) -> Var {
-    let dtype = t.dtype(y);
-    t.astype(weighted_sum(t, y, scores), dtype)
+fn combine<'t>(y: Var<'t>, scores: Var<'t>) -> Var<'t> {
+    let dtype = y.dtype();
+    weighted_sum(y, scores).astype(dtype)
 }
 
 /// The sum of the experts' outputs weighted by their scores.
-pub fn weighted_sum(t: &Tape<'_>, y: Var, scores: Var) -> Var {
-    t.sum(t.mul(y, t.expand_dims(scores, &[-1])), -2, false)
+pub fn weighted_sum<'t>(y: Var<'t>, scores: Var<'t>) -> Var<'t> {
+    (y * scores.expand_dims(&[-1])).sum(-2, false)
 }
 
 /// The experts themselves.
@@ -161,7 +159,7 @@ impl RoutedMlp {
     #[must_use]
     pub fn with_activation(
         mut self,
-        activation: impl Fn(&Tape<'_>, Var, Var) -> Var + Send + Sync + 'static,
+        activation: impl for<'t> Fn(Var<'t>, Var<'t>) -> Var<'t> + Send + Sync + 'static,
     ) -> Self {
         if let Bank::Gated(_, swiglu) = &mut self.bank {
             *swiglu = Box::new(activation);
@@ -197,42 +195,42 @@ impl RoutedMlp {
         self
     }
 
-    fn rows(&self, t: &Tape<'_>, x: Var) -> Var {
-        let (indices, scores) = self.router.route(t, x);
-        let input = self.latent.map_or(x, |latent| latent.down.forward(t, x));
+    fn rows<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let (indices, scores) = self.router.route(x);
+        let input = self.latent.map_or(x, |latent| latent.down.forward(x));
         let y = match &self.bank {
-            Bank::Gated(experts, activation) => experts.forward(t, input, indices, activation),
-            Bank::Plain(experts, activation) => experts.forward(t, input, indices, activation),
+            Bank::Gated(experts, activation) => experts.forward(input, indices, activation),
+            Bank::Plain(experts, activation) => experts.forward(input, indices, activation),
         };
-        let mut y = self.combine.apply(t, y, scores);
+        let mut y = self.combine.apply(y, scores);
         if let Some(factor) = self.scale {
-            y = t.mul(y, factor);
+            y = y * factor;
         }
         if let Some(Latent { norm, up, .. }) = &self.latent {
-            let normed = norm.map_or(y, |norm| norm.forward(t, y));
-            y = up.forward(t, normed);
+            let normed = norm.map_or(y, |norm| norm.forward(y));
+            y = up.forward(normed);
         }
         match &self.shared {
             None => y,
-            Some(shared) => t.add(y, self.gated(t, x, shared.apply(t, x))),
+            Some(shared) => y + self.gated(x, shared.apply(x)),
         }
     }
 
-    fn gated(&self, t: &Tape<'_>, x: Var, shared: Var) -> Var {
+    fn gated<'t>(&self, x: Var<'t>, shared: Var<'t>) -> Var<'t> {
         match &self.shared_gate {
             None => shared,
-            Some(gate) => t.mul(t.sigmoid(gate.forward(t, x)), shared),
+            Some(gate) => gate.forward(x).sigmoid() * shared,
         }
     }
 }
 
 impl FeedForward for RoutedMlp {
-    fn apply(&self, t: &Tape<'_>, x: Var) -> Var {
+    fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
         if !self.flat {
-            return self.rows(t, x);
+            return self.rows(x);
         }
-        let dims: Vec<i64> = t.shape(x).dims().iter().map(|&n| i64::from(n)).collect();
-        let flat = t.reshape(x, &[-1, i64::from(t.dim(x, -1))]);
-        t.reshape(self.rows(t, flat), &dims)
+        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let flat = x.reshape(&[-1, i64::from(x.dim(-1))]);
+        self.rows(flat).reshape(&dims)
     }
 }

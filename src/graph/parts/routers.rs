@@ -27,14 +27,14 @@ impl LogitRouter {
 }
 
 impl Router for LogitRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = self.gate.forward(t, x);
-        let indices = best(t, gates, self.chosen, self.order);
-        let scores = t.take_along_axis(gates, indices, -1);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let gates = self.gate.forward(x);
+        let indices = best(gates, self.chosen, self.order);
+        let scores = gates.take_along_axis(indices, -1);
         if self.wide {
-            return (indices, t.softmax(t.astype(scores, DType::F32), false));
+            return (indices, scores.astype(DType::F32).softmax(false));
         }
-        (indices, t.softmax(scores, true))
+        (indices, scores.softmax(true))
     }
 }
 
@@ -60,11 +60,11 @@ impl SoftmaxRouter {
 }
 
 impl Router for SoftmaxRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let gates = t.softmax(self.gate.apply(t, x), true);
-        let indices = best(t, gates, self.chosen, self.order);
-        let scores = t.take_along_axis(gates, indices, -1);
-        (indices, if self.normalise { normalise(t, scores) } else { scores })
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let gates = self.gate.apply(x).softmax(true);
+        let indices = best(gates, self.chosen, self.order);
+        let scores = gates.take_along_axis(indices, -1);
+        (indices, if self.normalise { normalise(scores) } else { scores })
     }
 }
 

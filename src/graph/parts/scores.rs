@@ -49,17 +49,17 @@ impl Divisor {
     }
 
     /// The divided scores.
-    pub fn apply(self, t: &Tape<'_>, scores: Var) -> Var {
+    pub fn apply(self, scores: Var<'_>) -> Var<'_> {
         if self == Self::None {
             return scores;
         }
-        let mut total = t.sum(scores, -1, true);
+        let mut total = scores.sum(-1, true);
         if let Self::SumPlus(epsilon) = self {
-            total = t.add(total, epsilon);
+            total = total + epsilon;
         } else if let Self::SumAtLeast(low) = self {
-            total = t.binary(Binary::Maximum, total, low);
+            total = total.maximum(low);
         }
-        t.div(scores, total)
+        scores / total
     }
 }
 
@@ -130,51 +130,51 @@ impl ScoreRouting {
     }
 
     /// The chosen experts and their scores in float32.
-    pub fn select(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>) -> (Var, Var) {
-        let gates = t.astype(gates, DType::F32);
+    pub fn select<'t>(&self, gates: Var<'t>, bias: Option<Var<'t>>) -> (Var<'t>, Var<'t>) {
+        let gates = gates.astype(DType::F32);
         let original = match self.score {
-            Score::Sigmoid => t.sigmoid(gates),
-            Score::Softmax => t.softmax(gates, false),
+            Score::Sigmoid => gates.sigmoid(),
+            Score::Softmax => gates.softmax(false),
         };
         let mut scores = original;
         if let Some(bias) = bias {
-            scores = t.add(scores, bias);
+            scores = scores + bias;
         }
         if let Some(groups) = &self.groups {
-            scores = groups.mask(t, scores);
+            scores = groups.mask(scores);
         }
-        let indices = best(t, scores, self.chosen, self.order);
-        let mut scores = self.divisor.apply(t, t.take_along_axis(original, indices, -1));
+        let indices = best(scores, self.chosen, self.order);
+        let mut scores = self.divisor.apply(original.take_along_axis(indices, -1));
         if let Some(scale) = self.scale {
-            scores = t.mul(scores, scale);
+            scores = scores * scale;
         }
         (indices, scores)
     }
 }
 
 /// The indices of the `k` highest scores.
-pub fn best(t: &Tape<'_>, scores: Var, k: u64, order: Order) -> Var {
+pub fn best(scores: Var<'_>, k: u64, order: Order) -> Var<'_> {
     match order {
         Order::Descending => {
-            let order = t.argpartition(t.neg(scores), k as i64 - 1, -1);
-            t.slice(order, -1, 0, k as u32)
+            let order = (-scores).argpartition(k as i64 - 1, -1);
+            order.slice(-1, 0, k as u32)
         }
         Order::Ascending => {
-            let order = t.argpartition(scores, -(k as i64), -1);
-            t.last(order, -1, k as u32)
+            let order = scores.argpartition(-(k as i64), -1);
+            order.last(-1, k as u32)
         }
     }
 }
 
 impl Groups {
     /// Overwrites the scores of all but the best groups; a group counts by the sum of its best two.
-    pub fn mask(&self, t: &Tape<'_>, scores: Var) -> Var {
-        let scores = t.unflatten(scores, -1, &[self.total as i64, -1]);
-        let best = t.reduce(Reduction::Sum, t.topk(scores, 2), -1, true);
-        let order = t.argpartition(best, self.dropped as i64 - 1, -2);
-        let groups = t.slice(order, -2, 0, self.dropped as u32);
-        let fill = t.scalar(self.fill, t.dtype(scores));
-        t.flatten(t.put_along_axis(scores, groups, fill, -2, false), -2, -1)
+    pub fn mask<'t>(&self, scores: Var<'t>) -> Var<'t> {
+        let scores = scores.unflatten(-1, &[self.total as i64, -1]);
+        let best = scores.topk(2).reduce(Reduction::Sum, -1, true);
+        let order = best.argpartition(self.dropped as i64 - 1, -2);
+        let groups = order.slice(-2, 0, self.dropped as u32);
+        let fill = scores.tape().scalar(self.fill, scores.dtype());
+        scores.put_along_axis(groups, fill, -2, false).flatten(-2, -1)
     }
 }
 
@@ -214,37 +214,38 @@ impl ScoreRouter {
         Self { narrow_scores: true, ..self }
     }
 
-    fn steps(&self, t: &Tape<'_>, gates: Var, bias: Option<Var>, dtype: DType) -> [Var; 2] {
-        let (indices, scores) = self.routing.select(t, gates, bias);
-        [indices, if self.narrow_scores { t.astype(scores, dtype) } else { scores }]
+    fn steps<'t>(&self, gates: Var<'t>, bias: Option<Var<'t>>, dtype: DType) -> [Var<'t>; 2] {
+        let (indices, scores) = self.routing.select(gates, bias);
+        [indices, if self.narrow_scores { scores.astype(dtype) } else { scores }]
     }
 }
 
 impl Router for ScoreRouter {
-    fn route(&self, t: &Tape<'_>, x: Var) -> (Var, Var) {
-        let dtype = t.dtype(x);
-        let input = if self.wide_input { t.astype(x, DType::F32) } else { x };
-        let gates = self.gate.apply(t, input);
+    fn route<'t>(&self, x: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = x.tape();
+        let dtype = x.dtype();
+        let input = if self.wide_input { x.astype(DType::F32) } else { x };
+        let gates = self.gate.apply(input);
         let bias = self.bias.map(|b| t.weight(b));
         let [indices, scores] = if self.compiled {
-            t.compiled(|t| self.steps(t, gates, bias, dtype))
+            gates.compiled(|gates| self.steps(gates, bias, dtype))
         } else {
-            self.steps(t, gates, bias, dtype)
+            self.steps(gates, bias, dtype)
         };
         (indices, scores)
     }
 }
 
 /// The `k` experts with the highest scores: `argpartition(scores, kth=-k)[..., -k:]` and their scores.
-pub fn top_k(t: &Tape<'_>, scores: Var, k: u64) -> (Var, Var) {
-    let order = t.argpartition(scores, -(k as i64), -1);
-    let indices = t.last(order, -1, k as u32);
-    let chosen = t.take_along_axis(scores, indices, -1);
+pub fn top_k(scores: Var<'_>, k: u64) -> (Var<'_>, Var<'_>) {
+    let order = scores.argpartition(-(k as i64), -1);
+    let indices = order.last(-1, k as u32);
+    let chosen = scores.take_along_axis(indices, -1);
     (indices, chosen)
 }
 
 /// Zeroes the scores of all but the `chosen` best groups; a group counts by the sum of its best two.
-pub fn mask_groups(t: &Tape<'_>, scores: Var, groups: u64, chosen: u64) -> Var {
+pub fn mask_groups(scores: Var<'_>, groups: u64, chosen: u64) -> Var<'_> {
     let dropped = groups.saturating_sub(chosen);
-    Groups { total: groups, dropped, fill: 0.0 }.mask(t, scores)
+    Groups { total: groups, dropped, fill: 0.0 }.mask(scores)
 }

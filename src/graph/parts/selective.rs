@@ -51,50 +51,48 @@ impl Selective {
 
     /// The layer's output. `recur` takes the features of all tokens and the state before them, and gives its outputs and
     /// the state after them.
-    pub fn mix(
+    pub fn mix<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
+        x: Var<'t>,
         cache: &mut Cache,
-        recur: impl FnOnce(&Tape<'_>, Var, Option<Var>) -> (Var, Option<Var>),
-    ) -> Var {
+        recur: impl FnOnce(Var<'t>, Option<Var<'t>>) -> (Var<'t>, Option<Var<'t>>),
+    ) -> Var<'t> {
         let keep = (self.sizes.kernel - 1) as u32;
-        let [x, z] = t.split_equal(self.input.forward(t, x), -1);
-        let input = match cache.state(0) {
-            Some(past) => t.concat(&[past, x], 1),
-            None => t.pad(x, 1, keep, 0),
+        let [x, z] = self.input.forward(x).split_equal(-1);
+        let input = match cache.state(x.tape(), 0) {
+            Some(past) => concat([past, x], 1),
+            None => x.pad(1, keep, 0),
         };
-        let y = self.conv.forward(t, input);
-        let tail = t.last(input, 1, keep);
-        let (y, state) = recur(t, activations::silu(t, y), cache.state(1));
-        let y = activations::swiglu(t, z, y);
-        cache.set_state(t, 0, tail);
+        let y = self.conv.forward(input);
+        let tail = input.last(1, keep);
+        let (y, state) = recur(activations::silu(y), cache.state(x.tape(), 1));
+        let y = activations::swiglu(z, y);
+        cache.set_state(0, tail);
         if let Some(state) = state {
-            cache.set_state(t, 1, state);
+            cache.set_state(1, state);
         }
-        self.out.forward(t, y)
+        self.out.forward(y)
     }
 
     /// The rates of decay, `-exp(A_log)`.
-    pub fn rates(&self, t: &Tape<'_>) -> Var {
-        t.neg(t.exp(t.weight(self.a_log)))
+    pub fn rates<'t>(&self, t: &'t Tape<'t>) -> Var<'t> {
+        -t.weight(self.a_log).exp()
     }
 
     /// The step before its projection, B and C.
-    pub fn parts(&self, t: &Tape<'_>, x: Var) -> [Var; 3] {
+    pub fn parts<'t>(&self, x: Var<'t>) -> [Var<'t>; 3] {
         let s = &self.sizes;
-        t.split(self.x_proj.forward(t, x), &[s.rank as u32, (s.rank + s.state) as u32], -1)
+        self.x_proj.forward(x).split(&[s.rank as u32, (s.rank + s.state) as u32], -1)
     }
 
     /// The size of the step.
-    pub fn step(&self, t: &Tape<'_>, delta: Var) -> Var {
-        let delta = self.dt_proj.forward(t, delta);
-        let [delta] = t.compiled(|t| [activations::softplus(t, delta)]);
-        delta
+    pub fn step<'t>(&self, delta: Var<'t>) -> Var<'t> {
+        let delta = self.dt_proj.forward(delta);
+        delta.compiled(|delta| activations::softplus(delta))
     }
 
     /// The factor of the input that skips the recurrence.
-    pub fn skip(&self, t: &Tape<'_>) -> Var {
+    pub fn skip<'t>(&self, t: &'t Tape<'t>) -> Var<'t> {
         t.weight(self.d)
     }
 }

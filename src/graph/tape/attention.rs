@@ -1,7 +1,7 @@
 //! Rotary embedding, attention and custom kernels, and which attention shapes MLX runs fused on Metal.
 
-use super::{Source, Tape, Var};
-use crate::graph::op::{Binary, Kernel, Op, Rope};
+use super::{Source, Tape, Var, concat};
+use crate::graph::op::{Kernel, Op, Rope};
 use crate::graph::shape::Shape;
 use crate::model::DType;
 
@@ -38,40 +38,41 @@ impl Routing {
 
 /// The mask of an attention call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mask {
+pub enum Mask<'t> {
     /// Every query sees every key.
     None,
     /// Built into the kernel: a query sees the keys up to its own position.
     Causal,
     /// An array that broadcasts to `[batch, heads, queries, keys]`: true where a query sees a key, or a bias.
-    Array(Var),
+    Array(Var<'t>),
 }
 
-impl Tape<'_> {
+impl<'t> Var<'t> {
     /// `mx.fast.rope`, with the position as an array if the model passes one, and the frequency table `freqs` where
     /// the rope has one.
-    pub fn rope(&self, x: Var, rope: Rope, offset: Option<Var>, freqs: Option<Var>) -> Var {
-        let (shape, dtype) = (self.shape(x), self.dtype(x));
+    pub fn rope(self, rope: Rope, offset: Option<Var<'t>>, freqs: Option<Var<'t>>) -> Self {
+        let t = self.tape;
+        let (shape, dtype) = (self.shape(), self.dtype());
         if shape.rank() < 3 || rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > shape.dim(-1) {
-            return self.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
+            return t.fail(format!("rope over {} of {} features", rope.dims, shape.dim(-1)));
         }
-        let mut inputs = vec![x];
+        let mut inputs = vec![self];
         inputs.extend(offset);
         inputs.extend(freqs);
-        self.push(Op::Rope(Box::new(rope)), &inputs, shape, dtype)
+        t.push(Op::Rope(Box::new(rope)), &inputs, shape, dtype)
     }
 
     /// `mx.fast.scaled_dot_product_attention`: one kernel, or the unfused steps MLX falls back to.
     pub fn attention(
-        &self,
-        q: Var,
-        k: Var,
-        v: Var,
+        self,
+        k: Var<'t>,
+        v: Var<'t>,
         scale: f64,
-        mask: Mask,
-        sinks: Option<Var>,
-    ) -> Var {
-        let (sq, sk, sv) = (self.shape(q), self.shape(k), self.shape(v));
+        mask: Mask<'t>,
+        sinks: Option<Var<'t>>,
+    ) -> Self {
+        let t = self.tape;
+        let (sq, sk, sv) = (self.shape(), k.shape(), v.shape());
         let fits = sq.rank() == 4
             && sk.rank() == 4
             && sv.rank() == 4
@@ -80,24 +81,23 @@ impl Tape<'_> {
             && sq.dim(1) % sk.dim(1) == 0
             && sk.dims()[..3] == sv.dims()[..3];
         if !fits {
-            return self
-                .fail(format!("attention over queries {sq:?}, keys {sk:?} and values {sv:?}"));
+            return t.fail(format!("attention over queries {sq:?}, keys {sk:?} and values {sv:?}"));
         }
-        let dtype = self.dtype(q).promote(self.dtype(k)).promote(self.dtype(v));
-        let (q, k, v) = (self.astype(q, dtype), self.astype(k, dtype), self.astype(v, dtype));
-        let mask = self.full_mask(mask, dtype, &sq, &sk);
+        let dtype = self.dtype().promote(k.dtype()).promote(v.dtype());
+        let (q, k, v) = (self.astype(dtype), k.astype(dtype), v.astype(dtype));
+        let mask = t.full_mask(mask, dtype, &sq, &sk);
         let array = match mask {
             Mask::Array(m) => Some(m),
             Mask::None | Mask::Causal => None,
         };
         let causal = mask == Mask::Causal;
-        if !self.routing.fused(&sq, &sk, &sv, array.is_some(), causal) {
-            return self.scores(|t| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
+        if !t.routing.fused(&sq, &sk, &sv, array.is_some(), causal) {
+            return t.scores(|| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
         }
         let mut inputs = vec![q, k, v];
         inputs.extend(array);
         if let Some(s) = sinks {
-            inputs.push(self.astype(s, dtype));
+            inputs.push(s.astype(dtype));
         }
         let op = Op::Attention {
             scale: scale as f32,
@@ -105,120 +105,121 @@ impl Tape<'_> {
             mask: array.is_some(),
             sinks: sinks.is_some(),
         };
-        self.push(op, &inputs, sq.with(3, sv.dim(3)), dtype)
+        t.push(op, &inputs, sq.with(3, sv.dim(3)), dtype)
     }
 
-    fn full_mask(&self, mask: Mask, dtype: DType, q: &Shape, k: &Shape) -> Mask {
+    fn prepend_sinks(self, sinks: Var<'t>, heads: i64, repeats: i64, dtype: DType) -> Self {
+        let s = sinks.astype(dtype);
+        let mut s = s.expand_dims(&[0, 2, 3]);
+        if self.shape().rank() == 5 {
+            s = s.unflatten(1, &[heads, repeats]);
+        }
+        let wide = self.shape().with(-1, 1);
+        let s = s.broadcast_to(wide);
+        concat([s, self], -1)
+    }
+}
+
+impl<'t> Tape<'t> {
+    fn full_mask(&'t self, mask: Mask<'t>, dtype: DType, q: &Shape, k: &Shape) -> Mask<'t> {
         let Mask::Array(m) = mask else { return mask };
-        let m = if self.dtype(m) == DType::Bool { m } else { self.astype(m, dtype) };
-        Mask::Array(self.broadcast_to(m, q.with(3, k.dim(2))))
+        let m = if m.dtype() == DType::Bool { m } else { m.astype(dtype) };
+        Mask::Array(m.broadcast_to(q.with(3, k.dim(2))))
     }
 
     fn unfused_attention(
-        &self,
-        [q, k, v]: [Var; 3],
+        &'t self,
+        [q, k, v]: [Var<'t>; 3],
         scale: f64,
-        mask: Mask,
-        sinks: Option<Var>,
+        mask: Mask<'t>,
+        sinks: Option<Var<'t>>,
         dtype: DType,
-    ) -> Var {
-        let (sq, sk) = (self.shape(q), self.shape(k));
+    ) -> Var<'t> {
+        let (sq, sk) = (q.shape(), k.shape());
         let (heads, repeats) = (i64::from(sk.dim(1)), i64::from(sq.dim(1) / sk.dim(1)));
         let factor = self.scalar(scale, dtype);
-        let mut q = self.mul(factor, q);
+        let mut q = factor * q;
         let (mut k, mut v) = (k, v);
         if repeats > 1 {
-            q = self.unflatten(q, 1, &[heads, repeats]);
-            k = self.expand_dims(k, &[2]);
-            v = self.expand_dims(v, &[2]);
+            q = q.unflatten(1, &[heads, repeats]);
+            k = k.expand_dims(&[2]);
+            v = v.expand_dims(&[2]);
         }
-        let kt = self.swapaxes(k, -1, -2);
-        let mut scores = self.matmul(q, kt);
+        let kt = k.swapaxes(-1, -2);
+        let mut scores = q.matmul(kt);
         let mask = match mask {
             Mask::None => None,
             Mask::Causal => Some(self.causal_mask(sq.dim(2), sk.dim(2))),
             Mask::Array(m) => Some(m),
         };
         if let Some(mut m) = mask {
-            if repeats > 1 && self.shape(m).rank() >= 3 {
-                m = if self.dim(m, -3) == 1 {
-                    self.expand_dims(m, &[-3])
+            if repeats > 1 && m.shape().rank() >= 3 {
+                m = if m.dim(-3) == 1 {
+                    m.expand_dims(&[-3])
                 } else {
-                    self.unflatten(m, -3, &[heads, repeats])
+                    m.unflatten(-3, &[heads, repeats])
                 };
             }
-            scores = if self.dtype(m) == DType::Bool {
+            scores = if m.dtype() == DType::Bool {
                 let low = self.scalar(dtype.lowest(), dtype);
-                self.select(m, scores, low)
+                m.select(scores, low)
             } else {
-                self.add(scores, m)
+                scores + m
             };
         }
         if let Some(s) = sinks {
-            scores = self.prepend_sinks(scores, s, heads, repeats, dtype);
+            scores = scores.prepend_sinks(s, heads, repeats, dtype);
         }
-        let mut weights = self.softmax(scores, true);
+        let mut weights = scores.softmax(true);
         if sinks.is_some() {
-            let n = self.dim(weights, -1);
-            weights = self.slice(weights, -1, 1, n);
+            let n = weights.dim(-1);
+            weights = weights.slice(-1, 1, n);
         }
-        let out = self.matmul(weights, v);
-        if repeats > 1 { self.flatten(out, 1, 2) } else { out }
-    }
-
-    fn prepend_sinks(
-        &self,
-        scores: Var,
-        sinks: Var,
-        heads: i64,
-        repeats: i64,
-        dtype: DType,
-    ) -> Var {
-        let s = self.astype(sinks, dtype);
-        let mut s = self.expand_dims(s, &[0, 2, 3]);
-        if self.shape(scores).rank() == 5 {
-            s = self.unflatten(s, 1, &[heads, repeats]);
-        }
-        let wide = self.shape(scores).with(-1, 1);
-        let s = self.broadcast_to(s, wide);
-        self.concat(&[s, scores], -1)
+        let out = weights.matmul(v);
+        if repeats > 1 { out.flatten(1, 2) } else { out }
     }
 
     /// The mask that unfused attention builds: `[queries, keys]`, true up to the query's own position.
-    fn causal_mask(&self, queries: u32, keys: u32) -> Var {
+    fn causal_mask(&'t self, queries: u32, keys: u32) -> Var<'t> {
         let rows = self.arange(keys.saturating_sub(queries), keys);
-        let rows = self.expand_dims(rows, &[1]);
+        let rows = rows.expand_dims(&[1]);
         let columns = self.arange(0, keys);
-        let columns = self.expand_dims(columns, &[0]);
-        self.binary(Binary::GreaterEqual, rows, columns)
+        let columns = columns.expand_dims(&[0]);
+        rows.greater_equal(columns)
     }
 
     /// A custom Metal kernel with two outputs, the result and the new state.
     pub fn kernel(
-        &self,
+        &'t self,
         kernel: Kernel,
-        inputs: &[Var],
+        inputs: &[Var<'t>],
         y: (Shape, DType),
         state: (Shape, DType),
-    ) -> (Var, Var) {
+    ) -> (Var<'t>, Var<'t>) {
         let [out, next] = self.kernel_many(kernel, inputs, [y, state]);
         (out, next)
     }
 
     /// A custom Metal kernel with several outputs.
     pub fn kernel_many<const N: usize>(
-        &self,
+        &'t self,
         kernel: Kernel,
-        inputs: &[Var],
+        inputs: &[Var<'t>],
         outputs: [(Shape, DType); N],
-    ) -> [Var; N] {
+    ) -> [Var<'t>; N] {
         let outs = outputs.map(|(shape, dtype)| self.value(shape, dtype, Source::Node));
         self.record(Op::Custom(kernel), inputs, &outs);
         outs
     }
 
     /// A custom Metal kernel with one output.
-    pub fn kernel_one(&self, kernel: Kernel, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
+    pub fn kernel_one(
+        &'t self,
+        kernel: Kernel,
+        inputs: &[Var<'t>],
+        shape: Shape,
+        dtype: DType,
+    ) -> Var<'t> {
         self.push(Op::Custom(kernel), inputs, shape, dtype)
     }
 }

@@ -4,7 +4,7 @@
 //! consumer when all its consumers are in the chain, depth and number of inputs stay within limits, and it is
 //! element-wise (or a broadcast, which may be duplicated). A chain of one stays as it is.
 
-use super::{Node, Source, Tape, Trace, Var};
+use super::{Node, Source, Tape, Trace, ValueId, Var};
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::model::DType;
@@ -52,26 +52,44 @@ impl Body {
     }
 }
 
+/// What a compiled function returns: one value or several.
+pub trait Results {
+    /// The values.
+    fn ids(&self) -> Vec<ValueId>;
+}
+
+impl Results for Var<'_> {
+    fn ids(&self) -> Vec<ValueId> {
+        vec![self.id()]
+    }
+}
+
+impl<const N: usize> Results for [Var<'_>; N] {
+    fn ids(&self) -> Vec<ValueId> {
+        self.iter().map(|v| v.id()).collect()
+    }
+}
+
 impl Tape<'_> {
     /// Records what a function decorated with `mx.compile` does, fused. Inside another compiled function the calls
     /// belong to the outer one.
-    pub fn compiled<const N: usize>(&self, record: impl FnOnce(&Self) -> [Var; N]) -> [Var; N] {
+    pub fn compiled<R: Results>(&self, record: impl FnOnce() -> R) -> R {
         let first = self.trace.borrow().nodes.len();
         self.region.set(self.region.get() + 1);
-        let outputs = record(self);
+        let results = record();
         self.region.set(self.region.get() - 1);
         if self.region.get() == 0 && self.error.borrow().is_none() {
             let mut trace = self.trace.borrow_mut();
             merge_constants(&mut trace, first);
-            Region::new(&trace, first, &outputs).fuse(&mut trace);
+            Region::new(&trace, first, results.ids()).fuse(&mut trace);
         }
-        outputs
+        results
     }
 }
 
 /// Equal scalars of a compiled function become one (`compile_simplify` in `mlx/compile.cpp`).
 fn merge_constants(trace: &mut Trace, first: usize) {
-    let mut known: Vec<(u64, DType, Var)> = Vec::new();
+    let mut known: Vec<(u64, DType, ValueId)> = Vec::new();
     for n in first..trace.nodes.len() {
         let node = &trace.nodes[n];
         let start = node.first_link as usize;
@@ -91,10 +109,10 @@ fn merge_constants(trace: &mut Trace, first: usize) {
 struct Region {
     first: usize,
     /// Producer of each value made in the region: (value, node), sorted by value.
-    producers: Vec<(Var, usize)>,
+    producers: Vec<(ValueId, usize)>,
     /// Consumers in the region: (value, node), sorted by value.
-    consumers: Vec<(Var, usize)>,
-    exits: Vec<Var>,
+    consumers: Vec<(ValueId, usize)>,
+    exits: Vec<ValueId>,
     /// Nodes that no longer may join a chain: members of an earlier one.
     done: Vec<bool>,
 }
@@ -103,11 +121,11 @@ struct Region {
 #[derive(Default)]
 struct Chain {
     members: Vec<usize>,
-    inputs: Vec<Var>,
+    inputs: Vec<ValueId>,
 }
 
 impl Region {
-    fn new(trace: &Trace, first: usize, exits: &[Var]) -> Self {
+    fn new(trace: &Trace, first: usize, exits: Vec<ValueId>) -> Self {
         let mut producers = Vec::new();
         let mut consumers = Vec::new();
         for (i, node) in trace.nodes.iter().enumerate().skip(first) {
@@ -117,14 +135,14 @@ impl Region {
         producers.sort_unstable();
         consumers.sort_unstable();
         let done = vec![false; trace.nodes.len() - first];
-        Self { first, producers, consumers, exits: exits.to_vec(), done }
+        Self { first, producers, consumers, exits, done }
     }
 
-    fn producer(&self, var: Var) -> Option<usize> {
+    fn producer(&self, var: ValueId) -> Option<usize> {
         self.producers.binary_search_by_key(&var, |p| p.0).ok().map(|i| self.producers[i].1)
     }
 
-    fn consumers(&self, var: Var) -> impl Iterator<Item = usize> + '_ {
+    fn consumers(&self, var: ValueId) -> impl Iterator<Item = usize> + '_ {
         let start = self.consumers.partition_point(|c| c.0 < var);
         self.consumers[start..].iter().take_while(move |c| c.0 == var).map(|c| c.1)
     }
@@ -156,7 +174,7 @@ impl Region {
         }
     }
 
-    fn visit(&self, trace: &Trace, var: Var, depth: u32, shape: &Shape, chain: &mut Chain) {
+    fn visit(&self, trace: &Trace, var: ValueId, depth: u32, shape: &Shape, chain: &mut Chain) {
         let reads = |chain: &mut Chain| {
             if !chain.inputs.contains(&var) {
                 chain.inputs.push(var);
@@ -192,7 +210,7 @@ impl Region {
     /// Replaces every chain by one operation and drops what nothing reads any more.
     fn rebuild(&self, trace: &mut Trace, chains: &[(usize, Chain)]) {
         let old = trace.nodes.split_off(self.first);
-        let mut made: Vec<(Node, Vec<Var>, Vec<Var>)> = Vec::with_capacity(old.len());
+        let mut made: Vec<(Node, Vec<ValueId>, Vec<ValueId>)> = Vec::with_capacity(old.len());
         for (i, node) in old.iter().enumerate() {
             let n = i + self.first;
             match chains.iter().find(|(last, _)| *last == n) {
@@ -237,15 +255,15 @@ impl Region {
         old: &[Node],
         last: &Node,
         chain: &Chain,
-    ) -> (Node, Vec<Var>, Vec<Var>) {
+    ) -> (Node, Vec<ValueId>, Vec<ValueId>) {
         let members: Vec<&Node> = chain.members.iter().map(|&m| &old[m - self.first]).collect();
-        let results: Vec<Var> = members.iter().map(|m| trace.outputs(m)[0]).collect();
+        let results: Vec<ValueId> = members.iter().map(|m| trace.outputs(m)[0]).collect();
         let end = trace.outputs(last)[0];
         let inputs = read_order(trace, &members, &results, end);
         let mut outputs = Vec::new();
         let mut body = Body { nodes: Vec::with_capacity(members.len()), outputs: Vec::new() };
         for (i, (member, &result)) in members.iter().zip(&results).enumerate() {
-            let refer = |v: &Var| match results.iter().position(|r| r == v) {
+            let refer = |v: &ValueId| match results.iter().position(|r| r == v) {
                 Some(m) => BodyRef::Member(m as u32),
                 None => BodyRef::Input(inputs.iter().position(|x| x == v).unwrap_or(0) as u32),
             };
@@ -268,7 +286,7 @@ impl Region {
 }
 
 /// Inputs of a chain in the order MLX collects them: depth first from its last operation.
-fn read_order(trace: &Trace, members: &[&Node], results: &[Var], end: Var) -> Vec<Var> {
+fn read_order(trace: &Trace, members: &[&Node], results: &[ValueId], end: ValueId) -> Vec<ValueId> {
     let mut order = Vec::new();
     let mut stack = vec![end];
     while let Some(var) = stack.pop() {
@@ -284,7 +302,7 @@ fn read_order(trace: &Trace, members: &[&Node], results: &[Var], end: Var) -> Ve
 #[cfg(test)]
 mod tests {
     use crate::graph::SkippedLayers;
-    use crate::graph::op::{Binary, Op};
+    use crate::graph::op::Op;
     use crate::graph::params::Parameters;
     use crate::graph::tape::{Routing, Source, Tape};
     use crate::model::DType;
@@ -295,10 +313,7 @@ mod tests {
         let params = Parameters::default();
         let t = Tape::new(&params, Routing::default(), SkippedLayers::NONE);
         let x = t.input([2, 3].into(), DType::F32, Source::Tokens);
-        let [y] = t.compiled(|t| {
-            let y = t.binary(Binary::LogAddExp, x, 0i64);
-            [t.binary(Binary::Maximum, y, 0.0)]
-        });
+        let y = x.compiled(|x| x.logaddexp(0i64).maximum(0.0));
         t.set_outputs(&[y], Vec::new());
         let trace = t.finish().expect("valid calls");
         let [node] = trace.nodes() else { panic!("one fused operation, not {:?}", trace.nodes()) };

@@ -6,35 +6,107 @@ use crate::model::DType;
 
 /// The second operand of an arithmetic operation: an array or a Python number.
 #[derive(Clone, Copy, Debug)]
-pub enum Operand {
+pub enum Operand<'t> {
     /// An array.
-    Var(Var),
+    Var(Var<'t>),
     /// A Python float: takes the floating type of the other operand.
     Float(f64),
     /// A Python integer: takes the type of the other operand.
     Int(i64),
 }
 
-impl From<Var> for Operand {
-    fn from(v: Var) -> Self {
+impl<'t> From<Var<'t>> for Operand<'t> {
+    fn from(v: Var<'t>) -> Self {
         Self::Var(v)
     }
 }
 
-impl From<f64> for Operand {
+impl From<f64> for Operand<'_> {
     fn from(v: f64) -> Self {
         Self::Float(v)
     }
 }
 
-impl From<i64> for Operand {
+impl From<i64> for Operand<'_> {
     fn from(v: i64) -> Self {
         Self::Int(v)
     }
 }
 
-impl Tape<'_> {
-    fn operand(&self, x: Operand, other: DType) -> Var {
+impl<'t> Var<'t> {
+    /// `x.astype(dtype)`; no operation when the type is right already.
+    pub fn astype(self, dtype: DType) -> Self {
+        if self.dtype() == dtype {
+            return self;
+        }
+        let shape = self.shape();
+        self.tape.push(Op::AsType, &[self], shape, dtype)
+    }
+
+    /// An element-wise operation of one input. Integers become float32 first where MLX does so.
+    pub fn unary(self, op: Unary) -> Self {
+        let keeps = matches!(
+            op,
+            Unary::Abs
+                | Unary::Ceil
+                | Unary::Negative
+                | Unary::Round
+                | Unary::Sign
+                | Unary::Square
+                | Unary::LogicalNot
+        );
+        let dtype = match op {
+            Unary::LogicalNot => DType::Bool,
+            _ if keeps || self.dtype().is_float() => self.dtype(),
+            _ => DType::F32,
+        };
+        let x = self.astype(dtype);
+        let shape = x.shape();
+        self.tape.push(Op::Unary(op), &[x], shape, dtype)
+    }
+
+    /// `mx.clip` with lower and upper bound.
+    pub fn clip(self, low: impl Into<Operand<'t>>, high: impl Into<Operand<'t>>) -> Self {
+        let x = self.maximum(low);
+        x.minimum(high)
+    }
+
+    /// `mx.where(condition, a, b)`.
+    pub fn select(self, a: impl Into<Operand<'t>>, b: impl Into<Operand<'t>>) -> Self {
+        let t = self.tape;
+        let (a, b) = (a.into(), b.into());
+        let hint = match (a, b) {
+            (Operand::Var(v), _) | (_, Operand::Var(v)) => v.dtype(),
+            _ => DType::F32,
+        };
+        let (a, b) = (t.operand(a, hint), t.operand(b, hint));
+        let dtype = a.dtype().promote(b.dtype());
+        let condition = self.astype(DType::Bool);
+        let (a, b) = (a.astype(dtype), b.astype(dtype));
+        let shape = condition.shape().broadcast(&a.shape()).and_then(|s| s.broadcast(&b.shape()));
+        let Some(shape) = shape else {
+            return t.fail("where: shapes do not fit");
+        };
+        let condition = condition.broadcast_to(shape);
+        let (a, b) = (a.broadcast_to(shape), b.broadcast_to(shape));
+        t.push(Op::Select, &[condition, a, b], shape, dtype)
+    }
+
+    /// `mx.to_fp8`: 8-bit floats (e4m3), stored as bytes.
+    pub fn to_fp8(self) -> Self {
+        let shape = self.shape();
+        self.tape.push(Op::ConvertFp8 { to: true }, &[self], shape, DType::U8)
+    }
+
+    /// `mx.from_fp8`.
+    pub fn from_fp8(self, dtype: DType) -> Self {
+        let shape = self.shape();
+        self.tape.push(Op::ConvertFp8 { to: false }, &[self], shape, dtype)
+    }
+}
+
+impl<'t> Tape<'t> {
+    fn operand(&'t self, x: Operand<'t>, other: DType) -> Var<'t> {
         match x {
             Operand::Var(v) => v,
             Operand::Float(f) => {
@@ -48,135 +120,62 @@ impl Tape<'_> {
         }
     }
 
-    /// `x.astype(dtype)`; no operation when the type is right already.
-    pub fn astype(&self, x: Var, dtype: DType) -> Var {
-        if self.dtype(x) == dtype {
-            return x;
-        }
-        let shape = self.shape(x);
-        self.push(Op::AsType, &[x], shape, dtype)
-    }
-
-    /// An element-wise operation of one input. Integers become float32 first where MLX does so.
-    pub fn unary(&self, op: Unary, x: Var) -> Var {
-        let keeps = matches!(
-            op,
-            Unary::Abs
-                | Unary::Ceil
-                | Unary::Negative
-                | Unary::Round
-                | Unary::Sign
-                | Unary::Square
-                | Unary::LogicalNot
-        );
-        let dtype = match op {
-            Unary::LogicalNot => DType::Bool,
-            _ if keeps || self.dtype(x).is_float() => self.dtype(x),
-            _ => DType::F32,
-        };
-        let x = self.astype(x, dtype);
-        let shape = self.shape(x);
-        self.push(Op::Unary(op), &[x], shape, dtype)
-    }
-
     /// An element-wise operation of two inputs.
-    pub fn binary(&self, op: Binary, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
+    pub fn binary(
+        &'t self,
+        op: Binary,
+        a: impl Into<Operand<'t>>,
+        b: impl Into<Operand<'t>>,
+    ) -> Var<'t> {
         let (a, b) = (a.into(), b.into());
-        let known = |t: &Self, x: Operand| match x {
-            Operand::Var(v) => Some(t.dtype(v)),
-            _ => None,
+        let known = |x: Operand<'t>| match x {
+            Operand::Var(v) => Some(v.dtype()),
+            Operand::Float(_) | Operand::Int(_) => None,
         };
-        let hint = known(self, a).or(known(self, b)).unwrap_or(DType::F32);
+        let hint = known(a).or(known(b)).unwrap_or(DType::F32);
         let (a, b) = (self.operand(a, hint), self.operand(b, hint));
-        let mut dtype = self.dtype(a).promote(self.dtype(b));
+        let mut dtype = a.dtype().promote(b.dtype());
         match op {
             Binary::Divide | Binary::LogAddExp if !dtype.is_float() => dtype = DType::F32,
             Binary::LogicalAnd | Binary::LogicalOr => dtype = DType::Bool,
             _ => {}
         }
-        let (a, b) = (self.astype(a, dtype), self.astype(b, dtype));
-        let Some(shape) = self.shape(a).broadcast(&self.shape(b)) else {
-            let (sa, sb) = (self.shape(a), self.shape(b));
+        let (a, b) = (a.astype(dtype), b.astype(dtype));
+        let Some(shape) = a.shape().broadcast(&b.shape()) else {
+            let (sa, sb) = (a.shape(), b.shape());
             return self.fail(format!("{op:?} of arrays of shapes {sa:?} and {sb:?}"));
         };
-        let (a, b) = (self.broadcast_to(a, shape), self.broadcast_to(b, shape));
+        let (a, b) = (a.broadcast_to(shape), b.broadcast_to(shape));
         let out = if op.compares() { DType::Bool } else { dtype };
         self.push(Op::Binary(op), &[a, b], shape, out)
     }
-
-    /// `a + b`.
-    pub fn add(&self, a: Var, b: impl Into<Operand>) -> Var {
-        self.binary(Binary::Add, a, b)
-    }
-
-    /// `a - b`.
-    pub fn sub(&self, a: Var, b: impl Into<Operand>) -> Var {
-        self.binary(Binary::Subtract, a, b)
-    }
-
-    /// `a * b`.
-    pub fn mul(&self, a: Var, b: impl Into<Operand>) -> Var {
-        self.binary(Binary::Multiply, a, b)
-    }
-
-    /// `a / b`.
-    pub fn div(&self, a: Var, b: impl Into<Operand>) -> Var {
-        self.binary(Binary::Divide, a, b)
-    }
-
-    /// `mx.clip` with lower and upper bound.
-    pub fn clip(&self, x: Var, low: impl Into<Operand>, high: impl Into<Operand>) -> Var {
-        let x = self.binary(Binary::Maximum, x, low);
-        self.binary(Binary::Minimum, x, high)
-    }
-
-    /// `mx.where(condition, a, b)`.
-    pub fn select(&self, condition: Var, a: impl Into<Operand>, b: impl Into<Operand>) -> Var {
-        let (a, b) = (a.into(), b.into());
-        let hint = match (a, b) {
-            (Operand::Var(v), _) | (_, Operand::Var(v)) => self.dtype(v),
-            _ => DType::F32,
-        };
-        let (a, b) = (self.operand(a, hint), self.operand(b, hint));
-        let dtype = self.dtype(a).promote(self.dtype(b));
-        let condition = self.astype(condition, DType::Bool);
-        let (a, b) = (self.astype(a, dtype), self.astype(b, dtype));
-        let shape = self
-            .shape(condition)
-            .broadcast(&self.shape(a))
-            .and_then(|s| s.broadcast(&self.shape(b)));
-        let Some(shape) = shape else {
-            return self.fail("where: shapes do not fit");
-        };
-        let condition = self.broadcast_to(condition, shape);
-        let (a, b) = (self.broadcast_to(a, shape), self.broadcast_to(b, shape));
-        self.push(Op::Select, &[condition, a, b], shape, dtype)
-    }
-
-    /// `mx.to_fp8`: 8-bit floats (e4m3), stored as bytes.
-    pub fn to_fp8(&self, x: Var) -> Var {
-        let shape = self.shape(x);
-        self.push(Op::ConvertFp8 { to: true }, &[x], shape, DType::U8)
-    }
-
-    /// `mx.from_fp8`.
-    pub fn from_fp8(&self, x: Var, dtype: DType) -> Var {
-        let shape = self.shape(x);
-        self.push(Op::ConvertFp8 { to: false }, &[x], shape, dtype)
-    }
-
-    /// `mx.sigmoid`.
-    pub fn sigmoid(&self, x: Var) -> Var {
-        self.unary(Unary::Sigmoid, x)
-    }
-
-    /// `mx.exp`.
-    pub fn exp(&self, x: Var) -> Var {
-        self.unary(Unary::Exp, x)
-    }
-
-    /// `-x`.
-    pub fn neg(&self, x: Var) -> Var {
-        self.unary(Unary::Negative, x)
-    }
 }
+
+macro_rules! unary {
+    ($($name:ident $op:ident),*) => {
+        impl Var<'_> {$(
+            #[doc = concat!("`mx.", stringify!($name), "`.")]
+            pub fn $name(self) -> Self {
+                self.unary(Unary::$op)
+            }
+        )*}
+    };
+}
+
+unary!(abs Abs, ceil Ceil, cos Cos, erf Erf, exp Exp, expm1 Expm1, floor Floor, log Log, log1p Log1p, log2 Log2, round Round, rsqrt Rsqrt);
+unary!(sigmoid Sigmoid, sign Sign, sin Sin, sqrt Sqrt, square Square, tanh Tanh, logical_not LogicalNot);
+
+macro_rules! binary {
+    ($($name:ident $op:ident),*) => {
+        impl<'t> Var<'t> {$(
+            #[doc = concat!("`mx.", stringify!($name), "` of this value and another.")]
+            pub fn $name(self, other: impl Into<Operand<'t>>) -> Self {
+                self.tape.binary(Binary::$op, self, other)
+            }
+        )*}
+    };
+}
+
+binary!(equal Equal, not_equal NotEqual, less Less, less_equal LessEqual, greater Greater);
+binary!(greater_equal GreaterEqual, logical_and LogicalAnd, logical_or LogicalOr, logaddexp LogAddExp);
+binary!(maximum Maximum, minimum Minimum, power Power, floor_divide FloorDivide, remainder Remainder);

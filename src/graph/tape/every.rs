@@ -1,6 +1,6 @@
 //! A trace with every operation, for tests of what reads traces.
 
-use super::{Routing, Source, Tape, Trace, Var};
+use super::{Routing, Source, Tape, Trace, Var, concat};
 use crate::graph::SkippedLayers;
 use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
 use crate::graph::params::Parameters;
@@ -68,7 +68,7 @@ fn place(op: &Op) -> usize {
 const OPERATIONS: usize = 50;
 
 /// An array that no operation makes, in a cache slot of its own.
-fn given(t: &Tape<'_>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var {
+fn given<'t>(t: &'t Tape<'t>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var<'t> {
     *slots += 1;
     t.input(Shape::new(shape), dtype, Source::Cache(*slots - 1))
 }
@@ -79,46 +79,46 @@ pub fn trace() -> Trace {
     let params = Parameters::default();
     let t = Tape::new(&params, Routing::default(), SkippedLayers::NONE);
     let mut slots = 0;
-    let mut array = |t: &Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::F32);
-    let x = array(&t, &[2, 3, 64]);
-    let y = array(&t, &[2, 3, 64]);
-    let weight = array(&t, &[64]);
-    let square = array(&t, &[64, 64]);
-    let images = array(&t, &[2, 4, 8, 64]);
-    let experts = array(&t, &[4, 64, 32]);
-    let filter = array(&t, &[64, 2, 1]);
-    let mut index = |t: &Tape<'_>, shape: &[u32]| given(t, &mut slots, shape, DType::U32);
-    let indices = index(&t, &[2, 3]);
-    let along = index(&t, &[2, 3, 8]);
-    let rows = index(&t, &[5]);
-    views(&t, x);
-    elementwise(&t, x, y);
-    by_rows(&t, x, weight, square);
-    indexing(&t, x, y, indices, along, rows);
-    products(&t, x, square, experts, indices);
-    t.conv1d(x, filter, 64);
-    kernels(&t, images, square);
-    let nodes = t.trace.borrow().nodes.clone();
-    let all: Vec<Var> = nodes.iter().flat_map(|n| t.trace.borrow().outputs(n).to_vec()).collect();
-    t.set_outputs(&all, Vec::new());
-    t.finish().expect("every call is valid")
+    let mut array = |shape: &[u32]| given(&t, &mut slots, shape, DType::F32);
+    let x = array(&[2, 3, 64]);
+    let y = array(&[2, 3, 64]);
+    let weight = array(&[64]);
+    let square = array(&[64, 64]);
+    let images = array(&[2, 4, 8, 64]);
+    let experts = array(&[4, 64, 32]);
+    let filter = array(&[64, 2, 1]);
+    let mut index = |shape: &[u32]| given(&t, &mut slots, shape, DType::U32);
+    let indices = index(&[2, 3]);
+    let along = index(&[2, 3, 8]);
+    let rows = index(&[5]);
+    views(x);
+    elementwise(x, y);
+    by_rows(x, weight, square);
+    indexing(x, y, indices, along, rows);
+    products(x, square, experts, indices);
+    x.conv1d(filter, 64);
+    kernels(images, square);
+    let mut trace = t.finish().expect("every call is valid");
+    trace.results = trace.nodes.iter().flat_map(|n| trace.outputs(n)).copied().collect();
+    trace
 }
 
-fn views(t: &Tape<'_>, x: Var) {
-    t.reshape(x, &[6, 64]);
-    t.flatten(x, 0, 1);
-    t.unflatten(x, 2, &[8, 8]);
-    t.transpose(x, &[1, 0, 2]);
-    let wide = t.expand_dims(x, &[1]);
-    t.squeeze(wide, &[1]);
-    t.broadcast_to(wide, Shape::new(&[2, 5, 3, 64]));
-    t.slice(x, 2, 8, 16);
-    t.split::<2>(x, &[16], 2);
+fn views(x: Var<'_>) {
+    x.reshape(&[6, 64]);
+    x.flatten(0, 1);
+    x.unflatten(2, &[8, 8]);
+    x.transpose(&[1, 0, 2]);
+    let wide = x.expand_dims(&[1]);
+    wide.squeeze(&[1]);
+    wide.broadcast_to(Shape::new(&[2, 5, 3, 64]));
+    x.slice(2, 8, 16);
+    x.split::<2>(&[16], 2);
 }
 
-fn elementwise(t: &Tape<'_>, x: Var, y: Var) {
+fn elementwise(x: Var<'_>, y: Var<'_>) {
+    let t = x.tape();
     use {Binary as B, Unary as U};
-    let condition = t.binary(B::Less, x, y);
+    let condition = x.less(y);
     for op in [
         U::Abs,
         U::Ceil,
@@ -140,9 +140,9 @@ fn elementwise(t: &Tape<'_>, x: Var, y: Var) {
         U::Square,
         U::Tanh,
     ] {
-        t.unary(op, x);
+        x.unary(op);
     }
-    t.unary(U::LogicalNot, condition);
+    condition.logical_not();
     for op in [
         B::Add,
         B::Divide,
@@ -165,25 +165,25 @@ fn elementwise(t: &Tape<'_>, x: Var, y: Var) {
     for op in [B::LogicalAnd, B::LogicalOr] {
         t.binary(op, condition, condition);
     }
-    let whole = t.astype(x, DType::I32);
+    let whole = x.astype(DType::I32);
     for op in [B::BitwiseAnd, B::BitwiseOr] {
         t.binary(op, whole, whole);
     }
-    t.select(condition, x, y);
-    let bytes = t.to_fp8(x);
-    t.from_fp8(bytes, DType::F32);
-    t.compiled(|t| {
-        let sum = t.add(x, y);
-        [t.sigmoid(sum)]
+    condition.select(x, y);
+    let bytes = x.to_fp8();
+    bytes.from_fp8(DType::F32);
+    x.compiled(|x| {
+        let sum = x + y;
+        [sum.sigmoid()]
     });
 }
 
-fn by_rows(t: &Tape<'_>, x: Var, weight: Var, square: Var) {
-    t.rms_norm(x, Some(weight), 1e-5);
-    t.layer_norm(x, Some(weight), Some(weight), 1e-5);
-    t.softmax(x, true);
-    t.logsumexp(x);
-    t.argmax(x);
+fn by_rows(x: Var<'_>, weight: Var<'_>, square: Var<'_>) {
+    x.rms_norm(Some(weight), 1e-5);
+    x.layer_norm(Some(weight), Some(weight), 1e-5);
+    x.softmax(true);
+    x.logsumexp();
+    x.argmax();
     for how in [
         Reduction::Sum,
         Reduction::Max,
@@ -192,53 +192,55 @@ fn by_rows(t: &Tape<'_>, x: Var, weight: Var, square: Var) {
         Reduction::And,
         Reduction::Or,
     ] {
-        t.reduce(how, x, 1, true);
+        x.reduce(how, 1, true);
     }
-    t.cumsum(x, 1);
-    t.sort(x, 2);
-    t.argsort(x, 2);
-    t.topk(x, 4);
-    t.argpartition(x, 4, 2);
-    t.hadamard(square, 0.125);
+    x.cumsum(1);
+    x.sort(2);
+    x.argsort(2);
+    x.topk(4);
+    x.argpartition(4, 2);
+    square.hadamard(0.125);
 }
 
-fn indexing(t: &Tape<'_>, x: Var, y: Var, indices: Var, along: Var, rows: Var) {
-    t.take(x, indices);
-    let some = t.take_along_axis(x, along, 2);
-    let full = t.put_along_axis(x, along, some, 2, true);
-    t.put_last(full, rows, 0.0);
-    t.concat(&[x, y], 1);
-    let part = t.slice(y, 1, 0, 1);
-    t.slice_update(x, part, 1, 1);
-    t.multiply_front(x, 16, 2.0);
-    t.pad(x, 1, 1, 0);
-    t.contiguous(x);
-    t.depends(x, &[y]);
+fn indexing(x: Var<'_>, y: Var<'_>, indices: Var<'_>, along: Var<'_>, rows: Var<'_>) {
+    let t = x.tape();
+    x.take(indices);
+    let some = x.take_along_axis(along, 2);
+    let full = x.put_along_axis(along, some, 2, true);
+    full.put_last(rows, 0.0);
+    concat([x, y], 1);
+    let part = y.slice(1, 0, 1);
+    x.slice_update(part, 1, 1);
+    x.multiply_front(16, 2.0);
+    x.pad(1, 1, 0);
+    x.contiguous();
+    x.depends(&[y]);
     t.full(Shape::new(&[2, 3]), 1.0, DType::F32);
     t.arange(2, 9);
 }
 
-fn products(t: &Tape<'_>, x: Var, square: Var, experts: Var, indices: Var) {
-    t.matmul(x, square);
-    let bias = t.row(square, 0);
-    t.addmm(bias, x, square);
+fn products(x: Var<'_>, square: Var<'_>, experts: Var<'_>, indices: Var<'_>) {
+    x.matmul(square);
+    let bias = square.row(0);
+    bias.addmm(x, square);
     let packing = Packing::affine(4, 32);
-    let matrix = t.quantize(square, packing);
-    t.quantized_matmul(x, matrix, true);
-    t.dequantize(matrix);
-    let rows = t.expand_dims(x, &[-2]);
-    t.gather_mm(rows, experts, indices, false);
-    let turned = t.swapaxes(experts, 1, 2);
-    let packed = t.quantize(turned, packing);
-    t.gather_qmm(rows, packed, indices, true);
+    let matrix = square.quantize(packing);
+    x.quantized_matmul(matrix, true);
+    x.tape().dequantize(matrix);
+    let rows = x.expand_dims(&[-2]);
+    rows.gather_mm(experts, indices, false);
+    let turned = experts.swapaxes(1, 2);
+    let packed = turned.quantize(packing);
+    rows.gather_qmm(packed, indices, true);
 }
 
-fn kernels(t: &Tape<'_>, images: Var, square: Var) {
+fn kernels(images: Var<'_>, square: Var<'_>) {
+    let t = images.tape();
     let rope = Rope { dims: 64, traditional: false, base: Some(1e4), scale: 1.0, offset: 3 };
-    t.rope(images, rope, None, None);
-    t.attention(images, images, images, 0.125, Mask::Causal, None);
+    images.rope(rope, None, None);
+    images.attention(images, images, 0.125, Mask::Causal, None);
     let eps = t.scalar(1e-6, DType::F32);
-    let shape = t.shape(square);
+    let shape = square.shape();
     t.kernel_one(Kernel::Sinkhorn { rounds: 2 }, &[square, eps], shape, DType::F32);
 }
 

@@ -7,123 +7,125 @@ use crate::model::{DType, Mode, Packing};
 
 /// The tensors of a packed matrix.
 #[derive(Clone, Copy, Debug)]
-pub struct Packed {
+pub struct Packed<'t> {
     /// Packed words.
-    pub weight: Var,
+    pub weight: Var<'t>,
     /// Scales per group.
-    pub scales: Var,
+    pub scales: Var<'t>,
     /// Biases per group (affine only).
-    pub biases: Option<Var>,
+    pub biases: Option<Var<'t>>,
     /// How the words are packed.
     pub packing: Packing,
 }
 
-impl Tape<'_> {
+impl<'t> Var<'t> {
     /// `a @ b`.
-    pub fn matmul(&self, a: Var, b: Var) -> Var {
-        let (sa, sb) = (self.shape(a), self.shape(b));
+    pub fn matmul(self, b: Var<'t>) -> Self {
+        let t = self.tape;
+        let (sa, sb) = (self.shape(), b.shape());
         if sa.rank() < 2 || sb.rank() < 2 || sa.dim(-1) != sb.dim(-2) {
-            return self.fail(format!("matmul of shapes {sa:?} and {sb:?}"));
+            return t.fail(format!("matmul of shapes {sa:?} and {sb:?}"));
         }
-        let dtype = self.dtype(a).promote(self.dtype(b));
+        let dtype = self.dtype().promote(b.dtype());
         if !dtype.is_float() {
-            return self.fail("matmul of integers");
+            return t.fail("matmul of integers");
         }
-        let (mut a, mut b) = (self.astype(a, dtype), self.astype(b, dtype));
+        let (mut a, mut b) = (self.astype(dtype), b.astype(dtype));
         let n = sb.dim(-1);
         if sa.rank() > 2 && sb.rank() == 2 {
-            let flat = self.flatten(a, 0, -2);
-            let shape = self.shape(flat).with(-1, n);
-            let out = self.push(Op::Matmul, &[flat, b], shape, dtype);
+            let flat = a.flatten(0, -2);
+            let shape = flat.shape().with(-1, n);
+            let out = t.push(Op::Matmul, &[flat, b], shape, dtype);
             let outer: Vec<i64> =
                 sa.dims()[..sa.rank() - 1].iter().map(|&d| i64::from(d)).collect();
-            return self.unflatten(out, 0, &outer);
+            return out.unflatten(0, &outer);
         }
         if sa.rank() > 2 || sb.rank() > 2 {
-            let Some((x, y)) = self.broadcast_outer(a, b) else {
-                return self.fail(format!("matmul of shapes {sa:?} and {sb:?}"));
+            let Some((x, y)) = a.broadcast_outer(b) else {
+                return t.fail(format!("matmul of shapes {sa:?} and {sb:?}"));
             };
             (a, b) = (x, y);
         }
-        let shape = self.shape(a).with(-1, n);
-        self.push(Op::Matmul, &[a, b], shape, dtype)
+        let shape = a.shape().with(-1, n);
+        t.push(Op::Matmul, &[a, b], shape, dtype)
     }
 
     /// Broadcasts all axes but the last two.
-    fn broadcast_outer(&self, a: Var, b: Var) -> Option<(Var, Var)> {
-        let (sa, sb) = (self.shape(a), self.shape(b));
+    fn broadcast_outer(self, b: Var<'t>) -> Option<(Var<'t>, Var<'t>)> {
+        let (sa, sb) = (self.shape(), b.shape());
         let outer = sa.with(-1, 1).with(-2, 1).broadcast(&sb.with(-1, 1).with(-2, 1))?;
-        let a = self.broadcast_to(a, outer.with(-1, sa.dim(-1)).with(-2, sa.dim(-2)));
-        let b = self.broadcast_to(b, outer.with(-1, sb.dim(-1)).with(-2, sb.dim(-2)));
+        let a = self.broadcast_to(outer.with(-1, sa.dim(-1)).with(-2, sa.dim(-2)));
+        let b = b.broadcast_to(outer.with(-1, sb.dim(-1)).with(-2, sb.dim(-2)));
         Some((a, b))
     }
 
     /// `mx.addmm(c, a, b)` with a vector `c`.
-    pub fn addmm(&self, c: Var, a: Var, b: Var) -> Var {
-        let (sa, sb) = (self.shape(a), self.shape(b));
+    pub fn addmm(self, a: Var<'t>, b: Var<'t>) -> Self {
+        let t = self.tape;
+        let (sa, sb) = (a.shape(), b.shape());
         if sa.rank() < 2 || sb.rank() != 2 || sa.dim(-1) != sb.dim(-2) {
-            return self.fail(format!("addmm of shapes {sa:?} and {sb:?}"));
+            return t.fail(format!("addmm of shapes {sa:?} and {sb:?}"));
         }
-        let dtype = self.dtype(a).promote(self.dtype(b)).promote(self.dtype(c));
-        let a = self.astype(a, dtype);
-        let b = self.astype(b, dtype);
-        let c = self.astype(c, dtype);
+        let dtype = a.dtype().promote(b.dtype()).promote(self.dtype());
+        let a = a.astype(dtype);
+        let b = b.astype(dtype);
+        let c = self.astype(dtype);
         let n = sb.dim(-1);
         let wide = sa.rank() > 2;
-        let rows = if wide { self.reshape(a, &[-1, i64::from(sa.dim(-1))]) } else { a };
-        let shape = Shape::new(&[self.dim(rows, 0), n]);
-        let c = self.broadcast_to(c, shape);
-        let out = self.push(Op::AddMm, &[rows, b, c], shape, dtype);
+        let rows = if wide { a.reshape(&[-1, i64::from(sa.dim(-1))]) } else { a };
+        let shape = Shape::new(&[rows.dim(0), n]);
+        let c = c.broadcast_to(shape);
+        let out = t.push(Op::AddMm, &[rows, b, c], shape, dtype);
         let mut to: Vec<i64> = sa.dims().iter().map(|&d| i64::from(d)).collect();
         if let Some(last) = to.last_mut() {
             *last = i64::from(n);
         }
-        self.reshape(out, &to)
+        out.reshape(&to)
     }
 
     /// `mx.quantized_matmul`.
-    pub fn quantized_matmul(&self, x: Var, w: Packed, transpose: bool) -> Var {
-        let sx = self.shape(x);
-        let sw = self.shape(w.weight);
+    pub fn quantized_matmul(self, w: Packed<'t>, transpose: bool) -> Self {
+        let t = self.tape;
+        let sx = self.shape();
+        let sw = w.weight.shape();
         let wide = u64::from(sw.dim(-1)) * 32 / u64::from(w.packing.bits.max(1));
-        let wide = self.size(wide);
+        let wide = t.size(wide);
         let (inner, outer) = if transpose { (wide, sw.dim(-2)) } else { (sw.dim(-2), wide) };
         if sx.rank() < 2 || sw.rank() < 2 || sx.dim(-1) != inner {
-            return self
-                .fail(format!("quantised product of {sx:?} with a matrix of {inner} columns"));
+            return t.fail(format!("quantised product of {sx:?} with a matrix of {inner} columns"));
         }
-        let (x, mut inputs, dtype) = self.quantized_inputs(x, w);
+        let (x, mut inputs, dtype) = self.quantized_inputs(w);
         inputs.insert(0, x);
         if sx.rank() > 2 && sw.rank() > 2 {
             let mut outer = sx.with(-1, 1).with(-2, 1);
             for &v in &inputs {
-                let part = self.shape(v).with(-1, 1).with(-2, 1);
+                let part = v.shape().with(-1, 1).with(-2, 1);
                 match outer.broadcast(&part) {
                     Some(shape) => outer = shape,
-                    None => return self.fail(format!("quantised product of {sx:?} and {sw:?}")),
+                    None => return t.fail(format!("quantised product of {sx:?} and {sw:?}")),
                 }
             }
             for v in &mut inputs {
-                let s = self.shape(*v);
-                *v = self.broadcast_to(*v, outer.with(-1, s.dim(-1)).with(-2, s.dim(-2)));
+                let s = (*v).shape();
+                *v = (*v).broadcast_to(outer.with(-1, s.dim(-1)).with(-2, s.dim(-2)));
             }
         }
-        let shape = self.shape(inputs[0]).with(-1, outer);
+        let shape = inputs[0].shape().with(-1, outer);
         let op = Op::QuantizedMatmul { packing: w.packing, transpose };
-        self.push(op, &inputs, shape, dtype)
+        t.push(op, &inputs, shape, dtype)
     }
 
-    fn quantized_inputs(&self, x: Var, w: Packed) -> (Var, Vec<Var>, DType) {
+    fn quantized_inputs(self, w: Packed<'t>) -> (Var<'t>, Vec<Var<'t>>, DType) {
         let mut inputs = vec![w.weight];
         let dtype = match w.packing.mode {
-            Mode::Affine => self.dtype(x).promote(self.dtype(w.scales)),
-            Mode::Mxfp4 | Mode::Nvfp4 | Mode::Mxfp8 => self.dtype(x),
+            Mode::Affine => self.dtype().promote(w.scales.dtype()),
+            Mode::Mxfp4 | Mode::Nvfp4 | Mode::Mxfp8 => self.dtype(),
         };
-        let x = self.astype(x, dtype);
+        let x = self.astype(dtype);
         match w.biases {
             Some(biases) => {
-                inputs.push(self.astype(w.scales, dtype));
-                inputs.push(self.astype(biases, dtype));
+                inputs.push(w.scales.astype(dtype));
+                inputs.push(biases.astype(dtype));
             }
             None => inputs.push(w.scales),
         }
@@ -131,27 +133,80 @@ impl Tape<'_> {
     }
 
     /// `mx.gather_qmm` with right-hand indices and a transposed weight `[experts, out, in]`.
-    pub fn gather_qmm(&self, x: Var, w: Packed, indices: Var, sorted: bool) -> Var {
-        let (x, weights, dtype) = self.quantized_inputs(x, w);
-        let n = self.dim(w.weight, -2);
+    pub fn gather_qmm(self, w: Packed<'t>, indices: Var<'t>, sorted: bool) -> Self {
+        let (x, weights, dtype) = self.quantized_inputs(w);
+        let n = w.weight.dim(-2);
         let op = Op::GatherQmm { packing: w.packing, transpose: true, sorted };
-        self.gathered(op, x, &weights, indices, n, dtype)
+        self.tape.gathered(op, x, &weights, indices, n, dtype)
     }
 
     /// `mx.gather_mm` with right-hand indices and a weight `[experts, in, out]`.
-    pub fn gather_mm(&self, x: Var, w: Var, indices: Var, sorted: bool) -> Var {
-        let dtype = self.dtype(x).promote(self.dtype(w));
-        let (x, w) = (self.astype(x, dtype), self.astype(w, dtype));
-        if self.dim(x, -1) != self.dim(w, -2) {
-            let (sx, sw) = (self.shape(x), self.shape(w));
-            return self.fail(format!("gathered product of shapes {sx:?} and {sw:?}"));
+    pub fn gather_mm(self, w: Var<'t>, indices: Var<'t>, sorted: bool) -> Self {
+        let t = self.tape;
+        let dtype = self.dtype().promote(w.dtype());
+        let (x, w) = (self.astype(dtype), w.astype(dtype));
+        if x.dim(-1) != w.dim(-2) {
+            let (sx, sw) = (x.shape(), w.shape());
+            return t.fail(format!("gathered product of shapes {sx:?} and {sw:?}"));
         }
-        let n = self.dim(w, -1);
-        self.gathered(Op::GatherMm { sorted }, x, &[w], indices, n, dtype)
+        let n = w.dim(-1);
+        t.gathered(Op::GatherMm { sorted }, x, &[w], indices, n, dtype)
     }
 
-    fn gathered(&self, op: Op, x: Var, weights: &[Var], indices: Var, n: u32, dtype: DType) -> Var {
-        let sx = self.shape(x);
+    /// `mx.quantize` along the last axis (used by a quantised KV cache).
+    pub fn quantize(self, packing: Packing) -> Packed<'t> {
+        let t = self.tape;
+        let shape = self.shape();
+        let n = shape.dim(-1);
+        if packing.group == 0 || n % packing.group != 0 {
+            t.fail(format!("cannot quantise {shape:?} in groups of {}", packing.group));
+        }
+        let words = (u64::from(n) * u64::from(packing.bits) / 32) as u32;
+        let groups = n / packing.group.max(1);
+        let source = super::Source::Node;
+        let weight = t.value(shape.with(-1, words), DType::U32, source);
+        let scale_dtype = packing.scale_dtype(self.dtype());
+        let scales = t.value(shape.with(-1, groups), scale_dtype, source);
+        let biases =
+            packing.has_biases().then(|| t.value(shape.with(-1, groups), scale_dtype, source));
+        let mut outputs = vec![weight, scales];
+        outputs.extend(biases);
+        t.record(Op::Quantize(packing), &[self], &outputs);
+        Packed { weight, scales, biases, packing }
+    }
+
+    /// `mx.hadamard_transform` of the last axis.
+    pub fn hadamard(self, scale: f64) -> Self {
+        let (shape, dtype) = (self.shape(), self.dtype());
+        self.tape.push(Op::Hadamard { scale: scale as f32 }, &[self], shape, dtype)
+    }
+
+    /// `mx.conv1d` without padding: `x [batch, length, channels]`, `weight [out, kernel, channels / groups]`.
+    pub fn conv1d(self, weight: Var<'t>, groups: u32) -> Self {
+        let t = self.tape;
+        let (sx, sw) = (self.shape(), weight.shape());
+        let kernel = sw.dim(1);
+        if sx.rank() != 3 || sw.rank() != 3 || sx.dim(1) < kernel {
+            return t.fail(format!("convolution of {sx:?} with {sw:?}"));
+        }
+        let dtype = self.dtype().promote(weight.dtype());
+        let (x, weight) = (self.astype(dtype), weight.astype(dtype));
+        let shape = Shape::new(&[sx.dim(0), sx.dim(1) - kernel + 1, sw.dim(0)]);
+        t.push(Op::Convolution { groups }, &[x, weight], shape, dtype)
+    }
+}
+
+impl<'t> Tape<'t> {
+    fn gathered(
+        &'t self,
+        op: Op,
+        x: Var<'t>,
+        weights: &[Var<'t>],
+        indices: Var<'t>,
+        n: u32,
+        dtype: DType,
+    ) -> Var<'t> {
+        let sx = x.shape();
         if sx.rank() < 2 {
             return self.fail("gathered product of a vector");
         }
@@ -159,12 +214,12 @@ impl Tape<'_> {
         let total = self.size(outer.elements());
         let left = self.arange_of(0, total, DType::U32);
         let dims: Vec<i64> = outer.dims().iter().map(|&d| i64::from(d)).collect();
-        let left = self.reshape(left, &dims);
-        let right = self.astype(indices, DType::U32);
-        let Some(common) = outer.broadcast(&self.shape(right)) else {
+        let left = left.reshape(&dims);
+        let right = indices.astype(DType::U32);
+        let Some(common) = outer.broadcast(&right.shape()) else {
             return self.fail("gathered product: indices do not fit");
         };
-        let (left, right) = (self.broadcast_to(left, common), self.broadcast_to(right, common));
+        let (left, right) = (left.broadcast_to(common), right.broadcast_to(common));
         let mut shape = common;
         shape.push(sx.dim(-2));
         shape.push(n);
@@ -175,56 +230,16 @@ impl Tape<'_> {
     }
 
     /// `mx.dequantize` of rows of a packed matrix.
-    pub fn dequantize(&self, w: Packed) -> Var {
-        let words = self.shape(w.weight);
+    pub fn dequantize(&'t self, w: Packed<'t>) -> Var<'t> {
+        let words = w.weight.shape();
         let wide = u64::from(words.dim(-1)) * 32 / u64::from(w.packing.bits.max(1));
         let wide = self.size(wide);
         let dtype = match w.packing.mode {
-            Mode::Affine => self.dtype(w.scales),
+            Mode::Affine => w.scales.dtype(),
             Mode::Mxfp4 | Mode::Nvfp4 | Mode::Mxfp8 => DType::BF16,
         };
         let mut inputs = vec![w.weight, w.scales];
         inputs.extend(w.biases);
         self.push(Op::Dequantize(w.packing), &inputs, words.with(-1, wide), dtype)
-    }
-
-    /// `mx.quantize` along the last axis (used by a quantised KV cache).
-    pub fn quantize(&self, x: Var, packing: Packing) -> Packed {
-        let shape = self.shape(x);
-        let n = shape.dim(-1);
-        if packing.group == 0 || n % packing.group != 0 {
-            self.fail(format!("cannot quantise {shape:?} in groups of {}", packing.group));
-        }
-        let words = (u64::from(n) * u64::from(packing.bits) / 32) as u32;
-        let groups = n / packing.group.max(1);
-        let source = super::Source::Node;
-        let weight = self.value(shape.with(-1, words), DType::U32, source);
-        let scale_dtype = packing.scale_dtype(self.dtype(x));
-        let scales = self.value(shape.with(-1, groups), scale_dtype, source);
-        let biases =
-            packing.has_biases().then(|| self.value(shape.with(-1, groups), scale_dtype, source));
-        let mut outputs = vec![weight, scales];
-        outputs.extend(biases);
-        self.record(Op::Quantize(packing), &[x], &outputs);
-        Packed { weight, scales, biases, packing }
-    }
-
-    /// `mx.hadamard_transform` of the last axis.
-    pub fn hadamard(&self, x: Var, scale: f64) -> Var {
-        let (shape, dtype) = (self.shape(x), self.dtype(x));
-        self.push(Op::Hadamard { scale: scale as f32 }, &[x], shape, dtype)
-    }
-
-    /// `mx.conv1d` without padding: `x [batch, length, channels]`, `weight [out, kernel, channels / groups]`.
-    pub fn conv1d(&self, x: Var, weight: Var, groups: u32) -> Var {
-        let (sx, sw) = (self.shape(x), self.shape(weight));
-        let kernel = sw.dim(1);
-        if sx.rank() != 3 || sw.rank() != 3 || sx.dim(1) < kernel {
-            return self.fail(format!("convolution of {sx:?} with {sw:?}"));
-        }
-        let dtype = self.dtype(x).promote(self.dtype(weight));
-        let (x, weight) = (self.astype(x, dtype), self.astype(weight, dtype));
-        let shape = Shape::new(&[sx.dim(0), sx.dim(1) - kernel + 1, sw.dim(0)]);
-        self.push(Op::Convolution { groups }, &[x, weight], shape, dtype)
     }
 }

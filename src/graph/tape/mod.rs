@@ -1,7 +1,7 @@
 //! Recording the operations of one model call.
 //!
-//! A family's forward pass is ordinary code over a [`Tape`]: it calls `matmul`, `rms_norm`, `attention` … and the
-//! tape records the primitives that MLX would build for the same calls, with shapes and types. The finished
+//! A family's forward pass is ordinary code over values ([`Var`]): it adds them, calls `matmul`, `rms_norm`,
+//! `attention` … on them, and their [`Tape`] records the primitives that MLX would build for the same calls, with shapes and types. The finished
 //! [`Trace`] is what sizes, traffic, peak memory and execution are read off.
 //!
 //! The methods stand in themed files beside this one and follow `mlx/ops.cpp` and `mlx/fast.cpp` of MLX 0.32.
@@ -17,11 +17,15 @@ pub mod linalg;
 mod prune;
 mod reduce;
 mod tables;
+mod value;
 mod views;
 
 pub use attention::{Mask, Routing};
-pub use compile::{Body, BodyNode, BodyRef};
+pub use compile::{Body, BodyNode, BodyRef, Results};
+pub use elementwise::Operand;
+pub use indexing::concat;
 pub use tables::{Derived, FrequencyTable};
+pub use value::Var;
 
 use super::op::Op;
 use super::params::{ModuleId, Parameters, Part};
@@ -30,11 +34,11 @@ use super::skipped::SkippedLayers;
 use crate::model::DType;
 use std::cell::{Cell, RefCell};
 
-/// A value of the trace being recorded: an input or the output of an operation.
+/// A value of a trace: an input or the output of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Var(pub(crate) u32);
+pub struct ValueId(pub(crate) u32);
 
-impl Var {
+impl ValueId {
     /// Position among the values of the trace.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -119,16 +123,16 @@ pub struct TraceError(pub String);
 pub struct Trace {
     pub(super) values: Vec<Value>,
     pub(super) nodes: Vec<Node>,
-    pub(super) links: Vec<Var>,
+    pub(super) links: Vec<ValueId>,
     pub(super) bodies: Vec<Body>,
     pub(super) constants: Vec<(f64, DType)>,
     pub(super) tables: Vec<FrequencyTable>,
     pub(super) integers: Vec<Vec<i64>>,
     pub(super) derived: Vec<Derived>,
     /// What the call returns: the next token and the log-probabilities, or nothing in prefill.
-    pub results: Vec<Var>,
+    pub results: Vec<ValueId>,
     /// Cache slots and the values they hold after the call.
-    pub cache: Vec<(u32, Var)>,
+    pub cache: Vec<(u32, ValueId)>,
     /// Whether the model reads values back and decides by them what to run next, so that this trace stands for one
     /// of many courses and its results mean nothing.
     pub host_decision: bool,
@@ -140,7 +144,7 @@ pub struct Trace {
 struct Spare {
     values: Vec<Value>,
     nodes: Vec<Node>,
-    links: Vec<Var>,
+    links: Vec<ValueId>,
 }
 
 thread_local! {
@@ -187,21 +191,21 @@ impl Trace {
 
     /// Inputs of an operation.
     #[must_use]
-    pub fn inputs(&self, node: &Node) -> &[Var] {
+    pub fn inputs(&self, node: &Node) -> &[ValueId] {
         let first = node.first_link as usize;
         &self.links[first..first + usize::from(node.inputs)]
     }
 
     /// Outputs of an operation.
     #[must_use]
-    pub fn outputs(&self, node: &Node) -> &[Var] {
+    pub fn outputs(&self, node: &Node) -> &[ValueId] {
         let first = node.first_link as usize + usize::from(node.inputs);
         &self.links[first..first + usize::from(node.outputs)]
     }
 
     /// Shape, type and origin of a value.
     #[must_use]
-    pub fn value(&self, var: Var) -> &Value {
+    pub fn value(&self, var: ValueId) -> &Value {
         &self.values[var.index()]
     }
 
@@ -251,15 +255,16 @@ impl Trace {
     }
 
     /// Everything that is evaluated: the results, then the cache.
-    pub fn roots(&self) -> impl DoubleEndedIterator<Item = Var> + '_ {
+    pub fn roots(&self) -> impl DoubleEndedIterator<Item = ValueId> + '_ {
         self.results.iter().copied().chain(self.cache.iter().map(|&(_, v)| v))
     }
 }
 
 /// Records the operations of one model call.
 ///
-/// It records through a shared reference, so that calls can be nested: `t.add(x, self.mlp.forward(t, r))`. Rust
-/// evaluates arguments from left to right, as Python does, and so the order of the recorded operations is the same.
+/// Its values ([`Var`]) know it and record what is done with them, so that calls can be nested as in Python:
+/// `x + self.mlp.forward(self.norm.forward(x))`. Rust evaluates operands and arguments from left to right, as Python
+/// does, and so the order of the recorded operations is the same.
 #[derive(Debug)]
 pub struct Tape<'p> {
     trace: RefCell<Trace>,
@@ -275,15 +280,15 @@ pub struct Tape<'p> {
     scores: Cell<u32>,
     error: RefCell<Option<String>>,
     /// The value of every tensor used so far, by module and part.
-    loaded: RefCell<Vec<[Var; 4]>>,
+    loaded: RefCell<Vec<[ValueId; 4]>>,
 }
 
-const NOT_LOADED: Var = Var(u32::MAX);
+const NOT_LOADED: ValueId = ValueId(u32::MAX);
 
-impl<'p> Tape<'p> {
+impl<'t> Tape<'t> {
     /// An empty tape over the tensors of a model.
     #[must_use]
-    pub fn new(params: &'p Parameters, routing: Routing, skipped: SkippedLayers) -> Self {
+    pub fn new(params: &'t Parameters, routing: Routing, skipped: SkippedLayers) -> Self {
         let layers_left_out = usize::from(skipped.to - skipped.from);
         let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
         let mut trace = Trace::new();
@@ -306,7 +311,7 @@ impl<'p> Tape<'p> {
 
     /// The tensors of the model.
     #[must_use]
-    pub fn params(&self) -> &'p Parameters {
+    pub fn params(&self) -> &'t Parameters {
         self.params
     }
 
@@ -349,15 +354,15 @@ impl<'p> Tape<'p> {
     }
 
     /// Marks what `record` records as attention scores, so that their memory can be told apart.
-    pub fn scores<T>(&self, record: impl FnOnce(&Self) -> T) -> T {
+    pub fn scores<T>(&self, record: impl FnOnce() -> T) -> T {
         self.scores.set(self.scores.get() + 1);
-        let out = record(self);
+        let out = record();
         self.scores.set(self.scores.get() - 1);
         out
     }
 
     /// Records that the model cannot run. The first reason is kept.
-    pub fn fail(&self, reason: impl Into<String>) -> Var {
+    pub fn fail(&'t self, reason: impl Into<String>) -> Var<'t> {
         self.error.borrow_mut().get_or_insert_with(|| reason.into());
         self.value(Shape::SCALAR, DType::F32, Source::Invalid)
     }
@@ -374,58 +379,46 @@ impl<'p> Tape<'p> {
     }
 
     /// Sets what is evaluated: results, and the arrays that the cache slots hold now.
-    pub fn set_outputs(&self, results: &[Var], cache: Vec<(u32, Var)>) {
+    pub fn set_outputs(&self, results: &[Var<'_>], cache: Vec<(u32, ValueId)>) {
         let mut trace = self.trace.borrow_mut();
-        trace.results = results.to_vec();
+        trace.results = results.iter().map(|v| v.id()).collect();
         trace.cache = cache;
     }
 
-    /// Shape of a value.
-    #[must_use]
-    pub fn shape(&self, x: Var) -> Shape {
-        self.trace.borrow().values[x.index()].shape
-    }
-
-    /// Size of one axis of a value; negative axes count from the end.
-    #[must_use]
-    pub fn dim(&self, x: Var, axis: i32) -> u32 {
-        self.trace.borrow().values[x.index()].shape.dim(axis)
-    }
-
-    /// Type of a value.
-    #[must_use]
-    pub fn dtype(&self, x: Var) -> DType {
-        self.trace.borrow().values[x.index()].dtype
-    }
-
-    fn value(&self, shape: Shape, dtype: DType, source: Source) -> Var {
+    fn value(&'t self, shape: Shape, dtype: DType, source: Source) -> Var<'t> {
         let values = &mut self.trace.borrow_mut().values;
-        let var = Var(u32::try_from(values.len()).unwrap_or(u32::MAX));
+        let id = ValueId(u32::try_from(values.len()).unwrap_or(u32::MAX));
         values.push(Value { shape, dtype, source });
-        var
+        Var::new(self, id)
+    }
+
+    /// The value with this number.
+    #[must_use]
+    pub const fn var(&'t self, id: ValueId) -> Var<'t> {
+        Var::new(self, id)
     }
 
     /// An input of the call: tokens, a table, or an array of the cache.
-    pub fn input(&self, shape: Shape, dtype: DType, source: Source) -> Var {
+    pub fn input(&'t self, shape: Shape, dtype: DType, source: Source) -> Var<'t> {
         self.value(shape, dtype, source)
     }
 
     /// A tensor of the model.
-    pub fn param(&self, module: ModuleId, part: Part) -> Var {
+    pub fn param(&'t self, module: ModuleId, part: Part) -> Var<'t> {
         let slot = self.loaded.borrow()[module.index()][part as usize];
         if slot != NOT_LOADED {
-            return slot;
+            return self.var(slot);
         }
         let Some((shape, dtype)) = self.params.tensor(module, part) else {
             return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
         };
         let var = self.value(shape, dtype, Source::Param(module, part));
-        self.loaded.borrow_mut()[module.index()][part as usize] = var;
+        self.loaded.borrow_mut()[module.index()][part as usize] = var.id();
         var
     }
 
     /// A tensor of the model in another type: converted by an earlier call of a model that replaces its weights.
-    pub fn param_as(&self, module: ModuleId, part: Part, dtype: DType) -> Var {
+    pub fn param_as(&'t self, module: ModuleId, part: Part, dtype: DType) -> Var<'t> {
         let Some((shape, _)) = self.params.tensor(module, part) else {
             return self.fail(format!("{} has no {part:?}", self.params.module(module).path));
         };
@@ -433,28 +426,27 @@ impl<'p> Tape<'p> {
     }
 
     /// A scalar constant.
-    pub fn scalar(&self, value: f64, dtype: DType) -> Var {
+    pub fn scalar(&'t self, value: f64, dtype: DType) -> Var<'t> {
         self.constant(Shape::SCALAR, value, dtype)
     }
 
     /// An array whose elements are all the same constant; like a scalar it costs no operation.
-    pub fn constant(&self, shape: Shape, value: f64, dtype: DType) -> Var {
+    pub fn constant(&'t self, shape: Shape, value: f64, dtype: DType) -> Var<'t> {
         let index = push_new(&mut self.trace.borrow_mut().constants, (value, dtype));
         self.value(shape, dtype, Source::Constant(index))
     }
 
     /// `mx.array` of a list of whole numbers.
-    pub fn integers(&self, values: Vec<i64>, dtype: DType) -> Var {
+    pub fn integers(&'t self, values: Vec<i64>, dtype: DType) -> Var<'t> {
         let n = self.size(values.len() as u64);
         let index = push_new(&mut self.trace.borrow_mut().integers, values);
         self.value(Shape::new(&[n]), dtype, Source::Integers(index))
     }
 
-    fn record(&self, op: Op, inputs: &[Var], outputs: &[Var]) {
+    fn record(&'t self, op: Op, inputs: &[Var<'t>], outputs: &[Var<'t>]) {
         let mut trace = self.trace.borrow_mut();
         let first_link = u32::try_from(trace.links.len()).unwrap_or(u32::MAX);
-        trace.links.extend_from_slice(inputs);
-        trace.links.extend_from_slice(outputs);
+        trace.links.extend(inputs.iter().chain(outputs).map(|v| v.id()));
         trace.nodes.push(Node {
             op,
             stage: self.stage.get(),
@@ -469,22 +461,10 @@ impl<'p> Tape<'p> {
         }
     }
 
-    fn push(&self, op: Op, inputs: &[Var], shape: Shape, dtype: DType) -> Var {
+    fn push(&'t self, op: Op, inputs: &[Var<'t>], shape: Shape, dtype: DType) -> Var<'t> {
         let out = self.value(shape, dtype, Source::Node);
         self.record(op, inputs, &[out]);
         out
-    }
-
-    /// Position of `axis` in the shape of `x`.
-    fn axis(&self, x: Var, axis: i32, what: &str) -> usize {
-        let shape = self.shape(x);
-        match shape.index(axis) {
-            Some(i) => i,
-            None => {
-                self.fail(format!("{what}: no axis {axis} in an array of shape {shape:?}"));
-                0
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dropping operations that nothing evaluates.
 
-use super::{Trace, Var};
+use super::{Trace, ValueId};
 
 impl Trace {
     /// The trace without operations that no result and no cache array depends on, as when Python lets go of them:
@@ -8,7 +8,7 @@ impl Trace {
     #[must_use]
     pub fn pruned(mut self) -> Self {
         let mut needed = vec![false; self.values.len()];
-        self.roots().collect::<Vec<Var>>().into_iter().for_each(|v| needed[v.index()] = true);
+        self.roots().collect::<Vec<ValueId>>().into_iter().for_each(|v| needed[v.index()] = true);
         let mut keep = vec![false; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate().rev() {
             if self.outputs(node).iter().any(|v| needed[v.index()]) {

@@ -144,9 +144,9 @@ impl Derived {
     }
 }
 
-impl Tape<'_> {
+impl<'t> Tape<'t> {
     /// A derived vector as an input.
-    pub fn derived(&self, derived: Derived) -> Var {
+    pub fn derived(&'t self, derived: Derived) -> Var<'t> {
         let index = push_new(&mut self.trace.borrow_mut().derived, derived);
         let (of, dtype) = match derived {
             Derived::ScaledRow { norm, .. } => (norm, DType::F32),
@@ -157,12 +157,12 @@ impl Tape<'_> {
     }
 
     /// A frequency table as an input.
-    pub fn table(&self, table: &FrequencyTable) -> Var {
+    pub fn table(&'t self, table: &FrequencyTable) -> Var<'t> {
         self.table_shaped(table, Shape::new(&[table.len()]))
     }
 
     /// The same with the shape in which the model holds it.
-    pub fn table_shaped(&self, table: &FrequencyTable, shape: Shape) -> Var {
+    pub fn table_shaped(&'t self, table: &FrequencyTable, shape: Shape) -> Var<'t> {
         let index = push_new(&mut self.trace.borrow_mut().tables, table.clone());
         let dtype = match table {
             FrequencyTable::Given { dtype, .. } => *dtype,

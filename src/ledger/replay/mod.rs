@@ -246,7 +246,7 @@ impl<'o> Replay<'o> {
         self.links.reserve(3 * trace.nodes().len());
         let map: Vec<ArrayId> =
             trace.values().iter().map(|value| self.input(value, tokens, cache)).collect();
-        let at = |v: crate::graph::tape::Var| map[v.index()];
+        let at = |v: crate::graph::tape::ValueId| map[v.index()];
         for (i, node) in trace.nodes().iter().enumerate() {
             let id = NodeId::new(self.nodes.len());
             let first_link = self.links.len() as u32;

@@ -53,6 +53,8 @@ pub struct ModelEntry {
     pub active_params: Option<u64>,
     /// Downloads from Hugging Face, a measure of popularity.
     pub downloads: Option<u64>,
+    /// Whether lists offer it.
+    pub listed: bool,
     /// The keys of `config.json` that determine sizes.
     pub config: Config,
     /// Public origin of the configuration.
@@ -116,6 +118,7 @@ impl ModelEntry {
             published_params: keys.get("published_params")?,
             active_params: keys.get("active_params")?,
             downloads: keys.get("downloads")?,
+            listed: keys.get("listed")?.unwrap_or(true),
             sources: match keys.get("sources")? {
                 Some(sources) => sources,
                 None => vec![place.to_string()],
@@ -128,7 +131,7 @@ impl ModelEntry {
 }
 
 /// Keys that an entry may have.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "id",
     "name",
     "model_type",
@@ -139,6 +142,7 @@ const KEYS: [&str; 13] = [
     "published_params",
     "active_params",
     "downloads",
+    "listed",
     "config",
     "sources",
     "confidence",

@@ -73,6 +73,7 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, ModelsError> {
             published_params: entry.published_params,
             active_params: entry.active_params,
             downloads: entry.downloads,
+            listed: entry.listed,
             place,
             text: Cow::Owned(value.get().to_owned()),
         });

@@ -3,9 +3,11 @@
 //! The built-in file has one model per line. Loading reads only what names and popularity need; a model's
 //! configuration is parsed when it is asked for.
 
+mod copies;
 mod entry;
 mod file;
 
+pub use copies::ModelCopy;
 pub use entry::{EntryConfidence, ModelEntry};
 
 use crate::data_dir::{DataDirError, DataDirs};
@@ -85,6 +87,8 @@ pub struct Summary {
     pub active_params: Option<u64>,
     /// Downloads from Hugging Face, a measure of popularity.
     pub downloads: Option<u64>,
+    /// Whether lists offer it (a size class, recommendations); otherwise it is found by its name only.
+    pub listed: bool,
     /// Where the entry stands.
     pub place: CatalogueLine,
     text: Cow<'static, str>,
@@ -135,6 +139,12 @@ struct Row {
     published_params: Option<u64>,
     active_params: Option<u64>,
     downloads: Option<u64>,
+    #[serde(default = "yes")]
+    listed: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Models {
@@ -162,6 +172,7 @@ impl Models {
                     published_params: row.published_params,
                     active_params: row.active_params,
                     downloads: row.downloads,
+                    listed: row.listed,
                     place,
                     text: Cow::Borrowed(text),
                 })
@@ -202,6 +213,18 @@ impl Models {
         added.append(&mut self.models);
         added.sort_by_cached_key(|m| m.id.to_lowercase());
         self.models = added;
+    }
+
+    /// The models that lists offer and mlx-lm implements, sorted like [`Self::models`].
+    pub fn offered(&self) -> impl Iterator<Item = &Summary> {
+        self.models.iter().filter(|m| m.listed && m.mlx_lm_supported)
+    }
+
+    /// The repository called `name` that shares the configuration of a built-in model, with that model.
+    #[must_use]
+    pub fn copy(&self, name: &str) -> Option<(&'static ModelCopy, &Summary)> {
+        let copy = copies::find(name)?;
+        Some((copy, self.get(&copy.of)?))
     }
 
     /// All models, sorted by id without regard to case.

@@ -105,6 +105,15 @@ pub enum NameNote {
         /// The model that was taken.
         id: String,
     },
+    /// The repository has the configuration of another one.
+    SameConfiguration {
+        /// The repository.
+        repo: String,
+        /// The model that was taken.
+        id: String,
+        /// The longest context that the repository's own configuration states, where it differs.
+        context: Option<u64>,
+    },
     /// The suffix names a scheme, but bits vary by layer.
     MixedBits {
         /// The suffix.
@@ -125,7 +134,12 @@ impl NameNote {
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
-        matches!(self, Self::MixedBits { .. } | Self::NotSupported { .. })
+        matches!(
+            self,
+            Self::MixedBits { .. }
+                | Self::NotSupported { .. }
+                | Self::SameConfiguration { context: Some(_), .. }
+        )
     }
 }
 
@@ -136,6 +150,18 @@ impl fmt::Display for NameNote {
                 f,
                 "'{name}' is read as {id}; another date or variant may differ in context length"
             ),
+            Self::SameConfiguration { repo, id, context } => {
+                write!(
+                    f,
+                    "{repo} is read as {id}: the same model type and exactly the same number of parameters"
+                )?;
+                match context {
+                    Some(tokens) => {
+                        write!(f, ", but its own configuration ends at {tokens} tokens")
+                    }
+                    None => Ok(()),
+                }
+            }
             Self::MixedBits { suffix, assumed } => write!(
                 f,
                 "'{suffix}' conversions vary bits by layer: a range, {:.2} to {:.2} times the bytes of plain {} ({}). \
@@ -295,10 +321,16 @@ impl<'c> Resolver<'c> {
         }
         let found = |model, notes| one(model, name, (stated.clone(), scheme), notes);
         let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
-        let exact = with_organisation.and_then(|full| self.exact(&full));
+        let exact = with_organisation.as_deref().and_then(|full| self.exact(full));
         let library = || name.ollama.as_ref().and_then(|_| self.exact(ollama::model(&name.stem)?));
         if let Some(model) = exact.or_else(library).or_else(|| self.exact(&name.stem)) {
             return Ok(found(model, Vec::new()));
+        }
+        let full = with_organisation.as_deref().unwrap_or(&name.stem);
+        if let Some((copy, model)) = self.catalogue.copy(full) {
+            let (repo, id) = (copy.repo.clone(), model.id.clone());
+            let note = NameNote::SameConfiguration { repo, id, context: copy.context };
+            return Ok(found(model, vec![note]));
         }
         if let Some(class) = name.class {
             let found = class_members(self.catalogue, class, scheme, Vec::new());
@@ -379,7 +411,7 @@ impl<'c> Resolver<'c> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let full = self.spellings.iter().filter(|s| s.is_full);
+        let full = self.spellings.iter().filter(|s| s.is_full && s.model.listed);
         distinct(full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model))
     }
 
@@ -491,7 +523,7 @@ fn class_members<'c>(
     let mut models: Vec<&Summary> = catalogue
         .models()
         .iter()
-        .filter(|m| class.holds(&NamedSize::of(m.short_name()), m.published_params))
+        .filter(|m| m.listed && class.holds(&NamedSize::of(m.short_name()), m.published_params))
         .collect();
     if models.is_empty() {
         let near = nearest_classes(catalogue, class);
@@ -518,6 +550,7 @@ fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
     let mut classes: Vec<SizeClass> = catalogue
         .models()
         .iter()
+        .filter(|m| m.listed)
         .filter_map(|m| {
             let named = NamedSize::of(m.short_name());
             let (kind, millions) = named.total?;

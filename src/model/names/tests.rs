@@ -109,7 +109,6 @@ fn words_that_do_not_change_the_architecture_may_be_left_out_or_added() {
         ("Qwen3-32B-Instruct", "Qwen/Qwen3-32B"),
         ("qwen3-32b-instruct-2512-4bit", "Qwen/Qwen3-32B"),
         ("meta-llama/Llama-3.1-8B-Base-hf", "meta-llama/Llama-3.1-8B-Instruct"),
-        ("gemma-3-27b-pt", "google/gemma-3-27b-it"),
         ("qwen3-235b", "Qwen/Qwen3-235B-A22B"),
         ("qwen3-30b", "Qwen/Qwen3-30B-A3B"),
         ("gemma-4-26b-it", "google/gemma-4-26B-A4B-it"),
@@ -118,6 +117,29 @@ fn words_that_do_not_change_the_architecture_may_be_left_out_or_added() {
             Ok(Resolution::One(found)) => {
                 assert_eq!(found.model.id, id, "{name}");
                 let expected = NameNote::ReadAs { name: name.to_owned(), id: id.to_owned() };
+                assert_eq!(found.notes, [expected], "{name}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_repository_with_the_configuration_of_another_is_read_as_that_and_says_so() {
+    for (name, repo, id) in [
+        ("gemma-3-27b-pt", "google/gemma-3-27b-pt", "google/gemma-3-27b-it"),
+        ("ornith-ai/Ornith-1.5-9B-MLX-4bit", "ornith-ai/Ornith-1.5-9B", "Qwen/Qwen3.5-9B"),
+        (
+            "lmstudio-community/Phi-4-mini-reasoning-MLX-4bit",
+            "microsoft/Phi-4-mini-reasoning",
+            "microsoft/Phi-4-mini-instruct",
+        ),
+    ] {
+        match find(name, None) {
+            Ok(Resolution::One(found)) => {
+                assert_eq!(found.model.id, id, "{name}");
+                let (repo, id) = (repo.to_owned(), id.to_owned());
+                let expected = NameNote::SameConfiguration { repo, id, context: None };
                 assert_eq!(found.notes, [expected], "{name}");
             }
             other => panic!("{name}: {other:?}"),
@@ -237,9 +259,11 @@ fn a_class_lists_its_models_by_popularity() {
             "Qwen2.5-32B-Instruct",
             "Qwen2.5-Coder-32B-Instruct",
             "DeepSeek-R1-Distill-Qwen-32B",
+            "Qwen3-VL-32B-Instruct",
             "QwQ-32B",
             "OLMo-2-0325-32B-Instruct",
             "EXAONE-4.0-32B",
+            "Qwen3-VL-32B-Thinking",
             "Olmo-3.1-32B-Instruct",
             "GLM-4-32B-0414",
         ]
@@ -266,7 +290,7 @@ fn dense_models_and_mixtures_are_told_apart() {
     assert!(mixtures.members.iter().all(|m| m.mixture_of_experts));
     let plain = class("30b");
     assert!(plain.members.iter().all(|m| !m.mixture_of_experts));
-    assert_eq!(ids(&plain.members), ["Muse-Glimmer-30B", "granite-4.1-30b"]);
+    assert_eq!(ids(&plain.members), ["Muse-Glimmer-30B", "granite-4.1-30b", "granite-4.2-30b"]);
     assert!(ids(&plain.related).contains(&"Qwen3-30B-A3B".to_owned()));
     // There is no dense model of this size.
     assert_eq!(ids(&class("20b").members), ["gpt-oss-20b"]);

@@ -5,6 +5,7 @@ mod ladder;
 mod show;
 
 use super::args::LiveArgs;
+use super::live_answer::{LiveSummary, LiveValidation, SkippedCase};
 use crate::calibration::evidence::{self, EvidenceMetric, LiveComparison, PredictedRate};
 use crate::calibration::profile::Profile;
 use crate::calibration::{Host, widths};
@@ -21,7 +22,7 @@ use crate::report::Answer;
 use anyhow::{Context as _, Result, bail};
 use case::{Estimate, Measured, Tensors};
 use ladder::LadderCase;
-use show::{LiveSummary, LiveValidation, SkippedCase};
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

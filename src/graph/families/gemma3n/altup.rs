@@ -31,53 +31,53 @@ impl AltUp {
         }
     }
 
-    fn modalities(&self, t: &Tape<'_>, x: Var) -> Var {
-        let x = t.mul(self.router_norm.forward(t, x), 1.0 / self.width as f64);
-        t.unary(Unary::Tanh, t.astype(self.router.forward(t, x), DType::F32))
+    fn modalities<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let x = self.router_norm.forward(x) * (1.0 / self.width as f64);
+        self.router.forward(x).astype(DType::F32).tanh()
     }
 
     /// `modalities W^T` in float32. mlx-lm replaces the weight by its clipped float32 value at every call, so it is
     /// float32 already in all calls but the first.
-    fn coefficients(&self, t: &Tape<'_>, id: ModuleId, x: Var, first_call: bool) -> Var {
+    fn coefficients<'t>(&self, id: ModuleId, x: Var<'t>, first_call: bool) -> Var<'t> {
+        let t = x.tape();
         if t.params().module(id).packing.is_some() {
             return t.fail("mlx-lm cannot run this model with quantised AltUp coefficients");
         }
         let mut w = if first_call {
-            t.astype(t.param(id, Part::Weight), DType::F32)
+            t.param(id, Part::Weight).astype(DType::F32)
         } else {
             t.param_as(id, Part::Weight, DType::F32)
         };
         if let Some(clip) = self.clip {
-            w = t.clip(w, -clip, clip);
+            w = w.clip(-clip, clip);
         }
-        t.matmul(x, t.transpose(w, &[1, 0]))
+        x.matmul(w.transpose(&[1, 0]))
     }
 
     /// Predicted copies from the copies `x [copies, batch, tokens, width]`.
-    pub(super) fn predict(&self, t: &Tape<'_>, x: Var, first_call: bool) -> Var {
-        let modalities = self.modalities(t, t.row(x, self.active));
-        let all = self.coefficients(t, self.prediction, modalities, first_call);
-        let (b, n) = (i64::from(t.dim(all, 0)), i64::from(t.dim(all, 1)));
+    pub(super) fn predict<'t>(&self, x: Var<'t>, first_call: bool) -> Var<'t> {
+        let modalities = self.modalities(x.row(self.active));
+        let all = self.coefficients(self.prediction, modalities, first_call);
+        let (b, n) = (i64::from(all.dim(0)), i64::from(all.dim(1)));
         let copies = self.copies as i64;
-        let all = t.transpose(t.reshape(all, &[b, n, copies, copies]), &[0, 1, 3, 2]);
-        let wide = t.astype(x, DType::F32);
-        let predictions = t.matmul(t.transpose(wide, &[1, 2, 3, 0]), all);
-        t.astype(t.add(t.transpose(predictions, &[3, 0, 1, 2]), wide), t.dtype(x))
+        let all = all.reshape(&[b, n, copies, copies]).transpose(&[0, 1, 3, 2]);
+        let wide = x.astype(DType::F32);
+        let predictions = wide.transpose(&[1, 2, 3, 0]).matmul(all);
+        (predictions.transpose(&[3, 0, 1, 2]) + wide).astype(x.dtype())
     }
 
     /// The predictions corrected by what the layer computed for the active copy.
-    pub(super) fn correct(
+    pub(super) fn correct<'t>(
         &self,
-        t: &Tape<'_>,
-        predictions: Var,
-        activated: Var,
+        predictions: Var<'t>,
+        activated: Var<'t>,
         first_call: bool,
-    ) -> Var {
-        let all = self.coefficients(t, self.correction, self.modalities(t, activated), first_call);
-        let all = t.add(all, 1.0);
-        let innovation = t.sub(activated, t.row(predictions, self.active));
-        let all = t.transpose(all, &[2, 0, 1]);
-        let corrected = t.mul(t.expand_dims(innovation, &[0]), t.expand_dims(all, &[-1]));
-        t.astype(t.add(corrected, predictions), t.dtype(activated))
+    ) -> Var<'t> {
+        let all = self.coefficients(self.correction, self.modalities(activated), first_call);
+        let all = all + 1.0;
+        let innovation = activated - predictions.row(self.active);
+        let all = all.transpose(&[2, 0, 1]);
+        let corrected = innovation.expand_dims(&[0]) * all.expand_dims(&[-1]);
+        (corrected + predictions).astype(activated.dtype())
     }
 }

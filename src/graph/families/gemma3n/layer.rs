@@ -8,9 +8,13 @@ use crate::stats::normal_quantile;
 
 /// What the layers share: the extra inputs, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Gemma3nCarried {
-    pub(super) extra: Var,
+pub(super) struct Gemma3nCarried<'t> {
+    pub(super) extra: Var<'t>,
     pub(super) offset: u32,
+}
+
+impl Carry for Gemma3nCarried<'static> {
+    type On<'t> = Gemma3nCarried<'t>;
 }
 
 pub(super) struct Layer3n {
@@ -54,33 +58,33 @@ impl Layer3n {
     }
 
     /// What the extra input adds to the inactive copies.
-    fn extra(&self, t: &Tape<'_>, corrected: Var, extra: Var) -> Var {
-        let mut x = t.row(corrected, self.altup.active);
+    fn extra<'t>(&self, corrected: Var<'t>, extra: Var<'t>) -> Var<'t> {
+        let mut x = corrected.row(self.altup.active);
         if self.correct_scale {
-            x = t.mul(x, t.weight(self.altup.correct_output_scale));
+            x = x * corrected.tape().weight(self.altup.correct_output_scale);
         }
-        let gated = t.mul(activations::gelu_approx(t, self.extra_gate.forward(t, x)), extra);
-        self.extra_norm.forward(t, self.extra_projection.forward(t, gated))
+        let gated = activations::gelu_approx(self.extra_gate.forward(x)) * extra;
+        self.extra_norm.forward(self.extra_projection.forward(gated))
     }
 }
 
-impl Layer<Gemma3nCarried> for Layer3n {
+impl Layer<Gemma3nCarried<'static>> for Layer3n {
     /// All copies `[copies, batch, tokens, width]` after the layer.
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Gemma3nCarried>) -> Var {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Gemma3nCarried<'static>>) -> Var<'t> {
         let Gemma3nCarried { extra, offset } = *at.shared;
         let first_call = offset == 0;
-        let extra = t.at(extra, 2, self.index as u32);
-        let predictions = self.altup.predict(t, x, first_call);
-        let active = t.row(predictions, self.altup.active);
-        let normed = self.input_norm.forward(t, active);
-        let laurel = self.laurel.forward(t, normed);
-        let r = self.attention.forward(t, normed, at.mask, offset, at.cache);
-        let h = t.add(t.add(active, self.post_attention_norm.forward(t, r)), laurel);
-        let h = t.mul(h, 2f64.powf(-0.5));
-        let r = self.post_mlp_norm.forward(t, self.mlp.forward(t, self.pre_mlp_norm.forward(t, h)));
-        let corrected = self.altup.correct(t, predictions, t.add(h, r), first_call);
-        let r = self.extra(t, corrected, extra);
-        t.slice_update(corrected, t.add(t.slice(corrected, 0, 1, u32::MAX), r), 0, 1)
+        let extra = extra.at(2, self.index as u32);
+        let predictions = self.altup.predict(x, first_call);
+        let active = predictions.row(self.altup.active);
+        let normed = self.input_norm.forward(active);
+        let laurel = self.laurel.forward(normed);
+        let r = self.attention.forward(normed, at.mask, offset, at.cache);
+        let h = active + self.post_attention_norm.forward(r) + laurel;
+        let h = h * 2f64.powf(-0.5);
+        let r = self.post_mlp_norm.forward(self.mlp.forward(self.pre_mlp_norm.forward(h)));
+        let corrected = self.altup.correct(predictions, h + r, first_call);
+        let r = self.extra(corrected, extra);
+        corrected.slice_update(corrected.slice(0, 1, u32::MAX) + r, 0, 1)
     }
 }
 
@@ -92,9 +96,9 @@ struct Laurel {
 }
 
 impl Laurel {
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let y = self.norm.forward(t, self.right.forward(t, self.left.forward(t, x)));
-        t.add(x, y)
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let y = self.norm.forward(self.right.forward(self.left.forward(x)));
+        x + y
     }
 }
 
@@ -131,23 +135,23 @@ impl Attention {
         }
     }
 
-    fn rows(&self, t: &Tape<'_>, linear: &Linear, x: Var) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        t.reshape(linear.forward(t, x), &[b, n, -1, self.dim])
+    fn rows<'t>(&self, linear: &Linear, x: Var<'t>) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        linear.forward(x).reshape(&[b, n, -1, self.dim])
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var, mask: Mask, offset: u32, cache: &mut Cache) -> Var {
-        let q = t.transpose(self.q_norm.forward(t, self.rows(t, &self.q, x)), &[0, 2, 1, 3]);
-        let q = self.rope.forward(t, q, offset);
+    fn forward<'t>(&self, x: Var<'t>, mask: Mask<'t>, offset: u32, cache: &mut Cache) -> Var<'t> {
+        let q = self.q_norm.forward(self.rows(&self.q, x)).transpose(&[0, 2, 1, 3]);
+        let q = self.rope.forward(q, offset);
         let kv = if self.shared {
-            cache.keys_and_values(t)
+            cache.keys_and_values(x.tape())
         } else {
-            let k = t.transpose(self.k_norm.forward(t, self.rows(t, &self.k, x)), &[0, 2, 1, 3]);
-            let k = self.rope.forward(t, k, offset);
-            let v = t.transpose(self.v_norm.forward(t, self.rows(t, &self.v, x)), &[0, 2, 1, 3]);
-            cache.update(t, k, v)
+            let k = self.k_norm.forward(self.rows(&self.k, x)).transpose(&[0, 2, 1, 3]);
+            let k = self.rope.forward(k, offset);
+            let v = self.v_norm.forward(self.rows(&self.v, x)).transpose(&[0, 2, 1, 3]);
+            cache.update(k, v)
         };
-        self.o.forward(t, Heads::join(t, attend(t, q, kv, 1.0, mask, None)))
+        self.o.forward(Heads::join(attend(q, kv, 1.0, mask, None)))
     }
 }
 
@@ -171,27 +175,27 @@ impl Mlp {
         }
     }
 
-    fn forward(&self, t: &Tape<'_>, x: Var) -> Var {
-        let gate = self.gate.forward(t, x);
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let gate = self.gate.forward(x);
         let gate = match self.cutoff {
             Some(cutoff) => {
                 let cutoff = t.scalar(cutoff, DType::F32);
-                let [gate] = t.compiled(|t| [sparse_gelu(t, gate, cutoff)]);
-                gate
+                gate.compiled(|gate| sparse_gelu(gate, cutoff))
             }
-            None => activations::gelu_approx(t, gate),
+            None => activations::gelu_approx(gate),
         };
-        self.down.forward(t, t.mul(gate, self.up.forward(t, x)))
+        self.down.forward(gate * self.up.forward(x))
     }
 }
 
 /// GELU of what exceeds the mean by `cutoff` standard deviations.
-fn sparse_gelu(t: &Tape<'_>, x: Var, cutoff: Var) -> Var {
-    let mean = t.mean(x, -1, true);
-    let variance = t.mean(t.unary(Unary::Square, t.sub(x, mean)), -1, true);
-    let deviation = t.unary(Unary::Sqrt, variance);
-    let cutoff = t.mul(deviation, t.astype(cutoff, t.dtype(deviation)));
-    let above = t.sub(x, t.add(mean, cutoff));
-    let above = t.binary(Binary::Maximum, t.scalar(0.0, t.dtype(above)), above);
-    activations::gelu_approx(t, above)
+fn sparse_gelu<'t>(x: Var<'t>, cutoff: Var<'t>) -> Var<'t> {
+    let mean = x.mean(-1, true);
+    let variance = (x - mean).square().mean(-1, true);
+    let deviation = variance.sqrt();
+    let cutoff = deviation * cutoff.astype(deviation.dtype());
+    let above = x - (mean + cutoff);
+    let above = x.tape().scalar(0.0, above.dtype()).maximum(above);
+    activations::gelu_approx(above)
 }

@@ -5,16 +5,20 @@ use crate::graph::parts::prelude::*;
 
 /// The keys and values that a layer attended to, and the position of the first new token.
 #[derive(Clone, Copy)]
-pub(super) struct Stored {
-    kv: (KvArray, KvArray),
+pub(super) struct Stored<'t> {
+    kv: (KvArray<'t>, KvArray<'t>),
     offset: u32,
-    offset_array: Var,
+    offset_array: Var<'t>,
 }
 
 /// What the layers share: the extra inputs, and by layer what those with keys and values of their own attended to.
-pub(super) struct Gemma4Carried {
-    pub(super) extra: Option<Var>,
-    pub(super) stored: Vec<(usize, Stored)>,
+pub(super) struct Gemma4Carried<'t> {
+    pub(super) extra: Option<Var<'t>>,
+    pub(super) stored: Vec<(usize, Stored<'t>)>,
+}
+
+impl Carry for Gemma4Carried<'static> {
+    type On<'t> = Gemma4Carried<'t>;
 }
 
 pub(super) struct Layer4 {
@@ -58,27 +62,27 @@ impl Layer4 {
     }
 }
 
-impl Layer<Gemma4Carried> for Layer4 {
-    fn run(&self, t: &Tape<'_>, x: Var, at: At<'_, Gemma4Carried>) -> Var {
+impl Layer<Gemma4Carried<'static>> for Layer4 {
+    fn run<'t>(&self, x: Var<'t>, at: At<'_, 't, Gemma4Carried<'static>>) -> Var<'t> {
         let Gemma4Carried { extra, stored } = at.shared;
-        let r = self.input_norm.forward(t, x);
+        let r = self.input_norm.forward(x);
         let from = self.from.and_then(|from| stored.iter().find(|s| s.0 == from));
         let shared = from.map(|&(_, shared)| shared);
-        let (r, own) = self.attention.forward(t, r, at.mask, at.cache, shared);
+        let (r, own) = self.attention.forward(r, at.mask, at.cache, shared);
         if self.from.is_none() {
             stored.push((self.index, own));
         }
-        let h = t.add(x, self.post_attention_norm.forward(t, r));
-        let mut r = self.mlp.apply(t, self.pre_mlp_norm.forward(t, h));
+        let h = x + self.post_attention_norm.forward(r);
+        let mut r = self.mlp.apply(self.pre_mlp_norm.forward(h));
         if let Some(routed) = &self.routed {
-            r = routed.join(t, h, r);
+            r = routed.join(h, r);
         }
-        let mut h = t.add(h, self.post_mlp_norm.forward(t, r));
+        let mut h = h + self.post_mlp_norm.forward(r);
         if let (Some(block), Some(extra)) = (&self.extra, *extra) {
-            let extra = t.at(extra, 2, self.index as u32);
-            h = t.add(h, block.forward(t, h, extra));
+            let extra = extra.at(2, self.index as u32);
+            h = h + block.forward(h, extra);
         }
-        t.mul(h, t.weight(self.scalar))
+        h * x.tape().weight(self.scalar)
     }
 }
 
@@ -90,9 +94,9 @@ struct Extra {
 }
 
 impl Extra {
-    fn forward(&self, t: &Tape<'_>, h: Var, extra: Var) -> Var {
-        let gated = t.mul(activations::gelu_approx(t, self.gate.forward(t, h)), extra);
-        self.norm.forward(t, self.projection.forward(t, gated))
+    fn forward<'t>(&self, h: Var<'t>, extra: Var<'t>) -> Var<'t> {
+        let gated = activations::gelu_approx(self.gate.forward(h)) * extra;
+        self.norm.forward(self.projection.forward(gated))
     }
 }
 
@@ -137,20 +141,20 @@ impl Attention {
         }
     }
 
-    fn forward(
+    fn forward<'t>(
         &self,
-        t: &Tape<'_>,
-        x: Var,
-        mask: Mask,
+        x: Var<'t>,
+        mask: Mask<'t>,
         cache: &mut Cache,
-        shared: Option<Stored>,
-    ) -> (Var, Stored) {
-        let q = self.q_norm.forward(t, self.rows(t, self.q.forward(t, x), self.heads.query));
-        let q = t.transpose(q, &[0, 2, 1, 3]);
+        shared: Option<Stored<'t>>,
+    ) -> (Var<'t>, Stored<'t>) {
+        let t = x.tape();
+        let q = self.q_norm.forward(self.rows(self.q.forward(x), self.heads.query));
+        let q = q.transpose(&[0, 2, 1, 3]);
         let (stored, q) = match (&self.kv, shared) {
-            (Some(own), _) => self.store(t, own, x, q, cache),
+            (Some(own), _) => self.store(own, x, q, cache),
             (None, Some(stored)) => {
-                let q = self.rope.forward_at(t, q, stored.offset, stored.offset_array);
+                let q = self.rope.forward_at(q, stored.offset, stored.offset_array);
                 let kv = (stored.kv.0.dense(t), stored.kv.1.dense(t));
                 (Stored { kv: (KvArray::Dense(kv.0), KvArray::Dense(kv.1)), ..stored }, q)
             }
@@ -160,29 +164,35 @@ impl Attention {
                 (Stored { kv, offset: 0, offset_array: failed }, failed)
             }
         };
-        let y = Heads::join(t, attend(t, q, stored.kv, 1.0, mask, None));
-        (self.o.forward(t, y), stored)
+        let y = Heads::join(attend(q, stored.kv, 1.0, mask, None));
+        (self.o.forward(y), stored)
     }
 
-    fn rows(&self, t: &Tape<'_>, x: Var, heads: u64) -> Var {
-        let (b, n) = (i64::from(t.dim(x, 0)), i64::from(t.dim(x, 1)));
-        t.reshape(x, &[b, n, heads as i64, self.heads.dim as i64])
+    fn rows<'t>(&self, x: Var<'t>, heads: u64) -> Var<'t> {
+        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
+        x.reshape(&[b, n, heads as i64, self.heads.dim as i64])
     }
 
     /// Stores keys and values of the layer; rotates the queries as well.
-    fn store(&self, t: &Tape<'_>, own: &OwnKv, x: Var, q: Var, cache: &mut Cache) -> (Stored, Var) {
-        let k = self.rows(t, own.k.forward(t, x), self.heads.kv);
+    fn store<'t>(
+        &self,
+        own: &OwnKv,
+        x: Var<'t>,
+        q: Var<'t>,
+        cache: &mut Cache,
+    ) -> (Stored<'t>, Var<'t>) {
+        let k = self.rows(own.k.forward(x), self.heads.kv);
         let v = match &own.v {
             None => k,
-            Some(v) => self.rows(t, v.forward(t, x), self.heads.kv),
+            Some(v) => self.rows(v.forward(x), self.heads.kv),
         };
         let offset = cache.offset();
-        let offset_array = t.scalar(f64::from(offset), DType::I32);
-        let k = t.transpose(own.k_norm.forward(t, k), &[0, 2, 1, 3]);
-        let k = self.rope.forward_at(t, k, offset, offset_array);
-        let v = t.transpose(own.v_norm.forward(t, v), &[0, 2, 1, 3]);
-        let q = self.rope.forward_at(t, q, offset, offset_array);
-        let kv = cache.update(t, k, v);
+        let offset_array = x.tape().scalar(f64::from(offset), DType::I32);
+        let k = own.k_norm.forward(k).transpose(&[0, 2, 1, 3]);
+        let k = self.rope.forward_at(k, offset, offset_array);
+        let v = own.v_norm.forward(v).transpose(&[0, 2, 1, 3]);
+        let q = self.rope.forward_at(q, offset, offset_array);
+        let kv = cache.update(k, v);
         (Stored { kv, offset, offset_array }, q)
     }
 }
@@ -219,21 +229,22 @@ impl Routed {
     }
 
     /// The sum of the MLP's result and that of the experts for `h`, each behind its norm.
-    fn join(&self, t: &Tape<'_>, h: Var, mlp: Var) -> Var {
-        let mlp = self.mlp_norm.forward(t, mlp);
-        let (indices, weights) = self.route(t, h);
-        let x = self.input_norm.forward(t, h);
-        let weights = t.expand_dims(weights, &[-1]);
-        let y = t.mul(weights, self.experts.forward(t, x, indices, activations::geglu));
-        t.add(mlp, self.experts_norm.forward(t, t.sum(y, -2, false)))
+    fn join<'t>(&self, h: Var<'t>, mlp: Var<'t>) -> Var<'t> {
+        let mlp = self.mlp_norm.forward(mlp);
+        let (indices, weights) = self.route(h);
+        let x = self.input_norm.forward(h);
+        let weights = weights.expand_dims(&[-1]);
+        let y = weights * self.experts.forward(x, indices, activations::geglu);
+        mlp + self.experts_norm.forward(y.sum(-2, false))
     }
 
-    fn route(&self, t: &Tape<'_>, h: Var) -> (Var, Var) {
-        let scale = t.mul(t.weight(self.router_scale), self.root);
-        let scores = self.router.forward(t, t.rms_norm(h, Some(scale), self.eps));
-        let (indices, scores) = top_k(t, scores, self.chosen);
-        let weights = t.softmax(scores, false);
-        let scales = t.take(t.weight(self.expert_scale), indices);
-        (indices, t.mul(weights, scales))
+    fn route<'t>(&self, h: Var<'t>) -> (Var<'t>, Var<'t>) {
+        let t = h.tape();
+        let scale = t.weight(self.router_scale) * self.root;
+        let scores = self.router.forward(h.rms_norm(Some(scale), self.eps));
+        let (indices, scores) = top_k(scores, self.chosen);
+        let weights = scores.softmax(false);
+        let scales = t.weight(self.expert_scale).take(indices);
+        (indices, weights * scales)
     }
 }

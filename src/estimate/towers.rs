@@ -1,0 +1,147 @@
+//! What an engine loads of a model with towers: engines on mlx-vlm load vision and audio towers with their projectors,
+//! mlx-lm the language model alone. Every answer says which was taken and what the other would be.
+
+use super::opened::{OpenError, OpenedModel};
+use super::warning::Warning;
+use crate::engine::programs::Engines;
+use crate::graph::towers::images::ImageSize;
+use crate::graph::towers::{Loader, ModelPart, stays_unpacked};
+use crate::graph::{Graph, GraphError};
+use crate::ledger::weights::{PartSize, Weights};
+use crate::model::source::WeightFormat;
+use crate::model::{Config, ConfigError};
+use crate::run::{Images, Program, Run};
+use crate::units::Bytes;
+
+/// Whether a program loads the towers of a model (`vision_tower` in `data/engines.toml`).
+fn loads_towers(program: Program) -> bool {
+    let engines = Engines::embedded().ok();
+    let engine = engines.and_then(|e| e.get(program.name()));
+    engine.and_then(|e| e.vision_tower).unwrap_or(false)
+}
+
+/// The programs that load towers, in words.
+fn programs_with_towers() -> String {
+    let engines = Engines::embedded().map(|e| e.engines.as_slice()).unwrap_or_default();
+    let names: Vec<&str> =
+        engines.iter().filter(|e| e.vision_tower == Some(true)).map(|e| e.name.as_str()).collect();
+    names.join(", ")
+}
+
+impl OpenedModel {
+    /// The model as a program loads it: with its towers or without, and a remark on what the other would be.
+    ///
+    /// # Errors
+    /// When the program loads towers and refuses these.
+    pub fn loaded_by(mut self, program: Program) -> Result<Self, OpenError> {
+        let Some(seen) = self.seen_by(program) else { return Ok(self) };
+        let wanted = loads_towers(program);
+        match seen {
+            Ok(seen) => {
+                self.warnings.push(self.choice(&seen, program));
+                if wanted {
+                    self.graph = seen.with_fp16_activations(self.graph.fp16_activations());
+                }
+                Ok(self)
+            }
+            Err(_) if !wanted => Ok(self),
+            Err(error) => {
+                let hint = Some("--engine mlx-lm loads the language model alone".to_owned());
+                Err(OpenError::Graph { name: self.id.clone(), error, hint })
+            }
+        }
+    }
+
+    /// What a program loads of a model with towers, and what others would; `None` for models without.
+    #[must_use]
+    pub fn towers_note(&self, program: Program) -> Option<String> {
+        let seen = self.seen_by(program)?.ok()?;
+        Some(self.choice(&seen, program))
+    }
+
+    /// The graph with towers where the model has some and is not loaded with them yet.
+    fn seen_by(&self, program: Program) -> Option<Result<Graph, GraphError>> {
+        let config = self.source.config.as_ref()?;
+        let file = self.source.gguf.is_some() || program.runs_gguf();
+        let open = self.graph.loader() == Loader::MlxLm && self.graph.states_towers(config);
+        (open && !file).then(|| self.with_towers(config))
+    }
+
+    fn choice(&self, seen: &Graph, program: Program) -> String {
+        let [alone, all] = [&self.graph, seen].map(|g| Bytes(Weights::of(g).bytes));
+        if loads_towers(program) {
+            let parts = towers_text(seen);
+            return format!(
+                "the weights are {all} with {parts}, which {program} loads; mlx-lm loads the language model alone: \
+                 {alone}"
+            );
+        }
+        let others = programs_with_towers();
+        format!(
+            "the weights are {alone}, those of the language model alone, which {program} loads; with its towers, which \
+             {others} load, they are {all}"
+        )
+    }
+
+    /// The graph with towers, in the format of the one without.
+    fn with_towers(&self, config: &Config) -> Result<Graph, GraphError> {
+        let WeightFormat::Mlx(block) = &self.source.format else {
+            let scheme = self.graph.uniform_scheme();
+            let scheme = scheme.ok_or_else(|| no_format(config))?;
+            return Graph::converted(config, scheme, Loader::MlxVlm);
+        };
+        let mut graph = Graph::loaded(config, self.graph.dtype(), Loader::MlxVlm)?;
+        let packings = self.source.packings.as_ref();
+        graph.pack(|module| match packings {
+            Some(packings) => packings.get(&module.path).map(|p| p.packing),
+            None if stays_unpacked(&module.path) => Some(None),
+            None => {
+                let packing = block.packing_of(&module.path);
+                Some(packing.filter(|p| module.shape.dim(-1) % p.group.max(1) == 0))
+            }
+        });
+        Ok(graph)
+    }
+}
+
+fn no_format(config: &Config) -> ConfigError {
+    config.invalid("quantization", "one format for all layers, or the files")
+}
+
+/// The parts beside the language model, with their sizes.
+fn towers_text(graph: &Graph) -> String {
+    let parts: Vec<String> = PartSize::of(graph)
+        .iter()
+        .filter(|size| size.part != ModelPart::Language)
+        .map(|size| format!("{} ({})", size.part, Bytes(size.bytes)))
+        .collect();
+    parts.join(", ")
+}
+
+/// The run with the tokens of its images in the prompt. Images whose tokens are counted already stay as they are.
+pub(super) fn counting_images(model: &OpenedModel, run: Run) -> Result<Run, Warning> {
+    let Some(images) = run.work.images.filter(|images| images.tokens_each.is_none()) else {
+        return Ok(run);
+    };
+    let program = run.engine.program;
+    let Some(config) = model.source.config.as_ref() else {
+        return Err(Warning::ImagesUnseen(program));
+    };
+    if model.graph.loader() != Loader::MlxVlm {
+        return Err(Warning::ImagesUnseen(program));
+    }
+    let size = ImageSize { width: images.width, height: images.height };
+    let tokens = match model.graph.image_tokens(config, None, size) {
+        Ok(Some(tokens)) => u32::try_from(tokens.prompt).unwrap_or(u32::MAX),
+        Ok(None) => {
+            let family = model.graph.model_type();
+            let reason = format!("the rule of the image processor of '{family}' is not known");
+            return Err(Warning::ImagesNotCounted(reason));
+        }
+        Err(e) => return Err(Warning::ImagesNotCounted(e.to_string())),
+    };
+    let more = tokens.saturating_mul(images.count);
+    let images = Images { tokens_each: Some(tokens), ..images };
+    let context = run.work.context_tokens.saturating_add(more);
+    Ok(run.with_context(context).with_images(Some(images)))
+}
