@@ -75,21 +75,21 @@ impl CrossLayer {
         }
     }
 
-    fn gated(&self, t: &Tape<'_>, which: usize, x: Var, y: Var) -> Var {
-        t.add(x, t.mul(t.unary(Unary::Tanh, t.weight(self.gates[which])), y))
+    fn gated<'t>(&self, which: usize, x: Var<'t>, y: Var<'t>) -> Var<'t> {
+        x + x.tape().weight(self.gates[which]).tanh() * y
     }
 }
 
 impl Block for CrossLayer {
-    fn forward(&self, t: &Tape<'_>, x: Var, _: Mask, _: &mut Cache) -> Var {
-        let query = self.query.forward(t, self.norms[0].forward(t, x));
-        let query = Heads::split(t, query, self.heads.query);
-        let [key, value] = t.split_equal(query, 1);
+    fn forward<'t>(&self, x: Var<'t>, _: Mask<'t>, _: &mut Cache) -> Var<'t> {
+        let query = self.query.forward(self.norms[0].forward(x));
+        let query = Heads::split(query, self.heads.query);
+        let [key, value] = query.split_equal(1);
         let scale = (self.heads.dim as f64).powf(-0.5);
-        let (q, k) = (self.head_norms[0].forward(t, query), self.head_norms[1].forward(t, key));
-        let y = t.attention(q, k, value, scale, Mask::None, None);
-        let x = self.gated(t, 0, x, self.out.forward(t, Heads::join(t, y)));
-        let y = self.mlp.apply(t, self.norms[1].forward(t, x));
-        self.gated(t, 1, x, y)
+        let (q, k) = (self.head_norms[0].forward(query), self.head_norms[1].forward(key));
+        let y = q.attention(k, value, scale, Mask::None, None);
+        let x = self.gated(0, x, self.out.forward(Heads::join(y)));
+        let y = self.mlp.apply(self.norms[1].forward(x));
+        self.gated(1, x, y)
     }
 }

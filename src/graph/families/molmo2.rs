@@ -38,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         });
         let decoder = Decoder {
             embed: Box::new(embed),
-            start: Box::new(|_, call| (call.embedded, ())),
+            start: Box::new(|call| (call.embedded, ())),
             places,
             end: None,
             norm: Box::new(norm),
@@ -82,7 +82,8 @@ struct TwoTables {
 }
 
 impl Embed for TwoTables {
-    fn embed(&self, t: &Tape<'_>, tokens: Var, _: Option<&mut Cache>) -> Var {
-        t.take(t.concat(&[t.weight(self.first), t.weight(self.second)], 0), tokens)
+    fn embed<'t>(&self, tokens: Var<'t>, _: Option<&mut Cache>) -> Var<'t> {
+        let t = tokens.tape();
+        concat([t.weight(self.first), t.weight(self.second)], 0).take(tokens)
     }
 }
