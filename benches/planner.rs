@@ -3,12 +3,12 @@
 //! Figures depend on the machine and on what else it does; compare those of one run, such as `peak` with `full`.
 
 use mlxplan::graph::Graph;
-use mlxplan::ledger::replay::{ArchClass, Gpu};
+use mlxplan::ledger::replay::Gpu;
 use mlxplan::model::{Config, Models};
 use mlxplan::run::Run;
 
 const MODEL: &str = "meta-llama/Llama-3.3-70B-Instruct";
-const GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const GPU: Gpu = Gpu::REFERENCE;
 
 fn main() {
     divan::main();

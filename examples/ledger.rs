@@ -3,7 +3,7 @@
 //! `cargo run --example ledger`
 
 use mlxplan::graph::{Graph, SkippedLayers};
-use mlxplan::ledger::replay::{ArchClass, Gpu};
+use mlxplan::ledger::replay::Gpu;
 use mlxplan::ledger::{cache, peak, traffic, weights::Weights};
 use mlxplan::model::{Config, Scheme};
 use mlxplan::run::Run;
@@ -16,7 +16,7 @@ const CONFIG: &str = r#"{
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let graph = Graph::quantised(&Config::parse(CONFIG)?, Scheme::DEFAULT)?;
-    let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+    let gpu = Gpu::REFERENCE;
 
     let w = Weights::of(&graph);
     println!("{} parameters, {} bytes in {} tensors", w.parameters, w.bytes, w.tensors);

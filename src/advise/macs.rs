@@ -95,8 +95,9 @@ fn simulate<T: Sync>(
     machines: &[(T, &MacConfig, Machine)],
 ) -> Result<(), PeakError> {
     let mut seen: HashSet<Gpu> = HashSet::new();
-    let kinds: Vec<&Machine> =
-        machines.iter().map(|(_, _, m)| m).filter(|m| seen.insert(gpu(m).alike())).collect();
+    let engine = &estimator.run().engine;
+    let mut new = |machine: &Machine| seen.insert(gpu(machine, engine).alike());
+    let kinds: Vec<&Machine> = machines.iter().map(|(_, _, m)| m).filter(|m| new(m)).collect();
     kinds.into_par_iter().try_for_each(|machine| estimator.memory(machine).map(drop))
 }
 

@@ -13,4 +13,4 @@ pub mod upgrade;
 pub use formats::{Formats, Largest, largest};
 pub use macs::{MacChoice, macs_for};
 pub use offers::{Offer, offer_for, offers};
-pub use recommend::{Candidate, Question, by_size, candidates, predictions};
+pub use recommend::{Candidate, CannotRun, Predicted, Question, by_size, candidates, predictions};

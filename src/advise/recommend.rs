@@ -11,7 +11,10 @@ use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
+use crate::run::ModelFile;
 use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
 use thiserror::Error;
 
 /// A model in a format, to be predicted.
@@ -93,21 +96,42 @@ pub fn candidates(
     members.par_iter().map(opened).collect()
 }
 
-/// What candidates with the same prediction share: what a step does, the longest context, doubts about the source.
-type Likeness<'a> = (u64, Option<u64>, &'a [String]);
+/// What candidates with the same prediction share: what a step does, the longest context, doubts about the source, the
+/// file.
+type Likeness<'a> = (u64, Option<u64>, &'a [String], ModelFile);
 
-/// Predicts every candidate, on all cores. Models that do the same are predicted once.
-///
-/// # Errors
-/// When a model cannot be predicted.
-pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Prediction>, AdviseError> {
+/// A candidate that cannot run as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct CannotRun {
+    /// The model.
+    pub model: String,
+    /// The format of its weights.
+    pub quant: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Predictions, and the candidates of which there is none.
+#[derive(Debug, Default)]
+pub struct Predicted {
+    /// Of those that run.
+    pub rows: Vec<Prediction>,
+    /// The others.
+    pub cannot: Vec<CannotRun>,
+}
+
+/// Predicts every candidate, on all cores. Models that do the same are predicted once. One that cannot run is listed with
+/// its reason.
+#[must_use]
+pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Predicted {
     let likeness = |c: &Candidate| c.model.graph.fingerprint().ok();
     let prints: Vec<Option<u64>> = all.par_iter().map(likeness).collect();
     let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
     let mut which = Vec::new();
     for (c, print) in all.iter().zip(prints) {
         let model = &c.model;
-        let key = print.map(|print| (print, model.graph.max_context(), &model.warnings[..]));
+        let doubts = &model.warnings[..];
+        let key = print.map(|print| (print, model.graph.max_context(), doubts, model.file()));
         let known = different.iter().position(|(k, _)| k.is_some() && *k == key);
         which.push(known.unwrap_or(different.len()));
         if known.is_none() {
@@ -115,19 +139,29 @@ pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Result<Vec<Prediction>
         }
     }
     let predict = |(_, c): &(_, &Candidate)| with_changes(q, &c.model);
-    let found: Vec<Prediction> =
-        different.par_iter().map(predict).collect::<Result<_, AdviseError>>()?;
-    let named = |(c, i): (&Candidate, usize)| {
-        let mut prediction = found.get(i)?.clone();
-        prediction.model.id.clone_from(&c.model.id);
-        prediction.model.quant.clone_from(&c.model.quant);
-        Some(prediction)
-    };
-    Ok(all.iter().zip(which).filter_map(named).collect())
+    let found: Vec<Result<Prediction, CannotRun>> = different.par_iter().map(predict).collect();
+    let mut predicted = Predicted::default();
+    for (c, i) in all.iter().zip(which) {
+        let (id, quant) = (&c.model.id, &c.model.quant);
+        match found.get(i) {
+            Some(Ok(known)) => {
+                let mut prediction = known.clone();
+                prediction.model.id.clone_from(id);
+                prediction.model.quant.clone_from(quant);
+                predicted.rows.push(prediction);
+            }
+            Some(Err(known)) => {
+                let (model, quant) = (id.clone(), quant.clone());
+                predicted.cannot.push(CannotRun { model, quant, ..known.clone() });
+            }
+            None => {}
+        }
+    }
+    predicted
 }
 
 /// Predicts one model, with changes that help where it does not fit.
-fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, AdviseError> {
+fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, CannotRun> {
     let mut prediction = predicted(q, model)?;
     if prediction.memory.as_ref().is_some_and(|m| m.judgement.verdict > Fit::Tight) {
         prediction.look_for_changes(model);
@@ -135,24 +169,29 @@ fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, Advi
     Ok(prediction)
 }
 
-fn predicted(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, AdviseError> {
-    Estimator::new(q.coefficients, model, *q.run, Basis::Spec)
-        .at(q.machine)
-        .map_err(|error| AdviseError::Predict { model: model.id.clone(), error })
+fn predicted(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, CannotRun> {
+    Estimator::new(q.coefficients, model, *q.run, Basis::Spec).at(q.machine).map_err(|error| {
+        let (id, quant) = (model.id.clone(), model.quant.clone());
+        CannotRun { model: id, quant, reason: error.to_string() }
+    })
 }
 
 /// Upper ends of the size classes in 10^9 parameters, for an overview of what a machine can run.
 const CLASSES: [f64; 9] = [2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 400.0, f64::INFINITY];
 
-/// For every size class the most popular model of which some format fits, in the most precise format that does.
+/// Models of a size class that are tried until one can run.
+const TRIED: usize = 4;
+
+/// For every size class the most popular model, if some format of it fits, in the most precise format that does. Those that
+/// cannot run as asked are listed with their reason, and the next popular one stands for the class.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong or a model cannot be predicted.
+/// When an entry of the catalogue is wrong.
 pub fn by_size(
     q: Question<'_>,
     catalogue: &Models,
     sources: &Sources<'_, '_>,
-) -> Result<Vec<Prediction>, AdviseError> {
+) -> Result<Predicted, AdviseError> {
     let mut popular: Vec<&Summary> = catalogue.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let lows = [0.0].into_iter().chain(CLASSES);
@@ -161,18 +200,42 @@ pub fn by_size(
             let billions = m.published_params.unwrap_or(0) as f64 / 1e9;
             billions >= low && billions < high
         };
-        popular.iter().find(within).copied()
+        popular.iter().filter(within).take(TRIED).copied().collect::<Vec<_>>()
     };
-    let firsts: Vec<&Summary> = lows.zip(CLASSES).filter_map(first).collect();
-    let rows = firsts.par_iter().map(|model| most_precise(q, model, sources));
-    Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    let classes: Vec<Vec<&Summary>> = lows.zip(CLASSES).map(first).collect();
+    let rows = classes.par_iter().map(|models| of_class(q, models, sources));
+    let mut all = Predicted::default();
+    for class in rows.collect::<Result<Vec<Predicted>, AdviseError>>()? {
+        all.rows.extend(class.rows);
+        all.cannot.extend(class.cannot);
+    }
+    Ok(all)
+}
+
+/// The first of some models that can run as asked, and those before it that cannot.
+fn of_class(
+    q: Question<'_>,
+    models: &[&Summary],
+    sources: &Sources<'_, '_>,
+) -> Result<Predicted, AdviseError> {
+    let mut class = Predicted::default();
+    for model in models {
+        match most_precise(q, model, sources)? {
+            Ok(row) => {
+                class.rows.extend(row);
+                break;
+            }
+            Err(cannot) => class.cannot.push(cannot),
+        }
+    }
+    Ok(class)
 }
 
 fn most_precise(
     q: Question<'_>,
     model: &Summary,
     sources: &Sources<'_, '_>,
-) -> Result<Option<Prediction>, AdviseError> {
+) -> Result<Result<Option<Prediction>, CannotRun>, AdviseError> {
     let parameters = model.published_params.unwrap_or(0) as f64;
     for scheme in LADDER {
         let Scheme::Affine { bits, .. } = scheme else { continue };
@@ -184,10 +247,13 @@ fn most_precise(
         if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;
         }
-        let prediction = predicted(q, &candidate.model)?;
+        let prediction = match predicted(q, &candidate.model) {
+            Ok(prediction) => prediction,
+            Err(cannot) => return Ok(Err(cannot)),
+        };
         if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
-            return Ok(Some(prediction));
+            return Ok(Ok(Some(prediction)));
         }
     }
-    Ok(None)
+    Ok(Ok(None))
 }

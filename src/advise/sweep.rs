@@ -16,7 +16,7 @@ use crate::hardware::catalogue::Macs;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{PeakError, end};
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::{DType, Scheme};
@@ -139,7 +139,7 @@ impl SweepError {
 }
 
 /// The GPU on which what comes on top of weights and cache is simulated.
-const REFERENCE: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const REFERENCE: Gpu = Gpu::REFERENCE;
 /// How far the estimated peak may lie from the simulated one: a part of what comes on top, and bytes. An
 /// assumption, which a test compares with simulations.
 const MARGIN: (f64, u64) = (1.0, 300_000_000);
@@ -332,7 +332,7 @@ fn on_top(graph: &Graph, axes: &SweepAxes) -> Result<Vec<OnTop>, PeakError> {
             // Where attention is fused, nothing but the cache grows with the context.
             Some(rest) if whole_chunk => rest,
             _ => {
-                let found = end(graph, &run, REFERENCE)?;
+                let found = end(graph, &run, REFERENCE.with_mlx(run.engine.mlx.taken))?;
                 let rest = found.peak_bytes.saturating_sub(found.weights_bytes + cache);
                 if whole_chunk && found.attention_scratch_bytes == 0 && r.engine.kv.is_none() {
                     fused = Some(rest);

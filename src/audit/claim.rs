@@ -232,7 +232,19 @@ impl Claim {
 
 fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Program>, D::Error> {
     let text = Option::<String>::deserialize(d)?;
-    text.map(|t| t.parse().map_err(serde::de::Error::custom)).transpose()
+    let read = |text: String| match text.parse() {
+        Ok(Program::Other(_)) => {
+            let known: Vec<&str> =
+                Program::ALL.into_iter().filter_map(Program::listed_name).collect();
+            Err(serde::de::Error::custom(format!(
+                "unknown engine '{text}'; known: {}",
+                known.join(", ")
+            )))
+        }
+        Ok(program) => Ok(program),
+        Err(e) => Err(serde::de::Error::custom(e)),
+    };
+    text.map(read).transpose()
 }
 
 /// A claims file that cannot be read.

@@ -122,7 +122,7 @@ fn text(path: &Path) -> Result<String> {
 /// Models that were opened, so that each is read once.
 #[derive(Default)]
 struct Models {
-    opened: BTreeMap<(String, String, &'static str), Result<Rc<Known>, String>>,
+    opened: BTreeMap<(String, String, Program), Result<Rc<Known>, String>>,
 }
 
 /// A claim of a file, with its model and machine.
@@ -181,7 +181,7 @@ fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Kno
     let name = claim.model.as_deref().ok_or("the model is not stated")?;
     let engine = claim.engine.unwrap_or(Program::MlxLm);
     let quant = claim.quant.as_deref();
-    let id = (key(name), quant.unwrap_or_default().to_owned(), engine.name());
+    let id = (key(name), quant.unwrap_or_default().to_owned(), engine);
     let open = || context.known(name, quant, engine).map(Rc::new);
     models.opened.entry(id).or_insert_with(open).clone()
 }

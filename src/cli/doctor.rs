@@ -2,7 +2,9 @@
 
 use super::shared::context::Catalogues;
 use super::shared::exit::ExitStatus;
+use super::shared::tables::engines_table;
 use crate::data_dir;
+use crate::engine::installed::{Installed, Places, find};
 use crate::graph::families::FAMILIES;
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::probe::{self, Readings};
@@ -34,6 +36,8 @@ pub(super) struct Doctor {
     config_dir: String,
     /// Folders with the user's data.
     data_dirs: Vec<String>,
+    /// The programs that run models and are installed, found without starting them.
+    engines: Vec<Installed>,
     /// What is wrong or unusual.
     problems: Vec<String>,
     /// What the operating system said.
@@ -69,6 +73,7 @@ pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
         as_of: AS_OF,
         config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
         data_dirs: catalogues.data.dirs().iter().map(|d| d.display().to_string()).collect(),
+        engines: Places::here().map_or_else(|| Ok(Vec::new()), |p| find(&p))?,
         problems,
         readings_text: serde_json::to_string_pretty(&readings)?,
         readings,
@@ -96,6 +101,10 @@ impl Present for Doctor {
             pair("configuration folder", self.config_dir.clone()),
             pair("data folders in use", dirs),
         ]);
+        if !self.engines.is_empty() {
+            d.table(engines_table(&self.engines));
+        }
+        d.notes(self.engines.iter().filter_map(Installed::update).collect());
         d.notes(self.problems.clone());
         d.text("Raw readings (for a bug report; look through them before you publish them):");
         d.code(self.readings_text.clone());

@@ -2,6 +2,8 @@
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::tables::engines_table;
+use crate::engine::installed::{Installed, Places, find};
 use crate::files;
 use crate::hardware::probe::{self, Probe};
 use crate::report::{Answer, Column, Document, Present, Table};
@@ -41,7 +43,12 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     };
     let fields = fields(&probe)?;
     let explain = args.explain || context.printer.verbose;
-    Ok((Answer::of(ProbeAnswer { probe, fields: explain.then_some(fields) }), ExitStatus::Ok))
+    let places = Places::here().filter(|_| args.from.is_none());
+    let engines = places.map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
+    Ok((
+        Answer::of(ProbeAnswer { probe, engines, fields: explain.then_some(fields) }),
+        ExitStatus::Ok,
+    ))
 }
 
 /// A recording from a file, or from standard input for `-`.
@@ -62,6 +69,8 @@ fn recording(path: &Path) -> Result<Vec<u8>> {
 pub(super) struct ProbeAnswer {
     #[serde(flatten)]
     probe: Probe,
+    /// The programs that run models and are installed, found without starting them; none of a recorded machine.
+    engines: Vec<Installed>,
     /// Every field with its value and source, where they are asked for.
     #[serde(skip)]
     fields: Option<Vec<[String; 3]>>,
@@ -77,6 +86,10 @@ impl Present for ProbeAnswer {
             Some(fields) => d.table(explained(fields)),
             None => d.pairs(pairs(&self.probe)),
         }
+        if !self.engines.is_empty() {
+            d.table(engines_table(&self.engines));
+        }
+        d.notes(self.engines.iter().filter_map(Installed::update).collect());
         d.notes(self.probe.notes.clone());
         d
     }

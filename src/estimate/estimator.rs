@@ -2,12 +2,17 @@
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
 use super::bins;
-use super::gpu::gpu;
-use super::memory::{MaxContext, Memory, budget, safe_budget, within, within_less};
+use super::gpu::{gpu, on_mlx, uses_matrix_units};
+use super::memory::{
+    MaxContext, Memory, Room, below, budget, roomy, safe_budget, within, within_less,
+};
 use super::opened::OpenedModel;
+use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::stored::assumed_gguf;
 use super::towers::counting_images;
 use super::warning::Warning;
+use crate::engine::programs;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
@@ -15,7 +20,7 @@ use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{Program, Run};
+use crate::run::{EngineSetup, Program, Run, Version};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -58,10 +63,14 @@ pub enum EstimateError {
     /// The timings say nothing about the machine.
     #[error(transparent)]
     Basis(#[from] BasisError),
+    /// The engine or the model cannot do what was asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl<'a> Estimator<'a> {
-    /// A run of an opened model. A GGUF file is taken to be run by llama.cpp where MLX was asked for.
+    /// A run of an opened model. A GGUF file is taken to be run by llama.cpp where MLX was asked for, and a program on
+    /// llama.cpp to run the usual GGUF file of a model.
     #[must_use]
     pub fn new(
         coefficients: &'a Coefficients,
@@ -71,10 +80,19 @@ impl<'a> Estimator<'a> {
     ) -> Self {
         let mut doubts: Vec<Warning> = model.warnings.iter().cloned().map(Warning::Model).collect();
         let mut run = run.with_file(model.file());
-        if model.source.gguf.is_some() && !run.engine.program.runs_gguf() {
+        if run.file.gguf.is_some() {
+            run.engine.program = run.engine.program.running(true);
+        }
+        let runs_gguf = run.engine.program.runs_gguf();
+        if run.file.gguf.is_some() && !runs_gguf {
             run = run.with_program(Program::LlamaCpp);
             doubts.push(Warning::GgufWithMlx);
+        } else if run.file.gguf.is_none() && runs_gguf {
+            let (file, doubt) = assumed_gguf(model);
+            run = run.with_file(file);
+            doubts.push(doubt);
         }
+        doubts.extend(of_engine(&run.engine));
         let run = counting_images(model, run).unwrap_or_else(|doubt| {
             doubts.push(doubt);
             run.with_images(None)
@@ -190,7 +208,7 @@ impl<'a> Estimator<'a> {
     }
 
     fn of_bin(&self, bin: &Machine) -> Result<((Decode, Prefill), Option<Timing>), EstimateError> {
-        let (mut decode, mut prefill) = self.rates(&Silicon::of(bin))?;
+        let (mut decode, mut prefill) = self.rates(&self.silicon(bin))?;
         let timing = self.timing(Some(bin))?;
         if let Some(timing) = &timing {
             decode.take(timing);
@@ -202,11 +220,25 @@ impl<'a> Estimator<'a> {
         Ok(((decode, prefill), timing))
     }
 
+    /// The GPU of a machine as the MLX of the run sees it.
+    fn gpu(&self, machine: &Machine) -> Gpu {
+        gpu(machine, &self.run.engine)
+    }
+
+    /// The silicon of a machine, without matrix units where the engine of the run does not use them.
+    fn silicon(&self, machine: &Machine) -> Silicon {
+        let engine = &self.run.engine;
+        let silicon = Silicon::of(machine);
+        let used =
+            engine.program.runs_gguf() || uses_matrix_units(machine, engine, engine.mlx.taken);
+        Silicon { matrix_units: silicon.matrix_units && used, ..silicon }
+    }
+
     /// Decode speeds of a machine at the depths that were asked for, by the basis of the estimate.
     pub(super) fn at_depths(&self, machine: &Machine) -> Result<Vec<AtDepth>, EstimateError> {
         let mut all = Vec::new();
         for bin in machine.possible_bins() {
-            let silicon = Silicon::of(bin);
+            let silicon = self.silicon(bin);
             let speed = self.speed()?;
             let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
             let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
@@ -238,9 +270,46 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
-        let peak = self.peak(gpu(machine))?;
-        let (peak, range) = (peak.as_ref().clone(), self.run.file.weights_range);
-        Ok(Memory::judge_file(peak, machine, self.run.engine.reserve, range))
+        let peak = self.peak(self.gpu(machine))?;
+        let others = self.gpus(machine, self.run.engine.mlx.range)?;
+        let others: Vec<u64> = others
+            .into_iter()
+            .map(|gpu| Ok(self.peak(gpu)?.peak_bytes))
+            .collect::<Result<_, PeakError>>()?;
+        let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
+        let high = others.into_iter().fold(peak.peak_bytes, u64::max);
+        let reserve = self.run.engine.reserve;
+        let between = [low, high].map(Bytes);
+        let memory = Memory::judge_between(peak.as_ref().clone(), between, machine, reserve);
+        Ok(match self.run.file.weights_range {
+            Some(range) => memory.over_files(range, machine),
+            None => memory,
+        })
+    }
+
+    /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model
+    /// differently; none where the range is one version.
+    pub(super) fn gpus(
+        &self,
+        machine: &Machine,
+        range: [Version; 2],
+    ) -> Result<Vec<Gpu>, PeakError> {
+        if range[0] == range[1] || self.run.engine.program.runs_gguf() {
+            return Ok(Vec::new());
+        }
+        let heads = self.graph().attention_heads()?;
+        let engine = &self.run.engine;
+        let units = uses_matrix_units(machine, engine, range[1]);
+        let versions = programs::changes(range, units, heads);
+        Ok(versions.into_iter().map(|mlx| on_mlx(machine, engine, mlx)).collect())
+    }
+
+    /// Says what the engine or the model cannot do.
+    ///
+    /// # Errors
+    /// When it cannot do what was asked.
+    pub fn possible(&self) -> Result<(), Refusal> {
+        Refusal::of(self.graph(), &self.run).map_or(Ok(()), Err)
     }
 
     /// Everything but the longest context.
@@ -248,6 +317,7 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn on(&self, machine: &Machine) -> Result<Figures, EstimateError> {
+        self.possible()?;
         let (decode, prefill) = self.speeds(machine)?;
         Ok(Figures { memory: self.memory(machine)?, decode, prefill })
     }
@@ -257,9 +327,15 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
-        let most = budget(machine, self.run.engine.reserve);
-        self.remembered(gpu(machine), most, |gpu, peak| {
-            within(self.graph(), &self.run, gpu, most, Some(peak))
+        self.longest(self.gpu(machine), machine)
+    }
+
+    fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let peak = budget(machine, self.run.engine.reserve);
+        let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
+        self.remembered(gpu, peak, |gpu, known| {
+            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
+            below(self.graph(), &self.run, gpu, room, found)
         })
     }
 
@@ -269,12 +345,26 @@ impl<'a> Estimator<'a> {
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let mut gpus = self.gpus(machine, self.run.engine.mlx.range)?;
+        gpus.push(self.gpu(machine));
+        let all: Vec<MaxContext> = gpus
+            .into_iter()
+            .map(|gpu| self.safe(gpu, machine))
+            .collect::<Result<_, PeakError>>()?;
+        let shortest = all.into_iter().min_by_key(|c| c.tokens);
+        shortest.map_or_else(|| self.max_context(machine), Ok)
+    }
+
+    fn safe(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let more = self.run.file.weights_range.map_or(0.0, |[_, high]| (high - 1.0).max(0.0));
         let more = Bytes((Weights::of(self.graph()).active_bytes as f64 * more) as u64);
         let less = safe_budget(machine, self.run.engine.reserve).saturating_sub(more);
-        let (most, longer) = (budget(machine, self.run.engine.reserve), self.max_context(machine)?);
-        self.remembered(gpu(machine), less, |gpu, peak| {
-            within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))
+        let longer = self.longest(gpu, machine)?;
+        let most = budget(machine, self.run.engine.reserve);
+        let buffer = roomy(machine.gpu_limit.max_buffer());
+        self.remembered(gpu, less, |gpu, peak| {
+            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
+            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
         })
     }
 
@@ -296,7 +386,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// The peak of the run on a kind of GPU.
-    fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
+    pub(super) fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
         let key = gpu.alike();
         if let Some(known) = lock(&self.peaks).get(&key) {
             return Ok(Arc::clone(known));
@@ -305,6 +395,18 @@ impl<'a> Estimator<'a> {
         let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
+}
+
+/// Doubts about an engine itself.
+fn of_engine(engine: &EngineSetup) -> Vec<Warning> {
+    let mut doubts = Vec::new();
+    if matches!(engine.program, Program::Other(_)) {
+        doubts.push(Warning::UnlistedProgram(engine.program));
+    }
+    if !engine.program.runs_gguf() && !engine.mlx.is_known() {
+        doubts.push(Warning::MlxVersion(*engine));
+    }
+    doubts
 }
 
 /// A panic elsewhere leaves these maps whole, because entries are only ever added.

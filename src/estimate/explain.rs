@@ -45,7 +45,7 @@ impl Explanation {
         memory: Option<&Memory>,
     ) -> Result<Self, PeakError> {
         let steps = match memory {
-            Some(_) => Some(full(&model.graph, run, gpu(machine))?.steps),
+            Some(_) => Some(full(&model.graph, run, gpu(machine, &run.engine))?.steps),
             None => None,
         };
         Ok(Self { weights: weights(model), peak: memory.map(peak), steps })

@@ -5,13 +5,14 @@ mod stated;
 use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
+use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Models, ModelsError};
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameError, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
-use crate::model::source::{ModelSource, SourceError, WeightFormat, folder};
-use crate::model::{Config, ConfigError, DType, Packing, Scheme};
+use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
+use crate::model::{Config, ConfigError, DType, Format, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile, Program};
 use crate::units::Bytes;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ pub enum OpenError {
     Source(#[from] SourceError),
     /// The quantisation that was asked for is unknown.
     #[error(transparent)]
-    Scheme(#[from] crate::model::quant::UnknownScheme),
+    Format(#[from] UnknownFormat),
     /// The configuration or the conversion.
     #[error("{name}: {error}")]
     Graph {
@@ -95,7 +96,7 @@ pub enum OpenError {
         /// As the files say.
         found: String,
         /// As was asked.
-        asked: Scheme,
+        asked: Format,
     },
     /// The engine refuses the files.
     #[error("{name}: {refusal}{}", instead.as_ref().map_or_else(String::new, |i| format!("; {i}")))]
@@ -114,14 +115,6 @@ pub enum OpenError {
         name: String,
         /// What it is.
         what: &'static str,
-    },
-    /// The GGUF format of the name is unknown.
-    #[error("{name}: {error}")]
-    GgufType {
-        /// The model.
-        name: String,
-        /// What is wrong.
-        error: crate::model::gguf_mix::UnknownMix,
     },
     /// A GGUF file without a configuration.
     #[error("{name}: {reason}")]
@@ -157,29 +150,56 @@ impl OpenedModel {
         quant: Option<&str>,
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
-        let scheme: Option<Scheme> = quant.map(str::parse).transpose()?;
+        let format: Option<Format> = quant.map(str::parse).transpose()?;
+        let (scheme, mix) = match format {
+            Some(Format::Mlx(scheme)) => (Some(scheme), None),
+            Some(Format::Gguf(mix)) => (None, Some(mix)),
+            None => (None, None),
+        };
         let source = match names::parse_model_spec(text)? {
-            ModelSpec::Name(name) => return Self::named(&name, scheme, sources),
+            ModelSpec::Name(name) => return Self::named(&name, (scheme, mix), sources),
             ModelSpec::Folder(path) => folder::load(&path)?,
             ModelSpec::Gguf(path) => ModelSource::from_gguf(&path)?,
             ModelSpec::ConfigFile(path) => ModelSource::from_config_file(&path)?,
             ModelSpec::Hub(repo) => {
                 // A web address of what is known needs no network.
                 let known = (!text.trim().starts_with("hf:"))
-                    .then(|| Self::named(&NameSpec::parse(text.trim()), scheme, sources));
+                    .then(|| Self::named(&NameSpec::parse(text.trim()), (scheme, mix), sources));
                 match known {
                     Some(Ok(known)) => return Ok(known),
                     _ => hub::open(&repo, &sources.hub, sources.progress)?,
                 }
             }
         };
-        Ok(Opened::Model(Box::new(Self::from_source(source, scheme, sources)?)))
+        let model = Self::from_source(source, scheme, sources)?;
+        let model = match mix {
+            Some(mix) => model.in_gguf(mix)?,
+            None => model,
+        };
+        Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// The same model as a GGUF file of format `mix`, which was not read.
+    ///
+    /// # Errors
+    /// When its files are quantized already.
+    pub fn in_gguf(mut self, mix: GgufMix) -> Result<Self, OpenError> {
+        let quantised =
+            self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_));
+        if quantised {
+            let (name, found) = (self.id, self.quant);
+            return Err(OpenError::AlreadyQuantised { name, found, asked: Format::Gguf(mix) });
+        }
+        self.quant = format!("gguf-{mix}");
+        self.asked_gguf = Some(mix);
+        self.origin = FormatOrigin::Name;
+        Ok(self)
     }
 
     /// Opens what a name stands for.
     fn named<'c>(
         name: &NameSpec,
-        scheme: Option<Scheme>,
+        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
         let found = match Resolver::new(sources.catalogue).resolve(name, scheme)? {
@@ -187,7 +207,11 @@ impl OpenedModel {
             Resolution::One(found) => found,
         };
         let mut entry = found.model.entry()?;
-        let stated = stated::Decided::of(&found, name, sources.program, &entry);
+        // A type that is asked for beside the name decides.
+        let stated = match mix {
+            Some(_) => stated::Decided::default(),
+            None => stated::Decided::of(&found, name, sources.program, &entry),
+        };
         if let Some(block) = stated.block.clone() {
             entry.config = entry.config.with("quantization_config", block);
         }
@@ -198,7 +222,10 @@ impl OpenedModel {
         if let (Some(_), Some(suffix)) = (stated.weights_range, &name.suffix) {
             model.quant = suffix.text.clone();
         }
-        if let Some(file_type) = &stated.gguf {
+        if let Some(mix) = mix {
+            model.weights_range = None;
+            model = model.in_gguf(mix)?;
+        } else if let Some(file_type) = &stated.gguf {
             model = model.in_gguf_of(file_type)?;
             model.origin = stated.origin;
         }
@@ -212,14 +239,11 @@ impl OpenedModel {
     }
 
     /// The same model as a GGUF file of the type that a name states, which was not read.
-    fn in_gguf_of(mut self, file_type: &str) -> Result<Self, OpenError> {
-        let mix: GgufMix = file_type
-            .to_lowercase()
+    fn in_gguf_of(self, file_type: &str) -> Result<Self, OpenError> {
+        let mix = file_type
             .parse()
-            .map_err(|error| OpenError::GgufType { name: self.id.clone(), error })?;
-        self.quant = format!("gguf-{}", file_type.to_lowercase());
-        self.asked_gguf = Some(mix);
-        Ok(self)
+            .map_err(|_| OpenError::Format(UnknownFormat(file_type.to_owned())))?;
+        self.in_gguf(mix)
     }
 
     /// Builds the graph of a source. `scheme` is what the user asked for.
@@ -243,6 +267,11 @@ impl OpenedModel {
         };
         if let Some(what) = not_a_language_model(&config) {
             return Err(OpenError::NotALanguageModel { name, what });
+        }
+        if let (Some(asked), Some(gguf)) = (scheme, &source.gguf) {
+            let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
+            let asked = Format::Mlx(asked);
+            return Err(OpenError::AlreadyQuantised { name, found, asked });
         }
         let mut remarks = Vec::new();
         let (config, graph, format) = match Self::graph(&source, &config, scheme, sources.program) {
@@ -281,6 +310,7 @@ impl OpenedModel {
             model.remark(note.is_warning(), note.to_string());
         }
         model.warnings.extend(remarks);
+        model.warnings.extend(unlike_the_file(&model));
         if let Some(model_type) = &sources.assume {
             model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
         }
@@ -314,7 +344,7 @@ impl OpenedModel {
             return Err(OpenError::AlreadyQuantised {
                 name: source.name.clone(),
                 found: describe(found),
-                asked,
+                asked: Format::Mlx(asked),
             });
         }
         let foreign = matches!(source.format, WeightFormat::Foreign(_)) || source.beside.is_some();
@@ -353,11 +383,13 @@ impl OpenedModel {
     /// The file, as far as the graph does not say it.
     #[must_use]
     pub fn file(&self) -> ModelFile {
-        let stored_bytes = self.source.gguf.as_ref().map(|g| g.total_bytes());
+        let stored = self.source.gguf.as_ref().map(|g| g.loaded());
+        let stand_in = self.source.notes.iter().any(|n| matches!(n, SourceNote::GgufStandIn(_)));
         ModelFile {
             gguf: self.gguf_mix(),
-            stored_bytes,
+            stored,
             origin: self.origin,
+            stand_in,
             weights_range: self.weights_range,
         }
     }
@@ -396,7 +428,8 @@ impl OpenedModel {
         Ok(graph)
     }
 
-    /// The mixture of formats of a GGUF file: the one it names, else the one closest to its bits per weight.
+    /// The mixture of formats of a GGUF file: the one that was asked for, the one it names, else the one closest to
+    /// its bits per weight.
     #[must_use]
     pub fn gguf_mix(&self) -> Option<GgufMix> {
         let Some(gguf) = self.source.gguf.as_ref() else { return self.asked_gguf };
@@ -408,7 +441,7 @@ impl OpenedModel {
     /// smaller than the present one.
     #[must_use]
     pub fn requantised(&self, scheme: Scheme) -> Option<Graph> {
-        if self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
+        if self.gguf_mix().is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
             return None;
         }
         let smaller = Graph::quantised(self.source.config.as_ref()?, scheme).ok()?;
@@ -448,6 +481,23 @@ fn not_a_language_model(config: &Config) -> Option<&'static str> {
     let classes = config.get("architectures").and_then(serde_json::Value::as_array);
     let mut classes = classes.into_iter().flatten().filter_map(serde_json::Value::as_str);
     of_type().or_else(|| classes.find_map(names::kind_of_architecture))
+}
+
+/// A doubt where the graph of a GGUF file and the file differ by more than 2 % of their parameters.
+fn unlike_the_file(model: &OpenedModel) -> Option<String> {
+    let gguf = model.source.gguf.as_ref()?;
+    if model.file().stand_in {
+        return None;
+    }
+    let stored = gguf.loaded_parameters();
+    let graph = Weights::of(&model.graph).parameters;
+    let apart = (graph as f64 / stored.max(1) as f64 - 1.0).abs();
+    (apart > 0.02).then(|| {
+        format!(
+            "the file holds {stored} parameters and the model it is taken for {graph}; weights are the file's, cache \
+             and speed are rough"
+        )
+    })
 }
 
 /// What decided the format of the weights of a source, of which `scheme` was asked.

@@ -6,6 +6,7 @@ use super::explain::Explanation;
 use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill};
+use super::stored::StoredWeights;
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
@@ -14,7 +15,7 @@ use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
-use crate::run::{Program, Run};
+use crate::run::{FormatOrigin, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
 /// A prediction for a Mac.
@@ -74,6 +75,8 @@ pub struct Named {
     pub quant: String,
     /// Sizes of its weights.
     pub weights: Weights,
+    /// The weights as the engine of the run stores them.
+    pub stored: StoredWeights,
     /// The same by part of the model.
     pub parts: Vec<PartSize>,
 }
@@ -119,7 +122,8 @@ impl Estimator<'_> {
     /// # Errors
     /// When mlx-lm could not run the model, the run is empty, or the timings say nothing about the machine.
     pub fn at(&self, machine: &Machine) -> Result<Prediction, EstimateError> {
-        let simulated = self.run.engine.program == Program::MlxLm;
+        self.possible()?;
+        let simulated = !self.run.engine.program.runs_gguf();
         let memory = || -> Result<_, PeakError> {
             if !simulated {
                 return Ok((None, None));
@@ -138,6 +142,9 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
+        if let Some(memory) = &memory {
+            warnings.extend(self.other_versions(machine, memory)?);
+        }
         let at_least = if simulated { None } else { Some(self.at_least()?) };
         if !simulated {
             warnings.push(Warning::MemoryNotSimulated(self.run.engine.program));
@@ -183,13 +190,19 @@ impl Estimator<'_> {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
             ),
         };
-        Named {
-            id,
-            quant,
-            family: graph.model_type().to_owned(),
-            weights: Weights::of(graph),
-            parts: PartSize::of(graph),
-        }
+        let stored = StoredWeights::of(graph, &self.run.file);
+        let quant = match (self.run.file.origin, self.run.file.gguf) {
+            (
+                FormatOrigin::EngineDefault | FormatOrigin::Native | FormatOrigin::Assumed,
+                Some(mix),
+            ) => {
+                format!("gguf-{mix}")
+            }
+            _ => quant,
+        };
+        let family = graph.model_type().to_owned();
+        let weights = Weights::of(graph);
+        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
     }
 
     fn at_least(&self) -> Result<AtLeast, EstimateError> {
@@ -197,8 +210,7 @@ impl Estimator<'_> {
         let growth = CacheGrowth::of(self.graph(), run.engine.prefill_step, run.work.batch, None)
             .map_err(PeakError::from)?;
         let kv_bytes = growth.bytes(run.total_tokens()).map_err(PeakError::from)?;
-        let in_steps = self.speed()?.features().weight_bytes as u64;
-        Ok(AtLeast { weights_bytes: run.file.stored_bytes.unwrap_or(in_steps), kv_bytes })
+        Ok(AtLeast { weights_bytes: StoredWeights::of(self.graph(), &run.file).bytes, kv_bytes })
     }
 
     /// A doubt when the run is longer than the model was made for.
@@ -257,8 +269,11 @@ impl Prediction {
         all.push(("decode", self.decode.evidence.text.clone()));
         all.push(("prefill", self.prefill.evidence.text.clone()));
         if self.memory.is_some() {
-            let rules =
-                format!("simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES}");
+            let rules = format!(
+                "simulation of mlx-lm {MLX_LM} by the allocation rules of MLX {MLX_RULES} and the attention kernels of \
+                 MLX {}",
+                self.run.engine.mlx.taken
+            );
             all.push(("peak", rules));
             all.push(("peak_interval", PEAK_INTERVAL_SOURCE.to_owned()));
         }

@@ -1,8 +1,9 @@
 //! Doubts about a prediction. The text of each names the option that settles it, where there is one.
 
 use super::widening::{Cause, Widening};
-use crate::model::gguf_mix::GgufMix;
-use crate::run::Program;
+use crate::model::gguf::GgufMix;
+use crate::run::{EngineSetup, Program, Version};
+use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -22,6 +23,19 @@ pub enum Warning {
         /// Tokens that the model was made for.
         made_for: u64,
     },
+    /// Nothing is known of the program but its name.
+    UnlistedProgram(Program),
+    /// Which MLX the program runs on is not known.
+    MlxVersion(EngineSetup),
+    /// Another version of MLX that the program supports needs another peak, beyond the interval.
+    OtherMlx {
+        /// The version.
+        mlx: Version,
+        /// Its peak.
+        peak: Bytes,
+    },
+    /// Without matrix units the peak is another, beyond the interval.
+    WithoutMatrixUnits(Bytes),
     /// The memory of the program is not simulated.
     MemoryNotSimulated(Program),
     /// The format of the GGUF file was not said.
@@ -43,11 +57,38 @@ impl fmt::Display for Warning {
         match self {
             Self::Model(text) => f.write_str(text),
             Self::GgufWithMlx => {
-                f.write_str("MLX does not run this GGUF file as it is; predicted for llama.cpp")
+                f.write_str("MLX does not run GGUF files as they are; predicted for llama.cpp (--engine names another program)")
             }
             Self::BeyondTheModel { tokens, made_for } => {
                 write!(f, "{tokens} tokens are more than the {made_for} that the model was made for")
             }
+            Self::UnlistedProgram(program) => {
+                let like = if program.runs_gguf() { "llama.cpp" } else { "a server on MLX" };
+                write!(
+                    f,
+                    "nothing is known of the program '{program}' (--engine): taken as {like}, with wide intervals"
+                )
+            }
+            Self::MlxVersion(engine) => {
+                let [oldest, newest] = engine.mlx.range;
+                write!(
+                    f,
+                    "which MLX {}{} runs on is not known: predicted for {}, and the intervals of memory cover {oldest} \
+                     to {newest} (--mlx settles it)",
+                    engine.program,
+                    engine.version.map_or_else(String::new, |v| format!(" {v}")),
+                    engine.mlx.taken
+                )
+            }
+            Self::OtherMlx { mlx, peak } => write!(
+                f,
+                "with MLX {mlx}, which is met too, the peak is {peak} (--mlx {mlx}): its attention is another"
+            ),
+            Self::WithoutMatrixUnits(peak) => write!(
+                f,
+                "where MLX does not use the matrix units (a wheel for macOS 14 or 15, or macOS before 26.2), the peak is \
+                 {peak} (--nax off, or --macos VERSION)"
+            ),
             Self::MemoryNotSimulated(program) => write!(
                 f,
                 "the memory of {program} is not simulated: weights and cache are counted, buffers are not"

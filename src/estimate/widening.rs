@@ -16,6 +16,9 @@ pub const QUANTISED_CACHE: f64 = 1.2;
 /// Factor for prompts of programs that are not MLX. An assumption: their prefill is taken to be like MLX's.
 pub const OTHER_PREFILL: f64 = 1.5;
 
+/// Factor for a program that is not listed. An assumption: those that are listed differ by as much.
+pub const UNLISTED_PROGRAM: f64 = 2.0;
+
 /// One reason why an interval is wider.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct Widening {
@@ -84,6 +87,8 @@ pub enum Cause {
     QuantisedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
+    /// A program that nothing is known of.
+    UnlistedProgram(Program),
     /// The machine may have any of several bins.
     Bins(String),
     /// Only the file tells the bytes of its weights.
@@ -119,13 +124,14 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
-            Self::Weights | Self::ClassOnChip { .. } => String::new(),
+            // The program itself is a doubt already.
+            Self::ClassOnChip { .. } | Self::UnlistedProgram(_) | Self::Weights => String::new(),
         }
     }
 
     /// Whether it is worth a warning: that a chip was measured with other models is not.
     pub(super) const fn is_doubt(&self) -> bool {
-        !matches!(self, Self::ClassOnChip { .. } | Self::Weights)
+        !matches!(self, Self::ClassOnChip { .. } | Self::UnlistedProgram(_) | Self::Weights)
     }
 }
 
@@ -146,6 +152,7 @@ impl fmt::Display for Cause {
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
+            Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
             Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),
         }
@@ -177,6 +184,7 @@ const LENGTH: &str =
 const ARCHITECTURE: &str = "assumption: unseen model types lie a fifth further off";
 const ASSUMED_BATCH: &str = "assumption: no measured batch was fitted";
 const ASSUMED_CACHE: &str = "assumption: no measurement with a quantised cache was fitted";
+const ASSUMED_PROGRAM: &str = "assumption: nothing is known of the program";
 const ASSUMED_PREFILL: &str = "assumption: no prompt of this program was fitted";
 
 /// What of a chip is known to a fit.
@@ -220,6 +228,7 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     if d.batch > 1 {
         all.add(Cause::Batch, BATCH, ASSUMED_BATCH);
     }
+    all.program(d);
     if d.quantised_cache {
         all.add(Cause::QuantisedCache, QUANTISED_CACHE, ASSUMED_CACHE);
     }
@@ -231,6 +240,7 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
 pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let mut all = Causes { of: Of::Prefill, found: chips(coefficients, d, Of::Prefill) };
     all.architecture(coefficients, d);
+    all.program(d);
     if d.program.runs_gguf() {
         all.add(Cause::OtherProgram(d.program), OTHER_PREFILL, ASSUMED_PREFILL);
     }
@@ -256,6 +266,12 @@ impl Causes {
     fn add(&mut self, cause: Cause, factor: f64, source: &'static str) {
         if factor > 1.0 {
             self.found.push(Widening { of: self.of, cause, factor, source });
+        }
+    }
+
+    fn program(&mut self, d: &Doubtful<'_>) {
+        if matches!(d.program, Program::Other(_)) {
+            self.add(Cause::UnlistedProgram(d.program), UNLISTED_PROGRAM, ASSUMED_PROGRAM);
         }
     }
 

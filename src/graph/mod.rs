@@ -104,6 +104,8 @@ pub struct Graph {
     fp16_activations: Option<bool>,
     layer_plan: OnceLock<Result<Arc<LayerPlan>, TraceError>>,
     fingerprint: OnceLock<Result<u64, TraceError>>,
+    /// Sizes of the heads of its attention.
+    heads: OnceLock<Vec<[u32; 2]>>,
 }
 
 impl std::fmt::Debug for Graph {
@@ -201,6 +203,7 @@ impl Graph {
             fp16_activations: None,
             layer_plan: OnceLock::new(),
             fingerprint: OnceLock::new(),
+            heads: OnceLock::new(),
         })
     }
 
@@ -402,6 +405,24 @@ impl Graph {
     #[must_use]
     pub fn cache_kinds(&self) -> &[CacheKind] {
         &self.built.caches
+    }
+
+    /// Sizes of the heads of queries and values of every attention, in prompts and in decode steps, each once. Read once.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run this model.
+    pub fn attention_heads(&self) -> Result<&[[u32; 2]], TraceError> {
+        if let Some(known) = self.heads.get() {
+            return Ok(known);
+        }
+        let mut caches = self.make_cache();
+        let mut heads =
+            self.trace(&mut caches, Call::prefill(16), Routing::default())?.heads.clone();
+        let decode = self.trace(&mut caches, Call::decode(), Routing::default())?;
+        heads.extend(
+            decode.heads.iter().filter(|h| !heads.contains(h)).copied().collect::<Vec<_>>(),
+        );
+        Ok(self.heads.get_or_init(|| heads))
     }
 
     /// Records one call of the model and advances the caches.

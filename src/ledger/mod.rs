@@ -1,6 +1,7 @@
 //! Readings of a [`Graph`](crate::graph::Graph): bytes of weights and caches, traffic of a step, peak memory.
 
 pub mod cache;
+pub mod gguf;
 pub mod pages;
 pub mod peak;
 pub mod replay;

@@ -407,7 +407,6 @@ pub fn step(
 mod tests {
     use super::*;
     use crate::graph::tape::every;
-    use crate::ledger::replay::ArchClass;
     use crate::model::{Config, Scheme};
 
     fn some_graph() -> Graph {
@@ -422,7 +421,7 @@ mod tests {
     #[test]
     fn every_operation_is_replayed() {
         let (graph, trace) = (some_graph(), every::trace());
-        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+        let gpu = Gpu::REFERENCE;
         let (mut seen, mut traffic) = (0, Traffic::default());
         let keys = vec![true; trace.values().len()];
         let mut replay = Replay::new(&graph, gpu);

@@ -6,10 +6,47 @@ use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::towers::ModelPart;
 use crate::model::DType;
-use schemars::JsonSchema;
-use serde::Serialize;
+use crate::model::gguf::GgmlType;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
 
-/// One tensor of the safetensors files that `mlx_lm.convert` writes.
+/// Type of the elements of a stored tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorType {
+    /// A type of MLX.
+    Mlx(DType),
+    /// A type of ggml.
+    Gguf(GgmlType),
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mlx(dtype) => fmt::Display::fmt(dtype, f),
+            Self::Gguf(kind) => fmt::Display::fmt(kind, f),
+        }
+    }
+}
+
+impl Serialize for TensorType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for TensorType {
+    fn schema_name() -> Cow<'static, str> {
+        "TensorType".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+/// One tensor of the safetensors files that `mlx_lm.convert` writes, or of a GGUF file.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Tensor {
     /// Full name.
@@ -17,7 +54,7 @@ pub struct Tensor {
     /// Dimensions, outermost first.
     pub shape: Shape,
     /// Element type.
-    pub dtype: DType,
+    pub dtype: TensorType,
     /// Payload bytes.
     pub bytes: u64,
     /// Whether the tensor belongs to a quantised matrix.
@@ -125,7 +162,7 @@ pub fn tensors(graph: &Graph) -> Vec<Tensor> {
             out.push(Tensor {
                 name: module.tensor_name(part),
                 shape,
-                dtype,
+                dtype: TensorType::Mlx(dtype),
                 bytes: shape.elements() * dtype.bytes(),
                 quantized: module.packing.is_some() && part != crate::graph::params::Part::Bias,
             });

@@ -2,7 +2,8 @@
 
 pub mod catalogue;
 pub mod config;
-pub mod gguf_mix;
+pub mod format;
+pub mod gguf;
 pub mod names;
 mod python_json;
 pub mod quant;
@@ -10,6 +11,7 @@ pub mod source;
 
 pub use catalogue::{ModelEntry, Models, ModelsError, Summary};
 pub use config::{Config, ConfigError};
+pub use format::{Format, UnknownFormat};
 pub use names::{ModelSpec, NameError, Resolution, parse_model_spec, resolve};
 pub use quant::{DType, Mode, Packing, Scheme};
 pub use source::{ModelSource, SourceError};

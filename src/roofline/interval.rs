@@ -61,20 +61,18 @@ impl IntervalClass {
     /// Class of a decode prediction: by program and by the bytes that a step reads.
     #[must_use]
     pub fn of_decode(program: Program, bytes_per_step: f64, experts: bool) -> Self {
-        match program {
-            Program::LlamaCpp | Program::LmStudioGguf => Self::LlamaCpp,
-            Program::Ollama => Self::Ollama,
-            Program::MlxLm | Program::MlxSwift | Program::LmStudio | Program::MlxServer => {
-                if experts {
-                    Self::MlxExperts
-                } else if bytes_per_step < 1e9 {
-                    Self::MlxBelowOneGb
-                } else if bytes_per_step < 3e9 {
-                    Self::MlxOneToThreeGb
-                } else {
-                    Self::MlxFromThreeGb
-                }
-            }
+        if program == Program::Ollama {
+            Self::Ollama
+        } else if program.runs_gguf() {
+            Self::LlamaCpp
+        } else if experts {
+            Self::MlxExperts
+        } else if bytes_per_step < 1e9 {
+            Self::MlxBelowOneGb
+        } else if bytes_per_step < 3e9 {
+            Self::MlxOneToThreeGb
+        } else {
+            Self::MlxFromThreeGb
         }
     }
 

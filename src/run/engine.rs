@@ -1,28 +1,87 @@
-//! The engine of a run: the program, and the settings of it that move memory or speed.
+//! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::Program;
+use super::{Program, Version};
 use crate::graph::cache::KvQuantisation;
 use crate::units::Bytes;
 
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).
 pub const PREFILL_STEP: u32 = 2048;
 
+/// The newest mlx-lm, and the MLX that it is installed with: what is taken where nothing is said.
+const NEWEST: (Version, Version) = (Version::new(0, 32, 2), Version::new(0, 32, 4));
+
 /// A program with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EngineSetup {
     /// The program.
     pub program: Program,
+    /// Its version, where it is known.
+    pub version: Option<Version>,
+    /// The version of MLX that it runs on; means nothing where it runs GGUF files.
+    pub mlx: MlxRelease,
+    /// The version of macOS, where it is known.
+    pub macos: Option<Version>,
+    /// Whether MLX uses the matrix units of GPUs that have them.
+    pub matrix_units: MatrixUnits,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,
+    /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
+    pub whole_logits: bool,
     /// Whether and how the cache is quantised.
     pub kv: Option<KvQuantisation>,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
     pub reserve: Option<Bytes>,
 }
 
+/// A version of MLX, or several that a program may run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MlxRelease {
+    /// The one that is predicted.
+    pub taken: Version,
+    /// The oldest and the newest that it may be; both are `taken` where it is known.
+    pub range: [Version; 2],
+}
+
+/// Whether MLX uses the matrix units of a GPU that has them (M5 and later).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MatrixUnits {
+    /// Where MLX and macOS are recent enough, as far as they are known.
+    #[default]
+    Auto,
+    /// It does.
+    On,
+    /// It does not: a wheel for macOS 14 or 15, or the environment says so.
+    Off,
+}
+
+impl MlxRelease {
+    /// A version that is known.
+    #[must_use]
+    pub const fn known(version: Version) -> Self {
+        Self { taken: version, range: [version; 2] }
+    }
+
+    /// Whether the version is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.range[0] == self.range[1]
+    }
+}
+
 impl Default for EngineSetup {
     fn default() -> Self {
-        Self { program: Program::MlxLm, prefill_step: PREFILL_STEP, kv: None, reserve: None }
+        let (version, mlx) = NEWEST;
+        Self {
+            program: Program::MlxLm,
+            version: Some(version),
+            mlx: MlxRelease::known(mlx),
+            macos: None,
+            matrix_units: MatrixUnits::Auto,
+            prefill_step: PREFILL_STEP,
+            whole_logits: false,
+            kv: None,
+            reserve: None,
+        }
     }
 }
 
@@ -31,5 +90,21 @@ impl EngineSetup {
     #[must_use]
     pub fn kv_type(&self) -> String {
         self.kv.map_or_else(|| "f16".to_owned(), |kv| format!("q{}", kv.packing.bits))
+    }
+
+    /// Program, version and MLX in words: `mlx-lm 0.32.2 (MLX 0.32.4)`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let version = self.version.map_or_else(String::new, |v| format!(" {v}"));
+        if self.program.runs_gguf() {
+            return format!("{}{version}", self.program);
+        }
+        let [oldest, newest] = self.mlx.range;
+        let mlx = if self.mlx.is_known() {
+            format!("MLX {newest}")
+        } else {
+            format!("MLX {}, of {oldest} to {newest}", self.mlx.taken)
+        };
+        format!("{}{version} ({mlx})", self.program)
     }
 }

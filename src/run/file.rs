@@ -1,6 +1,6 @@
 //! The file of a run, as far as the graph of the model does not say it.
 
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,15 +21,38 @@ pub enum FormatOrigin {
     Assumed,
 }
 
+/// Bytes of the tensors of a GGUF file that programs on llama.cpp load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GgufBytes {
+    /// The token embedding, where it is not the head as well.
+    pub embedding: u64,
+    /// The output head, which may be the embedding.
+    pub head: u64,
+    /// Routed experts.
+    pub experts: u64,
+    /// Everything else.
+    pub rest: u64,
+}
+
+impl GgufBytes {
+    /// All of them.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.embedding + self.head + self.experts + self.rest
+    }
+}
+
 /// A file of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelFile {
     /// Format of the GGUF file for programs that run those; `None` takes the one closest to the graph's bits per weight.
     pub gguf: Option<GgufMix>,
     /// Bytes of the tensors of a GGUF file that was read.
-    pub stored_bytes: Option<u64>,
+    pub stored: Option<GgufBytes>,
     /// What decided the format.
     pub origin: FormatOrigin,
     /// Lowest and highest bytes of the weights over those of the graph, where only the file tells them.
     pub weights_range: Option<[f64; 2]>,
+    /// Whether the graph is a plain decoder in place of a model that is not known.
+    pub stand_in: bool,
 }

@@ -4,14 +4,18 @@
 
 mod engine;
 mod file;
+mod label;
+mod named;
 mod program;
 mod version;
 mod work;
 
-pub use engine::{EngineSetup, PREFILL_STEP};
-pub use file::{FormatOrigin, ModelFile};
-pub use program::{Program, UnknownProgram};
-pub use version::{Version, VersionError};
+pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
+pub use file::{FormatOrigin, GgufBytes, ModelFile};
+pub use label::Label;
+pub use named::{EngineName, EngineNameError};
+pub use program::{BadProgramName, Program, Unlisted};
+pub use version::{MLX_REPLAYED, Version, VersionError};
 pub use work::{Images, ImagesError, Work};
 
 use crate::graph::cache::KvQuantisation;
@@ -48,10 +52,23 @@ impl Run {
         Self { file, ..self }
     }
 
-    /// The same run with another program.
+    /// The same run with another program in no known version, all settings kept.
     #[must_use]
-    pub const fn with_program(self, program: Program) -> Self {
-        Self { engine: EngineSetup { program, ..self.engine }, ..self }
+    pub fn with_program(self, program: Program) -> Self {
+        let version = self.engine.version.filter(|_| self.engine.program == program);
+        Self { engine: EngineSetup { program, version, ..self.engine }, ..self }
+    }
+
+    /// The same run with another engine.
+    #[must_use]
+    pub const fn with_engine(self, engine: EngineSetup) -> Self {
+        Self { engine, ..self }
+    }
+
+    /// The same run on a version of MLX.
+    #[must_use]
+    pub const fn with_mlx(self, version: Version) -> Self {
+        Self { engine: EngineSetup { mlx: MlxRelease::known(version), ..self.engine }, ..self }
     }
 
     /// The same run with prefill chunks of `prefill_step` tokens.

@@ -3,7 +3,7 @@
 use super::baselines;
 use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
-use super::join::{MeasuredFormat, join};
+use super::join::join;
 use super::measurement::{Measurement, column_name};
 use super::score::{ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
@@ -12,10 +12,11 @@ use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
 use crate::ledger::peak;
+use crate::model::Format;
 use crate::model::catalogue::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
-use crate::run::{PREFILL_STEP, Program, Run};
+use crate::run::{Program, Run};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -434,13 +435,13 @@ impl<'a> Peaks<'a> {
 
     fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
         let joined = join(row, self.tools.models, chips).ok()?;
-        let MeasuredFormat::Mlx(scheme) = joined.weights else { return None };
+        let Format::Mlx(scheme) = joined.weights else { return None };
         let chip = *joined.chips.first()?;
         let run = Run::default()
+            .with_engine(row.engine_setup())
             .with_context(row.prompt_tokens.max(row.context_tokens)?.max(1))
             .with_generated(row.gen_tokens.unwrap_or(UNSTATED_OUTPUT))
-            .with_batch(row.batch)
-            .with_prefill_step(row.prefill_step().unwrap_or(PREFILL_STEP));
+            .with_batch(row.batch);
         let key = format!("{} {scheme} {} {run:?}", joined.model, chip.id);
         if let Some(known) = self.known.get(&key) {
             return *known;
@@ -449,7 +450,7 @@ impl<'a> Peaks<'a> {
             let entry = self.tools.models.get(joined.model)?.entry().ok()?;
             let graph = Graph::quantised(&entry.config, scheme).ok()?;
             let machine = Machine::from_chip(chip, row.memory_gib.unwrap_or(64), self.limits);
-            peak::peak(&graph, &run, gpu(&machine)).ok().map(|p| p.peak_bytes)
+            peak::peak(&graph, &run, gpu(&machine, &run.engine)).ok().map(|p| p.peak_bytes)
         };
         let found = simulated();
         self.known.insert(key, found);

@@ -2,9 +2,8 @@
 
 use super::measurement::Measurement;
 use crate::hardware::catalogue::Chip;
-use crate::model::Scheme;
+use crate::model::Format;
 use crate::model::catalogue::Models;
-use crate::model::gguf_mix::GgufMix;
 use std::fmt;
 
 /// A row with what it measured.
@@ -15,18 +14,9 @@ pub struct Joined<'a> {
     /// Catalogue id of the model.
     pub model: &'a str,
     /// Format of the weights.
-    pub weights: MeasuredFormat,
+    pub weights: Format,
     /// Bins that the machine may have been.
     pub chips: Vec<&'a Chip>,
-}
-
-/// Format of the weights of a measured model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MeasuredFormat {
-    /// A conversion of mlx-lm.
-    Mlx(Scheme),
-    /// A GGUF file.
-    Gguf(GgufMix),
 }
 
 /// Why a row was not joined.
@@ -90,13 +80,13 @@ pub fn join<'a>(
 
 /// The format that a name of the file's vocabulary means, where it tells the size.
 #[must_use]
-pub fn weights(quant: &str) -> Option<MeasuredFormat> {
+pub fn weights(quant: &str) -> Option<Format> {
     if let Some(name) = quant.strip_prefix("gguf-") {
-        return name.parse().ok().map(MeasuredFormat::Gguf);
+        return name.parse().ok().map(Format::Gguf);
     }
     let named = matches!(quant, "bf16" | "fp16" | "mxfp4" | "nvfp4" | "mxfp8" | "mxfp4-q8");
     if named || quant.starts_with("affine-") {
-        return quant.parse().ok().map(MeasuredFormat::Mlx);
+        return quant.parse().ok().map(Format::Mlx);
     }
     None
 }

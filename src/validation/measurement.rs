@@ -11,15 +11,13 @@ fn program(text: &str) -> Option<Program> {
 
 /// A program's name in measurement files.
 #[must_use]
-pub const fn column_name(program: Program) -> &'static str {
+pub fn column_name(program: Program) -> &'static str {
     match program {
-        Program::MlxLm => "mlx-lm",
         Program::MlxSwift => "mlx",
         Program::LmStudio => "lmstudio-mlx",
         Program::MlxServer => "other",
-        Program::LlamaCpp => "llama.cpp",
-        Program::Ollama => "ollama",
         Program::LmStudioGguf => "lmstudio-gguf",
+        named => named.listed_name().unwrap_or("other"),
     }
 }
 
@@ -49,6 +47,8 @@ pub struct Measurement {
     pub engine: Program,
     /// Version of the program, as published.
     pub engine_version: String,
+    /// Version of macOS as published.
+    pub os_version: String,
     /// Catalogue id of the model, or empty.
     pub model_id: String,
     /// The model as published.
@@ -276,6 +276,7 @@ impl Row<'_> {
             engine: program(engine)
                 .ok_or_else(|| self.error("engine", format!("unknown engine '{engine}'")))?,
             engine_version: self.text("engine_version").to_owned(),
+            os_version: self.text("os_version").to_owned(),
             model_id: self.text("model_id").to_owned(),
             model_published: self.text("model_published").to_owned(),
             quant: self.text("quant").to_owned(),

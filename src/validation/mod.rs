@@ -2,6 +2,7 @@
 
 pub mod baselines;
 pub mod dataset;
+mod engine;
 pub mod evaluate;
 pub mod fitting;
 pub mod held_out;

@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 14] = [
+const WRONG: [(&str, &[&str]); 15] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
@@ -12,7 +12,8 @@ const WRONG: [(&str, &[&str]); 14] = [
     ("predict --model qwen3-32b-7bit --mac m4max-40/64", &["7bit"]),
     ("predict --model qwen3-32b --quant 9bit --mac m4max-40/64", &["9bit"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --kv-bits 7", &["--kv-bits 7", "8"]),
-    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine vllm", &["vllm", "llama.cpp"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine a/b", &["a/b", "llama.cpp"]),
+    ("predict --model qwen3-32b-4bit --mac m4max-40/64 --engine mlx-lm@new", &["new", "0.32.2"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --reserve=-3", &["--reserve"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/64 --context 0", &["--context"]),
     ("predict --model qwen3-32b-4bit --bandwidth 500", &["--gpu-cores"]),

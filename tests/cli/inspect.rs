@@ -113,6 +113,37 @@ fn a_gguf_file_is_predicted_for_llama_cpp_with_its_own_sizes() {
     assert!(v["memory"]["peak_bytes"].is_null());
     let (code, v) = json(&format!("inspect {}", path.display()));
     assert_eq!((code, v["stored_bytes"].as_u64()), (0, Some(96_576_768)));
+    assert_eq!(v["weights_bytes"].as_u64(), Some(96_576_768));
+    assert!(v["peak"].is_null());
+    let (code, v) = json(&format!("recommend --model {} --mac m4max-40/64", path.display()));
+    assert_eq!((code, v["choices"].as_array().map(Vec::len)), (0, Some(1)), "{v:#}");
+}
+
+#[test]
+fn a_gguf_format_by_name_has_the_sizes_of_its_rules() {
+    // The maker's own file of Qwen3-4B in Q4_K_M has 2 491 323 904 bytes of tensors.
+    for quant in ["Q4_K_M", "q4_k_m"] {
+        let (code, v) = json(&format!("inspect qwen3-4b --quant {quant}"));
+        assert_eq!((code, v["weights_bytes"].as_u64()), (0, Some(2_491_323_904)), "{v:#}");
+        let request = format!("predict --model qwen3-4b --quant {quant} --mac m4max-40/64");
+        let (code, v) = json(&request);
+        assert_eq!(code, 0, "{v:#}");
+        assert_eq!(v["request"]["engine"], "llama.cpp");
+        let exact = serde_json::json!([2_491_323_904_u64, 2_491_323_904_u64]);
+        assert_eq!(
+            (&v["format"]["origin"], &v["format"]["weights_interval_bytes"]),
+            (&"name".into(), &exact)
+        );
+    }
+    // Without a format these programs run their default, not bf16.
+    let (code, v) = json("predict --model qwen3-4b --engine ollama --mac m4max-40/64");
+    assert_eq!((code, v["format"]["origin"].as_str()), (0, Some("engine_default")), "{v:#}");
+    assert_eq!(v["memory"]["weights_bytes"].as_u64(), Some(2_491_323_904));
+    // Dynamic mixes are a range.
+    let (code, v) = json("inspect qwen3-4b --quant UD-Q4_K_XL");
+    let interval = v["weights_interval_bytes"].as_array().expect("two bytes");
+    assert_eq!(code, 0);
+    assert!(interval[0].as_u64() < interval[1].as_u64(), "{v:#}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn decode(
     context: u32,
 ) -> Result<serde_json::Map<String, Value>, Box<dyn std::error::Error>> {
     let graph = Graph::quantised(config, scheme.parse()?)?;
-    let gpu = Gpu { class: ArchClass::Max, generation: 15, nax: false };
+    let gpu = Gpu::new(ArchClass::Max, 15, false);
     let totals = decode_step(&graph, context, 1, gpu, None, SkippedLayers::NONE)?.totals();
     match serde_json::to_value(totals)? {
         Value::Object(map) => Ok(map),

@@ -4,7 +4,7 @@ use mlxplan::graph::cache::{Cache, Slot};
 use mlxplan::graph::params::{ModuleKind, Part};
 use mlxplan::graph::{Graph, QuantOverride};
 use mlxplan::ledger::cache::{PREFILL_STEP, after_prompt, bytes};
-use mlxplan::ledger::weights::{Weights, tensors};
+use mlxplan::ledger::weights::{TensorType, Weights, tensors};
 use mlxplan::model::catalogue::Models;
 use mlxplan::model::{Config, DType, Scheme};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ fn embedding_tables(graph: &Graph) -> Value {
 fn unquantised(graph: &Graph) -> Value {
     let names: BTreeSet<String> = tensors(graph)
         .into_iter()
-        .filter(|t| t.shape.rank() >= 2 && t.dtype != DType::U32)
+        .filter(|t| t.shape.rank() >= 2 && t.dtype != TensorType::Mlx(DType::U32))
         .filter(|t| !t.name.ends_with("scales") && !t.name.ends_with("biases"))
         .map(|t| {
             let digits = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());

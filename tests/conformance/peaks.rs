@@ -38,7 +38,7 @@ pub fn difference(config: &Config, v: &Value) -> Option<String> {
         start: number("kv_start"),
         ..KvQuantisation::bits(bits as u32)
     });
-    let gpu = Gpu { class, generation: if nax { 17 } else { 16 }, nax };
+    let gpu = Gpu::new(class, if nax { 17 } else { 16 }, nax);
     let run = Run::default()
         .with_context(number("prompt"))
         .with_generated(2)

@@ -1,6 +1,7 @@
 //! Recorded and published facts, replayed: readings of Macs, files of models, measurements, claims, runs on this machine.
 
 mod audit;
+mod field;
 mod fit;
 mod probe;
 mod published;

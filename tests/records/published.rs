@@ -5,11 +5,12 @@ use mlxplan::graph::Graph;
 use mlxplan::hardware::Macs as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
+use mlxplan::model::Format;
 use mlxplan::model::catalogue::Models;
-use mlxplan::run::{PREFILL_STEP, Program, Run};
+use mlxplan::run::{Program, Run};
 use mlxplan::stats::{median, quantile};
 use mlxplan::units::Bytes;
-use mlxplan::validation::join::{Joined, MeasuredFormat, join};
+use mlxplan::validation::join::{Joined, join};
 use mlxplan::validation::measurement::{Measurement, Trust, read};
 use std::collections::HashMap;
 
@@ -26,20 +27,21 @@ struct Row {
 fn run(row: &Measurement) -> Option<Run> {
     let prompt = row.prompt_tokens.max(row.context_tokens)?;
     let run = Run::default()
+        .with_engine(row.engine_setup())
         .with_context(prompt.max(1))
         .with_generated(row.gen_tokens.unwrap_or(128))
-        .with_batch(row.batch)
-        .with_prefill_step(row.prefill_step().unwrap_or(PREFILL_STEP));
+        .with_batch(row.batch);
     Some(run)
 }
 
 fn simulate(row: &Joined<'_>, models: &Models, chips: &Chips) -> Option<u64> {
-    let MeasuredFormat::Mlx(scheme) = row.weights else { return None };
+    let Format::Mlx(scheme) = row.weights else { return None };
     let entry = models.get(row.model)?.entry().expect("a good catalogue");
     let graph = Graph::quantised(&entry.config, scheme).ok()?;
     let memory = row.row.memory_gib.unwrap_or(64);
     let machine = Machine::from_chip(row.chips.first()?, memory, chips.limits().expect("limits"));
-    let peak = peak::peak(&graph, &run(row.row)?, gpu(&machine)).ok()?;
+    let run = run(row.row)?;
+    let peak = peak::peak(&graph, &run, gpu(&machine, &run.engine)).ok()?;
     Some(peak.peak_bytes)
 }
 

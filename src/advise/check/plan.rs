@@ -100,9 +100,9 @@ const MOST: usize = 64;
 const KEYS: [&str; 7] =
     ["schema", "name", "macs", "resident", "reserve_gb", "other_programs_gb", "workload"];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 11] = [
-    "name", "model", "quant", "context", "generate", "users", "kv_bits", "prefill_step", "min_tok_s", "max_ttft_s",
-    "headroom_gb",
+const WORKLOAD_KEYS: [&str; 15] = [
+    "name", "model", "quant", "context", "generate", "users", "engine", "mlx", "macos", "nax", "kv_bits",
+    "prefill_step", "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
 /// Reads a plan. `name` is the file's name in messages.
@@ -189,7 +189,7 @@ fn read_workload(
     let generate_tokens =
         entry.within("generate", Some(standard.work.generate_tokens), 1..=1_048_576);
     let batch = entry.within("users", Some(1), 1..=512);
-    let prefill_step = entry.within("prefill_step", Some(standard.engine.prefill_step), 1..=65_536);
+    let engine = super::engine::read(entry);
     let kv = read_kv(entry);
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
@@ -208,10 +208,10 @@ fn read_workload(
         name: name.unwrap_or_else(|| format!("{number}: {}", subject.id)),
         subject,
         run: standard
+            .with_engine(engine?)
             .with_context(context_tokens?)
             .with_generated(generate_tokens?)
             .with_batch(batch?)
-            .with_prefill_step(prefill_step?)
             .with_kv(kv),
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
     })

@@ -2,6 +2,7 @@
 
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
+use crate::run::EngineName;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
@@ -20,6 +21,16 @@ pub struct CompareArgs {
     /// Rank every configuration that can be bought instead
     #[arg(long)]
     pub buy: bool,
+
+    /// The same model on the same Mac through several engines, comma separated: mlx-lm,lm-studio,omlx,ollama-mlx
+    #[arg(
+        add = ArgValueCompleter::new(names::engines),
+        long,
+        value_name = "ENGINES",
+        value_delimiter = ',',
+        conflicts_with_all = ["buy", "from", "engine"]
+    )]
+    pub engines: Vec<EngineName>,
 
     /// Quantisation, where the names do not say
     #[arg(long, value_name = "QUANT")]

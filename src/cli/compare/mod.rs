@@ -2,6 +2,7 @@
 
 pub(super) mod args;
 pub(super) mod buy;
+pub(super) mod engines;
 pub(super) mod side;
 
 use super::shared::context::Context;
@@ -11,7 +12,7 @@ use super::shared::machine_args::MachineArgs;
 use super::shared::run_args::RunArgs;
 use crate::advise::candidates;
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
-use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Program, Run};
+use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
@@ -21,7 +22,10 @@ use args::CompareArgs;
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
-    let asked = Asked::open(context, args, run.run(Program::MlxLm)?)?;
+    let asked = Asked::open(context, args, run.run()?)?;
+    if !args.engines.is_empty() {
+        return engines::run(context, args, &asked);
+    }
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
 }
 

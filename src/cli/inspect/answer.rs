@@ -4,6 +4,7 @@ use super::operations::{self, Operation};
 use super::{STEP_CONTEXT, Sizes};
 use crate::cli::shared::words::parts_text;
 use crate::estimate::OpenedModel;
+use crate::graph::towers::ModelPart;
 use crate::ledger::peak::Peak;
 use crate::ledger::weights::{PartSize, Tensor, Weights};
 use crate::report::{Column, Document, Present, Table};
@@ -34,6 +35,8 @@ pub(in crate::cli) struct InspectAnswer {
     active_parameters: u64,
     /// Bytes in memory after loading, in whole pages.
     active_bytes: u64,
+    /// Least and most bytes of them, where only the file tells.
+    weights_interval_bytes: [u64; 2],
     /// Bits of a weight, quantisation included, to four digits.
     #[serde(serialize_with = "four_digits")]
     bits_per_weight: f64,
@@ -74,8 +77,8 @@ pub(in crate::cli) struct InspectAnswer {
     dispatches_per_token: u64,
     /// Operations of the prompt, a token.
     flops_per_prefill_token: f64,
-    /// Peak memory of mlx-lm.
-    peak: PeakKeys,
+    /// Peak memory of mlx-lm; `null` for a GGUF file, which other programs run.
+    peak: Option<PeakKeys>,
     /// Bytes of the files.
     stored_bytes: Option<u64>,
     /// Bytes of the vision part.
@@ -171,8 +174,16 @@ impl InspectAnswer {
         tensor_list: Option<Vec<Tensor>>,
         ops: Option<Vec<Operation>>,
     ) -> Self {
-        let Sizes { weights, cache, kv_per_token, classes, step, flops_per_prefill_token, peak } =
-            sizes;
+        let Sizes {
+            weights,
+            cache,
+            kv_per_token,
+            classes,
+            step,
+            flops_per_prefill_token,
+            peak,
+            gguf,
+        } = sizes;
         let graph = &subject.graph;
         let Weights { tensors, .. } = weights;
         let experts = graph.experts();
@@ -185,13 +196,21 @@ impl InspectAnswer {
             },
             engine,
             weights_bytes: weights.bytes,
-            parts: PartSize::of(graph),
+            parts: match &gguf {
+                Some(_) => vec![PartSize {
+                    part: ModelPart::Language,
+                    bytes: weights.bytes,
+                    active_bytes: weights.active_bytes,
+                }],
+                None => PartSize::of(graph),
+            },
             tensors,
             tensor_count: tensors,
             parameters: weights.parameters,
             active_parameters: weights.active_parameters,
             active_bytes: weights.active_bytes,
-            bits_per_weight: graph.bits_per_weight(),
+            weights_interval_bytes: gguf.map_or([weights.bytes; 2], |g| g.interval),
+            bits_per_weight: weights.bytes as f64 * 8.0 / weights.parameters.max(1) as f64,
             experts: experts.map(|e| e.total),
             experts_per_token: experts.map(|e| e.chosen),
             routed_expert_bytes: experts.map(|_| weights.routed_expert_bytes),
@@ -208,7 +227,7 @@ impl InspectAnswer {
             state_bytes_read: step.state_bytes,
             dispatches_per_token: step.dispatches,
             flops_per_prefill_token: flops_per_prefill_token.round(),
-            peak: PeakKeys::of(&peak),
+            peak: peak.as_ref().map(PeakKeys::of),
             stored_bytes: subject.source.stored_bytes(),
             vision_bytes: parts.map(|p| p.vision),
             audio_bytes: parts.map(|p| p.audio),
@@ -218,7 +237,7 @@ impl InspectAnswer {
             warnings: subject.warnings.clone(),
             tensor_list,
             ops,
-            peak_parts: parts_text(&peak),
+            peak_parts: peak.as_ref().map(parts_text).unwrap_or_default(),
         }
     }
 }
@@ -262,6 +281,10 @@ impl InspectAnswer {
         add("parameters", self.parameters_text());
         add("weights", format!("{} in {} tensors", exact(self.weights_bytes), self.tensor_count));
         add("", format!("{:.3} bits per weight", self.bits_per_weight));
+        let [low, high] = self.weights_interval_bytes;
+        if low < high {
+            add("", format!("{} to {}, as publishers differ", Bytes(low), Bytes(high)));
+        }
         for size in self.parts.iter().filter(|_| self.parts.len() > 1) {
             add("", format!("{} of it {}", Bytes(size.bytes), size.part));
         }
@@ -285,9 +308,14 @@ impl InspectAnswer {
         add("", self.traffic_text());
         add("", format!("launches {} kernels", self.dispatches_per_token));
         add("prefill", format!("{:.1} GFLOP a token", self.flops_per_prefill_token / 1e9));
-        let peak = Bytes(self.peak.peak_bytes);
-        add("peak memory", format!("{peak} for a prompt of {STEP_CONTEXT} tokens on a Max chip:"));
-        add("", self.peak_parts.clone());
+        if let Some(keys) = &self.peak {
+            let peak = Bytes(keys.peak_bytes);
+            add(
+                "peak memory",
+                format!("{peak} for a prompt of {STEP_CONTEXT} tokens on a Max chip:"),
+            );
+            add("", self.peak_parts.clone());
+        }
         pairs
     }
 

@@ -7,12 +7,12 @@ mod operations;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::run_args::kv_quantisation;
-use crate::estimate::OpenedModel;
+use crate::estimate::{GgufWeights, OpenedModel};
 use crate::graph::cache::KvQuantisation;
 use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
 use crate::ledger::peak::{self, Peak};
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 use crate::ledger::traffic::{self, Traffic};
 use crate::ledger::weights::{self, Weights};
 use crate::report::Answer;
@@ -24,7 +24,7 @@ use args::InspectArgs;
 /// Tokens in the cache at the decode step whose traffic is shown.
 const STEP_CONTEXT: u32 = 4096;
 /// The GPU whose launch rules count kernels: a Max chip without matrix units.
-const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+const REFERENCE_GPU: Gpu = Gpu::REFERENCE;
 
 pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, ExitStatus)> {
     let quant = args.quant.as_deref();
@@ -33,7 +33,11 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     let subject = subject.loaded_by(program)?;
     let kv = kv_quantisation(args.kv_bits)?;
     let sizes = Sizes::of(&subject, &args.tokens, kv)?;
-    let tensors = args.tensors.then(|| weights::tensors(&subject.graph));
+    let listed = || match &sizes.gguf {
+        Some(gguf) => gguf.tensors.clone(),
+        None => weights::tensors(&subject.graph),
+    };
+    let tensors = args.tensors.then(listed);
     let ops = args.ops.then(|| operations::of(&subject.graph)).transpose()?;
     Ok((Answer::of(InspectAnswer::of(&subject, program, sizes, tensors, ops)), ExitStatus::Ok))
 }
@@ -46,7 +50,9 @@ struct Sizes {
     classes: Vec<(String, usize)>,
     step: Traffic,
     flops_per_prefill_token: f64,
-    peak: Peak,
+    /// Of mlx-lm; `None` for a GGUF file.
+    peak: Option<Peak>,
+    gguf: Option<GgufWeights>,
 }
 
 impl Sizes {
@@ -69,14 +75,27 @@ impl Sizes {
         let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
+        let gguf = GgufWeights::of(subject);
+        let peak = match &gguf {
+            Some(_) => None,
+            None => Some(peak::peak(graph, &run, REFERENCE_GPU)?),
+        };
+        let step = match &gguf {
+            Some(gguf) => {
+                let experts = graph.experts().map(|e| (e.chosen, e.total));
+                Traffic { weight_bytes: gguf.bytes_per_step(experts), ..step }
+            }
+            None => step,
+        };
         Ok(Self {
-            peak: peak::peak(graph, &run, REFERENCE_GPU)?,
-            weights: Weights::of(graph),
+            peak,
+            weights: gguf.as_ref().map_or_else(|| Weights::of(graph), |g| g.weights),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
             kv_per_token: slope,
             classes,
             step,
             flops_per_prefill_token: prefill.flops / f64::from(PREFILL_STEP),
+            gguf,
         })
     }
 }

@@ -17,10 +17,6 @@ pub struct PredictArgs {
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
-    /// Engine: mlx, llama.cpp or ollama
-    #[arg(long, value_name = "ENGINE", default_value = "mlx")]
-    pub engine: String,
-
     /// Also the speed at these cache lengths, comma separated
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
     pub depths: Vec<u32>,

@@ -8,10 +8,10 @@ mod explain;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::changes_table;
-use super::shared::words::{context_text, parts_text, status, wired_notes};
+use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
-use crate::estimate::{Estimator, Explanation, Prediction, Program, TimedAlone};
+use crate::estimate::{Estimator, Explanation, Prediction, TimedAlone};
 use crate::hardware::machine::Machine;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
@@ -21,7 +21,6 @@ use args::PredictArgs;
 
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
-    let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
     let (machine, models) =
         rayon::join(|| context.machine(&args.machine), || context.catalogues.models());
     if !args.machine.is_here() {
@@ -29,10 +28,10 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
+    let run = args.run.run_on(args.machine.is_here())?;
+    let program = run.engine.program;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
-    let model = context.one_model_for(program, &args.model, quant, assume)?;
-    let model = model.loaded_by(program)?;
-    let run = args.run.run(program)?;
+    let model = context.one_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
     let basis = basis::best(context, args, &model, &run)?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
@@ -96,10 +95,11 @@ fn document(p: &Prediction) -> Document {
     add(
         "run",
         format!(
-            "{}-token prompt{images}, {} tokens generated{batch}{kv}, engine {}",
-            work.context_tokens, work.generate_tokens, engine.program
+            "{}-token prompt{images}, {} tokens generated{batch}{kv}",
+            work.context_tokens, work.generate_tokens
         ),
     );
+    add("engine", engine_text(&p.run, Some(&p.machine)));
     add("decode", speed_text(&p.decode));
     add("", bound_text(&p.decode));
     let pf = &p.prefill;
@@ -126,8 +126,8 @@ fn document(p: &Prediction) -> Document {
         let fits = if a.exceeds(&p.machine) { "does not fit" } else { "buffers not counted" };
         add("GPU limit", format!("{}; {fits}", p.machine.gpu_limit.bytes));
     }
-    if let Some(c) = p.context.map(|c| c.at_most) {
-        add("max context", context_text(c));
+    if let Some(c) = p.context {
+        add("max context", contexts_text(c));
     }
     add(
         "basis",

@@ -1,12 +1,12 @@
 //! What to run on a Mac, as an answer.
 
 use super::macs::{MacAnswer, macs_table};
-use crate::advise::MacChoice;
+use crate::advise::{CannotRun, MacChoice};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
-    context_text, format_name, gb, parts_text, run_text, short, wired_notes,
+    contexts_text, format_name, gb, parts_text, run_text, short, wired_notes,
 };
-use crate::estimate::memory::{ContextBound, Memory};
+use crate::estimate::memory::{ContextBound, MaxContext, Memory};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table, Tagged};
@@ -23,6 +23,8 @@ pub(in crate::cli) struct Recommendation {
     request: RunKeys,
     /// The models and formats that match, as predicted.
     choices: Vec<Tagged<Prediction>>,
+    /// Models and formats that match and cannot run as asked, with the reason.
+    cannot_run: Vec<CannotRun>,
     /// How the choices were found.
     notes: Vec<String>,
     /// Popular models that fit, where none of the choices does.
@@ -62,6 +64,7 @@ impl Recommendation {
             machine: machine.summary(),
             request: RunKeys::of(run),
             choices: choices.into_iter().map(Tagged).collect(),
+            cannot_run: Vec::new(),
             notes,
             instead: Vec::new(),
             macs: Vec::new(),
@@ -80,6 +83,11 @@ impl Recommendation {
         let mut all = Self::new(machine, run, title, choices, vec![note.to_owned()]);
         all.shown.in_full = false;
         all
+    }
+
+    /// Lists what cannot run as asked.
+    pub(super) fn cannot_run(&mut self, all: Vec<CannotRun>) {
+        self.cannot_run = all;
     }
 
     /// Offers models that fit.
@@ -106,17 +114,21 @@ impl Present for Recommendation {
         let mut d = Document::default();
         d.heading(self.shown.title.clone());
         d.text(run_text(&self.shown.run));
-        d.table(table(&rows));
+        d.table(table(&rows, &self.cannot_run));
         if let ([row], true) = (&rows[..], self.shown.in_full) {
             d.pairs(details(row));
         }
-        d.notes(notes(&self.notes, &rows, self.shown.limit));
+        let mut notes = notes(&self.notes, &rows, self.shown.limit);
+        notes.extend(self.cannot_run.iter().map(|c| {
+            format!("{} {} cannot run so: {}", short(&c.model), format_name(&c.quant), c.reason)
+        }));
+        d.notes(notes);
         if self.shown.in_full {
             changes(&mut d, &rows);
         }
         if !self.instead.is_empty() {
             d.heading("Popular models that fit instead, the largest first");
-            d.table(table(&self.instead.iter().map(|t| &t.0).collect::<Vec<_>>()));
+            d.table(table(&self.instead.iter().map(|t| &t.0).collect::<Vec<_>>(), &[]));
         }
         if !self.shown.smallest.is_empty() {
             d.heading(format!("Macs that run {}, cheapest first", self.shown.smallest));
@@ -129,9 +141,10 @@ impl Present for Recommendation {
 /// A column of the table of choices.
 type Cell = fn(&Prediction) -> String;
 
-fn table(rows: &[&Prediction]) -> Table {
-    let first = rows.first().map(|r| r.model.id.as_str());
-    let one_model = rows.iter().all(|r| Some(r.model.id.as_str()) == first);
+fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
+    let mut names = rows.iter().map(|r| &r.model.id).chain(cannot.iter().map(|c| &c.model));
+    let first = names.next();
+    let one_model = names.all(|name| Some(name) == first);
     let format = Column::text("format");
     let mut columns: Vec<(Column, Cell)> = if one_model {
         vec![(format, |p| format_name(&p.model.quant))]
@@ -148,11 +161,17 @@ fn table(rows: &[&Prediction]) -> Table {
     for row in rows {
         table.row(cells.iter().map(|cell| cell(row)));
     }
+    for c in cannot {
+        let name = (!one_model).then(|| short(&c.model).to_owned());
+        let figures = FIGURES.iter().map(|(title, ..)| if *title == "fits" { "no" } else { "–" });
+        let cells = name.into_iter().chain([format_name(&c.quant)]);
+        table.row(cells.chain(figures.map(str::to_owned)));
+    }
     table
 }
 
 /// The figures of a choice: title, in which order the column is dropped, text.
-const FIGURES: [(&str, u8, Cell); 7] = [
+const FIGURES: [(&str, u8, Cell); 8] = [
     ("fits", 0, |p| memory_text(p, |m| m.judgement.verdict.to_string())),
     ("tok/s", 0, |p| TokensPerSecond(p.decode.tokens_per_s).to_string()),
     ("90 %", 0, |p| {
@@ -165,12 +184,17 @@ const FIGURES: [(&str, u8, Cell); 7] = [
         format!("{soon}–{late}")
     }),
     ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
-    ("context", 1, |p| match p.context.map(|c| c.at_most) {
+    ("safe context", 1, |p| context_cell(p.context.map(|c| c.safe))),
+    ("at most", 4, |p| context_cell(p.context.map(|c| c.at_most))),
+];
+
+fn context_cell(context: Option<MaxContext>) -> String {
+    match context {
         Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
         Some(c) => c.tokens.to_string(),
         None => "?".to_owned(),
-    }),
-];
+    }
+}
 
 fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
     p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
@@ -186,8 +210,8 @@ fn details(p: &Prediction) -> Vec<(String, String)> {
             format!("90 % {low}–{high}; GPU limit {}", p.machine.gpu_limit.bytes),
         ));
     }
-    if let Some(c) = p.context.map(|c| c.at_most) {
-        pairs.push(("max context".to_owned(), context_text(c)));
+    if let Some(c) = p.context {
+        pairs.push(("max context".to_owned(), contexts_text(c)));
     }
     pairs.push(("basis".to_owned(), p.decode.evidence.text.clone()));
     pairs
@@ -202,9 +226,11 @@ fn notes(
     let range =
         if low == high { String::new() } else { format!(", {low}–{high} by macOS version") };
     notes.push(format!("GPU memory limit {limit}{range}"));
-    if rows.iter().any(|r| r.context.is_some_and(|c| c.at_most.bound == ContextBound::Memory)) {
+    if rows.iter().any(|r| r.context.is_some_and(|c| c.safe.bound == ContextBound::Memory)) {
         notes.push(
-            "context: the longest that fits; * ended by memory, others by the model".to_owned(),
+            "context: below the safe one every prompt fits, at the interval's upper end and under the lowest limit; at \
+             most: the longest by the expected peak; * ended by memory, others by the model"
+                .to_owned(),
         );
     }
     notes.extend(warnings(rows));

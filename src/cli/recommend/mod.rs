@@ -13,9 +13,9 @@ use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
 use crate::advise::recommend::LADDER;
-use crate::advise::{Candidate, Question, by_size, candidates, macs_for, predictions};
+use crate::advise::{Candidate, Predicted, Question, by_size, candidates, macs_for, predictions};
 use crate::estimate::memory::Fits;
-use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
+use crate::estimate::{Opened, OpenedModel, Prediction, Run};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::{DType, Scheme};
@@ -31,7 +31,7 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
-    let run = args.run.run(Program::MlxLm)?;
+    let run = args.run.run_on(args.machine.is_here())?;
     let (wanted, machine) = rayon::join(
         || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
         || {
@@ -100,7 +100,8 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
         }
         Opened::Model(subject) => {
             let title = format!("{}  {}", subject.id, format_name(&subject.quant));
-            let named = args.quant.is_some() || subject.graph.uniform_scheme().is_none();
+            let is_gguf = subject.gguf_mix().is_some();
+            let named = args.quant.is_some() || is_gguf || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
             // A format that the engine chooses is one of several that the user may mean.
             let chosen =
@@ -139,7 +140,7 @@ fn on_machine(
 ) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
-    let rows = predictions(question, &wanted.candidates)?;
+    let Predicted { rows, cannot } = predictions(question, &wanted.candidates);
     let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
         ExitStatus::Ok => 0,
         ExitStatus::Uncertain => 1,
@@ -148,26 +149,32 @@ fn on_machine(
     let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
     let nothing = rows.iter().all(no);
     let title = format!("{}  on  {}", wanted.title, machine.name);
+    let none_runs = rows.is_empty();
     let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
+    answer.cannot_run(cannot);
     if nothing {
-        let mut instead = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
+        let found = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
+        let mut instead = found.rows;
         instead.reverse();
         instead.truncate(FEW_MODELS);
         answer.offer(instead);
-        if let Some(smallest) = wanted.candidates.last() {
+        // What cannot run as asked runs so on no Mac.
+        if let Some(smallest) = wanted.candidates.last().filter(|_| !none_runs) {
             let macs = macs_for(&context.catalogues.macs, coefficients, &smallest.model, run)?;
             answer.offer_macs(&smallest.model, macs.iter().take(FEW_MACS));
         }
     }
-    Ok((Answer::of(answer), best.unwrap_or(ExitStatus::Ok)))
+    Ok((Answer::of(answer), best.unwrap_or(ExitStatus::No)))
 }
 
 fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, ExitStatus)> {
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
-    let rows = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
+    let Predicted { rows, cannot } =
+        by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
     let title = format!("By size, the most popular models on  {}", machine.name);
     let note = "of each size class the most downloaded model, in the most precise format that fits \
                 (8, 6, 5, 4, 3 bit); --model names any other";
-    let answer = Recommendation::overview(machine, run, title, rows, note);
+    let mut answer = Recommendation::overview(machine, run, title, rows, note);
+    answer.cannot_run(cannot);
     Ok((Answer::of(answer), ExitStatus::Ok))
 }

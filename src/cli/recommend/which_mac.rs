@@ -12,7 +12,7 @@ use crate::hardware::SpecError;
 use crate::hardware::catalogue::AS_OF;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::peak;
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
@@ -150,7 +150,7 @@ fn needs(all: &[Candidate], run: &Run) -> Result<Vec<Need>> {
 impl Need {
     fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
         let graph = &model.graph;
-        let gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+        let gpu = Gpu::REFERENCE.with_mlx(run.engine.mlx.taken);
         let growth =
             CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;

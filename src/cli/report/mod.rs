@@ -11,7 +11,7 @@ use super::shared::output;
 use super::shared::progress::Progress;
 use super::shared::run_args::RunArgs;
 use super::shared::words::short;
-use crate::estimate::{Estimator, OpenedModel, Program, Run};
+use crate::estimate::{Estimator, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use anyhow::{Result, bail};
@@ -81,7 +81,7 @@ impl Case {
         Ok(Self {
             subjects: args.model.iter().map(open).collect::<Result<_>>()?,
             machines: specs.iter().map(machine).collect::<Result<_>>()?,
-            run: run.run(Program::MlxLm)?,
+            run: run.run()?,
         })
     }
 

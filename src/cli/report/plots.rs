@@ -92,7 +92,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
         return Err(anyhow!("a model and a Mac are needed"));
     };
-    let gpu = gpu(machine);
+    let gpu = gpu(machine, &case.run.engine);
     let at = |context_tokens: u32| {
         let p = peak(&subject.graph, &case.run.with_context(context_tokens), gpu)?;
         let gb = |bytes: u64| bytes as f64 / 1e9;

@@ -3,11 +3,11 @@
 use super::context::Context;
 use crate::audit::Known;
 use crate::estimate::{Opened, OpenedModel, Speed};
-use crate::model::Scheme;
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use crate::model::names::key;
+use crate::model::{Format, Scheme};
 use crate::run::{ModelFile, Program, Run};
-use crate::validation::join::{MeasuredFormat, weights as row_weights};
+use crate::validation::join::weights as row_weights;
 
 impl Context {
     /// The model with this name at this quantisation, ready for bounds and predictions; a reason where either is not
@@ -52,7 +52,7 @@ fn gguf_format(text: &str, runs_gguf: bool) -> Option<GgufMix> {
 }
 
 fn mlx_scheme(text: &str) -> Result<Scheme, String> {
-    if let Some(MeasuredFormat::Mlx(scheme)) = row_weights(text) {
+    if let Some(Format::Mlx(scheme)) = row_weights(text) {
         return Ok(scheme);
     }
     text.parse().map_err(|e| format!("{e}"))

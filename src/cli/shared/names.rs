@@ -2,6 +2,7 @@
 
 use crate::hardware::Macs;
 use crate::model::{Models, Scheme};
+use crate::run::Program;
 use clap_complete::engine::CompletionCandidate;
 use std::ffi::OsStr;
 
@@ -34,6 +35,12 @@ pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
         [(format!("{name}-{suffix}"), m.name.clone()), (name, m.name.clone())]
     });
     matching(current, names)
+}
+
+/// Programs that run models.
+pub(in crate::cli) fn engines(current: &OsStr) -> Vec<CompletionCandidate> {
+    let about = |p: &Program| if p.runs_gguf() { "runs GGUF files" } else { "runs MLX weights" };
+    matching(current, Program::ALL.iter().map(|p| (p.to_string(), about(p).to_owned())))
 }
 
 /// Chip bins with memory, product ids with memory, and `this`.

@@ -1,7 +1,8 @@
 //! The run that arguments describe, and the one conversion of what was typed.
 
+use super::engine_args::EngineArgs;
 use crate::graph::cache::KvQuantisation;
-use crate::run::{Images, Program, Run};
+use crate::run::{Images, Run};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -30,14 +31,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
 
-    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size)
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub prefill_step: u32,
+    /// Tokens of a prefill chunk (mlx-lm's --prefill-step-size) [default: the engine's; 2048 for mlx-lm]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub prefill_step: Option<u32>,
 
     /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
     /// no more than a quarter)
     #[arg(long, value_name = "GB")]
     pub reserve: Option<f64>,
+
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 impl Default for RunArgs {
@@ -49,15 +54,21 @@ impl Default for RunArgs {
             batch: run.work.batch,
             images: run.work.images,
             kv_bits: None,
-            prefill_step: run.engine.prefill_step,
+            prefill_step: None,
             reserve: None,
+            engine: EngineArgs::default(),
         }
     }
 }
 
 impl RunArgs {
-    /// The run of a program.
-    pub(in crate::cli) fn run(&self, program: Program) -> Result<Run> {
+    /// The run.
+    pub(in crate::cli) fn run(&self) -> Result<Run> {
+        self.run_on(false)
+    }
+
+    /// The run, on this machine (`here`) with the engine that is installed, where none is said.
+    pub(in crate::cli) fn run_on(&self, here: bool) -> Result<Run> {
         let reserve = match self.reserve {
             Some(gb) if !gb.is_finite() || gb < 0.0 => {
                 bail!("--reserve {gb}: a number of GB of at least 0")
@@ -65,12 +76,11 @@ impl RunArgs {
             gb => gb.map(Bytes::from_gb),
         };
         Ok(Run::default()
-            .with_program(program)
+            .with_engine(self.engine.setup(self.prefill_step, here)?)
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)
             .with_images(self.images)
-            .with_prefill_step(self.prefill_step)
             .with_kv(kv_quantisation(self.kv_bits)?)
             .with_reserve(reserve))
     }

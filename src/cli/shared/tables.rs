@@ -1,7 +1,9 @@
 //! Tables that several commands show.
 
+use crate::engine::installed::Installed;
 use crate::estimate::memory::{Advice, Change};
 use crate::report::{Column, Table};
+use crate::run::Version;
 
 /// Changes as a table.
 pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
@@ -22,6 +24,23 @@ pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
             c.max_context_tokens.to_string(),
             c.fits.to_string(),
         ]);
+    }
+    table
+}
+
+/// The programs that are installed.
+pub(in crate::cli) fn engines_table(all: &[Installed]) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("engine"),
+        Column::text("version"),
+        Column::text("MLX"),
+        Column::text("place").droppable(1),
+    ]);
+    let or = |version: Option<Version>| version.map_or_else(|| "?".to_owned(), |v| v.to_string());
+    for one in all {
+        let mlx = if one.program.runs_gguf() { "–".to_owned() } else { or(one.mlx) };
+        let place = one.place.display().to_string();
+        table.row([one.program.to_string(), or(one.version), mlx, place]);
     }
     table
 }

@@ -1,8 +1,9 @@
 //! Figures and names in the words that every command uses.
 
 use super::exit::ExitStatus;
-use crate::estimate::Run;
 use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
+use crate::estimate::{EngineAnswer, Longest, Run};
+use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -24,9 +25,33 @@ pub(in crate::cli) fn run_text(run: &Run) -> String {
     let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
     format!(
-        "With mlx-lm, a prompt of {} tokens and {} generated{batch}{kv}.",
-        r.context_tokens, r.generate_tokens
+        "With {}, a prompt of {} tokens and {} generated{batch}{kv}.",
+        engine_text(run, None),
+        r.context_tokens,
+        r.generate_tokens
     )
+}
+
+/// A chunk that no prompt fills: the program reads prompts at once.
+const WHOLE: u32 = 1 << 20;
+
+/// The engine in one line: program, version, MLX, matrix units of a machine that has them, and chunk.
+pub(in crate::cli) fn engine_text(run: &Run, machine: Option<&Machine>) -> String {
+    let engine = &run.engine;
+    if engine.program.runs_gguf() {
+        return engine.name();
+    }
+    let with_units = machine.filter(|m| m.matrix_units.value);
+    let units = match with_units.map(|m| EngineAnswer::of(run, Some(m)).nax) {
+        None => String::new(),
+        Some("unknown") => ", matrix units taken as used".to_owned(),
+        Some(state) => format!(", matrix units {state}"),
+    };
+    let chunk = match engine.prefill_step {
+        WHOLE.. => "prompts in one chunk".to_owned(),
+        step => format!("chunks of {step}"),
+    };
+    format!("{}{units}, {chunk}", engine.name())
 }
 
 /// A figure in 10^9 bytes, for a column that names the unit.
@@ -68,6 +93,14 @@ pub(in crate::cli) fn context_text(c: MaxContext) -> String {
         ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
         ContextBound::None => format!("{} tokens or more", c.tokens),
     }
+}
+
+/// The longest context that is safe, and the longest that fits by the expected peak where that is another.
+pub(in crate::cli) fn contexts_text(c: Longest) -> String {
+    if c.safe == c.at_most {
+        return context_text(c.safe);
+    }
+    format!("{} tokens are safe; at most {}", c.safe.tokens, context_text(c.at_most))
 }
 
 /// The exit code of what memory says.

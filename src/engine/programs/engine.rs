@@ -148,6 +148,7 @@ pub struct Engine {
     // The cache.
     pub kv_type: Option<String>,
     pub kv_options: Option<String>,
+    pub kv_bits: Option<Vec<u32>>,
     pub kv_start: Option<u32>,
     pub kv_step: Option<u32>,
     pub kv_env: Option<String>,

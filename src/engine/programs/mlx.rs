@@ -72,7 +72,7 @@ pub struct AttentionRule {
 pub enum RuleMask {
     /// No mask.
     None,
-    /// The causal mask, or none.
+    /// The causal mask, and no array.
     Causal,
     /// Any mask.
     CausalOrArray,

@@ -6,12 +6,18 @@
 mod engine;
 mod gguf;
 mod mlx;
+mod resolve;
+mod routing;
 
 pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use mlx::{
     Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Nax, RuleMask, SteppedValue,
     VectorRule,
+};
+pub use resolve::AskedEngine;
+pub use routing::{
+    VECTOR_LIMITS_RAISED, changes, fused_since, has, may_use_matrix_units, routing, since,
 };
 
 use crate::hardware::provenance::Confidence;

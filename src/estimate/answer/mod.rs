@@ -12,7 +12,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
 use crate::ledger::peak::Phase;
 use crate::roofline::Bound;
-use crate::run::{FormatOrigin, Program};
+use crate::run::{FormatOrigin, Program, Version};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -82,12 +82,14 @@ pub struct FormatAnswer {
 pub struct EngineAnswer {
     /// The program.
     pub program: Program,
-    /// Its version.
-    pub version: Option<&'static str>,
-    /// The version of MLX.
-    pub mlx: Option<&'static str>,
-    /// The version of macOS.
-    pub macos: Option<String>,
+    /// Its version, where it is known.
+    pub version: Option<Version>,
+    /// The version of MLX that is predicted; `null` where the program does not run on it.
+    pub mlx: Option<Version>,
+    /// The oldest and the newest MLX that it may be, which the intervals of memory cover.
+    pub mlx_interval: Option<[Version; 2]>,
+    /// The version of macOS, where it is known.
+    pub macos: Option<Version>,
     /// Whether MLX uses the matrix units: `on`, `off` or `unknown`.
     pub nax: &'static str,
     /// Tokens of a prefill chunk.
@@ -111,6 +113,10 @@ pub struct RunKeys {
     pub prefill_step: u32,
     /// The program.
     pub engine: Program,
+    /// Its version, where it is known.
+    pub engine_version: Option<Version>,
+    /// The version of MLX that is predicted; `null` where the program does not run on it.
+    pub mlx: Option<Version>,
     /// Memory kept for macOS and other programs, where it is known for which machine.
     pub reserve_bytes: Option<Bytes>,
     /// Images in the prompt, whose tokens are among those of `context_tokens`.

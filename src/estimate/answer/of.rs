@@ -8,10 +8,10 @@ use crate::calibration::Fidelity;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::AtDepth;
-use crate::estimate::{Named, Prediction, TimedAlone};
+use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
-use crate::run::{Images, Program, Run};
-use crate::versions::{MLX_LM, MLX_RULES};
+use crate::hardware::machine::Machine;
+use crate::run::{EngineSetup, Images, MatrixUnits, Run};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -29,33 +29,44 @@ impl From<&Named> for ModelAnswer {
 }
 
 impl FormatAnswer {
-    fn of(named: &Named, run: &Run, bytes: Option<u64>) -> Self {
+    fn of(named: &Named, run: &Run) -> Self {
         Self {
             id: named.quant.clone(),
             origin: run.file.origin,
-            weights_interval_bytes: bytes.map(|b| {
-                run.file.weights_range.unwrap_or([1.0; 2]).map(|over| (b as f64 * over) as u64)
+            weights_interval_bytes: Some(match run.file.weights_range {
+                Some(range) => range.map(|over| (named.weights.bytes as f64 * over) as u64),
+                None => named.stored.interval,
             }),
         }
     }
 }
 
 impl EngineAnswer {
-    /// The engine of a run; `matrix_units` where the machine has such, and is known.
+    /// The engine of a run, on a machine where that is a Mac.
     #[must_use]
-    pub fn of(run: &Run, matrix_units: Option<bool>) -> Self {
-        let program = run.engine.program;
-        let mlx = !program.runs_gguf();
+    pub fn of(run: &Run, machine: Option<&Machine>) -> Self {
+        let engine = &run.engine;
+        let mlx = (!engine.program.runs_gguf()).then_some(engine.mlx);
         Self {
-            program,
-            version: (program == Program::MlxLm).then_some(MLX_LM),
-            mlx: mlx.then_some(MLX_RULES),
-            macos: None,
-            // Whether macOS and MLX use those that are there is not known.
-            nax: if mlx && matrix_units == Some(false) { "off" } else { "unknown" },
-            prefill_step: run.engine.prefill_step,
-            kv_type: run.engine.kv_type(),
+            program: engine.program,
+            version: engine.version,
+            mlx: mlx.map(|m| m.taken),
+            mlx_interval: mlx.map(|m| m.range),
+            macos: engine.macos,
+            nax: machine.filter(|_| mlx.is_some()).map_or("unknown", |m| nax(m, engine)),
+            prefill_step: engine.prefill_step,
+            kv_type: engine.kv_type(),
         }
+    }
+}
+
+/// Whether MLX uses the matrix units of a machine.
+fn nax(machine: &Machine, engine: &EngineSetup) -> &'static str {
+    let assumed = engine.matrix_units == MatrixUnits::Auto && engine.macos.is_none();
+    match uses_matrix_units(machine, engine, engine.mlx.taken) {
+        false => "off",
+        true if assumed => "unknown",
+        true => "on",
     }
 }
 
@@ -70,6 +81,8 @@ impl RunKeys {
             kv_bits: run.engine.kv.map(|q| q.packing.bits),
             prefill_step: run.engine.prefill_step,
             engine: run.engine.program,
+            engine_version: run.engine.version,
+            mlx: (!run.engine.program.runs_gguf()).then_some(run.engine.mlx.taken),
             reserve_bytes: run.engine.reserve,
             images: run.work.images.map(ImagesAnswer::from),
         }
@@ -154,13 +167,12 @@ impl From<AtDepth> for DepthAnswer {
 impl From<&Prediction> for PredictionAnswer {
     fn from(p: &Prediction) -> Self {
         let (d, f) = (&p.decode, &p.prefill);
-        let bytes = p.at_least.map_or(p.model.weights.bytes, |a| a.weights_bytes);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
         Self {
             model: (&p.model).into(),
-            format: FormatAnswer::of(&p.model, &p.run, Some(bytes)),
-            engine: EngineAnswer::of(&p.run, Some(p.machine.matrix_units.value)),
+            format: FormatAnswer::of(&p.model, &p.run),
+            engine: EngineAnswer::of(&p.run, Some(&p.machine)),
             machine: Some(p.machine.summary()),
             request: RunKeys::of(&p.run.with_reserve(reserve)),
             memory: MemoryAnswer::of(p),
@@ -213,7 +225,7 @@ impl From<&TimedAlone> for PredictionAnswer {
         let part = PartAnswer { part: "weights", bytes: weights };
         Self {
             model: (&p.model).into(),
-            format: FormatAnswer::of(&p.model, &p.run, Some(weights)),
+            format: FormatAnswer::of(&p.model, &p.run),
             engine: EngineAnswer::of(&p.run, None),
             machine: None,
             request: RunKeys::of(&p.run),

@@ -53,14 +53,21 @@ pub fn budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
     machine.gpu_limit.bytes.min(rest)
 }
 
-/// Bytes that the expected peak may reach for the whole interval around it to stay under the lowest limit.
+/// What of a limit may be needed without being called tight.
+#[must_use]
+pub fn roomy(limit: Bytes) -> Bytes {
+    Bytes((super::limits::TIGHT * limit.0 as f64) as u64)
+}
+
+/// Bytes that the expected peak may reach for the whole interval around it to stay under the lowest limit, with so much
+/// room that nobody calls it tight.
 #[must_use]
 pub fn safe_budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
     let memory = machine.memory.value;
     let reserve = reserve.unwrap_or_else(|| default_reserve(memory));
     let [_, high] = super::RUNTIME_BYTES;
-    let rest = memory.saturating_sub(reserve).saturating_sub(Bytes(high));
-    super::interval::peak_below(machine.gpu_limit.range[0].min(rest))
+    let rest = roomy(memory.saturating_sub(reserve)).saturating_sub(Bytes(high));
+    super::interval::peak_below(roomy(machine.gpu_limit.range[0]).min(rest))
 }
 
 /// The longest context whose peak stays within a number of bytes. `known` is the peak of the request itself, where it

@@ -109,7 +109,7 @@ pub struct Limit {
 }
 
 /// A need this close to a hard limit is called tight.
-const TIGHT: f64 = 0.95;
+pub(super) const TIGHT: f64 = 0.95;
 
 impl Limit {
     /// Compares a need with a limit.

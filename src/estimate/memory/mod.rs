@@ -1,12 +1,14 @@
 //! Whether a generation fits: its peak, what the process will occupy, and the limits of the machine.
 
 mod advice;
+mod below;
 mod context;
 mod interval;
 mod limits;
 
 pub use advice::{Advice, Change, advise};
-pub use context::{ContextBound, MaxContext, budget, safe_budget, within, within_less};
+pub use below::{Room, below};
+pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 
@@ -65,35 +67,43 @@ impl Memory {
     /// # Errors
     /// When mlx-lm could not run the model, or the request is empty.
     pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, run, gpu(machine))?;
+        let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
         Ok(Self::judge(peak, machine, run.engine.reserve))
     }
 
     /// Judges a peak that has been simulated.
     #[must_use]
     pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {
-        Self::judge_file(peak, machine, reserve, None)
+        let expected = Bytes(peak.peak_bytes);
+        Self::judge_between(peak, [expected; 2], machine, reserve)
     }
 
-    /// The same of a file whose weights are only known within a range of those that were simulated.
+    /// Judges a peak that has been simulated, where others may be meant whose peaks lie between two.
     #[must_use]
-    pub fn judge_file(
+    pub fn judge_between(
         peak: Peak,
+        [low, high]: [Bytes; 2],
         machine: &Machine,
         reserve: Option<Bytes>,
-        weights_range: Option<[f64; 2]>,
     ) -> Self {
-        let [low, high] = interval_90(Bytes(peak.peak_bytes));
-        let [less, more] = weights_range.unwrap_or([1.0; 2]);
-        let weights = peak.weights_bytes as f64;
-        let peak_interval_90 = [
-            Bytes(low.0.saturating_sub((weights * (1.0 - less).max(0.0)) as u64)),
-            high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
-        ];
+        let peak_interval_90 = [interval_90(low)[0], interval_90(high)[1]];
         let process = Process::of(&peak, machine);
         let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
         Self { peak, peak_interval_90, process, judgement, reserve }
+    }
+
+    /// The same of files whose weights lie in a range of those that were simulated.
+    pub(super) fn over_files(self, [less, more]: [f64; 2], machine: &Machine) -> Self {
+        let weights = self.peak.weights_bytes as f64;
+        let [low, high] = self.peak_interval_90;
+        let peak_interval_90 = [
+            low.saturating_sub(Bytes((weights * (1.0 - less).max(0.0)) as u64)),
+            high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
+        ];
+        let judgement =
+            Judgement::of(&self.peak, peak_interval_90, &self.process, machine, self.reserve);
+        Self { peak_interval_90, judgement, ..self }
     }
 }
 

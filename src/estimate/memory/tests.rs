@@ -1,6 +1,7 @@
 use super::*;
 use crate::hardware::{Macs, spec};
 use crate::model::{Config, Scheme};
+use crate::run::EngineSetup;
 use proptest::prelude::*;
 
 fn qwen3(layers: u32, hidden: u32) -> Graph {
@@ -80,8 +81,13 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
     assert_ne!(at(200_000), Fits::No);
     assert_eq!(at(115_000), Fits::Yes, "the average of the session");
     assert_eq!(at(234_000), Fits::No);
-    let longest =
-        context::within(&graph, &Run::default(), gpu(&mac), context::budget(&mac, None), None);
+    let longest = context::within(
+        &graph,
+        &Run::default(),
+        gpu(&mac, &EngineSetup::default()),
+        context::budget(&mac, None),
+        None,
+    );
     let tokens = longest.expect("runs").tokens;
     assert!((200_000..234_000).contains(&tokens), "{tokens}");
 }
@@ -116,12 +122,18 @@ fn the_longest_context_fits_and_a_longer_one_does_not() {
     let mac = machine("m3-10/16");
     let asked = Run::default();
     let budget = context::budget(&mac, None);
-    let found = context::within(&graph, &asked, gpu(&mac), context::budget(&mac, None), None)
-        .expect("runs");
+    let found = context::within(
+        &graph,
+        &asked,
+        gpu(&mac, &EngineSetup::default()),
+        context::budget(&mac, None),
+        None,
+    )
+    .expect("runs");
     assert_eq!(found.bound, ContextBound::Memory);
     let peak_at = |total: u32| {
         let run = asked.with_context(total - asked.work.generate_tokens);
-        peak::full(&graph, &run, gpu(&mac)).expect("runs").peak_bytes
+        peak::full(&graph, &run, gpu(&mac, &EngineSetup::default())).expect("runs").peak_bytes
     };
     assert!(peak_at(found.tokens) <= budget.0, "{found:?}");
     assert!(peak_at(found.tokens + 1024) > budget.0, "{found:?}");
@@ -132,7 +144,13 @@ fn a_model_that_cannot_be_loaded_has_no_context() {
     let graph = qwen3(80, 8192);
     let found = {
         let mac = machine("m3-10/16");
-        context::within(&graph, &Run::default(), gpu(&mac), context::budget(&mac, None), None)
+        context::within(
+            &graph,
+            &Run::default(),
+            gpu(&mac, &EngineSetup::default()),
+            context::budget(&mac, None),
+            None,
+        )
     }
     .expect("runs");
     assert_eq!(found.tokens, 0);
@@ -146,7 +164,7 @@ proptest! {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
-        let at = |gb: f64| context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), None).unwrap().tokens;
+        let at = |gb: f64| context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), None).unwrap().tokens;
         let (less, same, more) = (at(gb), at(gb + more), at(gb + 20.0 * more));
         prop_assert!(less <= same && same <= more, "{less} {same} {more}");
     }
@@ -156,12 +174,12 @@ proptest! {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
-        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
+        let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
         let budget = Bytes::from_gb(gb);
-        let found = context::within(&graph, &asked, gpu(&mac), budget, Some(&known)).unwrap();
+        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, Some(&known)).unwrap();
         let end_at = |total: u32| {
             let run = asked.with_context(total - asked.work.generate_tokens);
-            peak::end(&graph, &run, gpu(&mac)).unwrap().peak_bytes
+            peak::end(&graph, &run, gpu(&mac, &EngineSetup::default())).unwrap().peak_bytes
         };
         if found.bound == ContextBound::Memory && found.tokens > 512 {
             prop_assert!(end_at(found.tokens) <= budget.0, "{:?}", found);
@@ -177,8 +195,8 @@ proptest! {
         let mac = machine("m4max-40/64");
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
         let asked = asked.with_context(256 * cells - asked.work.generate_tokens);
-        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
-        let found = context::within(&graph, &asked, gpu(&mac), Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
+        let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
+        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
         prop_assert!(found.tokens >= 256 * cells, "{:?}", found);
     }
 
@@ -188,8 +206,8 @@ proptest! {
         let mac = machine("m4max-40/64");
         let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
         let asked = Run::default().with_kv(kv).with_prefill_step(512);
-        let peak = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
-        let at = |known| context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), known).unwrap();
+        let peak = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
+        let at = |known| context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
         prop_assert_eq!(at(None), at(Some(&peak)));
     }
 
@@ -197,7 +215,7 @@ proptest! {
     fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
         let graph = qwen3(layers, 4096);
         let mac = machine("m3-10/16");
-        let at = |run: Run| context::within(&graph, &run, gpu(&mac), context::budget(&mac, None), None).unwrap().tokens;
+        let at = |run: Run| context::within(&graph, &run, gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None).unwrap().tokens;
         let plain = at(Run::default());
         // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
         // the scores of a chunk against a long context take more room than the bits save.
@@ -217,9 +235,9 @@ proptest! {
         let graph = qwen3(2, 512);
         let mac = machine("m4max-40/64");
         let asked = Run::default().with_batch(batch).with_generated(generate);
-        let known = peak::peak(&graph, &asked, gpu(&mac)).unwrap();
+        let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
         let known = [None, Some(&known)][told];
-        let found = context::within(&graph, &asked, gpu(&mac), Bytes::from_gb(gb), known).unwrap();
+        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
         prop_assert!(found.tokens <= 131_072, "{:?}", found);
     }
 }
@@ -233,11 +251,16 @@ fn the_safe_context_is_safe() {
     for text in ["m3-10/16", "m2-10/24"] {
         let mac = machine(text);
         let (most, less) = (context::budget(&mac, None), context::safe_budget(&mac, None));
-        let at = |budget| context::within(&graph, &asked, gpu(&mac), budget, None).expect("runs");
+        let at = |budget| {
+            context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, None)
+                .expect("runs")
+        };
         let longest = at(most);
-        let known = peak::peak(&graph, &asked, gpu(&mac)).expect("runs");
+        let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).expect("runs");
         let below = (&known, longest, most);
-        let quick = context::within_less(&graph, &asked, gpu(&mac), less, below).expect("runs");
+        let quick =
+            context::within_less(&graph, &asked, gpu(&mac, &EngineSetup::default()), less, below)
+                .expect("runs");
         for safe in [at(less), quick] {
             assert_eq!(safe.bound, ContextBound::Memory);
             assert!(safe.tokens < longest.tokens, "{safe:?} {longest:?}");

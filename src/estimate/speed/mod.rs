@@ -15,7 +15,7 @@ pub use prefill::Prefill;
 use super::warning::Warning;
 use super::widening::{Chips, Doubtful};
 use crate::graph::Graph;
-use crate::model::gguf_mix::GgufMix;
+use crate::model::gguf::GgufMix;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Bound, IntervalClass, LawKind, Silicon, StepFeatures};
 use crate::run::{Program, Run};
@@ -61,14 +61,18 @@ impl Speed {
             if kv.is_some() {
                 remarks.push(Warning::KvNotModeled(program));
             }
-            StepFeatures::of_gguf(graph, mix)?
+            StepFeatures::of_gguf(graph, mix, run.file.stored)?
         } else {
             StepFeatures::of(graph, kv)?
         };
         if let Some(fp16) = graph.fp16_activations() {
             features.fp16 = fp16;
         }
-        let model_type = graph.model_type().to_owned();
+        let model_type = if run.file.stand_in {
+            "a plain decoder in place of an unknown one".to_owned()
+        } else {
+            graph.model_type().to_owned()
+        };
         Ok(Self { features, model_type, program, kv_quantised: kv.is_some(), remarks })
     }
 

@@ -1,40 +1,10 @@
-//! Rotary embedding, attention and custom kernels, and which attention shapes MLX runs fused on Metal.
+//! Rotary embedding, attention and custom kernels.
 
+use super::routing::{Asked, Way};
 use super::{Source, Tape, Var, concat};
 use crate::graph::op::{Kernel, Op, Rope};
 use crate::graph::shape::Shape;
 use crate::model::DType;
-
-/// What decides how MLX runs attention on a Mac.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Routing {
-    /// Matrix units that MLX uses: M5 and later, macOS 26.2 and later.
-    pub nax: bool,
-}
-
-impl Routing {
-    /// Whether attention of these shapes has a fused Metal kernel that MLX uses: `has_fused_kernel` and
-    /// `use_fallback` of `mlx/backend/metal/scaled_dot_product_attention.cpp`.
-    fn fused(self, q: &Shape, k: &Shape, v: &Shape, mask_array: bool, causal: bool) -> bool {
-        let (length, head, value) = (q.dim(2), q.dim(3), v.dim(3));
-        if length > 8 {
-            if head != value || ![64, 72, 80, 96, 128, 192, 256].contains(&head) {
-                return false;
-            }
-            if causal && !mask_array && length > k.dim(2) {
-                return false;
-            }
-            if self.nax && length >= 1024 && head == 256 && causal {
-                return true;
-            }
-            return head != 192 && head != 256;
-        }
-        let known =
-            (head == value && [64, 96, 128, 256].contains(&head)) || (head == 192 && value == 128);
-        let repeats = q.dim(1) / k.dim(1).max(1);
-        known && length <= k.dim(2) && u64::from(length) * u64::from(repeats) <= 32
-    }
-}
 
 /// The mask of an attention call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +61,22 @@ impl<'t> Var<'t> {
             Mask::None | Mask::Causal => None,
         };
         let causal = mask == Mask::Causal;
-        if !t.routing.fused(&sq, &sk, &sv, array.is_some(), causal) {
-            return t.scores(|| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
+        t.note_heads([sq.dim(3), sv.dim(3)]);
+        let asked = Asked {
+            queries: &sq,
+            keys: &sk,
+            values: &sv,
+            dtype,
+            causal,
+            array_mask: array.is_some(),
+            sinks: sinks.is_some(),
+        };
+        match t.routing.way(asked) {
+            Way::Fused => {}
+            Way::Blocked(rows) => return t.blocked_attention([q, k, v], scale, mask, rows),
+            Way::Scores => {
+                return t.scores(|| t.unfused_attention([q, k, v], scale, mask, sinks, dtype));
+            }
         }
         let mut inputs = vec![q, k, v];
         inputs.extend(array);
@@ -125,6 +109,31 @@ impl<'t> Tape<'t> {
         let Mask::Array(m) = mask else { return mask };
         let m = if m.dtype() == DType::Bool { m } else { m.astype(dtype) };
         Mask::Array(m.broadcast_to(q.with(3, k.dim(2))))
+    }
+
+    /// Attention of a chunk whose rows are processed in blocks, each by the unfused steps: only the scores of a few
+    /// blocks are there at a time.
+    fn blocked_attention(
+        &'t self,
+        [q, k, v]: [Var<'t>; 3],
+        scale: f64,
+        mask: Mask<'t>,
+        rows: u32,
+    ) -> Var<'t> {
+        let (dtype, length, keys) = (q.dtype(), q.dim(2), k.dim(2));
+        let mut blocks = Vec::new();
+        let mut start = 0;
+        while start < length {
+            let end = start.saturating_add(rows).min(length);
+            // A block sees the keys up to its last row.
+            let seen = keys.saturating_sub(length - end);
+            let block = q.slice(2, start, end);
+            let (k, v) = (k.slice(2, 0, seen), v.slice(2, 0, seen));
+            let unfused = || self.unfused_attention([block, k, v], scale, mask, None, dtype);
+            blocks.push(self.scores(unfused));
+            start = end;
+        }
+        self.concat(&blocks, 2)
     }
 
     fn unfused_attention(

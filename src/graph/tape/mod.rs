@@ -16,14 +16,16 @@ mod indexing;
 pub mod linalg;
 mod prune;
 mod reduce;
+mod routing;
 mod tables;
 mod value;
 mod views;
 
-pub use attention::{Mask, Routing};
+pub use attention::Mask;
 pub use compile::{Body, BodyNode, BodyRef, Results};
 pub use elementwise::Operand;
 pub use indexing::concat;
+pub use routing::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
 pub use tables::{Derived, FrequencyTable};
 pub use value::Var;
 
@@ -133,6 +135,8 @@ pub struct Trace {
     pub results: Vec<ValueId>,
     /// Cache slots and the values they hold after the call.
     pub cache: Vec<(u32, ValueId)>,
+    /// Sizes of the heads of queries and values of every attention, each once.
+    pub heads: Vec<[u32; 2]>,
     /// Whether the model reads values back and decides by them what to run next, so that this trace stands for one
     /// of many courses and its results mean nothing.
     pub host_decision: bool,
@@ -324,6 +328,14 @@ impl<'t> Tape<'t> {
     #[must_use]
     pub fn is_first_call(&self) -> bool {
         self.first_call.get()
+    }
+
+    /// Notes the sizes of the heads of an attention.
+    fn note_heads(&self, heads: [u32; 2]) {
+        let known = &mut self.trace.borrow_mut().heads;
+        if !known.contains(&heads) {
+            known.push(heads);
+        }
     }
 
     /// Says that what follows depends on values that the model reads back.

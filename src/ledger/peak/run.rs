@@ -84,9 +84,25 @@ pub fn full(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
     generation(graph, &asked, &chunks, Tokens::All, &|_, _| true)
 }
 
-/// Tokens of the chunks in which the prompt is read.
+/// Tokens of the chunks in which the prompt is read before the first step that samples.
 fn chunks(run: &Run) -> Vec<u32> {
-    prefill_chunks(run.work.context_tokens, run.engine.prefill_step).collect()
+    let (tokens, step) = (run.work.context_tokens, run.engine.prefill_step);
+    if run.engine.whole_logits {
+        // Only whole chunks: what is left is read by the step that samples.
+        let whole = tokens.saturating_sub(1) / step.max(1);
+        return vec![step; whole as usize];
+    }
+    prefill_chunks(tokens, step).collect()
+}
+
+/// Tokens that the first step that samples reads: one, or all that the chunks left, of which mlx-lm before 0.27.0 then
+/// computed the logits.
+fn sampled_first(run: &Run) -> u32 {
+    if run.engine.whole_logits {
+        run.work.context_tokens.saturating_sub(chunks(run).iter().sum()).max(1)
+    } else {
+        1
+    }
 }
 
 /// Replays the chunks that `chosen` picks when their turn comes, and the first tokens.
@@ -330,7 +346,8 @@ impl<'g> ReplayedProcess<'g> {
     fn decode(&mut self, i: u32) -> Result<(), TraceError> {
         let before = self.replay.command_buffers();
         let allocated = self.replay.allocated_bytes();
-        let results = self.call(1, true)?;
+        let rows = if i == 0 { sampled_first(&self.asked.run) } else { 1 };
+        let results = self.call(rows, true)?;
         self.replay.evaluate(&results, false);
         self.most_allocated = self.most_allocated.max(self.replay.allocated_bytes() - allocated);
         self.doubt();
@@ -342,7 +359,7 @@ impl<'g> ReplayedProcess<'g> {
             self.replay.release(old);
         }
         self.tokens = results[0];
-        self.note(if i == 0 { Phase::FirstToken } else { Phase::Decode }, 1, before);
+        self.note(if i == 0 { Phase::FirstToken } else { Phase::Decode }, rows, before);
         Ok(())
     }
 

@@ -230,9 +230,9 @@ mod tests {
             types.entry(name).or_insert(entry.config);
         }
         let gpus = [
-            Gpu { class: ArchClass::Base, generation: 13, nax: false },
-            Gpu { class: ArchClass::Max, generation: 16, nax: false },
-            Gpu { class: ArchClass::Max, generation: 17, nax: true },
+            Gpu::new(ArchClass::Base, 13, false),
+            Gpu::REFERENCE,
+            Gpu::new(ArchClass::Max, 17, true),
         ];
         let types: Vec<_> = types.into_iter().zip(gpus.into_iter().cycle()).collect();
         let sampled: Vec<bool> = types

@@ -179,9 +179,18 @@ impl ModelSource {
     /// When the file or a part of it cannot be read or is wrong.
     pub fn from_gguf(path: &Path) -> Result<Self, SourceError> {
         let info = GgufInfo::open(path)?;
-        let (config, notes) = match info.to_config() {
-            Ok(config) => (Some(config), Vec::new()),
-            Err(problem) => (None, vec![SourceNote::GgufWithoutConfig(problem)]),
+        let (config, notes) = match (info.no_generation(), info.to_config()) {
+            (Some(what), _) => {
+                (None, vec![SourceNote::gguf_facts(&info, &format!("it is {what}"))])
+            }
+            (None, Ok(config)) => (Some(config), Vec::new()),
+            (None, Err(problem)) => match info.stand_in() {
+                Ok(config) => (Some(config), vec![SourceNote::GgufStandIn(problem)]),
+                Err(missing) => {
+                    let problem = format!("{problem}, and {missing}");
+                    (None, vec![SourceNote::gguf_facts(&info, &problem)])
+                }
+            },
         };
         Ok(Self {
             name: info.name().map_or_else(|| display_name(path), str::to_owned),

@@ -1,5 +1,6 @@
 //! What a user should know about a model's files.
 
+use super::gguf::GgufInfo;
 use super::packings::ModulePackings;
 use super::parts::PartBytes;
 use super::quant_block::QuantBlock;
@@ -34,6 +35,8 @@ pub enum SourceNote {
     NoTokenizer,
     /// A GGUF file whose architecture has no mapping, or lacks a key.
     GgufWithoutConfig(String),
+    /// A GGUF file that is read as a plain decoder, and why.
+    GgufStandIn(String),
     /// So many files that only the index was read.
     IndexOnly {
         /// Number of files.
@@ -44,6 +47,20 @@ pub enum SourceNote {
 }
 
 impl SourceNote {
+    /// What can be said of a GGUF file without a graph, and why there is none.
+    pub(super) fn gguf_facts(info: &GgufInfo, problem: &str) -> Self {
+        let mut facts = vec![
+            format!("{} ({} B) of tensors", Bytes(info.total_bytes()), info.total_bytes()),
+            format!("{:.2} bits per weight", info.bits_per_weight()),
+        ];
+        let types = info.by_type();
+        let types = types.iter().map(|t| format!("{} {}", Bytes(t.bytes), t.kind));
+        facts.push(types.collect::<Vec<_>>().join(", "));
+        facts.extend(info.architecture_value("block_count").map(|n| format!("{n} layers")));
+        facts.extend(info.context_length().map(|n| format!("context {n}")));
+        Self::GgufWithoutConfig(format!("{problem}; the file holds {}", facts.join("; ")))
+    }
+
     /// Whether it may make a figure wrong, so that it belongs among the warnings.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
@@ -51,7 +68,8 @@ impl SourceNote {
             Self::BlockDisagrees { .. }
             | Self::Ambiguous { .. }
             | Self::Unlisted(_)
-            | Self::GgufWithoutConfig(_) => true,
+            | Self::GgufWithoutConfig(_)
+            | Self::GgufStandIn(_) => true,
             Self::NoWeights | Self::Dropped(_) | Self::NoTokenizer | Self::IndexOnly { .. } => {
                 false
             }
@@ -97,6 +115,11 @@ impl fmt::Display for SourceNote {
                 f.write_str("there is no tokenizer here; mlx-lm cannot run the model")
             }
             Self::GgufWithoutConfig(problem) => f.write_str(problem),
+            Self::GgufStandIn(problem) => write!(
+                f,
+                "{problem}: bytes are those of the file, the cache follows from its keys, and the speed is that of a \
+                 plain decoder of the same shape"
+            ),
             Self::IndexOnly { files, total_bytes } => {
                 write!(f, "{files} files; their headers were not read")?;
                 match total_bytes {

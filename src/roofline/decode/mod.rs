@@ -141,7 +141,7 @@ impl DecodeLaw {
         t.states = step.batch * 2.0 * f.state_bytes * self.p.states / rates.stream;
         if step.program == Program::Ollama {
             t.program = t.total() * (self.p.ollama - 1.0) + self.p.ollama_ms * 1e-3;
-        } else if matches!(step.program, Program::MlxServer | Program::LmStudio) {
+        } else if step.program.is_mlx_server() {
             t.program = self.p.server_ms * 1e-3;
         }
         if silicon.fanless {

@@ -6,13 +6,13 @@ use crate::graph::op::{Kernel, Op};
 use crate::graph::params::ModuleKind;
 use crate::graph::tape::{Stage, TraceError};
 use crate::graph::{Call, Graph, SkippedLayers};
-use crate::ledger::replay::{ArchClass, Gpu};
+use crate::ledger::replay::Gpu;
 use crate::ledger::traffic::{self, AttentionRead, Product, Traffic};
 use crate::ledger::weights::Weights;
 use crate::model::{DType, Mode};
 
 /// The GPU whose launch rules count kernels. The counts hardly differ between GPUs; the coefficients belong to these.
-pub(super) const REFERENCE_GPU: Gpu = Gpu { class: ArchClass::Max, generation: 16, nax: false };
+pub(super) const REFERENCE_GPU: Gpu = Gpu::REFERENCE;
 /// Depths of the two decode steps that are read.
 const SHORT: u32 = 500;
 const LONG: u32 = 40_000;

@@ -144,7 +144,7 @@ impl PrefillLaw {
         };
         t.program = match prompt.program {
             Program::MlxSwift => t.total() * (own.swift - 1.0),
-            Program::MlxServer | Program::LmStudio => own.server_ms * 1e-3,
+            program if program.is_mlx_server() => own.server_ms * 1e-3,
             _ => 0.0,
         };
         if silicon.fanless {

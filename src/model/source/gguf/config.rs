@@ -6,7 +6,8 @@
 //! result is a configuration as mlx-lm 0.32.2 reads it. Keys without influence on sizes and speed are left out.
 
 use super::GgufInfo;
-use super::architectures::MAPPINGS;
+use super::architectures::{MAPPINGS, Mapping, NO_GENERATION, STAND_IN};
+use super::values::GgufValue as Stored;
 use crate::model::config::Config;
 use serde_json::{Map, Value, json};
 
@@ -16,19 +17,30 @@ pub(super) fn to_config(info: &GgufInfo) -> Result<Config, String> {
         return Err("the file has no key general.architecture".to_owned());
     };
     let Some(mapping) = MAPPINGS.iter().find(|m| m.architecture == architecture) else {
-        let known: Vec<&str> = MAPPINGS.iter().map(|m| m.architecture).collect();
-        return Err(format!(
-            "speed cannot be predicted for the GGUF architecture '{architecture}', only sizes are exact; known: {}",
-            known.join(" ")
-        ));
+        return Err(format!("no model is known here for the GGUF architecture '{architecture}'"));
     };
+    map(info, architecture, mapping)
+}
+
+/// A plain decoder of the same shape, for an architecture without a mapping.
+pub(super) fn stand_in(info: &GgufInfo) -> Result<Config, String> {
+    let Some(architecture) = info.architecture() else {
+        return Err("the file has no key general.architecture".to_owned());
+    };
+    map(info, architecture, &STAND_IN)
+}
+
+/// What a file is that holds no language model to generate with.
+pub(super) fn no_generation(info: &GgufInfo) -> Option<&'static str> {
+    let architecture = info.architecture()?;
+    NO_GENERATION.iter().find(|(name, _)| *name == architecture).map(|(_, what)| *what)
+}
+
+fn map(info: &GgufInfo, architecture: &str, mapping: &Mapping) -> Result<Config, String> {
     let source = GgufMetadata { info, architecture };
     let mut values = source.common()?;
     let model_type = (mapping.own_keys)(&source, &mut Keys(&mut values))?;
     values.insert("model_type".to_owned(), json!(model_type));
-    if !values.contains_key("intermediate_size") {
-        source.need("feed_forward_length")?;
-    }
     Ok(Config::new(values))
 }
 
@@ -59,8 +71,75 @@ impl GgufMetadata<'_> {
         self.info.tensor(name).is_some()
     }
 
+    /// `general.architecture`.
+    pub(super) const fn architecture(&self) -> &str {
+        self.architecture
+    }
+
+    fn value(&self, key: &str) -> Option<&Stored> {
+        self.info.metadata.get(&format!("{}.{key}", self.architecture))
+    }
+
+    /// The whole numbers or truth values of a list; empty without the key.
+    pub(super) fn array(&self, key: &str) -> Result<Vec<u64>, String> {
+        let Some(Stored::Array { items, .. }) = self.value(key) else { return Ok(Vec::new()) };
+        let number = |item: &Stored| match item {
+            Stored::Bool(on) => Some(u64::from(*on)),
+            other => other.as_u64(),
+        };
+        let numbers: Option<Vec<u64>> = items.iter().map(number).collect();
+        numbers.ok_or_else(|| {
+            format!("the key '{}.{key}' is no list of whole numbers", self.architecture)
+        })
+    }
+
+    /// A number for each of `layers` layers, from a list or from one number for all.
+    pub(super) fn per_layer(&self, key: &str, layers: usize) -> Result<Vec<u64>, String> {
+        let list = self.array(key)?;
+        if list.is_empty() {
+            return Ok(vec![self.opt(key).unwrap_or(0); layers]);
+        }
+        let wrong =
+            || format!("'{}.{key}' has {} of {layers} layers", self.architecture, list.len());
+        list.get(..layers).map(<[u64]>::to_vec).ok_or_else(wrong)
+    }
+
+    /// The number, or the largest of a list.
+    pub(super) fn widest(&self, key: &str) -> Result<u64, String> {
+        match self.array(key)?.into_iter().max() {
+            Some(most) => Ok(most),
+            None => self.need(key),
+        }
+    }
+
+    /// Whether a list has different numbers.
+    pub(super) fn varies(&self, key: &str) -> bool {
+        matches!(self.value(key), Some(Stored::Array { .. })) && self.opt(key).is_none()
+    }
+
+    /// A number as the shortest decimal that its 32 bits stand for.
+    pub(super) fn decimal(&self, key: &str) -> Option<f64> {
+        self.number(key).map(short_decimal)
+    }
+
+    /// Epsilon of the RMS norms.
+    pub(super) fn rms_epsilon(&self) -> f64 {
+        self.decimal("attention.layer_norm_rms_epsilon").unwrap_or(1e-6)
+    }
+
+    /// Kinds of attention by layer: the stored pattern, or every `period`th layer full.
+    pub(super) fn kinds(&self, period: usize) -> Result<Vec<&'static str>, String> {
+        let sliding = self.array("attention.sliding_window_pattern")?;
+        let full = |i: usize| match sliding.get(i) {
+            Some(sliding) => *sliding == 0,
+            None => (i + 1) % period.max(1) == 0,
+        };
+        let kind = |i| if full(i) { "full_attention" } else { "sliding_attention" };
+        Ok((0..self.layers()? as usize).map(kind).collect())
+    }
+
     /// Layers of the language model, without those for multi-token prediction.
-    fn layers(&self) -> Result<u64, String> {
+    pub(super) fn layers(&self) -> Result<u64, String> {
         let blocks = self.need("block_count")?;
         let prediction = self.opt("nextn_predict_layers").unwrap_or(0);
         blocks.checked_sub(prediction).ok_or_else(|| {
@@ -69,7 +148,7 @@ impl GgufMetadata<'_> {
     }
 
     pub(super) fn head_dim(&self) -> Result<u64, String> {
-        let heads = self.need("attention.head_count")?;
+        let heads = self.widest("attention.head_count")?;
         match self.opt("attention.key_length") {
             Some(length) => Ok(length),
             None => self.need("embedding_length")?.checked_div(heads).ok_or_else(|| {
@@ -80,12 +159,17 @@ impl GgufMetadata<'_> {
 
     /// What all families share.
     fn common(&self) -> Result<Map<String, Value>, String> {
-        let heads = self.need("attention.head_count")?;
-        let kv_key = "attention.head_count_kv";
-        let kv_heads = match self.info.metadata.get(&format!("{}.{kv_key}", self.architecture)) {
-            None => heads,
-            Some(_) => self.need(kv_key)?,
+        // Recurrent models have no heads.
+        let stated = |key: &str| match self.value(key) {
+            None => Ok(None),
+            Some(_) => self.widest(key).map(Some),
         };
+        let recurrent = ["ssm.conv_kernel", "wkv.head_size"].iter().any(|k| self.opt(k).is_some());
+        let heads = match stated("attention.head_count")? {
+            None if !recurrent => self.need("attention.head_count")?,
+            heads => heads.unwrap_or(0),
+        };
+        let kv_heads = stated("attention.head_count_kv")?.unwrap_or(heads);
         let Some(vocabulary) = self.info.vocabulary() else {
             return Err("the file has neither an embedding nor a list of tokens".to_owned());
         };
@@ -95,9 +179,11 @@ impl GgufMetadata<'_> {
         set("num_hidden_layers", json!(self.layers()?));
         set("num_attention_heads", json!(heads));
         set("num_key_value_heads", json!(kv_heads));
-        set("head_dim", json!(self.head_dim()?));
+        if heads > 0 {
+            set("head_dim", json!(self.head_dim()?));
+        }
         set("vocab_size", json!(vocabulary));
-        if let Some(width) = self.opt("feed_forward_length") {
+        if let Some(width) = stated("feed_forward_length")? {
             set("intermediate_size", json!(width));
         }
         if let Some(length) = self.info.context_length() {
@@ -145,6 +231,17 @@ impl GgufMetadata<'_> {
 pub(super) struct Keys<'a>(&'a mut Map<String, Value>);
 
 impl Keys<'_> {
+    /// Sets a key that is not there yet.
+    pub(super) fn default(&mut self, key: &str, value: Value) {
+        self.0.entry(key).or_insert(value);
+    }
+
+    /// Puts all keys under one.
+    pub(super) fn nest(&mut self, key: &str) {
+        let inner = std::mem::take(self.0);
+        self.0.insert(key.to_owned(), Value::Object(inner));
+    }
+
     pub(super) fn set(&mut self, key: &str, value: Value) {
         self.0.insert(key.to_owned(), value);
     }

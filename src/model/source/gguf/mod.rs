@@ -3,7 +3,6 @@
 mod architectures;
 mod config;
 mod reader;
-mod types;
 mod values;
 
 #[cfg(test)]
@@ -11,12 +10,13 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use types::{GgmlTypeCode, file_type_name};
+pub use crate::model::gguf::{GgmlType, file_type_name};
 pub use values::{GgufValue, Metadata};
 
 use super::error::SourceError;
 use crate::files;
 use crate::model::config::Config;
+use crate::run::GgufBytes;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
@@ -79,7 +79,7 @@ pub struct GgufTensor {
     /// Dimensions in ggml's order: the contiguous one first, so a matrix is `[columns, rows]`.
     pub dims: Vec<u64>,
     /// Type.
-    pub kind: GgmlTypeCode,
+    pub kind: GgmlType,
     /// Number of weights.
     pub weights: u64,
     /// Size in bytes, by the type's block size.
@@ -92,7 +92,7 @@ pub struct GgufTensor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeShare {
     /// The type.
-    pub kind: GgmlTypeCode,
+    pub kind: GgmlType,
     /// Bytes of all tensors of the type.
     pub bytes: u64,
     /// Number of tensors.
@@ -218,6 +218,43 @@ impl GgufInfo {
         self.tensors.iter().fold(0, |sum, t| sum.saturating_add(t.bytes))
     }
 
+    /// Bytes of the tensors that llama.cpp loads to generate: all but the prediction layers behind the last one, which
+    /// it skips unless it drafts with them.
+    #[must_use]
+    pub fn loaded(&self) -> GgufBytes {
+        let tied = self.tensor("output.weight").is_none();
+        let mut bytes = GgufBytes::default();
+        for tensor in self.loaded_tensors() {
+            let part = match tensor.name.as_str() {
+                "token_embd.weight" if !tied => &mut bytes.embedding,
+                "token_embd.weight" | "output.weight" => &mut bytes.head,
+                name if name.contains("_exps.") => &mut bytes.experts,
+                _ => &mut bytes.rest,
+            };
+            *part = part.saturating_add(tensor.bytes);
+        }
+        bytes
+    }
+
+    /// Parameters of the tensors that llama.cpp loads to generate.
+    #[must_use]
+    pub fn loaded_parameters(&self) -> u64 {
+        self.loaded_tensors().fold(0, |sum, t| sum.saturating_add(t.weights))
+    }
+
+    /// The tensors that llama.cpp loads to generate.
+    pub fn loaded_tensors(&self) -> impl Iterator<Item = &GgufTensor> {
+        let blocks = self.architecture_value("block_count");
+        let prediction = self.architecture_value("nextn_predict_layers").unwrap_or(0);
+        let layers = blocks.map(|n| n.saturating_sub(prediction));
+        self.tensors.iter().filter(move |tensor| {
+            let mut words = tensor.name.split('.');
+            let layer = words.next().filter(|w| *w == "blk").and_then(|_| words.next());
+            let layer = layer.and_then(|n| n.parse::<u64>().ok());
+            layer.zip(layers).is_none_or(|(i, n)| i < n)
+        })
+    }
+
     /// Number of weights in all tensors.
     #[must_use]
     pub fn parameters(&self) -> u64 {
@@ -262,6 +299,21 @@ impl GgufInfo {
     /// A text that says which key is absent, or that the architecture is not mapped.
     pub fn to_config(&self) -> Result<Config, String> {
         config::to_config(self)
+    }
+
+    /// The configuration of a plain decoder with the layers, heads and widths of the metadata, for architectures that
+    /// are not known here.
+    ///
+    /// # Errors
+    /// A text that says which key is absent.
+    pub fn stand_in(&self) -> Result<Config, String> {
+        config::stand_in(self)
+    }
+
+    /// What the file is, where it is no language model to generate with: a projector, an encoder, a draft head.
+    #[must_use]
+    pub fn no_generation(&self) -> Option<&'static str> {
+        config::no_generation(self)
     }
 }
 

@@ -4,7 +4,7 @@
 //! that was written for a big-endian machine is recognised and refused. Lengths are never trusted: memory grows with
 //! the data that is really there, and the header as a whole is bounded.
 
-use super::types::GgmlTypeCode;
+use super::GgmlType;
 use super::values::{GgufValue, Metadata};
 use super::{GgufError, GgufTensor, KEPT_ITEMS};
 use std::io::Read;
@@ -223,7 +223,7 @@ impl<R: Read> Cursor<R> {
         }
         let number = self.u32(&name)?;
         let offset = self.u64(&name)?;
-        let Some(kind) = GgmlTypeCode::from_number(number) else {
+        let Some(kind) = GgmlType::from_number(number) else {
             return fail(&format!(
                 "type {number} is none that ggml has; a fork of llama.cpp may have made the file"
             ));

@@ -1,4 +1,4 @@
-//! Tensor types and file types of GGUF, with the size of their blocks.
+//! Tensor types of GGUF, with the size of their blocks.
 //!
 //! Source: `enum ggml_type` in `ggml/include/ggml.h`, the block structures in `ggml/src/ggml-common.h`, `enum llama_ftype` in
 //! `include/llama.h` (llama.cpp) and `GGML_QUANT_SIZES` of the PyPI package gguf. Types that ggml removed
@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A tensor type of ggml.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GgmlTypeCode(u32);
+pub struct GgmlType(u32);
 
 /// `(number, name, weights per block, bytes per block)`
 const TYPES: [(u32, &str, u64, u64); 35] = [
@@ -50,7 +50,36 @@ const TYPES: [(u32, &str, u64, u64); 35] = [
     (42, "Q2_0", 64, 18),
 ];
 
-impl GgmlTypeCode {
+impl GgmlType {
+    pub(crate) const F32: Self = Self(0);
+    pub(crate) const F16: Self = Self(1);
+    pub(crate) const Q4_0: Self = Self(2);
+    pub(crate) const Q4_1: Self = Self(3);
+    pub(crate) const Q5_0: Self = Self(6);
+    pub(crate) const Q5_1: Self = Self(7);
+    pub(crate) const Q8_0: Self = Self(8);
+    pub(crate) const Q2_K: Self = Self(10);
+    pub(crate) const Q3_K: Self = Self(11);
+    pub(crate) const Q4_K: Self = Self(12);
+    pub(crate) const Q5_K: Self = Self(13);
+    pub(crate) const Q6_K: Self = Self(14);
+    pub(crate) const IQ2_XXS: Self = Self(16);
+    pub(crate) const IQ2_XS: Self = Self(17);
+    pub(crate) const IQ3_XXS: Self = Self(18);
+    pub(crate) const IQ1_S: Self = Self(19);
+    pub(crate) const IQ4_NL: Self = Self(20);
+    pub(crate) const IQ3_S: Self = Self(21);
+    pub(crate) const IQ2_S: Self = Self(22);
+    pub(crate) const IQ4_XS: Self = Self(23);
+    pub(crate) const IQ1_M: Self = Self(29);
+    pub(crate) const BF16: Self = Self(30);
+    pub(crate) const TQ1_0: Self = Self(34);
+    pub(crate) const TQ2_0: Self = Self(35);
+    pub(crate) const MXFP4: Self = Self(39);
+    pub(crate) const NVFP4: Self = Self(40);
+    pub(crate) const Q1_0: Self = Self(41);
+    pub(crate) const Q2_0: Self = Self(42);
+
     /// The type with that number, if ggml has it.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
@@ -79,6 +108,31 @@ impl GgmlTypeCode {
         self.row().3
     }
 
+    /// Bytes of a matrix of `rows` rows and `columns` columns.
+    #[must_use]
+    pub fn bytes(self, rows: u64, columns: u64) -> u64 {
+        rows * columns.div_ceil(self.block_weights()) * self.block_bytes()
+    }
+
+    /// The type that `llama-quantize` takes for rows of `columns` weights when this one is wanted: rows that are no
+    /// multiple of a block get blocks of 32, or 16-bit floats where those do not fit either
+    /// (`tensor_type_fallback`).
+    #[must_use]
+    pub fn fitting(self, columns: u64) -> Self {
+        let fits = |t: Self| columns.is_multiple_of(t.block_weights());
+        if fits(self) {
+            return self;
+        }
+        let other = match self {
+            Self::Q6_K => Self::Q8_0,
+            Self::Q5_K => Self::Q5_1,
+            Self::Q4_K => Self::Q5_0,
+            Self::Q3_K | Self::Q2_K | Self::TQ1_0 | Self::TQ2_0 | Self::Q2_0 => Self::Q4_0,
+            _ => Self::IQ4_NL,
+        };
+        if fits(other) { other } else { Self::F16 }
+    }
+
     /// Bits per weight, scales included: 4.5 for `Q4_K`.
     #[must_use]
     pub fn bits_per_weight(self) -> f64 {
@@ -86,59 +140,10 @@ impl GgmlTypeCode {
     }
 }
 
-impl fmt::Display for GgmlTypeCode {
+impl fmt::Display for GgmlType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-const FILE_TYPES: [(u64, &str); 36] = [
-    (0, "F32"),
-    (1, "F16"),
-    (2, "Q4_0"),
-    (3, "Q4_1"),
-    (7, "Q8_0"),
-    (8, "Q5_0"),
-    (9, "Q5_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K_S"),
-    (12, "Q3_K_M"),
-    (13, "Q3_K_L"),
-    (14, "Q4_K_S"),
-    (15, "Q4_K_M"),
-    (16, "Q5_K_S"),
-    (17, "Q5_K_M"),
-    (18, "Q6_K"),
-    (19, "IQ2_XXS"),
-    (20, "IQ2_XS"),
-    (21, "Q2_K_S"),
-    (22, "IQ3_XS"),
-    (23, "IQ3_XXS"),
-    (24, "IQ1_S"),
-    (25, "IQ4_NL"),
-    (26, "IQ3_S"),
-    (27, "IQ3_M"),
-    (28, "IQ2_S"),
-    (29, "IQ2_M"),
-    (30, "IQ4_XS"),
-    (31, "IQ1_M"),
-    (32, "BF16"),
-    (36, "TQ1_0"),
-    (37, "TQ2_0"),
-    (38, "MXFP4_MOE"),
-    (39, "NVFP4"),
-    (40, "Q1_0"),
-    (41, "Q2_0"),
-];
-
-/// Set in `general.file_type` when llama.cpp guessed it.
-const GUESSED: u64 = 1024;
-
-/// The name of a `general.file_type`: `Q4_K_M` for 15.
-#[must_use]
-pub fn file_type_name(number: u64) -> Option<&'static str> {
-    let number = number & !GUESSED;
-    FILE_TYPES.iter().find(|(n, _)| *n == number).map(|(_, name)| *name)
 }
 
 #[cfg(test)]
@@ -149,7 +154,7 @@ mod tests {
     fn block_sizes_give_the_known_bits_per_weight() {
         let bits = |name: &str| {
             let row = TYPES.iter().find(|t| t.1 == name).expect("a known type");
-            GgmlTypeCode::from_number(row.0).expect("a known number").bits_per_weight()
+            GgmlType::from_number(row.0).expect("a known number").bits_per_weight()
         };
         // Published figures of llama.cpp's `quantize` tool and of the types' definitions.
         for (name, expected) in [
@@ -181,15 +186,7 @@ mod tests {
     #[test]
     fn removed_and_unknown_numbers_are_no_types() {
         for number in [4, 5, 31, 32, 33, 36, 37, 38, 43, u32::MAX] {
-            assert_eq!(GgmlTypeCode::from_number(number), None, "{number}");
+            assert_eq!(GgmlType::from_number(number), None, "{number}");
         }
-    }
-
-    #[test]
-    fn file_types_have_names() {
-        assert_eq!(file_type_name(15), Some("Q4_K_M"));
-        assert_eq!(file_type_name(15 + GUESSED), Some("Q4_K_M"));
-        assert_eq!(file_type_name(4), None);
-        assert_eq!(file_type_name(u64::MAX), None);
     }
 }

@@ -1,0 +1,240 @@
+//! `mlxplan compare --engines`: one model on one Mac through several engines.
+
+use super::Asked;
+use super::args::CompareArgs;
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::words::{engine_text, gb, rates, short};
+use crate::engine::programs::AskedEngine;
+use crate::estimate::memory::{ContextBound, Fit};
+use crate::estimate::{Basis, EngineAnswer, Estimator, ModelAnswer, Prediction, RunKeys};
+use crate::hardware::machine::{Machine, MachineSummary};
+use crate::report::{Answer, Column, Document, Present, Table};
+use crate::roofline::Coefficients;
+use crate::run::{EngineName, Run};
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The object `mlxplan.variants/1`: one run, one choice of it varied.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct Variants {
+    /// What is varied: `engine`.
+    varied: &'static str,
+    /// The model.
+    model: ModelAnswer,
+    /// The machine.
+    machine: MachineSummary,
+    /// The run, by the first variant.
+    request: RunKeys,
+    /// The variants, in the order in which they were asked for.
+    rows: Vec<Variant>,
+    /// Remarks.
+    notes: Vec<String>,
+}
+
+/// One variant.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Variant {
+    /// Its name.
+    name: String,
+    /// The engine.
+    engine: EngineAnswer,
+    /// Why it cannot run, where it cannot; the figures are `null` then.
+    reason: Option<String>,
+    /// Whether it fits.
+    fits: Option<Fit>,
+    /// Most active memory.
+    peak_bytes: Option<u64>,
+    /// Where the measured peak will be nine times out of ten.
+    peak_interval_90_bytes: Option<[Bytes; 2]>,
+    /// The longest safe context.
+    max_context_tokens: Option<u32>,
+    /// The longest context that fits by the expected peak.
+    max_context_at_most_tokens: Option<u32>,
+    /// Generated tokens per second.
+    tokens_per_s: Option<f64>,
+    /// Interval that holds 90 % of measurements.
+    interval_90: Option<[f64; 2]>,
+    /// Time to first token.
+    ttft_s: Option<f64>,
+    /// What ends the safe context.
+    #[serde(skip)]
+    bound: Option<ContextBound>,
+    /// The engine in one line.
+    #[serde(skip)]
+    line: String,
+}
+
+pub(super) fn run(
+    context: &Context,
+    args: &CompareArgs,
+    asked: &Asked,
+) -> Result<(Answer, ExitStatus)> {
+    let ([subject], [mac]) = (&asked.subjects[..], &args.mac[..]) else {
+        bail!("--engines compares one --model on one --mac");
+    };
+    let machine = super::mac(context, mac)?;
+    let coefficients = Coefficients::embedded()?;
+    let of = |name: &EngineName| -> Result<(String, Run, Result<Prediction, String>)> {
+        let (shown, run) = (spelled(*name), asked.run.with_engine(setup(args, *name, asked)?));
+        let estimator = Estimator::new(coefficients, subject, run, Basis::Spec);
+        let run = *estimator.run();
+        Ok((shown, run, estimator.at(&machine).map_err(|e| e.to_string())))
+    };
+    let found = args.engines.par_iter().map(of).collect::<Result<Vec<_>>>()?;
+    let first = found.first().map_or(asked.run, |(_, run, _)| *run);
+    let model = found.iter().find_map(|(_, _, p)| Some(ModelAnswer::from(&p.as_ref().ok()?.model)));
+    let Some(model) = model else {
+        let reasons =
+            found.iter().filter_map(|(name, _, p)| Some(format!("{name}: {}", p.as_ref().err()?)));
+        bail!("no engine can run {}: {}", subject.id, reasons.collect::<Vec<_>>().join("; "));
+    };
+    let notes = notes(&found);
+    let rows: Vec<Variant> = found
+        .into_iter()
+        .map(|(name, run, prediction)| Variant::of(name, &run, &machine, prediction))
+        .collect();
+    let fits = rows.iter().any(|r| r.reason.is_none() && r.fits.is_none_or(|f| f < Fit::Uncertain));
+    let unsure = rows.iter().any(|r| r.fits == Some(Fit::Uncertain));
+    let status = match (fits, unsure) {
+        (true, _) => ExitStatus::Ok,
+        (false, true) => ExitStatus::Uncertain,
+        (false, false) => ExitStatus::No,
+    };
+    let request = RunKeys::of(&first);
+    let variants =
+        Variants { varied: "engine", model, machine: machine.summary(), request, rows, notes };
+    Ok((Answer::of(variants), status))
+}
+
+/// The settings of one of the engines; versions of MLX and macOS hold for all that were asked for.
+fn setup(args: &CompareArgs, name: EngineName, asked: &Asked) -> Result<crate::run::EngineSetup> {
+    let common = args.run.engine.asked(args.run.prefill_step);
+    let setup = AskedEngine { engine: Some(name), ..common }.setup()?;
+    let (kv, reserve) = (asked.run.engine.kv, asked.run.engine.reserve);
+    Ok(crate::run::EngineSetup { kv, reserve, ..setup })
+}
+
+fn spelled(name: EngineName) -> String {
+    name.version.map_or_else(|| name.program.to_string(), |v| format!("{}@{v}", name.program))
+}
+
+fn notes(found: &[(String, Run, Result<Prediction, String>)]) -> Vec<String> {
+    let mut notes = vec![
+        "context: the longest that is safe and, behind it, the longest that fits by the expected peak; * ended by memory"
+            .to_owned(),
+    ];
+    for (name, _, prediction) in found {
+        match prediction {
+            Ok(p) => {
+                for warning in &p.warnings {
+                    let text = warning.to_string();
+                    if !notes.iter().any(|known| known.ends_with(&text)) {
+                        notes.push(format!("{name}: {text}"));
+                    }
+                }
+            }
+            Err(reason) => notes.push(format!("{name} cannot run it so: {reason}")),
+        }
+    }
+    notes
+}
+
+impl Variant {
+    fn of(
+        name: String,
+        run: &Run,
+        machine: &Machine,
+        prediction: Result<Prediction, String>,
+    ) -> Self {
+        let engine = EngineAnswer::of(run, Some(machine));
+        let line = engine_text(run, Some(machine));
+        let (p, reason) = match prediction {
+            Ok(p) => (Some(p), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let memory = p.as_ref().and_then(|p| p.memory.as_ref());
+        let context = p.as_ref().and_then(|p| p.context);
+        let least = p.as_ref().and_then(|p| p.at_least.filter(|a| a.exceeds(&p.machine)));
+        Self {
+            name,
+            engine,
+            reason,
+            fits: memory.map(|m| m.judgement.verdict).or_else(|| least.map(|_| Fit::No)),
+            peak_bytes: memory.map(|m| m.peak.peak_bytes),
+            peak_interval_90_bytes: memory.map(|m| m.peak_interval_90),
+            max_context_tokens: context.map(|c| c.safe.tokens),
+            max_context_at_most_tokens: context.map(|c| c.at_most.tokens),
+            tokens_per_s: p.as_ref().map(|p| p.decode.tokens_per_s),
+            interval_90: p.as_ref().map(|p| p.decode.interval_90),
+            ttft_s: p.as_ref().map(|p| p.prefill.ttft_s),
+            bound: context.map(|c| c.safe.bound),
+            line,
+        }
+    }
+}
+
+impl Present for Variants {
+    const SCHEMA: &'static str = "mlxplan.variants/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        d.heading(format!(
+            "{}  {}  on  {}, by engine",
+            short(&self.model.id),
+            self.model.quant,
+            self.machine.id
+        ));
+        let run = &self.request;
+        d.text(format!(
+            "A prompt of {} tokens and {} generated.",
+            run.context_tokens, run.generate_tokens
+        ));
+        let mut table = Table::new(vec![
+            Column::text("engine"),
+            Column::number("fits"),
+            Column::number("peak GB"),
+            Column::number("90 %").droppable(2),
+            Column::number("context"),
+            Column::number("tok/s"),
+            Column::number("90 %").droppable(1),
+            Column::number("TTFT"),
+        ]);
+        for row in &self.rows {
+            table.row(row.cells());
+        }
+        d.table(table);
+        d.notes(self.rows.iter().map(|r| format!("{}: {}", r.name, r.line)).collect());
+        d.notes(self.notes.clone());
+        d
+    }
+}
+
+impl Variant {
+    fn cells(&self) -> [String; 8] {
+        let missing = || if self.reason.is_some() { "–".to_owned() } else { "?".to_owned() };
+        let or = |text: Option<String>| text.unwrap_or_else(missing);
+        let context = self.max_context_tokens.zip(self.max_context_at_most_tokens);
+        let fits = self.fits.map(|f| f.to_string());
+        [
+            self.name.clone(),
+            fits.unwrap_or_else(|| {
+                if self.reason.is_some() { "no".to_owned() } else { "?".to_owned() }
+            }),
+            or(self.peak_bytes.map(gb)),
+            or(self
+                .peak_interval_90_bytes
+                .map(|[low, high]| format!("{}–{}", gb(low.0), gb(high.0)))),
+            or(context.map(|(safe, most)| {
+                let star = if self.bound == Some(ContextBound::Memory) { "*" } else { "" };
+                if safe == most { format!("{safe}{star}") } else { format!("{safe}{star}, {most}") }
+            })),
+            or(self.tokens_per_s.map(|r| TokensPerSecond(r).to_string())),
+            or(self.interval_90.map(rates)),
+            or(self.ttft_s.map(|s| Seconds(s).to_string())),
+        ]
+    }
+}

@@ -1,0 +1,12 @@
+//! The formats of llama.cpp: types of tensors and of files, the names people give them, and the rules by which
+//! `llama-quantize` chooses a type for every tensor.
+
+mod file_type;
+mod mix;
+mod rules;
+mod types;
+
+pub use file_type::{FileType, file_type_name};
+pub use mix::{GgufMix, Publisher, Recipe, UnknownMix};
+pub use rules::{Category, Chooser, Facts, Matrix};
+pub use types::GgmlType;
