@@ -63,6 +63,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
     let context = Context::new(cli.global)?;
     let (printer, catalogues) = (&context.printer, &context.catalogues);
     catalogues.data.notes().iter().for_each(|note| printer.hint(note));
+    catalogues.provenance().iter().for_each(|from| printer.detail(from));
     if matches!(cli.command, Some(Command::Recommend(_) | Command::Predict(_))) {
         compute_here();
     }

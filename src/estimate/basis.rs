@@ -1,5 +1,10 @@
-//! What speeds rest on: specifications and published measurements, kernels timed on a machine, or layers of the model
-//! timed on it.
+//! What speeds rest on: specifications and published measurements, kernels timed on a machine, layers of the model timed
+//! on it, or runs of the model on it.
+
+mod own_runs;
+
+pub(super) use own_runs::RunAnchor;
+pub use own_runs::{OwnRun, OwnRuns, OwnRunsUsed};
 
 use super::opened::OpenedModel;
 use crate::calibration::evidence::{self, EvidenceMetric, PredictedRate, Quality};
@@ -25,6 +30,8 @@ pub enum Basis {
     Kernels(Box<Kernels>),
     /// Layers of this model timed on this machine, for decode; kernels for prompts, where there are any.
     Layers(Box<Timing>, Option<Box<Kernels>>),
+    /// Runs of this very model, program and machine.
+    Measured(OwnRuns),
 }
 
 /// A time and how well it is known.

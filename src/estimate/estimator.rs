@@ -1,6 +1,6 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
-use super::basis::{Basis, BasisError, Kernels, Modelled, Timing};
+use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
 use super::memory::{
@@ -12,6 +12,8 @@ use super::speed::{AtDepth, Decode, Prefill, Speed};
 use super::stored::assumed_gguf;
 use super::towers::counting_images;
 use super::warning::Warning;
+use super::widening::Of;
+use crate::calibration::evidence::PredictedRate;
 use crate::engine::programs;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
@@ -20,7 +22,7 @@ use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
-use crate::run::{EngineSetup, Program, Run, Version};
+use crate::run::{EngineSetup, Program, Run, Version, Work};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -214,10 +216,59 @@ impl<'a> Estimator<'a> {
             decode.take(timing);
             prefill.take(timing);
         }
+        if let Basis::Measured(own) = &self.basis {
+            let [of_decode, of_prefill] = self.anchors(own, &self.silicon(bin), &self.run)?;
+            if let Some(anchor) = of_decode {
+                decode.anchor(&anchor);
+            }
+            if let Some(anchor) = of_prefill {
+                let work = self.run.work;
+                prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
+            }
+        }
         if let Some(range) = self.run.file.weights_range {
             bins::over_files(&mut decode, range);
         }
         Ok(((decode, prefill), timing))
+    }
+
+    /// What own runs make of the rates of decode and prefill of a run.
+    fn anchors(
+        &self,
+        own: &OwnRuns,
+        silicon: &Silicon,
+        run: &Run,
+    ) -> Result<[Option<RunAnchor>; 2], FeatureError> {
+        let (speed, coefficients) = (self.speed()?, self.coefficients);
+        let of = |work: &Work| Run { work: *work, ..*run };
+        let decode = own.anchor(Of::Decode, &run.work, |work| {
+            let seconds = speed.decode_seconds(coefficients, silicon, &of(work)).total();
+            f64::from(work.batch.max(1)) / seconds
+        });
+        let prefill = own.anchor(Of::Prefill, &run.work, |work| {
+            let seconds = speed.prefill_seconds(coefficients, silicon, &of(work)).total();
+            f64::from(work.context_tokens.max(1)) * f64::from(work.batch.max(1)) / seconds
+        });
+        Ok([decode, prefill])
+    }
+
+    /// The own runs behind a prediction, with the rates as they are without them; `None` where there are none.
+    pub(super) fn own_runs_used(
+        &self,
+        machine: &Machine,
+    ) -> Result<Option<OwnRunsUsed>, EstimateError> {
+        let Basis::Measured(own) = &self.basis else { return Ok(None) };
+        let silicon = self.silicon(machine);
+        let [decode, prefill] = self.anchors(own, &silicon, &self.run)?;
+        let ids = [&decode, &prefill].into_iter().flatten().flat_map(|a| a.ids.clone()).collect();
+        let (d, p) = self.rates(&silicon)?;
+        let rate =
+            |rate, interval_80, interval_90| PredictedRate { rate, interval_80, interval_90 };
+        Ok(Some(OwnRunsUsed {
+            ids,
+            decode: decode.map(|_| rate(d.tokens_per_s, d.interval_80, d.interval_90)),
+            prefill: prefill.map(|_| rate(p.tokens_per_s, p.interval_80, p.interval_90)),
+        }))
     }
 
     /// The GPU of a machine as the MLX of the run sees it.
@@ -243,6 +294,14 @@ impl<'a> Estimator<'a> {
             let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
             let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
             depths.iter_mut().for_each(|at| at.take(timing.as_ref()));
+            if let Basis::Measured(own) = &self.basis {
+                for at in &mut depths {
+                    let run = self.run.with_context(at.context_tokens);
+                    if let [Some(anchor), _] = self.anchors(own, &silicon, &run)? {
+                        at.tokens_per_s *= anchor.ratio;
+                    }
+                }
+            }
             all.push(depths);
         }
         Ok(bins::at_depths(&all))
@@ -255,7 +314,7 @@ impl<'a> Estimator<'a> {
         }
         let of = |kernels: &Kernels| kernels.timing(&self.model, &self.run, &self.depths, machine);
         match &self.basis {
-            Basis::Spec => Ok(None),
+            Basis::Spec | Basis::Measured(_) => Ok(None),
             Basis::Kernels(kernels) => of(kernels),
             Basis::Layers(layers, kernels) => {
                 let kernels = kernels.as_deref().map(of).transpose()?.flatten();

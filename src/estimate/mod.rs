@@ -22,7 +22,7 @@ pub mod widening;
 pub use crate::calibration::Fidelity;
 pub use crate::run::{Program, Run};
 pub use answer::{EngineAnswer, MemoryAnswer, ModelAnswer, PredictionAnswer, RunKeys};
-pub use basis::{Basis, Kernels, Timed, Timing};
+pub use basis::{Basis, Kernels, OwnRun, OwnRuns, OwnRunsUsed, Timed, Timing};
 pub use chance::{Outcome, Spread};
 pub use estimator::{EstimateError, Estimator, Figures};
 pub use explain::Explanation;

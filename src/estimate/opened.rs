@@ -12,7 +12,7 @@ use crate::model::names::{self, ClassMatch, ModelSpec, NameError, NameSpec, Reso
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
 use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
-use crate::model::{Config, ConfigError, DType, Format, Packing, Scheme, UnknownFormat};
+use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile, Program};
 use crate::units::Bytes;
 use std::collections::HashMap;
@@ -96,7 +96,7 @@ pub enum OpenError {
         /// As the files say.
         found: String,
         /// As was asked.
-        asked: Format,
+        asked: NamedFormat,
     },
     /// The engine refuses the files.
     #[error("{name}: {refusal}{}", instead.as_ref().map_or_else(String::new, |i| format!("; {i}")))]
@@ -150,10 +150,10 @@ impl OpenedModel {
         quant: Option<&str>,
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
-        let format: Option<Format> = quant.map(str::parse).transpose()?;
+        let format: Option<NamedFormat> = quant.map(str::parse).transpose()?;
         let (scheme, mix) = match format {
-            Some(Format::Mlx(scheme)) => (Some(scheme), None),
-            Some(Format::Gguf(mix)) => (None, Some(mix)),
+            Some(NamedFormat::Mlx(scheme)) => (Some(scheme), None),
+            Some(NamedFormat::Gguf(mix)) => (None, Some(mix)),
             None => (None, None),
         };
         let source = match names::parse_model_spec(text)? {
@@ -188,7 +188,7 @@ impl OpenedModel {
             self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_));
         if quantised {
             let (name, found) = (self.id, self.quant);
-            return Err(OpenError::AlreadyQuantised { name, found, asked: Format::Gguf(mix) });
+            return Err(OpenError::AlreadyQuantised { name, found, asked: NamedFormat::Gguf(mix) });
         }
         self.quant = format!("gguf-{mix}");
         self.asked_gguf = Some(mix);
@@ -270,7 +270,7 @@ impl OpenedModel {
         }
         if let (Some(asked), Some(gguf)) = (scheme, &source.gguf) {
             let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
-            let asked = Format::Mlx(asked);
+            let asked = NamedFormat::Mlx(asked);
             return Err(OpenError::AlreadyQuantised { name, found, asked });
         }
         let mut remarks = Vec::new();
@@ -344,7 +344,7 @@ impl OpenedModel {
             return Err(OpenError::AlreadyQuantised {
                 name: source.name.clone(),
                 found: describe(found),
-                asked: Format::Mlx(asked),
+                asked: NamedFormat::Mlx(asked),
             });
         }
         let foreign = matches!(source.format, WeightFormat::Foreign(_)) || source.beside.is_some();

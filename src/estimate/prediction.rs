@@ -1,6 +1,6 @@
 //! Everything mlxplan can say about a model on a machine.
 
-use super::basis::{Modelled, Timing};
+use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{Advice, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise};
@@ -43,6 +43,8 @@ pub struct Prediction {
     pub fidelity: Fidelity,
     /// How good such predictions were here, where any were checked.
     pub runs_here: RunsHere,
+    /// The own runs that shifted it.
+    pub own_runs: Option<OwnRunsUsed>,
     /// Doubts.
     pub warnings: Vec<Warning>,
     /// Changes that help, the cheapest first, where they were looked for.
@@ -138,6 +140,7 @@ impl Estimator<'_> {
         let (memory, speeds) = rayon::join(memory, || self.speeds_and_timing(machine));
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let at_depth = self.at_depths(machine)?;
+        let own_runs = self.own_runs_used(machine)?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warning::join(&mut warnings, &decode.warnings);
@@ -159,8 +162,12 @@ impl Estimator<'_> {
             decode,
             at_depth,
             prefill,
-            fidelity: timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            fidelity: match &own_runs {
+                Some(own) if own.decode.is_some() => Fidelity::Measured,
+                _ => timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
+            },
             runs_here: timing.map(RunsHere::of).unwrap_or_default(),
+            own_runs,
             warnings,
             changes: Vec::new(),
             explanation: None,

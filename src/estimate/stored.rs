@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::graph::families;
 use crate::ledger::gguf::GgufSizes;
 use crate::ledger::weights::Weights;
-use crate::model::Format;
+use crate::model::NamedFormat;
 use crate::model::gguf::{FileType, GgufMix};
 use crate::run::{FormatOrigin, ModelFile};
 
@@ -43,7 +43,7 @@ pub(super) fn assumed_gguf(model: &OpenedModel) -> (ModelFile, Warning) {
     let asked = matches!(model.origin, FormatOrigin::Name | FormatOrigin::File);
     let file = model.file();
     if asked {
-        let equal = graph.uniform_scheme().and_then(|s| Format::Mlx(s).as_gguf());
+        let equal = graph.uniform_scheme().and_then(|s| NamedFormat::Mlx(s).as_gguf());
         let mix = equal.unwrap_or_else(|| GgufMix::nearest(graph.bits_per_weight()));
         return (ModelFile { gguf: Some(mix), ..file }, Warning::GgufMixAssumed(mix));
     }

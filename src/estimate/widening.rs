@@ -89,6 +89,15 @@ pub enum Cause {
     OtherProgram(Program),
     /// A program that nothing is known of.
     UnlistedProgram(Program),
+    /// Another session than the one that was measured.
+    Session,
+    /// Another length than the nearest that was measured.
+    Carried {
+        /// Tokens of the run.
+        tokens: u32,
+        /// Tokens that were measured.
+        measured: u32,
+    },
     /// The machine may have any of several bins.
     Bins(String),
     /// Only the file tells the bytes of its weights.
@@ -125,13 +134,24 @@ impl Cause {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
             // The program itself is a doubt already.
-            Self::ClassOnChip { .. } | Self::UnlistedProgram(_) | Self::Weights => String::new(),
+            Self::ClassOnChip { .. }
+            | Self::Weights
+            | Self::UnlistedProgram(_)
+            | Self::Session
+            | Self::Carried { .. } => String::new(),
         }
     }
 
     /// Whether it is worth a warning: that a chip was measured with other models is not.
     pub(super) const fn is_doubt(&self) -> bool {
-        !matches!(self, Self::ClassOnChip { .. } | Self::UnlistedProgram(_) | Self::Weights)
+        !matches!(
+            self,
+            Self::ClassOnChip { .. }
+                | Self::Weights
+                | Self::UnlistedProgram(_)
+                | Self::Session
+                | Self::Carried { .. }
+        )
     }
 }
 
@@ -151,6 +171,10 @@ impl fmt::Display for Cause {
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::Session => f.write_str("another session than the measured one"),
+            Self::Carried { tokens, measured } => {
+                write!(f, "{tokens} tokens, nearest measured {measured}")
+            }
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),

@@ -7,14 +7,14 @@ use std::str::FromStr;
 
 /// A format of the weights of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
+pub enum NamedFormat {
     /// A conversion of mlx-lm.
     Mlx(Scheme),
     /// A GGUF file.
     Gguf(GgufMix),
 }
 
-impl Format {
+impl NamedFormat {
     /// Reads a name; names that both worlds have, such as `bf16` and `mxfp4`, mean MLX's.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Format {
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for NamedFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mlx(scheme) => fmt::Display::fmt(scheme, f),
@@ -51,7 +51,7 @@ impl fmt::Display for Format {
     }
 }
 
-impl FromStr for Format {
+impl FromStr for NamedFormat {
     type Err = UnknownFormat;
 
     fn from_str(text: &str) -> Result<Self, UnknownFormat> {
@@ -84,10 +84,10 @@ mod tests {
             ("q8_0", "q8_0"),
             ("TQ1_0", "tq1_0"),
         ] {
-            let parsed: Format = text.parse().unwrap_or_else(|e| panic!("{e}"));
+            let parsed: NamedFormat = text.parse().unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(parsed.to_string(), format, "{text}");
         }
-        assert_eq!(Format::parse("bf16"), Ok(Format::Mlx(Scheme::Float(DType::BF16))));
-        assert!(Format::parse("7bit").is_err());
+        assert_eq!(NamedFormat::parse("bf16"), Ok(NamedFormat::Mlx(Scheme::Float(DType::BF16))));
+        assert!(NamedFormat::parse("7bit").is_err());
     }
 }

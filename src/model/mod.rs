@@ -11,7 +11,7 @@ pub mod source;
 
 pub use catalogue::{ModelEntry, Models, ModelsError, Summary};
 pub use config::{Config, ConfigError};
-pub use format::{Format, UnknownFormat};
+pub use format::{NamedFormat, UnknownFormat};
 pub use names::{ModelSpec, NameError, Resolution, parse_model_spec, resolve};
 pub use quant::{DType, Mode, Packing, Scheme};
 pub use source::{ModelSource, SourceError};

@@ -5,7 +5,7 @@ use super::measurement::Measurement;
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
 use crate::model::catalogue::{ModelEntry, Models};
-use crate::model::{DType, Format, Scheme};
+use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
 use crate::run::{PREFILL_STEP, Program};
@@ -55,7 +55,7 @@ impl<'a> Dataset<'a> {
     #[must_use]
     pub fn build(rows: &'a [Measurement], models: &Models, chips: &[Chip]) -> Self {
         let mut out = Self::default();
-        let mut built: HashMap<(String, Format), Built> = HashMap::new();
+        let mut built: HashMap<(String, NamedFormat), Built> = HashMap::new();
         for row in rows {
             match out.observe(row, models, chips, &mut built) {
                 Ok(observed) => out.rows.push(observed),
@@ -70,7 +70,7 @@ impl<'a> Dataset<'a> {
         row: &'a Measurement,
         models: &Models,
         chips: &[Chip],
-        built: &mut HashMap<(String, Format), Built>,
+        built: &mut HashMap<(String, NamedFormat), Built>,
     ) -> Result<Observed<'a>, String> {
         if let Some(reason) = row.not_plain() {
             return Err(reason);
@@ -84,7 +84,7 @@ impl<'a> Dataset<'a> {
         self.check_size(row, features)?;
         let first = joined.chips.first().ok_or("no chip")?;
         let chip = first.family_id().to_owned();
-        let float = matches!(joined.weights, Format::Mlx(Scheme::Float(_)));
+        let float = matches!(joined.weights, NamedFormat::Mlx(Scheme::Float(_)));
         let target = |c: &&Chip| Silicon {
             fanless: row.is_fanless(),
             ..Silicon::of_chip(c, row.memory_gib)
@@ -97,24 +97,24 @@ impl<'a> Dataset<'a> {
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
             program: program(row.engine, joined.weights),
-            fp16: joined.weights == Format::Mlx(Scheme::Float(DType::F16)) || (old && !float),
+            fp16: joined.weights == NamedFormat::Mlx(Scheme::Float(DType::F16)) || (old && !float),
         })
     }
 
-    fn build_features(&mut self, model: &str, weights: Format, models: &Models) -> Built {
+    fn build_features(&mut self, model: &str, weights: NamedFormat, models: &Models) -> Built {
         let entry: ModelEntry = models
             .get(model)
             .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
             .entry()
             .map_err(|e| e.to_string())?;
         let scheme = match weights {
-            Format::Mlx(scheme) => scheme,
-            Format::Gguf(_) => Scheme::Float(DType::BF16),
+            NamedFormat::Mlx(scheme) => scheme,
+            NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
         };
         let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
         let features = match weights {
-            Format::Mlx(_) => StepFeatures::of(&graph, None),
-            Format::Gguf(mix) => StepFeatures::of_gguf(&graph, mix, None),
+            NamedFormat::Mlx(_) => StepFeatures::of(&graph, None),
+            NamedFormat::Gguf(mix) => StepFeatures::of_gguf(&graph, mix, None),
         };
         self.features.push(features.map_err(|e| e.to_string())?);
         let old = entry.hub_conversions_are_fp16();
@@ -142,10 +142,10 @@ impl<'a> Dataset<'a> {
 }
 
 /// The program whose speed a row shows: servers on MLX are alike, and what runs a GGUF file is llama.cpp, or Ollama.
-fn program(measured: Program, weights: Format) -> Program {
+fn program(measured: Program, weights: NamedFormat) -> Program {
     match (measured, weights) {
-        (Program::Ollama, Format::Gguf(_)) => Program::Ollama,
-        (_, Format::Gguf(_)) => Program::LlamaCpp,
+        (Program::Ollama, NamedFormat::Gguf(_)) => Program::Ollama,
+        (_, NamedFormat::Gguf(_)) => Program::LlamaCpp,
         (Program::MlxLm | Program::MlxSwift, _) => measured,
         // Servers, and Ollama and others where they run MLX weights.
         _ => Program::MlxServer,

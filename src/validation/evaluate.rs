@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::hardware::catalogue::LimitEntry;
 use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
 use crate::ledger::peak;
-use crate::model::Format;
+use crate::model::NamedFormat;
 use crate::model::catalogue::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
@@ -435,7 +435,7 @@ impl<'a> Peaks<'a> {
 
     fn simulate(&mut self, row: &Measurement, chips: &[Chip]) -> Option<u64> {
         let joined = join(row, self.tools.models, chips).ok()?;
-        let Format::Mlx(scheme) = joined.weights else { return None };
+        let NamedFormat::Mlx(scheme) = joined.weights else { return None };
         let chip = *joined.chips.first()?;
         let run = Run::default()
             .with_engine(row.engine_setup())

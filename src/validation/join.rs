@@ -2,7 +2,7 @@
 
 use super::measurement::Measurement;
 use crate::hardware::catalogue::Chip;
-use crate::model::Format;
+use crate::model::NamedFormat;
 use crate::model::catalogue::Models;
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Joined<'a> {
     /// Catalogue id of the model.
     pub model: &'a str,
     /// Format of the weights.
-    pub weights: Format,
+    pub weights: NamedFormat,
     /// Bins that the machine may have been.
     pub chips: Vec<&'a Chip>,
 }
@@ -80,13 +80,13 @@ pub fn join<'a>(
 
 /// The format that a name of the file's vocabulary means, where it tells the size.
 #[must_use]
-pub fn weights(quant: &str) -> Option<Format> {
+pub fn weights(quant: &str) -> Option<NamedFormat> {
     if let Some(name) = quant.strip_prefix("gguf-") {
-        return name.parse().ok().map(Format::Gguf);
+        return name.parse().ok().map(NamedFormat::Gguf);
     }
     let named = matches!(quant, "bf16" | "fp16" | "mxfp4" | "nvfp4" | "mxfp8" | "mxfp4-q8");
     if named || quant.starts_with("affine-") {
-        return quant.parse().ok().map(Format::Mlx);
+        return quant.parse().ok().map(NamedFormat::Mlx);
     }
     None
 }

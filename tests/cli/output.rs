@@ -81,3 +81,36 @@ fn a_closed_pipe_is_no_error() {
     let status = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash");
     assert!(status.status.success(), "{status:?}");
 }
+
+/// `-v` says on standard error where figures come from, whatever the command, and changes no answer but those that have
+/// room for it.
+#[test]
+fn every_command_says_more_when_asked() {
+    let commands = [
+        "macs m4",
+        "models qwen3-0.6b",
+        "inspect qwen3-0.6b-4bit",
+        "calibrate --list",
+        "completions bash",
+        "doctor",
+        "recommend --model qwen3-0.6b-4bit --mac m4-10/32",
+        "predict --model qwen3-0.6b-4bit --mac m4-10/32",
+        "compare --model qwen3-0.6b-4bit --mac m4-10/32",
+        "check examples/chat-server.toml",
+    ];
+    for command in commands {
+        let (code, out, quiet) = run(command);
+        let (code_v, out_v, said) = run(&format!("{command} -v"));
+        assert_eq!((code, out), (code_v, out_v), "{command}");
+        assert!(
+            said.contains("detail: chips, Macs, prices and models: built in"),
+            "{command}: {said}"
+        );
+        assert!(!quiet.contains("detail:"), "{command}");
+    }
+    let (_, _, said) = run("predict --model qwen3-0.6b-4bit --mac m4-10/32 -v");
+    assert!(
+        said.contains("m4-10/32 bandwidth: ") && said.contains("Qwen/Qwen3-0.6B affine-4-g64: "),
+        "{said}"
+    );
+}

@@ -160,3 +160,62 @@ fn a_quantised_cache_is_smaller() {
     let (plain, eight, four) = (kv(""), kv("--kv-bits 8"), kv("--kv-bits 4"));
     assert!(plain > eight && eight > four, "{plain} {eight} {four}");
 }
+
+/// A result of `validate` on an M4 Max with one decode run at 4096 tokens.
+fn own_run(folder: &std::path::Path, rate: f64) -> String {
+    let row = serde_json::json!({
+        "version": 1, "unix_s": 1_800_000_000, "mlx": "0.32.2", "clock": "gpu", "set": "model",
+        "machine": { "system": "macos", "chip": "Apple M4 Max", "gpu_cores": 40, "cpu_cores": 16,
+                     "memory_bytes": 64_u64 << 30, "backend": "metal" },
+        "model": "qwen3-8b-4bit", "quant": "affine-4-g64", "random_weights": false, "context_tokens": 4096,
+        "metric": "decode", "fidelity": "calibrated", "predicted": 90.0, "timing_log_error": 0.01,
+        "interval_80": [85.0, 95.0], "interval_90": [80.0, 100.0], "measured": rate, "error": 0.0, "held_90": true,
+        "noise": 0.01, "wall_tokens_per_s": rate, "rounds": 5, "mlx_peak_bytes": null, "process_bytes": null,
+        "profile_unix_s": null,
+    });
+    let file = folder.join("run.json");
+    let text =
+        serde_json::json!({ "schema": "mlxplan.live_validation/1", "rows": [row] }).to_string();
+    std::fs::write(&file, text).expect("written");
+    file.display().to_string()
+}
+
+/// A run of this very model on this machine decides the speed at its depth, is carried to others, and the prediction
+/// without it stays in sight.
+#[test]
+fn own_runs_shift_a_prediction_and_say_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |context: u32| {
+        format!("predict --model qwen3-8b-4bit --mac m4max-40/64 --context {context} --generate 1")
+    };
+    let (_, plain) = json(&at(4096));
+    let rate = |p: &Value| p["decode"]["tokens_per_s"].as_f64().expect("a rate");
+    let file = own_run(folder.path(), 0.8 * rate(&plain));
+    let (_, own) = json(&format!("{} --evidence {file} --depths 0,65536", at(4096)));
+    assert_eq!(
+        (&own["fidelity"], &own["prefill"]["fidelity"]),
+        (&"measured".into(), &"spec".into())
+    );
+    assert!((rate(&own) / (0.8 * rate(&plain)) - 1.0).abs() < 1e-3, "{own}");
+    assert_eq!(own["evidence"].as_array().map(Vec::len), Some(1));
+    assert_eq!(own["without_evidence"]["decode"]["interval_90"], plain["decode"]["interval_90"]);
+    assert_eq!(plain["evidence"], serde_json::json!([]));
+    let (_, far) = json(&format!("{} --evidence {file}", at(65_536)));
+    let width = |p: &Value| {
+        let ends = &p["decode"]["interval_90"];
+        ends[1].as_f64().expect("an end") / ends[0].as_f64().expect("an end")
+    };
+    assert!(width(&far) > width(&own), "{far}");
+    let causes: Vec<&str> = far["widenings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|w| w["cause"].as_str())
+        .collect();
+    assert!(causes.iter().any(|c| c.contains("nearest measured 4096")), "{causes:?}");
+    let (code, _, text) =
+        run(&format!("{} --evidence {file}", at(4096).replace("m4max-40/64", "m4-10/32")));
+    assert!(code == 2 && text.contains("measured on Apple M4 Max, 40 GPU cores, 64 GB"), "{text}");
+    let (code, _, text) = run(&format!("{} --evidence {file}", at(4096).replace("8b", "14b")));
+    assert!(code == 2 && text.contains("no run of"), "{text}");
+}

@@ -5,7 +5,7 @@ use mlxplan::graph::Graph;
 use mlxplan::hardware::Macs as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
-use mlxplan::model::Format;
+use mlxplan::model::NamedFormat;
 use mlxplan::model::catalogue::Models;
 use mlxplan::run::{Program, Run};
 use mlxplan::stats::{median, quantile};
@@ -35,7 +35,7 @@ fn run(row: &Measurement) -> Option<Run> {
 }
 
 fn simulate(row: &Joined<'_>, models: &Models, chips: &Chips) -> Option<u64> {
-    let Format::Mlx(scheme) = row.weights else { return None };
+    let NamedFormat::Mlx(scheme) = row.weights else { return None };
     let entry = models.get(row.model)?.entry().expect("a good catalogue");
     let graph = Graph::quantised(&entry.config, scheme).ok()?;
     let memory = row.row.memory_gib.unwrap_or(64);

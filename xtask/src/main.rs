@@ -5,6 +5,7 @@ mod docs;
 mod family;
 mod figures;
 mod fit;
+mod house;
 mod oracle;
 mod packages;
 mod project;
@@ -74,6 +75,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Count what the house is measured by: doubled names, circles of imports, public items, long files
+    House,
     /// Compare the figures of two builds of mlxplan over twenty models; fails when one differs
     Figures {
         /// The program as it was
@@ -112,6 +115,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Oracle { args } if args.is_empty() => oracle::environment(&project).map(|_| ()),
         Task::Oracle { args } => oracle::run(&project, &args),
         Task::Fit { check } => fit::run(&project, check),
+        Task::House => house::run(&project),
         Task::Figures { base, new } => figures::run(&base, &new),
     }
 }

@@ -5,6 +5,7 @@ use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use std::path::PathBuf;
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -32,6 +33,10 @@ pub struct PredictArgs {
     /// With --time-layers, time them even when they need more memory than there is
     #[arg(long, requires = "time_layers")]
     pub force: bool,
+
+    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
+    #[arg(long, value_name = "FILE", conflicts_with = "time_layers")]
+    pub evidence: Option<PathBuf>,
 
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]

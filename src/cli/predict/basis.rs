@@ -1,10 +1,12 @@
 //! What `predict` rests on: a stored profile of kernels, or the model's own layers, timed now.
 
 use super::args::PredictArgs;
+use super::evidence::Wanted;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::profiles::host;
 use crate::estimate::{Basis, Kernels, OpenedModel, Program, Run};
-use anyhow::{Result, ensure};
+use crate::hardware::machine::Machine;
+use anyhow::{Result, anyhow, ensure};
 
 /// The kernel times to predict with on this machine, or `elsewhere` (with `--profile` alone).
 fn kernels(context: &Context, elsewhere: bool) -> Result<Option<Kernels>> {
@@ -25,8 +27,13 @@ pub(super) fn best(
     context: &Context,
     args: &PredictArgs,
     model: &OpenedModel,
-    run: &Run,
+    (run, machine): (&Run, Option<&Machine>),
 ) -> Result<Basis> {
+    if let Some(path) = &args.evidence {
+        let machine = machine
+            .ok_or_else(|| anyhow!("--evidence: this machine is no Mac; name one with --mac"))?;
+        return Ok(Basis::Measured(Wanted { context, model, machine, run }.read(path)?));
+    }
     let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
     let single = run.work.batch == 1;
     if args.time_layers {

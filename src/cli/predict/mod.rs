@@ -3,6 +3,7 @@
 mod alone;
 pub(super) mod args;
 mod basis;
+mod evidence;
 mod explain;
 
 use super::shared::context::Context;
@@ -32,7 +33,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     let program = run.engine.program;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
     let model = context.one_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
-    let basis = basis::best(context, args, &model, &run)?;
+    let basis = basis::best(context, args, &model, (&run, machine.as_ref().ok()))?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
     let machine = match machine {
@@ -138,6 +139,15 @@ fn document(p: &Prediction) -> Document {
             pf.evidence.text
         ),
     );
+    for (name, rate) in
+        p.own_runs.iter().flat_map(|own| [("decode", own.decode), ("prefill", own.prefill)])
+    {
+        if let Some(rate) = rate {
+            let r = TokensPerSecond;
+            let [low, high] = rate.interval_90.map(r);
+            add("without it", format!("{name} {} tok/s, 90 % {low}–{high}", r(rate.rate)));
+        }
+    }
     d.pairs(pairs);
     if !p.at_depth.is_empty() {
         d.table(depths(&p.at_depth));

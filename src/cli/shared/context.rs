@@ -7,6 +7,7 @@ use crate::data_dir::DataDirs;
 use crate::hardware::Macs;
 use crate::model::catalogue::Models;
 use crate::report::Answer;
+use crate::versions::{MLX_LM, MLX_RULES};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -69,6 +70,13 @@ impl Printer {
         Ok(status)
     }
 
+    /// Says on standard error where a figure comes from, to a user who wants more detail.
+    pub fn detail(&self, text: &str) {
+        if self.verbose {
+            output::say(&format!("detail: {text}"));
+        }
+    }
+
     /// Says something on standard error, unless the user wants quiet.
     pub fn hint(&self, text: &str) {
         if !self.quiet {
@@ -80,6 +88,21 @@ impl Printer {
 impl Catalogues {
     fn new(data: DataDirs) -> Self {
         Self { macs: Macs::new(data.clone()), data, models: OnceLock::new() }
+    }
+
+    /// What the figures of every answer rest on, in words.
+    pub fn provenance(&self) -> Vec<String> {
+        let folders: Vec<String> =
+            self.data.dirs().iter().map(|d| d.display().to_string()).collect();
+        let added = match folders.is_empty() {
+            true => String::new(),
+            false => format!(", with what {} adds", folders.join(", ")),
+        };
+        vec![
+            format!("chips, Macs, prices and models: built in{added}"),
+            format!("memory: the rules of mlx-lm {MLX_LM} and MLX {MLX_RULES}"),
+            "speeds: laws fitted on published measurements (data/measurements.csv)".to_owned(),
+        ]
     }
 
     /// The catalogue of models, read on first use.

@@ -27,13 +27,13 @@ pub struct EngineArgs {
     pub macos: Option<Version>,
 
     /// Whether MLX uses the matrix units of M5 and later: auto is where MLX and macOS are recent enough
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Nax::Auto, hide_default_value = true)]
-    pub nax: Nax,
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = NaxArg::Auto, hide_default_value = true)]
+    pub nax: NaxArg,
 }
 
 /// Whether MLX uses the matrix units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Nax {
+pub enum NaxArg {
     /// Where MLX and macOS are recent enough.
     #[default]
     Auto,
@@ -70,9 +70,9 @@ impl EngineArgs {
     pub(in crate::cli) fn asked(&self, prefill_step: Option<u32>) -> AskedEngine {
         let Self { engine, mlx, macos, nax } = *self;
         let matrix_units = match nax {
-            Nax::Auto => MatrixUnits::Auto,
-            Nax::On => MatrixUnits::On,
-            Nax::Off => MatrixUnits::Off,
+            NaxArg::Auto => MatrixUnits::Auto,
+            NaxArg::On => MatrixUnits::On,
+            NaxArg::Off => MatrixUnits::Off,
         };
         AskedEngine { engine, mlx, macos, matrix_units, prefill_step }
     }

@@ -36,7 +36,7 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// More detail: where figures come from
+    /// More detail: where figures come from, on standard error and in the answers of probe and audit
     #[arg(short, long, global = true)]
     pub verbose: bool,
 

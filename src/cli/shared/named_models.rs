@@ -5,7 +5,7 @@ use crate::audit::Known;
 use crate::estimate::{Opened, OpenedModel, Speed};
 use crate::model::gguf::GgufMix;
 use crate::model::names::key;
-use crate::model::{Format, Scheme};
+use crate::model::{NamedFormat, Scheme};
 use crate::run::{ModelFile, Program, Run};
 use crate::validation::join::weights as row_weights;
 
@@ -52,7 +52,7 @@ fn gguf_format(text: &str, runs_gguf: bool) -> Option<GgufMix> {
 }
 
 fn mlx_scheme(text: &str) -> Result<Scheme, String> {
-    if let Some(Format::Mlx(scheme)) = row_weights(text) {
+    if let Some(NamedFormat::Mlx(scheme)) = row_weights(text) {
         return Ok(scheme);
     }
     text.parse().map_err(|e| format!("{e}"))

@@ -47,14 +47,18 @@ impl Context {
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
         let sources = Sources { program, ..self.sources(assume)? };
-        OpenedModel::open(model, quant, &sources).map_err(|e| {
+        let opened = OpenedModel::open(model, quant, &sources).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
             let error = anyhow::Error::from(e);
             match hint {
                 Some(hint) => anyhow!("{error}\nhint: {hint}"),
                 None => error,
             }
-        })
+        })?;
+        if let Opened::Model(m) = &opened {
+            self.printer.detail(&format!("{} {}: {}", m.id, m.quant, m.source.origin));
+        }
+        Ok(opened)
     }
 
     /// Opens a model argument that must name one model, for mlx-lm.
@@ -108,7 +112,11 @@ impl Context {
             };
             return Ok(custom.resolve(&self.catalogues.macs)?);
         }
-        Ok(spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?)
+        let machine = spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?;
+        for (figure, from) in machine.provenance() {
+            self.printer.detail(&format!("{} {figure}: {from}", machine.id));
+        }
+        Ok(machine)
     }
 }
 

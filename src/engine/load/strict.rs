@@ -4,7 +4,7 @@ use super::stored::Modules;
 use super::{Checkpoint, Loader};
 use crate::graph::Graph;
 use crate::model::source::quant_block::Override;
-use crate::model::source::{ModelPart, QuantBlock, part_of};
+use crate::model::source::{CheckpointPart, QuantBlock, part_of};
 use std::collections::HashSet;
 
 /// What MLX says of tensors without a parameter.
@@ -35,7 +35,7 @@ pub(super) fn left_over(c: &Checkpoint<'_>, graph: &Graph) -> Option<String> {
         (tied && name == "lm_head.weight")
             || name.ends_with(".global_scale")
             || DROPPED.iter().any(|end| name.ends_with(end))
-            || part_of(name, layers) != ModelPart::Text
+            || part_of(name, layers) != CheckpointPart::Text
     };
     let extra = tensors.tensors().iter().filter(|t| !names.contains(&t.name) && !dropped(&t.name));
     match extra.count() as u64 {

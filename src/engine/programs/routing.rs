@@ -1,7 +1,7 @@
 //! The fused kernels of attention by version of MLX, read off the rules of the file.
 
 use super::{AttentionRule, Engines, Release, RuleMask, VectorRule};
-use crate::graph::tape::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
+use crate::graph::tape::{KernelChoice, Masks, PromptKernel, Routing, VectorKernel};
 use crate::run::Version;
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ const SINKS_FUSED: &str = "attention_sinks_fused";
 /// The kernels from a version on, without and with matrix units.
 struct Since {
     from: Version,
-    kernels: [Kernels; 2],
+    kernels: [KernelChoice; 2],
 }
 
 static TABLES: LazyLock<Vec<Since>> =
@@ -109,7 +109,7 @@ impl Engines {
         self.mlx_flag.iter().find(|f| f.name == name).and_then(|f| f.from)
     }
 
-    fn kernels(&self, version: Release, matrix_units: bool) -> Kernels {
+    fn kernels(&self, version: Release, matrix_units: bool) -> KernelChoice {
         let sinks = self.flag(SINKS_FUSED).is_some_and(|from| from <= version);
         let prompt = self
             .mlx_rule
@@ -118,7 +118,7 @@ impl Engines {
         let vector = self.mlx_vector.iter().filter(|r| r.from <= version);
         let prompt: Vec<PromptKernel> = prompt.flat_map(|r| r.kernels(sinks)).collect();
         let vector: Vec<VectorKernel> = vector.flat_map(VectorRule::kernels).collect();
-        Kernels {
+        KernelChoice {
             prompt: needed(&prompt, |k| PromptKernel {
                 sinks,
                 heads: k.heads,

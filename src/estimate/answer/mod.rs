@@ -38,6 +38,11 @@ pub struct PredictionAnswer {
     pub prefill: Option<PrefillAnswer>,
     /// Basis of the decode speed.
     pub fidelity: Fidelity,
+    /// Own runs of this very model, program and machine that shifted it.
+    pub evidence: Vec<String>,
+    /// The speeds without those runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_evidence: Option<WithoutEvidence>,
     /// What the prediction leaves out.
     pub not_modeled: Vec<String>,
     /// Why intervals are wider than their classes of measurements say.
@@ -49,6 +54,26 @@ pub struct PredictionAnswer {
     /// Every term and byte, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<Explanation>,
+}
+
+/// The speeds without own runs, where those shifted them.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct WithoutEvidence {
+    /// Decode speed.
+    pub decode: Option<RateAnswer>,
+    /// Prefill speed.
+    pub prefill: Option<RateAnswer>,
+}
+
+/// A rate.
+#[derive(Clone, Copy, Debug, JsonSchema, Serialize)]
+pub struct RateAnswer {
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// Interval that holds 80 % of measurements.
+    pub interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    pub interval_90: [f64; 2],
 }
 
 /// A model.

@@ -2,9 +2,11 @@
 
 use super::{
     DecodeAnswer, DepthAnswer, EngineAnswer, FormatAnswer, ImagesAnswer, MemoryAnswer, ModelAnswer,
-    PartAnswer, PredictionAnswer, PrefillAnswer, RunKeys, SourceAnswer,
+    PartAnswer, PredictionAnswer, PrefillAnswer, RateAnswer, RunKeys, SourceAnswer,
+    WithoutEvidence,
 };
 use crate::calibration::Fidelity;
+use crate::calibration::evidence::PredictedRate;
 use crate::estimate::basis::Timed;
 use crate::estimate::memory::{Fit, Memory};
 use crate::estimate::speed::AtDepth;
@@ -158,6 +160,12 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
 }
 
+impl From<PredictedRate> for RateAnswer {
+    fn from(p: PredictedRate) -> Self {
+        Self { tokens_per_s: p.rate, interval_80: p.interval_80, interval_90: p.interval_90 }
+    }
+}
+
 impl From<AtDepth> for DepthAnswer {
     fn from(at: AtDepth) -> Self {
         Self { context_tokens: at.context_tokens, tokens_per_s: at.tokens_per_s, interval_90: None }
@@ -169,6 +177,7 @@ impl From<&Prediction> for PredictionAnswer {
         let (d, f) = (&p.decode, &p.prefill);
         let reserve = p.memory.as_ref().map(|m| m.reserve).or(p.run.engine.reserve);
         let timed_prompt = p.runs_here.prefill.is_some();
+        let measured_prompt = p.own_runs.as_ref().is_some_and(|own| own.prefill.is_some());
         Self {
             model: (&p.model).into(),
             format: FormatAnswer::of(&p.model, &p.run),
@@ -197,10 +206,19 @@ impl From<&Prediction> for PredictionAnswer {
                 ttft_interval_90_s: p.ttft_interval_90_s(),
                 terms: f.terms.clone(),
                 evidence: Some(f.evidence.clone()),
-                fidelity: if timed_prompt { Fidelity::Calibrated } else { Fidelity::Spec },
+                fidelity: match (measured_prompt, timed_prompt) {
+                    (true, _) => Fidelity::Measured,
+                    (false, true) => Fidelity::Calibrated,
+                    (false, false) => Fidelity::Spec,
+                },
                 runs_here: p.runs_here.prefill.clone().flatten(),
             }),
             fidelity: p.fidelity,
+            evidence: p.own_runs.as_ref().map(|own| own.ids.clone()).unwrap_or_default(),
+            without_evidence: p.own_runs.as_ref().map(|own| WithoutEvidence {
+                decode: own.decode.map(RateAnswer::from),
+                prefill: own.prefill.map(RateAnswer::from),
+            }),
             not_modeled: p.not_modeled(),
             widenings: p.widenings().cloned().collect(),
             provenance: sources(p.sources()),
@@ -262,6 +280,8 @@ impl From<&TimedAlone> for PredictionAnswer {
                 }
             }),
             fidelity: p.timing.fidelity,
+            evidence: Vec::new(),
+            without_evidence: None,
             not_modeled: vec!["memory limits: this machine is no Apple Silicon Mac".to_owned()],
             widenings: Vec::new(),
             provenance: sources(p.sources()),

@@ -270,3 +270,37 @@ fn the_safe_context_is_safe() {
         }
     }
 }
+
+/// Heads of 256 on matrix units: whole chunks are fused, a last chunk of less than 1024 rows builds scores, so that many
+/// shorter prompts need more than a longer one.
+fn wide_heads() -> Graph {
+    let config = Config::parse(
+        r#"{"model_type":"qwen3","hidden_size":2048,"num_hidden_layers":4,"num_attention_heads":16,
+            "num_key_value_heads":2,"head_dim":256,"intermediate_size":6144,"vocab_size":151936,
+            "max_position_embeddings":262144,"tie_word_embeddings":false}"#,
+    );
+    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn below_the_longest_context_every_prompt_fits(gb in 1.5f64..6.0, shares in proptest::collection::vec(0.3f64..1.0, 6)) {
+        let graph = wide_heads();
+        let mac = machine("m5max-40/64");
+        let asked = Run::default();
+        let gpu = gpu(&mac, &EngineSetup::default());
+        let room = Room { peak: Bytes::from_gb(gb), buffer: mac.gpu_limit.max_buffer() };
+        let found = context::within(&graph, &asked, gpu, room.peak, None).unwrap();
+        let found = below(&graph, &asked, gpu, room, found).unwrap();
+        prop_assume!(found.tokens > 4096);
+        for share in shares {
+            let total = (share * f64::from(found.tokens)) as u32;
+            let run = asked.with_context(total - asked.work.generate_tokens);
+            let peak = peak::peak(&graph, &run, gpu).unwrap().peak_bytes;
+            // Lengths between those that are tried may need a little more; the safe context has room for it.
+            prop_assert!(peak <= room.peak.0 + 100_000_000, "{total} of {found:?}: {peak}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Decode predictions.
 
 use super::{Evidence, Speed, Term};
-use crate::estimate::basis::Timing;
+use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
@@ -53,6 +53,20 @@ impl Decode {
         self.seconds_per_token = timing.decode.seconds;
         self.evidence.text = timing.text();
         self.widenings.clear();
+    }
+}
+
+impl Decode {
+    /// Takes what own runs make of the rate.
+    pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor) {
+        let rates = anchor.rate(self.tokens_per_s);
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.seconds_per_token /= anchor.ratio;
+        self.terms.iter_mut().for_each(|term| term.seconds /= anchor.ratio);
+        self.evidence.text = anchor.text();
+        self.widenings.clone_from(&anchor.widenings);
     }
 }
 

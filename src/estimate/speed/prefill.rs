@@ -1,7 +1,7 @@
 //! Prefill predictions.
 
 use super::{Evidence, Speed, Term};
-use crate::estimate::basis::Timing;
+use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
 use crate::roofline::prefill::PrefillPrompt;
@@ -40,6 +40,20 @@ impl Prefill {
         self.ttft_s = prompt.ttft().0;
         self.evidence.text = prompt.text();
         self.widenings.clear();
+    }
+}
+
+impl Prefill {
+    /// Takes what own runs make of the rate; `tokens` are those of all prompts.
+    pub(in crate::estimate) fn anchor(&mut self, anchor: &RunAnchor, tokens: f64) {
+        let rates = anchor.rate(self.tokens_per_s);
+        self.ttft_s += tokens / rates.rate - tokens / self.tokens_per_s;
+        self.tokens_per_s = rates.rate;
+        self.interval_80 = rates.interval_80;
+        self.interval_90 = rates.interval_90;
+        self.terms.iter_mut().for_each(|term| term.seconds /= anchor.ratio);
+        self.evidence.text = anchor.text();
+        self.widenings.clone_from(&anchor.widenings);
     }
 }
 

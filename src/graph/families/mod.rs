@@ -405,10 +405,11 @@ fn of_text(config: &Config) -> Option<&'static Family> {
     inner.or_else(|| find(config.model_type().ok()?).ok())
 }
 
-/// Formats of originals that the family of a configuration reads.
+/// Formats of originals that the family of a configuration reads: the wrapper's own, else those of the model inside.
 #[must_use]
 pub fn reads(config: &Config) -> &'static [Reads] {
-    of_text(config).map_or(&[], |family| family.reads)
+    let outer = config.model_type().ok().and_then(|t| find(t).ok()).map_or(&[][..], |f| f.reads);
+    if outer.is_empty() { of_text(config).map_or(&[], |family| family.reads) } else { outer }
 }
 
 /// Whether the family of a configuration has a head of its own just when the files hold one.

@@ -1,6 +1,6 @@
 //! Rotary embedding, attention and custom kernels.
 
-use super::routing::{Asked, Way};
+use super::routing::{AskedKernels, Way};
 use super::{Source, Tape, Var, concat};
 use crate::graph::op::{Kernel, Op, Rope};
 use crate::graph::shape::Shape;
@@ -62,7 +62,7 @@ impl<'t> Var<'t> {
         };
         let causal = mask == Mask::Causal;
         t.note_heads([sq.dim(3), sv.dim(3)]);
-        let asked = Asked {
+        let asked = AskedKernels {
             queries: &sq,
             keys: &sk,
             values: &sv,

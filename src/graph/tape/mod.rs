@@ -25,7 +25,7 @@ pub use attention::Mask;
 pub use compile::{Body, BodyNode, BodyRef, Results};
 pub use elementwise::Operand;
 pub use indexing::concat;
-pub use routing::{Kernels, Masks, PromptKernel, Routing, VectorKernel};
+pub use routing::{KernelChoice, Masks, PromptKernel, Routing, VectorKernel};
 pub use tables::{Derived, FrequencyTable};
 pub use value::Var;
 

@@ -56,7 +56,7 @@ pub struct VectorKernel {
 
 /// The fused kernels of a version of MLX on a kind of GPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Kernels {
+pub struct KernelChoice {
     /// For prompts.
     pub prompt: Vec<PromptKernel>,
     /// For steps of few rows.
@@ -65,7 +65,7 @@ pub struct Kernels {
 
 /// What decides how MLX runs attention on a Mac.
 #[derive(Clone, Copy, Debug)]
-pub struct Routing(&'static Kernels);
+pub struct Routing(&'static KernelChoice);
 
 /// How attention of some shapes is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) enum Way {
 
 /// An attention call, as far as the choice of the kernel depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct AskedKernels<'a> {
     pub queries: &'a Shape,
     pub keys: &'a Shape,
     pub values: &'a Shape,
@@ -93,7 +93,7 @@ pub(super) struct Asked<'a> {
 impl Default for Routing {
     /// The kernels of MLX 0.32.2, which is linked in process, without matrix units.
     fn default() -> Self {
-        static LINKED: LazyLock<Kernels> = LazyLock::new(|| Kernels {
+        static LINKED: LazyLock<KernelChoice> = LazyLock::new(|| KernelChoice {
             prompt: [64, 80, 128, 72, 96].map(PromptKernel::any).to_vec(),
             vector: [[64, 64], [96, 96], [128, 128], [256, 256], [192, 128]]
                 .map(VectorKernel::any)
@@ -120,18 +120,18 @@ impl Hash for Routing {
 impl Routing {
     /// By the kernels of a version of MLX on a kind of GPU.
     #[must_use]
-    pub const fn new(kernels: &'static Kernels) -> Self {
+    pub const fn new(kernels: &'static KernelChoice) -> Self {
         Self(kernels)
     }
 
     /// The kernels.
     #[must_use]
-    pub const fn kernels(self) -> &'static Kernels {
+    pub const fn kernels(self) -> &'static KernelChoice {
         self.0
     }
 
     /// `has_fused_kernel` and `use_fallback` of `mlx/backend/metal/scaled_dot_product_attention.cpp`.
-    pub(super) fn way(self, a: Asked<'_>) -> Way {
+    pub(super) fn way(self, a: AskedKernels<'_>) -> Way {
         if a.queries.dim(2) <= 8 {
             let fused = self.0.vector.iter().any(|k| k.takes(a));
             return if fused { Way::Fused } else { Way::Scores };
@@ -145,7 +145,7 @@ impl Routing {
     }
 }
 
-impl Asked<'_> {
+impl AskedKernels<'_> {
     fn heads(&self) -> [u32; 2] {
         [self.queries.dim(3), self.values.dim(3)]
     }
@@ -171,7 +171,7 @@ impl PromptKernel {
         }
     }
 
-    fn takes(&self, a: Asked<'_>) -> bool {
+    fn takes(&self, a: AskedKernels<'_>) -> bool {
         let (rows, keys) = (a.queries.dim(2), a.keys.dim(2));
         let masks = match self.masks {
             Masks::None => !a.causal && !a.array_mask,
@@ -197,7 +197,7 @@ impl VectorKernel {
         Self { heads, max_rows: 8, repeats: Vec::new(), min_keys: 0, array_mask: true }
     }
 
-    fn takes(&self, a: Asked<'_>) -> bool {
+    fn takes(&self, a: AskedKernels<'_>) -> bool {
         let (rows, keys, repeats) = (a.queries.dim(2), a.keys.dim(2), a.repeats());
         self.heads == a.heads()
             && rows <= self.max_rows

@@ -9,8 +9,8 @@ use crate::graph::Graph;
 use crate::graph::families;
 use crate::graph::params::{Module, ModuleId, ModuleKind};
 use crate::model::Scheme;
-use crate::model::gguf::{Category, Chooser, Facts, FileType, GgmlType, GgufMix, Matrix};
-use crate::model::gguf::{Publisher, Recipe};
+use crate::model::gguf::{Category, Chooser, FileType, GgmlType, GgufMix, Matrix, MixFacts};
+use crate::model::gguf::{MixRecipe, Publisher};
 use crate::run::GgufBytes;
 
 /// Architectures that nobody has made mixes of his own for: their files follow the rules of `llama-quantize`.
@@ -43,12 +43,12 @@ pub struct GgufSizes {
     /// Least and most bytes that files of that name have: with and without an importance matrix, and by publishers
     /// who set types of their own.
     pub interval: [u64; 2],
-    stored: Vec<Stored>,
+    stored: Vec<StoredTensor>,
 }
 
 /// The weight of a module in a GGUF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredTensor {
     /// Its type.
     pub kind: GgmlType,
     /// Its bytes, without a bias.
@@ -73,7 +73,7 @@ impl GgufSizes {
 
     /// The weight of a module; all zero for a module that the file does not hold.
     #[must_use]
-    pub fn of_module(&self, id: ModuleId) -> Option<&Stored> {
+    pub fn of_module(&self, id: ModuleId) -> Option<&StoredTensor> {
         self.stored.get(id.index())
     }
 
@@ -101,12 +101,12 @@ impl GgufSizes {
     pub fn tensors<'a>(
         &'a self,
         graph: &'a Graph,
-    ) -> impl Iterator<Item = (&'a Module, &'a Stored)> {
+    ) -> impl Iterator<Item = (&'a Module, &'a StoredTensor)> {
         graph.params().modules().iter().zip(&self.stored).filter(|(_, s)| s.bytes > 0)
     }
 }
 
-fn total(stored: &[Stored]) -> u64 {
+fn total(stored: &[StoredTensor]) -> u64 {
     stored.iter().map(|s| s.bytes + s.bias_bytes).sum()
 }
 
@@ -123,7 +123,7 @@ fn spread(graph: &Graph, mix: GgufMix) -> [f64; 2] {
     match (mix.recipe, mix.publisher) {
         (_, Publisher::Plain) => [1.0, 1.0],
         _ if mix.file_type.is_float() => [1.0, 1.0],
-        (Recipe::Dynamic, _) => dynamic(mix.file_type),
+        (MixRecipe::Dynamic, _) => dynamic(mix.file_type),
         _ if exact || !own_types => [1.0, 1.0],
         _ if mix.file_type == FileType::Q8_0 => [1.0, 1.01],
         _ if by_layer => [0.9, 1.18],
@@ -141,7 +141,7 @@ const fn dynamic(file_type: FileType) -> [f64; 2] {
     }
 }
 
-fn stored(graph: &Graph, mix: GgufMix, importance: bool) -> Vec<Stored> {
+fn stored(graph: &Graph, mix: GgufMix, importance: bool) -> Vec<StoredTensor> {
     let modules = graph.params().modules();
     let mut placed: Vec<(usize, &Module, Matrix)> =
         modules.iter().enumerate().filter_map(|(i, m)| Some((i, m, places::matrix(m)?))).collect();
@@ -149,12 +149,14 @@ fn stored(graph: &Graph, mix: GgufMix, importance: bool) -> Vec<Stored> {
     let matrices: Vec<(&Module, Matrix)> = placed.iter().map(|(_, m, x)| (*m, *x)).collect();
     let mut chooser = Chooser::new(mix, importance, facts(graph, &matrices));
     let native = native_experts(graph);
-    let mut stored = vec![Stored { kind: GgmlType::F32, bytes: 0, bias_bytes: 0 }; modules.len()];
+    let mut stored =
+        vec![StoredTensor { kind: GgmlType::F32, bytes: 0, bias_bytes: 0 }; modules.len()];
     for (i, module, matrix) in placed {
         let chosen = chooser.next(&matrix);
         let kind = native.filter(|_| matrix.experts).unwrap_or(chosen);
         let bias_bytes = module.bias.map_or(0, |b| b.elements() * 4);
-        stored[i] = Stored { kind, bytes: kind.bytes(matrix.rows, matrix.columns), bias_bytes };
+        stored[i] =
+            StoredTensor { kind, bytes: kind.bytes(matrix.rows, matrix.columns), bias_bytes };
     }
     stored
 }
@@ -165,11 +167,11 @@ fn native_experts(graph: &Graph) -> Option<GgmlType> {
     matches!(family.native_scheme?, Scheme::Mxfp4 | Scheme::Mxfp4Q8).then_some(GgmlType::MXFP4)
 }
 
-fn facts(graph: &Graph, matrices: &[(&Module, Matrix)]) -> Facts {
+fn facts(graph: &Graph, matrices: &[(&Module, Matrix)]) -> MixFacts {
     let of = |category| matrices.iter().filter(move |(_, m)| m.category == category);
     let model_type = graph.model_type();
     let layers = graph.layers();
-    Facts {
+    MixFacts {
         layers,
         grouped_queries: grouped_queries(graph, matrices),
         experts: graph.experts().map_or(0, |e| e.total),

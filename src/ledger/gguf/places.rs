@@ -6,11 +6,11 @@
 
 use crate::graph::params::{Module, ModuleKind};
 use crate::model::gguf::{Category, Matrix};
-use crate::model::source::parts::{ModelPart, part_of};
+use crate::model::source::parts::{CheckpointPart, part_of};
 
 /// The tensor of a module's weight; `None` for a module that is not in the file of the language model.
 pub(super) fn matrix(module: &Module) -> Option<Matrix> {
-    if matches!(part_of(&module.path, None), ModelPart::Vision | ModelPart::Audio) {
+    if matches!(part_of(&module.path, None), CheckpointPart::Vision | CheckpointPart::Audio) {
         return None;
     }
     let columns = u64::from(module.shape.dim(-1)).max(1);

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// How the types of the matrices follow from the file type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Recipe {
+pub enum MixRecipe {
     /// By the rules of `llama-quantize`.
     #[default]
     Plain,
@@ -55,7 +55,7 @@ pub struct GgufMix {
     /// What `llama-quantize` was asked for.
     pub file_type: FileType,
     /// Whose rules chose the types.
-    pub recipe: Recipe,
+    pub recipe: MixRecipe,
     /// Who made the file.
     pub publisher: Publisher,
 }
@@ -70,32 +70,32 @@ fn known() -> String {
 }
 
 /// Names that are no file type's own.
-const ALIASES: [(&str, FileType, Recipe); 24] = [
-    ("fp16", FileType::F16, Recipe::Plain),
-    ("fp32", FileType::F32, Recipe::Plain),
-    ("mxfp4", FileType::MXFP4, Recipe::Plain),
-    ("q2_k_l", FileType::Q2_K, Recipe::LargeEnds),
-    ("q3_k", FileType::Q3_K_M, Recipe::Plain),
-    ("q4_k", FileType::Q4_K_M, Recipe::Plain),
-    ("q5_k", FileType::Q5_K_M, Recipe::Plain),
-    ("q3_k_xl", FileType::Q3_K_L, Recipe::LargeEnds),
-    ("q4_k_l", FileType::Q4_K_M, Recipe::LargeEnds),
-    ("q5_k_l", FileType::Q5_K_M, Recipe::LargeEnds),
-    ("q6_k_l", FileType::Q6_K, Recipe::LargeEnds),
+const ALIASES: [(&str, FileType, MixRecipe); 24] = [
+    ("fp16", FileType::F16, MixRecipe::Plain),
+    ("fp32", FileType::F32, MixRecipe::Plain),
+    ("mxfp4", FileType::MXFP4, MixRecipe::Plain),
+    ("q2_k_l", FileType::Q2_K, MixRecipe::LargeEnds),
+    ("q3_k", FileType::Q3_K_M, MixRecipe::Plain),
+    ("q4_k", FileType::Q4_K_M, MixRecipe::Plain),
+    ("q5_k", FileType::Q5_K_M, MixRecipe::Plain),
+    ("q3_k_xl", FileType::Q3_K_L, MixRecipe::LargeEnds),
+    ("q4_k_l", FileType::Q4_K_M, MixRecipe::LargeEnds),
+    ("q5_k_l", FileType::Q5_K_M, MixRecipe::LargeEnds),
+    ("q6_k_l", FileType::Q6_K, MixRecipe::LargeEnds),
     // The types that the tool repacked Q4_0 for; the size is the same.
-    ("q4_0_4_4", FileType::Q4_0, Recipe::Plain),
-    ("q4_0_4_8", FileType::Q4_0, Recipe::Plain),
-    ("q4_0_8_8", FileType::Q4_0, Recipe::Plain),
-    ("q2_k_xl", FileType::Q2_K, Recipe::Dynamic),
-    ("q4_k_xl", FileType::Q4_K_M, Recipe::Dynamic),
-    ("q5_k_xl", FileType::Q5_K_M, Recipe::Dynamic),
-    ("q6_k_xl", FileType::Q6_K, Recipe::Dynamic),
-    ("q8_k_xl", FileType::Q8_0, Recipe::Dynamic),
-    ("ud_q3_k_xl", FileType::Q3_K_M, Recipe::Dynamic),
-    ("ud_q2_k_l", FileType::Q2_K, Recipe::Dynamic),
-    ("ud_q4_k_l", FileType::Q4_K_M, Recipe::Dynamic),
-    ("ud_iq4_nl_xl", FileType::IQ4_NL, Recipe::Dynamic),
-    ("ud_mxfp4", FileType::MXFP4, Recipe::Dynamic),
+    ("q4_0_4_4", FileType::Q4_0, MixRecipe::Plain),
+    ("q4_0_4_8", FileType::Q4_0, MixRecipe::Plain),
+    ("q4_0_8_8", FileType::Q4_0, MixRecipe::Plain),
+    ("q2_k_xl", FileType::Q2_K, MixRecipe::Dynamic),
+    ("q4_k_xl", FileType::Q4_K_M, MixRecipe::Dynamic),
+    ("q5_k_xl", FileType::Q5_K_M, MixRecipe::Dynamic),
+    ("q6_k_xl", FileType::Q6_K, MixRecipe::Dynamic),
+    ("q8_k_xl", FileType::Q8_0, MixRecipe::Dynamic),
+    ("ud_q3_k_xl", FileType::Q3_K_M, MixRecipe::Dynamic),
+    ("ud_q2_k_l", FileType::Q2_K, MixRecipe::Dynamic),
+    ("ud_q4_k_l", FileType::Q4_K_M, MixRecipe::Dynamic),
+    ("ud_iq4_nl_xl", FileType::IQ4_NL, MixRecipe::Dynamic),
+    ("ud_mxfp4", FileType::MXFP4, MixRecipe::Dynamic),
 ];
 
 /// Most words of a name: `q4_0_4_4`, `ud_q4_k_xl`.
@@ -112,7 +112,7 @@ impl GgufMix {
     /// A file type by llama.cpp's own rules.
     #[must_use]
     pub const fn plain(file_type: FileType) -> Self {
-        Self { file_type, recipe: Recipe::Plain, publisher: Publisher::Unknown }
+        Self { file_type, recipe: MixRecipe::Plain, publisher: Publisher::Unknown }
     }
 
     /// llama.cpp's and Ollama's default, `Q4_K_M`.
@@ -169,7 +169,7 @@ impl GgufMix {
         }
         let (rest, dynamic) = text.strip_prefix("ud_").map_or((text, false), |rest| (rest, true));
         if dynamic {
-            return Some(Self { recipe: Recipe::Dynamic, ..Self::of_joined(rest)? });
+            return Some(Self { recipe: MixRecipe::Dynamic, ..Self::of_joined(rest)? });
         }
         FileType::all().find(|t| t.name().eq_ignore_ascii_case(rest)).map(Self::plain)
     }
@@ -199,10 +199,10 @@ impl fmt::Display for GgufMix {
         };
         let own = self.file_type.name().to_ascii_lowercase();
         let text = match self.recipe {
-            Recipe::Plain if self.file_type == FileType::MXFP4 => "mxfp4".to_owned(),
-            Recipe::Plain => own,
-            Recipe::LargeEnds => alias().unwrap_or(&own).to_owned(),
-            Recipe::Dynamic => format!("ud-{}", alias().unwrap_or(&own)),
+            MixRecipe::Plain if self.file_type == FileType::MXFP4 => "mxfp4".to_owned(),
+            MixRecipe::Plain => own,
+            MixRecipe::LargeEnds => alias().unwrap_or(&own).to_owned(),
+            MixRecipe::Dynamic => format!("ud-{}", alias().unwrap_or(&own)),
         };
         f.pad(&text)
     }
@@ -224,7 +224,7 @@ impl FromStr for GgufMix {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> (FileType, Recipe) {
+    fn parse(text: &str) -> (FileType, MixRecipe) {
         let mix: GgufMix = text.parse().unwrap_or_else(|e| panic!("{e}"));
         (mix.file_type, mix.recipe)
     }
@@ -243,21 +243,21 @@ mod tests {
     #[test]
     fn names_of_publishers_parse() {
         for (text, file_type, recipe) in [
-            ("UD-Q4_K_XL", FileType::Q4_K_M, Recipe::Dynamic),
-            ("ud_q4_k_xl", FileType::Q4_K_M, Recipe::Dynamic),
-            ("UD-IQ2_M", FileType::IQ2_M, Recipe::Dynamic),
-            ("UD-Q3_K_XL", FileType::Q3_K_M, Recipe::Dynamic),
-            ("UD-Q8_K_XL", FileType::Q8_0, Recipe::Dynamic),
-            ("UD-Q4_K_M", FileType::Q4_K_M, Recipe::Dynamic),
-            ("Q3_K_XL", FileType::Q3_K_L, Recipe::LargeEnds),
-            ("Q6_K_L", FileType::Q6_K, Recipe::LargeEnds),
-            ("i1-IQ3_XS", FileType::IQ3_XS, Recipe::Plain),
-            ("Q4_K", FileType::Q4_K_M, Recipe::Plain),
-            ("q4_0_4_4", FileType::Q4_0, Recipe::Plain),
-            ("MXFP4_MOE", FileType::MXFP4, Recipe::Plain),
-            ("mxfp4", FileType::MXFP4, Recipe::Plain),
-            ("fp16", FileType::F16, Recipe::Plain),
-            ("gguf-q4_k_m", FileType::Q4_K_M, Recipe::Plain),
+            ("UD-Q4_K_XL", FileType::Q4_K_M, MixRecipe::Dynamic),
+            ("ud_q4_k_xl", FileType::Q4_K_M, MixRecipe::Dynamic),
+            ("UD-IQ2_M", FileType::IQ2_M, MixRecipe::Dynamic),
+            ("UD-Q3_K_XL", FileType::Q3_K_M, MixRecipe::Dynamic),
+            ("UD-Q8_K_XL", FileType::Q8_0, MixRecipe::Dynamic),
+            ("UD-Q4_K_M", FileType::Q4_K_M, MixRecipe::Dynamic),
+            ("Q3_K_XL", FileType::Q3_K_L, MixRecipe::LargeEnds),
+            ("Q6_K_L", FileType::Q6_K, MixRecipe::LargeEnds),
+            ("i1-IQ3_XS", FileType::IQ3_XS, MixRecipe::Plain),
+            ("Q4_K", FileType::Q4_K_M, MixRecipe::Plain),
+            ("q4_0_4_4", FileType::Q4_0, MixRecipe::Plain),
+            ("MXFP4_MOE", FileType::MXFP4, MixRecipe::Plain),
+            ("mxfp4", FileType::MXFP4, MixRecipe::Plain),
+            ("fp16", FileType::F16, MixRecipe::Plain),
+            ("gguf-q4_k_m", FileType::Q4_K_M, MixRecipe::Plain),
         ] {
             assert_eq!(parse(text), (file_type, recipe), "{text}");
         }

@@ -7,6 +7,6 @@ mod rules;
 mod types;
 
 pub use file_type::{FileType, file_type_name};
-pub use mix::{GgufMix, Publisher, Recipe, UnknownMix};
-pub use rules::{Category, Chooser, Facts, Matrix};
+pub use mix::{GgufMix, MixRecipe, Publisher, UnknownMix};
+pub use rules::{Category, Chooser, Matrix, MixFacts};
 pub use types::GgmlType;

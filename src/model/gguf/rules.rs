@@ -3,7 +3,7 @@
 //! Source: `llama_tensor_get_type_impl`, `tensor_get_category` and `tensor_type_fallback` in `src/llama-quant.cpp` of
 //! llama.cpp at 007dbbf3. Tensors come in the order of the tool: by layer, then by name, because some rules count.
 
-use super::{FileType, GgmlType, GgufMix, Recipe};
+use super::{FileType, GgmlType, GgufMix, MixRecipe};
 use FileType as F;
 use GgmlType as T;
 
@@ -78,7 +78,7 @@ pub struct Matrix {
 
 /// What the rules ask of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct MixFacts {
     /// Layers.
     pub layers: u64,
     /// Query heads per key head of the first layer; 0 when that has no attention.
@@ -101,7 +101,7 @@ pub struct Chooser {
     file_type: FileType,
     large_ends: bool,
     importance: bool,
-    facts: Facts,
+    facts: MixFacts,
     values: u64,
     downs: u64,
 }
@@ -116,8 +116,8 @@ impl Chooser {
     /// For a file of format `mix`, made with or without an importance matrix. Mixes that only the file tells get the
     /// rules of their file type.
     #[must_use]
-    pub fn new(mix: GgufMix, importance: bool, facts: Facts) -> Self {
-        let large_ends = mix.recipe == Recipe::LargeEnds;
+    pub fn new(mix: GgufMix, importance: bool, facts: MixFacts) -> Self {
+        let large_ends = mix.recipe == MixRecipe::LargeEnds;
         Self { file_type: mix.file_type, large_ends, importance, facts, values: 0, downs: 0 }
     }
 
@@ -314,14 +314,14 @@ impl Chooser {
 mod tests {
     use super::*;
 
-    fn types(file_type: FileType, category: Category, facts: Facts, importance: bool) -> Vec<T> {
+    fn types(file_type: FileType, category: Category, facts: MixFacts, importance: bool) -> Vec<T> {
         let mut chooser = Chooser::new(GgufMix::plain(file_type), importance, facts);
         let matrix =
             |layer| Matrix { category, layer, rows: 64, columns: 512, experts: facts.experts > 1 };
         (0..facts.layers).map(|layer| chooser.next(&matrix(layer))).collect()
     }
 
-    const PLAIN: Facts = Facts {
+    const PLAIN: MixFacts = MixFacts {
         layers: 32,
         grouped_queries: 4,
         experts: 0,
@@ -344,7 +344,7 @@ mod tests {
         let down = types(F::Q3_K_M, Category::Down, PLAIN, true);
         assert_eq!((down[1], down[2]), (T::Q5_K, T::Q4_K));
         assert!(down.iter().skip(2).all(|t| *t == T::Q4_K));
-        let falcon = Facts { falcon: true, ..PLAIN };
+        let falcon = MixFacts { falcon: true, ..PLAIN };
         assert!(types(F::Q3_K_M, Category::Down, falcon, true).contains(&T::Q3_K));
         assert_eq!(types(F::Q3_K_M, Category::AttentionOutput, PLAIN, true)[0], T::Q4_K);
     }
@@ -358,9 +358,9 @@ mod tests {
 
     #[test]
     fn large_models_and_eight_experts_have_rules_of_their_own() {
-        let large = Facts { seventy_billion: true, ..PLAIN };
+        let large = MixFacts { seventy_billion: true, ..PLAIN };
         assert!(!types(F::Q4_K_M, Category::Value, large, true).contains(&T::Q4_K));
-        let eight = Facts { experts: 8, ..PLAIN };
+        let eight = MixFacts { experts: 8, ..PLAIN };
         assert_eq!(types(F::Q4_K_M, Category::Value, eight, true)[0], T::Q8_0);
         assert_eq!(types(F::Q4_K_M, Category::AttentionOutput, eight, true)[0], T::Q5_K);
     }

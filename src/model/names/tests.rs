@@ -169,7 +169,13 @@ fn a_single_candidate_is_taken_with_a_note() {
         match find(name, None) {
             Ok(Resolution::One(found)) => {
                 assert_eq!(found.model.id, id, "{name}");
-                assert!(matches!(found.notes[..], [NameNote::ReadAs { .. }]), "{name}");
+                assert!(
+                    matches!(
+                        found.notes[..],
+                        [NameNote::ReadAs { .. } | NameNote::SameConfiguration { .. }]
+                    ),
+                    "{name}"
+                );
             }
             other => panic!("{name}: {other:?}"),
         }

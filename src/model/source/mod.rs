@@ -24,7 +24,7 @@ pub use error::SourceError;
 pub use gguf::GgufInfo;
 pub use note::SourceNote;
 pub use packings::{ModulePacking, ModulePackings};
-pub use parts::{ModelPart, PartBytes, part_of};
+pub use parts::{CheckpointPart, PartBytes, part_of};
 pub use quant_block::{QuantBlock, WeightFormat};
 pub use tensors::{TensorFile, TensorIndex, TensorInfo};
 

@@ -9,7 +9,7 @@ use super::tensors::TensorIndex;
 
 /// A part of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ModelPart {
+pub enum CheckpointPart {
     /// The language model: what mlx-lm loads.
     Text,
     /// Vision tower and the projection of its output.
@@ -38,22 +38,22 @@ const WRAPPERS: [&str; 3] = ["model", "language_model", "thinker"];
 /// The part that the tensor `name` belongs to. `layers` is the number of layers of the language model, where known:
 /// `model.layers.N` from there on are prediction layers (DeepSeek, GLM).
 #[must_use]
-pub fn part_of(name: &str, layers: Option<u64>) -> ModelPart {
+pub fn part_of(name: &str, layers: Option<u64>) -> CheckpointPart {
     let mut components = name.split('.').skip_while(|c| WRAPPERS.contains(c));
     let first = components.next().unwrap_or_default();
     if VISION.contains(&first) || first.starts_with("vision_") || first.starts_with("image_") {
-        return ModelPart::Vision;
+        return CheckpointPart::Vision;
     }
     if AUDIO.contains(&first) || first.starts_with("audio_") {
-        return ModelPart::Audio;
+        return CheckpointPart::Audio;
     }
     if first == "mtp" || first.starts_with("mtp_") {
-        return ModelPart::Mtp;
+        return CheckpointPart::Mtp;
     }
     let number = components.next().filter(|_| first == "layers");
     match (number.and_then(|n| n.parse::<u64>().ok()), layers) {
-        (Some(layer), Some(count)) if layer >= count => ModelPart::Mtp,
-        _ => ModelPart::Text,
+        (Some(layer), Some(count)) if layer >= count => CheckpointPart::Mtp,
+        _ => CheckpointPart::Text,
     }
 }
 
@@ -77,10 +77,10 @@ impl PartBytes {
         let mut sums = Self::default();
         for tensor in tensors.tensors() {
             let sum = match part_of(&tensor.name, layers) {
-                ModelPart::Text => &mut sums.text,
-                ModelPart::Vision => &mut sums.vision,
-                ModelPart::Audio => &mut sums.audio,
-                ModelPart::Mtp => &mut sums.mtp,
+                CheckpointPart::Text => &mut sums.text,
+                CheckpointPart::Vision => &mut sums.vision,
+                CheckpointPart::Audio => &mut sums.audio,
+                CheckpointPart::Mtp => &mut sums.mtp,
             };
             *sum = sum.saturating_add(tensor.bytes);
         }
@@ -101,28 +101,28 @@ mod tests {
     #[test]
     fn parts_are_told_apart_in_every_layout() {
         for (name, part) in [
-            ("model.embed_tokens.weight", ModelPart::Text),
-            ("lm_head.weight", ModelPart::Text),
-            ("language_model.model.layers.3.mlp.gate.weight", ModelPart::Text),
-            ("model.language_model.layers.3.mlp.gate.weight", ModelPart::Text),
-            ("vision_tower.blocks.0.attn.qkv.weight", ModelPart::Vision),
-            ("model.visual.blocks.0.attn.qkv.weight", ModelPart::Vision),
-            ("visual.merger.mlp.0.weight", ModelPart::Vision),
-            ("multi_modal_projector.linear_1.weight", ModelPart::Vision),
-            ("model.embed_vision.embedding_projection.weight", ModelPart::Vision),
-            ("model.audio_tower.layers.0.ffn.weight", ModelPart::Audio),
-            ("thinker.audio_tower.conv.weight", ModelPart::Audio),
-            ("talker.model.layers.0.mlp.weight", ModelPart::Audio),
-            ("thinker.model.layers.0.mlp.weight", ModelPart::Text),
-            ("mtp.layers.0.mlp.gate_proj.weight", ModelPart::Mtp),
-            ("language_model.mtp.fc.weight", ModelPart::Mtp),
-            ("model.mtp_block.0.weight", ModelPart::Mtp),
-            ("vision_language_adapter.w_in.weight", ModelPart::Vision),
-            ("image_newline", ModelPart::Vision),
-            ("", ModelPart::Text),
-            ("model", ModelPart::Text),
-            ("backbone.layers.0.mixer.A_log", ModelPart::Text),
-            ("visualisation.weight", ModelPart::Text),
+            ("model.embed_tokens.weight", CheckpointPart::Text),
+            ("lm_head.weight", CheckpointPart::Text),
+            ("language_model.model.layers.3.mlp.gate.weight", CheckpointPart::Text),
+            ("model.language_model.layers.3.mlp.gate.weight", CheckpointPart::Text),
+            ("vision_tower.blocks.0.attn.qkv.weight", CheckpointPart::Vision),
+            ("model.visual.blocks.0.attn.qkv.weight", CheckpointPart::Vision),
+            ("visual.merger.mlp.0.weight", CheckpointPart::Vision),
+            ("multi_modal_projector.linear_1.weight", CheckpointPart::Vision),
+            ("model.embed_vision.embedding_projection.weight", CheckpointPart::Vision),
+            ("model.audio_tower.layers.0.ffn.weight", CheckpointPart::Audio),
+            ("thinker.audio_tower.conv.weight", CheckpointPart::Audio),
+            ("talker.model.layers.0.mlp.weight", CheckpointPart::Audio),
+            ("thinker.model.layers.0.mlp.weight", CheckpointPart::Text),
+            ("mtp.layers.0.mlp.gate_proj.weight", CheckpointPart::Mtp),
+            ("language_model.mtp.fc.weight", CheckpointPart::Mtp),
+            ("model.mtp_block.0.weight", CheckpointPart::Mtp),
+            ("vision_language_adapter.w_in.weight", CheckpointPart::Vision),
+            ("image_newline", CheckpointPart::Vision),
+            ("", CheckpointPart::Text),
+            ("model", CheckpointPart::Text),
+            ("backbone.layers.0.mixer.A_log", CheckpointPart::Text),
+            ("visualisation.weight", CheckpointPart::Text),
         ] {
             assert_eq!(part_of(name, None), part, "{name}");
         }
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn layers_behind_the_last_are_prediction_layers() {
-        assert_eq!(part_of("model.layers.60.mlp.gate.weight", Some(61)), ModelPart::Text);
-        assert_eq!(part_of("model.layers.61.mlp.gate.weight", Some(61)), ModelPart::Mtp);
-        assert_eq!(part_of("model.layers.61.mlp.gate.weight", None), ModelPart::Text);
-        assert_eq!(part_of("model.layers.x.mlp.gate.weight", Some(1)), ModelPart::Text);
+        assert_eq!(part_of("model.layers.60.mlp.gate.weight", Some(61)), CheckpointPart::Text);
+        assert_eq!(part_of("model.layers.61.mlp.gate.weight", Some(61)), CheckpointPart::Mtp);
+        assert_eq!(part_of("model.layers.61.mlp.gate.weight", None), CheckpointPart::Text);
+        assert_eq!(part_of("model.layers.x.mlp.gate.weight", Some(1)), CheckpointPart::Text);
     }
 }

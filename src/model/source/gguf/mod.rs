@@ -2,6 +2,7 @@
 
 mod architectures;
 mod config;
+mod error;
 mod reader;
 mod values;
 
@@ -11,6 +12,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use crate::model::gguf::{GgmlType, file_type_name};
+pub use error::GgufError;
 pub use values::{GgufValue, Metadata};
 
 use super::error::SourceError;
@@ -21,42 +23,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// Arrays with more items keep their length only.
 pub const KEPT_ITEMS: u64 = 4096;
 /// Most files of a split model (five digits in their names).
 const MAX_SPLITS: u64 = 99_999;
-
-/// What is wrong with a GGUF file.
-#[derive(Debug, Error)]
-pub enum GgufError {
-    /// Reading failed.
-    #[error("cannot be read: {0}")]
-    Io(std::io::Error),
-    /// Another kind of file.
-    #[error("is no GGUF file (it does not begin with 'GGUF')")]
-    NotGguf,
-    /// An unknown version of the format.
-    #[error(
-        "is GGUF version {0}; versions 2 and 3 are known. Convert the model again with a current llama.cpp"
-    )]
-    Version(u32),
-    /// Written for a machine with the other byte order.
-    #[error(
-        "is a big-endian GGUF file; Apple Silicon is little-endian. Download the ordinary file"
-    )]
-    BigEndian,
-    /// The header is not complete.
-    #[error("is cut off in its header, at {0}")]
-    Truncated(String),
-    /// The header contradicts itself.
-    #[error("has a wrong header: {0}")]
-    Wrong(String),
-    /// One of several files is absent.
-    #[error("is part of a split model, of which {0} is missing; put all parts into one folder")]
-    MissingPart(String),
-}
 
 impl GgufError {
     fn wrong(text: String) -> Self {

@@ -1,0 +1,257 @@
+//! `--evidence FILE`: what was measured before of this very model, with this program, on this machine.
+
+use crate::bench::http::Address;
+use crate::bench::record::{self, EngineRecord, Record};
+use crate::bench::summary::{CaseSummary, TrialMetric};
+use crate::calibration::evidence::{self, EvidenceMetric, LiveComparison};
+use crate::cli::shared::context::Context;
+use crate::estimate::widening::Of;
+use crate::estimate::{OpenedModel, OwnRun, OwnRuns, Program, Run};
+use crate::files;
+use crate::hardware::machine::Machine;
+use crate::run::Work;
+use crate::stats::TrialSummary;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use std::path::Path;
+
+/// Longest file of runs, bytes.
+const MAX_BYTES: u64 = 256 << 20;
+/// Schema of the object that `validate` writes of runs here.
+const LIVE: &str = "mlxplan.live_validation/1";
+/// Half the width of a 95 % interval of a normal distribution, in standard deviations.
+const Z95: f64 = 1.96;
+/// Prompts below this many tokens tell more of the server than of the model.
+const SHORTEST_PROMPT: u32 = 256;
+
+/// What is asked of a file of runs.
+pub(super) struct Wanted<'a> {
+    pub context: &'a Context,
+    pub model: &'a OpenedModel,
+    pub machine: &'a Machine,
+    pub run: &'a Run,
+}
+
+/// A file's name for its runs, and what is found in it.
+struct Found {
+    file: String,
+    runs: Vec<OwnRun>,
+    /// Why others do not count.
+    left_out: Vec<String>,
+}
+
+impl Wanted<'_> {
+    /// The runs of a file that count.
+    ///
+    /// # Errors
+    /// When the file holds no runs, or none of this model, program, machine and number of sequences.
+    pub fn read(&self, path: &Path) -> Result<OwnRuns> {
+        ensure!(
+            self.run.engine.kv.is_none(),
+            "--evidence: runs are measured with a 16-bit cache; leave --kv-bits out"
+        );
+        ensure!(
+            self.machine.bins.is_empty(),
+            "--evidence: name the bin of the machine, such as m4max-40/128"
+        );
+        let text = files::text(path, MAX_BYTES)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let mut found = Found { file, runs: Vec::new(), left_out: Vec::new() };
+        match schema(&text).as_deref() {
+            Some(record::SCHEMA) => {
+                let record = record::parse(&text).map_err(anyhow::Error::msg)?;
+                self.of_bench(&record, &mut found);
+            }
+            Some(LIVE) => {
+                let live: Live = serde_json::from_str(&text)?;
+                self.of_comparisons(&live.rows, &mut found);
+            }
+            Some(other) => bail!(
+                "{}: {other} holds no runs; give a result of bench or validate",
+                path.display()
+            ),
+            None => self.of_comparisons(&evidence::parse(&text).0, &mut found),
+        }
+        let batch = self.run.work.batch;
+        found.runs.retain(|r| r.work.batch == batch);
+        if found.runs.is_empty() {
+            found.left_out.dedup();
+            let why = match found.left_out.is_empty() {
+                true => format!("no run of {batch} sequences at once"),
+                false => found.left_out.join("; "),
+            };
+            bail!(
+                "--evidence {}: no run of {} {} with {} on {}: {why}",
+                path.display(),
+                self.model.id,
+                self.model.quant,
+                self.run.engine.program,
+                self.machine.id
+            );
+        }
+        Ok(OwnRuns::new(found.runs))
+    }
+
+    /// The runs of a result of `bench`.
+    fn of_bench(&self, record: &Record, found: &mut Found) {
+        let machine: HostKeys = serde_json::from_value(record.machine.clone()).unwrap_or_default();
+        for engine in &record.engines {
+            if let Err(why) = self.check_engine(engine, &machine) {
+                found.left_out.push(why);
+                continue;
+            }
+            let mine = record.summary.iter().filter(|s| s.engine == engine.label && s.users <= 1);
+            mine.for_each(|s| found.add(s));
+        }
+    }
+
+    fn check_engine(&self, engine: &EngineRecord, machine: &HostKeys) -> Result<(), String> {
+        if engine.via == "http" && !Address::parse(&engine.at, true).is_ok_and(|a| a.is_loopback())
+        {
+            return Err(format!("the machine of {} is not known", engine.at));
+        }
+        self.check_machine(machine)?;
+        let server = engine.server.as_ref();
+        let program = match server {
+            Some(server) => server
+                .engine()
+                .ok_or_else(|| format!("{} is no program that is known", engine.program()))?,
+            None => Program::MlxLm,
+        };
+        self.check_program(program)?;
+        let name =
+            server.map(|s| s.model.id.as_str()).or(engine.model.as_deref()).unwrap_or_default();
+        self.check_model(name, server.and_then(|s| s.model.quant.as_deref()))
+    }
+
+    /// The runs of comparisons, which are of MLX in this process. Several predictions of one run count once.
+    fn of_comparisons(&self, rows: &[LiveComparison], found: &mut Found) {
+        for r in rows {
+            let machine = HostKeys {
+                brand: Some(r.machine.chip.clone()),
+                gpu_cores: r.machine.gpu_cores,
+                memory_bytes: r.machine.memory_bytes,
+            };
+            let fits = self
+                .check_machine(&machine)
+                .and_then(|()| self.check_program(Program::MlxLm))
+                .and_then(|()| self.check_model(&r.model, Some(&r.quant)));
+            match fits {
+                Ok(()) => found.add_comparison(r),
+                Err(why) => found.left_out.push(why),
+            }
+        }
+    }
+
+    fn check_program(&self, program: Program) -> Result<(), String> {
+        let asked = self.run.engine.program;
+        if program == asked { Ok(()) } else { Err(format!("measured with {program}, not {asked}")) }
+    }
+
+    fn check_machine(&self, host: &HostKeys) -> Result<(), String> {
+        let chip = host.brand.as_deref().and_then(|b| b.strip_prefix("Apple "));
+        let bin = chip
+            .zip(host.gpu_cores)
+            .map(|(chip, cores)| format!("{}-{cores}", chip.to_lowercase().replace(' ', "")));
+        let gib = host.memory_bytes.map(|bytes| bytes >> 30);
+        if bin.is_some()
+            && bin == self.machine.chip
+            && gib == Some(self.machine.memory.value.0 >> 30)
+        {
+            return Ok(());
+        }
+        let name = host.brand.as_deref().unwrap_or("an unknown machine");
+        let cores = host.gpu_cores.map_or(String::new(), |n| format!(", {n} GPU cores"));
+        let memory = gib.map_or(String::new(), |n| format!(", {n} GB"));
+        Err(format!("measured on {name}{cores}{memory}, not {}", self.machine.id))
+    }
+
+    fn check_model(&self, name: &str, quant: Option<&str>) -> Result<(), String> {
+        // Names of files say the format themselves.
+        let same = |m: &OpenedModel| m.id == self.model.id && m.quant == self.model.quant;
+        let opened = self
+            .context
+            .one_model(name, quant, None)
+            .or_else(|_| self.context.one_model(name, None, None));
+        match opened {
+            Ok(model) if same(&model) => Ok(()),
+            Ok(model) => Err(format!("measured {} {}", model.id, model.quant)),
+            Err(_) => Err(format!("measured '{name}', which is not known")),
+        }
+    }
+}
+
+impl Found {
+    /// The decode and prefill rates of a case; prefill where the prompt was long enough and not in a cache.
+    fn add(&mut self, s: &CaseSummary) {
+        let tokens = |m: TrialMetric| s.metric(m).map_or(0, |v| v.median.round() as u32);
+        let work = Work {
+            context_tokens: tokens(TrialMetric::PromptTokens),
+            generate_tokens: tokens(TrialMetric::GeneratedTokens),
+            batch: s.batch.unwrap_or(1),
+            ..Work::default()
+        };
+        let cached = tokens(TrialMetric::CachedTokens);
+        if let Some(rate) = s.metric(TrialMetric::DecodeTokensPerS) {
+            self.push(Of::Decode, work, rate);
+        }
+        let whole = work.context_tokens >= SHORTEST_PROMPT && cached < work.context_tokens / 10;
+        if let Some(rate) = s.metric(TrialMetric::PrefillTokensPerS).filter(|_| whole) {
+            self.push(Of::Prefill, work, rate);
+        }
+    }
+
+    fn push(&mut self, of: Of, work: Work, rate: &TrialSummary) {
+        let log_error = rate.interval_95.map(|[low, high]| (high / low).ln() / (2.0 * Z95));
+        let trials = format!("{} trials", rate.n);
+        self.runs.push(OwnRun {
+            id: self.id(of, work, &trials),
+            of,
+            work,
+            rate: rate.median,
+            log_error,
+        });
+    }
+
+    fn add_comparison(&mut self, r: &LiveComparison) {
+        let work = Work { context_tokens: r.context_tokens, generate_tokens: 0, ..Work::default() };
+        let of = match r.metric {
+            EvidenceMetric::Decode => Of::Decode,
+            EvidenceMetric::Prefill => Of::Prefill,
+        };
+        let weights = if r.random_weights { ", random weights" } else { "" };
+        let id = self.id(of, work, &format!("{} rounds{weights}", r.rounds));
+        // The noise is the difference between two halves of the rounds.
+        let run = OwnRun { id, of, work, rate: r.measured, log_error: Some(r.noise / 2.0) };
+        if !self.runs.contains(&run) {
+            self.runs.push(run);
+        }
+    }
+
+    fn id(&self, of: Of, work: Work, trials: &str) -> String {
+        format!("{}: {} at {} tokens, {trials}", self.file, of.name(), work.context_tokens)
+    }
+}
+
+/// The keys of a machine that tell it from others, as `probe` writes them.
+#[derive(Default, Deserialize)]
+struct HostKeys {
+    brand: Option<String>,
+    gpu_cores: Option<u32>,
+    memory_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Live {
+    rows: Vec<LiveComparison>,
+}
+
+/// The schema of a file that is one object.
+fn schema(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: String,
+    }
+    serde_json::from_str::<Head>(text).ok().map(|h| h.schema)
+}

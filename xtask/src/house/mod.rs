@@ -1,0 +1,100 @@
+//! Rules of the house that no compiler holds: a type name is declared once, and files import one another in one direction.
+
+mod imports;
+mod source;
+
+use crate::project::Project;
+use anyhow::Result;
+use imports::Imports;
+use source::Source;
+use std::collections::BTreeMap;
+
+/// Prints what there is of everything that is counted.
+pub fn run(project: &Project) -> Result<()> {
+    let sources = source::read(&project.shell.current_dir())?;
+    let most = sources.iter().max_by_key(|s| s.lines);
+    println!("{:6} files", sources.len());
+    println!(
+        "{:6} lines of the longest, {}",
+        most.map_or(0, |s| s.lines),
+        most.map_or("", |s| &s.file)
+    );
+    println!("{:6} public items", sources.iter().map(|s| s.public).sum::<usize>());
+    let json: usize =
+        sources.iter().filter(|s| s.file.starts_with("src/cli/")).map(|s| s.json).sum();
+    println!("{json:6} json! in the commands");
+    let doubled = doubled(&sources);
+    println!("{:6} type names declared more than once", doubled.len());
+    doubled.iter().for_each(|line| println!("       {line}"));
+    let circles = Imports::of(&sources).circles();
+    println!("{:6} circles of imports", circles.len());
+    circles.iter().for_each(|circle| println!("       {}", circle.join(", ")));
+    Ok(())
+}
+
+/// The visible type names that several files declare, with the files.
+fn doubled(sources: &[Source]) -> Vec<String> {
+    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for source in sources {
+        for name in &source.types {
+            all.entry(name).or_default().push(&source.file);
+        }
+    }
+    all.retain(|_, files| files.len() > 1);
+    all.into_iter().map(|(name, files)| format!("{name}: {}", files.join(", "))).collect()
+}
+
+/// The root of the repository, for tests.
+#[cfg(test)]
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Imports, Source, doubled, root, source};
+
+    /// Where files still import one another in a circle; the list only gets shorter.
+    const KNOWN: [&[&str]; 6] = [
+        &["src/graph/cache/"],
+        &["src/graph/tape/"],
+        &["src/graph/parts/deepseek_v4_"],
+        &["src/graph/parts/deepseek_v41_"],
+        &["src/model/source/gguf/"],
+        &["src/graph/towers/", "src/graph/families/mod.rs"],
+    ];
+
+    fn sources() -> Vec<Source> {
+        source::read(root()).expect("the sources are Rust")
+    }
+
+    #[test]
+    fn a_type_name_is_declared_once() {
+        let doubled = doubled(&sources());
+        assert!(doubled.is_empty(), "declared more than once:\n{}", doubled.join("\n"));
+    }
+
+    #[test]
+    fn files_import_one_another_in_one_direction() {
+        let sources = sources();
+        let circles = Imports::of(&sources).circles();
+        let within = |file: &str, known: &[&str]| known.iter().any(|k| file.starts_with(k));
+        let known = |circle: &Vec<&str>| KNOWN.iter().any(|k| circle.iter().all(|f| within(f, k)));
+        let new = circles.iter().filter(|circle| !known(circle));
+        let lines: Vec<String> = new.map(|circle| circle.join(", ")).collect();
+        assert!(lines.is_empty(), "circles of imports:\n{}", lines.join("\n"));
+    }
+
+    #[test]
+    fn circles_and_doubles_are_found() {
+        let file = |name: &str, text: &str| Source::parse(name, text).expect("Rust");
+        let sources = [
+            file("src/lib.rs", "mod a; mod b; mod c;"),
+            file("src/a.rs", "use crate::b::B; pub struct A;"),
+            file("src/b.rs", "pub use super::c::A; pub(crate) struct B; fn f() { super::a::g() }"),
+            file("src/c.rs", "pub enum A {} #[cfg(test)] mod tests { use crate::a::A; }"),
+        ];
+        assert_eq!(doubled(&sources), ["A: src/a.rs, src/c.rs"]);
+        assert_eq!(Imports::of(&sources).circles(), [["src/a.rs", "src/b.rs"]]);
+    }
+}
