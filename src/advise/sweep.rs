@@ -9,7 +9,7 @@
 
 use super::offers::Offer;
 use crate::estimate::memory::{RUNTIME_BYTES, budget};
-use crate::estimate::{Estimator, Run};
+use crate::estimate::{EstimateError, Estimator, Run};
 use crate::graph::Graph;
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::Macs;
@@ -20,7 +20,6 @@ use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Models, ModelsError, Summary};
 use crate::model::{DType, Scheme};
-use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -353,7 +352,7 @@ impl SweepCell {
         ttft_interval_90_s: [f32::NAN; 2],
     };
 
-    fn of(estimator: &Estimator<'_>, silicon: &Silicon) -> Result<Self, FeatureError> {
+    fn of(estimator: &Estimator<'_>, silicon: &Silicon) -> Result<Self, EstimateError> {
         let (decode, prefill) = estimator.rates(silicon)?;
         let work = estimator.run().work;
         let ttft = prefill.ttft_at(prefill.interval_90, work.context_tokens, work.batch);

@@ -123,8 +123,10 @@ impl<'de> Deserialize<'de> for Range {
             Written::One(v) => Self::from(v),
             Written::Two([low, high]) => Self { low, high },
         };
-        let sane = range.low.is_finite() && range.high.is_finite() && range.low <= range.high;
-        match sane {
+        if ![range.low, range.high].iter().all(|x| (0.0..=1e12).contains(x)) {
+            return Err(serde::de::Error::custom("a figure lies from 0 to 1e12"));
+        }
+        match range.low <= range.high {
             true => Ok(range),
             false => {
                 Err(serde::de::Error::custom("a range goes from the lower to the higher value"))
@@ -200,18 +202,21 @@ pub struct Claim {
     /// Time to first token, seconds.
     pub ttft_s: Option<Range>,
     /// Time of the whole request, seconds.
+    #[serde(deserialize_with = "above_zero")]
     pub total_s: Option<f64>,
     /// Memory in 10^9 bytes.
     pub memory_gb: Option<Range>,
     /// What the memory figure counts.
     pub memory_metric: Option<MemoryMetric>,
     /// The machine's bandwidth as claimed, 10^9 bytes per second.
+    #[serde(deserialize_with = "above_zero")]
     pub bandwidth_gbs: Option<f64>,
     /// What is said to limit the decode rate.
     pub limited_by: Option<Limiter>,
     /// The longest context that is said to work.
     pub max_context_tokens: Option<ContextClaim>,
     /// Growth of memory, 10^6 bytes a turn.
+    #[serde(deserialize_with = "finite")]
     pub leak_mb_per_turn: Option<f64>,
     /// Turns over which it was measured.
     pub turns: Option<u32>,
@@ -247,6 +252,22 @@ fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Program>, D::Error> 
     text.map(read).transpose()
 }
 
+fn finite<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    let value = Option::<f64>::deserialize(d)?;
+    match value.is_none_or(f64::is_finite) {
+        true => Ok(value),
+        false => Err(serde::de::Error::custom("expected a finite number")),
+    }
+}
+
+fn above_zero<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
+    let value = finite(d)?;
+    match value.is_none_or(|x| x > 0.0) {
+        true => Ok(value),
+        false => Err(serde::de::Error::custom("expected a number above 0")),
+    }
+}
+
 /// A claims file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ClaimError {
@@ -258,13 +279,17 @@ pub enum ClaimError {
         /// What is wrong, and where.
         problem: String,
     },
-    /// A claim without an id, or with the id of another.
-    #[error("{file}: claim {position}: {problem}")]
+    /// A claim with a wrong value, without an id, or with the id of another.
+    #[error("{file}:{line}: claim {position}{}: {problem}", of_key(key))]
     Id {
         /// The file.
         file: String,
+        /// The line of the key, or of the claim where that is missing, from 1.
+        line: usize,
         /// Position of the claim, from 1.
         position: usize,
+        /// The key that is wrong, if one is.
+        key: String,
         /// What is wrong.
         problem: String,
     },
@@ -310,21 +335,57 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Claim>, ClaimError> {
     let mut claims: Vec<Claim> = Vec::new();
     let mut ids: HashSet<String> = HashSet::new();
     for (i, table) in read.claim.into_iter().enumerate() {
-        let bad =
-            |problem: String| ClaimError::Id { file: file.to_owned(), position: i + 1, problem };
+        let bad = |key: &str, problem: String| ClaimError::Id {
+            file: file.to_owned(),
+            line: line_of(text, i, key),
+            position: i + 1,
+            key: key.to_owned(),
+            problem,
+        };
         let mut merged = read.defaults.clone();
         merged.extend(table);
-        let claim: Claim =
-            merged.try_into().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+        let claim: Claim = merged
+            .clone()
+            .try_into()
+            .map_err(|e: toml::de::Error| bad(&wrong_key(merged), e.message().to_owned()))?;
         if claim.id.is_empty() {
-            return Err(bad("it has no id".to_owned()));
+            return Err(bad("", "it has no id".to_owned()));
         }
         if !ids.insert(claim.id.clone()) {
-            return Err(bad(format!("another claim has the id '{}'", claim.id)));
+            return Err(bad("id", format!("another claim has the id '{}'", claim.id)));
         }
         claims.push(claim);
     }
     Ok(claims)
+}
+
+fn of_key(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!(": {key}") }
+}
+
+/// The key whose value makes a claim unreadable: the first that does so alone.
+fn wrong_key(table: toml::Table) -> String {
+    let alone = |(key, value): &(String, toml::Value)| {
+        let one: toml::Table = [(key.clone(), value.clone())].into_iter().collect();
+        one.try_into::<Claim>().is_err()
+    };
+    table.into_iter().find(alone).map_or_else(String::new, |(key, _)| key)
+}
+
+/// The line of a key of a claim, in the claim or in the defaults, from 1; without such a key that of the claim.
+fn line_of(text: &str, claim: usize, key: &str) -> usize {
+    let offset = || {
+        let file = toml::de::DeTable::parse(text).ok()?;
+        let place = |table: &toml::de::DeTable<'_>| {
+            table.keys().find(|k| k.get_ref() == key).map(|k| k.span().start)
+        };
+        let table = file.get_ref().get("claim")?.get_ref().as_array()?.get(claim)?;
+        let own = table.get_ref().as_table().and_then(place);
+        let defaults = || place(file.get_ref().get("defaults")?.get_ref().as_table()?);
+        Some(own.or_else(defaults).unwrap_or(table.span().start))
+    };
+    let before = text.get(..offset().unwrap_or(0)).unwrap_or_default();
+    before.matches('\n').count() + 1
 }
 
 #[cfg(test)]
@@ -364,6 +425,17 @@ mod tests {
         assert!(error("[[claim]]\nengine = 'mlx'").contains("claim 1: it has no id"));
         assert!(error("[[claim]]\nid='a'\nengine = 'vllm'").contains("unknown engine 'vllm'"));
         assert!(error("[[claim]]\nid='a'\nmemory_gb = [9, 3]").contains("lower to the higher"));
+        for value in ["nan", "inf", "-1", "[nan, 2]", "[1, inf]"] {
+            let text = format!("[[claim]]\nid='a'\n\n[[claim]]\nid='b'\nttft_s = {value}");
+            assert!(error(&text).starts_with("x.toml:6: claim 2: ttft_s: "), "{}", error(&text));
+        }
+        for (key, value) in
+            [("total_s", "0"), ("bandwidth_gbs", "inf"), ("leak_mb_per_turn", "nan")]
+        {
+            let text = format!("[defaults]\n{key} = {value}\n[[claim]]\nid='a'");
+            let expected = format!("x.toml:2: claim 1: {key}: ");
+            assert!(error(&text).starts_with(&expected), "{}", error(&text));
+        }
         assert!(error("").contains("no [[claim]]"));
         assert!(error("[[claim").starts_with("x.toml"));
     }

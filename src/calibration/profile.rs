@@ -183,15 +183,26 @@ impl Profile {
     /// When the file cannot be read, is no profile, or of another version.
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
         let io = |source| ProfileError::Io { path: path.to_owned(), source };
+        Self::parse(path, &files::text(path, MAX_BYTES).map_err(io)?)
+    }
+
+    /// Reads the text of a profile; `path` names it in errors.
+    ///
+    /// # Errors
+    /// When it is no profile, of another version, or holds numbers that cannot be.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ProfileError> {
         let wrong = |reason: String| ProfileError::Format { path: path.to_owned(), reason };
-        let text = files::text(path, MAX_BYTES).map_err(io)?;
-        let table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let table: toml::Table = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
         let version = table.get("version").and_then(toml::Value::as_integer).unwrap_or(0);
         if version != i64::from(VERSION) {
             let found = u32::try_from(version).unwrap_or(0);
             return Err(ProfileError::Version { path: path.to_owned(), found });
         }
-        let profile: Self = table.try_into().map_err(|e| wrong(e.to_string()))?;
+        // Read again from the text, so that errors name line and key.
+        let profile: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        if let Some(key) = not_finite(&table) {
+            return Err(wrong(format!("{key} is no finite number")));
+        }
         match profile.classes.iter().find(|(_, fit)| !sound(fit)) {
             Some((name, _)) => Err(wrong(format!("the fit of {name} is damaged"))),
             None => Ok(profile),
@@ -224,10 +235,28 @@ impl Profile {
     }
 }
 
+/// No kernel takes longer by any of its counts.
+const MOST_SECONDS: f64 = 1e3;
+
+/// The path of the first key whose number is endless or none.
+fn not_finite(table: &toml::Table) -> Option<String> {
+    fn bad(value: &toml::Value) -> bool {
+        match value {
+            toml::Value::Float(x) => !x.is_finite(),
+            toml::Value::Array(all) => all.iter().any(bad),
+            _ => false,
+        }
+    }
+    table.iter().find_map(|(key, value)| match value {
+        toml::Value::Table(inner) => not_finite(inner).map(|path| format!("{key}.{path}")),
+        value => bad(value).then(|| key.clone()),
+    })
+}
+
 fn sound(fit: &KernelFit) -> bool {
     let n = fit.coefficients.len();
     n > 0
-        && fit.coefficients.iter().all(|c| c.is_finite() && *c >= 0.0)
+        && fit.coefficients.iter().all(|c| (0.0..=MOST_SECONDS).contains(c))
         && fit.covariance.len() == n
         && fit.covariance.iter().all(|row| row.len() == n && row.iter().all(|c| c.is_finite()))
 }
@@ -315,6 +344,24 @@ mod tests {
         assert!(more > added);
         let older = Bin { generation: 3, ..pro };
         assert!(profile().transferred(here, older).is_none());
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_errors_with_their_key() {
+        let text = toml::to_string(&profile()).expect("text");
+        let error = |from: &str, to: &str| {
+            let spoiled = text.replace(from, to);
+            assert_ne!(spoiled, text, "{from}");
+            Profile::parse("p.toml".as_ref(), &spoiled).unwrap_err().to_string()
+        };
+        assert!(error("duration_s = 20.0", "duration_s = nan").contains("duration_s"));
+        assert!(error("duration_s = 20.0", "duration_s = true").contains("line 3"));
+        let first = profile().classes["elementwise"].coefficients[0];
+        for value in ["nan", "inf", "1e300", "-1.0"] {
+            let found =
+                error(&format!("coefficients = [{first:?}"), &format!("coefficients = [{value}"));
+            assert!(found.contains("elementwise"), "{found}");
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
         Some(path) => {
             let bytes = recording(path)?;
             let readings = probe::dump::parse(&String::from_utf8_lossy(&bytes));
-            probe::interpret(&readings, &context.catalogues.macs)?
+            probe::interpret(&readings, &context.catalogues.macs)
+                .with_context(|| path.display().to_string())?
         }
     };
     let fields = fields(&probe)?;

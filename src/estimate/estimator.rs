@@ -8,7 +8,7 @@ use super::memory::{
 };
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
-use super::speed::{AtDepth, Decode, Prefill, Speed};
+use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
 use super::stored::assumed_gguf;
 use super::towers::counting_images;
 use super::warning::Warning;
@@ -65,6 +65,9 @@ pub enum EstimateError {
     /// The timings say nothing about the machine.
     #[error(transparent)]
     Basis(#[from] BasisError),
+    /// A law gives a time that cannot be.
+    #[error(transparent)]
+    Unsound(#[from] UnsoundTime),
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -174,11 +177,13 @@ impl<'a> Estimator<'a> {
     /// Decode and prefill speed of a GPU by the laws, in microseconds.
     ///
     /// # Errors
-    /// When mlx-lm could not run the model.
-    pub fn rates(&self, silicon: &Silicon) -> Result<(Decode, Prefill), FeatureError> {
+    /// When mlx-lm could not run the model, or the laws give a time that cannot be.
+    pub fn rates(&self, silicon: &Silicon) -> Result<(Decode, Prefill), EstimateError> {
         let speed = self.speed()?;
         let decode = speed.decode(self.coefficients, silicon, &self.run);
-        Ok((decode, speed.prefill(self.coefficients, silicon, &self.run)))
+        let prefill = speed.prefill(self.coefficients, silicon, &self.run);
+        sound(&decode, &prefill)?;
+        Ok((decode, prefill))
     }
 
     /// Decode and prefill speed on a machine, by the basis of the estimate.
@@ -215,6 +220,7 @@ impl<'a> Estimator<'a> {
         if let Some(timing) = &timing {
             decode.take(timing);
             prefill.take(timing);
+            sound(&decode, &prefill)?;
         }
         if let Basis::Measured(own) = &self.basis {
             let [of_decode, of_prefill] = self.anchors(own, &self.silicon(bin), &self.run)?;
@@ -302,6 +308,7 @@ impl<'a> Estimator<'a> {
                     }
                 }
             }
+            sound_depths(&depths)?;
             all.push(depths);
         }
         Ok(bins::at_depths(&all))

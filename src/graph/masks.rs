@@ -65,12 +65,10 @@ fn chunk_mask<'t>(t: &'t Tape<'t>, n: u32, size: u32, cache: &Cache) -> Var<'t> 
     let (first, offset) = (cache.start_position(), cache.offset());
     let end = offset.saturating_add(n);
     let keys = t.arange(first, end);
-    let queries = t.arange(offset, end);
-    let queries = queries.expand_dims(&[1]);
+    let queries = t.arange(offset, end).expand_dims(&[1]);
     let key_chunk = keys.floor_divide(i64::from(size));
     let query_chunk = queries.floor_divide(i64::from(size));
-    let distance = key_chunk - query_chunk;
-    let distance = distance.abs();
+    let distance = (key_chunk - query_chunk).abs();
     let same = distance.equal(0i64);
     let causal = keys.less_equal(queries);
     same & causal

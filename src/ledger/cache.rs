@@ -91,6 +91,20 @@ pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) 
     }
 }
 
+/// Moves all caches on by so many calls of one token each, as [`advance`] does by a list of them.
+pub fn advance_singly(caches: &mut [Cache], mut calls: u32, kv: Option<KvQuantisation>) {
+    // Until a quantised cache is packed, every call may be the one after which it is.
+    if let Some(q) = kv {
+        let offset = caches.iter().map(|c| c.offset()).min().unwrap_or(0);
+        let before = q.start.saturating_sub(offset).saturating_add(1).min(calls);
+        advance(caches, &vec![1; before as usize], kv);
+        calls -= before;
+    }
+    for cache in caches {
+        cache.advance_singly(calls);
+    }
+}
+
 /// Cache sizes of one model for many prompt lengths: what they share is traced once.
 pub struct CacheGrowth<'g> {
     graph: &'g Graph,
@@ -196,6 +210,35 @@ mod tests {
             let caches = after_prompt(&graph, tokens, 512, 2, None).expect("runs");
             assert_eq!(growth.bytes(tokens).expect("runs"), bytes(&caches), "{tokens} tokens");
         }
+    }
+
+    /// Every class of caches, from many states on, quantised and not.
+    #[test]
+    fn single_tokens_at_once_leave_what_they_leave_one_by_one() {
+        let catalogue = crate::model::catalogue::Models::built_in().expect("built in");
+        let mut classes: Vec<CacheKind> = Vec::new();
+        for model in catalogue.models() {
+            let entry = model.entry().expect("readable");
+            let graph = Graph::new(&entry.config, crate::model::DType::BF16).expect("known");
+            if graph.cache_kinds().iter().all(|k| classes.contains(k)) {
+                continue;
+            }
+            classes.extend(graph.cache_kinds().iter().cloned());
+            for prompt in [1, 300, 2049] {
+                let after = after_prompt(&graph, prompt, 512, 1, None).expect("runs");
+                let packed = Some(KvQuantisation { start: 2100, ..KvQuantisation::bits(4) });
+                let packs = graph.cache_kinds().iter().all(|k| *k == CacheKind::Kv);
+                for kv in [None, packed.filter(|_| packs)] {
+                    for calls in [0, 1, 255, 256, 257, 3000] {
+                        let (mut one_by_one, mut at_once) = (after.clone(), after.clone());
+                        advance(&mut one_by_one, &vec![1; calls as usize], kv);
+                        advance_singly(&mut at_once, calls, kv);
+                        assert!(one_by_one == at_once, "{} {prompt} {calls}", model.id);
+                    }
+                }
+            }
+        }
+        assert!(classes.len() > 8, "{classes:?}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn render_block(block: &DocumentBlock, style: Style) -> String {
         DocumentBlock::Notes(notes) => {
             notes.iter().map(|n| format!("- {}", &wrap(n, style.width - 2, "  ")[..])).collect()
         }
-        DocumentBlock::Code(text) => text.lines().map(|l| format!("    {l}\n")).collect(),
+        DocumentBlock::Code(text) => text.lines().map(|l| code(l, style.width)).collect(),
         DocumentBlock::Table(table) => render_table(table, style),
     }
 }
@@ -69,9 +69,15 @@ fn bold(text: &str, style: Style) -> String {
 fn render_pairs(pairs: &[(String, String)], style: Style) -> String {
     let name_width = pairs.iter().map(|(n, _)| n.chars().count()).max().unwrap_or(0);
     let indent = " ".repeat(name_width + 2);
-    let room = style.width.saturating_sub(name_width as u16 + 2).max(20);
+    let room = style.width.saturating_sub(name_width as u16 + 2).max(12);
     let mut out = String::new();
     for (name, value) in pairs {
+        let longest = value.split(' ').map(|w| w.chars().count()).max().unwrap_or(0);
+        if style.width < 60 && longest > usize::from(room) {
+            let value = wrap(value, style.width - 2, "  ");
+            out.push_str(&format!("{}\n  {value}", bold(name, style)));
+            continue;
+        }
         let pad = " ".repeat(name_width - name.chars().count() + 2);
         out.push_str(&format!("{}{pad}{}", bold(name, style), wrap(value, room, &indent)));
     }
@@ -86,6 +92,20 @@ fn wrap(text: &str, width: u16, indent: &str) -> String {
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
         .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
     textwrap::wrap(text, options).join(&format!("\n{indent}")) + "\n"
+}
+
+/// A line of code, broken wherever the terminal ends: nothing of it is lost, and nothing else is broken by it.
+fn code(line: &str, width: u16) -> String {
+    let options = textwrap::Options::new(usize::from(width.max(20)))
+        .initial_indent("    ")
+        .subsequent_indent("      ")
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    if line.chars().count() + 4 <= usize::from(width) {
+        return format!("    {line}\n");
+    }
+    textwrap::fill(line, options) + "\n"
 }
 
 fn render_table(table: &Table, style: Style) -> String {
@@ -105,7 +125,9 @@ fn render_table(table: &Table, style: Style) -> String {
                 return embolden_header(&text, style);
             }
             Some(b) if b.droppable >= rank => bars = None,
-            None if fits || rank == 0 => return embolden_header(&text, style),
+            None if fits => return embolden_header(&text, style),
+            None if rank == 0 && widest > usize::from(style.width) => return stacked(table, style),
+            None if rank == 0 => return embolden_header(&text, style),
             _ => kept.retain(|&i| i != droppable),
         }
     }
@@ -154,6 +176,29 @@ fn lay_out(table: &Table, kept: &[usize], style: Style) -> String {
     }
     let text = t.to_string();
     text.lines().map(|l| format!("{}\n", l.trim_end())).collect()
+}
+
+/// A table that no terminal of this width holds: every row as its first cell and a line for each of the others.
+fn stacked(table: &Table, style: Style) -> String {
+    let mut out = String::new();
+    for row in &table.rows {
+        let mut cells = table.columns.iter().zip(row);
+        if let Some((_, name)) = cells.next() {
+            let name = wrap(name, style.width, "  ");
+            name.lines().for_each(|l| out.push_str(&format!("{}\n", bold(l, style))));
+        }
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (column, cell) in cells.filter(|(_, cell)| !cell.is_empty()) {
+            let title = column.title.replace('\n', " ");
+            match pairs.last_mut() {
+                Some((_, last)) if title.is_empty() => last.push_str(&format!(", {cell}")),
+                _ => pairs.push((format!("  {title}"), cell.clone())),
+            }
+        }
+        let plain = Style { color: false, ..style };
+        out.push_str(&render_pairs(&pairs, plain));
+    }
+    out
 }
 
 fn embolden_header(text: &str, style: Style) -> String {
@@ -224,6 +269,30 @@ mod tests {
         document.text("3–4 × 2 …");
         let text = render(&document, Style { ascii: true, ..PLAIN });
         assert_eq!(text, "3-4 x 2 ~\n");
+    }
+
+    #[test]
+    fn a_table_too_wide_for_the_terminal_is_stacked() {
+        let titles = ["format", "tokens a second", "first token after", "memory", ""];
+        let mut t = Table::new(titles.map(Column::number).to_vec());
+        t.row(["4bit-g64", "1234.5 tok/s", "12345.6 seconds", "123456789 B", "0.1 GB"]);
+        let text = render_table(&t, Style { width: 40, ..PLAIN });
+        assert!(text.lines().all(|l| l.chars().count() <= 40), "{text}");
+        for cell in ["4bit-g64\n", "tokens a second    1234.5 tok/s", "123456789 B, 0.1 GB"] {
+            assert!(text.contains(cell), "{cell:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn long_lines_of_code_are_broken_and_whole() {
+        let line = format!("\"cpuinfo\": \"{}\"", "processor\\t: 0".repeat(200));
+        let mut document = Document::default();
+        document.code(line.clone());
+        let text = render(&document, Style { width: 40, ..PLAIN });
+        assert!(text.lines().all(|l| l.chars().count() <= 40), "{text}");
+        let squeezed = |s: &str| s.split_whitespace().collect::<String>();
+        assert_eq!(squeezed(&text), squeezed(&line));
+        assert_eq!(code("short", 40), "    short\n");
     }
 
     #[test]

@@ -135,3 +135,13 @@ fn markdown_has_the_table() {
     let (_, text, _) = run(&format!("{} --format markdown", example("agents")));
     assert!(text.contains("| m5max-40/128 | all together | memory | pass |"), "{text}");
 }
+
+#[test]
+fn a_mac_that_stands_twice_has_one_answer() {
+    let text = |macs: &str| {
+        format!("macs = [{macs}]\n[[workload]]\nmodel = \"qwen3-4b-4bit\"\nmin_tok_s = 5.0\n")
+    };
+    let (code, v) = plan(&text(r#""m4max-40/64", "m4max-40/64", "M4 Max 40-core 64GB""#));
+    assert_eq!(code, 0);
+    assert_eq!(v["macs"].as_array().expect("a list").len(), 1);
+}

@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 15] = [
+const WRONG: [(&str, &[&str]); 21] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
@@ -19,7 +19,45 @@ const WRONG: [(&str, &[&str]); 15] = [
     ("predict --model qwen3-32b-4bit --bandwidth 500", &["--gpu-cores"]),
     ("inspect /nonexistent/config.json", &["/nonexistent/config.json"]),
     ("recomend --model 32B-4bit", &["recommend"]),
+    (
+        "predict --model zzqqxxyy --mac m4max-40/64 --offline",
+        &["zzqqxxyy", "mlxplan models", "hf:"],
+    ),
+    ("predict --model qwen3-8b-4bit --mac m4max-40/64 --reserve 1e300", &["--reserve", "100000"]),
+    ("compare --buy --model qwen3-8b-4bit --max-ttft NaN", &["--max-ttft", "from 0.001"]),
+    ("compare --buy --model qwen3-8b-4bit --years 1e-300", &["--years", "from 0.01 to 100"]),
+    ("compare --buy --model qwen3-8b-4bit --tokens-per-day 1e300", &["--tokens-per-day"]),
+    ("probe --from Cargo.toml", &["Cargo.toml", "sysctl"]),
 ];
+
+/// A configuration whose sizes do not go together, and one far outside all that was measured.
+const UNSOUND: [(&str, &str, &[&str]); 2] = [
+    (r#""num_key_value_heads":3"#, "", &["config.json", "num_key_value_heads", "compare"]),
+    (
+        r#""num_key_value_heads":8,"head_dim":1048576"#,
+        "--kv-bits 4",
+        &["there is no time to first token", "attention", "head_dim"],
+    ),
+];
+
+#[test]
+fn what_cannot_be_is_no_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.json");
+    for (sizes, flags, words) in UNSOUND {
+        let text = format!(
+            r#"{{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
+            "intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5,{sizes}}}"#
+        );
+        std::fs::write(&path, text).expect("it can be written");
+        let path = path.display();
+        let (code, out, err) = run(&format!("predict --model {path} --mac m4max-40/64 {flags}"));
+        assert_eq!(code, 2, "{out}");
+        for word in words {
+            assert!(err.contains(word), "'{word}' is not in\n{err}");
+        }
+    }
+}
 
 #[test]
 fn every_mistake_is_explained() {

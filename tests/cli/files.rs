@@ -122,3 +122,65 @@ fn large_files_take_seconds() {
     models.arg(&data);
     within(models, 0);
 }
+
+/// The most memory that a run was seen to take, in 10^6 bytes, and its exit code. What the system says of a child that
+/// has ended counts its parent's memory, too.
+#[cfg(target_os = "linux")]
+fn memory(mut command: Command) -> (f64, i32) {
+    let quiet = std::process::Stdio::null;
+    let mut child = command.stdout(quiet()).stderr(quiet()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let seen = || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse::<f64>().ok()
+    };
+    let mut most: f64 = 0.0;
+    let ended = loop {
+        most = most.max(seen().unwrap_or(0.0));
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    (most * 1024.0 / 1e6, ended.code().expect("no signal"))
+}
+
+/// Most that inspecting anything may take, in 10^6 bytes.
+#[cfg(target_os = "linux")]
+const MOST_MEMORY: f64 = 300.0;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_configuration_takes_much_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let with = |key: &str| {
+        let text = format!(
+            r#"{{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
+            "intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5,"x":{key}}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+    };
+    let inspect = |model: &std::ffi::OsStr| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("mlxplan"));
+        command.arg("inspect").arg(model).env("XDG_CONFIG_HOME", "/nonexistent");
+        // Simulations that run side by side each take their own.
+        command.env("RAYON_NUM_THREADS", "2");
+        memory(command)
+    };
+    let keys: String = (0..480_000).map(|i| format!("\"k{i}\":0,")).collect();
+    for (key, expected) in [
+        (format!("[{}0]", "[],".repeat(10_000_000)), 2),
+        (format!("\"{}\"", "x".repeat(30_000_000)), 0),
+        (format!("{{{keys}\"y\":1}}"), 0),
+    ] {
+        with(&key);
+        let (megabytes, code) = inspect(path.as_os_str());
+        assert_eq!(code, expected, "{}", &key[..10]);
+        assert!(megabytes < MOST_MEMORY, "{}: {megabytes:.0} MB", &key[..10]);
+    }
+    // Its prompt is processed token by token, which makes many operations.
+    let (megabytes, code) = inspect("mamba-2.8b-hf".as_ref());
+    assert!(code == 0 && megabytes < MOST_MEMORY, "{code}, {megabytes:.0} MB");
+}

@@ -57,6 +57,25 @@ fn bare_configurations_of_six_families_have_sizes() {
     }
 }
 
+/// The growth of a cache that is packed at token 5000 is that of the packed one, and where it is packed is said.
+#[test]
+fn a_quantised_cache_grows_by_what_a_packed_token_takes() {
+    for (bits, bytes) in [(3, 32_256.0), (4, 41_472.0), (8, 78_336.0)] {
+        let (code, v) =
+            json(&format!("inspect qwen3-8b-4bit --kv-bits {bits} --tokens 8192,12288"));
+        assert_eq!(code, 0);
+        let found = v["kv_bytes_per_token"].as_f64().expect("a number");
+        let of = |n: &str| v["cache_bytes"][n].as_f64().expect("bytes");
+        assert_eq!(found, (of("12288") - of("8192")) / 4096.0, "{bits}");
+        assert_eq!(found, bytes, "{bits}");
+        assert_eq!(v["kv_growth_tokens"], serde_json::json!([8192, 12288]));
+        assert_eq!(v["kv_quantized_from_tokens"], 5000);
+        let text = run(&format!("inspect qwen3-8b-4bit --kv-bits {bits}")).1;
+        assert!(text.contains("from 8192 to 12288 tokens"), "{text}");
+        assert!(text.contains("quantized from token 5000 on"), "{text}");
+    }
+}
+
 #[test]
 fn the_tensors_of_a_list_add_up_to_the_weights() {
     let (_, v) = json("inspect smollm2-135m-4bit --tensors");

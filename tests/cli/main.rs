@@ -5,6 +5,7 @@ mod compare;
 mod errors;
 mod files;
 mod inspect;
+mod narrow;
 mod output;
 mod predict;
 mod profile;

@@ -43,7 +43,6 @@ pub fn subject() -> OpenedModel {
     let catalogue = Models::load(&data).expect("the catalogue");
     let hub = HubOptions::from_env(&|_| None, None);
     let program = mlxplan::Program::MlxLm;
-    let sources =
-        Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None, program };
+    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None, program };
     OpenedModel::from_source(source, None, &sources).expect("a model that mlxplan knows")
 }

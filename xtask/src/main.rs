@@ -57,6 +57,15 @@ enum Task {
     },
     /// Hours: `test`, then everything without MLX too, every vector made anew, long property tests, a ladder of models
     Full,
+    /// Feed every parser with spoiled files; inputs that fail are kept in target/fuzz
+    Fuzz {
+        /// Seconds for each parser
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+        /// Which inputs; other ones with every run where it is left out
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
     /// Type-check the macOS code from Linux
     CheckMacos,
     /// Run the oracle of the tests (tests/oracle); without arguments only bring it
@@ -106,6 +115,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Conformance => tiers::conformance(&project),
         Task::Test { complete } => tiers::test(&project, complete),
         Task::Full => tiers::full(&project),
+        Task::Fuzz { seconds, seed } => tiers::fuzz(&project, seconds, seed),
         Task::Family(request) => family::run(&project, &request),
         Task::Docs => docs::run(&project),
         Task::CheckMacos => {

@@ -62,11 +62,11 @@ pub struct NeedsArgs {
     pub budget: Option<u32>,
 
     /// Tokens per second at least, for each user
-    #[arg(long, value_name = "TOK/S", requires = "buy", value_parser = positive)]
+    #[arg(long, value_name = "TOK/S", requires = "buy", value_parser = |s: &str| number(s, 1e-3, 1e6))]
     pub min_tok_s: Option<f64>,
 
     /// Seconds to the first token at most
-    #[arg(long, value_name = "SECONDS", requires = "buy", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", requires = "buy", value_parser = |s: &str| number(s, 1e-3, 1e6))]
     pub max_ttft: Option<f64>,
 
     /// Users at once, all with a prompt of --context tokens (the same as --batch)
@@ -96,26 +96,26 @@ pub enum Stock {
 #[command(next_help_heading = "Money")]
 pub struct MoneyArgs {
     /// Years over which the price is spread
-    #[arg(long, value_name = "YEARS", default_value_t = 3.0, value_parser = positive)]
+    #[arg(long, value_name = "YEARS", default_value_t = 3.0, value_parser = |s: &str| number(s, 0.01, 100.0))]
     pub years: f64,
 
     /// Price of electricity; counted for chips whose GPU power was measured
-    #[arg(long, value_name = "USD", value_parser = positive)]
+    #[arg(long, value_name = "USD", value_parser = |s: &str| number(s, 1e-3, 100.0))]
     pub usd_per_kwh: Option<f64>,
 
     /// Tokens generated a day, of all users together; without it, day and night at full speed
-    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    #[arg(long, value_name = "TOKENS", value_parser = |s: &str| number(s, 1.0, 1e12))]
     pub tokens_per_day: Option<f64>,
 
     /// Price in USD of a million generated tokens elsewhere: the break-even is against it
-    #[arg(long, value_name = "USD", value_parser = positive)]
+    #[arg(long, value_name = "USD", value_parser = |s: &str| number(s, 1e-6, 1e6))]
     pub api_usd_per_mtok: Option<f64>,
 }
 
-/// A finite number above 0.
-fn positive(text: &str) -> Result<f64, String> {
+/// A number within bounds beyond which nothing that is bought or paid lies.
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err("a number above 0".to_owned()),
+        Ok(x) if (least..=most).contains(&x) => Ok(x),
+        _ => Err(format!("a number from {least} to {most}")),
     }
 }

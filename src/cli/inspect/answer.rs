@@ -1,7 +1,7 @@
 //! The answer of `mlxplan inspect`.
 
 use super::operations::{self, Operation};
-use super::{STEP_CONTEXT, Sizes};
+use super::{STEP_CONTEXT, Sizes, growth_span};
 use crate::cli::shared::words::parts_text;
 use crate::estimate::OpenedModel;
 use crate::graph::towers::ModelPart;
@@ -52,9 +52,14 @@ pub(in crate::cli) struct InspectAnswer {
     layers: u64,
     /// Tokens that the model was made for.
     max_context_tokens: Option<u64>,
-    /// Bytes that the cache grows by with a token, from 4096 to 8192 tokens.
+    /// Bytes that the cache grows by with a token, from 4096 to 8192 tokens; of a quantised one from 8192 to 12288, since
+    /// it is packed in between.
     #[serde(serialize_with = "whole")]
     kv_bytes_per_token: f64,
+    /// Tokens between which that growth is read off.
+    kv_growth_tokens: [u32; 2],
+    /// Tokens from which the cache is quantised, where it is.
+    kv_quantized_from_tokens: Option<u32>,
     /// Bytes of the cache after so many tokens.
     #[serde(serialize_with = "in_order")]
     #[schemars(with = "HashMap<String, u64>")]
@@ -177,6 +182,7 @@ impl InspectAnswer {
         let Sizes {
             weights,
             cache,
+            kv,
             kv_per_token,
             classes,
             step,
@@ -218,6 +224,8 @@ impl InspectAnswer {
             layers: graph.layers(),
             max_context_tokens: graph.max_context(),
             kv_bytes_per_token: kv_per_token,
+            kv_growth_tokens: growth_span(kv),
+            kv_quantized_from_tokens: kv.map(|q| q.start),
             cache_bytes: cache.into_iter().map(|(n, bytes)| (n.to_string(), bytes)).collect(),
             cache_classes: classes.into_iter().map(|(c, n)| (c, n as u64)).collect(),
             decode_step_context_tokens: STEP_CONTEXT,
@@ -302,7 +310,11 @@ impl InspectAnswer {
             self.cache_classes.iter().map(|(class, n)| format!("{n} × {class}")).collect();
         add("cache", classes.join(", "));
         let growth = Bytes(self.kv_bytes_per_token.max(0.0).round() as u64);
-        add("", format!("{growth} a token (from 4096 to 8192 tokens)"));
+        let [from, to] = self.kv_growth_tokens;
+        add("", format!("{growth} a token (from {from} to {to} tokens)"));
+        if let Some(start) = self.kv_quantized_from_tokens {
+            add("", format!("quantized from token {start} on, as mlx-lm does it; 16 bits before"));
+        }
         let read = Bytes(self.bytes_per_decode_token);
         add("decode step", format!("reads {read} at {STEP_CONTEXT} tokens:"));
         add("", self.traffic_text());

@@ -6,6 +6,7 @@ mod operations;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::opening::About;
 use super::shared::run_args::kv_quantisation;
 use crate::estimate::{GgufWeights, OpenedModel};
 use crate::graph::cache::KvQuantisation;
@@ -32,7 +33,7 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
     let subject = subject.loaded_by(program)?;
     let kv = kv_quantisation(args.kv_bits)?;
-    let sizes = Sizes::of(&subject, &args.tokens, kv)?;
+    let sizes = Sizes::of(&subject, &args.tokens, kv).about(&subject)?;
     let listed = || match &sizes.gguf {
         Some(gguf) => gguf.tensors.clone(),
         None => weights::tensors(&subject.graph),
@@ -42,10 +43,24 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     Ok((Answer::of(InspectAnswer::of(&subject, program, sizes, tensors, ops)), ExitStatus::Ok))
 }
 
+/// The tokens between which the growth of the cache is read off. A quantised cache is packed at some length, so that
+/// both lie behind that one.
+const fn growth_span(kv: Option<KvQuantisation>) -> [u32; 2] {
+    match kv {
+        Some(q) if q.start > 4096 => {
+            let from = q.start.div_ceil(4096).saturating_mul(4096);
+            [from, from.saturating_add(4096)]
+        }
+        _ => [4096, 8192],
+    }
+}
+
 struct Sizes {
     weights: Weights,
     /// Tokens and the bytes of the cache after them.
     cache: Vec<(u32, u64)>,
+    /// How the cache is quantised, if it is.
+    kv: Option<KvQuantisation>,
     kv_per_token: f64,
     classes: Vec<(String, usize)>,
     step: Traffic,
@@ -62,7 +77,8 @@ impl Sizes {
             let caches = cache::after_prompt(graph, n, PREFILL_STEP, 1, kv)?;
             Ok(cache::bytes(&caches))
         };
-        let slope = (after(8192)? as f64 - after(4096)? as f64) / 4096.0;
+        let [from, to] = growth_span(kv);
+        let slope = (after(to)? as f64 - after(from)? as f64) / f64::from(to - from);
         let mut classes: Vec<(String, usize)> = Vec::new();
         for c in cache::after_prompt(graph, 8192, PREFILL_STEP, 1, kv)? {
             match classes.iter_mut().find(|(name, _)| *name == c.class()) {
@@ -72,7 +88,9 @@ impl Sizes {
         }
         let step =
             traffic::decode_step(graph, STEP_CONTEXT, 1, REFERENCE_GPU, kv, SkippedLayers::NONE)?;
-        let call = Call { kv, ..Call::prefill(PREFILL_STEP) };
+        // Some models process a prompt token by token; a few of their layers tell the arithmetic of all.
+        let skipped = graph.skipped_for_counts()?;
+        let call = Call { kv, skipped, ..Call::prefill(PREFILL_STEP) };
         let prefill = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let run = Run::default().with_context(STEP_CONTEXT).with_kv(kv);
         let gguf = GgufWeights::of(subject);
@@ -91,6 +109,7 @@ impl Sizes {
             peak,
             weights: gguf.as_ref().map_or_else(|| Weights::of(graph), |g| g.weights),
             cache: tokens.iter().map(|&n| Ok((n, after(n)?))).collect::<Result<_>>()?,
+            kv,
             kv_per_token: slope,
             classes,
             step,

@@ -8,6 +8,7 @@ mod explain;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::opening::About;
 use super::shared::tables::changes_table;
 use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, Memory};
@@ -40,7 +41,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         Ok(machine) => machine,
         Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
-    let mut prediction = estimator.at(&machine)?;
+    let mut prediction = estimator.at(&machine).about(&model)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
     if args.explain || fit > Some(Fit::Tight) {
         prediction.look_for_changes(&model);

@@ -11,7 +11,7 @@ pub(in crate::cli) mod keys;
 pub mod machine_args;
 mod named_models;
 pub(in crate::cli) mod names;
-mod opening;
+pub(in crate::cli) mod opening;
 pub(in crate::cli) mod output;
 pub(in crate::cli) mod profiles;
 pub(in crate::cli) mod progress;

@@ -6,10 +6,41 @@ use super::progress::Progress;
 use crate::estimate::{Opened, OpenedModel, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
+use crate::model::source::Origin;
 use crate::model::source::hub::{HubOptions, HubProgress};
 use crate::run::Program;
 use anyhow::{Result, anyhow, bail};
 use std::sync::{Mutex, PoisonError};
+
+/// An answer about a model, or an error that names its file and what to do.
+pub(in crate::cli) trait About<T> {
+    /// Says of which model it is.
+    fn about(self, model: &OpenedModel) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> About<T> for std::result::Result<T, E> {
+    fn about(self, model: &OpenedModel) -> Result<T> {
+        self.map_err(|error| {
+            let error: anyhow::Error = error.into();
+            let text = format!("{error:#}");
+            if !text.contains("this model cannot run") {
+                return error;
+            }
+            let file = match &model.source.origin {
+                Origin::Catalogue { id, .. } => id.clone(),
+                other => other.to_string(),
+            };
+            // Shapes stand in brackets: then sizes do not go together, and not what was asked for.
+            let hint = if text.contains('[') {
+                "\nhint: the sizes in its configuration do not go together; compare hidden_size, num_attention_heads, \
+                 num_key_value_heads and head_dim with those of the published model"
+            } else {
+                ""
+            };
+            anyhow!("{file}: {text}{hint}")
+        })
+    }
+}
 
 impl Context {
     /// Where models are looked up.

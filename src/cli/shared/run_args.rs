@@ -70,8 +70,8 @@ impl RunArgs {
     /// The run, on this machine (`here`) with the engine that is installed, where none is said.
     pub(in crate::cli) fn run_on(&self, here: bool) -> Result<Run> {
         let reserve = match self.reserve {
-            Some(gb) if !gb.is_finite() || gb < 0.0 => {
-                bail!("--reserve {gb}: a number of GB of at least 0")
+            Some(gb) if !(0.0..=100_000.0).contains(&gb) => {
+                bail!("--reserve {gb}: a number of GB from 0 to 100000")
             }
             gb => gb.map(Bytes::from_gb),
         };

@@ -223,6 +223,9 @@ impl<'a> Search<'a> {
 
     /// The first cell with `chunks` whole chunks or more.
     fn first_with(&self, chunks: u32) -> u32 {
+        if chunks == 0 {
+            return 1;
+        }
         let prompt = chunks.saturating_mul(self.asked.engine.prefill_step).saturating_add(1);
         cell(prompt.saturating_add(self.asked.work.generate_tokens).saturating_sub(1)) + 1
     }
@@ -230,6 +233,14 @@ impl<'a> Search<'a> {
     /// The first cell after `c` with more whole chunks.
     fn next_group(&self, c: u32) -> u32 {
         if c == 0 { 1 } else { self.first_with(self.whole_chunks(c) + 1).max(c + 1) }
+    }
+
+    /// The length at which a peak that grows evenly between two known ones would reach the budget. A length has a cell,
+    /// tokens and a peak.
+    fn guess(&self, low: (u32, u32, u64), high: (u32, u32, u64)) -> u32 {
+        let share =
+            self.budget.saturating_sub(low.2) as f64 / high.2.saturating_sub(low.2).max(1) as f64;
+        (f64::from(low.1) + share * f64::from(high.1.saturating_sub(low.1))) as u32
     }
 
     /// The largest length below `top`, which does not fit, whose peak fits.
@@ -255,10 +266,8 @@ impl<'a> Search<'a> {
             if next >= high.0 {
                 break;
             }
-            let share = (self.budget.saturating_sub(low.2)) as f64
-                / (high.2.saturating_sub(low.2)).max(1) as f64;
-            let guess = f64::from(low.1) + share * f64::from(high.1.saturating_sub(low.1));
-            let guess = if probe < GUESSES { cell(guess as u32) } else { low.0.midpoint(high.0) };
+            let guess =
+                if probe < GUESSES { cell(self.guess(low, high)) } else { low.0.midpoint(high.0) };
             let guess = self.first_with(self.whole_chunks(guess)).clamp(next, high.0 - 1);
             let found = self.peak(length(guess))?;
             if found.peak <= self.budget {
@@ -274,17 +283,25 @@ impl<'a> Search<'a> {
                 high = (guess, length(guess), found.peak);
             }
         }
-        let (mut low, mut high) = (low.0, high.0);
-        while high > low + 1 {
-            let middle = low.midpoint(high);
+        // Where no prompt is read in chunks, all is the growth of caches, and a guess comes as close as among the groups.
+        let generated = self.whole_chunks(high.0.saturating_sub(1)) == 0;
+        for probe in 0.. {
+            if high.0 <= low.0 + 1 {
+                break;
+            }
+            let middle = if generated && probe < GUESSES {
+                cell(self.guess(low, high)).clamp(low.0 + 1, high.0 - 1)
+            } else {
+                low.0.midpoint(high.0)
+            };
             let found = self.peak(length(middle))?;
             if found.peak <= self.budget {
-                (low, end) = (middle, found);
+                (low, end) = ((middle, length(middle), found.peak), found);
             } else {
-                high = middle;
+                high = (middle, length(middle), found.peak);
             }
         }
-        Ok(length(self.verified(low.max(least), end)?))
+        Ok(length(self.verified(low.0.max(least), end)?))
     }
 }
 

@@ -242,6 +242,30 @@ proptest! {
     }
 }
 
+/// A context that is all output is found as well, and the next length does not fit.
+#[test]
+fn the_longest_context_of_a_very_long_output_is_found() {
+    let graph = qwen3(2, 512);
+    let mac = machine("m4max-40/64");
+    let asked = Run::default().with_context(1).with_generated(1_048_576);
+    let within = |gb| {
+        context::within(&graph, &asked, gpu(&mac, &asked.engine), Bytes::from_gb(gb), None).unwrap()
+    };
+    let at = |tokens: u32| {
+        let run = asked.with_generated(tokens - 1);
+        peak::end(&graph, &run, gpu(&mac, &asked.engine)).unwrap().peak_bytes
+    };
+    for gb in [0.2, 0.4, 0.8] {
+        let found = within(gb);
+        assert_eq!(found.bound, ContextBound::Memory, "{gb} GB: {found:?}");
+        let budget = Bytes::from_gb(gb).0;
+        assert!(
+            at(found.tokens) <= budget && at(found.tokens + 1024) > budget,
+            "{gb} GB: {found:?}"
+        );
+    }
+}
+
 /// The safe context fits at the upper end of the interval of the peak and under the lowest limit, whether the search
 /// starts from the longest context or not.
 #[test]

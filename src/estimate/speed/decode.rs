@@ -175,7 +175,7 @@ fn terms(t: &StepTime) -> Vec<Term> {
         ("heat", t.heat, Bound::Compute),
     ];
     all.into_iter()
-        .filter(|(_, seconds, _)| *seconds > 0.0)
+        .filter(|(_, seconds, _)| *seconds != 0.0)
         .map(|(name, seconds, bound)| Term { name, seconds, bound })
         .collect()
 }

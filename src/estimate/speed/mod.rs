@@ -6,11 +6,14 @@
 mod decode;
 mod evidence;
 mod prefill;
+mod sound;
 
 pub use decode::{AtDepth, Decode};
 pub use evidence::Evidence;
 pub(super) use evidence::chip_name;
 pub use prefill::Prefill;
+pub use sound::UnsoundTime;
+pub(super) use sound::{sound, sound_depths};
 
 use super::warning::Warning;
 use super::widening::{Chips, Doubtful};

@@ -100,7 +100,7 @@ impl Speed {
         let terms = time
             .terms()
             .into_iter()
-            .filter(|(_, seconds, _)| *seconds > 0.0)
+            .filter(|(_, seconds, _)| *seconds != 0.0)
             .map(|(name, seconds, bound)| Term { name, seconds, bound })
             .collect();
         Prefill {

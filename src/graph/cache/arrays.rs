@@ -39,6 +39,8 @@ impl LayerCache for ArraysCache {
 
     fn advance(&mut self, _tokens: u32) {}
 
+    fn advance_singly(&mut self, _calls: u32) {}
+
     fn state<'t>(&self, t: &'t Tape<'t>, i: usize) -> Option<Var<'t>> {
         self.slots.get(i).copied().flatten().map(|s| s.var(t))
     }

@@ -149,6 +149,13 @@ impl LayerCache for CompressedCache {
         }
     }
 
+    /// Groups close by positions, however many tokens a call has.
+    fn advance_singly(&mut self, calls: u32) {
+        if calls > 0 {
+            self.advance(calls);
+        }
+    }
+
     fn compressed(&mut self) -> Option<&mut CompressedCache> {
         Some(self)
     }

@@ -29,6 +29,11 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
     /// through a traced call, which fixes the shapes of its arrays.
     fn advance(&mut self, tokens: u32);
 
+    /// Moves the cache on by so many calls of one token each, as [`LayerCache::advance`] does for each of them.
+    fn advance_singly(&mut self, calls: u32) {
+        (0..calls).for_each(|_| self.advance(1));
+    }
+
     /// Bytes of all arrays.
     fn bytes(&self) -> u64 {
         self.slots().iter().flatten().map(Slot::bytes).sum()

@@ -41,6 +41,10 @@ impl LayerCache for CacheList {
         self.parts.iter_mut().for_each(|c| c.advance(tokens));
     }
 
+    fn advance_singly(&mut self, calls: u32) {
+        self.parts.iter_mut().for_each(|c| c.advance_singly(calls));
+    }
+
     fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
         match self.parts.first() {
             Some(c) => c.mask(t, n, window, as_array),

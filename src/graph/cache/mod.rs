@@ -4,6 +4,7 @@
 //! the operations that update it; between calls it only knows shapes. A class is a [`LayerCache`] in a file of its own.
 
 mod arrays;
+mod buffers;
 mod call;
 mod chunked;
 mod compressed;

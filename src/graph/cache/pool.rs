@@ -66,8 +66,7 @@ impl PoolCache {
         let mut start = before;
         if usable > 0 {
             for (i, x) in ready.iter_mut().enumerate() {
-                let old = self.var(t, i).unwrap_or(*x);
-                let old = old.slice(1, 0, before);
+                let old = self.var(t, i).unwrap_or(*x).slice(1, 0, before);
                 let fresh = (*x).slice(1, 0, usable - before);
                 *x = concat([old, fresh], 1);
             }
@@ -83,8 +82,7 @@ impl PoolCache {
     }
 
     fn write(&mut self, i: usize, rows: Var<'_>, at: u32) {
-        let buffer = self.var(rows.tape(), i).unwrap_or(rows);
-        let buffer = buffer.slice_update(rows, 1, at);
+        let buffer = self.var(rows.tape(), i).unwrap_or(rows).slice_update(rows, 1, at);
         self.set(i, buffer);
     }
 
@@ -129,6 +127,13 @@ impl LayerCache for PoolCache {
         if let (true, Some(buffer)) = (rows > 0, self.slots[0]) {
             let shape = Shape::new(&[buffer.shape.dim(0), rows, self.width]);
             self.slots[2] = Some(Slot { shape, ..buffer });
+        }
+    }
+
+    /// Groups close by positions, however many tokens a call has.
+    fn advance_singly(&mut self, calls: u32) {
+        if calls > 0 {
+            self.advance(calls);
         }
     }
 

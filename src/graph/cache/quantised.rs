@@ -1,6 +1,7 @@
 //! `QuantizedKVCache`: keys and values packed in groups along the head.
 
-use super::kv::{Growth, KvCache, growth};
+use super::buffers::{Growth, growth};
+use super::kv::KvCache;
 use super::layer::nothing;
 use super::mask::offset_mask;
 use super::{KvArray, LayerCache, Slot};
@@ -37,7 +38,7 @@ impl QuantisedKvCache {
     /// `KVCache.to_quantized`: packs the whole buffers of a cache.
     pub fn from_kv(t: &Tape<'_>, cache: &KvCache, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
+        for (i, slot) in cache.buffers.slots().into_iter().enumerate() {
             if let Some(s) = slot {
                 let packed = s.var(t).quantize(packing);
                 store(&mut arrays[3 * i..3 * i + 3], packed);
@@ -99,7 +100,7 @@ impl QuantisedKvCache {
     /// The cache that `from_kv` would give, by shapes alone.
     pub fn by_shape(cache: &KvCache, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in [cache.keys, cache.values].into_iter().enumerate() {
+        for (i, slot) in cache.buffers.slots().into_iter().enumerate() {
             let Some(s) = slot else { continue };
             let wide = s.shape.dim(3);
             let words = (u64::from(wide) * u64::from(packing.bits) / 32) as u32;
@@ -142,6 +143,11 @@ impl LayerCache for QuantisedKvCache {
             }
         }
         self.offset = self.offset.saturating_add(new);
+    }
+
+    /// A buffer that is full grows by one step, so that a call of whole steps grows it by as much as single tokens do.
+    fn advance_singly(&mut self, calls: u32) {
+        super::buffers::in_steps(self.capacity(), self.offset, calls).for_each(|n| self.advance(n));
     }
 
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {

@@ -1,15 +1,15 @@
 //! `RotatingKVCache`: the keys and values of a sliding window.
 
+use super::buffers::{Buffers, extended};
 use super::layer::nothing;
-use super::slot::{dense, read};
+use super::slot::dense;
 use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
 use crate::graph::tape::{Mask, Tape, Var, concat};
 
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RotatingKvCache {
-    keys: Option<Slot>,
-    values: Option<Slot>,
+    buffers: Buffers,
     offset: u32,
     max_size: u32,
     keep: u32,
@@ -19,30 +19,28 @@ pub(super) struct RotatingKvCache {
 
 impl RotatingKvCache {
     pub fn new(max_size: u32, keep: u32) -> Self {
-        Self { keys: None, values: None, offset: 0, max_size, keep, index: 0 }
+        Self { buffers: Buffers::default(), offset: 0, max_size, keep, index: 0 }
     }
 
     fn stored(&self) -> u32 {
-        self.keys.map_or(0, |s| s.shape.dim(2))
+        self.buffers.capacity().unwrap_or(0)
     }
 
     /// `_update_concat`, for prompts.
     fn append<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (Var<'t>, Var<'t>) {
         let new = keys.dim(2);
-        let (k, v) = match (self.keys, self.values) {
-            (Some(k), Some(v)) => {
-                let k = self.temporal_order(k.var(keys.tape()));
-                let v = self.temporal_order(v.var(keys.tape()));
+        let (k, v) = match self.buffers.vars(keys.tape()) {
+            Some((k, v)) => {
+                let (k, v) = (self.temporal_order(k), self.temporal_order(v));
                 self.index = k.dim(2);
                 let trim = (self.index + 1).saturating_sub(self.max_size);
                 (self.trimmed(trim, k, Some(keys)), self.trimmed(trim, v, Some(values)))
             }
-            _ => (keys, values),
+            None => (keys, values),
         };
         self.offset = self.offset.saturating_add(new);
         self.index = k.dim(2);
-        self.keys = Some(Slot::of(k));
-        self.values = Some(Slot::of(v));
+        self.buffers.set(k, v);
         (k, v)
     }
 
@@ -75,11 +73,11 @@ impl RotatingKvCache {
     fn update_in_place<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (Var<'t>, Var<'t>) {
         let (t, before) = (keys.tape(), self.offset);
         let stored = self.stored();
-        let (mut k, mut v) = (self.keys.map(|s| s.var(t)), self.values.map(|s| s.var(t)));
+        let (mut k, mut v) = self.buffers.vars(t).unzip();
         if k.is_none() || (before >= stored && stored < self.max_size) {
             let room = STEP.min(self.max_size.saturating_sub(before));
-            k = Some(appended(k, keys, room));
-            v = Some(appended(v, values, room));
+            k = Some(extended(k, keys, room));
+            v = Some(extended(v, values, room));
             self.index = before;
         }
         let (mut k, mut v) = (k.unwrap_or(keys), v.unwrap_or(values));
@@ -96,8 +94,7 @@ impl RotatingKvCache {
         v = v.slice_update(values, 2, self.index);
         self.offset = before.saturating_add(1);
         self.index += 1;
-        self.keys = Some(Slot::of(k));
-        self.values = Some(Slot::of(v));
+        self.buffers.set(k, v);
         if self.offset < k.dim(2) {
             (k.slice(2, 0, self.offset), v.slice(2, 0, self.offset))
         } else {
@@ -142,11 +139,11 @@ impl LayerCache for RotatingKvCache {
     }
 
     fn slots(&self) -> Vec<Option<Slot>> {
-        vec![self.keys, self.values]
+        self.buffers.slots()
     }
 
     fn slots_mut(&mut self) -> Vec<&mut Option<Slot>> {
-        vec![&mut self.keys, &mut self.values]
+        self.buffers.slots_mut()
     }
 
     fn holds_keys(&self) -> Vec<bool> {
@@ -155,9 +152,19 @@ impl LayerCache for RotatingKvCache {
 
     fn advance(&mut self, new: u32) {
         let stored = if new == 1 { self.advance_in_place() } else { self.advance_append(new) };
-        self.keys = self.keys.map(|s| s.resized(stored));
-        self.values = self.values.map(|s| s.resized(stored));
+        self.buffers.resize(stored);
         self.offset = self.offset.saturating_add(new);
+    }
+
+    /// A full window stays as it is but for the place of the next token, which goes round.
+    fn advance_singly(&mut self, mut calls: u32) {
+        while calls > 0 && (self.stored() != self.max_size || self.offset < self.max_size) {
+            self.advance(1);
+            calls -= 1;
+        }
+        let round = self.max_size.saturating_sub(self.keep).max(1);
+        self.offset = self.offset.saturating_add(calls - calls % round);
+        (0..calls % round).for_each(|_| self.advance(1));
     }
 
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
@@ -169,7 +176,7 @@ impl LayerCache for RotatingKvCache {
     }
 
     fn keys_and_values<'t>(&self, t: &'t Tape<'t>) -> (KvArray<'t>, KvArray<'t>) {
-        read(t, self.keys, self.values, self.offset).unwrap_or_else(|| nothing(t))
+        self.buffers.read(t, self.offset).unwrap_or_else(|| nothing(t))
     }
 
     fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
@@ -201,15 +208,5 @@ impl LayerCache for RotatingKvCache {
             t.fail("mlx-lm cannot quantise the cache of sliding-window layers");
         }
         None
-    }
-}
-
-fn appended<'t>(old: Option<Var<'t>>, like: Var<'t>, room: u32) -> Var<'t> {
-    let shape = like.shape().with(2, room);
-    let dtype = like.dtype();
-    let zeros = like.tape().full(shape, 0.0, dtype);
-    match old {
-        None => zeros,
-        Some(x) => concat([x, zeros], 2),
     }
 }

@@ -67,14 +67,3 @@ impl<'t> KvArray<'t> {
 pub(super) fn dense<'t>((k, v): (Var<'t>, Var<'t>)) -> (KvArray<'t>, KvArray<'t>) {
     (KvArray::Dense(k), KvArray::Dense(v))
 }
-
-/// The first `tokens` tokens of buffers of keys and values; `None` where they are not set.
-pub(super) fn read<'t>(
-    t: &'t Tape<'t>,
-    keys: Option<Slot>,
-    values: Option<Slot>,
-    tokens: u32,
-) -> Option<(KvArray<'t>, KvArray<'t>)> {
-    let (k, v) = keys.zip(values)?;
-    Some(dense((k.var(t).slice(2, 0, tokens), v.var(t).slice(2, 0, tokens))))
-}

@@ -139,9 +139,7 @@ fn rounded(x: Var<'_>, scale: ModuleId) -> Var<'_> {
     x.compiled(|x| {
         let x = x.astype(DType::F32);
         let scale = scale.astype(DType::F32);
-        let steps = (x / scale).round().clip(-128i64, 127i64);
-        let y = steps * scale;
-        y.astype(dtype)
+        ((x / scale).round().clip(-128i64, 127i64) * scale).astype(dtype)
     })
 }
 

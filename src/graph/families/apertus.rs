@@ -61,7 +61,6 @@ fn xielu<'t>(x: Var<'t>, [alpha_p, alpha_n, beta, eps]: [Var<'t>; 4]) -> Var<'t>
     let square = activations::softplus(alpha_p) * x.square();
     let linear = beta * x;
     let above = square + linear;
-    let curve = x.minimum(eps).expm1() - x;
-    let curve = curve * (beta + activations::softplus(alpha_n));
+    let curve = (x.minimum(eps).expm1() - x) * (beta + activations::softplus(alpha_n));
     positive.select(above, curve + linear)
 }

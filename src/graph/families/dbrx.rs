@@ -105,8 +105,7 @@ impl FeedForward for HostMoe {
         let x = x.reshape(&[-1, i64::from(x.dim(-1))]);
         let gates = self.router.forward(x).astype(DType::F32).softmax(false);
         let scores = gates.take_along_axis(best(gates, self.chosen, Order::Descending), -1);
-        let scores = scores / scores.abs().sum(-1, true);
-        let scores = scores.astype(x.dtype());
+        let scores = (scores / scores.abs().sum(-1, true)).astype(x.dtype());
         let tokens = x.dim(0);
         let calls = u64::from(tokens).saturating_mul(self.chosen).saturating_mul(self.layers);
         if calls > MAX_EXPERT_CALLS {

@@ -96,8 +96,7 @@ impl Indexer {
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let q = self.wq_b.forward(low).reshape(&[b, n, self.heads as i64, self.dim as i64]);
         let q = q.swapaxes(1, 2);
-        let k = self.k_norm.forward(self.wk.forward(x));
-        let k = k.reshape(&[b, 1, n, self.dim as i64]);
+        let k = self.k_norm.forward(self.wk.forward(x)).reshape(&[b, 1, n, self.dim as i64]);
         let offset = cache.offset();
         let q = self.rope.forward(q, offset);
         let k = self.rope.forward(k, offset);
@@ -186,13 +185,11 @@ impl Mixer for SparseAttention {
         let d = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let low = self.q_norm.forward(self.q_a.forward(x));
-        let q = self.q_b.forward(low);
-        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = self.q_b.forward(low).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let q = q.transpose(&[0, 2, 1, 3]);
         let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
         let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
-        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
         let latent = self.kv_norm.forward(latent);
         let offset = cache.offset();
         let q_pe = self.rope.forward(q_pe, offset);

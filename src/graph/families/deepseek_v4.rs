@@ -214,8 +214,7 @@ impl Moe {
         let y = self
             .experts
             .forward(x, chosen, |gate, up| activations::limited_swiglu(gate, up, limit));
-        let y = y * weights.expand_dims(&[-1]).astype(y.dtype());
-        y.sum(-2, false) + self.shared.apply(x)
+        (y * weights.expand_dims(&[-1]).astype(y.dtype())).sum(-2, false) + self.shared.apply(x)
     }
 }
 

@@ -199,10 +199,7 @@ impl Moe {
         let scores = match self.scores {
             Scores::Sigmoid => logits.sigmoid(),
             Scores::Softmax => logits.softmax(false),
-            Scores::SqrtSoftplus => {
-                let s = logits.compiled(activations::softplus);
-                s.sqrt()
-            }
+            Scores::SqrtSoftplus => logits.compiled(activations::softplus).sqrt(),
         };
         let negative = -(scores + t.weight(self.bias));
         let k = self.chosen;

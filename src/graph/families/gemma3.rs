@@ -114,7 +114,6 @@ pub(super) fn clip_residual<'t>(x: Var<'t>, y: Var<'t>) -> Var<'t> {
             return x + y;
         }
         let (x, y) = (x.astype(DType::F32), y.astype(DType::F32));
-        let clipped = (x + y).clip(-65_504.0, 65_504.0);
-        clipped.astype(DType::F16)
+        (x + y).clip(-65_504.0, 65_504.0).astype(DType::F16)
     })
 }

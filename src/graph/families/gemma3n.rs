@@ -223,8 +223,7 @@ impl Ends {
         let rows = rows * (self.per_layer as f64).sqrt();
         let rows = rows.reshape(&dims);
         let projected = self.extra_projection.forward(h) * (self.width as f64).powf(-0.5);
-        let sum = self.extra_norm.forward(projected.reshape(&dims)) + rows;
-        sum * 2f64.powf(-0.5)
+        (self.extra_norm.forward(projected.reshape(&dims)) + rows) * 2f64.powf(-0.5)
     }
 }
 

@@ -209,10 +209,8 @@ impl ExtraInput {
     /// The inputs `[batch, tokens, layers, size]`.
     fn forward<'t>(&self, tokens: Var<'t>, h: Var<'t>) -> Var<'t> {
         let parts = [self.layers as i64, self.size as i64];
-        let rows = self.table.forward(tokens) * (self.size as f64).sqrt();
-        let rows = rows.unflatten(-1, &parts);
+        let rows = (self.table.forward(tokens) * (self.size as f64).sqrt()).unflatten(-1, &parts);
         let projected = self.projection.forward(h) * (self.width as f64).powf(-0.5);
-        let sum = self.norm.forward(projected.unflatten(-1, &parts)) + rows;
-        sum * 2f64.powf(-0.5)
+        (self.norm.forward(projected.unflatten(-1, &parts)) + rows) * 2f64.powf(-0.5)
     }
 }

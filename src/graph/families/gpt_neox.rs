@@ -63,8 +63,7 @@ struct NeoxAttention {
 impl Mixer for NeoxAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let all = self.qkv.forward(x);
-        let all = all.reshape(&[b, n, self.heads as i64, 3 * self.dim as i64]);
+        let all = self.qkv.forward(x).reshape(&[b, n, self.heads as i64, 3 * self.dim as i64]);
         let parts: [Var<'_>; 3] = all.split_equal(-1);
         let [q, k, v] = parts.map(|part| part.transpose(&[0, 2, 1, 3]));
         let offset = cache.offset();

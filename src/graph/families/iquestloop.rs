@@ -65,9 +65,7 @@ impl Gate {
         let t = q.tape();
         let (w, b) = (t.weight(self.weight), t.weight(self.bias));
         q.compiled(|q| {
-            let logits = q.matmul(w.expand_dims(&[1]).swapaxes(-1, -2));
-            let logits = logits + b.expand_dims(&[-1, -2]);
-            logits.sigmoid()
+            (q.matmul(w.expand_dims(&[1]).swapaxes(-1, -2)) + b.expand_dims(&[-1, -2])).sigmoid()
         })
     }
 }
@@ -132,10 +130,8 @@ impl Layer<Round<'static>> for Second {
         let all = (KvArray::Dense(first.0.dense(t)), KvArray::Dense(first.1.dense(t)));
         let global = attention.attend(q, all, mask);
         let local = attention.attend(q, at.cache.update(k, v), at.mask);
-        let mixed = gate.compiled(|gate| {
-            let global = gate * global;
-            global + (t.scalar(1.0, gate.dtype()) - gate) * local
-        });
+        let mixed =
+            gate.compiled(|gate| gate * global + (t.scalar(1.0, gate.dtype()) - gate) * local);
         self.layer.finish(h, mixed)
     }
 }

@@ -131,8 +131,7 @@ impl Mamba {
             }
             state = Some(states.at(1, i));
         }
-        let y = states.matmul(c.expand_dims(&[-1])).squeeze(&[-1]);
-        let y = y + self.layer.skip(t) * x;
+        let y = states.matmul(c.expand_dims(&[-1])).squeeze(&[-1]) + self.layer.skip(t) * x;
         (y, states.at(1, n.saturating_sub(1)))
     }
 }

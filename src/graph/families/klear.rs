@@ -66,12 +66,10 @@ impl FeedForward for Blend {
         let weights = self.gate.forward(x).astype(DType::F32).sigmoid();
         let ranked = weights + x.tape().weight(self.bias).reshape(&[1, 1, -1]);
         let indices = best(ranked, self.chosen, Order::Descending);
-        let scores = self.divisor.apply(weights.take_along_axis(indices, -1));
-        let scores = scores.astype(x.dtype());
+        let scores = self.divisor.apply(weights.take_along_axis(indices, -1)).astype(x.dtype());
         let y = weighted_sum(self.experts.forward(x, indices, activations::swiglu), scores);
         let coefficients = self.coefficient.forward(x).softmax(true);
         let shared = self.shared.apply(x);
-        let y = y * coefficients.slice(-1, 0, 1);
-        y + shared * coefficients.slice(-1, 1, 2)
+        y * coefficients.slice(-1, 0, 1) + shared * coefficients.slice(-1, 1, 2)
     }
 }

@@ -137,8 +137,7 @@ impl Mixer for GatedHeads {
         let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
         let mut y = Heads::join(y);
         if let Some(gate) = &self.gate {
-            let gate = gate.forward(x).astype(DType::F32);
-            let gate = gate.compiled(activations::softplus);
+            let gate = gate.forward(x).astype(DType::F32).compiled(activations::softplus);
             let gate = gate.astype(y.dtype());
             let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
             y = y.reshape(&[b, n, h.query as i64, h.dim as i64]);
@@ -220,10 +219,7 @@ impl Router for CappedRouter {
         }
         let scores = match self.score {
             ScoreFunction::Sigmoid => logits.sigmoid(),
-            ScoreFunction::SqrtSoftplus => {
-                let s = logits.compiled(activations::softplus);
-                s.sqrt()
-            }
+            ScoreFunction::SqrtSoftplus => logits.compiled(activations::softplus).sqrt(),
         };
         let indices = best(scores + t.weight(self.bias), self.chosen, Order::Descending);
         let chosen = scores.take_along_axis(indices, -1);

@@ -221,8 +221,7 @@ impl Router for SigmoidRouter {
             ranked = gates.astype(DType::F32) + x.tape().weight(bias);
         }
         let indices = best(ranked, self.chosen, Order::Ascending);
-        let scores = self.divisor.apply(gates.take_along_axis(indices, -1));
-        let scores = scores * self.scale;
+        let scores = self.divisor.apply(gates.take_along_axis(indices, -1)) * self.scale;
         let dtype = x.dtype();
         (indices, scores.astype(dtype))
     }

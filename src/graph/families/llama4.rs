@@ -119,8 +119,7 @@ impl Temperature {
         } else {
             positions / self.floor_scale
         };
-        let x = (x.floor() + 1.0).log();
-        let x = (x * self.scale + 1.0).expand_dims(&[1]);
+        let x = ((x.floor() + 1.0).log() * self.scale + 1.0).expand_dims(&[1]);
         let dtype: DType = q.dtype();
         (q * x).astype(dtype)
     }

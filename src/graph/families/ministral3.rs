@@ -37,8 +37,7 @@ impl QueryScale {
         } else {
             positions / self.original
         };
-        let growth = (turns.floor() + 1.0).log();
-        (growth * self.beta + 1.0).expand_dims(&[1])
+        ((turns.floor() + 1.0).log() * self.beta + 1.0).expand_dims(&[1])
     }
 }
 

@@ -113,13 +113,11 @@ impl Attention {
         let t = x.tape();
         let d = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let q = self.query.forward(x);
-        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = self.query.forward(x).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let q = q.transpose(&[0, 2, 1, 3]);
         let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
         let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
-        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
         let latent = self.kv_norm.forward(latent).expand_dims(&[1]);
         let offset = cache.offset();
         let q_pe = self.rope.forward(q_pe, offset);

@@ -125,8 +125,7 @@ struct GatedAttention {
 
 impl Mixer for GatedAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let y = self.inner.heads(x, mask, cache, None);
-        let y = y * self.gate.forward(x).sigmoid();
+        let y = self.inner.heads(x, mask, cache, None) * self.gate.forward(x).sigmoid();
         self.inner.project(y)
     }
 }

@@ -41,10 +41,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     decoder.norm = Box::new(NarrowNorm(decoder.norm));
     let (multiplier, cap, count) = (s.multiplier, s.cap, s.count);
     let decoder = decoder
-        .with_logits(move |logits| {
-            let logits = logits.astype(DType::F32) * multiplier;
-            (logits / cap).tanh() * cap
-        })
+        .with_logits(move |logits| (logits.astype(DType::F32) * multiplier / cap).tanh() * cap)
         .with_quant_override(move |path| quant_override(path, count));
     Ok(decoder.with_experts(s.experts).built())
 }

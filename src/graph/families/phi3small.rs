@@ -185,6 +185,5 @@ fn gegelu<'t>(gate: Var<'t>, linear: Var<'t>, limit: f64) -> Var<'t> {
 
 /// `mx.isinf`.
 fn is_infinite(x: Var<'_>) -> Var<'_> {
-    let above = x.equal(f64::INFINITY);
-    above.logical_or(x.equal(f64::NEG_INFINITY))
+    x.equal(f64::INFINITY).logical_or(x.equal(f64::NEG_INFINITY))
 }

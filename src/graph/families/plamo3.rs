@@ -78,8 +78,7 @@ impl Mixer for Attention {
         let parts: [Var<'_>; 3] = qkv.split(&at, -1);
         let counts = [h.query, h.kv, h.kv];
         let [q, k, v] = [0, 1, 2].map(|i| {
-            let part = parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]);
-            part.transpose(&[0, 2, 1, 3])
+            parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]).transpose(&[0, 2, 1, 3])
         });
         let q = self.q_norm.forward(q);
         let k = self.k_norm.forward(k);

@@ -175,8 +175,7 @@ impl Recurrence {
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let x = x.reshape(&[b, n, self.heads as i64, self.dim as i64]);
         let y = x.swapaxes(1, 2).matmul(t.weight(weight)).swapaxes(1, 2);
-        let y = (y + t.weight(bias)).flatten(2, 3);
-        y.sigmoid()
+        (y + t.weight(bias)).flatten(2, 3).sigmoid()
     }
 
     fn run<'t>(&self, x: Var<'t>, cache: &mut Cache) -> Var<'t> {

@@ -221,8 +221,7 @@ impl TimeMix {
             kept = first;
         }
         let decay = self.split(self.w_low.forward(xw)).sigmoid();
-        let decay = (decay.astype(DType::F32) * -0.606_531).exp();
-        let decay = decay.astype(r.dtype());
+        let decay = (decay.astype(DType::F32) * -0.606_531).exp().astype(r.dtype());
         let unit = unit_length(key * t.weight(self.k_k));
         let k_a = t.weight(self.k_a);
         let scale = (rate - 1i64) * k_a + 1i64;

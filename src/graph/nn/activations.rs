@@ -10,15 +10,12 @@ fn silu_steps(x: Var<'_>) -> Var<'_> {
 
 /// `nn.silu`, one kernel.
 pub fn silu(x: Var<'_>) -> Var<'_> {
-    x.compiled(|x| silu_steps(x))
+    x.compiled(silu_steps)
 }
 
 /// `swiglu(gate, x)`: `silu(gate) * x` in one kernel.
 pub fn swiglu<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
-    gate.compiled(|gate| {
-        let g = silu_steps(gate);
-        g * x
-    })
+    gate.compiled(|gate| silu_steps(gate) * x)
 }
 
 /// `nn.silu(gate) * x`, in two kernels.
@@ -33,10 +30,7 @@ pub fn relu(x: Var<'_>) -> Var<'_> {
 
 /// `nn.relu2`: the square of `relu`.
 pub fn relu2(x: Var<'_>) -> Var<'_> {
-    x.compiled(|x| {
-        let r = x.maximum(0i64);
-        r.square()
-    })
+    x.compiled(|x| x.maximum(0i64).square())
 }
 
 fn gelu_steps(x: Var<'_>) -> Var<'_> {
@@ -46,7 +40,7 @@ fn gelu_steps(x: Var<'_>) -> Var<'_> {
 
 /// `nn.gelu`, the exact form.
 pub fn gelu(x: Var<'_>) -> Var<'_> {
-    x.compiled(|x| gelu_steps(x))
+    x.compiled(gelu_steps)
 }
 
 fn gelu_approx_steps(x: Var<'_>) -> Var<'_> {
@@ -58,24 +52,18 @@ fn gelu_approx_steps(x: Var<'_>) -> Var<'_> {
 
 /// `nn.gelu_approx`, the tanh form.
 pub fn gelu_approx(x: Var<'_>) -> Var<'_> {
-    x.compiled(|x| gelu_approx_steps(x))
+    x.compiled(gelu_approx_steps)
 }
 
 /// `geglu(gate, x)` of the Gemma families: `gelu_approx(gate) * x` in one kernel.
 pub fn geglu<'t>(gate: Var<'t>, x: Var<'t>) -> Var<'t> {
-    gate.compiled(|gate| {
-        let g = gelu_approx_steps(gate);
-        g * x
-    })
+    gate.compiled(|gate| gelu_approx_steps(gate) * x)
 }
 
 /// `precise_swiglu(h, gate, x)`: in float32, cast back to the type of `h`.
 pub fn precise_swiglu<'t>(h: Var<'t>, gate: Var<'t>, x: Var<'t>) -> Var<'t> {
     let dtype = h.dtype();
-    gate.compiled(|gate| {
-        let y = silu_steps(gate.astype(DType::F32)) * x.astype(DType::F32);
-        y.astype(dtype)
-    })
+    gate.compiled(|gate| (silu_steps(gate.astype(DType::F32)) * x.astype(DType::F32)).astype(dtype))
 }
 
 /// The SiTU activation of Kimi K3: a gate and a linear part, both bounded by a tanh.
@@ -99,8 +87,7 @@ impl Situ {
                 Some(b) => bound(x, b),
                 None => x,
             };
-            let y = a * x;
-            y.astype(dtype)
+            (a * x).astype(dtype)
         })
     }
 }

@@ -20,8 +20,7 @@ fn blocks(x: Var<'_>, size: u32) -> Option<Var<'_>> {
 
 /// The largest absolute value of every block, not below `floor`.
 fn largest(blocks: Var<'_>, floor: f64) -> Var<'_> {
-    let x = blocks.abs().reduce(Reduction::Max, -1, true);
-    x.maximum(floor)
+    blocks.abs().reduce(Reduction::Max, -1, true).maximum(floor)
 }
 
 /// The power of two at or above `x / limit`.

@@ -206,8 +206,7 @@ impl Compressor {
             let (b, width) = (i64::from(part.dim(0)), i64::from(part.dim(2)));
             part.reshape(&[b, -1, i64::from(self.ratio), width])
         });
-        let pooled = (kv * gate.softmax_over(2, false)).sum(2, false);
-        let pooled = pooled.astype(dtype);
+        let pooled = (kv * gate.softmax_over(2, false)).sum(2, false).astype(dtype);
         (Some(self.norm.forward(pooled)), first)
     }
 }
@@ -279,8 +278,7 @@ impl DeepseekV41Attention {
         };
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let low = self.q_norm.forward(self.q_a.forward(x));
-        let q = self.q_b.forward(low);
-        let q = q.reshape(&[b, n, self.heads as i64, self.head_dim as i64]);
+        let q = self.q_b.forward(low).reshape(&[b, n, self.heads as i64, self.head_dim as i64]);
         let q = self.rotate(q, s.start, 1.0, false);
         let kv = self.kv_norm.forward(self.kv.forward(x));
         let kv = round_fp8(self.rotate(kv, s.start, 1.0, false));
@@ -348,8 +346,7 @@ impl DeepseekV41Attention {
         let gathered: Vec<Var<'_>> = rows.iter().map(|&(kv, i)| gather_rows(kv, i)).collect();
         let keys = t.concat(&gathered, 2).reshape(&[tokens, 1, -1, dim]).astype(DType::F32);
         let indices: Vec<Var<'_>> = rows.iter().map(|r| r.1).collect();
-        let mask = t.concat(&indices, -1).greater_equal(0i64);
-        let mask = mask.reshape(&[tokens, 1, 1, -1]);
+        let mask = t.concat(&indices, -1).greater_equal(0i64).reshape(&[tokens, 1, 1, -1]);
         let q = q.reshape(&[tokens, heads, 1, dim]).astype(DType::F32);
         let sinks = t.weight(self.sinks);
         let scale = (dim as f64).powf(-0.5);

@@ -107,8 +107,7 @@ impl DeepseekV41Indexer {
         let q = self.q_b.forward(low).reshape(&[b, n, self.heads as i64, self.dim as i64]);
         let q = round_fp4(rotate(q), 32, Fp4Scale::Power);
         let keys = keys.astype(DType::F32);
-        let weights = self.weights.forward(x).astype(DType::F32);
-        let weights = weights * (self.heads as f64).powf(-0.5);
+        let weights = self.weights.forward(x).astype(DType::F32) * (self.heads as f64).powf(-0.5);
         let q = q.astype(DType::F32);
         let scores = q.matmul(keys.expand_dims(&[1]).swapaxes(-1, -2));
         let scores = scores.maximum(0.0) * (self.dim as f64).powf(-0.5);
@@ -131,8 +130,7 @@ fn candidate_rows<'t>(scores: Var<'t>, ends: Var<'t>, blocks: u32, size: u32) ->
     let best = t.arange(0, count).equal(newest).select(f64::INFINITY, best);
     let k = blocks.min(count);
     let chosen = (-best).argpartition(i64::from(k) - 1, -1).slice(-1, 0, k);
-    let reachable = best.take_along_axis(chosen, -1);
-    let reachable = reachable.greater(f64::NEG_INFINITY);
+    let reachable = best.take_along_axis(chosen, -1).greater(f64::NEG_INFINITY);
     let none = t.full(best.shape(), 0.0, DType::Bool);
     none.put_along_axis(chosen, reachable, -1, false).repeat(size, -1).slice(-1, 0, rows)
 }

@@ -194,8 +194,7 @@ impl DeepseekV4Attention {
         let (kv, _) = cache.part(0).update(kv, nothing);
         let kv = kv.dense(t);
         let y = self.attend((x, low), (q, kv), offset, mask, cache);
-        let y = self.rope.forward(y, offset, true);
-        let y = y.reshape(&[b, self.o_groups as i64, -1, n, dim]);
+        let y = self.rope.forward(y, offset, true).reshape(&[b, self.o_groups as i64, -1, n, dim]);
         let y = self.o_a.forward(y.transpose(&[0, 1, 3, 2, 4]).flatten(-2, -1), true);
         self.o_b.forward(y.transpose(&[0, 2, 1, 3]).flatten(-2, -1))
     }

@@ -74,8 +74,7 @@ impl Compressor {
                 pool(kv, gate, ape)
             };
             let pooled = self.norm.forward(pooled).expand_dims(&[1]);
-            let pooled = self.rope.forward(pooled, base / self.ratio as u32, false);
-            pooled.squeeze(&[1])
+            self.rope.forward(pooled, base / self.ratio as u32, false).squeeze(&[1])
         });
         cache.append(t, rows)
     }
@@ -85,8 +84,7 @@ impl Compressor {
 fn pool<'t>(kv: Var<'t>, gate: Var<'t>, ape: Var<'t>) -> Var<'t> {
     kv.compiled(|kv| {
         let weights = (gate.astype(DType::F32) + ape).softmax_over(-2, false);
-        let y = kv * weights.astype(kv.dtype());
-        y.sum(-2, false)
+        (kv * weights.astype(kv.dtype())).sum(-2, false)
     })
 }
 
@@ -94,9 +92,7 @@ fn pool<'t>(kv: Var<'t>, gate: Var<'t>, ape: Var<'t>) -> Var<'t> {
 fn pool_overlapping<'t>(kv: Var<'t>, gate: Var<'t>, ape: Var<'t>) -> Var<'t> {
     kv.compiled(|kv| {
         let gate = gate + ape.astype(gate.dtype());
-        let kv = shifted(kv, 0.0);
-        let y = kv * shifted(gate, f64::NEG_INFINITY).softmax_over(-2, true);
-        y.sum(-2, false)
+        (shifted(kv, 0.0) * shifted(gate, f64::NEG_INFINITY).softmax_over(-2, true)).sum(-2, false)
     })
 }
 
@@ -145,14 +141,11 @@ impl PoolIndexer {
     ) -> Option<Var<'t>> {
         let (b, n) = (i64::from(x.dim(0)), x.dim(1));
         let pooled = self.compressor.forward(x, offset, cache)?;
-        let q = self.q.forward(low);
-        let q = q.reshape(&[b, i64::from(n), self.heads as i64, self.dim as i64]);
+        let q = self.q.forward(low).reshape(&[b, i64::from(n), self.heads as i64, self.dim as i64]);
         let q = rope.forward(q.transpose(&[0, 2, 1, 3]), offset, false).astype(DType::F32);
         let keys = pooled.expand_dims(&[1]).swapaxes(-1, -2).astype(DType::F32);
-        let scores = q.matmul(keys).maximum(0i64);
-        let scores = scores * (self.dim as f64).powf(-0.5);
-        let weights = self.weights.forward(x).astype(DType::F32);
-        let weights = weights * (self.heads as f64).powf(-0.5);
+        let scores = q.matmul(keys).maximum(0i64) * (self.dim as f64).powf(-0.5);
+        let weights = self.weights.forward(x).astype(DType::F32) * (self.heads as f64).powf(-0.5);
         let scores = scores * weights.swapaxes(-1, -2).expand_dims(&[-1]);
         let mut scores = scores.sum(1, false);
         if let Some(mask) = pool_mask(n, offset, pooled, SPARSE_RATIO) {

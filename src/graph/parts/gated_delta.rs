@@ -129,8 +129,7 @@ impl GatedDeltaNet {
         match &self.inputs {
             Inputs::Separate { qkv, z, b, a } => {
                 let mixed = qkv.forward(x);
-                let z = z.forward(x);
-                let z = z.reshape(&[rows, n, d.value_heads as i64, d.value_dim as i64]);
+                let z = z.forward(x).reshape(&[rows, n, d.value_heads as i64, d.value_dim as i64]);
                 Projected { mixed, z, b: b.forward(x), a: a.forward(x) }
             }
             Inputs::Fused { qkvz, ba } => {
@@ -187,9 +186,7 @@ pub fn delta_rule<'t>([q, k, v, g, beta]: [Var<'t>; 5], cache: &mut Cache, slot:
 /// `compute_g`: the decay, one kernel.
 pub fn decay<'t>(a_log: Var<'t>, a: Var<'t>, dt_bias: Var<'t>) -> Var<'t> {
     a_log.compiled(|a_log| {
-        let rate = -a_log.astype(DType::F32).exp();
-        let product = rate * activations::softplus(a + dt_bias);
-        product.exp()
+        ((-a_log.astype(DType::F32).exp()) * activations::softplus(a + dt_bias)).exp()
     })
 }
 
@@ -197,9 +194,7 @@ pub fn decay<'t>(a_log: Var<'t>, a: Var<'t>, dt_bias: Var<'t>) -> Var<'t> {
 pub fn bounded_decay<'t>(a_log: Var<'t>, a: Var<'t>, dt_bias: Var<'t>, bound: f64) -> Var<'t> {
     a_log.compiled(|a_log| {
         let rate = a_log.astype(DType::F32).exp();
-        let product = rate * (a.astype(DType::F32) + dt_bias);
-        let scaled = product.sigmoid() * bound;
-        scaled.exp()
+        ((rate * (a.astype(DType::F32) + dt_bias)).sigmoid() * bound).exp()
     })
 }
 

@@ -88,8 +88,7 @@ impl HyperConnection {
         let [pre, post, between] = mix.split(&[n as u32, 2 * n as u32], -1);
         let pre = pre.sigmoid() + s.eps;
         let post = post.sigmoid() * 2.0;
-        let between = between.reshape(&[rows, tokens, n as i64, n as i64]);
-        let between = between.softmax(false) + s.eps;
+        let between = between.reshape(&[rows, tokens, n as i64, n as i64]).softmax(false) + s.eps;
         Mixes { pre, post, between: self.sinkhorn(between) }
     }
 
@@ -138,17 +137,14 @@ impl HyperConnection {
 /// The weighted sum of the streams, `[batch, tokens, width]`.
 pub fn collapse<'t>(streams: Var<'t>, weights: Var<'t>) -> Var<'t> {
     let dtype = streams.dtype();
-    let sum = (weights.expand_dims(&[-1]) * streams.astype(DType::F32)).sum(2, false);
-    sum.astype(dtype)
+    (weights.expand_dims(&[-1]) * streams.astype(DType::F32)).sum(2, false).astype(dtype)
 }
 
 /// The streams after a sub-layer with output `x`.
 pub fn expand<'t>(x: Var<'t>, streams: Var<'t>, mixes: &Mixes<'t>) -> Var<'t> {
     let dtype = streams.dtype();
-    let mixed = mixes.between.expand_dims(&[-1]) * streams.expand_dims(&[-2]);
-    let mixed = mixed.sum(2, false);
-    let out = mixes.post.expand_dims(&[-1]) * x.expand_dims(&[-2]) + mixed;
-    out.astype(dtype)
+    let mixed = (mixes.between.expand_dims(&[-1]) * streams.expand_dims(&[-2])).sum(2, false);
+    (mixes.post.expand_dims(&[-1]) * x.expand_dims(&[-2]) + mixed).astype(dtype)
 }
 
 /// The normalised float32 streams times a matrix.
@@ -166,8 +162,7 @@ pub fn expand_fused<'t>(
     let dtype = x.dtype();
     x.compiled(|x| {
         let new = post.expand_dims(&[-1]) * x.expand_dims(&[2]).astype(DType::F32);
-        let out = new + between.swapaxes(-1, -2).matmul(streams.astype(DType::F32));
-        out.astype(dtype)
+        (new + between.swapaxes(-1, -2).matmul(streams.astype(DType::F32))).astype(dtype)
     })
 }
 
@@ -199,7 +194,6 @@ impl HyperHead {
         let mixes = logits(wide, self.weight, self.settings.norm_eps);
         let (scale, base) = (t.weight(self.scale), t.weight(self.base));
         let weights = (mixes * scale + base).sigmoid();
-        let product = (weights + self.settings.eps).expand_dims(&[-1]) * wide;
-        product.sum(2, false).astype(dtype)
+        ((weights + self.settings.eps).expand_dims(&[-1]) * wide).sum(2, false).astype(dtype)
     }
 }

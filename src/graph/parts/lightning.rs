@@ -233,8 +233,7 @@ impl LightningAttention {
         let scores = q.matmul(k.swapaxes(-1, -2)).tril(0);
         let intra = scores.matmul(v);
         let carry = k.swapaxes(-1, -2).matmul(v);
-        let decay = (gh * (whole - centre)).exp();
-        let decay = decay.expand_dims(&[-1]);
+        let decay = (gh * (whole - centre)).exp().expand_dims(&[-1]);
         let kept = (gh * whole).exp().expand_dims(&[-1]);
         let mut cross = Vec::new();
         for i in 0..count {
@@ -245,8 +244,7 @@ impl LightningAttention {
         }
         let cross = t.stack(&cross, 2);
         let scale = (g * centre).exp().reshape(&[1, i64::from(heads), 1, 1, 1]);
-        let y = (intra + cross * scale).astype(dtype);
-        let y = y.flatten(2, 3);
+        let y = (intra + cross * scale).astype(dtype).flatten(2, 3);
         (y.slice(2, 0, length), state)
     }
 }

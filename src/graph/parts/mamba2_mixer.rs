@@ -219,10 +219,7 @@ impl Recurrence {
     fn time_step<'t>(&self, dt: Var<'t>) -> Var<'t> {
         let bias = dt.tape().weight(self.dt_bias);
         let [low, high] = self.limit;
-        dt.compiled(|dt| {
-            let dt = activations::softplus(dt.astype(DType::F32) + bias);
-            dt.clip(low, high)
-        })
+        dt.compiled(|dt| activations::softplus(dt.astype(DType::F32) + bias).clip(low, high))
     }
 
     /// `ssm_attn`: the recurrence as matrix products, chunk by chunk.
@@ -296,6 +293,5 @@ impl Recurrence {
 /// `segsum`: sums of the steps between every pair of tokens, `[…, n, n]`.
 fn segment_sums(steps: Var<'_>) -> Var<'_> {
     let n = steps.dim(-1);
-    let x = steps.expand_dims(&[-1]).repeat(n, -1).tril(-1);
-    x.cumsum(-2)
+    steps.expand_dims(&[-1]).repeat(n, -1).tril(-1).cumsum(-2)
 }

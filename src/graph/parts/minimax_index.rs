@@ -112,8 +112,7 @@ impl BlockIndex {
         let (q, k) = (q.astype(DType::F32), k.astype(DType::F32));
         let scores = seen.select(q.matmul(k.swapaxes(-1, -2)), f64::NEG_INFINITY);
         let scores = self.favour_local(block_maxima(scores, block), positions, block);
-        let keep = self.choose(scores).repeat(block, -1).slice(-1, 0, keys);
-        let keep = keep & seen;
+        let keep = self.choose(scores).repeat(block, -1).slice(-1, 0, keys) & seen;
         Mask::Array(keep.repeat((query_heads / d.heads.max(1)) as u32, 1))
     }
 
@@ -122,8 +121,7 @@ impl BlockIndex {
         if let Mask::Array(mask) = mask {
             return mask;
         }
-        let all = positions.tape().arange(0, keys).expand_dims(&[0]);
-        all.less_equal(positions.expand_dims(&[1]))
+        positions.tape().arange(0, keys).expand_dims(&[0]).less_equal(positions.expand_dims(&[1]))
     }
 
     /// Gives the blocks at and just before the query's own the highest score.
@@ -135,8 +133,7 @@ impl BlockIndex {
         let ids = scores.tape().arange(0, scores.dim(-1));
         let not_after = ids.less_equal(own);
         let first = own - self.dims.local as i64;
-        let local = not_after & ids.greater(first);
-        local.select(f64::INFINITY, scores)
+        (not_after & ids.greater(first)).select(f64::INFINITY, scores)
     }
 
     /// True for the blocks with the highest scores.

@@ -232,16 +232,14 @@ impl Mixer for LatentAttention {
         let t = x.tape();
         let d = &self.dims;
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let q = self.query.forward(x);
-        let q = q.reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
+        let q = self.query.forward(x).reshape(&[b, n, d.heads as i64, (d.nope + d.rope) as i64]);
         let mut q = q.transpose(&[0, 2, 1, 3]);
         if let Some((factor, _)) = self.factors {
             q = q * factor;
         }
         let [q_nope, q_pe] = q.split(&[d.nope as u32], -1);
         let [latent, k_pe] = self.kv_a.forward(x).split(&[d.kv_rank as u32], -1);
-        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]);
-        let k_pe = k_pe.transpose(&[0, 2, 1, 3]);
+        let k_pe = k_pe.reshape(&[b, n, 1, d.rope as i64]).transpose(&[0, 2, 1, 3]);
         let mut latent = self.kv_norm.forward(latent);
         if let Some((_, factor)) = self.factors {
             latent = latent * factor;

@@ -58,8 +58,7 @@ impl Combine {
             Self::Wide => weighted_sum(y, scores),
             Self::Precise => {
                 let dtype = y.dtype();
-                let y = y * scores.expand_dims(&[-1]).astype(DType::F32);
-                y.sum(-2, false).astype(dtype)
+                (y * scores.expand_dims(&[-1]).astype(DType::F32)).sum(-2, false).astype(dtype)
             }
         }
     }

@@ -88,7 +88,7 @@ impl Selective {
     /// The size of the step.
     pub fn step<'t>(&self, delta: Var<'t>) -> Var<'t> {
         let delta = self.dt_proj.forward(delta);
-        delta.compiled(|delta| activations::softplus(delta))
+        delta.compiled(activations::softplus)
     }
 
     /// The factor of the input that skips the recurrence.

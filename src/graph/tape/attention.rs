@@ -192,8 +192,7 @@ impl<'t> Tape<'t> {
     fn causal_mask(&'t self, queries: u32, keys: u32) -> Var<'t> {
         let rows = self.arange(keys.saturating_sub(queries), keys);
         let rows = rows.expand_dims(&[1]);
-        let columns = self.arange(0, keys);
-        let columns = columns.expand_dims(&[0]);
+        let columns = self.arange(0, keys).expand_dims(&[0]);
         rows.greater_equal(columns)
     }
 

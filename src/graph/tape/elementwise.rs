@@ -67,8 +67,7 @@ impl<'t> Var<'t> {
 
     /// `mx.clip` with lower and upper bound.
     pub fn clip(self, low: impl Into<Operand<'t>>, high: impl Into<Operand<'t>>) -> Self {
-        let x = self.maximum(low);
-        x.minimum(high)
+        self.maximum(low).minimum(high)
     }
 
     /// `mx.where(condition, a, b)`.

@@ -94,8 +94,7 @@ impl<'t> Var<'t> {
                 t.arange_of(0, shape.dim(axis as i32), DType::U32)
             };
             place[axis] = i64::from(index.dim(0));
-            let index = index.reshape(&place);
-            let index = index.broadcast_to(common);
+            let index = index.reshape(&place).broadcast_to(common);
             inputs.push(index);
         }
         let wide = inputs[1..].iter().map(|&v| v.dtype()).reduce(DType::promote);
@@ -120,8 +119,7 @@ impl<'t> Var<'t> {
         if u64::from(start) + u64::from(n) > u64::from(shape.dim(axis)) {
             return t.fail(format!("update of {n} elements at {start} of {shape:?}"));
         }
-        let update = update.astype(dtype);
-        let update = update.broadcast_to(shape.with(axis, n));
+        let update = update.astype(dtype).broadcast_to(shape.with(axis, n));
         if n == shape.dim(axis) {
             return update;
         }
@@ -137,8 +135,7 @@ impl<'t> Var<'t> {
             return self * factor;
         }
         let dtype = self.dtype();
-        let factor = t.scalar(factor, dtype);
-        let factor = factor.broadcast_to(shape.with(-1, n));
+        let factor = t.scalar(factor, dtype).broadcast_to(shape.with(-1, n));
         let starts = Shape::new(&[0; MAX_RANK][..shape.rank()]);
         t.push(Op::SliceMultiply(Box::new(starts)), &[self, factor], shape, dtype)
     }

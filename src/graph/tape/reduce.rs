@@ -59,11 +59,9 @@ impl<'t> Var<'t> {
         let dtype = if self.dtype().is_float() { self.dtype() } else { DType::F32 };
         let x = if precise { self.astype(DType::F32) } else { self.astype(dtype) };
         let peak = x.reduce(Reduction::Max, axis, true);
-        let x = x - peak;
-        let x = x.exp();
+        let x = (x - peak).exp();
         let total = x.sum(axis, true);
-        let x = x / total;
-        x.astype(dtype)
+        (x / total).astype(dtype)
     }
 
     /// `mx.logsumexp` over the last axis, or over all axes when `all` (of an array `[1, …, 1, n]`).
@@ -75,8 +73,7 @@ impl<'t> Var<'t> {
 
     /// `mx.argmax` over the last axis.
     pub fn argmax(self) -> Self {
-        let out = self.argmax_keep();
-        out.squeeze(&[-1])
+        self.argmax_keep().squeeze(&[-1])
     }
 
     /// `mx.argmax(x, axis=-1, keepdims=True)`.
@@ -187,11 +184,9 @@ impl<'t> Var<'t> {
         if shape.rank() < 2 {
             return t.fail(format!("tril of an array of shape {shape:?}"));
         }
-        let rows = t.arange(0, shape.dim(-2));
-        let rows = rows.expand_dims(&[1]);
+        let rows = t.arange(0, shape.dim(-2)).expand_dims(&[1]);
         let op = Op::Arange { start: f64::from(-k), step: 1.0 };
-        let columns = t.push(op, &[], Shape::new(&[shape.dim(-1)]), DType::I32);
-        let columns = columns.expand_dims(&[0]);
+        let columns = t.push(op, &[], Shape::new(&[shape.dim(-1)]), DType::I32).expand_dims(&[0]);
         let mask = rows.greater_equal(columns);
         let zero = t.scalar(0.0, self.dtype());
         mask.select(self, zero)

@@ -289,8 +289,7 @@ impl<'t> Var<'t> {
         spread.insert(i, 1);
         wide.insert(i, copies);
         let dims = |shape: Shape| shape.dims().iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
-        let x = self.reshape(&dims(spread));
-        let x = x.broadcast_to(wide);
+        let x = self.reshape(&dims(spread)).broadcast_to(wide);
         let mut to = dims(from);
         if let Some(n) = to.get_mut(i) {
             *n *= i64::from(copies);

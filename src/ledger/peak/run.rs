@@ -10,34 +10,36 @@ use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
 use crate::graph::{Call, Graph, SkippedLayers};
-use crate::ledger::cache::{advance, prefill_chunks};
+use crate::ledger::cache::{advance, advance_singly, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Gpu, Original, Replay};
 use crate::model::DType;
 use crate::run::{Run, Work};
 
-/// Prompts of up to this many chunks are replayed whole.
+/// Prompts of up to this many chunks are replayed in full.
 const WHOLE: usize = 8;
-/// Chunks replayed between the first two and the last three of a longer prompt whose attention builds score matrices.
-/// Those grow with the context until MLX commits every operation by itself, so the highest point may lie anywhere.
+/// How many chunks of a longer prompt are replayed between its first two and its last three, if attention builds score
+/// matrices. Their memory grows with the context only until MLX splits the work into smaller command buffers, so that
+/// the most may be used in any chunk.
 const BETWEEN: usize = 10;
 
-/// Which of the chunks is replayed, decided when its turn comes.
+/// Says whether a chunk is replayed, when its turn comes.
 pub(super) type ChosenChunks<'a> = &'a (dyn Fn(&ReplayedProcess<'_>, usize) -> bool + Sync);
 
-/// Tokens that are replayed.
+/// Which generated tokens are replayed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tokens {
-    /// The first ones and those around the last growth of a cache.
+    /// The first ones, and those around the last growth of a cache.
     All,
-    /// Of these, none that cannot reach a higher point.
+    /// The same, but none that cannot take more memory than what has been replayed already.
     Higher,
     /// None.
     No,
 }
 
-/// The peak of a generation. Long prompts are sampled: the first and last chunks are replayed and some between them,
-/// because every chunk starts from a settled cache and needs nothing of the one before but its shapes. Where attention
-/// builds score matrices, more are replayed around every change of the command buffers.
+/// The peak of a generation. Of a long prompt only the first and the last chunks are replayed, and some between them:
+/// MLX has finished with a chunk before the next begins, so that all a chunk needs of the earlier ones is the shapes of
+/// the caches. Where attention builds score matrices, more chunks are replayed until the one that takes the most is
+/// found.
 ///
 /// # Errors
 /// When the request is empty or mlx-lm could not run the model.
@@ -63,8 +65,8 @@ pub fn peak(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
     Ok(found)
 }
 
-/// The peak of the end of a generation: the last two chunks and the tokens. It is that of the whole where nothing but the
-/// cache grows with the context, which is so where attention is fused.
+/// The peak of the last two chunks and the generated tokens. It is the peak of the whole generation if only the caches
+/// grow with the context, as with fused attention.
 ///
 /// # Errors
 /// As [`peak`].
@@ -107,8 +109,7 @@ fn sampled_first(run: &Run) -> u32 {
 
 /// Replays the chunks that `chosen` picks when their turn comes, and the first tokens.
 ///
-/// Of many equal layers only some are replayed: the first ones, and at the end so many that everything outstanding at
-/// any time belongs to layers that are replayed. What is live at the highest point is then the same as with all layers.
+/// Of many equal layers only some are replayed ([`sampling`]). Where that turns out to be doubtful, all are.
 fn generation(
     graph: &Graph,
     asked: &OnGpu,
@@ -133,7 +134,7 @@ fn generation(
     }
 }
 
-/// The peak with some layers left out, and whether they could have had a part in it.
+/// The peak with some layers left out, and whether that is doubtful: whether replaying them could have shown another.
 pub(super) fn replayed(
     graph: &Graph,
     asked: &OnGpu,
@@ -169,7 +170,7 @@ pub(super) fn replayed(
         && (tokens == Tokens::All || process.may_peak_later(steps))
     {
         process.settle();
-        process.skip(&vec![1; until.saturating_sub(1) as usize])?;
+        process.skip_singly(until.saturating_sub(1));
         for _ in 0..3 {
             process.decode(3)?;
         }
@@ -183,9 +184,9 @@ pub(super) struct ReplayedProcess<'g> {
     graph: &'g Graph,
     asked: OnGpu,
     skipped: SkippedLayers,
-    /// Whether there are stand-ins for the caches of skipped layers.
+    /// Whether the caches of skipped layers are counted, as doubles of those like them.
     stand_ins: bool,
-    /// Whether a layer left out could have had a part in the peak.
+    /// Whether replaying the layers left out could have shown another peak.
     doubtful: bool,
     replay: Replay<'static>,
     caches: Vec<Cache>,
@@ -248,7 +249,7 @@ impl<'g> ReplayedProcess<'g> {
         Ok(results)
     }
 
-    /// The arrays of caches that skipped layers have one like.
+    /// The arrays of caches that are counted for skipped layers as well, and for how many.
     fn originals(&self) -> Vec<Original> {
         let mut of_slot = Vec::new();
         for (i, cache) in self.caches.iter().enumerate() {
@@ -267,8 +268,8 @@ impl<'g> ReplayedProcess<'g> {
         self.state.iter().filter_map(original).collect()
     }
 
-    /// Notes whether the layers behind the skipped ones committed fewer command buffers than can be outstanding, so
-    /// that some that are still outstanding would belong to skipped layers.
+    /// Doubts the result if the layers behind the skipped ones have filled too few command buffers: some that are under
+    /// way would then be of skipped layers.
     fn doubt(&mut self) {
         let since = self.replay.command_buffers_since_skipped();
         self.doubtful |= self.stand_ins && since.is_none_or(|n| n < OUTSTANDING);
@@ -291,7 +292,8 @@ impl<'g> ReplayedProcess<'g> {
         Ok(())
     }
 
-    /// Moves the cache on by calls that are not replayed. Its arrays become new dense ones.
+    /// Moves the caches on by calls that are not replayed. Their arrays are new ones of the size that the calls would
+    /// leave.
     fn skip(&mut self, mut calls: &[u32]) -> Result<(), TraceError> {
         let Some(&first) = calls.first() else { return Ok(()) };
         if self.context == 0 {
@@ -304,7 +306,21 @@ impl<'g> ReplayedProcess<'g> {
             calls = &calls[1..];
         }
         advance(&mut self.caches, calls, self.asked.run.engine.kv);
-        self.context += calls.iter().sum::<u32>();
+        self.moved_on(calls.iter().sum());
+        Ok(())
+    }
+
+    /// Moves the cache of a process that has been called on by calls of one token that are not replayed.
+    fn skip_singly(&mut self, calls: u32) {
+        if calls > 0 {
+            advance_singly(&mut self.caches, calls, self.asked.run.engine.kv);
+            self.moved_on(calls);
+        }
+    }
+
+    /// Gives caches that were moved on new dense arrays.
+    fn moved_on(&mut self, tokens: u32) {
+        self.context += tokens;
         for (_, old) in std::mem::take(&mut self.state) {
             self.replay.release(old);
         }
@@ -317,11 +333,10 @@ impl<'g> ReplayedProcess<'g> {
             self.replay.stand_in_now(originals);
         }
         self.replay.clear_recycled();
-        Ok(())
     }
 
-    /// Whether the steps still to come could reach a higher point. All they can hold is the weights, every cache
-    /// before and after it has grown, and what three steps allocate.
+    /// Whether a coming step could take more memory than the replay has seen. At most it holds the weights, every cache
+    /// twice (before and after it has grown), and what three steps allocate.
     fn may_peak_later(&self, steps: u32) -> bool {
         let context = f64::from(self.context.max(1));
         let longer = (context + f64::from(steps) + f64::from(2 * STEP)) / context;
@@ -330,7 +345,7 @@ impl<'g> ReplayedProcess<'g> {
         most > self.replay.peak_bytes() as f64
     }
 
-    /// Waits for everything outstanding.
+    /// Waits until the GPU has done everything.
     fn settle(&mut self) {
         self.replay.wait_until(0);
         self.marks.clear();

@@ -1,8 +1,14 @@
 //! Peaks from some of the layers.
 //!
-//! Most models repeat one layer dozens of times. Replaying all of them tells nothing that the first ones and the last
-//! ones do not: at any time only a dozen command buffers are outstanding ([`skipped`]). Where MLX puts off work of every
-//! layer, what is live grows with the layers, and is read off models with fewer of them ([`extended`]).
+//! Most models repeat one layer dozens of times, and a replay that leaves most of them out is much faster. There are
+//! two cases.
+//!
+//! Usually MLX works through the layers in order and has at most a dozen command buffers under way. What is in memory
+//! at the worst moment then belongs to a few neighboring layers, and the first and the last ones show it ([`skipped`]).
+//!
+//! Recurrent states are needed only by the next call, so MLX computes them at the end of this one, for all layers. What
+//! is in memory then grows with the number of layers: it is measured with few layers and carried on to all
+//! ([`extended`]).
 
 use super::Peak;
 use super::step::{PeakError, Phase, Step};
@@ -12,23 +18,25 @@ use crate::graph::{Graph, SkippedLayers};
 use crate::ledger::cache::states_only;
 use crate::ledger::replay::Gpu;
 
-/// What is assumed of layers that are left out.
+/// How layers that are left out count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeftOut {
-    /// Their caches are there.
+    /// Their caches take memory: each is counted as a double of the cache of a layer like it that is replayed.
     Doubled,
-    /// The model has none but the layers that are run.
+    /// Not at all, as if the model had only the layers that are replayed.
     Missing,
 }
 
-/// Command buffers that must be committed behind the skipped layers, so that none of those outstanding would belong to
-/// one of them.
+/// Command buffers that the layers behind the skipped ones must fill. MLX has fewer under way at any time, so that none
+/// of these would be one of a skipped layer when the call ends.
 pub(super) const OUTSTANDING: u32 = 12;
-/// Layers that are always replayed at the start, and at the end where what is live grows with the layers.
+/// Layers that are always replayed: at the start, and at the end where the memory grows with the number of layers.
 const FIRST: usize = 2;
 const LAST: usize = 3;
 
-/// Layers that need not be replayed, by an estimate of the command buffers of a layer.
+/// The layers that need not be replayed. How many must be kept at the end follows from an estimate of the command
+/// buffers that a layer fills; whether they were enough is checked by the replay itself. None where less than a fifth
+/// of all could be left out.
 pub(super) fn skipped(graph: &Graph, gpu: Gpu) -> Result<SkippedLayers, TraceError> {
     let plan = graph.layer_plan()?;
     let (kernels, elements) = gpu.limits();
@@ -44,22 +52,23 @@ pub(super) fn skipped(graph: &Graph, gpu: Gpu) -> Result<SkippedLayers, TraceErr
     Ok(if worthwhile { skipped } else { SkippedLayers::NONE })
 }
 
-/// Whether MLX puts off work to the end of a call: recurrent states, which only the next call needs.
+/// Whether MLX computes something at the end of a call for all layers: recurrent states, which only the next call
+/// needs.
 pub(super) fn puts_off_states(graph: &Graph) -> bool {
     graph.cache_kinds().iter().any(|k| matches!(k, CacheKind::Arrays(_)))
 }
 
-/// Whether what MLX puts off are states alone. Where a layer has several caches, keys are put off as well, but not those
-/// of all layers.
+/// Whether recurrent states are all that MLX computes at the end of a call. In models whose layers have several caches
+/// it leaves some keys to the end too, but not in every layer, so that memory does not grow evenly.
 fn states_alone(graph: &Graph) -> bool {
     use CacheKind::{Arrays, Kv, Rotating};
     graph.cache_kinds().iter().all(|k| matches!(k, Kv | Rotating { .. } | Arrays(_)))
 }
 
-/// The peak where MLX puts off work of all layers to the end of a call, as it does for recurrent states that only the
-/// next call needs. What then is live grows by the same with every pattern of layers: it is read off three runs with
-/// more and more layers, and the third must lie where the first two say. `None` where it does not, or where all layers
-/// are run as fast.
+/// The peak of a model with recurrent states. Every repetition of its pattern of layers adds the same memory, so three
+/// replays are made, each with one repetition more than the one before. If the third lies on the line through the first
+/// two, the line is followed to the full number of layers. `None` if it does not, or if a replay of all layers is as
+/// fast.
 pub(super) fn extended(
     graph: &Graph,
     run: impl Fn(SkippedLayers) -> Result<Peak, PeakError> + Sync,
@@ -77,8 +86,8 @@ pub(super) fn extended(
     Ok(extrapolated(plan.skipping(FIRST, LAST), graph.layers(), &run)?.map(|(found, _)| found))
 }
 
-/// The peak as three runs with ever fewer layers left out have it, and the fewest command buffers of a pattern in a call
-/// of the prefill.
+/// The peak on the line through replays with ever fewer layers left out, and the fewest command buffers that one
+/// repetition of the pattern fills in a prefill call.
 fn extrapolated(
     skipped: SkippedLayers,
     layers: u64,
@@ -109,11 +118,13 @@ fn extrapolated(
     Ok(second.extended(&third, patterns - 1.0).map(|found| (found, least.unwrap_or(0))))
 }
 
-/// Chunks of a prompt to replay besides those that `steps` lists, none when the highest one is among them.
+/// The chunks of a prompt that must be replayed as well, besides those in `steps`, to find the one that takes the most
+/// memory. None when it has been found.
 ///
-/// Score matrices grow with the context. As long as chunks take equally many command buffers, so does what is live at
-/// once. One more means that another one became full earlier and holds less, so that what is live drops. The highest
-/// chunk is therefore the last of all or the last one before such a change; the changes are enclosed by halving.
+/// Score matrices grow with the context, and memory with them, as long as every chunk takes the same number of command
+/// buffers. When a chunk takes one more, its operations are spread over more buffers, each holds less, and memory
+/// drops. The chunk that takes the most is therefore the last of all, or the last before the number of command buffers
+/// changes. Between two replayed chunks with different numbers there is such a change: it is found by halving.
 pub(super) fn unsettled(chunks: &[u32], steps: &[Step]) -> Vec<usize> {
     let mut context = 0;
     let ends = chunks.iter().map(|n| {
@@ -137,7 +148,7 @@ pub(super) fn unsettled(chunks: &[u32], steps: &[Step]) -> Vec<usize> {
 }
 
 impl Peak {
-    /// The peak of two runs that replayed different chunks of one generation.
+    /// One peak from two replays of the same generation that covered different chunks.
     pub(super) fn joined(self, other: Self) -> Self {
         let (mut high, low) =
             if other.peak_bytes > self.peak_bytes { (other, self) } else { (self, other) };
@@ -153,8 +164,8 @@ impl Peak {
         high
     }
 
-    /// The peak of a model with more layers: this one and another are those of models that differ by one unit of
-    /// layers, and the result that of one that differs from this one by `units`.
+    /// The peak on the line through this one and `next`, which is that of a model with one repetition of the pattern
+    /// more: the result has `units` repetitions more than this one. `None` where the two peaks are of different steps.
     fn extended(&self, next: &Self, units: f64) -> Option<Self> {
         let to =
             |a: u64, b: u64| (a as f64 + (b as f64 - a as f64) * units).round().max(0.0) as u64;

@@ -32,7 +32,7 @@ pub enum NameError {
     #[error(transparent)]
     Repository(#[from] HubError),
     /// No model of that name.
-    #[error("no model is called '{name}'{}{}", list(". Similar: ", candidates), on_the_hub(name))]
+    #[error("no model is called '{}'{}{}", shortened(name), similar(candidates), on_the_hub(name))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -130,6 +130,25 @@ fn on_the_hub(name: &str) -> String {
         format!("; hf:{name} reads the repository on the hub")
     } else {
         String::new()
+    }
+}
+
+/// Similar names, or where else to look.
+fn similar(candidates: &[String]) -> String {
+    match candidates {
+        [] => "; `mlxplan models WORDS` searches the catalogue, hf:org/name asks the hub, and a folder, a .gguf file or a \
+               config.json is read"
+            .to_owned(),
+        some => list(". Similar: ", some),
+    }
+}
+
+/// A name as long as a message bears.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 120;
+    match name.char_indices().nth(MOST) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
     }
 }
 

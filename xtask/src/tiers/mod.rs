@@ -40,8 +40,15 @@ pub fn test(project: &Project, complete: bool) -> Result<()> {
     steps.finish(complete)
 }
 
-/// All of `test`, then what takes hours: everything without MLX too, every vector made anew, long property tests, a
-/// ladder of models, the benchmarks.
+/// Spoiled files for every parser, `seconds` long each.
+pub fn fuzz(project: &Project, seconds: u64, seed: Option<u64>) -> Result<()> {
+    let mut steps = Steps::default();
+    spoiled_files(&mut steps, project, seconds, seed)?;
+    steps.finish(false)
+}
+
+/// All of `test`, then what takes hours: everything without MLX too, every vector made anew, long property tests,
+/// spoiled files, common sense over the whole catalogue, a ladder of models, the benchmarks.
 pub fn full(project: &Project) -> Result<()> {
     let mut steps = Steps::default();
     let features = whole(&mut steps, project)?;
@@ -49,6 +56,14 @@ pub fn full(project: &Project) -> Result<()> {
     steps.run("property tests, 20,000 cases", || {
         // Counted above, with fewer cases.
         cmd!(project.shell, "cargo test --lib").env("PROPTEST_CASES", "20000").run()?;
+        Ok(0)
+    })?;
+    spoiled_files(&mut steps, project, 60, None)?;
+    steps.run("common sense over the whole catalogue", || {
+        // Counted above, with fewer models.
+        cmd!(project.shell, "cargo test --release --test conformance common_sense")
+            .env("MLXPLAN_WHOLE_CATALOGUE", "1")
+            .run()?;
         Ok(0)
     })?;
     steps.run_if_there("every vector made anew", || oracle::all(project))?;
@@ -124,6 +139,24 @@ fn set_up(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
         steps.leave_out("tests of the report's page", "set-up of a browser was");
     }
     Ok(features)
+}
+
+/// The parsers with spoiled files, other ones with every run unless a seed is given, which is said.
+fn spoiled_files(
+    steps: &mut Steps,
+    project: &Project,
+    seconds: u64,
+    seed: Option<u64>,
+) -> Result<()> {
+    let now = std::time::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_secs());
+    let (seed, seconds) = (seed.unwrap_or(now).to_string(), seconds.to_string());
+    steps.run(&format!("spoiled files, seed {seed}"), || {
+        cmd!(project.shell, "cargo test --test fuzz -- --nocapture")
+            .env("MLXPLAN_FUZZ_SECONDS", seconds)
+            .env("MLXPLAN_FUZZ_SEED", seed)
+            .run()?;
+        Ok(0)
+    })
 }
 
 fn format(steps: &mut Steps, project: &Project) -> Result<()> {

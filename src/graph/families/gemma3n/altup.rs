@@ -73,8 +73,7 @@ impl AltUp {
         activated: Var<'t>,
         first_call: bool,
     ) -> Var<'t> {
-        let all = self.coefficients(self.correction, self.modalities(activated), first_call);
-        let all = all + 1.0;
+        let all = self.coefficients(self.correction, self.modalities(activated), first_call) + 1.0;
         let innovation = activated - predictions.row(self.active);
         let all = all.transpose(&[2, 0, 1]);
         let corrected = innovation.expand_dims(&[0]) * all.expand_dims(&[-1]);

@@ -79,8 +79,7 @@ impl Layer<Gemma3nCarried<'static>> for Layer3n {
         let normed = self.input_norm.forward(active);
         let laurel = self.laurel.forward(normed);
         let r = self.attention.forward(normed, at.mask, offset, at.cache);
-        let h = active + self.post_attention_norm.forward(r) + laurel;
-        let h = h * 2f64.powf(-0.5);
+        let h = (active + self.post_attention_norm.forward(r) + laurel) * 2f64.powf(-0.5);
         let r = self.post_mlp_norm.forward(self.mlp.forward(self.pre_mlp_norm.forward(h)));
         let corrected = self.altup.correct(predictions, h + r, first_call);
         let r = self.extra(corrected, extra);

@@ -28,7 +28,13 @@ pub fn interpret(readings: &Readings, catalogue: &Macs) -> Result<Probe, ProbeEr
     cpu(&mut probe, readings);
     gpu(&mut probe, readings);
     if probe.brand.is_none() && probe.memory_bytes.is_none() {
-        return Err(ProbeError::Unreadable(readings.failures.join("; ")));
+        let reason = match &readings.failures[..] {
+            [] => "it says neither which chip it has nor how much memory; expected the output of sysctl, ioreg, \
+                   system_profiler, pmset or mx.device_info"
+                .to_owned(),
+            failures => failures.join("; "),
+        };
+        return Err(ProbeError::Unreadable(reason));
     }
     if probe.apple_silicon && probe.virtual_machine != Some(true) {
         bin::find(&mut probe, catalogue)?;

@@ -1,0 +1,118 @@
+//! The parsers of what others wrote. Each takes bytes, and goes on with what it read as mlxplan does.
+
+use mlxplan::advise::check;
+use mlxplan::audit::claim;
+use mlxplan::calibration::{Profile, evidence};
+use mlxplan::graph::tape::Routing;
+use mlxplan::hardware::probe;
+use mlxplan::model::source::hub::RepoRef;
+use mlxplan::model::source::{safetensors, shards};
+use mlxplan::model::{Config, Scheme, parse_model_spec, source::GgufInfo};
+use mlxplan::{Graph, Macs, bench, ledger, validation};
+use std::sync::LazyLock;
+
+/// A parser; only that it returns matters.
+pub type Parse = fn(&[u8]);
+
+static MACS: LazyLock<Macs> = LazyLock::new(Macs::embedded);
+
+fn text(input: &[u8]) -> String {
+    String::from_utf8_lossy(input).into_owned()
+}
+
+/// Sizes that no spoiled number may make the tests wait for.
+fn is_small(graph: &Graph) -> bool {
+    graph.layers() <= 64
+}
+
+fn runs(config: &Config) {
+    let Ok(graph) = Graph::quantised(config, Scheme::DEFAULT) else { return };
+    if is_small(&graph) {
+        let call = mlxplan::graph::Call::decode();
+        let _ = graph.trace(&mut graph.make_cache(), call, Routing::default());
+        let _ = ledger::weights::Weights::of(&graph);
+    }
+}
+
+/// `config.json`.
+pub fn config(input: &[u8]) {
+    if let Ok(config) = Config::parse(&text(input)) {
+        runs(&config);
+    }
+}
+
+/// The header of a safetensors file.
+pub fn safetensors(input: &[u8]) {
+    let _ = safetensors::read_header(input, input.len() as u64);
+    let _ = safetensors::parse_header(input, Some(1 << 30));
+}
+
+/// The header of a GGUF file.
+pub fn gguf(input: &[u8]) {
+    for length in [None, Some(input.len() as u64), Some(1 << 40)] {
+        let Ok(file) = GgufInfo::parse_header(input, length) else { continue };
+        let _ = (file.total_bytes(), file.parameters(), file.bits_per_weight(), file.by_type());
+        if let Ok(config) = file.to_config() {
+            runs(&config);
+        }
+    }
+}
+
+/// `model.safetensors.index.json`.
+pub fn shards(input: &[u8]) {
+    let _ = shards::parse_shard_index(&text(input));
+}
+
+/// Recorded readings of a machine.
+pub fn probe(input: &[u8]) {
+    let _ = probe::interpret(&probe::dump::parse(&text(input)), &MACS);
+}
+
+/// Claims for `audit`.
+pub fn claims(input: &[u8]) {
+    let _ = claim::parse("x.toml", &text(input)).map_err(|e| e.to_string());
+}
+
+/// A result of `bench`.
+pub fn bench(input: &[u8]) {
+    let _ = bench::record::parse(&text(input));
+}
+
+/// Recorded measurements.
+pub fn measurements(input: &[u8]) {
+    let _ = validation::read("x.csv", &text(input)).map_err(|e| e.to_string());
+}
+
+/// Runs on this machine that later predictions rest on.
+pub fn evidence(input: &[u8]) {
+    let _ = evidence::parse(&text(input));
+}
+
+/// A calibration.
+pub fn profile(input: &[u8]) {
+    let _ = Profile::parse("x.toml".as_ref(), &text(input)).map_err(|e| e.to_string());
+}
+
+/// A plan for `check`.
+pub fn plan(input: &[u8]) {
+    let lookup = check::Lookup {
+        model: &|name, _| Err(format!("no {name} here")),
+        mac: &|spec| mlxplan::resolve_mac(spec, &MACS).map_err(|e| e.to_string()),
+    };
+    let _ = check::read("x.toml", &text(input), &lookup);
+}
+
+/// What people call models.
+pub fn name(input: &[u8]) {
+    let _ = parse_model_spec(&text(input)).map_err(|e| e.to_string());
+}
+
+/// What people call Macs.
+pub fn mac(input: &[u8]) {
+    let _ = mlxplan::resolve_mac(&text(input), &MACS).map_err(|e| e.to_string());
+}
+
+/// Addresses of repositories.
+pub fn repository(input: &[u8]) {
+    let _ = RepoRef::parse(&text(input)).map_err(|e| e.to_string());
+}
