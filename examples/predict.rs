@@ -15,7 +15,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let catalogue = Models::built_in()?;
     let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
-    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| (), assume: None };
+    let sources = Sources {
+        catalogue: &catalogue,
+        hub,
+        progress: &|_| (),
+        assume: None,
+        program: mlxplan::run::Program::MlxLm,
+    };
     let machine = spec::resolve(&mac, &hardware::Macs::embedded())?;
     let coefficients = Coefficients::embedded()?;
     println!("{model} on {}", machine.name);

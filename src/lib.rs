@@ -19,7 +19,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let models = Models::built_in()?;
 //! let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
-//! let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None };
+//! let program = mlxplan::run::Program::MlxLm;
+//! let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None, program };
 //! let Opened::Model(model) = OpenedModel::open("qwen3-8b", Some("4bit"), &sources)? else {
 //!     return Err("a size class, not a model".into());
 //! };

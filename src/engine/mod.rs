@@ -3,6 +3,7 @@
 //! The parts that need MLX stand in `mlx` and exist only with the feature `mlx`.
 
 pub mod installed;
+pub mod load;
 #[cfg(mlx)]
 pub mod mlx;
 pub mod programs;

@@ -80,6 +80,18 @@ pub(super) fn prefill(machine: &Machine, all: &[Prefill]) -> Prefill {
     one
 }
 
+/// Spans the decode speeds of all files whose weights are in a range of those that were traced: a step reads them.
+pub(super) fn over_files(decode: &mut Decode, range: [f64; 2]) {
+    let before = decode.interval_90;
+    let wider = |[low, high]: [f64; 2]| [low / range[1].max(1.0), high / range[0].min(1.0)];
+    decode.interval_80 = wider(decode.interval_80);
+    decode.interval_90 = wider(decode.interval_90);
+    let width = |[low, high]: [f64; 2]| (high / low).ln().max(f64::MIN_POSITIVE);
+    let factor = width(decode.interval_90) / width(before);
+    let source = "bytes of published files of the kind";
+    decode.widenings.push(Widening { of: Of::Decode, cause: Cause::Weights, factor, source });
+}
+
 /// The speeds at depths of a machine by those of its bins: of each bin in the same order.
 pub(super) fn at_depths(all: &[Vec<AtDepth>]) -> Vec<AtDepth> {
     let Some(first) = all.first() else { return Vec::new() };

@@ -19,6 +19,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
+use crate::ledger::weights::Weights;
 use crate::roofline::features::FeatureError;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{EngineSetup, Program, Run, Version, Work};
@@ -240,6 +241,9 @@ impl<'a> Estimator<'a> {
                 prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
             }
         }
+        if let Some(range) = self.run.file.weights_range {
+            bins::over_files(&mut decode, range);
+        }
         Ok(((decode, prefill), timing))
     }
 
@@ -355,7 +359,11 @@ impl<'a> Estimator<'a> {
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
         let reserve = self.run.engine.reserve;
         let between = [low, high].map(Bytes);
-        Ok(Memory::judge_between(peak.as_ref().clone(), between, machine, reserve))
+        let memory = Memory::judge_between(peak.as_ref().clone(), between, machine, reserve);
+        Ok(match self.run.file.weights_range {
+            Some(range) => memory.over_files(range, machine),
+            None => memory,
+        })
     }
 
     /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model
@@ -435,7 +443,9 @@ impl<'a> Estimator<'a> {
     }
 
     fn safe(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
-        let less = safe_budget(machine, self.run.engine.reserve);
+        let more = self.run.file.weights_range.map_or(0.0, |[_, high]| (high - 1.0).max(0.0));
+        let more = Bytes((Weights::of(self.graph()).active_bytes as f64 * more) as u64);
+        let less = safe_budget(machine, self.run.engine.reserve).saturating_sub(more);
         let longer = self.longest(gpu, machine)?;
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());

@@ -1,17 +1,20 @@
 //! The model a question is about: its source, its graph, and how it is quantised.
 
+mod stated;
+
+use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
-use crate::graph::params::Module;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::{Models, ModelsError};
 use crate::model::gguf::GgufMix;
-use crate::model::names::{self, ClassMatch, ModelSpec, NameError, Resolution, Resolver};
+use crate::model::names::{self, ClassMatch, ModelSpec, NameError, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::safetensors::StorageType;
 use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme, UnknownFormat};
-use crate::run::{FormatOrigin, ModelFile};
+use crate::run::{FormatOrigin, ModelFile, Program};
+use crate::units::Bytes;
 use std::collections::HashMap;
 use thiserror::Error;
 
@@ -25,6 +28,8 @@ pub struct Sources<'c, 'p> {
     pub progress: &'p (dyn Fn(HubProgress) + Sync),
     /// Read an unknown `model_type` as if it were this one.
     pub assume: Option<String>,
+    /// The program that runs the model: it decides what a name without a format means, and what loads.
+    pub program: Program,
 }
 
 /// What a model argument stands for.
@@ -50,6 +55,8 @@ pub struct OpenedModel {
     pub origin: FormatOrigin,
     /// The GGUF format that was asked for of a model that is no GGUF file.
     pub asked_gguf: Option<GgufMix>,
+    /// Lowest and highest bytes of its weights over those of the graph, where only the file tells them.
+    pub weights_range: Option<[f64; 2]>,
     /// Remarks that do not put a figure in doubt.
     pub notes: Vec<String>,
     /// Remarks that do.
@@ -91,6 +98,24 @@ pub enum OpenError {
         /// As was asked.
         asked: NamedFormat,
     },
+    /// The engine refuses the files.
+    #[error("{name}: {refusal}{}", instead.as_ref().map_or_else(String::new, |i| format!("; {i}")))]
+    Refused {
+        /// The model.
+        name: String,
+        /// What the engine says.
+        refusal: load::Refusal,
+        /// The engine that would load it, with its size.
+        instead: Option<String>,
+    },
+    /// The configuration is of no language model.
+    #[error("{name} is {what}, not a language model: mlx-lm generates no text with it")]
+    NotALanguageModel {
+        /// The model.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// A GGUF file without a configuration.
     #[error("{name}: {reason}")]
     NoConfiguration {
@@ -107,6 +132,9 @@ impl OpenError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Graph { hint, .. } => hint.as_deref(),
+            Self::Refused { .. } => Some(
+                "name an MLX conversion of the model (…-4bit), or give --quant to plan one of the original",
+            ),
             _ => None,
         }
     }
@@ -129,26 +157,19 @@ impl OpenedModel {
             None => (None, None),
         };
         let source = match names::parse_model_spec(text)? {
-            ModelSpec::Name(name) => {
-                match Resolver::new(sources.catalogue).resolve(&name, scheme)? {
-                    Resolution::Class(class) => return Ok(Opened::Class(class)),
-                    Resolution::One(found) => {
-                        let source = ModelSource::from_entry(&found.model.entry()?)?;
-                        let mut model = Self::from_source(source, found.scheme, sources)?;
-                        if let Some(mix) = mix {
-                            model = model.in_gguf(mix)?;
-                        }
-                        for note in &found.notes {
-                            model.remark(note.is_warning(), note.to_string());
-                        }
-                        return Ok(Opened::Model(Box::new(model)));
-                    }
-                }
-            }
+            ModelSpec::Name(name) => return Self::named(&name, (scheme, mix), sources),
             ModelSpec::Folder(path) => folder::load(&path)?,
             ModelSpec::Gguf(path) => ModelSource::from_gguf(&path)?,
             ModelSpec::ConfigFile(path) => ModelSource::from_config_file(&path)?,
-            ModelSpec::Hub(repo) => hub::open(&repo, &sources.hub, sources.progress)?,
+            ModelSpec::Hub(repo) => {
+                // A web address of what is known needs no network.
+                let known = (!text.trim().starts_with("hf:"))
+                    .then(|| Self::named(&NameSpec::parse(text.trim()), (scheme, mix), sources));
+                match known {
+                    Some(Ok(known)) => return Ok(known),
+                    _ => hub::open(&repo, &sources.hub, sources.progress)?,
+                }
+            }
         };
         let model = Self::from_source(source, scheme, sources)?;
         let model = match mix {
@@ -175,6 +196,56 @@ impl OpenedModel {
         Ok(self)
     }
 
+    /// Opens what a name stands for.
+    fn named<'c>(
+        name: &NameSpec,
+        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
+        sources: &Sources<'c, '_>,
+    ) -> Result<Opened<'c>, OpenError> {
+        let found = match Resolver::new(sources.catalogue).resolve(name, scheme)? {
+            Resolution::Class(class) => return Ok(Opened::Class(class)),
+            Resolution::One(found) => found,
+        };
+        let mut entry = found.model.entry()?;
+        // A type that is asked for beside the name decides.
+        let stated = match mix {
+            Some(_) => stated::Decided::default(),
+            None => stated::Decided::of(&found, name, sources.program, &entry),
+        };
+        if let Some(block) = stated.block.clone() {
+            entry.config = entry.config.with("quantization_config", block);
+        }
+        let source = ModelSource::from_entry(&entry)?;
+        let mut model = Self::from_source(source, stated.scheme, sources)?;
+        model.origin = stated.origin;
+        model.weights_range = stated.weights_range;
+        if let (Some(_), Some(suffix)) = (stated.weights_range, &name.suffix) {
+            model.quant = suffix.text.clone();
+        }
+        if let Some(mix) = mix {
+            model.weights_range = None;
+            model = model.in_gguf(mix)?;
+        } else if let Some(file_type) = &stated.gguf {
+            model = model.in_gguf_of(file_type)?;
+            model.origin = stated.origin;
+        }
+        for note in &found.notes {
+            model.remark(note.is_warning(), note.to_string());
+        }
+        for (doubt, note) in stated.notes {
+            model.remark(doubt, note);
+        }
+        Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// The same model as a GGUF file of the type that a name states, which was not read.
+    fn in_gguf_of(self, file_type: &str) -> Result<Self, OpenError> {
+        let mix = file_type
+            .parse()
+            .map_err(|_| OpenError::Format(UnknownFormat(file_type.to_owned())))?;
+        self.in_gguf(mix)
+    }
+
     /// Builds the graph of a source. `scheme` is what the user asked for.
     ///
     /// # Errors
@@ -194,22 +265,33 @@ impl OpenedModel {
             Some(model_type) => assumed(config, model_type),
             None => config,
         };
-        let built = if let Some(gguf) = &source.gguf {
-            if let Some(asked) = scheme {
-                let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
-                let asked = NamedFormat::Mlx(asked);
-                return Err(OpenError::AlreadyQuantised { name, found, asked });
+        if let Some(what) = not_a_language_model(&config) {
+            return Err(OpenError::NotALanguageModel { name, what });
+        }
+        if let (Some(asked), Some(gguf)) = (scheme, &source.gguf) {
+            let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
+            let asked = NamedFormat::Mlx(asked);
+            return Err(OpenError::AlreadyQuantised { name, found, asked });
+        }
+        let mut remarks = Vec::new();
+        let (config, graph, format) = match Self::graph(&source, &config, scheme, sources.program) {
+            Ok((graph, format, notes)) => {
+                remarks = notes;
+                (config, graph, format)
             }
-            Graph::new(&config, DType::F16).map(|g| (g, None)).map_err(GraphError::from)
-        } else {
-            Self::graph(&source, &config, scheme)?
+            Err(error) => {
+                let text = unknown_family(&error).then(|| text_part(&config)).flatten();
+                let Some(text) = text else { return Err(error) };
+                let (graph, format, _) = Self::graph(&source, &text, scheme, sources.program)?;
+                remarks.push(format!(
+                    "mlx-lm does not know '{}'; figures are those of its text part, '{}'",
+                    config.model_type().unwrap_or_default(),
+                    text.model_type().unwrap_or_default()
+                ));
+                (text, graph, format)
+            }
         };
-        let (graph, unmatched) = built.map_err(|error| OpenError::Graph {
-            hint: plain_decoder_hint(&config, &error),
-            name: name.clone(),
-            error,
-        })?;
-        let quant = label(&source, &graph);
+        let quant = format.unwrap_or_else(|| label(&source, &graph));
         let origin = origin(&source, &config, scheme);
         let float = matches!(graph.uniform_scheme(), Some(Scheme::Float(_)));
         let graph = graph.with_fp16_activations(source.hub_fp16.filter(|_| !float));
@@ -220,15 +302,14 @@ impl OpenedModel {
             quant,
             origin,
             asked_gguf: None,
+            weights_range: None,
             notes: Vec::new(),
             warnings: Vec::new(),
         };
         for note in model.source.notes.clone() {
             model.remark(note.is_warning(), note.to_string());
         }
-        if let Some(note) = unmatched {
-            model.warnings.push(note);
-        }
+        model.warnings.extend(remarks);
         model.warnings.extend(unlike_the_file(&model));
         if let Some(model_type) = &sources.assume {
             model.warnings.push(format!("read as if its model_type were '{model_type}', as asked"));
@@ -239,19 +320,25 @@ impl OpenedModel {
         Ok(model)
     }
 
-    /// The graph, and a remark when the files do not fit it.
-    #[allow(clippy::type_complexity)]
+    /// The graph, the name of a format that is not MLX's own, and remarks.
     fn graph(
         source: &ModelSource,
         config: &Config,
         scheme: Option<Scheme>,
-    ) -> Result<Result<(Graph, Option<String>), GraphError>, OpenError> {
-        let stored = stored_dtype(source).or_else(|| config_dtype(config)).unwrap_or(DType::BF16);
-        let WeightFormat::Mlx(block) = &source.format else {
-            let scheme = scheme.unwrap_or_else(|| upstream(config, stored));
-            return Ok(Graph::quantised(config, scheme).map(|g| (g, None)));
+        program: Program,
+    ) -> Result<(Graph, Option<String>, Vec<String>), OpenError> {
+        let failed = |error: GraphError| OpenError::Graph {
+            hint: plain_decoder_hint(config, &error),
+            name: source.name.clone(),
+            error,
         };
-        if let Some(asked) = scheme {
+        if source.gguf.is_some() {
+            let graph = Graph::new(config, DType::F16).map_err(|e| failed(e.into()))?;
+            return Ok((graph, None, Vec::new()));
+        }
+        let stored = stored_dtype(source).or_else(|| config_dtype(config)).unwrap_or(DType::BF16);
+        let packed = matches!(source.format, WeightFormat::Mlx(_));
+        if let (Some(asked), WeightFormat::Mlx(block)) = (scheme, &source.format) {
             let found =
                 source.packings.as_ref().and_then(|p| p.dominant()).unwrap_or(block.default);
             return Err(OpenError::AlreadyQuantised {
@@ -260,21 +347,37 @@ impl OpenedModel {
                 asked: NamedFormat::Mlx(asked),
             });
         }
-        Ok(Graph::new(config, stored).map_err(GraphError::from).map(|mut graph| {
-            let missing = graph.pack(|module| match &source.packings {
-                Some(packings) => packings.get(&module.path).map(|p| p.packing),
-                None => Some(packed_by_block(block.packing_of(&module.path), module)),
-            });
-            let note = (!missing.is_empty()).then(|| {
-                format!(
-                    "the files have no tensors for {} of the model's modules (for example {}); those are taken \
-                     as unquantised",
-                    missing.len(),
-                    missing[0]
-                )
-            });
-            (graph, note)
-        }))
+        let foreign = matches!(source.format, WeightFormat::Foreign(_)) || source.beside.is_some();
+        if scheme.is_some() || (!packed && !foreign && source.tensors.is_none()) {
+            let scheme = scheme.unwrap_or_else(|| upstream(config, stored));
+            let graph = Graph::quantised(config, scheme).map_err(failed)?;
+            return Ok((graph, None, Vec::new()));
+        }
+        let checkpoint = Checkpoint {
+            config,
+            beside: source.beside.as_ref(),
+            tensors: source.tensors.as_ref(),
+            packings: source.packings.as_ref(),
+            dtype: stored,
+        };
+        let loader = load::loader_of(program);
+        let loaded = load::load(&checkpoint, loader).map_err(|error| match error {
+            LoadError::Graph(error) => failed(error),
+            LoadError::Refused(refusal) => {
+                let instead = load::instead(&checkpoint, loader)
+                    .map(|(other, bytes)| format!("{other} would hold {}", Bytes(bytes)));
+                OpenError::Refused { name: source.name.clone(), refusal, instead }
+            }
+        })?;
+        let mut notes = loaded.notes;
+        if let Some(first) = loaded.missing.first() {
+            notes.push(format!(
+                "the files have no tensors for {} of the model's modules (for example {first}); those are taken as \
+                 unquantised",
+                loaded.missing.len()
+            ));
+        }
+        Ok((loaded.graph, loaded.format, notes))
     }
 
     /// The file, as far as the graph does not say it.
@@ -282,7 +385,13 @@ impl OpenedModel {
     pub fn file(&self) -> ModelFile {
         let stored = self.source.gguf.as_ref().map(|g| g.loaded());
         let stand_in = self.source.notes.iter().any(|n| matches!(n, SourceNote::GgufStandIn(_)));
-        ModelFile { gguf: self.gguf_mix(), stored, origin: self.origin, stand_in }
+        ModelFile {
+            gguf: self.gguf_mix(),
+            stored,
+            origin: self.origin,
+            stand_in,
+            weights_range: self.weights_range,
+        }
     }
 
     /// The model with the same packing and activations of another type.
@@ -345,6 +454,35 @@ impl OpenedModel {
     }
 }
 
+/// Whether the family is what fails.
+fn unknown_family(error: &OpenError) -> bool {
+    let unknown = |e: &GraphError| matches!(e, GraphError::Config(ConfigError::UnknownFamily(_)));
+    matches!(error, OpenError::Graph { error, .. } if unknown(error))
+}
+
+/// The language model in a configuration of several parts, where its family is known. The wrapper's blocks and its
+/// vocabulary hold for it.
+fn text_part(config: &Config) -> Option<Config> {
+    let keys = ["text_config", "llm_config", "language_config"];
+    let text = keys.iter().find_map(|key| config.opt_object(key).ok().flatten())?;
+    families::find(text.model_type().ok()?).ok()?;
+    let mut text = Config::new(text.values().clone());
+    for key in ["quantization", "quantization_config", "torch_dtype", "tie_word_embeddings"] {
+        if let Some(value) = config.get(key).filter(|_| !text.has(key)) {
+            text = text.with(key, value.clone());
+        }
+    }
+    Some(text)
+}
+
+/// What a configuration is of, where that is no language model.
+fn not_a_language_model(config: &Config) -> Option<&'static str> {
+    let of_type = || names::kind_of_type(config.model_type().ok()?);
+    let classes = config.get("architectures").and_then(serde_json::Value::as_array);
+    let mut classes = classes.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    of_type().or_else(|| classes.find_map(names::kind_of_architecture))
+}
+
 /// A doubt where the graph of a GGUF file and the file differ by more than 2 % of their parameters.
 fn unlike_the_file(model: &OpenedModel) -> Option<String> {
     let gguf = model.source.gguf.as_ref()?;
@@ -360,11 +498,6 @@ fn unlike_the_file(model: &OpenedModel) -> Option<String> {
              and speed are rough"
         )
     })
-}
-
-/// A module as a configuration's quantisation block packs it: only if the group divides its columns.
-fn packed_by_block(packing: Option<Packing>, module: &Module) -> Option<Packing> {
-    packing.filter(|p| module.shape.dim(-1) % p.group.max(1) == 0)
 }
 
 /// What decided the format of the weights of a source, of which `scheme` was asked.
@@ -461,3 +594,6 @@ fn label(source: &ModelSource, graph: &Graph) -> String {
         None => format!("files-{:.2}-bit", graph.bits_per_weight()),
     }
 }
+
+#[cfg(test)]
+mod tests;

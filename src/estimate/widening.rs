@@ -100,6 +100,8 @@ pub enum Cause {
     },
     /// The machine may have any of several bins.
     Bins(String),
+    /// Only the file tells the bytes of its weights.
+    Weights,
 }
 
 impl Cause {
@@ -133,6 +135,7 @@ impl Cause {
             }
             // The program itself is a doubt already.
             Self::ClassOnChip { .. }
+            | Self::Weights
             | Self::UnlistedProgram(_)
             | Self::Session
             | Self::Carried { .. } => String::new(),
@@ -144,6 +147,7 @@ impl Cause {
         !matches!(
             self,
             Self::ClassOnChip { .. }
+                | Self::Weights
                 | Self::UnlistedProgram(_)
                 | Self::Session
                 | Self::Carried { .. }
@@ -174,6 +178,7 @@ impl fmt::Display for Cause {
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
+            Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),
         }
     }
 }

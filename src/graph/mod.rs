@@ -261,13 +261,30 @@ impl Graph {
         unknown
     }
 
+    /// Keeps a float32 scale beside every packed matrix, one for each expert.
+    pub fn with_global_scales(&mut self) {
+        for module in self.params.modules_mut().iter_mut().filter(|m| m.packing.is_some()) {
+            let stacked = matches!(module.kind, ModuleKind::SwitchLinear);
+            module.global_scales = if stacked { u64::from(module.shape.dim(0)) } else { 1 };
+        }
+        self.forget();
+    }
+
+    /// Keeps the float32 scales that files hold beside packed matrices.
+    pub fn take_global_scales(&mut self, stored: impl Fn(&str) -> u64) {
+        for module in self.params.modules_mut().iter_mut().filter(|m| m.packing.is_some()) {
+            module.global_scales = module.global_scales.max(stored(&module.path));
+        }
+        self.forget();
+    }
+
     /// The scheme that describes the packing of every matrix, if one does.
     #[must_use]
     pub fn uniform_scheme(&self) -> Option<Scheme> {
         if self.scheme.is_some() {
             return self.scheme;
         }
-        let mut candidates = vec![Scheme::Float(self.dtype), Scheme::Mxfp4Q8];
+        let mut candidates = vec![Scheme::Float(self.dtype)];
         let first = self.params.modules().iter().find_map(|m| m.packing);
         candidates.extend(first.map(|p| match p.mode {
             crate::model::Mode::Affine => Scheme::Affine { bits: p.bits, group: p.group },
@@ -275,6 +292,8 @@ impl Graph {
             crate::model::Mode::Nvfp4 => Scheme::Nvfp4,
             crate::model::Mode::Mxfp8 => Scheme::Mxfp8,
         }));
+        // Without experts this is plain 8 bit, which comes first.
+        candidates.push(Scheme::Mxfp4Q8);
         candidates.into_iter().find(|&scheme| {
             let mut plain = self.params.clone();
             plain.modules_mut().iter_mut().for_each(|m| m.packing = None);

@@ -63,6 +63,8 @@ pub struct Module {
     pub keeps_f32: bool,
     /// Set for a matrix that only exists packed: conversions leave it alone.
     pub prepacked: Option<Prepacked>,
+    /// Float32 scales of whole matrices that some loaders keep beside the packed tensors.
+    pub global_scales: u64,
 }
 
 /// A matrix that only exists packed.
@@ -118,7 +120,9 @@ impl Module {
     /// Bytes of all tensors of the module.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.tensors().map(|(_, shape, dtype)| shape.elements() * dtype.bytes()).sum()
+        let tensors: u64 =
+            self.tensors().map(|(_, shape, dtype)| shape.elements() * dtype.bytes()).sum();
+        tensors + self.global_scales * DType::F32.bytes()
     }
 
     /// Number of logical parameters (a packed matrix counts its weights, not its words).
@@ -277,8 +281,17 @@ impl ParamBuilder {
         }
         let keeps_f32 = self.keeps_f32.map_or(keeps_f32, |keeps| keeps(&path));
         let dtype = if keeps_f32 { DType::F32 } else { self.dtype };
-        let module =
-            Module { path, kind, shape, dtype, bias, packing: None, keeps_f32, prepacked: None };
+        let module = Module {
+            path,
+            kind,
+            shape,
+            dtype,
+            bias,
+            packing: None,
+            keeps_f32,
+            prepacked: None,
+            global_scales: 0,
+        };
         self.params.modules.push(module);
         id
     }

@@ -94,6 +94,12 @@ impl Weights {
                 out.active_bytes += pages::round(n);
                 out.tensors += 1;
             }
+            if module.global_scales > 0 {
+                let n = module.global_scales * DType::F32.bytes();
+                bytes += n;
+                out.active_bytes += pages::round(n);
+                out.tensors += 1;
+            }
             out.bytes += bytes;
             out.parameters += module.parameters();
             match module.kind {

@@ -51,6 +51,8 @@ pub struct ModelFile {
     pub stored: Option<GgufBytes>,
     /// What decided the format.
     pub origin: FormatOrigin,
+    /// Lowest and highest bytes of the weights over those of the graph, where only the file tells them.
+    pub weights_range: Option<[f64; 2]>,
     /// Whether the graph is a plain decoder in place of a model that is not known.
     pub stand_in: bool,
 }

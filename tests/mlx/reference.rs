@@ -42,6 +42,7 @@ pub fn subject() -> OpenedModel {
     let data = DataDirs::discover(None).expect("data folders");
     let catalogue = Models::load(&data).expect("the catalogue");
     let hub = HubOptions::from_env(&|_| None, None);
-    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None };
+    let program = mlxplan::Program::MlxLm;
+    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None, program };
     OpenedModel::from_source(source, None, &sources).expect("a model that mlxplan knows")
 }

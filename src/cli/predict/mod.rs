@@ -30,9 +30,10 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
-    let model = context.one_model(&args.model, args.quant.as_deref(), args.assume.as_deref())?;
     let run = args.run.run_on(args.machine.is_here())?;
-    let model = model.loaded_by(run.engine.program)?;
+    let program = run.engine.program;
+    let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
+    let model = context.one_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
     let basis = basis::best(context, args, &model, (&run, machine.as_ref().ok()))?;
     let estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);

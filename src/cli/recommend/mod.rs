@@ -20,9 +20,10 @@ use crate::estimate::memory::Fits;
 use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
-use crate::model::Scheme;
+use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
+use crate::run::FormatOrigin;
 use anyhow::Result;
 
 /// Macs listed at most beside an answer about another one.
@@ -107,11 +108,15 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
             let is_gguf = subject.gguf_mix().is_some();
             let named = args.quant.is_some() || is_gguf || subject.graph.uniform_scheme().is_none();
             let float = matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_)));
+            // A format that the engine chooses is one of several that the user may mean.
+            let chosen =
+                subject.origin == FormatOrigin::EngineDefault && subject.asked_gguf.is_none();
             let mut candidates = vec![];
-            let subject = *subject;
+            let whole = chosen.then(|| in_format(&subject, Scheme::Float(DType::BF16), &sources));
+            let subject = whole.flatten().map_or(*subject, |c| c.model);
             let mut notes: Vec<String> =
                 subject.towers_note(crate::estimate::Program::MlxLm).into_iter().collect();
-            if !named && float {
+            if !named && (float || chosen) {
                 notes.push("no format was given: the usual ones".to_owned());
                 for scheme in LADDER {
                     candidates.extend(in_format(&subject, scheme, &sources));

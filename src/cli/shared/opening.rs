@@ -8,6 +8,7 @@ use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
 use crate::model::source::Origin;
 use crate::model::source::hub::{HubOptions, HubProgress};
+use crate::run::Program;
 use anyhow::{Result, anyhow, bail};
 use std::sync::{Mutex, PoisonError};
 
@@ -54,17 +55,30 @@ impl Context {
             hub,
             progress,
             assume: assume.map(str::to_owned),
+            program: Program::default(),
         })
     }
 
-    /// Opens a model argument.
+    /// Opens a model argument, for mlx-lm.
     pub(in crate::cli) fn open(
         &self,
         model: &str,
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<Opened<'_>> {
-        let opened = OpenedModel::open(model, quant, &self.sources(assume)?).map_err(|e| {
+        self.open_for(Program::default(), model, quant, assume)
+    }
+
+    /// Opens a model argument, for a program.
+    pub(in crate::cli) fn open_for(
+        &self,
+        program: Program,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<Opened<'_>> {
+        let sources = Sources { program, ..self.sources(assume)? };
+        let opened = OpenedModel::open(model, quant, &sources).map_err(|e| {
             let hint = e.hint().map(str::to_owned);
             let error = anyhow::Error::from(e);
             match hint {
@@ -78,14 +92,25 @@ impl Context {
         Ok(opened)
     }
 
-    /// Opens a model argument that must name one model.
+    /// Opens a model argument that must name one model, for mlx-lm.
     pub(in crate::cli) fn one_model(
         &self,
         model: &str,
         quant: Option<&str>,
         assume: Option<&str>,
     ) -> Result<OpenedModel> {
-        match self.open(model, quant, assume)? {
+        self.one_model_for(Program::default(), model, quant, assume)
+    }
+
+    /// Opens a model argument that must name one model, for a program.
+    pub(in crate::cli) fn one_model_for(
+        &self,
+        program: Program,
+        model: &str,
+        quant: Option<&str>,
+        assume: Option<&str>,
+    ) -> Result<OpenedModel> {
+        match self.open_for(program, model, quant, assume)? {
             Opened::Model(subject) => Ok(*subject),
             Opened::Class(class) => {
                 let suffix = class.scheme.map(|s| format!("-{}", s.suffix())).unwrap_or_default();

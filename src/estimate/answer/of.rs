@@ -35,7 +35,10 @@ impl FormatAnswer {
         Self {
             id: named.quant.clone(),
             origin: run.file.origin,
-            weights_interval_bytes: Some(named.stored.interval),
+            weights_interval_bytes: Some(match run.file.weights_range {
+                Some(range) => range.map(|over| (named.weights.bytes as f64 * over) as u64),
+                None => named.stored.interval,
+            }),
         }
     }
 }

@@ -10,7 +10,13 @@ use std::collections::BTreeMap;
 
 fn opened(models: &Models) -> OpenedModel {
     let hub = HubOptions::from_env(&|_| None, None);
-    let sources = Sources { catalogue: models, hub, progress: &|_| (), assume: None };
+    let sources = Sources {
+        catalogue: models,
+        hub,
+        progress: &|_| (),
+        assume: None,
+        program: crate::run::Program::MlxLm,
+    };
     match OpenedModel::open("qwen3-0.6b", Some("bf16"), &sources).expect("in the catalogue") {
         Opened::Model(model) => *model,
         Opened::Class(class) => panic!("a size class: {class:?}"),

@@ -96,6 +96,19 @@ impl Memory {
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
         Self { peak, peak_interval_90, process, judgement, reserve, llama: None }
     }
+
+    /// The same of files whose weights lie in a range of those that were simulated.
+    pub(super) fn over_files(self, [less, more]: [f64; 2], machine: &Machine) -> Self {
+        let weights = self.peak.weights_bytes as f64;
+        let [low, high] = self.peak_interval_90;
+        let peak_interval_90 = [
+            low.saturating_sub(Bytes((weights * (1.0 - less).max(0.0)) as u64)),
+            high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
+        ];
+        let judgement =
+            Judgement::of(&self.peak, peak_interval_90, &self.process, machine, self.reserve);
+        Self { peak_interval_90, judgement, ..self }
+    }
 }
 
 impl Process {

@@ -39,7 +39,8 @@ fn wrapped_text(c: &Config) -> Result<Config, ConfigError> {
 
 /// `gemma3_text`.
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    build_headed(c, p, HeadKind::Tied)
+    // The files decide: mlx-lm keeps a head of its own where they hold one.
+    build_headed(c, p, HeadKind::tied(c.bool_or("tie_word_embeddings", true)?))
 }
 
 fn build_headed(c: &Config, p: &mut ParamBuilder, head: HeadKind) -> Result<Built, ConfigError> {
@@ -54,9 +55,6 @@ fn build_headed(c: &Config, p: &mut ParamBuilder, head: HeadKind) -> Result<Buil
     let eps = c.number_or("rms_norm_eps", 1e-6)?;
     let window = c.dim_or("sliding_window", 512)? as u32;
     let pattern = c.dim_or("sliding_window_pattern", 6)?.max(1);
-    if pattern > count {
-        return Err(c.invalid("sliding_window_pattern", format!("at most {count}, all layers")));
-    }
     let max_context = c.dim_or("max_position_embeddings", 32_768)?;
     let scale = c.number_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
     let full_rope = RopeModule::read_as(c, heads.dim, 1_000_000.0, false, Some(max_context))?;

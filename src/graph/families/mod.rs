@@ -130,6 +130,25 @@ pub struct Family {
     pub native_scheme: Option<Scheme>,
     /// How mlx-vlm builds it, where it has towers.
     pub seen: Option<&'static VisionModel>,
+    /// Formats of originals that the family's `sanitize` reads, besides plain floats.
+    pub reads: &'static [Reads],
+    /// Whether the model has a head of its own just when the files hold one, whatever the configuration says.
+    pub head_by_files: bool,
+}
+
+/// A format of originals that mlx-lm's `sanitize` of some families reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// 8-bit floats with scales per block or matrix, which become bfloat16.
+    Fp8,
+    /// Integers of compressed-tensors, which stay packed.
+    Int4,
+    /// Microscaling 4-bit floats, which stay packed.
+    Mxfp4,
+    /// Microscaling 8-bit floats, which stay packed.
+    Mxfp8,
+    /// NVIDIA's 4-bit floats, which stay packed.
+    Nvfp4,
 }
 
 impl Family {
@@ -137,7 +156,15 @@ impl Family {
         model_types: &'static [&'static str],
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: None, native_scheme: None, seen: None }
+        Self {
+            model_types,
+            build,
+            not_in_mlx_lm: None,
+            native_scheme: None,
+            seen: None,
+            reads: &[],
+            head_by_files: false,
+        }
     }
 
     const fn beyond(
@@ -145,7 +172,7 @@ impl Family {
         build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
         why: &'static str,
     ) -> Self {
-        Self { model_types, build, not_in_mlx_lm: Some(why), native_scheme: None, seen: None }
+        Self { not_in_mlx_lm: Some(why), ..Self::of(model_types, build) }
     }
 
     /// A type that only mlx-vlm has.
@@ -167,6 +194,16 @@ impl Family {
         .seen_by(seen)
     }
 
+    /// With formats of originals that it reads.
+    const fn reading(self, reads: &'static [Reads]) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// With a head of its own where the files hold one.
+    const fn headed_by_files(self) -> Self {
+        Self { head_by_files: true, ..self }
+    }
+
     /// With the towers that mlx-vlm adds.
     const fn seen_by(self, seen: &'static VisionModel) -> Self {
         Self { seen: Some(seen), ..self }
@@ -180,28 +217,30 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["qwen3_moe"], qwen3_moe::build),
     Family::of(&["qwen3_next"], qwen3_next::build_next),
     Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5).seen_by(&towers::QWEN3_5),
-    Family::of(&["gemma3"], gemma3::build_multimodal).seen_by(&towers::GEMMA3),
-    Family::of(&["gemma3_text"], gemma3::build),
-    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build),
+    Family::of(&["gemma3"], gemma3::build_multimodal).headed_by_files().seen_by(&towers::GEMMA3),
+    Family::of(&["gemma3_text"], gemma3::build).headed_by_files(),
+    Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
+        .reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
-    Family::of(&["kimi_k25"], deepseek_v3::build_wrapped).seen_by(&towers::KIMI_K25),
-    Family::of(&["kimi_vl"], deepseek_v3::build_wrapped).seen_by(&towers::KIMI_VL),
-    Family::of(&["deepseek_v32"], deepseek_v32::build),
-    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm),
+    Family::of(&["kimi_k25"], deepseek_v3::build_wrapped)
+        .reading(&[Reads::Fp8, Reads::Int4])
+        .seen_by(&towers::KIMI_K25),
+    Family::of(&["kimi_vl"], deepseek_v3::build_wrapped)
+        .reading(&[Reads::Fp8, Reads::Int4])
+        .seen_by(&towers::KIMI_VL),
+    Family::of(&["deepseek_v32"], deepseek_v32::build).reading(&[Reads::Fp8]),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm).reading(&[Reads::Fp8]),
     Family::of(&["nemotron_h"], nemotron_h::build),
     Family::of(&["granitemoehybrid"], granitemoehybrid::build),
     Family::of(&["mamba2"], mamba2::build),
     Family::of(&["mamba", "falcon_mamba"], mamba::build),
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build),
-    Family::of(&["kimi_k3"], kimi_k3::build).seen_by(&towers::KIMI_K3),
+    Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]).seen_by(&towers::KIMI_K3),
     Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
     Family {
-        model_types: &["deepseek_v4"],
-        build: deepseek_v4::build,
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
-        native_scheme: None,
-        seen: None,
+        ..Family::of(&["deepseek_v4"], deepseek_v4::build)
     },
     Family::of(&["jamba"], jamba::build),
     Family::of(&["olmo_hybrid"], olmo_hybrid::build),
@@ -210,7 +249,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["rwkv7"], rwkv7::build),
     Family::of(&["recurrent_gemma"], recurrent_gemma::build),
     Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
-    Family::of(&["mistral4"], mistral4::build),
+    Family::of(&["mistral4"], mistral4::build).reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
@@ -222,12 +261,12 @@ pub const FAMILIES: &[Family] = &[
     Family {
         // Experts in mxfp4, which mlx-lm keeps.
         native_scheme: Some(Scheme::Mxfp4Q8),
-        ..Family::of(&["gpt_oss"], gpt_oss::build)
+        ..Family::of(&["gpt_oss"], gpt_oss::build).reading(&[Reads::Mxfp4])
     },
     Family::of(&["glm4_moe"], glm4_moe::build),
     Family::of(&["solar_open"], glm4_moe::build_solar),
     Family::of(&["dots1"], dots1::build),
-    Family::of(&["minimax", "minimax_m2"], minimax::build),
+    Family::of(&["minimax", "minimax_m2"], minimax::build).reading(&[Reads::Fp8]),
     Family::of(&["ernie4_5_moe"], ernie4_5_moe::build),
     Family::of(&["granitemoe"], granitemoe::build),
     Family::of(&["bailing_moe"], bailing_moe::build),
@@ -236,11 +275,13 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["bailing_moe_v3"], bailing_v3::build),
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
-    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build),
+    Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
     Family::of(&["lfm2"], lfm2::build),
     Family::of(&["lfm2_moe"], lfm2::build_moe),
     Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),
-    Family::of(&["minimax_m3_vl"], minimax_m3::build).seen_by(&towers::MINIMAX_M3),
+    Family::of(&["minimax_m3_vl"], minimax_m3::build)
+        .reading(&[Reads::Mxfp8])
+        .seen_by(&towers::MINIMAX_M3),
     Family::of(&["step3p5"], step3p5::build),
     Family::of(&["hunyuan"], hunyuan::build),
     Family::of(&["deepseek"], deepseek::build),
@@ -250,7 +291,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["spark2_5"], spark2_5::build),
     Family::of(&["dbrx"], dbrx::build),
     Family::of(&["gear"], gear::build),
-    Family::of(&["muse_spark"], muse_spark::build),
+    Family::of(&["muse_spark"], muse_spark::build).reading(&[Reads::Nvfp4]),
     Family::of(&["longcat_flash"], longcat::build),
     Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
     Family::of(&["llama4"], llama4::build).seen_by(&towers::LLAMA4),
@@ -278,7 +319,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mistral3"], mistral3::build).seen_by(&towers::MISTRAL3),
     Family::of(&["llava"], mistral3::build).seen_by(&towers::LLAVA),
     Family::of(&["pixtral"], pixtral::build).seen_by(&towers::PIXTRAL),
-    Family::of(&["ministral3"], ministral3::build),
+    Family::of(&["ministral3"], ministral3::build).reading(&[Reads::Fp8]),
     Family::of(&["qwen"], qwen::build),
     Family::of(&["qwen2"], qwen2::build),
     Family::of(&["qwen2_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_VL),
@@ -355,6 +396,26 @@ pub fn find(model_type: &str) -> Result<&'static Family, ConfigError> {
         .iter()
         .find(|f| f.model_types.contains(&model_type))
         .ok_or_else(|| ConfigError::UnknownFamily(unknown(model_type)))
+}
+
+/// The family of the language model of a configuration: the inner one where a wrapper names one.
+fn of_text(config: &Config) -> Option<&'static Family> {
+    let text = config.opt_object("text_config").ok().flatten();
+    let inner = text.as_ref().and_then(|t| t.model_type().ok()).and_then(|t| find(t).ok());
+    inner.or_else(|| find(config.model_type().ok()?).ok())
+}
+
+/// Formats of originals that the family of a configuration reads: the wrapper's own, else those of the model inside.
+#[must_use]
+pub fn reads(config: &Config) -> &'static [Reads] {
+    let outer = config.model_type().ok().and_then(|t| find(t).ok()).map_or(&[][..], |f| f.reads);
+    if outer.is_empty() { of_text(config).map_or(&[], |family| family.reads) } else { outer }
+}
+
+/// Whether the family of a configuration has a head of its own just when the files hold one.
+#[must_use]
+pub fn takes_stored_head(config: &Config) -> bool {
+    of_text(config).is_some_and(|family| family.head_by_files)
 }
 
 fn unknown(model_type: &str) -> String {

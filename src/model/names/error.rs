@@ -32,7 +32,7 @@ pub enum NameError {
     #[error(transparent)]
     Repository(#[from] HubError),
     /// No model of that name.
-    #[error("no model is called '{}'{}", shortened(name), similar(candidates))]
+    #[error("no model is called '{}'{}{}", shortened(name), similar(candidates), on_the_hub(name))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -69,25 +69,41 @@ pub enum NameError {
     /// The suffix looks like a scheme, but MLX has no such one.
     #[error(transparent)]
     UnknownScheme(#[from] UnknownScheme),
-    /// A quantisation of another program.
+    /// A part of a model, or something to be put on one.
     #[error(
-        "'{suffix}' of '{name}' is a quantisation of llama.cpp; give the .gguf file itself, or one of MLX such as 4bit"
+        "'{name}' is {what}, not a model of its own; name the model, or give this one as --draft where it drafts"
     )]
-    GgufSuffix {
+    Part {
         /// What was asked for.
         name: String,
-        /// The suffix.
-        suffix: String,
+        /// What it is.
+        what: &'static str,
     },
-    /// A format that MLX does not write.
+    /// A format that one program alone loads.
     #[error(
-        "'{suffix}' of '{name}' is no format that MLX writes; choose one such as 4bit, 8bit, mxfp4 or bf16"
+        "'{name}' is in {format}, a format that only {program} loads and whose bytes only the files tell; name an MLX \
+         conversion such as {stem}-4bit"
     )]
-    ForeignSuffix {
+    OnlyOneProgram {
         /// What was asked for.
         name: String,
-        /// The suffix.
-        suffix: String,
+        /// The name without its suffix.
+        stem: String,
+        /// The format.
+        format: &'static str,
+        /// The program.
+        program: &'static str,
+    },
+    /// No language model.
+    #[error(
+        "'{name}' is {what}, not a language model: mlx-lm and llama.cpp generate no text with it, and mlxplan plans \
+         for language models only"
+    )]
+    NotALanguageModel {
+        /// What was asked for.
+        name: String,
+        /// What it is.
+        what: &'static str,
     },
     /// Bits vary by layer, so that the name does not tell sizes.
     #[error(
@@ -103,6 +119,18 @@ pub enum NameError {
     /// A catalogue file is wrong.
     #[error(transparent)]
     Catalogue(#[from] ModelsError),
+}
+
+/// How a repository that is not known here is read.
+fn on_the_hub(name: &str) -> String {
+    let is_repository = name.split_once('/').is_some_and(|(organisation, rest)| {
+        !organisation.is_empty() && !rest.is_empty() && !rest.contains(['/', ':', ' '])
+    });
+    if is_repository {
+        format!("; hf:{name} reads the repository on the hub")
+    } else {
+        String::new()
+    }
 }
 
 /// Similar names, or where else to look.

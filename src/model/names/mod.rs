@@ -11,15 +11,25 @@
 //! 5. otherwise an error, with the models that contain all words of the name, or the most similar names.
 
 mod error;
+mod foreign;
+mod gguf;
 mod key;
+mod kinds;
+mod mixed;
+mod ollama;
 mod resolve;
 mod size;
 mod spec;
 mod suffix;
 
 pub use error::NameError;
+pub use foreign::Foreign;
 pub use key::{MAX_NAME_BYTES, key};
-pub use resolve::{ClassMatch, ClassMember, Match, NameNote, Resolution, Resolver, resolve};
+pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
+pub use mixed::Mixed;
+pub use resolve::{
+    ClassMatch, ClassMember, Match, NameNote, Resolution, Resolver, Stated, resolve,
+};
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
 pub use suffix::{Suffix, SuffixKind};

@@ -1,12 +1,15 @@
 //! Finds a name in the catalogue.
 
 use super::error::NameError;
+use super::foreign::Foreign;
 use super::key::{fine_words, key};
+use super::mixed::Mixed;
+use super::ollama;
 use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
-use super::suffix::{Suffix, SuffixKind};
+use super::suffix::SuffixKind;
 use crate::model::catalogue::{Models, Summary};
-use crate::model::quant::Scheme;
+use crate::model::quant::{DType, Scheme};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -31,8 +34,40 @@ pub struct Match<'c> {
     pub model: &'c Summary,
     /// The scheme of the suffix or the option; `None` when neither was given.
     pub scheme: Option<Scheme>,
+    /// The format that the name states, if no option overrides it.
+    pub stated: Stated,
+    /// Whether the name is the repository of the original, letter for letter.
+    pub is_repository: bool,
     /// What the user should know about how the name was read.
     pub notes: Vec<NameNote>,
+}
+
+/// The format that a name states.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Stated {
+    /// None.
+    #[default]
+    Nothing,
+    /// A scheme of MLX.
+    Scheme(Scheme),
+    /// Bits that vary by layer.
+    Mixed(Mixed),
+    /// A GGUF file, and its type where that is named.
+    Gguf(Option<String>),
+    /// A format of another program.
+    Foreign(Foreign),
+    /// MLX, without bits.
+    Mlx,
+}
+
+impl Stated {
+    const fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Scheme(scheme) => Some(*scheme),
+            Self::Mixed(mixed) => Some(mixed.nominal),
+            Self::Nothing | Self::Gguf(_) | Self::Foreign(_) | Self::Mlx => None,
+        }
+    }
 }
 
 /// The models of a size class, most downloads first.
@@ -61,7 +96,7 @@ pub struct ClassMember<'c> {
 }
 
 /// A remark about how a name was read. Displays as one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum NameNote {
     /// The name is not in the catalogue as it stands.
     ReadAs {
@@ -83,8 +118,8 @@ pub enum NameNote {
     MixedBits {
         /// The suffix.
         suffix: String,
-        /// The scheme that is assumed instead.
-        assumed: Scheme,
+        /// What is assumed of it.
+        assumed: Mixed,
     },
     /// mlx-lm has no implementation.
     NotSupported {
@@ -111,7 +146,10 @@ impl NameNote {
 impl fmt::Display for NameNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReadAs { name, id } => write!(f, "'{name}' is read as {id}"),
+            Self::ReadAs { name, id } => write!(
+                f,
+                "'{name}' is read as {id}; another date or variant may differ in context length"
+            ),
             Self::SameConfiguration { repo, id, context } => {
                 write!(
                     f,
@@ -126,9 +164,12 @@ impl fmt::Display for NameNote {
             }
             Self::MixedBits { suffix, assumed } => write!(
                 f,
-                "'{suffix}' conversions vary bits by layer; sizes are those of plain {}. Exact ones come from the \
-                 files: give the folder, or hf:org/name",
-                assumed.suffix()
+                "'{suffix}' conversions vary bits by layer: a range, {:.2} to {:.2} times the bytes of plain {} ({}). \
+                 Exact ones come from the files: give the folder, or hf:org/name",
+                assumed.over_nominal[0],
+                assumed.over_nominal[1],
+                assumed.nominal.suffix(),
+                assumed.source,
             ),
             Self::NotSupported { id, model_type } => {
                 write!(f, "mlx-lm does not implement the model type '{model_type}' of {id}")
@@ -149,31 +190,61 @@ pub fn resolve<'c>(
     Resolver::new(catalogue).resolve(name, option)
 }
 
-fn one(model: &Summary, scheme: Option<Scheme>, mut notes: Vec<NameNote>) -> Resolution<'_> {
+fn one<'c>(
+    model: &'c Summary,
+    name: &NameSpec,
+    (stated, scheme): (Stated, Option<Scheme>),
+    mut notes: Vec<NameNote>,
+) -> Resolution<'c> {
     if !model.mlx_lm_supported {
         let (id, model_type) = (model.id.clone(), model.model_type.clone());
         notes.push(NameNote::NotSupported { id, model_type });
     }
-    Resolution::One(Match { model, scheme, notes })
+    // Training for 4 bit left far more of these in 8 bits than the name says.
+    let trained = name.suffix.as_ref().is_some_and(|s| s.text.split('-').any(|w| w == "qat"));
+    let of_gemma_4 = model.model_type.starts_with("gemma4");
+    let stated = match stated {
+        Stated::Scheme(low @ Scheme::Affine { bits: 4, .. }) if trained && of_gemma_4 => {
+            Stated::Mixed(Mixed::between(low, Scheme::Affine { bits: 8, group: 64 }))
+        }
+        stated => stated,
+    };
+    if let (Stated::Mixed(assumed), Some(suffix)) = (&stated, &name.suffix) {
+        notes.push(NameNote::MixedBits { suffix: suffix.text.clone(), assumed: *assumed });
+    }
+    let is_repository = name.repository() == model.id;
+    Resolution::One(Match { model, scheme, stated, is_repository, notes })
 }
 
-fn suffix_scheme(
-    name: &NameSpec,
-    suffix: &Suffix,
-    notes: &mut Vec<NameNote>,
-) -> Result<Option<Scheme>, NameError> {
+/// What the suffix of a name states.
+fn stated(name: &NameSpec) -> Result<Stated, NameError> {
+    let Some(suffix) = &name.suffix else { return Ok(Stated::Nothing) };
     let (text, suffix_text) = (name.text.clone(), suffix.text.clone());
     match &suffix.kind {
-        SuffixKind::Scheme(scheme) => Ok(Some(*scheme)),
-        SuffixKind::Mixed(scheme) => {
-            notes.push(NameNote::MixedBits { suffix: suffix_text, assumed: *scheme });
-            Ok(Some(*scheme))
+        // NVIDIA's own repositories are in ModelOpt's format, not in MLX's.
+        SuffixKind::Scheme(Scheme::Nvfp4) if name.is_of("nvidia") => {
+            Ok(Stated::Foreign(Foreign::Nvfp4))
         }
+        SuffixKind::Scheme(scheme)
+            if name.ollama.is_some() && matches!(scheme, Scheme::Float(_)) =>
+        {
+            Ok(Stated::Gguf(Some(
+                if *scheme == Scheme::Float(DType::BF16) { "BF16" } else { "F16" }.to_owned(),
+            )))
+        }
+        SuffixKind::Scheme(scheme) => Ok(Stated::Scheme(*scheme)),
+        SuffixKind::Mixed(mixed) => Ok(Stated::Mixed(*mixed)),
         SuffixKind::HeadersOnly => {
             Err(NameError::HeadersNeeded { name: text, suffix: suffix_text })
         }
-        SuffixKind::Gguf => Err(NameError::GgufSuffix { name: text, suffix: suffix_text }),
-        SuffixKind::Foreign => Err(NameError::ForeignSuffix { name: text, suffix: suffix_text }),
+        SuffixKind::Gguf(file_type) => Ok(Stated::Gguf(file_type.clone())),
+        SuffixKind::Foreign(foreign) => Ok(Stated::Foreign(*foreign)),
+        SuffixKind::Mlx if name.is_of("LiquidAI") => Ok(Stated::Scheme(Scheme::DEFAULT)),
+        SuffixKind::Mlx => Ok(Stated::Mlx),
+        SuffixKind::Part(what) => Err(NameError::Part { name: text, what }),
+        SuffixKind::Only { format, program } => {
+            Err(NameError::OnlyOneProgram { name: text, stem: name.stem.clone(), format, program })
+        }
         SuffixKind::Unknown(unknown) => Err(unknown.clone().into()),
     }
 }
@@ -230,42 +301,52 @@ impl<'c> Resolver<'c> {
         option: Option<Scheme>,
     ) -> Result<Resolution<'c>, NameError> {
         // A few originals carry a scheme in their own name (…-A3B-BF16), so the name as a whole comes first.
-        if let Some(model) = self.exact(&name.text) {
+        if let Some(model) = self.exact(name.repository()) {
             let own = match name.suffix.as_ref().map(|s| &s.kind) {
                 Some(SuffixKind::Scheme(scheme)) => Some(*scheme),
                 _ => None,
             };
             // The original in bf16 can be quantised; what is quantised already cannot be otherwise.
             let fixed = own.filter(|scheme| !matches!(scheme, Scheme::Float(_)));
-            return Ok(one(model, agreed(fixed, option)?.or(own), Vec::new()));
+            let scheme = agreed(fixed, option)?.or(own);
+            let stated = scheme.map_or(Stated::Nothing, Stated::Scheme);
+            return Ok(one(model, name, (stated, scheme), Vec::new()));
         }
-        let mut notes = Vec::new();
-        let suffix = match &name.suffix {
-            None => None,
-            Some(suffix) => suffix_scheme(name, suffix, &mut notes)?,
-        };
-        let scheme = agreed(suffix, option)?;
+        let mut stated = stated(name)?;
+        let scheme = agreed(stated.scheme(), option)?;
+        if let Some(option) = option
+            && !matches!(stated, Stated::Gguf(_))
+        {
+            stated = Stated::Scheme(option);
+        }
+        let found = |model, notes| one(model, name, (stated.clone(), scheme), notes);
         let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
         let exact = with_organisation.as_deref().and_then(|full| self.exact(full));
-        if let Some(model) = exact.or_else(|| self.exact(&name.stem)) {
-            return Ok(one(model, scheme, notes));
+        let library = || name.ollama.as_ref().and_then(|_| self.exact(ollama::model(&name.stem)?));
+        if let Some(model) = exact.or_else(library).or_else(|| self.exact(&name.stem)) {
+            return Ok(found(model, Vec::new()));
         }
         let full = with_organisation.as_deref().unwrap_or(&name.stem);
         if let Some((copy, model)) = self.catalogue.copy(full) {
             let (repo, id) = (copy.repo.clone(), model.id.clone());
-            notes.push(NameNote::SameConfiguration { repo, id, context: copy.context });
-            return Ok(one(model, scheme, notes));
+            let note = NameNote::SameConfiguration { repo, id, context: copy.context };
+            return Ok(found(model, vec![note]));
         }
         if let Some(class) = name.class {
-            let found = class_members(self.catalogue, class, scheme, notes);
+            let found = class_members(self.catalogue, class, scheme, Vec::new());
             return found.map(Resolution::Class);
         }
+        let read_as = |model: &'c Summary| {
+            let note = NameNote::ReadAs { name: name.text.clone(), id: model.id.clone() };
+            Ok(found(model, vec![note]))
+        };
         match self.loose(&name.stem).as_slice() {
-            [model] => {
-                notes.push(NameNote::ReadAs { name: name.text.clone(), id: model.id.clone() });
-                Ok(one(model, scheme, notes))
-            }
-            [] => Err(self.unknown(&name.text, &name.stem)),
+            [model] => read_as(model),
+            [] => match self.containing(&name.stem).as_slice() {
+                [model] => read_as(model),
+                [] => Err(self.unknown(&name.text, &name.stem)),
+                several => Err(ambiguous(&name.text, several.to_vec())),
+            },
             several => Err(ambiguous(&name.text, several.to_vec())),
         }
     }
@@ -285,7 +366,17 @@ impl<'c> Resolver<'c> {
 
     /// The models that match when words are left out that do not change the architecture.
     fn loose(&self, stem: &str) -> Vec<&'c Summary> {
-        let wanted = without_generic(&fine_words(stem));
+        let all = fine_words(stem);
+        // A thinking variant has the dimensions of the instruct model of the same date.
+        let thinking = all.iter().position(|w| w == "thinking");
+        if let Some(at) = thinking {
+            let mut instruct = all.clone();
+            instruct[at] = "instruct".to_owned();
+            if let Some(model) = self.exact.get(&instruct.join("-")) {
+                return vec![model];
+            }
+        }
+        let wanted = without_generic(&all);
         if wanted.is_empty() {
             return Vec::new();
         }
@@ -314,14 +405,20 @@ impl<'c> Resolver<'c> {
         if plain.len() == 1 { plain } else { shorter }
     }
 
-    /// The error for a name that matches nothing: the models that contain all its words, or else similar names.
-    fn unknown(&self, name: &str, stem: &str) -> NameError {
+    /// The models whose names contain all words of the name, in order.
+    fn containing(&self, stem: &str) -> Vec<&'c Summary> {
         let wanted = without_generic(&fine_words(stem));
+        if wanted.is_empty() {
+            return Vec::new();
+        }
         let full = self.spellings.iter().filter(|s| s.is_full && s.model.listed);
-        let containing = full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model);
-        let containing = distinct(containing);
-        if !containing.is_empty() && !wanted.is_empty() {
-            return ambiguous(name, containing);
+        distinct(full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model))
+    }
+
+    /// The error for a name that matches nothing: what it is where that is no language model, else similar names.
+    fn unknown(&self, name: &str, stem: &str) -> NameError {
+        if let Some(what) = super::not_a_language_model(name) {
+            return NameError::NotALanguageModel { name: name.to_owned(), what };
         }
         let asked = key(stem);
         let mut similar: Vec<(f64, &Summary)> = self
@@ -361,7 +458,24 @@ const ORGANISATIONS: [&str; 4] = [
     "models-lmstudio-community-",
 ];
 
-const GENERIC: [&str; 7] = ["instruct", "it", "chat", "base", "hf", "preview", "pt"];
+/// Words that do not change the architecture: kinds of training, and what finetunes call themselves.
+const GENERIC: [&str; 15] = [
+    "instruct",
+    "it",
+    "chat",
+    "base",
+    "hf",
+    "preview",
+    "pt",
+    "latest",
+    "abliterated",
+    "uncensored",
+    "heretic",
+    "derestricted",
+    "qat",
+    "text",
+    "unsloth",
+];
 
 /// Leaves out generic words and dates (`2507`) behind the first word.
 fn without_generic(words: &[String]) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::error::NameError;
 use super::key::{MAX_NAME_BYTES, key, words};
+use super::ollama;
 use super::size::SizeClass;
 use super::suffix::{Suffix, split};
 use crate::model::source::hub::RepoRef;
@@ -9,7 +10,7 @@ use crate::model::source::layout::CONFIG_FILE;
 use std::path::{Path, PathBuf};
 
 /// What the user named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ModelSpec {
     /// A folder with a `config.json`.
     Folder(PathBuf),
@@ -24,7 +25,7 @@ pub enum ModelSpec {
 }
 
 /// A name, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NameSpec {
     /// What the user typed.
     pub text: String,
@@ -36,17 +37,20 @@ pub struct NameSpec {
     pub suffix: Option<Suffix>,
     /// The size class, when the stem is nothing else.
     pub class: Option<SizeClass>,
+    /// The name and tag in Ollama's library, when it is spelled as one: `gemma3:27b`.
+    pub ollama: Option<String>,
 }
 
 impl NameSpec {
     /// Takes a name apart. Nothing is looked up.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (organisation, name) = match text.trim_end_matches('/').rsplit_once('/') {
+        let repository = web_address(text).unwrap_or(text);
+        let (organisation, name) = match repository.trim_end_matches('/').rsplit_once('/') {
             Some((front, name)) => (Some(front.to_owned()), name),
-            None => (None, text),
+            None => (None, repository),
         };
-        let list = words(name);
+        let list = words(&join_decimals(name));
         let (count, suffix) = match split(&list) {
             Some((count, suffix)) => (count, Some(suffix)),
             None => (list.len(), None),
@@ -58,8 +62,40 @@ impl NameSpec {
             let count = split(&all).map_or(all.len(), |(count, _)| count);
             SizeClass::parse(&all.get(..count).unwrap_or(&all).join("-"))
         });
-        Self { text: text.to_owned(), organisation, stem, suffix, class }
+        let ollama = ollama::tag(repository).map(str::to_owned);
+        Self { text: text.to_owned(), organisation, stem, suffix, class, ollama }
     }
+
+    /// Whether the organisation in front is this one.
+    #[must_use]
+    pub fn is_of(&self, organisation: &str) -> bool {
+        self.organisation.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(organisation))
+    }
+
+    /// The text without a web address in front.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        web_address(&self.text).unwrap_or(&self.text)
+    }
+}
+
+/// `-4.6bit` with the decimal point as a letter, because points separate words.
+fn join_decimals(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let Some(at) = lower.find("bit") else { return name.to_owned() };
+    let front = &lower[..at];
+    let digits = |text: &str| text.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let fraction = digits(front);
+    let Some(head) = front[..front.len() - fraction].strip_suffix('.') else {
+        return name.to_owned();
+    };
+    let whole = digits(head);
+    let before = head[..head.len() - whole].chars().last();
+    let is_number = whole == 1 && (1..=2).contains(&fraction) && matches!(before, Some('-' | '_'));
+    if !is_number {
+        return name.to_owned();
+    }
+    format!("{head}p{}", &lower[head.len() + 1..])
 }
 
 /// Longest path of macOS and Linux (`PATH_MAX` of Linux; macOS has 1024).
@@ -80,7 +116,12 @@ pub fn parse_model_spec(text: &str) -> Result<ModelSpec, NameError> {
         return Err(NameError::TooLong(text.len()));
     }
     if let Some(repository) = hub_address(text) {
-        return Ok(ModelSpec::Hub(RepoRef::parse(repository)?));
+        // "hf.co/user/repository:Q4_K_M", as llama.cpp and Ollama take it.
+        let tagged = !text.starts_with("hf:") && repository.contains(':');
+        return match tagged {
+            true => Ok(ModelSpec::Name(NameSpec::parse(repository))),
+            false => Ok(ModelSpec::Hub(RepoRef::parse(repository)?)),
+        };
     }
     let path = expand_home(text);
     let explicit = ["/", "./", "../", "~/"].iter().any(|prefix| text.starts_with(prefix))
@@ -101,11 +142,19 @@ pub fn parse_model_spec(text: &str) -> Result<ModelSpec, NameError> {
     Ok(ModelSpec::Name(NameSpec::parse(text)))
 }
 
+/// Fronts of web addresses of repositories.
+const WEB: [&str; 4] = ["https://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/"];
+
+/// The repository of a web address, without pages of it (`/tree/main`).
+fn web_address(text: &str) -> Option<&str> {
+    let rest = WEB.iter().find_map(|front| text.strip_prefix(front))?.trim_matches('/');
+    let end = rest.match_indices('/').nth(1).map_or(rest.len(), |(at, _)| at);
+    rest.get(..end)
+}
+
 fn hub_address(text: &str) -> Option<&str> {
-    ["hf:", "https://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/"]
-        .iter()
-        .find_map(|front| text.strip_prefix(front))
-        .map(|rest| rest.trim_start_matches('/'))
+    let web = WEB.iter().find_map(|front| text.strip_prefix(front));
+    text.strip_prefix("hf:").or(web).map(|rest| rest.trim_start_matches('/'))
 }
 
 fn ends_with(text: &str, ending: &str) -> bool {

@@ -1,12 +1,14 @@
 //! The quantisation suffix of a hub name: `-4bit`, `-8bit`, `-bf16`, `-mxfp4`, `-MLX-4bit`, `-4bit-DWQ-0508`, …
 //!
 //! The spellings are those of the mlx-community and lmstudio-community repositories (design notes, section "Names").
-//! DWQ, AWQ and GPTQ keep the layout of their bits and group, so they do not change sizes.
+//! DWQ, AWQ and GPTQ behind a number of bits keep the layout of their bits and group, so they do not change sizes.
 
+use super::foreign::Foreign;
+use super::mixed::Mixed;
 use crate::model::quant::{Scheme, UnknownScheme};
 
 /// The quantisation that a name ends in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Suffix {
     /// The suffix in lower case, words joined with `-`.
     pub text: String,
@@ -15,34 +17,40 @@ pub struct Suffix {
 }
 
 /// Meaning of a suffix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SuffixKind {
     /// A scheme of MLX.
     Scheme(Scheme),
-    /// A scheme of MLX by name, but bits vary by layer, so that only the file headers tell the bytes.
-    Mixed(Scheme),
-    /// Bits vary by layer and no scheme comes close.
+    /// Bits vary by layer, so that only the file headers tell the bytes; published files of the kind lie in a range.
+    Mixed(Mixed),
+    /// Bits vary by layer, and the name does not even say around what.
     HeadersOnly,
-    /// A quantisation of llama.cpp, such as `Q4_K_M`.
-    Gguf,
-    /// A format that MLX does not write, such as FP8 or GPTQ.
-    Foreign,
+    /// A GGUF file: its type in llama.cpp's spelling (`Q4_K_M`, `UD-Q4_K_XL`), where it is named.
+    Gguf(Option<String>),
+    /// A format of other programs: originals packed by those that make them.
+    Foreign(Foreign),
+    /// MLX without bits (`-MLX`).
+    Mlx,
+    /// What is no model of its own: a prediction head, a draft model, an adapter.
+    Part(&'static str),
+    /// A format that only one program has.
+    Only {
+        /// Name of the format.
+        format: &'static str,
+        /// The program that loads it.
+        program: &'static str,
+    },
     /// It looks like a scheme but MLX has none of that name.
     Unknown(UnknownScheme),
 }
 
 /// Words that may stand before the scheme without changing sizes.
-const BEFORE: [&str; 9] =
-    ["mlx", "qat", "text", "dwq", "awq", "gptq", "quantized", "quant", "converted"];
+const BEFORE: [&str; 10] =
+    ["mlx", "qat", "text", "dwq", "awq", "gptq", "quantized", "quant", "converted", "quantised"];
 /// Words that may follow it.
-const AFTER: [&str; 4] = ["dwq", "awq", "gptq", "mlx"];
+const AFTER: [&str; 5] = ["dwq", "awq", "gptq", "mlx", "mtp"];
 /// Words that say that bits vary by layer.
-const MIXED: [&str; 6] = ["optiq", "oq", "msq", "ud", "dynamic", "mixed"];
-/// Formats of other programs.
-const FOREIGN: [&str; 13] = [
-    "fp8", "int4", "int8", "w4a16", "w8a8", "w8a16", "awq", "gptq", "bnb", "exl2", "exl3", "hqq",
-    "fp4",
-];
+const MIXED: [&str; 8] = ["optiq", "oq", "msq", "ud", "dynamic", "mixed", "hi", "unsloth"];
 
 /// Splits the suffix off a name's words. The first value is the number of words before it.
 pub(super) fn split(words: &[String]) -> Option<(usize, Suffix)> {
@@ -57,23 +65,29 @@ pub(super) fn split(words: &[String]) -> Option<(usize, Suffix)> {
 /// The meaning of a whole run of words, or `None` when it is no suffix.
 fn parse(words: &[String]) -> Option<SuffixKind> {
     let list: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let Some(kind) = special(&list).or_else(|| super::gguf::parse(&list)) {
+        return Some(kind);
+    }
+    if let Some(foreign) = Foreign::parse(&list) {
+        return Some(SuffixKind::Foreign(foreign));
+    }
     let mut rest = list.as_slice();
-    let mut mixed = false;
+    let mut recipe_words: Vec<&str> = Vec::new();
     while let Some((first, tail)) = rest.split_first() {
         // "mixed" in front of two numbers is a recipe of mlx-lm.
         let recipe = *first == "mixed" && tail.first().is_some_and(|w| is_number(w));
         if recipe || !(BEFORE.contains(first) || MIXED.contains(first)) {
             break;
         }
-        mixed |= MIXED.contains(first);
+        recipe_words.extend(MIXED.contains(first).then_some(*first));
         rest = tail;
     }
     if rest.is_empty() {
-        // "awq" or "gptq" alone is a format; "mlx" alone says nothing.
-        let foreign = list.iter().any(|w| FOREIGN.contains(w));
-        return foreign.then_some(SuffixKind::Foreign).or(mixed.then_some(SuffixKind::HeadersOnly));
+        return without_bits(&list, &recipe_words);
     }
-    if let Some(kind) = parse_foreign(rest) {
+    if let Some(kind) =
+        makers_recipe(rest).or_else(|| Foreign::parse(rest).map(SuffixKind::Foreign))
+    {
         return Some(kind);
     }
     let (name, tail) = scheme_words(rest)?;
@@ -83,46 +97,104 @@ fn parse(words: &[String]) -> Option<SuffixKind> {
         if let Some(group) = group(word) {
             name = format!("{name}-g{group}");
         } else if MIXED.contains(word) {
-            mixed = true;
+            recipe_words.push(word);
         } else if AFTER.contains(word) {
             dated = true;
-        } else if !(dated && is_date_or_version(word)) {
+        } else if !(dated && is_date_or_version(word) || is_version(word)) {
             return None;
         }
     }
-    Some(match name.parse::<Scheme>() {
-        Ok(scheme) if mixed => SuffixKind::Mixed(scheme),
-        Ok(scheme) => SuffixKind::Scheme(scheme),
-        Err(unknown) => SuffixKind::Unknown(unknown),
+    Some(match (name.parse::<Scheme>(), recipe_words.first()) {
+        (Ok(scheme @ Scheme::Float(_)), _) => SuffixKind::Scheme(scheme),
+        (Ok(scheme), Some(recipe)) => SuffixKind::Mixed(Mixed::of(recipe, scheme)),
+        (Ok(scheme), None) => SuffixKind::Scheme(scheme),
+        (Err(unknown), _) => match decimal(&name) {
+            Some(bits) => SuffixKind::Mixed(Mixed::average(bits)),
+            None => SuffixKind::Unknown(unknown),
+        },
     })
 }
 
-/// Suffixes that name no scheme of MLX.
-fn parse_foreign(words: &[&str]) -> Option<SuffixKind> {
-    let all_known = |list: &[&str]| words.iter().all(|w| list.contains(w));
-    match words {
-        ["gguf"] => return Some(SuffixKind::Gguf),
-        ["q8", "mxfp4"] => return Some(SuffixKind::Mixed(Scheme::Mxfp4Q8)),
-        _ if all_known(&FOREIGN) => return Some(SuffixKind::Foreign),
-        _ => {}
-    }
+/// Words that say what a repository is, wherever they stand among its last words.
+fn special(words: &[&str]) -> Option<SuffixKind> {
     let (first, rest) = words.split_first()?;
-    // "oq4e" and "dq3_k_m-q8" are recipes that vary bits by layer.
-    if let Some(tail) = first.strip_prefix("oq").or_else(|| first.strip_prefix("dq")) {
-        return tail.starts_with(|c: char| c.is_ascii_digit()).then_some(SuffixKind::HeadersOnly);
+    let format_like = |w: &&str| {
+        scheme_words(&[*w]).is_some() || BEFORE.contains(w) || MIXED.contains(w) || is_number(w)
+    };
+    if *first == "jang"
+        || first.starts_with("jang") && is_bits_word(first.trim_start_matches("jang"))
+    {
+        return Some(SuffixKind::Only { format: "JANG", program: "vmlx" });
     }
-    // q4_k_m, q8_0, iq4_xs, q6_k
-    let digits = first.strip_prefix("iq").or_else(|| first.strip_prefix('q'))?;
-    let gguf = ["k", "s", "m", "l", "xs", "xxs", "xl", "nl", "0", "1"];
-    let is_gguf = is_number(digits) && !rest.is_empty() && rest.iter().all(|w| gguf.contains(w));
-    is_gguf.then_some(SuffixKind::Gguf)
+    let part = match *first {
+        "mtp" | "nextn" => "a prediction head (MTP)",
+        "assistant" | "draft" | "drafter" | "eagle" | "eagle3" | "dflash" | "dspark"
+        | "speculator" => "a draft model for speculative decoding",
+        "lora" | "adapter" | "qlora" => "an adapter, to be put on a model",
+        "mmproj" => "the projector of a vision model",
+        _ => return None,
+    };
+    rest.iter().all(|w| format_like(w) || *w == "gguf").then_some(SuffixKind::Part(part))
+}
+
+fn is_bits_word(word: &str) -> bool {
+    word.is_empty() || word.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+}
+
+/// Suffixes without a number of bits.
+fn without_bits(words: &[&str], recipe: &[&str]) -> Option<SuffixKind> {
+    if let Some(foreign) = Foreign::parse(words) {
+        return Some(SuffixKind::Foreign(foreign));
+    }
+    match (words, recipe) {
+        // Unsloth's default.
+        (_, ["ud"]) if words.contains(&"mlx") => {
+            Some(SuffixKind::Mixed(Mixed::of("ud", Scheme::DEFAULT)))
+        }
+        (_, ["optiq" | "ud" | "oq" | "msq" | "dynamic" | "mixed", ..]) => {
+            Some(SuffixKind::HeadersOnly)
+        }
+        (["mlx"], _) => Some(SuffixKind::Mlx),
+        _ => None,
+    }
+}
+
+/// Recipes that their makers name by a level: `oQ4e`, `DQ3_K_M-q8`, `qx64-hi`.
+fn makers_recipe(words: &[&str]) -> Option<SuffixKind> {
+    let (first, rest) = words.split_first()?;
+    if matches!(words, ["q8", "mxfp4"]) {
+        return Some(SuffixKind::Mixed(Mixed::of("q8", Scheme::Mxfp4Q8)));
+    }
+    let tail = ["oq", "dq", "qx"].iter().find_map(|maker| first.strip_prefix(maker))?;
+    let level = tail.chars().next().and_then(|c| c.to_digit(10))?;
+    let bits = Scheme::AFFINE_BITS.into_iter().find(|b| *b == level)?;
+    let known = |w: &&str| {
+        MIXED.contains(w)
+            || AFTER.contains(w)
+            || is_date_or_version(w)
+            || scheme_words(&[*w]).is_some()
+            || matches!(*w, "k" | "m" | "s" | "l" | "e" | "fp16")
+    };
+    let maker = if first.starts_with("oq") { "oq" } else { "dq" };
+    let scheme = Scheme::Affine { bits, group: 64 };
+    rest.iter().all(known).then(|| SuffixKind::Mixed(Mixed::of(maker, scheme)))
+}
+
+/// `4p6bit`, as a decimal number of bits is joined.
+fn decimal(name: &str) -> Option<f64> {
+    let digits = name.strip_suffix("bits").or_else(|| name.strip_suffix("bit"))?;
+    let (whole, fraction) = digits.split_once('p')?;
+    let bits: f64 = format!("{whole}.{fraction}").parse().ok()?;
+    (1.0..=16.0).contains(&bits).then_some(bits)
 }
 
 /// The words that name the scheme, joined as [`Scheme`] parses them, and the words behind.
 fn scheme_words<'a, 'b>(words: &'a [&'b str]) -> Option<(String, &'a [&'b str])> {
     let is_bits = |w: &str| {
         let digits = w.strip_suffix("bits").or_else(|| w.strip_suffix("bit"));
-        digits.is_some_and(is_number)
+        digits.is_some_and(|d| {
+            is_number(d) || d.split_once('p').is_some_and(|(a, b)| is_number(a) && is_number(b))
+        })
     };
     match words {
         ["mxfp4", "q8", tail @ ..] => Some(("mxfp4-q8".to_owned(), tail)),
@@ -152,6 +224,11 @@ fn group(word: &str) -> Option<&str> {
     let digits = ["group", "gs", "g"].iter().find_map(|prefix| word.strip_prefix(prefix))?;
     let valid = (2..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
     valid.then_some(digits)
+}
+
+/// `v2`.
+fn is_version(word: &str) -> bool {
+    word.strip_prefix('v').is_some_and(is_number)
 }
 
 /// `0508`, `053125`, `05092025`, `v2`, and learning rates such as `lr9e7`.
@@ -212,18 +289,41 @@ mod tests {
     #[test]
     fn mixed_and_foreign_layouts_are_told_apart() {
         let kind = |name: &str| of(name).map(|(_, kind)| kind);
-        assert_eq!(kind("Qwen3-8B-OptiQ-4bit"), Some(SuffixKind::Mixed(Scheme::DEFAULT)));
-        assert_eq!(kind("Qwen3-8B-4bit-msq"), Some(SuffixKind::Mixed(Scheme::DEFAULT)));
-        assert_eq!(kind("Qwen3-8B-UD-MLX-4bit"), Some(SuffixKind::Mixed(Scheme::DEFAULT)));
-        assert_eq!(kind("gpt-oss-20b-q8-mxfp4"), Some(SuffixKind::Mixed(Scheme::Mxfp4Q8)));
-        assert_eq!(kind("Qwen3-8B-oQ4e"), Some(SuffixKind::HeadersOnly));
-        assert_eq!(kind("Qwen3-8B-DQ3_K_M-q8"), Some(SuffixKind::HeadersOnly));
-        for name in ["Qwen3-8B-Q4_K_M", "Qwen3-8B-q8_0", "x-IQ4_XS", "Qwen3-8B-GGUF"] {
-            assert_eq!(kind(name), Some(SuffixKind::Gguf), "{name}");
+        for (name, nominal) in [
+            ("Qwen3-8B-OptiQ-4bit", Scheme::DEFAULT),
+            ("Qwen3-8B-4bit-msq", Scheme::DEFAULT),
+            ("Qwen3-8B-UD-MLX-4bit", Scheme::DEFAULT),
+            ("Qwen3-8B-ud-mlx", Scheme::DEFAULT),
+            ("gpt-oss-20b-q8-mxfp4", Scheme::Mxfp4Q8),
+            ("Qwen3-8B-oQ4e", Scheme::DEFAULT),
+            ("Qwen3-8B-oQ6e-mtp", Scheme::Affine { bits: 6, group: 64 }),
+            ("Qwen3-8B-DQ3_K_M-q8", Scheme::Affine { bits: 3, group: 64 }),
+            ("Qwen3-8B-UD-Q4_K_XL-mlx", Scheme::DEFAULT),
+        ] {
+            match kind(name) {
+                Some(SuffixKind::Mixed(mixed)) => assert_eq!(mixed.nominal, nominal, "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
         }
-        for name in ["Qwen3-8B-FP8", "Qwen3-8B-AWQ", "Qwen3-8B-GPTQ-Int4", "x-w4a16"] {
-            assert_eq!(kind(name), Some(SuffixKind::Foreign), "{name}");
+        for (name, file) in [
+            ("Qwen3-8B-Q4_K_M", Some("Q4_K_M")),
+            ("Qwen3-8B-q8_0", Some("Q8_0")),
+            ("x-IQ4_XS", Some("IQ4_XS")),
+            ("Qwen3-8B-GGUF", None),
+            ("Qwen3-8B-GGUF:UD-Q4_K_XL", Some("UD-Q4_K_XL")),
+            ("Qwen3-8B-i1-Q4_K_M", Some("Q4_K_M")),
+            ("Qwen3-8B-i1-GGUF", None),
+        ] {
+            assert_eq!(kind(name), Some(SuffixKind::Gguf(file.map(str::to_owned))), "{name}");
         }
+        for name in ["Qwen3-8B-FP8", "Qwen3-8B-AWQ", "Qwen3-8B-GPTQ-Int4", "x-w4a16", "x-bnb-4bit"]
+        {
+            assert!(matches!(kind(name), Some(SuffixKind::Foreign(_))), "{name}");
+        }
+        for name in ["Qwen3-8B-MTP", "gemma-4-31b-it-assistant", "x-eagle3", "x-dflash-4bit"] {
+            assert!(matches!(kind(name), Some(SuffixKind::Part(_))), "{name}");
+        }
+        assert!(matches!(kind("Qwen3-8B-JANG_4M"), Some(SuffixKind::Only { .. })));
         assert!(matches!(kind("Qwen3-8B-7bit"), Some(SuffixKind::Unknown(_))));
         assert!(matches!(kind("Qwen3-8B-4bit-g16"), Some(SuffixKind::Unknown(_))));
     }
@@ -239,7 +339,6 @@ mod tests {
             "4bit",
             "mlx",
             "",
-            "Qwen3-32B-mlx",
             "Qwen3-32B-4bit-abliterated",
         ] {
             assert_eq!(of(name), None, "{name}");

@@ -156,7 +156,30 @@ fn an_incomplete_name_lists_the_models_that_contain_it() {
     );
     assert!(error("gpt-oss").contains("openai/gpt-oss-20b, openai/gpt-oss-120b"));
     assert!(error("qwen 32b 4bit").contains("Qwen/Qwen3-32B, Qwen/Qwen2.5-32B-Instruct"));
-    assert!(error("hermes-4").contains("it fits NousResearch/Hermes-4-70B"));
+}
+
+#[test]
+fn a_single_candidate_is_taken_with_a_note() {
+    for (name, id) in [
+        ("hermes-4", "NousResearch/Hermes-4-70B"),
+        ("NousResearch/hermes-4-4bit", "NousResearch/Hermes-4-70B"),
+        ("Qwen3-4B-Thinking-2507", "Qwen/Qwen3-4B-Instruct-2507"),
+        ("huihui-ai/Qwen3-14B-abliterated", "Qwen/Qwen3-14B"),
+    ] {
+        match find(name, None) {
+            Ok(Resolution::One(found)) => {
+                assert_eq!(found.model.id, id, "{name}");
+                assert!(
+                    matches!(
+                        found.notes[..],
+                        [NameNote::ReadAs { .. } | NameNote::SameConfiguration { .. }]
+                    ),
+                    "{name}"
+                );
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -171,21 +194,50 @@ fn typing_errors_get_suggestions() {
 
 #[test]
 fn suffixes_without_sizes_say_what_to_do() {
+    assert!(error("qwen3-8b-OptiQ").contains("varies bits by layer"));
+    assert!(error("qwen3-8b-MTP").contains("is a prediction head (MTP), not a model"));
+    assert!(error("qwen3-8b-JANG_4M").contains("a format that only vmlx loads"));
+    assert!(error("nomic-embed-text").contains("is an embedding model, not a language model"));
     assert!(
-        error("qwen3-32b-Q4_K_M")
-            .contains("'q4-k-m' of 'qwen3-32b-Q4_K_M' is a quantisation of llama.cpp")
+        error("someone/Unheard-Of-7B").contains("hf:someone/Unheard-Of-7B reads the repository")
     );
-    assert!(error("qwen3-32b-fp8").contains("no format that MLX writes"));
-    assert!(error("qwen3-8b-oQ4e").contains("varies bits by layer"));
     assert!(error("qwen3-8b-7bit").starts_with("unknown quantisation '7bit'"));
     match find("mlx-community/Qwen3-8B-OptiQ-4bit", None) {
         Ok(Resolution::One(found)) => {
             assert_eq!((found.scheme, found.notes.len()), (scheme("4bit"), 1));
             assert!(found.notes[0].is_warning());
             assert!(found.notes[0].to_string().contains("'optiq-4bit' conversions vary bits"));
+            assert!(matches!(found.stated, Stated::Mixed(m) if m.over_nominal == [1.0, 1.8]));
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn formats_of_other_programs_are_stated() {
+    let stated = |text: &str| match find(text, None) {
+        Ok(Resolution::One(found)) => found.stated,
+        other => panic!("{text}: {other:?}"),
+    };
+    let gguf = |name: &str| Stated::Gguf(Some(name.to_owned()));
+    assert_eq!(stated("qwen3-32b-Q4_K_M"), gguf("Q4_K_M"));
+    assert_eq!(stated("hf.co/unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL"), gguf("UD-Q4_K_XL"));
+    assert_eq!(stated("llama3.3:70b-instruct-q4_K_M"), gguf("Q4_K_M"));
+    assert_eq!(stated("qwen3:8b-fp16"), gguf("F16"));
+    assert_eq!(stated("bartowski/Qwen_Qwen3-8B-GGUF"), Stated::Gguf(None));
+    assert_eq!(stated("qwen3-32b-fp8"), Stated::Foreign(Foreign::Fp8));
+    assert_eq!(stated("Qwen/Qwen3-8B-AWQ"), Stated::Foreign(Foreign::Awq));
+    assert_eq!(stated("nvidia/Qwen3-8B-NVFP4"), Stated::Foreign(Foreign::Nvfp4));
+    assert_eq!(stated("mlx-community/Qwen3-8B-nvfp4"), Stated::Scheme(Scheme::Nvfp4));
+    let mixed = |text: &str| matches!(stated(text), Stated::Mixed(_));
+    assert!(
+        mixed("qwen3-8b-oQ4e")
+            && mixed("gemma-4-31b-it-qat-4bit")
+            && mixed("qwen3.6-27b-4.6bit-msq")
+    );
+    assert!(!mixed("gemma-3-27b-it-qat-4bit"));
+    assert_eq!(one("phi-4-4bit"), ("microsoft/phi-4".to_owned(), scheme("4bit")));
+    assert_eq!(one("deepseek-r1:32b").0, "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B");
 }
 
 #[test]

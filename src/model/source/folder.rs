@@ -3,13 +3,12 @@
 use super::error::SourceError;
 use super::layout::{CONFIG_FILE, INDEX_FILE};
 use super::note::SourceNote;
-use super::quant_block::WeightFormat;
 use super::safetensors::read_header;
 use super::shards::{
     MAX_INDEX_BYTES, MAX_SHARDS, ShardIndex, assemble, missing_by_number, parse_shard_index,
 };
 use super::tensors::{TensorFile, TensorIndex};
-use super::{ModelSource, Origin, display_name, read_config, read_text};
+use super::{ModelSource, Origin, display_name, read_beside, read_config, read_text};
 use crate::files;
 use std::collections::BTreeSet;
 use std::io::BufReader;
@@ -39,11 +38,7 @@ pub fn load(path: &Path) -> Result<ModelSource, SourceError> {
     let mut source = ModelSource::bare(folder_name(path), origin, config).map_err(|error| {
         SourceError::Config { file: path.join(CONFIG_FILE).display().to_string(), error }
     })?;
-    // NVIDIA ModelOpt keeps its settings in a file of their own (mlx-lm, `load_model`).
-    if source.format == WeightFormat::Plain && names.contains("hf_quant_config.json") {
-        source.format = WeightFormat::Foreign("modelopt".to_owned());
-        source.notes.push(SourceNote::ForeignFormat("modelopt".to_owned()));
-    }
+    source.beside = read_beside(path)?;
     if !weights.unlisted.is_empty() {
         source.notes.push(SourceNote::Unlisted(weights.unlisted.clone()));
     }

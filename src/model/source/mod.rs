@@ -49,6 +49,8 @@ pub struct ModelSource {
     pub config: Option<Config>,
     /// Whether and by what the weights are quantised, as the configuration says.
     pub format: WeightFormat,
+    /// `hf_quant_config.json` beside the configuration, which NVIDIA ModelOpt writes.
+    pub beside: Option<Config>,
     /// Tensors by the safetensors headers, where there are any.
     pub tensors: Option<TensorIndex>,
     /// How each module is packed, where there are safetensors headers.
@@ -129,14 +131,14 @@ impl ModelSource {
     fn bare(name: String, origin: Origin, config: Config) -> Result<Self, ConfigError> {
         let format = WeightFormat::of(&config)?;
         let notes = match &format {
-            WeightFormat::Foreign(method) => vec![SourceNote::ForeignFormat(method.clone())],
-            WeightFormat::Plain | WeightFormat::Mlx(_) => Vec::new(),
+            WeightFormat::Foreign(_) | WeightFormat::Plain | WeightFormat::Mlx(_) => Vec::new(),
         };
         Ok(Self {
             name,
             origin,
             config: Some(config),
             format,
+            beside: None,
             tensors: None,
             packings: None,
             parts: None,
@@ -165,8 +167,10 @@ impl ModelSource {
         let config = read_config(path)?;
         let folder = path.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
         let name = folder.as_deref().map_or_else(|| display_name(path), display_name);
-        Self::bare(name, Origin::ConfigFile(path.to_owned()), config)
-            .map_err(|error| SourceError::Config { file: path.display().to_string(), error })
+        let source = Self::bare(name, Origin::ConfigFile(path.to_owned()), config)
+            .map_err(|error| SourceError::Config { file: path.display().to_string(), error })?;
+        let beside = path.parent().map(read_beside).transpose()?.flatten();
+        Ok(Self { beside, ..source })
     }
 
     /// The model of a GGUF file. Without a mapping for its architecture only sizes are known, which a note says.
@@ -193,6 +197,7 @@ impl ModelSource {
             origin: Origin::Gguf(path.to_owned()),
             config,
             format: WeightFormat::Foreign("gguf".to_owned()),
+            beside: None,
             tensors: None,
             packings: None,
             parts: None,
@@ -241,6 +246,12 @@ fn layers(config: &Config) -> Option<u64> {
 
 fn display_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// What NVIDIA ModelOpt keeps in a file of its own beside the configuration (mlx-lm, `load_model`).
+fn read_beside(folder: &Path) -> Result<Option<Config>, SourceError> {
+    let path = folder.join("hf_quant_config.json");
+    if path.is_file() { read_config(&path).map(Some) } else { Ok(None) }
 }
 
 fn read_config(path: &Path) -> Result<Config, SourceError> {

@@ -13,8 +13,6 @@ use std::fmt;
 pub enum SourceNote {
     /// There is a configuration but no weights; sizes are computed.
     NoWeights,
-    /// The weights are quantised by something else than MLX.
-    ForeignFormat(String),
     /// The configuration says another packing than most of the weights have.
     BlockDisagrees {
         /// Packing by `config.json`.
@@ -67,8 +65,7 @@ impl SourceNote {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::ForeignFormat(_)
-            | Self::BlockDisagrees { .. }
+            Self::BlockDisagrees { .. }
             | Self::Ambiguous { .. }
             | Self::Unlisted(_)
             | Self::GgufWithoutConfig(_)
@@ -84,10 +81,6 @@ impl fmt::Display for SourceNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWeights => f.write_str("no weights found; sizes are computed from config.json"),
-            Self::ForeignFormat(method) => write!(
-                f,
-                "the weights are in the format '{method}', not one of MLX; choose the MLX format with --quant"
-            ),
             Self::BlockDisagrees { stated, found } => write!(
                 f,
                 "config.json says {}, but most weights are {}; the file headers count",

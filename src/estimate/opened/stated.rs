@@ -1,0 +1,158 @@
+//! The one rule for formats of names: stated by the name, native to the model, the engine's default, or assumed.
+
+use crate::engine::programs::Engines;
+use crate::graph::families;
+use crate::model::catalogue::ModelEntry;
+use crate::model::names::{Match, NameSpec, Stated};
+use crate::model::{DType, Scheme};
+use crate::run::{FormatOrigin, Program};
+
+/// What a name means for its weights.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// The scheme of MLX; `None` for what the model was published in.
+    pub scheme: Option<Scheme>,
+    /// The type of a GGUF file.
+    pub gguf: Option<String>,
+    /// The block of a repository that another tool packed.
+    pub block: Option<serde_json::Value>,
+    /// What decided it.
+    pub origin: FormatOrigin,
+    /// Lowest and highest bytes over those of the scheme, where only the file tells.
+    pub weights_range: Option<[f64; 2]>,
+    /// Remarks, and whether they put figures in doubt.
+    pub notes: Vec<(bool, String)>,
+}
+
+/// What programs on llama.cpp take where nothing is said.
+const USUAL_GGUF: &str = "Q4_K_M";
+
+impl Decided {
+    /// What a match means to a program.
+    pub fn of(found: &Match<'_>, name: &NameSpec, program: Program, entry: &ModelEntry) -> Self {
+        let named = Self { origin: FormatOrigin::Name, ..Self::default() };
+        match &found.stated {
+            Stated::Scheme(scheme) => Self { scheme: Some(*scheme), ..named },
+            Stated::Mixed(mixed) => {
+                let (scheme, range) = mixed.middle();
+                Self { scheme: Some(scheme), weights_range: Some(range), ..named }
+            }
+            Stated::Gguf(Some(file_type)) => Self { gguf: Some(file_type.clone()), ..named },
+            Stated::Gguf(None) => Self::usual_gguf(program),
+            Stated::Foreign(foreign) => Self { block: Some(foreign.block()), ..named },
+            Stated::Mlx => Self {
+                scheme: Some(Scheme::Float(DType::BF16)),
+                origin: FormatOrigin::Assumed,
+                notes: vec![(true, "the name says MLX but no bits: 16 bit is assumed".to_owned())],
+                ..Self::default()
+            },
+            Stated::Nothing if name.ollama.is_some() || program == Program::Ollama => {
+                Self::ollama(name.ollama.as_deref().unwrap_or(&name.stem))
+            }
+            Stated::Nothing if program.runs_gguf() => Self::usual_gguf(program),
+            Stated::Nothing => Self::unstated(found, entry),
+        }
+    }
+
+    /// A GGUF file of which no type is named.
+    fn usual_gguf(program: Program) -> Self {
+        let who = if program.runs_gguf() {
+            program.name().to_owned()
+        } else {
+            "LM Studio and llama-server".to_owned()
+        };
+        let note = format!("no GGUF type was named: {USUAL_GGUF}, which {who} would take");
+        Self {
+            gguf: Some(USUAL_GGUF.to_owned()),
+            origin: FormatOrigin::EngineDefault,
+            notes: vec![(false, note)],
+            ..Self::default()
+        }
+    }
+
+    /// The file of an Ollama tag.
+    fn ollama(tag: &str) -> Self {
+        let file_type = ollama_type(tag);
+        let note = format!("'{tag}' is Ollama's file: {file_type}, as its library has it");
+        Self {
+            gguf: Some(file_type),
+            origin: FormatOrigin::EngineDefault,
+            notes: vec![(false, note)],
+            ..Self::default()
+        }
+    }
+
+    /// A name without a format, for a program on MLX.
+    fn unstated(found: &Match<'_>, entry: &ModelEntry) -> Self {
+        let config = &entry.config;
+        let native = Self { origin: FormatOrigin::Native, ..Self::default() };
+        let family = families::find(&entry.model_type).ok();
+        let text = config.opt_object("text_config").ok().flatten();
+        let packed = [Some(config), text.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|c| c.has("quantization_config"))
+            || family.is_some_and(|family| family.native_scheme.is_some());
+        if found.is_repository || packed {
+            return native;
+        }
+        let note = format!(
+            "no format was given: 4 bit, as {}-4bit is published for MLX; --quant bf16 is the original",
+            found.model.short_name()
+        );
+        Self {
+            scheme: Some(Scheme::DEFAULT),
+            origin: FormatOrigin::EngineDefault,
+            notes: vec![(false, note)],
+            ..Self::default()
+        }
+    }
+}
+
+/// The type of Ollama's file of a tag, by `data/engines.toml`: the pattern with the most letters decides.
+fn ollama_type(tag: &str) -> String {
+    let fits = |pattern: &str| {
+        let mut rest = tag;
+        let mut parts = pattern.split('*').peekable();
+        let mut first = true;
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            let at = match (first, last) {
+                (true, true) => (rest == part).then_some(0),
+                (true, false) => rest.starts_with(part).then_some(0),
+                (false, true) => rest.ends_with(part).then(|| rest.len() - part.len()),
+                (false, false) => rest.find(part),
+            };
+            let Some(at) = at else { return false };
+            rest = &rest[at + part.len()..];
+            first = false;
+        }
+        true
+    };
+    let programs = Engines::embedded().ok();
+    let tags = programs.iter().flat_map(|p| &p.ollama_tag);
+    let known = tags.filter(|t| t.quant.is_some() && fits(&t.pattern));
+    let best = known.max_by_key(|t| t.pattern.len());
+    best.and_then(|t| t.quant.clone()).unwrap_or_else(|| USUAL_GGUF.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ollama_type;
+
+    #[test]
+    fn tags_of_ollama_have_their_types() {
+        for (tag, expected) in [
+            ("gemma3:27b", "Q4_K_M"),
+            ("qwen3:32b", "Q4_K_M"),
+            ("gpt-oss:20b", "MXFP4"),
+            ("gemma3:27b-it-qat", "Q4_0"),
+            ("llama3.2:1b", "Q8_0"),
+            ("mistral:7b", "Q4_K_M"),
+            ("llama2:7b", "Q4_0"),
+            ("mixtral:8x7b", "Q4_0"),
+        ] {
+            assert_eq!(ollama_type(tag), expected, "{tag}");
+        }
+    }
+}
