@@ -359,7 +359,7 @@ mod tests {
         let first = profile().classes["elementwise"].coefficients[0];
         for value in ["nan", "inf", "1e300", "-1.0"] {
             let found =
-                error(&format!("coefficients = [{first:?}"), &format!("coefficients = [{value}"));
+                error(&format!("coefficients = [{first}"), &format!("coefficients = [{value}"));
             assert!(found.contains("elementwise"), "{found}");
         }
     }

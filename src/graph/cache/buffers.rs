@@ -1,4 +1,4 @@
-//! Buffers of keys and values, as several classes keep them.
+//! KvBuffers of keys and values, as several classes keep them.
 
 use super::slot::dense;
 use super::{KvArray, STEP, Slot};
@@ -6,7 +6,7 @@ use crate::graph::tape::{Tape, Var, concat};
 
 /// The buffers of a layer; both are set by the first call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Buffers {
+pub(super) struct KvBuffers {
     pub keys: Option<Slot>,
     pub values: Option<Slot>,
 }
@@ -51,7 +51,7 @@ fn grown<'t>(old: Option<Slot>, like: Var<'t>, growth: &Growth) -> Var<'t> {
     old.map_or(zeros, |old| concat([old.var(like.tape()).slice(2, 0, growth.keep), zeros], 2))
 }
 
-impl Buffers {
+impl KvBuffers {
     pub fn slots(&self) -> Vec<Option<Slot>> {
         vec![self.keys, self.values]
     }

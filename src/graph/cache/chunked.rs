@@ -1,13 +1,13 @@
 //! `ChunkedKVCache`: keys and values of chunked local attention.
 
-use super::buffers::Buffers;
+use super::buffers::KvBuffers;
 use super::{KvArray, LayerCache, Slot};
 use crate::graph::tape::{Tape, Var};
 
 /// The keys and values of at most `chunk_size` past positions; trimmed at the front when asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChunkedKvCache {
-    buffers: Buffers,
+    buffers: KvBuffers,
     offset: u32,
     chunk_size: u32,
     start: u32,
@@ -15,7 +15,7 @@ pub(super) struct ChunkedKvCache {
 
 impl ChunkedKvCache {
     pub fn new(chunk_size: u32) -> Self {
-        Self { buffers: Buffers::default(), offset: 0, chunk_size, start: 0 }
+        Self { buffers: KvBuffers::default(), offset: 0, chunk_size, start: 0 }
     }
 }
 

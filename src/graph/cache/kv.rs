@@ -1,6 +1,6 @@
 //! `KVCache`: all keys and values of a layer.
 
-use super::buffers::Buffers;
+use super::buffers::KvBuffers;
 use super::layer::nothing;
 use super::mask::offset_mask;
 use super::quantised::QuantisedKvCache;
@@ -10,7 +10,7 @@ use crate::graph::tape::{Mask, Tape, Var};
 /// All keys and values, in buffers that grow by whole steps of 256 tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KvCache {
-    pub buffers: Buffers,
+    pub buffers: KvBuffers,
     pub offset: u32,
 }
 

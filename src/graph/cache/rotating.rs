@@ -1,6 +1,6 @@
 //! `RotatingKVCache`: the keys and values of a sliding window.
 
-use super::buffers::{Buffers, extended};
+use super::buffers::{KvBuffers, extended};
 use super::layer::nothing;
 use super::slot::dense;
 use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
@@ -9,7 +9,7 @@ use crate::graph::tape::{Mask, Tape, Var, concat};
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RotatingKvCache {
-    buffers: Buffers,
+    buffers: KvBuffers,
     offset: u32,
     max_size: u32,
     keep: u32,
@@ -19,7 +19,7 @@ pub(super) struct RotatingKvCache {
 
 impl RotatingKvCache {
     pub fn new(max_size: u32, keep: u32) -> Self {
-        Self { buffers: Buffers::default(), offset: 0, max_size, keep, index: 0 }
+        Self { buffers: KvBuffers::default(), offset: 0, max_size, keep, index: 0 }
     }
 
     fn stored(&self) -> u32 {

@@ -189,7 +189,9 @@ fn typing_errors_get_suggestions() {
         Some("Similar: Qwen/Qwen3-32B")
     );
     assert!(error("lama-3.3-70b-4bit").contains("meta-llama/Llama-3.3-70B-Instruct"));
-    assert_eq!(error("zzzzzzzzzzzzzzzz"), "no model is called 'zzzzzzzzzzzzzzzz'");
+    let unlike = error("zzzzzzzzzzzzzzzz");
+    assert!(unlike.starts_with("no model is called 'zzzzzzzzzzzzzzzz'; `mlxplan models WORDS`"));
+    assert!(unlike.contains("hf:org/name asks the hub"), "{unlike}");
 }
 
 #[test]
