@@ -205,7 +205,7 @@ const FIGURES: [(&str, u8, Cell); 8] = [
         format!("{soon}–{late}")
     }),
     ("peak GB", 0, |p| memory_text(p, |m| gb(m.peak.peak_bytes))),
-    ("safe context", 1, |p| context_cell(p.context.map(|c| c.safe))),
+    ("context", 1, |p| context_cell(p.context.map(|c| c.safe))),
     ("at most", 4, |p| context_cell(p.context.map(|c| c.at_most))),
 ];
 
@@ -249,7 +249,7 @@ fn notes(
     notes.push(format!("GPU memory limit {limit}{range}"));
     if rows.iter().any(|r| r.context.is_some_and(|c| c.safe.bound == ContextBound::Memory)) {
         notes.push(
-            "context: below the safe one every prompt fits, at the interval's upper end and under the lowest limit; at \
+            "context: the safe one, below which every prompt fits, at the interval's upper end and under the lowest limit; at \
              most: the longest by the expected peak; * ended by memory, others by the model"
                 .to_owned(),
         );
