@@ -101,7 +101,7 @@ impl<'a> Estimator<'a> {
         }
         doubts.extend(of_engine(&run.engine));
         let run = counting_images(model, run).unwrap_or_else(|doubt| {
-            doubts.push(doubt);
+            doubts.push(*doubt);
             run.with_images(None)
         });
         Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }

@@ -119,16 +119,16 @@ fn towers_text(graph: &Graph) -> String {
 }
 
 /// The run with the tokens of its images in the prompt. Images whose tokens are counted already stay as they are.
-pub(super) fn counting_images(model: &OpenedModel, run: Run) -> Result<Run, Warning> {
+pub(super) fn counting_images(model: &OpenedModel, run: Run) -> Result<Run, Box<Warning>> {
     let Some(images) = run.work.images.filter(|images| images.tokens_each.is_none()) else {
         return Ok(run);
     };
     let program = run.engine.program;
     let Some(config) = model.source.config.as_ref() else {
-        return Err(Warning::ImagesUnseen(program));
+        return Err(Box::new(Warning::ImagesUnseen(program)));
     };
     if model.graph.loader() != Loader::MlxVlm {
-        return Err(Warning::ImagesUnseen(program));
+        return Err(Box::new(Warning::ImagesUnseen(program)));
     }
     let size = ImageSize { width: images.width, height: images.height };
     let tokens = match model.graph.image_tokens(config, None, size) {
@@ -136,9 +136,9 @@ pub(super) fn counting_images(model: &OpenedModel, run: Run) -> Result<Run, Warn
         Ok(None) => {
             let family = model.graph.model_type();
             let reason = format!("the rule of the image processor of '{family}' is not known");
-            return Err(Warning::ImagesNotCounted(reason));
+            return Err(Box::new(Warning::ImagesNotCounted(reason)));
         }
-        Err(e) => return Err(Warning::ImagesNotCounted(e.to_string())),
+        Err(e) => return Err(Box::new(Warning::ImagesNotCounted(e.to_string()))),
     };
     let more = tokens.saturating_mul(images.count);
     let images = Images { tokens_each: Some(tokens), ..images };

@@ -206,7 +206,7 @@ impl FromStr for Program {
 
     /// Reads the name of a program in any case; one that is not listed is taken as it is.
     fn from_str(text: &str) -> Result<Self, BadProgramName> {
-        let name = text.trim().to_ascii_lowercase().replace('_', "-").replace(' ', "-");
+        let name = text.trim().to_ascii_lowercase().replace(['_', ' '], "-");
         let listed = Self::ALL.into_iter().find(|p| p.name() == name);
         let alias = || ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, p)| *p);
         let other = || {

@@ -50,7 +50,7 @@ pub fn read(root: &Path) -> Result<Vec<Source>> {
     let tests: Vec<Vec<String>> = all
         .iter()
         .flat_map(|s: &Source| {
-            s.tests.iter().map(|name| [s.module.as_slice(), &[name.clone()]].concat())
+            s.tests.iter().map(|name| [s.module.as_slice(), std::slice::from_ref(name)].concat())
         })
         .collect();
     all.retain(|s| !tests.iter().any(|t| s.module.starts_with(t)));
@@ -124,7 +124,7 @@ impl Source {
             }
             UseTree::Name(n) => {
                 let name = n.ident.to_string();
-                add(&[path.as_slice(), &[name.clone()]].concat(), name);
+                add(&[path.as_slice(), std::slice::from_ref(&name)].concat(), name.clone());
             }
             UseTree::Rename(r) if r.ident == "self" => add(path, r.rename.to_string()),
             UseTree::Rename(r) => {
