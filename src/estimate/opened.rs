@@ -104,7 +104,7 @@ pub enum OpenError {
         /// The model.
         name: String,
         /// What the engine says.
-        refusal: load::Refusal,
+        refusal: load::LoadRefusal,
         /// The engine that would load it, with its size.
         instead: Option<String>,
     },

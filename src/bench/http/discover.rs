@@ -47,7 +47,7 @@ impl ServerKind {
 
 /// The model that is measured, as the server describes it.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct Loaded {
+pub struct ServedModel {
     /// The server's name of the model.
     pub id: String,
     /// The name that requests carry; `None` where the server has one model and needs none.
@@ -74,7 +74,7 @@ pub struct ServerInfo {
     /// Requests it processes at once, where it says so.
     pub slots: Option<u32>,
     /// The model.
-    pub model: Loaded,
+    pub model: ServedModel,
 }
 
 impl ServerInfo {
@@ -144,7 +144,7 @@ fn ollama(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>, H
         .and_then(Value::as_object)
         .and_then(|info| info.iter().find(|(k, _)| k.ends_with(".context_length")))
         .and_then(|(_, v)| u32::try_from(v.as_u64()?).ok());
-    let model = Loaded {
+    let model = ServedModel {
         id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&show, "/details/quantization_level"),
@@ -167,7 +167,7 @@ fn llama_cpp(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let name = choose(&names, wanted)?;
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.cloned().unwrap_or_default();
-    let model = Loaded {
+    let model = ServedModel {
         id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&props, "/model_ftype").or_else(|| text(&entry, "/meta/ftype")),
@@ -204,13 +204,13 @@ fn lm_studio(client: &Client, wanted: Option<&str>) -> Result<Option<ServerInfo>
     let name = choose(&names, wanted)?;
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
     let entry = entry.map(|m| (*m).clone()).unwrap_or_default();
-    let model = Loaded {
+    let model = ServedModel {
         id: shorten(name),
         request_name: Some(name.to_owned()),
         quant: text(&entry, "/quantization"),
         format: text(&entry, "/compatibility_type"),
         context_tokens: count(&entry, "/loaded_context_length"),
-        ..Loaded::default()
+        ..ServedModel::default()
     };
     Ok(Some(ServerInfo { kind: ServerKind::LmStudio, version: None, slots: None, model }))
 }
@@ -251,13 +251,13 @@ fn openai(client: &Client, wanted: Option<&str>) -> Result<ServerInfo, HttpError
         _ => choose(&names, wanted)?,
     };
     let entry = entries.iter().find(|m| m.get("id").and_then(Value::as_str) == Some(name));
-    let model = Loaded {
+    let model = ServedModel {
         id: shorten(name),
         request_name: (!name.is_empty() && (kind != ServerKind::MlxLm || wanted.is_some()))
             .then(|| name.to_owned()),
         context_tokens: entry.and_then(|m| count(m, "/max_model_len")),
         format: (kind == ServerKind::MlxLm).then(|| "mlx".to_owned()),
-        ..Loaded::default()
+        ..ServedModel::default()
     };
     Ok(ServerInfo { kind, version, slots: None, model })
 }

@@ -10,7 +10,7 @@ mod sse;
 
 pub use address::Address;
 pub use client::{ApiKey, Limits};
-pub use discover::{Loaded, ServerInfo, ServerKind};
+pub use discover::{ServedModel, ServerInfo, ServerKind};
 pub use error::HttpError;
 
 use super::failure::Failure;

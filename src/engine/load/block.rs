@@ -1,11 +1,11 @@
 //! The quantization block that decides: which of several, and what engines need of it.
 
-use super::{LoadError, Loader, Refusal};
+use super::{LoadError, LoadRefusal, Loader};
 use crate::model::Config;
 use crate::model::source::QuantBlock;
 
 /// The block that decides.
-pub(super) enum Block {
+pub(super) enum StoredBlock {
     /// None.
     Nothing,
     /// MLX's `quantization`.
@@ -19,7 +19,7 @@ pub(super) enum Block {
     },
 }
 
-impl Block {
+impl StoredBlock {
     /// Finds the block: `quantization`, else `quantization_config`, else that of `text_config`, else what stands in
     /// `hf_quant_config.json`.
     pub fn find(
@@ -29,7 +29,7 @@ impl Block {
     ) -> Result<Self, LoadError> {
         let refused = |words: &str, why: &str| {
             let why = Some(why.to_owned());
-            LoadError::Refused(Refusal { loader, words: words.to_owned(), why })
+            LoadError::Refused(LoadRefusal { loader, words: words.to_owned(), why })
         };
         if let Some(own) = config.opt_object("quantization")? {
             for key in ["group_size", "bits"] {

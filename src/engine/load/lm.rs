@@ -1,16 +1,16 @@
 //! mlx-lm: what `load_model` does by the method of a block.
 
-use super::block::Block;
+use super::block::StoredBlock;
 use super::{Facts, Refused, Rule, Which, Words};
 use crate::graph::families::Reads;
 use crate::model::{Config, Packing};
 
 /// What becomes of a checkpoint.
-pub(super) fn rule(block: &Block, facts: &Facts<'_>) -> Result<Rule, Refused> {
+pub(super) fn rule(block: &StoredBlock, facts: &Facts<'_>) -> Result<Rule, Refused> {
     let (method, block) = match block {
-        Block::Mlx(_) => return Ok(Rule::Mlx),
-        Block::Nothing => return unstated(facts),
-        Block::Other { method, block } => (method.as_str(), block),
+        StoredBlock::Mlx(_) => return Ok(Rule::Mlx),
+        StoredBlock::Nothing => return unstated(facts),
+        StoredBlock::Other { method, block } => (method.as_str(), block),
     };
     match method {
         "awq" | "gptq" => auto_awq(method, block, facts),

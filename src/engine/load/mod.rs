@@ -18,10 +18,10 @@ use crate::graph::{Graph, GraphError, QuantOverride};
 use crate::model::source::{ModulePackings, TensorIndex};
 use crate::model::{Config, ConfigError, DType, Packing};
 use crate::run::Program;
-use block::Block;
+use block::StoredBlock;
 use hints::Hints;
 use std::fmt;
-use stored::Stored;
+use stored::StoredTensors;
 
 /// The loader of a program.
 #[must_use]
@@ -67,7 +67,7 @@ pub struct Loaded {
 
 /// What an engine answers instead of loading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct LoadRefusal {
     /// The engine.
     pub loader: Loader,
     /// The first line of its exception.
@@ -76,7 +76,7 @@ pub struct Refusal {
     pub why: Option<String>,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for LoadRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, version) = program(self.loader);
         write!(f, "{name} {version} does not load it: {}", self.words.trim_end())?;
@@ -89,7 +89,7 @@ impl fmt::Display for Refusal {
 pub enum LoadError {
     /// The engine refuses it.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(LoadRefusal),
     /// The configuration is wrong.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -156,7 +156,7 @@ struct Facts<'a> {
     has_experts: bool,
     /// Whether the family is latent attention with DeepSeek's stacking of experts.
     pops_experts: bool,
-    stored: Option<Stored<'a>>,
+    stored: Option<StoredTensors<'a>>,
 }
 
 impl Facts<'_> {
@@ -170,14 +170,14 @@ impl Facts<'_> {
 /// # Errors
 /// When the engine refuses it, or the configuration is wrong.
 pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
-    let block = Block::find(c.config, c.beside, loader)?;
+    let block = StoredBlock::find(c.config, c.beside, loader)?;
     let mut graph = Graph::new(&with_stored_head(c), c.dtype)?;
     let has = |kind| graph.params().modules().iter().any(|m| m.kind == kind);
     let facts = Facts {
         reads: families::reads(c.config),
         has_experts: has(ModuleKind::SwitchLinear),
         pops_experts: has(ModuleKind::MultiLinear),
-        stored: c.tensors.map(Stored::new),
+        stored: c.tensors.map(StoredTensors::new),
     };
     let hints = Hints::of(block.other());
     let rule = match loader {
@@ -185,7 +185,7 @@ pub fn load(c: &Checkpoint<'_>, loader: Loader) -> Result<Loaded, LoadError> {
         Loader::MlxVlm => vlm::rule(&block, &facts),
     };
     let refuse =
-        |words: String, why: Option<String>| LoadError::Refused(Refusal { loader, words, why });
+        |words: String, why: Option<String>| LoadError::Refused(LoadRefusal { loader, words, why });
     let rule = match rule {
         Ok(rule) => rule,
         Err(Refused { words: Words::Text(words), why }) => return Err(refuse(words, why)),
@@ -295,7 +295,7 @@ fn with_stored_head(c: &Checkpoint<'_>) -> Config {
 /// A checkpoint in MLX's own layout.
 fn by_mlx_block(
     c: &Checkpoint<'_>,
-    block: &Block,
+    block: &StoredBlock,
     mut graph: Graph,
     loader: Loader,
 ) -> Result<Loaded, String> {

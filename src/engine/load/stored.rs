@@ -18,13 +18,13 @@ const MARKERS: [&str; 9] = [
 ];
 
 /// Matrices that other tools packed.
-pub(super) struct Stored<'a> {
+pub(super) struct StoredTensors<'a> {
     tensors: &'a TensorIndex,
     /// By the canonical path: number of matrices, and the groups of one.
     packed: BTreeMap<String, (u64, Option<u32>)>,
 }
 
-impl<'a> Stored<'a> {
+impl<'a> StoredTensors<'a> {
     pub fn new(tensors: &'a TensorIndex) -> Self {
         let mut packed: BTreeMap<String, (u64, Option<u32>)> = BTreeMap::new();
         let mut last = String::new();

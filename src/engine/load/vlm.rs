@@ -1,16 +1,16 @@
 //! mlx-vlm: it repacks originals of other tools for every family, and packs by the block, not by the shapes.
 
-use super::block::Block;
+use super::block::StoredBlock;
 use super::lm::{compressed_format, compressed_group, model_opt_algorithm};
 use super::{Facts, Refused, Rule, Which};
 use crate::model::{Config, Packing};
 
 /// What becomes of a checkpoint.
-pub(super) fn rule(block: &Block, facts: &Facts<'_>) -> Result<Rule, Refused> {
+pub(super) fn rule(block: &StoredBlock, facts: &Facts<'_>) -> Result<Rule, Refused> {
     let (method, block) = match block {
-        Block::Mlx(_) => return Ok(Rule::Mlx),
-        Block::Nothing => return Ok(Rule::Float { note: None }),
-        Block::Other { method, block } => (method.as_str(), block),
+        StoredBlock::Mlx(_) => return Ok(Rule::Mlx),
+        StoredBlock::Nothing => return Ok(Rule::Float { note: None }),
+        StoredBlock::Other { method, block } => (method.as_str(), block),
     };
     match method {
         "modelopt" => modelopt(block),

@@ -1,7 +1,7 @@
 //! GGUF types in names: `Q4_K_M`, `UD-Q4_K_XL`, `i1-IQ3_XS`, `-GGUF:Q8_0`, `70b-instruct-q4_K_M`.
 
 use super::mixed::Mixed;
-use super::suffix::SuffixKind;
+use super::suffix_kind::SuffixKind;
 use crate::model::quant::Scheme;
 
 /// Words behind the bits of a type.

@@ -21,6 +21,7 @@ mod resolve;
 mod size;
 mod spec;
 mod suffix;
+mod suffix_kind;
 
 pub use error::NameError;
 pub use foreign::Foreign;
@@ -32,7 +33,8 @@ pub use resolve::{
 };
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
-pub use suffix::{Suffix, SuffixKind};
+pub use suffix::Suffix;
+pub use suffix_kind::SuffixKind;
 
 #[cfg(test)]
 mod tests;

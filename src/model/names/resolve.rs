@@ -7,7 +7,7 @@ use super::mixed::Mixed;
 use super::ollama;
 use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
-use super::suffix::SuffixKind;
+use super::suffix_kind::SuffixKind;
 use crate::model::catalogue::{Models, Summary};
 use crate::model::quant::{DType, Scheme};
 use std::collections::{HashMap, HashSet};

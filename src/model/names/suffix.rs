@@ -5,7 +5,8 @@
 
 use super::foreign::Foreign;
 use super::mixed::Mixed;
-use crate::model::quant::{Scheme, UnknownScheme};
+use super::suffix_kind::SuffixKind;
+use crate::model::quant::Scheme;
 
 /// The quantisation that a name ends in.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,34 +15,6 @@ pub struct Suffix {
     pub text: String,
     /// What it means.
     pub kind: SuffixKind,
-}
-
-/// Meaning of a suffix.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SuffixKind {
-    /// A scheme of MLX.
-    Scheme(Scheme),
-    /// Bits vary by layer, so that only the file headers tell the bytes; published files of the kind lie in a range.
-    Mixed(Mixed),
-    /// Bits vary by layer, and the name does not even say around what.
-    HeadersOnly,
-    /// A GGUF file: its type in llama.cpp's spelling (`Q4_K_M`, `UD-Q4_K_XL`), where it is named.
-    Gguf(Option<String>),
-    /// A format of other programs: originals packed by those that make them.
-    Foreign(Foreign),
-    /// MLX without bits (`-MLX`).
-    Mlx,
-    /// What is no model of its own: a prediction head, a draft model, an adapter.
-    Part(&'static str),
-    /// A format that only one program has.
-    Only {
-        /// Name of the format.
-        format: &'static str,
-        /// The program that loads it.
-        program: &'static str,
-    },
-    /// It looks like a scheme but MLX has none of that name.
-    Unknown(UnknownScheme),
 }
 
 /// Words that may stand before the scheme without changing sizes.
