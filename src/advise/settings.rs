@@ -3,7 +3,8 @@
 use crate::estimate::Prediction;
 use crate::estimate::memory::{ContextBound, Fit};
 use crate::hardware::limits::WiredLimitAdvice;
-use crate::run::Program;
+use crate::model::Scheme;
+use crate::run::{FormatOrigin, Program};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,6 +39,12 @@ impl EngineSettings {
             wired_limit: wired_limit(p),
             notes: longest(p),
         };
+        if files(p) != p.model.id {
+            settings.notes.push(format!(
+                "{} is what such files are usually called; give the folder, file or repository that you have",
+                files(p)
+            ));
+        }
         match engine {
             Program::MlxLm => settings.commands.push(generate(p)),
             Program::MlxServer => {
@@ -51,9 +58,7 @@ impl EngineSettings {
             Program::LmStudio | Program::LmStudioGguf => {
                 let context = declared(p);
                 settings.context_tokens = Some(context);
-                settings
-                    .commands
-                    .push(format!("lms load {} --context-length {context}", p.model.id));
+                settings.commands.push(format!("lms load {} --context-length {context}", files(p)));
             }
             Program::LlamaCpp => {
                 settings.context_tokens = Some(declared(p));
@@ -72,6 +77,23 @@ impl EngineSettings {
             _ => return None,
         }
         Some(settings)
+    }
+}
+
+/// The files to load, by the name that they usually have: a model that is known by its original is run in the format that
+/// was predicted.
+fn files(p: &Prediction) -> String {
+    let file = &p.run.file;
+    if matches!(file.origin, FormatOrigin::File | FormatOrigin::Native) {
+        return p.model.id.clone();
+    }
+    let short = p.model.id.rsplit('/').next().unwrap_or(&p.model.id);
+    if let Some(mix) = file.gguf.filter(|_| p.run.engine.program.runs_gguf()) {
+        return format!("{short}-{}.gguf", mix.to_string().to_uppercase());
+    }
+    match p.model.quant.parse::<Scheme>() {
+        Ok(Scheme::Float(_)) | Err(_) => p.model.id.clone(),
+        Ok(scheme) => format!("mlx-community/{short}-{}", scheme.suffix()),
     }
 }
 
@@ -122,7 +144,7 @@ fn mlx_cache(p: &Prediction) -> String {
 fn generate(p: &Prediction) -> String {
     format!(
         "mlx_lm.generate --model {} --max-tokens {} --prefill-step-size {}{} --prompt -",
-        p.model.id,
+        files(p),
         p.run.work.generate_tokens,
         p.run.engine.prefill_step,
         mlx_cache(p)
@@ -134,7 +156,7 @@ fn server(p: &Prediction, room: Bytes) -> String {
     format!(
         "mlx_lm.server --model {} --prefill-step-size {} --decode-concurrency {at_once} --prompt-concurrency {at_once} \
          --prompt-cache-bytes {}{}",
-        p.model.id,
+        files(p),
         p.run.engine.prefill_step,
         room.0,
         mlx_cache(p)
@@ -149,7 +171,7 @@ fn llama_server(p: &Prediction, room: Bytes) -> Option<String> {
     Some(format!(
         "llama-server --model {} --ctx-size {} --parallel {}{together} --ubatch-size {} --cache-type-k {keys} \
          --cache-type-v {values} --flash-attn {flash} --cache-ram {}",
-        p.model.id,
+        files(p),
         s.context,
         s.slots,
         s.micro_batch,
@@ -175,7 +197,7 @@ mod tests {
     use crate::graph::Graph;
     use crate::graph::cache::KvQuantisation;
     use crate::hardware::{Macs, spec};
-    use crate::model::{Config, Scheme};
+    use crate::model::Config;
     use crate::roofline::Coefficients;
 
     fn settings(engine: Program, run: Run) -> EngineSettings {

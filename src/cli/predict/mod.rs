@@ -146,7 +146,10 @@ fn document(p: &Prediction) -> Document {
     if !p.at_depth.is_empty() {
         d.table(depths(&p.at_depth));
     }
-    d.notes(p.warnings.iter().map(ToString::to_string).collect());
+    let mut notes: Vec<String> = p.warnings.iter().map(ToString::to_string).collect();
+    // The first is left out of every prediction.
+    notes.extend(p.not_modeled().iter().skip(1).map(|what| format!("not modeled: {what}")));
+    d.notes(notes);
     d
 }
 
