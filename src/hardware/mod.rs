@@ -5,9 +5,9 @@
 //! mlxplan runs on, or from figures given by the user ([`CustomMachine`]). Every figure in it says where it came from.
 //!
 //! ```
-//! use mlxplan::hardware::{Catalogue, spec};
+//! use mlxplan::hardware::{Macs, spec};
 //!
-//! let catalogue = Catalogue::embedded();
+//! let catalogue = Macs::embedded();
 //! let machine = spec::resolve("M4 Max 40-core 128GB", &catalogue)?;
 //! assert_eq!(machine.id, "m4max-40/128");
 //! assert_eq!(machine.bandwidth.value.gbs(), 546.0);
