@@ -85,7 +85,8 @@ impl<'a> Estimator<'a> {
         run: Run,
         basis: Basis,
     ) -> Self {
-        let mut doubts: Vec<Warning> = model.warnings.iter().cloned().map(Warning::Model).collect();
+        let said = model.reading.iter().chain(&model.warnings).cloned();
+        let mut doubts: Vec<Warning> = said.map(Warning::Model).collect();
         let mut run = run.with_file(model.file());
         if run.file.gguf.is_some() {
             run.engine.program = run.engine.program.running(true);

@@ -59,6 +59,8 @@ pub struct OpenedModel {
     pub weights_range: Option<[f64; 2]>,
     /// Remarks that do not put a figure in doubt.
     pub notes: Vec<String>,
+    /// How the name was read, as far as it does not say so itself: every prediction says it.
+    pub reading: Vec<String>,
     /// Remarks that do.
     pub warnings: Vec<String>,
 }
@@ -229,10 +231,11 @@ impl OpenedModel {
             model = model.in_gguf_of(file_type)?;
             model.origin = stated.origin;
         }
-        for note in &found.notes {
-            model.remark(note.is_warning(), note.to_string());
-        }
-        for (doubt, note) in stated.notes {
+        let named = found.notes.iter().map(|note| (note.is_warning(), note.to_string()));
+        for (doubt, note) in named.chain(stated.notes) {
+            if !doubt {
+                model.reading.push(note.clone());
+            }
             model.remark(doubt, note);
         }
         Ok(Opened::Model(Box::new(model)))
@@ -304,6 +307,7 @@ impl OpenedModel {
             asked_gguf: None,
             weights_range: None,
             notes: Vec::new(),
+            reading: Vec::new(),
             warnings: Vec::new(),
         };
         for note in model.source.notes.clone() {

@@ -273,3 +273,18 @@ fn memory_meant_for_the_run_is_a_limit() {
     let limits = little["memory"]["limits"].as_array().expect("a list");
     assert!(limits.iter().any(|l| l["kind"] == "budget" && l["fits"] == "no"), "{little:#}");
 }
+
+/// What the name did not say, or said of another repository, is in the answer.
+#[test]
+fn an_answer_says_how_its_model_was_read() {
+    for (name, said) in [
+        ("ornith-1.5-9b-4bit", "is read as Qwen/Qwen3.5-9B"),
+        ("qwen3-8b", "no format was given: 4 bit"),
+    ] {
+        let (_, answer) = json(&format!("predict --model {name} --mac m4max-40/64"));
+        assert!(answer["warnings"].to_string().contains(said), "{answer:#}");
+        let (_, text, _) = run(&format!("predict --model {name} --mac m4max-40/64"));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(said), "{text}");
+    }
+}

@@ -96,10 +96,9 @@ impl Decided {
         if found.is_repository || packed {
             return native;
         }
-        let note = format!(
-            "no format was given: 4 bit, as {}-4bit is published for MLX; --quant bf16 is the original",
-            found.model.short_name()
-        );
+        let note =
+            "no format was given: 4 bit, the usual conversion for MLX; --quant bf16 is the original"
+                .to_owned();
         Self {
             scheme: Some(Scheme::DEFAULT),
             origin: FormatOrigin::EngineDefault,
