@@ -134,6 +134,19 @@ pub struct Family {
     pub reads: &'static [Reads],
     /// Whether the model has a head of its own just when the files hold one, whatever the configuration says.
     pub head_by_files: bool,
+    /// What llama.cpp's tools make of it.
+    pub gguf: GgufTraits,
+}
+
+/// What llama.cpp's converter, its quantiser and those who publish GGUF files make of a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GgufTraits {
+    /// Nobody has made mixes of his own for it: published files follow the rules of `llama-quantize`.
+    pub plain_mixes: bool,
+    /// The converter states heads by layer, and says 0 for layers without attention.
+    pub heads_by_layer: bool,
+    /// The quantiser knows its models of 80 layers as those of 70 billion parameters.
+    pub seventy_billion: bool,
 }
 
 /// A format of originals that mlx-lm's `sanitize` of some families reads.
@@ -164,7 +177,23 @@ impl Family {
             seen: None,
             reads: &[],
             head_by_files: false,
+            gguf: GgufTraits { plain_mixes: false, heads_by_layer: false, seventy_billion: false },
         }
+    }
+
+    const fn plain_in_gguf(mut self) -> Self {
+        self.gguf.plain_mixes = true;
+        self
+    }
+
+    const fn heads_by_layer_in_gguf(mut self) -> Self {
+        self.gguf.heads_by_layer = true;
+        self
+    }
+
+    const fn seventy_billion_in_gguf(mut self) -> Self {
+        self.gguf.seventy_billion = true;
+        self
     }
 
     const fn beyond(
@@ -212,13 +241,18 @@ impl Family {
 
 /// All families.
 pub const FAMILIES: &[Family] = &[
-    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build),
-    Family::of(&["qwen3"], qwen3::build),
+    Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build)
+        .plain_in_gguf()
+        .seventy_billion_in_gguf(),
+    Family::of(&["qwen3"], qwen3::build).plain_in_gguf(),
     Family::of(&["qwen3_moe"], qwen3_moe::build),
     Family::of(&["qwen3_next"], qwen3_next::build_next),
     Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5).seen_by(&towers::QWEN3_5),
-    Family::of(&["gemma3"], gemma3::build_multimodal).headed_by_files().seen_by(&towers::GEMMA3),
-    Family::of(&["gemma3_text"], gemma3::build).headed_by_files(),
+    Family::of(&["gemma3"], gemma3::build_multimodal)
+        .headed_by_files()
+        .seen_by(&towers::GEMMA3)
+        .plain_in_gguf(),
+    Family::of(&["gemma3_text"], gemma3::build).headed_by_files().plain_in_gguf(),
     Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
         .reading(&[Reads::Fp8, Reads::Int4]),
     Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
@@ -230,21 +264,21 @@ pub const FAMILIES: &[Family] = &[
         .seen_by(&towers::KIMI_VL),
     Family::of(&["deepseek_v32"], deepseek_v32::build).reading(&[Reads::Fp8]),
     Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm).reading(&[Reads::Fp8]),
-    Family::of(&["nemotron_h"], nemotron_h::build),
-    Family::of(&["granitemoehybrid"], granitemoehybrid::build),
+    Family::of(&["nemotron_h"], nemotron_h::build).heads_by_layer_in_gguf(),
+    Family::of(&["granitemoehybrid"], granitemoehybrid::build).heads_by_layer_in_gguf(),
     Family::of(&["mamba2"], mamba2::build),
     Family::of(&["mamba", "falcon_mamba"], mamba::build),
     Family::of(&["falcon_h1"], falcon_h1::build),
-    Family::of(&["kimi_linear"], kimi_linear::build),
+    Family::of(&["kimi_linear"], kimi_linear::build).heads_by_layer_in_gguf(),
     Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]).seen_by(&towers::KIMI_K3),
     Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
     Family {
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
         ..Family::of(&["deepseek_v4"], deepseek_v4::build)
     },
-    Family::of(&["jamba"], jamba::build),
+    Family::of(&["jamba"], jamba::build).heads_by_layer_in_gguf(),
     Family::of(&["olmo_hybrid"], olmo_hybrid::build),
-    Family::of(&["plamo2"], plamo2::build),
+    Family::of(&["plamo2"], plamo2::build).heads_by_layer_in_gguf(),
     Family::of(&["plamo3"], plamo3::build),
     Family::of(&["rwkv7"], rwkv7::build),
     Family::of(&["recurrent_gemma"], recurrent_gemma::build),
@@ -253,15 +287,15 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["deepseek_v2"], deepseek_v2::build),
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
-    Family::of(&["qwen2_moe"], qwen2_moe::build),
+    Family::of(&["qwen2_moe"], qwen2_moe::build).plain_in_gguf(),
     Family::of(&["qwen3_vl_moe"], qwen3_moe::build_vision).seen_by(&towers::QWEN3_VL_MOE),
-    Family::of(&["mixtral"], mixtral::build),
+    Family::of(&["mixtral"], mixtral::build).plain_in_gguf(),
     Family::of(&["phimoe"], phimoe::build),
     Family::of(&["olmoe"], olmoe::build),
     Family {
         // Experts in mxfp4, which mlx-lm keeps.
         native_scheme: Some(Scheme::Mxfp4Q8),
-        ..Family::of(&["gpt_oss"], gpt_oss::build).reading(&[Reads::Mxfp4])
+        ..Family::of(&["gpt_oss"], gpt_oss::build).reading(&[Reads::Mxfp4]).plain_in_gguf()
     },
     Family::of(&["glm4_moe"], glm4_moe::build),
     Family::of(&["solar_open"], glm4_moe::build_solar),
@@ -276,8 +310,8 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
     Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
-    Family::of(&["lfm2"], lfm2::build),
-    Family::of(&["lfm2_moe"], lfm2::build_moe),
+    Family::of(&["lfm2"], lfm2::build).heads_by_layer_in_gguf(),
+    Family::of(&["lfm2_moe"], lfm2::build_moe).heads_by_layer_in_gguf(),
     Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),
     Family::of(&["minimax_m3_vl"], minimax_m3::build)
         .reading(&[Reads::Mxfp8])
@@ -315,29 +349,29 @@ pub const FAMILIES: &[Family] = &[
             " cannot run this type; the figures are those of its tensors under mlx-lm's hunyuan"
         ),
     ),
-    Family::of(&["smollm3"], smollm3::build),
+    Family::of(&["smollm3"], smollm3::build).plain_in_gguf(),
     Family::of(&["mistral3"], mistral3::build).seen_by(&towers::MISTRAL3),
     Family::of(&["llava"], mistral3::build).seen_by(&towers::LLAVA),
     Family::of(&["pixtral"], pixtral::build).seen_by(&towers::PIXTRAL),
     Family::of(&["ministral3"], ministral3::build).reading(&[Reads::Fp8]),
     Family::of(&["qwen"], qwen::build),
-    Family::of(&["qwen2"], qwen2::build),
+    Family::of(&["qwen2"], qwen2::build).plain_in_gguf().seventy_billion_in_gguf(),
     Family::of(&["qwen2_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_VL),
     Family::of(&["qwen2_5_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_5_VL),
     Family::of(&["mimo"], qwen2::build_mimo),
     Family::of(&["qwen3_vl"], qwen3::build_vl).seen_by(&towers::QWEN3_VL),
-    Family::of(&["gemma"], gemma::build),
-    Family::of(&["gemma2"], gemma::build_2),
+    Family::of(&["gemma"], gemma::build).plain_in_gguf(),
+    Family::of(&["gemma2"], gemma::build_2).plain_in_gguf(),
     Family::of(&["gemma3n"], gemma3n::build).seen_by(&towers::GEMMA3N),
     Family::of(&["gemma4"], gemma4::build_multimodal).seen_by(&towers::GEMMA4),
     Family::of(&["gemma4_unified"], gemma4::build_multimodal).seen_by(&towers::GEMMA4_UNIFIED),
     Family::of(&["gemma4_text"], gemma4::build),
-    Family::of(&["phi"], phi::build),
+    Family::of(&["phi"], phi::build).plain_in_gguf(),
     Family::of(&["phixtral", "phi-msft"], phi::build_phixtral),
-    Family::of(&["phi3"], phi3::build),
+    Family::of(&["phi3"], phi3::build).plain_in_gguf(),
     Family::of(&["phi3small"], phi3small::build),
     Family::of(&["olmo"], olmo::build),
-    Family::of(&["olmo2"], olmo2::build),
+    Family::of(&["olmo2"], olmo2::build).plain_in_gguf(),
     Family::of(&["olmo3"], olmo2::build_3),
     Family::of(&["granite"], granite::build),
     Family::of(&["glm"], glm4::build),
@@ -349,10 +383,10 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["telechat3"], telechat3::build),
     Family::of(&["exaone4"], exaone4::build),
     Family::of(&["apertus"], apertus::build),
-    Family::of(&["starcoder2"], starcoder2::build),
+    Family::of(&["starcoder2"], starcoder2::build).plain_in_gguf(),
     Family::of(&["stablelm"], stablelm::build),
-    Family::of(&["cohere"], cohere::build),
-    Family::of(&["cohere2"], cohere::build_2),
+    Family::of(&["cohere"], cohere::build).plain_in_gguf(),
+    Family::of(&["cohere2"], cohere::build_2).plain_in_gguf(),
     Family::of(&["hunyuan_v1_dense"], hunyuan_dense::build),
     Family::of(&["muse_glimmer"], muse_glimmer::build).seen_by(&towers::MUSE_GLIMMER),
     Family::of(&["nemotron-nas"], nemotron_nas::build),

@@ -6,34 +6,12 @@ mod places;
 mod tests;
 
 use crate::graph::Graph;
-use crate::graph::families;
+use crate::graph::families::{self, GgufTraits};
 use crate::graph::params::{Module, ModuleId, ModuleKind};
 use crate::model::Scheme;
 use crate::model::gguf::{Category, Chooser, FileType, GgmlType, GgufMix, Matrix, MixFacts};
 use crate::model::gguf::{MixRecipe, Publisher};
 use crate::run::GgufBytes;
-
-/// Architectures that nobody has made mixes of his own for: their files follow the rules of `llama-quantize`.
-const PLAIN_TYPES: [&str; 18] = [
-    "llama",
-    "mistral",
-    "mixtral",
-    "qwen2",
-    "qwen2_moe",
-    "qwen3",
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "gemma3_text",
-    "phi",
-    "phi3",
-    "cohere",
-    "cohere2",
-    "olmo2",
-    "smollm3",
-    "starcoder2",
-    "gpt_oss",
-];
 
 /// The tensors of a model as a GGUF file of some format stores them.
 #[derive(Clone, Debug)]
@@ -117,7 +95,7 @@ fn total(stored: &[StoredTensor]) -> u64 {
 /// layer -6 to +15 %. Low-bit dynamic mixes and `Q8_K_XL` are estimates.
 fn spread(graph: &Graph, mix: GgufMix) -> [f64; 2] {
     let exact = mix.file_type.is_float() || mix.file_type == FileType::MXFP4;
-    let own_types = !PLAIN_TYPES.contains(&graph.model_type());
+    let own_types = !traits(graph).plain_mixes;
     let modules = graph.params().modules();
     let by_layer = modules.iter().any(|m| m.path.ends_with("embed_tokens_per_layer"));
     match (mix.recipe, mix.publisher) {
@@ -167,9 +145,13 @@ fn native_experts(graph: &Graph) -> Option<GgmlType> {
     matches!(family.native_scheme?, Scheme::Mxfp4 | Scheme::Mxfp4Q8).then_some(GgmlType::MXFP4)
 }
 
+/// What llama.cpp's tools make of the model's family.
+fn traits(graph: &Graph) -> GgufTraits {
+    families::find(graph.model_type()).map(|family| family.gguf).unwrap_or_default()
+}
+
 fn facts(graph: &Graph, matrices: &[(&Module, Matrix)]) -> MixFacts {
     let of = |category| matrices.iter().filter(move |(_, m)| m.category == category);
-    let model_type = graph.model_type();
     let layers = graph.layers();
     MixFacts {
         layers,
@@ -177,19 +159,18 @@ fn facts(graph: &Graph, matrices: &[(&Module, Matrix)]) -> MixFacts {
         experts: graph.experts().map_or(0, |e| e.total),
         values: of(Category::Value).count() as u64,
         tied: of(Category::Output).next().is_none(),
-        seventy_billion: layers == 80 && matches!(model_type, "llama" | "mistral" | "qwen2"),
-        falcon: model_type == "falcon",
+        seventy_billion: layers == 80 && traits(graph).seventy_billion,
+        // No family of mlx-lm is the first Falcon.
+        falcon: false,
     }
 }
 
 /// Query heads per key head, from the shapes of the first attention: the output projection reads all query heads, the
 /// values have the key heads. Converters that state heads by layer say 0 for a first layer without attention.
 fn grouped_queries(graph: &Graph, matrices: &[(&Module, Matrix)]) -> u64 {
-    let by_layer =
-        ["lfm2", "lfm2_moe", "granitemoehybrid", "nemotron_h", "jamba", "kimi_linear", "plamo2"];
     let output = matrices.iter().find(|(_, m)| m.category == Category::AttentionOutput);
     let Some((_, output)) = output else { return 0 };
-    if output.layer > 0 && by_layer.contains(&graph.model_type()) {
+    if output.layer > 0 && traits(graph).heads_by_layer {
         return 0;
     }
     // One latent serves all heads.
