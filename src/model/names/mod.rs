@@ -16,6 +16,7 @@ mod gguf;
 mod key;
 mod kinds;
 mod mixed;
+mod note;
 mod ollama;
 mod resolve;
 mod size;
@@ -28,9 +29,8 @@ pub use foreign::Foreign;
 pub use key::{MAX_NAME_BYTES, key};
 pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
 pub use mixed::Mixed;
-pub use resolve::{
-    ClassMatch, ClassMember, Match, NameNote, Resolution, Resolver, Stated, resolve,
-};
+pub use note::NameNote;
+pub use resolve::{ClassMatch, ClassMember, Match, Resolution, Resolver, Stated, resolve};
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
 pub use suffix::Suffix;
