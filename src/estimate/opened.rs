@@ -1,22 +1,25 @@
 //! The model a question is about: its source, its graph, and how it is quantised.
 
+mod error;
+mod format;
 mod stated;
+
+pub use error::OpenError;
 
 use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::{Models, ModelsError};
+use crate::model::catalogue::Models;
 use crate::model::gguf::GgufMix;
-use crate::model::names::{self, ClassMatch, ModelSpec, NameError, NameSpec, Resolution, Resolver};
+use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
-use crate::model::source::safetensors::StorageType;
-use crate::model::source::{ModelSource, SourceError, SourceNote, WeightFormat, folder};
+use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme, UnknownFormat};
 use crate::run::{FormatOrigin, ModelFile, Program};
 use crate::units::Bytes;
+use format::{config_dtype, describe, label, origin, stored_dtype, upstream};
 use std::collections::HashMap;
-use thiserror::Error;
 
 /// Where models are looked up.
 pub struct Sources<'c, 'p> {
@@ -63,83 +66,6 @@ pub struct OpenedModel {
     pub reading: Vec<String>,
     /// Remarks that do.
     pub warnings: Vec<String>,
-}
-
-/// Why a model cannot be opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The name.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// The catalogue.
-    #[error(transparent)]
-    Catalogue(#[from] ModelsError),
-    /// The files or the repository.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The quantisation that was asked for is unknown.
-    #[error(transparent)]
-    Format(#[from] UnknownFormat),
-    /// The configuration or the conversion.
-    #[error("{name}: {error}")]
-    Graph {
-        /// The model.
-        name: String,
-        /// What is wrong.
-        error: GraphError,
-        /// What to do about it.
-        hint: Option<String>,
-    },
-    /// The files are quantised already.
-    #[error("{name} is already quantised ({found}), so --quant {asked} cannot be applied to it")]
-    AlreadyQuantised {
-        /// The model.
-        name: String,
-        /// As the files say.
-        found: String,
-        /// As was asked.
-        asked: NamedFormat,
-    },
-    /// The engine refuses the files.
-    #[error("{name}: {refusal}{}", instead.as_ref().map_or_else(String::new, |i| format!("; {i}")))]
-    Refused {
-        /// The model.
-        name: String,
-        /// What the engine says.
-        refusal: load::LoadRefusal,
-        /// The engine that would load it, with its size.
-        instead: Option<String>,
-    },
-    /// The configuration is of no language model.
-    #[error("{name} is {what}, not a language model: mlx-lm generates no text with it")]
-    NotALanguageModel {
-        /// The model.
-        name: String,
-        /// What it is.
-        what: &'static str,
-    },
-    /// A GGUF file without a configuration.
-    #[error("{name}: {reason}")]
-    NoConfiguration {
-        /// The model.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl OpenError {
-    /// What the user can do about it, where more can be said than the error itself does.
-    #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Graph { hint, .. } => hint.as_deref(),
-            Self::Refused { .. } => Some(
-                "name an MLX conversion of the model (…-4bit), or give --quant to plan one of the original",
-            ),
-            _ => None,
-        }
-    }
 }
 
 impl OpenedModel {
@@ -504,51 +430,6 @@ fn unlike_the_file(model: &OpenedModel) -> Option<String> {
     })
 }
 
-/// What decided the format of the weights of a source, of which `scheme` was asked.
-fn origin(source: &ModelSource, config: &Config, scheme: Option<Scheme>) -> FormatOrigin {
-    let stored = source.gguf.is_some()
-        || source.tensors.is_some()
-        || matches!(source.format, WeightFormat::Mlx(_));
-    match scheme {
-        Some(_) => FormatOrigin::Name,
-        None if stored => FormatOrigin::File,
-        None if config_dtype(config).is_some() => FormatOrigin::Native,
-        None => FormatOrigin::Assumed,
-    }
-}
-
-/// The scheme of an upstream checkpoint that was asked for without one: its family's own, else the type of its tensors.
-fn upstream(config: &Config, stored: DType) -> Scheme {
-    let family = config.model_type().ok().and_then(|t| families::find(t).ok());
-    family.and_then(|f| f.native_scheme).unwrap_or(Scheme::Float(stored))
-}
-
-/// Type of most floating-point tensors that are not float32, or float32 when all are.
-fn stored_dtype(source: &ModelSource) -> Option<DType> {
-    let tensors = source.tensors.as_ref()?.tensors();
-    let count = |t| tensors.iter().filter(|x| x.dtype == t).count();
-    let (f16, bf16, f32) =
-        (count(StorageType::F16), count(StorageType::BF16), count(StorageType::F32));
-    match (f16, bf16, f32) {
-        (0, 0, 0) => None,
-        (0, 0, _) => Some(DType::F32),
-        _ if f16 > bf16 => Some(DType::F16),
-        _ => Some(DType::BF16),
-    }
-}
-
-/// The type that `convert` casts to: `torch_dtype`, else `text_config.dtype` (`mlx_lm/convert.py`).
-fn config_dtype(config: &Config) -> Option<DType> {
-    let text = config.opt_object("text_config").ok().flatten();
-    let nested = text.as_ref().and_then(|t| t.opt_str("dtype").ok().flatten());
-    match config.opt_str("torch_dtype").ok().flatten().or(nested)? {
-        "float16" => Some(DType::F16),
-        "float32" => Some(DType::F32),
-        "bfloat16" => Some(DType::BF16),
-        _ => None,
-    }
-}
-
 fn assumed(config: Config, model_type: &str) -> Config {
     config.with("model_type", model_type)
 }
@@ -579,24 +460,6 @@ fn plain_decoder_hint(config: &Config, error: &GraphError) -> Option<String> {
         "its keys do not look like a plain decoder; --assume MODEL_TYPE reads it as another family"
             .to_owned()
     })
-}
-
-fn describe(p: Packing) -> String {
-    format!("{} {} bit, group {}", p.mode.name(), p.bits, p.group)
-}
-
-/// The quantisation of a model in one word.
-fn label(source: &ModelSource, graph: &Graph) -> String {
-    if let Some(gguf) = &source.gguf {
-        return match gguf.quantisation() {
-            Some(q) => format!("gguf-{}", q.to_lowercase()),
-            None => format!("gguf-{:.2}-bit", gguf.bits_per_weight()),
-        };
-    }
-    match graph.uniform_scheme() {
-        Some(scheme) => scheme.to_string(),
-        None => format!("files-{:.2}-bit", graph.bits_per_weight()),
-    }
 }
 
 #[cfg(test)]

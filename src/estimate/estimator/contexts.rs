@@ -1,0 +1,112 @@
+//! Peaks and longest contexts, each searched once per kind of GPU.
+
+use super::Estimator;
+use crate::estimate::memory::{
+    LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
+};
+use crate::estimate::stored::StoredWeights;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::{self, Peak, PeakError};
+use crate::ledger::replay::Gpu;
+use crate::ledger::weights::Weights;
+use crate::units::Bytes;
+use std::sync::{Arc, Mutex, PoisonError};
+
+impl Estimator<'_> {
+    /// The longest context on a machine, by the expected peak. Searched once per kind of GPU and memory.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, false);
+        }
+        self.longest(self.gpu(machine), machine)
+    }
+
+    fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let peak = budget(machine, self.run.engine.reserve);
+        let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
+        self.remembered(gpu, peak, |gpu, known| {
+            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
+            below(self.graph(), &self.run, gpu, room, found)
+        })
+    }
+
+    /// The longest context that fits a machine even at the upper end of the interval of the peak and under the lowest
+    /// limit.
+    ///
+    /// # Errors
+    /// When mlx-lm could not run the model.
+    pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let machine = &*self.granted(machine);
+        if self.run.engine.program.runs_gguf() {
+            return self.llama()?.longest(machine, &self.run, true);
+        }
+        let mut gpus = self.gpus(machine, self.run.engine.mlx.range)?;
+        gpus.push(self.gpu(machine));
+        let all: Vec<MaxContext> = gpus
+            .into_iter()
+            .map(|gpu| self.safe(gpu, machine))
+            .collect::<Result<_, PeakError>>()?;
+        let shortest = all.into_iter().min_by_key(|c| c.tokens);
+        shortest.map_or_else(|| self.max_context(machine), Ok)
+    }
+
+    fn safe(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
+        let more = self.run.file.weights_range.map_or(0.0, |[_, high]| (high - 1.0).max(0.0));
+        let more = Bytes((Weights::of(self.graph()).active_bytes as f64 * more) as u64);
+        let less = safe_budget(machine, self.run.engine.reserve).saturating_sub(more);
+        let longer = self.longest(gpu, machine)?;
+        let most = budget(machine, self.run.engine.reserve);
+        let buffer = roomy(machine.gpu_limit.max_buffer());
+        self.remembered(gpu, less, |gpu, peak| {
+            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
+            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
+        })
+    }
+
+    /// The model as llama.cpp loads it. Traced once.
+    pub(super) fn llama(&self) -> Result<Arc<LlamaModel>, PeakError> {
+        if let Some(known) = self.llama.get() {
+            return Ok(Arc::clone(known));
+        }
+        let weights = StoredWeights::of(self.graph(), &self.run.file);
+        let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
+        Ok(Arc::clone(self.llama.get_or_init(|| model)))
+    }
+
+    /// A context that is searched once per kind of GPU and budget.
+    fn remembered(
+        &self,
+        gpu: Gpu,
+        budget: Bytes,
+        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+    ) -> Result<MaxContext, PeakError> {
+        let key = (gpu.alike(), budget);
+        if let Some(known) = lock(&self.contexts).get(&key) {
+            return Ok(*known);
+        }
+        let peak = self.peak(gpu)?;
+        let found = search(gpu, &peak)?;
+        lock(&self.contexts).insert(key, found);
+        Ok(found)
+    }
+
+    /// The peak of the run on a kind of GPU.
+    pub(in crate::estimate) fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
+        let key = gpu.alike();
+        if let Some(known) = lock(&self.peaks).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        // Two threads may simulate the same; neither waits for the other.
+        let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
+        Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
+    }
+}
+
+/// A panic elsewhere leaves these maps whole, because entries are only ever added.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,86 @@
+//! Why a model cannot be opened.
+
+use crate::engine::load::LoadRefusal;
+use crate::graph::GraphError;
+use crate::model::catalogue::ModelsError;
+use crate::model::names::NameError;
+use crate::model::source::SourceError;
+use crate::model::{NamedFormat, UnknownFormat};
+use thiserror::Error;
+
+/// Why a model cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] ModelsError),
+    /// The files or the repository.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The quantisation that was asked for is unknown.
+    #[error(transparent)]
+    Format(#[from] UnknownFormat),
+    /// The configuration or the conversion.
+    #[error("{name}: {error}")]
+    Graph {
+        /// The model.
+        name: String,
+        /// What is wrong.
+        error: GraphError,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The files are quantised already.
+    #[error("{name} is already quantised ({found}), so --quant {asked} cannot be applied to it")]
+    AlreadyQuantised {
+        /// The model.
+        name: String,
+        /// As the files say.
+        found: String,
+        /// As was asked.
+        asked: NamedFormat,
+    },
+    /// The engine refuses the files.
+    #[error("{name}: {refusal}{}", instead.as_ref().map_or_else(String::new, |i| format!("; {i}")))]
+    Refused {
+        /// The model.
+        name: String,
+        /// What the engine says.
+        refusal: LoadRefusal,
+        /// The engine that would load it, with its size.
+        instead: Option<String>,
+    },
+    /// The configuration is of no language model.
+    #[error("{name} is {what}, not a language model: mlx-lm generates no text with it")]
+    NotALanguageModel {
+        /// The model.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A GGUF file without a configuration.
+    #[error("{name}: {reason}")]
+    NoConfiguration {
+        /// The model.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// What the user can do about it, where more can be said than the error itself does.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Graph { hint, .. } => hint.as_deref(),
+            Self::Refused { .. } => Some(
+                "name an MLX conversion of the model (…-4bit), or give --quant to plan one of the original",
+            ),
+            _ => None,
+        }
+    }
+}
