@@ -6,6 +6,7 @@ mod stated;
 
 pub use error::OpenError;
 
+use super::remote;
 use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
@@ -99,12 +100,21 @@ impl OpenedModel {
                 }
             }
         };
-        let model = Self::from_source(source, scheme, sources)?;
-        let model = match mix {
-            Some(mix) => model.in_gguf(mix)?,
-            None => model,
-        };
+        let model = Self::of_file(source, (scheme, mix), sources)?;
         Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// The model of files, in the format that was asked for where they leave it open.
+    pub(super) fn of_file(
+        source: ModelSource,
+        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
+        sources: &Sources<'_, '_>,
+    ) -> Result<Self, OpenError> {
+        let model = Self::from_source(source, scheme, sources)?;
+        match mix {
+            Some(mix) => model.in_gguf(mix),
+            None => Ok(model),
+        }
     }
 
     /// The same model as a GGUF file of format `mix`, which was not read.
@@ -130,9 +140,17 @@ impl OpenedModel {
         (scheme, mix): (Option<Scheme>, Option<GgufMix>),
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
-        let found = match Resolver::new(sources.catalogue).resolve(name, scheme)? {
-            Resolution::Class(class) => return Ok(Opened::Class(class)),
-            Resolution::One(found) => found,
+        if let Some(model) = remote::on_this_machine(name, (scheme, mix), sources) {
+            return Ok(Opened::Model(Box::new(model)));
+        }
+        let found = match Resolver::new(sources.catalogue).resolve(name, scheme) {
+            Ok(Resolution::Class(class)) => return Ok(Opened::Class(class)),
+            Ok(Resolution::One(found)) => found,
+            Err(unknown) => {
+                let source = remote::look_up(name, unknown, sources)?;
+                return Self::of_file(source, (scheme, mix), sources)
+                    .map(|model| Opened::Model(Box::new(model)));
+            }
         };
         let mut entry = found.model.entry()?;
         // A type that is asked for beside the name decides.
