@@ -18,6 +18,7 @@ pub mod reference;
 mod report;
 pub mod schemas;
 mod shared;
+mod update;
 mod validate;
 mod welcome;
 
@@ -69,7 +70,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
     }
     match cli.command {
         Some(Command::Probe(a)) => printer.answer(probe::run(&context, &a)?),
-        Some(Command::Models(a)) => printer.answer(models::run(catalogues, &a)?),
+        Some(Command::Models(a)) => printer.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => printer.answer(inspect::run(&context, &a)?),
         Some(Command::Validate(a)) => printer.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => printer.answer(macs::run(catalogues, &a)?),
@@ -83,6 +84,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
+        Some(Command::Update(a)) => printer.answer(update::run(&context, &a)?),
         None => welcome(&context),
     }
 }

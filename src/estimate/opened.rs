@@ -13,6 +13,7 @@ use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::Models;
 use crate::model::gguf::GgufMix;
+use crate::model::hub_index;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
@@ -147,9 +148,14 @@ impl OpenedModel {
             Ok(Resolution::Class(class)) => return Ok(Opened::Class(class)),
             Ok(Resolution::One(found)) => found,
             Err(unknown) => {
-                let source = remote::look_up(name, unknown, sources)?;
-                return Self::of_file(source, (scheme, mix), sources)
-                    .map(|model| Opened::Model(Box::new(model)));
+                return match remote::look_up(name, unknown, sources) {
+                    Ok(source) => Self::of_file(source, (scheme, mix), sources)
+                        .map(|model| Opened::Model(Box::new(model))),
+                    Err(OpenError::Unreachable(away)) => {
+                        Self::relative(away, (scheme, mix), sources)
+                    }
+                    Err(other) => Err(other),
+                };
             }
         };
         let mut entry = found.model.entry()?;
@@ -183,6 +189,33 @@ impl OpenedModel {
             model.remark(doubt, note);
         }
         Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// Opens the model that a repository is a copy of by the index of the hub, which could not be asked.
+    fn relative<'c>(
+        away: remote::Unreachable,
+        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
+        sources: &Sources<'c, '_>,
+    ) -> Result<Opened<'c>, OpenError> {
+        let row = hub_index::find(&away.repo);
+        let Some(found) = row.and_then(|row| row.relative(sources.catalogue)) else {
+            return Err(away.into());
+        };
+        let id = &found.model.id;
+        let spelled = match &found.suffix {
+            Some(suffix) if scheme.is_none() && mix.is_none() => format!("{id}-{suffix}"),
+            _ => id.clone(),
+        };
+        let mut opened = Self::named(&NameSpec::parse(&spelled), (scheme, mix), sources)?;
+        if let Opened::Model(model) = &mut opened {
+            let note = format!(
+                "{} is read as {id}, {} by the index of the hub; its own files were not read",
+                away.repo, found.reason
+            );
+            model.reading.push(note.clone());
+            model.warnings.push(note);
+        }
+        Ok(opened)
     }
 
     /// The same model as a GGUF file of the type that a name states, which was not read.
@@ -255,6 +288,9 @@ impl OpenedModel {
             warnings: Vec::new(),
         };
         for note in model.source.notes.clone() {
+            if matches!(note, SourceNote::KeptCopy { .. }) {
+                model.reading.push(note.to_string());
+            }
             model.remark(note.is_warning(), note.to_string());
         }
         model.warnings.extend(remarks);

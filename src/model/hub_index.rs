@@ -4,6 +4,11 @@
 //! parameters, downloads, day of creation, and the repository that one derives from. The file is unpacked when a
 //! repository is asked for that nothing else knows.
 
+pub mod coverage;
+mod relative;
+
+pub use relative::Relative;
+
 use super::names::key;
 use flate2::read::GzDecoder;
 use serde::Deserialize;

@@ -67,6 +67,7 @@ mod mistral3;
 mod mistral4;
 mod mixtral;
 mod mllama;
+mod mlx_vlm_text;
 mod molmo2;
 mod muse_glimmer;
 mod muse_spark;
@@ -116,6 +117,8 @@ use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
 
 pub(super) use gemma3::build_with_head as gemma3_with_head;
+pub(super) use gemma4::build_under_mlx_vlm as gemma4_under_mlx_vlm;
+pub(super) use qwen3::build_vl_under_mlx_vlm as qwen3_vl_under_mlx_vlm;
 pub(super) use step3p7::build_under_mlx_vlm as step3p7_under_mlx_vlm;
 
 /// A family: the `model_type`s it implements and how it is built.
@@ -310,6 +313,9 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
     Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
+    Family::beyond(&["mimo_v2"], mlx_vlm_text::mimo_v2, mlx_vlm_text::ONLY_THERE)
+        .reading(&[Reads::Fp8]),
+    Family::beyond(&["k2_horizon"], mlx_vlm_text::k2_horizon, mlx_vlm_text::ONLY_THERE),
     Family::of(&["lfm2"], lfm2::build).heads_by_layer_in_gguf(),
     Family::of(&["lfm2_moe"], lfm2::build_moe).heads_by_layer_in_gguf(),
     Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),

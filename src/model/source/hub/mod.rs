@@ -28,6 +28,7 @@ use super::layout::CONFIG_FILE;
 use super::note::SourceNote;
 use super::safetensors::StorageType;
 use super::{ModelSource, Origin, WeightFormat};
+use crate::model::config::Config;
 use remote::Remote;
 
 /// Longest header that is fetched, in bytes. Files of 5 GB have headers of 0.1 to 1 MB.
@@ -80,10 +81,18 @@ pub fn open_file(
     Ok(source)
 }
 
+/// Reads the configuration of a repository; `None` when it has none.
+///
+/// # Errors
+/// As [`open`].
+pub fn config(repo: &RepoRef, options: &HubOptions) -> Result<Option<Config>, SourceError> {
+    Remote::new(repo, options)?.config()
+}
+
 /// The model of a repository with a configuration.
 fn safetensors(
     remote: &Remote<'_>,
-    config: crate::model::Config,
+    config: Config,
     progress: &(dyn Fn(HubProgress) + Sync),
 ) -> Result<ModelSource, SourceError> {
     let bare = |files| {
