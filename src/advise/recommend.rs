@@ -111,6 +111,13 @@ pub struct CannotRun {
     pub reason: String,
 }
 
+impl CannotRun {
+    fn of(model: &OpenedModel, error: &EstimateError) -> Self {
+        let (id, quant) = (model.id.clone(), model.quant.clone());
+        Self { model: id, quant, reason: error.to_string() }
+    }
+}
+
 /// Predictions, and the candidates of which there is none.
 #[derive(Debug, Default)]
 pub struct Predicted {
@@ -170,10 +177,11 @@ fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, Cann
 }
 
 fn predicted(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, CannotRun> {
-    Estimator::new(q.coefficients, model, *q.run, Basis::Spec).at(q.machine).map_err(|error| {
-        let (id, quant) = (model.id.clone(), model.quant.clone());
-        CannotRun { model: id, quant, reason: error.to_string() }
-    })
+    estimator(q, model).at(q.machine).map_err(|error| CannotRun::of(model, &error))
+}
+
+fn estimator<'a>(q: Question<'a>, model: &'a OpenedModel) -> Estimator<'a> {
+    Estimator::new(q.coefficients, model, *q.run, Basis::Spec)
 }
 
 /// Upper ends of the size classes in 10^9 parameters, for an overview of what a machine can run.
@@ -247,12 +255,17 @@ fn most_precise(
         if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;
         }
-        let prediction = match predicted(q, &candidate.model) {
-            Ok(prediction) => prediction,
-            Err(cannot) => return Ok(Err(cannot)),
+        // All else is predicted of the format that fits alone.
+        let estimator = estimator(q, &candidate.model);
+        let fits = || -> Result<bool, EstimateError> {
+            estimator.possible()?;
+            Ok(estimator.memory(q.machine)?.judgement.fits != Fits::No)
         };
-        if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
-            return Ok(Ok(Some(prediction)));
+        let found = fits().and_then(|fits| fits.then(|| estimator.at(q.machine)).transpose());
+        match found {
+            Ok(None) => {}
+            Ok(row) => return Ok(Ok(row)),
+            Err(error) => return Ok(Err(CannotRun::of(&candidate.model, &error))),
         }
     }
     Ok(Ok(None))
