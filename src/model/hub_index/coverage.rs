@@ -64,7 +64,7 @@ mod tests {
                 "100 most downloaded releases since July 2026 (no MLX conversions)",
                 most_downloaded(100, |r| r.released.as_str() >= "2026-07-01" && r.format != "mlx"),
             ),
-            ("all repositories of the index", most_downloaded(usize::MAX, |_| true)),
+            ("400 most downloaded repositories of the index", most_downloaded(400, |_| true)),
         ];
         let mut text = HEAD.to_owned();
         let mut all = Vec::new();
