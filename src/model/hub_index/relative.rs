@@ -35,11 +35,19 @@ impl IndexedRepo {
             let alike = sizes.is_some_and(|(a, b)| (a as f64 / b as f64 - 1.0).abs() <= SAME);
             model.model_type == self.model_type && (packed.is_some() || alike)
         };
-        let (model, reason) = match self.origin(models).filter(same) {
-            Some(model) => (model, "which it derives from"),
-            None => (named_after(short, models).filter(same)?, "whose name and type it has"),
-        };
+        let derived = self.origin(models).filter(same).map(|m| (m, "which it derives from"));
+        let named =
+            || Some((named_after(short, models).filter(same)?, "whose name and type it has"));
+        let sized = || Some((self.as_large(models)?, "of the same type and number of parameters"));
+        let (model, reason) = derived.or_else(named).or_else(sized)?;
         Some(Relative { model, suffix: packed, reason })
+    }
+
+    /// The model of the catalogue of the same type with exactly as many parameters.
+    fn as_large<'c>(&self, models: &'c Models) -> Option<&'c Summary> {
+        let same =
+            |m: &&Summary| m.published_params == self.params && m.model_type == self.model_type;
+        self.params.and_then(|_| models.models().iter().find(same))
     }
 
     /// The model of the catalogue that a chain of derivations leads to.
