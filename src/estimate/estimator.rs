@@ -138,6 +138,7 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub fn with_run(&self, run: Run) -> Self {
         let alike = run.engine.kv == self.run.engine.kv
+            && run.engine.all_experts == self.run.engine.all_experts
             && run.engine.program == self.run.engine.program
             && run.file == self.run.file;
         Self {

@@ -83,6 +83,24 @@ impl Run {
         Self { engine: EngineSetup { kv, ..self.engine }, ..self }
     }
 
+    /// The same run on matrix units, or without them.
+    #[must_use]
+    pub const fn with_matrix_units(self, matrix_units: MatrixUnits) -> Self {
+        Self { engine: EngineSetup { matrix_units, ..self.engine }, ..self }
+    }
+
+    /// The same run with all routed experts computed for every token.
+    #[must_use]
+    pub const fn with_all_experts(self) -> Self {
+        Self { engine: EngineSetup { all_experts: true, ..self.engine }, ..self }
+    }
+
+    /// The same run with activations in 16-bit IEEE floats, or in bfloat16.
+    #[must_use]
+    pub const fn with_fp16(self, fp16: bool) -> Self {
+        Self { file: ModelFile { fp16: Some(fp16), ..self.file }, ..self }
+    }
+
     /// The same run with memory kept for macOS and other programs; `None` for the default.
     #[must_use]
     pub const fn with_reserve(self, reserve: Option<Bytes>) -> Self {
