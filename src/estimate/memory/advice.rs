@@ -131,7 +131,7 @@ pub fn advise(
     out.extend(LADDER.into_iter().filter_map(|scheme| {
         let smaller = model.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller, machine, *run)
+        case.tried(change, &smaller.graph, machine, *run)
     }));
     one_per_kind(out)
 }
