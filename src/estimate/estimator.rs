@@ -69,6 +69,9 @@ pub enum EstimateError {
     /// A law gives a time that cannot be.
     #[error(transparent)]
     Unsound(#[from] UnsoundTime),
+    /// The power modes cannot be read.
+    #[error(transparent)]
+    Power(#[from] crate::hardware::power::PowerDataError),
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -2,6 +2,7 @@
 //!
 //! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
 
+mod conditions;
 mod engine;
 mod file;
 mod label;
@@ -10,6 +11,7 @@ mod program;
 mod version;
 mod work;
 
+pub use conditions::Conditions;
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use label::Label;
@@ -31,6 +33,8 @@ pub struct Run {
     pub engine: EngineSetup,
     /// Prompt, output and sequences.
     pub work: Work,
+    /// The state of the machine.
+    pub conditions: Conditions,
 }
 
 impl Run {
@@ -141,6 +145,12 @@ impl Run {
     #[must_use]
     pub const fn with_images(self, images: Option<Images>) -> Self {
         Self { work: Work { images, ..self.work }, ..self }
+    }
+
+    /// The same run in another state of the machine.
+    #[must_use]
+    pub const fn with_conditions(self, conditions: Conditions) -> Self {
+        Self { conditions, ..self }
     }
 
     /// The same run of `batch` sequences at once.

@@ -131,6 +131,8 @@ pub(in crate::cli) struct WhyParts<'a> {
     pub model: &'a OpenedModel,
     /// The machine.
     pub machine: &'a Machine,
+    /// Format of its weights, as the engine runs them.
+    pub quant: String,
     /// The run.
     pub run: &'a Run,
     /// What was said.
@@ -175,7 +177,7 @@ impl WhyAnswer {
         });
         let (findings, faster_than_the_bus) = parts.audit;
         Ok(Self {
-            model: ModelKey::of(parts.model),
+            model: ModelKey { id: parts.model.id.clone(), quant: parts.quant },
             machine: parts.machine.summary(),
             request: RunKeys::of(parts.run),
             metric: first.metric,

@@ -39,7 +39,7 @@ pub(super) struct Figures {
 }
 
 /// Environment variable with the key of a server.
-const KEY: &str = "OPENAI_API_KEY";
+const KEY: &str = "MLXPLAN_API_KEY";
 
 impl Figures {
     /// What the arguments name.

@@ -38,8 +38,15 @@ pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStat
     let case = GapCase::new(&estimator, (&machine, macs), (stated, seen), &named).about(&model)?;
     let (suspects, ranked) = explain(&case)?;
     let audit = judge(context, args, &figures, &machine, &case, estimator.run())?;
-    let parts =
-        WhyParts { model: &model, machine: &machine, run: estimator.run(), stated, seen, audit };
+    let parts = WhyParts {
+        model: &model,
+        machine: &machine,
+        quant: estimator.quant(),
+        run: estimator.run(),
+        stated,
+        seen,
+        audit,
+    };
     let answer = WhyAnswer::of(parts, (&case, &suspects, &ranked), &figures.from)?;
     Ok((Answer::of(answer), ExitStatus::Ok))
 }
