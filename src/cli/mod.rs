@@ -21,6 +21,7 @@ mod shared;
 mod update;
 mod validate;
 mod welcome;
+mod why;
 
 use crate::report::{Answer, Format};
 use anyhow::{Result, bail};
@@ -83,6 +84,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
+        Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
         Some(Command::Update(a)) => printer.answer(update::run(&context, &a)?),
         None => welcome(&context),
