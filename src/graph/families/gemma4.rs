@@ -14,18 +14,6 @@ pub(super) fn build_multimodal(c: &Config, p: &mut ParamBuilder) -> Result<Built
     p.scope("language_model", |p| build(&text, p))
 }
 
-/// The same as mlx-vlm builds it: with the vocabulary of the text model.
-pub(in crate::graph) fn build_under_mlx_vlm(
-    c: &Config,
-    p: &mut ParamBuilder,
-) -> Result<Built, ConfigError> {
-    let text = if c.has("text_config") { text_config(c)? } else { c.clone().emptied() };
-    let tied = c
-        .opt_object("text_config")?
-        .map_or(Ok(true), |t| t.bool_or("tie_word_embeddings", true))?;
-    p.scope("language_model", |p| build(&text.with("tie_word_embeddings", tied), p))
-}
-
 /// What the layers are built from.
 struct Settings {
     width: u64,

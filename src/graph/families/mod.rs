@@ -117,8 +117,6 @@ use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
 
 pub(super) use gemma3::build_with_head as gemma3_with_head;
-pub(super) use gemma4::build_under_mlx_vlm as gemma4_under_mlx_vlm;
-pub(super) use qwen3::build_vl_under_mlx_vlm as qwen3_vl_under_mlx_vlm;
 pub(super) use step3p7::build_under_mlx_vlm as step3p7_under_mlx_vlm;
 
 /// A family: the `model_type`s it implements and how it is built.

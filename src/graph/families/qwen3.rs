@@ -19,16 +19,6 @@ pub(super) fn build_vl(c: &Config, p: &mut ParamBuilder) -> Result<Built, Config
     p.scope("language_model", |p| build(&text, p))
 }
 
-/// The same as mlx-vlm builds it: whether the head is tied is said by the text model alone.
-pub(in crate::graph) fn build_vl_under_mlx_vlm(
-    c: &Config,
-    p: &mut ParamBuilder,
-) -> Result<Built, ConfigError> {
-    let text = c.opt_object("text_config")?.unwrap_or_else(|| c.clone());
-    let text = text.with_defaults(&[("tie_word_embeddings", false.into())]);
-    p.scope("language_model", |p| build(&text, p))
-}
-
 /// Attention without biases, with a norm over each query and key head.
 pub(super) fn attention(
     p: &mut ParamBuilder,

@@ -4,14 +4,12 @@
 use super::conformer::{ConformerNames, ConformerSizes, clipped, subsampling};
 use super::keys::{depth, nested, norm, text_width};
 use super::{VisionModel, conformer, images};
-use crate::graph::families;
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static GEMMA4: VisionModel =
-    VisionModel::new(gemma4).with_text(families::gemma4_under_mlx_vlm).with_images(images::gemma4);
-pub(in crate::graph) static GEMMA4_UNIFIED: VisionModel = VisionModel::new(gemma4_unified)
-    .with_text(families::gemma4_under_mlx_vlm)
-    .with_images(images::gemma4);
+    VisionModel::new(gemma4).with_images(images::gemma4);
+pub(in crate::graph) static GEMMA4_UNIFIED: VisionModel =
+    VisionModel::new(gemma4_unified).with_images(images::gemma4);
 
 fn gemma4(c: &Config, p: &mut ParamBuilder) -> Result<(), ConfigError> {
     let v = nested(c, "vision_config")?.with_sizes(&[

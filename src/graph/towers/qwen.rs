@@ -4,16 +4,14 @@
 use super::keys::{check_kind, convolution, depth, nested, norm};
 use super::vit::{MlpNames, VitSizes, VitStyle};
 use super::{VisionModel, images};
-use crate::graph::families;
 use crate::graph::prelude::*;
 
 pub(in crate::graph) static QWEN2_VL: VisionModel =
     VisionModel::new(qwen2_vl).with_images(images::qwen2);
 pub(in crate::graph) static QWEN2_5_VL: VisionModel =
     VisionModel::new(qwen2_5_vl).with_images(images::qwen2);
-pub(in crate::graph) static QWEN3_VL: VisionModel = VisionModel::new(qwen3_vl)
-    .with_text(families::qwen3_vl_under_mlx_vlm)
-    .with_images(images::qwen3);
+pub(in crate::graph) static QWEN3_VL: VisionModel =
+    VisionModel::new(qwen3_vl).with_images(images::qwen3);
 /// mlx-vlm packs the routers like all other matrices.
 pub(in crate::graph) static QWEN3_VL_MOE: VisionModel =
     VisionModel::new(qwen3_vl).with_images(images::qwen3).with_rule(|_| QuantOverride::Default);
