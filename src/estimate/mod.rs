@@ -12,6 +12,7 @@ pub mod memory;
 pub mod opened;
 mod prediction;
 mod refusal;
+mod serving;
 pub mod speed;
 mod stored;
 mod towers;

@@ -4,7 +4,7 @@ use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{
-    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise,
+    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
 };
 use super::opened::OpenedModel;
 use super::speed::{AtDepth, Decode, Prefill};
@@ -127,6 +127,7 @@ impl Estimator<'_> {
         warning::join(&mut warnings, &prefill.warnings);
         if let Some(memory) = &memory {
             warnings.extend(self.other_versions(machine, memory)?);
+            warnings.extend(self.serving(machine, memory)?);
         }
         Ok(Prediction {
             model: self.named(),
@@ -216,18 +217,19 @@ impl Prediction {
 
     /// Looks for changes that help.
     pub fn look_for_changes(&mut self, model: &OpenedModel) {
+        let (Some(memory), Some(context)) = (&self.memory, self.context) else { return };
+        let now = (memory, context.at_most);
         // What helps llama.cpp is not what helps MLX.
-        if let (Some(memory), Some(context)) = (&self.memory, self.context)
-            && memory.llama.is_none()
-        {
-            self.changes = advise(model, &self.machine, &self.run, (memory, context.at_most));
-        }
+        self.changes = match memory.llama {
+            Some(_) => advise_llama(&model.graph, &self.machine, &self.run, now),
+            None => advise(model, &self.machine, &self.run, now),
+        };
     }
 
     /// What the prediction leaves out.
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
-        let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        let mut all = vec!["other processes, heat and power modes".to_owned()];
         if self.run.work.images.is_some() {
             all.push("the run of the vision tower: its time and its buffers".to_owned());
         }

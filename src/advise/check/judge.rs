@@ -4,7 +4,7 @@ use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
 use crate::estimate::memory::Memory;
-use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run};
+use crate::estimate::{Basis, EstimateError, Estimator, Figures, Outcome, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 
@@ -16,7 +16,12 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     pub fn new(coefficients: &'a Coefficients, case: CheckCase<'a>) -> Self {
-        Self { case, estimator: Estimator::of_graph(coefficients, case.graph, case.run) }
+        let estimator = match case.subject {
+            Some(subject) => Estimator::new(coefficients, subject, case.run, Basis::Spec),
+            None => Estimator::of_graph(coefficients, case.graph, case.run),
+        };
+        // The program and the file may be others than were asked for.
+        Self { case: CheckCase { run: *estimator.run(), ..case }, estimator }
     }
 
     /// The same with another run whose cache is quantised alike.
@@ -29,6 +34,7 @@ impl<'a> Planned<'a> {
 pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<Planned<'a>> {
     let case = |w: &'a super::plan::PlannedWorkload| CheckCase {
         process: (&w.subject.id, &w.subject.quant),
+        subject: Some(&w.subject),
         graph: &w.subject.graph,
         run: w.run,
         needs: w.needs,

@@ -3,6 +3,7 @@
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{OpenedModel, Run};
 use crate::graph::cache::KvQuantisation;
+use crate::ledger::llama_cpp::KvType;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
@@ -104,9 +105,9 @@ const KEYS: [&str; 9] = [
     "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 15] = [
-    "name", "model", "quant", "context", "generate", "users", "engine", "mlx", "macos", "nax", "kv_bits",
-    "prefill_step", "min_tok_s", "max_ttft_s", "headroom_gb",
+const WORKLOAD_KEYS: [&str; 18] = [
+    "name", "model", "quant", "context", "generate", "users", "engine", "mlx", "macos", "nax", "kv_bits", "kv_type",
+    "prompt_cache", "parallel", "prefill_step", "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
 /// Reads a plan. `name` is the file's name in messages.
@@ -199,6 +200,9 @@ fn read_workload(
     let batch = entry.within("users", Some(1), 1..=512);
     let engine = super::engine::read(entry);
     let kv = read_kv(entry);
+    let prompt_cache = size(entry, "prompt_cache");
+    let parallel =
+        if entry.has("parallel") { entry.within("parallel", None, 1..=512) } else { None };
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
     let headroom = gigabytes(entry, "headroom_gb").unwrap_or_default();
@@ -220,12 +224,31 @@ fn read_workload(
             .with_context(context_tokens?)
             .with_generated(generate_tokens?)
             .with_batch(batch?)
-            .with_kv(kv),
+            .with_kv(kv)
+            .with_prompt_cache(prompt_cache)
+            .with_parallel(parallel),
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
     })
 }
 
 fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
+    if entry.has("kv_type") {
+        if entry.has("kv_bits") {
+            entry.wrong("kv_type", "says the same as kv_bits: give one of them".to_owned());
+        }
+        let text: String = entry.optional("kv_type")?;
+        return match text.parse::<KvType>().map(KvType::mlx_bits) {
+            Ok(Some(bits)) => bits.map(KvQuantisation::bits),
+            Ok(None) => {
+                entry.wrong("kv_type", format!("\"{text}\": choose f16, q8_0, q5_0 or q4_0"));
+                None
+            }
+            Err(e) => {
+                entry.wrong("kv_type", e.to_string());
+                None
+            }
+        };
+    }
     let bits: u32 = entry.optional("kv_bits")?;
     if matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
         return Some(KvQuantisation::bits(bits));

@@ -7,12 +7,16 @@ use super::requirement::{Requirement, RequirementKind};
 use crate::advise::offers::{Offer, offers};
 use crate::advise::recommend::LADDER;
 use crate::estimate::{EstimateError, Outcome};
+use crate::estimate::memory::{file_in, smaller_mixes};
+use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
+use crate::model::gguf::GgufMix;
 use crate::roofline::Coefficients;
+use crate::run::ModelFile;
 use crate::units::Bytes;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -39,8 +43,8 @@ pub enum Remedy {
     KvBits {
         /// Bits per element.
         bits: u32,
-        /// Tokens of a chunk.
-        prefill_step: u32,
+        /// Tokens of a chunk, where that must be smaller too.
+        prefill_step: Option<u32>,
         /// The workload, where several are meant to fit together.
         workload: Option<String>,
     },
@@ -77,7 +81,9 @@ impl Remedy {
             Self::PrefillStep { tokens } => format!("prefill_step = {tokens}"),
             Self::WiredLimit { command, undo } => format!("{command} (undo: {undo})"),
             Self::KvBits { bits, prefill_step, workload } => {
-                format!("kv_bits = {bits} with prefill_step = {prefill_step}{}", of(workload))
+                let chunk = prefill_step
+                    .map_or_else(String::new, |step| format!(" with prefill_step = {step}"));
+                format!("kv_bits = {bits}{chunk}{}", of(workload))
             }
             Self::Quantisation { quant, workload } => {
                 format!("quant = \"{quant}\"{}", of(workload))
@@ -127,7 +133,8 @@ impl Search<'_> {
         let mut out = Vec::new();
         let memory = judged.requirements.iter().find(|x| x.kind == RequirementKind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
-            for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
+            let on_mlx = !r.engine.program.runs_gguf();
+            for tokens in STEPS.into_iter().filter(|&n| on_mlx && n < r.engine.prefill_step) {
                 if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
@@ -140,12 +147,11 @@ impl Search<'_> {
             }
             if r.engine.kv.is_none() {
                 for bits in [8, 4] {
-                    let prefill_step = r.engine.prefill_step.min(GRID);
-                    let kv = Some(KvQuantisation::bits(bits));
-                    let run = r.with_kv(kv).with_prefill_step(prefill_step);
-                    if self
-                        .passes(&Planned::new(self.coefficients, CheckCase { run, ..case.case }))?
-                    {
+                    // The attention of MLX over such a cache is not fused: only small chunks save memory.
+                    let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
+                    let run = r.with_kv(Some(KvQuantisation::bits(bits)));
+                    let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
+                    if self.possible(CheckCase { run, ..case.case })? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
@@ -153,9 +159,8 @@ impl Search<'_> {
             }
         }
         for quant in self.smaller(index) {
-            let smaller = CheckCase { graph: &quant.1, ..case.case };
-            if self.passes(&Planned::new(self.coefficients, smaller))? {
-                out.push(Remedy::Quantisation { quant: quant.0, workload: None });
+            if self.possible(quant.of(case.case))? {
+                out.push(Remedy::Quantisation { quant: quant.name, workload: None });
                 break;
             }
         }
@@ -185,11 +190,10 @@ impl Search<'_> {
         }
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
-            for (quant, graph) in self.smaller(index) {
-                let smaller =
-                    Planned::new(self.coefficients, CheckCase { graph: &graph, ..case.case });
+            for quant in self.smaller(index) {
+                let smaller = Planned::new(self.coefficients, quant.of(case.case));
                 if self.fit_with(index, Some(&smaller))? {
-                    out.push(Remedy::Quantisation { quant, workload: name() });
+                    out.push(Remedy::Quantisation { quant: quant.name.clone(), workload: name() });
                     break;
                 }
             }
@@ -222,6 +226,12 @@ impl Search<'_> {
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
     }
 
+    /// Whether a workload passes in another way, where its engine can run it so.
+    fn possible(&self, case: CheckCase<'_>) -> Result<bool, EstimateError> {
+        let planned = Planned::new(self.coefficients, case);
+        Ok(planned.estimator.possible().is_ok() && self.passes(&planned)?)
+    }
+
     fn passes(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
         Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
     }
@@ -239,11 +249,40 @@ impl Search<'_> {
     }
 
     /// Smaller formats of a workload's model, the most precise first.
-    fn smaller(&self, index: usize) -> Vec<(String, crate::graph::Graph)> {
-        let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
-        let format =
-            |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
+    fn smaller(&self, index: usize) -> Vec<SmallerFormat> {
+        let (Some(w), Some(case)) = (self.plan.workloads.get(index), self.cases.get(index)) else {
+            return Vec::new();
+        };
+        let run = case.case.run;
+        if run.engine.program.runs_gguf() {
+            let mixes = smaller_mixes(&w.subject.graph, &run.file);
+            let format = |mix: GgufMix| SmallerFormat {
+                name: mix.to_string().to_uppercase(),
+                graph: None,
+                file: file_in(mix, run.file),
+            };
+            return mixes.into_iter().map(format).collect();
+        }
+        let format = |scheme: crate::model::Scheme| {
+            let graph = Some(w.subject.requantised(scheme)?);
+            Some(SmallerFormat { name: scheme.suffix(), graph, file: run.file })
+        };
         LADDER.into_iter().filter_map(format).collect()
+    }
+}
+
+/// A workload's model in a smaller format.
+struct SmallerFormat {
+    name: String,
+    /// The graph in that format; `None` where the file alone is another.
+    graph: Option<Graph>,
+    file: ModelFile,
+}
+
+impl SmallerFormat {
+    fn of<'a>(&'a self, case: CheckCase<'a>) -> CheckCase<'a> {
+        let graph = self.graph.as_ref().unwrap_or(case.graph);
+        CheckCase { subject: None, graph, run: case.run.with_file(self.file), ..case }
     }
 }
 

@@ -114,8 +114,7 @@ pub(super) fn run(
 fn setup(args: &CompareArgs, name: EngineName, asked: &Asked) -> Result<crate::run::EngineSetup> {
     let common = args.run.engine.asked(args.run.prefill_step);
     let setup = AskedEngine { engine: Some(name), ..common }.setup()?;
-    let (kv, reserve) = (asked.run.engine.kv, asked.run.engine.reserve);
-    Ok(crate::run::EngineSetup { kv, reserve, ..setup })
+    Ok(setup.asked_as(&asked.run.engine))
 }
 
 fn spelled(name: EngineName) -> String {

@@ -36,7 +36,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TYPE", conflicts_with = "kv_bits")]
     pub kv_type: Option<KvType>,
 
-    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL)
+    /// Memory for the caches of earlier prompts that a server keeps (mlx_lm.server's --prompt-cache-bytes, llama-server's
+    /// --cache-ram): 8GB, 0GB for none [default: the engine's own rule]
+    #[arg(long, value_name = "SIZE")]
+    pub prompt_cache: Option<Bytes>,
+
+    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL, mlx_lm.server's
+    /// --decode-concurrency)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub parallel: Option<u32>,
 
@@ -72,6 +78,7 @@ impl Default for RunArgs {
             images: run.work.images,
             kv_bits: None,
             kv_type: None,
+            prompt_cache: None,
             parallel: None,
             prefill_step: None,
             reserve: None,
@@ -103,6 +110,7 @@ impl RunArgs {
             .with_batch(self.batch)
             .with_images(self.images)
             .with_kv(kv_quantisation(self.cache_bits()?)?)
+            .with_prompt_cache(self.prompt_cache)
             .with_parallel(self.parallel)
             .with_reserve(reserve)
             .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
@@ -113,13 +121,10 @@ impl RunArgs {
 impl RunArgs {
     /// Bits of the cache, by either option.
     fn cache_bits(&self) -> Result<Option<u32>> {
-        match self.kv_type {
-            None => Ok(self.kv_bits),
-            Some(KvType::F16 | KvType::Bf16) => Ok(None),
-            Some(KvType::Q8_0) => Ok(Some(8)),
-            Some(KvType::Q5_0) => Ok(Some(5)),
-            Some(KvType::Q4_0) => Ok(Some(4)),
-            Some(other) => bail!("--kv-type {other}: choose f16, q8_0, q5_0 or q4_0"),
+        let Some(kind) = self.kv_type else { return Ok(self.kv_bits) };
+        match kind.mlx_bits() {
+            Some(bits) => Ok(bits),
+            None => bail!("--kv-type {kind}: choose f16, q8_0, q5_0 or q4_0"),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::estimate::memory::{
 };
 use crate::estimate::stored::StoredWeights;
 use crate::hardware::machine::Machine;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
@@ -29,8 +30,9 @@ impl Estimator<'_> {
         let peak = budget(machine, self.run.engine.reserve);
         let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
         self.remembered(gpu, peak, |gpu, known| {
-            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
-            below(self.graph(), &self.run, gpu, room, found)
+            let run = self.run.in_memory();
+            let found = within(self.graph(), &run, gpu, peak, Some(known))?;
+            below(self.graph(), &run, gpu, room, found)
         })
     }
 
@@ -62,9 +64,22 @@ impl Estimator<'_> {
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
         self.remembered(gpu, less, |gpu, peak| {
-            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
-            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
+            let run = self.run.at_its_fullest(machine.memory.value);
+            let full = peak.keeping(self.kept(machine)?);
+            let found = within_less(self.graph(), &run, gpu, less, (&full, longer, most))?;
+            below(self.graph(), &run, gpu, Room { peak: less, buffer }, found)
         })
+    }
+
+    /// What the engine may come to keep of earlier prompts beside what the peak counts already, where each is as long as the
+    /// run.
+    pub(in crate::estimate) fn kept(&self, machine: &Machine) -> Result<Bytes, PeakError> {
+        let run = self.run.at_its_fullest(machine.memory.value);
+        if run.engine.held == self.run.in_memory().engine.held || run.engine.held.is_none() {
+            return Ok(Bytes::ZERO);
+        }
+        let each = CacheGrowth::of(self.graph(), run.engine.prefill_step, 1, run.engine.kv)?;
+        Ok(run.engine.held.total(Bytes(each.bytes(run.total_tokens())?)))
     }
 
     /// The model as llama.cpp loads it. Traced once.
@@ -101,7 +116,7 @@ impl Estimator<'_> {
             return Ok(Arc::clone(known));
         }
         // Two threads may simulate the same; neither waits for the other.
-        let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
+        let found = Arc::new(peak::peak(self.graph(), &self.run.in_memory(), key)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
 }

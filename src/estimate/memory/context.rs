@@ -167,6 +167,13 @@ impl<'a> Search<'a> {
         Ok(Probe { peak: end.peak_bytes, beyond, builds_scores: end.attention_scratch_bytes > 0 })
     }
 
+    /// Caches that are in memory beside those of the run, where these take so many bytes.
+    fn kept(&self, cache: u64) -> u64 {
+        let (engine, batch) = (&self.asked.engine, self.asked.work.batch.max(1));
+        let each = cache / u64::from(batch);
+        engine.held.total(Bytes(each)).0 + u64::from(engine.generating) * each
+    }
+
     /// The request with a prompt that makes it end at `total` tokens.
     fn ending_at(&self, total: u32) -> Run {
         let generate = self.asked.work.generate_tokens.min(total.saturating_sub(1)).max(1);
@@ -178,11 +185,13 @@ impl<'a> Search<'a> {
     /// be there twice, and what else comes on top of weights and cache is the same at any length, or, where attention
     /// builds scores, grows with it. Twice that leaves room for the rest.
     fn surely_fits(&self, known: &Peak, total: u32) -> Result<bool, PeakError> {
-        let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
+        let beside = known.weights_bytes + known.kept_bytes;
+        let rest = known.peak_bytes.saturating_sub(beside) as f64;
         let longer = f64::from(total) / f64::from(self.asked.work.context_tokens.max(1));
         let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
         let cache = self.growth.bytes(total)? as f64;
-        let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
+        let kept = self.kept(self.growth.bytes(total)?) as f64;
+        let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows + kept;
         // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
         let telling = self.asked.engine.kv.is_none()
             && self.asked.work.context_tokens > self.asked.engine.prefill_step;
@@ -194,7 +203,7 @@ impl<'a> Search<'a> {
     fn surely_exceeds(&self, total: u32, known: Option<&Peak>) -> Result<Option<u64>, PeakError> {
         let Some(known) = known else { return Ok(None) };
         let cache = self.growth.bytes(total)?;
-        let least = known.weights_bytes + cache;
+        let least = known.weights_bytes + cache + self.kept(cache);
         let rest = known.attention_scratch_bytes + known.run_ahead_bytes;
         Ok((least > self.budget).then_some(least + rest))
     }
@@ -282,7 +291,8 @@ impl<'a> Search<'a> {
                 low = (guess, length(guess), found.peak);
                 let next = self.next_group(guess);
                 let now = self.growth.bytes(length(guess))?;
-                let grown = self.growth.bytes(length(next))?.saturating_sub(now);
+                let then = self.growth.bytes(length(next))?;
+                let grown = (then + self.kept(then)).saturating_sub(now + self.kept(now));
                 if next < high.0 && found.peak + grown > self.budget {
                     high = (next, length(next), found.peak + grown);
                 }

@@ -215,6 +215,7 @@ fn peak(buffers: &LlamaBuffers, context: u64) -> Peak {
         state_bytes: buffers.state_bytes,
         attention_scratch_bytes: 0,
         run_ahead_bytes: buffers.beyond(),
+        kept_bytes: 0,
         largest_buffer_bytes: buffers.largest_bytes,
         resident_bytes: buffers.total(),
         phase: Phase::Prefill,

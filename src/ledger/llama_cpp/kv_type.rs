@@ -73,6 +73,18 @@ impl KvType {
         }
     }
 
+    /// Bits of the cache that it stands for in MLX, where that has one; `Some(None)` is a plain cache.
+    #[must_use]
+    pub const fn mlx_bits(self) -> Option<Option<u32>> {
+        match self {
+            Self::F16 | Self::Bf16 => Some(None),
+            Self::Q8_0 => Some(Some(8)),
+            Self::Q5_0 => Some(Some(5)),
+            Self::Q4_0 => Some(Some(4)),
+            Self::F32 | Self::Q5_1 | Self::Q4_1 => None,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
