@@ -165,6 +165,12 @@ impl<'a> Estimator<'a> {
         machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
     }
 
+    /// What was taken for granted of the model and the engine, whatever the machine.
+    #[must_use]
+    pub fn doubts(&self) -> &[Warning] {
+        &self.doubts
+    }
+
     /// The graph of the model.
     #[must_use]
     pub const fn graph(&self) -> &'a Graph {
@@ -231,8 +237,8 @@ impl<'a> Estimator<'a> {
             prefill.take(timing);
             sound(&decode, &prefill)?;
         }
-        if let Basis::Measured(own) = &self.basis {
-            let [of_decode, of_prefill] = self.anchors(own, &self.silicon(bin), &self.run)?;
+        if let Some(own) = self.own_runs(bin) {
+            let [of_decode, of_prefill] = self.anchors(&own, &self.silicon(bin), &self.run)?;
             if let Some(anchor) = of_decode {
                 decode.anchor(&anchor);
             }
@@ -245,6 +251,13 @@ impl<'a> Estimator<'a> {
             bins::over_files(&mut decode, range);
         }
         Ok(((decode, prefill), timing))
+    }
+
+    /// The own runs that count on a machine; none where the cache is quantized, because they were made without.
+    fn own_runs(&self, machine: &Machine) -> Option<OwnRuns> {
+        let Basis::Measured(own) = &self.basis else { return None };
+        let own = own.on(machine);
+        (self.run.engine.kv.is_none() && !own.runs().is_empty()).then_some(own)
     }
 
     /// What own runs make of the rates of decode and prefill of a run.
@@ -272,9 +285,9 @@ impl<'a> Estimator<'a> {
         &self,
         machine: &Machine,
     ) -> Result<Option<OwnRunsUsed>, EstimateError> {
-        let Basis::Measured(own) = &self.basis else { return Ok(None) };
+        let Some(own) = self.own_runs(machine) else { return Ok(None) };
         let silicon = self.silicon(machine);
-        let [decode, prefill] = self.anchors(own, &silicon, &self.run)?;
+        let [decode, prefill] = self.anchors(&own, &silicon, &self.run)?;
         let ids = [&decode, &prefill].into_iter().flatten().flat_map(|a| a.ids.clone()).collect();
         let (d, p) = self.rates(&silicon)?;
         let rate =
@@ -309,10 +322,10 @@ impl<'a> Estimator<'a> {
             let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
             let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
             depths.iter_mut().for_each(|at| at.take(timing.as_ref()));
-            if let Basis::Measured(own) = &self.basis {
+            if let Some(own) = self.own_runs(bin) {
                 for at in &mut depths {
                     let run = self.run.with_context(at.context_tokens);
-                    if let [Some(anchor), _] = self.anchors(own, &silicon, &run)? {
+                    if let [Some(anchor), _] = self.anchors(&own, &silicon, &run)? {
                         at.tokens_per_s *= anchor.ratio;
                     }
                 }

@@ -6,17 +6,13 @@ use super::plan::Plan;
 use super::requirement::{Requirement, RequirementKind};
 use crate::advise::offers::{Offer, offers};
 use crate::advise::recommend::LADDER;
-use crate::estimate::{EstimateError, Outcome};
-use crate::estimate::memory::{file_in, smaller_mixes};
-use crate::graph::Graph;
+use crate::estimate::{Basis, EstimateError, OpenedModel, Outcome};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
-use crate::model::gguf::GgufMix;
 use crate::roofline::Coefficients;
-use crate::run::ModelFile;
 use crate::units::Bytes;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -151,7 +147,8 @@ impl Search<'_> {
                     let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
                     let run = r.with_kv(Some(KvQuantisation::bits(bits)));
                     let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
-                    if self.possible(CheckCase { run, ..case.case })? {
+                    let planned = Planned::new(self.coefficients, CheckCase { run, ..case.case });
+                    if planned.estimator.possible().is_ok() && self.passes(&planned)? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
@@ -159,8 +156,9 @@ impl Search<'_> {
             }
         }
         for quant in self.smaller(index) {
-            if self.possible(quant.of(case.case))? {
-                out.push(Remedy::Quantisation { quant: quant.name, workload: None });
+            let smaller = CheckCase { model: &quant.1, basis: &Basis::Spec, ..case.case };
+            if self.passes(&Planned::new(self.coefficients, smaller))? {
+                out.push(Remedy::Quantisation { quant: quant.0, workload: None });
                 break;
             }
         }
@@ -190,10 +188,11 @@ impl Search<'_> {
         }
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
-            for quant in self.smaller(index) {
-                let smaller = Planned::new(self.coefficients, quant.of(case.case));
+            for (quant, model) in self.smaller(index) {
+                let smaller = CheckCase { model: &model, basis: &Basis::Spec, ..case.case };
+                let smaller = Planned::new(self.coefficients, smaller);
                 if self.fit_with(index, Some(&smaller))? {
-                    out.push(Remedy::Quantisation { quant: quant.name.clone(), workload: name() });
+                    out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
                 }
             }
@@ -226,12 +225,6 @@ impl Search<'_> {
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
     }
 
-    /// Whether a workload passes in another way, where its engine can run it so.
-    fn possible(&self, case: CheckCase<'_>) -> Result<bool, EstimateError> {
-        let planned = Planned::new(self.coefficients, case);
-        Ok(planned.estimator.possible().is_ok() && self.passes(&planned)?)
-    }
-
     fn passes(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
         Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
     }
@@ -249,40 +242,11 @@ impl Search<'_> {
     }
 
     /// Smaller formats of a workload's model, the most precise first.
-    fn smaller(&self, index: usize) -> Vec<SmallerFormat> {
-        let (Some(w), Some(case)) = (self.plan.workloads.get(index), self.cases.get(index)) else {
-            return Vec::new();
-        };
-        let run = case.case.run;
-        if run.engine.program.runs_gguf() {
-            let mixes = smaller_mixes(&w.subject.graph, &run.file);
-            let format = |mix: GgufMix| SmallerFormat {
-                name: mix.to_string().to_uppercase(),
-                graph: None,
-                file: file_in(mix, run.file),
-            };
-            return mixes.into_iter().map(format).collect();
-        }
-        let format = |scheme: crate::model::Scheme| {
-            let graph = Some(w.subject.requantised(scheme)?);
-            Some(SmallerFormat { name: scheme.suffix(), graph, file: run.file })
-        };
+    fn smaller(&self, index: usize) -> Vec<(String, OpenedModel)> {
+        let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
+        let format =
+            |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
         LADDER.into_iter().filter_map(format).collect()
-    }
-}
-
-/// A workload's model in a smaller format.
-struct SmallerFormat {
-    name: String,
-    /// The graph in that format; `None` where the file alone is another.
-    graph: Option<Graph>,
-    file: ModelFile,
-}
-
-impl SmallerFormat {
-    fn of<'a>(&'a self, case: CheckCase<'a>) -> CheckCase<'a> {
-        let graph = self.graph.as_ref().unwrap_or(case.graph);
-        CheckCase { subject: None, graph, run: case.run.with_file(self.file), ..case }
     }
 }
 

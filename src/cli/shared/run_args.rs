@@ -5,8 +5,9 @@ use crate::graph::cache::KvQuantisation;
 use crate::ledger::llama_cpp::KvType;
 use crate::run::{Images, Run};
 use crate::units::Bytes;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use std::path::PathBuf;
 
 /// The run to plan for.
 #[derive(Clone, Debug, Args)]
@@ -63,6 +64,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE")]
     pub budget_memory: Option<Bytes>,
 
+    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+
     /// The engine.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -84,6 +89,7 @@ impl Default for RunArgs {
             reserve: None,
             gpu_limit: None,
             budget_memory: None,
+            evidence: None,
             engine: EngineArgs::default(),
         }
     }
@@ -109,7 +115,7 @@ impl RunArgs {
             .with_generated(self.generate)
             .with_batch(self.batch)
             .with_images(self.images)
-            .with_kv(kv_quantisation(self.cache_bits()?)?)
+            .with_kv(self.cache()?)
             .with_prompt_cache(self.prompt_cache)
             .with_parallel(self.parallel)
             .with_reserve(reserve)
@@ -119,12 +125,11 @@ impl RunArgs {
 }
 
 impl RunArgs {
-    /// Bits of the cache, by either option.
-    fn cache_bits(&self) -> Result<Option<u32>> {
-        let Some(kind) = self.kv_type else { return Ok(self.kv_bits) };
-        match kind.mlx_bits() {
-            Some(bits) => Ok(bits),
-            None => bail!("--kv-type {kind}: choose f16, q8_0, q5_0 or q4_0"),
+    /// The cache, by either option.
+    fn cache(&self) -> Result<Option<KvQuantisation>> {
+        match self.kv_type {
+            None => kv_quantisation(self.kv_bits),
+            Some(kind) => kind.quantization().map_err(|e| anyhow!("--kv-type {e}")),
         }
     }
 }
@@ -141,7 +146,9 @@ fn above_zero(flag: &str, size: Option<Bytes>) -> Result<Option<Bytes>> {
 pub(in crate::cli) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
     match bits {
         None => Ok(None),
-        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
-        Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+        Some(bits) => match KvQuantisation::of_bits(bits) {
+            None => bail!("--kv-bits {bits}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+            kv => Ok(kv),
+        },
     }
 }

@@ -2,9 +2,7 @@
 //! rules of the version, then the defaults of the program.
 
 use super::{Engine, Engines, EnginesError, Release, SettingValue, Since};
-use crate::run::{
-    EngineName, EngineSetup, KeptPrompts, MatrixUnits, MlxRelease, Program, Version,
-};
+use crate::run::{EngineName, EngineSetup, KeptPrompts, MatrixUnits, MlxRelease, Program, Version};
 
 /// An engine as it was asked for; what is `None` was not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

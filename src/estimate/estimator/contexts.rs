@@ -4,7 +4,6 @@ use super::Estimator;
 use crate::estimate::memory::{
     LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
 };
-use crate::estimate::stored::StoredWeights;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
@@ -87,8 +86,7 @@ impl Estimator<'_> {
         if let Some(known) = self.llama.get() {
             return Ok(Arc::clone(known));
         }
-        let weights = StoredWeights::of(self.graph(), &self.run.file);
-        let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
+        let model = Arc::new(LlamaModel::of(self.graph(), self.weights())?);
         Ok(Arc::clone(self.llama.get_or_init(|| model)))
     }
 

@@ -71,13 +71,19 @@ impl Change {
                 format!("--kv-bits {bits} --prefill-step-size {prefill_step} (mlx-lm)")
             }
             Self::KvType { kv_type } => {
-                format!("--cache-type-k {kv_type} --cache-type-v {kv_type} (llama.cpp; OLLAMA_KV_CACHE_TYPE={kv_type})")
+                format!(
+                    "--cache-type-k {kv_type} --cache-type-v {kv_type} (llama.cpp; OLLAMA_KV_CACHE_TYPE={kv_type})"
+                )
             }
             Self::Parallel { sequences } => {
                 format!("--parallel {sequences} (llama.cpp; OLLAMA_NUM_PARALLEL={sequences})")
             }
             Self::PromptCache { bytes } => {
-                format!("--prompt-cache {:.1}GB (mlx_lm.server: --prompt-cache-bytes {})", bytes.gb(), bytes.0)
+                format!(
+                    "--prompt-cache {:.1}GB (mlx_lm.server: --prompt-cache-bytes {})",
+                    bytes.gb(),
+                    bytes.0
+                )
             }
             Self::CacheLimit { bytes } => {
                 format!("mx.set_cache_limit({}) before generating", bytes.0)
@@ -157,7 +163,7 @@ pub fn advise(
     out.extend(LADDER.into_iter().filter_map(|scheme| {
         let smaller = model.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller, machine, *run)
+        case.tried(change, &smaller.graph, machine, *run)
     }));
     one_per_kind(out)
 }

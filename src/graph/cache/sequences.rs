@@ -39,7 +39,7 @@ impl Sequences {
             Self::Padded { count, moves: true } => {
                 let all = array.tape().constant([count].into(), 0.0, DType::I32);
                 array.take(all)
-            },
+            }
             Self::Fixed | Self::Padded { .. } => array,
         }
     }
