@@ -2,13 +2,10 @@
 //! interval.
 
 use mlxplan::engine::programs::AskedEngine;
-use mlxplan::estimate::memory::{Fit, Fits};
 use mlxplan::estimate::{Estimator, Memory};
 use mlxplan::graph::Graph;
-use mlxplan::graph::towers::Loader;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::hardware::{Macs, spec};
-use mlxplan::ledger::weights::Weights;
 use mlxplan::model::Scheme;
 use mlxplan::model::catalogue::Models;
 use mlxplan::roofline::Coefficients;
@@ -110,93 +107,4 @@ fn logits_of_the_last_chunk_before_0_27_0() {
     let logits = 2048.0 * 151_936.0 * 2.0;
     let more = (peak("mlx-lm@0.26.4") - peak("mlx-lm@0.27.0")) / logits;
     assert!((0.7..=1.5).contains(&more), "{more} times the logits");
-}
-
-/// Own check: Qwen3.6-27B in 8 bits on an M5 Pro with 48 GB was said to have a context that 3 to 14 of 60 prompts below it
-/// did not fit. Below the longest one every prompt fits, whatever its last chunk; below the safe one even at the upper end of
-/// the interval and under the lowest limit.
-#[test]
-fn every_prompt_below_the_longest_context_fits() {
-    let coefficients = Coefficients::embedded().expect("built in");
-    let model = graph("Qwen/Qwen3.6-27B", "8bit");
-    let on = mac("m5pro-20/48");
-    // Prompts whose last chunk has about a thousand rows are the worst on matrix units, few rows elsewhere.
-    let draws = [0.999, 0.93, 0.71, 0.52];
-    let mut wrong = Vec::new();
-    for (engine, batch) in [("mlx-lm", 1), ("mlx-lm@0.31.3", 1), ("mlx-lm-server", 2), ("lm-studio", 1)] {
-        let run = asked(engine, 4096, 256).with_batch(batch);
-        let estimator = Estimator::of_graph(coefficients, &model, run);
-        let most = estimator.max_context(&on).expect("runs").tokens;
-        let safe = estimator.safe_context(&on).expect("runs").tokens;
-        println!("{engine} x {batch}: {safe} safe, {most} at most");
-        assert!(safe <= most && safe > 1024, "{engine}: {safe} of {most}");
-        for draw in draws {
-            for (longest, rows) in [(most, 1024), (safe, 37)] {
-                let tokens = (f64::from(longest) * draw) as u32 - 256;
-                let prompt = (tokens - rows) / 2048 * 2048 + rows;
-                let memory = memory(&model, "m5pro-20/48", run.with_context(prompt));
-                let fits = memory.judgement.fits != Fits::No;
-                let surely = memory.judgement.verdict <= Fit::Tight;
-                if !fits || (longest == safe && !surely) {
-                    wrong.push(format!("{engine} x {batch}: {prompt} of {longest} tokens"));
-                }
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// lmstudio-ai/mlx-engine#366: Qwen3.8-27B-MLX-4bit is 16.05 GB on disk and takes 15.3 to 15.4 GiB in LM Studio, which
-/// loads the vision tower; mlx-lm leaves it out.
-#[test]
-fn weights_with_the_vision_tower() {
-    let models = Models::built_in().expect("a good catalogue");
-    let entry = models.get("Qwen/Qwen3.8-27B").expect("in the catalogue").entry().expect("good");
-    let scheme: Scheme = "4bit".parse().expect("a scheme");
-    let seen = Graph::converted(&entry.config, scheme, Loader::MlxVlm).expect("a graph");
-    let [seen, alone] =
-        [&seen, &graph("Qwen/Qwen3.8-27B", "4bit")].map(|g| Weights::of(g).bytes as f64 / 1e9);
-    assert!((seen / 16.05 - 1.0).abs() < 0.005, "{seen}");
-    assert!((alone / 15.13 - 1.0).abs() < 0.005, "{alone}");
-}
-
-/// ml-explore/mlx#4505: a prompt of 4096 tokens in one chunk on an M1 with 16 GB, before the pull request.
-#[test]
-fn a_small_model_in_one_chunk() {
-    let model = graph("Qwen/Qwen3.5-2B", "nvfp4");
-    let run = asked("mlx-lm mlx=0.32.2 chunk=4096", 4096, 128);
-    let wrong = differs(&model, "m1-8/16", run, 2.78, 0.025);
-    assert_eq!(wrong, None);
-}
-
-/// ml-explore/mlx#4487 and #4518: peaks of Gemma 4 with heads of 512 before and after they were fused or blocked, and
-/// decode speeds of the 12B, all in nvfp4.
-#[test]
-fn wide_heads_before_and_after() {
-    let (twelve, thirty) = (graph("google/gemma-4-12B-it", "nvfp4"), graph("google/gemma-4-31B-it", "nvfp4"));
-    let mut wrong = Vec::new();
-    for (model, on, mlx, context, published) in [
-        (&thirty, "m3ultra-80/256", "0.32.3", 16_384, 23.952),
-        (&thirty, "m3ultra-80/256", "0.32.4", 16_384, 22.531),
-        (&twelve, "m4pro-20/48", "0.32.3", 16_384, 9.736),
-        (&twelve, "m4pro-20/48", "0.32.4", 16_384, 9.032),
-        (&twelve, "m3ultra-80/256", "0.32.3", 65_536, 13.919),
-        (&twelve, "m3ultra-80/256", "0.32.4", 65_536, 10.290),
-    ] {
-        let run = asked(&format!("mlx-lm mlx={mlx}"), context, 128);
-        wrong.extend(differs(model, on, run, published, 0.02));
-    }
-    let coefficients = Coefficients::embedded().expect("built in");
-    for (on, context, published) in [("m4pro-20/48", 16_384, 29.4), ("m3ultra-80/256", 65_536, 53.3)] {
-        let run = asked("mlx-lm mlx=0.32.4", context, 128);
-        let estimator = Estimator::of_graph(coefficients, &twelve, run);
-        let (decode, _) = estimator.speeds(&mac(on)).expect("runs");
-        let [low, high] = decode.interval_90;
-        let line = format!("{on}: published {published} tok/s, {:.1} [{low:.1}, {high:.1}]", decode.tokens_per_s);
-        println!("{line}");
-        if !(low..=high).contains(&published) {
-            wrong.push(line);
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
 }

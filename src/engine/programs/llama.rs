@@ -122,10 +122,17 @@ mod tests {
         assert_eq!(contexts("0.5.0"), [2048; 3]);
         assert_eq!(contexts("0.9.6"), [4096; 3]);
         assert_eq!(contexts("0.32.15"), [4096, 32_768, 262_144]);
-        assert_eq!((defaults("0.9.6", "llama", 16).slots, defaults("0.9.7", "llama", 16).slots), (4, 1));
+        assert_eq!(
+            (defaults("0.9.6", "llama", 16).slots, defaults("0.9.7", "llama", 16).slots),
+            (4, 1)
+        );
         let flash = |version, model| defaults(version, model, 16).flash;
         assert!(!flash("0.11.0", "gpt_oss") && flash("0.12.0", "gpt_oss"));
-        assert!(!flash("0.12.0", "qwen3") && flash("0.13.0", "qwen3_moe") && flash("0.13.0", "gemma3_text"));
+        assert!(
+            !flash("0.12.0", "qwen3")
+                && flash("0.13.0", "qwen3_moe")
+                && flash("0.13.0", "gemma3_text")
+        );
         assert!(!flash("0.24.0", "llama") && flash("0.30.0", "llama"));
         let build = |version| defaults(version, "llama", 16).build;
         assert_eq!((build("0.32.4"), build("0.31.0"), build("0.20.0")), (10_091, 9452, 7900));

@@ -86,6 +86,7 @@ impl LlamaModel {
             process,
             judgement,
             reserve,
+            kept: Bytes::ZERO,
             llama: Some(LlamaMemory { settings, buffers }),
         })
     }

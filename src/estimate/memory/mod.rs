@@ -50,6 +50,8 @@ pub struct Memory {
     pub judgement: Judgement,
     /// Memory kept for macOS and other programs.
     pub reserve: Bytes,
+    /// What caches of earlier prompts may come to take beside the peak; the upper ends hold it.
+    pub kept: Bytes,
     /// What is allocated and for what, where llama.cpp runs the model.
     pub llama: Option<LlamaMemory>,
 }
@@ -87,11 +89,12 @@ impl Memory {
         engine: &EngineSetup,
     ) -> Self {
         let peak_interval_90 = [interval_90(low)[0], interval_90(high)[1]];
-        let kept = high.saturating_sub(Bytes(peak.peak_bytes));
-        let process = Process::of(&peak, machine, engine.program).keeping(kept);
+        let more = high.saturating_sub(Bytes(peak.peak_bytes));
+        let process = Process::of(&peak, machine, engine.program).keeping(more);
         let reserve = engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
-        Self { peak, peak_interval_90, process, judgement, reserve, llama: None }
+        let kept = Bytes::ZERO;
+        Self { peak, peak_interval_90, process, judgement, reserve, kept, llama: None }
     }
 
     /// The same of files whose weights lie in a range of those that were simulated.

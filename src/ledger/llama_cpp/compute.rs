@@ -153,9 +153,11 @@ impl<'a> BatchGraph<'a> {
         CacheInputs { mask, keys_at, values_at }
     }
 
+    /// A norm and the product with its weights, which has memory of its own: so the buffers come out that llama.cpp prints
+    /// with and without flash attention, to the digit on the CPU.
     fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let normed = self.g.in_place(bytes, &[x]);
-        self.g.in_place(bytes, &[normed])
+        self.g.computed(bytes, &[normed])
     }
 
     fn layer(&mut self, layer: &LayerLayout, x: TensorId, last: bool) -> TensorId {
@@ -233,9 +235,10 @@ impl<'a> BatchGraph<'a> {
         self.g.computed(out, &[attended])
     }
 
+    /// A rotation, which has memory of its own, as the product of a norm has.
     fn rotated(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let heads = self.g.view(x);
-        self.g.in_place(bytes, &[heads, self.positions])
+        self.g.computed(bytes, &[heads, self.positions])
     }
 
     /// What Metal's flash attention allocates behind its output: since 2026-08 room for one layer of a quantized cache in

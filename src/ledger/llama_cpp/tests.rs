@@ -61,6 +61,8 @@ fn buffers_are_those_of_published_logs() {
     for log in &logs {
         let layout = layout_of(&log.model);
         let found = LlamaBuffers::of(&layout, 0, &log.settings());
+        let of = found.compute_bytes as f64 / MIB / log.compute_mib - 1.0;
+        println!("{} {} {:+.1} %", log.model, log.context, 100.0 * of);
         let mut near = |what: &str, bytes: u64, logged: Option<f64>, share: f64| {
             let Some(logged) = logged else { return };
             let mib = bytes as f64 / MIB;
@@ -113,7 +115,6 @@ fn a_small_model_on_the_cpu_is_exact() {
         let cache = LlamaBuffers::of(&layout, 0, &settings).kv_bytes as f64 / MIB;
         assert!((cache - kv).abs() < 0.006, "{settings:?}: {cache}");
         let found = cpu_compute_bytes(&layout, &settings) as f64 / MIB;
-        let share = if settings.flash { 0.005 } else { 0.07 };
-        assert!((found / compute - 1.0).abs() < share, "{settings:?}: {found}");
+        assert!((found / compute - 1.0).abs() < 0.001, "{settings:?}: {found}");
     }
 }
