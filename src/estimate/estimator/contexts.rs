@@ -2,7 +2,7 @@
 
 use super::Estimator;
 use crate::estimate::memory::{
-    LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
+    Ends, LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
 };
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
@@ -12,7 +12,7 @@ use crate::ledger::weights::Weights;
 use crate::units::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
-impl Estimator<'_> {
+impl<'a> Estimator<'a> {
     /// The longest context on a machine, by the expected peak. Searched once per kind of GPU and memory.
     ///
     /// # Errors
@@ -28,10 +28,9 @@ impl Estimator<'_> {
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let peak = budget(machine, self.run.engine.reserve);
         let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
-        self.remembered(gpu, peak, |gpu, known| {
-            let run = self.run.in_memory();
-            let found = within(self.graph(), &run, gpu, peak, Some(known))?;
-            below(self.graph(), &run, gpu, room, found)
+        self.remembered(gpu, peak, |ends, known| {
+            let found = within(ends, peak, Some(known))?;
+            below(ends, room, known, found)
         })
     }
 
@@ -62,11 +61,17 @@ impl Estimator<'_> {
         let longer = self.longest(gpu, machine)?;
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
-        self.remembered(gpu, less, |gpu, peak| {
-            let run = self.run.at_its_fullest(machine.memory.value);
-            let full = peak.keeping(self.kept(machine)?);
-            let found = within_less(self.graph(), &run, gpu, less, (&full, longer, most))?;
-            below(self.graph(), &run, gpu, Room { peak: less, buffer }, found)
+        let room = Room { peak: less, buffer };
+        let full = self.run.at_its_fullest(machine.memory.value);
+        self.remembered(gpu, less, |ends, known| {
+            if full.engine.held == ends.run.engine.held {
+                let found = within_less(ends, less, (known, longer, most))?;
+                return below(ends, room, known, found);
+            }
+            let ends = &Ends::of(self.graph(), &full, gpu.alike())?;
+            let known = &known.keeping(self.kept(machine)?);
+            let found = within_less(ends, less, (known, longer, most))?;
+            below(ends, room, known, found)
         })
     }
 
@@ -95,16 +100,26 @@ impl Estimator<'_> {
         &self,
         gpu: Gpu,
         budget: Bytes,
-        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+        search: impl FnOnce(&Ends<'_>, &Peak) -> Result<MaxContext, PeakError>,
     ) -> Result<MaxContext, PeakError> {
         let key = (gpu.alike(), budget);
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
         let peak = self.peak(gpu)?;
-        let found = search(gpu, &peak)?;
+        let found = search(&*self.ends(gpu)?, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
+    }
+
+    /// The ends of prompts on a kind of GPU: those that one search has replayed serve the others.
+    fn ends(&self, gpu: Gpu) -> Result<Arc<Ends<'a>>, PeakError> {
+        let key = gpu.alike();
+        if let Some(known) = lock(&self.ends).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let ends = Arc::new(Ends::of(self.graph(), &self.run.in_memory(), key)?);
+        Ok(Arc::clone(lock(&self.ends).entry(key).or_insert(ends)))
     }
 
     /// The peak of the run on a kind of GPU.
