@@ -153,11 +153,19 @@ impl<'a> BatchGraph<'a> {
         CacheInputs { mask, keys_at, values_at }
     }
 
-    /// A norm and the product with its weights, which has memory of its own: so the buffers come out that llama.cpp prints
-    /// with and without flash attention, to the digit on the CPU.
+    /// A norm and the product with its weights.
     fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let normed = self.g.in_place(bytes, &[x]);
-        self.g.computed(bytes, &[normed])
+        self.fused(bytes, &[normed])
+    }
+
+    /// A product of a norm, or a rotation: on the GPU it takes over its source, on the CPU it has memory of its own. So the
+    /// buffers come out that are printed without flash attention, to the digit on both.
+    fn fused(&mut self, bytes: u64, sources: &[TensorId]) -> TensorId {
+        match self.place {
+            ComputePlace::Gpu => self.g.in_place(bytes, sources),
+            ComputePlace::Cpu => self.g.computed(bytes, sources),
+        }
     }
 
     fn layer(&mut self, layer: &LayerLayout, x: TensorId, last: bool) -> TensorId {
@@ -235,10 +243,9 @@ impl<'a> BatchGraph<'a> {
         self.g.computed(out, &[attended])
     }
 
-    /// A rotation, which has memory of its own, as the product of a norm has.
     fn rotated(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let heads = self.g.view(x);
-        self.g.computed(bytes, &[heads, self.positions])
+        self.fused(bytes, &[heads, self.positions])
     }
 
     /// What Metal's flash attention allocates behind its output: since 2026-08 room for one layer of a quantized cache in

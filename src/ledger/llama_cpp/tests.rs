@@ -61,8 +61,6 @@ fn buffers_are_those_of_published_logs() {
     for log in &logs {
         let layout = layout_of(&log.model);
         let found = LlamaBuffers::of(&layout, 0, &log.settings());
-        let of = found.compute_bytes as f64 / MIB / log.compute_mib - 1.0;
-        println!("{} {} {:+.1} %", log.model, log.context, 100.0 * of);
         let mut near = |what: &str, bytes: u64, logged: Option<f64>, share: f64| {
             let Some(logged) = logged else { return };
             let mib = bytes as f64 / MIB;
