@@ -42,6 +42,8 @@ pub struct EngineSetup {
     pub generating: u32,
     /// Whether and how the cache is quantised.
     pub kv: Option<KvQuantisation>,
+    /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
+    pub all_experts: bool,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
     pub reserve: Option<Bytes>,
     /// GPU memory limit that was set (`iogpu.wired_limit_mb`); `None` for the limit of the machine.
@@ -105,6 +107,7 @@ impl Default for EngineSetup {
             prompt_slots: 1,
             generating: 0,
             kv: None,
+            all_experts: false,
             reserve: None,
             gpu_limit: None,
             budget: None,

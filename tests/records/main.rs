@@ -8,4 +8,5 @@ mod published;
 mod servers;
 mod sources;
 mod validate;
+mod why;
 mod widths;
