@@ -6,7 +6,6 @@ use super::explain::Explanation;
 use super::memory::{
     Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
 };
-use super::opened::OpenedModel;
 use super::power::PowerSpeeds;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
@@ -229,14 +228,14 @@ impl Prediction {
         self.prefill.ttft_at(self.prefill.interval_90, work.context_tokens, work.batch)
     }
 
-    /// Looks for changes that help.
-    pub fn look_for_changes(&mut self, model: &OpenedModel) {
+    /// Looks for changes that help, with the estimator that it comes from.
+    pub fn look_for_changes(&mut self, estimator: &Estimator<'_>) {
         let (Some(memory), Some(context)) = (&self.memory, self.context) else { return };
         let now = (memory, context.at_most);
         // What helps llama.cpp is not what helps MLX.
         self.changes = match memory.llama {
-            Some(_) => advise_llama(&model.graph, &self.machine, &self.run, now),
-            None => advise(model, &self.machine, &self.run, now),
+            Some(_) => advise_llama(estimator.graph(), &self.machine, &self.run, now),
+            None => advise(estimator, &self.machine, now),
         };
     }
 

@@ -18,12 +18,10 @@ pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 
-use super::gpu::gpu;
-use crate::graph::Graph;
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::{self, Peak, PeakError};
-use crate::run::{EngineSetup, Program, Run};
+use crate::ledger::peak::Peak;
+use crate::run::{EngineSetup, Program};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -72,16 +70,6 @@ pub struct Process {
 }
 
 impl Memory {
-    /// Simulates the generation and judges it.
-    ///
-    /// # Errors
-    /// When mlx-lm could not run the model, or the request is empty.
-    pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, &run.in_memory(), gpu(machine, &run.engine))?;
-        let expected = Bytes(peak.peak_bytes);
-        Ok(Self::judge_between(peak, [expected; 2], machine, &run.engine))
-    }
-
     /// Judges a peak that has been simulated, where others may be meant whose peaks lie between two.
     #[must_use]
     pub fn judge_between(
