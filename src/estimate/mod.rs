@@ -14,6 +14,7 @@ mod power;
 mod prediction;
 mod refusal;
 mod remote;
+mod serving;
 pub mod speed;
 mod stored;
 mod towers;
