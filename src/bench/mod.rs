@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod energy;
+pub mod export;
 pub mod failure;
 pub mod generation;
 pub mod generator;

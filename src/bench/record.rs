@@ -161,10 +161,10 @@ pub fn parse(text: &str) -> Result<Record, String> {
 
 /// A record as files hold it: with its schema.
 #[derive(Serialize)]
-struct StoredRecord<'r> {
-    schema: &'static str,
+pub(super) struct StoredRecord<'r> {
+    pub schema: &'static str,
     #[serde(flatten)]
-    record: &'r Record,
+    pub record: &'r Record,
 }
 
 /// Adds a run to a folder of results: the record as a JSON file of its own, and a line for each trial in `trials.csv`.

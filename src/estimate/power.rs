@@ -5,7 +5,7 @@
 
 use super::speed::{Decode, Prefill};
 use crate::hardware::machine::Machine;
-use crate::hardware::power::{Form, PowerDataError, PowerFile, PowerMode, RangeBasis};
+use crate::hardware::power::{Form, PowerDataError, PowerFile, PowerSetting, RangeBasis};
 use crate::run::Run;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +17,7 @@ const SETTLED: u32 = 10;
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct PowerSpeeds {
     /// The mode.
-    pub mode: PowerMode,
+    pub mode: PowerSetting,
     /// Whether the mode was said rather than assumed.
     pub stated: bool,
     /// In the first seconds.
@@ -109,10 +109,10 @@ mod tests {
     use crate::hardware::Macs;
     use crate::hardware::spec::resolve;
     use crate::model::Config;
-    use crate::run::Conditions;
+    use crate::run::RunConditions;
     use crate::{Coefficients, Estimator, Scheme};
 
-    fn speeds(mac: &str, conditions: Conditions) -> Option<PowerSpeeds> {
+    fn speeds(mac: &str, conditions: RunConditions) -> Option<PowerSpeeds> {
         let config = r#"{ "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
             "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256 }"#;
         let config = Config::parse(config).expect("a configuration");
@@ -127,11 +127,11 @@ mod tests {
 
     #[test]
     fn a_laptop_names_its_mode_and_a_desktop_only_what_was_said() {
-        let laptop = speeds("mbp16-m5max-40-2026/128", Conditions::default()).expect("a laptop");
-        assert!(laptop.mode == PowerMode::Automatic && !laptop.stated && laptop.minutes == 10);
+        let laptop = speeds("mbp16-m5max-40-2026/128", RunConditions::default()).expect("a laptop");
+        assert!(laptop.mode == PowerSetting::Automatic && !laptop.stated && laptop.minutes == 10);
         assert!(laptop.sustained.factor[0] < laptop.burst.factor[0]);
-        assert_eq!(speeds("m3ultra-80/512", Conditions::default()), None);
-        let low = Conditions { power: Some(PowerMode::Low), ..Conditions::default() };
+        assert_eq!(speeds("m3ultra-80/512", RunConditions::default()), None);
+        let low = RunConditions { power: Some(PowerSetting::Low), ..RunConditions::default() };
         let desktop = speeds("m3ultra-80/512", low).expect("said");
         assert!(desktop.stated && desktop.burst.factor[1] < 0.7);
     }
@@ -140,7 +140,7 @@ mod tests {
     fn heat_takes_minutes() {
         let after = |minutes| {
             let lasting =
-                Conditions { power: Some(PowerMode::High), sustained_minutes: Some(minutes) };
+                RunConditions { power: Some(PowerSetting::High), sustained_minutes: Some(minutes) };
             speeds("mbp14-m5pro-16-2026/24", lasting).expect("a laptop").sustained.factor
         };
         assert_eq!(after(0), [0.97, 1.0, 1.0]);

@@ -18,7 +18,7 @@ pub struct PowerDataError(String);
 /// A power mode of macOS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PowerMode {
+pub enum PowerSetting {
     /// Low Power Mode.
     Low,
     /// Automatic, which is the default of macOS.
@@ -30,7 +30,7 @@ pub enum PowerMode {
     Battery,
 }
 
-impl PowerMode {
+impl PowerSetting {
     /// The name on the command line and in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -43,7 +43,7 @@ impl PowerMode {
     }
 }
 
-impl fmt::Display for PowerMode {
+impl fmt::Display for PowerSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -122,7 +122,7 @@ pub struct PowerFile {
 #[serde(deny_unknown_fields)]
 pub struct ModeRow {
     /// The mode.
-    pub name: PowerMode,
+    pub name: PowerSetting,
     /// Factor on a laptop: lowest, middle, highest.
     pub laptop: [f64; 3],
     /// Factor on a desktop.
@@ -168,14 +168,14 @@ impl PowerFile {
     ///
     /// # Errors
     /// When there is none, which a test rules out.
-    pub fn mode(&self, mode: PowerMode) -> Result<&ModeRow, PowerDataError> {
+    pub fn mode(&self, mode: PowerSetting) -> Result<&ModeRow, PowerDataError> {
         let missing = || PowerDataError(format!("no mode {mode}"));
         self.mode.iter().find(|r| r.name == mode).ok_or_else(missing)
     }
 
     /// The rows on heat that a form in a mode may follow: those of the mode where there are some, else those of any.
     #[must_use]
-    pub fn heat(&self, form: Form, mode: PowerMode) -> Vec<&HeatRow> {
+    pub fn heat(&self, form: Form, mode: PowerSetting) -> Vec<&HeatRow> {
         let forms: &[&str] = match form {
             Form::Air => &["air", "any"],
             Form::Mbp14 => &["mbp14", "laptop", "any"],
@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn every_mode_and_form_has_a_row_with_a_range_in_order() {
         let file = PowerFile::embedded().expect("readable");
-        let modes = [PowerMode::Low, PowerMode::Automatic, PowerMode::High, PowerMode::Battery];
+        let modes =
+            [PowerSetting::Low, PowerSetting::Automatic, PowerSetting::High, PowerSetting::Battery];
         for mode in modes {
             let row = file.mode(mode).expect("there");
             for range in [row.laptop, row.desktop] {

@@ -12,7 +12,7 @@ mod program;
 mod version;
 mod work;
 
-pub use conditions::Conditions;
+pub use conditions::RunConditions;
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use kept::KeptPrompts;
@@ -36,7 +36,7 @@ pub struct Run {
     /// Prompt, output and sequences.
     pub work: Work,
     /// The state of the machine.
-    pub conditions: Conditions,
+    pub conditions: RunConditions,
 }
 
 impl Run {
@@ -188,7 +188,7 @@ impl Run {
 
     /// The same run in another state of the machine.
     #[must_use]
-    pub const fn with_conditions(self, conditions: Conditions) -> Self {
+    pub const fn with_conditions(self, conditions: RunConditions) -> Self {
         Self { conditions, ..self }
     }
 

@@ -35,7 +35,7 @@ pub enum GapError {
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Observed {
+pub struct SeenSpeeds {
     /// Tokens per second.
     pub decode: Option<f64>,
     /// Seconds to the first token.
@@ -46,7 +46,7 @@ pub struct Observed {
 
 /// What the user said rather than left to defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stated {
+pub struct StatedParts {
     /// Tokens of the prompt.
     pub context: bool,
     /// Tokens generated.
@@ -80,9 +80,9 @@ pub struct GapCase<'a> {
     /// What else the machine may be: other bins of its chip.
     pub(super) siblings: Vec<Machine>,
     /// What was said.
-    pub(super) stated: Stated,
+    pub(super) stated: StatedParts,
     /// What was measured.
-    pub(super) seen: Observed,
+    pub(super) seen: SeenSpeeds,
     /// Predicted decode speed.
     pub decode: Decode,
     /// Predicted prefill speed.
@@ -109,7 +109,7 @@ impl<'a> GapCase<'a> {
     pub fn new(
         estimator: &'a Estimator<'a>,
         (machine, macs): (&'a Machine, &Macs),
-        (stated, seen): (Stated, Observed),
+        (stated, seen): (StatedParts, SeenSpeeds),
         named: &str,
     ) -> Result<Self, GapError> {
         let figures = estimator.on(machine)?;

@@ -11,7 +11,7 @@ mod facts;
 pub mod rank;
 mod rules;
 
-pub use case::{GapCase, GapError, Observed, Stated};
+pub use case::{GapCase, GapError, SeenSpeeds, StatedParts};
 pub use cause::GapCause;
 pub use facts::{CauseFile, CauseRow, ReleaseRow, WhyDataError};
 pub use rank::{Gap, Ranked, RankedCause, Suspect};

@@ -3,7 +3,7 @@
 use mlxplan::hardware::spec::resolve;
 use mlxplan::model::catalogue::Models;
 use mlxplan::run::{EngineName, FormatOrigin, Version};
-use mlxplan::why::{GapCase, GapCause, Observed, RankedCause, Stated, explain};
+use mlxplan::why::{GapCase, GapCause, RankedCause, SeenSpeeds, StatedParts, explain};
 use mlxplan::{
     Basis, Coefficients, Estimator, HubOptions, Macs, Opened, OpenedModel, Run, Sources,
 };
@@ -61,7 +61,7 @@ fn ranks(t: &Thread) -> (String, Vec<RankedCause>) {
     let machine = resolve(&t.mac, &macs).expect("a Mac");
     let estimator =
         Estimator::new(Coefficients::embedded().expect("built in"), &model, run, Basis::Spec);
-    let stated = Stated {
+    let stated = StatedParts {
         context: t.context.is_some(),
         generate: t.generate.is_some(),
         version: engine.version.is_some(),
@@ -69,7 +69,7 @@ fn ranks(t: &Thread) -> (String, Vec<RankedCause>) {
         format: matches!(model.origin, FormatOrigin::File | FormatOrigin::Name),
     };
     let seen =
-        Observed { decode: t.measured, ttft_s: t.ttft_s, cached_tokens: t.cached.unwrap_or(0) };
+        SeenSpeeds { decode: t.measured, ttft_s: t.ttft_s, cached_tokens: t.cached.unwrap_or(0) };
     let case = GapCase::new(&estimator, (&machine, &macs), (stated, seen), "").expect("predicted");
     let (_, ranked) = explain(&case).expect("explained");
     let text = format!(

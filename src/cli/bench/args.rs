@@ -71,6 +71,10 @@ pub struct BenchArgs {
     /// Add the run, with all raw trials and its context, to a folder of results
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
+
+    /// Write the run to a file to share, without addresses, paths, messages and remarks; --evidence, audit and why read it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub export: Option<PathBuf>,
 }
 
 /// The connection to servers.

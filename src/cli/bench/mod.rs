@@ -13,6 +13,7 @@ mod watch;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::output::{Picture, error_text};
+use crate::bench::export;
 use crate::bench::plots::Encoding;
 use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record};
@@ -121,6 +122,10 @@ fn store(context: &Context, args: &BenchArgs, record: &Record) -> Result<()> {
     if let Some(folder) = &args.results {
         let path = record::store(folder, record)?;
         context.printer.hint(&format!("stored as {}", path.display()));
+    }
+    if let Some(path) = &args.export {
+        export::export(path, record)?;
+        context.printer.hint(&format!("to share: {}", path.display()));
     }
     if let Some(folder) = &args.plots {
         let (extension, picture) = match args.plot_format {

@@ -2,9 +2,9 @@
 
 use super::engine_args::EngineArgs;
 use crate::graph::cache::KvQuantisation;
-use crate::hardware::power::PowerMode;
+use crate::hardware::power::PowerSetting;
 use crate::ledger::llama_cpp::KvType;
-use crate::run::{Conditions, Images, Run};
+use crate::run::{Images, Run, RunConditions};
 use crate::units::Bytes;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -95,7 +95,7 @@ pub enum PowerArg {
     Battery,
 }
 
-impl From<PowerArg> for PowerMode {
+impl From<PowerArg> for PowerSetting {
     fn from(arg: PowerArg) -> Self {
         match arg {
             PowerArg::Low => Self::Low,
@@ -149,8 +149,8 @@ impl RunArgs {
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)
-            .with_conditions(Conditions {
-                power: self.power.map(PowerMode::from),
+            .with_conditions(RunConditions {
+                power: self.power.map(PowerSetting::from),
                 sustained_minutes: self.sustained,
             })
             .with_images(self.images)

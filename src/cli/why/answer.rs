@@ -7,7 +7,9 @@ use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Seconds, TokensPerSecond};
-use crate::why::{CauseFile, GapCase, GapCause, Observed, Ranked, RankedCause, Stated, Suspect};
+use crate::why::{
+    CauseFile, GapCase, GapCause, Ranked, RankedCause, SeenSpeeds, StatedParts, Suspect,
+};
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -136,9 +138,9 @@ pub(in crate::cli) struct WhyParts<'a> {
     /// The run.
     pub run: &'a Run,
     /// What was said.
-    pub stated: Stated,
+    pub stated: StatedParts,
     /// What was measured.
-    pub seen: Observed,
+    pub seen: SeenSpeeds,
     /// The auditor's findings, and whether the rate is above the bus.
     pub audit: (Vec<Finding>, bool),
 }
@@ -201,7 +203,7 @@ impl WhyAnswer {
     }
 }
 
-fn gaps(case: &GapCase<'_>, seen: &Observed) -> Vec<GapKeys> {
+fn gaps(case: &GapCase<'_>, seen: &SeenSpeeds) -> Vec<GapKeys> {
     let decode = seen.decode.map(|measured| GapKeys {
         metric: GapMetric::Decode,
         predicted: case.decode.tokens_per_s,
@@ -220,7 +222,7 @@ fn gaps(case: &GapCase<'_>, seen: &Observed) -> Vec<GapKeys> {
 }
 
 /// What was not said.
-fn assumed(stated: &Stated, run: &Run) -> Vec<String> {
+fn assumed(stated: &StatedParts, run: &Run) -> Vec<String> {
     let mut all = Vec::new();
     if !stated.context {
         all.push(format!(

@@ -15,9 +15,9 @@ use crate::cli::shared::signals;
 use crate::run::{EngineName, Program};
 use anyhow::{Result, anyhow, bail, ensure};
 
-/// Figures of a run, and what is known of it.
+/// MeasuredFigures of a run, and what is known of it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct MeasuredFigures {
     /// Tokens per second.
     pub decode: Option<f64>,
     /// Seconds to the first token.
@@ -41,7 +41,7 @@ pub(super) struct Figures {
 /// Environment variable with the key of a server.
 const KEY: &str = "MLXPLAN_API_KEY";
 
-impl Figures {
+impl MeasuredFigures {
     /// What the arguments name.
     pub fn of(context: &Context, args: &WhyArgs) -> Result<Self> {
         if let Some(path) = &args.bench {

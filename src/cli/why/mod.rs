@@ -14,25 +14,25 @@ use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::run::FormatOrigin;
-use crate::why::{GapCase, Observed, Stated, explain};
+use crate::why::{GapCase, SeenSpeeds, StatedParts, explain};
 use answer::{WhyAnswer, WhyParts};
 use anyhow::{Result, anyhow};
 use args::WhyArgs;
-use measured::Figures;
+use measured::MeasuredFigures;
 use std::rc::Rc;
 
 pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStatus)> {
-    let figures = Figures::of(context, args)?;
+    let figures = MeasuredFigures::of(context, args)?;
     let machine = machine(context, args, &figures)?;
     let (run, stated) = asked(args, &figures)?;
     let model = open(context, args, &figures, &run)?;
-    let stated = Stated {
+    let stated = StatedParts {
         format: matches!(model.origin, FormatOrigin::File | FormatOrigin::Name),
         ..stated
     };
     let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
     let seen =
-        Observed { decode: figures.decode, ttft_s: figures.ttft_s, cached_tokens: args.cached };
+        SeenSpeeds { decode: figures.decode, ttft_s: figures.ttft_s, cached_tokens: args.cached };
     let named = named(&model, &machine, &run, args);
     let macs = &context.catalogues.macs;
     let case = GapCase::new(&estimator, (&machine, macs), (stated, seen), &named).about(&model)?;
@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStat
 }
 
 /// The machine that was named, or that a result is of.
-fn machine(context: &Context, args: &WhyArgs, figures: &Figures) -> Result<Machine> {
+fn machine(context: &Context, args: &WhyArgs, figures: &MeasuredFigures) -> Result<Machine> {
     match &figures.mac {
         Some(mac) if args.machine.is_here() && args.machine.mac.is_none() => {
             context.machine(&MachineArgs { mac: Some(mac.clone()), ..MachineArgs::default() })
@@ -62,7 +62,7 @@ fn machine(context: &Context, args: &WhyArgs, figures: &Figures) -> Result<Machi
 }
 
 /// The run, and what of it was said or measured rather than left to defaults.
-fn asked(args: &WhyArgs, figures: &Figures) -> Result<(Run, Stated)> {
+fn asked(args: &WhyArgs, figures: &MeasuredFigures) -> Result<(Run, StatedParts)> {
     let mut run_args = args.run.args.clone();
     run_args.engine.engine = run_args.engine.engine.or(figures.engine);
     let here = args.machine.is_here() && figures.program().is_none() && figures.mac.is_none();
@@ -71,7 +71,7 @@ fn asked(args: &WhyArgs, figures: &Figures) -> Result<(Run, Stated)> {
     let generate = figures.generate.filter(|_| !args.run.generate);
     run = run.with_context(context.unwrap_or(run.work.context_tokens));
     run = run.with_generated(generate.unwrap_or(run.work.generate_tokens));
-    let stated = Stated {
+    let stated = StatedParts {
         context: args.run.context || context.is_some(),
         generate: args.run.generate || generate.is_some(),
         version: run_args.engine.engine.is_some_and(|e| e.version.is_some()),
@@ -81,7 +81,12 @@ fn asked(args: &WhyArgs, figures: &Figures) -> Result<(Run, Stated)> {
     Ok((run, stated))
 }
 
-fn open(context: &Context, args: &WhyArgs, figures: &Figures, run: &Run) -> Result<OpenedModel> {
+fn open(
+    context: &Context,
+    args: &WhyArgs,
+    figures: &MeasuredFigures,
+    run: &Run,
+) -> Result<OpenedModel> {
     let name = args.model.as_deref().or(figures.model.as_deref());
     let name =
         name.ok_or_else(|| anyhow!("the model that was measured is not known; --model names it"))?;
@@ -118,7 +123,7 @@ fn named(model: &OpenedModel, machine: &Machine, run: &Run, args: &WhyArgs) -> S
 fn judge(
     context: &Context,
     args: &WhyArgs,
-    figures: &Figures,
+    figures: &MeasuredFigures,
     machine: &Machine,
     case: &GapCase<'_>,
     run: &Run,

@@ -1,6 +1,6 @@
 //! How tokens and time were counted.
 
-use super::{Brings, Found, NONE};
+use super::{Brings, NONE, SuspectList};
 use crate::why::{GapCause, GapError};
 
 /// Tokens of an answer where they were not said.
@@ -8,7 +8,7 @@ const ANSWERS: [u32; 2] = [8, 1024];
 /// Tokens of a prompt where they were not said.
 const PROMPTS: [u32; 2] = [64, 8192];
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     end_to_end(found)?;
     for variant in ["too_many", "too_few"] {
         let row = found.row(GapCause::TokenCount, Some(variant))?;
@@ -19,7 +19,7 @@ pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
 }
 
 /// Tokens over the time of the whole request.
-fn end_to_end(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn end_to_end(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let row = found.row(GapCause::EndToEndRate, None)?;
     let work = run.work;

@@ -1,6 +1,6 @@
 //! The engine: matrix units, releases, chunks, shared reads, flash attention, the server around the model.
 
-use super::{Brings, Found, NONE, around};
+use super::{Brings, NONE, SuspectList, around};
 use crate::estimate::uses_matrix_units;
 use crate::run::{MatrixUnits, Program, Version};
 use crate::why::facts::ReleaseRow;
@@ -22,7 +22,7 @@ const UNSHARED: [f64; 2] = [0.2, 1.0];
 const SCORES: f64 = 0.5;
 const SCORES_FROM: f64 = 32_768.0;
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     matrix_units(found)?;
     for row in &found.file.release {
         release(found, row);
@@ -36,7 +36,7 @@ pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     server(found)
 }
 
-fn matrix_units(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn matrix_units(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let engine = run.engine;
     let used =
@@ -63,7 +63,7 @@ fn matrix_units(found: &mut Found<'_, '_>) -> Result<(), GapError> {
 }
 
 /// A release with a slow-down of its own.
-fn release(found: &mut Found<'_, '_>, row: &ReleaseRow) {
+fn release(found: &mut SuspectList<'_, '_>, row: &ReleaseRow) {
     let case = found.case;
     let engine = case.run().engine;
     let mlx = row.program == "mlx";
@@ -125,13 +125,13 @@ fn version_test(program: Program) -> String {
     .to_owned()
 }
 
-fn unlisted(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn unlisted(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let row = found.row(GapCause::EngineVersion, Some("unlisted"))?;
     found.add(row, 1.0, Brings::of(row), version_test(found.case.run().engine.program));
     Ok(())
 }
 
-fn chunk(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn chunk(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let row = found.row(GapCause::EngineVersion, Some("prefill_chunk"))?;
     if run.engine.prefill_step <= 512 || run.work.context_tokens <= 512 {
@@ -145,7 +145,7 @@ fn chunk(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn shared_reads(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn shared_reads(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, engine) = (found.case, found.case.run().engine);
     let row = found.row(GapCause::EngineVersion, Some("shared_reads"))?;
     let wide = |a: &crate::roofline::features::AttentionReads| a.heads >= GROUP * a.kv_heads.max(1);
@@ -165,7 +165,7 @@ fn shared_reads(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn flash_attention(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn flash_attention(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     if !run.engine.program.runs_gguf() {
         return Ok(());
@@ -185,7 +185,7 @@ fn flash_attention(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn server(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn server(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, engine) = (found.case, found.case.run().engine);
     let old_omlx = engine.program == Program::Omlx
         && case.stated.version

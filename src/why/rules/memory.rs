@@ -1,6 +1,6 @@
 //! Memory: weights that are not wired, limits exceeded, layers on the CPU.
 
-use super::{Brings, Found};
+use super::{Brings, SuspectList};
 use crate::hardware::tier::Tier;
 use crate::run::{EngineSetup, Program, Version};
 use crate::why::{GapCase, GapCause, GapError};
@@ -13,7 +13,7 @@ const WIRING: Version = Version::new(15, 0, 0);
 const OLLAMA_WIRES: Version = Version::new(0, 32, 4);
 const MLX_LM_WIRES: Version = Version::new(0, 19, 2);
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let share = share(found.case);
     unwired(found, share)?;
     swap(found, share)?;
@@ -43,7 +43,7 @@ fn leaves_weights_unwired(engine: &EngineSetup) -> bool {
 
 const SWAP_TEST: &str = "sysctl vm.swapusage iogpu.wired_limit_mb; memory_pressure -Q";
 
-fn unwired(found: &mut Found<'_, '_>, share: f64) -> Result<(), GapError> {
+fn unwired(found: &mut SuspectList<'_, '_>, share: f64) -> Result<(), GapError> {
     let (case, engine) = (found.case, found.case.run().engine);
     if engine.program.runs_gguf() || case.features.weight_bytes < LARGE {
         return Ok(());
@@ -58,7 +58,7 @@ fn unwired(found: &mut Found<'_, '_>, share: f64) -> Result<(), GapError> {
     Ok(())
 }
 
-fn swap(found: &mut Found<'_, '_>, share: f64) -> Result<(), GapError> {
+fn swap(found: &mut SuspectList<'_, '_>, share: f64) -> Result<(), GapError> {
     let row = found.row(GapCause::MemoryPressure, Some("swap"))?;
     let times = match share {
         s if s < 0.4 => 0.1,
@@ -78,7 +78,7 @@ fn swap(found: &mut Found<'_, '_>, share: f64) -> Result<(), GapError> {
     Ok(())
 }
 
-fn cpu(found: &mut Found<'_, '_>, share: f64) -> Result<(), GapError> {
+fn cpu(found: &mut SuspectList<'_, '_>, share: f64) -> Result<(), GapError> {
     let (case, program) = (found.case, found.case.run().engine.program);
     let variant = match case.machine.tier.value {
         Tier::Pro => "pro",

@@ -16,7 +16,7 @@ pub(super) const NONE: [f64; 2] = [1.0, 1.0];
 
 /// Everything that can apply.
 pub(super) fn suspects(case: &GapCase<'_>) -> Result<Vec<Suspect>, GapError> {
-    let mut found = Found { case, file: CauseFile::embedded()?, all: Vec::new() };
+    let mut found = SuspectList { case, file: CauseFile::embedded()?, all: Vec::new() };
     engine::find(&mut found)?;
     memory::find(&mut found)?;
     state::find(&mut found)?;
@@ -27,7 +27,7 @@ pub(super) fn suspects(case: &GapCase<'_>) -> Result<Vec<Suspect>, GapError> {
 }
 
 /// What was found so far.
-pub(super) struct Found<'a, 'c> {
+pub(super) struct SuspectList<'a, 'c> {
     pub case: &'a GapCase<'c>,
     pub file: &'static CauseFile,
     all: Vec<Suspect>,
@@ -56,7 +56,7 @@ impl Brings {
     }
 }
 
-impl Found<'_, '_> {
+impl SuspectList<'_, '_> {
     /// The row of a cause.
     pub fn row(
         &self,

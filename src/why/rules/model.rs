@@ -1,6 +1,6 @@
 //! The model as it runs: quantised caches, bfloat16, dense experts, other bins, other files, drafts.
 
-use super::{Brings, Found, NONE};
+use super::{Brings, NONE, SuspectList};
 use crate::graph::cache::KvQuantisation;
 use crate::run::Program;
 use crate::why::rank::Suspect;
@@ -13,7 +13,7 @@ const UNFUSED_KV: [f64; 2] = [0.2, 5.0];
 const MORE_BITS: [f64; 2] = [8.5, 16.0];
 const FULL: f64 = 12.0;
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     quantised_cache(found)?;
     bfloat16(found)?;
     dense(found)?;
@@ -22,7 +22,7 @@ pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     drafts(found)
 }
 
-fn quantised_cache(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn quantised_cache(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     if run.engine.kv.is_some() {
         return Ok(());
@@ -62,7 +62,7 @@ fn quantised_cache(found: &mut Found<'_, '_>) -> Result<(), GapError> {
 }
 
 /// bfloat16 is in the prediction: it slows a run that is as predicted.
-fn bfloat16(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn bfloat16(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let old = case.machine.generation.value <= 2;
     if !old || run.engine.program.runs_gguf() || case.features.fp16 {
@@ -89,7 +89,7 @@ fn bfloat16(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn dense(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn dense(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     if !case.features.has_experts() {
         return Ok(());
@@ -107,7 +107,7 @@ fn dense(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn bins(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn bins(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let case = found.case;
     let row = found.row(GapCause::OtherBin, None)?;
     for sibling in &case.siblings {
@@ -128,7 +128,7 @@ fn bins(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn bits(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn bits(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let case = found.case;
     let f = &case.features;
     let bits = 8.0 * f.weight_bytes / f.parameters.max(1.0);
@@ -146,7 +146,7 @@ fn bits(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn drafts(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn drafts(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let program = found.case.run().engine.program;
     // These bring drafts with them.
     let eager = matches!(program, Program::Mtplx | Program::Omlx | Program::RapidMlx);

@@ -1,7 +1,7 @@
 //! The state of the machine: power mode, heat, pauses, the first request.
 
-use super::{Brings, Found, NONE};
-use crate::hardware::power::{Form, PowerFile, PowerMode};
+use super::{Brings, NONE, SuspectList};
+use crate::hardware::power::{Form, PowerFile, PowerSetting};
 use crate::run::{Program, Version};
 use crate::why::{GapCause, GapError};
 
@@ -16,7 +16,7 @@ const SSD: [f64; 2] = [1e9, 7e9];
 /// Seconds that a start takes besides: kernels are compiled.
 const START_S: [f64; 2] = [0.1, 5.0];
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     power(found)?;
     heat(found)?;
     idle(found)?;
@@ -26,7 +26,7 @@ pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
 const POWER_TEST: &str =
     "pmset -g | grep -E 'lowpowermode|powermode'  # 0 automatic, 1 low, 2 high";
 
-fn power(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn power(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (form, macos) = (found.case.form, found.case.run().engine.macos);
     let low = found.row(GapCause::PowerMode, Some("low"))?;
     let times = match form {
@@ -46,10 +46,10 @@ fn power(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn heat(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn heat(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let form = found.case.form;
     let file = PowerFile::embedded()?;
-    let ranges = file.heat(form, PowerMode::Automatic).into_iter().map(|r| r.after_ten_minutes);
+    let ranges = file.heat(form, PowerSetting::Automatic).into_iter().map(|r| r.after_ten_minutes);
     let [low, high] =
         ranges.fold([1.0, 0.0], |[low, high], [l, _, h]| [f64::min(low, l), f64::max(high, h)]);
     let row = found.row(GapCause::Thermal, None)?;
@@ -66,7 +66,7 @@ fn heat(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn idle(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn idle(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, engine) = (found.case, found.case.run().engine);
     let bytes = case.features.weight_bytes;
     let later = |[slow, fast]: [f64; 2]| case.later_token([bytes / fast, bytes / slow]);
@@ -82,7 +82,7 @@ fn idle(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn cold(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn cold(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let case = found.case;
     let bytes = case.features.weight_bytes;
     let seconds = [bytes / SSD[1] + START_S[0], bytes / SSD[0] + START_S[1]];

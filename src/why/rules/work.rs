@@ -1,6 +1,6 @@
 //! The work: more tokens than thought, kept prompts, requests at once.
 
-use super::{Brings, Found, NONE, around, between};
+use super::{Brings, NONE, SuspectList, around, between};
 use crate::why::{GapCause, GapError};
 
 /// Tokens of thinking before an answer.
@@ -13,14 +13,14 @@ const HIT_S: f64 = 0.02;
 const SHARED: [u32; 2] = [2, 4];
 const TOTAL: [u32; 2] = [2, 16];
 
-pub(super) fn find(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     depth(found)?;
     thinking(found)?;
     kept(found)?;
     batch(found)
 }
 
-fn depth(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn depth(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let deepest = case.deepest();
     if deepest <= run.work.context_tokens.saturating_mul(2) {
@@ -39,7 +39,7 @@ fn depth(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn thinking(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn thinking(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let case = found.case;
     let row = found.row(GapCause::ThinkingTokens, None)?;
     let seconds = THINKING.map(|n| n / case.decode.tokens_per_s);
@@ -50,7 +50,7 @@ fn thinking(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn kept(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn kept(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     let test = found.bench("--scenario resume");
     if case.seen.cached_tokens > 0 {
@@ -73,7 +73,7 @@ fn kept(found: &mut Found<'_, '_>) -> Result<(), GapError> {
     Ok(())
 }
 
-fn batch(found: &mut Found<'_, '_>) -> Result<(), GapError> {
+fn batch(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     if run.work.batch > 1 {
         return Ok(());
