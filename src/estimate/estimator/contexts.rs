@@ -2,12 +2,13 @@
 
 use super::Estimator;
 use crate::estimate::memory::{
-    LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
+    LlamaModel, MaxContext, Room, below, budget, longest, roomy, safe_budget, start, within_less,
 };
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
+use crate::run::Run;
 use crate::units::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,10 +27,8 @@ impl Estimator<'_> {
 
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let peak = budget(machine, self.run.engine.reserve);
-        let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
         self.remembered(gpu, peak, |gpu, known| {
-            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
-            below(self.graph(), &self.run, gpu, room, found)
+            longest(self.graph(), &self.run, gpu, machine, known)
         })
     }
 
@@ -61,7 +60,8 @@ impl Estimator<'_> {
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
         self.remembered(gpu, less, |gpu, peak| {
-            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
+            let run = start(&self.run);
+            let found = within_less(self.graph(), &run, gpu, less, (peak, longer, most))?;
             below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
         })
     }
@@ -86,7 +86,7 @@ impl Estimator<'_> {
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
-        let peak = self.peak(gpu)?;
+        let peak = self.peak_of(gpu, &start(&self.run))?;
         let found = search(gpu, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
@@ -94,12 +94,17 @@ impl Estimator<'_> {
 
     /// The peak of the run on a kind of GPU.
     pub(in crate::estimate) fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
-        let key = gpu.alike();
+        self.peak_of(gpu, &self.run)
+    }
+
+    /// The peak of the run, or of the same run with another prompt.
+    fn peak_of(&self, gpu: Gpu, run: &Run) -> Result<Arc<Peak>, PeakError> {
+        let key = (gpu.alike(), run.work.context_tokens);
         if let Some(known) = lock(&self.peaks).get(&key) {
             return Ok(Arc::clone(known));
         }
         // Two threads may simulate the same; neither waits for the other.
-        let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
+        let found = Arc::new(peak::peak(self.graph(), run, key.0)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
 }

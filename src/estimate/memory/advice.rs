@@ -1,6 +1,7 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
-use super::context::{MaxContext, budget, within};
+use super::context::MaxContext;
+use super::longest::{longest, start};
 use super::{Fits, Memory};
 use crate::estimate::gpu::gpu;
 use crate::estimate::opened::OpenedModel;
@@ -8,6 +9,7 @@ use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
+use crate::ledger::peak::{self, PeakError};
 use crate::model::Scheme;
 use crate::run::Run;
 use crate::units::Bytes;
@@ -164,9 +166,7 @@ impl Case<'_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
     fn tried(&self, what: Change, graph: &Graph, machine: &Machine, run: Run) -> Option<Advice> {
         let memory = Memory::of(graph, machine, &run).ok()?;
-        let budget = budget(machine, run.engine.reserve);
-        let context =
-            within(graph, &run, gpu(machine, &run.engine), budget, Some(&memory.peak)).ok()?;
+        let context = self.longest(graph, machine, &run, &memory).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {
@@ -179,6 +179,21 @@ impl Case<'_> {
         };
         let better = memory.judgement.verdict < self.now.0.judgement.verdict;
         (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
+    }
+
+    /// The longest context with a change, by the same rules as without it: what a dip of the peak lets fit is no advice.
+    fn longest(
+        &self,
+        graph: &Graph,
+        machine: &Machine,
+        run: &Run,
+        memory: &Memory,
+    ) -> Result<MaxContext, PeakError> {
+        let (gpu, from) = (gpu(machine, &run.engine), start(run));
+        if from == *run {
+            return longest(graph, run, gpu, machine, &memory.peak);
+        }
+        longest(graph, run, gpu, machine, &peak::peak(graph, &from, gpu)?)
     }
 
     /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.

@@ -6,6 +6,7 @@ mod context;
 mod interval;
 mod limits;
 mod llama;
+mod longest;
 
 pub use advice::{Advice, Change, advise};
 pub use below::{Room, below};
@@ -13,6 +14,7 @@ pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, 
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
+pub use longest::{longest, start};
 
 use super::gpu::gpu;
 use crate::graph::Graph;
