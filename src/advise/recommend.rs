@@ -121,6 +121,13 @@ pub struct CannotRun {
     pub reason: String,
 }
 
+impl CannotRun {
+    fn of(model: &OpenedModel, error: &EstimateError) -> Self {
+        let (id, quant) = (model.id.clone(), model.quant.clone());
+        Self { model: id, quant, reason: error.to_string() }
+    }
+}
+
 /// Predictions, and the candidates of which there is none.
 #[derive(Debug, Default)]
 pub struct Predicted {
@@ -182,11 +189,13 @@ fn with_changes(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, Ca
 }
 
 fn predicted(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, CannotRun> {
+    let found = estimator(q, candidate).at(q.machine);
+    found.map_err(|error| CannotRun::of(&candidate.model, &error))
+}
+
+fn estimator<'a>(q: Question<'a>, candidate: &'a Candidate) -> Estimator<'a> {
     let Candidate { model, basis } = candidate;
-    Estimator::new(q.coefficients, model, *q.run, basis.clone()).at(q.machine).map_err(|error| {
-        let (id, quant) = (model.id.clone(), model.quant.clone());
-        CannotRun { model: id, quant, reason: error.to_string() }
-    })
+    Estimator::new(q.coefficients, model, *q.run, basis.clone())
 }
 
 /// Upper ends of the size classes in 10^9 parameters, for an overview of what a machine can run.
@@ -260,12 +269,17 @@ fn most_precise(
         if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;
         }
-        let prediction = match predicted(q, &candidate) {
-            Ok(prediction) => prediction,
-            Err(cannot) => return Ok(Err(cannot)),
+        // All else is predicted of the format that fits alone.
+        let estimator = estimator(q, &candidate);
+        let fits = || -> Result<bool, EstimateError> {
+            estimator.possible()?;
+            Ok(estimator.memory(q.machine)?.judgement.fits != Fits::No)
         };
-        if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
-            return Ok(Ok(Some(prediction)));
+        let found = fits().and_then(|fits| fits.then(|| estimator.at(q.machine)).transpose());
+        match found {
+            Ok(None) => {}
+            Ok(row) => return Ok(Ok(row)),
+            Err(error) => return Ok(Err(CannotRun::of(&candidate.model, &error))),
         }
     }
     Ok(Ok(None))

@@ -5,7 +5,7 @@ mod contexts;
 use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
-use super::memory::{LlamaModel, MaxContext, Memory};
+use super::memory::{Ends, LlamaModel, MaxContext, Memory};
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
@@ -39,6 +39,7 @@ pub struct Estimator<'a> {
     coefficients: &'a Coefficients,
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<(Gpu, u32), Arc<Peak>>>,
+    ends: Mutex<HashMap<Gpu, Arc<Ends<'a>>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
     llama: OnceLock<Arc<LlamaModel>>,
 }
@@ -123,6 +124,7 @@ impl<'a> Estimator<'a> {
             coefficients,
             speed: OnceLock::new(),
             peaks: Mutex::default(),
+            ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: OnceLock::new(),
         }
@@ -148,6 +150,7 @@ impl<'a> Estimator<'a> {
             // What a step does hangs on these alone.
             speed: if alike { self.speed.clone() } else { OnceLock::new() },
             peaks: Mutex::default(),
+            ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: if alike { self.llama.clone() } else { OnceLock::new() },
             ..*self

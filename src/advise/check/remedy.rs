@@ -106,14 +106,14 @@ const STEPS: [u32; 3] = [1024, 512, 256];
 const GRID: u32 = 256;
 
 /// A plan whose changes are looked for, on one machine.
-pub(super) struct Search<'a> {
-    pub plan: &'a Plan,
-    pub cases: &'a [Planned<'a>],
+pub(super) struct Search<'s, 'a> {
+    pub plan: &'s Plan,
+    pub cases: &'s [Planned<'a>],
     pub coefficients: &'a Coefficients,
-    pub found: &'a OnMac,
+    pub found: &'s OnMac,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// Changes that make every requirement of one workload hold, the smallest first, one of each kind.
     pub fn for_workload(&self, index: usize) -> Result<Vec<Remedy>, EstimateError> {
         let (Some(case), Some(judged)) = (self.cases.get(index), self.found.workloads.get(index))

@@ -2,7 +2,8 @@
 
 use super::Estimator;
 use crate::estimate::memory::{
-    LlamaModel, MaxContext, Room, below, budget, longest, roomy, safe_budget, start, within_less,
+    Ends, LlamaModel, MaxContext, Room, below, budget, longest, roomy, safe_budget, start,
+    within_less,
 };
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
@@ -12,7 +13,7 @@ use crate::run::Run;
 use crate::units::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
-impl Estimator<'_> {
+impl<'a> Estimator<'a> {
     /// The longest context on a machine, by the expected peak. Searched once per kind of GPU and memory.
     ///
     /// # Errors
@@ -27,9 +28,7 @@ impl Estimator<'_> {
 
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let peak = budget(machine, self.run.engine.reserve);
-        self.remembered(gpu, peak, |gpu, known| {
-            longest(self.graph(), &self.run, gpu, machine, known)
-        })
+        self.remembered(gpu, peak, |ends, known| longest(ends, machine, known))
     }
 
     /// The longest context that fits a machine even at the upper end of the interval of the peak and under the lowest
@@ -59,10 +58,9 @@ impl Estimator<'_> {
         let longer = self.longest(gpu, machine)?;
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
-        self.remembered(gpu, less, |gpu, peak| {
-            let run = start(&self.run);
-            let found = within_less(self.graph(), &run, gpu, less, (peak, longer, most))?;
-            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
+        self.remembered(gpu, less, |ends, known| {
+            let found = within_less(ends, less, (known, longer, most))?;
+            below(ends, Room { peak: less, buffer }, known, found)
         })
     }
 
@@ -80,16 +78,26 @@ impl Estimator<'_> {
         &self,
         gpu: Gpu,
         budget: Bytes,
-        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+        search: impl FnOnce(&Ends<'_>, &Peak) -> Result<MaxContext, PeakError>,
     ) -> Result<MaxContext, PeakError> {
         let key = (gpu.alike(), budget);
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
         let peak = self.peak_of(gpu, &start(&self.run))?;
-        let found = search(gpu, &peak)?;
+        let found = search(&*self.ends(gpu)?, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
+    }
+
+    /// The ends of prompts on a kind of GPU: those that one search has replayed serve the others.
+    fn ends(&self, gpu: Gpu) -> Result<Arc<Ends<'a>>, PeakError> {
+        let key = gpu.alike();
+        if let Some(known) = lock(&self.ends).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let ends = Arc::new(Ends::of(self.graph(), &start(&self.run), key)?);
+        Ok(Arc::clone(lock(&self.ends).entry(key).or_insert(ends)))
     }
 
     /// The peak of the run on a kind of GPU.

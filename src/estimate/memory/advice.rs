@@ -1,6 +1,7 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
 use super::context::MaxContext;
+use super::ends::Ends;
 use super::longest::{longest, start};
 use super::{Fits, Memory};
 use crate::estimate::gpu::gpu;
@@ -190,10 +191,11 @@ impl Case<'_> {
         memory: &Memory,
     ) -> Result<MaxContext, PeakError> {
         let (gpu, from) = (gpu(machine, &run.engine), start(run));
+        let ends = Ends::of(graph, &from, gpu)?;
         if from == *run {
-            return longest(graph, run, gpu, machine, &memory.peak);
+            return longest(&ends, machine, &memory.peak);
         }
-        longest(graph, run, gpu, machine, &peak::peak(graph, &from, gpu)?)
+        longest(&ends, machine, &peak::peak(graph, &from, gpu)?)
     }
 
     /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.

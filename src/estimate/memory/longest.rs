@@ -5,10 +5,9 @@
 
 use super::below::{Room, below};
 use super::context::{MaxContext, budget, within};
-use crate::graph::Graph;
+use super::ends::Ends;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{Peak, PeakError};
-use crate::ledger::replay::Gpu;
 use crate::run::Run;
 
 /// Tokens of the prompt from whose peak a search starts: those of a request that states none, whose peak is then known.
@@ -21,19 +20,13 @@ pub const fn start(run: &Run) -> Run {
 }
 
 /// The longest context, prompt and generated tokens together, below which every prompt fits by the expected peak.
-/// `known` is the peak of [`start`].
+/// `ends` are those of [`start`], and `known` is its peak.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
-pub fn longest(
-    graph: &Graph,
-    run: &Run,
-    gpu: Gpu,
-    machine: &Machine,
-    known: &Peak,
-) -> Result<MaxContext, PeakError> {
-    let peak = budget(machine, run.engine.reserve);
+pub fn longest(ends: &Ends<'_>, machine: &Machine, known: &Peak) -> Result<MaxContext, PeakError> {
+    let peak = budget(machine, ends.run.engine.reserve);
     let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
-    let found = within(graph, &start(run), gpu, peak, Some(known))?;
-    below(graph, run, gpu, room, found)
+    let found = within(ends, peak, Some(known))?;
+    below(ends, room, known, found)
 }
