@@ -12,6 +12,12 @@ use std::path::{Path, PathBuf};
 /// Largest data file that is read, in bytes (16 MiB). The embedded files stay under 1 MiB.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
+/// Files that a data folder may hold.
+const NAMES: [&str; 5] =
+    ["chips.toml", "macs.toml", "prices.toml", "gpu_memory_limits.toml", "models.json"];
+/// Files that are looked at in a folder, to tell which of them are not read.
+const LOOKED_AT: usize = 1000;
+
 /// Environment variable that stands for `--data-dir`.
 pub const VARIABLE: &str = "MLXPLAN_DATA_DIR";
 
@@ -83,6 +89,7 @@ impl DataDirs {
             if !dir.is_dir() {
                 return Err(DataDirError::NotAFolder(dir.to_owned()));
             }
+            notes.extend(unread(dir));
             dirs.push(dir.to_owned());
         }
         if let Some(base) = base_for(cfg!(target_os = "macos"), &var) {
@@ -209,6 +216,26 @@ fn unusable(base: &Base) -> Option<String> {
     ))
 }
 
+/// A note on files of a data folder that look like data and are not read: a name with a slip, or data that cannot be
+/// added to.
+fn unread(dir: &Path) -> Option<String> {
+    let names = std::fs::read_dir(dir).ok()?.flatten().take(LOOKED_AT);
+    let mut others: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".toml") || name.ends_with(".json"))
+        .filter(|name| !NAMES.contains(&name.as_str()))
+        .collect();
+    others.sort();
+    let first = others.first()?;
+    let more =
+        if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+    Some(format!(
+        "{}{more} is not read: a data folder holds {}",
+        dir.join(first).display(),
+        NAMES.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +292,20 @@ mod tests {
         let note = unusable(&base("/dev/null")).unwrap();
         assert!(note.contains("HOME is /dev/null"), "{note}");
         assert_eq!(unusable(&base("/nowhere")), None);
+    }
+
+    #[test]
+    fn files_that_are_not_read_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["chips.toml", "notes.txt"] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        assert!(DataDirs::discover(Some(root.path())).unwrap().notes().is_empty());
+        for name in ["engines.toml", "model.json"] {
+            std::fs::write(root.path().join(name), "").unwrap();
+        }
+        let notes = DataDirs::discover(Some(root.path())).unwrap().notes().join("\n");
+        assert!(notes.contains("engines.toml and 1 more is not read"), "{notes}");
     }
 
     #[test]

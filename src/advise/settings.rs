@@ -123,7 +123,9 @@ fn declared(p: &Prediction) -> u64 {
 fn longest(p: &Prediction) -> Vec<String> {
     let Some(context) = p.context else { return Vec::new() };
     let (safe, most) = (context.safe.tokens, context.at_most.tokens);
-    vec![format!("up to {safe} tokens are safe, up to {most} fit by the expected memory")]
+    vec![format!(
+        "up to {safe} tokens of prompt and output are safe, up to {most} fit by the expected memory"
+    )]
 }
 
 /// A raised limit, where memory is what ends the context or the run does not fit.

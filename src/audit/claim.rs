@@ -123,8 +123,10 @@ impl<'de> Deserialize<'de> for Range {
             Written::One(v) => Self::from(v),
             Written::Two([low, high]) => Self { low, high },
         };
-        if ![range.low, range.high].iter().all(|x| (0.0..=1e12).contains(x)) {
-            return Err(serde::de::Error::custom("a figure lies from 0 to 1e12"));
+        if let Some(x) = [range.low, range.high].iter().find(|x| !(0.0..=1e12).contains(*x)) {
+            return Err(serde::de::Error::custom(format!(
+                "a figure lies from 0 to 1e12, and this one is {x:e}"
+            )));
         }
         match range.low <= range.high {
             true => Ok(range),
@@ -254,9 +256,9 @@ fn engine<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Program>, D::Error> 
 
 fn finite<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
     let value = Option::<f64>::deserialize(d)?;
-    match value.is_none_or(f64::is_finite) {
-        true => Ok(value),
-        false => Err(serde::de::Error::custom("expected a finite number")),
+    match value.filter(|x| !x.is_finite()) {
+        None => Ok(value),
+        Some(x) => Err(serde::de::Error::custom(format!("expected a finite number, found {x}"))),
     }
 }
 

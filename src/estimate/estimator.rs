@@ -38,7 +38,7 @@ pub struct Estimator<'a> {
     basis: Basis,
     coefficients: &'a Coefficients,
     speed: OnceLock<Arc<Speed>>,
-    peaks: Mutex<HashMap<Gpu, Arc<Peak>>>,
+    peaks: Mutex<HashMap<(Gpu, u32), Arc<Peak>>>,
     ends: Mutex<HashMap<Gpu, Arc<Ends<'a>>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
     llama: OnceLock<Arc<LlamaModel>>,

@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 21] = [
+const WRONG: [(&str, &[&str]); 22] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
@@ -28,6 +28,7 @@ const WRONG: [(&str, &[&str]); 21] = [
     ("compare --buy --model qwen3-8b-4bit --years 1e-300", &["--years", "from 0.01 to 100"]),
     ("compare --buy --model qwen3-8b-4bit --tokens-per-day 1e300", &["--tokens-per-day"]),
     ("probe --from Cargo.toml", &["Cargo.toml", "sysctl"]),
+    ("predict --model qwen3-8b-4bit --mac m4max-40/64 --generate 1e9", &["--generate"]),
 ];
 
 /// A configuration whose sizes do not go together, and one far outside all that was measured.

@@ -89,6 +89,30 @@ fn only_regular_files_are_read() {
     }
 }
 
+/// A folder of a model whose configuration is no file is not taken for a name that nobody knows.
+#[test]
+fn a_configuration_that_is_no_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m/config.json");
+    std::fs::create_dir(folder.path().join("m")).unwrap();
+    let mut made: [(&str, Box<dyn Fn()>); 4] = [
+        ("levels of symbolic links", Box::new(|| symlink("config.json", &config).unwrap())),
+        ("device", Box::new(|| symlink("/dev/zero", &config).unwrap())),
+        ("No such file", Box::new(|| symlink("nothing", &config).unwrap())),
+        ("is a folder", Box::new(|| std::fs::create_dir(&config).unwrap())),
+    ];
+    for (word, make) in &mut made {
+        make();
+        for command in ["inspect m", "inspect ./m", "predict --mac m4max-40/64 --model m"] {
+            let output = mlxplan(command).current_dir(folder.path()).output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{command}: {err}");
+            assert!(err.contains("m/config.json") && err.contains(*word), "{command}: {err}");
+        }
+        let _ = std::fs::remove_file(&config);
+    }
+}
+
 #[test]
 fn large_files_take_seconds() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,5 +5,6 @@ mod common_sense;
 mod families;
 mod golden;
 mod hostile;
+mod monotone;
 mod peaks;
 mod vision;

@@ -94,12 +94,17 @@ pub(in crate::cli) fn parts_text(p: &Peak) -> String {
     texts.join(" + ")
 }
 
-/// The longest context in words.
+/// The longest context in words. Generated tokens take as much of the cache as those of the prompt, and count.
 pub(in crate::cli) fn context_text(c: MaxContext) -> String {
-    match c.bound {
-        ContextBound::Model => format!("{} tokens, what the model was made for", c.tokens),
-        ContextBound::Memory => format!("{} tokens, as much as memory holds", c.tokens),
-        ContextBound::None => format!("{} tokens or more", c.tokens),
+    let MaxContext { tokens, bound } = c;
+    match bound {
+        ContextBound::Model => {
+            format!("{tokens} tokens of prompt and output, what the model was made for")
+        }
+        ContextBound::Memory => {
+            format!("{tokens} tokens of prompt and output, as much as memory holds")
+        }
+        ContextBound::None => format!("{tokens} tokens of prompt and output, or more"),
     }
 }
 

@@ -212,9 +212,10 @@ pub struct MemoryAnswer {
     pub limits: Vec<Limit>,
     /// What swapping would cost, where memory does not suffice.
     pub swap: Option<Swap>,
-    /// The longest context that fits even at the upper end of the interval of the peak and under the lowest limit.
+    /// The longest context, prompt and generated tokens together, that fits even at the upper end of the interval of the peak and under the lowest limit.
     pub max_context_tokens: Option<u32>,
-    /// The longest context that fits by the expected peak.
+    /// The longest context, prompt and generated tokens together, below which every prompt fits by the expected peak.
+    /// A longer one may fit where its last chunk needs less than others; that is not counted on.
     pub max_context_at_most_tokens: Option<u32>,
     /// What ends the context.
     pub max_context_bound: Option<ContextBound>,

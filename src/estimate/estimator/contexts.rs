@@ -2,13 +2,15 @@
 
 use super::Estimator;
 use crate::estimate::memory::{
-    Ends, LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
+    Ends, LlamaModel, MaxContext, Room, below, budget, longest, roomy, safe_budget, start,
+    within_less,
 };
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
+use crate::run::Run;
 use crate::units::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,11 +29,7 @@ impl<'a> Estimator<'a> {
 
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let peak = budget(machine, self.run.engine.reserve);
-        let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
-        self.remembered(gpu, peak, |ends, known| {
-            let found = within(ends, peak, Some(known))?;
-            below(ends, room, known, found)
-        })
+        self.remembered(gpu, peak, |ends, known| longest(ends, machine, known))
     }
 
     /// The longest context that fits a machine even at the upper end of the interval of the peak and under the lowest
@@ -106,7 +104,7 @@ impl<'a> Estimator<'a> {
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
-        let peak = self.peak(gpu)?;
+        let peak = self.peak_of(gpu, &start(&self.run))?;
         let found = search(&*self.ends(gpu)?, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
@@ -118,18 +116,23 @@ impl<'a> Estimator<'a> {
         if let Some(known) = lock(&self.ends).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let ends = Arc::new(Ends::of(self.graph(), &self.run.in_memory(), key)?);
+        let ends = Arc::new(Ends::of(self.graph(), &start(&self.run.in_memory()), key)?);
         Ok(Arc::clone(lock(&self.ends).entry(key).or_insert(ends)))
     }
 
     /// The peak of the run on a kind of GPU.
     pub(in crate::estimate) fn peak(&self, gpu: Gpu) -> Result<Arc<Peak>, PeakError> {
-        let key = gpu.alike();
+        self.peak_of(gpu, &self.run)
+    }
+
+    /// The peak of the run, or of the same run with another prompt.
+    fn peak_of(&self, gpu: Gpu, run: &Run) -> Result<Arc<Peak>, PeakError> {
+        let key = (gpu.alike(), run.work.context_tokens);
         if let Some(known) = lock(&self.peaks).get(&key) {
             return Ok(Arc::clone(known));
         }
         // Two threads may simulate the same; neither waits for the other.
-        let found = Arc::new(peak::peak(self.graph(), &self.run.in_memory(), key)?);
+        let found = Arc::new(peak::peak(self.graph(), &run.in_memory(), key.0)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
 }

@@ -8,6 +8,7 @@ mod ends;
 mod interval;
 mod limits;
 mod llama;
+mod longest;
 
 pub use advice::{Advice, Change, advise};
 pub use advice_llama::{advise_llama, file_in, smaller_mixes};
@@ -17,6 +18,7 @@ pub use ends::{End, Ends};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
+pub use longest::{longest, start};
 
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;

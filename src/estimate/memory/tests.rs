@@ -273,6 +273,25 @@ proptest! {
     }
 }
 
+/// What the longest context is does not hang on the prompt that is asked about.
+#[test]
+fn the_longest_context_does_not_hang_on_the_prompt() {
+    let graph = qwen3(36, 4096);
+    let mac = machine("m3-10/16");
+    let coefficients = crate::roofline::Coefficients::embedded().expect("built in");
+    let at = |tokens: u32| {
+        let run = Run::default().with_context(tokens);
+        let estimator = crate::estimate::Estimator::of_graph(coefficients, &graph, run);
+        let safe = estimator.safe_context(&mac).expect("runs");
+        (safe, estimator.max_context(&mac).expect("runs"))
+    };
+    let default = at(4096);
+    assert_eq!(default.1.bound, ContextBound::Memory);
+    for tokens in [1, 2049, 10_240, 20_000, 60_000] {
+        assert_eq!(at(tokens), default, "{tokens}");
+    }
+}
+
 /// A context that is all output is found as well, and the next length does not fit.
 #[test]
 fn the_longest_context_of_a_very_long_output_is_found() {

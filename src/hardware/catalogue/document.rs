@@ -235,13 +235,15 @@ impl DataEntry<'_> {
         let value = self.table.get(key)?;
         let read = T::read(value.get_ref());
         if read.is_none() {
-            let found = match value.get_ref() {
-                DeValue::String(text) => format!("\"{text}\""),
-                other => other.type_str().to_owned(),
-            };
-            self.wrong(key, format!("must be {}, found {found}", T::EXPECTED));
+            self.wrong(key, format!("must be {}, found {}", T::EXPECTED, self.written(key)));
         }
         read
+    }
+
+    /// The value of a key as the file has it, cut where it is long.
+    fn written(&self, key: &str) -> String {
+        let span = self.table.get(key).map_or(0..0, Spanned::span);
+        excerpt(self.source.text.get(span).unwrap_or_default())
     }
 
     /// The value of a key; `base` is the value of the entry that this one overrides.
@@ -267,7 +269,8 @@ impl DataEntry<'_> {
             return Some(value);
         }
         let (low, high) = range.into_inner();
-        self.wrong(key, format!("must be from {low} to {high}, found {value}"));
+        let found = if self.has(key) { self.written(key) } else { value.to_string() };
+        self.wrong(key, format!("must be from {low} to {high}, found {found}"));
         None
     }
 
@@ -293,6 +296,19 @@ impl DataEntry<'_> {
             }
         }
     }
+}
+
+/// Longest excerpt of a value in a message, in characters.
+const EXCERPT: usize = 60;
+
+/// What a file says, on one line and cut where it is long.
+fn excerpt(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut cut: String = line.chars().take(EXCERPT).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
 }
 
 /// A type that a TOML value can be read as.

@@ -104,6 +104,27 @@ fn an_override_changes_only_the_keys_it_names() {
 }
 
 #[test]
+fn values_that_cannot_be_are_shown_as_they_are_written() {
+    let long = format!("\"{}\"", "x".repeat(500));
+    for (written, expected) in [
+        ("nan", "must be a number, found nan"),
+        ("-inf", "must be a number, found -inf"),
+        ("1e308", "must be from 1 to 100000, found 1e308"),
+        ("1e-300", "must be from 1 to 100000, found 1e-300"),
+        ("true", "must be a number, found true"),
+        (long.as_str(), "xxx…"),
+    ] {
+        let text = format!("[[chip]]\nid = \"m4max-40\"\nbandwidth_gbs = {written}\n");
+        let (dir, catalogue) = with_file("chips.toml", &text);
+        let found = problems(catalogue.chips(), dir.path());
+        assert_eq!(found.len(), 1, "{found:?}");
+        let [problem] = &found[..] else { panic!("{found:?}") };
+        assert!(problem.starts_with("chips.toml:3:17: chip m4max-40: bandwidth_gbs:"), "{problem}");
+        assert!(problem.contains(expected) && problem.len() < 200, "{problem}");
+    }
+}
+
+#[test]
 fn every_problem_of_a_file_is_listed_with_its_place() {
     let (dir, catalogue) = with_file(
         "chips.toml",

@@ -15,7 +15,9 @@ pub enum NameError {
     )]
     Empty,
     /// Too long to be a name.
-    #[error("a model name of {0} bytes is too long")]
+    #[error(
+        "a model name of {0} bytes is too long; write one such as qwen3-32b-4bit, a folder, a .gguf file or hf:org/name"
+    )]
     TooLong(usize),
     /// A path that does not exist.
     #[error("there is no {}; give a model folder, a .gguf file, a config.json or a name such as qwen3-32b-4bit", .0.display())]

@@ -132,7 +132,7 @@ pub fn parse_model_spec(text: &str) -> Result<ModelSpec, NameError> {
     if explicit || file_like {
         return path_spec(path);
     }
-    if !text.is_empty() && (path.join(CONFIG_FILE).is_file() || path.is_file()) {
+    if !text.is_empty() && (has_config(&path) || path.is_file()) {
         return path_spec(path);
     }
     if key(text).is_empty() {
@@ -209,12 +209,23 @@ fn is_gguf(path: &Path) -> bool {
     read.is_ok() && &magic == b"GGUF"
 }
 
+/// Whether a folder has something called `config.json`: what is wrong with one that is no file is said when it is read.
+fn has_config(folder: &Path) -> bool {
+    folder.join(CONFIG_FILE).symlink_metadata().is_ok()
+}
+
 /// A folder with a `config.json`, or with exactly one GGUF model.
 fn folder_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
-    if path.join(CONFIG_FILE).is_file() {
+    if has_config(&path) {
         return Ok(ModelSpec::Folder(path));
     }
-    let gguf = gguf_models(&path);
+    let gguf = match gguf_models(&path) {
+        Ok(names) => names,
+        Err(e) => {
+            let problem = format!("the folder cannot be listed: {e}");
+            return Err(NameError::UnsuitablePath { path, problem });
+        }
+    };
     let problem = match gguf.as_slice() {
         [one] => return Ok(ModelSpec::Gguf(path.join(one))),
         [] => "the folder has no config.json and no .gguf file".to_owned(),
@@ -226,15 +237,12 @@ fn folder_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
 }
 
 /// The GGUF models in a folder: of a split model the first file, no projectors of vision models.
-fn gguf_models(path: &Path) -> Vec<String> {
-    let Ok(listing) = std::fs::read_dir(path) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = listing
+fn gguf_models(path: &Path) -> std::io::Result<Vec<String>> {
+    let mut names: Vec<String> = std::fs::read_dir(path)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".gguf") && !name.starts_with("mmproj"))
         .filter(|name| !name.contains("-of-") || name.contains("-00001-of-"))
         .collect();
     names.sort();
-    names
+    Ok(names)
 }

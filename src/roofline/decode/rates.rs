@@ -38,8 +38,7 @@ impl DecodeLaw {
         let mut launch = 1e-6
             * p.launch.base_us
             * p.launch.trend.powi(generation as i32 - 3)
-            * p.launch.by_generation.of(generation)
-            * p.launch.by_tier.of(silicon.tier);
+            * p.launch.by_generation.of(generation);
         if f.gated_delta {
             launch *= p.gated_delta;
         } else if f.recurrent_layers > 0 {

@@ -117,6 +117,8 @@ impl PrefillLaw {
     #[must_use]
     pub fn time(&self, f: &StepFeatures, silicon: &Silicon, prompt: PrefillPrompt) -> PrefillTime {
         let flops = self.flops(f, silicon, prompt.fp16);
+        let shader = Silicon { matrix_units: false, ..*silicon };
+        let shader_flops = self.flops(f, &shader, prompt.fp16);
         let peak = silicon.peak_flops();
         let own = &self.p;
         let with = |pair: ByUnit| if silicon.matrix_units { pair.matrix } else { pair.shader };
@@ -124,7 +126,10 @@ impl PrefillLaw {
         let (tokens, batch) = (prompt.tokens, prompt.batch);
         let chunks = (tokens / prompt.chunk.max(1.0)).ceil().max(1.0);
         let rows = tokens * batch;
-        let fixed = with(own.fixed_tokens) * chunks;
+        let products =
+            |fixed: f64, rate: f64| (rows + fixed * chunks) * 2.0 * p.dense_weights / rate;
+        // Few rows are multiplied on the shaders, as on a GPU without matrix units.
+        let few_rows = products(own.fixed_tokens.shader, shader_flops);
         let in_chunk = (rows / chunks).min(prompt.chunk * batch);
         let read = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
         let expert_rate = with(own.experts) * flops;
@@ -133,7 +138,7 @@ impl PrefillLaw {
             / p.window_tokens.max(1.0);
         let attention = batch * (tokens * tokens * p.full_attention + window);
         let mut t = PrefillTime {
-            dense: (rows + fixed) * 2.0 * p.dense_weights / flops,
+            dense: products(with(own.fixed_tokens), flops).min(few_rows),
             experts: rows * 2.0 * p.expert_weights / expert_rate.min(peak)
                 + chunks * read * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,

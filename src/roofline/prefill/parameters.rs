@@ -56,10 +56,11 @@ type Declare<'a> = dyn FnMut(&'static str, [f64; 2], [f64; 2]) -> f64 + 'a;
 
 impl DenseRate {
     fn declared(at: &mut Declare<'_>) -> Self {
+        let m1 = at("gflops.m1", [104.0, 0.3], [20.0, 256.0]);
         Self {
             by_generation: ByGeneration {
-                m1: at("gflops.m1", [104.0, 0.3], [20.0, 256.0]),
-                m2: at("gflops.m2", [93.0, 0.3], [20.0, 256.0]),
+                m1,
+                m2: m1 * at("gflops.m2_to_m1", [1.0, 0.05], [0.8, 1.3]),
                 m3: at("gflops.m3", [183.0, 0.3], [20.0, 256.0]),
                 m4: at("gflops.m4", [180.0, 0.3], [20.0, 256.0]),
                 m5: at("gflops.m5", [789.0, 0.4], [100.0, 1024.0]),
