@@ -28,8 +28,6 @@ pub(super) struct StandIns {
     next: Option<(u16, Vec<Original>)>,
     /// Command buffers committed before the skipped layers were last passed.
     committed_before: u32,
-    /// Whether an original had not been computed yet when the skipped layers were passed.
-    too_early: bool,
 }
 
 impl Replay<'_> {
@@ -54,39 +52,48 @@ impl Replay<'_> {
         some.map(|&(b, _)| self.buffers.size(b)).sum()
     }
 
-    /// Command buffers committed since the skipped layers were last passed; `None` where the caches of the layers before
-    /// them were not complete then, because MLX puts off what only the next call needs.
+    /// Command buffers committed since the skipped layers were last passed: none where MLX puts off what only the next
+    /// call needs of the layers like them.
     #[must_use]
-    pub fn command_buffers_since_skipped(&self) -> Option<u32> {
-        (!self.stand_ins.too_early)
-            .then_some(self.commands.committed - self.stand_ins.committed_before)
+    pub const fn command_buffers_since_skipped(&self) -> u32 {
+        self.commands.committed - self.stand_ins.committed_before
     }
 
     pub(super) fn renew_stand_ins_at(&mut self, stage: Stage) {
         let passed = match (&self.stand_ins.next, stage) {
             (None, _) | (_, Stage::Embed) => false,
-            (Some((to, _)), Stage::Layer(layer)) => layer >= *to,
-            (Some(_), Stage::Head) => true,
+            (Some((to, originals)), Stage::Layer(layer)) => {
+                layer >= *to && self.complete(originals)
+            }
+            (Some((_, originals)), Stage::Head) => self.complete(originals),
         };
         if passed {
             self.renew_stand_ins();
         }
     }
 
+    /// Whether the layers that have the originals have been computed, as often as a call runs them.
+    fn complete(&self, originals: &[Original]) -> bool {
+        originals.iter().all(|original| self.arrays[original.array.index()].evaluated())
+    }
+
     pub(super) fn renew_stand_ins(&mut self) {
         let Some((_, originals)) = self.stand_ins.next.take() else { return };
         self.stand_ins.committed_before = self.commands.committed;
         let mut seen: Vec<BufferId> = Vec::new();
-        let mut wanted = Vec::new();
-        for m in originals {
-            let a = &self.arrays[m.array.index()];
-            self.stand_ins.too_early |= !a.evaluated();
+        let mut like: Vec<(u64, Original)> = Vec::new();
+        for original in originals {
+            let a = &self.arrays[original.array.index()];
             if a.evaluated() && !seen.contains(&a.buffer) {
                 seen.push(a.buffer);
-                let size = self.buffers.size(a.buffer);
-                wanted.extend((0..m.times).map(|_| (size, m.slot)));
+                like.push((self.buffers.size(a.buffer), original));
             }
         }
+        // Layer by layer, as the caches would be replaced: one layer's keys may grow while its values shrink.
+        let layers = like.iter().map(|(_, m)| m.times).max().unwrap_or(0);
+        let of_layer = |i| like.iter().filter(move |(_, m)| i < m.times);
+        let wanted: Vec<(u64, u32)> =
+            (0..layers).flat_map(of_layer).map(|&(size, m)| (size, m.slot)).collect();
         let held = &self.stand_ins.held;
         let same = held.len() == wanted.len()
             && held.iter().zip(&wanted).all(|(&(b, _), &(size, _))| self.buffers.size(b) == size);
