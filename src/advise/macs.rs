@@ -1,13 +1,12 @@
 //! Which Macs run a model.
 
-use super::recommend::AdviseError;
+use super::recommend::{AdviseError, Candidate};
 use crate::estimate::memory::Fit;
-use crate::estimate::{Basis, Decode, Estimator, Memory, OpenedModel, Prefill, Run, gpu};
+use crate::estimate::{Decode, Estimator, Memory, Prefill, Run, gpu};
 use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::replay::Gpu;
-use crate::ledger::weights::Weights;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
@@ -40,16 +39,17 @@ pub struct MacChoice {
 pub fn macs_for(
     catalogue: &Macs,
     coefficients: &Coefficients,
-    model: &OpenedModel,
+    candidate: &Candidate,
     run: &Run,
 ) -> Result<Vec<MacChoice>, AdviseError> {
+    let model = &candidate.model;
     let predict = |error| AdviseError::Predict { model: model.id.clone(), error };
     let hardware = AdviseError::Hardware;
-    let estimator = Estimator::new(coefficients, model, *run, Basis::Spec);
+    let estimator = Estimator::new(coefficients, model, *run, candidate.basis.clone());
     let mut machines = Vec::new();
     let limits = catalogue.limits().map_err(hardware)?;
     // What the weights alone exceed needs no simulation.
-    let weights = Bytes(Weights::of(&model.graph).active_bytes);
+    let weights = Bytes(estimator.weights().bytes);
     for (mac, chip_id) in catalogue.macs().map_err(hardware)?.iter().flat_map(chips_of) {
         let Some(chip) = catalogue.chip(chip_id).map_err(hardware)? else { continue };
         for config in &mac.configs {
