@@ -415,7 +415,7 @@ impl Graph {
         let mut caches = self.make_cache();
         let skipped = self.skipped_for_counts()?;
         let mut of = |call: Call| -> Result<_, TraceError> {
-            let call = Call { skipped, ..call };
+            let call = Call { skipped: skipped.clone(), ..call };
             Ok(self.trace(&mut caches, call, Routing::default())?.heads.clone())
         };
         let mut heads = of(Call::prefill(16))?;
