@@ -34,11 +34,6 @@ pub(super) const OUTSTANDING: u32 = 12;
 /// Layers that are always replayed: at the start, and at the end where the memory grows with the number of layers.
 const FIRST: usize = 2;
 const LAST: usize = 3;
-/// Layers that are always replayed at the start where MLX puts off some arrays to the end of a call. It does so for the
-/// first ones only, as many as fit into the width of its order of evaluation.
-const FIRST_PUT_OFF: usize = 12;
-/// How often more layers are kept after a replay that kept too few.
-const TRIES: usize = 4;
 
 /// The peak from a replay of some of the layers; `None` where all must be replayed.
 pub(super) fn sampled(
@@ -50,22 +45,11 @@ pub(super) fn sampled(
         return extended(graph, |skipped| Ok(run(skipped, LeftOut::Missing)?.peak));
     }
     let plan = graph.layer_plan()?;
-    let (mut first, mut last) = (FIRST, layers_behind(plan, gpu));
-    for _ in 0..TRIES {
-        // A replay that is not worthwhile leaves out less than a fifth of all layers.
-        let Some(repeat) = plan.longest(first, last).filter(|r| r.layers() * 5 >= plan.len())
-        else {
-            return Ok(None);
-        };
-        let found = run(plan.without(&[repeat]), LeftOut::Doubled)?;
-        match found.behind {
-            OUTSTANDING.. => return Ok(Some(found.peak)),
-            0 if first == FIRST => first = FIRST_PUT_OFF,
-            0 => return Ok(None),
-            filled => last = (last * OUTSTANDING as usize).div_ceil(filled as usize) + 1,
-        }
-    }
-    Ok(None)
+    // A replay that leaves out less than a fifth of all layers is not worthwhile.
+    let longest = plan.longest(FIRST, layers_behind(plan, gpu));
+    let Some(repeat) = longest.filter(|r| r.layers() * 5 >= plan.len()) else { return Ok(None) };
+    let found = run(plan.without(&[repeat]), LeftOut::Doubled)?;
+    Ok((found.behind >= OUTSTANDING).then_some(found.peak))
 }
 
 /// How many layers are replayed behind the skipped ones, from an estimate of the command buffers that a layer fills;

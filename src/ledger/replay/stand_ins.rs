@@ -28,6 +28,8 @@ pub(super) struct StandIns {
     next: Option<(u16, Vec<Original>)>,
     /// Command buffers committed before the skipped layers were last passed.
     committed_before: u32,
+    /// Whether an original had not been computed yet when the skipped layers were passed.
+    too_early: bool,
 }
 
 impl Replay<'_> {
@@ -52,29 +54,25 @@ impl Replay<'_> {
         some.map(|&(b, _)| self.buffers.size(b)).sum()
     }
 
-    /// Command buffers committed since the skipped layers were last passed: none where MLX puts off what only the next
-    /// call needs of the layers like them.
+    /// Command buffers committed since the skipped layers were last passed; none where the caches of the layers like them
+    /// were not complete then, because MLX puts off what only the next call needs.
     #[must_use]
     pub const fn command_buffers_since_skipped(&self) -> u32 {
+        if self.stand_ins.too_early {
+            return 0;
+        }
         self.commands.committed - self.stand_ins.committed_before
     }
 
     pub(super) fn renew_stand_ins_at(&mut self, stage: Stage) {
         let passed = match (&self.stand_ins.next, stage) {
             (None, _) | (_, Stage::Embed) => false,
-            (Some((to, originals)), Stage::Layer(layer)) => {
-                layer >= *to && self.complete(originals)
-            }
-            (Some((_, originals)), Stage::Head) => self.complete(originals),
+            (Some((to, _)), Stage::Layer(layer)) => layer >= *to,
+            (Some(_), Stage::Head) => true,
         };
         if passed {
             self.renew_stand_ins();
         }
-    }
-
-    /// Whether the layers that have the originals have been computed, as often as a call runs them.
-    fn complete(&self, originals: &[Original]) -> bool {
-        originals.iter().all(|original| self.arrays[original.array.index()].evaluated())
     }
 
     pub(super) fn renew_stand_ins(&mut self) {
@@ -84,6 +82,7 @@ impl Replay<'_> {
         let mut like: Vec<(u64, Original)> = Vec::new();
         for original in originals {
             let a = &self.arrays[original.array.index()];
+            self.stand_ins.too_early |= !a.evaluated();
             if a.evaluated() && !seen.contains(&a.buffer) {
                 seen.push(a.buffer);
                 like.push((self.buffers.size(a.buffer), original));
