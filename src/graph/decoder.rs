@@ -366,13 +366,15 @@ impl<S: Carry> Network for Decoder<S> {
         (self.quant_override)(path)
     }
 
-    fn layers(&self) -> Option<Vec<LayerUse>> {
+    fn layers(&self) -> Vec<LayerUse> {
+        let count = self.layer_count();
         let leading = usize::from(self.embed.cache().is_some());
-        let uses = self.places.iter().zip(self.cache_indices()).enumerate();
-        let layers = uses.map(|(i, (place, index))| LayerUse {
-            cache: index.and_then(|(index, own)| own.then_some(leading + index)),
-            mask: place.rule.number(place.source.then_some(i)),
-        });
-        (self.rounds == 1).then(|| layers.collect())
+        let mut layers = vec![LayerUse::default(); count];
+        for (i, (place, index)) in self.places.iter().zip(self.cache_indices()).enumerate() {
+            let layer = &mut layers[i % count];
+            layer.caches.extend(index.filter(|(_, own)| *own).map(|(index, _)| leading + index));
+            layer.masks.push(place.rule.number(place.source.then_some(i)));
+        }
+        layers
     }
 }

@@ -49,13 +49,12 @@ impl Graph {
         self
     }
 
-    /// The layers that a call may skip whose operations are only counted. Those that it runs are the first layer, the
-    /// last two, and at least one of every kind, so that counts of the skipped ones can be read off those like them.
+    /// The layers that a call may skip whose operations are only counted ([`LayerPlan::counted`]).
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn skipped_for_counts(&self) -> Result<SkippedLayers, TraceError> {
-        Ok(self.layer_plan()?.skipping(1, 2))
+        Ok(self.layer_plan()?.counted())
     }
 
     pub(super) fn forget(&mut self) {

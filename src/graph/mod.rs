@@ -44,11 +44,9 @@ pub trait Network: Send + Sync {
         QuantOverride::Default
     }
 
-    /// The layers, where [`Network::forward`] leaves out those that [`Tape::skips`] names. That is only sound where a
-    /// layer gets nothing from the others but the hidden state, and has its caches in the order of the layers.
-    fn layers(&self) -> Option<Vec<LayerUse>> {
-        None
-    }
+    /// The layers. [`Network::forward`] leaves out those that [`Tape::skips`] names, so that a layer that does the same
+    /// as another must get nothing from the others but the hidden state.
+    fn layers(&self) -> Vec<LayerUse>;
 }
 
 /// What a family's `quant_predicate` answers for a module.
@@ -118,7 +116,7 @@ impl std::fmt::Debug for Graph {
 }
 
 /// One call of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// Sequences processed together.
     pub batch: u32,
@@ -181,7 +179,7 @@ impl Graph {
             None => (family.build)(config, &mut builder)?,
             Some(seen) => {
                 builder = builder.with_f32(seen.keeps_f32);
-                let built = seen.text.unwrap_or(family.build)(config, &mut builder)?;
+                let built = family.text_seen.unwrap_or(family.build)(config, &mut builder)?;
                 (seen.towers)(config, &mut builder)?;
                 built
             }
@@ -417,7 +415,7 @@ impl Graph {
         let mut caches = self.make_cache();
         let skipped = self.skipped_for_counts()?;
         let mut of = |call: Call| -> Result<_, TraceError> {
-            let call = Call { skipped, ..call };
+            let call = Call { skipped: skipped.clone(), ..call };
             Ok(self.trace(&mut caches, call, Routing::default())?.heads.clone())
         };
         let mut heads = of(Call::prefill(16))?;
@@ -436,12 +434,13 @@ impl Graph {
         call: Call,
         routing: Routing,
     ) -> Result<Trace, TraceError> {
+        let sampled = call.sample;
         self.record(
             caches,
             call,
             routing,
             |logits| {
-                if call.sample { sample(logits) } else { Vec::new() }
+                if sampled { sample(logits) } else { Vec::new() }
             },
         )
     }
@@ -466,18 +465,18 @@ impl Graph {
         routing: Routing,
         results: impl FnOnce(Var<'_>) -> Vec<Var<'_>>,
     ) -> Result<Trace, TraceError> {
-        let t = Tape::new(&self.params, routing, call.skipped);
+        let t = Tape::new(&self.params, routing, call.skipped.clone());
         let shape = [call.batch, call.tokens].into();
         let tokens = t.input(shape, DType::I32, Source::Tokens);
         t.set_first_call(caches.iter().all(|c| c.slots().iter().all(Option::is_none)));
-        cache::enter(caches, &t, call.skipped);
+        cache::enter(caches, &t, &call.skipped);
         let logits = self.built.network.forward(tokens, caches);
         if let Some(kv) = call.kv {
-            cache::quantise(caches, &t, kv, call.skipped);
+            cache::quantise(caches, &t, kv, &call.skipped);
         }
         let results = results(logits);
-        let state = cache::leave(caches, call.skipped);
-        cache::follow(caches, call.skipped);
+        let state = cache::leave(caches, &call.skipped);
+        cache::follow(caches, &call.skipped);
         t.set_outputs(&results, state);
         t.finish().map(Trace::pruned)
     }

@@ -5,7 +5,7 @@
 //! ([`SkippedLayers`]). Which layers are alike is not assumed but read off a whole decode step ([`LayerPlan`]), once per
 //! graph; traffic, peaks and timings of layers all ask that plan.
 
-use super::cache::{Cache, CacheKind};
+use super::cache::CacheKind;
 use super::params::{ModuleId, Parameters};
 use super::skipped::SkippedLayers;
 use super::tape::{Source, Stage, Trace};
@@ -14,12 +14,12 @@ use rustc_hash::FxHasher;
 use std::hash::{Hash, Hasher};
 
 /// What a network tells of a layer, so that layers can be compared and skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerUse {
-    /// The layer's cache, by its place among all; `None` where it has none.
-    pub cache: Option<usize>,
-    /// A number that differs between layers with different masks.
-    pub mask: u64,
+    /// The layer's own caches, by their places among all: one for every time that it is run, where it has any.
+    pub caches: Vec<usize>,
+    /// Numbers that differ between layers with different masks, one for every time that it is run.
+    pub masks: Vec<u64>,
 }
 
 /// Layers that do the same.
@@ -31,23 +31,52 @@ pub struct LayerKind {
     pub count: u32,
 }
 
+/// A pattern of layers that repeats. Those from `from` up to `to` do what the pattern in front of them does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The first layer that may be skipped.
+    pub from: usize,
+    /// The first layer behind those.
+    pub to: usize,
+    /// Layers of the pattern.
+    pub period: usize,
+}
+
+impl Repeat {
+    /// How many layers may be skipped.
+    #[must_use]
+    pub const fn layers(self) -> usize {
+        self.to - self.from
+    }
+
+    /// How often the pattern may be skipped.
+    #[must_use]
+    pub const fn patterns(self) -> usize {
+        self.layers() / self.period
+    }
+
+    /// The same without the first `patterns` repetitions, which are run after all.
+    #[must_use]
+    pub fn shortened(self, patterns: usize) -> Self {
+        Self { from: (self.from + patterns * self.period).min(self.to), ..self }
+    }
+}
+
 /// Which layers of a graph do the same.
 #[derive(Clone, Debug)]
 pub struct LayerPlan {
     layers: Vec<PlannedLayer>,
-    /// Whether the network can skip layers.
-    can_skip: bool,
-    /// Caches before those of the layers, as that of an embedding.
-    leading: usize,
+    /// The layers that can be skipped where operations are only counted.
+    counted: SkippedLayers,
 }
 
 /// One layer of a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct PlannedLayer {
     /// The same number for layers that do the same.
     class: u64,
-    /// Whether it has a cache.
-    cached: bool,
+    /// Its caches, by their places among all.
+    caches: Vec<usize>,
     /// Operations recorded for it.
     operations: usize,
     /// Elements of its tensors.
@@ -58,33 +87,21 @@ struct PlannedLayer {
 const LONGEST_PERIOD: usize = 16;
 
 impl LayerPlan {
-    /// Compares the layers of a decode step over empty caches. `uses` is what the network tells of them, `None` where it
-    /// cannot skip any.
+    /// Compares the layers of a decode step over empty caches. `uses` is what the network tells of them.
     pub(super) fn of(
         trace: &Trace,
         params: &Parameters,
-        uses: Option<Vec<LayerUse>>,
+        uses: Vec<LayerUse>,
         caches: &[CacheKind],
     ) -> Self {
-        let last = trace.nodes().iter().filter_map(|n| layer_of(n.stage)).max();
-        let found = last.map_or(0, |i| i + 1);
-        let can_skip = uses.is_some();
-        let of_layer = uses.as_ref().map_or_else(
-            || caches_written(trace, caches, found),
-            |uses| {
-                let cache = |layer: &LayerUse| layer.cache.and_then(|i| caches.get(i));
-                uses.iter().map(|layer| cache(layer).into_iter().collect()).collect()
-            },
-        );
-        let mut hashers = vec![FxHasher::default(); of_layer.len()];
-        let mut layers: Vec<PlannedLayer> = of_layer
-            .iter()
-            .enumerate()
-            .map(|(i, kinds)| {
-                let cached = uses.as_ref().map_or(!kinds.is_empty(), |u| u[i].cache.is_some());
-                PlannedLayer { class: 0, cached, operations: 0, elements: 0 }
-            })
-            .collect();
+        let mut hashers = vec![FxHasher::default(); uses.len()];
+        let planned = |used: &LayerUse| PlannedLayer {
+            class: 0,
+            caches: used.caches.clone(),
+            operations: 0,
+            elements: 0,
+        };
+        let mut layers: Vec<PlannedLayer> = uses.iter().map(planned).collect();
         for node in trace.nodes() {
             let Some(i) = layer_of(node.stage) else { continue };
             let (Some(h), Some(layer)) = (hashers.get_mut(i), layers.get_mut(i)) else { continue };
@@ -105,34 +122,40 @@ impl LayerPlan {
                 }
             }
         }
-        for (i, (mut h, layer)) in hashers.into_iter().zip(&mut layers).enumerate() {
-            let mask = uses.as_ref().map_or(0, |uses| uses[i].mask);
-            (mask, &of_layer[i]).hash(&mut h);
+        for ((mut h, layer), used) in hashers.into_iter().zip(&mut layers).zip(&uses) {
+            let kinds: Vec<_> = used.caches.iter().map(|&i| caches.get(i)).collect();
+            (&used.masks, kinds).hash(&mut h);
             layer.class = h.finish();
         }
-        let leading = uses.iter().flatten().find_map(|layer| layer.cache).unwrap_or(0);
-        Self { layers, can_skip, leading }
+        Self::from_layers(layers)
     }
 
-    /// As many layers as a call can skip, but none of the first `first` and the last `last`.
+    fn from_layers(layers: Vec<PlannedLayer>) -> Self {
+        let mut plan = Self { layers, counted: SkippedLayers::NONE };
+        plan.counted = plan.without(&plan.repeats(1, plan.len().saturating_sub(2)));
+        plan
+    }
+
+    /// The longest row of layers that repeats a pattern before it, without the first `first` and the last `last`
+    /// layers.
     #[must_use]
-    pub fn skipping(&self, first: usize, last: usize) -> SkippedLayers {
-        let mut best = SkippedLayers::NONE;
-        if !self.can_skip {
-            return best;
-        }
-        let end = self.layers.len().saturating_sub(last);
+    pub fn longest(&self, first: usize, last: usize) -> Option<Repeat> {
+        self.longest_within(first.max(1), self.len().saturating_sub(last))
+    }
+
+    /// The longest row of layers that repeats a pattern, both within the layers from `start` up to `end`.
+    fn longest_within(&self, start: usize, end: usize) -> Option<Repeat> {
+        let mut best: Option<Repeat> = None;
         for period in 1..=LONGEST_PERIOD {
-            let start = first.max(1) + period;
-            let mut from = start;
-            for layer in start..=end {
+            let mut from = start + period;
+            for layer in start + period..=end {
                 let alike = || self.layers[layer].class == self.layers[layer - period].class;
                 if layer < end && alike() {
                     continue;
                 }
-                let whole = (layer.saturating_sub(from)) / period * period;
-                if whole > usize::from(best.to - best.from) {
-                    best = self.skipped(from, from + whole, period).unwrap_or(best);
+                let whole = layer.saturating_sub(from) / period * period;
+                if whole > best.map_or(0, Repeat::layers) {
+                    best = Some(Repeat { from, to: from + whole, period });
                 }
                 from = layer + 1;
             }
@@ -140,16 +163,40 @@ impl LayerPlan {
         best
     }
 
-    fn skipped(&self, from: usize, to: usize, period: usize) -> Option<SkippedLayers> {
-        let caches = |layers: &[PlannedLayer]| layers.iter().filter(|l| l.cached).count();
-        let before = self.leading + caches(&self.layers[..from]);
-        let inside = caches(&self.layers[from..to]);
-        Some(SkippedLayers {
-            from: from.try_into().ok()?,
-            to: to.try_into().ok()?,
-            period: period.try_into().ok()?,
-            caches: (before.try_into().ok()?, (before + inside).try_into().ok()?),
-        })
+    /// All rows of layers that repeat a pattern within the layers from `start` up to `end`: the longest, and what there
+    /// is before and behind it.
+    fn repeats(&self, start: usize, end: usize) -> Vec<Repeat> {
+        let Some(longest) = self.longest_within(start, end) else { return Vec::new() };
+        let mut all = self.repeats(start, longest.from - longest.period);
+        all.push(longest);
+        all.extend(self.repeats(longest.to, end));
+        all
+    }
+
+    /// Layers to skip: all of those rows.
+    #[must_use]
+    pub fn without(&self, repeats: &[Repeat]) -> SkippedLayers {
+        if repeats.is_empty() {
+            return SkippedLayers::NONE;
+        }
+        let caches = self.layers.iter().flat_map(|l| &l.caches).max().map_or(0, |last| last + 1);
+        let (mut layers, mut caches) = (in_order(self.len()), in_order(caches));
+        for r in repeats {
+            for layer in r.from..r.to {
+                let run = r.from - r.period + (layer - r.from) % r.period;
+                layers[layer] = run as u16;
+                let pairs = self.layers[layer].caches.iter().zip(&self.layers[run].caches);
+                pairs.for_each(|(&skipped, &run)| caches[skipped] = run as u16);
+            }
+        }
+        SkippedLayers::new(layers, caches)
+    }
+
+    /// The layers that a call may skip whose operations are only counted: those that are run are the first layer, the
+    /// last two, and at least one of every kind.
+    #[must_use]
+    pub fn counted(&self) -> SkippedLayers {
+        self.counted.clone()
     }
 
     /// The kinds of layers, in the order in which they first occur.
@@ -203,29 +250,8 @@ fn hash_op(trace: &Trace, op: &Op, h: &mut FxHasher) {
     }
 }
 
-/// The classes of the caches that each of the first `layers` layers writes.
-fn caches_written<'c>(
-    trace: &Trace,
-    caches: &'c [CacheKind],
-    layers: usize,
-) -> Vec<Vec<&'c CacheKind>> {
-    let mut made: Vec<Option<usize>> = vec![None; trace.values().len()];
-    for node in trace.nodes() {
-        trace.outputs(node).iter().for_each(|v| made[v.index()] = layer_of(node.stage));
-    }
-    let of_slot: Vec<usize> = caches
-        .iter()
-        .enumerate()
-        .flat_map(|(i, kind)| std::iter::repeat_n(i, Cache::new(kind).slots().len()))
-        .collect();
-    let mut written = vec![Vec::new(); layers];
-    for &(slot, var) in &trace.cache {
-        let (Some(layer), Some(&cache)) = (made[var.index()], of_slot.get(slot as usize)) else {
-            continue;
-        };
-        written[layer].push(&caches[cache]);
-    }
-    written
+fn in_order(n: usize) -> Vec<u16> {
+    (0..n).map(|i| i as u16).collect()
 }
 
 fn packing(params: &Parameters, module: ModuleId) -> impl Hash {
@@ -238,8 +264,13 @@ mod tests {
     use super::*;
 
     fn plan(pattern: &[u64]) -> LayerPlan {
-        let layer = |&class| PlannedLayer { class, cached: true, operations: 1, elements: 1 };
-        LayerPlan { layers: pattern.iter().map(layer).collect(), can_skip: true, leading: 0 }
+        let layer = |(i, &class): (usize, &u64)| PlannedLayer {
+            class,
+            caches: vec![i],
+            operations: 1,
+            elements: 1,
+        };
+        LayerPlan::from_layers(pattern.iter().enumerate().map(layer).collect())
     }
 
     #[test]
@@ -251,30 +282,38 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_layers_are_run() {
-        let skipped = plan(&[1; 10]).skipping(1, 2);
-        assert_eq!((skipped.from, skipped.to, skipped.period, skipped.caches), (2, 8, 1, (2, 8)));
-        assert_eq!(
-            (skipped.stands_for(0), skipped.stands_for(1), skipped.stands_for(8)),
-            (1, 7, 1)
-        );
-        assert_eq!(skipped.cache_like(5), 1);
+        let plan = plan(&[1; 10]);
+        let longest = plan.longest(1, 2).expect("equal layers");
+        assert_eq!((longest.from, longest.to, longest.period), (2, 8, 1));
+        let skipped = plan.without(&[longest]);
+        assert_eq!((0..10).filter(|&i| skipped.skips(i)).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
+        assert_eq!([0, 1, 8].map(|i| skipped.stands_for(i)), [1, 7, 1]);
+        assert_eq!((skipped.cache_like(5), skipped.end()), (1, 8));
     }
 
     #[test]
     fn patterns_are_skipped_whole() {
         // One layer of its own, then patterns of three, then the start of another.
-        let skipped = plan(&[9, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]).skipping(1, 1);
-        assert_eq!((skipped.from, skipped.to, skipped.period), (4, 10, 3));
-        assert_eq!(
-            (skipped.stands_for(3), skipped.stands_for(1), skipped.stands_for(0)),
-            (3, 3, 1)
-        );
+        let plan = plan(&[9, 1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 1]);
+        let longest = plan.longest(1, 1).expect("a pattern");
+        assert_eq!((longest.from, longest.to, longest.period), (4, 10, 3));
+        let skipped = plan.without(&[longest]);
+        assert_eq!([3, 1, 0].map(|i| skipped.stands_for(i)), [3, 3, 1]);
         assert_eq!([5, 6, 8].map(|c| skipped.cache_like(c)), [2, 3, 2]);
+    }
+
+    /// Blocks of layers, each of which differs from the others, repeat their patterns one by one.
+    #[test]
+    fn every_row_of_equal_layers_is_skipped() {
+        let skipped = plan(&[9, 1, 1, 1, 8, 2, 2, 2, 2, 7, 3, 3, 6, 6]).counted();
+        let run: Vec<_> = (0..14).filter(|&i| !skipped.skips(i)).collect();
+        assert_eq!(run, [0, 1, 4, 5, 9, 10, 12, 13]);
+        assert_eq!(run.iter().map(|&i| skipped.stands_for(i as u16)).sum::<u64>(), 14);
     }
 
     #[test]
     fn different_layers_are_all_run() {
-        assert!(plan(&[1, 2, 3, 4, 5]).skipping(1, 1).is_empty());
-        assert!(plan(&[]).skipping(1, 1).is_empty());
+        assert!(plan(&[1, 2, 3, 4, 5]).counted().is_empty());
+        assert!(plan(&[]).counted().is_empty());
     }
 }

@@ -1,71 +1,75 @@
 //! Layers that a call leaves out because others do the same.
 
-/// Neighboring layers that a call skips. Each does what the layer one period before it does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use std::sync::Arc;
+
+/// Layers that a call skips. Each does what one that is run does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SkippedLayers {
-    /// First layer skipped.
-    pub from: u16,
-    /// First layer after those; equal to `from` where none is skipped.
-    pub to: u16,
-    /// Layers of the pattern that repeats.
-    pub period: u16,
-    /// The caches of those layers: the first, and the first after them.
-    pub caches: (u16, u16),
+    /// `None` where every layer is run.
+    in_place: Option<Arc<RunInPlace>>,
+}
+
+/// What is run in the place of what is skipped. What is run itself stands for itself.
+#[derive(Debug, PartialEq, Eq)]
+struct RunInPlace {
+    /// For each layer the one that is run.
+    layers: Vec<u16>,
+    /// For each cache that of the layer that is run.
+    caches: Vec<u16>,
+    /// How many layers each stands for.
+    stands_for: Vec<u16>,
 }
 
 impl SkippedLayers {
     /// Every layer is run.
-    pub const NONE: Self = Self { from: 0, to: 0, period: 1, caches: (0, 0) };
+    pub const NONE: Self = Self { in_place: None };
+
+    /// For each layer, and for each cache, the one that is run in its place.
+    pub(super) fn new(layers: Vec<u16>, caches: Vec<u16>) -> Self {
+        let mut stands_for = vec![0; layers.len()];
+        layers.iter().for_each(|&run| stands_for[usize::from(run)] += 1);
+        Self { in_place: Some(Arc::new(RunInPlace { layers, caches, stands_for })) }
+    }
 
     /// Whether every layer is run.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.from == self.to
+    pub fn is_empty(&self) -> bool {
+        self.end() == 0
     }
 
-    /// The same layers without those of the first `patterns` patterns, which are run after all.
+    /// The first layer behind all that are skipped; 0 where none is.
     #[must_use]
-    pub fn shortened(mut self, patterns: u16) -> Self {
-        let caches = (self.caches.1 - self.caches.0) / ((self.to - self.from) / self.period).max(1);
-        self.from = (self.from + patterns * self.period).min(self.to);
-        self.caches.0 = (self.caches.0 + patterns * caches).min(self.caches.1);
-        self
-    }
-
-    /// How many patterns are skipped.
-    #[must_use]
-    pub const fn patterns(&self) -> u16 {
-        (self.to - self.from) / self.period
+    pub fn end(&self) -> u16 {
+        let layers = self.in_place.iter().flat_map(|run| (0..).zip(&run.layers));
+        layers.filter(|(layer, run)| *run != layer).last().map_or(0, |(layer, _)| layer + 1)
     }
 
     /// Whether a layer is skipped.
     #[must_use]
-    pub const fn skips(&self, layer: usize) -> bool {
-        layer >= self.from as usize && layer < self.to as usize
+    pub fn skips(&self, layer: usize) -> bool {
+        self.in_place.as_ref().is_some_and(|run| replaced(&run.layers, layer) != layer)
     }
 
     /// Whether the layer of a cache is skipped.
     #[must_use]
-    pub const fn skips_cache(&self, cache: usize) -> bool {
-        cache >= self.caches.0 as usize && cache < self.caches.1 as usize
+    pub fn skips_cache(&self, cache: usize) -> bool {
+        self.cache_like(cache) != cache
     }
 
     /// How many layers a layer that is run stands for, itself included.
     #[must_use]
-    pub const fn stands_for(&self, layer: u16) -> u64 {
-        if layer < self.from && layer + self.period >= self.from {
-            1 + ((self.to - self.from) / self.period) as u64
-        } else {
-            1
-        }
+    pub fn stands_for(&self, layer: u16) -> u64 {
+        let times = self.in_place.as_ref().and_then(|run| run.stands_for.get(usize::from(layer)));
+        times.map_or(1, |&n| u64::from(n))
     }
 
-    /// The cache of the layer that is run and does what the skipped layer of the given cache would do.
+    /// The cache of the layer that is run and does what the layer of the given cache would do.
     #[must_use]
     pub fn cache_like(&self, cache: usize) -> usize {
-        let (from, to) = (usize::from(self.caches.0), usize::from(self.caches.1));
-        let repeats = usize::from((self.to - self.from) / self.period.max(1)).max(1);
-        let period = ((to - from) / repeats).max(1);
-        from - period + (cache - from) % period
+        self.in_place.as_ref().map_or(cache, |run| replaced(&run.caches, cache))
     }
+}
+
+fn replaced(places: &[u16], place: usize) -> usize {
+    places.get(place).map_or(place, |&run| usize::from(run))
 }

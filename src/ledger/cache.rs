@@ -65,7 +65,7 @@ pub fn steady_decode(
     let call = Call { kv, ..Call::decode() };
     let slots = |caches: &[Cache]| caches.iter().flat_map(|c| c.slots()).collect::<Vec<_>>();
     let before = slots(&caches);
-    let trace = graph.trace(&mut caches, call, Routing::default())?;
+    let trace = graph.trace(&mut caches, call.clone(), Routing::default())?;
     if slots(&caches) == before {
         return Ok(trace);
     }

@@ -124,7 +124,7 @@ impl Traffic {
     }
 
     /// Adds an operation for its layer and for those left out that are like it.
-    fn add(&mut self, graph: &Graph, keys: &[bool], skipped: SkippedLayers, e: &Encoded<'_>) {
+    fn add(&mut self, graph: &Graph, keys: &[bool], skipped: &SkippedLayers, e: &Encoded<'_>) {
         let node = &e.trace.nodes()[e.node];
         let dispatches = u64::from(e.dispatches);
         let times = match node.stage {
@@ -382,10 +382,11 @@ pub fn step(
     gpu: Gpu,
 ) -> Result<Traffic, TraceError> {
     let keys: Vec<bool> = caches.iter().flat_map(|c| c.holds_keys()).collect();
+    let skipped = call.skipped.clone();
     let mut traffic = Traffic::default();
     let mut replay = Replay::new(graph, gpu);
     let mut state = Vec::new();
-    for (i, s) in held_slots(caches, call.skipped) {
+    for (i, s) in held_slots(caches, &skipped) {
         let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(i) };
         state.push((i, replay.held(value)));
     }
@@ -395,7 +396,7 @@ pub fn step(
     let (mut wanted, held) = replay.load(trace, tokens, &state);
     state.iter().for_each(|&(_, a)| replay.release(a));
     wanted.extend(held.iter().map(|&(_, a)| a));
-    replay.observe(|e| traffic.add(graph, &keys, call.skipped, &e));
+    replay.observe(|e| traffic.add(graph, &keys, &skipped, &e));
     replay.evaluate(&wanted, true);
     let buffers = replay.command_buffers();
     drop(replay);
@@ -435,7 +436,7 @@ mod tests {
         let (wanted, _) = replay.load(trace, tokens, &state);
         replay.observe(|e| {
             seen += 1;
-            traffic.add(&graph, &keys, SkippedLayers::NONE, &e);
+            traffic.add(&graph, &keys, &SkippedLayers::NONE, &e);
         });
         replay.evaluate(&wanted, true);
         drop(replay);

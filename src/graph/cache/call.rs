@@ -5,7 +5,7 @@ use crate::graph::SkippedLayers;
 use crate::graph::tape::{Source, Tape, ValueId};
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
-pub fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, skipped: SkippedLayers) {
+pub fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, skipped: &SkippedLayers) {
     for (i, cache) in caches.iter_mut().enumerate() {
         if skipped.skips_cache(i) {
             continue;
@@ -26,7 +26,7 @@ pub fn quantise_shapes(caches: &mut [Cache], q: KvQuantisation) {
 }
 
 /// Gives every stored array of the layers that are run a value on the tape.
-pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: SkippedLayers) {
+pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: &SkippedLayers) {
     let mut number = 0;
     for (i, cache) in caches.iter_mut().enumerate() {
         for slot in cache.slots_mut() {
@@ -39,12 +39,12 @@ pub fn enter(caches: &mut [Cache], t: &Tape<'_>, skipped: SkippedLayers) {
 }
 
 /// The values that the cache slots of the layers that were run hold after a call.
-pub fn leave(caches: &[Cache], skipped: SkippedLayers) -> Vec<(u32, ValueId)> {
+pub fn leave(caches: &[Cache], skipped: &SkippedLayers) -> Vec<(u32, ValueId)> {
     held_slots(caches, skipped).map(|(number, slot)| (number, slot.value)).collect()
 }
 
 /// The arrays of the layers that are run, with their slots counted over all layers.
-pub fn held_slots(caches: &[Cache], skipped: SkippedLayers) -> impl Iterator<Item = (u32, Slot)> {
+pub fn held_slots(caches: &[Cache], skipped: &SkippedLayers) -> impl Iterator<Item = (u32, Slot)> {
     let slots = caches
         .iter()
         .enumerate()
@@ -56,8 +56,10 @@ pub fn held_slots(caches: &[Cache], skipped: SkippedLayers) -> impl Iterator<Ite
 }
 
 /// The caches of skipped layers become those of the layers like them.
-pub fn follow(caches: &mut [Cache], skipped: SkippedLayers) {
-    for i in usize::from(skipped.caches.0)..usize::from(skipped.caches.1) {
-        caches[i] = caches[skipped.cache_like(i)].clone();
+pub fn follow(caches: &mut [Cache], skipped: &SkippedLayers) {
+    for i in 0..caches.len() {
+        if skipped.skips_cache(i) {
+            caches[i] = caches[skipped.cache_like(i)].clone();
+        }
     }
 }

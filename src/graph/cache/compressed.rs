@@ -155,10 +155,6 @@ impl LayerCache for CompressedCache {
             self.advance(calls);
         }
     }
-
-    fn compressed(&mut self) -> Option<&mut CompressedCache> {
-        Some(self)
-    }
 }
 
 fn append<'t>(old: Option<Var<'t>>, new: Var<'t>) -> Var<'t> {

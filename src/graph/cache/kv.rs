@@ -88,10 +88,12 @@ impl LayerCache for KvCache {
     }
 
     fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
-        (self.offset >= q.start).then(|| Cache::of(QuantisedKvCache::from_kv(t, self, q.packing)))
+        let packed = || QuantisedKvCache::from_kv(t, &self.buffers, self.offset, q.packing);
+        (self.offset >= q.start).then(|| Cache::of(packed()))
     }
 
     fn quantised_by_shape(&self, q: KvQuantisation) -> Option<Cache> {
-        (self.offset >= q.start).then(|| Cache::of(QuantisedKvCache::by_shape(self, q.packing)))
+        let packed = || QuantisedKvCache::by_shape(&self.buffers, self.offset, q.packing);
+        (self.offset >= q.start).then(|| Cache::of(packed()))
     }
 }

@@ -1,7 +1,7 @@
 //! What a class of caches does.
 
 use super::slot::dense;
-use super::{Cache, CompressedCache, KvArray, KvQuantisation, PoolCache, Slot, plain_mask};
+use super::{Cache, KvArray, KvQuantisation, Slot, plain_mask};
 use crate::graph::tape::{Mask, Tape, Var};
 use std::any::Any;
 use std::fmt::Debug;
@@ -93,16 +93,6 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
     fn set_state(&mut self, i: usize, value: Var<'_>) {
         let _ = (i, value);
         value.tape().fail("this cache holds no states");
-    }
-
-    /// The cache of compressed attention, if it is one.
-    fn compressed(&mut self) -> Option<&mut CompressedCache> {
-        None
-    }
-
-    /// The cache of pooled tokens, if it is one.
-    fn pool(&mut self) -> Option<&mut PoolCache> {
-        None
     }
 
     /// Makes it keep so many sequences that come and go, as a server's (`merge`).

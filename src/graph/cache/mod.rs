@@ -29,6 +29,7 @@ pub use pool::PoolCache;
 pub use quantised::KvQuantisation;
 pub use slot::{KvArray, Slot};
 
+use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
 /// Caches grow in steps of this many tokens.
@@ -106,6 +107,11 @@ impl Cache {
 
     fn of(class: impl LayerCache) -> Self {
         Self(Box::new(class))
+    }
+
+    /// The cache as one of class `T`, if it is one.
+    pub fn of_class<T: LayerCache>(&mut self) -> Option<&mut T> {
+        (&mut *self.0 as &mut dyn Any).downcast_mut()
     }
 
     /// Cache `i` of a `CacheList` (its last one when there are fewer); the cache itself otherwise.

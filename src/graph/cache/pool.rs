@@ -136,8 +136,4 @@ impl LayerCache for PoolCache {
             self.advance(calls);
         }
     }
-
-    fn pool(&mut self) -> Option<&mut PoolCache> {
-        Some(self)
-    }
 }

@@ -1,7 +1,6 @@
 //! `QuantizedKVCache`: keys and values packed in groups along the head.
 
-use super::buffers::{Growth, growth};
-use super::kv::KvCache;
+use super::buffers::{Growth, KvBuffers, growth};
 use super::layer::nothing;
 use super::mask::offset_mask;
 use super::{KvArray, LayerCache, Slot};
@@ -44,16 +43,16 @@ pub(super) struct QuantisedKvCache {
 }
 
 impl QuantisedKvCache {
-    /// `KVCache.to_quantized`: packs the whole buffers of a cache.
-    pub fn from_kv(t: &Tape<'_>, cache: &KvCache, packing: Packing) -> Self {
+    /// `KVCache.to_quantized`: packs the whole buffers of a cache with `offset` tokens.
+    pub fn from_kv(t: &Tape<'_>, kv: &KvBuffers, offset: u32, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in cache.buffers.slots().into_iter().enumerate() {
+        for (i, slot) in kv.slots().into_iter().enumerate() {
             if let Some(s) = slot {
                 let packed = s.var(t).quantize(packing);
                 store(&mut arrays[3 * i..3 * i + 3], packed);
             }
         }
-        Self { arrays, packing, offset: cache.offset }
+        Self { arrays, packing, offset }
     }
 
     fn capacity(&self) -> Option<u32> {
@@ -107,9 +106,9 @@ impl QuantisedKvCache {
     }
 
     /// The cache that `from_kv` would give, by shapes alone.
-    pub fn by_shape(cache: &KvCache, packing: Packing) -> Self {
+    pub fn by_shape(kv: &KvBuffers, offset: u32, packing: Packing) -> Self {
         let mut arrays = [None; 6];
-        for (i, slot) in cache.buffers.slots().into_iter().enumerate() {
+        for (i, slot) in kv.slots().into_iter().enumerate() {
             let Some(s) = slot else { continue };
             let wide = s.shape.dim(3);
             let words = (u64::from(wide) * u64::from(packing.bits) / 32) as u32;
@@ -119,7 +118,7 @@ impl QuantisedKvCache {
             arrays[3 * i + 1] = Some(scales);
             arrays[3 * i + 2] = packing.has_biases().then_some(scales);
         }
-        Self { arrays, packing, offset: cache.offset }
+        Self { arrays, packing, offset }
     }
 }
 

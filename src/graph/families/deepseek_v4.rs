@@ -4,9 +4,8 @@
 //! the published parameter counts of V4-Flash and V4-Pro exactly. Caches and operations follow pull request 1192 of
 //! ml-explore/mlx-lm (commit 5c105381, not released).
 
-use crate::graph::parts::deepseek_v4_attention::{
-    DeepseekV4Attention, DeepseekV4AttentionSettings,
-};
+use crate::graph::parts::deepseek_v4_attention::DeepseekV4Attention;
+use crate::graph::parts::deepseek_v4_settings::DeepseekV4AttentionSettings;
 use crate::graph::parts::hyper::{HyperConnection, HyperHead, HyperSettings, expand_fused};
 use crate::graph::parts::prelude::*;
 use crate::versions::mlx_lm;

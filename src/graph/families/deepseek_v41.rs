@@ -1,10 +1,10 @@
 //! DeepSeek-V4.1: a window of recent tokens and compressed older ones, chosen by indexers that layers share;
 //! hyper-connections instead of residuals; routed experts in every layer.
 
+use crate::graph::cache::CompressedCache;
 use crate::graph::nn::activations::Clamp;
-use crate::graph::parts::deepseek_v41_attention::{
-    DeepseekV41Attention, DeepseekV41AttentionSettings, Shared,
-};
+use crate::graph::parts::deepseek_v41_attention::{DeepseekV41Attention, Shared};
+use crate::graph::parts::deepseek_v41_settings::DeepseekV41AttentionSettings;
 use crate::graph::parts::hyper::{HyperConnection, HyperSettings, collapse, expand};
 use crate::graph::parts::prelude::*;
 
@@ -70,10 +70,11 @@ impl Carry for Carried<'static> {
 fn start<'t>(call: Opening<'_, 't>, window: u32, count: u32) -> (Var<'t>, Carried<'t>) {
     let t = call.embedded.tape();
     let tokens = call.tokens;
-    let (start, previous) = match call.caches.first_mut().and_then(|c| c.compressed()) {
-        Some(c) => (c.offset(), c.window_rows()),
-        None => (0, 0),
-    };
+    let (start, previous) =
+        match call.caches.first_mut().and_then(|c| c.of_class::<CompressedCache>()) {
+            Some(c) => (c.offset(), c.window_rows()),
+            None => (0, 0),
+        };
     let window = window_indices(t, previous, tokens.dim(1), window);
     let mut wide = window.shape();
     wide.insert(0, tokens.dim(0));

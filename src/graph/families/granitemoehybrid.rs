@@ -96,16 +96,9 @@ fn rope(c: &Config, dim: u64) -> Result<Option<RopeModule>, ConfigError> {
 }
 
 fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {
-    let (heads, head_dim) = (c.positive("mamba_n_heads")?, c.positive("mamba_d_head")?);
-    let dims = Mamba2Dims {
-        width,
-        inner: heads * head_dim,
-        heads,
-        head_dim,
-        groups: c.positive("mamba_n_groups")?,
-        state: c.positive("mamba_d_state")?,
-        kernel: c.positive("mamba_d_conv")?,
-    };
+    let sizes =
+        ["mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"];
+    let dims = Mamba2Dims::read(c, width, sizes)?;
     let bias = c.bool_or("mamba_proj_bias", false)?;
     let settings = Mamba2Settings {
         in_bias: bias,
@@ -114,7 +107,7 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
         a_log_f32: false,
         limit: time_limit(c, "time_step_limit", [0.001, 100.0])?,
     };
-    Ok((dims.checked(c, "mamba_n_groups", "mamba_d_conv")?, settings))
+    Ok((dims, settings))
 }
 
 /// Experts chosen by the highest logits, and a shared MLP.

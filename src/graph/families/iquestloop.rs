@@ -24,7 +24,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let o = d.outline(HeadKind::tied(tied), eps);
     let mut decoder = o.sharing(
         p,
-        |p, _| {
+        |p, index| {
+            let index = index as usize;
             let layer = Arc::new(LoopLayer {
                 attention: Attention::new(
                     p,
@@ -39,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 post_norm: RmsNorm::new(p, "post_attention_layernorm", d.width, eps),
             });
             layers.push(Arc::clone(&layer));
-            Ok(Place::new(MaskRule::Full, First(layer)))
+            Ok(Place::new(MaskRule::Full, First { layer, index }))
         },
         |call| (call.embedded, Round::default()),
     )?;
@@ -84,28 +85,32 @@ impl LoopLayer {
     }
 }
 
-/// What the first round leaves for the second: its mask, and the keys and values that each layer attended to.
+/// What the first round leaves for the second: its mask, and the keys and values that each layer attended to, with the
+/// layer's number.
 #[derive(Default)]
 struct Round<'t> {
     mask: Option<Mask<'t>>,
-    stored: Vec<(KvArray<'t>, KvArray<'t>)>,
+    stored: Vec<(usize, KvArray<'t>, KvArray<'t>)>,
 }
 
 impl Carry for Round<'static> {
     type On<'t> = Round<'t>;
 }
 
-/// A layer in the first round.
-struct First(Arc<LoopLayer>);
+/// The layer `index` in the first round.
+struct First {
+    layer: Arc<LoopLayer>,
+    index: usize,
+}
 
 impl Layer<Round<'static>> for First {
     fn run<'t>(&self, h: Var<'t>, at: At<'_, 't, Round<'static>>) -> Var<'t> {
-        let layer = &self.0;
+        let layer = &self.layer;
         let x = layer.input_norm.forward(h);
         let [q, k, v] = layer.attention.prepared(x, at.cache.offset());
         let kv = at.cache.update(k, v);
         at.shared.mask = Some(at.mask);
-        at.shared.stored.push(kv);
+        at.shared.stored.push((self.index, kv.0, kv.1));
         layer.finish(h, layer.attention.attend(q, kv, at.mask))
     }
 }
@@ -124,10 +129,11 @@ impl Layer<Round<'static>> for Second {
         let x = self.layer.input_norm.forward(h);
         let [q, k, v] = attention.prepared(x, at.cache.offset());
         let gate = self.gate.forward(q);
-        let (Some(mask), Some(first)) = (at.shared.mask, at.shared.stored.get(self.index)) else {
+        let stored = at.shared.stored.iter().find(|(layer, _, _)| *layer == self.index);
+        let (Some(mask), Some((_, keys, values))) = (at.shared.mask, stored) else {
             return t.fail("a second round without a first");
         };
-        let all = (KvArray::Dense(first.0.dense(t)), KvArray::Dense(first.1.dense(t)));
+        let all = (KvArray::Dense(keys.dense(t)), KvArray::Dense(values.dense(t)));
         let global = attention.attend(q, all, mask);
         let local = attention.attend(q, at.cache.update(k, v), at.mask);
         let mixed =

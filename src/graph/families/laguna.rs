@@ -84,16 +84,11 @@ fn rope(c: &Config, kind: &str, dim: u64) -> Result<RopeModule, ConfigError> {
     RopeModule::new((dim as f64 * part) as u64, theta, false, scaling.as_ref(), max)
 }
 
+/// Attention with a gate per head on its output.
 struct GatedHeads {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    q_norm: RmsNorm,
-    k_norm: RmsNorm,
+    attention: Attention,
     gate: Option<Linear>,
-    heads: Heads,
-    rope: RopeModule,
+    query: u64,
 }
 
 impl GatedHeads {
@@ -106,49 +101,34 @@ impl GatedHeads {
     ) -> Result<Self, ConfigError> {
         let dim = c.dim_or("head_dim", 128)?;
         let heads = Heads { query, kv: c.dim_or("num_key_value_heads", 8)?, dim };
-        let (q, kv) = (heads.query * dim, heads.kv * dim);
-        let bias = c.bool_or("qkv_bias", false)?;
-        let out_bias = c.bool_or("attention_bias", false)?;
+        let biases = Biases {
+            qkv: c.bool_or("qkv_bias", false)?,
+            output: c.bool_or("attention_bias", false)?,
+        };
+        let rope = Some(rope(c, kind, dim)?);
+        let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope)
+            .with_usual_norms(p, NormPlace::Rows, o.eps);
         // Published configurations say "per-head", which Python takes for true.
         let gated = match c.opt_str("gating") {
             Ok(Some(kind)) => !kind.is_empty(),
             _ => c.bool_or("gating", true)?,
         };
-        let rope = rope(c, kind, dim)?;
-        Ok(p.scope("self_attn", |p| Self {
-            q: Linear::new(p, "q_proj", o.width, q, bias),
-            k: Linear::new(p, "k_proj", o.width, kv, bias),
-            v: Linear::new(p, "v_proj", o.width, kv, bias),
-            o: Linear::new(p, "o_proj", q, o.width, out_bias),
-            q_norm: RmsNorm::new(p, "q_norm", dim, o.eps),
-            k_norm: RmsNorm::new(p, "k_norm", dim, o.eps),
-            gate: gated.then(|| Linear::new(p, "g_proj", o.width, query, false)),
-            heads,
-            rope,
-        }))
+        let gate = gated.then(|| Linear::new(p, "self_attn.g_proj", o.width, query, false));
+        Ok(Self { attention, gate, query })
     }
 }
 
 impl Mixer for GatedHeads {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let h = self.heads;
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let q = prepare(q, h.query, Some((&self.q_norm, NormPlace::Rows)));
-        let k = prepare(k, h.kv, Some((&self.k_norm, NormPlace::Rows)));
-        let v = Heads::split(v, h.kv);
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
-        let mut y = Heads::join(y);
+        let mut y = self.attention.heads(x, mask, cache, None);
         if let Some(gate) = &self.gate {
             let gate = gate.forward(x).astype(DType::F32).compiled(activations::softplus);
             let gate = gate.astype(y.dtype());
             let (b, n) = (i64::from(y.dim(0)), i64::from(y.dim(1)));
-            y = y.reshape(&[b, n, h.query as i64, h.dim as i64]);
-            y = y * gate.expand_dims(&[-1]);
+            y = Heads::rows(y, self.query) * gate.expand_dims(&[-1]);
             y = y.reshape(&[b, n, -1]);
         }
-        self.o.forward(y)
+        self.attention.project(y)
     }
 }
 

@@ -4,22 +4,11 @@ use crate::graph::parts::mamba2_mixer::time_limit;
 use crate::graph::parts::prelude::*;
 
 pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
-    let (heads, head_dim) = (c.positive("num_heads")?, c.positive("head_dim")?);
-    let state = match c.opt_dim("ssm_state_size")? {
-        Some(n) => n,
-        None => c.positive("state_size")?,
-    };
     let width = c.positive("hidden_size")?;
-    let dims = Mamba2Dims {
-        width,
-        inner: heads * head_dim,
-        heads,
-        head_dim,
-        groups: c.positive("n_groups")?,
-        state,
-        kernel: c.positive("conv_kernel")?,
-    };
-    let dims = dims.checked(c, "n_groups", "conv_kernel")?;
+    let state =
+        if c.opt_dim("ssm_state_size")?.is_some() { "ssm_state_size" } else { "state_size" };
+    let sizes = ["num_heads", "head_dim", "n_groups", state, "conv_kernel"];
+    let dims = Mamba2Dims::read(c, width, sizes)?;
     let bias = c.bool_or("use_bias", false)?;
     c.dim("intermediate_size")?;
     if c.get("time_step_limit").is_none() {

@@ -116,21 +116,23 @@ use crate::graph::towers::{self, VisionModel};
 use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
 
-pub(super) use gemma3::build_with_head as gemma3_with_head;
-pub(super) use step3p7::build_under_mlx_vlm as step3p7_under_mlx_vlm;
+/// Builds a model.
+type Build = fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>;
 
 /// A family: the `model_type`s it implements and how it is built.
 pub struct Family {
     /// Values of `model_type`, as mlx-lm maps them to this implementation.
     pub model_types: &'static [&'static str],
     /// Declares the tensors and returns caches and forward pass.
-    pub build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+    pub build: Build,
     /// For types that mlx-lm cannot run: one sentence that says so and what the graph is built on.
     pub not_in_mlx_lm: Option<&'static str>,
     /// The scheme that the original checkpoints are published in, where that is no plain float.
     pub native_scheme: Option<Scheme>,
     /// How mlx-vlm builds it, where it has towers.
     pub seen: Option<&'static VisionModel>,
+    /// How mlx-vlm builds the text model where it does not as mlx-lm does.
+    pub text_seen: Option<Build>,
     /// Formats of originals that the family's `sanitize` reads, besides plain floats.
     pub reads: &'static [Reads],
     /// Whether the model has a head of its own just when the files hold one, whatever the configuration says.
@@ -166,16 +168,14 @@ pub enum Reads {
 }
 
 impl Family {
-    const fn of(
-        model_types: &'static [&'static str],
-        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
-    ) -> Self {
+    const fn of(model_types: &'static [&'static str], build: Build) -> Self {
         Self {
             model_types,
             build,
             not_in_mlx_lm: None,
             native_scheme: None,
             seen: None,
+            text_seen: None,
             reads: &[],
             head_by_files: false,
             gguf: GgufTraits { plain_mixes: false, heads_by_layer: false, seventy_billion: false },
@@ -197,18 +197,14 @@ impl Family {
         self
     }
 
-    const fn beyond(
-        model_types: &'static [&'static str],
-        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
-        why: &'static str,
-    ) -> Self {
+    const fn beyond(model_types: &'static [&'static str], build: Build, why: &'static str) -> Self {
         Self { not_in_mlx_lm: Some(why), ..Self::of(model_types, build) }
     }
 
     /// A type that only mlx-vlm has.
     const fn of_mlx_vlm(
         model_types: &'static [&'static str],
-        build: fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>,
+        build: Build,
         seen: &'static VisionModel,
     ) -> Self {
         Self::beyond(
@@ -238,6 +234,11 @@ impl Family {
     const fn seen_by(self, seen: &'static VisionModel) -> Self {
         Self { seen: Some(seen), ..self }
     }
+
+    /// With a text model of mlx-vlm's own.
+    const fn seen_with_text(self, text: Build) -> Self {
+        Self { text_seen: Some(text), ..self }
+    }
 }
 
 /// All families.
@@ -252,6 +253,8 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["gemma3"], gemma3::build_multimodal)
         .headed_by_files()
         .seen_by(&towers::GEMMA3)
+        // mlx-vlm gives the text part an output head of its own.
+        .seen_with_text(gemma3::build_with_head)
         .plain_in_gguf(),
     Family::of(&["gemma3_text"], gemma3::build).headed_by_files().plain_in_gguf(),
     Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
@@ -343,7 +346,8 @@ pub const FAMILIES: &[Family] = &[
             " cannot run this type; the figures are those of its tensors under mlx-lm's step3p5"
         ),
     )
-    .seen_by(&towers::STEP3P7),
+    .seen_by(&towers::STEP3P7)
+    .seen_with_text(step3p7::build_under_mlx_vlm),
     Family::beyond(
         &["hunyuan_v1_moe"],
         hunyuan::build_v1,

@@ -94,16 +94,8 @@ fn kinds(c: &Config) -> Result<Vec<Kind>, ConfigError> {
 }
 
 fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigError> {
-    let (heads, head_dim) = (c.positive("mamba_num_heads")?, c.positive("mamba_head_dim")?);
-    let dims = Mamba2Dims {
-        width,
-        inner: heads * head_dim,
-        heads,
-        head_dim,
-        groups: c.positive("n_groups")?,
-        state: c.positive("ssm_state_size")?,
-        kernel: c.positive("conv_kernel")?,
-    };
+    let sizes = ["mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel"];
+    let dims = Mamba2Dims::read(c, width, sizes)?;
     let bias = c.bool("mamba_proj_bias")?;
     let settings = Mamba2Settings {
         in_bias: bias,
@@ -112,7 +104,7 @@ fn mamba(c: &Config, width: u64) -> Result<(Mamba2Dims, Mamba2Settings), ConfigE
         a_log_f32: true,
         limit: time_limit(c, "time_step_limit", [0.0, f64::INFINITY])?,
     };
-    Ok((dims.checked(c, "n_groups", "conv_kernel")?, settings))
+    Ok((dims, settings))
 }
 
 /// `down(relu(up(x))^2)`.

@@ -17,16 +17,9 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let o = Outline { names, ..d.outline(HeadKind::Own, eps) };
     let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, d.width, eps);
     let decoder = o.layered(p, &d.full(), |p, _| {
-        let attention = p.scope("self_attn", |p| {
-            let names = ["q_proj", "k_proj", "v_proj"];
-            TiledAttention {
-                qkv: Projections::separate(p, names, d.width, heads, false),
-                o: Linear::new(p, "o_proj", heads.query * heads.dim, d.width, false),
-                rope: rope.clone(),
-                heads,
-                copies: shared as u32,
-            }
-        });
+        let (biases, rope) = (Biases::default(), Some(rope.clone()));
+        let inner = Attention::new(p, "self_attn", d.width, heads, biases, rope);
+        let attention = TiledAttention { inner, copies: shared as u32 };
         let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
         Parallel::new(norm(p, "norm"), attention, mlp).input_first()
     });
@@ -35,25 +28,16 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
 
 /// Attention that copies keys and values for every query head of a group.
 struct TiledAttention {
-    qkv: Projections,
-    o: Linear,
-    rope: RopeModule,
-    heads: Heads,
+    inner: Attention,
     copies: u32,
 }
 
 impl Mixer for TiledAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let Heads { query, kv, dim } = self.heads;
-        let [q, k, v] = self.qkv.forward(x, self.heads);
-        let (q, k, v) = (Heads::split(q, query), Heads::split(k, kv), Heads::split(v, kv));
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
+        let [q, k, v] = self.inner.prepared(x, cache.offset());
         let (k, v) = cache.update(k, v);
-        let (k, v) = (k.dense(t), v.dense(t));
-        let (k, v) = (k.tile(self.copies, 1), v.tile(self.copies, 1));
-        let y = q.attention(k, v, (dim as f64).powf(-0.5), mask, None);
-        self.o.forward(Heads::join(y))
+        let tiled = |x: KvArray<'t>| KvArray::Dense(x.dense(t).tile(self.copies, 1));
+        self.inner.project(Heads::join(self.inner.attend(q, (tiled(k), tiled(v)), mask)))
     }
 }

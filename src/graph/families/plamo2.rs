@@ -22,7 +22,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match mamba[i as usize] {
             true => (MaskRule::Recurrent(2), Box::new(Mamba::new(p, &s))),
-            false => (MaskRule::Full, Box::new(Attention::new(p, &s))),
+            false => (MaskRule::Full, Box::new(DenseAttention::new(p, &s))),
         };
         Ok((rule, plamo_sandwich(p, s.width, hidden, s.eps, false, mixer)))
     })?;
@@ -129,50 +129,39 @@ impl Mixer for Mamba {
     }
 }
 
-struct Attention {
-    heads: Heads,
-    qkv: Linear,
-    o: Linear,
-    q_weight: ModuleId,
-    k_weight: ModuleId,
-    rope: RopeModule,
-}
+/// Attention that mlx-lm does not compute over packed keys and values.
+struct DenseAttention(Attention);
 
-impl Attention {
+impl DenseAttention {
     fn new(p: &mut ParamBuilder, s: &Settings) -> Self {
         let h = s.heads;
-        p.scope("mixer", |p| Self {
-            heads: h,
-            qkv: Linear::new(p, "qkv_proj", s.width, (h.query + 2 * h.kv) * h.dim, false),
-            o: Linear::new(p, "o_proj", h.query * h.dim, s.width, false),
-            q_weight: p.raw("q_weight", &[h.query, h.dim]),
-            k_weight: p.raw("k_weight", &[h.kv, h.dim]),
-            rope: RopeModule::plain(h.dim, false, 10_000.0),
+        p.scope("mixer", |p| {
+            let qkv = Projections::fused(p, "qkv_proj", s.width, h, false);
+            let o = Linear::new(p, "o_proj", h.query * h.dim, s.width, false);
+            let query = GainNorm(p.raw("q_weight", &[h.query, h.dim]));
+            let key = GainNorm(p.raw("k_weight", &[h.kv, h.dim]));
+            let rope = RopeModule::plain(h.dim, false, 10_000.0);
+            let attention = Attention::of(qkv, o, h, Some(rope));
+            Self(attention.with_norms(query, key, NormPlace::Heads))
         })
     }
 }
 
-impl Mixer for Attention {
+impl Mixer for DenseAttention {
     fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
         let t = x.tape();
-        let h = &self.heads;
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let qkv = self.qkv.forward(x);
-        let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
-        let parts: [Var<'_>; 3] = qkv.split(&at, -1);
-        let counts = [h.query, h.kv, h.kv];
-        let [q, k, v] = [0, 1, 2].map(|i| {
-            parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]).transpose(&[0, 2, 1, 3])
-        });
-        let offset = cache.offset();
-        let [q, k] = [(q, self.q_weight), (k, self.k_weight)].map(|(v, weight)| {
-            let v = v.rms_norm(None, 1e-6) * t.weight(weight).expand_dims(&[1]);
-            self.rope.forward(v, offset)
-        });
+        let [q, k, v] = self.0.prepared(x, cache.offset());
         let (k, v) = cache.update(k, v);
-        let (k, v) = (k.dense(t), v.dense(t));
-        let y = q.attention(k, v, (h.dim as f64).powf(-0.5), mask, None);
-        let y = y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, (h.query * h.dim) as i64]);
-        self.o.forward(y)
+        let kv = (KvArray::Dense(k.dense(t)), KvArray::Dense(v.dense(t)));
+        self.0.project(Heads::join(self.0.attend(q, kv, mask)))
+    }
+}
+
+/// A norm over each head with a gain for every head and feature.
+struct GainNorm(ModuleId);
+
+impl Norm for GainNorm {
+    fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        x.rms_norm(None, 1e-6) * x.tape().weight(self.0).expand_dims(&[1])
     }
 }

@@ -41,51 +41,24 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let cache = CacheKind::Rotating { max_size: window, keep: 0 };
             (MaskRule::Window(window + 1), cache, &local)
         };
-        let mixer = Attention::new(p, width, heads, eps, rope.clone());
+        let mixer = attention(p, width, heads, eps, rope.clone());
         Ok((rule, cache, plamo_sandwich(p, width, hidden, eps, true, mixer)))
     })?;
     Ok(decoder.built())
 }
 
-struct Attention {
+fn attention(
+    p: &mut ParamBuilder,
+    width: u64,
     heads: Heads,
-    qkv: Linear,
-    o: Linear,
-    q_norm: OffsetNorm,
-    k_norm: OffsetNorm,
+    eps: f64,
     rope: RopeModule,
-}
-
-impl Attention {
-    fn new(p: &mut ParamBuilder, width: u64, h: Heads, eps: f64, rope: RopeModule) -> Self {
-        p.scope("mixer", |p| Self {
-            heads: h,
-            qkv: Linear::new(p, "qkv_proj", width, (h.query + 2 * h.kv) * h.dim, false),
-            o: Linear::new(p, "o_proj", h.query * h.dim, width, false),
-            q_norm: OffsetNorm::new(p, "q_norm", h.dim, eps, 1.0).kept(),
-            k_norm: OffsetNorm::new(p, "k_norm", h.dim, eps, 1.0).kept(),
-            rope,
-        })
-    }
-}
-
-impl Mixer for Attention {
-    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let h = &self.heads;
-        let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
-        let qkv = self.qkv.forward(x);
-        let at = [(h.query * h.dim) as u32, ((h.query + h.kv) * h.dim) as u32];
-        let parts: [Var<'_>; 3] = qkv.split(&at, -1);
-        let counts = [h.query, h.kv, h.kv];
-        let [q, k, v] = [0, 1, 2].map(|i| {
-            parts[i].reshape(&[b, n, counts[i] as i64, h.dim as i64]).transpose(&[0, 2, 1, 3])
-        });
-        let q = self.q_norm.forward(q);
-        let k = self.k_norm.forward(k);
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let y = attend(q, cache.update(k, v), (h.dim as f64).powf(-0.5), mask, None);
-        let y = y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, (h.query * h.dim) as i64]);
-        self.o.forward(y)
-    }
+) -> Attention {
+    p.scope("mixer", |p| {
+        let qkv = Projections::fused(p, "qkv_proj", width, heads, false);
+        let o = Linear::new(p, "o_proj", heads.query * heads.dim, width, false);
+        let query = OffsetNorm::new(p, "q_norm", heads.dim, eps, 1.0).kept();
+        let key = OffsetNorm::new(p, "k_norm", heads.dim, eps, 1.0).kept();
+        Attention::of(qkv, o, heads, Some(rope)).with_norms(query, key, NormPlace::Heads)
+    })
 }

@@ -31,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let mut decoder = o.decoder(p, |p, i| {
         let (rule, mixer): (_, Box<dyn Mixer>) = match recurrent[i as usize] {
             true => (MaskRule::Recurrent(2), Box::new(Recurrent::new(p, width, heads))),
-            false => (MaskRule::Window(window), Box::new(Local::new(p, width, heads))),
+            false => (MaskRule::Window(window), Box::new(local(p, width, heads))),
         };
         let mlp = GatedMlp::new(p, "mlp_block", width, hidden, true).with_activation(gelu_gate);
         let mixer_norm = GemmaNorm::new(p, "temporal_pre_norm", width, 1e-5);
@@ -62,40 +62,11 @@ fn recurrent_layers(c: &Config, count: u64) -> Result<Vec<bool>, ConfigError> {
 }
 
 /// Attention over a window with one key and value head; half of the features turn.
-struct Local {
-    heads: Heads,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    rope: RopeModule,
-}
-
-impl Local {
-    fn new(p: &mut ParamBuilder, width: u64, heads: u64) -> Self {
-        let dim = width / heads;
-        p.scope("temporal_block", |p| Self {
-            heads: Heads { query: heads, kv: 1, dim },
-            q: Linear::new(p, "q_proj", width, width, false),
-            k: Linear::new(p, "k_proj", width, dim, false),
-            v: Linear::new(p, "v_proj", width, dim, false),
-            o: Linear::new(p, "o_proj", width, width, true),
-            rope: RopeModule::plain(dim / 2, false, 10_000.0),
-        })
-    }
-}
-
-impl Mixer for Local {
-    fn mix<'t>(&self, x: Var<'t>, mask: Mask<'t>, cache: &mut Cache) -> Var<'t> {
-        let (q, k, v) = (self.q.forward(x), self.k.forward(x), self.v.forward(x));
-        let q = Heads::split(q, self.heads.query);
-        let k = Heads::split(k, 1);
-        let v = Heads::split(v, 1);
-        let offset = cache.offset();
-        let (q, k) = (self.rope.forward(q, offset), self.rope.forward(k, offset));
-        let y = attend(q, cache.update(k, v), (self.heads.dim as f64).powf(-0.5), mask, None);
-        self.o.forward(Heads::join(y))
-    }
+fn local(p: &mut ParamBuilder, width: u64, heads: u64) -> Attention {
+    let heads = Heads { query: heads, kv: 1, dim: width / heads };
+    let biases = Biases { qkv: false, output: true };
+    let rope = RopeModule::plain(heads.dim / 2, false, 10_000.0);
+    Attention::new(p, "temporal_block", width, heads, biases, Some(rope))
 }
 
 /// A convolution and a gated linear recurrence, with a gate of their own.

@@ -1,6 +1,6 @@
 //! The indexer of DeepSeek-V4.1: chooses the compressed rows that each query reads.
 
-use super::deepseek_v41_attention::DeepseekV41AttentionSettings;
+use super::deepseek_v41_settings::DeepseekV41AttentionSettings;
 use crate::graph::nn::fake_quant::{Fp4Scale, round_fp4};
 use crate::graph::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Pooled rows of DeepSeek-V4: one row per group of tokens, and the indexer that chooses among them.
 
-use super::deepseek_v4_attention::{DeepseekV4AttentionSettings, SPARSE_RATIO};
+use super::deepseek_v4_settings::{DeepseekV4AttentionSettings, SPARSE_RATIO};
 use crate::graph::cache::PoolCache;
 use crate::graph::op::Rope;
 use crate::graph::prelude::*;

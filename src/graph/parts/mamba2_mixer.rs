@@ -33,6 +33,25 @@ impl Mamba2Dims {
         self.inner + 2 * self.groups * self.state
     }
 
+    /// Reads heads, features per head, groups, state and taps of the convolution under these keys, all of them required.
+    ///
+    /// # Errors
+    /// When a key is missing, or as [`Mamba2Dims::checked`].
+    pub fn read(c: &Config, width: u64, keys: [&str; 5]) -> Result<Self, ConfigError> {
+        let [heads, head_dim, groups, state, kernel] = keys;
+        let (count, dim) = (c.positive(heads)?, c.positive(head_dim)?);
+        let dims = Self {
+            width,
+            inner: count * dim,
+            heads: count,
+            head_dim: dim,
+            groups: c.positive(groups)?,
+            state: c.positive(state)?,
+            kernel: c.positive(kernel)?,
+        };
+        dims.checked(c, groups, kernel)
+    }
+
     /// Refuses values that mlx-lm cannot run; `kernel` is the key of the convolution's size.
     ///
     /// # Errors

@@ -70,6 +70,13 @@ impl<const N: usize> Results for [Var<'_>; N] {
     }
 }
 
+impl Var<'_> {
+    /// Records what a function of this value decorated with `mx.compile` does, as [`Tape::compiled`].
+    pub fn compiled<R: Results>(self, function: impl FnOnce(Self) -> R) -> R {
+        self.tape.compiled(|| function(self))
+    }
+}
+
 impl Tape<'_> {
     /// Records what a function decorated with `mx.compile` does, fused. Inside another compiled function the calls
     /// belong to the outer one.

@@ -3,6 +3,7 @@
 use super::{Tape, Var};
 use crate::graph::op::{Binary, Op, Unary};
 use crate::model::DType;
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
 
 /// The second operand of an arithmetic operation: an array or a Python number.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +148,36 @@ impl<'t> Tape<'t> {
         let (a, b) = (a.broadcast_to(shape), b.broadcast_to(shape));
         let out = if op.compares() { DType::Bool } else { dtype };
         self.push(Op::Binary(op), &[a, b], shape, out)
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $op:ident),*) => {$(
+        impl<'t, T: Into<Operand<'t>>> $operator<T> for Var<'t> {
+            type Output = Self;
+
+            fn $method(self, other: T) -> Self {
+                self.tape.binary(Binary::$op, self, other)
+            }
+        }
+    )*};
+}
+
+operators!(Add add Add, Sub sub Subtract, Mul mul Multiply, Div div Divide, BitAnd bitand BitwiseAnd, BitOr bitor BitwiseOr);
+
+impl<'t> Sub<Var<'t>> for i64 {
+    type Output = Var<'t>;
+
+    fn sub(self, other: Var<'t>) -> Var<'t> {
+        other.tape.binary(Binary::Subtract, self, other)
+    }
+}
+
+impl Neg for Var<'_> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self.unary(Unary::Negative)
     }
 }
 

@@ -293,8 +293,7 @@ impl<'t> Tape<'t> {
     /// An empty tape over the tensors of a model.
     #[must_use]
     pub fn new(params: &'t Parameters, routing: Routing, skipped: SkippedLayers) -> Self {
-        let layers_left_out = usize::from(skipped.to - skipped.from);
-        let expected = if layers_left_out == 0 { params.modules().len() * 8 } else { 256 };
+        let expected = if skipped.is_empty() { params.modules().len() * 8 } else { 256 };
         let mut trace = Trace::new();
         trace.values.reserve(2 * expected);
         trace.nodes.reserve(expected);
@@ -350,13 +349,13 @@ impl<'t> Tape<'t> {
 
     /// Whether the call leaves out layer `index`.
     #[must_use]
-    pub const fn skips(&self, index: usize) -> bool {
+    pub fn skips(&self, index: usize) -> bool {
         self.skipped.skips(index)
     }
 
     /// Whether the call leaves out the layer of a cache.
     #[must_use]
-    pub const fn skips_cache(&self, index: usize) -> bool {
+    pub fn skips_cache(&self, index: usize) -> bool {
         self.skipped.skips_cache(index)
     }
 

@@ -1,11 +1,9 @@
 //! Values that know their tape.
 
-use super::{Operand, Results, Tape, ValueId};
-use crate::graph::op::{Binary, Unary};
+use super::{Tape, ValueId};
 use crate::graph::shape::Shape;
 use crate::model::DType;
 use std::fmt;
-use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Sub};
 
 /// A value of the call that is being recorded: an input or the output of an operation. What is done with it is recorded
 /// on its tape, by methods named as in `mlx.core` and by the operators `+ - * / & |`.
@@ -71,40 +69,5 @@ impl<'t> Var<'t> {
             self.tape.fail(format!("{what}: no axis {axis} in an array of shape {shape:?}"));
             0
         })
-    }
-
-    /// Records what a function of this value decorated with `mx.compile` does, as [`Tape::compiled`].
-    pub fn compiled<R: Results>(self, function: impl FnOnce(Self) -> R) -> R {
-        self.tape.compiled(|| function(self))
-    }
-}
-
-macro_rules! operators {
-    ($($operator:ident $method:ident $op:ident),*) => {$(
-        impl<'t, T: Into<Operand<'t>>> $operator<T> for Var<'t> {
-            type Output = Self;
-
-            fn $method(self, other: T) -> Self {
-                self.tape.binary(Binary::$op, self, other)
-            }
-        }
-    )*};
-}
-
-operators!(Add add Add, Sub sub Subtract, Mul mul Multiply, Div div Divide, BitAnd bitand BitwiseAnd, BitOr bitor BitwiseOr);
-
-impl<'t> Sub<Var<'t>> for i64 {
-    type Output = Var<'t>;
-
-    fn sub(self, other: Var<'t>) -> Var<'t> {
-        other.tape.binary(Binary::Subtract, self, other)
-    }
-}
-
-impl Neg for Var<'_> {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        self.unary(Unary::Negative)
     }
 }

@@ -45,8 +45,8 @@ pub(in crate::graph) use qwen::{QWEN2_5_VL, QWEN2_VL, QWEN3_5, QWEN3_VL, QWEN3_V
 pub(in crate::graph) use siglip::{GEMMA3, IDEFICS3, LFM2_VL, PALIGEMMA, SMOLVLM};
 pub(in crate::graph) use step::STEP3P7;
 
+use super::QuantOverride;
 use super::params::ParamBuilder;
-use super::{Built, QuantOverride};
 use crate::model::{Config, ConfigError};
 use images::ImageRule;
 
@@ -60,15 +60,10 @@ pub enum Loader {
     MlxVlm,
 }
 
-/// Builds a text model.
-pub(in crate::graph) type BuildText = fn(&Config, &mut ParamBuilder) -> Result<Built, ConfigError>;
-
 /// A model type under mlx-vlm.
 pub struct VisionModel {
     /// Declares the towers and their projectors.
     pub(in crate::graph) towers: fn(&Config, &mut ParamBuilder) -> Result<(), ConfigError>,
-    /// Builds the text model where mlx-vlm's differs from mlx-lm's.
-    pub(in crate::graph) text: Option<BuildText>,
     /// mlx-vlm's `quant_predicate` where it differs from mlx-lm's.
     pub(in crate::graph) rule: Option<fn(&str) -> QuantOverride>,
     /// Tensors that stay float32 in a 16-bit model (`cast_predicate`).
@@ -82,12 +77,7 @@ pub struct VisionModel {
 impl VisionModel {
     /// Towers beside a text model that both libraries build alike.
     const fn new(towers: fn(&Config, &mut ParamBuilder) -> Result<(), ConfigError>) -> Self {
-        Self { towers, text: None, rule: None, keeps_f32: |_| false, implied: false, images: None }
-    }
-
-    /// With mlx-vlm's own text model.
-    const fn with_text(self, text: BuildText) -> Self {
-        Self { text: Some(text), ..self }
+        Self { towers, rule: None, keeps_f32: |_| false, implied: false, images: None }
     }
 
     /// With mlx-vlm's own `quant_predicate`.

@@ -3,12 +3,10 @@
 use super::keys::{check_kind, convolution, depth, divisor, nested, norm, patch_count, text_width};
 use super::vit::{VitSizes, VitStyle};
 use super::{VisionModel, images};
-use crate::graph::families;
 use crate::graph::prelude::*;
 
-/// mlx-vlm gives the text part an output head of its own.
 pub(in crate::graph) static GEMMA3: VisionModel =
-    VisionModel::new(gemma3).with_text(families::gemma3_with_head).with_images(images::gemma3);
+    VisionModel::new(gemma3).with_images(images::gemma3);
 pub(in crate::graph) static PALIGEMMA: VisionModel =
     VisionModel::new(paligemma).with_images(images::paligemma);
 pub(in crate::graph) static IDEFICS3: VisionModel =

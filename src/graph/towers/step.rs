@@ -3,13 +3,10 @@
 use super::keys::{convolution, depth, divisor, nested, norm};
 use super::vit::{MlpNames, QkvNames, VitSizes, VitStyle};
 use super::{VisionModel, images};
-use crate::graph::families;
 use crate::graph::prelude::*;
 
-pub(in crate::graph) static STEP3P7: VisionModel = VisionModel::new(step3p7)
-    .implied()
-    .with_images(images::step3p7)
-    .with_text(families::step3p7_under_mlx_vlm);
+pub(in crate::graph) static STEP3P7: VisionModel =
+    VisionModel::new(step3p7).implied().with_images(images::step3p7);
 
 const STYLE: VitStyle = VitStyle {
     norms: ["ln_1", "ln_2"],

@@ -132,20 +132,24 @@ fn generation(
     if work.context_tokens == 0 || step == 0 || work.batch == 0 {
         return Err(PeakError::Request("prompt, prefill step and batch must be at least 1"));
     }
-    let run = |skipped, rest| replayed(graph, asked, chunks, (tokens, chosen), skipped, rest);
-    let found = if sampling::puts_off_states(graph) {
-        sampling::extended(graph, |skipped| Ok(run(skipped, LeftOut::Missing)?.0))?
-    } else {
-        let (peak, doubtful) = run(sampling::skipped(graph, asked.gpu)?, LeftOut::Doubled)?;
-        (!doubtful).then_some(peak)
-    };
-    match found {
+    let run =
+        |skipped, left_out| replayed(graph, asked, chunks, (tokens, chosen), skipped, left_out);
+    match sampling::sampled(graph, asked.gpu, &run)? {
         Some(peak) => Ok(peak),
-        None => Ok(run(SkippedLayers::NONE, LeftOut::Missing)?.0),
+        None => Ok(run(SkippedLayers::NONE, LeftOut::Missing)?.peak),
     }
 }
 
-/// The peak with some layers left out, and whether that is doubtful: whether replaying them could have shown another.
+/// What a replay found.
+pub(super) struct Replayed {
+    /// The peak.
+    pub peak: Peak,
+    /// The fewest command buffers that the layers behind the skipped ones filled in a call. A replay in which they are
+    /// too few to be sure of the peak is not gone on with.
+    pub behind: u32,
+}
+
+/// The peak with some layers left out.
 pub(super) fn replayed(
     graph: &Graph,
     asked: &OnGpu,
@@ -153,7 +157,7 @@ pub(super) fn replayed(
     (tokens, chosen): (Tokens, ChosenChunks<'_>),
     skipped: SkippedLayers,
     left_out: LeftOut,
-) -> Result<(Peak, bool), PeakError> {
+) -> Result<Replayed, PeakError> {
     let mut process = ReplayedProcess::new(graph, *asked, skipped, left_out);
     let mut done = 0;
     for (i, &tokens) in chunks.iter().enumerate() {
@@ -162,13 +166,12 @@ pub(super) fn replayed(
             process.prefill(tokens)?;
             done = i + 1;
         }
-        if process.doubtful {
-            return Ok((process.finish(), true));
+        if process.behind < OUTSTANDING {
+            return Ok(process.finish());
         }
     }
     if tokens == Tokens::No {
-        let doubtful = process.doubtful;
-        return Ok((process.finish(), doubtful));
+        return Ok(process.finish());
     }
     // mlx-lm issues the step after the last token before it yields that token (`generate_step`).
     let steps = asked.run.work.generate_tokens.saturating_add(1);
@@ -186,8 +189,7 @@ pub(super) fn replayed(
             process.decode(3)?;
         }
     }
-    let doubtful = process.doubtful;
-    Ok((process.finish(), doubtful))
+    Ok(process.finish())
 }
 
 /// A process that has loaded a model and calls it step by step.
@@ -197,8 +199,9 @@ pub(super) struct ReplayedProcess<'g> {
     skipped: SkippedLayers,
     /// Whether the caches of skipped layers are counted, as doubles of those like them.
     stand_ins: bool,
-    /// Whether replaying the layers left out could have shown another peak.
-    doubtful: bool,
+    /// The fewest command buffers that the layers behind the skipped ones have filled in a call. If they are few, some
+    /// that are under way would be of skipped layers.
+    behind: u32,
     replay: Replay<'static>,
     caches: Vec<Cache>,
     /// Arrays that the cache slots hold.
@@ -230,9 +233,9 @@ impl<'g> ReplayedProcess<'g> {
         Self {
             graph,
             asked,
-            skipped,
             stand_ins: left_out == LeftOut::Doubled && !skipped.is_empty(),
-            doubtful: false,
+            skipped,
+            behind: u32::MAX,
             replay,
             caches,
             state: Vec::new(),
@@ -249,7 +252,7 @@ impl<'g> ReplayedProcess<'g> {
 
     fn call(&mut self, tokens: u32, sample: bool) -> Result<Vec<ArrayId>, TraceError> {
         let (batch, kv) = (self.asked.run.work.batch, self.asked.run.engine.kv);
-        let call = Call { batch, tokens, sample, kv, skipped: self.skipped };
+        let call = Call { batch, tokens, sample, kv, skipped: self.skipped.clone() };
         let routing = self.asked.gpu.routing();
         let trace = self.graph.trace(&mut self.caches, call, routing)?;
         let (results, state) = self.replay.load(trace, self.tokens, &self.state);
@@ -258,7 +261,7 @@ impl<'g> ReplayedProcess<'g> {
         }
         if self.stand_ins {
             let originals = self.originals();
-            self.replay.stand_in(self.skipped.to, originals);
+            self.replay.stand_in(self.skipped.end(), originals);
         }
         self.context += tokens;
         Ok(results)
@@ -283,11 +286,10 @@ impl<'g> ReplayedProcess<'g> {
         self.state.iter().filter_map(original).collect()
     }
 
-    /// Doubts the result if the layers behind the skipped ones have filled too few command buffers: some that are under
-    /// way would then be of skipped layers.
-    fn doubt(&mut self) {
-        let since = self.replay.command_buffers_since_skipped();
-        self.doubtful |= self.stand_ins && since.is_none_or(|n| n < OUTSTANDING);
+    fn note_behind(&mut self) {
+        if self.stand_ins {
+            self.behind = self.behind.min(self.replay.command_buffers_since_skipped());
+        }
     }
 
     fn prefill(&mut self, tokens: u32) -> Result<(), TraceError> {
@@ -295,7 +297,7 @@ impl<'g> ReplayedProcess<'g> {
         self.call(tokens, false)?;
         let arrays: Vec<ArrayId> = self.state.iter().map(|&(_, a)| a).collect();
         self.replay.evaluate(&arrays, true);
-        self.doubt();
+        self.note_behind();
         self.replay.clear_recycled();
         self.note(Phase::Prefill, tokens, before);
         let mut keep: Vec<ArrayId> = std::iter::once(self.tokens).chain(arrays).collect();
@@ -339,7 +341,7 @@ impl<'g> ReplayedProcess<'g> {
         for (_, old) in std::mem::take(&mut self.state) {
             self.replay.release(old);
         }
-        for (slot, s) in held_slots(&self.caches, self.skipped) {
+        for (slot, s) in held_slots(&self.caches, &self.skipped) {
             let value = Value { shape: s.shape, dtype: s.dtype, source: Source::Cache(slot) };
             self.state.push((slot, self.replay.held(value)));
         }
@@ -392,7 +394,7 @@ impl<'g> ReplayedProcess<'g> {
         let results = self.call(rows, true)?;
         self.replay.evaluate(&results, false);
         self.most_allocated = self.most_allocated.max(self.replay.allocated_bytes() - allocated);
-        self.doubt();
+        self.note_behind();
         self.marks.push(self.replay.command_buffers());
         if let [.., previous, last] = self.marks[..] {
             self.replay.wait_until((last - previous) as usize);
@@ -444,7 +446,7 @@ impl<'g> ReplayedProcess<'g> {
         held.total(Bytes(each)).0 + generating * each
     }
 
-    fn finish(self) -> Peak {
+    fn finish(self) -> Replayed {
         let (weights, kept) = (self.weights, self.kept_bytes());
         let mut peak = Peak {
             peak_bytes: weights,
@@ -473,6 +475,6 @@ impl<'g> ReplayedProcess<'g> {
         }
         peak.peak_bytes += kept;
         peak.resident_bytes += kept;
-        peak
+        Replayed { peak, behind: self.behind }
     }
 }

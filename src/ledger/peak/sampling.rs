@@ -4,16 +4,17 @@
 //! two cases.
 //!
 //! Usually MLX works through the layers in order and has at most a dozen command buffers under way. What is in memory
-//! at the worst moment then belongs to a few neighboring layers, and the first and the last ones show it ([`skipped`]).
+//! at the worst moment then belongs to a few neighboring layers, and the first and the last ones show it ([`sampled`]).
 //!
 //! Recurrent states are needed only by the next call, so MLX computes them at the end of this one, for all layers. What
 //! is in memory then grows with the number of layers: it is measured with few layers and carried on to all
 //! ([`extended`]).
 
 use super::Peak;
+use super::run::Replayed;
 use super::step::{PeakError, Phase, Step};
 use crate::graph::cache::CacheKind;
-use crate::graph::tape::TraceError;
+use crate::graph::pattern::{LayerPlan, Repeat};
 use crate::graph::{Graph, SkippedLayers};
 use crate::ledger::cache::states_only;
 use crate::ledger::replay::Gpu;
@@ -34,11 +35,26 @@ pub(super) const OUTSTANDING: u32 = 12;
 const FIRST: usize = 2;
 const LAST: usize = 3;
 
-/// The layers that need not be replayed. How many must be kept at the end follows from an estimate of the command
-/// buffers that a layer fills; whether they were enough is checked by the replay itself. None where less than a fifth
-/// of all could be left out.
-pub(super) fn skipped(graph: &Graph, gpu: Gpu) -> Result<SkippedLayers, TraceError> {
+/// The peak from a replay of some of the layers; `None` where all must be replayed.
+pub(super) fn sampled(
+    graph: &Graph,
+    gpu: Gpu,
+    run: &(impl Fn(SkippedLayers, LeftOut) -> Result<Replayed, PeakError> + Sync),
+) -> Result<Option<Peak>, PeakError> {
+    if puts_off_states(graph) {
+        return extended(graph, |skipped| Ok(run(skipped, LeftOut::Missing)?.peak));
+    }
     let plan = graph.layer_plan()?;
+    // A replay that leaves out less than a fifth of all layers is not worthwhile.
+    let longest = plan.longest(FIRST, layers_behind(plan, gpu));
+    let Some(repeat) = longest.filter(|r| r.layers() * 5 >= plan.len()) else { return Ok(None) };
+    let found = run(plan.without(&[repeat]), LeftOut::Doubled)?;
+    Ok((found.behind >= OUTSTANDING).then_some(found.peak))
+}
+
+/// How many layers are replayed behind the skipped ones, from an estimate of the command buffers that a layer fills;
+/// whether they were enough is checked by the replay itself.
+fn layers_behind(plan: &LayerPlan, gpu: Gpu) -> usize {
     let (kernels, elements) = gpu.limits();
     let (operations, bound) = plan.mean_layer();
     // About six of ten operations launch a kernel; the others are views.
@@ -46,15 +62,12 @@ pub(super) fn skipped(graph: &Graph, gpu: Gpu) -> Result<SkippedLayers, TraceErr
     let by_elements = bound / f64::from(1 << 20) / elements as f64;
     // A command buffer that is full by its kernels overshoots little, one that is full by its elements by a matrix.
     let per_layer = by_kernels.max(by_elements / 1.5).min(6.0);
-    let last = (f64::from(OUTSTANDING) / per_layer).ceil().min(1e6) as usize + 2;
-    let skipped = plan.skipping(FIRST, last);
-    let worthwhile = usize::from(skipped.to - skipped.from) * 5 >= plan.len();
-    Ok(if worthwhile { skipped } else { SkippedLayers::NONE })
+    (f64::from(OUTSTANDING) / per_layer).ceil().min(1e6) as usize + 2
 }
 
 /// Whether MLX computes something at the end of a call for all layers: recurrent states, which only the next call
 /// needs.
-pub(super) fn puts_off_states(graph: &Graph) -> bool {
+fn puts_off_states(graph: &Graph) -> bool {
     graph.cache_kinds().iter().any(|k| matches!(k, CacheKind::Arrays(_)))
 }
 
@@ -69,7 +82,7 @@ fn states_alone(graph: &Graph) -> bool {
 /// replays are made, each with one repetition more than the one before. If the third lies on the line through the first
 /// two, the line is followed to the full number of layers. `None` if it does not, or if a replay of all layers is as
 /// fast.
-pub(super) fn extended(
+fn extended(
     graph: &Graph,
     run: impl Fn(SkippedLayers) -> Result<Peak, PeakError> + Sync,
 ) -> Result<Option<Peak>, PeakError> {
@@ -78,26 +91,28 @@ pub(super) fn extended(
     }
     let plan = graph.layer_plan()?;
     if states_only(graph)
-        && let Some((found, least)) = extrapolated(plan.skipping(1, 1), graph.layers(), &run)?
+        && let Some((found, least)) = extrapolated(plan, plan.longest(1, 1), &run)?
         && least >= OUTSTANDING
     {
         return Ok(Some(found));
     }
-    Ok(extrapolated(plan.skipping(FIRST, LAST), graph.layers(), &run)?.map(|(found, _)| found))
+    Ok(extrapolated(plan, plan.longest(FIRST, LAST), &run)?.map(|(found, _)| found))
 }
 
 /// The peak on the line through replays with ever fewer layers left out, and the fewest command buffers that one
 /// repetition of the pattern fills in a prefill call.
 fn extrapolated(
-    skipped: SkippedLayers,
-    layers: u64,
+    plan: &LayerPlan,
+    repeat: Option<Repeat>,
     run: &(impl Fn(SkippedLayers) -> Result<Peak, PeakError> + Sync),
 ) -> Result<Option<(Peak, u32)>, PeakError> {
-    let all_skipped = [0, 1, 2].map(|patterns| skipped.shortened(patterns));
-    let cost: u64 = all_skipped.iter().map(|g| layers - u64::from(g.to - g.from)).sum();
-    if skipped.patterns() <= 2 || cost >= layers {
+    let Some(repeat) = repeat else { return Ok(None) };
+    let shortened = [0, 1, 2].map(|patterns| repeat.shortened(patterns));
+    let cost: usize = shortened.iter().map(|r| plan.len() - r.layers()).sum();
+    if repeat.patterns() <= 2 || cost >= plan.len() {
         return Ok(None);
     }
+    let all_skipped = shortened.map(|r| plan.without(&[r]));
     let [first, second, third] = all_skipped;
     let ((first, second), third) =
         rayon::join(|| rayon::join(|| run(first), || run(second)), || run(third));
@@ -114,7 +129,7 @@ fn extrapolated(
     }
     let pairs = second.steps.iter().zip(&third.steps).filter(|(s, _)| s.phase == Phase::Prefill);
     let least = pairs.map(|(s, t)| t.command_buffers.saturating_sub(s.command_buffers)).min();
-    let patterns = f64::from(skipped.patterns());
+    let patterns = repeat.patterns() as f64;
     Ok(second.extended(&third, patterns - 1.0).map(|found| (found, least.unwrap_or(0))))
 }
 
@@ -204,8 +219,8 @@ mod tests {
     use crate::ledger::peak::OnGpu;
     use crate::ledger::peak::run::{self, ReplayedProcess, Tokens};
     use crate::ledger::replay::ArchClass;
-    use crate::model::Scheme;
     use crate::model::catalogue::Models;
+    use crate::model::{Config, Scheme};
     use crate::run::Run;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
@@ -231,12 +246,12 @@ mod tests {
         assert!(more(&[(0, 9), (1, 28), (2, 28), (4, 28), (8, 28)]).is_empty());
     }
 
-    /// Layers left out change next to nothing, in a model of every type.
+    /// Layers left out change next to nothing, in a model of every type that is listed and on every sort of GPU.
     #[test]
     fn skipped_layers_change_no_peak() {
         let catalogue = Models::built_in().expect("built in");
         let mut types = BTreeMap::new();
-        for model in catalogue.offered() {
+        for model in catalogue.models() {
             let entry = model.entry().expect("readable");
             let name = entry.config.model_type().expect("named").to_owned();
             types.entry(name).or_insert(entry.config);
@@ -246,44 +261,36 @@ mod tests {
             Gpu::REFERENCE,
             Gpu::new(ArchClass::Max, 17, true),
         ];
-        let types: Vec<_> = types.into_iter().zip(gpus.into_iter().cycle()).collect();
+        let types: Vec<_> = types.iter().flat_map(|t| gpus.map(|gpu| (t, gpu))).collect();
         let sampled: Vec<bool> = types
             .par_iter()
-            .map(|((name, config), gpu)| {
-                let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
-                let asked = OnGpu { run: Run::default().with_context(4200), gpu: *gpu };
-                let chunks = [2048, 2048, 103];
-                let whole = |_: &ReplayedProcess<'_>, _| true;
-                let run = |skipped, rest| {
-                    run::replayed(&graph, &asked, &chunks, (Tokens::All, &whole), skipped, rest)
-                };
-                let skipped = skipped(&graph, *gpu).expect("runs");
-                let some = if puts_off_states(&graph) {
-                    let run = |skipped| Ok(run(skipped, LeftOut::Missing)?.0);
-                    extended(&graph, run).expect("runs")
-                } else {
-                    let (peak, doubtful) = run(skipped, LeftOut::Doubled).expect("runs");
-                    (!doubtful && !skipped.is_empty()).then_some(peak)
-                };
-                let Some(some) = some else { return false };
-                let (whole, _) = run(SkippedLayers::NONE, LeftOut::Missing).expect("runs");
-                let off = |a: u64, b: u64| a.abs_diff(b) as f64 / b as f64;
-                assert!(
-                    off(some.peak_bytes, whole.peak_bytes) <= 1e-4,
-                    "{name} on {gpu:?}: {} instead of {}",
-                    some.peak_bytes,
-                    whole.peak_bytes
-                );
-                assert!(off(some.resident_bytes, whole.resident_bytes) <= 5e-4, "{name}");
-                assert_eq!(
-                    (some.kv_bytes, some.state_bytes),
-                    (whole.kv_bytes, whole.state_bytes),
-                    "{name} on {gpu:?}"
-                );
-                true
-            })
+            .map(|((name, config), gpu)| sampled_like_whole(name, config, *gpu))
             .collect();
         let some = sampled.iter().filter(|x| **x).count();
         assert!(some * 5 > 2 * sampled.len(), "layers left out in {some} of {}", sampled.len());
+    }
+
+    /// Compares the peaks of one model with and without layers left out; `false` where none can be.
+    fn sampled_like_whole(name: &str, config: &Config, gpu: Gpu) -> bool {
+        let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
+        let asked = OnGpu { run: Run::default().with_context(4200), gpu };
+        let chunks = [2048, 2048, 103];
+        let whole = |_: &ReplayedProcess<'_>, _| true;
+        let run = |skipped, rest| {
+            run::replayed(&graph, &asked, &chunks, (Tokens::All, &whole), skipped, rest)
+        };
+        let Some(some) = sampled(&graph, gpu, &run).expect("runs") else { return false };
+        let whole = run(SkippedLayers::NONE, LeftOut::Missing).expect("runs").peak;
+        let near = |a: u64, b: u64, off: u64| {
+            assert!(a.abs_diff(b) <= off, "{name} on {gpu:?}: {a} instead of {b}");
+        };
+        near(some.peak_bytes, whole.peak_bytes, whole.peak_bytes / 10_000);
+        // Which freed buffers are taken again depends on when a layer's cache is replaced.
+        let all = whole.steps.last().map_or(0, |s| s.kv_bytes + s.state_bytes);
+        let caches = 2 * all / graph.layers();
+        near(some.resident_bytes, whole.resident_bytes, caches.max(whole.resident_bytes / 2000));
+        near(some.kv_bytes, whole.kv_bytes, 0);
+        near(some.state_bytes, whole.state_bytes, 0);
+        true
     }
 }

@@ -54,12 +54,14 @@ impl Replay<'_> {
         some.map(|&(b, _)| self.buffers.size(b)).sum()
     }
 
-    /// Command buffers committed since the skipped layers were last passed; `None` where the caches of the layers before
-    /// them were not complete then, because MLX puts off what only the next call needs.
+    /// Command buffers committed since the skipped layers were last passed; none where the caches of the layers like them
+    /// were not complete then, because MLX puts off what only the next call needs.
     #[must_use]
-    pub fn command_buffers_since_skipped(&self) -> Option<u32> {
-        (!self.stand_ins.too_early)
-            .then_some(self.commands.committed - self.stand_ins.committed_before)
+    pub const fn command_buffers_since_skipped(&self) -> u32 {
+        if self.stand_ins.too_early {
+            return 0;
+        }
+        self.commands.committed - self.stand_ins.committed_before
     }
 
     pub(super) fn renew_stand_ins_at(&mut self, stage: Stage) {
@@ -77,16 +79,20 @@ impl Replay<'_> {
         let Some((_, originals)) = self.stand_ins.next.take() else { return };
         self.stand_ins.committed_before = self.commands.committed;
         let mut seen: Vec<BufferId> = Vec::new();
-        let mut wanted = Vec::new();
-        for m in originals {
-            let a = &self.arrays[m.array.index()];
+        let mut like: Vec<(u64, Original)> = Vec::new();
+        for original in originals {
+            let a = &self.arrays[original.array.index()];
             self.stand_ins.too_early |= !a.evaluated();
             if a.evaluated() && !seen.contains(&a.buffer) {
                 seen.push(a.buffer);
-                let size = self.buffers.size(a.buffer);
-                wanted.extend((0..m.times).map(|_| (size, m.slot)));
+                like.push((self.buffers.size(a.buffer), original));
             }
         }
+        // Layer by layer, as the caches would be replaced: one layer's keys may grow while its values shrink.
+        let layers = like.iter().map(|(_, m)| m.times).max().unwrap_or(0);
+        let of_layer = |i| like.iter().filter(move |(_, m)| i < m.times);
+        let wanted: Vec<(u64, u32)> =
+            (0..layers).flat_map(of_layer).map(|&(size, m)| (size, m.slot)).collect();
         let held = &self.stand_ins.held;
         let same = held.len() == wanted.len()
             && held.iter().zip(&wanted).all(|(&(b, _), &(size, _))| self.buffers.size(b) == size);

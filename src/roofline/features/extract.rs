@@ -41,8 +41,8 @@ impl StepFeatures {
         skipped: SkippedLayers,
         stored: &dyn Fn(&Product) -> Matrices,
     ) -> Result<Self, FeatureError> {
-        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv, skipped)?;
-        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv, skipped)?;
+        let short = traffic::decode_step(graph, SHORT, 1, REFERENCE_GPU, kv, skipped.clone())?;
+        let long = traffic::decode_step(graph, LONG, 1, REFERENCE_GPU, kv, skipped.clone())?;
         let call = Call { skipped, ..Call::prefill(CHUNK) };
         let prompt = traffic::step(graph, &mut graph.make_cache(), call, REFERENCE_GPU)?;
         let weights = Weights::of(graph);
@@ -231,7 +231,8 @@ mod tests {
                 let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
                 let skipped = graph.skipped_for_counts().expect("runs");
                 let stored = |p: &Product| matrices(&graph, p);
-                let sampled = StepFeatures::read(&graph, None, skipped, &stored).expect("runs");
+                let sampled =
+                    StepFeatures::read(&graph, None, skipped.clone(), &stored).expect("runs");
                 let whole =
                     StepFeatures::read(&graph, None, SkippedLayers::NONE, &stored).expect("runs");
                 assert_same(name, &sampled, &whole);
