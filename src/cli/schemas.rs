@@ -1,8 +1,8 @@
 //! The JSON schemas of all answers, for `docs/schema`.
 
 use super::{
-    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, validate,
-    welcome,
+    audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
+    validate, welcome,
 };
 use crate::bench::record::Record;
 use crate::estimate::Prediction;
@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<compare::engines::Variants>(),
         of::<compare::side::answer::SideBySide>(),
         of::<doctor::Doctor>(),
+        of::<finetune::answer::FinetuneAnswer>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
         of::<validate::live_answer::LiveValidation>(),

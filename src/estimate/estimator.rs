@@ -165,6 +165,12 @@ impl<'a> Estimator<'a> {
         machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
     }
 
+    /// The laws of speed.
+    #[must_use]
+    pub const fn coefficients(&self) -> &'a Coefficients {
+        self.coefficients
+    }
+
     /// The graph of the model.
     #[must_use]
     pub const fn graph(&self) -> &'a Graph {
@@ -292,7 +298,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// The silicon of a machine, without matrix units where the engine of the run does not use them.
-    fn silicon(&self, machine: &Machine) -> Silicon {
+    pub(super) fn silicon(&self, machine: &Machine) -> Silicon {
         let engine = &self.run.engine;
         let silicon = Silicon::of(machine);
         let used =

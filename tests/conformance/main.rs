@@ -6,4 +6,5 @@ mod families;
 mod golden;
 mod hostile;
 mod peaks;
+mod training;
 mod vision;

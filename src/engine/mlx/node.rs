@@ -15,6 +15,7 @@ pub(super) fn unary_fn(op: Unary) -> UnaryFn {
         Unary::Abs => mlx_sys::mlx_abs,
         Unary::Ceil => mlx_sys::mlx_ceil,
         Unary::Cos => mlx_sys::mlx_cos,
+        Unary::Cosh => mlx_sys::mlx_cosh,
         Unary::Erf => mlx_sys::mlx_erf,
         Unary::Exp => mlx_sys::mlx_exp,
         Unary::Expm1 => mlx_sys::mlx_expm1,
@@ -129,6 +130,9 @@ pub(super) fn run(
         Op::Custom(kernel) => return kernels::run(ops, *kernel, inputs, out),
         // Its members stand in the trace, so the trace's walker runs it.
         Op::Compiled(_) => Err(read.wrong()),
+        Op::Training(_) => {
+            Err(EngineError::Unsupported(format!("{} of a training step", op.name())))
+        }
         Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_) => {
             ops.reshape(read.only()?, &shape)
         }
