@@ -2,17 +2,15 @@
 
 use super::recommend::LADDER;
 use crate::estimate::memory::Fits;
-use crate::estimate::{EstimateError, Estimator, OpenedModel, Run};
-use crate::graph::Graph;
+use crate::estimate::{Basis, EstimateError, Estimator, OpenedModel, Run};
 use crate::hardware::machine::Machine;
-use crate::model::source::WeightFormat;
 use crate::model::{DType, Scheme};
 use crate::roofline::Coefficients;
 
 /// A model in every usual format, the most precise first. Empty for files that are quantised already, because what
 /// they were before is not known.
 pub struct Formats {
-    graphs: Vec<(Scheme, Graph)>,
+    models: Vec<(Scheme, OpenedModel)>,
 }
 
 /// The most precise format that fits.
@@ -30,12 +28,9 @@ impl Formats {
     /// Builds the formats of a model: bf16, and 8, 6, 5, 4 and 3 bits.
     #[must_use]
     pub fn of(subject: &OpenedModel) -> Self {
-        let quantised =
-            subject.source.gguf.is_some() || matches!(subject.source.format, WeightFormat::Mlx(_));
-        let config = subject.source.config.as_ref().filter(|_| !quantised);
         let schemes = std::iter::once(Scheme::Float(DType::BF16)).chain(LADDER);
-        let graph = |scheme| Some((scheme, Graph::quantised(config?, scheme).ok()?));
-        Self { graphs: schemes.filter_map(graph).collect() }
+        let model = |scheme| Some((scheme, subject.in_scheme(scheme)?));
+        Self { models: schemes.filter_map(model).collect() }
     }
 
     /// Estimators of all formats.
@@ -45,10 +40,10 @@ impl Formats {
         coefficients: &'a Coefficients,
         run: Run,
     ) -> Vec<(Scheme, Estimator<'a>)> {
-        let estimator = |(scheme, graph): &'a (Scheme, Graph)| {
-            (*scheme, Estimator::of_graph(coefficients, graph, run))
+        let estimator = |(scheme, model): &'a (Scheme, OpenedModel)| {
+            (*scheme, Estimator::new(coefficients, model, run, Basis::Spec))
         };
-        self.graphs.iter().map(estimator).collect()
+        self.models.iter().map(estimator).collect()
     }
 }
 
@@ -65,7 +60,7 @@ pub fn largest(
     }
     for (scheme, estimator) in estimators {
         // What the weights alone exceed needs no simulation.
-        if crate::ledger::weights::Weights::of(estimator.graph()).bytes > machine.memory.value.0 {
+        if estimator.weights().bytes > machine.memory.value.0 {
             continue;
         }
         if estimator.memory(machine)?.judgement.fits != Fits::No {

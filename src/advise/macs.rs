@@ -1,14 +1,13 @@
 //! Which Macs run a model.
 
-use super::recommend::AdviseError;
+use super::recommend::{AdviseError, Candidate};
 use crate::estimate::memory::Fit;
-use crate::estimate::{Basis, Decode, Estimator, Memory, OpenedModel, Prefill, Run, gpu};
+use crate::estimate::{Decode, Estimator, Memory, Prefill, Run, gpu};
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::replay::Gpu;
-use crate::ledger::weights::Weights;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
@@ -41,13 +40,14 @@ pub struct MacChoice {
 pub fn macs_for(
     catalogue: &Macs,
     coefficients: &Coefficients,
-    model: &OpenedModel,
+    candidate: &Candidate,
     run: &Run,
 ) -> Result<Vec<MacChoice>, AdviseError> {
+    let model = &candidate.model;
     let predict = |error| AdviseError::Predict { model: model.id.clone(), error };
-    let estimator = Estimator::new(coefficients, model, *run, Basis::Spec);
+    let estimator = Estimator::new(coefficients, model, *run, candidate.basis.clone());
     // What the weights alone exceed needs no simulation.
-    let weights = Bytes(Weights::of(&model.graph).active_bytes);
+    let weights = Bytes(estimator.weights().bytes);
     let mut machines = on_sale(catalogue).map_err(AdviseError::Hardware)?;
     machines.retain(|(_, _, machine)| weights <= machine.gpu_limit.bytes);
     simulate(&estimator, &machines).map_err(|e| predict(e.into()))?;

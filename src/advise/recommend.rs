@@ -22,6 +22,15 @@ use thiserror::Error;
 pub struct Candidate {
     /// The model.
     pub model: OpenedModel,
+    /// What its speeds rest on.
+    pub basis: Basis,
+}
+
+impl From<OpenedModel> for Candidate {
+    /// A model that was not measured.
+    fn from(model: OpenedModel) -> Self {
+        Self { model, basis: Basis::Spec }
+    }
 }
 
 /// What predictions need besides the model.
@@ -72,7 +81,8 @@ fn open(
     sources: &Sources<'_, '_>,
 ) -> Result<Candidate, AdviseError> {
     let source = ModelSource::from_entry(&model.entry()?).map_err(OpenError::from)?;
-    Ok(Candidate { model: OpenedModel::from_source(source, scheme, sources)? })
+    let model = OpenedModel::from_source(source, scheme, sources)?;
+    Ok(model.with_towers_of(sources.program).into())
 }
 
 /// The models of a size class in the format asked for, the most popular first, at most `limit`.
@@ -111,6 +121,13 @@ pub struct CannotRun {
     pub reason: String,
 }
 
+impl CannotRun {
+    fn of(model: &OpenedModel, error: &EstimateError) -> Self {
+        let (id, quant) = (model.id.clone(), model.quant.clone());
+        Self { model: id, quant, reason: error.to_string() }
+    }
+}
+
 /// Predictions, and the candidates of which there is none.
 #[derive(Debug, Default)]
 pub struct Predicted {
@@ -124,7 +141,9 @@ pub struct Predicted {
 /// its reason.
 #[must_use]
 pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Predicted {
-    let likeness = |c: &Candidate| c.model.graph.fingerprint().ok();
+    // What was measured is of that one model.
+    let measured = |c: &Candidate| matches!(c.basis, Basis::Measured(_));
+    let likeness = |c: &Candidate| c.model.graph.fingerprint().ok().filter(|_| !measured(c));
     let prints: Vec<Option<u64>> = all.par_iter().map(likeness).collect();
     let mut different: Vec<(Option<Likeness<'_>>, &Candidate)> = Vec::new();
     let mut which = Vec::new();
@@ -138,7 +157,7 @@ pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Predicted {
             different.push((key, c));
         }
     }
-    let predict = |(_, c): &(_, &Candidate)| with_changes(q, &c.model);
+    let predict = |(_, c): &(_, &Candidate)| with_changes(q, c);
     let found: Vec<Result<Prediction, CannotRun>> = different.par_iter().map(predict).collect();
     let mut predicted = Predicted::default();
     for (c, i) in all.iter().zip(which) {
@@ -161,19 +180,22 @@ pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Predicted {
 }
 
 /// Predicts one model, with changes that help where it does not fit.
-fn with_changes(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, CannotRun> {
-    let mut prediction = predicted(q, model)?;
+fn with_changes(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, CannotRun> {
+    let mut prediction = predicted(q, candidate)?;
     if prediction.memory.as_ref().is_some_and(|m| m.judgement.verdict > Fit::Tight) {
-        prediction.look_for_changes(model);
+        prediction.look_for_changes(&candidate.model);
     }
     Ok(prediction)
 }
 
-fn predicted(q: Question<'_>, model: &OpenedModel) -> Result<Prediction, CannotRun> {
-    Estimator::new(q.coefficients, model, *q.run, Basis::Spec).at(q.machine).map_err(|error| {
-        let (id, quant) = (model.id.clone(), model.quant.clone());
-        CannotRun { model: id, quant, reason: error.to_string() }
-    })
+fn predicted(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, CannotRun> {
+    let found = estimator(q, candidate).at(q.machine);
+    found.map_err(|error| CannotRun::of(&candidate.model, &error))
+}
+
+fn estimator<'a>(q: Question<'a>, candidate: &'a Candidate) -> Estimator<'a> {
+    let Candidate { model, basis } = candidate;
+    Estimator::new(q.coefficients, model, *q.run, basis.clone())
 }
 
 /// Upper ends of the size classes in 10^9 parameters, for an overview of what a machine can run.
@@ -247,12 +269,17 @@ fn most_precise(
         if Weights::of(&candidate.model.graph).active_bytes > q.machine.gpu_limit.bytes.0 {
             continue;
         }
-        let prediction = match predicted(q, &candidate.model) {
-            Ok(prediction) => prediction,
-            Err(cannot) => return Ok(Err(cannot)),
+        // All else is predicted of the format that fits alone.
+        let estimator = estimator(q, &candidate);
+        let fits = || -> Result<bool, EstimateError> {
+            estimator.possible()?;
+            Ok(estimator.memory(q.machine)?.judgement.fits != Fits::No)
         };
-        if prediction.memory.as_ref().is_some_and(|m| m.judgement.fits != Fits::No) {
-            return Ok(Ok(Some(prediction)));
+        let found = fits().and_then(|fits| fits.then(|| estimator.at(q.machine)).transpose());
+        match found {
+            Ok(None) => {}
+            Ok(row) => return Ok(Ok(row)),
+            Err(error) => return Ok(Err(CannotRun::of(&candidate.model, &error))),
         }
     }
     Ok(Ok(None))

@@ -1,11 +1,14 @@
 //! What changes between the Mac one has and another.
 
-use crate::estimate::memory::{Fits, Memory};
-use crate::estimate::{EstimateError, Figures, OpenError, OpenedModel, Run, Sources};
+use crate::estimate::memory::Fits;
+use crate::estimate::{
+    Basis, EstimateError, Estimator, Figures, OpenError, OpenedModel, Run, Sources,
+};
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::model::catalogue::Models;
 use crate::model::source::ModelSource;
+use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -67,7 +70,7 @@ pub fn new_models(
     catalogue: &Models,
     sources: &Sources<'_, '_>,
     (from, to): (&Machine, &Machine),
-    run: &Run,
+    (coefficients, run): (&Coefficients, &Run),
     most: usize,
 ) -> Result<Vec<NewModel>, UpgradeError> {
     let mut popular: Vec<_> = catalogue.offered().collect();
@@ -84,20 +87,23 @@ pub fn new_models(
             continue;
         }
         let entry = model.entry().map_err(OpenError::from)?;
-        let open = |scheme| {
+        let open = |scheme| -> Result<OpenedModel, OpenError> {
             let source = ModelSource::from_entry(&entry).map_err(OpenError::from)?;
-            OpenedModel::from_source(source, scheme, sources)
+            Ok(OpenedModel::from_source(source, scheme, sources)?
+                .with_towers_of(run.engine.program))
         };
         // Some are published in few bits, as gpt-oss in mxfp4, and run so.
         let mut subject = open(None)?;
         if matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_))) {
             subject = open(Some(Scheme::DEFAULT))?;
         }
-        let on = |machine| Memory::of(&subject.graph, machine, run).map_err(EstimateError::from);
+        let estimator = Estimator::new(coefficients, &subject, *run, Basis::Spec);
+        let on = |machine| estimator.memory(machine).map_err(EstimateError::from);
         let (before, after) = (on(from)?, on(to)?);
         if before.judgement.fits == Fits::No && after.judgement.fits != Fits::No {
             let peak_bytes = Bytes(after.peak.peak_bytes);
-            out.push(NewModel { id: subject.id, quant: subject.quant, peak_bytes });
+            let quant = estimator.quant();
+            out.push(NewModel { id: subject.id.clone(), quant, peak_bytes });
         }
     }
     Ok(out)

@@ -5,7 +5,7 @@ mod contexts;
 use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
-use super::memory::{LlamaModel, MaxContext, Memory};
+use super::memory::{Ends, LlamaModel, MaxContext, Memory};
 use super::opened::OpenedModel;
 use super::refusal::Refusal;
 use super::speed::{AtDepth, Decode, Prefill, Speed, UnsoundTime, sound, sound_depths};
@@ -39,6 +39,7 @@ pub struct Estimator<'a> {
     coefficients: &'a Coefficients,
     speed: OnceLock<Arc<Speed>>,
     peaks: Mutex<HashMap<Gpu, Arc<Peak>>>,
+    ends: Mutex<HashMap<Gpu, Arc<Ends<'a>>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
     llama: OnceLock<Arc<LlamaModel>>,
 }
@@ -123,6 +124,7 @@ impl<'a> Estimator<'a> {
             coefficients,
             speed: OnceLock::new(),
             peaks: Mutex::default(),
+            ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: OnceLock::new(),
         }
@@ -148,6 +150,7 @@ impl<'a> Estimator<'a> {
             // What a step does hangs on these alone.
             speed: if alike { self.speed.clone() } else { OnceLock::new() },
             peaks: Mutex::default(),
+            ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: if alike { self.llama.clone() } else { OnceLock::new() },
             ..*self
@@ -169,6 +172,12 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub const fn coefficients(&self) -> &'a Coefficients {
         self.coefficients
+    }
+
+    /// What was taken for granted of the model and the engine, whatever the machine.
+    #[must_use]
+    pub fn doubts(&self) -> &[Warning] {
+        &self.doubts
     }
 
     /// The graph of the model.
@@ -237,8 +246,8 @@ impl<'a> Estimator<'a> {
             prefill.take(timing);
             sound(&decode, &prefill)?;
         }
-        if let Basis::Measured(own) = &self.basis {
-            let [of_decode, of_prefill] = self.anchors(own, &self.silicon(bin), &self.run)?;
+        if let Some(own) = self.own_runs(bin) {
+            let [of_decode, of_prefill] = self.anchors(&own, &self.silicon(bin), &self.run)?;
             if let Some(anchor) = of_decode {
                 decode.anchor(&anchor);
             }
@@ -251,6 +260,13 @@ impl<'a> Estimator<'a> {
             bins::over_files(&mut decode, range);
         }
         Ok(((decode, prefill), timing))
+    }
+
+    /// The own runs that count on a machine; none where the cache is quantized, because they were made without.
+    fn own_runs(&self, machine: &Machine) -> Option<OwnRuns> {
+        let Basis::Measured(own) = &self.basis else { return None };
+        let own = own.on(machine);
+        (self.run.engine.kv.is_none() && !own.runs().is_empty()).then_some(own)
     }
 
     /// What own runs make of the rates of decode and prefill of a run.
@@ -278,9 +294,9 @@ impl<'a> Estimator<'a> {
         &self,
         machine: &Machine,
     ) -> Result<Option<OwnRunsUsed>, EstimateError> {
-        let Basis::Measured(own) = &self.basis else { return Ok(None) };
+        let Some(own) = self.own_runs(machine) else { return Ok(None) };
         let silicon = self.silicon(machine);
-        let [decode, prefill] = self.anchors(own, &silicon, &self.run)?;
+        let [decode, prefill] = self.anchors(&own, &silicon, &self.run)?;
         let ids = [&decode, &prefill].into_iter().flatten().flat_map(|a| a.ids.clone()).collect();
         let (d, p) = self.rates(&silicon)?;
         let rate =
@@ -315,10 +331,10 @@ impl<'a> Estimator<'a> {
             let mut depths = speed.decode_at(self.coefficients, &silicon, &self.run, &self.depths);
             let timing = if depths.is_empty() { None } else { self.timing(Some(bin))? };
             depths.iter_mut().for_each(|at| at.take(timing.as_ref()));
-            if let Basis::Measured(own) = &self.basis {
+            if let Some(own) = self.own_runs(bin) {
                 for at in &mut depths {
                     let run = self.run.with_context(at.context_tokens);
-                    if let [Some(anchor), _] = self.anchors(own, &silicon, &run)? {
+                    if let [Some(anchor), _] = self.anchors(&own, &silicon, &run)? {
                         at.tokens_per_s *= anchor.ratio;
                     }
                 }

@@ -11,7 +11,7 @@ use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::Models;
-use crate::model::gguf::GgufMix;
+use crate::model::gguf::{GgufMix, Publisher};
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
@@ -157,6 +157,8 @@ impl OpenedModel {
             model = model.in_gguf_of(file_type)?;
             model.origin = stated.origin;
         }
+        let owner = name.organisation.as_deref().map_or(Publisher::Unknown, Publisher::of_owner);
+        model.asked_gguf = model.asked_gguf.map(|mix| mix.by(owner));
         let named = found.notes.iter().map(|note| (note.is_warning(), note.to_string()));
         for (doubt, note) in named.chain(stated.notes) {
             if !doubt {
@@ -367,16 +369,36 @@ impl OpenedModel {
         Some(named.unwrap_or_else(|| GgufMix::nearest(gguf.bits_per_weight())))
     }
 
-    /// The same model in a smaller format, where its configuration tells what it is without one and the format is
-    /// smaller than the present one.
+    /// The same model in another format, where its configuration tells what it is without one.
     #[must_use]
-    pub fn requantised(&self, scheme: Scheme) -> Option<Graph> {
-        if self.gguf_mix().is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
+    pub fn in_scheme(&self, scheme: Scheme) -> Option<Self> {
+        if self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
             return None;
         }
-        let smaller = Graph::quantised(self.source.config.as_ref()?, scheme).ok()?;
-        let smaller = smaller.with_fp16_activations(self.source.hub_fp16);
-        (smaller.bits_per_weight() < self.graph.bits_per_weight() - 0.1).then_some(smaller)
+        let config = self.source.config.as_ref()?;
+        let graph = Graph::converted(config, scheme, self.graph.loader());
+        let fp16 = self.source.hub_fp16.filter(|_| !matches!(scheme, Scheme::Float(_)));
+        Some(Self {
+            id: self.id.clone(),
+            source: self.source.clone(),
+            graph: graph.ok()?.with_fp16_activations(fp16),
+            quant: scheme.to_string(),
+            origin: FormatOrigin::Name,
+            asked_gguf: None,
+            weights_range: None,
+            notes: self.notes.clone(),
+            reading: self.reading.clone(),
+            warnings: self.warnings.clone(),
+        })
+    }
+
+    /// The same model in a smaller format than the present one; `None` where the present one is a GGUF format or the
+    /// other is not smaller.
+    #[must_use]
+    pub fn requantised(&self, scheme: Scheme) -> Option<Self> {
+        let smaller = self.in_scheme(scheme).filter(|_| self.gguf_mix().is_none())?;
+        let bits = |model: &Self| model.graph.bits_per_weight();
+        (bits(&smaller) < bits(self) - 0.1).then_some(smaller)
     }
 
     fn remark(&mut self, warning: bool, text: String) {

@@ -165,26 +165,35 @@ impl Estimator<'_> {
 
     fn named(&self) -> Named {
         let graph = self.graph();
-        let (id, quant) = match self.model {
-            Modelled::Opened(model) => (model.id.clone(), model.quant.clone()),
-            Modelled::Graph(graph) => (
-                graph.model_type().to_owned(),
-                graph.uniform_scheme().map_or_else(String::new, |s| s.to_string()),
-            ),
+        let id = match self.model {
+            Modelled::Opened(model) => model.id.clone(),
+            Modelled::Graph(graph) => graph.model_type().to_owned(),
         };
-        let stored = StoredWeights::of(graph, &self.run.file);
-        let quant = match (self.run.file.origin, self.run.file.gguf) {
+        let (quant, stored, weights) = (self.quant(), self.weights(), Weights::of(graph));
+        let family = graph.model_type().to_owned();
+        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
+    }
+
+    /// The format of the weights that the engine runs.
+    #[must_use]
+    pub fn quant(&self) -> String {
+        match (self.run.file.origin, self.run.file.gguf, self.model) {
             (
                 FormatOrigin::EngineDefault | FormatOrigin::Native | FormatOrigin::Assumed,
                 Some(mix),
-            ) => {
-                format!("gguf-{mix}")
+                _,
+            ) => format!("gguf-{mix}"),
+            (_, _, Modelled::Opened(model)) => model.quant.clone(),
+            (_, _, Modelled::Graph(graph)) => {
+                graph.uniform_scheme().map_or_else(String::new, |s| s.to_string())
             }
-            _ => quant,
-        };
-        let family = graph.model_type().to_owned();
-        let weights = Weights::of(graph);
-        Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
+        }
+    }
+
+    /// The weights as the engine stores them.
+    #[must_use]
+    pub fn weights(&self) -> StoredWeights {
+        StoredWeights::of(self.graph(), &self.run.file)
     }
 
     /// A doubt when more of the memory was given to the GPU than there is.

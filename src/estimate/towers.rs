@@ -52,6 +52,27 @@ impl OpenedModel {
         }
     }
 
+    /// The same, without a remark where the program loads the language model alone; one whose towers it refuses stays
+    /// without them, with the reason as a doubt.
+    #[must_use]
+    pub fn with_towers_of(mut self, program: Program) -> Self {
+        if !loads_towers(program) {
+            return self;
+        }
+        match self.seen_by(program) {
+            Some(Ok(seen)) => {
+                self.warnings.push(self.choice(&seen, program));
+                self.graph = seen.with_fp16_activations(self.graph.fp16_activations());
+            }
+            Some(Err(error)) => {
+                let doubt = format!("without its towers, which {program} loads: {error}");
+                self.warnings.push(doubt);
+            }
+            None => {}
+        }
+        self
+    }
+
     /// What a program loads of a model with towers, and what others would; `None` for models without.
     #[must_use]
     pub fn towers_note(&self, program: Program) -> Option<String> {

@@ -416,12 +416,14 @@ impl Graph {
             return Ok(known);
         }
         let mut caches = self.make_cache();
-        let mut heads =
-            self.trace(&mut caches, Call::prefill(16), Routing::default())?.heads.clone();
-        let decode = self.trace(&mut caches, Call::decode(), Routing::default())?;
-        heads.extend(
-            decode.heads.iter().filter(|h| !heads.contains(h)).copied().collect::<Vec<_>>(),
-        );
+        let skipped = self.skipped_for_counts()?;
+        let mut of = |call: Call| -> Result<_, TraceError> {
+            let call = Call { skipped, ..call };
+            Ok(self.trace(&mut caches, call, Routing::default())?.heads.clone())
+        };
+        let mut heads = of(Call::prefill(16))?;
+        let decode = of(Call::decode())?;
+        heads.extend(decode.iter().filter(|h| !heads.contains(h)).copied().collect::<Vec<_>>());
         Ok(self.heads.get_or_init(|| heads))
     }
 

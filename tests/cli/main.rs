@@ -1,5 +1,6 @@
 //! The binary, driven as users and scripts drive it.
 
+mod agreement;
 mod check;
 mod compare;
 mod errors;

@@ -161,25 +161,6 @@ fn a_quantised_cache_is_smaller() {
     assert!(plain > eight && eight > four, "{plain} {eight} {four}");
 }
 
-/// A result of `validate` on an M4 Max with one decode run at 4096 tokens.
-fn own_run(folder: &std::path::Path, rate: f64) -> String {
-    let row = serde_json::json!({
-        "version": 1, "unix_s": 1_800_000_000, "mlx": "0.32.2", "clock": "gpu", "set": "model",
-        "machine": { "system": "macos", "chip": "Apple M4 Max", "gpu_cores": 40, "cpu_cores": 16,
-                     "memory_bytes": 64_u64 << 30, "backend": "metal" },
-        "model": "qwen3-8b-4bit", "quant": "affine-4-g64", "random_weights": false, "context_tokens": 4096,
-        "metric": "decode", "fidelity": "calibrated", "predicted": 90.0, "timing_log_error": 0.01,
-        "interval_80": [85.0, 95.0], "interval_90": [80.0, 100.0], "measured": rate, "error": 0.0, "held_90": true,
-        "noise": 0.01, "wall_tokens_per_s": rate, "rounds": 5, "mlx_peak_bytes": null, "process_bytes": null,
-        "profile_unix_s": null,
-    });
-    let file = folder.join("run.json");
-    let text =
-        serde_json::json!({ "schema": "mlxplan.live_validation/1", "rows": [row] }).to_string();
-    std::fs::write(&file, text).expect("written");
-    file.display().to_string()
-}
-
 /// A run of this very model on this machine decides the speed at its depth, is carried to others, and the prediction
 /// without it stays in sight.
 #[test]
@@ -190,7 +171,7 @@ fn own_runs_shift_a_prediction_and_say_so() {
     };
     let (_, plain) = json(&at(4096));
     let rate = |p: &Value| p["decode"]["tokens_per_s"].as_f64().expect("a rate");
-    let file = own_run(folder.path(), 0.8 * rate(&plain));
+    let file = crate::agreement::own_run(folder.path(), 0.8 * rate(&plain));
     let (_, own) = json(&format!("{} --evidence {file} --depths 0,65536", at(4096)));
     assert_eq!(
         (&own["fidelity"], &own["prefill"]["fidelity"]),

@@ -96,8 +96,9 @@ pub fn profile(input: &[u8]) {
 /// A plan for `check`.
 pub fn plan(input: &[u8]) {
     let lookup = check::Lookup {
-        model: &|name, _| Err(format!("no {name} here")),
+        model: &|_, name, _| Err(format!("no {name} here")),
         mac: &|spec| mlxplan::resolve_mac(spec, &MACS).map_err(|e| e.to_string()),
+        evidence: &|file, _, _, _| Err(format!("no {file} here")),
     };
     let _ = check::read("x.toml", &text(input), &lookup);
 }

@@ -1,15 +1,16 @@
 //! A workload as it is judged.
 
 use super::plan::WorkloadNeeds;
-use crate::estimate::Run;
-use crate::graph::Graph;
+use crate::estimate::{Basis, OpenedModel, Run};
 
 /// A workload reduced to what is judged.
 #[derive(Clone, Copy)]
 pub(super) struct CheckCase<'a> {
     /// What the workload's process holds: workloads of the same model in the same format share one.
     pub process: (&'a str, &'a str),
-    pub graph: &'a Graph,
+    pub model: &'a OpenedModel,
+    /// What the speeds of the model rest on.
+    pub basis: &'a Basis,
     pub run: Run,
     pub needs: WorkloadNeeds,
 }

@@ -4,7 +4,7 @@ use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
 use crate::estimate::memory::Memory;
-use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run};
+use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 
@@ -16,7 +16,9 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     pub fn new(coefficients: &'a Coefficients, case: CheckCase<'a>) -> Self {
-        Self { case, estimator: Estimator::of_graph(coefficients, case.graph, case.run) }
+        let estimator = Estimator::new(coefficients, case.model, case.run, case.basis.clone());
+        // A GGUF file is run by llama.cpp whatever was asked for.
+        Self { case: CheckCase { run: *estimator.run(), ..case }, estimator }
     }
 
     /// The same with another run whose cache is quantised alike.
@@ -29,7 +31,8 @@ impl<'a> Planned<'a> {
 pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<Planned<'a>> {
     let case = |w: &'a super::plan::PlannedWorkload| CheckCase {
         process: (&w.subject.id, &w.subject.quant),
-        graph: &w.subject.graph,
+        model: &w.subject,
+        basis: &w.basis,
         run: w.run,
         needs: w.needs,
     };
@@ -39,6 +42,12 @@ pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<P
 /// A workload on a machine.
 #[derive(Clone, Debug)]
 pub struct JudgedWorkload {
+    /// The run as it is predicted: with the program that runs the file.
+    pub run: Run,
+    /// The format of the weights that the program runs.
+    pub quant: String,
+    /// What was taken for granted of model and engine.
+    pub doubts: Vec<Warning>,
     /// Memory and speeds.
     pub figures: Figures,
     /// What must hold.
@@ -111,7 +120,8 @@ pub(super) fn alone(
     }
     requirements.extend(Requirement::of_context(case));
     requirements.extend(Requirement::of_speed(case, &figures));
-    Ok(JudgedWorkload { figures, requirements })
+    let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
+    Ok(JudgedWorkload { run: case.run, quant, doubts, figures, requirements })
 }
 
 /// Judges whether the models fit at once: every process at the peak of its largest workload.

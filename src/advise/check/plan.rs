@@ -1,11 +1,13 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
 use crate::estimate::memory::default_reserve;
-use crate::estimate::{OpenedModel, Run};
+use crate::estimate::{Basis, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
+use crate::ledger::llama_cpp::KvType;
+use crate::run::Images;
 use crate::units::{Bytes, SizeError};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,6 +70,8 @@ pub struct PlannedWorkload {
     pub subject: OpenedModel,
     /// The run; its batch is the number of users at once.
     pub run: Run,
+    /// What the speeds rest on.
+    pub basis: Basis,
     /// What must hold.
     pub needs: WorkloadNeeds,
 }
@@ -83,8 +87,10 @@ pub struct WorkloadNeeds {
     pub headroom: Bytes,
 }
 
-/// Opens a model by its name and the quantisation asked for.
-pub type OpenModel<'a> = dyn Fn(&str, Option<&str>) -> Result<OpenedModel, String> + 'a;
+/// Opens a model by its name and the quantisation asked for, as a program loads it.
+pub type OpenModel<'a> = dyn Fn(Program, &str, Option<&str>) -> Result<OpenedModel, String> + 'a;
+/// Finds what was measured of a model in a run on some machines, in a file.
+pub type FindRuns<'a> = dyn Fn(&str, &OpenedModel, &[Machine], &Run) -> Result<Basis, String> + 'a;
 
 /// How names in a plan are looked up; an error is what to tell the user.
 pub struct Lookup<'a> {
@@ -92,6 +98,8 @@ pub struct Lookup<'a> {
     pub model: &'a OpenModel<'a>,
     /// A Mac.
     pub mac: &'a dyn Fn(&str) -> Result<Machine, String>,
+    /// What was measured.
+    pub evidence: &'a FindRuns<'a>,
 }
 
 /// Longest plan that is read, in bytes.
@@ -104,9 +112,9 @@ const KEYS: [&str; 9] = [
     "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 15] = [
-    "name", "model", "quant", "context", "generate", "users", "engine", "mlx", "macos", "nax", "kv_bits",
-    "prefill_step", "min_tok_s", "max_ttft_s", "headroom_gb",
+const WORKLOAD_KEYS: [&str; 20] = [
+    "name", "model", "quant", "context", "generate", "users", "batch", "images", "engine", "mlx", "macos", "nax",
+    "kv_bits", "kv_type", "parallel", "prefill_step", "evidence", "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
 /// Reads a plan. `name` is the file's name in messages.
@@ -138,8 +146,9 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
     let reserve = gigabytes(entry, "reserve_gb");
     let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
     let (gpu_limit, budget) = (size(entry, "gpu_limit"), size(entry, "budget_memory"));
-    let macs = read_macs(entry, lookup)
+    let macs: Option<Vec<Machine>> = read_macs(entry, lookup)
         .map(|macs| macs.iter().map(|mac| mac.granted(gpu_limit, budget).into_owned()).collect());
+    let on = macs.as_deref().unwrap_or_default();
     let mut workloads: Vec<PlannedWorkload> = Vec::new();
     let mut found = 0;
     let given = entry.tables("workload", &mut |w| {
@@ -151,7 +160,7 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
             return;
         }
         w.set_label(format!("workload {found}"));
-        let Some(workload) = read_workload(w, found, lookup) else { return };
+        let Some(workload) = read_workload(w, (found, on), lookup) else { return };
         if workloads.iter().any(|known| known.name == workload.name) {
             w.wrong("name", format!("\"{}\" stands twice", workload.name));
         }
@@ -183,7 +192,7 @@ fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machi
 
 fn read_workload(
     entry: &mut DataEntry<'_>,
-    number: usize,
+    (number, macs): (usize, &[Machine]),
     lookup: &Lookup<'_>,
 ) -> Option<PlannedWorkload> {
     entry.only(&WORKLOAD_KEYS);
@@ -196,15 +205,20 @@ fn read_workload(
         entry.within("context", Some(standard.work.context_tokens), 1..=16_777_216);
     let generate_tokens =
         entry.within("generate", Some(standard.work.generate_tokens), 1..=1_048_576);
-    let batch = entry.within("users", Some(1), 1..=512);
+    let batch = read_users(entry);
+    let images: Option<Images> = entry.optional("images");
+    let parallel =
+        if entry.has("parallel") { entry.within("parallel", None, 1..=512) } else { None };
     let engine = super::engine::read(entry);
     let kv = read_kv(entry);
+    let evidence: Option<String> = entry.optional("evidence");
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
     let headroom = gigabytes(entry, "headroom_gb").unwrap_or_default();
     let quant: Option<String> = entry.optional("quant");
     let model: String = entry.required("model", None)?;
-    let subject = match (lookup.model)(&model, quant.as_deref()) {
+    let engine = engine?;
+    let subject = match (lookup.model)(engine.program, &model, quant.as_deref()) {
         Ok(subject) => subject,
         Err(message) => {
             let about_quant = quant.is_some() && message.contains("quant");
@@ -212,26 +226,70 @@ fn read_workload(
             return None;
         }
     };
+    let run = standard
+        .with_engine(engine)
+        .with_context(context_tokens?)
+        .with_generated(generate_tokens?)
+        .with_batch(batch?)
+        .with_images(images)
+        .with_parallel(parallel)
+        .with_kv(kv);
+    let basis = match evidence.map(|file| (lookup.evidence)(&file, &subject, macs, &run)) {
+        None => Basis::Spec,
+        Some(Ok(basis)) => basis,
+        Some(Err(message)) => {
+            entry.wrong("evidence", message);
+            return None;
+        }
+    };
     Some(PlannedWorkload {
         name: name.unwrap_or_else(|| format!("{number}: {}", subject.id)),
         subject,
-        run: standard
-            .with_engine(engine?)
-            .with_context(context_tokens?)
-            .with_generated(generate_tokens?)
-            .with_batch(batch?)
-            .with_kv(kv),
+        run,
+        basis,
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
     })
 }
 
-fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
-    let bits: u32 = entry.optional("kv_bits")?;
-    if matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) {
-        return Some(KvQuantisation::bits(bits));
+/// The number of users at once, which `batch` says as well.
+fn read_users(entry: &mut DataEntry<'_>) -> Option<u32> {
+    if entry.has("users") && entry.has("batch") {
+        entry.wrong("batch", "says the same as users; leave one of them out");
     }
-    entry.wrong("kv_bits", format!("must be 2, 3, 4, 5, 6 or 8, found {bits}"));
-    None
+    let key = if entry.has("batch") { "batch" } else { "users" };
+    entry.within(key, Some(1), 1..=512)
+}
+
+/// The cache, which `kv_bits` or `kv_type` says.
+fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
+    if entry.has("kv_type") {
+        if entry.has("kv_bits") {
+            entry.wrong("kv_type", "says the same as kv_bits; leave one of them out");
+        }
+        let kind: String = entry.optional("kv_type")?;
+        let kind = kind.parse::<KvType>().map_err(|e| e.to_string());
+        let kv = kind.and_then(|kind| kind.quantization().map_err(|e| e.to_string()));
+        return kv.unwrap_or_else(|message| {
+            entry.wrong("kv_type", message);
+            None
+        });
+    }
+    let bits: u32 = entry.optional("kv_bits")?;
+    let kv = KvQuantisation::of_bits(bits);
+    if kv.is_none() {
+        entry.wrong("kv_bits", format!("must be 2, 3, 4, 5, 6 or 8, found {bits}"));
+    }
+    kv
+}
+
+impl Field for Images {
+    const EXPECTED: &'static str = "a number of images, or \"N@WIDTHxHEIGHT\"";
+    fn read(value: &DeValue<'_>) -> Option<Self> {
+        match value.as_integer() {
+            Some(count) => count.as_str().parse().ok(),
+            None => value.as_str()?.parse().ok(),
+        }
+    }
 }
 
 fn above_zero(entry: &mut DataEntry<'_>, key: &str) -> Option<f64> {

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::requirement::{Requirement, RequirementKind};
 use crate::advise::offers::{Offer, offers};
 use crate::advise::recommend::LADDER;
-use crate::estimate::{EstimateError, Outcome};
+use crate::estimate::{Basis, EstimateError, OpenedModel, Outcome};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
@@ -106,14 +106,14 @@ const STEPS: [u32; 3] = [1024, 512, 256];
 const GRID: u32 = 256;
 
 /// A plan whose changes are looked for, on one machine.
-pub(super) struct Search<'a> {
-    pub plan: &'a Plan,
-    pub cases: &'a [Planned<'a>],
+pub(super) struct Search<'s, 'a> {
+    pub plan: &'s Plan,
+    pub cases: &'s [Planned<'a>],
     pub coefficients: &'a Coefficients,
-    pub found: &'a OnMac,
+    pub found: &'s OnMac,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// Changes that make every requirement of one workload hold, the smallest first, one of each kind.
     pub fn for_workload(&self, index: usize) -> Result<Vec<Remedy>, EstimateError> {
         let (Some(case), Some(judged)) = (self.cases.get(index), self.found.workloads.get(index))
@@ -153,7 +153,7 @@ impl Search<'_> {
             }
         }
         for quant in self.smaller(index) {
-            let smaller = CheckCase { graph: &quant.1, ..case.case };
+            let smaller = CheckCase { model: &quant.1, basis: &Basis::Spec, ..case.case };
             if self.passes(&Planned::new(self.coefficients, smaller))? {
                 out.push(Remedy::Quantisation { quant: quant.0, workload: None });
                 break;
@@ -185,9 +185,9 @@ impl Search<'_> {
         }
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
-            for (quant, graph) in self.smaller(index) {
-                let smaller =
-                    Planned::new(self.coefficients, CheckCase { graph: &graph, ..case.case });
+            for (quant, model) in self.smaller(index) {
+                let smaller = CheckCase { model: &model, basis: &Basis::Spec, ..case.case };
+                let smaller = Planned::new(self.coefficients, smaller);
                 if self.fit_with(index, Some(&smaller))? {
                     out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
@@ -239,7 +239,7 @@ impl Search<'_> {
     }
 
     /// Smaller formats of a workload's model, the most precise first.
-    fn smaller(&self, index: usize) -> Vec<(String, crate::graph::Graph)> {
+    fn smaller(&self, index: usize) -> Vec<(String, OpenedModel)> {
         let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
         let format =
             |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));

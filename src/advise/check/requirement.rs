@@ -106,7 +106,7 @@ impl Requirement {
 
     /// Whether the model was made for so many tokens, where that is known.
     pub(super) fn of_context(case: &CheckCase<'_>) -> Option<Self> {
-        let made_for = case.graph.max_context()? as f64;
+        let made_for = case.model.graph.max_context()? as f64;
         let total = f64::from(case.run.total_tokens());
         let holds = total <= made_for;
         Some(Self {

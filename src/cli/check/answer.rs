@@ -157,13 +157,13 @@ impl MacAnswer {
 
 impl WorkloadAnswer {
     fn of(w: &PlannedWorkload, judged: &JudgedWorkload, changes: Vec<Remedy>) -> Self {
-        let f = &judged.figures;
+        let (f, run) = (&judged.figures, &judged.run);
         let ttft =
-            f.prefill.ttft_at(f.prefill.interval_90, w.run.work.context_tokens, w.run.work.batch);
+            f.prefill.ttft_at(f.prefill.interval_90, run.work.context_tokens, run.work.batch);
         Self {
             name: w.name.clone(),
-            model: ModelKey::of(&w.subject),
-            request: RunKeys::of(&w.run),
+            model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },
+            request: RunKeys::of(run),
             needs: w.needs,
             outcome: judged.outcome(),
             probability: judged.probability(),
@@ -357,8 +357,10 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
             }
         }
     }
-    for w in &plan.workloads {
-        notes.extend(w.subject.warnings.iter().map(|text| format!("{}: {text}", w.name)));
+    // What is taken for granted hangs on no machine.
+    let judged = report.macs.first().map_or(&[][..], |mac| &mac.found.workloads);
+    for (w, judged) in plan.workloads.iter().zip(judged) {
+        notes.extend(judged.doubts.iter().map(|doubt| format!("{}: {doubt}", w.name)));
     }
     notes
 }

@@ -3,17 +3,18 @@
 pub(super) mod answer;
 
 use super::shared::context::Context;
+use super::shared::evidence::{EvidenceFile, Wanted};
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use crate::advise::check::{LONGEST, Lookup, check, read};
-use crate::estimate::Outcome;
+use crate::estimate::{Basis, Outcome};
 use crate::files;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use answer::CheckAnswer;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -28,10 +29,19 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, ExitSt
     let text = files::text(&args.plan, LONGEST as u64)
         .with_context(|| format!("cannot read the plan {name}"))?;
     let lookup = Lookup {
-        model: &|model, quant| context.one_model(model, quant, None).map_err(|e| format!("{e:#}")),
+        model: &|program, model, quant| {
+            let opened = context.one_model_for(program, model, quant, None);
+            let model = opened.map_err(|e| format!("{e:#}"))?;
+            model.loaded_by(program).map_err(|e| e.to_string())
+        },
         mac: &|spec| {
             let args = MachineArgs { mac: Some(spec.to_owned()), ..MachineArgs::default() };
             context.machine(&args).map_err(|e| format!("{e:#}"))
+        },
+        evidence: &|file, model, macs, run| {
+            let wanted = Wanted { context, model, machines: Some(macs), run };
+            let runs = EvidenceFile::read(Path::new(file)).and_then(|file| file.runs(&wanted));
+            runs.map(Basis::Measured).map_err(|e| format!("{e:#}"))
         },
     };
     let plan = match read(&name, &text, &lookup) {

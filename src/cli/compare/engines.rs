@@ -3,15 +3,18 @@
 use super::Asked;
 use super::args::CompareArgs;
 use crate::cli::shared::context::Context;
+use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::words::{engine_text, gb, rates, short};
 use crate::engine::programs::AskedEngine;
 use crate::estimate::memory::{ContextBound, Fit};
-use crate::estimate::{Basis, EngineAnswer, Estimator, ModelAnswer, Prediction, RunKeys};
+use crate::estimate::{
+    Basis, EngineAnswer, Estimator, ModelAnswer, OpenedModel, Prediction, RunKeys,
+};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
-use crate::run::{EngineName, Run};
+use crate::run::{EngineName, EngineSetup, Run};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -73,24 +76,32 @@ pub(super) fn run(
     args: &CompareArgs,
     asked: &Asked,
 ) -> Result<(Answer, ExitStatus)> {
-    let ([subject], [mac]) = (&asked.subjects[..], &args.mac[..]) else {
+    let ([name], [mac]) = (&args.model[..], &args.mac[..]) else {
         bail!("--engines compares one --model on one --mac");
     };
     let machine = super::mac(context, mac)?;
+    let engines =
+        args.engines.iter().map(|engine| Asking::open(context, args, asked, (*engine, name)));
+    let engines = engines.collect::<Result<Vec<Asking>>>()?;
+    let bases = bases(context, args, &machine, &engines)?;
     let coefficients = Coefficients::embedded()?;
-    let of = |name: &EngineName| -> Result<(String, Run, Result<Prediction, String>)> {
-        let (shown, run) = (spelled(*name), asked.run.with_engine(setup(args, *name, asked)?));
-        let estimator = Estimator::new(coefficients, subject, run, Basis::Spec);
+    let of = |(engine, basis): (&Asking, Basis)| {
+        let (shown, run) = (engine.shown.clone(), engine.run);
+        let model = match &engine.model {
+            Ok(model) => model,
+            Err(reason) => return (shown, run, Err(reason.clone())),
+        };
+        let estimator = Estimator::new(coefficients, model, run, basis);
         let run = *estimator.run();
-        Ok((shown, run, estimator.at(&machine).map_err(|e| e.to_string())))
+        (shown, run, estimator.at(&machine).map_err(|e| e.to_string()))
     };
-    let found = args.engines.par_iter().map(of).collect::<Result<Vec<_>>>()?;
+    let found: Vec<Found> = engines.par_iter().zip(bases).map(of).collect();
     let first = found.first().map_or(asked.run, |(_, run, _)| *run);
     let model = found.iter().find_map(|(_, _, p)| Some(ModelAnswer::from(&p.as_ref().ok()?.model)));
     let Some(model) = model else {
         let reasons =
             found.iter().filter_map(|(name, _, p)| Some(format!("{name}: {}", p.as_ref().err()?)));
-        bail!("no engine can run {}: {}", subject.id, reasons.collect::<Vec<_>>().join("; "));
+        bail!("no engine can run {name}: {}", reasons.collect::<Vec<_>>().join("; "));
     };
     let notes = notes(&found);
     let rows: Vec<Variant> = found
@@ -110,19 +121,62 @@ pub(super) fn run(
     Ok((Answer::of(variants), status))
 }
 
-/// The settings of one of the engines; versions of MLX and macOS hold for all that were asked for.
-fn setup(args: &CompareArgs, name: EngineName, asked: &Asked) -> Result<crate::run::EngineSetup> {
+/// An engine that is asked about: its name as it was given, the run, and the model as it loads it, or why it does not.
+struct Asking {
+    shown: String,
+    run: Run,
+    model: Result<OpenedModel, String>,
+}
+
+/// What was found for an engine.
+type Found = (String, Run, Result<Prediction, String>);
+
+impl Asking {
+    fn open(
+        context: &Context,
+        args: &CompareArgs,
+        asked: &Asked,
+        (engine, model): (EngineName, &str),
+    ) -> Result<Self> {
+        let run = asked.run.with_engine(setup(args, engine, asked)?);
+        let model = context.one_model_for(engine.program, model, args.quant.as_deref(), None)?;
+        let model = model.loaded_by(engine.program).map_err(|e| e.to_string());
+        Ok(Self { shown: spelled(engine), run, model })
+    }
+}
+
+/// What the speeds of each engine rest on.
+fn bases(
+    context: &Context,
+    args: &CompareArgs,
+    machine: &Machine,
+    engines: &[Asking],
+) -> Result<Vec<Basis>> {
+    let Some(path) = &args.run.evidence else {
+        return Ok(engines.iter().map(|_| Basis::Spec).collect());
+    };
+    let machines = Some(std::slice::from_ref(machine));
+    let of = |(model, run)| Wanted { context, model, machines, run };
+    let wanted = engines.iter().filter_map(|e| Some((e.model.as_ref().ok()?, &e.run))).map(of);
+    let mut found = EvidenceFile::read(path)?.bases(&wanted.collect::<Vec<_>>())?.into_iter();
+    let basis = |e: &Asking| e.model.as_ref().ok().and_then(|_| found.next()).unwrap_or_default();
+    Ok(engines.iter().map(basis).collect())
+}
+
+/// The settings of one of the engines; versions of MLX and macOS, the cache and the limits hold for all that were asked
+/// for.
+fn setup(args: &CompareArgs, name: EngineName, asked: &Asked) -> Result<EngineSetup> {
     let common = args.run.engine.asked(args.run.prefill_step);
     let setup = AskedEngine { engine: Some(name), ..common }.setup()?;
-    let (kv, reserve) = (asked.run.engine.kv, asked.run.engine.reserve);
-    Ok(crate::run::EngineSetup { kv, reserve, ..setup })
+    let EngineSetup { kv, parallel, reserve, gpu_limit, budget, .. } = asked.run.engine;
+    Ok(EngineSetup { kv, parallel, reserve, gpu_limit, budget, ..setup })
 }
 
 fn spelled(name: EngineName) -> String {
     name.version.map_or_else(|| name.program.to_string(), |v| format!("{}@{v}", name.program))
 }
 
-fn notes(found: &[(String, Run, Result<Prediction, String>)]) -> Vec<String> {
+fn notes(found: &[Found]) -> Vec<String> {
     let mut notes = vec![
         "context: the longest that is safe and, behind it, the longest that fits by the expected peak; * ended by memory"
             .to_owned(),

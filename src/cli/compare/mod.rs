@@ -6,13 +6,14 @@ pub(super) mod engines;
 pub(super) mod side;
 
 use super::shared::context::Context;
+use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::keys::ModelKey;
 use super::shared::machine_args::MachineArgs;
 use super::shared::run_args::RunArgs;
 use crate::advise::candidates;
 use crate::advise::upgrade::{Faster, NewModel, faster, new_models};
-use crate::estimate::{Estimator, Figures, Opened, OpenedModel, Run};
+use crate::estimate::{Basis, Estimator, Figures, Opened, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
@@ -22,16 +23,19 @@ use args::CompareArgs;
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
-    let asked = Asked::open(context, args, run.run()?)?;
+    let mut asked = Asked::open(context, args, run.run()?)?;
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);
     }
+    asked.measured(context, args)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
 }
 
 /// What was asked, opened.
 pub(super) struct Asked {
     subjects: Vec<OpenedModel>,
+    /// What the speeds of each rest on.
+    bases: Vec<Basis>,
     run: Run,
     from: Option<Machine>,
     notes: Vec<String>,
@@ -39,11 +43,13 @@ pub(super) struct Asked {
 
 impl Asked {
     fn open(context: &Context, args: &CompareArgs, run: Run) -> Result<Self> {
-        let mut asked = Self { subjects: Vec::new(), run, from: None, notes: Vec::new() };
+        let mut asked =
+            Self { subjects: Vec::new(), bases: Vec::new(), run, from: None, notes: Vec::new() };
         for model in &args.model {
-            let opened = context.open(model, args.quant.as_deref(), None)?;
+            let program = run.engine.program;
+            let opened = context.open_for(program, model, args.quant.as_deref(), None)?;
             asked.subjects.push(match opened {
-                Opened::Model(subject) => subject.loaded_by(run.engine.program)?,
+                Opened::Model(subject) => subject.loaded_by(program)?,
                 Opened::Class(class) => {
                     let found = candidates(&class, 1, &context.sources(None)?)?;
                     let Some(first) = found.into_iter().next() else {
@@ -53,17 +59,45 @@ impl Asked {
                         "{model} is a size class: its most popular model, {}, stands for it",
                         first.model.id
                     ));
-                    first.model
+                    first.model.with_towers_of(program)
                 }
             });
         }
+        asked.bases = asked.subjects.iter().map(|_| Basis::Spec).collect();
         asked.from = args.from.as_deref().map(|spec| mac(context, spec)).transpose()?;
         Ok(asked)
     }
 
+    /// The run as it is predicted: with the program that runs the first model's file.
+    fn run_of(&self, estimators: &[Estimator<'_>]) -> Run {
+        estimators.first().map_or(self.run, |e| *e.run())
+    }
+
+    /// The models with the formats that are run.
+    fn models(&self, estimators: &[Estimator<'_>]) -> Vec<ModelKey> {
+        let key = |(s, e): (&OpenedModel, &Estimator<'_>)| ModelKey {
+            id: s.id.clone(),
+            quant: e.quant(),
+        };
+        self.subjects.iter().zip(estimators).map(key).collect()
+    }
+
     fn estimators<'a>(&'a self, coefficients: &'a Coefficients) -> Vec<Estimator<'a>> {
-        let estimator = |s: &'a OpenedModel| Estimator::of_graph(coefficients, &s.graph, self.run);
-        self.subjects.iter().map(estimator).collect()
+        let of = |(s, basis): (&'a OpenedModel, &Basis)| {
+            Estimator::new(coefficients, s, self.run, basis.clone())
+        };
+        self.subjects.iter().zip(&self.bases).map(of).collect()
+    }
+
+    /// Takes the speeds of what was measured.
+    fn measured(&mut self, context: &Context, args: &CompareArgs) -> Result<()> {
+        let Some(path) = &args.run.evidence else { return Ok(()) };
+        let macs: Vec<Machine> =
+            args.mac.iter().map(|spec| mac(context, spec)).collect::<Result<_>>()?;
+        let machines = Some(&macs[..]).filter(|_| !args.buy);
+        let models: Vec<&OpenedModel> = self.subjects.iter().collect();
+        self.bases = evidence::bases(context, Some(path), &models, (machines, &self.run))?;
+        Ok(())
     }
 
     /// Figures of every model on the present Mac.
@@ -76,11 +110,8 @@ impl Asked {
     fn new_models(&self, context: &Context, to: &Machine) -> Result<Vec<NewModel>> {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
         let sources = context.sources(None)?;
-        Ok(new_models(context.catalogues.models()?, &sources, (from, to), &self.run, 5)?)
-    }
-
-    fn models(&self) -> Vec<ModelKey> {
-        self.subjects.iter().map(ModelKey::of).collect()
+        let by = (Coefficients::embedded()?, &self.run);
+        Ok(new_models(context.catalogues.models()?, &sources, (from, to), by, 5)?)
     }
 }
 
@@ -104,10 +135,11 @@ fn new_models_text(found: &[NewModel], to: &Machine) -> String {
 }
 
 /// Doubts of predictions on several machines, each said once.
-fn doubts<'a>(all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
+fn doubts<'a>(estimators: &[Estimator<'_>], all: impl Iterator<Item = &'a Figures>) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    for text in all.flat_map(|f| f.decode.warnings.iter().chain(&f.prefill.warnings)) {
-        let text = text.to_string();
+    let taken = estimators.iter().flat_map(Estimator::doubts);
+    let of_figures = all.flat_map(|f| f.decode.warnings.iter().chain(&f.prefill.warnings));
+    for text in taken.map(ToString::to_string).chain(of_figures.map(ToString::to_string)) {
         if !out.contains(&text) {
             out.push(text);
         }

@@ -5,7 +5,6 @@ use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use std::path::PathBuf;
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -27,16 +26,12 @@ pub struct PredictArgs {
     pub explain: bool,
 
     /// Time this model's own layers here first, with random weights
-    #[arg(long)]
+    #[arg(long, conflicts_with = "evidence")]
     pub time_layers: bool,
 
     /// With --time-layers, time them even when they need more memory than there is
     #[arg(long, requires = "time_layers")]
     pub force: bool,
-
-    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
-    #[arg(long, value_name = "FILE", conflicts_with = "time_layers")]
-    pub evidence: Option<PathBuf>,
 
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]

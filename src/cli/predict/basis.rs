@@ -1,8 +1,8 @@
 //! What `predict` rests on: a stored profile of kernels, or the model's own layers, timed now.
 
 use super::args::PredictArgs;
-use super::evidence::Wanted;
 use crate::cli::shared::context::Context;
+use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::profiles::host;
 use crate::estimate::{Basis, Kernels, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
@@ -29,10 +29,12 @@ pub(super) fn best(
     model: &OpenedModel,
     (run, machine): (&Run, Option<&Machine>),
 ) -> Result<Basis> {
-    if let Some(path) = &args.evidence {
+    if let Some(path) = &args.run.evidence {
         let machine = machine
             .ok_or_else(|| anyhow!("--evidence: this machine is no Mac; name one with --mac"))?;
-        return Ok(Basis::Measured(Wanted { context, model, machine, run }.read(path)?));
+        let machines = Some(std::slice::from_ref(machine));
+        let wanted = Wanted { context, model, machines, run };
+        return Ok(Basis::Measured(EvidenceFile::read(path)?.runs(&wanted)?));
     }
     let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
     let single = run.work.batch == 1;

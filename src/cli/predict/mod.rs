@@ -3,7 +3,6 @@
 mod alone;
 pub(super) mod args;
 mod basis;
-mod evidence;
 mod explain;
 
 use super::shared::context::Context;

@@ -9,6 +9,7 @@ use answer::Recommendation;
 use args::RecommendArgs;
 
 use super::shared::context::Context;
+use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
@@ -17,14 +18,15 @@ use crate::advise::{
     Candidate, EngineSettings, Predicted, Question, by_size, candidates, macs_for, predictions,
 };
 use crate::estimate::memory::Fits;
-use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run};
+use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run, Sources};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
 use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::run::FormatOrigin;
-use anyhow::Result;
+use anyhow::{Result, bail};
+use std::path::Path;
 
 /// Macs listed at most beside an answer about another one.
 const FEW_MACS: usize = 4;
@@ -36,7 +38,10 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     let run = args.run.run_on(args.machine.is_here())?;
     let run = for_engine(run, args.engine_for);
     let (wanted, machine) = rayon::join(
-        || args.model.as_deref().map(|model| wanted(context, args, model)).transpose(),
+        || {
+            let program = run.engine.program;
+            args.model.as_deref().map(|model| wanted(context, args, model, program)).transpose()
+        },
         || {
             let machine = machine_or_none(context, &args.machine).map(|found| {
                 found.map(|m| m.granted(run.engine.gpu_limit, run.engine.budget).into_owned())
@@ -48,7 +53,13 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
             machine
         },
     );
-    let (machine, wanted) = (machine?, wanted?);
+    let (machine, mut wanted) = (machine?, wanted?);
+    if let Some(path) = &args.run.evidence {
+        let Some(wanted) = &mut wanted else {
+            bail!("--evidence: name the model that was measured with --model")
+        };
+        wanted.measured(context, path, (machine.as_ref().ok(), &run))?;
+    }
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {
             let answer = on_machine(context, &wanted, &machine, (&run, args.engine_for));
@@ -86,9 +97,30 @@ struct Wanted {
     notes: Vec<String>,
 }
 
-fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted> {
-    let sources = context.sources(None)?;
-    match context.open(model, args.quant.as_deref(), None)? {
+impl Wanted {
+    /// The same with the speeds of what was measured.
+    fn measured(
+        &mut self,
+        context: &Context,
+        path: &Path,
+        (machine, run): (Option<&Machine>, &Run),
+    ) -> Result<()> {
+        let machines = machine.map(std::slice::from_ref);
+        let models: Vec<&OpenedModel> = self.candidates.iter().map(|c| &c.model).collect();
+        let bases = evidence::bases(context, Some(path), &models, (machines, run))?;
+        self.candidates.iter_mut().zip(bases).for_each(|(c, basis)| c.basis = basis);
+        Ok(())
+    }
+}
+
+fn wanted(
+    context: &Context,
+    args: &RecommendArgs,
+    model: &str,
+    program: Program,
+) -> Result<Wanted> {
+    let sources = Sources { program, ..context.sources(None)? };
+    match context.open_for(program, model, args.quant.as_deref(), None)? {
         Opened::Class(class) => {
             let candidates = candidates(&class, args.limit as usize, &sources)?;
             let scheme = class.scheme.unwrap_or(Scheme::DEFAULT);
@@ -113,16 +145,14 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
                 subject.origin == FormatOrigin::EngineDefault && subject.asked_gguf.is_none();
             let mut candidates = vec![];
             let whole = chosen.then(|| in_format(&subject, Scheme::Float(DType::BF16), &sources));
-            let subject = whole.flatten().map_or(*subject, |c| c.model);
-            let mut notes: Vec<String> =
-                subject.towers_note(crate::estimate::Program::MlxLm).into_iter().collect();
+            let subject = whole.flatten().unwrap_or(*subject);
+            let mut notes: Vec<String> = subject.towers_note(program).into_iter().collect();
             if !named && (float || chosen) {
                 notes.push("no format was given: the usual ones".to_owned());
-                for scheme in LADDER {
-                    candidates.extend(in_format(&subject, scheme, &sources));
-                }
+                let formats = LADDER.into_iter().filter_map(|s| in_format(&subject, s, &sources));
+                candidates.extend(formats.map(|m| m.with_towers_of(program).into()));
             }
-            candidates.insert(0, Candidate { model: subject });
+            candidates.insert(0, subject.with_towers_of(program).into());
             Ok(Wanted { title, candidates, notes })
         }
     }
@@ -131,10 +161,9 @@ fn wanted(context: &Context, args: &RecommendArgs, model: &str) -> Result<Wanted
 fn in_format(
     subject: &OpenedModel,
     scheme: Scheme,
-    sources: &crate::estimate::Sources<'_, '_>,
-) -> Option<Candidate> {
-    let subject = OpenedModel::from_source(subject.source.clone(), Some(scheme), sources).ok()?;
-    Some(Candidate { model: subject })
+    sources: &Sources<'_, '_>,
+) -> Option<OpenedModel> {
+    OpenedModel::from_source(subject.source.clone(), Some(scheme), sources).ok()
 }
 
 fn on_machine(
@@ -169,7 +198,7 @@ fn on_machine(
         answer.offer(instead);
         // What cannot run as asked runs so on no Mac.
         if let Some(smallest) = wanted.candidates.last().filter(|_| !none_runs) {
-            let macs = macs_for(&context.catalogues.macs, coefficients, &smallest.model, run)?;
+            let macs = macs_for(&context.catalogues.macs, coefficients, smallest, run)?;
             answer.offer_macs(&smallest.model, macs.iter().take(FEW_MACS));
         }
     }

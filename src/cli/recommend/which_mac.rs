@@ -7,13 +7,11 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{format_name, gb, run_text, short};
-use crate::estimate::{OpenedModel, Run, RunKeys};
-use crate::hardware::SpecError;
+use crate::estimate::{Basis, Estimator, OpenedModel, Run, RunKeys};
 use crate::hardware::catalogue::AS_OF;
+use crate::hardware::machine::Machine;
+use crate::hardware::{SpecError, spec};
 use crate::ledger::cache::CacheGrowth;
-use crate::ledger::peak::peak;
-use crate::ledger::replay::Gpu;
-use crate::ledger::weights::Weights;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use anyhow::Result;
@@ -33,9 +31,10 @@ pub(super) fn answer(
         anyhow::bail!("no model of this size is supported by mlx-lm")
     };
     let catalogue = &context.catalogues.macs;
+    let reference = spec::resolve(REFERENCE, catalogue)?;
     let (macs, needs) = rayon::join(
-        || macs_for(catalogue, coefficients, &first.model, run),
-        || needs(&wanted.candidates, run),
+        || macs_for(catalogue, coefficients, first, run),
+        || needs(&wanted.candidates, run, &reference),
     );
     let (macs, needs) = (macs?, needs?);
     let mut notes = wanted.notes;
@@ -55,6 +54,8 @@ pub(super) fn answer(
     Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
+/// The Mac by which is said what a model needs, whatever else it is asked about.
+const REFERENCE: &str = "m4max-40/128";
 /// Macs listed at most.
 const MACS: usize = 12;
 
@@ -129,13 +130,13 @@ struct Need {
 }
 
 /// What every candidate needs. Models that do the same are simulated once.
-fn needs(all: &[Candidate], run: &Run) -> Result<Vec<Need>> {
+fn needs(all: &[Candidate], run: &Run, mac: &Machine) -> Result<Vec<Need>> {
     let prints: Vec<Option<u64>> =
         all.par_iter().map(|c| c.model.graph.fingerprint().ok()).collect();
     let like = |i: usize| prints[..i].iter().position(|p| p.is_some() && *p == prints[i]);
     let own = (0..all.len()).into_par_iter().map(|i| match like(i) {
         Some(_) => Ok(None),
-        None => Need::of(&all[i].model, run).map(Some),
+        None => Need::of(&all[i].model, run, mac).map(Some),
     });
     let own: Vec<Option<Need>> = own.collect::<Result<_>>()?;
     let need = |(i, c): (usize, &Candidate)| {
@@ -148,17 +149,17 @@ fn needs(all: &[Candidate], run: &Run) -> Result<Vec<Need>> {
 }
 
 impl Need {
-    fn of(model: &OpenedModel, run: &Run) -> Result<Self> {
+    fn of(model: &OpenedModel, run: &Run, mac: &Machine) -> Result<Self> {
         let graph = &model.graph;
-        let gpu = Gpu::REFERENCE.with_mlx(run.engine.mlx.taken);
+        let estimator = Estimator::new(Coefficients::embedded()?, model, *run, Basis::Spec);
         let growth =
             CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         let per_token = (growth.bytes(16_384)? as f64 - growth.bytes(8_192)? as f64) / 8_192.0;
         Ok(Self {
             id: model.id.clone(),
-            quant: model.quant.clone(),
-            weights: Weights::of(graph).bytes,
-            peak: peak(graph, run, gpu)?.peak_bytes,
+            quant: estimator.quant(),
+            weights: estimator.weights().bytes,
+            peak: estimator.memory(mac)?.peak.peak_bytes,
             kv_per_token: per_token,
             made_for: graph.max_context(),
         })

@@ -5,13 +5,13 @@ mod page;
 mod plots;
 
 use super::shared::context::Context;
+use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::output;
 use super::shared::progress::Progress;
-use super::shared::run_args::RunArgs;
 use super::shared::words::short;
-use crate::estimate::{Estimator, OpenedModel, Run};
+use crate::estimate::{Basis, Estimator, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use anyhow::{Result, bail};
@@ -62,6 +62,8 @@ fn fits_content(path: &Path, plot: bool) -> Result<()> {
 /// What the report is about.
 struct Case {
     subjects: Vec<OpenedModel>,
+    /// What the speeds of each rest on.
+    bases: Vec<Basis>,
     machines: Vec<Machine>,
     run: Run,
 }
@@ -71,23 +73,30 @@ impl Case {
         if args.model.is_empty() {
             bail!("--model: name at least one model, for example qwen3-32b-4bit");
         }
-        let run = RunArgs { ..args.run.clone() };
-        let open = |name: &String| context.one_model(name, args.quant.as_deref(), None);
+        let run = args.run.run()?;
+        let program = run.engine.program;
+        let open = |name: &String| {
+            let model = context.one_model_for(program, name, args.quant.as_deref(), None)?;
+            anyhow::Ok(model.loaded_by(program)?)
+        };
         let machine = |spec: &String| {
             context.machine(&MachineArgs { mac: Some(spec.clone()), ..MachineArgs::default() })
         };
         let this = ["this".to_owned()];
         let specs = if args.mac.is_empty() { &this[..] } else { &args.mac[..] };
-        Ok(Self {
-            subjects: args.model.iter().map(open).collect::<Result<_>>()?,
-            machines: specs.iter().map(machine).collect::<Result<_>>()?,
-            run: run.run()?,
-        })
+        let subjects: Vec<OpenedModel> = args.model.iter().map(open).collect::<Result<_>>()?;
+        let machines: Vec<Machine> = specs.iter().map(machine).collect::<Result<_>>()?;
+        let models: Vec<&OpenedModel> = subjects.iter().collect();
+        let file = args.run.evidence.as_deref();
+        let bases = evidence::bases(context, file, &models, (Some(&machines), &run))?;
+        Ok(Self { subjects, bases, machines, run })
     }
 
     fn estimators<'a>(&'a self, coefficients: &'a Coefficients) -> Vec<Estimator<'a>> {
-        let estimator = |s: &'a OpenedModel| Estimator::of_graph(coefficients, &s.graph, self.run);
-        self.subjects.iter().map(estimator).collect()
+        let of = |(s, basis): (&'a OpenedModel, &Basis)| {
+            Estimator::new(coefficients, s, self.run, basis.clone())
+        };
+        self.subjects.iter().zip(&self.bases).map(of).collect()
     }
 
     /// A model on a machine in a few words.

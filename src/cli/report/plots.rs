@@ -7,9 +7,7 @@ use crate::advise::purchase::{Needs, purchase};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::shipped;
 use crate::cli::shared::words::{format_name, short};
-use crate::estimate::gpu;
 use crate::estimate::memory::budget;
-use crate::ledger::peak::peak;
 use crate::ledger::weights::Weights;
 use crate::report::{Axis, Chart, ChartShape, Corner, Mark, Scatter};
 use crate::roofline::{Coefficients, Silicon};
@@ -56,7 +54,7 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
         for machine in &case.machines {
             let (mut points, mut band) = (Vec::new(), Vec::new());
             for context_tokens in contexts(estimator.graph().max_context()) {
-                let run = case.run.with_context(context_tokens);
+                let run = estimator.run().with_context(context_tokens);
                 let (decode, _) = estimator.with_run(run).speeds(machine)?;
                 let x = f64::from(context_tokens);
                 points.push((x, decode.tokens_per_s));
@@ -92,9 +90,11 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
         return Err(anyhow!("a model and a Mac are needed"));
     };
-    let gpu = gpu(machine, &case.run.engine);
+    let estimators = case.estimators(Coefficients::embedded()?);
+    let Some(estimator) = estimators.first() else { return Err(anyhow!("a model is needed")) };
     let at = |context_tokens: u32| {
-        let p = peak(&subject.graph, &case.run.with_context(context_tokens), gpu)?;
+        let run = estimator.run().with_context(context_tokens);
+        let p = estimator.with_run(run).memory(machine)?.peak;
         let gb = |bytes: u64| bytes as f64 / 1e9;
         let cached = gb(p.weights_bytes + p.kv_bytes + p.state_bytes);
         Ok(Stack {
@@ -126,11 +126,13 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
         title: format!(
             "Memory of {} {} on {}",
             short(&subject.id),
-            format_name(&subject.quant),
+            format_name(&estimator.quant()),
             machine.id
         ),
-        description: "Simulated peak of mlx-lm by prompt length, with the limits of the Mac"
-            .to_owned(),
+        description: format!(
+            "Predicted peak of {} by prompt length, with the limits of the Mac",
+            estimator.run().engine.program
+        ),
         x: axis("prompt, tokens", true),
         y: axis("GB", false),
         marks,

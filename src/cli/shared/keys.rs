@@ -1,8 +1,8 @@
 //! Objects that the answers of several commands share.
 
+use crate::estimate::Figures;
 use crate::estimate::memory::{ContextBound, Fit, Fits, MaxContext};
 use crate::estimate::speed::Evidence;
-use crate::estimate::{Figures, OpenedModel};
 use crate::run::Work;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -15,13 +15,6 @@ pub(in crate::cli) struct ModelKey {
     pub id: String,
     /// Format of its weights.
     pub quant: String,
-}
-
-impl ModelKey {
-    /// The keys of an opened model.
-    pub fn of(subject: &OpenedModel) -> Self {
-        Self { id: subject.id.clone(), quant: subject.quant.clone() }
-    }
 }
 
 /// Memory, speeds and longest context of a model on a Mac.

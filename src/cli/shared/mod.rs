@@ -3,6 +3,7 @@
 pub(in crate::cli) mod caches;
 pub(in crate::cli) mod context;
 pub mod engine_args;
+pub(in crate::cli) mod evidence;
 pub(in crate::cli) mod exit;
 pub mod global;
 #[cfg(mlx)]

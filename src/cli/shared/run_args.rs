@@ -5,8 +5,9 @@ use crate::graph::cache::KvQuantisation;
 use crate::ledger::llama_cpp::KvType;
 use crate::run::{Images, Run};
 use crate::units::Bytes;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use std::path::PathBuf;
 
 /// The run to plan for.
 #[derive(Clone, Debug, Args)]
@@ -57,6 +58,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE")]
     pub budget_memory: Option<Bytes>,
 
+    /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+
     /// The engine.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -77,6 +82,7 @@ impl Default for RunArgs {
             reserve: None,
             gpu_limit: None,
             budget_memory: None,
+            evidence: None,
             engine: EngineArgs::default(),
         }
     }
@@ -102,7 +108,7 @@ impl RunArgs {
             .with_generated(self.generate)
             .with_batch(self.batch)
             .with_images(self.images)
-            .with_kv(kv_quantisation(self.cache_bits()?)?)
+            .with_kv(self.cache()?)
             .with_parallel(self.parallel)
             .with_reserve(reserve)
             .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
@@ -111,15 +117,11 @@ impl RunArgs {
 }
 
 impl RunArgs {
-    /// Bits of the cache, by either option.
-    fn cache_bits(&self) -> Result<Option<u32>> {
+    /// The cache, by either option.
+    fn cache(&self) -> Result<Option<KvQuantisation>> {
         match self.kv_type {
-            None => Ok(self.kv_bits),
-            Some(KvType::F16 | KvType::Bf16) => Ok(None),
-            Some(KvType::Q8_0) => Ok(Some(8)),
-            Some(KvType::Q5_0) => Ok(Some(5)),
-            Some(KvType::Q4_0) => Ok(Some(4)),
-            Some(other) => bail!("--kv-type {other}: choose f16, q8_0, q5_0 or q4_0"),
+            None => kv_quantisation(self.kv_bits),
+            Some(kind) => kind.quantization().map_err(|e| anyhow!("--kv-type {e}")),
         }
     }
 }
@@ -136,7 +138,9 @@ fn above_zero(flag: &str, size: Option<Bytes>) -> Result<Option<Bytes>> {
 pub(in crate::cli) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
     match bits {
         None => Ok(None),
-        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => Ok(Some(KvQuantisation::bits(bits))),
-        Some(other) => bail!("--kv-bits {other}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+        Some(bits) => match KvQuantisation::of_bits(bits) {
+            None => bail!("--kv-bits {bits}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+            kv => Ok(kv),
+        },
     }
 }

@@ -7,6 +7,7 @@
 
 use crate::calibration::evidence::PredictedRate;
 use crate::estimate::widening::{Cause, Of, Widening, factor};
+use crate::hardware::machine::Machine;
 use crate::run::Work;
 
 /// Standard deviation of the logarithm of a rate from one session on a machine to another. Source: repeats of one
@@ -27,6 +28,10 @@ const CARRIED_SOURCE: &str = "25 measured series over depth: the time that each 
 pub struct OwnRun {
     /// What tells it from others: where it was read and what was measured.
     pub id: String,
+    /// Id of the chip's bin that it was measured on, such as `m4max-40`.
+    pub chip: String,
+    /// Memory of that machine in GiB.
+    pub memory_gib: u64,
     /// Which speed.
     pub of: Of,
     /// Prompt, output and sequences.
@@ -37,7 +42,7 @@ pub struct OwnRun {
     pub log_error: Option<f64>,
 }
 
-/// Runs of one model, program and machine.
+/// Runs of one model and program; those of a machine count for that machine alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnRuns(Vec<OwnRun>);
 
@@ -85,6 +90,14 @@ impl OwnRuns {
     #[must_use]
     pub fn runs(&self) -> &[OwnRun] {
         &self.0
+    }
+
+    /// Those of a machine.
+    #[must_use]
+    pub fn on(&self, machine: &Machine) -> Self {
+        let gib = machine.memory.value.0 >> 30;
+        let here = |r: &&OwnRun| Some(&r.chip) == machine.chip.as_ref() && r.memory_gib == gib;
+        Self(self.0.iter().filter(here).cloned().collect())
     }
 
     /// What the runs make of a rate of so many sequences, where `predicted` is the rate of a work by the law; `None`
@@ -183,6 +196,7 @@ fn at(points: &[Measured], length: f64) -> Option<(f64, f64, &Measured)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardware::{Macs, spec};
 
     fn work(context_tokens: u32) -> Work {
         Work { context_tokens, generate_tokens: 0, ..Work::default() }
@@ -190,7 +204,9 @@ mod tests {
 
     fn run(context: u32, rate: f64) -> OwnRun {
         let id = format!("at {context}");
-        OwnRun { id, of: Of::Decode, work: work(context), rate, log_error: Some(0.01) }
+        let (chip, memory_gib) = ("m4max-40".to_owned(), 64);
+        let log_error = Some(0.01);
+        OwnRun { id, chip, memory_gib, of: Of::Decode, work: work(context), rate, log_error }
     }
 
     /// A law in which a token takes 10 ms and 1 µs for each token in the cache.
@@ -229,6 +245,13 @@ mod tests {
         // Far away nearly all of the time is not measured.
         let all = (2.0 * crate::stats::Z90 * CARRIED).exp();
         assert!(widths[3] > 0.6 * all && widths[3] < 1.1 * all, "{widths:?} {all}");
+    }
+
+    #[test]
+    fn runs_count_for_the_machine_they_were_made_on() {
+        let own = OwnRuns::new(vec![run(1000, 70.0)]);
+        let on = |mac| own.on(&spec::resolve(mac, &Macs::embedded()).expect("a Mac")).runs().len();
+        assert_eq!(["m4max-40/64", "m4max-40/128", "m4max-32/36"].map(on), [1, 0, 0]);
     }
 
     #[test]

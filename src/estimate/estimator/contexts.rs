@@ -2,9 +2,8 @@
 
 use super::Estimator;
 use crate::estimate::memory::{
-    LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
+    Ends, LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
 };
-use crate::estimate::stored::StoredWeights;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
@@ -12,7 +11,7 @@ use crate::ledger::weights::Weights;
 use crate::units::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
-impl Estimator<'_> {
+impl<'a> Estimator<'a> {
     /// The longest context on a machine, by the expected peak. Searched once per kind of GPU and memory.
     ///
     /// # Errors
@@ -28,9 +27,9 @@ impl Estimator<'_> {
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
         let peak = budget(machine, self.run.engine.reserve);
         let room = Room { peak, buffer: machine.gpu_limit.max_buffer() };
-        self.remembered(gpu, peak, |gpu, known| {
-            let found = within(self.graph(), &self.run, gpu, peak, Some(known))?;
-            below(self.graph(), &self.run, gpu, room, found)
+        self.remembered(gpu, peak, |ends, known| {
+            let found = within(ends, peak, Some(known))?;
+            below(ends, room, known, found)
         })
     }
 
@@ -61,9 +60,9 @@ impl Estimator<'_> {
         let longer = self.longest(gpu, machine)?;
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
-        self.remembered(gpu, less, |gpu, peak| {
-            let found = within_less(self.graph(), &self.run, gpu, less, (peak, longer, most))?;
-            below(self.graph(), &self.run, gpu, Room { peak: less, buffer }, found)
+        self.remembered(gpu, less, |ends, known| {
+            let found = within_less(ends, less, (known, longer, most))?;
+            below(ends, Room { peak: less, buffer }, known, found)
         })
     }
 
@@ -72,8 +71,7 @@ impl Estimator<'_> {
         if let Some(known) = self.llama.get() {
             return Ok(Arc::clone(known));
         }
-        let weights = StoredWeights::of(self.graph(), &self.run.file);
-        let model = Arc::new(LlamaModel::of(self.graph(), weights)?);
+        let model = Arc::new(LlamaModel::of(self.graph(), self.weights())?);
         Ok(Arc::clone(self.llama.get_or_init(|| model)))
     }
 
@@ -82,16 +80,26 @@ impl Estimator<'_> {
         &self,
         gpu: Gpu,
         budget: Bytes,
-        search: impl FnOnce(Gpu, &Peak) -> Result<MaxContext, PeakError>,
+        search: impl FnOnce(&Ends<'_>, &Peak) -> Result<MaxContext, PeakError>,
     ) -> Result<MaxContext, PeakError> {
         let key = (gpu.alike(), budget);
         if let Some(known) = lock(&self.contexts).get(&key) {
             return Ok(*known);
         }
         let peak = self.peak(gpu)?;
-        let found = search(gpu, &peak)?;
+        let found = search(&*self.ends(gpu)?, &peak)?;
         lock(&self.contexts).insert(key, found);
         Ok(found)
+    }
+
+    /// The ends of prompts on a kind of GPU: those that one search has replayed serve the others.
+    fn ends(&self, gpu: Gpu) -> Result<Arc<Ends<'a>>, PeakError> {
+        let key = gpu.alike();
+        if let Some(known) = lock(&self.ends).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let ends = Arc::new(Ends::of(self.graph(), &self.run, key)?);
+        Ok(Arc::clone(lock(&self.ends).entry(key).or_insert(ends)))
     }
 
     /// The peak of the run on a kind of GPU.

@@ -1,6 +1,7 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
 use super::context::{MaxContext, budget, within};
+use super::ends::Ends;
 use super::{Fits, Memory};
 use crate::estimate::gpu::gpu;
 use crate::estimate::opened::OpenedModel;
@@ -131,7 +132,7 @@ pub fn advise(
     out.extend(LADDER.into_iter().filter_map(|scheme| {
         let smaller = model.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller, machine, *run)
+        case.tried(change, &smaller.graph, machine, *run)
     }));
     one_per_kind(out)
 }
@@ -165,8 +166,8 @@ impl Case<'_> {
     fn tried(&self, what: Change, graph: &Graph, machine: &Machine, run: Run) -> Option<Advice> {
         let memory = Memory::of(graph, machine, &run).ok()?;
         let budget = budget(machine, run.engine.reserve);
-        let context =
-            within(graph, &run, gpu(machine, &run.engine), budget, Some(&memory.peak)).ok()?;
+        let ends = Ends::of(graph, &run, gpu(machine, &run.engine)).ok()?;
+        let context = within(&ends, budget, Some(&memory.peak)).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {

@@ -4,11 +4,10 @@
 //! whole chunk has, and one of many rows may hold less than one of few, because MLX then commits more often. For every one
 //! of some lengths of the last chunk, the least number of whole chunks before it that does not fit ends the context.
 
+use super::context::surely_fits;
+use super::ends::{End, Ends};
 use super::{ContextBound, MaxContext};
-use crate::graph::Graph;
-use crate::ledger::peak::{self, Peak, PeakError};
-use crate::ledger::replay::Gpu;
-use crate::run::Run;
+use crate::ledger::peak::{Peak, PeakError};
 use crate::units::Bytes;
 
 /// Rows of a last chunk that are tried: around the least rows of fused kernels, and between.
@@ -26,29 +25,37 @@ pub struct Room {
 }
 
 impl Room {
-    fn holds(self, peak: &Peak) -> bool {
-        peak.peak_bytes <= self.peak.0 && peak.largest_buffer_bytes <= self.buffer.0
+    fn holds(self, end: End) -> bool {
+        end.peak <= self.peak.0 && end.largest_buffer <= self.buffer.0
+    }
+
+    /// Whether there is room for twice what an end needs beside weights and cache.
+    fn is_ample(self, end: End) -> bool {
+        end.peak + end.beyond <= self.peak.0 && end.largest_buffer <= self.buffer.0
     }
 }
 
-/// The longest context up to `found` below which every prompt fits.
+/// The longest context up to `found` below which every prompt fits, given the peak of the run itself.
 ///
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn below(
-    graph: &Graph,
-    run: &Run,
-    gpu: Gpu,
+    ends: &Ends<'_>,
     room: Room,
+    known: &Peak,
     found: MaxContext,
 ) -> Result<MaxContext, PeakError> {
-    let search = Search { graph, run, gpu, room, step: run.engine.prefill_step.max(1) };
+    let search = Search { ends, room, step: ends.run.engine.prefill_step.max(1) };
     let mut tokens = found.tokens;
-    let own = tokens.saturating_sub(run.work.generate_tokens + 1) % search.step;
-    let mut builds_scores = run.engine.kv.is_some();
+    let own = tokens.saturating_sub(ends.run.work.generate_tokens + 1) % search.step;
+    let end = ends.known_at(tokens);
+    let mut builds_scores = ends.run.engine.kv.is_some() || end.is_some_and(|e| e.builds_scores);
+    let ample = search.is_ample(end, known, tokens)?;
     for (i, rows) in ROWS.into_iter().chain([own]).enumerate() {
-        // Any last chunk of a prompt that is read at once is all of it.
-        if rows >= search.step || (i >= FUSED && !builds_scores && rows != own) {
+        // Any last chunk of a prompt that is read at once is all of it. Without scores, chunks differ by less than what
+        // ample room leaves.
+        let tried = i == 0 || builds_scores || !(ample || (i >= FUSED && rows != own));
+        if rows >= search.step || !tried {
             continue;
         }
         let (until, scores) = search.until(rows, tokens)?;
@@ -59,38 +66,43 @@ pub fn below(
     Ok(MaxContext { tokens, bound })
 }
 
-struct Search<'a> {
-    graph: &'a Graph,
-    run: &'a Run,
-    gpu: Gpu,
+struct Search<'e, 'a> {
+    ends: &'e Ends<'a>,
     room: Room,
     step: u32,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
+    /// Whether a context leaves ample room, by its end where that was replayed, else by a bound.
+    fn is_ample(&self, end: Option<End>, known: &Peak, tokens: u32) -> Result<bool, PeakError> {
+        let Some(end) = end else {
+            // No buffer of a cache takes more than half of it: keys and values have one each.
+            let buffer = known.largest_buffer_bytes.max(self.ends.growth.bytes(tokens)? / 2);
+            let fits = surely_fits(self.ends, known, tokens, self.room.peak)?;
+            return Ok(fits && buffer <= self.room.buffer.0);
+        };
+        Ok(self.room.is_ample(end))
+    }
+
     /// The longest context up to `most` below which no prompt with a last chunk of `rows` exceeds the room, and whether
     /// such a chunk builds scores.
     fn until(&self, rows: u32, most: u32) -> Result<(u32, bool), PeakError> {
-        let beside = rows + 1 + self.run.work.generate_tokens;
+        let beside = rows + 1 + self.ends.run.work.generate_tokens;
         let Some(rest) = most.checked_sub(beside) else { return Ok((most, false)) };
-        let at = |chunks: u32| -> Result<Peak, PeakError> {
-            let prompt = chunks * self.step + rows + 1;
-            peak::end(self.graph, &self.run.with_context(prompt), self.gpu)
-        };
+        let at = |chunks: u32| self.ends.last_chunk(chunks * self.step + rows + 1);
         let (mut least, mut high) = (0, rest / self.step);
         let last = at(high)?;
-        let scores = last.attention_scratch_bytes > 0;
-        if self.room.holds(&last) {
-            return Ok((most, scores));
+        if self.room.holds(last) {
+            return Ok((most, last.builds_scores));
         }
         while least < high {
             let middle = least.midpoint(high);
-            if self.room.holds(&at(middle)?) {
+            if self.room.holds(at(middle)?) {
                 least = middle + 1;
             } else {
                 high = middle;
             }
         }
-        Ok(((high * self.step + beside).saturating_sub(1), scores))
+        Ok(((high * self.step + beside).saturating_sub(1), last.builds_scores))
     }
 }

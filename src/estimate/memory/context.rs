@@ -5,14 +5,11 @@
 //! more memory then never gives less context.
 
 use super::default_reserve;
-use crate::graph::Graph;
+use super::ends::{End, Ends};
 use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
-use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
-use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
-use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -83,27 +80,25 @@ pub fn safe_budget(machine: &Machine, reserve: Option<Bytes>) -> Bytes {
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn within(
-    graph: &Graph,
-    run: &Run,
-    gpu: Gpu,
+    ends: &Ends<'_>,
     budget: Bytes,
     known: Option<&Peak>,
 ) -> Result<MaxContext, PeakError> {
-    let made_for = graph.max_context().and_then(|n| u32::try_from(n).ok());
+    let made_for = ends.graph.max_context().and_then(|n| u32::try_from(n).ok());
     let top = made_for.unwrap_or(LONGEST).clamp(1, LONGEST);
-    let search = Search::new(graph, run, gpu, budget)?;
+    let search = Search { ends, budget: budget.0 };
     let whole = MaxContext {
         tokens: top,
         bound: if made_for.is_some() { ContextBound::Model } else { ContextBound::None },
     };
     if let Some(peak) = known
-        && search.surely_fits(peak, top)?
+        && surely_fits(ends, peak, top, budget)?
     {
         return Ok(whole);
     }
     let at_top = match search.surely_exceeds(top, known)? {
-        Some(peak) => Probe { peak, beyond: 0, builds_scores: false },
-        None => search.peak(top)?,
+        Some(peak) => estimated(peak),
+        None => ends.at(top)?,
     };
     if at_top.peak <= search.budget && search.whole_fits(top, at_top)? {
         return Ok(whole);
@@ -117,83 +112,56 @@ pub fn within(
 /// # Errors
 /// When mlx-lm could not run the model.
 pub fn within_less(
-    graph: &Graph,
-    run: &Run,
-    gpu: Gpu,
+    ends: &Ends<'_>,
     budget: Bytes,
     (known, longer, larger): (&Peak, MaxContext, Bytes),
 ) -> Result<MaxContext, PeakError> {
     if longer.bound != ContextBound::Memory || larger <= budget {
-        return within(graph, run, gpu, budget, Some(known));
+        return within(ends, budget, Some(known));
     }
-    let search = Search::new(graph, run, gpu, budget)?;
+    let search = Search { ends, budget: budget.0 };
     // The next length does not even fit the larger budget.
-    let at_next = Probe { peak: larger.0.saturating_add(1), beyond: 0, builds_scores: false };
+    let at_next = estimated(larger.0.saturating_add(1));
     let tokens = search.run(length(cell(longer.tokens) + 1), at_next, Some(known))?;
     Ok(MaxContext { tokens, bound: ContextBound::Memory })
 }
 
-struct Search<'a> {
-    graph: &'a Graph,
-    gpu: Gpu,
-    asked: Run,
+/// An end that is not replayed.
+const fn estimated(peak: u64) -> End {
+    End { peak, beyond: 0, largest_buffer: 0, builds_scores: false }
+}
+
+/// Whether `total` tokens fit a number of bytes by a bound that needs no simulation, given the peak of the run itself: a
+/// cache is copied when it grows, so that it may be there twice, and what else comes on top of weights and cache is the
+/// same at any length, or, where attention builds scores, grows with it. Twice that leaves room for the rest.
+pub(super) fn surely_fits(
+    ends: &Ends<'_>,
+    known: &Peak,
+    total: u32,
+    budget: Bytes,
+) -> Result<bool, PeakError> {
+    let (work, engine) = (ends.run.work, ends.run.engine);
+    let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
+    let longer = f64::from(total) / f64::from(work.context_tokens.max(1));
+    let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
+    let cache = ends.growth.bytes(total)? as f64;
+    let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
+    // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
+    let telling = engine.kv.is_none() && work.context_tokens > engine.prefill_step;
+    Ok(telling && most <= budget.0 as f64)
+}
+
+struct Search<'e, 'a> {
+    ends: &'e Ends<'a>,
     budget: u64,
-    growth: CacheGrowth<'a>,
 }
 
-/// What one simulated length shows.
-#[derive(Clone, Copy)]
-struct Probe {
-    /// Peak of the end of the generation, bytes.
-    peak: u64,
-    /// What of it is neither weights nor cache, bytes.
-    beyond: u64,
-    /// Whether attention builds scores.
-    builds_scores: bool,
-}
-
-impl<'a> Search<'a> {
-    fn new(graph: &'a Graph, run: &Run, gpu: Gpu, budget: Bytes) -> Result<Self, PeakError> {
-        let growth =
-            CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
-        Ok(Self { graph, gpu, asked: *run, budget: budget.0, growth })
-    }
-
-    /// Peak of a generation that ends at `total` tokens. The last whole chunk is simulated as well as what comes after
-    /// it, so that a longer context never needs less.
-    fn peak(&self, total: u32) -> Result<Probe, PeakError> {
-        let end = peak::end(self.graph, &self.ending_at(total), self.gpu)?;
-        let beyond = end.attention_scratch_bytes + end.run_ahead_bytes;
-        Ok(Probe { peak: end.peak_bytes, beyond, builds_scores: end.attention_scratch_bytes > 0 })
-    }
-
-    /// The request with a prompt that makes it end at `total` tokens.
-    fn ending_at(&self, total: u32) -> Run {
-        let generate = self.asked.work.generate_tokens.min(total.saturating_sub(1)).max(1);
-        let prompt = total.saturating_sub(generate).max(1);
-        self.asked.with_context(prompt).with_generated(generate)
-    }
-
-    /// Whether `total` tokens fit by a bound that needs no simulation: a cache is copied when it grows, so that it may
-    /// be there twice, and what else comes on top of weights and cache is the same at any length, or, where attention
-    /// builds scores, grows with it. Twice that leaves room for the rest.
-    fn surely_fits(&self, known: &Peak, total: u32) -> Result<bool, PeakError> {
-        let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
-        let longer = f64::from(total) / f64::from(self.asked.work.context_tokens.max(1));
-        let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
-        let cache = self.growth.bytes(total)? as f64;
-        let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
-        // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
-        let telling = self.asked.engine.kv.is_none()
-            && self.asked.work.context_tokens > self.asked.engine.prefill_step;
-        Ok(telling && most <= self.budget as f64)
-    }
-
+impl Search<'_, '_> {
     /// An estimate of the peak at `total` tokens where weights and cache alone exceed the memory: what comes on top of
     /// them is at least what it is in the request.
     fn surely_exceeds(&self, total: u32, known: Option<&Peak>) -> Result<Option<u64>, PeakError> {
         let Some(known) = known else { return Ok(None) };
-        let cache = self.growth.bytes(total)?;
+        let cache = self.ends.growth.bytes(total)?;
         let least = known.weights_bytes + cache;
         let rest = known.attention_scratch_bytes + known.run_ahead_bytes;
         Ok((least > self.budget).then_some(least + rest))
@@ -201,16 +169,18 @@ impl<'a> Search<'a> {
 
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
     /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
-    fn whole_fits(&self, total: u32, end: Probe) -> Result<bool, PeakError> {
+    fn whole_fits(&self, total: u32, end: End) -> Result<bool, PeakError> {
         if !end.builds_scores || end.peak + end.beyond <= self.budget {
             return Ok(true);
         }
-        Ok(peak::peak(self.graph, &self.ending_at(total), self.gpu)?.peak_bytes <= self.budget)
+        let Ends { graph, gpu, .. } = self.ends;
+        let whole = peak::peak(graph, &self.ends.ending_at(total), *gpu)?;
+        Ok(whole.peak_bytes <= self.budget)
     }
 
     /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
     /// than its end it is a little higher, so that few steps suffice.
-    fn verified(&self, c: u32, end: Probe) -> Result<u32, PeakError> {
+    fn verified(&self, c: u32, end: End) -> Result<u32, PeakError> {
         if c == 0 || self.whole_fits(length(c), end)? {
             return Ok(c);
         }
@@ -224,8 +194,8 @@ impl<'a> Search<'a> {
 
     /// Whole chunks of a prompt that ends at the length of a cell.
     fn whole_chunks(&self, c: u32) -> u32 {
-        let prompt = self.ending_at(length(c)).work.context_tokens;
-        prompt.saturating_sub(1) / self.asked.engine.prefill_step.max(1)
+        let prompt = self.ends.ending_at(length(c)).work.context_tokens;
+        prompt.saturating_sub(1) / self.ends.run.engine.prefill_step.max(1)
     }
 
     /// The first cell with `chunks` whole chunks or more.
@@ -233,8 +203,8 @@ impl<'a> Search<'a> {
         if chunks == 0 {
             return 1;
         }
-        let prompt = chunks.saturating_mul(self.asked.engine.prefill_step).saturating_add(1);
-        cell(prompt.saturating_add(self.asked.work.generate_tokens).saturating_sub(1)) + 1
+        let prompt = chunks.saturating_mul(self.ends.run.engine.prefill_step).saturating_add(1);
+        cell(prompt.saturating_add(self.ends.run.work.generate_tokens).saturating_sub(1)) + 1
     }
 
     /// The first cell after `c` with more whole chunks.
@@ -256,13 +226,13 @@ impl<'a> Search<'a> {
     /// less, because MLX then commits more often. Lengths that exceed a number of whole chunks by the least are alike in
     /// this, and their peaks grow linearly: a guess between one that fits and one that does not comes close at once. What
     /// lies between two such lengths is halved at the same places whatever the memory.
-    fn run(&self, top: u32, at_top: Probe, known: Option<&Peak>) -> Result<u32, PeakError> {
+    fn run(&self, top: u32, at_top: End, known: Option<&Peak>) -> Result<u32, PeakError> {
         let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
-        let mut low = (0, 0, Weights::of(self.graph).active_bytes);
+        let mut low = (0, 0, Weights::of(self.ends.graph).active_bytes);
         // What was asked for fits, whatever lies before it.
         let mut least = 0;
         if let Some(known) = known.filter(|p| p.peak_bytes <= self.budget) {
-            let total = self.asked.total_tokens().min(top - 1);
+            let total = self.ends.run.total_tokens().min(top - 1);
             least = cell(total);
             let first = self.first_with(self.whole_chunks(least)).min(least);
             low = (first, total, known.peak_bytes);
@@ -276,13 +246,13 @@ impl<'a> Search<'a> {
             let guess =
                 if probe < GUESSES { cell(self.guess(low, high)) } else { low.0.midpoint(high.0) };
             let guess = self.first_with(self.whole_chunks(guess)).clamp(next, high.0 - 1);
-            let found = self.peak(length(guess))?;
+            let found = self.ends.at(length(guess))?;
             if found.peak <= self.budget {
                 end = found;
                 low = (guess, length(guess), found.peak);
                 let next = self.next_group(guess);
-                let now = self.growth.bytes(length(guess))?;
-                let grown = self.growth.bytes(length(next))?.saturating_sub(now);
+                let now = self.ends.growth.bytes(length(guess))?;
+                let grown = self.ends.growth.bytes(length(next))?.saturating_sub(now);
                 if next < high.0 && found.peak + grown > self.budget {
                     high = (next, length(next), found.peak + grown);
                 }
@@ -301,7 +271,7 @@ impl<'a> Search<'a> {
             } else {
                 low.0.midpoint(high.0)
             };
-            let found = self.peak(length(middle))?;
+            let found = self.ends.at(length(middle))?;
             if found.peak <= self.budget {
                 (low, end) = ((middle, length(middle), found.peak), found);
             } else {

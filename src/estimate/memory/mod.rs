@@ -3,6 +3,7 @@
 mod advice;
 mod below;
 mod context;
+mod ends;
 mod interval;
 mod limits;
 mod llama;
@@ -10,6 +11,7 @@ mod llama;
 pub use advice::{Advice, Change, advise};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
+pub use ends::{End, Ends};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};

@@ -1,5 +1,6 @@
 use super::*;
 use crate::hardware::{Macs, spec};
+use crate::ledger::replay::Gpu;
 use crate::model::{Config, Scheme};
 use crate::run::EngineSetup;
 use proptest::prelude::*;
@@ -16,6 +17,17 @@ fn qwen3(layers: u32, hidden: u32) -> Graph {
 
 fn machine(text: &str) -> Machine {
     spec::resolve(text, &Macs::embedded()).expect("a known Mac")
+}
+
+/// The longest context within a number of bytes.
+fn within(
+    graph: &Graph,
+    run: &Run,
+    gpu: Gpu,
+    budget: Bytes,
+    known: Option<&Peak>,
+) -> Result<MaxContext, PeakError> {
+    context::within(&Ends::of(graph, run, gpu)?, budget, known)
 }
 
 /// A peak of the given size and nothing else that could matter.
@@ -92,7 +104,7 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
     assert_ne!(at(200_000), Fits::No);
     assert_eq!(at(115_000), Fits::Yes, "the average of the session");
     assert_eq!(at(234_000), Fits::No);
-    let longest = context::within(
+    let longest = within(
         &graph,
         &Run::default(),
         gpu(&mac, &EngineSetup::default()),
@@ -133,7 +145,7 @@ fn the_longest_context_fits_and_a_longer_one_does_not() {
     let mac = machine("m3-10/16");
     let asked = Run::default();
     let budget = context::budget(&mac, None);
-    let found = context::within(
+    let found = within(
         &graph,
         &asked,
         gpu(&mac, &EngineSetup::default()),
@@ -155,7 +167,7 @@ fn a_model_that_cannot_be_loaded_has_no_context() {
     let graph = qwen3(80, 8192);
     let found = {
         let mac = machine("m3-10/16");
-        context::within(
+        within(
             &graph,
             &Run::default(),
             gpu(&mac, &EngineSetup::default()),
@@ -175,7 +187,7 @@ proptest! {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
-        let at = |gb: f64| context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), None).unwrap().tokens;
+        let at = |gb: f64| within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), None).unwrap().tokens;
         let (less, same, more) = (at(gb), at(gb + more), at(gb + 20.0 * more));
         prop_assert!(less <= same && same <= more, "{less} {same} {more}");
     }
@@ -187,7 +199,7 @@ proptest! {
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
         let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
         let budget = Bytes::from_gb(gb);
-        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, Some(&known)).unwrap();
+        let found = within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, Some(&known)).unwrap();
         let end_at = |total: u32| {
             let run = asked.with_context(total - asked.work.generate_tokens);
             peak::end(&graph, &run, gpu(&mac, &EngineSetup::default())).unwrap().peak_bytes
@@ -207,7 +219,7 @@ proptest! {
         let asked = Run::default().with_prefill_step([256, 512, 2048][step]);
         let asked = asked.with_context(256 * cells - asked.work.generate_tokens);
         let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
-        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
+        let found = within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes(known.peak_bytes + spare), Some(&known)).unwrap();
         prop_assert!(found.tokens >= 256 * cells, "{:?}", found);
     }
 
@@ -218,7 +230,7 @@ proptest! {
         let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
         let asked = Run::default().with_kv(kv).with_prefill_step(512);
         let peak = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
-        let at = |known| context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
+        let at = |known| within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
         prop_assert_eq!(at(None), at(Some(&peak)));
     }
 
@@ -226,7 +238,7 @@ proptest! {
     fn smaller_caches_chunks_and_batches_never_hold_less_context(layers in 8u32..40) {
         let graph = qwen3(layers, 4096);
         let mac = machine("m3-10/16");
-        let at = |run: Run| context::within(&graph, &run, gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None).unwrap().tokens;
+        let at = |run: Run| within(&graph, &run, gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None).unwrap().tokens;
         let plain = at(Run::default());
         // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
         // the scores of a chunk against a long context take more room than the bits save.
@@ -248,7 +260,7 @@ proptest! {
         let asked = Run::default().with_batch(batch).with_generated(generate);
         let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
         let known = [None, Some(&known)][told];
-        let found = context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
+        let found = within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
         prop_assert!(found.tokens <= 131_072, "{:?}", found);
     }
 }
@@ -259,9 +271,8 @@ fn the_longest_context_of_a_very_long_output_is_found() {
     let graph = qwen3(2, 512);
     let mac = machine("m4max-40/64");
     let asked = Run::default().with_context(1).with_generated(1_048_576);
-    let within = |gb| {
-        context::within(&graph, &asked, gpu(&mac, &asked.engine), Bytes::from_gb(gb), None).unwrap()
-    };
+    let within =
+        |gb| within(&graph, &asked, gpu(&mac, &asked.engine), Bytes::from_gb(gb), None).unwrap();
     let at = |tokens: u32| {
         let run = asked.with_generated(tokens - 1);
         peak::end(&graph, &run, gpu(&mac, &asked.engine)).unwrap().peak_bytes
@@ -287,15 +298,13 @@ fn the_safe_context_is_safe() {
         let mac = machine(text);
         let (most, less) = (context::budget(&mac, None), context::safe_budget(&mac, None));
         let at = |budget| {
-            context::within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, None)
-                .expect("runs")
+            within(&graph, &asked, gpu(&mac, &EngineSetup::default()), budget, None).expect("runs")
         };
         let longest = at(most);
         let known = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).expect("runs");
         let below = (&known, longest, most);
-        let quick =
-            context::within_less(&graph, &asked, gpu(&mac, &EngineSetup::default()), less, below)
-                .expect("runs");
+        let ends = Ends::of(&graph, &asked, gpu(&mac, &EngineSetup::default())).expect("runs");
+        let quick = context::within_less(&ends, less, below).expect("runs");
         for safe in [at(less), quick] {
             assert_eq!(safe.bound, ContextBound::Memory);
             assert!(safe.tokens < longest.tokens, "{safe:?} {longest:?}");
@@ -327,8 +336,10 @@ proptest! {
         let asked = Run::default();
         let gpu = gpu(&mac, &EngineSetup::default());
         let room = Room { peak: Bytes::from_gb(gb), buffer: mac.gpu_limit.max_buffer() };
-        let found = context::within(&graph, &asked, gpu, room.peak, None).unwrap();
-        let found = below(&graph, &asked, gpu, room, found).unwrap();
+        let known = peak::peak(&graph, &asked, gpu).unwrap();
+        let ends = Ends::of(&graph, &asked, gpu).unwrap();
+        let found = context::within(&ends, room.peak, None).unwrap();
+        let found = below(&ends, room, &known, found).unwrap();
         prop_assume!(found.tokens > 4096);
         for share in shares {
             let total = (share * f64::from(found.tokens)) as u32;

@@ -24,6 +24,15 @@ impl KvQuantisation {
     pub const fn bits(bits: u32) -> Self {
         Self { packing: Packing::affine(bits, 64), start: 5000 }
     }
+
+    /// The same for bits that MLX has; `None` for others.
+    #[must_use]
+    pub const fn of_bits(bits: u32) -> Option<Self> {
+        match bits {
+            2 | 3 | 4 | 5 | 6 | 8 => Some(Self::bits(bits)),
+            _ => None,
+        }
+    }
 }
 
 /// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.

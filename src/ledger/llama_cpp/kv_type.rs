@@ -1,5 +1,6 @@
 //! Types in which llama.cpp keeps keys and values.
 
+use crate::graph::cache::KvQuantisation;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -24,7 +25,26 @@ pub enum KvType {
 #[error("'{0}' is no type of a cache; known: f16, q8_0, q4_0 (also f32, bf16, q5_1, q5_0, q4_1)")]
 pub struct UnknownKvType(pub String);
 
+/// A type of llama.cpp's cache that no quantization of a run stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("'{0}': choose f16, q8_0, q5_0 or q4_0")]
+pub struct KvTypeNotPlanned(pub KvType);
+
 impl KvType {
+    /// The cache of a run: `None` for 16 bits.
+    ///
+    /// # Errors
+    /// When no cache of as many bits can be planned for.
+    pub const fn quantization(self) -> Result<Option<KvQuantisation>, KvTypeNotPlanned> {
+        match self {
+            Self::F16 | Self::Bf16 => Ok(None),
+            Self::Q8_0 => Ok(Some(KvQuantisation::bits(8))),
+            Self::Q5_0 => Ok(Some(KvQuantisation::bits(5))),
+            Self::Q4_0 => Ok(Some(KvQuantisation::bits(4))),
+            Self::F32 | Self::Q5_1 | Self::Q4_1 => Err(KvTypeNotPlanned(self)),
+        }
+    }
+
     /// All types.
     pub const ALL: [Self; 8] = [
         Self::F32,

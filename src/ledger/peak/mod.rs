@@ -4,7 +4,7 @@ mod run;
 mod sampling;
 mod step;
 
-pub use run::{end, full, peak};
+pub use run::{end, full, last_chunk, peak};
 pub use step::{PeakError, Phase, Step};
 
 use crate::ledger::replay::Gpu;

@@ -76,6 +76,16 @@ pub fn end(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
     generation(graph, &asked, &chunks, Tokens::Higher, &|_, next| next + 2 >= chunks.len())
 }
 
+/// The peak of the last chunk of the prompt alone, for what a chunk of some length needs behind others that are known.
+///
+/// # Errors
+/// As [`peak`].
+pub fn last_chunk(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
+    let chunks = chunks(run);
+    let asked = OnGpu { run: *run, gpu };
+    generation(graph, &asked, &chunks, Tokens::No, &|_, next| next + 1 == chunks.len())
+}
+
 /// The peak of a generation, with every prefill chunk and the tokens around the growth of a cache replayed.
 ///
 /// # Errors
@@ -162,7 +172,7 @@ pub(super) fn replayed(
     // mlx-lm issues the step after the last token before it yields that token (`generate_step`).
     let steps = asked.run.work.generate_tokens.saturating_add(1);
     for i in 0..steps.min(3) {
-        if i == 0 || tokens == Tokens::All || process.may_peak_later(steps) {
+        if i == 0 || tokens == Tokens::All || process.may_peak_next() {
             process.decode(i)?;
         }
     }
@@ -343,6 +353,14 @@ impl<'g> ReplayedProcess<'g> {
         let cache = (self.slot_bytes(true) + self.slot_bytes(false)) as f64;
         let most = self.weights as f64 + longer * (2.0 * cache + 3.0 * self.most_allocated as f64);
         most > self.replay.peak_bytes() as f64
+    }
+
+    /// The same of the next step alone, in which only caches that are full are there twice.
+    fn may_peak_next(&self) -> bool {
+        let grows = |c: &Cache| c.growing_capacity().is_none_or(|all| self.context >= all);
+        let cache = self.slot_bytes(true) + self.slot_bytes(false);
+        let copied = if self.caches.iter().any(grows) { cache } else { 0 };
+        self.weights + cache + copied + 3 * self.most_allocated > self.replay.peak_bytes()
     }
 
     /// Waits until the GPU has done everything.

@@ -38,6 +38,30 @@ pub fn key(name: &str) -> String {
     fine_words(name).join("-")
 }
 
+/// Whether the [`key`] of a name is `wanted`, without building it.
+pub(super) fn has_key(name: &str, wanted: &str) -> bool {
+    if !name.is_ascii() {
+        return key(name) == wanted;
+    }
+    let mut rest = wanted.bytes();
+    let mut before = None;
+    for b in name.bytes() {
+        let parted = is_separator(char::from(b));
+        if !parted {
+            let begins = match before {
+                None => rest.len() < wanted.len(),
+                Some(last) => b.is_ascii_digit() && u8::is_ascii_alphabetic(&last),
+            };
+            if (begins && rest.next() != Some(b'-')) || rest.next() != Some(b.to_ascii_lowercase())
+            {
+                return false;
+            }
+        }
+        before = (!parted).then_some(b);
+    }
+    rest.len() == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +76,22 @@ mod tests {
             "Qwen//Qwen-3--32B",
         ] {
             assert_eq!(key(name), "qwen-qwen-3-32b", "{name}");
+        }
+        let all = crate::model::catalogue::Models::built_in().expect("built in");
+        let names: Vec<&str> = all
+            .models()
+            .iter()
+            .flat_map(|m| m.aliases.iter().chain([&m.id, &m.name]))
+            .map(|n| &**n)
+            .collect();
+        for odd in
+            names.iter().copied().chain(["", "-", "a--b", "-a", "a-", "ÄB4", "3b4b", "a1b2 c3"])
+        {
+            assert!(has_key(odd, &key(odd)), "{odd}");
+            assert!(!has_key(odd, &format!("{}-", key(odd))), "{odd}");
+            for other in names.iter().step_by(17) {
+                assert_eq!(has_key(other, &key(odd)), key(other) == key(odd), "{other} {odd}");
+            }
         }
         assert_eq!(key("llama3.1:8b"), key("Llama-3.1-8B"));
         assert_eq!(key("30b-a3b"), "30b-a-3b");

@@ -2,7 +2,7 @@
 
 use super::error::NameError;
 use super::foreign::Foreign;
-use super::key::{fine_words, key};
+use super::key::{fine_words, has_key, key};
 use super::mixed::Mixed;
 use super::note::NameNote;
 use super::ollama;
@@ -11,7 +11,9 @@ use super::spec::NameSpec;
 use super::suffix_kind::SuffixKind;
 use crate::model::catalogue::{Models, Summary};
 use crate::model::quant::{DType, Scheme};
-use std::collections::{HashMap, HashSet};
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// Most candidates that an error lists.
 const MAX_CANDIDATES: usize = 5;
@@ -170,10 +172,10 @@ fn stated(name: &NameSpec) -> Result<Stated, NameError> {
 #[derive(Clone, Debug)]
 pub struct Resolver<'c> {
     catalogue: &'c Models,
-    /// Models by the key of each of their names.
-    exact: HashMap<String, &'c Summary>,
-    /// All names of all models, for comparisons that are not exact.
-    spellings: Vec<Spelling<'c>>,
+    /// All names of all models, whether the organisation is part of them; of two with the same key the later one counts.
+    names: Vec<(&'c str, bool, &'c Summary)>,
+    /// Their words, for comparisons that are not exact.
+    spellings: OnceLock<Vec<Spelling<'c>>>,
 }
 
 /// One name of a model.
@@ -190,22 +192,33 @@ impl<'c> Resolver<'c> {
     #[must_use]
     pub fn new(catalogue: &'c Models) -> Self {
         let all = catalogue.models();
-        let spelling =
-            |name: &str, is_full, model| Spelling { words: fine_words(name), is_full, model };
-        let mut spellings = Vec::new();
+        let mut names = Vec::with_capacity(4 * all.len());
         // An id wins over an alias, and the user's entries over the built-in ones: later names replace.
         for users in [false, true] {
             let of_origin = || all.iter().filter(move |m| m.is_users() == users);
             let aliases = of_origin().flat_map(|m| m.aliases.iter().map(move |alias| (alias, m)));
-            spellings.extend(aliases.map(|(alias, model)| spelling(alias, false, model)));
+            names.extend(aliases.map(|(alias, model)| (alias.as_str(), false, model)));
             for model in of_origin() {
-                spellings.push(spelling(model.short_name(), false, model));
-                spellings.push(spelling(&model.id, true, model));
+                names.push((model.short_name(), false, model));
+                names.push((&model.id, true, model));
             }
         }
-        spellings.retain(|s| !s.words.is_empty());
-        let exact = spellings.iter().map(|s| (s.words.join("-"), s.model)).collect();
-        Self { catalogue, exact, spellings }
+        Self { catalogue, names, spellings: OnceLock::new() }
+    }
+
+    fn spellings(&self) -> &[Spelling<'c>] {
+        self.spellings.get_or_init(|| {
+            let spelling = |&(name, is_full, model): &(&str, bool, &'c Summary)| {
+                let words = fine_words(name);
+                (!words.is_empty()).then_some(Spelling { words, is_full, model })
+            };
+            self.names.iter().filter_map(spelling).collect()
+        })
+    }
+
+    fn with_key(&self, key: &str) -> Option<&'c Summary> {
+        let found = self.names.iter().rev().find(|(name, ..)| has_key(name, key));
+        found.filter(|_| !key.is_empty()).map(|(_, _, model)| *model)
     }
 
     /// Finds a name. `option` is the scheme of `--quant`, which must not contradict the suffix.
@@ -272,13 +285,13 @@ impl<'c> Resolver<'c> {
     fn exact(&self, name: &str) -> Option<&'c Summary> {
         let full = key(name);
         let short = name.trim_end_matches('/').rsplit_once('/').map(|(_, last)| key(last));
-        let found = self.exact.get(&full).or_else(|| self.exact.get(short.as_ref()?));
+        let found = self.with_key(&full).or_else(|| self.with_key(short.as_ref()?));
         let bare = || {
             // The organisation may be joined with something else than a slash.
             let rest = ORGANISATIONS.iter().find_map(|o| full.strip_prefix(o))?;
-            self.exact.get(rest)
+            self.with_key(rest)
         };
-        found.or_else(bare).copied()
+        found.or_else(bare)
     }
 
     /// The models that match when words are left out that do not change the architecture.
@@ -289,7 +302,7 @@ impl<'c> Resolver<'c> {
         if let Some(at) = thinking {
             let mut instruct = all.clone();
             instruct[at] = "instruct".to_owned();
-            if let Some(model) = self.exact.get(&instruct.join("-")) {
+            if let Some(model) = self.with_key(&instruct.join("-")) {
                 return vec![model];
             }
         }
@@ -297,11 +310,11 @@ impl<'c> Resolver<'c> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        if let Some(model) = self.exact.get(&wanted.join("-")) {
+        if let Some(model) = self.with_key(&wanted.join("-")) {
             return vec![model];
         }
         let matching = |matches: &dyn Fn(&[String]) -> bool| {
-            let short = self.spellings.iter().filter(|s| !s.is_full);
+            let short = self.spellings().iter().filter(|s| !s.is_full);
             distinct(short.filter(|s| matches(&without_generic(&s.words))).map(|s| s.model))
         };
         let same = matching(&|words| words == wanted);
@@ -328,7 +341,7 @@ impl<'c> Resolver<'c> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let full = self.spellings.iter().filter(|s| s.is_full && s.model.listed);
+        let full = self.spellings().iter().filter(|s| s.is_full && s.model.listed);
         distinct(full.filter(|s| contains_in_order(&s.words, &wanted)).map(|s| s.model))
     }
 
@@ -339,7 +352,7 @@ impl<'c> Resolver<'c> {
         }
         let asked = key(stem);
         let mut similar: Vec<(f64, &Summary)> = self
-            .spellings
+            .spellings()
             .iter()
             .map(|s| (strsim::normalized_damerau_levenshtein(&s.words.join("-"), &asked), s.model))
             .filter(|(score, _)| *score >= MIN_SIMILARITY)

@@ -7,7 +7,7 @@ use crate::advise::upgrade::{Faster, NewModel};
 use crate::cli::compare::{Asked, faster, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{percent, rates, run_text, short, usd};
-use crate::estimate::{Figures, OpenedModel, Outcome, RunKeys};
+use crate::estimate::{Estimator, Figures, Outcome, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
@@ -106,6 +106,8 @@ struct Place {
 pub(super) struct Asking<'a> {
     /// Models and run.
     pub asked: &'a Asked,
+    /// Their estimators.
+    pub estimators: &'a [Estimator<'a>],
     /// What the Mac must do.
     pub needs: Needs,
     /// What money is reckoned with.
@@ -124,16 +126,17 @@ impl PurchaseAnswer {
         new: Vec<NewModel>,
         notes: Vec<String>,
     ) -> Self {
-        let Asking { asked, needs, money, before, limit } = asking;
-        let choice = |c| ChoiceKeys::of(c, asked, before.as_deref());
+        let Asking { asked, estimators, needs, money, before, limit } = asking;
+        let (models, run) = (asked.models(estimators), asked.run_of(estimators));
+        let choice = |c| ChoiceKeys::of(c, (&models, &run.work), before.as_deref());
         Self {
             kind: "purchase",
-            models: asked.models(),
-            request: RunKeys::of(&asked.run),
+            request: RunKeys::of(&run),
             needs,
             economics: money,
             from: asked.from.as_ref().map(Machine::summary),
             choices: found.choices.iter().map(choice).collect(),
+            models,
             smallest: found.smallest().map(|c| Place::of(&c.offer)),
             step_up: found.step_up().map(|c| Place::of(&c.offer)),
             considered: found.considered,
@@ -142,7 +145,7 @@ impl PurchaseAnswer {
             new_models: new,
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&asked.run),
+            run: run_text(&run),
             limit,
         }
     }
@@ -159,12 +162,10 @@ impl Place {
 }
 
 impl ChoiceKeys {
-    fn of(c: &Choice, asked: &Asked, before: Option<&[Figures]>) -> Self {
-        let request = &asked.run.work;
-        let runs = c.runs.iter().zip(&asked.subjects).enumerate();
-        let run = |(i, (run, subject))| {
-            ModelRun::of(run, subject, request, before.and_then(|b| b.get(i)))
-        };
+    fn of(c: &Choice, (models, request): (&[ModelKey], &Work), before: Option<&[Figures]>) -> Self {
+        let runs = c.runs.iter().zip(models).enumerate();
+        let run =
+            |(i, (run, model))| ModelRun::of(run, model, request, before.and_then(|b| b.get(i)));
         Self {
             offer: c.offer.clone(),
             machine: c.machine.summary(),
@@ -217,15 +218,10 @@ impl ChoiceKeys {
 }
 
 impl ModelRun {
-    fn of(
-        run: &ModelOnMac,
-        subject: &OpenedModel,
-        request: &Work,
-        before: Option<&Figures>,
-    ) -> Self {
+    fn of(run: &ModelOnMac, model: &ModelKey, request: &Work, before: Option<&Figures>) -> Self {
         Self {
             figures: FigureKeys::of(&run.figures, request, run.max_context),
-            model: ModelKey::of(subject),
+            model: model.clone(),
             probabilities: run.chances,
             faster_than_from: before.map(|old| faster(old, &run.figures)),
         }

@@ -8,7 +8,7 @@ use crate::advise::purchase::{Needs, Purchase, purchase};
 use crate::cli::compare::args::{CompareArgs, Stock};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
-use crate::estimate::Outcome;
+use crate::estimate::{Estimator, Outcome};
 use crate::hardware::catalogue::AS_OF;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
@@ -40,7 +40,7 @@ pub(super) fn run(
         Some(best) => asked.new_models(context, &best.machine)?,
         None => Vec::new(),
     };
-    let mut notes = notes(asked, &found, &money);
+    let mut notes = notes((asked, &estimators), &found, &money);
     if let Some(best) = best.filter(|_| !new.is_empty()) {
         notes.push(new_models_text(&new, &best.machine));
     }
@@ -49,11 +49,17 @@ pub(super) fn run(
         Outcome::Uncertain => ExitStatus::Uncertain,
         Outcome::Fail => ExitStatus::No,
     };
-    let asking = Asking { asked, needs, money, before, limit: args.needs.limit as usize };
+    let limit = args.needs.limit as usize;
+    let estimators = &estimators[..];
+    let asking = Asking { asked, estimators, needs, money, before, limit };
     Ok((Answer::of(PurchaseAnswer::of(asking, &found, new, notes)), verdict))
 }
 
-fn notes(asked: &Asked, found: &Purchase, money: &Economics) -> Vec<String> {
+fn notes(
+    (asked, estimators): (&Asked, &[Estimator<'_>]),
+    found: &Purchase,
+    money: &Economics,
+) -> Vec<String> {
     let mut notes = asked.notes.clone();
     if asked.subjects.len() > 1 {
         notes.push("each model by itself, not all at once; tok/s is of the slowest; `mlxplan check` plans models together".to_owned());
@@ -91,6 +97,7 @@ fn notes(asked: &Asked, found: &Purchase, money: &Economics) -> Vec<String> {
             .push("some are too slow for the tokens a day (busy_share above 1 in JSON)".to_owned());
     }
     notes.push(format!("US list prices, state {AS_OF}, ? where none is known; prices.toml in --data-dir overrides them"));
-    notes.extend(doubts(found.choices.iter().flat_map(|c| &c.runs).map(|r| &r.figures)));
+    notes
+        .extend(doubts(estimators, found.choices.iter().flat_map(|c| &c.runs).map(|r| &r.figures)));
     notes
 }

@@ -6,10 +6,11 @@ use crate::advise::{Largest, Offer};
 use crate::cli::compare::{Asked, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{rates, run_text, short, times, usd};
-use crate::estimate::RunKeys;
+use crate::estimate::{Estimator, RunKeys};
 use crate::hardware::catalogue::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
+use crate::run::Work;
 use crate::units::{Seconds, TokensPerSecond};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -75,33 +76,34 @@ struct NewOn {
 impl SideBySide {
     /// What was found for every pair.
     pub(super) fn of(
-        asked: &Asked,
+        (asked, estimators): (&Asked, &[Estimator<'_>]),
         pairs: &[Pair<'_>],
         new: Vec<(&Target, Vec<NewModel>)>,
         notes: Vec<String>,
     ) -> Self {
+        let (models, run) = (asked.models(estimators), asked.run_of(estimators));
         let on = |(t, models): (&Target, _)| NewOn { machine: t.machine.id.clone(), models };
         Self {
             kind: "side_by_side",
-            models: asked.models(),
-            request: RunKeys::of(&asked.run),
+            models: models.clone(),
+            request: RunKeys::of(&run),
             from: asked.from.as_ref().map(Machine::summary),
-            rows: pairs.iter().filter_map(|p| RowKeys::of(p, asked)).collect(),
+            rows: pairs.iter().filter_map(|p| RowKeys::of(p, &run.work, &models)).collect(),
             macs: new.iter().map(|(t, _)| t.machine.id.clone()).collect(),
             new_models: new.into_iter().map(on).collect(),
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&asked.run),
+            run: run_text(&run),
         }
     }
 }
 
 impl RowKeys {
-    fn of(p: &Pair<'_>, asked: &Asked) -> Option<Self> {
+    fn of(p: &Pair<'_>, work: &Work, models: &[ModelKey]) -> Option<Self> {
         let machine = &p.mac.machine;
         Some(Self {
-            figures: FigureKeys::of(&p.figures, &asked.run.work, Some(p.context)),
-            model: ModelKey::of(asked.subjects.get(p.model)?),
+            figures: FigureKeys::of(&p.figures, work, Some(p.context)),
+            model: models.get(p.model)?.clone(),
             machine: machine.summary(),
             price: p.mac.offer.clone(),
             decode_gpu_w: machine.decode_gpu_w,

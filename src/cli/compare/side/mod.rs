@@ -69,7 +69,7 @@ pub(super) fn run(
         .iter()
         .map(|t| Ok((t, asked.new_models(context, &t.machine)?)))
         .collect::<Result<_>>()?;
-    let notes = notes(asked, &pairs, &new);
+    let notes = notes((asked, &estimators), &pairs, &new);
     let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
         Fit::No => ExitStatus::No,
         Fit::Uncertain => ExitStatus::Uncertain,
@@ -82,7 +82,7 @@ pub(super) fn run(
         ExitStatus::No | ExitStatus::Interrupted => 2,
     });
     let best = best.unwrap_or(ExitStatus::Ok);
-    Ok((Answer::of(SideBySide::of(asked, &pairs, new, notes)), best))
+    Ok((Answer::of(SideBySide::of((asked, &estimators), &pairs, new, notes)), best))
 }
 
 fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
@@ -93,7 +93,11 @@ fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
     args.mac.iter().map(target).collect()
 }
 
-fn notes(asked: &Asked, pairs: &[Pair<'_>], new: &[(&Target, Vec<NewModel>)]) -> Vec<String> {
+fn notes(
+    (asked, estimators): (&Asked, &[Estimator<'_>]),
+    pairs: &[Pair<'_>],
+    new: &[(&Target, Vec<NewModel>)],
+) -> Vec<String> {
     let mut notes = asked.notes.clone();
     if pairs.iter().any(|p| p.figures.memory.judgement.fits == Fits::No) {
         notes.push(
@@ -122,6 +126,6 @@ fn notes(asked: &Asked, pairs: &[Pair<'_>], new: &[(&Target, Vec<NewModel>)]) ->
     notes.extend(
         new.iter().filter(|(_, m)| !m.is_empty()).map(|(t, m)| new_models_text(m, &t.machine)),
     );
-    notes.extend(doubts(pairs.iter().map(|p| &p.figures)));
+    notes.extend(doubts(estimators, pairs.iter().map(|p| &p.figures)));
     notes
 }

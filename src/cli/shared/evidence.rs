@@ -1,4 +1,4 @@
-//! `--evidence FILE`: what was measured before of this very model, with this program, on this machine.
+//! `--evidence FILE`: what was measured before of these very models, with this program, on these machines.
 
 use crate::bench::http::Address;
 use crate::bench::record::{self, EngineRecord, Record};
@@ -6,11 +6,11 @@ use crate::bench::summary::{CaseSummary, TrialMetric};
 use crate::calibration::evidence::{self, EvidenceMetric, LiveComparison};
 use crate::cli::shared::context::Context;
 use crate::estimate::widening::Of;
-use crate::estimate::{OpenedModel, OwnRun, OwnRuns, Program, Run};
+use crate::estimate::{Basis, OpenedModel, OwnRun, OwnRuns, Program, Run};
 use crate::files;
 use crate::hardware::machine::Machine;
 use crate::run::Work;
-use crate::stats::TrialSummary;
+use crate::stats::{TrialSummary, Z95};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use std::path::Path;
@@ -19,61 +19,119 @@ use std::path::Path;
 const MAX_BYTES: u64 = 256 << 20;
 /// Schema of the object that `validate` writes of runs here.
 const LIVE: &str = "mlxplan.live_validation/1";
-/// Half the width of a 95 % interval of a normal distribution, in standard deviations.
-const Z95: f64 = 1.96;
 /// Prompts below this many tokens tell more of the server than of the model.
 const SHORTEST_PROMPT: u32 = 256;
 
-/// What is asked of a file of runs.
-pub(super) struct Wanted<'a> {
+/// A file of runs.
+pub(in crate::cli) struct EvidenceFile {
+    /// Its path, as it was given.
+    path: String,
+    /// Its name.
+    name: String,
+    held: Held,
+}
+
+/// What a file of runs holds.
+enum Held {
+    /// A result of `bench`.
+    Bench(Box<Record>),
+    /// Comparisons of `validate`.
+    Live(Vec<LiveComparison>),
+}
+
+/// What is predicted, as far as runs must be of the same.
+pub(in crate::cli) struct Wanted<'a> {
     pub context: &'a Context,
     pub model: &'a OpenedModel,
-    pub machine: &'a Machine,
+    /// The machines that are asked about; `None` for any.
+    pub machines: Option<&'a [Machine]>,
     pub run: &'a Run,
 }
 
-/// A file's name for its runs, and what is found in it.
-struct Found {
-    file: String,
+/// What predictions of models rest on: runs of them in a file, where one is given.
+///
+/// # Errors
+/// When the file cannot be read, or no run in it counts.
+pub(in crate::cli) fn bases<'a>(
+    context: &'a Context,
+    file: Option<&Path>,
+    models: &[&'a OpenedModel],
+    (machines, run): (Option<&'a [Machine]>, &'a Run),
+) -> Result<Vec<Basis>> {
+    let Some(path) = file else { return Ok(models.iter().map(|_| Basis::Spec).collect()) };
+    let wanted = models.iter().map(|model| Wanted { context, model, machines, run });
+    EvidenceFile::read(path)?.bases(&wanted.collect::<Vec<_>>())
+}
+
+/// What is found in a file of runs.
+struct Found<'a> {
+    file: &'a str,
     runs: Vec<OwnRun>,
     /// Why others do not count.
     left_out: Vec<String>,
 }
 
-impl Wanted<'_> {
-    /// The runs of a file that count.
+impl EvidenceFile {
+    /// Reads a file.
     ///
     /// # Errors
-    /// When the file holds no runs, or none of this model, program, machine and number of sequences.
-    pub fn read(&self, path: &Path) -> Result<OwnRuns> {
-        ensure!(
-            self.run.engine.kv.is_none(),
-            "--evidence: runs are measured with a 16-bit cache; leave --kv-bits out"
-        );
-        ensure!(
-            self.machine.bins.is_empty(),
-            "--evidence: name the bin of the machine, such as m4max-40/128"
-        );
+    /// When it cannot be read or holds no runs.
+    pub fn read(path: &Path) -> Result<Self> {
         let text = files::text(path, MAX_BYTES)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let file = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let mut found = Found { file, runs: Vec::new(), left_out: Vec::new() };
-        match schema(&text).as_deref() {
+        let held = match schema(&text).as_deref() {
             Some(record::SCHEMA) => {
-                let record = record::parse(&text).map_err(anyhow::Error::msg)?;
-                self.of_bench(&record, &mut found);
+                Held::Bench(Box::new(record::parse(&text).map_err(anyhow::Error::msg)?))
             }
-            Some(LIVE) => {
-                let live: Live = serde_json::from_str(&text)?;
-                self.of_comparisons(&live.rows, &mut found);
-            }
+            Some(LIVE) => Held::Live(serde_json::from_str::<Live>(&text)?.rows),
             Some(other) => bail!(
                 "{}: {other} holds no runs; give a result of bench or validate",
                 path.display()
             ),
-            None => self.of_comparisons(&evidence::parse(&text).0, &mut found),
+            None => Held::Live(evidence::parse(&text).0),
+        };
+        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        Ok(Self { path: path.display().to_string(), name, held })
+    }
+
+    /// What predictions of some models rest on: the runs of each, where there are some.
+    ///
+    /// # Errors
+    /// When no run is of any of them, with its program, on these machines.
+    pub fn bases(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Basis>> {
+        let (mut bases, mut why) = (Vec::new(), None);
+        for found in wanted.iter().map(|w| self.runs(w)) {
+            bases.push(match found {
+                Ok(runs) => Basis::Measured(runs),
+                Err(none) => {
+                    why.get_or_insert(none);
+                    Basis::Spec
+                }
+            });
         }
-        let batch = self.run.work.batch;
+        let some = bases.iter().any(|b| matches!(b, Basis::Measured(_)));
+        why.filter(|_| !some).map_or(Ok(bases), Err)
+    }
+
+    /// The runs that count.
+    ///
+    /// # Errors
+    /// When there are none of this model, program, machine and number of sequences.
+    pub fn runs(&self, wanted: &Wanted<'_>) -> Result<OwnRuns> {
+        ensure!(
+            wanted.run.engine.kv.is_none(),
+            "--evidence: runs are measured with a 16-bit cache; leave --kv-bits out"
+        );
+        ensure!(
+            wanted.machines.is_none_or(|all| all.iter().all(|m| m.bins.is_empty())),
+            "--evidence: name the bin of the machine, such as m4max-40/128"
+        );
+        let mut found = Found { file: &self.name, runs: Vec::new(), left_out: Vec::new() };
+        match &self.held {
+            Held::Bench(record) => wanted.of_bench(record, &mut found),
+            Held::Live(rows) => wanted.of_comparisons(rows, &mut found),
+        }
+        let batch = wanted.run.work.batch;
         found.runs.retain(|r| r.work.batch == batch);
         if found.runs.is_empty() {
             found.left_out.dedup();
@@ -83,35 +141,56 @@ impl Wanted<'_> {
             };
             bail!(
                 "--evidence {}: no run of {} {} with {} on {}: {why}",
-                path.display(),
-                self.model.id,
-                self.model.quant,
-                self.run.engine.program,
-                self.machine.id
+                self.path,
+                wanted.model.id,
+                wanted.model.quant,
+                wanted.program(),
+                wanted.machine_names()
             );
         }
         Ok(OwnRuns::new(found.runs))
     }
+}
 
-    /// The runs of a result of `bench`.
-    fn of_bench(&self, record: &Record, found: &mut Found) {
-        let machine: HostKeys = serde_json::from_value(record.machine.clone()).unwrap_or_default();
-        for engine in &record.engines {
-            if let Err(why) = self.check_engine(engine, &machine) {
-                found.left_out.push(why);
-                continue;
-            }
-            let mine = record.summary.iter().filter(|s| s.engine == engine.label && s.users <= 1);
-            mine.for_each(|s| found.add(s));
+impl Wanted<'_> {
+    /// The program that runs the model: a GGUF file is run by llama.cpp.
+    fn program(&self) -> Program {
+        let asked = self.run.engine.program;
+        let gguf = self.model.gguf_mix().is_some();
+        let program = if gguf { asked.running(true) } else { asked };
+        if gguf && !program.runs_gguf() { Program::LlamaCpp } else { program }
+    }
+
+    fn machine_names(&self) -> String {
+        let ids = self.machines.into_iter().flatten().map(|m| m.id.as_str());
+        match ids.collect::<Vec<&str>>().join(", ") {
+            none if none.is_empty() => "any Mac".to_owned(),
+            ids => ids,
         }
     }
 
-    fn check_engine(&self, engine: &EngineRecord, machine: &HostKeys) -> Result<(), String> {
+    /// The runs of a result of `bench`.
+    fn of_bench(&self, record: &Record, found: &mut Found<'_>) {
+        let machine: HostKeys = serde_json::from_value(record.machine.clone()).unwrap_or_default();
+        for engine in &record.engines {
+            let host = match self.check_engine(engine, &machine) {
+                Ok(host) => host,
+                Err(why) => {
+                    found.left_out.push(why);
+                    continue;
+                }
+            };
+            let mine = record.summary.iter().filter(|s| s.engine == engine.label && s.users <= 1);
+            mine.for_each(|s| found.add(&host, s));
+        }
+    }
+
+    fn check_engine(&self, engine: &EngineRecord, machine: &HostKeys) -> Result<RunHost, String> {
         if engine.via == "http" && !Address::parse(&engine.at, true).is_ok_and(|a| a.is_loopback())
         {
             return Err(format!("the machine of {} is not known", engine.at));
         }
-        self.check_machine(machine)?;
+        let host = self.check_machine(machine)?;
         let server = engine.server.as_ref();
         let program = match server {
             Some(server) => server
@@ -122,49 +201,53 @@ impl Wanted<'_> {
         self.check_program(program)?;
         let name =
             server.map(|s| s.model.id.as_str()).or(engine.model.as_deref()).unwrap_or_default();
-        self.check_model(name, server.and_then(|s| s.model.quant.as_deref()))
+        self.check_model(name, server.and_then(|s| s.model.quant.as_deref()))?;
+        Ok(host)
     }
 
     /// The runs of comparisons, which are of MLX in this process. Several predictions of one run count once.
-    fn of_comparisons(&self, rows: &[LiveComparison], found: &mut Found) {
+    fn of_comparisons(&self, rows: &[LiveComparison], found: &mut Found<'_>) {
         for r in rows {
             let machine = HostKeys {
                 brand: Some(r.machine.chip.clone()),
                 gpu_cores: r.machine.gpu_cores,
                 memory_bytes: r.machine.memory_bytes,
             };
-            let fits = self
-                .check_machine(&machine)
-                .and_then(|()| self.check_program(Program::MlxLm))
-                .and_then(|()| self.check_model(&r.model, Some(&r.quant)));
+            let fits = self.check_machine(&machine).and_then(|host| {
+                self.check_program(Program::MlxLm)?;
+                self.check_model(&r.model, Some(&r.quant))?;
+                Ok(host)
+            });
             match fits {
-                Ok(()) => found.add_comparison(r),
+                Ok(host) => found.add_comparison(&host, r),
                 Err(why) => found.left_out.push(why),
             }
         }
     }
 
     fn check_program(&self, program: Program) -> Result<(), String> {
-        let asked = self.run.engine.program;
+        let asked = self.program();
         if program == asked { Ok(()) } else { Err(format!("measured with {program}, not {asked}")) }
     }
 
-    fn check_machine(&self, host: &HostKeys) -> Result<(), String> {
+    fn check_machine(&self, host: &HostKeys) -> Result<RunHost, String> {
         let chip = host.brand.as_deref().and_then(|b| b.strip_prefix("Apple "));
         let bin = chip
             .zip(host.gpu_cores)
             .map(|(chip, cores)| format!("{}-{cores}", chip.to_lowercase().replace(' ', "")));
         let gib = host.memory_bytes.map(|bytes| bytes >> 30);
-        if bin.is_some()
-            && bin == self.machine.chip
-            && gib == Some(self.machine.memory.value.0 >> 30)
-        {
-            return Ok(());
+        if let Some((chip, memory_gib)) = bin.zip(gib) {
+            let same = |m: &Machine| {
+                m.chip.as_ref() == Some(&chip) && m.memory.value.0 >> 30 == memory_gib
+            };
+            if self.machines.is_none_or(|all| all.iter().any(same)) {
+                return Ok(RunHost { chip, memory_gib });
+            }
         }
         let name = host.brand.as_deref().unwrap_or("an unknown machine");
         let cores = host.gpu_cores.map_or(String::new(), |n| format!(", {n} GPU cores"));
         let memory = gib.map_or(String::new(), |n| format!(", {n} GB"));
-        Err(format!("measured on {name}{cores}{memory}, not {}", self.machine.id))
+        Err(format!("measured on {name}{cores}{memory}, not {}", self.machine_names()))
     }
 
     fn check_model(&self, name: &str, quant: Option<&str>) -> Result<(), String> {
@@ -182,9 +265,9 @@ impl Wanted<'_> {
     }
 }
 
-impl Found {
+impl Found<'_> {
     /// The decode and prefill rates of a case; prefill where the prompt was long enough and not in a cache.
-    fn add(&mut self, s: &CaseSummary) {
+    fn add(&mut self, host: &RunHost, s: &CaseSummary) {
         let tokens = |m: TrialMetric| s.metric(m).map_or(0, |v| v.median.round() as u32);
         let work = Work {
             context_tokens: tokens(TrialMetric::PromptTokens),
@@ -194,19 +277,21 @@ impl Found {
         };
         let cached = tokens(TrialMetric::CachedTokens);
         if let Some(rate) = s.metric(TrialMetric::DecodeTokensPerS) {
-            self.push(Of::Decode, work, rate);
+            self.push(host, Of::Decode, work, rate);
         }
         let whole = work.context_tokens >= SHORTEST_PROMPT && cached < work.context_tokens / 10;
         if let Some(rate) = s.metric(TrialMetric::PrefillTokensPerS).filter(|_| whole) {
-            self.push(Of::Prefill, work, rate);
+            self.push(host, Of::Prefill, work, rate);
         }
     }
 
-    fn push(&mut self, of: Of, work: Work, rate: &TrialSummary) {
+    fn push(&mut self, host: &RunHost, of: Of, work: Work, rate: &TrialSummary) {
         let log_error = rate.interval_95.map(|[low, high]| (high / low).ln() / (2.0 * Z95));
         let trials = format!("{} trials", rate.n);
         self.runs.push(OwnRun {
             id: self.id(of, work, &trials),
+            chip: host.chip.clone(),
+            memory_gib: host.memory_gib,
             of,
             work,
             rate: rate.median,
@@ -214,7 +299,7 @@ impl Found {
         });
     }
 
-    fn add_comparison(&mut self, r: &LiveComparison) {
+    fn add_comparison(&mut self, host: &RunHost, r: &LiveComparison) {
         let work = Work { context_tokens: r.context_tokens, generate_tokens: 0, ..Work::default() };
         let of = match r.metric {
             EvidenceMetric::Decode => Of::Decode,
@@ -223,7 +308,15 @@ impl Found {
         let weights = if r.random_weights { ", random weights" } else { "" };
         let id = self.id(of, work, &format!("{} rounds{weights}", r.rounds));
         // The noise is the difference between two halves of the rounds.
-        let run = OwnRun { id, of, work, rate: r.measured, log_error: Some(r.noise / 2.0) };
+        let run = OwnRun {
+            id,
+            chip: host.chip.clone(),
+            memory_gib: host.memory_gib,
+            of,
+            work,
+            rate: r.measured,
+            log_error: Some(r.noise / 2.0),
+        };
         if !self.runs.contains(&run) {
             self.runs.push(run);
         }
@@ -232,6 +325,13 @@ impl Found {
     fn id(&self, of: Of, work: Work, trials: &str) -> String {
         format!("{}: {} at {} tokens, {trials}", self.file, of.name(), work.context_tokens)
     }
+}
+
+/// The machine of a run.
+struct RunHost {
+    /// Its chip's bin.
+    chip: String,
+    memory_gib: u64,
 }
 
 /// The keys of a machine that tell it from others, as `probe` writes them.
