@@ -49,9 +49,9 @@ fn widening(
 pub(super) fn training(
     machine: &Machine,
     spanned: [f64; 2],
-    each: &[super::training::TrainingSpeed],
+    each: impl Iterator<Item = [f64; 2]>,
 ) -> Widening {
-    widening(machine, Of::Training, spanned, each.iter().map(|s| s.seconds_interval_90))
+    widening(machine, Of::Training, spanned, each)
 }
 
 /// Where time goes, of terms that add up to another time.

@@ -168,7 +168,8 @@ impl Estimator<'_> {
             [ends(&|s| s.seconds_interval_90[0])[0], ends(&|s| s.seconds_interval_90[1])[1]];
         let mut widenings = each.first().map_or_else(Vec::new, |s| s.widenings.clone());
         if each.len() > 1 {
-            widenings.push(super::bins::training(machine, seconds_interval_90, &each));
+            let intervals = each.iter().map(|s| s.seconds_interval_90);
+            widenings.push(super::bins::training(machine, seconds_interval_90, intervals));
         }
         TrainingSpeed {
             seconds_per_iteration: fast.midpoint(slow),

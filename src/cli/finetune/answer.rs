@@ -1,8 +1,8 @@
 //! The answer of `mlxplan finetune`.
 
 use super::args::FinetuneArgs;
+use super::choices::{TrainingMacAnswer, table};
 use super::command;
-use super::macs::{TrainingMacAnswer, table};
 use crate::advise::finetune::{LargestRun, TrainingChange};
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{engine_text, short};
@@ -143,7 +143,7 @@ impl FinetuneAnswer {
         let seconds = found.speed.seconds_per_iteration;
         let ledger = &found.ledger;
         Self {
-            model: ModelKey::of(model),
+            model: ModelKey { id: model.id.clone(), quant: model.quant.clone() },
             machine: Some(machine.summary()),
             request: FinetuneRequest {
                 fine_tune_type: o.kind,

@@ -2,6 +2,7 @@
 
 pub(super) mod answer;
 pub(super) mod args;
+mod choices;
 mod command;
 mod macs;
 

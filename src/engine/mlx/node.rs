@@ -3,7 +3,7 @@
 use super::error::EngineError;
 use super::kernels;
 use super::ops::{Array, AttentionMask, BinaryFn, Ops, PackedRef, UnaryFn};
-use crate::graph::op::{Binary, Op, Rope, Unary};
+use crate::graph::op::{Binary, Op, Rope, Training, Unary};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
 
@@ -130,9 +130,12 @@ pub(super) fn run(
         Op::Custom(kernel) => return kernels::run(ops, *kernel, inputs, out),
         // Its members stand in the trace, so the trace's walker runs it.
         Op::Compiled(_) => Err(read.wrong()),
-        Op::Training(_) => {
-            Err(EngineError::Unsupported(format!("{} of a training step", op.name())))
-        }
+        Op::Training(Training::ScatterAdd(axes)) => match inputs {
+            [x, indices @ .., new] => ops.scatter(x, indices, new, axes, true),
+            _ => Err(read.wrong()),
+        },
+        // Only plans and replays need the rest of a backward pass.
+        Op::Training(_) => Err(read.wrong()),
         Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_) => {
             ops.reshape(read.only()?, &shape)
         }
@@ -179,7 +182,7 @@ pub(super) fn run(
             ops.scatter_axis(x, indices, new, *axis, *add)
         }
         Op::Scatter(axes) => match inputs {
-            [x, indices @ .., new] => ops.scatter(x, indices, new, axes),
+            [x, indices @ .., new] => ops.scatter(x, indices, new, axes, false),
             _ => Err(read.wrong()),
         },
         Op::Concatenate { axis } => ops.concatenate(inputs, *axis),

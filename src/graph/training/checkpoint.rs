@@ -4,8 +4,7 @@
 //! on inputs that depend on its results, so that nothing of the first run is merged with the second, except what
 //! depends on frozen tensors only.
 
-use super::gradient::Recorded;
-use super::vjp;
+use super::recorded::Recorded;
 use crate::graph::op::{Op, Training};
 use crate::graph::tape::{Source, Stage, Step, Tape, Trace, Value, ValueId, Var};
 use rustc_hash::FxHashMap;
@@ -114,7 +113,7 @@ pub(super) fn gradients<'t>(t: &'t Tape<'t>, r: &Recorded<'t>, wanted: &[usize])
         .map(|(v, &g)| (copies.get(&v.id()).copied().unwrap_or(*v), g))
         .collect();
     let of: Vec<Var<'t>> = wanted.iter().map(|&i| fresh[i]).collect();
-    vjp::gradients_of(t, &outputs, &of)
+    (r.differentiate)(t, &outputs, &of)
 }
 
 /// Records an operation once more, on copies where there are any.

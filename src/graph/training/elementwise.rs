@@ -1,6 +1,6 @@
 //! Gradients of element-wise operations.
 
-use super::gradient::Recorded;
+use super::recorded::Recorded;
 use crate::graph::op::{Binary, Unary};
 use crate::graph::tape::Var;
 

@@ -3,33 +3,10 @@
 //! One match lists all operations, so that a new one does not compile before its gradient is known. The calls are those
 //! of MLX in their order: which operations are equal, and so merged with those of the forward pass, depends on it.
 
+use super::recorded::Recorded;
 use super::{elementwise, kernels, products, views};
 use crate::graph::op::{Kernel, Op, Reduction, Training};
 use crate::graph::tape::Var;
-
-/// A recorded operation whose gradient is wanted.
-pub(super) struct Recorded<'t> {
-    pub op: Op,
-    pub inputs: Vec<Var<'t>>,
-    pub outputs: Vec<Var<'t>>,
-    /// Gradients of the outputs.
-    pub cotangents: Vec<Var<'t>>,
-}
-
-impl<'t> Recorded<'t> {
-    /// The gradient of the first output.
-    pub fn g(&self) -> Var<'t> {
-        self.cotangents[0]
-    }
-
-    pub fn x(&self) -> Var<'t> {
-        self.inputs[0]
-    }
-
-    fn refuse(&self, reason: &str) -> Vec<Var<'t>> {
-        vec![self.x().tape().fail(format!("{} has no gradient: {reason}", self.op.name()))]
-    }
-}
 
 /// The gradients of the inputs `wanted`, in their order.
 pub(super) fn gradients<'t>(r: &Recorded<'t>, wanted: &[usize]) -> Vec<Var<'t>> {

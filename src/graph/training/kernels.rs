@@ -1,7 +1,6 @@
 //! Gradients of kernels of `mx.fast`, of softmax, and of the fused loss.
 
-use super::gradient::Recorded;
-use super::vjp;
+use super::recorded::Recorded;
 use crate::graph::op::{Op, Rope, Training};
 use crate::graph::tape::{Mask, Source, Var};
 
@@ -79,7 +78,7 @@ pub(super) fn attention<'t>(
     let [q, k, v] = [r.inputs[0], r.inputs[1], r.inputs[2]];
     let out = t.scores(|| t.unfused_attention([q, k, v], scale, mask, sinks, q.dtype()));
     let primals: Vec<Var<'t>> = wanted.iter().map(|&i| r.inputs[i]).collect();
-    vjp::gradients_of(t, &[(out, r.g())], &primals)
+    (r.differentiate)(t, &[(out, r.g())], &primals)
 }
 
 /// The gradients of queries, keys and values by one kernel.

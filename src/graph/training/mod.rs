@@ -15,6 +15,7 @@ mod optimizer;
 mod options;
 mod plan;
 mod products;
+mod recorded;
 mod simplify;
 mod views;
 mod vjp;
@@ -165,7 +166,7 @@ impl Graph {
         t.set_first_call(true);
         let step = Recording { t: &t, graph: self, plan, options, slots: &slots }.run(form);
         let mut trace = t.finish()?;
-        let Recorded { results, state, gradients, vocabulary } = step;
+        let StepValues { results, state, gradients, vocabulary } = step;
         trace.results = results;
         trace.cache = state;
         let roots: Vec<ValueId> = trace.roots().collect();
@@ -201,7 +202,7 @@ struct Recording<'a, 't> {
     slots: &'a Slots,
 }
 
-struct Recorded {
+struct StepValues {
     results: Vec<ValueId>,
     state: Vec<(u32, ValueId)>,
     gradients: Vec<ValueId>,
@@ -236,7 +237,7 @@ impl<'t> Recording<'_, 't> {
         }
     }
 
-    fn run(&self, form: StepForm) -> Recorded {
+    fn run(&self, form: StepForm) -> StepValues {
         let (t, o, slots) = (self.t, self.options, self.slots);
         let batch = t.input(Shape::new(&[o.batch, o.tokens + 1]), DType::I32, Source::Tokens);
         let lengths = self.input(slots.lengths);
@@ -271,7 +272,7 @@ impl<'t> Recording<'_, 't> {
             state.extend(held.chain(kept).map(|slot| (slot, self.input(slot).id())));
         }
         state.push((slots.random, self.input(slots.random).id()));
-        Recorded { results, state, gradients: ids, vocabulary: logits.dim(-1) }
+        StepValues { results, state, gradients: ids, vocabulary: logits.dim(-1) }
     }
 
     /// The optimizer's update of every trained array.

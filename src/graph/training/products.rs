@@ -1,6 +1,6 @@
 //! Gradients of matrix products and convolutions.
 
-use super::gradient::Recorded;
+use super::recorded::Recorded;
 use crate::graph::op::{Op, Training};
 use crate::graph::shape::{Axes, Shape};
 use crate::graph::tape::Var;

@@ -1,6 +1,6 @@
 //! Gradients of views, of reductions, and of what gathers, scatters and joins.
 
-use super::gradient::Recorded;
+use super::recorded::Recorded;
 use crate::graph::op::{Op, Training};
 use crate::graph::shape::{Axes, MAX_RANK, Shape};
 use crate::graph::tape::Var;

@@ -4,7 +4,8 @@
 //! and gradients of a value that is read more than once are added up in the order in which they are found.
 
 use super::checkpoint;
-use super::gradient::{Recorded, gradients};
+use super::gradient::gradients;
+use super::recorded::Recorded;
 use crate::graph::op::{Op, Training};
 use crate::graph::tape::{Tape, ValueId, Var};
 use rustc_hash::FxHashMap;
@@ -122,7 +123,7 @@ fn step<'t>(t: &'t Tape<'t>, n: u32, needs: &[bool], found: &mut FxHashMap<Value
     // The results of the first run are inputs of a checkpoint, through which no gradient passes.
     let passing = inputs.len() - if checkpointed { outputs.len() } else { 0 };
     let wanted: Vec<usize> = (0..passing).filter(|&i| needs[inputs[i].id().index()]).collect();
-    let recorded = Recorded { op, inputs, outputs, cotangents };
+    let recorded = Recorded { op, inputs, outputs, cotangents, differentiate: gradients_of };
     let made = if checkpointed {
         checkpoint::gradients(t, &recorded, &wanted)
     } else {
