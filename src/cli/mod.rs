@@ -21,6 +21,7 @@ pub mod schemas;
 mod shared;
 mod validate;
 mod welcome;
+mod why;
 
 use crate::report::{Answer, Format};
 use anyhow::{Result, bail};
@@ -84,6 +85,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
         Some(Command::Finetune(a)) => printer.answer(finetune::run(&context, &a)?),
+        Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
         None => welcome(&context),
     }

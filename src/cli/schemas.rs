@@ -2,7 +2,7 @@
 
 use super::{
     audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
-    validate, welcome,
+    validate, welcome, why,
 };
 use crate::bench::record::Record;
 use crate::estimate::Prediction;
@@ -40,6 +40,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<models::ModelsAnswer>(),
         of::<probe::ProbeAnswer>(),
         of::<welcome::Welcome>(),
+        of::<why::answer::WhyAnswer>(),
     ];
     all.sort_by_key(|(name, _)| *name);
     all
