@@ -161,6 +161,24 @@ impl<'a> Estimator<'a> {
         }
     }
 
+    /// Another model in the same run, from specifications and published measurements.
+    #[must_use]
+    pub fn of_other<'m>(&self, model: &'m OpenedModel) -> Estimator<'m>
+    where
+        'a: 'm,
+    {
+        Estimator::new(self.coefficients, model, self.run, Basis::Spec)
+    }
+
+    /// The model, where it was opened.
+    #[must_use]
+    pub const fn opened(&self) -> Option<&'a OpenedModel> {
+        match self.model {
+            Modelled::Opened(model) => Some(model),
+            Modelled::Graph(_) => None,
+        }
+    }
+
     /// The run.
     #[must_use]
     pub const fn run(&self) -> &Run {

@@ -6,7 +6,6 @@ use super::explain::Explanation;
 use super::memory::{
     Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise,
 };
-use super::opened::OpenedModel;
 use super::power::PowerSpeeds;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
@@ -228,13 +227,13 @@ impl Prediction {
         self.prefill.ttft_at(self.prefill.interval_90, work.context_tokens, work.batch)
     }
 
-    /// Looks for changes that help.
-    pub fn look_for_changes(&mut self, model: &OpenedModel) {
+    /// Looks for changes that help, with the estimator that it comes from.
+    pub fn look_for_changes(&mut self, estimator: &Estimator<'_>) {
         // What helps llama.cpp is not what helps MLX.
         if let (Some(memory), Some(context)) = (&self.memory, self.context)
             && memory.llama.is_none()
         {
-            self.changes = advise(model, &self.machine, &self.run, (memory, context.at_most));
+            self.changes = advise(estimator, &self.machine, (memory, context.at_most));
         }
     }
 

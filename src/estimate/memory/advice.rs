@@ -1,16 +1,12 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
-use super::context::{MaxContext, budget, within};
-use super::ends::Ends;
+use super::context::MaxContext;
 use super::{Fits, Memory};
-use crate::estimate::gpu::gpu;
-use crate::estimate::opened::OpenedModel;
-use crate::graph::Graph;
+use crate::estimate::Estimator;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -106,17 +102,17 @@ const WORTH_TOKENS: u32 = 1024;
 /// left out.
 #[must_use]
 pub fn advise(
-    model: &OpenedModel,
+    estimator: &Estimator<'_>,
     machine: &Machine,
-    run: &Run,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = Case { machine, run: *run, now };
-    let graph = &model.graph;
+    let case = Case { machine, estimator, now };
+    let run = estimator.run();
     let mut out = Vec::new();
     for tokens in STEPS.into_iter().filter(|&n| n < run.engine.prefill_step) {
         let smaller = run.with_prefill_step(tokens);
-        out.extend(case.tried(Change::PrefillStep { tokens }, graph, machine, smaller));
+        let smaller = estimator.with_run(smaller);
+        out.extend(case.tried(Change::PrefillStep { tokens }, &smaller, machine));
     }
     if run.engine.kv.is_none() {
         for bits in KV_BITS {
@@ -124,15 +120,15 @@ pub fn advise(
             let kv = Some(KvQuantisation::bits(bits));
             let quantised = run.with_kv(kv).with_prefill_step(prefill_step);
             let change = Change::KvBits { bits, prefill_step };
-            out.extend(case.tried(change, graph, machine, quantised));
+            out.extend(case.tried(change, &estimator.with_run(quantised), machine));
         }
     }
     out.extend(case.cache_limit());
-    out.extend(case.wired_limit(graph));
+    out.extend(case.wired_limit());
     out.extend(LADDER.into_iter().filter_map(|scheme| {
-        let smaller = model.requantised(scheme)?;
+        let smaller = estimator.opened()?.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller.graph, machine, *run)
+        case.tried(change, &estimator.of_other(&smaller), machine)
     }));
     one_per_kind(out)
 }
@@ -155,19 +151,17 @@ fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     kept
 }
 
-struct Case<'a> {
+struct Case<'a, 'e> {
     machine: &'a Machine,
-    run: Run,
+    estimator: &'a Estimator<'e>,
     now: (&'a Memory, MaxContext),
 }
 
-impl Case<'_> {
+impl Case<'_, '_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
-    fn tried(&self, what: Change, graph: &Graph, machine: &Machine, run: Run) -> Option<Advice> {
-        let memory = Memory::of(graph, machine, &run).ok()?;
-        let budget = budget(machine, run.engine.reserve);
-        let ends = Ends::of(graph, &run, gpu(machine, &run.engine)).ok()?;
-        let context = within(&ends, budget, Some(&memory.peak)).ok()?;
+    fn tried(&self, what: Change, changed: &Estimator<'_>, machine: &Machine) -> Option<Advice> {
+        let memory = changed.memory(machine).ok()?;
+        let context = changed.max_context(machine).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {
@@ -200,7 +194,7 @@ impl Case<'_> {
     }
 
     /// The lowest safe limit under which the request fits, or the highest safe one for more context.
-    fn wired_limit(&self, graph: &Graph) -> Option<Advice> {
+    fn wired_limit(&self) -> Option<Advice> {
         let (memory, _) = self.now;
         let installed = self.machine.memory.value;
         let default = self.machine.gpu_limit.bytes;
@@ -214,6 +208,8 @@ impl Case<'_> {
         .from(self.machine.gpu_limit.wired_limit_mib);
         let mut raised = self.machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
-        self.tried(Change::WiredLimit(advice), graph, &raised, self.run)
+        // The limit that was given is the one that is raised.
+        let run = self.estimator.run().with_gpu_limit(None);
+        self.tried(Change::WiredLimit(advice), &self.estimator.with_run(run), &raised)
     }
 }

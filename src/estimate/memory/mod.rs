@@ -16,12 +16,9 @@ pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 
-use super::gpu::gpu;
-use crate::graph::Graph;
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
-use crate::ledger::peak::{self, Peak, PeakError};
-use crate::run::Run;
+use crate::ledger::peak::Peak;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,15 +65,6 @@ pub struct Process {
 }
 
 impl Memory {
-    /// Simulates the generation and judges it.
-    ///
-    /// # Errors
-    /// When mlx-lm could not run the model, or the request is empty.
-    pub fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
-        let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
-        Ok(Self::judge(peak, machine, run.engine.reserve))
-    }
-
     /// Judges a peak that has been simulated.
     #[must_use]
     pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {

@@ -1,9 +1,20 @@
 use super::*;
+use crate::estimate::gpu::gpu;
+use crate::graph::Graph;
 use crate::hardware::{Macs, spec};
+use crate::ledger::peak::{self, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::model::{Config, Scheme};
-use crate::run::EngineSetup;
+use crate::run::{EngineSetup, Run};
 use proptest::prelude::*;
+
+impl Memory {
+    /// Simulates a generation by itself and judges it.
+    pub(crate) fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
+        let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
+        Ok(Self::judge(peak, machine, run.engine.reserve))
+    }
+}
 
 fn qwen3(layers: u32, hidden: u32) -> Graph {
     let config = Config::parse(&format!(
