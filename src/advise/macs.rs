@@ -3,6 +3,7 @@
 use super::recommend::{AdviseError, Candidate};
 use crate::estimate::memory::Fit;
 use crate::estimate::{Decode, Estimator, Memory, Prefill, Run, gpu};
+use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
@@ -44,27 +45,11 @@ pub fn macs_for(
 ) -> Result<Vec<MacChoice>, AdviseError> {
     let model = &candidate.model;
     let predict = |error| AdviseError::Predict { model: model.id.clone(), error };
-    let hardware = AdviseError::Hardware;
     let estimator = Estimator::new(coefficients, model, *run, candidate.basis.clone());
-    let mut machines = Vec::new();
-    let limits = catalogue.limits().map_err(hardware)?;
     // What the weights alone exceed needs no simulation.
     let weights = Bytes(estimator.weights().bytes);
-    for (mac, chip_id) in catalogue.macs().map_err(hardware)?.iter().flat_map(chips_of) {
-        let Some(chip) = catalogue.chip(chip_id).map_err(hardware)? else { continue };
-        for config in &mac.configs {
-            if !chip.memory_gib.contains(&config.memory_gib) {
-                continue;
-            }
-            if config.status.unwrap_or(mac.status) != Status::OnSale {
-                continue;
-            }
-            let machine = Machine::from_chip(chip, config.memory_gib, limits).with_mac(mac);
-            if weights <= machine.gpu_limit.bytes {
-                machines.push((mac, config, machine));
-            }
-        }
-    }
+    let mut machines = on_sale(catalogue).map_err(AdviseError::Hardware)?;
+    machines.retain(|(_, _, machine)| weights <= machine.gpu_limit.bytes);
     simulate(&estimator, &machines).map_err(|e| predict(e.into()))?;
     let mut out: Vec<MacChoice> = Vec::new();
     for (mac, config, machine) in machines {
@@ -87,6 +72,24 @@ pub fn macs_for(
     let mut seen = HashSet::new();
     out.retain(|c| seen.insert(c.machine.id.clone()));
     Ok(out)
+}
+
+/// Every configuration on sale of every Mac.
+pub(super) fn on_sale(catalogue: &Macs) -> Result<Vec<(&Mac, &MacConfig, Machine)>, MacsError> {
+    let limits = catalogue.limits()?;
+    let mut machines = Vec::new();
+    for (mac, chip_id) in catalogue.macs()?.iter().flat_map(chips_of) {
+        let Some(chip) = catalogue.chip(chip_id)? else { continue };
+        for config in &mac.configs {
+            if chip.memory_gib.contains(&config.memory_gib)
+                && config.status.unwrap_or(mac.status) == Status::OnSale
+            {
+                let machine = Machine::from_chip(chip, config.memory_gib, limits).with_mac(mac);
+                machines.push((mac, config, machine));
+            }
+        }
+    }
+    Ok(machines)
 }
 
 /// Simulates the peak on every kind of GPU, on all cores.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod engine_update;
+pub mod finetune;
 pub mod formats;
 pub mod macs;
 pub mod money;

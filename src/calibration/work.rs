@@ -246,7 +246,8 @@ fn count(trace: &Trace, node: &Node, prompt: bool, work: &mut KernelWork) {
         | Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::Convolution { .. }
-        | Op::Custom(_)) => work.add(elementwise(op), &[1.0, touched]),
+        | Op::Custom(_)
+        | Op::Training(_)) => work.add(elementwise(op), &[1.0, touched]),
     }
 }
 

@@ -6,6 +6,7 @@ use super::calibrate::args::CalibrateArgs;
 use super::check::CheckArgs;
 use super::compare::args::CompareArgs;
 use super::completions::CompletionsArgs;
+use super::finetune::args::FinetuneArgs;
 use super::inspect::args::InspectArgs;
 use super::macs::MacsArgs;
 use super::models::ModelsArgs;
@@ -46,6 +47,8 @@ pub enum Command {
     Why(Box<WhyArgs>),
     /// Models side by side on several Macs, or which Mac to buy for them
     Compare(CompareArgs),
+    /// Memory and speed of fine-tuning with mlx_lm.lora: LoRA, QLoRA, DoRA, full
+    Finetune(FinetuneArgs),
     /// Whether the workloads of a plan file will hold on their Macs
     Check(CheckArgs),
     /// A self-contained HTML page with tables and plots, or one plot as SVG or PNG

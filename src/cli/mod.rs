@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod completions;
 mod doctor;
+mod finetune;
 mod inspect;
 mod macs;
 mod models;
@@ -84,6 +85,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
+        Some(Command::Finetune(a)) => printer.answer(finetune::run(&context, &a)?),
         Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
         Some(Command::Update(a)) => printer.answer(update::run(&context, &a)?),

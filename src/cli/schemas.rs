@@ -1,7 +1,8 @@
 //! The JSON schemas of all answers, for `docs/schema`.
 
 use super::{
-    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, update,
+    audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
+    update,
     validate, welcome, why,
 };
 use crate::bench::record::Record;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<compare::engines::Variants>(),
         of::<compare::side::answer::SideBySide>(),
         of::<doctor::Doctor>(),
+        of::<finetune::answer::FinetuneAnswer>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
         of::<validate::live_answer::LiveValidation>(),

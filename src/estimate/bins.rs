@@ -45,6 +45,15 @@ fn widening(
     Widening { of, cause: Cause::Bins(names(machine)), factor, source: SPAN }
 }
 
+/// The same of the seconds of a training iteration.
+pub(super) fn training(
+    machine: &Machine,
+    spanned: [f64; 2],
+    each: impl Iterator<Item = [f64; 2]>,
+) -> Widening {
+    widening(machine, Of::Training, spanned, each)
+}
+
 /// Where time goes, of terms that add up to another time.
 fn scaled(terms: Vec<Term>, factor: f64) -> Vec<Term> {
     terms.into_iter().map(|t| Term { seconds: t.seconds * factor, ..t }).collect()

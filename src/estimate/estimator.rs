@@ -190,6 +190,12 @@ impl<'a> Estimator<'a> {
         machine.granted(self.run.engine.gpu_limit, self.run.engine.budget)
     }
 
+    /// The laws of speed.
+    #[must_use]
+    pub const fn coefficients(&self) -> &'a Coefficients {
+        self.coefficients
+    }
+
     /// What was taken for granted of the model and the engine, whatever the machine.
     #[must_use]
     pub fn doubts(&self) -> &[Warning] {
@@ -330,7 +336,7 @@ impl<'a> Estimator<'a> {
     }
 
     /// The silicon of a machine, without matrix units where the engine of the run does not use them.
-    fn silicon(&self, machine: &Machine) -> Silicon {
+    pub(super) fn silicon(&self, machine: &Machine) -> Silicon {
         let engine = &self.run.engine;
         let silicon = Silicon::of(machine);
         let used =

@@ -40,6 +40,8 @@ pub enum Of {
     Decode,
     /// Prompt tokens per second.
     Prefill,
+    /// Trained tokens per second.
+    Training,
 }
 
 impl Of {
@@ -49,6 +51,7 @@ impl Of {
         match self {
             Self::Decode => "decode",
             Self::Prefill => "prefill",
+            Self::Training => "training",
         }
     }
 }
@@ -102,6 +105,10 @@ pub enum Cause {
     Bins(String),
     /// Only the file tells the bytes of its weights.
     Weights,
+    /// Training on matrix units.
+    TrainingOnMatrixUnits,
+    /// Few tokens in a batch of training.
+    ShortBatch(u32),
 }
 
 impl Cause {
@@ -133,6 +140,12 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
+            Self::TrainingOnMatrixUnits => {
+                "no training run on matrix units (M5 and later) was fitted; the interval is widened".to_owned()
+            }
+            Self::ShortBatch(tokens) => format!(
+                "batches of {tokens} tokens are slower than their work says; the interval is widened"
+            ),
             // The program itself is a doubt already.
             Self::ClassOnChip { .. }
             | Self::Weights
@@ -178,6 +191,8 @@ impl fmt::Display for Cause {
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
+            Self::TrainingOnMatrixUnits => f.write_str("training on matrix units"),
+            Self::ShortBatch(tokens) => write!(f, "batches of {tokens} tokens"),
             Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),
         }
     }
@@ -255,6 +270,29 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     all.program(d);
     if d.quantised_cache {
         all.add(Cause::QuantisedCache, QUANTISED_CACHE, ASSUMED_CACHE);
+    }
+    all.found
+}
+
+/// Fewest tokens in a batch whose speed follows its work.
+const LONG_BATCH: u32 = 500;
+/// Factor on matrix units: from 15 % to half as fast again.
+const ON_MATRIX_UNITS: f64 = 2.9;
+/// Factor for short batches: the same.
+const SHORT_BATCH: f64 = 2.9;
+const TRAINED_M5: &str =
+    "assumption: published runs on M5 lie up to half as fast again off the law of M1 to M4";
+const TRAINED_SHORT: &str =
+    "assumption: published runs with short batches lie up to half as fast again off";
+
+/// Why the interval of a training speed is wider than +-15 %.
+#[must_use]
+pub fn training(silicon: &Silicon, batch_tokens: u32) -> Vec<Widening> {
+    let mut all = Causes { of: Of::Training, found: Vec::new() };
+    if silicon.matrix_units {
+        all.add(Cause::TrainingOnMatrixUnits, ON_MATRIX_UNITS, TRAINED_M5);
+    } else if batch_tokens < LONG_BATCH {
+        all.add(Cause::ShortBatch(batch_tokens), SHORT_BATCH, TRAINED_SHORT);
     }
     all.found
 }

@@ -20,6 +20,7 @@ pub mod shape;
 mod skipped;
 pub mod tape;
 pub mod towers;
+pub mod training;
 
 pub use skipped::SkippedLayers;
 

@@ -8,6 +8,11 @@ use crate::model::{DType, Packing};
 pub struct ModuleId(u32);
 
 impl ModuleId {
+    /// The module at a place in the list of all.
+    pub(crate) const fn at(index: usize) -> Self {
+        Self(index as u32)
+    }
+
     pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }

@@ -7,4 +7,5 @@ pub mod pages;
 pub mod peak;
 pub mod replay;
 pub mod traffic;
+pub mod training;
 pub mod weights;

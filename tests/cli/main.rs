@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod errors;
 mod files;
+mod finetune;
 mod hub;
 mod inspect;
 mod narrow;

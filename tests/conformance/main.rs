@@ -7,4 +7,5 @@ mod golden;
 mod hostile;
 mod monotone;
 mod peaks;
+mod training;
 mod vision;

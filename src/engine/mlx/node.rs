@@ -3,7 +3,7 @@
 use super::error::EngineError;
 use super::kernels;
 use super::ops::{Array, AttentionMask, BinaryFn, Ops, PackedRef, UnaryFn};
-use crate::graph::op::{Binary, Op, Rope, Unary};
+use crate::graph::op::{Binary, Op, Rope, Training, Unary};
 use crate::graph::shape::Shape;
 use crate::model::{DType, Packing};
 
@@ -15,6 +15,7 @@ pub(super) fn unary_fn(op: Unary) -> UnaryFn {
         Unary::Abs => mlx_sys::mlx_abs,
         Unary::Ceil => mlx_sys::mlx_ceil,
         Unary::Cos => mlx_sys::mlx_cos,
+        Unary::Cosh => mlx_sys::mlx_cosh,
         Unary::Erf => mlx_sys::mlx_erf,
         Unary::Exp => mlx_sys::mlx_exp,
         Unary::Expm1 => mlx_sys::mlx_expm1,
@@ -129,6 +130,12 @@ pub(super) fn run(
         Op::Custom(kernel) => return kernels::run(ops, *kernel, inputs, out),
         // Its members stand in the trace, so the trace's walker runs it.
         Op::Compiled(_) => Err(read.wrong()),
+        Op::Training(Training::ScatterAdd(axes)) => match inputs {
+            [x, indices @ .., new] => ops.scatter(x, indices, new, axes, true),
+            _ => Err(read.wrong()),
+        },
+        // Only plans and replays need the rest of a backward pass.
+        Op::Training(_) => Err(read.wrong()),
         Op::Reshape | Op::Flatten | Op::Unflatten | Op::ExpandDims(_) | Op::Squeeze(_) => {
             ops.reshape(read.only()?, &shape)
         }
@@ -175,7 +182,7 @@ pub(super) fn run(
             ops.scatter_axis(x, indices, new, *axis, *add)
         }
         Op::Scatter(axes) => match inputs {
-            [x, indices @ .., new] => ops.scatter(x, indices, new, axes),
+            [x, indices @ .., new] => ops.scatter(x, indices, new, axes, false),
             _ => Err(read.wrong()),
         },
         Op::Concatenate { axis } => ops.concatenate(inputs, *axis),

@@ -19,7 +19,8 @@ pub use mlx::{
 };
 pub use resolve::AskedEngine;
 pub use routing::{
-    VECTOR_LIMITS_RAISED, changes, fused_since, has, may_use_matrix_units, routing, since,
+    TRAINING_ATTENTION_FUSED, TRAINING_LOSS_FUSED, VECTOR_LIMITS_RAISED, changes, fused_since, has,
+    may_use_matrix_units, routing, since,
 };
 
 use crate::hardware::provenance::Confidence;

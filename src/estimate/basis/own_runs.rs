@@ -149,7 +149,7 @@ fn length(of: Of, work: &Work) -> f64 {
     let prompt = f64::from(work.context_tokens);
     match of {
         Of::Decode => prompt + f64::from(work.generate_tokens) / 2.0,
-        Of::Prefill => prompt,
+        Of::Prefill | Of::Training => prompt,
     }
 }
 

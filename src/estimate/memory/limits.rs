@@ -1,6 +1,5 @@
 //! The limits of a machine and the verdict on a need.
 
-use super::Process;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
 use crate::units::Bytes;
@@ -192,19 +191,46 @@ pub struct Judgement {
     pub swap: Option<Swap>,
 }
 
+/// What a process needs of MLX's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Most active memory.
+    pub peak: Bytes,
+    /// The largest single buffer.
+    pub largest_buffer: Bytes,
+    /// Weights after loading.
+    pub weights: Bytes,
+    /// Bytes that every step reads, whatever is swapped.
+    pub read: Bytes,
+}
+
+impl From<&Peak> for Need {
+    fn from(peak: &Peak) -> Self {
+        Self {
+            peak: Bytes(peak.peak_bytes),
+            largest_buffer: Bytes(peak.largest_buffer_bytes),
+            weights: Bytes(peak.weights_bytes),
+            read: Bytes(peak.weights_bytes + peak.kv_bytes),
+        }
+    }
+}
+
 impl Judgement {
-    pub(super) fn of(
-        peak: &Peak,
+    /// What the limits of a machine say of a need whose peak lies in an interval, beside a process that takes
+    /// `runtime` bytes of its own.
+    #[must_use]
+    pub fn of(
+        needed: Need,
         interval: [Bytes; 2],
-        process: &Process,
+        runtime: [u64; 2],
         machine: &Machine,
         reserve: Bytes,
     ) -> Self {
         let gpu = &machine.gpu_limit;
         let memory = machine.memory.value.saturating_sub(reserve);
         let exact = |bytes: Bytes| (bytes, [bytes; 2]);
-        let [low, high] = process.runtime_bytes.map(Bytes);
-        let need = Bytes(peak.peak_bytes);
+        let [low, high] = runtime.map(Bytes);
+        let need = needed.peak;
         let middle = Bytes((low.0 + high.0) / 2);
         let occupied = (need + middle, [interval[0] + low, interval[1] + high]);
         let mut limits = vec![
@@ -216,7 +242,7 @@ impl Judgement {
             ),
             Limit::new(
                 LimitKind::LargestBuffer,
-                exact(Bytes(peak.largest_buffer_bytes)),
+                exact(needed.largest_buffer),
                 exact(gpu.max_buffer()),
                 "no array may be larger than Metal's maxBufferLength, three quarters of the default limit",
             ),
@@ -228,7 +254,7 @@ impl Judgement {
             ),
             Limit::new(
                 LimitKind::MlxLmWarning,
-                exact(Bytes(peak.weights_bytes)),
+                exact(needed.weights),
                 exact(machine.mlx_limits().warning),
                 "mlx-lm warns when the weights exceed 0.9 of the GPU limit",
             ),
@@ -239,8 +265,7 @@ impl Judgement {
             Limit::new(LimitKind::Budget, occupied, exact(budget), rule)
         }));
         let excess = (need + middle).saturating_sub(memory);
-        let read = (peak.weights_bytes + peak.kv_bytes) as f64;
-        Self::of_limits(limits, (excess, read), machine)
+        Self::of_limits(limits, (excess, needed.read.0 as f64), machine)
     }
 
     /// What limits amount to; beside them the bytes that do not stay in memory, and those that a token reads.

@@ -16,7 +16,7 @@ pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use ends::{End, Ends};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
-pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Swap};
+pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 pub use longest::{longest, start};
 
@@ -84,7 +84,13 @@ impl Memory {
         let more = high.saturating_sub(Bytes(peak.peak_bytes));
         let process = Process::of(&peak, machine, engine.program).keeping(more);
         let reserve = engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
+        let judgement = Judgement::of(
+            (&peak).into(),
+            peak_interval_90,
+            process.runtime_bytes,
+            machine,
+            reserve,
+        );
         let kept = Bytes::ZERO;
         Self { peak, peak_interval_90, process, judgement, reserve, kept, llama: None }
     }
@@ -97,8 +103,13 @@ impl Memory {
             low.saturating_sub(Bytes((weights * (1.0 - less).max(0.0)) as u64)),
             high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
         ];
-        let judgement =
-            Judgement::of(&self.peak, peak_interval_90, &self.process, machine, self.reserve);
+        let judgement = Judgement::of(
+            (&self.peak).into(),
+            peak_interval_90,
+            self.process.runtime_bytes,
+            machine,
+            self.reserve,
+        );
         Self { peak_interval_90, judgement, ..self }
     }
 }

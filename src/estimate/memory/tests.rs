@@ -78,13 +78,24 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     let peak = stated(need);
     let process = Process::of(&peak, &stock, Program::MlxLm);
     let exact = [Bytes(need); 2];
-    let judged = Judgement::of(&peak, exact, &process, &stock, default_reserve(stock.memory.value));
+    let judged = Judgement::of(
+        (&peak).into(),
+        exact,
+        process.runtime_bytes,
+        &stock,
+        default_reserve(stock.memory.value),
+    );
     assert_eq!((judged.verdict, judged.fits), (Fit::No, Fits::No));
 
     let mut raised = stock.clone();
     raised.gpu_limit = raised.gpu_limit.with_wired_limit(112 * 1024);
-    let judged =
-        Judgement::of(&peak, exact, &process, &raised, default_reserve(raised.memory.value));
+    let judged = Judgement::of(
+        (&peak).into(),
+        exact,
+        process.runtime_bytes,
+        &raised,
+        default_reserve(raised.memory.value),
+    );
     assert_ne!(judged.fits, Fits::No, "{judged:?}");
 }
 

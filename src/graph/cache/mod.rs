@@ -3,6 +3,7 @@
 //! The classes and their growth follow `mlx_lm/models/cache.py` of mlx-lm 0.32. During a traced call a cache records
 //! the operations that update it; between calls it only knows shapes. A class is a [`LayerCache`] in a file of its own.
 
+mod absent;
 mod arrays;
 mod buffers;
 mod call;
@@ -96,6 +97,21 @@ impl Cache {
             CacheKind::Pool { ratio, width } => Self::of(PoolCache::new(*ratio, *width)),
             CacheKind::Compressed(spec) => Self::of(CompressedCache::new(spec.clone())),
             CacheKind::List(kinds) => Self::of(list::CacheList::new(kinds)),
+        }
+    }
+
+    /// What stands in the place of a cache where the model is called without one, as in training.
+    #[must_use]
+    pub fn absent(kind: &CacheKind) -> Self {
+        match kind {
+            CacheKind::List(kinds) => {
+                Self::of(absent::Absent::with_parts(kinds.iter().map(Self::absent).collect()))
+            }
+            CacheKind::Compressed(_) | CacheKind::Pool { .. } => Self::new(kind),
+            CacheKind::Kv
+            | CacheKind::Rotating { .. }
+            | CacheKind::Chunked { .. }
+            | CacheKind::Arrays(_) => Self::of(absent::Absent::default()),
         }
     }
 

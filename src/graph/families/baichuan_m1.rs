@@ -38,7 +38,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             rope: RopeModule::plain(heads.dim, false, theta),
             heads,
         });
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+        let mlp = GatedMlp::up_first(p, "mlp", d.width, d.hidden, false);
         let caches = [Some(CacheKind::Arrays(2)), rule.cache()].into_iter().flatten().collect();
         let block = Sandwich::pre_norm(p, d.width, eps, attention, mlp);
         Ok((rule, CacheKind::List(caches), block))

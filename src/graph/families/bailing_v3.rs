@@ -77,7 +77,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let mlp: Box<dyn FeedForward> = if i >= first {
             Box::new(moe.layer(p, o.width))
         } else {
-            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
+            Box::new(GatedMlp::up_first(p, "mlp", o.width, hidden, false))
         };
         let rule = if global { MaskRule::FullArray } else { MaskRule::Recurrent(4) };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, mixer, mlp)))
@@ -223,7 +223,7 @@ impl MoeSettings {
             let gate = Gate::Wide(p.raw("gate.weight", &[n, width]));
             let bias = p.raw("gate.expert_bias", &[n]);
             let mlp = SwitchGlu::new(p, "switch_mlp", width, self.hidden, n, false);
-            let shared = GatedMlp::new(p, "shared_experts", width, self.shared, false);
+            let shared = GatedMlp::up_first(p, "shared_experts", width, self.shared, false);
             RoutedMlp::new(ScoreRouter::new(gate, Some(bias), self.routing), mlp)
                 .with_shared(Some(shared))
         })

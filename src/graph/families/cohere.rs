@@ -40,7 +40,7 @@ impl Settings {
         let o = Outline { norm: norm_kind, ..d.outline(HeadKind::Tied, self.eps) };
         let decoder = o.layered(p, rules, |p, i| {
             let attention = attention(p, i);
-            let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false);
+            let mlp = GatedMlp::up_first(p, "mlp", d.width, d.hidden, false);
             Parallel::new(norm(p, "input_layernorm"), attention, mlp)
         });
         let scale = self.logit_scale;

@@ -145,7 +145,7 @@ impl Moe {
             Some(experts) if self.layers.at(i) => {
                 Box::new(grouped_experts(p, width, self.hidden, experts, self.shared, self.routing))
             }
-            _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
+            _ => Box::new(GatedMlp::up_first(p, "mlp", width, hidden, false)),
         }
     }
 }

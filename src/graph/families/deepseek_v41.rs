@@ -180,7 +180,7 @@ impl Moe {
             gate: p.raw("gate.weight", &[total, r.width]),
             bias: p.raw_f32("gate.e_score_correction_bias", &[total]),
             experts: SwitchGlu::new(p, "experts.switch_mlp", r.width, r.hidden, total, false),
-            shared: GatedMlp::new(p, "shared_experts", r.width, r.hidden, false)
+            shared: GatedMlp::up_first(p, "shared_experts", r.width, r.hidden, false)
                 .with_clamp(r.clamp),
             chosen: r.experts.chosen,
             scores: r.scores,

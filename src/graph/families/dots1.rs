@@ -26,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let decoder = o.decoder(p, |p, i| {
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
         let mlp: Box<dyn FeedForward> = if i < first {
-            Box::new(GatedMlp::new(p, "mlp", o.width, hidden, bias))
+            Box::new(GatedMlp::up_first(p, "mlp", o.width, hidden, bias))
         } else {
             Box::new(p.scope("mlp", |p| {
                 let mlp =
@@ -34,7 +34,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
                 let gate = Gate::Raw(p.raw("gate.weight", &[experts.total, o.width]));
                 let correction = p.raw("gate.e_score_correction_bias", &[experts.total]);
                 let router = ScoreRouter::new(gate, Some(correction), routing).compiled();
-                let shared = GatedMlp::new(p, "shared_experts", o.width, shared, bias);
+                let shared = GatedMlp::up_first(p, "shared_experts", o.width, shared, bias);
                 RoutedMlp::new(router, mlp).with_shared(Some(shared))
             }))
         };

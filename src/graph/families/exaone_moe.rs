@@ -25,7 +25,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let attention = attention.with_usual_norms(p, NormPlace::Rows, o.eps);
         let mlp: Box<dyn FeedForward> = match &moe {
             Some(moe) if routed.get(i as usize) == Some(&true) => Box::new(moe.layer(p, o.width)),
-            _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
+            _ => Box::new(GatedMlp::up_first(p, "mlp", o.width, hidden, false)),
         };
         let rule = if sliding(i) { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))

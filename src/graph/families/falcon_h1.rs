@@ -31,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             if before { GatedNorm::Before(weight, eps) } else { GatedNorm::After(weight, eps) }
         };
         let block = Parallel {
-            mlp: GatedMlp::new(p, "feed_forward", width, hidden, mlp_bias),
+            mlp: GatedMlp::up_first(p, "feed_forward", width, hidden, mlp_bias),
             mamba: Mamba2::new(p, "mamba", dims, settings, norm),
             attention: Attention::new(p, "self_attn", width, heads, biases, Some(rope.clone())),
             input_norm: RmsNorm::new(p, "input_layernorm", width, eps),

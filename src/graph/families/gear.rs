@@ -26,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Kind::Conv => Box::new(ConvMixer::new(p, o.width, &s)),
             _ => Box::new(GearAttention::new(p, o.width, &s, kind)),
         };
-        let mlp = GatedMlp::new(p, "mlp", o.width, hidden, false)
+        let mlp = GatedMlp::up_first(p, "mlp", o.width, hidden, false)
             .with_activation(move |gate, x| activation(gate) * x);
         let mut norm = |name| GemmaNorm::new(p, name, o.width, o.eps);
         let block = Sandwich::new(

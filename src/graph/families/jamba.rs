@@ -40,7 +40,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             Some(experts) if (i + offset) % period == 0 => {
                 Box::new(routed(p, width, hidden, experts))
             }
-            _ => Box::new(GatedMlp::new(p, "feed_forward", width, hidden, false)),
+            _ => Box::new(GatedMlp::up_first(p, "feed_forward", width, hidden, false)),
         };
         let input = RmsNorm::new(p, "input_layernorm", width, eps);
         let post = RmsNorm::new(p, "pre_ff_layernorm", width, eps);

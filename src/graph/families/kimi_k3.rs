@@ -60,7 +60,7 @@ fn build_text(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigError> {
                 mlp: match routing {
                     Some(r) if routed.at(i) => Box::new(kimi_experts(p, s.width, r)),
                     _ => {
-                        let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
+                        let mlp = GatedMlp::up_first(p, "mlp", s.width, hidden, false);
                         let situ = s.situ;
                         Box::new(mlp.with_activation(move |gate, x| situ.apply(gate, x)))
                     }

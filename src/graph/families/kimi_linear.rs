@@ -43,7 +43,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         };
         let mlp: Box<dyn FeedForward> = match routing {
             Some(r) if routed.at(i) => Box::new(kimi_experts(p, width, r)),
-            _ => Box::new(GatedMlp::new(p, "mlp", width, hidden, false)),
+            _ => Box::new(GatedMlp::up_first(p, "mlp", width, hidden, false)),
         };
         Ok((rule, Sandwich::pre_norm(p, width, eps, mixer, mlp)))
     })?;

@@ -190,14 +190,14 @@ impl Mixer for ShortConv {
         let keep = self.kernel as u32 - 1;
         let [b, c, x] = self.input.forward(x).split_equal(-1);
         let x = b * x;
-        let past = match cache.state(x.tape(), 0) {
-            Some(state) => state,
+        let x = match cache.state(x.tape(), 0) {
+            Some(state) => concat([state, x], 1),
+            None if x.tape().is_training() => x.pad(1, keep, 0),
             None => {
                 let shape = Shape::new(&[x.dim(0), keep, self.width as u32]);
-                x.tape().full(shape, 0.0, x.dtype())
+                concat([x.tape().full(shape, 0.0, x.dtype()), x], 1)
             }
         };
-        let x = concat([past, x], 1);
         cache.set_state(0, x.last(1, keep));
         self.output.forward(c * self.conv.forward(x))
     }

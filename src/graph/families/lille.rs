@@ -26,7 +26,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             let out = Linear::new(p, "out_proj", heads.query * heads.dim, width, false);
             Attention::of(qkv, out, heads, Some(rope.clone()))
         });
-        let mlp = GatedMlp::new(p, "feed_forward", width, hidden, false);
+        let mlp = GatedMlp::up_first(p, "feed_forward", width, hidden, false);
         let (first, second) = (norm(p, "attention.norm"), norm(p, "feed_forward.norm"));
         Sandwich::with_norms(first, attention, second, mlp)
     });

@@ -132,7 +132,7 @@ impl LongcatLayer {
                     o.width,
                     o.eps,
                 ),
-                mlp: GatedMlp::new(p, &format!("mlps.{i}"), o.width, s.hidden, false),
+                mlp: GatedMlp::up_first(p, &format!("mlps.{i}"), o.width, s.hidden, false),
             }
         });
         Self { halves, moe: ShortcutMoe::new(p, o.width, s) }

@@ -28,7 +28,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             None if at(&routed) => {
                 return Err(c.invalid("n_routed_experts", "a number, because layers are routed"));
             }
-            _ => Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false)),
+            _ => Box::new(GatedMlp::up_first(p, "mlp", o.width, hidden, false)),
         };
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))

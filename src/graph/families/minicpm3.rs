@@ -31,7 +31,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let residual = c.number("scale_depth")? / (outline.layers as f64).sqrt();
     let mut decoder = outline.decoder(p, |p, _| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
-        let mlp = GatedMlp::new(p, "mlp", width, hidden, false);
+        let mlp = GatedMlp::up_first(p, "mlp", width, hidden, false);
         let block =
             Sandwich::pre_norm(p, width, outline.eps, mixer, mlp).with_residual_scale(residual);
         Ok((MaskRule::Full, block))

@@ -45,7 +45,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
             norm(p, "pre_feedforward_layernorm", eps),
             norm(p, "post_feedforward_layernorm", post_eps),
         );
-        let mlp = GatedMlp::new(p, "mlp", d.width, d.hidden, false)
+        let mlp = GatedMlp::up_first(p, "mlp", d.width, d.hidden, false)
             .with_activation(activations::silu_gate);
         Sandwich::new(attention, attention_norms, mlp, mlp_norms)
     });

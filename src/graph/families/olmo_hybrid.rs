@@ -25,7 +25,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     };
     let eps = outline.eps;
     let decoder = outline.decoder(p, |p, i| {
-        let mlp = GatedMlp::new(p, "mlp", width, hidden, false).with_activation(silu_times);
+        let mlp = GatedMlp::up_first(p, "mlp", width, hidden, false).with_activation(silu_times);
         if linear.get(i as usize) == Some(&true) {
             let mixer = DeltaNet::new(p, delta);
             return Ok((MaskRule::Recurrent(4), Sandwich::pre_norm(p, width, eps, mixer, mlp)));

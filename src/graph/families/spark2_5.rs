@@ -23,7 +23,8 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let sliding = kinds.get(i as usize) == Some(&true);
         let kind = if sliding { "sliding_attention" } else { "full_attention" };
         let attention = CopiedAttention::new(p, o.width, heads, bias, rope(&ropes, kind, heads)?);
-        let mlp = GatedMlp::new(p, "mlp", o.width, hidden, mlp_bias).with_activation(gelu_gate);
+        let mlp =
+            GatedMlp::up_first(p, "mlp", o.width, hidden, mlp_bias).with_activation(gelu_gate);
         let rule = if sliding { MaskRule::Window(window) } else { MaskRule::Full };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, mlp)))
     })?;

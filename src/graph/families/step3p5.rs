@@ -83,7 +83,7 @@ fn clamped_mlp(
     hidden: u64,
     limit: Option<f64>,
 ) -> GatedMlp {
-    let mlp = GatedMlp::new(p, name, width, hidden, false);
+    let mlp = GatedMlp::up_first(p, name, width, hidden, false);
     match limit {
         None => mlp,
         Some(limit) => {

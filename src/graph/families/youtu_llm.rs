@@ -30,7 +30,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let bias = c.bool_or("mlp_bias", false)?;
     let decoder = outline.decoder(p, |p, _| {
         let mixer = ExpandedAttention::new(p, dims, attention.clone());
-        let mlp = GatedMlp::new(p, "mlp", dims.width, hidden, bias);
+        let mlp = GatedMlp::up_first(p, "mlp", dims.width, hidden, bias);
         let block = Sandwich::pre_norm(p, dims.width, eps, mixer, mlp);
         Ok((MaskRule::Full, block))
     })?;

@@ -1,5 +1,6 @@
 //! Layers with one matrix.
 
+use super::adapted;
 use crate::graph::params::{ModuleId, ParamBuilder, Part};
 use crate::graph::tape::linalg::Packed;
 use crate::graph::tape::{Tape, Var};
@@ -54,8 +55,19 @@ impl Linear {
         Self { id: p.linear_f32(name, inputs, outputs), bias: false }
     }
 
-    /// `x W^T (+ b)`.
+    /// `x W^T (+ b)`, with an adapter in a training step.
     pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let t = x.tape();
+        let Some(adapter) = t.adapter(self.id) else { return self.plain(x) };
+        let Some(magnitude) = adapter.magnitude else {
+            return adapted::linear(adapter, x, self.plain(x));
+        };
+        let w = packed(t, self.id).map_or_else(|| t.weight(self.id), |w| t.dequantize(w));
+        let out = adapted::rescaled(adapter, magnitude, x, w);
+        if self.bias { out + t.param(self.id, Part::Bias) } else { out }
+    }
+
+    fn plain<'t>(&self, x: Var<'t>) -> Var<'t> {
         let t = x.tape();
         if let Some(w) = packed(t, self.id) {
             let y = rotated(self.id, x, false).quantized_matmul(w, true);
@@ -89,6 +101,13 @@ impl Embedding {
 
     /// The rows of the token ids.
     pub fn forward<'t>(&self, ids: Var<'t>) -> Var<'t> {
+        match ids.tape().adapter(self.id) {
+            None => self.rows(ids),
+            Some(adapter) => adapted::rows(adapter, ids, self.rows(ids)),
+        }
+    }
+
+    fn rows<'t>(&self, ids: Var<'t>) -> Var<'t> {
         let t = ids.tape();
         match packed(t, self.id) {
             None => t.param(self.id, Part::Weight).take(ids),
@@ -123,9 +142,13 @@ impl Embedding {
     /// The table as an output head.
     pub fn as_linear<'t>(&self, x: Var<'t>) -> Var<'t> {
         let t = x.tape();
-        match packed(t, self.id) {
+        let y = match packed(t, self.id) {
             Some(w) => rotated(self.id, x, false).quantized_matmul(w, true),
-            None => x.matmul(t.param(self.id, Part::Weight).transpose(&[1, 0])),
+            None => x.matmul(t.weight(self.id).transpose(&[1, 0])),
+        };
+        match t.adapter(self.id) {
+            None => y,
+            Some(adapter) => adapted::head(adapter, x, y, t.weight(self.id)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Routed experts: `mlx_lm/models/switch_layers.py`.
 
+use super::adapted;
 use crate::graph::params::{ModuleId, ParamBuilder, Part};
 use crate::graph::tape::Var;
 use crate::graph::tape::linalg::Packed;
@@ -35,8 +36,16 @@ impl SwitchLinear {
         Self { id: p.grouped_linear(name, inputs, outputs, groups), bias: false }
     }
 
-    /// The products with the experts `indices`.
+    /// The products with the experts `indices`, with an adapter in a training step.
     pub fn forward<'t>(&self, x: Var<'t>, indices: Var<'t>, sorted: bool) -> Var<'t> {
+        let y = self.plain(x, indices, sorted);
+        match x.tape().adapter(self.id) {
+            None => y,
+            Some(adapter) => adapted::experts(adapter, x, y, indices, sorted),
+        }
+    }
+
+    fn plain<'t>(&self, x: Var<'t>, indices: Var<'t>, sorted: bool) -> Var<'t> {
         let t = x.tape();
         let y = match t.params().module(self.id).packing {
             Some(packing) => {

@@ -9,6 +9,8 @@ pub enum Unary {
     Ceil,
     /// The cosine of `x`, in radians.
     Cos,
+    /// The hyperbolic cosine of `x`.
+    Cosh,
     /// The error function of `x`.
     Erf,
     /// `e` to the power of `x`.
@@ -52,6 +54,7 @@ impl Unary {
             Self::Abs => "Abs",
             Self::Ceil => "Ceil",
             Self::Cos => "Cos",
+            Self::Cosh => "Cosh",
             Self::Erf => "Erf",
             Self::Exp => "Exp",
             Self::Expm1 => "Expm1",
@@ -78,6 +81,7 @@ impl Unary {
     pub const fn is_transcendental(self) -> bool {
         match self {
             Self::Cos
+            | Self::Cosh
             | Self::Erf
             | Self::Exp
             | Self::Expm1

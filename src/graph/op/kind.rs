@@ -78,6 +78,7 @@ impl Op {
             Self::GatherMm { .. } | Self::GatherQmm { .. } => OpKind::ExpertProduct,
             Self::Attention { .. } => OpKind::Attention,
             Self::Custom(_) => OpKind::Custom,
+            Self::Training(op) => op.kind(),
         }
     }
 
@@ -131,7 +132,8 @@ impl Op {
             | Self::Convolution { .. }
             | Self::Rope(_)
             | Self::Attention { .. }
-            | Self::Custom(_) => false,
+            | Self::Custom(_)
+            | Self::Training(_) => false,
         }
     }
 }

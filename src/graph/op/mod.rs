@@ -6,10 +6,12 @@
 mod elementwise;
 mod kernel;
 mod kind;
+mod training;
 
 pub use elementwise::{Binary, Reduction, Unary};
 pub use kernel::{Kernel, Rope};
 pub use kind::OpKind;
+pub use training::Training;
 
 use super::shape::{Axes, Shape};
 use crate::model::Packing;
@@ -221,6 +223,8 @@ pub enum Op {
     },
     /// A custom Metal kernel; see [`Kernel`] for inputs and outputs.
     Custom(Kernel),
+    /// A primitive of training steps; see [`Training`] for inputs and outputs.
+    Training(Training),
 }
 
 impl Op {
@@ -278,6 +282,7 @@ impl Op {
             Self::Rope(_) => "RoPE",
             Self::Attention { .. } => "Attention",
             Self::Custom(_) => "CustomKernel",
+            Self::Training(op) => op.name(),
         }
     }
 }

@@ -177,10 +177,32 @@ pub fn delta_rule<'t>([q, k, v, g, beta]: [Var<'t>; 5], cache: &mut Cache, slot:
     let t = q.tape();
     let shape = Shape::new(&[q.dim(0), v.dim(2), v.dim(3), q.dim(3)]);
     let state = cache.state(t, slot).unwrap_or_else(|| t.full(shape, 0.0, DType::F32));
+    if t.is_training() {
+        return delta_steps([q, k, v, g, beta], state);
+    }
     let (y_type, state_type) = ((v.shape(), q.dtype()), (shape, state.dtype()));
     let (y, state) = t.kernel(Kernel::GatedDelta, &[q, k, v, g, beta, state], y_type, state_type);
     cache.set_state(slot, state);
     y
+}
+
+/// `gated_delta_ops`: the same in plain operations, token by token, as in training.
+fn delta_steps<'t>([q, k, v, g, beta]: [Var<'t>; 5], mut state: Var<'t>) -> Var<'t> {
+    let repeats = v.dim(2) / q.dim(2).max(1);
+    let (q, k) = (q.repeat(repeats, -2), k.repeat(repeats, -2));
+    let mut all = Vec::with_capacity(q.dim(1) as usize);
+    for i in 0..q.dim(1) {
+        let [q, k, v, g, beta] = [q, k, v, g, beta].map(|x| x.at(1, i));
+        let decay =
+            if g.shape().rank() == 2 { g.expand_dims(&[-2, -1]) } else { g.expand_dims(&[-2]) };
+        state = state * decay;
+        let seen = (state * k.expand_dims(&[-2])).sum(-1, false);
+        let delta = (v - seen) * beta.expand_dims(&[-1]);
+        state = state + k.expand_dims(&[-2]) * delta.expand_dims(&[-1]);
+        let y = (state * q.expand_dims(&[-2])).sum(-1, false);
+        all.push(y.astype(q.dtype()));
+    }
+    q.tape().stack(&all, 1)
 }
 
 /// `compute_g`: the decay, one kernel.

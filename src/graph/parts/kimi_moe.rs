@@ -115,7 +115,7 @@ pub fn kimi_experts(p: &mut ParamBuilder, width: u64, r: KimiRouting) -> RoutedM
             up: Linear::new(p, "routed_expert_up_proj", n, width, false),
             norm: eps.map(|eps| RmsNorm::new(p, "routed_expert_norm", n, eps)),
         });
-        let shared = r.shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+        let shared = r.shared.map(|n| GatedMlp::up_first(p, "shared_experts", width, n, false));
         let routed = RoutedMlp::new(KimiRouter { gate, bias, routing: r }, mlp)
             .combined(Combine::Wide)
             .within(latent);

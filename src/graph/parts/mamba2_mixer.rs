@@ -178,11 +178,14 @@ impl Mixer for Mamba2 {
 /// A causal depth-wise convolution and SiLU; state 0 of the cache holds the last inputs.
 pub fn causal_conv<'t>(conv: &Conv1d, x: Var<'t>, kernel: u64, cache: &mut Cache) -> Var<'t> {
     let keep = (kernel - 1) as u32;
-    let past = cache.state(x.tape(), 0).unwrap_or_else(|| {
-        let (shape, dtype) = (x.shape().with(1, keep), x.dtype());
-        x.tape().full(shape, 0.0, dtype)
-    });
-    let input = concat([past, x], 1);
+    let input = match cache.state(x.tape(), 0) {
+        Some(past) => concat([past, x], 1),
+        None if x.tape().is_training() => x.pad(1, keep, 0),
+        None => {
+            let zeros = x.tape().full(x.shape().with(1, keep), 0.0, x.dtype());
+            concat([zeros, x], 1)
+        }
+    };
     cache.set_state(0, input.last(1, keep));
     activations::silu(conv.forward(input))
 }

@@ -17,13 +17,23 @@ pub struct GatedMlp {
 pub type Gated = Box<dyn for<'t> Fn(Var<'t>, Var<'t>) -> Var<'t> + Send + Sync>;
 
 impl GatedMlp {
-    /// Declares `name.{gate,up,down}_proj` with the SwiGLU activation.
+    /// Declares `name.{gate,down,up}_proj`, in this order, with the SwiGLU activation.
     pub fn new(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
+        p.scope(name, |p| {
+            let gate = Linear::new(p, "gate_proj", width, hidden, bias);
+            let down = Linear::new(p, "down_proj", hidden, width, bias);
+            let up = Linear::new(p, "up_proj", width, hidden, bias);
+            Self { gate, up, down, activation: Box::new(activations::swiglu) }
+        })
+    }
+
+    /// The same with `up` before `down`, as about half of mlx-lm's files have them.
+    pub fn up_first(p: &mut ParamBuilder, name: &str, width: u64, hidden: u64, bias: bool) -> Self {
         let names = ["gate_proj", "up_proj", "down_proj"];
         p.scope(name, |p| Self::named(p, names, width, hidden, bias))
     }
 
-    /// Declares the matrices under other names (gate, up, down).
+    /// Declares the matrices under other names (gate, up, down), in this order.
     pub fn named(
         p: &mut ParamBuilder,
         names: [&str; 3],

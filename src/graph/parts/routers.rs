@@ -161,7 +161,7 @@ pub fn grouped_experts(
         let mlp = SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false);
         let gate = p.raw("gate.weight", &[experts.total, width]);
         let bias = p.raw_f32("gate.e_score_correction_bias", &[experts.total]);
-        let shared = shared.map(|n| GatedMlp::new(p, "shared_experts", width, n, false));
+        let shared = shared.map(|n| GatedMlp::up_first(p, "shared_experts", width, n, false));
         RoutedMlp::new(routing.router(gate, bias), mlp).with_shared(shared)
     })
 }

@@ -71,7 +71,9 @@ impl<'t> Var<'t> {
             array_mask: array.is_some(),
             sinks: sinks.is_some(),
         };
-        match t.routing.way(asked) {
+        let way =
+            if array.is_some() && t.fuses_gradients() { Way::Scores } else { t.routing.way(asked) };
+        match way {
             Way::Fused => {}
             Way::Blocked(rows) => return t.blocked_attention([q, k, v], scale, mask, rows),
             Way::Scores => {
@@ -136,7 +138,8 @@ impl<'t> Tape<'t> {
         self.concat(&blocks, 2)
     }
 
-    fn unfused_attention(
+    /// The plain operations of an attention.
+    pub(in crate::graph) fn unfused_attention(
         &'t self,
         [q, k, v]: [Var<'t>; 3],
         scale: f64,

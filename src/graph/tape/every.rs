@@ -2,9 +2,9 @@
 
 use super::{Routing, Source, Tape, Trace, Var, concat};
 use crate::graph::SkippedLayers;
-use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Unary};
+use crate::graph::op::{Binary, Kernel, Op, Reduction, Rope, Training, Unary};
 use crate::graph::params::Parameters;
-use crate::graph::shape::Shape;
+use crate::graph::shape::{Axes, Shape};
 use crate::graph::tape::Mask;
 use crate::model::{DType, Packing};
 
@@ -62,10 +62,11 @@ fn place(op: &Op) -> usize {
         Op::Rope(_) => 47,
         Op::Attention { .. } => 48,
         Op::Custom(_) => 49,
+        Op::Training(_) => 50,
     }
 }
 
-const OPERATIONS: usize = 50;
+const OPERATIONS: usize = 51;
 
 /// An array that no operation makes, in a cache slot of its own.
 fn given<'t>(t: &'t Tape<'t>, slots: &mut u32, shape: &[u32], dtype: DType) -> Var<'t> {
@@ -123,6 +124,7 @@ fn elementwise(x: Var<'_>, y: Var<'_>) {
         U::Abs,
         U::Ceil,
         U::Cos,
+        U::Cosh,
         U::Erf,
         U::Exp,
         U::Expm1,
@@ -241,6 +243,11 @@ fn kernels(images: Var<'_>, square: Var<'_>) {
     images.attention(images, images, 0.125, Mask::Causal, None);
     let eps = t.scalar(1e-6, DType::F32);
     let shape = square.shape();
+    let axes = Axes::new([0]);
+    let rows = t.arange_of(0, 4, DType::U32);
+    let added = t.full(Shape::new(&[4, 1, 64]), 1.0, DType::F32);
+    let add = Op::Training(Training::ScatterAdd(axes));
+    t.push(add, &[square, rows, added], square.shape(), DType::F32);
     t.kernel_one(Kernel::Sinkhorn { rounds: 2 }, &[square, eps], shape, DType::F32);
 }
 

@@ -197,7 +197,8 @@ impl<'t> Var<'t> {
 }
 
 impl<'t> Tape<'t> {
-    fn gathered(
+    /// A gathered product over rows that are all used.
+    pub(in crate::graph) fn gathered(
         &'t self,
         op: Op,
         x: Var<'t>,

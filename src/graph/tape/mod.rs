@@ -17,7 +17,9 @@ pub mod linalg;
 mod prune;
 mod reduce;
 mod routing;
+mod steps;
 mod tables;
+mod trained;
 mod value;
 mod views;
 
@@ -26,7 +28,9 @@ pub use compile::{Body, BodyNode, BodyRef, Results};
 pub use elementwise::Operand;
 pub use indexing::concat;
 pub use routing::{KernelChoice, Masks, PromptKernel, Routing, VectorKernel};
+pub(super) use steps::Step;
 pub use tables::{Derived, FrequencyTable};
+pub use trained::Adapter;
 pub use value::Var;
 
 use super::op::Op;
@@ -271,7 +275,7 @@ impl Trace {
 /// does, and so the order of the recorded operations is the same.
 #[derive(Debug)]
 pub struct Tape<'p> {
-    trace: RefCell<Trace>,
+    pub(super) trace: RefCell<Trace>,
     params: &'p Parameters,
     routing: Routing,
     skipped: SkippedLayers,
@@ -283,6 +287,8 @@ pub struct Tape<'p> {
     /// Depth of nested [`Tape::scores`] calls.
     scores: Cell<u32>,
     error: RefCell<Option<String>>,
+    /// What a training step trains.
+    trained: RefCell<trained::Trained>,
     /// The value of every tensor used so far, by module and part.
     loaded: RefCell<Vec<[ValueId; 4]>>,
 }
@@ -308,6 +314,7 @@ impl<'t> Tape<'t> {
             region: Cell::new(0),
             scores: Cell::new(0),
             error: RefCell::new(None),
+            trained: RefCell::default(),
             loaded: RefCell::new(vec![[NOT_LOADED; 4]; params.modules().len()]),
         }
     }
@@ -396,7 +403,7 @@ impl<'t> Tape<'t> {
         trace.cache = cache;
     }
 
-    fn value(&'t self, shape: Shape, dtype: DType, source: Source) -> Var<'t> {
+    pub(super) fn value(&'t self, shape: Shape, dtype: DType, source: Source) -> Var<'t> {
         let values = &mut self.trace.borrow_mut().values;
         let id = ValueId(u32::try_from(values.len()).unwrap_or(u32::MAX));
         values.push(Value { shape, dtype, source });
@@ -454,7 +461,7 @@ impl<'t> Tape<'t> {
         self.value(Shape::new(&[n]), dtype, Source::Integers(index))
     }
 
-    fn record(&'t self, op: Op, inputs: &[Var<'t>], outputs: &[Var<'t>]) {
+    pub(super) fn record(&'t self, op: Op, inputs: &[Var<'t>], outputs: &[Var<'t>]) {
         let mut trace = self.trace.borrow_mut();
         let first_link = u32::try_from(trace.links.len()).unwrap_or(u32::MAX);
         trace.links.extend(inputs.iter().chain(outputs).map(|v| v.id()));
@@ -472,7 +479,13 @@ impl<'t> Tape<'t> {
         }
     }
 
-    fn push(&'t self, op: Op, inputs: &[Var<'t>], shape: Shape, dtype: DType) -> Var<'t> {
+    pub(super) fn push(
+        &'t self,
+        op: Op,
+        inputs: &[Var<'t>],
+        shape: Shape,
+        dtype: DType,
+    ) -> Var<'t> {
         let out = self.value(shape, dtype, Source::Node);
         self.record(op, inputs, &[out]);
         out

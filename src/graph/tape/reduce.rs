@@ -29,6 +29,21 @@ impl<'t> Var<'t> {
         self.reduce(Reduction::Sum, axis, keep_dims)
     }
 
+    /// `mx.sum(x, axes, keepdims=True)`; `x` itself where there are no axes.
+    pub fn sum_axes(self, axes: &[usize]) -> Self {
+        if axes.is_empty() {
+            return self;
+        }
+        let from = self.shape();
+        let to = axes.iter().fold(from, |s, &a| s.with(a as i32, 1));
+        let dtype = if self.dtype() == DType::Bool { DType::I32 } else { self.dtype() };
+        if to == from {
+            return self.astype(dtype);
+        }
+        let op = Op::Reduce(Reduction::Sum, Axes::new(axes.iter().copied()));
+        self.tape.push(op, &[self], to, dtype)
+    }
+
     /// `x.mean(axis)`: the sum times the reciprocal number of elements.
     pub fn mean(self, axis: i32, keep_dims: bool) -> Self {
         let n = self.dim(axis).max(1);
@@ -197,6 +212,12 @@ impl<'t> Tape<'t> {
     /// The whole tensor of a module with a single weight.
     pub fn weight(&'t self, module: ModuleId) -> Var<'t> {
         self.param(module, Part::Weight)
+    }
+
+    /// `mx.zeros` of a shape as whole training steps record it: the constant is broadcast first.
+    pub fn zeros_broadcast(&'t self, shape: Shape, dtype: DType) -> Var<'t> {
+        let wide = self.scalar(0.0, dtype).broadcast_to(shape);
+        self.push(Op::Full, &[wide], shape, dtype)
     }
 
     /// `mx.zeros`/`mx.ones`/`mx.full` of a shape.

@@ -16,6 +16,8 @@ pub(super) struct CommandBuffers {
     spare: Vec<Vec<BufferId>>,
     bound_elements: u64,
     kernels: u32,
+    /// Kernels encoded so far.
+    pub encoded: u64,
     /// Number of the command buffer being encoded; also how many have been committed.
     pub committed: u32,
 }
@@ -35,6 +37,7 @@ impl Replay<'_> {
     /// Keeps a buffer until the command buffer being encoded completes.
     pub(super) fn hold(&mut self, b: BufferId) {
         self.buffers.hold(b);
+        self.buffers.keep(b);
         self.commands.keep(b);
     }
 
@@ -42,6 +45,7 @@ impl Replay<'_> {
     pub(super) fn dispatch(&mut self, ins: &[ArrayId], outs: &[ArrayId], kernels: u32) {
         self.current.dispatches += kernels;
         self.commands.kernels += kernels;
+        self.commands.encoded += u64::from(kernels);
         for a in ins.iter().chain(outs) {
             let a = &self.arrays[a.index()];
             if a.evaluated() && self.buffers.bind(a.buffer, self.commands.committed) {
@@ -64,7 +68,7 @@ impl Replay<'_> {
         let Some((mut held, counted)) = self.commands.in_flight.pop_front() else { return };
         self.commands.counted -= usize::from(counted);
         for b in held.drain(..) {
-            self.buffers.drop_ref(b);
+            self.buffers.let_go(b);
         }
         self.commands.spare.push(held);
     }

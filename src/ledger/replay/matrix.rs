@@ -257,7 +257,7 @@ impl Replay<'_> {
         self.dispatch(&bound, outs, 1);
     }
 
-    fn row_contiguous(&mut self, x: ArrayId) -> ArrayId {
+    pub(super) fn row_contiguous(&mut self, x: ArrayId) -> ArrayId {
         if self.arrays[x.index()].flags.row { x } else { self.copied(x) }
     }
 }

@@ -1,5 +1,6 @@
 //! Buffers, arrays and command buffers of a replay.
 
+use super::purpose::Purpose;
 use super::{Replay, layout};
 use crate::graph::params::{ModuleId, Part};
 use crate::graph::shape::{MAX_RANK, Shape};
@@ -151,8 +152,10 @@ struct Buffer {
     refs: u32,
     /// The command buffer that last bound it.
     bound: u32,
-    /// Whether it holds attention scores.
-    scores: bool,
+    /// What it is for.
+    purpose: Purpose,
+    /// Command buffers that keep it, as far as they are among its holders.
+    kept: u32,
     /// The operation that last looked at it ([`Buffers::first_look`]).
     seen: u32,
 }
@@ -193,14 +196,16 @@ pub(super) struct Buffers {
     pub peak: u64,
     /// Bytes of all buffers so far.
     pub allocated: u64,
-    /// Bytes of live buffers with attention scores.
-    scores: u64,
-    /// As `scores`, at the peak.
-    pub scores_at_peak: u64,
+    /// Bytes of live buffers by purpose.
+    by_purpose: [u64; Purpose::COUNT],
+    /// The same at the peak.
+    at_peak: [u64; Purpose::COUNT],
+    /// Whether buffers that only command buffers keep are told apart.
+    pub following: bool,
     /// The largest single buffer.
     pub largest: u64,
-    /// Buffers allocated now hold attention scores.
-    pub allocating_scores: bool,
+    /// What buffers allocated now are for.
+    pub allocating: Purpose,
     recycled: Option<Recycled>,
     /// Operations so far that look whether they have seen a buffer.
     looks: u32,
@@ -218,19 +223,17 @@ impl Buffers {
         self.active += size;
         self.allocated += size;
         self.largest = self.largest.max(size);
-        let scores = self.allocating_scores;
-        if scores {
-            self.scores += size;
-        }
+        let purpose = self.allocating;
+        self.by_purpose[purpose as usize] += size;
         if self.active > self.peak {
             self.peak = self.active;
-            self.scores_at_peak = self.scores;
+            self.at_peak = self.by_purpose;
         }
         if let Some(r) = &mut self.recycled {
             r.take(size);
             r.peak = r.peak.max(self.active + r.bytes);
         }
-        let buffer = Buffer { size, refs: 0, bound: u32::MAX, scores, seen: 0 };
+        let buffer = Buffer { size, refs: 0, bound: u32::MAX, purpose, kept: 0, seen: 0 };
         match self.free.pop() {
             Some(i) => {
                 self.list[i as usize] = buffer;
@@ -251,16 +254,47 @@ impl Buffers {
         let buffer = &mut self.list[b.index()];
         buffer.refs -= 1;
         if buffer.refs == 0 {
-            let Buffer { size, scores, .. } = *buffer;
+            let Buffer { size, purpose, .. } = *buffer;
             self.active -= size;
-            if scores {
-                self.scores -= size;
-            }
+            self.by_purpose[purpose as usize] -= size;
             if let Some(r) = &mut self.recycled {
                 r.keep(size);
             }
             self.free.push(b.index() as u32);
+        } else if self.following && buffer.refs == buffer.kept {
+            self.mark(b, Purpose::RunAhead);
         }
+    }
+
+    /// Bytes at the peak of the buffers for a purpose.
+    pub fn at_peak(&self, purpose: Purpose) -> u64 {
+        self.at_peak[purpose as usize]
+    }
+
+    /// Says that all buffers are for the same.
+    pub fn all_for(&mut self, purpose: Purpose) {
+        self.list.iter_mut().for_each(|b| b.purpose = purpose);
+        self.by_purpose = [0; Purpose::COUNT];
+        self.by_purpose[purpose as usize] = self.active;
+    }
+
+    /// Says what a buffer is for from now on.
+    pub fn mark(&mut self, b: BufferId, purpose: Purpose) {
+        let buffer = &mut self.list[b.index()];
+        let before = std::mem::replace(&mut buffer.purpose, purpose);
+        self.by_purpose[before as usize] -= buffer.size;
+        self.by_purpose[purpose as usize] += buffer.size;
+    }
+
+    /// A command buffer keeps a buffer.
+    pub fn keep(&mut self, b: BufferId) {
+        self.list[b.index()].kept += 1;
+    }
+
+    /// A command buffer has completed and lets a buffer go.
+    pub fn let_go(&mut self, b: BufferId) {
+        self.list[b.index()].kept -= 1;
+        self.drop_ref(b);
     }
 
     /// From now on, follows the buffers that MLX keeps for reuse.
@@ -365,9 +399,15 @@ impl Replay<'_> {
     /// A scratch array that lives until the command buffer completes.
     pub(super) fn temporary(&mut self, shape: Shape, dtype: DType) -> ArrayId {
         let id = self.array(shape, dtype);
+        let purpose = self.buffers.allocating;
+        if self.buffers.following {
+            self.buffers.allocating = Purpose::RunAhead;
+        }
         self.allocate(id);
+        self.buffers.allocating = purpose;
         // The allocation's reference belongs to the command buffer now.
         let buffer = self.arrays[id.index()].buffer;
+        self.buffers.keep(buffer);
         self.commands.keep(buffer);
         id
     }

@@ -20,16 +20,19 @@ mod layout;
 mod matrix;
 mod memory;
 mod order;
+mod purpose;
 mod stand_ins;
+mod training;
 mod views;
 
 pub use gpu::{ArchClass, Gpu};
 pub use memory::{ArrayId, ArrayOrigin};
+pub use purpose::Purpose;
 pub use stand_ins::Original;
 
 use crate::graph::Graph;
 use crate::graph::op::{Binary, Op};
-use crate::graph::tape::{Source, Trace};
+use crate::graph::tape::{Source, Trace, ValueId};
 use commands::CommandBuffers;
 use memory::{BufferId, NodeId, ReplayArray, Users};
 use std::cell::RefCell;
@@ -76,6 +79,9 @@ pub struct Replay<'o> {
     params: Vec<[BufferId; 4]>,
     observer: Option<Observer<'o>>,
     stand_ins: stand_ins::StandIns,
+    /// What values are for, by trace, where that is followed.
+    purposes: Vec<Rc<[Purpose]>>,
+    peak_at: Option<(u32, ValueId)>,
     /// The operation being encoded.
     current: Cost,
     reads: Vec<Read>,
@@ -150,6 +156,8 @@ impl<'o> Replay<'o> {
             params,
             observer: None,
             stand_ins: stand_ins::StandIns::default(),
+            purposes: Vec::new(),
+            peak_at: None,
             current: Cost::default(),
             reads: Vec::new(),
         };
@@ -191,7 +199,19 @@ impl<'o> Replay<'o> {
     /// Bytes of attention scores at the peak.
     #[must_use]
     pub fn scores_at_peak(&self) -> u64 {
-        self.buffers.scores_at_peak
+        self.buffers.at_peak(Purpose::Scores)
+    }
+
+    /// Bytes at the peak of the buffers for a purpose.
+    #[must_use]
+    pub fn at_peak(&self, purpose: Purpose) -> u64 {
+        self.buffers.at_peak(purpose)
+    }
+
+    /// The operation during which the peak occurred, by the first value that it made and the number of its trace.
+    #[must_use]
+    pub const fn peak_at(&self) -> Option<(u32, ValueId)> {
+        self.peak_at
     }
 
     /// The largest single buffer so far.
@@ -220,6 +240,12 @@ impl<'o> Replay<'o> {
     #[must_use]
     pub fn command_buffers(&self) -> u32 {
         self.commands.committed
+    }
+
+    /// Kernels encoded so far.
+    #[must_use]
+    pub fn kernels(&self) -> u64 {
+        self.commands.encoded
     }
 
     /// Bytes of the buffers of some arrays, each buffer counted once.
@@ -395,9 +421,27 @@ impl<'o> Replay<'o> {
         let trace = Rc::clone(&self.traces[pending.trace as usize]);
         let node = &trace.nodes()[pending.node as usize];
         self.renew_stand_ins_at(node.stage);
-        self.buffers.allocating_scores = node.scores;
+        let purposes = self.purposes.get(pending.trace as usize).map(Rc::clone);
+        let made = trace.outputs(node);
+        let peak = self.buffers.peak;
+        self.buffers.allocating = match &purposes {
+            Some(purposes) => purposes[made[0].index()],
+            None if node.scores => Purpose::Scores,
+            None => Purpose::Other,
+        };
         self.encode(&node.op, inputs.clone(), outputs.clone());
-        self.buffers.allocating_scores = false;
+        self.buffers.allocating = Purpose::Other;
+        if self.buffers.peak > peak {
+            self.peak_at = Some((pending.trace, made[0]));
+        }
+        if let Some(purposes) = &purposes
+            && self.current.dispatches > 0
+        {
+            for (i, v) in outputs.clone().zip(made) {
+                let buffer = self.arrays[self.links[i].index()].buffer;
+                self.buffers.mark(buffer, purposes[v.index()]);
+            }
+        }
         if let Some(observer) = &mut self.observer {
             observer(Encoded {
                 trace: &trace,
@@ -457,6 +501,7 @@ impl<'o> Replay<'o> {
             Op::Custom(_) | Op::Dequantize(_) | Op::Quantize(_) => self.custom(&ins, &outs),
             Op::Depends => self.share(out, ins[0]),
             Op::Contiguous => self.contiguous(ins[0], out),
+            Op::Training(op) => self.training(*op, &ins, &outs),
             Op::Concatenate { .. } => self.concatenate(&ins, out),
             Op::SliceUpdate(_) | Op::SliceMultiply(_) => self.slice_update(&ins, out),
             Op::Full => self.full(out),

@@ -30,15 +30,22 @@ pub const NEWEST: u32 = 5;
 const MANY_ROWS: f64 = 0.7;
 
 impl DecodeLaw {
+    /// Seconds per kernel launch of a model without recurrent layers.
+    #[must_use]
+    pub fn launch_seconds(&self, silicon: &Silicon) -> f64 {
+        let p = &self.p.launch;
+        let generation = silicon.generation.clamp(1, NEWEST);
+        1e-6 * p.base_us
+            * p.trend.powi(generation as i32 - 3)
+            * p.by_generation.of(generation)
+    }
+
     /// Rates of a machine for a model in a program.
     #[must_use]
     pub fn rates(&self, f: &StepFeatures, silicon: &Silicon, step: DecodeStep) -> Rates {
         let p = &self.p;
         let generation = silicon.generation.clamp(1, NEWEST);
-        let mut launch = 1e-6
-            * p.launch.base_us
-            * p.launch.trend.powi(generation as i32 - 3)
-            * p.launch.by_generation.of(generation);
+        let mut launch = self.launch_seconds(silicon);
         if f.gated_delta {
             launch *= p.gated_delta;
         } else if f.recurrent_layers > 0 {

@@ -94,16 +94,28 @@ impl PrefillLaw {
         PrefillParameters::of(values).map(|p| Self { p })
     }
 
-    /// Operations per second of a dense product of many rows.
-    #[must_use]
-    pub fn flops(&self, f: &StepFeatures, silicon: &Silicon, fp16: bool) -> f64 {
+    /// GFLOP/s per core and GHz of a quantised dense product of many rows in bfloat16.
+    fn dense_gflops(&self, silicon: &Silicon) -> f64 {
         let p = &self.p.gflops;
-        let mut rate = match silicon.matrix_units {
+        let rate = match silicon.matrix_units {
             true => p.by_generation.m5,
             // An M5 without its matrix units would be like an M4.
             false => p.by_generation.of(silicon.generation.min(4)),
         };
-        rate *= p.by_tier.of(silicon.tier);
+        rate * p.by_tier.of(silicon.tier)
+    }
+
+    /// Operations per second of such a product.
+    #[must_use]
+    pub fn dense_flops(&self, silicon: &Silicon) -> f64 {
+        (self.dense_gflops(silicon) * 1e9 * silicon.core_ghz()).min(silicon.peak_flops())
+    }
+
+    /// Operations per second of a dense product of many rows.
+    #[must_use]
+    pub fn flops(&self, f: &StepFeatures, silicon: &Silicon, fp16: bool) -> f64 {
+        let p = &self.p.gflops;
+        let mut rate = self.dense_gflops(silicon);
         if fp16 && silicon.generation <= 2 {
             rate *= p.fp16;
         }

@@ -31,18 +31,12 @@ impl Ops {
         indices: &[&Array],
         updates: &Array,
         axes: &Axes,
+        add: bool,
     ) -> Result<Array> {
         let (list, axes) = (List::new(indices), Ints::from(axes));
+        let f = if add { mlx_sys::mlx_scatter_add } else { mlx_sys::mlx_scatter };
         one("scatter", |r| unsafe {
-            mlx_sys::mlx_scatter(
-                r,
-                x.as_ptr(),
-                list.0,
-                updates.as_ptr(),
-                axes.ptr(),
-                axes.len,
-                self.s(),
-            )
+            f(r, x.as_ptr(), list.0, updates.as_ptr(), axes.ptr(), axes.len, self.s())
         })
     }
 

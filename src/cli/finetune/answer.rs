@@ -1,0 +1,432 @@
+//! The answer of `mlxplan finetune`.
+
+use super::args::FinetuneArgs;
+use super::choices::{TrainingMacAnswer, table};
+use super::command;
+use crate::advise::finetune::{LargestRun, TrainingChange};
+use crate::cli::shared::keys::ModelKey;
+use crate::cli::shared::words::{engine_text, short};
+use crate::engine::programs;
+use crate::estimate::memory::{Fit, Limit};
+use crate::estimate::{EngineAnswer, OpenedModel, TrainingEstimate, Widening};
+use crate::graph::cache::CacheKind;
+use crate::graph::training::{FineTuneType, Optimizer};
+use crate::hardware::machine::{Machine, MachineSummary};
+use crate::ledger::training::{PeakPart, PeakPlace, StepPhase};
+use crate::report::{Column, Document, Present, Table};
+use crate::run::Run;
+use crate::units::{Bytes, Seconds, TokensPerSecond};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The object `mlxplan.finetune/1`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::cli) struct FinetuneAnswer {
+    /// The base.
+    model: ModelKey,
+    /// The machine; `null` away from a Mac.
+    machine: Option<MachineSummary>,
+    /// The run.
+    request: FinetuneRequest,
+    /// The engine.
+    engine: EngineAnswer,
+    /// Parameters that are trained.
+    trainable_parameters: u64,
+    /// Bytes of the adapters in their file, or of the trained tensors.
+    trained_bytes: Bytes,
+    /// Bytes that the optimizer keeps.
+    optimizer_bytes: Bytes,
+    /// Floating-point operations of an iteration with an update.
+    flops_per_iteration: u64,
+    /// Kernels of such an iteration.
+    kernels_per_iteration: u64,
+    /// Memory.
+    memory: FinetuneMemory,
+    /// Speed; `null` away from a Mac.
+    speed: Option<FinetuneSpeed>,
+    /// What lowers the peak, in order of advice.
+    changes: Vec<TrainingChange>,
+    /// How far the run can be taken on the machine; `null` away from a Mac, and for models with recurrent layers.
+    largest: Option<LargestRun>,
+    /// The cheapest Macs that do it, away from a Mac.
+    macs: Vec<TrainingMacAnswer>,
+    /// What to run.
+    command: Vec<String>,
+    /// Why the interval of the speed is wider than that of the runs that were fitted.
+    widenings: Vec<Widening>,
+    /// What is left out.
+    not_modeled: Vec<&'static str>,
+    /// Doubts and traps.
+    warnings: Vec<String>,
+    /// Why the answer is about other machines.
+    #[serde(skip)]
+    why: Option<String>,
+    #[serde(skip)]
+    engine_line: String,
+    #[serde(skip)]
+    machine_name: String,
+}
+
+/// The run.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FinetuneRequest {
+    fine_tune_type: FineTuneType,
+    optimizer: Optimizer,
+    rank: u32,
+    /// Paths of the matrices that get adapters; `null` for all.
+    keys: Option<Vec<String>>,
+    /// Blocks that are trained; `null` for all.
+    num_layers: Option<u32>,
+    batch_size: u32,
+    max_seq_length: u32,
+    /// Tokens of a sequence that the model sees in the largest batch.
+    seq_tokens: u32,
+    grad_checkpoint: bool,
+    grad_accumulation_steps: u32,
+    iters: u32,
+}
+
+/// Memory of the run.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FinetuneMemory {
+    /// Most active memory: `mx.get_peak_memory()`.
+    peak_bytes: Bytes,
+    /// Where nine of ten measured peaks lie.
+    peak_interval_90_bytes: [Bytes; 2],
+    /// What the peak consists of.
+    parts: Vec<PeakPart>,
+    /// Where in the step it lies.
+    place: PeakPlace,
+    /// Whether it fits; `null` away from a Mac.
+    fits: Option<Fit>,
+    /// The limits; none away from a Mac.
+    limits: Vec<Limit>,
+}
+
+/// Speed of the run.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FinetuneSpeed {
+    /// Tokens in the loss per second, as `mlx_lm.lora` reports them.
+    tokens_per_s: f64,
+    /// Interval that holds 80 % of measurements.
+    interval_80: [f64; 2],
+    /// Interval that holds 90 % of measurements.
+    interval_90: [f64; 2],
+    /// Iterations per second.
+    iterations_per_s: f64,
+    /// Seconds of an iteration.
+    seconds_per_iteration: f64,
+    /// Seconds of 1000 iterations.
+    seconds_per_1000_iterations: f64,
+    /// Seconds of the whole run.
+    run_s: f64,
+}
+
+/// What a peak leaves out.
+const NOT_MODELED: [&str; 3] = [
+    "validation during training (below the peak), and the compilation of every new batch shape",
+    "dropout above 0, distributed training",
+    "memory of Python and of macOS beside MLX's (the limits allow for both)",
+];
+
+impl FinetuneAnswer {
+    /// What was found for a machine.
+    pub(super) fn of(
+        args: &FinetuneArgs,
+        (model, run): (&OpenedModel, &Run),
+        machine: &Machine,
+        found: &TrainingEstimate,
+    ) -> Self {
+        let o = args.options();
+        let (rate, interval_80, interval_90) = found.speed.tokens_per_s();
+        let filled = |x: f64| x * args.fill;
+        let seconds = found.speed.seconds_per_iteration;
+        let ledger = &found.ledger;
+        Self {
+            model: ModelKey { id: model.id.clone(), quant: model.quant.clone() },
+            machine: Some(machine.summary()),
+            request: FinetuneRequest {
+                fine_tune_type: o.kind,
+                optimizer: o.optimizer,
+                rank: o.rank,
+                keys: o.keys.clone(),
+                num_layers: o.layers,
+                batch_size: o.batch,
+                max_seq_length: args.max_seq_length,
+                seq_tokens: o.tokens,
+                grad_checkpoint: o.checkpoint,
+                grad_accumulation_steps: o.accumulation,
+                iters: args.iters,
+            },
+            engine: EngineAnswer::of(run, Some(machine)),
+            trainable_parameters: ledger.trainable_parameters,
+            trained_bytes: Bytes(ledger.trainable_bytes),
+            optimizer_bytes: Bytes(ledger.optimizer_bytes),
+            flops_per_iteration: ledger.flops,
+            kernels_per_iteration: ledger.dispatches,
+            memory: FinetuneMemory {
+                peak_bytes: Bytes(ledger.peak_bytes),
+                peak_interval_90_bytes: found.peak_interval_90,
+                parts: ledger.parts.clone(),
+                place: ledger.place,
+                fits: Some(found.judgement.verdict),
+                limits: found.judgement.limits.clone(),
+            },
+            speed: Some(FinetuneSpeed {
+                tokens_per_s: filled(rate),
+                interval_80: interval_80.map(filled),
+                interval_90: interval_90.map(filled),
+                iterations_per_s: 1.0 / seconds,
+                seconds_per_iteration: seconds,
+                seconds_per_1000_iterations: 1000.0 * seconds,
+                run_s: f64::from(args.iters) * seconds,
+            }),
+            changes: Vec::new(),
+            largest: None,
+            macs: Vec::new(),
+            command: command::lines(args, &o),
+            widenings: found.speed.widenings.clone(),
+            not_modeled: NOT_MODELED.to_vec(),
+            warnings: warnings(args, model, run),
+            why: None,
+            engine_line: engine_text(run, Some(machine)),
+            machine_name: machine.name.clone(),
+        }
+    }
+
+    /// With changes that help, and how far the run can be taken.
+    pub(super) fn with_advice(
+        mut self,
+        changes: Vec<TrainingChange>,
+        largest: Option<LargestRun>,
+    ) -> Self {
+        (self.changes, self.largest) = (changes, largest);
+        self
+    }
+
+    /// About the Macs that do it, instead of one of them.
+    pub(super) fn on_macs(mut self, why: String, macs: Vec<TrainingMacAnswer>) -> Self {
+        self.macs = macs;
+        (self.machine, self.speed, self.memory.fits) = (None, None, None);
+        self.memory.limits.clear();
+        self.why = Some(why);
+        self
+    }
+}
+
+/// Doubts about the figures, and traps of `mlx_lm.lora`.
+fn warnings(args: &FinetuneArgs, model: &OpenedModel, run: &Run) -> Vec<String> {
+    let o = args.options();
+    let mut all = Vec::new();
+    if args.longest.is_none() {
+        all.push(format!(
+            "the data is not known: every batch is taken to be as long as --max-seq-length allows, {} tokens (--longest \
+             says how long the longest sample is)",
+            o.tokens
+        ));
+    }
+    if programs::has(programs::TRAINING_ATTENTION_FUSED, run.engine.mlx.taken) {
+        all.push(
+            "from MLX 0.32.4 attention is one kernel in training, where there is one and the mask is no array; its \
+             backward kernel is not modeled: the peak is the one without it, the interval begins at the one that keeps \
+             no scores (--mlx 0.32.2 for the other rule)"
+                .to_owned(),
+        );
+    }
+    if o.kind == FineTuneType::Dora {
+        all.push(
+            "DoRA keeps a 16-bit copy of every adapted matrix of a quantized base from the forward to the backward pass, \
+             and --grad-checkpoint makes it worse; that follows from MLX's rules and has not been measured"
+                .to_owned(),
+        );
+    }
+    let recurrent = |kind: &CacheKind| matches!(kind, CacheKind::Arrays(_));
+    if model.graph.cache_kinds().iter().any(recurrent) {
+        all.push(
+            "recurrent layers train as plain operations, token by token: tens of kernels per token and layer".to_owned(),
+        );
+    }
+    if args.mask_prompt {
+        all.push(format!(
+            "with --mask-prompt a sample whose prompt alone exceeds {} tokens has no token left in the loss, which is then \
+             nan",
+            args.max_seq_length
+        ));
+    }
+    all
+}
+
+impl Present for FinetuneAnswer {
+    const SCHEMA: &'static str = "mlxplan.finetune/1";
+
+    fn document(&self) -> Document {
+        let mut d = Document::default();
+        let on =
+            self.machine.as_ref().map_or(String::new(), |_| format!("  on  {}", self.machine_name));
+        d.heading(format!("Fine-tuning {}  {}{on}", short(&self.model.id), self.model.quant));
+        d.pairs(self.pairs());
+        d.table(self.parts());
+        if !self.changes.is_empty() {
+            d.text("Changes that lower the peak, in the order to try them:");
+            d.table(self.changes_table());
+        }
+        if let Some(why) = &self.why {
+            d.text(format!("{why}. So these are the Macs on sale that do it:"));
+            d.table(table(&self.macs));
+        }
+        d.code(self.command.join("\n"));
+        let mut notes = self.warnings.clone();
+        notes.extend(
+            self.widenings
+                .iter()
+                .map(|w| format!("speed: {}, interval x {:.1} ({})", w.cause, w.factor, w.source)),
+        );
+        notes.extend(self.not_modeled.iter().map(|what| format!("not modeled: {what}")));
+        d.notes(notes);
+        d
+    }
+}
+
+impl FinetuneAnswer {
+    fn pairs(&self) -> Vec<(String, String)> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut add = |name: &str, text: String| pairs.push((name.to_owned(), text));
+        let r = &self.request;
+        add("run", r.text());
+        add("engine", self.engine_line.clone());
+        add(
+            "trained",
+            format!(
+                "{:.3} M parameters, {}; optimizer {}",
+                self.trainable_parameters as f64 / 1e6,
+                self.trained_bytes,
+                self.optimizer_bytes
+            ),
+        );
+        let m = &self.memory;
+        let [low, high] = m.peak_interval_90_bytes;
+        let fits = m.fits.map_or(String::new(), |fits| format!("; fits: {fits}"));
+        add(
+            "peak memory",
+            format!("{} (MLX), 90 % {low}–{high}, in {}{fits}", m.peak_bytes, m.place.words()),
+        );
+        for l in m.limits.iter().filter(|l| l.verdict > Fit::Yes) {
+            add(
+                "",
+                format!(
+                    "{} {}: {} needed, {} allowed",
+                    l.kind.name(),
+                    l.verdict,
+                    l.need_bytes,
+                    l.limit_bytes
+                ),
+            );
+        }
+        if let Some(s) = &self.speed {
+            let t = TokensPerSecond;
+            let [low, high] = s.interval_90.map(t);
+            add(
+                "speed",
+                format!(
+                    "{} tok/s, 90 % {low}–{high}; {} an iteration",
+                    t(s.tokens_per_s),
+                    Seconds(s.seconds_per_iteration)
+                ),
+            );
+            add(
+                "time",
+                format!(
+                    "{} for 1000 iterations, {} for {}",
+                    Seconds(s.seconds_per_1000_iterations),
+                    Seconds(s.run_s),
+                    r.iters
+                ),
+            );
+        }
+        if let Some(l) = self.largest {
+            let or = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());
+            add(
+                "largest that fits",
+                format!(
+                    "batch {} of {} tokens; {} tokens with batch {}",
+                    or(l.batch),
+                    r.seq_tokens,
+                    or(l.tokens),
+                    r.batch_size
+                ),
+            );
+        }
+        pairs
+    }
+
+    fn parts(&self) -> Table {
+        let mut table = Table::new(vec![Column::text("at the peak"), Column::number("bytes")]);
+        for p in &self.memory.parts {
+            table.row([p.part.name().to_owned(), Bytes(p.bytes).to_string()]);
+        }
+        table.bars(self.memory.parts.iter().map(|p| Some(p.bytes as f64)).collect(), 0);
+        table
+    }
+
+    fn changes_table(&self) -> Table {
+        let mut table = Table::new(vec![
+            Column::text("change"),
+            Column::number("peak"),
+            Column::number("time"),
+            Column::text("fits"),
+            Column::text("costs").droppable(1),
+        ]);
+        for c in &self.changes {
+            table.row([
+                c.change.clone(),
+                c.peak_bytes.to_string(),
+                format!("x {:.2}", c.time_factor),
+                c.fits.to_string(),
+                c.costs.to_owned(),
+            ]);
+        }
+        table
+    }
+}
+
+impl FinetuneRequest {
+    fn text(&self) -> String {
+        let kind = match self.fine_tune_type {
+            FineTuneType::Lora => "LoRA",
+            FineTuneType::Dora => "DoRA",
+            FineTuneType::Full => "full",
+        };
+        let rank = if self.fine_tune_type == FineTuneType::Full {
+            String::new()
+        } else {
+            format!(" of rank {}", self.rank)
+        };
+        let layers = self
+            .num_layers
+            .map_or_else(|| "all layers".to_owned(), |n| format!("the last {n} layers"));
+        let keys = self.keys.as_ref().map_or(String::new(), |k| format!(" ({})", k.join(", ")));
+        let checkpoint = if self.grad_checkpoint { ", checkpointing" } else { "" };
+        let steps = self.grad_accumulation_steps;
+        let accumulated =
+            if steps > 1 { format!(", {steps} batches an update") } else { String::new() };
+        format!(
+            "{kind}{rank} of {layers}{keys}, batches of {} x {} tokens, {}{checkpoint}{accumulated}",
+            self.batch_size,
+            self.seq_tokens,
+            command::optimizer_name(self.optimizer)
+        )
+    }
+}
+
+impl PeakPlace {
+    /// The place in words.
+    fn words(self) -> String {
+        let layer = self.layer.map_or(String::new(), |n| format!(" of layer {n}"));
+        match self.phase {
+            StepPhase::Loaded => "loading".to_owned(),
+            StepPhase::Forward => format!("the forward pass{layer}"),
+            StepPhase::Loss => "the loss".to_owned(),
+            StepPhase::Backward => format!("the backward pass{layer}"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The answer away from a Mac: which Macs do it, with their prices.
+
+use super::answer::FinetuneAnswer;
+use super::args::FinetuneArgs;
+use crate::advise::finetune::macs_for_training;
+use crate::cli::shared::context::Context;
+use crate::cli::shared::exit::ExitStatus;
+use crate::estimate::{Estimator, OpenedModel};
+use crate::report::Answer;
+use anyhow::{Result, bail};
+
+/// Macs listed at most.
+const MACS: usize = 12;
+
+/// What the run needs, and the cheapest Macs that do it.
+pub(super) fn answer(
+    context: &Context,
+    args: &FinetuneArgs,
+    (model, estimator): (&OpenedModel, &Estimator<'_>),
+    why: &anyhow::Error,
+) -> Result<(Answer, ExitStatus)> {
+    let options = args.options();
+    let macs = macs_for_training(&context.catalogues.macs, estimator, &options)?;
+    let Some(first) = macs.first() else {
+        bail!(
+            "{why:#}; and no Mac on sale has the memory for this run: try --grad-checkpoint, --batch-size 1 or a \
+             quantized base"
+        );
+    };
+    let answer =
+        FinetuneAnswer::of(args, (model, estimator.run()), &first.machine, &first.estimate)
+            .on_macs(why.to_string(), macs.iter().take(MACS).map(Into::into).collect());
+    Ok((Answer::of(answer), ExitStatus::Ok))
+}

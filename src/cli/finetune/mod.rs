@@ -1,0 +1,76 @@
+//! `mlxplan finetune`: memory and speed of LoRA, QLoRA, DoRA and full fine-tuning with `mlx_lm.lora`.
+
+pub(super) mod answer;
+pub(super) mod args;
+mod choices;
+mod command;
+mod macs;
+
+use super::shared::context::Context;
+use super::shared::exit::ExitStatus;
+use crate::advise::finetune::{changes, largest};
+use crate::estimate::memory::Fit;
+use crate::estimate::{Basis, Estimator};
+use crate::report::Answer;
+use crate::roofline::Coefficients;
+use crate::run::{Program, Run};
+use crate::units::Bytes;
+use answer::FinetuneAnswer;
+use anyhow::{Result, bail};
+use args::FinetuneArgs;
+
+pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, ExitStatus)> {
+    if !(args.fill > 0.0 && args.fill <= 1.0) {
+        bail!("--fill {}: a share above 0 and up to 1", args.fill);
+    }
+    let machine = context.machine(&args.machine);
+    if !args.machine.is_here() {
+        machine.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
+    }
+    let run = setup(args)?;
+    let model = context
+        .one_model_for(run.engine.program, &args.model, args.quant.as_deref(), None)?
+        .loaded_by(run.engine.program)?;
+    let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
+    let options = args.options();
+    let machine = match machine {
+        Ok(machine) => machine,
+        Err(why) => return macs::answer(context, args, (&model, &estimator), &why),
+    };
+    let found = estimator.fine_tuning(&machine, &options)?;
+    let changes = changes(&estimator, &model, &machine, &options, &found);
+    let largest = largest(&estimator, &machine, &options)?;
+    let status = match found.judgement.verdict {
+        Fit::No => ExitStatus::No,
+        Fit::Uncertain => ExitStatus::Uncertain,
+        Fit::Yes | Fit::Tight => ExitStatus::Ok,
+    };
+    let answer = FinetuneAnswer::of(args, (&model, estimator.run()), &machine, &found)
+        .with_advice(changes, largest);
+    Ok((Answer::of(answer), status))
+}
+
+/// The engine and the limits; only mlx-lm trains.
+fn setup(args: &FinetuneArgs) -> Result<Run> {
+    let engine = args.engine.setup(None, args.machine.is_here())?;
+    if engine.program != Program::MlxLm {
+        bail!("--engine {}: only mlx-lm fine-tunes (mlx_lm.lora)", engine.program);
+    }
+    let reserve = match args.reserve {
+        Some(gb) if !(0.0..=100_000.0).contains(&gb) => {
+            bail!("--reserve {gb}: a number of GB from 0 to 100000")
+        }
+        gb => gb.map(Bytes::from_gb),
+    };
+    let limits = [("--gpu-limit", args.gpu_limit), ("--budget-memory", args.budget_memory)];
+    for (flag, size) in limits {
+        if size == Some(Bytes::ZERO) {
+            bail!("{flag} 0: leave it out for the default");
+        }
+    }
+    Ok(Run::default()
+        .with_engine(engine)
+        .with_reserve(reserve)
+        .with_gpu_limit(args.gpu_limit)
+        .with_budget(args.budget_memory))
+}

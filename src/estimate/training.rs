@@ -1,0 +1,196 @@
+//! Fine-tuning on a machine: peak memory with its parts and a verdict, speed with its interval.
+
+use super::estimator::Estimator;
+use super::memory::{Judgement, Need, RUNTIME_BYTES, default_reserve};
+use super::widening::{self, Widening};
+use crate::engine::programs;
+use crate::graph::Graph;
+use crate::graph::training::{FineTuning, Loss, TrainedAttention};
+use crate::hardware::machine::Machine;
+use crate::ledger::replay::Gpu;
+use crate::ledger::training::{TrainingError, TrainingLedger, replay};
+use crate::roofline::Silicon;
+use crate::roofline::training::{HALF_WIDTH_90, TrainingTime, TrainingWork};
+use crate::run::Version;
+use crate::units::Bytes;
+
+/// How far a measured peak lies from the simulated one, nine times out of ten: 16 published runs with known lengths, mlx
+/// 0.25 and later (data/training.csv).
+const PEAK_WIDTH: f64 = 0.017;
+/// Share of the 90 % interval of the logarithm that the 80 % interval has, of a normal distribution.
+const OF_80: f64 = 0.779;
+
+/// What fine-tuning takes on a machine.
+#[derive(Clone, Debug)]
+pub struct TrainingEstimate {
+    /// Parameters, bytes and work.
+    pub ledger: TrainingLedger,
+    /// Where the measured peak will be nine times out of ten.
+    pub peak_interval_90: [Bytes; 2],
+    /// What the limits say.
+    pub judgement: Judgement,
+    /// Speed.
+    pub speed: TrainingSpeed,
+}
+
+/// How fast it trains.
+#[derive(Clone, Debug)]
+pub struct TrainingSpeed {
+    /// Seconds of an iteration.
+    pub seconds_per_iteration: f64,
+    /// Where they will be nine times out of ten.
+    pub seconds_interval_90: [f64; 2],
+    /// Tokens of a batch, padding included.
+    pub batch_tokens: u32,
+    /// Why the interval is wider than that of the runs that were fitted.
+    pub widenings: Vec<Widening>,
+}
+
+impl TrainingSpeed {
+    /// Tokens per second of batches without padding, and where they will be eight and nine times out of ten.
+    #[must_use]
+    pub fn tokens_per_s(&self) -> (f64, [f64; 2], [f64; 2]) {
+        let tokens = f64::from(self.batch_tokens);
+        let middle = tokens / self.seconds_per_iteration;
+        let [fast, slow] = self.seconds_interval_90.map(|s| tokens / s);
+        let narrowed = |end: f64| middle * (end / middle).powf(OF_80);
+        (middle, [narrowed(slow), narrowed(fast)], [slow, fast])
+    }
+}
+
+/// The run as a version of MLX computes it. From 0.32.4 on the second gives the least memory: its backward kernel of
+/// attention is not modeled.
+fn by_version(options: &FineTuning, mlx: Version) -> (FineTuning, Option<FineTuning>) {
+    let unfused_forward = Version::new(0, 25, 0);
+    let loss = if programs::has(programs::TRAINING_LOSS_FUSED, mlx) {
+        Loss::Fused
+    } else if mlx < unfused_forward {
+        Loss::Float32
+    } else {
+        Loss::Plain
+    };
+    let attention = if mlx < unfused_forward {
+        TrainedAttention::FusedForward
+    } else {
+        TrainedAttention::Unfused
+    };
+    let run = FineTuning { loss, attention, ..options.clone() };
+    let least = programs::has(programs::TRAINING_ATTENTION_FUSED, mlx)
+        .then(|| FineTuning { attention: TrainedAttention::Fused, ..run.clone() });
+    (run, least)
+}
+
+/// The peak of a run on a GPU as its version of MLX takes it, and the least that it may be.
+///
+/// # Errors
+/// When mlx-lm refuses the run or cannot differentiate the model.
+pub fn peaks(
+    graph: &Graph,
+    options: &FineTuning,
+    gpu: Gpu,
+) -> Result<(TrainingLedger, u64), TrainingError> {
+    let (run, least) = by_version(options, gpu.mlx);
+    let ledger = replay(graph, &run, gpu)?;
+    let low = match least {
+        Some(least) => replay(graph, &least, gpu)?.peak_bytes.min(ledger.peak_bytes),
+        None => ledger.peak_bytes,
+    };
+    Ok((ledger, low))
+}
+
+/// Where nine of ten measured peaks lie.
+#[must_use]
+pub fn peak_interval(low: u64, high: u64) -> [Bytes; 2] {
+    let scaled = |bytes: u64, by: f64| Bytes((bytes as f64 * by) as u64);
+    [scaled(low, 1.0 - PEAK_WIDTH), scaled(high, 1.0 + PEAK_WIDTH)]
+}
+
+impl Estimator<'_> {
+    /// What fine-tuning takes on a machine.
+    ///
+    /// # Errors
+    /// When mlx-lm refuses the run or cannot differentiate the model.
+    pub fn fine_tuning(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+    ) -> Result<TrainingEstimate, TrainingError> {
+        let gpu = super::gpu(&self.granted(machine), &self.run().engine);
+        let found = peaks(self.graph(), options, gpu)?;
+        Ok(self.judged(machine, options, found))
+    }
+
+    /// What fine-tuning takes on a machine, of a peak that was found for its kind of GPU ([`peaks`]).
+    #[must_use]
+    pub fn judged(
+        &self,
+        machine: &Machine,
+        options: &FineTuning,
+        (ledger, low): (TrainingLedger, u64),
+    ) -> TrainingEstimate {
+        let machine = self.granted(machine);
+        let peak_interval_90 = peak_interval(low, ledger.peak_bytes);
+        let need = Need {
+            peak: Bytes(ledger.peak_bytes),
+            largest_buffer: Bytes(ledger.largest_buffer_bytes),
+            weights: Bytes(ledger.weights_bytes),
+            read: Bytes(ledger.weight_bytes_read),
+        };
+        let reserve = self.run().engine.reserve;
+        let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
+        let judgement = Judgement::of(need, peak_interval_90, RUNTIME_BYTES, &machine, reserve);
+        let work = TrainingWork {
+            flops: ledger.flops,
+            kernels: ledger.dispatches,
+            weight_bytes: ledger.weight_bytes_read,
+        };
+        let batch_tokens = options.batch.saturating_mul(options.tokens);
+        let speed = self.training_speed(&machine, work, batch_tokens);
+        TrainingEstimate { ledger, peak_interval_90, judgement, speed }
+    }
+
+    /// The speed on a machine: over its bins where it may have several.
+    fn training_speed(
+        &self,
+        machine: &Machine,
+        work: TrainingWork,
+        batch_tokens: u32,
+    ) -> TrainingSpeed {
+        let bins = machine.possible_bins().iter().map(|bin| self.silicon(bin));
+        let each: Vec<TrainingSpeed> =
+            bins.map(|silicon| self.speed_of(&silicon, work, batch_tokens)).collect();
+        let ends = |f: &dyn Fn(&TrainingSpeed) -> f64| {
+            let all = each.iter().map(f);
+            all.fold([f64::INFINITY, 0.0_f64], |[low, high], s| [low.min(s), high.max(s)])
+        };
+        let [fast, slow] = ends(&|s| s.seconds_per_iteration);
+        let seconds_interval_90 =
+            [ends(&|s| s.seconds_interval_90[0])[0], ends(&|s| s.seconds_interval_90[1])[1]];
+        let mut widenings = each.first().map_or_else(Vec::new, |s| s.widenings.clone());
+        if each.len() > 1 {
+            let intervals = each.iter().map(|s| s.seconds_interval_90);
+            widenings.push(super::bins::training(machine, seconds_interval_90, intervals));
+        }
+        TrainingSpeed {
+            seconds_per_iteration: fast.midpoint(slow),
+            seconds_interval_90,
+            batch_tokens,
+            widenings,
+        }
+    }
+
+    fn speed_of(&self, silicon: &Silicon, work: TrainingWork, batch_tokens: u32) -> TrainingSpeed {
+        let coefficients = self.coefficients();
+        let program = self.run().engine.program;
+        let (prefill, decode) = (coefficients.prefill_law(), coefficients.decode_law(program));
+        let seconds = TrainingTime::of(work, prefill, decode, silicon).total();
+        let widenings = widening::training(silicon, batch_tokens);
+        let half = HALF_WIDTH_90 * widening::factor(&widenings);
+        TrainingSpeed {
+            seconds_per_iteration: seconds,
+            seconds_interval_90: [seconds * (-half).exp(), seconds * half.exp()],
+            batch_tokens,
+            widenings,
+        }
+    }
+}
