@@ -1,18 +1,15 @@
 //! The smallest changes that make a plan hold.
 
-use super::case::CheckCase;
 use super::judge::{OnMac, Planned, alone, on, together};
 use super::plan::Plan;
 use super::requirement::{Requirement, RequirementKind};
+use super::variants::{Variant, Variants};
 use crate::advise::offers::{Offer, offers};
-use crate::advise::recommend::LADDER;
-use crate::estimate::{Basis, EstimateError, OpenedModel, Outcome};
-use crate::graph::cache::KvQuantisation;
+use crate::estimate::{EstimateError, Outcome};
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
-use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -109,7 +106,7 @@ const GRID: u32 = 256;
 pub(super) struct Search<'s, 'a> {
     pub plan: &'s Plan,
     pub cases: &'s [Planned<'a>],
-    pub coefficients: &'a Coefficients,
+    pub variants: &'s Variants<'a>,
     pub found: &'s OnMac,
 }
 
@@ -128,7 +125,7 @@ impl Search<'_, '_> {
         let memory = judged.requirements.iter().find(|x| x.kind == RequirementKind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
             for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
-                if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
+                if self.passes(index, Variant::PrefillStep(tokens))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
                 }
@@ -141,27 +138,22 @@ impl Search<'_, '_> {
             if r.engine.kv.is_none() {
                 for bits in [8, 4] {
                     let prefill_step = r.engine.prefill_step.min(GRID);
-                    let kv = Some(KvQuantisation::bits(bits));
-                    let run = r.with_kv(kv).with_prefill_step(prefill_step);
-                    if self
-                        .passes(&Planned::new(self.coefficients, CheckCase { run, ..case.case }))?
-                    {
+                    if self.passes(index, Variant::KvBits { bits, prefill_step })? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
                 }
             }
         }
-        for quant in self.smaller(index) {
-            let smaller = CheckCase { model: &quant.1, basis: &Basis::Spec, ..case.case };
-            if self.passes(&Planned::new(self.coefficients, smaller))? {
-                out.push(Remedy::Quantisation { quant: quant.0, workload: None });
+        for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+            if self.passes(index, Variant::Smaller(i))? {
+                out.push(Remedy::Quantisation { quant: quant.clone(), workload: None });
                 break;
             }
         }
-        let fewer = |batch| self.passes(&case.with_run(r.with_batch(batch)));
+        let fewer = |users| self.passes(index, Variant::Users(users));
         out.extend(most_that(1, r.work.batch, &fewer)?.map(|users| Remedy::Users { users }));
-        let shorter = |chunks: u32| self.passes(&case.with_run(r.with_context(chunks * GRID)));
+        let shorter = |chunks: u32| self.passes(index, Variant::Context(chunks * GRID));
         let longest = most_that(1, r.work.context_tokens.div_ceil(GRID), &shorter)?;
         out.extend(longest.map(|chunks| Remedy::Context { tokens: chunks * GRID }));
         Ok(out)
@@ -185,10 +177,10 @@ impl Search<'_, '_> {
         }
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
-            for (quant, model) in self.smaller(index) {
-                let smaller = CheckCase { model: &model, basis: &Basis::Spec, ..case.case };
-                let smaller = Planned::new(self.coefficients, smaller);
-                if self.fit_with(index, Some(&smaller))? {
+            for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+                let smaller = self.variants.of((index, case), Variant::Smaller(i));
+                if self.fit_with(index, smaller.as_deref())? {
+                    let quant = quant.clone();
                     out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
                 }
@@ -222,8 +214,11 @@ impl Search<'_, '_> {
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
     }
 
-    fn passes(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
-        Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
+    /// Whether a workload passes with one thing changed.
+    fn passes(&self, index: usize, what: Variant) -> Result<bool, EstimateError> {
+        let Some(case) = self.cases.get(index) else { return Ok(false) };
+        let Some(planned) = self.variants.of((index, case), what) else { return Ok(false) };
+        Ok(alone(self.plan, &planned, &self.found.machine)?.outcome() == Outcome::Pass)
     }
 
     /// The machine with a GPU limit raised for a need, if that can be.
@@ -236,14 +231,6 @@ impl Search<'_, '_> {
         let mut raised = machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
         Some((raised, Remedy::WiredLimit { command: advice.command, undo: advice.undo }))
-    }
-
-    /// Smaller formats of a workload's model, the most precise first.
-    fn smaller(&self, index: usize) -> Vec<(String, OpenedModel)> {
-        let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
-        let format =
-            |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
-        LADDER.into_iter().filter_map(format).collect()
     }
 }
 
