@@ -327,7 +327,7 @@ mod tests {
             (1..=100).map(|i| row(10.0 + f64::from(i) * 0.02, 10.0)).collect();
         let rows: Vec<&LiveComparison> = rows.iter().collect();
         let sigma = unexplained(&rows).expect("rows").hypot(0.01);
-        let held = rows.iter().filter(|r| (r.predicted / r.measured).ln() <= 1.645 * sigma).count();
+        let held = rows.iter().filter(|r| (r.predicted / r.measured).ln() <= Z90 * sigma).count();
         assert!((88..=92).contains(&held), "{held}");
     }
 }

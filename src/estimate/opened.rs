@@ -11,7 +11,7 @@ use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::Models;
-use crate::model::gguf::GgufMix;
+use crate::model::gguf::{GgufMix, Publisher};
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, Resolution, Resolver};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
@@ -157,6 +157,8 @@ impl OpenedModel {
             model = model.in_gguf_of(file_type)?;
             model.origin = stated.origin;
         }
+        let owner = name.organisation.as_deref().map_or(Publisher::Unknown, Publisher::of_owner);
+        model.asked_gguf = model.asked_gguf.map(|mix| mix.by(owner));
         let named = found.notes.iter().map(|note| (note.is_warning(), note.to_string()));
         for (doubt, note) in named.chain(stated.notes) {
             if !doubt {

@@ -18,8 +18,6 @@ pub const MIB: u64 = 1 << 20;
 pub const PAGE: u64 = 16_384;
 /// Oldest chip generation that never ran a macOS release with the older rule set: M5 Macs shipped with macOS 26.
 const FIRST_GENERATION_ON_MACOS26: u32 = 5;
-/// Most resources MLX lets be allocated when `iogpu.rsrc_limit` is 0 or absent (`mlx/backend/metal/device_info.cpp`).
-pub const MLX_RESOURCE_LIMIT: u64 = 499_000;
 
 /// How much memory the GPU may keep resident.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]

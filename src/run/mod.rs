@@ -65,12 +65,6 @@ impl Run {
         Self { engine, ..self }
     }
 
-    /// The same run on a version of MLX.
-    #[must_use]
-    pub const fn with_mlx(self, version: Version) -> Self {
-        Self { engine: EngineSetup { mlx: MlxRelease::known(version), ..self.engine }, ..self }
-    }
-
     /// The same run with prefill chunks of `prefill_step` tokens.
     #[must_use]
     pub const fn with_prefill_step(self, prefill_step: u32) -> Self {

@@ -6,6 +6,8 @@ use statrs::distribution::{ContinuousCDF, Normal};
 pub const Z80: f64 = 1.281_551_565_544_600_4;
 /// Standard normal quantile of 0.95, the upper end of a central 90 % interval.
 pub const Z90: f64 = 1.644_853_626_951_472_2;
+/// The same of a 95 % interval.
+pub const Z95: f64 = 1.959_963_984_540_054;
 
 /// Share of the standard normal distribution below `z`.
 #[must_use]
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn the_constants_are_the_quantiles() {
-        for (p, z) in [(0.9, Z80), (0.95, Z90), (0.05, -Z90), (0.5, 0.0)] {
+        for (p, z) in [(0.9, Z80), (0.95, Z90), (0.975, Z95), (0.05, -Z90), (0.5, 0.0)] {
             assert!((normal_quantile(p) - z).abs() < 1e-14, "{p}: {}", normal_quantile(p));
             // As close as the error function of `statrs` is.
             assert!((normal_share(z) - p).abs() < 1e-11, "{z}: {}", normal_share(z));

@@ -84,8 +84,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Count what the house is measured by: doubled names, circles of imports, public items, long files
-    House,
+    /// Count what the house is measured by: lines of graph/, doubled names, circles of imports, public items, long files
+    House {
+        /// The sources of this commit instead of those that lie here
+        #[arg(long, value_name = "COMMIT")]
+        at: Option<String>,
+        /// Instead, what the compiler finds dead when the modules of the library are closed
+        #[arg(long, conflicts_with = "at")]
+        dead: bool,
+    },
     /// Compare the figures of two builds of mlxplan over twenty models; fails when one differs
     Figures {
         /// The program as it was
@@ -125,7 +132,8 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Oracle { args } if args.is_empty() => oracle::environment(&project).map(|_| ()),
         Task::Oracle { args } => oracle::run(&project, &args),
         Task::Fit { check } => fit::run(&project, check),
-        Task::House => house::run(&project),
+        Task::House { dead: true, .. } => house::dead(&project),
+        Task::House { at, .. } => house::run(&project, at.as_deref()),
         Task::Figures { base, new } => figures::run(&base, &new),
     }
 }

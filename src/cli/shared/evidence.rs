@@ -10,7 +10,7 @@ use crate::estimate::{Basis, OpenedModel, OwnRun, OwnRuns, Program, Run};
 use crate::files;
 use crate::hardware::machine::Machine;
 use crate::run::Work;
-use crate::stats::TrialSummary;
+use crate::stats::{TrialSummary, Z95};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use std::path::Path;
@@ -19,8 +19,6 @@ use std::path::Path;
 const MAX_BYTES: u64 = 256 << 20;
 /// Schema of the object that `validate` writes of runs here.
 const LIVE: &str = "mlxplan.live_validation/1";
-/// Half the width of a 95 % interval of a normal distribution, in standard deviations.
-const Z95: f64 = 1.96;
 /// Prompts below this many tokens tell more of the server than of the model.
 const SHORTEST_PROMPT: u32 = 256;
 

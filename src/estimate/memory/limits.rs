@@ -261,10 +261,4 @@ impl Judgement {
             (excess > Bytes::ZERO).then(|| Swap::of(excess, read, machine.bandwidth.value.0));
         Self { limits, verdict, fits, swap }
     }
-
-    /// The hard limit with the least room.
-    #[must_use]
-    pub fn tightest(&self) -> Option<&Limit> {
-        self.limits.iter().filter(|l| l.kind.is_hard()).min_by_key(|l| l.headroom_bytes())
-    }
 }

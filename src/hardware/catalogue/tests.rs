@@ -79,11 +79,10 @@ fn the_date_is_that_of_the_files() {
 #[test]
 fn constants_agree_with_the_rules_in_the_limits_file() {
     let table: toml::Table = LIMITS.parse().unwrap();
-    use crate::hardware::limits::{MIB, MLX_RESOURCE_LIMIT, PAGE};
+    use crate::hardware::limits::{MIB, PAGE};
     assert_eq!(table["override"]["unit_bytes"].as_integer(), Some(MIB as i64));
     assert_eq!(table["max_buffer"]["ratio_of_default_limit"].as_float(), Some(0.75));
     assert_eq!(table["max_buffer"]["round_down_to_bytes"].as_integer(), Some(PAGE as i64));
-    assert_eq!(table["mlx"]["resource_count_limit"].as_integer(), Some(MLX_RESOURCE_LIMIT as i64));
 }
 
 #[test]

@@ -1,35 +1,74 @@
 //! Rules of the house that no compiler holds: a type name is declared once, and files import one another in one direction.
 
+mod dead;
 mod imports;
 mod source;
 
 use crate::project::Project;
 use anyhow::Result;
+pub use dead::run as dead;
 use imports::Imports;
 use source::Source;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use xshell::cmd;
 
-/// Prints what there is of everything that is counted.
-pub fn run(project: &Project) -> Result<()> {
-    let sources = source::read(&project.shell.current_dir())?;
-    let most = sources.iter().max_by_key(|s| s.lines);
+/// Prints what there is of everything that is counted, here or in a commit.
+pub fn run(project: &Project, at: Option<&str>) -> Result<()> {
+    let root = match at {
+        None => project.shell.current_dir(),
+        Some(commit) => checked_out(project, commit)?,
+    };
+    let sources = source::read(&root)?;
     println!("{:6} files", sources.len());
-    println!(
-        "{:6} lines of the longest, {}",
-        most.map_or(0, |s| s.lines),
-        most.map_or("", |s| &s.file)
-    );
-    println!("{:6} public items", sources.iter().map(|s| s.public).sum::<usize>());
+    if let Some(most) = sources.iter().max_by_key(|s| s.lines) {
+        println!("{:6} lines of the longest, {}", most.lines, most.file);
+    }
+    let within = |folder: &str| {
+        let inside = sources.iter().filter(|s| s.file.starts_with(folder));
+        inside.map(|s| s.code).sum::<usize>()
+    };
+    for folder in
+        ["src/", "src/graph/", "src/graph/families/", "src/graph/parts/", "src/graph/towers/"]
+    {
+        println!(
+            "{:6} lines of code in {folder}, without blanks, comments and tests",
+            within(folder)
+        );
+    }
+    println!("{:6} items that are pub", sources.iter().map(|s| s.public).sum::<usize>());
     let json: usize =
         sources.iter().filter(|s| s.file.starts_with("src/cli/")).map(|s| s.json).sum();
     println!("{json:6} json! in the commands");
     let doubled = doubled(&sources);
-    println!("{:6} type names declared more than once", doubled.len());
+    println!("{:6} visible type names declared more than once", doubled.len());
     doubled.iter().for_each(|line| println!("       {line}"));
+    println!("{:6} type names that are private to several files", private_doubles(&sources));
     let circles = Imports::of(&sources).circles();
     println!("{:6} circles of imports", circles.len());
     circles.iter().for_each(|circle| println!("       {}", circle.join(", ")));
     Ok(())
+}
+
+/// A folder with the sources of a commit.
+fn checked_out(project: &Project, commit: &str) -> Result<PathBuf> {
+    let folder = project.target.join("house").join(commit);
+    let shell = &project.shell;
+    shell.remove_path(&folder)?;
+    shell.create_dir(&folder)?;
+    let archive = folder.join("src.tar");
+    cmd!(shell, "git archive --output {archive} {commit} src").run()?;
+    cmd!(shell, "tar --extract --file {archive} --directory {folder}").run()?;
+    Ok(folder)
+}
+
+/// How many type names several files declare for themselves alone, or one for itself and another for all.
+fn private_doubles(sources: &[Source]) -> usize {
+    let mut all: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in sources.iter().flat_map(|s| s.types.union(&s.own_types)) {
+        *all.entry(name).or_default() += 1;
+    }
+    all.values().filter(|&&files| files > 1).count()
 }
 
 /// The visible type names that several files declare, with the files.

@@ -15,12 +15,16 @@ pub struct Source {
     pub module: Vec<String>,
     /// Its lines.
     pub lines: usize,
-    /// Visible items.
+    /// Its lines without blanks, comments and tests.
+    pub code: usize,
+    /// Items that are `pub` without restriction.
     pub public: usize,
     /// Calls of `json!`.
     pub json: usize,
     /// Types that other files can see.
     pub types: BTreeSet<String>,
+    /// Types that they cannot see.
+    pub own_types: BTreeSet<String>,
     /// Everything that it declares at its top.
     pub items: BTreeSet<String>,
     /// What it imports.
@@ -87,9 +91,11 @@ impl Source {
             file: file.to_owned(),
             module,
             lines: text.lines().count(),
+            code: code_lines(text),
             public: 0,
             json: 0,
             types: BTreeSet::new(),
+            own_types: BTreeSet::new(),
             items: BTreeSet::new(),
             imports: Vec::new(),
             paths: Vec::new(),
@@ -102,9 +108,10 @@ impl Source {
 
     fn declare(&mut self, name: &syn::Ident, vis: &Visibility, is_type: bool) {
         let (name, visible) = (name.to_string(), !matches!(vis, Visibility::Inherited));
-        self.public += usize::from(visible);
-        if visible && is_type {
-            self.types.insert(name.clone());
+        self.public += usize::from(matches!(vis, Visibility::Public(_)));
+        if is_type {
+            let types = if visible { &mut self.types } else { &mut self.own_types };
+            types.insert(name.clone());
         }
         self.items.insert(name);
     }
@@ -136,6 +143,12 @@ impl Source {
             }
         }
     }
+}
+
+/// Lines that are neither blank nor comments, up to the tests, which stand at the end.
+fn code_lines(text: &str) -> usize {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
 /// A path within modules of a file, as it is at the top of the file.
