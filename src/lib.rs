@@ -96,6 +96,8 @@ pub mod units;
 pub mod validation;
 #[doc(hidden)]
 pub mod versions;
+#[doc(hidden)]
+pub mod why;
 
 pub use estimate::memory::{Fit, MaxContext};
 pub use estimate::{

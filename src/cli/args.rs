@@ -15,6 +15,7 @@ use super::recommend::args::RecommendArgs;
 use super::report::args::ReportArgs;
 use super::shared::global::Global;
 use super::validate::args::ValidateArgs;
+use super::why::args::WhyArgs;
 use clap::{Parser, Subcommand};
 
 /// Capacity planner for language models on Apple Silicon: predicts tokens/s, time to first token, memory and maximum
@@ -40,6 +41,8 @@ pub enum Command {
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
+    /// What explains that a run is slower, or faster, than predicted
+    Why(Box<WhyArgs>),
     /// Models side by side on several Macs, or which Mac to buy for them
     Compare(CompareArgs),
     /// Whether the workloads of a plan file will hold on their Macs

@@ -20,6 +20,7 @@ pub mod schemas;
 mod shared;
 mod validate;
 mod welcome;
+mod why;
 
 use crate::report::{Answer, Format};
 use anyhow::{Result, bail};
@@ -82,6 +83,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
+        Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
         None => welcome(&context),
     }

@@ -2,7 +2,7 @@
 
 use super::{
     audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, validate,
-    welcome,
+    welcome, why,
 };
 use crate::bench::record::Record;
 use crate::estimate::Prediction;
@@ -39,6 +39,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<models::ModelsAnswer>(),
         of::<probe::ProbeAnswer>(),
         of::<welcome::Welcome>(),
+        of::<why::answer::WhyAnswer>(),
     ];
     all.sort_by_key(|(name, _)| *name);
     all

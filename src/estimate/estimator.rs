@@ -70,6 +70,9 @@ pub enum EstimateError {
     /// A law gives a time that cannot be.
     #[error(transparent)]
     Unsound(#[from] UnsoundTime),
+    /// The power modes cannot be read.
+    #[error(transparent)]
+    Power(#[from] crate::hardware::power::PowerDataError),
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -140,6 +143,7 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub fn with_run(&self, run: Run) -> Self {
         let alike = run.engine.kv == self.run.engine.kv
+            && run.engine.all_experts == self.run.engine.all_experts
             && run.engine.program == self.run.engine.program
             && run.file == self.run.file;
         Self {

@@ -318,6 +318,7 @@ impl OpenedModel {
         let stored = self.source.gguf.as_ref().map(|g| g.loaded());
         let stand_in = self.source.notes.iter().any(|n| matches!(n, SourceNote::GgufStandIn(_)));
         ModelFile {
+            fp16: None,
             gguf: self.gguf_mix(),
             stored,
             origin: self.origin,

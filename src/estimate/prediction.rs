@@ -7,6 +7,7 @@ use super::memory::{
     Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise,
 };
 use super::opened::OpenedModel;
+use super::power::PowerSpeeds;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
 use super::warning::{self, Warning};
@@ -38,6 +39,8 @@ pub struct Prediction {
     pub at_depth: Vec<AtDepth>,
     /// Prefill speed and time to first token.
     pub prefill: Prefill,
+    /// What power mode and heat leave of the speeds.
+    pub power: Option<PowerSpeeds>,
     /// Basis of the decode speed.
     pub fidelity: Fidelity,
     /// How good such predictions were here, where any were checked.
@@ -120,6 +123,7 @@ impl Estimator<'_> {
         let ((memory, context), ((decode, prefill), timing)) = (memory?, speeds?);
         let at_depth = self.at_depths(machine)?;
         let own_runs = self.own_runs_used(machine)?;
+        let power = PowerSpeeds::of(&self.run, machine, (&decode, &prefill))?;
         let mut warnings = self.doubts.clone();
         warnings.extend(self.beyond_the_model());
         warnings.extend(self.beyond_the_memory(machine));
@@ -137,6 +141,7 @@ impl Estimator<'_> {
             decode,
             at_depth,
             prefill,
+            power,
             fidelity: match &own_runs {
                 Some(own) if own.decode.is_some() => Fidelity::Measured,
                 _ => timing.as_ref().map_or(Fidelity::Spec, |t| t.fidelity),
@@ -236,7 +241,12 @@ impl Prediction {
     /// What the prediction leaves out.
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
-        let mut all = vec!["a prompt cache, other processes, heat and power modes".to_owned()];
+        let mut all = vec![match self.power {
+            Some(_) => {
+                "a prompt cache, other processes; heat and power modes only as ranges".to_owned()
+            }
+            None => "a prompt cache, other processes, heat and power modes".to_owned(),
+        }];
         if self.run.work.images.is_some() {
             all.push("the run of the vision tower: its time and its buffers".to_owned());
         }

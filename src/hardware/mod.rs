@@ -18,6 +18,7 @@
 pub mod catalogue;
 pub mod limits;
 pub mod machine;
+pub mod power;
 pub mod probe;
 pub mod provenance;
 pub mod spec;

@@ -29,6 +29,8 @@ pub struct EngineSetup {
     pub whole_logits: bool,
     /// Whether and how the cache is quantised.
     pub kv: Option<KvQuantisation>,
+    /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
+    pub all_experts: bool,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
     pub reserve: Option<Bytes>,
     /// GPU memory limit that was set (`iogpu.wired_limit_mb`); `None` for the limit of the machine.
@@ -86,6 +88,7 @@ impl Default for EngineSetup {
             prefill_step: PREFILL_STEP,
             whole_logits: false,
             kv: None,
+            all_experts: false,
             reserve: None,
             gpu_limit: None,
             budget: None,

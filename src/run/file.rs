@@ -53,6 +53,8 @@ pub struct ModelFile {
     pub origin: FormatOrigin,
     /// Lowest and highest bytes of the weights over those of the graph, where only the file tells them.
     pub weights_range: Option<[f64; 2]>,
+    /// Whether activations are 16-bit IEEE floats rather than bfloat16, where that is not as the graph says.
+    pub fp16: Option<bool>,
     /// Whether the graph is a plain decoder in place of a model that is not known.
     pub stand_in: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
 
+mod conditions;
 mod engine;
 mod file;
 mod label;
@@ -10,6 +11,7 @@ mod program;
 mod version;
 mod work;
 
+pub use conditions::Conditions;
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use label::Label;
@@ -31,6 +33,8 @@ pub struct Run {
     pub engine: EngineSetup,
     /// Prompt, output and sequences.
     pub work: Work,
+    /// The state of the machine.
+    pub conditions: Conditions,
 }
 
 impl Run {
@@ -77,6 +81,24 @@ impl Run {
         Self { engine: EngineSetup { kv, ..self.engine }, ..self }
     }
 
+    /// The same run on matrix units, or without them.
+    #[must_use]
+    pub const fn with_matrix_units(self, matrix_units: MatrixUnits) -> Self {
+        Self { engine: EngineSetup { matrix_units, ..self.engine }, ..self }
+    }
+
+    /// The same run with all routed experts computed for every token.
+    #[must_use]
+    pub const fn with_all_experts(self) -> Self {
+        Self { engine: EngineSetup { all_experts: true, ..self.engine }, ..self }
+    }
+
+    /// The same run with activations in 16-bit IEEE floats, or in bfloat16.
+    #[must_use]
+    pub const fn with_fp16(self, fp16: bool) -> Self {
+        Self { file: ModelFile { fp16: Some(fp16), ..self.file }, ..self }
+    }
+
     /// The same run with memory kept for macOS and other programs; `None` for the default.
     #[must_use]
     pub const fn with_reserve(self, reserve: Option<Bytes>) -> Self {
@@ -117,6 +139,12 @@ impl Run {
     #[must_use]
     pub const fn with_images(self, images: Option<Images>) -> Self {
         Self { work: Work { images, ..self.work }, ..self }
+    }
+
+    /// The same run in another state of the machine.
+    #[must_use]
+    pub const fn with_conditions(self, conditions: Conditions) -> Self {
+        Self { conditions, ..self }
     }
 
     /// The same run of `batch` sequences at once.

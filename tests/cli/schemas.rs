@@ -29,7 +29,7 @@ fn names_are_used_once() {
 }
 
 /// A command for every schema that can be had without MLX, and a second one where an answer has optional parts.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 28] = [
     "probe --from tests/fixtures/probe/m4pro-20-64gb.txt",
     "probe --from tests/fixtures/probe/vm-github-m1.txt",
     "models qwen3",
@@ -55,6 +55,8 @@ const COMMANDS: [&str; 26] = [
     "recommend --mac m4-10/32",
     "recommend --model 32B-4bit",
     "validate",
+    "why --model qwen3.6-35b-a3b-8bit --mac mbp16-m5max-40-2026/128 --engine omlx@0.6.4 --macos 27.0 --measured 60",
+    "why --model qwen3-8b-4bit --mac m2max-38/32 --ttft 20 --context 4096 --cached 4000 --measured 300",
     "",
 ];
 

@@ -7,4 +7,5 @@ mod probe;
 mod published;
 mod sources;
 mod validate;
+mod why;
 mod widths;

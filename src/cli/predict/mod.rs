@@ -12,8 +12,9 @@ use super::shared::tables::changes_table;
 use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
 use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
-use crate::estimate::{Estimator, Explanation, Prediction, TimedAlone};
+use crate::estimate::{Estimator, Explanation, PowerRange, PowerSpeeds, Prediction, TimedAlone};
 use crate::hardware::machine::Machine;
+use crate::hardware::power::RangeBasis;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -117,6 +118,9 @@ fn document(p: &Prediction) -> Document {
         "first token",
         format!("after {}, 90 % {}–{}", Seconds(pf.ttft_s), Seconds(soon), Seconds(late)),
     );
+    for text in p.power.iter().flat_map(power_texts) {
+        add("power", text);
+    }
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
     }
@@ -150,6 +154,23 @@ fn document(p: &Prediction) -> Document {
     notes.extend(p.not_modeled().iter().skip(1).map(|what| format!("not modeled: {what}")));
     d.notes(notes);
     d
+}
+
+/// The mode, and what it and heat leave of the decode speed.
+fn power_texts(p: &PowerSpeeds) -> [String; 2] {
+    let said = if p.stated { "" } else { " (assumed; --power names another)" };
+    let range = |r: &PowerRange| {
+        let [low, middle, high] = r.decode_tokens_per_s.map(TokensPerSecond);
+        let how = match r.basis {
+            RangeBasis::Measured => "published",
+            RangeBasis::Assumed => "an assumption",
+        };
+        format!("{middle} tok/s, {low}–{high} ({how})")
+    };
+    [
+        format!("{} mode{said}: at first {}", p.mode, range(&p.burst)),
+        format!("after {} minutes of work {}", p.minutes, range(&p.sustained)),
+    ]
 }
 
 fn depths(all: &[AtDepth]) -> Table {

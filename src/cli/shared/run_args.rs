@@ -2,11 +2,12 @@
 
 use super::engine_args::EngineArgs;
 use crate::graph::cache::KvQuantisation;
+use crate::hardware::power::PowerMode;
 use crate::ledger::llama_cpp::KvType;
-use crate::run::{Images, Run};
+use crate::run::{Conditions, Images, Run};
 use crate::units::Bytes;
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// The run to plan for.
@@ -62,9 +63,41 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
 
+    /// Power mode of the Mac [default: automatic]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub power: Option<PowerArg>,
+
+    /// Minutes of work without a pause, after which speeds are shown as well [default: 10]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub sustained: Option<u32>,
+
     /// The engine.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// A power mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PowerArg {
+    /// Low Power Mode.
+    Low,
+    /// Automatic.
+    Automatic,
+    /// High Power.
+    High,
+    /// On battery.
+    Battery,
+}
+
+impl From<PowerArg> for PowerMode {
+    fn from(arg: PowerArg) -> Self {
+        match arg {
+            PowerArg::Low => Self::Low,
+            PowerArg::Automatic => Self::Automatic,
+            PowerArg::High => Self::High,
+            PowerArg::Battery => Self::Battery,
+        }
+    }
 }
 
 impl Default for RunArgs {
@@ -82,6 +115,8 @@ impl Default for RunArgs {
             reserve: None,
             gpu_limit: None,
             budget_memory: None,
+            power: None,
+            sustained: None,
             evidence: None,
             engine: EngineArgs::default(),
         }
@@ -107,6 +142,10 @@ impl RunArgs {
             .with_context(self.context)
             .with_generated(self.generate)
             .with_batch(self.batch)
+            .with_conditions(Conditions {
+                power: self.power.map(PowerMode::from),
+                sustained_minutes: self.sustained,
+            })
             .with_images(self.images)
             .with_kv(self.cache()?)
             .with_parallel(self.parallel)

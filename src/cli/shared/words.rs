@@ -24,8 +24,15 @@ pub(in crate::cli) fn run_text(run: &Run) -> String {
     let r = run.work;
     let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
+    let power = match run.conditions.power {
+        Some(mode) => format!(
+            "Speeds are of full clocks; `mlxplan predict --power {mode}` gives what the mode leaves."
+        ),
+        None => "Speeds are of full clocks: High Power, or Automatic mode before a laptop is warm."
+            .to_owned(),
+    };
     format!(
-        "With {}, a prompt of {} tokens and {} generated{batch}{kv}.",
+        "With {}, a prompt of {} tokens and {} generated{batch}{kv}. {power}",
         engine_text(run, None),
         r.context_tokens,
         r.generate_tokens

@@ -2,6 +2,7 @@
 
 mod of;
 
+use super::PowerSpeeds;
 use super::explain::Explanation;
 use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap};
 use super::speed::{Evidence, Term};
@@ -37,6 +38,9 @@ pub struct PredictionAnswer {
     pub decode: DecodeAnswer,
     /// Prefill speed; `null` where nothing is known of it.
     pub prefill: Option<PrefillAnswer>,
+    /// What power mode and heat leave of the speeds, on laptops and where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<PowerSpeeds>,
     /// Basis of the decode speed.
     pub fidelity: Fidelity,
     /// Own runs of this very model, program and machine that shifted it.

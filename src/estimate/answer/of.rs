@@ -231,6 +231,7 @@ impl From<&Prediction> for PredictionAnswer {
                 },
                 runs_here: p.runs_here.prefill.clone().flatten(),
             }),
+            power: p.power.clone(),
             fidelity: p.fidelity,
             evidence: p.own_runs.as_ref().map(|own| own.ids.clone()).unwrap_or_default(),
             without_evidence: p.own_runs.as_ref().map(|own| WithoutEvidence {
@@ -297,6 +298,7 @@ impl From<&TimedAlone> for PredictionAnswer {
                     runs_here: prompt.quality.clone(),
                 }
             }),
+            power: None,
             fidelity: p.timing.fidelity,
             evidence: Vec::new(),
             without_evidence: None,

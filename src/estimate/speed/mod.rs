@@ -68,8 +68,11 @@ impl Speed {
         } else {
             StepFeatures::of(graph, kv)?
         };
-        if let Some(fp16) = graph.fp16_activations() {
+        if let Some(fp16) = run.file.fp16.or_else(|| graph.fp16_activations()) {
             features.fp16 = fp16;
+        }
+        if run.engine.all_experts {
+            features.choose_all_experts();
         }
         let model_type = if run.file.stand_in {
             "a plain decoder in place of an unknown one".to_owned()

@@ -211,6 +211,19 @@ impl StepFeatures {
         experts.map(chosen).reduce(f64::max).unwrap_or(1.0)
     }
 
+    /// Makes every token use all routed experts, as programs do that have no kernels for chosen ones.
+    pub fn choose_all_experts(&mut self) {
+        let mut more = 1.0;
+        for m in self.matrices.iter_mut().filter(|m| m.part == MatrixRole::Expert) {
+            let factor = m.experts as f64 / m.chosen.max(1) as f64;
+            m.bytes *= factor;
+            m.weights *= factor;
+            m.chosen = m.experts;
+            more = f64::max(more, factor);
+        }
+        self.prefill.expert_weights *= more;
+    }
+
     /// Whether most weights have 16 bits or more.
     #[must_use]
     pub fn plain(&self) -> bool {

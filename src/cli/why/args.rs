@@ -1,0 +1,93 @@
+//! Arguments of `why`.
+
+use crate::cli::shared::machine_args::MachineArgs;
+use crate::cli::shared::names;
+use crate::cli::shared::run_args::RunArgs;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap_complete::engine::ArgValueCompleter;
+use std::path::PathBuf;
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name; with --server or --bench
+    /// the model that was served, unless it is named
+    #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required_unless_present_any = ["server", "bench"])]
+    pub model: Option<String>,
+
+    /// Quantisation, where the name does not say
+    #[arg(long, value_name = "QUANT")]
+    pub quant: Option<String>,
+
+    /// Measured tokens per second
+    #[arg(long, value_name = "TOK/S", value_parser = positive, required_unless_present_any = ["ttft", "server", "bench"])]
+    pub measured: Option<f64>,
+
+    /// Measured seconds to the first token
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub ttft: Option<f64>,
+
+    /// Tokens of the prompt that should have been in a prompt cache
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    pub cached: u32,
+
+    /// Measure a running server now
+    #[arg(long, value_name = "URL", conflicts_with_all = ["bench", "measured", "ttft"])]
+    pub server: Option<String>,
+
+    /// A result of `mlxplan bench`
+    #[arg(long, value_name = "RESULT", conflicts_with_all = ["measured", "ttft"])]
+    pub bench: Option<PathBuf>,
+
+    /// Read an unknown model_type as if it were this one
+    #[arg(long, value_name = "MODEL_TYPE")]
+    pub assume: Option<String>,
+
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// The run.
+    #[command(flatten)]
+    pub run: StatedRun,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let good = |x: &f64| x.is_finite() && *x > 0.0;
+    text.parse().ok().filter(good).ok_or_else(|| "a number above 0".to_owned())
+}
+
+/// The arguments of a run, and which of them were given: what is a default may be otherwise in truth.
+#[derive(Clone, Debug, Default)]
+pub struct StatedRun {
+    /// The arguments.
+    pub args: RunArgs,
+    /// Whether the prompt was given.
+    pub context: bool,
+    /// Whether the output was given.
+    pub generate: bool,
+}
+
+impl Args for StatedRun {
+    fn augment_args(command: Command) -> Command {
+        RunArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        RunArgs::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for StatedRun {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let (context, generate) = (given("context"), given("generate"));
+        Ok(Self { args: RunArgs::from_arg_matches(matches)?, context, generate })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

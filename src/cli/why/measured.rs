@@ -1,0 +1,136 @@
+//! What was measured: given, in a result of `bench`, or of a server now.
+
+use super::args::WhyArgs;
+use crate::bench::Trial;
+use crate::bench::http::{Address, ApiKey, Limits, Server, ServerInfo};
+use crate::bench::local::Watched;
+use crate::bench::prompts::{PromptKind, Prompts};
+use crate::bench::record::{self, Record};
+use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
+use crate::bench::scenario::{self, PromptWork};
+use crate::bench::summary::{CaseSummary, TrialMetric, summarise};
+use crate::cli::shared::context::Context;
+use crate::cli::shared::progress::Progress;
+use crate::cli::shared::signals;
+use crate::run::{EngineName, Program};
+use anyhow::{Result, anyhow, bail, ensure};
+
+/// Figures of a run, and what is known of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Figures {
+    /// Tokens per second.
+    pub decode: Option<f64>,
+    /// Seconds to the first token.
+    pub ttft_s: Option<f64>,
+    /// Tokens of the prompt.
+    pub context: Option<u32>,
+    /// Tokens generated.
+    pub generate: Option<u32>,
+    /// The model that was served.
+    pub model: Option<String>,
+    /// Its format.
+    pub quant: Option<String>,
+    /// The program.
+    pub engine: Option<EngineName>,
+    /// The Mac that a result is of.
+    pub mac: Option<String>,
+    /// Where the figures come from.
+    pub from: String,
+}
+
+/// Environment variable with the key of a server.
+const KEY: &str = "MLXPLAN_API_KEY";
+
+impl Figures {
+    /// What the arguments name.
+    pub fn of(context: &Context, args: &WhyArgs) -> Result<Self> {
+        if let Some(path) = &args.bench {
+            let record = record::read(path)?;
+            return Self::of_record(&record, &path.display().to_string());
+        }
+        if let Some(url) = &args.server {
+            return Self::of_server(context, args, url);
+        }
+        let from = "given".to_owned();
+        Ok(Self { decode: args.measured, ttft_s: args.ttft, from, ..Self::default() })
+    }
+
+    /// The case of a result that tells most: the one with both speeds and the longest prompt.
+    fn of_record(record: &Record, from: &str) -> Result<Self> {
+        let median = |s: &CaseSummary, m| s.metric(m).map(|v| v.median);
+        let useful = |s: &&CaseSummary| {
+            s.users <= 1 && median(s, TrialMetric::DecodeTokensPerS).is_some_and(|v| v > 0.0)
+        };
+        let prompt =
+            |s: &CaseSummary| median(s, TrialMetric::PromptTokens).unwrap_or(0.0).round() as u32;
+        let case =
+            record.summary.iter().filter(useful).max_by_key(|s| prompt(s)).ok_or_else(|| {
+                anyhow!("{from}: no case with a decode rate of one request at a time")
+            })?;
+        let engine = record
+            .engines
+            .iter()
+            .find(|e| e.label == case.engine)
+            .ok_or_else(|| anyhow!("{from}: engine {} is not described", case.engine))?;
+        let mut figures = match &engine.server {
+            Some(server) => Self::of_info(server),
+            None => Self { model: engine.model.clone(), ..Self::default() },
+        };
+        figures.fill(case);
+        let key = |name: &str| record.machine.get(name);
+        let chip = key("chip").and_then(|c| c.as_str());
+        let gib = key("memory_bytes").and_then(serde_json::Value::as_u64).map(|b| b >> 30);
+        figures.mac = chip.zip(gib).map(|(chip, gib)| format!("{chip}/{gib}"));
+        figures.from = format!("{from}: {} of engine {}", case.case, case.engine);
+        Ok(figures)
+    }
+
+    fn of_info(info: &ServerInfo) -> Self {
+        let version = info.version.as_deref().and_then(|v| v.parse().ok());
+        let engine = info.engine().map(|program| EngineName { program, version });
+        let model = Some(info.model.id.clone()).filter(|id| !id.is_empty());
+        Self { model, quant: info.model.quant.clone(), engine, ..Self::default() }
+    }
+
+    fn fill(&mut self, case: &CaseSummary) {
+        let median = |m| case.metric(m).map(|v| v.median);
+        let count = |m| median(m).map(|v: f64| v.round() as u32);
+        self.decode = median(TrialMetric::DecodeTokensPerS);
+        self.ttft_s = median(TrialMetric::TtftS);
+        self.context = count(TrialMetric::PromptTokens);
+        self.generate = count(TrialMetric::GeneratedTokens);
+    }
+
+    /// Measures a server: three answers after one that warms up.
+    fn of_server(context: &Context, args: &WhyArgs, url: &str) -> Result<Self> {
+        let address = Address::parse(url, false)?;
+        let server = Server::connect(&address, None, ApiKey::from_env(KEY), Limits::default())?;
+        let watched = Watched::new(server, None);
+        let wanted = args.run.context.then_some(args.run.args.context);
+        let protocol = Protocol { trials: 3, ..Protocol::default() };
+        let progress = Progress::steps(context.printer.quiet, "trials", 4);
+        let observe = |_: &Trial| progress.step();
+        let contender = Contender { label: LABELS[0].to_owned(), generator: &watched };
+        let stop = signals::stop(context.printer.quiet)?;
+        let mut run = BenchRun::new(vec![contender], protocol, Prompts::unique(), &observe, stop);
+        match wanted {
+            Some(tokens) => scenario::depth(&mut run, &[tokens])?,
+            None => scenario::decode(&mut run, &[PromptWork::Kind(PromptKind::ALL[0])]),
+        }
+        let summary = summarise(&run.trials);
+        let Some(case) = summary.first() else { bail!("{url}: no answer could be measured") };
+        let mut figures = Self::of_info(watched.server.info());
+        figures.fill(case);
+        ensure!(figures.decode.is_some(), "{url}: the answers' arrival times support no rate");
+        figures.from = format!(
+            "{url}, {} answers",
+            case.metric(TrialMetric::DecodeTokensPerS).map_or(0, |v| v.n)
+        );
+        Ok(figures)
+    }
+
+    /// The program, where it is known.
+    pub fn program(&self) -> Option<Program> {
+        self.engine.map(|e| e.program)
+    }
+}
