@@ -28,8 +28,13 @@ impl<'p> Formats<'p> {
         else {
             return &[];
         };
+        if let Some(known) = made.get() {
+            return known;
+        }
+        // Two threads may make the same; neither waits for the other.
         let format = |scheme: Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
-        made.get_or_init(|| LADDER.into_iter().filter_map(format).collect())
+        let all = LADDER.into_iter().filter_map(format).collect();
+        made.get_or_init(|| all)
     }
 }
 
