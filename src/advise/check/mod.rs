@@ -7,6 +7,7 @@ mod judge;
 mod plan;
 mod remedy;
 mod requirement;
+mod variants;
 
 pub use judge::{JudgedWorkload, OnMac};
 pub use plan::{LONGEST, Lookup, Plan, PlannedWorkload, ResidentModels, WorkloadNeeds, read};
@@ -57,19 +58,31 @@ pub fn check(
     catalogue: &Macs,
     coefficients: &Coefficients,
 ) -> Result<Report, RemedyError> {
+    let formats = variants::Formats::of(plan);
     let cases = judge::cases(plan, coefficients);
-    let macs: Vec<MacReport> = plan
-        .macs
-        .par_iter()
-        .map(|machine| {
-            let found = judge::on(plan, &cases, machine)?;
-            let search = remedy::Search { plan, cases: &cases, coefficients, found: &found };
-            let changes: Vec<Vec<Remedy>> =
-                (0..cases.len()).map(|i| search.for_workload(i)).collect::<Result<_, _>>()?;
-            let together_changes = search.for_all()?;
-            Ok(MacReport { found, changes, together_changes })
-        })
-        .collect::<Result<_, RemedyError>>()?;
+    let variants = variants::Variants::new(coefficients, &formats);
+    // Equal Macs are checked once.
+    let mut different: Vec<&Machine> = Vec::new();
+    let mut which = Vec::new();
+    for machine in &plan.macs {
+        let known = different.iter().position(|m| *m == machine);
+        which.push(known.unwrap_or(different.len()));
+        if known.is_none() {
+            different.push(machine);
+        }
+    }
+    let on = |machine: &&Machine| {
+        let found = judge::on(plan, &cases, machine)?;
+        let search = remedy::Search { plan, cases: &cases, variants: &variants, found: &found };
+        let changes: Vec<Vec<Remedy>> =
+            (0..cases.len()).map(|i| search.for_workload(i)).collect::<Result<_, _>>()?;
+        let together_changes = search.for_all()?;
+        Ok(MacReport { found, changes, together_changes })
+    };
+    let of_different: Vec<MacReport> =
+        different.par_iter().map(on).collect::<Result<_, RemedyError>>()?;
+    let macs: Vec<MacReport> =
+        which.into_iter().filter_map(|i| of_different.get(i).cloned()).collect();
     let mut report = Report { macs, alternative: None };
     if report.outcome() != Outcome::Pass {
         report.alternative = remedy::cheapest_mac(plan, &cases, catalogue)?;

@@ -1,18 +1,15 @@
 //! The smallest changes that make a plan hold.
 
-use super::case::CheckCase;
 use super::judge::{OnMac, Planned, alone, on, together};
 use super::plan::Plan;
 use super::requirement::{Requirement, RequirementKind};
+use super::variants::{Variant, Variants};
 use crate::advise::offers::{Offer, offers};
-use crate::advise::recommend::LADDER;
-use crate::estimate::{Basis, EstimateError, OpenedModel, Outcome};
-use crate::graph::cache::KvQuantisation;
+use crate::estimate::{EstimateError, Outcome};
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
-use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -111,7 +108,7 @@ const GRID: u32 = 256;
 pub(super) struct Search<'s, 'a> {
     pub plan: &'s Plan,
     pub cases: &'s [Planned<'a>],
-    pub coefficients: &'a Coefficients,
+    pub variants: &'s Variants<'a>,
     pub found: &'s OnMac,
 }
 
@@ -131,7 +128,7 @@ impl Search<'_, '_> {
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
             let on_mlx = !r.engine.program.runs_gguf();
             for tokens in STEPS.into_iter().filter(|&n| on_mlx && n < r.engine.prefill_step) {
-                if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
+                if self.passes(index, Variant::PrefillStep(tokens))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
                 }
@@ -145,26 +142,23 @@ impl Search<'_, '_> {
                 for bits in [8, 4] {
                     // The attention of MLX over such a cache is not fused: only small chunks save memory.
                     let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
-                    let run = r.with_kv(Some(KvQuantisation::bits(bits)));
-                    let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
-                    let planned = Planned::new(self.coefficients, CheckCase { run, ..case.case });
-                    if planned.estimator.possible().is_ok() && self.passes(&planned)? {
+                    let quantised = Variant::KvBits { bits, prefill_step };
+                    if self.is_possible(index, quantised) && self.passes(index, quantised)? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
                 }
             }
         }
-        for quant in self.smaller(index) {
-            let smaller = CheckCase { model: &quant.1, basis: &Basis::Spec, ..case.case };
-            if self.passes(&Planned::new(self.coefficients, smaller))? {
-                out.push(Remedy::Quantisation { quant: quant.0, workload: None });
+        for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+            if self.passes(index, Variant::Smaller(i))? {
+                out.push(Remedy::Quantisation { quant: quant.clone(), workload: None });
                 break;
             }
         }
-        let fewer = |batch| self.passes(&case.with_run(r.with_batch(batch)));
+        let fewer = |users| self.passes(index, Variant::Users(users));
         out.extend(most_that(1, r.work.batch, &fewer)?.map(|users| Remedy::Users { users }));
-        let shorter = |chunks: u32| self.passes(&case.with_run(r.with_context(chunks * GRID)));
+        let shorter = |chunks: u32| self.passes(index, Variant::Context(chunks * GRID));
         let longest = most_that(1, r.work.context_tokens.div_ceil(GRID), &shorter)?;
         out.extend(longest.map(|chunks| Remedy::Context { tokens: chunks * GRID }));
         Ok(out)
@@ -188,10 +182,10 @@ impl Search<'_, '_> {
         }
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
-            for (quant, model) in self.smaller(index) {
-                let smaller = CheckCase { model: &model, basis: &Basis::Spec, ..case.case };
-                let smaller = Planned::new(self.coefficients, smaller);
-                if self.fit_with(index, Some(&smaller))? {
+            for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+                let smaller = self.variants.of((index, case), Variant::Smaller(i));
+                if self.fit_with(index, smaller.as_deref())? {
+                    let quant = quant.clone();
                     out.push(Remedy::Quantisation { quant, workload: name() });
                     break;
                 }
@@ -225,8 +219,17 @@ impl Search<'_, '_> {
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
     }
 
-    fn passes(&self, planned: &Planned<'_>) -> Result<bool, EstimateError> {
-        Ok(alone(self.plan, planned, &self.found.machine)?.outcome() == Outcome::Pass)
+    /// Whether a workload can run with one thing changed.
+    fn is_possible(&self, index: usize, what: Variant) -> bool {
+        let planned = self.cases.get(index).and_then(|case| self.variants.of((index, case), what));
+        planned.is_some_and(|planned| planned.estimator.possible().is_ok())
+    }
+
+    /// Whether a workload passes with one thing changed.
+    fn passes(&self, index: usize, what: Variant) -> Result<bool, EstimateError> {
+        let Some(case) = self.cases.get(index) else { return Ok(false) };
+        let Some(planned) = self.variants.of((index, case), what) else { return Ok(false) };
+        Ok(alone(self.plan, &planned, &self.found.machine)?.outcome() == Outcome::Pass)
     }
 
     /// The machine with a GPU limit raised for a need, if that can be.
@@ -239,14 +242,6 @@ impl Search<'_, '_> {
         let mut raised = machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
         Some((raised, Remedy::WiredLimit { command: advice.command, undo: advice.undo }))
-    }
-
-    /// Smaller formats of a workload's model, the most precise first.
-    fn smaller(&self, index: usize) -> Vec<(String, OpenedModel)> {
-        let Some(w) = self.plan.workloads.get(index) else { return Vec::new() };
-        let format =
-            |scheme: crate::model::Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
-        LADDER.into_iter().filter_map(format).collect()
     }
 }
 

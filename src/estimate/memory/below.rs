@@ -50,16 +50,20 @@ pub fn below(
     let own = tokens.saturating_sub(ends.run.work.generate_tokens + 1) % search.step;
     let end = ends.known_at(tokens);
     let mut builds_scores = ends.run.engine.kv.is_some() || end.is_some_and(|e| e.builds_scores);
-    let ample = search.is_ample(end, known, tokens)?;
+    let mut ample = search.is_ample(end, known, tokens)?;
+    let holds = end.is_some_and(|e| room.holds(e));
     for (i, rows) in ROWS.into_iter().chain([own]).enumerate() {
-        // Any last chunk of a prompt that is read at once is all of it. Without scores, chunks differ by less than what
-        // ample room leaves.
-        let tried = i == 0 || builds_scores || !(ample || (i >= FUSED && rows != own));
-        if rows >= search.step || !tried {
+        // Chunks differ by less than what ample room leaves, and fused ones by less than those with scores.
+        let differs = i == 0 || (!ample && (builds_scores || i < FUSED || rows == own));
+        // The end of what was found has a last chunk too.
+        let is_known = i == ROWS.len() && holds && tokens == found.tokens;
+        // Any last chunk of a prompt that is read at once is all of it.
+        if rows >= search.step || !differs || is_known {
             continue;
         }
-        let (until, scores) = search.until(rows, tokens)?;
-        builds_scores |= scores;
+        let (until, last) = search.until(rows, tokens)?;
+        builds_scores |= last.is_some_and(|end| end.builds_scores);
+        ample &= last.is_none_or(|end| room.is_ample(end));
         tokens = until;
     }
     let bound = if tokens < found.tokens { ContextBound::Memory } else { found.bound };
@@ -84,16 +88,16 @@ impl Search<'_, '_> {
         Ok(self.room.is_ample(end))
     }
 
-    /// The longest context up to `most` below which no prompt with a last chunk of `rows` exceeds the room, and whether
-    /// such a chunk builds scores.
-    fn until(&self, rows: u32, most: u32) -> Result<(u32, bool), PeakError> {
+    /// The longest context up to `most` below which no prompt with a last chunk of `rows` exceeds the room, and the
+    /// longest such chunk, if there is one.
+    fn until(&self, rows: u32, most: u32) -> Result<(u32, Option<End>), PeakError> {
         let beside = rows + 1 + self.ends.run.work.generate_tokens;
-        let Some(rest) = most.checked_sub(beside) else { return Ok((most, false)) };
+        let Some(rest) = most.checked_sub(beside) else { return Ok((most, None)) };
         let at = |chunks: u32| self.ends.last_chunk(chunks * self.step + rows + 1);
         let (mut least, mut high) = (0, rest / self.step);
         let last = at(high)?;
         if self.room.holds(last) {
-            return Ok((most, last.builds_scores));
+            return Ok((most, Some(last)));
         }
         while least < high {
             let middle = least.midpoint(high);
@@ -103,6 +107,6 @@ impl Search<'_, '_> {
                 high = middle;
             }
         }
-        Ok(((high * self.step + beside).saturating_sub(1), last.builds_scores))
+        Ok(((high * self.step + beside).saturating_sub(1), Some(last)))
     }
 }

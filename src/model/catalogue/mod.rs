@@ -138,7 +138,7 @@ pub struct Models {
 }
 
 /// The part of a built-in line that the index needs.
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 struct Row {
     id: String,
     name: String,
@@ -156,6 +156,17 @@ const fn yes() -> bool {
     true
 }
 
+impl Row {
+    /// Reads what stands before the configuration, which is most of the line, and at its end.
+    fn of(text: &str) -> Result<Self, serde_json::Error> {
+        let Some((head, rest)) = text.split_once(r#","config":"#) else {
+            return serde_json::from_str(text);
+        };
+        let row: Self = serde_json::from_str(&format!("{head}}}"))?;
+        Ok(Self { listed: !rest.ends_with(r#""listed":false}"#), ..row })
+    }
+}
+
 impl Models {
     /// The built-in catalogue alone.
     ///
@@ -168,7 +179,7 @@ impl Models {
             .map(|(at, line)| {
                 let text = line.strip_suffix(',').unwrap_or(line);
                 let place = CatalogueLine { file: None, line: at + 1 };
-                let row: Row = serde_json::from_str(text).map_err(|e| ModelsError::Json {
+                let row = Row::of(text).map_err(|e| ModelsError::Json {
                     place: place.clone(),
                     problem: e.to_string(),
                 })?;

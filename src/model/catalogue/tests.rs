@@ -25,6 +25,8 @@ fn every_built_in_entry_parses_and_agrees_with_the_index() {
         assert_eq!(entry.id, summary.id);
         assert_eq!(entry.aliases, summary.aliases);
         assert_eq!(entry.downloads, summary.downloads);
+        assert_eq!(entry.listed, summary.listed, "{}", entry.id);
+        assert_eq!(entry.active_params, summary.active_params);
         assert_eq!(entry.config.model_type(), Ok(entry.model_type.as_str()), "{}", entry.id);
         assert!(!entry.sources.is_empty(), "{}", entry.id);
         assert_eq!(catalogue.get(&entry.id).map(|s| &s.id), Some(&entry.id));

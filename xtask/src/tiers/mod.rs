@@ -1,9 +1,11 @@
 //! The tiers of checks, from minutes to hours. Each ends by saying what passed and what this machine left out.
 //!
 //! What both builds of mlxplan share is tested once, with MLX where the machine has it. Without MLX only the program
-//! differs, so only the lints of its library and its command-line tests run for both.
+//! differs: the lints of its library run for both, and of the command-line tests those that may meet MLX. Answers that
+//! hold nothing of it are tested without.
 
 mod cargo_test;
+mod programs;
 mod steps;
 
 use crate::project::Project;
@@ -12,6 +14,22 @@ use anyhow::Result;
 use std::ffi::OsString;
 use steps::Steps;
 use xshell::cmd;
+
+/// The tests of the command line.
+const CLI: &str = "cli";
+
+/// Its modules about answers that are the same with MLX and without.
+const ANSWERS: [&str; 9] = [
+    "agreement::",
+    "check::",
+    "compare::",
+    "inspect::",
+    "narrow::",
+    "recommend::",
+    "report::",
+    "schemas::",
+    "snapshots::",
+];
 
 /// Format, lints, unit tests and those of the command line, without MLX: needs Rust alone.
 pub fn check(project: &Project) -> Result<()> {
@@ -112,14 +130,21 @@ fn whole(steps: &mut Steps, project: &Project) -> Result<Vec<&'static str>> {
     })?;
     let name = format!("tests, features {features:?}");
     // Examples are type-checked by the lints; linking them would prove nothing more.
+    let programs = programs::all(project, &features)?;
+    let named = programs.iter().filter(|p| !mlx || *p != CLI).flat_map(|p| ["--test", p]);
+    let targets: Vec<&str> = ["--workspace", "--lib", "--bins"].into_iter().chain(named).collect();
     steps.run(&name, || {
-        let targets = ["--workspace", "--lib", "--bins", "--tests"];
         Ok(cargo_test::run(project, config, &targets)?
             + cargo_test::run(project, config, &["--doc"])?)
     })?;
     if mlx {
+        let answers = ANSWERS.iter().flat_map(|m| ["--skip", m]);
+        let words: Vec<&str> = ["--test", CLI, "--"].into_iter().chain(answers).collect();
+        steps.run("tests of the command line, with MLX", || {
+            cargo_test::run(project, config, &words)
+        })?;
         steps.run("tests of the command line, without MLX", || {
-            cargo_test::run(project, &[], &["--test", "cli"])
+            cargo_test::run(project, &[], &["--test", CLI])
         })?;
     }
     Ok(features)
