@@ -46,7 +46,7 @@ pub fn advise_llama(
     run: &Run,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = Case { graph, machine, run: *run, now };
+    let case = LlamaCase { graph, machine, run: *run, now };
     let mut out = Vec::new();
     if run.engine.kv.is_none() {
         out.extend(KV_TYPES.into_iter().filter_map(|(kv, bits)| {
@@ -69,14 +69,14 @@ pub fn advise_llama(
     super::advice::one_per_kind(out)
 }
 
-struct Case<'a> {
+struct LlamaCase<'a> {
     graph: &'a Graph,
     machine: &'a Machine,
     run: Run,
     now: (&'a Memory, MaxContext),
 }
 
-impl Case<'_> {
+impl LlamaCase<'_> {
     /// What another machine or run would need; `None` where it helps nothing.
     fn tried(&self, what: Change, machine: &Machine, run: Run) -> Option<Advice> {
         let model = LlamaModel::of(self.graph, StoredWeights::of(self.graph, &run.file)).ok()?;
