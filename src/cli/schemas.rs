@@ -2,8 +2,7 @@
 
 use super::{
     audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
-    update,
-    validate, welcome, why,
+    update, validate, welcome, why,
 };
 use crate::bench::record::Record;
 use crate::estimate::Prediction;

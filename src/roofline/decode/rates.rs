@@ -35,9 +35,7 @@ impl DecodeLaw {
     pub fn launch_seconds(&self, silicon: &Silicon) -> f64 {
         let p = &self.p.launch;
         let generation = silicon.generation.clamp(1, NEWEST);
-        1e-6 * p.base_us
-            * p.trend.powi(generation as i32 - 3)
-            * p.by_generation.of(generation)
+        1e-6 * p.base_us * p.trend.powi(generation as i32 - 3) * p.by_generation.of(generation)
     }
 
     /// Rates of a machine for a model in a program.
