@@ -36,8 +36,8 @@ pub enum Remedy {
     KvBits {
         /// Bits per element.
         bits: u32,
-        /// Tokens of a chunk.
-        prefill_step: u32,
+        /// Tokens of a chunk, where that must be smaller too.
+        prefill_step: Option<u32>,
         /// The workload, where several are meant to fit together.
         workload: Option<String>,
     },
@@ -74,7 +74,9 @@ impl Remedy {
             Self::PrefillStep { tokens } => format!("prefill_step = {tokens}"),
             Self::WiredLimit { command, undo } => format!("{command} (undo: {undo})"),
             Self::KvBits { bits, prefill_step, workload } => {
-                format!("kv_bits = {bits} with prefill_step = {prefill_step}{}", of(workload))
+                let chunk = prefill_step
+                    .map_or_else(String::new, |step| format!(" with prefill_step = {step}"));
+                format!("kv_bits = {bits}{chunk}{}", of(workload))
             }
             Self::Quantisation { quant, workload } => {
                 format!("quant = \"{quant}\"{}", of(workload))
@@ -124,7 +126,8 @@ impl Search<'_, '_> {
         let mut out = Vec::new();
         let memory = judged.requirements.iter().find(|x| x.kind == RequirementKind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
-            for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
+            let on_mlx = !r.engine.program.runs_gguf();
+            for tokens in STEPS.into_iter().filter(|&n| on_mlx && n < r.engine.prefill_step) {
                 if self.passes(index, Variant::PrefillStep(tokens))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
@@ -137,8 +140,10 @@ impl Search<'_, '_> {
             }
             if r.engine.kv.is_none() {
                 for bits in [8, 4] {
-                    let prefill_step = r.engine.prefill_step.min(GRID);
-                    if self.passes(index, Variant::KvBits { bits, prefill_step })? {
+                    // The attention of MLX over such a cache is not fused: only small chunks save memory.
+                    let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
+                    let quantised = Variant::KvBits { bits, prefill_step };
+                    if self.is_possible(index, quantised) && self.passes(index, quantised)? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }
@@ -212,6 +217,12 @@ impl Search<'_, '_> {
         }
         let found = together(self.plan, memories.into_iter(), machine);
         Ok(found.is_some_and(|r| r.outcome == Outcome::Pass))
+    }
+
+    /// Whether a workload can run with one thing changed.
+    fn is_possible(&self, index: usize, what: Variant) -> bool {
+        let planned = self.cases.get(index).and_then(|case| self.variants.of((index, case), what));
+        planned.is_some_and(|planned| planned.estimator.possible().is_ok())
     }
 
     /// Whether a workload passes with one thing changed.

@@ -47,8 +47,8 @@ pub(super) enum Variant {
     KvBits {
         /// Bits per element.
         bits: u32,
-        /// Tokens of a chunk.
-        prefill_step: u32,
+        /// Tokens of a chunk, where they change too.
+        prefill_step: Option<u32>,
     },
     /// One of the smaller formats.
     Smaller(usize),
@@ -96,8 +96,8 @@ impl<'a> Variants<'a> {
             Variant::Users(users) => case.with_run(run.with_batch(users)),
             Variant::Context(tokens) => case.with_run(run.with_context(tokens)),
             Variant::KvBits { bits, prefill_step } => {
-                let kv = Some(KvQuantisation::bits(bits));
-                let run = run.with_kv(kv).with_prefill_step(prefill_step);
+                let run = run.with_kv(Some(KvQuantisation::bits(bits)));
+                let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
                 Planned::new(self.coefficients, CheckCase { run, ..case.case })
             }
             Variant::Smaller(format) => {
