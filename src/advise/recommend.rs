@@ -181,16 +181,13 @@ pub fn predictions(q: Question<'_>, all: &[Candidate]) -> Predicted {
 
 /// Predicts one model, with changes that help where it does not fit.
 fn with_changes(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, CannotRun> {
-    let mut prediction = predicted(q, candidate)?;
+    let estimator = estimator(q, candidate);
+    let found = estimator.at(q.machine);
+    let mut prediction = found.map_err(|error| CannotRun::of(&candidate.model, &error))?;
     if prediction.memory.as_ref().is_some_and(|m| m.judgement.verdict > Fit::Tight) {
-        prediction.look_for_changes(&candidate.model);
+        prediction.look_for_changes(&estimator);
     }
     Ok(prediction)
-}
-
-fn predicted(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, CannotRun> {
-    let found = estimator(q, candidate).at(q.machine);
-    found.map_err(|error| CannotRun::of(&candidate.model, &error))
 }
 
 fn estimator<'a>(q: Question<'a>, candidate: &'a Candidate) -> Estimator<'a> {

@@ -161,6 +161,24 @@ impl<'a> Estimator<'a> {
         }
     }
 
+    /// Another model in the same run, from specifications and published measurements.
+    #[must_use]
+    pub fn of_other<'m>(&self, model: &'m OpenedModel) -> Estimator<'m>
+    where
+        'a: 'm,
+    {
+        Estimator::new(self.coefficients, model, self.run, Basis::Spec)
+    }
+
+    /// The model, where it was opened.
+    #[must_use]
+    pub const fn opened(&self) -> Option<&'a OpenedModel> {
+        match self.model {
+            Modelled::Opened(model) => Some(model),
+            Modelled::Graph(_) => None,
+        }
+    }
+
     /// The run.
     #[must_use]
     pub const fn run(&self) -> &Run {
@@ -377,9 +395,11 @@ impl<'a> Estimator<'a> {
             .collect::<Result<_, PeakError>>()?;
         let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
-        let reserve = self.run.engine.reserve;
-        let between = [low, high].map(Bytes);
-        let memory = Memory::judge_between(peak.as_ref().clone(), between, machine, reserve);
+        let kept = self.kept(machine)?;
+        let between = [low, high + kept.0].map(Bytes);
+        let memory =
+            Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
+        let memory = Memory { kept, ..memory };
         Ok(match self.run.file.weights_range {
             Some(range) => memory.over_files(range, machine),
             None => memory,

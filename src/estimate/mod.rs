@@ -13,6 +13,7 @@ pub mod opened;
 mod power;
 mod prediction;
 mod refusal;
+mod serving;
 pub mod speed;
 mod stored;
 mod towers;

@@ -201,6 +201,19 @@ fn own_runs_shift_a_prediction_and_say_so() {
     assert!(code == 2 && text.contains("no run of"), "{text}");
 }
 
+/// Who made a GGUF file narrows what its format means: some publishers choose types of their own.
+#[test]
+fn the_publisher_of_a_gguf_file_counts() {
+    let width = |publisher: &str| {
+        let model = format!("{publisher}Qwen3.5-9B-GGUF:Q4_K_M");
+        let (_, p) = json(&format!("predict --model {model} --mac m4max-40/64 --engine llama.cpp"));
+        let ends = &p["format"]["weights_interval_bytes"];
+        ends[1].as_u64().expect("bytes") - ends[0].as_u64().expect("bytes")
+    };
+    let [plain, unsloth, unknown] = ["lmstudio-community/", "unsloth/", ""].map(width);
+    assert!(plain == 0 && unsloth > 0 && unsloth < unknown, "{plain} {unsloth} {unknown}");
+}
+
 /// M13: a limit that was raised is an input, and advice starts from it.
 #[test]
 fn a_raised_gpu_limit_is_where_judgement_and_advice_start() {

@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     let mut prediction = estimator.at(&machine).about(&model)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
     if args.explain || fit > Some(Fit::Tight) {
-        prediction.look_for_changes(&model);
+        prediction.look_for_changes(&estimator);
     }
     if args.explain {
         let p = &prediction;

@@ -1,16 +1,13 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
-use super::context::{MaxContext, budget, within};
-use super::ends::Ends;
+use super::context::{MaxContext, roomy};
+use super::interval::interval_90;
 use super::{Fits, Memory};
-use crate::estimate::gpu::gpu;
-use crate::estimate::opened::OpenedModel;
-use crate::graph::Graph;
+use crate::estimate::Estimator;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::run::Run;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +28,21 @@ pub enum Change {
         bits: u32,
         /// Tokens of a chunk.
         prefill_step: u32,
+    },
+    /// Another type of llama.cpp's cache.
+    KvType {
+        /// The type.
+        kv_type: &'static str,
+    },
+    /// Room for fewer sequences.
+    Parallel {
+        /// So many.
+        sequences: u32,
+    },
+    /// A limit on the caches of earlier prompts that a server keeps.
+    PromptCache {
+        /// The limit.
+        bytes: Bytes,
     },
     /// Fewer freed buffers kept by MLX.
     CacheLimit {
@@ -54,6 +66,21 @@ impl Change {
             Self::PrefillStep { tokens } => format!("--prefill-step-size {tokens} (mlx-lm)"),
             Self::KvBits { bits, prefill_step } => {
                 format!("--kv-bits {bits} --prefill-step-size {prefill_step} (mlx-lm)")
+            }
+            Self::KvType { kv_type } => {
+                format!(
+                    "--cache-type-k {kv_type} --cache-type-v {kv_type} (llama.cpp; OLLAMA_KV_CACHE_TYPE={kv_type})"
+                )
+            }
+            Self::Parallel { sequences } => {
+                format!("--parallel {sequences} (llama.cpp; OLLAMA_NUM_PARALLEL={sequences})")
+            }
+            Self::PromptCache { bytes } => {
+                format!(
+                    "--prompt-cache {:.1}GB (mlx_lm.server: --prompt-cache-bytes {})",
+                    bytes.gb(),
+                    bytes.0
+                )
             }
             Self::CacheLimit { bytes } => {
                 format!("mx.set_cache_limit({}) before generating", bytes.0)
@@ -99,24 +126,24 @@ const LADDER: [Scheme; 5] = [
 /// A cache limit that keeps MLX's reuse of small buffers without holding whole chunks.
 const CACHE_LIMIT: Bytes = Bytes(1 << 30);
 /// Changes that gain less context than this are not worth a line.
-const WORTH_TOKENS: u32 = 1024;
+pub(super) const WORTH_TOKENS: u32 = 1024;
 
 /// Changes that help, the cheapest first: those that cost prompt speed, then precision of the cache, then the system's
 /// settings, then precision of the weights. Changes that neither make the request fit nor lengthen the context are
 /// left out.
 #[must_use]
 pub fn advise(
-    model: &OpenedModel,
+    estimator: &Estimator<'_>,
     machine: &Machine,
-    run: &Run,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = Case { machine, run: *run, now };
-    let graph = &model.graph;
+    let case = Case { machine, estimator, now };
+    let run = estimator.run();
     let mut out = Vec::new();
     for tokens in STEPS.into_iter().filter(|&n| n < run.engine.prefill_step) {
         let smaller = run.with_prefill_step(tokens);
-        out.extend(case.tried(Change::PrefillStep { tokens }, graph, machine, smaller));
+        let smaller = estimator.with_run(smaller);
+        out.extend(case.tried(Change::PrefillStep { tokens }, &smaller, machine));
     }
     if run.engine.kv.is_none() {
         for bits in KV_BITS {
@@ -124,21 +151,22 @@ pub fn advise(
             let kv = Some(KvQuantisation::bits(bits));
             let quantised = run.with_kv(kv).with_prefill_step(prefill_step);
             let change = Change::KvBits { bits, prefill_step };
-            out.extend(case.tried(change, graph, machine, quantised));
+            out.extend(case.tried(change, &estimator.with_run(quantised), machine));
         }
     }
+    out.extend(case.prompt_cache());
     out.extend(case.cache_limit());
-    out.extend(case.wired_limit(graph));
+    out.extend(case.wired_limit());
     out.extend(LADDER.into_iter().filter_map(|scheme| {
-        let smaller = model.requantised(scheme)?;
+        let smaller = estimator.opened()?.requantised(scheme)?;
         let change = Change::Quantisation { quant: scheme.suffix() };
-        case.tried(change, &smaller.graph, machine, *run)
+        case.tried(change, &estimator.of_other(&smaller), machine)
     }));
     one_per_kind(out)
 }
 
 /// Of several changes of one kind, the mildest that makes the request fit, else the strongest.
-fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
+pub(super) fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     let mut kept: Vec<Advice> = Vec::new();
     for a in all {
         let same = |k: &Advice| std::mem::discriminant(&k.what) == std::mem::discriminant(&a.what);
@@ -155,19 +183,17 @@ fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     kept
 }
 
-struct Case<'a> {
+struct Case<'a, 'e> {
     machine: &'a Machine,
-    run: Run,
+    estimator: &'a Estimator<'e>,
     now: (&'a Memory, MaxContext),
 }
 
-impl Case<'_> {
+impl Case<'_, '_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
-    fn tried(&self, what: Change, graph: &Graph, machine: &Machine, run: Run) -> Option<Advice> {
-        let memory = Memory::of(graph, machine, &run).ok()?;
-        let budget = budget(machine, run.engine.reserve);
-        let ends = Ends::of(graph, &run, gpu(machine, &run.engine)).ok()?;
-        let context = within(&ends, budget, Some(&memory.peak)).ok()?;
+    fn tried(&self, what: Change, changed: &Estimator<'_>, machine: &Machine) -> Option<Advice> {
+        let memory = changed.memory(machine).ok()?;
+        let context = changed.max_context(machine).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
         let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(Bytes(memory.peak.peak_bytes));
         let advice = Advice {
@@ -180,6 +206,19 @@ impl Case<'_> {
         };
         let better = memory.judgement.verdict < self.now.0.judgement.verdict;
         (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
+    }
+
+    /// What the caches of earlier prompts may take beside the run, where all that the engine keeps may not fit.
+    fn prompt_cache(&self) -> Option<Advice> {
+        let (memory, limit) = (self.now.0, self.machine.gpu_limit.range[0]);
+        let alone = interval_90(Bytes(memory.peak.peak_bytes))[1];
+        let run = self.estimator.run();
+        let over = memory.peak_interval_90[1] > limit && run.engine.prompt_cache.is_none();
+        let tenth = 100_000_000;
+        let bytes = Bytes(roomy(limit).saturating_sub(alone).0 / tenth * tenth);
+        let given = self.estimator.with_run(run.with_prompt_cache(Some(bytes)));
+        let keeps = !run.engine.keeps.is_none() && over && bytes > Bytes::ZERO;
+        keeps.then(|| self.tried(Change::PromptCache { bytes }, &given, self.machine))?
     }
 
     /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.
@@ -200,7 +239,7 @@ impl Case<'_> {
     }
 
     /// The lowest safe limit under which the request fits, or the highest safe one for more context.
-    fn wired_limit(&self, graph: &Graph) -> Option<Advice> {
+    fn wired_limit(&self) -> Option<Advice> {
         let (memory, _) = self.now;
         let installed = self.machine.memory.value;
         let default = self.machine.gpu_limit.bytes;
@@ -214,6 +253,8 @@ impl Case<'_> {
         .from(self.machine.gpu_limit.wired_limit_mib);
         let mut raised = self.machine.clone();
         raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
-        self.tried(Change::WiredLimit(advice), graph, &raised, self.run)
+        // The limit that was given is the one that is raised.
+        let run = self.estimator.run().with_gpu_limit(None);
+        self.tried(Change::WiredLimit(advice), &self.estimator.with_run(run), &raised)
     }
 }

@@ -15,6 +15,7 @@ mod mask;
 mod pool;
 mod quantised;
 mod rotating;
+mod sequences;
 mod slot;
 #[cfg(test)]
 mod tests;

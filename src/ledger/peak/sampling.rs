@@ -188,6 +188,7 @@ impl Peak {
             state_bytes: to(self.state_bytes, next.state_bytes),
             attention_scratch_bytes: to(self.attention_scratch_bytes, next.attention_scratch_bytes),
             run_ahead_bytes: to(self.run_ahead_bytes, next.run_ahead_bytes),
+            kept_bytes: to(self.kept_bytes, next.kept_bytes),
             largest_buffer_bytes: self.largest_buffer_bytes.max(next.largest_buffer_bytes),
             resident_bytes: to(self.resident_bytes, next.resident_bytes),
             phase: self.phase,

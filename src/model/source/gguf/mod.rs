@@ -3,6 +3,7 @@
 mod architectures;
 mod config;
 mod error;
+mod metadata;
 mod reader;
 mod values;
 

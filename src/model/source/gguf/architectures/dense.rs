@@ -234,7 +234,7 @@ pub(super) fn gemma4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let first_full = sliding.iter().position(|s| *s == 0).unwrap_or(0);
     let same = !file.has_tensor(&format!("blk.{first_full}.attn_v.weight"));
     keys.set("attention_k_eq_v", json!(same));
-    if let Some(experts) = super::experts(file) {
+    if let Some(experts) = super::expert_count(file) {
         keys.set("enable_moe_block", json!(true));
         keys.set("num_experts", json!(experts));
         keys.set("top_k_experts", json!(file.need("expert_used_count")?));

@@ -1,7 +1,8 @@
 //! Decoders with routed experts.
 
 use super::{
-    GgufMetadata, Keys, Mapped, dense, latent, partial_rotary, q_bias, routed, routed_and_shared,
+    GgufMetadata, Keys, Mapped, dense, latent, local_experts, partial_rotary, q_bias, routed,
+    routed_and_shared,
 };
 use serde_json::json;
 
@@ -12,8 +13,7 @@ fn scaling_factor(file: &GgufMetadata<'_>) -> f64 {
 pub(super) fn llama4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let step = file.need("interleave_moe_layer_step")?;
     let layers = file.layers()? as usize;
-    keys.set("num_local_experts", json!(file.need("expert_count")?));
-    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    local_experts(file, keys)?;
     keys.set("intermediate_size", json!(file.need("expert_feed_forward_length")?));
     keys.set("intermediate_size_mlp", json!(file.need("feed_forward_length")?));
     keys.set("interleave_moe_layer_step", json!(step));
@@ -28,8 +28,7 @@ pub(super) fn llama4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 pub(super) fn phimoe(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
-    keys.set("num_local_experts", json!(file.need("expert_count")?));
-    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    local_experts(file, keys)?;
     let width = file.opt("expert_feed_forward_length");
     keys.set(
         "intermediate_size",
@@ -49,8 +48,7 @@ pub(super) fn granite_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> M
         return Err("Granite with a shared expert and no states is not mapped".to_owned());
     }
     dense::granite_scales(file, keys);
-    keys.set("num_local_experts", json!(file.need("expert_count")?));
-    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    local_experts(file, keys)?;
     Ok("granitemoe")
 }
 
@@ -101,8 +99,7 @@ pub(super) fn mistral4(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 pub(super) fn minimax(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
-    keys.set("num_local_experts", json!(file.need("expert_count")?));
-    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    local_experts(file, keys)?;
     let width = file.opt("expert_feed_forward_length");
     keys.set(
         "intermediate_size",

@@ -1,6 +1,6 @@
 //! Decoders with recurrent or convolution states.
 
-use super::{GgufMetadata, Keys, Mapped, dense, experts, latent};
+use super::{GgufMetadata, Keys, Mapped, dense, expert_count, latent};
 use serde_json::{Value, json};
 
 /// Gated delta layers, as Qwen3-Next and Qwen3.5 have them.
@@ -14,7 +14,7 @@ fn delta(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
     keys.set("linear_value_head_dim", json!(value));
     keys.set("linear_conv_kernel_dim", json!(file.need("ssm.conv_kernel")?));
     keys.set("full_attention_interval", json!(file.opt("full_attention_interval").unwrap_or(4)));
-    if experts(file).is_some() {
+    if expert_count(file).is_some() {
         super::routed(file, keys)?;
         let shared = file.need("expert_shared_feed_forward_length")?;
         keys.set("shared_expert_intermediate_size", json!(shared));
@@ -39,8 +39,8 @@ pub(super) fn qwen35(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let part = file.opt("rope.dimension_count").unwrap_or(head / 4) as f64 / head as f64;
     let rope = json!({ "rope_type": "default", "type": "default", "rope_theta": theta, "partial_rotary_factor": part });
     keys.set("rope_parameters", rope);
-    let routed = experts(file).is_some();
-    keys.set("num_experts", json!(experts(file).unwrap_or(0)));
+    let routed = expert_count(file).is_some();
+    keys.set("num_experts", json!(expert_count(file).unwrap_or(0)));
     keys.nest("text_config");
     Ok(if routed { "qwen3_5_moe" } else { "qwen3_5" })
 }
@@ -124,7 +124,7 @@ pub(super) fn granite_hybrid(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Ma
     dense::granite_scales(file, keys);
     let kind = |i| if attention.contains(&i) { "attention" } else { "mamba" };
     keys.set("layer_types", json!((0..layers).map(kind).collect::<Vec<_>>()));
-    let count = experts(file).unwrap_or(0);
+    let count = expert_count(file).unwrap_or(0);
     keys.set("num_local_experts", json!(count));
     if count > 0 {
         keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
@@ -147,7 +147,7 @@ pub(super) fn nemotron_h(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped
     let layers = file.layers()? as usize;
     let kv = file.per_layer("attention.head_count_kv", layers)?;
     let widths = file.per_layer("feed_forward_length", layers)?;
-    let routed = experts(file);
+    let routed = expert_count(file);
     let pattern: String = kv
         .iter()
         .zip(&widths)
@@ -238,7 +238,7 @@ pub(super) fn jamba(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     let is_routed = |i: &u64| file.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight"));
     let routed: Vec<u64> = (0..layers).filter(is_routed).collect();
     let period = routed.iter().zip(routed.iter().skip(1)).map(|(a, b)| b - a).next();
-    keys.set("num_experts", json!(experts(file).unwrap_or(1)));
+    keys.set("num_experts", json!(expert_count(file).unwrap_or(1)));
     keys.set("num_experts_per_tok", json!(file.opt("expert_used_count").unwrap_or(1)));
     keys.set("expert_layer_period", json!(period.unwrap_or(2)));
     keys.set("expert_layer_offset", json!(routed.first().copied().unwrap_or(1)));

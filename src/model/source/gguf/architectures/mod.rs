@@ -13,7 +13,7 @@ mod tests;
 
 pub(super) use stand_in::NO_GENERATION;
 
-use super::config::{GgufMetadata, Keys, short_decimal};
+use super::metadata::{GgufMetadata, Keys, short_decimal};
 use serde_json::{Value, json};
 
 /// How the files of one architecture become a configuration.
@@ -116,12 +116,12 @@ fn q_bias(file: &GgufMetadata<'_>) -> bool {
     file.has_tensor("blk.0.attn_q.bias")
 }
 
-fn experts(file: &GgufMetadata<'_>) -> Option<u64> {
+fn expert_count(file: &GgufMetadata<'_>) -> Option<u64> {
     file.opt("expert_count").filter(|n| *n > 0)
 }
 
 fn llama(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
-    if let Some(experts) = experts(file) {
+    if let Some(experts) = expert_count(file) {
         keys.set("num_local_experts", json!(experts));
         keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
         return Ok("mixtral");
@@ -132,7 +132,7 @@ fn llama(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 fn mistral(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
-    if experts(file).is_some() {
+    if expert_count(file).is_some() {
         return Err("Mistral models with experts are not mapped from GGUF".to_owned());
     }
     let mut rope = file.rope_scaling().unwrap_or_default();
@@ -175,8 +175,7 @@ fn phi3(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
 }
 
 fn gpt_oss(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
-    keys.set("num_local_experts", json!(file.need("expert_count")?));
-    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    local_experts(file, keys)?;
     keys.set("intermediate_size", json!(file.need("expert_feed_forward_length")?));
     keys.set("sliding_window", json!(file.need("attention.sliding_window")?));
     Ok("gpt_oss")
@@ -201,6 +200,13 @@ fn seed_oss(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
     keys.set("attention_bias", json!(q_bias(file)));
     keys.set("attention_out_bias", json!(file.has_tensor("blk.0.attn_output.bias")));
     Ok("seed_oss")
+}
+
+/// The number of experts as Mixtral names it.
+fn local_experts(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Result<(), String> {
+    keys.set("num_local_experts", json!(file.need("expert_count")?));
+    keys.set("num_experts_per_tok", json!(file.need("expert_used_count")?));
+    Ok(())
 }
 
 /// Routed experts as Qwen names them.

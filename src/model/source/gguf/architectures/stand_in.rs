@@ -3,7 +3,7 @@
 //! It has the layers, heads and widths that the metadata states, so that the cache follows from the keys; bytes come
 //! from the file itself. What the architecture computes besides is left out, which every answer says.
 
-use super::{GgufMetadata, Keys, Mapped, experts};
+use super::{GgufMetadata, Keys, Mapped, expert_count};
 use serde_json::{Value, json};
 
 /// Architectures that are no language model to generate with, and what they are.
@@ -40,7 +40,7 @@ pub(super) fn decoder(file: &GgufMetadata<'_>, keys: &mut Keys<'_>) -> Mapped {
         keys.set("hidden_act", json!("silu"));
         return Ok("nemotron-nas");
     }
-    let Some(count) = experts(file) else {
+    let Some(count) = expert_count(file) else {
         return Ok("qwen3");
     };
     let used = file.opt("expert_used_count").unwrap_or(1).clamp(1, count);
