@@ -109,7 +109,11 @@ impl GatedHeads {
         let (q, kv) = (heads.query * dim, heads.kv * dim);
         let bias = c.bool_or("qkv_bias", false)?;
         let out_bias = c.bool_or("attention_bias", false)?;
-        let gated = c.bool_or("gating", true)?;
+        // Published configurations say "per-head", which Python takes for true.
+        let gated = match c.opt_str("gating") {
+            Ok(Some(kind)) => !kind.is_empty(),
+            _ => c.bool_or("gating", true)?,
+        };
         let rope = rope(c, kind, dim)?;
         Ok(p.scope("self_attn", |p| Self {
             q: Linear::new(p, "q_proj", o.width, q, bias),
