@@ -142,6 +142,22 @@ pub fn config_dir() -> Option<PathBuf> {
     config_dir_for(cfg!(target_os = "macos"), &var)
 }
 
+/// mlxplan's folder for what can be fetched again (macOS `~/Library/Caches/mlxplan`, elsewhere
+/// `$XDG_CACHE_HOME/mlxplan` or `~/.cache/mlxplan`); `None` when the environment names no home folder.
+#[must_use]
+pub fn cache_dir() -> Option<PathBuf> {
+    cache_dir_for(cfg!(target_os = "macos"), &var)
+}
+
+fn cache_dir_for(macos: bool, var: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let named = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = match macos {
+        true => named("HOME")?.join("Library/Caches"),
+        false => named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?,
+    };
+    Some(folder.join("mlxplan"))
+}
+
 fn config_dir_for(macos: bool, var: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     base_for(macos, var).map(|base| base.config())
 }

@@ -97,13 +97,17 @@ fn files(p: &Prediction) -> String {
     }
 }
 
-/// Bytes under the lowest limit that the run leaves at the upper end of its interval.
+/// Bytes for the caches of earlier prompts: what was given to them, else what the run leaves under the lowest limit at the
+/// upper end of its interval without them.
 fn room(p: &Prediction) -> Bytes {
     let Some(memory) = &p.memory else { return Bytes::ZERO };
+    if let Some(given) = p.run.engine.prompt_cache {
+        return given;
+    }
     let hard = memory.judgement.limits.iter().filter(|l| l.kind.is_hard());
     let sums = hard.filter(|l| l.need_bytes.0 >= memory.peak.peak_bytes);
     let left = |l: &crate::estimate::memory::Limit| {
-        l.limit_range_bytes[0].saturating_sub(l.need_range_bytes[1])
+        l.limit_range_bytes[0].saturating_sub(l.need_range_bytes[1].saturating_sub(memory.kept))
     };
     sums.map(left).min().unwrap_or(Bytes::ZERO)
 }

@@ -14,6 +14,7 @@ use super::probe::ProbeArgs;
 use super::recommend::args::RecommendArgs;
 use super::report::args::ReportArgs;
 use super::shared::global::Global;
+use super::update::UpdateArgs;
 use super::validate::args::ValidateArgs;
 use super::why::args::WhyArgs;
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Look up models in the catalogue
     Models(ModelsArgs),
+    /// Read popular models of the hub into your data folder, so that their names are known
+    Update(UpdateArgs),
     /// Look up Macs, their bins and prices in the catalogue
     Macs(MacsArgs),
     /// Time MLX's kernels on this machine and store a profile that predictions use

@@ -3,6 +3,8 @@
 use super::shared::context::Catalogues;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::engines_table;
+use super::shared::updates::effects;
+use crate::advise::engine_update::UpdateEffect;
 use crate::data_dir;
 use crate::engine::installed::{Installed, Places, find};
 use crate::graph::families::FAMILIES;
@@ -38,6 +40,8 @@ pub(super) struct Doctor {
     data_dirs: Vec<String>,
     /// The programs that run models and are installed, found without starting them.
     engines: Vec<Installed>,
+    /// What updates of them would change here.
+    updates: Vec<UpdateEffect>,
     /// What is wrong or unusual.
     problems: Vec<String>,
     /// What the operating system said.
@@ -52,8 +56,11 @@ pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
     let mut problems = Vec::new();
     let chips = note(&mut problems, catalogues.macs.chips().map(<[_]>::len));
     let macs = note(&mut problems, catalogues.macs.macs().map(<[_]>::len));
+    let engines = Places::here().map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
+    let mut updates = Vec::new();
     let machine = match probe::probe(&catalogues.macs) {
         Ok(p) => {
+            updates = effects(catalogues, &p, &engines);
             problems.extend(p.notes.iter().cloned());
             p.chip.or(p.brand).unwrap_or_else(|| "unknown".to_owned())
         }
@@ -73,7 +80,8 @@ pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
         as_of: AS_OF,
         config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
         data_dirs: catalogues.data.dirs().iter().map(|d| d.display().to_string()).collect(),
-        engines: Places::here().map_or_else(|| Ok(Vec::new()), |p| find(&p))?,
+        engines,
+        updates,
         problems,
         readings_text: serde_json::to_string_pretty(&readings)?,
         readings,
@@ -105,6 +113,7 @@ impl Present for Doctor {
             d.table(engines_table(&self.engines));
         }
         d.notes(self.engines.iter().filter_map(Installed::update).collect());
+        d.notes(self.updates.iter().map(UpdateEffect::text).collect());
         d.notes(self.problems.clone());
         d.text("Raw readings (for a bug report; look through them before you publish them):");
         d.code(self.readings_text.clone());

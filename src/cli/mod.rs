@@ -18,6 +18,7 @@ pub mod reference;
 mod report;
 pub mod schemas;
 mod shared;
+mod update;
 mod validate;
 mod welcome;
 mod why;
@@ -70,7 +71,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
     }
     match cli.command {
         Some(Command::Probe(a)) => printer.answer(probe::run(&context, &a)?),
-        Some(Command::Models(a)) => printer.answer(models::run(catalogues, &a)?),
+        Some(Command::Models(a)) => printer.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => printer.answer(inspect::run(&context, &a)?),
         Some(Command::Validate(a)) => printer.answer(validate::run(&context, &a)?),
         Some(Command::Macs(a)) => printer.answer(macs::run(catalogues, &a)?),
@@ -85,6 +86,7 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
         Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
+        Some(Command::Update(a)) => printer.answer(update::run(&context, &a)?),
         None => welcome(&context),
     }
 }

@@ -1,8 +1,11 @@
 //! `mlxplan models`: the catalogue of models, the families, and what is on this disk.
 
+mod verdict;
+
 use super::shared::caches::cached;
-use super::shared::context::Catalogues;
+use super::shared::context::{Catalogues, Context};
 use super::shared::exit::ExitStatus;
+use super::shared::machine_args::MachineArgs;
 use super::shared::words::contains;
 use crate::graph::families::FAMILIES;
 use crate::model::catalogue::Summary;
@@ -13,6 +16,10 @@ use anyhow::Result;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
+use verdict::{Verdict, verdicts};
+
+/// Models that a Mac judges in one list, at most.
+const JUDGED: usize = 40;
 
 /// Arguments of `models`.
 #[derive(Debug, Args)]
@@ -25,20 +32,27 @@ pub struct ModelsArgs {
     #[arg(long)]
     pub families: bool,
 
-    /// List the models found in the Hugging Face and LM Studio caches instead
+    /// List the models on this machine instead: those of Hugging Face, LM Studio and Ollama
     #[arg(long, conflicts_with = "families")]
     pub local: bool,
+
+    /// The Mac to say of each whether it fits, with how much context
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
-pub(super) fn run(catalogues: &Catalogues, args: &ModelsArgs) -> Result<(Answer, ExitStatus)> {
-    let answer = if args.families {
-        Answer::of(FamiliesAnswer::of(&args.words))
-    } else if args.local {
-        Answer::of(ModelsAnswer::local(&args.words))
-    } else {
-        Answer::of(ModelsAnswer::known(catalogues, &args.words)?)
+pub(super) fn run(context: &Context, args: &ModelsArgs) -> Result<(Answer, ExitStatus)> {
+    if args.families {
+        return Ok((Answer::of(FamiliesAnswer::of(&args.words)), ExitStatus::Ok));
+    }
+    let mut answer = match args.local {
+        true => ModelsAnswer::local(&args.words),
+        false => ModelsAnswer::known(&context.catalogues, &args.words)?,
     };
-    Ok((answer, ExitStatus::Ok))
+    if args.machine.mac.is_some() || args.machine.bandwidth.is_some() {
+        answer.judge(context, &args.machine)?;
+    }
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// The object `mlxplan.models/1`: models of the catalogue, or those on this machine.
@@ -48,6 +62,8 @@ pub(super) struct ModelsAnswer {
     models: Vec<ModelKeys>,
     /// What could not be read.
     problems: Vec<String>,
+    /// The Mac that judged them.
+    mac: Option<String>,
     /// Whether these are the ones on this machine.
     #[serde(skip)]
     local: bool,
@@ -80,22 +96,37 @@ struct ModelKeys {
     path: Option<String>,
     /// Commit, in the Hugging Face cache.
     revision: Option<String>,
+    /// What the Mac that was named makes of it.
+    on_mac: Option<Verdict>,
 }
 
 impl ModelsAnswer {
+    /// Says of the first models what a Mac makes of them, in a run with the default context.
+    fn judge(&mut self, context: &Context, machine: &MachineArgs) -> Result<()> {
+        let machine = context.machine(machine)?;
+        // A file on this machine is opened where it lies.
+        let name = |m: &ModelKeys| m.path.clone().unwrap_or_else(|| m.id.clone());
+        let names: Vec<String> = self.models.iter().take(JUDGED).map(name).collect();
+        for (model, verdict) in self.models.iter_mut().zip(verdicts(context, &names, &machine)) {
+            model.on_mac = Some(verdict);
+        }
+        self.mac = Some(machine.name.clone());
+        Ok(())
+    }
+
     fn known(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
         let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
         let all = catalogues.models()?.models().iter();
         let mut found: Vec<&Summary> = all.filter(|m| contains(words, &text(m))).collect();
         found.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
         let models = found.into_iter().map(ModelKeys::known).collect();
-        Ok(Self { models, problems: Vec::new(), local: false })
+        Ok(Self { models, problems: Vec::new(), mac: None, local: false })
     }
 
     fn local(words: &[String]) -> Self {
         let Discovery { models, problems } = cached();
         let models = models.iter().filter(|m| contains(words, &m.id)).map(ModelKeys::local);
-        Self { models: models.collect(), problems, local: true }
+        Self { models: models.collect(), problems, mac: None, local: true }
     }
 }
 
@@ -138,54 +169,99 @@ impl Present for ModelsAnswer {
         let n = self.models.len();
         if self.local {
             d.table(local_table(&self.models));
-            let count = format!("{n} models in the Hugging Face and LM Studio caches");
-            d.notes(std::iter::once(count).chain(self.problems.iter().cloned()).collect());
+            let count = format!("{n} models in the folders of Hugging Face, LM Studio and Ollama");
+            let judged = self.judged();
+            d.notes(std::iter::once(count).chain(judged).chain(self.problems.clone()).collect());
         } else {
             d.table(known_table(&self.models));
-            d.notes(vec![format!(
+            let mut notes = vec![format!(
                 "{n} models, most downloaded first. Any of them takes a quantisation suffix: {}-4bit. Models that are \
                  not listed: give a folder, a config.json, a .gguf file or hf:org/name.",
                 self.models.first().map_or("qwen3-32b", ModelKeys::short_name)
-            )]);
+            )];
+            notes.extend(self.judged());
+            d.notes(notes);
         }
         d
     }
 }
 
+impl ModelsAnswer {
+    /// What the verdicts rest on.
+    fn judged(&self) -> Option<String> {
+        let mac = self.mac.as_ref()?;
+        let rest = self.models.len().saturating_sub(JUDGED);
+        let more = match rest {
+            0 => String::new(),
+            n => format!("; the other {n} were not judged: add words that the names must contain"),
+        };
+        Some(format!(
+            "on {mac}: a 4096-token prompt in the format that the engine runs by default; context is the longest that \
+             is safe{more}"
+        ))
+    }
+}
+
+/// The cells that a Mac adds to a row.
+fn verdict_cells(model: &ModelKeys) -> [String; 3] {
+    let Some(on) = &model.on_mac else { return Default::default() };
+    [
+        on.word(),
+        on.max_context_tokens.map(|n| n.to_string()).unwrap_or_default(),
+        on.tokens_per_s.map(|rate| format!("{rate:.1}")).unwrap_or_default(),
+    ]
+}
+
+/// The columns that a Mac adds, where any row has a verdict.
+fn verdict_columns(models: &[ModelKeys]) -> Vec<Column> {
+    match models.iter().any(|m| m.on_mac.is_some()) {
+        true => vec![Column::text("fits"), Column::number("context"), Column::number("tok/s")],
+        false => Vec::new(),
+    }
+}
+
 fn known_table(models: &[ModelKeys]) -> Table {
-    let mut table = Table::new(vec![
+    let mut columns = vec![
         Column::text("model"),
         Column::text("family").droppable(1),
         Column::number("parameters"),
         Column::number("active").droppable(2),
         Column::number("downloads").droppable(3),
-    ]);
+    ];
+    columns.extend(verdict_columns(models));
+    let width = columns.len();
+    let mut table = Table::new(columns);
     for m in models {
-        table.row([
+        let cells = [
             m.id.clone(),
             m.model_type.clone().unwrap_or_default(),
             m.published_params.map_or_else(|| "?".to_owned(), billions),
             m.active_params.map(billions).unwrap_or_default(),
             m.downloads.map(|n| n.to_string()).unwrap_or_default(),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(verdict_cells(m)).take(width));
     }
     table
 }
 
 fn local_table(models: &[ModelKeys]) -> Table {
-    let mut table = Table::new(vec![
+    let mut columns = vec![
         Column::text("model"),
         Column::text("format"),
         Column::number("weights"),
         Column::text("folder").droppable(1),
-    ]);
+    ];
+    columns.extend(verdict_columns(models));
+    let width = columns.len();
+    let mut table = Table::new(columns);
     for m in models {
-        table.row([
+        let cells = [
             m.id.clone(),
             m.format.clone().unwrap_or_default(),
             m.weight_bytes.map(|b| Bytes(b).to_string()).unwrap_or_default(),
             m.path.clone().unwrap_or_default(),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(verdict_cells(m)).take(width));
     }
     table
 }

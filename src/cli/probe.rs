@@ -3,6 +3,8 @@
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::engines_table;
+use super::shared::updates::effects;
+use crate::advise::engine_update::UpdateEffect;
 use crate::engine::installed::{Installed, Places, find};
 use crate::files;
 use crate::hardware::probe::{self, Probe};
@@ -46,10 +48,9 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     let explain = args.explain || context.printer.verbose;
     let places = Places::here().filter(|_| args.from.is_none());
     let engines = places.map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
-    Ok((
-        Answer::of(ProbeAnswer { probe, engines, fields: explain.then_some(fields) }),
-        ExitStatus::Ok,
-    ))
+    let updates = effects(&context.catalogues, &probe, &engines);
+    let fields = explain.then_some(fields);
+    Ok((Answer::of(ProbeAnswer { probe, engines, updates, fields }), ExitStatus::Ok))
 }
 
 /// A recording from a file, or from standard input for `-`.
@@ -72,6 +73,8 @@ pub(super) struct ProbeAnswer {
     probe: Probe,
     /// The programs that run models and are installed, found without starting them; none of a recorded machine.
     engines: Vec<Installed>,
+    /// What updates of them would change here.
+    updates: Vec<UpdateEffect>,
     /// Every field with its value and source, where they are asked for.
     #[serde(skip)]
     fields: Option<Vec<[String; 3]>>,
@@ -91,6 +94,7 @@ impl Present for ProbeAnswer {
             d.table(engines_table(&self.engines));
         }
         d.notes(self.engines.iter().filter_map(Installed::update).collect());
+        d.notes(self.updates.iter().map(UpdateEffect::text).collect());
         d.notes(self.probe.notes.clone());
         d
     }

@@ -1,8 +1,8 @@
 //! The JSON schemas of all answers, for `docs/schema`.
 
 use super::{
-    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, validate,
-    welcome, why,
+    audit, calibrate, check, compare, doctor, inspect, macs, models, probe, recommend, update,
+    validate, welcome, why,
 };
 use crate::bench::record::Record;
 use crate::estimate::Prediction;
@@ -38,6 +38,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<models::FamiliesAnswer>(),
         of::<models::ModelsAnswer>(),
         of::<probe::ProbeAnswer>(),
+        of::<update::UpdateAnswer>(),
         of::<welcome::Welcome>(),
         of::<why::answer::WhyAnswer>(),
     ];

@@ -395,9 +395,11 @@ impl<'a> Estimator<'a> {
             .collect::<Result<_, PeakError>>()?;
         let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
-        let reserve = self.run.engine.reserve;
-        let between = [low, high].map(Bytes);
-        let memory = Memory::judge_between(peak.as_ref().clone(), between, machine, reserve);
+        let kept = self.kept(machine)?;
+        let between = [low, high + kept.0].map(Bytes);
+        let memory =
+            Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
+        let memory = Memory { kept, ..memory };
         Ok(match self.run.file.weights_range {
             Some(range) => memory.over_files(range, machine),
             None => memory,

@@ -101,6 +101,7 @@ fn peak(memory: &Memory) -> Vec<ExplanationLine> {
             p.run_ahead_bytes,
             "intermediates of the command buffers that wait for the GPU, and caches being replaced",
         ),
+        line("kept caches", p.kept_bytes, "caches of earlier prompts, and of other sequences"),
         line("MLX's peak", p.peak_bytes, "mx.get_peak_memory()"),
         line(
             "kept for reuse",

@@ -2,6 +2,7 @@
 
 mod error;
 mod format;
+mod named;
 mod stated;
 
 pub use error::OpenError;
@@ -11,11 +12,11 @@ use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::Models;
-use crate::model::gguf::{GgufMix, Publisher};
-use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec, Resolution, Resolver};
+use crate::model::gguf::GgufMix;
+use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
 use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
-use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme, UnknownFormat};
+use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme};
 use crate::run::{FormatOrigin, ModelFile, Program};
 use crate::units::Bytes;
 use format::{config_dtype, describe, label, origin, stored_dtype, upstream};
@@ -99,12 +100,21 @@ impl OpenedModel {
                 }
             }
         };
-        let model = Self::from_source(source, scheme, sources)?;
-        let model = match mix {
-            Some(mix) => model.in_gguf(mix)?,
-            None => model,
-        };
+        let model = Self::of_file(source, (scheme, mix), sources)?;
         Ok(Opened::Model(Box::new(model)))
+    }
+
+    /// The model of files, in the format that was asked for where they leave it open.
+    pub(super) fn of_file(
+        source: ModelSource,
+        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
+        sources: &Sources<'_, '_>,
+    ) -> Result<Self, OpenError> {
+        let model = Self::from_source(source, scheme, sources)?;
+        match mix {
+            Some(mix) => model.in_gguf(mix),
+            None => Ok(model),
+        }
     }
 
     /// The same model as a GGUF file of format `mix`, which was not read.
@@ -122,59 +132,6 @@ impl OpenedModel {
         self.asked_gguf = Some(mix);
         self.origin = FormatOrigin::Name;
         Ok(self)
-    }
-
-    /// Opens what a name stands for.
-    fn named<'c>(
-        name: &NameSpec,
-        (scheme, mix): (Option<Scheme>, Option<GgufMix>),
-        sources: &Sources<'c, '_>,
-    ) -> Result<Opened<'c>, OpenError> {
-        let found = match Resolver::new(sources.catalogue).resolve(name, scheme)? {
-            Resolution::Class(class) => return Ok(Opened::Class(class)),
-            Resolution::One(found) => found,
-        };
-        let mut entry = found.model.entry()?;
-        // A type that is asked for beside the name decides.
-        let stated = match mix {
-            Some(_) => stated::Decided::default(),
-            None => stated::Decided::of(&found, name, sources.program, &entry),
-        };
-        if let Some(block) = stated.block.clone() {
-            entry.config = entry.config.with("quantization_config", block);
-        }
-        let source = ModelSource::from_entry(&entry)?;
-        let mut model = Self::from_source(source, stated.scheme, sources)?;
-        model.origin = stated.origin;
-        model.weights_range = stated.weights_range;
-        if let (Some(_), Some(suffix)) = (stated.weights_range, &name.suffix) {
-            model.quant = suffix.text.clone();
-        }
-        if let Some(mix) = mix {
-            model.weights_range = None;
-            model = model.in_gguf(mix)?;
-        } else if let Some(file_type) = &stated.gguf {
-            model = model.in_gguf_of(file_type)?;
-            model.origin = stated.origin;
-        }
-        let owner = name.organisation.as_deref().map_or(Publisher::Unknown, Publisher::of_owner);
-        model.asked_gguf = model.asked_gguf.map(|mix| mix.by(owner));
-        let named = found.notes.iter().map(|note| (note.is_warning(), note.to_string()));
-        for (doubt, note) in named.chain(stated.notes) {
-            if !doubt {
-                model.reading.push(note.clone());
-            }
-            model.remark(doubt, note);
-        }
-        Ok(Opened::Model(Box::new(model)))
-    }
-
-    /// The same model as a GGUF file of the type that a name states, which was not read.
-    fn in_gguf_of(self, file_type: &str) -> Result<Self, OpenError> {
-        let mix = file_type
-            .parse()
-            .map_err(|_| OpenError::Format(UnknownFormat(file_type.to_owned())))?;
-        self.in_gguf(mix)
     }
 
     /// Builds the graph of a source. `scheme` is what the user asked for.
@@ -239,6 +196,9 @@ impl OpenedModel {
             warnings: Vec::new(),
         };
         for note in model.source.notes.clone() {
+            if matches!(note, SourceNote::KeptCopy { .. }) {
+                model.reading.push(note.to_string());
+            }
             model.remark(note.is_warning(), note.to_string());
         }
         model.warnings.extend(remarks);

@@ -4,7 +4,7 @@ use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{
-    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise,
+    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
 };
 use super::power::PowerSpeeds;
 use super::speed::{AtDepth, Decode, Prefill};
@@ -130,6 +130,7 @@ impl Estimator<'_> {
         warning::join(&mut warnings, &prefill.warnings);
         if let Some(memory) = &memory {
             warnings.extend(self.other_versions(machine, memory)?);
+            warnings.extend(self.serving(machine, memory)?);
         }
         Ok(Prediction {
             model: self.named(),
@@ -229,22 +230,21 @@ impl Prediction {
 
     /// Looks for changes that help, with the estimator that it comes from.
     pub fn look_for_changes(&mut self, estimator: &Estimator<'_>) {
+        let (Some(memory), Some(context)) = (&self.memory, self.context) else { return };
+        let now = (memory, context.at_most);
         // What helps llama.cpp is not what helps MLX.
-        if let (Some(memory), Some(context)) = (&self.memory, self.context)
-            && memory.llama.is_none()
-        {
-            self.changes = advise(estimator, &self.machine, (memory, context.at_most));
-        }
+        self.changes = match memory.llama {
+            Some(_) => advise_llama(estimator.graph(), &self.machine, &self.run, now),
+            None => advise(estimator, &self.machine, now),
+        };
     }
 
     /// What the prediction leaves out.
     #[must_use]
     pub fn not_modeled(&self) -> Vec<String> {
         let mut all = vec![match self.power {
-            Some(_) => {
-                "a prompt cache, other processes; heat and power modes only as ranges".to_owned()
-            }
-            None => "a prompt cache, other processes, heat and power modes".to_owned(),
+            Some(_) => "other processes; heat and power modes only as ranges".to_owned(),
+            None => "other processes, heat and power modes".to_owned(),
         }];
         if self.run.work.images.is_some() {
             all.push("the run of the vision tower: its time and its buffers".to_owned());

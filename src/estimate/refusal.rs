@@ -3,6 +3,7 @@
 use crate::engine::programs::Engines;
 use crate::graph::Graph;
 use crate::graph::cache::CacheKind;
+use crate::graph::towers::Loader;
 use crate::run::{Program, Run};
 use thiserror::Error;
 
@@ -24,6 +25,12 @@ pub enum Refusal {
     /// The program cannot quantise its cache at all.
     #[error("{0} cannot quantise its KV cache; leave --kv-bits out, or name another --engine")]
     NoBits(Program),
+    /// The program cannot quantise the cache of a model that it loads with its vision tower.
+    #[error(
+        "{0} cannot quantise the KV cache of models that it loads with a vision tower; leave --kv-bits out, or use a copy of \
+         the language model alone"
+    )]
+    Towers(Program),
     /// The model keeps windows, which mlx-lm cannot quantise.
     #[error(
         "the model keeps sliding windows, which mlx-lm cannot quantise: with --kv-bits it stops once the cache holds {0} \
@@ -47,6 +54,9 @@ impl Refusal {
                 let hint = if program.runs_gguf() { " (8 is q8_0, 4 is q4_0)" } else { "" };
                 return Some(Self::Bits { program, bits, allowed: words.join(", "), hint });
             }
+        }
+        if program == Program::LmStudio && graph.loader() == Loader::MlxVlm {
+            return Some(Self::Towers(program));
         }
         let windows = graph.cache_kinds().iter().any(keeps_windows);
         let reached = run.total_tokens() >= kv.start;

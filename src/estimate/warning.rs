@@ -2,7 +2,7 @@
 
 use super::widening::{Cause, Widening};
 use crate::model::gguf::GgufMix;
-use crate::run::{EngineSetup, Program, Version};
+use crate::run::{EngineSetup, KeptPrompts, Program, Version};
 use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -40,6 +40,26 @@ pub enum Warning {
     GgufMixAssumed(GgufMix),
     /// What a quantised cache does to the speed of the program is not known.
     KvNotModeled(Program),
+    /// The program keeps caches of earlier prompts, more than may fit.
+    KeepsPrompts {
+        /// The program.
+        program: Program,
+        /// How many, and so many bytes.
+        kept: KeptPrompts,
+        /// What they come to where each is as long as the run.
+        bytes: Bytes,
+    },
+    /// More memory was given to the caches of earlier prompts than the program has use for: it keeps none.
+    KeepsNoPrompts(Program),
+    /// Fewer prompts of this length fit at once than the program reads.
+    PromptsAtOnce {
+        /// The program.
+        program: Program,
+        /// How many it reads.
+        reads: u32,
+        /// How many about fit.
+        fit: u32,
+    },
     /// Whether the matrix units are used decides the speed of prompts.
     MatrixUnits,
     /// The GPU limit that was given is more than the memory.
@@ -100,6 +120,29 @@ impl fmt::Display for Warning {
             Self::KvNotModeled(program) => {
                 write!(f, "the effect of a quantised cache on {program} is not modelled")
             }
+            Self::KeepsPrompts { program, kept, bytes } => {
+                let entries = match (kept.entries, kept.percent) {
+                    (u32::MAX, Some(percent)) => format!("{percent} % of the memory"),
+                    (entries, Some(percent)) => {
+                        format!("up to {entries} of them and {percent} % of the memory")
+                    }
+                    (entries, None) => format!("up to {entries} of them, however large"),
+                };
+                write!(
+                    f,
+                    "{program} keeps the caches of earlier prompts, {entries}: {bytes} where each is as long as this one, \
+                     which the upper ends of memory hold (--prompt-cache SIZE)"
+                )
+            }
+            Self::KeepsNoPrompts(program) => write!(
+                f,
+                "--prompt-cache is left out: {program} keeps no caches of earlier prompts in memory"
+            ),
+            Self::PromptsAtOnce { program, reads, fit } => write!(
+                f,
+                "{program} reads up to {reads} prompts at once; of this length about {fit} fit, and a client that gives up \
+                 and asks again adds one (--parallel N predicts them)"
+            ),
             Self::MatrixUnits => f.write_str(
                 "prefill on this chip depends on whether macOS and MLX use its matrix units; published speeds differ \
                  widely, and the interval covers both",

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod config;
 pub mod format;
 pub mod gguf;
+pub mod hub_index;
 pub mod names;
 mod python_json;
 pub mod quant;

@@ -1,6 +1,6 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{Program, Version};
+use super::{KeptPrompts, Program, Version};
 use crate::graph::cache::KvQuantisation;
 use crate::units::Bytes;
 
@@ -27,6 +27,19 @@ pub struct EngineSetup {
     pub prefill_step: u32,
     /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
     pub whole_logits: bool,
+    /// Whether its caches are those of sequences that come and go: masks of attention are arrays then, and fewer kernels
+    /// are fused. Not where the cache is quantised.
+    pub pads_sequences: bool,
+    /// Caches of earlier prompts that it may come to keep in memory.
+    pub keeps: KeptPrompts,
+    /// Memory that was given to them; `None` for the program's own rule.
+    pub prompt_cache: Option<Bytes>,
+    /// Those that are in memory during the run.
+    pub held: KeptPrompts,
+    /// Prompts that it reads at once, at most.
+    pub prompt_slots: u32,
+    /// Sequences that generate while the prompts of the run are read.
+    pub generating: u32,
     /// Whether and how the cache is quantised.
     pub kv: Option<KvQuantisation>,
     /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
@@ -87,6 +100,12 @@ impl Default for EngineSetup {
             matrix_units: MatrixUnits::Auto,
             prefill_step: PREFILL_STEP,
             whole_logits: false,
+            pads_sequences: false,
+            keeps: KeptPrompts::NONE,
+            prompt_cache: None,
+            held: KeptPrompts::NONE,
+            prompt_slots: 1,
+            generating: 0,
             kv: None,
             all_experts: false,
             reserve: None,
@@ -98,6 +117,28 @@ impl Default for EngineSetup {
 }
 
 impl EngineSetup {
+    /// This engine with what was asked of another beside the program: the cache, the limits of memory and the sequences.
+    #[must_use]
+    pub const fn asked_as(self, other: &Self) -> Self {
+        let Self { kv, reserve, gpu_limit, budget, parallel, prompt_cache, .. } = *other;
+        Self { kv, reserve, gpu_limit, budget, parallel, prompt_cache, ..self }
+    }
+
+    /// What it keeps of earlier prompts at most: what was given to them, else its own rule. A program whose rule is to
+    /// keep none in memory takes what it is given.
+    #[must_use]
+    pub fn kept_at_most(&self, memory: Bytes) -> KeptPrompts {
+        let keeps = self.keeps.on(memory);
+        match self.prompt_cache {
+            None => keeps,
+            Some(given) => KeptPrompts {
+                entries: if keeps.entries == 0 { u32::MAX } else { keeps.entries },
+                bytes: Some(given),
+                percent: None,
+            },
+        }
+    }
+
     /// The type of the cache as engines name it: `f16`, or `q8` and the like when it is quantised.
     #[must_use]
     pub fn kv_type(&self) -> String {

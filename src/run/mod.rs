@@ -5,6 +5,7 @@
 mod conditions;
 mod engine;
 mod file;
+mod kept;
 mod label;
 mod named;
 mod program;
@@ -14,6 +15,7 @@ mod work;
 pub use conditions::Conditions;
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
+pub use kept::KeptPrompts;
 pub use label::Label;
 pub use named::{EngineName, EngineNameError};
 pub use program::{BadProgramName, Program, Unlisted};
@@ -121,6 +123,49 @@ impl Run {
     #[must_use]
     pub const fn with_parallel(self, parallel: Option<u32>) -> Self {
         Self { engine: EngineSetup { parallel, ..self.engine }, ..self }
+    }
+
+    /// The same run with so much memory for the caches of earlier prompts; `None` for the engine's own rule.
+    #[must_use]
+    pub const fn with_prompt_cache(self, prompt_cache: Option<Bytes>) -> Self {
+        Self { engine: EngineSetup { prompt_cache, ..self.engine }, ..self }
+    }
+
+    /// The same run with these caches of earlier prompts in memory.
+    #[must_use]
+    pub const fn with_held(self, held: KeptPrompts) -> Self {
+        Self { engine: EngineSetup { held, ..self.engine }, ..self }
+    }
+
+    /// Whether its caches are those of a batch whose sequences come and go, as servers have them.
+    #[must_use]
+    pub const fn pads_sequences(&self) -> bool {
+        self.engine.pads_sequences && self.engine.kv.is_none()
+    }
+
+    /// The run as memory has to hold it: with all sequences that the program keeps room for, as many of their prompts read
+    /// at once as it reads, and what was given to the caches of earlier prompts full of them.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        let engine = self.engine;
+        if engine.program.runs_gguf() {
+            return self;
+        }
+        let asked = engine.parallel.filter(|_| engine.program.is_mlx_server()).unwrap_or(0);
+        let batch = self.work.batch.max(asked.min(engine.prompt_slots));
+        let generating = asked.saturating_sub(batch);
+        let given = engine.prompt_cache.filter(|_| engine.program.is_mlx_server());
+        let held = given.map_or(engine.held, |_| engine.kept_at_most(Bytes::ZERO));
+        Self { engine: EngineSetup { held, generating, ..engine }, ..self.with_batch(batch) }
+    }
+
+    /// The same with the caches of as many earlier prompts as the program comes to keep, on a machine with so much memory.
+    #[must_use]
+    pub fn at_its_fullest(self, memory: Bytes) -> Self {
+        if self.engine.program.runs_gguf() || !self.engine.program.is_mlx_server() {
+            return self.in_memory();
+        }
+        self.in_memory().with_held(self.engine.kept_at_most(memory))
     }
 
     /// The same run with a prompt of `context_tokens`.

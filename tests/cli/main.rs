@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod errors;
 mod files;
+mod hub;
 mod inspect;
 mod narrow;
 mod output;
@@ -25,7 +26,11 @@ use serde_json::Value;
 pub fn mlxplan(arguments: &str) -> Command {
     let mut command = Command::cargo_bin("mlxplan").expect("the binary is built");
     command.env_remove("MLXPLAN_DATA_DIR").env_remove("COLUMNS").env("NO_COLOR", "1");
-    command.env("XDG_CONFIG_HOME", "/nonexistent").args(arguments.split_whitespace());
+    for folder in ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME", "OLLAMA_MODELS"] {
+        command.env(folder, "/nonexistent");
+    }
+    command.env("HF_HUB_OFFLINE", "1").env_remove("HF_HUB_CACHE").env_remove("HF_ENDPOINT");
+    command.args(arguments.split_whitespace());
     command
 }
 

@@ -98,3 +98,15 @@ fn an_engine_is_started_with_what_was_predicted() {
     let (code, _, err) = run("recommend --model qwen3-8b-4bit --mac m4-10/16 --for vllm");
     assert!(code == 2 && err.contains("llama.cpp"), "{err}");
 }
+
+/// youssofal/MTPLX#72: a cache that a family cannot quantize makes a row with its reason and never ends the answer.
+#[test]
+fn what_cannot_run_is_a_row_with_its_reason() {
+    let asked = "recommend --mac m4max-40/64 --reserve 44 --context 180000 --kv-bits 8";
+    let (code, v) = json(asked);
+    assert_ne!(code, 2);
+    let cannot = v["cannot_run"].as_array().expect("rows");
+    assert!(!cannot.is_empty());
+    let said = |row: &serde_json::Value| row["reason"].as_str().is_some_and(|r| !r.is_empty());
+    assert!(cannot.iter().all(said), "{cannot:?}");
+}

@@ -43,3 +43,24 @@ fn assembled_configurations_have_the_published_parameter_count() {
     assert!(checked > 150, "{checked}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn configurations_written_from_published_architectures_have_the_published_parameter_count() {
+    let catalogue = Models::built_in().expect("the built-in catalogue");
+    let mut checked = 0;
+    for summary in catalogue.models() {
+        let entry = summary.entry().expect("an entry");
+        let Some(source) = entry.sources.iter().find(|s| s.contains("parameter count is met"))
+        else {
+            continue;
+        };
+        let published = entry.published_params.expect("a count");
+        let graph = Graph::new(&entry.config, DType::BF16).expect(&entry.id);
+        let apart = Weights::of(&graph).parameters.abs_diff(published);
+        // Tables of frequencies and coefficients that files hold besides.
+        let allowed = if source.contains("but for buffers") { published / 100_000 } else { 0 };
+        assert!(apart <= allowed, "{}: {apart} apart", entry.id);
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked}");
+}

@@ -4,13 +4,14 @@
 use mlxplan::engine::programs::AskedEngine;
 use mlxplan::estimate::{Estimator, Memory};
 use mlxplan::graph::Graph;
+use mlxplan::hardware::machine::Machine;
 use mlxplan::hardware::{Macs, spec};
 use mlxplan::model::Scheme;
 use mlxplan::model::catalogue::Models;
 use mlxplan::roofline::Coefficients;
 use mlxplan::run::Run;
 
-fn graph(model: &str, quant: &str) -> Graph {
+pub fn graph(model: &str, quant: &str) -> Graph {
     let models = Models::built_in().expect("a good catalogue");
     let entry = models.get(model).expect("in the catalogue").entry().expect("a good entry");
     let scheme: Scheme = quant.parse().expect("a scheme");
@@ -18,7 +19,7 @@ fn graph(model: &str, quant: &str) -> Graph {
 }
 
 /// A run by an engine, as it is asked for: `mlx-lm@0.31.3 mlx=0.32.0 macos=26.6.1 chunk=4096`.
-fn run(engine: &str, context: u32, generate: u32) -> Run {
+pub fn asked(engine: &str, context: u32, generate: u32) -> Run {
     let mut asked = AskedEngine::default();
     for word in engine.split_whitespace() {
         match word.split_once('=') {
@@ -32,8 +33,12 @@ fn run(engine: &str, context: u32, generate: u32) -> Run {
     Run::default().with_engine(setup).with_context(context).with_generated(generate)
 }
 
+pub fn mac(text: &str) -> Machine {
+    spec::resolve(text, &Macs::embedded()).expect("a Mac")
+}
+
 fn memory(graph: &Graph, mac: &str, run: Run) -> Memory {
-    let mac = spec::resolve(mac, &Macs::embedded()).expect("a Mac");
+    let mac = self::mac(mac);
     let coefficients = Coefficients::embedded().expect("built in");
     Estimator::of_graph(coefficients, graph, run).memory(&mac).expect("runs")
 }
@@ -71,9 +76,9 @@ fn a_ladder_of_contexts_on_mlx_0_32_0() {
     let engine = "mlx-lm@0.31.3 mlx=0.32.0 macos=26.6.1";
     for mac in ["m5max-40/128", "m4max-40/128"] {
         for (context, published) in LADDER {
-            wrong.extend(differs(&four, mac, run(engine, context, 128), published, 0.01));
+            wrong.extend(differs(&four, mac, asked(engine, context, 128), published, 0.01));
         }
-        wrong.extend(differs(&eight, mac, run(engine, 192_000, 128), 55.3, 0.01));
+        wrong.extend(differs(&eight, mac, asked(engine, 192_000, 128), 55.3, 0.01));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -86,7 +91,7 @@ fn a_prompt_in_one_chunk_is_fused_since_0_32_3() {
     let mut wrong = Vec::new();
     for (mlx, published) in [("0.32.2", 46.92), ("0.32.3", 35.46)] {
         let engine = format!("mlx-lm mlx={mlx} chunk=16384");
-        wrong.extend(differs(&model, "m4pro-20/64", run(&engine, 16_384, 128), published, 0.02));
+        wrong.extend(differs(&model, "m4pro-20/64", asked(&engine, 16_384, 128), published, 0.02));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -96,7 +101,7 @@ fn a_prompt_in_one_chunk_is_fused_since_0_32_3() {
 fn logits_of_the_last_chunk_before_0_27_0() {
     let model = graph("Qwen/Qwen3-4B", "4bit");
     let peak = |engine: &str| {
-        let run = run(&format!("{engine} mlx=0.26.3"), 2048, 128);
+        let run = asked(&format!("{engine} mlx=0.26.3"), 2048, 128);
         memory(&model, "m4max-40/128", run).peak.peak_bytes as f64
     };
     let logits = 2048.0 * 151_936.0 * 2.0;

@@ -5,6 +5,7 @@ mod field;
 mod fit;
 mod probe;
 mod published;
+mod servers;
 mod sources;
 mod validate;
 mod why;

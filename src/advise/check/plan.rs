@@ -112,9 +112,9 @@ const KEYS: [&str; 9] = [
     "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 20] = [
+const WORKLOAD_KEYS: [&str; 21] = [
     "name", "model", "quant", "context", "generate", "users", "batch", "images", "engine", "mlx", "macos", "nax",
-    "kv_bits", "kv_type", "parallel", "prefill_step", "evidence", "min_tok_s", "max_ttft_s", "headroom_gb",
+    "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "evidence", "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
 /// Reads a plan. `name` is the file's name in messages.
@@ -211,6 +211,7 @@ fn read_workload(
         if entry.has("parallel") { entry.within("parallel", None, 1..=512) } else { None };
     let engine = super::engine::read(entry);
     let kv = read_kv(entry);
+    let prompt_cache = size(entry, "prompt_cache");
     let evidence: Option<String> = entry.optional("evidence");
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
@@ -232,6 +233,7 @@ fn read_workload(
         .with_generated(generate_tokens?)
         .with_batch(batch?)
         .with_images(images)
+        .with_prompt_cache(prompt_cache)
         .with_parallel(parallel)
         .with_kv(kv);
     let basis = match evidence.map(|file| (lookup.evidence)(&file, &subject, macs, &run)) {

@@ -39,8 +39,8 @@ pub enum Remedy {
     KvBits {
         /// Bits per element.
         bits: u32,
-        /// Tokens of a chunk.
-        prefill_step: u32,
+        /// Tokens of a chunk, where that must be smaller too.
+        prefill_step: Option<u32>,
         /// The workload, where several are meant to fit together.
         workload: Option<String>,
     },
@@ -77,7 +77,9 @@ impl Remedy {
             Self::PrefillStep { tokens } => format!("prefill_step = {tokens}"),
             Self::WiredLimit { command, undo } => format!("{command} (undo: {undo})"),
             Self::KvBits { bits, prefill_step, workload } => {
-                format!("kv_bits = {bits} with prefill_step = {prefill_step}{}", of(workload))
+                let chunk = prefill_step
+                    .map_or_else(String::new, |step| format!(" with prefill_step = {step}"));
+                format!("kv_bits = {bits}{chunk}{}", of(workload))
             }
             Self::Quantisation { quant, workload } => {
                 format!("quant = \"{quant}\"{}", of(workload))
@@ -127,7 +129,8 @@ impl Search<'_, '_> {
         let mut out = Vec::new();
         let memory = judged.requirements.iter().find(|x| x.kind == RequirementKind::Memory);
         if let Some(memory) = memory.filter(|m| m.outcome != Outcome::Pass) {
-            for tokens in STEPS.into_iter().filter(|&n| n < r.engine.prefill_step) {
+            let on_mlx = !r.engine.program.runs_gguf();
+            for tokens in STEPS.into_iter().filter(|&n| on_mlx && n < r.engine.prefill_step) {
                 if self.passes(&case.with_run(r.with_prefill_step(tokens)))? {
                     out.push(Remedy::PrefillStep { tokens });
                     break;
@@ -140,12 +143,12 @@ impl Search<'_, '_> {
             }
             if r.engine.kv.is_none() {
                 for bits in [8, 4] {
-                    let prefill_step = r.engine.prefill_step.min(GRID);
-                    let kv = Some(KvQuantisation::bits(bits));
-                    let run = r.with_kv(kv).with_prefill_step(prefill_step);
-                    if self
-                        .passes(&Planned::new(self.coefficients, CheckCase { run, ..case.case }))?
-                    {
+                    // The attention of MLX over such a cache is not fused: only small chunks save memory.
+                    let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
+                    let run = r.with_kv(Some(KvQuantisation::bits(bits)));
+                    let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
+                    let planned = Planned::new(self.coefficients, CheckCase { run, ..case.case });
+                    if planned.estimator.possible().is_ok() && self.passes(&planned)? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None });
                         break;
                     }

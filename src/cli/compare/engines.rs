@@ -168,8 +168,7 @@ fn bases(
 fn setup(args: &CompareArgs, name: EngineName, asked: &Asked) -> Result<EngineSetup> {
     let common = args.run.engine.asked(args.run.prefill_step);
     let setup = AskedEngine { engine: Some(name), ..common }.setup()?;
-    let EngineSetup { kv, parallel, reserve, gpu_limit, budget, .. } = asked.run.engine;
-    Ok(EngineSetup { kv, parallel, reserve, gpu_limit, budget, ..setup })
+    Ok(setup.asked_as(&asked.run.engine))
 }
 
 fn spelled(name: EngineName) -> String {

@@ -1,7 +1,7 @@
 //! Objects that the answers of several commands share.
 
 use crate::estimate::Figures;
-use crate::estimate::memory::{ContextBound, Fit, Fits, MaxContext};
+use crate::estimate::memory::{ContextBound, Fit, MaxContext};
 use crate::estimate::speed::Evidence;
 use crate::run::Work;
 use crate::units::Bytes;
@@ -35,10 +35,8 @@ pub(in crate::cli) struct MemoryKeys {
     pub peak_bytes: u64,
     /// Where nine of ten peaks lie.
     pub peak_interval_90_bytes: [Bytes; 2],
-    /// Whether it fits, in three words.
-    pub fits: Fits,
-    /// Whether it fits, uncertain where the limit depends on the version of macOS.
-    pub verdict: Fit,
+    /// Whether it fits.
+    pub fits: Fit,
     /// Longest context that fits.
     pub max_context_tokens: Option<u32>,
     /// What ends it.
@@ -79,8 +77,7 @@ impl FigureKeys {
             memory: MemoryKeys {
                 peak_bytes: f.memory.peak.peak_bytes,
                 peak_interval_90_bytes: f.memory.peak_interval_90,
-                fits: f.memory.judgement.fits,
-                verdict: f.memory.judgement.verdict,
+                fits: f.memory.judgement.verdict,
                 max_context_tokens: context.map(|c| c.tokens),
                 max_context_bound: context.map(|c| c.bound),
             },

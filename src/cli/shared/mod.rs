@@ -20,4 +20,5 @@ pub mod run_args;
 pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
 pub(in crate::cli) mod tables;
+pub(in crate::cli) mod updates;
 pub(in crate::cli) mod words;

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::machine_args::MachineArgs;
 use super::progress::Progress;
+use crate::data_dir;
 use crate::estimate::{Opened, OpenedModel, Sources};
 use crate::hardware::machine::{CustomMachine, Machine};
 use crate::hardware::spec;
@@ -48,6 +49,7 @@ impl Context {
         let home = std::env::home_dir();
         let mut hub = HubOptions::from_env(&|name| std::env::var_os(name), home.as_deref());
         hub.offline |= self.offline;
+        hub.store = data_dir::cache_dir().map(|folder| folder.join("hub"));
         let progress =
             if self.printer.quiet { &silent } else { &say as &(dyn Fn(HubProgress) + Sync) };
         Ok(Sources {

@@ -38,7 +38,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TYPE", conflicts_with = "kv_bits")]
     pub kv_type: Option<KvType>,
 
-    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL)
+    /// Memory for the caches of earlier prompts that a server keeps (mlx_lm.server's --prompt-cache-bytes, llama-server's
+    /// --cache-ram): 8GB, 0GB for none [default: the engine's own rule]
+    #[arg(long, value_name = "SIZE")]
+    pub prompt_cache: Option<Bytes>,
+
+    /// Sequences that the server keeps room for (llama-server's -np, OLLAMA_NUM_PARALLEL, mlx_lm.server's
+    /// --decode-concurrency)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub parallel: Option<u32>,
 
@@ -110,6 +116,7 @@ impl Default for RunArgs {
             images: run.work.images,
             kv_bits: None,
             kv_type: None,
+            prompt_cache: None,
             parallel: None,
             prefill_step: None,
             reserve: None,
@@ -148,6 +155,7 @@ impl RunArgs {
             })
             .with_images(self.images)
             .with_kv(self.cache()?)
+            .with_prompt_cache(self.prompt_cache)
             .with_parallel(self.parallel)
             .with_reserve(reserve)
             .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)

@@ -84,6 +84,7 @@ pub(in crate::cli) fn parts_text(p: &Peak) -> String {
         ("states", p.state_bytes),
         ("attention scores", p.attention_scratch_bytes),
         ("run-ahead", p.run_ahead_bytes),
+        ("kept caches", p.kept_bytes),
     ];
     let texts: Vec<String> = parts
         .into_iter()

@@ -132,6 +132,7 @@ pub struct Engine {
     pub prompt_slots: Option<u32>,
     pub completion_batch: Option<u32>,
     pub array_mask: Option<bool>,
+    pub array_mask_from: Option<String>,
     pub context_default: Option<u32>,
     pub context_fallback: Option<u32>,
     pub context_autofit_from: Option<String>,

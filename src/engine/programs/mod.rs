@@ -5,12 +5,14 @@
 
 mod engine;
 mod gguf;
+mod llama;
 mod mlx;
 mod resolve;
 mod routing;
 
 pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
+pub use llama::OllamaDefaults;
 pub use mlx::{
     Allocator, AttentionRule, CommonRules, Flag, GqaShare, LmRelease, Nax, RuleMask, SteppedValue,
     VectorRule,

@@ -2,7 +2,7 @@
 //! rules of the version, then the defaults of the program.
 
 use super::{Engine, Engines, EnginesError, Release, SettingValue, Since};
-use crate::run::{EngineName, EngineSetup, MatrixUnits, MlxRelease, Program, Version};
+use crate::run::{EngineName, EngineSetup, KeptPrompts, MatrixUnits, MlxRelease, Program, Version};
 
 /// An engine as it was asked for; what is `None` was not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -48,6 +48,9 @@ impl Engines {
             matrix_units: asked.matrix_units,
             prefill_step: asked.prefill_step.unwrap_or_else(step),
             whole_logits: self.computes_whole_logits(program, version),
+            pads_sequences: self.pads_sequences(program, version),
+            prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
+            keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
             ..EngineSetup::default()
         }
     }
@@ -164,12 +167,32 @@ impl Engines {
         }
     }
 
+    /// Whether its caches are those of sequences that come and go.
+    fn pads_sequences(&self, program: Program, version: Option<Version>) -> bool {
+        let Some(row) = self.row(program) else { return false };
+        let since = row.array_mask_from.as_ref().and_then(|from| from.parse::<Version>().ok());
+        let known = version.zip(since).filter(|(v, from)| v.is_day() == from.is_day());
+        row.array_mask == Some(true) && known.is_none_or(|(version, from)| from <= version)
+    }
+
     /// Whether every call computes the logits of all its tokens.
     fn computes_whole_logits(&self, program: Program, version: Option<Version>) -> bool {
         let flag = self.mlx_lm_flag.iter().find(|f| f.name == "logits_of_whole_last_chunk");
         let until = flag.and_then(|f| f.until_before);
         let mlx_lm = matches!(program, Program::MlxLm | Program::MlxServer);
         mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
+    }
+}
+
+impl Engine {
+    /// Caches of earlier prompts that it comes to keep in memory, where nothing else is said.
+    fn keeps(&self) -> KeptPrompts {
+        let in_memory = matches!(self.prompt_cache.as_deref(), Some("lru" | "ram"));
+        if !in_memory {
+            return KeptPrompts::NONE;
+        }
+        let percent = self.prompt_cache_fraction.map(|share| (100.0 * share) as u8);
+        KeptPrompts { entries: self.prompt_cache_entries.unwrap_or(u32::MAX), bytes: None, percent }
     }
 }
 

@@ -153,6 +153,10 @@ pub struct RunKeys {
     pub gpu_limit_bytes: Option<Bytes>,
     /// Memory meant for the run.
     pub budget_memory_bytes: Option<Bytes>,
+    /// Memory that was given to the caches of earlier prompts.
+    pub prompt_cache_bytes: Option<Bytes>,
+    /// Sequences that the program was asked to keep room for.
+    pub parallel: Option<u32>,
     /// Images in the prompt, whose tokens are among those of `context_tokens`.
     pub images: Option<ImagesAnswer>,
 }

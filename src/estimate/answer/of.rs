@@ -88,6 +88,8 @@ impl RunKeys {
             reserve_bytes: run.engine.reserve,
             gpu_limit_bytes: run.engine.gpu_limit,
             budget_memory_bytes: run.engine.budget,
+            prompt_cache_bytes: run.engine.prompt_cache,
+            parallel: run.engine.parallel,
             images: run.work.images.map(ImagesAnswer::from),
         }
     }
@@ -161,7 +163,8 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
         ("scores", p.attention_scratch_bytes),
         ("run_ahead", p.run_ahead_bytes),
     ];
-    std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).collect()
+    let kept = (p.kept_bytes > 0).then_some(answer(("prompt_cache", p.kept_bytes)));
+    std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).chain(kept).collect()
 }
 
 impl From<PredictedRate> for RateAnswer {

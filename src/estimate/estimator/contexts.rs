@@ -5,6 +5,7 @@ use crate::estimate::memory::{
     Ends, LlamaModel, MaxContext, Room, below, budget, roomy, safe_budget, within, within_less,
 };
 use crate::hardware::machine::Machine;
+use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
@@ -60,10 +61,29 @@ impl<'a> Estimator<'a> {
         let longer = self.longest(gpu, machine)?;
         let most = budget(machine, self.run.engine.reserve);
         let buffer = roomy(machine.gpu_limit.max_buffer());
+        let room = Room { peak: less, buffer };
+        let full = self.run.at_its_fullest(machine.memory.value);
         self.remembered(gpu, less, |ends, known| {
+            if full.engine.held == ends.run.engine.held {
+                let found = within_less(ends, less, (known, longer, most))?;
+                return below(ends, room, known, found);
+            }
+            let ends = &Ends::of(self.graph(), &full, gpu.alike())?;
+            let known = &known.keeping(self.kept(machine)?);
             let found = within_less(ends, less, (known, longer, most))?;
-            below(ends, Room { peak: less, buffer }, known, found)
+            below(ends, room, known, found)
         })
+    }
+
+    /// What the engine may come to keep of earlier prompts beside what the peak counts already, where each is as long as the
+    /// run.
+    pub(in crate::estimate) fn kept(&self, machine: &Machine) -> Result<Bytes, PeakError> {
+        let run = self.run.at_its_fullest(machine.memory.value);
+        if run.engine.held == self.run.in_memory().engine.held || run.engine.held.is_none() {
+            return Ok(Bytes::ZERO);
+        }
+        let each = CacheGrowth::of(self.graph(), run.engine.prefill_step, 1, run.engine.kv)?;
+        Ok(run.engine.held.total(Bytes(each.bytes(run.total_tokens())?)))
     }
 
     /// The model as llama.cpp loads it. Traced once.
@@ -98,7 +118,7 @@ impl<'a> Estimator<'a> {
         if let Some(known) = lock(&self.ends).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let ends = Arc::new(Ends::of(self.graph(), &self.run, key)?);
+        let ends = Arc::new(Ends::of(self.graph(), &self.run.in_memory(), key)?);
         Ok(Arc::clone(lock(&self.ends).entry(key).or_insert(ends)))
     }
 
@@ -109,7 +129,7 @@ impl<'a> Estimator<'a> {
             return Ok(Arc::clone(known));
         }
         // Two threads may simulate the same; neither waits for the other.
-        let found = Arc::new(peak::peak(self.graph(), &self.run, key)?);
+        let found = Arc::new(peak::peak(self.graph(), &self.run.in_memory(), key)?);
         Ok(Arc::clone(lock(&self.peaks).entry(key).or_insert(found)))
     }
 }

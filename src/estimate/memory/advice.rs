@@ -1,6 +1,7 @@
 //! What makes a generation fit, or lengthens its context: the cheapest change first.
 
-use super::context::MaxContext;
+use super::context::{MaxContext, roomy};
+use super::interval::interval_90;
 use super::{Fits, Memory};
 use crate::estimate::Estimator;
 use crate::graph::cache::KvQuantisation;
@@ -28,6 +29,21 @@ pub enum Change {
         /// Tokens of a chunk.
         prefill_step: u32,
     },
+    /// Another type of llama.cpp's cache.
+    KvType {
+        /// The type.
+        kv_type: &'static str,
+    },
+    /// Room for fewer sequences.
+    Parallel {
+        /// So many.
+        sequences: u32,
+    },
+    /// A limit on the caches of earlier prompts that a server keeps.
+    PromptCache {
+        /// The limit.
+        bytes: Bytes,
+    },
     /// Fewer freed buffers kept by MLX.
     CacheLimit {
         /// The limit.
@@ -50,6 +66,21 @@ impl Change {
             Self::PrefillStep { tokens } => format!("--prefill-step-size {tokens} (mlx-lm)"),
             Self::KvBits { bits, prefill_step } => {
                 format!("--kv-bits {bits} --prefill-step-size {prefill_step} (mlx-lm)")
+            }
+            Self::KvType { kv_type } => {
+                format!(
+                    "--cache-type-k {kv_type} --cache-type-v {kv_type} (llama.cpp; OLLAMA_KV_CACHE_TYPE={kv_type})"
+                )
+            }
+            Self::Parallel { sequences } => {
+                format!("--parallel {sequences} (llama.cpp; OLLAMA_NUM_PARALLEL={sequences})")
+            }
+            Self::PromptCache { bytes } => {
+                format!(
+                    "--prompt-cache {:.1}GB (mlx_lm.server: --prompt-cache-bytes {})",
+                    bytes.gb(),
+                    bytes.0
+                )
             }
             Self::CacheLimit { bytes } => {
                 format!("mx.set_cache_limit({}) before generating", bytes.0)
@@ -95,7 +126,7 @@ const LADDER: [Scheme; 5] = [
 /// A cache limit that keeps MLX's reuse of small buffers without holding whole chunks.
 const CACHE_LIMIT: Bytes = Bytes(1 << 30);
 /// Changes that gain less context than this are not worth a line.
-const WORTH_TOKENS: u32 = 1024;
+pub(super) const WORTH_TOKENS: u32 = 1024;
 
 /// Changes that help, the cheapest first: those that cost prompt speed, then precision of the cache, then the system's
 /// settings, then precision of the weights. Changes that neither make the request fit nor lengthen the context are
@@ -123,6 +154,7 @@ pub fn advise(
             out.extend(case.tried(change, &estimator.with_run(quantised), machine));
         }
     }
+    out.extend(case.prompt_cache());
     out.extend(case.cache_limit());
     out.extend(case.wired_limit());
     out.extend(LADDER.into_iter().filter_map(|scheme| {
@@ -134,7 +166,7 @@ pub fn advise(
 }
 
 /// Of several changes of one kind, the mildest that makes the request fit, else the strongest.
-fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
+pub(super) fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     let mut kept: Vec<Advice> = Vec::new();
     for a in all {
         let same = |k: &Advice| std::mem::discriminant(&k.what) == std::mem::discriminant(&a.what);
@@ -174,6 +206,19 @@ impl Case<'_, '_> {
         };
         let better = memory.judgement.verdict < self.now.0.judgement.verdict;
         (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
+    }
+
+    /// What the caches of earlier prompts may take beside the run, where all that the engine keeps may not fit.
+    fn prompt_cache(&self) -> Option<Advice> {
+        let (memory, limit) = (self.now.0, self.machine.gpu_limit.range[0]);
+        let alone = interval_90(Bytes(memory.peak.peak_bytes))[1];
+        let run = self.estimator.run();
+        let over = memory.peak_interval_90[1] > limit && run.engine.prompt_cache.is_none();
+        let tenth = 100_000_000;
+        let bytes = Bytes(roomy(limit).saturating_sub(alone).0 / tenth * tenth);
+        let given = self.estimator.with_run(run.with_prompt_cache(Some(bytes)));
+        let keeps = !run.engine.keeps.is_none() && over && bytes > Bytes::ZERO;
+        keeps.then(|| self.tried(Change::PromptCache { bytes }, &given, self.machine))?
     }
 
     /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.

@@ -141,11 +141,13 @@ pub(super) fn surely_fits(
     budget: Bytes,
 ) -> Result<bool, PeakError> {
     let (work, engine) = (ends.run.work, ends.run.engine);
-    let rest = known.peak_bytes.saturating_sub(known.weights_bytes) as f64;
+    let beside = known.weights_bytes + known.kept_bytes;
+    let rest = known.peak_bytes.saturating_sub(beside) as f64;
     let longer = f64::from(total) / f64::from(work.context_tokens.max(1));
     let grows = if known.attention_scratch_bytes > 0 { longer.max(1.0) } else { 1.0 };
-    let cache = ends.growth.bytes(total)? as f64;
-    let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows;
+    let cache = ends.growth.bytes(total)?;
+    let (cache, kept) = (cache as f64, ends.kept(cache) as f64);
+    let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows + kept;
     // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
     let telling = engine.kv.is_none() && work.context_tokens > engine.prefill_step;
     Ok(telling && most <= budget.0 as f64)
@@ -162,7 +164,7 @@ impl Search<'_, '_> {
     fn surely_exceeds(&self, total: u32, known: Option<&Peak>) -> Result<Option<u64>, PeakError> {
         let Some(known) = known else { return Ok(None) };
         let cache = self.ends.growth.bytes(total)?;
-        let least = known.weights_bytes + cache;
+        let least = known.weights_bytes + cache + self.ends.kept(cache);
         let rest = known.attention_scratch_bytes + known.run_ahead_bytes;
         Ok((least > self.budget).then_some(least + rest))
     }
@@ -252,7 +254,9 @@ impl Search<'_, '_> {
                 low = (guess, length(guess), found.peak);
                 let next = self.next_group(guess);
                 let now = self.ends.growth.bytes(length(guess))?;
-                let grown = self.ends.growth.bytes(length(next))?.saturating_sub(now);
+                let then = self.ends.growth.bytes(length(next))?;
+                let kept = self.ends.kept(then).saturating_sub(self.ends.kept(now));
+                let grown = then.saturating_sub(now) + kept;
                 if next < high.0 && found.peak + grown > self.budget {
                     high = (next, length(next), found.peak + grown);
                 }

@@ -5,6 +5,7 @@ use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
 use crate::run::Run;
+use crate::units::Bytes;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
@@ -67,6 +68,14 @@ impl<'a> Ends<'a> {
         let growth =
             CacheGrowth::of(graph, run.engine.prefill_step, run.work.batch, run.engine.kv)?;
         Ok(Self { graph, run: *run, gpu, growth, known: Mutex::default() })
+    }
+
+    /// Caches that are in memory beside those of the run, where these take so many bytes.
+    #[must_use]
+    pub fn kept(&self, cache: u64) -> u64 {
+        let (engine, batch) = (&self.run.engine, self.run.work.batch.max(1));
+        let each = cache / u64::from(batch);
+        engine.held.total(Bytes(each)).0 + u64::from(engine.generating) * each
     }
 
     /// The run with a prompt that makes it end at `total` tokens.

@@ -4,13 +4,14 @@
 use super::context::{ContextBound, MaxContext, budget, safe_budget};
 use super::limits::{Judgement, LimitKind};
 use super::{Limit, Memory, Process, default_reserve};
+use crate::engine::programs::{Engines, OllamaDefaults};
 use crate::estimate::StoredWeights;
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::{KvType, Layout, LlamaBuffers, LlamaRelease, LlamaSettings};
 use crate::ledger::peak::{Peak, PeakError, Phase};
-use crate::run::{Program, Run};
-use crate::units::{Bytes, GIB};
+use crate::run::{Program, Run, Version};
+use crate::units::Bytes;
 use std::sync::Arc;
 
 /// Memory of a llama.cpp process beside its buffers: code, vocabulary, Metal's own. An assumption.
@@ -20,16 +21,12 @@ const OFF: f64 = 0.15;
 /// Where the interval comes from, in words.
 pub const BUFFERS_INTERVAL_SOURCE: &str = "buffers printed by llama.cpp on Macs (tests/data/llama_cpp_buffers.csv): caches and states to the digit, \
      buffers for intermediate results within 15 %, most of them within 2 %";
-/// Context from which on Ollama declares so many tokens, by the GPU limit in GiB (since 0.15.5).
-const OLLAMA_CONTEXTS: [(u64, u64); 3] = [(47, 262_144), (23, 32_768), (0, 4096)];
 /// Context that LM Studio declares unless told otherwise.
 const LM_STUDIO_CONTEXT: u64 = 4096;
 /// Tokens of a batch, unless told otherwise.
 const MICRO_BATCH: u64 = 512;
 /// Slots of llama-server and LM Studio, unless told otherwise; they share one cache.
 const SLOTS: u64 = 4;
-/// llama.cpp inside the newest Ollama that was read.
-const OLLAMA_BUILD: u32 = 10_488;
 /// Part of the memory up to which Ollama takes larger batches.
 const OLLAMA_ROOM: f64 = 0.80;
 
@@ -39,6 +36,7 @@ pub struct LlamaModel {
     layout: Arc<Layout>,
     weights: StoredWeights,
     made_for: Option<u64>,
+    model_type: String,
 }
 
 /// What is allocated, and for what.
@@ -56,7 +54,12 @@ impl LlamaModel {
     /// # Errors
     /// When the model cannot be traced.
     pub fn of(graph: &Graph, weights: StoredWeights) -> Result<Self, PeakError> {
-        Ok(Self { layout: Layout::of(graph)?, weights, made_for: graph.max_context() })
+        Ok(Self {
+            layout: Layout::of(graph)?,
+            weights,
+            made_for: graph.max_context(),
+            model_type: graph.model_type().to_owned(),
+        })
     }
 
     /// Memory of a run.
@@ -83,6 +86,7 @@ impl LlamaModel {
             process,
             judgement,
             reserve,
+            kept: Bytes::ZERO,
             llama: Some(LlamaMemory { settings, buffers }),
         })
     }
@@ -91,43 +95,52 @@ impl LlamaModel {
     fn settings(&self, machine: &Machine, run: &Run) -> Result<LlamaSettings, PeakError> {
         let sequences = u64::from(run.work.batch.max(1));
         let asked = u64::from(run.total_tokens()) * sequences;
-        let program = run.engine.program;
-        let own = match program {
-            Program::Ollama => sequences * self.ollama_context(machine),
-            Program::LmStudioGguf => LM_STUDIO_CONTEXT,
-            _ => 0,
+        let (program, version) = (run.engine.program, run.engine.version);
+        let ollama = (program == Program::Ollama).then(|| self.ollama(machine, version)).flatten();
+        let release = match (&ollama, version) {
+            (Some(ollama), _) => LlamaRelease::of(ollama.build),
+            (None, Some(build)) if build.is_build() => LlamaRelease::of(build.major),
+            (None, _) => LlamaRelease::NEWEST,
         };
-        let slots = u64::from(run.engine.parallel.unwrap_or(0)).max(sequences);
-        let usual = if program == Program::Ollama { 1 } else { SLOTS };
-        let slots = if run.engine.parallel.is_some() { slots } else { slots.max(usual) };
-        let release = if program == Program::Ollama {
-            LlamaRelease::of(OLLAMA_BUILD)
-        } else {
-            LlamaRelease::NEWEST
+        let usual = match &ollama {
+            Some(ollama) => ollama.slots,
+            None if program == Program::LmStudioGguf || release.shared_slots => SLOTS,
+            None => 1,
+        };
+        let slots = match run.engine.parallel {
+            Some(asked) => u64::from(asked).max(sequences),
+            None => usual.max(sequences),
+        };
+        let own = match (&ollama, program) {
+            (Some(ollama), _) => {
+                slots * self.made_for.map_or(ollama.context, |most| ollama.context.min(most))
+            }
+            (None, Program::LmStudioGguf) => LM_STUDIO_CONTEXT,
+            (None, _) => 0,
         };
         let settings = LlamaSettings {
             context: own.max(asked).div_ceil(256) * 256,
             slots,
-            unified: run.engine.parallel.is_none(),
+            unified: run.engine.parallel.is_none() && ollama.is_none(),
             micro_batch: MICRO_BATCH,
-            flash: release.auto_flash,
+            flash: ollama.map_or(release.auto_flash, |ollama| ollama.flash),
             kv: [kv_type(run)?; 2],
             all_logits: !release.few_logits,
             release,
         };
-        Ok(if program == Program::Ollama {
-            self.larger_batches(machine, settings)
-        } else {
-            settings
-        })
+        if settings.kv[1].is_quantized() && !settings.flash {
+            return Err(PeakError::Request(
+                "llama.cpp needs flash attention for a quantized cache, and this version does not use it for this model by \
+                 itself: leave --kv-bits out, or name a newer version",
+            ));
+        }
+        let larger = ollama.is_some_and(|ollama| ollama.larger_batches);
+        Ok(if larger { self.larger_batches(machine, settings) } else { settings })
     }
 
-    /// Ollama's own context: by the GPU limit, and no more than the model was made for.
-    fn ollama_context(&self, machine: &Machine) -> u64 {
-        let limit = machine.gpu_limit.bytes.0;
-        let tier = OLLAMA_CONTEXTS.iter().find(|(gib, _)| limit >= gib * GIB);
-        let tokens = tier.map_or(4096, |&(_, tokens)| tokens);
-        self.made_for.map_or(tokens, |most| tokens.min(most))
+    fn ollama(&self, machine: &Machine, version: Option<Version>) -> Option<OllamaDefaults> {
+        let engines = Engines::embedded().ok()?;
+        engines.ollama(version, &self.model_type, machine.gpu_limit.bytes)
     }
 
     /// Ollama takes larger batches for longer contexts, where they leave room.
@@ -215,6 +228,7 @@ fn peak(buffers: &LlamaBuffers, context: u64) -> Peak {
         state_bytes: buffers.state_bytes,
         attention_scratch_bytes: 0,
         run_ahead_bytes: buffers.beyond(),
+        kept_bytes: 0,
         largest_buffer_bytes: buffers.largest_bytes,
         resident_bytes: buffers.total(),
         phase: Phase::Prefill,

@@ -1,6 +1,7 @@
 //! Whether a generation fits: its peak, what the process will occupy, and the limits of the machine.
 
 mod advice;
+mod advice_llama;
 mod below;
 mod context;
 mod ends;
@@ -9,6 +10,7 @@ mod limits;
 mod llama;
 
 pub use advice::{Advice, Change, advise};
+pub use advice_llama::{advise_llama, file_in, smaller_mixes};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use ends::{End, Ends};
@@ -19,6 +21,7 @@ pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 use crate::hardware::limits::macos_reserve;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::Peak;
+use crate::run::{EngineSetup, Program};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -47,6 +50,8 @@ pub struct Memory {
     pub judgement: Judgement,
     /// Memory kept for macOS and other programs.
     pub reserve: Bytes,
+    /// What caches of earlier prompts may come to take beside the peak; the upper ends hold it.
+    pub kept: Bytes,
     /// What is allocated and for what, where llama.cpp runs the model.
     pub llama: Option<LlamaMemory>,
 }
@@ -65,26 +70,21 @@ pub struct Process {
 }
 
 impl Memory {
-    /// Judges a peak that has been simulated.
-    #[must_use]
-    pub fn judge(peak: Peak, machine: &Machine, reserve: Option<Bytes>) -> Self {
-        let expected = Bytes(peak.peak_bytes);
-        Self::judge_between(peak, [expected; 2], machine, reserve)
-    }
-
     /// Judges a peak that has been simulated, where others may be meant whose peaks lie between two.
     #[must_use]
     pub fn judge_between(
         peak: Peak,
         [low, high]: [Bytes; 2],
         machine: &Machine,
-        reserve: Option<Bytes>,
+        engine: &EngineSetup,
     ) -> Self {
         let peak_interval_90 = [interval_90(low)[0], interval_90(high)[1]];
-        let process = Process::of(&peak, machine);
-        let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
+        let more = high.saturating_sub(Bytes(peak.peak_bytes));
+        let process = Process::of(&peak, machine, engine.program).keeping(more);
+        let reserve = engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
         let judgement = Judgement::of(&peak, peak_interval_90, &process, machine, reserve);
-        Self { peak, peak_interval_90, process, judgement, reserve, llama: None }
+        let kept = Bytes::ZERO;
+        Self { peak, peak_interval_90, process, judgement, reserve, kept, llama: None }
     }
 
     /// The same of files whose weights lie in a range of those that were simulated.
@@ -104,9 +104,18 @@ impl Memory {
 impl Process {
     /// MLX gives freed buffers back once active and freed ones reach 0.95 of the GPU limit
     /// ([`crate::hardware::limits::MlxLimits`]), but active ones stay.
-    fn of(peak: &Peak, machine: &Machine) -> Self {
+    ///
+    /// A server lives longer than the run: chunks and batches of other lengths have left buffers that these do not reuse,
+    /// as many again as the run needs beside weights and caches. An assumption that footprints of Rapid-MLX and oMLX
+    /// bear out (`tests/records/servers.rs`).
+    fn of(peak: &Peak, machine: &Machine, program: Program) -> Self {
         let reclaim = machine.mlx_limits().reclaim.0;
-        let resident = peak.resident_bytes.min(reclaim.max(peak.peak_bytes));
+        let earlier = if program.is_mlx_server() {
+            peak.attention_scratch_bytes + peak.run_ahead_bytes
+        } else {
+            0
+        };
+        let resident = (peak.resident_bytes + earlier).min(reclaim.max(peak.peak_bytes));
         let [low, high] = RUNTIME_BYTES;
         Self {
             mlx_peak_bytes: peak.peak_bytes,
@@ -114,6 +123,12 @@ impl Process {
             runtime_bytes: RUNTIME_BYTES,
             footprint_bytes: [peak.peak_bytes + low, resident + high],
         }
+    }
+
+    /// The same with so many bytes of caches that the program may come to keep.
+    const fn keeping(self, more: Bytes) -> Self {
+        let [low, high] = self.footprint_bytes;
+        Self { footprint_bytes: [low, high + more.0], ..self }
     }
 }
 

@@ -12,7 +12,7 @@ impl Memory {
     /// Simulates a generation by itself and judges it.
     pub(crate) fn of(graph: &Graph, machine: &Machine, run: &Run) -> Result<Self, PeakError> {
         let peak = peak::peak(graph, run, gpu(machine, &run.engine))?;
-        Ok(Self::judge(peak, machine, run.engine.reserve))
+        Ok(judged(peak, machine, run.engine.reserve))
     }
 }
 
@@ -50,12 +50,20 @@ fn stated(peak_bytes: u64) -> Peak {
         state_bytes: 0,
         attention_scratch_bytes: 0,
         run_ahead_bytes: 0,
+        kept_bytes: 0,
         largest_buffer_bytes: 1,
         resident_bytes: peak_bytes,
         phase: peak::Phase::Prefill,
         context_tokens: 1,
         steps: Vec::new(),
     }
+}
+
+/// A peak that is judged as if it were known exactly.
+fn judged(peak: Peak, mac: &Machine, reserve: Option<Bytes>) -> Memory {
+    let expected = Bytes(peak.peak_bytes);
+    let engine = EngineSetup { reserve, ..EngineSetup::default() };
+    Memory::judge_between(peak, [expected; 2], mac, &engine)
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -68,7 +76,7 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     assert!((stock.gpu_limit.bytes.gib() - 107.52).abs() < 0.01);
     let need = (108.01 * GIB) as u64;
     let peak = stated(need);
-    let process = Process::of(&peak, &stock);
+    let process = Process::of(&peak, &stock, Program::MlxLm);
     let exact = [Bytes(need); 2];
     let judged = Judgement::of(&peak, exact, &process, &stock, default_reserve(stock.memory.value));
     assert_eq!((judged.verdict, judged.fits), (Fit::No, Fits::No));
@@ -119,7 +127,7 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
 fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     let mac = machine("m5max-40/128");
     let limit = mac.gpu_limit.bytes.0;
-    let verdict = |peak: u64| Memory::judge(stated(peak), &mac, None).judgement.verdict;
+    let verdict = |peak: u64| judged(stated(peak), &mac, None).judgement.verdict;
     assert_eq!(verdict(limit - 200_000_000), Fit::Uncertain);
     assert_eq!(verdict(limit / 2), Fit::Yes);
     assert_eq!(verdict(limit - limit / 40), Fit::Tight);
@@ -127,13 +135,13 @@ fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     // Before macOS 26 the limit of this size was lower: a Mac that may run either is uncertain in between.
     let m4 = machine("m4max-40/128");
     let between = (m4.gpu_limit.range[0].0 + m4.gpu_limit.range[1].0) / 2;
-    assert_eq!(Memory::judge(stated(between), &m4, None).judgement.verdict, Fit::Uncertain);
+    assert_eq!(judged(stated(between), &m4, None).judgement.verdict, Fit::Uncertain);
 }
 
 #[test]
 fn swapping_is_a_no_that_says_how_slow() {
     let mac = machine("m5max-40/128");
-    let judged = Memory::judge(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgement;
+    let judged = judged(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgement;
     assert_eq!(judged.fits, Fits::No);
     let swap = judged.swap.expect("memory does not suffice");
     assert!(swap.slowdown[0] > 2.0 && swap.slowdown[1] > swap.slowdown[0], "{swap:?}");

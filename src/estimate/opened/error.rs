@@ -1,5 +1,6 @@
 //! Why a model cannot be opened.
 
+use super::super::remote::Unreachable;
 use crate::engine::load::LoadRefusal;
 use crate::graph::GraphError;
 use crate::model::catalogue::ModelsError;
@@ -23,6 +24,9 @@ pub enum OpenError {
     /// The quantisation that was asked for is unknown.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
+    /// A repository that is not known here, offline.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// The configuration or the conversion.
     #[error("{name}: {error}")]
     Graph {

@@ -4,6 +4,7 @@ use super::buffers::KvBuffers;
 use super::layer::nothing;
 use super::mask::offset_mask;
 use super::quantised::QuantisedKvCache;
+use super::sequences::Sequences;
 use super::{Cache, KvArray, KvQuantisation, LayerCache, Slot};
 use crate::graph::tape::{Mask, Tape, Var};
 
@@ -12,6 +13,7 @@ use crate::graph::tape::{Mask, Tape, Var};
 pub(super) struct KvCache {
     pub buffers: KvBuffers,
     pub offset: u32,
+    pub sequences: Sequences,
 }
 
 impl LayerCache for KvCache {
@@ -49,6 +51,10 @@ impl LayerCache for KvCache {
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
         let start = self.offset;
         self.offset = start.saturating_add(keys.dim(2));
+        if let Some((k, v)) = self.buffers.vars(keys.tape()) {
+            self.buffers.set(self.sequences.moved(k), self.sequences.moved(v));
+        }
+        self.sequences = self.sequences.settled();
         self.buffers.append(keys, values, start)
     }
 
@@ -57,7 +63,16 @@ impl LayerCache for KvCache {
     }
 
     fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
-        offset_mask(t, n, self.offset, window, as_array)
+        let padded = self.sequences.mask(t, n, self.offset, window);
+        padded.unwrap_or_else(|| offset_mask(t, n, self.offset, window, as_array))
+    }
+
+    fn pad(&mut self, sequences: u32) {
+        self.sequences = Sequences::padded(sequences);
+    }
+
+    fn move_sequences(&mut self) {
+        self.sequences = self.sequences.moving();
     }
 
     fn growing_capacity(&self) -> Option<u32> {

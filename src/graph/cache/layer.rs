@@ -95,6 +95,16 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
         value.tape().fail("this cache holds no states");
     }
 
+    /// Makes it keep so many sequences that come and go, as a server's (`merge`).
+    fn pad(&mut self, sequences: u32) {
+        self.parts_mut().iter_mut().for_each(|c| c.pad(sequences));
+    }
+
+    /// Takes its padded sequences out of the batch of prompts: the next call copies their keys and values (`filter`).
+    fn move_sequences(&mut self) {
+        self.parts_mut().iter_mut().for_each(|c| c.move_sequences());
+    }
+
     /// The caches of a `CacheList`.
     fn parts(&self) -> &[Cache] {
         &[]

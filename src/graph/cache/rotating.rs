@@ -2,6 +2,7 @@
 
 use super::buffers::{KvBuffers, extended};
 use super::layer::nothing;
+use super::sequences::Sequences;
 use super::slot::dense;
 use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
 use crate::graph::tape::{Mask, Tape, Var, concat};
@@ -15,11 +16,13 @@ pub(super) struct RotatingKvCache {
     keep: u32,
     /// Where the next token is written.
     index: u32,
+    sequences: Sequences,
 }
 
 impl RotatingKvCache {
     pub fn new(max_size: u32, keep: u32) -> Self {
-        Self { buffers: KvBuffers::default(), offset: 0, max_size, keep, index: 0 }
+        let (buffers, sequences) = Default::default();
+        Self { buffers, offset: 0, max_size, keep, index: 0, sequences }
     }
 
     fn stored(&self) -> u32 {
@@ -168,6 +171,10 @@ impl LayerCache for RotatingKvCache {
     }
 
     fn update<'t>(&mut self, keys: Var<'t>, values: Var<'t>) -> (KvArray<'t>, KvArray<'t>) {
+        if let Some((k, v)) = self.buffers.vars(keys.tape()) {
+            self.buffers.set(self.sequences.moved(k), self.sequences.moved(v));
+        }
+        self.sequences = self.sequences.settled();
         dense(if keys.dim(2) == 1 {
             self.update_in_place(keys, values)
         } else {
@@ -179,7 +186,20 @@ impl LayerCache for RotatingKvCache {
         self.buffers.read(t, self.offset).unwrap_or_else(|| nothing(t))
     }
 
+    fn pad(&mut self, sequences: u32) {
+        self.sequences = Sequences::padded(sequences);
+    }
+
+    fn move_sequences(&mut self) {
+        self.sequences = self.sequences.moving();
+    }
+
     fn mask<'t>(&self, t: &'t Tape<'t>, n: u32, window: Option<u32>, as_array: bool) -> Mask<'t> {
+        let offset = self.offset.min(self.max_size.saturating_sub(1));
+        let within = Some(window.unwrap_or(self.max_size));
+        if let Some(padded) = self.sequences.mask(t, n, offset, within) {
+            return padded;
+        }
         if n > 1 {
             let window = window.unwrap_or(self.max_size);
             let offset = self.offset.min(self.max_size.saturating_sub(1));

@@ -108,7 +108,11 @@ impl GatedHeads {
         let rope = Some(rope(c, kind, dim)?);
         let attention = Attention::new(p, "self_attn", o.width, heads, biases, rope)
             .with_usual_norms(p, NormPlace::Rows, o.eps);
-        let gated = c.bool_or("gating", true)?;
+        // Published configurations say "per-head", which Python takes for true.
+        let gated = match c.opt_str("gating") {
+            Ok(Some(kind)) => !kind.is_empty(),
+            _ => c.bool_or("gating", true)?,
+        };
         let gate = gated.then(|| Linear::new(p, "self_attn.g_proj", o.width, query, false));
         Ok(Self { attention, gate, query })
     }

@@ -67,6 +67,7 @@ mod mistral3;
 mod mistral4;
 mod mixtral;
 mod mllama;
+mod mlx_vlm_text;
 mod molmo2;
 mod muse_glimmer;
 mod muse_spark;
@@ -313,6 +314,9 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
     Family::of(&["mimo_v2_flash"], mimo_v2_flash::build).reading(&[Reads::Fp8]),
+    Family::beyond(&["mimo_v2"], mlx_vlm_text::mimo_v2, mlx_vlm_text::ONLY_THERE)
+        .reading(&[Reads::Fp8]),
+    Family::beyond(&["k2_horizon"], mlx_vlm_text::k2_horizon, mlx_vlm_text::ONLY_THERE),
     Family::of(&["lfm2"], lfm2::build).heads_by_layer_in_gguf(),
     Family::of(&["lfm2_moe"], lfm2::build_moe).heads_by_layer_in_gguf(),
     Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),

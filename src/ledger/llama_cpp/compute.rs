@@ -153,9 +153,19 @@ impl<'a> BatchGraph<'a> {
         CacheInputs { mask, keys_at, values_at }
     }
 
+    /// A norm and the product with its weights.
     fn norm(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let normed = self.g.in_place(bytes, &[x]);
-        self.g.in_place(bytes, &[normed])
+        self.fused(bytes, &[normed])
+    }
+
+    /// A product of a norm, or a rotation: on the GPU it takes over its source, on the CPU it has memory of its own. So the
+    /// buffers come out that are printed without flash attention, to the digit on both.
+    fn fused(&mut self, bytes: u64, sources: &[TensorId]) -> TensorId {
+        match self.place {
+            ComputePlace::Gpu => self.g.in_place(bytes, sources),
+            ComputePlace::Cpu => self.g.computed(bytes, sources),
+        }
     }
 
     fn layer(&mut self, layer: &LayerLayout, x: TensorId, last: bool) -> TensorId {
@@ -235,7 +245,7 @@ impl<'a> BatchGraph<'a> {
 
     fn rotated(&mut self, x: TensorId, bytes: u64) -> TensorId {
         let heads = self.g.view(x);
-        self.g.in_place(bytes, &[heads, self.positions])
+        self.fused(bytes, &[heads, self.positions])
     }
 
     /// What Metal's flash attention allocates behind its output: since 2026-08 room for one layer of a quantized cache in

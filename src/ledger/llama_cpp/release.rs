@@ -13,6 +13,8 @@ pub struct LlamaRelease {
     pub few_logits: bool,
     /// Whether quantized keys and values are rotated first, by matrices that are inputs.
     pub rotations: bool,
+    /// Whether llama-server makes room for four sequences that share one cache, unless told otherwise (pull request 16736).
+    pub shared_slots: bool,
     /// Cells of a cache come in multiples of this.
     pub cells: u64,
     /// Whether flash attention is used unless it is switched off (pull request 15434).
@@ -27,6 +29,7 @@ const HALF_CACHES: u32 = 10_500;
 const ROTATIONS: u32 = 9_000;
 const CELLS_OF_256: u32 = 6_800;
 const FEW_LOGITS: u32 = 9_450;
+const SHARED_SLOTS: u32 = 7_000;
 const AUTO_FLASH: u32 = 6_300;
 
 impl LlamaRelease {
@@ -42,6 +45,7 @@ impl LlamaRelease {
             half_caches: build >= HALF_CACHES,
             few_logits: build >= FEW_LOGITS,
             rotations: build >= ROTATIONS,
+            shared_slots: build >= SHARED_SLOTS,
             cells: if build >= CELLS_OF_256 { 256 } else { 32 },
             auto_flash: build >= AUTO_FLASH,
         }

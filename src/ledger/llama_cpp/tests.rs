@@ -113,7 +113,6 @@ fn a_small_model_on_the_cpu_is_exact() {
         let cache = LlamaBuffers::of(&layout, 0, &settings).kv_bytes as f64 / MIB;
         assert!((cache - kv).abs() < 0.006, "{settings:?}: {cache}");
         let found = cpu_compute_bytes(&layout, &settings) as f64 / MIB;
-        let share = if settings.flash { 0.005 } else { 0.07 };
-        assert!((found / compute - 1.0).abs() < share, "{settings:?}: {found}");
+        assert!((found / compute - 1.0).abs() < 0.001, "{settings:?}: {found}");
     }
 }

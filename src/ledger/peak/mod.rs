@@ -9,6 +9,7 @@ pub use step::{PeakError, Phase, Step};
 
 use crate::ledger::replay::Gpu;
 use crate::run::Run;
+use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ pub struct Peak {
     pub attention_scratch_bytes: u64,
     /// Everything else at the peak: intermediates that wait for the GPU, and cache buffers being replaced.
     pub run_ahead_bytes: u64,
+    /// Caches of earlier prompts that the program keeps, and of sequences that generate while prompts are read.
+    pub kept_bytes: u64,
     /// The largest single buffer.
     pub largest_buffer_bytes: u64,
     /// Most bytes of live buffers and of freed ones that MLX keeps for reuse: what the process occupies through MLX.
@@ -44,4 +47,17 @@ pub struct Peak {
     pub context_tokens: u32,
     /// The steps that were replayed.
     pub steps: Vec<Step>,
+}
+
+impl Peak {
+    /// The peak with so many bytes of kept caches more.
+    #[must_use]
+    pub fn keeping(&self, more: Bytes) -> Self {
+        Self {
+            peak_bytes: self.peak_bytes + more.0,
+            kept_bytes: self.kept_bytes + more.0,
+            resident_bytes: self.resident_bytes + more.0,
+            ..self.clone()
+        }
+    }
 }

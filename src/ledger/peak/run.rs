@@ -4,16 +4,17 @@
 //! chunk are never computed); then every token is one `mx.async_eval`, issued before the previous token is waited for
 //! (`generate_step` of `mlx_lm/generate.py`).
 
-use super::sampling::{self, LeftOut, OUTSTANDING};
+use super::sampling::{self, LeftOut, OUTSTANDING, Replayed};
 use super::step::{PeakError, Phase, Step};
 use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
 use crate::graph::tape::{Source, TraceError, Value};
 use crate::graph::{Call, Graph, SkippedLayers};
-use crate::ledger::cache::{advance, advance_singly, prefill_chunks};
+use crate::ledger::cache::{advance, advance_singly, bytes, prefill_chunks};
 use crate::ledger::replay::{ArrayId, Gpu, Original, Replay};
 use crate::model::DType;
 use crate::run::{Run, Work};
+use crate::units::Bytes;
 
 /// Prompts of up to this many chunks are replayed in full.
 const WHOLE: usize = 8;
@@ -139,15 +140,6 @@ fn generation(
     }
 }
 
-/// What a replay found.
-pub(super) struct Replayed {
-    /// The peak.
-    pub peak: Peak,
-    /// The fewest command buffers that the layers behind the skipped ones filled in a call. A replay in which they are
-    /// too few to be sure of the peak is not gone on with.
-    pub behind: u32,
-}
-
 /// The peak with some layers left out.
 pub(super) fn replayed(
     graph: &Graph,
@@ -225,6 +217,10 @@ impl<'g> ReplayedProcess<'g> {
         let Work { batch, context_tokens, .. } = asked.run.work;
         let shape = [batch, context_tokens].into();
         let tokens = replay.held(Value { shape, dtype: DType::I32, source: Source::Tokens });
+        let mut caches = graph.make_cache();
+        if asked.run.pads_sequences() {
+            caches.iter_mut().for_each(|c| c.pad(batch));
+        }
         Self {
             graph,
             asked,
@@ -232,7 +228,7 @@ impl<'g> ReplayedProcess<'g> {
             skipped,
             behind: u32::MAX,
             replay,
-            caches: graph.make_cache(),
+            caches,
             state: Vec::new(),
             tokens,
             results: Vec::new(),
@@ -382,6 +378,10 @@ impl<'g> ReplayedProcess<'g> {
         let before = self.replay.command_buffers();
         let allocated = self.replay.allocated_bytes();
         let rows = if i == 0 { sampled_first(&self.asked.run) } else { 1 };
+        if i == 0 {
+            // A server takes the sequences that have been read out of the batch of prompts.
+            self.caches.iter_mut().for_each(|c| c.move_sequences());
+        }
         let results = self.call(rows, true)?;
         self.replay.evaluate(&results, false);
         self.most_allocated = self.most_allocated.max(self.replay.allocated_bytes() - allocated);
@@ -423,8 +423,22 @@ impl<'g> ReplayedProcess<'g> {
         self.replay.bytes_of(arrays.map(|&(_, a)| a)) + self.replay.bytes_of_stand_ins(wanted)
     }
 
+    /// Caches of earlier prompts that are held in memory, and of sequences that generate already, each as large as those of
+    /// the run at its end.
+    fn kept_bytes(&self) -> u64 {
+        let (run, held) = (&self.asked.run, self.asked.run.engine.held);
+        let generating = u64::from(run.engine.generating);
+        if held.is_none() && generating == 0 {
+            return 0;
+        }
+        let mut caches = self.caches.clone();
+        advance_singly(&mut caches, run.total_tokens().saturating_sub(self.context), run.engine.kv);
+        let each = bytes(&caches) / u64::from(run.work.batch.max(1));
+        held.total(Bytes(each)).0 + generating * each
+    }
+
     fn finish(self) -> Replayed {
-        let weights = self.weights;
+        let (weights, kept) = (self.weights, self.kept_bytes());
         let mut peak = Peak {
             peak_bytes: weights,
             weights_bytes: weights,
@@ -432,6 +446,7 @@ impl<'g> ReplayedProcess<'g> {
             state_bytes: 0,
             attention_scratch_bytes: 0,
             run_ahead_bytes: 0,
+            kept_bytes: kept,
             largest_buffer_bytes: self.replay.largest_buffer(),
             resident_bytes: self.replay.resident_peak().unwrap_or(weights),
             phase: Phase::FirstToken,
@@ -449,6 +464,8 @@ impl<'g> ReplayedProcess<'g> {
             peak.phase = w.phase;
             peak.context_tokens = w.context_tokens;
         }
+        peak.peak_bytes += kept;
+        peak.resident_bytes += kept;
         Replayed { peak, behind: self.behind }
     }
 }

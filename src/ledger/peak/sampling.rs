@@ -11,7 +11,6 @@
 //! ([`extended`]).
 
 use super::Peak;
-use super::run::Replayed;
 use super::step::{PeakError, Phase, Step};
 use crate::graph::cache::CacheKind;
 use crate::graph::pattern::{LayerPlan, Repeat};
@@ -26,6 +25,15 @@ pub(super) enum LeftOut {
     Doubled,
     /// Not at all, as if the model had only the layers that are replayed.
     Missing,
+}
+
+/// What a replay found.
+pub(super) struct Replayed {
+    /// The peak.
+    pub peak: Peak,
+    /// The fewest command buffers that the layers behind the skipped ones filled in a call. A replay in which they are
+    /// too few to be sure of the peak is not gone on with.
+    pub behind: u32,
 }
 
 /// Command buffers that the layers behind the skipped ones must fill. MLX has fewer under way at any time, so that none
@@ -203,6 +211,7 @@ impl Peak {
             state_bytes: to(self.state_bytes, next.state_bytes),
             attention_scratch_bytes: to(self.attention_scratch_bytes, next.attention_scratch_bytes),
             run_ahead_bytes: to(self.run_ahead_bytes, next.run_ahead_bytes),
+            kept_bytes: to(self.kept_bytes, next.kept_bytes),
             largest_buffer_bytes: self.largest_buffer_bytes.max(next.largest_buffer_bytes),
             resident_bytes: to(self.resident_bytes, next.resident_bytes),
             phase: self.phase,

@@ -6,9 +6,11 @@
 mod copies;
 mod entry;
 mod file;
+mod refresh;
 
 pub use copies::ModelCopy;
 pub use entry::{EntryConfidence, ModelEntry};
+pub use refresh::{PassedOver, REFRESHED_FILE, RefreshError, Refreshed, refresh};
 
 use crate::data_dir::{DataDirError, DataDirs};
 use serde::Deserialize;
@@ -115,6 +117,13 @@ impl Summary {
         self.id.rsplit_once('/').map_or(self.id.as_str(), |(_, name)| name)
     }
 
+    /// Whether the entry was read from the hub by an update.
+    #[must_use]
+    pub fn is_refreshed(&self) -> bool {
+        let file = self.place.file.as_deref().and_then(|f| f.file_name());
+        file.is_some_and(|name| name == REFRESHED_FILE)
+    }
+
     /// Whether the entry comes from a file of the user.
     #[must_use]
     pub const fn is_users(&self) -> bool {
@@ -181,15 +190,18 @@ impl Models {
         Ok(Self { models })
     }
 
-    /// The built-in catalogue with the `models.json` of each data folder that has one. An entry replaces the one with
+    /// The built-in catalogue with the `models.json` and what `mlxplan update` wrote of each data folder that has one. An entry replaces the one with
     /// the same id; folders win over each other as [`DataDirs`] says, and all of them over the built-in catalogue.
     ///
     /// # Errors
     /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
     pub fn load(folders: &DataDirs) -> Result<Self, ModelsError> {
         let mut catalogue = Self::built_in()?;
-        for file in folders.read(FILE_NAME)? {
-            catalogue.add(file::parse(&file)?);
+        // What an update read gives way to what the user wrote.
+        for name in [REFRESHED_FILE, FILE_NAME] {
+            for file in folders.read(name)? {
+                catalogue.add(file::parse(&file)?);
+            }
         }
         Ok(catalogue)
     }

@@ -32,12 +32,22 @@ pub enum Foreign {
     Other(&'static str),
 }
 
+/// The first word of a name that is the format of another program, as a suffix that says so.
+#[must_use]
+pub fn foreign_word(name: &str) -> Option<String> {
+    super::key::words(name).into_iter().find_map(|word| match word.as_str() {
+        "nvfp4" => Some("fp4".to_owned()),
+        "mixedint4" => Some("int4".to_owned()),
+        other => Foreign::parse(&[other]).map(|_| other.to_owned()),
+    })
+}
+
 impl Foreign {
     /// The format that words name, if they name nothing else.
     pub(super) fn parse(words: &[&str]) -> Option<Self> {
         let bits_after = |w: &str| w.strip_prefix("int").and_then(|d| d.parse::<u32>().ok());
         Some(match words {
-            ["awq"] | ["awq", "int4" | "4bit" | "w4a16"] => Self::Awq,
+            ["awq"] | ["awq", "int4" | "4bit" | "w4a16"] | ["w4a16" | "int4", "awq"] => Self::Awq,
             ["gptq"] => Self::Gptq { bits: 4 },
             ["gptq", b] | [b, "gptq"] if bits_after(b).is_some() => {
                 Self::Gptq { bits: bits_after(b)? }

@@ -25,7 +25,7 @@ mod suffix;
 mod suffix_kind;
 
 pub use error::NameError;
-pub use foreign::Foreign;
+pub use foreign::{Foreign, foreign_word};
 pub use key::{MAX_NAME_BYTES, key};
 pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
 pub use mixed::Mixed;

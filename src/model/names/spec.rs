@@ -5,8 +5,10 @@ use super::key::{MAX_NAME_BYTES, key, words};
 use super::ollama;
 use super::size::SizeClass;
 use super::suffix::{Suffix, split};
+use crate::files;
 use crate::model::source::hub::RepoRef;
 use crate::model::source::layout::CONFIG_FILE;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What the user named.
@@ -181,7 +183,7 @@ fn path_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
         return Err(NameError::NoSuchPath(path));
     }
     let name = path.to_string_lossy().into_owned();
-    if ends_with(&name, ".gguf") {
+    if ends_with(&name, ".gguf") || is_gguf(&path) {
         Ok(ModelSpec::Gguf(path))
     } else if ends_with(&name, ".index.json") {
         unsuitable(path, "this is the list of weight files; give its folder")
@@ -198,6 +200,13 @@ fn path_spec(path: PathBuf) -> Result<ModelSpec, NameError> {
             "not a model; give a folder with config.json, a .gguf file or a config.json",
         )
     }
+}
+
+/// Whether a file begins like a GGUF file, as the blobs of Ollama do.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = files::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && &magic == b"GGUF"
 }
 
 /// A folder with a `config.json`, or with exactly one GGUF model.

@@ -101,8 +101,8 @@ fn special(words: &[&str]) -> Option<SuffixKind> {
     }
     let part = match *first {
         "mtp" | "nextn" => "a prediction head (MTP)",
-        "assistant" | "draft" | "drafter" | "eagle" | "eagle3" | "dflash" | "dspark"
-        | "speculator" => "a draft model for speculative decoding",
+        "assistant" | "draft" | "drafter" | "eagle" | "eagle3" | "dflash" | "dflash2"
+        | "dspark" | "speculator" => "a draft model for speculative decoding",
         "lora" | "adapter" | "qlora" => "an adapter, to be put on a model",
         "mmproj" => "the projector of a vision model",
         _ => return None,

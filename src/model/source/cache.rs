@@ -1,7 +1,10 @@
-//! Models that are already on this machine: the Hugging Face cache and LM Studio's folder.
+//! Models that are already on this machine: the Hugging Face cache, LM Studio's folder and Ollama's.
 //!
 //! Layouts: `hub/models--ORG--NAME/snapshots/COMMIT/` with `refs/main` naming the commit
-//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), and `models/ORG/NAME/` of LM Studio.
+//! (<https://huggingface.co/docs/huggingface_hub/guides/manage-cache>), `models/ORG/NAME/` of LM Studio, and Ollama's
+//! manifests and blobs.
+
+mod ollama;
 
 use super::layout::CONFIG_FILE;
 use super::quant_block::WeightFormat;
@@ -23,12 +26,14 @@ pub struct CacheRoots {
     pub hugging_face: Vec<PathBuf>,
     /// `models` folders of LM Studio.
     pub lm_studio: Vec<PathBuf>,
+    /// `models` folders of Ollama.
+    pub ollama: Vec<PathBuf>,
 }
 
 impl CacheRoots {
     /// The folders by environment variables and home folder: `HF_HUB_CACHE`, else `HF_HOME/hub`, else
     /// `XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; `~/.lmstudio/models` and, for older
-    /// versions, `~/.cache/lm-studio/models`.
+    /// versions, `~/.cache/lm-studio/models`; `OLLAMA_MODELS`, else `~/.ollama/models`.
     #[must_use]
     pub fn from_env(var: &dyn Fn(&str) -> Option<OsString>, home: Option<&Path>) -> Self {
         let set = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -38,7 +43,17 @@ impl CacheRoots {
         Self {
             hugging_face: hub.into_iter().collect(),
             lm_studio: home.map_or_else(Vec::new, |h| studio.map(|s| h.join(s)).to_vec()),
+            ollama: set("OLLAMA_MODELS")
+                .or_else(|| home.map(|h| h.join(".ollama/models")))
+                .into_iter()
+                .collect(),
         }
+    }
+
+    /// Whether there is no folder to search.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.hugging_face.is_empty() && self.lm_studio.is_empty() && self.ollama.is_empty()
     }
 }
 
@@ -85,12 +100,14 @@ pub enum Keeper {
     HuggingFace,
     /// LM Studio.
     LmStudio,
+    /// Ollama.
+    Ollama,
 }
 
 /// A model that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundModel {
-    /// Repository, `ORG/NAME`.
+    /// Repository, `ORG/NAME`; in Ollama `NAME:TAG`.
     pub id: String,
     /// Folder, or the (first) file of a GGUF model.
     pub path: PathBuf,
@@ -114,25 +131,61 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The models that are called `name`, with or without organisation; case and separators do not matter.
+    /// The models that are called `name`, with or without organisation; case and separators do not matter, except in
+    /// names of Ollama.
     #[must_use]
     pub fn find(&self, name: &str) -> Vec<&FoundModel> {
-        let wanted = key(name);
-        let is = |model: &&FoundModel| {
-            let short = model.id.rsplit_once('/').map_or(model.id.as_str(), |(_, name)| name);
-            key(&model.id) == wanted || key(short) == wanted
-        };
-        self.models.iter().filter(is).collect()
+        self.models.iter().filter(|model| is_called(model.keeper, &model.id, name)).collect()
     }
+}
+
+/// Whether a model of that id is meant by `name`.
+fn is_called(keeper: Keeper, id: &str, name: &str) -> bool {
+    if keeper == Keeper::Ollama {
+        let plain = id.strip_suffix(":latest");
+        return id.eq_ignore_ascii_case(name)
+            || plain.is_some_and(|plain| plain.eq_ignore_ascii_case(name));
+    }
+    let wanted = key(name);
+    let short = id.rsplit_once('/').map_or(id, |(_, name)| name);
+    key(id) == wanted || key(short) == wanted
 }
 
 /// Lists the models in all folders. A folder that does not exist is empty.
 #[must_use]
 pub fn discover(roots: &CacheRoots) -> Discovery {
+    search(roots, &|_, _| true)
+}
+
+/// The models that are called `name`; no others are looked into. Behind a repository's name may stand the type of a
+/// GGUF file: `org/name:Q4_K_M`.
+#[must_use]
+pub fn locate(roots: &CacheRoots, name: &str) -> Discovery {
+    let typed = name.split_once([':', '@']).filter(|(repository, _)| !repository.is_empty());
+    let (repository, file_type) = typed.map_or((name, None), |(r, t)| (r, Some(key(t))));
+    let mut found = search(roots, &|keeper, id| match keeper {
+        Keeper::Ollama => is_called(keeper, id, name),
+        _ => is_called(keeper, id, repository),
+    });
+    let is_of_type = |model: &FoundModel| match &file_type {
+        Some(wanted) if model.keeper != Keeper::Ollama => {
+            let stem = model.path.file_stem().map(|s| key(&s.to_string_lossy()));
+            model.format == LocalFormat::Gguf
+                && stem.is_some_and(|s| s.contains(&format!("-{wanted}")) || s == *wanted)
+        }
+        _ => true,
+    };
+    found.models.retain(is_of_type);
+    found
+}
+
+/// Lists the models whose keeper and id are wanted.
+fn search(roots: &CacheRoots, wanted: &dyn Fn(Keeper, &str) -> bool) -> Discovery {
     let mut found = Discovery::default();
     for root in &roots.hugging_face {
         for (name, folder) in folders(root, &mut found.problems) {
-            let Some(id) = id_of_cache_folder(&name) else {
+            let Some(id) = id_of_cache_folder(&name).filter(|id| wanted(Keeper::HuggingFace, id))
+            else {
                 continue;
             };
             if let Some((revision, snapshot)) = snapshot(&folder, &mut found.problems) {
@@ -143,9 +196,15 @@ pub fn discover(roots: &CacheRoots) -> Discovery {
     for root in &roots.lm_studio {
         for (organisation, folder) in folders(root, &mut found.problems) {
             for (name, model) in folders(&folder, &mut found.problems) {
-                add(&mut found, &format!("{organisation}/{name}"), &model, Keeper::LmStudio, None);
+                let id = format!("{organisation}/{name}");
+                if wanted(Keeper::LmStudio, &id) {
+                    add(&mut found, &id, &model, Keeper::LmStudio, None);
+                }
             }
         }
+    }
+    for root in &roots.ollama {
+        ollama::list(root, wanted, &mut found);
     }
     found.models.sort_by(|a, b| (&a.id, &a.path).cmp(&(&b.id, &b.path)));
     found

@@ -92,6 +92,12 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether nothing is wrong but that the network must not be used.
+    #[must_use]
+    pub const fn is_offline(&self) -> bool {
+        matches!(self, Self::Hub(HubError::Offline(_)))
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>, error: std::io::Error) -> Self {
         Self::Io { path: path.into(), error }
     }

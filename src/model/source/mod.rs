@@ -86,6 +86,17 @@ pub enum Origin {
     },
     /// A GGUF file.
     Gguf(PathBuf),
+    /// A GGUF file in a repository on the hub.
+    HubGguf {
+        /// Address of the repository.
+        url: String,
+        /// The commit, where the server told it, or the revision that was asked for.
+        revision: String,
+        /// The file; of a split model the first.
+        file: String,
+        /// Number of files.
+        parts: usize,
+    },
     /// A repository on the hub.
     Hub {
         /// Address that was read, for example `https://huggingface.co/Qwen/Qwen3-32B`.
@@ -109,6 +120,12 @@ impl fmt::Display for Origin {
                 write!(f, "config.json and the {} in {}", headers(*files), path.display())
             }
             Self::Gguf(path) => write!(f, "GGUF header of {}", path.display()),
+            Self::HubGguf { url, revision, file, parts: 0 | 1 } => {
+                write!(f, "GGUF header of {file} of {url} at {revision}")
+            }
+            Self::HubGguf { url, revision, file, parts } => {
+                write!(f, "GGUF headers of {file} and its {parts} parts of {url} at {revision}")
+            }
             Self::Hub { url, revision, files: 0 } => {
                 write!(f, "config.json of {url} at {revision}")
             }
@@ -179,6 +196,12 @@ impl ModelSource {
     /// When the file or a part of it cannot be read or is wrong.
     pub fn from_gguf(path: &Path) -> Result<Self, SourceError> {
         let info = GgufInfo::open(path)?;
+        let name = info.name().map_or_else(|| display_name(path), str::to_owned);
+        Ok(Self::of_gguf(name, Origin::Gguf(path.to_owned()), info))
+    }
+
+    /// The model of a GGUF header.
+    fn of_gguf(name: String, origin: Origin, info: GgufInfo) -> Self {
         let (config, notes) = match (info.no_generation(), info.to_config()) {
             (Some(what), _) => {
                 (None, vec![SourceNote::gguf_facts(&info, &format!("it is {what}"))])
@@ -192,9 +215,9 @@ impl ModelSource {
                 }
             },
         };
-        Ok(Self {
-            name: info.name().map_or_else(|| display_name(path), str::to_owned),
-            origin: Origin::Gguf(path.to_owned()),
+        Self {
+            name,
+            origin,
             config,
             format: WeightFormat::Foreign("gguf".to_owned()),
             beside: None,
@@ -204,7 +227,7 @@ impl ModelSource {
             gguf: Some(info),
             hub_fp16: None,
             notes,
-        })
+        }
     }
 
     /// Adds what the headers of the safetensors files tell. `place` names them in errors.
@@ -250,7 +273,7 @@ fn display_name(path: &Path) -> String {
 
 /// What NVIDIA ModelOpt keeps in a file of its own beside the configuration (mlx-lm, `load_model`).
 fn read_beside(folder: &Path) -> Result<Option<Config>, SourceError> {
-    let path = folder.join("hf_quant_config.json");
+    let path = folder.join(layout::MODELOPT_FILE);
     if path.is_file() { read_config(&path).map(Some) } else { Ok(None) }
 }
 

@@ -37,6 +37,13 @@ pub enum SourceNote {
     GgufWithoutConfig(String),
     /// A GGUF file that is read as a plain decoder, and why.
     GgufStandIn(String),
+    /// Read earlier and kept, because the hub was not asked or did not answer.
+    KeptCopy {
+        /// Days since the hub was last asked.
+        days: u64,
+        /// Why it was not now.
+        reason: String,
+    },
     /// So many files that only the index was read.
     IndexOnly {
         /// Number of files.
@@ -70,9 +77,11 @@ impl SourceNote {
             | Self::Unlisted(_)
             | Self::GgufWithoutConfig(_)
             | Self::GgufStandIn(_) => true,
-            Self::NoWeights | Self::Dropped(_) | Self::NoTokenizer | Self::IndexOnly { .. } => {
-                false
-            }
+            Self::NoWeights
+            | Self::Dropped(_)
+            | Self::NoTokenizer
+            | Self::KeptCopy { .. }
+            | Self::IndexOnly { .. } => false,
         }
     }
 }
@@ -120,6 +129,14 @@ impl fmt::Display for SourceNote {
                 "{problem}: bytes are those of the file, the cache follows from its keys, and the speed is that of a \
                  plain decoder of the same shape"
             ),
+            Self::KeptCopy { days, reason } => {
+                let age = match days {
+                    0 => "today".to_owned(),
+                    1 => "a day ago".to_owned(),
+                    days => format!("{days} days ago"),
+                };
+                write!(f, "as the hub had it {age}: {reason}")
+            }
             Self::IndexOnly { files, total_bytes } => {
                 write!(f, "{files} files; their headers were not read")?;
                 match total_bytes {

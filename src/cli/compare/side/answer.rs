@@ -163,7 +163,7 @@ impl SideBySide {
                     .bandwidth_gbs
                     .map_or_else(|| "by bin".to_owned(), |gbs| format!("{gbs:.0}")),
                 format!("{:.1}", r.machine.gpu_limit_bytes.gb()),
-                f.memory.verdict.to_string(),
+                f.memory.fits.to_string(),
                 format!("{:.1}", f.memory.peak_bytes as f64 / 1e9),
                 TokensPerSecond(f.decode.tokens_per_s).to_string(),
                 rates(f.decode.interval_90),

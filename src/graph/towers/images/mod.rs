@@ -6,6 +6,7 @@
 mod fixed;
 mod kimi;
 mod lfm2;
+mod python_set;
 mod resize;
 mod step;
 mod tiles;

@@ -1,6 +1,6 @@
 //! Processors that keep an image in one piece: its sides are rounded to whole patches within limits of its area.
 
-use super::{ImageCall, ImageTokens, grid, view};
+use super::{ImageCall, ImageTokens, grid, python_set, view};
 use crate::graph::towers::keys::divisor;
 use crate::model::ConfigError;
 
@@ -153,9 +153,11 @@ pub(in crate::graph::towers) fn muse(call: &ImageCall<'_>) -> Tokens {
         columns = rows * ratio;
     }
     let shape = call.height() / call.width();
-    let candidates = [rows.floor(), rows.ceil()]
+    let [r, c] = [rows, columns].map(|n| [n.floor() as u64, n.ceil() as u64]);
+    let pairs = [[r[0], c[0]], [r[0], c[1]], [r[1], c[0]], [r[1], c[1]]];
+    let candidates = python_set::listed(pairs)
         .into_iter()
-        .flat_map(|r| [columns.floor(), columns.ceil()].map(|c| [r, c]))
+        .map(|[r, c]| [r as f64, c as f64])
         .filter(|&[r, c]| r >= 1.0 && c >= 1.0 && r * c <= budget);
     let nearest = candidates
         .min_by(|a, b| (a[0] / a[1] - shape).abs().total_cmp(&(b[0] / b[1] - shape).abs()));

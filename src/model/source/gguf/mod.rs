@@ -146,6 +146,19 @@ impl GgufInfo {
         Ok(info)
     }
 
+    /// The headers of the files of a split model as one, the first file in front: it holds the metadata.
+    pub(in crate::model::source) fn joined(parts: Vec<Self>) -> Result<Self, GgufError> {
+        let mut parts = parts.into_iter();
+        let Some(mut whole) = parts.next() else {
+            return Err(GgufError::wrong("there is no file".to_owned()));
+        };
+        for part in parts {
+            whole.tensors.extend(part.tensors);
+        }
+        sort_tensors(&mut whole.tensors)?;
+        Ok(whole)
+    }
+
     /// `general.architecture`: `llama`, `qwen3moe`, …
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {

@@ -8,7 +8,7 @@ use super::options::HubOptions;
 use crate::http::{ReadProblem, chain, client, is_local, is_loopback, read, shown};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LINK, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::{StatusCode, Url};
 use std::time::{Duration, Instant};
@@ -231,6 +231,13 @@ impl HubAnswer {
             what: self.what.clone(),
             problem: problem.into(),
         }
+    }
+
+    /// Where a list goes on, by `Link: <address>; rel="next"`.
+    pub fn next_page(&self) -> Option<String> {
+        let links = header(&self.response, LINK.as_str())?;
+        let next = links.split(',').find(|link| link.contains("rel=\"next\""))?;
+        Some(next.split_once('<')?.1.split_once('>')?.0.to_owned())
     }
 
     fn pause(&self) -> Option<Duration> {

@@ -1,11 +1,11 @@
 //! Settings for access to the hub.
 
-use super::super::cache::hugging_face_home;
+use super::super::cache::{CacheRoots, hugging_face_home};
 use super::super::read_text;
 use crate::http::shown;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The hub.
@@ -20,6 +20,10 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Refuse every request.
     pub offline: bool,
+    /// Folders of this machine that are searched first.
+    pub caches: CacheRoots,
+    /// Folder in which what was read is kept; `None` keeps nothing.
+    pub store: Option<PathBuf>,
     /// Time for a connection to be made.
     pub connect_timeout: Duration,
     /// Time for the next bytes to arrive.
@@ -36,6 +40,8 @@ impl Default for HubOptions {
             endpoint: DEFAULT_ENDPOINT.to_owned(),
             token: None,
             offline: false,
+            caches: CacheRoots::default(),
+            store: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(20),
             file_timeout: Duration::from_secs(120),
@@ -77,6 +83,7 @@ impl HubOptions {
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             token: text("HF_TOKEN").or_else(file).filter(is_token),
             offline,
+            caches: CacheRoots::from_env(var, home),
             ..Self::default()
         }
     }

@@ -2,10 +2,12 @@ use super::server::{TestReply, TestRequest, TestServer};
 use super::*;
 use crate::model::source::WeightFormat;
 use crate::model::source::testing::{ONE_LAYER, TensorEntry, safetensors};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const SMOLLM2: &[u8] =
+    include_bytes!("../../../../tests/fixtures/smollm2-135m-instruct-q4_1.gguf-header");
 const CONFIG: &str =
     r#"{"model_type":"llama","num_hidden_layers":1,"quantization":{"bits":4,"group_size":64}}"#;
 
@@ -230,7 +232,7 @@ fn refusals_say_what_to_do() {
         (TestReply::error(404, "RevisionNotFound"), "org/name has no revision 'main'"),
         (
             TestReply::error(404, "EntryNotFound"),
-            "org/name at main has no config.json; check the spelling. A repository of GGUF",
+            "org/name at main has no config.json and no GGUF file; check the spelling",
         ),
         (TestReply::status(418), "answers 418"),
     ] {
@@ -238,7 +240,8 @@ fn refusals_say_what_to_do() {
         let server = hub("config.json", move |_| reply.clone());
         let text = error(&server);
         assert!(text.contains(expected), "{shown}: {text}");
-        assert_eq!(server.paths().len(), 1, "{shown}: no repetition");
+        let asked = server.paths().iter().filter(|p| p.ends_with("config.json")).count();
+        assert_eq!(asked, 1, "{shown}: no repetition");
     }
     let server = hub("config.json", |_| TestReply::status(401));
     let repo = RepoRef::parse("org/name").unwrap();
@@ -416,4 +419,112 @@ fn a_chain_of_redirects_has_one_deadline() {
     let error = open(&repo, &limited, &|_| {}).unwrap_err().to_string();
     assert!(error.contains("did not answer in time"), "{error}");
     assert!(begin.elapsed() < Duration::from_millis(1200), "{:?}", begin.elapsed());
+}
+
+/// Options that keep what is read in `store`.
+fn keeping(server: &TestServer, store: &std::path::Path) -> HubOptions {
+    HubOptions { store: Some(store.to_owned()), ..options(server) }
+}
+
+#[test]
+fn what_was_read_is_not_asked_for_again_and_serves_offline() {
+    let server = hub("none", |_| TestReply::status(500));
+    let store = tempfile::tempdir().unwrap();
+    let repo = RepoRef::parse("org/name").unwrap();
+    let read = |options: HubOptions| open(&repo, &options, &|_| {});
+    let first = read(keeping(&server, store.path())).unwrap();
+    let asked = server.paths().len();
+    let again = read(keeping(&server, store.path())).unwrap();
+    assert_eq!(server.paths().len(), asked);
+    assert_eq!(again.tensors, first.tensors);
+    assert_eq!(again.origin, first.origin);
+    assert_eq!(again.notes, first.notes);
+    let offline = HubOptions { offline: true, ..keeping(&server, store.path()) };
+    let kept = read(offline).unwrap();
+    assert_eq!(kept.tensors, first.tensors);
+    assert!(matches!(kept.notes.last(), Some(SourceNote::KeptCopy { days: 0, .. })));
+    assert_eq!(server.paths().len(), asked);
+    // What was not read before is not there offline.
+    let other = RepoRef::parse("org/other").unwrap();
+    let offline = HubOptions { offline: true, ..keeping(&server, store.path()) };
+    assert!(open(&other, &offline, &|_| {}).unwrap_err().is_offline());
+}
+
+#[test]
+fn a_hub_that_is_away_is_answered_for_by_what_was_kept() {
+    let server = hub("none", |_| TestReply::status(500));
+    let store = tempfile::tempdir().unwrap();
+    let repo = RepoRef::parse("org/name").unwrap();
+    let first = open(&repo, &keeping(&server, store.path()), &|_| {}).unwrap();
+    // Two hours later.
+    let reference = store.path().join("org--name/refs/main");
+    let then = std::time::SystemTime::now() - Duration::from_secs(7200);
+    std::fs::File::open(&reference).unwrap().set_modified(then).unwrap();
+    let away = TestServer::start(|_| TestReply::status(503));
+    let kept = open(&repo, &keeping(&away, store.path()), &|_| {}).unwrap();
+    assert_eq!(kept.tensors, first.tensors);
+    assert!(matches!(kept.notes.last(), Some(SourceNote::KeptCopy { .. })), "{:?}", kept.notes);
+    // A refusal is no absence.
+    let gated = TestServer::start(|_| TestReply::error(403, "GatedRepo"));
+    assert!(open(&repo, &keeping(&gated, store.path()), &|_| {}).is_err());
+}
+
+/// A hub with one GGUF repository of these files.
+fn gguf_hub(files: Vec<(&'static str, Vec<u8>)>) -> TestServer {
+    TestServer::start(move |request| {
+        if request.path.starts_with("/api/models/org/M-GGUF/revision/") {
+            let names: Vec<String> =
+                files.iter().map(|(n, _)| format!(r#"{{"rfilename":"{n}"}}"#)).collect();
+            let body = format!(r#"{{"sha":"{COMMIT}","siblings":[{}]}}"#, names.join(","));
+            return TestReply::body(body);
+        }
+        match files.iter().find(|(n, _)| request.path.ends_with(&format!("/{n}"))) {
+            // The data behind a header is not there, but the server says that it is.
+            Some((_, bytes)) => TestReply::Send(206, Vec::new(), bytes.clone())
+                .with("Content-Range", &format!("bytes 0-{}/98000000", bytes.len() - 1)),
+            None => TestReply::error(404, "EntryNotFound"),
+        }
+    })
+}
+
+#[test]
+fn a_gguf_repository_is_read_by_the_header_of_one_file() {
+    let server = gguf_hub(vec![
+        ("M-Q4_K_M.gguf", SMOLLM2.to_vec()),
+        ("M-Q8_0.gguf", b"GGUF".to_vec()),
+        ("mmproj-F16.gguf", b"GGUF".to_vec()),
+    ]);
+    let store = tempfile::tempdir().unwrap();
+    let repo = RepoRef::parse("org/M-GGUF").unwrap();
+    let source = open(&repo, &keeping(&server, store.path()), &|_| {}).unwrap();
+    assert!(source.gguf.is_some() && source.config.is_some());
+    assert!(source.origin.to_string().contains("M-Q4_K_M.gguf"), "{}", source.origin);
+    let offline = HubOptions { offline: true, ..keeping(&server, store.path()) };
+    assert_eq!(open(&repo, &offline, &|_| {}).unwrap().gguf, source.gguf);
+    let broken = open_file(&repo, Some("Q8_0"), &options(&server), &|_| {}).unwrap_err();
+    assert!(broken.to_string().contains("wrong answer"), "{broken}");
+    let none = open_file(&repo, Some("Q2_K"), &options(&server), &|_| {}).unwrap_err();
+    assert!(none.to_string().contains("none of Q2_K"), "{none}");
+    assert!(none.to_string().contains("M-Q8_0.gguf"), "{none}");
+}
+
+#[test]
+fn a_gguf_header_without_end_is_given_up() {
+    let mut head = b"GGUF".to_vec();
+    head.extend(3_u32.to_le_bytes());
+    head.extend(1_u64.to_le_bytes());
+    head.extend(u64::from(u16::MAX).to_le_bytes());
+    let server = gguf_hub(vec![("M-Q4_K_M.gguf", head)]);
+    let repo = RepoRef::parse("org/M-GGUF").unwrap();
+    assert!(open(&repo, &options(&server), &|_| {}).is_err());
+    let endless = TestServer::start(|request| match request.path.contains("/api/") {
+        true => TestReply::body(format!(
+            r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"a.gguf"}}]}}"#
+        )),
+        false => TestReply::Endless("HTTP/1.1 200 OK\r\n\r\nGGUF".to_owned()),
+    });
+    assert!(open(&repo, &options(&endless), &|_| {}).is_err());
+    let lies = TestServer::start(|_| TestReply::body("[1, 2"));
+    let text = open(&repo, &options(&lies), &|_| {}).unwrap_err().to_string();
+    assert!(text.contains("list of its files"), "{text}");
 }

@@ -1,0 +1,58 @@
+//! What a server does to memory beside the run: caches of earlier prompts that it keeps, and prompts that it reads at once.
+
+use super::estimator::Estimator;
+use super::memory::Memory;
+use super::warning::Warning;
+use crate::hardware::machine::Machine;
+use crate::ledger::peak::PeakError;
+
+/// Caches of earlier prompts that are worth a word, as a share of what is left under the limit.
+const WORTH: f64 = 0.05;
+
+impl Estimator<'_> {
+    /// Doubts about what else a server keeps in memory, and reads, at the time of the run.
+    pub(super) fn serving(
+        &self,
+        machine: &Machine,
+        memory: &Memory,
+    ) -> Result<Vec<Warning>, PeakError> {
+        let engine = &self.run().engine;
+        let program = engine.program;
+        if program.runs_gguf() {
+            return Ok(Vec::new());
+        }
+        if !program.is_mlx_server() {
+            let given = engine.prompt_cache.is_some();
+            return Ok(if given { vec![Warning::KeepsNoPrompts(program)] } else { Vec::new() });
+        }
+        let mut all = Vec::new();
+        let (kept, limit) = (self.kept(machine)?, machine.gpu_limit.bytes.0);
+        let left = limit.saturating_sub(memory.peak.peak_bytes) as f64;
+        if kept.0 as f64 > WORTH * left {
+            all.push(Warning::KeepsPrompts { program, kept: engine.keeps, bytes: kept });
+        }
+        let reads = engine.prompt_slots;
+        let fit = at_once(machine, memory, self.run().in_memory().work.batch);
+        if engine.parallel.is_none() && fit < reads {
+            all.push(Warning::PromptsAtOnce { program, reads, fit });
+        }
+        Ok(all)
+    }
+}
+
+/// How many prompts like those of a run about fit at once: what a run needs beside the weights grows with them.
+fn at_once(machine: &Machine, memory: &Memory, batch: u32) -> u32 {
+    let peak = &memory.peak;
+    let each = |bytes: u64| (bytes / u64::from(batch.max(1))).max(1);
+    let beside = peak.weights_bytes + peak.kept_bytes;
+    let room = machine.gpu_limit.bytes.0.saturating_sub(beside);
+    let by_sum = room / each(peak.peak_bytes.saturating_sub(beside));
+    let by_buffer = match peak.attention_scratch_bytes {
+        0 => u64::MAX,
+        scores => {
+            let largest = peak.largest_buffer_bytes.min(scores);
+            machine.gpu_limit.max_buffer().0 / each(largest)
+        }
+    };
+    u32::try_from(by_sum.min(by_buffer)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,138 @@
+//! Memory of servers that users published: footprints of living processes, caches of earlier prompts, prompts read at once,
+//! each with the published value and the interval.
+
+use crate::field::{asked, graph, mac};
+use mlxplan::estimate::memory::{Fit, LimitKind};
+use mlxplan::estimate::{Estimator, Memory};
+use mlxplan::graph::Graph;
+use mlxplan::graph::towers::Loader;
+use mlxplan::model::Scheme;
+use mlxplan::model::catalogue::Models;
+use mlxplan::roofline::Coefficients;
+use mlxplan::run::Run;
+use mlxplan::units::Bytes;
+
+const GIB: f64 = 1_073_741_824.0;
+
+/// A model as mlx-vlm loads it: with its towers.
+fn with_towers(model: &str, quant: &str) -> Graph {
+    let models = Models::built_in().expect("a good catalogue");
+    let entry = models.get(model).expect("in the catalogue").entry().expect("a good entry");
+    let scheme: Scheme = quant.parse().expect("a scheme");
+    Graph::converted(&entry.config, scheme, Loader::MlxVlm).expect("a graph")
+}
+
+fn memory(graph: &Graph, on: &str, run: Run) -> Memory {
+    let coefficients = Coefficients::embedded().expect("built in");
+    Estimator::of_graph(coefficients, graph, run).memory(&mac(on)).expect("runs")
+}
+
+/// raullenchai/Rapid-MLX, docs/benchmarks/model-recommendation-measurements.json: the highest footprint that macOS showed
+/// of a server after a short prompt and one of 8112 tokens, without caches of earlier prompts, in GiB; from 10 GiB on in
+/// whole ones. The Gemmas were started with --no-mllm, and the last file has no tower. M2 Pro with 32 GB, Rapid-MLX
+/// 0.12.7; the last on an M3 Ultra.
+#[test]
+fn footprints_of_a_server_are_within_the_interval() {
+    let m2 = "m2pro-16/32";
+    let cases: [(Graph, &str, f64); 9] = [
+        (graph("LiquidAI/LFM2.5-1.2B-Instruct", "4bit"), m2, 1.866),
+        (graph("LiquidAI/LFM2.5-8B-A1B", "4bit"), m2, 5.897),
+        (with_towers("Qwen/Qwen3.5-4B", "4bit"), m2, 5.977),
+        (with_towers("Qwen/Qwen3.5-9B", "4bit"), m2, 8.718),
+        (graph("google/gemma-4-12B-it", "4bit"), m2, 11.0),
+        (graph("google/gemma-4-26B-A4B-it", "4bit"), m2, 17.0),
+        (with_towers("Qwen/Qwen3.5-35B-A3B", "4bit"), m2, 22.0),
+        (with_towers("Qwen/Qwen3.6-27B", "4bit"), m2, 21.0),
+        (graph("Qwen/Qwen3.8-27B", "4bit"), "m3ultra-80/256", 20.0),
+    ];
+    let mut wrong = Vec::new();
+    for (graph, on, published) in &cases {
+        let run = asked("rapid-mlx@0.12.7", 8112, 96).with_prompt_cache(Some(Bytes::ZERO));
+        let memory = memory(graph, on, run);
+        let [low, high] = memory.process.footprint_bytes.map(|b| b as f64 / GIB);
+        let peak = memory.peak.peak_bytes as f64 / GIB;
+        let line = format!(
+            "{} published {published} GiB, footprint [{low:.2}, {high:.2}] over a peak of {peak:.2}",
+            graph.model_type()
+        );
+        println!("{line}");
+        if !(low..=high).contains(published) {
+            wrong.push(line);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The same file: MLX's own peak of Qwen3.8-27B in 4 bits after 8112 tokens was 19.08 GB, with 15.13 GB of weights.
+#[test]
+fn a_peak_of_a_server_is_within_the_interval() {
+    let model = graph("Qwen/Qwen3.8-27B", "4bit");
+    let run = asked("rapid-mlx@0.12.15", 8112, 56).with_prompt_cache(Some(Bytes::ZERO));
+    let memory = memory(&model, "m3ultra-80/256", run);
+    let [low, high] = memory.peak_interval_90.map(Bytes::gb);
+    assert!((low..=high).contains(&19.08), "[{low:.2}, {high:.2}]");
+    assert!((Bytes(memory.peak.weights_bytes).gb() - 15.13).abs() < 0.01);
+}
+
+/// ml-explore/mlx-lm#1390: on a Mac of 48 GB the caches of earlier prompts of `mlx_lm.server` grew to 23.35 and 26.28 GB
+/// with Qwen3.5-4B in 8 bits, and then memory was out. Ten entries are kept; so much is ten of about 80 000 tokens.
+#[test]
+fn caches_of_earlier_prompts_grow_within_the_interval() {
+    let model = graph("Qwen/Qwen3.5-4B", "8bit");
+    let run = asked("mlx-lm-server@0.32.2", 80_000, 500);
+    let grown = memory(&model, "m4pro-16/48", run);
+    let alone = memory(&model, "m4pro-16/48", run.with_prompt_cache(Some(Bytes::ZERO)));
+    let [_, high] = grown.peak_interval_90.map(Bytes::gb);
+    let kept = high - alone.peak_interval_90[1].gb();
+    println!("{kept:.2} GB are kept at most, beside a peak of {}", Bytes(alone.peak.peak_bytes));
+    assert!((26.28..30.0).contains(&kept), "{kept}");
+    assert_eq!(alone.judgement.verdict, Fit::Yes);
+    assert!(grown.judgement.verdict >= Fit::Tight, "{:?}", grown.judgement.verdict);
+    // What is given to them is all that they take.
+    let given = memory(&model, "m4pro-16/48", run.with_prompt_cache(Some(Bytes::from_gb(8.0))));
+    let more = given.peak.peak_bytes - alone.peak.peak_bytes;
+    assert_eq!((more, given.peak.kept_bytes), (8_000_000_000, 8_000_000_000));
+}
+
+/// 0xSero/local-ai-registry#43: `mlx_lm.server` with Qwen3.5-9B in 4 bits on an M1 Max with 32 GB answered 64 022 tokens and
+/// failed at 128 022, for want of one buffer of 22.01 GB where 20.10 are allowed.
+///
+/// That buffer is the scores of four prompts: the server takes waiting requests into the batch that it reads, at any chunk,
+/// and pads them to the longest (`BatchGenerator._next`, `BatchKVCache.extend`), so that a client that gives up and asks
+/// again adds a sequence: 4 x 16 heads x 2048 rows x 83 968 keys x 2 bytes, the 41st chunk. No chunk of one prompt ends
+/// there: 8192 rows would be 10.25 chunks.
+#[test]
+fn four_prompts_at_once_need_the_buffer_that_failed() {
+    let model = graph("Qwen/Qwen3.5-9B", "4bit");
+    let engine = "mlx-lm-server@0.31.3 mlx=0.32.1";
+    let keys = 41 * 2048;
+    let at = |context: u32, prompts: u32| {
+        let run = asked(engine, context, 128).with_prompt_cache(Some(Bytes::ZERO));
+        memory(&model, "m1max-32/32", run.with_parallel(Some(prompts)))
+    };
+    let four = at(keys + 1, 4);
+    assert_eq!(four.peak.largest_buffer_bytes, 4 * 16 * 2048 * u64::from(keys) * 2);
+    assert!((Bytes(four.peak.largest_buffer_bytes).gb() - 22.01).abs() < 0.005);
+    let buffer = |m: &Memory| {
+        let found = m.judgement.limits.iter().find(|l| l.kind == LimitKind::LargestBuffer);
+        found.map(|l| (l.verdict, l.limit_bytes.gb()))
+    };
+    let (verdict, limit) = buffer(&four).expect("a limit");
+    assert!(verdict == Fit::No && (limit - 20.10).abs() < 0.01, "{verdict} {limit}");
+    // One prompt of 64 022 tokens passed, and one of 128 022 has no such buffer.
+    assert_ne!(at(64_022, 1).judgement.verdict, Fit::No);
+    assert_ne!(buffer(&at(128_022, 1)).expect("a limit").0, Fit::No);
+}
+
+/// Beyond the prompts that are read at once, sequences only generate: each adds its cache, and no scores.
+#[test]
+fn sequences_that_generate_add_their_caches() {
+    let model = graph("Qwen/Qwen3-4B", "4bit");
+    let peak = |sequences: u32| {
+        let run = asked("mlx-lm-server", 4096, 64).with_parallel(Some(sequences));
+        memory(&model, "m4max-40/128", run.with_prompt_cache(Some(Bytes::ZERO))).peak
+    };
+    let (eight, twelve) = (peak(8), peak(12));
+    let each = 36 * 2 * 8 * 128 * 2 * 4352;
+    assert_eq!(twelve.peak_bytes - eight.peak_bytes, 4 * each);
+}
