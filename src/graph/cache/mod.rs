@@ -27,8 +27,7 @@ pub use compressed::{CompressedCache, CompressedSpec};
 pub use layer::LayerCache;
 pub use mask::{causal_mask, plain_mask};
 pub use pool::PoolCache;
-pub use quantised::KvQuantisation;
-pub use slot::{KvArray, Slot};
+pub use slot::{KvArray, KvQuantisation, Slot};
 
 use std::any::Any;
 use std::ops::{Deref, DerefMut};

@@ -8,32 +8,6 @@ use crate::graph::tape::linalg::Packed;
 use crate::graph::tape::{Mask, Tape, Var, concat};
 use crate::model::{DType, Packing};
 
-/// How `--kv-bits` quantises a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KvQuantisation {
-    /// Packing of keys and values: affine, 4 or 8 bits usually.
-    pub packing: Packing,
-    /// Tokens from which a cache is quantised (`--quantized-kv-start`).
-    pub start: u32,
-}
-
-impl KvQuantisation {
-    /// mlx-lm's defaults: group size 64, from 5000 tokens on.
-    #[must_use]
-    pub const fn bits(bits: u32) -> Self {
-        Self { packing: Packing::affine(bits, 64), start: 5000 }
-    }
-
-    /// The same for bits that MLX has; `None` for others.
-    #[must_use]
-    pub const fn of_bits(bits: u32) -> Option<Self> {
-        match bits {
-            2 | 3 | 4 | 5 | 6 | 8 => Some(Self::bits(bits)),
-            _ => None,
-        }
-    }
-}
-
 /// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct QuantisedKvCache {

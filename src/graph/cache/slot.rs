@@ -3,7 +3,7 @@
 use crate::graph::shape::Shape;
 use crate::graph::tape::linalg::Packed;
 use crate::graph::tape::{Tape, ValueId, Var};
-use crate::model::DType;
+use crate::model::{DType, Packing};
 
 /// One array of a cache between or during calls. Two are equal when they have the same shape and type.
 #[derive(Clone, Copy, Debug)]
@@ -66,4 +66,30 @@ impl<'t> KvArray<'t> {
 /// Keys and values that are plain arrays.
 pub(super) fn dense<'t>((k, v): (Var<'t>, Var<'t>)) -> (KvArray<'t>, KvArray<'t>) {
     (KvArray::Dense(k), KvArray::Dense(v))
+}
+
+/// How `--kv-bits` quantises a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvQuantisation {
+    /// Packing of keys and values: affine, 4 or 8 bits usually.
+    pub packing: Packing,
+    /// Tokens from which a cache is quantised (`--quantized-kv-start`).
+    pub start: u32,
+}
+
+impl KvQuantisation {
+    /// mlx-lm's defaults: group size 64, from 5000 tokens on.
+    #[must_use]
+    pub const fn bits(bits: u32) -> Self {
+        Self { packing: Packing::affine(bits, 64), start: 5000 }
+    }
+
+    /// The same for bits that MLX has; `None` for others.
+    #[must_use]
+    pub const fn of_bits(bits: u32) -> Option<Self> {
+        match bits {
+            2 | 3 | 4 | 5 | 6 | 8 => Some(Self::bits(bits)),
+            _ => None,
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! chunk are never computed); then every token is one `mx.async_eval`, issued before the previous token is waited for
 //! (`generate_step` of `mlx_lm/generate.py`).
 
-use super::sampling::{self, LeftOut, OUTSTANDING};
+use super::sampling::{self, LeftOut, OUTSTANDING, Replayed};
 use super::step::{PeakError, Phase, Step};
 use super::{OnGpu, Peak};
 use crate::graph::cache::{Cache, STEP, held_slots};
@@ -138,15 +138,6 @@ fn generation(
         Some(peak) => Ok(peak),
         None => Ok(run(SkippedLayers::NONE, LeftOut::Missing)?.peak),
     }
-}
-
-/// What a replay found.
-pub(super) struct Replayed {
-    /// The peak.
-    pub peak: Peak,
-    /// The fewest command buffers that the layers behind the skipped ones filled in a call. A replay in which they are
-    /// too few to be sure of the peak is not gone on with.
-    pub behind: u32,
 }
 
 /// The peak with some layers left out.

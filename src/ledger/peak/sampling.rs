@@ -11,7 +11,6 @@
 //! ([`extended`]).
 
 use super::Peak;
-use super::run::Replayed;
 use super::step::{PeakError, Phase, Step};
 use crate::graph::cache::CacheKind;
 use crate::graph::pattern::{LayerPlan, Repeat};
@@ -26,6 +25,15 @@ pub(super) enum LeftOut {
     Doubled,
     /// Not at all, as if the model had only the layers that are replayed.
     Missing,
+}
+
+/// What a replay found.
+pub(super) struct Replayed {
+    /// The peak.
+    pub peak: Peak,
+    /// The fewest command buffers that the layers behind the skipped ones filled in a call. A replay in which they are
+    /// too few to be sure of the peak is not gone on with.
+    pub behind: u32,
 }
 
 /// Command buffers that the layers behind the skipped ones must fill. MLX has fewer under way at any time, so that none
