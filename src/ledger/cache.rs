@@ -219,7 +219,8 @@ mod tests {
         let mut classes: Vec<CacheKind> = Vec::new();
         for model in catalogue.models() {
             let entry = model.entry().expect("readable");
-            let graph = Graph::new(&entry.config, crate::model::DType::BF16).expect("known");
+            // Some types are known by name only.
+            let Ok(graph) = Graph::new(&entry.config, crate::model::DType::BF16) else { continue };
             if graph.cache_kinds().iter().all(|k| classes.contains(k)) {
                 continue;
             }

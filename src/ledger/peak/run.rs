@@ -166,12 +166,18 @@ pub(super) fn replayed(
     }
     // mlx-lm issues the step after the last token before it yields that token (`generate_step`).
     let steps = asked.run.work.generate_tokens.saturating_add(1);
-    for i in 0..steps.min(3) {
-        if i == 0 || tokens == Tokens::All || process.may_peak_next() {
-            process.decode(i)?;
-        }
+    let first = steps.min(3);
+    let mut replayed = 0;
+    // Steps follow one another: those before one that may take more are replayed too.
+    while replayed < first
+        && (replayed == 0
+            || tokens == Tokens::All
+            || (0..first - replayed).any(|ahead| process.may_peak_after(ahead)))
+    {
+        process.decode(replayed)?;
+        replayed += 1;
     }
-    if let Some(until) = process.last_growth(steps.saturating_sub(3))
+    if let Some(until) = process.last_growth(steps - replayed)
         && (tokens == Tokens::All || process.may_peak_later(steps))
     {
         process.settle();
@@ -353,12 +359,14 @@ impl<'g> ReplayedProcess<'g> {
         most > self.replay.peak_bytes() as f64
     }
 
-    /// The same of the next step alone, in which only caches that are full are there twice.
-    fn may_peak_next(&self) -> bool {
-        let grows = |c: &Cache| c.growing_capacity().is_none_or(|all| self.context >= all);
+    /// The same of the step after the next `ahead` ones, in which only caches that are full then are there twice, and as
+    /// new ones of at most twice the size.
+    fn may_peak_after(&self, ahead: u32) -> bool {
+        let context = self.context + ahead;
+        let grows = |c: &Cache| c.growing_capacity().is_none_or(|all| context >= all);
         let cache = self.slot_bytes(true) + self.slot_bytes(false);
-        let copied = if self.caches.iter().any(grows) { cache } else { 0 };
-        self.weights + cache + copied + 3 * self.most_allocated > self.replay.peak_bytes()
+        let grown = if self.caches.iter().any(grows) { 2 * cache } else { 0 };
+        self.weights + cache + grown + 3 * self.most_allocated > self.replay.peak_bytes()
     }
 
     /// Waits until the GPU has done everything.

@@ -157,13 +157,12 @@ const fn yes() -> bool {
 }
 
 impl Row {
-    /// Reads what stands before the configuration, which is most of the line, and at its end.
+    /// Reads what stands before the configuration, which is most of the line.
     fn of(text: &str) -> Result<Self, serde_json::Error> {
-        let Some((head, rest)) = text.split_once(r#","config":"#) else {
-            return serde_json::from_str(text);
-        };
-        let row: Self = serde_json::from_str(&format!("{head}}}"))?;
-        Ok(Self { listed: !rest.ends_with(r#""listed":false}"#), ..row })
+        match text.split_once(r#","config":"#) {
+            Some((head, _)) => serde_json::from_str(&format!("{head}}}")),
+            None => serde_json::from_str(text),
+        }
     }
 }
 
