@@ -104,8 +104,10 @@ impl ModelsAnswer {
     /// Says of the first models what a Mac makes of them, in a run with the default context.
     fn judge(&mut self, context: &Context, machine: &MachineArgs) -> Result<()> {
         let machine = context.machine(machine)?;
-        // A file on this machine is opened where it lies.
-        let name = |m: &ModelKeys| m.path.clone().unwrap_or_else(|| m.id.clone());
+        // A file on this machine is opened where it lies; of the catalogue's models the usual conversion is meant, which
+        // the name without its owner stands for, rather than the original repository.
+        let short = |id: &str| id.rsplit('/').next().unwrap_or(id).to_owned();
+        let name = |m: &ModelKeys| m.path.clone().unwrap_or_else(|| short(&m.id));
         let names: Vec<String> = self.models.iter().take(JUDGED).map(name).collect();
         for (model, verdict) in self.models.iter_mut().zip(verdicts(context, &names, &machine)) {
             model.on_mac = Some(verdict);

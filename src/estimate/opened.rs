@@ -5,7 +5,7 @@ mod format;
 mod named;
 mod stated;
 
-pub use error::OpenError;
+pub use error::{OpenError, Unreachable};
 
 use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;

@@ -1,6 +1,6 @@
 //! Models that are on this machine, and repositories that no name leads to: on the hub, or by what its index says.
 
-use super::opened::{OpenError, OpenedModel, Sources};
+use super::opened::{OpenError, OpenedModel, Sources, Unreachable};
 use crate::model::Scheme;
 use crate::model::gguf::GgufMix;
 use crate::model::hub_index;
@@ -8,20 +8,6 @@ use crate::model::names::{NameError, NameSpec};
 use crate::model::source::cache::{FoundModel, LocalFormat, locate};
 use crate::model::source::hub::{self, RepoRef};
 use crate::model::source::{ModelSource, folder};
-use thiserror::Error;
-
-/// A repository that is neither known nor can be looked up.
-#[derive(Debug, Error)]
-#[error(
-    "the configuration of '{repo}' is not known here, and this is an offline run; the index of the hub knows {known}. \
-     Leave out --offline, name a similar model, or give a folder with its config.json"
-)]
-pub struct Unreachable {
-    /// The repository.
-    pub repo: String,
-    /// What the index of the hub says of it.
-    pub known: String,
-}
 
 /// The model of that name on this machine, if there is exactly one that can be read and that the format which was
 /// asked for leaves as it is.

@@ -182,10 +182,9 @@ impl LayerPlan {
         let caches = self.layers.iter().flat_map(|l| &l.caches).max().map_or(0, |last| last + 1);
         let (mut layers, mut caches) = (in_order(self.len()), in_order(caches));
         for r in repeats {
-            for layer in r.from..r.to {
-                let run = r.from - r.period + (layer - r.from) % r.period;
-                layers[layer] = run as u16;
-                let pairs = self.layers[layer].caches.iter().zip(&self.layers[run].caches);
+            for (skipped, run) in (r.from..r.to).zip((r.from - r.period..r.from).cycle()) {
+                layers[skipped] = run as u16;
+                let pairs = self.layers[skipped].caches.iter().zip(&self.layers[run].caches);
                 pairs.for_each(|(&skipped, &run)| caches[skipped] = run as u16);
             }
         }

@@ -48,7 +48,7 @@ fn the_change_it_names_turns_the_fail_into_a_pass() {
     let (code, v) = plan(&changed);
     assert_eq!(code, 0, "{v:#}");
     let (_, v) = json(&example("chat-server"));
-    let changes = &v["macs"][0]["workloads"][1]["changes"];
+    let changes = &v["macs"][1]["workloads"][1]["changes"];
     assert_eq!(changes[0]["change"], "context");
     assert!(!v["alternative"].is_null());
 }

@@ -31,7 +31,7 @@ fn json_has_every_key_of_the_contract() {
 #[test]
 fn what_mlx_lm_refuses_is_refused_with_a_way_out() {
     for (arguments, reason) in [
-        ("--num-layers 99", "28 layers"),
+        ("--num-layers 99", "this model has 28"),
         ("--fine-tune-type full", "16 bit"),
         ("--keys self_attn.wrong", "no module"),
         ("--engine ollama", "only mlx-lm"),

@@ -58,9 +58,9 @@ pub fn check(
     catalogue: &Macs,
     coefficients: &Coefficients,
 ) -> Result<Report, RemedyError> {
-    let formats = variants::Formats::of(plan);
+    let formats = variants::PlanFormats::of(plan);
     let cases = judge::cases(plan, coefficients);
-    let variants = variants::Variants::new(coefficients, &formats);
+    let variants = variants::CaseVariants::new(coefficients, &formats);
     // Equal Macs are checked once.
     let mut different: Vec<&Machine> = Vec::new();
     let mut which = Vec::new();

@@ -3,7 +3,7 @@
 use super::judge::{OnMac, Planned, alone, on, together};
 use super::plan::Plan;
 use super::requirement::{Requirement, RequirementKind};
-use super::variants::{Variant, Variants};
+use super::variants::{CaseVariants, Variant};
 use crate::advise::offers::{Offer, offers};
 use crate::estimate::{EstimateError, Outcome};
 use crate::hardware::MacsError;
@@ -108,7 +108,7 @@ const GRID: u32 = 256;
 pub(super) struct Search<'s, 'a> {
     pub plan: &'s Plan,
     pub cases: &'s [Planned<'a>],
-    pub variants: &'s Variants<'a>,
+    pub variants: &'s CaseVariants<'a>,
     pub found: &'s OnMac,
 }
 

@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Smaller formats of every workload's model, made when they are first asked for.
-pub(super) struct Formats<'p> {
+pub(super) struct PlanFormats<'p> {
     plan: &'p Plan,
     of_workload: Vec<OnceLock<Vec<(String, OpenedModel)>>>,
 }
 
-impl<'p> Formats<'p> {
+impl<'p> PlanFormats<'p> {
     pub fn of(plan: &'p Plan) -> Self {
         Self { plan, of_workload: plan.workloads.iter().map(|_| OnceLock::new()).collect() }
     }
@@ -59,14 +59,14 @@ pub(super) enum Variant {
 }
 
 /// The variants of a plan's workloads that have been planned so far.
-pub(super) struct Variants<'a> {
+pub(super) struct CaseVariants<'a> {
     coefficients: &'a Coefficients,
-    formats: &'a Formats<'a>,
+    formats: &'a PlanFormats<'a>,
     planned: Mutex<HashMap<(usize, Variant), Arc<Planned<'a>>>>,
 }
 
-impl<'a> Variants<'a> {
-    pub fn new(coefficients: &'a Coefficients, formats: &'a Formats<'a>) -> Self {
+impl<'a> CaseVariants<'a> {
+    pub fn new(coefficients: &'a Coefficients, formats: &'a PlanFormats<'a>) -> Self {
         Self { coefficients, formats, planned: Mutex::default() }
     }
 

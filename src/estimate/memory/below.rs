@@ -5,7 +5,7 @@
 //! of some lengths of the last chunk, the least number of whole chunks before it that does not fit ends the context.
 
 use super::context::surely_fits;
-use super::ends::{End, Ends};
+use super::ends::{Ends, PromptEnd};
 use super::{ContextBound, MaxContext};
 use crate::ledger::peak::{Peak, PeakError};
 use crate::units::Bytes;
@@ -25,12 +25,12 @@ pub struct Room {
 }
 
 impl Room {
-    fn holds(self, end: End) -> bool {
+    fn holds(self, end: PromptEnd) -> bool {
         end.peak <= self.peak.0 && end.largest_buffer <= self.buffer.0
     }
 
     /// Whether there is room for twice what an end needs beside weights and cache.
-    fn is_ample(self, end: End) -> bool {
+    fn is_ample(self, end: PromptEnd) -> bool {
         end.peak + end.beyond <= self.peak.0 && end.largest_buffer <= self.buffer.0
     }
 }
@@ -78,7 +78,12 @@ struct Search<'e, 'a> {
 
 impl Search<'_, '_> {
     /// Whether a context leaves ample room, by its end where that was replayed, else by a bound.
-    fn is_ample(&self, end: Option<End>, known: &Peak, tokens: u32) -> Result<bool, PeakError> {
+    fn is_ample(
+        &self,
+        end: Option<PromptEnd>,
+        known: &Peak,
+        tokens: u32,
+    ) -> Result<bool, PeakError> {
         let Some(end) = end else {
             // No buffer of a cache takes more than half of it: keys and values have one each.
             let buffer = known.largest_buffer_bytes.max(self.ends.growth.bytes(tokens)? / 2);
@@ -90,7 +95,7 @@ impl Search<'_, '_> {
 
     /// The longest context up to `most` below which no prompt with a last chunk of `rows` exceeds the room, and the
     /// longest such chunk, if there is one.
-    fn until(&self, rows: u32, most: u32) -> Result<(u32, Option<End>), PeakError> {
+    fn until(&self, rows: u32, most: u32) -> Result<(u32, Option<PromptEnd>), PeakError> {
         let beside = rows + 1 + self.ends.run.work.generate_tokens;
         let Some(rest) = most.checked_sub(beside) else { return Ok((most, None)) };
         let at = |chunks: u32| self.ends.last_chunk(chunks * self.step + rows + 1);

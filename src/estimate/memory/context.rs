@@ -5,7 +5,7 @@
 //! more memory then never gives less context.
 
 use super::default_reserve;
-use super::ends::{End, Ends};
+use super::ends::{Ends, PromptEnd};
 use crate::graph::cache::STEP;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::{self, Peak, PeakError};
@@ -127,8 +127,8 @@ pub fn within_less(
 }
 
 /// An end that is not replayed.
-const fn estimated(peak: u64) -> End {
-    End { peak, beyond: 0, largest_buffer: 0, builds_scores: false }
+const fn estimated(peak: u64) -> PromptEnd {
+    PromptEnd { peak, beyond: 0, largest_buffer: 0, builds_scores: false }
 }
 
 /// Whether `total` tokens fit a number of bytes by a bound that needs no simulation, given the peak of the run itself: a
@@ -171,7 +171,7 @@ impl Search<'_, '_> {
 
     /// Whether the whole generation fits, given that its end does: only where attention builds scores may it peak
     /// elsewhere, a little higher, and twice what is neither weights nor cache is more than that.
-    fn whole_fits(&self, total: u32, end: End) -> Result<bool, PeakError> {
+    fn whole_fits(&self, total: u32, end: PromptEnd) -> Result<bool, PeakError> {
         if !end.builds_scores || end.peak + end.beyond <= self.budget {
             return Ok(true);
         }
@@ -182,7 +182,7 @@ impl Search<'_, '_> {
 
     /// The largest cell up to `c` whose whole generation fits, given that its end does. Where the whole peaks higher
     /// than its end it is a little higher, so that few steps suffice.
-    fn verified(&self, c: u32, end: End) -> Result<u32, PeakError> {
+    fn verified(&self, c: u32, end: PromptEnd) -> Result<u32, PeakError> {
         if c == 0 || self.whole_fits(length(c), end)? {
             return Ok(c);
         }
@@ -228,7 +228,7 @@ impl Search<'_, '_> {
     /// less, because MLX then commits more often. Lengths that exceed a number of whole chunks by the least are alike in
     /// this, and their peaks grow linearly: a guess between one that fits and one that does not comes close at once. What
     /// lies between two such lengths is halved at the same places whatever the memory.
-    fn run(&self, top: u32, at_top: End, known: Option<&Peak>) -> Result<u32, PeakError> {
+    fn run(&self, top: u32, at_top: PromptEnd, known: Option<&Peak>) -> Result<u32, PeakError> {
         let mut high = (cell(top.saturating_sub(1)) + 1, top, at_top.peak);
         let mut low = (0, 0, Weights::of(self.ends.graph).active_bytes);
         // What was asked for fits, whatever lies before it.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What the replay of an end shows.
 #[derive(Clone, Copy, Debug)]
-pub struct End {
+pub struct PromptEnd {
     /// Its peak, bytes.
     pub peak: u64,
     /// What of it is neither weights nor cache, bytes.
@@ -23,7 +23,7 @@ pub struct End {
     pub builds_scores: bool,
 }
 
-impl From<&Peak> for End {
+impl From<&Peak> for PromptEnd {
     fn from(peak: &Peak) -> Self {
         Self {
             peak: peak.peak_bytes,
@@ -56,7 +56,7 @@ pub struct Ends<'a> {
     pub gpu: Gpu,
     /// Sizes of the caches by length.
     pub growth: CacheGrowth<'a>,
-    known: Mutex<HashMap<Key, End>>,
+    known: Mutex<HashMap<Key, PromptEnd>>,
 }
 
 impl<'a> Ends<'a> {
@@ -91,14 +91,14 @@ impl<'a> Ends<'a> {
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn at(&self, total: u32) -> Result<End, PeakError> {
+    pub fn at(&self, total: u32) -> Result<PromptEnd, PeakError> {
         let run = self.ending_at(total);
         self.replayed(Part::Whole, &run, || peak::end(self.graph, &run, self.gpu))
     }
 
     /// The same, if it has been replayed.
     #[must_use]
-    pub fn known_at(&self, total: u32) -> Option<End> {
+    pub fn known_at(&self, total: u32) -> Option<PromptEnd> {
         let key = (Part::Whole, lengths(&self.ending_at(total)));
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
     }
@@ -107,7 +107,7 @@ impl<'a> Ends<'a> {
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn last_chunk(&self, prompt: u32) -> Result<End, PeakError> {
+    pub fn last_chunk(&self, prompt: u32) -> Result<PromptEnd, PeakError> {
         let run = self.run.with_context(prompt);
         self.replayed(Part::LastChunk, &run, || peak::last_chunk(self.graph, &run, self.gpu))
     }
@@ -117,13 +117,13 @@ impl<'a> Ends<'a> {
         part: Part,
         run: &Run,
         replay: impl FnOnce() -> Result<Peak, PeakError>,
-    ) -> Result<End, PeakError> {
+    ) -> Result<PromptEnd, PeakError> {
         let key = (part, lengths(run));
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(end) = known().get(&key) {
             return Ok(*end);
         }
-        let end = End::from(&replay()?);
+        let end = PromptEnd::from(&replay()?);
         Ok(match known().entry(key) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(free) => *free.insert(end),

@@ -14,7 +14,7 @@ pub use advice::{Advice, Change, advise};
 pub use advice_llama::{advise_llama, file_in, smaller_mixes};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
-pub use ends::{End, Ends};
+pub use ends::{Ends, PromptEnd};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
 pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};

@@ -1,6 +1,5 @@
 //! Why a model cannot be opened.
 
-use super::super::remote::Unreachable;
 use crate::engine::load::LoadRefusal;
 use crate::graph::GraphError;
 use crate::model::catalogue::ModelsError;
@@ -87,4 +86,17 @@ impl OpenError {
             _ => None,
         }
     }
+}
+
+/// A repository that is neither known nor can be looked up.
+#[derive(Debug, Error)]
+#[error(
+    "the configuration of '{repo}' is not known here, and this is an offline run; the index of the hub knows {known}. \
+     Leave out --offline, name a similar model, or give a folder with its config.json"
+)]
+pub struct Unreachable {
+    /// The repository.
+    pub repo: String,
+    /// What the index of the hub says of it.
+    pub known: String,
 }

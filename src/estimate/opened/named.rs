@@ -1,6 +1,6 @@
 //! What names stand for: models of the catalogue, files on this machine, repositories of the hub.
 
-use super::{OpenError, Opened, OpenedModel, Sources, stated};
+use super::{OpenError, Opened, OpenedModel, Sources, Unreachable, stated};
 use crate::estimate::remote;
 use crate::model::gguf::{GgufMix, Publisher};
 use crate::model::hub_index;
@@ -69,7 +69,7 @@ impl OpenedModel {
 
     /// Opens the model that a repository is a copy of by the index of the hub, which could not be asked.
     fn relative<'c>(
-        away: remote::Unreachable,
+        away: Unreachable,
         (scheme, mix): (Option<Scheme>, Option<GgufMix>),
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {

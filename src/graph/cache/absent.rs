@@ -8,18 +8,18 @@ use crate::graph::tape::{Tape, Var};
 /// In the place of the cache of a layer that gets none. It only hands keys and values on to later layers that read the
 /// same ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Absent {
+pub(super) struct AbsentCache {
     last: Option<[Slot; 2]>,
     parts: Vec<Cache>,
 }
 
-impl Absent {
+impl AbsentCache {
     pub fn with_parts(parts: Vec<Cache>) -> Self {
         Self { last: None, parts }
     }
 }
 
-impl LayerCache for Absent {
+impl LayerCache for AbsentCache {
     fn class(&self) -> String {
         "None".to_owned()
     }

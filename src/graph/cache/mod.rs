@@ -104,13 +104,13 @@ impl Cache {
     pub fn absent(kind: &CacheKind) -> Self {
         match kind {
             CacheKind::List(kinds) => {
-                Self::of(absent::Absent::with_parts(kinds.iter().map(Self::absent).collect()))
+                Self::of(absent::AbsentCache::with_parts(kinds.iter().map(Self::absent).collect()))
             }
             CacheKind::Compressed(_) | CacheKind::Pool { .. } => Self::new(kind),
             CacheKind::Kv
             | CacheKind::Rotating { .. }
             | CacheKind::Chunked { .. }
-            | CacheKind::Arrays(_) => Self::of(absent::Absent::default()),
+            | CacheKind::Arrays(_) => Self::of(absent::AbsentCache::default()),
         }
     }
 

@@ -97,7 +97,7 @@ mod tests {
     fn sizes(config: Value) -> (u64, u64) {
         let config = Config::new(config.as_object().unwrap().clone());
         let weights = Weights::of(&Graph::new(&config, DType::BF16).unwrap());
-        (weights.parameters, weights.tensors as u64)
+        (weights.parameters, weights.tensors)
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use compile::{Body, BodyNode, BodyRef, Results};
 pub use elementwise::Operand;
 pub use indexing::concat;
 pub use routing::{KernelChoice, Masks, PromptKernel, Routing, VectorKernel};
-pub(super) use steps::Step;
+pub(super) use steps::TraceStep;
 pub use tables::{Derived, FrequencyTable};
 pub use trained::Adapter;
 pub use value::Var;

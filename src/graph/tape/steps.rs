@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// An operation with what it reads and makes.
 #[derive(Clone, Debug)]
-pub(in crate::graph) struct Step {
+pub(in crate::graph) struct TraceStep {
     pub op: Op,
     pub stage: Stage,
     pub scores: bool,
@@ -17,13 +17,13 @@ pub(in crate::graph) struct Step {
 
 impl Trace {
     /// The operations, in their order.
-    pub(in crate::graph) fn steps(&self) -> Vec<Step> {
+    pub(in crate::graph) fn steps(&self) -> Vec<TraceStep> {
         self.steps_in(0..self.nodes.len())
     }
 
     /// Some of the operations.
-    pub(in crate::graph) fn steps_in(&self, range: Range<usize>) -> Vec<Step> {
-        let step = |node: &Node| Step {
+    pub(in crate::graph) fn steps_in(&self, range: Range<usize>) -> Vec<TraceStep> {
+        let step = |node: &Node| TraceStep {
             op: node.op.clone(),
             stage: node.stage,
             scores: node.scores,
@@ -39,7 +39,7 @@ impl Trace {
     }
 
     /// Replaces all operations.
-    pub(in crate::graph) fn set_steps(&mut self, steps: Vec<Step>) {
+    pub(in crate::graph) fn set_steps(&mut self, steps: Vec<TraceStep>) {
         self.nodes.clear();
         self.links.clear();
         for step in steps {

@@ -6,7 +6,7 @@
 
 use super::recorded::Recorded;
 use crate::graph::op::{Op, Training};
-use crate::graph::tape::{Source, Stage, Step, Tape, Trace, Value, ValueId, Var};
+use crate::graph::tape::{Source, Stage, Tape, Trace, TraceStep, Value, ValueId, Var};
 use rustc_hash::FxHashMap;
 
 /// Makes every layer recorded so far a checkpointed function; the first `trained` cache slots are what is trained.
@@ -14,7 +14,7 @@ pub(super) fn insert(t: &Tape<'_>, trained: u32) {
     let mut trace = t.trace.borrow_mut();
     let old = trace.steps();
     let last_read = last_reads(&old, trace.values().len());
-    let mut out: Vec<Step> = Vec::with_capacity(old.len() + 128);
+    let mut out: Vec<TraceStep> = Vec::with_capacity(old.len() + 128);
     // What the results of checkpointed layers are called from outside.
     let mut renamed: FxHashMap<ValueId, ValueId> = FxHashMap::default();
     let mut ranges = Vec::new();
@@ -34,7 +34,7 @@ pub(super) fn insert(t: &Tape<'_>, trained: u32) {
             let made: Vec<ValueId> = results.iter().map(|&v| copy_of(&mut trace, v)).collect();
             renamed.extend(results.iter().copied().zip(made.iter().copied()));
             ranges.push((made[0], start..out.len()));
-            out.push(Step {
+            out.push(TraceStep {
                 op: Op::Training(Training::Checkpoint),
                 stage,
                 scores: false,
@@ -55,7 +55,7 @@ fn copy_of(trace: &mut Trace, v: ValueId) -> ValueId {
 }
 
 /// By value, the operation behind the last one that reads it.
-fn last_reads(steps: &[Step], values: usize) -> Vec<usize> {
+fn last_reads(steps: &[TraceStep], values: usize) -> Vec<usize> {
     let mut last = vec![0; values];
     for (i, step) in steps.iter().enumerate() {
         step.inputs.iter().for_each(|v| last[v.index()] = i + 1);
@@ -64,23 +64,21 @@ fn last_reads(steps: &[Step], values: usize) -> Vec<usize> {
 }
 
 /// What a layer that ends before operation `end` makes for those behind it.
-fn results(layer: &[Step], last_read: &[usize], end: usize) -> Vec<ValueId> {
+fn results(layer: &[TraceStep], last_read: &[usize], end: usize) -> Vec<ValueId> {
     let made = layer.iter().flat_map(|s| s.outputs.iter().copied());
     made.filter(|v| last_read.get(v.index()).is_some_and(|&n| n > end)).collect()
 }
 
 /// What is passed to a layer: its trained arrays, then arrays from outside.
-fn primals(trace: &Trace, layer: &[Step], trained: u32) -> Vec<ValueId> {
+fn primals(trace: &Trace, layer: &[TraceStep], trained: u32) -> Vec<ValueId> {
     let mut own: Vec<(u32, ValueId)> = Vec::new();
     let mut given: Vec<ValueId> = Vec::new();
     let made: rustc_hash::FxHashSet<ValueId> =
         layer.iter().flat_map(|s| s.outputs.iter().copied()).collect();
     for &v in layer.iter().flat_map(|s| &s.inputs) {
         match trace.value(v).source {
-            Source::Cache(slot) if slot < trained => {
-                if !own.contains(&(slot, v)) {
-                    own.push((slot, v));
-                }
+            Source::Cache(slot) if slot < trained && !own.contains(&(slot, v)) => {
+                own.push((slot, v))
             }
             Source::Node if !made.contains(&v) && !given.contains(&v) => given.push(v),
             _ => {}
@@ -103,7 +101,7 @@ pub(super) fn gradients<'t>(t: &'t Tape<'t>, r: &Recorded<'t>, wanted: &[usize])
     t.record(Op::Training(Training::Depends), &waiting, &fresh);
     let mut copies: FxHashMap<ValueId, Var<'t>> =
         primals.iter().map(|p| p.id()).zip(fresh.iter().copied()).collect();
-    let layer: Vec<Step> = t.trace.borrow().steps_in(range);
+    let layer: Vec<TraceStep> = t.trace.borrow().steps_in(range);
     for step in layer {
         again(t, step, &mut copies);
     }
@@ -117,7 +115,7 @@ pub(super) fn gradients<'t>(t: &'t Tape<'t>, r: &Recorded<'t>, wanted: &[usize])
 }
 
 /// Records an operation once more, on copies where there are any.
-fn again<'t>(t: &'t Tape<'t>, step: Step, copies: &mut FxHashMap<ValueId, Var<'t>>) {
+fn again<'t>(t: &'t Tape<'t>, step: TraceStep, copies: &mut FxHashMap<ValueId, Var<'t>>) {
     t.set_stage(step.stage);
     let inputs: Vec<Var<'t>> =
         step.inputs.iter().map(|v| copies.get(v).copied().unwrap_or_else(|| t.var(*v))).collect();

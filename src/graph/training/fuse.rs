@@ -4,7 +4,7 @@
 use super::simplify::producers;
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
-use crate::graph::tape::{Body, BodyNode, BodyRef, Step, Trace, ValueId};
+use crate::graph::tape::{Body, BodyNode, BodyRef, Trace, TraceStep, ValueId};
 
 const MAX_DEPTH: u32 = 11;
 const MAX_ARRAYS: usize = 24;
@@ -12,7 +12,7 @@ const MAX_ARRAYS: usize = 24;
 /// The operations of a step, and which of them have joined a chain.
 struct Fusion<'a> {
     trace: &'a Trace,
-    steps: &'a [Step],
+    steps: &'a [TraceStep],
     producers: Vec<u32>,
     /// Operations that read a value: those of value `v` are `readers[first[v]..first[v + 1]]`.
     first: Vec<u32>,
@@ -43,7 +43,7 @@ pub(super) fn fuse(trace: &mut Trace, roots: &[ValueId]) {
 }
 
 impl<'a> Fusion<'a> {
-    fn new(trace: &'a Trace, steps: &'a [Step], roots: &[ValueId]) -> Self {
+    fn new(trace: &'a Trace, steps: &'a [TraceStep], roots: &[ValueId]) -> Self {
         let values = trace.values().len();
         let mut first = vec![0u32; values + 1];
         for v in steps.iter().flat_map(|s| &s.inputs) {
@@ -146,7 +146,12 @@ impl<'a> Fusion<'a> {
 }
 
 /// Replaces every chain by one operation in the place of its last member.
-fn rebuild(trace: &mut Trace, steps: Vec<Step>, roots: &[ValueId], chains: &[(u32, Vec<u32>)]) {
+fn rebuild(
+    trace: &mut Trace,
+    steps: Vec<TraceStep>,
+    roots: &[ValueId],
+    chains: &[(u32, Vec<u32>)],
+) {
     let mut is_root = vec![false; trace.values().len()];
     roots.iter().for_each(|v| is_root[v.index()] = true);
     let mut chain_at = vec![u32::MAX; steps.len()];
@@ -165,7 +170,7 @@ fn rebuild(trace: &mut Trace, steps: Vec<Step>, roots: &[ValueId], chains: &[(u3
             u32::MAX if gone[i] => {}
             u32::MAX => out.push(step.clone()),
             chain => {
-                let members: Vec<&Step> =
+                let members: Vec<&TraceStep> =
                     chains[chain as usize].1.iter().map(|&m| &steps[m as usize]).collect();
                 out.push(joined(trace, &members, step, &is_root));
             }
@@ -175,7 +180,12 @@ fn rebuild(trace: &mut Trace, steps: Vec<Step>, roots: &[ValueId], chains: &[(u3
 }
 
 /// A chain as one operation.
-fn joined(trace: &mut Trace, members: &[&Step], last: &Step, is_root: &[bool]) -> Step {
+fn joined(
+    trace: &mut Trace,
+    members: &[&TraceStep],
+    last: &TraceStep,
+    is_root: &[bool],
+) -> TraceStep {
     let place = |v: ValueId| members.iter().position(|m| m.outputs[0] == v);
     let inputs = read_order(members, last.outputs[0]);
     let mut outputs = smallvec::SmallVec::new();
@@ -199,11 +209,11 @@ fn joined(trace: &mut Trace, members: &[&Step], last: &Step, is_root: &[bool]) -
         }
     }
     let op = Op::Compiled(trace.add_body(body));
-    Step { op, stage: last.stage, scores: last.scores, inputs: inputs.into(), outputs }
+    TraceStep { op, stage: last.stage, scores: last.scores, inputs: inputs.into(), outputs }
 }
 
 /// Inputs of a chain in the order MLX collects them: depth first from its last operation.
-fn read_order(members: &[&Step], end: ValueId) -> Vec<ValueId> {
+fn read_order(members: &[&TraceStep], end: ValueId) -> Vec<ValueId> {
     let mut order = Vec::new();
     let mut stack = vec![end];
     while let Some(var) = stack.pop() {

@@ -2,7 +2,7 @@
 //! (`compile_dfs` and `compile_simplify` of `mlx/compile.cpp`).
 
 use crate::graph::op::{Op, Training};
-use crate::graph::tape::{Source, Step, Trace, ValueId};
+use crate::graph::tape::{Source, Trace, TraceStep, ValueId};
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 const NONE: u32 = u32::MAX;
 
 /// The operation that makes a value, by value.
-pub(super) fn producers(steps: &[Step], values: usize) -> Vec<u32> {
+pub(super) fn producers(steps: &[TraceStep], values: usize) -> Vec<u32> {
     let mut producers = vec![NONE; values];
     for (i, step) in steps.iter().enumerate() {
         step.outputs.iter().for_each(|v| producers[v.index()] = i as u32);
@@ -37,7 +37,7 @@ pub(super) fn in_order(trace: &mut Trace, roots: &[ValueId]) {
             }
         }
     }
-    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let mut steps: Vec<Option<TraceStep>> = steps.into_iter().map(Some).collect();
     trace.set_steps(order.into_iter().filter_map(|n| steps[n as usize].take()).collect());
 }
 
@@ -69,7 +69,7 @@ pub(super) fn merge_constants(trace: &mut Trace) {
 }
 
 /// Whether MLX compares two operations of this kind at all.
-fn comparable(step: &Step) -> bool {
+fn comparable(step: &TraceStep) -> bool {
     !step.inputs.is_empty()
         && match &step.op {
             Op::Depends | Op::Custom(_) => false,
@@ -111,14 +111,14 @@ pub(super) fn merge_equal(trace: &mut Trace, roots: &[ValueId]) {
     trace.set_steps(steps);
 }
 
-fn fingerprint(step: &Step) -> u64 {
+fn fingerprint(step: &TraceStep) -> u64 {
     let mut h = FxHasher::default();
     std::mem::discriminant(&step.op).hash(&mut h);
     step.inputs.hash(&mut h);
     h.finish()
 }
 
-fn equal(trace: &Trace, a: &Step, b: &Step) -> bool {
+fn equal(trace: &Trace, a: &TraceStep, b: &TraceStep) -> bool {
     let alike = |(x, y): (&ValueId, &ValueId)| {
         let (x, y) = (trace.value(*x), trace.value(*y));
         x.shape == y.shape && x.dtype == y.dtype

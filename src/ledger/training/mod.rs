@@ -16,9 +16,9 @@ use crate::graph::training::{
     FineTuning, PlanError, Role, StateUse, StepForm, TrainingPlan, TrainingStep,
 };
 use crate::model::DType;
-use outline::Outline;
+use outline::TrainingOutline;
 use rustc_hash::FxHashMap;
-use work::Work;
+use work::TrainingWork;
 
 /// Why a fine-tuning run has no figures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,14 +75,14 @@ pub fn replay(
     let plan = graph.training_plan(options)?;
     let mut process = Process::new(graph, &plan, options, gpu);
     let steps = options.accumulation.clamp(1, ACCUMULATED);
-    let mut work = Work::default();
+    let mut work = TrainingWork::default();
     let mut place = PeakPlace { phase: StepPhase::Loaded, layer: None };
     for update in 0..UPDATES {
         for i in 1..=steps {
             let form = StepForm { accumulated: i > 1, update: i == steps, later: update > 0 };
             let step = graph.training_step(&plan, options, form).map_err(TrainingError::Step)?;
             let before = process.replay.peak_at();
-            let outline = Outline::of(&step);
+            let outline = TrainingOutline::of(&step);
             work = process.iterate(step, &outline);
             if let Some((_, v)) = process.replay.peak_at().filter(|at| Some(*at) != before) {
                 place = outline.place(v);
@@ -142,7 +142,7 @@ impl<'a> Process<'a> {
         Self { replay, options, held, results: Vec::new(), batch: None, trained, weights_bytes }
     }
 
-    fn iterate(&mut self, step: TrainingStep, outline: &Outline) -> Work {
+    fn iterate(&mut self, step: TrainingStep, outline: &TrainingOutline) -> TrainingWork {
         let o = self.options;
         let tokens = Shape::new(&[o.batch, o.tokens + 1]);
         let batch = [
@@ -173,7 +173,7 @@ impl<'a> Process<'a> {
                 }
             }
         }
-        let mut work = Work::of(&step.trace);
+        let mut work = TrainingWork::of(&step.trace);
         let before = self.replay.kernels();
         self.replay.expect(outline.purposes.clone());
         let (results, state) = self.replay.load(step.trace, batch[0], &given);

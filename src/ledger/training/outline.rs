@@ -40,13 +40,13 @@ pub enum StepPhase {
 }
 
 /// What the values of a step are for, and where in it they are made.
-pub(super) struct Outline {
+pub(super) struct TrainingOutline {
     pub purposes: Vec<Purpose>,
     forward: Vec<bool>,
     stages: FxHashMap<ValueId, Stage>,
 }
 
-impl Outline {
+impl TrainingOutline {
     pub fn of(step: &TrainingStep) -> Self {
         let trace = &step.trace;
         let gradients: FxHashSet<ValueId> = step.gradients.iter().copied().collect();

@@ -31,6 +31,9 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// What the list of a repository's files is kept as.
 const LISTING: &str = "list of files";
 
+/// The bytes of a file's header, and the length of the whole file where that is known.
+type Fetched = (Vec<u8>, Option<u64>);
+
 /// One repository at one revision.
 pub(super) struct Remote<'a> {
     http: Http,
@@ -336,7 +339,7 @@ impl<'a> Remote<'a> {
     }
 
     /// The bytes of a file's header, and the length of the whole file.
-    fn fetch_header(&self, name: &str) -> Result<Option<(Vec<u8>, Option<u64>)>, SourceError> {
+    fn fetch_header(&self, name: &str) -> Result<Option<Fetched>, SourceError> {
         let fail = |error| SourceError::Header { file: self.place(name), error };
         let mut bytes = Vec::new();
         let Some(mut piece) = self.range(name, 0, FIRST_PIECE - 1)? else {
