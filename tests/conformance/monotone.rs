@@ -77,7 +77,7 @@ proptest! {
     fn more_work_takes_no_less_time(
         graph in any_graph(), context in 1u32..20_000, more in 1u32..9000, batch in 1u32..9, program in 0usize..Program::ALL.len(),
     ) {
-        let run = Run::default().with_program(Program::ALL[program].clone()).with_context(context).with_batch(batch);
+        let run = Run::default().with_program(Program::ALL[program]).with_context(context).with_batch(batch);
         let here = silicon("m4pro-20/24");
         let now = times(&graph, run, &here);
         prop_assert!(no_quicker(now, times(&graph, run.with_context(context + more), &here)));
@@ -89,7 +89,7 @@ proptest! {
         graph in any_graph(), context in 1u32..20_000, batch in 1u32..9, factor in 1.0f64..3.0,
         program in 0usize..Program::ALL.len(), mac in 0usize..4,
     ) {
-        let run = Run::default().with_program(Program::ALL[program].clone()).with_context(context).with_batch(batch);
+        let run = Run::default().with_program(Program::ALL[program]).with_context(context).with_batch(batch);
         let here = silicon(["m1-8/16", "m2pro-19/32", "m3max-40/64", "m5max-40/128"][mac]);
         let now = times(&graph, run, &here);
         for better in [
