@@ -18,7 +18,7 @@ use crate::graph::training::{
 use crate::model::DType;
 use outline::TrainingOutline;
 use rustc_hash::FxHashMap;
-use work::TrainingWork;
+use work::IterationWork;
 
 /// Why a fine-tuning run has no figures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ pub fn replay(
     let plan = graph.training_plan(options)?;
     let mut process = Process::new(graph, &plan, options, gpu);
     let steps = options.accumulation.clamp(1, ACCUMULATED);
-    let mut work = TrainingWork::default();
+    let mut work = IterationWork::default();
     let mut place = PeakPlace { phase: StepPhase::Loaded, layer: None };
     for update in 0..UPDATES {
         for i in 1..=steps {
@@ -142,7 +142,7 @@ impl<'a> Process<'a> {
         Self { replay, options, held, results: Vec::new(), batch: None, trained, weights_bytes }
     }
 
-    fn iterate(&mut self, step: TrainingStep, outline: &TrainingOutline) -> TrainingWork {
+    fn iterate(&mut self, step: TrainingStep, outline: &TrainingOutline) -> IterationWork {
         let o = self.options;
         let tokens = Shape::new(&[o.batch, o.tokens + 1]);
         let batch = [
@@ -173,7 +173,7 @@ impl<'a> Process<'a> {
                 }
             }
         }
-        let mut work = TrainingWork::of(&step.trace);
+        let mut work = IterationWork::of(&step.trace);
         let before = self.replay.kernels();
         self.replay.expect(outline.purposes.clone());
         let (results, state) = self.replay.load(step.trace, batch[0], &given);

@@ -5,7 +5,7 @@ use crate::graph::tape::{Node, Source, Trace};
 
 /// Work of one iteration.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TrainingWork {
+pub(super) struct IterationWork {
     /// Floating-point operations of matrix products.
     pub flops: u64,
     /// Kernels.
@@ -14,7 +14,7 @@ pub(super) struct TrainingWork {
     pub weight_bytes: u64,
 }
 
-impl TrainingWork {
+impl IterationWork {
     /// The work of a recorded step, without its kernels, which a replay counts.
     pub fn of(trace: &Trace) -> Self {
         let mut work = Self::default();
