@@ -13,8 +13,14 @@ use std::path::{Path, PathBuf};
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Files that a data folder may hold.
-const NAMES: [&str; 5] =
-    ["chips.toml", "macs.toml", "prices.toml", "gpu_memory_limits.toml", "models.json"];
+const NAMES: [&str; 6] = [
+    "chips.toml",
+    "macs.toml",
+    "prices.toml",
+    "gpu_memory_limits.toml",
+    "models.json",
+    "hub_models.json",
+];
 /// Files that are looked at in a folder, to tell which of them are not read.
 const LOOKED_AT: usize = 1000;
 

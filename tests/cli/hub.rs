@@ -132,6 +132,79 @@ fn an_update_goes_on_where_it_was_interrupted_and_is_written_whole() {
     assert!(file.exists());
 }
 
+/// A hub with these repositories, most downloaded first; those called `legal` it may not hand out.
+fn listing(names: &'static [&'static str]) -> TestServer {
+    TestServer::start(move |request| {
+        if request.path.starts_with("/api/models") {
+            let repos: Vec<String> = names.iter().map(|n| format!(r#"{{"id":"{n}"}}"#)).collect();
+            return TestReply::body(format!("[{}]", repos.join(",")));
+        }
+        match request.path.contains("legal") {
+            true => TestReply::status(451),
+            false => TestReply::body(CONFIG).with("X-Repo-Commit", COMMIT),
+        }
+    })
+}
+
+#[test]
+fn an_update_leaves_every_name_as_it_was() {
+    let server = listing(&["nobody/Qwen3-8B", "nobody/Qwen3-8B-Base", "nobody/zz-flim"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = format!("--data-dir {}", folder.path().display());
+    let predict = |name: &str| {
+        let arguments = format!("predict --model {name} --mac m4max-40/64 --offline {data}");
+        ask(&server.address, folder.path(), &arguments)
+    };
+    let names = ["qwen3-8b", "qwen3-8b-chat", "Qwen/Qwen3-8B"];
+    let before = names.map(predict);
+    let (code, _, err) = ask(&server.address, folder.path(), &format!("update {data}"));
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(names.map(predict), before);
+    let (code, out, err) = predict("nobody/Qwen3-8B");
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("nobody/Qwen3-8B"), "{out}");
+}
+
+#[test]
+fn what_an_update_writes_can_be_read() {
+    // Two spellings of one name, and one that the hub refuses for good.
+    let server = listing(&["nobody/legal", "nobody/zz-flim", "nobody/zz_flim"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = format!("--data-dir {}", folder.path().display());
+    let (code, out, err) = ask(&server.address, folder.path(), &format!("update {data} --json"));
+    assert_eq!(code, 0, "{err}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&answer["considered"], &answer["added"]), (&3.into(), &1.into()), "{out}");
+    let reasons = [0, 1].map(|i| answer["passed_over"][i]["reason"].to_string());
+    assert!(reasons[0].contains("451") && reasons[1].contains("spelling"), "{out}");
+    let arguments = format!("inspect nobody/zz_flim --quant 4bit --offline {data}");
+    let (code, _, err) = ask(&server.address, folder.path(), &arguments);
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn a_list_without_repositories_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let update = format!("update --data-dir {}", folder.path().display());
+    let file = folder.path().join("hub_models.json");
+    std::fs::write(&file, r#"{"models":[]}"#).expect("written");
+    let next = "</x>; rel=\"next\"";
+    let nothing = TestServer::start(move |_| TestReply::body("[]").with("Link", next));
+    let (code, _, err) = ask(&nothing.address, folder.path(), &update);
+    assert_eq!((code, nothing.paths().len()), (2, 1), "{err}");
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), r#"{"models":[]}"#);
+    // One that goes on for ever behind its only repository ends there.
+    let endless = TestServer::start(move |request| match request.path.as_str() {
+        "/x" => TestReply::body("[]").with("Link", next),
+        path if path.starts_with("/api/models") => {
+            TestReply::body(r#"[{"id":"nobody/zz-flim"}]"#).with("Link", next)
+        }
+        _ => TestReply::body(CONFIG).with("X-Repo-Commit", COMMIT),
+    });
+    let (code, _, err) = ask(&endless.address, folder.path(), &update);
+    assert_eq!((code, endless.paths().len()), (0, 3), "{err}");
+}
+
 #[test]
 fn lists_say_what_a_mac_makes_of_each_model() {
     let folder = tempfile::tempdir().expect("a folder");

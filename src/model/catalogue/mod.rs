@@ -117,18 +117,28 @@ impl Summary {
         self.id.rsplit_once('/').map_or(self.id.as_str(), |(_, name)| name)
     }
 
-    /// Whether the entry was read from the hub by an update.
+    /// Who wrote the entry.
     #[must_use]
-    pub fn is_refreshed(&self) -> bool {
-        let file = self.place.file.as_deref().and_then(|f| f.file_name());
-        file.is_some_and(|name| name == REFRESHED_FILE)
+    pub fn origin(&self) -> EntryOrigin {
+        match self.place.file.as_deref() {
+            None => EntryOrigin::BuiltIn,
+            Some(file) if file.file_name().is_some_and(|name| name == REFRESHED_FILE) => {
+                EntryOrigin::Update
+            }
+            Some(_) => EntryOrigin::User,
+        }
     }
+}
 
-    /// Whether the entry comes from a file of the user.
-    #[must_use]
-    pub const fn is_users(&self) -> bool {
-        self.place.file.is_some()
-    }
+/// Who wrote an entry. Of two with the same id or name the later of these counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryOrigin {
+    /// `mlxplan update`, which read it from the hub.
+    Update,
+    /// This program.
+    BuiltIn,
+    /// The user, in a data folder.
+    User,
 }
 
 /// All models, sorted by id without regard to case.
@@ -138,7 +148,7 @@ pub struct Models {
 }
 
 /// The part of a built-in line that the index needs.
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Deserialize)]
 struct Row {
     id: String,
     name: String,
@@ -200,14 +210,14 @@ impl Models {
         Ok(Self { models })
     }
 
-    /// The built-in catalogue with the `models.json` and what `mlxplan update` wrote of each data folder that has one. An entry replaces the one with
-    /// the same id; folders win over each other as [`DataDirs`] says, and all of them over the built-in catalogue.
+    /// The built-in catalogue with the `models.json` of each data folder that has one, and with what `mlxplan update`
+    /// wrote there. Of entries with the same id one counts by its [`EntryOrigin`]; folders win over each other as
+    /// [`DataDirs`] says.
     ///
     /// # Errors
     /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
     pub fn load(folders: &DataDirs) -> Result<Self, ModelsError> {
         let mut catalogue = Self::built_in()?;
-        // What an update read gives way to what the user wrote.
         for name in [REFRESHED_FILE, FILE_NAME] {
             for file in folders.read(name)? {
                 catalogue.add(file::parse(&file)?);
@@ -216,13 +226,14 @@ impl Models {
         Ok(catalogue)
     }
 
-    /// Adds models, each in the place of the one with the same id if there is one.
+    /// Adds models, each in the place of the one with the same id unless that has a stronger origin.
     fn add(&mut self, models: Vec<Summary>) {
         let positions: HashMap<String, usize> =
             self.models.iter().enumerate().map(|(i, m)| (m.id.clone(), i)).collect();
         let mut added = Vec::new();
         for model in models {
             match positions.get(&model.id).and_then(|&i| self.models.get_mut(i)) {
+                Some(slot) if model.origin() < slot.origin() => {}
                 Some(slot) => *slot = model,
                 None => added.push(model),
             }

@@ -3,9 +3,12 @@
 //! What has been read is written every few repositories into a file of its own, from which the next update goes on; the
 //! catalogue is replaced whole, and only when all was read.
 
-use super::Models;
+use super::{EntryOrigin, Models};
+use crate::data_dir::MAX_FILE_BYTES;
 use crate::files;
 use crate::graph::families;
+use crate::model::config::Config;
+use crate::model::names::key;
 use crate::model::source::SourceError;
 use crate::model::source::hub::popular::{ListedRepo, page};
 use crate::model::source::hub::{self, HubOptions, RepoRef};
@@ -19,13 +22,15 @@ use thiserror::Error;
 /// Name of the catalogue that an update writes.
 pub const REFRESHED_FILE: &str = "hub_models.json";
 /// Name of the file from which an update goes on.
-const UNFINISHED_FILE: &str = "hub_models.unfinished.json";
+const UNFINISHED_FILE: &str = "hub_models.unfinished";
 /// Repositories between two writings of the unfinished file.
 const BETWEEN: usize = 10;
-/// Longest unfinished file, and longest configuration of one repository, in bytes.
-const MAX_BYTES: [u64; 2] = [16 << 20, 100_000];
-/// Most reasons that are kept.
-const MAX_REASONS: usize = 200;
+/// Longest entry of one repository, in bytes. Configurations have 1 to 20 kB.
+const MAX_ENTRY_BYTES: usize = 100_000;
+/// Most bytes of all entries, so that the catalogue can be read as a data file.
+const MAX_ENTRIES_BYTES: usize = (MAX_FILE_BYTES - MAX_FILE_BYTES / 16) as usize;
+/// Longest unfinished file, in bytes: the entries, and what became of every repository.
+const MAX_UNFINISHED_BYTES: u64 = 2 * MAX_FILE_BYTES;
 
 /// Why an update did not end.
 #[derive(Debug, Error)]
@@ -81,8 +86,11 @@ pub struct Refreshed {
 struct Unfinished {
     /// Repositories that are done with.
     done: BTreeSet<String>,
+    /// How many of them were known already.
     known: usize,
     entries: Vec<Map<String, Value>>,
+    /// Bytes of the entries.
+    bytes: usize,
     passed_over: Vec<PassedOver>,
 }
 
@@ -100,36 +108,35 @@ pub fn refresh(
     let (file, unfinished) = (folder.join(REFRESHED_FILE), folder.join(UNFINISHED_FILE));
     std::fs::create_dir_all(folder)
         .map_err(|error| RefreshError::Write { path: folder.to_owned(), error })?;
-    let mut state = read(&unfinished);
+    let mut state = Unfinished::read(&unfinished);
     let resumed = !state.done.is_empty();
     let (mut next, mut considered) = (None, 0);
-    loop {
+    while considered < limit {
         let found = page(options, next.as_deref()).map_err(|error| {
-            let _ = write(&unfinished, &state);
+            let _ = state.write(&unfinished);
             RefreshError::Hub { error: error.into(), read: state.done.len() }
         })?;
+        next = found.next.filter(|_| !found.repos.is_empty());
         for repo in found.repos.into_iter().take(limit - considered) {
             considered += 1;
-            if state.done.insert(repo.id.clone()) {
+            if !state.done.contains(&repo.id) {
                 let id = repo.id.clone();
                 if let Err(error) = state.take(repo, models, options) {
-                    state.done.remove(&id);
-                    write(&unfinished, &state)?;
+                    state.write(&unfinished)?;
                     return Err(RefreshError::Hub { error, read: state.done.len() });
                 }
+                state.done.insert(id);
             }
             progress(considered, limit);
             if considered % BETWEEN == 0 {
-                write(&unfinished, &state)?;
+                state.write(&unfinished)?;
             }
         }
-        next = found.next;
-        if next.is_none() || considered >= limit {
+        if next.is_none() {
             break;
         }
     }
-    let catalogue = json!({ "models": state.entries });
-    write(&file, &catalogue)?;
+    write(&file, &state.catalogue())?;
     // One that stays is only read again.
     let _ = std::fs::remove_file(&unfinished);
     Ok(Refreshed {
@@ -143,6 +150,25 @@ pub fn refresh(
 }
 
 impl Unfinished {
+    /// What an earlier attempt left; nothing where that cannot be read.
+    fn read(path: &Path) -> Self {
+        let text = files::text(path, MAX_UNFINISHED_BYTES).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    fn write(&self, path: &Path) -> Result<(), RefreshError> {
+        let text = serde_json::to_string(self).map_err(io::Error::other);
+        text.map_err(|error| RefreshError::Write { path: path.to_owned(), error })
+            .and_then(|text| write(path, &text))
+    }
+
+    /// The catalogue of all entries, one on each line.
+    fn catalogue(&self) -> String {
+        let lines: Vec<String> =
+            self.entries.iter().map(|e| Value::Object(e.clone()).to_string()).collect();
+        format!("{{\"models\":[\n{}\n]}}\n", lines.join(",\n"))
+    }
+
     /// Reads one repository. An error is one of the hub as a whole.
     fn take(
         &mut self,
@@ -150,68 +176,68 @@ impl Unfinished {
         models: &Models,
         options: &HubOptions,
     ) -> Result<(), SourceError> {
-        if models.get(&repo.id).is_some_and(|m| !m.is_refreshed()) {
+        if models.get(&repo.id).is_some_and(|m| m.origin() != EntryOrigin::Update) {
             self.known += 1;
             return Ok(());
         }
         let read = RepoRef::parse(&repo.id).map_err(SourceError::from);
-        let config = match read.and_then(|name| hub::config(&name, options)) {
-            Ok(config) => config,
+        let entry = match read.and_then(|name| hub::config(&name, options)) {
             Err(SourceError::Hub(error)) if error.is_unreachable() => return Err(error.into()),
-            Err(error) => return self.pass_over(repo.id, error.to_string()),
+            Err(error) => Err(error.to_string()),
+            Ok(None) => Err("it has no config.json".to_owned()),
+            Ok(Some(config)) => self.entry(&repo, &config),
         };
-        let Some(config) = config else {
-            return self.pass_over(repo.id, "it has no config.json".to_owned());
-        };
+        match entry {
+            Ok((entry, bytes)) => {
+                self.entries.push(entry);
+                self.bytes += bytes;
+            }
+            Err(reason) => self.passed_over.push(PassedOver { id: repo.id, reason }),
+        }
+        Ok(())
+    }
+
+    /// The entry of a repository and its bytes, or why it gets none.
+    fn entry(
+        &self,
+        repo: &ListedRepo,
+        config: &Config,
+    ) -> Result<(Map<String, Value>, usize), String> {
         let values = config.values();
-        let packed =
-            ["quantization", "quantization_config"].iter().find(|key| values.contains_key(**key));
-        let known_type = config.model_type().is_ok_and(|t| families::find(t).is_ok());
-        let length = serde_json::to_string(values).map_or(u64::MAX, |text| text.len() as u64);
-        match (packed, known_type) {
-            (Some(_), _) => {
-                return self.pass_over(repo.id, "it is quantized: its name says so".to_owned());
-            }
-            (None, false) => {
-                let name = config.model_type().unwrap_or("none").to_owned();
-                return self.pass_over(repo.id, format!("its model_type is not known: {name}"));
-            }
-            _ if length > MAX_BYTES[1] => {
-                return self.pass_over(repo.id, "its configuration is too long".to_owned());
-            }
-            _ => {}
+        if ["quantization", "quantization_config"].iter().any(|key| values.contains_key(*key)) {
+            return Err("it is quantized: its name says so".to_owned());
         }
-        let entry = json!({
-            "id": repo.id,
-            "published_params": repo.safetensors.and_then(|s| s.total),
-            "downloads": repo.downloads,
-            "release_date": repo.created.as_deref().and_then(|day| day.get(..10)),
-            "listed": false,
-            "sources": ["its config.json on the hub, read by mlxplan update"],
-            "config": values,
-        });
-        if let Value::Object(entry) = entry {
-            self.entries.push(entry);
+        if !config.model_type().is_ok_and(|t| families::find(t).is_ok()) {
+            let name = config.model_type().unwrap_or("none");
+            return Err(format!("its model_type is not known: {name}"));
         }
-        Ok(())
-    }
-
-    fn pass_over(&mut self, id: String, reason: String) -> Result<(), SourceError> {
-        if self.passed_over.len() < MAX_REASONS {
-            self.passed_over.push(PassedOver { id, reason });
+        let id_of = |entry: &Map<String, Value>| Some(entry.get("id")?.as_str()?.to_owned());
+        let spelling = key(&repo.id);
+        let mut others = self.entries.iter().filter_map(id_of);
+        if let Some(other) = others.find(|other| key(other) == spelling) {
+            return Err(format!("its name is another spelling of {other}"));
         }
-        Ok(())
+        let mut entry = Map::new();
+        let mut set = |key: &str, value: Value| entry.insert(key.to_owned(), value);
+        set("id", json!(repo.id));
+        set("published_params", json!(repo.safetensors.as_ref().and_then(|s| s.total)));
+        set("downloads", json!(repo.downloads));
+        set("release_date", json!(repo.created.as_deref().and_then(|day| day.get(..10))));
+        set("listed", json!(false));
+        set("sources", json!(["its config.json on the hub, read by mlxplan update"]));
+        set("config", json!(values));
+        let bytes = serde_json::to_string(&entry).map_or(usize::MAX, |text| text.len());
+        if bytes > MAX_ENTRY_BYTES {
+            return Err("its configuration is too long".to_owned());
+        }
+        if self.bytes + bytes > MAX_ENTRIES_BYTES {
+            return Err("the catalog is full".to_owned());
+        }
+        Ok((entry, bytes))
     }
 }
 
-/// What an earlier attempt left; nothing where that cannot be read.
-fn read(path: &Path) -> Unfinished {
-    let text = files::text(path, MAX_BYTES[0]).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
-}
-
-fn write(path: &Path, content: &impl Serialize) -> Result<(), RefreshError> {
-    let failed = |error| RefreshError::Write { path: path.to_owned(), error };
-    let text = serde_json::to_vec_pretty(content).map_err(|e| failed(io::Error::other(e)))?;
-    files::write(path, &text).map_err(failed)
+fn write(path: &Path, text: &str) -> Result<(), RefreshError> {
+    files::write(path, text.as_bytes())
+        .map_err(|error| RefreshError::Write { path: path.to_owned(), error })
 }

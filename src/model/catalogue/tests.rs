@@ -101,7 +101,7 @@ fn a_users_entry_replaces_a_built_in_one_and_the_first_folder_wins() {
     let both = Models::load(&folders).unwrap();
     assert_eq!(both.models().len(), 400);
     assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().name, "first");
-    assert!(both.get("Qwen/Qwen3-32B").unwrap().is_users());
+    assert_eq!(both.get("Qwen/Qwen3-32B").unwrap().origin(), EntryOrigin::User);
     let absent = DataDirs::new(vec![first.path().join("absent")]);
     assert!(Models::load(&absent).is_ok());
 }

@@ -6,6 +6,9 @@ use crate::model::source::hub::HubError;
 use std::path::PathBuf;
 use thiserror::Error;
 
+/// Most candidates that an error lists.
+pub(super) const MAX_CANDIDATES: usize = 5;
+
 /// A model name that cannot be used. The text says what to type instead.
 #[derive(Debug, Error)]
 pub enum NameError {

@@ -10,6 +10,7 @@
 //!    `-hf`, `-preview`, dates such as `-2507`), or the active size of a mixture of experts; a note says what was read;
 //! 5. otherwise an error, with the models that contain all words of the name, or the most similar names.
 
+mod class;
 mod error;
 mod foreign;
 mod gguf;
@@ -24,13 +25,14 @@ mod spec;
 mod suffix;
 mod suffix_kind;
 
+pub use class::{ClassMatch, ClassMember};
 pub use error::NameError;
 pub use foreign::{Foreign, foreign_word};
 pub use key::{MAX_NAME_BYTES, key};
 pub use kinds::{kind_of_architecture, kind_of_type, not_a_language_model};
 pub use mixed::Mixed;
 pub use note::NameNote;
-pub use resolve::{ClassMatch, ClassMember, Match, Resolution, Resolver, Stated, resolve};
+pub use resolve::{Match, Resolution, Resolver, Stated, resolve};
 pub use size::{SizeClass, SizeKind};
 pub use spec::{ModelSpec, NameSpec, parse_model_spec};
 pub use suffix::Suffix;

@@ -1,22 +1,19 @@
 //! Finds a name in the catalogue.
 
-use super::error::NameError;
+use super::class::{ClassMatch, by_popularity, class_members};
+use super::error::{MAX_CANDIDATES, NameError};
 use super::foreign::Foreign;
 use super::key::{fine_words, has_key, key};
 use super::mixed::Mixed;
 use super::note::NameNote;
 use super::ollama;
-use super::size::{NamedSize, SizeClass};
 use super::spec::NameSpec;
 use super::suffix_kind::SuffixKind;
-use crate::model::catalogue::{Models, Summary};
+use crate::model::catalogue::{EntryOrigin, Models, Summary};
 use crate::model::quant::{DType, Scheme};
-
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-/// Most candidates that an error lists.
-const MAX_CANDIDATES: usize = 5;
 /// Least similarity of a suggested name, from 0 to 1 (normalised Damerau-Levenshtein).
 const MIN_SIMILARITY: f64 = 0.6;
 
@@ -70,31 +67,6 @@ impl Stated {
             Self::Nothing | Self::Gguf(_) | Self::Foreign(_) | Self::Mlx => None,
         }
     }
-}
-
-/// The models of a size class, most downloads first.
-#[derive(Clone, Debug)]
-pub struct ClassMatch<'c> {
-    /// The class that was asked for.
-    pub class: SizeClass,
-    /// The scheme of the suffix or the option.
-    pub scheme: Option<Scheme>,
-    /// The models of the class. For a plain class such as `30B` the dense ones, or the mixtures of experts when there
-    /// are no dense ones.
-    pub members: Vec<ClassMember<'c>>,
-    /// For a plain class with dense members: the mixtures of experts with that total, which are a class of their own.
-    pub related: Vec<ClassMember<'c>>,
-    /// What the user should know about how the name was read.
-    pub notes: Vec<NameNote>,
-}
-
-/// A model of a size class.
-#[derive(Clone, Copy, Debug)]
-pub struct ClassMember<'c> {
-    /// The model.
-    pub model: &'c Summary,
-    /// Whether it is a mixture of experts.
-    pub mixture_of_experts: bool,
 }
 
 /// Finds one name in the catalogue; for several, build a [`Resolver`] once.
@@ -193,9 +165,9 @@ impl<'c> Resolver<'c> {
     pub fn new(catalogue: &'c Models) -> Self {
         let all = catalogue.models();
         let mut names = Vec::with_capacity(4 * all.len());
-        // An id wins over an alias, and the user's entries over the built-in ones: later names replace.
-        for users in [false, true] {
-            let of_origin = || all.iter().filter(move |m| m.is_users() == users);
+        // An id wins over an alias, and entries over each other by their origin: later names replace.
+        for origin in [EntryOrigin::Update, EntryOrigin::BuiltIn, EntryOrigin::User] {
+            let of_origin = || all.iter().filter(move |m| m.origin() == origin);
             let aliases = of_origin().flat_map(|m| m.aliases.iter().map(move |alias| (alias, m)));
             names.extend(aliases.map(|(alias, model)| (alias.as_str(), false, model)));
             for model in of_origin() {
@@ -206,6 +178,7 @@ impl<'c> Resolver<'c> {
         Self { catalogue, names, spellings: OnceLock::new() }
     }
 
+    /// All names in words, made when they are first needed.
     fn spellings(&self) -> &[Spelling<'c>] {
         self.spellings.get_or_init(|| {
             let spelling = |&(name, is_full, model): &(&str, bool, &'c Summary)| {
@@ -216,6 +189,7 @@ impl<'c> Resolver<'c> {
         })
     }
 
+    /// The model with a name of that [`key`]; an empty key is none.
     fn with_key(&self, key: &str) -> Option<&'c Summary> {
         let found = self.names.iter().rev().find(|(name, ..)| has_key(name, key));
         found.filter(|_| !key.is_empty()).map(|(_, _, model)| *model)
@@ -314,7 +288,9 @@ impl<'c> Resolver<'c> {
             return vec![model];
         }
         let matching = |matches: &dyn Fn(&[String]) -> bool| {
-            let short = self.spellings().iter().filter(|s| !s.is_full);
+            // What an update read is found by its own name only, so that it makes no other name ambiguous.
+            let known = |s: &&Spelling<'_>| s.model.origin() != EntryOrigin::Update;
+            let short = self.spellings().iter().filter(|s| !s.is_full).filter(known);
             distinct(short.filter(|s| matches(&without_generic(&s.words))).map(|s| s.model))
         };
         let same = matching(&|words| words == wanted);
@@ -429,10 +405,6 @@ fn without_active(words: &[String]) -> Vec<String> {
     words.iter().enumerate().filter(|(i, _)| kept(*i)).map(|(_, w)| w.clone()).collect()
 }
 
-fn by_popularity(models: &mut [&Summary]) {
-    models.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
-}
-
 fn ambiguous(name: &str, mut models: Vec<&Summary>) -> NameError {
     by_popularity(&mut models);
     let candidates = models.iter().take(2 * MAX_CANDIDATES).map(|m| m.id.clone()).collect();
@@ -442,62 +414,4 @@ fn ambiguous(name: &str, mut models: Vec<&Summary>) -> NameError {
 fn contains_in_order(words: &[String], wanted: &[String]) -> bool {
     let mut rest = words.iter();
     wanted.iter().all(|w| rest.any(|word| word == w))
-}
-
-fn class_members<'c>(
-    catalogue: &'c Models,
-    class: SizeClass,
-    scheme: Option<Scheme>,
-    notes: Vec<NameNote>,
-) -> Result<ClassMatch<'c>, NameError> {
-    let mut models: Vec<&Summary> = catalogue
-        .models()
-        .iter()
-        .filter(|m| m.listed && class.holds(&NamedSize::of(m.short_name()), m.published_params))
-        .collect();
-    if models.is_empty() {
-        let near = nearest_classes(catalogue, class);
-        return Err(NameError::NoSuchClass { class: class.to_string(), near });
-    }
-    by_popularity(&mut models);
-    let all = models
-        .into_iter()
-        .map(|model| {
-            let mixture_of_experts = model.entry()?.is_mixture_of_experts();
-            Ok(ClassMember { model, mixture_of_experts })
-        })
-        .collect::<Result<Vec<_>, NameError>>()?;
-    let (mixtures, dense): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| m.mixture_of_experts);
-    let (members, related) = match class.active_millions.is_none() && !dense.is_empty() {
-        true => (dense, mixtures),
-        false => (mixtures.into_iter().chain(dense).collect(), Vec::new()),
-    };
-    Ok(ClassMatch { class, scheme, members, related, notes })
-}
-
-/// The classes with models whose size is nearest.
-fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
-    let mut classes: Vec<SizeClass> = catalogue
-        .models()
-        .iter()
-        .filter(|m| m.listed)
-        .filter_map(|m| {
-            let named = NamedSize::of(m.short_name());
-            let (kind, millions) = named.total?;
-            let active_millions = named.active_millions;
-            Some(SizeClass { millions, kind, active_millions })
-        })
-        .collect();
-    let distance = |c: &SizeClass| {
-        let ratio = |a: u64, b: u64| (a.max(1) as f64 / b.max(1) as f64).ln().abs();
-        let active = match (class.active_millions, c.active_millions) {
-            (Some(a), Some(b)) => ratio(a, b),
-            (None, None) => 0.0,
-            _ => 1.0,
-        };
-        ratio(class.millions, c.millions) + active
-    };
-    classes.sort_by(|a, b| distance(a).total_cmp(&distance(b)).then_with(|| a.cmp(b)));
-    classes.dedup();
-    classes.iter().take(MAX_CANDIDATES).map(ToString::to_string).collect()
 }

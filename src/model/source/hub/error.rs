@@ -2,21 +2,6 @@
 
 use thiserror::Error;
 
-impl HubError {
-    /// Whether the hub could not be reached or was not able to answer, so that another time may be better.
-    #[must_use]
-    pub const fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Dns(_)
-                | Self::Connection { .. }
-                | Self::Timeout { .. }
-                | Self::RateLimited(_)
-                | Self::Status { .. }
-        )
-    }
-}
-
 /// A problem with a remote repository. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HubError {
@@ -141,4 +126,19 @@ pub enum HubError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl HubError {
+    /// Whether the hub could not be reached or was not able to answer, so that another time may be better.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Dns(_)
+            | Self::Connection { .. }
+            | Self::Timeout { .. }
+            | Self::RateLimited(_) => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
 }

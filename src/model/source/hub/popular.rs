@@ -47,7 +47,7 @@ pub struct PopularPage {
 /// Asks for a page of the most downloaded text-generation repositories: the first, or the one at `next`.
 ///
 /// # Errors
-/// When the run is offline or the hub does not answer as it should.
+/// When the run is offline or the hub does not answer as it should; a first page without repositories is no answer.
 pub fn page(options: &HubOptions, next: Option<&str>) -> Result<PopularPage, HubError> {
     const WHAT: &str = "the list of popular models";
     if options.offline {
@@ -73,10 +73,13 @@ pub fn page(options: &HubOptions, next: Option<&str>) -> Result<PopularPage, Hub
         let status = answer.status.as_u16();
         return Err(HubError::Status { host: http.host(), status, what: WHAT.to_owned() });
     }
-    let next = answer.next_page();
+    let following = answer.next_page();
     let body = answer.body(MAX_PAGE_BYTES)?;
     let repos: Vec<ListedRepo> = serde_json::from_slice(&body).map_err(|_| bad(&http, WHAT))?;
-    Ok(PopularPage { repos, next })
+    if repos.is_empty() && next.is_none() {
+        return Err(bad(&http, WHAT));
+    }
+    Ok(PopularPage { repos, next: following })
 }
 
 fn bad(http: &Http, what: &str) -> HubError {
