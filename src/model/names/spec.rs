@@ -6,6 +6,7 @@ use super::ollama;
 use super::size::SizeClass;
 use super::suffix::{Suffix, split};
 use crate::files;
+use crate::model::source::gguf::file_name::split_name;
 use crate::model::source::hub::RepoRef;
 use crate::model::source::layout::CONFIG_FILE;
 use std::io::Read;
@@ -241,7 +242,7 @@ fn gguf_models(path: &Path) -> std::io::Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(path)?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".gguf") && !name.starts_with("mmproj"))
-        .filter(|name| !name.contains("-of-") || name.contains("-00001-of-"))
+        .filter(|name| split_name(name).1.is_none_or(|(part, _)| part == 1))
         .collect();
     names.sort();
     Ok(names)

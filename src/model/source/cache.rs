@@ -6,6 +6,7 @@
 
 mod ollama;
 
+use super::gguf::file_name;
 use super::layout::CONFIG_FILE;
 use super::quant_block::WeightFormat;
 use super::safetensors::read_header;
@@ -162,16 +163,16 @@ pub fn discover(roots: &CacheRoots) -> Discovery {
 #[must_use]
 pub fn locate(roots: &CacheRoots, name: &str) -> Discovery {
     let typed = name.split_once([':', '@']).filter(|(repository, _)| !repository.is_empty());
-    let (repository, file_type) = typed.map_or((name, None), |(r, t)| (r, Some(key(t))));
+    let (repository, file_type) = typed.map_or((name, None), |(r, t)| (r, Some(t)));
     let mut found = search(roots, &|keeper, id| match keeper {
         Keeper::Ollama => is_called(keeper, id, name),
         _ => is_called(keeper, id, repository),
     });
-    let is_of_type = |model: &FoundModel| match &file_type {
+    let is_of_type = |model: &FoundModel| match file_type {
         Some(wanted) if model.keeper != Keeper::Ollama => {
-            let stem = model.path.file_stem().map(|s| key(&s.to_string_lossy()));
+            let name = model.path.file_name().map(|s| s.to_string_lossy());
             model.format == LocalFormat::Gguf
-                && stem.is_some_and(|s| s.contains(&format!("-{wanted}")) || s == *wanted)
+                && name.is_some_and(|name| file_name::is_of_type(&name, wanted))
         }
         _ => true,
     };
@@ -257,21 +258,19 @@ fn add(found: &mut Discovery, id: &str, folder: &Path, keeper: Keeper, revision:
         revision: revision.clone(),
     };
     for (name, bytes) in &files {
-        let Some(stem) = name.strip_suffix(".gguf") else {
-            continue;
-        };
         // Projectors of vision models are no models of their own.
-        if stem.starts_with("mmproj") {
+        if !name.ends_with(".gguf") || name.starts_with("mmproj") {
             continue;
         }
-        match stem.rsplit_once("-of-").and_then(|(front, _)| front.rsplit_once('-')) {
-            Some((prefix, "00001")) => {
-                let part = |n: &str| n.starts_with(prefix) && n.contains("-of-");
+        match file_name::split_name(name) {
+            (prefix, Some((1, _))) => {
+                let part =
+                    |n: &str| matches!(file_name::split_name(n), (p, Some(_)) if p == prefix);
                 let total = files.iter().filter(|(n, _)| part(n)).map(|(_, bytes)| *bytes).sum();
                 found.models.push(model(folder.join(name), LocalFormat::Gguf, total));
             }
-            Some((_, number)) if number.parse::<u32>().is_ok() => {}
-            _ => found.models.push(model(folder.join(name), LocalFormat::Gguf, *bytes)),
+            (_, Some(_)) => {}
+            (_, None) => found.models.push(model(folder.join(name), LocalFormat::Gguf, *bytes)),
         }
     }
     if files.iter().any(|(name, _)| name == CONFIG_FILE) {

@@ -140,5 +140,7 @@ mod tests {
         assert_eq!(bytes("unsloth/qwen3-8b-gguf:q4_k_m"), [1]);
         assert_eq!(bytes("Qwen3-8B-GGUF"), [1, 2]);
         assert!(bytes("unsloth/Qwen3-8B-GGUF:Q2_K").is_empty());
+        // A type that another one begins with.
+        assert!(bytes("unsloth/Qwen3-8B-GGUF:Q4_K").is_empty());
     }
 }

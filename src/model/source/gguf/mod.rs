@@ -3,6 +3,7 @@
 mod architectures;
 mod config;
 mod error;
+pub(in crate::model) mod file_name;
 mod metadata;
 mod reader;
 mod values;
@@ -328,17 +329,12 @@ fn split_paths(path: &Path, count: u64) -> Result<Vec<PathBuf>, GgufError> {
         return Err(GgufError::wrong(format!("split.count is {count}")));
     }
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let numbered = name.strip_suffix(".gguf").and_then(|stem| {
-        let (front, total) = stem.rsplit_once("-of-")?;
-        let (prefix, number) = front.rsplit_once('-')?;
-        let valid = [number, total].iter().all(|s| s.len() == 5 && s.parse::<u64>().is_ok());
-        (valid && total.parse() == Ok(count)).then_some(prefix)
-    });
-    let Some(prefix) = numbered else {
+    let (prefix, part) = file_name::split_name(name);
+    if part.is_none_or(|(_, total)| total != count) {
         return Err(GgufError::wrong(format!(
             "it is one of {count} parts, but its name does not end in -00001-of-{count:05}.gguf, so the others cannot be found"
         )));
-    };
+    }
     let part = |i: u64| format!("{prefix}-{i:05}-of-{count:05}.gguf");
     let names: BTreeSet<String> = (1..=count).map(part).collect();
     let paths: Vec<PathBuf> = names.iter().map(|n| path.with_file_name(n)).collect();

@@ -1,15 +1,16 @@
 //! Repositories of GGUF files: which file is meant, and its header by range.
 
 use super::super::error::SourceError;
+use super::super::gguf::file_name::{is_of_type, split_name};
 use super::super::gguf::{GgufError, GgufInfo};
+use super::super::layout::CONFIG_FILE;
 use super::super::{ModelSource, Origin};
 use super::HubProgress;
 use super::error::HubError;
 use super::remote::Remote;
+use super::repo::is_commit;
 use super::store::Kept;
-use crate::model::names::key;
 use serde::Deserialize;
-use std::cell::RefCell;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -47,6 +48,10 @@ pub(super) fn open(
         place: remote.place(""),
         problem: format!("the hub's list of its files is none: {e}"),
     })?;
+    if listing.siblings.iter().all(|s| s.rfilename != CONFIG_FILE) {
+        // So that it is not asked for the next time, when there may be no hub to ask.
+        remote.keep(CONFIG_FILE, &Kept::Absent);
+    }
     let names = listing.siblings.into_iter().map(|s| s.rfilename).filter(|n| is_safe(n)).collect();
     let models = models(names);
     if models.is_empty() {
@@ -87,17 +92,13 @@ fn no_config(remote: &Remote<'_>) -> HubError {
     HubError::NoFile {
         repo: remote.id(),
         revision: remote.repo.revision().to_owned(),
-        file: "config.json".to_owned(),
+        file: CONFIG_FILE.to_owned(),
         hint: " and no GGUF file; check the spelling",
     }
 }
 
 fn wrong(remote: &Remote<'_>, name: &str, error: GgufError) -> SourceError {
     SourceError::Gguf { path: PathBuf::from(remote.place(name)), error }
-}
-
-fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Whether a name from the list is a plain path inside the repository.
@@ -117,8 +118,9 @@ fn models(mut names: Vec<String>) -> Vec<Vec<String>> {
         if !file.ends_with(".gguf") || file.contains("mmproj") || file.contains("imatrix") {
             continue;
         }
+        let (stem, part) = split_name(&name);
         let of_the_same = |model: &&mut Vec<String>| {
-            model.first().is_some_and(|first| stem(first) == stem(&name)) && is_part(&name)
+            part.is_some() && model.first().is_some_and(|first| split_name(first).0 == stem)
         };
         match models.last_mut().filter(of_the_same) {
             Some(model) => model.push(name),
@@ -129,33 +131,10 @@ fn models(mut names: Vec<String>) -> Vec<Vec<String>> {
     models
 }
 
-fn is_part(name: &str) -> bool {
-    stem(name).len() + ".gguf".len() < name.len()
-}
-
-/// A file's name without `.gguf` and without its number among several.
-fn stem(name: &str) -> &str {
-    let stem = name.get(..name.len().saturating_sub(".gguf".len())).unwrap_or(name);
-    let number = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
-    match stem.rsplit_once("-of-") {
-        Some((front, total)) if number(total) => match front.rsplit_once('-') {
-            Some((prefix, part)) if number(part) => prefix,
-            _ => stem,
-        },
-        _ => stem,
-    }
-}
-
 /// The model of a type, or the default one.
 fn choose<'m>(models: &'m [Vec<String>], file_type: Option<&str>) -> Option<&'m Vec<String>> {
     let of_type = |wanted: &str| {
-        let wanted = key(wanted);
-        let is = |model: &&Vec<String>| {
-            let file = model.first().map_or("", |first| stem(first));
-            let name = key(file.rsplit('/').next().unwrap_or_default());
-            let front = name.strip_suffix(&wanted);
-            front.is_some_and(|front| front.is_empty() || front.ends_with('-'))
-        };
+        let is = |model: &&Vec<String>| model.first().is_some_and(|f| is_of_type(f, wanted));
         let mut all: Vec<&Vec<String>> = models.iter().filter(is).collect();
         // "Q4_K_XL" is not "UD-Q4_K_XL" where there are both: the shorter name says no more than was asked.
         all.sort_by_key(|m| m.first().map_or(0, String::len));
@@ -170,24 +149,26 @@ fn choose<'m>(models: &'m [Vec<String>], file_type: Option<&str>) -> Option<&'m 
 
 /// The header of one file.
 fn header(remote: &Remote<'_>, name: &str) -> Result<GgufInfo, SourceError> {
-    let problem = RefCell::new(None);
     let (kept, total) = match remote.stored(name) {
         Some(Kept::Bytes { bytes, total }) => (bytes, total),
         _ => (Vec::new(), None),
     };
-    let mut reader = Ranged { remote, name, bytes: kept, at: 0, total, problem: &problem };
-    if reader.bytes.is_empty() {
+    let known = kept.len();
+    let mut reader = Ranged { remote, name, bytes: kept, at: 0, total, problem: None };
+    if known == 0 {
         reader.more()?;
     }
     let whole = reader.total;
     let parsed = GgufInfo::parse_header(&mut reader, whole);
-    let (bytes, total, at) = (reader.bytes, reader.total, reader.at);
-    if let Some(error) = problem.into_inner() {
-        return Err(SourceError::Hub(error));
+    let Ranged { mut bytes, total, at, problem, .. } = reader;
+    if let Some(error) = problem {
+        return Err(error.into());
     }
     let info = parsed.map_err(|error| wrong(remote, name, error))?;
-    let read = bytes.get(..at).unwrap_or(&bytes).to_vec();
-    remote.keep(name, &Kept::Bytes { bytes: read, total });
+    if bytes.len() > known {
+        bytes.truncate(at);
+        remote.keep(name, &Kept::Bytes { bytes, total });
+    }
     Ok(info)
 }
 
@@ -200,7 +181,8 @@ struct Ranged<'r> {
     /// What of it has been read.
     at: usize,
     total: Option<u64>,
-    problem: &'r RefCell<Option<HubError>>,
+    /// Why the hub did not send more, which an `io::Error` cannot say.
+    problem: Option<HubError>,
 }
 
 impl Ranged<'_> {
@@ -227,7 +209,7 @@ impl Read for Ranged<'_> {
         if self.at >= self.bytes.len()
             && let Err(error) = self.more()
         {
-            self.problem.replace(Some(error));
+            self.problem = Some(error);
             return Err(io::Error::other("the hub's answer"));
         }
         let rest = self.bytes.get(self.at..).unwrap_or_default();

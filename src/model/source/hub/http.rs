@@ -5,6 +5,7 @@
 
 use super::error::HubError;
 use super::options::HubOptions;
+use super::repo::is_commit;
 use crate::http::{ReadProblem, chain, client, is_local, is_loopback, read, shown};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
@@ -251,10 +252,6 @@ fn header(response: &Response, name: &str) -> Option<String> {
 
 fn host(url: &Url) -> String {
     url.host_str().unwrap_or("the server").to_owned()
-}
-
-fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn classify(error: &reqwest::Error, url: &Url, what: &str) -> HubError {

@@ -10,7 +10,7 @@ use super::super::tensors::{TensorFile, TensorIndex};
 use super::error::HubError;
 use super::http::{Http, HubAnswer};
 use super::options::HubOptions;
-use super::repo::RepoRef;
+use super::repo::{RepoRef, is_commit};
 use super::store::{Kept, Store};
 use super::{FIRST_PIECE, HubProgress, MAX_REMOTE_HEADER_BYTES};
 use crate::http::shown;
@@ -145,8 +145,7 @@ impl<'a> Remote<'a> {
 
     /// Keeps a file of this commit. A branch is no commit.
     pub fn keep(&self, file: &str, kept: &Kept) {
-        let pinned = self.revision.len() == 40;
-        if let Some(store) = self.store.as_ref().filter(|_| pinned) {
+        if let Some(store) = self.store.as_ref().filter(|_| is_commit(&self.revision)) {
             store.put(&self.revision, file, kept);
         }
     }
@@ -317,7 +316,9 @@ impl<'a> Remote<'a> {
     /// Reads the header of one file; `None` when there is no such file.
     fn header(&self, name: &str) -> Result<Option<(TensorFile, Header)>, SourceError> {
         let fail = |error| SourceError::Header { file: self.place(name), error };
-        let (bytes, total) = match self.stored(name) {
+        let stored = self.stored(name);
+        let is_new = stored.is_none();
+        let (bytes, total) = match stored {
             Some(Kept::Bytes { bytes, total }) => (bytes, total),
             Some(Kept::Absent) => return Ok(None),
             None => match self.fetch_header(name)? {
@@ -334,7 +335,9 @@ impl<'a> Remote<'a> {
         let json = bytes.get(8..end as usize).ok_or_else(|| fail(truncated(end)))?;
         let data = total.map(|total| total.saturating_sub(end));
         let header = parse_header(json, data).map_err(fail)?;
-        self.keep(name, &Kept::Bytes { bytes: bytes.clone(), total });
+        if is_new {
+            self.keep(name, &Kept::Bytes { bytes, total });
+        }
         Ok(Some((TensorFile { name: name.to_owned(), bytes: total }, header)))
     }
 

@@ -14,6 +14,11 @@ pub struct RepoRef {
 /// The hub's limit for a part of a repository name.
 const MAX_PART: usize = 96;
 
+/// Whether a revision is a commit: the hub names commits by 40 hexadecimal digits.
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 impl RepoRef {
     /// Reads `org/name`, `org/name@revision` or the rest of a web address, `org/name/tree/revision`.
     ///

@@ -4,7 +4,7 @@
 //! the length of the whole. Files of a commit never change, so that they are never read twice. What cannot be written
 //! or is broken is as if it were not there.
 
-use super::repo::RepoRef;
+use super::repo::{RepoRef, is_commit};
 use crate::files;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Most repositories that are kept; of more, those that were used longest ago go.
+/// Most repositories that are kept; of more, those that the hub was asked for longest ago go.
 const MOST_REPOSITORIES: usize = 300;
 /// Most bytes of one kept file, unpacked and packed.
 const MOST_BYTES: u64 = 128 << 20;
@@ -61,10 +61,9 @@ impl Store {
         let path = self.reference(revision);
         let text = files::text(&path, 200).ok()?;
         let commit = text.trim();
-        let valid = commit.len() >= 7 && commit.bytes().all(|b| b.is_ascii_hexdigit());
         let asked = path.metadata().and_then(|m| m.modified()).ok()?;
         let age = SystemTime::now().duration_since(asked).unwrap_or_default();
-        valid.then(|| (commit.to_owned(), age))
+        is_commit(commit).then(|| (commit.to_owned(), age))
     }
 
     /// Remembers the commit of a revision. The oldest repositories go when there are too many.
@@ -118,12 +117,12 @@ impl Store {
         let Some(listing) = self.folder.parent().and_then(|root| fs::read_dir(root).ok()) else {
             return;
         };
-        let used = |path: &Path| path.join("refs").metadata().and_then(|m| m.modified()).ok();
+        let asked = |path: &Path| path.join("refs").metadata().and_then(|m| m.modified()).ok();
         let mut all: Vec<_> = listing
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.join("refs").is_dir() && *path != self.folder)
-            .map(|path| (used(&path), path))
+            .map(|path| (asked(&path), path))
             .collect();
         all.sort();
         let surplus = (all.len() + 1).saturating_sub(MOST_REPOSITORIES);
