@@ -95,8 +95,11 @@ What the names of repositories lead to without the network, by the embedded inde
 licence; state of September to October 2026). *Known*: a model of the catalog in the format that the name says. *Copy*:
 the configuration of one, by the same type and parameter count or by descent, which the answer says. *Part*: no model of
 its own (a draft model, an encoder), which the error says. *Index*: the error says type, parameters and date, and online
-the repository is read. A known model in a format that the engine refuses counts as known: the refusal names the engine
-that loads it.\n\n| repositories | known | copy | part | index only |\n|---|---|---|---|---|\n";
+the repository is read.
+
+The count is generous: what counts is a name that gets an answer, not a model that runs. A known model in a format that the
+engine refuses counts as known (the refusal names the engine that loads it), and a part counts although nothing is predicted
+for it. The test asks that the first three columns hold at least 95 of the 100 MLX repositories and 70 of the 100 releases.\n\n| repositories | known | copy | part | index only |\n|---|---|---|---|---|\n";
 
     #[test]
     fn the_page_says_what_is_reached_and_that_is_enough() {
