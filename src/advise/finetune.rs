@@ -4,7 +4,6 @@ use super::macs::on_sale;
 use crate::estimate::memory::Fit;
 use crate::estimate::training::peaks;
 use crate::estimate::{Estimator, OpenedModel, TrainingEstimate, gpu};
-use crate::graph::Graph;
 use crate::graph::cache::CacheKind;
 use crate::graph::training::{FineTuneType, FineTuning, Optimizer};
 use crate::hardware::catalogue::Macs;
@@ -97,10 +96,8 @@ pub fn changes(
     now: &TrainingEstimate,
 ) -> Vec<TrainingChange> {
     let layers = estimator.graph().layers();
-    let samples = |r: &FineTuning| f64::from(r.batch * r.accumulation);
-    let update = |r: &FineTuning, e: &TrainingEstimate| {
-        f64::from(r.accumulation) * e.speed.seconds_per_iteration / samples(r)
-    };
+    let sample =
+        |r: &FineTuning, e: &TrainingEstimate| e.speed.seconds_per_iteration / f64::from(r.batch);
     let tried = candidates(run, layers).into_par_iter().filter_map(|(change, costs, changed)| {
         let then = estimator.fine_tuning(machine, &changed).ok()?;
         let gains = now.ledger.peak_bytes as i64 - then.ledger.peak_bytes as i64;
@@ -109,7 +106,7 @@ pub fn changes(
             costs,
             peak_bytes: Bytes(then.ledger.peak_bytes),
             gains_bytes: gains,
-            time_factor: update(&changed, &then) / update(run, now),
+            time_factor: sample(&changed, &then) / sample(run, now),
             fits: then.judgement.verdict,
         })
     });
@@ -124,14 +121,12 @@ fn quantized(
     model: &OpenedModel,
     (machine, run, now): (&Machine, &FineTuning, &TrainingEstimate),
 ) -> Option<TrainingChange> {
-    let graph = estimator.graph();
-    let plain = matches!(graph.uniform_scheme(), Some(Scheme::Float(_)));
+    let plain = matches!(estimator.graph().uniform_scheme(), Some(Scheme::Float(_)));
     if !plain || run.kind == FineTuneType::Full {
         return None;
     }
-    let config = model.source.config.as_ref()?;
-    let packed = Graph::quantised(config, Scheme::Affine { bits: 4, group: 64 }).ok()?;
-    let other = Estimator::of_graph(estimator.coefficients(), &packed, *estimator.run());
+    let packed = model.requantised(Scheme::DEFAULT)?;
+    let other = estimator.of_other(&packed);
     let then = other.fine_tuning(machine, run).ok()?;
     let gains = now.ledger.peak_bytes as i64 - then.ledger.peak_bytes as i64;
     Some(TrainingChange {

@@ -17,4 +17,4 @@ pub use formats::{Formats, Largest, largest};
 pub use macs::{MacChoice, macs_for};
 pub use offers::{Offer, offer_for, offers};
 pub use recommend::{Candidate, CannotRun, Predicted, Question, by_size, candidates, predictions};
-pub use settings::EngineSettings;
+pub use settings::{EngineSettings, usual_repository};

@@ -80,21 +80,32 @@ impl EngineSettings {
     }
 }
 
-/// The files to load, by the name that they usually have: a model that is known by its original is run in the format that
-/// was predicted.
+/// The files to load, by the name that they usually have.
 fn files(p: &Prediction) -> String {
     let file = &p.run.file;
-    if matches!(file.origin, FormatOrigin::File | FormatOrigin::Native) {
-        return p.model.id.clone();
+    let known = matches!(file.origin, FormatOrigin::File | FormatOrigin::Native);
+    match file.gguf.filter(|_| !known && p.run.engine.program.runs_gguf()) {
+        Some(mix) => format!("{}-{}.gguf", short(&p.model.id), mix.to_string().to_uppercase()),
+        None => usual_repository(&p.model.id, &p.model.quant, file.origin),
     }
-    let short = p.model.id.rsplit('/').next().unwrap_or(&p.model.id);
-    if let Some(mix) = file.gguf.filter(|_| p.run.engine.program.runs_gguf()) {
-        return format!("{short}-{}.gguf", mix.to_string().to_uppercase());
+}
+
+/// The repository that usually holds a model in MLX's format `quant`: a model that is known by its original is run in
+/// the format that was predicted.
+#[must_use]
+pub fn usual_repository(id: &str, quant: &str, origin: FormatOrigin) -> String {
+    if matches!(origin, FormatOrigin::File | FormatOrigin::Native) {
+        return id.to_owned();
     }
-    match p.model.quant.parse::<Scheme>() {
-        Ok(Scheme::Float(_)) | Err(_) => p.model.id.clone(),
-        Ok(scheme) => format!("mlx-community/{short}-{}", scheme.suffix()),
+    match quant.parse::<Scheme>() {
+        Ok(Scheme::Float(_)) | Err(_) => id.to_owned(),
+        Ok(scheme) => format!("mlx-community/{}-{}", short(id), scheme.suffix()),
     }
+}
+
+/// The name of a repository without its owner.
+fn short(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
 }
 
 /// Bytes for the caches of earlier prompts: what was given to them, else what the run leaves under the lowest limit at the

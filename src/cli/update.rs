@@ -21,6 +21,11 @@ pub struct UpdateArgs {
 
 pub(super) fn run(context: &Context, args: &UpdateArgs) -> Result<(Answer, ExitStatus)> {
     let sources = context.sources(None)?;
+    if sources.hub.offline {
+        bail!(
+            "update reads the hub, but this is an offline run: leave out --offline (or HF_HUB_OFFLINE)"
+        );
+    }
     let folder = context.catalogues.data.dirs().first().cloned().or_else(config_dir);
     let Some(folder) = folder else {
         bail!("there is no data folder to write: name one with --data-dir");

@@ -234,7 +234,7 @@ impl Prediction {
         let now = (memory, context.at_most);
         // What helps llama.cpp is not what helps MLX.
         self.changes = match memory.llama {
-            Some(_) => advise_llama(estimator.graph(), &self.machine, &self.run, now),
+            Some(_) => advise_llama(estimator, &self.machine, now),
             None => advise(estimator, &self.machine, now),
         };
     }

@@ -173,7 +173,8 @@ impl PowerFile {
         self.mode.iter().find(|r| r.name == mode).ok_or_else(missing)
     }
 
-    /// The rows on heat that a form in a mode may follow: those of the mode where there are some, else those of any.
+    /// The rows on heat that a form in a mode may follow: those of the mode where there are some, else those of any. A
+    /// product that is not known may be a laptop with a fan or a desktop.
     #[must_use]
     pub fn heat(&self, form: Form, mode: PowerSetting) -> Vec<&HeatRow> {
         let forms: &[&str] = match form {
@@ -181,7 +182,16 @@ impl PowerFile {
             Form::Mbp14 => &["mbp14", "laptop", "any"],
             Form::Mbp16 => &["mbp16", "laptop", "any"],
             Form::Desktop => &["desktop", "any"],
-            Form::Unknown => &["mbp14", "mbp16", "desktop", "laptop", "any"],
+            Form::Unknown => {
+                let mut all: Vec<&HeatRow> = Vec::new();
+                let may_be = [Form::Mbp14, Form::Mbp16, Form::Desktop];
+                for row in may_be.into_iter().flat_map(|form| self.heat(form, mode)) {
+                    if !all.iter().any(|known| std::ptr::eq(*known, row)) {
+                        all.push(row);
+                    }
+                }
+                return all;
+            }
         };
         let of = |name: &str| -> Vec<&HeatRow> {
             let is = |r: &&HeatRow| r.mode == name && forms.contains(&r.form.as_str());
@@ -217,6 +227,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Automatic mode has a row of its own for laptops alone; a machine that may be a desktop may follow that of desktops.
+    #[test]
+    fn a_product_that_is_not_known_may_be_a_desktop() {
+        let file = PowerFile::embedded().expect("readable");
+        let forms = |mode| -> Vec<&str> {
+            file.heat(Form::Unknown, mode).iter().map(|r| r.form.as_str()).collect()
+        };
+        assert_eq!(forms(PowerSetting::Automatic), ["laptop", "desktop"]);
+        assert_eq!(forms(PowerSetting::High), ["mbp14", "mbp16", "desktop"]);
+        assert_eq!(forms(PowerSetting::Low), ["any"]);
     }
 
     #[test]

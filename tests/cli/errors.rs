@@ -3,7 +3,7 @@
 use crate::{mlxplan, run};
 
 /// Arguments, and words that the error must contain.
-const WRONG: [(&str, &[&str]); 22] = [
+const WRONG: [(&str, &[&str]); 24] = [
     ("predict --model 32B-4bit --mac m4max-40/128", &["size class", "Qwen/Qwen3-32B-4bit"]),
     ("predict --model qwen3-23b-4bit --mac m4max-40/128", &["qwen3-23b", "Qwen3-32B"]),
     ("predict --model qwen3-32b-4bit --mac m4max-40/100", &["100", "128"]),
@@ -27,6 +27,11 @@ const WRONG: [(&str, &[&str]); 22] = [
     ("compare --buy --model qwen3-8b-4bit --max-ttft NaN", &["--max-ttft", "from 0.001"]),
     ("compare --buy --model qwen3-8b-4bit --years 1e-300", &["--years", "from 0.01 to 100"]),
     ("compare --buy --model qwen3-8b-4bit --tokens-per-day 1e300", &["--tokens-per-day"]),
+    ("update --offline", &["offline run", "leave out --offline"]),
+    (
+        "why --model qwen3-8b-4bit --mac m4max-40/64 --measured 12 --evidence runs.json",
+        &["--evidence", "leave it out"],
+    ),
     ("probe --from Cargo.toml", &["Cargo.toml", "sysctl"]),
     ("predict --model qwen3-8b-4bit --mac m4max-40/64 --generate 1e9", &["--generate"]),
 ];

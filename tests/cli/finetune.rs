@@ -43,6 +43,30 @@ fn what_mlx_lm_refuses_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn gguf_files_are_not_trained() {
+    let (code, out, err) = run("finetune --model qwen3-0.6b --quant q4_k_m --mac m4max-40/64");
+    assert_eq!(code, 2, "{out}");
+    assert!(err.contains("trains no GGUF"), "{err}");
+}
+
+#[test]
+fn the_command_names_a_repository_that_can_be_loaded() {
+    let (_, out, _) = run(&format!("{QWEN} --iters 1000"));
+    assert!(out.contains("mlx_lm.lora --model mlx-community/Qwen3-0.6B-4bit --train"), "{out}");
+    assert!(out.contains("for 1000 iterations\n") && !out.contains("chunks of"), "{out}");
+}
+
+#[test]
+#[cfg(not(target_os = "macos"))]
+fn tokens_that_count_are_those_of_the_macs_too() {
+    let rate = |fill: &str| {
+        let run = format!("finetune --model qwen3-0.6b-4bit --max-seq-length 513 --fill {fill}");
+        json(&run).1["macs"][0]["tokens_per_s"].as_f64().expect("a rate")
+    };
+    assert!((rate("0.5") / rate("1") - 0.5).abs() < 1e-9);
+}
+
+#[test]
 fn what_does_not_fit_says_what_would() {
     let (code, v) = json("finetune --model llama-3.1-8b-bf16 --mac m4-10/16");
     assert_eq!(code, 1);

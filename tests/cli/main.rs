@@ -19,6 +19,7 @@ mod schema;
 mod schemas;
 mod snapshots;
 mod streams;
+mod why;
 
 use assert_cmd::Command;
 use serde_json::Value;

@@ -3,6 +3,14 @@
 use crate::{json, run};
 
 #[test]
+fn clocks_are_spoken_of_where_a_laptop_may_be_meant() {
+    let out = |mac: &str| run(&format!("recommend --model qwen3-8b-4bit --mac {mac}")).1;
+    assert!(out("m4max-40/64").contains("Speeds are of full clocks"));
+    assert!(!out("studio-m3ultra-60-2025/96").contains("full clocks"));
+    assert!(out("studio-m3ultra-60-2025/96 --power low").contains("full clocks"));
+}
+
+#[test]
 fn a_size_class_lists_its_models_most_popular_first() {
     let (code, v) = json("recommend --model 32B-4bit --mac m4max-40/128");
     assert_eq!(code, 0);

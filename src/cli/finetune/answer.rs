@@ -4,8 +4,9 @@ use super::args::FinetuneArgs;
 use super::choices::{TrainingMacAnswer, table};
 use super::command;
 use crate::advise::finetune::{LargestRun, TrainingChange};
+use crate::advise::usual_repository;
 use crate::cli::shared::keys::ModelKey;
-use crate::cli::shared::words::{engine_text, short};
+use crate::cli::shared::words::{limit_texts, program_text, short};
 use crate::engine::programs;
 use crate::estimate::memory::{Fit, Limit};
 use crate::estimate::{EngineAnswer, OpenedModel, TrainingEstimate, Widening};
@@ -14,7 +15,7 @@ use crate::graph::training::{FineTuneType, Optimizer};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::ledger::training::{PeakPart, PeakPlace, StepPhase};
 use crate::report::{Column, Document, Present, Table};
-use crate::run::Run;
+use crate::run::{FormatOrigin, Run};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -184,12 +185,12 @@ impl FinetuneAnswer {
             changes: Vec::new(),
             largest: None,
             macs: Vec::new(),
-            command: command::lines(args, &o),
+            command: command::lines(args, &o, &base(args, model)),
             widenings: found.speed.widenings.clone(),
             not_modeled: NOT_MODELED.to_vec(),
             warnings: warnings(args, model, run),
             why: None,
-            engine_line: engine_text(run, Some(machine)),
+            engine_line: program_text(run, Some(machine)),
             machine_name: machine.name.clone(),
         }
     }
@@ -211,6 +212,14 @@ impl FinetuneAnswer {
         self.memory.limits.clear();
         self.why = Some(why);
         self
+    }
+}
+
+/// The base as `mlx_lm.lora` finds it: what was named where that is files, else the repository that usually holds it.
+fn base(args: &FinetuneArgs, model: &OpenedModel) -> String {
+    match model.origin {
+        FormatOrigin::File => args.model.trim_start_matches("hf:").to_owned(),
+        origin => usual_repository(&model.id, &model.quant, origin),
     }
 }
 
@@ -310,18 +319,7 @@ impl FinetuneAnswer {
             "peak memory",
             format!("{} (MLX), 90 % {low}–{high}, in {}{fits}", m.peak_bytes, m.place.words()),
         );
-        for l in m.limits.iter().filter(|l| l.verdict > Fit::Yes) {
-            add(
-                "",
-                format!(
-                    "{} {}: {} needed, {} allowed",
-                    l.kind.name(),
-                    l.verdict,
-                    l.need_bytes,
-                    l.limit_bytes
-                ),
-            );
-        }
+        limit_texts(&m.limits).for_each(|text| add("", text));
         if let Some(s) = &self.speed {
             let t = TokensPerSecond;
             let [low, high] = s.interval_90.map(t);
@@ -333,15 +331,12 @@ impl FinetuneAnswer {
                     Seconds(s.seconds_per_iteration)
                 ),
             );
-            add(
-                "time",
-                format!(
-                    "{} for 1000 iterations, {} for {}",
-                    Seconds(s.seconds_per_1000_iterations),
-                    Seconds(s.run_s),
-                    r.iters
-                ),
-            );
+            let thousand = Seconds(s.seconds_per_1000_iterations);
+            let whole = match r.iters {
+                1000 => String::new(),
+                iters => format!(", {} for {iters}", Seconds(s.run_s)),
+            };
+            add("time", format!("{thousand} for 1000 iterations{whole}"));
         }
         if let Some(l) = self.largest {
             let or = |n: Option<u32>| n.map_or_else(|| "none".to_owned(), |n| n.to_string());

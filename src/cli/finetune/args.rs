@@ -1,10 +1,10 @@
 //! Arguments of `finetune`: the options of `mlx_lm.lora`, with its defaults.
 
 use crate::cli::shared::engine_args::EngineArgs;
+use crate::cli::shared::limit_args::LimitArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::graph::training::{FineTuneType, FineTuning, Optimizer, padded_tokens};
-use crate::units::Bytes;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
@@ -71,17 +71,9 @@ pub struct FinetuneArgs {
     #[arg(long)]
     pub mask_prompt: bool,
 
-    /// Memory kept for macOS and other programs, in GB
-    #[arg(long, value_name = "GB")]
-    pub reserve: Option<f64>,
-
-    /// A GPU memory limit that was set: 60GB, 58GiB, 49152MiB
-    #[arg(long, value_name = "SIZE")]
-    pub gpu_limit: Option<Bytes>,
-
-    /// Memory meant for this, of all that the Mac has: 24GB
-    #[arg(long, value_name = "SIZE")]
-    pub budget_memory: Option<Bytes>,
+    /// Memory that the run may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     /// The machine.
     #[command(flatten)]

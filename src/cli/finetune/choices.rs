@@ -1,11 +1,11 @@
 //! Macs on which a run fits.
 
 use crate::advise::finetune::TrainingMac;
-use crate::cli::shared::words::{rates, usd};
+use crate::cli::shared::tables::{mac_cells, mac_columns};
 use crate::estimate::memory::Fit;
 use crate::hardware::machine::MachineSummary;
-use crate::report::{Column, Table};
-use crate::units::{Bytes, TokensPerSecond};
+use crate::report::Table;
+use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -28,8 +28,9 @@ pub(super) struct TrainingMacAnswer {
     interval_90: [f64; 2],
 }
 
-impl From<&TrainingMac> for TrainingMacAnswer {
-    fn from(m: &TrainingMac) -> Self {
+impl TrainingMacAnswer {
+    /// A Mac, where `fill` of the tokens of a batch count.
+    pub(super) fn of(m: &TrainingMac, fill: f64) -> Self {
         let (tokens_per_s, _, interval_90) = m.estimate.speed.tokens_per_s();
         Self {
             mac: m.mac.clone(),
@@ -37,32 +38,18 @@ impl From<&TrainingMac> for TrainingMacAnswer {
             usd_now: m.usd_now,
             fits: m.estimate.judgement.verdict,
             peak_bytes: Bytes(m.estimate.ledger.peak_bytes),
-            tokens_per_s,
-            interval_90,
+            tokens_per_s: fill * tokens_per_s,
+            interval_90: interval_90.map(|rate| fill * rate),
         }
     }
 }
 
+/// The Macs as a table.
 pub(super) fn table(macs: &[TrainingMacAnswer]) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("Mac"),
-        Column::text("chip").droppable(3),
-        Column::number("memory"),
-        Column::number("USD"),
-        Column::text("fits"),
-        Column::number("tok/s"),
-        Column::number("90 %").droppable(1),
-    ]);
+    let mut table = Table::new(mac_columns());
     for m in macs {
-        table.row([
-            m.mac.clone(),
-            m.machine.chip.clone().unwrap_or_default(),
-            format!("{:.0} GB", m.machine.memory_gib),
-            usd(m.usd_now),
-            m.fits.to_string(),
-            TokensPerSecond(m.tokens_per_s).to_string(),
-            rates(m.interval_90),
-        ]);
+        let rate = (m.tokens_per_s, m.interval_90);
+        table.row(mac_cells((&m.mac, &m.machine), m.usd_now, m.fits, rate));
     }
     table
 }

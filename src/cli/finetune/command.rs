@@ -22,10 +22,10 @@ pub(super) const fn optimizer_name(optimizer: Optimizer) -> &'static str {
 }
 
 /// What to run: the command, and the file that it needs for what has no option.
-pub(super) fn lines(args: &FinetuneArgs, options: &FineTuning) -> Vec<String> {
+pub(super) fn lines(args: &FinetuneArgs, options: &FineTuning, base: &str) -> Vec<String> {
     let mut words = vec![
         "mlx_lm.lora".to_owned(),
-        format!("--model {}", args.model),
+        format!("--model {base}"),
         "--train".to_owned(),
         "--data FOLDER".to_owned(),
     ];

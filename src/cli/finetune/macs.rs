@@ -2,6 +2,7 @@
 
 use super::answer::FinetuneAnswer;
 use super::args::FinetuneArgs;
+use super::choices::TrainingMacAnswer;
 use crate::advise::finetune::macs_for_training;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
@@ -27,8 +28,9 @@ pub(super) fn answer(
              quantized base"
         );
     };
+    let listed = macs.iter().take(MACS).map(|mac| TrainingMacAnswer::of(mac, args.fill));
     let answer =
         FinetuneAnswer::of(args, (model, estimator.run()), &first.machine, &first.estimate)
-            .on_macs(why.to_string(), macs.iter().take(MACS).map(Into::into).collect());
+            .on_macs(why.to_string(), listed.collect());
     Ok((Answer::of(answer), ExitStatus::Ok))
 }

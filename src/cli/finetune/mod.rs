@@ -14,7 +14,6 @@ use crate::estimate::{Basis, Estimator};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use crate::run::{Program, Run};
-use crate::units::Bytes;
 use answer::FinetuneAnswer;
 use anyhow::{Result, bail};
 use args::FinetuneArgs;
@@ -32,6 +31,13 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
         .one_model_for(run.engine.program, &args.model, args.quant.as_deref(), None)?
         .loaded_by(run.engine.program)?;
     let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
+    if estimator.run().engine.program != Program::MlxLm {
+        bail!(
+            "mlx_lm.lora trains no GGUF files, and {} is {}: name the model in an MLX format, such as 4bit, or its original",
+            args.model,
+            estimator.quant()
+        );
+    }
     let options = args.options();
     let machine = match machine {
         Ok(machine) => machine,
@@ -56,21 +62,5 @@ fn setup(args: &FinetuneArgs) -> Result<Run> {
     if engine.program != Program::MlxLm {
         bail!("--engine {}: only mlx-lm fine-tunes (mlx_lm.lora)", engine.program);
     }
-    let reserve = match args.reserve {
-        Some(gb) if !(0.0..=100_000.0).contains(&gb) => {
-            bail!("--reserve {gb}: a number of GB from 0 to 100000")
-        }
-        gb => gb.map(Bytes::from_gb),
-    };
-    let limits = [("--gpu-limit", args.gpu_limit), ("--budget-memory", args.budget_memory)];
-    for (flag, size) in limits {
-        if size == Some(Bytes::ZERO) {
-            bail!("{flag} 0: leave it out for the default");
-        }
-    }
-    Ok(Run::default()
-        .with_engine(engine)
-        .with_reserve(reserve)
-        .with_gpu_limit(args.gpu_limit)
-        .with_budget(args.budget_memory))
+    args.limits.applied(Run::default().with_engine(engine))
 }

@@ -9,7 +9,9 @@ use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::opening::About;
 use super::shared::tables::changes_table;
-use super::shared::words::{contexts_text, engine_text, parts_text, status, wired_notes};
+use super::shared::words::{
+    contexts_text, engine_text, limit_texts, parts_text, status, wired_notes,
+};
 use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
 use crate::estimate::{Estimator, Explanation, PowerRange, PowerSpeeds, Prediction, TimedAlone};
@@ -118,8 +120,10 @@ fn document(p: &Prediction) -> Document {
         "first token",
         format!("after {}, 90 % {}–{}", Seconds(pf.ttft_s), Seconds(soon), Seconds(late)),
     );
-    for text in p.power.iter().flat_map(power_texts) {
-        add("power", text);
+    if let Some(power) = &p.power {
+        let [mode, lasting] = power_texts(power);
+        add("power", mode);
+        add("sustained", lasting);
     }
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
@@ -228,18 +232,7 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
         format!(" ({}–{} by macOS version)", limit.range[0], limit.range[1])
     };
     add("GPU limit", format!("{}{range}; fits: {}", limit.bytes, m.judgement.verdict));
-    for l in m.judgement.limits.iter().filter(|l| l.verdict > Fit::Yes) {
-        add(
-            "",
-            format!(
-                "{} {}: {} needed, {} allowed",
-                l.kind.name(),
-                l.verdict,
-                l.need_bytes,
-                l.limit_bytes
-            ),
-        );
-    }
+    limit_texts(&m.judgement.limits).for_each(|text| add("", text));
     if let Some(swap) = m.judgement.swap {
         add(
             "",

@@ -43,7 +43,8 @@ pub(in crate::cli) struct Recommendation {
 #[derive(Debug)]
 struct Shown {
     title: String,
-    run: Run,
+    /// The run in words.
+    run: String,
     /// The GPU memory limit, its lowest and highest value.
     limit: (Bytes, [Bytes; 2]),
     /// Whether details of a single choice, and what would help, are shown.
@@ -62,7 +63,13 @@ impl Recommendation {
         notes: Vec<String>,
     ) -> Self {
         let limit = (machine.gpu_limit.bytes, machine.gpu_limit.range);
-        let shown = Shown { title, run: *run, limit, in_full: true, smallest: String::new() };
+        let shown = Shown {
+            title,
+            run: run_text(run, [machine]),
+            limit,
+            in_full: true,
+            smallest: String::new(),
+        };
         Self {
             machine: machine.summary(),
             request: RunKeys::of(run),
@@ -122,7 +129,7 @@ impl Present for Recommendation {
         let rows: Vec<&Prediction> = self.choices.iter().map(|t| &t.0).collect();
         let mut d = Document::default();
         d.heading(self.shown.title.clone());
-        d.text(run_text(&self.shown.run));
+        d.text(self.shown.run.clone());
         d.table(table(&rows, &self.cannot_run));
         if let ([row], true) = (&rows[..], self.shown.in_full) {
             d.pairs(details(row));

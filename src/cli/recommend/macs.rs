@@ -1,36 +1,22 @@
 //! Macs that run a model.
 
 use crate::advise::MacChoice;
-use crate::cli::shared::words::{rates, usd};
+use crate::cli::shared::tables::{mac_cells, mac_columns};
 use crate::estimate::memory::Fit;
 use crate::hardware::machine::MachineSummary;
 use crate::report::{Column, Table};
-use crate::units::{Seconds, TokensPerSecond};
+use crate::units::Seconds;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) fn macs_table(macs: &[MacAnswer]) -> Table {
-    let mut table = Table::new(vec![
-        Column::text("Mac"),
-        Column::text("chip").droppable(3),
-        Column::number("memory"),
-        Column::number("USD"),
-        Column::text("fits"),
-        Column::number("tok/s"),
-        Column::number("90 %").droppable(1),
-        Column::number("TTFT").droppable(2),
-    ]);
+    let mut columns = mac_columns();
+    columns.push(Column::number("TTFT").droppable(2));
+    let mut table = Table::new(columns);
     for m in macs {
-        table.row([
-            m.mac.clone(),
-            m.machine.chip.clone().unwrap_or_default(),
-            format!("{:.0} GB", m.machine.memory_gib),
-            usd(m.usd_now),
-            m.fits.to_string(),
-            TokensPerSecond(m.decode.tokens_per_s).to_string(),
-            rates(m.decode.interval_90),
-            Seconds(m.prefill.ttft_s).to_string(),
-        ]);
+        let rate = (m.decode.tokens_per_s, m.decode.interval_90);
+        let cells = mac_cells((&m.mac, &m.machine), m.usd_now, m.fits, rate);
+        table.row(cells.into_iter().chain([Seconds(m.prefill.ttft_s).to_string()]));
     }
     table
 }

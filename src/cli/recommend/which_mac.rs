@@ -49,7 +49,7 @@ pub(super) fn answer(
         notes,
         title: format!("{}: which Mac?", wanted.title),
         why: why.to_string(),
-        run: *run,
+        run: run_text(run, macs.iter().map(|m| &m.machine)),
     };
     Ok((Answer::of(answer), ExitStatus::Ok))
 }
@@ -75,8 +75,9 @@ pub(in crate::cli) struct WhichMac {
     /// Why this machine is not the one that is planned for.
     #[serde(skip)]
     why: String,
+    /// The run in words.
     #[serde(skip)]
-    run: Run,
+    run: String,
 }
 
 /// What a model needs.
@@ -107,8 +108,7 @@ impl Present for WhichMac {
     fn document(&self) -> Document {
         let mut d = Document::default();
         d.heading(self.title.clone());
-        let run = run_text(&self.run);
-        d.text(format!("{}. So these are the Macs on sale that run it. {run}", self.why));
+        d.text(format!("{}. So these are the Macs on sale that run it. {}", self.why, self.run));
         d.table(needs_table(&self.needs));
         let first = self.needs.first().map(|n| short(&n.model.id)).unwrap_or_default();
         d.heading(format!("Macs that run {first}, cheapest first"));

@@ -52,7 +52,7 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
     });
     let page = Page {
         title: format!("{} on Apple Silicon", models.join(", ")),
-        lead: run_text(&case.run),
+        lead: run_text(&case.run, &case.machines),
         parts,
     };
     Ok(page.render()?)

@@ -171,7 +171,7 @@ impl Wanted<'_> {
 
     /// The runs of a result of `bench`.
     fn of_bench(&self, record: &Record, found: &mut Found<'_>) {
-        let machine: HostKeys = serde_json::from_value(record.machine.clone()).unwrap_or_default();
+        let machine = HostKeys::of(record);
         for engine in &record.engines {
             let host = match self.check_engine(engine, &machine) {
                 Ok(host) => host,
@@ -212,6 +212,7 @@ impl Wanted<'_> {
                 brand: Some(r.machine.chip.clone()),
                 gpu_cores: r.machine.gpu_cores,
                 memory_bytes: r.machine.memory_bytes,
+                chip: None,
             };
             let fits = self.check_machine(&machine).and_then(|host| {
                 self.check_program(Program::MlxLm)?;
@@ -336,10 +337,19 @@ struct RunHost {
 
 /// The keys of a machine that tell it from others, as `probe` writes them.
 #[derive(Default, Deserialize)]
-struct HostKeys {
+pub(in crate::cli) struct HostKeys {
+    /// Id of the chip's bin, where the catalogue has it.
+    pub chip: Option<String>,
     brand: Option<String>,
     gpu_cores: Option<u32>,
-    memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
+}
+
+impl HostKeys {
+    /// Those of a result of `bench`; none where its machine is not described.
+    pub(in crate::cli) fn of(record: &Record) -> Self {
+        serde_json::from_value(record.machine.clone()).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]

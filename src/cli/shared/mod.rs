@@ -9,6 +9,7 @@ pub mod global;
 #[cfg(mlx)]
 pub(in crate::cli) mod here;
 pub(in crate::cli) mod keys;
+pub mod limit_args;
 pub mod machine_args;
 mod named_models;
 pub(in crate::cli) mod names;

@@ -1,6 +1,7 @@
 //! The run that arguments describe, and the one conversion of what was typed.
 
 use super::engine_args::EngineArgs;
+use super::limit_args::LimitArgs;
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::power::PowerSetting;
 use crate::ledger::llama_cpp::KvType;
@@ -52,18 +53,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub prefill_step: Option<u32>,
 
-    /// Memory kept for macOS and other programs, in GB (default: 8 GiB or 1/16 of the memory, whichever is more, and
-    /// no more than a quarter)
-    #[arg(long, value_name = "GB")]
-    pub reserve: Option<f64>,
-
-    /// A GPU memory limit that was set: 60GB, 58GiB, 49152MiB (default: the one of the Mac; this Mac's is read)
-    #[arg(long, value_name = "SIZE")]
-    pub gpu_limit: Option<Bytes>,
-
-    /// Memory meant for this, of all that the Mac has: 24GB
-    #[arg(long, value_name = "SIZE")]
-    pub budget_memory: Option<Bytes>,
+    /// Memory that the run may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     /// Results of bench or validate with runs of this very model, program and machine: the speeds follow them
     #[arg(long, value_name = "FILE")]
@@ -119,9 +111,7 @@ impl Default for RunArgs {
             prompt_cache: None,
             parallel: None,
             prefill_step: None,
-            reserve: None,
-            gpu_limit: None,
-            budget_memory: None,
+            limits: LimitArgs::default(),
             power: None,
             sustained: None,
             evidence: None,
@@ -138,13 +128,7 @@ impl RunArgs {
 
     /// The run, on this machine (`here`) with the engine that is installed, where none is said.
     pub(in crate::cli) fn run_on(&self, here: bool) -> Result<Run> {
-        let reserve = match self.reserve {
-            Some(gb) if !(0.0..=100_000.0).contains(&gb) => {
-                bail!("--reserve {gb}: a number of GB from 0 to 100000")
-            }
-            gb => gb.map(Bytes::from_gb),
-        };
-        Ok(Run::default()
+        let run = Run::default()
             .with_engine(self.engine.setup(self.prefill_step, here)?)
             .with_context(self.context)
             .with_generated(self.generate)
@@ -156,10 +140,8 @@ impl RunArgs {
             .with_images(self.images)
             .with_kv(self.cache()?)
             .with_prompt_cache(self.prompt_cache)
-            .with_parallel(self.parallel)
-            .with_reserve(reserve)
-            .with_gpu_limit(above_zero("--gpu-limit", self.gpu_limit)?)
-            .with_budget(above_zero("--budget-memory", self.budget_memory)?))
+            .with_parallel(self.parallel);
+        self.limits.applied(run)
     }
 }
 
@@ -171,14 +153,6 @@ impl RunArgs {
             Some(kind) => kind.quantization().map_err(|e| anyhow!("--kv-type {e}")),
         }
     }
-}
-
-/// A size that is not nothing.
-fn above_zero(flag: &str, size: Option<Bytes>) -> Result<Option<Bytes>> {
-    if size == Some(Bytes::ZERO) {
-        bail!("{flag} 0: leave it out for the default");
-    }
-    Ok(size)
 }
 
 /// The `--kv-bits` option.

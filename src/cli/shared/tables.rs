@@ -1,9 +1,12 @@
 //! Tables that several commands show.
 
+use super::words::{rates, usd};
 use crate::engine::installed::Installed;
-use crate::estimate::memory::{Advice, Change};
+use crate::estimate::memory::{Advice, Change, Fit};
+use crate::hardware::machine::MachineSummary;
 use crate::report::{Column, Table};
 use crate::run::Version;
+use crate::units::TokensPerSecond;
 
 /// Changes as a table.
 pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
@@ -43,4 +46,35 @@ pub(in crate::cli) fn engines_table(all: &[Installed]) -> Table {
         table.row([one.program.to_string(), or(one.version), mlx, place]);
     }
     table
+}
+
+/// Columns of Macs that run something: which, its price, whether it fits, and how fast it is.
+pub(in crate::cli) fn mac_columns() -> Vec<Column> {
+    vec![
+        Column::text("Mac"),
+        Column::text("chip").droppable(3),
+        Column::number("memory"),
+        Column::number("USD"),
+        Column::text("fits"),
+        Column::number("tok/s"),
+        Column::number("90 %").droppable(1),
+    ]
+}
+
+/// The cells of a Mac in [`mac_columns`]: product id, machine, price, verdict, tokens per second and their interval.
+pub(in crate::cli) fn mac_cells(
+    (mac, machine): (&str, &MachineSummary),
+    usd_now: Option<u32>,
+    fits: Fit,
+    (tokens_per_s, interval_90): (f64, [f64; 2]),
+) -> [String; 7] {
+    [
+        mac.to_owned(),
+        machine.chip.clone().unwrap_or_default(),
+        format!("{:.0} GB", machine.memory_gib),
+        usd(usd_now),
+        fits.to_string(),
+        TokensPerSecond(tokens_per_s).to_string(),
+        rates(interval_90),
+    ]
 }

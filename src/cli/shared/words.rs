@@ -1,9 +1,10 @@
 //! Figures and names in the words that every command uses.
 
 use super::exit::ExitStatus;
-use crate::estimate::memory::{Advice, Change, ContextBound, Fit, MaxContext, Memory};
+use crate::estimate::memory::{Advice, Change, ContextBound, Fit, Limit, MaxContext, Memory};
 use crate::estimate::{EngineAnswer, Longest, Run};
 use crate::hardware::machine::Machine;
+use crate::hardware::power::Form;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -19,24 +20,44 @@ pub(in crate::cli) fn percent(p: f64) -> String {
     }
 }
 
-/// The run in a sentence.
-pub(in crate::cli) fn run_text(run: &Run) -> String {
+/// The run on some machines in a sentence, and another about their clocks where these are not known to be full.
+pub(in crate::cli) fn run_text<'m>(
+    run: &Run,
+    machines: impl IntoIterator<Item = &'m Machine>,
+) -> String {
     let r = run.work;
     let kv = run.engine.kv.map_or(String::new(), |q| format!(", {}-bit KV cache", q.packing.bits));
     let batch = if r.batch > 1 { format!(", {} at once", r.batch) } else { String::new() };
-    let power = match run.conditions.power {
+    let may_be_laptop = || machines.into_iter().any(|m| Form::of(m).may_be_laptop());
+    let clocks = match run.conditions.power {
         Some(mode) => format!(
-            "Speeds are of full clocks; `mlxplan predict --power {mode}` gives what the mode leaves."
+            " Speeds are of full clocks; `mlxplan predict --power {mode}` gives what the mode leaves."
         ),
-        None => "Speeds are of full clocks: High Power, or Automatic mode before a laptop is warm."
-            .to_owned(),
+        None if may_be_laptop() => {
+            " Speeds are of full clocks: High Power, or Automatic mode before a laptop is warm."
+                .to_owned()
+        }
+        None => String::new(),
     };
     format!(
-        "With {}, a prompt of {} tokens and {} generated{batch}{kv}. {power}",
+        "With {}, a prompt of {} tokens and {} generated{batch}{kv}.{clocks}",
         engine_text(run, None),
         r.context_tokens,
         r.generate_tokens
     )
+}
+
+/// The limits under which a need does not surely fit, in words.
+pub(in crate::cli) fn limit_texts(limits: &[Limit]) -> impl Iterator<Item = String> {
+    limits.iter().filter(|l| l.verdict > Fit::Yes).map(|l| {
+        format!(
+            "{} {}: {} needed, {} allowed",
+            l.kind.name(),
+            l.verdict,
+            l.need_bytes,
+            l.limit_bytes
+        )
+    })
 }
 
 /// A chunk that no prompt fills: the program reads prompts at once.
@@ -44,21 +65,28 @@ const WHOLE: u32 = 1 << 20;
 
 /// The engine in one line: program, version, MLX, matrix units of a machine that has them, and chunk.
 pub(in crate::cli) fn engine_text(run: &Run, machine: Option<&Machine>) -> String {
-    let engine = &run.engine;
-    if engine.program.runs_gguf() {
-        return engine.name();
+    let engine = program_text(run, machine);
+    if run.engine.program.runs_gguf() {
+        return engine;
+    }
+    match run.engine.prefill_step {
+        WHOLE.. => format!("{engine}, prompts in one chunk"),
+        step => format!("{engine}, chunks of {step}"),
+    }
+}
+
+/// The same without the chunk, for runs that read no prompts.
+pub(in crate::cli) fn program_text(run: &Run, machine: Option<&Machine>) -> String {
+    let engine = run.engine.name();
+    if run.engine.program.runs_gguf() {
+        return engine;
     }
     let with_units = machine.filter(|m| m.matrix_units.value);
-    let units = match with_units.map(|m| EngineAnswer::of(run, Some(m)).nax) {
-        None => String::new(),
-        Some("unknown") => ", matrix units taken as used".to_owned(),
-        Some(state) => format!(", matrix units {state}"),
-    };
-    let chunk = match engine.prefill_step {
-        WHOLE.. => "prompts in one chunk".to_owned(),
-        step => format!("chunks of {step}"),
-    };
-    format!("{}{units}, {chunk}", engine.name())
+    match with_units.map(|m| EngineAnswer::of(run, Some(m)).nax) {
+        None => engine,
+        Some("unknown") => format!("{engine}, matrix units taken as used"),
+        Some(state) => format!("{engine}, matrix units {state}"),
+    }
 }
 
 /// A figure in 10^9 bytes, for a column that names the unit.

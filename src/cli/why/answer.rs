@@ -5,6 +5,7 @@ use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{engine_text, percent, rates, times};
 use crate::estimate::{OpenedModel, Run, RunKeys};
 use crate::hardware::machine::{Machine, MachineSummary};
+use crate::hardware::power::Form;
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Seconds, TokensPerSecond};
 use crate::why::{
@@ -141,8 +142,6 @@ pub(in crate::cli) struct WhyParts<'a> {
     pub stated: StatedParts,
     /// What was measured.
     pub seen: SeenSpeeds,
-    /// The auditor's findings, and whether the rate is above the bus.
-    pub audit: (Vec<Finding>, bool),
 }
 
 impl WhyAnswer {
@@ -152,7 +151,7 @@ impl WhyAnswer {
         (case, suspects, ranked): (&GapCase<'_>, &[Suspect], &Ranked),
         measured_by: &str,
     ) -> Result<Self> {
-        let gaps = gaps(case, &parts.seen);
+        let (gaps, assumed) = (gaps(case, &parts.seen), assumed(&parts));
         // The arguments see to it that something was measured.
         let first = gaps.first().cloned().unwrap_or(GapKeys {
             metric: GapMetric::Decode,
@@ -177,7 +176,6 @@ impl WhyAnswer {
             let [x, y] = [of(a), of(b)];
             TogetherKeys { causes: [a.cause, b.cause], factor_interval: [x[0] * y[0], x[1] * y[1]] }
         });
-        let (findings, faster_than_the_bus) = parts.audit;
         Ok(Self {
             model: ModelKey { id: parts.model.id.clone(), quant: parts.quant },
             machine: parts.machine.summary(),
@@ -191,15 +189,27 @@ impl WhyAnswer {
             gaps,
             as_predicted_probability: ranked.nothing,
             unexplained: ranked.unexplained,
-            faster_than_the_bus,
+            faster_than_the_bus: false,
             causes,
             together,
-            findings,
-            assumed: assumed(&parts.stated, parts.run),
+            findings: Vec::new(),
+            assumed,
             measured_by: measured_by.to_owned(),
             prior_source: CauseFile::embedded()?.prior_source.clone(),
             engine: engine_text(parts.run, Some(parts.machine)),
         })
+    }
+}
+
+impl WhyAnswer {
+    /// Whether a measured speed is above the predicted one.
+    pub fn is_faster(&self) -> bool {
+        self.gaps.iter().any(|g| g.ratio > 1.0)
+    }
+
+    /// With what the auditor says, and whether the rate is above the bus.
+    pub fn audited(self, findings: Vec<Finding>, faster_than_the_bus: bool) -> Self {
+        Self { findings, faster_than_the_bus, ..self }
     }
 }
 
@@ -222,7 +232,7 @@ fn gaps(case: &GapCase<'_>, seen: &SeenSpeeds) -> Vec<GapKeys> {
 }
 
 /// What was not said.
-fn assumed(stated: &StatedParts, run: &Run) -> Vec<String> {
+fn assumed(WhyParts { machine, run, stated, .. }: &WhyParts<'_>) -> Vec<String> {
     let mut all = Vec::new();
     if !stated.context {
         all.push(format!(
@@ -242,10 +252,14 @@ fn assumed(stated: &StatedParts, run: &Run) -> Vec<String> {
     if !stated.format {
         all.push("the format of the weights: --quant".to_owned());
     }
-    all.push(
-        "full clocks: a cool machine in High Power, or in Automatic mode before it is warm"
-            .to_owned(),
-    );
+    all.push(match run.conditions.power {
+        Some(mode) => format!("full clocks: what {mode} mode leaves of them is a cause"),
+        None if Form::of(machine).may_be_laptop() => {
+            "full clocks: a cool machine in High Power, or in Automatic mode before it is warm"
+                .to_owned()
+        }
+        None => "full clocks, without Low Power Mode".to_owned(),
+    });
     all
 }
 
@@ -271,16 +285,21 @@ impl CauseKeys {
 
     fn factor_text(&self) -> String {
         let [low, high] = self.factor_interval;
-        if high / low < 1.02 { number(low) } else { format!("{}–{}", number(low), number(high)) }
+        if high / low < 1.02 {
+            format!("× {}", number(low))
+        } else {
+            format!("× {}–{}", number(low), number(high))
+        }
     }
 }
 
 /// A factor with two digits.
 fn number(x: f64) -> String {
     match x {
-        x if x >= 9.95 => format!("× {x:.0}"),
-        x if x >= 0.095 => format!("× {x:.2}"),
-        x => format!("× {x:.1e}"),
+        x if x >= 9.95 => format!("{x:.0}"),
+        x if x >= 0.095 => format!("{x:.2}"),
+        x if x >= 0.0095 => format!("{x:.3}"),
+        x => format!("{x:.4}"),
     }
 }
 

@@ -10,12 +10,13 @@ use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
 use crate::bench::scenario::{self, PromptWork};
 use crate::bench::summary::{CaseSummary, TrialMetric, summarise};
 use crate::cli::shared::context::Context;
+use crate::cli::shared::evidence::HostKeys;
 use crate::cli::shared::progress::Progress;
 use crate::cli::shared::signals;
 use crate::run::{EngineName, Program};
 use anyhow::{Result, anyhow, bail, ensure};
 
-/// MeasuredFigures of a run, and what is known of it.
+/// Figures of a run, and what is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MeasuredFigures {
     /// Tokens per second.
@@ -77,10 +78,8 @@ impl MeasuredFigures {
             None => Self { model: engine.model.clone(), ..Self::default() },
         };
         figures.fill(case);
-        let key = |name: &str| record.machine.get(name);
-        let chip = key("chip").and_then(|c| c.as_str());
-        let gib = key("memory_bytes").and_then(serde_json::Value::as_u64).map(|b| b >> 30);
-        figures.mac = chip.zip(gib).map(|(chip, gib)| format!("{chip}/{gib}"));
+        let HostKeys { chip, memory_bytes, .. } = HostKeys::of(record);
+        figures.mac = chip.zip(memory_bytes).map(|(chip, b)| format!("{chip}/{}", b >> 30));
         figures.from = format!("{from}: {} of engine {}", case.case, case.engine);
         Ok(figures)
     }

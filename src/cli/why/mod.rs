@@ -16,12 +16,17 @@ use crate::roofline::Coefficients;
 use crate::run::FormatOrigin;
 use crate::why::{GapCase, SeenSpeeds, StatedParts, explain};
 use answer::{WhyAnswer, WhyParts};
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use args::WhyArgs;
 use measured::MeasuredFigures;
 use std::rc::Rc;
 
 pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStatus)> {
+    if args.run.args.evidence.is_some() {
+        bail!(
+            "--evidence: why compares with what specifications and published runs predict, not with own runs; leave it out"
+        );
+    }
     let figures = MeasuredFigures::of(context, args)?;
     let machine = machine(context, args, &figures)?;
     let (run, stated) = asked(args, &figures)?;
@@ -30,25 +35,34 @@ pub(super) fn run(context: &Context, args: &WhyArgs) -> Result<(Answer, ExitStat
         format: matches!(model.origin, FormatOrigin::File | FormatOrigin::Name),
         ..stated
     };
-    let estimator = Estimator::new(Coefficients::embedded()?, &model, run, Basis::Spec);
+    let (answer, speed, run) =
+        explained(context, args, (&figures, stated), &machine, (&model, run))?;
+    let known = Known { speed, graph: model.graph };
+    let (findings, faster) = judge(args, &figures, &machine, known, &run);
+    // What is slow is explained by the causes themselves.
+    let findings = if answer.is_faster() { findings } else { Vec::new() };
+    Ok((Answer::of(answer.audited(findings, faster)), ExitStatus::Ok))
+}
+
+/// The causes of the gap, what a step of the model does, and the run with the program that runs the file.
+fn explained(
+    context: &Context,
+    args: &WhyArgs,
+    (figures, stated): (&MeasuredFigures, StatedParts),
+    machine: &Machine,
+    (model, run): (&OpenedModel, Run),
+) -> Result<(WhyAnswer, Speed, Run)> {
+    let estimator = Estimator::new(Coefficients::embedded()?, model, run, Basis::Spec);
     let seen =
         SeenSpeeds { decode: figures.decode, ttft_s: figures.ttft_s, cached_tokens: args.cached };
-    let named = named(&model, &machine, &run, args);
+    let named = named(model, machine, &run, args);
     let macs = &context.catalogues.macs;
-    let case = GapCase::new(&estimator, (&machine, macs), (stated, seen), &named).about(&model)?;
+    let case = GapCase::new(&estimator, (machine, macs), (stated, seen), &named).about(model)?;
     let (suspects, ranked) = explain(&case)?;
-    let audit = judge(context, args, &figures, &machine, &case, estimator.run())?;
-    let parts = WhyParts {
-        model: &model,
-        machine: &machine,
-        quant: estimator.quant(),
-        run: estimator.run(),
-        stated,
-        seen,
-        audit,
-    };
+    let (quant, run) = (estimator.quant(), estimator.run());
+    let parts = WhyParts { model, machine, quant, run, stated, seen };
     let answer = WhyAnswer::of(parts, (&case, &suspects, &ranked), &figures.from)?;
-    Ok((Answer::of(answer), ExitStatus::Ok))
+    Ok((answer, estimator.speed()?.clone(), *run))
 }
 
 /// The machine that was named, or that a result is of.
@@ -110,7 +124,18 @@ fn named(model: &OpenedModel, machine: &Machine, run: &Run, args: &WhyArgs) -> S
     if let Some(quant) = &args.quant {
         add("--quant", quant.clone());
     }
-    add("--mac", machine.id.clone());
+    let MachineArgs { mac, bandwidth, gpu_cores, memory } = &args.machine;
+    match (mac, bandwidth.zip(*gpu_cores).zip(*memory)) {
+        (None, Some(((bandwidth, cores), memory))) => {
+            add("--bandwidth", bandwidth.to_string());
+            add("--gpu-cores", cores.to_string());
+            add("--memory", memory.to_string());
+        }
+        (mac, _) => add("--mac", mac.as_ref().unwrap_or(&machine.id).clone()),
+    }
+    if let Some(model_type) = &args.assume {
+        add("--assume", model_type.clone());
+    }
     add("--context", run.work.context_tokens.to_string());
     if let Some(engine) = args.run.args.engine.engine {
         let version = engine.version.map(|v| format!("@{v}")).unwrap_or_default();
@@ -121,16 +146,13 @@ fn named(model: &OpenedModel, machine: &Machine, run: &Run, args: &WhyArgs) -> S
 
 /// What the auditor says of the figures as a claim, and whether they are faster than the bus allows.
 fn judge(
-    context: &Context,
     args: &WhyArgs,
     figures: &MeasuredFigures,
     machine: &Machine,
-    case: &GapCase<'_>,
+    known: Known,
     run: &Run,
-) -> Result<(Vec<audit::Finding>, bool)> {
-    let Some(rate) = figures.decode else { return Ok((Vec::new(), false)) };
-    let model = open(context, args, figures, run)?;
-    let known = Known { speed: Speed::of(&model.graph, run)?, graph: model.graph };
+) -> (Vec<audit::Finding>, bool) {
+    let Some(rate) = figures.decode else { return (Vec::new(), false) };
     let machines: Vec<Hardware> = machine.possible_bins().iter().map(Hardware::of).collect();
     let work = run.work;
     let fastest = |h: &Hardware| {
@@ -149,9 +171,5 @@ fn judge(
         ..Claim::default()
     };
     let facts = Facts { model: Ok(Rc::new(known)), machines: Ok(machines), catalogue: Vec::new() };
-    let judged = audit::judge(&[AuditCase { claim, facts }]);
-    // What is slow is explained by the causes themselves.
-    let fast = case.decode.tokens_per_s < rate || figures.ttft_s.is_some_and(|t| t < case.ttft_s);
-    let findings = if fast { judged.findings } else { Vec::new() };
-    Ok((findings, rate > bus))
+    (audit::judge(&[AuditCase { claim, facts }]).findings, rate > bus)
 }

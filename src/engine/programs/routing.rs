@@ -26,11 +26,11 @@ pub fn routing(mlx: Version, matrix_units: bool) -> Routing {
     since.map_or_else(Routing::default, |t| Routing::new(&t.kernels[usize::from(matrix_units)]))
 }
 
-/// The flag of MLX from which on vector products are taken for more rows on matrix units.
 /// Flag of the version from which attention is one kernel in both passes of training, where there is a kernel.
 pub const TRAINING_ATTENTION_FUSED: &str = "training_attention_fused";
 /// Flag of the version from which the loss of training is one kernel.
 pub const TRAINING_LOSS_FUSED: &str = "training_loss_fused";
+/// The flag of MLX from which on vector products are taken for more rows on matrix units.
 pub const VECTOR_LIMITS_RAISED: &str = "qmv_limit_m5_raised";
 
 /// Whether a version of MLX has what a flag of the file names.

@@ -126,7 +126,7 @@ const LADDER: [Scheme; 5] = [
 /// A cache limit that keeps MLX's reuse of small buffers without holding whole chunks.
 const CACHE_LIMIT: Bytes = Bytes(1 << 30);
 /// Changes that gain less context than this are not worth a line.
-pub(super) const WORTH_TOKENS: u32 = 1024;
+const WORTH_TOKENS: u32 = 1024;
 
 /// Changes that help, the cheapest first: those that cost prompt speed, then precision of the cache, then the system's
 /// settings, then precision of the weights. Changes that neither make the request fit nor lengthen the context are
@@ -137,7 +137,7 @@ pub fn advise(
     machine: &Machine,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = Case { machine, estimator, now };
+    let case = AdviceCase { machine, estimator, now };
     let run = estimator.run();
     let mut out = Vec::new();
     for tokens in STEPS.into_iter().filter(|&n| n < run.engine.prefill_step) {
@@ -183,15 +183,22 @@ pub(super) fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     kept
 }
 
-struct Case<'a, 'e> {
-    machine: &'a Machine,
-    estimator: &'a Estimator<'e>,
-    now: (&'a Memory, MaxContext),
+/// A run for which changes are looked for.
+pub(super) struct AdviceCase<'a, 'e> {
+    pub machine: &'a Machine,
+    pub estimator: &'a Estimator<'e>,
+    /// Memory and the longest context as they are.
+    pub now: (&'a Memory, MaxContext),
 }
 
-impl Case<'_, '_> {
+impl AdviceCase<'_, '_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
-    fn tried(&self, what: Change, changed: &Estimator<'_>, machine: &Machine) -> Option<Advice> {
+    pub fn tried(
+        &self,
+        what: Change,
+        changed: &Estimator<'_>,
+        machine: &Machine,
+    ) -> Option<Advice> {
         let memory = changed.memory(machine).ok()?;
         let context = changed.max_context(machine).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
@@ -239,7 +246,7 @@ impl Case<'_, '_> {
     }
 
     /// The lowest safe limit under which the request fits, or the highest safe one for more context.
-    fn wired_limit(&self) -> Option<Advice> {
+    pub fn wired_limit(&self) -> Option<Advice> {
         let (memory, _) = self.now;
         let installed = self.machine.memory.value;
         let default = self.machine.gpu_limit.bytes;

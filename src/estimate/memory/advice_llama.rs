@@ -1,18 +1,15 @@
 //! What makes a run of llama.cpp fit, or lengthens its context: the cheapest change first.
 
-use super::advice::{Advice, Change, WORTH_TOKENS};
-use super::llama::LlamaModel;
-use super::{Fits, MaxContext, Memory};
-use crate::estimate::StoredWeights;
+use super::advice::{Advice, AdviceCase, Change, one_per_kind};
+use super::{MaxContext, Memory};
 use crate::estimate::refusal::Refusal;
+use crate::estimate::{Estimator, StoredWeights};
 use crate::graph::Graph;
 use crate::graph::cache::KvQuantisation;
-use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::KvType;
 use crate::model::gguf::{FileType, GgufMix};
-use crate::run::{ModelFile, Run};
-use crate::units::Bytes;
+use crate::run::ModelFile;
 
 /// Types of the cache that are tried.
 const KV_TYPES: [(KvType, u32); 2] = [(KvType::Q8_0, 8), (KvType::Q4_0, 4)];
@@ -41,84 +38,41 @@ pub fn file_in(mix: GgufMix, file: ModelFile) -> ModelFile {
 /// Changes that help a run of llama.cpp: a quantized cache, fewer slots, a raised limit, a smaller file.
 #[must_use]
 pub fn advise_llama(
-    graph: &Graph,
+    estimator: &Estimator<'_>,
     machine: &Machine,
-    run: &Run,
     now: (&Memory, MaxContext),
 ) -> Vec<Advice> {
-    let case = LlamaCase { graph, machine, run: *run, now };
+    let case = AdviceCase { machine, estimator, now };
+    let (graph, run) = (estimator.graph(), *estimator.run());
+    let tried = |what, run| case.tried(what, &estimator.with_run(run), machine);
     let mut out = Vec::new();
     if run.engine.kv.is_none() {
         out.extend(KV_TYPES.into_iter().filter_map(|(kv, bits)| {
             let quantized = run.with_kv(Some(KvQuantisation::bits(bits)));
             let known = Refusal::of(graph, &quantized).is_none();
-            known.then(|| case.tried(Change::KvType { kv_type: kv.name() }, machine, quantized))?
+            known.then(|| tried(Change::KvType { kv_type: kv.name() }, quantized))?
         }));
     }
     let sequences = run.work.batch.max(1);
     if run.engine.parallel.unwrap_or(u32::MAX) > sequences {
-        let fewer = run.with_parallel(Some(sequences));
-        out.extend(case.tried(Change::Parallel { sequences }, machine, fewer));
+        out.extend(tried(Change::Parallel { sequences }, run.with_parallel(Some(sequences))));
     }
     out.extend(case.wired_limit());
     out.extend(smaller_mixes(graph, &run.file).into_iter().filter_map(|mix| {
         let quant = mix.to_string().to_uppercase();
-        let smaller = run.with_file(file_in(mix, run.file));
-        case.tried(Change::Quantisation { quant }, machine, smaller)
+        tried(Change::Quantisation { quant }, run.with_file(file_in(mix, run.file)))
     }));
-    super::advice::one_per_kind(out)
-}
-
-struct LlamaCase<'a> {
-    graph: &'a Graph,
-    machine: &'a Machine,
-    run: Run,
-    now: (&'a Memory, MaxContext),
-}
-
-impl LlamaCase<'_> {
-    /// What another machine or run would need; `None` where it helps nothing.
-    fn tried(&self, what: Change, machine: &Machine, run: Run) -> Option<Advice> {
-        let model = LlamaModel::of(self.graph, StoredWeights::of(self.graph, &run.file)).ok()?;
-        let memory = model.memory(machine, &run).ok()?;
-        let context = model.longest(machine, &run, false).ok()?;
-        let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
-        let peak = Bytes(memory.peak.peak_bytes);
-        let saved = Bytes(self.now.0.peak.peak_bytes).saturating_sub(peak);
-        let advice = Advice {
-            what,
-            peak_bytes: peak,
-            gains_bytes: saved + raised,
-            max_context_tokens: context.tokens,
-            gains_tokens: context.tokens.saturating_sub(self.now.1.tokens),
-            fits: memory.judgement.fits,
-        };
-        let better = memory.judgement.verdict < self.now.0.judgement.verdict;
-        (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
-    }
-
-    fn wired_limit(&self) -> Option<Advice> {
-        let installed = self.machine.memory.value;
-        let limit = &self.machine.gpu_limit;
-        let need = self.now.0.peak_interval_90[1];
-        let enough = (self.now.0.judgement.fits != Fits::Yes)
-            .then(|| WiredLimitAdvice::for_need(installed, limit.bytes, need))
-            .flatten();
-        let advice = enough
-            .or_else(|| WiredLimitAdvice::highest(installed, limit.bytes))?
-            .from(limit.wired_limit_mib);
-        let mut raised = self.machine.clone();
-        raised.gpu_limit = raised.gpu_limit.with_wired_limit(advice.mib);
-        self.tried(Change::WiredLimit(advice), &raised, self.run)
-    }
+    one_per_kind(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::estimate::memory::Fits;
     use crate::hardware::{Macs, spec};
     use crate::model::{Config, DType};
-    use crate::run::Program;
+    use crate::roofline::Coefficients;
+    use crate::run::{Program, Run};
 
     /// A 14B in Q8_0 with 65536 tokens on 24 GB: what is advised makes it fit, and no change of MLX is among it.
     #[test]
@@ -133,11 +87,12 @@ mod tests {
         let file = file_in(GgufMix::plain(FileType::Q5_K_M), ModelFile::default());
         let run = Run::default().with_file(file).with_program(Program::LlamaCpp);
         let run = run.with_context(65_000).with_parallel(Some(1));
-        let model = LlamaModel::of(&graph, StoredWeights::of(&graph, &file)).expect("runs");
-        let now = model.memory(&mac, &run).expect("runs");
+        let coefficients = Coefficients::embedded().expect("built in");
+        let estimator = Estimator::of_graph(coefficients, &graph, run);
+        let now = estimator.memory(&mac).expect("runs");
         assert_eq!(now.judgement.fits, Fits::No);
-        let longest = model.longest(&mac, &run, false).expect("runs");
-        let all = advise_llama(&graph, &mac, &run, (&now, longest));
+        let longest = estimator.max_context(&mac).expect("runs");
+        let all = advise_llama(&estimator, &mac, (&now, longest));
         assert!(all.iter().any(|a| a.fits != Fits::No), "{all:#?}");
         assert!(all.iter().any(|a| matches!(a.what, Change::KvType { .. })), "{all:#?}");
         assert!(all.iter().all(|a| !matches!(a.what, Change::PrefillStep { .. })), "{all:#?}");

@@ -12,7 +12,7 @@ pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     end_to_end(found)?;
     for variant in ["too_many", "too_few"] {
         let row = found.row(GapCause::TokenCount, Some(variant))?;
-        let test = found.bench("--generate 256  # counts by the server's own tokens");
+        let test = found.bench("--generate 256  # counts the server's tokens");
         found.add(row, 1.0, Brings::of(row), test);
     }
     Ok(())
@@ -39,7 +39,7 @@ fn end_to_end(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
         (tokens / (seconds + tokens / rate)) / rate
     };
     let decode = [factor(answers[0], ttft[1]), factor(answers[1], ttft[0])];
-    let test = found.bench("--generate 256  # decode, first token and end to end apart");
+    let test = found.bench("--generate 256  # decode and first token apart");
     found.add(row, 1.0, Brings::computed(decode, NONE), test);
     Ok(())
 }

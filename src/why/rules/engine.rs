@@ -53,7 +53,7 @@ fn matrix_units(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let times = if engine.matrix_units == MatrixUnits::On { 0.2 } else { 1.0 };
     let test = match engine.program {
         Program::OllamaMlx => "ollama --version  # then update, and ask again".to_owned(),
-        Program::LmStudio => "ls ~/.lmstudio/extensions/backends  # choose the back end with 'nax' in its name".to_owned(),
+        Program::LmStudio => "ls ~/.lmstudio/extensions/backends  # one with 'nax' in its name".to_owned(),
         p if p.runs_gguf() => "llama-bench -m MODEL.gguf -p 2048 -n 0  # 'has tensor = true' in its log".to_owned(),
         _ => "python3 -c \"import importlib.metadata as m; print(m.distribution('mlx-metal').read_text('WHEEL'))\"  # macosx_26_0 has them"
             .to_owned(),

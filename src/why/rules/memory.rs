@@ -72,8 +72,7 @@ fn swap(found: &mut SuspectList<'_, '_>, share: f64) -> Result<(), GapError> {
         brings.decode[1] = (1.0 / swap.slowdown[0]).clamp(brings.decode[0], 1.0);
         brings.computed = true;
     }
-    let test =
-        format!("{SWAP_TEST}  # `mlxplan predict {} --explain` lists the limits", found.case.named);
+    let test = format!("{SWAP_TEST}\n{}", found.predict("--explain  # lists the limits"));
     found.add(row, times, brings, test);
     Ok(())
 }

@@ -101,8 +101,7 @@ fn dense(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
         row,
         1.0,
         brings,
-        "mlx_lm.generate --model MODEL --prompt x --max-tokens 100  # the same file in mlx-lm"
-            .to_owned(),
+        "mlx_lm.generate --model MODEL --prompt x --max-tokens 100  # the same file".to_owned(),
     );
     Ok(())
 }
@@ -122,7 +121,7 @@ fn bins(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
             row.evidence
         );
         let brings = Brings::computed([decode; 2], [first; 2]);
-        let test = "mlxplan probe  # or: system_profiler SPDisplaysDataType | grep 'Total Number of Cores'";
+        let test = "system_profiler SPDisplaysDataType | grep Cores  # or: mlxplan probe";
         found.add(&named, 1.0, brings, test.to_owned());
     }
     Ok(())

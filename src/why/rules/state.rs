@@ -23,20 +23,26 @@ pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     cold(found)
 }
 
+/// Prior of a mode that the user named.
+const SAID: f64 = 0.8;
 const POWER_TEST: &str =
     "pmset -g | grep -E 'lowpowermode|powermode'  # 0 automatic, 1 low, 2 high";
 
 fn power(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
-    let (form, macos) = (found.case.form, found.case.run().engine.macos);
+    let (form, run) = (found.case.form, found.case.run());
+    let (said, macos) = (run.conditions.power, run.engine.macos);
     let low = found.row(GapCause::PowerMode, Some("low"))?;
-    let times = match form {
-        Form::Desktop => 0.1,
-        Form::Unknown => 0.8,
-        _ => 1.0,
+    let times = match (said, form) {
+        (Some(PowerSetting::Low), _) => SAID / low.prior,
+        (Some(_), _) => 0.0,
+        (None, Form::Desktop) => 0.1,
+        (None, Form::Unknown) => 0.8,
+        (None, _) => 1.0,
     };
     found.add(low, times, Brings::of(low), POWER_TEST.to_owned());
     let automatic = found.row(GapCause::PowerMode, Some("automatic"))?;
     let times = match (macos, form.may_be_laptop()) {
+        _ if matches!(said, Some(PowerSetting::Low | PowerSetting::High)) => 0.0,
         (Some(v), _) if v < AUTOMATIC => 0.0,
         (Some(_), true) => 6.0,
         (None, true) => 0.5,
@@ -48,6 +54,9 @@ fn power(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
 
 fn heat(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let form = found.case.form;
+    if found.case.run().conditions.sustained_minutes == Some(0) {
+        return Ok(());
+    }
     let file = PowerFile::embedded()?;
     let ranges = file.heat(form, PowerSetting::Automatic).into_iter().map(|r| r.after_ten_minutes);
     let [low, high] =

@@ -44,8 +44,7 @@ fn thinking(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let row = found.row(GapCause::ThinkingTokens, None)?;
     let seconds = THINKING.map(|n| n / case.decode.tokens_per_s);
     let brings = Brings::computed(NONE, case.later_token(seconds));
-    let test =
-        found.bench("--generate 32  # its time to the first token counts thinking as tokens");
+    let test = found.bench("--generate 32  # thinking counts as tokens");
     found.add(row, 1.0, brings, test);
     Ok(())
 }

@@ -145,7 +145,7 @@ impl PurchaseAnswer {
             new_models: new,
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&run),
+            run: run_text(&run, found.choices.iter().map(|c| &c.machine)),
             limit,
         }
     }

@@ -93,7 +93,7 @@ impl SideBySide {
             new_models: new.into_iter().map(on).collect(),
             prices_as_of: AS_OF,
             notes,
-            run: run_text(&run),
+            run: run_text(&run, pairs.iter().map(|p| &p.mac.machine)),
         }
     }
 }
