@@ -34,6 +34,12 @@ impl Shape {
         &self.dims[..usize::from(self.rank)]
     }
 
+    /// The dimensions for operations that take -1 too.
+    #[must_use]
+    pub fn signed(&self) -> Vec<i64> {
+        self.dims().iter().map(|&n| i64::from(n)).collect()
+    }
+
     /// Number of dimensions.
     #[must_use]
     pub fn rank(&self) -> usize {

@@ -15,7 +15,7 @@ import time
 
 import simulate  # noqa: E402  (before mlx_lm: it replaces functions of mlx.core)
 import sizes  # noqa: E402
-from peaks_kv_batch import DECODE_STEPS, QuantisingMachine, _view  # noqa: E402
+from peaks_kv_batch import QuantisingMachine, generation_peak  # noqa: E402
 from sizes import mx  # noqa: E402
 
 from mlx_lm.generate import _merge_caches  # noqa: E402
@@ -104,24 +104,11 @@ def peak(config, scheme, prompt, prefill_step, arch, nax, batch):
     model.batch = batch
     empty = [lm_cache.make_prompt_cache(model) for _ in range(batch)]
     process.caches = _merge_caches(empty)
-    machine = process.machine
-    prompt_array = machine.constant((batch, prompt), "int32")
-    for n in simulate._prefill_lengths(prompt, prefill_step):
-        state, _ = process.call(_view(prompt_array, batch, n), batch, n, sample=False)
-        machine.evaluate(state)
-    tokens, previous, marks = _view(prompt_array, batch, 1), [], []
-    for i in range(DECODE_STEPS):
-        model.moves = i == 0
-        results, _ = process.call(tokens, batch, 1, sample=True)
-        machine.evaluate(results, wait=False)
-        marks.append(machine.command_buffers)
-        if i:  # the token of the step before is read now
-            machine.wait(machine.command_buffers - marks[i - 1])
-        for a in previous:
-            machine.drop(a)
-        previous, tokens = results, results[0]
-    machine.wait()
-    return machine.peak
+
+    def move_first(step):
+        model.moves = step == 0
+
+    return generation_peak(process, prompt, prefill_step, batch, move_first)
 
 
 def main():

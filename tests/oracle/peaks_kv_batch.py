@@ -164,6 +164,11 @@ def peak(config, scheme, prompt, prefill_step, arch, nax, batch, bits, start):
     """Peak of `generate_step`, in bytes: prefill, the first token, and two more."""
     process = simulate.Process(sizes.load(config, scheme), arch, nax)
     process.model = QuantisingModel(process.model, bits, start)
+    return generation_peak(process, prompt, prefill_step, batch)
+
+
+def generation_peak(process, prompt, prefill_step, batch, before_step=lambda _: None):
+    """Peak of a prompt, the first token, and two more; `before_step` is called with the number of each of these."""
     machine = process.machine
     prompt_array = machine.constant((batch, prompt), "int32")
     for n in simulate._prefill_lengths(prompt, prefill_step):
@@ -171,6 +176,7 @@ def peak(config, scheme, prompt, prefill_step, arch, nax, batch, bits, start):
         machine.evaluate(state)
     tokens, previous, marks = _view(prompt_array, batch, 1), [], []
     for i in range(DECODE_STEPS):
+        before_step(i)
         results, _ = process.call(tokens, batch, 1, sample=True)
         machine.evaluate(results, wait=False)
         marks.append(machine.command_buffers)

@@ -66,7 +66,7 @@ impl BitLinear {
         let (weight, scale) = (t.weight(self.weight), t.weight(self.scale));
         let (shape, dtype) = (Shape::new(&[rows.dim(0), outputs]), scale.dtype());
         let y = t.kernel_one(Kernel::BitLinear, &[rows, weight, scale], shape, dtype);
-        let to: Vec<i64> = from.with(-1, outputs).dims().iter().map(|&n| i64::from(n)).collect();
+        let to = from.with(-1, outputs).signed();
         let y = y.reshape(&to);
         match self.bias {
             None => y,

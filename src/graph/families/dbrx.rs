@@ -101,7 +101,7 @@ impl HostMoe {
 impl FeedForward for HostMoe {
     fn apply<'t>(&self, x: Var<'t>) -> Var<'t> {
         let t = x.tape();
-        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let dims = x.shape().signed();
         let x = x.reshape(&[-1, i64::from(x.dim(-1))]);
         let gates = self.router.forward(x).astype(DType::F32).softmax(false);
         let scores = gates.take_along_axis(best(gates, self.chosen, Order::Descending), -1);

@@ -220,7 +220,7 @@ impl Moe {
         let y = self.experts.forward(flat, chosen, |gate, up| self.clamp.apply(gate, up));
         let y = (y.astype(DType::F32) * weights.expand_dims(&[-1])).sum(1, false);
         let y = y + self.shared.apply(flat).astype(DType::F32);
-        let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+        let dims = shape.signed();
         y.reshape(&dims).astype(dtype)
     }
 }

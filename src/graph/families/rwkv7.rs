@@ -232,7 +232,7 @@ impl TimeMix {
         let r_k = t.weight(self.r_k);
         let bonus = (r * key * r_k).reduce(Reduction::Sum, -1, true);
         let y = y + bonus * value;
-        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let dims = x.shape().signed();
         let y = y.reshape(&dims);
         cache.set_state(0, x.last(1, 1));
         let y = y * gate;

@@ -12,7 +12,7 @@ fn blocks(x: Var<'_>, size: u32) -> Option<Var<'_>> {
         return None;
     }
     let x = x.astype(DType::F32);
-    let mut dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+    let mut dims = shape.signed();
     dims.pop();
     dims.extend([-1, i64::from(size)]);
     Some(x.reshape(&dims))
@@ -30,7 +30,7 @@ fn power_scale(x: Var<'_>, limit: f64) -> Var<'_> {
 }
 
 fn joined(x: Var<'_>, shape: Shape, dtype: DType) -> Var<'_> {
-    let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+    let dims = shape.signed();
     x.reshape(&dims).astype(dtype)
 }
 

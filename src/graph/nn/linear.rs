@@ -29,7 +29,7 @@ fn rotated(id: ModuleId, x: Var<'_>, inverse: bool) -> Var<'_> {
         x = x * signs;
     }
     let x = x.reshape(&[-1, i64::from(block)]).hadamard(f64::from(block).powf(-0.5));
-    let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+    let dims = shape.signed();
     let mut x = x.reshape(&dims);
     if inverse {
         x = x * signs;
@@ -126,7 +126,7 @@ impl Embedding {
 
     /// The rows of a table that only exists packed, in float16: a flat list of ids, rotated back.
     fn unpacked_rows<'t>(&self, ids: Var<'t>, w: Packed<'t>) -> Var<'t> {
-        let mut dims: Vec<i64> = ids.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let mut dims = ids.shape().signed();
         dims.push(-1);
         let ids = ids.reshape(&[-1]);
         let rows = Packed {

@@ -33,7 +33,7 @@ fn quantised<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mas
     let repeats = shape.dim(1) / heads;
     let mut q = q * scale;
     let (mut k, mut v) = (k, v);
-    let dims: Vec<i64> = shape.dims().iter().map(|&n| i64::from(n)).collect();
+    let dims = shape.signed();
     if repeats > 1 {
         let parts = [dims[0], i64::from(heads), i64::from(repeats), dims[2], dims[3]];
         q = q.reshape(&parts);

@@ -94,7 +94,7 @@ fn unroute<'t>(y: Var<'t>, inverse: Option<Var<'t>>, indices: Var<'t>) -> Var<'t
         None => y,
         Some(order) => {
             let y = y.take(order);
-            let dims: Vec<i64> = indices.shape().dims().iter().map(|&n| i64::from(n)).collect();
+            let dims = indices.shape().signed();
             y.unflatten(0, &dims)
         }
     };

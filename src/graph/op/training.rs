@@ -18,8 +18,7 @@ pub enum Training {
         /// Added to the variance.
         eps: f32,
     },
-    /// Inputs `x`, gradient of the output, further inputs of the rotation; output the gradient of `x`: the rotation
-    /// backwards.
+    /// Inputs gradient of the output, further inputs of the rotation; output the gradient of `x`: the rotation backwards.
     RopeGradient {
         /// Features that are rotated.
         dims: u32,

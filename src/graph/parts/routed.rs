@@ -228,7 +228,7 @@ impl FeedForward for RoutedMlp {
         if !self.flat {
             return self.rows(x);
         }
-        let dims: Vec<i64> = x.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let dims = x.shape().signed();
         let flat = x.reshape(&[-1, i64::from(x.dim(-1))]);
         self.rows(flat).reshape(&dims)
     }

@@ -286,8 +286,7 @@ impl Region {
                 body.outputs.push(i as u32);
             }
         }
-        let index = trace.bodies.len() as u32;
-        trace.bodies.push(body);
+        let index = trace.add_body(body);
         (Node { op: Op::Compiled(index), ..last.clone() }, inputs, outputs)
     }
 }

@@ -103,7 +103,7 @@ impl<'t> Var<'t> {
         }
         let value = t.scalar(value, dtype);
         let values = value.broadcast_to(common);
-        let mut to: Vec<i64> = common.dims().iter().map(|&n| i64::from(n)).collect();
+        let mut to = common.signed();
         to.resize(2 * rank, 1);
         let values = values.reshape(&to);
         inputs.push(values);

@@ -271,7 +271,7 @@ impl<'t> Var<'t> {
         wide.insert(i + 1, times);
         let spread = self.expand_dims(&[i as i32 + 1]);
         let spread = spread.broadcast_to(wide);
-        let mut to: Vec<i64> = self.shape().dims().iter().map(|&n| i64::from(n)).collect();
+        let mut to = self.shape().signed();
         if let Some(n) = to.get_mut(i) {
             *n *= i64::from(times);
         }
@@ -288,9 +288,8 @@ impl<'t> Var<'t> {
         let (mut spread, mut wide) = (from, from);
         spread.insert(i, 1);
         wide.insert(i, copies);
-        let dims = |shape: Shape| shape.dims().iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
-        let x = self.reshape(&dims(spread)).broadcast_to(wide);
-        let mut to = dims(from);
+        let x = self.reshape(&spread.signed()).broadcast_to(wide);
+        let mut to = from.signed();
         if let Some(n) = to.get_mut(i) {
             *n *= i64::from(copies);
         }

@@ -28,8 +28,8 @@ pub(super) fn insert(t: &Tape<'_>, trained: u32) {
             step.inputs.iter_mut().for_each(|v| *v = renamed.get(v).copied().unwrap_or(*v));
             out.push(step);
         }
-        if matches!(stage, Stage::Layer(_)) {
-            let results = results(&out[start..], &last_read, to);
+        let results = results(&out[start..], &last_read, to);
+        if matches!(stage, Stage::Layer(_)) && !results.is_empty() {
             let primals = primals(&trace, &out[start..], trained);
             let made: Vec<ValueId> = results.iter().map(|&v| copy_of(&mut trace, v)).collect();
             renamed.extend(results.iter().copied().zip(made.iter().copied()));

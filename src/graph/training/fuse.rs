@@ -1,7 +1,7 @@
 //! `compile_fuse` of `mlx/compile.cpp` over a whole training step: element-wise chains become one kernel, across layers,
 //! loss, gradients and optimizer.
 
-use super::simplify::producers;
+use super::simplify::{NONE, marked, producers};
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Body, BodyNode, BodyRef, Trace, TraceStep, ValueId};
@@ -60,15 +60,13 @@ impl<'a> Fusion<'a> {
                 next[v.index()] += 1;
             }
         }
-        let mut is_root = vec![false; values];
-        roots.iter().for_each(|v| is_root[v.index()] = true);
         Self {
             trace,
             steps,
-            producers: producers(steps, values),
+            producers: producers(trace),
             first,
             readers,
-            is_root,
+            is_root: marked(trace, roots),
             done: vec![false; steps.len()],
             met: vec![(u32::MAX, false); steps.len()],
         }
@@ -98,10 +96,10 @@ impl<'a> Fusion<'a> {
 
     fn visit(&mut self, var: ValueId, depth: u32, chain: &mut Chain) {
         let n = self.producers[var.index()];
-        if n != u32::MAX && self.met[n as usize].0 == chain.number {
+        if n != NONE && self.met[n as usize].0 == chain.number {
             return;
         }
-        if n == u32::MAX || !self.joins(n, var, depth, chain) {
+        if n == NONE || !self.joins(n, var, depth, chain) {
             if !chain.inputs.contains(&var) {
                 chain.inputs.push(var);
             }
@@ -152,8 +150,7 @@ fn rebuild(
     roots: &[ValueId],
     chains: &[(u32, Vec<u32>)],
 ) {
-    let mut is_root = vec![false; trace.values().len()];
-    roots.iter().for_each(|v| is_root[v.index()] = true);
+    let is_root = marked(trace, roots);
     let mut chain_at = vec![u32::MAX; steps.len()];
     let mut gone = vec![false; steps.len()];
     for (i, (last, members)) in chains.iter().enumerate() {

@@ -25,7 +25,6 @@ pub use plan::{PlanError, Role, TrainedArray, TrainingPlan};
 
 use super::Graph;
 use super::cache::Cache;
-use super::params::Part;
 use super::shape::Shape;
 use super::skipped::SkippedLayers;
 use super::tape::{Adapter, KernelChoice, Routing, Source, Tape, Trace, TraceError, ValueId, Var};
@@ -219,7 +218,7 @@ impl<'t> Recording<'_, 't> {
     fn install(&self, trained: &[Var<'t>]) {
         let mut adapters: FxHashMap<usize, [Option<Var<'t>>; 3]> = FxHashMap::default();
         for (array, &value) in self.plan.arrays.iter().zip(trained) {
-            let parts = match array.role {
+            let part = match array.role {
                 Role::Tensor(part) => {
                     self.t.train(array.module, part, value);
                     continue;
@@ -228,8 +227,9 @@ impl<'t> Recording<'_, 't> {
                 Role::B => 1,
                 Role::Magnitude => 2,
             };
-            adapters.entry(array.module.index()).or_default()[parts] = Some(value);
-            if let Some([Some(a), Some(b), magnitude]) = adapters.get(&array.module.index()) {
+            let known = adapters.entry(array.module.index()).or_default();
+            known[part] = Some(value);
+            if let [Some(a), Some(b), magnitude] = known {
                 let adapter =
                     Adapter { a: *a, b: *b, magnitude: *magnitude, scale: self.plan.scale };
                 self.t.adapt(array.module, adapter);
@@ -306,13 +306,5 @@ impl<'t> Recording<'_, 't> {
             kept.extend(range.zip(new.state.iter().map(|v| v.id())));
         }
         state.extend(kept);
-    }
-}
-
-impl TrainedArray {
-    /// Whether it belongs to an adapter.
-    #[must_use]
-    pub const fn is_adapter(&self) -> bool {
-        !matches!(self.role, Role::Tensor(Part::Weight | Part::Scales | Part::Biases | Part::Bias))
     }
 }

@@ -60,8 +60,7 @@ fn muon<'t>(p: Var<'t>, g: Var<'t>, state: Var<'t>, rate: Var<'t>) -> Updated<'t
         }
         update = orthogonal(update);
         if wide {
-            update =
-                update.reshape(&shape.dims().iter().map(|&n| i64::from(n)).collect::<Vec<_>>());
+            update = update.reshape(&shape.signed());
         }
         let ratio = f64::from(shape.dim(-2)) / f64::from(shape.dim(-1).max(1));
         rate = rate * ratio.max(1.0).sqrt();

@@ -109,7 +109,7 @@ const PADDING: u32 = 32;
 /// Tokens that the model sees of a batch whose longest sample has `longest`, cut at `max_seq_length`.
 #[must_use]
 pub fn padded_tokens(longest: u32, max_seq_length: u32) -> u32 {
-    let padded = (longest.div_ceil(PADDING) * PADDING).saturating_add(1);
+    let padded = longest.div_ceil(PADDING).saturating_mul(PADDING).saturating_add(1);
     padded.min(max_seq_length).saturating_sub(1).max(1)
 }
 
@@ -123,5 +123,6 @@ mod tests {
         assert_eq!(padded_tokens(320, 2048), 320);
         assert_eq!(padded_tokens(2040, 2048), 2047);
         assert_eq!(padded_tokens(9000, 2048), 2047);
+        assert_eq!(padded_tokens(u32::MAX, 2048), 2047);
     }
 }

@@ -71,6 +71,14 @@ pub struct TrainedArray {
     pub dtype: DType,
 }
 
+impl TrainedArray {
+    /// Whether it belongs to an adapter.
+    #[must_use]
+    pub const fn is_adapter(&self) -> bool {
+        !matches!(self.role, Role::Tensor(_))
+    }
+}
+
 /// The arrays of a training run.
 #[derive(Clone, Debug)]
 pub struct TrainingPlan {

@@ -51,17 +51,13 @@ fn onto_rows<'t>(x: Var<'t>, dx: Var<'t>, [left, right]: [Var<'t>; 2], sorted: b
         return dx;
     }
     let rows = x.zeros_like().flatten(0, -3);
-    added(rows, left, dx.expand_dims(&[-3])).reshape(&dims(&x.shape()))
+    added(rows, left, dx.expand_dims(&[-3])).reshape(&x.shape().signed())
 }
 
 /// `scatter_add` along the first axis.
 fn added<'t>(to: Var<'t>, at: Var<'t>, new: Var<'t>) -> Var<'t> {
     let op = Op::Training(Training::ScatterAdd(Axes::new([0])));
     to.tape().push(op, &[to, at, new], to.shape(), to.dtype())
-}
-
-fn dims(shape: &Shape) -> Vec<i64> {
-    shape.dims().iter().map(|&n| i64::from(n)).collect()
 }
 
 /// Of input `i` of gathered products of plain matrices.
@@ -127,5 +123,5 @@ fn turned(x: Var<'_>, axis: i32, groups: u32, (a, b): (i32, i32)) -> Var<'_> {
     let mut split = shape;
     split.insert(at as usize, groups);
     let split = split.with(at + 1, shape.dim(at) / groups);
-    x.reshape(&dims(&split)).swapaxes(a, b).flatten(at, at + 1)
+    x.reshape(&split.signed()).swapaxes(a, b).flatten(at, at + 1)
 }

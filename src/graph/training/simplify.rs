@@ -2,26 +2,35 @@
 //! (`compile_dfs` and `compile_simplify` of `mlx/compile.cpp`).
 
 use crate::graph::op::{Op, Training};
+use crate::graph::shape::Shape;
 use crate::graph::tape::{Source, Trace, TraceStep, ValueId};
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
-const NONE: u32 = u32::MAX;
+/// No operation makes the value.
+pub(super) const NONE: u32 = u32::MAX;
 
-/// The operation that makes a value, by value.
-pub(super) fn producers(steps: &[TraceStep], values: usize) -> Vec<u32> {
-    let mut producers = vec![NONE; values];
-    for (i, step) in steps.iter().enumerate() {
-        step.outputs.iter().for_each(|v| producers[v.index()] = i as u32);
+/// The operation that makes a value, by value; [`NONE`] where it is given.
+pub(super) fn producers(trace: &Trace) -> Vec<u32> {
+    let mut producers = vec![NONE; trace.values().len()];
+    for (node, i) in trace.nodes().iter().zip(0..) {
+        trace.outputs(node).iter().for_each(|v| producers[v.index()] = i);
     }
     producers
 }
 
+/// By value, whether it is one of these.
+pub(super) fn marked(trace: &Trace, some: &[ValueId]) -> Vec<bool> {
+    let mut marked = vec![false; trace.values().len()];
+    some.iter().for_each(|v| marked[v.index()] = true);
+    marked
+}
+
 /// What the roots need, in the order of a depth-first walk.
 pub(super) fn in_order(trace: &mut Trace, roots: &[ValueId]) {
+    let producers = producers(trace);
     let steps = trace.steps();
-    let producers = producers(&steps, trace.values().len());
     let mut done = vec![false; steps.len()];
     let mut order: Vec<u32> = Vec::with_capacity(steps.len());
     let mut stack: Vec<(u32, usize)> = Vec::new();
@@ -49,7 +58,7 @@ fn enter(n: u32, done: &mut [bool], stack: &mut Vec<(u32, usize)>) {
 
 /// Equal constants become one value.
 pub(super) fn merge_constants(trace: &mut Trace) {
-    let mut known: FxHashMap<(u64, u8, crate::graph::shape::Shape), ValueId> = FxHashMap::default();
+    let mut known: FxHashMap<(u64, u8, Shape), ValueId> = FxHashMap::default();
     let mut same: FxHashMap<ValueId, ValueId> = FxHashMap::default();
     for i in 0..trace.values().len() {
         let id = ValueId(i as u32);
@@ -83,8 +92,7 @@ fn comparable(step: &TraceStep) -> bool {
 /// Equal operations on the same inputs become one. The second of two stays where it is a root.
 pub(super) fn merge_equal(trace: &mut Trace, roots: &[ValueId]) {
     let mut steps = trace.steps();
-    let mut is_root = vec![false; trace.values().len()];
-    roots.iter().for_each(|v| is_root[v.index()] = true);
+    let is_root = marked(trace, roots);
     let mut same: Vec<ValueId> = (0..trace.values().len()).map(|i| ValueId(i as u32)).collect();
     let mut seen: FxHashMap<u64, SmallVec<[u32; 2]>> = FxHashMap::default();
     let mut kept: Vec<bool> = vec![true; steps.len()];

@@ -5,16 +5,12 @@ use crate::graph::op::{Op, Training};
 use crate::graph::shape::{Axes, MAX_RANK, Shape};
 use crate::graph::tape::Var;
 
-fn dims(shape: &Shape) -> Vec<i64> {
-    shape.dims().iter().map(|&n| i64::from(n)).collect()
-}
-
 fn list(axes: &Axes) -> Vec<i32> {
     axes.iter().map(|a| a as i32).collect()
 }
 
 pub(super) fn reshaped_to(g: Var<'_>, shape: Shape) -> Var<'_> {
-    g.reshape(&dims(&shape))
+    g.reshape(&shape.signed())
 }
 
 /// First axis of `long` that `short` has together with the axes after it, and how many those are.
@@ -35,7 +31,7 @@ pub(super) fn unflattened(g: Var<'_>, shape: Shape) -> Var<'_> {
         return reshaped_to(g, shape);
     }
     let (at, count) = merged(&shape, &g.shape());
-    g.unflatten(at as i32, &dims(&shape)[at..at + count])
+    g.unflatten(at as i32, &shape.signed()[at..at + count])
 }
 
 /// Back to the axis that an unflattening has cut.

@@ -6,47 +6,22 @@
 use super::checkpoint;
 use super::gradient::gradients;
 use super::recorded::Recorded;
+use super::simplify::{NONE, producers};
 use crate::graph::op::{Op, Training};
 use crate::graph::tape::{Tape, ValueId, Var};
 use rustc_hash::FxHashMap;
-
-/// No operation makes the value.
-const NONE: u32 = u32::MAX;
-
-/// What the recording looks like before a backward pass.
-struct Record {
-    /// The operation that makes a value, by value.
-    producers: Vec<u32>,
-}
-
-impl Record {
-    fn new(t: &Tape<'_>) -> Self {
-        let trace = t.trace.borrow();
-        let mut producers = vec![NONE; trace.values().len()];
-        for (i, node) in trace.nodes().iter().enumerate() {
-            for v in trace.outputs(node) {
-                producers[v.index()] = i as u32;
-            }
-        }
-        Self { producers }
-    }
-
-    fn producer(&self, v: ValueId) -> Option<u32> {
-        self.producers.get(v.index()).copied().filter(|&n| n != NONE)
-    }
-}
 
 /// Operations whose outputs depend on the primals, in the order of a depth-first walk from the outputs, and which
 /// values those are.
 fn differentiated(
     t: &Tape<'_>,
-    record: &Record,
+    producers: &[u32],
     outputs: &[ValueId],
     primals: &[ValueId],
 ) -> (Vec<u32>, Vec<bool>) {
     let trace = t.trace.borrow();
-    let mut needs = vec![false; record.producers.len()];
-    let mut seen = vec![false; record.producers.len()];
+    let mut needs = vec![false; producers.len()];
+    let mut seen = vec![false; producers.len()];
     for v in primals {
         needs[v.index()] = true;
         seen[v.index()] = true;
@@ -57,7 +32,8 @@ fn differentiated(
         if std::mem::replace(&mut seen[v.index()], true) {
             return;
         }
-        if let Some(n) = record.producer(v) {
+        let n = producers[v.index()];
+        if n != NONE {
             let node = &trace.nodes()[n as usize];
             trace.outputs(node).iter().for_each(|o| seen[o.index()] = true);
             stack.push((n, 0));
@@ -90,11 +66,11 @@ pub(super) fn gradients_of<'t>(
     outputs: &[(Var<'t>, Var<'t>)],
     primals: &[Var<'t>],
 ) -> Vec<Var<'t>> {
-    let record = Record::new(t);
+    let producers = producers(&t.trace.borrow());
     let ids = |vars: &mut dyn Iterator<Item = Var<'t>>| vars.map(Var::id).collect::<Vec<_>>();
     let outs = ids(&mut outputs.iter().map(|(o, _)| *o));
     let firsts = ids(&mut primals.iter().copied());
-    let (tape, needs) = differentiated(t, &record, &outs, &firsts);
+    let (tape, needs) = differentiated(t, &producers, &outs, &firsts);
     let mut found: FxHashMap<ValueId, Var<'t>> = FxHashMap::default();
     for (output, gradient) in outputs {
         found.insert(output.id(), gradient.astype(output.dtype()));

@@ -1,8 +1,11 @@
 //! Peak memory of a generation: `mx.get_peak_memory()` of `mlx_lm.generate`, by replaying it.
 
+mod process;
 mod run;
 mod sampling;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use run::{end, full, last_chunk, peak};
 pub use step::{PeakError, Phase, Step};

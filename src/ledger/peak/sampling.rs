@@ -225,7 +225,8 @@ impl Peak {
 mod tests {
     use super::*;
     use crate::ledger::peak::OnGpu;
-    use crate::ledger::peak::run::{self, ReplayedProcess, Tokens};
+    use crate::ledger::peak::process::ReplayedProcess;
+    use crate::ledger::peak::run::{self, Tokens};
     use crate::ledger::replay::ArchClass;
     use crate::model::catalogue::Models;
     use crate::model::{Config, Scheme};

@@ -41,12 +41,12 @@ impl Layer4 {
         let norm = |p: &mut ParamBuilder, name: &str| RmsNorm::new(p, name, s.width, s.eps);
         let shared = i >= s.shared_from && s.shared_from > 0;
         let hidden = if shared && s.wide_shared { 2 * s.hidden } else { s.hidden };
-        let mlp = GatedMlp::new(p, "mlp", s.width, hidden, false);
         Self {
             index: i,
             from,
             attention: p.scope("self_attn", |p| Attention::new(p, s, i)),
-            mlp: mlp.with_activation(activations::geglu),
+            mlp: GatedMlp::new(p, "mlp", s.width, hidden, false)
+                .with_activation(activations::geglu),
             input_norm: norm(p, "input_layernorm"),
             post_attention_norm: norm(p, "post_attention_layernorm"),
             pre_mlp_norm: norm(p, "pre_feedforward_layernorm"),
@@ -125,17 +125,23 @@ impl Attention {
         let keys_are_values = s.keys_are_values && full;
         let kv = if keys_are_values { s.full_kv.unwrap_or(s.kv) } else { s.kv };
         let heads = Heads { query: s.query, kv, dim };
-        let (q_rows, kv_rows) = (heads.query * dim, kv * dim);
+        let (q_rows, kv_rows) = (heads.query * dim, heads.kv * dim);
+        let q = Linear::new(p, "q_proj", s.width, q_rows, false);
+        let own = (i < s.shared_from).then(|| {
+            let mut linear = |name| Linear::new(p, name, s.width, kv_rows, false);
+            (linear("k_proj"), (!keys_are_values).then(|| linear("v_proj")))
+        });
+        let o = Linear::new(p, "o_proj", q_rows, s.width, false);
+        let q_norm = RmsNorm::new(p, "q_norm", dim, s.eps);
+        let kv = own.map(|(k, v)| {
+            let k_norm = RmsNorm::new(p, "k_norm", dim, s.eps);
+            OwnKv { k, v, k_norm, v_norm: UnitNorm::new(s.eps) }
+        });
         Self {
-            q: Linear::new(p, "q_proj", s.width, q_rows, false),
-            kv: (i < s.shared_from).then(|| OwnKv {
-                k: Linear::new(p, "k_proj", s.width, kv_rows, false),
-                v: (!keys_are_values).then(|| Linear::new(p, "v_proj", s.width, kv_rows, false)),
-                k_norm: RmsNorm::new(p, "k_norm", dim, s.eps),
-                v_norm: UnitNorm::new(s.eps),
-            }),
-            o: Linear::new(p, "o_proj", q_rows, s.width, false),
-            q_norm: RmsNorm::new(p, "q_norm", dim, s.eps),
+            q,
+            kv,
+            o,
+            q_norm,
             rope: if full { s.full_rope.clone() } else { s.local_rope.clone() },
             heads,
         }
