@@ -1,6 +1,7 @@
 //! Published measurements: reading them, joining them to models and Macs, and comparing predictions with them.
 
 pub mod baselines;
+pub mod beyond;
 pub mod dataset;
 mod engine;
 pub mod evaluate;
