@@ -9,6 +9,7 @@ pub mod money;
 pub mod offers;
 pub mod purchase;
 pub mod recommend;
+pub mod serving;
 pub mod settings;
 pub mod sweep;
 pub mod upgrade;

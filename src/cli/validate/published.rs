@@ -45,7 +45,8 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation)> {
     let measurements = read(&file, &text)?;
     let tools = context.tools()?;
     let held_out = HeldOutRates::none();
-    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
+        .with_users(&measurements, &tools)?;
     Ok((file, validation))
 }
 
@@ -98,6 +99,8 @@ struct Summary {
     decode: Option<MetricSummary>,
     prefill: Option<MetricSummary>,
     peak_memory: Option<MetricSummary>,
+    /// Several sequences or users at once.
+    users: Option<MetricSummary>,
 }
 
 /// How good the predictions of a metric are.
@@ -198,6 +201,7 @@ impl ValidationAnswer {
                 decode: MetricSummary::of(&v, MeasuredMetric::Decode),
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
+                users: MetricSummary::of(&v, MeasuredMetric::Users),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             validation: v,
@@ -255,6 +259,7 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Decode => "Decode",
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
+        MeasuredMetric::Users => "Several users",
     }
 }
 
@@ -305,6 +310,7 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("several users", MeasuredMetric::Users, &|_| true);
     table
 }
 

@@ -121,6 +121,20 @@ impl Speed {
         coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
+    /// Seconds of a step of `sequences`, the longest of which has `tokens` in its cache.
+    #[must_use]
+    pub fn step_seconds(
+        &self,
+        (coefficients, target): (&Coefficients, &Silicon),
+        run: &Run,
+        sequences: u32,
+        tokens: u32,
+    ) -> StepTime {
+        let (tokens, batch) = (f64::from(tokens), f64::from(sequences.max(1)));
+        let step = DecodeStep { tokens, batch, ..self.step(run) };
+        coefficients.decode_law(step.program).time(&self.features, target, step)
+    }
+
     /// Decode speed on a machine.
     #[must_use]
     pub fn decode(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Decode {
