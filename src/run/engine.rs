@@ -110,7 +110,7 @@ impl Default for EngineSetup {
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
-            prompt_slots: 1,
+            prompt_slots: 8,
             slots: 1,
             generating: 0,
             kv: None,
