@@ -166,6 +166,7 @@ impl Observed<'_> {
             tokens: f64::from(context) + generated / 2.0,
             generated,
             batch: 1.0,
+            rows: 1.0,
         }
     }
 

@@ -90,6 +90,7 @@ impl Speed {
             generated: f64::from(work.generate_tokens),
             tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
             batch: f64::from(work.batch.max(1)),
+            rows: 1.0,
         }
     }
 

@@ -34,7 +34,13 @@ pub struct DecodeStep {
     pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
+    /// Tokens of each sequence in the pass: 1 where tokens are generated one by one, more where drafts are verified.
+    pub rows: f64,
 }
+
+/// Launches that a program with recurrent states makes for every further token of a pass, so that it can go back to any of
+/// them. An assumption: programs differ widely.
+const LAUNCHES_PER_STATE: f64 = 8.0;
 
 /// Seconds of a decode step by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -111,7 +117,7 @@ impl DecodeLaw {
         let mut t = StepTime::default();
         let (mut matrices, mut expert_launches) = (0.0, 0.0);
         for m in &f.matrices {
-            let (seconds, compute) = batch::matrix_seconds(m, &rates, step.batch);
+            let (seconds, compute) = batch::matrix_seconds(m, &rates, step.batch * step.rows);
             if compute {
                 t.compute += seconds;
             }
@@ -127,7 +133,8 @@ impl DecodeLaw {
             }
         }
         t.other = f.other_bytes / rates.stream;
-        let others = (f.dispatches_at(step.tokens) - matrices).max(0.0);
+        let kept_states = LAUNCHES_PER_STATE * f.recurrent_layers as f64 * (step.rows - 1.0);
+        let others = (f.dispatches_at(step.tokens) - matrices).max(0.0) + kept_states;
         t.launches = rates.launch * others;
         t.experts += rates.launch * self.p.expert_launch * expert_launches;
         let latent = f.latent();
@@ -163,7 +170,8 @@ impl DecodeLaw {
     ) -> (f64, bool) {
         let bytes = step.batch * a.bytes(step.tokens);
         if latent {
-            return (bytes * self.p.kv.latent / silicon.bandwidth, false);
+            // Every row's query heads work on the latents anew.
+            return (step.rows * bytes * self.p.kv.latent / silicon.bandwidth, false);
         }
         let group = a.heads as f64 / a.kv_heads.max(1) as f64;
         let mut rate = rates.kv;
@@ -177,7 +185,8 @@ impl DecodeLaw {
         }
         let bus = bytes * self.p.kv.byte / rates.stream;
         // Two bytes an element: a quantised cache is unpacked before it is taken in.
-        let cores = step.batch * a.elements(step.tokens) * group / rate;
+        // The rows of a sequence share its keys and values, and each takes them in.
+        let cores = step.batch * step.rows * a.elements(step.tokens) * group / rate;
         (bus.max(cores), cores > bus)
     }
 }
