@@ -7,6 +7,7 @@ use super::memory::{
     Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
 };
 use super::power::PowerSpeeds;
+use super::speculation::Speculation;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
 use super::warning::{self, Warning};
@@ -52,6 +53,8 @@ pub struct Prediction {
     pub changes: Vec<Advice>,
     /// Every byte with its rule, where that was asked for.
     pub explanation: Option<Explanation>,
+    /// What drafts do to the run, where that was asked for.
+    pub speculation: Option<Speculation>,
 }
 
 /// A prediction for this machine where it is no Mac: speeds that were timed here, and nothing else.
@@ -151,6 +154,7 @@ impl Estimator<'_> {
             warnings,
             changes: Vec::new(),
             explanation: None,
+            speculation: None,
         })
     }
 

@@ -87,6 +87,7 @@ impl LlamaModel {
             judgement,
             reserve,
             kept: Bytes::ZERO,
+            draft: Bytes::ZERO,
             llama: Some(LlamaMemory { settings, buffers }),
         })
     }

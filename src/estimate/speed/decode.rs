@@ -4,8 +4,12 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
+use crate::roofline::features::{MatrixRole, Matrices};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use crate::run::Run;
+
+/// Kernel launches of a prediction head, its embedding and its norms. An assumption.
+const HEAD_LAUNCHES: f64 = 40.0;
 
 /// A decode speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,8 +106,34 @@ impl Speed {
         target: &Silicon,
         run: &Run,
     ) -> StepTime {
-        let step = self.step(run);
+        self.pass_seconds(coefficients, target, run, 1.0)
+    }
+
+    /// Seconds of a pass that verifies drafts, in the middle of the generated tokens: `rows` tokens of each sequence.
+    #[must_use]
+    pub fn pass_seconds(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+        rows: f64,
+    ) -> StepTime {
+        let step = DecodeStep { rows, ..self.step(run) };
         coefficients.decode_law(step.program).time(&self.features, target, step)
+    }
+
+    /// Seconds of a draft by a prediction head: the output head and one layer with 16-bit weights, as checkpoints have
+    /// it, with its launches.
+    #[must_use]
+    pub fn head_seconds(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> f64 {
+        let (step, f) = (self.step(run), &self.features);
+        let law = coefficients.decode_law(step.program);
+        let time = law.time(f, target, step);
+        let rates = law.rates(f, target, step);
+        let layers = f.layers.max(1) as f64;
+        let weights = |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
+        let layer = f.matrices.iter().map(weights).sum::<f64>() / layers;
+        time.head + 2.0 * layer / rates.stream + time.kv / layers + HEAD_LAUNCHES * rates.launch
     }
 
     /// Decode speed on a machine.

@@ -45,6 +45,13 @@ impl TokenizerOf {
         Ok(Self { known, files })
     }
 
+    /// The tokenizer of a repository, by what is known of it.
+    #[must_use]
+    pub fn of_repository(repo: &str) -> Self {
+        let facts = DraftFacts::embedded().ok();
+        Self { known: facts.and_then(|facts| facts.tokenizer_of(repo)), files: None }
+    }
+
     /// Its name, where it is known.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
@@ -83,10 +90,6 @@ impl Tokenizer {
 mod tests {
     use super::*;
 
-    fn of_repo(repo: &str) -> TokenizerOf {
-        TokenizerOf { known: DraftFacts::embedded().unwrap().tokenizer_of(repo), files: None }
-    }
-
     fn of_files(text: &[(&str, u32)], special: &[(&str, u32)]) -> TokenizerOf {
         let map = |all: &[(&str, u32)]| all.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect();
         let files = Vocabulary { text: map(text), special: map(special) };
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn repositories_share_what_is_known_of_them() {
-        let shared = |a: &str, b: &str| of_repo(a).shared_with(&of_repo(b));
+        let shared = |a: &str, b: &str| TokenizerOf::of_repository(a).shared_with(&TokenizerOf::of_repository(b));
         // 151936 and 152064 rows, one tokenizer.
         assert_eq!(shared("Qwen/Qwen2.5-72B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::Same);
         assert_eq!(shared("Qwen/Qwen3-32B", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::SameText);
@@ -118,7 +121,7 @@ mod tests {
         assert_eq!(a.shared_with(&b), Shared::Different);
         assert_eq!(a.shared_with(&c), Shared::SameText);
         // A folder beside a name: recognized by its special tokens.
-        assert_eq!(a.shared_with(&of_repo("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Same);
-        assert_eq!(c.shared_with(&of_repo("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Unknown);
+        assert_eq!(a.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Same);
+        assert_eq!(c.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Unknown);
     }
 }
