@@ -27,9 +27,8 @@ pub fn drafts_for(
     let own = TokenizerOf::of(&model.source)?;
     let most = SMALLER * Weights::of(&model.graph).parameters as f64;
     let shared = |m: &Summary| own.shared_with(&TokenizerOf::of_repository(&m.id));
-    let small = |m: &&Summary| {
-        m.mlx_lm_supported && m.published_params.is_some_and(|n| (n as f64) < most)
-    };
+    let small =
+        |m: &&Summary| m.mlx_lm_supported && m.published_params.is_some_and(|n| (n as f64) < most);
     let offered: Vec<&Summary> = sources.catalogue.offered().filter(small).collect();
     let with = |wanted: Shared| offered.iter().copied().filter(move |m| shared(m) == wanted);
     let mut found: Vec<&Summary> = with(Shared::Same).collect();

@@ -131,7 +131,9 @@ mod tests {
         assert_eq!(ends("0.7"), Ok([0.7, 0.7]));
         assert_eq!(ends("0.6..0.8"), Ok([0.6, 0.8]));
         assert_eq!(ends(" 0 .. 1 "), Ok([0.0, 1.0]));
-        for wrong in ["", "x", "0.8..0.6", "-0.1", "1.1", "60%", "0.5..", "..0.5", "nan", "0.1..inf"] {
+        for wrong in
+            ["", "x", "0.8..0.6", "-0.1", "1.1", "60%", "0.5..", "..0.5", "nan", "0.1..inf"]
+        {
             assert!(ends(wrong).is_err(), "{wrong}");
         }
         assert_eq!("0.6..0.8".parse::<Acceptance>().unwrap().to_string(), "0.60–0.80");

@@ -20,7 +20,9 @@ pub(super) fn answer(
     (wanted, machine): (Option<Wanted>, Result<Machine, Box<SpecError>>),
     run: Run,
 ) -> Result<(Answer, ExitStatus)> {
-    let Some(wanted) = wanted else { bail!("--draft: name the model that it drafts for with --model") };
+    let Some(wanted) = wanted else {
+        bail!("--draft: name the model that it drafts for with --model")
+    };
     let machine = machine.map_err(|why| Error::from(*why))?;
     let first = wanted.candidates.first().ok_or_else(|| anyhow!("no model matches"))?;
     if let Some(other) = wanted.candidates.iter().find(|c| c.model.id != first.model.id) {

@@ -50,7 +50,9 @@ pub(in crate::cli) fn add(d: &mut Document, s: &Speculation) {
         }
     }
     notes.extend(s.notes.iter().cloned());
-    notes.extend(s.drafts.iter().find_map(|draft| draft.command.clone()).map(|c| format!("run: {c}")));
+    notes.extend(
+        s.drafts.iter().find_map(|draft| draft.command.clone()).map(|c| format!("run: {c}")),
+    );
     d.notes(notes);
 }
 
@@ -129,10 +131,16 @@ fn summary(s: &Speculation) -> Table {
 /// What a round of one draft consists of.
 fn details(draft: &DraftAnswer) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
-    if let (Some(one), Some(verify), Some(n)) = (draft.draft_s, draft.verify_s, draft.draft_tokens) {
+    if let (Some(one), Some(verify), Some(n)) = (draft.draft_s, draft.verify_s, draft.draft_tokens)
+    {
         pairs.push((
             "a round".to_owned(),
-            format!("{n} × {} to draft, {} to verify {} rows", Seconds(one), Seconds(verify), n + 1),
+            format!(
+                "{n} × {} to draft, {} to verify {} rows",
+                Seconds(one),
+                Seconds(verify),
+                n + 1
+            ),
         ));
     }
     if let Some(ttft) = draft.ttft_s {

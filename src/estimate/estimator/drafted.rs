@@ -31,7 +31,7 @@ impl<'a> Estimator<'a> {
     pub(in crate::estimate) fn beside(
         &self,
         machine: &Machine,
-        draft: &Self,
+        draft: &Estimator<'_>,
     ) -> Result<Bytes, PeakError> {
         let machine = &*self.granted(machine);
         if self.run.engine.program.runs_gguf() {

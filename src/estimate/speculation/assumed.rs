@@ -52,7 +52,8 @@ pub(super) const fn band(program: Program, by: Drafter, states: bool) -> ([f64; 
 }
 
 const MLX: [f64; 2] = [0.75, 1.3];
-const MLX_SOURCE: &str = "published speed-ups of drafts with MLX (data/beyond.csv), tokens a round given";
+const MLX_SOURCE: &str =
+    "published speed-ups of drafts with MLX (data/beyond.csv), tokens a round given";
 const OTHER: [f64; 2] = [0.6, 1.5];
 const OTHER_SOURCE: &str = "prediction heads and recurrent states: engines repair states in their own ways (data/beyond.csv)";
 const GGUF: [f64; 2] = [0.45, 1.4];

@@ -5,20 +5,18 @@ use super::refusal::{DraftDoubt, GoesBack, drafting};
 use super::{Plain, assumed};
 use crate::estimate::{EstimateError, Estimator, OpenedModel};
 use crate::hardware::machine::Machine;
-use crate::roofline::speculation::{
-    MOST_DRAFTS, RoundTimes, accepted_share, tokens_per_round,
-};
+use crate::roofline::speculation::{MOST_DRAFTS, RoundTimes, accepted_share, tokens_per_round};
 use crate::run::{Draft, DraftTokens, Drafter, FormatOrigin, Program, Run};
 
 /// A draft to be judged.
-pub(super) struct Judged<'j> {
-    pub main: &'j Estimator<'j>,
-    pub draft: Option<&'j Estimator<'j>>,
+pub(super) struct Judged<'j, 'm, 'd> {
+    pub main: &'j Estimator<'m>,
+    pub draft: Option<&'j Estimator<'d>>,
     pub by: Drafter,
     pub asked: &'j Draft,
 }
 
-impl Judged<'_> {
+impl Judged<'_, '_, '_> {
     /// Speed on a machine. Over its bins: the middle of figures, the span of intervals.
     pub(super) fn on(&self, machine: &Machine, plain: Plain) -> Result<DraftAnswer, EstimateError> {
         let most = match self.asked.tokens {
@@ -35,10 +33,8 @@ impl Judged<'_> {
         let program = self.main.run().engine.program;
         let states = matches!(GoesBack::of(self.main.graph().cache_kinds()), GoesBack::Never(_));
         let (band, _) = assumed::band(program, self.by, states);
-        let at: Vec<AtAcceptance> = points
-            .iter()
-            .map(|(a, task)| at(&times, (*a, *task), (drafts, band), plain))
-            .collect();
+        let at: Vec<AtAcceptance> =
+            points.iter().map(|(a, task)| at(&times, (*a, *task), (drafts, band), plain)).collect();
         let speedups = |a: f64| times.iter().filter_map(move |t| t.speedup(a, drafts));
         let interval = at.iter().fold([f64::INFINITY, 0.0_f64], |[low, high], p| {
             [low.min(p.interval_90[0]), high.max(p.interval_90[1])]
@@ -149,7 +145,9 @@ fn at(
 
 fn reason(verdict: DraftVerdict, drafts: u32, break_even: Option<f64>) -> String {
     let pays = match break_even {
-        None => format!("rounds of {drafts} cost more than they yield even where every draft is right"),
+        None => {
+            format!("rounds of {drafts} cost more than they yield even where every draft is right")
+        }
         Some(a) if a < 0.005 => format!("rounds of {drafts} cost no more than a token"),
         Some(a) => format!("rounds of {drafts} pay from an acceptance of {a:.2} on"),
     };

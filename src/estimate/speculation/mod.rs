@@ -79,7 +79,10 @@ impl Estimator<'_> {
     ///
     /// # Errors
     /// When the files of a tokenizer cannot be read.
-    pub fn may_draft(&self, draft: &OpenedModel) -> Result<Result<(), DraftRefusal>, EstimateError> {
+    pub fn may_draft(
+        &self,
+        draft: &OpenedModel,
+    ) -> Result<Result<(), DraftRefusal>, EstimateError> {
         let tokenizer = self.tokenizer()?;
         Ok(self.doubts_of(draft, tokenizer.as_ref())?.map(|_| ()))
     }
@@ -160,8 +163,7 @@ impl Estimator<'_> {
         let repo = self.opened().map_or("", OpenedModel::repository);
         let heads = self.opened().and_then(OpenedModel::prediction_heads);
         let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Heads };
-        let found = of_heads(heads, repo)
-            .and_then(|heads| Ok((heads, case.of_run()?)));
+        let found = of_heads(heads, repo).and_then(|heads| Ok((heads, case.of_run()?)));
         let (heads, mut doubts) = match found {
             Ok(found) => found,
             Err(refusal) => return Ok(DraftAnswer::impossible(id, None, refusal.to_string())),

@@ -39,13 +39,19 @@ pub enum DraftRefusal {
     #[error("the draft is no smaller than the model")]
     NotSmaller,
     /// Several sequences at once.
-    #[error("{0} serves runs with a draft one at a time: it has none with --batch {1}; leave --batch or --draft out")]
+    #[error(
+        "{0} serves runs with a draft one at a time: it has none with --batch {1}; leave --batch or --draft out"
+    )]
     Batch(Program, u32),
     /// A model that is loaded with a vision tower.
-    #[error("{0} takes no draft for models that it loads with a vision tower; take a copy of the language model alone")]
+    #[error(
+        "{0} takes no draft for models that it loads with a vision tower; take a copy of the language model alone"
+    )]
     Towers(Program),
     /// Recurrent states cannot go back.
-    #[error("the model keeps states that cannot be taken back to before a rejected draft ({1}): {0} refuses a draft")]
+    #[error(
+        "the model keeps states that cannot be taken back to before a rejected draft ({1}): {0} refuses a draft"
+    )]
     States(Program, &'static str),
     /// Sliding windows are left wrong.
     #[error(

@@ -19,12 +19,12 @@ impl Estimator<'_> {
     ) -> Result<RoundTimes, EstimateError> {
         let (coefficients, run) = (self.coefficients(), self.run());
         let speed = self.speed()?;
-        let rows = |rows: u32| speed.pass_seconds(coefficients, silicon, run, f64::from(rows));
+        let rows = |rows: u32| speed.verify_seconds(coefficients, silicon, run, rows);
         let one = rows(1);
         let draft = match draft {
             Some(draft) => {
                 let speed = draft.speed()?;
-                pass(&speed.pass_seconds(coefficients, silicon, draft.run(), 1.0))
+                pass(&speed.decode_seconds(coefficients, silicon, draft.run()))
             }
             None => speed.head_seconds(coefficients, silicon, run),
         };

@@ -4,7 +4,7 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
-use crate::roofline::features::{MatrixRole, Matrices};
+use crate::roofline::features::{Matrices, MatrixRole};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use crate::run::Run;
 
@@ -95,7 +95,22 @@ impl Speed {
             tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
             batch: f64::from(work.batch.max(1)),
             rows: 1.0,
+            mlx: run.engine.mlx.taken,
         }
+    }
+
+    /// Seconds of a forward pass over `rows` tokens of every sequence at once, as drafts are verified, from the middle of
+    /// the generated tokens on: keys and values are read once.
+    #[must_use]
+    pub fn verify_seconds(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+        rows: u32,
+    ) -> StepTime {
+        let step = DecodeStep { rows: f64::from(rows.max(1)), ..self.step(run) };
+        coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
     /// Seconds of the step in the middle of the generated tokens. Takes about a microsecond.
@@ -106,19 +121,7 @@ impl Speed {
         target: &Silicon,
         run: &Run,
     ) -> StepTime {
-        self.pass_seconds(coefficients, target, run, 1.0)
-    }
-
-    /// Seconds of a pass that verifies drafts, in the middle of the generated tokens: `rows` tokens of each sequence.
-    #[must_use]
-    pub fn pass_seconds(
-        &self,
-        coefficients: &Coefficients,
-        target: &Silicon,
-        run: &Run,
-        rows: f64,
-    ) -> StepTime {
-        let step = DecodeStep { rows, ..self.step(run) };
+        let step = self.step(run);
         coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
@@ -131,7 +134,8 @@ impl Speed {
         let time = law.time(f, target, step);
         let rates = law.rates(f, target, step);
         let layers = f.layers.max(1) as f64;
-        let weights = |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
+        let weights =
+            |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
         let layer = f.matrices.iter().map(weights).sum::<f64>() / layers;
         time.head + 2.0 * layer / rates.stream + time.kv / layers + HEAD_LAUNCHES * rates.launch
     }

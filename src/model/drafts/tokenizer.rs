@@ -38,7 +38,9 @@ impl TokenizerOf {
         };
         let facts = DraftFacts::embedded().ok();
         let known = facts.and_then(|facts| match (&source.origin, &files) {
-            (_, Some(files)) => facts.tokenizers.iter().filter(|t| t.marked(files)).max_by_key(|t| t.marks.len()),
+            (_, Some(files)) => {
+                facts.tokenizers.iter().filter(|t| t.marked(files)).max_by_key(|t| t.marks.len())
+            }
             (Origin::Catalogue { id, .. }, None) => facts.tokenizer_of(id),
             (_, None) => facts.tokenizer_of(&source.name),
         });
@@ -100,7 +102,9 @@ mod tests {
 
     #[test]
     fn repositories_share_what_is_known_of_them() {
-        let shared = |a: &str, b: &str| TokenizerOf::of_repository(a).shared_with(&TokenizerOf::of_repository(b));
+        let shared = |a: &str, b: &str| {
+            TokenizerOf::of_repository(a).shared_with(&TokenizerOf::of_repository(b))
+        };
         // 151936 and 152064 rows, one tokenizer.
         assert_eq!(shared("Qwen/Qwen2.5-72B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::Same);
         assert_eq!(shared("Qwen/Qwen3-32B", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::SameText);
@@ -121,7 +125,13 @@ mod tests {
         assert_eq!(a.shared_with(&b), Shared::Different);
         assert_eq!(a.shared_with(&c), Shared::SameText);
         // A folder beside a name: recognized by its special tokens.
-        assert_eq!(a.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Same);
-        assert_eq!(c.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")), Shared::Unknown);
+        assert_eq!(
+            a.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")),
+            Shared::Same
+        );
+        assert_eq!(
+            c.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")),
+            Shared::Unknown
+        );
     }
 }

@@ -72,9 +72,7 @@ impl Vocabulary {
         let path = || file.display().to_string();
         let text = files::text(&file, LONGEST)
             .map_err(|error| VocabularyError::Io { path: path(), error })?;
-        Self::parse(&text)
-            .map(Some)
-            .map_err(|error| VocabularyError::Json { path: path(), error })
+        Self::parse(&text).map(Some).map_err(|error| VocabularyError::Json { path: path(), error })
     }
 
     /// The vocabulary of the text of a `tokenizer.json`.
