@@ -407,7 +407,8 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    fn memory_alone(&self, machine: &Machine) -> Result<Memory, PeakError> {
+    /// Memory of the run on a machine without its draft.
+    pub(super) fn memory_alone(&self, machine: &Machine) -> Result<Memory, PeakError> {
         if self.run.engine.program.runs_gguf() {
             return self.llama()?.memory(machine, &self.run);
         }

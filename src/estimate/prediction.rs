@@ -131,9 +131,10 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
-        if let Some(memory) = &memory {
-            warnings.extend(self.other_versions(machine, memory)?);
-            warnings.extend(self.serving(machine, memory)?);
+        if memory.is_some() {
+            let alone = self.memory_alone(machine)?;
+            warnings.extend(self.other_versions(machine, &alone)?);
+            warnings.extend(self.serving(machine, &alone)?);
         }
         Ok(Prediction {
             model: self.named(),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod cli;
+#[cfg(feature = "mlx")]
+mod drafts;
 mod fake;
 mod hostile;
 mod interrupted;

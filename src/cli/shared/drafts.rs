@@ -42,7 +42,7 @@ impl Drafts {
     /// The estimator with the draft that was named beside the run, where it may draft.
     pub(in crate::cli) fn beside<'e>(&'e self, estimator: Estimator<'e>) -> Result<Estimator<'e>> {
         match &self.models[..] {
-            [draft] if !self.any && estimator.may_draft(draft)?.is_ok() => {
+            [draft] if !self.any && estimator.may_draft(&DraftChoice::Model(draft))?.is_ok() => {
                 Ok(estimator.with_draft(draft))
             }
             _ => Ok(estimator),

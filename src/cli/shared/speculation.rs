@@ -50,10 +50,14 @@ pub(in crate::cli) fn add(d: &mut Document, s: &Speculation) {
         }
     }
     notes.extend(s.notes.iter().cloned());
-    notes.extend(
-        s.drafts.iter().find_map(|draft| draft.command.clone()).map(|c| format!("run: {c}")),
-    );
+    notes.extend(fastest(s).and_then(|draft| draft.command.clone()).map(|c| format!("run: {c}")));
     d.notes(notes);
+}
+
+/// The draft that is the fastest at the acceptance in the middle.
+fn fastest(s: &Speculation) -> Option<&DraftAnswer> {
+    let speed = |draft: &DraftAnswer| draft.speedup.unwrap_or(0.0);
+    s.drafts.iter().reduce(|best, next| if speed(next) > speed(best) { next } else { best })
 }
 
 fn name(draft: &DraftAnswer) -> String {

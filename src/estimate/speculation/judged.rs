@@ -2,7 +2,8 @@
 
 use super::answer::{AtAcceptance, DraftAnswer, DraftVerdict};
 use super::refusal::{DraftDoubt, GoesBack, drafting};
-use super::{Plain, assumed};
+use super::times::DraftWork;
+use super::{Plain, assumed, band_of};
 use crate::estimate::{EstimateError, Estimator, OpenedModel};
 use crate::hardware::machine::Machine;
 use crate::roofline::speculation::{MOST_DRAFTS, RoundTimes, accepted_share, tokens_per_round};
@@ -23,16 +24,16 @@ impl Judged<'_, '_, '_> {
             DraftTokens::Stated(drafts) => drafts,
             DraftTokens::Default | DraftTokens::Best => MOST_DRAFTS,
         };
+        let work = self.draft.map_or(DraftWork::Heads, DraftWork::Model);
         let bins = machine.possible_bins().iter();
         let times: Vec<RoundTimes> = bins
-            .map(|bin| self.main.round_times(self.draft, &self.main.silicon(bin), most))
+            .map(|bin| self.main.round_times(&work, &self.main.silicon(bin), most))
             .collect::<Result<_, _>>()?;
         let points = assumed::acceptances(self.asked.acceptance);
         let middle = middle(&points);
         let drafts = self.drafts(&times, middle);
         let program = self.main.run().engine.program;
-        let states = matches!(GoesBack::of(self.main.graph().cache_kinds()), GoesBack::Never(_));
-        let (band, _) = assumed::band(program, self.by, states);
+        let band = band_of(program, self.by, self.main.graph());
         let at: Vec<AtAcceptance> =
             points.iter().map(|(a, task)| at(&times, (*a, *task), (drafts, band), plain)).collect();
         let speedups = |a: f64| times.iter().filter_map(move |t| t.speedup(a, drafts));

@@ -9,14 +9,16 @@ mod times;
 
 pub use answer::{AcceptanceAnswer, AtAcceptance, DraftAnswer, DraftVerdict, Speculation};
 pub use refusal::{DraftDoubt, DraftRefusal};
+pub use times::DraftWork;
 
 use super::{EstimateError, Estimator, OpenedModel};
+use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
-use crate::model::drafts::{Shared, TokenizerOf, VocabularyError};
-use crate::run::{Draft, DraftTokens, Drafter};
+use crate::model::drafts::{Heads, Shared, TokenizerOf, VocabularyError};
+use crate::run::{Draft, DraftTokens, Drafter, Program};
 use judged::Judged;
-use refusal::{Case, of_heads, of_tokenizers};
+use refusal::{Case, GoesBack, of_heads, of_tokenizers};
 
 /// What could draft for a model.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,13 @@ pub enum DraftChoice<'m> {
     Model(&'m OpenedModel),
     /// The model's own prediction heads.
     Heads,
+}
+
+/// Factors around a speed-up at a known number of tokens a round that hold nine of ten measurements.
+#[must_use]
+pub fn band_of(program: Program, by: Drafter, graph: &Graph) -> [f64; 2] {
+    let states = matches!(GoesBack::of(graph.cache_kinds()), GoesBack::Never(_));
+    assumed::band(program, by, states).0
 }
 
 /// A draft of a run where nothing is said of it.
@@ -40,10 +49,10 @@ impl Estimator<'_> {
         machine: &Machine,
         choices: &[DraftChoice<'_>],
     ) -> Result<Speculation, EstimateError> {
+        let asked = self.run().draft.unwrap_or(UNSAID);
         let alone = self.without_draft();
         let (decode, prefill) = alone.speeds(machine)?;
         let plain = Plain { tokens_per_s: decode.tokens_per_s, ttft_s: prefill.ttft_s };
-        let asked = self.run().draft.unwrap_or(UNSAID);
         let tokenizer = alone.tokenizer()?;
         let mut drafts = Vec::new();
         for choice in choices {
@@ -55,6 +64,7 @@ impl Estimator<'_> {
             });
         }
         let run = self.run();
+        let any = drafts.iter().any(|d| d.verdict != DraftVerdict::Impossible);
         let points = assumed::acceptances(asked.acceptance);
         Ok(Speculation {
             model: alone.label(),
@@ -71,20 +81,37 @@ impl Estimator<'_> {
                 assumed: asked.acceptance.is_none(),
             },
             drafts,
-            notes: notes(asked.acceptance.is_none()),
+            notes: if any { notes(asked.acceptance.is_none()) } else { Vec::new() },
         })
     }
 
-    /// Whether a model may draft in the run at all.
+    /// Whether there may be such drafts in the run at all.
     ///
     /// # Errors
     /// When the files of a tokenizer cannot be read.
     pub fn may_draft(
         &self,
-        draft: &OpenedModel,
+        choice: &DraftChoice<'_>,
     ) -> Result<Result<(), DraftRefusal>, EstimateError> {
-        let tokenizer = self.tokenizer()?;
-        Ok(self.doubts_of(draft, tokenizer.as_ref())?.map(|_| ()))
+        let tokens = self.run().draft.unwrap_or(UNSAID).tokens;
+        match choice {
+            DraftChoice::Model(draft) => {
+                let tokenizer = self.tokenizer()?;
+                Ok(self.doubts_of(draft, tokenizer.as_ref(), tokens)?.map(|_| ()))
+            }
+            DraftChoice::Heads => Ok(self.doubts_of_heads(tokens).map(|_| ())),
+        }
+    }
+
+    /// The model's heads and doubts about them, or why they cannot draft.
+    fn doubts_of_heads(
+        &self,
+        tokens: DraftTokens,
+    ) -> Result<(Heads, Vec<DraftDoubt>), DraftRefusal> {
+        let repo = self.opened().map_or("", OpenedModel::repository);
+        let heads = of_heads(self.opened().and_then(OpenedModel::prediction_heads), repo)?;
+        let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Heads, tokens };
+        Ok((heads, case.of_run()?))
     }
 
     fn label(&self) -> String {
@@ -101,12 +128,13 @@ impl Estimator<'_> {
         &self,
         draft: &OpenedModel,
         tokenizer: Option<&TokenizerOf>,
+        tokens: DraftTokens,
     ) -> Result<Result<(Vec<DraftDoubt>, Shared), DraftRefusal>, EstimateError> {
         let other = TokenizerOf::of(&draft.source)?;
         let shared = tokenizer.map_or(Shared::Unknown, |own| own.shared_with(&other));
         let names = [tokenizer.and_then(TokenizerOf::name), other.name()];
         let label = self.label();
-        let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Model };
+        let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Model, tokens };
         let judge = || {
             let mut doubts = case.of_run()?;
             doubts.extend(of_tokenizers(shared, names, [&label, &draft.id])?);
@@ -128,14 +156,14 @@ impl Estimator<'_> {
         plain: Plain,
     ) -> Result<DraftAnswer, EstimateError> {
         let (id, quant) = (draft.id.clone(), Some(draft.quant.clone()));
-        let (doubts, shared) = match self.doubts_of(draft, tokenizer)? {
+        let (doubts, shared) = match self.doubts_of(draft, tokenizer, asked.tokens)? {
             Ok(found) => found,
             Err(refusal) => return Ok(DraftAnswer::impossible(id, quant, refusal.to_string())),
         };
         let estimator = self.of_other(draft);
         let (_, prefill) = estimator.speeds(machine)?;
-        let memory = self.memory(machine)?;
-        let with = memory.clone().beside(self.beside(machine, &estimator)?, machine);
+        let more = self.beside(machine, &estimator)?;
+        let with = self.memory(machine)?.beside(more, machine);
         let judged = Judged { main: self, draft: Some(&estimator), by: Drafter::Model, asked };
         let mut answer = judged.on(machine, plain)?;
         answer.model = id;
@@ -160,11 +188,7 @@ impl Estimator<'_> {
         plain: Plain,
     ) -> Result<DraftAnswer, EstimateError> {
         let id = "mtp".to_owned();
-        let repo = self.opened().map_or("", OpenedModel::repository);
-        let heads = self.opened().and_then(OpenedModel::prediction_heads);
-        let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Heads };
-        let found = of_heads(heads, repo).and_then(|heads| Ok((heads, case.of_run()?)));
-        let (heads, mut doubts) = match found {
+        let (heads, mut doubts) = match self.doubts_of_heads(asked.tokens) {
             Ok(found) => found,
             Err(refusal) => return Ok(DraftAnswer::impossible(id, None, refusal.to_string())),
         };

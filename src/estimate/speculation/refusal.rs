@@ -5,7 +5,8 @@ use crate::graph::Graph;
 use crate::graph::cache::CacheKind;
 use crate::graph::towers::Loader;
 use crate::model::drafts::{DraftFacts, Heads, Shared};
-use crate::run::{Drafter, Program, Run};
+use crate::roofline::speculation::MOST_DRAFTS;
+use crate::run::{DraftTokens, Drafter, Program, Run};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -55,16 +56,16 @@ pub enum DraftRefusal {
     States(Program, &'static str),
     /// Sliding windows are left wrong.
     #[error(
-        "{program} goes wrong without an error: once prompt and output reach the sliding window of {window} tokens, rejected \
-         drafts stay in the cache and the output is no longer that of the model (this run reaches {tokens}); stay below the \
-         window, or leave --draft out"
+        "{program} goes wrong without an error: once prompt, output and the drafts of a round fill the sliding window of \
+         {window} tokens, rejected drafts stay in the cache and the output is no longer that of the model (this run reaches \
+         {tokens}); stay below the window, or leave --draft out"
     )]
     Windows {
         /// The program.
         program: Program,
         /// Tokens of the smallest window.
         window: u32,
-        /// Tokens of the run.
+        /// Tokens of the run and of a round's drafts.
         tokens: u32,
     },
 }
@@ -109,7 +110,7 @@ impl fmt::Display for DraftDoubt {
             ),
             Self::BelowWindow(program, window) => write!(
                 f,
-                "right only while prompt and output stay below the sliding window of {window} tokens: from there on {program} \
+                "right only while prompt, output and drafts stay below the sliding window of {window} tokens: from there on {program} \
                  goes wrong without an error"
             ),
             Self::WindowsUnknown(program) => write!(
@@ -209,7 +210,11 @@ pub(super) struct Case<'a> {
     pub graph: &'a Graph,
     pub run: &'a Run,
     pub by: Drafter,
+    pub tokens: DraftTokens,
 }
+
+/// Drafts a round where neither the user nor the engine says: as many as mlx-lm makes.
+const USUAL: u32 = 3;
 
 impl Case<'_> {
     /// Reasons of the program and of the model's caches.
@@ -267,7 +272,12 @@ impl Case<'_> {
         program: Program,
         known: &Drafting,
     ) -> Result<Vec<DraftDoubt>, DraftRefusal> {
-        let tokens = self.run.total_tokens();
+        let drafts = match self.tokens {
+            DraftTokens::Stated(drafts) => drafts,
+            DraftTokens::Default => known.tokens.unwrap_or(USUAL),
+            DraftTokens::Best => MOST_DRAFTS,
+        };
+        let tokens = self.run.total_tokens().saturating_add(drafts);
         match GoesBack::of(self.graph.cache_kinds()) {
             GoesBack::Always => Ok(Vec::new()),
             GoesBack::Unknown => Ok(vec![DraftDoubt::WindowsUnknown(program)]),
