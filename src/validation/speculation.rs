@@ -264,6 +264,10 @@ impl Model {
             NamedFormat::Gguf(mix) => {
                 (Program::LlamaCpp, ModelFile { gguf: Some(mix), ..ModelFile::default() })
             }
+            // MTPLX has kernels of its own; other programs run MLX's.
+            NamedFormat::Mlx(_) if row.server.eq_ignore_ascii_case(Program::Mtplx.name()) => {
+                (Program::Mtplx, ModelFile::default())
+            }
             NamedFormat::Mlx(_) => (Program::MlxLm, ModelFile::default()),
         };
         let run = Run::default()
@@ -316,7 +320,7 @@ mod tests {
         let all = scores.all.unwrap();
         assert!(all.n >= 35, "{all:?}");
         assert!(all.direction_right >= 0.9, "{all:?}");
-        assert!(all.median_abs_error <= 0.15, "{all:?}");
+        assert!(all.median_abs_error <= 0.12, "{all:?}");
         assert!(all.coverage_90 >= 0.8, "{all:?}");
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
     }
     let machine = match machine {
         Ok(machine) => machine,
+        Err(e) if drafts.is_some() => return Err(e.context("--draft")),
         Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
     let mut prediction = estimator.at(&machine).about(&model)?;

@@ -30,13 +30,24 @@ impl Drafts {
             return Ok(Some(Self { models: Vec::new(), heads: true, any: false }));
         }
         if args.asks_for_any() {
-            let models = drafts_for(model, &context.sources(None)?)?;
-            return Ok(Some(Self { models, heads: model.prediction_heads().is_some(), any: true }));
+            return Ok(Some(Self::all(context, model)?));
         }
         let opened = context.one_model_for(program, name, None, None);
         let draft = opened.with_context(|| format!("--draft {name}"))?;
         let models = vec![in_format_of(model, draft)];
         Ok(Some(Self { models, heads: false, any: false }))
+    }
+
+    /// Whatever could draft for a model.
+    pub(in crate::cli) fn all(context: &Context, model: &OpenedModel) -> Result<Self> {
+        let models = drafts_for(model, &context.sources(None)?)?;
+        Ok(Self { models, heads: model.prediction_heads().is_some(), any: true })
+    }
+
+    /// What could draft.
+    pub(in crate::cli) fn choices(&self) -> Vec<DraftChoice<'_>> {
+        let models = self.models.iter().map(DraftChoice::Model);
+        models.chain(self.heads.then_some(DraftChoice::Heads)).collect()
     }
 
     /// The estimator with the draft that was named beside the run, where it may draft.
@@ -55,10 +66,7 @@ impl Drafts {
         estimator: &Estimator<'_>,
         machine: &Machine,
     ) -> Result<Speculation> {
-        let models = self.models.iter().map(DraftChoice::Model);
-        let choices: Vec<DraftChoice<'_>> =
-            models.chain(self.heads.then_some(DraftChoice::Heads)).collect();
-        let mut found = estimator.speculation(machine, &choices)?;
+        let mut found = estimator.speculation(machine, &self.choices())?;
         if found.drafts.is_empty() {
             found.notes = vec![match found.tokenizer {
                 Some(name) => format!(

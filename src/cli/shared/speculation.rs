@@ -63,7 +63,7 @@ fn fastest(s: &Speculation) -> Option<&DraftAnswer> {
 fn name(draft: &DraftAnswer) -> String {
     match &draft.quant {
         Some(quant) => format!("{} {}", short(&draft.model), format_name(quant)),
-        None => "own prediction heads (MTP)".to_owned(),
+        None => "own heads (MTP)".to_owned(),
     }
 }
 

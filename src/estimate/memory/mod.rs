@@ -106,13 +106,21 @@ impl Memory {
         self.process.mlx_peak_bytes += draft.0;
         self.process.mlx_resident_bytes += draft.0;
         self.process.footprint_bytes = self.process.footprint_bytes.map(|end| end + draft.0);
-        self.judgement = Judgement::of(
-            (&self.peak).into(),
-            self.peak_interval_90,
-            self.process.runtime_bytes,
-            machine,
-            self.reserve,
-        );
+        self.judgement = match &self.llama {
+            Some(llama) => llama::judge(
+                (&llama.buffers, self.draft),
+                self.peak_interval_90,
+                machine,
+                self.reserve,
+            ),
+            None => Judgement::of(
+                (&self.peak).into(),
+                self.peak_interval_90,
+                self.process.runtime_bytes,
+                machine,
+                self.reserve,
+            ),
+        };
         self
     }
 

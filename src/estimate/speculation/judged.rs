@@ -3,7 +3,7 @@
 use super::answer::{AtAcceptance, DraftAnswer, DraftVerdict};
 use super::refusal::{DraftDoubt, GoesBack, drafting};
 use super::times::DraftWork;
-use super::{Plain, assumed, band_of};
+use super::{Plain, band_of};
 use crate::estimate::{EstimateError, Estimator, OpenedModel};
 use crate::hardware::machine::Machine;
 use crate::roofline::speculation::{MOST_DRAFTS, RoundTimes, accepted_share, tokens_per_round};
@@ -19,7 +19,12 @@ pub(super) struct Judged<'j, 'm, 'd> {
 
 impl Judged<'_, '_, '_> {
     /// Speed on a machine. Over its bins: the middle of figures, the span of intervals.
-    pub(super) fn on(&self, machine: &Machine, plain: Plain) -> Result<DraftAnswer, EstimateError> {
+    pub(super) fn on(
+        &self,
+        machine: &Machine,
+        plain: Plain,
+        points: &[(f64, Option<&'static str>)],
+    ) -> Result<DraftAnswer, EstimateError> {
         let most = match self.asked.tokens {
             DraftTokens::Stated(drafts) => drafts,
             DraftTokens::Default | DraftTokens::Best => MOST_DRAFTS,
@@ -29,8 +34,7 @@ impl Judged<'_, '_, '_> {
         let times: Vec<RoundTimes> = bins
             .map(|bin| self.main.round_times(&work, &self.main.silicon(bin), most))
             .collect::<Result<_, _>>()?;
-        let points = assumed::acceptances(self.asked.acceptance);
-        let middle = middle(&points);
+        let middle = middle(points);
         let drafts = self.drafts(&times, middle);
         let program = self.main.run().engine.program;
         let band = band_of(program, self.by, self.main.graph());

@@ -36,6 +36,10 @@ pub fn band_of(program: Program, by: Drafter, graph: &Graph) -> [f64; 2] {
     assumed::band(program, by, states).0
 }
 
+const MEANING: &str = "acceptance: the probability that a draft is right, given that those before it in its round were; \
+                       programs report the share of drafts, or of the output, that was accepted";
+const ASSUMED: &str = "the acceptance is an assumption by kind of text, and decides: measure it, or give it with --acceptance";
+
 /// A draft of a run where nothing is said of it.
 const UNSAID: Draft = Draft { by: Drafter::Model, tokens: DraftTokens::Default, acceptance: None };
 
@@ -81,8 +85,35 @@ impl Estimator<'_> {
                 assumed: asked.acceptance.is_none(),
             },
             drafts,
-            notes: if any { notes(asked.acceptance.is_none()) } else { Vec::new() },
+            notes: if any { alone.notes(&asked, choices) } else { Vec::new() },
         })
+    }
+
+    /// Speed with drafts at each of some acceptances; `None` where there can be none.
+    ///
+    /// # Errors
+    /// When a model cannot be estimated, or the files of a tokenizer cannot be read.
+    pub fn speedups(
+        &self,
+        machine: &Machine,
+        choice: &DraftChoice<'_>,
+        acceptances: &[f64],
+    ) -> Result<Option<Vec<AtAcceptance>>, EstimateError> {
+        if self.may_draft(choice)?.is_err() {
+            return Ok(None);
+        }
+        let (decode, prefill) = self.speeds(machine)?;
+        let plain = Plain { tokens_per_s: decode.tokens_per_s, ttft_s: prefill.ttft_s };
+        let asked = self.run().draft.unwrap_or(UNSAID);
+        let points: Vec<(f64, Option<&'static str>)> =
+            acceptances.iter().map(|a| (*a, None)).collect();
+        let draft = match choice {
+            DraftChoice::Model(model) => Some(self.of_other(model)),
+            DraftChoice::Heads => None,
+        };
+        let by = if draft.is_some() { Drafter::Model } else { Drafter::Heads };
+        let judged = Judged { main: self, draft: draft.as_ref(), by, asked: &asked };
+        Ok(Some(judged.on(machine, plain, &points)?.at))
     }
 
     /// Whether there may be such drafts in the run at all.
@@ -112,6 +143,26 @@ impl Estimator<'_> {
         let heads = of_heads(self.opened().and_then(OpenedModel::prediction_heads), repo)?;
         let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Heads, tokens };
         Ok((heads, case.of_run()?))
+    }
+
+    fn notes(&self, asked: &Draft, choices: &[DraftChoice<'_>]) -> Vec<String> {
+        let mut notes = vec![MEANING.to_owned()];
+        if asked.acceptance.is_none() {
+            notes.push(ASSUMED.to_owned());
+        }
+        let states = matches!(GoesBack::of(self.graph().cache_kinds()), GoesBack::Never(_));
+        for choice in choices {
+            let by = match choice {
+                DraftChoice::Model(_) => Drafter::Model,
+                DraftChoice::Heads => Drafter::Heads,
+            };
+            let (_, source) = assumed::band(self.run().engine.program, by, states);
+            let text = format!("90 %: {source}");
+            if !notes.contains(&text) {
+                notes.push(text);
+            }
+        }
+        notes
     }
 
     fn label(&self) -> String {
@@ -165,7 +216,7 @@ impl Estimator<'_> {
         let more = self.beside(machine, &estimator)?;
         let with = self.memory(machine)?.beside(more, machine);
         let judged = Judged { main: self, draft: Some(&estimator), by: Drafter::Model, asked };
-        let mut answer = judged.on(machine, plain)?;
+        let mut answer = judged.on(machine, plain, &assumed::acceptances(asked.acceptance))?;
         answer.model = id;
         answer.quant = Some(estimator.quant());
         answer.tokenizer = Some(shared);
@@ -193,7 +244,7 @@ impl Estimator<'_> {
             Err(refusal) => return Ok(DraftAnswer::impossible(id, None, refusal.to_string())),
         };
         let judged = Judged { main: self, draft: None, by: Drafter::Heads, asked };
-        let mut answer = judged.on(machine, plain)?;
+        let mut answer = judged.on(machine, plain, &assumed::acceptances(asked.acceptance))?;
         let layers = self.graph().layers().max(1);
         // 16-bit weights of one layer each, which is what checkpoints have.
         let bytes = 2 * Weights::of(self.graph()).parameters / layers * u64::from(heads.count);
@@ -214,17 +265,4 @@ impl Estimator<'_> {
 struct Plain {
     tokens_per_s: f64,
     ttft_s: f64,
-}
-
-fn notes(assumed: bool) -> Vec<String> {
-    let meaning = "acceptance: the probability that a draft is right, given that those before it in its round were; \
-                   programs report the share of drafts that were used, which is lower";
-    let mut notes = vec![meaning.to_owned()];
-    if assumed {
-        notes.push(
-            "the acceptance is an assumption by kind of text, and decides: measure it, or give it with --acceptance"
-                .to_owned(),
-        );
-    }
-    notes
 }

@@ -46,6 +46,8 @@ pub struct DecodeStep {
 /// Launches that a program with recurrent states makes for every further token of a pass, so that it can go back to any of
 /// them. An assumption: programs differ widely.
 const LAUNCHES_PER_STATE: f64 = 8.0;
+/// Further tokens for which it does: kernels that take a whole block keep the states of all of it.
+const STATES_KEPT: f64 = 3.0;
 
 /// Seconds of a decode step by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -138,7 +140,8 @@ impl DecodeLaw {
             }
         }
         t.other = f.other_bytes / rates.stream;
-        let kept_states = LAUNCHES_PER_STATE * f.recurrent_layers as f64 * (step.rows - 1.0);
+        let kept_states =
+            LAUNCHES_PER_STATE * f.recurrent_layers as f64 * (step.rows - 1.0).min(STATES_KEPT);
         let others = (f.dispatches_at(step.tokens) - matrices).max(0.0) + kept_states;
         t.launches = rates.launch * others;
         t.experts += rates.launch * self.p.expert_launch * expert_launches;
