@@ -65,9 +65,15 @@ pub fn in_format_of(model: &OpenedModel, draft: OpenedModel) -> OpenedModel {
     if let Some(mix) = model.gguf_mix() {
         return draft.as_gguf_where_open(mix);
     }
-    let scheme = model.graph.uniform_scheme().unwrap_or(Scheme::DEFAULT);
-    let whole = matches!(scheme, Scheme::Float(DType::F32));
-    match draft.in_scheme(scheme).filter(|_| !whole) {
+    let native = draft.origin == FormatOrigin::Native
+        && !matches!(draft.graph.uniform_scheme(), Some(Scheme::Float(_)));
+    let scheme = match model.graph.uniform_scheme() {
+        // Both as they were published.
+        None if native => return draft,
+        None | Some(Scheme::Float(DType::F32)) => Scheme::DEFAULT,
+        Some(scheme) => scheme,
+    };
+    match draft.in_scheme(scheme) {
         Some(formatted) => formatted,
         None => draft,
     }

@@ -241,7 +241,9 @@ impl Model {
             NamedFormat::Mlx(scheme) => scheme,
             NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
         };
+        let half = entry.hub_conversions_are_fp16() && !matches!(scheme, Scheme::Float(_));
         let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let graph = graph.with_fp16_activations(half.then_some(true));
         let heads = heads(Some(&entry.config), id).is_some();
         Ok(Self { graph, format, heads })
     }

@@ -30,7 +30,16 @@ impl Present for Speculation {
 
 /// Appends what drafts do: a table of them, of one the figures at each acceptance, reasons and doubts.
 pub(in crate::cli) fn add(d: &mut Document, s: &Speculation) {
-    if !s.drafts.is_empty() {
+    if s.is_possible() {
+        let Speculation { acceptance: a, .. } = s;
+        let assumed = if a.assumed { ", which is an assumption" } else { "" };
+        d.text(match a.high > a.low {
+            true => format!(
+                "Times as fast for an acceptance of {:.2} to {:.2}{assumed}:",
+                a.low, a.high
+            ),
+            false => format!("Times as fast for an acceptance of {:.2}:", a.low),
+        });
         d.table(summary(s));
     }
     if let [only] = &s.drafts[..]
@@ -82,14 +91,13 @@ fn unknown<T>(value: Option<T>, text: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), text)
 }
 
-/// The drafts, one a line, with the speed-up at both ends of the acceptance.
+/// The drafts, one a line: drafts a round, the speed-up at both ends of the acceptance, and from which on they pay.
 fn summary(s: &Speculation) -> Table {
-    let assumed = if s.acceptance.assumed { ", assumed" } else { "" };
     let mut columns = vec![
         Column::text("draft"),
         Column::text("verdict"),
-        Column::number("drafts a round"),
-        Column::number(&format!("at {:.2}{assumed}", s.acceptance.low)),
+        Column::number("drafts"),
+        Column::number(&format!("at {:.2}", s.acceptance.low)),
     ];
     let range = s.acceptance.high > s.acceptance.low;
     if range {
@@ -97,7 +105,7 @@ fn summary(s: &Speculation) -> Table {
     }
     columns.extend([
         Column::number("90 %"),
-        Column::number("pays from"),
+        Column::number("from"),
         Column::number("best").droppable(2),
         Column::number("draft GB").droppable(3),
         Column::number("peak GB").droppable(1),
