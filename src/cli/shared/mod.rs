@@ -22,4 +22,5 @@ pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
 pub(in crate::cli) mod tables;
 pub(in crate::cli) mod updates;
+pub(in crate::cli) mod with_mlx;
 pub(in crate::cli) mod words;
