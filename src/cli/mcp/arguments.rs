@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 /// What a value may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ValueKind {
     Switch,
     Whole,
     Number,
@@ -79,7 +79,7 @@ impl Arguments {
             let arg = arg.ok_or_else(|| self.unknown(name))?;
             match arg.get_long() {
                 None => positional.extend(texts(arg, value)?.into_iter().map(OsString::from)),
-                Some(flag) if kind(arg) == Kind::Switch => {
+                Some(flag) if kind(arg) == ValueKind::Switch => {
                     if switch(name, value)? {
                         words.push(format!("--{flag}").into());
                     }
@@ -113,16 +113,16 @@ fn key(arg: &Arg) -> String {
     arg.get_long().unwrap_or(arg.get_id().as_str()).replace('-', "_")
 }
 
-fn kind(arg: &Arg) -> Kind {
+fn kind(arg: &Arg) -> ValueKind {
     let parsed = arg.get_value_parser().type_id();
     if matches!(arg.get_action(), ArgAction::SetTrue) {
-        Kind::Switch
+        ValueKind::Switch
     } else if parsed == TypeId::of::<u32>() || parsed == TypeId::of::<u64>() {
-        Kind::Whole
+        ValueKind::Whole
     } else if parsed == TypeId::of::<f64>() {
-        Kind::Number
+        ValueKind::Number
     } else {
-        Kind::Text
+        ValueKind::Text
     }
 }
 
@@ -134,14 +134,14 @@ fn is_list(arg: &Arg) -> bool {
 fn property(arg: &Arg) -> Value {
     let kind = kind(arg);
     let name = match kind {
-        Kind::Switch => "boolean",
-        Kind::Whole => "integer",
-        Kind::Number => "number",
-        Kind::Text => "string",
+        ValueKind::Switch => "boolean",
+        ValueKind::Whole => "integer",
+        ValueKind::Number => "number",
+        ValueKind::Text => "string",
     };
     let mut one = json!({ "type": name });
     let choices = arg.get_possible_values();
-    if kind != Kind::Switch && !choices.is_empty() {
+    if kind != ValueKind::Switch && !choices.is_empty() {
         one["enum"] = choices.iter().map(|v| v.get_name()).collect();
     }
     let mut whole = if is_list(arg) { json!({ "type": "array", "items": one }) } else { one };
@@ -149,7 +149,7 @@ fn property(arg: &Arg) -> Value {
     whole["description"] = help.replace('\n', " ").into();
     let defaults = arg.get_default_values().iter().filter_map(|v| v.to_str());
     let mut defaults = defaults.map(|text| match kind {
-        Kind::Text => text.into(),
+        ValueKind::Text => text.into(),
         _ => text.parse().unwrap_or_else(|_| Value::from(text)),
     });
     if is_list(arg) {
@@ -178,10 +178,10 @@ fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, String> {
 fn text(arg: &Arg, value: &Value) -> Result<String, String> {
     let wrong = |what: &str| format!("{}: expected {what}, not {}", key(arg), shown(value));
     match (kind(arg), value) {
-        (Kind::Whole, Value::Number(n)) => whole(n).ok_or_else(|| wrong("a whole number")),
-        (Kind::Whole, _) => Err(wrong("a whole number")),
-        (Kind::Number, Value::Number(n)) => Ok(n.to_string()),
-        (Kind::Number, _) => Err(wrong("a number")),
+        (ValueKind::Whole, Value::Number(n)) => whole(n).ok_or_else(|| wrong("a whole number")),
+        (ValueKind::Whole, _) => Err(wrong("a whole number")),
+        (ValueKind::Number, Value::Number(n)) => Ok(n.to_string()),
+        (ValueKind::Number, _) => Err(wrong("a number")),
         (_, Value::String(s)) => Ok(s.clone()),
         // `"images": 2` says as much as `"images": "2"`.
         (_, Value::Number(n)) => Ok(n.to_string()),

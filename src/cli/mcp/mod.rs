@@ -13,7 +13,7 @@ use super::shared::global::Global;
 use anyhow::{Context as _, Result};
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
-use server::Server;
+use server::McpServer;
 use std::time::Duration;
 use transport::Patient;
 
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// # Errors
 /// Data of the user's that cannot be read, or a system that gives no threads.
 pub(super) fn run(global: Global) -> Result<ExitStatus> {
-    let server = Server::new(global)?;
+    let server = McpServer::new(global)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS + 2)

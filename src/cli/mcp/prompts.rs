@@ -4,7 +4,7 @@ use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMes
 use serde_json::Value;
 
 /// A question with gaps, `{mac}`.
-struct Question {
+struct PromptRow {
     name: &'static str,
     title: &'static str,
     /// Its gaps, whether each must be filled, and what it takes.
@@ -14,8 +14,8 @@ struct Question {
     if_given: &'static [(&'static str, &'static str)],
 }
 
-const QUESTIONS: [Question; 4] = [
-    Question {
+const PROMPTS: [PromptRow; 4] = [
+    PromptRow {
         name: "what_can_i_run",
         title: "What can I run on this Mac?",
         gaps: &[
@@ -31,7 +31,7 @@ const QUESTIONS: [Question; 4] = [
                it is.",
         if_given: &[("mac", "The Mac is {mac}."), ("use", "It is meant for {use}.")],
     },
-    Question {
+    PromptRow {
         name: "which_mac_to_buy",
         title: "Which Mac should I buy?",
         gaps: &[
@@ -43,7 +43,7 @@ const QUESTIONS: [Question; 4] = [
                is the best value, and what the next cheaper one lacks; give prices with their date, and intervals.",
         if_given: &[("budget", "Budget: {budget} USD."), ("needs", "Needs: {needs}.")],
     },
-    Question {
+    PromptRow {
         name: "why_is_it_slow",
         title: "Why is my model slower than it should be?",
         gaps: &[
@@ -56,7 +56,7 @@ const QUESTIONS: [Question; 4] = [
                for each the test that would settle it, cheapest first.",
         if_given: &[("engine", "It ran in {engine}.")],
     },
-    Question {
+    PromptRow {
         name: "will_it_hold",
         title: "Will this deployment hold?",
         gaps: &[("plan", true, "The plan: Macs, models, contexts, what must hold")],
@@ -68,7 +68,7 @@ const QUESTIONS: [Question; 4] = [
 
 /// All prompts.
 pub(super) fn all() -> Vec<Prompt> {
-    QUESTIONS.iter().map(Question::prompt).collect()
+    PROMPTS.iter().map(PromptRow::prompt).collect()
 }
 
 /// A prompt with its gaps filled.
@@ -76,8 +76,8 @@ pub(super) fn all() -> Vec<Prompt> {
 /// # Errors
 /// A name that is not known, a gap that must be filled, or what is no text.
 pub(super) fn make(name: &str, given: &JsonObject) -> Result<GetPromptResult, String> {
-    let question = QUESTIONS.iter().find(|q| q.name == name).ok_or_else(|| {
-        let names: Vec<&str> = QUESTIONS.iter().map(|q| q.name).collect();
+    let question = PROMPTS.iter().find(|q| q.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PROMPTS.iter().map(|q| q.name).collect();
         format!("there is no such prompt; there are {}", names.join(", "))
     })?;
     let text = question.filled(given)?;
@@ -85,7 +85,7 @@ pub(super) fn make(name: &str, given: &JsonObject) -> Result<GetPromptResult, St
     Ok(GetPromptResult::new(vec![message]).with_description(question.title))
 }
 
-impl Question {
+impl PromptRow {
     fn prompt(&self) -> Prompt {
         let argument = |(name, required, said): &(&str, bool, &str)| {
             PromptArgument::new(*name).with_description(*said).with_required(*required)
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_gap_of_a_text_is_declared() {
-        for q in &QUESTIONS {
+        for q in &PROMPTS {
             let texts = std::iter::once(q.text).chain(q.if_given.iter().map(|(_, text)| *text));
             for gap in texts.flat_map(|t| t.split('{').skip(1)).filter_map(|t| t.split('}').next())
             {

@@ -27,7 +27,7 @@ const INSTRUCTIONS: &str = "mlxplan plans language models on Apple Silicon: whet
 
 /// The planner as a server of tools.
 #[derive(Clone)]
-pub(super) struct Server {
+pub(super) struct McpServer {
     contexts: Arc<Contexts>,
     tools: Arc<Vec<Tool>>,
 }
@@ -62,7 +62,7 @@ impl Contexts {
     }
 }
 
-impl Server {
+impl McpServer {
     /// A server with the flags that it was started with.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ fn failed(why: &str) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(clean(why).into_owned())])
 }
 
-impl ServerHandler for Server {
+impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder().enable_tools().enable_prompts().build();
         ServerConfig::new(capabilities)

@@ -23,17 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Patient {
     inner: AsyncRwTransport<RoleServer, Stdin, Stdout>,
     opened: bool,
-    asked: Arc<Asked>,
+    unanswered: Arc<Unanswered>,
 }
 
 /// The requests that are not answered yet.
 #[derive(Default)]
-struct Asked {
+struct Unanswered {
     open: Mutex<HashSet<RequestId>>,
     answered: Notify,
 }
 
-impl Asked {
+impl Unanswered {
     fn change(&self, change: impl FnOnce(&mut HashSet<RequestId>)) {
         change(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner));
         self.answered.notify_one();
@@ -71,7 +71,7 @@ impl Patient {
     /// The streams of this process.
     pub(super) fn new() -> Self {
         let inner = AsyncRwTransport::new_server(tokio::io::stdin(), tokio::io::stdout());
-        Self { inner, opened: false, asked: Arc::default() }
+        Self { inner, opened: false, unanswered: Arc::default() }
     }
 }
 
@@ -87,11 +87,11 @@ impl Transport<RoleServer> for Patient {
             JsonRpcMessage::Error(error) => error.id.clone(),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        let (sent, asked) = (self.inner.send(item), self.asked.clone());
+        let (sent, unanswered) = (self.inner.send(item), self.unanswered.clone());
         async move {
             let sent = sent.await;
             if let Some(id) = answered {
-                asked.change(|open| _ = open.remove(&id));
+                unanswered.change(|open| _ = open.remove(&id));
             }
             sent
         }
@@ -100,7 +100,7 @@ impl Transport<RoleServer> for Patient {
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             let Some(message) = self.inner.receive().await else {
-                let _ = tokio::time::timeout(PATIENCE, self.asked.all_answered()).await;
+                let _ = tokio::time::timeout(PATIENCE, self.unanswered.all_answered()).await;
                 return None;
             };
             if let JsonRpcMessage::Request(r) = &message {
@@ -108,7 +108,7 @@ impl Transport<RoleServer> for Patient {
             } else if !self.opened {
                 continue;
             }
-            self.asked.note(&message);
+            self.unanswered.note(&message);
             return Some(message);
         }
     }
