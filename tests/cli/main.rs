@@ -9,6 +9,8 @@ mod files;
 mod finetune;
 mod hub;
 mod inspect;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod narrow;
 mod output;
 mod predict;

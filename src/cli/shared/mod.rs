@@ -25,4 +25,5 @@ pub(in crate::cli) mod signals;
 pub(in crate::cli) mod speculation;
 pub(in crate::cli) mod tables;
 pub(in crate::cli) mod updates;
+pub(in crate::cli) mod with_mlx;
 pub(in crate::cli) mod words;
