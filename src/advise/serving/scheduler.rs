@@ -33,6 +33,8 @@ pub enum OneAtATime {
     QuantizedCache,
     /// A cache of the model cannot be merged.
     CacheOfTheModel,
+    /// A draft model runs beside the model.
+    Draft,
 }
 
 impl OneAtATime {
@@ -47,6 +49,7 @@ impl OneAtATime {
             Self::CacheOfTheModel => {
                 "a cache of this model cannot be merged, so that requests are served one at a time"
             }
+            Self::Draft => "drafts switch batching off: requests are served one at a time",
         }
     }
 }
@@ -74,6 +77,8 @@ impl Scheduler {
             None
         } else if engine.kv.is_some() {
             Some(OneAtATime::QuantizedCache)
+        } else if run.draft.is_some() {
+            Some(OneAtATime::Draft)
         } else if !merges {
             Some(OneAtATime::CacheOfTheModel)
         } else {

@@ -1,6 +1,7 @@
 //! Arguments of `recommend`.
 
 use super::users::args::UsersArgs;
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -53,6 +54,9 @@ pub struct RecommendArgs {
     /// Several users at once.
     #[command(flatten)]
     pub users: UsersArgs,
+    /// Drafts.
+    #[command(flatten)]
+    pub drafts: DraftArgs,
 
     /// The machine.
     #[command(flatten)]
@@ -71,6 +75,7 @@ impl Default for RecommendArgs {
             engine_for: None,
             limit: MODELS,
             users: UsersArgs::default(),
+            drafts: DraftArgs::default(),
             machine: MachineArgs::default(),
             run: RunArgs::default(),
         }
