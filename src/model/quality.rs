@@ -3,7 +3,7 @@
 
 mod loss;
 
-pub use loss::{LossBasis, PublishedLoss, loss_cell};
+pub use loss::{LossBasis, PublishedLoss, is_below_four_bits, loss_cell};
 
 use super::names::key;
 use schemars::JsonSchema;
@@ -24,7 +24,9 @@ pub enum LossOf {
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum LossMetric {
     /// Mean KL divergence of the next token in nats: how much the logarithm of perplexity rises on text that the model
@@ -141,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_loss_is_a_rise_of_perplexity_or_a_share_of_a_score() {
-        let of = |metric, value, reference| LossRow { metric, value, reference, ..rows()[0].clone() };
+        let of =
+            |metric, value, reference| LossRow { metric, value, reference, ..rows()[0].clone() };
         let near = |row: LossRow, percent: f64| assert!((row.percent() - percent).abs() < 0.01);
         near(of(LossMetric::Ppl, 6.3, Some(6.0)), 5.0);
         near(of(LossMetric::MmluPro, 57.0, Some(60.0)), 5.0);

@@ -10,7 +10,7 @@ use super::shared::exit::ExitStatus;
 use super::shared::opening::About;
 use super::shared::tables::changes_table;
 use super::shared::words::{
-    contexts_text, engine_text, limit_texts, parts_text, status, wired_notes,
+    contexts_text, engine_text, limit_texts, loss_notes, parts_text, status, wired_notes,
 };
 use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
@@ -66,10 +66,12 @@ impl Present for Prediction {
     fn document(&self) -> Document {
         let mut d = document(self);
         if !self.changes.is_empty() {
-            d.text("Changes that help, the cheapest first:");
+            d.text("Changes that help, by what they lose and then by what they gain:");
             d.table(changes_table(&self.changes));
-            d.notes(wired_notes(&self.changes));
         }
+        let mut notes = wired_notes(&self.changes);
+        notes.extend(loss_notes(&self.changes, &self.withheld));
+        d.notes(notes);
         if let Some(explanation) = &self.explanation {
             explain::add(&mut d, self, explanation);
         }

@@ -4,11 +4,12 @@ use super::macs::{MacAnswer, macs_table};
 use crate::advise::{CannotRun, EngineSettings, MacChoice};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
-    contexts_text, format_name, gb, parts_text, run_text, short, wired_notes,
+    contexts_text, format_name, gb, loss_notes, parts_text, run_text, short, wired_notes,
 };
 use crate::estimate::memory::{ContextBound, MaxContext, Memory};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};
+use crate::model::quality::{LossBasis, PublishedLoss, is_below_four_bits, loss_cell};
 use crate::report::{Column, Document, Present, Table, Tagged};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use schemars::JsonSchema;
@@ -25,6 +26,8 @@ pub(in crate::cli) struct Recommendation {
     choices: Vec<Tagged<Prediction>>,
     /// Models and formats that match and cannot run as asked, with the reason.
     cannot_run: Vec<CannotRun>,
+    /// Models and formats that match and lose more than was allowed, or of which nobody published a loss.
+    lose_too_much: Vec<LeftOut>,
     /// How the choices were found.
     notes: Vec<String>,
     /// Popular models that fit, where none of the choices does.
@@ -37,6 +40,17 @@ pub(in crate::cli) struct Recommendation {
     /// What only people are shown.
     #[serde(skip)]
     shown: Shown,
+}
+
+/// A choice that was left out for its loss.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct LeftOut {
+    /// The model.
+    pub model: String,
+    /// The format of its weights.
+    pub quant: String,
+    /// What it loses; `null` where nobody published it.
+    pub loss: Option<PublishedLoss>,
 }
 
 /// What only people are shown.
@@ -75,6 +89,7 @@ impl Recommendation {
             request: RunKeys::of(run),
             choices: choices.into_iter().map(Tagged).collect(),
             cannot_run: Vec::new(),
+            lose_too_much: Vec::new(),
             notes,
             instead: Vec::new(),
             macs: Vec::new(),
@@ -104,6 +119,11 @@ impl Recommendation {
     /// Lists what cannot run as asked.
     pub(super) fn cannot_run(&mut self, all: Vec<CannotRun>) {
         self.cannot_run = all;
+    }
+
+    /// Lists what was left out for its loss.
+    pub(super) fn lose_too_much(&mut self, all: Vec<LeftOut>) {
+        self.lose_too_much = all;
     }
 
     /// Offers models that fit.
@@ -137,6 +157,13 @@ impl Present for Recommendation {
         let mut notes = notes(&self.notes, &rows, self.shown.limit);
         notes.extend(self.cannot_run.iter().map(|c| {
             format!("{} {} cannot run so: {}", short(&c.model), format_name(&c.quant), c.reason)
+        }));
+        notes.extend(self.lose_too_much.iter().map(|l| {
+            let loses = match &l.loss {
+                Some(loss) => format!("it loses {}", loss.text()),
+                None => "what it loses is not published for models of this size".to_owned(),
+            };
+            format!("{} {} left out: {loses}", short(&l.model), format_name(&l.quant))
         }));
         d.notes(notes);
         if self.shown.in_full {
@@ -173,13 +200,15 @@ fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
     let mut names = rows.iter().map(|r| &r.model.id).chain(cannot.iter().map(|c| &c.model));
     let first = names.next();
     let one_model = names.all(|name| Some(name) == first);
-    let format = Column::text("format");
+    let (format, loss) = (Column::text("format"), Column::number("loss"));
+    let loss_of: Cell = |p| loss_cell(p.loss().as_ref());
     let mut columns: Vec<(Column, Cell)> = if one_model {
-        vec![(format, |p| format_name(&p.model.quant))]
+        vec![(format, |p| format_name(&p.model.quant)), (loss, loss_of)]
     } else {
         vec![
             (Column::text("model"), |p| short(&p.model.id).to_owned()),
             (format.droppable(2), |p| format_name(&p.model.quant)),
+            (loss.droppable(2), loss_of),
         ]
     };
     columns
@@ -192,7 +221,7 @@ fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
     for c in cannot {
         let name = (!one_model).then(|| short(&c.model).to_owned());
         let figures = FIGURES.iter().map(|(title, ..)| if *title == "fits" { "no" } else { "–" });
-        let cells = name.into_iter().chain([format_name(&c.quant)]);
+        let cells = name.into_iter().chain([format_name(&c.quant), "–".to_owned()]);
         table.row(cells.chain(figures.map(str::to_owned)));
     }
     table
@@ -261,7 +290,42 @@ fn notes(
                 .to_owned(),
         );
     }
+    notes.extend(losses(rows));
     notes.extend(warnings(rows));
+    notes
+}
+
+/// What stands behind the losses, and a warning where fewer than four bits are left.
+fn losses(rows: &[&Prediction]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let all: Vec<(String, PublishedLoss)> = rows
+        .iter()
+        .filter_map(|r| Some((format_name(&r.model.quant), r.loss()?)))
+        .filter(|(_, loss)| loss.basis != LossBasis::Original)
+        .collect();
+    if all.is_empty() {
+        return notes;
+    }
+    notes.push(
+        "loss: published, not predicted: how much perplexity rises (KL divergence counts as its logarithm) or which share \
+         of a benchmark's score is lost; ~ of other models of like size"
+            .to_owned(),
+    );
+    let mut said: Vec<String> = Vec::new();
+    for (format, loss) in all {
+        let text = format!("{format} loses {}", loss.text());
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    notes.push(said.join("; "));
+    let low = rows.iter().map(|r| &r.model.quant).find(|quant| is_below_four_bits(quant));
+    notes.extend(low.map(|quant| {
+        format!(
+            "{}: below four bits quality falls fast; a smaller model in four bits is usually better",
+            format_name(quant)
+        )
+    }));
     notes
 }
 
@@ -290,13 +354,15 @@ fn warnings(rows: &[&Prediction]) -> Vec<String> {
 
 /// The changes that help the rows that do not fit.
 fn changes(d: &mut Document, rows: &[&Prediction]) {
-    for p in rows.iter().filter(|p| !p.changes.is_empty()) {
+    for p in rows.iter().filter(|p| !p.changes.is_empty() || !p.withheld.is_empty()) {
         d.text(format!(
-            "What would help {} {}, the cheapest first:",
+            "What would help {} {}, by what it loses and then by what it gains:",
             short(&p.model.id),
             format_name(&p.model.quant)
         ));
         d.table(changes_table(&p.changes));
-        d.notes(wired_notes(&p.changes));
+        let mut notes = wired_notes(&p.changes);
+        notes.extend(loss_notes(&p.changes, &p.withheld));
+        d.notes(notes);
     }
 }

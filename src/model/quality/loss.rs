@@ -7,6 +7,8 @@ use serde::Serialize;
 
 /// Models whose parameters differ by no more than this factor are of like size.
 const LIKE: f64 = 4.0;
+/// Losses in percent from which on nobody is advised to take a format.
+const RUINOUS: f64 = 50.0;
 /// Ways to quantize that change what a format loses and not its size, as the names of models have them.
 const LEARNED: [&str; 7] = ["dwq", "awq", "gptq", "qat", "optiq", "oq", "autoround"];
 
@@ -76,6 +78,12 @@ impl PublishedLoss {
         }
     }
 
+    /// Whether published cases collapse: perplexity doubles, or half of a score is gone. Nobody is advised to do that.
+    #[must_use]
+    pub fn is_ruinous(&self) -> bool {
+        self.worst() >= RUINOUS
+    }
+
     /// What the loss may be at worst, in percent.
     #[must_use]
     pub const fn worst(&self) -> f64 {
@@ -135,9 +143,8 @@ impl PublishedLoss {
     /// The loss in words, with what was measured and on which models.
     #[must_use]
     pub fn text(&self) -> String {
-        let names = |all: &[LossMetric]| {
-            all.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ")
-        };
+        let names =
+            |all: &[LossMetric]| all.iter().map(|m| m.name()).collect::<Vec<_>>().join(", ");
         let cell = self.cell();
         match (self.basis, self.models.len()) {
             (LossBasis::Original, _) => "nothing lost".to_owned(),
@@ -150,6 +157,19 @@ impl PublishedLoss {
             }
         }
     }
+}
+
+/// Whether a format stores most weights in fewer than four bits, below which quality falls fast.
+#[must_use]
+pub fn is_below_four_bits(format: &str) -> bool {
+    let format = normal(format);
+    if let Some(gguf) = format.strip_prefix("gguf-") {
+        let digits =
+            gguf.trim_start_matches("ud-").trim_start_matches("iq").trim_start_matches(['q', 't']);
+        return digits.starts_with(['1', '2', '3']);
+    }
+    let bits = format.parse::<Scheme>().ok().and_then(Scheme::packing).map(|p| p.bits);
+    bits.is_some_and(|bits| bits < 4)
 }
 
 /// The text of a cell for a loss that may not have been measured.
@@ -183,10 +203,7 @@ fn normal(format: &str) -> String {
 
 fn is_float(format: &str) -> bool {
     let name = format.strip_prefix("gguf-").unwrap_or(format);
-    matches!(
-        name.parse::<Scheme>(),
-        Ok(Scheme::Float(DType::BF16 | DType::F16 | DType::F32))
-    )
+    matches!(name.parse::<Scheme>(), Ok(Scheme::Float(DType::BF16 | DType::F16 | DType::F32)))
 }
 
 /// The format with what the name of a model says of how it was quantized: the figures of plain rounding are not its own.
@@ -260,9 +277,20 @@ mod tests {
         let plain = PublishedLoss::of_weights("meta-llama/Llama-3.2-1B", B, "4bit");
         assert!(plain.is_some());
         assert_eq!(PublishedLoss::of_weights("x/Llama-3.1-8B-4bit-AWQ", 8 * B, "4bit"), None);
-        let dwq = PublishedLoss::of_weights("x/Tiny-1B-4bit-DWQ-0508", B, "4bit").expect("measured");
+        let dwq =
+            PublishedLoss::of_weights("x/Tiny-1B-4bit-DWQ-0508", B, "4bit").expect("measured");
         assert!(dwq.worst() < 1.0, "{dwq:?}");
         assert_eq!(PublishedLoss::of_weights("x/27B-oQ4", 27 * B, "4bit"), None);
+    }
+
+    #[test]
+    fn formats_below_four_bits_are_known() {
+        for low in ["3bit", "2bit", "mixed_3_6", "Q3_K_M", "IQ2_XXS", "UD-Q2_K_XL", "gguf-iq1_s"] {
+            assert!(is_below_four_bits(low), "{low}");
+        }
+        for high in ["4bit", "mxfp4", "nvfp4", "Q4_K_M", "IQ4_XS", "8bit", "bf16", "gguf-q8_0"] {
+            assert!(!is_below_four_bits(high), "{high}");
+        }
     }
 
     #[test]
