@@ -191,6 +191,11 @@ const TOGETHER: &str = "all together";
 
 impl Present for CheckAnswer {
     const SCHEMA: &'static str = "mlxplan.check/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "workloads that compute at the same time",
+        "quality beyond published losses",
+        "heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

@@ -75,6 +75,7 @@ impl Present for Prediction {
         if let Some(explanation) = &self.explanation {
             explain::add(&mut d, self, explanation);
         }
+        d.not_modeled(&self.not_modeled());
         d
     }
 }
@@ -155,10 +156,7 @@ fn document(p: &Prediction) -> Document {
     if !p.at_depth.is_empty() {
         d.table(depths(&p.at_depth));
     }
-    let mut notes: Vec<String> = p.warnings.iter().map(ToString::to_string).collect();
-    // The first is left out of every prediction.
-    notes.extend(p.not_modeled().iter().skip(1).map(|what| format!("not modeled: {what}")));
-    d.notes(notes);
+    d.notes(p.warnings.iter().map(ToString::to_string).collect());
     d
 }
 

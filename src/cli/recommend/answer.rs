@@ -144,6 +144,10 @@ impl Recommendation {
 
 impl Present for Recommendation {
     const SCHEMA: &'static str = "mlxplan.recommendation/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "quality of the models beyond published losses of formats",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let rows: Vec<&Prediction> = self.choices.iter().map(|t| &t.0).collect();

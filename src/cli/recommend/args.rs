@@ -44,7 +44,7 @@ pub struct RecommendArgs {
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
+    /// Quantization: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
