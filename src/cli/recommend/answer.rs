@@ -1,6 +1,9 @@
 //! What to run on a Mac, as an answer.
 
 use super::macs::{MacAnswer, macs_table};
+use super::picks::{self, PickKeys};
+use crate::advise::picks::Picks;
+use crate::advise::use_case::UseCase;
 use crate::advise::{CannotRun, EngineSettings, MacChoice};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
@@ -30,6 +33,9 @@ pub(in crate::cli) struct Recommendation {
     lose_too_much: Vec<LeftOut>,
     /// How the choices were found.
     notes: Vec<String>,
+    /// What each choice of an overview is started with, and why it was taken, in the order of the choices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    picks: Vec<PickKeys>,
     /// Popular models that fit, where none of the choices does.
     instead: Vec<Tagged<Prediction>>,
     /// Macs that run the smallest choice, where none of the choices fits.
@@ -91,6 +97,7 @@ impl Recommendation {
             cannot_run: Vec::new(),
             lose_too_much: Vec::new(),
             notes,
+            picks: Vec::new(),
             instead: Vec::new(),
             macs: Vec::new(),
             settings: None,
@@ -99,15 +106,20 @@ impl Recommendation {
     }
 
     /// The best choices of a machine.
-    pub(super) fn overview(
+    pub(super) fn picks(
         machine: &Machine,
         run: &Run,
         title: String,
-        choices: Vec<Prediction>,
-        note: &str,
+        (task, found): (Option<UseCase>, Picks),
     ) -> Self {
-        let mut all = Self::new(machine, run, title, choices, vec![note.to_owned()]);
+        let first = found.first_choice().map(|p| p.prediction.model.id.clone());
+        let keys: Vec<PickKeys> =
+            found.all.iter().map(|p| PickKeys::of(p, task, first.as_deref())).collect();
+        let choices = found.all.into_iter().map(|p| p.prediction).collect();
+        let mut all = Self::new(machine, run, title, choices, vec![picks::NOTE.to_owned()]);
         all.shown.in_full = false;
+        all.picks = keys;
+        all.cannot_run = found.cannot;
         all
     }
 
@@ -154,7 +166,11 @@ impl Present for Recommendation {
         let mut d = Document::default();
         d.heading(self.shown.title.clone());
         d.text(self.shown.run.clone());
-        d.table(table(&rows, &self.cannot_run));
+        if self.picks.is_empty() {
+            d.table(table(&rows, &self.cannot_run));
+        } else {
+            picks::add(&mut d, &rows, &self.picks);
+        }
         if let ([row], true) = (&rows[..], self.shown.in_full) {
             d.pairs(details(row));
         }
@@ -249,7 +265,7 @@ const FIGURES: [(&str, u8, Cell); 8] = [
     ("at most", 4, |p| context_cell(p.context.map(|c| c.at_most))),
 ];
 
-fn context_cell(context: Option<MaxContext>) -> String {
+pub(super) fn context_cell(context: Option<MaxContext>) -> String {
     match context {
         Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
         Some(c) => c.tokens.to_string(),
@@ -257,7 +273,7 @@ fn context_cell(context: Option<MaxContext>) -> String {
     }
 }
 
-fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
+pub(super) fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
     p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
 }
 

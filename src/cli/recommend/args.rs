@@ -1,5 +1,6 @@
 //! Arguments of `recommend`.
 
+use crate::advise::use_case::UseCase;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -48,6 +49,11 @@ pub struct RecommendArgs {
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
+    /// Without --model: what the model is for: chat, code, agent, vision, long-context; it sets prompt, output and images
+    /// where they are not given, and the speed that is wanted
+    #[arg(long, value_name = "TASK", conflicts_with = "model")]
+    pub task: Option<UseCase>,
+
     /// Leave out formats that lose more than this, in percent: how much perplexity rises, or which share of a benchmark's
     /// score is lost, as published; formats that nobody measured at this size are left out too
     #[arg(long, value_name = "PERCENT", value_parser = loss)]
@@ -76,6 +82,7 @@ impl Default for RecommendArgs {
         Self {
             model: None,
             quant: None,
+            task: None,
             max_loss: None,
             engine_for: None,
             limit: MODELS,

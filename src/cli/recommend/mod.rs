@@ -3,6 +3,7 @@
 pub(super) mod answer;
 pub(super) mod args;
 mod macs;
+mod picks;
 pub(super) mod which_mac;
 
 use answer::{LeftOut, Recommendation};
@@ -13,7 +14,9 @@ use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
+use crate::advise::picks::{Wish, picks};
 use crate::advise::recommend::LADDER;
+use crate::advise::use_case::UseCase;
 use crate::advise::{
     Candidate, EngineSettings, Predicted, Question, by_size, candidates, macs_for, predictions,
 };
@@ -73,7 +76,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
             wanted.within(args.max_loss, &run)?;
             which_mac::answer(context, wanted, &why, &run)
         }
-        (None, Ok(machine)) => overview(context, &machine, &run),
+        (None, Ok(machine)) => overview(context, &machine, &run, args),
         (None, Err(why)) => Err(anyhow::Error::from(*why)),
     }
 }
@@ -267,16 +270,27 @@ fn within(most: Option<f64>, rows: Vec<Prediction>) -> (Vec<Prediction>, Vec<Lef
     (kept, lost)
 }
 
-fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, ExitStatus)> {
+fn overview(
+    context: &Context,
+    machine: &Machine,
+    run: &Run,
+    args: &RecommendArgs,
+) -> Result<(Answer, ExitStatus)> {
+    let run = &args.task.map_or(*run, |task| task.run(*run));
+    // Pictures need a program that loads vision towers.
+    let sees = args.task == Some(UseCase::Vision) && args.run.engine.engine.is_none();
+    let run = &if sees { run.with_program(Program::MlxVlm) } else { *run };
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
-    let Predicted { rows, cannot } =
-        by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
-    let title = format!("By size, the most popular models on  {}", machine.name);
-    let note = "of each size class the most downloaded model, in the most precise format that fits \
-                (8, 6, 5, 4, 3 bit); --model names any other";
-    let mut answer = Recommendation::overview(machine, run, title, rows, note);
-    answer.cannot_run(cannot);
-    Ok((Answer::of(answer), ExitStatus::Ok))
+    let wish = Wish { use_case: args.task, max_loss: args.max_loss };
+    let sources = Sources { program: run.engine.program, ..context.sources(None)? };
+    let found = picks(question, wish, context.catalogues.models()?, &sources)?;
+    let title = match args.task {
+        Some(task) => format!("For {task}, by size, on  {}", machine.name),
+        None => format!("By size, what to run on  {}", machine.name),
+    };
+    let some = !found.all.is_empty();
+    let answer = Recommendation::picks(machine, run, title, (args.task, found));
+    Ok((Answer::of(answer), if some { ExitStatus::Ok } else { ExitStatus::No }))
 }
 
 /// The run by the engine whose settings are asked for, unless another one was named.
