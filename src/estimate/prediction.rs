@@ -8,6 +8,7 @@ use super::memory::{
     advise_llama,
 };
 use super::power::PowerSpeeds;
+use super::speculation::Speculation;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
 use super::warning::{self, Warning};
@@ -56,6 +57,8 @@ pub struct Prediction {
     pub withheld: Vec<Withheld>,
     /// Every byte with its rule, where that was asked for.
     pub explanation: Option<Explanation>,
+    /// What drafts do to the run, where that was asked for.
+    pub speculation: Option<Speculation>,
 }
 
 /// A prediction for this machine where it is no Mac: speeds that were timed here, and nothing else.
@@ -132,9 +135,10 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
-        if let Some(memory) = &memory {
-            warnings.extend(self.other_versions(machine, memory)?);
-            warnings.extend(self.serving(machine, memory)?);
+        if memory.is_some() {
+            let alone = self.memory_alone(machine)?;
+            warnings.extend(self.other_versions(machine, &alone)?);
+            warnings.extend(self.serving(machine, &alone)?);
         }
         Ok(Prediction {
             model: self.named(),
@@ -156,6 +160,7 @@ impl Estimator<'_> {
             changes: Vec::new(),
             withheld: Vec::new(),
             explanation: None,
+            speculation: None,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
     contexts_text, format_name, gb, loss_notes, parts_text, run_text, short, wired_notes,
 };
-use crate::estimate::memory::{ContextBound, MaxContext, Memory};
+use crate::estimate::memory::{ContextBound, Fit, MaxContext, Memory};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::model::quality::{LossBasis, PublishedLoss, is_below_four_bits, loss_cell};
@@ -372,9 +372,27 @@ fn warnings(rows: &[&Prediction]) -> Vec<String> {
         .collect()
 }
 
+/// The rows whose changes are worth showing. Formats of one model are each other's changes: where one in four bits or more
+/// fits, the table is the advice; else the smallest that does not fit stands for all.
+fn advised<'p>(rows: &[&'p Prediction]) -> Vec<&'p Prediction> {
+    let with = |p: &&Prediction| !p.changes.is_empty() || !p.withheld.is_empty();
+    let formats = rows.len() > 1 && rows.iter().all(|p| p.model.id == rows[0].model.id);
+    if !formats {
+        return rows.iter().copied().filter(with).collect();
+    }
+    let fits = |p: &&Prediction| {
+        let verdict = p.memory.as_ref().map(|m| m.judgement.verdict);
+        verdict.is_some_and(|v| v <= Fit::Tight) && !is_below_four_bits(&p.model.quant)
+    };
+    if rows.iter().any(|p| fits(p)) {
+        return Vec::new();
+    }
+    rows.iter().copied().rfind(with).into_iter().collect()
+}
+
 /// The changes that help the rows that do not fit.
 fn changes(d: &mut Document, rows: &[&Prediction]) {
-    for p in rows.iter().filter(|p| !p.changes.is_empty() || !p.withheld.is_empty()) {
+    for p in advised(rows) {
         d.text(format!(
             "What would help {} {}, by what it loses and then by what it gains:",
             short(&p.model.id),
