@@ -92,7 +92,7 @@ mod tests {
         let now = estimator.memory(&mac).expect("runs");
         assert_eq!(now.judgement.fits, Fits::No);
         let longest = estimator.max_context(&mac).expect("runs");
-        let all = advise_llama(&estimator, &mac, (&now, longest));
+        let all = advise_llama(&estimator, &mac, (&now, longest)).changes;
         assert!(all.iter().any(|a| a.fits != Fits::No), "{all:#?}");
         assert!(all.iter().any(|a| matches!(a.what, Change::KvType { .. })), "{all:#?}");
         assert!(all.iter().all(|a| !matches!(a.what, Change::PrefillStep { .. })), "{all:#?}");
