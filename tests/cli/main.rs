@@ -4,12 +4,16 @@ mod agreement;
 mod check;
 mod compare;
 mod errors;
+#[cfg(feature = "explore")]
+mod explore;
 mod files;
 mod finetune;
 mod hub;
 mod inspect;
 mod narrow;
 mod output;
+#[cfg(feature = "explore")]
+mod pictures;
 mod predict;
 mod profile;
 mod recommend;
@@ -19,6 +23,9 @@ mod schema;
 mod schemas;
 mod snapshots;
 mod streams;
+#[cfg(feature = "explore")]
+#[path = "../common/terminal.rs"]
+mod terminal;
 mod why;
 
 use assert_cmd::Command;

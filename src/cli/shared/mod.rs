@@ -2,6 +2,7 @@
 
 pub(in crate::cli) mod caches;
 pub(in crate::cli) mod context;
+pub(in crate::cli) mod curve;
 pub mod engine_args;
 pub(in crate::cli) mod evidence;
 pub(in crate::cli) mod exit;
@@ -21,5 +22,7 @@ pub mod run_args;
 pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
 pub(in crate::cli) mod tables;
+#[cfg(feature = "explore")]
+pub(in crate::cli) mod typed;
 pub(in crate::cli) mod updates;
 pub(in crate::cli) mod words;
