@@ -100,16 +100,20 @@ fn every_way_out_gives_the_terminal_back() {
 
 #[test]
 fn stopping_gives_the_terminal_back_for_a_while() {
-    let mut terminal = explore(ASKED, (80, 24));
+    // Only a shell with jobs can stop a program.
+    let program = env!("CARGO_BIN_EXE_mlxplan");
+    let line = format!("set -m; '{program}' explore --offline {ASKED}; echo stopped here; read x; fg");
+    let variables = [("TERM", "xterm"), ("HOME", "/nonexistent")];
+    let mut terminal = TestTerminal::start(Path::new("/bin/sh"), &["-c", &line], &variables, (80, 24));
     terminal.until("an answer", answered);
     terminal.send("\u{1a}");
-    terminal.until("an empty screen", |t| !t.contains("mlxplan explore"));
+    terminal.until("the shell", |t| t.contains("stopped here") && !t.contains("mlxplan explore  "));
     assert!(terminal.is_as_before());
-    // SAFETY: the process is a child of this one that has not been waited for.
-    assert_eq!(unsafe { libc::kill(terminal.id(), libc::SIGCONT) }, 0);
+    terminal.send("\r");
     terminal.until("the screen", answered);
     terminal.send("q");
     assert_eq!(terminal.wait().code(), Some(0));
+    assert!(terminal.is_as_before());
 }
 
 #[test]
