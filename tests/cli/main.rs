@@ -3,6 +3,7 @@
 mod agreement;
 mod check;
 mod compare;
+mod drafts;
 mod errors;
 #[cfg(feature = "explore")]
 mod explore;
@@ -10,6 +11,8 @@ mod files;
 mod finetune;
 mod hub;
 mod inspect;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod narrow;
 mod output;
 #[cfg(feature = "explore")]

@@ -1,12 +1,12 @@
 //! A terminal for programs under test: a pseudo-terminal, and what a real one would show of it.
 
-use pty_process::Size;
-use pty_process::blocking::{Command, Pty, open};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// A program on a terminal.
 pub struct TestTerminal {
     child: Child,
-    pty: Arc<Pty>,
+    pty: Arc<File>,
     shown: Arc<Mutex<Shown>>,
 }
 
@@ -45,10 +45,14 @@ impl TestTerminal {
         variables: &[(&str, &str)],
         (columns, rows): (u16, u16),
     ) -> Self {
-        let (pty, pts) = open().expect("a pseudo-terminal");
-        pty.resize(Size::new(rows, columns)).expect("resized");
-        let command = Command::new(program).args(arguments).env_clear().envs(variables.to_vec());
-        let child = command.spawn(pts).expect("started");
+        let (pty, its) = pair(columns, rows);
+        let end = || its.try_clone().expect("another descriptor");
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(variables.to_vec());
+        command.stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: both calls are allowed between fork and exec.
+        unsafe { command.pre_exec(control) };
+        let child = command.spawn().expect("started");
         let parser = vt100::Parser::new(some(rows), some(columns), 0);
         let shown = Arc::new(Mutex::new(Shown { parser, raw: Vec::new() }));
         let pty = Arc::new(pty);
@@ -106,7 +110,10 @@ impl TestTerminal {
     /// Gives the terminal another size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.shown().parser.screen_mut().set_size(some(rows), some(columns));
-        self.pty.resize(Size::new(rows, columns)).expect("resized");
+        let size = size(columns, rows);
+        // SAFETY: the descriptor is open, and the call reads the structure it is given.
+        let done = unsafe { libc::ioctl(self.pty.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(done, 0, "resized");
     }
 
     /// The number of the process.
@@ -140,6 +147,37 @@ impl TestTerminal {
         let screen = shown.parser.screen();
         cooked && !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste()
     }
+}
+
+/// A pseudo-terminal: our end and that of a program.
+fn pair(columns: u16, rows: u16) -> (File, OwnedFd) {
+    let (mut ours, mut its, mut size) = (-1, -1, size(columns, rows));
+    let none = std::ptr::null_mut();
+    // SAFETY: the call writes two descriptors and reads the size; it gets no name and no settings.
+    let done = unsafe {
+        libc::openpty(&raw mut ours, &raw mut its, none, std::ptr::null_mut(), &raw mut size)
+    };
+    assert_eq!(done, 0, "a pseudo-terminal");
+    // SAFETY: the call succeeded, so both are open and nobody else's.
+    let (ours, its) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(its)) };
+    // Programs get copies of theirs as standard input and output, and nothing else.
+    for end in [ours.as_raw_fd(), its.as_raw_fd()] {
+        // SAFETY: the descriptor is open.
+        let done = unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
+        assert_eq!(done, 0, "closed in programs");
+    }
+    (ours, its)
+}
+
+fn size(columns: u16, rows: u16) -> libc::winsize {
+    libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+/// Makes the terminal on standard input the one that the program is controlled by.
+fn control() -> std::io::Result<()> {
+    // SAFETY: neither call touches memory.
+    let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY.into(), 0) != -1 };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// A size that is not nothing.

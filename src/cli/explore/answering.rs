@@ -3,6 +3,7 @@
 use super::inquiry::{Inquiry, ModelFacts};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::curve::{MemoryStack, contexts, stack};
+use crate::cli::shared::drafts::Drafts;
 use crate::cli::shared::opening::About;
 use crate::estimate::memory::Fit;
 use crate::estimate::{Basis, Estimator, OpenedModel, Prediction, Run};
@@ -28,6 +29,7 @@ pub(super) struct Answering<'a> {
     machine: Machine,
     estimator: Estimator<'a>,
     model: &'a OpenedModel,
+    drafts: Option<&'a Drafts>,
 }
 
 /// Opens the model of a inquiry.
@@ -41,6 +43,18 @@ pub(super) fn open(context: &Context, inquiry: &Inquiry) -> Result<OpenedModel> 
     Ok(context.one_model_for(program, name, quant, assume)?.loaded_by(program)?)
 }
 
+/// Opens what may draft for a model.
+///
+/// # Errors
+/// When it cannot be found, read or loaded.
+pub(super) fn drafts(
+    context: &Context,
+    inquiry: &Inquiry,
+    model: &OpenedModel,
+) -> Result<Option<Drafts>> {
+    Drafts::open(context, &inquiry.drafts, model, inquiry.program())
+}
+
 /// What decides which model a question opens.
 pub(super) fn opens(inquiry: &Inquiry) -> impl PartialEq + use<> {
     let Inquiry { model, quant, assume, .. } = inquiry;
@@ -52,13 +66,21 @@ impl<'a> Answering<'a> {
     ///
     /// # Errors
     /// When the machine is not known, or an argument cannot be.
-    pub fn new(context: &Context, inquiry: &Inquiry, model: &'a OpenedModel) -> Result<Self> {
+    pub fn new(
+        context: &Context,
+        inquiry: &Inquiry,
+        model: &'a OpenedModel,
+        drafts: Option<&'a Drafts>,
+    ) -> Result<Self> {
         let machine = context.machine(&inquiry.machine)?;
         let here = inquiry.machine.is_here();
-        let run = inquiry.run.run_on(here)?;
+        let run = inquiry.drafts.on(inquiry.run.run_on(here)?);
         let basis = basis(context, inquiry, model, (&run, &machine))?;
-        let estimator = Estimator::new(Coefficients::embedded()?, model, run, basis);
-        Ok(Self { machine, estimator, model })
+        let mut estimator = Estimator::new(Coefficients::embedded()?, model, run, basis);
+        if let Some(drafts) = drafts {
+            estimator = drafts.beside(estimator)?;
+        }
+        Ok(Self { machine, estimator, model, drafts })
     }
 
     /// The prediction.
@@ -66,7 +88,11 @@ impl<'a> Answering<'a> {
     /// # Errors
     /// When the engine cannot do what was asked, or the model cannot run.
     pub fn prediction(&self) -> Result<Prediction> {
-        self.estimator.at(&self.machine).about(self.model)
+        let mut prediction = self.estimator.at(&self.machine).about(self.model)?;
+        if let Some(drafts) = self.drafts {
+            prediction.speculation = Some(drafts.speculation(&self.estimator, &self.machine)?);
+        }
+        Ok(prediction)
     }
 
     /// The prediction with the changes that help, where it does not surely fit.

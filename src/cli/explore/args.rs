@@ -1,6 +1,7 @@
 //! Arguments of `explore`: what the screen starts with.
 
 use super::inquiry::Inquiry;
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -22,6 +23,10 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "MODEL_TYPE")]
     pub assume: Option<String>,
 
+    /// Drafts.
+    #[command(flatten)]
+    pub drafts: DraftArgs,
+
     /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -34,11 +39,12 @@ pub struct ExploreArgs {
 impl ExploreArgs {
     /// What the screen asks first.
     pub(super) fn inquiry(&self) -> Inquiry {
-        let Self { model, quant, assume, machine, run } = self;
+        let Self { model, quant, assume, drafts, machine, run } = self;
         Inquiry {
             model: model.clone(),
             quant: quant.clone(),
             assume: assume.clone(),
+            drafts: drafts.clone(),
             machine: machine.clone(),
             run: run.clone(),
         }

@@ -1,7 +1,8 @@
 //! What the screen asks: the arguments of one prediction, and how a key changes each of them.
 
 use super::knob::Knob;
-use super::steps::{CONTEXTS, GENERATED, KV_BITS, USERS, beside, formats, stepped};
+use super::steps::{CONTEXTS, DRAFTS, GENERATED, KV_BITS, USERS, beside, formats, stepped};
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::run_args::RunArgs;
 use crate::cli::shared::typed::CommandWords;
@@ -17,6 +18,8 @@ pub(in crate::cli) struct Inquiry {
     pub quant: Option<String>,
     /// The family that an unknown `model_type` is read as.
     pub assume: Option<String>,
+    /// What drafts tokens.
+    pub drafts: DraftArgs,
     /// The machine.
     pub machine: MachineArgs,
     /// The run.
@@ -54,6 +57,7 @@ impl Inquiry {
         words.flag("--quant", self.quant.as_ref());
         words.machine(&self.machine);
         words.run(&self.run);
+        words.drafts(&self.drafts);
         words.flag("--assume", self.assume.as_ref());
         words.joined()
     }
@@ -81,6 +85,7 @@ impl Inquiry {
                 (None, None) => "16 bit".to_owned(),
             },
             Knob::Users => run.batch.to_string(),
+            Knob::Draft => self.drafts.draft.clone().unwrap_or_else(|| "none".to_owned()),
             Knob::Engine => {
                 let name = run.engine.engine.unwrap_or_default();
                 match run.engine.mlx {
@@ -117,6 +122,7 @@ impl Inquiry {
                 run.kv_type = None;
             }
             Knob::Engine => self.step_engine(way),
+            Knob::Draft => self.step_draft(way),
         }
         Ok(())
     }
@@ -150,6 +156,16 @@ impl Inquiry {
         engine.engine =
             (program != Program::default()).then_some(EngineName { program, version: None });
         engine.mlx = None;
+    }
+
+    /// Another kind of draft. How many drafts are right, and how many there are in a round, stays as it was said.
+    fn step_draft(&mut self, way: Direction) {
+        let now = self.drafts.draft.as_deref();
+        let draft = stepped(&DRAFTS, DRAFTS.iter().position(|d| *d == now), way);
+        self.drafts = match draft {
+            None => DraftArgs::default(),
+            Some(draft) => DraftArgs { draft: Some(draft.to_owned()), ..self.drafts.clone() },
+        };
     }
 
     /// Sets a number that was typed.

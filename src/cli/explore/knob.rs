@@ -19,11 +19,13 @@ pub(super) enum Knob {
     Users,
     /// The program.
     Engine,
+    /// What drafts tokens.
+    Draft,
 }
 
 impl Knob {
     /// All, in the order in which the screen shows them: two in a row.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Mac,
         Self::Model,
         Self::Format,
@@ -32,6 +34,7 @@ impl Knob {
         Self::Output,
         Self::Users,
         Self::Engine,
+        Self::Draft,
     ];
 
     /// What stands before its value. The capital letter is its key, small or, for the way back, large.
@@ -45,6 +48,7 @@ impl Knob {
             Self::Output => "Output",
             Self::Users => "Users",
             Self::Engine => "Engine",
+            Self::Draft => "Draft",
         }
     }
 
@@ -94,6 +98,6 @@ mod tests {
     fn no_step_leaves_the_list() {
         assert_eq!(Knob::Mac.moved(-2), Knob::Mac);
         assert_eq!(Knob::Mac.moved(2), Knob::Format);
-        assert_eq!(Knob::Engine.moved(1), Knob::Engine);
+        assert_eq!(Knob::Draft.moved(1), Knob::Draft);
     }
 }

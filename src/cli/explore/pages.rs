@@ -19,7 +19,7 @@ a m         choose the Mac, the model: type words of its
 up down     go to a setting, Tab too
 left right  change it; so do - and +
 f x k       format, context, KV cache: the next;
-o u e       output, users, engine; with Shift back
+o u e d     output, users, engine, drafts; Shift: back
 0-9         type a number: 32k is 32768; Enter takes it
 
 c           copy the command that predicts the same

@@ -11,6 +11,9 @@ pub(super) const USERS: [u32; 2] = [1, 512];
 /// Bits of the cache; `None` for 16.
 pub(super) const KV_BITS: [Option<u32>; 3] = [None, Some(8), Some(4)];
 
+/// What may draft, as `--draft` takes it: nothing, the models that can, the model's own heads.
+pub(super) const DRAFTS: [Option<&str>; 3] = [None, Some("auto"), Some("mtp")];
+
 /// Formats of MLX, the largest first.
 const MLX: [&str; 9] = ["bf16", "8bit", "mxfp8", "6bit", "5bit", "4bit", "nvfp4", "mxfp4", "3bit"];
 /// Formats of GGUF files, the largest first.

@@ -1,7 +1,7 @@
 //! Threads that answer while the screen stays alive. The newest question wins: what nobody waits for any more is dropped
 //! between two steps, and its results are never sent.
 
-use super::answering::{Answering, SpeedAt, open, opens};
+use super::answering::{Answering, SpeedAt, drafts, open, opens};
 use super::inquiry::{Inquiry, ModelFacts};
 use super::panics;
 use crate::cli::shared::context::Context;
@@ -112,7 +112,8 @@ impl WorkerState {
 
     fn answer(&self, model: &OpenedModel, (number, inquiry): (u64, &Inquiry)) -> Result<()> {
         let stale = || self.is_stale(number);
-        let answering = Answering::new(&self.context, inquiry, model)?;
+        let drafts = drafts(&self.context, inquiry, model)?;
+        let answering = Answering::new(&self.context, inquiry, model, drafts.as_ref())?;
         let prediction = answering.prediction()?;
         let facts = answering.facts(&prediction);
         self.send(number, Reply::Prediction(Box::new(prediction.clone()), facts));

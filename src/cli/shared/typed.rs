@@ -1,9 +1,11 @@
 //! Arguments as they would be typed: the command line that means the same again.
 
+use super::draft_args::DraftArgs;
 use super::engine_args::{EngineArgs, NaxArg};
 use super::limit_args::LimitArgs;
 use super::machine_args::MachineArgs;
 use super::run_args::RunArgs;
+use crate::run::{Acceptance, DraftTokens};
 use crate::units::{Bytes, GIB};
 use clap::ValueEnum;
 
@@ -86,6 +88,14 @@ impl CommandWords {
         self.flag("--nax", (*nax != NaxArg::Auto).then(|| value(*nax)).flatten());
     }
 
+    /// What drafts tokens.
+    pub fn drafts(&mut self, args: &DraftArgs) {
+        let DraftArgs { draft, acceptance, draft_tokens } = args;
+        self.flag("--draft", draft.as_ref());
+        self.flag("--acceptance", acceptance.map(probability));
+        self.flag("--draft-tokens", draft_tokens.and_then(drafts_a_round));
+    }
+
     /// The words as a shell takes them.
     #[must_use]
     pub fn joined(&self) -> String {
@@ -97,6 +107,20 @@ impl CommandWords {
 /// A value as it is typed.
 fn value(value: impl ValueEnum) -> Option<String> {
     value.to_possible_value().map(|v| v.get_name().to_owned())
+}
+
+/// A probability without rounding, or a range of it.
+fn probability(acceptance: Acceptance) -> String {
+    let [low, high] = acceptance.ends();
+    if acceptance.is_exact() { low.to_string() } else { format!("{low}..{high}") }
+}
+
+fn drafts_a_round(tokens: DraftTokens) -> Option<String> {
+    match tokens {
+        DraftTokens::Default => None,
+        DraftTokens::Best => Some("auto".to_owned()),
+        DraftTokens::Stated(n) => Some(n.to_string()),
+    }
 }
 
 /// A size without rounding, in the largest unit that allows it.

@@ -5,9 +5,10 @@ use super::words::put;
 use super::{bar, curve};
 use crate::cli::explore::pages::wrapped;
 use crate::cli::explore::state::{ExploreState, ShownAnswer};
-use crate::cli::shared::words::{contexts_text, engine_text, rates, times};
+use crate::cli::shared::words::{contexts_text, engine_text, rates, short, times};
 use crate::estimate::Prediction;
 use crate::estimate::memory::{Fit, Limit, Memory};
+use crate::estimate::speculation::{DraftAnswer, Speculation};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -95,6 +96,7 @@ fn lines(p: &Prediction, rows: u16) -> Vec<(&'static str, String)> {
         let (rate, interval) = (TokensPerSecond(f.tokens_per_s), rates(f.interval_90));
         all.push(("prefill", format!("{rate} tok/s, 90 % {interval}")));
     }
+    all.extend(p.speculation.as_ref().map(|s| ("drafts", drafts_text(s))));
     all.extend(p.context.map(|c| ("max context", contexts_text(c))));
     if rows >= ROOMY {
         all.push((
@@ -117,6 +119,21 @@ fn lines(p: &Prediction, rows: u16) -> Vec<(&'static str, String)> {
         all.push(("machine", p.machine.name.clone()));
     }
     all
+}
+
+/// What may draft for the model, and how much faster it is: the fastest of them.
+fn drafts_text(s: &Speculation) -> String {
+    let speed = |d: &&DraftAnswer| d.speedup.unwrap_or(0.0);
+    let Some(best) = s.drafts.iter().max_by(|a, b| speed(a).total_cmp(&speed(b))) else {
+        return s.notes.first().cloned().unwrap_or_default();
+    };
+    let name = short(&best.model);
+    match (best.speedup, best.interval_90) {
+        (Some(times), Some([low, high])) => {
+            format!("{name}: {}, {times:.2} times as fast, 90 % {low:.2}–{high:.2}", best.verdict)
+        }
+        _ => format!("{name}: {}: {}", best.verdict, best.reason),
+    }
 }
 
 fn verdict(memory: &Memory, palette: Palette) -> Style {

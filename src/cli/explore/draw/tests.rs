@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cli::args::{Cli, Command};
-use crate::cli::explore::answering::{Answering, open};
+use crate::cli::explore::answering::{Answering, drafts, open};
 use crate::cli::explore::choices::Choices;
 use crate::cli::explore::worker::Reply;
 use crate::cli::shared::context::Context;
@@ -35,7 +35,9 @@ fn state(line: &str, size: (u16, u16), answered: bool) -> ExploreState {
             return state;
         }
     };
-    let answering = Answering::new(&context, &inquiry, &model).expect("a question");
+    let drafts = drafts(&context, &inquiry, &model).expect("drafts");
+    let answering =
+        Answering::new(&context, &inquiry, &model, drafts.as_ref()).expect("a question");
     let prediction = answering.prediction().expect("a prediction");
     let facts = answering.facts(&prediction);
     state.take(number, Reply::Prediction(Box::new(prediction), facts));
@@ -82,6 +84,12 @@ fn what_does_not_fit_and_what_has_no_answer() {
         "no-answer",
         &shown(&state("--model no-such-model --mac m4pro-20/24", (60, 20), true), PLAIN),
     );
+}
+
+#[test]
+fn drafts_are_a_line() {
+    let asked = "--model qwen3-32b-4bit --mac m4max-40/64 --draft qwen3-0.6b-4bit";
+    same("draft", &shown(&state(asked, (80, 24), true), PLAIN));
 }
 
 #[test]

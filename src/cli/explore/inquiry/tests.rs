@@ -26,6 +26,8 @@ fn the_command_means_the_same_again() {
         "--model x --kv-type q8_0 --gpu-limit 58GiB --budget-memory 24GB --power low --sustained 30",
         "--model x --engine llama.cpp@b9452 --macos 26.2 --nax off --evidence 'my runs.json'",
         "--model x --engine mlx-lm@0.31.3 --mlx 0.32.2 --gpu-limit 49151MiB --prompt-cache 0GB",
+        "--model x --draft qwen3-0.6b --acceptance 0.65 --draft-tokens 4",
+        "--model x --draft auto --acceptance 0.6..0.85 --draft-tokens auto",
         "--model x --engine lm-studio@2026-06-11 --gpu-limit 12345B --nax on",
     ] {
         let asked = inquiry(line);
@@ -47,6 +49,10 @@ fn numbers_and_the_cache_step() {
     turn(Knob::Users, Direction::On);
     turn(Knob::Output, Direction::Back);
     turn(Knob::Kv, Direction::Back);
+    turn(Knob::Draft, Direction::Back);
+    assert_eq!(asked.drafts.draft.as_deref(), Some("mtp"));
+    asked.step(Knob::Draft, Direction::On, None).expect("turns");
+    assert_eq!(asked.drafts.draft, None);
     let run = &asked.run;
     assert_eq!((run.context, run.batch, run.generate), (8192, 4, 128));
     assert_eq!((run.kv_bits, run.kv_type), (Some(8), None), "from 4 bit back to 8");
