@@ -115,3 +115,7 @@ pub use model::{Config, ConfigError, DType, Scheme};
 pub use roofline::Coefficients;
 pub use run::{Program, Run};
 pub use units::{Bytes, Seconds, TokensPerSecond};
+
+#[cfg(all(test, feature = "explore"))]
+#[path = "../tests/common/terminal.rs"]
+mod test_terminal;

@@ -6,6 +6,8 @@ use super::calibrate::args::CalibrateArgs;
 use super::check::CheckArgs;
 use super::compare::args::CompareArgs;
 use super::completions::CompletionsArgs;
+#[cfg(feature = "explore")]
+use super::explore::args::ExploreArgs;
 use super::finetune::args::FinetuneArgs;
 use super::inspect::args::InspectArgs;
 use super::macs::MacsArgs;
@@ -53,6 +55,9 @@ pub enum Command {
     Check(CheckArgs),
     /// A self-contained HTML page with tables and plots, or one plot as SVG or PNG
     Report(ReportArgs),
+    /// A terminal screen: choose a Mac and a model by typing, change the run by keys, see the prediction
+    #[cfg(feature = "explore")]
+    Explore(Box<ExploreArgs>),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
     /// Look up models in the catalog

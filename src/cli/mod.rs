@@ -8,6 +8,8 @@ mod check;
 mod compare;
 mod completions;
 mod doctor;
+#[cfg(feature = "explore")]
+mod explore;
 mod finetune;
 mod inspect;
 mod macs;
@@ -94,6 +96,8 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         Some(Command::Completions(a)) => completions::run(printer, &a),
         Some(Command::Recommend(a)) => printer.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),
+        #[cfg(feature = "explore")]
+        Some(Command::Explore(a)) => explore::run(context, &a, write_report),
         Some(Command::Report(a)) => report::run(&context, &a),
         Some(Command::Compare(a)) => printer.answer(compare::run(&context, &a)?),
         Some(Command::Finetune(a)) => printer.answer(finetune::run(&context, &a)?),
@@ -113,6 +117,23 @@ fn welcome(context: &Context) -> Result<ExitStatus> {
     let recommendation = recommend::run(context, &RecommendArgs::default());
     let welcome = welcome::Welcome::new(this, recommendation.map(|(answer, _)| answer));
     context.printer.answer((Answer::of(welcome), status))
+}
+
+/// The report of a question of the screen, as `mlxplan report` writes it.
+#[cfg(feature = "explore")]
+fn write_report(
+    context: &Context,
+    inquiry: &explore::Inquiry,
+    path: &std::path::Path,
+) -> Result<()> {
+    let args = report::args::ReportArgs {
+        model: inquiry.model.iter().cloned().collect(),
+        mac: inquiry.machine.mac.iter().cloned().collect(),
+        quant: inquiry.quant.clone(),
+        run: inquiry.run.clone(),
+        ..report::args::ReportArgs::default()
+    };
+    report::write(context, &args, Some(path))
 }
 
 /// Makes this thread one of those that compute in parallel: starting one more and waiting for it costs a short command

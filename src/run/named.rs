@@ -1,6 +1,7 @@
 //! An engine as people name it: `PROGRAM[@VERSION]`.
 
 use super::{BadProgramName, Program, Version, VersionError};
+use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -36,6 +37,16 @@ impl FromStr for EngineName {
     }
 }
 
+/// As it is typed.
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => f.pad(&format!("{}@{version}", self.program)),
+            None => self.program.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +60,9 @@ mod tests {
             Ok((Program::LlamaCpp, Some(Version::new(9452, 0, 0))))
         );
         assert_eq!(read("LM_Studio"), Ok((Program::LmStudio, None)));
+        for text in ["mlx-lm@0.31.3", "llama.cpp@b9452", "lm-studio@2026-06-11", "ollama"] {
+            assert_eq!(text.parse::<EngineName>().map(|e| e.to_string()), Ok(text.to_owned()));
+        }
         for text in ["mlx-lm@", "@0.31.3", "mlx-lm@newest", ""] {
             assert!(read(text).is_err(), "{text}");
         }

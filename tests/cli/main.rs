@@ -5,6 +5,8 @@ mod check;
 mod compare;
 mod drafts;
 mod errors;
+#[cfg(feature = "explore")]
+mod explore;
 mod files;
 mod finetune;
 mod hub;
@@ -13,6 +15,8 @@ mod inspect;
 mod mcp;
 mod narrow;
 mod output;
+#[cfg(feature = "explore")]
+mod pictures;
 mod predict;
 mod profile;
 mod recommend;
@@ -22,6 +26,9 @@ mod schema;
 mod schemas;
 mod snapshots;
 mod streams;
+#[cfg(feature = "explore")]
+#[path = "../common/terminal.rs"]
+mod terminal;
 mod why;
 
 use assert_cmd::Command;

@@ -3,25 +3,10 @@
 use super::args::PredictArgs;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
-use crate::cli::shared::profiles::host;
 use crate::cli::shared::with_mlx;
-use crate::estimate::{Basis, Kernels, OpenedModel, Program, Run};
+use crate::estimate::{Basis, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use anyhow::{Result, anyhow, ensure};
-
-/// The kernel times to predict with on this machine, or `elsewhere` (with `--profile` alone).
-fn kernels(context: &Context, elsewhere: bool) -> Result<Option<Kernels>> {
-    if elsewhere && context.profile.is_none() {
-        return Ok(None);
-    }
-    let probe = context.here()?;
-    let Some(profile) = context.profile(&probe)? else { return Ok(None) };
-    let here = !elsewhere && profile.machine == host(&probe, &profile.machine.backend);
-    Ok(Some(match here {
-        true => Kernels::here(profile),
-        false => Kernels::elsewhere(profile, &context.catalogues.macs),
-    }))
-}
 
 /// The best basis at hand for a run.
 pub(super) fn best(
@@ -37,16 +22,12 @@ pub(super) fn best(
         let wanted = Wanted { context, model, machines, run };
         return Ok(Basis::Measured(EvidenceFile::read(path)?.runs(&wanted)?));
     }
-    let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
-    let single = run.work.batch == 1;
     if args.time_layers {
         let here = args.machine.is_here() && run.engine.program == Program::MlxLm;
         ensure!(here, "--time-layers times MLX on this machine; leave --mac and --engine out");
-        ensure!(single, "--time-layers times single sequences; leave --batch out");
+        ensure!(run.work.batch == 1, "--time-layers times single sequences; leave --batch out");
     }
-    let elsewhere = !args.machine.is_here();
-    let kernels = if mlx && single { kernels(context, elsewhere)? } else { None };
-    let kernels = kernels.map(Box::new);
+    let kernels = context.kernels_for(model, run, args.machine.is_here())?.map(Box::new);
     if args.time_layers {
         let timing = layers(context, args, model, run)?;
         return Ok(Basis::Layers(Box::new(timing), kernels));

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
 /// Arguments of `report`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ReportArgs {
     /// Models: catalog names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", num_args = 1..)]

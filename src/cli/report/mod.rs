@@ -20,7 +20,13 @@ use args::{Plot, ReportArgs};
 use std::path::Path;
 
 pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus> {
-    if let Some(path) = &context.printer.output {
+    write(context, args, context.printer.output.as_deref())?;
+    Ok(ExitStatus::Ok)
+}
+
+/// Writes what the arguments ask for to a file, or to standard output.
+pub(super) fn write(context: &Context, args: &ReportArgs, output: Option<&Path>) -> Result<()> {
+    if let Some(path) = output {
         fits_content(path, args.plot.is_some())?;
     }
     let progress = Progress::unknown(context.printer.quiet, "predicting");
@@ -36,12 +42,11 @@ pub(super) fn run(context: &Context, args: &ReportArgs) -> Result<ExitStatus> {
     if text.is_empty() {
         bail!("there is nothing to plot");
     }
-    match &context.printer.output {
-        Some(path) if args.plot.is_some() => output::write_plot(path, &text)?,
-        Some(path) => output::write_file(path, text.as_bytes())?,
-        None => output::write_stdout(text.as_bytes())?,
+    match output {
+        Some(path) if args.plot.is_some() => output::write_plot(path, &text),
+        Some(path) => output::write_file(path, text.as_bytes()),
+        None => output::write_stdout(text.as_bytes()),
     }
-    Ok(ExitStatus::Ok)
 }
 
 /// The name of a file must not promise what is not written to it.

@@ -5,6 +5,7 @@ use super::{Case, drafts};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::shared::context::Context;
+use crate::cli::shared::curve::{MemoryStack, contexts, stack};
 use crate::cli::shared::shipped;
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::memory::budget;
@@ -17,8 +18,6 @@ use rayon::prelude::*;
 
 /// Most curves of a chart.
 const CURVES: usize = 6;
-/// Points of a curve.
-const POINTS: u32 = 13;
 
 pub(super) fn axis(label: &str, log: bool) -> Axis {
     Axis { label: label.to_owned(), log }
@@ -39,13 +38,6 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
 /// Predicted against measured rates of the shipped data, by fits that have not seen the owner of a row.
 pub(super) fn measured(context: &Context) -> Result<Scatter> {
     Ok(shipped::scatter(&context.shipped(FitBasis::OwnerLeftOut)?))
-}
-
-/// Contexts from 256 tokens to what the model was made for, evenly on the logarithm.
-fn contexts(made_for: Option<u64>) -> Vec<u32> {
-    let longest = made_for.unwrap_or(131_072).clamp(512, 1 << 20) as f64;
-    let step = (longest / 256.0).powf(1.0 / f64::from(POINTS - 1));
-    (0..POINTS).map(|i| (256.0 * step.powi(i as i32)).round() as u32).collect()
 }
 
 fn speed_by_context(case: &Case) -> Result<Chart> {
@@ -80,35 +72,16 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
     })
 }
 
-/// The parts of memory at one prompt length, each on top of the one before, in GB.
-struct Stack {
-    tokens: f64,
-    weights: f64,
-    cached: f64,
-    peak: f64,
-}
-
 fn memory_by_context(case: &Case) -> Result<Chart> {
     let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
         return Err(anyhow!("a model and a Mac are needed"));
     };
     let estimators = case.estimators(Coefficients::embedded()?);
     let Some(estimator) = estimators.first() else { return Err(anyhow!("a model is needed")) };
-    let at = |context_tokens: u32| {
-        let run = estimator.run().with_context(context_tokens);
-        let p = estimator.with_run(run).memory(machine)?.peak;
-        let gb = |bytes: u64| bytes as f64 / 1e9;
-        let cached = gb(p.weights_bytes + p.kv_bytes + p.state_bytes);
-        Ok(Stack {
-            tokens: f64::from(context_tokens),
-            weights: gb(p.weights_bytes),
-            cached: cached.min(gb(p.peak_bytes)),
-            peak: gb(p.peak_bytes),
-        })
-    };
-    let found: Vec<Stack> =
+    let at = |context_tokens: u32| anyhow::Ok(stack(estimator, machine, context_tokens)?);
+    let found: Vec<MemoryStack> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
-    let area = |name: &str, of: fn(&Stack) -> [f64; 2]| Mark {
+    let area = |name: &str, of: fn(&MemoryStack) -> [f64; 2]| Mark {
         name: name.to_owned(),
         shape: ChartShape::Area(found.iter().map(|p| (p.tokens, of(p)[0], of(p)[1])).collect()),
     };

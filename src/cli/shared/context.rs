@@ -86,7 +86,8 @@ impl Printer {
 }
 
 impl Catalogues {
-    fn new(data: DataDirs) -> Self {
+    /// The built-in data with the user's folders laid over it.
+    pub fn new(data: DataDirs) -> Self {
         Self { macs: Macs::new(data.clone()), data, models: OnceLock::new() }
     }
 

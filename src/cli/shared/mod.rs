@@ -2,6 +2,7 @@
 
 pub(in crate::cli) mod caches;
 pub(in crate::cli) mod context;
+pub(in crate::cli) mod curve;
 pub mod draft_args;
 pub(in crate::cli) mod drafts;
 pub mod engine_args;
@@ -24,6 +25,8 @@ pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
 pub(in crate::cli) mod speculation;
 pub(in crate::cli) mod tables;
+#[cfg(feature = "explore")]
+pub(in crate::cli) mod typed;
 pub(in crate::cli) mod updates;
 pub(in crate::cli) mod with_mlx;
 pub(in crate::cli) mod words;

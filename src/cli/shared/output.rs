@@ -22,6 +22,18 @@ impl AnswerStyle {
         let format = if global.json { Format::Json } else { global.format };
         Self { format, color: global.color }
     }
+
+    /// The format that is asked for.
+    #[cfg(feature = "explore")]
+    pub const fn format(self) -> Format {
+        self.format
+    }
+
+    /// When there is color.
+    #[cfg(feature = "explore")]
+    pub const fn color(self) -> Color {
+        self.color
+    }
 }
 
 /// Writes an answer to standard output or to a file.

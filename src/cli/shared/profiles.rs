@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use crate::calibration::profile::{self, Host, Profile};
+use crate::estimate::{Kernels, OpenedModel, Program, Run};
 use crate::hardware::probe::{Probe, probe};
 use anyhow::Result;
 
@@ -32,5 +33,25 @@ impl Context {
         let (stored, _) = profile::list(&folder);
         let fits = |p: &Profile| p.machine == host(probe, &p.machine.backend);
         Ok(stored.into_iter().map(|(_, p)| p).find(fits))
+    }
+    /// The kernel times that a run of a model is predicted with, on this machine (`here`) or, with `--profile`, on
+    /// another; `None` where there are none, or they say nothing of its program or its sequences.
+    pub(in crate::cli) fn kernels_for(
+        &self,
+        model: &OpenedModel,
+        run: &Run,
+        here: bool,
+    ) -> Result<Option<Kernels>> {
+        let mlx = run.engine.program == Program::MlxLm && model.source.gguf.is_none();
+        if !mlx || run.work.batch != 1 || (!here && self.profile.is_none()) {
+            return Ok(None);
+        }
+        let probe = self.here()?;
+        let Some(profile) = self.profile(&probe)? else { return Ok(None) };
+        let here = here && profile.machine == host(&probe, &profile.machine.backend);
+        Ok(Some(match here {
+            true => Kernels::here(profile),
+            false => Kernels::elsewhere(profile, &self.catalogues.macs),
+        }))
     }
 }

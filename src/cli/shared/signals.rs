@@ -35,7 +35,7 @@ pub(in crate::cli) fn stop(quiet: bool) -> Result<Stop> {
 }
 
 /// Whether whoever started this process wants it to ignore a signal.
-fn is_ignored(signal: i32) -> bool {
+pub(in crate::cli) fn is_ignored(signal: i32) -> bool {
     let mut old = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: without a new action the call only writes the present one into the structure it is given.
     let result = unsafe { libc::sigaction(signal, std::ptr::null(), old.as_mut_ptr()) };
