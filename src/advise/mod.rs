@@ -7,6 +7,7 @@ pub mod finetune;
 pub mod formats;
 pub mod macs;
 pub mod money;
+pub mod nearest;
 pub mod offers;
 pub mod picks;
 pub mod purchase;

@@ -91,7 +91,7 @@ pub struct Choice {
 /// All choices.
 #[derive(Clone, Debug)]
 pub struct Purchase {
-    /// Those that pass, then the uncertain ones; each the cheapest first, those without a price last.
+    /// Those that pass, then the uncertain ones; each the cheapest first, then those without a price, the fastest first.
     pub choices: Vec<Choice>,
     /// Configurations looked at.
     pub considered: usize,
@@ -135,7 +135,12 @@ pub fn purchase(
     let mut choices: Vec<Choice> = judged.into_iter().flatten().collect();
     let failed = considered - over_budget - choices.len();
     choices.sort_by(|a, b| {
-        a.outcome.cmp(&b.outcome).then_with(|| a.offer.price_order().cmp(&b.offer.price_order()))
+        let unpriced = |c: &Choice| c.offer.usd_now.is_none();
+        let by_price = || match a.offer.usd_now {
+            Some(_) => a.offer.price_order().cmp(&b.offer.price_order()),
+            None => b.tok_s.total_cmp(&a.tok_s),
+        };
+        a.outcome.cmp(&b.outcome).then(unpriced(a).cmp(&unpriced(b))).then_with(by_price)
     });
     mark_pareto(&mut choices);
     Ok(Purchase { choices, considered, failed, over_budget })

@@ -32,6 +32,10 @@ pub struct CompareArgs {
     )]
     pub engines: Vec<EngineName>,
 
+    /// One choice varied for one model on one Mac, answered in words and a table
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["buy", "from", "engines"])]
+    pub vary: Option<Vary>,
+
     /// Quantization, where the names do not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
@@ -51,6 +55,21 @@ pub struct CompareArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// A choice that is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Vary {
+    /// Bits of the cache of keys and values
+    Kv,
+    /// Format of the weights
+    Quant,
+    /// Tokens of a prefill chunk
+    Chunk,
+    /// The program
+    Engine,
+    /// The model that drafts
+    Draft,
 }
 
 /// What a Mac that is bought must do.

@@ -4,6 +4,8 @@ pub(super) mod args;
 pub(super) mod buy;
 pub(super) mod engines;
 pub(super) mod side;
+mod vary;
+mod verdicts;
 
 use super::shared::context::Context;
 use super::shared::evidence;
@@ -38,6 +40,9 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Exit
     }
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);
+    }
+    if let Some(what) = args.vary {
+        return vary::run(context, args, &asked, what);
     }
     asked.measured(context, args)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }
