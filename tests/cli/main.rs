@@ -3,6 +3,7 @@
 mod agreement;
 mod check;
 mod compare;
+mod drafts;
 mod errors;
 mod files;
 mod finetune;

@@ -5,6 +5,8 @@
 #[cfg(all(feature = "mlx", feature = "mcp"))]
 mod agent;
 mod cli;
+#[cfg(feature = "mlx")]
+mod drafts;
 mod fake;
 mod hostile;
 mod interrupted;

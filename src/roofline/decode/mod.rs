@@ -43,6 +43,12 @@ pub struct DecodeStep {
     pub mlx: Version,
 }
 
+/// Launches that a program with recurrent states makes for every further token of a pass, so that it can go back to any of
+/// them. An assumption: programs differ widely.
+const LAUNCHES_PER_STATE: f64 = 8.0;
+/// Further tokens for which it does: kernels that take a whole block keep the states of all of it.
+const STATES_KEPT: f64 = 3.0;
+
 /// Seconds of a decode step by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepTime {
@@ -134,7 +140,9 @@ impl DecodeLaw {
             }
         }
         t.other = f.other_bytes / rates.stream;
-        let others = (f.dispatches_at(step.tokens) - matrices).max(0.0);
+        let kept_states =
+            LAUNCHES_PER_STATE * f.recurrent_layers as f64 * (step.rows - 1.0).min(STATES_KEPT);
+        let others = (f.dispatches_at(step.tokens) - matrices).max(0.0) + kept_states;
         t.launches = rates.launch * others;
         t.experts += rates.launch * self.p.expert_launch * expert_launches;
         let latent = f.latent();
@@ -173,7 +181,8 @@ impl DecodeLaw {
     ) -> (f64, bool) {
         let bytes = step.batch * a.bytes(step.tokens);
         if latent {
-            return (bytes * self.p.kv.latent / silicon.bandwidth, false);
+            // Every row's query heads work on the latents anew.
+            return (step.rows * bytes * self.p.kv.latent / silicon.bandwidth, false);
         }
         let group = a.heads as f64 / a.kv_heads.max(1) as f64;
         let mut rate = rates.kv;

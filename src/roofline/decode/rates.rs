@@ -39,6 +39,10 @@ pub struct Rates {
 /// Newest generation with parameters of its own; later ones are taken to be like it.
 pub const NEWEST: u32 = 5;
 
+/// Rows that the kernels of MTPLX unpack in the time in which MLX's unpack one, on chips whose kernels repeat themselves for
+/// every row (12 rounds of 2 to 4 rows on an M1 Ultra, `data/beyond.csv`).
+const OWN_KERNELS: f64 = 1.7;
+
 impl DecodeLaw {
     /// Seconds per kernel launch of a model without recurrent layers.
     #[must_use]
@@ -79,6 +83,7 @@ impl DecodeLaw {
         let per_core = |by: &ByGeneration| {
             (generation >= 3).then(|| by.of(generation) * ultra * 1e9 * silicon.core_ghz())
         };
+        let own = (step.program == Program::Mtplx).then_some(OWN_KERNELS * unpack);
         Rates {
             launch,
             latency: launch * p.matrix_launch,
@@ -86,8 +91,8 @@ impl DecodeLaw {
             unpack,
             unpack_simple: unpack * p.unpack.simple,
             kv: p.kv.rate * 1e9 * silicon.core_ghz(),
-            wide: per_core(&WIDE),
-            narrow: per_core(&NARROW),
+            wide: per_core(&WIDE).or(own),
+            narrow: per_core(&NARROW).or(own),
             peak: silicon.peak_flops(),
             matrix_units: silicon.matrix_units,
             kernels: RowKernels::of(silicon, (!step.program.runs_gguf()).then_some(step.mlx)),
