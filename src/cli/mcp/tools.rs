@@ -17,7 +17,7 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::why::answer::WhyAnswer;
 use crate::cli::why::args::WhyArgs;
 use crate::cli::{compare, inspect, predict, recommend, why};
-use crate::estimate::Prediction;
+use crate::estimate::{Prediction, Speculation};
 use crate::report::{Answer, Present, Tagged};
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -60,12 +60,12 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         title: "What runs on a Mac",
         description: "Which models and quantizations run on a Mac: whether each fits, decode tokens/s and time to first \
                       token with intervals, peak memory, longest context, settings. With model: that model or size class \
-                      (32B-4bit); without: the best choices by size. Without mac: this machine.",
+                      (32B-4bit); without: the best choices by size. Without mac: this machine. With draft: what speculative decoding gains.",
         augment: RecommendArgs::augment_args,
         fixed: &[],
         hidden: &[],
         any_of: &[],
-        answers: &[of::<Recommendation>, of::<WhichMac>],
+        answers: &[of::<Recommendation>, of::<WhichMac>, of::<Speculation>],
         run: |context, m| recommend::run(context, &RecommendArgs::from_arg_matches(m)?),
     },
     ToolRow {
