@@ -9,6 +9,7 @@ pub mod money;
 pub mod offers;
 pub mod purchase;
 pub mod recommend;
+pub mod session;
 pub mod settings;
 pub mod sweep;
 pub mod upgrade;

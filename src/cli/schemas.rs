@@ -4,6 +4,7 @@ use super::{
     audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
     update, validate, welcome, why,
 };
+use crate::advise::session::SessionPlan;
 use crate::bench::record::Record;
 use crate::estimate::Prediction;
 use crate::report::{Present, schema_of};
@@ -30,6 +31,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<finetune::answer::FinetuneAnswer>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
+        of::<SessionPlan>(),
         of::<validate::live_answer::LiveValidation>(),
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),

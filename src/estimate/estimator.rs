@@ -275,7 +275,7 @@ impl<'a> Estimator<'a> {
             }
             if let Some(anchor) = of_prefill {
                 let work = self.run.work;
-                prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
+                prefill.anchor(&anchor, f64::from(work.read_tokens()) * f64::from(work.batch));
             }
         }
         if let Some(range) = self.run.file.weights_range {
@@ -306,7 +306,7 @@ impl<'a> Estimator<'a> {
         });
         let prefill = own.anchor(Of::Prefill, &run.work, |work| {
             let seconds = speed.prefill_seconds(coefficients, silicon, &of(work)).total();
-            f64::from(work.context_tokens.max(1)) * f64::from(work.batch.max(1)) / seconds
+            f64::from(work.read_tokens()) * f64::from(work.batch.max(1)) / seconds
         });
         Ok([decode, prefill])
     }
@@ -336,7 +336,8 @@ impl<'a> Estimator<'a> {
     }
 
     /// The silicon of a machine, without matrix units where the engine of the run does not use them.
-    pub(super) fn silicon(&self, machine: &Machine) -> Silicon {
+    #[must_use]
+    pub fn silicon(&self, machine: &Machine) -> Silicon {
         let engine = &self.run.engine;
         let silicon = Silicon::of(machine);
         let used =

@@ -1,6 +1,6 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{KeptPrompts, Program, Version};
+use super::{KeptPrompts, Program, ServerTime, Version};
 use crate::graph::cache::KvQuantisation;
 use crate::units::Bytes;
 
@@ -36,6 +36,8 @@ pub struct EngineSetup {
     pub prompt_cache: Option<Bytes>,
     /// Those that are in memory during the run.
     pub held: KeptPrompts,
+    /// What it adds to every token of a single stream, where that was published.
+    pub server: Option<ServerTime>,
     /// Prompts that it reads at once, at most.
     pub prompt_slots: u32,
     /// Sequences that generate while the prompts of the run are read.
@@ -104,6 +106,7 @@ impl Default for EngineSetup {
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
+            server: None,
             prompt_slots: 1,
             generating: 0,
             kv: None,

@@ -51,6 +51,7 @@ impl Engines {
             pads_sequences: self.pads_sequences(program, version),
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
+            server: self.server_time(program, version),
             ..EngineSetup::default()
         }
     }

@@ -34,6 +34,8 @@ pub struct DecodeStep {
     pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
+    /// Seconds that a server adds, where they are known of the program; else those of the law.
+    pub server: Option<f64>,
 }
 
 /// Seconds of a decode step by cause.
@@ -142,7 +144,7 @@ impl DecodeLaw {
         if step.program == Program::Ollama {
             t.program = t.total() * (self.p.ollama - 1.0) + self.p.ollama_ms * 1e-3;
         } else if step.program.is_mlx_server() {
-            t.program = self.p.server_ms * 1e-3;
+            t.program = step.server.unwrap_or(self.p.server_ms * 1e-3);
         }
         if silicon.fanless {
             let run = t.total() * step.generated;
