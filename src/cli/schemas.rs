@@ -6,7 +6,7 @@ use super::{
 };
 use crate::advise::session::SessionPlan;
 use crate::bench::record::Record;
-use crate::estimate::Prediction;
+use crate::estimate::{Prediction, Speculation};
 use crate::report::{Present, schema_of};
 use schemars::Schema;
 
@@ -36,6 +36,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),
         of::<recommend::which_mac::WhichMac>(),
+        of::<Speculation>(),
         of::<macs::ChipsAnswer>(),
         of::<macs::MacsAnswer>(),
         of::<models::FamiliesAnswer>(),

@@ -61,8 +61,8 @@ pub fn kept_bytes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Scheme;
     use crate::model::catalogue::Models;
+    use crate::model::{Config, DType, Scheme};
 
     fn graph(id: &str) -> Graph {
         let models = Models::built_in().expect("the built-in catalogue");
@@ -78,6 +78,31 @@ mod tests {
         let windows = graph("google/gemma-3-4b-it");
         assert_eq!(PrefixReuse::of(&windows, 1023), PrefixReuse::AnyPrefix);
         assert_eq!(PrefixReuse::of(&windows, 1024), PrefixReuse::StoredBoundaries);
+    }
+
+    /// What mlx-lm 0.32.2 really held and saved (`tests/oracle/saved_caches.py`). SmolLM2 was run in 32-bit floats.
+    #[test]
+    fn kept_caches_have_the_bytes_of_real_ones() {
+        let text = include_str!("../../tests/data/saved_caches.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let number = |row: &serde_json::Value, key: &str| row[key].as_u64().expect("a number");
+        let mut seen = 0;
+        for row in vectors["rows"].as_array().expect("rows") {
+            let name = row["model"].as_str().expect("a name");
+            let config = Config::parse(&vectors["models"][name].to_string()).expect("JSON");
+            let dtype = if name == "smollm2" { DType::F32 } else { DType::BF16 };
+            let graph = Graph::new(&config, dtype).expect("a known family");
+            let [prompt, offset] = ["prompt", "offset"].map(|key| number(row, key) as u32);
+            let found = kept_bytes(&graph, (prompt, offset - prompt), 2048, None).expect("runs");
+            assert_eq!(found, number(row, "cache_bytes"), "{row}");
+            let header = number(row, "file_bytes") - found;
+            let layers = graph.cache_kinds().len() as u64;
+            assert!(header < 600 * layers, "{row}");
+            let trimmable = PrefixReuse::of(&graph, offset) == PrefixReuse::AnyPrefix;
+            assert_eq!(Some(trimmable), row["trimmable"].as_bool(), "{row}");
+            seen += 1;
+        }
+        assert!(seen >= 14);
     }
 
     /// 36 layers, 8 heads of 128, keys and values of two bytes: 147,456 bytes a token.

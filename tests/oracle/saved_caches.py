@@ -106,7 +106,7 @@ def main() -> None:
     """Prints the vectors."""
     folder = Path(sys.argv[1])
     smol, config = load_model(folder)[:2]
-    smol_config = {k: v for k, v in config.items() if k not in ("quantization_config",)}
+    smol_config = {k: v for k, v in config.items() if not k.startswith("quantization")}
     models = {"smollm2": smol_config, "hybrid": HYBRID, "windows": WINDOWS}
     found = rows("smollm2", smol, FEW)
     for name in ("hybrid", "windows"):

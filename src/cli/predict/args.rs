@@ -1,6 +1,7 @@
 //! Arguments of `predict`.
 
 use crate::advise::session::TurnSpec;
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -46,6 +47,10 @@ pub struct PredictArgs {
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]
     pub assume: Option<String>,
+
+    /// Drafts.
+    #[command(flatten)]
+    pub drafts: DraftArgs,
 
     /// The machine.
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! A program of the catalogue: versions, defaults, and what they do to memory.
 
-use super::{KnownBy, Release};
+use super::{Drafting, KnownBy, Release};
 use crate::hardware::provenance::Confidence;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -187,6 +187,9 @@ pub struct Engine {
     pub gemma4_full_logits_until_before: Option<Release>,
     pub residency_sets_from_build: Option<u32>,
     pub residency_keepalive_s: Option<u32>,
+
+    /// What it does with drafts.
+    pub drafts: Option<Drafting>,
 
     // Where it answers.
     pub port: Option<u16>,

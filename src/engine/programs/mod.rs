@@ -3,6 +3,7 @@
 //!
 //! The file is read strictly: a key that is not known is an error with its line and column.
 
+mod drafting;
 mod engine;
 mod gguf;
 mod llama;
@@ -11,6 +12,7 @@ mod resolve;
 mod routing;
 mod server;
 
+pub use drafting::{Drafting, WindowsWithDrafts};
 pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use llama::OllamaDefaults;
