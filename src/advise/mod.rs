@@ -13,6 +13,7 @@ pub mod picks;
 pub mod purchase;
 pub mod recommend;
 pub mod serving;
+pub mod session;
 pub mod settings;
 pub mod start;
 pub mod sweep;

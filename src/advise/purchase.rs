@@ -8,6 +8,7 @@ use crate::estimate::{EstimateError, Estimator, Figures};
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::machine::Machine;
+use crate::run::Work;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,12 +41,12 @@ pub struct Chances {
 impl Chances {
     /// The probabilities of what was found.
     #[must_use]
-    pub fn of(figures: &Figures, needs: &Needs, tokens: u32, batch: u32) -> Self {
-        let users = f64::from(batch.max(1));
+    pub fn of(figures: &Figures, needs: &Needs, work: &Work) -> Self {
+        let users = f64::from(work.batch.max(1));
         Self {
             memory: chance::fits(&figures.memory),
             tok_s: needs.min_tok_s.map(|x| figures.decode.spread().at_least(x * users)),
-            ttft: needs.max_ttft_s.map(|x| figures.prefill.ttft_spread(tokens, batch).at_most(x)),
+            ttft: needs.max_ttft_s.map(|x| figures.prefill.ttft_spread(work).at_most(x)),
         }
     }
 
@@ -160,7 +161,7 @@ fn judge(
     for estimator in estimators {
         let figures = estimator.on(&machine)?;
         let work = estimator.run().work;
-        let chances = Chances::of(&figures, needs, work.context_tokens, work.batch);
+        let chances = Chances::of(&figures, needs, &work);
         probability *= chances.joint();
         outcome = outcome.max(of_memory(figures.memory.judgement.verdict));
         runs.push(ModelOnMac { figures, max_context: None, chances });

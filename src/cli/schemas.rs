@@ -5,6 +5,7 @@ use super::{
     update, validate, welcome, why,
 };
 use crate::advise::serving::Serving;
+use crate::advise::session::SessionPlan;
 use crate::bench::record::Record;
 use crate::estimate::{Prediction, Speculation};
 use crate::report::{Present, schema_of};
@@ -31,6 +32,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<finetune::answer::FinetuneAnswer>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
+        of::<SessionPlan>(),
         of::<validate::live_answer::LiveValidation>(),
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),

@@ -285,7 +285,7 @@ impl<'a> Estimator<'a> {
             }
             if let Some(anchor) = of_prefill {
                 let work = self.run.work;
-                prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
+                prefill.anchor(&anchor, f64::from(work.read_tokens()) * f64::from(work.batch));
             }
         }
         if let Some(range) = self.run.file.weights_range {
@@ -316,7 +316,7 @@ impl<'a> Estimator<'a> {
         });
         let prefill = own.anchor(Of::Prefill, &run.work, |work| {
             let seconds = speed.prefill_seconds(coefficients, silicon, &of(work)).total();
-            f64::from(work.context_tokens.max(1)) * f64::from(work.batch.max(1)) / seconds
+            f64::from(work.read_tokens()) * f64::from(work.batch.max(1)) / seconds
         });
         Ok([decode, prefill])
     }

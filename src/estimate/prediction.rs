@@ -262,7 +262,7 @@ impl Prediction {
     #[must_use]
     pub fn ttft_interval_90_s(&self) -> [f64; 2] {
         let work = self.run.work;
-        self.prefill.ttft_at(self.prefill.interval_90, work.context_tokens, work.batch)
+        self.prefill.ttft_at(self.prefill.interval_90, &work)
     }
 
     /// Looks for changes that help, with the estimator that it comes from.

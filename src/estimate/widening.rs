@@ -97,6 +97,8 @@ pub enum Cause {
     OtherProgram(Program),
     /// A program that nothing is known of.
     UnlistedProgram(Program),
+    /// What the server adds to every token is known within a band.
+    Server(Program),
     /// Another session than the one that was measured.
     Session,
     /// Another length than the nearest that was measured.
@@ -155,6 +157,7 @@ impl Cause {
             Self::ClassOnChip { .. }
             | Self::Weights
             | Self::UnlistedProgram(_)
+            | Self::Server(_)
             | Self::Session
             | Self::Carried { .. } => String::new(),
         }
@@ -167,6 +170,7 @@ impl Cause {
             Self::ClassOnChip { .. }
                 | Self::Weights
                 | Self::UnlistedProgram(_)
+                | Self::Server(_)
                 | Self::Session
                 | Self::Carried { .. }
         )
@@ -189,6 +193,7 @@ impl fmt::Display for Cause {
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::Server(program) => write!(f, "what {program} adds to every token"),
             Self::Session => f.write_str("another session than the measured one"),
             Self::Carried { tokens, measured } => {
                 write!(f, "{tokens} tokens, nearest measured {measured}")
@@ -327,6 +332,31 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let prompt = Cause::Prompt { tokens: d.tokens as u32, longest };
     all.add(prompt, coefficients.prompt_width(d.tokens), LENGTH);
     all.found
+}
+
+/// Where the band of servers comes from.
+const SERVER: &str = "data/engines.toml, server_time: what servers add changes within weeks";
+
+/// The widening for what a server adds to every token: it makes up `share` of the time, within a band of factors, and is
+/// independent of the rest.
+#[must_use]
+pub fn server(
+    band: &Band,
+    program: Program,
+    ([low, high], share): ([f64; 2], f64),
+) -> Option<Widening> {
+    let log = |factor: f64| (1.0 + (factor - 1.0) * share).ln();
+    let wider = |own: f64, of_server: f64| own.hypot(of_server) / own;
+    let slow = wider(-band.p90[0].ln(), log(high));
+    let fast = wider(band.p90[1].ln(), log(low));
+    let factor = slow.max(fast);
+    let cause = Cause::Server(program);
+    (factor > 1.0 && factor.is_finite()).then_some(Widening {
+        of: Of::Decode,
+        cause,
+        factor,
+        source: SERVER,
+    })
 }
 
 /// The factor of all widenings together.

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod gguf;
+pub mod kept;
 pub mod llama_cpp;
 pub mod pages;
 pub mod peak;

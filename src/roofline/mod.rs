@@ -9,6 +9,7 @@ pub mod decode;
 pub mod features;
 pub mod fit;
 pub mod interval;
+pub mod kept;
 pub mod law;
 pub mod parameters;
 pub mod prefill;

@@ -167,6 +167,7 @@ impl Observed<'_> {
             tokens: f64::from(context) + generated / 2.0,
             generated,
             batch: 1.0,
+            server: None,
             rows: 1.0,
             // Decides nothing for one row.
             mlx: WIDE_SINCE,
@@ -187,6 +188,7 @@ impl Observed<'_> {
             program: self.program,
             fp16: self.fp16,
             tokens: f64::from(tokens),
+            cached: 0.0,
             chunk: f64::from(self.row.prefill_step().unwrap_or(PREFILL_STEP)),
             batch: 1.0,
         })

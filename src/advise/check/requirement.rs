@@ -108,8 +108,8 @@ impl Requirement {
         });
         let p = &figures.prefill;
         let ttft = n.max_ttft_s.map(|most| {
-            let ninety = p.ttft_at(p.interval_90, r.context_tokens, r.batch);
-            let spread = p.ttft_spread(r.context_tokens, r.batch);
+            let ninety = p.ttft_at(p.interval_90, &r);
+            let spread = p.ttft_spread(&r);
             Self::of_spread(RequirementKind::Ttft, most, p.ttft_s, ninety, spread)
         });
         [rate, ttft].into_iter().flatten().collect()

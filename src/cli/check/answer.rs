@@ -158,8 +158,7 @@ impl MacAnswer {
 impl WorkloadAnswer {
     fn of(w: &PlannedWorkload, judged: &JudgedWorkload, changes: Vec<Remedy>) -> Self {
         let (f, run) = (&judged.figures, &judged.run);
-        let ttft =
-            f.prefill.ttft_at(f.prefill.interval_90, run.work.context_tokens, run.work.batch);
+        let ttft = f.prefill.ttft_at(f.prefill.interval_90, &run.work);
         Self {
             name: w.name.clone(),
             model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },

@@ -128,8 +128,7 @@ fn cells(
 ) -> Vec<PageCell> {
     let r = estimator.run().work;
     let ends = f.decode.interval_90.map(TokensPerSecond);
-    let [soon, late] =
-        f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch).map(Seconds);
+    let [soon, late] = f.prefill.ttft_at(f.prefill.interval_90, &r).map(Seconds);
     let gb = |bytes: f64| PageCell::number(format!("{:.1}", bytes / 1e9), bytes);
     vec![
         PageCell::text(&*machine.id),

@@ -52,6 +52,7 @@ impl Engines {
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
             slots: self.slots(program, version),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
+            server: self.server_time(program, version),
             ..EngineSetup::default()
         }
     }

@@ -37,6 +37,8 @@ pub struct DecodeStep {
     pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
+    /// Seconds that a server adds, where they are known of the program; else those of the law.
+    pub server: Option<f64>,
     /// Tokens of each sequence: 1, or the drafts to verify and one.
     pub rows: f64,
     /// The version of MLX; means nothing where the program runs GGUF files.
@@ -159,7 +161,7 @@ impl DecodeLaw {
         } else if step.program.is_mlx_server() {
             t.program = match rows::server_cost(step.program) {
                 cost if step.batch > 1.0 => cost.seconds(step.batch),
-                _ => self.p.server_ms * 1e-3,
+                _ => step.server.unwrap_or(self.p.server_ms * 1e-3),
             };
         }
         if silicon.fanless {

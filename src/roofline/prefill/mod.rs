@@ -6,6 +6,9 @@
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
 //! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values.
+//!
+//! Behind a kept cache only the tokens after it are read: `n` is theirs, and attention is that of the whole prompt less that
+//! of the cached part. A prompt of which only the last token is left has no chunk.
 
 mod parameters;
 
@@ -22,12 +25,26 @@ pub struct PrefillPrompt {
     pub program: Program,
     /// Whether activations are IEEE half precision rather than bfloat16.
     pub fp16: bool,
-    /// Tokens of each sequence.
+    /// Tokens of each sequence, those of a kept cache included.
     pub tokens: f64,
+    /// Tokens of each that a kept cache holds.
+    pub cached: f64,
     /// Tokens of a chunk.
     pub chunk: f64,
     /// Sequences.
     pub batch: f64,
+}
+
+impl PrefillPrompt {
+    /// Tokens of each sequence that are read.
+    fn read(&self) -> f64 {
+        (self.tokens - self.cached).max(1.0)
+    }
+
+    /// Whether a kept cache holds all but the last token, which the first decode step reads.
+    fn has_no_chunk(&self) -> bool {
+        self.cached > 0.0 && self.tokens - self.cached <= 1.0
+    }
 }
 
 /// Seconds of prefill by cause.
@@ -135,30 +152,37 @@ impl PrefillLaw {
         let own = &self.p;
         let with = |pair: ByUnit| if silicon.matrix_units { pair.matrix } else { pair.shader };
         let p = &f.prefill;
-        let (tokens, batch) = (prompt.tokens, prompt.batch);
-        let chunks = (tokens / prompt.chunk.max(1.0)).ceil().max(1.0);
-        let rows = tokens * batch;
+        let batch = prompt.batch;
+        let read = prompt.read();
+        let chunks = (read / prompt.chunk.max(1.0)).ceil().max(1.0);
+        let rows = read * batch;
         let products =
             |fixed: f64, rate: f64| (rows + fixed * chunks) * 2.0 * p.dense_weights / rate;
         // Few rows are multiplied on the shaders, as on a GPU without matrix units.
         let few_rows = products(own.fixed_tokens.shader, shader_flops);
         let in_chunk = (rows / chunks).min(prompt.chunk * batch);
-        let read = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
+        let chosen = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
         let expert_rate = with(own.experts) * flops;
         let expert_stream = with(own.expert_bytes).min(1.0) * silicon.bandwidth;
-        let window = 2.0 * tokens * (tokens / 2.0).min(p.window_tokens) * p.window_attention
-            / p.window_tokens.max(1.0);
-        let attention = batch * (tokens * tokens * p.full_attention + window);
+        let of_prompt = |tokens: f64| {
+            let window = 2.0 * tokens * (tokens / 2.0).min(p.window_tokens) * p.window_attention
+                / p.window_tokens.max(1.0);
+            tokens * tokens * p.full_attention + window
+        };
+        let attention = batch * (of_prompt(prompt.tokens) - of_prompt(prompt.cached));
         let mut t = PrefillTime {
             dense: products(with(own.fixed_tokens), flops).min(few_rows),
             experts: rows * 2.0 * p.expert_weights / expert_rate.min(peak)
-                + chunks * read * p.expert_bytes / expert_stream,
+                + chunks * chosen * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
             weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
         };
+        if prompt.has_no_chunk() {
+            t = PrefillTime { launches: own.start_ms * 1e-3, ..PrefillTime::default() };
+        }
         t.program = match prompt.program {
             Program::MlxSwift => t.total() * (own.swift - 1.0),
             program if program.is_mlx_server() => own.server_ms * 1e-3,
