@@ -10,6 +10,7 @@ pub mod features;
 pub mod fit;
 pub mod interval;
 pub mod law;
+pub mod links;
 pub mod parameters;
 pub mod prefill;
 mod silicon;

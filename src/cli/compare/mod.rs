@@ -2,6 +2,7 @@
 
 pub(super) mod args;
 pub(super) mod buy;
+pub(super) mod cluster;
 pub(super) mod engines;
 pub(super) mod side;
 
@@ -24,6 +25,12 @@ use args::CompareArgs;
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
     let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
     let mut asked = Asked::open(context, args, run.run()?)?;
+    if args.cluster.is_some() || !args.macs.is_empty() {
+        return cluster::run(context, args, &asked);
+    }
+    if args.link.is_some() {
+        bail!("--link joins the Macs of --cluster or --macs; name one of these");
+    }
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);
     }
