@@ -314,14 +314,22 @@ impl Graph {
         (modules.iter().filter(sums).count() + with_experts.len() + usize::from(head)) as u32
     }
 
-    /// First layer and the one after the last of every rank of a pipeline, rank 0 first.
+    /// First layer and the one after the last of every rank of a pipeline of mlx-lm, rank 0 first.
     ///
     /// # Errors
     /// When mlx-lm cannot run the model so.
     pub fn pipeline_ranges(&self, nodes: u32) -> Result<Vec<[u64; 2]>, ShardError> {
-        let Some(left_over) = self.parallel().pipeline else {
-            return Err(ShardError::NoPipeline(self.model_type().to_owned()));
-        };
+        match self.parallel().pipeline {
+            Some(left_over) => self.even_layers(nodes, left_over),
+            None => Err(ShardError::NoPipeline(self.model_type().to_owned())),
+        }
+    }
+
+    /// The same of programs that split the layers of any model evenly.
+    ///
+    /// # Errors
+    /// When there are fewer layers than Macs.
+    pub fn even_layers(&self, nodes: u32, left_over: LeftOver) -> Result<Vec<[u64; 2]>, ShardError> {
         let (layers, n) = (self.layers(), u64::from(nodes.max(1)));
         if layers < n {
             return Err(ShardError::Layers { layers, nodes });

@@ -98,12 +98,10 @@ impl TensorRank {
     }
 }
 
-/// The weights of every rank under `model.pipeline`, rank 0 first: its layers, and all that is in no layer.
-///
-/// # Errors
-/// When mlx-lm cannot run the model so.
-pub fn pipeline(graph: &Graph, nodes: u32) -> Result<Vec<RankWeights>, ShardError> {
-    let of = |[first, end]: [u64; 2]| {
+/// The weights of every rank of a pipeline: its layers, and all that is in no layer.
+#[must_use]
+pub fn of_layers(graph: &Graph, ranges: &[[u64; 2]]) -> Vec<RankWeights> {
+    let of = |&[first, end]: &[u64; 2]| {
         let mut weights = RankWeights::default();
         for module in graph.params().modules() {
             if layer_of(&module.path).is_none_or(|layer| (first..end).contains(&layer)) {
@@ -112,5 +110,5 @@ pub fn pipeline(graph: &Graph, nodes: u32) -> Result<Vec<RankWeights>, ShardErro
         }
         weights
     };
-    Ok(graph.pipeline_ranges(nodes)?.into_iter().map(of).collect())
+    ranges.iter().map(of).collect()
 }

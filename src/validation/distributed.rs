@@ -4,9 +4,8 @@
 //! A row that gives the rate of one Mac is scored by its speed-up too: what one Mac does is then no part of the error.
 
 use super::beyond::{BeyondRow, Topic};
-use super::evaluate::Tools;
+use super::evaluate::{MeasuredMetric, Row, Tools, Validation, context_class, size_class};
 use super::join;
-use crate::estimate::cluster::Ratio;
 use crate::estimate::{Cluster, ClusterFigures, Estimator, Parallelism, Run};
 use crate::graph::Graph;
 use crate::hardware::Macs;
@@ -14,7 +13,6 @@ use crate::hardware::machine::Machine;
 use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::links::Link;
 use crate::run::{ModelFile, Program};
-use crate::stats::weighted_quantile;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -27,120 +25,47 @@ const UNSTATED_PROMPT: u32 = 128;
 /// Most Macs of a row.
 const MOST_NODES: u32 = 64;
 
-/// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClusterMetric {
-    /// Generated tokens per second.
-    ClusterDecode,
-    /// Prompt tokens per second.
-    ClusterPrefill,
+/// Whether it is rightly said that several Macs are faster or slower than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct DirectionScore {
+    /// Rows that say what one Mac does.
+    pub n: usize,
+    /// Those of which it is rightly said.
+    pub right: usize,
 }
 
 /// A row with its prediction.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
-pub struct ClusterScored {
-    /// The row.
-    pub id: String,
-    /// What was measured.
-    pub metric: ClusterMetric,
-    /// How many Macs.
-    pub nodes: u32,
-    /// How the model was divided.
-    pub parallelism: Parallelism,
-    /// What joined the Macs.
-    pub link: Link,
-    /// Measured tokens per second.
-    pub measured: f64,
-    /// Predicted ones.
-    pub predicted: f64,
-    /// Interval that holds 90 % of measurements.
-    pub interval_90: [f64; 2],
-    /// Predicted over measured, less 1.
-    pub error: f64,
-    /// Measured rate over that of one Mac, where the row gives it.
-    pub measured_speedup: Option<f64>,
-    /// The same as predicted.
-    pub predicted_speedup: Ratio,
+struct Judged {
+    row: Row,
+    /// Measured and predicted rate over that of one Mac, where the row gives it.
+    against_one: Option<[f64; 2]>,
 }
 
-/// How good predictions for several Macs are.
-#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
-pub struct ClusterScore {
-    /// Rows.
-    pub n: usize,
-    /// Median of the absolute error of the rate.
-    pub median_abs_error: f64,
-    /// 90th percentile of it.
-    pub p90_abs_error: f64,
-    /// Median of the signed error.
-    pub bias: f64,
-    /// Fraction inside the 90 % interval.
-    pub coverage_90: f64,
-    /// Rows that say what one Mac does.
-    pub n_against_one: usize,
-    /// Fraction of these of which it is rightly said whether they are faster or slower than one; `null` for none.
-    pub direction_right: Option<f64>,
-}
-
-/// Published rates of several Macs against predicted ones.
-#[derive(Clone, Debug, Default, JsonSchema, Serialize)]
-pub struct ClusterScores {
-    /// Of all rows; `null` for none.
-    pub all: Option<ClusterScore>,
-    /// The rows.
-    pub rows: Vec<ClusterScored>,
-    /// Rows without a prediction, with the reason.
-    pub skipped: Vec<(String, String)>,
-}
-
-impl ClusterScores {
-    /// Predicts the rows of several Macs.
+impl Validation {
+    /// The same with the rows of several Macs predicted.
     #[must_use]
-    pub fn of(rows: &[BeyondRow], tools: &Tools<'_>) -> Self {
-        let mut scores = Self::default();
+    pub fn with_clusters(mut self, rows: &[BeyondRow], tools: &Tools<'_>) -> Self {
         for row in rows.iter().filter(|r| r.topic == Topic::Distributed) {
+            self.skipped.retain(|(id, _)| *id != row.id);
             match predicted(row, tools) {
-                Ok(found) => scores.rows.extend(found),
-                Err(reason) => scores.skipped.push((row.id.clone(), reason)),
+                Ok(found) => found.into_iter().for_each(|judged| self.add_cluster(judged)),
+                Err(reason) => self.skipped.push((row.id.clone(), reason)),
             }
         }
-        scores.all = ClusterScore::of(&scores.rows);
-        scores
+        self
     }
-}
 
-impl ClusterScore {
-    /// Every row counts once; `None` for no rows.
-    fn of(rows: &[ClusterScored]) -> Option<Self> {
-        if rows.is_empty() {
-            return None;
+    fn add_cluster(&mut self, judged: Judged) {
+        if let Some([measured, predicted]) = judged.against_one {
+            self.direction.n += 1;
+            self.direction.right += usize::from((measured > 1.0) == (predicted > 1.0));
         }
-        let quantile = |value: &dyn Fn(&ClusterScored) -> f64, q| {
-            let sample: Vec<(f64, f64)> = rows.iter().map(|r| (value(r), 1.0)).collect();
-            weighted_quantile(&sample, q)
-        };
-        let inside =
-            |r: &&ClusterScored| (r.interval_90[0]..=r.interval_90[1]).contains(&r.measured);
-        let against: Vec<(f64, f64)> = rows
-            .iter()
-            .filter_map(|r| Some((r.predicted_speedup.value, r.measured_speedup?)))
-            .collect();
-        let right = against.iter().filter(|(p, m)| (*p > 1.0) == (*m > 1.0)).count();
-        Some(Self {
-            n: rows.len(),
-            median_abs_error: quantile(&|r| r.error.abs(), 0.5),
-            p90_abs_error: quantile(&|r| r.error.abs(), 0.9),
-            bias: quantile(&|r| r.error, 0.5),
-            coverage_90: rows.iter().filter(inside).count() as f64 / rows.len() as f64,
-            n_against_one: against.len(),
-            direction_right: (!against.is_empty()).then(|| right as f64 / against.len() as f64),
-        })
+        self.rows.push(judged.row);
     }
 }
 
 /// The predictions of a row: decode, prefill, or both.
-fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<Vec<ClusterScored>, String> {
+fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<Vec<Judged>, String> {
     let nodes: u32 = row.nodes.trim().parse().map_err(|_| "number of Macs not stated")?;
     if !(2..=MOST_NODES).contains(&nodes) {
         return Err(format!("{nodes} Macs"));
@@ -154,50 +79,63 @@ fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<Vec<ClusterScored>, S
         return Err("several sequences at once".to_owned());
     }
     let link = link(row)?;
+    if row.server.starts_with("ds4") {
+        return Err("ds4 does not run on MLX".to_owned());
+    }
     let machines = machines(row, nodes, tools)?;
     let graph = graph(row, tools)?;
     let estimator = Estimator::of_graph(tools.coefficients, &graph, run(row));
     let cluster = Cluster::new(machines, link);
     let figures = estimator.on_cluster(&cluster, parallelism).map_err(|e| e.to_string())?;
-    let scored =
-        |metric, measured| scored(row, &cluster, parallelism, &figures, (metric, measured));
-    let decode = row.decode_tok_s.map(|measured| scored(ClusterMetric::ClusterDecode, measured));
-    let prefill = row.prefill_tok_s.map(|measured| scored(ClusterMetric::ClusterPrefill, measured));
-    let all: Vec<ClusterScored> = decode.into_iter().chain(prefill).collect();
+    let of = |metric, measured| {
+        judged(row, &estimator, (&cluster, parallelism), &figures, (metric, measured))
+    };
+    let decode = row.decode_tok_s.map(|measured| of(MeasuredMetric::ClusterDecode, measured));
+    let prefill = row.prefill_tok_s.map(|measured| of(MeasuredMetric::ClusterPrefill, measured));
+    let all: Vec<Judged> = decode.into_iter().chain(prefill).collect();
     if all.is_empty() { Err("no rate".to_owned()) } else { Ok(all) }
 }
 
-fn scored(
+fn judged(
     row: &BeyondRow,
-    cluster: &Cluster,
-    parallelism: Parallelism,
+    estimator: &Estimator<'_>,
+    (cluster, parallelism): (&Cluster, Parallelism),
     figures: &ClusterFigures,
-    (metric, measured): (ClusterMetric, f64),
-) -> ClusterScored {
-    let is_decode = metric == ClusterMetric::ClusterDecode;
-    let (predicted, interval_90, predicted_speedup) = if is_decode {
+    (metric, measured): (MeasuredMetric, f64),
+) -> Judged {
+    let is_decode = metric == MeasuredMetric::ClusterDecode;
+    let (predicted, interval_80, interval_90, speedup) = if is_decode {
         let d = &figures.decode;
-        (d.tokens_per_s, d.interval_90, figures.decode_speedup)
+        (d.tokens_per_s, d.interval_80, d.interval_90, figures.decode_speedup)
     } else {
         let p = &figures.prefill;
-        (p.tokens_per_s, p.interval_90, figures.prefill_speedup)
+        (p.tokens_per_s, p.interval_80, p.interval_90, figures.prefill_speedup)
     };
     // Baselines are those of decode.
     let against = || Some(measured / row.baseline_tok_s?);
     let measured_speedup = is_decode.then(|| against().or(row.speedup)).flatten();
-    ClusterScored {
+    let chip = cluster.machines().first().and_then(|m| m.chip.clone()).unwrap_or_default();
+    let weights = estimator.speed().map_or(0.0, |s| s.features().weight_bytes);
+    let how =
+        format!("{} Macs, {}, {}", cluster.nodes(), parallelism.name(), cluster.link().name());
+    let scored = Row {
         id: row.id.clone(),
         metric,
-        nodes: cluster.nodes(),
-        parallelism,
-        link: cluster.link(),
         measured,
         predicted,
+        interval_80,
         interval_90,
         error: predicted / measured - 1.0,
-        measured_speedup,
-        predicted_speedup,
-    }
+        engine: if row.engine == "mlx-lm" { "mlx-lm" } else { "other" },
+        size_class: size_class(weights),
+        architecture: estimator.graph().model_type().to_owned(),
+        context_class: context_class(estimator.run().work.context_tokens),
+        model: format!("{} {}, {how}", row.model_published, row.quant),
+        configuration: format!("{}|{chip}|{}|{}|{how}", row.source, row.model_id, row.quant),
+        chip,
+        cause: None,
+    };
+    Judged { row: scored, against_one: measured_speedup.map(|measured| [measured, speedup.value]) }
 }
 
 /// The link of a row: what it says, by the words of those who publish.
@@ -290,6 +228,8 @@ mod tests {
     use crate::model::catalogue::Models;
     use crate::roofline::Coefficients;
     use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
+    use crate::validation::evaluate::FitBasis;
+    use crate::validation::held_out::HeldOutRates;
 
     #[test]
     fn the_shipped_rows_are_scored_or_skipped_with_a_reason() {
@@ -297,12 +237,16 @@ mod tests {
         let coefficients = Coefficients::embedded().expect("built in");
         let tools = Tools { models: &models, hardware: &hardware, coefficients };
         let rows = read_beyond("beyond.csv", SHIPPED_BEYOND).expect("readable");
-        let scores = ClusterScores::of(&rows, &tools);
-        let judged = scores.rows.len() + scores.skipped.len();
-        assert!(judged >= 12, "{judged}");
-        let all = scores.all.expect("some rows are scored");
-        assert!(all.n >= 4, "{all:?} {:?}", scores.skipped);
-        assert!(all.median_abs_error < 0.3, "{all:?} {:#?}", scores.rows);
-        assert!(all.direction_right.is_some_and(|right| right >= 0.75), "{all:?}");
+        let empty = Validation::of(&[], &tools, FitBasis::Shipped, &HeldOutRates::none());
+        let v = empty.expect("the chip catalogue").with_clusters(&rows, &tools);
+        assert!(v.rows.len() + v.skipped.len() >= 12, "{:?}", v.skipped);
+        let [_, score] = v.score(MeasuredMetric::ClusterDecode, |_| true).expect("scored rows");
+        assert!(v.rows.len() >= 4, "{:?}", v.skipped);
+        assert!(score.median_abs_error < 0.3, "{score:?} {:#?}", v.rows);
+        assert!(
+            v.direction.n >= 4 && 4 * v.direction.right >= 3 * v.direction.n,
+            "{:?}",
+            v.direction
+        );
     }
 }

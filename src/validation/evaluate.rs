@@ -2,6 +2,7 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
+use super::distributed::DirectionScore;
 use super::held_out::HeldOutRates;
 use super::join::join;
 use super::measurement::{Measurement, column_name};
@@ -32,11 +33,16 @@ pub enum MeasuredMetric {
     Prefill,
     /// Peak memory in bytes.
     PeakMemory,
+    /// Generated tokens per second of several Macs together.
+    ClusterDecode,
+    /// Prompt tokens per second of several Macs together.
+    ClusterPrefill,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 3] = [Self::Decode, Self::Prefill, Self::PeakMemory];
+    pub const ALL: [Self; 5] =
+        [Self::Decode, Self::Prefill, Self::PeakMemory, Self::ClusterDecode, Self::ClusterPrefill];
 
     /// Name in JSON.
     #[must_use]
@@ -45,6 +51,8 @@ impl MeasuredMetric {
             Self::Decode => "decode",
             Self::Prefill => "prefill",
             Self::PeakMemory => "peak_memory",
+            Self::ClusterDecode => "cluster_decode",
+            Self::ClusterPrefill => "cluster_prefill",
         }
     }
 }
@@ -133,6 +141,8 @@ pub struct Validation {
     pub skipped: Vec<(String, String)>,
     /// Scores of simpler predictors of decode speed on the same rows: name, by configuration, by row.
     pub baselines: Vec<(&'static str, ErrorScore, ErrorScore)>,
+    /// Whether it is rightly said that several Macs are faster or slower than one.
+    pub direction: DirectionScore,
 }
 
 /// What predictions are made with.
@@ -175,7 +185,7 @@ impl Validation {
             }
         }
         let baselines = baseline_scores(&data);
-        Ok(Self { basis, rows, skipped, baselines })
+        Ok(Self { basis, rows, skipped, baselines, direction: DirectionScore::default() })
     }
 
     /// Rows of a metric that pass a test.
@@ -396,6 +406,9 @@ impl Rates<'_, '_> {
                 "the process kept something else: a vision tower, a cache of prompts"
             }
             MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
+            MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
+                "another way of waiting between the Macs"
+            }
         };
         text.to_owned()
     }
@@ -464,7 +477,7 @@ const PEAK_80: f64 = 0.7;
 /// Tokens generated where a row with a peak does not say.
 const UNSTATED_OUTPUT: u32 = 128;
 
-fn size_class(weight_bytes: f64) -> &'static str {
+pub(super) fn size_class(weight_bytes: f64) -> &'static str {
     match weight_bytes / 1e9 {
         gb if gb < 1.0 => "below 1 GB",
         gb if gb < 3.0 => "1 to 3 GB",
@@ -474,7 +487,7 @@ fn size_class(weight_bytes: f64) -> &'static str {
     }
 }
 
-fn context_class(tokens: u32) -> &'static str {
+pub(super) fn context_class(tokens: u32) -> &'static str {
     match tokens {
         0..1024 => "below 1k",
         1024..4096 => "1k to 4k",

@@ -94,8 +94,9 @@ fn every_mac_holds_what_mlx_lm_gives_it() {
             }
             if let Some(pipeline) = share.get("pipeline") {
                 compared += 1;
-                match shards::pipeline(graph, nodes) {
-                    Ok(ranks) => {
+                match graph.pipeline_ranges(nodes) {
+                    Ok(ranges) => {
+                        let ranks = shards::of_layers(graph, &ranges);
                         let bytes: Vec<u64> = ranks.iter().map(|r| r.bytes).collect();
                         if pipeline["bytes"] != serde_json::json!(bytes) {
                             differs("pipeline", format!("{bytes:?}"), pipeline);

@@ -4,6 +4,7 @@ mod alone;
 pub(super) mod args;
 mod basis;
 mod explain;
+mod streaming;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
@@ -127,6 +128,9 @@ fn document(p: &Prediction) -> Document {
     }
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
+    }
+    if let Some(streamed) = &p.streamed {
+        streaming::add(&mut add, streamed);
     }
     if let Some(c) = p.context {
         add("max context", contexts_text(c));

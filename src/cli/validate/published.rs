@@ -6,6 +6,8 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
+use crate::validation::beyond::read_beyond;
+use crate::validation::distributed::DirectionScore;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::ErrorScore;
@@ -45,8 +47,19 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation)> {
     let measurements = read(&file, &text)?;
     let tools = context.tools()?;
     let held_out = HeldOutRates::none();
-    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    let mut validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    if has_beyond(&text) {
+        validation = validation.with_clusters(&read_beyond(&file, &text)?, &tools);
+    }
     Ok((file, validation))
+}
+
+/// Whether a file has the columns of `data/beyond.csv`.
+fn has_beyond(text: &str) -> bool {
+    let header = text.lines().next().unwrap_or_default();
+    ["topic", "nodes", "parallelism", "link"]
+        .iter()
+        .all(|column| header.split(',').any(|name| name.trim_matches('"') == *column))
 }
 
 /// How the predictions were made, in one sentence.
@@ -98,6 +111,12 @@ struct Summary {
     decode: Option<MetricSummary>,
     prefill: Option<MetricSummary>,
     peak_memory: Option<MetricSummary>,
+    /// Decode of several Macs together.
+    cluster_decode: Option<MetricSummary>,
+    /// Prefill of several Macs together.
+    cluster_prefill: Option<MetricSummary>,
+    /// Whether it is rightly said that several Macs decode faster or slower than one; `null` where no row says what one does.
+    cluster_direction: Option<DirectionScore>,
 }
 
 /// How good the predictions of a metric are.
@@ -198,6 +217,9 @@ impl ValidationAnswer {
                 decode: MetricSummary::of(&v, MeasuredMetric::Decode),
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
+                cluster_decode: MetricSummary::of(&v, MeasuredMetric::ClusterDecode),
+                cluster_prefill: MetricSummary::of(&v, MeasuredMetric::ClusterPrefill),
+                cluster_direction: Some(v.direction).filter(|d| d.n > 0),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             validation: v,
@@ -226,6 +248,12 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
+    if v.direction.n > 0 {
+        d.text(format!(
+            "Several Macs: faster or slower than one is rightly said of {} of {} rows that give both.",
+            v.direction.right, v.direction.n
+        ));
+    }
     for metric in MeasuredMetric::ALL {
         if v.score(metric, |_| true).is_none() {
             continue;
@@ -255,6 +283,8 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Decode => "Decode",
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
+        MeasuredMetric::ClusterDecode => "Decode of several Macs",
+        MeasuredMetric::ClusterPrefill => "Prefill of several Macs",
     }
 }
 
@@ -305,6 +335,8 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
+    add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
     table
 }
 

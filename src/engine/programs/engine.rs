@@ -190,6 +190,7 @@ pub struct Engine {
 
     // Several Macs.
     pub several_macs: Option<bool>,
+    pub splits_any_layers: Option<bool>,
 
     // Where it answers.
     pub port: Option<u16>,

@@ -2,7 +2,7 @@
 
 use super::super::estimator::{EstimateError, Estimator};
 use super::super::memory::Memory;
-use super::{Cluster, Node, refused};
+use super::{Cluster, Node};
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::{after_prompt, bytes};
 use crate::ledger::peak::Peak;
@@ -71,7 +71,7 @@ impl Estimator<'_> {
         cluster: &Cluster,
         ranges: &[[u64; 2]],
     ) -> Result<Vec<Node>, EstimateError> {
-        let weights = shards::pipeline(self.graph(), cluster.nodes()).map_err(refused)?;
+        let weights = shards::of_layers(self.graph(), ranges);
         let caches = self.caches_of_layers(ranges)?;
         let ranks = cluster.machines().iter().zip(weights).zip(caches);
         ranks

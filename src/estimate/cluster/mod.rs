@@ -14,6 +14,7 @@ pub use refusal::ClusterRefusal;
 use super::estimator::{EstimateError, Estimator};
 use super::memory::Memory;
 use super::speed::{Decode, Prefill};
+use crate::graph::parallel::{LeftOver, ShardError};
 use crate::hardware::machine::Machine;
 use crate::ledger::shards::TensorRank;
 use crate::roofline::links::{Link, Wait};
@@ -152,10 +153,20 @@ impl Estimator<'_> {
                 self.tensor_speeds(cluster, &rank, nodes)
             }
             Parallelism::Pipeline => {
-                let ranges = self.graph().pipeline_ranges(cluster.nodes()).map_err(refused)?;
+                let ranges = self.layers_of_ranks(cluster.nodes()).map_err(refused)?;
                 let nodes = self.pipeline_nodes(cluster, &ranges)?;
                 self.pipeline_speeds(cluster, &ranges, nodes)
             }
+        }
+    }
+
+    /// The layers of every rank, as the program splits them.
+    fn layers_of_ranks(&self, nodes: u32) -> Result<Vec<[u64; 2]>, ShardError> {
+        let graph = self.graph();
+        let any = refusal::rules(self.run.engine.program).and_then(|r| r.splits_any_layers);
+        match graph.parallel().pipeline {
+            None if any == Some(true) => graph.even_layers(nodes, LeftOver::Last),
+            _ => graph.pipeline_ranges(nodes),
         }
     }
 
@@ -165,13 +176,13 @@ impl Estimator<'_> {
         let key_heads = refusal::key_heads(self.graph(), features);
         // Whether there is a split at all comes first.
         let rank = TensorRank::of(self.graph(), nodes, key_heads);
-        if !matches!(rank, Err(crate::graph::parallel::ShardError::NoShard(_))) {
+        if !matches!(rank, Err(ShardError::NoShard(_))) {
             refusal::heads(self.graph(), features, nodes)?;
         }
         rank.map_err(refused)
     }
 }
 
-fn refused(error: crate::graph::parallel::ShardError) -> EstimateError {
+fn refused(error: ShardError) -> EstimateError {
     ClusterRefusal::from(error).into()
 }

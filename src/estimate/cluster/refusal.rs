@@ -1,7 +1,7 @@
 //! Why a model, a program or Macs cannot run together.
 
 use super::{Cluster, RDMA_PORT};
-use crate::engine::programs::Engines;
+use crate::engine::programs::{Engine, Engines};
 use crate::graph::Graph;
 use crate::graph::parallel::{KeyHeads, ShardError};
 use crate::roofline::StepFeatures;
@@ -59,11 +59,15 @@ fn port(thunderbolt: Option<u32>) -> String {
     )
 }
 
+/// What is known of a program.
+pub(super) fn rules(program: Program) -> Option<&'static Engine> {
+    Engines::embedded().ok()?.row(program)
+}
+
 /// What speaks against the program.
 pub(super) fn program(run: &Run) -> Result<(), ClusterRefusal> {
     let program = run.engine.program;
-    let row = Engines::embedded().ok().and_then(|engines| engines.row(program));
-    if row.is_some_and(|row| row.several_macs == Some(true)) {
+    if rules(program).is_some_and(|row| row.several_macs == Some(true)) {
         return Ok(());
     }
     Err(ClusterRefusal::Program(program))
