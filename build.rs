@@ -1,4 +1,4 @@
-//! Sets `cfg(mlx)` where MLX is linked in, and tells programs where libmlx lies on Linux.
+//! Sets `cfg(mlx)` where MLX is linked in, and tells programs where libmlx lies.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -8,11 +8,9 @@ fn main() {
         return;
     }
     println!("cargo::rustc-cfg=mlx");
-    if system == "linux" {
-        // Set by the Cargo configuration that `cargo xtask setup` writes.
-        println!("cargo::rerun-if-env-changed=MLXPLAN_LIBMLX");
-        if let Ok(folder) = std::env::var("MLXPLAN_LIBMLX") {
-            println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
-        }
+    // Set by the Cargo configuration that `cargo xtask setup` writes, and to a place beside the program for wheels.
+    println!("cargo::rerun-if-env-changed=MLXPLAN_LIBMLX");
+    if let Ok(folder) = std::env::var("MLXPLAN_LIBMLX") {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod drafts;
 pub mod engine_update;
 pub mod finetune;
 pub mod formats;

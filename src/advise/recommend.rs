@@ -61,6 +61,9 @@ pub enum AdviseError {
     /// The catalogue of models has problems.
     #[error(transparent)]
     Catalogue(#[from] ModelsError),
+    /// The files of a tokenizer cannot be read.
+    #[error(transparent)]
+    Vocabulary(#[from] crate::model::drafts::VocabularyError),
     /// The catalogue of Macs has problems.
     #[error(transparent)]
     Hardware(crate::hardware::MacsError),

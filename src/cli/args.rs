@@ -69,6 +69,9 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Judge claimed measurements against physical bounds, exact model sizes and sound method
     Audit(AuditArgs),
+    /// The planner as tools of an agent, over standard input and output (Model Context Protocol)
+    #[cfg(feature = "mcp")]
+    Mcp,
     /// Diagnosis for a bug report: versions, data, this machine
     Doctor,
     /// Print a completion script for a shell

@@ -41,7 +41,36 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 const SHOWN: usize = 60;
 
 pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, ExitStatus)> {
-    let cases = cases(context, args)?;
+    let path = &args.file;
+    let name = path.display().to_string();
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    let kind = match extension.as_str() {
+        "csv" => ClaimsKind::Rows,
+        "json" => ClaimsKind::BenchResult,
+        "toml" => ClaimsKind::Claims,
+        _ => bail!(
+            "{name}: expected claims (.toml), a result of mlxplan bench (.json) or measurements (.csv)"
+        ),
+    };
+    audited(context, (&name, kind, &text(path)?), args.mac.as_deref())
+}
+
+/// The same of a file's text, which messages call `name`.
+#[cfg(feature = "mcp")]
+pub(super) fn judged(
+    context: &Context,
+    (name, text): (&str, &str),
+    mac: Option<&str>,
+) -> Result<(Answer, ExitStatus)> {
+    audited(context, (name, ClaimsKind::of_text(text), text), mac)
+}
+
+fn audited(
+    context: &Context,
+    file: (&str, ClaimsKind, &str),
+    mac: Option<&str>,
+) -> Result<(Answer, ExitStatus)> {
+    let cases = cases(context, file, mac)?;
     let judged = audit::judge(&cases);
     let verdict = match (judged.impossible(), judged.findings.is_empty()) {
         (true, _) => ExitStatus::No,
@@ -50,7 +79,7 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, ExitSt
     };
     let passed = judged.passed.into_iter().map(|(claim, rule)| Passed { claim, rule });
     let answer = AuditAnswer {
-        file: args.file.display().to_string(),
+        file: file.0.to_owned(),
         claims: cases.len(),
         findings: judged.findings,
         skipped: judged.skipped,
@@ -58,6 +87,30 @@ pub(super) fn run(context: &Context, args: &AuditArgs) -> Result<(Answer, ExitSt
         verbose: context.printer.verbose,
     };
     Ok((Answer::of(answer), verdict))
+}
+
+/// What a file of claims is.
+#[derive(Clone, Copy)]
+enum ClaimsKind {
+    /// TOML with tables `claim`.
+    Claims,
+    /// A result of `mlxplan bench`.
+    BenchResult,
+    /// Rows with the columns of `data/measurements.csv`.
+    Rows,
+}
+
+impl ClaimsKind {
+    /// What a text without a name is, by its first line: an object, a header, or tables and keys.
+    #[cfg(feature = "mcp")]
+    fn of_text(text: &str) -> Self {
+        let lines = text.lines().map(str::trim);
+        match lines.into_iter().find(|l| !l.is_empty() && !l.starts_with('#')) {
+            Some(first) if first.starts_with('{') => Self::BenchResult,
+            Some(first) if first.contains(',') && !first.contains(['=', '[']) => Self::Rows,
+            _ => Self::Claims,
+        }
+    }
 }
 
 /// The object `mlxplan.audit/1`.
@@ -87,31 +140,28 @@ struct Passed {
     rule: AuditRule,
 }
 
-/// Reads the file, by its kind.
-fn cases(context: &Context, args: &AuditArgs) -> Result<Vec<AuditCase>> {
-    let path = &args.file;
-    let text = text(path)?;
-    let name = path.display().to_string();
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+/// Reads the text, by its kind.
+fn cases(
+    context: &Context,
+    (name, kind, text): (&str, ClaimsKind, &str),
+    mac: Option<&str>,
+) -> Result<Vec<AuditCase>> {
     let mut models = Models::default();
-    match extension.as_str() {
-        "csv" => {
-            let rows = read(&name, &text)?;
-            rows.iter().map(|row| row_case(context, row, args, &mut models)).collect()
+    match kind {
+        ClaimsKind::Rows => {
+            let rows = read(name, text)?;
+            rows.iter().map(|row| row_case(context, row, mac, &mut models)).collect()
         }
-        "json" => {
-            let record = record::parse(&text)
+        ClaimsKind::BenchResult => {
+            let record = record::parse(text)
                 .map_err(|e| anyhow!("{name}: no result of mlxplan bench ({e})"))?;
             let claims = audit::results::claims(&record);
-            claims.into_iter().map(|c| case(context, c, args, &mut models)).collect()
+            claims.into_iter().map(|c| case(context, c, mac, &mut models)).collect()
         }
-        "toml" => {
-            let claims = audit::claim::parse(&name, &text)?;
-            claims.into_iter().map(|c| case(context, c, args, &mut models)).collect()
+        ClaimsKind::Claims => {
+            let claims = audit::claim::parse(name, text)?;
+            claims.into_iter().map(|c| case(context, c, mac, &mut models)).collect()
         }
-        _ => bail!(
-            "{name}: expected claims (.toml), a result of mlxplan bench (.json) or measurements (.csv)"
-        ),
     }
 }
 
@@ -129,12 +179,12 @@ struct Models {
 fn case(
     context: &Context,
     claim: Claim,
-    args: &AuditArgs,
+    mac: Option<&str>,
     models: &mut Models,
 ) -> Result<AuditCase> {
     let model = known(context, &claim, models);
     let catalogue = everything(context)?;
-    let machines = match claim.machine.as_deref().or(args.mac.as_deref()) {
+    let machines = match claim.machine.as_deref().or(mac) {
         None => Err("the machine is not stated".to_owned()),
         Some(text) => match spec::resolve(text, &context.catalogues.macs) {
             Ok(machine) => Ok(machine.possible_bins().iter().map(Hardware::of).collect()),
@@ -148,7 +198,7 @@ fn case(
 fn row_case(
     context: &Context,
     row: &Measurement,
-    args: &AuditArgs,
+    mac: Option<&str>,
     models: &mut Models,
 ) -> Result<AuditCase> {
     let claim = audit::rows::claim(row);
@@ -161,7 +211,7 @@ fn row_case(
     let find = |id: &String| chips.iter().find(|c| c.id == *id);
     let of = |c: &Chip| Hardware::of_chip(c, row.memory_gib);
     let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
-    let machines = match (found.is_empty(), &args.mac) {
+    let machines = match (found.is_empty(), mac) {
         (false, _) => Ok(found),
         (true, Some(text)) => {
             let machine = spec::resolve(text, &context.catalogues.macs)?;

@@ -11,6 +11,8 @@ mod doctor;
 mod finetune;
 mod inspect;
 mod macs;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod models;
 mod predict;
 mod probe;
@@ -63,6 +65,10 @@ fn run(cli: Cli) -> Result<ExitStatus> {
     if cli.global.format == Format::Junit && !matches!(cli.command, Some(Command::Check(_))) {
         bail!("--format junit: only check answers in it; choose table, json, csv or markdown");
     }
+    #[cfg(feature = "mcp")]
+    if let Some(Command::Mcp) = cli.command {
+        return mcp::run(cli.global);
+    }
     let context = Context::new(cli.global)?;
     let (printer, catalogues) = (&context.printer, &context.catalogues);
     catalogues.data.notes().iter().for_each(|note| printer.hint(note));
@@ -89,6 +95,9 @@ fn run(cli: Cli) -> Result<ExitStatus> {
         Some(Command::Why(a)) => printer.answer(why::run(&context, &a)?),
         Some(Command::Predict(a)) => printer.answer(predict::run(&context, &a)?),
         Some(Command::Update(a)) => printer.answer(update::run(&context, &a)?),
+        // Returned above.
+        #[cfg(feature = "mcp")]
+        Some(Command::Mcp) => Ok(ExitStatus::Ok),
         None => welcome(&context),
     }
 }

@@ -5,7 +5,7 @@ use super::{
     update, validate, welcome, why,
 };
 use crate::bench::record::Record;
-use crate::estimate::Prediction;
+use crate::estimate::{Prediction, Speculation};
 use crate::report::{Present, schema_of};
 use schemars::Schema;
 
@@ -35,6 +35,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),
         of::<recommend::which_mac::WhichMac>(),
+        of::<Speculation>(),
         of::<macs::ChipsAnswer>(),
         of::<macs::MacsAnswer>(),
         of::<models::FamiliesAnswer>(),

@@ -1,6 +1,7 @@
 //! The one composition of a peak, a speed and an interval: a model and a run, to be asked about any number of machines.
 
 mod contexts;
+mod drafted;
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
@@ -43,6 +44,7 @@ pub struct Estimator<'a> {
     ends: Mutex<HashMap<Gpu, Arc<Ends<'a>>>>,
     contexts: Mutex<HashMap<(Gpu, Bytes), MaxContext>>,
     llama: OnceLock<Arc<LlamaModel>>,
+    draft: Option<Box<Estimator<'a>>>,
 }
 
 /// Memory and speeds on one machine.
@@ -90,6 +92,9 @@ pub enum EstimateError {
     /// Several Macs cannot run it together.
     #[error(transparent)]
     Cluster(#[from] ClusterRefusal),
+    /// The files of a tokenizer cannot be read.
+    #[error(transparent)]
+    Vocabulary(#[from] crate::model::drafts::VocabularyError),
 }
 
 impl<'a> Estimator<'a> {
@@ -144,6 +149,7 @@ impl<'a> Estimator<'a> {
             ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: OnceLock::new(),
+            draft: None,
         }
     }
 
@@ -171,6 +177,10 @@ impl<'a> Estimator<'a> {
             ends: Mutex::default(),
             contexts: Mutex::default(),
             llama: if alike { self.llama.clone() } else { OnceLock::new() },
+            draft: self.draft.as_ref().map(|draft| {
+                let run = run.with_file(draft.run.file).with_draft(None);
+                Box::new(draft.with_run(run))
+            }),
             ..*self
         }
     }
@@ -181,7 +191,7 @@ impl<'a> Estimator<'a> {
     where
         'a: 'm,
     {
-        Estimator::new(self.coefficients, model, self.run, Basis::Spec)
+        Estimator::new(self.coefficients, model, self.run.with_draft(None), Basis::Spec)
     }
 
     /// The model, where it was opened.
@@ -398,12 +408,21 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    /// Memory of the run on a machine. Simulated once per kind of GPU.
+    /// Memory of the run on a machine, with that of its draft. Simulated once per kind of GPU.
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
     pub fn memory(&self, machine: &Machine) -> Result<Memory, PeakError> {
         let machine = &*self.granted(machine);
+        let memory = self.memory_alone(machine)?;
+        match &self.draft {
+            Some(draft) => Ok(memory.beside(self.beside(machine, draft)?, machine)),
+            None => Ok(memory),
+        }
+    }
+
+    /// Memory of the run on a machine without its draft.
+    pub(super) fn memory_alone(&self, machine: &Machine) -> Result<Memory, PeakError> {
         if self.run.engine.program.runs_gguf() {
             return self.llama()?.memory(machine, &self.run);
         }

@@ -12,10 +12,11 @@ use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalogue::Models;
+use crate::model::drafts::{self, Heads};
 use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
-use crate::model::source::{ModelSource, SourceNote, WeightFormat, folder};
+use crate::model::source::{ModelSource, Origin, SourceNote, WeightFormat, folder};
 use crate::model::{Config, ConfigError, DType, NamedFormat, Packing, Scheme};
 use crate::run::{FormatOrigin, ModelFile, Program};
 use crate::units::Bytes;
@@ -132,6 +133,30 @@ impl OpenedModel {
         self.asked_gguf = Some(mix);
         self.origin = FormatOrigin::Name;
         Ok(self)
+    }
+
+    /// The same as a GGUF file of format `mix`, unless its files say what it is.
+    #[must_use]
+    pub fn as_gguf_where_open(self, mix: GgufMix) -> Self {
+        match self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_)) {
+            true => self,
+            false => Self { quant: format!("gguf-{mix}"), asked_gguf: Some(mix), ..self },
+        }
+    }
+
+    /// The model's prediction heads (MTP), by its configuration or by what is known of its repository.
+    #[must_use]
+    pub fn prediction_heads(&self) -> Option<Heads> {
+        drafts::heads(self.source.config.as_ref(), self.repository())
+    }
+
+    /// The repository that the model is known by.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        match &self.source.origin {
+            Origin::Catalogue { id, .. } => id,
+            _ => &self.source.name,
+        }
     }
 
     /// Builds the graph of a source. `scheme` is what the user asked for.

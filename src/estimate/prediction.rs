@@ -7,6 +7,7 @@ use super::memory::{
     Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
 };
 use super::power::PowerSpeeds;
+use super::speculation::Speculation;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
 use super::streaming::StreamedExperts;
@@ -55,6 +56,8 @@ pub struct Prediction {
     pub changes: Vec<Advice>,
     /// Every byte with its rule, where that was asked for.
     pub explanation: Option<Explanation>,
+    /// What drafts do to the run, where that was asked for.
+    pub speculation: Option<Speculation>,
 }
 
 /// A prediction for this machine where it is no Mac: speeds that were timed here, and nothing else.
@@ -131,9 +134,10 @@ impl Estimator<'_> {
         warnings.extend(self.beyond_the_memory(machine));
         warning::join(&mut warnings, &decode.warnings);
         warning::join(&mut warnings, &prefill.warnings);
-        if let Some(memory) = &memory {
-            warnings.extend(self.other_versions(machine, memory)?);
-            warnings.extend(self.serving(machine, memory)?);
+        if memory.is_some() {
+            let alone = self.memory_alone(machine)?;
+            warnings.extend(self.other_versions(machine, &alone)?);
+            warnings.extend(self.serving(machine, &alone)?);
         }
         let streamed = memory
             .as_ref()
@@ -158,6 +162,7 @@ impl Estimator<'_> {
             warnings,
             changes: Vec::new(),
             explanation: None,
+            speculation: None,
         })
     }
 

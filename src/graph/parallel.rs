@@ -329,7 +329,11 @@ impl Graph {
     ///
     /// # Errors
     /// When there are fewer layers than Macs.
-    pub fn even_layers(&self, nodes: u32, left_over: LeftOver) -> Result<Vec<[u64; 2]>, ShardError> {
+    pub fn even_layers(
+        &self,
+        nodes: u32,
+        left_over: LeftOver,
+    ) -> Result<Vec<[u64; 2]>, ShardError> {
         let (layers, n) = (self.layers(), u64::from(nodes.max(1)));
         if layers < n {
             return Err(ShardError::Layers { layers, nodes });

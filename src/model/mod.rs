@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod config;
+pub mod drafts;
 pub mod format;
 pub mod gguf;
 pub mod hub_index;

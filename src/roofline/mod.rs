@@ -14,6 +14,7 @@ pub mod links;
 pub mod parameters;
 pub mod prefill;
 mod silicon;
+pub mod speculation;
 pub mod training;
 
 pub use coefficients::{Coefficients, CoefficientsError};

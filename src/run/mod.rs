@@ -3,6 +3,7 @@
 //! This folder is below the ledger, so that a replay, a speed and a prediction all read the one [`Run`].
 
 mod conditions;
+mod draft;
 mod engine;
 mod file;
 mod kept;
@@ -13,6 +14,7 @@ mod version;
 mod work;
 
 pub use conditions::RunConditions;
+pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
 pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use kept::KeptPrompts;
@@ -37,6 +39,8 @@ pub struct Run {
     pub work: Work,
     /// The state of the machine.
     pub conditions: RunConditions,
+    /// Speculative decoding, where it was asked for.
+    pub draft: Option<Draft>,
 }
 
 impl Run {
@@ -190,6 +194,12 @@ impl Run {
     #[must_use]
     pub const fn with_conditions(self, conditions: RunConditions) -> Self {
         Self { conditions, ..self }
+    }
+
+    /// The same run with drafts; `None` for without.
+    #[must_use]
+    pub const fn with_draft(self, draft: Option<Draft>) -> Self {
+        Self { draft, ..self }
     }
 
     /// The same run of `batch` sequences at once.

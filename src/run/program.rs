@@ -142,6 +142,12 @@ impl Program {
         }
     }
 
+    /// Whether it is mlx-lm, in process or as a server.
+    #[must_use]
+    pub const fn is_mlx_lm(self) -> bool {
+        matches!(self, Self::MlxLm | Self::MlxServer)
+    }
+
     /// Whether it answers requests of several users, which costs time around every one.
     #[must_use]
     pub const fn is_mlx_server(self) -> bool {

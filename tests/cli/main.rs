@@ -3,11 +3,14 @@
 mod agreement;
 mod check;
 mod compare;
+mod drafts;
 mod errors;
 mod files;
 mod finetune;
 mod hub;
 mod inspect;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod narrow;
 mod output;
 mod predict;

@@ -10,6 +10,7 @@ fn a_plot_is_svg_with_what_it_shows() {
     for (kind, words) in [
         ("context", ["tok/s", "Qwen3-8B, m4max-40/64"]),
         ("memory", ["GPU limit", "weights"]),
+        ("drafts", ["acceptance", "Qwen3-0.6B 4bit"]),
         ("price", ["USD", "front"]),
         ("roofline", ["operations per byte", "prefill, predicted"]),
     ] {
@@ -28,7 +29,7 @@ fn the_page_stands_alone_and_says_what_predict_says() {
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     let html = std::fs::read_to_string(&path).expect("written");
     assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
-    assert_eq!(html.matches("<figure>").count(), 5);
+    assert_eq!(html.matches("<figure>").count(), 6);
     assert_eq!(html.matches("<table>").count(), 2);
     for word in ["src=", "@import", "url(", "href=\"http"] {
         assert!(!html.contains(word), "{word}");
@@ -41,7 +42,7 @@ fn the_page_stands_alone_and_says_what_predict_says() {
 #[test]
 fn every_plot_is_written_as_png() {
     let dir = tempfile::tempdir().expect("a folder");
-    for kind in ["context", "memory", "price", "roofline", "measured"] {
+    for kind in ["context", "memory", "drafts", "price", "roofline", "measured"] {
         let path = dir.path().join(format!("{kind}.PNG"));
         let (code, out, err) = run(&format!("{CASE} --plot {kind} -o {}", path.display()));
         assert_eq!((code, out.as_str()), (0, ""), "{kind}: {err}");

@@ -45,7 +45,8 @@ fn families_are_divided_as_mlx_lm_has_the_methods() {
     for row in vectors() {
         let kind = row["model_type"].as_str().expect("a type");
         let parallel = families::find(kind).expect("a known type").parallel;
-        if parallel.tensor.is_some() != row["tensor"] || parallel.pipeline.is_some() != row["pipeline"]
+        if parallel.tensor.is_some() != row["tensor"]
+            || parallel.pipeline.is_some() != row["pipeline"]
         {
             wrong.push(format!("{kind}: shard {}, pipeline {}", row["tensor"], row["pipeline"]));
         }

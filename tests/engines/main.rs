@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+#[cfg(all(feature = "mlx", feature = "mcp"))]
+mod agent;
 mod cli;
+#[cfg(feature = "mlx")]
+mod drafts;
 mod fake;
 mod hostile;
 mod interrupted;

@@ -29,7 +29,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// A file that set-up brings.
-fn brought(path: &str) -> String {
+pub fn brought(path: &str) -> String {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let path = root.join(target.unwrap_or_else(|| "target".into())).join("mlx").join(path);

@@ -9,6 +9,7 @@ mod house;
 mod oracle;
 mod packages;
 mod project;
+mod release;
 mod run;
 mod setup;
 mod tiers;
@@ -78,6 +79,8 @@ enum Task {
     Family(family::Request),
     /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
     Docs,
+    /// Make the files of a release that this machine can make, and try each in a clean folder
+    Release(release::Request),
     /// Fit the speed laws on data/measurements.csv; writes data/coefficients.json and data/cross_validation.csv
     Fit {
         /// Only say whether the committed files are what would be written
@@ -125,6 +128,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Fuzz { seconds, seed } => tiers::fuzz(&project, seconds, seed),
         Task::Family(request) => family::run(&project, &request),
         Task::Docs => docs::run(&project),
+        Task::Release(request) => release::run(&project, &request),
         Task::CheckMacos => {
             setup::libraries(&project)?;
             check_macos::run(&project, true)

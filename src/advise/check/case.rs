@@ -11,6 +11,8 @@ pub(super) struct CheckCase<'a> {
     pub model: &'a OpenedModel,
     /// What the speeds of the model rest on.
     pub basis: &'a Basis,
+    /// The model that drafts, where one does.
+    pub draft: Option<&'a OpenedModel>,
     pub run: Run,
     pub needs: WorkloadNeeds,
 }

@@ -4,6 +4,7 @@ use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
 use crate::estimate::memory::Memory;
+use crate::estimate::speculation::DraftChoice;
 use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
@@ -16,7 +17,10 @@ pub(super) struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     pub fn new(coefficients: &'a Coefficients, case: CheckCase<'a>) -> Self {
-        let estimator = Estimator::new(coefficients, case.model, case.run, case.basis.clone());
+        let mut estimator = Estimator::new(coefficients, case.model, case.run, case.basis.clone());
+        if let Some(draft) = case.draft {
+            estimator = estimator.with_draft(draft);
+        }
         // A GGUF file is run by llama.cpp whatever was asked for.
         Self { case: CheckCase { run: *estimator.run(), ..case }, estimator }
     }
@@ -33,6 +37,7 @@ pub(super) fn cases<'a>(plan: &'a Plan, coefficients: &'a Coefficients) -> Vec<P
         process: (&w.subject.id, &w.subject.quant),
         model: &w.subject,
         basis: &w.basis,
+        draft: w.draft.as_ref(),
         run: w.run,
         needs: w.needs,
     };
@@ -100,13 +105,34 @@ impl OnMac {
     }
 }
 
+/// The figures of a workload with the drafts that it has: as fast, over the whole interval, as they make it.
+fn with_drafts(
+    planned: &Planned<'_>,
+    mut figures: Figures,
+    machine: &Machine,
+) -> Result<Figures, EstimateError> {
+    let choice = match (planned.case.draft, planned.case.run.draft) {
+        (Some(model), _) => DraftChoice::Model(model),
+        (None, Some(_)) => DraftChoice::Heads,
+        (None, None) => return Ok(figures),
+    };
+    let found = planned.estimator.speculation(machine, &[choice])?;
+    for draft in &found.drafts {
+        if let (Some(times), Some([low, high])) = (draft.speedup, draft.interval_90) {
+            figures.decode.scale(times, [low, high]);
+        }
+        figures.prefill.ttft_s = draft.ttft_s.unwrap_or(figures.prefill.ttft_s);
+    }
+    Ok(figures)
+}
+
 /// Judges one workload by itself. Where all models are in memory at once, its own memory is no requirement.
 pub(super) fn alone(
     plan: &Plan,
     planned: &Planned<'_>,
     machine: &Machine,
 ) -> Result<JudgedWorkload, EstimateError> {
-    let figures = planned.estimator.on(machine)?;
+    let figures = with_drafts(planned, planned.estimator.on(machine)?, machine)?;
     let case = &planned.case;
     let mut requirements = Vec::new();
     if plan.resident == ResidentModels::OneAtATime {

@@ -2,6 +2,7 @@
 //! must hold, and the smallest changes that turn a fail into a pass.
 
 mod case;
+mod draft;
 mod engine;
 mod judge;
 mod plan;

@@ -1,5 +1,6 @@
 //! The plan file: workloads, the Macs they are to run on, and what must hold.
 
+use super::draft;
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{Basis, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantisation;
@@ -72,6 +73,8 @@ pub struct PlannedWorkload {
     pub run: Run,
     /// What the speeds rest on.
     pub basis: Basis,
+    /// The model that drafts, where one does.
+    pub draft: Option<OpenedModel>,
     /// What must hold.
     pub needs: WorkloadNeeds,
 }
@@ -112,9 +115,10 @@ const KEYS: [&str; 9] = [
     "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 21] = [
+const WORKLOAD_KEYS: [&str; 24] = [
     "name", "model", "quant", "context", "generate", "users", "batch", "images", "engine", "mlx", "macos", "nax",
-    "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "evidence", "min_tok_s", "max_ttft_s", "headroom_gb",
+    "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "evidence", "draft", "acceptance", "draft_tokens",
+    "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
 
 /// Reads a plan. `name` is the file's name in messages.
@@ -236,6 +240,7 @@ fn read_workload(
         .with_prompt_cache(prompt_cache)
         .with_parallel(parallel)
         .with_kv(kv);
+    let (run, draft) = draft::read(entry, &subject, run, lookup)?;
     let basis = match evidence.map(|file| (lookup.evidence)(&file, &subject, macs, &run)) {
         None => Basis::Spec,
         Some(Ok(basis)) => basis,
@@ -249,6 +254,7 @@ fn read_workload(
         subject,
         run,
         basis,
+        draft,
         needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
     })
 }

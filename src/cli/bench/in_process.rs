@@ -6,28 +6,23 @@ use crate::bench::record::Record;
 use crate::cli::shared::context::Context;
 use anyhow::Result;
 
-/// What a build without MLX says.
-#[cfg(not(mlx))]
-const NO_MLX: &str = "this mlxplan was built without MLX; in the sources, 'cargo xtask run -- bench …' builds it with \
-                      MLX. --engine mlx-lm and --server need no such build";
-
-/// This build cannot.
+/// The program with MLX does it.
 #[cfg(not(mlx))]
 pub(super) fn run(_: &Context, _: &BenchArgs, _: &Watch, _: &mut Record) -> Result<()> {
-    anyhow::bail!(NO_MLX)
+    match crate::cli::shared::with_mlx::needed()? {}
 }
 
-/// This build cannot.
+/// The program with MLX does it.
 #[cfg(not(mlx))]
 pub(super) fn load(_: &Context, _: &str) -> Result<Box<dyn crate::bench::Generator>> {
-    anyhow::bail!(NO_MLX)
+    match crate::cli::shared::with_mlx::needed()? {}
 }
 
 #[cfg(mlx)]
-pub(super) use with_mlx::{load, run};
+pub(super) use in_this_process::{load, run};
 
 #[cfg(mlx)]
-mod with_mlx {
+mod in_this_process {
     use super::super::args::ProtocolArgs;
     use super::{BenchArgs, Context, Record, Result, Watch};
     use crate::bench::Generator;
@@ -36,6 +31,7 @@ mod with_mlx {
     use crate::bench::resident::Resident;
     use crate::bench::run::LABELS;
     use crate::cli::shared::caches::cached;
+    use crate::cli::shared::with_mlx;
     use crate::engine::mlx::{LoadedWeights, Model};
     use anyhow::{Context as _, anyhow, ensure};
     use std::path::{Path, PathBuf};
@@ -57,6 +53,7 @@ mod with_mlx {
 
     /// A model that answers prompts in this process.
     pub fn load(context: &Context, name: &str) -> Result<Box<dyn Generator>> {
+        with_mlx::needed()?;
         let folder = folder(name)?;
         let text = folder.to_string_lossy().into_owned();
         let subject = context.one_model(&text, None, None)?;
@@ -71,6 +68,7 @@ mod with_mlx {
         watch: &Watch,
         record: &mut Record,
     ) -> Result<()> {
+        with_mlx::needed()?;
         let name = args.model.clone().unwrap_or_default();
         let loads = Loads { lengths: &lengths(&args.protocol), batches: &args.load.batches };
         ensure!(

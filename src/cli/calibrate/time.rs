@@ -5,12 +5,13 @@ use super::args::CalibrateArgs;
 use crate::calibration::profile::{self, Profile};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
+use crate::cli::shared::with_mlx;
 use crate::report::Answer;
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 #[cfg(not(mlx))]
 pub(super) fn time(_: &Context, _: &CalibrateArgs) -> Result<(Answer, ExitStatus)> {
-    Err(anyhow!("{}", crate::cli::shared::exit::NO_MLX))
+    match with_mlx::needed()? {}
 }
 
 #[cfg(mlx)]
@@ -22,6 +23,7 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, E
     use std::ops::ControlFlow;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+    with_mlx::needed()?;
     let probe = context.here()?;
     let conditions = here::conditions(&probe);
     for warning in &conditions.warnings {
@@ -66,9 +68,8 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, E
     };
     let folder = match &args.to {
         Some(folder) => folder.clone(),
-        None => {
-            profile::folder().ok_or_else(|| anyhow!("no home folder to store it in; use --to"))?
-        }
+        None => profile::folder()
+            .ok_or_else(|| anyhow::anyhow!("no home folder to store it in; use --to"))?,
     };
     let path = profile.store(&folder)?;
     // What was timed until then is a profile as good as its passes.

@@ -28,6 +28,11 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, ExitSt
     let name = args.plan.display().to_string();
     let text = files::text(&args.plan, LONGEST as u64)
         .with_context(|| format!("cannot read the plan {name}"))?;
+    checked(context, &name, &text)
+}
+
+/// The same of a plan's text, which messages call `name`.
+pub(super) fn checked(context: &Context, name: &str, text: &str) -> Result<(Answer, ExitStatus)> {
     let lookup = Lookup {
         model: &|program, model, quant| {
             let opened = context.one_model_for(program, model, quant, None);
@@ -44,7 +49,7 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result<(Answer, ExitSt
             runs.map(Basis::Measured).map_err(|e| format!("{e:#}"))
         },
     };
-    let plan = match read(&name, &text, &lookup) {
+    let plan = match read(name, text, &lookup) {
         Ok(plan) => plan,
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -1,5 +1,6 @@
 //! Arguments of `predict`.
 
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -36,6 +37,10 @@ pub struct PredictArgs {
     /// Read an unknown model_type as if it were this one
     #[arg(long, value_name = "MODEL_TYPE")]
     pub assume: Option<String>,
+
+    /// Drafts.
+    #[command(flatten)]
+    pub drafts: DraftArgs,
 
     /// The machine.
     #[command(flatten)]

@@ -4,6 +4,7 @@ use super::args::PredictArgs;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::profiles::host;
+use crate::cli::shared::with_mlx;
 use crate::estimate::{Basis, Kernels, OpenedModel, Program, Run};
 use crate::hardware::machine::Machine;
 use anyhow::{Result, anyhow, ensure};
@@ -60,7 +61,7 @@ fn layers(
     _: &OpenedModel,
     _: &Run,
 ) -> Result<crate::estimate::Timing> {
-    anyhow::bail!("{}", crate::cli::shared::exit::NO_MLX)
+    match with_mlx::needed()? {}
 }
 
 /// Times the model's own layers.
@@ -82,6 +83,7 @@ fn layers(
     const LIMIT_S: f64 = 8.0;
     const TIGHT: f64 = 0.01;
 
+    with_mlx::needed()?;
     let limit = allowed(&context.here()?, args.force)?;
     let graph = runnable(model)?;
     let mut kinds = 0;

@@ -7,8 +7,10 @@ mod explain;
 mod streaming;
 
 use super::shared::context::Context;
+use super::shared::drafts::{Drafts, status_with};
 use super::shared::exit::ExitStatus;
 use super::shared::opening::About;
+use super::shared::speculation;
 use super::shared::tables::changes_table;
 use super::shared::words::{
     contexts_text, engine_text, limit_texts, parts_text, status, wired_notes,
@@ -33,15 +35,20 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
-    let run = args.run.run_on(args.machine.is_here())?;
+    let run = args.drafts.on(args.run.run_on(args.machine.is_here())?);
     let program = run.engine.program;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
     let model = context.one_model_for(program, &args.model, quant, assume)?.loaded_by(program)?;
+    let drafts = Drafts::open(context, &args.drafts, &model, program)?;
     let basis = basis::best(context, args, &model, (&run, machine.as_ref().ok()))?;
-    let estimator =
+    let mut estimator =
         Estimator::new(Coefficients::embedded()?, &model, run, basis).with_depths(&args.depths);
+    if let Some(drafts) = &drafts {
+        estimator = drafts.beside(estimator)?;
+    }
     let machine = match machine {
         Ok(machine) => machine,
+        Err(e) if drafts.is_some() => return Err(e.context("--draft")),
         Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
     let mut prediction = estimator.at(&machine).about(&model)?;
@@ -54,7 +61,11 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         let explanation = Explanation::of(&model, &p.machine, &p.run, p.memory.as_ref())?;
         prediction.explanation = Some(explanation);
     }
-    let verdict = status(prediction.memory.as_ref());
+    if let Some(drafts) = &drafts {
+        prediction.speculation = Some(drafts.speculation(&estimator, &machine)?);
+    }
+    let memory = status(prediction.memory.as_ref());
+    let verdict = status_with(prediction.speculation.as_ref(), memory);
     Ok((Answer::of(prediction), verdict))
 }
 
@@ -66,6 +77,10 @@ impl Present for Prediction {
 
     fn document(&self) -> Document {
         let mut d = document(self);
+        if let Some(found) = &self.speculation {
+            d.heading("With drafts (speculative decoding)");
+            speculation::add(&mut d, found);
+        }
         if !self.changes.is_empty() {
             d.text("Changes that help, the cheapest first:");
             d.table(changes_table(&self.changes));
@@ -221,9 +236,10 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
         add(
             "peak memory",
             format!(
-                "{} (MLX), 90 % {low}–{high}; {}",
+                "{} (MLX), 90 % {low}–{high}; {}{}",
                 Bytes(m.peak.peak_bytes),
-                parts_text(&m.peak)
+                parts_text(&m.peak),
+                draft_text(m)
             ),
         );
         let [low, high] = m.process.footprint_bytes.map(Bytes);
@@ -248,6 +264,11 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
     }
 }
 
+/// What a draft model adds, where there is one.
+fn draft_text(m: &Memory) -> String {
+    if m.draft == Bytes::ZERO { String::new() } else { format!(" + draft model {}", m.draft) }
+}
+
 /// What llama.cpp allocates, and for what.
 fn llama_pairs(add: &mut impl FnMut(&str, String), m: &Memory, llama: &LlamaMemory) {
     let (s, b) = (llama.settings, llama.buffers);
@@ -260,11 +281,12 @@ fn llama_pairs(add: &mut impl FnMut(&str, String), m: &Memory, llama: &LlamaMemo
     add(
         "memory",
         format!(
-            "{}, 90 % {low}–{high}; weights {} + cache {}{states} + buffers {}",
-            Bytes(b.total()),
+            "{}, 90 % {low}–{high}; weights {} + cache {}{states} + buffers {}{}",
+            Bytes(b.total()) + m.draft,
             Bytes(b.weights_bytes),
             Bytes(b.kv_bytes),
-            Bytes(b.beyond())
+            Bytes(b.beyond()),
+            draft_text(m)
         ),
     );
     let shared = if s.unified { "one cache for all" } else { "a cache each" };

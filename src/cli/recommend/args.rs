@@ -1,5 +1,6 @@
 //! Arguments of `recommend`.
 
+use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
@@ -49,6 +50,10 @@ pub struct RecommendArgs {
     #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub limit: u32,
 
+    /// Drafts.
+    #[command(flatten)]
+    pub drafts: DraftArgs,
+
     /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -65,6 +70,7 @@ impl Default for RecommendArgs {
             quant: None,
             engine_for: None,
             limit: MODELS,
+            drafts: DraftArgs::default(),
             machine: MachineArgs::default(),
             run: RunArgs::default(),
         }

@@ -2,6 +2,7 @@
 
 pub(super) mod answer;
 pub(super) mod args;
+mod drafts;
 mod macs;
 pub(super) mod which_mac;
 
@@ -59,6 +60,9 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
             bail!("--evidence: name the model that was measured with --model")
         };
         wanted.measured(context, path, (machine.as_ref().ok(), &run))?;
+    }
+    if args.drafts.draft.is_some() {
+        return drafts::answer(context, args, (wanted, machine), run);
     }
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {

@@ -38,6 +38,8 @@ pub enum Plot {
     Context,
     /// The parts of memory against context, with the limits
     Memory,
+    /// Speed-up with drafts against acceptance, of the smaller models that share the tokenizer
+    Drafts,
     /// Price against speed, with the Pareto front
     Price,
     /// Predicted against measured decode speed

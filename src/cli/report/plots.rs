@@ -1,7 +1,7 @@
 //! The plots of a report.
 
-use super::Case;
 use super::args::Plot;
+use super::{Case, drafts};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::shared::context::Context;
@@ -20,7 +20,7 @@ const CURVES: usize = 6;
 /// Points of a curve.
 const POINTS: u32 = 13;
 
-fn axis(label: &str, log: bool) -> Axis {
+pub(super) fn axis(label: &str, log: bool) -> Axis {
     Axis { label: label.to_owned(), log }
 }
 
@@ -29,6 +29,8 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
         Plot::Context => speed_by_context(case),
         Plot::Memory => memory_by_context(case),
         Plot::Price => price_and_speed(context, case),
+        Plot::Drafts => drafts::speedup_by_acceptance(context, case)?
+            .ok_or_else(|| anyhow!("nothing may draft for the model in this run; `mlxplan recommend --draft auto` says why")),
         Plot::Roofline => roofline(case),
         Plot::Measured => Err(anyhow!("that plot needs no model")),
     }

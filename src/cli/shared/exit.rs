@@ -15,8 +15,3 @@ pub enum ExitStatus {
 
 /// Exit code of usage, input and environment errors.
 pub(in crate::cli) const ERROR: u8 = 2;
-
-/// Said by commands that need MLX in a build without it.
-#[cfg(not(mlx))]
-pub(in crate::cli) const NO_MLX: &str = "this mlxplan was built without MLX, which this needs; from the source folder, \
-                                         `cargo xtask run -- ARGS` builds it in and runs it";

@@ -2,6 +2,8 @@
 
 pub(in crate::cli) mod caches;
 pub(in crate::cli) mod context;
+pub mod draft_args;
+pub(in crate::cli) mod drafts;
 pub mod engine_args;
 pub(in crate::cli) mod evidence;
 pub(in crate::cli) mod exit;
@@ -20,6 +22,8 @@ pub(in crate::cli) mod progress;
 pub mod run_args;
 pub(in crate::cli) mod shipped;
 pub(in crate::cli) mod signals;
+pub(in crate::cli) mod speculation;
 pub(in crate::cli) mod tables;
 pub(in crate::cli) mod updates;
+pub(in crate::cli) mod with_mlx;
 pub(in crate::cli) mod words;

@@ -8,6 +8,7 @@ pub(super) mod published;
 
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
+use super::shared::with_mlx;
 use crate::report::Answer;
 use anyhow::Result;
 use args::ValidateArgs;
@@ -21,10 +22,11 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Exi
 
 #[cfg(not(mlx))]
 fn live(_: &Context, _: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
-    anyhow::bail!("{}", crate::cli::shared::exit::NO_MLX)
+    match with_mlx::needed()? {}
 }
 
 #[cfg(mlx)]
 fn live(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
+    with_mlx::needed()?;
     live::validate(context, &args.live)
 }

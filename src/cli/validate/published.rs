@@ -6,11 +6,12 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
-use crate::validation::beyond::read_beyond;
+use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
 use crate::validation::distributed::DirectionScore;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::ErrorScore;
+use crate::validation::speculation::SpeculationScores;
 use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
@@ -24,11 +25,13 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 const WORST: usize = 10;
 
 pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, ExitStatus)> {
-    let (file, validation) = match &args.against {
+    let (file, validation, speculation) = match &args.against {
         Some(path) => against(context, path)?,
         None => {
             let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
-            (shipped::FILE.to_owned(), context.shipped(basis)?)
+            let rows = read_beyond("data/beyond.csv", SHIPPED_BEYOND)?;
+            let speculation = SpeculationScores::of(&rows, &context.tools()?);
+            (shipped::FILE.to_owned(), context.shipped(basis)?, speculation)
         }
     };
     if let Some(path) = &args.plot {
@@ -36,30 +39,23 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Exi
         anyhow::ensure!(!svg.is_empty(), "no decode rate to plot in {file}");
         output::write_plot(path, &svg)?;
     }
-    Ok((Answer::of(ValidationAnswer::new(file, validation)), ExitStatus::Ok))
+    let answer = ValidationAnswer::new(file, validation, speculation);
+    Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
 /// Measurements of a file, predicted with the shipped coefficients.
-fn against(context: &Context, path: &Path) -> Result<(String, Validation)> {
+fn against(context: &Context, path: &Path) -> Result<(String, Validation, SpeculationScores)> {
     let text = files::text(path, MAX_FILE_BYTES)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let file = path.display().to_string();
     let measurements = read(&file, &text)?;
     let tools = context.tools()?;
     let held_out = HeldOutRates::none();
-    let mut validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
-    if has_beyond(&text) {
-        validation = validation.with_clusters(&read_beyond(&file, &text)?, &tools);
-    }
-    Ok((file, validation))
-}
-
-/// Whether a file has the columns of `data/beyond.csv`.
-fn has_beyond(text: &str) -> bool {
-    let header = text.lines().next().unwrap_or_default();
-    ["topic", "nodes", "parallelism", "link"]
-        .iter()
-        .all(|column| header.split(',').any(|name| name.trim_matches('"') == *column))
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
+    let beyond = beyond.unwrap_or_default();
+    let speculation = SpeculationScores::of(&beyond, &tools);
+    Ok((file, validation.with_clusters(&beyond, &tools), speculation))
 }
 
 /// How the predictions were made, in one sentence.
@@ -94,6 +90,8 @@ pub(in crate::cli) struct ValidationAnswer {
     summary: Summary,
     /// Simpler predictors of decode speed on the same rows.
     baselines: Vec<Baseline>,
+    /// Published speed-ups of drafts, of which the tokens a round are known; `null` where the file has none.
+    speculation: Option<SpeculationScores>,
     #[serde(skip)]
     validation: Validation,
 }
@@ -198,7 +196,7 @@ impl MetricSummary {
 }
 
 impl ValidationAnswer {
-    fn new(file: String, v: Validation) -> Self {
+    fn new(file: String, v: Validation, speculation: SpeculationScores) -> Self {
         let skipped =
             |(id, reason): &(String, String)| SkippedRow { id: id.clone(), reason: reason.clone() };
         let baseline =
@@ -222,6 +220,7 @@ impl ValidationAnswer {
                 cluster_direction: Some(v.direction).filter(|d| d.n > 0),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
+            speculation: speculation.all.is_some().then_some(speculation),
             validation: v,
         }
     }
@@ -231,8 +230,45 @@ impl Present for ValidationAnswer {
     const SCHEMA: &'static str = "mlxplan.validation/1";
 
     fn document(&self) -> Document {
-        document(&self.file, &self.validation)
+        let mut d = document(&self.file, &self.validation);
+        if let Some(found) = &self.speculation {
+            d.heading("Drafts: speed-ups, with the tokens a round as published");
+            d.table(speedups(found));
+        }
+        d
     }
+}
+
+/// Whether a file has rows beyond one stream: those say what they are about.
+fn is_beyond(text: &str) -> bool {
+    let headings = text.lines().next().unwrap_or_default();
+    headings.split(',').any(|heading| heading.trim_matches('"') == "topic")
+}
+
+/// How good predicted speed-ups are, by who drafts.
+fn speedups(found: &SpeculationScores) -> Table {
+    let mut table = Table::new(vec![
+        Column::text("what drafts"),
+        Column::number("rows"),
+        Column::number("median"),
+        Column::number("p90"),
+        Column::number("bias").droppable(2),
+        Column::number("in 90 %"),
+        Column::number("faster or slower right"),
+    ]);
+    let all = found.all.iter().map(|score| ("all", score));
+    for (name, score) in all.chain(found.kinds.iter().map(|(name, score)| (*name, score))) {
+        table.row([
+            name.to_owned(),
+            score.n.to_string(),
+            percent(score.median_abs_error),
+            percent(score.p90_abs_error),
+            signed(score.bias),
+            percent(score.coverage_90),
+            percent(score.direction_right),
+        ]);
+    }
+    table
 }
 
 fn percent(x: f64) -> String {

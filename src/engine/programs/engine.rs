@@ -1,6 +1,6 @@
 //! A program of the catalogue: versions, defaults, and what they do to memory.
 
-use super::{KnownBy, Release};
+use super::{Drafting, KnownBy, Release};
 use crate::hardware::provenance::Confidence;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -191,6 +191,8 @@ pub struct Engine {
     // Several Macs.
     pub several_macs: Option<bool>,
     pub splits_any_layers: Option<bool>,
+    /// What it does with drafts.
+    pub drafts: Option<Drafting>,
 
     // Where it answers.
     pub port: Option<u16>,

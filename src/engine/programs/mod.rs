@@ -3,6 +3,7 @@
 //!
 //! The file is read strictly: a key that is not known is an error with its line and column.
 
+mod drafting;
 mod engine;
 mod gguf;
 mod llama;
@@ -10,6 +11,7 @@ mod mlx;
 mod resolve;
 mod routing;
 
+pub use drafting::{Drafting, WindowsWithDrafts};
 pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
 pub use gguf::{DatedFormula, GgufMemory, OllamaTag};
 pub use llama::OllamaDefaults;

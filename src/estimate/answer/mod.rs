@@ -4,6 +4,7 @@ mod of;
 
 use super::explain::Explanation;
 use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap};
+use super::speculation::Speculation;
 use super::speed::{Evidence, Term};
 use super::warning::Warning;
 use super::widening::Widening;
@@ -62,6 +63,9 @@ pub struct PredictionAnswer {
     /// Every term and byte, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explain: Option<Explanation>,
+    /// What drafts do to the run, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Speculation>,
 }
 
 /// The speeds without own runs, where those shifted them.

@@ -14,6 +14,7 @@ use crate::estimate::{Named, Prediction, TimedAlone, uses_matrix_units};
 use crate::graph::towers::ModelPart;
 use crate::hardware::machine::Machine;
 use crate::run::{EngineSetup, Images, MatrixUnits, Run};
+use crate::units::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -142,6 +143,7 @@ fn stored(p: &Prediction) -> u64 {
 fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
     let p = &memory.peak;
     let answer = |(part, bytes)| PartAnswer { part, bytes };
+    let draft = (memory.draft > Bytes::ZERO).then(|| answer(("draft", memory.draft.0)));
     if memory.llama.is_some() {
         let all = [
             ("weights", p.weights_bytes),
@@ -149,7 +151,7 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
             ("state", p.state_bytes),
             ("compute", p.run_ahead_bytes),
         ];
-        return all.map(answer).to_vec();
+        return all.map(answer).into_iter().chain(draft).collect();
     }
     let towers = model.parts.iter().filter(|size| size.part != ModelPart::Language);
     let towers: Vec<PartAnswer> = towers
@@ -164,7 +166,8 @@ fn parts(memory: &Memory, model: &Named) -> Vec<PartAnswer> {
         ("run_ahead", p.run_ahead_bytes),
     ];
     let kept = (p.kept_bytes > 0).then_some(answer(("prompt_cache", p.kept_bytes)));
-    std::iter::once(answer(language)).chain(towers).chain(rest.map(answer)).chain(kept).collect()
+    let all = std::iter::once(answer(language)).chain(towers).chain(rest.map(answer));
+    all.chain(kept).chain(draft).collect()
 }
 
 impl From<PredictedRate> for RateAnswer {
@@ -247,6 +250,7 @@ impl From<&Prediction> for PredictionAnswer {
             provenance: sources(p.sources()),
             warnings: p.warnings.clone(),
             explain: p.explanation.clone(),
+            speculation: p.speculation.clone(),
         }
     }
 }
@@ -312,6 +316,7 @@ impl From<&TimedAlone> for PredictionAnswer {
             provenance: sources(p.sources()),
             warnings: p.warnings.clone(),
             explain: None,
+            speculation: None,
         }
     }
 }

@@ -21,10 +21,12 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn max_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let machine = &*self.granted(machine);
-        if self.run.engine.program.runs_gguf() {
-            return self.llama()?.longest(machine, &self.run, false);
-        }
-        self.longest(self.gpu(machine), machine)
+        self.with_room(machine, |alone, machine| {
+            if alone.run.engine.program.runs_gguf() {
+                return alone.llama()?.longest(machine, &alone.run, false);
+            }
+            alone.longest(alone.gpu(machine), machine)
+        })
     }
 
     fn longest(&self, gpu: Gpu, machine: &Machine) -> Result<MaxContext, PeakError> {
@@ -39,6 +41,11 @@ impl<'a> Estimator<'a> {
     /// When mlx-lm could not run the model.
     pub fn safe_context(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         let machine = &*self.granted(machine);
+        self.with_room(machine, Self::safe_alone)
+    }
+
+    /// The same without a draft.
+    fn safe_alone(&self, machine: &Machine) -> Result<MaxContext, PeakError> {
         if self.run.engine.program.runs_gguf() {
             return self.llama()?.longest(machine, &self.run, true);
         }

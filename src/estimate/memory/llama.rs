@@ -79,7 +79,7 @@ impl LlamaModel {
             footprint_bytes: [interval[0].0 + low, interval[1].0 + high],
         };
         let reserve = run.engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgement = judge(&buffers, interval, machine, reserve);
+        let judgement = judge((&buffers, Bytes::ZERO), interval, machine, reserve);
         Ok(Memory {
             peak: peak(&buffers, settings.context),
             peak_interval_90: interval,
@@ -87,6 +87,7 @@ impl LlamaModel {
             judgement,
             reserve,
             kept: Bytes::ZERO,
+            draft: Bytes::ZERO,
             llama: Some(LlamaMemory { settings, buffers }),
         })
     }
@@ -237,14 +238,14 @@ fn peak(buffers: &LlamaBuffers, context: u64) -> Peak {
     }
 }
 
-/// The limits of a machine on what llama.cpp allocates.
-fn judge(
-    buffers: &LlamaBuffers,
+/// The limits of a machine on what llama.cpp allocates, and so many bytes of a draft model beside it.
+pub(super) fn judge(
+    (buffers, draft): (&LlamaBuffers, Bytes),
     interval: [Bytes; 2],
     machine: &Machine,
     reserve: Bytes,
 ) -> Judgement {
-    let (gpu, total) = (&machine.gpu_limit, Bytes(buffers.total()));
+    let (gpu, total) = (&machine.gpu_limit, Bytes(buffers.total()) + draft);
     let exact = |bytes: Bytes| (bytes, [bytes; 2]);
     let [low, high] = RUNTIME.map(Bytes);
     let middle = Bytes((low.0 + high.0) / 2);

@@ -54,6 +54,8 @@ pub struct Memory {
     pub reserve: Bytes,
     /// What caches of earlier prompts may come to take beside the peak; the upper ends hold it.
     pub kept: Bytes,
+    /// What a draft model adds to the peak, which holds it.
+    pub draft: Bytes,
     /// What is allocated and for what, where llama.cpp runs the model.
     pub llama: Option<LlamaMemory>,
 }
@@ -91,8 +93,35 @@ impl Memory {
             machine,
             reserve,
         );
-        let kept = Bytes::ZERO;
-        Self { peak, peak_interval_90, process, judgement, reserve, kept, llama: None }
+        let [kept, draft] = [Bytes::ZERO; 2];
+        Self { peak, peak_interval_90, process, judgement, reserve, kept, draft, llama: None }
+    }
+
+    /// The same with a draft model that adds so much.
+    pub(super) fn beside(mut self, draft: Bytes, machine: &Machine) -> Self {
+        self.draft = self.draft + draft;
+        self.peak.peak_bytes += draft.0;
+        self.peak.resident_bytes += draft.0;
+        self.peak_interval_90 = self.peak_interval_90.map(|end| end + draft);
+        self.process.mlx_peak_bytes += draft.0;
+        self.process.mlx_resident_bytes += draft.0;
+        self.process.footprint_bytes = self.process.footprint_bytes.map(|end| end + draft.0);
+        self.judgement = match &self.llama {
+            Some(llama) => llama::judge(
+                (&llama.buffers, self.draft),
+                self.peak_interval_90,
+                machine,
+                self.reserve,
+            ),
+            None => Judgement::of(
+                (&self.peak).into(),
+                self.peak_interval_90,
+                self.process.runtime_bytes,
+                machine,
+                self.reserve,
+            ),
+        };
+        self
     }
 
     /// The same of files whose weights lie in a range of those that were simulated.

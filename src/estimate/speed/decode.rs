@@ -4,8 +4,15 @@ use super::{Evidence, Speed, Term};
 use crate::estimate::basis::{RunAnchor, Timing};
 use crate::estimate::warning::{self, Warning};
 use crate::estimate::widening::{self, Widening};
+use crate::roofline::features::{Matrices, MatrixRole};
 use crate::roofline::{Bound, Coefficients, DecodeStep, IntervalClass, LawKind, Silicon, StepTime};
 use crate::run::Run;
+
+/// Layers of a drafter that drafts a block at once, as published ones have (DFlash: 5 to 8).
+const BLOCK_LAYERS: f64 = 5.0;
+
+/// Kernel launches of a prediction head, its embedding and its norms. An assumption.
+const HEAD_LAUNCHES: f64 = 40.0;
 
 /// A decode speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +77,17 @@ impl Decode {
     }
 }
 
+impl Decode {
+    /// Makes it so many times as fast, with the ends of an interval of that.
+    pub(crate) fn scale(&mut self, times: f64, [low, high]: [f64; 2]) {
+        let ends = |[slow, fast]: [f64; 2]| [slow * low, fast * high];
+        self.tokens_per_s *= times;
+        self.seconds_per_token /= times;
+        self.interval_80 = ends(self.interval_80);
+        self.interval_90 = ends(self.interval_90);
+    }
+}
+
 impl AtDepth {
     /// Takes what was timed at this depth, if anything was.
     pub(in crate::estimate) fn take(&mut self, timing: Option<&Timing>) {
@@ -90,7 +108,23 @@ impl Speed {
             generated: f64::from(work.generate_tokens),
             tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
             batch: f64::from(work.batch.max(1)),
+            rows: 1.0,
+            mlx: run.engine.mlx.taken,
         }
+    }
+
+    /// Seconds of a forward pass over `rows` tokens of every sequence at once, as drafts are verified, from the middle of
+    /// the generated tokens on: keys and values are read once.
+    #[must_use]
+    pub fn verify_seconds(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+        rows: u32,
+    ) -> StepTime {
+        let step = DecodeStep { rows: f64::from(rows.max(1)), ..self.step(run) };
+        coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
     /// Seconds of the step in the middle of the generated tokens. Takes about a microsecond.
@@ -103,6 +137,42 @@ impl Speed {
     ) -> StepTime {
         let step = self.step(run);
         coefficients.decode_law(step.program).time(&self.features, target, step)
+    }
+
+    /// Seconds of a draft by a prediction head: the output head and one layer with 16-bit weights, as checkpoints have
+    /// it, with its launches.
+    #[must_use]
+    pub fn head_seconds(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> f64 {
+        let (step, f) = (self.step(run), &self.features);
+        let law = coefficients.decode_law(step.program);
+        let time = law.time(f, target, step);
+        let rates = law.rates(f, target, step);
+        let layers = f.layers.max(1) as f64;
+        let weights =
+            |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
+        let layer = f.matrices.iter().map(weights).sum::<f64>() / layers;
+        time.head + 2.0 * layer / rates.stream + time.kv / layers + HEAD_LAUNCHES * rates.launch
+    }
+
+    /// Seconds in which a drafter that was made for the model drafts a block: a few layers with 16-bit weights, over all
+    /// positions at once, and the model's own head.
+    #[must_use]
+    pub fn block_seconds(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+        drafts: u32,
+    ) -> f64 {
+        let (step, f) = (self.step(run), &self.features);
+        let law = coefficients.decode_law(step.program);
+        let rates = law.rates(f, target, step);
+        let head = self.verify_seconds(coefficients, target, run, drafts + 1).head;
+        let layers = BLOCK_LAYERS / f.layers.max(1) as f64;
+        let weights =
+            |m: &Matrices| if m.part == MatrixRole::Head { 0.0 } else { m.launches * m.weights };
+        let bytes = 2.0 * layers * f.matrices.iter().map(weights).sum::<f64>();
+        head + bytes / rates.stream + layers * f.dispatches * rates.launch
     }
 
     /// Decode speed on a machine.

@@ -1,22 +1,14 @@
 //! `cargo xtask setup`: what MLX needs on this machine.
 //!
-//! On Linux, MLX comes from the package registries. On macOS the crate `mlx-sys` builds MLX itself, and set-up only
-//! checks for the tools that this takes.
+//! MLX comes from the package registries, on macOS with Metal; nothing of it is built here but its C wrapper.
 
+mod agent;
 mod browser;
 mod engines;
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(not(target_os = "linux"))]
-mod macos;
+mod libraries;
 pub mod python;
 mod smollm2;
 pub mod step;
-
-#[cfg(target_os = "linux")]
-pub use linux::libraries;
-#[cfg(not(target_os = "linux"))]
-pub use macos::libraries;
 
 use crate::project::Project;
 use anyhow::Result;
@@ -33,11 +25,17 @@ pub fn run(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// What the feature `mlx` and its tests need: the libraries, the reference engines and the small real model.
+/// What the feature `mlx` and its tests need: the libraries, the reference engines, an agent, and the small real model.
 pub fn mlx(project: &Project) -> Result<()> {
     libraries(project)?;
     engines::install(project)?;
+    agent::install(project)?;
     smollm2::install(project)
+}
+
+/// What mlxplan links against with the feature `mlx`.
+pub fn libraries(project: &Project) -> Result<()> {
+    libraries::install(project)
 }
 
 /// What the feature `browser` needs.
@@ -49,9 +47,5 @@ pub fn browser(project: &Project) -> Result<()> {
 ///
 /// They follow the subcommand: Cargo does not hand those before it on to `clippy`.
 pub fn cargo_arguments(project: &Project) -> Vec<OsString> {
-    if cfg!(target_os = "linux") {
-        vec!["--config".into(), project.cargo_config().into()]
-    } else {
-        Vec::new()
-    }
+    vec!["--config".into(), project.cargo_config().into()]
 }

@@ -6,7 +6,7 @@
 
 mod cargo_test;
 mod programs;
-mod steps;
+pub mod steps;
 
 use crate::project::Project;
 use crate::{check_macos, oracle, setup};

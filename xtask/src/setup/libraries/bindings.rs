@@ -30,12 +30,16 @@ pub fn generate(project: &Project, sys: &Source) -> Result<()> {
         let mut files = sh.read_dir(sys.wrapper.join("mlx/c"))?;
         files.retain(|path| path.extension().is_some_and(|e| e == "h"));
         files.sort();
-        let builder = bindgen::Builder::default()
+        let mut builder = bindgen::Builder::default()
             .rust_target("1.73.0".parse().map_err(anyhow::Error::msg)?)
             .clang_arg(format!("-I{}", sys.wrapper.display()))
             .clang_arg(format!("-I{headers}"))
             .blocklist_function("malloc")
             .blocklist_function("realloc");
+        if cfg!(target_os = "macos") {
+            let sdk = cmd!(sh, "xcrun --show-sdk-path").quiet().read()?;
+            builder = builder.clang_args(["-isysroot".to_owned(), sdk]);
+        }
         let mut text = files
             .iter()
             .fold(builder, |builder, file| builder.header(file.to_string_lossy()))

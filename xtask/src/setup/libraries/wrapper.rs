@@ -34,6 +34,10 @@ pub fn build(project: &Project, sys: &Source) -> Result<()> {
         sh.write_file(&shim, FORMAT_SHIM)?;
         let mut sources = sh.read_dir(sys.wrapper.join("mlx/c"))?;
         sources.retain(|path| path.extension().is_some_and(|e| e == "cpp"));
+        if cfg!(target_os = "macos") {
+            // SAFETY: no other thread runs at this point. The C++ library has `std::format` for macOS 13.3 and newer.
+            unsafe { std::env::set_var("MACOSX_DEPLOYMENT_TARGET", super::MACOS) };
+        }
         cc::Build::new()
             .cpp(true)
             .std("c++20")

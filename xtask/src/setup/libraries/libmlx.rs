@@ -1,4 +1,4 @@
-//! libmlx for Linux and libclang, from their Python wheels.
+//! libmlx and libclang, from their Python wheels.
 
 use super::super::python;
 use super::super::step::once;
@@ -9,9 +9,12 @@ use std::path::PathBuf;
 
 const LIBCLANG: &str = "libclang==18.1.1";
 
-/// Unpacks the wheel `mlx-cpu`, which holds the library, its headers and its BLAS, and `libclang` for the bindings.
+/// The wheel that holds the library and its headers: with its kernels on macOS, with its BLAS on Linux.
+pub const PACKAGE: &str = if cfg!(target_os = "macos") { "mlx-metal" } else { "mlx-cpu" };
+
+/// Unpacks that wheel, and `libclang` for the bindings.
 pub fn install(project: &Project) -> Result<()> {
-    let packages = [format!("mlx-cpu=={MLX_LINKED}"), LIBCLANG.to_owned()];
+    let packages = [format!("{PACKAGE}=={MLX_LINKED}"), LIBCLANG.to_owned()];
     once(project, "libmlx", &packages.join("\n"), &wheels(project), || {
         python::unpack(project, &packages, &wheels(project))
     })
@@ -26,12 +29,12 @@ pub fn include(project: &Project) -> PathBuf {
     wheels(project).join("mlx/include")
 }
 
-/// Folder of `libmlx.so`.
+/// Folder of `libmlx.so` or `libmlx.dylib`.
 pub fn library(project: &Project) -> PathBuf {
     wheels(project).join("mlx/lib")
 }
 
-/// Folder of `libclang.so`.
+/// Folder of libclang.
 pub fn clang(project: &Project) -> PathBuf {
     wheels(project).join("clang/native")
 }
