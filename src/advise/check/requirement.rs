@@ -22,6 +22,8 @@ pub enum RequirementKind {
     TokS,
     /// Time to first token; seconds.
     Ttft,
+    /// Several Macs can run the model together; 1 where they can.
+    Divided,
 }
 
 impl RequirementKind {
@@ -33,6 +35,7 @@ impl RequirementKind {
             Self::Context => "context",
             Self::TokS => "tok/s",
             Self::Ttft => "TTFT",
+            Self::Divided => "division",
         }
     }
 
@@ -44,6 +47,7 @@ impl RequirementKind {
             Self::Context => "context",
             Self::TokS => "tok_s",
             Self::Ttft => "ttft",
+            Self::Divided => "divided",
         }
     }
 }
@@ -118,6 +122,20 @@ impl Requirement {
             outcome: if holds { Outcome::Pass } else { Outcome::Fail },
             limit: None,
         })
+    }
+
+    /// Whether several Macs can run the model together.
+    pub(super) fn of_division(can: bool) -> Self {
+        let predicted = f64::from(u8::from(can));
+        Self {
+            kind: RequirementKind::Divided,
+            threshold: 1.0,
+            predicted,
+            interval_90: [predicted; 2],
+            probability: predicted,
+            outcome: if can { Outcome::Pass } else { Outcome::Fail },
+            limit: None,
+        }
     }
 
     /// Whether processes fit together with so much left free. Each process is given by its memory on the machine.

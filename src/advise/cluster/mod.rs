@@ -1,9 +1,11 @@
 //! What several Macs together make of a model: which numbers of them hold it, how fast, and whether that is faster than one.
 
 mod possible;
+mod spec;
 mod words;
 
 pub use possible::{NowPossible, now_possible};
+pub use spec::{ClusterSpec, MOST};
 
 use crate::estimate::memory::{Fit, Limit, Memory};
 use crate::estimate::{Cluster, ClusterFigures, EstimateError, Estimator, Figures, Parallelism};
@@ -73,6 +75,18 @@ impl RowFigures {
     #[must_use]
     pub fn bytes_per_node(&self) -> u64 {
         self.memories().iter().map(|m| m.peak.peak_bytes).max().unwrap_or(0)
+    }
+}
+
+/// The Macs of a cluster in words: `2 x m3ultra-80/512`.
+#[must_use]
+pub fn cluster_name(cluster: &Cluster) -> String {
+    let ids: Vec<&str> = cluster.machines().iter().map(|m| m.id.as_str()).collect();
+    match ids.split_first() {
+        Some((first, rest)) if rest.iter().all(|id| id == first) => {
+            format!("{} x {first}", ids.len())
+        }
+        _ => ids.join(" + "),
     }
 }
 

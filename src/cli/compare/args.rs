@@ -1,6 +1,7 @@
 //! Arguments of `compare`.
 
-use super::cluster::spec::{ClusterSpec, LinkArg};
+use super::cluster::spec::LinkArg;
+use crate::advise::cluster::ClusterSpec;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
 use crate::run::EngineName;

@@ -18,6 +18,7 @@ use crate::graph::parallel::{LeftOver, ShardError};
 use crate::hardware::machine::Machine;
 use crate::ledger::shards::TensorRank;
 use crate::roofline::links::{Link, Wait};
+use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -105,6 +106,13 @@ impl Cluster {
         if rdma { Link::Jaccl } else { Link::Ring }
     }
 
+    /// The same with a GPU limit that was set on each Mac, and memory that is meant for the run.
+    #[must_use]
+    pub fn granted(&self, gpu_limit: Option<Bytes>, budget: Option<Bytes>) -> Self {
+        let of = |machine: &Machine| machine.granted(gpu_limit, budget).into_owned();
+        Self { machines: self.machines.iter().map(of).collect(), link: self.link }
+    }
+
     /// The machines, rank 0 first.
     #[must_use]
     pub fn machines(&self) -> &[Machine] {
@@ -146,6 +154,7 @@ impl Estimator<'_> {
         self.possible()?;
         refusal::program(&self.run)?;
         refusal::link(cluster, &self.run)?;
+        refusal::drafts(&self.run)?;
         match parallelism {
             Parallelism::Tensor => {
                 let rank = self.tensor_rank(cluster.nodes())?;

@@ -39,6 +39,9 @@ pub enum ClusterRefusal {
     /// macOS is too old.
     #[error("RDMA (jaccl) needs macOS {RDMA_MACOS} or later, not {0}; --link ring runs before it")]
     Macos(Version),
+    /// Drafts need one Mac.
+    #[error("mlx-lm drafts on one Mac only; leave the draft model out")]
+    Drafts,
     /// No Macs were given.
     #[error("a cluster needs at least one Mac")]
     Empty,
@@ -87,6 +90,11 @@ pub(super) fn link(cluster: &Cluster, run: &Run) -> Result<(), ClusterRefusal> {
         Some(macos) if macos < RDMA_MACOS => Err(ClusterRefusal::Macos(macos)),
         _ => Ok(()),
     }
+}
+
+/// What speaks against drafts.
+pub(super) const fn drafts(run: &Run) -> Result<(), ClusterRefusal> {
+    if run.draft.is_some() { Err(ClusterRefusal::Drafts) } else { Ok(()) }
 }
 
 /// The reads that have heads of keys: not the latent ones, where one row serves all heads.

@@ -1,8 +1,9 @@
 //! The answer of `mlxplan compare --cluster`.
 
-use super::macs_text;
 use super::notes::{Setting, copies_text, remarks, settings};
-use crate::advise::cluster::{ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures};
+use crate::advise::cluster::{
+    ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures, cluster_name,
+};
 use crate::cli::compare::Asked;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{gb, rates, run_text, short};
@@ -172,7 +173,7 @@ impl ClusterAnswer {
             settings: settings(cluster, &run),
             notes,
             said: Said {
-                macs: macs_text(cluster),
+                macs: cluster_name(cluster),
                 link: link.to_string(),
                 run: run_text(&run, cluster.machines()),
             },
@@ -324,6 +325,7 @@ impl Present for ClusterAnswer {
         for row in &self.rows {
             table.row(row.cells(several));
         }
+        table.bars(self.rows.iter().map(|row| row.decode_tokens_per_s).collect(), 1);
         d.table(table);
         let sentences = self.rows.iter().filter(|row| row.verdict != ClusterVerdict::Alone);
         d.notes(sentences.map(|row| row.sentence(several)).collect());

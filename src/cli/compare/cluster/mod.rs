@@ -11,8 +11,8 @@ use crate::advise::cluster::{
 };
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
+use crate::estimate::Estimator;
 use crate::estimate::memory::Fit;
-use crate::estimate::{Cluster, Estimator};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use answer::{ClusterAnswer, Found, ModelOn};
@@ -62,16 +62,5 @@ fn status<'r>(rows: impl Iterator<Item = &'r ClusterRow>) -> ExitStatus {
         Some(Fit::Yes | Fit::Tight) => ExitStatus::Ok,
         Some(Fit::Uncertain) => ExitStatus::Uncertain,
         Some(Fit::No) | None => ExitStatus::No,
-    }
-}
-
-/// The Macs in words: `4 x m3ultra-80/512`.
-fn macs_text(cluster: &Cluster) -> String {
-    let ids: Vec<&str> = cluster.machines().iter().map(|m| m.id.as_str()).collect();
-    match ids.split_first() {
-        Some((first, rest)) if rest.iter().all(|id| id == first) => {
-            format!("{} x {first}", ids.len())
-        }
-        _ => ids.join(" + "),
     }
 }

@@ -1,5 +1,6 @@
-//! The Macs of a cluster as they are typed.
+//! The Macs of a cluster that options name.
 
+use crate::advise::cluster::MOST;
 use crate::cli::compare::args::CompareArgs;
 use crate::cli::compare::mac;
 use crate::cli::shared::context::Context;
@@ -8,33 +9,6 @@ use crate::hardware::machine::Machine;
 use crate::roofline::links::Link;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use std::str::FromStr;
-
-/// Most Macs of a cluster.
-const MOST: usize = 32;
-
-/// So many Macs of a kind: `2xm3ultra-80/512`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterSpec {
-    count: usize,
-    mac: String,
-}
-
-impl FromStr for ClusterSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("write how many of which Mac, such as 2xm3ultra-80/512, with 2 to {MOST} Macs")
-        };
-        let (count, mac) = text.split_once(['x', 'X', '×', '*']).ok_or_else(wrong)?;
-        let count: usize = count.trim().parse().map_err(|_| wrong())?;
-        if !(2..=MOST).contains(&count) || mac.trim().is_empty() {
-            return Err(wrong());
-        }
-        Ok(Self { count, mac: mac.trim().to_owned() })
-    }
-}
 
 /// What joins the Macs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -98,20 +72,4 @@ fn unlike(context: &Context, pieces: &[String]) -> Result<Vec<Machine>> {
         }
     }
     Ok(machines)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cluster_is_a_number_of_macs() {
-        let of = |text: &str| text.parse::<ClusterSpec>();
-        let two = ClusterSpec { count: 2, mac: "m3ultra-80/512".to_owned() };
-        assert_eq!(of("2xm3ultra-80/512"), Ok(two.clone()));
-        assert_eq!(of("2 x m3ultra-80/512"), Ok(two));
-        for wrong in ["", "2", "1xm3ultra-80/512", "x", "2x", "99xm4max-40/128", "-2xm4-10/16"] {
-            assert!(of(wrong).is_err(), "{wrong}");
-        }
-    }
 }
