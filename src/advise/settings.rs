@@ -103,6 +103,11 @@ pub fn usual_repository(id: &str, quant: &str, origin: FormatOrigin) -> String {
     }
 }
 
+/// The folder that a model is converted into: its name and the format.
+pub(super) fn converted_name(id: &str, scheme: Scheme) -> String {
+    format!("{}-{}", short(id), scheme.suffix())
+}
+
 /// The name of a repository without its owner.
 fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)

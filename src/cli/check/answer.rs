@@ -78,7 +78,7 @@ struct WorkloadAnswer {
     probability: f64,
     /// Each requirement.
     requirements: Vec<Requirement>,
-    /// Changes that make it hold, the smallest first.
+    /// Changes that make it hold, those that lose least first.
     changes: Vec<Remedy>,
     /// Predicted memory.
     memory: PeakKeys,
@@ -192,6 +192,11 @@ const TOGETHER: &str = "all together";
 
 impl Present for CheckAnswer {
     const SCHEMA: &'static str = "mlxplan.check/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "workloads that compute at the same time",
+        "quality beyond published losses",
+        "heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
@@ -321,7 +326,7 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
         }
         let texts: Vec<String> = changes.iter().map(Remedy::text).collect();
         let text = match texts.split_first() {
-            None => "no single change here makes it pass".to_owned(),
+            None => "no single change whose loss is published makes it pass".to_owned(),
             Some((first, [])) => first.clone(),
             Some((first, more)) => format!("{first}; or {}", more.join("; or ")),
         };
@@ -334,7 +339,10 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
         add(&w.name, w.outcome, &w.changes);
     }
     if !lines.is_empty() {
-        d.text(format!("On {} these changes make it pass, the smallest first:", mac.machine.id));
+        d.text(format!(
+            "On {} these changes make it pass, those that lose least first:",
+            mac.machine.id
+        ));
         d.pairs(lines);
     }
 }

@@ -228,6 +228,8 @@ impl ValidationAnswer {
 
 impl Present for ValidationAnswer {
     const SCHEMA: &'static str = "mlxplan.validation/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["heat, background load and versions that a row does not state"];
 
     fn document(&self) -> Document {
         let mut d = document(&self.file, &self.validation);
