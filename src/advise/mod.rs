@@ -1,6 +1,7 @@
 //! Answers built from predictions: what to run on a Mac, and which Mac to run it on.
 
 pub mod check;
+pub mod cluster;
 pub mod drafts;
 pub mod engine_update;
 pub mod finetune;

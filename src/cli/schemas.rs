@@ -26,6 +26,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<calibrate::answer::Profiles>(),
         of::<check::answer::CheckAnswer>(),
         of::<compare::buy::answer::PurchaseAnswer>(),
+        of::<compare::cluster::answer::ClusterAnswer>(),
         of::<compare::engines::Variants>(),
         of::<compare::side::answer::SideBySide>(),
         of::<doctor::Doctor>(),

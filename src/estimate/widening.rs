@@ -2,6 +2,7 @@
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
 use crate::roofline::interval::Band;
+use crate::roofline::links::Link;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -112,6 +113,13 @@ pub enum Cause {
     Bins(String),
     /// Only the file tells the bytes of its weights.
     Weights,
+    /// What several Macs wait for one another.
+    Links {
+        /// What joins them.
+        link: Link,
+        /// How many.
+        nodes: u32,
+    },
     /// Training on matrix units.
     TrainingOnMatrixUnits,
     /// Few tokens in a batch of training.
@@ -147,6 +155,9 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
+            Self::Links { link, nodes } => format!(
+                "what {nodes} Macs wait for one another over {link} is known within a range; the interval is widened"
+            ),
             Self::TrainingOnMatrixUnits => {
                 "no training run on matrix units (M5 and later) was fitted; the interval is widened".to_owned()
             }
@@ -201,6 +212,9 @@ impl fmt::Display for Cause {
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
+            Self::Links { link, nodes } => {
+                write!(f, "{nodes} Macs wait for one another over {link}")
+            }
             Self::TrainingOnMatrixUnits => f.write_str("training on matrix units"),
             Self::ShortBatch(tokens) => write!(f, "batches of {tokens} tokens"),
             Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),

@@ -12,6 +12,7 @@ mod likeness;
 mod masks;
 pub mod nn;
 pub mod op;
+pub mod parallel;
 pub mod params;
 mod parts;
 pub mod pattern;
@@ -22,6 +23,7 @@ mod skipped;
 pub mod tape;
 pub mod towers;
 pub mod training;
+mod traits;
 
 pub use call::Call;
 pub use skipped::SkippedLayers;

@@ -7,6 +7,7 @@ pub mod llama_cpp;
 pub mod pages;
 pub mod peak;
 pub mod replay;
+pub mod shards;
 pub mod traffic;
 pub mod training;
 pub mod weights;

@@ -11,6 +11,7 @@ pub mod fit;
 pub mod interval;
 pub mod kept;
 pub mod law;
+pub mod links;
 pub mod parameters;
 pub mod prefill;
 mod silicon;

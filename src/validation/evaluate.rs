@@ -2,6 +2,7 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
+use super::distributed::DirectionScore;
 use super::held_out::HeldOutRates;
 use super::join::join;
 use super::measurement::{Measurement, column_name};
@@ -34,11 +35,22 @@ pub enum MeasuredMetric {
     PeakMemory,
     /// Generated tokens per second of several sequences or users together.
     Users,
+    /// Generated tokens per second of several Macs together.
+    ClusterDecode,
+    /// Prompt tokens per second of several Macs together.
+    ClusterPrefill,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 4] = [Self::Decode, Self::Prefill, Self::PeakMemory, Self::Users];
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::PeakMemory,
+        Self::Users,
+        Self::ClusterDecode,
+        Self::ClusterPrefill,
+    ];
 
     /// Name in JSON.
     #[must_use]
@@ -48,6 +60,8 @@ impl MeasuredMetric {
             Self::Prefill => "prefill",
             Self::PeakMemory => "peak_memory",
             Self::Users => "users",
+            Self::ClusterDecode => "cluster_decode",
+            Self::ClusterPrefill => "cluster_prefill",
         }
     }
 }
@@ -136,6 +150,8 @@ pub struct Validation {
     pub skipped: Vec<(String, String)>,
     /// Scores of simpler predictors of decode speed on the same rows: name, by configuration, by row.
     pub baselines: Vec<(&'static str, ErrorScore, ErrorScore)>,
+    /// Whether it is rightly said that several Macs are faster or slower than one.
+    pub direction: DirectionScore,
 }
 
 /// What predictions are made with.
@@ -178,7 +194,7 @@ impl Validation {
             }
         }
         let baselines = baseline_scores(&data);
-        Ok(Self { basis, rows, skipped, baselines })
+        Ok(Self { basis, rows, skipped, baselines, direction: DirectionScore::default() })
     }
 
     /// Rows of a metric that pass a test.
@@ -400,6 +416,9 @@ impl Rates<'_, '_> {
             }
             MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
             MeasuredMetric::Users => "a server with a batch generator of its own",
+            MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
+                "another way of waiting between the Macs"
+            }
         };
         text.to_owned()
     }

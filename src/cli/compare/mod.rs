@@ -2,6 +2,7 @@
 
 pub(super) mod args;
 pub(super) mod buy;
+pub(super) mod cluster;
 pub(super) mod engines;
 pub(super) mod side;
 mod vary;
@@ -37,6 +38,12 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Exit
             "no server was named for several users: mlx_lm.server, which comes with mlx-lm; --engine names another"
                 .to_owned(),
         );
+    }
+    if args.cluster.is_some() || !args.macs.is_empty() {
+        return cluster::run(context, args, &asked);
+    }
+    if args.link.is_some() {
+        bail!("--link joins the Macs of --cluster or --macs; name one of these");
     }
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);

@@ -5,6 +5,7 @@ pub(super) mod args;
 mod basis;
 mod explain;
 pub(super) mod session;
+mod streaming;
 
 use super::shared::context::Context;
 use super::shared::drafts::{Drafts, status_with};
@@ -155,6 +156,9 @@ fn document(p: &Prediction) -> Document {
     }
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
+    }
+    if let Some(streamed) = &p.streamed {
+        streaming::add(&mut add, streamed);
     }
     if let Some(c) = p.context {
         add("max context", contexts_text(c));

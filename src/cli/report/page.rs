@@ -1,7 +1,7 @@
 //! The page of a report.
 
 use super::args::Plot;
-use super::{Case, drafts, plots};
+use super::{Case, cluster, drafts, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
@@ -34,6 +34,9 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
     parts.push(PagePart::Figure(plots::chart(context, case, Plot::Context)?));
     parts.push(PagePart::Figure(plots::chart(context, case, Plot::Roofline)?));
     if let Some(chart) = drafts::speedup_by_acceptance(context, case)? {
+        parts.push(PagePart::Figure(chart));
+    }
+    if let Some(chart) = cluster::speed_by_macs(case)? {
         parts.push(PagePart::Figure(chart));
     }
     progress.say("memory by context");

@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::report::{Scatter, Series};
 use crate::roofline::Coefficients;
-use crate::validation::beyond::SHIPPED_BEYOND;
+use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::{Tools, Validation, read};
@@ -25,8 +25,10 @@ impl Context {
         let beyond = read(BEYOND, SHIPPED_BEYOND)?;
         measurements.extend(beyond.into_iter().filter(|m| m.batch > 1));
         let held_out = HeldOutRates::read(HELD_OUT)?;
-        let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
-        Ok(validation.with_users(&measurements, &tools)?)
+        let validation = Validation::of(&measurements, &tools, basis, &held_out)?
+            .with_users(&measurements, &tools)?;
+        let beyond = read_beyond(BEYOND, SHIPPED_BEYOND)?;
+        Ok(validation.with_clusters(&beyond, &tools))
     }
 
     /// What measurements are judged with.

@@ -7,6 +7,7 @@ use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
+use crate::validation::distributed::DirectionScore;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::ErrorScore;
@@ -53,8 +54,9 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
         .with_users(&measurements, &tools)?;
     let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
-    let speculation = SpeculationScores::of(&beyond.unwrap_or_default(), &tools);
-    Ok((file, validation, speculation))
+    let beyond = beyond.unwrap_or_default();
+    let speculation = SpeculationScores::of(&beyond, &tools);
+    Ok((file, validation.with_clusters(&beyond, &tools), speculation))
 }
 
 /// How the predictions were made, in one sentence.
@@ -110,6 +112,12 @@ struct Summary {
     peak_memory: Option<MetricSummary>,
     /// Several sequences or users at once.
     users: Option<MetricSummary>,
+    /// Decode of several Macs together.
+    cluster_decode: Option<MetricSummary>,
+    /// Prefill of several Macs together.
+    cluster_prefill: Option<MetricSummary>,
+    /// Whether it is rightly said that several Macs decode faster or slower than one; `null` where no row says what one does.
+    cluster_direction: Option<DirectionScore>,
 }
 
 /// How good the predictions of a metric are.
@@ -211,6 +219,9 @@ impl ValidationAnswer {
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
                 users: MetricSummary::of(&v, MeasuredMetric::Users),
+                cluster_decode: MetricSummary::of(&v, MeasuredMetric::ClusterDecode),
+                cluster_prefill: MetricSummary::of(&v, MeasuredMetric::ClusterPrefill),
+                cluster_direction: Some(v.direction).filter(|d| d.n > 0),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             speculation: speculation.all.is_some().then_some(speculation),
@@ -279,6 +290,12 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
+    if v.direction.n > 0 {
+        d.text(format!(
+            "Several Macs: faster or slower than one is rightly said of {} of {} rows that give both.",
+            v.direction.right, v.direction.n
+        ));
+    }
     for metric in MeasuredMetric::ALL {
         if v.score(metric, |_| true).is_none() {
             continue;
@@ -309,6 +326,8 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
         MeasuredMetric::Users => "Several users",
+        MeasuredMetric::ClusterDecode => "Decode of several Macs",
+        MeasuredMetric::ClusterPrefill => "Prefill of several Macs",
     }
 }
 
@@ -360,6 +379,8 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
     add("several users", MeasuredMetric::Users, &|_| true);
+    add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
+    add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
     table
 }
 

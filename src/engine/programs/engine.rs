@@ -188,6 +188,9 @@ pub struct Engine {
     pub residency_sets_from_build: Option<u32>,
     pub residency_keepalive_s: Option<u32>,
 
+    // Several Macs.
+    pub several_macs: Option<bool>,
+    pub splits_any_layers: Option<bool>,
     /// What it does with drafts.
     pub drafts: Option<Drafting>,
 

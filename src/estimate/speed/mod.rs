@@ -19,7 +19,7 @@ use super::warning::Warning;
 use super::widening::{Chips, Doubtful};
 use crate::graph::Graph;
 use crate::model::gguf::GgufMix;
-use crate::roofline::features::FeatureError;
+use crate::roofline::features::{FeatureError, Share};
 use crate::roofline::{Bound, IntervalClass, LawKind, Silicon, StepFeatures};
 use crate::run::{Program, Run};
 use schemars::JsonSchema;
@@ -44,6 +44,8 @@ pub struct Speed {
     program: Program,
     kv_quantised: bool,
     remarks: Vec<Warning>,
+    /// Share of the work of recurrent layers; 1 on one Mac.
+    recurrent: f64,
 }
 
 impl Speed {
@@ -79,7 +81,20 @@ impl Speed {
         } else {
             graph.model_type().to_owned()
         };
-        Ok(Self { features, model_type, program, kv_quantised: kv.is_some(), remarks })
+        Ok(Self {
+            features,
+            model_type,
+            program,
+            kv_quantised: kv.is_some(),
+            remarks,
+            recurrent: 1.0,
+        })
+    }
+
+    /// The features of a Mac that has a share of the model.
+    pub(in crate::estimate) fn shared(&self, share: &Share) -> Self {
+        let features = self.features.shared(share);
+        Self { features, recurrent: share.states, ..self.clone() }
     }
 
     /// What the width of an interval depends on.

@@ -74,7 +74,8 @@ impl Speed {
             chunk: f64::from(run.engine.prefill_step.max(1)),
             batch: f64::from(run.work.batch.max(1)),
         };
-        coefficients.prefill_law().time(&self.features, target, prompt)
+        let time = coefficients.prefill_law().time(&self.features, target, prompt);
+        PrefillTime { recurrent: time.recurrent * self.recurrent, ..time }
     }
 
     /// Prefill speed on a machine.

@@ -5,8 +5,10 @@
 
 mod extract;
 mod gguf;
+mod shared;
 
 pub use extract::FeatureError;
+pub use shared::Share;
 
 use serde::{Deserialize, Serialize};
 
