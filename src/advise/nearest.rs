@@ -129,17 +129,13 @@ impl Near {
             let figures = estimator.on(&machine)?;
             let work = estimator.run().work;
             let users = f64::from(work.batch.max(1));
-            let chances = Chances::of(&figures, needs, work.context_tokens, work.batch);
+            let chances = Chances::of(&figures, needs, &work);
             let rate = figures.decode.tokens_per_s / users;
             tok_s = tok_s.min(rate);
             ttft_s = ttft_s.max(figures.prefill.ttft_s);
             gives.memory &= of_memory(figures.memory.judgement.verdict) == Outcome::Pass;
             gives.tok_s = gives.tok_s.min(figures.decode.interval_90[0] / users);
-            let late = figures.prefill.ttft_at(
-                figures.prefill.interval_90,
-                work.context_tokens,
-                work.batch,
-            );
+            let late = figures.prefill.ttft_at(figures.prefill.interval_90, &work);
             gives.ttft_s = gives.ttft_s.max(late[1]);
             shortfalls.extend(of_memory_short(&figures));
             let unsure = |p: Option<f64>| p.is_some_and(|p| Outcome::of(p) != Outcome::Pass);
