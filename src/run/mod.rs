@@ -46,6 +46,17 @@ impl Run {
         self.work.context_tokens.saturating_add(self.work.generate_tokens)
     }
 
+    /// Tokens of a prompt whose logits are computed beside that of the last: those of the last chunk where a program
+    /// computes all ([`EngineSetup::whole_logits`]), else none.
+    #[must_use]
+    pub const fn logit_tokens(&self) -> u32 {
+        if !self.engine.whole_logits || self.work.context_tokens == 0 {
+            return 0;
+        }
+        let step = if self.engine.prefill_step == 0 { 1 } else { self.engine.prefill_step };
+        (self.work.context_tokens - 1) % step
+    }
+
     /// Tokens in the cache in the middle of the generation.
     #[must_use]
     pub const fn middle_tokens(&self) -> u32 {

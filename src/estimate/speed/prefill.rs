@@ -72,6 +72,7 @@ impl Speed {
             tokens: f64::from(run.work.context_tokens.max(1)),
             chunk: f64::from(run.engine.prefill_step.max(1)),
             batch: f64::from(run.work.batch.max(1)),
+            logit_tokens: f64::from(run.logit_tokens()),
         };
         coefficients.prefill_law().time(&self.features, target, prompt)
     }

@@ -233,6 +233,13 @@ impl StepFeatures {
         weights(|c| c == Coding::Plain) > weights(|c| c != Coding::Plain)
     }
 
+    /// Weights of the output head.
+    #[must_use]
+    pub fn head_weights(&self) -> f64 {
+        let heads = self.matrices.iter().filter(|m| m.part == MatrixRole::Head);
+        heads.map(|m| m.launches * m.weights).sum()
+    }
+
     /// Whether the model has routed experts.
     #[must_use]
     pub fn has_experts(&self) -> bool {

@@ -5,7 +5,8 @@
 //!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
-//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values.
+//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except
+//! for the last chunk in mlx-lm before 0.27.0.
 
 mod parameters;
 
@@ -28,6 +29,9 @@ pub struct PrefillPrompt {
     pub chunk: f64,
     /// Sequences.
     pub batch: f64,
+    /// Tokens of each sequence whose logits are computed beside that of the last: those of the last chunk in mlx-lm
+    /// before 0.27.0.
+    pub logit_tokens: f64,
 }
 
 /// Seconds of prefill by cause.
@@ -41,6 +45,8 @@ pub struct PrefillTime {
     pub recurrent: f64,
     /// Attention.
     pub attention: f64,
+    /// Logits of tokens that nobody asked for.
+    pub logits: f64,
     /// Reading the weights.
     pub weights: f64,
     /// Kernel launches and start.
@@ -59,6 +65,7 @@ impl PrefillTime {
             + self.experts
             + self.recurrent
             + self.attention
+            + self.logits
             + self.weights
             + self.launches
             + self.program
@@ -67,12 +74,13 @@ impl PrefillTime {
 
     /// Terms with what bounds each.
     #[must_use]
-    pub fn terms(&self) -> [(&'static str, f64, Bound); 8] {
+    pub fn terms(&self) -> [(&'static str, f64, Bound); 9] {
         [
             ("dense", self.dense, Bound::Compute),
             ("experts", self.experts, Bound::Compute),
             ("recurrent", self.recurrent, Bound::Compute),
             ("attention", self.attention, Bound::Compute),
+            ("logits", self.logits, Bound::Compute),
             ("weights", self.weights, Bound::Bandwidth),
             ("launches", self.launches, Bound::Overhead),
             ("program", self.program, Bound::Overhead),
@@ -155,6 +163,7 @@ impl PrefillLaw {
                 + chunks * read * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
+            logits: batch * prompt.logit_tokens * 2.0 * f.head_weights() / flops,
             weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
