@@ -6,6 +6,7 @@ use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
 use crate::model::catalogue::{ModelEntry, Models};
 use crate::model::{DType, NamedFormat, Scheme};
+use crate::roofline::decode::WIDE_SINCE;
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
 use crate::run::{PREFILL_STEP, Program, Run};
@@ -172,6 +173,9 @@ impl Observed<'_> {
             tokens: f64::from(context) + generated / 2.0,
             generated,
             batch: 1.0,
+            rows: 1.0,
+            // Decides nothing for one row.
+            mlx: WIDE_SINCE,
         }
     }
 

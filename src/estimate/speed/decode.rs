@@ -90,7 +90,23 @@ impl Speed {
             generated: f64::from(work.generate_tokens),
             tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
             batch: f64::from(work.batch.max(1)),
+            rows: 1.0,
+            mlx: run.engine.mlx.taken,
         }
+    }
+
+    /// Seconds of a forward pass over `rows` tokens of every sequence at once, as drafts are verified, from the middle of
+    /// the generated tokens on: keys and values are read once.
+    #[must_use]
+    pub fn verify_seconds(
+        &self,
+        coefficients: &Coefficients,
+        target: &Silicon,
+        run: &Run,
+        rows: u32,
+    ) -> StepTime {
+        let step = DecodeStep { rows: f64::from(rows.max(1)), ..self.step(run) };
+        coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
     /// Seconds of the step in the middle of the generated tokens. Takes about a microsecond.

@@ -7,17 +7,20 @@
 //! A kernel with a matrix takes as long as its bytes need on the bus or as its weights need to be unpacked, whichever is
 //! longer; its latency hides behind that. Every other launch costs a fixed time. Keys and values are taken in by every
 //! query head, so that attention is bound by the bus or by the cores. A Mac without a fan slows down in a long run.
+//!
+//! Several rows, those of sequences decoded together or of drafts to verify, follow the law of the folder `rows`.
 
-mod batch;
 pub mod parameters;
 mod rates;
+mod rows;
 
 pub use parameters::DecodeParameters;
 pub use rates::Rates;
+pub use rows::{RowKernels, WIDE_SINCE};
 
 use super::features::{AttentionReads, MatrixRole, StepFeatures};
 use super::{Bound, Silicon};
-use crate::run::Program;
+use crate::run::{Program, Version};
 
 /// A decode step: where it happens and in which state.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +37,10 @@ pub struct DecodeStep {
     pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
+    /// Tokens of each sequence: 1, or the drafts to verify and one.
+    pub rows: f64,
+    /// The version of MLX; means nothing where the program runs GGUF files.
+    pub mlx: Version,
 }
 
 /// Seconds of a decode step by cause.
@@ -111,7 +118,7 @@ impl DecodeLaw {
         let mut t = StepTime::default();
         let (mut matrices, mut expert_launches) = (0.0, 0.0);
         for m in &f.matrices {
-            let (seconds, compute) = batch::matrix_seconds(m, &rates, step.batch);
+            let (seconds, compute) = rows::matrix_seconds(m, &rates, step.batch * step.rows);
             if compute {
                 t.compute += seconds;
             }
@@ -142,7 +149,10 @@ impl DecodeLaw {
         if step.program == Program::Ollama {
             t.program = t.total() * (self.p.ollama - 1.0) + self.p.ollama_ms * 1e-3;
         } else if step.program.is_mlx_server() {
-            t.program = self.p.server_ms * 1e-3;
+            t.program = match rows::server_cost(step.program) {
+                cost if step.batch > 1.0 => cost.seconds(step.batch),
+                _ => self.p.server_ms * 1e-3,
+            };
         }
         if silicon.fanless {
             let run = t.total() * step.generated;
@@ -177,7 +187,7 @@ impl DecodeLaw {
         }
         let bus = bytes * self.p.kv.byte / rates.stream;
         // Two bytes an element: a quantised cache is unpacked before it is taken in.
-        let cores = step.batch * a.elements(step.tokens) * group / rate;
+        let cores = step.batch * step.rows * a.elements(step.tokens) * group / rate;
         (bus.max(cores), cores > bus)
     }
 }

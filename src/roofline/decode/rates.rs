@@ -1,8 +1,11 @@
 //! What the parameters mean on one machine.
 
+use super::rows::{NARROW, RowKernels, ULTRA, WIDE};
 use super::{DecodeLaw, DecodeStep};
+use crate::hardware::Tier;
 use crate::roofline::Silicon;
 use crate::roofline::features::StepFeatures;
+use crate::roofline::parameters::ByGeneration;
 use crate::run::Program;
 
 /// Rates of a machine for one model and program.
@@ -20,14 +23,21 @@ pub struct Rates {
     pub unpack_simple: f64,
     /// Elements of keys and values per second.
     pub kv: f64,
-    /// Operations per second of a product of many rows.
-    pub flops: f64,
+    /// Weights times rows per second of kernels for few rows that unpack a weight once for several; `None` where the
+    /// kernel for one row repeats itself.
+    pub wide: Option<f64>,
+    /// The same of those that unpack it for every row.
+    pub narrow: Option<f64>,
+    /// Half-precision peak in operations per second.
+    pub peak: f64,
+    /// Whether matrix kernels run on matrix units.
+    pub matrix_units: bool,
+    /// Which kernels run several rows.
+    pub kernels: RowKernels,
 }
 
 /// Newest generation with parameters of its own; later ones are taken to be like it.
 pub const NEWEST: u32 = 5;
-/// Fraction of the peak that products of many rows reach, for large batches only; prefill has a law of its own.
-const MANY_ROWS: f64 = 0.7;
 
 impl DecodeLaw {
     /// Seconds per kernel launch of a model without recurrent layers.
@@ -65,6 +75,10 @@ impl DecodeLaw {
             unpack *= p.old_unpack;
         }
         let unpack = unpack * 1e9 * silicon.core_ghz();
+        let ultra = if silicon.tier == Tier::Ultra { ULTRA } else { 1.0 };
+        let per_core = |by: &ByGeneration| {
+            (generation >= 3).then(|| by.of(generation) * ultra * 1e9 * silicon.core_ghz())
+        };
         Rates {
             launch,
             latency: launch * p.matrix_launch,
@@ -72,7 +86,11 @@ impl DecodeLaw {
             unpack,
             unpack_simple: unpack * p.unpack.simple,
             kv: p.kv.rate * 1e9 * silicon.core_ghz(),
-            flops: MANY_ROWS * silicon.peak_flops(),
+            wide: per_core(&WIDE),
+            narrow: per_core(&NARROW),
+            peak: silicon.peak_flops(),
+            matrix_units: silicon.matrix_units,
+            kernels: RowKernels::of(silicon, (!step.program.runs_gguf()).then_some(step.mlx)),
         }
     }
 }
