@@ -39,6 +39,8 @@ pub struct Observed<'a> {
     pub program: Program,
     /// Whether activations are IEEE half precision.
     pub fp16: bool,
+    /// Whether a program on llama.cpp used flash attention.
+    pub flash: bool,
     /// Whether the program computes the logits of a whole chunk.
     pub whole_logits: bool,
 }
@@ -95,11 +97,13 @@ impl<'a> Dataset<'a> {
             fanless: row.is_fanless(),
             ..Silicon::of_chip(c, row.memory_gib)
         };
+        let flash = row.uses_flash_attention(&architecture);
         Ok(Observed {
             row,
             architecture,
             features,
             targets: joined.chips.iter().map(target).collect(),
+            flash,
             whole_logits: row.engine_setup().whole_logits,
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
@@ -170,6 +174,7 @@ impl Observed<'_> {
             program: self.program,
             old_build: self.program.runs_gguf() && r.is_old_build(),
             fp16: self.fp16,
+            flash: self.flash,
             tokens: f64::from(context) + generated / 2.0,
             generated,
             batch: 1.0,

@@ -74,6 +74,13 @@ impl Engines {
         stated.or_else(listed).or_else(|| by(&row.mlx_by_version)).or_else(|| by(&row.mlx_by_date))
     }
 
+    /// The newest version of a program on a day (`2026-05-31`).
+    #[must_use]
+    pub fn newest_on(&self, program: Program, day: &str) -> Option<Version> {
+        let released = self.row(program)?.versions.iter().filter(|(_, date)| date.as_str() <= day);
+        released.map(|(release, _)| release.0).max()
+    }
+
     /// The newest MLX on a day.
     fn mlx_on(&self, day: &str) -> Option<Version> {
         let released = self.mlx_versions.iter().filter(|(_, date)| date.as_str() <= day);
