@@ -9,7 +9,7 @@ use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::decode::WIDE_SINCE;
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
-use crate::run::{PREFILL_STEP, Program, Run};
+use crate::run::{EngineSetup, Program, Run};
 use std::collections::HashMap;
 
 /// Tokens in the cache and tokens generated where the source does not say.
@@ -41,8 +41,8 @@ pub struct Observed<'a> {
     pub fp16: bool,
     /// Whether a program on llama.cpp used flash attention.
     pub flash: bool,
-    /// Whether the program computes the logits of a whole chunk.
-    pub whole_logits: bool,
+    /// The program with its settings, as far as they are stated.
+    pub engine: EngineSetup,
 }
 
 /// The usable rows of a measurement file.
@@ -104,7 +104,7 @@ impl<'a> Dataset<'a> {
             features,
             targets: joined.chips.iter().map(target).collect(),
             flash,
-            whole_logits: row.engine_setup().whole_logits,
+            engine: row.engine_setup(),
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
             program: program(row.engine, joined.weights),
@@ -195,16 +195,15 @@ impl Observed<'_> {
     pub fn prompt(&self) -> Option<PrefillPrompt> {
         let tokens = self.row.prompt_tokens.or(self.row.context_tokens)?;
         (tokens >= SHORTEST_PROMPT).then(|| {
-            let chunk = self.row.prefill_step().unwrap_or(PREFILL_STEP);
-            let mut run = Run::default().with_context(tokens).with_prefill_step(chunk);
-            run.engine.whole_logits = self.whole_logits;
+            let run = Run::default().with_engine(self.engine).with_context(tokens);
             PrefillPrompt {
                 program: self.program,
                 fp16: self.fp16,
                 tokens: f64::from(tokens),
-                chunk: f64::from(chunk),
+                chunk: f64::from(self.engine.prefill_step),
                 batch: 1.0,
                 logit_tokens: f64::from(run.logit_tokens()),
+                paused: self.row.paused,
             }
         })
     }
@@ -259,9 +258,10 @@ impl Observed<'_> {
             program: self.program,
             fp16: self.fp16,
             tokens: f64::from(self.row.prompt_tokens.unwrap_or(SHORT_QUESTION)),
-            chunk: f64::from(PREFILL_STEP),
+            chunk: f64::from(self.engine.prefill_step),
             batch: 1.0,
             logit_tokens: 0.0,
+            paused: false,
         };
         let read = self.mean(|target| c.prefill_law().time(f, target, prompt).total().ln()).exp();
         1.0 / (step + read / f64::from(generated))

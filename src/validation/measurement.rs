@@ -117,6 +117,8 @@ pub struct Measurement {
     pub flags: Vec<String>,
     /// What its rates are rates of.
     pub rate_kind: RateKind,
+    /// Whether the harness pauses before each trial, so that the weights have to be made resident again.
+    pub paused: bool,
     /// Trust in the row.
     pub confidence: Trust,
     /// Origin.
@@ -336,6 +338,15 @@ impl Row<'_> {
                 let found = self.text("rate_kind");
                 self.error("rate_kind", format!("expected one of {kinds}, found '{found}'"))
             })?,
+            paused: match self.text("paused") {
+                "yes" => true,
+                "" => false,
+                other => {
+                    return Err(
+                        self.error("paused", format!("expected yes or nothing, found '{other}'"))
+                    );
+                }
+            },
             confidence: match self.text("confidence") {
                 "high" => Trust::High,
                 "low" => Trust::Low,

@@ -187,7 +187,8 @@ impl Engines {
         let flag = self.mlx_lm_flag.iter().find(|f| f.name == "logits_of_whole_last_chunk");
         let until = flag.and_then(|f| f.until_before);
         let mlx_lm = matches!(program, Program::MlxLm | Program::MlxServer);
-        mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
+        let always = self.row(program).is_some_and(|row| row.whole_logits == Some(true));
+        always || mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
     }
 }
 

@@ -73,6 +73,7 @@ impl Speed {
             chunk: f64::from(run.engine.prefill_step.max(1)),
             batch: f64::from(run.work.batch.max(1)),
             logit_tokens: f64::from(run.logit_tokens()),
+            paused: false,
         };
         coefficients.prefill_law().time(&self.features, target, prompt)
     }

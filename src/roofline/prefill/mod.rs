@@ -6,7 +6,7 @@
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
 //! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except
-//! for the last chunk in mlx-lm before 0.27.0.
+//! for the last chunk in mlx-lm before 0.27.0 and in MLX Swift.
 
 mod parameters;
 
@@ -30,8 +30,11 @@ pub struct PrefillPrompt {
     /// Sequences.
     pub batch: f64,
     /// Tokens of each sequence whose logits are computed beside that of the last: those of the last chunk in mlx-lm
-    /// before 0.27.0.
+    /// before 0.27.0, and in MLX Swift.
     pub logit_tokens: f64,
+    /// Whether the GPU had nothing to do for a second or more before: macOS lets the weights go, and makes them resident
+    /// again when they are needed.
+    pub paused: bool,
 }
 
 /// Seconds of prefill by cause.
@@ -45,10 +48,12 @@ pub struct PrefillTime {
     pub recurrent: f64,
     /// Attention.
     pub attention: f64,
-    /// Logits of tokens that nobody asked for.
+    /// Logits of tokens that nobody asked for, and the layers that only they need.
     pub logits: f64,
     /// Reading the weights.
     pub weights: f64,
+    /// Making the weights resident again after a pause.
+    pub pause: f64,
     /// Kernel launches and start.
     pub launches: f64,
     /// The program around the model.
@@ -67,6 +72,7 @@ impl PrefillTime {
             + self.attention
             + self.logits
             + self.weights
+            + self.pause
             + self.launches
             + self.program
             + self.heat
@@ -74,7 +80,7 @@ impl PrefillTime {
 
     /// Terms with what bounds each.
     #[must_use]
-    pub fn terms(&self) -> [(&'static str, f64, Bound); 9] {
+    pub fn terms(&self) -> [(&'static str, f64, Bound); 10] {
         [
             ("dense", self.dense, Bound::Compute),
             ("experts", self.experts, Bound::Compute),
@@ -82,6 +88,7 @@ impl PrefillTime {
             ("attention", self.attention, Bound::Compute),
             ("logits", self.logits, Bound::Compute),
             ("weights", self.weights, Bound::Bandwidth),
+            ("pause", self.pause, Bound::Overhead),
             ("launches", self.launches, Bound::Overhead),
             ("program", self.program, Bound::Overhead),
             ("heat", self.heat, Bound::Compute),
@@ -163,8 +170,9 @@ impl PrefillLaw {
                 + chunks * read * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
-            logits: batch * prompt.logit_tokens * 2.0 * f.head_weights() / flops,
+            logits: batch * prompt.logit_tokens * 2.0 * f.unneeded_weights() / flops,
             weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
+            pause: if prompt.paused { f.weight_bytes / (own.resident_gbs * 1e9) } else { 0.0 },
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
         };
@@ -174,7 +182,8 @@ impl PrefillLaw {
             _ => 0.0,
         };
         if silicon.fanless {
-            t.heat = t.total() * (own.fanless - 1.0);
+            let run = t.total();
+            t.heat = run * (own.fanless - 1.0) * run / (run + own.fanless_seconds);
         }
         t
     }
