@@ -52,6 +52,16 @@ impl Run {
         self.work.context_tokens.saturating_add(self.work.generate_tokens)
     }
 
+    /// Tokens of a prompt whose logits are computed beside that of the last: those of the last chunk where a program
+    /// computes all ([`EngineSetup::whole_logits`]), else none.
+    #[must_use]
+    pub fn logit_tokens(&self) -> u32 {
+        if !self.engine.whole_logits {
+            return 0;
+        }
+        (self.work.read_tokens() - 1) % self.engine.prefill_step.max(1)
+    }
+
     /// Tokens in the cache in the middle of the generation.
     #[must_use]
     pub const fn middle_tokens(&self) -> u32 {

@@ -93,6 +93,8 @@ pub struct Row {
     pub architecture: String,
     /// Class of the context's length.
     pub context_class: &'static str,
+    /// What the rate is a rate of.
+    pub rate_kind: &'static str,
     /// Model as published, with its format.
     pub model: String,
     /// Owner, chip, model and format.
@@ -119,13 +121,15 @@ impl Row {
             "chip" => &self.chip,
             "size_class" => self.size_class,
             "architecture" => &self.architecture,
+            "rate_kind" => self.rate_kind,
             _ => self.context_class,
         }
     }
 }
 
 /// Groupings of the summary.
-pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture", "context_class"];
+pub const GROUPINGS: [&str; 6] =
+    ["engine", "rate_kind", "chip", "size_class", "architecture", "context_class"];
 
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -375,6 +379,7 @@ impl Rates<'_, '_> {
             size_class: size_class(self.data.features_of(o).weight_bytes),
             architecture: o.architecture.clone(),
             context_class: context_class(o.context_tokens()),
+            rate_kind: o.row.rate_kind.name(),
             model: format!("{} {}", o.row.model_published, o.row.quant),
             configuration: o.configuration.clone(),
             cause: outside.then(|| self.cause(metric, measured, error)),

@@ -131,6 +131,7 @@ struct MetricSummary {
     size_class: BTreeMap<String, Scores>,
     architecture: BTreeMap<String, Scores>,
     context_class: BTreeMap<String, Scores>,
+    rate_kind: BTreeMap<String, Scores>,
 }
 
 /// Scores in which every row counts once, and every configuration.
@@ -194,6 +195,7 @@ impl MetricSummary {
             size_class: groups("size_class"),
             architecture: groups("architecture"),
             context_class: groups("context_class"),
+            rate_kind: groups("rate_kind"),
         })
     }
 }

@@ -131,6 +131,7 @@ pub struct Engine {
     pub slots: Option<Setting<u32>>,
     pub prompt_slots: Option<u32>,
     pub completion_batch: Option<u32>,
+    pub whole_logits: Option<bool>,
     pub array_mask: Option<bool>,
     pub array_mask_from: Option<String>,
     pub context_default: Option<u32>,

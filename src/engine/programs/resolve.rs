@@ -76,6 +76,13 @@ impl Engines {
         stated.or_else(listed).or_else(|| by(&row.mlx_by_version)).or_else(|| by(&row.mlx_by_date))
     }
 
+    /// The newest version of a program on a day (`2026-05-31`).
+    #[must_use]
+    pub fn newest_on(&self, program: Program, day: &str) -> Option<Version> {
+        let released = self.row(program)?.versions.iter().filter(|(_, date)| date.as_str() <= day);
+        released.map(|(release, _)| release.0).max()
+    }
+
     /// The newest MLX on a day.
     fn mlx_on(&self, day: &str) -> Option<Version> {
         let released = self.mlx_versions.iter().filter(|(_, date)| date.as_str() <= day);
@@ -182,7 +189,8 @@ impl Engines {
         let flag = self.mlx_lm_flag.iter().find(|f| f.name == "logits_of_whole_last_chunk");
         let until = flag.and_then(|f| f.until_before);
         let mlx_lm = matches!(program, Program::MlxLm | Program::MlxServer);
-        mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
+        let always = self.row(program).is_some_and(|row| row.whole_logits == Some(true));
+        always || mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
     }
 }
 

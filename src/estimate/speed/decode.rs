@@ -108,6 +108,7 @@ impl Speed {
             program: self.program,
             old_build: false,
             fp16: self.features.fp16,
+            flash: self.flash,
             generated: f64::from(work.generate_tokens),
             tokens,
             batch: f64::from(work.batch.max(1)),

@@ -73,6 +73,8 @@ impl Speed {
             cached: f64::from(run.work.cached_tokens),
             chunk: f64::from(run.engine.prefill_step.max(1)),
             batch: f64::from(run.work.batch.max(1)),
+            logit_tokens: f64::from(run.logit_tokens()),
+            paused: false,
         };
         let time = coefficients.prefill_law().time(&self.features, target, prompt);
         PrefillTime { recurrent: time.recurrent * self.recurrent, ..time }

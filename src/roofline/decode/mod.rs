@@ -31,6 +31,8 @@ pub struct DecodeStep {
     pub old_build: bool,
     /// Whether activations are IEEE half precision rather than bfloat16.
     pub fp16: bool,
+    /// Whether a program on llama.cpp uses flash attention; without it scores are written and read again.
+    pub flash: bool,
     /// Tokens in the cache.
     pub tokens: f64,
     /// Tokens generated in a row, which heats a Mac without a fan.
@@ -199,6 +201,7 @@ impl DecodeLaw {
         let bus = bytes * self.p.kv.byte / rates.stream;
         // Two bytes an element: a quantised cache is unpacked before it is taken in.
         let cores = step.batch * step.rows * a.elements(step.tokens) * group / rate;
-        (bus.max(cores), cores > bus)
+        let apart = if step.program.runs_gguf() && !step.flash { self.p.kv.no_flash } else { 1.0 };
+        (bus.max(cores) * apart, cores > bus)
     }
 }

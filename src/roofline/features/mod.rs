@@ -235,6 +235,15 @@ impl StepFeatures {
         weights(|c| c == Coding::Plain) > weights(|c| c != Coding::Plain)
     }
 
+    /// Weights that a token multiplies for its logits and not for the caches: the output head and what of the last layers
+    /// no cache needs.
+    #[must_use]
+    pub fn unneeded_weights(&self) -> f64 {
+        let dense = self.matrices.iter().filter(|m| m.part != MatrixRole::Expert);
+        let all: f64 = dense.map(|m| m.launches * m.weights).sum();
+        (all - self.prefill.dense_weights).max(0.0)
+    }
+
     /// Whether the model has routed experts.
     #[must_use]
     pub fn has_experts(&self) -> bool {

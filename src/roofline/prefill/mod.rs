@@ -5,7 +5,8 @@
 //!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
-//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values.
+//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except
+//! for the last chunk in mlx-lm before 0.27.0 and in MLX Swift.
 //!
 //! Behind a kept cache only the tokens after it are read: `n` is theirs, and attention is that of the whole prompt less that
 //! of the cached part. A prompt of which only the last token is left has no chunk.
@@ -16,6 +17,7 @@ pub use parameters::{ByUnit, PrefillParameters, specs};
 
 use super::features::StepFeatures;
 use super::{Bound, Silicon};
+use crate::hardware::Tier;
 use crate::run::Program;
 
 /// A prompt: where it is processed and how.
@@ -33,6 +35,12 @@ pub struct PrefillPrompt {
     pub chunk: f64,
     /// Sequences.
     pub batch: f64,
+    /// Tokens of each sequence whose logits are computed beside that of the last: those of the last chunk in mlx-lm
+    /// before 0.27.0, and in MLX Swift.
+    pub logit_tokens: f64,
+    /// Whether the GPU had nothing to do for a second or more before: macOS lets the weights go, and makes them resident
+    /// again when they are needed.
+    pub paused: bool,
 }
 
 impl PrefillPrompt {
@@ -58,8 +66,12 @@ pub struct PrefillTime {
     pub recurrent: f64,
     /// Attention.
     pub attention: f64,
+    /// Logits of tokens that nobody asked for, and the layers that only they need.
+    pub logits: f64,
     /// Reading the weights.
     pub weights: f64,
+    /// Making the weights resident again after a pause.
+    pub pause: f64,
     /// Kernel launches and start.
     pub launches: f64,
     /// The program around the model.
@@ -76,7 +88,9 @@ impl PrefillTime {
             + self.experts
             + self.recurrent
             + self.attention
+            + self.logits
             + self.weights
+            + self.pause
             + self.launches
             + self.program
             + self.heat
@@ -84,13 +98,15 @@ impl PrefillTime {
 
     /// Terms with what bounds each.
     #[must_use]
-    pub fn terms(&self) -> [(&'static str, f64, Bound); 8] {
+    pub fn terms(&self) -> [(&'static str, f64, Bound); 10] {
         [
             ("dense", self.dense, Bound::Compute),
             ("experts", self.experts, Bound::Compute),
             ("recurrent", self.recurrent, Bound::Compute),
             ("attention", self.attention, Bound::Compute),
+            ("logits", self.logits, Bound::Compute),
             ("weights", self.weights, Bound::Bandwidth),
+            ("pause", self.pause, Bound::Overhead),
             ("launches", self.launches, Bound::Overhead),
             ("program", self.program, Bound::Overhead),
             ("heat", self.heat, Bound::Compute),
@@ -119,7 +135,11 @@ impl PrefillLaw {
             // An M5 without its matrix units would be like an M4.
             false => p.by_generation.of(silicon.generation.min(4)),
         };
-        rate * p.by_tier.of(silicon.tier)
+        match silicon.tier {
+            Tier::Phone | Tier::Base => rate,
+            tier if silicon.matrix_units => rate * p.by_tier.of(tier) * p.larger_matrix,
+            tier => rate * p.by_tier.of(tier),
+        }
     }
 
     /// Operations per second of such a product.
@@ -176,7 +196,9 @@ impl PrefillLaw {
                 + chunks * chosen * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
+            logits: batch * prompt.logit_tokens * 2.0 * f.unneeded_weights() / flops,
             weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
+            pause: if prompt.paused { f.weight_bytes / (own.resident_gbs * 1e9) } else { 0.0 },
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
         };
@@ -189,7 +211,8 @@ impl PrefillLaw {
             _ => 0.0,
         };
         if silicon.fanless {
-            t.heat = t.total() * (own.fanless - 1.0);
+            let run = t.total();
+            t.heat = run * (own.fanless - 1.0) * run / (run + own.fanless_seconds);
         }
         t
     }
