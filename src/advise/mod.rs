@@ -8,12 +8,16 @@ pub mod formats;
 pub mod macs;
 pub mod money;
 pub mod offers;
+pub mod picks;
 pub mod purchase;
 pub mod recommend;
+pub mod serving;
 pub mod session;
 pub mod settings;
+pub mod start;
 pub mod sweep;
 pub mod upgrade;
+pub mod use_case;
 
 pub use formats::{Formats, Largest, largest};
 pub use macs::{MacChoice, macs_for};

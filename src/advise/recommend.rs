@@ -125,7 +125,7 @@ pub struct CannotRun {
 }
 
 impl CannotRun {
-    fn of(model: &OpenedModel, error: &EstimateError) -> Self {
+    pub(super) fn of(model: &OpenedModel, error: &EstimateError) -> Self {
         let (id, quant) = (model.id.clone(), model.quant.clone());
         Self { model: id, quant, reason: error.to_string() }
     }

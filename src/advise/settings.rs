@@ -103,6 +103,11 @@ pub fn usual_repository(id: &str, quant: &str, origin: FormatOrigin) -> String {
     }
 }
 
+/// The folder that a model is converted into: its name and the format.
+pub(super) fn converted_name(id: &str, scheme: Scheme) -> String {
+    format!("{}-{}", short(id), scheme.suffix())
+}
+
 /// The name of a repository without its owner.
 fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
@@ -170,8 +175,9 @@ fn generate(p: &Prediction) -> String {
 
 fn server(p: &Prediction, room: Bytes) -> String {
     let at_once = p.run.engine.parallel.unwrap_or(p.run.work.batch).max(1);
+    let prompts = p.run.engine.prompt_slots.clamp(1, at_once);
     format!(
-        "mlx_lm.server --model {} --prefill-step-size {} --decode-concurrency {at_once} --prompt-concurrency {at_once} \
+        "mlx_lm.server --model {} --prefill-step-size {} --decode-concurrency {at_once} --prompt-concurrency {prompts} \
          --prompt-cache-bytes {}{}",
         files(p),
         p.run.engine.prefill_step,

@@ -39,7 +39,7 @@ pub struct Cli {
 pub enum Command {
     /// Describe this machine: chip, memory, bandwidth, GPU limit, power state
     Probe(ProbeArgs),
-    /// Which quantisations of a model run on a Mac, how fast, with how much context
+    /// Which quantizations of a model run on a Mac, how fast, with how much context
     Recommend(RecommendArgs),
     /// Speed, memory and maximum context of one model on one Mac, in full
     Predict(PredictArgs),
@@ -55,11 +55,11 @@ pub enum Command {
     Report(ReportArgs),
     /// Exact sizes of a model and the traffic of a decode step
     Inspect(InspectArgs),
-    /// Look up models in the catalogue
+    /// Look up models in the catalog
     Models(ModelsArgs),
     /// Read popular models of the hub into your data folder, so that their names are known
     Update(UpdateArgs),
-    /// Look up Macs, their bins and prices in the catalogue
+    /// Look up Macs, their bins and prices in the catalog
     Macs(MacsArgs),
     /// Time MLX's kernels on this machine and store a profile that predictions use
     Calibrate(CalibrateArgs),

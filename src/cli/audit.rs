@@ -238,6 +238,8 @@ fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Kno
 
 impl Present for AuditAnswer {
     const SCHEMA: &'static str = "mlxplan.audit/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["how a claim was measured beyond what it says of itself"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

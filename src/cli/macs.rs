@@ -257,6 +257,7 @@ impl MacKeys {
 
 impl Present for MacsAnswer {
     const SCHEMA: &'static str = "mlxplan.macs/1";
+    const NOT_MODELED: &'static [&'static str] = &["street, education and refurbished prices"];
 
     fn document(&self) -> Document {
         let mut table = Table::new(vec![

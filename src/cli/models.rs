@@ -165,20 +165,28 @@ impl ModelKeys {
 
 impl Present for ModelsAnswer {
     const SCHEMA: &'static str = "mlxplan.models/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["quality of the models", "repositories newer than the catalog"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
         let n = self.models.len();
         if self.local {
             d.table(local_table(&self.models));
-            let count = format!("{n} models in the folders of Hugging Face, LM Studio and Ollama");
+            let count =
+                format!("{} in the folders of Hugging Face, LM Studio and Ollama", models_text(n));
             let judged = self.judged();
             d.notes(std::iter::once(count).chain(judged).chain(self.problems.clone()).collect());
         } else {
             d.table(known_table(&self.models));
             let mut notes = vec![format!(
-                "{n} models, most downloaded first. Any of them takes a quantisation suffix: {}-4bit. Models that are \
+                "{}. Any of them takes a quantization suffix: {}-4bit. Models that are \
                  not listed: give a folder, a config.json, a .gguf file or hf:org/name.",
+                if n == 1 {
+                    models_text(n)
+                } else {
+                    format!("{}, most downloaded first", models_text(n))
+                },
                 self.models.first().map_or("qwen3-32b", ModelKeys::short_name)
             )];
             notes.extend(self.judged());
@@ -315,4 +323,8 @@ impl Present for FamiliesAnswer {
         d.notes(vec![format!("{} model types", self.families.len())]);
         d
     }
+}
+/// So many models, in words.
+fn models_text(n: usize) -> String {
+    if n == 1 { "1 model".to_owned() } else { format!("{n} models") }
 }

@@ -4,7 +4,8 @@ use super::basis::{Modelled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{
-    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, advise, advise_llama,
+    Advice, BUFFERS_INTERVAL_SOURCE, MaxContext, Memory, PEAK_INTERVAL_SOURCE, Withheld, advise,
+    advise_llama,
 };
 use super::power::PowerSpeeds;
 use super::speculation::Speculation;
@@ -17,6 +18,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::weights::{PartSize, Weights};
+use crate::model::quality::PublishedLoss;
 use crate::run::{FormatOrigin, Run};
 use crate::versions::{MLX_LM, MLX_RULES};
 
@@ -49,8 +51,10 @@ pub struct Prediction {
     pub own_runs: Option<OwnRunsUsed>,
     /// Doubts.
     pub warnings: Vec<Warning>,
-    /// Changes that help, the cheapest first, where they were looked for.
+    /// Changes that help, by what they lose and then by what they gain, where they were looked for.
     pub changes: Vec<Advice>,
+    /// Changes that would help and are not proposed for what they lose.
+    pub withheld: Vec<Withheld>,
     /// Every byte with its rule, where that was asked for.
     pub explanation: Option<Explanation>,
     /// What drafts do to the run, where that was asked for.
@@ -154,6 +158,7 @@ impl Estimator<'_> {
             own_runs,
             warnings,
             changes: Vec::new(),
+            withheld: Vec::new(),
             explanation: None,
             speculation: None,
         })
@@ -173,12 +178,19 @@ impl Estimator<'_> {
         Ok(self.timing(None)?.map(alone))
     }
 
-    fn named(&self) -> Named {
-        let graph = self.graph();
+    /// The name of the model and its parameters.
+    #[must_use]
+    pub fn model_size(&self) -> (String, u64) {
         let id = match self.model {
             Modelled::Opened(model) => model.id.clone(),
             Modelled::Graph(graph) => graph.model_type().to_owned(),
         };
+        (id, Weights::of(self.graph()).parameters)
+    }
+
+    fn named(&self) -> Named {
+        let graph = self.graph();
+        let (id, _) = self.model_size();
         let (quant, stored, weights) = (self.quant(), self.weights(), Weights::of(graph));
         let family = graph.model_type().to_owned();
         Named { id, quant, family, weights, stored, parts: PartSize::of(graph) }
@@ -206,6 +218,16 @@ impl Estimator<'_> {
         StoredWeights::of(self.graph(), &self.run.file)
     }
 
+    /// What the format of the weights loses, as published; `None` where nobody measured it.
+    #[must_use]
+    pub fn loss(&self) -> Option<PublishedLoss> {
+        if self.run.file.origin == FormatOrigin::Native {
+            return Some(PublishedLoss::original());
+        }
+        let (id, parameters) = self.model_size();
+        PublishedLoss::of_weights(&id, parameters, &self.quant())
+    }
+
     /// A doubt when more of the memory was given to the GPU than there is.
     fn beyond_the_memory(&self, machine: &Machine) -> Option<Warning> {
         let (given, memory) = (self.run.engine.gpu_limit?, machine.memory.value);
@@ -216,6 +238,16 @@ impl Estimator<'_> {
     fn beyond_the_model(&self) -> Option<Warning> {
         let (tokens, made_for) = (self.run.total_tokens(), self.graph().max_context()?);
         (u64::from(tokens) > made_for).then_some(Warning::BeyondTheModel { tokens, made_for })
+    }
+}
+
+impl Named {
+    /// What its format loses, as published. A model in the format that it was published in loses nothing.
+    pub(super) fn loss(&self, origin: FormatOrigin) -> Option<PublishedLoss> {
+        if origin == FormatOrigin::Native {
+            return Some(PublishedLoss::original());
+        }
+        PublishedLoss::of_weights(&self.id, self.weights.parameters, &self.quant)
     }
 }
 
@@ -238,10 +270,17 @@ impl Prediction {
         let (Some(memory), Some(context)) = (&self.memory, self.context) else { return };
         let now = (memory, context.at_most);
         // What helps llama.cpp is not what helps MLX.
-        self.changes = match memory.llama {
+        let advised = match memory.llama {
             Some(_) => advise_llama(estimator, &self.machine, now),
             None => advise(estimator, &self.machine, now),
         };
+        (self.changes, self.withheld) = (advised.changes, advised.withheld);
+    }
+
+    /// What the format of the weights loses, as published; `None` where nobody measured it.
+    #[must_use]
+    pub fn loss(&self) -> Option<PublishedLoss> {
+        self.model.loss(self.run.file.origin)
     }
 
     /// What the prediction leaves out.

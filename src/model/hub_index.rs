@@ -4,6 +4,7 @@
 //! parameters, downloads, day of creation, and the repository that one derives from. The file is unpacked when a
 //! repository is asked for that nothing else knows.
 
+pub mod conversions;
 pub mod coverage;
 mod relative;
 

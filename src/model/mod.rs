@@ -8,6 +8,7 @@ pub mod gguf;
 pub mod hub_index;
 pub mod names;
 mod python_json;
+pub mod quality;
 pub mod quant;
 pub mod source;
 

@@ -26,6 +26,13 @@ pub enum DocumentBlock {
     Code(String),
 }
 
+impl DocumentBlock {
+    /// Whether nothing is left of it.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Notes(notes) if notes.is_empty())
+    }
+}
+
 /// A table of texts.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -148,6 +155,28 @@ impl Document {
         if !notes.is_empty() {
             self.blocks.push(DocumentBlock::Notes(notes));
         }
+    }
+
+    /// Appends the line that says what the answer leaves out, if it leaves anything out.
+    pub fn not_modeled<S: AsRef<str>>(&mut self, what: &[S]) {
+        if !what.is_empty() {
+            let what: Vec<&str> = what.iter().map(AsRef::as_ref).collect();
+            self.text(format!("not modeled: {}", what.join("; ")));
+        }
+    }
+
+    /// Leaves out remarks that were made before.
+    pub fn say_once(&mut self) {
+        let mut said = std::collections::HashSet::new();
+        for block in &mut self.blocks {
+            if let DocumentBlock::Notes(notes) = block {
+                notes.retain(|note| said.insert(note.clone()));
+            }
+        }
+        let main =
+            self.main.map(|at| self.blocks.iter().take(at).filter(|b| !b.is_empty()).count());
+        self.blocks.retain(|b| !b.is_empty());
+        self.main = main;
     }
 
     /// Appends commands or file contents.

@@ -17,6 +17,10 @@ pub trait Present: Serialize + JsonSchema {
     /// Name and version of the JSON object, its key `schema`: `mlxplan.check/1`. One name, one shape.
     const SCHEMA: &'static str;
 
+    /// What the answer leaves out, in a few words each: the line "not modeled" and the key `not_modeled`. Empty where the
+    /// answer has such a key of its own, or only repeats what is written down.
+    const NOT_MODELED: &'static [&'static str] = &[];
+
     /// The answer for people: what terminals, Markdown and CSV show.
     fn document(&self) -> Document;
 
@@ -35,11 +39,14 @@ struct WithSchema<'a, T> {
     schema: &'static str,
     #[serde(flatten)]
     value: &'a T,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    not_modeled: &'static [&'static str],
 }
 
 impl<T: Present> Serialize for Tagged<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        WithSchema { schema: T::SCHEMA, value: &self.0 }.serialize(serializer)
+        let (schema, not_modeled) = (T::SCHEMA, T::NOT_MODELED);
+        WithSchema { schema, value: &self.0, not_modeled }.serialize(serializer)
     }
 }
 
@@ -56,11 +63,18 @@ impl<T: Present> JsonSchema for Tagged<T> {
         let mut schema = T::json_schema(generator);
         let object = schema.ensure_object();
         let name = json!({ "const": T::SCHEMA, "description": "Name and version of this object" });
-        if let Some(keys) = object.entry("properties").or_insert(json!({})).as_object_mut() {
-            keys.shift_insert(0, "schema".to_owned(), name);
-        }
+        let left_out = (!T::NOT_MODELED.is_empty()).then(|| {
+            json!({
+                "type": "array", "items": { "type": "string" }, "description": "What the answer leaves out"
+            })
+        });
         if let Some(keys) = object.entry("required").or_insert(json!([])).as_array_mut() {
             keys.insert(0, "schema".into());
+            keys.extend(left_out.as_ref().map(|_| "not_modeled".into()));
+        }
+        if let Some(keys) = object.entry("properties").or_insert(json!({})).as_object_mut() {
+            keys.shift_insert(0, "schema".to_owned(), name);
+            keys.extend(left_out.map(|key| ("not_modeled".to_owned(), key)));
         }
         schema
     }
@@ -78,7 +92,10 @@ trait Render {
 
 impl<T: Present> Render for Tagged<T> {
     fn document(&self) -> Document {
-        self.0.document()
+        let mut document = self.0.document();
+        document.not_modeled(T::NOT_MODELED);
+        document.say_once();
+        document
     }
 
     fn json(&self) -> Result<Value, serde_json::Error> {
@@ -188,6 +205,35 @@ mod tests {
             d.text(self.said);
             d
         }
+    }
+
+    #[derive(Serialize, JsonSchema)]
+    struct Partial {
+        c: u64,
+    }
+
+    impl Present for Partial {
+        const SCHEMA: &'static str = "mlxplan.partial/1";
+        const NOT_MODELED: &'static [&'static str] = &["heat", "other processes"];
+
+        fn document(&self) -> Document {
+            let mut d = Document::default();
+            d.notes(vec!["a doubt".to_owned(), "a doubt".to_owned()]);
+            d.notes(vec!["a doubt".to_owned()]);
+            d.notes(vec!["another".to_owned()]);
+            d
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_said_and_doubts_are_said_once() {
+        let answer = Answer::of(Partial { c: 3 });
+        let text = answer.render(Format::Table, STYLE).expect("text");
+        assert_eq!(text, "- a doubt\n\n- another\n\nnot modeled: heat; other processes\n");
+        let json = answer.render(Format::Json, STYLE).expect("JSON");
+        assert!(json.contains("\"not_modeled\": [\n    \"heat\""), "{json}");
+        let schema = schema_of::<Partial>();
+        assert_eq!(schema.get("required"), Some(&json!(["schema", "c", "not_modeled"])));
     }
 
     const STYLE: Style = Style { width: 80, color: false, ascii: false };

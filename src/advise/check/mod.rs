@@ -36,9 +36,9 @@ pub struct Report {
 pub struct MacReport {
     /// The verdicts.
     pub found: OnMac,
-    /// Changes that help each workload, the smallest first.
+    /// Changes that help each workload, those that lose least first.
     pub changes: Vec<Vec<Remedy>>,
-    /// Changes with which all models fit at once, the smallest first.
+    /// Changes with which all models fit at once, those that lose least first.
     pub together_changes: Vec<Remedy>,
 }
 

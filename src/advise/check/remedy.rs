@@ -1,4 +1,4 @@
-//! The smallest changes that make a plan hold.
+//! The changes that make a plan hold, those that lose least first.
 
 use super::judge::{OnMac, Planned, alone, on, together};
 use super::plan::Plan;
@@ -10,6 +10,7 @@ use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
+use crate::model::quality::{PublishedLoss, is_below_four_bits};
 use crate::units::Bytes;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -40,6 +41,8 @@ pub enum Remedy {
         prefill_step: Option<u32>,
         /// The workload, where several are meant to fit together.
         workload: Option<String>,
+        /// What is lost, as published.
+        loss: PublishedLoss,
     },
     /// A smaller format of the weights.
     Quantisation {
@@ -47,6 +50,8 @@ pub enum Remedy {
         quant: String,
         /// The workload, where several are meant to fit together.
         workload: Option<String>,
+        /// What is lost, as published.
+        loss: PublishedLoss,
     },
     /// Fewer users at once.
     Users {
@@ -73,19 +78,40 @@ impl Remedy {
         match self {
             Self::PrefillStep { tokens } => format!("prefill_step = {tokens}"),
             Self::WiredLimit { command, undo } => format!("{command} (undo: {undo})"),
-            Self::KvBits { bits, prefill_step, workload } => {
+            Self::KvBits { bits, prefill_step, workload, loss } => {
                 let chunk = prefill_step
                     .map_or_else(String::new, |step| format!(" with prefill_step = {step}"));
-                format!("kv_bits = {bits}{chunk}{}", of(workload))
+                format!("kv_bits = {bits}{chunk}{}, which loses {}", of(workload), loss.text())
             }
-            Self::Quantisation { quant, workload } => {
-                format!("quant = \"{quant}\"{}", of(workload))
+            Self::Quantisation { quant, workload, loss } => {
+                let below = if is_below_four_bits(quant) {
+                    "; below four bits quality falls fast"
+                } else {
+                    ""
+                };
+                format!("quant = \"{quant}\"{}, which loses {}{below}", of(workload), loss.text())
             }
             Self::Users { users } => format!("users = {users}"),
             Self::Context { tokens } => format!("context = {tokens}"),
             Self::LeaveOut { workload } => format!("without {workload}"),
         }
     }
+}
+
+impl Remedy {
+    /// What is lost of quality at worst, in percent; 0 where all bits are kept.
+    fn worst(&self) -> f64 {
+        match self {
+            Self::KvBits { loss, .. } | Self::Quantisation { loss, .. } => loss.worst().max(0.0),
+            _ => 0.0,
+        }
+    }
+}
+
+/// Those that lose least first; among equals the order in which they were looked for: the smallest change first.
+fn by_loss(mut all: Vec<Remedy>) -> Vec<Remedy> {
+    all.sort_by(|a, b| a.worst().total_cmp(&b.worst()));
+    all
 }
 
 /// Why changes could not be looked for.
@@ -143,16 +169,18 @@ impl Search<'_, '_> {
                     // The attention of MLX over such a cache is not fused: only small chunks save memory.
                     let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
                     let quantised = Variant::KvBits { bits, prefill_step };
+                    let Some(loss) = self.loss_of_cache(index, bits) else { continue };
                     if self.is_possible(index, quantised) && self.passes(index, quantised)? {
-                        out.push(Remedy::KvBits { bits, prefill_step, workload: None });
+                        out.push(Remedy::KvBits { bits, prefill_step, workload: None, loss });
                         break;
                     }
                 }
             }
         }
         for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+            let Some(loss) = self.loss_of_weights(index, quant) else { continue };
             if self.passes(index, Variant::Smaller(i))? {
-                out.push(Remedy::Quantisation { quant: quant.clone(), workload: None });
+                out.push(Remedy::Quantisation { quant: quant.clone(), workload: None, loss });
                 break;
             }
         }
@@ -161,7 +189,7 @@ impl Search<'_, '_> {
         let shorter = |chunks: u32| self.passes(index, Variant::Context(chunks * GRID));
         let longest = most_that(1, r.work.context_tokens.div_ceil(GRID), &shorter)?;
         out.extend(longest.map(|chunks| Remedy::Context { tokens: chunks * GRID }));
-        Ok(out)
+        Ok(by_loss(out))
     }
 
     /// Changes that make all models fit at once, the smallest first.
@@ -183,10 +211,11 @@ impl Search<'_, '_> {
         for (index, case) in self.cases.iter().enumerate() {
             let name = || self.plan.workloads.get(index).map(|w| w.name.clone());
             for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
+                let Some(loss) = self.loss_of_weights(index, quant) else { continue };
                 let smaller = self.variants.of((index, case), Variant::Smaller(i));
                 if self.fit_with(index, smaller.as_deref())? {
                     let quant = quant.clone();
-                    out.push(Remedy::Quantisation { quant, workload: name() });
+                    out.push(Remedy::Quantisation { quant, workload: name(), loss });
                     break;
                 }
             }
@@ -199,7 +228,22 @@ impl Search<'_, '_> {
                 out.push(Remedy::LeaveOut { workload: w.name.clone() });
             }
         }
-        Ok(out)
+        Ok(by_loss(out))
+    }
+
+    /// What is published of a workload's model in another format; `None` where nothing is, or where it collapses.
+    fn loss_of_weights(&self, index: usize, quant: &str) -> Option<PublishedLoss> {
+        let (id, parameters) = self.cases.get(index)?.estimator.model_size();
+        PublishedLoss::of_weights(&id, parameters, quant).filter(|loss| !loss.is_ruinous())
+    }
+
+    /// The same of its cache in so many bits.
+    fn loss_of_cache(&self, index: usize, bits: u32) -> Option<PublishedLoss> {
+        let planned = self.cases.get(index)?;
+        let (id, parameters) = planned.estimator.model_size();
+        let gguf = planned.case.run.engine.program.runs_gguf();
+        let kind = if gguf { format!("q{bits}_0") } else { bits.to_string() };
+        PublishedLoss::of_cache(&id, parameters, &kind).filter(|loss| !loss.is_ruinous())
     }
 
     /// Whether everything fits at once with one case replaced or left out.

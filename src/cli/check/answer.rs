@@ -77,7 +77,7 @@ struct WorkloadAnswer {
     probability: f64,
     /// Each requirement.
     requirements: Vec<Requirement>,
-    /// Changes that make it hold, the smallest first.
+    /// Changes that make it hold, those that lose least first.
     changes: Vec<Remedy>,
     /// Predicted memory.
     memory: PeakKeys,
@@ -190,6 +190,11 @@ const TOGETHER: &str = "all together";
 
 impl Present for CheckAnswer {
     const SCHEMA: &'static str = "mlxplan.check/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "workloads that compute at the same time",
+        "quality beyond published losses",
+        "heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();
@@ -278,7 +283,8 @@ fn columns(macs: usize) -> Vec<Column> {
 
 fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     let text = |x: f64| value_text(r.kind, x);
-    let sign = if r.kind == RequirementKind::TokS { "≥" } else { "≤" };
+    let least = matches!(r.kind, RequirementKind::TokS | RequirementKind::Rate);
+    let sign = if least { "≥" } else { "≤" };
     let interval = match r.kind {
         RequirementKind::Context => String::new(),
         _ => format!("{}–{}", text(r.interval_90[0]), text(r.interval_90[1])),
@@ -300,6 +306,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
         RequirementKind::Memory => Bytes(x as u64).to_string(),
         RequirementKind::Context => format!("{x:.0}"),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
+        RequirementKind::Rate => format!("{x:.2}"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
         RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         RequirementKind::Ttft => Seconds(x).to_string(),
@@ -314,7 +321,7 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
         }
         let texts: Vec<String> = changes.iter().map(Remedy::text).collect();
         let text = match texts.split_first() {
-            None => "no single change here makes it pass".to_owned(),
+            None => "no single change whose loss is published makes it pass".to_owned(),
             Some((first, [])) => first.clone(),
             Some((first, more)) => format!("{first}; or {}", more.join("; or ")),
         };
@@ -327,7 +334,10 @@ fn changes(d: &mut Document, mac: &MacAnswer) {
         add(&w.name, w.outcome, &w.changes);
     }
     if !lines.is_empty() {
-        d.text(format!("On {} these changes make it pass, the smallest first:", mac.machine.id));
+        d.text(format!(
+            "On {} these changes make it pass, those that lose least first:",
+            mac.machine.id
+        ));
         d.pairs(lines);
     }
 }

@@ -9,7 +9,7 @@ use clap_complete::engine::ArgValueCompleter;
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name; of a size class (32B-4bit) the most
+    /// Models: catalog names (qwen3-32b-4bit), folders, .gguf files, hf:org/name; of a size class (32B-4bit) the most
     /// popular model
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", num_args = 1.., required = true)]
     pub model: Vec<String>,
@@ -32,7 +32,7 @@ pub struct CompareArgs {
     )]
     pub engines: Vec<EngineName>,
 
-    /// Quantisation, where the names do not say
+    /// Quantization, where the names do not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
@@ -73,7 +73,7 @@ pub struct NeedsArgs {
     #[arg(long, value_name = "N", conflicts_with = "batch", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub users: Option<u32>,
 
-    /// Which Macs: those that Apple sells, or any in the catalogue
+    /// Which Macs: those that Apple sells, or any in the catalog
     #[arg(long, value_enum, value_name = "WHICH", requires = "buy", default_value_t = Stock::New)]
     pub stock: Stock,
 

@@ -231,6 +231,8 @@ impl Variant {
 
 impl Present for Variants {
     const SCHEMA: &'static str = "mlxplan.variants/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["quality beyond published losses", "other processes, heat and power modes"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

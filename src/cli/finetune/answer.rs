@@ -290,8 +290,8 @@ impl Present for FinetuneAnswer {
                 .iter()
                 .map(|w| format!("speed: {}, interval x {:.1} ({})", w.cause, w.factor, w.source)),
         );
-        notes.extend(self.not_modeled.iter().map(|what| format!("not modeled: {what}")));
         d.notes(notes);
+        d.not_modeled(&self.not_modeled);
         d
     }
 }

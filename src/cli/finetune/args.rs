@@ -11,11 +11,11 @@ use clap_complete::engine::ArgValueCompleter;
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
-    /// The base: catalogue name (qwen3-8b-4bit), folder, config.json, hf:org/name
+    /// The base: catalog name (qwen3-8b-4bit), folder, config.json, hf:org/name
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required = true)]
     pub model: String,
 
-    /// Quantisation of the base, where the name does not say
+    /// Quantization of the base, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 

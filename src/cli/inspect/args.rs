@@ -7,11 +7,11 @@ use clap_complete::engine::ArgValueCompleter;
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A model: catalogue name, folder, config.json, .gguf file, hf:org/name
+    /// A model: catalog name, folder, config.json, .gguf file, hf:org/name
     #[arg(add = ArgValueCompleter::new(names::models), value_name = "MODEL")]
     pub model: String,
 
-    /// Quantisation, where the name or the files do not say
+    /// Quantization, where the name or the files do not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 
@@ -23,7 +23,7 @@ pub struct InspectArgs {
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_values_t = [1u32, 512, 4096, 8192], value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub tokens: Vec<u32>,
 
-    /// Bits of a quantised KV cache
+    /// Bits of a quantized KV cache
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
 

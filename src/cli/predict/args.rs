@@ -11,11 +11,11 @@ use clap_complete::engine::ArgValueCompleter;
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name
+    /// A model: catalog name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required = true)]
     pub model: String,
 
-    /// Quantisation, where the name does not say
+    /// Quantization, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 

@@ -31,10 +31,22 @@ pub(super) fn add(d: &mut Document, p: &Prediction, found: &Explanation) {
     }
     d.heading("Inputs");
     let mut table = Table::new(vec![Column::text("input"), Column::text("from")]);
-    for line in p.sources() {
-        table.row([line.0.to_owned(), line.1]);
+    for (inputs, from) in by_source(p.sources()) {
+        table.row([inputs.join(", "), from]);
     }
     d.table(table);
+}
+
+/// Inputs by where they come from, each source once, in the order in which they are first named.
+fn by_source(all: Vec<(&'static str, String)>) -> Vec<(Vec<&'static str>, String)> {
+    let mut grouped: Vec<(Vec<&'static str>, String)> = Vec::new();
+    for (input, from) in all {
+        match grouped.iter_mut().find(|(_, known)| *known == from) {
+            Some((inputs, _)) => inputs.push(input),
+            None => grouped.push((vec![input], from)),
+        }
+    }
+    grouped
 }
 
 fn widenings(all: &[&Widening]) -> Table {
@@ -128,4 +140,18 @@ fn steps(all: &[Step]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_source;
+
+    #[test]
+    fn a_source_is_named_once() {
+        let all = [("chip", "Apple"), ("decode", "rows"), ("memory", "Apple")];
+        let all = all.map(|(input, from)| (input, from.to_owned())).to_vec();
+        let grouped = by_source(all);
+        assert_eq!(grouped[0], (vec!["chip", "memory"], "Apple".to_owned()));
+        assert_eq!(grouped.len(), 2);
+    }
 }

@@ -13,7 +13,7 @@ use super::shared::opening::About;
 use super::shared::speculation;
 use super::shared::tables::changes_table;
 use super::shared::words::{
-    contexts_text, engine_text, limit_texts, parts_text, status, wired_notes,
+    contexts_text, engine_text, limit_texts, loss_notes, parts_text, status, wired_notes,
 };
 use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
@@ -88,13 +88,16 @@ impl Present for Prediction {
             speculation::add(&mut d, found);
         }
         if !self.changes.is_empty() {
-            d.text("Changes that help, the cheapest first:");
+            d.text("Changes that help, by what they lose and then by what they gain:");
             d.table(changes_table(&self.changes));
-            d.notes(wired_notes(&self.changes));
         }
+        let mut notes = wired_notes(&self.changes);
+        notes.extend(loss_notes(&self.changes, &self.withheld));
+        d.notes(notes);
         if let Some(explanation) = &self.explanation {
             explain::add(&mut d, self, explanation);
         }
+        d.not_modeled(&self.not_modeled());
         d
     }
 }
@@ -178,10 +181,7 @@ fn document(p: &Prediction) -> Document {
     if !p.at_depth.is_empty() {
         d.table(depths(&p.at_depth));
     }
-    let mut notes: Vec<String> = p.warnings.iter().map(ToString::to_string).collect();
-    // The first is left out of every prediction.
-    notes.extend(p.not_modeled().iter().skip(1).map(|what| format!("not modeled: {what}")));
-    d.notes(notes);
+    d.notes(p.warnings.iter().map(ToString::to_string).collect());
     d
 }
 

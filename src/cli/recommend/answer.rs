@@ -1,14 +1,18 @@
 //! What to run on a Mac, as an answer.
 
 use super::macs::{MacAnswer, macs_table};
+use super::picks::{self, PickKeys};
+use crate::advise::picks::Picks;
+use crate::advise::use_case::UseCase;
 use crate::advise::{CannotRun, EngineSettings, MacChoice};
 use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
-    contexts_text, format_name, gb, parts_text, run_text, short, wired_notes,
+    contexts_text, format_name, gb, loss_notes, parts_text, run_text, short, wired_notes,
 };
-use crate::estimate::memory::{ContextBound, MaxContext, Memory};
+use crate::estimate::memory::{ContextBound, Fit, MaxContext, Memory};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};
+use crate::model::quality::{LossBasis, PublishedLoss, is_below_four_bits, loss_cell};
 use crate::report::{Column, Document, Present, Table, Tagged};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 use schemars::JsonSchema;
@@ -25,8 +29,13 @@ pub(in crate::cli) struct Recommendation {
     choices: Vec<Tagged<Prediction>>,
     /// Models and formats that match and cannot run as asked, with the reason.
     cannot_run: Vec<CannotRun>,
+    /// Models and formats that match and lose more than was allowed, or of which nobody published a loss.
+    lose_too_much: Vec<LeftOut>,
     /// How the choices were found.
     notes: Vec<String>,
+    /// What each choice of an overview is started with, and why it was taken, in the order of the choices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    picks: Vec<PickKeys>,
     /// Popular models that fit, where none of the choices does.
     instead: Vec<Tagged<Prediction>>,
     /// Macs that run the smallest choice, where none of the choices fits.
@@ -37,6 +46,17 @@ pub(in crate::cli) struct Recommendation {
     /// What only people are shown.
     #[serde(skip)]
     shown: Shown,
+}
+
+/// A choice that was left out for its loss.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct LeftOut {
+    /// The model.
+    pub model: String,
+    /// The format of its weights.
+    pub quant: String,
+    /// What it loses; `null` where nobody published it.
+    pub loss: Option<PublishedLoss>,
 }
 
 /// What only people are shown.
@@ -75,7 +95,9 @@ impl Recommendation {
             request: RunKeys::of(run),
             choices: choices.into_iter().map(Tagged).collect(),
             cannot_run: Vec::new(),
+            lose_too_much: Vec::new(),
             notes,
+            picks: Vec::new(),
             instead: Vec::new(),
             macs: Vec::new(),
             settings: None,
@@ -84,15 +106,20 @@ impl Recommendation {
     }
 
     /// The best choices of a machine.
-    pub(super) fn overview(
+    pub(super) fn picks(
         machine: &Machine,
         run: &Run,
         title: String,
-        choices: Vec<Prediction>,
-        note: &str,
+        (task, found): (Option<UseCase>, Picks),
     ) -> Self {
-        let mut all = Self::new(machine, run, title, choices, vec![note.to_owned()]);
+        let first = found.first_choice().map(|p| p.prediction.model.id.clone());
+        let keys: Vec<PickKeys> =
+            found.all.iter().map(|p| PickKeys::of(p, task, first.as_deref())).collect();
+        let choices = found.all.into_iter().map(|p| p.prediction).collect();
+        let mut all = Self::new(machine, run, title, choices, vec![picks::NOTE.to_owned()]);
         all.shown.in_full = false;
+        all.picks = keys;
+        all.cannot_run = found.cannot;
         all
     }
 
@@ -104,6 +131,11 @@ impl Recommendation {
     /// Lists what cannot run as asked.
     pub(super) fn cannot_run(&mut self, all: Vec<CannotRun>) {
         self.cannot_run = all;
+    }
+
+    /// Lists what was left out for its loss.
+    pub(super) fn lose_too_much(&mut self, all: Vec<LeftOut>) {
+        self.lose_too_much = all;
     }
 
     /// Offers models that fit.
@@ -124,19 +156,34 @@ impl Recommendation {
 
 impl Present for Recommendation {
     const SCHEMA: &'static str = "mlxplan.recommendation/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "quality of the models beyond published losses of formats",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let rows: Vec<&Prediction> = self.choices.iter().map(|t| &t.0).collect();
         let mut d = Document::default();
         d.heading(self.shown.title.clone());
         d.text(self.shown.run.clone());
-        d.table(table(&rows, &self.cannot_run));
+        if self.picks.is_empty() {
+            d.table(table(&rows, &self.cannot_run));
+        } else {
+            picks::add(&mut d, &rows, &self.picks);
+        }
         if let ([row], true) = (&rows[..], self.shown.in_full) {
             d.pairs(details(row));
         }
         let mut notes = notes(&self.notes, &rows, self.shown.limit);
         notes.extend(self.cannot_run.iter().map(|c| {
             format!("{} {} cannot run so: {}", short(&c.model), format_name(&c.quant), c.reason)
+        }));
+        notes.extend(self.lose_too_much.iter().map(|l| {
+            let loses = match &l.loss {
+                Some(loss) => format!("it loses {}", loss.text()),
+                None => "what it loses is not published for models of this size".to_owned(),
+            };
+            format!("{} {} left out: {loses}", short(&l.model), format_name(&l.quant))
         }));
         d.notes(notes);
         if self.shown.in_full {
@@ -173,13 +220,15 @@ fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
     let mut names = rows.iter().map(|r| &r.model.id).chain(cannot.iter().map(|c| &c.model));
     let first = names.next();
     let one_model = names.all(|name| Some(name) == first);
-    let format = Column::text("format");
+    let (format, loss) = (Column::text("format"), Column::number("loss"));
+    let loss_of: Cell = |p| loss_cell(p.loss().as_ref());
     let mut columns: Vec<(Column, Cell)> = if one_model {
-        vec![(format, |p| format_name(&p.model.quant))]
+        vec![(format, |p| format_name(&p.model.quant)), (loss, loss_of)]
     } else {
         vec![
             (Column::text("model"), |p| short(&p.model.id).to_owned()),
             (format.droppable(2), |p| format_name(&p.model.quant)),
+            (loss.droppable(2), loss_of),
         ]
     };
     columns
@@ -192,7 +241,7 @@ fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
     for c in cannot {
         let name = (!one_model).then(|| short(&c.model).to_owned());
         let figures = FIGURES.iter().map(|(title, ..)| if *title == "fits" { "no" } else { "–" });
-        let cells = name.into_iter().chain([format_name(&c.quant)]);
+        let cells = name.into_iter().chain([format_name(&c.quant), "–".to_owned()]);
         table.row(cells.chain(figures.map(str::to_owned)));
     }
     table
@@ -216,7 +265,7 @@ const FIGURES: [(&str, u8, Cell); 8] = [
     ("at most", 4, |p| context_cell(p.context.map(|c| c.at_most))),
 ];
 
-fn context_cell(context: Option<MaxContext>) -> String {
+pub(super) fn context_cell(context: Option<MaxContext>) -> String {
     match context {
         Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
         Some(c) => c.tokens.to_string(),
@@ -224,7 +273,7 @@ fn context_cell(context: Option<MaxContext>) -> String {
     }
 }
 
-fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
+pub(super) fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
     p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
 }
 
@@ -261,7 +310,42 @@ fn notes(
                 .to_owned(),
         );
     }
+    notes.extend(losses(rows));
     notes.extend(warnings(rows));
+    notes
+}
+
+/// What stands behind the losses, and a warning where fewer than four bits are left.
+fn losses(rows: &[&Prediction]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let all: Vec<(String, PublishedLoss)> = rows
+        .iter()
+        .filter_map(|r| Some((format_name(&r.model.quant), r.loss()?)))
+        .filter(|(_, loss)| loss.basis != LossBasis::Original)
+        .collect();
+    if all.is_empty() {
+        return notes;
+    }
+    notes.push(
+        "loss: published, not predicted: how much perplexity rises (KL divergence counts as its logarithm) or which share \
+         of a benchmark's score is lost; ~ of other models of like size"
+            .to_owned(),
+    );
+    let mut said: Vec<String> = Vec::new();
+    for (format, loss) in all {
+        let text = format!("{format} loses {}", loss.text());
+        if !said.contains(&text) {
+            said.push(text);
+        }
+    }
+    notes.push(said.join("; "));
+    let low = rows.iter().map(|r| &r.model.quant).find(|quant| is_below_four_bits(quant));
+    notes.extend(low.map(|quant| {
+        format!(
+            "{}: below four bits quality falls fast; a smaller model in four bits is usually better",
+            format_name(quant)
+        )
+    }));
     notes
 }
 
@@ -288,15 +372,35 @@ fn warnings(rows: &[&Prediction]) -> Vec<String> {
         .collect()
 }
 
+/// The rows whose changes are worth showing. Formats of one model are each other's changes: where one in four bits or more
+/// fits, the table is the advice; else the smallest that does not fit stands for all.
+fn advised<'p>(rows: &[&'p Prediction]) -> Vec<&'p Prediction> {
+    let with = |p: &&Prediction| !p.changes.is_empty() || !p.withheld.is_empty();
+    let formats = rows.len() > 1 && rows.iter().all(|p| p.model.id == rows[0].model.id);
+    if !formats {
+        return rows.iter().copied().filter(with).collect();
+    }
+    let fits = |p: &&Prediction| {
+        let verdict = p.memory.as_ref().map(|m| m.judgement.verdict);
+        verdict.is_some_and(|v| v <= Fit::Tight) && !is_below_four_bits(&p.model.quant)
+    };
+    if rows.iter().any(|p| fits(p)) {
+        return Vec::new();
+    }
+    rows.iter().copied().rfind(with).into_iter().collect()
+}
+
 /// The changes that help the rows that do not fit.
 fn changes(d: &mut Document, rows: &[&Prediction]) {
-    for p in rows.iter().filter(|p| !p.changes.is_empty()) {
+    for p in advised(rows) {
         d.text(format!(
-            "What would help {} {}, the cheapest first:",
+            "What would help {} {}, by what it loses and then by what it gains:",
             short(&p.model.id),
             format_name(&p.model.quant)
         ));
         d.table(changes_table(&p.changes));
-        d.notes(wired_notes(&p.changes));
+        let mut notes = wired_notes(&p.changes);
+        notes.extend(loss_notes(&p.changes, &p.withheld));
+        d.notes(notes);
     }
 }

@@ -1,5 +1,7 @@
 //! Arguments of `recommend`.
 
+use super::users::args::UsersArgs;
+use crate::advise::use_case::UseCase;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
@@ -29,6 +31,14 @@ fn engine(text: &str) -> Result<Program, String> {
     })
 }
 
+/// A loss in percent.
+fn loss(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(x) if (0.0..=1000.0).contains(&x) => Ok(x),
+        _ => Err("a number of percent from 0 to 1000".to_owned()),
+    }
+}
+
 /// Arguments of `recommend`.
 #[derive(Debug, Args)]
 pub struct RecommendArgs {
@@ -37,9 +47,19 @@ pub struct RecommendArgs {
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Quantisation: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
+    /// Quantization: bf16, fp16, 2bit … 8bit (with -g32, -g64, -g128), mxfp4, nvfp4, mxfp8, mixed_3_6 …, mxfp4_q8
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
+
+    /// Without --model: what the model is for: chat, code, agent, vision, long-context; it sets prompt, output and images
+    /// where they are not given, and the speed that is wanted
+    #[arg(long, value_name = "TASK", conflicts_with = "model")]
+    pub task: Option<UseCase>,
+
+    /// Leave out formats that lose more than this, in percent: how much perplexity rises, or which share of a benchmark's
+    /// score is lost, as published; formats that nobody measured at this size are left out too
+    #[arg(long, value_name = "PERCENT", value_parser = loss)]
+    pub max_loss: Option<f64>,
 
     /// End with the settings of this engine, as the command that starts it: mlx-lm, mlx-lm-server, lm-studio,
     /// lm-studio-gguf, llama.cpp, ollama
@@ -49,6 +69,10 @@ pub struct RecommendArgs {
     /// Models listed at most
     #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub limit: u32,
+
+    /// Several users at once.
+    #[command(flatten)]
+    pub users: UsersArgs,
 
     /// Drafts.
     #[command(flatten)]
@@ -68,8 +92,11 @@ impl Default for RecommendArgs {
         Self {
             model: None,
             quant: None,
+            task: None,
+            max_loss: None,
             engine_for: None,
             limit: MODELS,
+            users: UsersArgs::default(),
             drafts: DraftArgs::default(),
             machine: MachineArgs::default(),
             run: RunArgs::default(),

@@ -4,9 +4,11 @@ pub(super) mod answer;
 pub(super) mod args;
 mod drafts;
 mod macs;
+mod picks;
+pub(super) mod users;
 pub(super) mod which_mac;
 
-use answer::Recommendation;
+use answer::{LeftOut, Recommendation};
 use args::RecommendArgs;
 
 use super::shared::context::Context;
@@ -14,14 +16,17 @@ use super::shared::evidence;
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::{format_name, status};
+use crate::advise::picks::{Wish, picks};
 use crate::advise::recommend::LADDER;
+use crate::advise::use_case::UseCase;
 use crate::advise::{
     Candidate, EngineSettings, Predicted, Question, by_size, candidates, macs_for, predictions,
 };
 use crate::estimate::memory::Fits;
-use crate::estimate::{Opened, OpenedModel, Prediction, Program, Run, Sources};
+use crate::estimate::{Basis, Estimator, Opened, OpenedModel, Prediction, Program, Run, Sources};
 use crate::hardware::SpecError;
 use crate::hardware::machine::Machine;
+use crate::model::quality::{PublishedLoss, loss_cell};
 use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::roofline::Coefficients;
@@ -36,6 +41,9 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
+    if let Some(users) = args.users.users {
+        return users::run(context, args, users);
+    }
     let run = args.run.run_on(args.machine.is_here())?;
     let run = for_engine(run, args.engine_for);
     let (wanted, machine) = rayon::join(
@@ -66,13 +74,17 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
     }
     match (wanted, machine) {
         (Some(wanted), Ok(machine)) => {
-            let answer = on_machine(context, &wanted, &machine, (&run, args.engine_for));
+            let answer =
+                on_machine(context, &wanted, &machine, (&run, args.engine_for), args.max_loss);
             // Freed beside the printing.
             rayon::spawn(|| drop(wanted));
             answer
         }
-        (Some(wanted), Err(why)) => which_mac::answer(context, wanted, &why, &run),
-        (None, Ok(machine)) => overview(context, &machine, &run),
+        (Some(mut wanted), Err(why)) => {
+            wanted.within(args.max_loss, &run)?;
+            which_mac::answer(context, wanted, &why, &run)
+        }
+        (None, Ok(machine)) => overview(context, &machine, &run, args),
         (None, Err(why)) => Err(anyhow::Error::from(*why)),
     }
 }
@@ -102,6 +114,33 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// The same without formats that lose more than is allowed, which a note names.
+    fn within(&mut self, most: Option<f64>, run: &Run) -> Result<()> {
+        let Some(most) = most else { return Ok(()) };
+        let coefficients = Coefficients::embedded()?;
+        let mut lost = Vec::new();
+        self.candidates.retain(|c| {
+            let estimator = Estimator::new(coefficients, &c.model, *run, Basis::Spec);
+            let loss = estimator.loss();
+            let kept = loss.as_ref().is_some_and(|loss| loss.worst() <= most);
+            if !kept {
+                lost.push(format!(
+                    "{} ({})",
+                    format_name(&estimator.quant()),
+                    loss_cell(loss.as_ref())
+                ));
+            }
+            kept
+        });
+        if self.candidates.is_empty() {
+            bail!("--max-loss {most}: nothing is known to lose so little: {}", lost.join(", "));
+        }
+        if !lost.is_empty() {
+            self.notes.push(format!("left out for what they lose: {}", lost.join(", ")));
+        }
+        Ok(())
+    }
+
     /// The same with the speeds of what was measured.
     fn measured(
         &mut self,
@@ -175,10 +214,21 @@ fn on_machine(
     wanted: &Wanted,
     machine: &Machine,
     (run, engine): (&Run, Option<Program>),
+    max_loss: Option<f64>,
 ) -> Result<(Answer, ExitStatus)> {
     let coefficients = Coefficients::embedded()?;
     let question = Question { machine, coefficients, run };
     let Predicted { rows, cannot } = predictions(question, &wanted.candidates);
+    let (rows, lost) = within(max_loss, rows);
+    if rows.is_empty() && !lost.is_empty() {
+        let least = lost.iter().filter_map(|l| l.loss.as_ref()).map(PublishedLoss::worst);
+        let least = least
+            .min_by(f64::total_cmp)
+            .map_or_else(String::new, |x| format!(" (least: {x:.1} %)"));
+        bail!(
+            "--max-loss: every format loses more, or its loss at this size is not published{least}; bf16 loses nothing"
+        );
+    }
     let best = rows.iter().map(|r| status(r.memory.as_ref())).min_by_key(|v| match v {
         ExitStatus::Ok => 0,
         ExitStatus::Uncertain => 1,
@@ -193,6 +243,7 @@ fn on_machine(
     let settings = engine.and_then(|engine| EngineSettings::of(fitting?, engine));
     let mut answer = Recommendation::new(machine, run, title, rows, wanted.notes.clone());
     answer.cannot_run(cannot);
+    answer.lose_too_much(lost);
     answer.set_up(settings);
     if nothing {
         let found = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
@@ -209,16 +260,45 @@ fn on_machine(
     Ok((Answer::of(answer), best.unwrap_or(ExitStatus::No)))
 }
 
-fn overview(context: &Context, machine: &Machine, run: &Run) -> Result<(Answer, ExitStatus)> {
+/// Those that lose no more than is allowed, changes included, and the others.
+fn within(most: Option<f64>, rows: Vec<Prediction>) -> (Vec<Prediction>, Vec<LeftOut>) {
+    let Some(most) = most else { return (rows, Vec::new()) };
+    let mut kept = Vec::new();
+    let mut lost = Vec::new();
+    for mut row in rows {
+        row.changes.retain(|c| c.loss.worst() <= most);
+        match row.loss() {
+            Some(loss) if loss.worst() <= most => kept.push(row),
+            loss => {
+                let (model, quant) = (row.model.id, row.model.quant);
+                lost.push(LeftOut { model, quant, loss });
+            }
+        }
+    }
+    (kept, lost)
+}
+
+fn overview(
+    context: &Context,
+    machine: &Machine,
+    run: &Run,
+    args: &RecommendArgs,
+) -> Result<(Answer, ExitStatus)> {
+    let run = &args.task.map_or(*run, |task| task.run(*run));
+    // Pictures need a program that loads vision towers.
+    let sees = args.task == Some(UseCase::Vision) && args.run.engine.engine.is_none();
+    let run = &if sees { run.with_program(Program::MlxVlm) } else { *run };
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
-    let Predicted { rows, cannot } =
-        by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
-    let title = format!("By size, the most popular models on  {}", machine.name);
-    let note = "of each size class the most downloaded model, in the most precise format that fits \
-                (8, 6, 5, 4, 3 bit); --model names any other";
-    let mut answer = Recommendation::overview(machine, run, title, rows, note);
-    answer.cannot_run(cannot);
-    Ok((Answer::of(answer), ExitStatus::Ok))
+    let wish = Wish { use_case: args.task, max_loss: args.max_loss };
+    let sources = Sources { program: run.engine.program, ..context.sources(None)? };
+    let found = picks(question, wish, context.catalogues.models()?, &sources)?;
+    let title = match args.task {
+        Some(task) => format!("For {task}, by size, on  {}", machine.name),
+        None => format!("By size, what to run on  {}", machine.name),
+    };
+    let some = !found.all.is_empty();
+    let answer = Recommendation::picks(machine, run, title, (args.task, found));
+    Ok((Answer::of(answer), if some { ExitStatus::Ok } else { ExitStatus::No }))
 }
 
 /// The run by the engine whose settings are asked for, unless another one was named.

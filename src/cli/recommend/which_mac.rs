@@ -104,6 +104,11 @@ impl From<&Need> for NeedAnswer {
 
 impl Present for WhichMac {
     const SCHEMA: &'static str = "mlxplan.which_mac/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "street and refurbished prices",
+        "quality of the models",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

@@ -8,7 +8,7 @@ use clap_complete::engine::ArgValueCompleter;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Models: catalogue names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
+    /// Models: catalog names (qwen3-32b-4bit), folders, .gguf files, hf:org/name
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", num_args = 1..)]
     pub model: Vec<String>,
 
@@ -16,7 +16,7 @@ pub struct ReportArgs {
     #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", num_args = 1..)]
     pub mac: Vec<String>,
 
-    /// Quantisation, where the names do not say
+    /// Quantization, where the names do not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 

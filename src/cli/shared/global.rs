@@ -28,7 +28,7 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// When to use colour
+    /// When to use color
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_default_value = true)]
     pub color: Color,
 
@@ -59,7 +59,7 @@ pub struct Global {
     pub data_dir: Option<PathBuf>,
 }
 
-/// When to use colour.
+/// When to use color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set.

@@ -12,7 +12,7 @@ pub struct MachineArgs {
     #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", conflicts_with_all = ["bandwidth", "gpu_cores", "memory"])]
     pub mac: Option<String>,
 
-    /// Memory bandwidth in GB/s of a machine that is not in the catalogue
+    /// Memory bandwidth in GB/s of a machine that is not in the catalog
     #[arg(long, value_name = "GB/S", requires_all = ["gpu_cores", "memory"])]
     pub bandwidth: Option<f64>,
 

@@ -31,7 +31,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N[@WxH]")]
     pub images: Option<Images>,
 
-    /// Bits of a quantised KV cache: 4 or 8 (also 2, 3, 5, 6)
+    /// Bits of a quantized KV cache: 4 or 8 (also 2, 3, 5, 6)
     #[arg(long, value_name = "BITS")]
     pub kv_bits: Option<u32>,
 

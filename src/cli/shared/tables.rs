@@ -4,6 +4,7 @@ use super::words::{rates, usd};
 use crate::engine::installed::Installed;
 use crate::estimate::memory::{Advice, Change, Fit};
 use crate::hardware::machine::MachineSummary;
+use crate::model::quality::LossBasis;
 use crate::report::{Column, Table};
 use crate::run::Version;
 use crate::units::TokensPerSecond;
@@ -15,6 +16,7 @@ pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
         Column::number("gains"),
         Column::number("max context"),
         Column::text("fits"),
+        Column::number("loses"),
     ]);
     for c in changes {
         let what = match &c.what {
@@ -26,6 +28,10 @@ pub(in crate::cli) fn changes_table(changes: &[Advice]) -> Table {
             c.gains_bytes.to_string(),
             c.max_context_tokens.to_string(),
             c.fits.to_string(),
+            match c.loss.basis {
+                LossBasis::Original => "nothing".to_owned(),
+                _ => c.loss.cell(),
+            },
         ]);
     }
     table

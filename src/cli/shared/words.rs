@@ -1,12 +1,15 @@
 //! Figures and names in the words that every command uses.
 
 use super::exit::ExitStatus;
-use crate::estimate::memory::{Advice, Change, ContextBound, Fit, Limit, MaxContext, Memory};
+use crate::estimate::memory::{
+    Advice, Change, ContextBound, Fit, Limit, MaxContext, Memory, Withheld,
+};
 use crate::estimate::{EngineAnswer, Longest, Run};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::Form;
 use crate::ledger::peak::Peak;
 use crate::model::Scheme;
+use crate::model::quality::{LossBasis, is_below_four_bits};
 use crate::units::{Bytes, Seconds, TokensPerSecond};
 
 /// A probability; only what cannot be otherwise is rounded to certainty.
@@ -187,4 +190,23 @@ pub(in crate::cli) fn usd(price: Option<u32>) -> String {
 pub(in crate::cli) fn contains(words: &[String], text: &str) -> bool {
     let text = text.to_lowercase();
     words.iter().all(|w| text.contains(&w.to_lowercase()))
+}
+
+/// What changes lose with what stands behind the figures, a warning where fewer than four bits are left, and what is not
+/// proposed.
+pub(in crate::cli) fn loss_notes(changes: &[Advice], withheld: &[Withheld]) -> Vec<String> {
+    let lossy = changes.iter().filter(|c| c.loss.basis != LossBasis::Original);
+    let mut notes: Vec<String> = lossy
+        .map(|c| {
+            let below = match &c.what {
+                Change::Quantisation { quant } if is_below_four_bits(quant) => {
+                    "; below four bits quality falls fast: try a smaller model first"
+                }
+                _ => "",
+            };
+            format!("{} loses {}{below}", c.what.text(), c.loss.text())
+        })
+        .collect();
+    notes.extend(withheld.iter().map(Withheld::text));
+    notes
 }

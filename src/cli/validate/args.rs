@@ -32,7 +32,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Quantisation of the model
+    /// Quantization of the model
     #[arg(long, value_name = "QUANT", requires = "model")]
     pub quant: Option<String>,
 

@@ -305,6 +305,8 @@ fn number(x: f64) -> String {
 
 impl Present for WhyAnswer {
     const SCHEMA: &'static str = "mlxplan.why/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["causes of which nothing was said and nothing was measured"];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

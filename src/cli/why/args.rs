@@ -11,12 +11,12 @@ use std::path::PathBuf;
 /// Arguments of `why`.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// A model: catalogue name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name; with --server or --bench
+    /// A model: catalog name (qwen3-32b-4bit), folder, config.json, .gguf file, hf:org/name; with --server or --bench
     /// the model that was served, unless it is named
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL", required_unless_present_any = ["server", "bench"])]
     pub model: Option<String>,
 
-    /// Quantisation, where the name does not say
+    /// Quantization, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 

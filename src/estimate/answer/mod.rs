@@ -4,7 +4,7 @@ mod of;
 
 use super::PowerSpeeds;
 use super::explain::Explanation;
-use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap};
+use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap, Withheld};
 use super::speculation::Speculation;
 use super::speed::{Evidence, Term};
 use super::warning::Warning;
@@ -14,6 +14,7 @@ use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
 use crate::ledger::llama_cpp::LlamaBuffers;
 use crate::ledger::peak::Phase;
+use crate::model::quality::PublishedLoss;
 use crate::roofline::Bound;
 use crate::run::{FormatOrigin, Program, Version};
 use crate::units::Bytes;
@@ -109,6 +110,8 @@ pub struct FormatAnswer {
     pub origin: FormatOrigin,
     /// Least and most bytes of the weights.
     pub weights_interval_bytes: Option<[u64; 2]>,
+    /// What it loses of quality, as published; `null` where nobody measured it.
+    pub published_loss: Option<PublishedLoss>,
 }
 
 /// An engine.
@@ -223,8 +226,10 @@ pub struct MemoryAnswer {
     pub max_context_at_most_tokens: Option<u32>,
     /// What ends the context.
     pub max_context_bound: Option<ContextBound>,
-    /// Changes that help, the cheapest first.
+    /// Changes that help, by what they lose and then by what they gain.
     pub changes: Vec<Advice>,
+    /// Changes that would help and are not proposed for what they lose.
+    pub changes_withheld: Vec<Withheld>,
 }
 
 /// What llama.cpp is started with and allocates.

@@ -40,6 +40,7 @@ impl FormatAnswer {
                 Some(range) => range.map(|over| (named.weights.bytes as f64 * over) as u64),
                 None => named.stored.interval,
             }),
+            published_loss: named.loss(run.file.origin),
         }
     }
 }
@@ -130,6 +131,7 @@ impl MemoryAnswer {
             max_context_at_most_tokens: p.context.map(|c| c.at_most.tokens),
             max_context_bound: p.context.map(|c| c.at_most.bound),
             changes: p.changes.clone(),
+            changes_withheld: p.withheld.clone(),
         }
     }
 }

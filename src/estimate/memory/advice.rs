@@ -1,4 +1,4 @@
-//! What makes a generation fit, or lengthens its context: the cheapest change first.
+//! What makes a generation fit, or lengthens its context: the change that loses least first.
 
 use super::context::{MaxContext, roomy};
 use super::interval::interval_90;
@@ -8,6 +8,7 @@ use crate::graph::cache::KvQuantisation;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
+use crate::model::quality::PublishedLoss;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -107,6 +108,39 @@ pub struct Advice {
     pub gains_tokens: u32,
     /// Whether the request fits with the change.
     pub fits: Fits,
+    /// What is lost with fewer bits, as published; a change that keeps them loses nothing.
+    pub loss: PublishedLoss,
+}
+
+/// A change that would help and is not proposed.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub struct Withheld {
+    /// The change.
+    #[serde(flatten)]
+    pub what: Change,
+    /// What is lost, where somebody published it.
+    pub loss: Option<PublishedLoss>,
+}
+
+impl Withheld {
+    /// The change and why it is not proposed, in words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let why = match &self.loss {
+            Some(loss) => format!("published cases lose {}", loss.text()),
+            None => "what it loses is not published for models of this size".to_owned(),
+        };
+        format!("not proposed: {}; {why}", self.what.text())
+    }
+}
+
+/// Changes that help, and those that are not proposed although they would.
+#[derive(Clone, Debug, Default)]
+pub struct Advised {
+    /// Those that are proposed: by what they lose, then by what they gain.
+    pub changes: Vec<Advice>,
+    /// Those that lower bits at a loss that nobody published, or that is ruinous.
+    pub withheld: Vec<Withheld>,
 }
 
 /// Chunk lengths that are tried.
@@ -128,15 +162,10 @@ const CACHE_LIMIT: Bytes = Bytes(1 << 30);
 /// Changes that gain less context than this are not worth a line.
 const WORTH_TOKENS: u32 = 1024;
 
-/// Changes that help, the cheapest first: those that cost prompt speed, then precision of the cache, then the system's
-/// settings, then precision of the weights. Changes that neither make the request fit nor lengthen the context are
-/// left out.
+/// Changes that help: those that lose nothing first, then by the loss that is published for fewer bits, then by what they
+/// gain. Changes that neither make the request fit nor lengthen the context are left out.
 #[must_use]
-pub fn advise(
-    estimator: &Estimator<'_>,
-    machine: &Machine,
-    now: (&Memory, MaxContext),
-) -> Vec<Advice> {
+pub fn advise(estimator: &Estimator<'_>, machine: &Machine, now: (&Memory, MaxContext)) -> Advised {
     let case = AdviceCase { machine, estimator, now };
     let run = estimator.run();
     let mut out = Vec::new();
@@ -162,11 +191,37 @@ pub fn advise(
         let change = Change::Quantisation { quant: scheme.suffix() };
         case.tried(change, &estimator.of_other(&smaller), machine)
     }));
-    one_per_kind(out)
+    Advised::of(out)
+}
+
+impl Advised {
+    /// Sorts what was tried: of each kind the mildest that makes the request fit, by loss and then by gain.
+    pub(super) fn of(tried: Vec<Tried>) -> Self {
+        let mut all = Self::default();
+        let mut proposed = Vec::new();
+        for Tried { advice, loss } in tried {
+            match loss {
+                Some(loss) if !loss.is_ruinous() => proposed.push(Advice { loss, ..advice }),
+                loss => all.withheld.push(Withheld { what: advice.what, loss }),
+            }
+        }
+        all.changes = one_per_kind(proposed);
+        all.changes.sort_by(|a, b| {
+            let worst = |x: &Advice| x.loss.worst().max(0.0);
+            worst(a).total_cmp(&worst(b)).then(b.gains_bytes.cmp(&a.gains_bytes))
+        });
+        all
+    }
+}
+
+/// A change that helps, with what is published of its loss.
+pub(super) struct Tried {
+    advice: Advice,
+    loss: Option<PublishedLoss>,
 }
 
 /// Of several changes of one kind, the mildest that makes the request fit, else the strongest.
-pub(super) fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
+fn one_per_kind(all: Vec<Advice>) -> Vec<Advice> {
     let mut kept: Vec<Advice> = Vec::new();
     for a in all {
         let same = |k: &Advice| std::mem::discriminant(&k.what) == std::mem::discriminant(&a.what);
@@ -193,12 +248,8 @@ pub(super) struct AdviceCase<'a, 'e> {
 
 impl AdviceCase<'_, '_> {
     /// What another model, machine or request would need; `None` when it helps nothing or cannot run.
-    pub fn tried(
-        &self,
-        what: Change,
-        changed: &Estimator<'_>,
-        machine: &Machine,
-    ) -> Option<Advice> {
+    pub fn tried(&self, what: Change, changed: &Estimator<'_>, machine: &Machine) -> Option<Tried> {
+        let loss = self.loss(&what);
         let memory = changed.memory(machine).ok()?;
         let context = changed.max_context(machine).ok()?;
         let raised = machine.gpu_limit.bytes.saturating_sub(self.machine.gpu_limit.bytes);
@@ -210,13 +261,27 @@ impl AdviceCase<'_, '_> {
             max_context_tokens: context.tokens,
             gains_tokens: context.tokens.saturating_sub(self.now.1.tokens),
             fits: memory.judgement.fits,
+            loss: PublishedLoss::original(),
         };
         let better = memory.judgement.verdict < self.now.0.judgement.verdict;
-        (better || advice.gains_tokens >= WORTH_TOKENS).then_some(advice)
+        (better || advice.gains_tokens >= WORTH_TOKENS).then_some(Tried { advice, loss })
+    }
+
+    /// What is published of the loss of a change.
+    fn loss(&self, what: &Change) -> Option<PublishedLoss> {
+        let (id, parameters) = self.estimator.model_size();
+        match what {
+            Change::Quantisation { quant } => PublishedLoss::of_weights(&id, parameters, quant),
+            Change::KvBits { bits, .. } => {
+                PublishedLoss::of_cache(&id, parameters, &bits.to_string())
+            }
+            Change::KvType { kv_type } => PublishedLoss::of_cache(&id, parameters, kv_type),
+            _ => Some(PublishedLoss::original()),
+        }
     }
 
     /// What the caches of earlier prompts may take beside the run, where all that the engine keeps may not fit.
-    fn prompt_cache(&self) -> Option<Advice> {
+    fn prompt_cache(&self) -> Option<Tried> {
         let (memory, limit) = (self.now.0, self.machine.gpu_limit.range[0]);
         let alone = interval_90(Bytes(memory.peak.peak_bytes))[1];
         let run = self.estimator.run();
@@ -229,24 +294,28 @@ impl AdviceCase<'_, '_> {
     }
 
     /// A cache limit saves footprint, not peak: it helps other programs, and where memory is what is short.
-    fn cache_limit(&self) -> Option<Advice> {
+    fn cache_limit(&self) -> Option<Tried> {
         let (memory, context) = self.now;
         let kept = Bytes(memory.process.mlx_resident_bytes)
             .saturating_sub(Bytes(memory.process.mlx_peak_bytes));
         let free = self.machine.memory.value.saturating_sub(memory.reserve);
         let short = memory.process.footprint_bytes[1] > free.0;
-        (short && kept > CACHE_LIMIT).then(|| Advice {
-            what: Change::CacheLimit { bytes: CACHE_LIMIT },
-            peak_bytes: Bytes(memory.peak.peak_bytes),
-            gains_bytes: kept.saturating_sub(CACHE_LIMIT),
-            max_context_tokens: context.tokens,
-            gains_tokens: 0,
-            fits: memory.judgement.fits,
+        (short && kept > CACHE_LIMIT).then(|| Tried {
+            advice: Advice {
+                what: Change::CacheLimit { bytes: CACHE_LIMIT },
+                peak_bytes: Bytes(memory.peak.peak_bytes),
+                gains_bytes: kept.saturating_sub(CACHE_LIMIT),
+                max_context_tokens: context.tokens,
+                gains_tokens: 0,
+                fits: memory.judgement.fits,
+                loss: PublishedLoss::original(),
+            },
+            loss: Some(PublishedLoss::original()),
         })
     }
 
     /// The lowest safe limit under which the request fits, or the highest safe one for more context.
-    pub fn wired_limit(&self) -> Option<Advice> {
+    pub fn wired_limit(&self) -> Option<Tried> {
         let (memory, _) = self.now;
         let installed = self.machine.memory.value;
         let default = self.machine.gpu_limit.bytes;

@@ -1,6 +1,6 @@
-//! What makes a run of llama.cpp fit, or lengthens its context: the cheapest change first.
+//! What makes a run of llama.cpp fit, or lengthens its context: the change that loses least first.
 
-use super::advice::{Advice, AdviceCase, Change, one_per_kind};
+use super::advice::{AdviceCase, Advised, Change};
 use super::{MaxContext, Memory};
 use crate::estimate::refusal::Refusal;
 use crate::estimate::{Estimator, StoredWeights};
@@ -41,7 +41,7 @@ pub fn advise_llama(
     estimator: &Estimator<'_>,
     machine: &Machine,
     now: (&Memory, MaxContext),
-) -> Vec<Advice> {
+) -> Advised {
     let case = AdviceCase { machine, estimator, now };
     let (graph, run) = (estimator.graph(), *estimator.run());
     let tried = |what, run| case.tried(what, &estimator.with_run(run), machine);
@@ -62,7 +62,7 @@ pub fn advise_llama(
         let quant = mix.to_string().to_uppercase();
         tried(Change::Quantisation { quant }, run.with_file(file_in(mix, run.file)))
     }));
-    one_per_kind(out)
+    Advised::of(out)
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         let now = estimator.memory(&mac).expect("runs");
         assert_eq!(now.judgement.fits, Fits::No);
         let longest = estimator.max_context(&mac).expect("runs");
-        let all = advise_llama(&estimator, &mac, (&now, longest));
+        let all = advise_llama(&estimator, &mac, (&now, longest)).changes;
         assert!(all.iter().any(|a| a.fits != Fits::No), "{all:#?}");
         assert!(all.iter().any(|a| matches!(a.what, Change::KvType { .. })), "{all:#?}");
         assert!(all.iter().all(|a| !matches!(a.what, Change::PrefillStep { .. })), "{all:#?}");

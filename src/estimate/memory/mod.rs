@@ -10,7 +10,7 @@ mod limits;
 mod llama;
 mod longest;
 
-pub use advice::{Advice, Change, advise};
+pub use advice::{Advice, Advised, Change, Withheld, advise};
 pub use advice_llama::{advise_llama, file_in, smaller_mixes};
 pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};

@@ -230,6 +230,12 @@ impl ModelRun {
 
 impl Present for PurchaseAnswer {
     const SCHEMA: &'static str = "mlxplan.purchase/1";
+    const NOT_MODELED: &'static [&'static str] = &[
+        "street, education and refurbished prices, taxes",
+        "electricity of chips that nobody measured",
+        "quality of the models",
+        "other processes, heat and power modes",
+    ];
 
     fn document(&self) -> Document {
         let mut d = Document::default();

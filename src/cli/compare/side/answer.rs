@@ -120,6 +120,8 @@ impl RowKeys {
 
 impl Present for SideBySide {
     const SCHEMA: &'static str = "mlxplan.comparison/1";
+    const NOT_MODELED: &'static [&'static str] =
+        &["quality of the models", "other processes, heat and power modes"];
 
     fn document(&self) -> Document {
         let title: Vec<String> =
