@@ -169,17 +169,16 @@ mod tests {
         (peak, context): (u64, u32),
         loss: Option<PublishedLoss>,
     ) -> Variant {
-        Variant {
-            fits: Some(fits),
-            peak_bytes: Some(peak),
-            max_context_tokens: Some(context),
-            tokens_per_s: Some(20.0),
-            interval_90: Some([18.0, 22.0]),
-            ttft_s: Some(3.0),
-            published_loss: loss,
-            bound: Some(ContextBound::Memory),
-            ..Variant::named(name)
-        }
+        let mut row = Variant::named(name);
+        row.fits = Some(fits);
+        row.peak_bytes = Some(peak);
+        row.max_context_tokens = Some(context);
+        row.tokens_per_s = Some(20.0);
+        row.interval_90 = Some([18.0, 22.0]);
+        row.ttft_s = Some(3.0);
+        row.published_loss = loss;
+        row.bound = Some(ContextBound::Memory);
+        row
     }
 
     #[test]
