@@ -6,6 +6,7 @@
 use super::beyond::{BeyondRow, Topic};
 use super::evaluate::{MeasuredMetric, Row, Tools, Validation, context_class, size_class};
 use super::join;
+use super::measurement::RateKind;
 use crate::estimate::{Cluster, ClusterFigures, Estimator, Parallelism, Run};
 use crate::graph::Graph;
 use crate::hardware::Macs;
@@ -130,6 +131,8 @@ fn judged(
         size_class: size_class(weights),
         architecture: estimator.graph().model_type().to_owned(),
         context_class: context_class(estimator.run().work.context_tokens),
+        // These files do not say.
+        rate_kind: RateKind::Unknown.name(),
         model: format!("{} {}, {how}", row.model_published, row.quant),
         configuration: format!("{}|{chip}|{}|{}|{how}", row.source, row.model_id, row.quant),
         chip,
