@@ -32,6 +32,8 @@ pub enum MeasuredMetric {
     Prefill,
     /// Peak memory in bytes.
     PeakMemory,
+    /// Generated tokens per second of several sequences or users together.
+    Users,
     /// Generated tokens per second of several Macs together.
     ClusterDecode,
     /// Prompt tokens per second of several Macs together.
@@ -40,8 +42,14 @@ pub enum MeasuredMetric {
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 5] =
-        [Self::Decode, Self::Prefill, Self::PeakMemory, Self::ClusterDecode, Self::ClusterPrefill];
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::PeakMemory,
+        Self::Users,
+        Self::ClusterDecode,
+        Self::ClusterPrefill,
+    ];
 
     /// Name in JSON.
     #[must_use]
@@ -50,6 +58,7 @@ impl MeasuredMetric {
             Self::Decode => "decode",
             Self::Prefill => "prefill",
             Self::PeakMemory => "peak_memory",
+            Self::Users => "users",
             Self::ClusterDecode => "cluster_decode",
             Self::ClusterPrefill => "cluster_prefill",
         }
@@ -405,6 +414,7 @@ impl Rates<'_, '_> {
                 "the process kept something else: a vision tower, a cache of prompts"
             }
             MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
+            MeasuredMetric::Users => "a server with a batch generator of its own",
             MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
                 "another way of waiting between the Macs"
             }

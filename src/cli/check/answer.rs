@@ -286,7 +286,7 @@ fn columns(macs: usize) -> Vec<Column> {
 fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     let text = |x: f64| value_text(r.kind, x);
     let sign = match r.kind {
-        RequirementKind::TokS => "≥",
+        RequirementKind::TokS | RequirementKind::Rate => "≥",
         RequirementKind::Divided => "=",
         _ => "≤",
     };
@@ -312,6 +312,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
         RequirementKind::Context => format!("{x:.0}"),
         RequirementKind::Divided => if x > 0.0 { "possible" } else { "not" }.to_owned(),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
+        RequirementKind::Rate => format!("{x:.2}"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
         RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         RequirementKind::Ttft => Seconds(x).to_string(),

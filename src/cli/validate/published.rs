@@ -50,7 +50,8 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let measurements = read(&file, &text)?;
     let tools = context.tools()?;
     let held_out = HeldOutRates::none();
-    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
+        .with_users(&measurements, &tools)?;
     let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
     let beyond = beyond.unwrap_or_default();
     let speculation = SpeculationScores::of(&beyond, &tools);
@@ -108,6 +109,8 @@ struct Summary {
     decode: Option<MetricSummary>,
     prefill: Option<MetricSummary>,
     peak_memory: Option<MetricSummary>,
+    /// Several sequences or users at once.
+    users: Option<MetricSummary>,
     /// Decode of several Macs together.
     cluster_decode: Option<MetricSummary>,
     /// Prefill of several Macs together.
@@ -214,6 +217,7 @@ impl ValidationAnswer {
                 decode: MetricSummary::of(&v, MeasuredMetric::Decode),
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
+                users: MetricSummary::of(&v, MeasuredMetric::Users),
                 cluster_decode: MetricSummary::of(&v, MeasuredMetric::ClusterDecode),
                 cluster_prefill: MetricSummary::of(&v, MeasuredMetric::ClusterPrefill),
                 cluster_direction: Some(v.direction).filter(|d| d.n > 0),
@@ -320,6 +324,7 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Decode => "Decode",
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
+        MeasuredMetric::Users => "Several users",
         MeasuredMetric::ClusterDecode => "Decode of several Macs",
         MeasuredMetric::ClusterPrefill => "Prefill of several Macs",
     }
@@ -372,6 +377,7 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("several users", MeasuredMetric::Users, &|_| true);
     add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
     add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
     table
