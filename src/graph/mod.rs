@@ -7,6 +7,7 @@
 pub mod cache;
 mod call;
 mod decoder;
+mod division;
 pub mod families;
 mod likeness;
 mod masks;

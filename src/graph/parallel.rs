@@ -4,13 +4,12 @@
 //! Every family says which of these it has (`Family::parallel`); what `shard` does was read in mlx-lm 0.32.2 and is compared
 //! with it tensor by tensor (`tests/oracle/shards.py`).
 
-use super::params::{Module, ModuleKind, Part};
-use super::{Graph, families};
+use super::params::{Module, Part};
 use thiserror::Error;
 
 /// How a family is divided among Macs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Parallel {
+pub struct Division {
     /// What `Model.shard` does; `None` where the model class has no such method.
     pub tensor: Option<TensorShards>,
     /// Who gets the layers that are left over by `model.pipeline`; `None` where there is no such method.
@@ -21,14 +20,14 @@ pub struct Parallel {
 #[derive(Debug, PartialEq, Eq)]
 pub struct TensorShards {
     /// Sets of names, each of a kind of layer.
-    pub names: &'static [Names],
+    pub names: &'static [SplitNames],
     /// What becomes of keys and values.
     pub keys: KeyHeads,
 }
 
-/// Names of modules that are split, by the axis: the last part of their paths that is neither a number nor `weight` or `bias`.
+/// SplitNames of modules that are split, by the axis: the last part of their paths that is neither a number nor `weight` or `bias`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct SplitNames {
     /// Split by their outputs (`all-to-sharded`).
     pub outputs: &'static [&'static str],
     /// Split by their inputs (`sharded-to-all`): what they give is summed over all Macs.
@@ -68,92 +67,95 @@ pub enum Split {
     First,
 }
 
-const NOTHING: Names = Names { outputs: &[], inputs: &[], first: &[] };
+const NOTHING: SplitNames = SplitNames { outputs: &[], inputs: &[], first: &[] };
 
 /// Attention with keys of its own, gated MLPs, experts stacked or shared.
-const BLOCKS: Names = Names {
+const BLOCKS: SplitNames = SplitNames {
     outputs: &["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"],
     inputs: &["o_proj", "down_proj"],
     first: &[],
 };
 /// Latent attention: what is made of the latent by head.
-const LATENT: Names =
-    Names { outputs: &["q_b_proj", "kv_b_proj"], first: &["embed_q", "unembed_out"], ..NOTHING };
-const SINKS: Names = Names { first: &["sinks"], ..NOTHING };
+const LATENT: SplitNames = SplitNames {
+    outputs: &["q_b_proj", "kv_b_proj"],
+    first: &["embed_q", "unembed_out"],
+    ..NOTHING
+};
+const SINKS: SplitNames = SplitNames { first: &["sinks"], ..NOTHING };
 /// A gate of attention by head.
-const HEAD_GATE: Names = Names { outputs: &["g_proj"], ..NOTHING };
+const HEAD_GATE: SplitNames = SplitNames { outputs: &["g_proj"], ..NOTHING };
 /// Norms over all heads of queries and keys at once.
-const WIDE_NORMS: Names = Names { first: &["q_norm", "k_norm"], ..NOTHING };
-const SPARSE_INDEX: Names = Names { outputs: &["index_q_proj"], ..NOTHING };
-const LOOP_GATES: Names = Names { first: &["gate_projections"], ..NOTHING };
-const HEAD: Names = Names { outputs: &["lm_head"], ..NOTHING };
-const FUSED_GATED: Names = Names { outputs: &["qkvg_proj"], ..NOTHING };
+const WIDE_NORMS: SplitNames = SplitNames { first: &["q_norm", "k_norm"], ..NOTHING };
+const SPARSE_INDEX: SplitNames = SplitNames { outputs: &["index_q_proj"], ..NOTHING };
+const LOOP_GATES: SplitNames = SplitNames { first: &["gate_projections"], ..NOTHING };
+const HEAD: SplitNames = SplitNames { outputs: &["lm_head"], ..NOTHING };
+const FUSED_GATED: SplitNames = SplitNames { outputs: &["qkvg_proj"], ..NOTHING };
 /// Gated delta layers of Qwen3.5.
-const DELTA: Names = Names {
+const DELTA: SplitNames = SplitNames {
     outputs: &["in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"],
     inputs: &["out_proj"],
     first: &["conv1d", "dt_bias", "A_log"],
 };
 /// Delta layers of Kimi K3.
-const KIMI_DELTA: Names = Names {
+const KIMI_DELTA: SplitNames = SplitNames {
     outputs: &["qkv_proj", "f_b_proj", "g_proj", "g_b_proj", "b_proj"],
     first: &["conv", "dt_bias", "A_log"],
     ..NOTHING
 };
 /// Attention of DeepSeek V4.1, whose output goes through groups of heads.
-const GROUPED_OUTPUT: Names =
-    Names { outputs: &["q_b_proj"], inputs: &["o_b_proj"], first: &["o_a_proj", "sinks"] };
+const GROUPED_OUTPUT: SplitNames =
+    SplitNames { outputs: &["q_b_proj"], inputs: &["o_b_proj"], first: &["o_a_proj", "sinks"] };
 
-const fn tensor(names: &'static [Names], keys: KeyHeads) -> Parallel {
-    Parallel { tensor: Some(TensorShards { names, keys }), pipeline: None }
+const fn tensor(names: &'static [SplitNames], keys: KeyHeads) -> Division {
+    Division { tensor: Some(TensorShards { names, keys }), pipeline: None }
 }
 
-impl Parallel {
+impl Division {
     const fn pipelined(self, left_over: LeftOver) -> Self {
         Self { pipeline: Some(left_over), ..self }
     }
 }
 
 /// Neither: the model runs on one Mac.
-pub static ALONE: Parallel = Parallel { tensor: None, pipeline: None };
+pub static ALONE: Division = Division { tensor: None, pipeline: None };
 /// A pipeline and no `shard`.
-pub static PIPELINE: Parallel = Parallel { tensor: None, pipeline: Some(LeftOver::Last) };
+pub static PIPELINE: Division = Division { tensor: None, pipeline: Some(LeftOver::Last) };
 /// Plain attention and MLPs, no pipeline.
-pub static BLOCKS_ONLY: Parallel = tensor(&[BLOCKS], KeyHeads::Divided);
+pub static BLOCKS_ONLY: Division = tensor(&[BLOCKS], KeyHeads::Divided);
 /// The same with a pipeline.
-pub static BOTH: Parallel = tensor(&[BLOCKS], KeyHeads::Divided).pipelined(LeftOver::Last);
+pub static BOTH: Division = tensor(&[BLOCKS], KeyHeads::Divided).pipelined(LeftOver::Last);
 /// DeepSeek V2, whose latent becomes keys and values before they are kept.
-pub static EXPANDED_LATENT: Parallel =
+pub static EXPANDED_LATENT: Division =
     tensor(&[BLOCKS, LATENT], KeyHeads::Divided).pipelined(LeftOver::Last);
 /// Latent attention, with a pipeline.
-pub static LATENT_BOTH: Parallel =
+pub static LATENT_BOTH: Division =
     tensor(&[BLOCKS, LATENT], KeyHeads::Whole).pipelined(LeftOver::Last);
 /// Latent attention, no pipeline.
-pub static LATENT_ONLY: Parallel = tensor(&[BLOCKS, LATENT], KeyHeads::Whole);
+pub static LATENT_ONLY: Division = tensor(&[BLOCKS, LATENT], KeyHeads::Whole);
 /// gpt-oss.
-pub static WITH_SINKS: Parallel = tensor(&[BLOCKS, SINKS], KeyHeads::Divided);
+pub static WITH_SINKS: Division = tensor(&[BLOCKS, SINKS], KeyHeads::Divided);
 /// Step 3.5.
-pub static WITH_HEAD_GATE: Parallel = tensor(&[BLOCKS, HEAD_GATE], KeyHeads::Divided);
+pub static WITH_HEAD_GATE: Division = tensor(&[BLOCKS, HEAD_GATE], KeyHeads::Divided);
 /// MiniMax M2.
-pub static WITH_WIDE_NORMS: Parallel = tensor(&[BLOCKS, WIDE_NORMS], KeyHeads::Divided);
+pub static WITH_WIDE_NORMS: Division = tensor(&[BLOCKS, WIDE_NORMS], KeyHeads::Divided);
 /// MiniMax M3.
-pub static WITH_SPARSE_INDEX: Parallel =
+pub static WITH_SPARSE_INDEX: Division =
     tensor(&[BLOCKS, SPARSE_INDEX], KeyHeads::Divided).pipelined(LeftOver::Last);
 /// iQuest Loop Coder.
-pub static WITH_LOOP_GATES: Parallel = tensor(&[BLOCKS, LOOP_GATES], KeyHeads::Divided);
+pub static WITH_LOOP_GATES: Division = tensor(&[BLOCKS, LOOP_GATES], KeyHeads::Divided);
 /// Muse Spark.
-pub static FUSED_ATTENTION: Parallel =
+pub static FUSED_ATTENTION: Division =
     tensor(&[BLOCKS, FUSED_GATED, HEAD], KeyHeads::Divided).pipelined(LeftOver::Last);
 /// Qwen3.5 to 3.8.
-pub static GATED_DELTA: Parallel =
+pub static GATED_DELTA: Division =
     tensor(&[BLOCKS, DELTA, HEAD], KeyHeads::Repeated).pipelined(LeftOver::Last);
 /// The same where the class around it has no pipeline.
-pub static GATED_DELTA_ONLY: Parallel = tensor(&[BLOCKS, DELTA, HEAD], KeyHeads::Repeated);
+pub static GATED_DELTA_ONLY: Division = tensor(&[BLOCKS, DELTA, HEAD], KeyHeads::Repeated);
 /// Kimi K3.
-pub static KIMI: Parallel =
+pub static KIMI: Division =
     tensor(&[BLOCKS, LATENT, KIMI_DELTA], KeyHeads::Whole).pipelined(LeftOver::First);
 /// DeepSeek V4.1.
-pub static GROUPED: Parallel =
+pub static GROUPED: Division =
     tensor(&[BLOCKS, GROUPED_OUTPUT], KeyHeads::Whole).pipelined(LeftOver::Last);
 
 /// Why a model cannot be divided among so many Macs.
@@ -198,7 +200,7 @@ impl TensorShards {
     #[must_use]
     pub fn split(&self, module: &Module) -> Option<Split> {
         let name = own_name(&module.path);
-        let among = |list: fn(&Names) -> &'static [&'static str]| {
+        let among = |list: fn(&SplitNames) -> &'static [&'static str]| {
             self.names.iter().any(|names| list(names).contains(&name))
         };
         if among(|n| n.outputs) {
@@ -214,7 +216,7 @@ impl TensorShards {
     ///
     /// # Errors
     /// When its axis cannot be split so.
-    fn ways(
+    pub(super) fn ways(
         &self,
         module: &Module,
         split: Split,
@@ -244,7 +246,7 @@ impl TensorShards {
 }
 
 /// The name of a module that lists of names have.
-fn own_name(path: &str) -> &str {
+pub(super) fn own_name(path: &str) -> &str {
     let plain = |part: &&str| {
         !matches!(*part, "weight" | "bias") && !part.bytes().all(|b| b.is_ascii_digit())
     };
@@ -264,94 +266,6 @@ impl Split {
     #[must_use]
     pub const fn holds_for(self, part: Part) -> bool {
         !matches!((self, part), (Self::Inputs, Part::Bias))
-    }
-}
-
-impl Graph {
-    /// How mlx-lm divides the model among several Macs.
-    #[must_use]
-    pub fn parallel(&self) -> &'static Parallel {
-        families::find(self.model_type()).map_or(&ALONE, |family| family.parallel)
-    }
-
-    /// In how many parts every module is split among `nodes` Macs by `Model.shard`, in the order of the modules; 1 for what
-    /// every Mac has. `key_heads` are those of its attention.
-    ///
-    /// # Errors
-    /// When mlx-lm cannot split the model so.
-    pub fn tensor_ways(&self, nodes: u32, key_heads: u32) -> Result<Vec<u32>, ShardError> {
-        let Some(shards) = &self.parallel().tensor else {
-            return Err(ShardError::NoShard(self.model_type().to_owned()));
-        };
-        let ways = |module: &Module| match shards.split(module) {
-            Some(split) => shards.ways(module, split, nodes, key_heads),
-            None => Ok(1),
-        };
-        self.params().modules().iter().map(ways).collect()
-    }
-
-    /// How many sums over all Macs one call makes when the model is split: one behind every attention or other mixer and
-    /// every MLP, one for all experts of a layer together, one where the head is split.
-    #[must_use]
-    pub fn tensor_sums(&self) -> u32 {
-        let Some(shards) = &self.parallel().tensor else { return 0 };
-        let modules = self.params().modules();
-        let routed: Vec<u64> = modules
-            .iter()
-            .filter(|m| m.kind == ModuleKind::SwitchLinear)
-            .filter_map(|m| layer_of(&m.path))
-            .collect();
-        let mut with_experts = routed.clone();
-        with_experts.dedup();
-        let shared =
-            |m: &Module| m.path.contains("shared_expert") || m.path.contains("share_expert");
-        let sums = |m: &&Module| {
-            let alone = m.kind != ModuleKind::SwitchLinear && !shared(m);
-            alone && shards.split(m) == Some(Split::Inputs)
-        };
-        let head =
-            modules.iter().any(|m| own_name(&m.path) == "lm_head" && shards.split(m).is_some());
-        (modules.iter().filter(sums).count() + with_experts.len() + usize::from(head)) as u32
-    }
-
-    /// First layer and the one after the last of every rank of a pipeline of mlx-lm, rank 0 first.
-    ///
-    /// # Errors
-    /// When mlx-lm cannot run the model so.
-    pub fn pipeline_ranges(&self, nodes: u32) -> Result<Vec<[u64; 2]>, ShardError> {
-        match self.parallel().pipeline {
-            Some(left_over) => self.even_layers(nodes, left_over),
-            None => Err(ShardError::NoPipeline(self.model_type().to_owned())),
-        }
-    }
-
-    /// The same of programs that split the layers of any model evenly.
-    ///
-    /// # Errors
-    /// When there are fewer layers than Macs.
-    pub fn even_layers(
-        &self,
-        nodes: u32,
-        left_over: LeftOver,
-    ) -> Result<Vec<[u64; 2]>, ShardError> {
-        let (layers, n) = (self.layers(), u64::from(nodes.max(1)));
-        if layers < n {
-            return Err(ShardError::Layers { layers, nodes });
-        }
-        let (base, extra) = (layers / n, layers % n);
-        // Rank 0 runs the last layers.
-        let size = |rank: u64| {
-            let more = match left_over {
-                LeftOver::Last => rank < extra,
-                LeftOver::First => n - rank - 1 < extra,
-            };
-            base + u64::from(more)
-        };
-        let range = |rank: u64| {
-            let start: u64 = (rank + 1..n).map(size).sum();
-            [start, start + size(rank)]
-        };
-        Ok((0..n).map(range).collect())
     }
 }
 

@@ -14,8 +14,6 @@ use crate::hardware::machine::Machine;
 use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::links::Link;
 use crate::run::{ModelFile, Program};
-use schemars::JsonSchema;
-use serde::Serialize;
 
 /// Memory of a Mac where the row does not say: speeds hardly hang on it.
 const UNSTATED_MEMORY: u64 = 128;
@@ -25,15 +23,6 @@ const UNSTATED_OUTPUT: u32 = 128;
 const UNSTATED_PROMPT: u32 = 128;
 /// Most Macs of a row.
 const MOST_NODES: u32 = 64;
-
-/// Whether it is rightly said that several Macs are faster or slower than one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
-pub struct DirectionScore {
-    /// Rows that say what one Mac does.
-    pub n: usize,
-    /// Those of which it is rightly said.
-    pub right: usize,
-}
 
 /// A row with its prediction.
 struct Judged {

@@ -2,11 +2,10 @@
 
 use super::baselines;
 use super::dataset::{Dataset, Observed};
-use super::distributed::DirectionScore;
 use super::held_out::HeldOutRates;
 use super::join::join;
 use super::measurement::{Measurement, column_name};
-use super::score::{ErrorScore, ScoredPrediction, balance};
+use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::estimate::{gpu, memory};
 use crate::graph::Graph;

@@ -1,53 +1,12 @@
-//! Plans for several Macs that run each model together: the key `cluster`, and what holds there.
+//! What holds of a plan on several Macs that run each model together.
 
 use super::case::CheckCase;
 use super::judge::{JudgedWorkload, OnMac, Planned, together};
-use super::plan::{Lookup, Plan, ResidentModels};
+use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
-use crate::advise::cluster::{ClusterSpec, cluster_name};
+use crate::advise::cluster::cluster_name;
 use crate::estimate::{Cluster, ClusterFigures, EstimateError, Figures, Parallelism};
-use crate::hardware::catalogue::document::{DataEntry, Field};
 use crate::hardware::machine::Machine;
-use crate::roofline::links::Link;
-use toml::de::DeValue;
-
-impl Field for Link {
-    const EXPECTED: &'static str = "\"jaccl\", \"ring\" or \"fast\"";
-    fn read(value: &DeValue<'_>) -> Option<Self> {
-        let name = value.as_str()?;
-        [Self::Jaccl, Self::Ring, Self::Fast].into_iter().find(|link| link.name() == name)
-    }
-}
-
-/// The cluster of a plan, where it has one; what is wrong with it is said of the entry.
-pub(super) fn read(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Cluster> {
-    let link: Option<Link> = entry.optional("link");
-    if !entry.has("cluster") {
-        if link.is_some() {
-            entry.wrong("link", "joins the Macs of cluster; name that too");
-        }
-        return None;
-    }
-    let text: String = entry.optional("cluster")?;
-    let spec = match text.parse::<ClusterSpec>() {
-        Ok(spec) => spec,
-        Err(message) => {
-            entry.wrong("cluster", message);
-            return None;
-        }
-    };
-    match (lookup.mac)(&spec.mac) {
-        Ok(machine) => {
-            let machines = vec![machine; spec.count];
-            let link = link.unwrap_or_else(|| Cluster::usual_link(&machines));
-            Some(Cluster::new(machines, link))
-        }
-        Err(message) => {
-            entry.wrong("cluster", message);
-            None
-        }
-    }
-}
 
 /// The Macs of a cluster as one, for tables: the first, under the name of all.
 fn as_one(cluster: &Cluster) -> Option<Machine> {

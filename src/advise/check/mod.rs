@@ -3,6 +3,7 @@
 
 mod case;
 mod cluster;
+mod cluster_key;
 mod draft;
 mod engine;
 mod judge;

@@ -155,7 +155,7 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
     let reserve = gigabytes(entry, "reserve_gb");
     let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
     let (gpu_limit, budget) = (size(entry, "gpu_limit"), size(entry, "budget_memory"));
-    let cluster = super::cluster::read(entry, lookup).map(|c| c.granted(gpu_limit, budget));
+    let cluster = super::cluster_key::read(entry, lookup.mac).map(|c| c.granted(gpu_limit, budget));
     let macs: Option<Vec<Machine>> = read_macs(entry, lookup)
         .map(|macs| macs.iter().map(|mac| mac.granted(gpu_limit, budget).into_owned()).collect());
     let on = macs.as_deref().unwrap_or_default();

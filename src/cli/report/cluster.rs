@@ -1,11 +1,10 @@
 //! The plot of several Macs: bars of decode speed for one, two and four of them.
 
 use super::Case;
-use super::plots::axis;
 use crate::advise::cluster::{ClusterVerdict, RowFigures, cluster_rows};
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::{Cluster, Parallelism};
-use crate::report::{Chart, ChartShape, Corner, Mark};
+use crate::report::{Axis, Chart, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 
@@ -70,8 +69,8 @@ pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
             "Predicted decode tokens per second of one, two and four Macs that run the model together over {link}; what does \
              not fit or cannot be divided has no bar"
         ),
-        x: axis("Macs", false),
-        y: axis("tok/s", false),
+        x: Axis { label: "Macs".to_owned(), log: false },
+        y: Axis { label: "tok/s".to_owned(), log: false },
         marks,
     }))
 }

@@ -22,13 +22,12 @@ impl Context {
     pub(in crate::cli) fn shipped(&self, basis: FitBasis) -> Result<Validation> {
         let tools = self.tools()?;
         let mut measurements = read(FILE, SHIPPED)?;
-        let beyond = read(BEYOND, SHIPPED_BEYOND)?;
-        measurements.extend(beyond.into_iter().filter(|m| m.batch > 1));
+        let several = read(BEYOND, SHIPPED_BEYOND)?;
+        measurements.extend(several.into_iter().filter(|m| m.batch > 1));
         let held_out = HeldOutRates::read(HELD_OUT)?;
-        let validation = Validation::of(&measurements, &tools, basis, &held_out)?
-            .with_users(&measurements, &tools)?;
+        let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
         let beyond = read_beyond(BEYOND, SHIPPED_BEYOND)?;
-        Ok(validation.with_clusters(&beyond, &tools))
+        Ok(validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools))
     }
 
     /// What measurements are judged with.

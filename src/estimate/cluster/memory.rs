@@ -2,7 +2,7 @@
 
 use super::super::estimator::{EstimateError, Estimator};
 use super::super::memory::Memory;
-use super::{Cluster, Node};
+use super::{Cluster, ClusterNode};
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::{after_prompt, bytes};
 use crate::ledger::peak::Peak;
@@ -54,7 +54,7 @@ impl Estimator<'_> {
         &self,
         cluster: &Cluster,
         rank: &TensorRank,
-    ) -> Result<Vec<Node>, EstimateError> {
+    ) -> Result<Vec<ClusterNode>, EstimateError> {
         let nodes = f64::from(cluster.nodes().max(1));
         let share = MemoryShare {
             weights: rank.weights.active_bytes,
@@ -70,7 +70,7 @@ impl Estimator<'_> {
         &self,
         cluster: &Cluster,
         ranges: &[[u64; 2]],
-    ) -> Result<Vec<Node>, EstimateError> {
+    ) -> Result<Vec<ClusterNode>, EstimateError> {
         let weights = shards::of_layers(self.graph(), ranges);
         let caches = self.caches_of_layers(ranges)?;
         let ranks = cluster.machines().iter().zip(weights).zip(caches);
@@ -105,7 +105,7 @@ impl Estimator<'_> {
         machine: &Machine,
         weights_bytes: u64,
         share: &MemoryShare,
-    ) -> Result<Node, EstimateError> {
+    ) -> Result<ClusterNode, EstimateError> {
         let machine = &*self.granted(machine);
         let found = self.peaks_between(machine)?;
         let own = share.of(&found.peak);
@@ -118,6 +118,6 @@ impl Estimator<'_> {
             Some(range) => memory.over_files(range, machine),
             None => memory,
         };
-        Ok(Node { machine: machine.id.clone(), weights_bytes, memory })
+        Ok(ClusterNode { machine: machine.id.clone(), weights_bytes, memory })
     }
 }

@@ -55,7 +55,7 @@ impl Parallelism {
 
 /// What one of the Macs needs.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct ClusterNode {
     /// Id of the machine.
     pub machine: String,
     /// Weights of its share, in bytes.
@@ -68,7 +68,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct ClusterFigures {
     /// The Macs, rank 0 first.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ClusterNode>,
     /// Decode speed.
     pub decode: Decode,
     /// Prefill speed and time to first token.

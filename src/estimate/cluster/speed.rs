@@ -5,7 +5,7 @@ use super::super::estimator::{EstimateError, Estimator};
 use super::super::speed::{Decode, Prefill, Speed, Term, sound};
 use super::super::warning;
 use super::super::widening::{Cause, Of, Widening};
-use super::{Cluster, ClusterFigures, Node, Ratio};
+use super::{Cluster, ClusterFigures, ClusterNode, Ratio};
 use crate::graph::params::ModuleKind;
 use crate::hardware::machine::Machine;
 use crate::ledger::shards::TensorRank;
@@ -175,7 +175,7 @@ impl Estimator<'_> {
         &self,
         cluster: &Cluster,
         rank: &TensorRank,
-        nodes: Vec<Node>,
+        nodes: Vec<ClusterNode>,
     ) -> Result<ClusterFigures, EstimateError> {
         let n = cluster.nodes();
         let share = Share {
@@ -213,7 +213,7 @@ impl Estimator<'_> {
         &self,
         cluster: &Cluster,
         ranges: &[[u64; 2]],
-        nodes: Vec<Node>,
+        nodes: Vec<ClusterNode>,
     ) -> Result<ClusterFigures, EstimateError> {
         let layers = self.graph().layers().max(1) as f64;
         let parts: Vec<f64> = ranges.iter().map(|[a, b]| (b - a) as f64 / layers).collect();
@@ -253,7 +253,7 @@ impl Estimator<'_> {
         &self,
         cluster: &'c Cluster,
         pass: impl Fn(&Vec<&'c Machine>) -> Result<Pass, EstimateError>,
-        nodes: Vec<Node>,
+        nodes: Vec<ClusterNode>,
         exchanges: u32,
     ) -> Result<ClusterFigures, EstimateError> {
         let passes: Vec<Pass> = passes(cluster).iter().map(pass).collect::<Result<_, _>>()?;

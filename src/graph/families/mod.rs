@@ -114,7 +114,7 @@ pub use super::traits::{GgufTraits, Reads};
 
 use super::Built;
 use super::params::ParamBuilder;
-use crate::graph::parallel::{self, Parallel};
+use crate::graph::parallel::{self, Division};
 use crate::graph::towers::{self, VisionModel};
 use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
@@ -143,7 +143,7 @@ pub struct Family {
     /// What llama.cpp's tools make of it.
     pub gguf: GgufTraits,
     /// How mlx-lm divides it among several Macs.
-    pub parallel: &'static Parallel,
+    pub parallel: &'static Division,
 }
 
 impl Family {
@@ -163,7 +163,7 @@ impl Family {
     }
 
     /// Divided among several Macs so.
-    const fn divided(mut self, parallel: &'static Parallel) -> Self {
+    const fn divided(mut self, parallel: &'static Division) -> Self {
         self.parallel = parallel;
         self
     }

@@ -1,12 +1,12 @@
 //! The answer of `mlxplan compare --cluster`.
 
-use super::notes::{Setting, copies_text, remarks, settings};
+use super::notes::{ClusterSetting, copies_text, remarks, settings};
 use crate::advise::cluster::{
     ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures, cluster_name,
 };
 use crate::cli::compare::Asked;
 use crate::cli::shared::keys::ModelKey;
-use crate::cli::shared::words::{gb, rates, run_text, short};
+use crate::cli::shared::words::{format_name, gb, rates, run_text, short};
 use crate::estimate::cluster::Ratio;
 use crate::estimate::memory::Fit;
 use crate::estimate::{Cluster, Estimator, Parallelism, RunKeys, Widening};
@@ -28,7 +28,7 @@ pub(super) struct ModelOn {
 }
 
 /// What was found.
-pub(super) struct Found<'c> {
+pub(super) struct FoundOnMacs<'c> {
     pub cluster: &'c Cluster,
     pub models: Vec<ModelOn>,
     pub new: Vec<NowPossible>,
@@ -56,7 +56,7 @@ pub(in crate::cli) struct ClusterAnswer {
     /// Popular models that these Macs hold together and none of them alone.
     becomes_possible: Vec<NowPossible>,
     /// What to set up.
-    settings: Vec<Setting>,
+    settings: Vec<ClusterSetting>,
     /// Remarks.
     notes: Vec<String>,
     #[serde(skip)]
@@ -142,10 +142,10 @@ impl ClusterAnswer {
     pub(super) fn of(
         asked: &Asked,
         estimators: &[Estimator<'_>],
-        found: Found<'_>,
+        found: FoundOnMacs<'_>,
         more: Vec<String>,
     ) -> Self {
-        let Found { cluster, models: on, new } = found;
+        let FoundOnMacs { cluster, models: on, new } = found;
         let (models, run) = (asked.models(estimators), asked.run_of(estimators));
         let link = cluster.link();
         let rows = on
@@ -222,7 +222,8 @@ impl RowKeys {
         }
     }
 
-    fn cells(&self, models: bool) -> Vec<String> {
+    /// The cells of the row: with the model where there are several, and with the Macs where they are unlike.
+    fn cells(&self, models: bool, alike: bool) -> Vec<String> {
         let or = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
         let how = self.parallelism.map_or("–", Parallelism::name);
         let verdict = match self.verdict {
@@ -236,10 +237,10 @@ impl RowKeys {
         let times = self.decode_speedup.map(|r| format!("{:.2}x {verdict}", r.value));
         let mut cells = Vec::new();
         if models {
-            cells.push(format!("{} {}", short(&self.model.id), self.model.quant));
+            cells.push(format!("{} {}", short(&self.model.id), format_name(&self.model.quant)));
         }
         cells.extend([
-            self.macs(),
+            if alike { self.nodes.to_string() } else { self.macs() },
             how.to_owned(),
             or(self.fits.map(|f| f.to_string())),
             or(self.bytes_per_node.map(gb)),
@@ -300,6 +301,8 @@ impl Present for ClusterAnswer {
     fn document(&self) -> Document {
         let mut d = Document::default();
         let several = self.models.len() > 1;
+        let first = self.machines.first().map(|m| &m.id);
+        let alike = self.machines.iter().all(|m| Some(&m.id) == first);
         let what = match &self.models[..] {
             [one] => format!("{}  {}", short(&one.id), one.quant),
             all => format!("{} models", all.len()),
@@ -323,7 +326,7 @@ impl Present for ClusterAnswer {
         }
         let mut table = Table::new(columns);
         for row in &self.rows {
-            table.row(row.cells(several));
+            table.row(row.cells(several, alike));
         }
         table.bars(self.rows.iter().map(|row| row.decode_tokens_per_s).collect(), 1);
         d.table(table);
@@ -333,7 +336,7 @@ impl Present for ClusterAnswer {
         if !self.becomes_possible.is_empty() {
             d.notes(vec![self.possible_text()]);
         }
-        d.notes(self.settings.iter().map(Setting::text).collect());
+        d.notes(self.settings.iter().map(ClusterSetting::text).collect());
         d.notes(self.notes.clone());
         d
     }

@@ -15,7 +15,7 @@ use crate::estimate::Estimator;
 use crate::estimate::memory::Fit;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
-use answer::{ClusterAnswer, Found, ModelOn};
+use answer::{ClusterAnswer, FoundOnMacs, ModelOn};
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
@@ -30,7 +30,8 @@ pub(super) fn run(
     if args.run.evidence.is_some() {
         bail!("--evidence holds runs of one Mac; speeds of several rest on the laws alone");
     }
-    let (cluster, mut remarks) = spec::cluster(context, args)?;
+    let (cluster, mut remarks) =
+        spec::cluster(context, (args.cluster.as_ref(), &args.macs), args.link)?;
     let coefficients = Coefficients::embedded()?;
     let estimators = asked.estimators(coefficients);
     let of = |(model, estimator): (usize, &Estimator<'_>)| {
@@ -51,7 +52,7 @@ pub(super) fn run(
     });
     remarks.extend(doubts(&estimators, alone));
     let status = status(models.iter().flat_map(|m| &m.rows));
-    let found = Found { cluster: &cluster, models, new };
+    let found = FoundOnMacs { cluster: &cluster, models, new };
     Ok((Answer::of(ClusterAnswer::of(asked, &estimators, found, remarks)), status))
 }
 

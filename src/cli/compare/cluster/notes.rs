@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A setting, and what it risks.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
-pub(super) struct Setting {
+pub(super) struct ClusterSetting {
     /// What to do, as a command or in words.
     pub set: String,
     /// What it is for.
@@ -19,7 +19,7 @@ pub(super) struct Setting {
     pub risk: Option<&'static str>,
 }
 
-impl Setting {
+impl ClusterSetting {
     /// The setting in a line.
     pub(super) fn text(&self) -> String {
         let risk = self.risk.map_or_else(String::new, |risk| format!("; risk: {risk}"));
@@ -28,9 +28,9 @@ impl Setting {
 }
 
 /// What has to be set up, in order.
-pub(super) fn settings(cluster: &Cluster, run: &Run) -> Vec<Setting> {
+pub(super) fn settings(cluster: &Cluster, run: &Run) -> Vec<ClusterSetting> {
     let mut all = Vec::new();
-    let mut add = |set: String, why, risk| all.push(Setting { set, why, risk });
+    let mut add = |set: String, why, risk| all.push(ClusterSetting { set, why, risk });
     let link = cluster.link();
     if link.needs_rdma() {
         add(

@@ -1,7 +1,6 @@
 //! The Macs of a cluster that options name.
 
-use crate::advise::cluster::MOST;
-use crate::cli::compare::args::CompareArgs;
+use crate::advise::cluster::{ClusterSpec, MOST};
 use crate::cli::compare::mac;
 use crate::cli::shared::context::Context;
 use crate::estimate::Cluster;
@@ -32,15 +31,19 @@ impl From<LinkArg> for Link {
 }
 
 /// The cluster that was asked for, and what was taken for granted of it.
-pub(super) fn cluster(context: &Context, args: &CompareArgs) -> Result<(Cluster, Vec<String>)> {
-    let machines = match &args.cluster {
+pub(super) fn cluster(
+    context: &Context,
+    (alike, macs): (Option<&ClusterSpec>, &[String]),
+    link: Option<LinkArg>,
+) -> Result<(Cluster, Vec<String>)> {
+    let machines = match alike {
         Some(spec) => vec![mac(context, &spec.mac)?; spec.count],
-        None => unlike(context, &args.macs)?,
+        None => unlike(context, macs)?,
     };
     if !(2..=MOST).contains(&machines.len()) {
         bail!("--macs names 2 to {MOST} Macs, not {}", machines.len());
     }
-    let (link, remark) = match args.link {
+    let (link, remark) = match link {
         Some(link) => (link.into(), None),
         None => {
             let link = Cluster::usual_link(&machines);
