@@ -11,6 +11,7 @@ use crate::model::drafts::heads;
 use crate::model::names::{NameSpec, Resolution, Resolver};
 use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::Silicon;
+use crate::roofline::speculation::{acceptance_of_share, tokens_per_round};
 use crate::run::{Drafter, MlxRelease, ModelFile, Program, Version};
 use crate::stats::weighted_quantile;
 use schemars::JsonSchema;
@@ -146,7 +147,9 @@ fn predicted(row: &BeyondRow, tools: &Tools<'_>) -> Result<SpeedupRow, String> {
     if drafts == 0 {
         return Err("no drafts".to_owned());
     }
-    let from_share = || Some(1.0 + row.acceptance? * f64::from(drafts));
+    // Published acceptances are shares of the drafts that were used.
+    let from_share =
+        || Some(tokens_per_round(acceptance_of_share(row.acceptance?, drafts), drafts));
     let tokens = row.tokens_per_round.or_else(from_share).ok_or("tokens a round not stated")?;
     let silicon = silicon(row, tools)?;
     let format = format_of(&row.quant).ok_or_else(|| format!("format '{}'", row.quant))?;

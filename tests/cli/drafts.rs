@@ -38,6 +38,16 @@ fn a_draft_has_a_speed_up_at_every_acceptance_and_counts_in_memory() {
     assert_eq!(with["decode"]["tokens_per_s"], without["decode"]["tokens_per_s"]);
 }
 
+/// What the draft keeps leaves less for the model's own cache.
+#[test]
+fn the_longest_context_leaves_room_for_the_draft() {
+    let line = "predict --model qwen3-14b-4bit --mac m4-10/16";
+    let longest = |v: &Value| v["memory"]["max_context_tokens"].as_u64().unwrap();
+    let without = longest(&json(line).1);
+    let with = longest(&json(&format!("{line} --draft qwen3-1.7b")).1);
+    assert!(with < without && with > 0, "{with} {without}");
+}
+
 #[test]
 fn an_acceptance_that_was_not_said_is_called_an_assumption() {
     let (_, out, _) = run(&format!("{QWEN} --draft qwen3-0.6b"));

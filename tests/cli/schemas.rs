@@ -29,7 +29,7 @@ fn names_are_used_once() {
 }
 
 /// A command for every schema that can be had without MLX, and a second one where an answer has optional parts.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "probe --from tests/fixtures/probe/m4pro-20-64gb.txt",
     "probe --from tests/fixtures/probe/vm-github-m1.txt",
     "models qwen3",
@@ -51,6 +51,8 @@ const COMMANDS: [&str; 28] = [
     "predict --model qwen3-32b-4bit --mac m4max-40/64 --context 32768 --depths 0,4096 --explain",
     "predict --model llama-3.3-70b-4bit --mac m4max-40/64 --context 130000",
     "predict --model qwen3-8b-4bit --mac m4-10/32 --engine llama.cpp",
+    "predict --model qwen3-32b-4bit --mac m4max-40/64 --draft qwen3-0.6b",
+    "recommend --model qwen3-32b-4bit --mac m4max-40/64 --draft auto",
     "recommend --model 32B-4bit --mac m4max-40/128",
     "recommend --mac m4-10/32",
     "recommend --model 32B-4bit",

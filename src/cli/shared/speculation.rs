@@ -79,7 +79,17 @@ fn name(draft: &DraftAnswer) -> String {
 fn sentence(draft: &DraftAnswer) -> String {
     match draft.verdict {
         DraftVerdict::Impossible => format!("no: {}", draft.reason),
-        verdict => format!("{verdict}: {}", draft.reason),
+        verdict => format!("{verdict}: {}{}", draft.reason, faster_number(draft)),
+    }
+}
+
+/// What another number of drafts a round would do, where it is faster.
+fn faster_number(draft: &DraftAnswer) -> String {
+    match (draft.best_draft_tokens, draft.best_speedup, draft.acceptance) {
+        (Some(best), Some(speedup), Some(a)) if draft.draft_tokens != Some(best) => {
+            format!("; --draft-tokens {best} would be {} at {a:.2}", times(speedup))
+        }
+        _ => String::new(),
     }
 }
 

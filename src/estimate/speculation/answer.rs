@@ -96,6 +96,8 @@ pub struct DraftAnswer {
     pub draft_tokens: Option<u32>,
     /// The fastest number of drafts at `acceptance`.
     pub best_draft_tokens: Option<u32>,
+    /// Times as fast with that number at `acceptance`.
+    pub best_speedup: Option<f64>,
     /// The same at each acceptance.
     pub at: Vec<AtAcceptance>,
     /// Seconds of a draft.
@@ -154,6 +156,7 @@ impl DraftAnswer {
             break_even_acceptance: None,
             draft_tokens: None,
             best_draft_tokens: None,
+            best_speedup: None,
             at: Vec::new(),
             draft_s: None,
             verify_s: None,

@@ -62,6 +62,7 @@ impl Judged<'_, '_, '_> {
         answer.break_even_acceptance = break_even;
         answer.draft_tokens = Some(drafts);
         answer.best_draft_tokens = best;
+        answer.best_speedup = best.map(|n| mean(times.iter().filter_map(|t| t.speedup(middle, n))));
         answer.at = at;
         answer.draft_s = Some(mean(times.iter().map(|t| t.draft)));
         let verify = |t: &RoundTimes| t.verify.get(drafts as usize - 1).copied();

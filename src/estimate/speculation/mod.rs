@@ -174,13 +174,12 @@ impl Estimator<'_> {
     }
 
     /// Doubts about a draft model and whether it shares the tokenizer, or why there cannot be one.
-    #[expect(clippy::type_complexity, reason = "what fails and what refuses are two things")]
     fn doubts_of(
         &self,
         draft: &OpenedModel,
         tokenizer: Option<&TokenizerOf>,
         tokens: DraftTokens,
-    ) -> Result<Result<(Vec<DraftDoubt>, Shared), DraftRefusal>, EstimateError> {
+    ) -> Result<MayDraft, EstimateError> {
         let other = TokenizerOf::of(&draft.source)?;
         let shared = tokenizer.map_or(Shared::Unknown, |own| own.shared_with(&other));
         let names = [tokenizer.and_then(TokenizerOf::name), other.name()];
@@ -259,6 +258,9 @@ impl Estimator<'_> {
         Ok(answer)
     }
 }
+
+/// Doubts about a draft model and whether it shares the tokenizer, or why there cannot be one.
+type MayDraft = Result<(Vec<DraftDoubt>, Shared), DraftRefusal>;
 
 /// A run without drafts.
 #[derive(Clone, Copy, Debug)]
