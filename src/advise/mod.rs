@@ -1,17 +1,20 @@
 //! Answers built from predictions: what to run on a Mac, and which Mac to run it on.
 
 pub mod check;
+pub mod cluster;
 pub mod drafts;
 pub mod engine_update;
 pub mod finetune;
 pub mod formats;
 pub mod macs;
 pub mod money;
+pub mod nearest;
 pub mod offers;
 pub mod picks;
 pub mod purchase;
 pub mod recommend;
 pub mod serving;
+pub mod session;
 pub mod settings;
 pub mod start;
 pub mod sweep;

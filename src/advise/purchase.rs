@@ -8,6 +8,7 @@ use crate::estimate::{EstimateError, Estimator, Figures};
 use crate::hardware::MacsError;
 use crate::hardware::catalogue::{Macs, Status};
 use crate::hardware::machine::Machine;
+use crate::run::Work;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,12 +41,12 @@ pub struct Chances {
 impl Chances {
     /// The probabilities of what was found.
     #[must_use]
-    pub fn of(figures: &Figures, needs: &Needs, tokens: u32, batch: u32) -> Self {
-        let users = f64::from(batch.max(1));
+    pub fn of(figures: &Figures, needs: &Needs, work: &Work) -> Self {
+        let users = f64::from(work.batch.max(1));
         Self {
             memory: chance::fits(&figures.memory),
             tok_s: needs.min_tok_s.map(|x| figures.decode.spread().at_least(x * users)),
-            ttft: needs.max_ttft_s.map(|x| figures.prefill.ttft_spread(tokens, batch).at_most(x)),
+            ttft: needs.max_ttft_s.map(|x| figures.prefill.ttft_spread(work).at_most(x)),
         }
     }
 
@@ -91,7 +92,7 @@ pub struct Choice {
 /// All choices.
 #[derive(Clone, Debug)]
 pub struct Purchase {
-    /// Those that pass, then the uncertain ones; each the cheapest first, those without a price last.
+    /// Those that pass, then the uncertain ones; each the cheapest first, then those without a price, the fastest first.
     pub choices: Vec<Choice>,
     /// Configurations looked at.
     pub considered: usize,
@@ -135,7 +136,12 @@ pub fn purchase(
     let mut choices: Vec<Choice> = judged.into_iter().flatten().collect();
     let failed = considered - over_budget - choices.len();
     choices.sort_by(|a, b| {
-        a.outcome.cmp(&b.outcome).then_with(|| a.offer.price_order().cmp(&b.offer.price_order()))
+        let unpriced = |c: &Choice| c.offer.usd_now.is_none();
+        let by_price = || match a.offer.usd_now {
+            Some(_) => a.offer.price_order().cmp(&b.offer.price_order()),
+            None => b.tok_s.total_cmp(&a.tok_s),
+        };
+        a.outcome.cmp(&b.outcome).then(unpriced(a).cmp(&unpriced(b))).then_with(by_price)
     });
     mark_pareto(&mut choices);
     Ok(Purchase { choices, considered, failed, over_budget })
@@ -155,7 +161,7 @@ fn judge(
     for estimator in estimators {
         let figures = estimator.on(&machine)?;
         let work = estimator.run().work;
-        let chances = Chances::of(&figures, needs, work.context_tokens, work.batch);
+        let chances = Chances::of(&figures, needs, &work);
         probability *= chances.joint();
         outcome = outcome.max(of_memory(figures.memory.judgement.verdict));
         runs.push(ModelOnMac { figures, max_context: None, chances });

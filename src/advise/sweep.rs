@@ -355,7 +355,7 @@ impl SweepCell {
     fn of(estimator: &Estimator<'_>, silicon: &Silicon) -> Result<Self, EstimateError> {
         let (decode, prefill) = estimator.rates(silicon)?;
         let work = estimator.run().work;
-        let ttft = prefill.ttft_at(prefill.interval_90, work.context_tokens, work.batch);
+        let ttft = prefill.ttft_at(prefill.interval_90, &work);
         Ok(Self {
             tok_s: decode.tokens_per_s as f32,
             tok_s_interval_90: decode.interval_90.map(|x| x as f32),

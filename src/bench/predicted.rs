@@ -69,7 +69,7 @@ pub fn predict(
         if work.context_tokens >= 256 && cached < work.context_tokens / 10 {
             let p = speed.prefill(coefficients, target, &run);
             add(TrialMetric::PrefillTokensPerS, p.tokens_per_s, p.interval_80, p.interval_90);
-            let wait = |ends| p.ttft_at(ends, work.context_tokens, work.batch);
+            let wait = |ends| p.ttft_at(ends, &work);
             add(TrialMetric::TtftS, p.ttft_s, wait(p.interval_80), wait(p.interval_90));
         }
     }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Version of the format and of the classes' laws.
 pub const VERSION: u32 = 2;
+/// Seconds of a day.
+const DAY_S: u64 = 86_400;
 /// Longest profile that is read, bytes.
 const MAX_BYTES: u64 = 4_000_000;
 /// What a profile was taken on.
@@ -214,13 +216,37 @@ impl Profile {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn store(&self, folder: &Path) -> Result<PathBuf, ProfileError> {
-        let path = folder.join(format!("{}-{}.toml", self.slug(), self.created_unix_s));
+        let path = folder.join(self.file_name());
         let io = |source| ProfileError::Io { path: path.clone(), source };
-        let text = toml::to_string(self)
-            .map_err(|e| ProfileError::Format { path: path.clone(), reason: e.to_string() })?;
         std::fs::create_dir_all(folder).map_err(io)?;
-        files::write(&path, text.as_bytes()).map_err(io)?;
+        self.write(&path)?;
         Ok(path)
+    }
+
+    /// Writes the profile to a file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), ProfileError> {
+        let text = toml::to_string(self)
+            .map_err(|e| ProfileError::Format { path: path.to_owned(), reason: e.to_string() })?;
+        let io = |source| ProfileError::Io { path: path.to_owned(), source };
+        files::write(path, text.as_bytes()).map_err(io)
+    }
+
+    /// The name of its file: machine and time.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}-{}.toml", self.slug(), self.created_unix_s)
+    }
+
+    /// The profile to share: of the time only the day, and no charge of the battery. The rest tells the kind of the
+    /// machine and its state, on which the figures hang, and nothing of whose it is.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let created_unix_s = self.created_unix_s - self.created_unix_s % DAY_S;
+        let conditions = Conditions { battery_percent: None, ..self.conditions.clone() };
+        Self { created_unix_s, conditions, ..self.clone() }
     }
 
     /// The machine's name in file names.
@@ -325,6 +351,26 @@ mod tests {
         assert_eq!(back, profile());
         let (good, bad) = list(folder.path());
         assert_eq!((good.len(), bad.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_shared_tells_the_machine_and_not_whose_it_is() {
+        let conditions = Conditions {
+            battery_percent: Some(73),
+            macos: Some("26.5".to_owned()),
+            ..Conditions::default()
+        };
+        let own = Profile { created_unix_s: 1_800_012_345, conditions, ..profile() };
+        let shared = own.redacted();
+        assert_eq!(
+            (shared.created_unix_s, shared.conditions.battery_percent),
+            (1_800_000_000 - 1_800_000_000 % 86_400, None)
+        );
+        assert_eq!(
+            (&shared.machine, &shared.classes, &shared.conditions.macos),
+            (&own.machine, &own.classes, &own.conditions.macos)
+        );
+        assert_eq!(shared.redacted(), shared);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{
     update, validate, welcome, why,
 };
 use crate::advise::serving::Serving;
+use crate::advise::session::SessionPlan;
 use crate::bench::record::Record;
 use crate::estimate::{Prediction, Speculation};
 use crate::report::{Present, schema_of};
@@ -25,12 +26,14 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<calibrate::answer::Profiles>(),
         of::<check::answer::CheckAnswer>(),
         of::<compare::buy::answer::PurchaseAnswer>(),
+        of::<compare::cluster::answer::ClusterAnswer>(),
         of::<compare::engines::Variants>(),
         of::<compare::side::answer::SideBySide>(),
         of::<doctor::Doctor>(),
         of::<finetune::answer::FinetuneAnswer>(),
         of::<inspect::answer::InspectAnswer>(),
         of::<Prediction>(),
+        of::<SessionPlan>(),
         of::<validate::live_answer::LiveValidation>(),
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),

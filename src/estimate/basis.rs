@@ -16,7 +16,7 @@ use crate::graph::{Graph, GraphError};
 use crate::hardware::machine::Machine;
 use crate::hardware::{Macs, spec};
 use crate::roofline::Silicon;
-use crate::run::Run;
+use crate::run::{Run, Work};
 use thiserror::Error;
 
 /// What the speeds of a prediction rest on. Timings hold for one sequence with mlx-lm; other runs fall back to
@@ -62,7 +62,7 @@ pub struct PromptTiming {
     pub prompt: Timed,
     /// The last one.
     pub first_step: Timed,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt that are read.
     pub tokens: u32,
     /// What the times rest on, in words.
     pub basis: String,
@@ -213,15 +213,26 @@ impl Kernels {
         let (classes, chip) = (profile.classes.len(), &profile.machine.chip);
         let basis = format!("{classes} classes of kernels timed on {chip}{note}");
         let quality = |metric| evidence::here(&profile.machine, Fidelity::Calibrated, metric);
-        let tokens = run.work.context_tokens;
-        let mut prompt = None;
-        if tokens > 1 {
+        let Work { context_tokens, cached_tokens, .. } = run.work;
+        let whole = |tokens: u32| -> Result<Option<Timed>, BasisError> {
             let work = prefill_work(graph, tokens, run.engine.prefill_step, kv)?;
-            let all = profile.prompt_time(&work).ok().map(|e| Timed::of(&e, added));
-            prompt = all.zip(at(tokens)?).map(|(prompt, first_step)| PromptTiming {
+            Ok(profile.prompt_time(&work).ok().map(|e| Timed::of(&e, added)))
+        };
+        let mut prompt = None;
+        if run.work.read_tokens() > 1 {
+            let first_step = at(context_tokens)?;
+            let all = whole(context_tokens)?;
+            let all = match cached_tokens {
+                0 => all,
+                // What is left of the chunk in which the cached part ends is a call of its own.
+                cached => all.zip(whole(cached)?).zip(first_step).map(|((all, cached), step)| {
+                    Timed { seconds: (all.seconds - cached.seconds).max(0.0) + step.seconds, ..all }
+                }),
+            };
+            prompt = all.zip(first_step).map(|(prompt, first_step)| PromptTiming {
                 prompt,
                 first_step,
-                tokens,
+                tokens: run.work.read_tokens(),
                 basis: basis.clone(),
                 quality: quality(EvidenceMetric::Prefill),
             });

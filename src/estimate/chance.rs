@@ -6,6 +6,7 @@
 
 use crate::estimate::memory::{Limit, Memory};
 use crate::estimate::speed::{Decode, Prefill};
+use crate::run::Work;
 use crate::stats::{Z80, Z90, normal_share};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -86,19 +87,18 @@ impl Decode {
 }
 
 impl Prefill {
-    /// Where the measured time to first token will lie, in seconds, when every one of `batch` sequences has a prompt of
-    /// `tokens`. The first decode step is taken as it is; it is a small part.
+    /// Where the measured time to first token of a work will lie, in seconds. The first decode step is taken as it is; it is a small part.
     #[must_use]
-    pub fn ttft_spread(&self, tokens: u32, batch: u32) -> Spread {
+    pub fn ttft_spread(&self, work: &Work) -> Spread {
         let [eighty, ninety] =
-            [self.interval_80, self.interval_90].map(|rates| self.ttft_at(rates, tokens, batch));
+            [self.interval_80, self.interval_90].map(|rates| self.ttft_at(rates, work));
         Spread::new(self.ttft_s, eighty, ninety)
     }
 
     /// Time to first token at both ends of an interval of the prefill rate, the shorter first, in seconds.
     #[must_use]
-    pub fn ttft_at(&self, [slow, fast]: [f64; 2], tokens: u32, batch: u32) -> [f64; 2] {
-        let prompt = f64::from(tokens.max(1)) * f64::from(batch.max(1));
+    pub fn ttft_at(&self, [slow, fast]: [f64; 2], work: &Work) -> [f64; 2] {
+        let prompt = f64::from(work.read_tokens()) * f64::from(work.batch.max(1));
         let first_step = self.ttft_s - prompt / self.tokens_per_s;
         [prompt / fast + first_step, prompt / slow + first_step]
     }

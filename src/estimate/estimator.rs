@@ -5,6 +5,7 @@ mod drafted;
 
 use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
+use super::cluster::ClusterRefusal;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
 use super::memory::{Ends, LlamaModel, MaxContext, Memory};
 use super::opened::OpenedModel;
@@ -57,6 +58,16 @@ pub struct Figures {
     pub prefill: Prefill,
 }
 
+/// The peak of a run, and what it may be otherwise.
+pub(super) struct PeaksBetween {
+    /// The peak with the version of MLX that is predicted.
+    pub peak: Arc<Peak>,
+    /// The lowest and the highest with the versions that it may be.
+    pub between: [Bytes; 2],
+    /// What caches of earlier prompts may come to take.
+    pub kept: Bytes,
+}
+
 /// Why there is no estimate.
 #[derive(Debug, Error)]
 pub enum EstimateError {
@@ -78,6 +89,9 @@ pub enum EstimateError {
     /// The engine or the model cannot do what was asked.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Several Macs cannot run it together.
+    #[error(transparent)]
+    Cluster(#[from] ClusterRefusal),
     /// The files of a tokenizer cannot be read.
     #[error(transparent)]
     Vocabulary(#[from] crate::model::drafts::VocabularyError),
@@ -285,7 +299,7 @@ impl<'a> Estimator<'a> {
             }
             if let Some(anchor) = of_prefill {
                 let work = self.run.work;
-                prefill.anchor(&anchor, f64::from(work.context_tokens) * f64::from(work.batch));
+                prefill.anchor(&anchor, f64::from(work.read_tokens()) * f64::from(work.batch));
             }
         }
         if let Some(range) = self.run.file.weights_range {
@@ -316,7 +330,7 @@ impl<'a> Estimator<'a> {
         });
         let prefill = own.anchor(Of::Prefill, &run.work, |work| {
             let seconds = speed.prefill_seconds(coefficients, silicon, &of(work)).total();
-            f64::from(work.context_tokens.max(1)) * f64::from(work.batch.max(1)) / seconds
+            f64::from(work.read_tokens()) * f64::from(work.batch.max(1)) / seconds
         });
         Ok([decode, prefill])
     }
@@ -413,6 +427,19 @@ impl<'a> Estimator<'a> {
         if self.run.engine.program.runs_gguf() {
             return self.llama()?.memory(machine, &self.run);
         }
+        let PeaksBetween { peak, between: [low, high], kept } = self.peaks_between(machine)?;
+        let between = [low, high + kept];
+        let memory =
+            Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
+        let memory = Memory { kept, ..memory };
+        Ok(match self.run.file.weights_range {
+            Some(range) => memory.over_files(range, machine),
+            None => memory,
+        })
+    }
+
+    /// The peak on a machine, and those of all versions of MLX that the engine may run on.
+    pub(super) fn peaks_between(&self, machine: &Machine) -> Result<PeaksBetween, PeakError> {
         let peak = self.peak(self.gpu(machine))?;
         let others = self.gpus(machine, self.run.engine.mlx.range)?;
         let others: Vec<u64> = others
@@ -421,15 +448,7 @@ impl<'a> Estimator<'a> {
             .collect::<Result<_, PeakError>>()?;
         let low = others.iter().copied().fold(peak.peak_bytes, u64::min);
         let high = others.into_iter().fold(peak.peak_bytes, u64::max);
-        let kept = self.kept(machine)?;
-        let between = [low, high + kept.0].map(Bytes);
-        let memory =
-            Memory::judge_between(peak.as_ref().clone(), between, machine, &self.run.engine);
-        let memory = Memory { kept, ..memory };
-        Ok(match self.run.file.weights_range {
-            Some(range) => memory.over_files(range, machine),
-            None => memory,
-        })
+        Ok(PeaksBetween { peak, between: [low, high].map(Bytes), kept: self.kept(machine)? })
     }
 
     /// The GPU of a machine as those versions of MLX within a range see it that run the attention of the model

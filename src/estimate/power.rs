@@ -3,6 +3,7 @@
 //! Predictions are of full clocks. A laptop runs below them in Low Power Mode, and after minutes of work; by how much is
 //! known only as ranges, most of them assumptions, which is why they stand beside the prediction and not in it.
 
+use super::energy::Energy;
 use super::speed::{Decode, Prefill};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::{Form, PowerDataError, PowerFile, PowerSetting, RangeBasis};
@@ -26,6 +27,9 @@ pub struct PowerSpeeds {
     pub minutes: u32,
     /// After that work.
     pub sustained: PowerRange,
+    /// Joules of a token, as an assumption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
 }
 
 /// Speeds as a range: lowest, middle, highest.
@@ -98,6 +102,11 @@ impl PowerSpeeds {
             burst: range(at_once, row.basis, vec![row.evidence.clone()], row.sources.clone()),
             minutes,
             sustained: range(lasting, basis, evidence, sources),
+            // A mode or lasting work that was said is a question about power.
+            energy: match stated || said.sustained_minutes.is_some() {
+                true => Energy::of(machine, decode.tokens_per_s, decode.interval_90)?,
+                false => None,
+            },
         }))
     }
 }

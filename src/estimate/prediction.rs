@@ -11,6 +11,7 @@ use super::power::PowerSpeeds;
 use super::speculation::Speculation;
 use super::speed::{AtDepth, Decode, Prefill};
 use super::stored::StoredWeights;
+use super::streaming::StreamedExperts;
 use super::warning::{self, Warning};
 use super::widening::Widening;
 use crate::calibration::Fidelity;
@@ -33,6 +34,8 @@ pub struct Prediction {
     pub run: Run,
     /// Peak memory, process and limits.
     pub memory: Option<Memory>,
+    /// Its pace with experts read from the SSD, where it has such and does not fit.
+    pub streamed: Option<StreamedExperts>,
     /// Longest context.
     pub context: Option<Longest>,
     /// Decode speed.
@@ -140,11 +143,15 @@ impl Estimator<'_> {
             warnings.extend(self.other_versions(machine, &alone)?);
             warnings.extend(self.serving(machine, &alone)?);
         }
+        let streamed = memory
+            .as_ref()
+            .and_then(|m| StreamedExperts::of(self, machine, m, decode.seconds_per_token));
         Ok(Prediction {
             model: self.named(),
             machine: machine.clone(),
             run: self.run,
             memory,
+            streamed,
             context,
             decode,
             at_depth,
@@ -262,7 +269,7 @@ impl Prediction {
     #[must_use]
     pub fn ttft_interval_90_s(&self) -> [f64; 2] {
         let work = self.run.work;
-        self.prefill.ttft_at(self.prefill.interval_90, work.context_tokens, work.batch)
+        self.prefill.ttft_at(self.prefill.interval_90, &work)
     }
 
     /// Looks for changes that help, with the estimator that it comes from.

@@ -2,6 +2,7 @@
 //! made here, multiplied once, shown by `predict --explain` and used by `validate`.
 
 use crate::roofline::interval::Band;
+use crate::roofline::links::Link;
 use crate::roofline::{Coefficients, IntervalClass, LawKind, Silicon};
 use crate::run::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -97,6 +98,8 @@ pub enum Cause {
     OtherProgram(Program),
     /// A program that nothing is known of.
     UnlistedProgram(Program),
+    /// What the server adds to every token is known within a band.
+    Server(Program),
     /// Another session than the one that was measured.
     Session,
     /// Another length than the nearest that was measured.
@@ -110,6 +113,13 @@ pub enum Cause {
     Bins(String),
     /// Only the file tells the bytes of its weights.
     Weights,
+    /// What several Macs wait for one another.
+    Links {
+        /// What joins them.
+        link: Link,
+        /// How many.
+        nodes: u32,
+    },
     /// Training on matrix units.
     TrainingOnMatrixUnits,
     /// Few tokens in a batch of training.
@@ -145,6 +155,9 @@ impl Cause {
             Self::Bins(bins) => {
                 format!("which bin is not said ({bins}): speeds span them; name one for a narrower answer")
             }
+            Self::Links { link, nodes } => format!(
+                "what {nodes} Macs wait for one another over {link} is known within a range; the interval is widened"
+            ),
             Self::TrainingOnMatrixUnits => {
                 "no training run on matrix units (M5 and later) was fitted; the interval is widened".to_owned()
             }
@@ -155,6 +168,7 @@ impl Cause {
             Self::ClassOnChip { .. }
             | Self::Weights
             | Self::UnlistedProgram(_)
+            | Self::Server(_)
             | Self::Session
             | Self::Carried { .. } => String::new(),
         }
@@ -167,6 +181,7 @@ impl Cause {
             Self::ClassOnChip { .. }
                 | Self::Weights
                 | Self::UnlistedProgram(_)
+                | Self::Server(_)
                 | Self::Session
                 | Self::Carried { .. }
         )
@@ -189,6 +204,7 @@ impl fmt::Display for Cause {
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
             Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::Server(program) => write!(f, "what {program} adds to every token"),
             Self::Session => f.write_str("another session than the measured one"),
             Self::Carried { tokens, measured } => {
                 write!(f, "{tokens} tokens, nearest measured {measured}")
@@ -196,6 +212,9 @@ impl fmt::Display for Cause {
             Self::OtherProgram(program) => write!(f, "prefill with {program}"),
             Self::UnlistedProgram(program) => write!(f, "nothing known of {program}"),
             Self::Bins(bins) => write!(f, "bin not known: {bins}"),
+            Self::Links { link, nodes } => {
+                write!(f, "{nodes} Macs wait for one another over {link}")
+            }
             Self::TrainingOnMatrixUnits => f.write_str("training on matrix units"),
             Self::ShortBatch(tokens) => write!(f, "batches of {tokens} tokens"),
             Self::Weights => f.write_str("bits vary by layer: only the file tells its bytes"),
@@ -327,6 +346,31 @@ pub fn prefill(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
     let prompt = Cause::Prompt { tokens: d.tokens as u32, longest };
     all.add(prompt, coefficients.prompt_width(d.tokens), LENGTH);
     all.found
+}
+
+/// Where the band of servers comes from.
+const SERVER: &str = "data/engines.toml, server_time: what servers add changes within weeks";
+
+/// The widening for what a server adds to every token: it makes up `share` of the time, within a band of factors, and is
+/// independent of the rest.
+#[must_use]
+pub fn server(
+    band: &Band,
+    program: Program,
+    ([low, high], share): ([f64; 2], f64),
+) -> Option<Widening> {
+    let log = |factor: f64| (1.0 + (factor - 1.0) * share).ln();
+    let wider = |own: f64, of_server: f64| own.hypot(of_server) / own;
+    let slow = wider(-band.p90[0].ln(), log(high));
+    let fast = wider(band.p90[1].ln(), log(low));
+    let factor = slow.max(fast);
+    let cause = Cause::Server(program);
+    (factor > 1.0 && factor.is_finite()).then_some(Widening {
+        of: Of::Decode,
+        cause,
+        factor,
+        source: SERVER,
+    })
 }
 
 /// The factor of all widenings together.

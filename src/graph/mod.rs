@@ -7,11 +7,13 @@
 pub mod cache;
 mod call;
 mod decoder;
+mod division;
 pub mod families;
 mod likeness;
 mod masks;
 pub mod nn;
 pub mod op;
+pub mod parallel;
 pub mod params;
 mod parts;
 pub mod pattern;
@@ -22,6 +24,7 @@ mod skipped;
 pub mod tape;
 pub mod towers;
 pub mod training;
+mod traits;
 
 pub use call::Call;
 pub use skipped::SkippedLayers;

@@ -115,6 +115,38 @@ pub struct PowerFile {
     pub mode: Vec<ModeRow>,
     /// Heat.
     pub heat: Vec<HeatRow>,
+    /// Watts of a Mac that generates.
+    pub draw: Vec<DrawRow>,
+    /// Batteries.
+    pub battery: Vec<BatteryRow>,
+}
+
+/// What a Mac draws while a model generates.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrawRow {
+    /// `base`, `pro`, `max` or `ultra`.
+    pub tier: String,
+    /// Watts of the whole machine: lowest, middle, highest.
+    pub watts: [f64; 3],
+    /// How it is known.
+    pub basis: RangeBasis,
+    /// What was found, with figures.
+    pub evidence: String,
+    /// Where.
+    pub sources: Vec<String>,
+}
+
+/// The batteries of a form.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatteryRow {
+    /// `air`, `mbp14` or `mbp16`.
+    pub form: String,
+    /// Watt-hours: smallest and largest.
+    pub wh: [f64; 2],
+    /// Where.
+    pub sources: Vec<String>,
 }
 
 /// What a mode leaves of the speed.
@@ -162,6 +194,31 @@ impl PowerFile {
         static READ: LazyLock<Result<PowerFile, PowerDataError>> =
             LazyLock::new(|| toml::from_str(EMBEDDED).map_err(|e| PowerDataError(e.to_string())));
         READ.as_ref().map_err(Clone::clone)
+    }
+
+    /// What a machine of a tier draws while it generates; phones are in no row.
+    #[must_use]
+    pub fn draw(&self, tier: Tier) -> Option<&DrawRow> {
+        let name = match tier {
+            Tier::Phone => return None,
+            Tier::Base => "base",
+            Tier::Pro => "pro",
+            Tier::Max => "max",
+            Tier::Ultra => "ultra",
+        };
+        self.draw.iter().find(|r| r.tier == name)
+    }
+
+    /// Watt-hours of the batteries of a form: smallest and largest; `None` where there is none, or it is not known.
+    #[must_use]
+    pub fn battery_wh(&self, form: Form) -> Option<[f64; 2]> {
+        let name = match form {
+            Form::Air => "air",
+            Form::Mbp14 => "mbp14",
+            Form::Mbp16 => "mbp16",
+            Form::Desktop | Form::Unknown => return None,
+        };
+        self.battery.iter().find(|r| r.form == name).map(|r| r.wh)
     }
 
     /// The row of a mode.
@@ -227,6 +284,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_tier_draws_watts_and_every_laptop_has_a_battery() {
+        let file = PowerFile::embedded().expect("readable");
+        let mut before = 0.0;
+        for tier in [Tier::Base, Tier::Pro, Tier::Max, Tier::Ultra] {
+            let row = file.draw(tier).expect("there");
+            assert!(row.watts.is_sorted() && row.watts[1] > before, "{tier:?}");
+            assert!(!row.evidence.is_empty() && !row.sources.is_empty());
+            before = row.watts[1];
+        }
+        for form in [Form::Air, Form::Mbp14, Form::Mbp16] {
+            assert!(file.battery_wh(form).is_some_and(|wh| wh.is_sorted()), "{form:?}");
+        }
+        assert_eq!(file.battery_wh(Form::Desktop), None);
     }
 
     /// Automatic mode has a row of its own for laptops alone; a machine that may be a desktop may follow that of desktops.

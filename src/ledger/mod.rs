@@ -2,10 +2,12 @@
 
 pub mod cache;
 pub mod gguf;
+pub mod kept;
 pub mod llama_cpp;
 pub mod pages;
 pub mod peak;
 pub mod replay;
+pub mod shards;
 pub mod traffic;
 pub mod training;
 pub mod weights;

@@ -1,6 +1,6 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
-use super::{KeptPrompts, Program, Version};
+use super::{KeptPrompts, Program, ServerTime, Version};
 use crate::graph::cache::KvQuantisation;
 use crate::units::Bytes;
 
@@ -40,6 +40,8 @@ pub struct EngineSetup {
     pub prompt_cache: Option<Bytes>,
     /// Those that are in memory during the run.
     pub held: KeptPrompts,
+    /// What it adds to every token of a single stream, where that was published.
+    pub server: Option<ServerTime>,
     /// Prompts that it reads at once, at most.
     pub prompt_slots: u32,
     /// Sequences that it generates at once where nothing else is said, at most.
@@ -110,6 +112,7 @@ impl Default for EngineSetup {
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
+            server: None,
             prompt_slots: 8,
             slots: 1,
             generating: 0,

@@ -10,6 +10,7 @@ mod kept;
 mod label;
 mod named;
 mod program;
+mod server;
 mod version;
 mod work;
 
@@ -21,6 +22,7 @@ pub use kept::KeptPrompts;
 pub use label::Label;
 pub use named::{EngineName, EngineNameError};
 pub use program::{BadProgramName, Program, Unlisted};
+pub use server::ServerTime;
 pub use version::{MLX_REPLAYED, Version, VersionError};
 pub use work::{Images, ImagesError, Work};
 
@@ -50,6 +52,16 @@ impl Run {
         self.work.context_tokens.saturating_add(self.work.generate_tokens)
     }
 
+    /// Tokens of a prompt whose logits are computed beside that of the last: those of the last chunk where a program
+    /// computes all ([`EngineSetup::whole_logits`]), else none.
+    #[must_use]
+    pub fn logit_tokens(&self) -> u32 {
+        if !self.engine.whole_logits {
+            return 0;
+        }
+        (self.work.read_tokens() - 1) % self.engine.prefill_step.max(1)
+    }
+
     /// Tokens in the cache in the middle of the generation.
     #[must_use]
     pub const fn middle_tokens(&self) -> u32 {
@@ -62,11 +74,12 @@ impl Run {
         Self { file, ..self }
     }
 
-    /// The same run with another program in no known version, all settings kept.
+    /// The same run with another program in no known version, all settings kept that do not belong to the program.
     #[must_use]
     pub fn with_program(self, program: Program) -> Self {
         let version = self.engine.version.filter(|_| self.engine.program == program);
-        Self { engine: EngineSetup { program, version, ..self.engine }, ..self }
+        let server = self.engine.server.filter(|_| self.engine.program == program);
+        Self { engine: EngineSetup { program, version, server, ..self.engine }, ..self }
     }
 
     /// The same run with another engine.
@@ -178,6 +191,12 @@ impl Run {
     #[must_use]
     pub const fn with_context(self, context_tokens: u32) -> Self {
         Self { work: Work { context_tokens, ..self.work }, ..self }
+    }
+
+    /// The same run whose first `cached_tokens` tokens of the prompt are in a kept cache.
+    #[must_use]
+    pub const fn with_cached(self, cached_tokens: u32) -> Self {
+        Self { work: Work { cached_tokens, ..self.work }, ..self }
     }
 
     /// The same run that generates `generate_tokens`.

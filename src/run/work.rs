@@ -10,6 +10,8 @@ pub struct Work {
     /// Tokens of the prompt, which are in the cache when decoding starts; those of images are among them as soon as
     /// [`Images::tokens_each`] is known.
     pub context_tokens: u32,
+    /// Tokens of the prompt that a kept cache holds when the request arrives: only those behind them are read.
+    pub cached_tokens: u32,
     /// Tokens generated after the prompt.
     pub generate_tokens: u32,
     /// Sequences processed together.
@@ -20,7 +22,21 @@ pub struct Work {
 
 impl Default for Work {
     fn default() -> Self {
-        Self { context_tokens: 4096, generate_tokens: 256, batch: 1, images: None }
+        Self {
+            context_tokens: 4096,
+            cached_tokens: 0,
+            generate_tokens: 256,
+            batch: 1,
+            images: None,
+        }
+    }
+}
+
+impl Work {
+    /// Tokens of the prompt that are read: at least the last one, whose logits no cache holds.
+    #[must_use]
+    pub fn read_tokens(&self) -> u32 {
+        self.context_tokens.saturating_sub(self.cached_tokens).max(1)
     }
 }
 

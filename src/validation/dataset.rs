@@ -1,7 +1,7 @@
 //! Measured rows with everything a prediction needs.
 
 use super::join::join;
-use super::measurement::Measurement;
+use super::measurement::{Measurement, RateKind};
 use crate::graph::Graph;
 use crate::hardware::catalogue::Chip;
 use crate::model::catalogue::{ModelEntry, Models};
@@ -9,11 +9,14 @@ use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::decode::WIDE_SINCE;
 use crate::roofline::prefill::PrefillPrompt;
 use crate::roofline::{Coefficients, DecodeStep, Silicon, StepFeatures};
-use crate::run::{PREFILL_STEP, Program};
+use crate::run::{EngineSetup, Program, Run};
 use std::collections::HashMap;
 
 /// Tokens in the cache and tokens generated where the source does not say.
 const UNSTATED_TOKENS: u32 = 128;
+/// Tokens of a prompt where a rate is over the whole request and the prompt is not said: the questions of llmfit's
+/// `bench` have 10 to 60 (llmfit-core/src/bench.rs).
+const SHORT_QUESTION: u32 = 40;
 /// Prompts below this are timed too coarsely to say anything about prefill.
 const SHORTEST_PROMPT: u32 = 8;
 
@@ -36,6 +39,10 @@ pub struct Observed<'a> {
     pub program: Program,
     /// Whether activations are IEEE half precision.
     pub fp16: bool,
+    /// Whether a program on llama.cpp used flash attention.
+    pub flash: bool,
+    /// The program with its settings, as far as they are stated.
+    pub engine: EngineSetup,
 }
 
 /// The usable rows of a measurement file.
@@ -90,11 +97,14 @@ impl<'a> Dataset<'a> {
             fanless: row.is_fanless(),
             ..Silicon::of_chip(c, row.memory_gib)
         };
+        let flash = row.uses_flash_attention(&architecture);
         Ok(Observed {
             row,
             architecture,
             features,
             targets: joined.chips.iter().map(target).collect(),
+            flash,
+            engine: row.engine_setup(),
             configuration: format!("{}|{chip}|{}|{}", row.owner(), row.model_id, row.quant),
             chip,
             program: program(row.engine, joined.weights),
@@ -164,9 +174,11 @@ impl Observed<'_> {
             program: self.program,
             old_build: self.program.runs_gguf() && r.is_old_build(),
             fp16: self.fp16,
+            flash: self.flash,
             tokens: f64::from(context) + generated / 2.0,
             generated,
             batch: 1.0,
+            server: None,
             rows: 1.0,
             // Decides nothing for one row.
             mlx: WIDE_SINCE,
@@ -183,13 +195,25 @@ impl Observed<'_> {
     #[must_use]
     pub fn prompt(&self) -> Option<PrefillPrompt> {
         let tokens = self.row.prompt_tokens.or(self.row.context_tokens)?;
-        (tokens >= SHORTEST_PROMPT).then(|| PrefillPrompt {
-            program: self.program,
-            fp16: self.fp16,
-            tokens: f64::from(tokens),
-            chunk: f64::from(self.row.prefill_step().unwrap_or(PREFILL_STEP)),
-            batch: 1.0,
+        (tokens >= SHORTEST_PROMPT).then(|| {
+            let run = Run::default().with_engine(self.engine).with_context(tokens);
+            PrefillPrompt {
+                program: self.program,
+                fp16: self.fp16,
+                tokens: f64::from(tokens),
+                cached: 0.0,
+                chunk: f64::from(self.engine.prefill_step),
+                batch: 1.0,
+                logit_tokens: f64::from(run.logit_tokens()),
+                paused: self.row.paused,
+            }
         })
+    }
+
+    /// Whether a row can tell how fast decoding is: a rate over a whole request tells of its prompt and its server too.
+    #[must_use]
+    pub fn times_decoding(&self) -> bool {
+        self.row.rate_kind != RateKind::EndToEnd
     }
 
     /// Measured decode rate, where the row has one.
@@ -223,10 +247,27 @@ impl Observed<'_> {
         self.targets.iter().map(log_time).sum::<f64>() / self.targets.len().max(1) as f64
     }
 
-    /// Decode rate that the coefficients predict.
+    /// Decode rate that the coefficients predict, over the whole request where that is what was measured and it is known
+    /// how much was generated.
     #[must_use]
     pub fn predicted_decode(&self, c: &Coefficients, f: &StepFeatures) -> f64 {
-        (-self.log_step(c.decode_law(self.program), f)).exp()
+        let step = self.log_step(c.decode_law(self.program), f).exp();
+        let Some(generated) = self.row.gen_tokens.filter(|&n| n > 0 && !self.times_decoding())
+        else {
+            return 1.0 / step;
+        };
+        let prompt = PrefillPrompt {
+            program: self.program,
+            fp16: self.fp16,
+            tokens: f64::from(self.row.prompt_tokens.unwrap_or(SHORT_QUESTION)),
+            cached: 0.0,
+            chunk: f64::from(self.engine.prefill_step),
+            batch: 1.0,
+            logit_tokens: 0.0,
+            paused: false,
+        };
+        let read = self.mean(|target| c.prefill_law().time(f, target, prompt).total().ln()).exp();
+        1.0 / (step + read / f64::from(generated))
     }
 
     /// Prefill rate that the coefficients predict.

@@ -1,8 +1,9 @@
 //! The engine that a measurement names, as far as it does: program, its version, MLX's, and that of macOS.
 
 use super::measurement::Measurement;
-use crate::engine::programs::AskedEngine;
+use crate::engine::programs::{AskedEngine, Engines};
 use crate::run::{EngineName, EngineSetup, Program, Version};
+use crate::units::Bytes;
 
 /// The mlx-lm of measurements that name none: the one that most of those with a version name.
 const UNSTATED: Version = Version::new(0, 31, 3);
@@ -67,6 +68,38 @@ impl Measurement {
 fn served_by(text: &str) -> Program {
     let first = || text.split_whitespace().next()?.trim_end_matches(',').parse().ok();
     named(text).or_else(first).unwrap_or(Program::MlxServer)
+}
+
+/// LM Studio's GGUF runtime switched flash attention on by itself in builds of 2026 (row `lmstudio` of
+/// `data/engines.toml`).
+const LM_STUDIO_FLASH: &str = "2026-01";
+
+impl Measurement {
+    /// Whether a program on llama.cpp used flash attention for a type of model: Ollama by its version, or by the day of the
+    /// publication where it is not stated; LM Studio by that day. llama.cpp's own rows are taken as they are.
+    #[must_use]
+    pub fn uses_flash_attention(&self, model_type: &str) -> bool {
+        match self.engine {
+            Program::LmStudioGguf => self.published_day().is_none_or(|day| day >= LM_STUDIO_FLASH),
+            Program::Ollama => Engines::embedded().ok().is_none_or(|engines| {
+                let stated = self.engine_version.to_lowercase();
+                let version = version_of(&stated, "ollama")
+                    .or_else(|| stated.parse().ok())
+                    .or_else(|| engines.newest_on(Program::Ollama, self.published_day()?));
+                engines.ollama(version, model_type, Bytes(0)).is_none_or(|ollama| ollama.flash)
+            }),
+            _ => true,
+        }
+    }
+
+    /// The day of the publication, `2026-05-31` or less of it, where the source states it.
+    fn published_day(&self) -> Option<&str> {
+        let (_, rest) = self.source.split_once("(20")?;
+        let day = rest.split(')').next()?;
+        let start = self.source.len() - rest.len() - 2;
+        day.starts_with(|c: char| c.is_ascii_digit())
+            .then(|| &self.source[start..start + 2 + day.len()])
+    }
 }
 
 /// A program that the text names.

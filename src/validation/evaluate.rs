@@ -5,7 +5,7 @@ use super::dataset::{Dataset, Observed};
 use super::held_out::HeldOutRates;
 use super::join::join;
 use super::measurement::{Measurement, column_name};
-use super::score::{ErrorScore, ScoredPrediction, balance};
+use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::estimate::{gpu, memory};
 use crate::graph::Graph;
@@ -34,11 +34,22 @@ pub enum MeasuredMetric {
     PeakMemory,
     /// Generated tokens per second of several sequences or users together.
     Users,
+    /// Generated tokens per second of several Macs together.
+    ClusterDecode,
+    /// Prompt tokens per second of several Macs together.
+    ClusterPrefill,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 4] = [Self::Decode, Self::Prefill, Self::PeakMemory, Self::Users];
+    pub const ALL: [Self; 6] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::PeakMemory,
+        Self::Users,
+        Self::ClusterDecode,
+        Self::ClusterPrefill,
+    ];
 
     /// Name in JSON.
     #[must_use]
@@ -48,6 +59,8 @@ impl MeasuredMetric {
             Self::Prefill => "prefill",
             Self::PeakMemory => "peak_memory",
             Self::Users => "users",
+            Self::ClusterDecode => "cluster_decode",
+            Self::ClusterPrefill => "cluster_prefill",
         }
     }
 }
@@ -79,6 +92,8 @@ pub struct Row {
     pub architecture: String,
     /// Class of the context's length.
     pub context_class: &'static str,
+    /// What the rate is a rate of.
+    pub rate_kind: &'static str,
     /// Model as published, with its format.
     pub model: String,
     /// Owner, chip, model and format.
@@ -105,13 +120,15 @@ impl Row {
             "chip" => &self.chip,
             "size_class" => self.size_class,
             "architecture" => &self.architecture,
+            "rate_kind" => self.rate_kind,
             _ => self.context_class,
         }
     }
 }
 
 /// Groupings of the summary.
-pub const GROUPINGS: [&str; 5] = ["engine", "chip", "size_class", "architecture", "context_class"];
+pub const GROUPINGS: [&str; 6] =
+    ["engine", "rate_kind", "chip", "size_class", "architecture", "context_class"];
 
 /// Which rows a prediction has not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -136,6 +153,8 @@ pub struct Validation {
     pub skipped: Vec<(String, String)>,
     /// Scores of simpler predictors of decode speed on the same rows: name, by configuration, by row.
     pub baselines: Vec<(&'static str, ErrorScore, ErrorScore)>,
+    /// Whether it is rightly said that several Macs are faster or slower than one.
+    pub direction: DirectionScore,
 }
 
 /// What predictions are made with.
@@ -178,7 +197,7 @@ impl Validation {
             }
         }
         let baselines = baseline_scores(&data);
-        Ok(Self { basis, rows, skipped, baselines })
+        Ok(Self { basis, rows, skipped, baselines, direction: DirectionScore::default() })
     }
 
     /// Rows of a metric that pass a test.
@@ -359,6 +378,7 @@ impl Rates<'_, '_> {
             size_class: size_class(self.data.features_of(o).weight_bytes),
             architecture: o.architecture.clone(),
             context_class: context_class(o.context_tokens()),
+            rate_kind: o.row.rate_kind.name(),
             model: format!("{} {}", o.row.model_published, o.row.quant),
             configuration: o.configuration.clone(),
             cause: outside.then(|| self.cause(metric, measured, error)),
@@ -400,6 +420,9 @@ impl Rates<'_, '_> {
             }
             MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
             MeasuredMetric::Users => "a server with a batch generator of its own",
+            MeasuredMetric::ClusterDecode | MeasuredMetric::ClusterPrefill => {
+                "another way of waiting between the Macs"
+            }
         };
         text.to_owned()
     }

@@ -32,6 +32,44 @@ pub enum Trust {
     High,
 }
 
+/// What a published rate is a rate of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RateKind {
+    /// Tokens over the time that the program itself took for them, in process: benchmarks of mlx-lm and llama.cpp.
+    Kernel,
+    /// Tokens over the time that the program states for them to its clients, such as the rate that Ollama reports.
+    Client,
+    /// Tokens over the time from the first to the last of them, as a client of a server sees it.
+    Served,
+    /// Tokens over the time of the whole request, prompt included.
+    EndToEnd,
+    /// The source does not say.
+    Unknown,
+}
+
+impl RateKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] =
+        [Self::Kernel, Self::Client, Self::Served, Self::EndToEnd, Self::Unknown];
+
+    /// Name in measurement files, where an empty cell is unknown too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Client => "client",
+            Self::Served => "served",
+            Self::EndToEnd => "end_to_end",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let text = if text.is_empty() { Self::Unknown.name() } else { text };
+        Self::ALL.into_iter().find(|kind| kind.name() == text)
+    }
+}
+
 /// One row. Absent figures are `None`.
 #[derive(Clone, Debug)]
 pub struct Measurement {
@@ -81,6 +119,10 @@ pub struct Measurement {
     pub peak_memory_gb: Option<f64>,
     /// `speculative`, `mtp`, `distributed`, `aggregate`, `thermal`, `outlier`, `suspect`.
     pub flags: Vec<String>,
+    /// What its rates are rates of.
+    pub rate_kind: RateKind,
+    /// Whether the harness pauses before each trial, so that the weights have to be made resident again.
+    pub paused: bool,
     /// Trust in the row.
     pub confidence: Trust,
     /// Origin.
@@ -297,6 +339,20 @@ impl Row<'_> {
             ttft_s: self.number("ttft_s")?,
             peak_memory_gb: self.number("peak_memory_gb")?,
             flags: self.list("flags"),
+            rate_kind: RateKind::parse(self.text("rate_kind")).ok_or_else(|| {
+                let kinds = RateKind::ALL.map(RateKind::name).join(", ");
+                let found = self.text("rate_kind");
+                self.error("rate_kind", format!("expected one of {kinds}, found '{found}'"))
+            })?,
+            paused: match self.text("paused") {
+                "yes" => true,
+                "" => false,
+                other => {
+                    return Err(
+                        self.error("paused", format!("expected yes or nothing, found '{other}'"))
+                    );
+                }
+            },
             confidence: match self.text("confidence") {
                 "high" => Trust::High,
                 "low" => Trust::Low,
@@ -315,7 +371,7 @@ mod tests {
     #[test]
     fn the_shipped_file_reads() {
         let rows = read("measurements.csv", include_str!("../../data/measurements.csv")).unwrap();
-        assert_eq!(rows.len(), 1691);
+        assert_eq!(rows.len(), 2218);
         let owners: std::collections::BTreeSet<&str> =
             rows.iter().map(Measurement::owner).collect();
         assert!(owners.contains("ekryski") && owners.contains("ml-explore"), "{owners:?}");
@@ -328,6 +384,12 @@ mod tests {
         assert_eq!(
             e.to_string(),
             "x.csv, line 2: column 'decode_tok_s': expected a number of at least 0, found 'fast'"
+        );
+        let e = read("x.csv", "id,engine,quant,model_id,rate_kind\na,mlx-lm,bf16,,fast\n");
+        assert_eq!(
+            e.unwrap_err().to_string(),
+            "x.csv, line 2: column 'rate_kind': expected one of kernel, client, served, end_to_end, unknown, found \
+             'fast'"
         );
         let e = read("x.csv", "id,engine\n").unwrap_err();
         assert!(e.to_string().contains("the column 'quant' is missing"));

@@ -3,6 +3,7 @@
 pub mod baselines;
 pub mod beyond;
 pub mod dataset;
+pub mod distributed;
 mod engine;
 pub mod evaluate;
 pub mod fitting;

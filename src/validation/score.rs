@@ -80,6 +80,15 @@ impl ErrorScore {
     }
 }
 
+/// Whether it is rightly said that several Macs are faster or slower than one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+pub struct DirectionScore {
+    /// Rows that say what one Mac does.
+    pub n: usize,
+    /// Those of which it is rightly said.
+    pub right: usize,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

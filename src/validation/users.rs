@@ -119,6 +119,7 @@ fn judge(
         size_class: size_class(estimator.speed().map_or(0.0, |s| s.features().weight_bytes)),
         architecture: graph.model_type().to_owned(),
         context_class: context_class(run.work.context_tokens),
+        rate_kind: row.rate_kind.name(),
         model: format!("{} {}", row.model_published, row.quant),
         configuration: format!(
             "{}|{chip}|{}|{}|{}",

@@ -134,7 +134,7 @@ impl<'a> GapCase<'a> {
         case.ttft_s = case.speeds_on(machine, run).map_or(case.ttft_s, |s| s.ttft_s);
         let whole = case.prefill.ttft_s;
         let work = run.work;
-        let ends = case.prefill.ttft_at(case.prefill.interval_90, work.context_tokens, work.batch);
+        let ends = case.prefill.ttft_at(case.prefill.interval_90, &work);
         case.ttft_interval_90_s = ends.map(|t| t * case.ttft_s / whole);
         Ok(case)
     }

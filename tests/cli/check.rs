@@ -167,3 +167,19 @@ fn a_mac_that_stands_twice_has_one_answer() {
     assert_eq!(code, 0);
     assert_eq!(v["macs"].as_array().expect("a list").len(), 1);
 }
+
+#[test]
+fn a_plan_may_name_several_macs_that_run_a_model_together() {
+    let text = |cluster: &str| {
+        format!(
+            "cluster = \"{cluster}\"\n[[workload]]\nmodel = \"qwen3-235b-a22b-8bit\"\ncontext = 2048\n"
+        )
+    };
+    let (code, v) = plan(&text("2xm3ultra-80/256"));
+    assert_eq!(code, 0, "{v:#}");
+    assert_eq!(v["macs"][0]["machine"]["id"], "2 x m3ultra-80/256");
+    let (code, v) = plan(&text("2xm4max-40/64"));
+    assert_eq!(code, 1, "{v:#}");
+    let (code, _, err) = run("check /dev/null");
+    assert!(code == 2 && err.contains("macs"), "{err}");
+}

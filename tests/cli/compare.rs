@@ -102,3 +102,46 @@ fn own_prices_override_the_catalogue() {
     assert_eq!(v["rows"][0]["price"]["usd_now"], 1234);
     assert_eq!(v["rows"][0]["price"]["price_source"], "a friend");
 }
+
+#[test]
+fn several_macs_are_compared_with_one() {
+    let (code, v) = json("compare --model qwen3-30b-a3b-4bit --cluster 4xm3ultra-80/512");
+    assert_eq!((code, v["schema"].as_str()), (0, Some("mlxplan.cluster/1")));
+    let rows = v["rows"].as_array().expect("a list");
+    let nodes: Vec<u64> = rows.iter().filter_map(|r| r["nodes"].as_u64()).collect();
+    assert_eq!(nodes, [1, 2, 2, 4, 4]);
+    assert_eq!(rows[0]["verdict"], "alone");
+    assert_eq!(
+        (rows[1]["parallelism"].as_str(), rows[1]["verdict"].as_str()),
+        (Some("tensor"), Some("slower"))
+    );
+    assert!(
+        rows[1]["reason"].as_str().is_some_and(|r| r.contains("slower than one Mac")),
+        "{}",
+        rows[1]
+    );
+    assert!(rows[1]["prefill_speedup"]["value"].as_f64() > Some(1.2));
+    assert!(rows[1]["bytes_per_node"].as_u64() < rows[0]["bytes_per_node"].as_u64());
+    assert!(
+        v["copies"][0]["total_tokens_per_s"].as_f64() > rows[0]["decode_tokens_per_s"].as_f64()
+    );
+    let new = v["becomes_possible"].as_array().expect("a list");
+    assert!(!new.is_empty(), "{new:?}");
+    let risk = v["settings"].as_array().expect("a list").iter().any(|s| s["risk"].is_string());
+    assert!(risk);
+}
+
+#[test]
+fn what_several_macs_cannot_do_has_its_reason() {
+    let (code, v) = json("compare --model gemma-3-27b-it-4bit --cluster 2xm4-10/32 --link jaccl");
+    assert_eq!(code, 0, "one of them holds it");
+    let reason = |i: usize| v["rows"][i]["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason(1).contains("Thunderbolt 4"), "{v:#}");
+    assert!(v["rows"][1]["decode_tokens_per_s"].is_null());
+    let (_, v) = json("compare --model gemma-3-27b-it-4bit --macs m4-10/32,m4pro-20/48");
+    let reasons: Vec<&str> =
+        v["rows"].as_array().expect("a list").iter().filter_map(|r| r["reason"].as_str()).collect();
+    assert!(reasons.iter().any(|r| r.contains("no shard()")), "{reasons:?}");
+    let (code, _, err) = run("compare --model qwen3-8b-4bit --mac m4-10/32 --link ring");
+    assert!(code == 2 && err.contains("--cluster"), "{err}");
+}

@@ -54,6 +54,7 @@ fn good_calls() -> Vec<(&'static str, Value)> {
     vec![
         ("recommend", json!({ "model": model, "mac": mac })),
         ("recommend", json!({ "model": model })),
+        ("recommend", json!({ "model": "qwen3-32b-4bit", "mac": mac, "draft": "qwen3-0.6b-4bit" })),
         ("predict", json!({ "model": model, "mac": mac, "context": 8192, "explain": true })),
         ("compare_buy", json!({ "model": [model], "min_tok_s": 30, "budget": 4000 })),
         ("check", json!({ "plan": PLAN })),

@@ -11,6 +11,7 @@ fn a_plot_is_svg_with_what_it_shows() {
         ("context", ["tok/s", "Qwen3-8B, m4max-40/64"]),
         ("memory", ["GPU limit", "weights"]),
         ("drafts", ["acceptance", "Qwen3-0.6B 4bit"]),
+        ("cluster", ["split by tensors", "Macs"]),
         ("price", ["USD", "front"]),
         ("roofline", ["operations per byte", "prefill, predicted"]),
     ] {

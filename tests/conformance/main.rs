@@ -7,5 +7,6 @@ mod golden;
 mod hostile;
 mod monotone;
 mod peaks;
+mod shards;
 mod training;
 mod vision;

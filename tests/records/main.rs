@@ -4,6 +4,7 @@ mod audit;
 mod field;
 mod fit;
 mod probe;
+mod profiles;
 mod published;
 mod servers;
 mod sources;

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: the reference of the command line and the man pages.
+//! Short tasks: `cargo xtask docs`, the reference of the command line and the man pages; `cargo xtask profiles`.
 
 use crate::project::Project;
 use anyhow::Result;
@@ -8,4 +8,9 @@ use xshell::cmd;
 pub fn run(project: &Project) -> Result<()> {
     let sh = &project.shell;
     Ok(cmd!(sh, "cargo run --quiet --example reference").run()?)
+}
+
+/// Checks the profiles in `calibration/`.
+pub fn profiles(project: &Project) -> Result<()> {
+    Ok(cmd!(project.shell, "cargo test --quiet --test records profiles::").run()?)
 }

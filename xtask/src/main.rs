@@ -79,6 +79,8 @@ enum Task {
     Family(family::Request),
     /// Write docs/reference.md, and man pages under target/man, from the definitions of the arguments
     Docs,
+    /// Check the profiles of machines that people sent (calibration/)
+    Profiles,
     /// Make the files of a release that this machine can make, and try each in a clean folder
     Release(release::Request),
     /// Fit the speed laws on data/measurements.csv; writes data/coefficients.json and data/cross_validation.csv
@@ -128,6 +130,7 @@ fn run_task(arguments: Arguments) -> Result<()> {
         Task::Fuzz { seconds, seed } => tiers::fuzz(&project, seconds, seed),
         Task::Family(request) => family::run(&project, &request),
         Task::Docs => docs::run(&project),
+        Task::Profiles => docs::profiles(&project),
         Task::Release(request) => release::run(&project, &request),
         Task::CheckMacos => {
             setup::libraries(&project)?;

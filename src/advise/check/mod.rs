@@ -2,6 +2,8 @@
 //! must hold, and the smallest changes that turn a fail into a pass.
 
 mod case;
+mod cluster;
+mod cluster_key;
 mod draft;
 mod engine;
 mod judge;
@@ -29,6 +31,8 @@ pub struct Report {
     pub macs: Vec<MacReport>,
     /// The cheapest Mac on sale with a known price on which all of it passes; looked for where it does not.
     pub alternative: Option<(Offer, Machine)>,
+    /// Why several Macs cannot run workloads together in one way or another.
+    pub not_divided: Vec<String>,
 }
 
 /// A plan on one Mac with what would help.
@@ -82,9 +86,17 @@ pub fn check(
     };
     let of_different: Vec<MacReport> =
         different.par_iter().map(on).collect::<Result<_, RemedyError>>()?;
-    let macs: Vec<MacReport> =
+    let mut macs: Vec<MacReport> =
         which.into_iter().filter_map(|i| of_different.get(i).cloned()).collect();
-    let mut report = Report { macs, alternative: None };
+    let mut not_divided = Vec::new();
+    if let Some(cluster) = &plan.cluster
+        && let Some((found, reasons)) = cluster::on(plan, &cases, cluster)?
+    {
+        let changes = found.workloads.iter().map(|_| Vec::new()).collect();
+        macs.push(MacReport { found, changes, together_changes: Vec::new() });
+        not_divided = reasons;
+    }
+    let mut report = Report { macs, alternative: None, not_divided };
     if report.outcome() != Outcome::Pass {
         report.alternative = remedy::cheapest_mac(plan, &cases, catalogue)?;
     }

@@ -2,7 +2,7 @@
 
 use super::draft;
 use crate::estimate::memory::default_reserve;
-use crate::estimate::{Basis, OpenedModel, Program, Run};
+use crate::estimate::{Basis, Cluster, OpenedModel, Program, Run};
 use crate::graph::cache::KvQuantisation;
 use crate::hardware::catalogue::Problem;
 use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
@@ -21,6 +21,8 @@ pub struct Plan {
     pub name: String,
     /// The Macs; the plan must hold on each.
     pub macs: Vec<Machine>,
+    /// Macs that run each model together, where the plan must hold there too.
+    pub cluster: Option<Cluster>,
     /// Which models are in memory.
     pub resident: ResidentModels,
     /// Memory kept for macOS; `None` for the default.
@@ -114,8 +116,8 @@ pub const LONGEST: usize = 1 << 20;
 const MOST: usize = 64;
 
 #[rustfmt::skip]
-const KEYS: [&str; 9] = [
-    "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
+const KEYS: [&str; 11] = [
+    "schema", "name", "macs", "cluster", "link", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
 const WORKLOAD_KEYS: [&str; 25] = [
@@ -153,6 +155,7 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
     let reserve = gigabytes(entry, "reserve_gb");
     let other_programs = gigabytes(entry, "other_programs_gb").unwrap_or_default();
     let (gpu_limit, budget) = (size(entry, "gpu_limit"), size(entry, "budget_memory"));
+    let cluster = super::cluster_key::read(entry, lookup.mac).map(|c| c.granted(gpu_limit, budget));
     let macs: Option<Vec<Machine>> = read_macs(entry, lookup)
         .map(|macs| macs.iter().map(|mac| mac.granted(gpu_limit, budget).into_owned()).collect());
     let on = macs.as_deref().unwrap_or_default();
@@ -177,10 +180,13 @@ fn read_plan(entry: &mut DataEntry<'_>, file: &str, lookup: &Lookup<'_>) -> Opti
         entry.wrong("workload", "is missing; a plan needs at least one [[workload]]");
     }
     let name = name.unwrap_or_else(|| file.to_owned());
-    Some(Plan { name, macs: macs?, resident, reserve, other_programs, budget, workloads })
+    Some(Plan { name, macs: macs?, cluster, resident, reserve, other_programs, budget, workloads })
 }
 
 fn read_macs(entry: &mut DataEntry<'_>, lookup: &Lookup<'_>) -> Option<Vec<Machine>> {
+    if !entry.has("macs") && entry.has("cluster") {
+        return Some(Vec::new());
+    }
     let specs: Vec<String> = entry.required("macs", None)?;
     if specs.is_empty() || specs.len() > MOST {
         entry.wrong("macs", format!("must name from 1 to {MOST} Macs"));

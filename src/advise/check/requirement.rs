@@ -26,6 +26,8 @@ pub enum RequirementKind {
     Ttft,
     /// Requests per second that the server keeps up with.
     Rate,
+    /// Several Macs can run the model together; 1 where they can.
+    Divided,
 }
 
 impl RequirementKind {
@@ -38,6 +40,7 @@ impl RequirementKind {
             Self::TokS => "tok/s",
             Self::Ttft => "TTFT",
             Self::Rate => "requests/s",
+            Self::Divided => "division",
         }
     }
 
@@ -50,6 +53,7 @@ impl RequirementKind {
             Self::TokS => "tok_s",
             Self::Ttft => "ttft",
             Self::Rate => "rate",
+            Self::Divided => "divided",
         }
     }
 }
@@ -108,8 +112,8 @@ impl Requirement {
         });
         let p = &figures.prefill;
         let ttft = n.max_ttft_s.map(|most| {
-            let ninety = p.ttft_at(p.interval_90, r.context_tokens, r.batch);
-            let spread = p.ttft_spread(r.context_tokens, r.batch);
+            let ninety = p.ttft_at(p.interval_90, &r);
+            let spread = p.ttft_spread(&r);
             Self::of_spread(RequirementKind::Ttft, most, p.ttft_s, ninety, spread)
         });
         [rate, ttft].into_iter().flatten().collect()
@@ -148,6 +152,20 @@ impl Requirement {
             outcome: if holds { Outcome::Pass } else { Outcome::Fail },
             limit: None,
         })
+    }
+
+    /// Whether several Macs can run the model together.
+    pub(super) fn of_division(can: bool) -> Self {
+        let predicted = f64::from(u8::from(can));
+        Self {
+            kind: RequirementKind::Divided,
+            threshold: 1.0,
+            predicted,
+            interval_90: [predicted; 2],
+            probability: predicted,
+            outcome: if can { Outcome::Pass } else { Outcome::Fail },
+            limit: None,
+        }
     }
 
     /// Whether processes fit together with so much left free. Each process is given by its memory on the machine.

@@ -21,4 +21,9 @@ pub struct CalibrateArgs {
     /// Write the profile to this folder instead of the user's
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+
+    /// Also write the profile to a file to share, with the day instead of the time and without the battery's charge; with
+    /// --profile that one, without timing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "compare"])]
+    pub export: Option<PathBuf>,
 }

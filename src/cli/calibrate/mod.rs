@@ -8,7 +8,7 @@ use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use crate::calibration::profile::{self, Profile};
 use crate::report::Answer;
-use answer::{ProfileComparison, Profiles};
+use answer::{ProfileAnswer, ProfileComparison, Profiles};
 use anyhow::{Result, anyhow};
 use args::CalibrateArgs;
 
@@ -20,6 +20,11 @@ pub(super) fn run(context: &Context, args: &CalibrateArgs) -> Result<(Answer, Ex
     if let Some([a, b]) = args.compare.as_deref() {
         let profiles = [Profile::read(a)?, Profile::read(b)?];
         return Ok((Answer::of(ProfileComparison::of([a, b], &profiles)), ExitStatus::Ok));
+    }
+    if let (Some(path), Some(stored)) = (&args.export, &context.profile) {
+        let profile = Profile::read(stored)?.redacted();
+        profile.write(path)?;
+        return Ok((Answer::of(ProfileAnswer { profile, path: path.clone() }), ExitStatus::Ok));
     }
     time::time(context, args)
 }

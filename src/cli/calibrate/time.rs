@@ -72,6 +72,9 @@ pub(super) fn time(context: &Context, args: &CalibrateArgs) -> Result<(Answer, E
             .ok_or_else(|| anyhow::anyhow!("no home folder to store it in; use --to"))?,
     };
     let path = profile.store(&folder)?;
+    if let Some(shared) = &args.export {
+        profile.redacted().write(shared)?;
+    }
     // What was timed until then is a profile as good as its passes.
     let verdict = if stop.requested() { ExitStatus::Interrupted } else { ExitStatus::Ok };
     Ok((Answer::of(ProfileAnswer { profile, path }), verdict))

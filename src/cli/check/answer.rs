@@ -5,6 +5,7 @@ use crate::advise::check::{
     JudgedWorkload, MacReport, Plan, PlannedWorkload, Remedy, Report, Requirement, RequirementKind,
     ResidentModels, WorkloadNeeds,
 };
+use crate::advise::cluster::cluster_name;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::percent;
 use crate::estimate::{Outcome, RunKeys};
@@ -158,8 +159,7 @@ impl MacAnswer {
 impl WorkloadAnswer {
     fn of(w: &PlannedWorkload, judged: &JudgedWorkload, changes: Vec<Remedy>) -> Self {
         let (f, run) = (&judged.figures, &judged.run);
-        let ttft =
-            f.prefill.ttft_at(f.prefill.interval_90, run.work.context_tokens, run.work.batch);
+        let ttft = f.prefill.ttft_at(f.prefill.interval_90, &run.work);
         Self {
             name: w.name.clone(),
             model: ModelKey { id: w.subject.id.clone(), quant: judged.quant.clone() },
@@ -284,10 +284,13 @@ fn columns(macs: usize) -> Vec<Column> {
 
 fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     let text = |x: f64| value_text(r.kind, x);
-    let least = matches!(r.kind, RequirementKind::TokS | RequirementKind::Rate);
-    let sign = if least { "≥" } else { "≤" };
+    let sign = match r.kind {
+        RequirementKind::TokS | RequirementKind::Rate => "≥",
+        RequirementKind::Divided => "=",
+        _ => "≤",
+    };
     let interval = match r.kind {
-        RequirementKind::Context => String::new(),
+        RequirementKind::Context | RequirementKind::Divided => String::new(),
         _ => format!("{}–{}", text(r.interval_90[0]), text(r.interval_90[1])),
     };
     [
@@ -306,6 +309,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
     match kind {
         RequirementKind::Memory => Bytes(x as u64).to_string(),
         RequirementKind::Context => format!("{x:.0}"),
+        RequirementKind::Divided => if x > 0.0 { "possible" } else { "not" }.to_owned(),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
         RequirementKind::Rate => format!("{x:.2}"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
@@ -366,6 +370,14 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
                 notes.push(text);
             }
         }
+    }
+    notes.extend(report.not_divided.iter().cloned());
+    if let Some(cluster) = &plan.cluster {
+        notes.push(format!(
+            "{} run each model together over {}, in the way that passes more probably; `mlxplan compare --cluster` shows both",
+            cluster_name(cluster),
+            cluster.link()
+        ));
     }
     // What is taken for granted hangs on no machine.
     let judged = report.macs.first().map_or(&[][..], |mac| &mac.found.workloads);

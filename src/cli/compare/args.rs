@@ -1,5 +1,7 @@
 //! Arguments of `compare`.
 
+use super::cluster::spec::LinkArg;
+use crate::advise::cluster::ClusterSpec;
 use crate::cli::shared::names;
 use crate::cli::shared::run_args::RunArgs;
 use crate::run::EngineName;
@@ -15,8 +17,27 @@ pub struct CompareArgs {
     pub model: Vec<String>,
 
     /// Macs to compare: m4max-40/128, "M4 Max 40-core 128GB", product ids, "this"
-    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", num_args = 1.., required_unless_present = "buy", conflicts_with = "buy")]
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "MAC", num_args = 1.., required_unless_present_any = ["buy", "cluster", "macs"], conflicts_with = "buy")]
     pub mac: Vec<String>,
+
+    /// So many Macs that run one model together: 2xm3ultra-80/512; compared with one of them, and with 2, 4 and so on
+    #[arg(add = ArgValueCompleter::new(names::macs), long, value_name = "NxMAC", conflicts_with_all = ["buy", "mac", "engines", "from"])]
+    pub cluster: Option<ClusterSpec>,
+
+    /// Unlike Macs that run one model together, comma separated, rank 0 first: m4max-40/128,m5max-40/128
+    #[arg(
+        add = ArgValueCompleter::new(names::macs),
+        long,
+        value_name = "MACS",
+        value_delimiter = ',',
+        conflicts_with_all = ["buy", "mac", "engines", "from", "cluster"]
+    )]
+    pub macs: Vec<String>,
+
+    /// What joins them: jaccl (RDMA over Thunderbolt 5), ring (TCP over any cable), fast (jaccl with
+    /// MLX_METAL_FAST_SYNCH=1, which MLX calls unreliable) [default: jaccl where all have Thunderbolt 5, else ring]
+    #[arg(long, value_enum, value_name = "LINK")]
+    pub link: Option<LinkArg>,
 
     /// Rank every configuration that can be bought instead
     #[arg(long)]
@@ -31,6 +52,10 @@ pub struct CompareArgs {
         conflicts_with_all = ["buy", "from", "engine"]
     )]
     pub engines: Vec<EngineName>,
+
+    /// One choice varied for one model on one Mac, answered in words and a table
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["buy", "from", "engines"])]
+    pub vary: Option<Vary>,
 
     /// Quantization, where the names do not say
     #[arg(long, value_name = "QUANT")]
@@ -51,6 +76,21 @@ pub struct CompareArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// A choice that is varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Vary {
+    /// Bits of the cache of keys and values
+    Kv,
+    /// Format of the weights
+    Quant,
+    /// Tokens of a prefill chunk
+    Chunk,
+    /// The program
+    Engine,
+    /// The model that drafts
+    Draft,
 }
 
 /// What a Mac that is bought must do.

@@ -1,7 +1,7 @@
-//! `mlxplan compare --engines`: one model on one Mac through several engines.
+//! `mlxplan compare --engines` and the object of every variation: one model on one Mac with one choice varied.
 
-use super::Asked;
 use super::args::CompareArgs;
+use super::{Asked, verdicts};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
@@ -12,6 +12,7 @@ use crate::estimate::{
     Basis, EngineAnswer, Estimator, ModelAnswer, OpenedModel, Prediction, RunKeys,
 };
 use crate::hardware::machine::{Machine, MachineSummary};
+use crate::model::quality::{PublishedLoss, loss_cell};
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::roofline::Coefficients;
 use crate::run::{EngineName, EngineSetup, Run};
@@ -24,8 +25,10 @@ use serde::Serialize;
 /// The object `mlxplan.variants/1`: one run, one choice of it varied.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::cli) struct Variants {
-    /// What is varied: `engine`.
+    /// What is varied: `engine`, `kv`, `quant` or `chunk`.
     varied: &'static str,
+    /// The answer in words.
+    answer: Vec<String>,
     /// The model.
     model: ModelAnswer,
     /// The machine.
@@ -40,32 +43,34 @@ pub(in crate::cli) struct Variants {
 
 /// One variant.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Variant {
+pub(super) struct Variant {
     /// Its name.
-    name: String,
+    pub name: String,
     /// The engine.
     engine: EngineAnswer,
     /// Why it cannot run, where it cannot; the figures are `null` then.
-    reason: Option<String>,
+    pub reason: Option<String>,
     /// Whether it fits.
-    fits: Option<Fit>,
+    pub fits: Option<Fit>,
     /// Most active memory.
-    peak_bytes: Option<u64>,
+    pub peak_bytes: Option<u64>,
     /// Where the measured peak will be nine times out of ten.
     peak_interval_90_bytes: Option<[Bytes; 2]>,
     /// The longest safe context.
-    max_context_tokens: Option<u32>,
+    pub max_context_tokens: Option<u32>,
     /// The longest context that fits by the expected peak.
     max_context_at_most_tokens: Option<u32>,
     /// Generated tokens per second.
-    tokens_per_s: Option<f64>,
+    pub tokens_per_s: Option<f64>,
     /// Interval that holds 90 % of measurements.
-    interval_90: Option<[f64; 2]>,
+    pub interval_90: Option<[f64; 2]>,
     /// Time to first token.
-    ttft_s: Option<f64>,
+    pub ttft_s: Option<f64>,
+    /// What the variant loses, as published; `null` where nobody measured it or nothing of that kind is varied.
+    pub published_loss: Option<PublishedLoss>,
     /// What ends the safe context.
     #[serde(skip)]
-    bound: Option<ContextBound>,
+    pub bound: Option<ContextBound>,
     /// The engine in one line.
     #[serde(skip)]
     line: String,
@@ -76,13 +81,34 @@ pub(super) fn run(
     args: &CompareArgs,
     asked: &Asked,
 ) -> Result<(Answer, ExitStatus)> {
+    through(context, args, asked, &args.engines)
+}
+
+/// The model through some engines.
+pub(super) fn through(
+    context: &Context,
+    args: &CompareArgs,
+    asked: &Asked,
+    engines: &[EngineName],
+) -> Result<(Answer, ExitStatus)> {
+    let [name] = &args.model[..] else {
+        bail!("engines are compared for one --model on one --mac");
+    };
+    let cases = engines.iter().map(|engine| Asking::open(context, args, asked, (*engine, name)));
+    answer(context, args, "engine", cases.collect::<Result<Vec<Asking>>>()?)
+}
+
+/// The answer for the cases of what is varied.
+pub(super) fn answer(
+    context: &Context,
+    args: &CompareArgs,
+    varied: &'static str,
+    engines: Vec<Asking>,
+) -> Result<(Answer, ExitStatus)> {
     let ([name], [mac]) = (&args.model[..], &args.mac[..]) else {
-        bail!("--engines compares one --model on one --mac");
+        bail!("one choice is varied for one --model on one --mac");
     };
     let machine = super::mac(context, mac)?;
-    let engines =
-        args.engines.iter().map(|engine| Asking::open(context, args, asked, (*engine, name)));
-    let engines = engines.collect::<Result<Vec<Asking>>>()?;
     let bases = bases(context, args, &machine, &engines)?;
     let coefficients = Coefficients::embedded()?;
     let of = |(engine, basis): (&Asking, Basis)| {
@@ -96,17 +122,17 @@ pub(super) fn run(
         (shown, run, estimator.at(&machine).map_err(|e| e.to_string()))
     };
     let found: Vec<Found> = engines.par_iter().zip(bases).map(of).collect();
-    let first = found.first().map_or(asked.run, |(_, run, _)| *run);
+    let first = found.first().map_or_else(Run::default, |(_, run, _)| *run);
     let model = found.iter().find_map(|(_, _, p)| Some(ModelAnswer::from(&p.as_ref().ok()?.model)));
     let Some(model) = model else {
         let reasons =
             found.iter().filter_map(|(name, _, p)| Some(format!("{name}: {}", p.as_ref().err()?)));
-        bail!("no engine can run {name}: {}", reasons.collect::<Vec<_>>().join("; "));
+        bail!("nothing of it can run {name}: {}", reasons.collect::<Vec<_>>().join("; "));
     };
     let notes = notes(&found);
     let rows: Vec<Variant> = found
         .into_iter()
-        .map(|(name, run, prediction)| Variant::of(name, &run, &machine, prediction))
+        .map(|(name, run, prediction)| Variant::of(varied, name, &run, (&machine, prediction)))
         .collect();
     let fits = rows.iter().any(|r| r.reason.is_none() && r.fits.is_none_or(|f| f < Fit::Uncertain));
     let unsure = rows.iter().any(|r| r.fits == Some(Fit::Uncertain));
@@ -115,17 +141,18 @@ pub(super) fn run(
         (false, true) => ExitStatus::Uncertain,
         (false, false) => ExitStatus::No,
     };
+    let answer = verdicts::of(varied, &rows);
     let request = RunKeys::of(&first);
     let variants =
-        Variants { varied: "engine", model, machine: machine.summary(), request, rows, notes };
+        Variants { varied, answer, model, machine: machine.summary(), request, rows, notes };
     Ok((Answer::of(variants), status))
 }
 
 /// An engine that is asked about: its name as it was given, the run, and the model as it loads it, or why it does not.
-struct Asking {
-    shown: String,
-    run: Run,
-    model: Result<OpenedModel, String>,
+pub(super) struct Asking {
+    pub shown: String,
+    pub run: Run,
+    pub model: Result<OpenedModel, String>,
 }
 
 /// What was found for an engine.
@@ -198,10 +225,10 @@ fn notes(found: &[Found]) -> Vec<String> {
 
 impl Variant {
     fn of(
+        varied: &str,
         name: String,
         run: &Run,
-        machine: &Machine,
-        prediction: Result<Prediction, String>,
+        (machine, prediction): (&Machine, Result<Prediction, String>),
     ) -> Self {
         let engine = EngineAnswer::of(run, Some(machine));
         let line = engine_text(run, Some(machine));
@@ -223,9 +250,27 @@ impl Variant {
             tokens_per_s: p.as_ref().map(|p| p.decode.tokens_per_s),
             interval_90: p.as_ref().map(|p| p.decode.interval_90),
             ttft_s: p.as_ref().map(|p| p.prefill.ttft_s),
+            published_loss: p.as_ref().and_then(|p| loss(varied, p)),
             bound: context.map(|c| c.safe.bound),
             line,
         }
+    }
+}
+
+/// What a variant loses, where weights or caches are varied.
+fn loss(varied: &str, p: &Prediction) -> Option<PublishedLoss> {
+    match varied {
+        "quant" => p.loss(),
+        "kv" => match p.run.engine.kv {
+            None => Some(PublishedLoss::original()),
+            Some(kv) => {
+                let gguf = p.run.engine.program.runs_gguf();
+                let bits = kv.packing.bits;
+                let kind = if gguf { format!("q{bits}_0") } else { bits.to_string() };
+                PublishedLoss::of_cache(&p.model.id, p.model.weights.parameters, &kind)
+            }
+        },
+        _ => None,
     }
 }
 
@@ -237,18 +282,30 @@ impl Present for Variants {
     fn document(&self) -> Document {
         let mut d = Document::default();
         d.heading(format!(
-            "{}  {}  on  {}, by engine",
+            "{}{}  on  {}, by {}",
             short(&self.model.id),
-            self.model.quant,
-            self.machine.id
+            if self.varied == "quant" { String::new() } else { format!("  {}", self.model.quant) },
+            self.machine.id,
+            match self.varied {
+                "kv" => "KV cache",
+                "quant" => "format",
+                "chunk" => "prefill chunk",
+                other => other,
+            }
         ));
         let run = &self.request;
         d.text(format!(
             "A prompt of {} tokens and {} generated.",
             run.context_tokens, run.generate_tokens
         ));
-        let mut table = Table::new(vec![
-            Column::text("engine"),
+        self.answer.iter().for_each(|line| d.text(line.clone()));
+        let lossy = matches!(self.varied, "kv" | "quant");
+        let mut columns = vec![
+            Column::text(match self.varied {
+                "kv" => "KV cache",
+                "quant" => "format",
+                other => other,
+            }),
             Column::number("fits"),
             Column::number("peak GB"),
             Column::number("90 %").droppable(2),
@@ -256,14 +313,50 @@ impl Present for Variants {
             Column::number("tok/s"),
             Column::number("90 %").droppable(1),
             Column::number("TTFT"),
-        ]);
-        for row in &self.rows {
-            table.row(row.cells());
+        ];
+        if lossy {
+            columns.insert(1, Column::number("loss"));
         }
-        d.table(table);
-        d.notes(self.rows.iter().map(|r| format!("{}: {}", r.name, r.line)).collect());
+        let mut table = Table::new(columns);
+        for row in &self.rows {
+            let mut cells = row.cells().to_vec();
+            if lossy {
+                cells.insert(1, loss_cell(row.published_loss.as_ref()));
+            }
+            table.row(cells);
+        }
+        d.main_table(table);
+        if self.varied == "engine" {
+            d.notes(self.rows.iter().map(|r| format!("{}: {}", r.name, r.line)).collect());
+        } else {
+            d.notes(self.rows.first().map(|r| format!("with {}", r.line)).into_iter().collect());
+        }
         d.notes(self.notes.clone());
         d
+    }
+}
+
+#[cfg(test)]
+impl Variant {
+    /// A variant of which nothing is known.
+    pub(super) fn named(name: &str) -> Self {
+        let run = Run::default();
+        Self {
+            name: name.to_owned(),
+            engine: EngineAnswer::of(&run, None),
+            reason: None,
+            fits: None,
+            peak_bytes: None,
+            peak_interval_90_bytes: None,
+            max_context_tokens: None,
+            max_context_at_most_tokens: None,
+            tokens_per_s: None,
+            interval_90: None,
+            ttft_s: None,
+            published_loss: None,
+            bound: None,
+            line: String::new(),
+        }
     }
 }
 

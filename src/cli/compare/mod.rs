@@ -2,8 +2,11 @@
 
 pub(super) mod args;
 pub(super) mod buy;
+pub(super) mod cluster;
 pub(super) mod engines;
 pub(super) mod side;
+mod vary;
+mod verdicts;
 
 use super::shared::context::Context;
 use super::shared::evidence;
@@ -36,8 +39,17 @@ pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, Exit
                 .to_owned(),
         );
     }
+    if args.cluster.is_some() || !args.macs.is_empty() {
+        return cluster::run(context, args, &asked);
+    }
+    if args.link.is_some() {
+        bail!("--link joins the Macs of --cluster or --macs; name one of these");
+    }
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);
+    }
+    if let Some(what) = args.vary {
+        return vary::run(context, args, &asked, what);
     }
     asked.measured(context, args)?;
     if args.buy { buy::run(context, args, &asked) } else { side::run(context, args, &asked) }

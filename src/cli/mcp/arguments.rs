@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// Words that are always there: `--buy`.
     fixed: &'static [&'static str],
     taken: Vec<Arg>,
-    required: &'static [&'static str],
+    any_of: &'static [&'static str],
 }
 
 /// What a value may be.
@@ -31,19 +31,19 @@ enum ValueKind {
 }
 
 impl Arguments {
-    /// The arguments that `augment` gives a command, without those that are `hidden`; `required` are needed although
-    /// the command does without. All are named as in the object.
+    /// The arguments that `augment` gives a command, without those that are `hidden`; one of `any_of` is needed although
+    /// the command does without, unless it is empty. All are named as in the object.
     pub(super) fn new(
         name: &'static str,
         augment: fn(Command) -> Command,
-        (fixed, hidden, required): (&'static [&'static str], &[&str], &'static [&'static str]),
+        (fixed, hidden, any_of): (&'static [&'static str], &[&str], &'static [&'static str]),
     ) -> Self {
         let bare = Command::new(name).no_binary_name(true);
         let mut command = augment(bare.disable_help_flag(true).disable_version_flag(true));
         command.build();
         let offered = |a: &&Arg| !hidden.contains(&&*key(a)) && !a.is_hide_set();
         let taken = command.get_arguments().filter(offered).cloned().collect();
-        Self { command, fixed, taken, required }
+        Self { command, fixed, taken, any_of }
     }
 
     /// The JSON schema of the object.
@@ -52,8 +52,8 @@ impl Arguments {
         for arg in &self.taken {
             properties.insert(key(arg), property(arg));
         }
-        let needed = |a: &Arg| a.is_required_set() || self.required.contains(&&*key(a));
-        let required: Vec<String> = self.taken.iter().filter(|a| needed(a)).map(key).collect();
+        let needed = |a: &&Arg| a.is_required_set() || self.any_of == [&*key(a)];
+        let required: Vec<String> = self.taken.iter().filter(needed).map(key).collect();
         let mut schema = JsonObject::new();
         schema.insert("type".to_owned(), "object".into());
         schema.insert("properties".to_owned(), Value::Object(properties));
@@ -69,8 +69,9 @@ impl Arguments {
     pub(super) fn matches(&self, given: &JsonObject) -> Result<ArgMatches, String> {
         let given: Vec<(&String, &Value)> = given.iter().filter(|(_, v)| !v.is_null()).collect();
         let has = |name: &str| given.iter().any(|(key, _)| *key == name);
-        if let Some(name) = self.required.iter().find(|name| !has(name)) {
-            return Err(format!("{name} is missing: {} needs it", self.command.get_name()));
+        if !self.any_of.is_empty() && !self.any_of.iter().any(|name| has(name)) {
+            let (name, needed) = (self.command.get_name(), self.any_of.join(" or "));
+            return Err(format!("{name} needs {needed}"));
         }
         let mut words: Vec<OsString> = self.fixed.iter().map(Into::into).collect();
         let mut positional = vec![OsString::from("--")];

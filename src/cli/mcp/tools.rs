@@ -17,7 +17,7 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::why::answer::WhyAnswer;
 use crate::cli::why::args::WhyArgs;
 use crate::cli::{compare, inspect, predict, recommend, why};
-use crate::estimate::Prediction;
+use crate::estimate::{Prediction, Speculation};
 use crate::report::{Answer, Present, Tagged};
 use anyhow::Result;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -43,8 +43,8 @@ pub(super) struct ToolRow {
     fixed: &'static [&'static str],
     /// Arguments that are not offered: what measures, or what the fixed flags exclude.
     hidden: &'static [&'static str],
-    /// Arguments that are needed although the command does without.
-    required: &'static [&'static str],
+    /// Of these one is needed although the command does without.
+    any_of: &'static [&'static str],
     answers: &'static [fn(&mut SchemaGenerator) -> Schema],
     run: fn(&Context, &ArgMatches) -> Result<(Answer, ExitStatus)>,
 }
@@ -60,12 +60,12 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         title: "What runs on a Mac",
         description: "Which models and quantizations run on a Mac: whether each fits, decode tokens/s and time to first \
                       token with intervals, peak memory, longest context, settings. With model: that model or size class \
-                      (32B-4bit); without: the best choices by size. Without mac: this machine.",
+                      (32B-4bit); without: the best choices by size. Without mac: this machine. With draft: what speculative decoding gains.",
         augment: RecommendArgs::augment_args,
         fixed: &[],
         hidden: &[],
-        required: &[],
-        answers: &[of::<Recommendation>, of::<WhichMac>],
+        any_of: &[],
+        answers: &[of::<Recommendation>, of::<WhichMac>, of::<Speculation>],
         run: |context, m| recommend::run(context, &RecommendArgs::from_arg_matches(m)?),
     },
     ToolRow {
@@ -76,7 +76,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: PredictArgs::augment_args,
         fixed: &[],
         hidden: &["time_layers", "force"],
-        required: &[],
+        any_of: &[],
         answers: &[of::<Prediction>],
         run: |context, m| predict::run(context, &PredictArgs::from_arg_matches(m)?),
     },
@@ -88,7 +88,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: CompareArgs::augment_args,
         fixed: &["--buy"],
         hidden: &["buy", "mac", "engines"],
-        required: &[],
+        any_of: &[],
         answers: &[of::<PurchaseAnswer>],
         run: |context, m| compare::run(context, &CompareArgs::from_arg_matches(m)?),
     },
@@ -101,7 +101,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: CheckArgs::augment_args,
         fixed: &[],
         hidden: &[],
-        required: &[],
+        any_of: &[],
         answers: &[of::<CheckAnswer>],
         run: |context, m| {
             let args = CheckArgs::from_arg_matches(m)?;
@@ -119,7 +119,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: InspectArgs::augment_args,
         fixed: &[],
         hidden: &[],
-        required: &[],
+        any_of: &[],
         answers: &[of::<InspectAnswer>],
         run: |context, m| inspect::run(context, &InspectArgs::from_arg_matches(m)?),
     },
@@ -131,7 +131,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: WhyArgs::augment_args,
         fixed: &[],
         hidden: &["server"],
-        required: &[],
+        any_of: &[],
         answers: &[of::<WhyAnswer>],
         run: |context, m| why::run(context, &WhyArgs::from_arg_matches(m)?),
     },
@@ -144,7 +144,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         augment: AuditArgs::augment_args,
         fixed: &[],
         hidden: &[],
-        required: &[],
+        any_of: &[],
         answers: &[of::<AuditAnswer>],
         run: |context, m| {
             let args = AuditArgs::from_arg_matches(m)?;
@@ -163,7 +163,7 @@ fn written(path: &Path) -> Option<&str> {
 
 impl ToolRow {
     fn arguments(&self) -> Arguments {
-        Arguments::new(self.name, self.augment, (self.fixed, self.hidden, self.required))
+        Arguments::new(self.name, self.augment, (self.fixed, self.hidden, self.any_of))
     }
 
     /// How it is offered to agents.

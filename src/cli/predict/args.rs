@@ -1,5 +1,6 @@
 //! Arguments of `predict`.
 
+use crate::advise::session::TurnSpec;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::names;
@@ -21,6 +22,15 @@ pub struct PredictArgs {
     /// Also the speed at these cache lengths, comma separated
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
     pub depths: Vec<u32>,
+
+    /// One turn of a conversation, with a kept cache and without: prompt=8000,cached=6000,output=400[,tools=SECONDS]
+    #[arg(long, value_name = "KEYS", conflicts_with_all = ["session", "context", "generate", "batch", "images", "depths", "explain", "time_layers"])]
+    pub turn: Option<TurnSpec>,
+
+    /// A whole session of turns: turns=40,system=6000,prompt=300,output=500,tool=1500[,thinking=TOKENS][,tools=SECONDS]
+    /// [,max_ttft=SECONDS], or a TOML file with these keys
+    #[arg(long, value_name = "KEYS|FILE", conflicts_with_all = ["context", "generate", "batch", "images", "depths", "explain", "time_layers"])]
+    pub session: Option<String>,
 
     /// Print every term and byte with its rule and source
     #[arg(long)]

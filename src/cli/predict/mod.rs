@@ -4,6 +4,8 @@ mod alone;
 pub(super) mod args;
 mod basis;
 mod explain;
+pub(super) mod session;
+mod streaming;
 
 use super::shared::context::Context;
 use super::shared::drafts::{Drafts, status_with};
@@ -16,7 +18,9 @@ use super::shared::words::{
 };
 use crate::estimate::memory::{Fit, LlamaMemory, Memory};
 use crate::estimate::speed::{AtDepth, Decode};
-use crate::estimate::{Estimator, Explanation, PowerRange, PowerSpeeds, Prediction, TimedAlone};
+use crate::estimate::{
+    Energy, Estimator, Explanation, PowerRange, PowerSpeeds, Prediction, TimedAlone,
+};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::RangeBasis;
 use crate::report::{Answer, Column, Document, Present, Table};
@@ -34,6 +38,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     }
     models?;
+    let conversation = session::asked(args)?;
     let run = args.drafts.on(args.run.run_on(args.machine.is_here())?);
     let program = run.engine.program;
     let (quant, assume) = (args.quant.as_deref(), args.assume.as_deref());
@@ -50,6 +55,9 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         Err(e) if drafts.is_some() => return Err(e.context("--draft")),
         Err(e) => return Ok((Answer::of(estimator.alone()?.ok_or(e)?), ExitStatus::Ok)),
     };
+    if let Some(asked) = &conversation {
+        return session::run((&estimator, &model), &machine, asked);
+    }
     let mut prediction = estimator.at(&machine).about(&model)?;
     let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
     if args.explain || fit > Some(Fit::Tight) {
@@ -142,9 +150,15 @@ fn document(p: &Prediction) -> Document {
         let [mode, lasting] = power_texts(power);
         add("power", mode);
         add("sustained", lasting);
+        if let Some(energy) = &power.energy {
+            add("energy", energy_text(energy));
+        }
     }
     if let Some(m) = &p.memory {
         memory_pairs(&mut add, m, &p.machine);
+    }
+    if let Some(streamed) = &p.streamed {
+        streaming::add(&mut add, streamed);
     }
     if let Some(c) = p.context {
         add("max context", contexts_text(c));
@@ -190,6 +204,31 @@ fn power_texts(p: &PowerSpeeds) -> [String; 2] {
         format!("{} mode{said}: at first {}", p.mode, range(&p.burst)),
         format!("after {} minutes of work {}", p.minutes, range(&p.sustained)),
     ]
+}
+
+/// Joules of a token and what they are of a battery; every figure is an assumption.
+pub(super) fn energy_text(e: &Energy) -> String {
+    let [low, middle, high] = e.joules_per_token.map(three);
+    let [least, usual, most] = e.wh_per_1000_tokens.map(three);
+    let battery = e.battery_share_per_1000_tokens.map_or(String::new(), |share| {
+        let [low, middle, high] = share.map(|s| three(100.0 * s));
+        format!(", {middle} % of the battery ({low}–{high})")
+    });
+    let [small, watts, large] = e.watts;
+    format!(
+        "{middle} J a token ({low}–{high}), {usual} Wh per 1000 tokens ({least}–{most}){battery}: an assumption, {watts} W \
+         ({small}–{large}) while it generates"
+    )
+}
+
+/// Two or three digits.
+fn three(x: f64) -> String {
+    match x {
+        _ if x >= 99.5 => format!("{x:.0}"),
+        _ if x >= 9.95 => format!("{x:.1}"),
+        _ if x >= 0.095 => format!("{x:.2}"),
+        _ => format!("{x:.3}"),
+    }
 }
 
 fn depths(all: &[AtDepth]) -> Table {

@@ -40,6 +40,8 @@ pub enum Plot {
     Memory,
     /// Speed-up with drafts against acceptance, of the smaller models that share the tokenizer
     Drafts,
+    /// Decode speed of one, two and four of the first Mac that run the model together, as bars
+    Cluster,
     /// Price against speed, with the Pareto front
     Price,
     /// Predicted against measured decode speed

@@ -1,7 +1,7 @@
 //! The page of a report.
 
 use super::args::Plot;
-use super::{Case, drafts, plots};
+use super::{Case, cluster, drafts, plots};
 use crate::advise::money::Economics;
 use crate::advise::offer_for;
 use crate::advise::purchase::{Needs, purchase};
@@ -34,6 +34,9 @@ pub(super) fn render(context: &Context, case: &Case, progress: &Progress) -> Res
     parts.push(PagePart::Figure(plots::chart(context, case, Plot::Context)?));
     parts.push(PagePart::Figure(plots::chart(context, case, Plot::Roofline)?));
     if let Some(chart) = drafts::speedup_by_acceptance(context, case)? {
+        parts.push(PagePart::Figure(chart));
+    }
+    if let Some(chart) = cluster::speed_by_macs(case)? {
         parts.push(PagePart::Figure(chart));
     }
     progress.say("memory by context");
@@ -128,8 +131,7 @@ fn cells(
 ) -> Vec<PageCell> {
     let r = estimator.run().work;
     let ends = f.decode.interval_90.map(TokensPerSecond);
-    let [soon, late] =
-        f.prefill.ttft_at(f.prefill.interval_90, r.context_tokens, r.batch).map(Seconds);
+    let [soon, late] = f.prefill.ttft_at(f.prefill.interval_90, &r).map(Seconds);
     let gb = |bytes: f64| PageCell::number(format!("{:.1}", bytes / 1e9), bytes);
     vec![
         PageCell::text(&*machine.id),

@@ -1,7 +1,7 @@
 //! The plots of a report.
 
 use super::args::Plot;
-use super::{Case, drafts};
+use super::{Case, cluster, drafts};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
 use crate::cli::shared::context::Context;
@@ -28,6 +28,9 @@ pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart>
         Plot::Context => speed_by_context(case),
         Plot::Memory => memory_by_context(case),
         Plot::Price => price_and_speed(context, case),
+        Plot::Cluster => cluster::speed_by_macs(case)?.ok_or_else(|| {
+            anyhow!("several of these Macs cannot run the model together; `mlxplan compare --cluster` says why")
+        }),
         Plot::Drafts => drafts::speedup_by_acceptance(context, case)?
             .ok_or_else(|| anyhow!("nothing may draft for the model in this run; `mlxplan recommend --draft auto` says why")),
         Plot::Roofline => roofline(case),

@@ -72,7 +72,7 @@ pub(in crate::cli) struct PrefillKeys {
 impl FigureKeys {
     /// The keys of figures for a run, with the longest context where it is known.
     pub fn of(f: &Figures, run: &Work, context: Option<MaxContext>) -> Self {
-        let ttft = |rates| f.prefill.ttft_at(rates, run.context_tokens, run.batch);
+        let ttft = |rates| f.prefill.ttft_at(rates, run);
         Self {
             memory: MemoryKeys {
                 peak_bytes: f.memory.peak.peak_bytes,

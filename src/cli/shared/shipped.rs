@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::report::{Scatter, Series};
 use crate::roofline::Coefficients;
-use crate::validation::beyond::SHIPPED_BEYOND;
+use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::{Tools, Validation, read};
@@ -22,11 +22,12 @@ impl Context {
     pub(in crate::cli) fn shipped(&self, basis: FitBasis) -> Result<Validation> {
         let tools = self.tools()?;
         let mut measurements = read(FILE, SHIPPED)?;
-        let beyond = read(BEYOND, SHIPPED_BEYOND)?;
-        measurements.extend(beyond.into_iter().filter(|m| m.batch > 1));
+        let several = read(BEYOND, SHIPPED_BEYOND)?;
+        measurements.extend(several.into_iter().filter(|m| m.batch > 1));
         let held_out = HeldOutRates::read(HELD_OUT)?;
         let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
-        Ok(validation.with_users(&measurements, &tools)?)
+        let beyond = read_beyond(BEYOND, SHIPPED_BEYOND)?;
+        Ok(validation.with_users(&measurements, &tools)?.with_clusters(&beyond, &tools))
     }
 
     /// What measurements are judged with.

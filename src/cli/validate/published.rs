@@ -9,7 +9,7 @@ use crate::report::{Answer, Column, Document, Present, Table};
 use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
-use crate::validation::score::ErrorScore;
+use crate::validation::score::{DirectionScore, ErrorScore};
 use crate::validation::speculation::SpeculationScores;
 use crate::validation::{Validation, read};
 use anyhow::{Context as _, Result};
@@ -53,8 +53,9 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
         .with_users(&measurements, &tools)?;
     let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
-    let speculation = SpeculationScores::of(&beyond.unwrap_or_default(), &tools);
-    Ok((file, validation, speculation))
+    let beyond = beyond.unwrap_or_default();
+    let speculation = SpeculationScores::of(&beyond, &tools);
+    Ok((file, validation.with_clusters(&beyond, &tools), speculation))
 }
 
 /// How the predictions were made, in one sentence.
@@ -110,6 +111,12 @@ struct Summary {
     peak_memory: Option<MetricSummary>,
     /// Several sequences or users at once.
     users: Option<MetricSummary>,
+    /// Decode of several Macs together.
+    cluster_decode: Option<MetricSummary>,
+    /// Prefill of several Macs together.
+    cluster_prefill: Option<MetricSummary>,
+    /// Whether it is rightly said that several Macs decode faster or slower than one; `null` where no row says what one does.
+    cluster_direction: Option<DirectionScore>,
 }
 
 /// How good the predictions of a metric are.
@@ -123,6 +130,7 @@ struct MetricSummary {
     size_class: BTreeMap<String, Scores>,
     architecture: BTreeMap<String, Scores>,
     context_class: BTreeMap<String, Scores>,
+    rate_kind: BTreeMap<String, Scores>,
 }
 
 /// Scores in which every row counts once, and every configuration.
@@ -186,6 +194,7 @@ impl MetricSummary {
             size_class: groups("size_class"),
             architecture: groups("architecture"),
             context_class: groups("context_class"),
+            rate_kind: groups("rate_kind"),
         })
     }
 }
@@ -211,6 +220,9 @@ impl ValidationAnswer {
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
                 users: MetricSummary::of(&v, MeasuredMetric::Users),
+                cluster_decode: MetricSummary::of(&v, MeasuredMetric::ClusterDecode),
+                cluster_prefill: MetricSummary::of(&v, MeasuredMetric::ClusterPrefill),
+                cluster_direction: Some(v.direction).filter(|d| d.n > 0),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             speculation: speculation.all.is_some().then_some(speculation),
@@ -279,6 +291,12 @@ fn document(file: &str, v: &Validation) -> Document {
     d.heading(format!("Predictions against {file}"));
     d.text(format!("{}.", said(v.basis)));
     d.table(accuracy(v));
+    if v.direction.n > 0 {
+        d.text(format!(
+            "Several Macs: faster or slower than one is rightly said of {} of {} rows that give both.",
+            v.direction.right, v.direction.n
+        ));
+    }
     for metric in MeasuredMetric::ALL {
         if v.score(metric, |_| true).is_none() {
             continue;
@@ -309,6 +327,8 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
         MeasuredMetric::Users => "Several users",
+        MeasuredMetric::ClusterDecode => "Decode of several Macs",
+        MeasuredMetric::ClusterPrefill => "Prefill of several Macs",
     }
 }
 
@@ -360,6 +380,8 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
     add("several users", MeasuredMetric::Users, &|_| true);
+    add("decode, several Macs", MeasuredMetric::ClusterDecode, &|_| true);
+    add("prefill, several Macs", MeasuredMetric::ClusterPrefill, &|_| true);
     table
 }
 

@@ -131,6 +131,7 @@ pub struct Engine {
     pub slots: Option<Setting<u32>>,
     pub prompt_slots: Option<u32>,
     pub completion_batch: Option<u32>,
+    pub whole_logits: Option<bool>,
     pub array_mask: Option<bool>,
     pub array_mask_from: Option<String>,
     pub context_default: Option<u32>,
@@ -188,6 +189,9 @@ pub struct Engine {
     pub residency_sets_from_build: Option<u32>,
     pub residency_keepalive_s: Option<u32>,
 
+    // Several Macs.
+    pub several_macs: Option<bool>,
+    pub splits_any_layers: Option<bool>,
     /// What it does with drafts.
     pub drafts: Option<Drafting>,
 

@@ -10,6 +10,7 @@ mod llama;
 mod mlx;
 mod resolve;
 mod routing;
+mod server;
 
 pub use drafting::{Drafting, WindowsWithDrafts};
 pub use engine::{Engine, Guard, ProgramFamily, Setting, SettingChange, SettingValue, Since};
@@ -24,6 +25,7 @@ pub use routing::{
     TRAINING_ATTENTION_FUSED, TRAINING_LOSS_FUSED, VECTOR_LIMITS_RAISED, changes, fused_since, has,
     may_use_matrix_units, routing, since,
 };
+pub use server::ServerTimeRow;
 
 use crate::hardware::provenance::Confidence;
 use crate::run::Version;
@@ -77,6 +79,8 @@ pub struct Engines {
     pub mlx_lm_versions: BTreeMap<Release, LmRelease>,
     /// Changes of mlx-lm.
     pub mlx_lm_flag: Vec<Flag>,
+    /// What servers add to every token, the oldest version first.
+    pub server_time: Vec<ServerTimeRow>,
     /// What idle GPUs cost.
     pub idle: Idle,
     /// The programs.

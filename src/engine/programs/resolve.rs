@@ -52,6 +52,7 @@ impl Engines {
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
             slots: self.slots(program, version),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
+            server: self.server_time(program, version),
             ..EngineSetup::default()
         }
     }
@@ -73,6 +74,13 @@ impl Engines {
         let listed = || row.versions.keys().next_back().map(|r| r.0);
         let by = |all: &[Since]| all.last().and_then(|s| s.0.parse().ok());
         stated.or_else(listed).or_else(|| by(&row.mlx_by_version)).or_else(|| by(&row.mlx_by_date))
+    }
+
+    /// The newest version of a program on a day (`2026-05-31`).
+    #[must_use]
+    pub fn newest_on(&self, program: Program, day: &str) -> Option<Version> {
+        let released = self.row(program)?.versions.iter().filter(|(_, date)| date.as_str() <= day);
+        released.map(|(release, _)| release.0).max()
     }
 
     /// The newest MLX on a day.
@@ -181,7 +189,8 @@ impl Engines {
         let flag = self.mlx_lm_flag.iter().find(|f| f.name == "logits_of_whole_last_chunk");
         let until = flag.and_then(|f| f.until_before);
         let mlx_lm = matches!(program, Program::MlxLm | Program::MlxServer);
-        mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
+        let always = self.row(program).is_some_and(|row| row.whole_logits == Some(true));
+        always || mlx_lm && version.zip(until).is_some_and(|(v, until)| v < until.0)
     }
 }
 

@@ -2,13 +2,13 @@
 
 mod of;
 
-use super::PowerSpeeds;
 use super::explain::Explanation;
 use super::memory::{Advice, ContextBound, Fit, Limit, Process, Swap, Withheld};
 use super::speculation::Speculation;
 use super::speed::{Evidence, Term};
 use super::warning::Warning;
 use super::widening::Widening;
+use super::{PowerSpeeds, StreamedExperts};
 use crate::calibration::Fidelity;
 use crate::calibration::evidence::Quality;
 use crate::hardware::machine::MachineSummary;
@@ -36,6 +36,9 @@ pub struct PredictionAnswer {
     pub request: RunKeys,
     /// Memory.
     pub memory: MemoryAnswer,
+    /// Its pace with experts read from the SSD, where it has such and does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streamed_experts: Option<StreamedExperts>,
     /// Decode speed.
     pub decode: DecodeAnswer,
     /// Prefill speed; `null` where nothing is known of it.

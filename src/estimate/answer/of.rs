@@ -239,6 +239,7 @@ impl From<&Prediction> for PredictionAnswer {
                 },
                 runs_here: p.runs_here.prefill.clone().flatten(),
             }),
+            streamed_experts: p.streamed.clone(),
             power: p.power.clone(),
             fidelity: p.fidelity,
             evidence: p.own_runs.as_ref().map(|own| own.ids.clone()).unwrap_or_default(),
@@ -307,6 +308,7 @@ impl From<&TimedAlone> for PredictionAnswer {
                     runs_here: prompt.quality.clone(),
                 }
             }),
+            streamed_experts: None,
             power: None,
             fidelity: p.timing.fidelity,
             evidence: Vec::new(),

@@ -91,6 +91,11 @@ impl<'a> Estimator<'a> {
         Ok(run.engine.held.total(Bytes(each.bytes(run.total_tokens())?)))
     }
 
+    /// Bytes of the cells of a sequence of so many tokens in llama.cpp.
+    pub(in crate::estimate) fn llama_cache_bytes(&self, tokens: u32) -> Result<u64, PeakError> {
+        self.llama()?.cache_bytes(&self.run, tokens)
+    }
+
     /// The model as llama.cpp loads it. Traced once.
     pub(super) fn llama(&self) -> Result<Arc<LlamaModel>, PeakError> {
         if let Some(known) = self.llama.get() {

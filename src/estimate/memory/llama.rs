@@ -92,6 +92,27 @@ impl LlamaModel {
         })
     }
 
+    /// Bytes of the states and of the used cells of a sequence of so many tokens: what a file of them holds.
+    ///
+    /// # Errors
+    /// As [`Self::memory`].
+    pub fn cache_bytes(&self, run: &Run, tokens: u32) -> Result<u64, PeakError> {
+        let context = u64::from(tokens).next_multiple_of(256).max(256);
+        let settings = LlamaSettings {
+            context,
+            slots: 1,
+            unified: true,
+            micro_batch: MICRO_BATCH,
+            flash: true,
+            kv: [kv_type(run)?; 2],
+            all_logits: false,
+            release: LlamaRelease::NEWEST,
+        };
+        let buffers = LlamaBuffers::of(&self.layout, 0, &settings);
+        let used = u128::from(buffers.kv_bytes) * u128::from(tokens) / u128::from(context);
+        Ok(u64::try_from(used).unwrap_or(u64::MAX) + buffers.state_bytes)
+    }
+
     /// What the program is started with: the context that holds the run, or the program's own if that is more.
     fn settings(&self, machine: &Machine, run: &Run) -> Result<LlamaSettings, PeakError> {
         let sequences = u64::from(run.work.batch.max(1));

@@ -27,14 +27,12 @@ pub enum DraftRefusal {
     Headless(String),
     /// The tokenizers differ.
     #[error(
-        "the tokenizers differ ({main} and {draft}): the draft's tokens mean others to the model, so hardly any would be \
+        "the tokenizers differ{which}: the draft's tokens mean others to the model, so hardly any would be \
          accepted"
     )]
     OtherTokenizer {
-        /// That of the model.
-        main: String,
-        /// That of the draft.
-        draft: String,
+        /// Which they are, in brackets, where that is known.
+        which: String,
     },
     /// The draft is the model itself, or a larger one.
     #[error("the draft is no smaller than the model")]
@@ -312,12 +310,15 @@ pub(super) fn of_tokenizers(
     [main, draft]: [Option<&'static str>; 2],
     [model, drafter]: [&str; 2],
 ) -> Result<Option<DraftDoubt>, DraftRefusal> {
-    let name = |name: Option<&str>| name.unwrap_or("unknown").to_owned();
     match shared {
         Shared::Same => Ok(None),
         Shared::SameText => Ok(Some(DraftDoubt::SpecialTokens)),
         Shared::Different => {
-            Err(DraftRefusal::OtherTokenizer { main: name(main), draft: name(draft) })
+            let which = match (main, draft) {
+                (Some(main), Some(draft)) if main != draft => format!(" ({main} and {draft})"),
+                _ => " (tokenizer.json of both)".to_owned(),
+            };
+            Err(DraftRefusal::OtherTokenizer { which })
         }
         Shared::Unknown => {
             let of = if main.is_none() { model } else { drafter };

@@ -101,13 +101,18 @@ impl AtDepth {
 impl Speed {
     fn step(&self, run: &Run) -> DecodeStep {
         let work = run.work;
+        let tokens = f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0;
+        // What a server adds was published of single streams.
+        let server = run.engine.server.filter(|_| work.batch <= 1);
         DecodeStep {
             program: self.program,
             old_build: false,
             fp16: self.features.fp16,
+            flash: self.flash,
             generated: f64::from(work.generate_tokens),
-            tokens: f64::from(work.context_tokens) + f64::from(work.generate_tokens) / 2.0,
+            tokens,
             batch: f64::from(work.batch.max(1)),
+            server: server.map(|server| server.seconds(tokens)),
             rows: 1.0,
             mlx: run.engine.mlx.taken,
         }
@@ -204,7 +209,10 @@ impl Speed {
         let law = LawKind::of_decode(self.program);
         let evidence = Evidence::of(coefficients, target, law);
         let doubtful = self.doubtful(target, run, (law, class), run.total_tokens());
-        let widenings = widening::decode(coefficients, &doubtful);
+        let mut widenings = widening::decode(coefficients, &doubtful);
+        let server =
+            run.engine.server.zip(step.server).map(|(server, s)| (server.band, s / seconds));
+        widenings.extend(server.and_then(|s| widening::server(&band, self.program, s)));
         let mut warnings = self.remarks.clone();
         warnings.extend(warning::of_widenings(&widenings));
         let (interval_80, interval_90) = band.widened(widening::factor(&widenings)).around(rate);

@@ -17,11 +17,14 @@ pub(super) use sound::{sound, sound_depths};
 
 use super::warning::Warning;
 use super::widening::{Chips, Doubtful};
+use crate::engine::programs::Engines;
 use crate::graph::Graph;
+use crate::ledger::llama_cpp::LlamaRelease;
 use crate::model::gguf::GgufMix;
-use crate::roofline::features::FeatureError;
+use crate::roofline::features::{FeatureError, Share};
 use crate::roofline::{Bound, IntervalClass, LawKind, Silicon, StepFeatures};
 use crate::run::{Program, Run};
+use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -36,6 +39,21 @@ pub struct Term {
     pub bound: Bound,
 }
 
+/// Whether a program on llama.cpp uses flash attention for a type of model, as its memory is reckoned too.
+fn uses_flash_attention(run: &Run, model_type: &str) -> bool {
+    match (run.engine.program, run.engine.version) {
+        // The limit decides about contexts, not about attention.
+        (Program::Ollama, version) => Engines::embedded()
+            .ok()
+            .and_then(|engines| engines.ollama(version, model_type, Bytes(0)))
+            .is_none_or(|ollama| ollama.flash),
+        (Program::LlamaCpp, Some(build)) if build.is_build() => {
+            LlamaRelease::of(build.major).auto_flash
+        }
+        _ => true,
+    }
+}
+
 /// A model's features for a program, ready to be evaluated on any machine.
 #[derive(Clone, Debug)]
 pub struct Speed {
@@ -43,7 +61,11 @@ pub struct Speed {
     model_type: String,
     program: Program,
     kv_quantised: bool,
+    /// Whether a program on llama.cpp uses flash attention.
+    flash: bool,
     remarks: Vec<Warning>,
+    /// Share of the work of recurrent layers; 1 on one Mac.
+    recurrent: f64,
 }
 
 impl Speed {
@@ -79,7 +101,22 @@ impl Speed {
         } else {
             graph.model_type().to_owned()
         };
-        Ok(Self { features, model_type, program, kv_quantised: kv.is_some(), remarks })
+        let flash = uses_flash_attention(run, &model_type);
+        Ok(Self {
+            features,
+            model_type,
+            program,
+            kv_quantised: kv.is_some(),
+            flash,
+            remarks,
+            recurrent: 1.0,
+        })
+    }
+
+    /// The features of a Mac that has a share of the model.
+    pub(in crate::estimate) fn shared(&self, share: &Share) -> Self {
+        let features = self.features.shared(share);
+        Self { features, recurrent: share.states, ..self.clone() }
     }
 
     /// What the width of an interval depends on.

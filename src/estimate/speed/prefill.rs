@@ -11,7 +11,7 @@ use crate::run::Run;
 /// A prefill speed with everything that explains it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prefill {
-    /// Prompt tokens per second, of all sequences together.
+    /// Prompt tokens that are read per second, of all sequences together: without those of a kept cache.
     pub tokens_per_s: f64,
     /// Time to first token: the prompt and the first decode step.
     pub ttft_s: f64,
@@ -70,17 +70,21 @@ impl Speed {
             program: self.program,
             fp16: self.features.fp16,
             tokens: f64::from(run.work.context_tokens.max(1)),
+            cached: f64::from(run.work.cached_tokens),
             chunk: f64::from(run.engine.prefill_step.max(1)),
             batch: f64::from(run.work.batch.max(1)),
+            logit_tokens: f64::from(run.logit_tokens()),
+            paused: false,
         };
-        coefficients.prefill_law().time(&self.features, target, prompt)
+        let time = coefficients.prefill_law().time(&self.features, target, prompt);
+        PrefillTime { recurrent: time.recurrent * self.recurrent, ..time }
     }
 
     /// Prefill speed on a machine.
     #[must_use]
     pub fn prefill(&self, coefficients: &Coefficients, target: &Silicon, run: &Run) -> Prefill {
         let time = self.prefill_seconds(coefficients, target, run);
-        let tokens = f64::from(run.work.context_tokens.max(1)) * f64::from(run.work.batch.max(1));
+        let tokens = f64::from(run.work.read_tokens()) * f64::from(run.work.batch.max(1));
         let rate = tokens / time.total();
         let first = run.with_generated(0);
         let step = self.decode_seconds(coefficients, target, &first).total();

@@ -110,8 +110,11 @@ mod telechat3;
 mod vision_text;
 mod youtu_llm;
 
+pub use super::traits::{GgufTraits, Reads};
+
 use super::Built;
 use super::params::ParamBuilder;
+use crate::graph::parallel::{self, Division};
 use crate::graph::towers::{self, VisionModel};
 use crate::model::{Config, ConfigError, Scheme};
 use crate::versions::mlx_lm;
@@ -139,32 +142,8 @@ pub struct Family {
     pub head_by_files: bool,
     /// What llama.cpp's tools make of it.
     pub gguf: GgufTraits,
-}
-
-/// What llama.cpp's converter, its quantiser and those who publish GGUF files make of a family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GgufTraits {
-    /// Nobody has made mixes of his own for it: published files follow the rules of `llama-quantize`.
-    pub plain_mixes: bool,
-    /// The converter states heads by layer, and says 0 for layers without attention.
-    pub heads_by_layer: bool,
-    /// The quantiser knows its models of 80 layers as those of 70 billion parameters.
-    pub seventy_billion: bool,
-}
-
-/// A format of originals that mlx-lm's `sanitize` of some families reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
-    /// 8-bit floats with scales per block or matrix, which become bfloat16.
-    Fp8,
-    /// Integers of compressed-tensors, which stay packed.
-    Int4,
-    /// Microscaling 4-bit floats, which stay packed.
-    Mxfp4,
-    /// Microscaling 8-bit floats, which stay packed.
-    Mxfp8,
-    /// NVIDIA's 4-bit floats, which stay packed.
-    Nvfp4,
+    /// How mlx-lm divides it among several Macs.
+    pub parallel: &'static Division,
 }
 
 impl Family {
@@ -179,7 +158,14 @@ impl Family {
             reads: &[],
             head_by_files: false,
             gguf: GgufTraits { plain_mixes: false, heads_by_layer: false, seventy_billion: false },
+            parallel: &parallel::ALONE,
         }
+    }
+
+    /// Divided among several Macs so.
+    const fn divided(mut self, parallel: &'static Division) -> Self {
+        self.parallel = parallel;
+        self
     }
 
     const fn plain_in_gguf(mut self) -> Self {
@@ -244,12 +230,15 @@ impl Family {
 /// All families.
 pub const FAMILIES: &[Family] = &[
     Family::of(&["llama", "mistral", "iquestcoder", "xverse"], llama::build)
+        .divided(&parallel::BLOCKS_ONLY)
         .plain_in_gguf()
         .seventy_billion_in_gguf(),
-    Family::of(&["qwen3"], qwen3::build).plain_in_gguf(),
-    Family::of(&["qwen3_moe"], qwen3_moe::build),
-    Family::of(&["qwen3_next"], qwen3_next::build_next),
-    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5).seen_by(&towers::QWEN3_5),
+    Family::of(&["qwen3"], qwen3::build).divided(&parallel::BLOCKS_ONLY).plain_in_gguf(),
+    Family::of(&["qwen3_moe"], qwen3_moe::build).divided(&parallel::BOTH),
+    Family::of(&["qwen3_next"], qwen3_next::build_next).divided(&parallel::PIPELINE),
+    Family::of(&["qwen3_5", "qwen3_5_moe"], qwen3_next::build_5)
+        .divided(&parallel::GATED_DELTA)
+        .seen_by(&towers::QWEN3_5),
     Family::of(&["gemma3"], gemma3::build_multimodal)
         .headed_by_files()
         .seen_by(&towers::GEMMA3)
@@ -258,24 +247,34 @@ pub const FAMILIES: &[Family] = &[
         .plain_in_gguf(),
     Family::of(&["gemma3_text"], gemma3::build).headed_by_files().plain_in_gguf(),
     Family::of(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], deepseek_v3::build)
+        .divided(&parallel::LATENT_BOTH)
         .reading(&[Reads::Fp8, Reads::Int4]),
-    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite),
+    Family::of(&["glm4_moe_lite"], deepseek_v3::build_glm_lite).divided(&parallel::LATENT_BOTH),
     Family::of(&["kimi_k25"], deepseek_v3::build_wrapped)
+        .divided(&parallel::LATENT_BOTH)
         .reading(&[Reads::Fp8, Reads::Int4])
         .seen_by(&towers::KIMI_K25),
     Family::of(&["kimi_vl"], deepseek_v3::build_wrapped)
         .reading(&[Reads::Fp8, Reads::Int4])
         .seen_by(&towers::KIMI_VL),
-    Family::of(&["deepseek_v32"], deepseek_v32::build).reading(&[Reads::Fp8]),
-    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm).reading(&[Reads::Fp8]),
+    Family::of(&["deepseek_v32"], deepseek_v32::build)
+        .divided(&parallel::LATENT_BOTH)
+        .reading(&[Reads::Fp8]),
+    Family::of(&["glm_moe_dsa"], deepseek_v32::build_glm)
+        .divided(&parallel::LATENT_BOTH)
+        .reading(&[Reads::Fp8]),
     Family::of(&["nemotron_h"], nemotron_h::build).heads_by_layer_in_gguf(),
     Family::of(&["granitemoehybrid"], granitemoehybrid::build).heads_by_layer_in_gguf(),
     Family::of(&["mamba2"], mamba2::build),
     Family::of(&["mamba", "falcon_mamba"], mamba::build),
     Family::of(&["falcon_h1"], falcon_h1::build),
     Family::of(&["kimi_linear"], kimi_linear::build).heads_by_layer_in_gguf(),
-    Family::of(&["kimi_k3"], kimi_k3::build).reading(&[Reads::Mxfp4]).seen_by(&towers::KIMI_K3),
-    Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build),
+    Family::of(&["kimi_k3"], kimi_k3::build)
+        .divided(&parallel::KIMI)
+        .reading(&[Reads::Mxfp4])
+        .seen_by(&towers::KIMI_K3),
+    Family::of(&["deepseek_v41", "deepseek_v41_text"], deepseek_v41::build)
+        .divided(&parallel::GROUPED),
     Family {
         not_in_mlx_lm: Some(deepseek_v4::NOT_IN_MLX_LM),
         ..Family::of(&["deepseek_v4"], deepseek_v4::build)
@@ -287,8 +286,10 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["rwkv7"], rwkv7::build),
     Family::of(&["recurrent_gemma"], recurrent_gemma::build),
     Family::of(&["prism_hadamard_qwen35"], prism_hadamard::build),
-    Family::of(&["mistral4"], mistral4::build).reading(&[Reads::Fp8, Reads::Int4]),
-    Family::of(&["deepseek_v2"], deepseek_v2::build),
+    Family::of(&["mistral4"], mistral4::build)
+        .divided(&parallel::LATENT_BOTH)
+        .reading(&[Reads::Fp8, Reads::Int4]),
+    Family::of(&["deepseek_v2"], deepseek_v2::build).divided(&parallel::EXPANDED_LATENT),
     Family::of(&["youtu_llm"], youtu_llm::build),
     Family::of(&["minicpm3"], minicpm3::build),
     Family::of(&["qwen2_moe"], qwen2_moe::build).plain_in_gguf(),
@@ -299,17 +300,22 @@ pub const FAMILIES: &[Family] = &[
     Family {
         // Experts in mxfp4, which mlx-lm keeps.
         native_scheme: Some(Scheme::Mxfp4Q8),
-        ..Family::of(&["gpt_oss"], gpt_oss::build).reading(&[Reads::Mxfp4]).plain_in_gguf()
+        ..Family::of(&["gpt_oss"], gpt_oss::build)
+            .divided(&parallel::WITH_SINKS)
+            .reading(&[Reads::Mxfp4])
+            .plain_in_gguf()
     },
-    Family::of(&["glm4_moe"], glm4_moe::build),
-    Family::of(&["solar_open"], glm4_moe::build_solar),
+    Family::of(&["glm4_moe"], glm4_moe::build).divided(&parallel::BOTH),
+    Family::of(&["solar_open"], glm4_moe::build_solar).divided(&parallel::BOTH),
     Family::of(&["dots1"], dots1::build),
-    Family::of(&["minimax", "minimax_m2"], minimax::build).reading(&[Reads::Fp8]),
+    Family::of(&["minimax", "minimax_m2"], minimax::build)
+        .divided(&parallel::WITH_WIDE_NORMS)
+        .reading(&[Reads::Fp8]),
     Family::of(&["ernie4_5_moe"], ernie4_5_moe::build),
     Family::of(&["granitemoe"], granitemoe::build),
     Family::of(&["bailing_moe"], bailing_moe::build),
     Family::of(&["bailing_moe_linear"], bailing_linear::build),
-    Family::of(&["bailing_hybrid"], bailing_hybrid::build),
+    Family::of(&["bailing_hybrid"], bailing_hybrid::build).divided(&parallel::PIPELINE),
     Family::of(&["bailing_moe_v3"], bailing_v3::build),
     Family::of(&["afmoe"], afmoe::build),
     Family::of(&["mellum"], mellum::build),
@@ -321,20 +327,23 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["lfm2_moe"], lfm2::build_moe).heads_by_layer_in_gguf(),
     Family::of(&["lfm2-vl"], lfm2::build_vision).seen_by(&towers::LFM2_VL),
     Family::of(&["minimax_m3_vl"], minimax_m3::build)
+        .divided(&parallel::WITH_SPARSE_INDEX)
         .reading(&[Reads::Mxfp8])
         .seen_by(&towers::MINIMAX_M3),
-    Family::of(&["step3p5"], step3p5::build),
+    Family::of(&["step3p5"], step3p5::build).divided(&parallel::WITH_HEAD_GATE),
     Family::of(&["hunyuan"], hunyuan::build),
     Family::of(&["deepseek"], deepseek::build),
     Family::of(&["Klear"], klear::build),
-    Family::of(&["exaone_moe"], exaone_moe::build),
+    Family::of(&["exaone_moe"], exaone_moe::build).divided(&parallel::BLOCKS_ONLY),
     Family::of(&["laguna"], laguna::build),
     Family::of(&["spark2_5"], spark2_5::build),
     Family::of(&["dbrx"], dbrx::build),
     Family::of(&["gear"], gear::build),
-    Family::of(&["muse_spark"], muse_spark::build).reading(&[Reads::Nvfp4]),
-    Family::of(&["longcat_flash"], longcat::build),
-    Family::of(&["longcat_flash_ngram"], longcat::build_ngram),
+    Family::of(&["muse_spark"], muse_spark::build)
+        .divided(&parallel::FUSED_ATTENTION)
+        .reading(&[Reads::Nvfp4]),
+    Family::of(&["longcat_flash"], longcat::build).divided(&parallel::LATENT_ONLY),
+    Family::of(&["longcat_flash_ngram"], longcat::build_ngram).divided(&parallel::LATENT_ONLY),
     Family::of(&["llama4"], llama4::build).seen_by(&towers::LLAMA4),
     Family::of(&["llama4_text"], llama4::build_text),
     Family::beyond(
@@ -361,9 +370,12 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["mistral3"], mistral3::build).seen_by(&towers::MISTRAL3),
     Family::of(&["llava"], mistral3::build).seen_by(&towers::LLAVA),
     Family::of(&["pixtral"], pixtral::build).seen_by(&towers::PIXTRAL),
-    Family::of(&["ministral3"], ministral3::build).reading(&[Reads::Fp8]),
+    Family::of(&["ministral3"], ministral3::build).divided(&parallel::BOTH).reading(&[Reads::Fp8]),
     Family::of(&["qwen"], qwen::build),
-    Family::of(&["qwen2"], qwen2::build).plain_in_gguf().seventy_billion_in_gguf(),
+    Family::of(&["qwen2"], qwen2::build)
+        .divided(&parallel::BOTH)
+        .plain_in_gguf()
+        .seventy_billion_in_gguf(),
     Family::of(&["qwen2_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_VL),
     Family::of(&["qwen2_5_vl"], qwen2::build_vl).seen_by(&towers::QWEN2_5_VL),
     Family::of(&["mimo"], qwen2::build_mimo),
@@ -414,7 +426,7 @@ pub const FAMILIES: &[Family] = &[
     Family::of(&["nanbeige"], nanbeige::build),
     Family::of(&["talkie"], talkie::build),
     Family::of(&["bitnet"], bitnet::build),
-    Family::of(&["iquestloopcoder"], iquestloop::build),
+    Family::of(&["iquestloopcoder"], iquestloop::build).divided(&parallel::WITH_LOOP_GATES),
     Family::of(&["afm7"], afm7::build),
     Family::of_mlx_vlm(&["idefics3"], vision_text::idefics3, &towers::IDEFICS3),
     Family::of_mlx_vlm(&["smolvlm"], vision_text::smolvlm, &towers::SMOLVLM),

@@ -31,12 +31,16 @@ pub struct DecodeStep {
     pub old_build: bool,
     /// Whether activations are IEEE half precision rather than bfloat16.
     pub fp16: bool,
+    /// Whether a program on llama.cpp uses flash attention; without it scores are written and read again.
+    pub flash: bool,
     /// Tokens in the cache.
     pub tokens: f64,
     /// Tokens generated in a row, which heats a Mac without a fan.
     pub generated: f64,
     /// Sequences decoded together.
     pub batch: f64,
+    /// Seconds that a server adds, where they are known of the program; else those of the law.
+    pub server: Option<f64>,
     /// Tokens of each sequence: 1, or the drafts to verify and one.
     pub rows: f64,
     /// The version of MLX; means nothing where the program runs GGUF files.
@@ -159,7 +163,7 @@ impl DecodeLaw {
         } else if step.program.is_mlx_server() {
             t.program = match rows::server_cost(step.program) {
                 cost if step.batch > 1.0 => cost.seconds(step.batch),
-                _ => self.p.server_ms * 1e-3,
+                _ => step.server.unwrap_or(self.p.server_ms * 1e-3),
             };
         }
         if silicon.fanless {
@@ -197,6 +201,7 @@ impl DecodeLaw {
         let bus = bytes * self.p.kv.byte / rates.stream;
         // Two bytes an element: a quantised cache is unpacked before it is taken in.
         let cores = step.batch * step.rows * a.elements(step.tokens) * group / rate;
-        (bus.max(cores), cores > bus)
+        let apart = if step.program.runs_gguf() && !step.flash { self.p.kv.no_flash } else { 1.0 };
+        (bus.max(cores) * apart, cores > bus)
     }
 }

@@ -125,6 +125,8 @@ pub struct KeysAndValues {
     pub narrow: f64,
     /// Factor on it where attention is not one kernel.
     pub unfused: f64,
+    /// Factor on the time of keys and values in llama.cpp without flash attention.
+    pub no_flash: f64,
 }
 
 impl DecodeParameters {
@@ -262,6 +264,7 @@ impl KeysAndValues {
             wide: at(of_program("kv_rate.wide", [0.5, 0.5], [0.5, 0.5], [0.05, 1.5])),
             narrow: at(of_program("kv_rate.narrow", [0.5, 0.5], [0.5, 0.5], [0.05, 1.5])),
             unfused: at(of_program("kv_rate.unfused", [0.7, 0.5], [0.7, 0.5], [0.1, 3.0])),
+            no_flash: at(of_program("kv.no_flash", [1.0, 0.0], [3.0, 0.5], [1.0, 20.0])),
         }
     }
 }

@@ -5,8 +5,10 @@
 
 mod extract;
 mod gguf;
+mod shared;
 
 pub use extract::FeatureError;
+pub use shared::Share;
 
 use serde::{Deserialize, Serialize};
 
@@ -231,6 +233,15 @@ impl StepFeatures {
             self.matrices.iter().filter(|m| coding(m.coding)).map(|m| m.launches * m.weights).sum()
         };
         weights(|c| c == Coding::Plain) > weights(|c| c != Coding::Plain)
+    }
+
+    /// Weights that a token multiplies for its logits and not for the caches: the output head and what of the last layers
+    /// no cache needs.
+    #[must_use]
+    pub fn unneeded_weights(&self) -> f64 {
+        let dense = self.matrices.iter().filter(|m| m.part != MatrixRole::Expert);
+        let all: f64 = dense.map(|m| m.launches * m.weights).sum();
+        (all - self.prefill.dense_weights).max(0.0)
     }
 
     /// Whether the model has routed experts.

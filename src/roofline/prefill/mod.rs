@@ -5,7 +5,11 @@
 //!   + chunks·bytes of the experts that a chunk chooses/(y·BW) + weights/(z·BW) + launches
 //! ```
 //! Dense matrices, experts, recurrences and attention are bound by arithmetic; every chunk of the prompt reads the
-//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values.
+//! experts once and launches all kernels once. The head is not run, nor the last layer beyond its keys and values, except
+//! for the last chunk in mlx-lm before 0.27.0 and in MLX Swift.
+//!
+//! Behind a kept cache only the tokens after it are read: `n` is theirs, and attention is that of the whole prompt less that
+//! of the cached part. A prompt of which only the last token is left has no chunk.
 
 mod parameters;
 
@@ -13,6 +17,7 @@ pub use parameters::{ByUnit, PrefillParameters, specs};
 
 use super::features::StepFeatures;
 use super::{Bound, Silicon};
+use crate::hardware::Tier;
 use crate::run::Program;
 
 /// A prompt: where it is processed and how.
@@ -22,12 +27,32 @@ pub struct PrefillPrompt {
     pub program: Program,
     /// Whether activations are IEEE half precision rather than bfloat16.
     pub fp16: bool,
-    /// Tokens of each sequence.
+    /// Tokens of each sequence, those of a kept cache included.
     pub tokens: f64,
+    /// Tokens of each that a kept cache holds.
+    pub cached: f64,
     /// Tokens of a chunk.
     pub chunk: f64,
     /// Sequences.
     pub batch: f64,
+    /// Tokens of each sequence whose logits are computed beside that of the last: those of the last chunk in mlx-lm
+    /// before 0.27.0, and in MLX Swift.
+    pub logit_tokens: f64,
+    /// Whether the GPU had nothing to do for a second or more before: macOS lets the weights go, and makes them resident
+    /// again when they are needed.
+    pub paused: bool,
+}
+
+impl PrefillPrompt {
+    /// Tokens of each sequence that are read.
+    fn read(&self) -> f64 {
+        (self.tokens - self.cached).max(1.0)
+    }
+
+    /// Whether a kept cache holds all but the last token, which the first decode step reads.
+    fn has_no_chunk(&self) -> bool {
+        self.cached > 0.0 && self.tokens - self.cached <= 1.0
+    }
 }
 
 /// Seconds of prefill by cause.
@@ -41,8 +66,12 @@ pub struct PrefillTime {
     pub recurrent: f64,
     /// Attention.
     pub attention: f64,
+    /// Logits of tokens that nobody asked for, and the layers that only they need.
+    pub logits: f64,
     /// Reading the weights.
     pub weights: f64,
+    /// Making the weights resident again after a pause.
+    pub pause: f64,
     /// Kernel launches and start.
     pub launches: f64,
     /// The program around the model.
@@ -59,7 +88,9 @@ impl PrefillTime {
             + self.experts
             + self.recurrent
             + self.attention
+            + self.logits
             + self.weights
+            + self.pause
             + self.launches
             + self.program
             + self.heat
@@ -67,13 +98,15 @@ impl PrefillTime {
 
     /// Terms with what bounds each.
     #[must_use]
-    pub fn terms(&self) -> [(&'static str, f64, Bound); 8] {
+    pub fn terms(&self) -> [(&'static str, f64, Bound); 10] {
         [
             ("dense", self.dense, Bound::Compute),
             ("experts", self.experts, Bound::Compute),
             ("recurrent", self.recurrent, Bound::Compute),
             ("attention", self.attention, Bound::Compute),
+            ("logits", self.logits, Bound::Compute),
             ("weights", self.weights, Bound::Bandwidth),
+            ("pause", self.pause, Bound::Overhead),
             ("launches", self.launches, Bound::Overhead),
             ("program", self.program, Bound::Overhead),
             ("heat", self.heat, Bound::Compute),
@@ -102,7 +135,11 @@ impl PrefillLaw {
             // An M5 without its matrix units would be like an M4.
             false => p.by_generation.of(silicon.generation.min(4)),
         };
-        rate * p.by_tier.of(silicon.tier)
+        match silicon.tier {
+            Tier::Phone | Tier::Base => rate,
+            tier if silicon.matrix_units => rate * p.by_tier.of(tier) * p.larger_matrix,
+            tier => rate * p.by_tier.of(tier),
+        }
     }
 
     /// Operations per second of such a product.
@@ -135,37 +172,47 @@ impl PrefillLaw {
         let own = &self.p;
         let with = |pair: ByUnit| if silicon.matrix_units { pair.matrix } else { pair.shader };
         let p = &f.prefill;
-        let (tokens, batch) = (prompt.tokens, prompt.batch);
-        let chunks = (tokens / prompt.chunk.max(1.0)).ceil().max(1.0);
-        let rows = tokens * batch;
+        let batch = prompt.batch;
+        let read = prompt.read();
+        let chunks = (read / prompt.chunk.max(1.0)).ceil().max(1.0);
+        let rows = read * batch;
         let products =
             |fixed: f64, rate: f64| (rows + fixed * chunks) * 2.0 * p.dense_weights / rate;
         // Few rows are multiplied on the shaders, as on a GPU without matrix units.
         let few_rows = products(own.fixed_tokens.shader, shader_flops);
         let in_chunk = (rows / chunks).min(prompt.chunk * batch);
-        let read = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
+        let chosen = 1.0 - (1.0 - f.chosen_experts()).powf(in_chunk);
         let expert_rate = with(own.experts) * flops;
         let expert_stream = with(own.expert_bytes).min(1.0) * silicon.bandwidth;
-        let window = 2.0 * tokens * (tokens / 2.0).min(p.window_tokens) * p.window_attention
-            / p.window_tokens.max(1.0);
-        let attention = batch * (tokens * tokens * p.full_attention + window);
+        let of_prompt = |tokens: f64| {
+            let window = 2.0 * tokens * (tokens / 2.0).min(p.window_tokens) * p.window_attention
+                / p.window_tokens.max(1.0);
+            tokens * tokens * p.full_attention + window
+        };
+        let attention = batch * (of_prompt(prompt.tokens) - of_prompt(prompt.cached));
         let mut t = PrefillTime {
             dense: products(with(own.fixed_tokens), flops).min(few_rows),
             experts: rows * 2.0 * p.expert_weights / expert_rate.min(peak)
-                + chunks * read * p.expert_bytes / expert_stream,
+                + chunks * chosen * p.expert_bytes / expert_stream,
             recurrent: rows * f.recurrent_layers as f64 * with(own.recurrent_mflop) * 1e6 / flops,
             attention: attention / (own.attention * flops).min(peak),
+            logits: batch * prompt.logit_tokens * 2.0 * f.unneeded_weights() / flops,
             weights: f.weight_bytes / (WEIGHTS * silicon.bandwidth),
+            pause: if prompt.paused { f.weight_bytes / (own.resident_gbs * 1e9) } else { 0.0 },
             launches: chunks * p.dispatches * own.launch_us * 1e-6 + own.start_ms * 1e-3,
             ..PrefillTime::default()
         };
+        if prompt.has_no_chunk() {
+            t = PrefillTime { launches: own.start_ms * 1e-3, ..PrefillTime::default() };
+        }
         t.program = match prompt.program {
             Program::MlxSwift => t.total() * (own.swift - 1.0),
             program if program.is_mlx_server() => own.server_ms * 1e-3,
             _ => 0.0,
         };
         if silicon.fanless {
-            t.heat = t.total() * (own.fanless - 1.0);
+            let run = t.total();
+            t.heat = run * (own.fanless - 1.0) * run / (run + own.fanless_seconds);
         }
         t
     }

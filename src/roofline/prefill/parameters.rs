@@ -18,6 +18,8 @@ pub struct DenseRate {
     pub by_generation: ByGeneration,
     /// Factor of a tier.
     pub by_tier: ByTier,
+    /// Factor of all tiers above the base on matrix units.
+    pub larger_matrix: f64,
     /// Factor with fp16 activations on M1 and M2.
     pub fp16: f64,
     /// Factor with 16-bit weights.
@@ -47,8 +49,12 @@ pub struct PrefillParameters {
     pub swift: f64,
     /// Time that an HTTP server adds, ms.
     pub server_ms: f64,
-    /// Factor of a Mac without a fan.
+    /// Factor of a Mac without a fan in a long prompt.
     pub fanless: f64,
+    /// Seconds of prefill after which half of it has set in.
+    pub fanless_seconds: f64,
+    /// Rate at which macOS makes weights resident again after a pause without GPU work, GB/s.
+    pub resident_gbs: f64,
 }
 
 /// Takes a parameter's name, prior (median and standard deviation of the logarithm) and range, and gives its value.
@@ -70,6 +76,7 @@ impl DenseRate {
                 max: at("gflops.max", [1.1, 0.15], [0.6, 1.8]),
                 ultra: at("gflops.ultra", [1.0, 0.15], [0.5, 1.8]),
             },
+            larger_matrix: at("gflops.larger_matrix", [1.0, 0.2], [0.5, 1.8]),
             fp16: at("gflops.fp16", [1.38, 0.2], [0.9, 2.0]),
             plain: at("gflops.plain", [1.17, 0.2], [0.8, 1.8]),
         }
@@ -102,7 +109,9 @@ impl PrefillParameters {
             start_ms: at("start_ms", [2.0, 1.0], [0.1, 60.0]),
             swift: at("swift", [1.05, 0.15], [0.7, 1.6]),
             server_ms: at("server_ms", [5.0, 1.0], [0.2, 60.0]),
-            fanless: at("fanless", [1.15, 0.1], [1.0, 2.0]),
+            fanless: at("fanless", [1.4, 0.3], [1.0, 3.0]),
+            fanless_seconds: at("fanless_s", [1.0, 0.8], [0.05, 60.0]),
+            resident_gbs: at("resident_gbs", [100.0, 0.3], [20.0, 400.0]),
         }
     }
 

@@ -52,9 +52,9 @@ impl<'d, 'a> LawRows<'d, 'a> {
     pub fn new(data: &'d Dataset<'a>, law: LawKind, mlx: Option<&LawFit>) -> Self {
         let rate = |row: &Observed<'_>| match law {
             LawKind::Prefill => row.prefill_rate(),
-            LawKind::Mlx | LawKind::Gguf => {
-                row.decode_rate().filter(|_| LawKind::of_decode(row.program) == law)
-            }
+            LawKind::Mlx | LawKind::Gguf => row
+                .decode_rate()
+                .filter(|_| row.times_decoding() && LawKind::of_decode(row.program) == law),
         };
         let rated: Vec<(&Observed<'_>, f64)> =
             data.rows.iter().filter_map(|row| Some((row, rate(row)?))).collect();

@@ -1,7 +1,9 @@
 //! The answer of `mlxplan compare --buy`.
 
+use super::near::{self, NearKeys};
 use crate::advise::Offer;
 use crate::advise::money::{Costs, Economics};
+use crate::advise::nearest::{Nearest, Relaxed};
 use crate::advise::purchase::{Chances, Choice, ModelOnMac, Needs, Purchase};
 use crate::advise::upgrade::{Faster, NewModel};
 use crate::cli::compare::{Asked, faster, faster_text};
@@ -43,6 +45,10 @@ pub(in crate::cli) struct PurchaseAnswer {
     failed: usize,
     /// Those that cost more than the budget.
     over_budget: usize,
+    /// Where none meets the needs: the configurations that come nearest, and what they lack.
+    nearest: Vec<NearKeys>,
+    /// For each need alone the smallest change with which a configuration passes, the smallest first.
+    smallest_changes: Vec<Relaxed>,
     /// Popular models that fit the best choice but not the present Mac.
     new_models: Vec<NewModel>,
     /// State of the prices.
@@ -93,6 +99,9 @@ struct ModelRun {
     faster_than_from: Option<Faster>,
 }
 
+/// Configurations shown that come nearest.
+const NEAREST: usize = 8;
+
 /// Which configuration.
 #[derive(PartialEq, Eq, Serialize, JsonSchema)]
 struct Place {
@@ -142,12 +151,21 @@ impl PurchaseAnswer {
             considered: found.considered,
             failed: found.failed,
             over_budget: found.over_budget,
+            nearest: Vec::new(),
+            smallest_changes: Vec::new(),
             new_models: new,
             prices_as_of: AS_OF,
             notes,
             run: run_text(&run, found.choices.iter().map(|c| &c.machine)),
             limit,
         }
+    }
+
+    /// The same with what comes nearest, where nothing meets the needs.
+    pub(super) fn with_nearest(mut self, found: &Nearest) -> Self {
+        self.nearest = found.all.iter().take(NEAREST).map(NearKeys::from).collect();
+        self.smallest_changes.clone_from(&found.changes);
+        self
     }
 
     fn at(&self, place: Option<&Place>) -> Option<&ChoiceKeys> {
@@ -245,9 +263,18 @@ impl Present for PurchaseAnswer {
         d.text(format!("{} {}", self.run, needs_text(&self.needs, self.request.batch)));
         if self.choices.is_empty() {
             d.text(self.nothing_text());
+            near::add(&mut d, &self.nearest, &self.smallest_changes);
         } else {
             d.pairs(self.summary());
-            d.main_table(self.table());
+            let (priced, unpriced): (Vec<&ChoiceKeys>, Vec<&ChoiceKeys>) =
+                self.choices.iter().partition(|c| c.offer.usd_now.is_some());
+            d.main_table(self.table(if priced.is_empty() { &unpriced } else { &priced }));
+            if !priced.is_empty() && !unpriced.is_empty() {
+                d.heading("Without a known price, the fastest first");
+                let mut unpriced = unpriced;
+                unpriced.sort_by(|a, b| b.tokens_per_s.total_cmp(&a.tokens_per_s));
+                d.table(self.table(&unpriced));
+            }
         }
         d.notes(self.notes.clone());
         d
@@ -299,11 +326,11 @@ impl PurchaseAnswer {
         pairs
     }
 
-    fn table(&self) -> Table {
+    fn table(&self, choices: &[&ChoiceKeys]) -> Table {
         let api = self.choices.iter().any(|c| c.costs.break_even_days.is_some());
         let mut table = Table::new(columns(api, self.from.is_some()));
         let money = |x: Option<f64>| x.map_or_else(|| "?".to_owned(), |x| format!("{x:.2}"));
-        for c in self.choices.iter().take(self.limit) {
+        for c in choices.iter().take(self.limit) {
             let costs = &c.costs;
             let mut row = vec![
                 c.offer.mac.clone(),

@@ -1,9 +1,11 @@
 //! Which Mac to buy.
 
 pub(in crate::cli) mod answer;
+mod near;
 
 use super::{Asked, doubts, new_models_text};
 use crate::advise::money::Economics;
+use crate::advise::nearest::{Nearest, nearest};
 use crate::advise::purchase::{Needs, Purchase, purchase};
 use crate::cli::compare::args::{CompareArgs, Stock};
 use crate::cli::shared::context::Context;
@@ -40,6 +42,11 @@ pub(super) fn run(
         Some(best) => asked.new_models(context, &best.machine)?,
         None => Vec::new(),
     };
+    let near = if found.choices.is_empty() {
+        nearest(&context.catalogues.macs, &estimators, &needs)?
+    } else {
+        Nearest::default()
+    };
     let mut notes = notes((asked, &estimators), &found, &money);
     if let Some(best) = best.filter(|_| !new.is_empty()) {
         notes.push(new_models_text(&new, &best.machine));
@@ -52,7 +59,8 @@ pub(super) fn run(
     let limit = args.needs.limit as usize;
     let estimators = &estimators[..];
     let asking = Asking { asked, estimators, needs, money, before, limit };
-    Ok((Answer::of(PurchaseAnswer::of(asking, &found, new, notes)), verdict))
+    let answer = PurchaseAnswer::of(asking, &found, new, notes).with_nearest(&near);
+    Ok((Answer::of(answer), verdict))
 }
 
 fn notes(

@@ -13,6 +13,7 @@ fn step(mlx: Version, program: Program) -> DecodeStep {
         tokens: 0.0,
         generated: 0.0,
         batch: 1.0,
+        server: None,
         rows: 1.0,
         mlx,
     }
