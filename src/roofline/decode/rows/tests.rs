@@ -9,6 +9,7 @@ fn step(mlx: Version, program: Program) -> DecodeStep {
     DecodeStep {
         program,
         old_build: false,
+        flash: true,
         fp16: false,
         tokens: 0.0,
         generated: 0.0,
