@@ -52,7 +52,8 @@ impl Validation {
 /// Why a row is no plain batch.
 fn unusable(row: &Measurement) -> Option<String> {
     let batched = |flag: &String| flag == "aggregate";
-    if !row.flags.iter().any(batched) {
+    // Rates of files with a column of servers are totals.
+    if row.server.is_empty() && !row.flags.iter().any(batched) {
         return Some(format!("batch {}, and whether the rate is of all is not said", row.batch));
     }
     if !row.flags.iter().all(batched) {

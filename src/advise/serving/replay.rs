@@ -70,7 +70,7 @@ pub struct ServedLoad {
 /// Serves requests, which are to be given in the order of their arrival.
 #[must_use]
 pub fn serve(scheduler: &Scheduler, costs: &dyn TurnCosts, demands: &[Demand]) -> ServedLoad {
-    let mut server = Server::new(scheduler, costs, demands);
+    let mut server = BusyServer::new(scheduler, costs, demands);
     while server.look() {
         server.turn();
     }
@@ -79,7 +79,7 @@ pub fn serve(scheduler: &Scheduler, costs: &dyn TurnCosts, demands: &[Demand]) -
 }
 
 /// A prompt that is read.
-struct Prompt {
+struct PromptRead {
     index: usize,
     /// Tokens in its cache.
     held: u32,
@@ -94,7 +94,7 @@ struct Sequence {
     left: u32,
 }
 
-struct Server<'a> {
+struct BusyServer<'a> {
     scheduler: &'a Scheduler,
     costs: &'a dyn TurnCosts,
     demands: &'a [Demand],
@@ -104,12 +104,12 @@ struct Server<'a> {
     /// Requests that it has not seen begin here.
     unseen: usize,
     waiting: VecDeque<usize>,
-    prompts: Vec<Prompt>,
+    prompts: Vec<PromptRead>,
     sequences: Vec<Sequence>,
     done: ServedLoad,
 }
 
-impl<'a> Server<'a> {
+impl<'a> BusyServer<'a> {
     fn new(scheduler: &'a Scheduler, costs: &'a dyn TurnCosts, demands: &'a [Demand]) -> Self {
         let served = |d: &Demand| ServedDemand {
             arrival_s: d.arrival_s,
@@ -168,7 +168,7 @@ impl<'a> Server<'a> {
         for _ in 0..free.min(self.scheduler.generating - running) {
             let Some(index) = self.waiting.pop_front() else { break };
             let Demand { prompt, cached, .. } = self.demands[index];
-            self.prompts.push(Prompt { index, held: cached, left: prompt });
+            self.prompts.push(PromptRead { index, held: cached, left: prompt });
         }
         self.join();
         self.read();
@@ -196,7 +196,7 @@ impl<'a> Server<'a> {
     fn join(&mut self) {
         let (read, rest) = std::mem::take(&mut self.prompts).into_iter().partition(|p| p.left == 0);
         self.prompts = rest;
-        let begun: Vec<Prompt> = read;
+        let begun: Vec<PromptRead> = read;
         for p in begun {
             let left = self.done.demands[p.index].output;
             self.sequences.push(Sequence { index: p.index, tokens: p.held, left });

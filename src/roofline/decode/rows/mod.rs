@@ -24,7 +24,7 @@ use parameters::{
 
 /// Seconds of all launches of a group of equal products for `rows` rows, and whether arithmetic sets the pace.
 pub(super) fn matrix_seconds(m: &Matrices, rates: &Rates, rows: f64) -> (f64, bool) {
-    let one = Product { m, rates, bus: m.bytes / rates.stream };
+    let one = RowProduct { m, rates, bus: m.bytes / rates.stream };
     let (busy, arithmetic) = if rows <= 1.0 {
         (one.alone(), one.unpacking() > one.bus)
     } else {
@@ -39,14 +39,14 @@ pub(super) fn matrix_seconds(m: &Matrices, rates: &Rates, rows: f64) -> (f64, bo
 }
 
 /// One product on a machine.
-struct Product<'a> {
+struct RowProduct<'a> {
     m: &'a Matrices,
     rates: &'a Rates,
     /// Seconds to read the weights of one row.
     bus: f64,
 }
 
-impl Product<'_> {
+impl RowProduct<'_> {
     /// Seconds to unpack the weights once with the kernel for one row.
     fn unpacking(&self) -> f64 {
         match self.m.coding {
