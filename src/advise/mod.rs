@@ -11,6 +11,7 @@ pub mod offers;
 pub mod picks;
 pub mod purchase;
 pub mod recommend;
+pub mod serving;
 pub mod settings;
 pub mod start;
 pub mod sweep;

@@ -175,8 +175,9 @@ fn generate(p: &Prediction) -> String {
 
 fn server(p: &Prediction, room: Bytes) -> String {
     let at_once = p.run.engine.parallel.unwrap_or(p.run.work.batch).max(1);
+    let prompts = p.run.engine.prompt_slots.clamp(1, at_once);
     format!(
-        "mlx_lm.server --model {} --prefill-step-size {} --decode-concurrency {at_once} --prompt-concurrency {at_once} \
+        "mlx_lm.server --model {} --prefill-step-size {} --decode-concurrency {at_once} --prompt-concurrency {prompts} \
          --prompt-cache-bytes {}{}",
         files(p),
         p.run.engine.prefill_step,

@@ -4,6 +4,7 @@ use super::{
     audit, calibrate, check, compare, doctor, finetune, inspect, macs, models, probe, recommend,
     update, validate, welcome, why,
 };
+use crate::advise::serving::Serving;
 use crate::bench::record::Record;
 use crate::estimate::{Prediction, Speculation};
 use crate::report::{Present, schema_of};
@@ -34,6 +35,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         of::<validate::published::ValidationAnswer>(),
         of::<recommend::answer::Recommendation>(),
         of::<recommend::which_mac::WhichMac>(),
+        of::<Serving>(),
         of::<Speculation>(),
         of::<macs::ChipsAnswer>(),
         of::<macs::MacsAnswer>(),

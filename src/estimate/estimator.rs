@@ -346,7 +346,8 @@ impl<'a> Estimator<'a> {
     }
 
     /// The silicon of a machine, without matrix units where the engine of the run does not use them.
-    pub(super) fn silicon(&self, machine: &Machine) -> Silicon {
+    #[must_use]
+    pub fn silicon(&self, machine: &Machine) -> Silicon {
         let engine = &self.run.engine;
         let silicon = Silicon::of(machine);
         let used =

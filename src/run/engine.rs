@@ -7,6 +7,10 @@ use crate::units::Bytes;
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).
 pub const PREFILL_STEP: u32 = 2048;
 
+/// Times that the caches of sequences which generate are in memory while another joins them: `extend` of mlx-lm's batched
+/// caches makes new arrays for all, beside the old ones.
+pub const JOINING: u64 = 2;
+
 /// The newest mlx-lm, and the MLX that it is installed with: what is taken where nothing is said.
 const NEWEST: (Version, Version) = (Version::new(0, 32, 2), Version::new(0, 32, 4));
 
@@ -38,6 +42,8 @@ pub struct EngineSetup {
     pub held: KeptPrompts,
     /// Prompts that it reads at once, at most.
     pub prompt_slots: u32,
+    /// Sequences that it generates at once where nothing else is said, at most.
+    pub slots: u32,
     /// Sequences that generate while the prompts of the run are read.
     pub generating: u32,
     /// Whether and how the cache is quantised.
@@ -104,7 +110,8 @@ impl Default for EngineSetup {
             keeps: KeptPrompts::NONE,
             prompt_cache: None,
             held: KeptPrompts::NONE,
-            prompt_slots: 1,
+            prompt_slots: 8,
+            slots: 1,
             generating: 0,
             kv: None,
             all_experts: false,

@@ -15,7 +15,7 @@ mod work;
 
 pub use conditions::RunConditions;
 pub use draft::{Acceptance, BadAcceptance, BadDraftTokens, Draft, DraftTokens, Drafter};
-pub use engine::{EngineSetup, MatrixUnits, MlxRelease, PREFILL_STEP};
+pub use engine::{EngineSetup, JOINING, MatrixUnits, MlxRelease, PREFILL_STEP};
 pub use file::{FormatOrigin, GgufBytes, ModelFile};
 pub use kept::KeptPrompts;
 pub use label::Label;
@@ -148,7 +148,8 @@ impl Run {
     }
 
     /// The run as memory has to hold it: with all sequences that the program keeps room for, as many of their prompts read
-    /// at once as it reads, and what was given to the caches of earlier prompts full of them.
+    /// at once as it reads, and what was given to the caches of earlier prompts full of them. A larger batch than it reads
+    /// at once is read in turns, while the first sequences generate.
     #[must_use]
     pub fn in_memory(self) -> Self {
         let engine = self.engine;
@@ -156,8 +157,9 @@ impl Run {
             return self;
         }
         let asked = engine.parallel.filter(|_| engine.program.is_mlx_server()).unwrap_or(0);
-        let batch = self.work.batch.max(asked.min(engine.prompt_slots));
-        let generating = asked.saturating_sub(batch);
+        let most = if engine.prompt_slots > 1 { engine.prompt_slots } else { u32::MAX };
+        let batch = self.work.batch.min(most).max(asked.min(engine.prompt_slots));
+        let generating = asked.max(self.work.batch).saturating_sub(batch);
         let given = engine.prompt_cache.filter(|_| engine.program.is_mlx_server());
         let held = given.map_or(engine.held, |_| engine.kept_at_most(Bytes::ZERO));
         Self { engine: EngineSetup { held, generating, ..engine }, ..self.with_batch(batch) }

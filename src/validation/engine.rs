@@ -30,6 +30,45 @@ impl Measurement {
     }
 }
 
+impl Measurement {
+    /// The settings of the engine of several sequences at once: what serves them is named by the column of servers, or
+    /// beside the version.
+    #[must_use]
+    pub fn engine_of_batch(&self) -> EngineSetup {
+        let text = format!("{} {}", self.server, self.engine_version).to_lowercase();
+        let in_process = self.server == "none";
+        let program = match self.engine {
+            Program::MlxLm if !in_process && text.contains("server") => Program::MlxServer,
+            // A program of its own around MLX, without a server.
+            Program::MlxServer if in_process => Program::MlxLm,
+            Program::MlxServer => served_by(&text),
+            stated => stated,
+        };
+        let mlx_lm = matches!(program, Program::MlxLm | Program::MlxServer);
+        let version = version_of(&text, program.name())
+            .or_else(|| version_of(&text, "mlx-lm").filter(|_| mlx_lm))
+            .or_else(|| version_of(&text, "mlx_lm.server").filter(|_| mlx_lm))
+            .or_else(|| self.engine_version.parse().ok());
+        let stated = self.mlx_version.trim_end_matches(".dev").parse().ok();
+        let mlx = stated.or_else(|| version_of(&text, "mlx"));
+        let unstated = (program == Program::MlxLm && mlx.is_none()).then_some(UNSTATED);
+        let asked = AskedEngine {
+            engine: Some(EngineName { program, version: version.or(unstated) }),
+            mlx,
+            macos: version_of(&self.os_version.to_lowercase(), "macos"),
+            prefill_step: self.prefill_step(),
+            ..AskedEngine::default()
+        };
+        asked.setup().unwrap_or_default()
+    }
+}
+
+/// The program that a text names as the server, or what it is called; mlx_lm.server where it names none.
+fn served_by(text: &str) -> Program {
+    let first = || text.split_whitespace().next()?.trim_end_matches(',').parse().ok();
+    named(text).or_else(first).unwrap_or(Program::MlxServer)
+}
+
 /// A program that the text names.
 fn named(text: &str) -> Option<Program> {
     let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');

@@ -32,11 +32,13 @@ pub enum MeasuredMetric {
     Prefill,
     /// Peak memory in bytes.
     PeakMemory,
+    /// Generated tokens per second of several sequences or users together.
+    Users,
 }
 
 impl MeasuredMetric {
     /// All metrics.
-    pub const ALL: [Self; 3] = [Self::Decode, Self::Prefill, Self::PeakMemory];
+    pub const ALL: [Self; 4] = [Self::Decode, Self::Prefill, Self::PeakMemory, Self::Users];
 
     /// Name in JSON.
     #[must_use]
@@ -45,6 +47,7 @@ impl MeasuredMetric {
             Self::Decode => "decode",
             Self::Prefill => "prefill",
             Self::PeakMemory => "peak_memory",
+            Self::Users => "users",
         }
     }
 }
@@ -396,6 +399,7 @@ impl Rates<'_, '_> {
                 "the process kept something else: a vision tower, a cache of prompts"
             }
             MeasuredMetric::PeakMemory => "another version of MLX, or another memory metric",
+            MeasuredMetric::Users => "a server with a batch generator of its own",
         };
         text.to_owned()
     }
@@ -464,7 +468,7 @@ const PEAK_80: f64 = 0.7;
 /// Tokens generated where a row with a peak does not say.
 const UNSTATED_OUTPUT: u32 = 128;
 
-fn size_class(weight_bytes: f64) -> &'static str {
+pub(super) fn size_class(weight_bytes: f64) -> &'static str {
     match weight_bytes / 1e9 {
         gb if gb < 1.0 => "below 1 GB",
         gb if gb < 3.0 => "1 to 3 GB",
@@ -474,7 +478,7 @@ fn size_class(weight_bytes: f64) -> &'static str {
     }
 }
 
-fn context_class(tokens: u32) -> &'static str {
+pub(super) fn context_class(tokens: u32) -> &'static str {
     match tokens {
         0..1024 => "below 1k",
         1024..4096 => "1k to 4k",

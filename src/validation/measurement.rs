@@ -47,6 +47,10 @@ pub struct Measurement {
     pub engine: Program,
     /// Version of the program, as published.
     pub engine_version: String,
+    /// The server around the model as published, `none` in process; empty where the file has no such column.
+    pub server: String,
+    /// Version of MLX as published, where the file has such a column.
+    pub mlx_version: String,
     /// Version of macOS as published.
     pub os_version: String,
     /// Catalogue id of the model, or empty.
@@ -276,13 +280,15 @@ impl Row<'_> {
             engine: program(engine)
                 .ok_or_else(|| self.error("engine", format!("unknown engine '{engine}'")))?,
             engine_version: self.text("engine_version").to_owned(),
+            server: self.text("server").to_owned(),
+            mlx_version: self.text("mlx_version").to_owned(),
             os_version: self.text("os_version").to_owned(),
             model_id: self.text("model_id").to_owned(),
             model_published: self.text("model_published").to_owned(),
             quant: self.text("quant").to_owned(),
             weights_gb: self.number("weights_gb")?,
             kv_quant: self.text("kv_quant").to_owned(),
-            batch: self.count("batch")?.unwrap_or(1),
+            batch: self.count("batch")?.or(self.count("concurrency")?).unwrap_or(1).max(1),
             prompt_tokens: self.count("prompt_tokens")?,
             context_tokens: self.count("context_tokens")?,
             gen_tokens: self.count("gen_tokens")?,

@@ -11,6 +11,7 @@ pub mod join;
 pub mod measurement;
 pub mod score;
 pub mod speculation;
+mod users;
 
 pub use evaluate::{FitBasis, MeasuredMetric, Tools, Validation};
 pub use join::{Joined, Reason, join};

@@ -3,6 +3,7 @@
 use super::case::CheckCase;
 use super::plan::{Plan, ResidentModels};
 use super::requirement::Requirement;
+use crate::advise::serving::{UnderRate, UsersOn};
 use crate::estimate::memory::Memory;
 use crate::estimate::speculation::DraftChoice;
 use crate::estimate::{EstimateError, Estimator, Figures, Outcome, Run, Warning};
@@ -145,9 +146,19 @@ pub(super) fn alone(
         ));
     }
     requirements.extend(Requirement::of_context(case));
-    requirements.extend(Requirement::of_speed(case, &figures));
+    requirements.extend(match load(planned, machine)? {
+        Some(load) => Requirement::of_load(case, &load),
+        None => Requirement::of_speed(case, &figures),
+    });
     let (quant, doubts) = (planned.estimator.quant(), planned.estimator.doubts().to_vec());
     Ok(JudgedWorkload { run: case.run, quant, doubts, figures, requirements })
+}
+
+/// What users see of the server, where their requests arrive at a rate.
+fn load(planned: &Planned<'_>, machine: &Machine) -> Result<Option<UnderRate>, EstimateError> {
+    let Some(rate) = planned.case.needs.rate else { return Ok(None) };
+    let users = planned.case.run.work.batch;
+    UsersOn::new(&planned.estimator, machine)?.under(rate, users)
 }
 
 /// Judges whether the models fit at once: every process at the peak of its largest workload.

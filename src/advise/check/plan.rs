@@ -86,6 +86,9 @@ pub struct WorkloadNeeds {
     pub min_tok_s: Option<f64>,
     /// Time to first token, at most.
     pub max_ttft_s: Option<f64>,
+    /// Requests per second of all users together, which arrive independently of one another; then `min_tok_s` is of the
+    /// slowest tenth and `max_ttft_s` of nine of ten.
+    pub rate: Option<f64>,
     /// Memory left free under every limit, at least.
     pub headroom: Bytes,
 }
@@ -115,8 +118,8 @@ const KEYS: [&str; 9] = [
     "schema", "name", "macs", "resident", "gpu_limit", "budget_memory", "reserve_gb", "other_programs_gb", "workload",
 ];
 #[rustfmt::skip]
-const WORKLOAD_KEYS: [&str; 24] = [
-    "name", "model", "quant", "context", "generate", "users", "batch", "images", "engine", "mlx", "macos", "nax",
+const WORKLOAD_KEYS: [&str; 25] = [
+    "name", "model", "quant", "context", "generate", "users", "rate", "batch", "images", "engine", "mlx", "macos", "nax",
     "kv_bits", "kv_type", "prompt_cache", "parallel", "prefill_step", "evidence", "draft", "acceptance", "draft_tokens",
     "min_tok_s", "max_ttft_s", "headroom_gb",
 ];
@@ -219,10 +222,15 @@ fn read_workload(
     let evidence: Option<String> = entry.optional("evidence");
     let min_tok_s = above_zero(entry, "min_tok_s");
     let max_ttft_s = above_zero(entry, "max_ttft_s");
+    let rate = above_zero(entry, "rate");
     let headroom = gigabytes(entry, "headroom_gb").unwrap_or_default();
     let quant: Option<String> = entry.optional("quant");
     let model: String = entry.required("model", None)?;
     let engine = engine?;
+    if rate.is_some() && engine.slots == 1 && engine.program == Program::MlxLm {
+        entry.wrong("rate", "needs an engine that serves, such as engine = \"mlx-lm-server\"");
+        return None;
+    }
     let subject = match (lookup.model)(engine.program, &model, quant.as_deref()) {
         Ok(subject) => subject,
         Err(message) => {
@@ -255,7 +263,7 @@ fn read_workload(
         run,
         basis,
         draft,
-        needs: WorkloadNeeds { min_tok_s, max_ttft_s, headroom },
+        needs: WorkloadNeeds { min_tok_s, max_ttft_s, rate, headroom },
     })
 }
 

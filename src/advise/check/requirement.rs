@@ -2,10 +2,12 @@
 
 use super::case::CheckCase;
 use crate::advise::purchase::of_memory;
+use crate::advise::serving::UnderRate;
 use crate::estimate::chance;
 use crate::estimate::memory::{Limit, LimitKind, Memory};
 use crate::estimate::{Figures, Outcome, Spread};
 use crate::hardware::machine::Machine;
+use crate::stats::{Z80, Z90};
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,6 +24,8 @@ pub enum RequirementKind {
     TokS,
     /// Time to first token; seconds.
     Ttft,
+    /// Requests per second that the server keeps up with.
+    Rate,
 }
 
 impl RequirementKind {
@@ -33,6 +37,7 @@ impl RequirementKind {
             Self::Context => "context",
             Self::TokS => "tok/s",
             Self::Ttft => "TTFT",
+            Self::Rate => "requests/s",
         }
     }
 
@@ -44,6 +49,7 @@ impl RequirementKind {
             Self::Context => "context",
             Self::TokS => "tok_s",
             Self::Ttft => "ttft",
+            Self::Rate => "rate",
         }
     }
 }
@@ -67,6 +73,11 @@ pub struct Requirement {
     pub limit: Option<LimitKind>,
 }
 
+/// The 80 % interval of a quantity of which the 90 % interval is known, as of a normal logarithm.
+fn narrower(middle: f64, interval_90: [f64; 2]) -> [f64; 2] {
+    interval_90.map(|end| middle * (end / middle).powf(Z80 / Z90))
+}
+
 impl Requirement {
     /// A requirement on a quantity with a spread: at least the threshold for rates, at most for times.
     fn of_spread(
@@ -77,7 +88,7 @@ impl Requirement {
         spread: Spread,
     ) -> Self {
         let probability = match kind {
-            RequirementKind::TokS => spread.at_least(threshold),
+            RequirementKind::TokS | RequirementKind::Rate => spread.at_least(threshold),
             _ => spread.at_most(threshold),
         };
         let outcome = Outcome::of(probability);
@@ -102,6 +113,25 @@ impl Requirement {
             Self::of_spread(RequirementKind::Ttft, most, p.ttft_s, ninety, spread)
         });
         [rate, ttft].into_iter().flatten().collect()
+    }
+
+    /// What a workload asks for of a server under a rate of requests: that it keeps up, that the slowest tenth of its users
+    /// is fast enough, and that nine of ten wait no longer.
+    pub(super) fn of_load(case: &CheckCase<'_>, load: &UnderRate) -> Vec<Self> {
+        let one = |kind, threshold: f64, predicted: f64, interval_90: [f64; 2]| {
+            let spread = Spread::new(predicted, narrower(predicted, interval_90), interval_90);
+            Self::of_spread(kind, threshold, predicted, interval_90, spread)
+        };
+        let most = (load.most_requests_per_s, load.most_requests_interval_90_per_s);
+        let mut all = vec![one(RequirementKind::Rate, load.requests_per_s, most.0, most.1)];
+        all.extend(case.needs.min_tok_s.map(|least| {
+            let slowest = load.slowest_tenth_tokens_per_s;
+            one(RequirementKind::TokS, least, slowest, load.slowest_tenth_interval_90)
+        }));
+        all.extend(case.needs.max_ttft_s.map(|most| {
+            one(RequirementKind::Ttft, most, load.ttft_p90_s, load.ttft_p90_interval_90_s)
+        }));
+        all
     }
 
     /// Whether the model was made for so many tokens, where that is known.

@@ -284,7 +284,8 @@ fn columns(macs: usize) -> Vec<Column> {
 
 fn row(mac: &str, workload: &str, r: &Requirement) -> [String; 8] {
     let text = |x: f64| value_text(r.kind, x);
-    let sign = if r.kind == RequirementKind::TokS { "≥" } else { "≤" };
+    let least = matches!(r.kind, RequirementKind::TokS | RequirementKind::Rate);
+    let sign = if least { "≥" } else { "≤" };
     let interval = match r.kind {
         RequirementKind::Context => String::new(),
         _ => format!("{}–{}", text(r.interval_90[0]), text(r.interval_90[1])),
@@ -306,6 +307,7 @@ fn value_text(kind: RequirementKind, x: f64) -> String {
         RequirementKind::Memory => Bytes(x as u64).to_string(),
         RequirementKind::Context => format!("{x:.0}"),
         RequirementKind::TokS => TokensPerSecond(x).to_string(),
+        RequirementKind::Rate => format!("{x:.2}"),
         // In seconds, as plans have it, and short enough for the table to fit 80 columns.
         RequirementKind::Ttft if (99.95..1e5).contains(&x) => format!("{x:.0} s"),
         RequirementKind::Ttft => Seconds(x).to_string(),

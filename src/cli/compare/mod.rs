@@ -17,13 +17,25 @@ use crate::estimate::{Basis, Estimator, Figures, Opened, OpenedModel, Run};
 use crate::hardware::machine::Machine;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
+use crate::run::{EngineName, Program};
 use crate::units::Bytes;
 use anyhow::{Result, bail};
 use args::CompareArgs;
 
 pub(super) fn run(context: &Context, args: &CompareArgs) -> Result<(Answer, ExitStatus)> {
-    let run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
+    let mut run = RunArgs { batch: args.needs.users.unwrap_or(args.run.batch), ..args.run.clone() };
+    let served = args.needs.users.is_some_and(|users| users > 1) && args.engines.is_empty();
+    let assumed = served && run.engine.engine.is_none();
+    if assumed {
+        run.engine.engine = Some(EngineName { program: Program::MlxServer, version: None });
+    }
     let mut asked = Asked::open(context, args, run.run()?)?;
+    if assumed {
+        asked.notes.push(
+            "no server was named for several users: mlx_lm.server, which comes with mlx-lm; --engine names another"
+                .to_owned(),
+        );
+    }
     if !args.engines.is_empty() {
         return engines::run(context, args, &asked);
     }

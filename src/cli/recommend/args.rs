@@ -1,5 +1,6 @@
 //! Arguments of `recommend`.
 
+use super::users::args::UsersArgs;
 use crate::advise::use_case::UseCase;
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
@@ -69,6 +70,10 @@ pub struct RecommendArgs {
     #[arg(long, value_name = "N", default_value_t = MODELS, value_parser = clap::value_parser!(u32).range(1..=200))]
     pub limit: u32,
 
+    /// Several users at once.
+    #[command(flatten)]
+    pub users: UsersArgs,
+
     /// Drafts.
     #[command(flatten)]
     pub drafts: DraftArgs,
@@ -91,6 +96,7 @@ impl Default for RecommendArgs {
             max_loss: None,
             engine_for: None,
             limit: MODELS,
+            users: UsersArgs::default(),
             drafts: DraftArgs::default(),
             machine: MachineArgs::default(),
             run: RunArgs::default(),

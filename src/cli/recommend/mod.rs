@@ -5,6 +5,7 @@ pub(super) mod args;
 mod drafts;
 mod macs;
 mod picks;
+pub(super) mod users;
 pub(super) mod which_mac;
 
 use answer::{LeftOut, Recommendation};
@@ -40,6 +41,9 @@ const FEW_MODELS: usize = 3;
 
 pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
+    if let Some(users) = args.users.users {
+        return users::run(context, args, users);
+    }
     let run = args.run.run_on(args.machine.is_here())?;
     let run = for_engine(run, args.engine_for);
     let (wanted, machine) = rayon::join(

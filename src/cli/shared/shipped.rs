@@ -3,6 +3,7 @@
 use super::context::Context;
 use crate::report::{Scatter, Series};
 use crate::roofline::Coefficients;
+use crate::validation::beyond::SHIPPED_BEYOND;
 use crate::validation::evaluate::{FitBasis, MeasuredMetric};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::{Tools, Validation, read};
@@ -11,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// The file that the measurements are from.
 pub(in crate::cli) const FILE: &str = "data/measurements.csv";
+/// The file of rows beyond one stream.
+const BEYOND: &str = "data/beyond.csv";
 const SHIPPED: &str = include_str!("../../../data/measurements.csv");
 const HELD_OUT: &str = include_str!("../../../data/cross_validation.csv");
 
@@ -18,8 +21,12 @@ impl Context {
     /// The shipped measurements in cross-validation.
     pub(in crate::cli) fn shipped(&self, basis: FitBasis) -> Result<Validation> {
         let tools = self.tools()?;
-        let measurements = read(FILE, SHIPPED)?;
-        Ok(Validation::of(&measurements, &tools, basis, &HeldOutRates::read(HELD_OUT)?)?)
+        let mut measurements = read(FILE, SHIPPED)?;
+        let beyond = read(BEYOND, SHIPPED_BEYOND)?;
+        measurements.extend(beyond.into_iter().filter(|m| m.batch > 1));
+        let held_out = HeldOutRates::read(HELD_OUT)?;
+        let validation = Validation::of(&measurements, &tools, basis, &held_out)?;
+        Ok(validation.with_users(&measurements, &tools)?)
     }
 
     /// What measurements are judged with.

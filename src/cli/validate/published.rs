@@ -50,7 +50,8 @@ fn against(context: &Context, path: &Path) -> Result<(String, Validation, Specul
     let measurements = read(&file, &text)?;
     let tools = context.tools()?;
     let held_out = HeldOutRates::none();
-    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?;
+    let validation = Validation::of(&measurements, &tools, FitBasis::Shipped, &held_out)?
+        .with_users(&measurements, &tools)?;
     let beyond = is_beyond(&text).then(|| read_beyond(&file, &text)).transpose()?;
     let speculation = SpeculationScores::of(&beyond.unwrap_or_default(), &tools);
     Ok((file, validation, speculation))
@@ -107,6 +108,8 @@ struct Summary {
     decode: Option<MetricSummary>,
     prefill: Option<MetricSummary>,
     peak_memory: Option<MetricSummary>,
+    /// Several sequences or users at once.
+    users: Option<MetricSummary>,
 }
 
 /// How good the predictions of a metric are.
@@ -207,6 +210,7 @@ impl ValidationAnswer {
                 decode: MetricSummary::of(&v, MeasuredMetric::Decode),
                 prefill: MetricSummary::of(&v, MeasuredMetric::Prefill),
                 peak_memory: MetricSummary::of(&v, MeasuredMetric::PeakMemory),
+                users: MetricSummary::of(&v, MeasuredMetric::Users),
             },
             baselines: v.baselines.iter().map(baseline).collect(),
             speculation: speculation.all.is_some().then_some(speculation),
@@ -304,6 +308,7 @@ const fn title(metric: MeasuredMetric) -> &'static str {
         MeasuredMetric::Decode => "Decode",
         MeasuredMetric::Prefill => "Prefill",
         MeasuredMetric::PeakMemory => "Peak memory",
+        MeasuredMetric::Users => "Several users",
     }
 }
 
@@ -354,6 +359,7 @@ fn accuracy(v: &Validation) -> Table {
     add("prefill, MLX, before M5", MeasuredMetric::Prefill, &|r| !matrix(r));
     add("prefill, MLX, M5", MeasuredMetric::Prefill, &matrix);
     add("peak memory, mlx-lm", MeasuredMetric::PeakMemory, &|_| true);
+    add("several users", MeasuredMetric::Users, &|_| true);
     table
 }
 

@@ -50,6 +50,23 @@ impl Engines {
     }
 }
 
+impl Engines {
+    /// Sequences that a version of a program generates at once where nothing else is said; 1 where it is not known.
+    pub(super) fn slots(&self, program: Program, version: Option<Version>) -> u32 {
+        let Some(row) = self.row(program) else { return 1 };
+        let known = match &row.slots {
+            Some(Setting::Fixed(slots)) => Some(*slots),
+            changed => version.or_else(|| self.newest(program)).and_then(|version| {
+                let at = Moment { row, version };
+                let then = changes(changed.as_ref()).iter().rev().find(|c| at.reached(c))?;
+                // Ollama made room for up to four.
+                Some(number(then).map_or(4, |n| u32::try_from(n).unwrap_or(u32::MAX)))
+            }),
+        };
+        known.unwrap_or(1).min(row.completion_batch.unwrap_or(u32::MAX)).max(1)
+    }
+}
+
 /// A version of a program, with the day on which it appeared.
 #[derive(Clone, Copy)]
 struct Moment<'a> {

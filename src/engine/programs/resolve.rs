@@ -50,6 +50,7 @@ impl Engines {
             whole_logits: self.computes_whole_logits(program, version),
             pads_sequences: self.pads_sequences(program, version),
             prompt_slots: self.row(program).and_then(|r| r.prompt_slots).unwrap_or(1),
+            slots: self.slots(program, version),
             keeps: self.row(program).map_or(KeptPrompts::NONE, Engine::keeps),
             ..EngineSetup::default()
         }

@@ -4,7 +4,7 @@ use crate::graph::Graph;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{self, Peak, PeakError};
 use crate::ledger::replay::Gpu;
-use crate::run::Run;
+use crate::run::{JOINING, Run};
 use crate::units::Bytes;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -75,7 +75,7 @@ impl<'a> Ends<'a> {
     pub fn kept(&self, cache: u64) -> u64 {
         let (engine, batch) = (&self.run.engine, self.run.work.batch.max(1));
         let each = cache / u64::from(batch);
-        engine.held.total(Bytes(each)).0 + u64::from(engine.generating) * each
+        engine.held.total(Bytes(each)).0 + JOINING * u64::from(engine.generating) * each
     }
 
     /// The run with a prompt that makes it end at `total` tokens.

@@ -139,6 +139,20 @@ impl Speed {
         coefficients.decode_law(step.program).time(&self.features, target, step)
     }
 
+    /// Seconds of a step of `sequences`, the longest of which has `tokens` in its cache.
+    #[must_use]
+    pub fn step_seconds(
+        &self,
+        (coefficients, target): (&Coefficients, &Silicon),
+        run: &Run,
+        sequences: u32,
+        tokens: u32,
+    ) -> StepTime {
+        let (tokens, batch) = (f64::from(tokens), f64::from(sequences.max(1)));
+        let step = DecodeStep { tokens, batch, ..self.step(run) };
+        coefficients.decode_law(step.program).time(&self.features, target, step)
+    }
+
     /// Seconds of a draft by a prediction head: the output head and one layer with 16-bit weights, as checkpoints have
     /// it, with its launches.
     #[must_use]

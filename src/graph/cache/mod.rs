@@ -67,6 +67,19 @@ pub enum CacheKind {
     List(Vec<CacheKind>),
 }
 
+impl CacheKind {
+    /// Whether caches of several sequences can be merged into one (`merge` of the class in `mlx_lm/models/cache.py`), so
+    /// that a server generates for them together.
+    #[must_use]
+    pub fn merges(&self) -> bool {
+        match self {
+            Self::Kv | Self::Rotating { .. } | Self::Arrays(_) => true,
+            Self::List(all) => all.iter().all(Self::merges),
+            Self::Chunked { .. } | Self::Compressed(_) | Self::Pool { .. } => false,
+        }
+    }
+}
+
 /// The cache of one layer: a [`LayerCache`] of any class. Two are equal when they are of one class, hold arrays of the
 /// same shapes and have seen as many tokens.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::graph::{Call, Graph, SkippedLayers};
 use crate::ledger::cache::{advance, advance_singly, bytes};
 use crate::ledger::replay::{ArrayId, Original, Replay};
 use crate::model::DType;
-use crate::run::Work;
+use crate::run::{JOINING, Work};
 use crate::units::Bytes;
 
 /// A process that has loaded a model and calls it step by step.
@@ -318,7 +318,7 @@ impl<'g> ReplayedProcess<'g> {
     }
 
     /// Caches of earlier prompts that are held in memory, and of sequences that generate already, each as large as those of
-    /// the run at its end.
+    /// the run at its end; the latter twice, because a sequence that joins them copies them.
     fn kept_bytes(&self) -> u64 {
         let (run, held) = (&self.asked.run, self.asked.run.engine.held);
         let generating = u64::from(run.engine.generating);
@@ -328,7 +328,7 @@ impl<'g> ReplayedProcess<'g> {
         let mut caches = self.caches.clone();
         advance_singly(&mut caches, run.total_tokens().saturating_sub(self.context), run.engine.kv);
         let each = bytes(&caches) / u64::from(run.work.batch.max(1));
-        held.total(Bytes(each)).0 + generating * each
+        held.total(Bytes(each)).0 + JOINING * generating * each
     }
 
     pub fn finish(self) -> Replayed {

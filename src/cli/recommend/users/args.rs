@@ -1,0 +1,50 @@
+//! Arguments of `recommend --users`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// Several users at once.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Users")]
+pub struct UsersArgs {
+    /// Users at once of one model: how many fit, the total and what each gets, the time to first token, and the command
+    /// that starts the server
+    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "engine_for", "draft"], requires = "model", value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub users: Option<u32>,
+
+    /// Tokens of each user's prompt (the same as --context); the tokens of each answer are --generate, or --output with a
+    /// number
+    #[arg(long, value_name = "TOKENS", requires = "users", conflicts_with = "context", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub prompt: Option<u32>,
+
+    /// Requests per second of all users together, which arrive independently of one another
+    #[arg(long, value_name = "PER_SECOND", requires = "users", value_parser = |s: &str| number(s, 1e-6, 1e4))]
+    pub rate: Option<f64>,
+
+    /// Tokens per second that each user is to get
+    #[arg(long, value_name = "TOK/S", requires = "users", value_parser = |s: &str| number(s, 1e-3, 1e6))]
+    pub min_tok_s: Option<f64>,
+
+    /// Seconds to the first token that are allowed when all ask at once
+    #[arg(long, value_name = "SECONDS", requires = "users", value_parser = |s: &str| number(s, 1e-3, 1e6))]
+    pub max_ttft: Option<f64>,
+}
+
+/// A number within bounds.
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if (least..=most).contains(&x) => Ok(x),
+        _ => Err(format!("a number from {least} to {most}")),
+    }
+}
+
+impl UsersArgs {
+    /// Tokens of each answer, where `--output` has a number and no file. The name of a file of digits needs a folder:
+    /// `./300`.
+    pub(in crate::cli) fn output_tokens(&self, output: &mut Option<PathBuf>) -> Option<u32> {
+        self.users?;
+        let tokens = output.as_ref()?.to_str()?.parse().ok().filter(|tokens| *tokens > 0)?;
+        *output = None;
+        Some(tokens)
+    }
+}
