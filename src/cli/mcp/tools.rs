@@ -1,6 +1,7 @@
 //! The tools, one row for each.
 
 use super::arguments::Arguments;
+use crate::advise::serving::Serving;
 use crate::cli::audit::{self, AuditAnswer, AuditArgs};
 use crate::cli::check::answer::CheckAnswer;
 use crate::cli::check::{self, CheckArgs};
@@ -54,7 +55,7 @@ fn of<T: Present>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// All tools.
-pub(super) const TOOLS: [ToolRow; 7] = [
+pub(super) const TOOLS: [ToolRow; 8] = [
     ToolRow {
         name: "recommend",
         title: "What runs on a Mac",
@@ -63,7 +64,7 @@ pub(super) const TOOLS: [ToolRow; 7] = [
                       (32B-4bit); without: the best choices by size. Without mac: this machine. With draft: what speculative decoding gains.",
         augment: RecommendArgs::augment_args,
         fixed: &[],
-        hidden: &[],
+        hidden: &["users", "prompt", "rate", "min_tok_s", "max_ttft"],
         any_of: &[],
         answers: &[of::<Recommendation>, of::<WhichMac>, of::<Speculation>],
         run: |context, m| recommend::run(context, &RecommendArgs::from_arg_matches(m)?),
@@ -79,6 +80,19 @@ pub(super) const TOOLS: [ToolRow; 7] = [
         any_of: &[],
         answers: &[of::<Prediction>],
         run: |context, m| predict::run(context, &PredictArgs::from_arg_matches(m)?),
+    },
+    ToolRow {
+        name: "serve",
+        title: "Several users at once",
+        description: "How many users of one model at once a Mac serves: total and per-user tokens/s with intervals, time to first token, \
+                      peak memory for 1, 2, 4 … users, where more of them gain nothing, and the command that starts the server. \
+                      Tokens of a prompt are prompt, of an answer generate; rate: requests per second.",
+        augment: RecommendArgs::augment_args,
+        fixed: &[],
+        hidden: &["for", "limit", "draft", "acceptance", "draft_tokens"],
+        any_of: &["users"],
+        answers: &[of::<Serving>],
+        run: |context, m| recommend::run(context, &RecommendArgs::from_arg_matches(m)?),
     },
     ToolRow {
         name: "compare_buy",
