@@ -94,7 +94,7 @@ pub fn picks(
             popular.iter().filter(within).copied().collect()
         })
         .collect();
-    let search = Search { q, wish, sources };
+    let search = PickSearch { q, wish, sources };
     let of_classes = classes.par_iter().map(|models| search.of_class(models));
     let mut all = Picks::default();
     for (pick, cannot) in of_classes.collect::<Result<Vec<_>, AdviseError>>()? {
@@ -105,7 +105,7 @@ pub fn picks(
     Ok(all)
 }
 
-struct Search<'a> {
+struct PickSearch<'a> {
     q: Question<'a>,
     wish: Wish,
     sources: &'a Sources<'a, 'a>,
@@ -117,7 +117,7 @@ struct Offered {
     repository: Option<&'static str>,
 }
 
-impl Search<'_> {
+impl PickSearch<'_> {
     fn of_class(&self, models: &[&Summary]) -> Result<(Option<Pick>, Vec<CannotRun>), AdviseError> {
         let mut found: Vec<Pick> = Vec::new();
         let mut cannot = Vec::new();

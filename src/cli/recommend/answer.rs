@@ -30,7 +30,7 @@ pub(in crate::cli) struct Recommendation {
     /// Models and formats that match and cannot run as asked, with the reason.
     cannot_run: Vec<CannotRun>,
     /// Models and formats that match and lose more than was allowed, or of which nobody published a loss.
-    lose_too_much: Vec<LeftOut>,
+    lose_too_much: Vec<LosesTooMuch>,
     /// How the choices were found.
     notes: Vec<String>,
     /// What each choice of an overview is started with, and why it was taken, in the order of the choices.
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Recommendation {
 
 /// A choice that was left out for its loss.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct LeftOut {
+pub(super) struct LosesTooMuch {
     /// The model.
     pub model: String,
     /// The format of its weights.
@@ -134,7 +134,7 @@ impl Recommendation {
     }
 
     /// Lists what was left out for its loss.
-    pub(super) fn lose_too_much(&mut self, all: Vec<LeftOut>) {
+    pub(super) fn lose_too_much(&mut self, all: Vec<LosesTooMuch>) {
         self.lose_too_much = all;
     }
 

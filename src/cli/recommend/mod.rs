@@ -8,7 +8,7 @@ mod picks;
 pub(super) mod users;
 pub(super) mod which_mac;
 
-use answer::{LeftOut, Recommendation};
+use answer::{LosesTooMuch, Recommendation};
 use args::RecommendArgs;
 
 use super::shared::context::Context;
@@ -261,7 +261,7 @@ fn on_machine(
 }
 
 /// Those that lose no more than is allowed, changes included, and the others.
-fn within(most: Option<f64>, rows: Vec<Prediction>) -> (Vec<Prediction>, Vec<LeftOut>) {
+fn within(most: Option<f64>, rows: Vec<Prediction>) -> (Vec<Prediction>, Vec<LosesTooMuch>) {
     let Some(most) = most else { return (rows, Vec::new()) };
     let mut kept = Vec::new();
     let mut lost = Vec::new();
@@ -271,7 +271,7 @@ fn within(most: Option<f64>, rows: Vec<Prediction>) -> (Vec<Prediction>, Vec<Lef
             Some(loss) if loss.worst() <= most => kept.push(row),
             loss => {
                 let (model, quant) = (row.model.id, row.model.quant);
-                lost.push(LeftOut { model, quant, loss });
+                lost.push(LosesTooMuch { model, quant, loss });
             }
         }
     }
