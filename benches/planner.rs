@@ -15,18 +15,18 @@ fn main() {
 }
 
 fn built_in() -> Models {
-    Models::built_in().expect("the catalogue is read")
+    Models::built_in().expect("the catalog is read")
 }
 
 fn config() -> Config {
-    let catalogue = built_in();
-    let model = catalogue.get(MODEL).expect("the catalogue has the model");
+    let catalog = built_in();
+    let model = catalog.get(MODEL).expect("the catalog has the model");
     model.entry().expect("the entry is read").config
 }
 
 fn sized(config: &Config) -> Graph {
     let scheme = "affine_4_g64".parse().expect("a known scheme");
-    Graph::quantised(config, scheme).expect("the model is known")
+    Graph::quantized(config, scheme).expect("the model is known")
 }
 
 /// A prompt of 32768 tokens with mlx-lm's defaults.
@@ -34,13 +34,13 @@ fn long_run() -> Run {
     Run::default().with_context(32768).with_generated(3)
 }
 
-mod catalogue {
+mod catalog {
     use super::{MODEL, built_in};
     use divan::Bencher;
     use mlxplan::model::names::{ModelSpec, Resolver};
     use mlxplan::model::parse_model_spec;
 
-    /// The built-in catalogue; the models' configurations are left unread.
+    /// The built-in catalog; the models' configurations are left unread.
     #[divan::bench]
     fn load(bencher: Bencher<'_, '_>) {
         bencher.bench_local(built_in);
@@ -49,16 +49,16 @@ mod catalogue {
     /// One model's configuration.
     #[divan::bench]
     fn entry(bencher: Bencher<'_, '_>) {
-        let catalogue = built_in();
-        let model = catalogue.get(MODEL).expect("the catalogue has the model");
+        let catalog = built_in();
+        let model = catalog.get(MODEL).expect("the catalog has the model");
         bencher.bench_local(|| model.entry());
     }
 
     /// An exact name, one with words left out, a size class and a typing error.
     #[divan::bench(args = ["meta-llama/Llama-3.3-70B-Instruct", "llama-3.3-70b-4bit", "30B-A3B-4bit", "lama-3.3-70b"])]
     fn resolve(bencher: Bencher<'_, '_>, name: &str) {
-        let catalogue = built_in();
-        let resolver = Resolver::new(&catalogue);
+        let catalog = built_in();
+        let resolver = Resolver::new(&catalog);
         bencher.bench_local(|| match parse_model_spec(name) {
             Ok(ModelSpec::Name(spec)) => resolver.resolve(&spec, None).is_ok(),
             _ => false,
@@ -139,11 +139,11 @@ mod sweep {
     use mlxplan::hardware::Macs;
     use mlxplan::roofline::Coefficients;
 
-    /// The whole catalogue in eight formats on every configuration at six contexts; items are predictions.
+    /// The whole catalog in eight formats on every configuration at six contexts; items are predictions.
     #[divan::bench(sample_count = 3, sample_size = 1)]
-    fn catalogue(bencher: Bencher<'_, '_>) {
-        let catalogue = built_in();
-        let (models, macs) = (supported(&catalogue), Macs::embedded());
+    fn catalog(bencher: Bencher<'_, '_>) {
+        let catalog = built_in();
+        let (models, macs) = (supported(&catalog), Macs::embedded());
         let coefficients = Coefficients::embedded().expect("built in");
         let configs: usize = macs.macs().expect("read").iter().map(|m| m.configs.len()).sum();
         let predictions = models.len() * 8 * configs * 6;

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let text = std::fs::read_to_string(data.join("measurements.csv"))?;
     let rows = read("data/measurements.csv", &text)?;
-    let models = mlxplan::model::catalogue::Models::built_in()?;
+    let models = mlxplan::model::catalog::Models::built_in()?;
     let hardware = Macs::embedded();
     let started = std::time::Instant::now();
     let dataset = Dataset::build(&rows, &models, hardware.chips()?);

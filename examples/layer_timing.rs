@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::parse(&std::fs::read_to_string(config)?)?;
     let mut graph = Graph::new(&config, DType::F32)?;
     if scheme != "fp32" {
-        graph.quantise(scheme.parse()?)?;
+        graph.quantize(scheme.parse()?)?;
     }
     let (depth, rounds): (u32, u32) = (depth.parse()?, rounds.parse()?);
     let start = std::time::Instant::now();

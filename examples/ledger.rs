@@ -1,4 +1,4 @@
-//! The readings of one graph: exact sizes, cache, traffic and peak of a configuration that is in no catalogue.
+//! The readings of one graph: exact sizes, cache, traffic and peak of a configuration that is in no catalog.
 //!
 //! `cargo run --example ledger`
 
@@ -15,7 +15,7 @@ const CONFIG: &str = r#"{
 }"#;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let graph = Graph::quantised(&Config::parse(CONFIG)?, Scheme::DEFAULT)?;
+    let graph = Graph::quantized(&Config::parse(CONFIG)?, Scheme::DEFAULT)?;
     let gpu = Gpu::REFERENCE;
 
     let w = Weights::of(&graph);

@@ -4,7 +4,7 @@
 
 use mlxplan::estimate::{Basis, Estimator, Opened, OpenedModel, Run, Sources};
 use mlxplan::hardware::{self, spec};
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::model::source::hub::HubOptions;
 use mlxplan::roofline::Coefficients;
 
@@ -13,10 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = arguments.next().unwrap_or_else(|| "qwen3-32b".to_owned());
     let mac = arguments.next().unwrap_or_else(|| "m4max-40/64".to_owned());
 
-    let catalogue = Models::built_in()?;
+    let catalog = Models::built_in()?;
     let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
     let sources = Sources {
-        catalogue: &catalogue,
+        catalog: &catalog,
         hub,
         progress: &|_| (),
         assume: None,
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let [low, high] = p.decode.interval_90;
         println!(
             "{quant:>6}  fits {:<9}  {:5.1} tok/s (90 %: {low:.1} to {high:.1})  peak {:6.2} GB",
-            memory.judgement.verdict,
+            memory.judgment.verdict,
             p.decode.tokens_per_s,
             memory.peak.peak_bytes as f64 / 1e9,
         );

@@ -9,9 +9,9 @@ use std::time::Instant;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let axes = SweepAxes::usual();
-    let catalogue = Models::built_in()?;
+    let catalog = Models::built_in()?;
     let sweep =
-        Sweep::run(&supported(&catalogue), &Macs::embedded(), Coefficients::embedded()?, &axes)?;
+        Sweep::run(&supported(&catalog), &Macs::embedded(), Coefficients::embedded()?, &axes)?;
     let computed = start.elapsed();
     let mut fits = [0_usize; 3];
     let mut fastest: Option<(f32, String)> = None;

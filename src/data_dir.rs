@@ -1,4 +1,4 @@
-//! Folders with data files that add to or override the embedded catalogues.
+//! Folders with data files that add to or override the embedded catalogs.
 //!
 //! Two folders are looked at: the one named with `--data-dir`, and the configuration folder of the platform
 //! (macOS `~/Library/Application Support/mlxplan`, elsewhere `$XDG_CONFIG_HOME/mlxplan` or `~/.config/mlxplan`).

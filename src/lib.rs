@@ -20,7 +20,7 @@
 //! let models = Models::built_in()?;
 //! let hub = HubOptions::from_env(&|name| std::env::var_os(name), None);
 //! let program = mlxplan::run::Program::MlxLm;
-//! let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None, program };
+//! let sources = Sources { catalog: &models, hub, progress: &|_| (), assume: None, program };
 //! let Opened::Model(model) = OpenedModel::open("qwen3-8b", Some("4bit"), &sources)? else {
 //!     return Err("a size class, not a model".into());
 //! };
@@ -44,7 +44,7 @@
 //!          "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
 //!          "max_position_embeddings": 40960, "tie_word_embeddings": true }"#,
 //! )?;
-//! let graph = Graph::quantised(&config, Scheme::DEFAULT)?;
+//! let graph = Graph::quantized(&config, Scheme::DEFAULT)?;
 //! let weights = Weights::of(&graph);
 //! let cache = mlxplan::ledger::cache::bytes_after(&graph, &[4096])?;
 //! assert_eq!((weights.parameters, cache[0]), (1_720_574_976, 469_762_048));
@@ -109,7 +109,7 @@ pub use hardware::Macs;
 pub use hardware::machine::Machine;
 pub use hardware::spec::resolve as resolve_mac;
 pub use ledger::weights::Weights;
-pub use model::catalogue::Models;
+pub use model::catalog::Models;
 pub use model::source::hub::HubOptions;
 pub use model::{Config, ConfigError, DType, Scheme};
 pub use roofline::Coefficients;

@@ -1,9 +1,9 @@
-//! Which models of the catalogue could draft for a model.
+//! Which models of the catalog could draft for a model.
 
 use super::recommend::AdviseError;
 use crate::estimate::{OpenedModel, Sources};
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::Summary;
+use crate::model::catalog::Summary;
 use crate::model::drafts::{Shared, TokenizerOf};
 use crate::model::source::ModelSource;
 use crate::model::{DType, Scheme};
@@ -15,11 +15,11 @@ const MOST: usize = 6;
 /// A draft has at most this share of the model's parameters: larger ones take too long to be of use.
 const SMALLER: f64 = 0.5;
 
-/// The models of the catalogue that share the tokenizer of a model and are much smaller, the smallest first, in the format
+/// The models of the catalog that share the tokenizer of a model and are much smaller, the smallest first, in the format
 /// of the model. Of models that are built alike the most downloaded is offered.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong, or the files of a tokenizer cannot be read.
+/// When an entry of the catalog is wrong, or the files of a tokenizer cannot be read.
 pub fn drafts_for(
     model: &OpenedModel,
     sources: &Sources<'_, '_>,
@@ -29,7 +29,7 @@ pub fn drafts_for(
     let shared = |m: &Summary| own.shared_with(&TokenizerOf::of_repository(&m.id));
     let small =
         |m: &&Summary| m.mlx_lm_supported && m.published_params.is_some_and(|n| (n as f64) < most);
-    let offered: Vec<&Summary> = sources.catalogue.offered().filter(small).collect();
+    let offered: Vec<&Summary> = sources.catalog.offered().filter(small).collect();
     let with = |wanted: Shared| offered.iter().copied().filter(move |m| shared(m) == wanted);
     let mut found: Vec<&Summary> = with(Shared::Same).collect();
     if found.is_empty() {

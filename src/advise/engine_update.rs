@@ -7,7 +7,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::roofline::Coefficients;
 use crate::run::{EngineName, MatrixUnits, Run, Version};
 use crate::units::{Bytes, TokensPerSecond};
@@ -110,7 +110,7 @@ fn telling(models: &Models, machine: &Machine, gained: &[u32]) -> Option<(String
     popular.sort_by_key(|model| std::cmp::Reverse(model.downloads));
     popular.into_iter().take(LOOKED_AT).find_map(|model| {
         let entry = model.entry().ok()?;
-        let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).ok()?;
+        let graph = Graph::quantized(&entry.config, Scheme::DEFAULT).ok()?;
         let fits = Weights::of(&graph).active_bytes as f64 <= room;
         let shown = |[query, _]: &[u32; 2]| gained.contains(query);
         (fits && graph.attention_heads().ok()?.iter().any(shown)).then(|| (model.id.clone(), graph))

@@ -6,7 +6,7 @@ use crate::estimate::training::peaks;
 use crate::estimate::{Estimator, OpenedModel, TrainingEstimate, gpu};
 use crate::graph::cache::CacheKind;
 use crate::graph::training::{FineTuneType, FineTuning, Optimizer};
-use crate::hardware::catalogue::Macs;
+use crate::hardware::catalog::Macs;
 use crate::hardware::machine::Machine;
 use crate::ledger::replay::Gpu;
 use crate::ledger::training::{TrainingError, TrainingLedger};
@@ -107,7 +107,7 @@ pub fn changes(
             peak_bytes: Bytes(then.ledger.peak_bytes),
             gains_bytes: gains,
             time_factor: sample(&changed, &then) / sample(run, now),
-            fits: then.judgement.verdict,
+            fits: then.judgment.verdict,
         })
     });
     let mut found: Vec<TrainingChange> = tried.collect();
@@ -125,7 +125,7 @@ fn quantized(
     if !plain || run.kind == FineTuneType::Full {
         return None;
     }
-    let packed = model.requantised(Scheme::DEFAULT)?;
+    let packed = model.requantized(Scheme::DEFAULT)?;
     let other = estimator.of_other(&packed);
     let then = other.fine_tuning(machine, run).ok()?;
     let gains = now.ledger.peak_bytes as i64 - then.ledger.peak_bytes as i64;
@@ -135,7 +135,7 @@ fn quantized(
         peak_bytes: Bytes(then.ledger.peak_bytes),
         gains_bytes: gains,
         time_factor: then.speed.seconds_per_iteration / now.speed.seconds_per_iteration,
-        fits: then.judgement.verdict,
+        fits: then.judgment.verdict,
     })
 }
 
@@ -169,7 +169,7 @@ pub fn largest(
         return Ok(None);
     }
     let fits = |run: FineTuning| -> Result<bool, TrainingError> {
-        Ok(estimator.fine_tuning(machine, &run)?.judgement.verdict < Fit::Uncertain)
+        Ok(estimator.fine_tuning(machine, &run)?.judgment.verdict < Fit::Uncertain)
     };
     let (batch, tokens) = rayon::join(
         || last(MOST_SAMPLES, |batch| fits(FineTuning { batch, ..run.clone() })),
@@ -214,7 +214,7 @@ pub enum TrainingMacsError {
     /// The run is refused.
     #[error(transparent)]
     Training(#[from] TrainingError),
-    /// The catalogue has problems.
+    /// The catalog has problems.
     #[error(transparent)]
     Hardware(crate::hardware::MacsError),
 }
@@ -222,13 +222,13 @@ pub enum TrainingMacsError {
 /// The Macs on sale on which a run fits, the cheapest first; Macs without a known price last.
 ///
 /// # Errors
-/// When mlx-lm refuses the run, or the catalogue has problems.
+/// When mlx-lm refuses the run, or the catalog has problems.
 pub fn macs_for_training(
-    catalogue: &Macs,
+    catalog: &Macs,
     estimator: &Estimator<'_>,
     run: &FineTuning,
 ) -> Result<Vec<TrainingMac>, TrainingMacsError> {
-    let on_sale = on_sale(catalogue).map_err(TrainingMacsError::Hardware)?;
+    let on_sale = on_sale(catalog).map_err(TrainingMacsError::Hardware)?;
     let engine = &estimator.run().engine;
     let kind = |machine: &Machine| gpu(machine, engine).alike();
     let kinds: HashSet<Gpu> = on_sale.iter().map(|(_, _, machine)| kind(machine)).collect();
@@ -238,7 +238,7 @@ pub fn macs_for_training(
     for (mac, config, machine) in on_sale {
         let Some(peak) = known.get(&kind(&machine)) else { continue };
         let estimate = estimator.judged(&machine, run, peak.clone());
-        if estimate.judgement.verdict < Fit::Uncertain {
+        if estimate.judgment.verdict < Fit::Uncertain {
             let usd_now = config.usd_now;
             out.push(TrainingMac { machine, mac: mac.id.clone(), usd_now, estimate });
         }

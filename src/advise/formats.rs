@@ -7,7 +7,7 @@ use crate::hardware::machine::Machine;
 use crate::model::{DType, Scheme};
 use crate::roofline::Coefficients;
 
-/// A model in every usual format, the most precise first. Empty for files that are quantised already, because what
+/// A model in every usual format, the most precise first. Empty for files that are quantized already, because what
 /// they were before is not known.
 pub struct Formats {
     models: Vec<(Scheme, OpenedModel)>,
@@ -20,7 +20,7 @@ pub enum Largest {
     Fits(Scheme),
     /// None of them.
     None,
-    /// The files are quantised already.
+    /// The files are quantized already.
     Unknown,
 }
 
@@ -63,7 +63,7 @@ pub fn largest(
         if estimator.weights().bytes > machine.memory.value.0 {
             continue;
         }
-        if estimator.memory(machine)?.judgement.fits != Fits::No {
+        if estimator.memory(machine)?.judgment.fits != Fits::No {
             return Ok(Largest::Fits(*scheme));
         }
     }

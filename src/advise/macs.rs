@@ -4,7 +4,7 @@ use super::recommend::{AdviseError, Candidate};
 use crate::estimate::memory::Fit;
 use crate::estimate::{Decode, Estimator, Memory, Prefill, Run, gpu};
 use crate::hardware::MacsError;
-use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
+use crate::hardware::catalog::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::ledger::peak::PeakError;
 use crate::ledger::replay::Gpu;
@@ -36,9 +36,9 @@ pub struct MacChoice {
 /// products with the same chip and memory only the cheapest is listed.
 ///
 /// # Errors
-/// When the catalogue has problems or the model cannot be predicted.
+/// When the catalog has problems or the model cannot be predicted.
 pub fn macs_for(
-    catalogue: &Macs,
+    catalog: &Macs,
     coefficients: &Coefficients,
     candidate: &Candidate,
     run: &Run,
@@ -48,13 +48,13 @@ pub fn macs_for(
     let estimator = Estimator::new(coefficients, model, *run, candidate.basis.clone());
     // What the weights alone exceed needs no simulation.
     let weights = Bytes(estimator.weights().bytes);
-    let mut machines = on_sale(catalogue).map_err(AdviseError::Hardware)?;
+    let mut machines = on_sale(catalog).map_err(AdviseError::Hardware)?;
     machines.retain(|(_, _, machine)| weights <= machine.gpu_limit.bytes);
     simulate(&estimator, &machines).map_err(|e| predict(e.into()))?;
     let mut out: Vec<MacChoice> = Vec::new();
     for (mac, config, machine) in machines {
         let memory = estimator.memory(&machine).map_err(|e| predict(e.into()))?;
-        if memory.judgement.verdict > Fit::Tight {
+        if memory.judgment.verdict > Fit::Tight {
             continue;
         }
         let (decode, prefill) = estimator.speeds(&machine).map_err(predict)?;
@@ -75,11 +75,11 @@ pub fn macs_for(
 }
 
 /// Every configuration on sale of every Mac.
-pub(super) fn on_sale(catalogue: &Macs) -> Result<Vec<(&Mac, &MacConfig, Machine)>, MacsError> {
-    let limits = catalogue.limits()?;
+pub(super) fn on_sale(catalog: &Macs) -> Result<Vec<(&Mac, &MacConfig, Machine)>, MacsError> {
+    let limits = catalog.limits()?;
     let mut machines = Vec::new();
-    for (mac, chip_id) in catalogue.macs()?.iter().flat_map(chips_of) {
-        let Some(chip) = catalogue.chip(chip_id)? else { continue };
+    for (mac, chip_id) in catalog.macs()?.iter().flat_map(chips_of) {
+        let Some(chip) = catalog.chip(chip_id)? else { continue };
         for config in &mac.configs {
             if chip.memory_gib.contains(&config.memory_gib)
                 && config.status.unwrap_or(mac.status) == Status::OnSale

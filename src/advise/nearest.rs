@@ -4,7 +4,7 @@
 use super::offers::{Offer, offers};
 use super::purchase::{Chances, Needs, PurchaseError, of_memory};
 use crate::estimate::{EstimateError, Estimator, Figures, Outcome};
-use crate::hardware::catalogue::{Macs, Status};
+use crate::hardware::catalog::{Macs, Status};
 use crate::hardware::machine::Machine;
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -90,13 +90,13 @@ pub struct Nearest {
 /// Looks for what comes nearest among every configuration, those beyond the budget too.
 ///
 /// # Errors
-/// When the catalogue has problems or a model cannot be simulated.
+/// When the catalog has problems or a model cannot be simulated.
 pub fn nearest(
-    catalogue: &Macs,
+    catalog: &Macs,
     estimators: &[Estimator<'_>],
     needs: &Needs,
 ) -> Result<Nearest, PurchaseError> {
-    let mut offered = offers(catalogue)?;
+    let mut offered = offers(catalog)?;
     offered.retain(|(o, _)| needs.any_status || o.status == Status::OnSale);
     let mut all: Vec<Near> = offered
         .into_par_iter()
@@ -133,7 +133,7 @@ impl Near {
             let rate = figures.decode.tokens_per_s / users;
             tok_s = tok_s.min(rate);
             ttft_s = ttft_s.max(figures.prefill.ttft_s);
-            gives.memory &= of_memory(figures.memory.judgement.verdict) == Outcome::Pass;
+            gives.memory &= of_memory(figures.memory.judgment.verdict) == Outcome::Pass;
             gives.tok_s = gives.tok_s.min(figures.decode.interval_90[0] / users);
             let late = figures.prefill.ttft_at(figures.prefill.interval_90, &work);
             gives.ttft_s = gives.ttft_s.max(late[1]);
@@ -189,13 +189,13 @@ impl Near {
 
 /// The memory that a model lacks.
 fn of_memory_short(figures: &Figures) -> Option<Shortfall> {
-    let judgement = &figures.memory.judgement;
-    if of_memory(judgement.verdict) == Outcome::Pass {
+    let judgment = &figures.memory.judgment;
+    if of_memory(judgment.verdict) == Outcome::Pass {
         return None;
     }
     let times =
         |l: &crate::estimate::memory::Limit| l.need_bytes.0 as f64 / l.limit_bytes.0.max(1) as f64;
-    let worst = judgement.limits.iter().max_by(|a, b| times(a).total_cmp(&times(b)))?;
+    let worst = judgment.limits.iter().max_by(|a, b| times(a).total_cmp(&times(b)))?;
     let (asked, expected) = (worst.limit_bytes.0 as f64, worst.need_bytes.0 as f64);
     Some(Shortfall { need: NeedKind::Memory, asked, expected, times: times(worst) })
 }
@@ -249,17 +249,17 @@ mod tests {
     use crate::advise::money::Economics;
     use crate::advise::purchase::purchase;
     use crate::graph::Graph;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::roofline::Coefficients;
     use crate::run::Run;
 
     /// Whatever is asked too much of: the change that is named makes one pass.
     #[test]
     fn the_smallest_change_makes_one_pass() {
-        let models = Models::built_in().expect("the built-in catalogue");
+        let models = Models::built_in().expect("the built-in catalog");
         let entry = models.get("Qwen/Qwen3-8B").expect("there").entry().expect("readable");
         let graph =
-            Graph::quantised(&entry.config, "4bit".parse().expect("a scheme")).expect("known");
+            Graph::quantized(&entry.config, "4bit".parse().expect("a scheme")).expect("known");
         let coefficients = Coefficients::embedded().expect("built in");
         let estimators = [Estimator::of_graph(coefficients, &graph, Run::default())];
         let macs = Macs::embedded();

@@ -1,7 +1,7 @@
-//! What can be bought: every configuration of the catalogue with its prices.
+//! What can be bought: every configuration of the catalog with its prices.
 
 use crate::hardware::MacsError;
-use crate::hardware::catalogue::{Mac, MacConfig, Macs, Status};
+use crate::hardware::catalog::{Mac, MacConfig, Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::hardware::provenance::Confidence;
 use schemars::JsonSchema;
@@ -57,15 +57,15 @@ impl Offer {
     }
 }
 
-/// Every configuration of the catalogue with its machine.
+/// Every configuration of the catalog with its machine.
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn every_config(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
-    let limits = catalogue.limits()?;
+pub fn every_config(catalog: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
+    let limits = catalog.limits()?;
     let mut all = Vec::new();
-    for mac in catalogue.macs()? {
-        let Some(chip) = catalogue.chip(&mac.chip)? else { continue };
+    for mac in catalog.macs()? {
+        let Some(chip) = catalog.chip(&mac.chip)? else { continue };
         all.extend(mac.configs.iter().map(|config| {
             let machine = Machine::from_chip(chip, config.memory_gib, limits).with_mac(mac);
             (Offer::new(mac, config), machine)
@@ -74,14 +74,14 @@ pub fn every_config(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError
     Ok(all)
 }
 
-/// Every configuration of the catalogue with its machine, of each Mac and memory the one with the lowest price, or the
+/// Every configuration of the catalog with its machine, of each Mac and memory the one with the lowest price, or the
 /// smallest storage where no price is known: storage changes no prediction.
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn offers(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
+pub fn offers(catalog: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
     let mut all: Vec<(Offer, Machine)> = Vec::new();
-    for (offer, machine) in every_config(catalogue)? {
+    for (offer, machine) in every_config(catalog)? {
         let same =
             |(o, _): &&mut (Offer, Machine)| o.mac == offer.mac && o.memory_gib == offer.memory_gib;
         match all.iter_mut().find(same) {
@@ -105,14 +105,14 @@ pub fn offers(catalogue: &Macs) -> Result<Vec<(Offer, Machine)>, MacsError> {
 ///
 /// # Errors
 /// When a data file has problems.
-pub fn offer_for(catalogue: &Macs, machine: &Machine) -> Result<Option<Offer>, MacsError> {
+pub fn offer_for(catalog: &Macs, machine: &Machine) -> Result<Option<Offer>, MacsError> {
     let product = machine.mac.as_ref().map(|m| m.id.as_str());
     let fits = |o: &Offer, m: &Machine| match product {
         Some(id) => o.mac == id && m.id == machine.id,
         None => m.id == machine.id,
     };
     let mut found: Vec<Offer> =
-        offers(catalogue)?.into_iter().filter(|(o, m)| fits(o, m)).map(|(o, _)| o).collect();
+        offers(catalog)?.into_iter().filter(|(o, m)| fits(o, m)).map(|(o, _)| o).collect();
     // Without a price of today, what is sold comes first, then what was cheapest when it was introduced.
     let order = |o: &Offer| {
         let known = |usd: Option<u32>| usd.unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@ use crate::estimate::{
     Basis, EstimateError, Estimator, OpenError, OpenedModel, Prediction, Sources,
 };
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::{Models, Summary};
+use crate::model::catalog::{Models, Summary};
 use crate::model::hub_index::conversions::{Conversion, conversions, gguf_repository};
 use crate::model::source::ModelSource;
 use crate::model::{ModelEntry, Scheme};
@@ -74,14 +74,14 @@ pub struct Wish {
 /// less half of one for every year of age and one for every ten percent of published loss.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong.
+/// When an entry of the catalog is wrong.
 pub fn picks(
     q: Question<'_>,
     wish: Wish,
-    catalogue: &Models,
+    catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Picks, AdviseError> {
-    let mut popular: Vec<&Summary> = catalogue.offered().collect();
+    let mut popular: Vec<&Summary> = catalog.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let lows = [0.0].into_iter().chain(CLASSES);
     let classes: Vec<Vec<&Summary>> = lows
@@ -212,7 +212,7 @@ impl PickSearch<'_> {
             }
             let fits = || -> Result<Option<bool>, EstimateError> {
                 estimator.possible()?;
-                if estimator.memory(machine)?.judgement.fits == Fits::No {
+                if estimator.memory(machine)?.judgment.fits == Fits::No {
                     return Ok(None);
                 }
                 let least = self.wish.use_case.map_or(0.0, UseCase::least_tok_s);
@@ -296,13 +296,13 @@ mod tests {
     use crate::run::Run;
 
     fn on(mac: &str, wish: Wish, run: Run) -> Picks {
-        let models = Models::built_in().expect("the built-in catalogue");
+        let models = Models::built_in().expect("the built-in catalog");
         let machine = spec::resolve(mac, &Macs::embedded()).expect("a Mac");
         let coefficients = Coefficients::embedded().expect("built in");
         let run = wish.use_case.map_or(run, |u| u.run(run));
         let program = run.engine.program;
         let hub = HubOptions { offline: true, ..HubOptions::default() };
-        let sources = Sources { catalogue: &models, hub, progress: &|_| {}, assume: None, program };
+        let sources = Sources { catalog: &models, hub, progress: &|_| {}, assume: None, program };
         let q = Question { machine: &machine, coefficients, run: &run };
         picks(q, wish, &models, &sources).expect("picked")
     }
@@ -314,7 +314,7 @@ mod tests {
         assert!(found.all.len() >= 4, "{}", found.all.len());
         for p in &found.all {
             let memory = p.prediction.memory.as_ref().expect("a Mac");
-            assert_ne!(memory.judgement.fits, Fits::No, "{}", p.prediction.model.id);
+            assert_ne!(memory.judgment.fits, Fits::No, "{}", p.prediction.model.id);
             let start = p.start.as_ref().expect("mlx-lm");
             assert!(start.contains("mlx_lm.chat --model "), "{start}");
         }

@@ -6,7 +6,7 @@ use crate::estimate::chance::{self, Outcome};
 use crate::estimate::memory::{Fit, MaxContext};
 use crate::estimate::{EstimateError, Estimator, Figures};
 use crate::hardware::MacsError;
-use crate::hardware::catalogue::{Macs, Status};
+use crate::hardware::catalog::{Macs, Status};
 use crate::hardware::machine::Machine;
 use crate::run::Work;
 use rayon::prelude::*;
@@ -105,25 +105,25 @@ pub struct Purchase {
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum PurchaseError {
-    /// The catalogue of Macs has problems.
+    /// The catalog of Macs has problems.
     #[error(transparent)]
-    Catalogue(#[from] MacsError),
+    Catalog(#[from] MacsError),
     /// A model cannot be estimated.
     #[error(transparent)]
     Estimate(#[from] EstimateError),
 }
 
-/// Ranks every configuration of the catalogue for a set of models.
+/// Ranks every configuration of the catalog for a set of models.
 ///
 /// # Errors
-/// When the catalogue has problems or a model cannot be simulated.
+/// When the catalog has problems or a model cannot be simulated.
 pub fn purchase(
-    catalogue: &Macs,
+    catalog: &Macs,
     estimators: &[Estimator<'_>],
     needs: &Needs,
     economics: &Economics,
 ) -> Result<Purchase, PurchaseError> {
-    let mut all = offers(catalogue)?;
+    let mut all = offers(catalog)?;
     all.retain(|(o, _)| needs.any_status || o.status == Status::OnSale);
     let considered = all.len();
     let dear = |o: &Offer| needs.budget_usd.zip(o.usd_now).is_some_and(|(most, usd)| usd > most);
@@ -163,7 +163,7 @@ fn judge(
         let work = estimator.run().work;
         let chances = Chances::of(&figures, needs, &work);
         probability *= chances.joint();
-        outcome = outcome.max(of_memory(figures.memory.judgement.verdict));
+        outcome = outcome.max(of_memory(figures.memory.judgment.verdict));
         runs.push(ModelOnMac { figures, max_context: None, chances });
     }
     outcome = outcome.max(Outcome::of(probability));

@@ -7,7 +7,7 @@ use crate::estimate::{
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
 use crate::model::Scheme;
-use crate::model::catalogue::{Models, ModelsError, Summary};
+use crate::model::catalog::{Models, ModelsError, Summary};
 use crate::model::names::ClassMatch;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
@@ -58,13 +58,13 @@ pub enum AdviseError {
         /// Why.
         error: EstimateError,
     },
-    /// The catalogue of models has problems.
+    /// The catalog of models has problems.
     #[error(transparent)]
-    Catalogue(#[from] ModelsError),
+    Catalog(#[from] ModelsError),
     /// The files of a tokenizer cannot be read.
     #[error(transparent)]
     Vocabulary(#[from] crate::model::drafts::VocabularyError),
-    /// The catalogue of Macs has problems.
+    /// The catalog of Macs has problems.
     #[error(transparent)]
     Hardware(crate::hardware::MacsError),
 }
@@ -91,7 +91,7 @@ fn open(
 /// The models of a size class in the format asked for, the most popular first, at most `limit`.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong.
+/// When an entry of the catalog is wrong.
 pub fn candidates(
     class: &ClassMatch<'_>,
     limit: usize,
@@ -187,7 +187,7 @@ fn with_changes(q: Question<'_>, candidate: &Candidate) -> Result<Prediction, Ca
     let estimator = estimator(q, candidate);
     let found = estimator.at(q.machine);
     let mut prediction = found.map_err(|error| CannotRun::of(&candidate.model, &error))?;
-    if prediction.memory.as_ref().is_some_and(|m| m.judgement.verdict > Fit::Tight) {
+    if prediction.memory.as_ref().is_some_and(|m| m.judgment.verdict > Fit::Tight) {
         prediction.look_for_changes(&estimator);
     }
     Ok(prediction)
@@ -208,13 +208,13 @@ const TRIED: usize = 4;
 /// cannot run as asked are listed with their reason, and the next popular one stands for the class.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong.
+/// When an entry of the catalog is wrong.
 pub fn by_size(
     q: Question<'_>,
-    catalogue: &Models,
+    catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Predicted, AdviseError> {
-    let mut popular: Vec<&Summary> = catalogue.offered().collect();
+    let mut popular: Vec<&Summary> = catalog.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let lows = [0.0].into_iter().chain(CLASSES);
     let first = |(low, high): (f64, f64)| {
@@ -273,7 +273,7 @@ fn most_precise(
         let estimator = estimator(q, &candidate);
         let fits = || -> Result<bool, EstimateError> {
             estimator.possible()?;
-            Ok(estimator.memory(q.machine)?.judgement.fits != Fits::No)
+            Ok(estimator.memory(q.machine)?.judgment.fits != Fits::No)
         };
         let found = fits().and_then(|fits| fits.then(|| estimator.at(q.machine)).transpose());
         match found {

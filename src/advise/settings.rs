@@ -120,7 +120,7 @@ fn room(p: &Prediction) -> Bytes {
     if let Some(given) = p.run.engine.prompt_cache {
         return given;
     }
-    let hard = memory.judgement.limits.iter().filter(|l| l.kind.is_hard());
+    let hard = memory.judgment.limits.iter().filter(|l| l.kind.is_hard());
     let sums = hard.filter(|l| l.need_bytes.0 >= memory.peak.peak_bytes);
     let left = |l: &crate::estimate::memory::Limit| {
         l.limit_range_bytes[0].saturating_sub(l.need_range_bytes[1].saturating_sub(memory.kept))
@@ -147,7 +147,7 @@ fn longest(p: &Prediction) -> Vec<String> {
 /// A raised limit, where memory is what ends the context or the run does not fit.
 fn wired_limit(p: &Prediction) -> Option<WiredLimitAdvice> {
     let bound = p.context.is_some_and(|c| c.at_most.bound == ContextBound::Memory);
-    let short = p.memory.as_ref().is_some_and(|m| m.judgement.verdict >= Fit::Uncertain);
+    let short = p.memory.as_ref().is_some_and(|m| m.judgment.verdict >= Fit::Uncertain);
     let limit = &p.machine.gpu_limit;
     let advice = WiredLimitAdvice::highest(p.machine.memory.value, limit.bytes)?;
     (bound || short).then(|| advice.from(limit.wired_limit_mib))
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::estimate::{Estimator, Run};
     use crate::graph::Graph;
-    use crate::graph::cache::KvQuantisation;
+    use crate::graph::cache::KvQuantization;
     use crate::hardware::{Macs, spec};
     use crate::model::Config;
     use crate::roofline::Coefficients;
@@ -229,7 +229,7 @@ mod tests {
                 "num_key_value_heads":8,"head_dim":128,"intermediate_size":12288,"vocab_size":151936,
                 "max_position_embeddings":40960,"rms_norm_eps":1e-6,"rope_theta":1e6,"tie_word_embeddings":false}"#,
         );
-        let graph = Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT)
+        let graph = Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT)
             .expect("a known family");
         let program = if engine.runs_gguf() { engine } else { Program::MlxLm };
         let run = run.with_program(program).with_context(8192);
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_command_has_the_settings_of_the_prediction() {
-        let eight = Run::default().with_kv(Some(KvQuantisation::bits(8)));
+        let eight = Run::default().with_kv(Some(KvQuantization::bits(8)));
         let llama = settings(Program::LlamaCpp, eight.with_parallel(Some(1)));
         let command = &llama.commands[0];
         let expected = "--ctx-size 8448 --parallel 1 --ubatch-size 512 --cache-type-k q8_0 --cache-type-v q8_0 \

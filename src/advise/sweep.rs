@@ -1,4 +1,4 @@
-//! Every model of the catalogue in many formats on every configuration at many contexts: over a million predictions, of
+//! Every model of the catalog in many formats on every configuration at many contexts: over a million predictions, of
 //! which identical ones are computed once. Nearly all of the time goes to tracing each model in each format and to
 //! simulating its peak, both of which leave equal layers out.
 //!
@@ -12,13 +12,13 @@ use crate::estimate::memory::{RUNTIME_BYTES, budget};
 use crate::estimate::{EstimateError, Estimator, Run};
 use crate::graph::Graph;
 use crate::hardware::MacsError;
-use crate::hardware::catalogue::Macs;
+use crate::hardware::catalog::Macs;
 use crate::hardware::machine::Machine;
 use crate::ledger::cache::CacheGrowth;
 use crate::ledger::peak::{PeakError, end};
 use crate::ledger::replay::Gpu;
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::{Models, ModelsError, Summary};
+use crate::model::catalog::{Models, ModelsError, Summary};
 use crate::model::{DType, Scheme};
 use crate::roofline::{Coefficients, Silicon};
 use rayon::prelude::*;
@@ -114,12 +114,12 @@ struct OnTop {
 /// Why there is no sweep.
 #[derive(Debug, Error)]
 pub enum SweepError {
-    /// The catalogue of Macs has problems.
+    /// The catalog of Macs has problems.
     #[error(transparent)]
     Hardware(#[from] MacsError),
-    /// The catalogue of models has problems.
+    /// The catalog of models has problems.
     #[error(transparent)]
-    Catalogue(#[from] ModelsError),
+    Catalog(#[from] ModelsError),
     /// A model cannot be predicted.
     #[error("{model}: {reason}")]
     Predict {
@@ -164,10 +164,10 @@ impl SweepAxes {
 }
 
 impl Sweep {
-    /// Sweeps models over all configurations of the catalogue; [`supported`] are those that mlx-lm runs.
+    /// Sweeps models over all configurations of the catalog; [`supported`] are those that mlx-lm runs.
     ///
     /// # Errors
-    /// When a catalogue has problems or a model cannot be predicted.
+    /// When a catalog has problems or a model cannot be predicted.
     pub fn run(
         models: &[&Summary],
         macs: &Macs,
@@ -262,16 +262,16 @@ impl Sweep {
     }
 }
 
-/// The models of a catalogue that mlx-lm runs.
+/// The models of a catalog that mlx-lm runs.
 #[must_use]
-pub fn supported(catalogue: &Models) -> Vec<&Summary> {
-    catalogue.offered().collect()
+pub fn supported(catalog: &Models) -> Vec<&Summary> {
+    catalog.offered().collect()
 }
 
 /// The graph of a model at 4 bits, and what models share that do the same.
 fn base(model: &Summary) -> Result<(u64, Graph), SweepError> {
     let entry = model.entry()?;
-    let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
+    let graph = Graph::quantized(&entry.config, Scheme::DEFAULT).map_err(SweepError::of(model))?;
     let graph = graph.with_fp16_activations(Some(entry.hub_conversions_are_fp16()));
     let print = graph.fingerprint().map_err(SweepError::of(model))?;
     Ok((print, graph))
@@ -288,13 +288,13 @@ impl Kind {
         let entry = model.entry()?;
         let (config, fp16) = (&entry.config, entry.hub_conversions_are_fp16());
         let speeds = |&scheme: &Scheme| -> Result<(Option<u64>, Vec<SweepCell>), SweepError> {
-            let Ok(graph) = Graph::quantised(config, scheme) else {
+            let Ok(graph) = Graph::quantized(config, scheme) else {
                 return Ok((None, vec![SweepCell::NONE; axes.contexts.len() * targets.len()]));
             };
             let weights = Weights::of(&graph).bytes;
-            let quantised = !matches!(scheme, Scheme::Float(_));
+            let quantized = !matches!(scheme, Scheme::Float(_));
             let graph =
-                graph.with_fp16_activations(quantised.then_some(fp16)).with_layer_plan_of(base);
+                graph.with_fp16_activations(quantized.then_some(fp16)).with_layer_plan_of(base);
             let estimator = Estimator::of_graph(coefficients, &graph, axes.run);
             estimator.speed().map_err(SweepError::of(model))?;
             let mut cells = Vec::with_capacity(axes.contexts.len() * targets.len());
@@ -373,10 +373,9 @@ mod tests {
     /// The sweep says what single predictions say, and its estimate of the peak lies within its margin.
     #[test]
     fn a_sweep_agrees_with_single_predictions() {
-        let catalogue = Models::built_in().expect("built in");
+        let catalog = Models::built_in().expect("built in");
         let ids = ["Qwen/Qwen3-8B", "openai/gpt-oss-20b", "deepseek-ai/DeepSeek-R1-0528-Qwen3-8B"];
-        let models: Vec<&Summary> =
-            ids.iter().map(|id| catalogue.get(id).expect("known")).collect();
+        let models: Vec<&Summary> = ids.iter().map(|id| catalog.get(id).expect("known")).collect();
         let coefficients = Coefficients::embedded().expect("built in");
         let axes = SweepAxes {
             schemes: vec![Scheme::Float(DType::BF16), Scheme::Affine { bits: 6, group: 64 }],
@@ -391,7 +390,7 @@ mod tests {
                 let found = sweep.get(m, s, config, c).expect("there");
                 let entry = models[m].entry().expect("readable");
                 let graph =
-                    Graph::quantised(&entry.config, axes.schemes[s]).expect("a known family");
+                    Graph::quantized(&entry.config, axes.schemes[s]).expect("a known family");
                 let run = axes.run.with_context(axes.contexts[c]);
                 let single = Estimator::of_graph(coefficients, &graph, run);
                 let (d, _) = single.speeds(machine).expect("runs");

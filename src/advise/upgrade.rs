@@ -6,7 +6,7 @@ use crate::estimate::{
 };
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
@@ -61,19 +61,19 @@ pub enum UpgradeError {
     Predict(#[from] EstimateError),
 }
 
-/// The most popular models of the catalogue that fit the new machine and not the old one, at 4 bits, or as they are
-/// published where that is quantised already.
+/// The most popular models of the catalog that fit the new machine and not the old one, at 4 bits, or as they are
+/// published where that is quantized already.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong.
+/// When an entry of the catalog is wrong.
 pub fn new_models(
-    catalogue: &Models,
+    catalog: &Models,
     sources: &Sources<'_, '_>,
     (from, to): (&Machine, &Machine),
     (coefficients, run): (&Coefficients, &Run),
     most: usize,
 ) -> Result<Vec<NewModel>, UpgradeError> {
-    let mut popular: Vec<_> = catalogue.offered().collect();
+    let mut popular: Vec<_> = catalog.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let mut out = Vec::new();
     for model in popular {
@@ -100,7 +100,7 @@ pub fn new_models(
         let estimator = Estimator::new(coefficients, &subject, *run, Basis::Spec);
         let on = |machine| estimator.memory(machine).map_err(EstimateError::from);
         let (before, after) = (on(from)?, on(to)?);
-        if before.judgement.fits == Fits::No && after.judgement.fits != Fits::No {
+        if before.judgment.fits == Fits::No && after.judgment.fits != Fits::No {
             let peak_bytes = Bytes(after.peak.peak_bytes);
             let quant = estimator.quant();
             out.push(NewModel { id: subject.id.clone(), quant, peak_bytes });

@@ -172,7 +172,7 @@ pub struct Claim {
     pub text: Option<String>,
     /// The model, as on the command line of `predict`.
     pub model: Option<String>,
-    /// Quantisation: one of mlxplan's names, or a GGUF format such as `q4_k_m`.
+    /// Quantization: one of mlxplan's names, or a GGUF format such as `q4_k_m`.
     pub quant: Option<String>,
     /// `mlx`, `llama.cpp` or `ollama`.
     #[serde(deserialize_with = "engine")]

@@ -3,7 +3,7 @@
 use crate::estimate::Speed;
 use crate::graph::Graph;
 use crate::hardware::Machine;
-use crate::hardware::catalogue::Chip;
+use crate::hardware::catalog::Chip;
 use crate::ledger::cache;
 use crate::roofline::{Coefficients, Silicon};
 use crate::run::{Program, Run};
@@ -91,10 +91,10 @@ pub struct Facts {
     /// The model.
     pub model: Result<Rc<Known>, String>,
     /// Machines that the claim may be about: one, or all bins that fit an ambiguous description. With an error, the
-    /// bounds of the whole catalogue apply.
+    /// bounds of the whole catalog apply.
     pub machines: Result<Vec<Hardware>, String>,
-    /// Every bin of the catalogue.
-    pub catalogue: Vec<Hardware>,
+    /// Every bin of the catalog.
+    pub catalog: Vec<Hardware>,
 }
 
 impl Facts {
@@ -103,7 +103,7 @@ impl Facts {
     pub fn candidates(&self) -> &[Hardware] {
         match &self.machines {
             Ok(machines) if !machines.is_empty() => machines,
-            _ => &self.catalogue,
+            _ => &self.catalog,
         }
     }
 
@@ -111,7 +111,7 @@ impl Facts {
     pub(super) fn whose(&self) -> &'static str {
         match &self.machines {
             Ok(_) => "this machine",
-            Err(_) => "any Mac in the catalogue",
+            Err(_) => "any Mac in the catalog",
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Physics, the model's size or the catalogue rule it out.
+    /// Physics, the model's size or the catalog rule it out.
     Impossible,
     /// The figure is not what it is called, or the method cannot show what is claimed.
     Misleading,
@@ -39,7 +39,7 @@ pub enum AuditRule {
     CpuSpeed,
     /// A decode rate leaves the prompt's time out.
     EndToEnd,
-    /// The claimed bandwidth of the machine is the catalogue's.
+    /// The claimed bandwidth of the machine is the catalog's.
     BandwidthFigure,
     /// The term that is said to limit the speed takes most of the time.
     Explanation,

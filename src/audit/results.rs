@@ -6,7 +6,7 @@ use crate::bench::record::{EngineRecord, Record};
 use crate::bench::summary::{CaseSummary, TrialMetric};
 use crate::bench::{Trial, TrialFlag};
 
-/// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalogue; speeds are
+/// Every case of a run as a claim. The machine is left out where the run was not on a Mac of the catalog; speeds are
 /// left out where it was on no Mac at all, because the bounds are those of Macs.
 #[must_use]
 pub fn claims(record: &Record) -> Vec<Claim> {

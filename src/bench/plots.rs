@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const SIZE: (u32, u32) = (860, 520);
-/// Colours of the engines, distinguishable with any kind of colour vision (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
+/// Colors of the engines, distinguishable with any kind of color vision (Okabe and Ito).
+const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 148, 108),
@@ -235,21 +235,21 @@ fn lines(title: &str, below: &str, series: &[Series]) -> Result<String, PlotErro
             .bold_line_style(GRID)
             .draw()
             .map_err(failed)?;
-        for (s, colour) in series.iter().zip(COLOURS.into_iter().cycle()) {
+        for (s, color) in series.iter().zip(COLORS.into_iter().cycle()) {
             let upper = s.points.iter().map(|p| (p.x, p.high));
             let lower = s.points.iter().rev().map(|p| (p.x, p.low));
             let band: Vec<(f64, f64)> = upper.chain(lower).collect();
             if band.len() > 2 {
-                let band = Polygon::new(band, colour.mix(0.18));
+                let band = Polygon::new(band, color.mix(0.18));
                 chart.draw_series(std::iter::once(band)).map_err(failed)?;
             }
             let line = s.points.iter().map(|p| (p.x, p.y));
             chart
-                .draw_series(LineSeries::new(line.clone(), colour.stroke_width(2)))
+                .draw_series(LineSeries::new(line.clone(), color.stroke_width(2)))
                 .map_err(failed)?
                 .label(s.name.clone())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour));
-            let dots = line.map(|at| Circle::new(at, 3, colour.filled()));
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+            let dots = line.map(|at| Circle::new(at, 3, color.filled()));
             chart.draw_series(dots).map_err(failed)?;
         }
         chart
@@ -294,9 +294,7 @@ fn memory(
             .draw()
             .map_err(failed)?;
         let dots = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
-        chart
-            .draw_series(dots.map(|at| Circle::new(at, 2, COLOURS[0].filled())))
-            .map_err(failed)?;
+        chart.draw_series(dots.map(|at| Circle::new(at, 2, COLORS[0].filled()))).map_err(failed)?;
         if let Some(slope) = slope {
             let used = values.get(settling..).unwrap_or_default();
             let offsets: Vec<f64> =
@@ -305,7 +303,7 @@ fn memory(
                 let end = used.len().saturating_sub(1) as f64;
                 let line = [(settling as f64, start), (settling as f64 + end, start + slope * end)];
                 chart
-                    .draw_series(LineSeries::new(line, COLOURS[1].stroke_width(2)))
+                    .draw_series(LineSeries::new(line, COLORS[1].stroke_width(2)))
                     .map_err(failed)?;
             }
         }
@@ -348,13 +346,13 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
             .bold_line_style(GRID)
             .draw()
             .map_err(failed)?;
-        let centred = Pos::new(HPos::Center, VPos::Top);
+        let centered = Pos::new(HPos::Center, VPos::Top);
         for (i, case) in cases.iter().enumerate() {
             let (x, y) = chart.backend_coord(&(i as f64 + 0.5, 0.0));
-            let style = ("sans-serif", 12).into_text_style(&root).pos(centred);
+            let style = ("sans-serif", 12).into_text_style(&root).pos(centered);
             root.draw(&Text::new(*case, (x, y + 8), style)).map_err(failed)?;
         }
-        for (k, (engine, colour)) in record.engines.iter().zip(COLOURS).enumerate() {
+        for (k, (engine, color)) in record.engines.iter().zip(COLORS).enumerate() {
             let left = 0.15 + 0.36 * k as f64;
             let found = cases
                 .iter()
@@ -362,14 +360,14 @@ fn bars(title: &str, record: &Record) -> Result<String, PlotError> {
                 .filter_map(|(i, case)| figure(case, &engine.label).map(|m| (i as f64 + left, m)));
             let found: Vec<(f64, &TrialSummary)> = found.collect();
             let bar = |(x, m): &(f64, &TrialSummary)| {
-                Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], colour.mix(0.7).filled())
+                Rectangle::new([(*x, 0.0), (x + 0.32, m.median)], color.mix(0.7).filled())
             };
             chart
                 .draw_series(found.iter().map(bar))
                 .map_err(failed)?
                 .label(format!("{} {}", engine.label, engine.program()))
                 .legend(move |(x, y)| {
-                    Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled())
+                    Rectangle::new([(x, y - 5), (x + 14, y + 5)], color.filled())
                 });
             let whisker = |(x, m): &(f64, &TrialSummary)| {
                 let [low, high] = ends(m);

@@ -20,7 +20,7 @@ pub enum PromptKind {
     /// An explanation.
     Explain,
     /// A summary of a text.
-    Summarise,
+    Summarize,
     /// Program code.
     Code,
     /// A calculation in steps.
@@ -40,7 +40,7 @@ impl PromptKind {
     pub const ALL: [Self; 9] = [
         Self::Question,
         Self::Explain,
-        Self::Summarise,
+        Self::Summarize,
         Self::Code,
         Self::Reason,
         Self::Story,
@@ -55,7 +55,7 @@ impl PromptKind {
         match self {
             Self::Question => "question",
             Self::Explain => "explain",
-            Self::Summarise => "summarise",
+            Self::Summarize => "summarize",
             Self::Code => "code",
             Self::Reason => "reason",
             Self::Story => "story",
@@ -70,10 +70,10 @@ impl PromptKind {
             Self::Question => "Why does the sky look red at sunset and blue at noon?",
             Self::Explain => {
                 "Explain to a student how a compiler turns a loop into machine code. Go through parsing, the \
-                 intermediate form, optimisation and register allocation, with a small example for each."
+                 intermediate form, optimization and register allocation, with a small example for each."
             }
-            Self::Summarise => {
-                "Summarise the following note in three sentences. The harbour authority met on Tuesday to settle how \
+            Self::Summarize => {
+                "Summarize the following note in three sentences. The harbour authority met on Tuesday to settle how \
                  the old ferry quay is to be used. The fishing cooperative wants cold storage there, because its \
                  present hall floods in spring. The rowing club asks for a slipway, and offers to pay a third of it. \
                  Two members doubted that the piles would carry a building and proposed a survey first. It was \

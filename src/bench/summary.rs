@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A figure of a trial that is summarised.
+/// A figure of a trial that is summarized.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema, Serialize, Deserialize,
 )]
@@ -133,7 +133,7 @@ impl CaseSummary {
 
 /// Summaries in the order in which engines and cases first appear.
 #[must_use]
-pub fn summarise(trials: &[Trial]) -> Vec<CaseSummary> {
+pub fn summarize(trials: &[Trial]) -> Vec<CaseSummary> {
     let mut keys: Vec<(&str, &str)> = Vec::new();
     for t in trials.iter().filter(|t| !t.warm_up) {
         let key = (t.case.as_str(), t.engine.as_str());
@@ -259,7 +259,7 @@ mod tests {
         };
         let warm = Trial { warm_up: true, ..trial("A", 0, 1.0) };
         let trials = [warm, trial("A", 0, 10.0), failed, trial("A", 2, 12.0)];
-        let s = summarise(&trials);
+        let s = summarize(&trials);
         assert_eq!((s.len(), s[0].trials, s[0].failed()), (1, 3, 1));
         let decode = s[0].metric(TrialMetric::DecodeTokensPerS).unwrap();
         assert_eq!((decode.n, decode.median), (2, 11.0));

@@ -1,6 +1,6 @@
 //! The operations of a step as kernels of known classes.
 
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::graph::op::Op;
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Body, Node, Routing, Trace, TraceError, ValueId};
@@ -133,7 +133,7 @@ impl KernelWork {
 pub fn decode_work(
     graph: &Graph,
     depth: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 ) -> Result<KernelWork, TraceError> {
     let trace = crate::ledger::cache::steady_decode(graph, depth, kv)?;
     let mut work = KernelWork::default();
@@ -151,7 +151,7 @@ pub fn prefill_work(
     graph: &Graph,
     tokens: u32,
     step: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 ) -> Result<KernelWork, TraceError> {
     let mut caches = graph.make_cache();
     let mut work = KernelWork::default();

@@ -183,15 +183,15 @@ fn case(
     models: &mut Models,
 ) -> Result<AuditCase> {
     let model = known(context, &claim, models);
-    let catalogue = everything(context)?;
+    let catalog = everything(context)?;
     let machines = match claim.machine.as_deref().or(mac) {
         None => Err("the machine is not stated".to_owned()),
-        Some(text) => match spec::resolve(text, &context.catalogues.macs) {
+        Some(text) => match spec::resolve(text, &context.catalogs.macs) {
             Ok(machine) => Ok(machine.possible_bins().iter().map(Hardware::of).collect()),
             Err(e) => return Err(anyhow!(e).context(format!("claim '{}'", claim.id))),
         },
     };
-    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalog } })
 }
 
 /// A row of a measurement file, with its model and the bins it may be from.
@@ -204,29 +204,29 @@ fn row_case(
     let claim = audit::rows::claim(row);
     let model = match row_weights(&row.quant) {
         None => Err(format!("the weight format '{}' does not tell the size", row.quant)),
-        Some(_) if row.model_id.is_empty() => Err("the model is not in the catalogue".to_owned()),
+        Some(_) if row.model_id.is_empty() => Err("the model is not in the catalog".to_owned()),
         Some(_) => known(context, &claim, models),
     };
-    let chips = context.catalogues.macs.chips()?;
+    let chips = context.catalogs.macs.chips()?;
     let find = |id: &String| chips.iter().find(|c| c.id == *id);
     let of = |c: &Chip| Hardware::of_chip(c, row.memory_gib);
     let found: Vec<Hardware> = row.chips.iter().filter_map(find).map(of).collect();
     let machines = match (found.is_empty(), mac) {
         (false, _) => Ok(found),
         (true, Some(text)) => {
-            let machine = spec::resolve(text, &context.catalogues.macs)?;
+            let machine = spec::resolve(text, &context.catalogs.macs)?;
             Ok(machine.possible_bins().iter().map(Hardware::of).collect())
         }
         (true, None) => Err("the chip is not known".to_owned()),
     };
-    Ok(AuditCase { claim, facts: Facts { model, machines, catalogue: everything(context)? } })
+    Ok(AuditCase { claim, facts: Facts { model, machines, catalog: everything(context)? } })
 }
 
 fn everything(context: &Context) -> Result<Vec<Hardware>> {
-    Ok(context.catalogues.macs.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
+    Ok(context.catalogs.macs.chips()?.iter().map(|c| Hardware::of_chip(c, None)).collect())
 }
 
-/// The model of a claim, at its quantisation; a reason where that is not known.
+/// The model of a claim, at its quantization; a reason where that is not known.
 fn known(context: &Context, claim: &Claim, models: &mut Models) -> Result<Rc<Known>, String> {
     let name = claim.model.as_deref().ok_or("the model is not stated")?;
     let engine = claim.engine.unwrap_or(Program::MlxLm);

@@ -1,6 +1,6 @@
 //! `mlxplan doctor`: what a bug report needs.
 
-use super::shared::context::Catalogues;
+use super::shared::context::Catalogs;
 use super::shared::exit::ExitStatus;
 use super::shared::tables::engines_table;
 use super::shared::updates::effects;
@@ -8,7 +8,7 @@ use crate::advise::engine_update::UpdateEffect;
 use crate::data_dir;
 use crate::engine::installed::{Installed, Places, find};
 use crate::graph::families::FAMILIES;
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::probe::{self, Readings};
 use crate::report::{Answer, Document, Present};
 use anyhow::Result;
@@ -32,7 +32,7 @@ pub(super) struct Doctor {
     macs: usize,
     /// Model types known.
     model_types: usize,
-    /// State of the catalogues.
+    /// State of the catalogs.
     as_of: &'static str,
     /// Where the user's data is looked for.
     config_dir: String,
@@ -51,16 +51,16 @@ pub(super) struct Doctor {
     readings_text: String,
 }
 
-pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
+pub(super) fn run(catalogs: &Catalogs) -> Result<(Answer, ExitStatus)> {
     let readings = probe::read();
     let mut problems = Vec::new();
-    let chips = note(&mut problems, catalogues.macs.chips().map(<[_]>::len));
-    let macs = note(&mut problems, catalogues.macs.macs().map(<[_]>::len));
+    let chips = note(&mut problems, catalogs.macs.chips().map(<[_]>::len));
+    let macs = note(&mut problems, catalogs.macs.macs().map(<[_]>::len));
     let engines = Places::here().map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
     let mut updates = Vec::new();
-    let machine = match probe::probe(&catalogues.macs) {
+    let machine = match probe::probe(&catalogs.macs) {
         Ok(p) => {
-            updates = effects(catalogues, &p, &engines);
+            updates = effects(catalogs, &p, &engines);
             problems.extend(p.notes.iter().cloned());
             p.chip.or(p.brand).unwrap_or_else(|| "unknown".to_owned())
         }
@@ -79,7 +79,7 @@ pub(super) fn run(catalogues: &Catalogues) -> Result<(Answer, ExitStatus)> {
         model_types: FAMILIES.iter().map(|f| f.model_types.len()).sum(),
         as_of: AS_OF,
         config_dir: data_dir::config_dir().map_or("none".to_owned(), |p| p.display().to_string()),
-        data_dirs: catalogues.data.dirs().iter().map(|d| d.display().to_string()).collect(),
+        data_dirs: catalogs.data.dirs().iter().map(|d| d.display().to_string()).collect(),
         engines,
         updates,
         problems,

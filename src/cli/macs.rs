@@ -1,9 +1,9 @@
-//! `mlxplan macs`: the catalogues of Macs and chips.
+//! `mlxplan macs`: the catalogs of Macs and chips.
 
-use super::shared::context::Catalogues;
+use super::shared::context::Catalogs;
 use super::shared::exit::ExitStatus;
 use super::shared::words::{contains, usd};
-use crate::hardware::catalogue::{AS_OF, Chip, Mac, Status};
+use crate::hardware::catalog::{AS_OF, Chip, Mac, Status};
 use crate::hardware::provenance::Confidence;
 use crate::hardware::tier::Tier;
 use crate::report::{Answer, Column, Document, Present, Table};
@@ -25,11 +25,11 @@ pub struct MacsArgs {
     pub chips: bool,
 }
 
-pub(super) fn run(catalogues: &Catalogues, args: &MacsArgs) -> Result<(Answer, ExitStatus)> {
+pub(super) fn run(catalogs: &Catalogs, args: &MacsArgs) -> Result<(Answer, ExitStatus)> {
     let answer = if args.chips {
-        Answer::of(ChipsAnswer::of(catalogues, &args.words)?)
+        Answer::of(ChipsAnswer::of(catalogs, &args.words)?)
     } else {
-        Answer::of(MacsAnswer::of(catalogues, &args.words)?)
+        Answer::of(MacsAnswer::of(catalogs, &args.words)?)
     };
     Ok((answer, ExitStatus::Ok))
 }
@@ -39,7 +39,7 @@ pub(super) fn run(catalogues: &Catalogues, args: &MacsArgs) -> Result<(Answer, E
 pub(super) struct ChipsAnswer {
     /// State of public knowledge.
     as_of: &'static str,
-    /// The chips, in the order of the catalogue.
+    /// The chips, in the order of the catalog.
     chips: Vec<ChipKeys>,
 }
 
@@ -83,7 +83,7 @@ struct ChipKeys {
 pub(super) struct MacsAnswer {
     /// State of public knowledge.
     as_of: &'static str,
-    /// The Macs, in the order of the catalogue.
+    /// The Macs, in the order of the catalog.
     macs: Vec<MacKeys>,
 }
 
@@ -146,9 +146,9 @@ struct ConfigKeys {
 }
 
 impl ChipsAnswer {
-    fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
+    fn of(catalogs: &Catalogs, words: &[String]) -> Result<Self> {
         let wanted = |c: &&Chip| contains(words, &format!("{} {}", c.id, c.name));
-        let chips = catalogues.macs.chips()?.iter().filter(wanted).map(ChipKeys::of).collect();
+        let chips = catalogs.macs.chips()?.iter().filter(wanted).map(ChipKeys::of).collect();
         Ok(Self { as_of: AS_OF, chips })
     }
 }
@@ -204,18 +204,18 @@ impl Present for ChipsAnswer {
 }
 
 impl MacsAnswer {
-    fn of(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
-        let chips = catalogues.macs.chips()?;
+    fn of(catalogs: &Catalogs, words: &[String]) -> Result<Self> {
+        let chips = catalogs.macs.chips()?;
         let keys = |m: &Mac| MacKeys::of(m, chips.iter().find(|c| c.id == m.chip));
         let text = |m: &Mac| format!("{} {} {} {}", m.id, m.name(), m.chip, m.hw_model.join(" "));
-        let all = catalogues.macs.macs()?.iter().filter(|m| contains(words, &text(m)));
+        let all = catalogs.macs.macs()?.iter().filter(|m| contains(words, &text(m)));
         Ok(Self { as_of: AS_OF, macs: all.map(keys).collect() })
     }
 }
 
 impl MacKeys {
     fn of(m: &Mac, chip: Option<&Chip>) -> Self {
-        let config = |c: &crate::hardware::catalogue::MacConfig| ConfigKeys {
+        let config = |c: &crate::hardware::catalog::MacConfig| ConfigKeys {
             memory_gib: c.memory_gib,
             ssd_gb: c.ssd_gb,
             usd_launch: c.usd_launch,

@@ -77,9 +77,9 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         return mcp::run(cli.global);
     }
     let context = Context::new(cli.global)?;
-    let (printer, catalogues) = (&context.printer, &context.catalogues);
-    catalogues.data.notes().iter().for_each(|note| printer.hint(note));
-    catalogues.provenance().iter().for_each(|from| printer.detail(from));
+    let (printer, catalogs) = (&context.printer, &context.catalogs);
+    catalogs.data.notes().iter().for_each(|note| printer.hint(note));
+    catalogs.provenance().iter().for_each(|from| printer.detail(from));
     if matches!(cli.command, Some(Command::Recommend(_) | Command::Predict(_))) {
         compute_here();
     }
@@ -88,11 +88,11 @@ fn run(mut cli: Cli) -> Result<ExitStatus> {
         Some(Command::Models(a)) => printer.answer(models::run(&context, &a)?),
         Some(Command::Inspect(a)) => printer.answer(inspect::run(&context, &a)?),
         Some(Command::Validate(a)) => printer.answer(validate::run(&context, &a)?),
-        Some(Command::Macs(a)) => printer.answer(macs::run(catalogues, &a)?),
+        Some(Command::Macs(a)) => printer.answer(macs::run(catalogs, &a)?),
         Some(Command::Audit(a)) => printer.answer(audit::run(&context, &a)?),
         Some(Command::Bench(a)) => bench::run(&context, &a),
         Some(Command::Calibrate(a)) => printer.answer(calibrate::run(&context, &a)?),
-        Some(Command::Doctor) => printer.answer(doctor::run(catalogues)?),
+        Some(Command::Doctor) => printer.answer(doctor::run(catalogs)?),
         Some(Command::Completions(a)) => completions::run(printer, &a),
         Some(Command::Recommend(a)) => printer.answer(recommend::run(&context, &a)?),
         Some(Command::Check(a)) => printer.answer(check::run(&context, &a)?),

@@ -1,14 +1,14 @@
-//! `mlxplan models`: the catalogue of models, the families, and what is on this disk.
+//! `mlxplan models`: the catalog of models, the families, and what is on this disk.
 
 mod verdict;
 
 use super::shared::caches::cached;
-use super::shared::context::{Catalogues, Context};
+use super::shared::context::{Catalogs, Context};
 use super::shared::exit::ExitStatus;
 use super::shared::machine_args::MachineArgs;
 use super::shared::words::contains;
 use crate::graph::families::FAMILIES;
-use crate::model::catalogue::Summary;
+use crate::model::catalog::Summary;
 use crate::model::source::cache::{Discovery, FoundModel};
 use crate::report::{Answer, Column, Document, Present, Table};
 use crate::units::Bytes;
@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, args: &ModelsArgs) -> Result<(Answer, ExitS
     }
     let mut answer = match args.local {
         true => ModelsAnswer::local(&args.words),
-        false => ModelsAnswer::known(&context.catalogues, &args.words)?,
+        false => ModelsAnswer::known(&context.catalogs, &args.words)?,
     };
     if args.machine.mac.is_some() || args.machine.bandwidth.is_some() {
         answer.judge(context, &args.machine)?;
@@ -55,7 +55,7 @@ pub(super) fn run(context: &Context, args: &ModelsArgs) -> Result<(Answer, ExitS
     Ok((Answer::of(answer), ExitStatus::Ok))
 }
 
-/// The object `mlxplan.models/1`: models of the catalogue, or those on this machine.
+/// The object `mlxplan.models/1`: models of the catalog, or those on this machine.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ModelsAnswer {
     /// The models.
@@ -69,7 +69,7 @@ pub(super) struct ModelsAnswer {
     local: bool,
 }
 
-/// A model. What the catalogue knows is `null` for one found on this machine, and the other way round.
+/// A model. What the catalog knows is `null` for one found on this machine, and the other way round.
 #[derive(Default, Serialize, JsonSchema)]
 struct ModelKeys {
     /// Repository.
@@ -104,7 +104,7 @@ impl ModelsAnswer {
     /// Says of the first models what a Mac makes of them, in a run with the default context.
     fn judge(&mut self, context: &Context, machine: &MachineArgs) -> Result<()> {
         let machine = context.machine(machine)?;
-        // A file on this machine is opened where it lies; of the catalogue's models the usual conversion is meant, which
+        // A file on this machine is opened where it lies; of the catalog's models the usual conversion is meant, which
         // the name without its owner stands for, rather than the original repository.
         let short = |id: &str| id.rsplit('/').next().unwrap_or(id).to_owned();
         let name = |m: &ModelKeys| m.path.clone().unwrap_or_else(|| short(&m.id));
@@ -116,9 +116,9 @@ impl ModelsAnswer {
         Ok(())
     }
 
-    fn known(catalogues: &Catalogues, words: &[String]) -> Result<Self> {
+    fn known(catalogs: &Catalogs, words: &[String]) -> Result<Self> {
         let text = |m: &Summary| format!("{} {} {}", m.id, m.model_type, m.aliases.join(" "));
-        let all = catalogues.models()?.models().iter();
+        let all = catalogs.models()?.models().iter();
         let mut found: Vec<&Summary> = all.filter(|m| contains(words, &text(m))).collect();
         found.sort_by(|a, b| b.downloads.cmp(&a.downloads).then_with(|| a.id.cmp(&b.id)));
         let models = found.into_iter().map(ModelKeys::known).collect();

@@ -36,11 +36,11 @@ const MAX_RECORDING: u64 = 64 << 20;
 
 pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitStatus)> {
     let probe = match &args.from {
-        None => probe::probe(&context.catalogues.macs)?,
+        None => probe::probe(&context.catalogs.macs)?,
         Some(path) => {
             let bytes = recording(path)?;
             let readings = probe::dump::parse(&String::from_utf8_lossy(&bytes));
-            probe::interpret(&readings, &context.catalogues.macs)
+            probe::interpret(&readings, &context.catalogs.macs)
                 .with_context(|| path.display().to_string())?
         }
     };
@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &ProbeArgs) -> Result<(Answer, ExitSt
     let explain = args.explain || context.printer.verbose;
     let places = Places::here().filter(|_| args.from.is_none());
     let engines = places.map_or_else(|| Ok(Vec::new()), |p| find(&p))?;
-    let updates = effects(&context.catalogues, &probe, &engines);
+    let updates = effects(&context.catalogs, &probe, &engines);
     let fields = explain.then_some(fields);
     Ok((Answer::of(ProbeAnswer { probe, engines, updates, fields }), ExitStatus::Ok))
 }

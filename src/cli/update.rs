@@ -4,7 +4,7 @@ use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::progress::Progress;
 use crate::data_dir::config_dir;
-use crate::model::catalogue::{PassedOver, Refreshed, refresh};
+use crate::model::catalog::{PassedOver, Refreshed, refresh};
 use crate::report::{Answer, Column, Document, Present, Table};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -26,14 +26,14 @@ pub(super) fn run(context: &Context, args: &UpdateArgs) -> Result<(Answer, ExitS
             "update reads the hub, but this is an offline run: leave out --offline (or HF_HUB_OFFLINE)"
         );
     }
-    let folder = context.catalogues.data.dirs().first().cloned().or_else(config_dir);
+    let folder = context.catalogs.data.dirs().first().cloned().or_else(config_dir);
     let Some(folder) = folder else {
         bail!("there is no data folder to write: name one with --data-dir");
     };
     let limit = args.limit as usize;
     let bar = Progress::steps(context.printer.quiet, "reading repositories", limit as u64);
     let told = |done: usize, all: usize| bar.set(done as u64, all as u64);
-    let done = refresh(&folder, limit, (sources.catalogue, &sources.hub), &told)?;
+    let done = refresh(&folder, limit, (sources.catalog, &sources.hub), &told)?;
     drop(bar);
     Ok((Answer::of(UpdateAnswer::of(done)), ExitStatus::Ok))
 }
@@ -41,11 +41,11 @@ pub(super) fn run(context: &Context, args: &UpdateArgs) -> Result<(Answer, ExitS
 /// The object `mlxplan.update/1`: what an update read.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct UpdateAnswer {
-    /// The catalogue that was written.
+    /// The catalog that was written.
     file: String,
     /// Repositories that were looked at.
     considered: usize,
-    /// Models in the catalogue that was written.
+    /// Models in the catalog that was written.
     added: usize,
     /// Repositories that were known already.
     known: usize,

@@ -191,7 +191,7 @@ impl Kernels {
     /// profile lacks a class of kernels that the model needs.
     pub(super) fn timing(
         &self,
-        of: &Modelled<'_>,
+        of: &Modeled<'_>,
         run: &Run,
         depths: &[u32],
         machine: Option<&Machine>,
@@ -277,12 +277,12 @@ fn bin(machine: &Machine) -> Bin {
 
 /// The model of an estimate: opened, or a graph alone.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Modelled<'a> {
+pub(super) enum Modeled<'a> {
     Opened(&'a OpenedModel),
     Graph(&'a Graph),
 }
 
-impl<'a> Modelled<'a> {
+impl<'a> Modeled<'a> {
     pub(super) const fn graph(self) -> &'a Graph {
         match self {
             Self::Opened(model) => &model.graph,

@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn speeds_span_the_bins_and_memory_does_not() {
-        let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
+        let models = crate::model::catalog::Models::built_in().expect("the built-in catalog");
         let entry = models.get("Qwen/Qwen3-0.6B").expect("known").entry().expect("readable");
-        let graph = crate::graph::Graph::quantised(&entry.config, Scheme::DEFAULT).expect("known");
+        let graph = crate::graph::Graph::quantized(&entry.config, Scheme::DEFAULT).expect("known");
         let coefficients = Coefficients::embedded().expect("built in");
         let run = Run::default().with_context(512);
         let estimator = Estimator::of_graph(coefficients, &graph, run).with_depths(&[0, 1024]);
@@ -148,7 +148,7 @@ mod tests {
         );
         assert!(slow.at_depth[1].tokens_per_s <= all.at_depth[1].tokens_per_s);
         let peak = |p: &crate::estimate::Prediction| {
-            p.memory.as_ref().map(|m| (m.peak.peak_bytes, m.judgement.verdict))
+            p.memory.as_ref().map(|m| (m.peak.peak_bytes, m.judgment.verdict))
         };
         assert_eq!(peak(&all), peak(&slow));
         assert_eq!(all.context, fast.context);

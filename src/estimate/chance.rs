@@ -108,7 +108,7 @@ impl Prefill {
 /// current macOS. An older macOS has lower ones; the verdict takes the whole range.
 #[must_use]
 pub fn fits(memory: &Memory) -> f64 {
-    memory.judgement.limits.iter().filter(|l| l.kind.is_hard()).map(under).fold(1.0, f64::min)
+    memory.judgment.limits.iter().filter(|l| l.kind.is_hard()).map(under).fold(1.0, f64::min)
 }
 
 /// Probability that a need stays under its limit, from the 90 % range of the need.

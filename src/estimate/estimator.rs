@@ -3,7 +3,7 @@
 mod contexts;
 mod drafted;
 
-use super::basis::{Basis, BasisError, Kernels, Modelled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
+use super::basis::{Basis, BasisError, Kernels, Modeled, OwnRuns, OwnRunsUsed, RunAnchor, Timing};
 use super::bins;
 use super::cluster::ClusterRefusal;
 use super::gpu::{gpu, on_mlx, uses_matrix_units};
@@ -33,7 +33,7 @@ use thiserror::Error;
 /// A model with a run, ready to be estimated on machines. What does not depend on the machine is computed once, what
 /// depends on the kind of GPU once per kind.
 pub struct Estimator<'a> {
-    pub(super) model: Modelled<'a>,
+    pub(super) model: Modeled<'a>,
     pub(super) run: Run,
     pub(super) depths: Vec<u32>,
     pub(super) doubts: Vec<Warning>,
@@ -127,16 +127,16 @@ impl<'a> Estimator<'a> {
             doubts.push(*doubt);
             run.with_images(None)
         });
-        Self { doubts, basis, ..Self::empty(coefficients, Modelled::Opened(model), run) }
+        Self { doubts, basis, ..Self::empty(coefficients, Modeled::Opened(model), run) }
     }
 
     /// A run of a graph, from specifications and published measurements.
     #[must_use]
     pub fn of_graph(coefficients: &'a Coefficients, graph: &'a Graph, run: Run) -> Self {
-        Self::empty(coefficients, Modelled::Graph(graph), run)
+        Self::empty(coefficients, Modeled::Graph(graph), run)
     }
 
-    fn empty(coefficients: &'a Coefficients, model: Modelled<'a>, run: Run) -> Self {
+    fn empty(coefficients: &'a Coefficients, model: Modeled<'a>, run: Run) -> Self {
         Self {
             model,
             run,
@@ -198,8 +198,8 @@ impl<'a> Estimator<'a> {
     #[must_use]
     pub const fn opened(&self) -> Option<&'a OpenedModel> {
         match self.model {
-            Modelled::Opened(model) => Some(model),
-            Modelled::Graph(_) => None,
+            Modeled::Opened(model) => Some(model),
+            Modeled::Graph(_) => None,
         }
     }
 

@@ -58,7 +58,7 @@ fn weights(model: &OpenedModel) -> Vec<ExplanationLine> {
         let (name, rule) = kind(module.kind);
         let packing = match module.packing {
             Some(p) => format!("{} {} bit, group {}", p.mode.name(), p.bits, p.group),
-            None => "unquantised".to_owned(),
+            None => "unquantized".to_owned(),
         };
         let part = format!("{name}, {packing}");
         let bytes: u64 = module.tensors().map(|(_, s, t)| s.elements() * t.bytes()).sum();

@@ -1,4 +1,4 @@
-//! The model a question is about: its source, its graph, and how it is quantised.
+//! The model a question is about: its source, its graph, and how it is quantized.
 
 mod error;
 mod format;
@@ -11,7 +11,7 @@ use crate::engine::load::{self, Checkpoint, LoadError};
 use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::drafts::{self, Heads};
 use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec};
@@ -25,8 +25,8 @@ use std::collections::HashMap;
 
 /// Where models are looked up.
 pub struct Sources<'c, 'p> {
-    /// The catalogue.
-    pub catalogue: &'c Models,
+    /// The catalog.
+    pub catalog: &'c Models,
     /// Settings of the hub.
     pub hub: HubOptions,
     /// Called while a repository is read.
@@ -54,7 +54,7 @@ pub struct OpenedModel {
     pub source: ModelSource,
     /// Tensors, caches and forward pass.
     pub graph: Graph,
-    /// Quantisation: a scheme's id, `files` with the bits per weight where layers differ, or a GGUF type.
+    /// Quantization: a scheme's id, `files` with the bits per weight where layers differ, or a GGUF type.
     pub quant: String,
     /// What decided the format of its weights.
     pub origin: FormatOrigin,
@@ -74,7 +74,7 @@ impl OpenedModel {
     /// Opens what a model argument names. `quant` is the `--quant` option.
     ///
     /// # Errors
-    /// When the name, the files, the repository, the configuration or the quantisation is wrong.
+    /// When the name, the files, the repository, the configuration or the quantization is wrong.
     pub fn open<'c>(
         text: &str,
         quant: Option<&str>,
@@ -123,11 +123,11 @@ impl OpenedModel {
     /// # Errors
     /// When its files are quantized already.
     pub fn in_gguf(mut self, mix: GgufMix) -> Result<Self, OpenError> {
-        let quantised =
+        let quantized =
             self.source.gguf.is_some() || matches!(self.source.format, WeightFormat::Mlx(_));
-        if quantised {
+        if quantized {
             let (name, found) = (self.id, self.quant);
-            return Err(OpenError::AlreadyQuantised { name, found, asked: NamedFormat::Gguf(mix) });
+            return Err(OpenError::AlreadyQuantized { name, found, asked: NamedFormat::Gguf(mix) });
         }
         self.quant = format!("gguf-{mix}");
         self.asked_gguf = Some(mix);
@@ -154,7 +154,7 @@ impl OpenedModel {
     #[must_use]
     pub fn repository(&self) -> &str {
         match &self.source.origin {
-            Origin::Catalogue { id, .. } => id,
+            Origin::Catalog { id, .. } => id,
             _ => &self.source.name,
         }
     }
@@ -162,7 +162,7 @@ impl OpenedModel {
     /// Builds the graph of a source. `scheme` is what the user asked for.
     ///
     /// # Errors
-    /// When the configuration or the quantisation is wrong.
+    /// When the configuration or the quantization is wrong.
     pub fn from_source(
         source: ModelSource,
         scheme: Option<Scheme>,
@@ -182,9 +182,9 @@ impl OpenedModel {
             return Err(OpenError::NotALanguageModel { name, what });
         }
         if let (Some(asked), Some(gguf)) = (scheme, &source.gguf) {
-            let found = gguf.quantisation().unwrap_or("GGUF").to_owned();
+            let found = gguf.quantization().unwrap_or("GGUF").to_owned();
             let asked = NamedFormat::Mlx(asked);
-            return Err(OpenError::AlreadyQuantised { name, found, asked });
+            return Err(OpenError::AlreadyQuantized { name, found, asked });
         }
         let mut remarks = Vec::new();
         let (config, graph, format) = match Self::graph(&source, &config, scheme, sources.program) {
@@ -258,7 +258,7 @@ impl OpenedModel {
         if let (Some(asked), WeightFormat::Mlx(block)) = (scheme, &source.format) {
             let found =
                 source.packings.as_ref().and_then(|p| p.dominant()).unwrap_or(block.default);
-            return Err(OpenError::AlreadyQuantised {
+            return Err(OpenError::AlreadyQuantized {
                 name: source.name.clone(),
                 found: describe(found),
                 asked: NamedFormat::Mlx(asked),
@@ -267,7 +267,7 @@ impl OpenedModel {
         let foreign = matches!(source.format, WeightFormat::Foreign(_)) || source.beside.is_some();
         if scheme.is_some() || (!packed && !foreign && source.tensors.is_none()) {
             let scheme = scheme.unwrap_or_else(|| upstream(config, stored));
-            let graph = Graph::quantised(config, scheme).map_err(failed)?;
+            let graph = Graph::quantized(config, scheme).map_err(failed)?;
             return Ok((graph, None, Vec::new()));
         }
         let checkpoint = Checkpoint {
@@ -290,7 +290,7 @@ impl OpenedModel {
         if let Some(first) = loaded.missing.first() {
             notes.push(format!(
                 "the files have no tensors for {} of the model's modules (for example {first}); those are taken as \
-                 unquantised",
+                 unquantized",
                 loaded.missing.len()
             ));
         }
@@ -351,7 +351,7 @@ impl OpenedModel {
     #[must_use]
     pub fn gguf_mix(&self) -> Option<GgufMix> {
         let Some(gguf) = self.source.gguf.as_ref() else { return self.asked_gguf };
-        let named = gguf.quantisation().and_then(|q| q.to_lowercase().parse().ok());
+        let named = gguf.quantization().and_then(|q| q.to_lowercase().parse().ok());
         Some(named.unwrap_or_else(|| GgufMix::nearest(gguf.bits_per_weight())))
     }
 
@@ -381,7 +381,7 @@ impl OpenedModel {
     /// The same model in a smaller format than the present one; `None` where the present one is a GGUF format or the
     /// other is not smaller.
     #[must_use]
-    pub fn requantised(&self, scheme: Scheme) -> Option<Self> {
+    pub fn requantized(&self, scheme: Scheme) -> Option<Self> {
         let smaller = self.in_scheme(scheme).filter(|_| self.gguf_mix().is_none())?;
         let bits = |model: &Self| model.graph.bits_per_weight();
         (bits(&smaller) < bits(self) - 0.1).then_some(smaller)

@@ -1,4 +1,4 @@
-//! What power modes and heat leave of predicted speeds, as labelled ranges.
+//! What power modes and heat leave of predicted speeds, as labeled ranges.
 //!
 //! Predictions are of full clocks. A laptop runs below them in Low Power Mode, and after minutes of work; by how much is
 //! known only as ranges, most of them assumptions, which is why they stand beside the prediction and not in it.
@@ -125,7 +125,7 @@ mod tests {
         let config = r#"{ "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
             "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256 }"#;
         let config = Config::parse(config).expect("a configuration");
-        let graph = Graph::quantised(&config, Scheme::DEFAULT).expect("a graph");
+        let graph = Graph::quantized(&config, Scheme::DEFAULT).expect("a graph");
         let run = Run::default().with_conditions(conditions);
         let coefficients = Coefficients::embedded().expect("built in");
         let estimator = Estimator::of_graph(coefficients, &graph, run);

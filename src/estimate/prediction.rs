@@ -1,6 +1,6 @@
 //! Everything mlxplan can say about a model on a machine.
 
-use super::basis::{Modelled, OwnRunsUsed, Timing};
+use super::basis::{Modeled, OwnRunsUsed, Timing};
 use super::estimator::{EstimateError, Estimator};
 use super::explain::Explanation;
 use super::memory::{
@@ -189,8 +189,8 @@ impl Estimator<'_> {
     #[must_use]
     pub fn model_size(&self) -> (String, u64) {
         let id = match self.model {
-            Modelled::Opened(model) => model.id.clone(),
-            Modelled::Graph(graph) => graph.model_type().to_owned(),
+            Modeled::Opened(model) => model.id.clone(),
+            Modeled::Graph(graph) => graph.model_type().to_owned(),
         };
         (id, Weights::of(self.graph()).parameters)
     }
@@ -212,8 +212,8 @@ impl Estimator<'_> {
                 Some(mix),
                 _,
             ) => format!("gguf-{mix}"),
-            (_, _, Modelled::Opened(model)) => model.quant.clone(),
-            (_, _, Modelled::Graph(graph)) => {
+            (_, _, Modeled::Opened(model)) => model.quant.clone(),
+            (_, _, Modeled::Graph(graph)) => {
                 graph.uniform_scheme().map_or_else(String::new, |s| s.to_string())
             }
         }

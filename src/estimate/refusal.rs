@@ -22,18 +22,18 @@ pub enum Refusal {
         /// What it means there, where that needs saying.
         hint: &'static str,
     },
-    /// The program cannot quantise its cache at all.
-    #[error("{0} cannot quantise its KV cache; leave --kv-bits out, or name another --engine")]
+    /// The program cannot quantize its cache at all.
+    #[error("{0} cannot quantize its KV cache; leave --kv-bits out, or name another --engine")]
     NoBits(Program),
-    /// The program cannot quantise the cache of a model that it loads with its vision tower.
+    /// The program cannot quantize the cache of a model that it loads with its vision tower.
     #[error(
-        "{0} cannot quantise the KV cache of models that it loads with a vision tower; leave --kv-bits out, or use a copy of \
+        "{0} cannot quantize the KV cache of models that it loads with a vision tower; leave --kv-bits out, or use a copy of \
          the language model alone"
     )]
     Towers(Program),
-    /// The model keeps windows, which mlx-lm cannot quantise.
+    /// The model keeps windows, which mlx-lm cannot quantize.
     #[error(
-        "the model keeps sliding windows, which mlx-lm cannot quantise: with --kv-bits it stops once the cache holds {0} \
+        "the model keeps sliding windows, which mlx-lm cannot quantize: with --kv-bits it stops once the cache holds {0} \
          tokens; leave --kv-bits out"
     )]
     Windows(u32),

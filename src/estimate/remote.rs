@@ -57,7 +57,7 @@ pub(super) fn look_up(
         Some((repository, file_type)) => (repository, Some(file_type)),
         None => (name.repository().trim(), None),
     };
-    let parsed = name.organisation.as_ref().and_then(|_| RepoRef::parse(text).ok());
+    let parsed = name.organization.as_ref().and_then(|_| RepoRef::parse(text).ok());
     let Some(repo) = parsed.filter(|_| may_be_there) else { return Err(unknown.into()) };
     if let [model] = locate(&sources.hub.caches, &repo.id()).models.as_slice() {
         return read(model);

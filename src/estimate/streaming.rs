@@ -116,7 +116,7 @@ impl StreamedExperts {
         step_s: f64,
     ) -> Option<Self> {
         let run = estimator.run();
-        if memory.judgement.verdict < Fit::Uncertain || run.engine.program.runs_gguf() {
+        if memory.judgment.verdict < Fit::Uncertain || run.engine.program.runs_gguf() {
             return None;
         }
         let features = estimator.speed().ok()?.features();
@@ -173,14 +173,14 @@ mod tests {
     use crate::graph::Graph;
     use crate::hardware::{Macs, spec};
     use crate::model::Scheme;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::roofline::Coefficients;
     use crate::run::Run;
 
     fn streamed(id: &str, mac: &str) -> Option<StreamedExperts> {
-        let models = Models::built_in().expect("the built-in catalogue");
+        let models = Models::built_in().expect("the built-in catalog");
         let entry = models.get(id).expect("known").entry().expect("readable");
-        let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).expect("a known family");
+        let graph = Graph::quantized(&entry.config, Scheme::DEFAULT).expect("a known family");
         let coefficients = Coefficients::embedded().expect("built in");
         let estimator = Estimator::of_graph(coefficients, &graph, Run::default().with_context(512));
         let machine = spec::resolve(mac, &Macs::embedded()).expect("a Mac");

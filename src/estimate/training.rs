@@ -1,7 +1,7 @@
 //! Fine-tuning on a machine: peak memory with its parts and a verdict, speed with its interval.
 
 use super::estimator::Estimator;
-use super::memory::{Judgement, Need, RUNTIME_BYTES, default_reserve};
+use super::memory::{Judgment, Need, RUNTIME_BYTES, default_reserve};
 use super::widening::{self, Widening};
 use crate::engine::programs;
 use crate::graph::Graph;
@@ -28,7 +28,7 @@ pub struct TrainingEstimate {
     /// Where the measured peak will be nine times out of ten.
     pub peak_interval_90: [Bytes; 2],
     /// What the limits say.
-    pub judgement: Judgement,
+    pub judgment: Judgment,
     /// Speed.
     pub speed: TrainingSpeed,
 }
@@ -138,7 +138,7 @@ impl Estimator<'_> {
         };
         let reserve = self.run().engine.reserve;
         let reserve = reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgement = Judgement::of(need, peak_interval_90, RUNTIME_BYTES, &machine, reserve);
+        let judgment = Judgment::of(need, peak_interval_90, RUNTIME_BYTES, &machine, reserve);
         let work = TrainingWork {
             flops: ledger.flops,
             kernels: ledger.dispatches,
@@ -146,7 +146,7 @@ impl Estimator<'_> {
         };
         let batch_tokens = options.batch.saturating_mul(options.tokens);
         let speed = self.training_speed(&machine, work, batch_tokens);
-        TrainingEstimate { ledger, peak_interval_90, judgement, speed }
+        TrainingEstimate { ledger, peak_interval_90, judgment, speed }
     }
 
     /// The speed on a machine: over its bins where it may have several.

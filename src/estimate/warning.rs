@@ -38,7 +38,7 @@ pub enum Warning {
     WithoutMatrixUnits(Bytes),
     /// The format of the GGUF file was not said.
     GgufMixAssumed(GgufMix),
-    /// What a quantised cache does to the speed of the program is not known.
+    /// What a quantized cache does to the speed of the program is not known.
     KvNotModeled(Program),
     /// The program keeps caches of earlier prompts, more than may fit.
     KeepsPrompts {
@@ -118,7 +118,7 @@ impl fmt::Display for Warning {
                 write!(f, "the weights are taken as a GGUF file of format {mix}")
             }
             Self::KvNotModeled(program) => {
-                write!(f, "the effect of a quantised cache on {program} is not modelled")
+                write!(f, "the effect of a quantized cache on {program} is not modeled")
             }
             Self::KeepsPrompts { program, kept, bytes } => {
                 let entries = match (kept.entries, kept.percent) {

@@ -17,8 +17,8 @@ const BATCH_IN_PROCESS: [f64; 2] = [0.7, 1.35];
 const BATCH_SERVED: [f64; 2] = [0.6, 1.5];
 /// The same where a step reads less than 1 GB, and servers differ most.
 const BATCH_SMALL: [f64; 2] = [0.45, 1.8];
-/// Factor for a quantised cache. An assumption: no measurement with one was fitted.
-pub const QUANTISED_CACHE: f64 = 1.2;
+/// Factor for a quantized cache. An assumption: no measurement with one was fitted.
+pub const QUANTIZED_CACHE: f64 = 1.2;
 /// Factor for prompts of programs that are not MLX. An assumption: their prefill is taken to be like MLX's.
 pub const OTHER_PREFILL: f64 = 1.5;
 
@@ -92,8 +92,8 @@ pub enum Cause {
     Architecture(String),
     /// Several sequences at once.
     Batch,
-    /// A quantised cache.
-    QuantisedCache,
+    /// A quantized cache.
+    QuantizedCache,
     /// Prefill of a program that is not MLX.
     OtherProgram(Program),
     /// A program that nothing is known of.
@@ -131,7 +131,7 @@ impl Cause {
     pub(super) fn warning(&self) -> String {
         match self {
             Self::Chip(chip) => format!(
-                "no measurement on {chip}; the prediction follows its neighbours and the interval is widened"
+                "no measurement on {chip}; the prediction follows its neighbors and the interval is widened"
             ),
             Self::Depth { tokens, deepest } => format!(
                 "no measurement reaches {tokens} tokens (deepest: {deepest}); the interval is widened"
@@ -146,8 +146,8 @@ impl Cause {
                 "few batches were measured: their speeds follow kernels of several rows, and the interval is widened"
                     .to_owned()
             }
-            Self::QuantisedCache => {
-                "no measurement with this quantised cache was fitted; the interval is widened".to_owned()
+            Self::QuantizedCache => {
+                "no measurement with this quantized cache was fitted; the interval is widened".to_owned()
             }
             Self::OtherProgram(program) => {
                 format!("prefill with {program} is taken to be like MLX's; the interval is widened")
@@ -203,7 +203,7 @@ impl fmt::Display for Cause {
             }
             Self::Architecture(model_type) => write!(f, "no measurement of '{model_type}'"),
             Self::Batch => f.write_str("several sequences at once"),
-            Self::QuantisedCache => f.write_str("quantised cache"),
+            Self::QuantizedCache => f.write_str("quantized cache"),
             Self::Server(program) => write!(f, "what {program} adds to every token"),
             Self::Session => f.write_str("another session than the measured one"),
             Self::Carried { tokens, measured } => {
@@ -247,7 +247,7 @@ const LENGTH: &str =
 const ARCHITECTURE: &str = "assumption: unseen model types lie a fifth further off";
 /// Where the factor of batches comes from.
 const OF_BATCHES: &str = "errors of the row law on published batches: kernels, models in process, servers (data/beyond.csv)";
-const ASSUMED_CACHE: &str = "assumption: no measurement with a quantised cache was fitted";
+const ASSUMED_CACHE: &str = "assumption: no measurement with a quantized cache was fitted";
 const ASSUMED_PROGRAM: &str = "assumption: nothing is known of the program";
 const ASSUMED_PREFILL: &str = "assumption: no prompt of this program was fitted";
 
@@ -277,8 +277,8 @@ pub struct Doubtful<'a> {
     pub tokens: f64,
     /// Sequences at once.
     pub batch: u32,
-    /// Whether the cache is quantised.
-    pub quantised_cache: bool,
+    /// Whether the cache is quantized.
+    pub quantized_cache: bool,
 }
 
 /// Why the interval of a decode speed is wider than its class says.
@@ -293,8 +293,8 @@ pub fn decode(coefficients: &Coefficients, d: &Doubtful<'_>) -> Vec<Widening> {
         all.add(Cause::Batch, batch_factor(coefficients.decode_band(d.class), d), OF_BATCHES);
     }
     all.program(d);
-    if d.quantised_cache {
-        all.add(Cause::QuantisedCache, QUANTISED_CACHE, ASSUMED_CACHE);
+    if d.quantized_cache {
+        all.add(Cause::QuantizedCache, QUANTIZED_CACHE, ASSUMED_CACHE);
     }
     all.found
 }

@@ -1,6 +1,6 @@
 //! One call of the model, and what it records.
 
-use super::cache::{self, Cache, KvQuantisation};
+use super::cache::{self, Cache, KvQuantization};
 use super::tape::{Routing, Source, Stage, Tape, Trace, TraceError, Var};
 use super::{Graph, SkippedLayers};
 use crate::model::DType;
@@ -14,8 +14,8 @@ pub struct Call {
     pub tokens: u32,
     /// Whether the next token is sampled (decode) or only the cache is filled (prefill).
     pub sample: bool,
-    /// Whether the cache is quantised after the call.
-    pub kv: Option<KvQuantisation>,
+    /// Whether the cache is quantized after the call.
+    pub kv: Option<KvQuantization>,
     /// Layers that are not run.
     pub skipped: SkippedLayers,
 }
@@ -103,7 +103,7 @@ impl Graph {
         cache::enter(caches, &t, &call.skipped);
         let logits = self.built.network.forward(tokens, caches);
         if let Some(kv) = call.kv {
-            cache::quantise(caches, &t, kv, &call.skipped);
+            cache::quantize(caches, &t, kv, &call.skipped);
         }
         let results = results(logits);
         let state = cache::leave(caches, &call.skipped);

@@ -18,7 +18,7 @@ pub mod params;
 mod parts;
 pub mod pattern;
 mod prelude;
-pub mod quantise;
+pub mod quantize;
 pub mod shape;
 mod skipped;
 pub mod tape;
@@ -33,7 +33,7 @@ use crate::model::{Config, ConfigError, DType, Packing, Scheme};
 use cache::{Cache, CacheKind};
 use params::{ModuleKind, ParamBuilder, Parameters};
 use pattern::{LayerPlan, LayerUse};
-use quantise::QuantiseError;
+use quantize::QuantizeError;
 use std::sync::{Arc, OnceLock};
 use tape::{TraceError, Var};
 use towers::images::{ImageCall, ImageSize, ImageTokens};
@@ -62,9 +62,9 @@ pub enum QuantOverride {
     Default,
     /// Affine 8-bit with group size 64, whatever the scheme (routers, for example).
     EightBit,
-    /// Stays unquantised.
+    /// Stays unquantized.
     Keep,
-    /// Stays unquantised in every recipe, because it is no part of the language model.
+    /// Stays unquantized in every recipe, because it is no part of the language model.
     Skipped,
     /// mlx-lm fails on this module, whatever the scheme.
     Impossible,
@@ -135,7 +135,7 @@ fn quant_rule(
 }
 
 impl Graph {
-    /// The unquantised model of a configuration, with weights of type `dtype`.
+    /// The unquantized model of a configuration, with weights of type `dtype`.
     ///
     /// # Errors
     /// When the family is unknown, a key is missing or wrong, or the values do not fit together.
@@ -143,7 +143,7 @@ impl Graph {
         Self::loaded(config, dtype, Loader::MlxLm)
     }
 
-    /// The unquantised model of a configuration as a library builds it: mlx-vlm adds towers and projectors.
+    /// The unquantized model of a configuration as a library builds it: mlx-vlm adds towers and projectors.
     ///
     /// # Errors
     /// As [`Graph::new`], and when mlx-vlm refuses a tower.
@@ -186,7 +186,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::new`], and when mlx-lm cannot convert this model to the scheme.
-    pub fn quantised(config: &Config, scheme: Scheme) -> Result<Self, GraphError> {
+    pub fn quantized(config: &Config, scheme: Scheme) -> Result<Self, GraphError> {
         Self::converted(config, scheme, Loader::MlxLm)
     }
 
@@ -200,24 +200,24 @@ impl Graph {
             _ => DType::BF16,
         };
         let mut graph = Self::loaded(config, dtype, loader)?;
-        graph.quantise(scheme)?;
+        graph.quantize(scheme)?;
         Ok(graph)
     }
 
-    /// Applies a scheme to an unquantised model.
+    /// Applies a scheme to an unquantized model.
     ///
     /// # Errors
     /// When mlx-lm cannot convert this model to the scheme.
-    pub fn quantise(&mut self, scheme: Scheme) -> Result<(), QuantiseError> {
+    pub fn quantize(&mut self, scheme: Scheme) -> Result<(), QuantizeError> {
         let (network, seen) = (&*self.built.network, self.seen);
         let rule = |path: &str| quant_rule(network, seen, path);
-        quantise::apply(&mut self.params, rule, self.built.layers, scheme)?;
+        quantize::apply(&mut self.params, rule, self.built.layers, scheme)?;
         self.scheme = Some(scheme);
         self.forget();
         Ok(())
     }
 
-    /// Packs every matrix as `packing` says (outer `None`: unknown, left unquantised). Returns the modules it does not
+    /// Packs every matrix as `packing` says (outer `None`: unknown, left unquantized). Returns the modules it does not
     /// know.
     pub fn pack(
         &mut self,
@@ -272,7 +272,7 @@ impl Graph {
             let mut plain = self.params.clone();
             plain.modules_mut().iter_mut().for_each(|m| m.packing = None);
             let rule = |path: &str| self.quant_override(path);
-            quantise::apply(&mut plain, rule, self.built.layers, scheme).is_ok()
+            quantize::apply(&mut plain, rule, self.built.layers, scheme).is_ok()
                 && plain
                     .modules()
                     .iter()
@@ -344,7 +344,7 @@ impl Graph {
         &self.model_type
     }
 
-    /// Type of weights before quantisation, and of activations.
+    /// Type of weights before quantization, and of activations.
     #[must_use]
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -390,5 +390,5 @@ pub enum GraphError {
     Config(#[from] ConfigError),
     /// mlx-lm cannot convert the model to the scheme.
     #[error(transparent)]
-    Quantise(#[from] QuantiseError),
+    Quantize(#[from] QuantizeError),
 }

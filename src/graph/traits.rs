@@ -1,13 +1,13 @@
 //! What a family says of itself beside its graph: what others' tools make of it, and which originals it reads.
 
-/// What llama.cpp's converter, its quantiser and those who publish GGUF files make of a family.
+/// What llama.cpp's converter, its quantizer and those who publish GGUF files make of a family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GgufTraits {
     /// Nobody has made mixes of his own for it: published files follow the rules of `llama-quantize`.
     pub plain_mixes: bool,
     /// The converter states heads by layer, and says 0 for layers without attention.
     pub heads_by_layer: bool,
-    /// The quantiser knows its models of 80 layers as those of 70 billion parameters.
+    /// The quantizer knows its models of 80 layers as those of 70 billion parameters.
     pub seventy_billion: bool,
 }
 

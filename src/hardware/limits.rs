@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{LimitBasis, LimitEntry, LimitRule};
+use super::catalog::{LimitBasis, LimitEntry, LimitRule};
 use super::provenance::Provenance;
 use crate::units::{Bytes, GIB};
 
@@ -126,7 +126,7 @@ pub fn default_limit(limits: &[LimitEntry], memory: Bytes, rule: LimitRule) -> D
         return DefaultLimit {
             low: entry.limit,
             high: entry.limit,
-            provenance: Provenance::Catalogue {
+            provenance: Provenance::Catalog {
                 source: format!(
                     "gpu_memory_limits.toml, {} GB under {rule}: {}",
                     entry.memory_gib,
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_was_not_observed_lies_between_its_neighbours_ratios() {
+    fn a_size_that_was_not_observed_lies_between_its_neighbors_ratios() {
         let newer = default_limit(&limits(), Bytes::from_gib(192), LimitRule::Macos26);
         assert!((newer.low.gib() - 0.84 * 192.0).abs() < 0.01, "{}", newer.low.gib());
         assert!((newer.high.gib() - 0.87 * 192.0).abs() < 0.01, "{}", newer.high.gib());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How far a catalogue entry can be trusted.
+/// How far a catalog entry can be trusted.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize,
 )]
@@ -50,8 +50,8 @@ pub enum Provenance {
         /// The reading, for example `sysctl hw.memsize`.
         reading: String,
     },
-    /// Taken from a catalogue entry.
-    Catalogue {
+    /// Taken from a catalog entry.
+    Catalog {
         /// The entry and the public sources it names.
         source: String,
         /// How far to trust it.
@@ -84,7 +84,7 @@ impl Provenance {
     pub const fn confidence(&self) -> Confidence {
         match self {
             Self::Measured { .. } | Self::UserGiven => Confidence::High,
-            Self::Catalogue { confidence, .. } => *confidence,
+            Self::Catalog { confidence, .. } => *confidence,
             Self::Assumed { .. } => Confidence::Low,
         }
     }
@@ -94,7 +94,7 @@ impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Measured { reading } => write!(f, "read from this machine: {reading}"),
-            Self::Catalogue { source, confidence } => {
+            Self::Catalog { source, confidence } => {
                 write!(f, "{source} (confidence {confidence})")
             }
             Self::UserGiven => f.write_str("given by you"),

@@ -1,6 +1,6 @@
 //! Exact bytes of the prompt cache after a number of tokens.
 
-use crate::graph::cache::{Cache, CacheKind, KvQuantisation, quantise_shapes};
+use crate::graph::cache::{Cache, CacheKind, KvQuantization, quantize_shapes};
 use crate::graph::tape::{Routing, Trace, TraceError};
 use crate::graph::{Call, Graph};
 
@@ -16,7 +16,7 @@ pub fn after_prompt(
     tokens: u32,
     step: u32,
     batch: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 ) -> Result<Vec<Cache>, TraceError> {
     let mut caches = graph.make_cache();
     let mut chunks = prefill_chunks(tokens, step).chain((tokens > 0).then_some(1));
@@ -59,7 +59,7 @@ pub fn prefill_chunks(tokens: u32, step: u32) -> impl Iterator<Item = u32> {
 pub fn steady_decode(
     graph: &Graph,
     depth: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 ) -> Result<Trace, TraceError> {
     let mut caches = after_prompt(graph, depth.max(1), PREFILL_STEP, 1, kv)?;
     let call = Call { kv, ..Call::decode() };
@@ -73,7 +73,7 @@ pub fn steady_decode(
 }
 
 /// Moves all caches on by calls of the given lengths, with `--kv-bits` if given. Equal caches are counted once.
-pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) {
+pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantization>) {
     let mut known: Vec<(Cache, Cache)> = Vec::new();
     for cache in caches {
         if let Some((_, after)) = known.iter().find(|(before, _)| before == cache) {
@@ -84,7 +84,7 @@ pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) 
         for &n in calls {
             cache.advance(n);
             if let Some(q) = kv {
-                quantise_shapes(std::slice::from_mut(cache), q);
+                quantize_shapes(std::slice::from_mut(cache), q);
             }
         }
         known.push((before, cache.clone()));
@@ -92,8 +92,8 @@ pub fn advance(caches: &mut [Cache], calls: &[u32], kv: Option<KvQuantisation>) 
 }
 
 /// Moves all caches on by so many calls of one token each, as [`advance`] does by a list of them.
-pub fn advance_singly(caches: &mut [Cache], mut calls: u32, kv: Option<KvQuantisation>) {
-    // Until a quantised cache is packed, every call may be the one after which it is.
+pub fn advance_singly(caches: &mut [Cache], mut calls: u32, kv: Option<KvQuantization>) {
+    // Until a quantized cache is packed, every call may be the one after which it is.
     if let Some(q) = kv {
         let offset = caches.iter().map(|c| c.offset()).min().unwrap_or(0);
         let before = q.start.saturating_sub(offset).saturating_add(1).min(calls);
@@ -110,7 +110,7 @@ pub struct CacheGrowth<'g> {
     graph: &'g Graph,
     step: u32,
     batch: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
     /// The different caches after the first whole chunk, and how many layers have each.
     first: Vec<(Cache, u64)>,
 }
@@ -124,7 +124,7 @@ impl<'g> CacheGrowth<'g> {
         graph: &'g Graph,
         step: u32,
         batch: u32,
-        kv: Option<KvQuantisation>,
+        kv: Option<KvQuantization>,
     ) -> Result<Self, TraceError> {
         let step = step.max(1);
         let mut caches = graph.make_cache();
@@ -186,14 +186,14 @@ mod tests {
                 "num_key_value_heads":8,"head_dim":128,"intermediate_size":9728,"vocab_size":151936,
                 "tie_word_embeddings":true}"#,
         );
-        Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+        Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
     }
 
     /// Bytes that mlx-lm 0.32.2's own caches reported after `maybe_quantize_kv_cache` with 4 bits from 300 tokens on.
     #[test]
-    fn quantised_caches_have_mlx_lms_sizes() {
+    fn quantized_caches_have_mlx_lms_sizes() {
         let graph = qwen3_4b();
-        let kv = Some(KvQuantisation { start: 300, ..KvQuantisation::bits(4) });
+        let kv = Some(KvQuantization { start: 300, ..KvQuantization::bits(4) });
         for (tokens, expected) in
             [(200, 37_748_736), (301, 21_233_664), (1000, 42_467_328), (5000, 212_336_640)]
         {
@@ -212,12 +212,12 @@ mod tests {
         }
     }
 
-    /// Every class of caches, from many states on, quantised and not.
+    /// Every class of caches, from many states on, quantized and not.
     #[test]
     fn single_tokens_at_once_leave_what_they_leave_one_by_one() {
-        let catalogue = crate::model::catalogue::Models::built_in().expect("built in");
+        let catalog = crate::model::catalog::Models::built_in().expect("built in");
         let mut classes: Vec<CacheKind> = Vec::new();
-        for model in catalogue.models() {
+        for model in catalog.models() {
             let entry = model.entry().expect("readable");
             // Some types are known by name only.
             let Ok(graph) = Graph::new(&entry.config, crate::model::DType::BF16) else { continue };
@@ -227,7 +227,7 @@ mod tests {
             classes.extend(graph.cache_kinds().iter().cloned());
             for prompt in [1, 300, 2049] {
                 let after = after_prompt(&graph, prompt, 512, 1, None).expect("runs");
-                let packed = Some(KvQuantisation { start: 2100, ..KvQuantisation::bits(4) });
+                let packed = Some(KvQuantization { start: 2100, ..KvQuantization::bits(4) });
                 let packs = graph.cache_kinds().iter().all(|k| *k == CacheKind::Kv);
                 for kv in [None, packed.filter(|_| packs)] {
                     for calls in [0, 1, 255, 256, 257, 3000] {

@@ -2,7 +2,7 @@
 
 use super::cache::{advance_singly, after_prompt, bytes};
 use crate::graph::Graph;
-use crate::graph::cache::{CacheKind, KvQuantisation};
+use crate::graph::cache::{CacheKind, KvQuantization};
 use crate::graph::tape::TraceError;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub fn kept_bytes(
     graph: &Graph,
     (prompt, generated): (u32, u32),
     step: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 ) -> Result<u64, TraceError> {
     if prompt == 0 {
         return Ok(0);
@@ -61,13 +61,13 @@ pub fn kept_bytes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::model::{Config, DType, Scheme};
 
     fn graph(id: &str) -> Graph {
-        let models = Models::built_in().expect("the built-in catalogue");
-        let entry = models.get(id).expect("in the catalogue").entry().expect("readable");
-        Graph::quantised(&entry.config, Scheme::DEFAULT).expect("a known family")
+        let models = Models::built_in().expect("the built-in catalog");
+        let entry = models.get(id).expect("in the catalog").entry().expect("readable");
+        Graph::quantized(&entry.config, Scheme::DEFAULT).expect("a known family")
     }
 
     #[test]

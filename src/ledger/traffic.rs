@@ -2,7 +2,7 @@
 
 use super::cache::{PREFILL_STEP, after_prompt};
 use super::replay::{ArrayOrigin, Encoded, Gpu, Replay};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::graph::cache::held_slots;
 use crate::graph::op::{Op, OpKind};
 use crate::graph::params::{ModuleId, ModuleKind};
@@ -363,7 +363,7 @@ pub fn decode_step(
     context: u32,
     batch: u32,
     gpu: Gpu,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
     skipped: SkippedLayers,
 ) -> Result<Traffic, TraceError> {
     let mut caches = after_prompt(graph, context.saturating_sub(1), PREFILL_STEP, batch, kv)?;
@@ -415,7 +415,7 @@ mod tests {
             r#"{"model_type":"llama","hidden_size":64,"num_hidden_layers":1,"num_attention_heads":1,
                 "intermediate_size":64,"vocab_size":64,"rms_norm_eps":1e-5}"#,
         );
-        Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+        Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
     }
 
     /// Every operation is replayed once, and its traffic read.

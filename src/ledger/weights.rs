@@ -57,7 +57,7 @@ pub struct Tensor {
     pub dtype: TensorType,
     /// Payload bytes.
     pub bytes: u64,
-    /// Whether the tensor belongs to a quantised matrix.
+    /// Whether the tensor belongs to a quantized matrix.
     pub quantized: bool,
 }
 

@@ -62,7 +62,7 @@ impl FromStr for NamedFormat {
 /// The name of no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown quantisation '{0}'; known: bf16 fp16 fp32 2bit 3bit 4bit 5bit 6bit 8bit (with -g32, -g64 or -g128), \
+    "unknown quantization '{0}'; known: bf16 fp16 fp32 2bit 3bit 4bit 5bit 6bit 8bit (with -g32, -g64 or -g128), \
      mxfp4 nvfp4 mxfp8 mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6 mxfp4_q8, and llama.cpp's Q2_K to Q8_0, IQ1_S to \
      IQ4_XS, TQ1_0 TQ2_0 MXFP4 with their UD- and _L mixes"
 )]

@@ -1,6 +1,6 @@
 //! `data/hub_index.csv.gz`: what is known offline of repositories on the hub whose configuration is not known here.
 //!
-//! Facts of the index of the PyPI package llmfit 1.1.17 (MIT licence; state of September to October 2026): type,
+//! Facts of the index of the PyPI package llmfit 1.1.17 (MIT license; state of September to October 2026): type,
 //! parameters, downloads, day of creation, and the repository that one derives from. The file is unpacked when a
 //! repository is asked for that nothing else knows.
 

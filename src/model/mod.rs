@@ -1,6 +1,6 @@
-//! Models: configurations, quantisation schemes, the catalogue, names and sources.
+//! Models: configurations, quantization schemes, the catalog, names and sources.
 
-pub mod catalogue;
+pub mod catalog;
 pub mod config;
 pub mod drafts;
 pub mod format;
@@ -12,7 +12,7 @@ pub mod quality;
 pub mod quant;
 pub mod source;
 
-pub use catalogue::{ModelEntry, Models, ModelsError, Summary};
+pub use catalog::{ModelEntry, Models, ModelsError, Summary};
 pub use config::{Config, ConfigError};
 pub use format::{NamedFormat, UnknownFormat};
 pub use names::{ModelSpec, NameError, Resolution, parse_model_spec, resolve};

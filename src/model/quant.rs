@@ -1,4 +1,4 @@
-//! Number formats and quantisation schemes, as mlx-lm's `convert` knows them.
+//! Number formats and quantization schemes, as mlx-lm's `convert` knows them.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -11,7 +11,7 @@ pub enum DType {
     Bool,
     /// Unsigned, 1 byte (scales of the microscaling formats).
     U8,
-    /// Unsigned, 4 bytes (packed quantised weights, expert indices).
+    /// Unsigned, 4 bytes (packed quantized weights, expert indices).
     U32,
     /// Signed, 4 bytes (token ids).
     I32,
@@ -108,7 +108,7 @@ impl Serialize for DType {
     }
 }
 
-/// Quantisation mode of MLX's `quantize`.
+/// Quantization mode of MLX's `quantize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// `w = scale * q + bias` per group; scales and biases in the type of the weights.
@@ -137,7 +137,7 @@ impl Mode {
 /// How one matrix is packed along its last axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packing {
-    /// Quantisation mode.
+    /// Quantization mode.
     pub mode: Mode,
     /// Bits per weight, without scales.
     pub bits: u32,
@@ -190,7 +190,7 @@ pub struct Recipe {
 /// [`fmt::Display`] prints (`affine-4-g64`) and from the underscored form of the conformance vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// Not quantised; the given floating-point type.
+    /// Not quantized; the given floating-point type.
     Float(DType),
     /// One affine packing for every matrix that allows it.
     Affine {
@@ -227,7 +227,7 @@ impl Scheme {
         Recipe { low: 4, high: 6 },
     ];
 
-    /// The packing of an ordinary matrix, or `None` when the scheme leaves weights unquantised.
+    /// The packing of an ordinary matrix, or `None` when the scheme leaves weights unquantized.
     #[must_use]
     pub const fn packing(self) -> Option<Packing> {
         match self {
@@ -287,10 +287,10 @@ impl Serialize for Scheme {
     }
 }
 
-/// A quantisation name that is not understood.
+/// A quantization name that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown quantisation '{0}'; known: bf16 fp16 fp32 2bit 3bit 4bit 5bit 6bit 8bit (with -g32, -g64 or -g128), \
+    "unknown quantization '{0}'; known: bf16 fp16 fp32 2bit 3bit 4bit 5bit 6bit 8bit (with -g32, -g64 or -g128), \
      mxfp4 nvfp4 mxfp8 mixed_2_6 mixed_3_4 mixed_3_6 mixed_4_6 mxfp4_q8"
 )]
 pub struct UnknownScheme(pub String);

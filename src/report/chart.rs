@@ -25,7 +25,7 @@ pub enum Corner {
     LowerRight,
 }
 
-/// Something drawn in one colour with a name in the legend.
+/// Something drawn in one color with a name in the legend.
 #[derive(Clone, Debug)]
 pub struct Mark {
     /// Name in the legend; without one, it is not in it.
@@ -69,7 +69,7 @@ pub struct Chart {
     pub marks: Vec<Mark>,
 }
 
-/// Colours that stand out on white and on black, and that colour-blind people tell apart (Okabe and Ito, darkened
+/// Colors that stand out on white and on black, and that color-blind people tell apart (Okabe and Ito, darkened
 /// where they were too light).
 pub(super) const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -94,7 +94,7 @@ impl Chart {
         self.render(true)
     }
 
-    /// The chart as SVG to stand in a page: without background, and with text and axes in the colour of the page.
+    /// The chart as SVG to stand in a page: without background, and with text and axes in the color of the page.
     ///
     /// # Errors
     /// As [`Self::svg`].
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_gives_text_its_own_colour() {
+    fn a_page_gives_text_its_own_color() {
         let curve = ChartShape::Curve {
             points: vec![(1.0, 1.0), (9.0, 2.0)],
             band: vec![(1.0, 0.5, 1.5), (9.0, 1.0, 3.0)],

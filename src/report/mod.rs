@@ -1,7 +1,7 @@
 //! Presentation: a command's answer, a value that can [`Present`] itself, as text for people and as JSON, CSV, Markdown
 //! and JUnit for programs.
 //!
-//! Nothing here calculates; everything shown comes in as text or as serialisable values.
+//! Nothing here calculates; everything shown comes in as text or as serializable values.
 
 mod bars;
 mod chart;

@@ -4,7 +4,7 @@ use super::chart::COLORS;
 use plotters::prelude::*;
 use std::ops::Range;
 
-/// Points of one colour with a name in the legend.
+/// Points of one color with a name in the legend.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// Name in the legend.

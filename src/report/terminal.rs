@@ -1,9 +1,9 @@
-//! Text for a terminal: wrapped to its width, readable without colour.
+//! Text for a terminal: wrapped to its width, readable without color.
 
 use super::{Align, Document, DocumentBlock, Table};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Width, presets};
 
-/// Width and colour of the output.
+/// Width and color of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     /// Columns available.

@@ -1,7 +1,7 @@
 //! The figures of a machine that speed depends on.
 
 use crate::hardware::Machine;
-use crate::hardware::catalogue::Chip;
+use crate::hardware::catalog::Chip;
 use crate::hardware::machine::{FLOP_PER_CORE_CLOCK, MATRIX_FLOP_PER_CORE_CLOCK};
 use crate::hardware::tier::Tier;
 
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn peaks_follow_cores_and_clock() {
-        let catalogue = Macs::embedded();
-        let chip = |name| catalogue.chip(name).expect("readable").expect("known");
+        let catalog = Macs::embedded();
+        let chip = |name| catalog.chip(name).expect("readable").expect("known");
         let m4 = Silicon::of_chip(chip("m4max-40"), Some(128));
         assert!(!m4.matrix_units);
         assert!((m4.peak_flops() / 1e12 - 16.16).abs() < 0.01);

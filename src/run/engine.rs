@@ -1,7 +1,7 @@
 //! The engine of a run: the program, its version, and the settings of it that move memory or speed.
 
 use super::{KeptPrompts, Program, ServerTime, Version};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::units::Bytes;
 
 /// Tokens of a prefill chunk of `mlx_lm.generate` (`--prefill-step-size`).
@@ -32,7 +32,7 @@ pub struct EngineSetup {
     /// Whether every call of the model computes the logits of all its tokens, as mlx-lm did before 0.27.0.
     pub whole_logits: bool,
     /// Whether its caches are those of sequences that come and go: masks of attention are arrays then, and fewer kernels
-    /// are fused. Not where the cache is quantised.
+    /// are fused. Not where the cache is quantized.
     pub pads_sequences: bool,
     /// Caches of earlier prompts that it may come to keep in memory.
     pub keeps: KeptPrompts,
@@ -48,8 +48,8 @@ pub struct EngineSetup {
     pub slots: u32,
     /// Sequences that generate while the prompts of the run are read.
     pub generating: u32,
-    /// Whether and how the cache is quantised.
-    pub kv: Option<KvQuantisation>,
+    /// Whether and how the cache is quantized.
+    pub kv: Option<KvQuantization>,
     /// Whether all routed experts are computed for every token, as by programs without kernels for chosen ones.
     pub all_experts: bool,
     /// Memory kept for macOS and other programs; `None` for the default of the machine.
@@ -149,7 +149,7 @@ impl EngineSetup {
         }
     }
 
-    /// The type of the cache as engines name it: `f16`, or `q8` and the like when it is quantised.
+    /// The type of the cache as engines name it: `f16`, or `q8` and the like when it is quantized.
     #[must_use]
     pub fn kv_type(&self) -> String {
         self.kv.map_or_else(|| "f16".to_owned(), |kv| format!("q{}", kv.packing.bits))

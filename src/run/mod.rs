@@ -26,7 +26,7 @@ pub use server::ServerTime;
 pub use version::{MLX_REPLAYED, Version, VersionError};
 pub use work::{Images, ImagesError, Work};
 
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::units::Bytes;
 
 /// A generation to plan for: everything that decides the answer besides model and machine. The default is what
@@ -96,7 +96,7 @@ impl Run {
 
     /// The same run with another format of the cache.
     #[must_use]
-    pub const fn with_kv(self, kv: Option<KvQuantisation>) -> Self {
+    pub const fn with_kv(self, kv: Option<KvQuantization>) -> Self {
         Self { engine: EngineSetup { kv, ..self.engine }, ..self }
     }
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Points after settling below which nothing is said about a leak. Ten turns, as are often used, tell nothing: a
 /// single reallocation or garbage collection decides the slope.
 pub const MIN_POINTS: usize = 100;
-/// Points that the slope is computed on; longer series are reduced to medians of neighbours.
+/// Points that the slope is computed on; longer series are reduced to medians of neighbors.
 const MAX_BINS: usize = 100;
 const RESAMPLES: usize = 500;
-/// Neighbouring residuals that are resampled together, because memory comes in steps and plateaus.
+/// Neighboring residuals that are resampled together, because memory comes in steps and plateaus.
 const BLOCK: usize = 10;
 
 /// What a growth says.
@@ -47,7 +47,7 @@ pub struct Slope {
 ///
 /// The slope is the median of the slopes between all pairs of turns (Theil 1950; Sen, "Estimates of the Regression
 /// Coefficient Based on Kendall's Tau", JASA 63, 1968). Its interval comes from resampling the residuals in blocks
-/// (Künsch, Annals of Statistics 17, 1989), because neighbouring readings depend on each other.
+/// (Künsch, Annals of Statistics 17, 1989), because neighboring readings depend on each other.
 #[must_use]
 pub fn leak_slope(values: &[f64], settling: usize) -> Slope {
     let settling = settling.min(values.len());

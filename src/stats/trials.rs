@@ -30,7 +30,7 @@ pub struct TrialSummary {
 }
 
 impl TrialSummary {
-    /// Summarises finite values; `None` when there are none.
+    /// Summarizes finite values; `None` when there are none.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         if values.iter().any(|v| !v.is_finite()) {
@@ -46,7 +46,7 @@ impl TrialSummary {
         })
     }
 
-    /// Summarises the quotients `a[i] / b[i]` of trials that were run in turn. Pairs with a zero or missing side are
+    /// Summarizes the quotients `a[i] / b[i]` of trials that were run in turn. Pairs with a zero or missing side are
     /// left out by the caller.
     #[must_use]
     pub fn of_ratios(pairs: &[(f64, f64)]) -> Option<Self> {

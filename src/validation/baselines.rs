@@ -20,7 +20,7 @@ struct Seen {
     weight: f64,
 }
 
-/// The baselines on rows with a measured decode rate. Their constants are fitted on these very rows, which favours them.
+/// The baselines on rows with a measured decode rate. Their constants are fitted on these very rows, which favors them.
 #[must_use]
 pub fn all(data: &Dataset<'_>, rows: &[(&Observed<'_>, f64)], weights: &[f64]) -> Vec<Baseline> {
     let seen: Vec<Seen> = rows

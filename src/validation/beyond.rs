@@ -47,7 +47,7 @@ pub struct BeyondRow {
     pub machine: String,
     /// Program, by its name in measurement files.
     pub engine: String,
-    /// Catalogue id of the model, or empty.
+    /// Catalog id of the model, or empty.
     pub model_id: String,
     /// The model as published.
     pub model_published: String,

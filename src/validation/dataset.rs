@@ -3,8 +3,8 @@
 use super::join::join;
 use super::measurement::{Measurement, RateKind};
 use crate::graph::Graph;
-use crate::hardware::catalogue::Chip;
-use crate::model::catalogue::{ModelEntry, Models};
+use crate::hardware::catalog::Chip;
+use crate::model::catalog::{ModelEntry, Models};
 use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::decode::WIDE_SINCE;
 use crate::roofline::prefill::PrefillPrompt;
@@ -115,14 +115,14 @@ impl<'a> Dataset<'a> {
     fn build_features(&mut self, model: &str, weights: NamedFormat, models: &Models) -> Built {
         let entry: ModelEntry = models
             .get(model)
-            .ok_or_else(|| format!("'{model}' is not in the catalogue"))?
+            .ok_or_else(|| format!("'{model}' is not in the catalog"))?
             .entry()
             .map_err(|e| e.to_string())?;
         let scheme = match weights {
             NamedFormat::Mlx(scheme) => scheme,
             NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
         };
-        let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
         let features = match weights {
             NamedFormat::Mlx(_) => StepFeatures::of(&graph, None),
             NamedFormat::Gguf(mix) => StepFeatures::of_gguf(&graph, mix, None),

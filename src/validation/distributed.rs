@@ -190,14 +190,14 @@ fn graph(row: &BeyondRow, tools: &Tools<'_>) -> Result<Graph, String> {
     if id.is_empty() {
         return Err(format!("the model is not said exactly: '{}'", row.model_published));
     }
-    let model = tools.models.get(id).ok_or_else(|| format!("'{id}' is not in the catalogue"))?;
+    let model = tools.models.get(id).ok_or_else(|| format!("'{id}' is not in the catalog"))?;
     let entry = model.entry().map_err(|e| e.to_string())?;
     let format = join::weights(&row.quant).ok_or_else(|| format!("format '{}'", row.quant))?;
     let scheme = match format {
         NamedFormat::Mlx(scheme) => scheme,
         NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
     };
-    Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())
+    Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())
 }
 
 /// The run: programs that divide as mlx-lm does are taken as it.
@@ -217,7 +217,7 @@ fn run(row: &BeyondRow) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::roofline::Coefficients;
     use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
     use crate::validation::evaluate::FitBasis;
@@ -230,7 +230,7 @@ mod tests {
         let tools = Tools { models: &models, hardware: &hardware, coefficients };
         let rows = read_beyond("beyond.csv", SHIPPED_BEYOND).expect("readable");
         let empty = Validation::of(&[], &tools, FitBasis::Shipped, &HeldOutRates::none());
-        let v = empty.expect("the chip catalogue").with_clusters(&rows, &tools);
+        let v = empty.expect("the chip catalog").with_clusters(&rows, &tools);
         assert!(v.rows.len() + v.skipped.len() >= 12, "{:?}", v.skipped);
         let [_, score] = v.score(MeasuredMetric::ClusterDecode, |_| true).expect("scored rows");
         assert!(v.rows.len() >= 4, "{:?}", v.skipped);

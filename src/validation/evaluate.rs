@@ -9,11 +9,11 @@ use super::score::{DirectionScore, ErrorScore, ScoredPrediction, balance};
 use crate::estimate::widening::{self, Chips, Doubtful};
 use crate::estimate::{gpu, memory};
 use crate::graph::Graph;
-use crate::hardware::catalogue::LimitEntry;
+use crate::hardware::catalog::LimitEntry;
 use crate::hardware::{Chip, Machine, Macs as Hardware, MacsError};
 use crate::ledger::peak;
 use crate::model::NamedFormat;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::roofline::interval::Band;
 use crate::roofline::{Coefficients, IntervalClass, LawKind};
 use crate::run::{Program, Run};
@@ -171,7 +171,7 @@ impl Validation {
     /// Predicts the rows of a file: with the shipped coefficients, or for shipped rows with held-out rates.
     ///
     /// # Errors
-    /// When the chip catalogue cannot be read.
+    /// When the chip catalog cannot be read.
     pub fn of(
         measurements: &[Measurement],
         tools: &Tools<'_>,
@@ -312,7 +312,7 @@ impl Rates<'_, '_> {
             program: self.observed.program,
             tokens,
             batch: row.batch,
-            quantised_cache: !matches!(row.kv_quant.as_str(), "" | "none"),
+            quantized_cache: !matches!(row.kv_quant.as_str(), "" | "none"),
         }
     }
 
@@ -475,7 +475,7 @@ impl<'a> Peaks<'a> {
         }
         let simulated = || {
             let entry = self.tools.models.get(joined.model)?.entry().ok()?;
-            let graph = Graph::quantised(&entry.config, scheme).ok()?;
+            let graph = Graph::quantized(&entry.config, scheme).ok()?;
             let machine = Machine::from_chip(chip, row.memory_gib.unwrap_or(64), self.limits);
             peak::peak(&graph, &run, gpu(&machine, &run.engine)).ok().map(|p| p.peak_bytes)
         };

@@ -1,9 +1,9 @@
 //! Joining measured rows to models and Macs.
 
 use super::measurement::Measurement;
-use crate::hardware::catalogue::Chip;
+use crate::hardware::catalog::Chip;
 use crate::model::NamedFormat;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use std::fmt;
 
 /// A row with what it measured.
@@ -11,7 +11,7 @@ use std::fmt;
 pub struct Joined<'a> {
     /// The row.
     pub row: &'a Measurement,
-    /// Catalogue id of the model.
+    /// Catalog id of the model.
     pub model: &'a str,
     /// Format of the weights.
     pub weights: NamedFormat,
@@ -22,15 +22,15 @@ pub struct Joined<'a> {
 /// Why a row was not joined.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// The model is not in the catalogue.
+    /// The model is not in the catalog.
     NoModel,
-    /// The catalogue lacks the id.
+    /// The catalog lacks the id.
     UnknownModel(String),
     /// The format of the weights does not tell their size.
     Format(String),
     /// The chip is not known.
     NoChip,
-    /// The chip is not in the catalogue.
+    /// The chip is not in the catalog.
     UnknownChip(String),
 }
 
@@ -38,12 +38,12 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoModel => {
-                f.write_str("no model_id: the model is not in the catalogue or ambiguous")
+                f.write_str("no model_id: the model is not in the catalog or ambiguous")
             }
-            Self::UnknownModel(id) => write!(f, "model_id '{id}' is not in the catalogue"),
+            Self::UnknownModel(id) => write!(f, "model_id '{id}' is not in the catalog"),
             Self::Format(q) => write!(f, "the weight format '{q}' does not tell the size"),
             Self::NoChip => f.write_str("neither chip_id nor chip_candidates"),
-            Self::UnknownChip(id) => write!(f, "chip '{id}' is not in the catalogue"),
+            Self::UnknownChip(id) => write!(f, "chip '{id}' is not in the catalog"),
         }
     }
 }

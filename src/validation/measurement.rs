@@ -91,11 +91,11 @@ pub struct Measurement {
     pub mlx_version: String,
     /// Version of macOS as published.
     pub os_version: String,
-    /// Catalogue id of the model, or empty.
+    /// Catalog id of the model, or empty.
     pub model_id: String,
     /// The model as published.
     pub model_published: String,
-    /// Normalised weight format.
+    /// Normalized weight format.
     pub quant: String,
     /// Size of the weight file in 10^9 bytes, where stated.
     pub weights_gb: Option<f64>,
@@ -178,7 +178,7 @@ impl Measurement {
         }
         match self.kv_quant.as_str() {
             "" | "none" => None,
-            other => Some(format!("quantised cache {other}")),
+            other => Some(format!("quantized cache {other}")),
         }
     }
 

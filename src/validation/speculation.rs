@@ -215,7 +215,7 @@ fn format_of(quant: &str) -> Option<NamedFormat> {
     join::weights(quant).or_else(mixed)
 }
 
-/// Who drafts: a draft model where the row names one of the catalogue, the model's own heads where it says so, else a
+/// Who drafts: a draft model where the row names one of the catalog, the model's own heads where it says so, else a
 /// drafter made for the model, which drafts a block at once.
 fn kind(row: &BeyondRow, main: &Model) -> DraftKind {
     let name = row.draft_model.to_lowercase();
@@ -245,7 +245,7 @@ impl Model {
             NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
         };
         let half = entry.hub_conversions_are_fp16() && !matches!(scheme, Scheme::Float(_));
-        let graph = Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
         let graph = graph.with_fp16_activations(half.then_some(true));
         let heads = heads(Some(&entry.config), id).is_some();
         Ok(Self { graph, format, heads })
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use crate::data_dir::DataDirs;
     use crate::hardware::Macs;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::roofline::Coefficients;
     use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
 

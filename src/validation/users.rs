@@ -9,7 +9,7 @@ use crate::advise::serving::{Demand, EstimatedCosts, Scheduler, serve};
 use crate::estimate::{EstimateError, Estimator};
 use crate::graph::Graph;
 use crate::graph::cache::CacheKind;
-use crate::hardware::catalogue::LimitEntry;
+use crate::hardware::catalog::LimitEntry;
 use crate::hardware::machine::Machine;
 use crate::hardware::{Chip, MacsError};
 use crate::model::{DType, NamedFormat, Scheme};
@@ -30,7 +30,7 @@ impl Validation {
     /// The same with the rows of several sequences predicted.
     ///
     /// # Errors
-    /// When the chip catalogue cannot be read.
+    /// When the chip catalog cannot be read.
     pub fn with_users(
         mut self,
         measurements: &[Measurement],
@@ -72,7 +72,7 @@ fn unusable(row: &Measurement) -> Option<String> {
     }
     match row.kv_quant.as_str() {
         "" | "none" => None,
-        other => Some(format!("quantised cache {other}")),
+        other => Some(format!("quantized cache {other}")),
     }
 }
 
@@ -135,13 +135,13 @@ fn judge(
 
 fn graph(tools: &Tools<'_>, model: &str, weights: NamedFormat) -> Result<Graph, String> {
     let entry =
-        tools.models.get(model).ok_or_else(|| format!("'{model}' is not in the catalogue"))?;
+        tools.models.get(model).ok_or_else(|| format!("'{model}' is not in the catalog"))?;
     let entry = entry.entry().map_err(|e| e.to_string())?;
     let scheme = match weights {
         NamedFormat::Mlx(scheme) => scheme,
         NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
     };
-    Graph::quantised(&entry.config, scheme).map_err(|e| e.to_string())
+    Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())
 }
 
 /// Whether a server was around the model, and the run.

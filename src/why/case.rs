@@ -3,7 +3,7 @@
 use super::WhyDataError;
 use super::rank::Gap;
 use crate::estimate::{Decode, EstimateError, Estimator, Memory, Prefill, Run};
-use crate::hardware::catalogue::{Macs, MacsError};
+use crate::hardware::catalog::{Macs, MacsError};
 use crate::hardware::machine::Machine;
 use crate::hardware::power::{Form, PowerDataError};
 use crate::ledger::peak::PeakError;
@@ -25,7 +25,7 @@ pub enum GapError {
     /// The causes cannot be read.
     #[error(transparent)]
     Data(#[from] WhyDataError),
-    /// The catalogue of chips has problems.
+    /// The catalog of chips has problems.
     #[error(transparent)]
     Macs(#[from] MacsError),
     /// The power modes cannot be read.
@@ -220,7 +220,7 @@ fn siblings(machine: &Machine, macs: &Macs) -> Result<Vec<Machine>, MacsError> {
     }
     let gib = machine.memory.value.0 >> 30;
     let limits = macs.limits()?;
-    let other = |c: &&crate::hardware::catalogue::Chip| {
+    let other = |c: &&crate::hardware::catalog::Chip| {
         (c.generation, c.tier) == (machine.generation.value, machine.tier.value)
             && machine.chip.as_deref().is_some_and(|id| id != c.id)
             && c.memory_gib.contains(&gib)

@@ -25,7 +25,7 @@ pub enum GapCause {
     ThinkingTokens,
     /// A kept prompt that was missed, or hit.
     PrefixCache,
-    /// A quantised cache.
+    /// A quantized cache.
     KvQuantized,
     /// llama.cpp without flash attention.
     FlashAttentionOff,

@@ -32,7 +32,7 @@ fn column(browser: &mut Chromium, index: usize) -> Vec<String> {
     value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
 }
 
-/// The centre of the button of a column's heading, brought into view.
+/// The center of the button of a column's heading, brought into view.
 fn heading(index: usize) -> String {
     format!(
         "(() => {{ const b = document.querySelectorAll('table')[0].querySelectorAll('th button')[{index}]; \

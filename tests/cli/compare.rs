@@ -91,7 +91,7 @@ fn exit_codes_say_whether_any_mac_will_do() {
 }
 
 #[test]
-fn own_prices_override_the_catalogue() {
+fn own_prices_override_the_catalog() {
     let dir = tempfile::tempdir().expect("a folder");
     let price = "[[price]]\nmac = \"mini-m5pro-20-2026\"\nmemory_gib = 64\nusd_now = 1234\nsource = \"a friend\"\n";
     std::fs::write(dir.path().join("prices.toml"), price).expect("written");

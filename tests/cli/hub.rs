@@ -9,7 +9,7 @@ use server::{TestReply, TestServer};
 use std::path::Path;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-/// A model that no catalogue has.
+/// A model that no catalog has.
 const CONFIG: &str = r#"{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
     "num_key_value_heads":2,"intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5}"#;
 

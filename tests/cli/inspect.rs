@@ -59,7 +59,7 @@ fn bare_configurations_of_six_families_have_sizes() {
 
 /// The growth of a cache that is packed at token 5000 is that of the packed one, and where it is packed is said.
 #[test]
-fn a_quantised_cache_grows_by_what_a_packed_token_takes() {
+fn a_quantized_cache_grows_by_what_a_packed_token_takes() {
     for (bits, bytes) in [(3, 32_256.0), (4, 41_472.0), (8, 78_336.0)] {
         let (code, v) =
             json(&format!("inspect qwen3-8b-4bit --kv-bits {bits} --tokens 8192,12288"));

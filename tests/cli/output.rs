@@ -1,4 +1,4 @@
-//! How answers look: widths, formats, colour.
+//! How answers look: widths, formats, color.
 
 use crate::{mlxplan, run};
 use unicode_width::UnicodeWidthStr;
@@ -51,11 +51,11 @@ fn is_code(line: &str) -> bool {
 }
 
 #[test]
-fn colour_only_when_asked_for() {
+fn color_only_when_asked_for() {
     let plain = run("predict --model qwen3-4b-4bit --mac m4max-40/64").1;
     assert!(!plain.contains('\u{1b}'));
-    let coloured = run("predict --model qwen3-4b-4bit --mac m4max-40/64 --color always").1;
-    assert!(coloured.contains('\u{1b}'));
+    let colored = run("predict --model qwen3-4b-4bit --mac m4max-40/64 --color always").1;
+    assert!(colored.contains('\u{1b}'));
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn depths_are_slower_the_deeper() {
 }
 
 #[test]
-fn a_machine_that_is_not_in_the_catalogue_can_be_described() {
+fn a_machine_that_is_not_in_the_catalog_can_be_described() {
     let (code, v) =
         json("predict --model qwen3-8b-4bit --bandwidth 546 --gpu-cores 40 --memory 128");
     assert_eq!(code, 0);
@@ -152,7 +152,7 @@ fn explain_shows_ledgers_that_add_up() {
 }
 
 #[test]
-fn a_quantised_cache_is_smaller() {
+fn a_quantized_cache_is_smaller() {
     let kv = |rest: &str| {
         let (_, v) = json(&format!("{QWEN} {rest}"));
         v["memory"]["kv_bytes"].as_u64().expect("bytes")
@@ -216,7 +216,7 @@ fn the_publisher_of_a_gguf_file_counts() {
 
 /// M13: a limit that was raised is an input, and advice starts from it.
 #[test]
-fn a_raised_gpu_limit_is_where_judgement_and_advice_start() {
+fn a_raised_gpu_limit_is_where_judgment_and_advice_start() {
     let at = |rest: &str| {
         json(&format!("predict --model qwen3-32b-8bit --mac m4pro-20/48 --context 20000 {rest}"))
     };

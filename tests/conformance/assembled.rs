@@ -1,9 +1,9 @@
-//! Configurations of the catalogue that were put together from dimensions: each reproduces the parameter count of the
+//! Configurations of the catalog that were put together from dimensions: each reproduces the parameter count of the
 //! published files, which is what their source line claims.
 
 use mlxplan::graph::Graph;
 use mlxplan::ledger::weights::Weights;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::model::{Config, DType};
 
 /// Whether `more` numbers beyond the parameters are what the source line says the files also hold: for each layer a mask
@@ -20,9 +20,9 @@ fn beyond(source: &str, config: &Config, more: u64) -> bool {
 
 #[test]
 fn assembled_configurations_have_the_published_parameter_count() {
-    let catalogue = Models::built_in().expect("the built-in catalogue");
+    let catalog = Models::built_in().expect("the built-in catalog");
     let (mut checked, mut wrong) = (0, Vec::new());
-    for summary in catalogue.models() {
+    for summary in catalog.models() {
         let entry = summary.entry().expect("an entry");
         let Some(source) = entry.sources.iter().find(|s| s.contains("published files reproduced"))
         else {
@@ -46,9 +46,9 @@ fn assembled_configurations_have_the_published_parameter_count() {
 
 #[test]
 fn configurations_written_from_published_architectures_have_the_published_parameter_count() {
-    let catalogue = Models::built_in().expect("the built-in catalogue");
+    let catalog = Models::built_in().expect("the built-in catalog");
     let mut checked = 0;
-    for summary in catalogue.models() {
+    for summary in catalog.models() {
         let entry = summary.entry().expect("an entry");
         let Some(source) = entry.sources.iter().find(|s| s.contains("parameter count is met"))
         else {

@@ -2,14 +2,14 @@
 //! better chip is not slower. Where an answer goes against that, it is named here with its reason and its size: either MLX
 //! does it, or the coefficients are known to be off. Anything else, or more of it, fails.
 //!
-//! A sample of the catalogue by default; `cargo xtask full` takes all of it (`MLXPLAN_WHOLE_CATALOGUE=1`).
+//! A sample of the catalog by default; `cargo xtask full` takes all of it (`MLXPLAN_WHOLE_CATALOGUE=1`).
 
 use mlxplan::estimate::Estimator;
-use mlxplan::graph::cache::KvQuantisation;
+use mlxplan::graph::cache::KvQuantization;
 use mlxplan::hardware::Chip;
 use mlxplan::ledger::peak::{full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::roofline::Silicon;
 use mlxplan::{Coefficients, Graph, Macs, Run, Scheme};
 use rayon::prelude::*;
@@ -25,15 +25,15 @@ const SAMPLE: [&str; 6] = [
 ];
 
 fn graphs() -> Vec<(String, Graph)> {
-    let catalogue = Models::built_in().expect("built in");
+    let catalog = Models::built_in().expect("built in");
     let whole = std::env::var_os("MLXPLAN_WHOLE_CATALOGUE").is_some();
-    let chosen = catalogue
+    let chosen = catalog
         .models()
         .par_iter()
         .filter(|m| m.mlx_lm_supported && (whole || SAMPLE.contains(&m.id.as_str())));
     let graph = |m: &mlxplan::model::Summary| {
         let config = m.entry().expect("readable").config;
-        Some((m.id.clone(), Graph::quantised(&config, Scheme::DEFAULT).ok()?))
+        Some((m.id.clone(), Graph::quantized(&config, Scheme::DEFAULT).ok()?))
     };
     let found: Vec<(String, Graph)> = chosen.filter_map(graph).collect();
     assert!(found.len() >= SAMPLE.len() - 1, "{}", found.len());
@@ -89,7 +89,7 @@ fn a_longer_prompt_takes_no_less_memory_but_where_mlx_commits_earlier() {
 fn a_cache_of_fewer_bits_takes_no_more_memory_among_packed_ones() {
     let of = |(id, graph): &(String, Graph)| -> Option<String> {
         let run =
-            |bits| Run::default().with_context(9000).with_kv(Some(KvQuantisation::bits(bits)));
+            |bits| Run::default().with_context(9000).with_kv(Some(KvQuantization::bits(bits)));
         let at = |bits| Some(peak(graph, &run(bits), GPU).ok()?.peak_bytes);
         let (four, eight) = (at(4)?, at(8)?);
         (four > eight).then(|| format!("{id}: {four} bytes with 4 bits, {eight} with 8"))

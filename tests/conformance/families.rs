@@ -46,7 +46,7 @@ fn differences(model: &Value) -> Vec<String> {
     compare("tensors".to_owned(), json!(base.tensors), &model["tensors"]);
     for name in ["bf16", "affine_4_g64", "mxfp4", "mixed_3_6"] {
         let scheme: Scheme = name.parse().expect("a known scheme");
-        let bytes = Graph::quantised(&config, scheme).ok().map(|g| Weights::of(&g).bytes);
+        let bytes = Graph::quantized(&config, scheme).ok().map(|g| Weights::of(&g).bytes);
         compare(format!("weights {name}"), json!(bytes), &model["weight_bytes"][name]);
     }
     let lengths = [1, 300, 2500];
@@ -76,7 +76,7 @@ fn decode(
     scheme: &str,
     context: u32,
 ) -> Result<serde_json::Map<String, Value>, Box<dyn std::error::Error>> {
-    let graph = Graph::quantised(config, scheme.parse()?)?;
+    let graph = Graph::quantized(config, scheme.parse()?)?;
     let gpu = Gpu::new(ArchClass::Max, 15, false);
     let totals = decode_step(&graph, context, 1, gpu, None, SkippedLayers::NONE)?.totals();
     match serde_json::to_value(totals)? {

@@ -1,11 +1,11 @@
-//! The 151 models of the catalogue that mlx-lm implements: every figure must match to the byte.
+//! The 151 models of the catalog that mlx-lm implements: every figure must match to the byte.
 
 use mlxplan::graph::cache::{Cache, Slot};
 use mlxplan::graph::params::{ModuleKind, Part};
 use mlxplan::graph::{Graph, QuantOverride};
 use mlxplan::ledger::cache::{PREFILL_STEP, after_prompt, bytes};
 use mlxplan::ledger::weights::{TensorType, Weights, tensors};
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::model::{Config, DType, Scheme};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ fn differences(want: &Value, config: &Config) -> Vec<String> {
     let mut routed = BTreeMap::new();
     for name in schemes() {
         let scheme: Scheme = name.parse().expect("a known scheme");
-        let Ok(graph) = Graph::quantised(config, scheme) else { continue };
+        let Ok(graph) = Graph::quantized(config, scheme) else { continue };
         let w = Weights::of(&graph);
         weights.insert(name.clone(), json!(w.bytes));
         routed.insert(name.clone(), json!(w.routed_expert_bytes));
@@ -50,7 +50,7 @@ fn differences(want: &Value, config: &Config) -> Vec<String> {
                     &want["embedding_bytes_affine_4_g64"],
                 );
                 compare("n_tensors_4bit", json!(w.tensors), &want["n_tensors_4bit"]);
-                compare("unquantized", unquantised(&graph), &want["unquantized_matrices"]);
+                compare("unquantized", unquantized(&graph), &want["unquantized_matrices"]);
                 compare("overrides", overrides(&graph), &want["n_per_layer_overrides"]);
             }
             "affine_8_g64" => {
@@ -130,8 +130,8 @@ fn embedding_tables(graph: &Graph) -> Value {
     json!(tables)
 }
 
-/// Names of 16-bit matrices of a quantised model, layer numbers replaced by N.
-fn unquantised(graph: &Graph) -> Value {
+/// Names of 16-bit matrices of a quantized model, layer numbers replaced by N.
+fn unquantized(graph: &Graph) -> Value {
     let names: BTreeSet<String> = tensors(graph)
         .into_iter()
         .filter(|t| t.shape.rank() >= 2 && t.dtype != TensorType::Mlx(DType::U32))
@@ -170,15 +170,15 @@ fn shapes(cache: &Cache) -> Value {
 }
 
 #[test]
-fn every_model_of_the_catalogue_has_mlx_lms_sizes() {
+fn every_model_of_the_catalog_has_mlx_lms_sizes() {
     let text = include_str!("../data/golden_sizes.json");
     let golden: Value = serde_json::from_str(text).expect("valid JSON");
-    let catalogue = Models::built_in().expect("a valid catalogue");
+    let catalog = Models::built_in().expect("a valid catalog");
     let mut wrong = Vec::new();
     let models = golden["models"].as_array().expect("a list");
     for want in models {
         let id = want["id"].as_str().expect("an id");
-        let entry = catalogue.get(id).expect("in the catalogue").entry().expect("a valid entry");
+        let entry = catalog.get(id).expect("in the catalog").entry().expect("a valid entry");
         let found = differences(want, &entry.config);
         if !found.is_empty() {
             wrong.push(format!("{id} ({}):\n  {}", entry.model_type, found.join("\n  ")));

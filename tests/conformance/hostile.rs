@@ -55,7 +55,7 @@ fn spoiled(config: &Map<String, Value>) -> Vec<Map<String, Value>> {
 
 /// Builds a configuration and runs two calls; whether it is a model that runs.
 fn runs(config: &Config, scheme: Scheme) -> bool {
-    let Ok(graph) = Graph::quantised(config, scheme) else {
+    let Ok(graph) = Graph::quantized(config, scheme) else {
         return false;
     };
     let mut caches = graph.make_cache();

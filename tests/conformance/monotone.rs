@@ -32,7 +32,7 @@ fn graph(kind: usize, layers: u32, width: u32, kv_heads: u32) -> Graph {
         128 * width
     );
     let config = Config::parse(&text).expect("a configuration");
-    Graph::quantised(&config, Scheme::DEFAULT).expect("a known family")
+    Graph::quantized(&config, Scheme::DEFAULT).expect("a known family")
 }
 
 prop_compose! {

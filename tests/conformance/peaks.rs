@@ -1,11 +1,11 @@
 //! Simulated peaks against those of the oracle, which replays the real mlx-lm's graph.
 
 use mlxplan::graph::Graph;
-use mlxplan::graph::cache::KvQuantisation;
+use mlxplan::graph::cache::KvQuantization;
 use mlxplan::ledger::peak::{full, peak};
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::model::Config;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::run::Run;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -27,16 +27,16 @@ pub fn difference(config: &Config, v: &Value) -> Option<String> {
     let text = |key: &str| v[key].as_str().expect("a text");
     let number = |key: &str| v[key].as_u64().expect("a number") as u32;
     let scheme = text("scheme").replace('_', "-").parse().expect("a scheme");
-    let graph = Graph::quantised(config, scheme).expect("a graph");
+    let graph = Graph::quantized(config, scheme).expect("a graph");
     let class = match text("arch_class") {
         "g" => ArchClass::Base,
         "d" => ArchClass::Ultra,
         _ => ArchClass::Max,
     };
     let nax = v["matrix_units"].as_bool().expect("yes or no");
-    let kv = v["kv_bits"].as_u64().map(|bits| KvQuantisation {
+    let kv = v["kv_bits"].as_u64().map(|bits| KvQuantization {
         start: number("kv_start"),
-        ..KvQuantisation::bits(bits as u32)
+        ..KvQuantization::bits(bits as u32)
     });
     let gpu = Gpu::new(class, if nax { 17 } else { 16 }, nax);
     let mut run = Run::default()
@@ -61,10 +61,10 @@ pub fn difference(config: &Config, v: &Value) -> Option<String> {
 }
 
 fn check(vectors: &[Value]) {
-    let models = Models::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalog");
     let config = |v: &Value| {
         let id = v["model"].as_str().expect("a text");
-        models.get(id).expect("in the catalogue").entry().expect("a good entry").config.clone()
+        models.get(id).expect("in the catalog").entry().expect("a good entry").config.clone()
     };
     let wrong: Vec<String> = vectors.iter().filter_map(|v| difference(&config(v), v)).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), vectors.len(), wrong.join("\n"));
@@ -77,13 +77,13 @@ fn peaks_are_those_of_the_oracle() {
     check(&vectors);
 }
 
-/// Several sequences at once, and caches quantised by `--kv-bits`. No peak: mlx-lm refuses to quantise the cache.
+/// Several sequences at once, and caches quantized by `--kv-bits`. No peak: mlx-lm refuses to quantize the cache.
 #[test]
-fn peaks_of_batches_and_quantised_caches_are_those_of_the_oracle() {
+fn peaks_of_batches_and_quantized_caches_are_those_of_the_oracle() {
     let vectors = vectors(include_str!("../data/peaks_kv_batch.json"));
-    let (quantised, dense): (Vec<_>, Vec<_>) =
+    let (quantized, dense): (Vec<_>, Vec<_>) =
         vectors.iter().cloned().partition(|v| v["kv_bits"].is_u64());
-    assert!(families(&quantised) >= 8 && families(&dense) >= 8);
+    assert!(families(&quantized) >= 8 && families(&dense) >= 8);
     check(&vectors);
 }
 

@@ -2,7 +2,7 @@
 
 use mlxplan::graph::{Graph, families};
 use mlxplan::ledger::shards::{self, TensorRank};
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::model::{Config, Scheme};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ fn configs() -> HashMap<String, Config> {
     for model in small["models"].as_array().expect("a list") {
         add(model["name"].as_str().expect("a name"), &model["config"]);
     }
-    let models = Models::built_in().expect("the built-in catalogue");
+    let models = Models::built_in().expect("the built-in catalog");
     for model in models.models() {
         if let Ok(entry) = model.entry() {
             out.entry(model.id.clone()).or_insert(entry.config);
@@ -74,7 +74,7 @@ fn every_mac_holds_what_mlx_lm_gives_it() {
             let nodes = share["nodes"].as_u64().expect("a number") as u32;
             let graph = graphs.entry(scheme).or_insert_with(|| {
                 let scheme: Scheme = scheme.parse().expect("a known scheme");
-                Graph::quantised(config, scheme).expect("a known family")
+                Graph::quantized(config, scheme).expect("a known family")
             });
             let mut differs = |what: &str, got: String, want: &Value| {
                 wrong.push(format!("{id} {scheme} {nodes} {what}: {got} instead of {want}"));

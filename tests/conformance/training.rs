@@ -9,7 +9,7 @@ use mlxplan::graph::training::{
 use mlxplan::ledger::replay::{ArchClass, Gpu};
 use mlxplan::ledger::training::replay;
 use mlxplan::model::Config;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ fn difference(models: &Models, v: &Value) -> Option<String> {
         false => Config::parse(&stored).expect("a configuration"),
     };
     let scheme = text("scheme").replace('_', "-").parse().expect("a scheme");
-    let graph = match Graph::quantised(&config, scheme) {
+    let graph = match Graph::quantized(&config, scheme) {
         Ok(graph) => graph,
         Err(e) => return (!v["peak_bytes"].is_null()).then(|| format!("{}: {e}", text("model"))),
     };
@@ -108,7 +108,7 @@ const OTHER: f64 = 0.02;
 
 #[test]
 fn runs_are_those_of_the_oracle() {
-    let models = Models::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalog");
     let text = include_str!("../data/training.json");
     let vectors: Vec<Value> = serde_json::from_str(text).expect("valid JSON");
     assert!(vectors.len() >= 80);

@@ -51,7 +51,7 @@ fn a_good_server_is_measured() {
 }
 
 #[test]
-fn servers_are_recognised() {
+fn servers_are_recognized() {
     let info = |program| connect(&Fake::start(program, Conduct::Good)).info().clone();
     let llama = info(Program::LlamaCpp);
     assert_eq!((llama.kind, llama.slots), (ServerKind::LlamaCpp, Some(2)));

@@ -26,7 +26,7 @@ fn is_small(graph: &Graph) -> bool {
 }
 
 fn runs(config: &Config) {
-    let Ok(graph) = Graph::quantised(config, Scheme::DEFAULT) else { return };
+    let Ok(graph) = Graph::quantized(config, Scheme::DEFAULT) else { return };
     if is_small(&graph) {
         let call = mlxplan::graph::Call::decode();
         let _ = graph.trace(&mut graph.make_cache(), call, Routing::default());

@@ -29,7 +29,7 @@ fn graph(case: &Value) -> Graph {
     let config = Config::new(case["config"].as_object().expect("an object").clone());
     let mut graph = Graph::new(&config, DType::F32).expect("a known family");
     if let Some(scheme) = case["scheme"].as_str() {
-        graph.quantise(scheme.parse::<Scheme>().expect("a scheme")).expect("fitting groups");
+        graph.quantize(scheme.parse::<Scheme>().expect("a scheme")).expect("fitting groups");
     }
     graph
 }

@@ -40,9 +40,9 @@ pub fn model_folder() -> PathBuf {
 pub fn subject() -> OpenedModel {
     let source = folder::load(&model_folder()).expect("a model folder");
     let data = DataDirs::discover(None).expect("data folders");
-    let catalogue = Models::load(&data).expect("the catalogue");
+    let catalog = Models::load(&data).expect("the catalog");
     let hub = HubOptions::from_env(&|_| None, None);
     let program = mlxplan::Program::MlxLm;
-    let sources = Sources { catalogue: &catalogue, hub, progress: &|_| {}, assume: None, program };
+    let sources = Sources { catalog: &catalog, hub, progress: &|_| {}, assume: None, program };
     OpenedModel::from_source(source, None, &sources).expect("a model that mlxplan knows")
 }

@@ -90,7 +90,7 @@ class Kernels:
             self._allocate(out, like=like if flat else None)
         self._dispatch([*node.inputs, *node.outputs])
 
-    # -- normalisation, rope, softmax ------------------------------------------------
+    # -- normalization, rope, softmax ------------------------------------------------
 
     def _rowwise(self, node: Node, check_rows: bool) -> None:
         x, out = node.inputs[0], node.outputs[0]

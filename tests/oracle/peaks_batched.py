@@ -15,7 +15,7 @@ import time
 
 import simulate  # noqa: E402  (before mlx_lm: it replaces functions of mlx.core)
 import sizes  # noqa: E402
-from peaks_kv_batch import QuantisingMachine, generation_peak  # noqa: E402
+from peaks_kv_batch import QuantizingMachine, generation_peak  # noqa: E402
 from sizes import mx  # noqa: E402
 
 from mlx_lm.generate import _merge_caches  # noqa: E402
@@ -94,7 +94,7 @@ def _placeholders(caches, plain=simulate._placeholders):
 
 
 simulate._placeholders = _placeholders
-simulate.Machine = QuantisingMachine
+simulate.Machine = QuantizingMachine
 
 
 def peak(config, scheme, prompt, prefill_step, arch, nax, batch):

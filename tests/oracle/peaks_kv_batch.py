@@ -1,4 +1,4 @@
-"""Peaks of batches and of quantised KV caches, as vectors for `tests/conformance/peaks.rs`.
+"""Peaks of batches and of quantized KV caches, as vectors for `tests/conformance/peaks.rs`.
 
     python peaks_kv_batch.py MODELS.json OUT.json [FILTER]
 
@@ -24,7 +24,7 @@ GROUP = 64
 DECODE_STEPS = 3
 
 # (model, [(scheme, prompt, prefill step, class, matrix units, batch, bits of the cache, tokens from which it is
-# quantised)])
+# quantized)])
 CASES = {
     "Qwen/Qwen3-0.6B": [
         ("affine_4_g64", 300, 2048, "g", False, 2, None, 0),
@@ -126,15 +126,15 @@ CASES = {
 }
 
 
-class QuantisingMachine(Machine):
-    """The oracle's machine with the copies that quantisation makes."""
+class QuantizingMachine(Machine):
+    """The oracle's machine with the copies that quantization makes."""
 
     def _do_Quantize(self, node):
         self._do_CustomKernel(node)
 
 
-class QuantisingModel:
-    """A model whose caches are quantised after every call, as in `generate_step`."""
+class QuantizingModel:
+    """A model whose caches are quantized after every call, as in `generate_step`."""
 
     def __init__(self, model, bits, start):
         self._model, self._bits, self._start = model, bits, start
@@ -149,7 +149,7 @@ class QuantisingModel:
 
 
 def _leaves(cache, plain=simulate._leaves):
-    """The oracle's array slots; a quantised cache holds three arrays each for keys and values."""
+    """The oracle's array slots; a quantized cache holds three arrays each for keys and values."""
     if not isinstance(cache, QuantizedKVCache):
         return plain(cache)
     cache.keys, cache.values = list(cache.keys), list(cache.values)
@@ -157,13 +157,13 @@ def _leaves(cache, plain=simulate._leaves):
 
 
 simulate._leaves = _leaves
-simulate.Machine = QuantisingMachine
+simulate.Machine = QuantizingMachine
 
 
 def peak(config, scheme, prompt, prefill_step, arch, nax, batch, bits, start):
     """Peak of `generate_step`, in bytes: prefill, the first token, and two more."""
     process = simulate.Process(sizes.load(config, scheme), arch, nax)
-    process.model = QuantisingModel(process.model, bits, start)
+    process.model = QuantizingModel(process.model, bits, start)
     return generation_peak(process, prompt, prefill_step, batch)
 
 

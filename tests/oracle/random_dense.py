@@ -157,7 +157,7 @@ def cohere(d: Dice, kind: str) -> Config:
 def seed_oss(d: Dice, kind: str) -> Config:
     c = d.dense(kind, "always")
     c.update(attention_bias=d.coin(), attention_out_bias=d.coin(), mlp_bias=d.coin(0.3))
-    c["tie_word_embeddings"] = False  # mlx-lm cannot run a tied quantised one
+    c["tie_word_embeddings"] = False  # mlx-lm cannot run a tied quantized one
     return c
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from metal import Array, Buffer, Machine, Node, page_round
 
 
-class _Labelled(Buffer):
+class _Labeled(Buffer):
     """A buffer that knows what it is for and how many command buffers keep it."""
 
     __slots__ = ("label", "held")
@@ -29,7 +29,7 @@ class TrainingMachine(Machine):
         self.at_peak: dict[str, int] = {}
 
     def _malloc(self, nbytes: int) -> Buffer:
-        buffer = _Labelled(page_round(nbytes), self.label)
+        buffer = _Labeled(page_round(nbytes), self.label)
         self.active += buffer.size
         self.ledger[buffer.label] += buffer.size
         if self.active > self.peak:

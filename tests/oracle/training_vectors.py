@@ -2,7 +2,7 @@
 
     python training_vectors.py MODELS.json OUT.json [FILTER]
 
-Every case is a configuration (of a model of the catalogue by its id, or a random one of a family), a scheme, and the
+Every case is a configuration (of a model of the catalog by its id, or a random one of a family), a scheme, and the
 options of `mlx_lm.lora`; the answer is that of the oracle's command `train`, or null where mlx-lm refuses. FILTER keeps
 the cases whose name contains it; rows that OUT holds already stay as they are.
 """
@@ -98,7 +98,7 @@ def main() -> None:
         if only not in name or (name, scheme, json.dumps(options)) in made:
             continue
         if config is None:
-            print("not in the catalogue:", name, file=sys.stderr)
+            print("not in the catalog:", name, file=sys.stderr)
             continue
         start = time.time()
         row = {"model": name} if name in known else {"model": name, "config": config}

@@ -76,7 +76,7 @@ def small(name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def golden(id: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Sizes of a model of the catalogue, as tests/conformance/golden.rs reads them."""
+    """Sizes of a model of the catalog, as tests/conformance/golden.rs reads them."""
     report = sizes.size_report(config, sizes.SCHEMES)
     embedding = report.pop("embedding_bytes")
     for key in ("active_memory_bytes", "scheme_errors"):
@@ -103,7 +103,7 @@ def peak(id: str, config: dict[str, Any], case: tuple) -> dict[str, Any]:
 
 
 def family(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A row of small_families.json with peaks, for a model that is not in the catalogue."""
+    """A row of small_families.json with peaks, for a model that is not in the catalog."""
     peaks = [peak(name, config, case) for case in PEAKS]
     return small(name, config) | {"peaks": [{k: p[k] for k in PEAK_KEYS} for p in peaks]}
 

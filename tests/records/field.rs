@@ -7,15 +7,15 @@ use mlxplan::graph::Graph;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::hardware::{Macs, spec};
 use mlxplan::model::Scheme;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::roofline::Coefficients;
 use mlxplan::run::Run;
 
 pub fn graph(model: &str, quant: &str) -> Graph {
-    let models = Models::built_in().expect("a good catalogue");
-    let entry = models.get(model).expect("in the catalogue").entry().expect("a good entry");
+    let models = Models::built_in().expect("a good catalog");
+    let entry = models.get(model).expect("in the catalog").entry().expect("a good entry");
     let scheme: Scheme = quant.parse().expect("a scheme");
-    Graph::quantised(&entry.config, scheme).expect("a graph")
+    Graph::quantized(&entry.config, scheme).expect("a graph")
 }
 
 /// A run by an engine, as it is asked for: `mlx-lm@0.31.3 mlx=0.32.0 macos=26.6.1 chunk=4096`.

@@ -1,7 +1,7 @@
 //! The committed fit is what `cargo xtask fit` makes of the committed measurements.
 
 use mlxplan::hardware::Macs as Chips;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::roofline::coefficients::CoefficientsFile;
 use mlxplan::roofline::{Coefficients, LawKind};
 use mlxplan::validation::dataset::Dataset;
@@ -20,7 +20,7 @@ fn committed_coefficients_are_the_fit_of_the_committed_rows() {
     let stale = "data/measurements.csv has changed since the fit; run cargo xtask fit";
     assert_eq!(file.measurements_hash, fitting::hash(MEASUREMENTS), "{stale}");
     let rows = read("measurements.csv", MEASUREMENTS).expect("a good file");
-    let models = Models::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalog");
     let chips = Chips::embedded();
     let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
     let (fitted, held_out) = fit_all(&data, fitting::hash(MEASUREMENTS));
@@ -54,7 +54,7 @@ fn committed_coefficients_are_the_fit_of_the_committed_rows() {
 #[test]
 fn rows_join_or_say_why() {
     let rows = read("measurements.csv", MEASUREMENTS).expect("a good file");
-    let models = Models::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalog");
     let chips = Chips::embedded();
     let data = Dataset::build(&rows, &models, chips.chips().expect("chips"));
     assert_eq!(data.rows.len() + data.skipped.len(), rows.len());

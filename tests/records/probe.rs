@@ -1,4 +1,4 @@
-//! Recorded and synthesised readings of Macs, replayed: every bin of the catalogue must be recognised.
+//! Recorded and synthesised readings of Macs, replayed: every bin of the catalog must be recognized.
 
 use mlxplan::hardware::probe::{Probe, ProbeError, dump, interpret};
 use mlxplan::hardware::{Chip, Macs, Provenance, Tier};
@@ -15,7 +15,7 @@ fn tiers(probe: &Probe) -> Vec<(Option<&str>, u32)> {
 }
 
 #[test]
-fn recorded_macs_are_recognised() {
+fn recorded_macs_are_recognized() {
     // (recording, bin, GPU cores, memory in GiB, product)
     let expected = [
         ("a18pro-5-8gb", "a18pro-5", 5, 8, None),
@@ -105,7 +105,7 @@ fn a_bin_that_cannot_be_told_is_not_guessed() {
     assert_eq!((probe.chip.as_deref(), probe.gpu_cores), (None, None));
     assert_eq!((probe.generation, probe.tier), (Some(2), Some(Tier::Ultra)));
     let error = probe.machine(&Macs::embedded()).unwrap_err().to_string();
-    assert!(error.starts_with("Apple M2 Ultra and 64 GB is not in the catalogue"), "{error}");
+    assert!(error.starts_with("Apple M2 Ultra and 64 GB is not in the catalog"), "{error}");
     assert!(matches!(
         probe.machine_with_bandwidth(&Macs::embedded(), 800.0),
         Err(ProbeError::Incomplete("the number of GPU cores"))
@@ -148,8 +148,8 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
                 \"gpu-core-count\" = 44\nkern.osproductversion: 28.1\n\"voltage-states9\" = <0000000000000000\
                 00a3e11100000000>\n{'device_name': 'Apple M7 Max', 'architecture': 'applegpu_g19s', \
                 'max_recommended_working_set_size': 83494174720, 'max_buffer_length': 62620631040}\n";
-    let catalogue = Macs::embedded();
-    let probe = interpret(&dump::parse(text), &catalogue).unwrap();
+    let catalog = Macs::embedded();
+    let probe = interpret(&dump::parse(text), &catalog).unwrap();
     assert_eq!(
         (probe.generation, probe.tier, probe.chip.as_deref()),
         (Some(7), Some(Tier::Max), None)
@@ -160,14 +160,14 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
     );
     assert_eq!(probe.matrix_units_usable, Some(true));
     assert!(
-        probe.notes.contains(&"Apple M7 Max is not in the catalogue".to_owned()),
+        probe.notes.contains(&"Apple M7 Max is not in the catalog".to_owned()),
         "{:?}",
         probe.notes
     );
-    let error = probe.machine(&catalogue).unwrap_err().to_string();
+    let error = probe.machine(&catalog).unwrap_err().to_string();
     assert!(error.contains("Apple M7 Max with 44 GPU cores and 96 GB"), "{error}");
 
-    let machine = probe.machine_with_bandwidth(&catalogue, 900.0).unwrap();
+    let machine = probe.machine_with_bandwidth(&catalog, 900.0).unwrap();
     assert_eq!(machine.name, "Apple M7 Max (44-core GPU), 96 GB");
     assert_eq!((machine.generation.value, machine.tier.value), (7, Tier::Max));
     assert_eq!(machine.gpu_clock_mhz.value, 300);
@@ -179,10 +179,10 @@ fn a_future_chip_is_described_and_can_be_planned_for_with_its_bandwidth() {
 #[test]
 fn an_intel_mac_is_said_to_be_one() {
     let text = "machdep.cpu.brand_string: Intel(R) Core(TM) i9-9980HK CPU @ 2.40GHz\nhw.memsize: 34359738368\n";
-    let catalogue = Macs::embedded();
-    let probe = interpret(&dump::parse(text), &catalogue).unwrap();
+    let catalog = Macs::embedded();
+    let probe = interpret(&dump::parse(text), &catalog).unwrap();
     assert!(!probe.apple_silicon && probe.gpu_limit.is_none());
-    assert!(matches!(probe.machine(&catalogue), Err(ProbeError::NotAppleSilicon(_))));
+    assert!(matches!(probe.machine(&catalog), Err(ProbeError::NotAppleSilicon(_))));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn readings_that_say_nothing_are_an_error() {
     assert!(matches!(error, ProbeError::Unreadable(_)));
 }
 
-/// Readings of a chip in the documented key formats, synthesised from the catalogue.
+/// Readings of a chip in the documented key formats, synthesised from the catalog.
 fn synthesised(chip: &Chip, gib: u64, model: Option<&str>) -> String {
     let levels = [
         ("Super", chip.cpu_super_cores),
@@ -225,11 +225,11 @@ fn synthesised(chip: &Chip, gib: u64, model: Option<&str>) -> String {
 }
 
 #[test]
-fn every_bin_with_every_memory_is_recognised_synthesised() {
-    let catalogue = Macs::embedded();
-    for chip in catalogue.chips().unwrap() {
+fn every_bin_with_every_memory_is_recognized_synthesised() {
+    let catalog = Macs::embedded();
+    for chip in catalog.chips().unwrap() {
         for &gib in &chip.memory_gib {
-            let probe = interpret(&dump::parse(&synthesised(chip, gib, None)), &catalogue).unwrap();
+            let probe = interpret(&dump::parse(&synthesised(chip, gib, None)), &catalog).unwrap();
             let id = format!("{}/{gib}", chip.id);
             assert_eq!(probe.chip.as_ref(), Some(&chip.id), "{id}");
             assert_eq!(probe.gpu_clock_mhz, Some(chip.gpu_clock_mhz), "{id}");
@@ -237,20 +237,20 @@ fn every_bin_with_every_memory_is_recognised_synthesised() {
             let cores = chip.cpu_super_cores + chip.cpu_p_cores + chip.cpu_e_cores;
             assert_eq!(probe.cpu_cores, Some(cores), "{id}");
             assert_eq!(probe.matrix_units_usable, Some(chip.matrix_units), "{id}");
-            assert_eq!(probe.machine(&catalogue).unwrap().id, id);
+            assert_eq!(probe.machine(&catalog).unwrap().id, id);
         }
     }
 }
 
 #[test]
-fn every_mac_is_recognised_by_model_bin_and_memory_synthesised() {
-    let catalogue = Macs::embedded();
-    for mac in catalogue.macs().unwrap() {
-        let chip = catalogue.chip(&mac.chip).unwrap().unwrap();
+fn every_mac_is_recognized_by_model_bin_and_memory_synthesised() {
+    let catalog = Macs::embedded();
+    for mac in catalog.macs().unwrap() {
+        let chip = catalog.chip(&mac.chip).unwrap().unwrap();
         for model in &mac.hw_model {
             let gib = mac.configs[0].memory_gib;
             let probe =
-                interpret(&dump::parse(&synthesised(chip, gib, Some(model))), &catalogue).unwrap();
+                interpret(&dump::parse(&synthesised(chip, gib, Some(model))), &catalog).unwrap();
             assert_eq!(probe.fanless, Some(mac.fanless), "{}", mac.id);
             assert_eq!(probe.mac.map(|found| found.id).as_ref(), Some(&mac.id));
         }

@@ -6,7 +6,7 @@ use mlxplan::hardware::Macs as Chips;
 use mlxplan::hardware::machine::Machine;
 use mlxplan::ledger::peak;
 use mlxplan::model::NamedFormat;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::run::{Program, Run};
 use mlxplan::stats::{median, quantile};
 use mlxplan::units::Bytes;
@@ -36,8 +36,8 @@ fn run(row: &Measurement) -> Option<Run> {
 
 fn simulate(row: &Joined<'_>, models: &Models, chips: &Chips) -> Option<u64> {
     let NamedFormat::Mlx(scheme) = row.weights else { return None };
-    let entry = models.get(row.model)?.entry().expect("a good catalogue");
-    let graph = Graph::quantised(&entry.config, scheme).ok()?;
+    let entry = models.get(row.model)?.entry().expect("a good catalog");
+    let graph = Graph::quantized(&entry.config, scheme).ok()?;
     let memory = row.row.memory_gib.unwrap_or(64);
     let machine = Machine::from_chip(row.chips.first()?, memory, chips.limits().expect("limits"));
     let run = run(row.row)?;
@@ -49,7 +49,7 @@ fn simulate(row: &Joined<'_>, models: &Models, chips: &Chips) -> Option<u64> {
 fn rows() -> Vec<Row> {
     let text = include_str!("../../data/measurements.csv");
     let all = read("measurements.csv", text).expect("a good file");
-    let models = Models::built_in().expect("a good catalogue");
+    let models = Models::built_in().expect("a good catalog");
     let chips = Chips::embedded();
     let mut known: HashMap<String, Option<u64>> = HashMap::new();
     let mut out = Vec::new();

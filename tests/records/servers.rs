@@ -7,7 +7,7 @@ use mlxplan::estimate::{Estimator, Memory};
 use mlxplan::graph::Graph;
 use mlxplan::graph::towers::Loader;
 use mlxplan::model::Scheme;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::roofline::Coefficients;
 use mlxplan::run::Run;
 use mlxplan::units::Bytes;
@@ -16,8 +16,8 @@ const GIB: f64 = 1_073_741_824.0;
 
 /// A model as mlx-vlm loads it: with its towers.
 fn with_towers(model: &str, quant: &str) -> Graph {
-    let models = Models::built_in().expect("a good catalogue");
-    let entry = models.get(model).expect("in the catalogue").entry().expect("a good entry");
+    let models = Models::built_in().expect("a good catalog");
+    let entry = models.get(model).expect("in the catalog").entry().expect("a good entry");
     let scheme: Scheme = quant.parse().expect("a scheme");
     Graph::converted(&entry.config, scheme, Loader::MlxVlm).expect("a graph")
 }
@@ -86,8 +86,8 @@ fn caches_of_earlier_prompts_grow_within_the_interval() {
     let kept = high - alone.peak_interval_90[1].gb();
     println!("{kept:.2} GB are kept at most, beside a peak of {}", Bytes(alone.peak.peak_bytes));
     assert!((26.28..30.0).contains(&kept), "{kept}");
-    assert_eq!(alone.judgement.verdict, Fit::Yes);
-    assert!(grown.judgement.verdict >= Fit::Tight, "{:?}", grown.judgement.verdict);
+    assert_eq!(alone.judgment.verdict, Fit::Yes);
+    assert!(grown.judgment.verdict >= Fit::Tight, "{:?}", grown.judgment.verdict);
     // What is given to them is all that they take.
     let given = memory(&model, "m4pro-16/48", run.with_prompt_cache(Some(Bytes::from_gb(8.0))));
     let more = given.peak.peak_bytes - alone.peak.peak_bytes;
@@ -114,13 +114,13 @@ fn four_prompts_at_once_need_the_buffer_that_failed() {
     assert_eq!(four.peak.largest_buffer_bytes, 4 * 16 * 2048 * u64::from(keys) * 2);
     assert!((Bytes(four.peak.largest_buffer_bytes).gb() - 22.01).abs() < 0.005);
     let buffer = |m: &Memory| {
-        let found = m.judgement.limits.iter().find(|l| l.kind == LimitKind::LargestBuffer);
+        let found = m.judgment.limits.iter().find(|l| l.kind == LimitKind::LargestBuffer);
         found.map(|l| (l.verdict, l.limit_bytes.gb()))
     };
     let (verdict, limit) = buffer(&four).expect("a limit");
     assert!(verdict == Fit::No && (limit - 20.10).abs() < 0.01, "{verdict} {limit}");
     // One prompt of 64 022 tokens passed, and one of 128 022 has no such buffer.
-    assert_ne!(at(64_022, 1).judgement.verdict, Fit::No);
+    assert_ne!(at(64_022, 1).judgment.verdict, Fit::No);
     assert_ne!(buffer(&at(128_022, 1)).expect("a limit").0, Fit::No);
 }
 

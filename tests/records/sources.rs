@@ -55,16 +55,16 @@ fn a_gguf_file_of_llama_cpp_gives_sizes_and_configuration() {
 }
 
 #[test]
-fn every_catalogue_model_becomes_a_source() {
-    let catalogue = Models::load(&DataDirs::none()).unwrap();
-    for model in catalogue.models() {
+fn every_catalog_model_becomes_a_source() {
+    let catalog = Models::load(&DataDirs::none()).unwrap();
+    for model in catalog.models() {
         let source = ModelSource::from_entry(&model.entry().unwrap()).unwrap();
         assert_eq!(source.name, model.id);
         assert!(source.config.is_some());
-        assert!(source.origin.to_string().starts_with("catalogue entry "));
+        assert!(source.origin.to_string().starts_with("catalog entry "));
     }
     let ModelSpec::Name(name) = parse_model_spec("mlx-community/Qwen3-32B-4bit").unwrap() else {
         panic!("a name");
     };
-    assert!(resolve(&catalogue, &name, None).is_ok());
+    assert!(resolve(&catalog, &name, None).is_ok());
 }

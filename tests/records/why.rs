@@ -1,7 +1,7 @@
 //! Public threads on slow (or too fast) models whose cause was found: `why` must have it among its first two.
 
 use mlxplan::hardware::spec::resolve;
-use mlxplan::model::catalogue::Models;
+use mlxplan::model::catalog::Models;
 use mlxplan::run::{EngineName, FormatOrigin, Version};
 use mlxplan::why::{GapCase, GapCause, RankedCause, SeenSpeeds, StatedParts, explain};
 use mlxplan::{
@@ -35,10 +35,10 @@ struct Thread {
 struct EngineText(String);
 
 fn open(t: &Thread, engine: EngineName) -> OpenedModel {
-    let models = Models::built_in().expect("the catalogue");
+    let models = Models::built_in().expect("the catalog");
     let hub = HubOptions::from_env(&|_| None, None);
     let program = engine.program;
-    let sources = Sources { catalogue: &models, hub, progress: &|_| (), assume: None, program };
+    let sources = Sources { catalog: &models, hub, progress: &|_| (), assume: None, program };
     match OpenedModel::open(&t.model, Some(&t.quant), &sources).expect("a model") {
         Opened::Model(model) => model.loaded_by(program).expect("loads"),
         Opened::Class(_) => panic!("{} is a class", t.model),

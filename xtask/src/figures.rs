@@ -119,7 +119,7 @@ fn answer(program: &Path, command: &str) -> Result<BTreeMap<String, Figure>> {
     let error = String::from_utf8_lossy(&output.stderr);
     let mut figures = BTreeMap::from([("[exit code]".to_owned(), Figure::Number(code.into()))]);
     if code == 2 {
-        // What is refused, such as a quantised cache with sliding windows, stays refused for the same reason.
+        // What is refused, such as a quantized cache with sliding windows, stays refused for the same reason.
         figures.insert(REFUSAL.to_owned(), Figure::Verdict(error.trim().to_owned()));
         return Ok(figures);
     }

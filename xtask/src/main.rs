@@ -38,13 +38,13 @@ struct Arguments {
 enum Task {
     /// Bring what MLX and the tests of the report's page need on this machine; cached under target/mlx
     Setup,
-    /// Run mlxplan with MLX in process, optimised
+    /// Run mlxplan with MLX in process, optimized
     Run {
         /// Arguments for mlxplan
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Build mlxplan as releases have it: optimised over all units, with MLX in process
+    /// Build mlxplan as releases have it: optimized over all units, with MLX in process
     Build,
     /// Minutes, needs Rust alone: format, lints, unit tests and those of the command line, without MLX
     Check,

@@ -5,7 +5,7 @@ use crate::setup;
 use anyhow::Result;
 use xshell::cmd;
 
-/// Builds mlxplan with MLX, optimised, and runs it with `args`; its exit code becomes this program's.
+/// Builds mlxplan with MLX, optimized, and runs it with `args`; its exit code becomes this program's.
 pub fn run(project: &Project, args: &[String]) -> Result<()> {
     setup::libraries(project)?;
     let config = setup::cargo_arguments(project);

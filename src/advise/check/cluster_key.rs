@@ -2,7 +2,7 @@
 
 use crate::advise::cluster::ClusterSpec;
 use crate::estimate::Cluster;
-use crate::hardware::catalogue::document::{DataEntry, Field};
+use crate::hardware::catalog::document::{DataEntry, Field};
 use crate::hardware::machine::Machine;
 use crate::roofline::links::Link;
 use toml::de::DeValue;

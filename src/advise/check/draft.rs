@@ -4,7 +4,7 @@ use super::plan::Lookup;
 use crate::advise::drafts::in_format_of;
 use crate::estimate::speculation::DraftChoice;
 use crate::estimate::{Basis, Estimator, OpenedModel, Run};
-use crate::hardware::catalogue::document::{DataEntry, Field};
+use crate::hardware::catalog::document::{DataEntry, Field};
 use crate::roofline::Coefficients;
 use crate::run::{Acceptance, Draft, DraftTokens, Drafter};
 use toml::de::DeValue;

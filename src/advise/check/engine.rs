@@ -1,7 +1,7 @@
 //! The engine of a workload in a plan, by the same words as on the command line.
 
 use crate::engine::programs::AskedEngine;
-use crate::hardware::catalogue::document::{DataEntry, Field};
+use crate::hardware::catalog::document::{DataEntry, Field};
 use crate::run::{EngineSetup, MatrixUnits};
 use std::fmt::Display;
 use std::str::FromStr;

@@ -26,7 +26,7 @@ impl<'a> Planned<'a> {
         Self { case: CheckCase { run: *estimator.run(), ..case }, estimator }
     }
 
-    /// The same with another run whose cache is quantised alike.
+    /// The same with another run whose cache is quantized alike.
     pub fn with_run(&self, run: Run) -> Self {
         Self { case: CheckCase { run, ..self.case }, estimator: self.estimator.with_run(run) }
     }

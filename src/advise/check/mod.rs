@@ -19,7 +19,7 @@ pub use requirement::{Requirement, RequirementKind};
 
 use crate::advise::offers::Offer;
 use crate::estimate::Outcome;
-use crate::hardware::catalogue::Macs;
+use crate::hardware::catalog::Macs;
 use crate::hardware::machine::Machine;
 use crate::roofline::Coefficients;
 use rayon::prelude::*;
@@ -57,10 +57,10 @@ impl Report {
 /// Checks a plan.
 ///
 /// # Errors
-/// When the catalogue has problems or mlx-lm could not run a model.
+/// When the catalog has problems or mlx-lm could not run a model.
 pub fn check(
     plan: &Plan,
-    catalogue: &Macs,
+    catalog: &Macs,
     coefficients: &Coefficients,
 ) -> Result<Report, RemedyError> {
     let formats = variants::PlanFormats::of(plan);
@@ -98,7 +98,7 @@ pub fn check(
     }
     let mut report = Report { macs, alternative: None, not_divided };
     if report.outcome() != Outcome::Pass {
-        report.alternative = remedy::cheapest_mac(plan, &cases, catalogue)?;
+        report.alternative = remedy::cheapest_mac(plan, &cases, catalog)?;
     }
     Ok(report)
 }

@@ -3,9 +3,9 @@
 use super::draft;
 use crate::estimate::memory::default_reserve;
 use crate::estimate::{Basis, Cluster, OpenedModel, Program, Run};
-use crate::graph::cache::KvQuantisation;
-use crate::hardware::catalogue::Problem;
-use crate::hardware::catalogue::document::{DataEntry, Field, TomlFile, whole};
+use crate::graph::cache::KvQuantization;
+use crate::hardware::catalog::Problem;
+use crate::hardware::catalog::document::{DataEntry, Field, TomlFile, whole};
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::KvType;
 use crate::run::Images;
@@ -95,14 +95,14 @@ pub struct WorkloadNeeds {
     pub headroom: Bytes,
 }
 
-/// Opens a model by its name and the quantisation asked for, as a program loads it.
+/// Opens a model by its name and the quantization asked for, as a program loads it.
 pub type OpenModel<'a> = dyn Fn(Program, &str, Option<&str>) -> Result<OpenedModel, String> + 'a;
 /// Finds what was measured of a model in a run on some machines, in a file.
 pub type FindRuns<'a> = dyn Fn(&str, &OpenedModel, &[Machine], &Run) -> Result<Basis, String> + 'a;
 
 /// How names in a plan are looked up; an error is what to tell the user.
 pub struct Lookup<'a> {
-    /// A model with the quantisation asked for.
+    /// A model with the quantization asked for.
     pub model: &'a OpenModel<'a>,
     /// A Mac.
     pub mac: &'a dyn Fn(&str) -> Result<Machine, String>,
@@ -283,7 +283,7 @@ fn read_users(entry: &mut DataEntry<'_>) -> Option<u32> {
 }
 
 /// The cache, which `kv_bits` or `kv_type` says.
-fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
+fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantization> {
     if entry.has("kv_type") {
         if entry.has("kv_bits") {
             entry.wrong("kv_type", "says the same as kv_bits; leave one of them out");
@@ -297,7 +297,7 @@ fn read_kv(entry: &mut DataEntry<'_>) -> Option<KvQuantisation> {
         });
     }
     let bits: u32 = entry.optional("kv_bits")?;
-    let kv = KvQuantisation::of_bits(bits);
+    let kv = KvQuantization::of_bits(bits);
     if kv.is_none() {
         entry.wrong("kv_bits", format!("must be 2, 3, 4, 5, 6 or 8, found {bits}"));
     }

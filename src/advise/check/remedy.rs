@@ -7,7 +7,7 @@ use super::variants::{CaseVariants, Variant};
 use crate::advise::offers::{Offer, offers};
 use crate::estimate::{EstimateError, Outcome};
 use crate::hardware::MacsError;
-use crate::hardware::catalogue::{Macs, Status};
+use crate::hardware::catalog::{Macs, Status};
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::quality::{PublishedLoss, is_below_four_bits};
@@ -33,7 +33,7 @@ pub enum Remedy {
         /// The command that undoes it.
         undo: String,
     },
-    /// A quantised cache, in smaller chunks because its attention is not fused.
+    /// A quantized cache, in smaller chunks because its attention is not fused.
     KvBits {
         /// Bits per element.
         bits: u32,
@@ -45,7 +45,7 @@ pub enum Remedy {
         loss: PublishedLoss,
     },
     /// A smaller format of the weights.
-    Quantisation {
+    Quantization {
         /// The scheme.
         quant: String,
         /// The workload, where several are meant to fit together.
@@ -83,7 +83,7 @@ impl Remedy {
                     .map_or_else(String::new, |step| format!(" with prefill_step = {step}"));
                 format!("kv_bits = {bits}{chunk}{}, which loses {}", of(workload), loss.text())
             }
-            Self::Quantisation { quant, workload, loss } => {
+            Self::Quantization { quant, workload, loss } => {
                 let below = if is_below_four_bits(quant) {
                     "; below four bits quality falls fast"
                 } else {
@@ -102,7 +102,7 @@ impl Remedy {
     /// What is lost of quality at worst, in percent; 0 where all bits are kept.
     fn worst(&self) -> f64 {
         match self {
-            Self::KvBits { loss, .. } | Self::Quantisation { loss, .. } => loss.worst().max(0.0),
+            Self::KvBits { loss, .. } | Self::Quantization { loss, .. } => loss.worst().max(0.0),
             _ => 0.0,
         }
     }
@@ -117,9 +117,9 @@ fn by_loss(mut all: Vec<Remedy>) -> Vec<Remedy> {
 /// Why changes could not be looked for.
 #[derive(Debug, Error)]
 pub enum RemedyError {
-    /// The catalogue of Macs has problems.
+    /// The catalog of Macs has problems.
     #[error(transparent)]
-    Catalogue(#[from] MacsError),
+    Catalog(#[from] MacsError),
     /// A model cannot be predicted.
     #[error(transparent)]
     Predict(#[from] EstimateError),
@@ -168,9 +168,9 @@ impl Search<'_, '_> {
                 for bits in [8, 4] {
                     // The attention of MLX over such a cache is not fused: only small chunks save memory.
                     let prefill_step = on_mlx.then(|| r.engine.prefill_step.min(GRID));
-                    let quantised = Variant::KvBits { bits, prefill_step };
+                    let quantized = Variant::KvBits { bits, prefill_step };
                     let Some(loss) = self.loss_of_cache(index, bits) else { continue };
-                    if self.is_possible(index, quantised) && self.passes(index, quantised)? {
+                    if self.is_possible(index, quantized) && self.passes(index, quantized)? {
                         out.push(Remedy::KvBits { bits, prefill_step, workload: None, loss });
                         break;
                     }
@@ -180,7 +180,7 @@ impl Search<'_, '_> {
         for (i, (quant, _)) in self.variants.smaller(index).iter().enumerate() {
             let Some(loss) = self.loss_of_weights(index, quant) else { continue };
             if self.passes(index, Variant::Smaller(i))? {
-                out.push(Remedy::Quantisation { quant: quant.clone(), workload: None, loss });
+                out.push(Remedy::Quantization { quant: quant.clone(), workload: None, loss });
                 break;
             }
         }
@@ -215,7 +215,7 @@ impl Search<'_, '_> {
                 let smaller = self.variants.of((index, case), Variant::Smaller(i));
                 if self.fit_with(index, smaller.as_deref())? {
                     let quant = quant.clone();
-                    out.push(Remedy::Quantisation { quant, workload: name(), loss });
+                    out.push(Remedy::Quantization { quant, workload: name(), loss });
                     break;
                 }
             }
@@ -310,13 +310,13 @@ fn most_that(
 /// The cheapest Mac on sale on which the whole plan passes.
 ///
 /// # Errors
-/// When the catalogue has problems or a model cannot be predicted.
+/// When the catalog has problems or a model cannot be predicted.
 pub(super) fn cheapest_mac(
     plan: &Plan,
     cases: &[Planned<'_>],
-    catalogue: &Macs,
+    catalog: &Macs,
 ) -> Result<Option<(Offer, Machine)>, RemedyError> {
-    let mut all = offers(catalogue)?;
+    let mut all = offers(catalog)?;
     all.retain(|(o, _)| o.status == Status::OnSale && o.usd_now.is_some());
     let passing: Vec<(Offer, Machine)> = all
         .into_par_iter()

@@ -5,7 +5,7 @@ use super::judge::Planned;
 use super::plan::Plan;
 use crate::advise::recommend::LADDER;
 use crate::estimate::{Basis, OpenedModel};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::model::Scheme;
 use crate::roofline::Coefficients;
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ impl<'p> PlanFormats<'p> {
             return known;
         }
         // Two threads may make the same; neither waits for the other.
-        let format = |scheme: Scheme| Some((scheme.suffix(), w.subject.requantised(scheme)?));
+        let format = |scheme: Scheme| Some((scheme.suffix(), w.subject.requantized(scheme)?));
         let all = LADDER.into_iter().filter_map(format).collect();
         made.get_or_init(|| all)
     }
@@ -43,7 +43,7 @@ impl<'p> PlanFormats<'p> {
 pub(super) enum Variant {
     /// Prefill chunks of so many tokens.
     PrefillStep(u32),
-    /// A quantised cache.
+    /// A quantized cache.
     KvBits {
         /// Bits per element.
         bits: u32,
@@ -96,7 +96,7 @@ impl<'a> CaseVariants<'a> {
             Variant::Users(users) => case.with_run(run.with_batch(users)),
             Variant::Context(tokens) => case.with_run(run.with_context(tokens)),
             Variant::KvBits { bits, prefill_step } => {
-                let run = run.with_kv(Some(KvQuantisation::bits(bits)));
+                let run = run.with_kv(Some(KvQuantization::bits(bits)));
                 let run = prefill_step.map_or(run, |step| run.with_prefill_step(step));
                 Planned::new(self.coefficients, CheckCase { run, ..case.case })
             }

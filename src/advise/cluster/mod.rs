@@ -101,9 +101,9 @@ pub fn counts(all: usize) -> Vec<usize> {
 
 /// The worst of some verdicts, with the limit behind it.
 fn worst<'m>(memories: &[&'m Memory]) -> Option<(Fit, Option<&'m Limit>)> {
-    let worst = memories.iter().max_by_key(|m| m.judgement.verdict)?;
-    let verdict = worst.judgement.verdict;
-    let limit = worst.judgement.limits.iter().find(|l| l.kind.is_hard() && l.verdict == verdict);
+    let worst = memories.iter().max_by_key(|m| m.judgment.verdict)?;
+    let verdict = worst.judgment.verdict;
+    let limit = worst.judgment.limits.iter().find(|l| l.kind.is_hard() && l.verdict == verdict);
     Some((verdict, limit))
 }
 
@@ -145,7 +145,7 @@ fn different(machines: &[Machine]) -> Vec<&Machine> {
 }
 
 fn alone(machine: &Machine, figures: Figures) -> ClusterRow {
-    let fit = figures.memory.judgement.verdict;
+    let fit = figures.memory.judgment.verdict;
     let (verdict, reason) = if fit == Fit::No {
         (ClusterVerdict::Impossible, words::too_large(&[&figures.memory]))
     } else {
@@ -225,7 +225,7 @@ pub fn copies(
     let mut bytes = 0;
     for machine in cluster.machines() {
         let figures = estimator.on(machine)?;
-        if figures.memory.judgement.verdict == Fit::No {
+        if figures.memory.judgment.verdict == Fit::No {
             return Ok(None);
         }
         total += figures.decode.tokens_per_s;

@@ -6,7 +6,7 @@ use crate::estimate::{
     Basis, Cluster, EstimateError, Estimator, OpenError, OpenedModel, Parallelism, Run, Sources,
 };
 use crate::model::Scheme;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
@@ -31,13 +31,13 @@ pub struct NowPossible {
 /// Half a byte for a parameter and its scales.
 const ABOUT_BYTES: f64 = 0.56;
 
-/// The most popular models of the catalogue that a cluster holds and the largest of its Macs does not, at 4 bits, or as they
+/// The most popular models of the catalog that a cluster holds and the largest of its Macs does not, at 4 bits, or as they
 /// are published where that is quantized already.
 ///
 /// # Errors
-/// When an entry of the catalogue is wrong.
+/// When an entry of the catalog is wrong.
 pub fn now_possible(
-    catalogue: &Models,
+    catalog: &Models,
     sources: &Sources<'_, '_>,
     cluster: &Cluster,
     (coefficients, run): (&Coefficients, &Run),
@@ -45,7 +45,7 @@ pub fn now_possible(
 ) -> Result<Vec<NowPossible>, UpgradeError> {
     let limits = cluster.machines().iter().map(|m| m.gpu_limit.bytes.0);
     let (largest, all) = (limits.clone().max().unwrap_or(0), limits.sum::<u64>());
-    let mut popular: Vec<_> = catalogue.offered().collect();
+    let mut popular: Vec<_> = catalog.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let mut out = Vec::new();
     for model in popular {
@@ -81,7 +81,7 @@ fn fewest(
     cluster: &Cluster,
 ) -> Result<Option<(u32, Parallelism, Bytes)>, EstimateError> {
     for machine in cluster.machines() {
-        if estimator.memory(machine)?.judgement.verdict != Fit::No {
+        if estimator.memory(machine)?.judgment.verdict != Fit::No {
             return Ok(None);
         }
     }
@@ -93,7 +93,7 @@ fn fewest(
                 Err(e) => return Err(e),
             };
             let memories = figures.nodes.iter().map(|n| &n.memory);
-            if memories.clone().all(|m| m.judgement.verdict < Fit::Uncertain) {
+            if memories.clone().all(|m| m.judgment.verdict < Fit::Uncertain) {
                 let bytes = memories.map(|m| m.peak.peak_bytes).max().unwrap_or(0);
                 return Ok(Some((nodes as u32, parallelism, Bytes(bytes))));
             }

@@ -1,16 +1,16 @@
 use super::*;
 use crate::data_dir::DataDirs;
 use crate::graph::Graph;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::roofline::Coefficients;
 use crate::run::Run;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 fn graph(id: &str) -> Graph {
-    let models = Models::built_in().expect("the built-in catalogue");
-    let entry = models.get(id).expect("in the catalogue").entry().expect("readable");
-    Graph::quantised(&entry.config, "4bit".parse().expect("a scheme")).expect("a known family")
+    let models = Models::built_in().expect("the built-in catalog");
+    let entry = models.get(id).expect("in the catalog").entry().expect("readable");
+    Graph::quantized(&entry.config, "4bit".parse().expect("a scheme")).expect("a known family")
 }
 
 static QWEN: LazyLock<Graph> = LazyLock::new(|| graph("Qwen/Qwen3-32B"));
@@ -18,10 +18,10 @@ static ESTIMATORS: LazyLock<[Estimator<'static>; 1]> = LazyLock::new(|| {
     let coefficients = Coefficients::embedded().expect("built in");
     [Estimator::of_graph(coefficients, &QWEN, Run::default())]
 });
-static CATALOGUE: LazyLock<Macs> = LazyLock::new(Macs::embedded);
+static CATALOG: LazyLock<Macs> = LazyLock::new(Macs::embedded);
 
 fn ask(needs: &Needs) -> Purchase {
-    purchase(&CATALOGUE, &ESTIMATORS[..], needs, &Economics::default()).expect("answered")
+    purchase(&CATALOG, &ESTIMATORS[..], needs, &Economics::default()).expect("answered")
 }
 
 fn ids(p: &Purchase) -> Vec<String> {
@@ -57,8 +57,8 @@ fn a_missing_price_is_missing_and_its_own_price_counts() {
     let dir = tempfile::tempdir().expect("a folder");
     let price = "[[price]]\nmac = \"mbp14-m5max-40-2026\"\nmemory_gib = 128\nusd_now = 4000\n";
     std::fs::write(dir.path().join("prices.toml"), price).expect("written");
-    let catalogue = Macs::new(DataDirs::discover(Some(dir.path())).expect("a folder"));
-    let p = purchase(&catalogue, &ESTIMATORS[..], &needs, &Economics::default()).expect("answered");
+    let catalog = Macs::new(DataDirs::discover(Some(dir.path())).expect("a folder"));
+    let p = purchase(&catalog, &ESTIMATORS[..], &needs, &Economics::default()).expect("answered");
     let own = p
         .choices
         .iter()

@@ -89,7 +89,7 @@ pub struct UserRow {
 pub struct UsersThatFit {
     /// The least of all: as many can be served.
     pub users: u32,
-    /// The same at the unfavourable ends of all intervals.
+    /// The same at the unfavorable ends of all intervals.
     pub safe: u32,
     /// Which of them decides.
     pub decides: Decides,

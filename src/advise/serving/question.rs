@@ -86,7 +86,7 @@ impl<'a, 'm> UsersOn<'a, 'm> {
         if let Some(known) = known {
             return Ok(known);
         }
-        let found = self.memory(users)?.judgement;
+        let found = self.memory(users)?.judgment;
         self.judged.borrow_mut().insert(users, (found.verdict, found.fits));
         Ok((found.verdict, found.fits))
     }
@@ -143,7 +143,7 @@ impl<'a, 'm> UsersOn<'a, 'm> {
             ttft_p90_interval_90_s: [soon.ttft_p90_s, late.ttft_p90_s],
             peak_bytes: memory.peak.peak_bytes,
             peak_interval_90_bytes: memory.peak_interval_90,
-            fits: memory.judgement.verdict,
+            fits: memory.judgment.verdict,
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::hardware::{Macs, spec};
 use crate::model::Scheme;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::roofline::Coefficients;
 use crate::run::{EngineName, Program, Run};
 use proptest::prelude::*;
@@ -121,7 +121,7 @@ fn graph(id: &str) -> Graph {
 fn in_format(id: &str, scheme: Scheme) -> Graph {
     let models = Models::built_in().expect("built in");
     let entry = models.get(id).expect("known").entry().expect("readable");
-    Graph::quantised(&entry.config, scheme).expect("a known family")
+    Graph::quantized(&entry.config, scheme).expect("a known family")
 }
 
 fn machine(spec: &str) -> Machine {
@@ -205,7 +205,7 @@ fn memory_and_settings_limit_users() {
     assert!(small.by_memory < large.by_memory, "{small:?} {large:?}");
     assert!(small.by_memory_safe <= small.by_memory && small.safe <= small.users);
     assert_eq!(large.by_engine, 32);
-    let kv = run.with_kv(Some(crate::graph::cache::KvQuantisation::bits(8)));
+    let kv = run.with_kv(Some(crate::graph::cache::KvQuantization::bits(8)));
     let quantized = Scheduler::of(&kv, true);
     assert_eq!(quantized.one_at_a_time, Some(OneAtATime::QuantizedCache));
     assert_eq!(quantized.generating, 1);

@@ -21,7 +21,7 @@ fn graph(special: &str) -> Graph {
             "head_dim":64,"intermediate_size":1024,"vocab_size":2048,"rms_norm_eps":1e-6,"rope_theta":1e6,
             "max_position_embeddings":16384,"tie_word_embeddings":true}}"#
     );
-    Graph::quantised(&Config::parse(&text).expect("a configuration"), Scheme::DEFAULT)
+    Graph::quantized(&Config::parse(&text).expect("a configuration"), Scheme::DEFAULT)
         .expect("a family")
 }
 
@@ -138,9 +138,9 @@ fn a_server_holds_the_kept_cache_beside_the_running_one() {
 #[test]
 fn what_servers_add_explains_published_rows() {
     let rows = read_beyond("beyond.csv", SHIPPED_BEYOND).expect("readable");
-    let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
+    let models = crate::model::catalog::Models::built_in().expect("the built-in catalog");
     let entry = models.get("Qwen/Qwen3.5-35B-A3B").expect("known").entry().expect("readable");
-    let graph = Graph::quantised(&entry.config, Scheme::DEFAULT).expect("a known family");
+    let graph = Graph::quantized(&entry.config, Scheme::DEFAULT).expect("a known family");
     let coefficients = Coefficients::embedded().expect("built in");
     let silicon = crate::roofline::Silicon::of(&machine("m3ultra-60/96"));
     let mut seen = 0;

@@ -5,7 +5,7 @@ use crate::audit::{AuditCase, AuditRule, JudgedClaims, Severity};
 use crate::model::names::key;
 use std::collections::BTreeMap;
 
-/// Memory of two engines on one model at one quantisation differs by less than this.
+/// Memory of two engines on one model at one quantization differs by less than this.
 const UNEQUAL: f64 = 1.25;
 
 pub(in crate::audit) fn check(cases: &[AuditCase], out: &mut JudgedClaims) {
@@ -40,7 +40,7 @@ fn theory(group: &str, cases: &[&AuditCase], out: &mut JudgedClaims) {
     }
 }
 
-/// Engines that run the same model with very different memory do not run the same quantisation.
+/// Engines that run the same model with very different memory do not run the same quantization.
 fn peers(cases: &[&AuditCase], out: &mut JudgedClaims) {
     let rule = AuditRule::UnequalPeers;
     let mut models: BTreeMap<String, Vec<&AuditCase>> = BTreeMap::new();
@@ -64,7 +64,7 @@ fn peers(cases: &[&AuditCase], out: &mut JudgedClaims) {
             continue;
         }
         let numbers = format!("{high} GB against {low} GB of {} for one model", smallest.claim.id);
-        let cause = "the engines ran different quantisations, so the ratio of speeds is mostly the ratio of bytes; \
+        let cause = "the engines ran different quantizations, so the ratio of speeds is mostly the ratio of bytes; \
                      compare at equal bits per weight";
         out.find(&largest.claim.id, rule, Severity::Misleading, numbers, cause);
     }

@@ -57,7 +57,7 @@ fn amount(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
                          GPU holds; it is not what the model needs";
             (Severity::Misleading, cause)
         } else {
-            let cause = "another model or quantisation than stated, a context that was never filled, or memory read \
+            let cause = "another model or quantization than stated, a context that was never filled, or memory read \
                          before the model was loaded";
             (Severity::Impossible, cause)
         };
@@ -68,7 +68,7 @@ fn amount(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
         let numbers = format!("{} claimed, {against}", Bytes(low as u64));
         let bits = (low - cache).max(0.0) / weights;
         let cause = format!(
-            "weights {bits:.1} times as large as the stated quantisation makes them (a wider one was run), large \
+            "weights {bits:.1} times as large as the stated quantization makes them (a wider one was run), large \
              prefill chunks, or other programs were counted"
         );
         return out.find(&claim.id, above, Severity::Doubtful, numbers, cause);

@@ -62,7 +62,7 @@ fn implied_bandwidth(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
         facts.whose(),
     );
     if implied > bus {
-        let cause = "another model, quantisation or machine than stated, several tokens a step (speculative decoding, \
+        let cause = "another model, quantization or machine than stated, several tokens a step (speculative decoding, \
                      a batch), or a rate that is not decoding";
         out.find(&claim.id, rule, Severity::Impossible, numbers, cause);
     } else {
@@ -168,7 +168,7 @@ fn bandwidth_figure(claim: &Claim, facts: &Facts, out: &mut JudgedClaims) {
     let mut known: Vec<String> =
         machines.iter().map(|h| format!("{} GB/s", h.advertised_gbs)).collect();
     known.dedup();
-    let numbers = format!("{claimed} GB/s claimed, {} in the catalogue", known.join(" or "));
+    let numbers = format!("{claimed} GB/s claimed, {} in the catalog", known.join(" or "));
     let cause = "the figure belongs to another bin: bandwidth goes by chip, GPU cores and memory, not by the chip's \
                  name alone";
     out.find(&claim.id, rule, Severity::Impossible, numbers, cause);

@@ -52,7 +52,7 @@ pub struct ServedModel {
     pub id: String,
     /// The name that requests carry; `None` where the server has one model and needs none.
     pub request_name: Option<String>,
-    /// Quantisation in the server's words.
+    /// Quantization in the server's words.
     pub quant: Option<String>,
     /// `gguf` or `mlx`.
     pub format: Option<String>,
@@ -284,7 +284,7 @@ fn choose<'n>(served: &[&'n str], wanted: Option<&str>) -> Result<&'n str, HttpE
     if let [one, ..] = equal.as_slice() {
         return Ok(one);
     }
-    // An organisation, a path or a tag such as ':latest' may be left out.
+    // An organization, a path or a tag such as ':latest' may be left out.
     let within = |n: &&&str| {
         let name = format!("-{}-", key(n));
         name.contains(&format!("-{want}-"))

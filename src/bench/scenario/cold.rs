@@ -119,7 +119,7 @@ pub fn cold(run: &mut BenchRun<'_>, launcher: Option<&Launcher<'_>>) -> Result<C
         drop(started);
     }
     let label = run.contenders.first().map(|c| c.label.clone()).unwrap_or_default();
-    Ok(summarise(label, &run.trials, &ready))
+    Ok(summarize(label, &run.trials, &ready))
 }
 
 fn start(launcher: &Launcher<'_>) -> Result<(Started, f64), ColdError> {
@@ -155,7 +155,7 @@ fn start(launcher: &Launcher<'_>) -> Result<(Started, f64), ColdError> {
     }
 }
 
-fn summarise(engine: String, trials: &[Trial], ready: &[f64]) -> Cold {
+fn summarize(engine: String, trials: &[Trial], ready: &[f64]) -> Cold {
     let find = |case: &str, round: u32| {
         trials.iter().find(|t| t.counts() && t.case == case && t.round == round)
     };

@@ -124,12 +124,12 @@ fn load(run: &mut BenchRun<'_>, who: usize, users: u32, requests: u32, promise: 
         trials.push(run.record(trial).clone());
     }
     let memory = (before, highest, target.memory());
-    summarise(label, users, &trials, wall_s, promise, memory)
+    summarize(label, users, &trials, wall_s, promise, memory)
 }
 
 type Memory = (Option<MemoryReading>, Option<MemoryReading>, Option<MemoryReading>);
 
-fn summarise(
+fn summarize(
     engine: String,
     users: u32,
     trials: &[Trial],
@@ -183,7 +183,7 @@ mod tests {
         let failed = Trial::failed(FailureKind::Timeout, String::new());
         let trials = [trial(0.5, 30.0), trial(0.7, 5.0), late, failed];
         let promise = Promise { ttft_s: 1.0, decode_tokens_per_s: 10.0 };
-        let load = summarise("A".to_owned(), 4, &trials, 10.0, promise, (None, None, None));
+        let load = summarize("A".to_owned(), 4, &trials, 10.0, promise, (None, None, None));
         assert_eq!((load.kept, load.failed, load.requests), (1, 1, 4));
         assert_eq!(load.goodput_requests_per_s, 0.1);
         assert_eq!(load.total_tokens_per_s, Some(15.0));

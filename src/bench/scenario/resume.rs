@@ -63,7 +63,7 @@ pub fn resume(run: &mut BenchRun<'_>, lengths: &[u32]) -> Result<Vec<Resume>, De
 fn summaries(run: &BenchRun<'_>, lengths: &[u32]) -> Vec<Resume> {
     let labels = || run.contenders.iter().map(|c| c.label.as_str());
     let pairs = lengths.iter().flat_map(|&tokens| labels().map(move |label| (tokens, label)));
-    pairs.map(|(tokens, label)| summarise(&run.trials, label, tokens)).collect()
+    pairs.map(|(tokens, label)| summarize(&run.trials, label, tokens)).collect()
 }
 
 /// Both turns of one conversation; `None` when the run is to end.
@@ -84,7 +84,7 @@ fn turns(
     run.measure(who, &second, Some(round), &Prompt { messages, ..opening }).map(|_| ())
 }
 
-fn summarise(trials: &[Trial], engine: &str, tokens: u32) -> Resume {
+fn summarize(trials: &[Trial], engine: &str, tokens: u32) -> Resume {
     let [first, second] = names(tokens);
     let of = |case: &str| -> Vec<&Trial> {
         trials.iter().filter(|t| t.counts() && t.engine == engine && t.case == case).collect()
@@ -127,7 +127,7 @@ mod tests {
             prefill_tokens_per_s: Some(200.0),
             ..Trial::default()
         };
-        let r = summarise(&[trial(0, 10.0, 0), trial(1, 0.5, 1900)], "A", 2000);
+        let r = summarize(&[trial(0, 10.0, 0), trial(1, 0.5, 1900)], "A", 2000);
         assert_eq!(r.speed_up.unwrap().median, 20.0);
         assert_eq!(r.saved_s.unwrap().median, 9.5);
         assert_eq!((r.cached_tokens, r.predicted_saving_s), (Some(1900.0), Some(9.5)));

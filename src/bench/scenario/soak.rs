@@ -71,10 +71,10 @@ pub fn soak(run: &mut BenchRun<'_>, length: Length) -> Vec<Soak> {
         round += 1;
     }
     let trials = &run.trials[begun..];
-    run.contenders.iter().map(|c| summarise(&c.label, trials)).collect()
+    run.contenders.iter().map(|c| summarize(&c.label, trials)).collect()
 }
 
-fn summarise(engine: &str, trials: &[Trial]) -> Soak {
+fn summarize(engine: &str, trials: &[Trial]) -> Soak {
     let mine: Vec<&Trial> = trials.iter().filter(|t| t.engine == engine).collect();
     let good: Vec<&Trial> = mine.iter().copied().filter(|t| t.failure.is_none()).collect();
     let settling = SETTLING.max(good.len() / 10);
@@ -122,7 +122,7 @@ mod tests {
             ..Trial::default()
         };
         let trials: Vec<Trial> = (0..300).map(trial).collect();
-        let soak = summarise("A", &trials);
+        let soak = summarize("A", &trials);
         assert_eq!((soak.turns, soak.growth.len()), (300, 1));
         let slope = &soak.growth[0].slope;
         assert_eq!((slope.verdict, slope.settling_turns), (Trend::Leak, 30));

@@ -126,7 +126,7 @@ pub struct ProtocolArgs {
     #[arg(long)]
     pub no_stream: bool,
 
-    /// Kinds of prompts, comma separated: question, explain, summarise, code, reason, story, translate, extract, plan,
+    /// Kinds of prompts, comma separated: question, explain, summarize, code, reason, story, translate, extract, plan,
     /// or all
     #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = ["explain".to_owned(), "code".to_owned(), "story".to_owned()])]
     pub prompts: Vec<String>,

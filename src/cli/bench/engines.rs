@@ -90,7 +90,7 @@ fn watched(context: &Context, args: &BenchArgs, server: Server) -> Watched {
         let named = [args.model_as.clone(), args.model.clone(), Some(served)];
         let mut names: Vec<String> =
             named.into_iter().flatten().filter(|n| !n.is_empty()).collect();
-        // A quantised model has the tokenizer of the original.
+        // A quantized model has the tokenizer of the original.
         let originals = names.iter().filter_map(|n| context.one_model(n, None, None).ok());
         let originals: Vec<String> = originals.map(|s| s.id).collect();
         names.extend(originals);

@@ -25,25 +25,25 @@ pub(super) struct Expected {
 
 /// Opens the models of the engines; where one is not known, a note says why.
 pub(super) fn models(context: &Context, args: &BenchArgs, record: &mut Record) -> Vec<Expected> {
-    let machine =
-        match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogues.macs) {
-            Ok(machine) if machine.bins.is_empty() => machine,
-            Ok(machine) => {
-                let bins: Vec<&str> = machine.bins.iter().map(|b| b.id.as_str()).collect();
-                let (id, bins) = (&machine.id, bins.join(" or "));
-                record.notes.push(format!("no predictions: {id} has several bins; name {bins}"));
-                return Vec::new();
-            }
-            Err(e) => {
-                let hint = if args.mac.is_none() {
-                    "; --mac names the Mac that the engine runs on"
-                } else {
-                    ""
-                };
-                record.notes.push(format!("no predictions: {e}{hint}"));
-                return Vec::new();
-            }
-        };
+    let machine = match spec::resolve(args.mac.as_deref().unwrap_or("this"), &context.catalogs.macs)
+    {
+        Ok(machine) if machine.bins.is_empty() => machine,
+        Ok(machine) => {
+            let bins: Vec<&str> = machine.bins.iter().map(|b| b.id.as_str()).collect();
+            let (id, bins) = (&machine.id, bins.join(" or "));
+            record.notes.push(format!("no predictions: {id} has several bins; name {bins}"));
+            return Vec::new();
+        }
+        Err(e) => {
+            let hint = if args.mac.is_none() {
+                "; --mac names the Mac that the engine runs on"
+            } else {
+                ""
+            };
+            record.notes.push(format!("no predictions: {e}{hint}"));
+            return Vec::new();
+        }
+    };
     let coefficients = match Coefficients::embedded() {
         Ok(coefficients) => coefficients,
         Err(e) => {
@@ -76,7 +76,7 @@ fn open(context: &Context, args: &BenchArgs, e: &EngineRecord) -> Result<(Known,
     let name = args.model_as.as_deref().or(named).filter(|n| !n.is_empty()).ok_or_else(|| {
         format!("no predictions for {}: its model is not known; --as names it", e.label)
     })?;
-    // A name given with --as says how the model is quantised; GGUF formats come from the server.
+    // A name given with --as says how the model is quantized; GGUF formats come from the server.
     let quant = server.and_then(|s| s.model.quant.as_deref());
     let quant = quant.filter(|_| args.model_as.is_none() || engine.runs_gguf());
     let known = context.known(name, quant, engine).map_err(|reason| {

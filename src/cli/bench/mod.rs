@@ -19,7 +19,7 @@ use crate::bench::prompts::Prompts;
 use crate::bench::record::{self, EngineRecord, Record};
 use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
 use crate::bench::scenario::{self, Launcher, Length, Promise, PromptWork, Scenario};
-use crate::bench::summary::{compare, summarise};
+use crate::bench::summary::{compare, summarize};
 use crate::bench::{Trial, plots};
 use crate::files;
 use crate::hardware::probe;
@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<ExitStatus> {
     }
     let known = expected::models(context, args, &mut record);
     expected::bound(&known, &mut record.trials);
-    record.summary = summarise(&record.trials);
+    record.summary = summarize(&record.trials);
     if let [a, b] = record.engines.as_slice() {
         record.comparison = compare(&record.trials, &a.label, &b.label);
     }
@@ -79,7 +79,7 @@ fn begin(context: &Context, args: &BenchArgs, started: SystemTime) -> Result<Rec
         scenario,
         started: record::utc(started),
         duration_s: 0.0,
-        machine: serde_json::to_value(probe::probe(&context.catalogues.macs)?)?,
+        machine: serde_json::to_value(probe::probe(&context.catalogs.macs)?)?,
         engines: Vec::new(),
         protocol: protocol_of(&args.protocol, scenario)?,
         trials: Vec::new(),

@@ -9,7 +9,7 @@ use crate::advise::cluster::cluster_name;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::percent;
 use crate::estimate::{Outcome, RunKeys};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::MachineSummary;
 use crate::report::{Column, Document, Present, Table};
 use crate::units::{Bytes, Seconds, TokensPerSecond};

@@ -56,7 +56,7 @@ pub(super) fn checked(context: &Context, name: &str, text: &str) -> Result<(Answ
             bail!("the plan has mistakes:\n{}", lines.join("\n"))
         }
     };
-    let report = check(&plan, &context.catalogues.macs, Coefficients::embedded()?)?;
+    let report = check(&plan, &context.catalogs.macs, Coefficients::embedded()?)?;
     let verdict = match report.outcome() {
         Outcome::Pass => ExitStatus::Ok,
         Outcome::Uncertain => ExitStatus::Uncertain,

@@ -242,7 +242,7 @@ impl Variant {
             name,
             engine,
             reason,
-            fits: memory.map(|m| m.judgement.verdict),
+            fits: memory.map(|m| m.judgment.verdict),
             peak_bytes: memory.map(|m| m.peak.peak_bytes),
             peak_interval_90_bytes: memory.map(|m| m.peak_interval_90),
             max_context_tokens: context.map(|c| c.safe.tokens),

@@ -135,7 +135,7 @@ impl Asked {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
         let sources = context.sources(None)?;
         let by = (Coefficients::embedded()?, &self.run);
-        Ok(new_models(context.catalogues.models()?, &sources, (from, to), by, 5)?)
+        Ok(new_models(context.catalogs.models()?, &sources, (from, to), by, 5)?)
     }
 }
 

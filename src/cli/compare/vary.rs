@@ -11,7 +11,7 @@ use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::estimate::{OpenedModel, Sources};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::model::{DType, Scheme};
 use crate::report::Answer;
 use crate::run::{EngineName, Program, Run};
@@ -75,7 +75,7 @@ fn caches(run: Run) -> Vec<(String, Run)> {
     let gguf = run.engine.program.runs_gguf();
     let mut all = vec![(if gguf { "f16" } else { "16 bit" }.to_owned(), run.with_kv(None))];
     for bits in KV_BITS {
-        let quantized = run.with_kv(Some(KvQuantisation::bits(bits)));
+        let quantized = run.with_kv(Some(KvQuantization::bits(bits)));
         if gguf {
             all.push((format!("q{bits}_0"), quantized));
             continue;

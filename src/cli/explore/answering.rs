@@ -97,7 +97,7 @@ impl<'a> Answering<'a> {
 
     /// The prediction with the changes that help, where it does not surely fit.
     pub fn helped(&self, prediction: &Prediction) -> Option<Prediction> {
-        let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
+        let fit = prediction.memory.as_ref().map(|m| m.judgment.verdict);
         (fit > Some(Fit::Tight)).then(|| {
             let mut helped = prediction.clone();
             helped.look_for_changes(&self.estimator);
@@ -108,7 +108,7 @@ impl<'a> Answering<'a> {
     /// What later questions need to know of the model.
     pub fn facts(&self, prediction: &Prediction) -> ModelFacts {
         let base = match &self.model.source.origin {
-            Origin::Catalogue { id, .. } => Some(id.clone()),
+            Origin::Catalog { id, .. } => Some(id.clone()),
             _ => None,
         };
         ModelFacts { base, quant: prediction.model.quant.clone() }

@@ -15,7 +15,7 @@ pub struct ExploreArgs {
     #[arg(add = ArgValueCompleter::new(names::models), long, value_name = "MODEL")]
     pub model: Option<String>,
 
-    /// Quantisation, where the name does not say
+    /// Quantization, where the name does not say
     #[arg(long, value_name = "QUANT")]
     pub quant: Option<String>,
 

@@ -1,8 +1,8 @@
 //! What can be chosen by typing: Macs and models of the catalogs, and how words find them.
 
 use super::knob::Knob;
-use crate::cli::shared::context::Catalogues;
-use crate::hardware::catalogue::{Mac, Status};
+use crate::cli::shared::context::Catalogs;
+use crate::hardware::catalog::{Mac, Status};
 use anyhow::Result;
 use std::cmp::Reverse;
 
@@ -65,8 +65,8 @@ impl Choices {
     ///
     /// # Errors
     /// When a file of the user cannot be read.
-    pub fn new(catalogues: &Catalogues, here: Option<&str>) -> Result<Self> {
-        Ok(Self { macs: macs(catalogues, here)?, models: models(catalogues)? })
+    pub fn new(catalogs: &Catalogs, here: Option<&str>) -> Result<Self> {
+        Ok(Self { macs: macs(catalogs, here)?, models: models(catalogs)? })
     }
 
     fn of(&self, knob: Knob) -> &[Offered] {
@@ -99,12 +99,12 @@ impl Choices {
 }
 
 /// This machine, Macs on sale, chips by bin and memory from the newest, then all other Macs.
-fn macs(catalogues: &Catalogues, here: Option<&str>) -> Result<Vec<Offered>> {
+fn macs(catalogs: &Catalogs, here: Option<&str>) -> Result<Vec<Offered>> {
     let this =
         here.map(|name| Offered::new("this".to_owned(), format!("this machine: {name}"), ""));
     let (on_sale, others): (Vec<_>, Vec<_>) =
-        catalogues.macs.macs()?.iter().partition(|mac| mac.status == Status::OnSale);
-    let chips = catalogues.macs.chips()?;
+        catalogs.macs.macs()?.iter().partition(|mac| mac.status == Status::OnSale);
+    let chips = catalogs.macs.chips()?;
     let product = |mac: &&Mac| {
         let chip = chips.iter().find(|chip| chip.id == mac.chip).map_or("", |chip| &*chip.name);
         let (id, name) = (mac.id.clone(), format!("{}, {chip}", mac.name()));
@@ -124,8 +124,8 @@ fn macs(catalogues: &Catalogues, here: Option<&str>) -> Result<Vec<Offered>> {
 }
 
 /// The models of the catalog, the most popular first.
-fn models(catalogues: &Catalogues) -> Result<Vec<Offered>> {
-    let mut popular: Vec<_> = catalogues.models()?.offered().collect();
+fn models(catalogs: &Catalogs) -> Result<Vec<Offered>> {
+    let mut popular: Vec<_> = catalogs.models()?.offered().collect();
     popular.sort_by_key(|m| Reverse(m.downloads.unwrap_or(0)));
     let offered = popular.into_iter().map(|m| {
         let shortest = m.aliases.iter().min_by_key(|a| a.len());
@@ -139,7 +139,7 @@ fn models(catalogues: &Catalogues) -> Result<Vec<Offered>> {
 impl Choices {
     /// Those that are built in.
     pub fn built_in(here: Option<&str>) -> Self {
-        Self::new(&Catalogues::new(crate::data_dir::DataDirs::default()), here).expect("built in")
+        Self::new(&Catalogs::new(crate::data_dir::DataDirs::default()), here).expect("built in")
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn run(
     (context.printer.quiet, context.printer.verbose) = (true, false);
     let palette = Palette { color: has_color(context.printer.style.color()), ascii: !is_utf8() };
     let here = context.machine(&MachineArgs::default()).ok();
-    let choices = Choices::new(&context.catalogues, here.as_ref().map(|m| &*m.name))?;
+    let choices = Choices::new(&context.catalogs, here.as_ref().map(|m| &*m.name))?;
     let (sender, receiver) = channel();
     let context = Arc::new(context);
     let told = sender.clone();

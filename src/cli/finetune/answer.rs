@@ -170,8 +170,8 @@ impl FinetuneAnswer {
                 peak_interval_90_bytes: found.peak_interval_90,
                 parts: ledger.parts.clone(),
                 place: ledger.place,
-                fits: Some(found.judgement.verdict),
-                limits: found.judgement.limits.clone(),
+                fits: Some(found.judgment.verdict),
+                limits: found.judgment.limits.clone(),
             },
             speed: Some(FinetuneSpeed {
                 tokens_per_s: filled(rate),

@@ -36,7 +36,7 @@ impl TrainingMacAnswer {
             mac: m.mac.clone(),
             machine: m.machine.summary(),
             usd_now: m.usd_now,
-            fits: m.estimate.judgement.verdict,
+            fits: m.estimate.judgment.verdict,
             peak_bytes: Bytes(m.estimate.ledger.peak_bytes),
             tokens_per_s: fill * tokens_per_s,
             interval_90: interval_90.map(|rate| fill * rate),

@@ -21,7 +21,7 @@ pub(super) fn answer(
     why: &anyhow::Error,
 ) -> Result<(Answer, ExitStatus)> {
     let options = args.options();
-    let macs = macs_for_training(&context.catalogues.macs, estimator, &options)?;
+    let macs = macs_for_training(&context.catalogs.macs, estimator, &options)?;
     let Some(first) = macs.first() else {
         bail!(
             "{why:#}; and no Mac on sale has the memory for this run: try --grad-checkpoint, --batch-size 1 or a \

@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, args: &FinetuneArgs) -> Result<(Answer, Exi
     let found = estimator.fine_tuning(&machine, &options)?;
     let changes = changes(&estimator, &model, &machine, &options, &found);
     let largest = largest(&estimator, &machine, &options)?;
-    let status = match found.judgement.verdict {
+    let status = match found.judgment.verdict {
         Fit::No => ExitStatus::No,
         Fit::Uncertain => ExitStatus::Uncertain,
         Fit::Yes | Fit::Tight => ExitStatus::Ok,

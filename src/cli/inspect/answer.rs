@@ -37,7 +37,7 @@ pub(in crate::cli) struct InspectAnswer {
     active_bytes: u64,
     /// Least and most bytes of them, where only the file tells.
     weights_interval_bytes: [u64; 2],
-    /// Bits of a weight, quantisation included, to four digits.
+    /// Bits of a weight, quantization included, to four digits.
     #[serde(serialize_with = "four_digits")]
     bits_per_weight: f64,
     /// Experts of a layer.
@@ -52,13 +52,13 @@ pub(in crate::cli) struct InspectAnswer {
     layers: u64,
     /// Tokens that the model was made for.
     max_context_tokens: Option<u64>,
-    /// Bytes that the cache grows by with a token, from 4096 to 8192 tokens; of a quantised one from 8192 to 12288, since
+    /// Bytes that the cache grows by with a token, from 4096 to 8192 tokens; of a quantized one from 8192 to 12288, since
     /// it is packed in between.
     #[serde(serialize_with = "whole")]
     kv_bytes_per_token: f64,
     /// Tokens between which that growth is read off.
     kv_growth_tokens: [u32; 2],
-    /// Tokens from which the cache is quantised, where it is.
+    /// Tokens from which the cache is quantized, where it is.
     kv_quantized_from_tokens: Option<u32>,
     /// Bytes of the cache after so many tokens.
     #[serde(serialize_with = "in_order")]

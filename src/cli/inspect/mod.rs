@@ -7,9 +7,9 @@ mod operations;
 use super::shared::context::Context;
 use super::shared::exit::ExitStatus;
 use super::shared::opening::About;
-use super::shared::run_args::kv_quantisation;
+use super::shared::run_args::kv_quantization;
 use crate::estimate::{GgufWeights, OpenedModel};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::graph::{Call, SkippedLayers};
 use crate::ledger::cache::{self, PREFILL_STEP};
 use crate::ledger::peak::{self, Peak};
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     let program: Program = args.engine.parse().map_err(|e| anyhow!("--engine: {e}"))?;
     let subject = context.one_model(&args.model, quant, args.assume.as_deref())?;
     let subject = subject.loaded_by(program)?;
-    let kv = kv_quantisation(args.kv_bits)?;
+    let kv = kv_quantization(args.kv_bits)?;
     let sizes = Sizes::of(&subject, &args.tokens, kv).about(&subject)?;
     let listed = || match &sizes.gguf {
         Some(gguf) => gguf.tensors.clone(),
@@ -43,9 +43,9 @@ pub(super) fn run(context: &Context, args: &InspectArgs) -> Result<(Answer, Exit
     Ok((Answer::of(InspectAnswer::of(&subject, program, sizes, tensors, ops)), ExitStatus::Ok))
 }
 
-/// The tokens between which the growth of the cache is read off. A quantised cache is packed at some length, so that
+/// The tokens between which the growth of the cache is read off. A quantized cache is packed at some length, so that
 /// both lie behind that one.
-const fn growth_span(kv: Option<KvQuantisation>) -> [u32; 2] {
+const fn growth_span(kv: Option<KvQuantization>) -> [u32; 2] {
     match kv {
         Some(q) if q.start > 4096 => {
             let from = q.start.div_ceil(4096).saturating_mul(4096);
@@ -59,8 +59,8 @@ struct Sizes {
     weights: Weights,
     /// Tokens and the bytes of the cache after them.
     cache: Vec<(u32, u64)>,
-    /// How the cache is quantised, if it is.
-    kv: Option<KvQuantisation>,
+    /// How the cache is quantized, if it is.
+    kv: Option<KvQuantization>,
     kv_per_token: f64,
     classes: Vec<(String, usize)>,
     step: Traffic,
@@ -71,7 +71,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(subject: &OpenedModel, tokens: &[u32], kv: Option<KvQuantisation>) -> Result<Self> {
+    fn of(subject: &OpenedModel, tokens: &[u32], kv: Option<KvQuantization>) -> Result<Self> {
         let graph = &subject.graph;
         let after = |n: u32| -> Result<u64> {
             let caches = cache::after_prompt(graph, n, PREFILL_STEP, 1, kv)?;

@@ -46,8 +46,8 @@ impl Unanswered {
                 self.change(|open| _ = open.insert(request.id.clone()));
             }
             JsonRpcMessage::Notification(n) => {
-                if let ClientNotification::CancelledNotification(cancelled) = &n.notification
-                    && let Some(id) = &cancelled.params.request_id
+                if let ClientNotification::CanceledNotification(canceled) = &n.notification
+                    && let Some(id) = &canceled.params.request_id
                 {
                     self.change(|open| _ = open.remove(id));
                 }

@@ -57,7 +57,7 @@ fn judge(coefficients: &Coefficients, model: &OpenedModel, machine: &Machine) ->
     match Estimator::new(coefficients, model, Run::default(), Basis::Spec).at(machine) {
         Ok(p) => Verdict {
             quant: Some(p.model.quant.clone()),
-            fits: p.memory.as_ref().map(|m| m.judgement.fits),
+            fits: p.memory.as_ref().map(|m| m.judgment.fits),
             max_context_tokens: p.context.map(|c| c.safe.tokens),
             tokens_per_s: Some(p.decode.tokens_per_s),
             reason: None,

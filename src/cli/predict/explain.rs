@@ -108,7 +108,7 @@ fn limits(m: &Memory) -> Table {
         Column::text("verdict"),
         Column::text("rule"),
     ]);
-    for l in &m.judgement.limits {
+    for l in &m.judgment.limits {
         table.row([
             l.kind.name().to_owned(),
             l.need_bytes.to_string(),

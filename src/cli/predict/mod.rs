@@ -32,7 +32,7 @@ use args::PredictArgs;
 pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, ExitStatus)> {
     Coefficients::prepare();
     let (machine, models) =
-        rayon::join(|| context.machine(&args.machine), || context.catalogues.models());
+        rayon::join(|| context.machine(&args.machine), || context.catalogs.models());
     if !args.machine.is_here() {
         // A wrong name is said before the model is read.
         machine.as_ref().map_err(|e| anyhow!("{e:#}"))?;
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, args: &PredictArgs) -> Result<(Answer, Exit
         return session::run((&estimator, &model), &machine, asked);
     }
     let mut prediction = estimator.at(&machine).about(&model)?;
-    let fit = prediction.memory.as_ref().map(|m| m.judgement.verdict);
+    let fit = prediction.memory.as_ref().map(|m| m.judgment.verdict);
     if args.explain || fit > Some(Fit::Tight) {
         prediction.look_for_changes(&estimator);
     }
@@ -286,9 +286,9 @@ fn memory_pairs(add: &mut impl FnMut(&str, String), m: &Memory, machine: &Machin
     } else {
         format!(" ({}–{} by macOS version)", limit.range[0], limit.range[1])
     };
-    add("GPU limit", format!("{}{range}; fits: {}", limit.bytes, m.judgement.verdict));
-    limit_texts(&m.judgement.limits).for_each(|text| add("", text));
-    if let Some(swap) = m.judgement.swap {
+    add("GPU limit", format!("{}{range}; fits: {}", limit.bytes, m.judgment.verdict));
+    limit_texts(&m.judgment.limits).for_each(|text| add("", text));
+    if let Some(swap) = m.judgment.swap {
         add(
             "",
             format!(

@@ -170,9 +170,9 @@ fn memory(add: &mut impl FnMut(&str, String), plan: &SessionPlan, row: &TurnRow)
     let [low, high] = m.peak_interval_90;
     add(
         "peak memory",
-        format!("{}, 90 % {low}–{high}; fits: {}", Bytes(m.peak.peak_bytes), m.judgement.verdict),
+        format!("{}, 90 % {low}–{high}; fits: {}", Bytes(m.peak.peak_bytes), m.judgment.verdict),
     );
-    limit_texts(&m.judgement.limits).for_each(|text| add("", text));
+    limit_texts(&m.judgment.limits).for_each(|text| add("", text));
     let s = plan.sessions;
     let fit = if s.safe == s.at_most {
         format!("{} such sessions fit at once", s.safe)

@@ -249,7 +249,7 @@ fn table(rows: &[&Prediction], cannot: &[CannotRun]) -> Table {
 
 /// The figures of a choice: title, in which order the column is dropped, text.
 const FIGURES: [(&str, u8, Cell); 8] = [
-    ("fits", 0, |p| memory_text(p, |m| m.judgement.verdict.to_string())),
+    ("fits", 0, |p| memory_text(p, |m| m.judgment.verdict.to_string())),
     ("tok/s", 0, |p| TokensPerSecond(p.decode.tokens_per_s).to_string()),
     ("90 %", 0, |p| {
         let [low, high] = p.decode.interval_90.map(TokensPerSecond);
@@ -381,7 +381,7 @@ fn advised<'p>(rows: &[&'p Prediction]) -> Vec<&'p Prediction> {
         return rows.iter().copied().filter(with).collect();
     }
     let fits = |p: &&Prediction| {
-        let verdict = p.memory.as_ref().map(|m| m.judgement.verdict);
+        let verdict = p.memory.as_ref().map(|m| m.judgment.verdict);
         verdict.is_some_and(|v| v <= Fit::Tight) && !is_below_four_bits(&p.model.quant)
     };
     if rows.iter().any(|p| fits(p)) {

@@ -39,7 +39,7 @@ pub(super) fn answer(
         let model = &candidate.model;
         let Some(drafts) = Drafts::open(context, &args.drafts, model, program)? else { continue };
         let estimator = Estimator::new(coefficients, model, run, Basis::Spec);
-        let fits = drafts.beside(estimator)?.memory(&machine)?.judgement.fits;
+        let fits = drafts.beside(estimator)?.memory(&machine)?.judgment.fits;
         let fitting = fits != Fits::No;
         if fitting || chosen.is_none() {
             chosen = Some((model, drafts, fitting));

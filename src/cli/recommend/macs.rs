@@ -54,7 +54,7 @@ impl From<&MacChoice> for MacAnswer {
             machine: m.machine.summary(),
             usd_now: m.usd_now,
             usd_launch: m.usd_launch,
-            fits: m.memory.judgement.verdict,
+            fits: m.memory.judgment.verdict,
             peak_bytes: m.memory.peak.peak_bytes,
             decode: DecodeRate {
                 tokens_per_s: m.decode.tokens_per_s,

@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: &RecommendArgs) -> Result<(Answer, Ex
             });
             if matches!(machine, Ok(Err(_))) {
                 // Read beside the models; whoever needs the Macs reports what is wrong with them.
-                let _ = context.catalogues.macs.macs();
+                let _ = context.catalogs.macs.macs();
             }
             machine
         },
@@ -234,7 +234,7 @@ fn on_machine(
         ExitStatus::Uncertain => 1,
         ExitStatus::No | ExitStatus::Interrupted => 2,
     });
-    let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgement.fits == Fits::No);
+    let no = |r: &Prediction| r.memory.as_ref().is_some_and(|m| m.judgment.fits == Fits::No);
     let nothing = rows.iter().all(no);
     let title = format!("{}  on  {}", wanted.title, machine.name);
     let none_runs = rows.is_empty();
@@ -246,14 +246,14 @@ fn on_machine(
     answer.lose_too_much(lost);
     answer.set_up(settings);
     if nothing {
-        let found = by_size(question, context.catalogues.models()?, &context.sources(None)?)?;
+        let found = by_size(question, context.catalogs.models()?, &context.sources(None)?)?;
         let mut instead = found.rows;
         instead.reverse();
         instead.truncate(FEW_MODELS);
         answer.offer(instead);
         // What cannot run as asked runs so on no Mac.
         if let Some(smallest) = wanted.candidates.last().filter(|_| !none_runs) {
-            let macs = macs_for(&context.catalogues.macs, coefficients, smallest, run)?;
+            let macs = macs_for(&context.catalogs.macs, coefficients, smallest, run)?;
             answer.offer_macs(&smallest.model, macs.iter().take(FEW_MACS));
         }
     }
@@ -291,7 +291,7 @@ fn overview(
     let question = Question { machine, coefficients: Coefficients::embedded()?, run };
     let wish = Wish { use_case: args.task, max_loss: args.max_loss };
     let sources = Sources { program: run.engine.program, ..context.sources(None)? };
-    let found = picks(question, wish, context.catalogues.models()?, &sources)?;
+    let found = picks(question, wish, context.catalogs.models()?, &sources)?;
     let title = match args.task {
         Some(task) => format!("For {task}, by size, on  {}", machine.name),
         None => format!("By size, what to run on  {}", machine.name),

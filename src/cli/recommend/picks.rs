@@ -103,7 +103,7 @@ pub(super) fn add(d: &mut Document, rows: &[&Prediction], picks: &[PickKeys]) {
             month.to_owned(),
             format_name(&p.model.quant),
             loss_cell(p.loss().as_ref()),
-            memory_text(p, |m| m.judgement.verdict.to_string()),
+            memory_text(p, |m| m.judgment.verdict.to_string()),
             TokensPerSecond(p.decode.tokens_per_s).to_string(),
             format!("{low}–{high}"),
             Seconds(p.prefill.ttft_s).to_string(),

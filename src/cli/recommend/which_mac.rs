@@ -8,7 +8,7 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::keys::ModelKey;
 use crate::cli::shared::words::{format_name, gb, run_text, short};
 use crate::estimate::{Basis, Estimator, OpenedModel, Run, RunKeys};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::hardware::{SpecError, spec};
 use crate::ledger::cache::CacheGrowth;
@@ -30,10 +30,10 @@ pub(super) fn answer(
     let Some(first) = wanted.candidates.first() else {
         anyhow::bail!("no model of this size is supported by mlx-lm")
     };
-    let catalogue = &context.catalogues.macs;
-    let reference = spec::resolve(REFERENCE, catalogue)?;
+    let catalog = &context.catalogs.macs;
+    let reference = spec::resolve(REFERENCE, catalog)?;
     let (macs, needs) = rayon::join(
-        || macs_for(catalogue, coefficients, first, run),
+        || macs_for(catalog, coefficients, first, run),
         || needs(&wanted.candidates, run, &reference),
     );
     let (macs, needs) = (macs?, needs?);

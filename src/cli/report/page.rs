@@ -10,7 +10,7 @@ use crate::cli::shared::progress::Progress;
 use crate::cli::shared::words::{format_name, percent, run_text, short};
 use crate::estimate::memory::MaxContext;
 use crate::estimate::{Estimator, Figures};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::report::{Page, PageCell, PagePart, Sortable};
 use crate::roofline::Coefficients;
@@ -93,7 +93,7 @@ fn side_by_side(
     for (estimator, subject) in estimators.iter().zip(&case.subjects) {
         for machine in &case.machines {
             let figures = estimator.on(machine)?;
-            let usd = offer_for(&context.catalogues.macs, machine)?.and_then(|o| o.usd_now);
+            let usd = offer_for(&context.catalogs.macs, machine)?.and_then(|o| o.usd_now);
             let mut row = vec![
                 PageCell::text(short(&subject.id)),
                 PageCell::text(format_name(&subject.quant)),
@@ -138,7 +138,7 @@ fn cells(
         PageCell::known(usd.map(f64::from), |x| format!("{x:.0}")),
         bandwidth(machine),
         gb(machine.gpu_limit.bytes.0 as f64),
-        PageCell::text(f.memory.judgement.verdict.to_string()),
+        PageCell::text(f.memory.judgment.verdict.to_string()),
         gb(f.memory.peak.peak_bytes as f64),
         PageCell::number(TokensPerSecond(f.decode.tokens_per_s).to_string(), f.decode.tokens_per_s),
         PageCell::number(format!("{}–{}", ends[0], ends[1]), f.decode.interval_90[0]),
@@ -150,7 +150,7 @@ fn cells(
 
 fn choices(context: &Context, estimators: &[Estimator<'_>]) -> Result<Sortable> {
     let found =
-        purchase(&context.catalogues.macs, estimators, &Needs::default(), &Economics::default())?;
+        purchase(&context.catalogs.macs, estimators, &Needs::default(), &Economics::default())?;
     let columns = [
         "Mac",
         "chip",

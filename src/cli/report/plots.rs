@@ -120,7 +120,7 @@ fn memory_by_context(case: &Case) -> Result<Chart> {
 fn price_and_speed(context: &Context, case: &Case) -> Result<Chart> {
     let estimators = case.estimators(Coefficients::embedded()?);
     let needs = Needs { any_status: true, ..Needs::default() };
-    let found = purchase(&context.catalogues.macs, &estimators, &needs, &Economics::default())?;
+    let found = purchase(&context.catalogs.macs, &estimators, &needs, &Economics::default())?;
     let (mut front, mut rest) = (Vec::new(), Vec::new());
     for c in &found.choices {
         let Some(usd) = c.offer.usd_now else { continue };

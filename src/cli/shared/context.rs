@@ -5,7 +5,7 @@ use super::global::Global;
 use super::output;
 use crate::data_dir::DataDirs;
 use crate::hardware::Macs;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::report::Answer;
 use crate::versions::{MLX_LM, MLX_RULES};
 use anyhow::Result;
@@ -17,7 +17,7 @@ pub(in crate::cli) struct Context {
     /// Where answers and talk go.
     pub printer: Printer,
     /// Chips, Macs and models.
-    pub catalogues: Catalogues,
+    pub catalogs: Catalogs,
     /// Whether the network must not be used.
     pub offline: bool,
     /// The calibration to use instead of the newest of this machine.
@@ -37,7 +37,7 @@ pub(in crate::cli) struct Printer {
 }
 
 /// The data: built in, with what the user's folders add or replace.
-pub(in crate::cli) struct Catalogues {
+pub(in crate::cli) struct Catalogs {
     /// Folders with the user's data.
     pub data: DataDirs,
     /// Chips, Macs and limits.
@@ -51,15 +51,10 @@ impl Context {
     /// # Errors
     /// A data folder that is not there.
     pub fn new(global: Global) -> Result<Self> {
-        let catalogues = Catalogues::new(DataDirs::discover(global.data_dir.as_deref())?);
+        let catalogs = Catalogs::new(DataDirs::discover(global.data_dir.as_deref())?);
         let style = output::AnswerStyle::of(&global);
         let Global { output, quiet, verbose, offline, profile, .. } = global;
-        Ok(Self {
-            printer: Printer { style, output, quiet, verbose },
-            catalogues,
-            offline,
-            profile,
-        })
+        Ok(Self { printer: Printer { style, output, quiet, verbose }, catalogs, offline, profile })
     }
 }
 
@@ -85,7 +80,7 @@ impl Printer {
     }
 }
 
-impl Catalogues {
+impl Catalogs {
     /// The built-in data with the user's folders laid over it.
     pub fn new(data: DataDirs) -> Self {
         Self { macs: Macs::new(data.clone()), data, models: OnceLock::new() }
@@ -106,7 +101,7 @@ impl Catalogues {
         ]
     }
 
-    /// The catalogue of models, read on first use.
+    /// The catalog of models, read on first use.
     ///
     /// # Errors
     /// A file of the user's that cannot be read.

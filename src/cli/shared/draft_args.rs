@@ -7,7 +7,7 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Drafts")]
 pub struct DraftArgs {
-    /// What drafts tokens that the model verifies (speculative decoding): a smaller model; auto for those of the catalogue
+    /// What drafts tokens that the model verifies (speculative decoding): a smaller model; auto for those of the catalog
     /// that share the tokenizer; mtp for the model's own prediction heads
     #[arg(long, value_name = "MODEL|auto|mtp")]
     pub draft: Option<String>,

@@ -70,7 +70,7 @@ impl Drafts {
         if found.drafts.is_empty() {
             found.notes = vec![match found.tokenizer {
                 Some(name) => format!(
-                    "no smaller model of the catalogue has its tokenizer ({name}); --draft MODEL names another"
+                    "no smaller model of the catalog has its tokenizer ({name}); --draft MODEL names another"
                 ),
                 None => "its tokenizer is not known, so no draft is offered; --draft MODEL names one (folders with \
                          tokenizer.json are compared)"

@@ -338,7 +338,7 @@ struct RunHost {
 /// The keys of a machine that tell it from others, as `probe` writes them.
 #[derive(Default, Deserialize)]
 pub(in crate::cli) struct HostKeys {
-    /// Id of the chip's bin, where the catalogue has it.
+    /// Id of the chip's bin, where the catalog has it.
     pub chip: Option<String>,
     brand: Option<String>,
     gpu_cores: Option<u32>,

@@ -77,7 +77,7 @@ impl FigureKeys {
             memory: MemoryKeys {
                 peak_bytes: f.memory.peak.peak_bytes,
                 peak_interval_90_bytes: f.memory.peak_interval_90,
-                fits: f.memory.judgement.verdict,
+                fits: f.memory.judgment.verdict,
                 max_context_tokens: context.map(|c| c.tokens),
                 max_context_bound: context.map(|c| c.bound),
             },

@@ -1,4 +1,4 @@
-//! Models as claims and servers name them: a name, and a quantisation in MLX's or llama.cpp's words.
+//! Models as claims and servers name them: a name, and a quantization in MLX's or llama.cpp's words.
 
 use super::context::Context;
 use crate::audit::Known;
@@ -10,7 +10,7 @@ use crate::run::{ModelFile, Program, Run};
 use crate::validation::join::weights as row_weights;
 
 impl Context {
-    /// The model with this name at this quantisation, ready for bounds and predictions; a reason where either is not
+    /// The model with this name at this quantization, ready for bounds and predictions; a reason where either is not
     /// known.
     pub(in crate::cli) fn known(
         &self,
@@ -20,15 +20,15 @@ impl Context {
     ) -> Result<Known, String> {
         let runs_gguf = engine.runs_gguf();
         let gguf = quant.and_then(|q| gguf_format(q, runs_gguf));
-        // A GGUF format sizes the matrices of the model without MLX's quantisation.
+        // A GGUF format sizes the matrices of the model without MLX's quantization.
         let scheme = match (gguf, quant) {
             (Some(_), _) | (None, None) => None,
             (None, Some(text)) => Some(mlx_scheme(text)?),
         };
         let subject = one(self, name, scheme)?;
         // Files say it themselves.
-        if quant.is_none() && !is_quantised(name) && !std::path::Path::new(name).exists() {
-            return Err("the quantisation is not stated".to_owned());
+        if quant.is_none() && !is_quantized(name) && !std::path::Path::new(name).exists() {
+            return Err("the quantization is not stated".to_owned());
         }
         if runs_gguf && gguf.is_none() && scheme.is_none() {
             return Err(format!("the GGUF format of '{name}' is not stated"));
@@ -58,8 +58,8 @@ fn mlx_scheme(text: &str) -> Result<Scheme, String> {
     text.parse().map_err(|e| format!("{e}"))
 }
 
-/// Whether a name says how the model is quantised.
-fn is_quantised(name: &str) -> bool {
+/// Whether a name says how the model is quantized.
+fn is_quantized(name: &str) -> bool {
     let words = key(name);
     let suffix = ["bit", "bf16", "fp16", "mxfp", "nvfp"];
     words.split('-').any(|w| suffix.iter().any(|s| w.ends_with(s) || w.starts_with(s)))

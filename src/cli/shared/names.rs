@@ -21,11 +21,11 @@ fn matching(
         .collect()
 }
 
-/// Models of the catalogue, by their shortest alias, with the usual format; and by repository when there is a slash.
+/// Models of the catalog, by their shortest alias, with the usual format; and by repository when there is a slash.
 pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Ok(catalogue) = Models::built_in() else { return Vec::new() };
+    let Ok(catalog) = Models::built_in() else { return Vec::new() };
     let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
-    let mut popular: Vec<_> = catalogue.offered().collect();
+    let mut popular: Vec<_> = catalog.offered().collect();
     popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let suffix = Scheme::DEFAULT.suffix();
     let names = popular.into_iter().flat_map(|m| {
@@ -45,8 +45,8 @@ pub(in crate::cli) fn engines(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Chip bins with memory, product ids with memory, and `this`.
 pub(in crate::cli) fn macs(current: &OsStr) -> Vec<CompletionCandidate> {
-    let catalogue = Macs::embedded();
-    let (Ok(chips), Ok(macs)) = (catalogue.chips(), catalogue.macs()) else { return Vec::new() };
+    let catalog = Macs::embedded();
+    let (Ok(chips), Ok(macs)) = (catalog.chips(), catalog.macs()) else { return Vec::new() };
     let bins = chips.iter().rev().flat_map(|c| {
         c.memory_gib
             .iter()

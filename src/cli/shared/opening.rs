@@ -28,7 +28,7 @@ impl<T, E: Into<anyhow::Error>> About<T> for std::result::Result<T, E> {
                 return error;
             }
             let file = match &model.source.origin {
-                Origin::Catalogue { id, .. } => id.clone(),
+                Origin::Catalog { id, .. } => id.clone(),
                 other => other.to_string(),
             };
             // Shapes stand in brackets: then sizes do not go together, and not what was asked for.
@@ -53,7 +53,7 @@ impl Context {
         let progress =
             if self.printer.quiet { &silent } else { &say as &(dyn Fn(HubProgress) + Sync) };
         Ok(Sources {
-            catalogue: self.catalogues.models()?,
+            catalog: self.catalogs.models()?,
             hub,
             progress,
             assume: assume.map(str::to_owned),
@@ -143,9 +143,9 @@ impl Context {
                 generation: None,
                 tier: None,
             };
-            return Ok(custom.resolve(&self.catalogues.macs)?);
+            return Ok(custom.resolve(&self.catalogs.macs)?);
         }
-        let machine = spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogues.macs)?;
+        let machine = spec::resolve(args.mac.as_deref().unwrap_or("this"), &self.catalogs.macs)?;
         for (figure, from) in machine.provenance() {
             self.printer.detail(&format!("{} {figure}: {from}", machine.id));
         }

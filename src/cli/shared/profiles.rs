@@ -21,7 +21,7 @@ pub(in crate::cli) fn host(probe: &Probe, backend: &str) -> Host {
 impl Context {
     /// The probe of this machine.
     pub(in crate::cli) fn here(&self) -> Result<Probe> {
-        Ok(probe(&self.catalogues.macs)?)
+        Ok(probe(&self.catalogs.macs)?)
     }
 
     /// The profile of `--profile`, or the newest one of this machine.
@@ -51,7 +51,7 @@ impl Context {
         let here = here && profile.machine == host(&probe, &profile.machine.backend);
         Ok(Some(match here {
             true => Kernels::here(profile),
-            false => Kernels::elsewhere(profile, &self.catalogues.macs),
+            false => Kernels::elsewhere(profile, &self.catalogs.macs),
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::limit_args::LimitArgs;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::hardware::power::PowerSetting;
 use crate::ledger::llama_cpp::KvType;
 use crate::run::{Images, Run, RunConditions};
@@ -147,20 +147,20 @@ impl RunArgs {
 
 impl RunArgs {
     /// The cache, by either option.
-    fn cache(&self) -> Result<Option<KvQuantisation>> {
+    fn cache(&self) -> Result<Option<KvQuantization>> {
         match self.kv_type {
-            None => kv_quantisation(self.kv_bits),
+            None => kv_quantization(self.kv_bits),
             Some(kind) => kind.quantization().map_err(|e| anyhow!("--kv-type {e}")),
         }
     }
 }
 
 /// The `--kv-bits` option.
-pub(in crate::cli) fn kv_quantisation(bits: Option<u32>) -> Result<Option<KvQuantisation>> {
+pub(in crate::cli) fn kv_quantization(bits: Option<u32>) -> Result<Option<KvQuantization>> {
     match bits {
         None => Ok(None),
-        Some(bits) => match KvQuantisation::of_bits(bits) {
-            None => bail!("--kv-bits {bits}: MLX quantises to 2, 3, 4, 5, 6 or 8 bits"),
+        Some(bits) => match KvQuantization::of_bits(bits) {
+            None => bail!("--kv-bits {bits}: MLX quantizes to 2, 3, 4, 5, 6 or 8 bits"),
             kv => Ok(kv),
         },
     }

@@ -33,11 +33,7 @@ impl Context {
     /// What measurements are judged with.
     pub(in crate::cli) fn tools(&self) -> Result<Tools<'_>> {
         let coefficients = Coefficients::embedded()?;
-        Ok(Tools {
-            models: self.catalogues.models()?,
-            hardware: &self.catalogues.macs,
-            coefficients,
-        })
+        Ok(Tools { models: self.catalogs.models()?, hardware: &self.catalogs.macs, coefficients })
     }
 }
 

@@ -1,20 +1,20 @@
 //! What updates of installed programs would change on a machine.
 
-use super::context::Catalogues;
+use super::context::Catalogs;
 use crate::advise::engine_update::UpdateEffect;
 use crate::engine::installed::Installed;
 use crate::hardware::probe::Probe;
 
 /// The effects of all updates that are out; none where the machine is no Mac or a model cannot be read.
 pub(in crate::cli) fn effects(
-    catalogues: &Catalogues,
+    catalogs: &Catalogs,
     probe: &Probe,
     engines: &[Installed],
 ) -> Vec<UpdateEffect> {
     if engines.iter().all(|e| e.newer_mlx.is_none()) {
         return Vec::new();
     }
-    let (Ok(machine), Ok(models)) = (probe.machine(&catalogues.macs), catalogues.models()) else {
+    let (Ok(machine), Ok(models)) = (probe.machine(&catalogs.macs), catalogs.models()) else {
         return Vec::new();
     };
     engines.iter().filter_map(|e| UpdateEffect::of(e, &machine, models).ok()?).collect()

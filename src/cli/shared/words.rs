@@ -149,7 +149,7 @@ pub(in crate::cli) fn contexts_text(c: Longest) -> String {
 
 /// The exit code of what memory says.
 pub(in crate::cli) fn status(memory: Option<&Memory>) -> ExitStatus {
-    match memory.map(|m| m.judgement.verdict) {
+    match memory.map(|m| m.judgment.verdict) {
         Some(Fit::No) => ExitStatus::No,
         Some(Fit::Uncertain) => ExitStatus::Uncertain,
         _ => ExitStatus::Ok,
@@ -199,7 +199,7 @@ pub(in crate::cli) fn loss_notes(changes: &[Advice], withheld: &[Withheld]) -> V
     let mut notes: Vec<String> = lossy
         .map(|c| {
             let below = match &c.what {
-                Change::Quantisation { quant } if is_below_four_bits(quant) => {
+                Change::Quantization { quant } if is_below_four_bits(quant) => {
                     "; below four bits quality falls fast: try a smaller model first"
                 }
                 _ => "",

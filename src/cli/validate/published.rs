@@ -307,7 +307,7 @@ fn document(file: &str, v: &Validation) -> Document {
     if !v.baselines.is_empty() {
         d.heading("Simpler predictors of decode speed with MLX, on the same rows");
         d.table(baselines(v));
-        d.text("Their constants are fitted on these very rows, which favours them.");
+        d.text("Their constants are fitted on these very rows, which favors them.");
     }
     for metric in MeasuredMetric::ALL {
         let worst = v.worst(metric, WORST);

@@ -8,7 +8,7 @@ use crate::bench::prompts::{PromptKind, Prompts};
 use crate::bench::record::{self, Record};
 use crate::bench::run::{BenchRun, Contender, LABELS, Protocol};
 use crate::bench::scenario::{self, PromptWork};
-use crate::bench::summary::{CaseSummary, TrialMetric, summarise};
+use crate::bench::summary::{CaseSummary, TrialMetric, summarize};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::HostKeys;
 use crate::cli::shared::progress::Progress;
@@ -116,7 +116,7 @@ impl MeasuredFigures {
             Some(tokens) => scenario::depth(&mut run, &[tokens])?,
             None => scenario::decode(&mut run, &[PromptWork::Kind(PromptKind::ALL[0])]),
         }
-        let summary = summarise(&run.trials);
+        let summary = summarize(&run.trials);
         let Some(case) = summary.first() else { bail!("{url}: no answer could be measured") };
         let mut figures = Self::of_info(watched.server.info());
         figures.fill(case);

@@ -56,7 +56,7 @@ fn explained(
     let seen =
         SeenSpeeds { decode: figures.decode, ttft_s: figures.ttft_s, cached_tokens: args.cached };
     let named = named(model, machine, &run, args);
-    let macs = &context.catalogues.macs;
+    let macs = &context.catalogs.macs;
     let case = GapCase::new(&estimator, (machine, macs), (stated, seen), &named).about(model)?;
     let (suspects, ranked) = explain(&case)?;
     let (quant, run) = (estimator.quant(), estimator.run());
@@ -170,6 +170,6 @@ fn judge(
         cached_prefix: args.cached > 0,
         ..Claim::default()
     };
-    let facts = Facts { model: Ok(Rc::new(known)), machines: Ok(machines), catalogue: Vec::new() };
+    let facts = Facts { model: Ok(Rc::new(known)), machines: Ok(machines), catalog: Vec::new() };
     (audit::judge(&[AuditCase { claim, facts }]).findings, rate > bus)
 }

@@ -4,7 +4,7 @@ use super::error::EngineError;
 use super::model::{Model, Session, StepOutput};
 use super::ops::{Array, eval};
 use super::sample::Sampler;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -23,8 +23,8 @@ pub struct GenerationRequest {
     pub seed: u64,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,
-    /// Whether and how the cache is quantised.
-    pub kv: Option<KvQuantisation>,
+    /// Whether and how the cache is quantized.
+    pub kv: Option<KvQuantization>,
 }
 
 impl GenerationRequest {
@@ -44,7 +44,7 @@ pub enum Finish {
     /// A stop token was sampled.
     Stop,
     /// The caller wanted no more.
-    Cancelled,
+    Canceled,
 }
 
 /// A finished generation with its times, in seconds since its start.
@@ -140,7 +140,7 @@ fn decode(
         }
         out.tokens.push(token);
         if each(token).is_break() {
-            out.finish = Finish::Cancelled;
+            out.finish = Finish::Canceled;
             break;
         }
         if n % 256 == 0 {

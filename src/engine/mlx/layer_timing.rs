@@ -7,7 +7,7 @@
 use super::error::EngineError;
 use super::sampled::{LikeLayers, Sampled};
 use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::stats::{median, spread_of};
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ impl<'g> LayerTimer<'g> {
     pub fn new(
         graph: &'g Graph,
         depth: u32,
-        kv: Option<KvQuantisation>,
+        kv: Option<KvQuantization>,
         max_bytes: u64,
     ) -> Result<Self, EngineError> {
         let mut sampled = Sampled::new(graph, depth, kv)?;

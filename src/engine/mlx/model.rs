@@ -5,7 +5,7 @@ use super::error::EngineError;
 use super::execute::{Inputs, Memo, execute};
 use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::LoadedWeights;
-use crate::graph::cache::{Cache, KvQuantisation};
+use crate::graph::cache::{Cache, KvQuantization};
 use crate::graph::params::ModuleKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::Routing;
@@ -58,7 +58,7 @@ impl<'g> Model<'g> {
 
     /// A generation with an empty cache, of `batch` sequences.
     #[must_use]
-    pub fn session(&self, batch: u32, kv: Option<KvQuantisation>) -> Session<'_, 'g> {
+    pub fn session(&self, batch: u32, kv: Option<KvQuantization>) -> Session<'_, 'g> {
         Session { model: self, caches: self.graph.make_cache(), arrays: Vec::new(), batch, kv }
     }
 
@@ -67,7 +67,7 @@ impl<'g> Model<'g> {
     ///
     /// # Errors
     /// When the model cannot run or MLX has no memory.
-    pub fn session_at(&self, depth: u32, kv: Option<KvQuantisation>) -> Result<Session<'_, 'g>> {
+    pub fn session_at(&self, depth: u32, kv: Option<KvQuantization>) -> Result<Session<'_, 'g>> {
         let caches = crate::ledger::cache::after_prompt(self.graph, depth.max(1), 2048, 1, kv)?;
         let mut arrays = Vec::new();
         for (i, slot) in caches.iter().flat_map(|c| c.slots()).enumerate() {
@@ -107,7 +107,7 @@ pub struct Session<'m, 'g> {
     caches: Vec<Cache>,
     arrays: Vec<Option<Array>>,
     batch: u32,
-    kv: Option<KvQuantisation>,
+    kv: Option<KvQuantization>,
 }
 
 impl Session<'_, '_> {

@@ -9,7 +9,7 @@ use super::execute::{Inputs, Memo, load, run_node};
 use super::ops::{Array, Ops, async_eval, eval};
 use super::weights::LoadedWeights;
 use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::graph::pattern::LayerKind;
 use crate::graph::shape::Shape;
 use crate::graph::tape::{Node, Source, Stage, Trace, ValueId};
@@ -61,7 +61,7 @@ impl<'g> Sampled<'g> {
     ///
     /// # Errors
     /// When the model cannot run or MLX has no memory.
-    pub fn new(graph: &'g Graph, depth: u32, kv: Option<KvQuantisation>) -> Result<Self> {
+    pub fn new(graph: &'g Graph, depth: u32, kv: Option<KvQuantization>) -> Result<Self> {
         let ops = Ops::new();
         let trace = steady_decode(graph, depth, kv)?;
         if trace.host_decision {

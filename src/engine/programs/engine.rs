@@ -1,4 +1,4 @@
-//! A program of the catalogue: versions, defaults, and what they do to memory.
+//! A program of the catalog: versions, defaults, and what they do to memory.
 
 use super::{Drafting, KnownBy, Release};
 use crate::hardware::provenance::Confidence;

@@ -162,9 +162,9 @@ pub struct Flag {
     pub entries: Option<u32>,
     /// The limit of that cache.
     pub byte_limit: Option<String>,
-    /// Group size of a quantised cache.
+    /// Group size of a quantized cache.
     pub group: Option<u32>,
-    /// Tokens from which a cache is quantised.
+    /// Tokens from which a cache is quantized.
     pub start: Option<u32>,
     /// What confirms it.
     pub confirmed_by: Option<String>,
@@ -209,8 +209,8 @@ pub struct Allocator {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommonRules {
-    /// Whether attention with a quantised cache is fused.
-    pub quantised_kv_fused: bool,
+    /// Whether attention with a quantized cache is fused.
+    pub quantized_kv_fused: bool,
     /// Whether batches bring an array mask.
     pub batch_cache_array_mask: bool,
     /// Bytes of that mask, as a formula in words.

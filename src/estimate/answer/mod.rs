@@ -147,7 +147,7 @@ pub struct RunKeys {
     pub generate_tokens: u32,
     /// Sequences at once.
     pub batch: u32,
-    /// Bits of a quantised cache.
+    /// Bits of a quantized cache.
     pub kv_bits: Option<u32>,
     /// Tokens of a prefill chunk.
     pub prefill_step: u32,

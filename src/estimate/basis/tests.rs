@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 fn opened(models: &Models) -> OpenedModel {
     let hub = HubOptions::from_env(&|_| None, None);
     let sources = Sources {
-        catalogue: models,
+        catalog: models,
         hub,
         progress: &|_| (),
         assume: None,
         program: crate::run::Program::MlxLm,
     };
-    match OpenedModel::open("qwen3-0.6b", Some("bf16"), &sources).expect("in the catalogue") {
+    match OpenedModel::open("qwen3-0.6b", Some("bf16"), &sources).expect("in the catalog") {
         Opened::Model(model) => *model,
         Opened::Class(class) => panic!("a size class: {class:?}"),
     }

@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::hardware::{Macs, spec};
 use crate::model::Scheme;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::roofline::Coefficients;
 use crate::roofline::links::Link;
 use crate::run::{Program, Run, Version};
@@ -16,9 +16,9 @@ fn mac(name: &str) -> Machine {
 }
 
 fn graph(id: &str, scheme: Scheme) -> Graph {
-    let models = Models::built_in().expect("the built-in catalogue");
+    let models = Models::built_in().expect("the built-in catalog");
     let entry = models.get(id).expect("known").entry().expect("readable");
-    Graph::quantised(&entry.config, scheme).expect("a known family")
+    Graph::quantized(&entry.config, scheme).expect("a known family")
 }
 
 fn several(name: &str, count: usize, link: Link) -> Cluster {

@@ -4,7 +4,7 @@ use super::context::{MaxContext, roomy};
 use super::interval::interval_90;
 use super::{Fits, Memory};
 use crate::estimate::Estimator;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::hardware::limits::WiredLimitAdvice;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
@@ -22,7 +22,7 @@ pub enum Change {
         /// Tokens of a chunk.
         tokens: u32,
     },
-    /// A quantised cache. Its attention is not fused: MLX builds the scores of a whole chunk, so that chunks must be
+    /// A quantized cache. Its attention is not fused: MLX builds the scores of a whole chunk, so that chunks must be
     /// small for the bits to save anything.
     KvBits {
         /// Bits per element.
@@ -53,7 +53,7 @@ pub enum Change {
     /// A raised GPU memory limit.
     WiredLimit(WiredLimitAdvice),
     /// A smaller format of the weights.
-    Quantisation {
+    Quantization {
         /// The scheme, as in the names of models.
         quant: String,
     },
@@ -87,7 +87,7 @@ impl Change {
                 format!("mx.set_cache_limit({}) before generating", bytes.0)
             }
             Self::WiredLimit(w) => format!("{} (undo: {})", w.command, w.undo),
-            Self::Quantisation { quant } => format!("weights in {quant}"),
+            Self::Quantization { quant } => format!("weights in {quant}"),
         }
     }
 }
@@ -147,7 +147,7 @@ pub struct Advised {
 const STEPS: [u32; 2] = [512, 256];
 /// Cache formats that are tried.
 const KV_BITS: [u32; 2] = [8, 4];
-/// Chunk length with a quantised cache.
+/// Chunk length with a quantized cache.
 const KV_BITS_STEP: u32 = 256;
 /// Weight formats that are tried, best first.
 const LADDER: [Scheme; 5] = [
@@ -177,18 +177,18 @@ pub fn advise(estimator: &Estimator<'_>, machine: &Machine, now: (&Memory, MaxCo
     if run.engine.kv.is_none() {
         for bits in KV_BITS {
             let prefill_step = run.engine.prefill_step.min(KV_BITS_STEP);
-            let kv = Some(KvQuantisation::bits(bits));
-            let quantised = run.with_kv(kv).with_prefill_step(prefill_step);
+            let kv = Some(KvQuantization::bits(bits));
+            let quantized = run.with_kv(kv).with_prefill_step(prefill_step);
             let change = Change::KvBits { bits, prefill_step };
-            out.extend(case.tried(change, &estimator.with_run(quantised), machine));
+            out.extend(case.tried(change, &estimator.with_run(quantized), machine));
         }
     }
     out.extend(case.prompt_cache());
     out.extend(case.cache_limit());
     out.extend(case.wired_limit());
     out.extend(LADDER.into_iter().filter_map(|scheme| {
-        let smaller = estimator.opened()?.requantised(scheme)?;
-        let change = Change::Quantisation { quant: scheme.suffix() };
+        let smaller = estimator.opened()?.requantized(scheme)?;
+        let change = Change::Quantization { quant: scheme.suffix() };
         case.tried(change, &estimator.of_other(&smaller), machine)
     }));
     Advised::of(out)
@@ -260,10 +260,10 @@ impl AdviceCase<'_, '_> {
             gains_bytes: saved + raised,
             max_context_tokens: context.tokens,
             gains_tokens: context.tokens.saturating_sub(self.now.1.tokens),
-            fits: memory.judgement.fits,
+            fits: memory.judgment.fits,
             loss: PublishedLoss::original(),
         };
-        let better = memory.judgement.verdict < self.now.0.judgement.verdict;
+        let better = memory.judgment.verdict < self.now.0.judgment.verdict;
         (better || advice.gains_tokens >= WORTH_TOKENS).then_some(Tried { advice, loss })
     }
 
@@ -271,7 +271,7 @@ impl AdviceCase<'_, '_> {
     fn loss(&self, what: &Change) -> Option<PublishedLoss> {
         let (id, parameters) = self.estimator.model_size();
         match what {
-            Change::Quantisation { quant } => PublishedLoss::of_weights(&id, parameters, quant),
+            Change::Quantization { quant } => PublishedLoss::of_weights(&id, parameters, quant),
             Change::KvBits { bits, .. } => {
                 PublishedLoss::of_cache(&id, parameters, &bits.to_string())
             }
@@ -307,7 +307,7 @@ impl AdviceCase<'_, '_> {
                 gains_bytes: kept.saturating_sub(CACHE_LIMIT),
                 max_context_tokens: context.tokens,
                 gains_tokens: 0,
-                fits: memory.judgement.fits,
+                fits: memory.judgment.fits,
                 loss: PublishedLoss::original(),
             },
             loss: Some(PublishedLoss::original()),
@@ -319,7 +319,7 @@ impl AdviceCase<'_, '_> {
         let (memory, _) = self.now;
         let installed = self.machine.memory.value;
         let default = self.machine.gpu_limit.bytes;
-        let fits = memory.judgement.fits == Fits::Yes;
+        let fits = memory.judgment.fits == Fits::Yes;
         let advice = if fits {
             WiredLimitAdvice::highest(installed, default)
         } else {

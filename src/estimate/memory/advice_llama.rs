@@ -5,7 +5,7 @@ use super::{MaxContext, Memory};
 use crate::estimate::refusal::Refusal;
 use crate::estimate::{Estimator, StoredWeights};
 use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::hardware::machine::Machine;
 use crate::ledger::llama_cpp::KvType;
 use crate::model::gguf::{FileType, GgufMix};
@@ -48,7 +48,7 @@ pub fn advise_llama(
     let mut out = Vec::new();
     if run.engine.kv.is_none() {
         out.extend(KV_TYPES.into_iter().filter_map(|(kv, bits)| {
-            let quantized = run.with_kv(Some(KvQuantisation::bits(bits)));
+            let quantized = run.with_kv(Some(KvQuantization::bits(bits)));
             let known = Refusal::of(graph, &quantized).is_none();
             known.then(|| tried(Change::KvType { kv_type: kv.name() }, quantized))?
         }));
@@ -60,7 +60,7 @@ pub fn advise_llama(
     out.extend(case.wired_limit());
     out.extend(smaller_mixes(graph, &run.file).into_iter().filter_map(|mix| {
         let quant = mix.to_string().to_uppercase();
-        tried(Change::Quantisation { quant }, run.with_file(file_in(mix, run.file)))
+        tried(Change::Quantization { quant }, run.with_file(file_in(mix, run.file)))
     }));
     Advised::of(out)
 }
@@ -90,7 +90,7 @@ mod tests {
         let coefficients = Coefficients::embedded().expect("built in");
         let estimator = Estimator::of_graph(coefficients, &graph, run);
         let now = estimator.memory(&mac).expect("runs");
-        assert_eq!(now.judgement.fits, Fits::No);
+        assert_eq!(now.judgment.fits, Fits::No);
         let longest = estimator.max_context(&mac).expect("runs");
         let all = advise_llama(&estimator, &mac, (&now, longest)).changes;
         assert!(all.iter().any(|a| a.fits != Fits::No), "{all:#?}");

@@ -148,7 +148,7 @@ pub(super) fn surely_fits(
     let cache = ends.growth.bytes(total)?;
     let (cache, kept) = (cache as f64, ends.kept(cache) as f64);
     let most = known.weights_bytes as f64 + 2.0 * cache + 2.0 * rest * grows + kept;
-    // A quantised cache is not fused, but only from thousands of tokens on: then the request tells nothing.
+    // A quantized cache is not fused, but only from thousands of tokens on: then the request tells nothing.
     let telling = engine.kv.is_none() && work.context_tokens > engine.prefill_step;
     Ok(telling && most <= budget.0 as f64)
 }

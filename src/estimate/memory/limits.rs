@@ -180,7 +180,7 @@ impl Swap {
 
 /// All limits and what they amount to.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
-pub struct Judgement {
+pub struct Judgment {
     /// Every limit with its need.
     pub limits: Vec<Limit>,
     /// The worst verdict.
@@ -215,7 +215,7 @@ impl From<&Peak> for Need {
     }
 }
 
-impl Judgement {
+impl Judgment {
     /// What the limits of a machine say of a need whose peak lies in an interval, beside a process that takes
     /// `runtime` bytes of its own.
     #[must_use]

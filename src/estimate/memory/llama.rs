@@ -2,7 +2,7 @@
 //! for it, and the longest one that fits.
 
 use super::context::{ContextBound, MaxContext, budget, safe_budget};
-use super::limits::{Judgement, LimitKind};
+use super::limits::{Judgment, LimitKind};
 use super::{Limit, Memory, Process, default_reserve};
 use crate::engine::programs::{Engines, OllamaDefaults};
 use crate::estimate::StoredWeights;
@@ -79,12 +79,12 @@ impl LlamaModel {
             footprint_bytes: [interval[0].0 + low, interval[1].0 + high],
         };
         let reserve = run.engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgement = judge((&buffers, Bytes::ZERO), interval, machine, reserve);
+        let judgment = judge((&buffers, Bytes::ZERO), interval, machine, reserve);
         Ok(Memory {
             peak: peak(&buffers, settings.context),
             peak_interval_90: interval,
             process,
-            judgement,
+            judgment,
             reserve,
             kept: Bytes::ZERO,
             draft: Bytes::ZERO,
@@ -265,7 +265,7 @@ pub(super) fn judge(
     interval: [Bytes; 2],
     machine: &Machine,
     reserve: Bytes,
-) -> Judgement {
+) -> Judgment {
     let (gpu, total) = (&machine.gpu_limit, Bytes(buffers.total()) + draft);
     let exact = |bytes: Bytes| (bytes, [bytes; 2]);
     let [low, high] = RUNTIME.map(Bytes);
@@ -298,13 +298,13 @@ pub(super) fn judge(
     }));
     let excess = (total + middle).saturating_sub(memory);
     let read = (buffers.weights_bytes + buffers.kv_bytes) as f64;
-    Judgement::of_limits(limits, (excess, read), machine)
+    Judgment::of_limits(limits, (excess, read), machine)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::cache::KvQuantisation;
+    use crate::graph::cache::KvQuantization;
     use crate::hardware::{Macs, spec};
     use crate::model::{Config, DType};
 
@@ -334,14 +334,14 @@ mod tests {
     fn a_quantized_cache_is_what_makes_it_fit() {
         let (model, mac) = (qwen3_14b(10.51), machine("m4pro-20/24"));
         let plain = model.memory(&mac, &llama(65_536)).expect("runs");
-        let eight = llama(65_536).with_kv(Some(KvQuantisation::bits(8)));
+        let eight = llama(65_536).with_kv(Some(KvQuantization::bits(8)));
         let eight = model.memory(&mac, &eight).expect("runs");
         assert_eq!(plain.peak.kv_bytes, 65_536 * 40 * 2 * 8 * 128 * 2);
         assert_eq!(eight.peak.kv_bytes, plain.peak.kv_bytes / 64 * 34);
         let limit = mac.gpu_limit.bytes.0;
         assert!(eight.peak.peak_bytes < limit && plain.peak.peak_bytes > limit, "{eight:?}");
         assert!((15.9..17.0).contains(&Bytes(eight.peak.peak_bytes).gb()), "{:?}", eight.peak);
-        let three = llama(4096).with_kv(Some(KvQuantisation::bits(3)));
+        let three = llama(4096).with_kv(Some(KvQuantization::bits(3)));
         assert!(model.memory(&mac, &three).is_err());
     }
 
@@ -372,6 +372,6 @@ mod tests {
         let safe = model.longest(&mac, &llama(4096), true).expect("runs");
         assert!(safe.tokens <= longest.tokens);
         let memory = model.memory(&mac, &llama(safe.tokens)).expect("runs");
-        assert!(memory.judgement.verdict <= super::super::Fit::Tight, "{:?}", memory.judgement);
+        assert!(memory.judgment.verdict <= super::super::Fit::Tight, "{:?}", memory.judgment);
     }
 }

@@ -16,7 +16,7 @@ pub use below::{Room, below};
 pub use context::{ContextBound, MaxContext, budget, roomy, safe_budget, within, within_less};
 pub use ends::{Ends, PromptEnd};
 pub use interval::{PEAK_INTERVAL_SOURCE, interval_90};
-pub use limits::{Fit, Fits, Judgement, Limit, LimitKind, Need, Swap};
+pub use limits::{Fit, Fits, Judgment, Limit, LimitKind, Need, Swap};
 pub use llama::{BUFFERS_INTERVAL_SOURCE, LlamaMemory, LlamaModel};
 pub use longest::{longest, start};
 
@@ -49,7 +49,7 @@ pub struct Memory {
     /// What macOS will show for the process.
     pub process: Process,
     /// What the limits say.
-    pub judgement: Judgement,
+    pub judgment: Judgment,
     /// Memory kept for macOS and other programs.
     pub reserve: Bytes,
     /// What caches of earlier prompts may come to take beside the peak; the upper ends hold it.
@@ -86,15 +86,10 @@ impl Memory {
         let more = high.saturating_sub(Bytes(peak.peak_bytes));
         let process = Process::of(&peak, machine, engine.program).keeping(more);
         let reserve = engine.reserve.unwrap_or_else(|| default_reserve(machine.memory.value));
-        let judgement = Judgement::of(
-            (&peak).into(),
-            peak_interval_90,
-            process.runtime_bytes,
-            machine,
-            reserve,
-        );
+        let judgment =
+            Judgment::of((&peak).into(), peak_interval_90, process.runtime_bytes, machine, reserve);
         let [kept, draft] = [Bytes::ZERO; 2];
-        Self { peak, peak_interval_90, process, judgement, reserve, kept, draft, llama: None }
+        Self { peak, peak_interval_90, process, judgment, reserve, kept, draft, llama: None }
     }
 
     /// The same with a draft model that adds so much.
@@ -106,14 +101,14 @@ impl Memory {
         self.process.mlx_peak_bytes += draft.0;
         self.process.mlx_resident_bytes += draft.0;
         self.process.footprint_bytes = self.process.footprint_bytes.map(|end| end + draft.0);
-        self.judgement = match &self.llama {
+        self.judgment = match &self.llama {
             Some(llama) => llama::judge(
                 (&llama.buffers, self.draft),
                 self.peak_interval_90,
                 machine,
                 self.reserve,
             ),
-            None => Judgement::of(
+            None => Judgment::of(
                 (&self.peak).into(),
                 self.peak_interval_90,
                 self.process.runtime_bytes,
@@ -132,14 +127,14 @@ impl Memory {
             low.saturating_sub(Bytes((weights * (1.0 - less).max(0.0)) as u64)),
             high + Bytes((weights * (more - 1.0).max(0.0)) as u64),
         ];
-        let judgement = Judgement::of(
+        let judgment = Judgment::of(
             (&self.peak).into(),
             peak_interval_90,
             self.process.runtime_bytes,
             machine,
             self.reserve,
         );
-        Self { peak_interval_90, judgement, ..self }
+        Self { peak_interval_90, judgment, ..self }
     }
 }
 

@@ -23,7 +23,7 @@ fn qwen3(layers: u32, hidden: u32) -> Graph {
             "max_position_embeddings":131072,"tie_word_embeddings":false}}"#,
         hidden * 3
     ));
-    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+    Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
 }
 
 fn machine(text: &str) -> Machine {
@@ -78,7 +78,7 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
     let peak = stated(need);
     let process = Process::of(&peak, &stock, Program::MlxLm);
     let exact = [Bytes(need); 2];
-    let judged = Judgement::of(
+    let judged = Judgment::of(
         (&peak).into(),
         exact,
         process.runtime_bytes,
@@ -89,7 +89,7 @@ fn half_a_gibibyte_over_the_limit_does_not_fit() {
 
     let mut raised = stock.clone();
     raised.gpu_limit = raised.gpu_limit.with_wired_limit(112 * 1024);
-    let judged = Judgement::of(
+    let judged = Judgment::of(
         (&peak).into(),
         exact,
         process.runtime_bytes,
@@ -112,13 +112,13 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
             "mlp_only_layers":[],"rms_norm_eps":1e-6,"rope_theta":1e6,"max_position_embeddings":1048576,
             "tie_word_embeddings":false}"#,
     );
-    let graph = Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("known");
+    let graph = Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("known");
     let weights = crate::ledger::weights::Weights::of(&graph).bytes;
     assert!((weights as f64 / 1e9 - 172.9).abs() < 1.0, "{weights}");
     let mac = machine("m5ultra-80/256");
     let at = |context_tokens| {
         let run = Run::default().with_context(context_tokens);
-        Memory::of(&graph, &mac, &run).expect("runs").judgement.fits
+        Memory::of(&graph, &mac, &run).expect("runs").judgment.fits
     };
     assert_ne!(at(200_000), Fits::No);
     assert_eq!(at(115_000), Fits::Yes, "the average of the session");
@@ -138,7 +138,7 @@ fn a_growing_history_ends_where_its_peak_reaches_the_limit() {
 fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     let mac = machine("m5max-40/128");
     let limit = mac.gpu_limit.bytes.0;
-    let verdict = |peak: u64| judged(stated(peak), &mac, None).judgement.verdict;
+    let verdict = |peak: u64| judged(stated(peak), &mac, None).judgment.verdict;
     assert_eq!(verdict(limit - 200_000_000), Fit::Uncertain);
     assert_eq!(verdict(limit / 2), Fit::Yes);
     assert_eq!(verdict(limit - limit / 40), Fit::Tight);
@@ -146,13 +146,13 @@ fn a_need_whose_interval_straddles_the_limit_is_uncertain() {
     // Before macOS 26 the limit of this size was lower: a Mac that may run either is uncertain in between.
     let m4 = machine("m4max-40/128");
     let between = (m4.gpu_limit.range[0].0 + m4.gpu_limit.range[1].0) / 2;
-    assert_eq!(judged(stated(between), &m4, None).judgement.verdict, Fit::Uncertain);
+    assert_eq!(judged(stated(between), &m4, None).judgment.verdict, Fit::Uncertain);
 }
 
 #[test]
 fn swapping_is_a_no_that_says_how_slow() {
     let mac = machine("m5max-40/128");
-    let judged = judged(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgement;
+    let judged = judged(stated(90_000_000_000), &mac, Some(Bytes::from_gb(60.0))).judgment;
     assert_eq!(judged.fits, Fits::No);
     let swap = judged.swap.expect("memory does not suffice");
     assert!(swap.slowdown[0] > 2.0 && swap.slowdown[1] > swap.slowdown[0], "{swap:?}");
@@ -246,7 +246,7 @@ proptest! {
     fn the_bound_that_saves_simulations_changes_nothing(gb in 4.0f64..80.0, layers in 2u32..12, kv in 0usize..2) {
         let graph = qwen3(layers, 2048);
         let mac = machine("m4max-40/64");
-        let kv = [None, Some(crate::graph::cache::KvQuantisation::bits(8))][kv];
+        let kv = [None, Some(crate::graph::cache::KvQuantization::bits(8))][kv];
         let asked = Run::default().with_kv(kv).with_prefill_step(512);
         let peak = peak::peak(&graph, &asked, gpu(&mac, &EngineSetup::default())).unwrap();
         let at = |known| within(&graph, &asked, gpu(&mac, &EngineSetup::default()), Bytes::from_gb(gb), known).unwrap();
@@ -259,9 +259,9 @@ proptest! {
         let mac = machine("m3-10/16");
         let at = |run: Run| within(&graph, &run, gpu(&mac, &EngineSetup::default()), context::budget(&mac, None), None).unwrap().tokens;
         let plain = at(Run::default());
-        // Fewer bits hold more, but a quantised cache can hold less than a plain one: its attention is not fused, and
+        // Fewer bits hold more, but a quantized cache can hold less than a plain one: its attention is not fused, and
         // the scores of a chunk against a long context take more room than the bits save.
-        let kv = |bits| Some(crate::graph::cache::KvQuantisation::bits(bits));
+        let kv = |bits| Some(crate::graph::cache::KvQuantization::bits(bits));
         let small = Run::default().with_prefill_step(128);
         let eight = at(small.with_kv(kv(8)));
         let four = at(small.with_kv(kv(4)));
@@ -348,7 +348,7 @@ fn the_safe_context_is_safe() {
             assert!(safe.tokens < longest.tokens, "{safe:?} {longest:?}");
             let run = asked.with_context(safe.tokens - asked.work.generate_tokens);
             let memory = Memory::of(&graph, &mac, &run).expect("runs");
-            assert!(memory.judgement.verdict <= Fit::Tight, "{:?}", memory.judgement);
+            assert!(memory.judgment.verdict <= Fit::Tight, "{:?}", memory.judgment);
         }
     }
 }
@@ -361,7 +361,7 @@ fn wide_heads() -> Graph {
             "num_key_value_heads":2,"head_dim":256,"intermediate_size":6144,"vocab_size":151936,
             "max_position_embeddings":262144,"tie_word_embeddings":false}"#,
     );
-    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+    Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use crate::engine::load::LoadRefusal;
 use crate::graph::GraphError;
-use crate::model::catalogue::ModelsError;
+use crate::model::catalog::ModelsError;
 use crate::model::names::NameError;
 use crate::model::source::SourceError;
 use crate::model::{NamedFormat, UnknownFormat};
@@ -14,13 +14,13 @@ pub enum OpenError {
     /// The name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The catalogue.
+    /// The catalog.
     #[error(transparent)]
-    Catalogue(#[from] ModelsError),
+    Catalog(#[from] ModelsError),
     /// The files or the repository.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The quantisation that was asked for is unknown.
+    /// The quantization that was asked for is unknown.
     #[error(transparent)]
     Format(#[from] UnknownFormat),
     /// A repository that is not known here, offline.
@@ -36,9 +36,9 @@ pub enum OpenError {
         /// What to do about it.
         hint: Option<String>,
     },
-    /// The files are quantised already.
-    #[error("{name} is already quantised ({found}), so --quant {asked} cannot be applied to it")]
-    AlreadyQuantised {
+    /// The files are quantized already.
+    #[error("{name} is already quantized ({found}), so --quant {asked} cannot be applied to it")]
+    AlreadyQuantized {
         /// The model.
         name: String,
         /// As the files say.

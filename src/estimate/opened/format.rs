@@ -60,10 +60,10 @@ pub(super) fn describe(p: Packing) -> String {
     format!("{} {} bit, group {}", p.mode.name(), p.bits, p.group)
 }
 
-/// The quantisation of a model in one word.
+/// The quantization of a model in one word.
 pub(super) fn label(source: &ModelSource, graph: &Graph) -> String {
     if let Some(gguf) = &source.gguf {
-        return match gguf.quantisation() {
+        return match gguf.quantization() {
             Some(q) => format!("gguf-{}", q.to_lowercase()),
             None => format!("gguf-{:.2}-bit", gguf.bits_per_weight()),
         };

@@ -1,4 +1,4 @@
-//! What names stand for: models of the catalogue, files on this machine, repositories of the hub.
+//! What names stand for: models of the catalog, files on this machine, repositories of the hub.
 
 use super::{OpenError, Opened, OpenedModel, Sources, Unreachable, stated};
 use crate::estimate::remote;
@@ -18,7 +18,7 @@ impl OpenedModel {
         if let Some(model) = remote::on_this_machine(name, (scheme, mix), sources) {
             return Ok(Opened::Model(Box::new(model)));
         }
-        let found = match Resolver::new(sources.catalogue).resolve(name, scheme) {
+        let found = match Resolver::new(sources.catalog).resolve(name, scheme) {
             Ok(Resolution::Class(class)) => return Ok(Opened::Class(class)),
             Ok(Resolution::One(found)) => found,
             Err(unknown) => {
@@ -55,7 +55,7 @@ impl OpenedModel {
             model = model.in_gguf_of(file_type)?;
             model.origin = stated.origin;
         }
-        let owner = name.organisation.as_deref().map_or(Publisher::Unknown, Publisher::of_owner);
+        let owner = name.organization.as_deref().map_or(Publisher::Unknown, Publisher::of_owner);
         model.asked_gguf = model.asked_gguf.map(|mix| mix.by(owner));
         let named = found.notes.iter().map(|note| (note.is_warning(), note.to_string()));
         for (doubt, note) in named.chain(stated.notes) {
@@ -74,7 +74,7 @@ impl OpenedModel {
         sources: &Sources<'c, '_>,
     ) -> Result<Opened<'c>, OpenError> {
         let row = hub_index::find(&away.repo);
-        let Some(found) = row.and_then(|row| row.relative(sources.catalogue)) else {
+        let Some(found) = row.and_then(|row| row.relative(sources.catalog)) else {
             return Err(away.into());
         };
         let id = &found.model.id;

@@ -2,7 +2,7 @@
 
 use crate::engine::programs::Engines;
 use crate::graph::families;
-use crate::model::catalogue::ModelEntry;
+use crate::model::catalog::ModelEntry;
 use crate::model::names::{Match, NameSpec, Stated};
 use crate::model::{DType, Scheme};
 use crate::run::{FormatOrigin, Program};

@@ -5,7 +5,7 @@ use crate::model::Models;
 
 fn opened(name: &str, models: &Models) -> Result<(String, String, String), String> {
     let sources = Sources {
-        catalogue: models,
+        catalog: models,
         hub: HubOptions { offline: true, ..HubOptions::from_env(&|_| None, None) },
         progress: &|_| (),
         assume: None,
@@ -23,7 +23,7 @@ fn opened(name: &str, models: &Models) -> Result<(String, String, String), Strin
 
 #[test]
 fn names_mean_what_people_mean() {
-    let models = Models::built_in().expect("the built-in catalogue");
+    let models = Models::built_in().expect("the built-in catalog");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/names.tsv");
     let table = std::fs::read_to_string(path).expect("the table");
     let rows = table.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
@@ -46,10 +46,10 @@ fn names_mean_what_people_mean() {
 
 #[test]
 fn what_only_the_file_tells_is_a_range() {
-    let models = Models::built_in().expect("the built-in catalogue");
+    let models = Models::built_in().expect("the built-in catalog");
     let open = |name: &str| {
         let sources = Sources {
-            catalogue: &models,
+            catalog: &models,
             hub: HubOptions::from_env(&|_| None, None),
             progress: &|_| (),
             assume: None,

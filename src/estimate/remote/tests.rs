@@ -1,18 +1,18 @@
 use crate::estimate::{OpenError, Opened, OpenedModel, Program, Sources};
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::source::cache::CacheRoots;
 use crate::model::source::hub::HubOptions;
 use std::fs;
 use std::path::Path;
 
-/// A small model that no catalogue has.
+/// A small model that no catalog has.
 const CONFIG: &str = r#"{"model_type":"llama","hidden_size":512,"num_hidden_layers":2,"num_attention_heads":8,
     "num_key_value_heads":2,"intermediate_size":1024,"vocab_size":1000,"rms_norm_eps":1e-5}"#;
 
 fn open(name: &str, hub: HubOptions) -> Result<OpenedModel, OpenError> {
-    let catalogue = Models::built_in().expect("built in");
+    let catalog = Models::built_in().expect("built in");
     let sources = Sources {
-        catalogue: &catalogue,
+        catalog: &catalog,
         hub,
         progress: &|_| (),
         assume: None,

@@ -13,7 +13,7 @@ pub(super) struct OfTask {
     pub ends: [f64; 2],
 }
 
-/// Acceptance by task. Assumptions: published figures come from short greedy runs, mostly the favourable ones.
+/// Acceptance by task. Assumptions: published figures come from short greedy runs, mostly the favorable ones.
 pub(super) const TASKS: [OfTask; 2] = [
     OfTask { task: "prose", middle: 0.55, ends: [0.35, 0.75] },
     OfTask { task: "code and structured output", middle: 0.75, ends: [0.55, 0.9] },

@@ -222,7 +222,7 @@ impl Estimator<'_> {
         answer.ttft_s = Some(plain.ttft_s + prefill.ttft_s);
         answer.draft_bytes = Some(with.draft.0);
         answer.peak_bytes = Some(with.peak.peak_bytes);
-        answer.fits = Some(with.judgement.verdict);
+        answer.fits = Some(with.judgment.verdict);
         if shared == Shared::Unknown {
             answer.verdict = DraftVerdict::Uncertain;
         }
@@ -252,7 +252,7 @@ impl Estimator<'_> {
         answer.ttft_s = Some(plain.ttft_s);
         answer.draft_bytes = Some(bytes);
         answer.peak_bytes = Some(with.peak.peak_bytes);
-        answer.fits = Some(with.judgement.verdict);
+        answer.fits = Some(with.judgment.verdict);
         doubts.push(DraftDoubt::HeadsInFiles);
         answer.doubts = doubts;
         Ok(answer)

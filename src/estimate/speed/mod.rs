@@ -60,7 +60,7 @@ pub struct Speed {
     features: StepFeatures,
     model_type: String,
     program: Program,
-    kv_quantised: bool,
+    kv_quantized: bool,
     /// Whether a program on llama.cpp uses flash attention.
     flash: bool,
     remarks: Vec<Warning>,
@@ -106,7 +106,7 @@ impl Speed {
             features,
             model_type,
             program,
-            kv_quantised: kv.is_some(),
+            kv_quantized: kv.is_some(),
             flash,
             remarks,
             recurrent: 1.0,
@@ -135,7 +135,7 @@ impl Speed {
             program: self.program,
             tokens: f64::from(tokens),
             batch: run.work.batch,
-            quantised_cache: self.kv_quantised,
+            quantized_cache: self.kv_quantized,
         }
     }
 

@@ -9,10 +9,10 @@ fn coefficients() -> &'static Coefficients {
 }
 
 fn graph(id: &str, scheme: &str) -> Graph {
-    let models = crate::model::catalogue::Models::built_in().expect("the built-in catalogue");
-    let entry = models.get(id).expect("in the catalogue").entry().expect("readable");
+    let models = crate::model::catalog::Models::built_in().expect("the built-in catalog");
+    let entry = models.get(id).expect("in the catalog").entry().expect("readable");
     let scheme: Scheme = scheme.parse().expect("a scheme");
-    Graph::quantised(&entry.config, scheme).expect("a known family")
+    Graph::quantized(&entry.config, scheme).expect("a known family")
 }
 
 fn speed(id: &str, scheme: &str) -> Speed {
@@ -54,10 +54,10 @@ fn the_field_report_of_m4_max_lies_within_their_intervals() {
 
 #[test]
 fn decode_is_never_faster_than_the_bus() {
-    let catalogue = Macs::embedded();
+    let catalog = Macs::embedded();
     for id in MODELS {
         let s = speed(id, "4bit");
-        for chip in catalogue.chips().expect("chips") {
+        for chip in catalog.chips().expect("chips") {
             let t = Silicon::of_chip(chip, None);
             for context_tokens in [0, 4096, 131_072] {
                 let request = Run::default().with_context(context_tokens);
@@ -72,10 +72,10 @@ fn decode_is_never_faster_than_the_bus() {
 
 #[test]
 fn prefill_never_exceeds_the_arithmetic_peak() {
-    let catalogue = Macs::embedded();
+    let catalog = Macs::embedded();
     for id in MODELS {
         let s = speed(id, "4bit");
-        for chip in catalogue.chips().expect("chips") {
+        for chip in catalog.chips().expect("chips") {
             let t = Silicon::of_chip(chip, None);
             for context_tokens in [64, 2048, 32_768] {
                 let request = Run::default().with_context(context_tokens);

@@ -1,26 +1,26 @@
 //! What a traced call does with all caches.
 
-use super::{Cache, KvQuantisation, Slot};
+use super::{Cache, KvQuantization, Slot};
 use crate::graph::SkippedLayers;
 use crate::graph::tape::{Source, Tape, ValueId};
 
 /// `maybe_quantize_kv_cache`, after a call: recorded on the tape.
-pub fn quantise(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantisation, skipped: &SkippedLayers) {
+pub fn quantize(caches: &mut [Cache], t: &Tape<'_>, q: KvQuantization, skipped: &SkippedLayers) {
     for (i, cache) in caches.iter_mut().enumerate() {
         if skipped.skips_cache(i) {
             continue;
         }
-        if let Some(quantised) = cache.quantised(t, q) {
-            *cache = quantised;
+        if let Some(quantized) = cache.quantized(t, q) {
+            *cache = quantized;
         }
     }
 }
 
 /// `maybe_quantize_kv_cache` by shapes alone.
-pub fn quantise_shapes(caches: &mut [Cache], q: KvQuantisation) {
+pub fn quantize_shapes(caches: &mut [Cache], q: KvQuantization) {
     for cache in caches {
-        if let Some(quantised) = cache.quantised_by_shape(q) {
-            *cache = quantised;
+        if let Some(quantized) = cache.quantized_by_shape(q) {
+            *cache = quantized;
         }
     }
 }

@@ -3,9 +3,9 @@
 use super::buffers::KvBuffers;
 use super::layer::nothing;
 use super::mask::offset_mask;
-use super::quantised::QuantisedKvCache;
+use super::quantized::QuantizedKvCache;
 use super::sequences::Sequences;
-use super::{Cache, KvArray, KvQuantisation, LayerCache, Slot};
+use super::{Cache, KvArray, KvQuantization, LayerCache, Slot};
 use crate::graph::tape::{Mask, Tape, Var};
 
 /// All keys and values, in buffers that grow by whole steps of 256 tokens.
@@ -87,13 +87,13 @@ impl LayerCache for KvCache {
         self.buffers.set(keys, values);
     }
 
-    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
-        let packed = || QuantisedKvCache::from_kv(t, &self.buffers, self.offset, q.packing);
+    fn quantized(&self, t: &Tape<'_>, q: KvQuantization) -> Option<Cache> {
+        let packed = || QuantizedKvCache::from_kv(t, &self.buffers, self.offset, q.packing);
         (self.offset >= q.start).then(|| Cache::of(packed()))
     }
 
-    fn quantised_by_shape(&self, q: KvQuantisation) -> Option<Cache> {
-        let packed = || QuantisedKvCache::by_shape(&self.buffers, self.offset, q.packing);
+    fn quantized_by_shape(&self, q: KvQuantization) -> Option<Cache> {
+        let packed = || QuantizedKvCache::by_shape(&self.buffers, self.offset, q.packing);
         (self.offset >= q.start).then(|| Cache::of(packed()))
     }
 }

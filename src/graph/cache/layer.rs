@@ -1,7 +1,7 @@
 //! What a class of caches does.
 
 use super::slot::dense;
-use super::{Cache, KvArray, KvQuantisation, Slot, plain_mask};
+use super::{Cache, KvArray, KvQuantization, Slot, plain_mask};
 use crate::graph::tape::{Mask, Tape, Var};
 use std::any::Any;
 use std::fmt::Debug;
@@ -117,13 +117,13 @@ pub trait LayerCache: AnyClass + Debug + Send + Sync {
 
     /// What `maybe_quantize_kv_cache` puts in the place of this cache after a call, recorded on the tape; `None` where
     /// it stays.
-    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
+    fn quantized(&self, t: &Tape<'_>, q: KvQuantization) -> Option<Cache> {
         let _ = (t, q);
         None
     }
 
     /// The same by shapes alone.
-    fn quantised_by_shape(&self, q: KvQuantisation) -> Option<Cache> {
+    fn quantized_by_shape(&self, q: KvQuantization) -> Option<Cache> {
         let _ = q;
         None
     }

@@ -14,20 +14,20 @@ mod layer;
 mod list;
 mod mask;
 mod pool;
-mod quantised;
+mod quantized;
 mod rotating;
 mod sequences;
 mod slot;
 #[cfg(test)]
 mod tests;
 
-pub(super) use call::{enter, leave, quantise};
-pub use call::{follow, held_slots, quantise_shapes};
+pub(super) use call::{enter, leave, quantize};
+pub use call::{follow, held_slots, quantize_shapes};
 pub use compressed::{CompressedCache, CompressedSpec};
 pub use layer::LayerCache;
 pub use mask::{causal_mask, plain_mask};
 pub use pool::PoolCache;
-pub use slot::{KvArray, KvQuantisation, Slot};
+pub use slot::{KvArray, KvQuantization, Slot};
 
 use std::any::Any;
 use std::ops::{Deref, DerefMut};

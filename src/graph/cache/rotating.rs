@@ -4,7 +4,7 @@ use super::buffers::{KvBuffers, extended};
 use super::layer::nothing;
 use super::sequences::Sequences;
 use super::slot::dense;
-use super::{Cache, KvArray, KvQuantisation, LayerCache, STEP, Slot, causal_mask};
+use super::{Cache, KvArray, KvQuantization, LayerCache, STEP, Slot, causal_mask};
 use crate::graph::tape::{Mask, Tape, Var, concat};
 
 /// The last `max_size` tokens. Prompts are appended and trimmed; single tokens overwrite the oldest in place.
@@ -223,9 +223,9 @@ impl LayerCache for RotatingKvCache {
     }
 
     /// mlx-lm has no such cache in packed form, and stops.
-    fn quantised(&self, t: &Tape<'_>, q: KvQuantisation) -> Option<Cache> {
+    fn quantized(&self, t: &Tape<'_>, q: KvQuantization) -> Option<Cache> {
         if self.offset >= q.start {
-            t.fail("mlx-lm cannot quantise the cache of sliding-window layers");
+            t.fail("mlx-lm cannot quantize the cache of sliding-window layers");
         }
         None
     }

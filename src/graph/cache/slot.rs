@@ -49,16 +49,16 @@ impl Slot {
 pub enum KvArray<'t> {
     /// A plain array `[batch, heads, tokens, width]`.
     Dense(Var<'t>),
-    /// A quantised one.
+    /// A quantized one.
     Packed(Packed<'t>),
 }
 
 impl<'t> KvArray<'t> {
-    /// The plain array; records a failure for a quantised one, which the calling family cannot read.
+    /// The plain array; records a failure for a quantized one, which the calling family cannot read.
     pub fn dense(self, t: &'t Tape<'t>) -> Var<'t> {
         match self {
             Self::Dense(v) => v,
-            Self::Packed(_) => t.fail("this model's attention cannot read a quantised KV cache"),
+            Self::Packed(_) => t.fail("this model's attention cannot read a quantized KV cache"),
         }
     }
 }
@@ -68,16 +68,16 @@ pub(super) fn dense<'t>((k, v): (Var<'t>, Var<'t>)) -> (KvArray<'t>, KvArray<'t>
     (KvArray::Dense(k), KvArray::Dense(v))
 }
 
-/// How `--kv-bits` quantises a cache.
+/// How `--kv-bits` quantizes a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KvQuantisation {
+pub struct KvQuantization {
     /// Packing of keys and values: affine, 4 or 8 bits usually.
     pub packing: Packing,
-    /// Tokens from which a cache is quantised (`--quantized-kv-start`).
+    /// Tokens from which a cache is quantized (`--quantized-kv-start`).
     pub start: u32,
 }
 
-impl KvQuantisation {
+impl KvQuantization {
     /// mlx-lm's defaults: group size 64, from 5000 tokens on.
     #[must_use]
     pub const fn bits(bits: u32) -> Self {

@@ -1,7 +1,7 @@
 //! Apple's on-device foundation model (`afm7`): keys and values rounded as if they were 8-bit integers; the last layers
 //! attend to the keys and values of the last one that has any.
 //!
-//! mlx-lm 0.32.2 cannot quantise its fused projection.
+//! mlx-lm 0.32.2 cannot quantize its fused projection.
 
 use crate::graph::parts::prelude::*;
 

@@ -2,7 +2,7 @@
 //! with a gate per head; grouped sigmoid routing with the router in float32.
 
 use super::bailing_moe::{LayerGroups, WORD_EMBEDDINGS};
-use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalise_keys};
+use crate::graph::parts::gated_delta::{bounded_decay, delta_rule, normalize_keys};
 use crate::graph::parts::prelude::*;
 use serde_json::Value;
 
@@ -178,7 +178,7 @@ impl Mixer for WholeDelta {
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let heads = [b, n, s.heads as i64, s.dim as i64];
         let [q, k, v] = [0, 1, 2].map(|i| self.convolved(x, cache, i).reshape(&heads));
-        let (q, k) = normalise_keys(q, k);
+        let (q, k) = normalize_keys(q, k);
         let step = self.f.forward(x).reshape(&heads);
         let beta = self.beta.forward(x).astype(DType::F32).sigmoid();
         let a_log = t.weight(self.a_log).reshape(&[heads[2], 1]);

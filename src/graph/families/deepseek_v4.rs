@@ -110,7 +110,7 @@ struct Routing {
 struct Choice {
     chosen: u64,
     scores: Scores,
-    normalise: bool,
+    normalize: bool,
     scale: f64,
 }
 
@@ -134,7 +134,7 @@ impl Routing {
             choice: Choice {
                 chosen: experts.chosen,
                 scores,
-                normalise: scores != Scores::Softmax && c.bool_or("norm_topk_prob", true)?,
+                normalize: scores != Scores::Softmax && c.bool_or("norm_topk_prob", true)?,
                 scale: c.number_or("routed_scaling_factor", 1.5)?,
             },
             limit: c.number_or("swiglu_limit", 10.0)?,
@@ -199,7 +199,7 @@ impl Moe {
                 }
             };
             let mut weights = scores.take_along_axis(chosen, -1);
-            if self.choice.normalise {
+            if self.choice.normalize {
                 weights = weights / (weights.sum(-1, true) + 1e-20);
             }
             [chosen, weights * self.choice.scale]

@@ -136,7 +136,7 @@ struct Routing {
     hidden: u64,
     scores: Scores,
     temperature: f64,
-    normalise: bool,
+    normalize: bool,
     scale: f64,
     clamp: Clamp,
 }
@@ -153,7 +153,7 @@ impl Routing {
                 _ => Scores::SqrtSoftplus,
             },
             temperature: c.number_or("gate_temp", 1.0)?,
-            normalise: c.bool_or("norm_topk_prob", true)?,
+            normalize: c.bool_or("norm_topk_prob", true)?,
             scale: c.number_or("routed_scaling_factor", 1.5)?,
             clamp: Clamp { limit: c.number_or("swiglu_limit", 10.0)? },
         })
@@ -168,7 +168,7 @@ struct Moe {
     chosen: u64,
     scores: Scores,
     temperature: f64,
-    normalise: bool,
+    normalize: bool,
     scale: f64,
     clamp: Clamp,
 }
@@ -185,7 +185,7 @@ impl Moe {
             chosen: r.experts.chosen,
             scores: r.scores,
             temperature: r.temperature,
-            normalise: r.normalise,
+            normalize: r.normalize,
             scale: r.scale,
             clamp: r.clamp,
         })
@@ -207,7 +207,7 @@ impl Moe {
         let order = negative.argpartition(k as i64 - 1, -1);
         let chosen = order.slice(-1, 0, k as u32);
         let mut weights = scores.take_along_axis(chosen, -1);
-        if self.normalise && k > 1 {
+        if self.normalize && k > 1 {
             weights = weights / (weights.sum(-1, true) + 1e-20);
         }
         (chosen, weights * self.scale)

@@ -27,7 +27,7 @@ pub(super) fn build_moe(c: &Config, p: &mut ParamBuilder) -> Result<Built, Confi
     let experts = experts(c, "num_experts", "num_experts_per_tok")?;
     let dense = c.dim("num_dense_layers")?;
     let with_bias = c.bool("use_expert_bias")?;
-    let normalise = c.bool("norm_topk_prob")?;
+    let normalize = c.bool("norm_topk_prob")?;
     let scale = c.number_or("routed_scaling_factor", 1.0)?;
     let width = s.outline.width;
     s.build(p, Some(experts), |p, i| {
@@ -40,7 +40,7 @@ pub(super) fn build_moe(c: &Config, p: &mut ParamBuilder) -> Result<Built, Confi
                 gate: Linear::new(p, "gate", width, experts.total, false),
                 bias: with_bias.then(|| p.raw_f32("expert_bias", &[experts.total])),
                 chosen: experts.chosen,
-                divisor: Divisor::sum_plus(normalise, 1e-6),
+                divisor: Divisor::sum_plus(normalize, 1e-6),
                 scale,
             };
             RoutedMlp::new(router, mlp)

@@ -17,12 +17,12 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("moe_intermediate_size")?;
     let window = c.positive("sliding_window")? as u32;
     let experts = experts(c, "num_experts", "num_experts_per_tok")?;
-    let normalise = c.bool("norm_topk_prob")?;
+    let normalize = c.bool("norm_topk_prob")?;
     let decoder = o.decoder(p, |p, i| {
         let kind = types.get(i as usize).map_or("full_attention", String::as_str);
         let rope = rope(c, kind, heads.dim)?;
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
-        let moe = softmax_experts(p, "mlp", o.width, hidden, experts, normalise);
+        let moe = softmax_experts(p, "mlp", o.width, hidden, experts, normalize);
         let full = kind == "full_attention";
         let rule = if full { MaskRule::Full } else { MaskRule::Window(window) };
         Ok((rule, Sandwich::pre_norm(p, o.width, o.eps, attention, moe)))

@@ -149,7 +149,7 @@ impl Routing {
                 groups,
                 chosen_groups: if groups > 1 { c.dim("topk_group")? } else { 1 },
                 scale: c.number_or("routed_scaling_factor", 1.0)?,
-                normalise: c.bool_or("norm_topk_prob", false)?,
+                normalize: c.bool_or("norm_topk_prob", false)?,
                 floor: Some(1e-20),
             },
         })

@@ -1,6 +1,6 @@
 //! OLMo Hybrid: gated delta layers with separate convolutions, and attention whose norms follow the sub-layers.
 
-use crate::graph::parts::gated_delta::{decay, delta_rule, normalise_keys};
+use crate::graph::parts::gated_delta::{decay, delta_rule, normalize_keys};
 use crate::graph::parts::kimi_delta::{short_conv, zeros};
 use crate::graph::parts::prelude::*;
 
@@ -160,7 +160,7 @@ impl Mixer for DeltaNet {
             let y = short_conv(&self.convolutions[i], y, past, keep, (cache, i));
             y.reshape(&[b, n, parts[i].0 as i64, parts[i].1 as i64])
         });
-        let (q, k) = normalise_keys(q, k);
+        let (q, k) = normalize_keys(q, k);
         let a = self.a.forward(x);
         let mut beta = self.b.forward(x).sigmoid();
         if s.negative {

@@ -8,7 +8,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let heads = Heads { query, kv: kv_heads(c, query)?, dim: head_dim(c, o.width, query)? };
     let hidden = c.positive("intermediate_size")?;
     let experts = experts(c, "num_experts", "num_experts_per_tok")?;
-    let normalised = c.bool_or("norm_topk_prob", false)?;
+    let normalized = c.bool_or("norm_topk_prob", false)?;
     let biases = Biases::all(c.bool_or("attention_bias", false)?);
     let mlp_bias = c.bool_or("mlp_bias", false)?;
     let rope = RopeModule::read(c, heads.dim, 10_000.0, o.max_context)?;
@@ -19,7 +19,7 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
         let moe = p.scope("mlp", |p| {
             let gate = Gate::Linear(Linear::new(p, "gate", o.width, experts.total, false));
             let router =
-                SoftmaxRouter { normalise: normalised, ..SoftmaxRouter::new(gate, experts.chosen) };
+                SoftmaxRouter { normalize: normalized, ..SoftmaxRouter::new(gate, experts.chosen) };
             let mlp = SwitchGlu::new(p, "switch_mlp", o.width, hidden, experts.total, mlp_bias);
             RoutedMlp::new(router, mlp).combined(Combine::Wide).flat()
         });

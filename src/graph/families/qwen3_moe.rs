@@ -52,13 +52,13 @@ pub(super) fn build(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigErr
     let hidden = c.positive("intermediate_size")?;
     let expert_hidden = c.positive("moe_intermediate_size")?;
     let experts: Experts = experts(c, "num_experts", "num_experts_per_tok")?;
-    let normalise = c.bool("norm_topk_prob")?;
+    let normalize = c.bool("norm_topk_prob")?;
     let routed = Routed::read(c, experts.total)?;
     let rope = RopeModule::plain(heads.dim, false, c.number_or("rope_theta", 10_000.0)?);
     let decoder = o.decoder(p, |p, i| {
         let attention = qwen3::attention(p, o.width, heads, o.eps, &rope);
         let mlp: Box<dyn FeedForward> = if routed.at(i) {
-            Box::new(softmax_experts(p, "mlp", o.width, expert_hidden, experts, normalise))
+            Box::new(softmax_experts(p, "mlp", o.width, expert_hidden, experts, normalize))
         } else {
             Box::new(GatedMlp::new(p, "mlp", o.width, hidden, false))
         };

@@ -28,14 +28,14 @@ struct MoeSettings {
     experts: Experts,
     hidden: u64,
     shared: u64,
-    normalise: bool,
+    normalize: bool,
     routed: Option<Routed>,
 }
 
 impl MoeSettings {
     /// Softmax-routed experts and a shared expert with a gate of its own.
     fn layer(&self, p: &mut ParamBuilder, width: u64) -> RoutedMlp {
-        let routed = softmax_experts(p, "mlp", width, self.hidden, self.experts, self.normalise);
+        let routed = softmax_experts(p, "mlp", width, self.hidden, self.experts, self.normalize);
         p.scope("mlp", |p| with_gated_shared(p, routed, width, self.shared))
     }
 
@@ -78,7 +78,7 @@ pub(super) fn build_next(c: &Config, p: &mut ParamBuilder) -> Result<Built, Conf
                 experts,
                 hidden: c.positive("moe_intermediate_size")?,
                 shared: c.positive("shared_expert_intermediate_size")?,
-                normalise: c.bool_or("norm_topk_prob", false)?,
+                normalize: c.bool_or("norm_topk_prob", false)?,
                 routed: Some(Routed::read(c, experts.total)?),
             }),
             separate: false,
@@ -124,7 +124,7 @@ pub(super) fn build_5(c: &Config, p: &mut ParamBuilder) -> Result<Built, ConfigE
             experts: experts(&c, "num_experts", "num_experts_per_tok")?,
             hidden: c.dim_or("moe_intermediate_size", 0)?,
             shared: c.dim_or("shared_expert_intermediate_size", 0)?,
-            normalise: c.bool_or("norm_topk_prob", true)?,
+            normalize: c.bool_or("norm_topk_prob", true)?,
             routed: None,
         })
     };

@@ -228,7 +228,7 @@ impl TimeMix {
         let key = key * scale;
         let a = -unit;
         let b = unit * rate;
-        let y = self.normalise(self.recur([r, decay, key, value, a, b], cache));
+        let y = self.normalize(self.recur([r, decay, key, value, a, b], cache));
         let r_k = t.weight(self.r_k);
         let bonus = (r * key * r_k).reduce(Reduction::Sum, -1, true);
         let y = y + bonus * value;
@@ -256,7 +256,7 @@ impl TimeMix {
     }
 
     /// A layer norm per head with its own weight and bias.
-    fn normalise<'t>(&self, y: Var<'t>) -> Var<'t> {
+    fn normalize<'t>(&self, y: Var<'t>) -> Var<'t> {
         let t = y.tape();
         let y = y.layer_norm(None, None, 64e-5);
         let (w, b) = (t.weight(self.norm_weight), t.weight(self.norm_bias));

@@ -28,7 +28,7 @@ impl Head {
                 x.matmul(t.weight(*weight).transpose(&[1, 0]))
             }
             Self::Tied(embedding) => embedding.as_linear(x),
-            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail("mlx-lm multiplies with the tied embedding of this model as if it were not quantised"),
+            Self::TiedUnpacked(embedding) if embedding.is_packed(t) => t.fail("mlx-lm multiplies with the tied embedding of this model as if it were not quantized"),
             Self::TiedUnpacked(embedding) => embedding.as_linear(x),
         }
     }

@@ -37,7 +37,7 @@ fn rotated(id: ModuleId, x: Var<'_>, inverse: bool) -> Var<'_> {
     x.astype(dtype)
 }
 
-/// `nn.Linear` or, after quantisation, `nn.QuantizedLinear`.
+/// `nn.Linear` or, after quantization, `nn.QuantizedLinear`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
     id: ModuleId,

@@ -1,12 +1,12 @@
-//! Normalisation layers.
+//! Normalization layers.
 
 use crate::graph::params::{ModuleId, ParamBuilder};
 use crate::graph::tape::{Derived, Tape, Var};
 use std::sync::Arc;
 
-/// A normalisation of the last axis.
+/// A normalization of the last axis.
 pub trait Norm: Send + Sync {
-    /// The normalised `x`.
+    /// The normalized `x`.
     fn forward<'t>(&self, x: Var<'t>) -> Var<'t>;
 }
 

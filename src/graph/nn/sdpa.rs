@@ -1,4 +1,4 @@
-//! `scaled_dot_product_attention` of `mlx_lm/models/base.py`: plain or over a quantised cache.
+//! `scaled_dot_product_attention` of `mlx_lm/models/base.py`: plain or over a quantized cache.
 
 use crate::graph::cache::KvArray;
 use crate::graph::tape::linalg::Packed;
@@ -17,16 +17,16 @@ pub fn attend<'t>(
     match (keys, values) {
         (KvArray::Dense(k), KvArray::Dense(v)) => queries.attention(k, v, scale, mask, sinks),
         (KvArray::Packed(k), KvArray::Packed(v)) if sinks.is_none() => {
-            t.scores(|| quantised(queries, k, v, scale, mask))
+            t.scores(|| quantized(queries, k, v, scale, mask))
         }
         (KvArray::Packed(_), KvArray::Packed(_)) => {
-            t.fail("quantised attention does not support attention sinks")
+            t.fail("quantized attention does not support attention sinks")
         }
         _ => t.fail("keys and values of different kinds"),
     }
 }
 
-fn quantised<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
+fn quantized<'t>(q: Var<'t>, k: Packed<'t>, v: Packed<'t>, scale: f64, mask: Mask<'t>) -> Var<'t> {
     let t = q.tape();
     let shape = q.shape();
     let heads = k.weight.dim(-3).max(1);

@@ -34,7 +34,7 @@ pub enum Kernel {
         /// Epsilon in billionths.
         eps_nano: u32,
     },
-    /// Sinkhorn normalisation of small matrices: inputs matrices, epsilon.
+    /// Sinkhorn normalization of small matrices: inputs matrices, epsilon.
     Sinkhorn {
         /// Rounds of the iteration.
         rounds: u32,

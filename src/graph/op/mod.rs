@@ -53,7 +53,7 @@ pub enum Op {
     /// body.
     Compiled(u32),
 
-    // Normalisation, reductions, sorting.
+    // Normalization, reductions, sorting.
     /// Inputs `x` [, weight]; output `x` divided by the root mean square of its last axis, times the weight.
     RmsNorm {
         /// Added to the mean square.

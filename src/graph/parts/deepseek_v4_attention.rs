@@ -132,7 +132,7 @@ fn extended<'t>(t: &'t Tape<'t>, mask: Mask<'t>, visible: Option<Var<'t>>, keys:
     Mask::Array(concat([m, rest], -1))
 }
 
-/// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normaliser.
+/// `_sparse_pooled_attention`: every query over the window and its own pooled rows, with a common normalizer.
 fn sparse_attention<'t>(
     (q, kv): (Var<'t>, Var<'t>),
     (pooled, chosen): (Var<'t>, Var<'t>),

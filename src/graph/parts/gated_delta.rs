@@ -155,7 +155,7 @@ impl GatedDeltaNet {
     /// The recurrence over queries, keys and values.
     fn recur<'t>(&self, [q, k, v]: [Var<'t>; 3], p: &Projected<'t>, cache: &mut Cache) -> Var<'t> {
         let t = q.tape();
-        let (q, k) = normalise_keys(q, k);
+        let (q, k) = normalize_keys(q, k);
         let beta = p.b.sigmoid();
         let (a_log, dt_bias) = (t.weight(self.a_log), t.weight(self.dt_bias));
         let g = decay(a_log, p.a, dt_bias);
@@ -164,7 +164,7 @@ impl GatedDeltaNet {
 }
 
 /// `normalize_qk`: queries and keys of length 1, the readout scale folded into the queries.
-pub fn normalise_keys<'t>(q: Var<'t>, k: Var<'t>) -> (Var<'t>, Var<'t>) {
+pub fn normalize_keys<'t>(q: Var<'t>, k: Var<'t>) -> (Var<'t>, Var<'t>) {
     let inverse = f64::from(k.dim(-1)).powf(-0.5);
     let q = q.rms_norm(None, 1e-6 * inverse * inverse) * (inverse * inverse);
     let k = k.rms_norm(None, 1e-6 * inverse * inverse);

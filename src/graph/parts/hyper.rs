@@ -147,7 +147,7 @@ pub fn expand<'t>(x: Var<'t>, streams: Var<'t>, mixes: &Mixes<'t>) -> Var<'t> {
     (mixes.post.expand_dims(&[-1]) * x.expand_dims(&[-2]) + mixed).astype(dtype)
 }
 
-/// The normalised float32 streams times a matrix.
+/// The normalized float32 streams times a matrix.
 fn logits(streams: Var<'_>, weight: ModuleId, eps: f64) -> Var<'_> {
     let flat = streams.flatten(-2, -1).rms_norm(None, eps);
     flat.matmul(streams.tape().weight(weight).transpose(&[1, 0]))

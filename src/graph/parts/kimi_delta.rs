@@ -1,7 +1,7 @@
 //! Kimi Delta Attention: a short convolution and a gated delta rule with one decay per feature.
 
 use super::block::Mixer;
-use super::gated_delta::{bounded_decay, decay, delta_rule, normalise_keys};
+use super::gated_delta::{bounded_decay, decay, delta_rule, normalize_keys};
 use crate::graph::prelude::*;
 
 /// Dimensions of a layer.
@@ -180,7 +180,7 @@ impl Mixer for KimiDelta {
         let (b, n) = (i64::from(x.dim(0)), i64::from(x.dim(1)));
         let heads = [b, n, d.heads as i64, d.dim as i64];
         let [q, k, v] = self.project(x, cache).map(|y| y.reshape(&heads));
-        let (q, k) = normalise_keys(q, k);
+        let (q, k) = normalize_keys(q, k);
         let a = self.f_b.forward(self.f_a.forward(x)).reshape(&heads);
         let beta = self.beta.forward(x).reshape(&heads[..3]).sigmoid();
         let a_log = t.weight(self.a_log).reshape(&[d.heads as i64, 1]);

@@ -32,7 +32,7 @@ pub struct KimiRouting {
     /// Groups of experts and how many a token may use.
     pub groups: (u64, u64),
     /// Whether the scores are divided by their sum.
-    pub normalise: bool,
+    pub normalize: bool,
     /// Factor on the scores.
     pub scale: f64,
     /// Size of the latent space of the experts, and the epsilon of the norm behind them if there is one.
@@ -54,7 +54,7 @@ impl KimiRouting {
             shared: c.opt_dim("num_shared_experts")?.filter(|&n| n > 0).map(|n| n * hidden),
             scores,
             groups: (c.dim_or("num_expert_group", 1)?, c.dim_or("topk_group", 1)?),
-            normalise: c.bool_or("moe_renormalize", true)?,
+            normalize: c.bool_or("moe_renormalize", true)?,
             scale: c.number_or("routed_scaling_factor", 1.0)?,
             latent: None,
             situ: None,
@@ -78,7 +78,7 @@ impl KimiRouting {
             let order = (-scores).argpartition(k as i64 - 1, -1);
             let indices = order.slice(-1, 0, k as u32);
             let mut scores = original.take_along_axis(indices, -1);
-            if k > 1 && self.normalise {
+            if k > 1 && self.normalize {
                 scores = scores / (scores.sum(-1, true) + 1e-20);
             }
             let scores = scores * self.scale;

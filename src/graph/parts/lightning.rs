@@ -114,7 +114,7 @@ impl LightningAttention {
             LightningRecurrence::Chunks => self.chunks([q, k, v], g, state),
         };
         cache.set_state(0, state);
-        let y = self.normalise(y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, -1]));
+        let y = self.normalize(y.transpose(&[0, 2, 1, 3]).reshape(&[b, n, -1]));
         let y = y * self.gate.forward(x).sigmoid();
         self.out.forward(y)
     }
@@ -124,7 +124,7 @@ impl LightningAttention {
     }
 
     /// `GroupRMSNorm`: a norm over groups of features.
-    fn normalise<'t>(&self, y: Var<'t>) -> Var<'t> {
+    fn normalize<'t>(&self, y: Var<'t>) -> Var<'t> {
         let y = y.unflatten(-1, &[self.settings.norm_groups as i64, -1]);
         y.tape().weight(self.out_norm) * y.rms_norm(None, self.eps).flatten(-2, -1)
     }
@@ -223,9 +223,9 @@ impl LightningAttention {
         let rank = valid.cumsum(-1);
         let whole = rank.last(-1, 1);
         let gh = g.reshape(&[1, i64::from(heads), 1, 1]);
-        let centre = 0.5 * f64::from(chunk);
+        let center = 0.5 * f64::from(chunk);
 
-        let e = gh * (rank - centre);
+        let e = gh * (rank - center);
         let grown = e.exp() * self.scale() * valid;
         let shrunk = (-e).exp() * valid;
         let q = q * grown.expand_dims(&[-1]);
@@ -233,7 +233,7 @@ impl LightningAttention {
         let scores = q.matmul(k.swapaxes(-1, -2)).tril(0);
         let intra = scores.matmul(v);
         let carry = k.swapaxes(-1, -2).matmul(v);
-        let decay = (gh * (whole - centre)).exp().expand_dims(&[-1]);
+        let decay = (gh * (whole - center)).exp().expand_dims(&[-1]);
         let kept = (gh * whole).exp().expand_dims(&[-1]);
         let mut cross = Vec::new();
         for i in 0..count {
@@ -243,7 +243,7 @@ impl LightningAttention {
             state = kept * state + carry * decay;
         }
         let cross = t.stack(&cross, 2);
-        let scale = (g * centre).exp().reshape(&[1, i64::from(heads), 1, 1, 1]);
+        let scale = (g * center).exp().reshape(&[1, i64::from(heads), 1, 1, 1]);
         let y = (intra + cross * scale).astype(dtype).flatten(2, 3);
         (y.slice(2, 0, length), state)
     }

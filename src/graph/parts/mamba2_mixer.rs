@@ -85,7 +85,7 @@ pub fn time_limit(c: &Config, key: &str, default: [f64; 2]) -> Result<[f64; 2], 
 pub enum GatedNorm {
     /// `norm(silu(gate) * y)`.
     After(ModuleId, f64),
-    /// The same, normalised per group of features.
+    /// The same, normalized per group of features.
     Grouped(ModuleId, f64, u64),
     /// `silu(gate) * norm(y)`.
     Before(ModuleId, f64),

@@ -111,7 +111,7 @@ impl BlockIndex {
         let seen = self.seen(mask, positions, keys);
         let (q, k) = (q.astype(DType::F32), k.astype(DType::F32));
         let scores = seen.select(q.matmul(k.swapaxes(-1, -2)), f64::NEG_INFINITY);
-        let scores = self.favour_local(block_maxima(scores, block), positions, block);
+        let scores = self.favor_local(block_maxima(scores, block), positions, block);
         let keep = self.choose(scores).repeat(block, -1).slice(-1, 0, keys) & seen;
         Mask::Array(keep.repeat((query_heads / d.heads.max(1)) as u32, 1))
     }
@@ -125,7 +125,7 @@ impl BlockIndex {
     }
 
     /// Gives the blocks at and just before the query's own the highest score.
-    fn favour_local<'t>(&self, scores: Var<'t>, positions: Var<'t>, block: u32) -> Var<'t> {
+    fn favor_local<'t>(&self, scores: Var<'t>, positions: Var<'t>, block: u32) -> Var<'t> {
         if self.dims.local == 0 {
             return scores;
         }

@@ -65,7 +65,7 @@ impl Combine {
 }
 
 /// Divides the scores of a token by their sum.
-pub fn normalise(scores: Var<'_>) -> Var<'_> {
+pub fn normalize(scores: Var<'_>) -> Var<'_> {
     scores / scores.sum(-1, true)
 }
 

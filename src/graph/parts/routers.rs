@@ -1,7 +1,7 @@
 //! Routers that several families share, and the mixtures of experts that go with them.
 
 use super::mlp::GatedMlp;
-use super::routed::{Combine, Gate, RoutedMlp, Router, normalise};
+use super::routed::{Combine, Gate, RoutedMlp, Router, normalize};
 use super::scores::{Divisor, Order, ScoreRouter, ScoreRouting, best};
 use crate::graph::prelude::*;
 
@@ -48,14 +48,14 @@ pub struct SoftmaxRouter {
     /// How they are found.
     pub order: Order,
     /// Whether the scores are divided by their sum.
-    pub normalise: bool,
+    pub normalize: bool,
 }
 
 impl SoftmaxRouter {
     /// A router that takes the scores as they are.
     #[must_use]
     pub const fn new(gate: Gate, chosen: u64) -> Self {
-        Self { gate, chosen, order: Order::Descending, normalise: false }
+        Self { gate, chosen, order: Order::Descending, normalize: false }
     }
 }
 
@@ -64,7 +64,7 @@ impl Router for SoftmaxRouter {
         let gates = self.gate.apply(x).softmax(true);
         let indices = best(gates, self.chosen, self.order);
         let scores = gates.take_along_axis(indices, -1);
-        (indices, if self.normalise { normalise(scores) } else { scores })
+        (indices, if self.normalize { normalize(scores) } else { scores })
     }
 }
 
@@ -75,12 +75,12 @@ pub fn softmax_experts(
     width: u64,
     hidden: u64,
     experts: Experts,
-    normalise: bool,
+    normalize: bool,
 ) -> RoutedMlp {
     p.scope(name, |p| {
         let gate = Gate::Linear(Linear::new(p, "gate", width, experts.total, false));
         let order = Order::Ascending;
-        let router = SoftmaxRouter { gate, chosen: experts.chosen, order, normalise };
+        let router = SoftmaxRouter { gate, chosen: experts.chosen, order, normalize };
         RoutedMlp::new(router, SwitchGlu::new(p, "switch_mlp", width, hidden, experts.total, false))
     })
 }
@@ -110,7 +110,7 @@ pub struct GroupRouting {
     /// Factor on the scores.
     pub scale: f64,
     /// Whether the scores are divided by their sum.
-    pub normalise: bool,
+    pub normalize: bool,
     /// What is added to that sum so that it is never zero.
     pub floor: Option<f64>,
 }
@@ -126,7 +126,7 @@ impl GroupRouting {
             groups: c.dim_or("n_group", 1)?,
             chosen_groups: c.dim_or("topk_group", 1)?,
             scale: c.number_or("routed_scaling_factor", 1.0)?,
-            normalise: c.bool_or("norm_topk_prob", true)?,
+            normalize: c.bool_or("norm_topk_prob", true)?,
             floor: None,
         })
     }
@@ -134,7 +134,7 @@ impl GroupRouting {
     /// `group_expert_select`: one compiled function behind the product with a bare matrix.
     #[must_use]
     pub fn router(&self, gate: ModuleId, bias: ModuleId) -> ScoreRouter {
-        let divide = self.chosen > 1 && self.normalise;
+        let divide = self.chosen > 1 && self.normalize;
         let divisor = match self.floor {
             Some(floor) => Divisor::sum_plus(divide, floor),
             None => Divisor::sum(divide),

@@ -92,7 +92,7 @@ pub struct ScoreRouting {
 }
 
 impl ScoreRouting {
-    /// Sigmoid scores without groups, normalisation or factor.
+    /// Sigmoid scores without groups, normalization or factor.
     #[must_use]
     pub const fn new(chosen: u64) -> Self {
         Self {

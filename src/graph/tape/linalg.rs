@@ -1,4 +1,4 @@
-//! Matrix products, dense, quantised and gathered; quantisation; convolution.
+//! Matrix products, dense, quantized and gathered; quantization; convolution.
 
 use super::{Tape, Var};
 use crate::graph::op::Op;
@@ -92,7 +92,7 @@ impl<'t> Var<'t> {
         let wide = t.size(wide);
         let (inner, outer) = if transpose { (wide, sw.dim(-2)) } else { (sw.dim(-2), wide) };
         if sx.rank() < 2 || sw.rank() < 2 || sx.dim(-1) != inner {
-            return t.fail(format!("quantised product of {sx:?} with a matrix of {inner} columns"));
+            return t.fail(format!("quantized product of {sx:?} with a matrix of {inner} columns"));
         }
         let (x, mut inputs, dtype) = self.quantized_inputs(w);
         inputs.insert(0, x);
@@ -102,7 +102,7 @@ impl<'t> Var<'t> {
                 let part = v.shape().with(-1, 1).with(-2, 1);
                 match outer.broadcast(&part) {
                     Some(shape) => outer = shape,
-                    None => return t.fail(format!("quantised product of {sx:?} and {sw:?}")),
+                    None => return t.fail(format!("quantized product of {sx:?} and {sw:?}")),
                 }
             }
             for v in &mut inputs {
@@ -153,13 +153,13 @@ impl<'t> Var<'t> {
         t.gathered(Op::GatherMm { sorted }, x, &[w], indices, n, dtype)
     }
 
-    /// `mx.quantize` along the last axis (used by a quantised KV cache).
+    /// `mx.quantize` along the last axis (used by a quantized KV cache).
     pub fn quantize(self, packing: Packing) -> Packed<'t> {
         let t = self.tape;
         let shape = self.shape();
         let n = shape.dim(-1);
         if packing.group == 0 || n % packing.group != 0 {
-            t.fail(format!("cannot quantise {shape:?} in groups of {}", packing.group));
+            t.fail(format!("cannot quantize {shape:?} in groups of {}", packing.group));
         }
         let words = (u64::from(n) * u64::from(packing.bits) / 32) as u32;
         let groups = n / packing.group.max(1);

@@ -1,7 +1,7 @@
-//! Machines that are not in the catalogue, from figures the user gives.
+//! Machines that are not in the catalog, from figures the user gives.
 
 use super::{Machine, MachineError};
-use crate::hardware::catalogue::{Chip, Macs};
+use crate::hardware::catalog::{Chip, Macs};
 use crate::hardware::limits::GpuLimit;
 use crate::hardware::provenance::{Provenance, Sourced};
 use crate::hardware::tier::{Tier, default_metal_arch};
@@ -27,18 +27,18 @@ impl CustomMachine {
     ///
     /// What was not given is guessed and marked as assumed. The tier follows the GPU cores (up to 12 base, up to 20 Pro,
     /// up to 40 Max, more Ultra: true of every chip so far). The generation, clock and matrix units are those of the
-    /// catalogue chip of that tier whose bandwidth and cores are closest, by the sum of the logarithms of both ratios;
+    /// catalog chip of that tier whose bandwidth and cores are closest, by the sum of the logarithms of both ratios;
     /// of equally close chips, the newest.
     ///
     /// # Errors
-    /// When a figure is out of range, or the catalogue has problems or no chip of the generation and tier given.
-    pub fn resolve(&self, catalogue: &Macs) -> Result<Machine, MachineError> {
+    /// When a figure is out of range, or the catalog has problems or no chip of the generation and tier given.
+    pub fn resolve(&self, catalog: &Macs) -> Result<Machine, MachineError> {
         within("--bandwidth", self.bandwidth_gbs, 1.0, 100_000.0)?;
         within("--gpu-cores", f64::from(self.gpu_cores), 1.0, 1024.0)?;
         within("--memory", self.memory_gib as f64, 1.0, 65_536.0)?;
 
         let tier = self.tier.unwrap_or_else(|| guess_tier(self.gpu_cores));
-        let chips = catalogue.chips()?.iter().filter(|chip| chip.tier == tier);
+        let chips = catalog.chips()?.iter().filter(|chip| chip.tier == tier);
         let model = chips
             .filter(|chip| self.generation.is_none_or(|generation| chip.generation == generation))
             .min_by(|a, b| {
@@ -80,7 +80,7 @@ impl CustomMachine {
             gpu_clock_mhz: Sourced::new(model.gpu_clock_mhz, like()),
             matrix_units: Sourced::new(model.matrix_units, like()),
             metal_arch: Sourced::new(default_metal_arch(generation.value, tier), like()),
-            gpu_limit: GpuLimit::predicted(catalogue.limits()?, memory, generation.value),
+            gpu_limit: GpuLimit::predicted(catalog.limits()?, memory, generation.value),
             budget: None,
             generation,
             fanless: None,
@@ -89,7 +89,7 @@ impl CustomMachine {
             decode_gpu_w: None,
             bins: Vec::new(),
             notes: vec![format!(
-                "not in the catalogue: generation, GPU clock and matrix units are taken from {}",
+                "not in the catalog: generation, GPU clock and matrix units are taken from {}",
                 model.name
             )],
         })
@@ -127,14 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_of_a_catalogue_chip_find_its_generation_and_tier() {
-        let catalogue = Macs::embedded();
-        for chip in catalogue.chips().unwrap().iter().filter(|chip| chip.tier != Tier::Phone) {
-            let machine =
-                custom(chip.bandwidth_gbs, chip.gpu_cores, 16).resolve(&catalogue).unwrap();
+    fn the_figures_of_a_catalog_chip_find_its_generation_and_tier() {
+        let catalog = Macs::embedded();
+        for chip in catalog.chips().unwrap().iter().filter(|chip| chip.tier != Tier::Phone) {
+            let machine = custom(chip.bandwidth_gbs, chip.gpu_cores, 16).resolve(&catalog).unwrap();
             assert_eq!(machine.tier.value, chip.tier, "{}", chip.id);
             // Bins that share figures, such as the 8- and 10-core M2 and M3, are told to be the newest.
-            let twins = catalogue.chips().unwrap().iter().filter(|other| {
+            let twins = catalog.chips().unwrap().iter().filter(|other| {
                 (other.tier, other.gpu_cores) == (chip.tier, chip.gpu_cores)
                     && other.bandwidth_gbs == chip.bandwidth_gbs
             });
@@ -164,23 +163,23 @@ mod tests {
         let missing = CustomMachine { generation: Some(6), tier: Some(Tier::Max), ..given };
         assert_eq!(
             missing.resolve(&Macs::embedded()).unwrap_err().to_string(),
-            "no chip of generation 6 in the catalogue has the tier max; leave one of them out"
+            "no chip of generation 6 in the catalog has the tier max; leave one of them out"
         );
     }
 
     #[test]
     fn figures_out_of_range_are_errors() {
-        let catalogue = Macs::embedded();
+        let catalog = Macs::embedded();
         for bad in [
             custom(0.0, 40, 128),
             custom(f64::NAN, 40, 128),
             custom(546.0, 0, 128),
             custom(546.0, 40, 0),
         ] {
-            assert!(matches!(bad.resolve(&catalogue), Err(MachineError::OutOfRange { .. })));
+            assert!(matches!(bad.resolve(&catalog), Err(MachineError::OutOfRange { .. })));
         }
         assert_eq!(
-            custom(-1.0, 40, 128).resolve(&catalogue).unwrap_err().to_string(),
+            custom(-1.0, 40, 128).resolve(&catalog).unwrap_err().to_string(),
             "--bandwidth must be from 1 to 100000, got -1"
         );
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 
-use super::catalogue::{Chip, LimitEntry, Mac, MacsError};
+use super::catalog::{Chip, LimitEntry, Mac, MacsError};
 use super::limits::{GpuLimit, MlxLimits};
 use super::provenance::{Provenance, Sourced};
 use super::tier::{ArchClass, Tier, split_metal_arch};
@@ -29,7 +29,7 @@ pub struct Machine {
     pub id: String,
     /// Name for people, for example `Apple M4 Max (40-core GPU), 128 GB`.
     pub name: String,
-    /// Id of the chip in the catalogue; `None` for a machine that is not in it.
+    /// Id of the chip in the catalog; `None` for a machine that is not in it.
     pub chip: Option<String>,
     /// The product, where it is known.
     pub mac: Option<MacRef>,
@@ -71,10 +71,10 @@ pub struct Machine {
     pub notes: Vec<String>,
 }
 
-/// A product in the catalogue.
+/// A product in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct MacRef {
-    /// Id in the catalogue, for example `studio-m4max-40-2025`.
+    /// Id in the catalog, for example `studio-m4max-40-2025`.
     pub id: String,
     /// Name with display size and year.
     pub name: String,
@@ -85,7 +85,7 @@ pub struct MacRef {
 pub struct MachineSummary {
     /// As [`Machine::id`].
     pub id: String,
-    /// As [`Machine::chip`]; `null` for a machine that is not in the catalogue, or whose bin is not known.
+    /// As [`Machine::chip`]; `null` for a machine that is not in the catalog, or whose bin is not known.
     pub chip: Option<String>,
     /// GPU cores; `null` where the bin is not known.
     pub gpu_cores: Option<u32>,
@@ -126,9 +126,9 @@ fn plain_number_or_null<S: serde::Serializer>(
 /// A machine that cannot be made from the figures given.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MachineError {
-    /// The catalogue has problems.
+    /// The catalog has problems.
     #[error(transparent)]
-    Catalogue(#[from] MacsError),
+    Catalog(#[from] MacsError),
     /// A figure is out of range.
     #[error("{what} must be from {low} to {high}, got {value}")]
     OutOfRange {
@@ -141,9 +141,9 @@ pub enum MachineError {
         /// Highest value.
         high: f64,
     },
-    /// No chip in the catalogue has the generation or tier that was asked for.
+    /// No chip in the catalog has the generation or tier that was asked for.
     #[error(
-        "no chip of generation {generation} in the catalogue has the tier {tier}; leave one of them out"
+        "no chip of generation {generation} in the catalog has the tier {tier}; leave one of them out"
     )]
     NoSuchFamily {
         /// Generation asked for.
@@ -154,7 +154,7 @@ pub enum MachineError {
 }
 
 impl Machine {
-    /// A bin from the catalogue with this much memory.
+    /// A bin from the catalog with this much memory.
     #[must_use]
     pub fn from_chip(chip: &Chip, memory_gib: u64, limits: &[LimitEntry]) -> Self {
         let memory = Bytes::from_gib(memory_gib);
@@ -266,9 +266,9 @@ mod tests {
     use crate::hardware::{Confidence, Macs};
 
     fn machine(chip: &str, gib: u64) -> Machine {
-        let catalogue = Macs::embedded();
-        let chip = catalogue.chip(chip).unwrap().unwrap();
-        Machine::from_chip(chip, gib, catalogue.limits().unwrap())
+        let catalog = Macs::embedded();
+        let chip = catalog.chip(chip).unwrap().unwrap();
+        Machine::from_chip(chip, gib, catalog.limits().unwrap())
     }
 
     #[test]

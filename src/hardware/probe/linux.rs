@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn linux_on_a_mac_is_recognised() {
+    fn linux_on_a_mac_is_recognized() {
         let model = Some("Apple MacBook Pro (14-inch, M1 Pro, 2021)\0");
         let probe = probe("processor\t: 0\nBogoMIPS\t: 48.00\n", "", model);
         assert_eq!(probe.brand.as_deref(), Some("Apple MacBook Pro (14-inch, M1 Pro, 2021)"));

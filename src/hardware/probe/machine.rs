@@ -1,21 +1,21 @@
 //! From a probe to a machine to plan for.
 
 use super::{Probe, ProbeError};
-use crate::hardware::catalogue::{AS_OF, Macs};
+use crate::hardware::catalog::{AS_OF, Macs};
 use crate::hardware::machine::{CustomMachine, Machine, MachineError};
 use crate::hardware::provenance::{Provenance, Sourced};
 use crate::units::GIB;
 
 impl Probe {
-    /// The machine that was probed, with what was read in place of what the catalogue says.
+    /// The machine that was probed, with what was read in place of what the catalog says.
     ///
     /// # Errors
-    /// When it is not an Apple Silicon Mac, is a virtual machine, or is not in the catalogue; the error says what to
+    /// When it is not an Apple Silicon Mac, is a virtual machine, or is not in the catalog; the error says what to
     /// give instead.
-    pub fn machine(&self, catalogue: &Macs) -> Result<Machine, ProbeError> {
+    pub fn machine(&self, catalog: &Macs) -> Result<Machine, ProbeError> {
         let (brand, memory_gib) = self.require_mac()?;
         let chip = match &self.chip {
-            Some(id) => catalogue.chip(id)?,
+            Some(id) => catalog.chip(id)?,
             None => None,
         };
         let Some(chip) = chip else {
@@ -25,7 +25,7 @@ impl Probe {
                 as_of: AS_OF,
             });
         };
-        let mut machine = Machine::from_chip(chip, memory_gib, catalogue.limits()?);
+        let mut machine = Machine::from_chip(chip, memory_gib, catalog.limits()?);
         if let Some(mac) = &self.mac {
             machine.mac = Some(mac.clone());
         }
@@ -34,28 +34,28 @@ impl Probe {
         Ok(machine)
     }
 
-    /// The machine that was probed, when the catalogue does not know its bandwidth and the user does.
+    /// The machine that was probed, when the catalog does not know its bandwidth and the user does.
     ///
     /// # Errors
-    /// As [`Probe::machine`], except for a chip that is not in the catalogue; and when the bandwidth is out of range.
+    /// As [`Probe::machine`], except for a chip that is not in the catalog; and when the bandwidth is out of range.
     pub fn machine_with_bandwidth(
         &self,
-        catalogue: &Macs,
+        catalog: &Macs,
         bandwidth_gbs: f64,
     ) -> Result<Machine, ProbeError> {
         let (brand, memory_gib) = self.require_mac()?;
         let gpu_cores = self.gpu_cores.ok_or(ProbeError::Incomplete("the number of GPU cores"))?;
         let custom = |generation| {
             CustomMachine { bandwidth_gbs, gpu_cores, memory_gib, generation, tier: self.tier }
-                .resolve(catalogue)
+                .resolve(catalog)
         };
-        // A generation that the catalogue does not have yet borrows from the closest chip it has.
+        // A generation that the catalog does not have yet borrows from the closest chip it has.
         let mut machine = match custom(self.generation) {
             Err(MachineError::NoSuchFamily { .. }) => custom(None),
             result => result,
         }
         .map_err(|error| match error {
-            MachineError::Catalogue(error) => ProbeError::Catalogue(error),
+            MachineError::Catalog(error) => ProbeError::Catalog(error),
             other => ProbeError::Unreadable(other.to_string()),
         })?;
         machine.name = format!("{brand} ({gpu_cores}-core GPU), {memory_gib} GB");
@@ -83,7 +83,7 @@ impl Probe {
         }
     }
 
-    /// Puts readings over figures of the catalogue.
+    /// Puts readings over figures of the catalog.
     fn overlay(&self, machine: &mut Machine) {
         fn put<T: Clone>(field: &mut Sourced<T>, value: Option<&T>, reading: Option<Provenance>) {
             if let (Some(value), Some(provenance)) = (value, reading) {
@@ -104,7 +104,7 @@ impl Probe {
         machine.notes.extend(self.notes.iter().cloned());
     }
 
-    /// Provenance of a field that was read from the machine; `None` for one filled in from the catalogue.
+    /// Provenance of a field that was read from the machine; `None` for one filled in from the catalog.
     fn measured(&self, field: &str) -> Option<Provenance> {
         let source = self.sources.get(field)?;
         (!source.contains(".toml")).then(|| Provenance::measured(source.as_str()))

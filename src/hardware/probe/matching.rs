@@ -1,9 +1,9 @@
-//! Which bin of the catalogue a probed machine is.
+//! Which bin of the catalog a probed machine is.
 
-use super::super::catalogue::Chip;
+use super::super::catalog::Chip;
 use super::super::tier::Tier;
 
-/// What the catalogue says to a brand string, a number of GPU cores and a memory size.
+/// What the catalog says to a brand string, a number of GPU cores and a memory size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BinMatch<'c> {
     /// Brand, GPU cores and memory are those of this bin.
@@ -59,7 +59,7 @@ impl<'c> BinMatch<'c> {
     }
 }
 
-/// Family number and tier from a brand string: `Apple M7 Max` is `(7, Max)`, whether or not the catalogue has it.
+/// Family number and tier from a brand string: `Apple M7 Max` is `(7, Max)`, whether or not the catalog has it.
 #[must_use]
 pub fn family_of(brand: &str) -> Option<(u32, Tier)> {
     let mut words = brand.strip_prefix("Apple M")?.split_whitespace();
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn bins_are_told_apart_by_cores_then_memory() {
-        let catalogue = Macs::embedded();
-        let chips = catalogue.chips().unwrap();
+        let catalog = Macs::embedded();
+        let chips = catalog.chips().unwrap();
         let find = |brand, cores, gib| BinMatch::find(chips, brand, cores, gib);
         let id = |found: BinMatch<'_>| found.chip().map(|chip| chip.id.clone());
         let exact = find("Apple M4 Max", Some(32), Some(36));

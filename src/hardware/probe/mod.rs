@@ -24,7 +24,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::catalogue::{Macs, MacsError};
+use super::catalog::{Macs, MacsError};
 use super::limits::GpuLimit;
 use super::machine::MacRef;
 use super::tier::Tier;
@@ -46,11 +46,11 @@ pub struct Probe {
     pub virtual_machine: Option<bool>,
     /// Brand string of the chip: `Apple M4 Max`, without a virtual machine's suffix. On other machines, the CPU.
     pub brand: Option<String>,
-    /// Family number, also of a chip that is not in the catalogue.
+    /// Family number, also of a chip that is not in the catalog.
     pub generation: Option<u32>,
-    /// Tier, also of a chip that is not in the catalogue.
+    /// Tier, also of a chip that is not in the catalog.
     pub tier: Option<Tier>,
-    /// Id of the bin in the catalogue, when it was found.
+    /// Id of the bin in the catalog, when it was found.
     pub chip: Option<String>,
     /// Model identifier: `Mac16,9`.
     pub model_identifier: Option<String>,
@@ -178,9 +178,9 @@ display_words!(MemoryPressure { Normal => "normal", Warn => "warning", Critical 
 /// A machine that cannot be probed, or cannot be planned for with what the probe found.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// The catalogue has problems.
+    /// The catalog has problems.
     #[error(transparent)]
-    Catalogue(#[from] MacsError),
+    Catalog(#[from] MacsError),
     /// Nothing could be read.
     #[error("this machine could not be read: {0}")]
     Unreadable(String),
@@ -195,15 +195,15 @@ pub enum ProbeError {
          example --mac m4max-40/64"
     )]
     VirtualMachine(String),
-    /// The chip, or a bin with these GPU cores, is not in the catalogue.
+    /// The chip, or a bin with these GPU cores, is not in the catalog.
     #[error(
-        "{what} is not in the catalogue of {as_of}; give its memory bandwidth with --bandwidth GB/S, or add it to \
+        "{what} is not in the catalog of {as_of}; give its memory bandwidth with --bandwidth GB/S, or add it to \
          chips.toml in a data folder"
     )]
     UnknownChip {
         /// Brand, GPU cores and memory as far as known.
         what: String,
-        /// State of the catalogue.
+        /// State of the catalog.
         as_of: &'static str,
     },
     /// The chip is known, but not which bin of it this is.
@@ -226,10 +226,10 @@ pub enum ProbeError {
 /// Takes well under 100 ms on macOS, needs no root, and changes nothing.
 ///
 /// # Errors
-/// When the catalogue has problems, or nothing at all could be read. Readings that are missing are `None` in the
+/// When the catalog has problems, or nothing at all could be read. Readings that are missing are `None` in the
 /// result and named in its notes.
-pub fn probe(catalogue: &Macs) -> Result<Probe, ProbeError> {
-    interpret(&read(), catalogue)
+pub fn probe(catalog: &Macs) -> Result<Probe, ProbeError> {
+    interpret(&read(), catalog)
 }
 
 /// Reads this machine.

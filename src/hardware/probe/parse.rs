@@ -71,7 +71,7 @@ pub fn power_mode(pmset: &str) -> Option<PowerMode> {
 
 /// Highest GPU clock in MHz from `voltage-states9`: pairs of little-endian 32-bit words, frequency and millivolts. The
 /// frequencies are in Hz and not always ascending; a table in kHz, as the CPU tables of M4 and later have, is
-/// recognised by its size.
+/// recognized by its size.
 #[must_use]
 pub fn gpu_clock_mhz(dvfs: &[u8]) -> Option<u32> {
     let frequency = |pair: &[u8]| Some(u32::from_le_bytes(pair.get(..4)?.try_into().ok()?));

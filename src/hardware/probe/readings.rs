@@ -30,7 +30,7 @@ pub enum SysctlValue {
     Text(String),
 }
 
-/// Raw readings of one machine. They serialise to JSON, so that a bug report can carry them and a test can replay them.
+/// Raw readings of one machine. They serialize to JSON, so that a bug report can carry them and a test can replay them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Readings {

@@ -1,10 +1,10 @@
-//! Which machines of the catalogue a specification can mean.
+//! Which machines of the catalog a specification can mean.
 
 use std::collections::BTreeMap;
 
 use super::SpecError;
 use super::words::{Words, key};
-use crate::hardware::catalogue::{Chip, Mac, Macs, MacsError};
+use crate::hardware::catalog::{Chip, Mac, Macs, MacsError};
 
 /// A bin with a memory size, perhaps as a product.
 #[derive(Clone, Copy, Debug)]
@@ -36,18 +36,18 @@ pub(super) struct Found<'c> {
 }
 
 /// Finds the machines that `spec` can mean.
-pub(super) fn find<'c>(spec: &str, catalogue: &'c Macs) -> Result<Found<'c>, SpecError> {
+pub(super) fn find<'c>(spec: &str, catalog: &'c Macs) -> Result<Found<'c>, SpecError> {
     let (head, memory_gib) = split_memory(spec);
-    if let Some(found) = by_id(head, memory_gib, catalogue)? {
+    if let Some(found) = by_id(head, memory_gib, catalog)? {
         return Ok(found);
     }
     // An id whose last part is not memory: "m4max/40".
     if memory_gib.is_some()
-        && let Some(found) = by_id(spec, None, catalogue)?
+        && let Some(found) = by_id(spec, None, catalog)?
     {
         return Ok(found);
     }
-    by_words(spec, head, memory_gib, catalogue)
+    by_words(spec, head, memory_gib, catalog)
 }
 
 /// `m4max-40/128` is `m4max-40` and 128.
@@ -67,10 +67,10 @@ fn split_memory(spec: &str) -> (&str, Option<u64>) {
 fn by_id<'c>(
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &'c Macs,
+    catalog: &'c Macs,
 ) -> Result<Option<Found<'c>>, MacsError> {
     let key = key(head);
-    let chips = catalogue.chips()?;
+    let chips = catalog.chips()?;
     let found = |name: String, candidates: Vec<MacCandidate<'c>>| {
         Some(Found { name, memory_gib, candidates }).filter(|found| !found.candidates.is_empty())
     };
@@ -83,7 +83,7 @@ fn by_id<'c>(
         let candidates = family.iter().copied().flat_map(bins).collect();
         return Ok(found(first.brand_string.clone(), candidates));
     }
-    let macs = catalogue.macs()?;
+    let macs = catalog.macs()?;
     if let Some(mac) = macs.iter().find(|mac| super::words::key(&mac.id) == key) {
         let main = chips.iter().find(|chip| chip.id == mac.chip);
         let candidates = main.map_or_else(Vec::new, |chip| configurations(mac, chip));
@@ -116,17 +116,17 @@ fn by_words<'c>(
     spec: &str,
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &'c Macs,
+    catalog: &'c Macs,
 ) -> Result<Found<'c>, SpecError> {
     let punctuated = head.contains(|c: char| c.is_ascii_punctuation());
-    let macs = if punctuated { catalogue.macs()? } else { &[] };
+    let macs = if punctuated { catalog.macs()? } else { &[] };
     let is_id = |id: &str| {
         macs.iter()
             .any(|mac| key(&mac.id) == id || mac.hw_model.iter().any(|model| key(model) == id))
     };
     let words = Words::read(head, is_id);
     let unknown = |word: Option<&String>| -> Result<Found<'c>, SpecError> {
-        let suggestions = suggestions(head, memory_gib, catalogue)?;
+        let suggestions = suggestions(head, memory_gib, catalog)?;
         Err(SpecError::Unknown { spec: spec.to_owned(), word: word.cloned(), suggestions })
     };
     if let Some(word) = words.unknown.first() {
@@ -141,7 +141,7 @@ fn by_words<'c>(
     let mut best_memory = None;
     let mut without_memory: Vec<(Option<u64>, Vec<MacCandidate<'c>>)> = Vec::new();
     for reading in readings {
-        let all = reading.candidates(&words, catalogue)?;
+        let all = reading.candidates(&words, catalog)?;
         let offers = |gib: &u64| all.iter().any(|candidate| candidate.memory_gib == *gib);
         match reading.memory.iter().find(|gib| offers(gib)) {
             Some(gib) => {
@@ -166,7 +166,7 @@ fn by_words<'c>(
         }
         None => Err(SpecError::NotMade {
             spec: spec.to_owned(),
-            suggestions: suggestions(head, memory_gib, catalogue)?,
+            suggestions: suggestions(head, memory_gib, catalog)?,
         }),
     }
 }
@@ -212,9 +212,9 @@ impl Reading {
     fn candidates<'c>(
         &self,
         words: &Words,
-        catalogue: &'c Macs,
+        catalog: &'c Macs,
     ) -> Result<Vec<MacCandidate<'c>>, MacsError> {
-        let chips = catalogue.chips()?;
+        let chips = catalog.chips()?;
         let fits = |chip: &Chip| {
             words.family.as_ref().is_none_or(|family| chip.family.eq_ignore_ascii_case(family))
                 && words.tier.is_none_or(|tier| chip.tier.word() == tier)
@@ -225,7 +225,7 @@ impl Reading {
         if !of_product && self.size_in.is_none() && self.year.is_none() {
             return Ok(chips.iter().filter(|chip| fits(chip)).flat_map(bins).collect());
         }
-        let macs = catalogue.macs()?.iter().filter(|mac| {
+        let macs = catalog.macs()?.iter().filter(|mac| {
             let id = |id: &String| {
                 key(&mac.id) == *id || mac.hw_model.iter().any(|model| key(model) == *id)
             };
@@ -239,7 +239,7 @@ impl Reading {
     }
 }
 
-/// Some bins were sold with two numbers of CPU cores, of which the catalogue has one; a different one is accepted if no
+/// Some bins were sold with two numbers of CPU cores, of which the catalog has one; a different one is accepted if no
 /// more than two cores away.
 fn cpu_cores_fit(chip: &Chip, cores: u32) -> bool {
     let all = chip.cpu_super_cores + chip.cpu_p_cores + chip.cpu_e_cores;
@@ -260,17 +260,17 @@ fn name(words: &Words, candidates: &[MacCandidate<'_>]) -> String {
 fn suggestions(
     head: &str,
     memory_gib: Option<u64>,
-    catalogue: &Macs,
+    catalog: &Macs,
 ) -> Result<Vec<String>, MacsError> {
     /// Similarity (Jaro-Winkler) from which an id is worth suggesting.
     const SIMILAR: f64 = 0.85;
     let head = key(head);
     let mut ids: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for chip in catalogue.chips()? {
+    for chip in catalog.chips()? {
         ids.entry(&chip.id).or_default().extend(&chip.memory_gib);
         ids.entry(chip.family_id()).or_default().extend(&chip.memory_gib);
     }
-    for mac in catalogue.macs()? {
+    for mac in catalog.macs()? {
         ids.entry(&mac.id).or_default().extend(mac.memory_options());
     }
     let spec = |id: &str, sizes: &[u64]| match memory_gib {

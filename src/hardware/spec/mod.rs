@@ -8,7 +8,7 @@
 mod candidates;
 mod words;
 
-use super::catalogue::{Macs, MacsError};
+use super::catalog::{Macs, MacsError};
 use super::machine::Machine;
 use super::probe::{self, ProbeError};
 use candidates::{Found, MacCandidate};
@@ -21,9 +21,9 @@ const MAX_CHOICES: usize = 12;
 /// A specification that does not name one machine.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The catalogue has problems.
+    /// The catalog has problems.
     #[error(transparent)]
-    Catalogue(#[from] MacsError),
+    Catalog(#[from] MacsError),
     /// `this` was asked for, and this machine cannot be planned for.
     #[error(transparent)]
     This(#[from] ProbeError),
@@ -121,8 +121,8 @@ fn did_you_mean(suggestions: &[String]) -> String {
 ///
 /// # Errors
 /// When it does not name exactly one machine; the error lists the choices or says what is not understood.
-pub fn resolve(spec: &str, catalogue: &Macs) -> Result<Machine, SpecError> {
-    resolve_with(spec, catalogue, || probe::probe(catalogue)?.machine(catalogue))
+pub fn resolve(spec: &str, catalog: &Macs) -> Result<Machine, SpecError> {
+    resolve_with(spec, catalog, || probe::probe(catalog)?.machine(catalog))
 }
 
 /// As [`resolve`], with `this` in place of the machine mlxplan runs on.
@@ -131,7 +131,7 @@ pub fn resolve(spec: &str, catalogue: &Macs) -> Result<Machine, SpecError> {
 /// As [`resolve`].
 pub fn resolve_with(
     spec: &str,
-    catalogue: &Macs,
+    catalog: &Macs,
     this: impl FnOnce() -> Result<Machine, ProbeError>,
 ) -> Result<Machine, SpecError> {
     let spec = spec.trim();
@@ -144,7 +144,7 @@ pub fn resolve_with(
     if spec.eq_ignore_ascii_case("this") {
         return Ok(this()?);
     }
-    let Found { name, memory_gib, candidates } = candidates::find(spec, catalogue)?;
+    let Found { name, memory_gib, candidates } = candidates::find(spec, catalog)?;
     let fitting: Vec<&MacCandidate<'_>> = candidates
         .iter()
         .filter(|candidate| memory_gib.is_none_or(|gib| candidate.memory_gib == gib))
@@ -172,15 +172,15 @@ pub fn resolve_with(
     let spec = spec.to_owned();
     let choices = choices(&mut fitting.iter().copied());
     match (same_bin, same_memory) {
-        (true, true) => machine(&fitting, catalogue),
-        (false, true) if same_family => all_bins(&fitting, catalogue),
+        (true, true) => machine(&fitting, catalog),
+        (false, true) if same_family => all_bins(&fitting, catalog),
         (true, false) => Err(SpecError::MemoryMissing { spec, choices }),
         (false, _) => Err(SpecError::Ambiguous { spec, choices }),
     }
 }
 
 /// The machine that may be any of candidates that share chip and memory.
-fn all_bins(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machine, SpecError> {
+fn all_bins(candidates: &[&MacCandidate<'_>], catalog: &Macs) -> Result<Machine, SpecError> {
     let mut bins: Vec<Vec<&MacCandidate<'_>>> = Vec::new();
     for candidate in candidates {
         match bins.iter_mut().find(|bin| bin.iter().all(|c| c.chip.id == candidate.chip.id)) {
@@ -190,7 +190,7 @@ fn all_bins(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machin
     }
     let chip = candidates.first().map(|c| c.chip).ok_or(SpecError::Empty)?;
     let mut bins: Vec<Machine> =
-        bins.iter().map(|bin| machine(bin, catalogue)).collect::<Result<_, _>>()?;
+        bins.iter().map(|bin| machine(bin, catalog)).collect::<Result<_, _>>()?;
     for bin in &mut bins {
         bin.notes.clear();
     }
@@ -198,11 +198,11 @@ fn all_bins(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machin
 }
 
 /// The machine of candidates that share bin and memory. The product is kept when there is only one.
-fn machine(candidates: &[&MacCandidate<'_>], catalogue: &Macs) -> Result<Machine, SpecError> {
+fn machine(candidates: &[&MacCandidate<'_>], catalog: &Macs) -> Result<Machine, SpecError> {
     let Some(first) = candidates.first() else {
         return Err(SpecError::Empty);
     };
-    let mut machine = Machine::from_chip(first.chip, first.memory_gib, catalogue.limits()?);
+    let mut machine = Machine::from_chip(first.chip, first.memory_gib, catalog.limits()?);
     let same_mac = |other: &&MacCandidate<'_>| {
         other.mac.map(|mac| mac.id.as_str()) == first.mac.map(|mac| mac.id.as_str())
     };

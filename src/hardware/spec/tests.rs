@@ -2,10 +2,10 @@ use super::*;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
-static CATALOGUE: LazyLock<Macs> = LazyLock::new(Macs::embedded);
+static CATALOG: LazyLock<Macs> = LazyLock::new(Macs::embedded);
 
 fn named(spec: &str) -> Result<Machine, SpecError> {
-    resolve_with(spec, &CATALOGUE, || Err(ProbeError::Incomplete("anything")))
+    resolve_with(spec, &CATALOG, || Err(ProbeError::Incomplete("anything")))
 }
 
 fn id(spec: &str) -> String {
@@ -117,7 +117,7 @@ fn chip_and_memory_stand_for_all_bins() {
 
 #[test]
 fn memory_and_limits_are_the_same_for_all_bins() {
-    for chip in CATALOGUE.chips().unwrap() {
+    for chip in CATALOG.chips().unwrap() {
         for gib in &chip.memory_gib {
             let machine = named(&format!("{}/{gib}", chip.family_id())).unwrap();
             for bin in machine.possible_bins() {
@@ -179,7 +179,7 @@ fn nothing_and_too_much_are_errors() {
 #[test]
 fn this_is_the_machine_at_hand() {
     let other = named("m4-10/16").unwrap();
-    let found = resolve_with(" This ", &CATALOGUE, || Ok(other.clone())).unwrap();
+    let found = resolve_with(" This ", &CATALOG, || Ok(other.clone())).unwrap();
     assert_eq!(found, other);
     assert!(matches!(named("this"), Err(SpecError::This(_))));
 }
@@ -195,15 +195,15 @@ fn an_unbinned_product_says_that_there_is_another_bin() {
     assert!(named("air15-m2-2023/16").unwrap().notes.is_empty());
 }
 
-/// All complete specifications of the catalogue, with the machine they mean.
+/// All complete specifications of the catalog, with the machine they mean.
 fn all_specs() -> Vec<(String, String, Option<String>)> {
     let mut specs = Vec::new();
-    for chip in CATALOGUE.chips().unwrap() {
+    for chip in CATALOG.chips().unwrap() {
         for gib in &chip.memory_gib {
             specs.push((format!("{}/{gib}", chip.id), format!("{}/{gib}", chip.id), None));
         }
     }
-    for mac in CATALOGUE.macs().unwrap() {
+    for mac in CATALOG.macs().unwrap() {
         for config in &mac.configs {
             let gib = config.memory_gib;
             let spec = format!("{}/{gib}", mac.id);
@@ -224,7 +224,7 @@ fn every_bin_and_configuration_resolves_to_itself() {
 
 #[test]
 fn every_name_resolves_to_its_machine() {
-    for chip in CATALOGUE.chips().unwrap() {
+    for chip in CATALOG.chips().unwrap() {
         for gib in &chip.memory_gib {
             let machine = named(&format!("{}/{gib}", chip.id)).unwrap();
             // "Apple A18 Pro (5-core GPU, MacBook Neo)" names its product as well.

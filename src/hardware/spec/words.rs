@@ -5,7 +5,7 @@ pub(super) fn key(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// The parts of a specification. Numbers without a unit stay apart, because only the catalogue can tell what they are.
+/// The parts of a specification. Numbers without a unit stay apart, because only the catalog can tell what they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     /// Chip family: `m4`, `a18`.
@@ -168,7 +168,7 @@ fn product(word: &str, next: &str) -> Option<(&'static str, usize)> {
     }
 }
 
-/// `mbp16`, `air13`, as in the catalogue's ids.
+/// `mbp16`, `air13`, as in the catalog's ids.
 fn product_with_size(token: &str) -> Option<(&'static str, u32)> {
     let letters = token.trim_end_matches(|c: char| c.is_ascii_digit());
     let size = token.get(letters.len()..)?.parse().ok()?;

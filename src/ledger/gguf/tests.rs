@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::DType;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use serde_json::Value;
 
 fn vectors() -> Vec<Value> {
@@ -11,10 +11,10 @@ fn vectors() -> Vec<Value> {
     all["files"].as_array().expect("files").clone()
 }
 
-/// The model of a row, where the catalogue has it.
-fn graph(catalogue: &Models, v: &Value) -> Option<Graph> {
+/// The model of a row, where the catalog has it.
+fn graph(catalog: &Models, v: &Value) -> Option<Graph> {
     let id = v["model"].as_str().expect("a model");
-    let entry = catalogue.get(id).or_else(|| catalogue.get(&format!("{id}-Instruct")))?;
+    let entry = catalog.get(id).or_else(|| catalog.get(&format!("{id}-Instruct")))?;
     let entry = entry.entry().expect("readable");
     Some(Graph::new(&entry.config, DType::BF16).expect("a known family"))
 }
@@ -40,10 +40,10 @@ fn published(v: &Value) -> (f64, f64) {
 
 #[test]
 fn files_of_llama_quantize_are_sized_by_its_rules() {
-    let catalogue = Models::built_in().expect("built in");
+    let catalog = Models::built_in().expect("built in");
     let mut compared = 0;
     for v in vectors() {
-        let Some(graph) = graph(&catalogue, &v) else { continue };
+        let Some(graph) = graph(&catalog, &v) else { continue };
         let (name, recipe) =
             (v["file"].as_str().expect("a name"), v["recipe"].as_str().expect("one"));
         let (_, mix) =
@@ -71,9 +71,9 @@ fn files_of_llama_quantize_are_sized_by_its_rules() {
 
 #[test]
 fn a_name_without_a_publisher_covers_all_of_them() {
-    let catalogue = Models::built_in().expect("built in");
+    let catalog = Models::built_in().expect("built in");
     for v in vectors() {
-        let Some(graph) = graph(&catalogue, &v) else { continue };
+        let Some(graph) = graph(&catalog, &v) else { continue };
         let name = v["file"].as_str().expect("a name");
         let (_, mix) = GgufMix::in_name(&name.replace(' ', "-")).expect("a format");
         let [low, high] = GgufSizes::of(&graph, mix).interval.map(|b| b as f64);

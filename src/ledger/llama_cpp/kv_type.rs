@@ -1,6 +1,6 @@
 //! Types in which llama.cpp keeps keys and values.
 
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -35,12 +35,12 @@ impl KvType {
     ///
     /// # Errors
     /// When no cache of as many bits can be planned for.
-    pub const fn quantization(self) -> Result<Option<KvQuantisation>, KvTypeNotPlanned> {
+    pub const fn quantization(self) -> Result<Option<KvQuantization>, KvTypeNotPlanned> {
         match self {
             Self::F16 | Self::Bf16 => Ok(None),
-            Self::Q8_0 => Ok(Some(KvQuantisation::bits(8))),
-            Self::Q5_0 => Ok(Some(KvQuantisation::bits(5))),
-            Self::Q4_0 => Ok(Some(KvQuantisation::bits(4))),
+            Self::Q8_0 => Ok(Some(KvQuantization::bits(8))),
+            Self::Q5_0 => Ok(Some(KvQuantization::bits(5))),
+            Self::Q4_0 => Ok(Some(KvQuantization::bits(4))),
             Self::F32 | Self::Q5_1 | Self::Q4_1 => Err(KvTypeNotPlanned(self)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::graph::Graph;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::{Config, DType};
 use serde::Deserialize;
 
@@ -44,8 +44,8 @@ impl Logged {
 }
 
 fn layout_of(model: &str) -> std::sync::Arc<Layout> {
-    let catalogue = Models::built_in().expect("built in");
-    let entry = catalogue.get(model).expect(model);
+    let catalog = Models::built_in().expect("built in");
+    let entry = catalog.get(model).expect(model);
     let entry = entry.entry().expect("an entry");
     let graph = Graph::new(&entry.config, DType::F16).expect("a family");
     Layout::of(&graph).expect("runs")

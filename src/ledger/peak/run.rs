@@ -43,16 +43,16 @@ pub(super) enum Tokens {
 /// When the request is empty or mlx-lm could not run the model.
 pub fn peak(graph: &Graph, run: &Run, gpu: Gpu) -> Result<Peak, PeakError> {
     let chunks = chunks(run);
-    let quantised = run.engine.kv.is_some();
+    let quantized = run.engine.kv.is_some();
     let asked = OnGpu { run: *run, gpu };
     let mut found = generation(graph, &asked, &chunks, Tokens::Higher, &|process, next| {
         let n = chunks.len();
-        let scores = quantised || process.has_scores_at_peak();
+        let scores = quantized || process.has_scores_at_peak();
         let between = if scores { BETWEEN } else { 1 };
         let stride = n.saturating_sub(5).div_ceil(between + 1).max(1);
         n <= WHOLE || next < 2 || next + 3 >= n || (next - 1) % stride == 0
     })?;
-    while quantised || found.attention_scratch_bytes > 0 {
+    while quantized || found.attention_scratch_bytes > 0 {
         let more = sampling::unsettled(&chunks, &found.steps);
         if more.is_empty() {
             break;

@@ -228,7 +228,7 @@ mod tests {
     use crate::ledger::peak::process::ReplayedProcess;
     use crate::ledger::peak::run::{self, Tokens};
     use crate::ledger::replay::ArchClass;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use crate::model::{Config, Scheme};
     use crate::run::Run;
     use rayon::prelude::*;
@@ -258,14 +258,14 @@ mod tests {
     /// Layers left out change next to nothing, in a model of every type that is listed and on every sort of GPU.
     #[test]
     fn skipped_layers_change_no_peak() {
-        let catalogue = Models::built_in().expect("built in");
+        let catalog = Models::built_in().expect("built in");
         let mut types = BTreeMap::new();
-        for model in catalogue.models() {
+        for model in catalog.models() {
             let entry = model.entry().expect("readable");
             let name = entry.config.model_type().expect("named").to_owned();
             // Some models are known by name only.
             let new = !types.contains_key(&name);
-            if new && Graph::quantised(&entry.config, Scheme::DEFAULT).is_ok() {
+            if new && Graph::quantized(&entry.config, Scheme::DEFAULT).is_ok() {
                 types.insert(name, entry.config);
             }
         }
@@ -285,7 +285,7 @@ mod tests {
 
     /// Compares the peaks of one model with and without layers left out; `false` where none can be.
     fn sampled_like_whole(name: &str, config: &Config, gpu: Gpu) -> bool {
-        let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
+        let graph = Graph::quantized(config, Scheme::DEFAULT).expect("known");
         let asked = OnGpu { run: Run::default().with_context(4200), gpu };
         let chunks = [2048, 2048, 103];
         let whole = |_: &ReplayedProcess<'_>, _| true;

@@ -2,7 +2,7 @@
 
 use super::{full, peak};
 use crate::graph::Graph;
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::ledger::replay::{ArchClass, Gpu};
 use crate::model::{Config, Scheme};
 use crate::run::Run;
@@ -16,7 +16,7 @@ fn graph() -> Graph {
             "num_key_value_heads":8,"head_dim":128,"intermediate_size":128,"vocab_size":512,"rms_norm_eps":1e-6,
             "rope_theta":1e6,"max_position_embeddings":131072,"tie_word_embeddings":true}"#,
     );
-    Graph::quantised(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
+    Graph::quantized(&config.expect("valid JSON"), Scheme::DEFAULT).expect("a known family")
 }
 
 /// The peak, which is the same whether all first steps are replayed or only those that may take more.
@@ -45,7 +45,7 @@ fn first_steps_are_replayed_where_they_may_take_more() {
 fn more_tokens_take_no_less_memory_where_caches_are_packed() {
     let graph = graph();
     for (bits, start) in [4, 8].into_iter().flat_map(|n| [301, 302, 400, 600].map(|at| (n, at))) {
-        let kv = KvQuantisation { start, ..KvQuantisation::bits(bits) };
+        let kv = KvQuantization { start, ..KvQuantization::bits(bits) };
         let run = Run::default().with_context(300).with_prefill_step(64).with_kv(Some(kv));
         let mut before = 0;
         for generate in [1, 2, 3, 50, 110, 400, 800, 2000] {

@@ -59,7 +59,7 @@ pub(super) fn reshaped(from: &Shape, strides: &Strides, row: bool, to: &Shape) -
     if from.rank() == 0 {
         return Some([0; MAX_RANK]);
     }
-    // Neighbouring axes that lie one behind the other, merged: length and stride.
+    // Neighboring axes that lie one behind the other, merged: length and stride.
     let mut merged: [(u64, u64); MAX_RANK] = [(1, 0); MAX_RANK];
     let mut count = 0;
     for (&d, &s) in from.dims().iter().zip(strides) {

@@ -250,7 +250,7 @@ impl Replay<'_> {
         self.dispatch(&bound, &[out], 1);
     }
 
-    /// Custom kernels, (de)quantisation: dense inputs, new outputs.
+    /// Custom kernels, (de)quantization: dense inputs, new outputs.
     pub(super) fn custom(&mut self, ins: &[ArrayId], outs: &[ArrayId]) {
         outs.iter().for_each(|&o| self.allocate(o));
         let bound: Ids = ins.iter().map(|&x| self.row_contiguous(x)).collect();

@@ -34,7 +34,7 @@ pub struct DraftFacts {
     /// Tokenizers with the models that have them.
     #[serde(rename = "tokenizer")]
     pub tokenizers: Vec<Tokenizer>,
-    /// Models whose checkpoints have prediction heads that their catalogue entries do not show.
+    /// Models whose checkpoints have prediction heads that their catalog entries do not show.
     pub heads: Vec<HeadsOf>,
     /// Models for which a drafter was made.
     #[serde(rename = "drafter")]
@@ -133,10 +133,10 @@ fn matched(pattern: &str, repo: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
 
     #[test]
-    fn every_pattern_names_a_model_of_the_catalogue() {
+    fn every_pattern_names_a_model_of_the_catalog() {
         let facts = DraftFacts::embedded().unwrap();
         let models = Models::built_in().unwrap();
         let all = facts.tokenizers.iter().flat_map(|t| &t.models);

@@ -41,7 +41,7 @@ impl TokenizerOf {
             (_, Some(files)) => {
                 facts.tokenizers.iter().filter(|t| t.marked(files)).max_by_key(|t| t.marks.len())
             }
-            (Origin::Catalogue { id, .. }, None) => facts.tokenizer_of(id),
+            (Origin::Catalog { id, .. }, None) => facts.tokenizer_of(id),
             (_, None) => facts.tokenizer_of(&source.name),
         });
         Ok(Self { known, files })

@@ -1,13 +1,13 @@
 //! How many of the hub's most downloaded repositories are known here, for `docs/coverage.md`.
 
 use super::{INDEX, IndexedRepo};
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::names::{NameError, NameNote, NameSpec, Resolution, Resolver};
 
 /// What a name leads to, without the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// A model of the catalogue.
+    /// A model of the catalog.
     Known,
     /// A model with the configuration of one: same type and parameters, or derived from it.
     Copy,
@@ -92,7 +92,7 @@ mod tests {
 
     const HEAD: &str = "# Coverage of names\n\n<!-- Written by a test: MLXPLAN_WRITE_DOCS=1 cargo test --lib coverage -->\n
 What the names of repositories lead to without the network, by the embedded index of the hub (PyPI llmfit 1.1.17, MIT
-licence; state of September to October 2026). *Known*: a model of the catalog in the format that the name says. *Copy*:
+license; state of September to October 2026). *Known*: a model of the catalog in the format that the name says. *Copy*:
 the configuration of one, by the same type and parameter count or by descent, which the answer says. *Part*: no model of
 its own (a draft model, an encoder), which the error says. *Index*: the error says type, parameters and date, and online
 the repository is read.

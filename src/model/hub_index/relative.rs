@@ -1,7 +1,7 @@
-//! The model of the catalogue that a repository of the index is a copy of, by what the index says.
+//! The model of the catalog that a repository of the index is a copy of, by what the index says.
 
 use super::{IndexedRepo, find};
-use crate::model::catalogue::{Models, Summary};
+use crate::model::catalog::{Models, Summary};
 use crate::model::names::{foreign_word, key};
 
 /// Steps from a repository to what it derives from that are followed.
@@ -9,7 +9,7 @@ const STEPS: usize = 4;
 /// Share by which parameter counts of the same model differ: heads, towers and prediction layers that one has.
 const SAME: f64 = 0.03;
 
-/// A model of the catalogue that a repository has the configuration of, as far as the index can tell.
+/// A model of the catalog that a repository has the configuration of, as far as the index can tell.
 #[derive(Clone, Debug)]
 pub struct Relative<'c> {
     /// The model.
@@ -43,14 +43,14 @@ impl IndexedRepo {
         Some(Relative { model, suffix: packed, reason })
     }
 
-    /// The model of the catalogue of the same type with exactly as many parameters.
+    /// The model of the catalog of the same type with exactly as many parameters.
     fn as_large<'c>(&self, models: &'c Models) -> Option<&'c Summary> {
         let same =
             |m: &&Summary| m.published_params == self.params && m.model_type == self.model_type;
         self.params.and_then(|_| models.models().iter().find(same))
     }
 
-    /// The model of the catalogue that a chain of derivations leads to.
+    /// The model of the catalog that a chain of derivations leads to.
     fn origin<'c>(&self, models: &'c Models) -> Option<&'c Summary> {
         let mut base = self.base.clone();
         for _ in 0..STEPS {

@@ -3,7 +3,7 @@
 use super::error::{MAX_CANDIDATES, NameError};
 use super::note::NameNote;
 use super::size::{NamedSize, SizeClass};
-use crate::model::catalogue::{Models, Summary};
+use crate::model::catalog::{Models, Summary};
 use crate::model::quant::Scheme;
 
 /// The models of a size class, most downloads first.
@@ -41,18 +41,18 @@ pub(super) fn by_popularity(models: &mut [&Summary]) {
 /// # Errors
 /// When there are none; the error lists the nearest classes.
 pub(super) fn class_members<'c>(
-    catalogue: &'c Models,
+    catalog: &'c Models,
     class: SizeClass,
     scheme: Option<Scheme>,
     notes: Vec<NameNote>,
 ) -> Result<ClassMatch<'c>, NameError> {
-    let mut models: Vec<&Summary> = catalogue
+    let mut models: Vec<&Summary> = catalog
         .models()
         .iter()
         .filter(|m| m.listed && class.holds(&NamedSize::of(m.short_name()), m.published_params))
         .collect();
     if models.is_empty() {
-        let near = nearest_classes(catalogue, class);
+        let near = nearest_classes(catalog, class);
         return Err(NameError::NoSuchClass { class: class.to_string(), near });
     }
     by_popularity(&mut models);
@@ -72,8 +72,8 @@ pub(super) fn class_members<'c>(
 }
 
 /// The classes with models whose size is nearest.
-fn nearest_classes(catalogue: &Models, class: SizeClass) -> Vec<String> {
-    let mut classes: Vec<SizeClass> = catalogue
+fn nearest_classes(catalog: &Models, class: SizeClass) -> Vec<String> {
+    let mut classes: Vec<SizeClass> = catalog
         .models()
         .iter()
         .filter(|m| m.listed)

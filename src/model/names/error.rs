@@ -1,6 +1,6 @@
 //! Why a model name was not understood.
 
-use crate::model::catalogue::ModelsError;
+use crate::model::catalog::ModelsError;
 use crate::model::quant::{Scheme, UnknownScheme};
 use crate::model::source::hub::HubError;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub enum NameError {
     },
     /// No model of that size.
     #[error(
-        "no model of the size {class} is in the catalogue{}",
+        "no model of the size {class} is in the catalog{}",
         list("; the nearest sizes: ", near)
     )]
     NoSuchClass {
@@ -121,15 +121,15 @@ pub enum NameError {
         /// The suffix.
         suffix: String,
     },
-    /// A catalogue file is wrong.
+    /// A catalog file is wrong.
     #[error(transparent)]
-    Catalogue(#[from] ModelsError),
+    Catalog(#[from] ModelsError),
 }
 
 /// How a repository that is not known here is read.
 fn on_the_hub(name: &str) -> String {
-    let is_repository = name.split_once('/').is_some_and(|(organisation, rest)| {
-        !organisation.is_empty() && !rest.is_empty() && !rest.contains(['/', ':', ' '])
+    let is_repository = name.split_once('/').is_some_and(|(organization, rest)| {
+        !organization.is_empty() && !rest.is_empty() && !rest.contains(['/', ':', ' '])
     });
     if is_repository {
         format!("; hf:{name} reads the repository on the hub")
@@ -141,7 +141,7 @@ fn on_the_hub(name: &str) -> String {
 /// Similar names, or where else to look.
 fn similar(candidates: &[String]) -> String {
     match candidates {
-        [] => "; `mlxplan models WORDS` searches the catalogue, hf:org/name asks the hub, and a folder, a .gguf file or a \
+        [] => "; `mlxplan models WORDS` searches the catalog, hf:org/name asks the hub, and a folder, a .gguf file or a \
                config.json is read"
             .to_owned(),
         some => list(". Similar: ", some),

@@ -77,7 +77,7 @@ mod tests {
         ] {
             assert_eq!(key(name), "qwen-qwen-3-32b", "{name}");
         }
-        let all = crate::model::catalogue::Models::built_in().expect("built in");
+        let all = crate::model::catalog::Models::built_in().expect("built in");
         let names: Vec<&str> = all
             .models()
             .iter()

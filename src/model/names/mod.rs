@@ -1,10 +1,10 @@
 //! What a user means by a model: names, size classes, files, repositories.
 //!
-//! [`parse_model_spec`] tells the kinds apart; [`resolve()`] finds a name in the catalogue. The rules, in order:
+//! [`parse_model_spec`] tells the kinds apart; [`resolve()`] finds a name in the catalog. The rules, in order:
 //!
-//! 1. an id or alias of the catalogue, compared by [`key()`] (case and separators do not matter), with or without the
-//!    organisation; any organisation is accepted, because conversions live under other ones;
-//! 2. the same after taking off a quantisation suffix (`-4bit`, `-mxfp4`, `-MLX-8bit`, …);
+//! 1. an id or alias of the catalog, compared by [`key()`] (case and separators do not matter), with or without the
+//!    organization; any organization is accepted, because conversions live under other ones;
+//! 2. the same after taking off a quantization suffix (`-4bit`, `-mxfp4`, `-MLX-8bit`, …);
 //! 3. a size class (`32B`, `30B-A3B`), which gives a list and never a single model;
 //! 4. the same as 2 after taking off words that do not change the architecture (`-instruct`, `-it`, `-chat`, `-base`,
 //!    `-hf`, `-preview`, dates such as `-2507`), or the active size of a mixture of experts; a note says what was read;

@@ -6,7 +6,7 @@ use std::fmt;
 /// A remark about how a name was read. Displays as one line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NameNote {
-    /// The name is not in the catalogue as it stands.
+    /// The name is not in the catalog as it stands.
     ReadAs {
         /// What was asked for.
         name: String,

@@ -1,4 +1,4 @@
-//! Finds a name in the catalogue.
+//! Finds a name in the catalog.
 
 use super::class::{ClassMatch, by_popularity, class_members};
 use super::error::{MAX_CANDIDATES, NameError};
@@ -9,12 +9,12 @@ use super::note::NameNote;
 use super::ollama;
 use super::spec::NameSpec;
 use super::suffix_kind::SuffixKind;
-use crate::model::catalogue::{EntryOrigin, Models, Summary};
+use crate::model::catalog::{EntryOrigin, Models, Summary};
 use crate::model::quant::{DType, Scheme};
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-/// Least similarity of a suggested name, from 0 to 1 (normalised Damerau-Levenshtein).
+/// Least similarity of a suggested name, from 0 to 1 (normalized Damerau-Levenshtein).
 const MIN_SIMILARITY: f64 = 0.6;
 
 /// What a name stands for.
@@ -26,7 +26,7 @@ pub enum Resolution<'c> {
     Class(ClassMatch<'c>),
 }
 
-/// A model of the catalogue with the quantisation that was asked for.
+/// A model of the catalog with the quantization that was asked for.
 #[derive(Clone, Debug)]
 pub struct Match<'c> {
     /// The model.
@@ -69,16 +69,16 @@ impl Stated {
     }
 }
 
-/// Finds one name in the catalogue; for several, build a [`Resolver`] once.
+/// Finds one name in the catalog; for several, build a [`Resolver`] once.
 ///
 /// # Errors
 /// As [`Resolver::resolve`].
 pub fn resolve<'c>(
-    catalogue: &'c Models,
+    catalog: &'c Models,
     name: &NameSpec,
     option: Option<Scheme>,
 ) -> Result<Resolution<'c>, NameError> {
-    Resolver::new(catalogue).resolve(name, option)
+    Resolver::new(catalog).resolve(name, option)
 }
 
 fn one<'c>(
@@ -140,11 +140,11 @@ fn stated(name: &NameSpec) -> Result<Stated, NameError> {
     }
 }
 
-/// Finds names in a catalogue.
+/// Finds names in a catalog.
 #[derive(Clone, Debug)]
 pub struct Resolver<'c> {
-    catalogue: &'c Models,
-    /// All names of all models, whether the organisation is part of them; of two with the same key the later one counts.
+    catalog: &'c Models,
+    /// All names of all models, whether the organization is part of them; of two with the same key the later one counts.
     names: Vec<(&'c str, bool, &'c Summary)>,
     /// Their words, for comparisons that are not exact.
     spellings: OnceLock<Vec<Spelling<'c>>>,
@@ -154,7 +154,7 @@ pub struct Resolver<'c> {
 #[derive(Clone, Debug)]
 struct Spelling<'c> {
     words: Vec<String>,
-    /// Whether the organisation is part of the name.
+    /// Whether the organization is part of the name.
     is_full: bool,
     model: &'c Summary,
 }
@@ -162,8 +162,8 @@ struct Spelling<'c> {
 impl<'c> Resolver<'c> {
     /// Lists the names of all models.
     #[must_use]
-    pub fn new(catalogue: &'c Models) -> Self {
-        let all = catalogue.models();
+    pub fn new(catalog: &'c Models) -> Self {
+        let all = catalog.models();
         let mut names = Vec::with_capacity(4 * all.len());
         // An id wins over an alias, and entries over each other by their origin: later names replace.
         for origin in [EntryOrigin::Update, EntryOrigin::BuiltIn, EntryOrigin::User] {
@@ -175,7 +175,7 @@ impl<'c> Resolver<'c> {
                 names.push((&model.id, true, model));
             }
         }
-        Self { catalogue, names, spellings: OnceLock::new() }
+        Self { catalog, names, spellings: OnceLock::new() }
     }
 
     /// All names in words, made when they are first needed.
@@ -210,7 +210,7 @@ impl<'c> Resolver<'c> {
                 Some(SuffixKind::Scheme(scheme)) => Some(*scheme),
                 _ => None,
             };
-            // The original in bf16 can be quantised; what is quantised already cannot be otherwise.
+            // The original in bf16 can be quantized; what is quantized already cannot be otherwise.
             let fixed = own.filter(|scheme| !matches!(scheme, Scheme::Float(_)));
             let scheme = agreed(fixed, option)?.or(own);
             let stated = scheme.map_or(Stated::Nothing, Stated::Scheme);
@@ -224,20 +224,20 @@ impl<'c> Resolver<'c> {
             stated = Stated::Scheme(option);
         }
         let found = |model, notes| one(model, name, (stated.clone(), scheme), notes);
-        let with_organisation = name.organisation.as_ref().map(|o| format!("{o}/{}", name.stem));
-        let exact = with_organisation.as_deref().and_then(|full| self.exact(full));
+        let with_organization = name.organization.as_ref().map(|o| format!("{o}/{}", name.stem));
+        let exact = with_organization.as_deref().and_then(|full| self.exact(full));
         let library = || name.ollama.as_ref().and_then(|_| self.exact(ollama::model(&name.stem)?));
         if let Some(model) = exact.or_else(library).or_else(|| self.exact(&name.stem)) {
             return Ok(found(model, Vec::new()));
         }
-        let full = with_organisation.as_deref().unwrap_or(&name.stem);
-        if let Some((copy, model)) = self.catalogue.copy(full) {
+        let full = with_organization.as_deref().unwrap_or(&name.stem);
+        if let Some((copy, model)) = self.catalog.copy(full) {
             let (repo, id) = (copy.repo.clone(), model.id.clone());
             let note = NameNote::SameConfiguration { repo, id, context: copy.context };
             return Ok(found(model, vec![note]));
         }
         if let Some(class) = name.class {
-            let found = class_members(self.catalogue, class, scheme, Vec::new());
+            let found = class_members(self.catalog, class, scheme, Vec::new());
             return found.map(Resolution::Class);
         }
         let read_as = |model: &'c Summary| {
@@ -255,14 +255,14 @@ impl<'c> Resolver<'c> {
         }
     }
 
-    /// The model whose id or alias is `name`, with or without an organisation in front.
+    /// The model whose id or alias is `name`, with or without an organization in front.
     fn exact(&self, name: &str) -> Option<&'c Summary> {
         let full = key(name);
         let short = name.trim_end_matches('/').rsplit_once('/').map(|(_, last)| key(last));
         let found = self.with_key(&full).or_else(|| self.with_key(short.as_ref()?));
         let bare = || {
-            // The organisation may be joined with something else than a slash.
-            let rest = ORGANISATIONS.iter().find_map(|o| full.strip_prefix(o))?;
+            // The organization may be joined with something else than a slash.
+            let rest = ORGANIZATIONS.iter().find_map(|o| full.strip_prefix(o))?;
             self.with_key(rest)
         };
         found.or_else(bare)
@@ -356,8 +356,8 @@ fn distinct<'c>(models: impl Iterator<Item = &'c Summary>) -> Vec<&'c Summary> {
     models.filter(|m| seen.insert(m.id.as_str())).collect()
 }
 
-/// Organisations that convert models, as they appear when the name is joined with `-` or `_`.
-const ORGANISATIONS: [&str; 4] = [
+/// Organizations that convert models, as they appear when the name is joined with `-` or `_`.
+const ORGANIZATIONS: [&str; 4] = [
     "mlx-community-",
     "lmstudio-community-",
     "models-mlx-community-",

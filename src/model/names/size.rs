@@ -74,7 +74,7 @@ pub(super) struct NamedSize {
 }
 
 impl NamedSize {
-    /// Reads the size words of a model's name without organisation.
+    /// Reads the size words of a model's name without organization.
     pub(super) fn of(name: &str) -> Self {
         let words: Vec<Word> = name.split(['-', '/', ' ', ':']).filter_map(word).collect();
         let mut sizes: Vec<(SizeKind, u64)> = Vec::new();

@@ -23,7 +23,7 @@ pub enum ModelSpec {
     ConfigFile(PathBuf),
     /// A repository on the hub: `hf:org/name`, `hf:org/name@revision` or its web address.
     Hub(RepoRef),
-    /// A name or size class, to be found in the catalogue.
+    /// A name or size class, to be found in the catalog.
     Name(NameSpec),
 }
 
@@ -32,11 +32,11 @@ pub enum ModelSpec {
 pub struct NameSpec {
     /// What the user typed.
     pub text: String,
-    /// The organisation in front of the last `/`.
-    pub organisation: Option<String>,
-    /// The name without organisation and suffix: words in lower case, joined with `-`.
+    /// The organization in front of the last `/`.
+    pub organization: Option<String>,
+    /// The name without organization and suffix: words in lower case, joined with `-`.
     pub stem: String,
-    /// The quantisation suffix.
+    /// The quantization suffix.
     pub suffix: Option<Suffix>,
     /// The size class, when the stem is nothing else.
     pub class: Option<SizeClass>,
@@ -49,7 +49,7 @@ impl NameSpec {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let repository = web_address(text).unwrap_or(text);
-        let (organisation, name) = match repository.trim_end_matches('/').rsplit_once('/') {
+        let (organization, name) = match repository.trim_end_matches('/').rsplit_once('/') {
             Some((front, name)) => (Some(front.to_owned()), name),
             None => (None, repository),
         };
@@ -66,13 +66,13 @@ impl NameSpec {
             SizeClass::parse(&all.get(..count).unwrap_or(&all).join("-"))
         });
         let ollama = ollama::tag(repository).map(str::to_owned);
-        Self { text: text.to_owned(), organisation, stem, suffix, class, ollama }
+        Self { text: text.to_owned(), organization, stem, suffix, class, ollama }
     }
 
-    /// Whether the organisation in front is this one.
+    /// Whether the organization in front is this one.
     #[must_use]
-    pub fn is_of(&self, organisation: &str) -> bool {
-        self.organisation.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(organisation))
+    pub fn is_of(&self, organization: &str) -> bool {
+        self.organization.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(organization))
     }
 
     /// The text without a web address in front.

@@ -1,4 +1,4 @@
-//! The quantisation suffix of a hub name: `-4bit`, `-8bit`, `-bf16`, `-mxfp4`, `-MLX-4bit`, `-4bit-DWQ-0508`, …
+//! The quantization suffix of a hub name: `-4bit`, `-8bit`, `-bf16`, `-mxfp4`, `-MLX-4bit`, `-4bit-DWQ-0508`, …
 //!
 //! The spellings are those of the mlx-community and lmstudio-community repositories (design notes, section "Names").
 //! DWQ, AWQ and GPTQ behind a number of bits keep the layout of their bits and group, so they do not change sizes.
@@ -8,7 +8,7 @@ use super::mixed::Mixed;
 use super::suffix_kind::SuffixKind;
 use crate::model::quant::Scheme;
 
-/// The quantisation that a name ends in.
+/// The quantization that a name ends in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suffix {
     /// The suffix in lower case, words joined with `-`.
@@ -19,7 +19,7 @@ pub struct Suffix {
 
 /// Words that may stand before the scheme without changing sizes.
 const BEFORE: [&str; 10] =
-    ["mlx", "qat", "text", "dwq", "awq", "gptq", "quantized", "quant", "converted", "quantised"];
+    ["mlx", "qat", "text", "dwq", "awq", "gptq", "quantized", "quant", "converted", "quantized"];
 /// Words that may follow it.
 const AFTER: [&str; 5] = ["dwq", "awq", "gptq", "mlx", "mtp"];
 /// Words that say that bits vary by layer.

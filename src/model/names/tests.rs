@@ -1,16 +1,16 @@
 use super::*;
 use crate::data_dir::DataDirs;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::quant::Scheme;
 use proptest::prelude::*;
 use std::fs;
 use std::sync::LazyLock;
 use tempfile::tempdir;
 
-static CATALOGUE: LazyLock<Models> =
-    LazyLock::new(|| Models::built_in().expect("the built-in catalogue parses"));
+static CATALOG: LazyLock<Models> =
+    LazyLock::new(|| Models::built_in().expect("the built-in catalog parses"));
 
-static RESOLVER: LazyLock<Resolver<'static>> = LazyLock::new(|| Resolver::new(&CATALOGUE));
+static RESOLVER: LazyLock<Resolver<'static>> = LazyLock::new(|| Resolver::new(&CATALOG));
 
 fn find(text: &str, option: Option<Scheme>) -> Result<Resolution<'static>, NameError> {
     match parse_model_spec(text)? {
@@ -44,7 +44,7 @@ fn scheme(text: &str) -> Option<Scheme> {
 
 #[test]
 fn every_id_and_alias_stands_for_its_model() {
-    for model in CATALOGUE.models() {
+    for model in CATALOG.models() {
         let names = model.aliases.iter().map(String::as_str);
         for name in names.chain([model.id.as_str(), model.short_name()]) {
             for spelling in
@@ -58,7 +58,7 @@ fn every_id_and_alias_stands_for_its_model() {
 
 #[test]
 fn every_conversion_name_gives_model_and_scheme() {
-    for model in CATALOGUE.models() {
+    for model in CATALOG.models() {
         let short = model.short_name();
         for (name, expected) in [
             (format!("mlx-community/{short}-4bit"), "4bit"),
@@ -203,7 +203,7 @@ fn suffixes_without_sizes_say_what_to_do() {
     assert!(
         error("someone/Unheard-Of-7B").contains("hf:someone/Unheard-Of-7B reads the repository")
     );
-    assert!(error("qwen3-8b-7bit").starts_with("unknown quantisation '7bit'"));
+    assert!(error("qwen3-8b-7bit").starts_with("unknown quantization '7bit'"));
     match find("mlx-community/Qwen3-8B-OptiQ-4bit", None) {
         Ok(Resolution::One(found)) => {
             assert_eq!((found.scheme, found.notes.len()), (scheme("4bit"), 1));
@@ -311,7 +311,7 @@ fn dense_models_and_mixtures_are_told_apart() {
 fn a_size_without_models_lists_the_nearest() {
     assert_eq!(
         error("45B-4bit"),
-        "no model of the size 45B is in the catalogue; the nearest sizes: 49B, 40B, 36B, 34B, 32B"
+        "no model of the size 45B is in the catalog; the nearest sizes: 49B, 40B, 36B, 34B, 32B"
     );
     assert!(error("32B-A3B").contains("nearest sizes: 30B-A3B, 35B-A3B"));
 }
@@ -395,7 +395,7 @@ fn what_does_not_exist_is_a_name_unless_it_looks_like_a_file() {
 #[test]
 fn a_name_is_taken_apart() {
     let name = NameSpec::parse("mlx-community/Qwen3-32B-4bit-DWQ");
-    assert_eq!(name.organisation.as_deref(), Some("mlx-community"));
+    assert_eq!(name.organization.as_deref(), Some("mlx-community"));
     assert_eq!(name.stem, "qwen3-32b");
     assert_eq!(name.suffix.map(|s| s.text).as_deref(), Some("4bit-dwq"));
     assert_eq!(name.class, None);
@@ -407,8 +407,8 @@ fn a_users_model_wins_over_a_built_in_name() {
     let dir = tempdir().unwrap();
     let text = r#"[{"id":"me/tuned","aliases":["qwen3-32b"],"config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
-    let id = |name: &str| match resolve(&catalogue, &NameSpec::parse(name), None) {
+    let catalog = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
+    let id = |name: &str| match resolve(&catalog, &NameSpec::parse(name), None) {
         Ok(Resolution::One(found)) => found.model.id.clone(),
         other => panic!("{other:?}"),
     };
@@ -417,8 +417,8 @@ fn a_users_model_wins_over_a_built_in_name() {
     // A converted model of the user, whose own name says how.
     let text = r#"[{"id":"me/tuned-4bit","config":{"model_type":"qwen3"}}]"#;
     fs::write(dir.path().join("models.json"), text).unwrap();
-    let catalogue = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
-    let with = |option| match resolve(&catalogue, &NameSpec::parse("me/tuned-4bit"), option) {
+    let catalog = Models::load(&DataDirs::new(vec![dir.path().to_owned()])).unwrap();
+    let with = |option| match resolve(&catalog, &NameSpec::parse("me/tuned-4bit"), option) {
         Ok(Resolution::One(found)) => found.scheme.map(|s| s.suffix()).unwrap_or_default(),
         other => format!("{:?}", other.map(|_| ()).map_err(|e| e.to_string())),
     };

@@ -132,7 +132,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The models that are called `name`, with or without organisation; case and separators do not matter, except in
+    /// The models that are called `name`, with or without organization; case and separators do not matter, except in
     /// names of Ollama.
     #[must_use]
     pub fn find(&self, name: &str) -> Vec<&FoundModel> {
@@ -195,9 +195,9 @@ fn search(roots: &CacheRoots, wanted: &dyn Fn(Keeper, &str) -> bool) -> Discover
         }
     }
     for root in &roots.lm_studio {
-        for (organisation, folder) in folders(root, &mut found.problems) {
+        for (organization, folder) in folders(root, &mut found.problems) {
             for (name, model) in folders(&folder, &mut found.problems) {
-                let id = format!("{organisation}/{name}");
+                let id = format!("{organization}/{name}");
                 if wanted(Keeper::LmStudio, &id) {
                     add(&mut found, &id, &model, Keeper::LmStudio, None);
                 }
@@ -217,10 +217,10 @@ pub fn repository_of(path: &Path) -> Option<String> {
     let names: Vec<&str> = path.iter().filter_map(|c| c.to_str()).collect();
     match names.as_slice() {
         [.., folder, "snapshots", _] => id_of_cache_folder(folder),
-        [.., studio, "models", organisation, name]
+        [.., studio, "models", organization, name]
             if matches!(*studio, ".lmstudio" | "lm-studio") =>
         {
-            Some(format!("{organisation}/{name}"))
+            Some(format!("{organization}/{name}"))
         }
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Where a model's configuration and exact sizes come from: the catalogue, a folder, a GGUF file, the hub.
+//! Where a model's configuration and exact sizes come from: the catalog, a folder, a GGUF file, the hub.
 //!
 //! Whatever the origin, the result is a [`ModelSource`]: the configuration from which the graph is built and, where
 //! there are file headers, the exact tensors and how they are packed. File headers are untrusted: every parser
@@ -29,13 +29,13 @@ pub use quant_block::{QuantBlock, WeightFormat};
 pub use tensors::{TensorFile, TensorIndex, TensorInfo};
 
 use crate::files;
-use crate::model::catalogue::ModelEntry;
+use crate::model::catalog::ModelEntry;
 use crate::model::config::{Config, ConfigError};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Longest `config.json` that is read, in bytes. Per-module quantisation of a large model takes about 1 MB.
+/// Longest `config.json` that is read, in bytes. Per-module quantization of a large model takes about 1 MB.
 pub const MAX_CONFIG_BYTES: u64 = 32_000_000;
 
 /// A model, wherever it came from.
@@ -47,7 +47,7 @@ pub struct ModelSource {
     pub origin: Origin,
     /// The configuration. Absent only for GGUF files of an architecture without a mapping.
     pub config: Option<Config>,
-    /// Whether and by what the weights are quantised, as the configuration says.
+    /// Whether and by what the weights are quantized, as the configuration says.
     pub format: WeightFormat,
     /// `hf_quant_config.json` beside the configuration, which NVIDIA ModelOpt writes.
     pub beside: Option<Config>,
@@ -59,7 +59,7 @@ pub struct ModelSource {
     pub parts: Option<PartBytes>,
     /// The header of a GGUF file.
     pub gguf: Option<GgufInfo>,
-    /// Whether quantised conversions on the hub compute in IEEE half precision, where the catalogue tells.
+    /// Whether quantized conversions on the hub compute in IEEE half precision, where the catalog tells.
     pub hub_fp16: Option<bool>,
     /// Everything the user should know about it.
     pub notes: Vec<SourceNote>,
@@ -68,8 +68,8 @@ pub struct ModelSource {
 /// Where a model's data came from. Displays as a line of provenance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The catalogue, with the entry's sources.
-    Catalogue {
+    /// The catalog, with the entry's sources.
+    Catalog {
         /// The entry.
         id: String,
         /// Where the entry's values came from.
@@ -111,8 +111,8 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Catalogue { id, sources } => {
-                write!(f, "catalogue entry {id} ({})", sources.join("; "))
+            Self::Catalog { id, sources } => {
+                write!(f, "catalog entry {id} ({})", sources.join("; "))
             }
             Self::ConfigFile(path) => write!(f, "{}", path.display()),
             Self::Folder { path, files: 0 } => write!(f, "config.json in {}", path.display()),
@@ -165,12 +165,12 @@ impl ModelSource {
         })
     }
 
-    /// The model of a catalogue entry. The catalogue describes unquantised originals.
+    /// The model of a catalog entry. The catalog describes unquantized originals.
     ///
     /// # Errors
-    /// When the entry's configuration has a quantisation block that MLX does not know.
+    /// When the entry's configuration has a quantization block that MLX does not know.
     pub fn from_entry(entry: &ModelEntry) -> Result<Self, SourceError> {
-        let origin = Origin::Catalogue { id: entry.id.clone(), sources: entry.sources.clone() };
+        let origin = Origin::Catalog { id: entry.id.clone(), sources: entry.sources.clone() };
         let source = Self::bare(entry.id.clone(), origin, entry.config.clone())
             .map_err(|error| SourceError::Config { file: entry.id.clone(), error })?;
         Ok(Self { hub_fp16: Some(entry.hub_conversions_are_fp16()), ..source })

@@ -150,7 +150,7 @@ impl fmt::Display for SourceNote {
 
 fn packing(packing: Option<Packing>) -> String {
     match packing {
-        None => "not quantised".to_owned(),
+        None => "not quantized".to_owned(),
         Some(Packing { mode: Mode::Affine, bits, group }) => {
             format!("affine {bits}-bit in groups of {group}")
         }

@@ -1,6 +1,6 @@
 //! How each module of a checkpoint is packed, read from the shapes of its tensors.
 //!
-//! mlx-lm quantises a module on load when `<path>.scales` exists, whatever the configuration says, and takes bits and
+//! mlx-lm quantizes a module on load when `<path>.scales` exists, whatever the configuration says, and takes bits and
 //! group size from the shapes (`utils.py:infer_quant_config`): the packed weight has `K·bits/32` columns of uint32, the
 //! scales have `K/group`. Their quotient gives `bits·group`, which is unique for the microscaling modes (scales of
 //! type uint8) but not for affine: 4 bits in groups of 64 and 8 bits in groups of 32 look alike until K is known. The
@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 /// A module with a weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModulePacking {
-    /// Packing, or `None` for a weight that is not quantised by MLX.
+    /// Packing, or `None` for a weight that is not quantized by MLX.
     pub packing: Option<Packing>,
     /// Whether the shapes allow other packings and nothing in the configuration decides.
     pub ambiguous: bool,
-    /// Bytes of the weight with its scales and biases of quantisation.
+    /// Bytes of the weight with its scales and biases of quantization.
     pub bytes: u64,
 }
 
@@ -92,7 +92,7 @@ impl ModulePackings {
         shares
     }
 
-    /// The packing that holds most bytes, or `None` when most of the weights are not quantised.
+    /// The packing that holds most bytes, or `None` when most of the weights are not quantized.
     #[must_use]
     pub fn dominant(&self) -> Option<Packing> {
         self.by_packing().first().and_then(|share| share.packing)
@@ -102,7 +102,7 @@ impl ModulePackings {
 /// The modules that share a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackingShare {
-    /// The packing; `None` for weights that are not quantised.
+    /// The packing; `None` for weights that are not quantized.
     pub packing: Option<Packing>,
     /// Bytes of weights, scales and biases.
     pub bytes: u64,
@@ -147,7 +147,7 @@ fn infer(
     match possible.split_first() {
         Some((first, rest)) => Ok((*first, !rest.is_empty())),
         None => Err(format!(
-            "no quantisation of MLX gives a weight {:?} with scales {:?} of type {}",
+            "no quantization of MLX gives a weight {:?} with scales {:?} of type {}",
             weight.shape, scales.shape, scales.dtype
         )),
     }
@@ -250,7 +250,7 @@ mod tests {
         };
         assert!(error(&[8, 32], &[4, 4], StorageType::BF16).contains("do not belong"));
         assert!(error(&[8, 32], &[8, 0], StorageType::BF16).contains("do not belong"));
-        assert!(error(&[8, 32], &[8, 5], StorageType::BF16).contains("no quantisation"));
+        assert!(error(&[8, 32], &[8, 5], StorageType::BF16).contains("no quantization"));
         assert!(error(&[8, 32], &[8, 4], StorageType::I64).contains("type I64"));
         assert!(error(&[], &[], StorageType::BF16).contains("no dimensions"));
     }

@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 /// What the block says about one module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
-    /// Quantised with its own packing.
+    /// Quantized with its own packing.
     Packed(Packing),
-    /// Quantised like the rest of the model (`true`).
+    /// Quantized like the rest of the model (`true`).
     Default,
-    /// Not quantised (`false`).
+    /// Not quantized (`false`).
     Plain,
 }
 
@@ -33,11 +33,11 @@ pub struct QuantBlock {
 /// In which format a checkpoint's weights are, judged by its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
-    /// Floating-point weights without quantisation.
+    /// Floating-point weights without quantization.
     Plain,
-    /// Quantised by MLX; the headers say how in detail.
+    /// Quantized by MLX; the headers say how in detail.
     Mlx(QuantBlock),
-    /// Quantised by something else, named by `quantization_config.quant_method`: `fp8`, `mxfp4`, `awq`, …
+    /// Quantized by something else, named by `quantization_config.quant_method`: `fp8`, `mxfp4`, `awq`, …
     Foreign(String),
 }
 
@@ -94,7 +94,7 @@ impl QuantBlock {
         Ok(Self { default, overrides })
     }
 
-    /// What the block says about the module at `path`, or `None` when it is not quantised.
+    /// What the block says about the module at `path`, or `None` when it is not quantized.
     #[must_use]
     pub fn packing_of(&self, path: &str) -> Option<Packing> {
         match self.overrides.get(path) {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 /// Name, type and shape.
 pub type TensorEntry<'a> = (&'a str, &'a str, &'a [u64]);
 
-/// A quantised layer with an 8-bit router, a norm and a bit of a vision tower.
+/// A quantized layer with an 8-bit router, a norm and a bit of a vision tower.
 pub const ONE_LAYER: [TensorEntry<'static>; 8] = [
     ("model.layers.0.mlp.up_proj.weight", "U32", &[64, 16]),
     ("model.layers.0.mlp.up_proj.scales", "BF16", &[64, 2]),

@@ -199,7 +199,7 @@ impl DecodeLaw {
             rate *= self.p.kv.unfused;
         }
         let bus = bytes * self.p.kv.byte / rates.stream;
-        // Two bytes an element: a quantised cache is unpacked before it is taken in.
+        // Two bytes an element: a quantized cache is unpacked before it is taken in.
         let cores = step.batch * step.rows * a.elements(step.tokens) * group / rate;
         let apart = if step.program.runs_gguf() && !step.flash { self.p.kv.no_flash } else { 1.0 };
         (bus.max(cores) * apart, cores > bus)

@@ -40,7 +40,7 @@ pub struct DecodeParameters {
     pub launch: Launch,
     /// Streaming of weights.
     pub stream: Stream,
-    /// Unpacking of quantised weights.
+    /// Unpacking of quantized weights.
     pub unpack: Unpack,
     /// Keys and values.
     pub kv: KeysAndValues,
@@ -97,7 +97,7 @@ pub struct Stream {
     pub by_tier: ByTier,
 }
 
-/// Unpacking of quantised weights.
+/// Unpacking of quantized weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Unpack {
     /// Weights unpacked per core and clock, 10^9/s per GHz.
@@ -190,7 +190,7 @@ pub fn mlx() -> Vec<Spec> {
     specs().into_iter().map(|s| s.mlx).collect()
 }
 
-/// The priors for GGUF. Those of the parameters that the chip decides are centred on the fit of MLX, where there is one.
+/// The priors for GGUF. Those of the parameters that the chip decides are centered on the fit of MLX, where there is one.
 #[must_use]
 pub fn gguf(fit_of_mlx: Option<&LawFit>) -> Vec<Spec> {
     let prior = |s: DecodeSpec| {

@@ -17,7 +17,7 @@ pub struct Rates {
     pub latency: f64,
     /// Bytes of weights per second.
     pub stream: f64,
-    /// Quantised weights unpacked per second.
+    /// Quantized weights unpacked per second.
     pub unpack: f64,
     /// The same for blocks with one scale.
     pub unpack_simple: f64,

@@ -1,7 +1,7 @@
 //! Reading the features off a graph.
 
 use super::{AttentionReads, Coding, Matrices, MatrixRole, PrefillWork, StepFeatures};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::graph::op::{Kernel, Op};
 use crate::graph::params::ModuleKind;
 use crate::graph::tape::{Stage, TraceError};
@@ -26,18 +26,18 @@ const CHUNK: u32 = 2048;
 pub type FeatureError = TraceError;
 
 impl StepFeatures {
-    /// Reads the features off a graph. `kv` is the quantisation of the cache, if it is quantised.
+    /// Reads the features off a graph. `kv` is the quantization of the cache, if it is quantized.
     ///
     /// # Errors
     /// When mlx-lm could not run the model.
-    pub fn of(graph: &Graph, kv: Option<KvQuantisation>) -> Result<Self, FeatureError> {
+    pub fn of(graph: &Graph, kv: Option<KvQuantization>) -> Result<Self, FeatureError> {
         Self::read(graph, kv, graph.skipped_for_counts()?, &|product| matrices(graph, product))
     }
 
     /// The same with matrices as `stored` describes them, which for skipped layers must be as in those like them.
     pub(super) fn read(
         graph: &Graph,
-        kv: Option<KvQuantisation>,
+        kv: Option<KvQuantization>,
         skipped: SkippedLayers,
         stored: &dyn Fn(&Product) -> Matrices,
     ) -> Result<Self, FeatureError> {
@@ -211,28 +211,28 @@ impl RecurrentLayers {
 mod tests {
     use super::*;
     use crate::model::Scheme;
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
     use rayon::prelude::*;
     use std::collections::BTreeMap;
 
     /// Layers left out change nothing that is counted, in a model of every type.
     #[test]
     fn skipped_layers_change_no_count() {
-        let catalogue = Models::built_in().expect("built in");
+        let catalog = Models::built_in().expect("built in");
         let mut types = BTreeMap::new();
-        for model in catalogue.models() {
+        for model in catalog.models() {
             let entry = model.entry().expect("readable");
             let name = entry.config.model_type().expect("named").to_owned();
             // Some models are known by name only.
             let new = !types.contains_key(&name);
-            if new && Graph::quantised(&entry.config, Scheme::DEFAULT).is_ok() {
+            if new && Graph::quantized(&entry.config, Scheme::DEFAULT).is_ok() {
                 types.insert(name, entry.config);
             }
         }
         let left_out: Vec<bool> = types
             .par_iter()
             .map(|(name, config)| {
-                let graph = Graph::quantised(config, Scheme::DEFAULT).expect("known");
+                let graph = Graph::quantized(config, Scheme::DEFAULT).expect("known");
                 let skipped = graph.skipped_for_counts().expect("runs");
                 let stored = |p: &Product| matrices(&graph, p);
                 let sampled =

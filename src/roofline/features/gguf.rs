@@ -9,7 +9,7 @@ use crate::model::gguf::{GgmlType, GgufMix};
 use crate::run::GgufBytes;
 
 impl StepFeatures {
-    /// Reads the features of an unquantised graph as a GGUF file of format `mix` stores it, with the bytes of a file
+    /// Reads the features of an unquantized graph as a GGUF file of format `mix` stores it, with the bytes of a file
     /// that was read where there is one. Launches are counted as
     /// MLX would launch them; the coefficients of llama.cpp belong to that count.
     ///

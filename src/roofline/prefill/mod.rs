@@ -127,7 +127,7 @@ impl PrefillLaw {
         PrefillParameters::of(values).map(|p| Self { p })
     }
 
-    /// GFLOP/s per core and GHz of a quantised dense product of many rows in bfloat16.
+    /// GFLOP/s per core and GHz of a quantized dense product of many rows in bfloat16.
     fn dense_gflops(&self, silicon: &Silicon) -> f64 {
         let p = &self.p.gflops;
         let rate = match silicon.matrix_units {

@@ -14,7 +14,7 @@ pub struct ByUnit {
 /// Rate of a dense product of many rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DenseRate {
-    /// Quantised dense product on a base chip, GFLOP/s per core and GHz; for M5 and later that of the matrix units.
+    /// Quantized dense product on a base chip, GFLOP/s per core and GHz; for M5 and later that of the matrix units.
     pub by_generation: ByGeneration,
     /// Factor of a tier.
     pub by_tier: ByTier,

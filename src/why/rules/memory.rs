@@ -25,7 +25,7 @@ fn share(case: &GapCase<'_>) -> f64 {
     let part = |l: &crate::estimate::memory::Limit| {
         l.need_bytes.0 as f64 / (l.limit_bytes.0 as f64).max(1.0)
     };
-    let hard = case.memory.judgement.limits.iter().filter(|l| l.kind.is_hard());
+    let hard = case.memory.judgment.limits.iter().filter(|l| l.kind.is_hard());
     hard.map(part).fold(0.0, f64::max)
 }
 
@@ -68,7 +68,7 @@ fn swap(found: &mut SuspectList<'_, '_>, share: f64) -> Result<(), GapError> {
         _ => 8.0,
     };
     let mut brings = Brings::of(row);
-    if let Some(swap) = found.case.memory.judgement.swap {
+    if let Some(swap) = found.case.memory.judgment.swap {
         brings.decode[1] = (1.0 / swap.slowdown[0]).clamp(brings.decode[0], 1.0);
         brings.computed = true;
     }

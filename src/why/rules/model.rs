@@ -1,7 +1,7 @@
-//! The model as it runs: quantised caches, bfloat16, dense experts, other bins, other files, drafts.
+//! The model as it runs: quantized caches, bfloat16, dense experts, other bins, other files, drafts.
 
 use super::{Brings, NONE, SuspectList};
-use crate::graph::cache::KvQuantisation;
+use crate::graph::cache::KvQuantization;
 use crate::run::Program;
 use crate::why::rank::Suspect;
 use crate::why::{GapCause, GapError};
@@ -14,7 +14,7 @@ const MORE_BITS: [f64; 2] = [8.5, 16.0];
 const FULL: f64 = 12.0;
 
 pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
-    quantised_cache(found)?;
+    quantized_cache(found)?;
     bfloat16(found)?;
     dense(found)?;
     bins(found)?;
@@ -22,7 +22,7 @@ pub(super) fn find(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     drafts(found)
 }
 
-fn quantised_cache(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
+fn quantized_cache(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
     let (case, run) = (found.case, found.case.run());
     if run.engine.kv.is_some() {
         return Ok(());
@@ -42,7 +42,7 @@ fn quantised_cache(found: &mut SuspectList<'_, '_>) -> Result<(), GapError> {
         let seconds = [0, 1].map(|i| UNFUSED_LAYER_S[i] * layers + UNFUSED_KV[i] * kv);
         let [mut low, mut high] = case.longer_token(seconds);
         // What the law says of the bytes alone.
-        if let Some([decode, _]) = case.changed(run.with_kv(Some(KvQuantisation::bits(8)))) {
+        if let Some([decode, _]) = case.changed(run.with_kv(Some(KvQuantization::bits(8)))) {
             (low, high) = (low.min(decode), high.max(decode.min(0.99)));
         }
         brings.decode = [low, high];

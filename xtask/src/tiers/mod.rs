@@ -66,7 +66,7 @@ pub fn fuzz(project: &Project, seconds: u64, seed: Option<u64>) -> Result<()> {
 }
 
 /// All of `test`, then what takes hours: everything without MLX too, every vector made anew, long property tests,
-/// spoiled files, common sense over the whole catalogue, a ladder of models, the benchmarks.
+/// spoiled files, common sense over the whole catalog, a ladder of models, the benchmarks.
 pub fn full(project: &Project) -> Result<()> {
     let mut steps = Steps::default();
     let features = whole(&mut steps, project)?;
@@ -77,7 +77,7 @@ pub fn full(project: &Project) -> Result<()> {
         Ok(0)
     })?;
     spoiled_files(&mut steps, project, 60, None)?;
-    steps.run("common sense over the whole catalogue", || {
+    steps.run("common sense over the whole catalog", || {
         // Counted above, with fewer models.
         cmd!(project.shell, "cargo test --release --test conformance common_sense")
             .env("MLXPLAN_WHOLE_CATALOGUE", "1")

@@ -10,7 +10,7 @@ use crate::cli::compare::{Asked, faster, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{percent, rates, run_text, short, usd};
 use crate::estimate::{Estimator, Figures, Outcome, RunKeys};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
 use crate::run::Work;

@@ -11,7 +11,7 @@ use crate::cli::compare::args::{CompareArgs, Stock};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
 use crate::estimate::{Estimator, Outcome};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
 use answer::{Asking, PurchaseAnswer};
@@ -36,14 +36,14 @@ pub(super) fn run(
     };
     let estimators = asked.estimators(Coefficients::embedded()?);
     let before = asked.before(&estimators)?;
-    let found = purchase(&context.catalogues.macs, &estimators, &needs, &money)?;
+    let found = purchase(&context.catalogs.macs, &estimators, &needs, &money)?;
     let best = found.smallest().or(found.choices.first());
     let new = match best {
         Some(best) => asked.new_models(context, &best.machine)?,
         None => Vec::new(),
     };
     let near = if found.choices.is_empty() {
-        nearest(&context.catalogues.macs, &estimators, &needs)?
+        nearest(&context.catalogs.macs, &estimators, &needs)?
     } else {
         Nearest::default()
     };

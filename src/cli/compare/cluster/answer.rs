@@ -289,7 +289,7 @@ impl NodeKeys {
                 cache_bytes: memory.peak.kv_bytes + memory.peak.state_bytes,
                 peak_bytes: memory.peak.peak_bytes,
                 peak_interval_90_bytes: memory.peak_interval_90,
-                fits: memory.judgement.verdict,
+                fits: memory.judgment.verdict,
             })
             .collect()
     }

@@ -44,7 +44,7 @@ pub(super) fn run(
     let models: Vec<ModelOn> = estimators.par_iter().enumerate().map(of).collect::<Result<_>>()?;
     let sources = context.sources(None)?;
     let by = (coefficients, &asked.run);
-    let new = now_possible(context.catalogues.models()?, &sources, &cluster, by, NEW_MODELS)?;
+    let new = now_possible(context.catalogs.models()?, &sources, &cluster, by, NEW_MODELS)?;
     remarks.extend(asked.notes.iter().cloned());
     let alone = models.iter().flat_map(|m| &m.rows).filter_map(|row| match &row.figures {
         Some(RowFigures::One(figures)) => Some(figures.as_ref()),

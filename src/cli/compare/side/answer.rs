@@ -7,7 +7,7 @@ use crate::cli::compare::{Asked, faster_text};
 use crate::cli::shared::keys::{FigureKeys, ModelKey};
 use crate::cli::shared::words::{rates, run_text, short, times, usd};
 use crate::estimate::{Estimator, RunKeys};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::report::{Column, Document, Present, Table};
 use crate::run::Work;
@@ -55,7 +55,7 @@ struct RowKeys {
     price: Option<Offer>,
     /// Watts of the GPU rail during decode, where measured.
     decode_gpu_w: Option<f64>,
-    /// The most precise format that fits; `none` where none does, `null` where the files are quantised already.
+    /// The most precise format that fits; `none` where none does, `null` where the files are quantized already.
     largest_quant_that_fits: Option<String>,
     /// How many times faster than the present Mac.
     faster_than_from: Option<Faster>,

@@ -10,7 +10,7 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::exit::ExitStatus;
 use crate::estimate::memory::{Fit, Fits, MaxContext};
 use crate::estimate::{Estimator, Figures};
-use crate::hardware::catalogue::AS_OF;
+use crate::hardware::catalog::AS_OF;
 use crate::hardware::machine::Machine;
 use crate::model::Scheme;
 use crate::report::Answer;
@@ -70,7 +70,7 @@ pub(super) fn run(
         .map(|t| Ok((t, asked.new_models(context, &t.machine)?)))
         .collect::<Result<_>>()?;
     let notes = notes((asked, &estimators), &pairs, &new);
-    let worst = pairs.iter().map(|p| match p.figures.memory.judgement.verdict {
+    let worst = pairs.iter().map(|p| match p.figures.memory.judgment.verdict {
         Fit::No => ExitStatus::No,
         Fit::Uncertain => ExitStatus::Uncertain,
         _ => ExitStatus::Ok,
@@ -88,7 +88,7 @@ pub(super) fn run(
 fn targets(context: &Context, args: &CompareArgs) -> Result<Vec<Target>> {
     let target = |spec: &String| {
         let machine = mac(context, spec)?;
-        Ok(Target { offer: offer_for(&context.catalogues.macs, &machine)?, machine })
+        Ok(Target { offer: offer_for(&context.catalogs.macs, &machine)?, machine })
     };
     args.mac.iter().map(target).collect()
 }
@@ -99,7 +99,7 @@ fn notes(
     new: &[(&Target, Vec<NewModel>)],
 ) -> Vec<String> {
     let mut notes = asked.notes.clone();
-    if pairs.iter().any(|p| p.figures.memory.judgement.fits == Fits::No) {
+    if pairs.iter().any(|p| p.figures.memory.judgment.fits == Fits::No) {
         notes.push(
             "the speed of what does not fit is what it would be with enough memory".to_owned(),
         );

@@ -55,7 +55,7 @@ fn figures(p: &Prediction, style: Style, palette: Palette, area: Rect, cells: &m
             cells,
             row,
             1 + LABEL,
-            memory.judgement.verdict.to_string().as_str(),
+            memory.judgment.verdict.to_string().as_str(),
             verdict(memory, palette),
         );
         put(cells, row, 1 + LABEL + 10, &need_text(memory), style);
@@ -137,7 +137,7 @@ fn drafts_text(s: &Speculation) -> String {
 }
 
 fn verdict(memory: &Memory, palette: Palette) -> Style {
-    match memory.judgement.verdict {
+    match memory.judgment.verdict {
         Fit::Yes => palette.good(),
         Fit::Tight | Fit::Uncertain => palette.doubtful(),
         Fit::No => palette.bad(),
@@ -147,8 +147,8 @@ fn verdict(memory: &Memory, palette: Palette) -> Style {
 /// The limit that is nearest, or exceeded most: what is needed, what is allowed.
 fn need_text(memory: &Memory) -> String {
     let share = |l: &Limit| l.need_bytes.0 as f64 / l.limit_bytes.0.max(1) as f64;
-    let worst = memory.judgement.verdict;
-    let decisive = memory.judgement.limits.iter().filter(|l| l.verdict == worst);
+    let worst = memory.judgment.verdict;
+    let decisive = memory.judgment.limits.iter().filter(|l| l.verdict == worst);
     let nearest = decisive.max_by(|a, b| share(a).total_cmp(&share(b)));
     nearest.map_or_else(String::new, |l| {
         format!("{} of {}: {}", l.need_bytes, l.limit_bytes, l.kind.name())

@@ -20,7 +20,7 @@ fn state(line: &str, size: (u16, u16), answered: bool) -> ExploreState {
     let cli = Cli::try_parse_from(words).expect(line);
     let Some(Command::Explore(args)) = cli.command else { panic!("{line}") };
     let context = Context::new(cli.global).expect("a context");
-    let choices = Choices::new(&context.catalogues, None).expect("built in");
+    let choices = Choices::new(&context.catalogs, None).expect("built in");
     let inquiry = args.inquiry();
     let mut state = ExploreState::new(inquiry.clone(), choices, false, size);
     if !answered {

@@ -55,7 +55,7 @@ impl Random {
         let bytes = shape.elements() * dtype.bytes();
         let data = match dtype {
             DType::Bool => vec![1; bytes as usize],
-            // Packed words of a quantised cache; positions, of which the first always exists.
+            // Packed words of a quantized cache; positions, of which the first always exists.
             DType::U32 | DType::U8 => self.fill(bytes, |r| r),
             DType::I32 | DType::I64 => vec![0; bytes as usize],
             dtype => self.floats(dtype, bytes, 0.5, Sign::Both),

@@ -41,7 +41,7 @@ impl AltUp {
     fn coefficients<'t>(&self, id: ModuleId, x: Var<'t>, first_call: bool) -> Var<'t> {
         let t = x.tape();
         if t.params().module(id).packing.is_some() {
-            return t.fail("mlx-lm cannot run this model with quantised AltUp coefficients");
+            return t.fail("mlx-lm cannot run this model with quantized AltUp coefficients");
         }
         let mut w = if first_call {
             t.param(id, Part::Weight).astype(DType::F32)

@@ -1,6 +1,6 @@
-//! Which bin and product the readings are of, and what the catalogue adds.
+//! Which bin and product the readings are of, and what the catalog adds.
 
-use crate::hardware::catalogue::{Chip, Macs, MacsError};
+use crate::hardware::catalog::{Chip, Macs, MacsError};
 use crate::hardware::machine::MacRef;
 use crate::hardware::probe::Probe;
 use crate::hardware::probe::matching::{BinMatch, family_of};
@@ -11,8 +11,8 @@ use crate::units::GIB;
 /// First macOS release on which MLX uses the GPU's matrix units.
 const MATRIX_UNITS_FROM: MacosVersion = MacosVersion { major: 26, minor: 2 };
 
-/// Finds the bin and fills in what only the catalogue knows.
-pub(super) fn find(probe: &mut Probe, catalogue: &Macs) -> Result<(), MacsError> {
+/// Finds the bin and fills in what only the catalog knows.
+pub(super) fn find(probe: &mut Probe, catalog: &Macs) -> Result<(), MacsError> {
     let Some(brand) = probe.brand.clone() else {
         return Ok(());
     };
@@ -23,13 +23,13 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Macs) -> Result<(), MacsError>
         probe.sources.insert("tier", "brand string".to_owned());
     }
     let memory_gib = probe.memory_bytes.map(|memory| memory.0 / GIB);
-    let found = BinMatch::find(catalogue.chips()?, &brand, probe.gpu_cores, memory_gib);
+    let found = BinMatch::find(catalog.chips()?, &brand, probe.gpu_cores, memory_gib);
     let source = match found {
         BinMatch::Exact(_) => "brand string, GPU cores and memory",
         BinMatch::OtherMemory(chip) => {
             probe
                 .notes
-                .push(format!("the catalogue does not list this memory size for {}", chip.name));
+                .push(format!("the catalog does not list this memory size for {}", chip.name));
             "brand string and GPU cores"
         }
         BinMatch::OnlyWithMemory(chip) => {
@@ -40,21 +40,19 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Macs) -> Result<(), MacsError>
             "brand string and memory"
         }
         BinMatch::UnknownBin => {
-            probe
-                .notes
-                .push(format!("no single bin of {brand} in the catalogue fits what was read"));
+            probe.notes.push(format!("no single bin of {brand} in the catalog fits what was read"));
             ""
         }
         BinMatch::UnknownChip => {
-            probe.notes.push(format!("{brand} is not in the catalogue"));
+            probe.notes.push(format!("{brand} is not in the catalog"));
             ""
         }
     };
     if let Some(chip) = found.chip() {
         probe.chip = Some(chip.id.clone());
         probe.sources.insert("chip", source.to_owned());
-        from_catalogue(probe, chip, memory_gib.unwrap_or_default());
-        product(probe, chip, catalogue)?;
+        from_catalog(probe, chip, memory_gib.unwrap_or_default());
+        product(probe, chip, catalog)?;
     }
     let arch = probe.metal_arch.as_deref().and_then(split_metal_arch);
     let macos = probe.macos.as_deref().and_then(MacosVersion::parse);
@@ -71,7 +69,7 @@ pub(super) fn find(probe: &mut Probe, catalogue: &Macs) -> Result<(), MacsError>
     Ok(())
 }
 
-fn from_catalogue(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
+fn from_catalog(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
     let source = |key: &str| format!("chips.toml {} {key}", chip.id);
     probe.generation = Some(chip.generation);
     probe.tier = Some(chip.tier);
@@ -97,11 +95,11 @@ fn from_catalogue(probe: &mut Probe, chip: &Chip, memory_gib: u64) {
     }
 }
 
-fn product(probe: &mut Probe, chip: &Chip, catalogue: &Macs) -> Result<(), MacsError> {
+fn product(probe: &mut Probe, chip: &Chip, catalog: &Macs) -> Result<(), MacsError> {
     let Some(model) = probe.model_identifier.clone() else {
         return Ok(());
     };
-    let macs = catalogue.macs()?.iter();
+    let macs = catalog.macs()?.iter();
     let fitting: Vec<_> =
         macs.filter(|mac| mac.has_chip(&chip.id) && mac.hw_model.contains(&model)).collect();
     if let [mac] = fitting.as_slice() {

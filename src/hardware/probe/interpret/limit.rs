@@ -1,6 +1,6 @@
 //! The GPU memory limit: as Metal reports it, as it was set, or as it is by default.
 
-use crate::hardware::catalogue::{LimitRule, Macs, MacsError};
+use crate::hardware::catalog::{LimitRule, Macs, MacsError};
 use crate::hardware::limits::{GpuLimit, MIB, default_limit};
 use crate::hardware::probe::parse::MacosVersion;
 use crate::hardware::probe::{Probe, Readings};
@@ -15,13 +15,13 @@ const NEWER_LIMIT_FROM: MacosVersion = MacosVersion { major: 26, minor: 1 };
 pub(super) fn read(
     probe: &mut Probe,
     readings: &Readings,
-    catalogue: &Macs,
+    catalog: &Macs,
 ) -> Result<(), MacsError> {
     let Some(memory) = probe.memory_bytes.filter(|_| probe.apple_silicon) else {
         return Ok(());
     };
     let macos = probe.macos.as_deref().and_then(MacosVersion::parse);
-    let predicted = default_on(catalogue, memory, probe.generation, macos)?;
+    let predicted = default_on(catalog, memory, probe.generation, macos)?;
     let wired_limit_mib = readings.int("iogpu.wired_limit_mb").unwrap_or(0);
     let reported = readings.metal.as_ref().and_then(|metal| metal.recommended_max_working_set);
     // What a virtual machine gets is its host's choice.
@@ -57,12 +57,12 @@ pub(super) fn read(
 
 /// The default limit, by the rule set of this macOS release where it is known.
 fn default_on(
-    catalogue: &Macs,
+    catalog: &Macs,
     memory: Bytes,
     generation: Option<u32>,
     macos: Option<MacosVersion>,
 ) -> Result<GpuLimit, MacsError> {
-    let limits = catalogue.limits()?;
+    let limits = catalog.limits()?;
     let rule = match macos {
         Some(macos) if macos < OLDER_LIMIT_BEFORE => LimitRule::Older,
         Some(macos) if macos >= NEWER_LIMIT_FROM => LimitRule::Macos26,

@@ -9,7 +9,7 @@ use super::matching::family_of;
 use super::parse::{self, MacosVersion};
 use super::readings::{Platform, Readings};
 use super::{CoreTier, Probe, ProbeError, linux};
-use crate::hardware::catalogue::Macs;
+use crate::hardware::catalog::Macs;
 use crate::units::Bytes;
 
 /// Name of Metal's device in Apple's virtual machines.
@@ -18,8 +18,8 @@ const PARAVIRTUAL: &str = "Apple Paravirtual device";
 /// Concludes from readings what machine they are of.
 ///
 /// # Errors
-/// When the catalogue has problems, or the readings hold nothing at all.
-pub fn interpret(readings: &Readings, catalogue: &Macs) -> Result<Probe, ProbeError> {
+/// When the catalog has problems, or the readings hold nothing at all.
+pub fn interpret(readings: &Readings, catalog: &Macs) -> Result<Probe, ProbeError> {
     if readings.platform == Platform::Linux {
         return linux::interpret(readings);
     }
@@ -37,9 +37,9 @@ pub fn interpret(readings: &Readings, catalogue: &Macs) -> Result<Probe, ProbeEr
         return Err(ProbeError::Unreadable(reason));
     }
     if probe.apple_silicon && probe.virtual_machine != Some(true) {
-        bin::find(&mut probe, catalogue)?;
+        bin::find(&mut probe, catalog)?;
     }
-    limit::read(&mut probe, readings, catalogue)?;
+    limit::read(&mut probe, readings, catalog)?;
     state::read(&mut probe, readings);
     Ok(probe)
 }

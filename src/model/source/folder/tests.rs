@@ -18,7 +18,7 @@ fn a_folder_without_config_is_no_model() {
 }
 
 #[test]
-fn a_quantised_folder_gives_exact_tensors_and_packings() {
+fn a_quantized_folder_gives_exact_tensors_and_packings() {
     let dir = tempdir().unwrap();
     let config = json!({
         "model_type": "llama", "num_hidden_layers": 1,

@@ -1,4 +1,4 @@
-//! GGUF files: sizes, quantisation and, for well-known architectures, a configuration.
+//! GGUF files: sizes, quantization and, for well-known architectures, a configuration.
 
 mod architectures;
 mod config;
@@ -266,9 +266,9 @@ impl GgufInfo {
         shares
     }
 
-    /// The usual name of the quantisation: `Q4_K_M` by `general.file_type`, else the type that holds most bytes.
+    /// The usual name of the quantization: `Q4_K_M` by `general.file_type`, else the type that holds most bytes.
     #[must_use]
-    pub fn quantisation(&self) -> Option<&'static str> {
+    pub fn quantization(&self) -> Option<&'static str> {
         let stated = self.metadata.whole("general.file_type").and_then(file_type_name);
         stated.or_else(|| self.by_type().first().map(|share| share.kind.name()))
     }

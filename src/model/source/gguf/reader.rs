@@ -1,7 +1,7 @@
 //! Reads the header of a GGUF file: magic, version, metadata, tensor list.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. Everything is little endian here; a file
-//! that was written for a big-endian machine is recognised and refused. Lengths are never trusted: memory grows with
+//! that was written for a big-endian machine is recognized and refused. Lengths are never trusted: memory grows with
 //! the data that is really there, and the header as a whole is bounded.
 
 use super::GgmlType;

@@ -1,6 +1,6 @@
 use super::testing::Builder;
 use super::*;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::source::{ModelSource, SourceNote, WeightFormat};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -34,7 +34,7 @@ fn a_real_header_gives_the_listing_of_gguf_dump() {
     let shares: Vec<_> =
         info.by_type().iter().map(|s| (s.kind.name(), s.bytes, s.tensors)).collect();
     assert_eq!(shares, [("Q4_1", 66_355_200, 210), ("Q8_0", 30_081_024, 1), ("F32", 140_544, 61)]);
-    assert_eq!(info.quantisation(), Some("Q4_1"));
+    assert_eq!(info.quantization(), Some("Q4_1"));
     let down = info.tensor("blk.0.ffn_down.weight").unwrap();
     assert_eq!(
         (down.dims.as_slice(), down.bytes, down.offset),
@@ -44,11 +44,11 @@ fn a_real_header_gives_the_listing_of_gguf_dump() {
 }
 
 #[test]
-fn a_real_header_gives_the_configuration_of_the_catalogue() {
+fn a_real_header_gives_the_configuration_of_the_catalog() {
     let info = GgufInfo::parse_header(SMOLLM2, None).unwrap();
     let config = info.to_config().unwrap();
-    let catalogue = Models::built_in().unwrap();
-    let entry = catalogue.get("HuggingFaceTB/SmolLM2-135M-Instruct").unwrap().entry().unwrap();
+    let catalog = Models::built_in().unwrap();
+    let entry = catalog.get("HuggingFaceTB/SmolLM2-135M-Instruct").unwrap().entry().unwrap();
     for key in [
         "model_type",
         "hidden_size",
@@ -240,10 +240,10 @@ fn converted(architecture: &str, config: &Json, pairs: &[(&str, &str)]) -> Build
     file
 }
 
-/// Maps a catalogue model to GGUF and back, and compares the keys.
+/// Maps a catalog model to GGUF and back, and compares the keys.
 fn round_trip(id: &str, architecture: &str, pairs: &[(&str, &str)], keys: &[&str]) {
-    let catalogue = Models::built_in().unwrap();
-    let entry = catalogue.get(id).unwrap().entry().unwrap();
+    let catalog = Models::built_in().unwrap();
+    let entry = catalog.get(id).unwrap().entry().unwrap();
     let top = Json::Object(entry.config.values().clone());
     let config = if top["text_config"].is_object() { &top["text_config"] } else { &top };
     let header = converted(architecture, config, pairs).header();
@@ -352,8 +352,8 @@ fn latent_attention_is_mapped_from_old_and_new_files() {
         .number("deepseek2.attention.head_count_kv", 128)
         .number("deepseek2.attention.key_length", 192)
         .number("deepseek2.attention.value_length", 128);
-    let catalogue = Models::built_in().unwrap();
-    let entry = catalogue.get("deepseek-ai/DeepSeek-R1").unwrap().entry().unwrap();
+    let catalog = Models::built_in().unwrap();
+    let entry = catalog.get("deepseek-ai/DeepSeek-R1").unwrap().entry().unwrap();
     for file in [new, old] {
         let info = GgufInfo::parse_header(file.header().as_slice(), None).unwrap();
         let config = info.to_config().unwrap();

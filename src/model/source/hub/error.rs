@@ -57,9 +57,9 @@ pub enum HubError {
         /// What is wrong.
         problem: String,
     },
-    /// Access needs a licence to be accepted.
+    /// Access needs a license to be accepted.
     #[error(
-        "{0} is gated: accept its licence on its web page, then put an access token into HF_TOKEN (or run `hf auth login`)"
+        "{0} is gated: accept its license on its web page, then put an access token into HF_TOKEN (or run `hf auth login`)"
     )]
     Gated(String),
     /// Private, or not there; the hub does not tell which.

@@ -83,7 +83,7 @@ impl<'a> Remote<'a> {
 
     /// The repository's address.
     pub fn address(&self) -> String {
-        shown(self.http.url(&[self.repo.organisation(), self.repo.name()]).as_str())
+        shown(self.http.url(&[self.repo.organization(), self.repo.name()]).as_str())
     }
 
     /// A file's name for error messages.
@@ -103,7 +103,7 @@ impl<'a> Remote<'a> {
     /// Requests a file; `None` when the repository does not have it.
     fn get(&self, file: &str, range: Option<(u64, u64)>) -> Result<Option<HubAnswer>, HubError> {
         let repo = self.repo;
-        let mut segments = vec![repo.organisation(), repo.name(), "resolve", &self.revision];
+        let mut segments = vec![repo.organization(), repo.name(), "resolve", &self.revision];
         segments.extend(file.split('/'));
         self.request(&segments, file, range)
     }
@@ -226,7 +226,7 @@ impl<'a> Remote<'a> {
     pub fn config(&mut self) -> Result<Option<Config>, SourceError> {
         let repo = self.repo;
         let revision = self.revision.clone();
-        let segments = [repo.organisation(), repo.name(), "resolve", &revision, CONFIG_FILE];
+        let segments = [repo.organization(), repo.name(), "resolve", &revision, CONFIG_FILE];
         let text = self.first((&segments, CONFIG_FILE), MAX_CONFIG_BYTES, |_| None)?;
         text.map(|text| self.parsed(CONFIG_FILE, &text)).transpose()
     }
@@ -250,7 +250,7 @@ impl<'a> Remote<'a> {
         let repo = self.repo;
         let revision = self.revision.clone();
         let segments =
-            ["api", "models", repo.organisation(), repo.name(), "revision", revision.as_str()];
+            ["api", "models", repo.organization(), repo.name(), "revision", revision.as_str()];
         self.first((&segments, LISTING), MAX_LISTING_BYTES, commit)
     }
 

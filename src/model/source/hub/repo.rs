@@ -6,7 +6,7 @@ use std::fmt;
 /// A repository and a revision of it. Displays as `org/name` or `org/name@revision`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoRef {
-    organisation: String,
+    organization: String,
     name: String,
     revision: Option<String>,
 }
@@ -35,8 +35,8 @@ impl RepoRef {
             None => (text, None),
         };
         let mut parts = path.splitn(4, '/');
-        let (Some(organisation), Some(name)) = (parts.next(), parts.next()) else {
-            return bad("the organisation is missing");
+        let (Some(organization), Some(name)) = (parts.next(), parts.next()) else {
+            return bad("the organization is missing");
         };
         match (parts.next(), parts.next(), revision) {
             (None, None, _) => {}
@@ -46,9 +46,9 @@ impl RepoRef {
             }
             _ => return bad("it has too many parts"),
         }
-        for part in [organisation, name] {
+        for part in [organization, name] {
             if part.is_empty() || part.len() > MAX_PART {
-                return bad("organisation and name have 1 to 96 characters each");
+                return bad("organization and name have 1 to 96 characters each");
             }
             if !part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
                 return bad("only letters, digits, '-', '_' and '.' are allowed");
@@ -68,19 +68,19 @@ impl RepoRef {
             }
         }
         Ok(Self {
-            organisation: organisation.to_owned(),
+            organization: organization.to_owned(),
             name: name.to_owned(),
             revision: revision.map(str::to_owned),
         })
     }
 
-    /// The organisation or user.
+    /// The organization or user.
     #[must_use]
-    pub fn organisation(&self) -> &str {
-        &self.organisation
+    pub fn organization(&self) -> &str {
+        &self.organization
     }
 
-    /// The name inside the organisation.
+    /// The name inside the organization.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -89,7 +89,7 @@ impl RepoRef {
     /// `org/name`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}/{}", self.organisation, self.name)
+        format!("{}/{}", self.organization, self.name)
     }
 
     /// The branch, tag or commit: `main` unless another one was named.
@@ -101,7 +101,7 @@ impl RepoRef {
 
 impl fmt::Display for RepoRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.organisation, self.name)?;
+        write!(f, "{}/{}", self.organization, self.name)?;
         match &self.revision {
             Some(revision) => write!(f, "@{revision}"),
             None => Ok(()),

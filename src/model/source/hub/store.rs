@@ -48,7 +48,7 @@ pub(super) struct Store {
 impl Store {
     /// The store of a repository below `root`.
     pub fn of(root: &Path, repo: &RepoRef) -> Self {
-        let folder = root.join(format!("{}--{}", repo.organisation(), repo.name()));
+        let folder = root.join(format!("{}--{}", repo.organization(), repo.name()));
         Self { folder }
     }
 

@@ -36,7 +36,7 @@ impl RowKernels {
         Self { generation: silicon.generation, ultra: silicon.tier == Tier::Ultra, mlx }
     }
 
-    /// Rows from which a quantised product runs on a matrix kernel.
+    /// Rows from which a quantized product runs on a matrix kernel.
     #[must_use]
     pub fn matrix_from(&self, inner: u64, outer: u64) -> f64 {
         if self.mlx.is_none() {

@@ -31,7 +31,7 @@ pub(super) fn matrix_seconds(m: &Matrices, rates: &Rates, rows: f64) -> (f64, bo
         let (busy, arithmetic) = match (m.part, m.coding) {
             (MatrixRole::Expert, _) => one.experts(rows),
             (_, Coding::Plain) => one.float(rows),
-            _ => one.quantised(rows),
+            _ => one.quantized(rows),
         };
         (busy.max(one.alone()), arithmetic)
     };
@@ -79,7 +79,7 @@ impl RowProduct<'_> {
         }
     }
 
-    fn quantised(&self, rows: f64) -> (f64, bool) {
+    fn quantized(&self, rows: f64) -> (f64, bool) {
         let kernels = &self.rates.kernels;
         let limit = kernels.matrix_from(self.m.inner, self.m.outer);
         let row = self.row(kernels.wide(self.m.coding));

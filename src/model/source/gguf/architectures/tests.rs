@@ -1,4 +1,4 @@
-//! Models of the catalogue, written as llama.cpp's converter writes their metadata, come back as the same graph.
+//! Models of the catalog, written as llama.cpp's converter writes their metadata, come back as the same graph.
 
 use super::super::GgufInfo;
 use super::super::testing::Builder;
@@ -6,7 +6,7 @@ use super::MAPPINGS;
 use crate::graph::Graph;
 use crate::ledger::cache;
 use crate::ledger::weights::Weights;
-use crate::model::catalogue::Models;
+use crate::model::catalog::Models;
 use crate::model::{Config, DType};
 use serde_json::{Value, json};
 
@@ -18,10 +18,10 @@ struct Written {
 }
 
 impl Written {
-    /// The keys that all architectures have, from a model of the catalogue.
+    /// The keys that all architectures have, from a model of the catalog.
     fn of(id: &str, architecture: &'static str) -> Self {
-        let catalogue = Models::built_in().expect("built in");
-        let entry = catalogue.get(id).unwrap_or_else(|| panic!("{id}")).entry().expect("readable");
+        let catalog = Models::built_in().expect("built in");
+        let entry = catalog.get(id).unwrap_or_else(|| panic!("{id}")).entry().expect("readable");
         let top = Value::Object(entry.config.values().clone());
         let config = if top["text_config"].is_object() { top["text_config"].clone() } else { top };
         let file = Builder::new().text("general.architecture", architecture);
@@ -80,8 +80,8 @@ impl Written {
 
     /// Compares the graph of the mapped file with that of the model.
     fn same(self, id: &str) {
-        let catalogue = Models::built_in().expect("built in");
-        let entry = catalogue.get(id).expect("known").entry().expect("readable");
+        let catalog = Models::built_in().expect("built in");
+        let entry = catalog.get(id).expect("known").entry().expect("readable");
         let header = self.file.header();
         let info = GgufInfo::parse_header(header.as_slice(), None).expect("a header");
         let mapped = info.to_config().unwrap_or_else(|e| panic!("{id}: {e}"));
@@ -256,8 +256,8 @@ fn an_unknown_architecture_is_read_as_a_plain_decoder_of_its_shape() {
     let info = GgufInfo::parse_header(w.file.header().as_slice(), None).expect("a header");
     assert!(info.to_config().is_err());
     let config = info.stand_in().expect("a decoder");
-    let catalogue = Models::built_in().expect("built in");
-    let entry = catalogue.get("Qwen/Qwen3-8B").expect("known").entry().expect("readable");
+    let catalog = Models::built_in().expect("built in");
+    let entry = catalog.get("Qwen/Qwen3-8B").expect("known").entry().expect("readable");
     assert_eq!(sizes(&config, "brand-new"), sizes(&entry.config, "Qwen3-8B"));
     // Keys and values of the layers that have attention only.
     let w = Written::of("Qwen/Qwen3-8B", "brand-new")

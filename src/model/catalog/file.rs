@@ -1,7 +1,7 @@
 //! A user's `models.json`: the format of the built-in file, or a plain JSON array of entries.
 
 use super::entry::line_offset;
-use super::{CatalogueLine, ModelEntry, ModelsError, Summary};
+use super::{CatalogLine, ModelEntry, ModelsError, Summary};
 use crate::data_dir::DataFile;
 use crate::model::names::key;
 use crate::model::python_json::quoted;
@@ -28,7 +28,7 @@ fn behind<'t>(text: &'t str, part: &str) -> &'t str {
 /// Parses and checks a file.
 pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, ModelsError> {
     let shared: Arc<Path> = Arc::from(file.path.as_path());
-    let at = |line| CatalogueLine { file: Some(shared.clone()), line };
+    let at = |line| CatalogLine { file: Some(shared.clone()), line };
     // The replacement has no line breaks, so lines stay where they were.
     let text = quoted(&file.text);
     let raw: Vec<&RawValue> = if text.trim_start().starts_with('[') {
@@ -38,9 +38,7 @@ pub(super) fn parse(file: &DataFile) -> Result<Vec<Summary>, ModelsError> {
     }
     .map_err(|e| ModelsError::Json {
         place: at(e.line()),
-        problem: format!(
-            "no model catalogue (an array of entries, or an object with 'models'): {e}"
-        ),
+        problem: format!("no model catalog (an array of entries, or an object with 'models'): {e}"),
     })?;
     let mut models = Vec::new();
     let mut taken: HashMap<String, String> = HashMap::new();

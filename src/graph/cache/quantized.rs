@@ -10,13 +10,13 @@ use crate::model::{DType, Packing};
 
 /// A KV cache whose arrays are packed: words, scales and biases of the keys, then of the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct QuantisedKvCache {
+pub(super) struct QuantizedKvCache {
     arrays: [Option<Slot>; 6],
     packing: Packing,
     offset: u32,
 }
 
-impl QuantisedKvCache {
+impl QuantizedKvCache {
     /// `KVCache.to_quantized`: packs the whole buffers of a cache with `offset` tokens.
     pub fn from_kv(t: &Tape<'_>, kv: &KvBuffers, offset: u32, packing: Packing) -> Self {
         let mut arrays = [None; 6];
@@ -96,7 +96,7 @@ impl QuantisedKvCache {
     }
 }
 
-impl LayerCache for QuantisedKvCache {
+impl LayerCache for QuantizedKvCache {
     fn class(&self) -> String {
         "QuantizedKVCache".to_owned()
     }

@@ -1,7 +1,7 @@
-//! `mlxplan update`: popular repositories of the hub that are not known here, kept as a catalogue in the data folder.
+//! `mlxplan update`: popular repositories of the hub that are not known here, kept as a catalog in the data folder.
 //!
 //! What has been read is written every few repositories into a file of its own, from which the next update goes on; the
-//! catalogue is replaced whole, and only when all was read.
+//! catalog is replaced whole, and only when all was read.
 
 use super::{EntryOrigin, Models};
 use crate::data_dir::MAX_FILE_BYTES;
@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Name of the catalogue that an update writes.
+/// Name of the catalog that an update writes.
 pub const REFRESHED_FILE: &str = "hub_models.json";
 /// Name of the file from which an update goes on.
 const UNFINISHED_FILE: &str = "hub_models.unfinished";
@@ -27,7 +27,7 @@ const UNFINISHED_FILE: &str = "hub_models.unfinished";
 const BETWEEN: usize = 10;
 /// Longest entry of one repository, in bytes. Configurations have 1 to 20 kB.
 const MAX_ENTRY_BYTES: usize = 100_000;
-/// Most bytes of all entries, so that the catalogue can be read as a data file.
+/// Most bytes of all entries, so that the catalog can be read as a data file.
 const MAX_ENTRIES_BYTES: usize = (MAX_FILE_BYTES - MAX_FILE_BYTES / 16) as usize;
 /// Longest unfinished file, in bytes: the entries, and what became of every repository.
 const MAX_UNFINISHED_BYTES: u64 = 2 * MAX_FILE_BYTES;
@@ -67,11 +67,11 @@ pub struct PassedOver {
 /// What an update did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
-    /// The catalogue that was written.
+    /// The catalog that was written.
     pub file: PathBuf,
     /// Repositories that were looked at.
     pub considered: usize,
-    /// Models in the catalogue that was written.
+    /// Models in the catalog that was written.
     pub added: usize,
     /// Repositories that were known already.
     pub known: usize,
@@ -94,7 +94,7 @@ struct Unfinished {
     passed_over: Vec<PassedOver>,
 }
 
-/// Reads the `limit` most downloaded repositories into the catalogue file of `folder`. `models` says which are known;
+/// Reads the `limit` most downloaded repositories into the catalog file of `folder`. `models` says which are known;
 /// `progress` is told how many of how many are done.
 ///
 /// # Errors
@@ -136,7 +136,7 @@ pub fn refresh(
             break;
         }
     }
-    write(&file, &state.catalogue())?;
+    write(&file, &state.catalog())?;
     // One that stays is only read again.
     let _ = std::fs::remove_file(&unfinished);
     Ok(Refreshed {
@@ -162,8 +162,8 @@ impl Unfinished {
             .and_then(|text| write(path, &text))
     }
 
-    /// The catalogue of all entries, one on each line.
-    fn catalogue(&self) -> String {
+    /// The catalog of all entries, one on each line.
+    fn catalog(&self) -> String {
         let lines: Vec<String> =
             self.entries.iter().map(|e| Value::Object(e.clone()).to_string()).collect();
         format!("{{\"models\":[\n{}\n]}}\n", lines.join(",\n"))

@@ -1,4 +1,4 @@
-//! The catalogues of chips, Macs and GPU memory limits: embedded data, and files of the user laid over it.
+//! The catalogs of chips, Macs and GPU memory limits: embedded data, and files of the user laid over it.
 //!
 //! Each file is parsed when it is first asked for. In a folder of [`DataDirs`], `chips.toml`, `macs.toml` and
 //! `gpu_memory_limits.toml` have the format of the embedded files; an entry with a known id needs only the keys that
@@ -35,12 +35,12 @@ const CHIPS: &str = include_str!("../../../data/chips.toml");
 const MACS: &str = include_str!("../../../data/macs.toml");
 const LIMITS: &str = include_str!("../../../data/gpu_memory_limits.toml");
 
-/// Date of the public knowledge in the embedded catalogues.
+/// Date of the public knowledge in the embedded catalogs.
 pub const AS_OF: &str = "2026-10-10";
 
 type Lazy<T> = OnceLock<Result<Vec<T>, MacsError>>;
 
-/// The hardware catalogues. Cheap to make; each catalogue is parsed on first use.
+/// The hardware catalogs. Cheap to make; each catalog is parsed on first use.
 #[derive(Debug, Default)]
 pub struct Macs {
     dirs: DataDirs,

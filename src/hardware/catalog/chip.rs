@@ -108,7 +108,7 @@ impl Chip {
     #[must_use]
     pub fn provenance(&self, key: &str) -> Provenance {
         let unverified = self.unverified.iter().any(|k| k == key);
-        Provenance::Catalogue {
+        Provenance::Catalog {
             source: format!("chips.toml {}: {}", self.id, self.sources.join("; ")),
             confidence: if unverified { Confidence::Low } else { self.confidence },
         }

@@ -1,4 +1,4 @@
-//! The model catalogue: `data/models.json`, built into the program, and `models.json` files of the user.
+//! The model catalog: `data/models.json`, built into the program, and `models.json` files of the user.
 //!
 //! The built-in file has one model per line. Loading reads only what names and popularity need; a model's
 //! configuration is parsed when it is asked for.
@@ -21,12 +21,12 @@ use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Name of a user's catalogue file.
+/// Name of a user's catalog file.
 pub const FILE_NAME: &str = "models.json";
 
 static BUILT_IN: &str = include_str!("../../../data/models.json");
 
-/// A problem with a catalogue file. The text names file, line and key.
+/// A problem with a catalog file. The text names file, line and key.
 #[derive(Debug, Error)]
 pub enum ModelsError {
     /// A file of the user cannot be read.
@@ -36,7 +36,7 @@ pub enum ModelsError {
     #[error("{place}: {problem}")]
     Json {
         /// File and line.
-        place: CatalogueLine,
+        place: CatalogLine,
         /// What the parser says.
         problem: String,
     },
@@ -44,7 +44,7 @@ pub enum ModelsError {
     #[error("{place}: key '{key}' {problem}")]
     Key {
         /// File and line.
-        place: CatalogueLine,
+        place: CatalogLine,
         /// The key.
         key: String,
         /// What is wrong with it.
@@ -52,16 +52,16 @@ pub enum ModelsError {
     },
 }
 
-/// A line of a catalogue file. Displays as `models.json line 7`.
+/// A line of a catalog file. Displays as `models.json line 7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogueLine {
-    /// The file; `None` for the built-in catalogue.
+pub struct CatalogLine {
+    /// The file; `None` for the built-in catalog.
     pub file: Option<Arc<Path>>,
     /// Line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for CatalogueLine {
+impl fmt::Display for CatalogLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(path) => write!(f, "{} line {}", path.display(), self.line),
@@ -92,7 +92,7 @@ pub struct Summary {
     /// Whether lists offer it (a size class, recommendations); otherwise it is found by its name only.
     pub listed: bool,
     /// Where the entry stands.
-    pub place: CatalogueLine,
+    pub place: CatalogLine,
     text: Cow<'static, str>,
 }
 
@@ -111,7 +111,7 @@ impl Summary {
         ModelEntry::parse(&self.text, &self.place)
     }
 
-    /// The name without organisation.
+    /// The name without organization.
     #[must_use]
     pub fn short_name(&self) -> &str {
         self.id.rsplit_once('/').map_or(self.id.as_str(), |(_, name)| name)
@@ -177,7 +177,7 @@ impl Row {
 }
 
 impl Models {
-    /// The built-in catalogue alone.
+    /// The built-in catalog alone.
     ///
     /// # Errors
     /// Never for the file that was built in; a test parses all of it.
@@ -187,7 +187,7 @@ impl Models {
             .filter(|(_, line)| line.starts_with("{\"id\":"))
             .map(|(at, line)| {
                 let text = line.strip_suffix(',').unwrap_or(line);
-                let place = CatalogueLine { file: None, line: at + 1 };
+                let place = CatalogLine { file: None, line: at + 1 };
                 let row = Row::of(text).map_err(|e| ModelsError::Json {
                     place: place.clone(),
                     problem: e.to_string(),
@@ -210,20 +210,20 @@ impl Models {
         Ok(Self { models })
     }
 
-    /// The built-in catalogue with the `models.json` of each data folder that has one, and with what `mlxplan update`
+    /// The built-in catalog with the `models.json` of each data folder that has one, and with what `mlxplan update`
     /// wrote there. Of entries with the same id one counts by its [`EntryOrigin`]; folders win over each other as
     /// [`DataDirs`] says.
     ///
     /// # Errors
     /// When a file cannot be read or has a wrong entry. All entries of the user are checked at once.
     pub fn load(folders: &DataDirs) -> Result<Self, ModelsError> {
-        let mut catalogue = Self::built_in()?;
+        let mut catalog = Self::built_in()?;
         for name in [REFRESHED_FILE, FILE_NAME] {
             for file in folders.read(name)? {
-                catalogue.add(file::parse(&file)?);
+                catalog.add(file::parse(&file)?);
             }
         }
-        Ok(catalogue)
+        Ok(catalog)
     }
 
     /// Adds models, each in the place of the one with the same id unless that has a stronger origin.

@@ -1,7 +1,7 @@
-//! `data/model_copies.csv`: repositories whose configuration is that of a model of the catalogue.
+//! `data/model_copies.csv`: repositories whose configuration is that of a model of the catalog.
 //!
 //! Fine-tunes and other repositories of the same network: the hub index states the same model type and exactly the
-//! parameter count of the model they are read as. The file is read when a name is not in the catalogue itself.
+//! parameter count of the model they are read as. The file is read when a name is not in the catalog itself.
 
 use crate::model::names::key;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 const FILE: &str = include_str!("../../../data/model_copies.csv");
 
-/// A repository with the configuration of a model of the catalogue.
+/// A repository with the configuration of a model of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ModelCopy {
     /// Its name on the hub.
@@ -52,7 +52,7 @@ static BY_NAME: LazyLock<HashMap<String, Option<&'static ModelCopy>>> = LazyLock
     names
 });
 
-/// The copy of that name, with or without its organisation. A short name that repositories of unlike models share
+/// The copy of that name, with or without its organization. A short name that repositories of unlike models share
 /// finds none.
 pub(super) fn find(name: &str) -> Option<&'static ModelCopy> {
     let full = BY_NAME.get(&key(name));
@@ -63,15 +63,15 @@ pub(super) fn find(name: &str) -> Option<&'static ModelCopy> {
 #[cfg(test)]
 mod tests {
     use super::{COPIES, FILE, find};
-    use crate::model::catalogue::Models;
+    use crate::model::catalog::Models;
 
     #[test]
-    fn every_line_is_read_and_names_a_model_of_the_catalogue() {
+    fn every_line_is_read_and_names_a_model_of_the_catalog() {
         assert_eq!(COPIES.len(), FILE.lines().count() - 1);
-        let catalogue = Models::built_in().unwrap();
+        let catalog = Models::built_in().unwrap();
         for copy in COPIES.iter() {
-            assert!(catalogue.get(&copy.of).is_some(), "{} as {}", copy.repo, copy.of);
-            assert!(catalogue.get(&copy.repo).is_none(), "{} is in the catalogue", copy.repo);
+            assert!(catalog.get(&copy.of).is_some(), "{} as {}", copy.repo, copy.of);
+            assert!(catalog.get(&copy.repo).is_none(), "{} is in the catalog", copy.repo);
             assert_eq!(find(&copy.repo).map(|found| &found.of), Some(&copy.of));
         }
     }

@@ -1,6 +1,6 @@
-//! One full entry of the catalogue.
+//! One full entry of the catalog.
 
-use super::{CatalogueLine, ModelsError};
+use super::{CatalogLine, ModelsError};
 use crate::model::config::Config;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -30,7 +30,7 @@ impl fmt::Display for EntryConfidence {
     }
 }
 
-/// A model of the catalogue with its configuration.
+/// A model of the catalog with its configuration.
 #[derive(Clone, Debug)]
 pub struct ModelEntry {
     /// Hugging Face repository of the original checkpoint.
@@ -43,7 +43,7 @@ pub struct ModelEntry {
     pub aliases: Vec<String>,
     /// Whether mlx-lm implements the `model_type`.
     pub mlx_lm_supported: bool,
-    /// Licence tag of the repository.
+    /// License tag of the repository.
     pub licence: Option<String>,
     /// Date of the repository, `YYYY-MM-DD`.
     pub release_date: Option<String>,
@@ -68,7 +68,7 @@ const EXPERT_KEYS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
 
 impl ModelEntry {
-    /// Whether quantised conversions of this model on the hub usually compute in IEEE half precision.
+    /// Whether quantized conversions of this model on the hub usually compute in IEEE half precision.
     ///
     /// Until early 2025 `mlx_lm.convert` cast to float16 unless told otherwise (github.com/ml-explore/mlx-examples/pull/186);
     /// since then it keeps the type of the checkpoint. Published speeds on M1 Ultra show the change between the releases
@@ -89,7 +89,7 @@ impl ModelEntry {
     }
 
     /// Parses an entry. `place` is where its text begins.
-    pub(super) fn parse(text: &str, place: &CatalogueLine) -> Result<Self, ModelsError> {
+    pub(super) fn parse(text: &str, place: &CatalogLine) -> Result<Self, ModelsError> {
         let keys = Keys::parse(text, place)?;
         let id: String = keys.need("id")?;
         if id.trim().is_empty() || id.len() > 200 || id.chars().any(char::is_control) {
@@ -151,18 +151,15 @@ const KEYS: [&str; 14] = [
 /// An entry's keys with their unparsed values, so that an error can name key and line.
 struct Keys<'a> {
     text: &'a str,
-    place: &'a CatalogueLine,
+    place: &'a CatalogLine,
     values: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Keys<'a> {
-    fn parse(text: &'a str, place: &'a CatalogueLine) -> Result<Self, ModelsError> {
+    fn parse(text: &'a str, place: &'a CatalogLine) -> Result<Self, ModelsError> {
         let Object(values) = serde_json::from_str(text).map_err(|e| ModelsError::Json {
-            place: CatalogueLine {
-                file: place.file.clone(),
-                line: place.line + e.line().max(1) - 1,
-            },
-            problem: format!("no catalogue entry: {e}"),
+            place: CatalogLine { file: place.file.clone(), line: place.line + e.line().max(1) - 1 },
+            problem: format!("no catalog entry: {e}"),
         })?;
         let keys = Self { text, place, values };
         let mut seen: Vec<&str> = Vec::new();
@@ -202,7 +199,7 @@ impl<'a> Keys<'a> {
 
     fn wrong(&self, key: &str, problem: impl Into<String>) -> ModelsError {
         let line = self.raw(key).map_or(0, |raw| line_offset(self.text, raw.get()));
-        let place = CatalogueLine { file: self.place.file.clone(), line: self.place.line + line };
+        let place = CatalogLine { file: self.place.file.clone(), line: self.place.line + line };
         let key: String = key.chars().take(60).collect();
         ModelsError::Key { place, key, problem: problem.into() }
     }

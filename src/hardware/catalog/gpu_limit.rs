@@ -50,7 +50,7 @@ pub enum LimitBasis {
     Measured,
     /// It stands in a published table.
     Published,
-    /// Nobody has reported it; it follows from the neighbouring sizes.
+    /// Nobody has reported it; it follows from the neighboring sizes.
     Inferred,
 }
 

@@ -18,9 +18,9 @@ fn error(text: &str) -> String {
 
 #[test]
 fn every_built_in_entry_parses_and_agrees_with_the_index() {
-    let catalogue = Models::built_in().unwrap();
-    assert_eq!(catalogue.models().len(), 400);
-    for summary in catalogue.models() {
+    let catalog = Models::built_in().unwrap();
+    assert_eq!(catalog.models().len(), 400);
+    for summary in catalog.models() {
         let entry = summary.entry().unwrap();
         assert_eq!(entry.id, summary.id);
         assert_eq!(entry.aliases, summary.aliases);
@@ -29,16 +29,16 @@ fn every_built_in_entry_parses_and_agrees_with_the_index() {
         assert_eq!(entry.active_params, summary.active_params);
         assert_eq!(entry.config.model_type(), Ok(entry.model_type.as_str()), "{}", entry.id);
         assert!(!entry.sources.is_empty(), "{}", entry.id);
-        assert_eq!(catalogue.get(&entry.id).map(|s| &s.id), Some(&entry.id));
+        assert_eq!(catalog.get(&entry.id).map(|s| &s.id), Some(&entry.id));
     }
-    assert!(catalogue.models().is_sorted_by_key(|m| m.id.to_lowercase()));
+    assert!(catalog.models().is_sorted_by_key(|m| m.id.to_lowercase()));
 }
 
 #[test]
 fn names_are_unique_whatever_the_spelling() {
-    let catalogue = Models::built_in().unwrap();
+    let catalog = Models::built_in().unwrap();
     let mut seen: HashMap<String, &str> = HashMap::new();
-    for model in catalogue.models() {
+    for model in catalog.models() {
         let names = model.aliases.iter().map(String::as_str);
         for name in names.chain([model.id.as_str(), model.short_name()]) {
             if let Some(other) = seen.insert(key(name), &model.id) {
@@ -50,8 +50,8 @@ fn names_are_unique_whatever_the_spelling() {
 
 #[test]
 fn mixtures_of_experts_are_told_from_dense_models() {
-    let catalogue = Models::built_in().unwrap();
-    let is = |id: &str| catalogue.get(id).unwrap().entry().unwrap().is_mixture_of_experts();
+    let catalog = Models::built_in().unwrap();
+    let is = |id: &str| catalog.get(id).unwrap().entry().unwrap().is_mixture_of_experts();
     for id in [
         "Qwen/Qwen3-30B-A3B",
         "openai/gpt-oss-20b",
@@ -77,9 +77,9 @@ const MINE: &str = r#"{"id": "me/mine-7b", "config": {"model_type": "llama", "hi
 fn a_users_entry_needs_little_and_is_found() {
     for text in [format!("[{MINE}]"), format!(r#"{{"schema":"x","models":[{MINE}]}}"#)] {
         let (dir, loaded) = users(&text);
-        let catalogue = loaded.unwrap();
-        assert_eq!(catalogue.models().len(), 401);
-        let entry = catalogue.get("me/mine-7b").unwrap().entry().unwrap();
+        let catalog = loaded.unwrap();
+        assert_eq!(catalog.models().len(), 401);
+        let entry = catalog.get("me/mine-7b").unwrap().entry().unwrap();
         assert_eq!(entry.name, "mine-7b");
         assert_eq!(entry.confidence, EntryConfidence::High);
         let place = format!("{} line 1", dir.path().join(FILE_NAME).display());
@@ -126,8 +126,8 @@ fn errors_name_file_line_and_key() {
             .starts_with("DIR/models.json line 2: key 'downlaods' is unknown; known: id name")
     );
     assert!(error("[{\"id\":\"a\",\"id\":\"b\"}]").contains("key 'id' occurs twice"));
-    assert!(error("[1]").contains("line 1: no catalogue entry"));
-    assert!(error("{\n\"models\": [\n").starts_with("DIR/models.json line 3: no model catalogue"));
+    assert!(error("[1]").contains("line 1: no catalog entry"));
+    assert!(error("{\n\"models\": [\n").starts_with("DIR/models.json line 3: no model catalog"));
     assert!(error("{}").contains("missing field `models`"));
     assert!(
         error(&format!("[{MINE},\n{MINE}]"))

@@ -13,7 +13,7 @@ use crate::data_dir::{DataDirError, DataDirs};
 use crate::hardware::provenance::Confidence;
 use crate::hardware::tier::Tier;
 
-/// A catalogue that cannot be used.
+/// A catalog that cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MacsError {
     /// A data folder or file cannot be read.
@@ -394,7 +394,7 @@ impl Field for BTreeMap<u64, f64> {
 /// Implements [`Field`] for a type that parses from a fixed set of words.
 macro_rules! word_field {
     ($type:ty, $expected:literal) => {
-        impl $crate::hardware::catalogue::document::Field for $type {
+        impl $crate::hardware::catalog::document::Field for $type {
             const EXPECTED: &'static str = $expected;
             fn read(value: &toml::de::DeValue<'_>) -> Option<Self> {
                 value.as_str()?.parse().ok()

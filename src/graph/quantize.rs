@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// Why mlx-lm cannot convert a model to a scheme.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum QuantiseError {
+pub enum QuantizeError {
     /// A matrix must be packed in groups that do not divide its rows.
     #[error(
         "mlx-lm cannot convert this model to {scheme}: {path} has {columns} columns, no multiple of {group}"
@@ -50,7 +50,7 @@ pub(super) fn apply(
     rule: impl Fn(&str) -> QuantOverride,
     layers: u64,
     scheme: Scheme,
-) -> Result<(), QuantiseError> {
+) -> Result<(), QuantizeError> {
     let Some(global) = scheme.packing() else {
         return Ok(());
     };
@@ -64,7 +64,7 @@ pub(super) fn apply(
         }
         let rule = rule(&module.path);
         if rule == QuantOverride::Impossible {
-            return Err(QuantiseError::Impossible { scheme, path: module.path.clone() });
+            return Err(QuantizeError::Impossible { scheme, path: module.path.clone() });
         }
         let packing = match &recipe {
             Some(_) if rule == QuantOverride::Skipped => None,
@@ -81,7 +81,7 @@ pub(super) fn apply(
         if let Some(p) = packing
             && module.shape.dim(-1) % p.group != 0
         {
-            return Err(QuantiseError::Columns {
+            return Err(QuantizeError::Columns {
                 scheme,
                 path: module.path.clone(),
                 columns: module.shape.dim(-1),
@@ -117,21 +117,21 @@ impl Mixed {
         group: u32,
         layers: u64,
         scheme: Scheme,
-    ) -> Result<Self, QuantiseError> {
+    ) -> Result<Self, QuantizeError> {
         let down = params.modules().iter().find(|m| m.path.contains("down_proj"));
         let Some(down) = down else {
             let reason = "it has no down_proj layers".to_owned();
-            return Err(QuantiseError::Recipe { scheme, reason });
+            return Err(QuantizeError::Recipe { scheme, reason });
         };
         let parts: Vec<&str> = down.path.split('.').collect();
         let layer_at = parts.iter().position(|p| is_number(p)).unwrap_or(parts.len() - 1);
         Ok(Self { recipe, group, layers, layer_at, scheme })
     }
 
-    fn packing(&self, path: &str) -> Result<Packing, QuantiseError> {
+    fn packing(&self, path: &str) -> Result<Packing, QuantizeError> {
         let index = match path.split('.').nth(self.layer_at) {
             None => 0,
-            Some(part) => part.parse::<i64>().map_err(|_| QuantiseError::Recipe {
+            Some(part) => part.parse::<i64>().map_err(|_| QuantizeError::Recipe {
                 scheme: self.scheme,
                 reason: format!("it looks for a layer number in '{part}' of {path}"),
             })?,

@@ -4,8 +4,8 @@ use std::path::Path;
 fn with_file(name: &str, text: &str) -> (tempfile::TempDir, Macs) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(name), text).unwrap();
-    let catalogue = Macs::new(DataDirs::new(vec![dir.path().to_owned()]));
-    (dir, catalogue)
+    let catalog = Macs::new(DataDirs::new(vec![dir.path().to_owned()]));
+    (dir, catalog)
 }
 
 fn problems(result: Result<impl Sized, MacsError>, dir: &Path) -> Vec<String> {
@@ -20,26 +20,26 @@ fn problems(result: Result<impl Sized, MacsError>, dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn embedded_catalogues_are_valid_and_complete() {
-    let catalogue = Macs::embedded();
-    assert_eq!(catalogue.chips().unwrap().len(), 40);
-    assert_eq!(catalogue.macs().unwrap().len(), 74);
-    assert_eq!(catalogue.limits().unwrap().len(), 26);
-    let configs: usize = catalogue.macs().unwrap().iter().map(|mac| mac.configs.len()).sum();
+fn embedded_catalogs_are_valid_and_complete() {
+    let catalog = Macs::embedded();
+    assert_eq!(catalog.chips().unwrap().len(), 40);
+    assert_eq!(catalog.macs().unwrap().len(), 74);
+    assert_eq!(catalog.limits().unwrap().len(), 26);
+    let configs: usize = catalog.macs().unwrap().iter().map(|mac| mac.configs.len()).sum();
     assert_eq!(configs, 178);
 }
 
 #[test]
 fn bandwidth_belongs_to_bin_and_memory() {
-    let catalogue = Macs::embedded();
-    let gbs = |id: &str, gib| catalogue.chip(id).unwrap().unwrap().bandwidth(gib).gbs();
+    let catalog = Macs::embedded();
+    let gbs = |id: &str, gib| catalog.chip(id).unwrap().unwrap().bandwidth(gib).gbs();
     assert_eq!(gbs("m3max-30", 96), 300.0);
     assert_eq!(gbs("m3max-40", 128), 400.0);
     assert_eq!(gbs("m4max-32", 36), 410.0);
     assert_eq!(gbs("m4max-40", 128), 546.0);
     assert_eq!(gbs("m6-12", 16), 153.0);
     assert_eq!(gbs("m6-12", 24), 170.0);
-    let bus = |id: &str, gib| catalogue.chip(id).unwrap().unwrap().bus_bandwidth(gib);
+    let bus = |id: &str, gib| catalog.chip(id).unwrap().unwrap().bus_bandwidth(gib);
     assert_eq!(bus("m5ultra-80", 512).value.gbs(), 1228.8);
     assert_eq!(bus("m6-12", 16).value.gbs(), 153.0);
     assert!(matches!(bus("m6-12", 16).provenance, crate::hardware::Provenance::Assumed { .. }));
@@ -87,20 +87,20 @@ fn constants_agree_with_the_rules_in_the_limits_file() {
 
 #[test]
 fn an_override_changes_only_the_keys_it_names() {
-    let (dir, catalogue) = with_file(
+    let (dir, catalog) = with_file(
         "chips.toml",
         "[[chip]]\nid = \"m4max-40\"\nbandwidth_gbs = 500\n\n[[chip]]\nid = \"m7-14\"\nfamily = \"M7\"\ngeneration = 7\n\
          tier = \"base\"\nyear = 2027\nbrand_string = \"Apple M7\"\ngpu_cores = 14\nmemory_gib = [24, 48]\n\
          bandwidth_gbs = 200\ngpu_clock_mhz = 1800\nmatrix_units = true\n",
     );
-    let chip = catalogue.chip("m4max-40").unwrap().unwrap();
+    let chip = catalog.chip("m4max-40").unwrap().unwrap();
     assert_eq!((chip.bandwidth_gbs, chip.bandwidth_bus_gbs), (500.0, 500.0));
     assert_eq!((chip.gpu_cores, chip.gpu_clock_mhz), (40, 1578));
     assert_eq!(chip.sources.last().unwrap(), &dir.path().join("chips.toml").display().to_string());
-    let new = catalogue.chip("m7-14").unwrap().unwrap();
+    let new = catalog.chip("m7-14").unwrap().unwrap();
     assert_eq!(new.name, "Apple M7 (14-core GPU)");
     assert_eq!(new.metal_arch().value, "applegpu_g19g");
-    assert_eq!(catalogue.chips().unwrap().len(), 41);
+    assert_eq!(catalog.chips().unwrap().len(), 41);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn values_that_cannot_be_are_shown_as_they_are_written() {
         (long.as_str(), "xxx…"),
     ] {
         let text = format!("[[chip]]\nid = \"m4max-40\"\nbandwidth_gbs = {written}\n");
-        let (dir, catalogue) = with_file("chips.toml", &text);
-        let found = problems(catalogue.chips(), dir.path());
+        let (dir, catalog) = with_file("chips.toml", &text);
+        let found = problems(catalog.chips(), dir.path());
         assert_eq!(found.len(), 1, "{found:?}");
         let [problem] = &found[..] else { panic!("{found:?}") };
         assert!(problem.starts_with("chips.toml:3:17: chip m4max-40: bandwidth_gbs:"), "{problem}");
@@ -126,14 +126,14 @@ fn values_that_cannot_be_are_shown_as_they_are_written() {
 
 #[test]
 fn every_problem_of_a_file_is_listed_with_its_place() {
-    let (dir, catalogue) = with_file(
+    let (dir, catalog) = with_file(
         "chips.toml",
         "[[chip]]\nid = \"m4max-40\"\ngpu_cors = 41\nbandwidth_gbs = \"fast\"\n\n\
          [[chip]]\nid = \"m8-1\"\nfamily = \"M8\"\ntier = \"mega\"\nmemory_gib = [32, 16]\n\n\
          [[chip]]\nid = \"m4max-40\"\n\n[[chp]]\nid = \"x\"\n",
     );
     assert_eq!(
-        problems(catalogue.chips(), dir.path()),
+        problems(catalog.chips(), dir.path()),
         [
             "chips.toml:3:1: chip m4max-40: gpu_cors: unknown key; did you mean \"gpu_cores\"?",
             "chips.toml:4:17: chip m4max-40: bandwidth_gbs: must be a number, found \"fast\"",
@@ -153,20 +153,20 @@ fn every_problem_of_a_file_is_listed_with_its_place() {
 
 #[test]
 fn syntax_errors_name_their_place() {
-    let (dir, catalogue) = with_file("macs.toml", "[[mac]]\nid = \"a\"\nyear = = 3\n");
-    let problems = problems(catalogue.macs(), dir.path());
+    let (dir, catalog) = with_file("macs.toml", "[[mac]]\nid = \"a\"\nyear = = 3\n");
+    let problems = problems(catalog.macs(), dir.path());
     assert!(problems[0].starts_with("macs.toml:3:"), "{problems:?}");
 }
 
 #[test]
 fn references_of_macs_must_resolve() {
-    let (dir, catalogue) = with_file(
+    let (dir, catalog) = with_file(
         "macs.toml",
         "[[mac]]\nid = \"studio-m4max-40-2025\"\nchip = \"m4max-41\"\n\n\
          [[mac]]\nid = \"mini-m4-2024\"\nconfigs = [\n  { memory_gib = 20, ssd_gb = 256 },\n  { memory_gib = 16 },\n]\n",
     );
     assert_eq!(
-        problems(catalogue.macs(), dir.path()),
+        problems(catalog.macs(), dir.path()),
         [
             "macs.toml:3:8: mac studio-m4max-40-2025: chip: there is no chip \"m4max-41\"; did you mean \"m4max-40\"?",
             "macs.toml:9:3: mac mini-m4-2024: configs: ssd_gb: is missing; it must be a whole number",
@@ -176,13 +176,13 @@ fn references_of_macs_must_resolve() {
 }
 
 #[test]
-fn own_prices_are_laid_over_the_catalogue() {
-    let (_dir, catalogue) = with_file(
+fn own_prices_are_laid_over_the_catalog() {
+    let (_dir, catalog) = with_file(
         "prices.toml",
         "[[price]]\nmac = \"studio-m4max-40-2025\"\nmemory_gib = 128\nusd_now = 2899\nsource = \"refurbished\"\n\n\
          [[price]]\nmac = \"studio-m4max-40-2025\"\nmemory_gib = 64\nssd_gb = 2048\nusd_now = 2500\n",
     );
-    let mac = catalogue.mac("studio-m4max-40-2025").unwrap().unwrap();
+    let mac = catalog.mac("studio-m4max-40-2025").unwrap().unwrap();
     let price = |gib, ssd| {
         let mut configs = mac.configs.iter();
         configs.find(|c| (c.memory_gib, c.ssd_gb) == (gib, ssd)).and_then(|c| c.usd_now)
@@ -194,14 +194,14 @@ fn own_prices_are_laid_over_the_catalogue() {
 
 #[test]
 fn prices_that_match_nothing_are_problems() {
-    let (dir, catalogue) = with_file(
+    let (dir, catalog) = with_file(
         "prices.toml",
         "[[price]]\nmac = \"studio-m4max-40-2024\"\nmemory_gib = 128\nusd_now = 2899\n\n\
          [[price]]\nmac = \"mini-m4-2024\"\nmemory_gib = 16\nusd_now = 500\n\n\
          [[price]]\nmac = \"mini-m4-2024\"\nmemory_gib = 64\nusd_now = 500\n",
     );
     assert_eq!(
-        problems(catalogue.macs(), dir.path()),
+        problems(catalog.macs(), dir.path()),
         [
             "prices.toml:2:7: price of studio-m4max-40-2024: mac: there is no Mac \"studio-m4max-40-2024\"; did you mean \"studio-m4max-40-2025\"?",
             "prices.toml:6:1: price of mini-m4-2024: ssd_gb: is needed: this Mac comes with [256, 512] GB storage",
@@ -212,11 +212,11 @@ fn prices_that_match_nothing_are_problems() {
 
 #[test]
 fn limits_can_be_added() {
-    let (_dir, catalogue) = with_file(
+    let (_dir, catalog) = with_file(
         "gpu_memory_limits.toml",
         "[[limit]]\nmemory_gib = 192\nrule = \"macos26\"\nlimit_bytes = 175000000000\n",
     );
-    let limits = catalogue.limits().unwrap();
+    let limits = catalog.limits().unwrap();
     assert_eq!(limits.len(), 26);
     let limit =
         limits.iter().find(|l| l.memory_gib == 192 && l.rule == LimitRule::Macos26).unwrap();
