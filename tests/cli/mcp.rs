@@ -56,6 +56,14 @@ fn good_calls() -> Vec<(&'static str, Value)> {
         ("recommend", json!({ "model": model })),
         ("recommend", json!({ "model": "qwen3-32b-4bit", "mac": mac, "draft": "qwen3-0.6b-4bit" })),
         ("serve", json!({ "model": model, "mac": mac, "users": 4, "prompt": 1024 })),
+        (
+            "session",
+            json!({ "model": model, "mac": mac, "turn": "prompt=8000,cached=6000,output=400" }),
+        ),
+        (
+            "session",
+            json!({ "model": model, "mac": mac, "session": "turns=3,system=2000,prompt=300,output=200,tool=500" }),
+        ),
         ("predict", json!({ "model": model, "mac": mac, "context": 8192, "explain": true })),
         ("compare_buy", json!({ "model": [model], "min_tok_s": 30, "budget": 4000 })),
         ("check", json!({ "plan": PLAN })),
@@ -102,6 +110,11 @@ fn what_is_wrong_is_said_to_the_agent() {
     let model = "qwen3-8b-4bit";
     for (tool, arguments, part) in [
         ("predict", json!({ "mac": "m4max-40/64" }), "model"),
+        (
+            "session",
+            json!({ "model": model, "mac": "m4max-40/64" }),
+            "session needs turn or session",
+        ),
         ("serve", json!({ "model": model }), "serve needs users"),
         ("predict", json!({ "model": model, "mac": "m9ultra" }), "m9ultra"),
         ("predict", json!({ "model": "32B-4bit", "mac": "m4max-40/64" }), "size class"),

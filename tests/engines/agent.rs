@@ -18,6 +18,7 @@ fn the_official_sdk_lists_and_calls_every_tool() {
         { "tool": "compare_buy", "arguments": { "model": [model], "budget": 3000 } },
         { "tool": "check", "arguments": { "plan": plan } },
         { "tool": "serve", "arguments": { "model": model, "mac": mac, "users": 2, "prompt": 512 } },
+        { "tool": "session", "arguments": { "model": model, "mac": mac, "turn": "prompt=2000,cached=1500,output=100" } },
         { "tool": "inspect", "arguments": { "model": model } },
         { "tool": "why", "arguments": { "model": model, "mac": mac, "measured": 30 } },
         { "tool": "audit", "arguments": { "file": claims } },

@@ -2,6 +2,7 @@
 
 use super::arguments::Arguments;
 use crate::advise::serving::Serving;
+use crate::advise::session::SessionPlan;
 use crate::cli::audit::{self, AuditAnswer, AuditArgs};
 use crate::cli::check::answer::CheckAnswer;
 use crate::cli::check::{self, CheckArgs};
@@ -55,7 +56,7 @@ fn of<T: Present>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// All tools.
-pub(super) const TOOLS: [ToolRow; 8] = [
+pub(super) const TOOLS: [ToolRow; 9] = [
     ToolRow {
         name: "recommend",
         title: "What runs on a Mac",
@@ -76,7 +77,7 @@ pub(super) const TOOLS: [ToolRow; 8] = [
                       safe context, and what the figures rest on, of one model on one Mac with a given engine.",
         augment: PredictArgs::augment_args,
         fixed: &[],
-        hidden: &["time_layers", "force"],
+        hidden: &["time_layers", "force", "turn", "session"],
         any_of: &[],
         answers: &[of::<Prediction>],
         run: |context, m| predict::run(context, &PredictArgs::from_arg_matches(m)?),
@@ -93,6 +94,19 @@ pub(super) const TOOLS: [ToolRow; 8] = [
         any_of: &["users"],
         answers: &[of::<Serving>],
         run: |context, m| recommend::run(context, &RecommendArgs::from_arg_matches(m)?),
+    },
+    ToolRow {
+        name: "session",
+        title: "A turn or a session of an agent",
+        description: "The turns of a conversation or of an agent's work, with a kept prompt cache and without: time to first token cold and \
+                      warm, speed, cache and peak memory by turn, and where it ends. turn: prompt=8000,cached=6000,output=400; \
+                      session: turns=40,system=6000,prompt=300,output=500,tool=1500, or the path of a TOML file.",
+        augment: PredictArgs::augment_args,
+        fixed: &[],
+        hidden: &["time_layers", "force", "depths", "explain"],
+        any_of: &["turn", "session"],
+        answers: &[of::<SessionPlan>],
+        run: |context, m| predict::run(context, &PredictArgs::from_arg_matches(m)?),
     },
     ToolRow {
         name: "compare_buy",
