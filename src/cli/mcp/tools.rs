@@ -115,7 +115,7 @@ pub(super) const TOOLS: [ToolRow; 9] = [
                       budget in USD): price, speed, longest context, USD per token/s and per million tokens, Pareto front.",
         augment: CompareArgs::augment_args,
         fixed: &["--buy"],
-        hidden: &["buy", "mac", "engines"],
+        hidden: &["buy", "mac", "macs", "cluster", "link", "engines", "vary"],
         any_of: &[],
         answers: &[of::<PurchaseAnswer>],
         run: |context, m| compare::run(context, &CompareArgs::from_arg_matches(m)?),
