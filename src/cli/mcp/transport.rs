@@ -46,7 +46,7 @@ impl Unanswered {
                 self.change(|open| _ = open.insert(request.id.clone()));
             }
             JsonRpcMessage::Notification(n) => {
-                if let ClientNotification::CanceledNotification(canceled) = &n.notification
+                if let ClientNotification::CancelledNotification(canceled) = &n.notification
                     && let Some(id) = &canceled.params.request_id
                 {
                     self.change(|open| _ = open.remove(id));

@@ -90,7 +90,8 @@ fn layers(
         at_depth.push((depth, at(depth)?));
     }
     let basis = format!("{kinds} kinds of this model's layers timed here with random weights");
-    let machine = host(&context.here()?, crate::engine::mlx::backend());
+    let machine =
+        crate::cli::shared::profiles::host(&context.here()?, crate::engine::mlx::backend());
     let quality = evidence::here(&machine, Fidelity::LayerTimed, EvidenceMetric::Decode);
     Ok(Timing { fidelity: Fidelity::LayerTimed, decode, at_depth, prompt: None, basis, quality })
 }
