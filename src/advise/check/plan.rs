@@ -36,6 +36,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The Macs on which it must hold: those by themselves, and those of the cluster.
+    pub fn places(&self) -> impl Iterator<Item = &Machine> {
+        self.macs.iter().chain(self.cluster.iter().flat_map(|c| c.machines()))
+    }
+
     /// Memory kept for macOS and other programs on a machine.
     #[must_use]
     pub fn reserve_on(&self, machine: &Machine) -> Bytes {

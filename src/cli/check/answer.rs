@@ -360,7 +360,7 @@ fn notes(plan: &Plan, report: &Report) -> Vec<String> {
     }
     notes.push("uncertain: the threshold lies within the 90 % interval, or the memory limit depends on the version of macOS".to_owned());
     let mut reserve: Vec<String> =
-        plan.macs.iter().map(|m| format!("{} on {}", plan.reserve_on(m), m.id)).collect();
+        plan.places().map(|m| format!("{} on {}", plan.reserve_on(m), m.id)).collect();
     reserve.dedup();
     notes.push(format!("kept for macOS and other programs: {}", reserve.join(", ")));
     for f in report.macs.iter().flat_map(|m| &m.found.workloads).map(|w| &w.figures) {
