@@ -266,7 +266,7 @@ mod tests {
         for needs in [
             Needs { min_tok_s: Some(5000.0), ..Needs::default() },
             Needs { max_ttft_s: Some(0.01), budget_usd: Some(3000), ..Needs::default() },
-            Needs { min_tok_s: Some(60.0), budget_usd: Some(900), ..Needs::default() },
+            Needs { min_tok_s: Some(2000.0), budget_usd: Some(900), ..Needs::default() },
         ] {
             let ask = |needs: &Needs| {
                 purchase(&macs, &estimators[..], needs, &Economics::default()).expect("answered")
