@@ -2,8 +2,11 @@
 
 use super::measurement::Measurement;
 use crate::engine::programs::{AskedEngine, Engines};
-use crate::run::{EngineName, EngineSetup, Program, Version};
+use crate::run::{EngineName, EngineSetup, PREFILL_STEP, Program, Version};
 use crate::units::Bytes;
+
+/// A fork of MLX Swift that reads prompts as mlx-lm does, but for the last token (its Libraries/MLXLLM/LLMModel.swift).
+const FORK: &str = "ekryski fork";
 
 /// The mlx-lm of measurements that name none: the one that most of those with a version name.
 const UNSTATED: Version = Version::new(0, 31, 3);
@@ -27,7 +30,12 @@ impl Measurement {
             prefill_step: self.prefill_step(),
             ..AskedEngine::default()
         };
-        asked.setup().unwrap_or_default()
+        let setup = asked.setup().unwrap_or_default();
+        if text.contains(FORK) {
+            let prefill_step = self.prefill_step().unwrap_or(PREFILL_STEP);
+            return EngineSetup { whole_logits: false, prefill_step, ..setup };
+        }
+        setup
     }
 }
 

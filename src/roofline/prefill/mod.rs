@@ -17,7 +17,6 @@ pub use parameters::{ByUnit, PrefillParameters, specs};
 
 use super::features::StepFeatures;
 use super::{Bound, Silicon};
-use crate::hardware::Tier;
 use crate::run::Program;
 
 /// A prompt: where it is processed and how.
@@ -135,11 +134,7 @@ impl PrefillLaw {
             // An M5 without its matrix units would be like an M4.
             false => p.by_generation.of(silicon.generation.min(4)),
         };
-        match silicon.tier {
-            Tier::Phone | Tier::Base => rate,
-            tier if silicon.matrix_units => rate * p.by_tier.of(tier) * p.larger_matrix,
-            tier => rate * p.by_tier.of(tier),
-        }
+        rate * p.by_tier.of(silicon.tier)
     }
 
     /// Operations per second of such a product.

@@ -18,8 +18,6 @@ pub struct DenseRate {
     pub by_generation: ByGeneration,
     /// Factor of a tier.
     pub by_tier: ByTier,
-    /// Factor of all tiers above the base on matrix units.
-    pub larger_matrix: f64,
     /// Factor with fp16 activations on M1 and M2.
     pub fp16: f64,
     /// Factor with 16-bit weights.
@@ -76,7 +74,6 @@ impl DenseRate {
                 max: at("gflops.max", [1.1, 0.15], [0.6, 1.8]),
                 ultra: at("gflops.ultra", [1.0, 0.15], [0.5, 1.8]),
             },
-            larger_matrix: at("gflops.larger_matrix", [1.0, 0.2], [0.5, 1.8]),
             fp16: at("gflops.fp16", [1.38, 0.2], [0.9, 2.0]),
             plain: at("gflops.plain", [1.17, 0.2], [0.8, 1.8]),
         }
