@@ -82,7 +82,17 @@ fn served_by(text: &str) -> Program {
 /// `data/engines.toml`).
 const LM_STUDIO_FLASH: &str = "2026-01";
 
+/// Peaks of older versions of MLX are not replayed: they let go of buffers by other rules, and mlx-lm of that time kept the
+/// head of some models twice.
+const REPLAYED_SINCE: Version = Version::new(0, 26, 0);
+
 impl Measurement {
+    /// Whether the version of MLX is one whose peaks are replayed.
+    #[must_use]
+    pub fn has_replayed_peak(&self) -> bool {
+        self.engine_setup().mlx.taken >= REPLAYED_SINCE
+    }
+
     /// Whether a program on llama.cpp used flash attention for a type of model: Ollama by its version, or by the day of the
     /// publication where it is not stated; LM Studio by that day. llama.cpp's own rows are taken as they are.
     #[must_use]

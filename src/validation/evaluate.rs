@@ -443,7 +443,7 @@ impl<'a> Peaks<'a> {
     fn row(&mut self, rates: &Rates<'_, '_>, chips: &[Chip]) -> Option<Row> {
         let row = rates.observed.row;
         let measured = row.peak_memory_gb.filter(|&gb| gb > 0.0)? * 1e9;
-        if row.engine != Program::MlxLm || row.counts_process_memory() {
+        if row.engine != Program::MlxLm || row.counts_process_memory() || !row.has_replayed_peak() {
             return None;
         }
         let predicted = self.simulate(row, chips)?;

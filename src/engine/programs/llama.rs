@@ -51,9 +51,9 @@ impl Engines {
 }
 
 impl Engines {
-    /// Sequences that a version of a program generates at once where nothing else is said; 1 where it is not known.
+    /// Sequences that a version of a program generates at once where nothing else is said; without a limit where it is not known.
     pub(super) fn slots(&self, program: Program, version: Option<Version>) -> u32 {
-        let Some(row) = self.row(program) else { return 1 };
+        let Some(row) = self.row(program) else { return u32::MAX };
         let known = match &row.slots {
             Some(Setting::Fixed(slots)) => Some(*slots),
             changed => version.or_else(|| self.newest(program)).and_then(|version| {
@@ -63,7 +63,7 @@ impl Engines {
                 Some(number(then).map_or(4, |n| u32::try_from(n).unwrap_or(u32::MAX)))
             }),
         };
-        known.unwrap_or(1).min(row.completion_batch.unwrap_or(u32::MAX)).max(1)
+        known.unwrap_or(u32::MAX).min(row.completion_batch.unwrap_or(u32::MAX)).max(1)
     }
 }
 

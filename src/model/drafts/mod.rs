@@ -155,6 +155,7 @@ mod tests {
         assert_eq!(name("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"), Some("deepseek-r1-qwen"));
         assert_eq!(name("microsoft/Phi-4-mini-instruct"), Some("phi-4-mini"));
         assert_eq!(name("microsoft/phi-4"), Some("phi-4"));
-        assert_eq!(name("allenai/OLMo-2-0425-1B"), None);
+        assert_eq!(name("allenai/OLMo-2-0425-1B"), Some("olmo-2"));
+        assert_eq!(name("nobody/unheard-of-1B"), None);
     }
 }

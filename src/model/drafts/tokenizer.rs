@@ -110,7 +110,8 @@ mod tests {
         assert_eq!(shared("Qwen/Qwen3-32B", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::SameText);
         // 100352 rows both.
         assert_eq!(shared("microsoft/phi-4", "ibm-granite/granite-4.1-3b"), Shared::Different);
-        assert_eq!(shared("microsoft/phi-4", "allenai/OLMo-2-0425-1B"), Shared::Unknown);
+        assert_eq!(shared("microsoft/phi-4", "allenai/OLMo-2-0425-1B"), Shared::Different);
+        assert_eq!(shared("microsoft/phi-4", "nobody/unheard-of-1B"), Shared::Unknown);
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn redirects_that_lead_nowhere_are_errors() {
 #[test]
 fn refusals_say_what_to_do() {
     for (reply, expected) in [
-        (TestReply::error(401, "GatedRepo"), "org/name is gated: accept its licence"),
+        (TestReply::error(401, "GatedRepo"), "org/name is gated: accept its license"),
         (TestReply::error(403, "GatedRepo"), "org/name is gated"),
         (TestReply::status(403), "org/name is gated"),
         (
