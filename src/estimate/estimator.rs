@@ -494,7 +494,7 @@ fn of_engine(engine: &EngineSetup) -> Vec<Warning> {
         doubts.push(Warning::UnlistedProgram(engine.program));
     }
     if !engine.program.runs_gguf() && !engine.mlx.is_known() {
-        doubts.push(Warning::MlxVersion(*engine));
+        doubts.push(Warning::MlxVersion(Box::new(*engine)));
     }
     doubts
 }

@@ -26,7 +26,7 @@ pub enum Warning {
     /// Nothing is known of the program but its name.
     UnlistedProgram(Program),
     /// Which MLX the program runs on is not known.
-    MlxVersion(EngineSetup),
+    MlxVersion(Box<EngineSetup>),
     /// Another version of MLX that the program supports needs another peak, beyond the interval.
     OtherMlx {
         /// The version.

@@ -40,7 +40,7 @@ fn check_and_predict_say_the_same() {
 fn the_change_it_names_turns_the_fail_into_a_pass() {
     let (_, v) = json(&example("too-much"));
     let change = &v["macs"][0]["workloads"][0]["changes"][0];
-    assert_eq!(change["change"], "quantisation");
+    assert_eq!(change["change"], "quantization");
     let text =
         std::fs::read_to_string(format!("{}/examples/too-much.toml", env!("CARGO_MANIFEST_DIR")));
     let quant = change["quant"].as_str().expect("a format");
@@ -73,7 +73,7 @@ fn models_that_fit_one_by_one_may_not_fit_together() {
         "{changes:?}"
     );
     assert!(
-        changes.iter().any(|c| c["change"] == "quantisation" && c["workload"] == "b"),
+        changes.iter().any(|c| c["change"] == "quantization" && c["workload"] == "b"),
         "{changes:?}"
     );
     // The same model twice shares its weights.

@@ -113,8 +113,7 @@ fn stopping_gives_the_terminal_back_for_a_while() {
     assert!(terminal.is_as_before());
     terminal.send("\r");
     terminal.until("the screen", answered);
-    terminal.send("q");
-    assert_eq!(terminal.wait().code(), Some(0));
+    assert_eq!(terminal.leave_with("q").code(), Some(0));
     assert!(terminal.is_as_before());
 }
 

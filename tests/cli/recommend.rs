@@ -57,7 +57,7 @@ fn what_does_not_fit_comes_with_a_way_out() {
     assert_eq!(code, 1);
     let changes = v["choices"][0]["memory"]["changes"].as_array().expect("a list");
     assert!(
-        changes.iter().any(|c| c["change"] == "quantisation" && c["fits"] == "yes"),
+        changes.iter().any(|c| c["change"] == "quantization" && c["fits"] == "yes"),
         "{changes:?}"
     );
     let wired = changes.iter().find(|c| c["change"] == "wired_limit").expect("a wired limit");

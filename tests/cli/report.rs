@@ -30,7 +30,7 @@ fn the_page_stands_alone_and_says_what_predict_says() {
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     let html = std::fs::read_to_string(&path).expect("written");
     assert!(html.starts_with("<!DOCTYPE html>") && html.trim_end().ends_with("</html>"));
-    assert_eq!(html.matches("<figure>").count(), 6);
+    assert_eq!(html.matches("<figure>").count(), 7);
     assert_eq!(html.matches("<table>").count(), 2);
     for word in ["src=", "@import", "url(", "href=\"http"] {
         assert!(!html.contains(word), "{word}");

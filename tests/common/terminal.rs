@@ -135,6 +135,19 @@ impl TestTerminal {
         }
     }
 
+    /// Presses a key until the program ends: a shell that hands the terminal over may throw away what was typed.
+    pub fn leave_with(&mut self, key: &str) -> ExitStatus {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            self.send(key);
+            thread::sleep(10 * LOOK);
+            if self.child.try_wait().expect("waited").is_some() {
+                break;
+            }
+        }
+        self.wait()
+    }
+
     /// Whether the terminal is as programs without a screen leave it: lines are edited and echoed, the cursor shows.
     pub fn is_as_before(&self) -> bool {
         let mut now = std::mem::MaybeUninit::<libc::termios>::zeroed();
@@ -176,7 +189,7 @@ fn size(columns: u16, rows: u16) -> libc::winsize {
 /// Makes the terminal on standard input the one that the program is controlled by.
 fn control() -> std::io::Result<()> {
     // SAFETY: neither call touches memory.
-    let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY.into(), 0) != -1 };
+    let done = unsafe { libc::setsid() != -1 && libc::ioctl(0, libc::TIOCSCTTY, 0) != -1 };
     if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 

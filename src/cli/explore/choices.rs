@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn letters_in_their_order_are_enough_where_no_word_fits() {
         let all = Choices::built_in(None);
-        assert!(!all.has(Knob::Model, "qwn332b") && all.found(Knob::Model, "qwn332b").len() > 0);
+        assert!(!all.has(Knob::Model, "qwn332b") && !all.found(Knob::Model, "qwn332b").is_empty());
         assert!(all.found(Knob::Model, "日本 🦙").is_empty());
         let everything = all.found(Knob::Model, "").len();
         assert!(everything > 100 && all.has(Knob::Model, ""), "{everything}");

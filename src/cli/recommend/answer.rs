@@ -384,7 +384,7 @@ fn advised<'p>(rows: &[&'p Prediction]) -> Vec<&'p Prediction> {
         let verdict = p.memory.as_ref().map(|m| m.judgment.verdict);
         verdict.is_some_and(|v| v <= Fit::Tight) && !is_below_four_bits(&p.model.quant)
     };
-    if rows.iter().any(|p| fits(p)) {
+    if rows.iter().any(fits) {
         return Vec::new();
     }
     rows.iter().copied().rfind(with).into_iter().collect()

@@ -94,7 +94,7 @@ impl Memory {
 
     /// The same with a draft model that adds so much.
     pub(super) fn beside(mut self, draft: Bytes, machine: &Machine) -> Self {
-        self.draft = self.draft + draft;
+        self.draft += draft;
         self.peak.peak_bytes += draft.0;
         self.peak.resident_bytes += draft.0;
         self.peak_interval_90 = self.peak_interval_90.map(|end| end + draft);
