@@ -99,25 +99,6 @@ fn every_way_out_gives_the_terminal_back() {
 }
 
 #[test]
-fn stopping_gives_the_terminal_back_for_a_while() {
-    // Only a shell with jobs can stop a program.
-    let program = env!("CARGO_BIN_EXE_mlxplan");
-    let line =
-        format!("set -m; '{program}' explore --offline {ASKED}; echo stopped here; read x; fg");
-    let variables = [("TERM", "xterm"), ("HOME", "/nonexistent")];
-    let mut terminal =
-        TestTerminal::start(Path::new("/bin/sh"), &["-c", &line], &variables, (80, 24));
-    terminal.until("an answer", answered);
-    terminal.send("\u{1a}");
-    terminal.until("the shell", |t| t.contains("stopped here") && !t.contains("mlxplan explore  "));
-    assert!(terminal.is_as_before());
-    terminal.send("\r");
-    terminal.until("the screen", answered);
-    assert_eq!(terminal.leave_with("q").code(), Some(0));
-    assert!(terminal.is_as_before());
-}
-
-#[test]
 fn sizes_change_while_it_runs() {
     let terminal = explore(ASKED, (80, 24));
     terminal.until("an answer", answered);

@@ -135,19 +135,6 @@ impl TestTerminal {
         }
     }
 
-    /// Presses a key until the program ends: a shell that hands the terminal over may throw away what was typed.
-    pub fn leave_with(&mut self, key: &str) -> ExitStatus {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            self.send(key);
-            thread::sleep(10 * LOOK);
-            if self.child.try_wait().expect("waited").is_some() {
-                break;
-            }
-        }
-        self.wait()
-    }
-
     /// Whether the terminal is as programs without a screen leave it: lines are edited and echoed, the cursor shows.
     pub fn is_as_before(&self) -> bool {
         let mut now = std::mem::MaybeUninit::<libc::termios>::zeroed();

@@ -32,7 +32,6 @@ impl ExploreState {
             match key.code {
                 KeyCode::Char('c' | 'C') => return vec![Effect::Quit],
                 KeyCode::Char('l' | 'L') => return vec![Effect::Redraw],
-                KeyCode::Char('z' | 'Z') => return vec![Effect::Suspend],
                 _ => {}
             }
         }

@@ -34,7 +34,7 @@ use args::ExploreArgs;
 use choices::Choices;
 use draw::{Palette, draw};
 use events::{Happening, listen};
-use signal_hook::low_level::{emulate_default_handler, raise};
+use signal_hook::low_level::emulate_default_handler;
 use state::{Effect, ExploreState};
 use std::path::Path;
 use std::sync::Arc;
@@ -150,11 +150,6 @@ impl Session {
                 Effect::Copy(text) => screen.copy(&text)?,
                 Effect::Redraw => screen.forget()?,
                 Effect::Report => self.report()?,
-                Effect::Suspend => {
-                    terminal::restore();
-                    raise(libc::SIGTSTP).context("cannot stop")?;
-                    *screen = Screen::take().context("cannot draw on this terminal any more")?;
-                }
             }
         }
         Ok(None)

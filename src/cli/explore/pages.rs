@@ -27,8 +27,7 @@ r           write the report into this folder
 i           all of the prediction: doubts, limits, what
             would help
 ?           this text
-q Esc       leave, so does Ctrl-C; Ctrl-Z stops,
-            Ctrl-L draws anew
+q Esc       leave, so does Ctrl-C; Ctrl-L draws anew
 
 The bar is all memory of the Mac. Weights, cache and
 work make the peak; macOS and other programs keep the

@@ -99,8 +99,6 @@ pub(super) enum Effect {
     Report,
     /// Draw everything anew.
     Redraw,
-    /// Stop, as shells do with Ctrl-Z.
-    Suspend,
     /// End.
     Quit,
 }
