@@ -4,7 +4,7 @@ use super::recommend::AdviseError;
 use crate::estimate::{OpenedModel, Sources};
 use crate::ledger::weights::Weights;
 use crate::model::catalog::Summary;
-use crate::model::drafts::{Shared, TokenizerOf};
+use crate::model::drafts::{SharedTokenizer, TokenizerOf};
 use crate::model::source::ModelSource;
 use crate::model::{DType, Scheme};
 use crate::run::FormatOrigin;
@@ -30,10 +30,11 @@ pub fn drafts_for(
     let small =
         |m: &&Summary| m.mlx_lm_supported && m.published_params.is_some_and(|n| (n as f64) < most);
     let offered: Vec<&Summary> = sources.catalog.offered().filter(small).collect();
-    let with = |wanted: Shared| offered.iter().copied().filter(move |m| shared(m) == wanted);
-    let mut found: Vec<&Summary> = with(Shared::Same).collect();
+    let with =
+        |wanted: SharedTokenizer| offered.iter().copied().filter(move |m| shared(m) == wanted);
+    let mut found: Vec<&Summary> = with(SharedTokenizer::Same).collect();
     if found.is_empty() {
-        found = with(Shared::SameText).collect();
+        found = with(SharedTokenizer::SameText).collect();
     }
     found.sort_by_key(|m| Reverse(m.downloads));
     let mut drafts: Vec<OpenedModel> = Vec::new();

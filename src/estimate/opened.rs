@@ -12,7 +12,7 @@ use crate::graph::families;
 use crate::graph::{Graph, GraphError};
 use crate::ledger::weights::Weights;
 use crate::model::catalog::Models;
-use crate::model::drafts::{self, Heads};
+use crate::model::drafts::{self, PredictionHeads};
 use crate::model::gguf::GgufMix;
 use crate::model::names::{self, ClassMatch, ModelSpec, NameSpec};
 use crate::model::source::hub::{self, HubOptions, HubProgress};
@@ -146,7 +146,7 @@ impl OpenedModel {
 
     /// The model's prediction heads (MTP), by its configuration or by what is known of its repository.
     #[must_use]
-    pub fn prediction_heads(&self) -> Option<Heads> {
+    pub fn prediction_heads(&self) -> Option<PredictionHeads> {
         drafts::heads(self.source.config.as_ref(), self.repository())
     }
 

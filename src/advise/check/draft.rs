@@ -1,6 +1,6 @@
 //! The drafts of a workload: `draft`, `acceptance` and `draft_tokens`.
 
-use super::plan::Lookup;
+use super::lookup::Lookup;
 use crate::advise::drafts::in_format_of;
 use crate::estimate::speculation::DraftChoice;
 use crate::estimate::{Basis, Estimator, OpenedModel, Run};

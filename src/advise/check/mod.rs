@@ -7,13 +7,15 @@ mod cluster_key;
 mod draft;
 mod engine;
 mod judge;
+mod lookup;
 mod plan;
 mod remedy;
 mod requirement;
 mod variants;
 
 pub use judge::{JudgedWorkload, OnMac};
-pub use plan::{LONGEST, Lookup, Plan, PlannedWorkload, ResidentModels, WorkloadNeeds, read};
+pub use lookup::Lookup;
+pub use plan::{LONGEST, Plan, PlannedWorkload, ResidentModels, WorkloadNeeds, read};
 pub use remedy::{Remedy, RemedyError};
 pub use requirement::{Requirement, RequirementKind};
 

@@ -67,7 +67,7 @@ pub struct SessionsFit {
 }
 
 /// The longest contexts of a session.
-pub(super) struct Limits {
+pub(super) struct SessionLimits {
     made_for: Option<u64>,
     most: u32,
     safe: u32,
@@ -125,7 +125,7 @@ impl SessionMemory {
     }
 }
 
-impl Limits {
+impl SessionLimits {
     pub fn of(
         estimator: &Estimator<'_>,
         machine: &Machine,

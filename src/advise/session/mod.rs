@@ -9,7 +9,7 @@ mod spec;
 
 pub use growth::{TurnTokens, turns};
 pub use limits::{EndReason, SessionEnd, SessionsFit};
-pub use spec::{MOST_TURNS, OwnTurn, SessionSpec, SpecError, TurnSpec};
+pub use spec::{MOST_TURNS, OwnTurn, SessionSpec, SessionSpecError, TurnSpec};
 
 use crate::estimate::energy::{cost, watt_hours};
 use crate::estimate::{
@@ -21,7 +21,7 @@ use crate::hardware::power::PowerFile;
 use crate::ledger::kept::PrefixReuse;
 use crate::roofline::kept::{KeptPlace, KeptTime};
 use crate::run::Run;
-use limits::{Limits, SessionMemory};
+use limits::{SessionLimits, SessionMemory};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -208,7 +208,7 @@ impl SessionPlan {
             .par_iter()
             .map(|t| estimator.with_run(run_of(estimator.run(), t)).turn(machine, t.tools_s))
             .collect::<Result<_, _>>()?;
-        let limits = Limits::of(estimator, machine, &all)?;
+        let limits = SessionLimits::of(estimator, machine, &all)?;
         let ends = limits.end(&all, &timed, asked.max_ttft_s());
         let would_end = match asked {
             Conversation::Session(spec) => limits.end_later(spec),

@@ -15,7 +15,7 @@ const LONGEST_S: f64 = 1e6;
 
 /// A text or file that describes no turn and no session.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SpecError {
+pub enum SessionSpecError {
     /// No key and value.
     #[error("'{part}' is no key=value; write {keys}")]
     NoPair {
@@ -133,14 +133,14 @@ struct Pairs<'t> {
 }
 
 impl<'t> Pairs<'t> {
-    fn of(text: &'t str, known: &[&str], keys: &'static str) -> Result<Self, SpecError> {
+    fn of(text: &'t str, known: &[&str], keys: &'static str) -> Result<Self, SessionSpecError> {
         let mut found: Vec<(&str, &str)> = Vec::new();
         for part in text.split(',') {
-            let no_pair = || SpecError::NoPair { part: part.trim().to_owned(), keys };
+            let no_pair = || SessionSpecError::NoPair { part: part.trim().to_owned(), keys };
             let (key, value) = part.split_once('=').ok_or_else(no_pair)?;
             let (key, value) = (key.trim(), value.trim());
             if !known.contains(&key) || found.iter().any(|(before, _)| *before == key) {
-                return Err(SpecError::Key { key: key.to_owned(), keys });
+                return Err(SessionSpecError::Key { key: key.to_owned(), keys });
             }
             found.push((key, value));
         }
@@ -151,30 +151,32 @@ impl<'t> Pairs<'t> {
         self.found.iter().find(|(k, _)| *k == key).map(|(_, value)| *value)
     }
 
-    fn number(&self, key: &'static str) -> Result<Option<u32>, SpecError> {
+    fn number(&self, key: &'static str) -> Result<Option<u32>, SessionSpecError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let expected = "a whole number of at most 16777216";
-        let wrong = || SpecError::Value { key: key.to_owned(), value: value.to_owned(), expected };
+        let wrong =
+            || SessionSpecError::Value { key: key.to_owned(), value: value.to_owned(), expected };
         value.parse().ok().filter(|n| *n <= MOST_TOKENS).map(Some).ok_or_else(wrong)
     }
 
-    fn needed(&self, key: &'static str) -> Result<u32, SpecError> {
-        self.number(key)?.ok_or(SpecError::Missing { key, keys: self.keys })
+    fn needed(&self, key: &'static str) -> Result<u32, SessionSpecError> {
+        self.number(key)?.ok_or(SessionSpecError::Missing { key, keys: self.keys })
     }
 
-    fn seconds(&self, key: &'static str) -> Result<Option<f64>, SpecError> {
+    fn seconds(&self, key: &'static str) -> Result<Option<f64>, SessionSpecError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let expected = "seconds, from 0 to 1000000";
-        let wrong = || SpecError::Value { key: key.to_owned(), value: value.to_owned(), expected };
+        let wrong =
+            || SessionSpecError::Value { key: key.to_owned(), value: value.to_owned(), expected };
         let within = |s: &f64| (0.0..=LONGEST_S).contains(s);
         value.parse().ok().filter(within).map(Some).ok_or_else(wrong)
     }
 }
 
 impl FromStr for TurnSpec {
-    type Err = SpecError;
+    type Err = SessionSpecError;
 
-    fn from_str(text: &str) -> Result<Self, SpecError> {
+    fn from_str(text: &str) -> Result<Self, SessionSpecError> {
         let pairs = Pairs::of(text, &["prompt", "cached", "output", "tools"], TURN_KEYS)?;
         let turn = Self {
             prompt: pairs.needed("prompt")?,
@@ -183,13 +185,13 @@ impl FromStr for TurnSpec {
             tools_s: pairs.seconds("tools")?.unwrap_or(0.0),
         };
         if turn.cached >= turn.prompt {
-            return Err(SpecError::Together(format!(
+            return Err(SessionSpecError::Together(format!(
                 "prompt={} with cached={}: at least the last token of a prompt is read, so cached is less than prompt",
                 turn.prompt, turn.cached
             )));
         }
         if turn.output == 0 {
-            return Err(SpecError::Together(
+            return Err(SessionSpecError::Together(
                 "output=0: a turn generates at least one token".to_owned(),
             ));
         }
@@ -198,9 +200,9 @@ impl FromStr for TurnSpec {
 }
 
 impl FromStr for SessionSpec {
-    type Err = SpecError;
+    type Err = SessionSpecError;
 
-    fn from_str(text: &str) -> Result<Self, SpecError> {
+    fn from_str(text: &str) -> Result<Self, SessionSpecError> {
         let known =
             ["turns", "system", "prompt", "output", "thinking", "tool", "tools", "max_ttft"];
         let pairs = Pairs::of(text, &known, SESSION_KEYS)?;
@@ -224,8 +226,8 @@ impl SessionSpec {
     ///
     /// # Errors
     /// Says where the file is no session.
-    pub fn read(file: &str, text: &str) -> Result<Self, SpecError> {
-        let at = |problem: String| SpecError::File { file: file.to_owned(), problem };
+    pub fn read(file: &str, text: &str) -> Result<Self, SessionSpecError> {
+        let at = |problem: String| SessionSpecError::File { file: file.to_owned(), problem };
         let mut spec: Self = toml::from_str(text).map_err(|e| at(e.to_string()))?;
         let own = u32::try_from(spec.own.len()).unwrap_or(u32::MAX);
         if spec.turns == 0 {
@@ -250,8 +252,8 @@ impl SessionSpec {
         }
     }
 
-    fn checked(self) -> Result<Self, SpecError> {
-        let no = |text: String| Err(SpecError::Together(text));
+    fn checked(self) -> Result<Self, SessionSpecError> {
+        let no = |text: String| Err(SessionSpecError::Together(text));
         if !(1..=MOST_TURNS).contains(&self.turns) {
             return no(format!("turns={}: a session has 1 to {MOST_TURNS} turns", self.turns));
         }

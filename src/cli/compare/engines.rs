@@ -1,7 +1,9 @@
 //! `mlxplan compare --engines` and the object of every variation: one model on one Mac with one choice varied.
 
+mod verdicts;
+
+use super::Asked;
 use super::args::CompareArgs;
-use super::{Asked, verdicts};
 use crate::cli::shared::context::Context;
 use crate::cli::shared::evidence::{EvidenceFile, Wanted};
 use crate::cli::shared::exit::ExitStatus;
@@ -36,14 +38,14 @@ pub(in crate::cli) struct Variants {
     /// The run, by the first variant.
     request: RunKeys,
     /// The variants, in the order in which they were asked for.
-    rows: Vec<Variant>,
+    rows: Vec<VariantRow>,
     /// Remarks.
     notes: Vec<String>,
 }
 
 /// One variant.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Variant {
+pub(super) struct VariantRow {
     /// Its name.
     pub name: String,
     /// The engine.
@@ -130,9 +132,9 @@ pub(super) fn answer(
         bail!("nothing of it can run {name}: {}", reasons.collect::<Vec<_>>().join("; "));
     };
     let notes = notes(&found);
-    let rows: Vec<Variant> = found
+    let rows: Vec<VariantRow> = found
         .into_iter()
-        .map(|(name, run, prediction)| Variant::of(varied, name, &run, (&machine, prediction)))
+        .map(|(name, run, prediction)| VariantRow::of(varied, name, &run, (&machine, prediction)))
         .collect();
     let fits = rows.iter().any(|r| r.reason.is_none() && r.fits.is_none_or(|f| f < Fit::Uncertain));
     let unsure = rows.iter().any(|r| r.fits == Some(Fit::Uncertain));
@@ -223,7 +225,7 @@ fn notes(found: &[Found]) -> Vec<String> {
     notes
 }
 
-impl Variant {
+impl VariantRow {
     fn of(
         varied: &str,
         name: String,
@@ -337,7 +339,7 @@ impl Present for Variants {
 }
 
 #[cfg(test)]
-impl Variant {
+impl VariantRow {
     /// A variant of which nothing is known.
     pub(super) fn named(name: &str) -> Self {
         let run = Run::default();
@@ -360,7 +362,7 @@ impl Variant {
     }
 }
 
-impl Variant {
+impl VariantRow {
     fn cells(&self) -> [String; 8] {
         let missing = || if self.reason.is_some() { "–".to_owned() } else { "?".to_owned() };
         let or = |text: Option<String>| text.unwrap_or_else(missing);

@@ -6,7 +6,6 @@ pub(super) mod cluster;
 pub(super) mod engines;
 pub(super) mod side;
 mod vary;
-mod verdicts;
 
 use super::shared::context::Context;
 use super::shared::evidence;

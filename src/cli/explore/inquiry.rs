@@ -1,7 +1,9 @@
 //! What the screen asks: the arguments of one prediction, and how a key changes each of them.
 
 use super::knob::Knob;
-use super::steps::{CONTEXTS, DRAFTS, GENERATED, KV_BITS, USERS, beside, formats, stepped};
+use super::steps::{
+    CONTEXTS, DRAFTS, Direction, GENERATED, KV_BITS, USERS, beside, formats, stepped,
+};
 use crate::cli::shared::draft_args::DraftArgs;
 use crate::cli::shared::machine_args::MachineArgs;
 use crate::cli::shared::run_args::RunArgs;
@@ -33,15 +35,6 @@ pub(super) struct ModelFacts {
     pub base: Option<String>,
     /// The format that it was opened in.
     pub quant: String,
-}
-
-/// Which way a setting moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// To the next value, or a larger one.
-    On,
-    /// To the one before, or a smaller one.
-    Back,
 }
 
 impl Inquiry {

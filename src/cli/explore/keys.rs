@@ -1,10 +1,10 @@
 //! What keys and pastes do.
 
-use super::inquiry::Direction;
 use super::knob::Knob;
 use super::line::TypedLine;
 use super::picker::Picker;
 use super::state::{Effect, ExploreState, Overlay, ScrolledText, TextPage};
+use super::steps::Direction;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 /// Rows of a page.

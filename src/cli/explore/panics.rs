@@ -2,7 +2,7 @@
 //! screen, which its message would otherwise spoil.
 
 use super::terminal;
-use super::worker::told;
+use crate::cli::shared::output::error_text;
 use anyhow::Result;
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
@@ -23,7 +23,7 @@ pub(super) fn keep_the_screen() {
 /// What a calculation gives, or the text of its error or of its panic.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T, String> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(|error| told(&error)),
+        Ok(done) => done.map_err(|error| error_text(&error)),
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| payload.downcast_ref::<&str>().copied());

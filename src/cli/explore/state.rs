@@ -2,10 +2,11 @@
 
 use super::answering::SpeedAt;
 use super::choices::Choices;
-use super::inquiry::{Direction, Inquiry, ModelFacts};
+use super::inquiry::{Inquiry, ModelFacts};
 use super::knob::Knob;
 use super::line::TypedLine;
 use super::picker::Picker;
+use super::steps::Direction;
 use super::worker::Reply;
 use crate::cli::shared::curve::MemoryStack;
 use crate::estimate::Prediction;

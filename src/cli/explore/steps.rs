@@ -1,6 +1,13 @@
 //! The values that keys step through.
 
-use super::inquiry::Direction;
+/// Which way a setting moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To the next value, or a larger one.
+    On,
+    /// To the one before, or a smaller one.
+    Back,
+}
 
 /// Least and most tokens of a prompt, as `--context` takes them.
 pub(super) const CONTEXTS: [u32; 2] = [1, 16_777_216];

@@ -6,7 +6,6 @@ use super::inquiry::{Inquiry, ModelFacts};
 use super::panics;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::curve::MemoryStack;
-use crate::cli::shared::output::error_text;
 use crate::estimate::{OpenedModel, Prediction};
 use anyhow::Result;
 use std::io;
@@ -151,11 +150,6 @@ impl WorkerState {
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
-
-/// An error as the screen shows it.
-pub(super) fn told(error: &anyhow::Error) -> String {
-    error_text(error)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What to run on a Mac, as an answer.
 
+use super::cells::{context_cell, memory_text};
 use super::macs::{MacAnswer, macs_table};
 use super::picks::{self, PickKeys};
 use crate::advise::picks::Picks;
@@ -9,7 +10,7 @@ use crate::cli::shared::tables::changes_table;
 use crate::cli::shared::words::{
     contexts_text, format_name, gb, loss_notes, parts_text, run_text, short, wired_notes,
 };
-use crate::estimate::memory::{ContextBound, Fit, MaxContext, Memory};
+use crate::estimate::memory::{ContextBound, Fit};
 use crate::estimate::{OpenedModel, Prediction, Run, RunKeys, Warning};
 use crate::hardware::machine::{Machine, MachineSummary};
 use crate::model::quality::{LossBasis, PublishedLoss, is_below_four_bits, loss_cell};
@@ -264,18 +265,6 @@ const FIGURES: [(&str, u8, Cell); 8] = [
     ("context", 1, |p| context_cell(p.context.map(|c| c.safe))),
     ("at most", 4, |p| context_cell(p.context.map(|c| c.at_most))),
 ];
-
-pub(super) fn context_cell(context: Option<MaxContext>) -> String {
-    match context {
-        Some(c) if c.bound == ContextBound::Memory => format!("{}*", c.tokens),
-        Some(c) => c.tokens.to_string(),
-        None => "?".to_owned(),
-    }
-}
-
-pub(super) fn memory_text(p: &Prediction, text: impl Fn(&Memory) -> String) -> String {
-    p.memory.as_ref().map_or_else(|| "?".to_owned(), text)
-}
 
 fn details(p: &Prediction) -> Vec<(String, String)> {
     let mut pairs = Vec::new();

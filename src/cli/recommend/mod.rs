@@ -2,6 +2,7 @@
 
 pub(super) mod answer;
 pub(super) mod args;
+mod cells;
 mod drafts;
 mod macs;
 mod picks;

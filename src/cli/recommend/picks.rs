@@ -1,6 +1,6 @@
 //! What to start with when no model was named: the table, the lines that start them, and the reasons.
 
-use super::answer::{context_cell, memory_text};
+use super::cells::{context_cell, memory_text};
 use crate::advise::picks::{Pick, has_start_line};
 use crate::advise::use_case::UseCase;
 use crate::cli::shared::words::{format_name, gb, short};

@@ -1,7 +1,7 @@
 //! The plot of drafts: speed-up against acceptance.
 
 use super::Case;
-use super::plots::axis;
+use super::axis::axis;
 use crate::cli::shared::context::Context;
 use crate::cli::shared::drafts::Drafts;
 use crate::cli::shared::words::{format_name, short};

@@ -1,6 +1,7 @@
 //! The plots of a report.
 
 use super::args::Plot;
+use super::axis::axis;
 use super::{Case, cluster, drafts};
 use crate::advise::money::Economics;
 use crate::advise::purchase::{Needs, purchase};
@@ -10,7 +11,7 @@ use crate::cli::shared::shipped;
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::memory::budget;
 use crate::ledger::weights::Weights;
-use crate::report::{Axis, Chart, ChartShape, Corner, Mark, Scatter};
+use crate::report::{Chart, ChartShape, Corner, Mark, Scatter};
 use crate::roofline::{Coefficients, Silicon};
 use crate::validation::evaluate::FitBasis;
 use anyhow::{Result, anyhow};
@@ -18,10 +19,6 @@ use rayon::prelude::*;
 
 /// Most curves of a chart.
 const CURVES: usize = 6;
-
-pub(super) fn axis(label: &str, log: bool) -> Axis {
-    Axis { label: label.to_owned(), log }
-}
 
 pub(super) fn chart(context: &Context, case: &Case, kind: Plot) -> Result<Chart> {
     match kind {

@@ -2,7 +2,7 @@
 
 use super::refusal::DraftDoubt;
 use crate::estimate::memory::Fit;
-use crate::model::drafts::Shared;
+use crate::model::drafts::SharedTokenizer;
 use crate::run::Program;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -83,7 +83,7 @@ pub struct DraftAnswer {
     /// Why, in words.
     pub reason: String,
     /// Whether it counts tokens as the model does; `null` for prediction heads.
-    pub tokenizer: Option<Shared>,
+    pub tokenizer: Option<SharedTokenizer>,
     /// Times as fast as without drafts at `acceptance`.
     pub speedup: Option<f64>,
     /// The acceptance that `speedup` is for.

@@ -15,7 +15,7 @@ use super::{EstimateError, Estimator, OpenedModel};
 use crate::graph::Graph;
 use crate::hardware::machine::Machine;
 use crate::ledger::weights::Weights;
-use crate::model::drafts::{Heads, Shared, TokenizerOf, VocabularyError};
+use crate::model::drafts::{PredictionHeads, SharedTokenizer, TokenizerOf, VocabularyError};
 use crate::run::{Draft, DraftTokens, Drafter, Program};
 use judged::Judged;
 use refusal::{Case, GoesBack, of_heads, of_tokenizers};
@@ -138,7 +138,7 @@ impl Estimator<'_> {
     fn doubts_of_heads(
         &self,
         tokens: DraftTokens,
-    ) -> Result<(Heads, Vec<DraftDoubt>), DraftRefusal> {
+    ) -> Result<(PredictionHeads, Vec<DraftDoubt>), DraftRefusal> {
         let repo = self.opened().map_or("", OpenedModel::repository);
         let heads = of_heads(self.opened().and_then(OpenedModel::prediction_heads), repo)?;
         let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Heads, tokens };
@@ -181,7 +181,7 @@ impl Estimator<'_> {
         tokens: DraftTokens,
     ) -> Result<MayDraft, EstimateError> {
         let other = TokenizerOf::of(&draft.source)?;
-        let shared = tokenizer.map_or(Shared::Unknown, |own| own.shared_with(&other));
+        let shared = tokenizer.map_or(SharedTokenizer::Unknown, |own| own.shared_with(&other));
         let names = [tokenizer.and_then(TokenizerOf::name), other.name()];
         let label = self.label();
         let case = Case { graph: self.graph(), run: self.run(), by: Drafter::Model, tokens };
@@ -223,7 +223,7 @@ impl Estimator<'_> {
         answer.draft_bytes = Some(with.draft.0);
         answer.peak_bytes = Some(with.peak.peak_bytes);
         answer.fits = Some(with.judgment.verdict);
-        if shared == Shared::Unknown {
+        if shared == SharedTokenizer::Unknown {
             answer.verdict = DraftVerdict::Uncertain;
         }
         answer.doubts = doubts;
@@ -260,7 +260,7 @@ impl Estimator<'_> {
 }
 
 /// Doubts about a draft model and whether it shares the tokenizer, or why there cannot be one.
-type MayDraft = Result<(Vec<DraftDoubt>, Shared), DraftRefusal>;
+type MayDraft = Result<(Vec<DraftDoubt>, SharedTokenizer), DraftRefusal>;
 
 /// A run without drafts.
 #[derive(Clone, Copy, Debug)]

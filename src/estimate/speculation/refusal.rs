@@ -4,7 +4,7 @@ use crate::engine::programs::{Drafting, Engines, WindowsWithDrafts};
 use crate::graph::Graph;
 use crate::graph::cache::CacheKind;
 use crate::graph::towers::Loader;
-use crate::model::drafts::{DraftFacts, Heads, Shared};
+use crate::model::drafts::{DraftFacts, PredictionHeads, SharedTokenizer};
 use crate::roofline::speculation::MOST_DRAFTS;
 use crate::run::{DraftTokens, Drafter, Program, Run};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -306,21 +306,21 @@ fn engines(with: impl Fn(&Drafting) -> bool) -> String {
 
 /// What tokenizers say against a draft model; `names` are those of the model's and of the draft's.
 pub(super) fn of_tokenizers(
-    shared: Shared,
+    shared: SharedTokenizer,
     [main, draft]: [Option<&'static str>; 2],
     [model, drafter]: [&str; 2],
 ) -> Result<Option<DraftDoubt>, DraftRefusal> {
     match shared {
-        Shared::Same => Ok(None),
-        Shared::SameText => Ok(Some(DraftDoubt::SpecialTokens)),
-        Shared::Different => {
+        SharedTokenizer::Same => Ok(None),
+        SharedTokenizer::SameText => Ok(Some(DraftDoubt::SpecialTokens)),
+        SharedTokenizer::Different => {
             let which = match (main, draft) {
                 (Some(main), Some(draft)) if main != draft => format!(" ({main} and {draft})"),
                 _ => " (tokenizer.json of both)".to_owned(),
             };
             Err(DraftRefusal::OtherTokenizer { which })
         }
-        Shared::Unknown => {
+        SharedTokenizer::Unknown => {
             let of = if main.is_none() { model } else { drafter };
             Ok(Some(DraftDoubt::TokenizerUnknown(of.to_owned())))
         }
@@ -328,7 +328,10 @@ pub(super) fn of_tokenizers(
 }
 
 /// The heads of a model, or why there are none.
-pub(super) fn of_heads(heads: Option<Heads>, repo: &str) -> Result<Heads, DraftRefusal> {
+pub(super) fn of_heads(
+    heads: Option<PredictionHeads>,
+    repo: &str,
+) -> Result<PredictionHeads, DraftRefusal> {
     heads.ok_or_else(|| {
         let drafter = DraftFacts::embedded().ok().and_then(|facts| facts.drafter_of(repo));
         let instead = drafter.map_or_else(String::new, |d| {

@@ -8,18 +8,18 @@ const KEYS: [&str; 3] = ["mtp_num_hidden_layers", "num_nextn_predict_layers", "n
 
 /// The prediction heads of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
+pub struct PredictionHeads {
     /// How many; each is about one layer of the model.
     pub count: u32,
 }
 
 /// The prediction heads of a model by its configuration, or by what is known of its repository; `None` for none.
 #[must_use]
-pub fn heads(config: Option<&Config>, repo: &str) -> Option<Heads> {
+pub fn heads(config: Option<&Config>, repo: &str) -> Option<PredictionHeads> {
     let stated = config.and_then(stated);
     let known = || Some(longest(&DraftFacts::embedded().ok()?.heads, |h| &h.models, repo)?.count);
     let count = stated.or_else(known)?;
-    (count > 0).then_some(Heads { count })
+    (count > 0).then_some(PredictionHeads { count })
 }
 
 fn stated(config: &Config) -> Option<u32> {

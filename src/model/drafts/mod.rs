@@ -6,8 +6,8 @@ mod heads;
 mod tokenizer;
 mod vocabulary;
 
-pub use heads::{Heads, heads};
-pub use tokenizer::{Shared, TokenizerOf};
+pub use heads::{PredictionHeads, heads};
+pub use tokenizer::{SharedTokenizer, TokenizerOf};
 pub use vocabulary::{Vocabulary, VocabularyError};
 
 use crate::hardware::provenance::Confidence;

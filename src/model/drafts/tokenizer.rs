@@ -15,7 +15,7 @@ pub struct TokenizerOf {
 /// Whether two models count tokens alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shared {
+pub enum SharedTokenizer {
     /// Every token is the same.
     Same,
     /// Every token of text is the same; special tokens differ, and such drafts are never accepted.
@@ -62,21 +62,21 @@ impl TokenizerOf {
 
     /// Whether a draft with the other tokenizer counts tokens alike. Files decide where both have them.
     #[must_use]
-    pub fn shared_with(&self, other: &Self) -> Shared {
+    pub fn shared_with(&self, other: &Self) -> SharedTokenizer {
         if let (Some(own), Some(other)) = (&self.files, &other.files) {
             return match own.text == other.text {
-                true if own.special == other.special => Shared::Same,
-                true => Shared::SameText,
-                false => Shared::Different,
+                true if own.special == other.special => SharedTokenizer::Same,
+                true => SharedTokenizer::SameText,
+                false => SharedTokenizer::Different,
             };
         }
         match (self.known, other.known) {
-            (Some(own), Some(other)) if own.name == other.name => Shared::Same,
+            (Some(own), Some(other)) if own.name == other.name => SharedTokenizer::Same,
             (Some(own), Some(other)) if own.text.is_some() && own.text == other.text => {
-                Shared::SameText
+                SharedTokenizer::SameText
             }
-            (Some(_), Some(_)) => Shared::Different,
-            _ => Shared::Unknown,
+            (Some(_), Some(_)) => SharedTokenizer::Different,
+            _ => SharedTokenizer::Unknown,
         }
     }
 }
@@ -106,12 +106,21 @@ mod tests {
             TokenizerOf::of_repository(a).shared_with(&TokenizerOf::of_repository(b))
         };
         // 151936 and 152064 rows, one tokenizer.
-        assert_eq!(shared("Qwen/Qwen2.5-72B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::Same);
-        assert_eq!(shared("Qwen/Qwen3-32B", "Qwen/Qwen2.5-0.5B-Instruct"), Shared::SameText);
+        assert_eq!(
+            shared("Qwen/Qwen2.5-72B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
+            SharedTokenizer::Same
+        );
+        assert_eq!(
+            shared("Qwen/Qwen3-32B", "Qwen/Qwen2.5-0.5B-Instruct"),
+            SharedTokenizer::SameText
+        );
         // 100352 rows both.
-        assert_eq!(shared("microsoft/phi-4", "ibm-granite/granite-4.1-3b"), Shared::Different);
-        assert_eq!(shared("microsoft/phi-4", "allenai/OLMo-2-0425-1B"), Shared::Different);
-        assert_eq!(shared("microsoft/phi-4", "nobody/unheard-of-1B"), Shared::Unknown);
+        assert_eq!(
+            shared("microsoft/phi-4", "ibm-granite/granite-4.1-3b"),
+            SharedTokenizer::Different
+        );
+        assert_eq!(shared("microsoft/phi-4", "allenai/OLMo-2-0425-1B"), SharedTokenizer::Different);
+        assert_eq!(shared("microsoft/phi-4", "nobody/unheard-of-1B"), SharedTokenizer::Unknown);
     }
 
     #[test]
@@ -122,17 +131,17 @@ mod tests {
         let c = of_files(&[("a", 0), ("b", 1)], &qwen[..2]);
         assert_eq!(a.name(), Some("qwen2.5"));
         assert_eq!(c.name(), None);
-        assert_eq!(a.shared_with(&a.clone()), Shared::Same);
-        assert_eq!(a.shared_with(&b), Shared::Different);
-        assert_eq!(a.shared_with(&c), Shared::SameText);
+        assert_eq!(a.shared_with(&a.clone()), SharedTokenizer::Same);
+        assert_eq!(a.shared_with(&b), SharedTokenizer::Different);
+        assert_eq!(a.shared_with(&c), SharedTokenizer::SameText);
         // A folder beside a name: recognized by its special tokens.
         assert_eq!(
             a.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")),
-            Shared::Same
+            SharedTokenizer::Same
         );
         assert_eq!(
             c.shared_with(&TokenizerOf::of_repository("Qwen/Qwen2.5-0.5B-Instruct")),
-            Shared::Unknown
+            SharedTokenizer::Unknown
         );
     }
 }

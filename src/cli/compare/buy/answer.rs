@@ -112,7 +112,7 @@ struct Place {
 }
 
 /// What was asked for.
-pub(super) struct Asking<'a> {
+pub(super) struct PurchaseAsked<'a> {
     /// Models and run.
     pub asked: &'a Asked,
     /// Their estimators.
@@ -130,12 +130,12 @@ pub(super) struct Asking<'a> {
 impl PurchaseAnswer {
     /// What was found.
     pub(super) fn of(
-        asking: Asking<'_>,
+        asking: PurchaseAsked<'_>,
         found: &Purchase,
         new: Vec<NewModel>,
         notes: Vec<String>,
     ) -> Self {
-        let Asking { asked, estimators, needs, money, before, limit } = asking;
+        let PurchaseAsked { asked, estimators, needs, money, before, limit } = asking;
         let (models, run) = (asked.models(estimators), asked.run_of(estimators));
         let choice = |c| ChoiceKeys::of(c, (&models, &run.work), before.as_deref());
         Self {

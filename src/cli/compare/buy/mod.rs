@@ -14,7 +14,7 @@ use crate::estimate::{Estimator, Outcome};
 use crate::hardware::catalog::AS_OF;
 use crate::report::Answer;
 use crate::roofline::Coefficients;
-use answer::{Asking, PurchaseAnswer};
+use answer::{PurchaseAnswer, PurchaseAsked};
 use anyhow::Result;
 
 pub(super) fn run(
@@ -58,7 +58,7 @@ pub(super) fn run(
     };
     let limit = args.needs.limit as usize;
     let estimators = &estimators[..];
-    let asking = Asking { asked, estimators, needs, money, before, limit };
+    let asking = PurchaseAsked { asked, estimators, needs, money, before, limit };
     let answer = PurchaseAnswer::of(asking, &found, new, notes).with_nearest(&near);
     Ok((Answer::of(answer), verdict))
 }

@@ -1,6 +1,6 @@
 //! What a variation comes to, in words.
 
-use super::engines::Variant;
+use super::VariantRow;
 use crate::estimate::memory::{ContextBound, Fit};
 use crate::model::quality::is_below_four_bits;
 use crate::units::{Bytes, Seconds, TokensPerSecond};
@@ -13,8 +13,8 @@ const LONGER: f64 = 1.25;
 const SAME: f64 = 0.02;
 
 /// The answer for what was varied.
-pub(super) fn of(varied: &str, rows: &[Variant]) -> Vec<String> {
-    let running: Vec<&Variant> = rows.iter().filter(|r| r.reason.is_none()).collect();
+pub(super) fn of(varied: &str, rows: &[VariantRow]) -> Vec<String> {
+    let running: Vec<&VariantRow> = rows.iter().filter(|r| r.reason.is_none()).collect();
     match varied {
         "kv" => caches(&running),
         "quant" => formats(&running),
@@ -23,18 +23,18 @@ pub(super) fn of(varied: &str, rows: &[Variant]) -> Vec<String> {
     }
 }
 
-fn fits(row: &Variant) -> bool {
+fn fits(row: &VariantRow) -> bool {
     row.fits.is_none_or(|fit| fit <= Fit::Tight)
 }
 
 /// Whether quantized caches are worth it.
-fn caches(rows: &[&Variant]) -> Vec<String> {
+fn caches(rows: &[&VariantRow]) -> Vec<String> {
     let Some((base, others)) = rows.split_first() else { return Vec::new() };
     ["8", "4"].into_iter().filter_map(|bits| cache(base, others, bits)).collect()
 }
 
-fn cache(base: &Variant, others: &[&Variant], bits: &str) -> Option<String> {
-    let of_bits = |r: &&&Variant| r.name.trim_start_matches('q').starts_with(bits);
+fn cache(base: &VariantRow, others: &[&VariantRow], bits: &str) -> Option<String> {
+    let of_bits = |r: &&&VariantRow| r.name.trim_start_matches('q').starts_with(bits);
     let best = others.iter().filter(of_bits).min_by_key(|r| r.peak_bytes)?;
     let loss = best.published_loss.as_ref();
     let saved = base.peak_bytes? as f64 - best.peak_bytes? as f64;
@@ -73,11 +73,11 @@ fn cache(base: &Variant, others: &[&Variant], bits: &str) -> Option<String> {
     ))
 }
 
-fn formats(rows: &[&Variant]) -> Vec<String> {
+fn formats(rows: &[&VariantRow]) -> Vec<String> {
     let Some(best) = rows.iter().find(|r| fits(r)) else {
         return vec!["No format of it fits.".to_owned()];
     };
-    let loses = |r: &Variant| {
+    let loses = |r: &VariantRow| {
         r.published_loss.as_ref().map_or_else(
             || "at a loss that nobody published at this size".to_owned(),
             |l| format!("losing {}", l.text()),
@@ -103,13 +103,13 @@ fn formats(rows: &[&Variant]) -> Vec<String> {
     text
 }
 
-fn chunks(rows: &[&Variant]) -> Vec<String> {
-    let time = |r: &&&Variant| r.ttft_s.unwrap_or(f64::INFINITY);
+fn chunks(rows: &[&VariantRow]) -> Vec<String> {
+    let time = |r: &&&VariantRow| r.ttft_s.unwrap_or(f64::INFINITY);
     let fitting = || rows.iter().filter(|r| fits(r));
     let Some(soonest) = fitting().min_by(|a, b| time(a).total_cmp(&time(b))) else {
         return vec!["With no chunk does it fit.".to_owned()];
     };
-    let as_soon = |r: &&&Variant| time(r) <= time(&soonest) * (1.0 + SAME);
+    let as_soon = |r: &&&VariantRow| time(r) <= time(&soonest) * (1.0 + SAME);
     let Some(chosen) = fitting().filter(as_soon).min_by_key(|r| r.peak_bytes) else {
         return Vec::new();
     };
@@ -133,8 +133,8 @@ fn chunks(rows: &[&Variant]) -> Vec<String> {
     text
 }
 
-fn engines(rows: &[&Variant]) -> Vec<String> {
-    let rate = |r: &&&Variant| r.tokens_per_s.unwrap_or(0.0);
+fn engines(rows: &[&VariantRow]) -> Vec<String> {
+    let rate = |r: &&&VariantRow| r.tokens_per_s.unwrap_or(0.0);
     let Some(fastest) = rows.iter().filter(|r| fits(r)).max_by(|a, b| rate(a).total_cmp(&rate(b)))
     else {
         return vec!["It fits through none of them.".to_owned()];
@@ -160,7 +160,7 @@ fn engines(rows: &[&Variant]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::compare::engines::Variant;
+    use crate::cli::compare::engines::VariantRow;
     use crate::model::quality::PublishedLoss;
 
     fn row(
@@ -168,8 +168,8 @@ mod tests {
         fits: Fit,
         (peak, context): (u64, u32),
         loss: Option<PublishedLoss>,
-    ) -> Variant {
-        let mut row = Variant::named(name);
+    ) -> VariantRow {
+        let mut row = VariantRow::named(name);
         row.fits = Some(fits);
         row.peak_bytes = Some(peak);
         row.max_context_tokens = Some(context);
