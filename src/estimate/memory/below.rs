@@ -2,7 +2,8 @@
 //!
 //! A longer prompt may need less than a shorter one: a last chunk of a thousand rows may have no fused kernel where a
 //! whole chunk has, and one of many rows may hold less than one of few, because MLX then commits more often. For every one
-//! of some lengths of the last chunk, the least number of whole chunks before it that does not fit ends the context.
+//! of some lengths of the last chunk, the least number of whole chunks before it that does not fit ends the context; where
+//! scores are built, among the shorter last chunks after as many, which need hardly less.
 
 use super::context::surely_fits;
 use super::ends::{Ends, PromptEnd};
@@ -14,6 +15,8 @@ use crate::units::Bytes;
 const ROWS: [u32; 9] = [1023, 512, 2047, 1536, 1024, 768, 256, 64, 8];
 /// Those that suffice where no chunk builds scores.
 const FUSED: usize = 3;
+/// Rows between two last chunks that are tried where one with scores does not fit.
+const ROWS_APART: u32 = 64;
 
 /// What MLX may take.
 #[derive(Clone, Copy, Debug)]
@@ -96,22 +99,36 @@ impl Search<'_, '_> {
     /// The longest context up to `most` below which no prompt with a last chunk of `rows` exceeds the room, and the
     /// longest such chunk, if there is one.
     fn until(&self, rows: u32, most: u32) -> Result<(u32, Option<PromptEnd>), PeakError> {
-        let beside = rows + 1 + self.ends.run.work.generate_tokens;
-        let Some(rest) = most.checked_sub(beside) else { return Ok((most, None)) };
-        let at = |chunks: u32| self.ends.last_chunk(chunks * self.step + rows + 1);
-        let (mut least, mut high) = (0, rest / self.step);
-        let last = at(high)?;
+        let (step, generate) = (self.step, self.ends.run.work.generate_tokens);
+        // The last token of a prompt is read by itself.
+        let rest = rows + 1;
+        let Some(before) = most.checked_sub(rest + generate) else { return Ok((most, None)) };
+        let at = |chunks: u32, rest: u32| self.ends.last_chunk(chunks * step + rest);
+        let (mut least, mut high) = (0, before / step);
+        let last = at(high, rest)?;
         if self.room.holds(last) {
             return Ok((most, Some(last)));
         }
+        let mut beyond = last;
         while least < high {
             let middle = least.midpoint(high);
-            if self.room.holds(at(middle)?) {
+            let end = at(middle, rest)?;
+            if self.room.holds(end) {
                 least = middle + 1;
             } else {
-                high = middle;
+                (high, beyond) = (middle, end);
             }
         }
-        Ok(((high * self.step + beside).saturating_sub(1), Some(last)))
+        // Scores grow with the rows; without them a row adds little.
+        let (mut fits, mut exceeds) = (if beyond.builds_scores { 0 } else { rows }, rest);
+        while exceeds > fits + ROWS_APART {
+            let middle = fits.midpoint(exceeds);
+            if self.room.holds(at(high, middle)?) {
+                fits = middle;
+            } else {
+                exceeds = middle;
+            }
+        }
+        Ok((high * step + fits + generate, Some(last)))
     }
 }
