@@ -24,12 +24,12 @@ pub struct PredictArgs {
     pub depths: Vec<u32>,
 
     /// One turn of a conversation, with a kept cache and without: prompt=8000,cached=6000,output=400[,tools=SECONDS]
-    #[arg(long, value_name = "KEYS", conflicts_with_all = ["session", "context", "generate", "batch", "images", "depths", "explain", "time_layers"])]
+    #[arg(long, value_name = "KEYS", conflicts_with_all = ["session", "context", "generate", "batch", "images", "depths", "explain", "time_layers", "draft"])]
     pub turn: Option<TurnSpec>,
 
     /// A whole session of turns: turns=40,system=6000,prompt=300,output=500,tool=1500[,thinking=TOKENS][,tools=SECONDS]
     /// [,max_ttft=SECONDS], or a TOML file with these keys
-    #[arg(long, value_name = "KEYS|FILE", conflicts_with_all = ["context", "generate", "batch", "images", "depths", "explain", "time_layers"])]
+    #[arg(long, value_name = "KEYS|FILE", conflicts_with_all = ["context", "generate", "batch", "images", "depths", "explain", "time_layers", "draft"])]
     pub session: Option<String>,
 
     /// Print every term and byte with its rule and source

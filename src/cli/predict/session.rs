@@ -204,12 +204,13 @@ fn ending(add: &mut impl FnMut(&str, String), plan: &SessionPlan) {
         }
         (None, None) => {}
     }
+    let needed = match plan.needed_context_tokens {
+        0 => "no turn can be done".to_owned(),
+        tokens => format!("{tokens} tokens are needed"),
+    };
     add(
         "context",
-        format!(
-            "{} tokens are needed; declare {} to the agent, which is safe",
-            plan.needed_context_tokens, plan.declared_context_tokens
-        ),
+        format!("{needed}; declare {} to the agent, which is safe", plan.declared_context_tokens),
     );
     if let Some(energy) = &plan.energy {
         add("energy", energy_text(energy));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct UsersArgs {
     /// Users at once of one model: how many fit, the total and what each gets, the time to first token, and the command
     /// that starts the server
-    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "engine_for", "draft"], requires = "model", value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["batch", "engine_for", "draft", "evidence", "max_loss"], requires = "model", value_parser = clap::value_parser!(u32).range(1..=512))]
     pub users: Option<u32>,
 
     /// Tokens of each user's prompt (the same as --context); the tokens of each answer are --generate, or --output with a
