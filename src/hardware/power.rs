@@ -54,7 +54,9 @@ impl fmt::Display for PowerSetting {
 pub enum Form {
     /// A laptop without a fan.
     Air,
-    /// A laptop of 14 inches or less.
+    /// A laptop of 13 inches with a fan (M1 and M2), which is cooled like one of 14.
+    Mbp13,
+    /// A laptop of 14 inches.
     Mbp14,
     /// A laptop of 16 inches.
     Mbp16,
@@ -72,6 +74,7 @@ impl Form {
         match (machine.fanless, name) {
             (Some(true), _) => Self::Air,
             (_, Some(name)) if name.starts_with("MacBook") && name.contains("16\"") => Self::Mbp16,
+            (_, Some(name)) if name.starts_with("MacBook") && name.contains("13\"") => Self::Mbp13,
             (_, Some(name)) if name.starts_with("MacBook") => Self::Mbp14,
             (_, Some(_)) => Self::Desktop,
             (_, None) if machine.tier.value == Tier::Ultra => Self::Desktop,
@@ -88,7 +91,7 @@ impl Form {
     /// Whether it is known to be a laptop.
     #[must_use]
     pub const fn is_laptop(self) -> bool {
-        matches!(self, Self::Air | Self::Mbp14 | Self::Mbp16)
+        matches!(self, Self::Air | Self::Mbp13 | Self::Mbp14 | Self::Mbp16)
     }
 }
 
@@ -141,10 +144,12 @@ pub struct DrawRow {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatteryRow {
-    /// `air`, `mbp14` or `mbp16`.
+    /// `air`, `mbp13`, `mbp14` or `mbp16`.
     pub form: String,
     /// Watt-hours: smallest and largest.
     pub wh: [f64; 2],
+    /// What was found, with figures.
+    pub evidence: String,
     /// Where.
     pub sources: Vec<String>,
 }
@@ -214,6 +219,7 @@ impl PowerFile {
     pub fn battery_wh(&self, form: Form) -> Option<[f64; 2]> {
         let name = match form {
             Form::Air => "air",
+            Form::Mbp13 => "mbp13",
             Form::Mbp14 => "mbp14",
             Form::Mbp16 => "mbp16",
             Form::Desktop | Form::Unknown => return None,
@@ -236,7 +242,7 @@ impl PowerFile {
     pub fn heat(&self, form: Form, mode: PowerSetting) -> Vec<&HeatRow> {
         let forms: &[&str] = match form {
             Form::Air => &["air", "any"],
-            Form::Mbp14 => &["mbp14", "laptop", "any"],
+            Form::Mbp13 | Form::Mbp14 => &["mbp14", "laptop", "any"],
             Form::Mbp16 => &["mbp16", "laptop", "any"],
             Form::Desktop => &["desktop", "any"],
             Form::Unknown => {
@@ -276,7 +282,8 @@ mod tests {
                 assert!(range.is_sorted() && range[0] > 0.0, "{mode}: {range:?}");
             }
             assert!(row.basis == RangeBasis::Assumed || !row.sources.is_empty(), "{mode}");
-            for form in [Form::Air, Form::Mbp14, Form::Mbp16, Form::Desktop, Form::Unknown] {
+            let laptops = [Form::Air, Form::Mbp13, Form::Mbp14, Form::Mbp16];
+            for form in laptops.into_iter().chain([Form::Desktop, Form::Unknown]) {
                 let rows = file.heat(form, mode);
                 assert!(!rows.is_empty(), "{form:?} {mode}");
                 for r in rows {
@@ -296,7 +303,11 @@ mod tests {
             assert!(!row.evidence.is_empty() && !row.sources.is_empty());
             before = row.watts[1];
         }
-        for form in [Form::Air, Form::Mbp14, Form::Mbp16] {
+        for row in &file.battery {
+            assert!(!row.sources.is_empty() && !row.evidence.is_empty(), "{row:?}");
+            assert!(row.sources.iter().all(|s| s.starts_with("https://")), "{row:?}");
+        }
+        for form in [Form::Air, Form::Mbp13, Form::Mbp14, Form::Mbp16] {
             assert!(file.battery_wh(form).is_some_and(|wh| wh.is_sorted()), "{form:?}");
         }
         assert_eq!(file.battery_wh(Form::Desktop), None);
@@ -322,6 +333,7 @@ mod tests {
         assert_eq!(form("m4max-40/128"), Form::Unknown);
         assert_eq!(form("mbp16-m5max-40-2026/128"), Form::Mbp16);
         assert_eq!(form("mbp14-m5pro-16-2026/24"), Form::Mbp14);
+        assert_eq!(form("mbp13-m1-2020/16"), Form::Mbp13);
         assert_eq!(form("air13-m5-10-2026/16"), Form::Air);
         assert_eq!(form("studio-m4max-40-2025/64"), Form::Desktop);
     }
