@@ -11,7 +11,6 @@ use crate::estimate::{Cluster, ClusterFigures, Estimator, Parallelism, Run};
 use crate::graph::Graph;
 use crate::hardware::Macs;
 use crate::hardware::machine::Machine;
-use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::links::Link;
 use crate::run::{ModelFile, Program};
 
@@ -190,14 +189,8 @@ fn graph(row: &BeyondRow, tools: &Tools<'_>) -> Result<Graph, String> {
     if id.is_empty() {
         return Err(format!("the model is not said exactly: '{}'", row.model_published));
     }
-    let model = tools.models.get(id).ok_or_else(|| format!("'{id}' is not in the catalog"))?;
-    let entry = model.entry().map_err(|e| e.to_string())?;
     let format = join::weights(&row.quant).ok_or_else(|| format!("format '{}'", row.quant))?;
-    let scheme = match format {
-        NamedFormat::Mlx(scheme) => scheme,
-        NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
-    };
-    Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())
+    join::graph_of(tools.models, id, format).map(|(_, graph)| graph)
 }
 
 /// The run: programs that divide as mlx-lm does are taken as it.

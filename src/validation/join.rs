@@ -1,9 +1,10 @@
 //! Joining measured rows to models and Macs.
 
 use super::measurement::Measurement;
+use crate::graph::Graph;
 use crate::hardware::catalog::Chip;
-use crate::model::NamedFormat;
-use crate::model::catalog::Models;
+use crate::model::catalog::{ModelEntry, Models};
+use crate::model::{DType, NamedFormat, Scheme};
 use std::fmt;
 
 /// A row with what it measured.
@@ -89,4 +90,24 @@ pub fn weights(quant: &str) -> Option<NamedFormat> {
         return quant.parse().ok().map(NamedFormat::Mlx);
     }
     None
+}
+
+/// A model of the catalog and its graph in a format. The graph of a GGUF file has 16-bit weights: what the file holds is
+/// counted apart.
+///
+/// # Errors
+/// In words: no such model, or one that cannot be built.
+pub(super) fn graph_of(
+    models: &Models,
+    id: &str,
+    format: NamedFormat,
+) -> Result<(ModelEntry, Graph), String> {
+    let model = models.get(id).ok_or_else(|| format!("'{id}' is not in the catalog"))?;
+    let entry = model.entry().map_err(|e| e.to_string())?;
+    let scheme = match format {
+        NamedFormat::Mlx(scheme) => scheme,
+        NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
+    };
+    let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
+    Ok((entry, graph))
 }

@@ -9,7 +9,7 @@ use crate::estimate::{Estimator, Run};
 use crate::graph::Graph;
 use crate::model::drafts::heads;
 use crate::model::names::{NameSpec, Resolution, Resolver};
-use crate::model::{DType, NamedFormat, Scheme};
+use crate::model::{NamedFormat, Scheme};
 use crate::roofline::Silicon;
 use crate::roofline::speculation::{acceptance_of_share, tokens_per_round};
 use crate::run::{Drafter, MlxRelease, ModelFile, Program, Version};
@@ -238,14 +238,10 @@ struct Model {
 
 impl Model {
     fn named(id: &str, format: NamedFormat, tools: &Tools<'_>) -> Result<Self, String> {
-        let summary = tools.models.get(id).ok_or_else(|| format!("model '{id}'"))?;
-        let entry = summary.entry().map_err(|e| e.to_string())?;
-        let scheme = match format {
-            NamedFormat::Mlx(scheme) => scheme,
-            NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
-        };
-        let half = entry.hub_conversions_are_fp16() && !matches!(scheme, Scheme::Float(_));
-        let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let (entry, graph) = join::graph_of(tools.models, id, format)?;
+        let packed =
+            matches!(format, NamedFormat::Mlx(scheme) if !matches!(scheme, Scheme::Float(_)));
+        let half = packed && entry.hub_conversions_are_fp16();
         let graph = graph.with_fp16_activations(half.then_some(true));
         let heads = heads(Some(&entry.config), id).is_some();
         Ok(Self { graph, format, heads })
