@@ -80,8 +80,8 @@ impl Estimator<'_> {
         let row = Engines::embedded().ok().and_then(|all| all.row(program));
         match row.and_then(|r| r.prompt_cache.as_deref()) {
             Some("ssd") => KeptPlace::Blocks,
-            Some("disk") => KeptPlace::File,
-            Some("none") => KeptPlace::File,
+            // A program that keeps nothing by itself can write a file.
+            Some("disk" | "none") => KeptPlace::File,
             _ => KeptPlace::Memory,
         }
     }

@@ -80,13 +80,8 @@ pub struct BestDrafts {
 }
 
 impl RoundTimes {
-    /// Most drafts whose verification is known.
-    #[must_use]
-    pub fn most(&self) -> u32 {
-        u32::try_from(self.verify.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Seconds of a round of `drafts`, beside what its tokens take themselves; `None` beyond [`Self::most`] and for none.
+    /// Seconds of a round of `drafts`, beside what its tokens take themselves; `None` for more than [`Self::verify`] has, and
+    /// for none.
     #[must_use]
     pub fn round(&self, drafts: u32) -> Option<f64> {
         let verify = self.verify.get(drafts.checked_sub(1)? as usize)?;
@@ -114,14 +109,24 @@ impl RoundTimes {
         }
         acceptance_of_tokens(self.round(drafts)? / gained, drafts)
     }
+}
 
-    /// The fastest number of drafts, up to [`MOST_DRAFTS`]; the fewest of those that are equally fast.
+impl BestDrafts {
+    /// The fastest number of drafts, up to [`MOST_DRAFTS`], in the mean over GPUs that a machine may have; the fewest of
+    /// those that are equally fast.
     #[must_use]
-    pub fn best(&self, acceptance: f64) -> Option<BestDrafts> {
-        let at = |drafts| Some(BestDrafts { drafts, speedup: self.speedup(acceptance, drafts)? });
-        let all = (1..=self.most().min(MOST_DRAFTS)).filter_map(at);
+    pub fn of(times: &[RoundTimes], acceptance: f64) -> Option<Self> {
+        let at = |drafts| Some(Self { drafts, speedup: mean_speedup(times, acceptance, drafts)? });
+        let all = (1..=MOST_DRAFTS).filter_map(at);
         all.reduce(|best, next| if next.speedup > best.speedup { next } else { best })
     }
+}
+
+/// Times as fast as without drafts, in the mean over GPUs that a machine may have; `None` where it is known of none.
+#[must_use]
+pub fn mean_speedup(times: &[RoundTimes], acceptance: f64, drafts: u32) -> Option<f64> {
+    let all: Vec<f64> = times.iter().filter_map(|t| t.speedup(acceptance, drafts)).collect();
+    (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
 }
 
 #[cfg(test)]
@@ -174,7 +179,7 @@ mod tests {
         assert_eq!(times.break_even(2), None);
         assert_eq!(times.round(3), None);
         assert_eq!(times.round(0), None);
-        let best = times.best(0.9).unwrap();
+        let best = BestDrafts::of(&[times], 0.9).unwrap();
         assert!(best.speedup < 1.0);
     }
 
@@ -183,12 +188,13 @@ mod tests {
         fn a_higher_acceptance_is_never_slower(t in times(), a in 0.0..1.0_f64, b in 0.0..1.0_f64, g in 1_u32..=8) {
             let (low, high) = (a.min(b), a.max(b));
             prop_assert!(t.speedup(low, g) <= t.speedup(high, g));
-            prop_assert!(t.best(low).unwrap().speedup <= t.best(high).unwrap().speedup);
+            let best = |a| BestDrafts::of(std::slice::from_ref(&t), a).unwrap().speedup;
+            prop_assert!(best(low) <= best(high));
         }
 
         #[test]
         fn the_best_number_of_drafts_is_at_least_as_fast_as_others(t in times(), a in 0.0..1.0_f64) {
-            let best = t.best(a).unwrap();
+            let best = BestDrafts::of(std::slice::from_ref(&t), a).unwrap();
             for g in 1..=8 {
                 prop_assert!(t.speedup(a, g).unwrap() <= best.speedup);
             }

@@ -97,16 +97,6 @@ impl<'a, 'm> UsersOn<'a, 'm> {
         self.estimator.with_run(run).speeds(self.machine)
     }
 
-    /// The paces at the fast and the slow ends of the 90 % intervals.
-    fn ends(&self, sequences: u32) -> Result<[Pace; 2], EstimateError> {
-        let (decode, prefill) = self.speeds(sequences)?;
-        let at = |end: usize| Pace {
-            step: decode.tokens_per_s / decode.interval_90[end],
-            chunk: prefill.tokens_per_s / prefill.interval_90[end],
-        };
-        Ok([at(1), at(0)])
-    }
-
     fn seen(&self, scheduler: &Scheduler, pace: Pace, demands: &[Demand]) -> Option<SeenByUsers> {
         SeenByUsers::of(&serve(scheduler, &self.costs.at(pace), demands))
     }
@@ -117,8 +107,8 @@ impl<'a, 'm> UsersOn<'a, 'm> {
     /// When mlx-lm could not run the model.
     pub fn row(&self, users: u32) -> Result<Option<UserRow>, EstimateError> {
         let at_once = users.min(self.scheduler.generating);
-        let (decode, _) = self.speeds(at_once)?;
-        let [fast, slow] = self.ends(at_once)?;
+        let (decode, prefill) = self.speeds(at_once)?;
+        let [fast, slow] = ends(&decode, &prefill);
         let work = self.estimator.run().work;
         let demands = burst(users, work.context_tokens, work.generate_tokens);
         let seen = |pace| self.seen(&self.scheduler, pace, &demands);
@@ -191,10 +181,10 @@ impl<'a, 'm> UsersOn<'a, 'm> {
         users: u32,
         safe: bool,
     ) -> Result<bool, EstimateError> {
-        let [_, slow] = self.ends(users)?;
+        let (decode, prefill) = self.speeds(users)?;
+        let [_, slow] = ends(&decode, &prefill);
         let pace = if safe { slow } else { Pace::EXPECTED };
         let work = self.estimator.run().work;
-        let (decode, _) = self.speeds(users)?;
         let rate = if safe { decode.interval_90[0] } else { decode.tokens_per_s };
         if question.min_tok_s.is_some_and(|least| rate / f64::from(users) < least) {
             return Ok(false);
@@ -256,7 +246,8 @@ impl<'a, 'm> UsersOn<'a, 'm> {
         let scheduler = self.scheduler.limited_to(users, u32::MAX);
         let work = self.estimator.run().work;
         let demands = arrivals(rate, work.context_tokens, work.generate_tokens);
-        let [fast, slow] = self.ends(scheduler.generating)?;
+        let (decode, prefill) = self.speeds(scheduler.generating)?;
+        let [fast, slow] = ends(&decode, &prefill);
         let seen = |pace| self.seen(&scheduler, pace, &demands);
         let (Some(expected), Some(best), Some(worst)) =
             (seen(Pace::EXPECTED), seen(fast), seen(slow))
@@ -314,6 +305,14 @@ impl<'a, 'm> UsersOn<'a, 'm> {
             gain: then.tokens_per_s / now.tokens_per_s - 1.0,
         }))
     }
+}
+
+/// The paces at the fast and the slow ends of the 90 % intervals.
+fn ends(decode: &Decode, prefill: &Prefill) -> [Pace; 2] {
+    [1, 0].map(|end| Pace {
+        step: decode.tokens_per_s / decode.interval_90[end],
+        chunk: prefill.tokens_per_s / prefill.interval_90[end],
+    })
 }
 
 /// Share of what one user alone gets that the next one adds at least, below which the total hardly grows.

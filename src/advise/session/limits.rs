@@ -238,10 +238,9 @@ fn sessions(
         }
         let peak = memory.peak.peak_bytes;
         let Some(room) = budget.0.checked_sub(peak) else { return Ok(0) };
-        let held = u64::from(estimator.run().engine.held.entries.min(1));
         // The kept cache of the session that generates is in the peak already.
         let others = room / each.max(1);
-        Ok(u32::try_from((1 + others).max(held)).unwrap_or(MOST_SESSIONS).min(MOST_SESSIONS))
+        Ok(u32::try_from(1 + others).unwrap_or(MOST_SESSIONS).min(MOST_SESSIONS))
     };
     Ok(SessionsFit { safe: count(safe)?, at_most: count(most)?, each_bytes: each })
 }

@@ -169,13 +169,14 @@ pub enum Conversation {
 }
 
 impl Conversation {
+    /// Its turns: at least one.
     fn turns(&self) -> Vec<TurnTokens> {
         match self {
             Self::Turn(t) => {
                 let TurnSpec { prompt, cached, output, tools_s } = *t;
                 vec![TurnTokens { prompt, cached, output, tools_s }]
             }
-            Self::Session(spec) => turns(spec).take(spec.turns as usize).collect(),
+            Self::Session(spec) => turns(spec).take(spec.turns.max(1) as usize).collect(),
         }
     }
 

@@ -6,7 +6,9 @@ use super::times::DraftWork;
 use super::{Plain, band_of};
 use crate::estimate::{EstimateError, Estimator, OpenedModel};
 use crate::hardware::machine::Machine;
-use crate::roofline::speculation::{MOST_DRAFTS, RoundTimes, accepted_share, tokens_per_round};
+use crate::roofline::speculation::{
+    BestDrafts, MOST_DRAFTS, RoundTimes, accepted_share, mean_speedup, tokens_per_round,
+};
 use crate::run::{Draft, DraftTokens, Drafter, FormatOrigin, Program, Run};
 
 /// A draft to be judged.
@@ -40,7 +42,6 @@ impl Judged<'_, '_, '_> {
         let band = band_of(program, self.by, self.main.graph());
         let at: Vec<AtAcceptance> =
             points.iter().map(|(a, task)| at(&times, (*a, *task), (drafts, band), plain)).collect();
-        let speedups = |a: f64| times.iter().filter_map(move |t| t.speedup(a, drafts));
         let interval = at.iter().fold([f64::INFINITY, 0.0_f64], |[low, high], p| {
             [low.min(p.interval_90[0]), high.max(p.interval_90[1])]
         });
@@ -52,20 +53,20 @@ impl Judged<'_, '_, '_> {
         // Where bins differ, the acceptance that is enough on all of them.
         let break_even: Option<Vec<f64>> = times.iter().map(|t| t.break_even(drafts)).collect();
         let break_even = break_even.map(|all| all.into_iter().fold(0.0, f64::max));
-        let best = best(&times, middle);
+        let best = BestDrafts::of(&times, middle);
         let mut answer = DraftAnswer::impossible(String::new(), None, String::new());
         answer.verdict = verdict;
         answer.reason = reason(verdict, drafts, break_even);
-        answer.speedup = Some(mean(speedups(middle)));
+        answer.speedup = mean_speedup(&times, middle, drafts);
         answer.acceptance = Some(middle);
         answer.interval_90 = Some(interval);
         answer.break_even_acceptance = break_even;
         answer.draft_tokens = Some(drafts);
-        answer.best_draft_tokens = best;
-        answer.best_speedup = best.map(|n| mean(times.iter().filter_map(|t| t.speedup(middle, n))));
+        answer.best_draft_tokens = best.map(|b| b.drafts);
+        answer.best_speedup = best.map(|b| b.speedup);
         answer.at = at;
         answer.draft_s = Some(mean(times.iter().map(|t| t.draft)));
-        let verify = |t: &RoundTimes| t.verify.get(drafts as usize - 1).copied();
+        let verify = |t: &RoundTimes| t.verify.get(drafts.checked_sub(1)? as usize).copied();
         answer.verify_s = Some(mean(times.iter().filter_map(verify)));
         Ok(answer)
     }
@@ -73,7 +74,7 @@ impl Judged<'_, '_, '_> {
     /// Drafts a round: as asked, else the engine's own number, else the fastest.
     fn drafts(&self, times: &[RoundTimes], middle: f64) -> u32 {
         let own = || drafting(self.main.run().engine.program)?.tokens.filter(|n| *n > 0);
-        let fastest = || best(times, middle).unwrap_or(1);
+        let fastest = || BestDrafts::of(times, middle).map_or(1, |b| b.drafts);
         match self.asked.tokens {
             DraftTokens::Stated(drafts) => drafts,
             DraftTokens::Best => fastest(),
@@ -114,11 +115,6 @@ fn middle(points: &[(f64, Option<&'static str>)]) -> f64 {
     points.get(n / 2).zip(points.get((n - 1) / 2)).map_or(0.5, |(a, b)| f64::midpoint(a.0, b.0))
 }
 
-fn best(times: &[RoundTimes], acceptance: f64) -> Option<u32> {
-    let speed = |drafts| mean(times.iter().filter_map(|t| t.speedup(acceptance, drafts)));
-    (1..=MOST_DRAFTS).reduce(|best, next| if speed(next) > speed(best) { next } else { best })
-}
-
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = values.fold((0.0, 0.0), |(sum, n), v| (sum + v, n + 1.0));
     if n > 0.0 { sum / n } else { f64::NAN }
@@ -132,7 +128,7 @@ fn at(
 ) -> AtAcceptance {
     let each = || times.iter().filter_map(|t| t.speedup(acceptance, drafts));
     let speedup = mean(each());
-    let best_draft_tokens = best(times, acceptance).unwrap_or(drafts);
+    let best = BestDrafts::of(times, acceptance).unwrap_or(BestDrafts { drafts, speedup });
     AtAcceptance {
         acceptance,
         task,
@@ -144,8 +140,8 @@ fn at(
             band[1] * each().fold(0.0, f64::max),
         ],
         tokens_per_s: speedup * plain.tokens_per_s,
-        best_draft_tokens,
-        best_speedup: mean(times.iter().filter_map(|t| t.speedup(acceptance, best_draft_tokens))),
+        best_draft_tokens: best.drafts,
+        best_speedup: best.speedup,
     }
 }
 
