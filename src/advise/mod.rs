@@ -11,6 +11,7 @@ pub mod money;
 pub mod nearest;
 pub mod offers;
 pub mod picks;
+mod popular;
 pub mod purchase;
 pub mod recommend;
 pub mod serving;

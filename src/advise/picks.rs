@@ -81,8 +81,7 @@ pub fn picks(
     catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Picks, AdviseError> {
-    let mut popular: Vec<&Summary> = catalog.offered().collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let popular = catalog.popular();
     let lows = [0.0].into_iter().chain(CLASSES);
     let classes: Vec<Vec<&Summary>> = lows
         .zip(CLASSES)

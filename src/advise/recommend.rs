@@ -214,8 +214,7 @@ pub fn by_size(
     catalog: &Models,
     sources: &Sources<'_, '_>,
 ) -> Result<Predicted, AdviseError> {
-    let mut popular: Vec<&Summary> = catalog.offered().collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let popular = catalog.popular();
     let lows = [0.0].into_iter().chain(CLASSES);
     let first = |(low, high): (f64, f64)| {
         let within = |m: &&&Summary| {

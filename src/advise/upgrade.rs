@@ -1,13 +1,10 @@
 //! What changes between the Mac one has and another.
 
+use super::popular::{between, opened};
 use crate::estimate::memory::Fits;
-use crate::estimate::{
-    Basis, EstimateError, Estimator, Figures, OpenError, OpenedModel, Run, Sources,
-};
+use crate::estimate::{Basis, EstimateError, Estimator, Figures, OpenError, Run, Sources};
 use crate::hardware::machine::Machine;
-use crate::model::Scheme;
 use crate::model::catalog::Models;
-use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -73,30 +70,13 @@ pub fn new_models(
     (coefficients, run): (&Coefficients, &Run),
     most: usize,
 ) -> Result<Vec<NewModel>, UpgradeError> {
-    let mut popular: Vec<_> = catalog.offered().collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let [small, large] = [from, to].map(|machine| machine.gpu_limit.bytes.0);
     let mut out = Vec::new();
-    for model in popular {
+    for model in between(catalog, small, large) {
         if out.len() >= most {
             break;
         }
-        // Half a byte for a parameter and its scales: what is far from the gap needs no simulation.
-        let about = 0.56 * model.published_params.unwrap_or(0) as f64;
-        if about < 0.5 * from.gpu_limit.bytes.0 as f64 || about > 1.1 * to.gpu_limit.bytes.0 as f64
-        {
-            continue;
-        }
-        let entry = model.entry().map_err(OpenError::from)?;
-        let open = |scheme| -> Result<OpenedModel, OpenError> {
-            let source = ModelSource::from_entry(&entry).map_err(OpenError::from)?;
-            Ok(OpenedModel::from_source(source, scheme, sources)?
-                .with_towers_of(run.engine.program))
-        };
-        // Some are published in few bits, as gpt-oss in mxfp4, and run so.
-        let mut subject = open(None)?;
-        if matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_))) {
-            subject = open(Some(Scheme::DEFAULT))?;
-        }
+        let subject = opened(model, sources, run.engine.program)?;
         let estimator = Estimator::new(coefficients, &subject, *run, Basis::Spec);
         let on = |machine| estimator.memory(machine).map_err(EstimateError::from);
         let (before, after) = (on(from)?, on(to)?);

@@ -94,16 +94,10 @@ impl Demand {
     }
 }
 
-/// Layers with experts, and bytes of those that a token chooses.
-fn chosen(features: &StepFeatures, graph: &crate::graph::Graph) -> (u64, f64) {
+/// Bytes of the experts that a token chooses.
+fn chosen(features: &StepFeatures) -> f64 {
     let experts = features.matrices.iter().filter(|m| m.part == MatrixRole::Expert);
-    let bytes = experts.map(|m| m.launches * m.bytes).sum();
-    let modules = graph.params().modules().iter();
-    let routed = modules.filter(|m| m.kind == crate::graph::params::ModuleKind::SwitchLinear);
-    let mut layers: Vec<u64> =
-        routed.filter_map(|m| crate::graph::parallel::layer_of(&m.path)).collect();
-    layers.dedup();
-    (layers.len() as u64, bytes)
+    experts.map(|m| m.launches * m.bytes).sum()
 }
 
 impl StreamedExperts {
@@ -123,7 +117,8 @@ impl StreamedExperts {
         if !features.has_experts() || run.work.batch != 1 {
             return None;
         }
-        let (layers, bytes) = chosen(features, estimator.graph());
+        let bytes = chosen(features);
+        let layers = estimator.graph().layers_with_experts() as u64;
         let experts = Weights::of(estimator.graph()).routed_expert_bytes;
         let beside = memory.peak.peak_bytes.saturating_sub(experts);
         let room = budget(machine, run.engine.reserve).0.saturating_sub(beside);

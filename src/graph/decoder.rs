@@ -300,6 +300,7 @@ impl<S: Carry> Decoder<S> {
             caches: self.embed.cache().into_iter().chain(own).collect(),
             experts: self.experts,
             max_context: self.max_context,
+            division: None,
             network: Box::new(self),
         }
     }

@@ -82,6 +82,8 @@ pub struct Built {
     pub experts: Option<Experts>,
     /// Longest context the model was made for, if the configuration says.
     pub max_context: Option<u64>,
+    /// How mlx-lm divides the model among several Macs, where that hangs on the configuration; else the family says.
+    pub division: Option<parallel::Division>,
 }
 
 /// Routed experts of a mixture-of-experts model.

@@ -21,11 +21,13 @@ pub struct Division {
 pub struct TensorShards {
     /// Sets of names, each of a kind of layer.
     pub names: &'static [SplitNames],
+    /// Modules inside which nothing is split, although names there are alike.
+    pub whole: &'static [&'static str],
     /// What becomes of keys and values.
     pub keys: KeyHeads,
 }
 
-/// SplitNames of modules that are split, by the axis: the last part of their paths that is neither a number nor `weight` or `bias`.
+/// Names of modules that are split, by the axis: the last part of their paths that is neither a number nor `weight` or `bias`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SplitNames {
     /// Split by their outputs (`all-to-sharded`).
@@ -54,6 +56,9 @@ pub enum LeftOver {
     Last,
     /// High ranks, which have the first ones.
     First,
+    /// Groups of so many layers stay together: low ranks have the groups left over, and rank 0 the layers behind the last
+    /// whole group.
+    LastGroups(u64),
 }
 
 /// The axis along which a tensor is split.
@@ -107,7 +112,7 @@ const GROUPED_OUTPUT: SplitNames =
     SplitNames { outputs: &["q_b_proj"], inputs: &["o_b_proj"], first: &["o_a_proj", "sinks"] };
 
 const fn tensor(names: &'static [SplitNames], keys: KeyHeads) -> Division {
-    Division { tensor: Some(TensorShards { names, keys }), pipeline: None }
+    Division { tensor: Some(TensorShards { names, whole: &[], keys }), pipeline: None }
 }
 
 impl Division {
@@ -154,9 +159,15 @@ pub static GATED_DELTA_ONLY: Division = tensor(&[BLOCKS, DELTA, HEAD], KeyHeads:
 /// Kimi K3.
 pub static KIMI: Division =
     tensor(&[BLOCKS, LATENT, KIMI_DELTA], KeyHeads::Whole).pipelined(LeftOver::First);
-/// DeepSeek V4.1.
-pub static GROUPED: Division =
-    tensor(&[BLOCKS, GROUPED_OUTPUT], KeyHeads::Whole).pipelined(LeftOver::Last);
+/// DeepSeek V4.1, whose indexers and compressors are whole on every Mac.
+pub static GROUPED: Division = Division {
+    tensor: Some(TensorShards {
+        names: &[BLOCKS, GROUPED_OUTPUT],
+        whole: &["indexer", "compressor"],
+        keys: KeyHeads::Whole,
+    }),
+    pipeline: Some(LeftOver::Last),
+};
 
 /// Why a model cannot be divided among so many Macs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -172,6 +183,16 @@ pub enum ShardError {
     Layers {
         /// Layers of the model.
         layers: u64,
+        /// Macs.
+        nodes: u32,
+    },
+    /// Fewer groups of layers than Macs.
+    #[error("{layers} layers in whole groups of {group} are not enough for {nodes} Macs")]
+    Groups {
+        /// Layers of the model.
+        layers: u64,
+        /// Layers of a group.
+        group: u64,
         /// Macs.
         nodes: u32,
     },
@@ -199,6 +220,9 @@ impl TensorShards {
     /// How a module is split; `None` where every Mac has all of it.
     #[must_use]
     pub fn split(&self, module: &Module) -> Option<Split> {
+        if module.path.split('.').any(|part| self.whole.contains(&part)) {
+            return None;
+        }
         let name = own_name(&module.path);
         let among = |list: fn(&SplitNames) -> &'static [&'static str]| {
             self.names.iter().any(|names| list(names).contains(&name))

@@ -4,7 +4,9 @@ use crate::mlxplan;
 use crate::schema::Checker;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 const OPEN: &str = r#"{"jsonrpc":"2.0","id":"open","method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
 const OPENED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
@@ -94,6 +96,37 @@ fn every_tool_answers_by_the_schema_that_it_lists() {
         unused.retain(|n| n != name);
     }
     assert_eq!(unused, Vec::<&str>::new(), "every tool is called here");
+}
+
+/// Calls leave threads to the input and the output.
+#[test]
+fn a_ping_does_not_wait_for_many_calls() {
+    const CALLS: usize = 16;
+    let asked = json!({ "model": "qwen3-32b-4bit" });
+    let calls = (0..CALLS).map(|i| call(&i.to_string(), "recommend", &asked));
+    let ping = request("ping", "ping", &json!({}));
+    let mut server = std::process::Command::new(assert_cmd::cargo::cargo_bin("mlxplan"))
+        .args(["--offline", "mcp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = server.stdin.take().expect("an input");
+    for line in session(calls.chain([ping])) {
+        input.write_all(&[&line[..], b"\n"].concat()).expect("written");
+    }
+    let (start, mut pinged) = (Instant::now(), None);
+    let output = BufReader::new(server.stdout.take().expect("an output"));
+    for line in output.lines().take(CALLS + 2) {
+        let answer: Value = serde_json::from_str(&line.expect("a line")).expect("a message");
+        if answer["id"] == "ping" {
+            pinged = Some(start.elapsed());
+        }
+    }
+    let (pinged, all) = (pinged.expect("a ping"), start.elapsed());
+    drop(input);
+    assert!(server.wait().expect("it ends").success());
+    assert!(2 * pinged < all, "after {pinged:?} of {all:?}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Project {
         Ok(Self { shell, target, mlx, system_packages })
     }
 
-    /// The Cargo configuration that links MLX on Linux; pass it as `cargo build --config <file>`.
+    /// The Cargo configuration that links MLX; pass it as `cargo build --config <file>`.
     pub fn cargo_config(&self) -> PathBuf {
         self.mlx.join("cargo-config.toml")
     }

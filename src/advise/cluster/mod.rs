@@ -13,6 +13,7 @@ use crate::hardware::machine::Machine;
 use crate::units::Bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::borrow::Borrow;
 
 /// How close to one Mac's speed is no difference.
 const ALIKE: f64 = 1.05;
@@ -81,10 +82,16 @@ impl RowFigures {
 /// The Macs of a cluster in words: `2 x m3ultra-80/512`.
 #[must_use]
 pub fn cluster_name(cluster: &Cluster) -> String {
-    let ids: Vec<&str> = cluster.machines().iter().map(|m| m.id.as_str()).collect();
+    let ids: Vec<&str> = cluster.machines().iter().map(|m| &*m.id).collect();
+    macs_name(&ids)
+}
+
+/// The same of ids.
+#[must_use]
+pub fn macs_name<S: Borrow<str> + PartialEq>(ids: &[S]) -> String {
     match ids.split_first() {
         Some((first, rest)) if rest.iter().all(|id| id == first) => {
-            format!("{} x {first}", ids.len())
+            format!("{} x {}", ids.len(), first.borrow())
         }
         _ => ids.join(" + "),
     }

@@ -1,13 +1,10 @@
 //! Popular models that several Macs hold together and none of them alone.
 
+use crate::advise::popular::{between, opened};
 use crate::advise::upgrade::UpgradeError;
 use crate::estimate::memory::Fit;
-use crate::estimate::{
-    Basis, Cluster, EstimateError, Estimator, OpenError, OpenedModel, Parallelism, Run, Sources,
-};
-use crate::model::Scheme;
+use crate::estimate::{Basis, Cluster, EstimateError, Estimator, Parallelism, Run, Sources};
 use crate::model::catalog::Models;
-use crate::model::source::ModelSource;
 use crate::roofline::Coefficients;
 use crate::units::Bytes;
 use schemars::JsonSchema;
@@ -28,9 +25,6 @@ pub struct NowPossible {
     pub bytes_per_node: Bytes,
 }
 
-/// Half a byte for a parameter and its scales.
-const ABOUT_BYTES: f64 = 0.56;
-
 /// The most popular models of the catalog that a cluster holds and the largest of its Macs does not, at 4 bits, or as they
 /// are published where that is quantized already.
 ///
@@ -45,27 +39,12 @@ pub fn now_possible(
 ) -> Result<Vec<NowPossible>, UpgradeError> {
     let limits = cluster.machines().iter().map(|m| m.gpu_limit.bytes.0);
     let (largest, all) = (limits.clone().max().unwrap_or(0), limits.sum::<u64>());
-    let mut popular: Vec<_> = catalog.offered().collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
     let mut out = Vec::new();
-    for model in popular {
+    for model in between(catalog, largest, all) {
         if out.len() >= most {
             break;
         }
-        let about = ABOUT_BYTES * model.published_params.unwrap_or(0) as f64;
-        // What is far from the gap needs no simulation.
-        if about < 0.5 * largest as f64 || about > 1.1 * all as f64 {
-            continue;
-        }
-        let entry = model.entry().map_err(OpenError::from)?;
-        let open = |scheme| -> Result<OpenedModel, OpenError> {
-            let source = ModelSource::from_entry(&entry).map_err(OpenError::from)?;
-            OpenedModel::from_source(source, scheme, sources)
-        };
-        let mut subject = open(None)?;
-        if matches!(subject.graph.uniform_scheme(), Some(Scheme::Float(_))) {
-            subject = open(Some(Scheme::DEFAULT))?;
-        }
+        let subject = opened(model, sources, run.engine.program)?;
         let estimator = Estimator::new(coefficients, &subject, *run, Basis::Spec);
         if let Some((nodes, parallelism, bytes_per_node)) = fewest(&estimator, cluster)? {
             let (id, quant) = (subject.id.clone(), estimator.quant());

@@ -125,9 +125,7 @@ fn macs(catalogs: &Catalogs, here: Option<&str>) -> Result<Vec<Offered>> {
 
 /// The models of the catalog, the most popular first.
 fn models(catalogs: &Catalogs) -> Result<Vec<Offered>> {
-    let mut popular: Vec<_> = catalogs.models()?.offered().collect();
-    popular.sort_by_key(|m| Reverse(m.downloads.unwrap_or(0)));
-    let offered = popular.into_iter().map(|m| {
+    let offered = catalogs.models()?.popular().into_iter().map(|m| {
         let shortest = m.aliases.iter().min_by_key(|a| a.len());
         let typed = shortest.unwrap_or(&m.id).clone();
         Offered::new(typed, format!("{}, {}", m.name, m.id), &m.aliases.join(" "))

@@ -17,8 +17,10 @@ use server::McpServer;
 use std::time::Duration;
 use transport::Patient;
 
-/// Threads that answer requests; more of them wait.
-const THREADS: usize = 4;
+/// Calls that are answered at once, each in a thread; more of them wait.
+const CALLS: usize = 4;
+/// Threads that read the input and write the output. Were they taken by calls, nothing would be answered before all have begun.
+const STREAMS: usize = 2;
 /// Stack of a thread that answers, bytes: as much as the main thread of a command has.
 const STACK_BYTES: usize = 8 << 20;
 /// How long answers may still take when nobody reads them.
@@ -29,10 +31,10 @@ const GRACE: Duration = Duration::from_millis(100);
 /// # Errors
 /// Data of the user's that cannot be read, or a system that gives no threads.
 pub(super) fn run(global: Global) -> Result<ExitStatus> {
-    let server = McpServer::new(global)?;
+    let server = McpServer::new(global, CALLS)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(THREADS + 2)
+        .max_blocking_threads(CALLS + STREAMS)
         .thread_stack_size(STACK_BYTES)
         .build()
         .context("cannot start the server")?;

@@ -7,15 +7,16 @@ use crate::cli::shared::context::Context;
 use crate::cli::shared::global::Global;
 use crate::report::{Format, Style};
 use anyhow::Result;
+use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
     GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject, ListPromptsResult,
     ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
-use rmcp::{ErrorData as McpError, ServerHandler};
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Semaphore;
 
 /// What agents are told before they choose a tool.
 const INSTRUCTIONS: &str = "mlxplan plans language models on Apple Silicon: whether a model fits, how fast it is, which Mac to \
@@ -30,6 +31,8 @@ const INSTRUCTIONS: &str = "mlxplan plans language models on Apple Silicon: whet
 pub(super) struct McpServer {
     contexts: Arc<Contexts>,
     tools: Arc<Vec<Tool>>,
+    /// Permits of calls that run at once; the other threads are left to the streams.
+    calls: Arc<Semaphore>,
 }
 
 /// What commands share: one that never uses the network, and one that does, made when it is asked for.
@@ -41,8 +44,8 @@ struct Contexts {
 
 impl Contexts {
     fn new(global: Global) -> Result<Self> {
-        let quiet = Global { quiet: true, verbose: false, output: None, ..global.clone() };
-        let offline = Context::new(Global { offline: true, ..quiet })?;
+        let global = Global { quiet: true, verbose: false, output: None, ..global };
+        let offline = Context::new(Global { offline: true, ..global.clone() })?;
         Ok(Self { global, offline, online: OnceLock::new() })
     }
 
@@ -56,21 +59,24 @@ impl Contexts {
         if let Some(known) = self.online.get() {
             return Ok(known);
         }
-        let global = Global { quiet: true, verbose: false, output: None, ..self.global.clone() };
-        let context = Context::new(global).map_err(|e| format!("{e:#}"))?;
+        let context = Context::new(self.global.clone()).map_err(|e| format!("{e:#}"))?;
         Ok(self.online.get_or_init(|| context))
     }
 }
 
 impl McpServer {
-    /// A server with the flags that it was started with.
+    /// A server with the flags that it was started with, which runs so many calls at once.
     ///
     /// # Errors
     /// A data folder that is not there.
-    pub(super) fn new(global: Global) -> Result<Self> {
+    pub(super) fn new(global: Global, calls: usize) -> Result<Self> {
         let may_go_online = !global.offline;
         let tools = TOOLS.iter().map(|row| row.tool(may_go_online)).collect();
-        Ok(Self { contexts: Arc::new(Contexts::new(global)?), tools: Arc::new(tools) })
+        Ok(Self {
+            contexts: Arc::new(Contexts::new(global)?),
+            tools: Arc::new(tools),
+            calls: Arc::new(Semaphore::new(calls)),
+        })
     }
 }
 
@@ -111,7 +117,7 @@ impl ServerHandler for McpServer {
         &self,
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, McpError> {
+    ) -> Result<ListToolsResult, ErrorData> {
         Ok(ListToolsResult::with_all_items(self.tools.to_vec()))
     }
 
@@ -123,14 +129,19 @@ impl ServerHandler for McpServer {
         &self,
         request: CallToolRequestParams,
         _: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, McpError> {
+    ) -> Result<CallToolResponse, ErrorData> {
         let Some(row) = TOOLS.iter().find(|row| row.name == request.name) else {
             let names: Vec<&str> = TOOLS.iter().map(|row| row.name).collect();
             let text = format!("there is no such tool; there are {}", names.join(", "));
             return Err(ErrorData::invalid_params(text, None));
         };
         let (contexts, given) = (self.contexts.clone(), request.arguments.unwrap_or_default());
-        let work = tokio::task::spawn_blocking(move || answered(&contexts, row, given));
+        // It is never closed. The permit ends with the work, of which nobody may want to know any more.
+        let permit = self.calls.clone().acquire_owned().await.ok();
+        let work = tokio::task::spawn_blocking(move || {
+            let _until_done = permit;
+            answered(&contexts, row, given)
+        });
         let result = match work.await {
             Ok(Ok(result)) => result,
             Ok(Err(why)) => failed(&why),
@@ -146,7 +157,7 @@ impl ServerHandler for McpServer {
         &self,
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
-    ) -> Result<ListPromptsResult, McpError> {
+    ) -> Result<ListPromptsResult, ErrorData> {
         Ok(ListPromptsResult::with_all_items(prompts::all()))
     }
 
@@ -154,7 +165,7 @@ impl ServerHandler for McpServer {
         &self,
         request: GetPromptRequestParams,
         _: RequestContext<RoleServer>,
-    ) -> Result<GetPromptResponse, McpError> {
+    ) -> Result<GetPromptResponse, ErrorData> {
         let given = request.arguments.unwrap_or_default();
         let made = prompts::make(&request.name, &given);
         made.map(Into::into).map_err(|why| ErrorData::invalid_params(why, None))

@@ -1,10 +1,11 @@
 //! The plot of several Macs: bars of decode speed for one, two and four of them.
 
 use super::Case;
+use super::axis::axis;
 use crate::advise::cluster::{ClusterVerdict, RowFigures, cluster_rows};
 use crate::cli::shared::words::{format_name, short};
 use crate::estimate::{Cluster, Parallelism};
-use crate::report::{Axis, Chart, ChartShape, Corner, Mark};
+use crate::report::{Chart, ChartShape, Corner, Mark};
 use crate::roofline::Coefficients;
 use anyhow::Result;
 
@@ -26,14 +27,12 @@ fn outline(bars: &[Bar]) -> ChartShape {
 
 /// Decode speed of the first model on one, two and four of the first Mac; `None` where several cannot run it.
 pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
-    let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
+    let Some((subject, machine, estimator)) = case.first(Coefficients::embedded()?) else {
         return Ok(None);
     };
-    let estimators = case.estimators(Coefficients::embedded()?);
-    let Some(estimator) = estimators.first() else { return Ok(None) };
     let machines = vec![machine.clone(); MACS];
     let link = Cluster::usual_link(&machines);
-    let rows = cluster_rows(estimator, &Cluster::new(machines, link))?;
+    let rows = cluster_rows(&estimator, &Cluster::new(machines, link))?;
     let [mut one, mut tensor, mut pipeline] = [const { Vec::<Bar>::new() }; 3];
     for row in rows.iter().filter(|row| row.verdict != ClusterVerdict::Impossible) {
         let nodes = row.machines.len() as f64;
@@ -69,8 +68,8 @@ pub(super) fn speed_by_macs(case: &Case) -> Result<Option<Chart>> {
             "Predicted decode tokens per second of one, two and four Macs that run the model together over {link}; what does \
              not fit or cannot be divided has no bar"
         ),
-        x: Axis { label: "Macs".to_owned(), log: false },
-        y: Axis { label: "tok/s".to_owned(), log: false },
+        x: axis("Macs", false),
+        y: axis("tok/s", false),
         marks,
     }))
 }

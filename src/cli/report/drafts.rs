@@ -17,11 +17,9 @@ const CURVES: usize = 4;
 
 /// Speed-up of what could draft for the first model on the first Mac; `None` where nothing may.
 pub(super) fn speedup_by_acceptance(context: &Context, case: &Case) -> Result<Option<Chart>> {
-    let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
+    let Some((subject, machine, estimator)) = case.first(Coefficients::embedded()?) else {
         return Ok(None);
     };
-    let estimators = case.estimators(Coefficients::embedded()?);
-    let Some(estimator) = estimators.first() else { return Ok(None) };
     let acceptances: Vec<f64> = (0..POINTS).map(|i| f64::from(i) / f64::from(POINTS - 1)).collect();
     let drafts = Drafts::all(context, subject)?;
     let mut marks = Vec::new();
@@ -39,11 +37,13 @@ pub(super) fn speedup_by_acceptance(context: &Context, case: &Case) -> Result<Op
             false => Vec::new(),
         };
         marks.push(Mark { name, shape: ChartShape::Curve { points, band } });
+        if marks.len() == CURVES {
+            break;
+        }
     }
     if marks.is_empty() {
         return Ok(None);
     }
-    marks.truncate(CURVES);
     marks.push(Mark { name: "without drafts".to_owned(), shape: ChartShape::Level(1.0) });
     Ok(Some(Chart {
         legend: Corner::UpperLeft,

@@ -107,6 +107,16 @@ impl Case {
         self.subjects.iter().zip(&self.bases).map(of).collect()
     }
 
+    /// The first model and the first machine: what the plots of one of each are about.
+    fn first<'a>(
+        &'a self,
+        coefficients: &'a Coefficients,
+    ) -> Option<(&'a OpenedModel, &'a Machine, Estimator<'a>)> {
+        let (subject, machine) = (self.subjects.first()?, self.machines.first()?);
+        let basis = self.bases.first()?.clone();
+        Some((subject, machine, Estimator::new(coefficients, subject, self.run, basis)))
+    }
+
     /// A model on a machine in a few words.
     fn name(&self, model: usize, machine: &Machine) -> String {
         let model = self.subjects.get(model).map(|s| short(&s.id)).unwrap_or_default();

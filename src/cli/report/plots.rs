@@ -73,12 +73,10 @@ fn speed_by_context(case: &Case) -> Result<Chart> {
 }
 
 fn memory_by_context(case: &Case) -> Result<Chart> {
-    let (Some(subject), Some(machine)) = (case.subjects.first(), case.machines.first()) else {
+    let Some((subject, machine, estimator)) = case.first(Coefficients::embedded()?) else {
         return Err(anyhow!("a model and a Mac are needed"));
     };
-    let estimators = case.estimators(Coefficients::embedded()?);
-    let Some(estimator) = estimators.first() else { return Err(anyhow!("a model is needed")) };
-    let at = |context_tokens: u32| anyhow::Ok(stack(estimator, machine, context_tokens)?);
+    let at = |context_tokens: u32| anyhow::Ok(stack(&estimator, machine, context_tokens)?);
     let found: Vec<MemoryStack> =
         contexts(subject.graph.max_context()).into_par_iter().map(at).collect::<Result<_>>()?;
     let area = |name: &str, of: fn(&MemoryStack) -> [f64; 2]| Mark {

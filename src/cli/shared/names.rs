@@ -25,8 +25,7 @@ fn matching(
 pub(in crate::cli) fn models(current: &OsStr) -> Vec<CompletionCandidate> {
     let Ok(catalog) = Models::built_in() else { return Vec::new() };
     let by_repository = current.to_str().is_some_and(|c| c.contains('/'));
-    let mut popular: Vec<_> = catalog.offered().collect();
-    popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+    let popular = catalog.popular();
     let suffix = Scheme::DEFAULT.suffix();
     let names = popular.into_iter().flat_map(|m| {
         let short =

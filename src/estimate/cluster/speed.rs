@@ -54,11 +54,17 @@ impl Shared {
         let faster = (after / (self.seconds + self.wait.low)).ln();
         (low.hypot(slower) / low).max(high.hypot(faster) / high)
     }
-}
 
-/// An interval around a rate, moved to another rate and widened.
-fn moved(interval: [f64; 2], from: f64, to: f64, power: f64) -> [f64; 2] {
-    interval.map(|end| to * (end / from).powf(power))
+    /// Moves the 80 % and the 90 % interval around a rate to another rate, and widens both where there is a wait; returns how
+    /// many times.
+    fn widen(self, intervals: [&mut [f64; 2]; 2], [from, to]: [f64; 2]) -> f64 {
+        let of_90 = intervals[1].map(|end| end / from);
+        let factor = if self.wait.high > 0.0 { self.widening(of_90) } else { 1.0 };
+        for interval in intervals {
+            *interval = interval.map(|end| to * (end / from).powf(factor));
+        }
+        factor
+    }
 }
 
 impl Decode {
@@ -70,13 +76,8 @@ impl Decode {
         self.tokens_per_s = rate * before / after;
         self.seconds_per_token = after;
         self.terms.iter_mut().for_each(|term| term.seconds *= seconds / before);
-        let factor = if wait.high > 0.0 {
-            shared.widening(self.interval_90.map(|end| end / rate))
-        } else {
-            1.0
-        };
-        self.interval_80 = moved(self.interval_80, rate, self.tokens_per_s, factor);
-        self.interval_90 = moved(self.interval_90, rate, self.tokens_per_s, factor);
+        let intervals = [&mut self.interval_80, &mut self.interval_90];
+        let factor = shared.widen(intervals, [rate, self.tokens_per_s]);
         if wait.high > 0.0 {
             let bound = Bound::Overhead;
             self.terms.push(Term { name: "links", seconds: wait.middle, bound });
@@ -99,13 +100,8 @@ impl Prefill {
         self.tokens_per_s = tokens / after;
         self.ttft_s += after - before;
         self.terms.iter_mut().for_each(|term| term.seconds *= seconds / before);
-        let factor = if wait.high > 0.0 {
-            shared.widening(self.interval_90.map(|end| end / rate))
-        } else {
-            1.0
-        };
-        self.interval_80 = moved(self.interval_80, rate, self.tokens_per_s, factor);
-        self.interval_90 = moved(self.interval_90, rate, self.tokens_per_s, factor);
+        let intervals = [&mut self.interval_80, &mut self.interval_90];
+        let factor = shared.widen(intervals, [rate, self.tokens_per_s]);
         if wait.high > 0.0 {
             self.terms.push(Term { name: "links", seconds: wait.middle, bound: Bound::Overhead });
             self.widenings.push(of_links(Of::Prefill, cluster, factor));

@@ -253,6 +253,14 @@ impl Models {
         self.models.iter().filter(|m| m.listed && m.mlx_lm_supported)
     }
 
+    /// The same, the most downloaded first.
+    #[must_use]
+    pub fn popular(&self) -> Vec<&Summary> {
+        let mut popular: Vec<&Summary> = self.offered().collect();
+        popular.sort_by_key(|m| std::cmp::Reverse(m.downloads.unwrap_or(0)));
+        popular
+    }
+
     /// The repository called `name` that shares the configuration of a built-in model, with that model.
     #[must_use]
     pub fn copy(&self, name: &str) -> Option<(&'static ModelCopy, &Summary)> {

@@ -2,6 +2,7 @@
 
 use super::Release;
 use super::place::Place;
+use crate::setup::LIBMLX;
 use crate::setup::python;
 use crate::setup::step::once;
 use anyhow::{Context, Result, ensure};
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 use xshell::cmd;
 
 const MATURIN: &str = "maturin==1.16.0";
-/// The package with libmlx.
-const LIBMLX: &str = if cfg!(target_os = "macos") { "mlx-metal" } else { "mlx-cpu" };
 /// The model that the wheel is tried with, which set-up brings.
 const MODEL: &str = "SmolLM2-135M-Instruct-4bit";
 

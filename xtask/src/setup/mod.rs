@@ -10,6 +10,8 @@ pub mod python;
 mod smollm2;
 pub mod step;
 
+pub use libraries::PACKAGE as LIBMLX;
+
 use crate::project::Project;
 use anyhow::Result;
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 
 use super::notes::{ClusterSetting, copies_text, remarks, settings};
 use crate::advise::cluster::{
-    ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures, cluster_name,
+    ClusterRow, ClusterVerdict, Copies, NowPossible, RowFigures, cluster_name, macs_name,
 };
 use crate::cli::compare::Asked;
 use crate::cli::shared::keys::ModelKey;
@@ -240,7 +240,7 @@ impl RowKeys {
             cells.push(format!("{} {}", short(&self.model.id), format_name(&self.model.quant)));
         }
         cells.extend([
-            if alike { self.nodes.to_string() } else { self.macs() },
+            if alike { self.nodes.to_string() } else { macs_name(&self.machines) },
             how.to_owned(),
             or(self.fits.map(|f| f.to_string())),
             or(self.bytes_per_node.map(gb)),
@@ -254,21 +254,11 @@ impl RowKeys {
         cells
     }
 
-    /// The Macs for the table: how many of a kind, or which.
-    fn macs(&self) -> String {
-        match self.machines.split_first() {
-            Some((first, rest)) if rest.iter().all(|id| id == first) => {
-                format!("{} x {first}", self.nodes)
-            }
-            _ => self.machines.join(" + "),
-        }
-    }
-
     /// What the row says, with its Macs.
     fn sentence(&self, models: bool) -> String {
         let model = if models { format!("{}, ", short(&self.model.id)) } else { String::new() };
         let how = self.parallelism.map_or_else(String::new, |p| format!(", {}", p.name()));
-        format!("{model}{}{how}: {}", self.macs(), self.reason)
+        format!("{model}{}{how}: {}", macs_name(&self.machines), self.reason)
     }
 }
 

@@ -4,9 +4,13 @@ use crate::advise::cluster::Copies;
 use crate::estimate::Cluster;
 use crate::roofline::links::Link;
 use crate::run::{Program, Run};
-use crate::units::{Bytes, TokensPerSecond};
+use crate::units::TokensPerSecond;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+/// What `MLX_METAL_FAST_SYNCH` risks.
+const FAST_RISK: &str =
+    "MLX calls it unreliable: runs have deadlocked (mlx 3142), and it is off by default";
 
 /// A setting, and what it risks.
 #[derive(Clone, Debug, JsonSchema, Serialize)]
@@ -68,16 +72,12 @@ pub(super) fn settings(cluster: &Cluster, run: &Run) -> Vec<ClusterSetting> {
         Link::Fast => add(
             "MLX_METAL_FAST_SYNCH=1".to_owned(),
             "the GPU waits for the CPU without sleeping",
-            Some(
-                "MLX calls it unreliable: runs have deadlocked (mlx 3142), and it is off by default",
-            ),
+            Some(FAST_RISK),
         ),
         Link::Jaccl => add(
             "MLX_METAL_FAST_SYNCH=1 (--link fast here)".to_owned(),
             "a third of the wait of every sum",
-            Some(
-                "MLX calls it unreliable: runs have deadlocked (mlx 3142), and it is off by default",
-            ),
+            Some(FAST_RISK),
         ),
         Link::Ring => add(
             "a cable between the Macs, not Wi-Fi".to_owned(),
@@ -120,6 +120,6 @@ pub(super) fn copies_text(copies: &Copies) -> String {
         TokensPerSecond(copies.total_tokens_per_s),
         TokensPerSecond(copies.tokens_per_s_each),
         copies.copies,
-        Bytes(copies.bytes_each.0)
+        copies.bytes_each
     )
 }

@@ -14,7 +14,7 @@ pub(super) fn to_ascii(cells: &mut Buffer) {
 
 fn ascii(symbol: &str) -> &'static str {
     match symbol.chars().next().unwrap_or(' ') {
-        '─' | '–' | '—' | '━' => "-",
+        '─' | '–' | '—' | '━' | '·' => "-",
         '│' | '┃' | '▏' | '┊' => "|",
         '┌' | '┐' | '└' | '┘' | '├' | '┤' | '┼' | '╭' | '╮' | '╰' | '╯' => {
             "+"

@@ -145,6 +145,12 @@ fn without_colors_and_without_unicode() {
         assert_eq!(cell.fg, ratatui::style::Color::Reset, "{:?}", cell.symbol());
         assert_eq!(cell.bg, ratatui::style::Color::Reset);
     }
+    // Every sign that the screen draws stands for something.
+    let mut signs = Buffer::empty(area);
+    draw(&state, PLAIN, area, &mut signs);
+    for (plain, sign) in cells.content.iter().zip(&signs.content) {
+        assert!(plain.symbol() != "?" || sign.symbol() == "?", "{:?}", sign.symbol());
+    }
     let mut colored = Buffer::empty(area);
     draw(&state, Palette { color: true, ascii: false }, area, &mut colored);
     assert!(colored.content.iter().any(|c| c.fg != ratatui::style::Color::Reset));

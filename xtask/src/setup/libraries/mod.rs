@@ -10,6 +10,8 @@ mod libmlx;
 mod mlx_sys;
 mod wrapper;
 
+pub use libmlx::PACKAGE;
+
 use super::python;
 use crate::packages::Missing;
 use crate::project::Project;
