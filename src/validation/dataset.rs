@@ -1,10 +1,9 @@
 //! Measured rows with everything a prediction needs.
 
-use super::join::join;
+use super::join::{self, join};
 use super::measurement::{Measurement, RateKind};
-use crate::graph::Graph;
 use crate::hardware::catalog::Chip;
-use crate::model::catalog::{ModelEntry, Models};
+use crate::model::catalog::Models;
 use crate::model::{DType, NamedFormat, Scheme};
 use crate::roofline::decode::WIDE_SINCE;
 use crate::roofline::prefill::PrefillPrompt;
@@ -113,16 +112,7 @@ impl<'a> Dataset<'a> {
     }
 
     fn build_features(&mut self, model: &str, weights: NamedFormat, models: &Models) -> Built {
-        let entry: ModelEntry = models
-            .get(model)
-            .ok_or_else(|| format!("'{model}' is not in the catalog"))?
-            .entry()
-            .map_err(|e| e.to_string())?;
-        let scheme = match weights {
-            NamedFormat::Mlx(scheme) => scheme,
-            NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
-        };
-        let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
+        let (entry, graph) = join::opened(models, model, weights)?;
         let features = match weights {
             NamedFormat::Mlx(_) => StepFeatures::of(&graph, None),
             NamedFormat::Gguf(mix) => StepFeatures::of_gguf(&graph, mix, None),

@@ -1,9 +1,10 @@
 //! Joining measured rows to models and Macs.
 
 use super::measurement::Measurement;
+use crate::graph::Graph;
 use crate::hardware::catalog::Chip;
-use crate::model::NamedFormat;
-use crate::model::catalog::Models;
+use crate::model::catalog::{ModelEntry, Models};
+use crate::model::{DType, NamedFormat, Scheme};
 use std::fmt;
 
 /// A row with what it measured.
@@ -76,6 +77,26 @@ pub fn join<'a>(
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Joined { row, model: &model.id, weights, chips: found })
+}
+
+/// A model of the catalog by its id, with its graph in a format; that of a GGUF is the unquantized model's, whose tensors
+/// the mix then replaces.
+///
+/// # Errors
+/// Says what is not known.
+pub(super) fn opened(
+    models: &Models,
+    id: &str,
+    format: NamedFormat,
+) -> Result<(ModelEntry, Graph), String> {
+    let model = models.get(id).ok_or_else(|| Reason::UnknownModel(id.to_owned()).to_string())?;
+    let entry = model.entry().map_err(|e| e.to_string())?;
+    let scheme = match format {
+        NamedFormat::Mlx(scheme) => scheme,
+        NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
+    };
+    let graph = Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())?;
+    Ok((entry, graph))
 }
 
 /// The format that a name of the file's vocabulary means, where it tells the size.

@@ -2,7 +2,7 @@
 //! wall clock of a burst, which the replay of the server's scheduler gives.
 
 use super::evaluate::{MeasuredMetric, Row, Tools, Validation, context_class, size_class};
-use super::join::join;
+use super::join::{self, join};
 use super::measurement::{Measurement, Trust, column_name};
 use crate::advise::serving::load::SeenByUsers;
 use crate::advise::serving::{Demand, EstimatedCosts, Scheduler, serve};
@@ -12,7 +12,7 @@ use crate::graph::cache::CacheKind;
 use crate::hardware::catalog::LimitEntry;
 use crate::hardware::machine::Machine;
 use crate::hardware::{Chip, MacsError};
-use crate::model::{DType, NamedFormat, Scheme};
+use crate::model::NamedFormat;
 use crate::run::{ModelFile, Run};
 use std::collections::HashMap;
 
@@ -90,7 +90,9 @@ fn judge(
     }
     let joined = join(row, tools.models, chips).map_err(|e| e.to_string())?;
     let key = (joined.model.to_owned(), joined.weights);
-    let graph = graphs.entry(key).or_insert_with(|| graph(tools, joined.model, joined.weights));
+    let graph = graphs.entry(key).or_insert_with(|| {
+        join::opened(tools.models, joined.model, joined.weights).map(|(_, graph)| graph)
+    });
     let graph = graph.as_ref().map_err(Clone::clone)?;
     let (served, run) = run(row, joined.weights);
     let estimator = Estimator::of_graph(tools.coefficients, graph, run);
@@ -131,17 +133,6 @@ fn judge(
         ),
         cause: None,
     })
-}
-
-fn graph(tools: &Tools<'_>, model: &str, weights: NamedFormat) -> Result<Graph, String> {
-    let entry =
-        tools.models.get(model).ok_or_else(|| format!("'{model}' is not in the catalog"))?;
-    let entry = entry.entry().map_err(|e| e.to_string())?;
-    let scheme = match weights {
-        NamedFormat::Mlx(scheme) => scheme,
-        NamedFormat::Gguf(_) => Scheme::Float(DType::BF16),
-    };
-    Graph::quantized(&entry.config, scheme).map_err(|e| e.to_string())
 }
 
 /// Whether a server was around the model, and the run.

@@ -6,7 +6,7 @@ use crate::cli::shared::exit::ExitStatus;
 use crate::cli::shared::{output, shipped};
 use crate::files;
 use crate::report::{Answer, Column, Document, Present, Table};
-use crate::validation::beyond::{SHIPPED_BEYOND, read_beyond};
+use crate::validation::beyond::read_beyond;
 use crate::validation::evaluate::{FitBasis, GROUPINGS, MeasuredMetric, Row};
 use crate::validation::held_out::HeldOutRates;
 use crate::validation::score::{DirectionScore, ErrorScore};
@@ -28,8 +28,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<(Answer, Exi
         Some(path) => against(context, path)?,
         None => {
             let basis = if args.by_chip { FitBasis::ChipLeftOut } else { FitBasis::OwnerLeftOut };
-            let rows = read_beyond("data/beyond.csv", SHIPPED_BEYOND)?;
-            let speculation = SpeculationScores::of(&rows, &context.tools()?);
+            let speculation = SpeculationScores::of(&shipped::beyond()?, &context.tools()?);
             (shipped::FILE.to_owned(), context.shipped(basis)?, speculation)
         }
     };
